@@ -1,0 +1,59 @@
+"""A DataFrame of inputs becomes a DataFrame of results, through the each::labs workflow API.
+
+Owns the public names; importing it registers ``df.eachlabs``. What is heavy is imported when it is first needed.
+"""
+
+from . import sandbox
+from .core.mapping import lit, template
+from .errors import (
+    APIConnectionError,
+    APIError,
+    AuthenticationError,
+    BridgeError,
+    ColumnError,
+    ConfigurationError,
+    EachlabsError,
+    FrameTypeError,
+    InputError,
+    Interrupted,
+    MappingError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    UnsettledWarning,
+    UsageError,
+)
+from .frames import attach, register
+from .models import Event, Outcome
+from .settings import Settings, configure
+
+__version__ = "0.1.0"
+
+register()
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "AuthenticationError",
+    "BridgeError",
+    "ColumnError",
+    "ConfigurationError",
+    "EachlabsError",
+    "Event",
+    "FrameTypeError",
+    "InputError",
+    "Interrupted",
+    "MappingError",
+    "NotFoundError",
+    "Outcome",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "Settings",
+    "UnsettledWarning",
+    "UsageError",
+    "attach",
+    "configure",
+    "lit",
+    "sandbox",
+    "template",
+]

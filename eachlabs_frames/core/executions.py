@@ -1,0 +1,99 @@
+"""What the API says of an execution -> an outcome. Owns the reading of statuses, times, costs, outputs and errors.
+
+Lists and details differ in their names (``ended_at`` and ``completed_at``, ``output_json``): here they become one.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from ..models import CANCELLED, COMPLETED, FAILED, UNKNOWN, Json, Outcome
+
+_SYNONYMS: Final = {"succeeded": COMPLETED, "canceled": CANCELLED}
+"""Words of the platform's other endpoints (API reference, "Webhooks")."""
+
+_RFC3339: Final = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?\s*(?:[Zz]|([+-])(\d\d):?(\d\d))?\Z"
+)
+_NS: Final = 1_000_000_000
+_LATEST_NS: Final = 2**63 - 1
+
+_COST_KEYS: Final = ("total_usd", "cost_usd", "total_cost", "total", "amount", "cost", "usd")
+"""A cost may be an object whose "structure varies": the first of these that is a number is taken."""
+
+
+def canonical_status(word: object) -> str | None:
+    """Return the status word of this package, an unknown word as it is, and None where there is none."""
+    if not isinstance(word, str) or not word.strip():
+        return None
+    plain = word.strip().lower()
+    return _SYNONYMS.get(plain, plain)
+
+
+def parse_time(text: object) -> int | None:
+    """Return an RFC 3339 time as nanoseconds since the epoch, UTC; None where it is none."""
+    found = _RFC3339.match(text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    fields = tuple(map(int, found.group(1, 2, 3, 4, 5, 6)))
+    if not (1 <= fields[1] <= 12 and 1 <= fields[2] <= 31):
+        return None
+    seconds = timegm(fields)
+    sign, hours, minutes = found.group(8, 9, 10)
+    if sign:
+        seconds -= (1 if sign == "+" else -1) * (int(hours) * 3600 + int(minutes) * 60)
+    nanoseconds = seconds * _NS + int((found.group(7) or "0")[:9].ljust(9, "0"))
+    return nanoseconds if abs(nanoseconds) < _LATEST_NS else None
+
+
+def parse_cost(value: object) -> float | None:
+    """Return a cost in USD from a number, a numeric text or an object that holds one."""
+    if isinstance(value, Mapping):
+        return next((cost for key in _COST_KEYS if (cost := parse_cost(value.get(key))) is not None), None)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def entries(said: Json) -> Iterator[Mapping[str, Any]]:
+    """Yield the executions of a page that have an id."""
+    listed = said.get("executions") if isinstance(said, Mapping) else None
+    for entry in listed if isinstance(listed, list) else ():
+        if isinstance(entry, Mapping) and isinstance(entry.get("execution_id"), str):
+            yield entry
+
+
+def read(position: int, entry: Mapping[str, Any]) -> Outcome:
+    """Return the outcome that a list's entry or an execution's details give the row at `position`."""
+    output = entry.get("output_json")
+    bulk_id = entry.get("bulk_id")
+    return Outcome(
+        position=position,
+        status=canonical_status(entry.get("status")) or UNKNOWN,
+        bulk_id=bulk_id if isinstance(bulk_id, str) and bulk_id else None,
+        execution_id=entry["execution_id"],
+        error=_error(entry),
+        started_at=parse_time(entry.get("started_at")),
+        completed_at=parse_time(entry.get("ended_at")) or parse_time(entry.get("completed_at")),
+        output=entry.get("output") if output is None else output,
+        cost=parse_cost(entry.get("cost")),
+    )
+
+
+def says_too_little(outcome: Outcome) -> bool:
+    """Say whether only the details can tell: why an execution failed, or what a completed one gave."""
+    return (outcome.status == FAILED and outcome.error is None) or (
+        outcome.status == COMPLETED and outcome.output is None
+    )
+
+
+def _error(entry: Mapping[str, Any]) -> str | None:
+    said = [entry.get("error_cause"), entry.get("error")]
+    words = [word if isinstance(word, str) else str(word) for word in said if word]
+    return words[0] if words else None

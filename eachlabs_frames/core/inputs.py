@@ -1,0 +1,204 @@
+"""Columns of a chunk + fields -> one input a row, as a dict and as the JSON that is sent; or that row's problem.
+
+Owns how inputs are made from cells and how large one may be. A row's input depends on that row alone, never on its
+neighbours, so that it is the same in whichever chunk, order or run the row comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final, TypeAlias
+
+import orjson
+
+from ..models import Json
+from .mapping import FORMATTER, Column, Fields, Label, Literal, RowFunction, Template
+from .values import MISSING, RefusedValueError, clean
+
+MAX_PAYLOAD: Final = 10_000_000
+"""Bytes of JSON of one input: this package's own limit, the API states none."""
+
+EXACT_FLOAT: Final = 2.0**53
+
+Row: TypeAlias = dict[str, Json]
+Cells: TypeAlias = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a row cannot become an input: its reason, and the column or key where it lies."""
+
+    reason: str
+    place: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}" if self.place else self.reason
+
+
+def from_columns(
+    columns: Mapping[Label, Cells], size: int, fields: Fields, *, omit: bool, integers: frozenset[str]
+) -> list[Row | Problem]:
+    """Return the inputs of `size` rows, in their order.
+
+    Parameters
+    ----------
+    columns : mapping of label to sequence of length `size`
+        The cells of each column that `fields` needs, as Python objects.
+    size : int
+        Rows in this chunk.
+    fields : mapping of str to Source
+        What fills each key.
+    omit : bool
+        Whether a missing value leaves its key out; it becomes null otherwise.
+    integers : frozenset of str
+        Keys where a whole float is sent as an integer.
+    """
+    keys = tuple(fields)
+    cleaned: list[Cells] = []
+    whole = True
+    for key, source in fields.items():
+        cells, plain = _fill(source, columns, size, omit)
+        if key in integers:
+            cells = [_as_integer(cell) for cell in cells]
+        cleaned.append(cells)
+        whole = whole and plain
+    if whole:
+        return [dict(zip(keys, cells, strict=True)) for cells in zip(*cleaned, strict=True)]
+    places = [_place(key, source) for key, source in fields.items()]
+    return [_assemble(keys, cells, places, omit) for cells in zip(*cleaned, strict=True)]
+
+
+def from_function(
+    function: RowFunction, record: dict[Any, Any], *, omit: bool, integers: frozenset[str]
+) -> Row | Problem:
+    """Return the input that `function` makes of one row; what it raises is that row's problem."""
+    try:
+        made = function(record)
+    except Exception as exc:  # noqa: BLE001 - the user's own code: whatever it raises belongs to this row
+        return Problem(f"inputs= raised {type(exc).__name__}: {exc}")
+    if not isinstance(made, Mapping):
+        return Problem(f"inputs= must return a dict; it returned {type(made).__name__}")
+    keys = tuple(made)
+    odd = next((key for key in keys if not isinstance(key, str)), None)
+    if odd is not None:
+        return Problem(f"inputs= returned a key that is no string: {odd!r}")
+    cells = [_cell(value, omit) for value in made.values()]
+    cells = [_as_integer(cell) if key in integers else cell for key, cell in zip(keys, cells, strict=True)]
+    return _assemble(keys, cells, [f"key {key!r}" for key in keys], omit)
+
+
+def encode(row: Row) -> bytes | Problem:
+    """Return `row` as JSON, or why it cannot be sent."""
+    try:
+        payload = orjson.dumps(row)
+    except orjson.JSONEncodeError as exc:
+        return _culprit(row, exc)
+    if len(payload) > MAX_PAYLOAD:
+        size = f"{len(payload) / 1e6:.1f} MB as JSON, where an input may have {MAX_PAYLOAD / 1e6:.0f} MB"
+        return Problem(f"{size}: upload what is large, and send its URL")
+    return payload
+
+
+def problems(
+    rows: Sequence[Row | Problem], check: Callable[[Row], str | None] | None
+) -> Iterator[tuple[int, Problem, bool]]:
+    """Yield what is wrong in a chunk: its row's place in it, the problem, and whether the schema alone refuses it."""
+    encodable = _encodable(rows)
+    for place, row in enumerate(rows):
+        if isinstance(row, Problem):
+            yield place, row, False
+            continue
+        payload = b"" if encodable else encode(row)
+        if isinstance(payload, Problem):
+            yield place, payload, False
+            continue
+        refused = check(row) if check is not None else None
+        if refused is not None:
+            yield place, Problem(refused), True
+
+
+def _encodable(rows: Sequence[Row | Problem]) -> bool:
+    """Say in one stroke that every row of a chunk can be encoded and is small: one dump instead of one a row."""
+    try:
+        return len(orjson.dumps(rows)) <= MAX_PAYLOAD
+    except orjson.JSONEncodeError:
+        return False
+
+
+def _fill(source: object, columns: Mapping[Label, Cells], size: int, omit: bool) -> tuple[Cells, bool]:
+    if isinstance(source, Literal):
+        return [source.value] * size, True
+    if isinstance(source, Template):
+        return _texts(source, columns, size), False
+    assert isinstance(source, Column)
+    return _column(columns[source.label], omit)
+
+
+def _column(cells: Cells, omit: bool) -> tuple[Cells, bool]:
+    """Clean a column; the second value says that nothing in it is missing or refused."""
+    kinds = set(map(type, cells))
+    # Text that is no UTF-8 and integers beyond 64 bits are left to `encode`: orjson finds them at no cost.
+    if kinds <= {str, bool} or kinds == {int}:
+        return cells, True
+    if kinds == {float}:
+        if all(map(isfinite, cells)):
+            return cells, True
+        return [cell if isfinite(cell) else _cell(cell, omit) for cell in cells], False
+    return [cell if type(cell) is str else _cell(cell, omit) for cell in cells], False
+
+
+def _cell(value: object, omit: bool) -> Json:
+    try:
+        return clean(value, omit=omit)
+    except RefusedValueError as exc:
+        return exc
+
+
+def _texts(source: Template, columns: Mapping[Label, Cells], size: int) -> list[Json]:
+    rows = zip(*(columns[label] for label in source.labels), strict=True)
+    return [_text(source, row) for _, row in zip(range(size), rows, strict=True)]
+
+
+def _text(source: Template, row: tuple[Any, ...]) -> Json:
+    try:
+        if any(type(cell) is not str and clean(cell) is MISSING for cell in row):
+            return MISSING
+        return FORMATTER.vformat(source.text, (), dict(zip(source.labels, row, strict=True)))
+    except RefusedValueError as exc:
+        return exc
+    except Exception as exc:  # noqa: BLE001 - a cell's own __format__ may raise anything
+        return RefusedValueError(f"template {source.text!r}: {exc}")
+
+
+def _as_integer(cell: Json) -> Json:
+    if type(cell) is float and cell.is_integer() and -EXACT_FLOAT <= cell <= EXACT_FLOAT:
+        return int(cell)
+    return cell
+
+
+def _place(key: str, source: object) -> str:
+    return f"column {source.label!r}" if isinstance(source, Column) else f"key {key!r}"
+
+
+def _assemble(keys: Sequence[str], cells: Sequence[Json], places: Sequence[str], omit: bool) -> Row | Problem:
+    row: Row = {}
+    for key, cell, place in zip(keys, cells, places, strict=True):
+        if cell is MISSING:
+            if not omit:
+                row[key] = None
+        elif type(cell) is RefusedValueError:
+            return Problem(str(cell), place)
+        else:
+            row[key] = cell
+    return row
+
+
+def _culprit(row: Row, exc: Exception) -> Problem:
+    for key, value in row.items():
+        try:
+            clean(value)
+        except RefusedValueError as refused:
+            return Problem(str(refused), f"key {key!r}")
+    return Problem(f"cannot be written as JSON: {exc}")

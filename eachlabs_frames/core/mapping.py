@@ -1,0 +1,281 @@
+"""``inputs=`` -> fields: which column, constant or template fills which key of the input.
+
+Owns the four forms that a user may write, and their errors. It sees column labels and a schema, never a cell.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any, Final, TypeAlias
+
+from ..errors import MappingError
+from ..models import Json
+from .values import MISSING, RefusedValueError, clean
+
+Label: TypeAlias = Hashable
+RowFunction: TypeAlias = Callable[[dict[Any, Any]], Mapping[str, Any]]
+
+
+class _ByName(Formatter):
+    """Reads ``{a.b}`` as the column "a.b": never an attribute, never an index."""
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:  # noqa: ARG002 - its signature
+        return kwargs[field_name], field_name
+
+
+FORMATTER: Final = _ByName()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A key filled from a column."""
+
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A key filled with the same value in every row; made by `lit`."""
+
+    value: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A key filled with a text made from columns; made by `template`."""
+
+    text: str
+    labels: tuple[str, ...]
+
+
+Source: TypeAlias = Column | Literal | Template
+Fields: TypeAlias = Mapping[str, Source]
+
+
+def lit(value: object) -> Literal:
+    """Give every row the same value, where a plain string in ``inputs=`` would name a column.
+
+    Parameters
+    ----------
+    value : object
+        Anything that a cell may hold: text, a number, a list, a dict, a timestamp.
+
+    Raises
+    ------
+    MappingError
+        A value that cannot be sent as JSON, or a missing one.
+
+    Examples
+    --------
+    >>> import eachlabs_frames as ef
+    >>> ef.lit("noir")
+    Literal(value='noir')
+    """
+    try:
+        cleaned = clean(value)
+    except RefusedValueError as exc:
+        msg = f"lit({type(value).__name__}): {exc}"
+        raise MappingError(msg) from exc
+    if cleaned is MISSING:
+        msg = "lit() of a missing value: leave the key out of inputs= instead"
+        raise MappingError(msg)
+    return Literal(cleaned)
+
+
+def template(text: str) -> Template:
+    """Make a text of each row from its columns: ``{column}``, with a format spec where one is wanted.
+
+    A row in which one of the columns is missing has no such text: its key is left out (or null, by ``na=``).
+
+    Parameters
+    ----------
+    text : str
+        As for `str.format`, by column names: ``"{animal} at {price:.2f}"``; ``{{`` and ``}}`` are braces.
+
+    Raises
+    ------
+    MappingError
+        Text that is no template, or that names no column.
+
+    Examples
+    --------
+    >>> import eachlabs_frames as ef
+    >>> ef.template("A {animal} in {place}").labels
+    ('animal', 'place')
+    """
+    if not isinstance(text, str):
+        msg = f"template() takes a string; got {type(text).__name__}"
+        raise MappingError(msg)
+    try:
+        labels = tuple(dict.fromkeys(_labels(text)))
+    except ValueError as exc:
+        msg = f"template {text!r} cannot be read: {exc}"
+        raise MappingError(msg) from exc
+    if not labels:
+        msg = f"template {text!r} names no column: write {{column}}, or lit(...) for a constant"
+        raise MappingError(msg)
+    return Template(text, labels)
+
+
+def _labels(text: str) -> list[str]:
+    found: list[str] = []
+    for _, name, spec, _ in FORMATTER.parse(text):
+        if name is None:
+            continue
+        if not name or name.isdigit():
+            msg = f"{{{name}}} names no column"
+            raise ValueError(msg)
+        found.append(name)
+        found += _labels(spec or "")
+    return found
+
+
+def resolve(
+    inputs: object, labels: Sequence[Label], schema: Mapping[str, Json] | None, *, ours: frozenset[Label]
+) -> Fields | RowFunction:
+    """Return what fills each key of an input, or the callable that makes the whole of it.
+
+    Parameters
+    ----------
+    inputs : None, sequence of labels, mapping, or callable
+        As the user wrote it (design: "``inputs`` says how a row becomes an input object").
+    labels : sequence of hashable
+        The frame's columns.
+    schema : mapping or None
+        The workflow's input schema.
+    ours : frozenset of hashable
+        The result's own columns: never an input unless named.
+
+    Raises
+    ------
+    MappingError
+        No such column (with the nearest name), one that is there twice, an empty or unreadable mapping.
+    """
+    known = Counter(labels)
+    if isinstance(inputs, str | bytes):
+        msg = f"inputs={inputs!r} is one string: write inputs=[{inputs!r}] for a column"
+        raise MappingError(msg)
+    if callable(inputs):
+        _refuse_twice([label for label in labels if label not in ours], known)
+        return inputs
+    fields = _fields(inputs, labels, schema, ours)
+    if not fields:
+        msg = "inputs= is empty: name at least one column, as in inputs=['prompt']"
+        raise MappingError(msg)
+    for source in fields.values():
+        _check_source(source, known)
+    return fields
+
+
+def _fields(
+    inputs: object, labels: Sequence[Label], schema: Mapping[str, Json] | None, ours: frozenset[Label]
+) -> dict[str, Source]:
+    if inputs is None:
+        return _by_schema(labels, schema, ours)
+    if isinstance(inputs, Mapping):
+        return {_key(key): _source(key, value) for key, value in inputs.items()}
+    if isinstance(inputs, Sequence):
+        twice = [label for label, count in Counter(inputs).items() if count > 1]
+        if twice:
+            msg = f"inputs= asks for column {twice[0]!r} twice"
+            raise MappingError(msg)
+        return {_key(label): Column(label) for label in inputs}
+    msg = f"inputs= must be None, a list of columns, a dict or a callable; got {type(inputs).__name__}"
+    raise MappingError(msg)
+
+
+def _by_schema(labels: Sequence[Label], schema: Mapping[str, Json] | None, ours: frozenset[Label]) -> dict[str, Source]:
+    mine = [label for label in labels if label not in ours]
+    named = properties(schema)
+    if not named:
+        return {_key(label): Column(label) for label in mine}
+    found: dict[str, Source] = {label: Column(label) for label in named if label in mine}
+    if not found:
+        wanted = ", ".join(map(repr, named))
+        close = _nearest(next(iter(named)), mine)
+        hint = "map them, as in inputs={'key': 'column'}"
+        msg = f"the workflow takes {wanted}, and no column has such a name{close}: {hint}"
+        raise MappingError(msg)
+    return found
+
+
+def properties(schema: Mapping[str, Json] | None) -> Mapping[str, Json]:
+    """Return the properties that a schema names; empty where it names none that can be read."""
+    named = schema.get("properties") if schema else None
+    return named if isinstance(named, Mapping) else {}
+
+
+def _key(key: object) -> str:
+    if not isinstance(key, str):
+        msg = f"{key!r} is no string, so it cannot be an input's key: map it, as in inputs={{'name': {key!r}}}"
+        raise MappingError(msg)
+    return key
+
+
+def _source(key: str, value: object) -> Source:
+    if isinstance(value, Column | Literal | Template):
+        return value
+    try:
+        hash(value)
+    except TypeError as exc:
+        msg = f"inputs[{key!r}] must be a column's name, lit(...) or template(...); for a constant: lit({value!r})"
+        raise MappingError(msg) from exc
+    if value is None or callable(value):
+        msg = f"inputs[{key!r}] must be a column's name, lit(...) or template(...); got {value!r}"
+        raise MappingError(msg)
+    return Column(value)
+
+
+def _check_source(source: Source, known: Counter[Label]) -> None:
+    wanted: tuple[Label, ...] = ()
+    if isinstance(source, Column):
+        wanted = (source.label,)
+    elif isinstance(source, Template):
+        wanted = source.labels
+    for label in wanted:
+        if label not in known:
+            hint = _nearest(label, list(known))
+            msg = f"the frame has no column {label!r}{hint}; for a constant write lit({label!r})"
+            raise MappingError(msg)
+    _refuse_twice(wanted, known)
+
+
+def _refuse_twice(wanted: Sequence[Label], known: Counter[Label]) -> None:
+    twice = next((label for label in wanted if known[label] > 1), None)
+    if twice is not None:
+        msg = f"the frame has {known[twice]} columns named {twice!r}: which one is meant? Rename one of them"
+        raise MappingError(msg)
+
+
+def _nearest(label: Label, labels: Sequence[Label]) -> str:
+    names = {str(known).casefold(): known for known in labels}
+    close = difflib.get_close_matches(str(label).casefold(), names, n=1)
+    if close:
+        return f" (did you mean {names[close[0]]!r}?)"
+    some = ", ".join(map(repr, list(labels)[:8]))
+    return f" (it has {some}{', ...' if len(labels) > 8 else ''})" if labels else ""
+
+
+def to_spec(fields: Fields) -> dict[str, Json] | None:
+    """Return `fields` as JSON that `from_spec` reads, or None where a column's label is no string."""
+    spec: dict[str, Json] = {}
+    for key, source in fields.items():
+        if isinstance(source, Literal):
+            spec[key] = {"lit": source.value}
+        elif isinstance(source, Template):
+            spec[key] = {"template": source.text}
+        elif isinstance(source.label, str):
+            spec[key] = {"column": source.label}
+        else:
+            return None
+    return spec
+
+
+def from_spec(spec: Mapping[str, Json]) -> Fields:
+    """Return the fields that `to_spec` wrote down."""
+    readers: dict[str, Callable[[Json], Source]] = {"lit": Literal, "template": template, "column": Column}
+    return {key: readers[kind](value) for key, entry in spec.items() for kind, value in entry.items()}

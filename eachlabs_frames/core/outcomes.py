@@ -1,0 +1,129 @@
+"""Outcomes -> columns in the frame's order, and tallies. The one place that holds a run's state, a list per column.
+
+Row i's place in each list is i, whatever order answers come in. Lists, not an object per row: at 100,000 rows
+that is what keeps the result small.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from math import nan
+from typing import Any, Final
+
+from ..models import FAILED, PENDING, STATUSES, TERMINAL, UNKNOWN, Json, Outcome
+
+COLUMNS: Final = (
+    "bulk_id",
+    "execution_id",
+    "status",
+    "error",
+    "started_at",
+    "completed_at",
+    "output",
+    "cost",
+)
+NO_TIME: Final = -(2**63)
+
+
+class Results:
+    """What is known of each row, column by column."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.bulk_id: list[str | None] = [None] * size
+        self.execution_id: list[str | None] = [None] * size
+        self.status: list[str] = [PENDING] * size
+        self.error: list[str | None] = [None] * size
+        self.started_at = array("q", [NO_TIME]) * size
+        self.completed_at = array("q", [NO_TIME]) * size
+        self.output: list[Json] = [None] * size
+        self.cost = array("d", [nan]) * size
+        self.accepted = 0
+        self._tally: Counter[str] = Counter({PENDING: size})
+
+    def load(self, **columns: Any) -> None:
+        """Take over whole columns of what was known before, each of this size."""
+        for name, column in columns.items():
+            setattr(self, name, column)
+        self._tally = Counter(self.status)
+        self.accepted = sum(execution_id is not None for execution_id in self.execution_id)
+
+    def tally(self) -> Mapping[str, int]:
+        """Return the rows per status, of the statuses that are there."""
+        return {status: count for status, count in self._tally.items() if count}
+
+    def replace(self, outcome: Outcome) -> None:
+        """Write a new trigger's outcome over whatever the row held."""
+        row = outcome.position
+        self._set_status(row, outcome.status)
+        self.accepted += (outcome.execution_id is not None) - (self.execution_id[row] is not None)
+        self.bulk_id[row] = outcome.bulk_id
+        self.execution_id[row] = outcome.execution_id
+        self.error[row] = outcome.error
+        self.started_at[row] = NO_TIME if outcome.started_at is None else outcome.started_at
+        self.completed_at[row] = NO_TIME if outcome.completed_at is None else outcome.completed_at
+        self.output[row] = outcome.output
+        self.cost[row] = nan if outcome.cost is None else outcome.cost
+
+    def merge(self, outcome: Outcome) -> bool:
+        """Write a later look at the same execution; what it leaves unsaid stays. Return whether anything changed."""
+        row = outcome.position
+        status = outcome.status
+        before = self._row(row)
+        if self.status[row] not in TERMINAL and not (status == UNKNOWN and self.status[row] != UNKNOWN):
+            self._set_status(row, status)
+        # A trigger's answer may note a failure that the execution then got over.
+        self.error[row] = outcome.error or (self.error[row] if self.status[row] == FAILED else None)
+        self.bulk_id[row] = self.bulk_id[row] or outcome.bulk_id
+        if outcome.started_at is not None:
+            self.started_at[row] = outcome.started_at
+        if outcome.completed_at is not None:
+            self.completed_at[row] = outcome.completed_at
+        if outcome.output is not None:
+            self.output[row] = outcome.output
+        if outcome.cost is not None:
+            self.cost[row] = outcome.cost
+        return self._row(row) != before
+
+    def note(self, row: int, *, status: str | None = None, error: str | None) -> None:
+        """Say why a row was not sent, or what became of it."""
+        if status is not None:
+            self._set_status(row, status)
+        self.error[row] = error
+
+    def open_rows(self) -> Iterator[int]:
+        """Yield the rows whose execution has not ended."""
+        for row, execution_id in enumerate(self.execution_id):
+            if execution_id is not None and self.status[row] not in TERMINAL and self.status[row] != UNKNOWN:
+                yield row
+
+    def take(self, name: str) -> Any:
+        """Hand one column over and let go of it, so that a large result never lies in memory twice."""
+        column = getattr(self, name)
+        delattr(self, name)
+        return column
+
+    def _set_status(self, row: int, status: str) -> None:
+        self._tally[self.status[row]] -= 1
+        self._tally[status] += 1
+        self.status[row] = status
+
+    def _row(self, row: int) -> tuple[Any, ...]:
+        times = (self.started_at[row], self.completed_at[row])
+        return (self.status[row], self.error[row], *times, self.output[row] is None, str(self.cost[row]))
+
+
+def per_bulk(bulk_ids: Iterable[str | None], statuses: Iterable[str]) -> dict[str | None, Counter[str]]:
+    """Return a count per status for each bulk operation, in order of first appearance; None: never sent with one."""
+    lines: dict[str | None, Counter[str]] = {}
+    for bulk_id, status in zip(bulk_ids, statuses, strict=True):
+        lines.setdefault(bulk_id, Counter())[status] += 1
+    return lines
+
+
+def status_columns(lines: Mapping[str | None, Counter[str]]) -> list[str]:
+    """Return every status of this package, then the API's own words that it does not know."""
+    seen = {status for line in lines.values() for status in line}
+    return [*STATUSES, *sorted(seen.difference(STATUSES))]

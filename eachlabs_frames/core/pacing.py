@@ -1,0 +1,34 @@
+"""How long to wait: before a request is tried again, and between two looks. Numbers in, seconds out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+RETRY_BASE: Final = 1.0
+RETRY_CAP: Final = 60.0
+POLL_FIRST: Final = 1.0
+POLL_CAP: Final = 15.0
+POLL_GROWTH: Final = 1.5
+SHORTEST: Final = 0.05
+
+
+def retry_delay(attempt: int, *, floor: float | None, draw: float) -> float:
+    """Return the seconds before try number `attempt` + 1: full jitter, never under what the API asked for.
+
+    Parameters
+    ----------
+    attempt : int
+        Tries that were refused in a row, from 1.
+    floor : float or None
+        ``Retry-After``, in seconds.
+    draw : float
+        A random number of [0, 1).
+    """
+    ceiling = min(RETRY_CAP, RETRY_BASE * 2.0 ** min(attempt - 1, 16))
+    return max(floor or 0.0, ceiling * draw, SHORTEST)
+
+
+def poll_delay(look: int, *, floor: float | None, draw: float) -> float:
+    """Return the seconds after look number `look` (from 1): 1 s growing to 15 s, a fifth less or more by `draw`."""
+    steady = min(POLL_CAP, POLL_FIRST * POLL_GROWTH ** min(look - 1, 16))
+    return max(floor or 0.0, min(POLL_CAP, steady * (0.8 + 0.4 * draw)))

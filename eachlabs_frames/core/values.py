@@ -1,0 +1,244 @@
+"""One value of a cell -> one JSON value of plain Python types, or the reason why there is none.
+
+Owns the table of types (design: "Missing values, NumPy scalars, timestamps ..."). Never guesses: a type that is
+not in the table is refused.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any, Final
+from uuid import UUID
+
+import numpy as np
+
+from ..models import Json
+
+DEEPEST: Final = 64
+LEAST_INTEGER: Final = -(2**63)
+GREATEST_INTEGER: Final = 2**64 - 1
+
+
+class _Missing(enum.Enum):
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing.MISSING
+"""What None, NaN, NaT and their kin become: the caller leaves the key out, or writes null."""
+
+
+class RefusedValueError(ValueError):
+    """One value cannot be sent. The caller adds the row and the column; `path` says where inside the cell."""
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        super().__init__(f"{reason} (at {path} in the value)" if path else reason)
+        self.reason = reason
+        self.path = path
+
+
+def clean(value: object, *, omit: bool = True, depth: int = 0) -> Json:
+    """Return `value` as JSON, or `MISSING`.
+
+    Parameters
+    ----------
+    value : object
+        A cell, or a part of one.
+    omit : bool
+        Whether a missing value inside a dict leaves its key out; it becomes null otherwise, as it always does
+        inside a list, where leaving it out would move its neighbours.
+    depth : int
+        How deep inside the cell `value` lies.
+
+    Raises
+    ------
+    RefusedValueError
+        Bytes, infinities, sets, lone surrogates, integers beyond 64 bits and every type not listed.
+    """
+    leaf = _LEAVES.get(type(value))
+    if leaf is not None:
+        return leaf(value)
+    for base, branch in _BRANCHES:
+        if isinstance(value, base):
+            if depth >= DEEPEST:
+                msg = f"nested more than {DEEPEST} deep (does it contain itself?)"
+                raise RefusedValueError(msg)
+            return branch(value, omit, depth + 1)
+    leaf = next((leaf for base, leaf in _LEAF_BASES if isinstance(value, base)), _refuse)
+    return leaf(value)
+
+
+def treat_as_missing(kind: type) -> None:
+    """Let values of `kind` count as missing: a door's own marker, such as ``pandas.NA``."""
+    _LEAVES[kind] = _missing
+
+
+def _missing(_: object) -> Json:
+    return MISSING
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        msg = f"text with a lone surrogate at character {exc.start} cannot be written as UTF-8"
+        raise RefusedValueError(msg) from exc
+    return str.__str__(value)
+
+
+def _integer(value: Any) -> int:
+    whole = int(value)
+    if not LEAST_INTEGER <= whole <= GREATEST_INTEGER:
+        msg = "an integer beyond 64 bits; send it as a string"
+        raise RefusedValueError(msg)
+    return whole
+
+
+def _number(value: Any) -> Json:
+    number = float(value)
+    if math.isnan(number):
+        return MISSING
+    if math.isinf(number):
+        msg = f"{number} is no JSON number"
+        raise RefusedValueError(msg)
+    return number
+
+
+def _decimal(value: Decimal) -> Json:
+    if value.is_nan():
+        return MISSING
+    exponent = value.as_tuple().exponent
+    if value.is_finite() and isinstance(exponent, int) and 0 <= exponent <= 19:
+        return _integer(value)
+    return _number(value)
+
+
+def _moment(value: Any) -> Json:
+    # NaT is a datetime by type, and alone among them differs from itself.
+    return value.isoformat() if value == value else MISSING
+
+
+def _duration(value: Any) -> Json:
+    return value.total_seconds() if value == value else MISSING
+
+
+def _member(value: Enum) -> str:
+    return _text(value.value if isinstance(value.value, str) else value.name)
+
+
+def _plain(value: object) -> str:
+    return _text(str(value))
+
+
+def _scalar(value: Any) -> Json:
+    """Clean a NumPy scalar by what it holds."""
+    if isinstance(value, np.datetime64):
+        return MISSING if np.isnat(value) else value.astype("datetime64[us]").item().isoformat()
+    if isinstance(value, np.timedelta64):
+        return MISSING if np.isnat(value) else float(value / np.timedelta64(1, "s"))
+    held = value.item()
+    if isinstance(held, np.generic):  # longdouble's item() is itself
+        return _number(held) if isinstance(held, np.floating) else _refuse(value)
+    return clean(held)
+
+
+def _refuse(value: object) -> Json:
+    msg = f"a value of type {type(value).__name__} cannot be sent as JSON"
+    raise RefusedValueError(msg)
+
+
+def _refuse_bytes(_: object) -> Json:
+    msg = "bytes cannot be sent as JSON: decode them to text, or upload them and send the URL"
+    raise RefusedValueError(msg)
+
+
+def _sequence(value: Any, omit: bool, depth: int) -> list[Json]:
+    out = []
+    for position, item in enumerate(value):
+        cleaned = _inside(f"[{position}]", item, omit, depth)
+        out.append(None if cleaned is MISSING else cleaned)
+    return out
+
+
+def _array(value: np.ndarray[Any, Any], omit: bool, depth: int) -> Json:
+    if value.dtype.kind in "mM":  # tolist() would give bare integers for nanoseconds
+        value = np.array([_scalar(item) for item in value.ravel()], dtype=object).reshape(value.shape)
+    if value.ndim == 0:
+        return clean(value.item(), omit=omit, depth=depth)
+    return _sequence(value.tolist(), omit, depth)
+
+
+def _mapping(value: Mapping[Any, Any], omit: bool, depth: int) -> dict[str, Json]:
+    out: dict[str, Json] = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            msg = f"the key {key!r} of a dict is no string"
+            raise RefusedValueError(msg)
+        cleaned = _inside(f".{key}", item, omit, depth)
+        if cleaned is not MISSING:
+            out[_text(key)] = cleaned
+        elif not omit:
+            out[_text(key)] = None
+    return out
+
+
+def _inside(place: str, item: object, omit: bool, depth: int) -> Json:
+    try:
+        return clean(item, omit=omit, depth=depth)
+    except RefusedValueError as exc:
+        raise RefusedValueError(exc.reason, place + exc.path) from None
+
+
+def _same(value: object) -> Json:
+    return value
+
+
+_LEAVES: Final[dict[type, Callable[[Any], Json]]] = {
+    type(None): _missing,
+    _Missing: _missing,
+    bool: _same,
+    str: _text,
+    int: _integer,
+    float: _number,
+    Decimal: _decimal,
+    UUID: _plain,
+    datetime: _moment,
+    date: _moment,
+    time: _moment,
+    timedelta: _duration,
+    bytes: _refuse_bytes,
+    bytearray: _refuse_bytes,
+    memoryview: _refuse_bytes,
+}
+
+_BRANCHES: Final[tuple[tuple[type, Callable[[Any, bool, int], Json]], ...]] = (
+    (list, _sequence),
+    (tuple, _sequence),
+    (dict, _mapping),
+    (np.ndarray, _array),
+)
+
+# Order matters: an Enum may be a str, and NumPy's float64 is a float.
+_LEAF_BASES: Final[tuple[tuple[type, Callable[[Any], Json]], ...]] = (
+    (Enum, _member),
+    (np.bytes_, _refuse_bytes),
+    (str, _text),
+    (np.generic, _scalar),
+    (int, _integer),
+    (float, _number),
+    (Decimal, _decimal),
+    (UUID, _plain),
+    (PurePath, _plain),
+    (datetime, _moment),
+    (date, _moment),
+    (time, _moment),
+    (timedelta, _duration),
+)

@@ -1,0 +1,299 @@
+"""Both dialects: a batch -> a request; a reply or a fault -> a verdict.
+
+Owns every path, body and status code of the API. It alone says whether a POST may be sent again: only when it
+certainly created nothing. It sends nothing and never sees the key.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final, TypeAlias
+from urllib.parse import quote
+
+import orjson
+
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    NotFoundError,
+    PermissionDeniedError,
+)
+from ..models import FAILED, QUEUED, UNKNOWN, Batch, DialectName, Fault, Json, Outcome, Reply, Request, Target
+from .executions import canonical_status, parse_time
+
+PAGE: Final = 100
+"""Executions of one page, at most (API reference, "Pagination")."""
+
+LONGEST_REASON: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The API answered for each input: accepted, or refused on its own."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The API refused the request, and it can be no smaller: nothing was created."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The API refused the request as a whole: nothing was created, so its halves may be tried."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Nothing was created; the same request may be sent later. ``after`` is a floor in seconds, ``limited`` a 429."""
+
+    reason: str
+    after: float | None = None
+    limited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Nothing was created, and nothing more should be sent."""
+
+    reason: str
+    error: type[APIError]
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The request may have taken effect: it is never sent again. ``bulk_id`` where an answer named it."""
+
+    reason: str
+    bulk_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a GET gave."""
+
+    json: Json
+
+
+Verdict: TypeAlias = Done | Refused | Split | Retry | Stop | Unknown
+
+_STOPS: Final[dict[int, type[APIError]]] = {
+    401: AuthenticationError,
+    402: APIError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+}
+
+
+def key_header(dialect: DialectName, key: str) -> tuple[str, str]:
+    """Return the header that carries the key."""
+    return ("X-API-Key", key) if dialect == "legacy" else ("Authorization", f"Bearer {key}")
+
+
+def checked_id(name: str, value: object) -> str:
+    """Return `value` where it can be one segment of a path, and nothing else.
+
+    Raises
+    ------
+    ConfigurationError
+        Empty, no string, or with a character that would change the URL.
+    """
+    if not isinstance(value, str) or not value:
+        msg = f"{name} must be a string that is not empty, as in 'wf_abc123'; got {value!r}"
+        raise ConfigurationError(msg)
+    if not re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", value):
+        msg = f"{name} {value!r} would change the URL: it may hold letters, digits, '_', '-', '~' and dots inside"
+        raise ConfigurationError(msg)
+    return value
+
+
+def check_webhook(dialect: DialectName, url: object, secret: object) -> None:
+    """Make sure that a webhook can be asked for.
+
+    Raises
+    ------
+    ConfigurationError
+        No http(s) URL; a secret without a URL, or where the dialect has none.
+    """
+    if url is not None and not (isinstance(url, str) and re.fullmatch(r"https?://[^\s/?#]+[^\s]*", url)):
+        msg = f"webhook_url must be an http(s) URL, as in 'https://example.org/hook'; got {url!r}"
+        raise ConfigurationError(msg)
+    if secret is None:
+        return
+    if not isinstance(secret, str) or not secret:
+        msg = "webhook_secret must be a string that is not empty"
+        raise ConfigurationError(msg)
+    if url is None:
+        msg = "webhook_secret without webhook_url: there is nobody to tell"
+        raise ConfigurationError(msg)
+    if dialect == "legacy":
+        msg = "the legacy dialect has no webhook_secret: leave it out, or use dialect='current'"
+        raise ConfigurationError(msg)
+
+
+def trigger_request(dialect: DialectName, target: Target, batch: Batch) -> Request:
+    """Return the bulk trigger of `batch`."""
+    extra: dict[str, Json] = {}
+    if target.webhook_url is not None:
+        extra["webhook_url"] = target.webhook_url
+    if target.webhook_secret is not None:
+        extra["webhook_secret"] = target.webhook_secret
+    if dialect == "legacy":
+        path = f"/{quote(target.workflow_id, safe='')}/bulk-trigger"
+        extra["version_id"] = target.version_id
+    else:
+        path = f"/workflows/bulk-trigger/{quote(target.workflow_id, safe='')}/{quote(target.version_id, safe='')}"
+    tail = b"," + orjson.dumps(extra)[1:] if extra else b"}"
+    return Request("POST", path, body=b'{"inputs":[' + b",".join(batch.payloads) + b"]" + tail)
+
+
+def workflow_request(workflow_id: str) -> Request:
+    """Return the look at a workflow and its versions."""
+    return Request("GET", f"/workflows/{quote(workflow_id, safe='')}")
+
+
+def listing_request(workflow_id: str, *, bulk_id: str | None = None, offset: int = 0) -> Request:
+    """Return the look at a page of a workflow's executions, of one bulk operation where `bulk_id` is given."""
+    query = [("limit", str(PAGE))]
+    if bulk_id is not None:
+        query.insert(0, ("bulk_id", bulk_id))
+    if offset:
+        query.append(("offset", str(offset)))
+    return Request("GET", f"/workflows/{quote(workflow_id, safe='')}/executions", tuple(query))
+
+
+def details_request(dialect: DialectName, execution_id: str) -> Request:
+    """Return the look at one execution."""
+    prefix = "" if dialect == "legacy" else "/workflows"
+    return Request("GET", f"{prefix}/executions/{quote(execution_id, safe='')}")
+
+
+def judge(reply: Reply | Fault, batch: Batch) -> Verdict:
+    """Say what a bulk trigger's answer means for `batch` (API reference, "Bulk trigger", the table of statuses)."""
+    if isinstance(reply, Fault):
+        if reply.sent:
+            return Unknown(f"no answer came ({reply.reason}): it may have started")
+        return Retry(f"no connection ({reply.reason})")
+    status = reply.status
+    if 200 <= status < 300:
+        return _read_answer(reply, batch)
+    reason = explain(reply)
+    if status in _STOPS:
+        return Stop(reason, _STOPS[status], status)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return Retry(reason, retry_after(reply), limited=True)
+    if status in (400, 413, 422):
+        return Split(reason) if len(batch) > 1 else Refused(reason)
+    if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
+        return Refused(reason)
+    return Unknown(f"{reason}: it may have started")
+
+
+def judge_look(reply: Reply | Fault) -> Said | Retry | Stop:
+    """Say what the answer to a GET means: what it says, a later try, or the end."""
+    if isinstance(reply, Fault):
+        return Retry(reply.reason)
+    if 200 <= reply.status < 300:
+        said = decode(reply)
+        return Retry(f"HTTP {reply.status} with a body that is no JSON") if said is None else Said(said)
+    if reply.status in (408, 429) or reply.status >= 500:
+        return Retry(explain(reply), retry_after(reply), limited=reply.status == 429)
+    return Stop(explain(reply), _STOPS.get(reply.status, APIError), reply.status)
+
+
+def explain(reply: Reply) -> str:
+    """Return one sentence of what an error answer says, its ``details`` first read where there are any."""
+    said = decode(reply)
+    words = []
+    if isinstance(said, dict):
+        words = [_words(said[name]) for name in ("error", "message", "details") if said.get(name)]
+    head = f"HTTP {reply.status}"
+    if not words:
+        head += f" {_phrase(reply.status)}"
+        if 300 <= reply.status < 400:
+            head += " (a redirect, which is not followed: check base_url)"
+    return ": ".join([head, *dict.fromkeys(words)])[:LONGEST_REASON]
+
+
+def _words(value: Json) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def retry_after(reply: Reply) -> float | None:
+    """Return ``Retry-After`` in seconds from now, whether it was written as seconds or as a date."""
+    value = reply.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0.0, moment.timestamp() - reply.received_at)
+
+
+def decode(reply: Reply) -> Json:
+    """Return an answer's JSON, or None where it is none."""
+    try:
+        return orjson.loads(reply.body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _read_answer(reply: Reply, batch: Batch) -> Done | Unknown:
+    """Read a 2xx answer. One of another shape or length than the request's is never guessed at."""
+    said = decode(reply)
+    if not isinstance(said, dict):
+        return Unknown(f"HTTP {reply.status} with a body that is no JSON object: it may have started")
+    bulk_id = said.get("bulk_id")
+    bulk_id = bulk_id if isinstance(bulk_id, str) and bulk_id else None
+    entries = said.get("executions")
+    if not isinstance(entries, list) or len(entries) != len(batch):
+        count = f"{len(entries)} entries" if isinstance(entries, list) else "no list of executions"
+        return Unknown(f"the answer has {count} for {len(batch)} inputs, so none can be told apart", bulk_id)
+    ids = [entry.get("execution_id") for entry in entries if isinstance(entry, dict) and entry.get("execution_id")]
+    if len(set(map(str, ids))) != len(ids):
+        return Unknown("the answer names one execution for two inputs, so none can be told apart", bulk_id)
+    pairs = zip(batch.positions, entries, strict=True)
+    return Done(tuple(_read_entry(position, entry, bulk_id) for position, entry in pairs))
+
+
+def _read_entry(position: int, entry: Json, bulk_id: str | None) -> Outcome:
+    if not isinstance(entry, dict):
+        entry = {}
+    execution_id = entry.get("execution_id")
+    status = canonical_status(entry.get("status"))
+    message = entry.get("message") or entry.get("error")
+    error = _words(message)[:LONGEST_REASON] if message else None
+    if isinstance(execution_id, str) and execution_id:
+        return Outcome(
+            position,
+            status or QUEUED,
+            bulk_id,
+            execution_id,
+            error,
+            started_at=parse_time(entry.get("started_at")),
+        )
+    if status == FAILED:
+        return Outcome(position, FAILED, bulk_id, error=error or "refused by the API, without a reason")
+    reason = "the answer names no execution for this input: it may have started"
+    return Outcome(position, UNKNOWN, bulk_id, error=f"{reason} ({error})" if error else reason)

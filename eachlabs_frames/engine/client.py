@@ -1,0 +1,142 @@
+"""The only importer of aiohttp's client: a request in, a reply or a fault out. It decides nothing.
+
+It owns the sessions, one per event loop, and it alone puts the key on a request. It never sends anything twice:
+aiohttp sends an idempotent request again by itself when a kept connection turns out to be dead, and never a POST
+(its own ``IDEMPOTENT_METHODS``); a test holds it to that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from ..core.wire import key_header
+from ..models import Fault, Reply, Request
+from ..settings import Settings, is_loopback
+
+# Servers close idle connections, some after 5 s. A POST written to one that is closing has no answer and would
+# leave its rows unknown, so connections are let go first.
+KEEPALIVE: Final = 4.0
+LONGEST_CONNECT: Final = 10.0
+LARGEST_REPLY: Final = 256 * 1024 * 1024
+HIDDEN: Final = b"***"
+
+_UNSENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+)
+
+_sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+
+
+class Client:
+    """A `Transport` over HTTP, with one call's settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._base_url = settings.base_url
+        self._key = settings.key()
+        self._dialect = settings.dialect
+        self._proxy = _proxy(settings.base_url)
+        self._timeout = aiohttp.ClientTimeout(
+            total=settings.timeout, connect=min(LONGEST_CONNECT, settings.timeout / 2)
+        )
+
+    async def send(self, request: Request) -> Reply | Fault:
+        """Send `request` once. Never raises but for being cancelled."""
+        address = self._base_url + request.path
+        if request.query:
+            address += "?" + urlencode(request.query)
+        try:
+            async with session().request(
+                request.method,
+                URL(address, encoded=True),
+                data=request.body,
+                headers=self._headers(request),
+                timeout=self._timeout,
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as response:
+                return self._reply(response, await _body(response))
+        except _UNSENT as exc:
+            return Fault(sent=False, reason=_reason(exc, "no connection in time"))
+        except asyncio.TimeoutError:
+            return Fault(sent=True, reason=f"nothing within {self._timeout.total:g} s")
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            return Fault(sent=True, reason=_reason(exc, type(exc).__name__))
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        name, value = key_header(self._dialect, self._key.reveal())
+        headers = {name: value, "Accept": "application/json"}
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        return headers
+
+    def _reply(self, response: aiohttp.ClientResponse, body: bytes) -> Reply:
+        """Make the reply, without the key: an API that repeats it must not get it into a frame, a log or an error."""
+        key = self._key.reveal().encode()
+        shown = body.replace(key, HIDDEN) if key in body else body
+        return Reply(response.status, shown, _kept(response.headers), time.time())
+
+
+def session() -> aiohttp.ClientSession:
+    """Return the running loop's session, opened when it is first asked for."""
+    loop = asyncio.get_running_loop()
+    found = _sessions.get(loop)
+    if found is None or found.closed:
+        # No limit here: how many are in flight is the runner's to say, and waiting for a free connection would
+        # count as a time-out.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
+        found = _sessions[loop] = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    return found
+
+
+async def close_session() -> None:
+    """Close the running loop's session, where there is one."""
+    found = _sessions.pop(asyncio.get_running_loop(), None)
+    if found is not None:
+        await found.close()
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    if (response.content_length or 0) > LARGEST_REPLY:
+        msg = f"an answer of over {LARGEST_REPLY} bytes"
+        raise ValueError(msg)
+    return await response.read()
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    value = headers.get("Retry-After")
+    return {} if value is None else {"retry-after": value}
+
+
+def _reason(exc: BaseException, otherwise: str) -> str:
+    return str(exc) or otherwise
+
+
+def _proxy(base_url: str) -> str | None:
+    """Return the proxy that the environment names for the API; none for loopback."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if is_loopback(host) or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def forget_sessions() -> Any:
+    """After a fork: let go of the parent's sessions without closing them.
+
+    Their sockets and their selector are shared with the parent: to close them here would take its connections
+    away. What is returned must be kept for as long as the process lives.
+    """
+    kept = dict(_sessions)
+    _sessions.clear()
+    return kept

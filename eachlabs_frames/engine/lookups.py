@@ -1,0 +1,78 @@
+"""Reads from the API: a workflow, a bulk operation, or any page. A GET may be sent as often as one likes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..core import wire
+from ..core.executions import entries
+from ..core.pacing import retry_delay
+from ..core.workflows import choose_version
+from ..errors import APIConnectionError, APIError, NotFoundError, RateLimitError
+from ..models import Clock, Json, Request, Transport, Workflow
+
+logger = logging.getLogger("eachlabs_frames")
+
+TRIES: Final = 4
+LONGEST_PAUSE: Final = 30.0
+"""Seconds: a ``Retry-After`` beyond it is reported at once, for a person is waiting."""
+
+
+async def fetch(request: Request, *, transport: Transport, clock: Clock) -> Json:
+    """Return the JSON that a GET gives, after a few tries where the API is busy or out of reach.
+
+    Raises
+    ------
+    APIError
+        Refused (by its status), or no usable answer.
+    """
+    for attempt in range(1, TRIES + 1):
+        verdict = wire.judge_look(await transport.send(request))
+        if isinstance(verdict, wire.Said):
+            return verdict.json
+        if isinstance(verdict, wire.Stop):
+            raise verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
+        delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
+        if attempt == TRIES or delay > LONGEST_PAUSE:
+            raise _given_up(verdict)
+        await clock.sleep(delay)
+    raise AssertionError  # the last try returns or raises
+
+
+def _given_up(verdict: wire.Retry) -> APIError:
+    if verdict.limited:
+        return RateLimitError(verdict.reason, status=429, details=verdict.reason)
+    return APIConnectionError(f"no usable answer from the API: {verdict.reason} (is base_url right?)")
+
+
+async def workflow(workflow_id: str, *, version_id: str | None, transport: Transport, clock: Clock) -> Workflow:
+    """Return the version to run: the one named, or the latest. The canary of a run.
+
+    Raises
+    ------
+    AuthenticationError, PermissionDeniedError, NotFoundError
+        401, 403, 404.
+    """
+    said = await fetch(wire.workflow_request(workflow_id), transport=transport, clock=clock)
+    found = choose_version(said, workflow_id=workflow_id, version_id=version_id)
+    if version_id is None:
+        logger.info("workflow %s: version %s, the latest, is used", workflow_id, found.version_id)
+    return found
+
+
+async def bulk(workflow_id: str, bulk_id: str, *, transport: Transport, clock: Clock) -> list[Mapping[str, Any]]:
+    """Return the executions of a bulk operation, oldest first.
+
+    Raises
+    ------
+    NotFoundError
+        The workflow has none with this ``bulk_id``.
+    """
+    request = wire.listing_request(workflow_id, bulk_id=bulk_id)
+    found = list(entries(await fetch(request, transport=transport, clock=clock)))
+    if not found:
+        msg = f"workflow {workflow_id!r} has no executions with bulk_id {bulk_id!r}"
+        raise NotFoundError(msg, status=404)
+    return sorted(found, key=lambda entry: str(entry.get("created_at", "")))

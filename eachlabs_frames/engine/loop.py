@@ -1,0 +1,282 @@
+"""The one doorway from synchronous code to asyncio, and the only owner of a thread and its event loop.
+
+One daemon thread runs one loop; a call hands it a job and waits. It works from a script, a thread, a notebook cell
+whose own loop is running, or inside uvloop, because it never touches the caller's loop. ``bridge="nest"`` is the
+exception that a user must ask for. No job's logic is here: a job is a coroutine function of the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import os
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from ..errors import BridgeError
+from ..settings import BridgeName
+from .client import close_session, forget_sessions
+
+T = TypeVar("T")
+
+Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, T]]
+"""A coroutine function; the event that it is given is set when it should come to an end."""
+
+Steps: TypeAlias = Generator[Job[Any], Any, T]
+"""Synchronous work that yields the jobs which it needs done: the same for the synchronous and the async dress."""
+
+GRACE: Final = 10.0
+"""Seconds that an interrupted call waits for the answers in flight."""
+
+_GLANCE: Final = 0.5
+_SHUTDOWN: Final = 2.0
+
+
+class Flight(Generic[T]):
+    """A job on its way on a bridge's loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, job: Job[T]) -> None:
+        self._loop = loop
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[T] | None = None
+        self.future = asyncio.run_coroutine_threadsafe(self._fly(job), loop)
+
+    async def _fly(self, job: Job[T]) -> T:
+        self._task = asyncio.current_task()
+        return await job(self._stop)
+
+    def stop(self) -> None:
+        """Ask the job to end: nothing new, but the answers in flight are kept."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def cancel(self) -> None:
+        """End the job where it stands. Not `Future.cancel`, which returns before the task has cleaned up."""
+        if self._task is not None:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the job has ended; return whether it has."""
+        left = timeout
+        while not self.future.done() and (left is None or left > 0):
+            # In short glances: an endless wait cannot be interrupted on every system.
+            step = _GLANCE if left is None else min(_GLANCE, left)
+            concurrent.futures.wait([self.future], timeout=step)
+            left = None if left is None else left - step
+        return self.future.done()
+
+
+class Bridge:
+    """A daemon thread that runs one event loop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._run, name="eachlabs-frames", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.run_until_complete(_wind_up())
+            self.loop.close()
+
+    def close(self) -> None:
+        """Close the session, end the loop and wait for the thread."""
+        if self.thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join(_SHUTDOWN)
+
+
+async def _wind_up() -> None:
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_SHUTDOWN / 2)
+    await close_session()
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+_lock = threading.Lock()
+_bridge: Bridge | None = None
+_inherited: list[Any] = []
+
+
+def bridge() -> Bridge:
+    """Return the process's bridge, started when it is first asked for."""
+    global _bridge
+    with _lock:
+        if _bridge is None or not _bridge.thread.is_alive():
+            _bridge = Bridge()
+        return _bridge
+
+
+@atexit.register
+def close() -> None:
+    """Close the bridge; a later call starts another."""
+    global _bridge
+    with _lock:
+        closing, _bridge = _bridge, None
+    if closing is not None:
+        closing.close()
+
+
+def _after_fork() -> None:
+    """Start anew: the thread did not come along, and its sockets are the parent's, so nothing of them is touched."""
+    global _bridge, _lock
+    _lock = threading.Lock()
+    _inherited.append((_bridge, forget_sessions()))
+    _bridge = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
+    """Run `job` and return what it returns; the calling thread waits.
+
+    Interrupted (by Ctrl-C, or anything else that is raised in the waiting thread), it asks the job to end, waits up
+    to `GRACE` seconds for it and raises; interrupted again, it cancels the job at once.
+
+    Raises
+    ------
+    BridgeError
+        From the bridge's own thread, or where ``kind="nest"`` cannot work.
+    """
+    if kind == "nest" and (running := _running_loop()) is not None:
+        return _nested(running, job)
+    if threading.current_thread() is bridge().thread:
+        msg = "a synchronous call from inside a progress callback would wait for itself: use the _async method"
+        raise BridgeError(msg)
+    flight = Flight(bridge().loop, job)
+    try:
+        flight.wait()
+    except BaseException:
+        _land(flight)
+        raise
+    return flight.future.result()
+
+
+def _land(flight: Flight[Any]) -> None:
+    flight.stop()
+    try:
+        landed = flight.wait(GRACE)
+    except KeyboardInterrupt:
+        landed = False
+    if not landed:
+        flight.cancel()
+        flight.wait(_SHUTDOWN)
+
+
+async def call_async(job: Job[T]) -> T:
+    """Run `job` on the bridge's loop and await it from any other; cancelled, it does as an interrupted `call`."""
+    flight = Flight(bridge().loop, job)
+    waiting = asyncio.wrap_future(flight.future)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        if waiting.done():
+            raise
+        flight.stop()
+        try:
+            await asyncio.wait([waiting], timeout=GRACE)
+        finally:
+            flight.cancel()
+        raise
+
+
+def complete(steps: Steps[T], *, kind: BridgeName = "thread") -> T:
+    """Go through `steps`, doing each job that they ask for, and return what they return."""
+    turn = _advance(steps, None, None)
+    while isinstance(turn, _Wanted):
+        try:
+            value, error = call(turn.job, kind=kind), None
+        except BaseException as exc:  # noqa: BLE001 - the steps decide what to do with it
+            value, error = None, exc
+        turn = _advance(steps, value, error)
+    return turn.value
+
+
+async def complete_async(steps: Steps[T]) -> T:
+    """Go through `steps` from a coroutine: their synchronous parts run in a thread, so that no loop stands still."""
+    turn = await _in_thread(steps, None, None)
+    while isinstance(turn, _Wanted):
+        try:
+            value, error = await call_async(turn.job), None
+        except BaseException as exc:  # noqa: BLE001 - the steps decide what to do with it
+            value, error = None, exc
+        turn = await _in_thread(steps, value, error)
+    return turn.value
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    job: Job[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished(Generic[T]):
+    value: T
+
+
+def _advance(steps: Steps[T], value: Any, error: BaseException | None) -> _Wanted | _Finished[T]:
+    try:
+        return _Wanted(steps.send(value) if error is None else steps.throw(error))
+    except StopIteration as done:
+        return _Finished(done.value)
+
+
+async def _in_thread(steps: Steps[T], value: Any, error: BaseException | None) -> _Wanted | _Finished[T]:
+    """Advance in a thread. A cancellation waits for the thread, and then reaches the steps as any other error."""
+    turn = asyncio.ensure_future(asyncio.to_thread(_advance, steps, value, error))
+    cancelled: BaseException | None = None
+    while not turn.done():
+        try:
+            await asyncio.wait([turn])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is None:
+        return turn.result()
+    if turn.exception() is None and isinstance(turn.result(), _Wanted):
+        await asyncio.to_thread(steps.close)
+    raise cancelled
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _nested(running: asyncio.AbstractEventLoop, job: Job[T]) -> T:
+    """Run `job` inside the caller's running loop, by nest-asyncio2; a borrowed loop's session ends with the call."""
+    import nest_asyncio2  # patches asyncio when applied: only for those who ask
+
+    if not isinstance(running, asyncio.BaseEventLoop):
+        kind = f"{type(running).__module__}.{type(running).__name__}"
+        msg = f"bridge='nest' cannot work inside {kind}: use configure(bridge='thread'), or the _async methods"
+        raise BridgeError(msg)
+    nest_asyncio2.apply(running)
+    stop = asyncio.Event()
+
+    async def whole() -> T:
+        try:
+            return await job(stop)
+        finally:
+            await close_session()
+
+    task = running.create_task(whole())
+    try:
+        return running.run_until_complete(task)
+    except BaseException:
+        if not task.done():
+            stop.set()
+            running.run_until_complete(asyncio.wait([task], timeout=GRACE))
+            task.cancel()
+        raise

@@ -1,0 +1,84 @@
+"""Turns the steps of a run into events, for one observer. What an observer raises stays here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.outcomes import Results
+from ..models import SETTLED, Event, Observer, Outcome
+
+logger = logging.getLogger("eachlabs_frames")
+
+
+class Reporter:
+    """Tells one observer how a call goes.
+
+    Parameters
+    ----------
+    observer : Observer or None
+    results : Results
+    total : int
+        Rows that the call is about.
+    done : int
+        Rows of those that needed nothing from the start.
+    until_settled : bool
+        Whether a row is done when its execution has ended, rather than when the API has answered for it.
+    """
+
+    def __init__(
+        self,
+        observer: Observer | None,
+        results: Results,
+        *,
+        total: int,
+        done: int = 0,
+        until_settled: bool = False,
+    ) -> None:
+        self._observer = observer
+        self._results = results
+        self._total = total
+        self._answered = done
+        self._until_settled = until_settled
+
+    def started(self) -> None:
+        """Say that the call begins."""
+        self._tell("started")
+
+    def answered(self, outcomes: Sequence[Outcome]) -> None:
+        """Say that the API answered for these rows."""
+        self._answered += len(outcomes)
+        self._tell("answered", changed=tuple(outcomes))
+
+    def refreshed(self, outcomes: Sequence[Outcome]) -> None:
+        """Say that a look changed these rows."""
+        self._tell("refreshed", changed=tuple(outcomes))
+
+    def waiting(self, reason: str | None) -> None:
+        """Say what is waited for, or that it is over."""
+        if reason is not None:
+            logger.info("waiting: %s", reason)
+        self._tell("resumed" if reason is None else "waiting", waiting_for=reason)
+
+    def stopped(self, reason: str) -> None:
+        """Say that nothing more is sent."""
+        logger.warning("stopped sending: %s", reason)
+        self._tell("stopped", waiting_for=reason)
+
+    def finished(self) -> None:
+        """Say that the run is over."""
+        self._tell("finished")
+
+    def _tell(self, kind: Any, *, changed: tuple[Outcome, ...] = (), waiting_for: str | None = None) -> None:
+        if self._observer is None:
+            return
+        tally = self._results.tally()
+        settled = sum(count for status, count in tally.items() if status in SETTLED)
+        done = settled if self._until_settled else self._answered
+        event = Event(kind, self._total, done, self._results.accepted, tally, changed, waiting_for)
+        try:
+            self._observer(event)
+        except Exception:
+            self._observer = None
+            logger.exception("the progress observer raised, and is not called again; the run goes on")

@@ -1,0 +1,189 @@
+"""Sends a run's batches: a fixed pool of workers on one lazy stream, each obeying the core's verdict.
+
+Owns the order of things (send, judge, write down, tell) and when a run ends. It never decides whether a POST may be
+sent again: `core.wire.judge` does, and only a `Retry` or a `Split` comes back here to be sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from ..core.batches import halves
+from ..core.outcomes import Results
+from ..core.wire import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
+from ..errors import APIError
+from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Outcome, Target, Transport
+from .cooldown import Cooldown
+from .pool import drain
+from .reporter import Reporter
+
+logger = logging.getLogger("eachlabs_frames")
+
+UNANSWERED_IN_A_ROW: Final = 10
+"""Lost answers in a row, with none that came, after which a run stops: each may be billed and cannot be undone."""
+
+INTERRUPTED: Final = "interrupted before it was sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Why a run ended before its last batch. ``error`` is what to raise where nothing at all was sent."""
+
+    reason: str
+    error: APIError | None = None
+
+
+class Runner:
+    """One run of one target.
+
+    Parameters
+    ----------
+    target : Target
+        What is triggered.
+    results : Results
+        Where each outcome is written, at its row's position.
+    transport, clock : Transport, Clock
+        What sends, and what waits.
+    reporter : Reporter
+        Told of each step.
+    dialect : {"current", "legacy"}
+        How a request is written.
+    max_wait : float
+        Seconds that the run waits while the API takes nothing.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        results: Results,
+        *,
+        transport: Transport,
+        clock: Clock,
+        reporter: Reporter,
+        dialect: DialectName,
+        max_wait: float,
+    ) -> None:
+        self._target = target
+        self._results = results
+        self._transport = transport
+        self._reporter = reporter
+        self._dialect = dialect
+        self._cooldown = Cooldown(clock, max_wait=max_wait, tell=reporter.waiting)
+        self._max_wait = max_wait
+        self._unanswered = 0
+        self._touched = False
+        self.halted: Halt | None = None
+
+    async def run(self, batches: Iterator[Batch], *, workers: int, canary: bool, stop: asyncio.Event) -> Halt | None:
+        """Send every batch, or as many as can be; return why it ended early, if it did.
+
+        Parameters
+        ----------
+        batches : iterator of Batch
+            Read as batches are sent, never ahead.
+        workers : int
+            Requests in flight at once.
+        canary : bool
+            Whether the first batch goes alone, because nothing was asked of the API before it.
+        stop : asyncio.Event
+            Set from outside to send nothing new; answers in flight are still read.
+
+        Raises
+        ------
+        APIError
+            401, 403 or 404 where no row of this run was accepted, refused or left unknown.
+        """
+        watch = asyncio.ensure_future(self._watch(stop))
+        try:
+            if canary and (first := next(batches, None)) is not None:
+                await self._deliver(first)
+            await drain(self._stream(batches), self._deliver, workers=workers)
+        finally:
+            watch.cancel()
+        if self.halted is not None and self.halted.error is not None and not self._touched:
+            raise self.halted.error
+        return self.halted
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._halt(Halt(INTERRUPTED))
+
+    def _stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        while self.halted is None:
+            try:
+                batch = next(batches, None)
+            except Exception as exc:
+                # Every row was read once before the first was sent, so the frame has changed since.
+                logger.exception("a row could not be read while the run was sending")
+                self._halt(Halt(f"the rows could not be read any more: {exc}"))
+                return
+            if batch is None:
+                return
+            yield batch
+
+    async def _deliver(self, batch: Batch) -> None:
+        """Send a batch, and its halves where it is refused as a whole, until each row has its verdict."""
+        parts = [batch]
+        while parts:
+            part = parts.pop()
+            verdict = await self._send(part)
+            if verdict is None:
+                return
+            if isinstance(verdict, Split):
+                parts += reversed(halves(part))
+            else:
+                self._settle(part, verdict)
+
+    async def _send(self, batch: Batch) -> Verdict | None:
+        """Send a batch until the verdict is more than "later"; None where it was not sent at the end."""
+        worker = object()
+        request = trigger_request(self._dialect, self._target, batch)
+        try:
+            while True:
+                await self._cooldown.passed(worker)
+                if self.halted is not None:
+                    return None
+                verdict = judge(await self._transport.send(request), batch)
+                if not isinstance(verdict, Retry):
+                    return verdict
+                if not await self._cooldown.refused(worker, verdict):
+                    self._halt(Halt(f"gave up after max_wait={self._max_wait:g} s: {verdict.reason}"))
+                    return None
+        finally:
+            self._cooldown.taken(worker)
+
+    def _settle(self, batch: Batch, verdict: Verdict) -> None:
+        if isinstance(verdict, Stop):
+            error = verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
+            # A balance that is too low is no error of the call: what was accepted goes on, the rest can follow.
+            self._halt(Halt(verdict.reason, None if verdict.status == HTTPStatus.PAYMENT_REQUIRED else error))
+            return
+        self._touched = True
+        outcomes = _outcomes(batch, verdict)
+        for outcome in outcomes:
+            self._results.replace(outcome)
+        self._reporter.answered(outcomes)
+        self._unanswered = self._unanswered + 1 if isinstance(verdict, Unknown) else 0
+        if self._unanswered >= UNANSWERED_IN_A_ROW:
+            last = outcomes[-1].error
+            self._halt(Halt(f"{UNANSWERED_IN_A_ROW} requests in a row had no usable answer, the last: {last}"))
+
+    def _halt(self, halt: Halt) -> None:
+        if self.halted is None:
+            self.halted = halt
+            self._reporter.stopped(halt.reason)
+        self._cooldown.end()
+
+
+def _outcomes(batch: Batch, verdict: Verdict) -> tuple[Outcome, ...]:
+    if isinstance(verdict, Done):
+        return verdict.outcomes
+    if isinstance(verdict, Unknown):
+        return tuple(Outcome(position, UNKNOWN, verdict.bulk_id, error=verdict.reason) for position in batch.positions)
+    assert isinstance(verdict, Refused)
+    return tuple(Outcome(position, FAILED, error=verdict.reason) for position in batch.positions)

@@ -1,0 +1,261 @@
+"""Asks how the executions stand: one look, or looks until all have ended. It only ever reads.
+
+Owns which questions are asked: a listing per bulk operation, or the workflow's own listing where that is far
+fewer requests, and the details where a listing says too little.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from math import ceil
+from typing import Any, Final
+
+from ..core import wire
+from ..core.executions import entries, read, says_too_little
+from ..core.outcomes import Results
+from ..core.pacing import poll_delay
+from ..errors import APIConnectionError
+from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
+from .pool import drain
+from .reporter import Reporter
+
+FEW_BULKS: Final = 10
+"""Up to so many bulk operations are asked for one by one, whatever the listing would cost."""
+
+WORTH: Final = 5
+"""The workflow's listing is read where that is so many times fewer requests."""
+
+POOR_YIELD: Final = 2
+"""Open bulk operations that a page of the workflow's listing must speak of to be worth its request."""
+
+MISSED: Final = 3
+"""Looks in a row that do not list an execution, after which its details are asked for."""
+
+NO_REASON: Final = "failed; the API gives no reason"
+FORGOTTEN: Final = "the API no longer knows this execution"
+
+
+class Tracker:
+    """Follows the open rows of `results`."""
+
+    def __init__(
+        self,
+        workflow_id: str,
+        results: Results,
+        *,
+        transport: Transport,
+        clock: Clock,
+        reporter: Reporter,
+        dialect: DialectName,
+        workers: int,
+    ) -> None:
+        self._workflow_id = workflow_id
+        self._results = results
+        self._transport = transport
+        self._clock = clock
+        self._reporter = reporter
+        self._dialect = dialect
+        self._workers = workers
+        self._open: dict[str, int] = {}
+        self._missed: Counter[str] = Counter()
+        self._answers = 0
+        self._refusals: list[wire.Retry] = []
+
+    async def refresh(self, stop: asyncio.Event) -> int:
+        """Look once at every open row; return how many are still open.
+
+        Raises
+        ------
+        APIError
+            Refused; or no question at all was answered. What was answered is kept in the results.
+        """
+        await _until(stop, self._look())
+        if self._refusals and not self._answers:
+            msg = f"no usable answer from the API: {self._refusals[-1].reason}"
+            raise APIConnectionError(msg)
+        return len(self._open)
+
+    async def wait(self, stop: asyncio.Event, *, timeout: float | None) -> int:
+        """Look until every row is settled or `timeout` seconds have passed; return how many are still open.
+
+        A look that fails is no end: the next one asks again.
+
+        Raises
+        ------
+        APIError
+            Refused: 401, 403, 404.
+        """
+        deadline = None if timeout is None else self._clock.now() + timeout
+        looks = 0
+        while True:
+            await _until(stop, self._bounded(self._look(), deadline))
+            looks += 1
+            left = None if deadline is None else deadline - self._clock.now()
+            if not self._open or stop.is_set() or (left is not None and left <= 0):
+                return len(self._open)
+            floor = max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
+            delay = poll_delay(looks, floor=floor, draw=self._clock.draw())
+            await _until(stop, self._clock.sleep(delay if left is None else min(delay, left)))
+
+    async def _bounded(self, look: Any, deadline: float | None) -> None:
+        if deadline is None:
+            await look
+            return
+        try:
+            await asyncio.wait_for(look, max(deadline - self._clock.now(), 0.001))
+        except asyncio.TimeoutError:
+            return
+
+    async def _look(self) -> None:
+        self._answers, self._refusals = 0, []
+        self._open = {str(self._results.execution_id[row]): row for row in self._results.open_rows()}
+        bulks: dict[str | None, set[str]] = {}
+        for execution_id, row in self._open.items():
+            bulks.setdefault(self._results.bulk_id[row], set()).add(execution_id)
+        alone = bulks.pop(None, set())
+        pages = ceil(len(self._open) / wire.PAGE)
+        if len(bulks) > FEW_BULKS and len(bulks) >= WORTH * pages:
+            bulks = await self._read_listing(bulks)
+        await drain(iter(bulks.items()), self._read_bulk, workers=self._workers)
+        lost = {known for known in self._open if self._missed[known] >= MISSED}
+        await drain(iter(alone | lost), self._read_alone, workers=self._workers)
+
+    async def _read_listing(self, bulks: Mapping[str | None, set[str]]) -> dict[str | None, set[str]]:
+        """Read the workflow's listing, newest first; return the bulk operations better asked for one by one."""
+        wanted = {bulk_id: set(ids) for bulk_id, ids in bulks.items()}
+        owner = {execution_id: bulk_id for bulk_id, ids in bulks.items() for execution_id in ids}
+        offset = 0
+        while wanted:
+            width = min(self._workers, max(1, ceil(sum(map(len, wanted.values())) / wire.PAGE)))
+            offsets = range(offset, offset + width * wire.PAGE, wire.PAGE)
+            pages = await asyncio.gather(*(self._page(start) for start in offsets))
+            touched = set()
+            for page in pages:
+                for entry in page or ():
+                    bulk_id = owner.get(entry["execution_id"])
+                    if bulk_id in wanted:
+                        touched.add(bulk_id)
+                        wanted[bulk_id].discard(entry["execution_id"])
+            await self._take([entry for page in pages for entry in page or ()])
+            wanted = {bulk_id: ids for bulk_id, ids in wanted.items() if ids}
+            if any(page is None or len(page) < wire.PAGE for page in pages):
+                self._missed.update(known for ids in wanted.values() for known in ids if None not in pages)
+                return {}
+            if len(touched) < POOR_YIELD * width:
+                return dict(wanted)
+            offset += width * wire.PAGE
+        return {}
+
+    async def _page(self, offset: int) -> list[Mapping[str, Any]] | None:
+        said = await self._ask(wire.listing_request(self._workflow_id, offset=offset))
+        return None if said is None else list(entries(said))
+
+    async def _read_bulk(self, bulk: tuple[str | None, set[str]]) -> None:
+        bulk_id, wanted = bulk
+        said = await self._ask(wire.listing_request(self._workflow_id, bulk_id=bulk_id))
+        if said is None:
+            return
+        found = list(entries(said))
+        self._missed.update(wanted - {entry["execution_id"] for entry in found})
+        await self._take(found)
+
+    async def _read_alone(self, execution_id: str) -> None:
+        row = self._open[execution_id]
+        said = await self._ask_details(execution_id)
+        if said is None:
+            return
+        if not said:
+            self._results.note(row, status=UNKNOWN, error=FORGOTTEN)
+            del self._open[execution_id]
+            return
+        self._write([_complete(read(row, {**said, "execution_id": execution_id}))])
+
+    async def _take(self, found: Iterable[Mapping[str, Any]]) -> None:
+        """Write down what a listing says of our rows; ask for the details of those of which it says too little."""
+        known: list[Outcome] = []
+        brief: list[Outcome] = []
+        for entry in found:
+            row = self._open.get(entry["execution_id"])
+            if row is None:
+                continue
+            self._missed.pop(entry["execution_id"], None)
+            outcome = read(row, entry)
+            (brief if says_too_little(outcome) else known).append(outcome)
+        self._write(known)
+        await drain(iter(brief), self._ask_more, workers=self._workers)
+
+    async def _ask_more(self, brief: Outcome) -> None:
+        said = await self._ask_details(str(brief.execution_id))
+        if said is None:
+            return  # The row stays open, and the next look asks again.
+        more = read(brief.position, {**said, "execution_id": brief.execution_id})
+        self._write(
+            [
+                _complete(
+                    replace(
+                        brief,
+                        error=more.error,
+                        output=more.output,
+                        bulk_id=more.bulk_id,
+                        started_at=brief.started_at or more.started_at,
+                        completed_at=brief.completed_at or more.completed_at,
+                        cost=more.cost if brief.cost is None else brief.cost,
+                    )
+                )
+            ]
+        )
+
+    def _write(self, outcomes: Iterable[Outcome]) -> None:
+        changed = [outcome for outcome in outcomes if self._results.merge(outcome)]
+        for outcome in changed:
+            if outcome.status in TERMINAL:
+                self._open.pop(str(outcome.execution_id), None)
+        if changed:
+            self._reporter.refreshed(changed)
+
+    async def _ask_details(self, execution_id: str) -> Mapping[str, Any] | None:
+        """Return an execution's details: empty where the API knows none, None where no answer came."""
+        request = wire.details_request(self._dialect, execution_id)
+        verdict = wire.judge_look(await self._transport.send(request))
+        if isinstance(verdict, wire.Stop) and verdict.status == 404:
+            self._answers += 1
+            return {}
+        said = self._said(verdict)
+        return said if isinstance(said, Mapping) else None
+
+    async def _ask(self, request: Request) -> Json:
+        return self._said(wire.judge_look(await self._transport.send(request)))
+
+    def _said(self, verdict: wire.Said | wire.Retry | wire.Stop) -> Json:
+        if isinstance(verdict, wire.Stop):
+            raise verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
+        if isinstance(verdict, wire.Retry):
+            self._refusals.append(verdict)
+            return None
+        self._answers += 1
+        return verdict.json
+
+
+def _complete(outcome: Outcome) -> Outcome:
+    """After the details nothing more can be asked: a failure without a reason says so."""
+    if outcome.status == FAILED and outcome.error is None:
+        return replace(outcome, error=NO_REASON)
+    return outcome
+
+
+async def _until(stop: asyncio.Event, work: Any) -> None:
+    """Do `work`, or leave it when `stop` is set: it only reads."""
+    doing = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not doing.done():
+            doing.cancel()
+            await asyncio.gather(doing, return_exceptions=True)
+    if not doing.cancelled():
+        doing.result()

@@ -1,0 +1,120 @@
+"""A frame's rows -> inputs, in chunks of 1,000, column by column. Reads the frame, and never writes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ..core.inputs import Problem, Row, encode, from_columns, from_function, problems
+from ..core.mapping import Column, Fields, Label, RowFunction, Template
+from ..core.schema import Check
+from ..core.values import MISSING, RefusedValueError, clean, treat_as_missing
+
+CHUNK: Final = 1_000
+
+treat_as_missing(type(pd.NA))
+
+
+class FrameInputs:
+    """The inputs that chosen rows of a frame become.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    positions : numpy.ndarray of int64, shape (n,)
+        The rows, by position.
+    fields : Fields or callable
+        What fills each key; or the user's function, which is called once a row, and whose inputs are kept.
+    omit : bool
+        Whether a missing value leaves its key out.
+    integers : frozenset of str
+        Keys where a whole float is sent as an integer.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        positions: np.ndarray[Any, np.dtype[np.int64]],
+        fields: Fields | RowFunction,
+        *,
+        omit: bool,
+        integers: frozenset[str],
+    ) -> None:
+        self._frame = frame
+        self._positions = positions
+        self._omit = omit
+        self._integers = integers
+        self._fields = fields
+        self._kept: list[Row | Problem] | None = None
+        self._places: dict[Label, int] = {label: place for place, label in enumerate(frame.columns)}
+
+    def rows(self) -> Iterator[tuple[list[int], list[Row | Problem]]]:
+        """Yield chunk after chunk: the rows' positions, and their inputs."""
+        for start in range(0, len(self._positions), CHUNK):
+            positions = self._positions[start : start + CHUNK]
+            yield positions.tolist(), self._chunk(start, positions)
+
+    def check(self, check: Check | None) -> Iterator[tuple[int, Problem, bool]]:
+        """Yield each row's position that cannot be sent, its problem, and whether the schema alone refuses it."""
+        for positions, rows in self.rows():
+            for place, problem, by_schema in problems(rows, check):
+                yield positions[place], problem, by_schema
+
+    def payloads(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, bytes]]:
+        """Yield the position and the JSON of each row that is `wanted`, made as it is asked for."""
+        for positions, rows in self.rows():
+            for position, row in zip(positions, rows, strict=True):
+                if wanted(position):
+                    payload = row if isinstance(row, Problem) else encode(row)
+                    if isinstance(payload, Problem):
+                        msg = f"row {position} was fit to send, and is no more: {payload}"
+                        raise ValueError(msg)
+                    yield position, payload
+
+    def _chunk(self, start: int, positions: np.ndarray[Any, np.dtype[np.int64]]) -> list[Row | Problem]:
+        if not callable(self._fields):
+            labels = _labels(self._fields)
+            columns = {label: self._cells(self._places[label], positions) for label in labels}
+            return from_columns(columns, len(positions), self._fields, omit=self._omit, integers=self._integers)
+        if self._kept is None:
+            self._kept = list(self._call(self._fields))
+        return self._kept[start : start + len(positions)]
+
+    def _cells(self, place: int, positions: np.ndarray[Any, np.dtype[np.int64]]) -> list[Any]:
+        column = self._frame.iloc[:, place]
+        first, last = int(positions[0]), int(positions[-1])
+        if last - first + 1 == len(positions):
+            return column.iloc[first : last + 1].tolist()
+        return column.iloc[positions].tolist()
+
+    def _call(self, function: RowFunction) -> Iterator[Row | Problem]:
+        """Call the user's function on each row, a dict of Python values with None for what is missing."""
+        labels = list(self._frame.columns)
+        for start in range(0, len(self._positions), CHUNK):
+            positions = self._positions[start : start + CHUNK]
+            cells = [map(_as_none, self._cells(place, positions)) for place in range(len(labels))]
+            for row in zip(*cells, strict=True) if cells else [()] * len(positions):
+                record = dict(zip(labels, row, strict=True))
+                yield from_function(function, record, omit=self._omit, integers=self._integers)
+
+
+def _labels(fields: Fields) -> set[Label]:
+    found: set[Label] = set()
+    for source in fields.values():
+        if isinstance(source, Column):
+            found.add(source.label)
+        elif isinstance(source, Template):
+            found.update(source.labels)
+    return found
+
+
+def _as_none(cell: object) -> object:
+    if type(cell) is str or isinstance(cell, list | tuple | dict | np.ndarray):
+        return cell
+    try:
+        return None if clean(cell) is MISSING else cell
+    except RefusedValueError:
+        return cell

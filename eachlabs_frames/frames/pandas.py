@@ -1,0 +1,349 @@
+"""``df.eachlabs``: the door for pandas. It keeps no state, and each method is one line of steps."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ..errors import FrameTypeError
+from .refusals import refusal
+
+if TYPE_CHECKING:
+    from ..engine.loop import Steps
+    from ..models import Observer
+
+
+class EachlabsAccessor:
+    """The each::labs workflow API for the rows of a DataFrame.
+
+    Raises
+    ------
+    FrameTypeError
+        Not a pandas DataFrame.
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        if not isinstance(frame, pd.DataFrame):
+            raise FrameTypeError(refusal(frame))
+        self._frame = frame
+
+    def preview(
+        self,
+        workflow_id: str | None = None,
+        inputs: Any = None,
+        *,
+        version_id: str | None = None,
+        na: str = "omit",
+        prefix: str = "",
+    ) -> pd.DataFrame:
+        """Show what each row would send, and what is wrong with it. Nothing is triggered.
+
+        Parameters
+        ----------
+        workflow_id : str, optional
+            With it, the workflow's input schema is read (this needs a key) and each row is checked against it.
+        inputs : None, list, dict or callable
+            How a row becomes an input, as for `bulk_trigger`.
+        version_id : str, optional
+            The version whose schema counts; the latest by default.
+        na : {"omit", "null"}
+            What becomes of a missing value.
+        prefix : str, default ""
+            As for `bulk_trigger`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With this frame's index: ``payload`` (object: a dict, or None where there can be none) and ``problem``
+            (string, missing where there is none).
+
+        Raises
+        ------
+        MappingError
+            ``inputs=`` cannot be read from this frame.
+        APIError
+            The workflow could not be read.
+
+        Examples
+        --------
+        >>> import pandas as pd, eachlabs_frames
+        >>> df = pd.DataFrame({"prompt": ["a fox", None], "seed": [1, 2]})
+        >>> df.eachlabs.preview()["payload"].tolist()
+        [{'prompt': 'a fox', 'seed': 1}, {'seed': 2}]
+        """
+        from . import preview
+
+        return self._complete(
+            preview.preview(self._frame, inputs, workflow_id=workflow_id, version_id=version_id, na=na, prefix=prefix)
+        )
+
+    def bulk_trigger(
+        self,
+        workflow_id: str,
+        inputs: Any = None,
+        *,
+        version_id: str | None = None,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
+        na: str = "omit",
+        validate: bool = True,
+        max_concurrency: int | None = None,
+        retrigger: bool = False,
+        prefix: str = "",
+        inplace: bool = False,
+        wait: bool = False,
+        progress: bool | Observer | None = None,
+    ) -> pd.DataFrame:
+        """Trigger an execution of a workflow for each row: paid, in bulk triggers of at most 10.
+
+        Rows that have an ``execution_id`` already, or whose answer was lost (``unknown``), are left alone. A request
+        is sent a second time only where the first certainly created nothing.
+
+        Parameters
+        ----------
+        workflow_id : str
+            The workflow's id or slug.
+        inputs : None, list, dict or callable
+            How a row becomes an input object. None: the columns that the workflow's schema names, or every column
+            where it publishes none. A list: these columns. A dict: key to column, `lit` or `template`. A callable:
+            it is given a row as a dict (None for what is missing), once, and returns the input.
+        version_id : str, optional
+            The version to run. The latest by default: resolved once, and written into ``attrs["eachlabs"]``.
+        webhook_url, webhook_secret : str, optional
+            Where the API announces each execution's end, and the word it repeats there (not in the legacy dialect).
+        na : {"omit", "null"}
+            Whether a missing value leaves its key out, or is sent as null.
+        validate : bool, default True
+            Check each row against the workflow's input schema first; rows that do not fit become ``invalid``.
+        max_concurrency : int, optional
+            Requests in flight at once, 1 to 256; as configured (8) by default.
+        retrigger : bool, default False
+            Trigger every row, also those that have an execution: each is paid again.
+        prefix : str, default ""
+            Put before each of the result's column names.
+        inplace : bool, default False
+            Write into this frame rather than into a new one.
+        wait : bool, default False
+            Wait until every execution has ended.
+        progress : bool or callable, optional
+            A tqdm bar or none; by default one in a notebook and on a terminal. A callable is given each `Event`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            This frame's rows in their order, with the columns ``bulk_id``, ``execution_id``, ``status``, ``error``
+            (string), ``started_at``, ``completed_at`` (datetime64[ns, UTC]), ``output`` (object), ``cost`` (float64,
+            USD). Rows that could not be sent are ``pending``, with the reason in ``error``.
+
+        Raises
+        ------
+        UsageError
+            Something in the call, the frame or the settings is wrong. Nothing was sent.
+        AuthenticationError, PermissionDeniedError, NotFoundError
+            401, 403, 404. Nothing was sent.
+        APIConnectionError, RateLimitError
+            The workflow could not be read. Nothing was sent.
+        Interrupted
+            A KeyboardInterrupt; the frame as it stood is its ``frame``.
+
+        Examples
+        --------
+        >>> import pandas as pd, eachlabs_frames as ef
+        >>> with ef.sandbox.start():
+        ...     df = pd.DataFrame({"prompt": ["a fox", "a heron"]})
+        ...     out = df.eachlabs.bulk_trigger("wf_abc123", wait=True)
+        >>> out["status"].tolist()
+        ['completed', 'completed']
+        """
+        return self._complete(
+            self._trigger(
+                workflow_id,
+                inputs,
+                version_id=version_id,
+                webhook_url=webhook_url,
+                webhook_secret=webhook_secret,
+                na=na,
+                validate=validate,
+                max_concurrency=max_concurrency,
+                retrigger=retrigger,
+                prefix=prefix,
+                inplace=inplace,
+                wait=wait,
+                progress=progress,
+            )
+        )
+
+    async def bulk_trigger_async(self, workflow_id: str, inputs: Any = None, **options: Any) -> pd.DataFrame:
+        """Do as `bulk_trigger`, with the same keywords, without holding up the running event loop.
+
+        Cancelled, it sends nothing new, waits up to 10 s for the answers in flight, and raises
+        `asyncio.CancelledError`; with ``inplace=True`` they are in the frame then.
+        """
+        from ..engine.loop import complete_async
+
+        return await complete_async(self._trigger(workflow_id, inputs, **options))
+
+    def retry_failed(
+        self,
+        inputs: Any = None,
+        *,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
+        max_concurrency: int | None = None,
+        inplace: bool = False,
+        wait: bool = False,
+        progress: bool | Observer | None = None,
+    ) -> pd.DataFrame:
+        """Trigger the rows that are ``failed`` again: a new paid execution each. All others are left as they are.
+
+        The workflow, its version and the mapping are those that the frame was triggered with.
+
+        Parameters
+        ----------
+        inputs : None, list, dict or callable
+            Another mapping; needed where the first was a callable, which a frame does not remember.
+        webhook_url, webhook_secret, max_concurrency, inplace, wait, progress
+            As for `bulk_trigger`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With the new executions in place of the failed ones; a row that could not be sent keeps the old one.
+
+        Raises
+        ------
+        ColumnError, MappingError
+            The frame holds no result, or does not say how its inputs were made.
+        """
+        from . import trigger
+
+        options = trigger.Options(
+            webhook_url=webhook_url,
+            webhook_secret=webhook_secret,
+            max_concurrency=max_concurrency,
+            inplace=inplace,
+            wait=wait,
+            progress=progress,
+        )
+        return self._complete(trigger.retry_failed(self._frame, inputs, options))
+
+    def refresh(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
+        """Look once at every row that is not settled.
+
+        Parameters
+        ----------
+        workflow_id : str, optional
+            Needed where the frame's attrs were lost, in a merge or a CSV file.
+        prefix : str, optional
+            Which result, where the frame holds several; the latest by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A new frame, with ``status``, ``error``, times, ``output`` and ``cost`` as the API gives them now.
+
+        Raises
+        ------
+        ColumnError
+            The frame holds no result, or does not say of which workflow.
+        APIError
+            Refused, or no answer at all.
+        """
+        from . import track
+
+        return self._complete(track.refresh(self._frame, workflow_id=workflow_id, prefix=prefix))
+
+    async def refresh_async(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
+        """Do as `refresh`, without holding up the running event loop."""
+        from ..engine.loop import complete_async
+        from . import track
+
+        return await complete_async(track.refresh(self._frame, workflow_id=workflow_id, prefix=prefix))
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        *,
+        workflow_id: str | None = None,
+        prefix: str | None = None,
+        progress: bool | Observer | None = None,
+    ) -> pd.DataFrame:
+        """Look again and again, every 1 to 15 s, until every row is settled.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds after which the frame is returned as it stands, with an `UnsettledWarning`; None: never.
+        workflow_id, prefix
+            As for `refresh`.
+        progress : bool or callable, optional
+            As for `bulk_trigger`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A new frame, as from `refresh`. Rows that are pending or unknown are not waited for.
+
+        Raises
+        ------
+        ColumnError
+            The frame holds no result, or does not say of which workflow.
+        APIError
+            401, 403, 404. Failing servers and networks are waited out.
+        """
+        return self._complete(self._wait(timeout, workflow_id, prefix, progress))
+
+    async def wait_async(
+        self,
+        timeout: float | None = None,
+        *,
+        workflow_id: str | None = None,
+        prefix: str | None = None,
+        progress: bool | Observer | None = None,
+    ) -> pd.DataFrame:
+        """Do as `wait`, without holding up the running event loop."""
+        from ..engine.loop import complete_async
+
+        return await complete_async(self._wait(timeout, workflow_id, prefix, progress))
+
+    def summary(self, *, prefix: str | None = None) -> pd.DataFrame:
+        """Count rows per bulk operation and status, without asking the API.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One line per ``bulk_id`` (string; missing for rows that went with none) in order of first appearance:
+            ``total`` and a count (int64) per status.
+
+        Raises
+        ------
+        ColumnError
+            The frame holds no result.
+        """
+        from . import track
+
+        return track.summary(self._frame, prefix=prefix)
+
+    def _trigger(self, workflow_id: str, inputs: Any, **options: Any) -> Steps[pd.DataFrame]:
+        from . import trigger
+
+        return trigger.Trigger(self._frame, workflow_id, inputs, trigger.Options(**options)).steps()
+
+    def _wait(self, timeout: Any, workflow_id: Any, prefix: Any, progress: Any) -> Steps[pd.DataFrame]:
+        from . import track
+
+        return track.wait(self._frame, timeout=timeout, workflow_id=workflow_id, prefix=prefix, progress=progress)
+
+    def _complete(self, steps: Steps[pd.DataFrame]) -> pd.DataFrame:
+        from ..engine.loop import complete
+        from ..settings import current
+
+        return complete(steps, kind=current().bridge)
+
+
+# Keywords are handed on as they are; what a notebook shows of them is the signature that they have.
+EachlabsAccessor.bulk_trigger_async.__signature__ = inspect.signature(  # type: ignore[attr-defined]  # functions have it
+    EachlabsAccessor.bulk_trigger
+)

@@ -1,0 +1,190 @@
+"""Results <-> a frame's columns. Owns where the columns stand, their dtypes, and what travels in ``attrs``.
+
+The user's own columns, their dtypes and the index are never touched, and nothing is ever aligned: row i is row i.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ..core.outcomes import COLUMNS, NO_TIME, Results
+from ..errors import ColumnError
+from ..models import PENDING, Json
+
+ATTRS: Final = "eachlabs"
+IDENTIFYING: Final = ("bulk_id", "execution_id", "status")
+"""A frame that has these three is a result, whatever else of it was dropped."""
+
+_TIMES: Final = ("started_at", "completed_at")
+_COPY_ON_WRITE: Final = int(pd.__version__.partition(".")[0]) >= 3
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a frame needs to be refreshed and retried: it travels in ``df.attrs["eachlabs"]``, as JSON."""
+
+    workflow_id: str
+    version_id: str | None = None
+    prefix: str = ""
+    inputs: Mapping[str, Json] | None = None
+    na: str = "omit"
+    validate: bool = True
+
+
+def origin(frame: pd.DataFrame, prefix: str | None = None) -> Origin | None:
+    """Return what the frame says of its result; of the one with `prefix`, or of the latest."""
+    said = frame.attrs.get(ATTRS)
+    if not isinstance(said, Mapping) or "workflow_id" not in said:
+        return None
+    known = {name: said[name] for name in Origin.__slots__ if name in said}
+    if prefix is not None and known.get("prefix", "") != prefix:
+        earlier = said.get("earlier", {}).get(prefix)
+        return Origin(**earlier) if earlier else None
+    return Origin(**known)
+
+
+def describe(frame: pd.DataFrame, new: Origin) -> None:
+    """Write `new` into the frame's attrs, and keep what was said of results with another prefix."""
+    said = dict(frame.attrs.get(ATTRS) or {})
+    earlier = dict(said.get("earlier") or {})
+    latest = origin(frame)
+    if latest is not None:
+        earlier[latest.prefix] = asdict(latest)
+    earlier.pop(new.prefix, None)
+    frame.attrs[ATTRS] = asdict(new) | ({"earlier": earlier} if earlier else {})
+
+
+def label(frame: pd.DataFrame, name: str, prefix: str) -> Hashable:
+    """Return a result column's label: a tuple filled up with "" where the columns are a MultiIndex."""
+    full = prefix + name
+    return full if frame.columns.nlevels == 1 else (full, *[""] * (frame.columns.nlevels - 1))
+
+
+def labels(frame: pd.DataFrame, prefix: str) -> frozenset[Hashable]:
+    """Return the labels of every result column, of this prefix and of those that the frame remembers."""
+    said = frame.attrs.get(ATTRS)
+    known = {prefix}
+    if isinstance(said, Mapping):
+        known |= {str(said.get("prefix", "")), *said.get("earlier", {})}
+    held = {one for one in known if one == prefix or is_result(frame, one)}
+    return frozenset(label(frame, name, one) for one in held for name in COLUMNS)
+
+
+def is_result(frame: pd.DataFrame, prefix: str) -> bool:
+    """Say whether the frame holds a result with this prefix."""
+    return all(label(frame, name, prefix) in frame.columns for name in IDENTIFYING)
+
+
+def check_columns(frame: pd.DataFrame, prefix: str) -> None:
+    """Make sure, before anything is sent, that the result's columns can be written into this frame.
+
+    Raises
+    ------
+    ColumnError
+        A column of the user's own is in the way, a result column is there twice, or the columns take no new one.
+    """
+    present = [name for name in COLUMNS if label(frame, name, prefix) in frame.columns]
+    if present and not is_result(frame, prefix):
+        names = ", ".join(repr(prefix + name) for name in present)
+        offer = "another prefix=" if prefix else "prefix='eachlabs_'"
+        msg = f"the frame has a column of its own named {names}: rename it, or pass {offer}"
+        raise ColumnError(msg)
+    for name in present:
+        if len(_places(frame, name, prefix)) > 1:
+            msg = f"the frame has two columns named {prefix + name!r}: drop one"
+            raise ColumnError(msg)
+    try:
+        write(frame.iloc[:0].copy(), Results(0), prefix)
+    except (TypeError, ValueError) as exc:
+        kind = type(frame.columns).__name__
+        msg = f"the frame's columns (a {kind}) take no new column ({exc}): set df.columns = list(df.columns)"
+        raise ColumnError(msg) from exc
+
+
+def require_result(frame: pd.DataFrame, prefix: str) -> None:
+    """Raise `ColumnError` where the frame holds no result with this prefix."""
+    if not is_result(frame, prefix):
+        missing = [prefix + name for name in IDENTIFYING if label(frame, name, prefix) not in frame.columns]
+        names = ", ".join(map(repr, missing))
+        msg = f"nothing was triggered from this frame: it has no column {names}; call bulk_trigger first"
+        raise ColumnError(msg)
+
+
+def snapshot(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy that later changes of the original do not reach; free of cost where pandas copies on write."""
+    copy: pd.DataFrame = frame.copy(deep=not _COPY_ON_WRITE)
+    return copy
+
+
+def read(frame: pd.DataFrame, prefix: str) -> Results:
+    """Return the results that the frame holds: all pending where it holds none.
+
+    A frame that went through a CSV file is read too: texts become times and numbers again.
+    """
+    results = Results(len(frame))
+    if not is_result(frame, prefix):
+        return results
+    held = {name: _column(frame, name, prefix) for name in COLUMNS if _places(frame, name, prefix)}
+    readers = {"output": _objects, "cost": _numbers} | dict.fromkeys(_TIMES, _nanoseconds)
+    results.load(**{name: readers.get(name, _texts)(column) for name, column in held.items()})
+    return results
+
+
+def write(frame: pd.DataFrame, results: Results, prefix: str) -> pd.DataFrame:
+    """Write every result column into `frame`, by position, and return it. The results are used up."""
+    for name in COLUMNS:
+        values = _array(name, results.take(name))
+        places = _places(frame, name, prefix)
+        if places:
+            frame.isetitem(places[0], values)
+        else:
+            frame.insert(frame.shape[1], label(frame, name, prefix), values)
+    return frame
+
+
+def _places(frame: pd.DataFrame, name: str, prefix: str) -> list[int]:
+    where = label(frame, name, prefix)
+    return [place for place, known in enumerate(frame.columns) if known == where]
+
+
+def _column(frame: pd.DataFrame, name: str, prefix: str) -> Any:
+    column: Any = frame.iloc[:, _places(frame, name, prefix)[0]]
+    return column.fillna(PENDING) if name == "status" and column.isna().any() else column
+
+
+def _array(name: str, column: Any) -> Any:
+    if name in _TIMES:
+        moments = np.array(column, dtype="int64").view("datetime64[ns]")
+        return pd.DatetimeIndex(moments).tz_localize("UTC").array
+    if name == "cost":
+        return np.array(column, dtype="float64")
+    if name == "output":
+        return pd.Series(column, dtype=object).to_numpy()
+    return pd.array(column, dtype="string")
+
+
+def _texts(column: Any) -> list[str | None]:
+    missing = column.isna().tolist()
+    return [None if gone else str(value) for value, gone in zip(column.tolist(), missing, strict=True)]
+
+
+def _nanoseconds(column: Any) -> array[int]:
+    moments = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce").astype("datetime64[ns, UTC]")
+    plain = moments.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").view("int64")
+    assert np.datetime64("NaT").view("int64") == NO_TIME
+    return array("q", plain.tolist())
+
+
+def _numbers(column: Any) -> array[float]:
+    return array("d", pd.to_numeric(column, errors="coerce").to_numpy(dtype="float64", na_value=np.nan).tolist())
+
+
+def _objects(column: Any) -> list[Json]:
+    values = column.astype(object).tolist()
+    return [None if value is pd.NA or (isinstance(value, float) and np.isnan(value)) else value for value in values]

@@ -1,0 +1,138 @@
+"""What `refresh`, `wait`, `summary` and `attach` do, as steps: they read from the API, and never trigger anything."""
+
+from __future__ import annotations
+
+import warnings
+from uuid import UUID
+
+import pandas as pd
+
+from ..core.executions import read as read_entry
+from ..core.mapping import Label
+from ..core.outcomes import Results, per_bulk, status_columns
+from ..core.wire import checked_id
+from ..engine import lookups
+from ..engine.client import Client
+from ..engine.clock import SystemClock
+from ..engine.loop import Steps
+from ..engine.reporter import Reporter
+from ..engine.tracker import Tracker
+from ..errors import ColumnError, ConfigurationError, UnsettledWarning
+from ..models import PENDING, Observer
+from ..settings import current
+from ..views import progress as bars
+from . import results as columns
+from .results import Origin
+
+
+def refresh(frame: pd.DataFrame, *, workflow_id: str | None, prefix: str | None) -> Steps[pd.DataFrame]:
+    """Look once."""
+    origin = _origin(frame, workflow_id, prefix)
+    results = columns.read(frame, origin.prefix)
+    tracker = _tracker(origin, results, Reporter(None, results, total=results.size))
+    yield tracker.refresh
+    return _written(frame, results, origin)
+
+
+def wait(
+    frame: pd.DataFrame,
+    *,
+    timeout: float | None,
+    workflow_id: str | None,
+    prefix: str | None,
+    progress: bool | Observer | None,
+) -> Steps[pd.DataFrame]:
+    """Look until all is settled."""
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0):
+        msg = f"timeout must be seconds, 0 or more, or None for as long as it takes; got {timeout!r}"
+        raise ConfigurationError(msg)
+    bars.check(progress)
+    origin = _origin(frame, workflow_id, prefix)
+    results = columns.read(frame, origin.prefix)
+    total = results.size - results.tally().get(PENDING, 0)
+    with bars.observing(progress, total=total, what="eachlabs") as observer:
+        reporter = Reporter(observer, results, total=total, until_settled=True)
+        tracker = _tracker(origin, results, reporter)
+        reporter.started()
+        left: int = yield lambda stop: tracker.wait(stop, timeout=timeout)
+        reporter.finished()
+    if left:
+        msg = f"{left} of {results.accepted} rows are still open after {timeout:g} s: call wait() again"
+        warnings.warn(msg, UnsettledWarning, stacklevel=4)
+    return _written(frame, results, origin)
+
+
+def summary(frame: pd.DataFrame, *, prefix: str | None) -> pd.DataFrame:
+    """Count the rows of each bulk operation per status."""
+    origin = columns.origin(frame, prefix)
+    known = prefix if prefix is not None else (origin.prefix if origin is not None else "")
+    columns.require_result(frame, known)
+    results = columns.read(frame, known)
+    lines = per_bulk(results.bulk_id, results.status)
+    out: pd.DataFrame = pd.DataFrame({"bulk_id": pd.array(list(lines), dtype="string")})
+    out["total"] = pd.array([line.total() for line in lines.values()], dtype="int64")
+    for status in status_columns(lines):
+        out[status] = pd.array([line[status] for line in lines.values()], dtype="int64")
+    return out
+
+
+def attach(bulk_id: str, workflow_id: str, *, prefix: str) -> Steps[pd.DataFrame]:
+    """Make a frame of a bulk operation that somebody else triggered."""
+    settings = current()
+    settings.key()
+    checked_id("workflow_id", workflow_id)
+    try:
+        known = str(UUID(bulk_id))
+    except (ValueError, AttributeError, TypeError) as exc:
+        msg = f"bulk_id must be a UUID, as bulk_trigger writes it into the frame; got {bulk_id!r}"
+        raise ConfigurationError(msg) from exc
+    client = Client(settings)
+    found = yield lambda _: lookups.bulk(workflow_id, known, transport=client, clock=SystemClock())
+    inputs = [entry.get("inputs") or {} for entry in found]
+    keys: dict[Label, None] = dict.fromkeys(key for one in inputs for key in one)
+    frame = pd.DataFrame({key: [one.get(key) for one in inputs] for key in keys}, index=range(len(found)))
+    columns.check_columns(frame, prefix)
+    results = Results(len(found))
+    for position, entry in enumerate(found):
+        results.replace(read_entry(position, {"bulk_id": known, **entry}))
+    origin = Origin(workflow_id, found[0].get("version_id"), prefix)
+    tracker = _tracker(origin, results, Reporter(None, results, total=results.size))
+    yield tracker.refresh
+    return _written(frame, results, origin)
+
+
+def _origin(frame: pd.DataFrame, workflow_id: str | None, prefix: str | None) -> Origin:
+    """Return whose result this is; where the attrs were lost, the caller says it.
+
+    Raises
+    ------
+    ColumnError
+        No result, or nobody says of which workflow.
+    """
+    known = columns.origin(frame, prefix)
+    if known is None:
+        known = Origin(workflow_id or "", prefix=prefix or "")
+    columns.require_result(frame, known.prefix)
+    if workflow_id is None and not known.workflow_id:
+        msg = "the frame does not say any more which workflow it went to (its attrs were lost): pass workflow_id="
+        raise ColumnError(msg)
+    return known if workflow_id is None else Origin(workflow_id, known.version_id, known.prefix)
+
+
+def _tracker(origin: Origin, results: Results, reporter: Reporter) -> Tracker:
+    settings = current()
+    return Tracker(
+        checked_id("workflow_id", origin.workflow_id),
+        results,
+        transport=Client(settings),
+        clock=SystemClock(),
+        reporter=reporter,
+        dialect=settings.dialect,
+        workers=settings.max_concurrency,
+    )
+
+
+def _written(frame: pd.DataFrame, results: Results, origin: Origin) -> pd.DataFrame:
+    out = columns.write(columns.snapshot(frame), results, origin.prefix)
+    columns.describe(out, origin)
+    return out

@@ -1,0 +1,298 @@
+"""What `bulk_trigger` and `retry_failed` do, as steps: plain work on frames that yields the engine's jobs.
+
+Everything that can be wrong with a call is found before a row is sent; from the first request on, nothing that is
+known of a row is ever dropped: whatever ends the run, the frame is written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from ..core import wire
+from ..core.mapping import from_spec
+from ..engine import lookups
+from ..engine.client import Client
+from ..engine.clock import SystemClock
+from ..engine.loop import Steps
+from ..engine.reporter import Reporter
+from ..engine.runner import INTERRUPTED, Runner
+from ..engine.tracker import Tracker
+from ..errors import APIError, ColumnError, ConfigurationError, Interrupted, MappingError
+from ..models import FAILED, INVALID, PENDING, UNKNOWN, Observer, Target, Workflow
+from ..settings import Settings, current
+from ..views import progress as bars
+from . import results as columns
+from .plan import Plan, Positions, check_na, read_inputs
+from .results import Origin
+
+logger = logging.getLogger("eachlabs_frames")
+
+CLOCK: Final = SystemClock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The keywords of `bulk_trigger`, as they were given."""
+
+    version_id: str | None = None
+    webhook_url: str | None = None
+    webhook_secret: str | None = None
+    na: str = "omit"
+    validate: bool = True
+    max_concurrency: int | None = None
+    retrigger: bool = False
+    prefix: str = ""
+    inplace: bool = False
+    wait: bool = False
+    progress: bool | Observer | None = None
+
+    def __repr__(self) -> str:
+        return "Options(...)"  # so that no traceback with local variables shows the secret
+
+    def checked(self, workflow_id: str) -> Settings:
+        """Return this call's settings.
+
+        Raises
+        ------
+        ConfigurationError
+            No key, or a value that cannot be used.
+        """
+        settings = current(max_concurrency=self.max_concurrency)
+        settings.key()
+        wire.checked_id("workflow_id", workflow_id)
+        if self.version_id is not None:
+            wire.checked_id("version_id", self.version_id)
+        wire.check_webhook(settings.dialect, self.webhook_url, self.webhook_secret)
+        check_na(self.na)
+        bars.check(self.progress)
+        if not isinstance(self.prefix, str):
+            msg = f"prefix must be a string; got {type(self.prefix).__name__}"
+            raise ConfigurationError(msg)
+        return settings
+
+
+class Trigger:
+    """One call of `bulk_trigger`.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    workflow_id : str
+    inputs : None, list, dict or callable
+        As the user wrote it.
+    options : Options
+    only : numpy.ndarray of int64, optional
+        The rows to trigger, whatever they hold; by default those that have no execution yet.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        workflow_id: str,
+        inputs: object,
+        options: Options,
+        *,
+        only: Positions | None = None,
+    ) -> None:
+        self._settings = options.checked(workflow_id)
+        columns.check_columns(frame, options.prefix)
+        self._options = options
+        self._workflow_id = workflow_id
+        self._before = columns.origin(frame, options.prefix)
+        # A mapping that is written out needs no schema to be read, and should fail before anything is asked.
+        self._fields = None if inputs is None else read_inputs(frame, inputs, None, options.prefix)
+        self._results = columns.read(frame, options.prefix)
+        self._rows = self._unsent() if only is None else only
+        self._frame = frame if options.inplace else columns.snapshot(frame)
+        self._client = Client(self._settings)
+        self._origin = self._before or Origin(workflow_id, options.version_id, options.prefix)
+
+    def steps(self) -> Steps[pd.DataFrame]:
+        """Look at the workflow, check every row, send, and wait where that was asked for."""
+        plan: Plan | None = None
+        refused: dict[int, str] = {}
+        if len(self._rows):
+            workflow = yield from self._workflow()
+            plan = self._plan(workflow)
+            refused = plan.refused()
+            self._set_out(refused)
+        wait = self._options.wait
+        total = self._results.size if wait else len(self._rows)
+        with bars.observing(self._options.progress, total=total, what="eachlabs") as observer:
+            reporter = Reporter(observer, self._results, total=total, done=len(refused), until_settled=wait)
+            reporter.started()
+            with self._keeping():
+                if plan is not None:
+                    yield from self._send(plan, refused, reporter)
+                if wait:
+                    yield from self._follow(reporter)
+            reporter.finished()
+        return self._written()
+
+    def _unsent(self) -> Positions:
+        """Return the rows that were certainly not sent: what is unknown may have been, and is left alone."""
+        results = self._results
+        every = range(results.size)
+        if self._options.retrigger:
+            return np.array(every, dtype=np.int64)
+        other = None if self._before is None else self._before.workflow_id
+        if other not in (None, self._workflow_id) and results.accepted:
+            msg = (
+                f"the frame holds results of workflow {other!r}: pass prefix= to keep them "
+                "beside the new ones, or retrigger=True to write over them"
+            )
+            raise ColumnError(msg)
+        unsent = [row for row in every if results.execution_id[row] is None and results.status[row] != UNKNOWN]
+        if len(unsent) < results.size:
+            logger.info("%d rows were sent before, and are left alone", results.size - len(unsent))
+        return np.array(unsent, dtype=np.int64)
+
+    @property
+    def _canary(self) -> bool:
+        """Nothing is asked of the API first, so the first batch goes alone."""
+        return self._options.version_id is not None and not self._options.validate
+
+    def _workflow(self) -> Steps[Workflow]:
+        version_id = self._options.version_id
+        if version_id is not None and self._canary:
+            return Workflow(self._workflow_id, version_id)
+        found: Workflow = yield lambda _: lookups.workflow(
+            self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK
+        )
+        return found
+
+    def _plan(self, workflow: Workflow) -> Plan:
+        options = self._options
+        fields = self._fields
+        if fields is None:
+            fields = read_inputs(self._frame, None, workflow.input_schema, options.prefix)
+        plan = Plan.of(
+            self._frame,
+            self._rows,
+            fields,
+            workflow=workflow,
+            omit=check_na(options.na),
+            validate=options.validate,
+        )
+        self._origin = Origin(
+            self._workflow_id,
+            workflow.version_id,
+            options.prefix,
+            inputs=plan.spec(),
+            na=options.na,
+            validate=options.validate,
+        )
+        return plan
+
+    def _set_out(self, refused: dict[int, str]) -> None:
+        """Mark the rows that set out, and those that do not. A row with an earlier execution keeps it till then."""
+        results = self._results
+        for row in self._rows.tolist():
+            if results.execution_id[row] is None and results.status[row] != UNKNOWN:
+                results.note(row, status=INVALID if row in refused else PENDING, error=refused.get(row))
+        if refused:
+            logger.warning("%d rows do not fit the workflow's input schema, and are not sent", len(refused))
+
+    def _send(self, plan: Plan, refused: dict[int, str], reporter: Reporter) -> Steps[None]:
+        target = Target(
+            self._workflow_id,
+            str(self._origin.version_id),
+            self._options.webhook_url,
+            self._options.webhook_secret,
+        )
+        runner = Runner(
+            target,
+            self._results,
+            transport=self._client,
+            clock=CLOCK,
+            reporter=reporter,
+            dialect=self._settings.dialect,
+            max_wait=self._settings.max_wait,
+        )
+        batches = plan.batches(lambda row: row not in refused)
+        try:
+            yield lambda stop: runner.run(
+                batches, workers=self._settings.max_concurrency, canary=self._canary, stop=stop
+            )
+        finally:
+            self._explain(runner.halted.reason if runner.halted is not None else INTERRUPTED)
+
+    def _explain(self, reason: str) -> None:
+        """Give the rows that were not sent the reason why."""
+        left = [row for row in self._rows.tolist() if self._results.status[row] == PENDING]
+        for row in left:
+            self._results.note(row, error=f"not sent: {reason}")
+        if left:
+            logger.warning("%d rows were not sent and are pending: %s", len(left), reason)
+
+    def _follow(self, reporter: Reporter) -> Steps[None]:
+        tracker = Tracker(
+            self._workflow_id,
+            self._results,
+            transport=self._client,
+            clock=CLOCK,
+            reporter=reporter,
+            dialect=self._settings.dialect,
+            workers=self._settings.max_concurrency,
+        )
+        try:
+            yield lambda stop: tracker.wait(stop, timeout=None)
+        except APIError as exc:
+            # The rows are accepted and their ids known: the frame is worth more than the exception.
+            logger.warning("stopped waiting, the rows stay as they are: %s", exc)
+
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """Whatever ends the run early takes the frame along: a KeyboardInterrupt as `Interrupted`."""
+        try:
+            yield
+        except APIError:
+            raise  # nothing was sent
+        except BaseException as exc:
+            accepted, size = self._results.accepted, self._results.size
+            frame = self._written()
+            msg = f"{accepted} of {size} rows have an execution; the frame as it stood is in .frame of this exception"
+            if isinstance(exc, KeyboardInterrupt):
+                msg = f"interrupted: {msg} (in a notebook: sys.last_value.frame)"
+                raise Interrupted(msg, frame) from exc
+            exc.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
+            logger.exception("%s", msg)
+            raise
+
+    def _written(self) -> pd.DataFrame:
+        frame = columns.write(self._frame, self._results, self._options.prefix)
+        columns.describe(frame, self._origin)
+        return frame
+
+
+def retry_failed(frame: pd.DataFrame, inputs: object, options: Options) -> Steps[pd.DataFrame]:
+    """Trigger the failed rows again, in the version and with the mapping that the frame remembers."""
+    before = columns.origin(frame)
+    if before is None:
+        msg = "the frame's attrs were lost, so its workflow is not known: call bulk_trigger(..., retrigger=True)"
+        raise ColumnError(msg)
+    columns.require_result(frame, before.prefix)
+    if inputs is None:
+        if before.inputs is None:
+            msg = "the inputs of this frame were made by a function, which a frame does not remember: pass inputs="
+            raise MappingError(msg)
+        inputs = from_spec(before.inputs)
+    failed = columns.read(frame, before.prefix).status
+    rows = np.array([row for row, status in enumerate(failed) if status == FAILED], dtype=np.int64)
+    again = replace(
+        options,
+        version_id=before.version_id,
+        prefix=before.prefix,
+        na=before.na,
+        validate=before.validate,
+        retrigger=True,
+    )
+    result = yield from Trigger(frame, before.workflow_id, inputs, again, only=rows).steps()
+    return result

@@ -1,0 +1,255 @@
+"""Settings: what ``configure`` was told, else the environment, else the default.
+
+Owns the key, the base URL, the dialect and the limits. Never sends anything, and never shows the key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import threading
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+from urllib.parse import urlsplit
+
+from .errors import ConfigurationError
+from .models import DialectName
+
+BASE_URLS: Final[dict[DialectName, str]] = {
+    "current": "https://api.eachlabs.ai/v1",
+    "legacy": "https://workflows.eachlabs.run/api/v1",
+}
+"""Source: the API reference, "Two dialects, one API"."""
+
+BridgeName = Literal["thread", "nest"]
+
+MAX_CONCURRENCY: Final = 256
+
+NO_KEY: Final = (
+    "no API key: create one in the each::labs dashboard and set EACHLABS_API_KEY, or call "
+    "eachlabs_frames.configure(api_key=...). To try it without an account: eachlabs_frames.sandbox.start()"
+)
+
+_UNSET: Final[Any] = object()
+
+
+class Secret:
+    """A string that no repr, str or format shows."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the string itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __reduce__(self) -> Any:
+        msg = "a secret is not pickled"
+        raise TypeError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One call's settings, checked.
+
+    Attributes
+    ----------
+    api_key : Secret or None
+        Shown by nothing; ``key()`` gives it, or says that there is none.
+    base_url : str
+        Without a slash at its end.
+    dialect : {"current", "legacy"}
+        Which of the API's two shapes is spoken.
+    max_concurrency : int
+        Requests in flight at once, 1 to 256.
+    timeout : float
+        Seconds that one request may take.
+    max_wait : float
+        Seconds that a run waits while the API takes nothing (429, no connection).
+    bridge : {"thread", "nest"}
+        How a synchronous call reaches asyncio.
+    """
+
+    api_key: Secret | None
+    base_url: str
+    dialect: DialectName
+    max_concurrency: int = 8
+    timeout: float = 60.0
+    max_wait: float = 900.0
+    bridge: BridgeName = "thread"
+
+    def key(self) -> Secret:
+        """Return the key, or raise `ConfigurationError` where there is none."""
+        if self.api_key is None:
+            raise ConfigurationError(NO_KEY)
+        return self.api_key
+
+
+_lock = threading.Lock()
+_configured: dict[str, Any] = {}
+
+
+def configure(
+    *,
+    api_key: str | None = _UNSET,
+    base_url: str | None = _UNSET,
+    dialect: DialectName | None = _UNSET,
+    max_concurrency: int | None = _UNSET,
+    timeout: float | None = _UNSET,
+    max_wait: float | None = _UNSET,
+    bridge: BridgeName | None = _UNSET,
+) -> Settings:
+    """Set what every later call uses; what is not named keeps its value, and None goes back to the default.
+
+    Parameters
+    ----------
+    api_key : str, optional
+        Default: the environment's ``EACHLABS_API_KEY``, read at each call.
+    base_url : str, optional
+        Default: the environment's ``EACHLABS_BASE_URL``, else the dialect's own address. https only, but for
+        loopback addresses.
+    dialect : {"current", "legacy"}, optional
+        Default: "legacy" where the base URL's path ends in ``/api/v1``, else "current".
+    max_concurrency : int, default 8
+        Requests in flight at once, 1 to 256.
+    timeout : float, default 60.0
+        Seconds that one request may take. A trigger that takes longer leaves its rows ``unknown``: it may have
+        started, so it is not sent again.
+    max_wait : float, default 900.0
+        Seconds that a run waits while the API takes nothing at all (429, or no connection) before it gives up and
+        leaves the rest ``pending``.
+    bridge : {"thread", "nest"}, default "thread"
+        How a synchronous call reaches asyncio: by a thread of its own, or nested in the caller's running loop.
+
+    Returns
+    -------
+    Settings
+        As they are now; the key is hidden in its repr.
+
+    Raises
+    ------
+    ConfigurationError
+        A value that cannot be used. Nothing is changed then.
+
+    Examples
+    --------
+    >>> import eachlabs_frames as ef
+    >>> ef.configure(api_key="sk-secret", max_concurrency=4).max_concurrency
+    4
+    >>> "sk-secret" in repr(ef.configure())
+    False
+    """
+    given = {name: value for name, value in locals().items() if value is not _UNSET}
+    with _lock:
+        kept = _configured | given
+        merged = {name: value for name, value in kept.items() if value is not None}
+        settings = _build(merged)
+        _configured.clear()
+        _configured.update(merged)
+    return settings
+
+
+def current(*, max_concurrency: int | None = None) -> Settings:
+    """Return the settings of a call that is made now, with that call's own override."""
+    with _lock:
+        named = dict(_configured)
+    if max_concurrency is not None:
+        named["max_concurrency"] = max_concurrency
+    return _build(named)
+
+
+def _build(named: dict[str, Any]) -> Settings:
+    key = named.get("api_key", os.environ.get("EACHLABS_API_KEY") or None)
+    url = named.get("base_url", os.environ.get("EACHLABS_BASE_URL") or None)
+    dialect = named.get("dialect")
+    if dialect not in (None, *BASE_URLS):
+        msg = f"dialect must be one of {', '.join(map(repr, BASE_URLS))}; got {dialect!r}"
+        raise ConfigurationError(msg)
+    checked = _checked_url(url) if url is not None else BASE_URLS[cast("DialectName", dialect or "current")]
+    return Settings(
+        api_key=None if key is None else Secret(_checked_key(key)),
+        base_url=checked,
+        dialect=cast("DialectName", dialect or _dialect_of(checked)),
+        max_concurrency=_checked_concurrency(named.get("max_concurrency", 8)),
+        timeout=_checked_seconds("timeout", named.get("timeout", 60.0)),
+        max_wait=_checked_seconds("max_wait", named.get("max_wait", 900.0)),
+        bridge=_checked_bridge(named.get("bridge", "thread")),
+    )
+
+
+def _dialect_of(url: str) -> DialectName:
+    return "legacy" if urlsplit(url).path.endswith("/api/v1") else "current"
+
+
+def _checked_key(key: object) -> str:
+    """Check a key without ever putting it into a message."""
+    if not isinstance(key, str):
+        msg = f"api_key must be a string; got {type(key).__name__}"
+        raise ConfigurationError(msg)
+    if re.search(r"\s", key):
+        msg = "api_key holds a space or a line break (a file's last line?): strip it"
+        raise ConfigurationError(msg)
+    if not re.fullmatch(r"[!-~]+", key):
+        msg = "api_key must be printable ASCII, and not empty"
+        raise ConfigurationError(msg)
+    return key
+
+
+def _checked_url(url: object) -> str:
+    if not isinstance(url, str) or not url.strip():
+        msg = f"base_url must be a URL such as {BASE_URLS['current']!r}; got {type(url).__name__}"
+        raise ConfigurationError(msg)
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError as exc:
+        msg = "base_url is not a URL"
+        raise ConfigurationError(msg) from exc
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        msg = "base_url must be a plain address: no user, password, query or fragment"
+        raise ConfigurationError(msg)
+    if parts.scheme not in ("http", "https") or not host:
+        msg = f"base_url must begin with https:// and name a host; got {url!r}"
+        raise ConfigurationError(msg)
+    if parts.scheme == "http" and not is_loopback(host):
+        msg = f"base_url {url!r} would send the key unencrypted: use https (http is for loopback addresses only)"
+        raise ConfigurationError(msg)
+    return url.strip().rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this very machine, without asking a name server."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _checked_concurrency(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_CONCURRENCY:
+        msg = f"max_concurrency must be a whole number from 1 to {MAX_CONCURRENCY}; got {value!r}"
+        raise ConfigurationError(msg)
+    return value
+
+
+def _checked_seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        msg = f"{name} must be a positive number of seconds; got {value!r}"
+        raise ConfigurationError(msg)
+    return float(value)
+
+
+def _checked_bridge(value: Any) -> BridgeName:
+    if value not in ("thread", "nest"):
+        msg = f"bridge must be 'thread' or 'nest'; got {value!r}"
+        raise ConfigurationError(msg)
+    bridge: BridgeName = value
+    return bridge

@@ -1,0 +1,75 @@
+"""One tqdm bar for a whole call. Shown in a notebook and on a terminal; nowhere else, unless asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from ..errors import ConfigurationError
+from ..models import COMPLETED, FAILED, INVALID, UNKNOWN, Event, Observer
+
+SHOWN: Final = (COMPLETED, FAILED, INVALID, UNKNOWN)
+LONGEST_NOTE: Final = 100
+
+
+def check(progress: object) -> None:
+    """Refuse a ``progress=`` that is neither None, a bool nor a callable."""
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        msg = f"progress must be None, True, False or a callable; got {progress!r}"
+        raise ConfigurationError(msg)
+
+
+@contextmanager
+def observing(progress: bool | Observer | None, *, total: int, what: str) -> Iterator[Observer | None]:
+    """Give the observer that ``progress=`` asks for, and close its bar in the end.
+
+    Parameters
+    ----------
+    progress : bool, callable or None
+        None shows a bar where somebody may be looking.
+    total : int
+        Rows that the call is about.
+    what : str
+        What stands before the bar.
+    """
+    if callable(progress):
+        yield progress
+        return
+    if progress is False or total == 0 or (progress is None and not _somebody_looks()):
+        yield None
+        return
+    from tqdm.auto import tqdm  # chooses between a widget and text, and takes 10 ms to import
+
+    with tqdm(total=total, desc=what, unit="row", dynamic_ncols=True) as bar:
+        yield Bar(bar)
+
+
+class Bar:
+    """An observer that moves a tqdm bar."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def __call__(self, event: Event) -> None:
+        """Show one event; tqdm itself decides how often it draws."""
+        self._bar.set_postfix_str(describe(event), refresh=event.kind in ("waiting", "resumed", "stopped"))
+        self._bar.update(event.done - self._bar.n)
+
+
+def describe(event: Event) -> str:
+    """Return the counts that stand behind the bar, and what is waited for."""
+    parts = [f"accepted={event.accepted}"]
+    parts += [f"{status}={event.tally[status]}" for status in SHOWN if event.tally.get(status)]
+    if event.waiting_for:
+        parts.append(event.waiting_for[:LONGEST_NOTE])
+    return ", ".join(parts)
+
+
+def _somebody_looks() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is not None and hasattr(shell, "kernel"):
+        return True
+    return sys.stdout is not None and sys.stdout.isatty()
