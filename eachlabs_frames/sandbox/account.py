@@ -1,0 +1,282 @@
+"""The account: executions, what may still be started, what was spent.
+
+Owns every execution, the concurrency cap and the balance; decides what is accepted. It never touches a
+socket. Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import threading
+import uuid
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .answers import RefusalError, canonical
+from .bodies import Page, TriggerBody
+from .checker import problem
+from .executions import TERMINAL, Execution, Stamps, fate
+from .ledger import Accepted, ExecutionRecord
+from .options import Clock, Options
+from .window import Window
+from .workflows import Version, Workflow
+
+# What the API's own example says; the balance of an account that is not counted.
+_ANY_BALANCE_USD = 53.475
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """What came of one trigger: an execution per input, or why there is none."""
+
+    bulk_id: str
+    outcomes: tuple[Execution | str, ...]
+
+
+class Account:
+    """One organisation's account."""
+
+    def __init__(self, options: Options, clock: Clock) -> None:
+        self._lock = threading.RLock()
+        self._options = options
+        self._clock = clock
+        self._number = itertools.count()
+        self.stamps = Stamps(clock)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._all: dict[str, Execution] = {}
+        self._by_workflow: defaultdict[str, list[Execution]] = defaultdict(list)
+        self._by_bulk: defaultdict[str, list[Execution]] = defaultdict(list)
+        self._by_inputs: Counter[str] = Counter()
+        self._versions: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._held: dict[str, Execution] = {}
+        self._open: dict[str, Execution] = {}
+        self._endings: list[tuple[float, int, Execution]] = []
+        self._micros = self._as_micros(self._options.balance_usd)
+        self._balance_calls, self._trigger_calls = Window(), Window()
+
+    @staticmethod
+    def _as_micros(usd: float | None) -> int | None:
+        # Whole micro-dollars: ten times 0.01 must be 0.1.
+        return None if usd is None else round(usd * 1_000_000)
+
+    @property
+    def options(self) -> Options:
+        """The options in force."""
+        with self._lock:
+            return self._options
+
+    def now(self) -> float:
+        """Read the sandbox's clock."""
+        return self._clock()
+
+    def change(self, **changes: Any) -> None:
+        """Replace some options; a new balance replaces what is left of the old one."""
+        with self._lock:
+            self._options = replace(self._options, **changes)
+            if "balance_usd" in changes:
+                self._micros = self._as_micros(self._options.balance_usd)
+
+    def reset(self) -> None:
+        """Forget every execution, and start again with the whole balance."""
+        with self._lock:
+            self._forget()
+
+    def start(self, workflow: Workflow, version: Version, body: TriggerBody) -> Bulk:
+        """Accept a bulk trigger in whole or in part, or refuse it."""
+        with self._lock:
+            schema = version.input_schema
+            problems = [problem(schema, item) if schema is not None else None for item in body.inputs]
+            self._refuse_invalid(workflow, problems)
+            self._refuse_too_much(problems.count(None))
+            bulk_id = str(uuid.uuid4())
+            outcomes = tuple(
+                found if found is not None else self._create(workflow, version, bulk_id, body, item)
+                for found, item in zip(problems, body.inputs, strict=True)
+            )
+            return Bulk(bulk_id, outcomes)
+
+    @staticmethod
+    def _refuse_invalid(workflow: Workflow, problems: Sequence[str | None]) -> None:
+        if workflow.reject == "entry":
+            return
+        for position, found in enumerate(problems):
+            if found is not None:
+                status = 400 if workflow.reject == "request" else 422
+                raise RefusalError(status, "invalid inputs", details=f"inputs[{position}]: {found}")
+
+    def _refuse_too_much(self, count: int) -> None:
+        options, now = self._options, self._clock()
+        if options.trigger_rate is not None and not self._trigger_calls.allows(options.trigger_rate, now):
+            raise RefusalError(429, "too many requests", details="too many starts at once", retry_after=1)
+        cap = options.account_cap
+        if cap is not None and (used := self._in_flight(now)) + count > cap:
+            text = f"{used} of {cap} concurrent executions in use, {count} more asked for"
+            raise RefusalError(429, "concurrency limit reached", details=text, retry_after=options.cap_retry_after)
+        price = self._as_micros(options.cost_usd) or 0
+        if self._micros is not None:
+            if price * count > self._micros:
+                text = f"estimated cost {price * count / 1e6:.2f} USD, balance {self._micros / 1e6:.2f} USD"
+                raise RefusalError(402, "insufficient balance", details=text)
+            self._micros -= price * count
+
+    def _create(
+        self, workflow: Workflow, version: Version, bulk_id: str, body: TriggerBody, inputs: dict[str, Any]
+    ) -> Execution:
+        options, now = self._options, self._clock()
+        fingerprint = canonical(inputs)
+        occurrence = self._by_inputs[fingerprint]
+        self._by_inputs[fingerprint] = occurrence + 1
+        lot = fate(inputs, options, fingerprint=fingerprint, occurrence=occurrence)
+        starts = now + options.queue_seconds
+        execution = Execution(
+            execution_id=str(uuid.uuid4()),
+            bulk_id=bulk_id,
+            workflow=workflow,
+            version_id=version.version_id,
+            inputs=inputs,
+            fingerprint=fingerprint,
+            cost_usd=options.cost_usd,
+            created=now,
+            starts=starts,
+            ends=math.inf if options.hold else starts + lot.run_seconds,
+            cause=lot.cause,
+            webhook_url=body.webhook_url,
+            webhook_secret=body.webhook_secret,
+        )
+        self._all[execution.execution_id] = self._open[execution.execution_id] = execution
+        self._by_workflow[workflow.workflow_id].append(execution)
+        self._by_bulk[bulk_id].append(execution)
+        self._versions[workflow.workflow_id][version.version_id] += 1
+        if options.hold:
+            self._held[execution.execution_id] = execution
+        else:
+            heapq.heappush(self._endings, (execution.ends, next(self._number), execution))
+        return execution
+
+    def _in_flight(self, now: float) -> int:
+        while self._endings and self._endings[0][0] <= now:
+            execution = heapq.heappop(self._endings)[2]
+            if execution.ends <= now:
+                self._open.pop(execution.execution_id, None)
+        return len(self._open)
+
+    @property
+    def in_flight(self) -> int:
+        """How many executions are not over."""
+        with self._lock:
+            return self._in_flight(self._clock())
+
+    def release(self, count: int | None = None) -> int:
+        """End the oldest `count` held executions now (all of them by default); say how many."""
+        with self._lock:
+            chosen = list(itertools.islice(self._held.values(), count))
+            now = self._clock()
+            for execution in chosen:
+                self._end(execution, now)
+            return len(chosen)
+
+    def set_status(self, execution_id: str, status: str) -> None:
+        """Put an execution into a status, also one that the API does not know."""
+        with self._lock:
+            execution = self._all[execution_id]
+            if status in TERMINAL:
+                self._end(execution, self._clock())
+            else:
+                execution.ends = math.inf
+                self._open[execution_id] = self._held[execution_id] = execution
+            execution.word = status
+
+    def _end(self, execution: Execution, now: float) -> None:
+        self._held.pop(execution.execution_id, None)
+        execution.word = None
+        execution.starts = min(execution.starts, now)
+        execution.ends = min(execution.ends, now)
+        heapq.heappush(self._endings, (execution.ends, next(self._number), execution))
+
+    def find(self, execution_id: str) -> Execution:
+        """Give one execution or refuse as the API does."""
+        with self._lock:
+            execution = self._all.get(execution_id)
+        if execution is None:
+            raise RefusalError(404, "execution not found")
+        return execution
+
+    def page(self, workflow: Workflow, page: Page) -> tuple[list[Execution], int]:
+        """Give a page of a workflow's listing, the newest first, and the total count."""
+        with self._lock:
+            if page.bulk_id is None:
+                listed = self._by_workflow.get(workflow.workflow_id, [])
+            else:
+                bulk = self._by_bulk.get(page.bulk_id, [])
+                listed = [e for e in bulk if e.workflow.workflow_id == workflow.workflow_id]
+            # Executions are kept in the order of their creation: what is old enough to be seen is a prefix.
+            seen_until = self._clock() - self._options.listing_lag
+            total = bisect_right(listed, seen_until, key=lambda e: e.created)
+            stop = max(0, total - page.offset)
+            return listed[max(0, stop - page.limit) : stop][::-1], total
+
+    def version_counts(self, workflow: Workflow) -> Mapping[str, int]:
+        """Count the executions per version of a workflow."""
+        with self._lock:
+            return dict(self._versions.get(workflow.workflow_id, {}))
+
+    def balance(self) -> float:
+        """Answer a look at the balance, at most three times a second."""
+        with self._lock:
+            if not self._balance_calls.allows(3, self._clock()):
+                raise RefusalError(429, "too many requests", details="3 requests per second", retry_after=1)
+            return self.balance_usd
+
+    @property
+    def balance_usd(self) -> float:
+        """What is left of the balance."""
+        with self._lock:
+            return _ANY_BALANCE_USD if self._micros is None else self._micros / 1_000_000
+
+    def top_up(self, usd: float) -> None:
+        """Add to the balance."""
+        with self._lock:
+            self._micros = (self._micros or 0) + (self._as_micros(usd) or 0)
+
+    def accepted(self) -> tuple[Accepted, ...]:
+        """Give every accepted execution, in order."""
+        return tuple(
+            Accepted(r.execution_id, r.bulk_id, r.workflow_id, r.version_id, r.inputs, r.created_at)
+            for r in self.records()
+        )
+
+    def records(self) -> tuple[ExecutionRecord, ...]:
+        """Give every execution and where it stands, in order."""
+        with self._lock:
+            now = self._clock()
+            return tuple(self._record(execution, now) for execution in self._all.values())
+
+    def _record(self, execution: Execution, now: float) -> ExecutionRecord:
+        ended = execution.ends if execution.ended(now) else None
+        return ExecutionRecord(
+            execution.execution_id,
+            execution.bulk_id,
+            execution.workflow.workflow_id,
+            execution.version_id,
+            execution.inputs,
+            execution.status(now),
+            self.stamps.wall(execution.created, self._options),
+            None if ended is None else self.stamps.wall(ended, self._options),
+        )
+
+    def accepted_count(self, inputs: Mapping[str, Any] | None = None) -> int:
+        """Count the accepted executions, or those of exactly these inputs."""
+        with self._lock:
+            return len(self._all) if inputs is None else self._by_inputs[canonical(inputs)]
+
+    def duplicates(self) -> dict[str, int]:
+        """Count the inputs, as canonical JSON, that were accepted more than once."""
+        with self._lock:
+            return {text: count for text, count in self._by_inputs.items() if count > 1}

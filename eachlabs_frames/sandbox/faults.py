@@ -1,0 +1,201 @@
+"""Which request goes wrong, and how: decided here, done elsewhere.
+
+Owns the kinds of fault and the schedule that picks them. It never touches a socket, a clock or the account;
+chance comes from the `random.Random` that it is given.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .answers import Answer, refusal
+
+ROUTES = ("trigger", "list", "details", "workflow", "balance", "media")
+
+# Kinds that are an ordinary refusal: nothing takes effect.
+REFUSALS: Mapping[str, tuple[int, str]] = {
+    "rate_limit": (429, "too many requests"),
+    "payment": (402, "insufficient balance"),
+    "unauthorized": (401, "invalid or missing API key"),
+    "forbidden": (403, "forbidden"),
+    "not_found": (404, "not found"),
+    "bad_request": (400, "bad request"),
+    "unprocessable": (422, "unprocessable inputs"),
+    "error_before": (500, "internal server error"),
+}
+BEFORE = frozenset(REFUSALS) | {"dropped", "redirect"}
+ENTRIES = frozenset({"too_few", "too_many", "no_ids"})
+AFTER = ENTRIES | {"error_after", "lost_answer", "silence", "cut_short", "garbage"}
+KINDS = BEFORE | AFTER | {"latency"}
+
+ELSEWHERE = "/_sandbox/elsewhere"
+_GARBAGE = b"<!doctype html><html><body><h1>Bad gateway</h1><p>Please try again.</p></body></html>"
+_STATUSES: Mapping[str, Collection[int]] = {
+    "error_before": range(500, 600),
+    "error_after": range(500, 600),
+    "redirect": (301, 302, 303, 307, 308),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong, and when.
+
+    Parameters
+    ----------
+    kind
+        Without effect: `rate_limit`, `payment`, `unauthorized`, `forbidden`, `not_found`, `bad_request`,
+        `unprocessable`, `error_before`, `dropped` (the connection is cut), `redirect`. After the request took
+        effect: `error_after`, `lost_answer` (cut with no byte of answer), `silence` (no answer for `seconds`;
+        0 is for ever), `cut_short` (half of the promised body), `garbage` (200 with HTML), and on the trigger
+        `too_few`, `too_many`, `no_ids` entries. `latency` waits `seconds`, and goes with any other.
+    on
+        The route: `trigger`, `list`, `details`, `workflow`, `balance`, `media` or `any` (all of them).
+    at
+        Ordinals, from 1, of the requests on that route since the schedule was set.
+    every
+        Each n-th request on that route.
+    chance
+        Share of the requests on that route, by the sandbox's seed.
+    times
+        Most often that it happens. Without `at`, `every` and `chance` it happens at every request.
+    retry_after
+        Seconds for the `Retry-After` header of a refusal.
+    seconds
+        How long `latency` and `silence` last.
+    status
+        Another status for `error_before`, `error_after` (5xx) or `redirect` (302 by default).
+    details
+        The error's `details`.
+
+    Examples
+    --------
+    >>> Fault("lost_answer", at={2}).on
+    'trigger'
+    """
+
+    kind: str
+    on: str = "trigger"
+    at: Collection[int] | None = None
+    every: int | None = None
+    chance: float = 0.0
+    times: int | None = None
+    retry_after: float | None = None
+    seconds: float = 0.0
+    status: int | None = None
+    details: str | None = None
+
+    def __post_init__(self) -> None:
+        problem = self._problem()
+        if problem:
+            raise ValueError(problem)
+        if self.at is not None:
+            object.__setattr__(self, "at", frozenset(self.at))
+
+    def _problem(self) -> str | None:
+        if self.kind not in KINDS:
+            return f"no fault of kind {self.kind!r}; there are: {', '.join(sorted(KINDS))}"
+        if self.on != "any" and self.on not in ROUTES:
+            return f"no route {self.on!r}; there are: any, {', '.join(ROUTES)}"
+        if self.kind in ENTRIES and self.on != "trigger":
+            return f"a {self.kind!r} fault changes a trigger's entries: on must be 'trigger', not {self.on!r}"
+        if not 0 <= self.chance <= 1:
+            return f"chance={self.chance!r} is no probability"
+        if self.every is not None and self.every < 1:
+            return f"every={self.every!r} must be at least 1"
+        if self.at is not None and not all(isinstance(n, int) and n >= 1 for n in self.at):
+            return f"at={self.at!r} must hold ordinals from 1"
+        for name in ("seconds", "times", "retry_after"):
+            number = getattr(self, name)
+            if number is not None and not 0 <= number < math.inf:
+                return f"{name}={number!r} must be a number that is not negative"
+        if self.status is not None and self.status not in _STATUSES.get(self.kind, ()):
+            return f"status={self.status!r} does not go with a {self.kind!r} fault"
+        return None
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Fault:
+        """Read a fault from JSON, as `POST /_sandbox/faults` takes it."""
+        unknown = set(document) - {f.name for f in fields(cls)}
+        if unknown or "kind" not in document:
+            msg = f"a fault needs 'kind' and knows no {sorted(unknown)}"
+            raise ValueError(msg)
+        return cls(**document)
+
+
+class Schedule:
+    """The faults in force, and how often each has been met."""
+
+    def __init__(self, faults: Iterable[Fault], rng: random.Random) -> None:
+        self._faults = tuple(faults)
+        self._rng = rng
+        self._seen: Counter[str] = Counter()
+        self._used: Counter[int] = Counter()
+
+    def next(self, route: str) -> tuple[Fault, ...]:
+        """Count one request on `route`; give its latencies and at most one other fault."""
+        self._seen[route] += 1
+        self._seen["any"] += 1
+        chosen: list[Fault] = []
+        upset = False
+        for position, fault in enumerate(self._faults):
+            if fault.on not in (route, "any") or not self._due(position, fault):
+                continue
+            if fault.kind != "latency":
+                if upset:
+                    continue
+                upset = True
+            self._used[position] += 1
+            chosen.append(fault)
+        return tuple(chosen)
+
+    def _due(self, position: int, fault: Fault) -> bool:
+        # The draw comes first, so that one fault's limits do not shift the chance of another.
+        drawn = fault.chance > 0 and self._rng.random() < fault.chance
+        if fault.times is not None and self._used[position] >= fault.times:
+            return False
+        ordinal = self._seen[fault.on]
+        if fault.at is None and fault.every is None and not fault.chance:
+            return True
+        listed = fault.at is not None and ordinal in fault.at
+        return drawn or listed or (fault.every is not None and ordinal % fault.every == 0)
+
+
+def instead(fault: Fault) -> Answer | None:
+    """Give the answer sent instead of acting, or None where the connection is cut."""
+    if fault.kind == "redirect":
+        return Answer(fault.status or 302, headers={"Location": ELSEWHERE})
+    if fault.kind in REFUSALS:
+        status, error = REFUSALS[fault.kind]
+        return refusal(fault.status or status, error, details=fault.details, retry_after=fault.retry_after)
+    return None
+
+
+def spoil(fault: Fault, answer: Answer) -> Answer:
+    """Change an answer whose request took effect; the kinds that cut the connection leave it as it is."""
+    if fault.kind == "error_after":
+        return refusal(fault.status or 500, "internal server error", details=fault.details)
+    if fault.kind == "garbage":
+        return Answer(200, _GARBAGE, content_type="text/html")
+    if fault.kind in ENTRIES and answer.status == 202:
+        return _other_entries(fault, answer)
+    return answer
+
+
+def _other_entries(fault: Fault, answer: Answer) -> Answer:
+    document = json.loads(answer.body)
+    entries = document["executions"]
+    if fault.kind == "too_few":
+        entries.pop()
+    elif fault.kind == "too_many":
+        entries.append({"execution_id": "00000000-0000-4000-8000-000000000000", "status": "queued"})
+    else:
+        for entry in entries:
+            entry.pop("execution_id", None)
+    return Answer(answer.status, json.dumps(document).encode(), headers=answer.headers)

@@ -1,0 +1,102 @@
+"""Pictures made from inputs: an SVG to look at and a PNG, the same bytes each time.
+
+Owns how the pictures look. It never reads a file or the network; what comes from outside is escaped text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import textwrap
+import zlib
+from collections.abc import Mapping
+from typing import Any
+from xml.sax.saxutils import escape
+
+_SIZE = 512
+_CELLS = 8
+
+
+def svg(inputs: Mapping[str, Any], *, index: int = 0) -> bytes:
+    """Draw a gradient, some shapes and the prompt."""
+    dice = _dice(inputs, index)
+    hue = dice[0] * 360 // 256
+    shapes = "".join(_shape(dice[3 + 5 * n : 8 + 5 * n], hue) for n in range(9))
+    lines, small = _caption(inputs)
+    top = _SIZE - 44 - 30 * len(lines)
+    words = "".join(
+        f'<text x="32" y="{top + 30 * n}" font-size="24" font-weight="600">{escape(line)}</text>'
+        for n, line in enumerate(lines)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_SIZE}" height="{_SIZE}"'
+        f' viewBox="0 0 {_SIZE} {_SIZE}" role="img">'
+        f'<defs><linearGradient id="sky" gradientTransform="rotate({20 + dice[1] * 50 // 256})">'
+        f'<stop offset="0" stop-color="hsl({hue},72%,56%)"/>'
+        f'<stop offset="1" stop-color="hsl({(hue + 50 + dice[2] * 80 // 256) % 360},70%,34%)"/>'
+        '</linearGradient><linearGradient id="shade" x1="0" y1="0" x2="0" y2="1">'
+        '<stop offset="0" stop-color="#000" stop-opacity="0"/>'
+        '<stop offset="1" stop-color="#000" stop-opacity=".65"/></linearGradient></defs>'
+        f'<rect width="{_SIZE}" height="{_SIZE}" fill="url(#sky)"/>{shapes}'
+        f'<rect y="{top - 90}" width="{_SIZE}" height="{_SIZE - top + 90}" fill="url(#shade)"/>'
+        f'<g fill="#fff" font-family="system-ui,Helvetica,Arial,sans-serif">{words}'
+        f'<text x="32" y="{_SIZE - 30}" font-size="14" opacity=".8">{escape(small)}</text></g></svg>'
+    ).encode()
+
+
+def png(inputs: Mapping[str, Any], *, index: int = 0) -> bytes:
+    """Draw a mirrored mosaic of 256 by 256 pixels."""
+    dice = _dice(inputs, index)
+    cell = 256 // _CELLS
+    low, high = dice[0:3], dice[3:6]
+    rows = []
+    for y in range(_CELLS):
+        half = [_mix(low, high, dice[6 + (y * _CELLS // 2 + x) % 58]) for x in range(_CELLS // 2)]
+        line = b"\0" + b"".join(colour * cell for colour in half + half[::-1])
+        rows.append(line * cell)
+    head = struct.pack(">IIBBBBB", 256, 256, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + _chunk(b"IHDR", head)
+        + _chunk(b"IDAT", zlib.compress(b"".join(rows), 6))
+        + _chunk(b"IEND", b"")
+    )
+
+
+def _dice(inputs: Mapping[str, Any], index: int) -> bytes:
+    text = json.dumps([inputs, index], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=64).digest()
+
+
+def _shape(dice: bytes, hue: int) -> str:
+    x, y, size = dice[0] * 2, dice[1] * 2, 24 + dice[2] // 2
+    fill = f"hsl({(hue + dice[3]) % 360},85%,{55 + dice[4] % 30}%)"
+    look = f'fill="{fill}" opacity="{0.18 + dice[4] / 640:.2f}"'
+    if dice[4] % 3 == 0:
+        turn = f"rotate({dice[3]} {x} {y})"
+        return f'<rect x="{x}" y="{y}" width="{size}" height="{size}" rx="14" transform="{turn}" {look}/>'
+    if dice[4] % 3 == 1:
+        return f'<path d="M{x} {y - size}L{x + size} {y + size}L{x - size} {y + size}Z" {look}/>'
+    return f'<circle cx="{x}" cy="{y}" r="{size}" {look}/>'
+
+
+def _caption(inputs: Mapping[str, Any]) -> tuple[list[str], str]:
+    rest = {key: value for key, value in inputs.items() if key != "prompt"}
+    prompt = _plain(str(inputs.get("prompt", "(no prompt)")))
+    small = _plain(", ".join(f"{key}: {value}" for key, value in rest.items()))
+    lines = textwrap.wrap(prompt, 34, max_lines=4, placeholder=" …") or [""]
+    return lines, small if len(small) <= 62 else small[:61] + "…"
+
+
+def _plain(text: str) -> str:
+    # XML cannot carry control characters, even escaped.
+    return "".join(c if c.isprintable() else " " for c in text[:4000])
+
+
+def _mix(low: bytes, high: bytes, share: int) -> bytes:
+    return bytes((a * (255 - share) + b * share) // 255 for a, b in zip(low, high, strict=True))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

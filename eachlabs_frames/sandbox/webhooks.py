@@ -1,0 +1,164 @@
+"""Webhooks: each execution's own notification, sent when it ends.
+
+Owns the deliveries and their record. It never sends to another machine, and speaks HTTP by hand: the sandbox
+uses no HTTP client that the product uses too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit
+
+from .executions import Execution
+from .options import Clock
+
+ATTEMPTS = 3
+_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One attempt at a notification; `status` is None where no answer came.
+
+    `outcome` is `refused` where the host is not this machine: nothing was sent.
+    """
+
+    execution_id: str
+    url: str
+    attempt: int
+    status: int | None
+    outcome: Literal["delivered", "failed", "refused"]
+
+
+class Webhooks:
+    """The notifications still to send, and the record of those that were."""
+
+    def __init__(self, clock: Clock, *, payload: Callable[[Execution], bytes], pause: Callable[[], float]) -> None:
+        self._clock = clock
+        self._payload = payload
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._waiting: list[Execution] = []
+        self._deliveries: list[Delivery] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wakeup = asyncio.Event()
+
+    @property
+    def deliveries(self) -> tuple[Delivery, ...]:
+        """Every attempt so far."""
+        with self._lock:
+            return tuple(self._deliveries)
+
+    def expect(self, execution: Execution) -> None:
+        """Notify when this execution ends; called in the server's loop."""
+        if execution.webhook_url is not None:
+            with self._lock:
+                self._waiting.append(execution)
+            self._wakeup.set()
+
+    def wake(self) -> None:
+        """Look again at who has ended; called in the server's loop."""
+        self._wakeup.set()
+
+    def forget(self) -> None:
+        """Drop what is waiting, and the record."""
+        with self._lock:
+            self._waiting.clear()
+            self._deliveries.clear()
+
+    async def run(self) -> None:
+        """Send what is due, until cancelled."""
+        try:
+            while True:
+                self._wakeup.clear()
+                timeout = self._send_due()
+                try:
+                    await asyncio.wait_for(self._wakeup.wait(), timeout)
+                except asyncio.TimeoutError:  # another class than TimeoutError on Python 3.10
+                    continue
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _send_due(self) -> float | None:
+        """Start the deliveries that are due; say in how many seconds to look again."""
+        now = self._clock()
+        with self._lock:
+            due = [e for e in self._waiting if e.ended(now)]
+            self._waiting = [e for e in self._waiting if not e.ended(now)]
+            soonest = min((e.ends for e in self._waiting), default=math.inf)
+        for execution in due:
+            task = asyncio.get_running_loop().create_task(self._deliver(execution))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return None if soonest == math.inf else max(soonest - now, 0.001)
+
+    async def _deliver(self, execution: Execution) -> None:
+        url = execution.webhook_url or ""
+        parts = urlsplit(url)
+        if not is_loopback(parts.hostname or ""):
+            self._record(Delivery(execution.execution_id, url, 1, None, "refused"))
+            return
+        body = self._payload(execution)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                status = await asyncio.wait_for(post(parts, body, execution.webhook_secret), _TIMEOUT)
+            except (OSError, EOFError, ValueError, asyncio.TimeoutError):
+                status = None
+            fine = status is not None and 200 <= status < 300
+            outcome: Literal["delivered", "failed"] = "delivered" if fine else "failed"
+            self._record(Delivery(execution.execution_id, url, attempt, status, outcome))
+            if fine:
+                return
+            if attempt < ATTEMPTS:
+                await asyncio.sleep(self._pause())
+
+    def _record(self, delivery: Delivery) -> None:
+        with self._lock:
+            self._deliveries.append(delivery)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine by its name or address alone; nothing is resolved."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def post(parts: SplitResult, body: bytes, secret: str | None) -> int:
+    """POST JSON over a connection of its own; give the status of the answer."""
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    head = [
+        f"POST {target} HTTP/1.1",
+        f"Host: {parts.netloc.rpartition('@')[2]}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    if secret is not None:
+        head.append(f"X-Webhook-Secret: {secret}")
+    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=True if secure else None)
+    try:
+        writer.write("\r\n".join([*head, "", ""]).encode("ascii") + body)
+        await writer.drain()
+        answer = await reader.readuntil(b"\r\n")
+        version, status = answer.split(b" ", 2)[:2]
+        if not version.startswith(b"HTTP/1."):
+            msg = "the webhook's answer is no HTTP"
+            raise ValueError(msg)
+        return int(status)
+    finally:
+        # Aborted, not closed: a receiver that never closes must not hold the sandbox up.
+        writer.transport.abort()

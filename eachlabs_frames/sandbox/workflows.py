@@ -1,0 +1,166 @@
+"""The workflows that the sandbox serves, and how the API shows them.
+
+Owns definitions, versions and their lookup. It never knows about executions or accounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from .answers import RefusalError
+from .checker import check_schema
+from .options import Dialect
+
+Output: TypeAlias = Literal["image", "images", "object", "text"] | Callable[[Mapping[str, Any]], Any]
+Reject: TypeAlias = Literal["entry", "request", "unprocessable"]
+
+_CREATED = "2026-01-05T09:00:00Z"
+_UPDATED = "2026-03-01T12:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a workflow; `input_schema=None` means that it stores no definition."""
+
+    version_id: str
+    status: Literal["active", "archived", "deleted"] = "active"
+    updated_at: str = _UPDATED
+    input_schema: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.input_schema is not None:
+            check_schema(self.input_schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """One workflow. `reject` says what invalid inputs meet: their own entry, or a 400 or 422 for all."""
+
+    workflow_id: str
+    slug: str
+    name: str
+    versions: tuple[Version, ...]
+    output: Output = "image"
+    reject: Reject = "entry"
+    forbidden: bool = False
+
+    def version(self, version_id: str | None) -> Version:
+        """Give the version of that name, or the latest active one where none is named."""
+        active = [v for v in self.versions if v.status == "active"]
+        if version_id is None:
+            if not active:
+                raise RefusalError(404, "workflow has no active version")
+            return max(active, key=lambda v: v.updated_at)
+        for version in active:
+            if version.version_id == version_id:
+                return version
+        raise RefusalError(404, "workflow version not found")
+
+    def shown(self, dialect: Dialect, *, counts: Mapping[str, int]) -> dict[str, Any]:
+        """Give the workflow as the API shows it; only the legacy dialect names the latest version."""
+        document: dict[str, Any] = {
+            "workflow_id": self.workflow_id,
+            "slug": self.slug,
+            "name": self.name,
+            "description": f"{self.name}, in the sandbox",
+            "categories": ["sandbox"],
+            "locked": False,
+            "production": False,
+            "status": "active",
+            "trigger_count": sum(counts.values()),
+            "created_at": _CREATED,
+            "updated_at": max((v.updated_at for v in self.versions), default=_CREATED),
+            "versions": [self._shown_version(v, counts.get(v.version_id, 0)) for v in self.versions],
+        }
+        if dialect == "legacy" and any(v.status == "active" for v in self.versions):
+            document["latest_version_id"] = self.version(None).version_id
+        return document
+
+    def _shown_version(self, version: Version, count: int) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "version_id": version.version_id,
+            "slug": self.slug,
+            "locked": False,
+            "production": False,
+            "allowed_to_share": False,
+            "trigger_count": count,
+            "created_at": _CREATED,
+            "updated_at": version.updated_at,
+            "status": version.status,
+        }
+        if version.input_schema is not None:
+            document["definition"] = {
+                "version": version.version_id,
+                "input_schema": version.input_schema,
+                "steps": [{"step_id": "generate", "type": "model", "model": "sandbox-model"}],
+            }
+        return document
+
+
+class Catalog:
+    """The workflows by id and by slug."""
+
+    def __init__(self, workflows: Iterable[Workflow]) -> None:
+        self._by_name: dict[str, Workflow] = {}
+        for workflow in workflows:
+            self.add(workflow)
+
+    def add(self, workflow: Workflow) -> None:
+        """Serve one more workflow, or another one under the same names."""
+        self._by_name[workflow.workflow_id] = workflow
+        self._by_name[workflow.slug] = workflow
+
+    def find(self, name: str) -> Workflow:
+        """Give the workflow of that id or slug, or refuse as the API does."""
+        workflow = self._by_name.get(name)
+        if workflow is None:
+            raise RefusalError(404, "workflow not found")
+        if workflow.forbidden:
+            raise RefusalError(403, "forbidden", details="this key may not use this workflow")
+        return workflow
+
+
+def picture_schema(*, closed: bool) -> dict[str, Any]:
+    """Give the input schema of the sandbox's picture workflows."""
+    properties: dict[str, Any] = {
+        "prompt": {"type": "string", "minLength": 1, "maxLength": 4000, "description": "What to draw"},
+        "style": {"type": "string", "description": "How to draw it"},
+        "seed": {"type": "integer", "minimum": 0},
+        "guidance": {"type": "number", "minimum": 0, "maximum": 30},
+        "steps": {"type": "integer", "minimum": 1, "maximum": 100},
+        "num_images": {"type": "integer", "minimum": 1, "maximum": 4},
+        "aspect_ratio": {"type": "string", "enum": ["1:1", "4:3", "3:4", "16:9", "9:16"]},
+        "negative_prompt": {"type": "string"},
+        "image_url": {"type": "string"},
+        "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 20},
+        "upscale": {"type": "boolean"},
+        "options": {"type": "object"},
+    }
+    schema: dict[str, Any] = {"type": "object", "required": ["prompt"], "properties": properties}
+    if closed:
+        schema["additionalProperties"] = False
+    return schema
+
+
+def default_workflows() -> tuple[Workflow, ...]:
+    """Give what every sandbox serves.
+
+    The newest version of `wf_abc123` is archived and the newest active one stands in the middle, so that a
+    client which takes the first, the last or the newest of all versions is caught.
+    """
+    opened, closed = picture_schema(closed=False), picture_schema(closed=True)
+    text = {"type": "object", "required": ["prompt"], "properties": {"prompt": {"type": "string"}}}
+    pictures = (
+        Version("v1", "active", "2026-01-10T08:00:00Z", opened),
+        Version("v2", "active", "2026-02-20T16:30:00Z", closed),
+        Version("v3", "archived", "2026-03-15T10:45:00Z", closed),
+    )
+    return (
+        Workflow("wf_abc123", "text-to-image", "Text to Image", pictures, "image"),
+        Workflow("wf_text", "text-to-text", "Text to Text", (Version("v1", input_schema=text),), "object"),
+        Workflow("wf_images", "text-to-images", "Text to Images", pictures[:2], "images"),
+        Workflow("wf_free", "anything-goes", "Anything Goes", (Version("v1"),), "text"),
+        Workflow("wf_forbidden", "forbidden", "Forbidden", (Version("v1"),), "text", forbidden=True),
+    )

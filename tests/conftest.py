@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames.sandbox import Sandbox
+
+DEFAULTS = dict.fromkeys(("api_key", "base_url", "dialect", "max_concurrency", "timeout", "max_wait", "bridge"))
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees the machine's key or another test's settings."""
+    for name in [name for name in os.environ if name.startswith("EACHLABS_")]:
+        monkeypatch.delenv(name)
+    ef.configure(**DEFAULTS)
+    yield
+    ef.configure(**DEFAULTS)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A local each::labs whose executions end at once, with the settings pointed at it."""
+    with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0)) as running:
+        yield running

@@ -1,0 +1,93 @@
+"""A transport and a clock of the tests' own: no socket, no time."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+
+from eachlabs_frames.models import Fault, Reply, Request
+
+Answer = Reply | Fault
+
+
+def reply(status: int, said: Any = None, **headers: str) -> Reply:
+    """Make a reply; ``retry_after="3"`` becomes the header Retry-After."""
+    body = b"" if said is None else said if isinstance(said, bytes) else orjson.dumps(said)
+    return Reply(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def inputs_of(request: Request) -> list[Any]:
+    """Read a trigger's inputs back."""
+    return list(orjson.loads(request.body or b"{}").get("inputs", []))
+
+
+def accepted(request: Request) -> Reply:
+    """Accept every input of a trigger, as the API does."""
+    entries = [{"execution_id": str(uuid.uuid4()), "status": "queued"} for _ in inputs_of(request)]
+    return reply(202, {"bulk_id": str(uuid.uuid4()), "executions": entries})
+
+
+class ManualClock:
+    """Time that stands still until everybody sleeps, and then jumps to the next who wakes."""
+
+    def __init__(self, draw: float = 0.5) -> None:
+        self.time = 0.0
+        self.slept: list[float] = []
+        self._draw = draw
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def draw(self) -> float:
+        return self._draw
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        waker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self.time + seconds, next(self._order), waker))
+        asyncio.get_running_loop().call_soon(self._idle, 30)
+        await waker
+
+    def _idle(self, turns: int) -> None:
+        """Let the loop take some turns first, so that whoever can go on without time does."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._idle, turns - 1)
+            return
+        while self._sleepers:
+            due, _, waker = heapq.heappop(self._sleepers)
+            if not waker.done():
+                self.time = max(self.time, due)
+                waker.set_result(None)
+                return
+
+
+class FakeTransport:
+    """Answers by a function, or by a list and then by acceptance; keeps what was sent, and how much at once."""
+
+    def __init__(
+        self, answers: Iterable[Answer | Callable[[Request], Answer]] | Callable[[Request], Answer] = ()
+    ) -> None:
+        self._answers = answers if callable(answers) else list(answers)
+        self.sent: list[Request] = []
+        self.in_flight = 0
+        self.peak = 0
+
+    async def send(self, request: Request) -> Answer:
+        self.sent.append(request)
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self.in_flight -= 1
+        if callable(self._answers):
+            return self._answers(request)
+        answer = self._answers.pop(0) if self._answers else accepted
+        return answer(request) if callable(answer) else answer

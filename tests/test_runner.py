@@ -1,0 +1,413 @@
+"""The runner against a transport and a clock of our own: what is sent, how often, and what is written down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import eachlabs_frames as ef
+from eachlabs_frames.core.batches import batched
+from eachlabs_frames.core.outcomes import Results
+from eachlabs_frames.engine.reporter import Reporter
+from eachlabs_frames.engine.runner import INTERRUPTED, UNANSWERED_IN_A_ROW, Halt, Runner
+from eachlabs_frames.models import Batch, Event, Fault, Reply, Request, Target
+from tests.fakes import FakeTransport, ManualClock, accepted, inputs_of, reply
+
+LOST = Fault(sent=True, reason="connection reset")
+UNSENT = Fault(sent=False, reason="connection refused")
+
+
+class Trial:
+    """One run of `size` rows, each of the input {"row": position}."""
+
+    def __init__(self, size: int, answers: Any = (), *, workers: int = 1, canary: bool = False, max_wait: float = 900.0):
+        self.results = Results(size)
+        self.transport = FakeTransport(answers)
+        self.clock = ManualClock()
+        self.events: list[Event] = []
+        self.read = 0
+        self.stop: asyncio.Event | None = None
+        self._size, self._workers, self._canary = size, workers, canary
+        self._max_wait = max_wait
+
+    def run(self) -> Halt | None:
+        return asyncio.run(self._run())
+
+    async def _run(self) -> Halt | None:
+        self.stop = asyncio.Event()
+        runner = Runner(
+            Target("wf", "v1"),
+            self.results,
+            transport=self.transport,
+            clock=self.clock,
+            reporter=Reporter(self.events.append, self.results, total=self._size),
+            dialect="current",
+            max_wait=self._max_wait,
+        )
+        return await runner.run(batched(self._items()), workers=self._workers, canary=self._canary, stop=self.stop)
+
+    def _items(self) -> Iterator[tuple[int, bytes]]:
+        for row in range(self._size):
+            self.read += 1
+            yield row, orjson.dumps({"row": row})
+
+    @property
+    def sent_rows(self) -> Counter[int]:
+        return Counter(one["row"] for request in self.transport.sent for one in inputs_of(request))
+
+
+def test_every_row_is_sent_once_in_batches_of_ten_in_row_order() -> None:
+    """25 rows are three requests: 10, 10 and 5, in the frame's order."""
+    trial = Trial(25)
+    assert trial.run() is None
+    assert [[one["row"] for one in inputs_of(request)] for request in trial.transport.sent] == [
+        list(range(10)),
+        list(range(10, 20)),
+        list(range(20, 25)),
+    ]
+    assert trial.results.status == ["queued"] * 25
+
+
+def test_no_more_than_the_pool_is_in_flight() -> None:
+    """Eight workers keep eight requests in flight: not fewer, and never more."""
+    trial = Trial(500, workers=8)
+    trial.run()
+    assert trial.transport.peak == 8
+
+
+def test_batches_are_read_as_they_are_sent() -> None:
+    """With two workers, a run that stops at its first answer has read no more rows than those in flight."""
+    trial = Trial(1_000, lambda _: reply(402, {"error": "balance too low"}), workers=2)
+    trial.run()
+    assert trial.read <= 31
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("bad", [{0}, {4}, {9}, {0, 9}, {2, 3, 7}, set(range(10))])
+def test_a_refused_request_is_split_until_the_bad_row_stands_alone(status: int, bad: set[int]) -> None:
+    """The culprits are failed with the API's words, all others accepted, and nobody is accepted twice."""
+
+    def answer(request: Request) -> Reply:
+        if any(one["row"] in bad for one in inputs_of(request)):
+            return reply(status, {"error": "invalid input"})
+        return accepted(request)
+
+    trial = Trial(10, answer)
+    assert trial.run() is None
+    assert {row for row, word in enumerate(trial.results.status) if word == "failed"} == bad
+    assert all(trial.results.error[row] == f"HTTP {status}: invalid input" for row in bad)
+    assert all(trial.results.execution_id[row] is None for row in bad)
+    assert all(trial.results.status[row] == "queued" for row in set(range(10)) - bad)
+    taken = Counter(
+        one["row"] for request in trial.transport.sent if answer(request).status == 202 for one in inputs_of(request)
+    )
+    assert taken == Counter(set(range(10)) - bad)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        LOST,
+        reply(500, {"error": "internal"}),
+        reply(502, b"<html>bad gateway</html>"),
+        reply(503),
+        reply(504),
+        reply(408),
+        reply(302),
+        reply(202, b'{"bulk_id": "b", "exec'),
+        reply(202, b""),
+        reply(200, b"<html></html>"),
+        reply(202, {"bulk_id": "b"}),
+        reply(202, {"bulk_id": "b", "executions": [{"execution_id": "e", "status": "queued"}]}),
+    ],
+)
+def test_a_request_that_may_have_taken_effect_is_never_sent_again(answer: Any) -> None:
+    """Its rows are unknown, with a reason and without an execution, and the other batches go on."""
+    trial = Trial(30, [accepted, answer, accepted])
+    assert trial.run() is None
+    assert trial.sent_rows == Counter(range(30))
+    assert trial.results.status == ["queued"] * 10 + ["unknown"] * 10 + ["queued"] * 10
+    assert all(trial.results.error[row] for row in range(10, 20))
+    assert trial.results.execution_id[10:20] == [None] * 10
+
+
+@pytest.mark.parametrize("answer", [UNSENT, reply(429, {"error": "slow down"})])
+def test_a_request_that_certainly_created_nothing_is_sent_again(answer: Any) -> None:
+    """No connection, or a 429: the same inputs go once more, and are accepted."""
+    trial = Trial(10, [answer, answer, accepted])
+    assert trial.run() is None
+    assert trial.sent_rows == Counter(dict.fromkeys(range(10), 3))
+    assert trial.results.status == ["queued"] * 10
+
+
+def test_retry_after_is_a_floor_of_the_wait() -> None:
+    """A 429 that asks for 30 s is never answered sooner."""
+    trial = Trial(10, [reply(429, {"error": "slow"}, retry_after="30")])
+    trial.run()
+    assert trial.clock.slept == [30.0]
+
+
+def test_waits_grow_and_are_jittered() -> None:
+    """Without Retry-After the wait is the draw's share of 1, 2, 4, 8 s."""
+    trial = Trial(10, [reply(429)] * 4)
+    trial.run()
+    assert trial.clock.slept == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_one_worker_alone_knocks_while_the_run_is_refused() -> None:
+    """Eight workers are refused once each; after that one alone asks, until the API takes something."""
+    refusals = [reply(429, {"error": "slow"})] * (8 + 5)
+    trial = Trial(200, refusals, workers=8)
+    assert trial.run() is None
+    assert len(trial.clock.slept) == 6
+    assert len(trial.transport.sent) == 20 + 8 + 5
+    assert trial.results.status == ["queued"] * 200
+
+
+def test_patience_ends_and_the_rows_stay_pending() -> None:
+    """After max_wait seconds of nothing but 429 the run stops, with the API's words, and no row is lost."""
+    trial = Trial(40, lambda _: reply(429, {"error": "too many", "details": "12 of 10 in use"}), max_wait=20)
+    halt = trial.run()
+    assert halt is not None
+    assert "max_wait=20" in halt.reason
+    assert "12 of 10 in use" in halt.reason
+    assert trial.clock.time <= 20
+    assert trial.results.status == ["pending"] * 40
+
+
+def test_a_retry_after_beyond_patience_ends_the_run_at_once() -> None:
+    """Nobody waits an hour to be told that max_wait is over."""
+    trial = Trial(10, [reply(429, {"error": "slow"}, retry_after="3600")])
+    assert trial.run() is not None
+    assert trial.clock.slept == []
+
+
+def test_patience_counts_from_the_last_thing_that_was_taken() -> None:
+    """A run that goes on slowly is not given up: each acceptance starts the clock anew."""
+    slow = [reply(429, {"error": "slow"}, retry_after="15"), accepted]
+    trial = Trial(100, slow * 10, max_wait=20)
+    assert trial.run() is None
+    assert trial.clock.time == 150
+    assert trial.results.status == ["queued"] * 100
+
+
+def test_what_is_waited_for_is_told() -> None:
+    """An observer hears of the wait in the API's words, and of its end."""
+    trial = Trial(10, [reply(429, {"error": "cap", "details": "10 of 10 running"}, retry_after="7")])
+    trial.run()
+    kinds = [event.kind for event in trial.events]
+    assert kinds == ["waiting", "resumed", "answered"]
+    assert trial.events[0].waiting_for == "HTTP 429: cap: 10 of 10 running; next try in 7 s"
+
+
+def test_a_balance_that_is_too_low_stops_the_run_without_an_exception() -> None:
+    """402: what was accepted stays, the rest is pending, nothing more is sent."""
+    trial = Trial(100, [accepted, reply(402, {"error": "insufficient balance", "details": "0.03 short"})])
+    halt = trial.run()
+    assert halt is not None
+    assert "0.03 short" in halt.reason
+    assert len(trial.transport.sent) == 2
+    assert trial.results.tally() == {"queued": 10, "pending": 90}
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(401, ef.AuthenticationError), (403, ef.PermissionDeniedError), (404, ef.NotFoundError)],
+)
+def test_a_refusal_before_anything_was_taken_is_an_exception(status: int, error: type[ef.APIError]) -> None:
+    """401, 403 and 404 raise where the canary batch meets them, and no second batch is sent."""
+    trial = Trial(100, lambda _: reply(status, {"error": "no"}), workers=8, canary=True)
+    with pytest.raises(error, match=f"HTTP {status}: no") as caught:
+        trial.run()
+    assert caught.value.status == status
+    assert len(trial.transport.sent) == 1
+
+
+def test_a_refusal_in_the_middle_keeps_what_was_accepted() -> None:
+    """A key that is revoked while a run is on its way ends it: no exception takes the accepted rows along."""
+    trial = Trial(50, [accepted, accepted, reply(401, {"error": "revoked"})])
+    halt = trial.run()
+    assert halt is not None
+    assert trial.results.tally() == {"queued": 20, "pending": 30}
+
+
+def test_the_canary_goes_alone() -> None:
+    """The first batch's answer is there before the second is sent, and then the pool is used."""
+    flights: list[int] = []
+
+    def answer(request: Request) -> Reply:
+        flights.append(len(trial.transport.sent))
+        return accepted(request)
+
+    trial = Trial(90, answer, workers=8, canary=True)
+    trial.run()
+    assert flights[0] == 1
+    assert trial.transport.peak == 8
+
+
+def test_ten_lost_answers_in_a_row_stop_the_run() -> None:
+    """Each may be billed and none can be undone, so an API that is down is not fed the whole frame."""
+    trial = Trial(1_000, lambda _: reply(503, {"error": "down"}))
+    halt = trial.run()
+    assert halt is not None
+    assert "down" in halt.reason
+    assert len(trial.transport.sent) == UNANSWERED_IN_A_ROW
+    assert trial.results.tally() == {"unknown": 100, "pending": 900}
+
+
+def test_lost_answers_among_good_ones_do_not_stop_a_run() -> None:
+    """One request in two is lost, and all are sent."""
+    trial = Trial(400, [accepted, LOST] * 20)
+    assert trial.run() is None
+    assert trial.results.tally() == {"queued": 200, "unknown": 200}
+
+
+def test_stopping_sends_nothing_new_and_keeps_the_answers_in_flight() -> None:
+    """After `stop`, the requests that are out are answered and written, and the rest stays pending."""
+
+    def answer(request: Request) -> Reply:
+        assert trial.stop is not None
+        trial.stop.set()
+        return accepted(request)
+
+    trial = Trial(300, answer, workers=4)
+    halt = trial.run()
+    assert halt == Halt(INTERRUPTED)
+    sent = len(trial.transport.sent)
+    assert sent <= 8
+    assert trial.results.tally() == {"queued": sent * 10, "pending": 300 - sent * 10}
+
+
+def test_stopping_ends_a_wait() -> None:
+    """A run that waits out a 429 ends when it is stopped, without the wait's end."""
+
+    async def scenario() -> tuple[Halt | None, ManualClock]:
+        never = asyncio.Event()
+
+        class Sleepless(ManualClock):
+            async def sleep(self, seconds: float) -> None:
+                self.slept.append(seconds)
+                trial.stop.set()  # type: ignore[union-attr]  # set before a batch is sent
+                await never.wait()
+
+        trial.clock = Sleepless()
+        return await trial._run(), trial.clock
+
+    trial = Trial(20, lambda _: reply(429))
+    halt, clock = asyncio.run(scenario())
+    assert halt == Halt(INTERRUPTED)
+    assert len(clock.slept) == 1
+
+
+def test_an_observer_that_raises_does_not_touch_the_run() -> None:
+    """It is dropped after its first error, and every row is sent."""
+    calls = []
+
+    def observer(event: Event) -> None:
+        calls.append(event)
+        raise RuntimeError
+
+    async def run() -> Results:
+        results = Results(30)
+        runner = Runner(
+            Target("wf", "v1"),
+            results,
+            transport=FakeTransport(),
+            clock=ManualClock(),
+            reporter=Reporter(observer, results, total=30),
+            dialect="current",
+            max_wait=9,
+        )
+        items = ((row, b"{}") for row in range(30))
+        await runner.run(batched(items), workers=2, canary=False, stop=asyncio.Event())
+        return results
+
+    assert asyncio.run(run()).status == ["queued"] * 30
+    assert len(calls) == 1
+
+
+ANSWERS = st.sampled_from(
+    [
+        accepted,
+        accepted,
+        accepted,
+        LOST,
+        UNSENT,
+        reply(400, {"error": "bad"}),
+        reply(422, {"error": "bad"}),
+        reply(429),
+        reply(500),
+        reply(202, {"bulk_id": "b", "executions": []}),
+        reply(202, b"{"),
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(size=st.integers(0, 60), answers=st.lists(ANSWERS, max_size=30), workers=st.integers(1, 5))
+def test_whatever_the_api_answers_no_row_is_lost_or_accepted_twice(
+    size: int, answers: list[Any], workers: int
+) -> None:
+    """Each row has one verdict; the execution that it holds is the one that its own input was given."""
+    given_out: dict[str, int] = {}
+    maybe: Counter[int] = Counter()
+    left = list(answers)
+
+    def answer(request: Request) -> Any:
+        one = left.pop(0) if left else accepted
+        made = one(request) if callable(one) else one
+        rows = [taken["row"] for taken in inputs_of(request)]
+        if isinstance(made, Reply) and made.status == 202 and one is accepted:
+            entries = orjson.loads(made.body)["executions"]
+            given_out.update(zip((entry["execution_id"] for entry in entries), rows, strict=True))
+            maybe.update(rows)
+        elif (isinstance(made, Fault) and made.sent) or (isinstance(made, Reply) and made.status in (202, 500)):
+            maybe.update(rows)
+        return made
+
+    trial = Trial(size, answer, workers=workers)
+    trial.run()
+    assert all(count == 1 for count in maybe.values())
+    for row in range(size):
+        execution_id, status = trial.results.execution_id[row], trial.results.status[row]
+        assert (execution_id is not None) == (status == "queued")
+        if execution_id is not None:
+            assert given_out[execution_id] == row
+        assert (status == "unknown") == (maybe[row] == 1 and execution_id is None)
+        assert status in {"queued", "unknown", "failed", "pending"}
+    assert len(given_out) == sum(one is not None for one in trial.results.execution_id)
+
+
+def test_a_row_that_can_no_longer_be_read_ends_the_run_and_loses_nothing() -> None:
+    """A frame that changes under a run is no reason to drop what was accepted."""
+
+    async def run() -> tuple[Halt | None, Results]:
+        results = Results(20)
+
+        def items() -> Iterator[Batch]:
+            yield Batch(tuple(range(10)), (b"{}",) * 10)
+            msg = "row 10 is gone"
+            raise ValueError(msg)
+
+        runner = Runner(
+            Target("wf", "v1"),
+            results,
+            transport=FakeTransport(),
+            clock=ManualClock(),
+            reporter=Reporter(None, results, total=20),
+            dialect="current",
+            max_wait=9,
+        )
+        return await runner.run(items(), workers=1, canary=False, stop=asyncio.Event()), results
+
+    halt, results = asyncio.run(run())
+    assert halt is not None
+    assert "row 10 is gone" in halt.reason
+    assert results.tally() == {"queued": 10, "pending": 10}
