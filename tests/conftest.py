@@ -14,11 +14,16 @@ DEFAULTS = dict.fromkeys(("api_key", "base_url", "dialect", "max_concurrency", "
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees the machine's key or another test's settings."""
-    for name in [name for name in os.environ if name.startswith("EACHLABS_")]:
-        monkeypatch.delenv(name)
+    _forget_environment(monkeypatch)
     ef.configure(**DEFAULTS)
     yield
+    _forget_environment(monkeypatch)
     ef.configure(**DEFAULTS)
+
+
+def _forget_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("EACHLABS_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from math import isfinite
 from typing import Any, Final, TypeAlias
 
@@ -39,7 +40,7 @@ class Problem:
 
 def from_columns(
     columns: Mapping[Label, Cells], size: int, fields: Fields, *, omit: bool, integers: frozenset[str]
-) -> list[Row | Problem]:
+) -> Sequence[Row | Problem]:
     """Return the inputs of `size` rows, in their order.
 
     Parameters
@@ -55,19 +56,29 @@ def from_columns(
     integers : frozenset of str
         Keys where a whole float is sent as an integer.
     """
-    keys = tuple(fields)
-    cleaned: list[Cells] = []
-    whole = True
+    cleaned: dict[str, Cells] = {}
     for key, source in fields.items():
-        cells, plain = _fill(source, columns, size, omit)
-        if key in integers:
-            cells = [_as_integer(cell) for cell in cells]
-        cleaned.append(cells)
-        whole = whole and plain
-    if whole:
-        return [dict(zip(keys, cells, strict=True)) for cells in zip(*cleaned, strict=True)]
-    places = [_place(key, source) for key, source in fields.items()]
-    return [_assemble(keys, cells, places, omit) for cells in zip(*cleaned, strict=True)]
+        cells = _fill(source, columns, size, omit)
+        cleaned[key] = [_as_integer(cell) for cell in cells] if key in integers else cells
+    kinds = {key: set(map(type, cells)) for key, cells in cleaned.items()}
+    in_rows = zip(*cleaned.values(), strict=True)
+    if any(RefusedValueError in found for found in kinds.values()):
+        places = [_place(key, source) for key, source in fields.items()]
+        return [_assemble(tuple(fields), cells, places, omit) for cells in in_rows]
+    rows = list(map(dict, map(zip, repeat(tuple(fields)), in_rows)))
+    for key, found in kinds.items():
+        if type(MISSING) in found:
+            _settle_missing(rows, key, cleaned[key], omit)
+    return rows
+
+
+def _settle_missing(rows: Sequence[Row], key: str, cells: Cells, omit: bool) -> None:
+    for row, cell in zip(rows, cells, strict=True):
+        if cell is MISSING:
+            if omit:
+                del row[key]
+            else:
+                row[key] = None
 
 
 def from_function(
@@ -127,26 +138,23 @@ def _encodable(rows: Sequence[Row | Problem]) -> bool:
         return False
 
 
-def _fill(source: object, columns: Mapping[Label, Cells], size: int, omit: bool) -> tuple[Cells, bool]:
+def _fill(source: object, columns: Mapping[Label, Cells], size: int, omit: bool) -> Cells:
     if isinstance(source, Literal):
-        return [source.value] * size, True
+        return [source.value] * size
     if isinstance(source, Template):
-        return _texts(source, columns, size), False
+        return _texts(source, columns, size)
     assert isinstance(source, Column)
     return _column(columns[source.label], omit)
 
 
-def _column(cells: Cells, omit: bool) -> tuple[Cells, bool]:
-    """Clean a column; the second value says that nothing in it is missing or refused."""
+def _column(cells: Cells, omit: bool) -> Cells:
     kinds = set(map(type, cells))
     # Text that is no UTF-8 and integers beyond 64 bits are left to `encode`: orjson finds them at no cost.
     if kinds <= {str, bool} or kinds == {int}:
-        return cells, True
+        return cells
     if kinds == {float}:
-        if all(map(isfinite, cells)):
-            return cells, True
-        return [cell if isfinite(cell) else _cell(cell, omit) for cell in cells], False
-    return [cell if type(cell) is str else _cell(cell, omit) for cell in cells], False
+        return [cell if isfinite(cell) else _cell(cell, omit) for cell in cells]
+    return [cell if type(cell) is str else _cell(cell, omit) for cell in cells]
 
 
 def _cell(value: object, omit: bool) -> Json:

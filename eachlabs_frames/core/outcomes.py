@@ -106,6 +106,8 @@ class Results:
         return column
 
     def _set_status(self, row: int, status: str) -> None:
+        if status == self.status[row]:
+            return
         self._tally[self.status[row]] -= 1
         self._tally[status] += 1
         self.status[row] = status

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID
@@ -66,14 +67,13 @@ def clean(value: object, *, omit: bool = True, depth: int = 0) -> Json:
     leaf = _LEAVES.get(type(value))
     if leaf is not None:
         return leaf(value)
-    for base, branch in _BRANCHES:
-        if isinstance(value, base):
-            if depth >= DEEPEST:
-                msg = f"nested more than {DEEPEST} deep (does it contain itself?)"
-                raise RefusedValueError(msg)
-            return branch(value, omit, depth + 1)
-    leaf = next((leaf for base, leaf in _LEAF_BASES if isinstance(value, base)), _refuse)
-    return leaf(value)
+    branch, leaf = _way(type(value))
+    if branch is None:
+        return leaf(value)
+    if depth >= DEEPEST:
+        msg = f"nested more than {DEEPEST} deep (does it contain itself?)"
+        raise RefusedValueError(msg)
+    return branch(value, omit, depth + 1)
 
 
 def treat_as_missing(kind: type) -> None:
@@ -163,7 +163,10 @@ def _refuse_bytes(_: object) -> Json:
 def _sequence(value: Any, omit: bool, depth: int) -> list[Json]:
     out = []
     for position, item in enumerate(value):
-        cleaned = _inside(f"[{position}]", item, omit, depth)
+        try:
+            cleaned = clean(item, omit=omit, depth=depth)
+        except RefusedValueError as exc:
+            raise RefusedValueError(exc.reason, f"[{position}]{exc.path}") from None
         out.append(None if cleaned is MISSING else cleaned)
     return out
 
@@ -182,19 +185,15 @@ def _mapping(value: Mapping[Any, Any], omit: bool, depth: int) -> dict[str, Json
         if not isinstance(key, str):
             msg = f"the key {key!r} of a dict is no string"
             raise RefusedValueError(msg)
-        cleaned = _inside(f".{key}", item, omit, depth)
+        try:
+            cleaned = clean(item, omit=omit, depth=depth)
+        except RefusedValueError as exc:
+            raise RefusedValueError(exc.reason, f".{key}{exc.path}") from None
         if cleaned is not MISSING:
             out[_text(key)] = cleaned
         elif not omit:
             out[_text(key)] = None
     return out
-
-
-def _inside(place: str, item: object, omit: bool, depth: int) -> Json:
-    try:
-        return clean(item, omit=omit, depth=depth)
-    except RefusedValueError as exc:
-        raise RefusedValueError(exc.reason, place + exc.path) from None
 
 
 def _same(value: object) -> Json:
@@ -242,3 +241,10 @@ _LEAF_BASES: Final[tuple[tuple[type, Callable[[Any], Json]], ...]] = (
     (time, _moment),
     (timedelta, _duration),
 )
+
+
+@lru_cache(maxsize=256)
+def _way(kind: type) -> tuple[Callable[[Any, bool, int], Json] | None, Callable[[Any], Json]]:
+    """Return the branch, or else the leaf, for values of a `kind` that is only derived from one in the table."""
+    branch = next((branch for base, branch in _BRANCHES if issubclass(kind, base)), None)
+    return branch, next((leaf for base, leaf in _LEAF_BASES if issubclass(kind, base)), _refuse)

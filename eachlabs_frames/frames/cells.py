@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -51,7 +51,7 @@ class FrameInputs:
         self._kept: list[Row | Problem] | None = None
         self._places: dict[Label, int] = {label: place for place, label in enumerate(frame.columns)}
 
-    def rows(self) -> Iterator[tuple[list[int], list[Row | Problem]]]:
+    def rows(self) -> Iterator[tuple[list[int], Sequence[Row | Problem]]]:
         """Yield chunk after chunk: the rows' positions, and their inputs."""
         for start in range(0, len(self._positions), CHUNK):
             positions = self._positions[start : start + CHUNK]
@@ -74,7 +74,7 @@ class FrameInputs:
                         raise ValueError(msg)
                     yield position, payload
 
-    def _chunk(self, start: int, positions: np.ndarray[Any, np.dtype[np.int64]]) -> list[Row | Problem]:
+    def _chunk(self, start: int, positions: np.ndarray[Any, np.dtype[np.int64]]) -> Sequence[Row | Problem]:
         if not callable(self._fields):
             labels = _labels(self._fields)
             columns = {label: self._cells(self._places[label], positions) for label in labels}

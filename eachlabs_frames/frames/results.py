@@ -5,6 +5,7 @@ The user's own columns, their dtypes and the index are never touched, and nothin
 
 from __future__ import annotations
 
+import warnings
 from array import array
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
@@ -21,7 +22,10 @@ ATTRS: Final = "eachlabs"
 IDENTIFYING: Final = ("bulk_id", "execution_id", "status")
 """A frame that has these three is a result, whatever else of it was dropped."""
 
+PIECE: Final = 10_000
+
 _TIMES: Final = ("started_at", "completed_at")
+_WIDE: Final = 90
 _COPY_ON_WRITE: Final = int(pd.__version__.partition(".")[0]) >= 3
 
 
@@ -117,8 +121,12 @@ def require_result(frame: pd.DataFrame, prefix: str) -> None:
 
 
 def snapshot(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy that later changes of the original do not reach; free of cost where pandas copies on write."""
-    copy: pd.DataFrame = frame.copy(deep=not _COPY_ON_WRITE)
+    """Return a copy that later changes of the original do not reach; free of cost where pandas copies on write.
+
+    A wide frame is copied all the same: that makes few blocks of many, and a frame of over 100 blocks warns at each
+    column that is added to it.
+    """
+    copy: pd.DataFrame = frame.copy(deep=not _COPY_ON_WRITE or frame.shape[1] > _WIDE)
     return copy
 
 
@@ -139,11 +147,14 @@ def read(frame: pd.DataFrame, prefix: str) -> Results:
 def write(frame: pd.DataFrame, results: Results, prefix: str) -> pd.DataFrame:
     """Write every result column into `frame`, by position, and return it. The results are used up."""
     for name in COLUMNS:
-        values = _array(name, results.take(name))
+        values = _array(name, results.take(name), frame.index)
         places = _places(frame, name, prefix)
         if places:
             frame.isetitem(places[0], values)
-        else:
+            continue
+        with warnings.catch_warnings():
+            # A warning that is an error must not stand between a paid result and its frame.
+            warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
             frame.insert(frame.shape[1], label(frame, name, prefix), values)
     return frame
 
@@ -158,15 +169,27 @@ def _column(frame: pd.DataFrame, name: str, prefix: str) -> Any:
     return column.fillna(PENDING) if name == "status" and column.isna().any() else column
 
 
-def _array(name: str, column: Any) -> Any:
+def _array(name: str, column: Any, index: pd.Index[Any]) -> Any:
     if name in _TIMES:
         moments = np.array(column, dtype="int64").view("datetime64[ns]")
         return pd.DatetimeIndex(moments).tz_localize("UTC").array
     if name == "cost":
         return np.array(column, dtype="float64")
     if name == "output":
-        return pd.Series(column, dtype=object).to_numpy()
-    return pd.array(column, dtype="string")
+        # A Series of the frame's own index: an array of nothing but texts would become a string column.
+        return pd.Series(column, index=index, dtype=object)
+    return _strings(column)
+
+
+def _strings(column: list[str | None]) -> Any:
+    """Use up a column of texts piece by piece: at 100,000 rows it would lie in memory twice or three times."""
+    if len(column) <= PIECE:
+        return pd.array(column, dtype="string")
+    pieces = []
+    while column:
+        pieces.append(pd.Series(column[-PIECE:], dtype="string"))
+        del column[-PIECE:]
+    return pd.concat(pieces[::-1], ignore_index=True).array
 
 
 def _texts(column: Any) -> list[str | None]:

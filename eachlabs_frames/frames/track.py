@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from uuid import UUID
 
@@ -58,7 +59,7 @@ def wait(
         reporter.finished()
     if left:
         msg = f"{left} of {results.accepted} rows are still open after {timeout:g} s: call wait() again"
-        warnings.warn(msg, UnsettledWarning, stacklevel=4)
+        warnings.warn(msg, UnsettledWarning, stacklevel=_callers_level())
     return _written(frame, results, origin)
 
 
@@ -117,6 +118,15 @@ def _origin(frame: pd.DataFrame, workflow_id: str | None, prefix: str | None) ->
         msg = "the frame does not say any more which workflow it went to (its attrs were lost): pass workflow_id="
         raise ColumnError(msg)
     return known if workflow_id is None else Origin(workflow_id, known.version_id, known.prefix)
+
+
+def _callers_level() -> int:
+    """Return the stacklevel at which a warning names the line that called this package."""
+    package = __name__.partition(".")[0]
+    level, here = 1, sys._getframe(1)  # noqa: SLF001 - as the warnings module itself does
+    while here.f_back is not None and here.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, here = level + 1, here.f_back
+    return level
 
 
 def _tracker(origin: Origin, results: Results, reporter: Reporter) -> Tracker:

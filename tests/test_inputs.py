@@ -1,0 +1,159 @@
+"""Cells of a chunk -> inputs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eachlabs_frames as ef
+from eachlabs_frames.core.inputs import MAX_PAYLOAD, Problem, encode, from_columns, from_function, problems
+from eachlabs_frames.core.mapping import Column, resolve
+from eachlabs_frames.core.schema import compile_check, integer_keys
+from tests.test_values import plain, values
+
+NO_KEYS: frozenset[str] = frozenset()
+
+
+def made(columns: dict[Any, list[Any]], fields: Any = None, *, omit: bool = True, integers: Any = NO_KEYS) -> Any:
+    """Make the inputs of columns, each under its own name by default."""
+    size = len(next(iter(columns.values())))
+    fields = fields or {name: Column(name) for name in columns}
+    return from_columns(columns, size, fields, omit=omit, integers=integers)
+
+
+def test_a_missing_cell_leaves_its_key_out_or_sends_null() -> None:
+    """As `na=` says."""
+    columns = {"a": ["x", None], "b": [1.0, float("nan")]}
+    assert made(columns) == [{"a": "x", "b": 1.0}, {}]
+    assert made(columns, omit=False) == [{"a": "x", "b": 1.0}, {"a": None, "b": None}]
+
+
+def test_whole_floats_become_integers_where_the_schema_wants_them() -> None:
+    """A column that pandas made float beside NaN is sent as the integers that it holds; other floats are not bent."""
+    assert made({"n": [1.0, float("nan"), 2.5], "x": [1.0, 2.0, 3.0]}, integers=frozenset({"n"})) == [
+        {"n": 1, "x": 1.0},
+        {"x": 2.0},
+        {"n": 2.5, "x": 3.0},
+    ]
+    assert type(made({"n": [1.0]}, integers=frozenset({"n"}))[0]["n"]) is int
+
+
+def test_templates_format_and_give_way_to_missing_cells() -> None:
+    """Format specs, conversions, braces, dots in names; and no "nan" in a prompt."""
+    columns = {"animal": ["fox", None], "price": [1.5, 2.0], "a.b": ["x", "y"], "when": [datetime(2026, 1, 2)] * 2}
+    fields = {
+        "t": ef.template("{{{animal:>5}}} {price:.2f} {a.b!r} {when:%Y}"),
+        "u": ef.template("{price}"),
+    }
+    assert made(columns, fields) == [{"t": "{  fox} 1.50 'x' 2026", "u": "1.5"}, {"u": "2.0"}]
+
+
+def test_a_template_reads_no_attributes() -> None:
+    """`{a.__class__}` is a column that is not there, not a way into the interpreter."""
+    with pytest.raises(ef.MappingError, match=r"no column 'a\.__class__'"):
+        resolve({"x": ef.template("{a.__class__}")}, ["a"], None, ours=frozenset())
+
+
+def test_a_template_that_does_not_fit_a_cell_is_that_rows_problem() -> None:
+    """A bad format spec names the template."""
+    rows = made({"a": ["x", 1]}, {"t": ef.template("{a:d}")})
+    assert isinstance(rows[0], Problem)
+    assert "'{a:d}'" in rows[0].reason
+    assert rows[1] == {"t": "1"}
+
+
+def test_a_bad_cell_is_its_own_rows_problem_and_names_the_column() -> None:
+    """The neighbours are inputs."""
+    rows = made({"a": ["x", b"y", "z"], "b": [1, 2, 3]})
+    assert rows[0] == {"a": "x", "b": 1}
+    assert rows[1] == Problem(
+        "bytes cannot be sent as JSON: decode them to text, or upload them and send the URL", "column 'a'"
+    )
+    assert rows[2] == {"a": "z", "b": 3}
+
+
+@pytest.mark.parametrize("bad", ["\udfff", 2**70, ["ok", "\udfff"], {"k": 2**70}])
+def test_what_only_the_encoder_meets_is_found_too(bad: Any) -> None:
+    """A lone surrogate or an endless integer in a column that looks plain names its key."""
+    rows = made({"a": [bad, bad]})
+    found = list(problems(rows, None))
+    assert [place for place, _, _ in found] == [0, 1]
+    assert all("'a'" in str(problem) for _, problem, _ in found)
+
+
+def test_a_payload_over_ten_megabytes_is_a_problem() -> None:
+    """With its size, and what to do."""
+    problem = encode({"a": "x" * MAX_PAYLOAD})
+    assert isinstance(problem, Problem)
+    assert "10.0 MB" in problem.reason
+    rows = made({"a": ["small", "x" * MAX_PAYLOAD]})
+    assert [place for place, _, _ in problems(rows, None)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda row: None, "must return a dict; it returned NoneType"),
+        (lambda row: [1], "it returned list"),
+        (lambda row: row["nope"], "raised KeyError"),
+        (lambda row: {1: "a"}, "a key that is no string: 1"),
+        (lambda row: {"a": {1}}, "set"),
+    ],
+)
+def test_a_function_that_misbehaves_is_that_rows_problem(function: Any, reason: str) -> None:
+    """What it raises is no exception here."""
+    assert reason in str(from_function(function, {"x": 1}, omit=True, integers=NO_KEYS))
+
+
+def test_a_functions_input_is_cleaned_like_any_other() -> None:
+    """Missing values, dtypes and integers."""
+    row = from_function(lambda row: {"a": None, "n": 2.0, "t": (1,)}, {}, omit=True, integers=frozenset({"n"}))
+    assert row == {"n": 2, "t": [1]}
+
+
+def test_the_schema_refuses_a_row_with_the_validators_reason() -> None:
+    """And marks that it was the schema alone."""
+    check = compile_check({"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}}})
+    rows = made({"a": ["x", 3, None]})
+    assert [(place, str(problem), alone) for place, problem, alone in problems(rows, check)] == [
+        (1, 'a: 3 is not of type "string"', True),
+        (2, '"a" is a required property', True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted"),
+    [
+        ({"type": "integer"}, True),
+        ({"type": ["integer", "null"]}, True),
+        ({"type": "number"}, False),
+        ({"type": ["integer", "number"]}, False),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, True),
+        ({"anyOf": [{"type": "integer"}, {"type": "number"}]}, False),
+        ({}, False),
+        (True, False),
+    ],
+)
+def test_where_a_schema_wants_integers(rule: Any, wanted: bool) -> None:
+    """Only where a float would not do."""
+    assert integer_keys({"properties": {"n": rule}}) == ({"n"} if wanted else set())
+
+
+@given(st.lists(values, max_size=8), st.booleans())
+def test_a_column_gives_json_or_a_problem_for_every_row(cells: list[Any], omit: bool) -> None:
+    """Any cells at all: as many rows out as in, each encodable with a second encoder's agreement, or a problem."""
+    rows = made({"a": [*cells, "end"]}, omit=omit)
+    assert len(rows) == len(cells) + 1
+    bad = {place for place, _, _ in problems(rows, None)}
+    for place, row in enumerate(rows):
+        if place in bad:
+            continue
+        assert plain(row)
+        payload = encode(row)
+        assert isinstance(payload, bytes)
+        assert orjson.loads(payload) == row

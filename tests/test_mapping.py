@@ -1,0 +1,123 @@
+"""`inputs=`: the four forms, and each way to get them wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames.core.mapping import Column, Literal, from_spec, resolve, template, to_spec
+
+NONE: frozenset[Any] = frozenset()
+SCHEMA = {"properties": {"prompt": {"type": "string"}, "seed": {"type": "integer"}}}
+
+
+def test_none_takes_the_columns_that_the_schema_names() -> None:
+    """In the schema's order; other columns stay at home."""
+    assert resolve(None, ["seed", "note", "prompt"], SCHEMA, ours=NONE) == {
+        "prompt": Column("prompt"),
+        "seed": Column("seed"),
+    }
+
+
+@pytest.mark.parametrize("schema", [None, {}, {"properties": {}}, {"type": "object"}, {"properties": "odd"}])
+def test_none_takes_every_column_where_no_schema_is_published(schema: Any) -> None:
+    """But never the result's own."""
+    found = resolve(None, ["a", "b", "status"], schema, ours=frozenset({"status"}))
+    assert found == {"a": Column("a"), "b": Column("b")}
+
+
+def test_none_names_what_the_workflow_takes_where_no_column_fits() -> None:
+    """With the nearest column, and with what to write."""
+    with pytest.raises(ef.MappingError, match=r"takes 'prompt', 'seed'.*did you mean 'Prompt'.*inputs="):
+        resolve(None, ["Prompt", "id"], SCHEMA, ours=NONE)
+
+
+def test_a_list_takes_columns_under_their_own_names() -> None:
+    """In the order of the list."""
+    assert list(resolve(["b", "a"], ["a", "b"], None, ours=NONE)) == ["b", "a"]  # type: ignore[arg-type]
+
+
+def test_a_dict_takes_columns_constants_and_templates() -> None:
+    """A plain string is a column's name, and so is any other label."""
+    found = resolve(
+        {"p": "text", "s": ef.lit("noir"), "c": ef.template("{text}!"), "n": 0, "m": ("a", "b")},
+        ["text", 0, ("a", "b")],
+        None,
+        ours=NONE,
+    )
+    assert found == {
+        "p": Column("text"),
+        "s": Literal("noir"),
+        "c": template("{text}!"),
+        "n": Column(0),
+        "m": Column(("a", "b")),
+    }
+
+
+def test_a_callable_is_handed_on() -> None:
+    """The function itself makes the inputs."""
+    assert resolve(dict, ["a"], None, ours=NONE) is dict
+
+
+@pytest.mark.parametrize(
+    ("inputs", "columns", "message"),
+    [
+        (["promt"], ["prompt"], r"no column 'promt' \(did you mean 'prompt'\?\)"),
+        (["x"], ["prompt", "style"], r"no column 'x' \(it has 'prompt', 'style'\)"),
+        ({"seed": 42}, ["prompt"], r"no column 42.*lit\(42\)"),
+        ({"a": ef.template("{nope}")}, ["prompt"], "no column 'nope'"),
+        ([], ["a"], "empty"),
+        ({}, ["a"], "empty"),
+        ("prompt", ["prompt"], r"write inputs=\['prompt'\]"),
+        (3, ["a"], "must be None, a list of columns, a dict or a callable; got int"),
+        (["a", "a"], ["a"], "asks for column 'a' twice"),
+        (["a"], ["a", "a"], "2 columns named 'a'"),
+        ({"x": ef.template("{a}")}, ["a", "a"], "2 columns named 'a'"),
+        (dict, ["a", "a"], "2 columns named 'a'"),
+        ([0], [0], r"0 is no string.*inputs=\{'name': 0\}"),
+        ({0: "a"}, ["a"], "0 is no string"),
+        (None, [0], "0 is no string"),
+        ({"a": ["x"]}, ["a"], r"lit\(\['x'\]\)"),
+        ({"a": None}, ["a"], "got None"),
+        ({"a": dict}, ["a"], "must be a column's name"),
+        (None, [], "empty"),
+    ],
+)
+def test_a_mapping_that_cannot_be_read_says_what_to_do(inputs: Any, columns: list[Any], message: str) -> None:
+    """Each mistake has its own sentence."""
+    with pytest.raises(ef.MappingError, match=message):
+        resolve(inputs, columns, None, ours=NONE)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("no field", "names no column"), ("{}", "names no column"), ("{0}", "names no column"), ("{a", "cannot be read")],
+)
+def test_a_text_that_is_no_template_is_refused(text: str, message: str) -> None:
+    """Positions, nothing, or a brace that is not closed."""
+    with pytest.raises(ef.MappingError, match=message):
+        ef.template(text)
+
+
+def test_a_template_takes_a_string() -> None:
+    """Anything else is an error of ours, not of str.format."""
+    with pytest.raises(ef.MappingError, match="takes a string; got int"):
+        ef.template(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [b"x", float("inf"), None, float("nan")])
+def test_a_constant_that_cannot_be_sent_is_refused_when_it_is_written(value: object) -> None:
+    """Not at the first of 10,000 rows."""
+    with pytest.raises(ef.MappingError, match="lit"):
+        ef.lit(value)
+
+
+def test_a_mapping_survives_being_written_down() -> None:
+    """What attrs carry gives the same fields back; a label that is no string cannot be carried."""
+    fields = {"a": Column("x"), "b": Literal([1, {"c": None}]), "t": template("{x} {y:>5}")}
+    spec = to_spec(fields)
+    assert spec is not None
+    assert from_spec(spec) == fields
+    assert to_spec({"a": Column(("x", "y"))}) is None

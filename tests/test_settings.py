@@ -1,0 +1,114 @@
+"""Settings: where a value comes from, what is refused, and that the key is shown by nothing."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import traceback
+from typing import Any
+
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames.settings import BASE_URLS, current
+
+KEY = "sk-very-secret-123"
+
+
+def test_the_environment_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is set after the import counts; `configure` goes before it, and None goes back to it."""
+    monkeypatch.setenv("EACHLABS_API_KEY", "from-environment")
+    monkeypatch.setenv("EACHLABS_BASE_URL", "https://example.org/v1/")
+    assert current().key().reveal() == "from-environment"
+    assert current().base_url == "https://example.org/v1"
+    ef.configure(api_key=KEY, base_url="https://other.example/v1")
+    assert current().key().reveal() == KEY
+    assert current().base_url == "https://other.example/v1"
+    ef.configure(api_key=None, base_url=None)
+    assert current().key().reveal() == "from-environment"
+
+
+def test_what_is_not_named_keeps_its_value() -> None:
+    """Two calls add up."""
+    ef.configure(timeout=5)
+    assert ef.configure(max_concurrency=3).timeout == 5
+    assert current().max_concurrency == 3
+    assert current(max_concurrency=7).max_concurrency == 7
+
+
+@pytest.mark.parametrize(
+    ("named", "dialect", "url"),
+    [
+        ({}, "current", BASE_URLS["current"]),
+        ({"dialect": "legacy"}, "legacy", BASE_URLS["legacy"]),
+        ({"base_url": "https://workflows.eachlabs.run/api/v1"}, "legacy", BASE_URLS["legacy"]),
+        ({"base_url": "http://127.0.0.1:9/api/v1/"}, "legacy", "http://127.0.0.1:9/api/v1"),
+        ({"base_url": "http://localhost:9/v1"}, "current", "http://localhost:9/v1"),
+        ({"base_url": "http://[::1]:9/v1"}, "current", "http://[::1]:9/v1"),
+        ({"base_url": "https://p.example/api/v1", "dialect": "current"}, "current", "https://p.example/api/v1"),
+    ],
+)
+def test_a_dialect_is_chosen_by_name_or_by_base_url(named: Any, dialect: str, url: str) -> None:
+    """And each has its own address."""
+    settings = ef.configure(**named)
+    assert (settings.dialect, settings.base_url) == (dialect, url)
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"base_url": "http://api.eachlabs.ai/v1"}, "unencrypted: use https"),
+        ({"base_url": "http://10.0.0.1/v1"}, "unencrypted"),
+        ({"base_url": "http://localhost.evil.example/v1"}, "unencrypted"),
+        ({"base_url": "ftp://x"}, "https://"),
+        ({"base_url": ""}, "must be a URL"),
+        ({"base_url": "https://user:pw@example.org"}, "no user"),
+        ({"base_url": "https://example.org/?key=1"}, "query"),
+        ({"base_url": "https://[::1/v1"}, "not a URL"),
+        ({"base_url": "https://example.org:port/v1"}, "not a URL"),
+        ({"base_url": 3}, "must be a URL"),
+        ({"dialect": "french"}, "'current', 'legacy'"),
+        ({"max_concurrency": 0}, "1 to 256"),
+        ({"max_concurrency": 257}, "1 to 256"),
+        ({"max_concurrency": True}, "1 to 256"),
+        ({"max_concurrency": 1.5}, "1 to 256"),
+        ({"timeout": 0}, "positive number of seconds"),
+        ({"timeout": "60"}, "positive number of seconds"),
+        ({"max_wait": float("inf")}, "positive number of seconds"),
+        ({"max_wait": -1}, "positive number of seconds"),
+        ({"bridge": "tunnel"}, "'thread' or 'nest'"),
+        ({"api_key": ""}, "not empty"),
+        ({"api_key": f"{KEY}\n"}, "line break"),
+        ({"api_key": f"{KEY}\u00e9"}, "printable ASCII"),
+        ({"api_key": 3}, "must be a string"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused_and_changes_nothing(named: Any, message: str) -> None:
+    """And no message repeats the key."""
+    before = ef.configure(timeout=7)
+    with pytest.raises(ef.ConfigurationError, match=message) as caught:
+        ef.configure(**named)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+    assert ef.configure() == before or ef.configure().timeout == 7
+
+
+def test_an_unusable_key_of_the_environment_is_an_error_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file's last line break is the usual case."""
+    monkeypatch.setenv("EACHLABS_API_KEY", f"{KEY}\n")
+    with pytest.raises(ef.ConfigurationError, match="line break"):
+        current()
+
+
+def test_no_key_says_where_to_get_one_and_how_to_try_without() -> None:
+    """In one sentence each."""
+    with pytest.raises(ef.ConfigurationError, match=r"EACHLABS_API_KEY.*sandbox\.start"):
+        current().key()
+
+
+def test_the_key_is_in_no_repr_and_no_pickle() -> None:
+    """Nor in a copy's, a format's or a str."""
+    settings = ef.configure(api_key=KEY)
+    for shown in (repr(settings), str(settings), f"{settings!s:>20}", repr(copy.copy(settings)), f"{settings.key()}"):
+        assert KEY not in shown
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(settings)

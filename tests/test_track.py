@@ -1,0 +1,207 @@
+"""`refresh`, `wait`, `summary`, `attach` and `preview` against the sandbox."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames.sandbox import Fault, Sandbox
+
+WF = "wf_abc123"
+
+
+def frame(rows: int) -> pd.DataFrame:
+    """Make a frame of distinct prompts."""
+    return pd.DataFrame({"prompt": [f"a heron, number {row}" for row in range(rows)]})
+
+
+def test_a_row_goes_from_queued_to_running_to_completed() -> None:
+    """One look at a time."""
+    with ef.sandbox.start(queue_seconds=0, hold=True) as sandbox:
+        out = frame(3).eachlabs.bulk_trigger(WF)
+        assert out["status"].tolist() == ["queued"] * 3
+        out = out.eachlabs.refresh()
+        assert out["status"].tolist() == ["running"] * 3
+        assert out["started_at"].notna().all()
+        assert out["completed_at"].isna().all()
+        sandbox.release(1)
+        out = out.eachlabs.refresh()
+        assert out["status"].tolist() == ["completed", "running", "running"]
+        assert out["output"].notna().tolist() == [True, False, False]
+        sandbox.release()
+        out = out.eachlabs.wait()
+        assert out["status"].tolist() == ["completed"] * 3
+        assert (out["completed_at"] >= out["started_at"]).all()
+
+
+def test_a_settled_frame_asks_nothing(sandbox: Sandbox) -> None:
+    """Neither refresh nor wait."""
+    out = frame(3).eachlabs.bulk_trigger(WF, wait=True)
+    before = len(sandbox.requests)
+    out.eachlabs.refresh()
+    out.eachlabs.wait()
+    assert len(sandbox.requests) == before
+
+
+def test_a_time_out_returns_the_frame_with_a_warning_that_counts() -> None:
+    """How many of how many are open."""
+    with ef.sandbox.start(hold=True, queue_seconds=0):
+        out = frame(3).eachlabs.bulk_trigger(WF)
+        with pytest.warns(ef.UnsettledWarning, match="3 of 3 rows are still open after 0.1 s") as caught:
+            out = out.eachlabs.wait(timeout=0.1)
+        assert caught[0].filename == __file__
+        assert out["status"].tolist() == ["running"] * 3
+
+
+def test_waiting_goes_on_through_faults(sandbox: Sandbox) -> None:
+    """A server that is down for two looks."""
+    out = frame(15).eachlabs.bulk_trigger(WF)
+    sandbox.faults(Fault("error_before", on="list", at={1, 2}), Fault("dropped", on="list", at={3}))
+    out = out.eachlabs.wait()
+    assert out["status"].tolist() == ["completed"] * 15
+
+
+def test_a_failed_row_says_why(sandbox: Sandbox) -> None:
+    """By the details, which alone have the cause."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"].endswith("1"))
+    out = frame(3).eachlabs.bulk_trigger(WF, wait=True)
+    assert out["status"].tolist() == ["completed", "failed", "completed"]
+    assert len(out.loc[1, "error"]) > 5
+    assert pd.isna(out.loc[0, "error"])
+    assert out.loc[1, "output"] is None
+
+
+@pytest.mark.parametrize(
+    ("workflow", "inputs", "kind"), [("wf_text", {"prompt": "prompt"}, dict), ("wf_images", {"prompt": "prompt"}, list)]
+)
+def test_outputs_are_as_the_api_gave_them(sandbox: Sandbox, workflow: str, inputs: Any, kind: type) -> None:
+    """An object from the listing, a list from the details."""
+    out = frame(3).eachlabs.bulk_trigger(workflow, inputs, wait=True)
+    assert {type(one) for one in out["output"]} == {kind}
+
+
+def test_a_cost_that_is_an_object_is_a_number(sandbox: Sandbox) -> None:
+    """In USD."""
+    sandbox.change(cost_shape="object")
+    assert frame(2).eachlabs.bulk_trigger(WF, wait=True)["cost"].tolist() == [0.01, 0.01]
+
+
+def test_a_status_of_the_apis_own_is_shown(sandbox: Sandbox) -> None:
+    """And counted."""
+    sandbox.change(hold=True)
+    out = frame(2).eachlabs.bulk_trigger(WF)
+    sandbox.set_status(out.loc[0, "execution_id"], "rebalancing")
+    sandbox.set_status(out.loc[1, "execution_id"], "cancelled")
+    out = out.eachlabs.refresh()
+    assert out["status"].tolist() == ["rebalancing", "cancelled"]
+    assert out.eachlabs.summary()[["total", "cancelled", "rebalancing"]].values.tolist() == [[2, 1, 1]]
+
+
+def test_lost_attrs_are_named_and_mended(sandbox: Sandbox) -> None:
+    """A merge loses them: `workflow_id=` says it again, and from then on it is known."""
+    out = frame(3).eachlabs.bulk_trigger(WF)
+    out.attrs.clear()
+    with pytest.raises(ef.ColumnError, match="pass workflow_id="):
+        out.eachlabs.refresh()
+    out = out.eachlabs.refresh(workflow_id=WF)
+    assert out.eachlabs.wait()["status"].tolist() == ["completed"] * 3
+
+
+@pytest.mark.parametrize("method", ["refresh", "wait", "summary"])
+def test_a_frame_without_results_says_so(method: str) -> None:
+    """And what to call."""
+    with pytest.raises(ef.ColumnError, match=r"nothing was triggered.*bulk_trigger"):
+        getattr(frame(2).eachlabs, method)()
+
+
+def test_the_summary_has_a_line_per_bulk_and_a_count_per_status(sandbox: Sandbox) -> None:
+    """In order of first appearance; rows that went with none have a line of their own."""
+    df = frame(25)
+    df.loc[24, "prompt"] = None
+    summary = df.eachlabs.bulk_trigger(WF, wait=True).eachlabs.summary()
+    assert list(summary.columns) == ["bulk_id", "total", *ef.models.STATUSES]
+    assert summary["total"].tolist() == [10, 10, 4, 1]
+    assert summary["completed"].tolist() == [10, 10, 4, 0]
+    assert summary["invalid"].tolist() == [0, 0, 0, 1]
+    assert summary["bulk_id"].isna().tolist() == [False, False, False, True]
+    assert {str(dtype) for dtype in summary.dtypes[1:]} == {"int64"}
+
+
+def test_ten_thousand_open_rows_cost_at_most_110_requests_a_look() -> None:
+    """Through a real socket, with the listing of a server that pages by a hundred."""
+    with ef.sandbox.start(hold=True, queue_seconds=0) as sandbox:
+        out = frame(10_000).eachlabs.bulk_trigger(WF, max_concurrency=16, validate=False, version_id="v2")
+        before = len(sandbox.requests)
+        out = out.eachlabs.refresh()
+        assert len(sandbox.requests) - before <= 110
+        assert out["status"].tolist() == ["running"] * 10_000
+
+
+def test_a_listing_that_never_shows_them_does_not_hang_a_wait(sandbox: Sandbox) -> None:
+    """The details still do: after three looks they are asked."""
+    sandbox.change(listing_lag=math.inf)
+    out = frame(2).eachlabs.bulk_trigger(WF, wait=True)
+    assert out["status"].tolist() == ["completed"] * 2
+    assert Counter(record.route for record in sandbox.requests)["details"] == 2
+
+
+def test_attach_makes_a_frame_of_somebody_elses_bulk(sandbox: Sandbox) -> None:
+    """Inputs, then results; and it can be refreshed."""
+    out = frame(7).eachlabs.bulk_trigger(WF)
+    other = ef.attach(out.loc[0, "bulk_id"], WF)
+    assert sorted(other["execution_id"]) == sorted(out["execution_id"])
+    by_id = dict(zip(out["execution_id"], out["prompt"], strict=True))
+    assert [by_id[one] for one in other["execution_id"]] == other["prompt"].tolist()
+    assert other["status"].tolist() == ["completed"] * 7
+    assert other["output"].notna().all()
+    assert len(other.eachlabs.refresh()) == 7
+
+
+def test_attach_with_an_input_of_our_own_name_needs_a_prefix(sandbox: Sandbox) -> None:
+    """Like any frame with such a column."""
+    df = pd.DataFrame({"text": ["x"]})
+    out = df.eachlabs.bulk_trigger("wf_free", {"status": "text"})
+    with pytest.raises(ef.ColumnError, match="'status'"):
+        ef.attach(out.loc[0, "bulk_id"], "wf_free")
+    other = ef.attach(out.loc[0, "bulk_id"], "wf_free", prefix="r_")
+    assert (other.loc[0, "status"], other.loc[0, "r_status"]) == ("x", "completed")
+
+
+@pytest.mark.parametrize(
+    ("bulk_id", "error", "message"),
+    [
+        ("nope", ef.ConfigurationError, "must be a UUID"),
+        (None, ef.ConfigurationError, "must be a UUID"),
+        (str(uuid.UUID(int=5)), ef.NotFoundError, "no executions with bulk_id"),
+    ],
+)
+def test_attach_to_what_is_not_there(sandbox: Sandbox, bulk_id: Any, error: Any, message: str) -> None:
+    """A word that is no UUID is not even asked for."""
+    with pytest.raises(error, match=message):
+        ef.attach(bulk_id, WF)
+
+
+def test_preview_needs_neither_key_nor_network() -> None:
+    """Without a workflow it shows payloads and what cannot be sent."""
+    df = pd.DataFrame({"prompt": ["a fox", None, "b"], "extra": [1.5, 2, float("inf")]}, index=["x", "y", "y"])
+    shown = df.eachlabs.preview()
+    assert shown.index.tolist() == ["x", "y", "y"]
+    assert shown["payload"].tolist() == [{"prompt": "a fox", "extra": 1.5}, {"extra": 2.0}, None]
+    assert shown["problem"].isna().tolist() == [True, True, False]
+    assert shown["problem"].iloc[2] == "column 'extra': inf is no JSON number"
+    assert df.eachlabs.preview(na="null")["payload"].iloc[1] == {"prompt": None, "extra": 2.0}
+
+
+def test_preview_checks_against_the_workflow_and_triggers_nothing(sandbox: Sandbox) -> None:
+    """With the schema's columns and the validator's words."""
+    df = pd.DataFrame({"prompt": ["a fox", "b"], "seed": [1.0, -1.0], "note": ["x", "y"]})
+    shown = df.eachlabs.preview(WF)
+    assert shown["payload"].tolist() == [{"prompt": "a fox", "seed": 1}, {"prompt": "b", "seed": -1}]
+    assert shown["problem"].iloc[1].startswith("seed: -1")
+    assert {record.method for record in sandbox.requests} == {"GET"}

@@ -1,0 +1,309 @@
+"""The tracker: which questions it asks, how many, and that a failing network ends nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames.core.outcomes import Results
+from eachlabs_frames.engine.reporter import Reporter
+from eachlabs_frames.engine.tracker import FORGOTTEN, NO_REASON, Tracker
+from eachlabs_frames.models import Event, Fault, Outcome, Reply, Request
+from tests.fakes import FakeTransport, ManualClock, reply
+
+DONE = {"status": "completed", "output": "x", "ended_at": "2025-12-20T10:00:00Z", "cost": 0.01}
+
+
+class Api:
+    """A listing of `size` executions in bulks of ten, newest first, beside those of other people."""
+
+    def __init__(self, size: int, *, strangers: int = 0) -> None:
+        self.entries = [{"execution_id": f"s{n}", "status": "running"} for n in range(strangers)]
+        self.entries += [{"execution_id": f"e{n}", "bulk_id": f"b{n // 10}", "status": "running"} for n in range(size)]
+        self.by_id = {entry["execution_id"]: entry for entry in self.entries}
+        self.asked: Counter[str] = Counter()
+
+    def __call__(self, request: Request) -> Reply:
+        query = dict(request.query)
+        if "executions/" in request.path:
+            self.asked["details"] += 1
+            found = self.by_id.get(request.path.rpartition("/")[2])
+            return reply(200, found) if found else reply(404, {"error": "no such execution"})
+        if "bulk_id" in query:
+            self.asked["bulk"] += 1
+            return reply(200, {"executions": [e for e in self.entries if e.get("bulk_id") == query["bulk_id"]]})
+        self.asked["page"] += 1
+        start = int(query.get("offset", 0))
+        return reply(200, {"executions": self.entries[start : start + int(query["limit"])]})
+
+    def end(self, **said: Any) -> None:
+        for entry in self.entries:
+            entry.update({**DONE, **said})
+
+
+class Trial:
+    """Results of `size` accepted rows in bulks of ten, tracked through `answer`."""
+
+    def __init__(self, size: int, answer: Callable[[Request], Any], *, workers: int = 8) -> None:
+        self.results = Results(size)
+        for row in range(size):
+            self.results.replace(Outcome(row, "queued", f"b{row // 10}", f"e{row}"))
+        self.transport = FakeTransport(answer)
+        self.clock = ManualClock()
+        self.events: list[Event] = []
+        self._workers = workers
+
+    def _tracker(self) -> Tracker:
+        return Tracker(
+            "wf",
+            self.results,
+            transport=self.transport,
+            clock=self.clock,
+            reporter=Reporter(self.events.append, self.results, total=self.results.size, until_settled=True),
+            dialect="current",
+            workers=self._workers,
+        )
+
+    def refresh(self) -> int:
+        async def go() -> int:
+            return await self._tracker().refresh(asyncio.Event())
+
+        return asyncio.run(go())
+
+    def wait(self, timeout: float | None = None) -> int:
+        async def go() -> int:
+            return await self._tracker().wait(asyncio.Event(), timeout=timeout)
+
+        return asyncio.run(go())
+
+
+def test_a_look_asks_once_per_bulk_that_has_open_rows() -> None:
+    """Settled rows, and those that never went, are not asked for."""
+    api = Api(50)
+    trial = Trial(50, api)
+    for row in range(20):
+        trial.results.merge(Outcome(row, "completed", execution_id=f"e{row}", output="x"))
+    api.end()
+    assert trial.refresh() == 0
+    assert api.asked == {"bulk": 3}
+    assert trial.results.tally() == {"completed": 50}
+
+
+def test_ten_thousand_open_rows_cost_at_most_110_requests_a_look() -> None:
+    """A thousand bulks are read from the workflow's own listing, a hundred executions a page."""
+    api = Api(10_000)
+    trial = Trial(10_000, api)
+    assert trial.refresh() == 10_000
+    assert sum(api.asked.values()) <= 110
+    assert api.asked["bulk"] == 0
+    assert trial.results.tally() == {"running": 10_000}
+
+
+def test_a_listing_that_speaks_of_others_is_left_for_the_bulks() -> None:
+    """Where pages hold nothing of ours, they are not worth their requests."""
+    api = Api(200, strangers=5_000)
+    trial = Trial(200, api)
+    trial.refresh()
+    assert api.asked["page"] <= 2
+    assert api.asked["bulk"] == 20
+    assert trial.results.tally() == {"running": 200}
+
+
+def test_rows_are_found_by_their_id_whatever_the_order_of_the_listing() -> None:
+    """The listing comes newest first, so a bulk's rows come backwards."""
+    api = Api(10)
+    for number, entry in enumerate(api.entries):
+        entry.update(DONE, output=f"picture {number}")
+    api.entries.reverse()
+    trial = Trial(10, api)
+    trial.refresh()
+    assert trial.results.output == [f"picture {number}" for number in range(10)]
+
+
+def test_a_failure_gets_its_cause_from_the_details() -> None:
+    """Which the listing does not say."""
+    api = Api(10)
+    api.end()
+    api.by_id["e3"].update(status="failed", output=None)
+    listed = {**api.by_id["e3"]}
+    api.entries[3] = listed
+    api.by_id["e3"].update(error="step failed", error_cause="NSFW filter")
+    trial = Trial(10, api)
+    trial.refresh()
+    assert api.asked == {"bulk": 1, "details": 1}
+    assert trial.results.status[3] == "failed"
+    assert trial.results.error[3] == "NSFW filter"
+    assert trial.results.error[4] is None
+
+
+def test_a_failure_without_a_cause_says_so_and_is_not_asked_for_again() -> None:
+    """The row is settled."""
+    api = Api(1)
+    api.end(status="failed", output=None)
+    trial = Trial(1, api)
+    assert trial.wait() == 0
+    assert trial.results.error == [NO_REASON]
+
+
+def test_an_output_that_the_listing_leaves_out_comes_from_the_details() -> None:
+    """A list of pictures, say."""
+    api = Api(1)
+    api.entries[0] = {"execution_id": "e0", "bulk_id": "b0", "status": "completed", "cost": 0.02}
+    api.by_id["e0"].update(status="completed", output=["u1", "u2"], completed_at="2025-12-20T10:00:00Z")
+    trial = Trial(1, api)
+    trial.refresh()
+    assert trial.results.output == [["u1", "u2"]]
+    assert trial.results.cost[0] == 0.02
+    assert trial.results.completed_at[0] == 1_766_224_800_000_000_000
+
+
+def test_a_failure_whose_details_did_not_come_stays_open() -> None:
+    """So that the next look asks for its cause again."""
+    api = Api(1)
+    api.end(status="failed", output=None)
+    trial = Trial(1, lambda request: reply(503) if "executions/" in request.path else api(request))
+    assert trial.refresh() == 1
+    assert trial.results.status == ["queued"]
+
+
+def test_waiting_survives_whatever_the_network_does() -> None:
+    """5xx, 429, silence, garbage: the next look asks again, and the rows settle."""
+    api = Api(20)
+    faults: list[Any] = [
+        reply(500),
+        reply(503),
+        Fault(sent=False, reason="refused"),
+        Fault(sent=True, reason="timeout"),
+        reply(200, b"{"),
+        reply(429),
+    ]
+
+    def answer(request: Request) -> Any:
+        if faults:
+            return faults.pop()
+        api.end()
+        return api(request)
+
+    trial = Trial(20, answer)
+    assert trial.wait() == 0
+    assert trial.results.tally() == {"completed": 20}
+
+
+def test_looks_come_at_growing_intervals() -> None:
+    """From 1 s to 15 s."""
+    api = Api(10)
+    trial = Trial(10, api)
+    assert trial.wait(timeout=100) == 10
+    waits = trial.clock.slept[:-1]
+    assert waits == sorted(waits)
+    assert waits[0] == 1.0
+    assert max(waits) == 15.0
+    assert sum(trial.clock.slept) == pytest.approx(100)
+
+
+def test_retry_after_is_a_floor_between_looks() -> None:
+    """An API that asks for 40 s of rest gets them."""
+    api = Api(10)
+    refusals = [reply(429, {"error": "slow"}, retry_after="40")]
+
+    def answer(request: Request) -> Any:
+        if refusals:
+            return refusals.pop()
+        api.end()
+        return api(request)
+
+    trial = Trial(10, answer)
+    trial.wait()
+    assert trial.clock.slept == [40.0]
+
+
+def test_an_execution_that_the_api_forgot_is_unknown_in_the_end() -> None:
+    """Three looks that do not list it, and details that are 404: nobody waits for ever."""
+    api = Api(0)
+    trial = Trial(2, api)
+    assert trial.wait() == 0
+    assert trial.results.status == ["unknown", "unknown"]
+    assert trial.results.error == [FORGOTTEN] * 2
+    assert api.asked == {"bulk": 3, "details": 2}
+
+
+def test_a_listing_that_lags_is_waited_for() -> None:
+    """A row that is not listed yet keeps its state, and is found by a later look."""
+    late, api = Api(0), Api(10)
+    api.end()
+    calls: list[Request] = []
+
+    def answer(request: Request) -> Any:
+        calls.append(request)
+        return (late if len(calls) <= 2 else api)(request)
+
+    trial = Trial(10, answer)
+    assert trial.wait() == 0
+    assert trial.results.tally() == {"completed": 10}
+
+
+def test_a_row_without_a_bulk_id_is_asked_for_alone() -> None:
+    """As after a merge that dropped the column."""
+    api = Api(3)
+    api.end()
+    trial = Trial(3, api)
+    trial.results.bulk_id[:] = [None] * 3
+    assert trial.refresh() == 0
+    assert api.asked == {"details": 3}
+
+
+def test_an_unknown_word_is_shown_and_waited_for() -> None:
+    """It is no end."""
+    api = Api(1)
+    api.end(status="rebalancing")
+    trial = Trial(1, api)
+    assert trial.refresh() == 1
+    assert trial.results.status == ["rebalancing"]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(401, ef.AuthenticationError), (403, ef.PermissionDeniedError), (404, ef.NotFoundError)],
+)
+def test_a_refusal_ends_the_wait(status: int, error: type[ef.APIError]) -> None:
+    """No amount of asking mends a key."""
+    with pytest.raises(error):
+        Trial(10, lambda _: reply(status, {"error": "no"})).wait()
+
+
+def test_a_refresh_without_any_answer_is_an_error() -> None:
+    """Rather than a frame that looks as if it were new."""
+    with pytest.raises(ef.APIConnectionError, match="HTTP 503"):
+        Trial(30, lambda _: reply(503)).refresh()
+
+
+def test_a_refresh_with_some_answers_keeps_them() -> None:
+    """One bulk of three failed to answer."""
+    api = Api(30)
+    api.end()
+    trial = Trial(30, lambda request: reply(503) if dict(request.query)["bulk_id"] == "b1" else api(request))
+    assert trial.refresh() == 10
+    assert trial.results.tally() == {"completed": 20, "queued": 10}
+
+
+def test_a_settled_row_never_goes_back() -> None:
+    """A listing that lags behind the details does not undo them."""
+    results = Results(1)
+    results.replace(Outcome(0, "queued", "b", "e"))
+    results.merge(Outcome(0, "completed", execution_id="e", output="x"))
+    results.merge(Outcome(0, "running", execution_id="e"))
+    assert (results.status, results.output) == (["completed"], ["x"])
+
+
+def test_progress_counts_what_is_settled() -> None:
+    """The last event's `done` is every row."""
+    api = Api(20)
+    api.end()
+    trial = Trial(20, api)
+    trial.wait()
+    assert trial.events[-1].done == trial.events[-1].total == 20

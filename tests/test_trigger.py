@@ -1,0 +1,453 @@
+"""`bulk_trigger` and `retry_failed` against the sandbox: what is paid for, and what the frame says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+import logging
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames.core.mapping import Column
+from eachlabs_frames.frames.plan import Plan
+from eachlabs_frames.models import Workflow
+from eachlabs_frames.sandbox import Fault, Sandbox
+
+WF = "wf_abc123"
+
+
+def frame(rows: int, **columns: Any) -> pd.DataFrame:
+    """Make a frame of distinct prompts, and other columns beside them."""
+    return pd.DataFrame({"prompt": [f"a fox, number {row}" for row in range(rows)], **columns})
+
+
+def in_place(out: pd.DataFrame, sandbox: Sandbox) -> bool:
+    """Say whether every execution stands in the row whose prompt it was given."""
+    given = {one.execution_id: one.inputs["prompt"] for one in sandbox.accepted}
+    rows = zip(out["execution_id"].tolist(), out["prompt"].tolist(), strict=True)
+    return all(given[execution_id] == prompt for execution_id, prompt in rows if isinstance(execution_id, str))
+
+
+def real_prompts() -> list[str]:
+    """1,632 real prompts where they are at hand, else as many of the package's own."""
+    real = Path(__file__).resolve().parents[2] / "shared" / "data" / "PartiPrompts.tsv"
+    if real.exists():
+        return [str(prompt) for prompt in pd.read_csv(real, sep="\t")["Prompt"]]
+    own = importlib.resources.files("eachlabs_frames") / "data" / "prompts.csv"
+    with importlib.resources.as_file(own) as path:
+        prompts = pd.read_csv(path)["prompt"].dropna().tolist()
+    return [f"{prompts[number % len(prompts)]} ({number})" for number in range(1_632)]
+
+
+def test_every_row_is_accepted_once_and_in_place(sandbox: Sandbox) -> None:
+    """45 rows are five requests; the columns are the design's, the frame that was given is untouched."""
+    df = frame(45)
+    out = df.eachlabs.bulk_trigger(WF)
+    assert len(sandbox.accepted) == 45
+    assert sandbox.duplicates() == {}
+    assert in_place(out, sandbox)
+    assert out["status"].tolist() == ["queued"] * 45
+    assert out["bulk_id"].nunique() == 5
+    assert list(df.columns) == ["prompt"]
+    assert out.attrs["eachlabs"]["workflow_id"] == WF
+    assert out.attrs["eachlabs"]["version_id"] == "v2"
+
+
+@pytest.mark.parametrize("dialect", ["current", "legacy"])
+def test_both_dialects_do_the_whole_job(dialect: Any) -> None:
+    """Trigger, wait, results: the legacy one by its base URL."""
+    with ef.sandbox.start(dialect=dialect, queue_seconds=0, run_seconds=(0, 0)) as sandbox:
+        out = frame(12).eachlabs.bulk_trigger(WF, wait=True)
+        assert out["status"].tolist() == ["completed"] * 12
+        assert out["output"].str.startswith(sandbox.url).all()
+        assert out["cost"].tolist() == [0.01] * 12
+        assert out.attrs["eachlabs"]["version_id"] == "v2"
+        assert in_place(out, sandbox)
+        assert ef.configure().dialect == dialect
+
+
+def test_the_latest_version_is_resolved_once_and_said(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """One GET for the run; its result is in the log."""
+    with caplog.at_level(logging.INFO, "eachlabs_frames"):
+        frame(60).eachlabs.bulk_trigger(WF)
+    assert Counter(record.route for record in sandbox.requests) == {"workflow": 1, "trigger": 6}
+    assert {one.version_id for one in sandbox.accepted} == {"v2"}
+    assert "version v2, the latest" in caplog.text
+
+
+def test_a_named_version_is_the_one_that_runs(sandbox: Sandbox) -> None:
+    """With its own schema."""
+    out = frame(3).eachlabs.bulk_trigger(WF, version_id="v1")
+    assert {one.version_id for one in sandbox.accepted} == {"v1"}
+    assert out.attrs["eachlabs"]["version_id"] == "v1"
+
+
+def test_a_named_version_without_validation_costs_no_look(sandbox: Sandbox) -> None:
+    """There is no GET: the first batch goes alone instead."""
+    frame(30).eachlabs.bulk_trigger(WF, version_id="v2", validate=False)
+    assert Counter(record.route for record in sandbox.requests) == {"trigger": 3}
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("unauthorized", ef.AuthenticationError),
+        ("forbidden", ef.PermissionDeniedError),
+        ("not_found", ef.NotFoundError),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"version_id": "v2", "validate": False}])
+def test_a_refusal_raises_before_a_row_is_accepted(sandbox: Sandbox, fault: str, error: Any, options: Any) -> None:
+    """By the workflow's GET, or by the first batch where there is none: one request in all."""
+    sandbox.faults(Fault(fault, on="any"))
+    with pytest.raises(error):
+        frame(100).eachlabs.bulk_trigger(WF, **options)
+    assert sandbox.accepted == ()
+    assert len(sandbox.requests) == 1
+
+
+def test_a_trigger_that_alone_is_forbidden_raises_too(sandbox: Sandbox) -> None:
+    """The workflow may be read and not be run: nothing was accepted, so nothing is lost."""
+    sandbox.faults(Fault("forbidden"))
+    with pytest.raises(ef.PermissionDeniedError):
+        frame(100).eachlabs.bulk_trigger(WF)
+    assert sandbox.accepted == ()
+
+
+def test_rows_that_do_not_fit_the_schema_are_invalid_and_not_sent(sandbox: Sandbox) -> None:
+    """With the validator's reason; the others go, each in its place."""
+    df = frame(25, seed=[1] * 25)
+    df.loc[3, "prompt"] = None
+    df.loc[17, "seed"] = -5
+    out = df.eachlabs.bulk_trigger(WF)
+    assert out.index[out["status"] == "invalid"].tolist() == [3, 17]
+    assert out.loc[3, "error"] == '"prompt" is a required property'
+    assert out.loc[17, "error"].startswith("seed: -5")
+    assert out.loc[[3, 17], ["execution_id", "bulk_id"]].isna().all(axis=None)
+    assert len(sandbox.accepted) == 23
+    assert in_place(out, sandbox)
+
+
+def test_without_validation_the_api_refuses_rows_itself(sandbox: Sandbox) -> None:
+    """A partial failure: its row is failed with the API's message and has no execution."""
+    df = frame(12)
+    df.loc[5, "prompt"] = None
+    out = df.eachlabs.bulk_trigger(WF, ["prompt"], validate=False)
+    assert out.loc[5, "status"] == "failed"
+    assert "prompt" in out.loc[5, "error"]
+    assert pd.isna(out.loc[5, "execution_id"])
+    assert (out.drop(5)["status"] == "queued").all()
+    assert in_place(out.drop(5), sandbox)
+
+
+@pytest.mark.parametrize("reject", ["request", "unprocessable"])
+def test_a_bad_row_in_a_request_that_is_refused_whole_harms_no_other(sandbox: Sandbox, reject: Any) -> None:
+    """400 and 422: the culprits are found, every other row is accepted once."""
+    schema = {"type": "object", "required": ["prompt"], "properties": {"prompt": {"type": "string"}}}
+    sandbox.add_workflow("wf_strict", input_schema=schema, reject=reject)
+    df = frame(40)
+    df.loc[[4, 5, 38], "prompt"] = None
+    out = df.eachlabs.bulk_trigger("wf_strict", ["prompt"], validate=False)
+    assert out.index[out["status"] == "failed"].tolist() == [4, 5, 38]
+    assert sandbox.duplicates() == {}
+    assert len(sandbox.accepted) == 37
+    assert in_place(out.drop([4, 5, 38]), sandbox)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["lost_answer", "error_after", "error_before", "dropped", "cut_short", "garbage", "too_few", "too_many", "no_ids"],
+)
+def test_a_lost_answer_leaves_its_rows_unknown_and_is_not_sent_again(sandbox: Sandbox, kind: str) -> None:
+    """Whether or not it took effect: no input is accepted twice, and every known execution is in place."""
+    sandbox.faults(Fault(kind, at={2}))
+    out = frame(40).eachlabs.bulk_trigger(WF, max_concurrency=1)
+    assert (out["status"] == "unknown").tolist() == [10 <= row < 20 for row in range(40)]
+    assert out["error"][10:20].notna().all()
+    assert sandbox.duplicates() == {}
+    assert sum(record.route == "trigger" for record in sandbox.requests) == 4
+    assert in_place(out, sandbox)
+
+
+def test_silence_leaves_its_rows_unknown(sandbox: Sandbox) -> None:
+    """After `timeout` seconds the request counts as sent."""
+    ef.configure(timeout=0.3)
+    sandbox.faults(Fault("silence", at={1}))
+    out = frame(20).eachlabs.bulk_trigger(WF, max_concurrency=1)
+    assert out["status"].tolist() == ["unknown"] * 10 + ["queued"] * 10
+    assert "nothing within 0.3 s" in out.loc[0, "error"]
+    assert sandbox.duplicates() == {}
+
+
+def test_unknown_rows_are_left_alone_by_the_next_call(sandbox: Sandbox) -> None:
+    """They may be billed; `retrigger=True` alone sends them again."""
+    sandbox.faults(Fault("lost_answer", at={1}))
+    first = frame(20).eachlabs.bulk_trigger(WF, max_concurrency=1)
+    second = first.eachlabs.bulk_trigger(WF)
+    assert sandbox.duplicates() == {}
+    assert second["status"].tolist() == first["status"].tolist()
+    second.eachlabs.bulk_trigger(WF, retrigger=True)
+    assert len(sandbox.accepted) == 40
+
+
+def test_running_the_cell_again_pays_nothing(sandbox: Sandbox) -> None:
+    """Rows with an execution are left alone, and new rows among them are sent."""
+    out = frame(15).eachlabs.bulk_trigger(WF)
+    again = out.eachlabs.bulk_trigger(WF)
+    assert len(sandbox.accepted) == 15
+    assert again["execution_id"].tolist() == out["execution_id"].tolist()
+    more = pd.concat([again, frame(18)[15:]], ignore_index=True)
+    grown = more.eachlabs.bulk_trigger(WF)
+    assert len(sandbox.accepted) == 18
+    assert grown["execution_id"].tolist()[:15] == out["execution_id"].tolist()
+    assert in_place(grown, sandbox)
+
+
+def test_a_frame_from_a_csv_file_is_known_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Without attrs, by its columns: nothing is paid twice, and the dtypes are back."""
+    out = frame(12).eachlabs.bulk_trigger(WF, wait=True)
+    out.to_csv(tmp_path / "out.csv", index=False)
+    back = pd.read_csv(tmp_path / "out.csv")
+    again = back.eachlabs.bulk_trigger(WF)
+    assert len(sandbox.accepted) == 12
+    assert again["completed_at"].tolist() == out["completed_at"].tolist()
+    assert again.dtypes[out.columns[1:]].tolist() == out.dtypes[out.columns[1:]].tolist()
+
+
+def test_another_workflow_does_not_write_over_a_result(sandbox: Sandbox) -> None:
+    """It asks for a prefix; with one, both results stand side by side and each is refreshed by its own name."""
+    out = frame(5).eachlabs.bulk_trigger(WF, ["prompt"])
+    with pytest.raises(ef.ColumnError, match=r"holds results of workflow 'wf_abc123'.*prefix="):
+        out.eachlabs.bulk_trigger("wf_text", ["prompt"])
+    assert len(sandbox.accepted) == 5
+    both = out.eachlabs.bulk_trigger("wf_text", ["prompt"], prefix="text_")
+    assert len(sandbox.accepted) == 10
+    both = both.eachlabs.wait().eachlabs.wait(prefix="")
+    assert both["status"].tolist() == both["text_status"].tolist() == ["completed"] * 5
+    assert isinstance(both.loc[0, "text_output"], dict)
+    assert isinstance(both.loc[0, "output"], str)
+
+
+def test_a_balance_that_ends_leaves_the_rest_pending() -> None:
+    """402 is no exception: what was accepted stays, and the next call after a top-up goes on."""
+    with ef.sandbox.start(balance_usd=0.25, cost_usd=0.01, run_seconds=(0, 0)) as sandbox:
+        out = frame(60).eachlabs.bulk_trigger(WF, max_concurrency=1)
+        assert out["status"].value_counts().to_dict() == {"pending": 40, "queued": 20}
+        assert out["error"][out["status"] == "pending"].str.contains("not sent: HTTP 402").all()
+        sandbox.top_up(10)
+        done = out.eachlabs.bulk_trigger(WF)
+        assert done["status"].tolist() == ["queued"] * 60
+        assert done["error"].isna().all()
+        assert sandbox.duplicates() == {}
+
+
+def test_a_cap_is_waited_for(sandbox: Sandbox) -> None:
+    """429s without a row lost, failed or sent twice."""
+    sandbox.faults(Fault("rate_limit", every=3, retry_after=0))
+    out = frame(100).eachlabs.bulk_trigger(WF)
+    assert out["status"].tolist() == ["queued"] * 100
+    assert sandbox.duplicates() == {}
+    assert len(sandbox.accepted) == 100
+
+
+def test_patience_with_a_cap_ends(sandbox: Sandbox) -> None:
+    """After `max_wait` the rows are pending, with the API's details."""
+    ef.configure(max_wait=0.2)
+    sandbox.faults(Fault("rate_limit", details="10 of 10 in use"))
+    out = frame(20).eachlabs.bulk_trigger(WF)
+    assert out["status"].tolist() == ["pending"] * 20
+    assert out["error"].str.contains("10 of 10 in use").all()
+
+
+def test_concurrency_is_what_was_asked_for() -> None:
+    """The sandbox sees that many triggers at once, and no more."""
+    with ef.sandbox.start(latency=0.05) as sandbox:
+        frame(200).eachlabs.bulk_trigger(WF, max_concurrency=5)
+        assert sandbox.peak_in_flight == 5
+
+
+def test_1632_real_prompts_through_an_api_that_delays_and_fails_one_request_in_ten() -> None:
+    """Every row has an outcome, none is accepted twice, every execution is in place."""
+    prompts = real_prompts()
+    faults = (
+        Fault("error_after", chance=0.05),
+        Fault("rate_limit", chance=0.05, retry_after=0),
+        Fault("latency", seconds=0.01),
+    )
+    with ef.sandbox.start(seed=7, faults=faults, queue_seconds=0, run_seconds=(0, 0)) as sandbox:
+        df = pd.DataFrame({"prompt": prompts, "number": range(len(prompts))})
+        out = df.eachlabs.bulk_trigger(WF, {"prompt": "prompt", "seed": "number"}, wait=True)
+        assert sandbox.duplicates() == {}
+        assert set(out["status"]) == {"completed", "unknown"}
+        given = {one.execution_id: one.inputs["seed"] for one in sandbox.accepted}
+        known = out[out["execution_id"].notna()]
+        assert [given[one] for one in known["execution_id"]] == known["number"].tolist()
+        lost = sum(record.inputs for record in sandbox.requests if "error_after" in record.faults)
+        assert (out["status"] == "unknown").sum() == lost > 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sent"),
+    [
+        (None, {"prompt": "a fox", "style": "noir", "seed": 3}),
+        (["prompt"], {"prompt": "a fox"}),
+        ({"prompt": "note", "style": ef.lit("photo")}, {"prompt": "by night", "style": "photo"}),
+        ({"prompt": ef.template("{prompt} {note} {seed:03d}")}, {"prompt": "a fox by night 003"}),
+        (lambda row: {"prompt": row["prompt"].upper(), "seed": row["seed"] + 1}, {"prompt": "A FOX", "seed": 4}),
+    ],
+)
+def test_the_four_forms_of_inputs_arrive(sandbox: Sandbox, inputs: Any, sent: Any) -> None:
+    """As the API sees them."""
+    df = pd.DataFrame({"prompt": ["a fox"], "note": ["by night"], "style": ["noir"], "seed": [3]})
+    df.eachlabs.bulk_trigger(WF, inputs)
+    assert [one.inputs for one in sandbox.accepted] == [sent]
+
+
+def test_a_function_is_called_once_a_row_in_order_in_the_callers_thread(sandbox: Sandbox) -> None:
+    """It may upload a file, or ask a person: never twice."""
+    called: list[Any] = []
+
+    def make(row: dict[str, Any]) -> dict[str, Any]:
+        called.append((row["prompt"], row["missing"], threading.current_thread()))
+        return {"prompt": row["prompt"]}
+
+    frame(2_500, missing=[float("nan")] * 2_500).eachlabs.bulk_trigger(WF, make)
+    assert [prompt for prompt, _, _ in called] == frame(2_500)["prompt"].tolist()
+    assert {missing for _, missing, _ in called} == {None}
+    assert {thread for _, _, thread in called} == {threading.current_thread()}
+
+
+def test_a_float_column_beside_nan_is_sent_as_integers_where_the_schema_wants_them(sandbox: Sandbox) -> None:
+    """And the missing ones are left out."""
+    frame(3, seed=[7.0, None, 9.0]).eachlabs.bulk_trigger(WF)
+    assert [one.inputs.get("seed") for one in sandbox.accepted] == [7, None, 9]
+    assert {type(one.inputs.get("seed")) for one in sandbox.accepted} == {int, type(None)}
+
+
+def test_webhooks_are_asked_for(sandbox: Sandbox) -> None:
+    """Each execution's end is announced to the URL; the secret stays out of the frame."""
+    out = frame(3).eachlabs.bulk_trigger(WF, webhook_url="http://127.0.0.1:9/h", webhook_secret="s3cret-word")
+    assert len(out) == 3
+    assert "s3cret-word" not in repr(out.attrs)
+
+
+def test_inplace_writes_into_the_same_frame(sandbox: Sandbox) -> None:
+    """And returns it."""
+    df = frame(3)
+    assert df.eachlabs.bulk_trigger(WF, inplace=True) is df
+    assert df["status"].tolist() == ["queued"] * 3
+
+
+def test_retry_failed_pays_for_the_failed_rows_alone(sandbox: Sandbox) -> None:
+    """A new execution each, in the version and with the mapping of the first time."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"].endswith(("3", "7")))
+    df = frame(10, style=["noir"] * 10)
+    out = df.eachlabs.bulk_trigger(WF, {"prompt": "prompt", "style": ef.lit("photo")}, version_id="v1", wait=True)
+    assert out.index[out["status"] == "failed"].tolist() == [3, 7]
+    assert out.loc[3, "error"]
+    sandbox.change(fail_when=None)
+    sandbox.reset()
+    again = out.eachlabs.retry_failed(wait=True)
+    assert [one.inputs for one in sandbox.accepted] == [
+        {"prompt": "a fox, number 3", "style": "photo"},
+        {"prompt": "a fox, number 7", "style": "photo"},
+    ]
+    assert {one.version_id for one in sandbox.accepted} == {"v1"}
+    assert again["status"].tolist() == ["completed"] * 10
+    assert again.loc[3, "execution_id"] != out.loc[3, "execution_id"]
+    assert again.drop([3, 7])["execution_id"].tolist() == out.drop([3, 7])["execution_id"].tolist()
+    assert again["error"].isna().all()
+
+
+def test_retry_failed_keeps_the_old_execution_where_the_new_one_was_not_sent(sandbox: Sandbox) -> None:
+    """A balance that ends does not wipe out what is known."""
+    sandbox.change(fail_when=lambda inputs: True)
+    out = frame(3).eachlabs.bulk_trigger(WF, wait=True)
+    sandbox.faults(Fault("payment"))
+    again = out.eachlabs.retry_failed()
+    assert again["execution_id"].tolist() == out["execution_id"].tolist()
+    assert again["status"].tolist() == ["failed"] * 3
+
+
+def test_retry_failed_needs_the_mapping_that_a_function_was(sandbox: Sandbox) -> None:
+    """Which no frame remembers; given anew, it serves."""
+    sandbox.change(fail_when=lambda inputs: True)
+    out = frame(2).eachlabs.bulk_trigger(WF, lambda row: {"prompt": row["prompt"]}, wait=True)
+    with pytest.raises(ef.MappingError, match="pass inputs="):
+        out.eachlabs.retry_failed()
+    out.eachlabs.retry_failed(["prompt"])
+    assert len(sandbox.accepted) == 4
+
+
+def test_retry_failed_of_a_frame_that_lost_its_attrs_says_so(sandbox: Sandbox) -> None:
+    """It does not guess a workflow."""
+    out = frame(2).eachlabs.bulk_trigger(WF)
+    out.attrs.clear()
+    with pytest.raises(ef.ColumnError, match="attrs were lost"):
+        out.eachlabs.retry_failed()
+
+
+def test_the_async_methods_do_the_same(sandbox: Sandbox) -> None:
+    """From a running loop, which goes on meanwhile."""
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    async def main() -> pd.DataFrame:
+        ticking = asyncio.ensure_future(tick())
+        out = await frame(25).eachlabs.bulk_trigger_async(WF, ["prompt"], max_concurrency=2)
+        out = await out.eachlabs.refresh_async()
+        out = await out.eachlabs.wait_async()
+        ticking.cancel()
+        return out
+
+    out = asyncio.run(main())
+    assert out["status"].tolist() == ["completed"] * 25
+    assert in_place(out, sandbox)
+    assert ticks > 10
+
+
+def test_an_empty_frame_asks_nothing(sandbox: Sandbox) -> None:
+    """And has the columns all the same."""
+    out = frame(0).eachlabs.bulk_trigger(WF, ["prompt"], wait=True)
+    assert sandbox.requests == ()
+    assert list(out.columns) == [
+        "prompt",
+        "bulk_id",
+        "execution_id",
+        "status",
+        "error",
+        "started_at",
+        "completed_at",
+        "output",
+        "cost",
+    ]
+
+
+def test_a_schema_that_cannot_be_used_leaves_the_inputs_to_the_api(caplog: pytest.LogCaptureFixture) -> None:
+    """A workflow's author's mistake is no reason to refuse its user."""
+    workflow = Workflow("wf", "v1", {"type": "objectx", "properties": {"prompt": {"type": "string"}}})
+    rows = np.arange(3, dtype=np.int64)
+    fields = {"prompt": Column("prompt")}
+    plan = Plan.of(frame(3), rows, fields, workflow=workflow, omit=True, validate=True)
+    assert plan.refused() == {}
+    assert "input schema cannot be used" in caplog.text
+
+
+def test_what_cannot_be_sent_in_time_is_not_lost_when_waiting_is_refused(sandbox: Sandbox) -> None:
+    """With wait=True a key that is revoked while polling costs the outputs, not the frame."""
+    sandbox.faults(Fault("unauthorized", on="list"))
+    out = frame(10).eachlabs.bulk_trigger(WF, wait=True)
+    assert out["status"].tolist() == ["queued"] * 10
+    assert out["execution_id"].notna().all()
