@@ -248,6 +248,27 @@ def test_a_balance_that_ends_leaves_the_rest_pending() -> None:
         assert sandbox.duplicates() == {}
 
 
+def test_the_rest_of_a_result_is_sent_as_its_first_rows_were(sandbox: Sandbox) -> None:
+    """Called again without `inputs=`, the frame's own mapping counts, not the schema's columns."""
+    sandbox.faults(Fault("payment", at={2}))
+    mapping = {"prompt": ef.template("{prompt}, by night"), "seed": ef.lit(3)}
+    out = frame(20, style=["noir"] * 20).eachlabs.bulk_trigger(WF, mapping, max_concurrency=1)
+    assert out["status"].value_counts().to_dict() == {"queued": 10, "pending": 10}
+    out.eachlabs.bulk_trigger(WF)
+    assert [one.inputs for one in sandbox.accepted] == [
+        {"prompt": f"a fox, number {row}, by night", "seed": 3} for row in range(20)
+    ]
+
+
+def test_the_rest_of_a_result_that_a_function_made_needs_the_function(sandbox: Sandbox) -> None:
+    """Rather than another mapping by default, which would be paid for."""
+    sandbox.faults(Fault("payment", at={2}))
+    out = frame(20).eachlabs.bulk_trigger(WF, lambda row: {"prompt": row["prompt"]}, max_concurrency=1)
+    with pytest.raises(ef.MappingError, match="pass inputs="):
+        out.eachlabs.bulk_trigger(WF)
+    assert len(sandbox.accepted) == 10
+
+
 def test_a_cap_is_waited_for(sandbox: Sandbox) -> None:
     """429s without a row lost, failed or sent twice."""
     sandbox.faults(Fault("rate_limit", every=3, retry_after=0))
@@ -451,3 +472,19 @@ def test_what_cannot_be_sent_in_time_is_not_lost_when_waiting_is_refused(sandbox
     out = frame(10).eachlabs.bulk_trigger(WF, wait=True)
     assert out["status"].tolist() == ["queued"] * 10
     assert out["execution_id"].notna().all()
+
+
+def test_a_frame_that_is_changed_meanwhile_gets_no_misplaced_results(sandbox: Sandbox) -> None:
+    """In place, its rows are somewhere else now: the results come apart from it, in the order of before."""
+    df = frame(20)
+
+    def disturb(event: ef.Event) -> None:
+        if event.kind == "answered":
+            df.index = df.index[::-1]
+
+    with pytest.raises(ef.ColumnError, match="changed while its rows were on their way") as caught:
+        df.eachlabs.bulk_trigger(WF, inplace=True, max_concurrency=1, progress=disturb)
+    apart = caught.value.frame  # type: ignore[attr-defined]
+    given = {one.execution_id: one.inputs["prompt"] for one in sandbox.accepted}
+    assert [given[one] for one in apart["execution_id"]] == frame(20)["prompt"].tolist()
+    assert list(df.columns) == ["prompt"]

@@ -63,7 +63,7 @@ class Reporter:
 
     def stopped(self, reason: str) -> None:
         """Say that nothing more is sent."""
-        logger.warning("stopped sending: %s", reason)
+        logger.info("stopped sending: %s", reason)
         self._tell("stopped", waiting_for=reason)
 
     def finished(self) -> None:

@@ -107,7 +107,8 @@ class EachlabsAccessor:
             The workflow's id or slug.
         inputs : None, list, dict or callable
             How a row becomes an input object. None: the columns that the workflow's schema names, or every column
-            where it publishes none. A list: these columns. A dict: key to column, `lit` or `template`. A callable:
+            where it publishes none; in a frame that holds results already, the mapping that they were made with.
+            A list: these columns. A dict: key to column, `lit` or `template`. A callable:
             it is given a row as a dict (None for what is missing), once, and returns the input.
         version_id : str, optional
             The version to run. The latest by default: resolved once, and written into ``attrs["eachlabs"]``.
@@ -329,7 +330,7 @@ class EachlabsAccessor:
     def _trigger(self, workflow_id: str, inputs: Any, **options: Any) -> Steps[pd.DataFrame]:
         from . import trigger
 
-        return trigger.Trigger(self._frame, workflow_id, inputs, trigger.Options(**options)).steps()
+        return trigger.bulk_trigger(self._frame, workflow_id, inputs, trigger.Options(**options))
 
     def _wait(self, timeout: Any, workflow_id: Any, prefix: Any, progress: Any) -> Steps[pd.DataFrame]:
         from . import track

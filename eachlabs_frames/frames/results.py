@@ -22,7 +22,7 @@ ATTRS: Final = "eachlabs"
 IDENTIFYING: Final = ("bulk_id", "execution_id", "status")
 """A frame that has these three is a result, whatever else of it was dropped."""
 
-PIECE: Final = 10_000
+PIECE: Final = 2_000
 
 _TIMES: Final = ("started_at", "completed_at")
 _WIDE: Final = 90

@@ -7,8 +7,6 @@ known of a row is ever dropped: whatever ends the run, the frame is written.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import wire
-from ..core.mapping import from_spec
+from ..core.mapping import Fields, from_spec
 from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
@@ -24,11 +22,12 @@ from ..engine.loop import Steps
 from ..engine.reporter import Reporter
 from ..engine.runner import INTERRUPTED, Runner
 from ..engine.tracker import Tracker
-from ..errors import APIError, ColumnError, ConfigurationError, Interrupted, MappingError
+from ..errors import APIError, ColumnError, ConfigurationError, MappingError
 from ..models import FAILED, INVALID, PENDING, UNKNOWN, Observer, Target, Workflow
 from ..settings import Settings, current
 from ..views import progress as bars
 from . import results as columns
+from .handover import Handover
 from .plan import Plan, Positions, check_na, read_inputs
 from .results import Origin
 
@@ -78,6 +77,11 @@ class Options:
         return settings
 
 
+def bulk_trigger(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Options) -> Steps[pd.DataFrame]:
+    """Trigger the rows that have no execution yet."""
+    return (yield from Trigger(frame, workflow_id, inputs, options).steps())
+
+
 class Trigger:
     """One call of `bulk_trigger`.
 
@@ -105,14 +109,17 @@ class Trigger:
         columns.check_columns(frame, options.prefix)
         self._options = options
         self._workflow_id = workflow_id
-        self._before = columns.origin(frame, options.prefix)
-        # A mapping that is written out needs no schema to be read, and should fail before anything is asked.
-        self._fields = None if inputs is None else read_inputs(frame, inputs, None, options.prefix)
+        held = columns.is_result(frame, options.prefix)
+        self._before = columns.origin(frame, options.prefix) if held else None
         self._results = columns.read(frame, options.prefix)
         self._rows = self._unsent() if only is None else only
-        self._frame = frame if options.inplace else columns.snapshot(frame)
+        if inputs is None and self._before is not None and self._before.workflow_id == workflow_id and len(self._rows):
+            inputs = remembered(self._before)
+        # A mapping that is written out needs no schema to be read, and should fail before anything is asked.
+        self._fields = None if inputs is None else read_inputs(frame, inputs, None, options.prefix)
         self._client = Client(self._settings)
-        self._origin = self._before or Origin(workflow_id, options.version_id, options.prefix)
+        origin = self._before or Origin(workflow_id, options.version_id, options.prefix)
+        self._handover = Handover(frame, self._results, origin, inplace=options.inplace)
 
     def steps(self) -> Steps[pd.DataFrame]:
         """Look at the workflow, check every row, send, and wait where that was asked for."""
@@ -125,16 +132,15 @@ class Trigger:
             self._set_out(refused)
         wait = self._options.wait
         total = self._results.size if wait else len(self._rows)
-        with bars.observing(self._options.progress, total=total, what="eachlabs") as observer:
+        with self._handover.kept(), bars.observing(self._options.progress, total=total, what="eachlabs") as observer:
             reporter = Reporter(observer, self._results, total=total, done=len(refused), until_settled=wait)
             reporter.started()
-            with self._keeping():
-                if plan is not None:
-                    yield from self._send(plan, refused, reporter)
-                if wait:
-                    yield from self._follow(reporter)
+            if plan is not None:
+                yield from self._send(plan, refused, reporter)
+            if wait:
+                yield from self._follow(reporter)
             reporter.finished()
-        return self._written()
+        return self._handover.written()
 
     def _unsent(self) -> Positions:
         """Return the rows that were certainly not sent: what is unknown may have been, and is left alone."""
@@ -151,7 +157,7 @@ class Trigger:
             raise ColumnError(msg)
         unsent = [row for row in every if results.execution_id[row] is None and results.status[row] != UNKNOWN]
         if len(unsent) < results.size:
-            logger.info("%d rows were sent before, and are left alone", results.size - len(unsent))
+            logger.info("%d row(s) were sent before, and are left alone", results.size - len(unsent))
         return np.array(unsent, dtype=np.int64)
 
     @property
@@ -172,16 +178,16 @@ class Trigger:
         options = self._options
         fields = self._fields
         if fields is None:
-            fields = read_inputs(self._frame, None, workflow.input_schema, options.prefix)
+            fields = read_inputs(self._handover.source, None, workflow.input_schema, options.prefix)
         plan = Plan.of(
-            self._frame,
+            self._handover.source,
             self._rows,
             fields,
             workflow=workflow,
             omit=check_na(options.na),
             validate=options.validate,
         )
-        self._origin = Origin(
+        self._handover.origin = Origin(
             self._workflow_id,
             workflow.version_id,
             options.prefix,
@@ -198,12 +204,12 @@ class Trigger:
             if results.execution_id[row] is None and results.status[row] != UNKNOWN:
                 results.note(row, status=INVALID if row in refused else PENDING, error=refused.get(row))
         if refused:
-            logger.warning("%d rows do not fit the workflow's input schema, and are not sent", len(refused))
+            logger.warning("%d row(s) do not fit the workflow's input schema, and are not sent", len(refused))
 
     def _send(self, plan: Plan, refused: dict[int, str], reporter: Reporter) -> Steps[None]:
         target = Target(
             self._workflow_id,
-            str(self._origin.version_id),
+            str(self._handover.origin.version_id),
             self._options.webhook_url,
             self._options.webhook_secret,
         )
@@ -221,8 +227,12 @@ class Trigger:
             yield lambda stop: runner.run(
                 batches, workers=self._settings.max_concurrency, canary=self._canary, stop=stop
             )
-        finally:
-            self._explain(runner.halted.reason if runner.halted is not None else INTERRUPTED)
+        except APIError:
+            raise  # nothing was sent, and the exception says why
+        except BaseException:
+            self._explain(INTERRUPTED)
+            raise
+        self._explain(runner.halted.reason if runner.halted is not None else "the run ended early")
 
     def _explain(self, reason: str) -> None:
         """Give the rows that were not sent the reason why."""
@@ -230,7 +240,7 @@ class Trigger:
         for row in left:
             self._results.note(row, error=f"not sent: {reason}")
         if left:
-            logger.warning("%d rows were not sent and are pending: %s", len(left), reason)
+            logger.warning("%d row(s) were not sent and are pending: %s", len(left), reason)
 
     def _follow(self, reporter: Reporter) -> Steps[None]:
         tracker = Tracker(
@@ -248,28 +258,19 @@ class Trigger:
             # The rows are accepted and their ids known: the frame is worth more than the exception.
             logger.warning("stopped waiting, the rows stay as they are: %s", exc)
 
-    @contextmanager
-    def _keeping(self) -> Iterator[None]:
-        """Whatever ends the run early takes the frame along: a KeyboardInterrupt as `Interrupted`."""
-        try:
-            yield
-        except APIError:
-            raise  # nothing was sent
-        except BaseException as exc:
-            accepted, size = self._results.accepted, self._results.size
-            frame = self._written()
-            msg = f"{accepted} of {size} rows have an execution; the frame as it stood is in .frame of this exception"
-            if isinstance(exc, KeyboardInterrupt):
-                msg = f"interrupted: {msg} (in a notebook: sys.last_value.frame)"
-                raise Interrupted(msg, frame) from exc
-            exc.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
-            logger.exception("%s", msg)
-            raise
 
-    def _written(self) -> pd.DataFrame:
-        frame = columns.write(self._frame, self._results, self._options.prefix)
-        columns.describe(frame, self._origin)
-        return frame
+def remembered(origin: Origin) -> Fields:
+    """Return the mapping that a result was made with: its other rows are to be sent in the same way.
+
+    Raises
+    ------
+    MappingError
+        The frame remembers none: it was a function.
+    """
+    if origin.inputs is None:
+        msg = "the inputs of this frame were made by a function, which a frame does not remember: pass inputs="
+        raise MappingError(msg)
+    return from_spec(origin.inputs)
 
 
 def retry_failed(frame: pd.DataFrame, inputs: object, options: Options) -> Steps[pd.DataFrame]:
@@ -279,11 +280,6 @@ def retry_failed(frame: pd.DataFrame, inputs: object, options: Options) -> Steps
         msg = "the frame's attrs were lost, so its workflow is not known: call bulk_trigger(..., retrigger=True)"
         raise ColumnError(msg)
     columns.require_result(frame, before.prefix)
-    if inputs is None:
-        if before.inputs is None:
-            msg = "the inputs of this frame were made by a function, which a frame does not remember: pass inputs="
-            raise MappingError(msg)
-        inputs = from_spec(before.inputs)
     failed = columns.read(frame, before.prefix).status
     rows = np.array([row for row, status in enumerate(failed) if status == FAILED], dtype=np.int64)
     again = replace(
@@ -294,5 +290,4 @@ def retry_failed(frame: pd.DataFrame, inputs: object, options: Options) -> Steps
         validate=before.validate,
         retrigger=True,
     )
-    result = yield from Trigger(frame, before.workflow_id, inputs, again, only=rows).steps()
-    return result
+    return (yield from Trigger(frame, before.workflow_id, inputs, again, only=rows).steps())

@@ -1,0 +1,123 @@
+"""The package as a whole: its names, what importing it costs, and that its papers agree with each other."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import eachlabs_frames as ef
+
+ROOT = Path(__file__).resolve().parents[1]
+
+HEAVY = ("aiohttp", "asyncio", "dask", "IPython", "ipywidgets", "jsonschema_rs", "nest_asyncio2", "sqlite3", "tqdm")
+
+
+def run_python(code: str) -> str:
+    """Run a piece of code in an interpreter of its own, and return what it prints."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_importing_brings_in_nothing_heavy() -> None:
+    """What costs time is imported when it is first needed: everything that pandas itself does not bring."""
+    code = f"""
+import sys, pandas
+before = set(sys.modules)
+import eachlabs_frames
+print(sorted(set({HEAVY}) & (set(sys.modules) - before)))
+"""
+    assert run_python(code).strip() == "[]"
+
+
+def test_importing_registers_the_accessor() -> None:
+    """And a second import changes nothing and warns of nothing."""
+    code = """
+import pandas, importlib, eachlabs_frames
+print(hasattr(pandas.DataFrame(), "eachlabs"))
+"""
+    assert run_python(code).strip() == "True"
+
+
+def test_the_public_names_are_sorted_and_there() -> None:
+    """`__all__` is what a user may rely on."""
+    assert ef.__all__ == sorted(ef.__all__)
+    assert all(hasattr(ef, name) for name in ef.__all__)
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("preview", ["workflow_id", "inputs", "version_id", "na", "prefix"]),
+        (
+            "bulk_trigger",
+            [
+                "workflow_id",
+                "inputs",
+                "version_id",
+                "webhook_url",
+                "webhook_secret",
+                "na",
+                "validate",
+                "max_concurrency",
+                "retrigger",
+                "prefix",
+                "inplace",
+                "wait",
+                "progress",
+            ],
+        ),
+        ("refresh", ["workflow_id", "prefix"]),
+        ("wait", ["timeout", "workflow_id", "prefix", "progress"]),
+        ("summary", ["prefix"]),
+        (
+            "retry_failed",
+            ["inputs", "webhook_url", "webhook_secret", "max_concurrency", "inplace", "wait", "progress"],
+        ),
+    ],
+)
+def test_a_method_has_the_parameters_that_do_something(method: str, parameters: list[str]) -> None:
+    """And its async dress, where it has one, the very same."""
+    accessor = pd.DataFrame().eachlabs
+    assert list(inspect.signature(getattr(accessor, method)).parameters) == parameters
+    dressed = getattr(accessor, f"{method}_async", None)
+    if dressed is not None:
+        assert list(inspect.signature(dressed).parameters) == parameters
+
+
+def test_the_version_is_written_once() -> None:
+    """In pyproject.toml, in the package and at the top of the changelog's releases."""
+    stated = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert stated is not None
+    assert stated.group(1) == ef.__version__
+    assert f"## [{ef.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_readme_is_short_and_its_first_example_is_true() -> None:
+    """At most 150 lines; the python blocks that it shows can be compiled."""
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        compile(block, "README.md", "exec", flags=0x2000)  # top-level await is allowed, as in a notebook
+
+
+def test_every_exception_of_the_tree_is_public() -> None:
+    """What can be raised can be caught by its name."""
+    from eachlabs_frames import errors
+
+    classes = {name for name, one in vars(errors).items() if inspect.isclass(one) and issubclass(one, BaseException)}
+    assert classes <= set(ef.__all__)
+    tree = errors.__doc__ or ""
+    assert all(name in tree for name in classes)
+
+
+def test_the_wheel_is_typed() -> None:
+    """`py.typed` stands where type checkers look for it."""
+    assert (Path(ef.__file__).parent / "py.typed").exists()
