@@ -27,7 +27,9 @@ UNSENT = Fault(sent=False, reason="connection refused")
 class Trial:
     """One run of `size` rows, each of the input {"row": position}."""
 
-    def __init__(self, size: int, answers: Any = (), *, workers: int = 1, canary: bool = False, max_wait: float = 900.0):
+    def __init__(
+        self, size: int, answers: Any = (), *, workers: int = 1, canary: bool = False, max_wait: float = 900.0
+    ):
         self.results = Results(size)
         self.transport = FakeTransport(answers)
         self.clock = ManualClock()
@@ -352,9 +354,7 @@ ANSWERS = st.sampled_from(
 
 @settings(max_examples=200, deadline=None)
 @given(size=st.integers(0, 60), answers=st.lists(ANSWERS, max_size=30), workers=st.integers(1, 5))
-def test_whatever_the_api_answers_no_row_is_lost_or_accepted_twice(
-    size: int, answers: list[Any], workers: int
-) -> None:
+def test_whatever_the_api_answers_no_row_is_lost_or_accepted_twice(size: int, answers: list[Any], workers: int) -> None:
     """Each row has one verdict; the execution that it holds is the one that its own input was given."""
     given_out: dict[str, int] = {}
     maybe: Counter[int] = Counter()
