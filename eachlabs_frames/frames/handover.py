@@ -75,7 +75,8 @@ class Handover:
         """
         frame, interrupted = _unbroken(self._write)
         if interrupted is not None:
-            raise _interrupted("all answers were written", frame) from interrupted
+            words = "all answers were written"
+            raise _interrupted(words, frame) from interrupted
         return frame
 
     def _write(self) -> pd.DataFrame:
