@@ -91,6 +91,16 @@ def test_a_request_carries_the_key_and_what_it_is_made_of() -> None:
     assert all(KEY.encode() not in request.splitlines()[0] for request in seen)
 
 
+def test_a_large_body_is_sent_without_a_warning_and_once() -> None:
+    """Several megabytes in one request: aiohttp would warn, and here a warning is an error."""
+    seen: list[bytes] = []
+    with server([OK], seen) as url:
+        (reply,) = send(Request("POST", "/x", body=b"x" * 3_000_000), base_url=url)
+    assert isinstance(reply, Reply)
+    assert len(seen) == 1
+    assert b"Content-Length: 3000000\r\n" in seen[0]
+
+
 def test_a_redirect_is_not_followed() -> None:
     """The answer is the redirect itself, and the key goes nowhere else."""
     seen: list[bytes] = []

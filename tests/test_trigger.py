@@ -42,7 +42,7 @@ def real_prompts() -> list[str]:
         return [str(prompt) for prompt in pd.read_csv(real, sep="\t")["Prompt"]]
     own = importlib.resources.files("eachlabs_frames") / "data" / "prompts.csv"
     with importlib.resources.as_file(own) as path:
-        prompts = pd.read_csv(path)["prompt"].dropna().tolist()
+        prompts = [prompt for prompt in pd.read_csv(path)["prompt"].dropna() if "[fail]" not in prompt]
     return [f"{prompts[number % len(prompts)]} ({number})" for number in range(1_632)]
 
 

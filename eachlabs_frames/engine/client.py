@@ -8,6 +8,7 @@ aiohttp sends an idempotent request again by itself when a kept connection turns
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -26,6 +27,7 @@ from ..settings import Settings, is_loopback
 KEEPALIVE: Final = 4.0
 LONGEST_CONNECT: Final = 10.0
 LARGEST_REPLY: Final = 256 * 1024 * 1024
+LARGE_BODY: Final = 512 * 1024
 HIDDEN: Final = b"***"
 
 _UNSENT: Final = (
@@ -59,7 +61,7 @@ class Client:
             async with session().request(
                 request.method,
                 URL(address, encoded=True),
-                data=request.body,
+                data=_payload(request.body),
                 headers=self._headers(request),
                 timeout=self._timeout,
                 proxy=self._proxy,
@@ -70,7 +72,7 @@ class Client:
             return Fault(sent=False, reason=_reason(exc, "no connection in time"))
         except asyncio.TimeoutError:
             return Fault(sent=True, reason=f"nothing within {self._timeout.total:g} s")
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it was, the request may have left
             return Fault(sent=True, reason=_reason(exc, type(exc).__name__))
 
     def _headers(self, request: Request) -> dict[str, str]:
@@ -104,6 +106,11 @@ async def close_session() -> None:
     found = _sessions.pop(asyncio.get_running_loop(), None)
     if found is not None:
         await found.close()
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    # aiohttp warns of large bytes, which for some is an error, and one in the middle of a paid request.
+    return io.BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

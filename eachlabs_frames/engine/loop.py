@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine, Generator
@@ -50,12 +51,17 @@ class Flight(Generic[T]):
 
     def stop(self) -> None:
         """Ask the job to end: nothing new, but the answers in flight are kept."""
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self._soon(self._stop.set)
 
     def cancel(self) -> None:
         """End the job where it stands. Not `Future.cancel`, which returns before the task has cleaned up."""
         if self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            self._soon(self._task.cancel)
+
+    def _soon(self, act: Callable[[], object]) -> None:
+        # A loop that was closed meanwhile has ended the job already.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(act)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the job has ended; return whether it has."""
@@ -72,21 +78,26 @@ class Bridge:
     """A daemon thread that runs one event loop."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        # Not the policy's: an application's choice (uvloop, a patched loop) is for its own loops.
+        self.loop = asyncio.SelectorEventLoop()
+        self._closing = False
         self.thread = threading.Thread(target=self._run, name="eachlabs-frames", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
+        while not self._closing:
+            # A SystemExit raised in an observer is its call's, which is given it too; the loop is everybody's.
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                self.loop.run_forever()
         try:
-            self.loop.run_forever()
-        finally:
             self.loop.run_until_complete(_wind_up())
+        finally:
             self.loop.close()
 
     def close(self) -> None:
         """Close the session, end the loop and wait for the thread."""
         if self.thread.is_alive():
+            self._closing = True
             self.loop.call_soon_threadsafe(self.loop.stop)
             self.thread.join(_SHUTDOWN)
 
@@ -148,11 +159,14 @@ def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
     BridgeError
         From the bridge's own thread, or where ``kind="nest"`` cannot work.
     """
-    if kind == "nest" and (running := _running_loop()) is not None:
-        return _nested(running, job)
-    if threading.current_thread() is bridge().thread:
+    # First of all: nested in the bridge's own loop, a call would end with everybody's session closed.
+    if _bridge is not None and threading.current_thread() is _bridge.thread:
         msg = "a synchronous call from inside a progress callback would wait for itself: use the _async method"
         raise BridgeError(msg)
+    if kind == "nest" and (running := _running_loop()) is not None:
+        from .nest import nested  # needs nest-asyncio2: only for those who ask
+
+        return nested(running, job, grace=GRACE)
     flight = Flight(bridge().loop, job)
     try:
         flight.wait()
@@ -183,34 +197,37 @@ async def call_async(job: Job[T]) -> T:
         if waiting.done():
             raise
         flight.stop()
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # cancelled again: at once
             await asyncio.wait([waiting], timeout=GRACE)
-        finally:
+        if not waiting.done():
             flight.cancel()
+            await asyncio.wait([waiting], timeout=_SHUTDOWN)
         raise
 
 
 def complete(steps: Steps[T], *, kind: BridgeName = "thread") -> T:
     """Go through `steps`, doing each job that they ask for, and return what they return."""
-    turn = _advance(steps, None, None)
+    turn = _advance(steps)
     while isinstance(turn, _Wanted):
         try:
-            value, error = call(turn.job, kind=kind), None
+            value = call(turn.job, kind=kind)
         except BaseException as exc:  # noqa: BLE001 - the steps decide what to do with it
-            value, error = None, exc
-        turn = _advance(steps, value, error)
+            turn = _advance(steps, error=exc)
+        else:
+            turn = _advance(steps, value)
     return turn.value
 
 
 async def complete_async(steps: Steps[T]) -> T:
     """Go through `steps` from a coroutine: their synchronous parts run in a thread, so that no loop stands still."""
-    turn = await _in_thread(steps, None, None)
+    turn = await _in_thread(steps)
     while isinstance(turn, _Wanted):
         try:
-            value, error = await call_async(turn.job), None
+            value = await call_async(turn.job)
         except BaseException as exc:  # noqa: BLE001 - the steps decide what to do with it
-            value, error = None, exc
-        turn = await _in_thread(steps, value, error)
+            turn = await _in_thread(steps, error=exc)
+        else:
+            turn = await _in_thread(steps, value)
     return turn.value
 
 
@@ -224,17 +241,19 @@ class _Finished(Generic[T]):
     value: T
 
 
-def _advance(steps: Steps[T], value: Any, error: BaseException | None) -> _Wanted | _Finished[T]:
+def _advance(steps: Steps[T], value: Any = None, *, error: BaseException | None = None) -> _Wanted | _Finished[T]:
     try:
         return _Wanted(steps.send(value) if error is None else steps.throw(error))
     except StopIteration as done:
         return _Finished(done.value)
 
 
-async def _in_thread(steps: Steps[T], value: Any, error: BaseException | None) -> _Wanted | _Finished[T]:
+async def _in_thread(
+    steps: Steps[T], value: Any = None, *, error: BaseException | None = None
+) -> _Wanted | _Finished[T]:
     """Advance in a thread. A cancellation waits for the thread, and then reaches the steps as any other error."""
-    turn = asyncio.ensure_future(asyncio.to_thread(_advance, steps, value, error))
-    cancelled: BaseException | None = None
+    turn = asyncio.ensure_future(asyncio.to_thread(_advance, steps, value, error=error))
+    cancelled: asyncio.CancelledError | None = None
     while not turn.done():
         try:
             await asyncio.wait([turn])
@@ -242,9 +261,12 @@ async def _in_thread(steps: Steps[T], value: Any, error: BaseException | None) -
             cancelled = exc
     if cancelled is None:
         return turn.result()
-    if turn.exception() is None and isinstance(turn.result(), _Wanted):
-        await asyncio.to_thread(steps.close)
-    raise cancelled
+    try:
+        if turn.exception() is None and isinstance(turn.result(), _Wanted):
+            return await _in_thread(steps, error=cancelled)
+        raise cancelled
+    finally:
+        cancelled = None  # no cycle of exception and frame
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -252,31 +274,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _nested(running: asyncio.AbstractEventLoop, job: Job[T]) -> T:
-    """Run `job` inside the caller's running loop, by nest-asyncio2; a borrowed loop's session ends with the call."""
-    import nest_asyncio2  # patches asyncio when applied: only for those who ask
-
-    if not isinstance(running, asyncio.BaseEventLoop):
-        kind = f"{type(running).__module__}.{type(running).__name__}"
-        msg = f"bridge='nest' cannot work inside {kind}: use configure(bridge='thread'), or the _async methods"
-        raise BridgeError(msg)
-    nest_asyncio2.apply(running)
-    stop = asyncio.Event()
-
-    async def whole() -> T:
-        try:
-            return await job(stop)
-        finally:
-            await close_session()
-
-    task = running.create_task(whole())
-    try:
-        return running.run_until_complete(task)
-    except BaseException:
-        if not task.done():
-            stop.set()
-            running.run_until_complete(asyncio.wait([task], timeout=GRACE))
-            task.cancel()
-        raise

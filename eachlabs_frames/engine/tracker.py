@@ -131,7 +131,7 @@ class Tracker:
         while wanted:
             width = min(self._workers, max(1, ceil(sum(map(len, wanted.values())) / wire.PAGE)))
             offsets = range(offset, offset + width * wire.PAGE, wire.PAGE)
-            pages = await asyncio.gather(*(self._page(start) for start in offsets))
+            pages = await self._pages(offsets)
             touched = set()
             for page in pages:
                 for entry in page or ():
@@ -148,6 +148,15 @@ class Tracker:
                 return dict(wanted)
             offset += width * wire.PAGE
         return {}
+
+    async def _pages(self, offsets: range) -> list[list[Mapping[str, Any]] | None]:
+        read: dict[int, list[Mapping[str, Any]] | None] = {}
+
+        async def one(offset: int) -> None:
+            read[offset] = await self._page(offset)
+
+        await drain(iter(offsets), one, workers=self._workers)
+        return [read[offset] for offset in offsets]
 
     async def _page(self, offset: int) -> list[Mapping[str, Any]] | None:
         said = await self._ask(wire.listing_request(self._workflow_id, offset=offset))
