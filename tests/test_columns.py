@@ -212,9 +212,7 @@ outcomes = st.builds(
 @given(st.lists(outcomes, max_size=8), st.randoms(use_true_random=False))
 def test_any_interleaving_of_outcomes_gives_the_same_columns(made: list[Outcome], chance: Any) -> None:
     """Row i's columns are row i's, in whichever order answers come; and a frame gives back what was written."""
-    from dataclasses import replace
-
-    rows = [replace(outcome, position=row) for row, outcome in enumerate(made)]
+    rows = [outcome._replace(position=row) for row, outcome in enumerate(made)]
 
     def written(order: list[Outcome]) -> pd.DataFrame:
         results = Results(len(rows))

@@ -55,10 +55,10 @@ class Trial:
         )
         return await runner.run(batched(self._items()), workers=self._workers, canary=self._canary, stop=self.stop)
 
-    def _items(self) -> Iterator[tuple[int, bytes]]:
+    def _items(self) -> Iterator[tuple[list[int], list[bytes]]]:
         for row in range(self._size):
             self.read += 1
-            yield row, orjson.dumps({"row": row})
+            yield [row], [orjson.dumps({"row": row})]
 
     @property
     def sent_rows(self) -> Counter[int]:
@@ -327,7 +327,7 @@ def test_an_observer_that_raises_does_not_touch_the_run() -> None:
             dialect="current",
             max_wait=9,
         )
-        items = ((row, b"{}") for row in range(30))
+        items = [(range(30), [b"{}"] * 30)]
         await runner.run(batched(items), workers=2, canary=False, stop=asyncio.Event())
         return results
 

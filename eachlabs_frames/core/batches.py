@@ -1,11 +1,11 @@
 """Encoded inputs -> batches of at most 10, in row order, one at a time.
 
-Owns a batch's size and how it is halved. Never holds more than the batch that it is filling.
+Owns a batch's size and how it is halved. Never holds more than the chunk that it is cutting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from ..models import Batch
@@ -15,13 +15,13 @@ MAX_BATCH: Final = 10
 """Inputs of one bulk trigger (API reference, "Bulk trigger": 1..10)."""
 
 
-def batched(items: Iterable[tuple[int, bytes]], *, size: int = MAX_BATCH) -> Iterator[Batch]:
+def batched(chunks: Iterable[tuple[Sequence[int], Sequence[bytes]]], *, size: int = MAX_BATCH) -> Iterator[Batch]:
     """Yield batches of up to `size` inputs, and of no more bytes than one input may have.
 
     Parameters
     ----------
-    items : iterable of (position, JSON)
-        Each row's position in the frame, and its encoded input.
+    chunks : iterable of (positions, payloads)
+        Chunk after chunk of rows: each one's position in the frame, and its encoded input.
     size : int, default 10
         Inputs of one batch, 1 to 10.
 
@@ -33,22 +33,35 @@ def batched(items: Iterable[tuple[int, bytes]], *, size: int = MAX_BATCH) -> Ite
     if not 1 <= size <= MAX_BATCH:
         msg = f"a batch has 1 to {MAX_BATCH} inputs; got {size}"
         raise ValueError(msg)
-    return _batched(items, size)
+    return _batched(chunks, size)
 
 
-def _batched(items: Iterable[tuple[int, bytes]], size: int) -> Iterator[Batch]:
+def _batched(chunks: Iterable[tuple[Sequence[int], Sequence[bytes]]], size: int) -> Iterator[Batch]:
     positions: list[int] = []
     payloads: list[bytes] = []
-    weight = 0
-    for position, payload in items:
-        if positions and (len(positions) == size or weight + len(payload) > MAX_PAYLOAD):
-            yield Batch(tuple(positions), tuple(payloads))
-            positions, payloads, weight = [], [], 0
-        positions.append(position)
-        payloads.append(payload)
-        weight += len(payload)
-    if positions:
-        yield Batch(tuple(positions), tuple(payloads))
+    for more_positions, more_payloads in chunks:
+        positions += more_positions
+        payloads += more_payloads
+        start = 0
+        # What does not fill a batch waits for the next chunk, so that only the last batch may be short.
+        while len(positions) - start >= size:
+            batch = _cut(positions, payloads, start, size)
+            yield batch
+            start += len(batch)
+        del positions[:start], payloads[:start]
+    start = 0
+    while start < len(positions):
+        batch = _cut(positions, payloads, start, size)
+        yield batch
+        start += len(batch)
+
+
+def _cut(positions: list[int], payloads: list[bytes], start: int, size: int) -> Batch:
+    """Return the batch that begins at `start`: as many rows as fit in one request, and at least one."""
+    taken = payloads[start : start + size]
+    while len(taken) > 1 and sum(map(len, taken)) > MAX_PAYLOAD:
+        taken.pop()
+    return Batch(tuple(positions[start : start + len(taken)]), tuple(taken))
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:

@@ -10,10 +10,10 @@ from calendar import timegm
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ..models import CANCELLED, COMPLETED, FAILED, UNKNOWN, Json, Outcome
+from ..models import CANCELLED, COMPLETED, FAILED, STATUSES, UNKNOWN, Json, Outcome
 
-_SYNONYMS: Final = {"succeeded": COMPLETED, "canceled": CANCELLED}
-"""Words of the platform's other endpoints (API reference, "Webhooks")."""
+_WORDS: Final = {status: status for status in STATUSES} | {"succeeded": COMPLETED, "canceled": CANCELLED}
+"""Our words, one object for all rows, and those of the platform's other endpoints (API reference, "Webhooks")."""
 
 _RFC3339: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?\s*(?:[Zz]|([+-])(\d\d):?(\d\d))?\Z"
@@ -27,15 +27,20 @@ _COST_KEYS: Final = ("total_usd", "cost_usd", "total_cost", "total", "amount", "
 
 def canonical_status(word: object) -> str | None:
     """Return the status word of this package, an unknown word as it is, and None where there is none."""
-    if not isinstance(word, str) or not word.strip():
+    if not isinstance(word, str):
         return None
+    known = _WORDS.get(word)
+    if known is not None:
+        return known
     plain = word.strip().lower()
-    return _SYNONYMS.get(plain, plain)
+    return _WORDS.get(plain, plain) or None
 
 
 def parse_time(text: object) -> int | None:
     """Return an RFC 3339 time as nanoseconds since the epoch, UTC; None where it is none."""
-    found = _RFC3339.match(text) if isinstance(text, str) else None
+    if not isinstance(text, str):
+        return None
+    found = _RFC3339.match(text)
     if found is None:
         return None
     fields = tuple(map(int, found.group(1, 2, 3, 4, 5, 6)))

@@ -21,6 +21,8 @@ from .values import MISSING, RefusedValueError, clean
 MAX_PAYLOAD: Final = 10_000_000
 """Bytes of JSON of one input: this package's own limit, the API states none."""
 
+_DICTS_ONLY: Final = orjson.OPT_PASSTHROUGH_DATACLASS  # a Problem is no JSON
+
 EXACT_FLOAT: Final = 2.0**53
 
 Row: TypeAlias = dict[str, Json]
@@ -110,6 +112,17 @@ def encode(row: Row) -> bytes | Problem:
         size = f"{len(payload) / 1e6:.1f} MB as JSON, where an input may have {MAX_PAYLOAD / 1e6:.0f} MB"
         return Problem(f"{size}: upload what is large, and send its URL")
     return payload
+
+
+def encode_all(rows: Sequence[Row | Problem]) -> list[bytes | Problem]:
+    """Return each row of a chunk as JSON, or its problem."""
+    try:
+        payloads: list[bytes | Problem] = [orjson.dumps(row, option=_DICTS_ONLY) for row in rows]
+    except orjson.JSONEncodeError:
+        return [row if isinstance(row, Problem) else encode(row) for row in rows]
+    if sum(map(len, payloads)) > MAX_PAYLOAD:  # type: ignore[arg-type]  # all are bytes here
+        return [row if isinstance(row, Problem) else encode(row) for row in rows]
+    return payloads
 
 
 def problems(

@@ -56,16 +56,16 @@ class Results:
 
     def replace(self, outcome: Outcome) -> None:
         """Write a new trigger's outcome over whatever the row held."""
-        row = outcome.position
-        self._set_status(row, outcome.status)
-        self.accepted += (outcome.execution_id is not None) - (self.execution_id[row] is not None)
-        self.bulk_id[row] = outcome.bulk_id
-        self.execution_id[row] = outcome.execution_id
-        self.error[row] = outcome.error
-        self.started_at[row] = NO_TIME if outcome.started_at is None else outcome.started_at
-        self.completed_at[row] = NO_TIME if outcome.completed_at is None else outcome.completed_at
-        self.output[row] = outcome.output
-        self.cost[row] = nan if outcome.cost is None else outcome.cost
+        row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost = outcome
+        self._set_status(row, status)
+        self.accepted += (execution_id is not None) - (self.execution_id[row] is not None)
+        self.bulk_id[row] = bulk_id
+        self.execution_id[row] = execution_id
+        self.error[row] = error
+        self.started_at[row] = NO_TIME if started_at is None else started_at
+        self.completed_at[row] = NO_TIME if completed_at is None else completed_at
+        self.output[row] = output
+        self.cost[row] = nan if cost is None else cost
 
     def merge(self, outcome: Outcome) -> bool:
         """Write a later look at the same execution; what it leaves unsaid stays. Return whether anything changed."""
@@ -99,11 +99,13 @@ class Results:
             if execution_id is not None and self.status[row] not in TERMINAL and self.status[row] != UNKNOWN:
                 yield row
 
-    def take(self, name: str) -> Any:
-        """Hand one column over and let go of it, so that a large result never lies in memory twice."""
-        column = getattr(self, name)
-        delattr(self, name)
-        return column
+    def column(self, name: str) -> Any:
+        """Return one column, as it is held."""
+        return getattr(self, name)
+
+    def let_go(self, name: str) -> None:
+        """Forget one column that was handed over, so that a large result never lies in memory twice."""
+        setattr(self, name, None)
 
     def _set_status(self, row: int, status: str) -> None:
         if status == self.status[row]:

@@ -67,7 +67,8 @@ def clean(value: object, *, omit: bool = True, depth: int = 0) -> Json:
     leaf = _LEAVES.get(type(value))
     if leaf is not None:
         return leaf(value)
-    branch, leaf = _way(type(value))
+    kind: Any = type(value)
+    branch, leaf = _way(kind)
     if branch is None:
         return leaf(value)
     if depth >= DEEPEST:

@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
+from itertools import repeat
 from typing import Final, TypeAlias
 from urllib.parse import quote
 
@@ -118,6 +120,12 @@ def checked_id(name: str, value: object) -> str:
     return value
 
 
+@lru_cache
+def _segment(name: str) -> str:
+    """Quote an id that stands in each request of a run."""
+    return quote(name, safe="")
+
+
 def check_webhook(dialect: DialectName, url: object, secret: object) -> None:
     """Make sure that a webhook can be asked for.
 
@@ -150,17 +158,17 @@ def trigger_request(dialect: DialectName, target: Target, batch: Batch) -> Reque
     if target.webhook_secret is not None:
         extra["webhook_secret"] = target.webhook_secret
     if dialect == "legacy":
-        path = f"/{quote(target.workflow_id, safe='')}/bulk-trigger"
+        path = f"/{_segment(target.workflow_id)}/bulk-trigger"
         extra["version_id"] = target.version_id
     else:
-        path = f"/workflows/bulk-trigger/{quote(target.workflow_id, safe='')}/{quote(target.version_id, safe='')}"
+        path = f"/workflows/bulk-trigger/{_segment(target.workflow_id)}/{_segment(target.version_id)}"
     tail = b"," + orjson.dumps(extra)[1:] if extra else b"}"
     return Request("POST", path, body=b'{"inputs":[' + b",".join(batch.payloads) + b"]" + tail)
 
 
 def workflow_request(workflow_id: str) -> Request:
     """Return the look at a workflow and its versions."""
-    return Request("GET", f"/workflows/{quote(workflow_id, safe='')}")
+    return Request("GET", f"/workflows/{_segment(workflow_id)}")
 
 
 def listing_request(workflow_id: str, *, bulk_id: str | None = None, offset: int = 0) -> Request:
@@ -170,7 +178,7 @@ def listing_request(workflow_id: str, *, bulk_id: str | None = None, offset: int
         query.insert(0, ("bulk_id", bulk_id))
     if offset:
         query.append(("offset", str(offset)))
-    return Request("GET", f"/workflows/{quote(workflow_id, safe='')}/executions", tuple(query))
+    return Request("GET", f"/workflows/{_segment(workflow_id)}/executions", tuple(query))
 
 
 def details_request(dialect: DialectName, execution_id: str) -> Request:
@@ -270,29 +278,25 @@ def _read_answer(reply: Reply, batch: Batch) -> Done | Unknown:
     if not isinstance(entries, list) or len(entries) != len(batch):
         count = f"{len(entries)} entries" if isinstance(entries, list) else "no list of executions"
         return Unknown(f"the answer has {count} for {len(batch)} inputs, so none can be told apart", bulk_id)
-    ids = [entry.get("execution_id") for entry in entries if isinstance(entry, dict) and entry.get("execution_id")]
-    if len(set(map(str, ids))) != len(ids):
+    outcomes = tuple(map(_read_entry, batch.positions, entries, repeat(bulk_id)))
+    named = [outcome.execution_id for outcome in outcomes if outcome.execution_id is not None]
+    if len(set(named)) != len(named):
         return Unknown("the answer names one execution for two inputs, so none can be told apart", bulk_id)
-    pairs = zip(batch.positions, entries, strict=True)
-    return Done(tuple(_read_entry(position, entry, bulk_id) for position, entry in pairs))
+    return Done(outcomes)
 
 
 def _read_entry(position: int, entry: Json, bulk_id: str | None) -> Outcome:
     if not isinstance(entry, dict):
         entry = {}
     execution_id = entry.get("execution_id")
+    if len(entry) == 2 and entry.get("status") == QUEUED and type(execution_id) is str and execution_id:
+        return Outcome(position, QUEUED, bulk_id, execution_id)  # nearly every entry of nearly every answer
     status = canonical_status(entry.get("status"))
     message = entry.get("message") or entry.get("error")
     error = _words(message)[:LONGEST_REASON] if message else None
     if isinstance(execution_id, str) and execution_id:
-        return Outcome(
-            position,
-            status or QUEUED,
-            bulk_id,
-            execution_id,
-            error,
-            started_at=parse_time(entry.get("started_at")),
-        )
+        started_at = parse_time(entry.get("started_at"))
+        return Outcome(position, status or QUEUED, bulk_id, execution_id, error, started_at)
     if status == FAILED:
         return Outcome(position, FAILED, bulk_id, error=error or "refused by the API, without a reason")
     reason = "the answer names no execution for this input: it may have started"

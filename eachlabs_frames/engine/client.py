@@ -11,6 +11,7 @@ import asyncio
 import io
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -47,6 +48,7 @@ class Client:
         self._base_url = settings.base_url
         self._key = settings.key()
         self._dialect = settings.dialect
+        self._address = lru_cache(self._url)
         self._proxy = _proxy(settings.base_url)
         self._timeout = aiohttp.ClientTimeout(
             total=settings.timeout, connect=min(LONGEST_CONNECT, settings.timeout / 2)
@@ -54,13 +56,10 @@ class Client:
 
     async def send(self, request: Request) -> Reply | Fault:
         """Send `request` once. Never raises but for being cancelled."""
-        address = self._base_url + request.path
-        if request.query:
-            address += "?" + urlencode(request.query)
         try:
             async with session().request(
                 request.method,
-                URL(address, encoded=True),
+                self._address(request.path, request.query),
                 data=_payload(request.body),
                 headers=self._headers(request),
                 timeout=self._timeout,
@@ -74,6 +73,9 @@ class Client:
             return Fault(sent=True, reason=f"nothing within {self._timeout.total:g} s")
         except Exception as exc:  # noqa: BLE001 - whatever it was, the request may have left
             return Fault(sent=True, reason=_reason(exc, type(exc).__name__))
+
+    def _url(self, path: str, query: tuple[tuple[str, str], ...]) -> URL:
+        return URL(self._base_url + path + ("?" + urlencode(query) if query else ""), encoded=True)
 
     def _headers(self, request: Request) -> dict[str, str]:
         name, value = key_header(self._dialect, self._key.reveal())

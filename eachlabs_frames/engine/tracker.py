@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from math import ceil
 from typing import Any, Final
 
@@ -201,21 +200,15 @@ class Tracker:
         if said is None:
             return  # The row stays open, and the next look asks again.
         more = read(brief.position, {**said, "execution_id": brief.execution_id})
-        self._write(
-            [
-                _complete(
-                    replace(
-                        brief,
-                        error=more.error,
-                        output=more.output,
-                        bulk_id=more.bulk_id,
-                        started_at=brief.started_at or more.started_at,
-                        completed_at=brief.completed_at or more.completed_at,
-                        cost=more.cost if brief.cost is None else brief.cost,
-                    )
-                )
-            ]
+        whole = brief._replace(
+            error=more.error,
+            output=more.output,
+            bulk_id=more.bulk_id,
+            started_at=brief.started_at or more.started_at,
+            completed_at=brief.completed_at or more.completed_at,
+            cost=more.cost if brief.cost is None else brief.cost,
         )
+        self._write([_complete(whole)])
 
     def _write(self, outcomes: Iterable[Outcome]) -> None:
         changed = [outcome for outcome in outcomes if self._results.merge(outcome)]
@@ -251,7 +244,7 @@ class Tracker:
 def _complete(outcome: Outcome) -> Outcome:
     """After the details nothing more can be asked: a failure without a reason says so."""
     if outcome.status == FAILED and outcome.error is None:
-        return replace(outcome, error=NO_REASON)
+        return outcome._replace(error=NO_REASON)
     return outcome
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from ..core.inputs import Problem, Row, encode, from_columns, from_function, problems
+from ..core.inputs import Problem, Row, encode_all, from_columns, from_function, problems
 from ..core.mapping import Column, Fields, Label, RowFunction, Template
 from ..core.schema import Check
 from ..core.values import MISSING, RefusedValueError, clean, treat_as_missing
@@ -63,16 +63,20 @@ class FrameInputs:
             for place, problem, by_schema in problems(rows, check):
                 yield positions[place], problem, by_schema
 
-    def payloads(self, wanted: Callable[[int], bool]) -> Iterator[tuple[int, bytes]]:
-        """Yield the position and the JSON of each row that is `wanted`, made as it is asked for."""
+    def payloads(self, *, without: Container[int]) -> Iterator[tuple[list[int], list[bytes]]]:
+        """Yield chunk after chunk the positions and the JSON of all rows but those, made as they are asked for."""
         for positions, rows in self.rows():
-            for position, row in zip(positions, rows, strict=True):
-                if wanted(position):
-                    payload = row if isinstance(row, Problem) else encode(row)
-                    if isinstance(payload, Problem):
-                        msg = f"row {position} was fit to send, and is no more: {payload}"
-                        raise ValueError(msg)
-                    yield position, payload
+            sent: list[int] = []
+            payloads: list[bytes] = []
+            for position, payload in zip(positions, encode_all(rows), strict=True):
+                if position in without:
+                    continue
+                if isinstance(payload, Problem):
+                    msg = f"row {position} was fit to send, and is no more: {payload}"
+                    raise ValueError(msg)  # noqa: TRY004 - no wrong type: the frame has changed
+                sent.append(position)
+                payloads.append(payload)
+            yield sent, payloads
 
     def _chunk(self, start: int, positions: np.ndarray[Any, np.dtype[np.int64]]) -> Sequence[Row | Problem]:
         if not callable(self._fields):

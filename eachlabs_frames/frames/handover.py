@@ -7,11 +7,9 @@ not stand between an execution and its row.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -21,8 +19,6 @@ from . import results as columns
 from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
-
-T = TypeVar("T")
 
 
 class Handover:
@@ -73,21 +69,26 @@ class Handover:
         Interrupted
             By Ctrl-C: after all is written, never before.
         """
-        frame, interrupted = _unbroken(self._write)
+        made: dict[str, Any] = {}
+        early = _insisting(lambda: columns.arrays(self._results, self._index, made=made))
+        whole: list[pd.DataFrame] = []
+        late = _insisting(lambda: whole.append(self._attach(made)))
+        interrupted = late or early
         if interrupted is not None:
             words = "all answers were written"
-            raise _interrupted(words, frame) from interrupted
-        return frame
+            raise _interrupted(words, whole[-1]) from interrupted
+        return whole[-1]
 
-    def _write(self) -> pd.DataFrame:
-        target = self.source if self._given is None else self._given
-        if target.index is not self._index and not target.index.identical(self._index):
-            apart = pd.DataFrame(index=self._index)
-            msg = "the frame was changed while its rows were on their way: the results are in .frame of this exception"
+    def _attach(self, made: dict[str, Any]) -> pd.DataFrame:
+        if self._given is None:
+            return self._describe(columns.attach(self.source.copy(deep=False), made, self.origin.prefix))
+        if self._given.index is not self._index and not self._given.index.identical(self._index):
+            apart = columns.attach(pd.DataFrame(index=self._index), made, self.origin.prefix)
+            msg = "the frame was changed while its rows were on their way: the results are in .frame"
             error = ColumnError(msg)
-            error.frame = self._describe(columns.write(apart, self._results, self.origin.prefix))  # type: ignore[attr-defined]
+            error.frame = self._describe(apart)  # type: ignore[attr-defined]  # any exception may carry it
             raise error
-        return self._describe(columns.write(target, self._results, self.origin.prefix))
+        return self._describe(columns.attach(self._given, made, self.origin.prefix))
 
     def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns.describe(frame, self.origin)
@@ -99,22 +100,13 @@ def _interrupted(words: str, frame: pd.DataFrame) -> Interrupted:
     return Interrupted(msg, frame)
 
 
-def _unbroken(work: Callable[[], T]) -> tuple[T, KeyboardInterrupt | None]:
-    """Do `work` in a thread, where no Ctrl-C reaches it; return its value, and the Ctrl-C that came meanwhile."""
-    done: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as exc:  # noqa: BLE001 - carried to the thread that waits
-            done.set_exception(exc)
-
-    thread = threading.Thread(target=run, name="eachlabs-frames-handover")
-    thread.start()
+def _insisting(work: Callable[[], object]) -> KeyboardInterrupt | None:
+    """Do `work` to its end, from the start again after each Ctrl-C; return the last Ctrl-C that came."""
     interrupted: KeyboardInterrupt | None = None
-    while thread.is_alive():
+    while True:
         try:
-            thread.join()
+            work()
         except KeyboardInterrupt as exc:
             interrupted = exc
-    return done.result(), interrupted
+        else:
+            return interrupted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,9 +93,9 @@ class Plan:
             raise InputError(msg)
         return by_schema
 
-    def batches(self, wanted: Callable[[int], bool]) -> Iterator[Batch]:
-        """Return the batches of the rows that are `wanted`, made as they are taken."""
-        return batched(self.source.payloads(wanted))
+    def batches(self, *, without: Container[int]) -> Iterator[Batch]:
+        """Return the batches of all rows but those, made as they are taken."""
+        return batched(self.source.payloads(without=without))
 
     def spec(self) -> dict[str, Json] | None:
         """Return the mapping as JSON, where it can be written down."""

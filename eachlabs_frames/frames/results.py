@@ -22,7 +22,7 @@ ATTRS: Final = "eachlabs"
 IDENTIFYING: Final = ("bulk_id", "execution_id", "status")
 """A frame that has these three is a result, whatever else of it was dropped."""
 
-PIECE: Final = 2_000
+PIECE: Final = 5_000
 
 _TIMES: Final = ("started_at", "completed_at")
 _WIDE: Final = 90
@@ -144,19 +144,42 @@ def read(frame: pd.DataFrame, prefix: str) -> Results:
     return results
 
 
-def write(frame: pd.DataFrame, results: Results, prefix: str) -> pd.DataFrame:
-    """Write every result column into `frame`, by position, and return it. The results are used up."""
+def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> dict[str, Any]:
+    """Make each result column into what pandas holds, and let go of it: interrupted, it goes on where it was.
+
+    Parameters
+    ----------
+    results : Results
+        Used up.
+    index : pandas.Index
+        The frame's own.
+    made : dict of str to array
+        The columns made so far; filled.
+    """
     for name in COLUMNS:
-        values = _array(name, results.take(name), frame.index)
+        if name not in made:
+            made[name] = _array(name, results.column(name), index)
+        results.let_go(name)
+    return made
+
+
+def attach(frame: pd.DataFrame, made: Mapping[str, Any], prefix: str) -> pd.DataFrame:
+    """Put every result column into `frame`, by position, and return it. May be done again where it was interrupted."""
+    for name in COLUMNS:
         places = _places(frame, name, prefix)
         if places:
-            frame.isetitem(places[0], values)
+            frame.isetitem(places[0], made[name])
             continue
         with warnings.catch_warnings():
             # A warning that is an error must not stand between a paid result and its frame.
             warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
-            frame.insert(frame.shape[1], label(frame, name, prefix), values)
+            frame.insert(frame.shape[1], label(frame, name, prefix), made[name])
     return frame
+
+
+def write(frame: pd.DataFrame, results: Results, prefix: str) -> pd.DataFrame:
+    """Write every result column into `frame` and return it. The results are used up."""
+    return attach(frame, arrays(results, frame.index, made={}), prefix)
 
 
 def _places(frame: pd.DataFrame, name: str, prefix: str) -> list[int]:
@@ -182,14 +205,9 @@ def _array(name: str, column: Any, index: pd.Index[Any]) -> Any:
 
 
 def _strings(column: list[str | None]) -> Any:
-    """Use up a column of texts piece by piece: at 100,000 rows it would lie in memory twice or three times."""
-    if len(column) <= PIECE:
-        return pd.array(column, dtype="string")
-    pieces = []
-    while column:
-        pieces.append(pd.Series(column[-PIECE:], dtype="string"))
-        del column[-PIECE:]
-    return pd.concat(pieces[::-1], ignore_index=True).array
+    """Make a column of texts piece by piece: Arrow takes twice the room of what it is building."""
+    pieces = [pd.Series(column[start : start + PIECE], dtype="string") for start in range(0, len(column), PIECE)]
+    return pd.concat(pieces, ignore_index=True).array if pieces else pd.array([], dtype="string")
 
 
 def _texts(column: Any) -> list[str | None]:

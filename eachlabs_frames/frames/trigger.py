@@ -145,9 +145,8 @@ class Trigger:
     def _unsent(self) -> Positions:
         """Return the rows that were certainly not sent: what is unknown may have been, and is left alone."""
         results = self._results
-        every = range(results.size)
         if self._options.retrigger:
-            return np.array(every, dtype=np.int64)
+            return np.arange(results.size, dtype=np.int64)
         other = None if self._before is None else self._before.workflow_id
         if other not in (None, self._workflow_id) and results.accepted:
             msg = (
@@ -155,10 +154,11 @@ class Trigger:
                 "beside the new ones, or retrigger=True to write over them"
             )
             raise ColumnError(msg)
-        unsent = [row for row in every if results.execution_id[row] is None and results.status[row] != UNKNOWN]
+        states = zip(results.execution_id, results.status, strict=True)
+        unsent = np.flatnonzero([execution_id is None and status != UNKNOWN for execution_id, status in states])
         if len(unsent) < results.size:
             logger.info("%d row(s) were sent before, and are left alone", results.size - len(unsent))
-        return np.array(unsent, dtype=np.int64)
+        return unsent.astype(np.int64, copy=False)
 
     @property
     def _canary(self) -> bool:
@@ -200,7 +200,7 @@ class Trigger:
     def _set_out(self, refused: dict[int, str]) -> None:
         """Mark the rows that set out, and those that do not. A row with an earlier execution keeps it till then."""
         results = self._results
-        for row in self._rows.tolist():
+        for row in map(int, self._rows):
             if results.execution_id[row] is None and results.status[row] != UNKNOWN:
                 results.note(row, status=INVALID if row in refused else PENDING, error=refused.get(row))
         if refused:
@@ -222,7 +222,7 @@ class Trigger:
             dialect=self._settings.dialect,
             max_wait=self._settings.max_wait,
         )
-        batches = plan.batches(lambda row: row not in refused)
+        batches = plan.batches(without=refused)
         try:
             yield lambda stop: runner.run(
                 batches, workers=self._settings.max_concurrency, canary=self._canary, stop=stop
@@ -236,7 +236,7 @@ class Trigger:
 
     def _explain(self, reason: str) -> None:
         """Give the rows that were not sent the reason why."""
-        left = [row for row in self._rows.tolist() if self._results.status[row] == PENDING]
+        left = [row for row in map(int, self._rows) if self._results.status[row] == PENDING]
         for row in left:
             self._results.note(row, error=f"not sent: {reason}")
         if left:
