@@ -181,6 +181,8 @@ def test_a_copy_does_not_change_with_the_result(sandbox: Sandbox) -> None:
     assert df.loc[0, "prompt"] == "p0"
 
 
+# pandas 2.2.0 warns so of every subclass, in its own copy().
+@pytest.mark.filterwarnings("ignore:Passing a BlockManager:DeprecationWarning")
 def test_a_subclass_stays_one(sandbox: Sandbox) -> None:
     """As GeoDataFrame and its like expect."""
 

@@ -37,7 +37,7 @@ def test_missing_values_are_missing(missing: object) -> None:
     assert clean(missing) is MISSING
 
 
-@pytest.mark.parametrize("missing", [np.datetime64("NaT"), np.timedelta64("NaT")])
+@pytest.mark.parametrize("missing", [np.datetime64("NaT", "s"), np.timedelta64("NaT", "s")])
 def test_numpy_not_a_time_is_missing(missing: object) -> None:
     """NumPy's NaT is missing as pandas' is."""
     assert clean(missing) is MISSING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from ..errors import FrameTypeError
@@ -16,7 +17,9 @@ _HINTS: Final = {
 
 def refusal(thing: object) -> str:
     """Return why `thing` has no ``.eachlabs``, and what to do."""
-    kind = f"{type(thing).__module__.partition('.')[0]} {type(thing).__name__}"
+    # Dask's frames come from `dask.dataframe` or, in some versions, from `dask_expr`.
+    library = re.match("dask|[^.]*", type(thing).__module__)
+    kind = f"{library.group() if library else ''} {type(thing).__name__}"
     return f".eachlabs works on a pandas DataFrame; this is a {kind}: {_HINTS.get(kind, 'make a DataFrame of it')}"
 
 
