@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.outcomes import COLUMNS, Results
+from eachlabs_frames.core.outcomes import COLUMNS, NO_TIME, Results
 from eachlabs_frames.frames import results as columns
 from eachlabs_frames.models import Outcome
 from eachlabs_frames.sandbox import Sandbox
@@ -244,3 +244,8 @@ def test_tallies_follow_every_change() -> None:
     results.merge(Outcome(0, "completed", execution_id="e"))
     results.note(2, status="invalid", error="why")
     assert (results.tally(), results.accepted) == ({"completed": 1, "failed": 1, "invalid": 1}, 1)
+
+
+def test_no_time_is_pandas_own_mark_for_it() -> None:
+    """The numbers of a time column are handed to pandas as they are."""
+    assert pd.NaT.value == NO_TIME

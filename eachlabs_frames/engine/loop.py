@@ -261,12 +261,9 @@ async def _in_thread(
             cancelled = exc
     if cancelled is None:
         return turn.result()
-    try:
-        if turn.exception() is None and isinstance(turn.result(), _Wanted):
-            return await _in_thread(steps, error=cancelled)
-        raise cancelled
-    finally:
-        cancelled = None  # no cycle of exception and frame
+    if turn.exception() is None and isinstance(turn.result(), _Wanted):
+        return await _in_thread(steps, error=cancelled)
+    raise cancelled
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

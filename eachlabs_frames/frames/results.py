@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.outcomes import COLUMNS, NO_TIME, Results
+from ..core.outcomes import COLUMNS, Results
 from ..errors import ColumnError
 from ..models import PENDING, Json
 
@@ -218,7 +218,6 @@ def _texts(column: Any) -> list[str | None]:
 def _nanoseconds(column: Any) -> array[int]:
     moments = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce").astype("datetime64[ns, UTC]")
     plain = moments.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").view("int64")
-    assert np.datetime64("NaT").view("int64") == NO_TIME
     return array("q", plain.tolist())
 
 
