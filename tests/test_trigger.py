@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
+import json
 import logging
+import queue
 import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -352,10 +355,29 @@ def test_a_float_column_beside_nan_is_sent_as_integers_where_the_schema_wants_th
     assert {type(one.inputs.get("seed")) for one in sandbox.accepted} == {int, type(None)}
 
 
-def test_webhooks_are_asked_for(sandbox: Sandbox) -> None:
-    """Each execution's end is announced to the URL; the secret stays out of the frame."""
-    out = frame(3).eachlabs.bulk_trigger(WF, webhook_url="http://127.0.0.1:9/h", webhook_secret="s3cret-word")
-    assert len(out) == 3
+def test_each_execution_is_announced_to_the_webhook(sandbox: Sandbox) -> None:
+    """With the secret in its header; the frame does not keep it."""
+    heard: queue.Queue[tuple[str | None, dict[str, Any]]] = queue.Queue()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+            heard.put((self.headers["X-Webhook-Secret"], said))
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as hook:
+        threading.Thread(target=hook.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        url = f"http://127.0.0.1:{hook.server_port}/h"
+        out = frame(3).eachlabs.bulk_trigger(WF, webhook_url=url, webhook_secret="s3cret-word")
+        came = [heard.get(timeout=20) for _ in range(3)]
+        hook.shutdown()
+    assert {secret for secret, _ in came} == {"s3cret-word"}
+    assert sorted(said["execution_id"] for _, said in came) == sorted(out["execution_id"])
+    assert {said["bulk_id"] for _, said in came} == set(out["bulk_id"])
     assert "s3cret-word" not in repr(out.attrs)
 
 

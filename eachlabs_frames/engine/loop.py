@@ -177,11 +177,10 @@ def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
 
 
 def _land(flight: Flight[Any]) -> None:
-    flight.stop()
-    try:
+    landed = False
+    with contextlib.suppress(KeyboardInterrupt):  # interrupted again: at once
+        flight.stop()
         landed = flight.wait(GRACE)
-    except KeyboardInterrupt:
-        landed = False
     if not landed:
         flight.cancel()
         flight.wait(_SHUTDOWN)
