@@ -287,6 +287,34 @@ def test_stopping_sends_nothing_new_and_keeps_the_answers_in_flight() -> None:
     assert trial.results.tally() == {"queued": sent * 10, "pending": 300 - sent * 10}
 
 
+def test_a_request_that_is_cancelled_in_flight_may_have_started() -> None:
+    """Its rows are unknown, not pending: they would be sent again otherwise."""
+
+    async def scenario() -> Results:
+        trial.transport = Hanging()
+        run = asyncio.ensure_future(trial._run())
+        await trial.transport.out.wait()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        return trial.results
+
+    class Hanging(FakeTransport):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = asyncio.Event()
+
+        async def send(self, request: Request) -> Any:
+            if len(self.sent) == 2:
+                self.out.set()
+                await asyncio.Event().wait()
+            return await super().send(request)
+
+    trial = Trial(50)
+    results = asyncio.run(scenario())
+    assert results.status == ["queued"] * 20 + ["unknown"] * 10 + ["pending"] * 20
+
+
 def test_stopping_ends_a_wait() -> None:
     """A run that waits out a 429 ends when it is stopped, without the wait's end."""
 

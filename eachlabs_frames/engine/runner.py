@@ -17,7 +17,7 @@ from ..core.batches import halves
 from ..core.outcomes import Results
 from ..core.wire import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
 from ..errors import APIError
-from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Outcome, Target, Transport
+from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, Outcome, Reply, Request, Target, Transport
 from .cooldown import Cooldown
 from .pool import drain
 from .reporter import Reporter
@@ -27,6 +27,7 @@ logger = logging.getLogger("eachlabs_frames")
 UNANSWERED_IN_A_ROW: Final = 10
 """Lost answers in a row, with none that came, after which a run stops: each may be billed and cannot be undone."""
 
+CUT_OFF: Final = "interrupted while its answer was on the way: it may have started"
 INTERRUPTED: Final = "interrupted before it was sent"
 
 
@@ -148,7 +149,7 @@ class Runner:
                 await self._cooldown.passed(worker)
                 if self.halted is not None:
                     return None
-                verdict = judge(await self._transport.send(request), batch)
+                verdict = judge(await self._answer(request, batch), batch)
                 if not isinstance(verdict, Retry):
                     return verdict
                 if not await self._cooldown.refused(worker, verdict):
@@ -156,6 +157,14 @@ class Runner:
                     return None
         finally:
             self._cooldown.taken(worker)
+
+    async def _answer(self, request: Request, batch: Batch) -> Reply | Fault:
+        try:
+            return await self._transport.send(request)
+        except BaseException:
+            # Cut off in flight: it may have started, and to call it "not sent" would have it paid for again.
+            self._settle(batch, Unknown(CUT_OFF))
+            raise
 
     def _settle(self, batch: Batch, verdict: Verdict) -> None:
         if isinstance(verdict, Stop):

@@ -1,0 +1,47 @@
+"""Runs every measurement and prints one table; the exit code is 1 where a limit is missed. Measures nothing itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .conversion import conversion
+from .imports import importing
+from .measure import Result
+from .memory import objects, resident
+from .speed import cpu_against_sockets, cpu_against_threads, throughput, throughput_of_same_requests
+
+MEASUREMENTS = (
+    throughput,
+    throughput_of_same_requests,
+    cpu_against_sockets,
+    cpu_against_threads,
+    objects,
+    resident,
+    conversion,
+    importing,
+)
+SPACES = "{:<44} {:>20} {:>9}  {:<7} {}"
+
+
+def main() -> int:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name.startswith("EACHLABS_"):
+            del os.environ[name]  # nothing leaves this machine, and no key is used
+    print(SPACES.format("what", "measured", "limit", "", "behind it (medians)"))
+    passed = [_shown(measurement()) for measurement in MEASUREMENTS]
+    return 0 if all(passed) else 1
+
+
+def _shown(result: Result) -> bool:
+    if result.limit is None:
+        limit, verdict = "", ""
+    else:
+        limit = f"{'>=' if result.at_least else '<='} {result.limit:g}"
+        verdict = "pass" if result.passed else "FAIL"
+    print(SPACES.format(result.what, f"{result.measured:.3g}{result.unit}", limit, verdict, result.note), flush=True)
+    return result.passed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""Tables go into files and come back, whole, in every format."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eachlabs_frames import UsageError, files
+
+EVERY = pytest.mark.parametrize("suffix", files.SUFFIXES)
+TEXTS = ["a, b", "two\nlines", "one\rreturn", 'a "quote"', "🦔 海", "tab\there", " spaces ", None, "\u2028"]
+
+
+def table(**more: Any) -> pd.DataFrame:
+    """A frame with texts that each format must escape in its own way."""
+    size = len(TEXTS)
+    columns = {"prompt": TEXTS, "seed": range(size), "guidance": [0.1 + 0.2, None, *[7.5] * (size - 2)]}
+    return pd.DataFrame({**columns, "upscale": [True] * size, **more})
+
+
+def cells(frame: pd.DataFrame, column: str) -> list[Any]:
+    """A column as plain values, with None for what is missing."""
+    return [None if cell is pd.NA or cell != cell else cell for cell in frame[column].astype(object)]
+
+
+@EVERY
+def test_a_table_comes_back_as_it_went(tmp_path: Path, suffix: str) -> None:
+    """Every text, number and gap is the same after a round trip, and nothing else is left in the folder."""
+    path = tmp_path / f"table{suffix}"
+    files.rehearse(table(), path)
+    assert os.listdir(tmp_path) == []
+    files.write(table(), path)
+    back = files.read(path)
+    assert list(back.columns) == ["prompt", "seed", "guidance", "upscale"]
+    for column in back.columns:
+        assert cells(back, column) == cells(table(), column)
+    assert os.listdir(tmp_path) == [path.name]
+    assert isinstance(back.index, pd.RangeIndex)
+
+
+@EVERY
+def test_an_empty_table_keeps_its_columns_where_the_format_has_any(tmp_path: Path, suffix: str) -> None:
+    """No rows are no error."""
+    path = tmp_path / f"empty{suffix}"
+    files.write(table().head(0), path)
+    back = files.read(path)
+    assert len(back) == 0
+    assert list(back.columns) == ([] if suffix in (".jsonl", ".ndjson") else list(table().columns))
+
+
+OUTPUTS = [{"url": "x", "n": [1, None]}, ["a", "b"], "plain, text", None, 5, True, 1.5, np.array([1, 2]), float("nan")]
+AS_TEXT = ['{"url": "x", "n": [1, null]}', '["a", "b"]', "plain, text", None, "5", "true", "1.5", "[1, 2]", None]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_values_of_any_kind_become_json_text(tmp_path: Path, suffix: str) -> None:
+    """A format of plain cells holds an output as JSON, and a text as itself; written again, it is the same."""
+    path = tmp_path / f"table{suffix}"
+    files.write(table(output=pd.Series(OUTPUTS, dtype=object)), path, packed=["output"])
+    back = files.read(path, texts=["output"])
+    assert cells(back, "output") == AS_TEXT
+    files.write(back, path, packed=["output"])
+    assert cells(files.read(path, texts=["output"]), "output") == AS_TEXT
+
+
+def test_json_lines_keep_values_of_any_kind(tmp_path: Path) -> None:
+    """A list stays a list, and a date in a text stays a text."""
+    path = tmp_path / "table.jsonl"
+    day = pd.Series([pd.Timestamp("2026-01-02", tz="UTC"), *[pd.NaT] * (len(TEXTS) - 1)])
+    frame = table(output=pd.Series(OUTPUTS, dtype=object), day=day, date=["2026-01-02"] * len(TEXTS))
+    files.write(frame, path)
+    back = files.read(path)
+    assert cells(back, "output") == [
+        {"url": "x", "n": [1, None]},
+        ["a", "b"],
+        "plain, text",
+        None,
+        5,
+        True,
+        1.5,
+        [1, 2],
+        None,
+    ]
+    assert back["day"][0] == "2026-01-02T00:00:00+00:00"
+    assert set(back["date"]) == {"2026-01-02"}
+
+
+def test_csv_writes_a_list_of_the_users_own_as_json(tmp_path: Path) -> None:
+    """Not as Python shows it, which nobody else can read."""
+    path = tmp_path / "table.csv"
+    files.write(pd.DataFrame({"tags": [["a", "b"], None]}), path)
+    assert path.read_text() == 'tags\n"[""a"", ""b""]"\n""\n'
+
+
+def test_half_of_a_surrogate_pair_can_always_be_written_as_json(tmp_path: Path) -> None:
+    """The format that rescues the others takes any text that Python can hold."""
+    path = tmp_path / "table.jsonl"
+    files.write(pd.DataFrame({"x": pd.Series(["\ud800"], dtype=object)}), path)
+    assert path.read_bytes() == b'{"x": "\\ud800"}\n'
+
+
+def test_a_text_column_stays_text(tmp_path: Path) -> None:
+    """An id of digits keeps its zeros, "NA" is a word, and only an empty cell is missing."""
+    path = tmp_path / "ids.csv"
+    path.write_text("execution_id,status,seed\n007,NA,1\n,null,\n")
+    back = files.read(path, texts=["execution_id", "status", "bulk_id"])
+    assert cells(back, "execution_id") == ["007", None]
+    assert cells(back, "status") == ["NA", "null"]
+    assert cells(back, "seed") == [1.0, None]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """Spreadsheets write one."""
+    for suffix, text in ((".csv", "prompt\na fox\n"), (".jsonl", '{"prompt": "a fox"}\r\n\r\n')):
+        path = tmp_path / f"bom{suffix}"
+        path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+        assert files.read(path)["prompt"].tolist() == ["a fox"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wanted"),
+    [
+        ("a.csv", b"", "cannot be read as csv"),
+        ("a.csv", b"prompt\n\xff\n", "not UTF-8"),
+        ("a.csv", b"a,b\n1,2,3\n4,5,6\n", "Length of header"),
+        ("a.tsv", b"a\tb\n1\t2\n3\t4\t5\n", "line 3"),
+        ("a.csv", b'a,b\n"1,2\n', "EOF inside string"),
+        ("a.jsonl", b'{"a": 1}\n{"a": \n', "line 2 is not JSON"),
+        ("a.jsonl", b"[1, 2]\n", "line 1 is no JSON object"),
+        ("a.jsonl", b"\xff\n", "not UTF-8"),
+        ("a.parquet", b"no such thing", "cannot be read as parquet"),
+        ("a.xlsx", b"", "must be one of .csv, .tsv, .jsonl, .ndjson, .parquet"),
+        ("a", b"", "must be one of"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_the_place(tmp_path: Path, name: str, content: bytes, wanted: str) -> None:
+    """Rows that are longer than the header are among it: they would shift every column by one."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        files.read(path)
+    assert wanted in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """Nothing there, or a folder."""
+    (tmp_path / "folder.csv").mkdir()
+    for name, wanted in (("none.csv", "no such file"), ("folder.csv", "a folder")):
+        with pytest.raises(UsageError, match=wanted):
+            files.read(tmp_path / name)
+
+
+def test_the_index_of_a_parquet_file_becomes_columns(tmp_path: Path) -> None:
+    """A frame that was saved with its keys as the index does not lose them."""
+    path = tmp_path / "keyed.parquet"
+    pd.DataFrame({"prompt": ["a", "b"]}, index=pd.Index(["x", "y"], name="key")).to_parquet(path)
+    assert files.read(path).to_dict("list") == {"key": ["x", "y"], "prompt": ["a", "b"]}
+    pd.DataFrame({"prompt": ["a", "b", "c"]}).iloc[1:].to_parquet(path)
+    assert list(files.read(path).columns) == ["prompt"]
+
+
+def test_a_parquet_file_with_levels_of_columns_is_refused(tmp_path: Path) -> None:
+    """No other format could hold them."""
+    path = tmp_path / "levels.parquet"
+    pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])).to_parquet(path)
+    with pytest.raises(UsageError, match="2 levels"):
+        files.read(path)
+
+
+def test_a_table_that_the_format_cannot_hold_is_refused_in_the_rehearsal(tmp_path: Path) -> None:
+    """The message names the format that can; nothing is left behind."""
+    mixed = pd.DataFrame({"x": pd.Series([1, "b"], dtype=object)})
+    with pytest.raises(UsageError, match=r"\.jsonl can"):
+        files.rehearse(mixed, tmp_path / "mixed.parquet")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["none/a.csv", "file/a.csv", "folder.csv", "x" * 300 + ".csv", "a.doc"])
+def test_a_place_that_takes_no_file_is_refused_in_the_rehearsal(tmp_path: Path, name: str) -> None:
+    """No such folder, a file for a folder, a folder for a file, a name too long, a suffix unknown."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UsageError):
+        files.rehearse(table(), tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.csv"]
+
+
+def test_a_write_that_fails_leaves_the_file_of_before(tmp_path: Path) -> None:
+    """Half a result would look like a whole one."""
+    path = tmp_path / "kept.parquet"
+    files.write(table(), path)
+    before = path.read_bytes()
+    with pytest.raises((ValueError, TypeError)):
+        files.write(pd.DataFrame({"x": pd.Series([1, "b"], dtype=object)}), path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and modes are POSIX")
+def test_a_link_is_followed_and_a_mode_is_kept(tmp_path: Path) -> None:
+    """To replace a file is not to change what it is."""
+    (tmp_path / "deep").mkdir()
+    real, link = tmp_path / "deep" / "real.csv", tmp_path / "link.csv"
+    real.touch(mode=0o640)
+    link.symlink_to(real)
+    files.write(table(), link)
+    assert link.is_symlink()
+    assert len(files.read(real)) == len(TEXTS)
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_rescue_stands_beside_the_file_or_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that went away meanwhile takes nothing with it."""
+    beside = files.rescue(table(), tmp_path / "out.parquet")
+    assert beside.parent == tmp_path
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    elsewhere = files.rescue(table(), tmp_path / "gone" / "out.csv")
+    for path in (beside, elsewhere):
+        assert path.parent == tmp_path
+        assert path.suffix == ".jsonl"
+        assert cells(files.read(path), "prompt") == TEXTS
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path) -> None:
+    """In a process where pyarrow cannot be imported; the other formats work."""
+    code = """
+import sys
+from pathlib import Path
+sys.modules["pyarrow"] = None
+import pandas as pd
+from eachlabs_frames import UsageError, files
+files.write(pd.DataFrame({"a": ["x"]}), Path("a.csv"))
+print(files.read(Path("a.csv")).shape)
+for attempt in (lambda: files.read(Path("a.parquet")), lambda: files.rehearse(pd.DataFrame(), Path("b.parquet"))):
+    try:
+        attempt()
+    except UsageError as exc:
+        print(exc)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    shape, *said = done.stdout.splitlines()
+    assert shape == "(1, 1)"
+    assert len(said) == 2
+    assert all('pip install "eachlabs-frames[parquet]"' in line for line in said)

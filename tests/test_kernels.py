@@ -1,0 +1,201 @@
+"""The doorway in a real notebook kernel: the ipykernel of this very environment, 6 or 7, with no kernelspec installed.
+
+The cells run in the kernel's process; the sandbox that they trigger on, and its ledger, are in this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ipykernel
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+import eachlabs_frames as ef
+from eachlabs_frames.sandbox import Sandbox
+
+TIMEOUT = 60
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+@dataclass
+class Cell:
+    """What came of a cell: its reply, and what it showed."""
+
+    reply: dict[str, Any]
+    shown: list[dict[str, Any]]
+
+    @property
+    def status(self) -> str:
+        """`ok`, `error` or `aborted`, and the error's name."""
+        return " ".join([self.reply["status"], *([self.reply["ename"]] if "ename" in self.reply else [])])
+
+    @property
+    def text(self) -> str:
+        """What it printed."""
+        return "".join(m["content"]["text"] for m in self.shown if m["msg_type"] == "stream")
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """What it sent of one kind of message."""
+        return [message["content"] for message in self.shown if message["msg_type"] == kind]
+
+
+class Kernel:
+    """A kernel and its client. Its cells are queued, and asked for when all of them are."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient, sandbox: Sandbox) -> None:
+        self.manager = manager
+        self.sandbox = sandbox
+        self._client = client
+        self._shown: dict[str, list[dict[str, Any]]] = {}
+
+    def queue(self, code: str) -> str:
+        """Send a cell, and do not wait for it."""
+        # An error would have the kernel abort what is queued behind it, for as long as it pleases.
+        message_id: str = self._client.execute(code, stop_on_error=False)
+        return message_id
+
+    def replies(self, count: int) -> list[tuple[str, dict[str, Any]]]:
+        """Return the next replies, with the ids of their cells, in the order in which they come."""
+        messages = [self._client.get_shell_msg(timeout=TIMEOUT) for _ in range(count)]
+        return [(message["parent_header"]["msg_id"], message["content"]) for message in messages]
+
+    def shown(self, cell: str) -> list[dict[str, Any]]:
+        """Read what the kernel publishes until `cell` is done; return what that one showed."""
+        while True:
+            message = self._client.get_iopub_msg(timeout=TIMEOUT)
+            parent = message["parent_header"].get("msg_id")
+            self._shown.setdefault(parent, []).append(message)
+            if parent == cell and message["content"].get("execution_state") == "idle":
+                return self._shown[cell]
+
+    def run(self, code: str) -> Cell:
+        """Run one cell to its end."""
+        cell = self.queue(code)
+        [(answered, reply)] = self.replies(1)
+        assert answered == cell
+        return Cell(reply, self.shown(cell))
+
+    def interrupt_after(self, accepted: int, code: str) -> Cell:
+        """Run a cell, and interrupt it as soon as so many executions were accepted."""
+        cell = self.queue(code)
+        deadline = time.monotonic() + TIMEOUT
+        while self.sandbox.accepted_count() < accepted:
+            assert time.monotonic() < deadline, "the cell does not trigger"
+            time.sleep(0.005)
+        self.manager.interrupt_kernel()
+        [(answered, reply)] = self.replies(1)
+        assert answered == cell
+        return Cell(reply, self.shown(cell))
+
+
+@pytest.fixture(scope="module", params=["thread", "nest"])
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """Start a sandbox, and a kernel that uses one of the bridges."""
+    folder = tmp_path_factory.mktemp("kernel")
+    # No folder of kernelspecs: what is left is "python3" as this interpreter's ipykernel defines it.
+    manager = KernelManager(
+        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), connection_file=str(folder / "kernel.json")
+    )
+    with ef.sandbox.start(configure=False, queue_seconds=0.0, run_seconds=(0.0, 0.0)) as sandbox:
+        manager.start_kernel(env=_environment(sandbox, folder), cwd=str(folder))
+        client = manager.client()
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=TIMEOUT)
+            kernel = Kernel(manager, client, sandbox)
+            setup = kernel.run(
+                "import json, sys\nimport pandas as pd\nimport eachlabs_frames as ef\n"
+                f"ef.configure(bridge={request.param!r})\n"
+                "def rows(count, name):\n"
+                "    return pd.DataFrame({'prompt': [f'{name} {n}' for n in range(count)]})\n"
+            )
+            assert setup.status == "ok"
+            yield kernel
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+            manager.cleanup_resources()
+
+
+def _environment(sandbox: Sandbox, folder: Path) -> dict[str, str]:
+    own = {name: str(folder) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+    return {**os.environ, **own, "EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
+
+
+@pytest.fixture
+def kernel(running: Kernel) -> Kernel:
+    """Give the kernel, and a sandbox that remembers nothing."""
+    running.sandbox.change(latency=0.0)
+    running.sandbox.reset()
+    return running
+
+
+def test_five_queued_cells_have_five_replies(kernel: Kernel) -> None:
+    """Run All: each cell triggers, each has its reply, in order, and none is lost while another one waits."""
+    kernel.sandbox.change(latency=0.05)
+    trigger = (
+        "rows(25, 'cell {}').eachlabs.bulk_trigger('wf_abc123', progress=False, wait=True)['status'].unique().tolist()"
+    )
+    cells = [kernel.queue(f"print({trigger.format(number)})") for number in range(5)]
+    replies = kernel.replies(5)
+    assert [cell for cell, _ in replies] == cells
+    assert [reply["status"] for _, reply in replies] == ["ok"] * 5
+    assert [Cell({}, kernel.shown(cell)).text for cell in cells] == ["['completed']\n"] * 5
+    assert (kernel.sandbox.accepted_count(), kernel.sandbox.duplicates()) == (125, {})
+
+
+def test_an_interrupted_cell_and_the_next_one(kernel: Kernel) -> None:
+    """The reply is an `Interrupted`; the next cell finds every accepted row in ``sys.last_value.frame``, and sends."""
+    kernel.sandbox.change(latency=0.1)
+    cell = kernel.interrupt_after(40, "rows(300, 'row').eachlabs.bulk_trigger('wf_abc123', max_concurrency=4)")
+    assert cell.status == "error Interrupted"
+    accepted = [one.execution_id for one in kernel.sandbox.accepted]
+    assert 40 <= len(accepted) < 300
+    shown = kernel.run("print(json.dumps(sys.last_value.frame['execution_id'].dropna().tolist()))")
+    assert sorted(json.loads(shown.text)) == sorted(accepted)
+    again = kernel.run(
+        "print(rows(3, 'again').eachlabs.bulk_trigger('wf_abc123', progress=False)['status'].unique().tolist())"
+    )
+    assert (again.status, again.text) == ("ok", "['queued']\n")
+    assert kernel.sandbox.accepted_count() == len(accepted) + 3
+
+
+def test_one_bar_is_shown_and_closed(kernel: Kernel) -> None:
+    """A cell shows one tqdm bar without being asked; at the end it is full and marked as done."""
+    cell = kernel.run("out = rows(25, 'bar').eachlabs.bulk_trigger('wf_abc123', wait=True)")
+    assert cell.status == "ok"
+    [bar] = cell.of("display_data")
+    assert WIDGET in bar["data"]
+    states = [message["data"].get("state", {}) for message in cell.of("comm_msg")]
+    assert "success" in [state.get("bar_style") for state in states]
+    assert [state["value"] for state in states if isinstance(state.get("value"), float | int)][-1] == 25
+    assert cell.text == ""
+
+
+def test_nesting_is_refused_where_it_would_lose_queued_cells(kernel: Kernel) -> None:
+    """Where the archived nest-asyncio has patched asyncio first, ipykernel 7.1 and later would drop cells."""
+    cell = kernel.run(
+        "import asyncio\n"
+        "mark = asyncio.__dict__.pop('_nest_asyncio2', None)\n"
+        "patched, asyncio._nest_patched = getattr(asyncio, '_nest_patched', None), True\n"
+        "try:\n"
+        "    from eachlabs_frames.engine import nest\n"
+        "    nest._check_kernel()\n"
+        "    print('fine')\n"
+        "except ef.BridgeError as exc:\n"
+        "    print(exc)\n"
+        "finally:\n"
+        "    if patched is None: del asyncio._nest_patched\n"
+        "    if mark is not None: asyncio._nest_asyncio2 = mark\n"
+    )
+    lossy = ipykernel.version_info[:2] >= (7, 1)
+    assert ("configure(bridge='thread')" if lossy else "fine") in cell.text
