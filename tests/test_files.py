@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -31,18 +30,23 @@ def cells(frame: pd.DataFrame, column: str) -> list[Any]:
     return [None if cell is pd.NA or cell != cell else cell for cell in frame[column].astype(object)]
 
 
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 @EVERY
 def test_a_table_comes_back_as_it_went(tmp_path: Path, suffix: str) -> None:
     """Every text, number and gap is the same after a round trip, and nothing else is left in the folder."""
     path = tmp_path / f"table{suffix}"
     files.rehearse(table(), path)
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
     files.write(table(), path)
     back = files.read(path)
     assert list(back.columns) == ["prompt", "seed", "guidance", "upscale"]
     for column in back.columns:
         assert cells(back, column) == cells(table(), column)
-    assert os.listdir(tmp_path) == [path.name]
+    assert names(tmp_path) == [path.name]
     assert isinstance(back.index, pd.RangeIndex)
 
 
@@ -182,7 +186,7 @@ def test_a_table_that_the_format_cannot_hold_is_refused_in_the_rehearsal(tmp_pat
     mixed = pd.DataFrame({"x": pd.Series([1, "b"], dtype=object)})
     with pytest.raises(UsageError, match=r"\.jsonl can"):
         files.rehearse(mixed, tmp_path / "mixed.parquet")
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["none/a.csv", "file/a.csv", "folder.csv", "x" * 300 + ".csv", "a.doc"])
@@ -192,7 +196,7 @@ def test_a_place_that_takes_no_file_is_refused_in_the_rehearsal(tmp_path: Path, 
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(UsageError):
         files.rehearse(table(), tmp_path / name)
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder.csv"]
+    assert names(tmp_path) == ["file", "folder.csv"]
 
 
 def test_a_write_that_fails_leaves_the_file_of_before(tmp_path: Path) -> None:
@@ -203,7 +207,7 @@ def test_a_write_that_fails_leaves_the_file_of_before(tmp_path: Path) -> None:
     with pytest.raises((ValueError, TypeError)):
         files.write(pd.DataFrame({"x": pd.Series([1, "b"], dtype=object)}), path)
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == [path.name]
+    assert names(tmp_path) == [path.name]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links and modes are POSIX")
@@ -238,9 +242,9 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-sys.modules["pyarrow"] = None
 import pandas as pd
 from eachlabs_frames import UsageError, files
+sys.modules["pyarrow"] = None
 files.write(pd.DataFrame({"a": ["x"]}), Path("a.csv"))
 print(files.read(Path("a.csv")).shape)
 for attempt in (lambda: files.read(Path("a.parquet")), lambda: files.rehearse(pd.DataFrame(), Path("b.parquet"))):
