@@ -95,6 +95,15 @@ _lock = threading.Lock()
 _configured: dict[str, Any] = {}
 
 
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def configure(
     *,
     api_key: str | None = _UNSET,

@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from importlib.metadata import version
 from typing import Any, TypeAlias, TypeVar
 
 import nest_asyncio2
@@ -97,8 +96,9 @@ def _check_kernel() -> None:
 
     Seen with five queued cells on ipykernel 7.1.0, 7.2.0 and 7.4.0: from 7.1 on, the kernel hands out its messages
     in the context that the running cell is in ("cannot enter context: ... is already entered"), so a cell that
-    arrives during a nested call is dropped without a reply. nest-asyncio2 holds such steps back since 1.7.3; the
-    archived nest-asyncio never does, and keeps a loop that it has patched. ipykernel 6.29, 6.31 and 7.0.0 lose none.
+    arrives during a nested call is dropped without a reply. nest-asyncio2 holds such steps back since 1.7.3, which
+    this package requires; the archived nest-asyncio never does, and keeps a loop that it has patched. ipykernel
+    6.29, 6.31 and 7.0.0 lose none.
     """
     ipykernel, ipython = sys.modules.get("ipykernel"), sys.modules.get("IPython")
     if ipykernel is None or ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
@@ -106,9 +106,8 @@ def _check_kernel() -> None:
     if ipykernel.version_info[:2] < (7, 1):
         return
     if hasattr(asyncio, "_nest_patched") and not hasattr(asyncio, "_nest_asyncio2"):
-        msg = "bridge='nest' would lose queued cells here, for nest_asyncio has patched asyncio already: "
-        raise BridgeError(msg + "restart the kernel without nest_asyncio.apply(), or use configure(bridge='thread')")
-    found = version("nest-asyncio2")
-    if tuple(map(int, found.split(".")[:3])) < (1, 7, 3):
-        msg = f"bridge='nest' would lose queued cells on ipykernel {ipykernel.__version__} with nest-asyncio2 {found}: "
-        raise BridgeError(msg + "pip install 'nest-asyncio2>=1.7.3', or use configure(bridge='thread')")
+        msg = (
+            "bridge='nest' would lose queued cells here, for nest_asyncio has patched asyncio already: "
+            "restart the kernel without nest_asyncio.apply(), or use configure(bridge='thread')"
+        )
+        raise BridgeError(msg)

@@ -1,10 +1,13 @@
-"""A fixed pool of workers on one lazy stream. It knows nothing of what they do."""
+"""How work is done side by side, and how it is left: a pool on one lazy stream, a read that nobody waits for.
+
+It knows nothing of what the work is.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -26,3 +29,20 @@ async def drain(stream: Iterator[T], do: Callable[[T], Awaitable[None]], *, work
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(stop: asyncio.Event, reading: Coroutine[Any, Any, T]) -> T | None:
+    """Return what `reading` gives, or leave it and return None as soon as `stop` is set.
+
+    For what only reads: work that may have cost something is never left.
+    """
+    doing = asyncio.ensure_future(reading)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not doing.done():
+            doing.cancel()
+            await asyncio.gather(doing, return_exceptions=True)
+    return None if doing.cancelled() else doing.result()

@@ -18,7 +18,7 @@ from ..core.outcomes import Results
 from ..core.pacing import poll_delay
 from ..errors import APIConnectionError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
-from .pool import drain
+from .pool import drain, until
 from .reporter import Reporter
 
 FEW_BULKS: Final = 10
@@ -71,7 +71,7 @@ class Tracker:
         APIError
             Refused; or no question at all was answered. What was answered is kept in the results.
         """
-        await _until(stop, self._look())
+        await until(stop, self._look())
         if self._refusals and not self._answers:
             msg = f"no usable answer from the API: {self._refusals[-1].reason}"
             raise APIConnectionError(msg)
@@ -90,14 +90,14 @@ class Tracker:
         deadline = None if timeout is None else self._clock.now() + timeout
         looks = 0
         while True:
-            await _until(stop, self._bounded(self._look(), deadline))
+            await until(stop, self._bounded(self._look(), deadline))
             looks += 1
             left = None if deadline is None else deadline - self._clock.now()
             if not self._open or stop.is_set() or (left is not None and left <= 0):
                 return len(self._open)
             floor = max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
             delay = poll_delay(looks, floor=floor, draw=self._clock.draw())
-            await _until(stop, self._clock.sleep(delay if left is None else min(delay, left)))
+            await until(stop, self._clock.sleep(delay if left is None else min(delay, left)))
 
     async def _bounded(self, look: Any, deadline: float | None) -> None:
         if deadline is None:
@@ -246,18 +246,3 @@ def _complete(outcome: Outcome) -> Outcome:
     if outcome.status == FAILED and outcome.error is None:
         return outcome._replace(error=NO_REASON)
     return outcome
-
-
-async def _until(stop: asyncio.Event, work: Any) -> None:
-    """Do `work`, or leave it when `stop` is set: it only reads."""
-    doing = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        if not doing.done():
-            doing.cancel()
-            await asyncio.gather(doing, return_exceptions=True)
-    if not doing.cancelled():
-        doing.result()

@@ -6,6 +6,7 @@ not stand between an execution and its row.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,8 @@ class Handover:
             if isinstance(exc, KeyboardInterrupt):
                 raise _interrupted(words, frame) from exc
             exc.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
-            logger.exception("%s; the frame as it stands is in .frame of this exception", words)
+            if not isinstance(exc, asyncio.CancelledError):
+                logger.exception("%s; the frame as it stands is in .frame of this exception", words)
             raise
 
     def written(self) -> pd.DataFrame:

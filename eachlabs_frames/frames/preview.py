@@ -11,6 +11,7 @@ from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
+from ..engine.pool import until
 from ..models import Json, Workflow
 from ..settings import current
 from .plan import Plan, check_na, read_inputs
@@ -31,7 +32,9 @@ def preview(
     if workflow_id is not None:
         client = Client(current())
         named = checked_id("workflow_id", workflow_id)
-        workflow = yield lambda _: lookups.workflow(named, version_id=version_id, transport=client, clock=SystemClock())
+        workflow = yield lambda stop: until(
+            stop, lookups.workflow(named, version_id=version_id, transport=client, clock=SystemClock())
+        )
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)
     rows = np.arange(len(frame), dtype=np.int64)
     return _shown(Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True))

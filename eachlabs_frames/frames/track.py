@@ -16,6 +16,7 @@ from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
+from ..engine.pool import until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import ColumnError, ConfigurationError, UnsettledWarning
@@ -88,7 +89,7 @@ def attach(bulk_id: str, workflow_id: str, *, prefix: str) -> Steps[pd.DataFrame
         msg = f"bulk_id must be a UUID, as bulk_trigger writes it into the frame; got {bulk_id!r}"
         raise ConfigurationError(msg) from exc
     client = Client(settings)
-    found = yield lambda _: lookups.bulk(workflow_id, known, transport=client, clock=SystemClock())
+    found = yield lambda stop: until(stop, lookups.bulk(workflow_id, known, transport=client, clock=SystemClock()))
     inputs = [entry.get("inputs") or {} for entry in found]
     keys: dict[Label, None] = dict.fromkeys(key for one in inputs for key in one)
     frame = pd.DataFrame({key: [one.get(key) for one in inputs] for key in keys}, index=range(len(found)))

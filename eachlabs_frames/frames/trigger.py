@@ -19,6 +19,7 @@ from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
+from ..engine.pool import until
 from ..engine.reporter import Reporter
 from ..engine.runner import INTERRUPTED, Runner
 from ..engine.tracker import Tracker
@@ -169,8 +170,8 @@ class Trigger:
         version_id = self._options.version_id
         if version_id is not None and self._canary:
             return Workflow(self._workflow_id, version_id)
-        found: Workflow = yield lambda _: lookups.workflow(
-            self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK
+        found: Workflow = yield lambda stop: until(
+            stop, lookups.workflow(self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK)
         )
         return found
 
