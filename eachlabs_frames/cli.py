@@ -243,9 +243,10 @@ def _trigger(args: argparse.Namespace, signals: Signals) -> int:
         raise UsageError(msg)
     frame, sink = _prepare(args)
     interrupted = _send(frame, inputs, args, signals, sink)
+    refused = False
     if args.wait and not interrupted:
-        frame = _wait(frame, args, signals, sink)
-    return _conclude(frame, sink, signals)
+        frame, refused = _wait(frame, args, signals, sink)
+    return _conclude(frame, sink, signals) or (NOT_ALL if refused else DONE)
 
 
 def _prepare(args: argparse.Namespace) -> tuple[pd.DataFrame, Sink]:
@@ -292,18 +293,21 @@ def _send(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: S
     return False
 
 
-def _wait(frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: Sink) -> pd.DataFrame:
-    """Return the frame as it is when all has ended; where the wait fails, the frame that is in the file already."""
+def _wait(frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: Sink) -> tuple[pd.DataFrame, bool]:
+    """Return the frame as it is when all has ended, and whether the API refused to say.
+
+    Where the wait ends early, that is the frame which is in the file already.
+    """
     options = {"workflow_id": args.workflow, "prefix": args.prefix, "progress": args.progress}
     try:
         waited: pd.DataFrame = signals.run(frame.eachlabs.wait_async(args.timeout, **options))
     except asyncio.CancelledError:
-        return frame
+        return frame, False
     except APIError as exc:
         _say(f"stopped waiting, the executions go on: {exc}")
-        return frame
+        return frame, True
     sink.save(waited)
-    return waited
+    return waited, False
 
 
 def _conclude(frame: pd.DataFrame, sink: Sink, signals: Signals) -> int:
