@@ -19,7 +19,8 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames import cli, files
+from eachlabs_frames import cli
+from eachlabs_frames.cli import files
 from eachlabs_frames.sandbox import Sandbox
 
 ROWS = pd.DataFrame(

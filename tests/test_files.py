@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eachlabs_frames import UsageError, files
+from eachlabs_frames import UsageError
+from eachlabs_frames.cli import files
 
 EVERY = pytest.mark.parametrize("suffix", files.SUFFIXES)
 TEXTS = ["a, b", "two\nlines", "one\rreturn", 'a "quote"', "🦔 海", "tab\there", " spaces ", None, "\u2028"]
@@ -245,7 +246,8 @@ from pathlib import Path
 find = PathFinder.find_spec
 PathFinder.find_spec = lambda name, *more: None if name.partition(".")[0] == "pyarrow" else find(name, *more)
 import pandas as pd
-from eachlabs_frames import UsageError, files
+from eachlabs_frames import UsageError
+from eachlabs_frames.cli import files
 files.write(pd.DataFrame({"a": ["x"]}), Path("a.csv"))
 print(files.read(Path("a.csv")).shape)
 for attempt in (lambda: files.read(Path("a.parquet")), lambda: files.rehearse(pd.DataFrame(), Path("b.parquet"))):

@@ -50,7 +50,7 @@ class Handover:
         try:
             yield
         except APIError:
-            raise  # raised only where nothing was sent
+            raise  # raised only where nothing was sent, or only read
         except BaseException as exc:
             words = f"{self._results.accepted} of {self._results.size} rows have an execution"
             frame = self.written()

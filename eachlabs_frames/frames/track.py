@@ -24,6 +24,7 @@ from ..models import PENDING, Observer
 from ..settings import current
 from ..views import progress as bars
 from . import results as columns
+from .handover import Handover
 from .results import Origin
 
 
@@ -51,8 +52,9 @@ def wait(
     bars.check(progress)
     origin = _origin(frame, workflow_id, prefix)
     results = columns.read(frame, origin.prefix)
+    handover = Handover(frame, results, origin, inplace=False)
     total = results.size - results.tally().get(PENDING, 0)
-    with bars.observing(progress, total=total, what="eachlabs") as observer:
+    with handover.kept(), bars.observing(progress, total=total, what="eachlabs") as observer:
         reporter = Reporter(observer, results, total=total, until_settled=True)
         tracker = _tracker(origin, results, reporter)
         reporter.started()
@@ -61,7 +63,7 @@ def wait(
     if left:
         msg = f"{left} of {results.accepted} rows are still open after {timeout:g} s: call wait() again"
         warnings.warn(msg, UnsettledWarning, stacklevel=_callers_level())
-    return _written(frame, results, origin)
+    return handover.written()
 
 
 def summary(frame: pd.DataFrame, *, prefix: str | None) -> pd.DataFrame:

@@ -1,0 +1,75 @@
+"""`eachlabs-frames demo`: the main job, for whoever wants to see it. It needs no account, key or network."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import configure, sandbox
+from ..errors import UsageError
+from . import files
+from .arguments import DEMO_INPUTS
+from .codes import DONE
+from .signals import Signals
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
+    """Show the library at work on the package's prompts."""
+    out = Path(args.out)
+    table = _prompts(args.rows)
+    files.rehearse(table, out)
+    print(f"{len(table)} rows of prompts become executions of the workflow wf_abc123, ten to a request:")
+    print(f'\n    df.eachlabs.bulk_trigger("wf_abc123", inputs={DEMO_INPUTS})\n')
+    print("A sandbox on this machine plays each::labs, so nothing is paid.", flush=True)
+    try:
+        with sandbox.start(latency=0.25, queue_seconds=0.3, run_seconds=(0.5, 3.0), timestamp_digits=3):
+            sent = table.eachlabs.bulk_trigger("wf_abc123", DEMO_INPUTS, max_concurrency=2, progress=True)
+            done = sent.eachlabs.wait(progress=True)
+    finally:
+        # What the environment says then is not the demo's: it is no reason to fail.
+        with suppress(UsageError):
+            configure(api_key=None, base_url=None)
+    files.write(done, out, packed=("output",))
+    _show(done)
+    print(f"\nThe whole frame, {done.shape[0]} rows and {done.shape[1]} columns, is in {out}")
+    print("Next: export EACHLABS_API_KEY=..., and see eachlabs-frames trigger --help for a table of your own;")
+    print("or, in a notebook: import eachlabs_frames, then df.eachlabs.bulk_trigger(workflow_id).", flush=True)
+    return DONE
+
+
+def _prompts(rows: int | None) -> pd.DataFrame:
+    """Return the package's prompts: each once, or as many as asked for, from the top again where there are fewer."""
+    from importlib import resources
+
+    with resources.as_file(resources.files("eachlabs_frames") / "data" / "prompts.csv") as path:
+        table = files.read(path)
+    if rows is None:
+        return table
+    chosen: pd.DataFrame = table.take([row % len(table) for row in range(rows)]).reset_index(drop=True)
+    return chosen
+
+
+def _show(done: pd.DataFrame, *, lines: int = 10) -> None:
+    """Print the counts of each bulk operation and the first rows, in 100 columns."""
+    summary = done.eachlabs.summary()
+    counts = [name for name in summary.columns[1:] if summary[name].any()]
+    short = summary[["bulk_id", *counts]].fillna({"bulk_id": "(not sent)"})
+    print("\nEach bulk operation, df.eachlabs.summary():\n")
+    print(short.head(lines).to_string(index=False))
+    if len(short) > lines:
+        print(f"... and {len(short) - lines} more")
+    head = done[["prompt", "style", "status", "output"]].head(5).astype(object)
+    head = head.where(head.notna(), "")
+    head["prompt"] = [_shortened(text, 44) for text in head["prompt"]]
+    head["output"] = [_shortened(text, 26) for text in head["output"]]
+    print("\nThe first rows of the result:\n")
+    print(head.to_string(index=False))
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,0 +1,56 @@
+"""What is said on stderr: one line at a time, above a progress bar where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+
+def say(message: object) -> None:
+    """Say something on stderr, in one line, above a bar where there is one."""
+    line = f"eachlabs-frames: {' '.join(str(message).split())}"
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is not None:
+        tqdm.tqdm.write(line, file=sys.stderr)
+    else:
+        print(line, file=sys.stderr)
+    sys.stderr.flush()
+
+
+class _OneLine(logging.Handler):
+    """The library's log, without tracebacks: an interruption is nobody's mistake."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)):
+            say(record.getMessage())
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Show the library's log and Python's warnings as one line each, and raise for none of them."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],  # noqa: ARG001 - the signature is Python's
+        filename: str,  # noqa: ARG001
+        lineno: int,  # noqa: ARG001
+        file: TextIO | None = None,  # noqa: ARG001
+        line: str | None = None,  # noqa: ARG001
+    ) -> None:
+        say(message)
+
+    logger, handler = logging.getLogger("eachlabs_frames"), _OneLine(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = show
+            yield
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,33 @@
+"""`eachlabs-frames sandbox`: the local each::labs alone, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..errors import UsageError
+from ..sandbox import Options, serve
+from .codes import DONE
+from .signals import Signals
+
+
+def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
+    """Run the sandbox until a signal ends it."""
+
+    def ready(running: Any) -> None:
+        print(f"each::labs, the sandbox, listens at {running.base_url}; Ctrl-C stops it. To use it:\n")
+        print(f"    export EACHLABS_BASE_URL={running.base_url}")
+        print(f"    export EACHLABS_API_KEY={running.api_key}", flush=True)
+
+    names = ["seed", "latency", "failure_rate", "queue_seconds", "account_cap", "trigger_rate", "balance_usd"]
+    try:
+        options = Options(run_seconds=tuple(args.run_seconds), **{name: getattr(args, name) for name in names})
+        serve(args.port, ready=ready, dialect=args.dialect, options=options)
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        msg = f"port {args.port} cannot be used: {exc.strerror}; --port 0 takes a free one"
+        raise UsageError(msg) from exc
+    except ValueError as exc:
+        raise UsageError(str(exc)) from exc
+    return DONE
