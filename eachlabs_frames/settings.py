@@ -10,6 +10,7 @@ import os
 import re
 import threading
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
@@ -154,6 +155,8 @@ def configure(
     >>> "sk-secret" in repr(ef.configure())
     False
     """
+    if api_key is not None and api_key is not _UNSET:
+        api_key = cast("Any", Secret(api_key))  # at once: a traceback may show local variables
     given = {name: value for name, value in locals().items() if value is not _UNSET}
     with _lock:
         kept = _configured | given
@@ -174,7 +177,9 @@ def current(*, max_concurrency: int | None = None) -> Settings:
 
 
 def _build(named: dict[str, Any]) -> Settings:
-    key = named.get("api_key", os.environ.get("EACHLABS_API_KEY") or None)
+    key = named.get("api_key") or (
+        Secret(os.environ["EACHLABS_API_KEY"]) if os.environ.get("EACHLABS_API_KEY") else None
+    )
     url = named.get("base_url", os.environ.get("EACHLABS_BASE_URL") or None)
     dialect = named.get("dialect")
     if dialect not in (None, *BASE_URLS):
@@ -182,7 +187,7 @@ def _build(named: dict[str, Any]) -> Settings:
         raise ConfigurationError(msg)
     checked = _checked_url(url) if url is not None else BASE_URLS[cast("DialectName", dialect or "current")]
     return Settings(
-        api_key=None if key is None else Secret(_checked_key(key)),
+        api_key=None if key is None else _checked_key(key),
         base_url=checked,
         dialect=cast("DialectName", dialect or _dialect_of(checked)),
         max_concurrency=_checked_concurrency(named.get("max_concurrency", 8)),
@@ -196,15 +201,15 @@ def _dialect_of(url: str) -> DialectName:
     return "legacy" if urlsplit(url).path.endswith("/api/v1") else "current"
 
 
-def _checked_key(key: object) -> str:
-    """Check a key without ever putting it into a message."""
-    if not isinstance(key, str):
-        msg = f"api_key must be a string; got {type(key).__name__}"
+def _checked_key(key: Secret) -> Secret:
+    """Check a key without ever putting it into a message, or into a local variable."""
+    if not isinstance(key.reveal(), str):
+        msg = f"api_key must be a string; got {type(key.reveal()).__name__}"
         raise ConfigurationError(msg)
-    if re.search(r"\s", key):
+    if re.search(r"\s", key.reveal()):
         msg = "api_key holds a space or a line break (a file's last line?): strip it"
         raise ConfigurationError(msg)
-    if not re.fullmatch(r"[!-~]+", key):
+    if not re.fullmatch(r"[!-~]+", key.reveal()):
         msg = "api_key must be printable ASCII, and not empty"
         raise ConfigurationError(msg)
     return key
@@ -220,7 +225,7 @@ def _checked_url(url: object) -> str:
     except ValueError as exc:
         msg = "base_url is not a URL"
         raise ConfigurationError(msg) from exc
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    if re.search(r"[\s?#@\\]", url.strip()):
         msg = "base_url must be a plain address: no user, password, query or fragment"
         raise ConfigurationError(msg)
     if parts.scheme not in ("http", "https") or not host:
@@ -243,10 +248,10 @@ def is_loopback(host: str) -> bool:
 
 
 def _checked_concurrency(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_CONCURRENCY:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) <= MAX_CONCURRENCY:
         msg = f"max_concurrency must be a whole number from 1 to {MAX_CONCURRENCY}; got {value!r}"
         raise ConfigurationError(msg)
-    return value
+    return int(value)
 
 
 def _checked_seconds(name: str, value: object) -> float:

@@ -159,6 +159,23 @@ def test_an_answer_that_repeats_the_key_does_not_show_it() -> None:
     assert reply.body == b'{"error":"bad key ***"}'
 
 
+def test_a_key_that_is_a_word_of_the_answers_does_not_spoil_them() -> None:
+    """Nobody's key is so short; if it is, ids are worth more than hiding it in an error."""
+    body = b'{"execution_id":"e1"}'
+    with server([b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body], []) as url:
+        ef.configure(api_key="id", base_url=url)
+
+        async def once() -> Reply | Fault:
+            try:
+                return await Client(current()).send(GET)
+            finally:
+                await close_session()
+
+        answer = asyncio.run(once())
+    assert isinstance(answer, Reply)
+    assert answer.body == body
+
+
 def test_retry_after_comes_along() -> None:
     """With the time when the answer came, for a date to count from."""
     answer = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"

@@ -166,6 +166,61 @@ def test_a_result_whose_less_telling_columns_were_dropped_is_still_one(sandbox: 
     assert len(sandbox.accepted) == 6
 
 
+def test_result_columns_that_a_user_bent_are_read_all_the_same(sandbox: Sandbox) -> None:
+    """Empty texts for missing ones, a categorical status with NaN, a year that no nanosecond reaches."""
+    out = base().eachlabs.bulk_trigger(WF, ["prompt"])
+    bent = out.astype({"status": "category", "started_at": object, "execution_id": object, "bulk_id": object})
+    bent.loc[bent.index[:2], ["execution_id", "bulk_id"]] = ""
+    bent.loc[bent.index[:2], "status"] = None
+    bent["started_at"] = "1600-01-01T00:00:00Z"
+    again = bent.eachlabs.bulk_trigger(WF, ["prompt"])
+    assert len(sandbox.accepted) == 8
+    assert again["status"].tolist() == ["queued"] * 6
+    assert again["started_at"].isna().all()
+
+
+def test_an_old_text_that_is_no_unicode_costs_its_dtype_and_no_row(sandbox: Sandbox) -> None:
+    """A file that was read with `surrogateescape`, say."""
+    out = base().eachlabs.bulk_trigger(WF, ["prompt"]).astype({"error": object})
+    more = pd.concat([out, base()[:1]], ignore_index=True)
+    more.loc[0, "error"] = "\udcff"
+    again = more.eachlabs.bulk_trigger(WF, ["prompt"])
+    assert again["execution_id"].notna().all()
+    assert again.loc[0, "error"] == "\udcff"
+
+
+@pytest.mark.filterwarnings("ignore:Passing a BlockManager:DeprecationWarning")
+def test_a_frame_that_takes_no_column_in_the_end_does_not_take_the_result_along(sandbox: Sandbox) -> None:
+    """The exception carries it."""
+
+    class Stubborn(pd.DataFrame):
+        @property
+        def _constructor(self) -> type[pd.DataFrame]:
+            return Stubborn
+
+        def insert(self, *args: Any, **kwargs: Any) -> None:
+            if len(self):
+                msg = "no"
+                raise RuntimeError(msg)
+            super().insert(*args, **kwargs)
+
+    with pytest.raises(RuntimeError) as caught:
+        Stubborn({"prompt": PROMPTS}).eachlabs.bulk_trigger(WF)
+    kept = caught.value.frame  # type: ignore[attr-defined]
+    given = {one.execution_id: one.inputs["prompt"] for one in sandbox.accepted}
+    assert [given[one] for one in kept["execution_id"]] == PROMPTS
+
+
+@pytest.mark.parametrize("said", ["mine", True, ["a"], {"earlier": None}, {"earlier": "abc"}, {"workflow_id": 3}])
+def test_attrs_of_the_users_own_are_no_reason_to_lose_a_result(sandbox: Sandbox, said: Any) -> None:
+    """They are not ours to be read."""
+    df = base()
+    df.attrs["eachlabs"] = said
+    out = df.eachlabs.bulk_trigger(WF, ["prompt"])
+    assert out["execution_id"].notna().all()
+    assert out.attrs["eachlabs"]["workflow_id"] == WF
+
+
 def test_sorting_and_filtering_a_result_keeps_rows_together(sandbox: Sandbox) -> None:
     """A result is an ordinary frame: what belongs to a row goes with it."""
     out = base().eachlabs.bulk_trigger(WF, ["prompt"]).sort_values("x")[1:5].eachlabs.wait()

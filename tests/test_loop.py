@@ -695,3 +695,18 @@ def test_an_interrupt_of_a_nested_call_harms_no_task_of_the_callers(script: Scri
     assert sorted(known) == sorted(one.execution_id for one in sandbox.accepted)
     assert 40 <= len(known) < 300
     assert (harmed, restored) == (False, True)
+
+
+def test_a_job_that_is_stopped_before_it_was_launched_never_runs() -> None:
+    """An interrupt may come between the making of a call and its start: nothing is sent behind its back."""
+    ran: list[int] = []
+
+    async def job(_: asyncio.Event) -> None:
+        ran.append(1)
+
+    flight = doorway.Flight(bridge().loop, job)
+    flight.stop()
+    flight.start()
+    assert flight.wait(20)
+    assert flight.future.cancelled()
+    assert ran == []

@@ -315,6 +315,46 @@ def test_a_request_that_is_cancelled_in_flight_may_have_started() -> None:
     assert results.status == ["queued"] * 20 + ["unknown"] * 10 + ["pending"] * 20
 
 
+def test_what_is_in_flight_when_nobody_waits_any_more_is_unknown_for_good() -> None:
+    """Given up, its rows may have started; an answer that comes later is not written into a frame that is out."""
+
+    async def scenario() -> Results:
+        gate, out = asyncio.Event(), asyncio.Event()
+
+        class Late(FakeTransport):
+            async def send(self, request: Request) -> Any:
+                out.set()
+                await gate.wait()
+                return await super().send(request)
+
+        results = Results(30)
+        reporter = Reporter(None, results, total=30)
+        target = Target("wf", "v1")
+        runner = Runner(
+            target, results, transport=Late(), clock=ManualClock(), reporter=reporter, dialect="current", max_wait=9
+        )
+        batches = batched([(range(30), [b"{}"] * 30)])
+        run = asyncio.ensure_future(runner.run(batches, workers=1, canary=False, stop=asyncio.Event()))
+        await out.wait()
+        runner.abandon()
+        gate.set()
+        await run
+        return results
+
+    results = asyncio.run(scenario())
+    assert results.status == ["unknown"] * 10 + ["pending"] * 20
+    assert results.accepted == 0
+
+
+def test_an_answer_that_cannot_even_be_read_leaves_its_rows_unknown() -> None:
+    """A mistake of ours in reading is no reason to call rows unsent: the next call would pay for them again."""
+    unreadable = Reply(429, b"", None)  # type: ignore[arg-type]  # no headers: reading Retry-After fails
+    trial = Trial(20, [unreadable, accepted])
+    assert trial.run() is None
+    assert trial.results.tally() == {"unknown": 10, "queued": 10}
+    assert trial.sent_rows == Counter(range(20))
+
+
 def test_stopping_ends_a_wait() -> None:
     """A run that waits out a 429 ends when it is stopped, without the wait's end."""
 

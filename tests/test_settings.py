@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,11 +65,15 @@ def test_a_dialect_is_chosen_by_name_or_by_base_url(named: Any, dialect: str, ur
         ({"base_url": ""}, "must be a URL"),
         ({"base_url": "https://user:pw@example.org"}, "no user"),
         ({"base_url": "https://example.org/?key=1"}, "query"),
+        ({"base_url": "https://example.org/v1?"}, "query"),
+        ({"base_url": "https://example.org/v1#"}, "fragment"),
+        ({"base_url": "https://example.org/a b"}, "plain address"),
         ({"base_url": "https://[::1/v1"}, "not a URL"),
         ({"base_url": "https://example.org:port/v1"}, "not a URL"),
         ({"base_url": 3}, "must be a URL"),
         ({"dialect": "french"}, "'current', 'legacy'"),
         ({"max_concurrency": 0}, "1 to 256"),
+        ({"max_concurrency": "8"}, "1 to 256"),
         ({"max_concurrency": 257}, "1 to 256"),
         ({"max_concurrency": True}, "1 to 256"),
         ({"max_concurrency": 1.5}, "1 to 256"),
@@ -103,6 +108,23 @@ def test_no_key_says_where_to_get_one_and_how_to_try_without() -> None:
     """In one sentence each."""
     with pytest.raises(ef.ConfigurationError, match=r"EACHLABS_API_KEY.*sandbox\.start"):
         current().key()
+
+
+def test_the_key_is_in_no_local_variable_of_a_settings_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A traceback that shows variables, as error trackers do, shows none of ours."""
+    for named in ({"api_key": KEY, "timeout": -1}, {"api_key": f"{KEY} "}):
+        with pytest.raises(ef.ConfigurationError) as caught:
+            ef.configure(**named)  # type: ignore[arg-type]  # mixed values
+        trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        ours = [frame for frame in trace.stack if Path(frame.filename).parent.name == "eachlabs_frames"]
+        assert len(ours) >= 2
+        assert all(KEY not in str(frame.locals) for frame in ours)
+    monkeypatch.setenv("EACHLABS_API_KEY", f"{KEY}\n")
+    with pytest.raises(ef.ConfigurationError) as caught:
+        current()
+    trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    ours = [frame for frame in trace.stack if Path(frame.filename).parent.name == "eachlabs_frames"]
+    assert all(KEY not in str(frame.locals) for frame in ours)
 
 
 def test_the_key_is_in_no_repr_and_no_pickle() -> None:

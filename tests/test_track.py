@@ -113,6 +113,13 @@ def test_lost_attrs_are_named_and_mended(sandbox: Sandbox) -> None:
     assert out.eachlabs.wait()["status"].tolist() == ["completed"] * 3
 
 
+def test_naming_the_workflow_that_is_known_forgets_nothing(sandbox: Sandbox) -> None:
+    """The mapping is still there for retry_failed."""
+    out = frame(2).eachlabs.bulk_trigger(WF, ["prompt"], na="null")
+    again = out.eachlabs.refresh(workflow_id=WF)
+    assert again.attrs["eachlabs"] == out.attrs["eachlabs"]
+
+
 @pytest.mark.parametrize("method", ["refresh", "wait", "summary"])
 def test_a_frame_without_results_says_so(method: str) -> None:
     """And what to call."""
@@ -156,6 +163,7 @@ def test_attach_makes_a_frame_of_somebody_elses_bulk(sandbox: Sandbox) -> None:
     out = frame(7).eachlabs.bulk_trigger(WF)
     other = ef.attach(out.loc[0, "bulk_id"], WF)
     assert sorted(other["execution_id"]) == sorted(out["execution_id"])
+    assert other["prompt"].tolist() == out["prompt"].tolist()
     by_id = dict(zip(out["execution_id"], out["prompt"], strict=True))
     assert [by_id[one] for one in other["execution_id"]] == other["prompt"].tolist()
     assert other["status"].tolist() == ["completed"] * 7

@@ -257,6 +257,47 @@ def test_a_row_without_a_bulk_id_is_asked_for_alone() -> None:
     assert api.asked == {"details": 3}
 
 
+def test_rows_without_a_bulk_id_beside_many_bulks_are_found_once() -> None:
+    """The workflow's listing may settle them before they are asked for alone."""
+    api = Api(120)
+    api.end()
+    trial = Trial(120, api)
+    trial.results.bulk_id[5] = None
+    assert trial.refresh() == 0
+    assert trial.results.tally() == {"completed": 120}
+
+
+def test_an_execution_that_stands_in_several_rows_settles_in_all() -> None:
+    """As after pd.concat([out, out])."""
+    api = Api(10)
+    api.end(status="failed", output=None)
+    api.by_id["e3"].update(error_cause="why")
+    results = Results(20)
+    for row in range(20):
+        results.replace(Outcome(row, "queued", "b0", f"e{row % 10}"))
+    trial = Trial(10, api)
+    trial.results = results
+    assert trial.wait() == 0
+    assert results.status == ["failed"] * 20
+    assert results.error[3] == results.error[13] == "why"
+
+
+def test_a_listing_that_never_turns_the_page_is_left() -> None:
+    """An API that ignores `offset` is not asked for ever."""
+    api = Api(2_000)
+
+    def answer(request: Request) -> Reply:
+        if "bulk_id" in dict(request.query):
+            return api(request)
+        api.asked["page"] += 1
+        return reply(200, {"executions": api.entries[:100]})
+
+    trial = Trial(2_000, answer)
+    trial.refresh()
+    assert api.asked["page"] <= 24
+    assert trial.results.tally() == {"running": 2_000}
+
+
 def test_an_unknown_word_is_shown_and_waited_for() -> None:
     """It is no end."""
     api = Api(1)

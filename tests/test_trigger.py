@@ -238,6 +238,15 @@ def test_another_workflow_does_not_write_over_a_result(sandbox: Sandbox) -> None
     assert isinstance(both.loc[0, "output"], str)
 
 
+def test_a_prefix_that_was_forgotten_does_not_pay_again(sandbox: Sandbox) -> None:
+    """The rows have their executions, under other names."""
+    out = frame(5).eachlabs.bulk_trigger(WF, prefix="e_")
+    with pytest.raises(ef.ColumnError, match="with prefix='e_': pass that prefix="):
+        out.eachlabs.bulk_trigger(WF)
+    assert len(out.eachlabs.bulk_trigger(WF, prefix="e_")) == 5
+    assert len(sandbox.accepted) == 5
+
+
 def test_a_balance_that_ends_leaves_the_rest_pending() -> None:
     """402 is no exception: what was accepted stays, and the next call after a top-up goes on."""
     with ef.sandbox.start(balance_usd=0.25, cost_usd=0.01, run_seconds=(0, 0)) as sandbox:
@@ -510,3 +519,71 @@ def test_a_frame_that_is_changed_meanwhile_gets_no_misplaced_results(sandbox: Sa
     given = {one.execution_id: one.inputs["prompt"] for one in sandbox.accepted}
     assert [given[one] for one in apart["execution_id"]] == frame(20)["prompt"].tolist()
     assert list(df.columns) == ["prompt"]
+
+
+def test_a_frame_whose_rows_change_places_under_the_same_index_gets_no_misplaced_results(sandbox: Sandbox) -> None:
+    """An index that is equal says nothing of the rows."""
+    df = frame(20)
+
+    def disturb(event: ef.Event) -> None:
+        if event.kind == "answered" and df.loc[0, "prompt"] == "a fox, number 0":
+            df["prompt"] = df["prompt"].tolist()[::-1]
+
+    with pytest.raises(ef.ColumnError, match="changed while its rows were on their way") as caught:
+        df.eachlabs.bulk_trigger(WF, inplace=True, max_concurrency=1, progress=disturb)
+    assert caught.value.frame["execution_id"].notna().all()  # type: ignore[attr-defined]
+
+
+def test_two_calls_in_one_frame_do_not_pay_its_rows_twice(sandbox: Sandbox) -> None:
+    """The second is refused before it sends anything."""
+    df = frame(20)
+    refused: list[BaseException] = []
+
+    def other(event: ef.Event) -> None:
+        if event.kind == "started":
+            thread = threading.Thread(target=second)
+            thread.start()
+            thread.join(20)
+
+    def second() -> None:
+        try:
+            df.eachlabs.bulk_trigger(WF, inplace=True, version_id="v2", validate=False)
+        except ef.ColumnError as exc:
+            refused.append(exc)
+
+    df.eachlabs.bulk_trigger(WF, inplace=True, version_id="v2", validate=False, progress=other)
+    assert len(sandbox.accepted) == 20
+    assert df["execution_id"].notna().all()
+    assert "another call is writing into this frame" in str(refused[0])
+
+
+def test_a_cancellation_in_the_last_step_carries_the_frame(sandbox: Sandbox) -> None:
+    """Every answer was there already."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        def cancel(event: ef.Event) -> None:
+            if event.kind == "answered" and event.done == event.total:
+                cancelled = threading.Event()
+                loop.call_soon_threadsafe(lambda: (task.cancel(), cancelled.set()))
+                cancelled.wait(20)
+
+        task = asyncio.ensure_future(frame(10).eachlabs.bulk_trigger_async(WF, progress=cancel))
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        kept = caught.value.frame  # type: ignore[attr-defined]
+        assert kept["execution_id"].notna().all()
+
+    asyncio.run(main())
+
+
+def test_copies_of_a_failed_row_are_not_each_paid_again(sandbox: Sandbox) -> None:
+    """A frame that was put together from copies is refused."""
+    sandbox.change(fail_when=lambda inputs: True)
+    out = frame(2).eachlabs.bulk_trigger(WF, wait=True)
+    twice = pd.concat([out, out], ignore_index=True)
+    twice.attrs = out.attrs
+    with pytest.raises(ef.ColumnError, match="drop the copies"):
+        twice.eachlabs.retry_failed()
+    assert len(sandbox.accepted) == 2

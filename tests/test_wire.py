@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -66,7 +67,22 @@ def test_an_id_or_slug_is_taken_as_it_is(value: str) -> None:
     assert wire.checked_id("workflow_id", value) == value
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "example.org", "https://", "https:// x", 3, "javascript:alert(1)", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x",
+        "example.org",
+        "https://",
+        "https:// x",
+        "https://[",
+        "https://:80",
+        "https://u:p@h/",
+        "https://h/\ud800",
+        3,
+        "javascript:alert(1)",
+        "",
+    ],
+)
 def test_a_webhook_url_must_be_http(url: Any) -> None:
     """With a host."""
     with pytest.raises(ef.ConfigurationError, match="webhook_url"):
@@ -78,6 +94,7 @@ def test_a_webhook_url_must_be_http(url: Any) -> None:
     [
         ("current", None, "s", "nobody to tell"),
         ("current", "https://x", "", "not empty"),
+        ("current", "https://x", "a\r\nb", "printable ASCII"),
         ("legacy", "https://x", "s", "legacy dialect has no webhook_secret"),
     ],
 )
@@ -111,6 +128,30 @@ def test_an_entry_without_an_id_is_unknown_rather_than_refused() -> None:
     assert all("may have started" in (outcome.error or "") for outcome in verdict.outcomes)
 
 
+def test_an_entry_that_is_odd_in_every_field_is_read_all_the_same() -> None:
+    """A time that is none, a message that no encoder takes: the execution was accepted, and is kept."""
+    deep: Any = "x"
+    for _ in range(300):
+        deep = [deep]
+    entries = [
+        {"execution_id": ID1, "status": "queued", "started_at": "0000-01-01T00:00:00Z", "message": {"deep": 1}},
+        {"execution_id": ID2, "status": "pending"},
+    ]
+    verdict = judge(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
+    assert isinstance(verdict, Done)
+    assert [one.execution_id for one in verdict.outcomes] == [ID1, ID2]
+    assert [one.status for one in verdict.outcomes] == ["queued", "queued"]
+    assert wire.explain(reply(400, json.dumps({"error": deep}).encode())).startswith("HTTP 400: (details nested")
+
+
+def test_a_failed_entry_with_an_odd_id_may_have_started() -> None:
+    """Only one without an id says that nothing did."""
+    entries = [{"execution_id": 7, "status": "failed"}, {"status": "failed", "message": "no"}]
+    verdict = judge(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
+    assert isinstance(verdict, Done)
+    assert [one.status for one in verdict.outcomes] == ["unknown", "failed"]
+
+
 @pytest.mark.parametrize("count", [0, 1, 3, 10])
 def test_an_answer_of_another_length_is_never_guessed_at(count: int) -> None:
     """Its rows are unknown; the bulk_id that it names is kept."""
@@ -135,8 +176,8 @@ def test_an_answer_that_names_one_execution_twice_is_never_guessed_at() -> None:
         (reply(400), Split, Refused),
         (reply(422), Split, Refused),
         (reply(413), Split, Refused),
-        (reply(409), Refused, Refused),
-        (reply(415), Refused, Refused),
+        (reply(409), Unknown, Unknown),
+        (reply(415), Unknown, Unknown),
         (reply(401), Stop, Stop),
         (reply(402), Stop, Stop),
         (reply(403), Stop, Stop),
@@ -199,6 +240,7 @@ def test_no_reply_raises_and_only_a_plain_refusal_is_ever_sent_again(status: int
         ("Wed, 21 Oct 2015 07:28:30 GMT", 30.0),
         ("Wed, 21 Oct 2015 07:27:00 GMT", 0.0),
         ("soon", None),
+        ("Fri, 99999999999999999999 Dec 2020 00:00:00 GMT", None),
         ("-3", None),
         ("", None),
     ],

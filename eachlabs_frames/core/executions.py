@@ -10,10 +10,16 @@ from calendar import timegm
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ..models import CANCELLED, COMPLETED, FAILED, STATUSES, UNKNOWN, Json, Outcome
+from ..models import CANCELLED, COMPLETED, FAILED, INVALID, PENDING, QUEUED, RUNNING, UNKNOWN, Json, Outcome
 
-_WORDS: Final = {status: status for status in STATUSES} | {"succeeded": COMPLETED, "canceled": CANCELLED}
-"""Our words, one object for all rows, and those of the platform's other endpoints (API reference, "Webhooks")."""
+_WORDS: Final = {
+    **{status: status for status in (QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED)},
+    "succeeded": COMPLETED,
+    "canceled": CANCELLED,
+    **dict.fromkeys((PENDING, INVALID, UNKNOWN), QUEUED),
+}
+"""The API's words, one object for all rows; those of the platform's other endpoints (API reference, "Webhooks"); and
+those that mean something of our own here, which must not be taken for it."""
 
 _RFC3339: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?\s*(?:[Zz]|([+-])(\d\d):?(\d\d))?\Z"
@@ -46,7 +52,10 @@ def parse_time(text: object) -> int | None:
     fields = tuple(map(int, found.group(1, 2, 3, 4, 5, 6)))
     if not (1 <= fields[1] <= 12 and 1 <= fields[2] <= 31):
         return None
-    seconds = timegm(fields)
+    try:
+        seconds = timegm(fields)
+    except ValueError:
+        return None
     sign, hours, minutes = found.group(8, 9, 10)
     if sign:
         seconds -= (1 if sign == "+" else -1) * (int(hours) * 3600 + int(minutes) * 60)

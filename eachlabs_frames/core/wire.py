@@ -33,6 +33,8 @@ PAGE: Final = 100
 
 LONGEST_REASON: Final = 500
 
+_WEBHOOK: Final = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?([/?#][!-\[\]-~]*)?"
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -134,13 +136,14 @@ def check_webhook(dialect: DialectName, url: object, secret: object) -> None:
     ConfigurationError
         No http(s) URL; a secret without a URL, or where the dialect has none.
     """
-    if url is not None and not (isinstance(url, str) and re.fullmatch(r"https?://[^\s/?#]+[^\s]*", url)):
+    # Printable ASCII without a backslash; a host that is a name or an address; no user and no password.
+    if url is not None and not (isinstance(url, str) and re.fullmatch(_WEBHOOK, url)):
         msg = f"webhook_url must be an http(s) URL, as in 'https://example.org/hook'; got {url!r}"
         raise ConfigurationError(msg)
     if secret is None:
         return
-    if not isinstance(secret, str) or not secret:
-        msg = "webhook_secret must be a string that is not empty"
+    if not isinstance(secret, str) or not re.fullmatch("[ -~]+", secret):
+        msg = "webhook_secret must be printable ASCII, and not empty: it comes back in a header"
         raise ConfigurationError(msg)
     if url is None:
         msg = "webhook_secret without webhook_url: there is nobody to tell"
@@ -203,8 +206,6 @@ def judge(reply: Reply | Fault, batch: Batch) -> Verdict:
         return Retry(reason, retry_after(reply), limited=True)
     if status in (400, 413, 422):
         return Split(reason) if len(batch) > 1 else Refused(reason)
-    if 400 <= status < 500 and status != HTTPStatus.REQUEST_TIMEOUT:
-        return Refused(reason)
     return Unknown(f"{reason}: it may have started")
 
 
@@ -235,7 +236,12 @@ def explain(reply: Reply) -> str:
 
 
 def _words(value: Json) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return "(details nested too deep to show)"
 
 
 def _phrase(status: int) -> str:
@@ -252,7 +258,7 @@ def retry_after(reply: Reply) -> float | None:
         return float(value)
     try:
         moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
@@ -297,7 +303,7 @@ def _read_entry(position: int, entry: Json, bulk_id: str | None) -> Outcome:
     if isinstance(execution_id, str) and execution_id:
         started_at = parse_time(entry.get("started_at"))
         return Outcome(position, status or QUEUED, bulk_id, execution_id, error, started_at)
-    if status == FAILED:
+    if status == FAILED and execution_id in (None, ""):
         return Outcome(position, FAILED, bulk_id, error=error or "refused by the API, without a reason")
     reason = "the answer names no execution for this input: it may have started"
     return Outcome(position, UNKNOWN, bulk_id, error=f"{reason} ({error})" if error else reason)

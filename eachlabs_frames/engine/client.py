@@ -30,6 +30,7 @@ LONGEST_CONNECT: Final = 10.0
 LARGEST_REPLY: Final = 256 * 1024 * 1024
 LARGE_BODY: Final = 512 * 1024
 HIDDEN: Final = b"***"
+SHORTEST_HIDDEN: Final = 8
 
 _UNSENT: Final = (
     aiohttp.ClientConnectorError,
@@ -87,7 +88,8 @@ class Client:
     def _reply(self, response: aiohttp.ClientResponse, body: bytes) -> Reply:
         """Make the reply, without the key: an API that repeats it must not get it into a frame, a log or an error."""
         key = self._key.reveal().encode()
-        shown = body.replace(key, HIDDEN) if key in body else body
+        # A shorter key could be a word of the answers themselves, and to hide it would spoil them.
+        shown = body.replace(key, HIDDEN) if len(key) >= SHORTEST_HIDDEN and key in body else body
         return Reply(response.status, shown, _kept(response.headers), time.time())
 
 

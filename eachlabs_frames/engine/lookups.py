@@ -33,12 +33,23 @@ async def fetch(request: Request, *, transport: Transport, clock: Clock) -> Json
         if isinstance(verdict, wire.Said):
             return verdict.json
         if isinstance(verdict, wire.Stop):
-            raise verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
+            raise _refused(verdict, request)
         delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
         if attempt == TRIES or delay > LONGEST_PAUSE:
             raise _given_up(verdict)
         await clock.sleep(delay)
     raise AssertionError  # the last try returns or raises
+
+
+def _refused(verdict: wire.Stop, request: Request) -> APIError:
+    hints = {
+        401: "check EACHLABS_API_KEY, or configure(api_key=...)",
+        403: f"the key may not do this ({request.path})",
+        404: f"nothing is there ({request.path})",
+    }
+    hint = hints.get(verdict.status)
+    message = f"{verdict.reason}: {hint}" if hint else verdict.reason
+    return verdict.error(message, status=verdict.status, details=verdict.reason)
 
 
 def _given_up(verdict: wire.Retry) -> APIError:
@@ -75,4 +86,5 @@ async def bulk(workflow_id: str, bulk_id: str, *, transport: Transport, clock: C
     if not found:
         msg = f"workflow {workflow_id!r} has no executions with bulk_id {bulk_id!r}"
         raise NotFoundError(msg, status=404)
-    return sorted(found, key=lambda entry: str(entry.get("created_at", "")))
+    # The listing is newest first, and its times may be of whole seconds: turned round, equal times keep their order.
+    return sorted(reversed(found), key=lambda entry: str(entry.get("created_at", "")))  # noqa: C414

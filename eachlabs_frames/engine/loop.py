@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import inspect
 import os
 import threading
 from collections.abc import Callable, Coroutine, Generator
@@ -37,20 +38,45 @@ _SHUTDOWN: Final = 2.0
 
 
 class Flight(Generic[T]):
-    """A job on its way on a bridge's loop."""
+    """A job on its way on a bridge's loop; made first and started then, so that an interrupt always finds it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, job: Job[T]) -> None:
         self._loop = loop
+        self._job = job
         self._stop = asyncio.Event()
         self._task: asyncio.Task[T] | None = None
-        self.future = asyncio.run_coroutine_threadsafe(self._fly(job), loop)
+        self._abandoned = False
+        self.started = False
+        self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
-    async def _fly(self, job: Job[T]) -> T:
-        self._task = asyncio.current_task()
-        return await job(self._stop)
+    def start(self) -> Flight[T]:
+        """Hand the job to the loop."""
+        self.started = True
+        self._loop.call_soon_threadsafe(self._launch)
+        return self
+
+    def _launch(self) -> None:
+        if self._abandoned:
+            self._cancelled()
+            return
+        self._task = self._loop.create_task(self._job(self._stop))
+        self._task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self._cancelled()
+        elif (error := task.exception()) is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(task.result())
+
+    def _cancelled(self) -> None:
+        self.future.cancel()
+        self.future.set_running_or_notify_cancel()
 
     def stop(self) -> None:
-        """Ask the job to end: nothing new, but the answers in flight are kept."""
+        """Ask the job to end: nothing new, but the answers in flight are kept. One not launched yet never is."""
+        self._abandoned = True
         self._soon(self._stop.set)
 
     def cancel(self) -> None:
@@ -169,7 +195,7 @@ def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
         return nested(running, job, grace=GRACE)
     flight = Flight(bridge().loop, job)
     try:
-        flight.wait()
+        flight.start().wait()
     except BaseException:
         _land(flight)
         raise
@@ -177,6 +203,8 @@ def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
 
 
 def _land(flight: Flight[Any]) -> None:
+    if not flight.started:
+        return
     landed = False
     with contextlib.suppress(KeyboardInterrupt):  # interrupted again: at once
         flight.stop()
@@ -188,7 +216,7 @@ def _land(flight: Flight[Any]) -> None:
 
 async def call_async(job: Job[T]) -> T:
     """Run `job` on the bridge's loop and await it from any other; cancelled, it does as an interrupted `call`."""
-    flight = Flight(bridge().loop, job)
+    flight = Flight(bridge().loop, job).start()
     waiting = asyncio.wrap_future(flight.future)
     try:
         return await asyncio.shield(waiting)
@@ -205,16 +233,23 @@ async def call_async(job: Job[T]) -> T:
 
 
 def complete(steps: Steps[T], *, kind: BridgeName = "thread") -> T:
-    """Go through `steps`, doing each job that they ask for, and return what they return."""
-    turn = _advance(steps)
-    while isinstance(turn, _Wanted):
+    """Go through `steps`, doing each job that they ask for, and return what they return.
+
+    Whatever is raised while the steps are waiting, in a job or between two of them, is raised inside of them: they
+    alone know what was paid for.
+    """
+    value: Any = None
+    error: BaseException | None = None
+    while True:
         try:
-            value = call(turn.job, kind=kind)
-        except BaseException as exc:  # noqa: BLE001 - the steps decide what to do with it
-            turn = _advance(steps, error=exc)
-        else:
-            turn = _advance(steps, value)
-    return turn.value
+            turn = _advance(steps, value, error=error)
+            if isinstance(turn, _Finished):
+                return turn.value
+            value, error = call(turn.job, kind=kind), None
+        except BaseException as exc:
+            if inspect.getgeneratorstate(steps) != inspect.GEN_SUSPENDED:
+                raise
+            value, error = None, exc
 
 
 async def complete_async(steps: Steps[T]) -> T:
@@ -260,8 +295,11 @@ async def _in_thread(
             cancelled = exc
     if cancelled is None:
         return turn.result()
-    if turn.exception() is None and isinstance(turn.result(), _Wanted):
+    ended = turn.exception() or turn.result()
+    if isinstance(ended, _Wanted):
         return await _in_thread(steps, error=cancelled)
+    # The steps came to their end meanwhile: what they made, or what their error carries, goes along.
+    cancelled.frame = ended.value if isinstance(ended, _Finished) else getattr(ended, "frame", None)  # type: ignore[attr-defined]
     raise cancelled
 
 

@@ -78,6 +78,8 @@ class Runner:
         self._max_wait = max_wait
         self._unanswered = 0
         self._touched = False
+        self._abandoned = False
+        self._in_flight: dict[tuple[int, ...], Batch] = {}
         self.halted: Halt | None = None
 
     async def run(self, batches: Iterator[Batch], *, workers: int, canary: bool, stop: asyncio.Event) -> Halt | None:
@@ -115,7 +117,7 @@ class Runner:
         self._halt(Halt(INTERRUPTED))
 
     def _stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        while self.halted is None:
+        while self.halted is None and not self._abandoned:
             try:
                 batch = next(batches, None)
             except Exception as exc:
@@ -149,7 +151,10 @@ class Runner:
                 await self._cooldown.passed(worker)
                 if self.halted is not None:
                     return None
-                verdict = judge(await self._answer(request, batch), batch)
+                answer = await self._answer(request, batch)
+                if answer is None:
+                    return None
+                verdict = _judged(answer, batch)
                 if not isinstance(verdict, Retry):
                     return verdict
                 if not await self._cooldown.refused(worker, verdict):
@@ -158,15 +163,32 @@ class Runner:
         finally:
             self._cooldown.taken(worker)
 
-    async def _answer(self, request: Request, batch: Batch) -> Reply | Fault:
+    async def _answer(self, request: Request, batch: Batch) -> Reply | Fault | None:
+        """Send once; None where nobody waits for this run any more, and nothing was sent."""
+        # In this order, and `abandon` in the other: whatever the two threads do, a batch is marked or not sent.
+        self._in_flight[batch.positions] = batch
         try:
-            return await self._transport.send(request)
+            return None if self._abandoned else await self._transport.send(request)
         except BaseException:
             # Cut off in flight: it may have started, and to call it "not sent" would have it paid for again.
             self._settle(batch, Unknown(CUT_OFF))
             raise
+        finally:
+            self._in_flight.pop(batch.positions, None)
+
+    def abandon(self) -> None:
+        """Send nothing more and write nothing more: nobody waits. What is in flight may have started.
+
+        Called from the thread that gave up, while the loop's own may be stuck in an observer.
+        """
+        self._abandoned = True
+        for batch in tuple(self._in_flight.values()):
+            for outcome in _outcomes(batch, Unknown(CUT_OFF)):
+                self._results.replace(outcome)
 
     def _settle(self, batch: Batch, verdict: Verdict) -> None:
+        if self._abandoned:
+            return
         if isinstance(verdict, Stop):
             error = verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
             # A balance that is too low is no error of the call: what was accepted goes on, the rest can follow.
@@ -187,6 +209,15 @@ class Runner:
             self.halted = halt
             self._reporter.stopped(halt.reason)
         self._cooldown.end()
+
+
+def _judged(answer: Reply | Fault, batch: Batch) -> Verdict:
+    """Judge an answer; one that cannot even be read may be the answer to something that started."""
+    try:
+        return judge(answer, batch)
+    except Exception as exc:
+        logger.exception("an answer could not be read")
+        return Unknown(f"the answer could not be read ({type(exc).__name__}): it may have started")
 
 
 def _outcomes(batch: Batch, verdict: Verdict) -> tuple[Outcome, ...]:

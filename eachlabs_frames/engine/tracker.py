@@ -58,7 +58,8 @@ class Tracker:
         self._reporter = reporter
         self._dialect = dialect
         self._workers = workers
-        self._open: dict[str, int] = {}
+        # An execution may stand in several rows, in a frame that was put together from copies.
+        self._open: dict[str, list[int]] = {}
         self._missed: Counter[str] = Counter()
         self._answers = 0
         self._refusals: list[wire.Retry] = []
@@ -75,7 +76,10 @@ class Tracker:
         if self._refusals and not self._answers:
             msg = f"no usable answer from the API: {self._refusals[-1].reason}"
             raise APIConnectionError(msg)
-        return len(self._open)
+        return self._left()
+
+    def _left(self) -> int:
+        return sum(map(len, self._open.values()))
 
     async def wait(self, stop: asyncio.Event, *, timeout: float | None) -> int:
         """Look until every row is settled or `timeout` seconds have passed; return how many are still open.
@@ -94,7 +98,7 @@ class Tracker:
             looks += 1
             left = None if deadline is None else deadline - self._clock.now()
             if not self._open or stop.is_set() or (left is not None and left <= 0):
-                return len(self._open)
+                return self._left()
             floor = max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
             delay = poll_delay(looks, floor=floor, draw=self._clock.draw())
             await until(stop, self._clock.sleep(delay if left is None else min(delay, left)))
@@ -110,9 +114,11 @@ class Tracker:
 
     async def _look(self) -> None:
         self._answers, self._refusals = 0, []
-        self._open = {str(self._results.execution_id[row]): row for row in self._results.open_rows()}
+        self._open = {}
         bulks: dict[str | None, set[str]] = {}
-        for execution_id, row in self._open.items():
+        for row in self._results.open_rows():
+            execution_id = str(self._results.execution_id[row])
+            self._open.setdefault(execution_id, []).append(row)
             bulks.setdefault(self._results.bulk_id[row], set()).add(execution_id)
         alone = bulks.pop(None, set())
         pages = ceil(len(self._open) / wire.PAGE)
@@ -135,7 +141,7 @@ class Tracker:
             for page in pages:
                 for entry in page or ():
                     bulk_id = owner.get(entry["execution_id"])
-                    if bulk_id in wanted:
+                    if bulk_id in wanted and entry["execution_id"] in wanted[bulk_id]:
                         touched.add(bulk_id)
                         wanted[bulk_id].discard(entry["execution_id"])
             await self._take([entry for page in pages for entry in page or ()])
@@ -171,35 +177,38 @@ class Tracker:
         await self._take(found)
 
     async def _read_alone(self, execution_id: str) -> None:
-        row = self._open[execution_id]
-        said = await self._ask_details(execution_id)
+        rows = self._open.get(execution_id, ())
+        said = await self._ask_details(execution_id) if rows else None
         if said is None:
             return
-        if not said:
-            self._results.note(row, status=UNKNOWN, error=FORGOTTEN)
-            del self._open[execution_id]
+        if said:
+            entry = {**said, "execution_id": execution_id}
+            self._write([_complete(read(row, entry)) for row in rows])
             return
-        self._write([_complete(read(row, {**said, "execution_id": execution_id}))])
+        for row in self._open.pop(execution_id, ()):
+            self._results.note(row, status=UNKNOWN, error=FORGOTTEN)
 
     async def _take(self, found: Iterable[Mapping[str, Any]]) -> None:
         """Write down what a listing says of our rows; ask for the details of those of which it says too little."""
         known: list[Outcome] = []
         brief: list[Outcome] = []
         for entry in found:
-            row = self._open.get(entry["execution_id"])
-            if row is None:
-                continue
+            rows = self._open.get(entry["execution_id"], [])
             self._missed.pop(entry["execution_id"], None)
-            outcome = read(row, entry)
-            (brief if says_too_little(outcome) else known).append(outcome)
+            outcomes = [read(row, entry) for row in rows]
+            if outcomes and says_too_little(outcomes[0]):
+                brief.append(outcomes[0])
+            else:
+                known += outcomes
         self._write(known)
         await drain(iter(brief), self._ask_more, workers=self._workers)
 
     async def _ask_more(self, brief: Outcome) -> None:
-        said = await self._ask_details(str(brief.execution_id))
+        execution_id = str(brief.execution_id)
+        said = await self._ask_details(execution_id)
         if said is None:
             return  # The row stays open, and the next look asks again.
-        more = read(brief.position, {**said, "execution_id": brief.execution_id})
+        more = read(brief.position, {**said, "execution_id": execution_id})
         whole = brief._replace(
             error=more.error,
             output=more.output,
@@ -208,7 +217,7 @@ class Tracker:
             completed_at=brief.completed_at or more.completed_at,
             cost=more.cost if brief.cost is None else brief.cost,
         )
-        self._write([_complete(whole)])
+        self._write([_complete(whole._replace(position=row)) for row in self._open.get(execution_id, ())])
 
     def _write(self, outcomes: Iterable[Outcome]) -> None:
         changed = [outcome for outcome in outcomes if self._results.merge(outcome)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,9 @@ from . import results as columns
 from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
+
+_lock = threading.Lock()
+_written_into: set[int | None] = set()
 
 
 class Handover:
@@ -43,23 +47,47 @@ class Handover:
         self._results = results
         self._given = frame if inplace else None
         self._index = frame.index
+        self._begun = False
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Let whatever ends the run take the frame along: a KeyboardInterrupt as `Interrupted`."""
+        """Let whatever ends the run take the frame along: a KeyboardInterrupt as `Interrupted`.
+
+        Raises
+        ------
+        ColumnError
+            Another call is writing into this very frame.
+        """
+        with self._alone():
+            try:
+                yield
+            except APIError:
+                raise  # raised only where nothing was sent, or only read
+            except BaseException as exc:
+                words = f"{self._results.accepted} of {self._results.size} rows have an execution"
+                frame = self.written()
+                if isinstance(exc, KeyboardInterrupt):
+                    raise _interrupted(words, frame) from exc
+                exc.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
+                if not isinstance(exc, asyncio.CancelledError):
+                    logger.exception("%s; the frame as it stands is in .frame of this exception", words)
+                raise
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two calls in one frame would each send its rows, and one would write over the other's."""
+        key = None if self._given is None else id(self._given)
+        with _lock:
+            if key in _written_into:
+                msg = "another call is writing into this frame (inplace=True): wait for it, or trigger a copy"
+                raise ColumnError(msg)
+            if key is not None:
+                _written_into.add(key)
         try:
             yield
-        except APIError:
-            raise  # raised only where nothing was sent, or only read
-        except BaseException as exc:
-            words = f"{self._results.accepted} of {self._results.size} rows have an execution"
-            frame = self.written()
-            if isinstance(exc, KeyboardInterrupt):
-                raise _interrupted(words, frame) from exc
-            exc.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
-            if not isinstance(exc, asyncio.CancelledError):
-                logger.exception("%s; the frame as it stands is in .frame of this exception", words)
-            raise
+        finally:
+            with _lock:
+                _written_into.discard(key)
 
     def written(self) -> pd.DataFrame:
         """Write the results, and return the frame.
@@ -74,7 +102,11 @@ class Handover:
         made: dict[str, Any] = {}
         early = _insisting(lambda: columns.arrays(self._results, self._index, made=made))
         whole: list[pd.DataFrame] = []
-        late = _insisting(lambda: whole.append(self._attach(made)))
+        try:
+            late = _insisting(lambda: whole.append(self._attach(made)))
+        except Exception as exc:
+            exc.frame = self._describe(columns.attach(pd.DataFrame(index=self._index), made, self.origin.prefix))  # type: ignore[attr-defined]
+            raise
         interrupted = late or early
         if interrupted is not None:
             words = "all answers were written"
@@ -82,15 +114,22 @@ class Handover:
         return whole[-1]
 
     def _attach(self, made: dict[str, Any]) -> pd.DataFrame:
-        if self._given is None:
-            return self._describe(columns.attach(self.source.copy(deep=False), made, self.origin.prefix))
-        if self._given.index is not self._index and not self._given.index.identical(self._index):
-            apart = columns.attach(pd.DataFrame(index=self._index), made, self.origin.prefix)
+        target = self.source.copy(deep=False) if self._given is None else self._given
+        if self._given is not None and not self._is_unchanged(self._given):
             msg = "the frame was changed while its rows were on their way: the results are in .frame"
-            error = ColumnError(msg)
-            error.frame = self._describe(apart)  # type: ignore[attr-defined]  # any exception may carry it
-            raise error
-        return self._describe(columns.attach(self._given, made, self.origin.prefix))
+            raise ColumnError(msg)
+        return self._describe(columns.attach(target, made, self.origin.prefix))
+
+    def _is_unchanged(self, given: pd.DataFrame) -> bool:
+        """Say whether each row is still where it was: the same index, and the same cells in the columns of before."""
+        if given.index is not self._index and not given.index.identical(self._index):
+            return False
+        held = columns.is_result(self.source, self.origin.prefix)
+        if held != columns.is_result(given, self.origin.prefix) and not self._begun:
+            return False
+        self._begun = True
+        width = self.source.shape[1]
+        return held or bool(given.iloc[:, :width].equals(self.source))
 
     def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns.describe(frame, self.origin)

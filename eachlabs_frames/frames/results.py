@@ -5,6 +5,7 @@ The user's own columns, their dtypes and the index are never touched, and nothin
 
 from __future__ import annotations
 
+import logging
 import warnings
 from array import array
 from collections.abc import Hashable, Mapping
@@ -14,9 +15,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.outcomes import COLUMNS, Results
+from ..core.outcomes import COLUMNS, NO_TIME, Results
 from ..errors import ColumnError
 from ..models import PENDING, Json
+
+logger = logging.getLogger("eachlabs_frames")
 
 ATTRS: Final = "eachlabs"
 IDENTIFYING: Final = ("bulk_id", "execution_id", "status")
@@ -43,20 +46,30 @@ class Origin:
 
 def origin(frame: pd.DataFrame, prefix: str | None = None) -> Origin | None:
     """Return what the frame says of its result; of the one with `prefix`, or of the latest."""
-    said = frame.attrs.get(ATTRS)
-    if not isinstance(said, Mapping) or "workflow_id" not in said:
+    said = _said(frame)
+    if prefix is not None and said.get("prefix", "") != prefix:
+        said = _mapping(_earlier(frame).get(prefix))
+    if not isinstance(said.get("workflow_id"), str):
         return None
-    known = {name: said[name] for name in Origin.__slots__ if name in said}
-    if prefix is not None and known.get("prefix", "") != prefix:
-        earlier = said.get("earlier", {}).get(prefix)
-        return Origin(**earlier) if earlier else None
-    return Origin(**known)
+    return Origin(**{name: said[name] for name in Origin.__slots__ if name in said})
+
+
+def _said(frame: pd.DataFrame) -> Mapping[str, Any]:
+    """Return what attrs say, where it is ours: anybody may write anything there."""
+    return _mapping(frame.attrs.get(ATTRS))
+
+
+def _earlier(frame: pd.DataFrame) -> Mapping[str, Any]:
+    return _mapping(_said(frame).get("earlier"))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def describe(frame: pd.DataFrame, new: Origin) -> None:
     """Write `new` into the frame's attrs, and keep what was said of results with another prefix."""
-    said = dict(frame.attrs.get(ATTRS) or {})
-    earlier = dict(said.get("earlier") or {})
+    earlier = dict(_earlier(frame))
     latest = origin(frame)
     if latest is not None:
         earlier[latest.prefix] = asdict(latest)
@@ -72,10 +85,7 @@ def label(frame: pd.DataFrame, name: str, prefix: str) -> Hashable:
 
 def labels(frame: pd.DataFrame, prefix: str) -> frozenset[Hashable]:
     """Return the labels of every result column, of this prefix and of those that the frame remembers."""
-    said = frame.attrs.get(ATTRS)
-    known = {prefix}
-    if isinstance(said, Mapping):
-        known |= {str(said.get("prefix", "")), *said.get("earlier", {})}
+    known = {prefix, str(_said(frame).get("prefix", "")), *map(str, _earlier(frame))}
     held = {one for one in known if one == prefix or is_result(frame, one)}
     return frozenset(label(frame, name, one) for one in held for name in COLUMNS)
 
@@ -140,7 +150,8 @@ def read(frame: pd.DataFrame, prefix: str) -> Results:
         return results
     held = {name: _column(frame, name, prefix) for name in COLUMNS if _places(frame, name, prefix)}
     readers = {"output": _objects, "cost": _numbers} | dict.fromkeys(_TIMES, _nanoseconds)
-    results.load(**{name: readers.get(name, _texts)(column) for name, column in held.items()})
+    columns = {name: readers.get(name, _texts)(column) for name, column in held.items()}
+    results.load(**columns | {"status": [status or PENDING for status in columns["status"]]})
     return results
 
 
@@ -158,7 +169,12 @@ def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> d
     """
     for name in COLUMNS:
         if name not in made:
-            made[name] = _array(name, results.column(name), index)
+            try:
+                made[name] = _array(name, results.column(name), index)
+            except Exception:
+                # A dtype is worth less than a result that was paid for.
+                logger.exception("column %s could not be made with its own dtype, and is of objects", name)
+                made[name] = pd.Series(list(results.column(name)), index=index, dtype=object)
         results.let_go(name)
     return made
 
@@ -189,7 +205,7 @@ def _places(frame: pd.DataFrame, name: str, prefix: str) -> list[int]:
 
 def _column(frame: pd.DataFrame, name: str, prefix: str) -> Any:
     column: Any = frame.iloc[:, _places(frame, name, prefix)[0]]
-    return column.fillna(PENDING) if name == "status" and column.isna().any() else column
+    return column
 
 
 def _array(name: str, column: Any, index: pd.Index[Any]) -> Any:
@@ -212,11 +228,14 @@ def _strings(column: list[str | None]) -> Any:
 
 def _texts(column: Any) -> list[str | None]:
     missing = column.isna().tolist()
-    return [None if gone else str(value) for value, gone in zip(column.tolist(), missing, strict=True)]
+    return [None if gone else str(value) or None for value, gone in zip(column.tolist(), missing, strict=True)]
 
 
 def _nanoseconds(column: Any) -> array[int]:
-    moments = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce").astype("datetime64[ns, UTC]")
+    try:
+        moments = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce").astype("datetime64[ns, UTC]")
+    except pd.errors.OutOfBoundsDatetime:
+        return array("q", [NO_TIME] * len(column))  # no time of ours: such years have no nanoseconds
     plain = moments.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").view("int64")
     return array("q", plain.tolist())
 

@@ -46,7 +46,7 @@ def wait(
     progress: bool | Observer | None,
 ) -> Steps[pd.DataFrame]:
     """Look until all is settled."""
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0):
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
         msg = f"timeout must be seconds, 0 or more, or None for as long as it takes; got {timeout!r}"
         raise ConfigurationError(msg)
     bars.check(progress)
@@ -120,7 +120,9 @@ def _origin(frame: pd.DataFrame, workflow_id: str | None, prefix: str | None) ->
     if workflow_id is None and not known.workflow_id:
         msg = "the frame does not say any more which workflow it went to (its attrs were lost): pass workflow_id="
         raise ColumnError(msg)
-    return known if workflow_id is None else Origin(workflow_id, known.version_id, known.prefix)
+    if workflow_id in (None, known.workflow_id):
+        return known
+    return Origin(str(workflow_id), prefix=known.prefix)
 
 
 def _callers_level() -> int:

@@ -72,6 +72,10 @@ class Options:
         wire.check_webhook(settings.dialect, self.webhook_url, self.webhook_secret)
         check_na(self.na)
         bars.check(self.progress)
+        for name in ("validate", "retrigger", "inplace", "wait"):
+            if not isinstance(getattr(self, name), bool):
+                msg = f"{name} must be True or False; got {getattr(self, name)!r}"
+                raise ConfigurationError(msg)
         if not isinstance(self.prefix, str):
             msg = f"prefix must be a string; got {type(self.prefix).__name__}"
             raise ConfigurationError(msg)
@@ -110,6 +114,7 @@ class Trigger:
         columns.check_columns(frame, options.prefix)
         self._options = options
         self._workflow_id = workflow_id
+        self._check_prefix(frame)
         held = columns.is_result(frame, options.prefix)
         self._before = columns.origin(frame, options.prefix) if held else None
         self._results = columns.read(frame, options.prefix)
@@ -142,6 +147,18 @@ class Trigger:
                 yield from self._follow(reporter)
             reporter.finished()
         return self._handover.written()
+
+    def _check_prefix(self, frame: pd.DataFrame) -> None:
+        """Whoever forgets the prefix of a result must not pay for its rows once more, under other names."""
+        latest = columns.origin(frame)
+        if latest is None or self._options.prefix or self._options.retrigger or not latest.prefix:
+            return
+        if latest.workflow_id == self._workflow_id and columns.is_result(frame, latest.prefix):
+            msg = (
+                f"the frame holds results of {self._workflow_id!r} with prefix={latest.prefix!r}: pass that prefix= to "
+                "go on with them, or retrigger=True to pay for every row once more"
+            )
+            raise ColumnError(msg)
 
     def _unsent(self) -> Positions:
         """Return the rows that were certainly not sent: what is unknown may have been, and is left alone."""
@@ -231,13 +248,15 @@ class Trigger:
         except APIError:
             raise  # nothing was sent, and the exception says why
         except BaseException:
+            runner.abandon()
             self._explain(INTERRUPTED)
             raise
         self._explain(runner.halted.reason if runner.halted is not None else "the run ended early")
 
     def _explain(self, reason: str) -> None:
         """Give the rows that were not sent the reason why."""
-        left = [row for row in map(int, self._rows) if self._results.status[row] == PENDING]
+        status, execution_id = self._results.status, self._results.execution_id
+        left = [row for row in map(int, self._rows) if status[row] == PENDING and execution_id[row] is None]
         for row in left:
             self._results.note(row, error=f"not sent: {reason}")
         if left:
@@ -269,7 +288,10 @@ def remembered(origin: Origin) -> Fields:
         The frame remembers none: it was a function.
     """
     if origin.inputs is None:
-        msg = "the inputs of this frame were made by a function, which a frame does not remember: pass inputs="
+        msg = (
+            "the frame does not say how its inputs were made (by a function, or from labels that are no strings, "
+            "which are not kept): pass inputs="
+        )
         raise MappingError(msg)
     return from_spec(origin.inputs)
 
@@ -278,11 +300,18 @@ def retry_failed(frame: pd.DataFrame, inputs: object, options: Options) -> Steps
     """Trigger the failed rows again, in the version and with the mapping that the frame remembers."""
     before = columns.origin(frame)
     if before is None:
-        msg = "the frame's attrs were lost, so its workflow is not known: call bulk_trigger(..., retrigger=True)"
+        msg = (
+            "the frame's attrs were lost, so its workflow is not known: name it with "
+            "out = out.eachlabs.refresh(workflow_id=...), and pass inputs= to retry_failed"
+        )
         raise ColumnError(msg)
     columns.require_result(frame, before.prefix)
-    failed = columns.read(frame, before.prefix).status
-    rows = np.array([row for row, status in enumerate(failed) if status == FAILED], dtype=np.int64)
+    held = columns.read(frame, before.prefix)
+    rows = np.array([row for row, status in enumerate(held.status) if status == FAILED], dtype=np.int64)
+    known = [held.execution_id[row] for row in rows if held.execution_id[row] is not None]
+    if len(set(known)) < len(known):
+        msg = "some failed rows are copies of each other (one execution_id), and each would be paid: drop the copies"
+        raise ColumnError(msg)
     again = replace(
         options,
         version_id=before.version_id,
