@@ -21,6 +21,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames import cli
 from eachlabs_frames.cli import files
+from eachlabs_frames.cli.formats import SUFFIXES
 from eachlabs_frames.sandbox import Sandbox
 
 ROWS = pd.DataFrame(
@@ -97,8 +98,8 @@ def one_line(err: str) -> str:
 # trigger
 
 
-@pytest.mark.parametrize("into", files.SUFFIXES)
-@pytest.mark.parametrize("outof", files.SUFFIXES)
+@pytest.mark.parametrize("into", SUFFIXES)
+@pytest.mark.parametrize("outof", SUFFIXES)
 def test_every_format_goes_in_and_comes_out(run: Callable[..., Said], sandbox: Sandbox, outof: str, into: str) -> None:
     """Each row keeps its place and its own columns, and gets its own execution's id and output."""
     source, out = Path(f"rows{outof}"), Path(f"out{into}")
@@ -113,7 +114,7 @@ def test_every_format_goes_in_and_comes_out(run: Callable[..., Said], sandbox: S
     assert all(known in text for known, text in zip(back["execution_id"], back["output"], strict=True))
 
 
-@pytest.mark.parametrize("suffix", files.SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_result_as_the_input_sends_nothing_again(run: Callable[..., Said], sandbox: Sandbox, suffix: str) -> None:
     """The same command on its own result writes the same file: what is paid is left alone, the rest refused."""
     for source, out in (("prompts.csv", f"a{suffix}"), (f"a{suffix}", f"b{suffix}")):

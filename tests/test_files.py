@@ -14,8 +14,9 @@ import pytest
 
 from eachlabs_frames import UsageError
 from eachlabs_frames.cli import files
+from eachlabs_frames.cli.formats import SUFFIXES
 
-EVERY = pytest.mark.parametrize("suffix", files.SUFFIXES)
+EVERY = pytest.mark.parametrize("suffix", SUFFIXES)
 TEXTS = ["a, b", "two\nlines", "one\rreturn", 'a "quote"', "🦔 海", "tab\there", " spaces ", None, "\u2028"]
 
 

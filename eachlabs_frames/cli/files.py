@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib.util
 import json
 import math
 import os
@@ -20,38 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..errors import UsageError
+from .formats import NO_PARQUET, PARQUET, SEPARATORS, check_suffix, suffix_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NO_PARQUET: Final = 'Parquet needs pyarrow: pip install "eachlabs-frames[parquet]"'
-
-_SEPARATORS: Final = {".csv": ",", ".tsv": "\t"}
-_LINES: Final = (".jsonl", ".ndjson")
-_PARQUET: Final = ".parquet"
-SUFFIXES: Final = (*_SEPARATORS, *_LINES, _PARQUET)
-
-
-def check_suffix(path: Path) -> None:
-    """Make sure that the file's format is known, and that this installation can read and write it.
-
-    Raises
-    ------
-    UsageError
-        Another suffix, or Parquet without pyarrow.
-    """
-    suffix = _suffix(path)
-    if suffix not in SUFFIXES:
-        msg = f"{path}: the suffix says the format, and must be one of {', '.join(SUFFIXES)}"
-        raise UsageError(msg)
-    if suffix == _PARQUET and importlib.util.find_spec("pyarrow") is None:
-        msg = f"{path}: {NO_PARQUET}"
-        raise UsageError(msg)
-
-
-def _suffix(path: Path) -> str:
-    return path.suffix.lower()
-
 
 # Reading
 
@@ -78,14 +49,14 @@ def read(path: Path, *, texts: Collection[str] = ()) -> pd.DataFrame:
         No such file, or not a table of that format; the message says where.
     """
     check_suffix(path)
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     try:
         if not path.is_file():
             msg = f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}"
             raise UsageError(msg)
-        if suffix in _SEPARATORS:
-            return _read_separated(path, _SEPARATORS[suffix], texts)
-        return _flat(path, _read_parquet(path) if suffix == _PARQUET else _read_lines(path))
+        if suffix in SEPARATORS:
+            return _read_separated(path, SEPARATORS[suffix], texts)
+        return _flat(path, _read_parquet(path) if suffix == PARQUET else _read_lines(path))
     except ImportError as exc:
         msg = f"{path}: {NO_PARQUET} ({_first_line(exc)})"
         raise UsageError(msg) from exc
@@ -202,7 +173,7 @@ def rehearse(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -
         msg = f"{path}: {NO_PARQUET} ({_first_line(exc)})"
         raise UsageError(msg) from exc
     except (ValueError, TypeError, KeyError, NotImplementedError, OverflowError) as exc:
-        msg = f"{path}: {_suffix(path)[1:]} cannot hold this table, .jsonl can: {_first_line(exc)}"
+        msg = f"{path}: {suffix_of(path)[1:]} cannot hold this table, .jsonl can: {_first_line(exc)}"
         raise UsageError(msg) from exc
 
 
@@ -252,7 +223,7 @@ def _part(frame: pd.DataFrame, path: Path, packed: Collection[str]) -> Iterator[
     """Write a temporary file in the folder of `path`, and take it away where it still is in the end."""
     part = path.with_name(f".eachlabs-{secrets.token_hex(8)}.part")
     try:
-        _WRITERS[_suffix(path)](frame, part, packed)
+        _WRITERS[suffix_of(path)](frame, part, packed)
         _sync(part)
         yield part
     finally:

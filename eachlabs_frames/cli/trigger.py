@@ -19,6 +19,7 @@ from ..models import STATUSES
 from . import files
 from .arguments import read_inputs
 from .codes import DONE, NOT_ALL
+from .formats import check_suffix
 from .messages import say
 from .signals import Signals
 from .sink import Sink
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
 def _prepare(args: argparse.Namespace) -> tuple[pd.DataFrame, Sink]:
     """Read the rows, and try out that the result can be written."""
     source, out = Path(args.file), Path(args.out)
-    files.check_suffix(out)
+    check_suffix(out)
     if os.path.lexists(out) and not args.force and not out.is_dir():
         which = "exists already"
         with suppress(OSError):

@@ -275,6 +275,11 @@ class _Finished(Generic[T]):
     value: T
 
 
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    error: BaseException
+
+
 def _advance(steps: Steps[T], value: Any = None, *, error: BaseException | None = None) -> _Wanted | _Finished[T]:
     try:
         return _Wanted(steps.send(value) if error is None else steps.throw(error))
@@ -282,24 +287,34 @@ def _advance(steps: Steps[T], value: Any = None, *, error: BaseException | None 
         return _Finished(done.value)
 
 
+def _attempt(steps: Steps[T], value: Any, error: BaseException | None) -> _Wanted | _Finished[T] | _Raised:
+    try:
+        return _advance(steps, value, error=error)
+    except BaseException as exc:  # noqa: BLE001 - raised again where the steps are awaited
+        return _Raised(exc)
+
+
 async def _in_thread(
     steps: Steps[T], value: Any = None, *, error: BaseException | None = None
 ) -> _Wanted | _Finished[T]:
     """Advance in a thread. A cancellation waits for the thread, and then reaches the steps as any other error."""
-    turn = asyncio.ensure_future(asyncio.to_thread(_advance, steps, value, error=error))
+    # What the steps raise comes back as a value: through a future, Python 3.10 would make a CancelledError anew.
+    turn = asyncio.ensure_future(asyncio.to_thread(_attempt, steps, value, error))
     cancelled: asyncio.CancelledError | None = None
     while not turn.done():
         try:
             await asyncio.wait([turn])
         except asyncio.CancelledError as exc:
             cancelled = exc
+    ended = turn.result()
     if cancelled is None:
-        return turn.result()
-    ended = turn.exception() or turn.result()
+        if isinstance(ended, _Raised):
+            raise ended.error
+        return ended
     if isinstance(ended, _Wanted):
         return await _in_thread(steps, error=cancelled)
     # The steps came to their end meanwhile: what they made, or what their error carries, goes along.
-    cancelled.frame = ended.value if isinstance(ended, _Finished) else getattr(ended, "frame", None)  # type: ignore[attr-defined]
+    cancelled.frame = ended.value if isinstance(ended, _Finished) else getattr(ended.error, "frame", None)  # type: ignore[attr-defined]
     raise cancelled
 
 
