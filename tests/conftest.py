@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Sandbox
+
+# Started in the background of a shell, or by nohup, a process and its children do not hear these: some tests send them.
+for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 DEFAULTS = dict.fromkeys(("api_key", "base_url", "dialect", "max_concurrency", "timeout", "max_wait", "bridge"))
 
