@@ -16,14 +16,16 @@ from .errors import (
     FrameTypeError,
     InputError,
     Interrupted,
+    JournalError,
     MappingError,
     NotFoundError,
     PermissionDeniedError,
     RateLimitError,
+    RunError,
     UnsettledWarning,
     UsageError,
 )
-from .frames import attach, register
+from .frames import attach, delete_run, load_run, register, runs
 from .models import Event, Outcome
 from .settings import Settings, configure
 
@@ -43,17 +45,22 @@ __all__ = [
     "FrameTypeError",
     "InputError",
     "Interrupted",
+    "JournalError",
     "MappingError",
     "NotFoundError",
     "Outcome",
     "PermissionDeniedError",
     "RateLimitError",
+    "RunError",
     "Settings",
     "UnsettledWarning",
     "UsageError",
     "attach",
     "configure",
+    "delete_run",
     "lit",
+    "load_run",
+    "runs",
     "sandbox",
     "template",
 ]

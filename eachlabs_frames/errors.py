@@ -9,6 +9,8 @@
     |   |-- InputError            a row whose values cannot become an input
     |   |-- ColumnError           a frame's columns in the way of the result's
     |   |-- FrameTypeError        not a pandas DataFrame
+    |   |-- RunError              a named run that this call does not fit, or that is not there
+    |   |-- JournalError          the journal cannot be opened, read or written
     |   `-- BridgeError           a synchronous call from where none can be made
     `-- APIError                  what the API did: `status` and `details` say what it answered
         |-- APIConnectionError    no connection, or no answer
@@ -55,6 +57,14 @@ class FrameTypeError(UsageError, TypeError, AttributeError):
 
     An ``AttributeError`` too, so that ``hasattr(series, "eachlabs")`` is false.
     """
+
+
+class RunError(UsageError, ValueError):
+    """A named run does not fit this call, or there is no such run; the message says what differs."""
+
+
+class JournalError(UsageError, OSError):
+    """The journal cannot be opened, read or written: without it nothing is sent, unless ``journal=None`` says so."""
 
 
 class BridgeError(UsageError, RuntimeError):
@@ -105,11 +115,14 @@ class Interrupted(KeyboardInterrupt):
     ----------
     frame : pandas.DataFrame
         The result as it stood: every answer that came in is in it.
+    run : str or None
+        The run to go on with, or to load.
     """
 
-    def __init__(self, message: str, frame: Any) -> None:
+    def __init__(self, message: str, frame: Any, run: str | None = None) -> None:
         super().__init__(message)
         self.frame = frame
+        self.run = run
 
 
 class UnsettledWarning(UserWarning):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -10,6 +10,9 @@ Json: TypeAlias = Any
 """A JSON value of plain Python types: None, bool, int, float, str, list, dict."""
 
 DialectName: TypeAlias = Literal["current", "legacy"]
+
+MAX_BATCH = 10
+"""Inputs of one bulk trigger (API reference, "Bulk trigger": 1..10)."""
 
 PENDING = "pending"
 INVALID = "invalid"
@@ -112,7 +115,7 @@ class Event:
 
     Attributes
     ----------
-    kind : {"started", "answered", "refreshed", "waiting", "resumed", "stopped", "finished"}
+    kind : {"started", "answered", "refreshed", "waiting", "resumed", "balance", "stopped", "finished"}
         What happened.
     total : int
         Rows that this call is about.
@@ -125,20 +128,132 @@ class Event:
     changed : tuple of Outcome
         The rows that this step changed.
     waiting_for : str or None
-        Why nothing is sent at the moment, in a sentence.
+        Why nothing is sent at the moment, or what is looked for, in a sentence.
+    balance_usd : float or None
+        What the account may still spend, as it was last seen.
     """
 
-    kind: Literal["started", "answered", "refreshed", "waiting", "resumed", "stopped", "finished"]
+    kind: Literal["started", "answered", "refreshed", "waiting", "resumed", "balance", "stopped", "finished"]
     total: int
     done: int
     accepted: int
     tally: Mapping[str, int]
     changed: tuple[Outcome, ...] = ()
     waiting_for: str | None = None
+    balance_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What the API says of money, in USD: what the account has left, and the mean cost of an execution."""
+
+    balance_usd: float | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What every call of a named run has in common; a call that differs is refused.
+
+    Attributes
+    ----------
+    inputs : mapping or None
+        The mapping, as `core.mapping.to_spec` writes it; None where it cannot be written down (a function).
+    key : str or None
+        The column by which rows are known; None where they are known by their content.
+    """
+
+    workflow_id: str
+    version_id: str
+    base_url: str
+    inputs: Mapping[str, Json] | None = None
+    na: str = "omit"
+    key: str | None = None
+
+
+class Standing(NamedTuple):
+    """What a journal says of one row of a run.
+
+    ``new``: nothing was sent, or what was sent certainly created nothing. ``sent``: there is no answer; `alive` says
+    whether the call that sent it is still at work. ``settled``: `outcome` is what became of it, its position being
+    the row's number in the run.
+    """
+
+    word: Literal["new", "sent", "settled"]
+    outcome: Outcome | None = None
+    alive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Some rows of a frame, as a journal takes them in; an entry for each row in each of its lists.
+
+    Attributes
+    ----------
+    digests : sequence of bytes
+        What a row is known by.
+    contents : sequence of bytes
+        The fingerprint of its input.
+    labels : sequence of JSON values
+        Its label in the frame's index.
+    payloads : sequence of bytes
+        Its input as JSON.
+    unsent : sequence of bool
+        Whether the frame itself says that it was not sent.
+    numbers : sequence of int
+        Its number in the run, where the frame knows that by its execution; -1, or an empty list, where it does not.
+    """
+
+    digests: Sequence[bytes]
+    contents: Sequence[bytes]
+    labels: Sequence[Json]
+    payloads: Sequence[bytes]
+    unsent: Sequence[bool]
+    numbers: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """One trigger whose answer never came: what was sent, and between which moments it can have taken effect.
+
+    Attributes
+    ----------
+    rows : tuple of int
+        Positions of its rows, in the order in which they were sent.
+    fingerprints : tuple of bytes
+        Of each row's input.
+    since, until : float
+        Epoch seconds, by this machine's clock: just before the POST, and when it can no longer take effect.
+    bulk_id : str or None
+        Where an unusable answer named it.
+    """
+
+    rows: tuple[int, ...]
+    fingerprints: tuple[bytes, ...]
+    since: float
+    until: float
+    bulk_id: str | None = None
 
 
 Observer: TypeAlias = Callable[[Event], None]
 """Told of each event, on the loop's thread: it must return soon. What it raises never reaches the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a search for lost answers must not take: executions that a row owns, and inputs that still wait for theirs.
+
+    Attributes
+    ----------
+    executions : set of str
+        Executions that some row of some run has.
+    fingerprints : mapping of bytes to float
+        Inputs of requests that are under way, and when the first of these was sent, in epoch seconds: what was
+        created since may be the answer to come.
+    """
+
+    executions: Set[str]
+    fingerprints: Mapping[bytes, float]
 
 
 class Transport(Protocol):
@@ -149,11 +264,47 @@ class Transport(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """Knows what was sent, whatever happens to this process. Rows are numbered by the run."""
+
+    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:
+        """Note durably that these rows are about to be sent, and say of each whether it may be: only a ``new`` one.
+
+        Every POST needs a claim of its own. To be atomic among all who share the journal.
+
+        Raises
+        ------
+        JournalError
+            It could not be noted: nothing may be sent.
+        """
+        ...
+
+    def settle(self, run: str, outcomes: Sequence[Outcome]) -> None:
+        """Note what became of claimed rows, soon; ``pending`` gives a claim back, because nothing was created."""
+        ...
+
+    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:
+        """Say how rows stand that another call has claimed."""
+        ...
+
+    def lost(self, rows: Sequence[int], *, timeout: float) -> list[Lost]:
+        """Return the requests of these rows that were never answered; one may take `timeout` seconds."""
+        ...
+
+    async def taken(self, since: float) -> Taken:
+        """Say what belongs to somebody already, of all that was sent since `since` (epoch seconds), in any run."""
+        ...
+
+
 class Clock(Protocol):
     """Time and chance, as the engine sees them; a test hands in its own."""
 
     def now(self) -> float:
         """Seconds that only grow."""
+        ...
+
+    def epoch(self) -> float:
+        """Seconds since 1970, UTC."""
         ...
 
     def draw(self) -> float:

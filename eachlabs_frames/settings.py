@@ -9,8 +9,10 @@ import ipaddress
 import os
 import re
 import threading
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import Path
 from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
@@ -75,6 +77,10 @@ class Settings:
         Seconds that a run waits while the API takes nothing (429, no connection).
     bridge : {"thread", "nest"}
         How a synchronous call reaches asyncio.
+    settle_window : float
+        Seconds after a lost answer in which its executions are looked for in the workflow's listing.
+    journal : pathlib.Path or None
+        The file in which every request is noted; None where that is turned off.
     """
 
     api_key: Secret | None
@@ -84,6 +90,8 @@ class Settings:
     timeout: float = 60.0
     max_wait: float = 900.0
     bridge: BridgeName = "thread"
+    settle_window: float = 30.0
+    journal: Path | None = None
 
     def key(self) -> Secret:
         """Return the key, or raise `ConfigurationError` where there is none."""
@@ -114,8 +122,12 @@ def configure(
     timeout: float | None = _UNSET,
     max_wait: float | None = _UNSET,
     bridge: BridgeName | None = _UNSET,
+    settle_window: float | None = _UNSET,
+    journal: str | os.PathLike[str] | bool | None = _UNSET,
 ) -> Settings:
     """Set what every later call uses; what is not named keeps its value, and None goes back to the default.
+
+    But for ``journal``, where None turns it off.
 
     Parameters
     ----------
@@ -136,6 +148,13 @@ def configure(
         leaves the rest ``pending``.
     bridge : {"thread", "nest"}, default "thread"
         How a synchronous call reaches asyncio: by a thread of its own, or nested in the caller's running loop.
+    settle_window : float, default 30.0
+        Seconds after a lost answer in which its executions are looked for in the workflow's listing; what is not
+        found by then stays ``unknown``.
+    journal : path, bool or None, optional
+        The SQLite file in which every request is noted before it is sent. Default, and True: the environment's
+        ``EACHLABS_JOURNAL``, else ``journal.sqlite`` in the user's data folder. None turns the journal off, with a
+        warning: what a crash interrupts is lost then.
 
     Returns
     -------
@@ -158,6 +177,8 @@ def configure(
     if api_key is not None and api_key is not _UNSET:
         api_key = cast("Any", Secret(api_key))  # at once: a traceback may show local variables
     given = {name: value for name, value in locals().items() if value is not _UNSET}
+    if "journal" in given:
+        given["journal"] = _checked_journal(given["journal"])
     with _lock:
         kept = _configured | given
         merged = {name: value for name, value in kept.items() if value is not None}
@@ -165,6 +186,37 @@ def configure(
         _configured.clear()
         _configured.update(merged)
     return settings
+
+
+def _checked_journal(value: object) -> Path | bool | None:
+    """Return where the journal is to be: a file, False for nowhere, None for the default."""
+    if value is None or value is False:
+        msg = (
+            "the journal is off: if this process dies, what it has sent and not returned is lost, and a run cannot be "
+            "gone on with; configure(journal=True) turns it on again"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)
+        return False
+    if value is True:
+        return None
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        msg = f"journal must be a file's path, True for the default one, or None for no journal; got {value!r}"
+        raise ConfigurationError(msg)
+    # Absolute at once: a notebook changes its folder, and must not change its journal with it.
+    return Path(os.fsdecode(os.fspath(value))).expanduser().absolute()
+
+
+def _journal(named: Path | bool | None) -> Path | None:
+    if isinstance(named, bool):
+        return None
+    if named is not None:
+        return named
+    said = os.environ.get("EACHLABS_JOURNAL")
+    if said:
+        return Path(said).expanduser().absolute()
+    from platformdirs import user_data_path  # needed only where nobody has named a file
+
+    return user_data_path("eachlabs-frames", appauthor=False) / "journal.sqlite"
 
 
 def current(*, max_concurrency: int | None = None) -> Settings:
@@ -194,6 +246,8 @@ def _build(named: dict[str, Any]) -> Settings:
         timeout=_checked_seconds("timeout", named.get("timeout", 60.0)),
         max_wait=_checked_seconds("max_wait", named.get("max_wait", 900.0)),
         bridge=_checked_bridge(named.get("bridge", "thread")),
+        settle_window=_checked_seconds("settle_window", named.get("settle_window", 30.0)),
+        journal=_journal(named.get("journal")),
     )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,13 +15,15 @@ for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.S
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-DEFAULTS = dict.fromkeys(("api_key", "base_url", "dialect", "max_concurrency", "timeout", "max_wait", "bridge"))
+_NAMES = ("api_key", "base_url", "dialect", "max_concurrency", "timeout", "max_wait", "bridge", "settle_window")
+DEFAULTS: dict[str, Any] = dict.fromkeys(_NAMES) | {"journal": True}
 
 
 @pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test sees the machine's key or another test's settings."""
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees the machine's key, another test's settings, or anybody's journal."""
     _forget_environment(monkeypatch)
+    monkeypatch.setenv("EACHLABS_JOURNAL", str(tmp_path_factory.mktemp("journal") / "journal.sqlite"))
     ef.configure(**DEFAULTS)
     yield
     _forget_environment(monkeypatch)

@@ -11,9 +11,18 @@ from typing import Any
 
 import orjson
 
-from eachlabs_frames.models import Fault, Reply, Request
+from eachlabs_frames.core.outcomes import Results
+from eachlabs_frames.engine.bookkeeper import Bookkeeper
+from eachlabs_frames.engine.budget import Budget
+from eachlabs_frames.engine.reporter import Reporter
+from eachlabs_frames.engine.runner import Limits, Runner
+from eachlabs_frames.engine.unjournaled import Unjournaled
+from eachlabs_frames.models import Fault, Journal, Lost, Reply, Request, Target
 
 Answer = Reply | Fault
+
+EPOCH = 1_790_000_000.0
+"""Where a `ManualClock` begins, in seconds since 1970."""
 
 
 def reply(status: int, said: Any = None, **headers: str) -> Reply:
@@ -46,6 +55,9 @@ class ManualClock:
     def now(self) -> float:
         return self.time
 
+    def epoch(self) -> float:
+        return EPOCH + self.time
+
     def draw(self) -> float:
         return self._draw
 
@@ -67,6 +79,55 @@ class ManualClock:
                 self.time = max(self.time, due)
                 waker.set_result(None)
                 return
+
+
+class QuietSearch:
+    """A search that finds nothing and asks nothing; keeps what was lost."""
+
+    def __init__(self) -> None:
+        self.lost: list[Lost] = []
+
+    def lose(self, lost: Lost) -> None:
+        self.lost.append(lost)
+
+    def close(self) -> None:
+        pass
+
+    async def run(self, stop: asyncio.Event) -> None:
+        pass
+
+
+def runner(
+    results: Results,
+    *,
+    transport: Any,
+    clock: Any,
+    observer: Any = None,
+    max_wait: float = 900.0,
+    workers: int = 1,
+    journal: Journal | None = None,
+    budget: Budget | None = None,
+    poll: Callable[[], Any] | None = None,
+) -> Runner:
+    """Make a runner of which nothing is real but itself, its books and its limiter."""
+    reporter = Reporter(observer, results, total=results.size)
+
+    async def no_look() -> None:
+        pass
+
+    return Runner(
+        Target("wf", "v1"),
+        results,
+        books=Bookkeeper(results, reporter, journal=journal or Unjournaled(), run="", numbers=range(results.size)),
+        search=QuietSearch,  # type: ignore[arg-type]  # all of it that a runner uses
+        poll=poll or no_look,
+        transport=transport,
+        clock=clock,
+        reporter=reporter,
+        dialect="current",
+        limits=Limits(timeout=60.0, max_wait=max_wait, workers=workers),
+        budget=budget,
+    )
 
 
 class FakeTransport:

@@ -174,7 +174,7 @@ def test_result_columns_that_a_user_bent_are_read_all_the_same(sandbox: Sandbox)
     bent.loc[bent.index[:2], "status"] = None
     bent["started_at"] = "1600-01-01T00:00:00Z"
     again = bent.eachlabs.bulk_trigger(WF, ["prompt"])
-    assert len(sandbox.accepted) == 8
+    assert len(sandbox.accepted) == 6  # the journal knows what the frame has forgotten
     assert again["status"].tolist() == ["queued"] * 6
     assert again["started_at"].isna().all()
 

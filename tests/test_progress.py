@@ -46,7 +46,7 @@ def test_a_callable_is_given_every_step(sandbox: Sandbox) -> None:
     frame(45).eachlabs.bulk_trigger(WF, progress=events.append)
     assert events[0].kind == "started"
     assert events[-1].kind == "finished"
-    assert [event.kind for event in events[1:-1]] == ["answered"] * 5
+    assert [event.kind for event in events[1:-1] if event.kind != "balance"] == ["answered"] * 5
     done = [event.done for event in events]
     assert done == sorted(done)
     assert (events[-1].done, events[-1].total, events[-1].accepted) == (45, 45, 45)

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 import eachlabs_frames as ef
 from eachlabs_frames.core.batches import batched
 from eachlabs_frames.core.outcomes import Results
-from eachlabs_frames.engine.reporter import Reporter
-from eachlabs_frames.engine.runner import INTERRUPTED, UNANSWERED_IN_A_ROW, Halt, Runner
-from eachlabs_frames.models import Batch, Event, Fault, Reply, Request, Target
-from tests.fakes import FakeTransport, ManualClock, accepted, inputs_of, reply
+from eachlabs_frames.engine.runner import INTERRUPTED, UNANSWERED_IN_A_ROW, Halt
+from eachlabs_frames.models import Batch, Event, Fault, Reply, Request
+from tests.fakes import FakeTransport, ManualClock, accepted, inputs_of, reply, runner
 
 LOST = Fault(sent=True, reason="connection reset")
 UNSENT = Fault(sent=False, reason="connection refused")
@@ -44,16 +43,15 @@ class Trial:
 
     async def _run(self) -> Halt | None:
         self.stop = asyncio.Event()
-        runner = Runner(
-            Target("wf", "v1"),
+        made = runner(
             self.results,
             transport=self.transport,
             clock=self.clock,
-            reporter=Reporter(self.events.append, self.results, total=self._size),
-            dialect="current",
+            observer=self.events.append,
             max_wait=self._max_wait,
+            workers=self._workers,
         )
-        return await runner.run(batched(self._items()), workers=self._workers, canary=self._canary, stop=self.stop)
+        return await made.run(batched(self._items()), canary=self._canary, stop=self.stop)
 
     def _items(self) -> Iterator[tuple[list[int], list[bytes]]]:
         for row in range(self._size):
@@ -169,7 +167,9 @@ def test_one_worker_alone_knocks_while_the_run_is_refused() -> None:
     trial = Trial(200, refusals, workers=8)
     assert trial.run() is None
     assert len(trial.clock.slept) == 6
-    assert len(trial.transport.sent) == 20 + 8 + 5
+    refused = trial.transport.sent[: 8 + 5]
+    assert len({request.body for request in refused[:8]}) == 8
+    assert {inputs_of(request)[0]["row"] for request in refused[8:]} == {inputs_of(refused[0])[0]["row"]}
     assert trial.results.status == ["queued"] * 200
 
 
@@ -202,11 +202,12 @@ def test_patience_counts_from_the_last_thing_that_was_taken() -> None:
 
 def test_what_is_waited_for_is_told() -> None:
     """An observer hears of the wait in the API's words, and of its end."""
-    trial = Trial(10, [reply(429, {"error": "cap", "details": "10 of 10 running"}, retry_after="7")])
+    trial = Trial(10, [reply(429, {"error": "slow", "details": "too many starts"}, retry_after="7")])
     trial.run()
     kinds = [event.kind for event in trial.events]
-    assert kinds == ["waiting", "resumed", "answered"]
-    assert trial.events[0].waiting_for == "HTTP 429: cap: 10 of 10 running; next try in 7 s"
+    assert kinds == ["waiting", "answered", "resumed"]
+    assert trial.events[0].waiting_for == "HTTP 429: slow: too many starts; next try in 7 s"
+    assert trial.events[-1].waiting_for is None
 
 
 def test_a_balance_that_is_too_low_stops_the_run_without_an_exception() -> None:
@@ -328,15 +329,11 @@ def test_what_is_in_flight_when_nobody_waits_any_more_is_unknown_for_good() -> N
                 return await super().send(request)
 
         results = Results(30)
-        reporter = Reporter(None, results, total=30)
-        target = Target("wf", "v1")
-        runner = Runner(
-            target, results, transport=Late(), clock=ManualClock(), reporter=reporter, dialect="current", max_wait=9
-        )
+        made = runner(results, transport=Late(), clock=ManualClock())
         batches = batched([(range(30), [b"{}"] * 30)])
-        run = asyncio.ensure_future(runner.run(batches, workers=1, canary=False, stop=asyncio.Event()))
+        run = asyncio.ensure_future(made.run(batches, canary=False, stop=asyncio.Event()))
         await out.wait()
-        runner.abandon()
+        made.abandon()
         gate.set()
         await run
         return results
@@ -386,17 +383,9 @@ def test_an_observer_that_raises_does_not_touch_the_run() -> None:
 
     async def run() -> Results:
         results = Results(30)
-        runner = Runner(
-            Target("wf", "v1"),
-            results,
-            transport=FakeTransport(),
-            clock=ManualClock(),
-            reporter=Reporter(observer, results, total=30),
-            dialect="current",
-            max_wait=9,
-        )
+        made = runner(results, transport=FakeTransport(), clock=ManualClock(), observer=observer, workers=2)
         items = [(range(30), [b"{}"] * 30)]
-        await runner.run(batched(items), workers=2, canary=False, stop=asyncio.Event())
+        await made.run(batched(items), canary=False, stop=asyncio.Event())
         return results
 
     assert asyncio.run(run()).status == ["queued"] * 30
@@ -464,16 +453,8 @@ def test_a_row_that_can_no_longer_be_read_ends_the_run_and_loses_nothing() -> No
             msg = "row 10 is gone"
             raise ValueError(msg)
 
-        runner = Runner(
-            Target("wf", "v1"),
-            results,
-            transport=FakeTransport(),
-            clock=ManualClock(),
-            reporter=Reporter(None, results, total=20),
-            dialect="current",
-            max_wait=9,
-        )
-        return await runner.run(items(), workers=1, canary=False, stop=asyncio.Event()), results
+        made = runner(results, transport=FakeTransport(), clock=ManualClock())
+        return await made.run(items(), canary=False, stop=asyncio.Event()), results
 
     halt, results = asyncio.run(run())
     assert halt is not None

@@ -6,13 +6,8 @@ Owns a batch's size and how it is halved. Never holds more than the chunk that i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
-
-from ..models import Batch
+from ..models import MAX_BATCH, Batch
 from .inputs import MAX_PAYLOAD
-
-MAX_BATCH: Final = 10
-"""Inputs of one bulk trigger (API reference, "Bulk trigger": 1..10)."""
 
 
 def batched(chunks: Iterable[tuple[Sequence[int], Sequence[bytes]]], *, size: int = MAX_BATCH) -> Iterator[Batch]:
@@ -66,8 +61,12 @@ def _cut(positions: list[int], payloads: list[bytes], start: int, size: int) -> 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:
     """Return the two halves of a batch of two or more, in row order."""
-    middle = len(batch) // 2
+    return cut(batch, len(batch) // 2)
+
+
+def cut(batch: Batch, size: int) -> tuple[Batch, Batch]:
+    """Return the first `size` rows of a batch, and the others."""
     return (
-        Batch(batch.positions[:middle], batch.payloads[:middle]),
-        Batch(batch.positions[middle:], batch.payloads[middle:]),
+        Batch(batch.positions[:size], batch.payloads[:size]),
+        Batch(batch.positions[size:], batch.payloads[size:]),
     )

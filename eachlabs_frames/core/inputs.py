@@ -143,6 +143,19 @@ def problems(
             yield place, Problem(refused), True
 
 
+def checked(
+    rows: Sequence[Row | Problem], check: Callable[[Row], str | None] | None
+) -> Iterator[tuple[Row | None, bytes, Problem | None]]:
+    """Yield for each row of a chunk its input, its JSON and why the schema refuses it; or None and its problem."""
+    for row, payload in zip(rows, encode_all(rows), strict=True):
+        if isinstance(payload, Problem):
+            yield None, b"", payload
+            continue
+        assert not isinstance(row, Problem)
+        refused = check(row) if check is not None else None
+        yield row, payload, None if refused is None else Problem(refused)
+
+
 def _encodable(rows: Sequence[Row | Problem]) -> bool:
     """Say in one stroke that every row of a chunk can be encoded and is small: one dump instead of one a row."""
     try:

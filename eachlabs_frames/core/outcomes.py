@@ -9,10 +9,10 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from math import nan
+from math import isnan, nan
 from typing import Any, Final
 
-from ..models import FAILED, PENDING, STATUSES, TERMINAL, UNKNOWN, Json, Outcome
+from ..models import FAILED, PENDING, SETTLED, STATUSES, TERMINAL, UNKNOWN, Json, Outcome
 
 COLUMNS: Final = (
     "bulk_id",
@@ -25,6 +25,7 @@ COLUMNS: Final = (
     "cost",
 )
 NO_TIME: Final = -(2**63)
+NOT_IN_FLIGHT: Final = SETTLED | {PENDING}
 
 
 class Results:
@@ -50,6 +51,32 @@ class Results:
         self._tally = Counter(self.status)
         self.accepted = sum(execution_id is not None for execution_id in self.execution_id)
 
+    def grow(self, more: int) -> None:
+        """Add pending rows at the end."""
+        for name in ("bulk_id", "execution_id", "error", "output"):
+            getattr(self, name).extend([None] * more)
+        self.status += [PENDING] * more
+        self.started_at += array("q", [NO_TIME]) * more
+        self.completed_at += array("q", [NO_TIME]) * more
+        self.cost += array("d", [nan]) * more
+        self.size += more
+        self._tally[PENDING] += more
+
+    def outcome(self, row: int) -> Outcome:
+        """Return what is known of one row."""
+        started_at, completed_at, cost = self.started_at[row], self.completed_at[row], self.cost[row]
+        return Outcome(
+            row,
+            self.status[row],
+            self.bulk_id[row],
+            self.execution_id[row],
+            self.error[row],
+            None if started_at == NO_TIME else started_at,
+            None if completed_at == NO_TIME else completed_at,
+            self.output[row],
+            None if isnan(cost) else cost,
+        )
+
     def tally(self) -> Mapping[str, int]:
         """Return the rows per status, of the statuses that are there."""
         return {status: count for status, count in self._tally.items() if count}
@@ -71,6 +98,8 @@ class Results:
         """Write a later look at the same execution; what it leaves unsaid stays. Return whether anything changed."""
         row = outcome.position
         status = outcome.status
+        if outcome.execution_id != self.execution_id[row] and outcome.execution_id is not None:
+            return False  # the row has been triggered again since it was asked about
         before = self._row(row)
         if self.status[row] not in TERMINAL and not (status == UNKNOWN and self.status[row] != UNKNOWN):
             self._set_status(row, status)
@@ -98,6 +127,10 @@ class Results:
         for row, execution_id in enumerate(self.execution_id):
             if execution_id is not None and self.status[row] not in TERMINAL and self.status[row] != UNKNOWN:
                 yield row
+
+    def in_flight(self) -> int:
+        """Return how many executions are accepted and not known to have ended."""
+        return self.size - sum(self._tally[status] for status in NOT_IN_FLIGHT)
 
     def column(self, name: str) -> Any:
         """Return one column, as it is held."""

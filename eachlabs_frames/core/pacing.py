@@ -9,6 +9,10 @@ RETRY_CAP: Final = 60.0
 POLL_FIRST: Final = 1.0
 POLL_CAP: Final = 15.0
 POLL_GROWTH: Final = 1.5
+SETTLE_FIRST: Final = 0.25
+SETTLE_CAP: Final = 10.0
+SEARCH_FIRST: Final = 0.5
+SEARCH_CAP: Final = 8.0
 SHORTEST: Final = 0.05
 
 
@@ -32,3 +36,15 @@ def poll_delay(look: int, *, floor: float | None, draw: float) -> float:
     """Return the seconds after look number `look` (from 1): 1 s growing to 15 s, a fifth less or more by `draw`."""
     steady = min(POLL_CAP, POLL_FIRST * POLL_GROWTH ** min(look - 1, 16))
     return max(floor or 0.0, min(POLL_CAP, steady * (0.8 + 0.4 * draw)))
+
+
+def settle_delay(look: int, *, draw: float) -> float:
+    """Return the seconds before look number `look` (from 1) for a free slot: 0.25 s to 10 s, a fifth more or less."""
+    steady = min(SETTLE_CAP, SETTLE_FIRST * POLL_GROWTH ** min(look - 1, 16))
+    return min(SETTLE_CAP, steady * (0.8 + 0.4 * draw))
+
+
+def search_delay(look: int, *, floor: float | None, draw: float) -> float:
+    """Return the seconds after look number `look` (from 1) for lost answers: 0.5 s doubling to 8 s, by `draw`."""
+    steady = min(SEARCH_CAP, SEARCH_FIRST * 2.0 ** min(look - 1, 16))
+    return max(floor or 0.0, min(SEARCH_CAP, steady * (0.8 + 0.4 * draw)))

@@ -190,6 +190,11 @@ def details_request(dialect: DialectName, execution_id: str) -> Request:
     return Request("GET", f"{prefix}/executions/{quote(execution_id, safe='')}")
 
 
+def balance_request() -> Request:
+    """Return the look at the account's balance; the legacy dialect has none."""
+    return Request("GET", "/billing/balance")
+
+
 def judge(reply: Reply | Fault, batch: Batch) -> Verdict:
     """Say what a bulk trigger's answer means for `batch` (API reference, "Bulk trigger", the table of statuses)."""
     if isinstance(reply, Fault):
@@ -256,13 +261,23 @@ def retry_after(reply: Reply) -> float | None:
     value = reply.headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
         return float(value)
+    moment = _http_date(value)
+    return None if moment is None else max(0.0, moment - reply.received_at)
+
+
+def server_time(reply: Reply) -> float | None:
+    """Return the header ``Date`` in epoch seconds, by the server's clock: whole seconds, cut off (RFC 9110, 6.6.1)."""
+    return _http_date(reply.headers.get("date", "").strip())
+
+
+def _http_date(text: str) -> float | None:
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone.utc)
+        return moment.timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, moment.timestamp() - reply.received_at)
 
 
 def decode(reply: Reply) -> Json:

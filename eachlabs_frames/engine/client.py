@@ -31,6 +31,8 @@ LARGEST_REPLY: Final = 256 * 1024 * 1024
 LARGE_BODY: Final = 512 * 1024
 HIDDEN: Final = b"***"
 SHORTEST_HIDDEN: Final = 8
+KEPT: Final = ("retry-after", "date")
+"""Headers that are read; an answer's own are found whatever their case."""
 
 _UNSENT: Final = (
     aiohttp.ClientConnectorError,
@@ -125,8 +127,7 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    value = headers.get("Retry-After")
-    return {} if value is None else {"retry-after": value}
+    return {name: headers[name] for name in KEPT if name in headers}
 
 
 def _reason(exc: BaseException, otherwise: str) -> str:

@@ -14,6 +14,10 @@ class SystemClock:
         """Return seconds that only grow."""
         return time.monotonic()
 
+    def epoch(self) -> float:
+        """Return seconds since 1970, UTC."""
+        return time.time()
+
     def draw(self) -> float:
         """Return a random number of [0, 1)."""
         return random.random()  # noqa: S311 - jitter, not a secret

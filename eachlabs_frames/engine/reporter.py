@@ -41,6 +41,9 @@ class Reporter:
         self._total = total
         self._answered = done
         self._until_settled = until_settled
+        self._waiting_for: str | None = None
+        self._looking_for = 0
+        self.balance_usd: float | None = None
 
     def started(self) -> None:
         """Say that the call begins."""
@@ -59,26 +62,52 @@ class Reporter:
         """Say what is waited for, or that it is over."""
         if reason is not None:
             logger.info("waiting: %s", reason)
-        self._tell("resumed" if reason is None else "waiting", waiting_for=reason)
+        self._waiting_for = reason
+        self._tell("resumed" if reason is None else "waiting")
+
+    def looking(self, rows: int) -> None:
+        """Say for how many rows a lost answer is looked for."""
+        self._looking_for = rows
+        self._tell("waiting" if rows or self._waiting_for else "resumed")
+
+    def balance(self, balance_usd: float) -> None:
+        """Say what the account may still spend."""
+        self.balance_usd = balance_usd
+        self._tell("balance")
 
     def stopped(self, reason: str) -> None:
         """Say that nothing more is sent."""
         logger.info("stopped sending: %s", reason)
-        self._tell("stopped", waiting_for=reason)
+        self._waiting_for = reason
+        self._tell("stopped")
 
     def finished(self) -> None:
         """Say that the run is over."""
         self._tell("finished")
 
-    def _tell(self, kind: Any, *, changed: tuple[Outcome, ...] = (), waiting_for: str | None = None) -> None:
+    def _tell(self, kind: Any, *, changed: tuple[Outcome, ...] = ()) -> None:
         if self._observer is None:
             return
         tally = self._results.tally()
         settled = sum(count for status, count in tally.items() if status in SETTLED)
         done = settled if self._until_settled else self._answered
-        event = Event(kind, self._total, done, self._results.accepted, tally, changed, waiting_for)
+        event = Event(
+            kind,
+            self._total,
+            done,
+            self._results.accepted,
+            tally,
+            changed,
+            self._reason(),
+            self.balance_usd,
+        )
         try:
             self._observer(event)
         except Exception:
             self._observer = None
             logger.exception("the progress observer raised, and is not called again; the run goes on")
+
+    def _reason(self) -> str | None:
+        """Return what is waited for, and what is looked for beside it."""
+        looking = f"looking for the lost answers of {self._looking_for} rows" if self._looking_for else None
+        return "; ".join(filter(None, (self._waiting_for, looking))) or None

@@ -1,6 +1,6 @@
 """Sends a run's batches: a fixed pool of workers on one lazy stream, each obeying the core's verdict.
 
-Owns the order of things (send, judge, write down, tell) and when a run ends. It never decides whether a POST may be
+Owns the order of things (claim, send, judge, settle, tell) and when a run ends. It never decides whether a POST may be
 sent again: `core.wire.judge` does, and only a `Retry` or a `Split` comes back here to be sent.
 """
 
@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
-from ..core.batches import halves
+from ..core.batches import cut, halves
 from ..core.outcomes import Results
+from ..core.pacing import poll_delay
 from ..core.wire import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
-from ..errors import APIError
-from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, Outcome, Reply, Request, Target, Transport
-from .cooldown import Cooldown
-from .pool import drain
+from ..errors import EachlabsError, JournalError
+from ..models import FAILED, TERMINAL, Batch, Clock, DialectName, Fault, Lost, Outcome, Reply, Target, Transport
+from .bookkeeper import Bookkeeper
+from .budget import Budget
+from .limiter import Limiter
+from .pool import drain, until
 from .reporter import Reporter
+from .search import Search
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -29,6 +33,10 @@ UNANSWERED_IN_A_ROW: Final = 10
 
 CUT_OFF: Final = "interrupted while its answer was on the way: it may have started"
 INTERRUPTED: Final = "interrupted before it was sent"
+NO_COSTS: Final = "max_cost= cannot be held: the API says no cost of the first executions"
+
+OTHERS_PAUSE: Final = 0.5
+"""Seconds between two looks at what other calls of the same run have settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,16 @@ class Halt:
     """Why a run ended before its last batch. ``error`` is what to raise where nothing at all was sent."""
 
     reason: str
-    error: APIError | None = None
+    error: EachlabsError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long one request may take, and how long a run waits while the API takes nothing; in seconds."""
+
+    timeout: float
+    max_wait: float
+    workers: int
 
 
 class Runner:
@@ -47,15 +64,22 @@ class Runner:
     target : Target
         What is triggered.
     results : Results
-        Where each outcome is written, at its row's position.
+        Where each outcome stands, at its row's position.
+    books : Bookkeeper
+        Writes outcomes down.
+    search : callable
+        Makes the search for lost answers, when the first is lost.
+    poll : callable
+        Looks once at the executions that have not ended.
     transport, clock : Transport, Clock
         What sends, and what waits.
     reporter : Reporter
         Told of each step.
     dialect : {"current", "legacy"}
         How a request is written.
-    max_wait : float
-        Seconds that the run waits while the API takes nothing.
+    limits : Limits
+    budget : Budget, optional
+        What may be spent.
     """
 
     def __init__(
@@ -63,51 +87,78 @@ class Runner:
         target: Target,
         results: Results,
         *,
+        books: Bookkeeper,
+        search: Callable[[], Search],
+        poll: Callable[[], Coroutine[Any, Any, None]],
         transport: Transport,
         clock: Clock,
         reporter: Reporter,
         dialect: DialectName,
-        max_wait: float,
+        limits: Limits,
+        budget: Budget | None = None,
     ) -> None:
         self._target = target
         self._results = results
+        self._books = books
+        self._make_search = search
+        self._poll = poll
         self._transport = transport
+        self._clock = clock
         self._reporter = reporter
         self._dialect = dialect
-        self._cooldown = Cooldown(clock, max_wait=max_wait, tell=reporter.waiting)
-        self._max_wait = max_wait
+        self._limits = limits
+        self._budget = budget
+        self._limiter = Limiter(
+            clock,
+            workers=limits.workers,
+            max_wait=limits.max_wait,
+            tell=reporter.waiting,
+            in_flight=results.in_flight,
+            poll=poll,
+        )
+        self._search: Search | None = None
+        self._searching: asyncio.Future[None] | None = None
+        self._stop = asyncio.Event()
         self._unanswered = 0
         self._touched = False
         self._abandoned = False
-        self._in_flight: dict[tuple[int, ...], Batch] = {}
         self.halted: Halt | None = None
 
-    async def run(self, batches: Iterator[Batch], *, workers: int, canary: bool, stop: asyncio.Event) -> Halt | None:
+    async def run(
+        self, batches: Iterator[Batch], *, canary: bool, stop: asyncio.Event, lost: Sequence[Lost] = ()
+    ) -> Halt | None:
         """Send every batch, or as many as can be; return why it ended early, if it did.
 
         Parameters
         ----------
         batches : iterator of Batch
             Read as batches are sent, never ahead.
-        workers : int
-            Requests in flight at once.
         canary : bool
             Whether the first batch goes alone, because nothing was asked of the API before it.
         stop : asyncio.Event
             Set from outside to send nothing new; answers in flight are still read.
+        lost : sequence of Lost
+            Requests of an earlier call that are to be looked for meanwhile.
 
         Raises
         ------
         APIError
             401, 403 or 404 where no row of this run was accepted, refused or left unknown.
+        JournalError
+            The first claim could not be noted.
         """
+        self._stop = stop
         watch = asyncio.ensure_future(self._watch(stop))
         try:
-            if canary and (first := next(batches, None)) is not None:
-                await self._deliver(first)
-            await drain(self._stream(batches), self._deliver, workers=workers)
+            for one in lost:
+                self._look_for(one)
+            await self._first(batches, canary=canary)
+            await drain(self._stream(batches), self._deliver, workers=self._limits.workers)
+            await self._follow_others()
+            await self._end_search()
         finally:
             watch.cancel()
+            await self._drop_search()
         if self.halted is not None and self.halted.error is not None and not self._touched:
             raise self.halted.error
         return self.halted
@@ -115,6 +166,40 @@ class Runner:
     async def _watch(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._halt(Halt(INTERRUPTED))
+
+    async def _first(self, batches: Iterator[Batch], *, canary: bool) -> None:
+        """Send the first batch alone, where it has something to tell before more are paid for."""
+        learn = self._budget is not None and self._budget.mean is None
+        if not (canary or learn):
+            return
+        first = next(self._stream(batches), None)
+        if first is None:
+            return
+        if learn:
+            logger.warning("no cost of this workflow is known yet: one batch goes first, to learn it for max_cost=")
+        await self._deliver(first)
+        if learn and self.halted is None:
+            await self._learn(first)
+
+    async def _learn(self, first: Batch) -> None:
+        """Wait until the first executions have ended, and take over what they have cost."""
+        assert self._budget is not None
+        self._reporter.waiting("the first executions to end, to learn what one costs")
+        results, look = self._results, 0
+        while self.halted is None and not self._abandoned:
+            rows = [row for row in first.positions if results.execution_id[row] is not None]
+            ended = [row for row in rows if results.status[row] in TERMINAL]
+            costs = [results.cost[row] for row in ended if results.cost[row] == results.cost[row]]
+            if costs:
+                self._budget.learn(costs)
+                break
+            if len(ended) == len(rows):
+                self._halt(Halt(NO_COSTS))
+                break
+            look += 1
+            await until(self._stop, self._clock.sleep(poll_delay(look, floor=None, draw=self._clock.draw())))
+            await self._poll()
+        self._reporter.waiting(None)
 
     def _stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         while self.halted is None and not self._abandoned:
@@ -130,85 +215,178 @@ class Runner:
             yield batch
 
     async def _deliver(self, batch: Batch) -> None:
-        """Send a batch, and its halves where it is refused as a whole, until each row has its verdict."""
+        """Send a batch, in parts where it does not fit or is refused as a whole, until each row has its verdict."""
         parts = [batch]
-        while parts:
-            part = parts.pop()
-            verdict = await self._send(part)
-            if verdict is None:
-                return
-            if isinstance(verdict, Split):
-                parts += reversed(halves(part))
-            else:
-                self._settle(part, verdict)
-
-    async def _send(self, batch: Batch) -> Verdict | None:
-        """Send a batch until the verdict is more than "later"; None where it was not sent at the end."""
         worker = object()
-        request = trigger_request(self._dialect, self._target, batch)
         try:
-            while True:
-                await self._cooldown.passed(worker)
-                if self.halted is not None:
-                    return None
-                answer = await self._answer(request, batch)
-                if answer is None:
-                    return None
-                verdict = _judged(answer, batch)
-                if not isinstance(verdict, Retry):
-                    return verdict
-                if not await self._cooldown.refused(worker, verdict):
-                    self._halt(Halt(f"gave up after max_wait={self._max_wait:g} s: {verdict.reason}"))
-                    return None
+            while parts and await self._deliver_next(worker, parts):
+                pass
         finally:
-            self._cooldown.taken(worker)
+            self._limiter.leave(worker)
 
-    async def _answer(self, request: Request, batch: Batch) -> Reply | Fault | None:
-        """Send once; None where nobody waits for this run any more, and nothing was sent."""
-        # In this order, and `abandon` in the other: whatever the two threads do, a batch is marked or not sent.
-        self._in_flight[batch.positions] = batch
+    async def _deliver_next(self, worker: object, parts: list[Batch]) -> bool:
+        """Send the last of `parts`, or what fits of it; return whether the run goes on."""
+        part = parts.pop()
+        reserved = await self._limiter.admitted(worker, len(part))
+        room = self._room(reserved)
+        if not room:
+            return False
+        if room < len(part):
+            part, rest = cut(part, room)
+            parts.append(rest)
+        verdict = await self._send(worker, part, reserved)
+        if isinstance(verdict, Split):
+            parts += reversed(halves(part))
+        elif isinstance(verdict, Retry):
+            parts.append(part)
+        return verdict is not None
+
+    def _room(self, reserved: int) -> int:
+        """Return how many inputs of those that the API may take are to be sent; 0 where the run is over."""
+        if self.halted is None and self._limiter.exhausted is not None:
+            self._halt(Halt(f"gave up after max_wait={self._limits.max_wait:g} s: {self._limiter.exhausted}"))
+        if self.halted is not None or self._abandoned:
+            return 0
+        if self._budget is None:
+            return reserved
+        room = self._budget.affordable(reserved)
+        if not room:
+            self._halt(Halt(self._budget.words()))
+        return room
+
+    async def _send(self, worker: object, batch: Batch, reserved: int) -> Verdict | None:
+        """Claim a batch, send it and settle it; return what is still to be done for it: a later try, or its halves.
+
+        None where nothing more is to be sent.
+        """
+        claimed = await self._claim(batch)
+        if claimed is None:
+            self._limiter.leave(worker)
+            return None if self.halted is not None else _TAKEN
+        if self._budget is not None:
+            self._budget.reserve(len(claimed))
+        verdict = await self._ask(claimed)
+        if verdict is None:
+            return None
+        created = self._settle(claimed, verdict)
+        if self._budget is not None and created < len(claimed):
+            self._budget.give_back(len(claimed) - created)
+        if not isinstance(verdict, Retry):
+            self._limiter.answered(worker, reserved, created)
+            return verdict
+        if await self._limiter.refused(worker, verdict, reserved):
+            return verdict
+        self._room(0)  # says why the run is over, where nobody has
+        return None
+
+    async def _claim(self, batch: Batch) -> Batch | None:
+        """Return what may be sent of a batch; None where that is nothing, or where nothing can be noted any more."""
         try:
-            return None if self._abandoned else await self._transport.send(request)
+            claimed = await self._books.claim(batch)
+        except JournalError as exc:
+            self._halt(Halt(str(exc), exc))
+            return None
+        if claimed is not None and (self.halted is not None or self._abandoned):
+            self._books.give_back(claimed)
+            return None
+        return claimed
+
+    async def _ask(self, batch: Batch) -> Verdict | None:
+        """Send once, and judge the answer; None where nobody waits for this run any more, and nothing was sent."""
+        request = trigger_request(self._dialect, self._target, batch)
+        # In this order, and `abandon` in the other: whatever the two threads do, a batch is marked or not sent.
+        since = self._clock.epoch()
+        self._books.sending(batch, since)
+        try:
+            answer = None if self._abandoned else await self._transport.send(request)
         except BaseException:
             # Cut off in flight: it may have started, and to call it "not sent" would have it paid for again.
-            self._settle(batch, Unknown(CUT_OFF))
+            self._books.doubt(batch, CUT_OFF, None, since, since)
             raise
         finally:
-            self._in_flight.pop(batch.positions, None)
+            self._books.arrived(batch)
+        if answer is None:
+            return None
+        verdict = _judged(answer, batch)
+        if isinstance(verdict, Unknown):
+            self._doubt(batch, verdict, since)
+        return verdict
 
-    def abandon(self) -> None:
-        """Send nothing more and write nothing more: nobody waits. What is in flight may have started.
+    def _doubt(self, batch: Batch, verdict: Unknown, since: float) -> None:
+        lost = self._books.doubt(batch, verdict.reason, verdict.bulk_id, since, self._clock.epoch())
+        self._look_for(lost)
+        self._touched = True
+        self._unanswered += 1
+        if self._unanswered >= UNANSWERED_IN_A_ROW:
+            words = f"{UNANSWERED_IN_A_ROW} requests in a row had no usable answer, the last: {verdict.reason}"
+            self._halt(Halt(words))
 
-        Called from the thread that gave up, while the loop's own may be stuck in an observer.
-        """
-        self._abandoned = True
-        for batch in tuple(self._in_flight.values()):
-            for outcome in _outcomes(batch, Unknown(CUT_OFF)):
-                self._results.replace(outcome)
-
-    def _settle(self, batch: Batch, verdict: Verdict) -> None:
-        if self._abandoned:
-            return
+    def _settle(self, batch: Batch, verdict: Verdict) -> int:
+        """Write down what the answer says; return how many executions there may be now."""
+        if isinstance(verdict, Unknown):
+            return len(batch)
+        if isinstance(verdict, Done | Refused):
+            outcomes = _outcomes(batch, verdict)
+            self._touched = True
+            self._unanswered = 0
+            self._books.settle(outcomes)
+            return sum(outcome.status != FAILED or outcome.execution_id is not None for outcome in outcomes)
+        self._books.give_back(batch)
         if isinstance(verdict, Stop):
             error = verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
             # A balance that is too low is no error of the call: what was accepted goes on, the rest can follow.
             self._halt(Halt(verdict.reason, None if verdict.status == HTTPStatus.PAYMENT_REQUIRED else error))
-            return
-        self._touched = True
-        outcomes = _outcomes(batch, verdict)
-        for outcome in outcomes:
-            self._results.replace(outcome)
-        self._reporter.answered(outcomes)
-        self._unanswered = self._unanswered + 1 if isinstance(verdict, Unknown) else 0
-        if self._unanswered >= UNANSWERED_IN_A_ROW:
-            last = outcomes[-1].error
-            self._halt(Halt(f"{UNANSWERED_IN_A_ROW} requests in a row had no usable answer, the last: {last}"))
+        return 0
+
+    def abandon(self) -> None:
+        """Send nothing more and write nothing more: nobody waits. Called from the thread that gave up."""
+        self._abandoned = True
+        self._books.close(CUT_OFF)
 
     def _halt(self, halt: Halt) -> None:
         if self.halted is None:
             self.halted = halt
             self._reporter.stopped(halt.reason)
-        self._cooldown.end()
+        self._limiter.end()
+
+    # -- answers that were lost, and other calls ---------------------------------------------------------------------
+
+    def _look_for(self, lost: Lost) -> None:
+        """Look for a lost answer, beside the sending."""
+        if self._search is None:
+            self._search = self._make_search()
+            self._searching = asyncio.ensure_future(self._search.run(self._stop))
+        self._search.lose(lost)
+
+    async def _follow_others(self) -> None:
+        """Wait for the answers that other calls of this run wait for: each may take as long as a request may."""
+        deadline = self._clock.now() + self._limits.timeout
+        while self._books.elsewhere and not self._stop.is_set() and not self._abandoned:
+            try:
+                died = await self._books.ask_others()
+            except JournalError as exc:
+                logger.warning("what another call has sent cannot be read: %s", exc)
+                break
+            for lost in self._books.lost(died, timeout=self._limits.timeout):
+                self._look_for(lost)
+            if not self._books.elsewhere or self._clock.now() >= deadline:
+                break
+            await until(self._stop, self._clock.sleep(OTHERS_PAUSE))
+        self._books.leave_others()
+
+    async def _end_search(self) -> None:
+        if self._search is not None and self._searching is not None:
+            self._search.close()
+            await self._searching
+
+    async def _drop_search(self) -> None:
+        if self._searching is not None and not self._searching.done():
+            self._searching.cancel()
+            await asyncio.gather(self._searching, return_exceptions=True)
+
+
+_TAKEN: Final = Done(())
+"""Other calls have sent all of a batch."""
 
 
 def _judged(answer: Reply | Fault, batch: Batch) -> Verdict:
@@ -220,10 +398,7 @@ def _judged(answer: Reply | Fault, batch: Batch) -> Verdict:
         return Unknown(f"the answer could not be read ({type(exc).__name__}): it may have started")
 
 
-def _outcomes(batch: Batch, verdict: Verdict) -> tuple[Outcome, ...]:
+def _outcomes(batch: Batch, verdict: Done | Refused) -> tuple[Outcome, ...]:
     if isinstance(verdict, Done):
         return verdict.outcomes
-    if isinstance(verdict, Unknown):
-        return tuple(Outcome(position, UNKNOWN, verdict.bulk_id, error=verdict.reason) for position in batch.positions)
-    assert isinstance(verdict, Refused)
     return tuple(Outcome(position, FAILED, error=verdict.reason) for position in batch.positions)

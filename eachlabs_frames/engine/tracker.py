@@ -7,8 +7,9 @@ fewer requests, and the details where a listing says too little.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any, Final
 
@@ -16,10 +17,12 @@ from ..core import wire
 from ..core.executions import entries, read, says_too_little
 from ..core.outcomes import Results
 from ..core.pacing import poll_delay
-from ..errors import APIConnectionError
+from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
 from .pool import drain, until
 from .reporter import Reporter
+
+logger = logging.getLogger("eachlabs_frames")
 
 FEW_BULKS: Final = 10
 """Up to so many bulk operations are asked for one by one, whatever the listing would cost."""
@@ -38,7 +41,7 @@ FORGOTTEN: Final = "the API no longer knows this execution"
 
 
 class Tracker:
-    """Follows the open rows of `results`."""
+    """Follows the open rows of `results`; `noted` is told of those whose execution has ended."""
 
     def __init__(
         self,
@@ -50,7 +53,9 @@ class Tracker:
         reporter: Reporter,
         dialect: DialectName,
         workers: int,
+        noted: Callable[[Sequence[Outcome]], None] | None = None,
     ) -> None:
+        self._noted = noted
         self._workflow_id = workflow_id
         self._results = results
         self._transport = transport
@@ -77,6 +82,13 @@ class Tracker:
             msg = f"no usable answer from the API: {self._refusals[-1].reason}"
             raise APIConnectionError(msg)
         return self._left()
+
+    async def glance(self) -> None:
+        """Look once while something else is the matter: what goes wrong is left to a later look."""
+        try:
+            await self._look()
+        except APIError as exc:
+            logger.warning("the executions could not be looked at: %s", exc)
 
     def _left(self) -> int:
         return sum(map(len, self._open.values()))
@@ -226,6 +238,9 @@ class Tracker:
                 self._open.pop(str(outcome.execution_id), None)
         if changed:
             self._reporter.refreshed(changed)
+        ended = [outcome for outcome in changed if outcome.status in TERMINAL]
+        if ended and self._noted is not None:
+            self._noted(ended)
 
     async def _ask_details(self, execution_id: str) -> Mapping[str, Any] | None:
         """Return an execution's details: empty where the API knows none, None where no answer came."""

@@ -11,8 +11,9 @@ from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 from .attach import attach
 from .pandas import EachlabsAccessor
 from .refusals import LateRefusal, Refusal
+from .runs import delete_run, load_run, runs
 
-__all__ = ["attach", "register"]
+__all__ = ["attach", "delete_run", "load_run", "register", "runs"]
 
 
 def register() -> None:

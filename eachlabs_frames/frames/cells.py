@@ -14,6 +14,8 @@ from ..core.schema import Check
 from ..core.values import MISSING, RefusedValueError, clean, treat_as_missing
 
 CHUNK: Final = 1_000
+KEPT: Final = 4_000_000
+"""Bytes of inputs that are kept between the check and the sending: a larger frame's are made again."""
 
 treat_as_missing(type(pd.NA))
 
@@ -49,6 +51,8 @@ class FrameInputs:
         self._integers = integers
         self._fields = fields
         self._kept: list[Row | Problem] | None = None
+        self._encoded: list[bytes] | None = []
+        self._weight = 0
         self._places: dict[Label, int] = {label: place for place, label in enumerate(frame.columns)}
 
     def rows(self) -> Iterator[tuple[list[int], Sequence[Row | Problem]]]:
@@ -63,8 +67,22 @@ class FrameInputs:
             for place, problem, by_schema in problems(rows, check):
                 yield positions[place], problem, by_schema
 
+    def keep(self, payloads: Sequence[bytes]) -> None:
+        """Keep the JSON of the next rows, in their order, unless that becomes too much."""
+        if self._encoded is not None:
+            self._weight += sum(map(len, payloads))
+            if self._weight > KEPT:
+                self._encoded = None
+            else:
+                self._encoded += payloads
+
     def payloads(self, *, without: Container[int]) -> Iterator[tuple[list[int], list[bytes]]]:
         """Yield chunk after chunk the positions and the JSON of all rows but those, made as they are asked for."""
+        if self._encoded is not None and len(self._encoded) == len(self._positions):
+            every = zip(self._positions.tolist(), self._encoded, strict=True)
+            kept = [(position, payload) for position, payload in every if position not in without]
+            yield [position for position, _ in kept], [payload for _, payload in kept]
+            return
         for positions, rows in self.rows():
             sent: list[int] = []
             payloads: list[bytes] = []

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from ..core.outcomes import Results
-from ..errors import APIError, ColumnError, Interrupted
+from ..errors import APIError, ColumnError, Interrupted, JournalError
 from . import results as columns
 from .results import Origin
 
@@ -61,13 +61,13 @@ class Handover:
         with self._alone():
             try:
                 yield
-            except APIError:
+            except (APIError, JournalError):
                 raise  # raised only where nothing was sent, or only read
             except BaseException as exc:
                 words = f"{self._results.accepted} of {self._results.size} rows have an execution"
                 frame = self.written()
                 if isinstance(exc, KeyboardInterrupt):
-                    raise _interrupted(words, frame) from exc
+                    raise self._interrupted(words, frame) from exc
                 exc.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
                 if not isinstance(exc, asyncio.CancelledError):
                     logger.exception("%s; the frame as it stands is in .frame of this exception", words)
@@ -110,7 +110,7 @@ class Handover:
         interrupted = late or early
         if interrupted is not None:
             words = "all answers were written"
-            raise _interrupted(words, whole[-1]) from interrupted
+            raise self._interrupted(words, whole[-1]) from interrupted
         return whole[-1]
 
     def _attach(self, made: dict[str, Any]) -> pd.DataFrame:
@@ -131,14 +131,19 @@ class Handover:
         width = self.source.shape[1]
         return held or bool(given.iloc[:, :width].equals(self.source))
 
+    def _interrupted(self, words: str, frame: pd.DataFrame) -> Interrupted:
+        run = self.origin.run
+        msg = f"interrupted: {words}; the frame as it stood is in .frame (in a notebook: sys.last_value.frame)"
+        if run is not None:
+            msg += (
+                f". This is run {run!r}: the same call with run={run!r} goes on and sends only what was not sent, "
+                f"and load_run({run!r}) gives every row back"
+            )
+        return Interrupted(msg, frame, run)
+
     def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns.describe(frame, self.origin)
         return frame
-
-
-def _interrupted(words: str, frame: pd.DataFrame) -> Interrupted:
-    msg = f"interrupted: {words}; the frame as it stood is in .frame (in a notebook: sys.last_value.frame)"
-    return Interrupted(msg, frame)
 
 
 def _insisting(work: Callable[[], object]) -> KeyboardInterrupt | None:

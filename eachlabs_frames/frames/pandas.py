@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -85,12 +86,16 @@ class EachlabsAccessor:
         inputs: Any = None,
         *,
         version_id: str | None = None,
+        run: str | None = None,
+        key: Hashable = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
         na: str = "omit",
         validate: bool = True,
         max_concurrency: int | None = None,
+        max_cost: float | None = None,
         retrigger: bool = False,
+        on_unknown: str = "keep",
         prefix: str = "",
         inplace: bool = False,
         wait: bool = False,
@@ -99,7 +104,8 @@ class EachlabsAccessor:
         """Trigger an execution of a workflow for each row: paid, in bulk triggers of at most 10.
 
         Rows that have an ``execution_id`` already, or whose answer was lost (``unknown``), are left alone. A request
-        is sent a second time only where the first certainly created nothing.
+        is sent a second time only where the first certainly created nothing. Each request is noted in the journal
+        before it is sent: whatever ends this process, the same call with the same ``run=`` goes on.
 
         Parameters
         ----------
@@ -112,6 +118,14 @@ class EachlabsAccessor:
             it is given a row as a dict (None for what is missing), once, and returns the input.
         version_id : str, optional
             The version to run. The latest by default: resolved once, and written into ``attrs["eachlabs"]``.
+        run : str, optional
+            The run's name: called again with it, in this process or in another, only rows are sent that were not sent
+            in that run, which are new rows, changed rows and ``pending`` rows. A row is known by its input, and by
+            which occurrence of that input it is. By default a readable name is made, and kept in
+            ``attrs["eachlabs"]["run"]``.
+        key : label, optional
+            A column of unique keys, by which rows are known instead. A key that was sent with another input is an
+            error, but for ``retrigger=True``.
         webhook_url, webhook_secret : str, optional
             Where the API announces each execution's end, and the word it repeats there (not in the legacy dialect).
         na : {"omit", "null"}
@@ -120,8 +134,15 @@ class EachlabsAccessor:
             Check each row against the workflow's input schema first; rows that do not fit become ``invalid``.
         max_concurrency : int, optional
             Requests in flight at once, 1 to 256; as configured (8) by default.
+        max_cost : float, optional
+            USD that the run may cost, with what its earlier calls have cost: it stops before a batch that would pass
+            that, by the mean cost of the workflow's latest executions that have ended. Where none is known, one batch
+            goes first to learn it.
         retrigger : bool, default False
             Trigger every row, also those that have an execution: each is paid again.
+        on_unknown : {"keep", "resend"}
+            What becomes of rows whose answer was lost and was not found in the workflow's listing: left ``unknown``,
+            or looked for once more and then sent again, and perhaps paid twice.
         prefix : str, default ""
             Put before each of the result's column names.
         inplace : bool, default False
@@ -142,12 +163,16 @@ class EachlabsAccessor:
         ------
         UsageError
             Something in the call, the frame or the settings is wrong. Nothing was sent.
+        RunError
+            The named run has another workflow, version, mapping or key. Nothing was sent.
+        JournalError
+            The journal cannot be opened or written. Nothing was sent.
         AuthenticationError, PermissionDeniedError, NotFoundError
             401, 403, 404. Nothing was sent.
         APIConnectionError, RateLimitError
             The workflow could not be read. Nothing was sent.
         Interrupted
-            A KeyboardInterrupt; the frame as it stood is its ``frame``.
+            A KeyboardInterrupt; the frame as it stood is its ``frame``, and the message names the run to go on with.
 
         Examples
         --------
@@ -163,12 +188,16 @@ class EachlabsAccessor:
                 workflow_id,
                 inputs,
                 version_id=version_id,
+                run=run,
+                key=key,
                 webhook_url=webhook_url,
                 webhook_secret=webhook_secret,
                 na=na,
                 validate=validate,
                 max_concurrency=max_concurrency,
+                max_cost=max_cost,
                 retrigger=retrigger,
+                on_unknown=on_unknown,
                 prefix=prefix,
                 inplace=inplace,
                 wait=wait,
@@ -219,8 +248,9 @@ class EachlabsAccessor:
             The frame holds no result, or does not say how its inputs were made.
         """
         from . import trigger
+        from .options import Options
 
-        options = trigger.Options(
+        options = Options(
             webhook_url=webhook_url,
             webhook_secret=webhook_secret,
             max_concurrency=max_concurrency,
@@ -309,6 +339,39 @@ class EachlabsAccessor:
 
         return await complete_async(self._wait(timeout, workflow_id, prefix, progress))
 
+    def reconcile(
+        self, inputs: Any = None, *, prefix: str | None = None, progress: bool | Observer | None = None
+    ) -> pd.DataFrame:
+        """Look once more for the rows that are ``unknown``: nothing is sent.
+
+        The workflow's listing is read around the moment of each lost request, and executions that no row owns are
+        matched by their inputs.
+
+        Parameters
+        ----------
+        inputs : None, list, dict or callable
+            Needed only where the frame was triggered with a callable, which it does not remember.
+        prefix : str, optional
+            Which result, where the frame holds several; the latest by default.
+        progress : bool or callable, optional
+            As for `bulk_trigger`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A new frame, in which the rows that were found have their executions.
+
+        Raises
+        ------
+        ColumnError
+            The frame holds no result, or does not say of which run.
+        JournalError, RunError
+            The journal cannot be read, or does not know the run.
+        """
+        from . import trigger
+
+        return self._complete(trigger.reconcile(self._frame, inputs, prefix=prefix, progress=progress))
+
     def summary(self, *, prefix: str | None = None) -> pd.DataFrame:
         """Count rows per bulk operation and status, without asking the API.
 
@@ -329,8 +392,9 @@ class EachlabsAccessor:
 
     def _trigger(self, workflow_id: str, inputs: Any, **options: Any) -> Steps[pd.DataFrame]:
         from . import trigger
+        from .options import Options
 
-        return trigger.bulk_trigger(self._frame, workflow_id, inputs, trigger.Options(**options))
+        return trigger.bulk_trigger(self._frame, workflow_id, inputs, Options(**options))
 
     def _wait(self, timeout: Any, workflow_id: Any, prefix: Any, progress: Any) -> Steps[pd.DataFrame]:
         from . import track

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..core.batches import batched
-from ..core.inputs import Problem
+from ..core.identity import fingerprint
+from ..core.inputs import Problem, checked
 from ..core.mapping import Fields, RowFunction, resolve, to_spec
 from ..core.schema import Check, SchemaError, compile_check, integer_keys
 from ..errors import ConfigurationError, InputError
-from ..models import Batch, Json, Workflow
+from ..models import Batch, Json, Sheet, Workflow
 from . import results as columns
 from .cells import FrameInputs
 
 logger = logging.getLogger("eachlabs_frames")
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
+Labels = Callable[[Sequence[int]], Sequence[Json]]
+Digests = Callable[[Sequence[int]], Sequence[bytes]]
+Unsent = Callable[[Sequence[int]], Sequence[bool]]
 
 
 def check_na(na: object) -> bool:
@@ -54,6 +58,7 @@ class Plan:
     fields: Fields | RowFunction
     source: FrameInputs
     check: Check | None
+    refused: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -71,27 +76,36 @@ class Plan:
         source = FrameInputs(frame, positions, fields, omit=omit, integers=integer_keys(schema))
         return cls(frame, positions, fields, source, _check(schema) if validate else None)
 
-    def refused(self) -> dict[int, str]:
-        """Read every row once; return the rows that the schema refuses, and why.
+    def sheets(self, labels: Labels, digests: Digests | None, unsent: Unsent) -> Iterator[Sheet]:
+        """Read every row once, and yield it as the journal takes it in; what the schema refuses is in `refused` then.
 
         Raises
         ------
         InputError
-            A row's values cannot be an input at all.
+            A row's values cannot be an input at all; after the last row, so that it can say how many.
         """
-        by_schema: dict[int, str] = {}
         unfit: list[tuple[int, Problem]] = []
-        for position, problem, schema_alone in self.source.check(self.check):
-            if schema_alone:
-                by_schema[position] = str(problem)
-            else:
-                unfit.append((position, problem))
+        for positions, rows in self.source.rows():
+            contents: list[bytes] = []
+            payloads: list[bytes] = []
+            for position, (row, payload, problem) in zip(positions, checked(rows, self.check), strict=True):
+                if row is None:
+                    unfit.append((position, problem or Problem("no input")))
+                    continue
+                if problem is not None:
+                    self.refused[position] = str(problem)
+                contents.append(fingerprint(row))
+                payloads.append(payload)
+            if unfit:
+                continue
+            self.source.keep(payloads)
+            known_by = contents if digests is None else digests(positions)
+            yield Sheet(known_by, contents, labels(positions), payloads, unsent(positions))
         if unfit:
             position, problem = unfit[0]
             more = f" ({len(unfit)} rows have such a problem: preview() lists them)" if len(unfit) > 1 else ""
             msg = f"row {self.frame.index[position]!r} (position {position}), {problem}{more}"
             raise InputError(msg)
-        return by_schema
 
     def batches(self, *, without: Container[int]) -> Iterator[Batch]:
         """Return the batches of all rows but those, made as they are taken."""

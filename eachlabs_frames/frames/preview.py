@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Final
+
 import numpy as np
 import pandas as pd
 
 from ..core.inputs import Problem
 from ..core.wire import checked_id
-from ..engine import lookups
+from ..engine import lookups, money
 from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
 from ..engine.pool import until
-from ..models import Json, Workflow
+from ..models import Json, Prices, Workflow
 from ..settings import current
+from ..views.estimate import estimate, show
 from .plan import Plan, check_na, read_inputs
+
+ATTRS: Final = "eachlabs_preview"
+"""Where a preview says what the rows would cost; nobody reads it but people."""
 
 
 def preview(
@@ -29,15 +36,23 @@ def preview(
     """Read the workflow, where one is named, and make every row's input."""
     omit = check_na(na)
     workflow: Workflow | None = None
+    prices = Prices()
     if workflow_id is not None:
-        client = Client(current())
+        settings = current()
+        client = Client(settings)
         named = checked_id("workflow_id", workflow_id)
         workflow = yield lambda stop: until(
             stop, lookups.workflow(named, version_id=version_id, transport=client, clock=SystemClock())
         )
+        prices = yield lambda stop: until(stop, money.prices(named, transport=client, dialect=settings.dialect))
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)
     rows = np.arange(len(frame), dtype=np.int64)
-    return _shown(Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True))
+    out = _shown(Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True))
+    if workflow_id is not None:
+        made = estimate(int(out["problem"].isna().sum()), prices)
+        out.attrs[ATTRS] = asdict(made)
+        show(made)
+    return out
 
 
 def _shown(plan: Plan) -> pd.DataFrame:

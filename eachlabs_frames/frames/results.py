@@ -42,6 +42,7 @@ class Origin:
     inputs: Mapping[str, Json] | None = None
     na: str = "omit"
     validate: bool = True
+    run: str | None = None
 
 
 def origin(frame: pd.DataFrame, prefix: str | None = None) -> Origin | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
+from contextlib import closing
 from uuid import UUID
 
 import pandas as pd
@@ -19,21 +21,25 @@ from ..engine.loop import Steps
 from ..engine.pool import until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
-from ..errors import ColumnError, ConfigurationError, UnsettledWarning
+from ..errors import ColumnError, ConfigurationError, JournalError, UnsettledWarning
 from ..models import PENDING, Observer
 from ..settings import current
 from ..views import progress as bars
 from . import results as columns
 from .handover import Handover
+from .notes import Notes
 from .results import Origin
+
+logger = logging.getLogger("eachlabs_frames")
 
 
 def refresh(frame: pd.DataFrame, *, workflow_id: str | None, prefix: str | None) -> Steps[pd.DataFrame]:
     """Look once."""
     origin = _origin(frame, workflow_id, prefix)
     results = columns.read(frame, origin.prefix)
-    tracker = _tracker(origin, results, Reporter(None, results, total=results.size))
-    yield tracker.refresh
+    with closing(Notes(current().journal, origin.run)) as notes:
+        tracker = _tracker(origin, results, Reporter(None, results, total=results.size), notes)
+        yield tracker.refresh
     return _written(frame, results, origin)
 
 
@@ -54,9 +60,13 @@ def wait(
     results = columns.read(frame, origin.prefix)
     handover = Handover(frame, results, origin, inplace=False)
     total = results.size - results.tally().get(PENDING, 0)
-    with handover.kept(), bars.observing(progress, total=total, what="eachlabs") as observer:
+    with (
+        closing(Notes(current().journal, origin.run)) as notes,
+        handover.kept(),
+        bars.observing(progress, total=total, what="eachlabs") as observer,
+    ):
         reporter = Reporter(observer, results, total=total, until_settled=True)
-        tracker = _tracker(origin, results, reporter)
+        tracker = _tracker(origin, results, reporter, notes)
         reporter.started()
         left: int = yield lambda stop: tracker.wait(stop, timeout=timeout)
         reporter.finished()
@@ -117,12 +127,33 @@ def _origin(frame: pd.DataFrame, workflow_id: str | None, prefix: str | None) ->
     if known is None:
         known = Origin(workflow_id or "", prefix=prefix or "")
     columns.require_result(frame, known.prefix)
+    if not known.workflow_id or (workflow_id not in (None, known.workflow_id)):
+        known = _in_journal(frame, known.prefix, workflow_id) or known
     if workflow_id is None and not known.workflow_id:
         msg = "the frame does not say any more which workflow it went to (its attrs were lost): pass workflow_id="
         raise ColumnError(msg)
     if workflow_id in (None, known.workflow_id):
         return known
     return Origin(str(workflow_id), prefix=known.prefix)
+
+
+def _in_journal(frame: pd.DataFrame, prefix: str, workflow_id: str | None) -> Origin | None:
+    """Return whose result this is by the journal, which knows the bulk operations of each run."""
+    path = current().journal
+    if path is None:
+        return None
+    from ..engine.journal import archive
+
+    bulk_ids = set(columns.read(frame, prefix).bulk_id) - {None}
+    try:
+        found = archive.run_of_bulk(path, {str(bulk_id) for bulk_id in bulk_ids})
+    except JournalError as exc:
+        logger.warning("the journal cannot say whose result this is: %s", exc)
+        return None
+    if found is None or workflow_id not in (None, found[1].workflow_id):
+        return None
+    run, pin = found
+    return Origin(pin.workflow_id, pin.version_id, prefix, inputs=pin.inputs, na=pin.na, run=run)
 
 
 def _callers_level() -> int:
@@ -134,7 +165,7 @@ def _callers_level() -> int:
     return level
 
 
-def _tracker(origin: Origin, results: Results, reporter: Reporter) -> Tracker:
+def _tracker(origin: Origin, results: Results, reporter: Reporter, notes: Notes | None = None) -> Tracker:
     settings = current()
     return Tracker(
         checked_id("workflow_id", origin.workflow_id),
@@ -144,6 +175,7 @@ def _tracker(origin: Origin, results: Results, reporter: Reporter) -> Tracker:
         reporter=reporter,
         dialect=settings.dialect,
         workers=settings.max_concurrency,
+        noted=notes,
     )
 
 

@@ -7,79 +7,36 @@ known of a row is ever dropped: whatever ends the run, the frame is written.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
-from ..core import wire
-from ..core.mapping import Fields, from_spec
+from ..core.mapping import Fields, RowFunction, from_spec
 from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
 from ..engine.pool import until
 from ..engine.reporter import Reporter
-from ..engine.runner import INTERRUPTED, Runner
 from ..engine.tracker import Tracker
-from ..errors import APIError, ColumnError, ConfigurationError, MappingError
-from ..models import FAILED, INVALID, PENDING, UNKNOWN, Observer, Target, Workflow
-from ..settings import Settings, current
+from ..errors import APIError, ColumnError, MappingError
+from ..models import FAILED, INVALID, PENDING, UNKNOWN, Observer, Outcome, Workflow
 from ..views import progress as bars
 from . import results as columns
+from .delivery import Delivery, Todo
+from .enrolment import Enrolment
 from .handover import Handover
+from .options import Options
 from .plan import Plan, Positions, check_na, read_inputs
 from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
 
 CLOCK: Final = SystemClock()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The keywords of `bulk_trigger`, as they were given."""
-
-    version_id: str | None = None
-    webhook_url: str | None = None
-    webhook_secret: str | None = None
-    na: str = "omit"
-    validate: bool = True
-    max_concurrency: int | None = None
-    retrigger: bool = False
-    prefix: str = ""
-    inplace: bool = False
-    wait: bool = False
-    progress: bool | Observer | None = None
-
-    def __repr__(self) -> str:
-        return "Options(...)"  # so that no traceback with local variables shows the secret
-
-    def checked(self, workflow_id: str) -> Settings:
-        """Return this call's settings.
-
-        Raises
-        ------
-        ConfigurationError
-            No key, or a value that cannot be used.
-        """
-        settings = current(max_concurrency=self.max_concurrency)
-        settings.key()
-        wire.checked_id("workflow_id", workflow_id)
-        if self.version_id is not None:
-            wire.checked_id("version_id", self.version_id)
-        wire.check_webhook(settings.dialect, self.webhook_url, self.webhook_secret)
-        check_na(self.na)
-        bars.check(self.progress)
-        for name in ("validate", "retrigger", "inplace", "wait"):
-            if not isinstance(getattr(self, name), bool):
-                msg = f"{name} must be True or False; got {getattr(self, name)!r}"
-                raise ConfigurationError(msg)
-        if not isinstance(self.prefix, str):
-            msg = f"prefix must be a string; got {type(self.prefix).__name__}"
-            raise ConfigurationError(msg)
-        return settings
 
 
 def bulk_trigger(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Options) -> Steps[pd.DataFrame]:
@@ -99,6 +56,8 @@ class Trigger:
     options : Options
     only : numpy.ndarray of int64, optional
         The rows to trigger, whatever they hold; by default those that have no execution yet.
+    sends : bool
+        False: nothing is sent, and the answers that were lost are looked for.
     """
 
     def __init__(
@@ -109,18 +68,19 @@ class Trigger:
         options: Options,
         *,
         only: Positions | None = None,
+        sends: bool = True,
     ) -> None:
+        self._sends = sends
         self._settings = options.checked(workflow_id)
         columns.check_columns(frame, options.prefix)
         self._options = options
         self._workflow_id = workflow_id
         self._check_prefix(frame)
-        held = columns.is_result(frame, options.prefix)
-        self._before = columns.origin(frame, options.prefix) if held else None
+        self._held = columns.is_result(frame, options.prefix)
+        self._before = columns.origin(frame, options.prefix) if self._held else None
         self._results = columns.read(frame, options.prefix)
-        self._rows = self._unsent() if only is None else only
-        if inputs is None and self._before is not None and self._before.workflow_id == workflow_id and len(self._rows):
-            inputs = remembered(self._before)
+        self._unsent = self._find_unsent()
+        self._only = only
         # A mapping that is written out needs no schema to be read, and should fail before anything is asked.
         self._fields = None if inputs is None else read_inputs(frame, inputs, None, options.prefix)
         self._client = Client(self._settings)
@@ -129,24 +89,67 @@ class Trigger:
 
     def steps(self) -> Steps[pd.DataFrame]:
         """Look at the workflow, check every row, send, and wait where that was asked for."""
-        plan: Plan | None = None
-        refused: dict[int, str] = {}
-        if len(self._rows):
-            workflow = yield from self._workflow()
-            plan = self._plan(workflow)
-            refused = plan.refused()
-            self._set_out(refused)
-        wait = self._options.wait
-        total = self._results.size if wait else len(self._rows)
-        with self._handover.kept(), bars.observing(self._options.progress, total=total, what="eachlabs") as observer:
-            reporter = Reporter(observer, self._results, total=total, done=len(refused), until_settled=wait)
-            reporter.started()
+        with self._enrolled() as enrolment:
+            todo = Todo()
+            rows = self._rows(enrolment)
+            plan = (yield from self._planned(rows, enrolment)) if len(rows) else None
             if plan is not None:
-                yield from self._send(plan, refused, reporter)
-            if wait:
-                yield from self._follow(reporter)
-            reporter.finished()
+                todo = self._set_out(plan, enrolment)
+            yield from self._carried_out(plan, todo, enrolment)
         return self._handover.written()
+
+    def _carried_out(self, plan: Plan | None, todo: Todo, enrolment: Enrolment | None) -> Steps[None]:
+        wait = self._options.wait
+        total = self._results.size if wait else len(todo.send) + len(todo.refused)
+        with self._handover.kept(), bars.observing(self._options.progress, total=total, what="eachlabs") as observer:
+            reporter = Reporter(observer, self._results, total=total, done=len(todo.refused), until_settled=wait)
+            reporter.started()
+            noted = None if enrolment is None else self._noted(enrolment, todo.numbers)
+            tracker = self._tracker(reporter, noted)
+            if plan is not None:
+                delivery = Delivery(
+                    self._results,
+                    self._settings,
+                    self._options,
+                    client=self._client,
+                    reporter=reporter,
+                    tracker=tracker,
+                    enrolment=enrolment,
+                    watched=observer is not None,
+                    looks=not self._sends,
+                )
+                yield from delivery.steps(plan, todo, self._handover.origin)
+            if wait:
+                yield from self._follow(tracker)
+            reporter.finished()
+
+    @contextmanager
+    def _enrolled(self) -> Iterator[Enrolment | None]:
+        """Take a place in a run, for as long as this call is at work; None without a journal, or without a row."""
+        before = self._before.run if self._before is not None else None
+        nothing = not len(self._unsent) and self._only is None and self._options.on_unknown == "keep"
+        if self._settings.journal is None or (self._options.run is None and nothing):
+            yield None
+            return
+        self._check_run(before)
+        enrolment = Enrolment(self._settings, self._options, self._workflow_id, before=self._before)
+        try:
+            yield enrolment
+        finally:
+            failure = enrolment.entry.close()
+            if failure is not None:
+                logger.error("the frame knows more than the journal, so keep the frame: %s", failure)
+
+    def _check_run(self, before: str | None) -> None:
+        """Whoever names another run by mistake must not pay for every row once more."""
+        named, accepted = self._options.run, self._results.accepted
+        if named in (None, before) or before is None or not accepted or self._options.retrigger:
+            return
+        msg = (
+            f"the frame holds results of run {before!r}, not of {named!r}: go on with run={before!r}, pass prefix= to "
+            "keep both, or retrigger=True to pay for every row once more"
+        )
+        raise ColumnError(msg)
 
     def _check_prefix(self, frame: pd.DataFrame) -> None:
         """Whoever forgets the prefix of a result must not pay for its rows once more, under other names."""
@@ -160,8 +163,8 @@ class Trigger:
             )
             raise ColumnError(msg)
 
-    def _unsent(self) -> Positions:
-        """Return the rows that were certainly not sent: what is unknown may have been, and is left alone."""
+    def _find_unsent(self) -> Positions:
+        """Return the rows of which the frame itself says that they were not sent."""
         results = self._results
         if self._options.retrigger:
             return np.arange(results.size, dtype=np.int64)
@@ -178,28 +181,40 @@ class Trigger:
             logger.info("%d row(s) were sent before, and are left alone", results.size - len(unsent))
         return unsent.astype(np.int64, copy=False)
 
+    def _rows(self, enrolment: Enrolment | None) -> Positions:
+        """Return the rows that this call is about: in a named run all but those of executions which it does not know.
+
+        There, a row's input says whether it was sent, and so a row may have changed since.
+        """
+        if self._only is not None:
+            return self._only
+        if enrolment is None or self._options.retrigger:
+            return self._unsent
+        executions = enrolment.executions()
+        resend = self._options.on_unknown == "resend"
+        chosen = [
+            (execution_id is None and (enrolment.named or resend or status != UNKNOWN))
+            or (enrolment.named and execution_id in executions)
+            for execution_id, status in zip(self._results.execution_id, self._results.status, strict=True)
+        ]
+        return np.flatnonzero(chosen).astype(np.int64, copy=False)
+
     @property
     def _canary(self) -> bool:
         """Nothing is asked of the API first, so the first batch goes alone."""
         return self._options.version_id is not None and not self._options.validate
 
-    def _workflow(self) -> Steps[Workflow]:
-        version_id = self._options.version_id
-        if version_id is not None and self._canary:
-            return Workflow(self._workflow_id, version_id)
-        found: Workflow = yield lambda stop: until(
-            stop, lookups.workflow(self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK)
-        )
-        return found
-
-    def _plan(self, workflow: Workflow) -> Plan:
+    def _planned(self, rows: Positions, enrolment: Enrolment | None) -> Steps[Plan]:
+        """Read the workflow, and make the plan of these rows."""
+        fields = self._known_fields(enrolment)
+        version_id = self._options.version_id if enrolment is None else enrolment.version_id
+        workflow = yield from self._workflow(version_id)
         options = self._options
-        fields = self._fields
         if fields is None:
             fields = read_inputs(self._handover.source, None, workflow.input_schema, options.prefix)
         plan = Plan.of(
             self._handover.source,
-            self._rows,
+            rows,
             fields,
             workflow=workflow,
             omit=check_na(options.na),
@@ -212,58 +227,91 @@ class Trigger:
             inputs=plan.spec(),
             na=options.na,
             validate=options.validate,
+            run=None if enrolment is None else enrolment.entry.name,
         )
         return plan
 
-    def _set_out(self, refused: dict[int, str]) -> None:
-        """Mark the rows that set out, and those that do not. A row with an earlier execution keeps it till then."""
+    def _known_fields(self, enrolment: Enrolment | None) -> Fields | RowFunction | None:
+        """Return what fills each key: as the call says, else as the run is pinned, else as the frame remembers."""
+        if self._fields is not None:
+            return self._fields
+        pinned = None if enrolment is None else enrolment.fields(self._handover.source)
+        if pinned is not None:
+            return pinned
+        before = self._before
+        return remembered(before) if before is not None and before.workflow_id == self._workflow_id else None
+
+    def _workflow(self, version_id: str | None) -> Steps[Workflow]:
+        if version_id is not None and self._canary:
+            return Workflow(self._workflow_id, version_id)
+        found: Workflow = yield lambda stop: until(
+            stop, lookups.workflow(self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK)
+        )
+        return found
+
+    def _set_out(self, plan: Plan, enrolment: Enrolment | None) -> Todo:
+        """Check every row, find out what the journal knows of it, and mark those that set out and those that do not."""
         results = self._results
-        for row in map(int, self._rows):
-            if results.execution_id[row] is None and results.status[row] != UNKNOWN:
-                results.note(row, status=INVALID if row in refused else PENDING, error=refused.get(row))
-        if refused:
-            logger.warning("%d row(s) do not fit the workflow's input schema, and are not sent", len(refused))
+        wanted = self._unsent if self._held else np.empty(0, dtype=np.int64)
+        if enrolment is None:
+            for _ in plan.sheets(lambda rows: [None] * len(rows), None, lambda rows: [False] * len(rows)):
+                pass
+            todo = Todo(plan.positions.tolist(), range(results.size))
+        else:
+            version_id = str(self._handover.origin.version_id)
+            numbers = enrolment.enter(plan, version_id, held=results.execution_id, wanted=wanted, add=self._sends)
+            self._handover.origin = replace(self._handover.origin, run=enrolment.entry.name)
+            every = self._sends and (self._options.retrigger or self._only is not None)
+            todo = Todo(plan.positions.tolist(), numbers) if every else self._standings(plan, enrolment, numbers)
+        if not self._sends:
+            todo.send = []
+            return todo
+        todo.refused.update({row: reason for row, reason in plan.refused.items() if row in set(todo.send)})
+        for row in todo.send:
+            if results.execution_id[row] is None and (results.status[row] != UNKNOWN or row in todo.refused):
+                results.note(row, status=INVALID if row in todo.refused else PENDING, error=todo.refused.get(row))
+        if todo.refused:
+            logger.warning("%d row(s) do not fit the workflow's input schema, and are not sent", len(todo.refused))
+            todo.send = [row for row in todo.send if row not in todo.refused]
+        return todo
 
-    def _send(self, plan: Plan, refused: dict[int, str], reporter: Reporter) -> Steps[None]:
-        target = Target(
-            self._workflow_id,
-            str(self._handover.origin.version_id),
-            self._options.webhook_url,
-            self._options.webhook_secret,
-        )
-        runner = Runner(
-            target,
-            self._results,
-            transport=self._client,
-            clock=CLOCK,
-            reporter=reporter,
-            dialect=self._settings.dialect,
-            max_wait=self._settings.max_wait,
-        )
-        batches = plan.batches(without=refused)
-        try:
-            yield lambda stop: runner.run(
-                batches, workers=self._settings.max_concurrency, canary=self._canary, stop=stop
-            )
-        except APIError:
-            raise  # nothing was sent, and the exception says why
-        except BaseException:
-            runner.abandon()
-            self._explain(INTERRUPTED)
-            raise
-        self._explain(runner.halted.reason if runner.halted is not None else "the run ended early")
+    def _standings(self, plan: Plan, enrolment: Enrolment, numbers: Sequence[int]) -> Todo:
+        """Sort the rows by what the journal knows of each: it knows better than the frame, which may be an old one."""
+        todo = Todo([], numbers)
+        results = self._results
+        for row in plan.positions.tolist():
+            if numbers[row] < 0:
+                continue  # the run does not know it, and nothing is sent
+            word, outcome, alive = enrolment.entry.standing(numbers[row])
+            if word == "sent":
+                (todo.elsewhere if alive else todo.unanswered).append(row)
+            elif word == "settled" and outcome is not None:
+                refused = outcome.status == FAILED and outcome.execution_id is None
+                if refused and not enrolment.named:
+                    todo.send.append(row)
+                    continue
+                results.replace(outcome._replace(position=row))
+                if outcome.status == UNKNOWN and outcome.execution_id is None:
+                    todo.unknown.append(row)
+            elif results.status[row] != UNKNOWN or results.execution_id[row] is not None:
+                if results.execution_id[row] is not None:
+                    results.replace(Outcome(row, PENDING))  # its input has changed since, so that was another row
+                todo.send.append(row)
+            else:
+                todo.unknown.append(row)
+        return todo
 
-    def _explain(self, reason: str) -> None:
-        """Give the rows that were not sent the reason why."""
-        status, execution_id = self._results.status, self._results.execution_id
-        left = [row for row in map(int, self._rows) if status[row] == PENDING and execution_id[row] is None]
-        for row in left:
-            self._results.note(row, error=f"not sent: {reason}")
-        if left:
-            logger.warning("%d row(s) were not sent and are pending: %s", len(left), reason)
+    def _noted(self, enrolment: Enrolment, numbers: Sequence[int]) -> Callable[[Sequence[Outcome]], None]:
+        """Return what writes into the journal how executions have ended."""
 
-    def _follow(self, reporter: Reporter) -> Steps[None]:
-        tracker = Tracker(
+        def note(outcomes: Sequence[Outcome]) -> None:
+            mine = [one._replace(position=numbers[one.position]) for one in outcomes if len(numbers)]
+            enrolment.entry.look([one for one in mine if one.position >= 0])
+
+        return note
+
+    def _tracker(self, reporter: Reporter, noted: Callable[[Sequence[Outcome]], None] | None) -> Tracker:
+        return Tracker(
             self._workflow_id,
             self._results,
             transport=self._client,
@@ -271,7 +319,10 @@ class Trigger:
             reporter=reporter,
             dialect=self._settings.dialect,
             workers=self._settings.max_concurrency,
+            noted=noted,
         )
+
+    def _follow(self, tracker: Tracker) -> Steps[None]:
         try:
             yield lambda stop: tracker.wait(stop, timeout=None)
         except APIError as exc:
@@ -321,3 +372,24 @@ def retry_failed(frame: pd.DataFrame, inputs: object, options: Options) -> Steps
         retrigger=True,
     )
     return (yield from Trigger(frame, before.workflow_id, inputs, again, only=rows).steps())
+
+
+def reconcile(
+    frame: pd.DataFrame, inputs: object, *, prefix: str | None, progress: bool | Observer | None
+) -> Steps[pd.DataFrame]:
+    """Look for the answers that were lost, and send nothing."""
+    before = columns.origin(frame, prefix)
+    known = prefix or "" if before is None else before.prefix
+    columns.require_result(frame, known)
+    if before is None or before.run is None:
+        msg = (
+            "the frame does not say of which run it is (its attrs were lost, or the journal was off), so it is not known "
+            "when its rows were sent: load_run() gives a run back, runs() lists them"
+        )
+        raise ColumnError(msg)
+    held = columns.read(frame, known)
+    rows = np.array([row for row, status in enumerate(held.status) if status == UNKNOWN], dtype=np.int64)
+    options = Options(
+        version_id=before.version_id, run=before.run, na=before.na, validate=False, prefix=known, progress=progress
+    )
+    return (yield from Trigger(frame, before.workflow_id, inputs, options, only=rows, sends=False).steps())

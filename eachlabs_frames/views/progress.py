@@ -37,7 +37,7 @@ def observing(progress: bool | Observer | None, *, total: int, what: str) -> Ite
     if callable(progress):
         yield progress
         return
-    if progress is False or total == 0 or (progress is None and not _somebody_looks()):
+    if progress is False or total == 0 or (progress is None and not somebody_looks()):
         yield None
         return
     from tqdm.auto import tqdm  # chooses between a widget and text, and takes 10 ms to import
@@ -62,12 +62,15 @@ def describe(event: Event) -> str:
     """Return the counts that stand behind the bar, and what is waited for."""
     parts = [f"accepted={event.accepted}"]
     parts += [f"{status}={event.tally[status]}" for status in SHOWN if event.tally.get(status)]
+    if event.balance_usd is not None:
+        parts.append(f"balance {event.balance_usd:.2f} USD")
     if event.waiting_for:
         parts.append(event.waiting_for[:LONGEST_NOTE])
     return ", ".join(parts)
 
 
-def _somebody_looks() -> bool:
+def somebody_looks() -> bool:
+    """Say whether what is shown may be seen: in a notebook or on a terminal."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is not None and hasattr(shell, "kernel"):

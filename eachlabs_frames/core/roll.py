@@ -1,0 +1,87 @@
+"""The rows of a frame -> the rows of a run: which of them the run has seen before.
+
+A row is known by its digest, and by which occurrence of that digest it is: so a frame may be sorted, filtered or
+appended to, and rows that are there twice are two rows. It never looks at a row itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from .identity import SIZE
+
+UNSEEN: Final = -1
+
+
+class Roll:
+    """The rows that a run has, each to be found once.
+
+    Parameters
+    ----------
+    digests : bytes
+        `SIZE` bytes for each row of the run, in the order of their numbers.
+    taken : iterable of int
+        Rows of the run that the frame holds already, by their executions.
+    latest : bool
+        Whether a digest stands for its latest row alone: where rows have keys.
+    """
+
+    def __init__(self, digests: bytes | bytearray, *, taken: Iterable[int] = (), latest: bool = False) -> None:
+        self._given = set(taken)
+        # A digest's first row, or latest; its further rows, if any, from the last to the second; those of them all
+        # that are preferred. Most digests have one row, and there may be a million of them.
+        self._first: dict[bytes, int] = {}
+        self._others: dict[bytes, list[int]] = {}
+        self._preferred: dict[bytes, list[int]] = {}
+        each = bytes(digests)
+        split = [each[start : start + SIZE] for start in range(0, len(each), SIZE)]
+        if latest:
+            self._first = dict(zip(split, range(len(split)), strict=True))
+            return
+        for number in range(len(split) - 1, -1, -1):
+            known = self._first.get(split[number])
+            if known is not None:
+                self._others.setdefault(split[number], []).append(known)
+            self._first[split[number]] = number
+
+    def __bool__(self) -> bool:
+        """Say whether the run has any row."""
+        return bool(self._first)
+
+    def find(self, digest: bytes, prefers: Callable[[int], bool] | None = None) -> int:
+        """Return the number of the row with this digest, or `UNSEEN`; the same number is never given twice.
+
+        Parameters
+        ----------
+        digest : bytes
+        prefers : callable, optional
+            Of several occurrences, the first for which it is true is taken; by default, and where it is true for
+            none, the first of all. What it says of a number may not change.
+        """
+        number = self._first.get(digest, UNSEEN)
+        others = self._others.get(digest)
+        if others is None:
+            return self._give(number)
+        if prefers is not None:
+            if digest not in self._preferred:
+                self._preferred[digest] = [one for one in (*others, number) if prefers(one)]
+            found = self._last(self._preferred[digest])
+            if found != UNSEEN:
+                return found
+        first = self._give(number)
+        return first if first != UNSEEN else self._last(others)
+
+    def _last(self, numbers: list[int]) -> int:
+        """Return the last that was not given yet, and drop all after it: each number is looked at once."""
+        while numbers:
+            number = self._give(numbers.pop())
+            if number != UNSEEN:
+                return number
+        return UNSEEN
+
+    def _give(self, number: int) -> int:
+        if number == UNSEEN or number in self._given:
+            return UNSEEN
+        self._given.add(number)
+        return number

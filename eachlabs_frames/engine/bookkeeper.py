@@ -1,0 +1,207 @@
+"""Writes every outcome down twice: in the frame's results at its position, in the journal at its number in the run.
+
+Owns the claim before a request and the answer after it. It never decides what an answer means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import orjson
+
+from ..core.identity import fingerprint
+from ..core.outcomes import Results
+from ..models import PENDING, UNKNOWN, Batch, Journal, Lost, Outcome, Taken
+from .reporter import Reporter
+
+ELSEWHERE: Final = "another call has sent this row and waits for its answer"
+GIVEN_BACK: Final = "another call had claimed this row, and did not send it"
+
+
+class Bookkeeper:
+    """The books of one call.
+
+    Parameters
+    ----------
+    results : Results
+        By position in the frame.
+    reporter : Reporter
+        Told of what changes.
+    journal : Journal
+    run : str
+        The run's name in it.
+    numbers : sequence of int
+        The number in the run of each row of the frame, by position; -1 where the run does not know it.
+    """
+
+    def __init__(
+        self, results: Results, reporter: Reporter, *, journal: Journal, run: str, numbers: Sequence[int]
+    ) -> None:
+        self._results = results
+        self._reporter = reporter
+        self._journal = journal
+        self._run = run
+        self._numbers = numbers
+        self._places: dict[int, int] | None = None
+        self._in_flight: dict[tuple[int, ...], tuple[Batch, float]] = {}
+        self._closed = False
+        self.elsewhere: set[int] = set()
+
+    # -- before and after a request ---------------------------------------------------------------------------------
+
+    async def claim(self, batch: Batch) -> Batch | None:
+        """Claim a batch; return the part of it that may be sent, or None where others have sent all of it.
+
+        Raises
+        ------
+        JournalError
+            The claim could not be noted: nothing may be sent.
+        """
+        numbers = [self._numbers[position] for position in batch.positions]
+        try:
+            standings = await self._journal.claim(self._run, numbers)
+        except BaseException:
+            # It may have been noted all the same, and what was not sent must not look as if it had been.
+            self._journal.settle(self._run, [Outcome(number, PENDING) for number in numbers])
+            raise
+        free = [place for place, standing in enumerate(standings) if standing.word == "new"]
+        if len(free) == len(batch):
+            return batch
+        known: list[Outcome] = []
+        for position, number, standing in zip(batch.positions, numbers, standings, strict=True):
+            if standing.outcome is not None and standing.word == "settled":
+                known.append(standing.outcome._replace(position=position))
+            elif standing.word == "sent":
+                self.elsewhere.add(number)
+        self._write(known)
+        if not free:
+            return None
+        positions, payloads = batch.positions, batch.payloads
+        return Batch(tuple(positions[place] for place in free), tuple(payloads[place] for place in free))
+
+    def sending(self, batch: Batch, moment: float) -> None:
+        """Mark a batch as in flight, from `moment` (epoch seconds) on."""
+        self._in_flight[batch.positions] = (batch, moment)
+
+    def arrived(self, batch: Batch) -> None:
+        """Unmark it."""
+        self._in_flight.pop(batch.positions, None)
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Write down what became of rows."""
+        if self._closed:
+            return
+        self._write(outcomes)
+        self._journal.settle(self._run, [one._replace(position=self._numbers[one.position]) for one in outcomes])
+
+    def give_back(self, batch: Batch) -> None:
+        """Write down that a claimed batch created nothing."""
+        if not self._closed:
+            numbers = [self._numbers[position] for position in batch.positions]
+            self._journal.settle(self._run, [Outcome(number, PENDING) for number in numbers])
+
+    def doubt(self, batch: Batch, reason: str, bulk_id: str | None, since: float, until: float) -> Lost:
+        """Write down, in the frame alone, that a batch has no answer: in the journal its claim stays open.
+
+        So whoever resumes the run looks for it, should this process not come to the end of its own search.
+        """
+        self._write([Outcome(position, UNKNOWN, bulk_id, error=reason) for position in batch.positions])
+        numbers = tuple(self._numbers[position] for position in batch.positions)
+        return Lost(numbers, tuple(map(_content, batch.payloads)), since, until, bulk_id)
+
+    def close(self, reason: str) -> None:
+        """Write nothing more: nobody waits. What is in flight may have started.
+
+        Called from the thread that gave up, while the loop's own may be stuck in an observer.
+        """
+        self._closed = True
+        for batch, _ in tuple(self._in_flight.values()):
+            for position in batch.positions:
+                self._results.replace(Outcome(position, UNKNOWN, error=reason))
+
+    def _write(self, outcomes: Sequence[Outcome]) -> None:
+        if self._closed or not outcomes:
+            return
+        for outcome in outcomes:
+            self._results.replace(outcome)
+        self._reporter.answered(outcomes)
+
+    # -- answers that were lost -------------------------------------------------------------------------------------
+
+    async def taken(self, since: float) -> Taken:
+        """Say what a search must not take: the journal's, this frame's, and what is in flight here."""
+        known = await self._journal.taken(since)
+        mine = {execution_id for execution_id in self._results.execution_id if execution_id is not None}
+        waiting = dict(known.fingerprints)
+        for batch, moment in self._in_flight.values():
+            for payload in batch.payloads:
+                content = _content(payload)
+                waiting[content] = min(moment, waiting.get(content, moment))
+        return Taken(mine.union(known.executions), waiting)
+
+    def adopt(self, lost: Lost, outcomes: Sequence[Outcome]) -> None:  # noqa: ARG002 - the search's signature
+        """Write down what a search has found; positions are numbers in the run."""
+        if self._closed:
+            return
+        self._journal.settle(self._run, outcomes)
+        placed = [one._replace(position=self._place(one.position)) for one in outcomes]
+        self._replace([one for one in placed if one.position >= 0])
+
+    def give_up(self, lost: Lost, rows: Sequence[int], why: str) -> None:
+        """Write down that a search has not found these rows of the run."""
+        if self._closed:
+            return
+        unknown: list[Outcome] = []
+        for row in rows:
+            place = self._place(row)
+            first = self._results.error[place] if place >= 0 else None
+            reason = f"{first}; {why}" if first else why
+            unknown.append(Outcome(row, UNKNOWN, lost.bulk_id, error=reason))
+        self._journal.settle(self._run, unknown)
+        placed = [one._replace(position=self._place(one.position)) for one in unknown]
+        self._replace([one for one in placed if one.position >= 0])
+
+    def lost(self, numbers: Iterable[int], *, timeout: float) -> list[Lost]:
+        """Return the requests of these rows of the run that were never answered."""
+        return self._journal.lost(sorted(numbers), timeout=timeout)
+
+    # -- what other calls are at ------------------------------------------------------------------------------------
+
+    async def ask_others(self) -> set[int]:
+        """Write down what other calls have settled; return the rows of those that died without an answer."""
+        rows = sorted(self.elsewhere)
+        died: set[int] = set()
+        known: list[Outcome] = []
+        for row, standing in zip(rows, await self._journal.standings(self._run, rows), strict=True):
+            if standing.word == "sent" and standing.alive:
+                continue
+            self.elsewhere.discard(row)
+            if standing.word == "sent":
+                died.add(row)
+            elif standing.outcome is not None and standing.word == "settled":
+                known.append(standing.outcome._replace(position=self._place(row)))
+            else:
+                self._results.note(self._place(row), error=GIVEN_BACK)
+        self._write(known)
+        return died
+
+    def leave_others(self) -> None:
+        """Say of the rows that other calls still wait for that they do."""
+        outcomes = [Outcome(self._place(row), UNKNOWN, error=ELSEWHERE) for row in sorted(self.elsewhere)]
+        self._write(outcomes)
+
+    def _replace(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._results.replace(outcome)
+        self._reporter.refreshed(outcomes)
+
+    def _place(self, number: int) -> int:
+        """Return the position of a row of the run, or -1 where this frame does not have it."""
+        if self._places is None:
+            self._places = {known: place for place, known in enumerate(self._numbers) if known >= 0}
+        return self._places.get(number, -1)
+
+
+def _content(payload: bytes) -> bytes:
+    return fingerprint(orjson.loads(payload))

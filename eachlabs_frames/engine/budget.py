@@ -1,0 +1,62 @@
+"""`max_cost=`: how many more executions a run may pay for, by the mean cost of those that have ended.
+
+It only counts. A row whose answer was lost counts as paid.
+"""
+
+from __future__ import annotations
+
+from math import floor
+from typing import Final
+
+ROUNDING: Final = 1e-9
+"""Ten times 0.1 is not more than 1.0."""
+
+
+class Budget:
+    """What a run may spend.
+
+    Parameters
+    ----------
+    max_cost : float
+        USD, for the whole run: what its earlier calls have paid counts too.
+    mean : float or None
+        USD of one execution; None where nobody knows yet.
+    spent : float
+        USD that executions of this run are known to have cost.
+    open_ : int
+        Executions of this run whose cost is not known.
+    """
+
+    def __init__(self, max_cost: float, *, mean: float | None, spent: float, open_: int) -> None:
+        self.max_cost = max_cost
+        self.mean = mean
+        self._spent = spent
+        self._open = open_
+
+    def affordable(self, wanted: int) -> int:
+        """Return how many of `wanted` executions may be paid for; all of them where no cost is known."""
+        if not self.mean:
+            return wanted
+        left = self.max_cost - self._spent - self._open * self.mean
+        return max(0, min(wanted, floor(left / self.mean + ROUNDING)))
+
+    def reserve(self, count: int) -> None:
+        """Count executions that are about to be sent."""
+        self._open += count
+
+    def give_back(self, count: int) -> None:
+        """Count executions that were not created."""
+        self._open -= count
+
+    def learn(self, costs: list[float]) -> None:
+        """Take over what executions have cost, of those that were counted as open."""
+        self._spent += sum(costs)
+        self._open -= len(costs)
+        self.mean = sum(costs) / len(costs)
+
+    def words(self) -> str:
+        """Say why nothing more is sent."""
+        return (
+            f"max_cost={self.max_cost:g} USD would be passed: {self._spent + self._open * (self.mean or 0):.4g} USD "
+            f"are spent or under way, and one more execution costs about {self.mean or 0:.4g} USD"
+        )

@@ -1,0 +1,285 @@
+"""What a journal holds: its runs, a run's rows, records and executions. It reads, and deletes a run when told to."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from ...core.identity import SIZE
+from ...core.records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, bulk_id_of, unpack_outcomes, unpack_rows
+from ...errors import RunError
+from ...models import PENDING, UNKNOWN, Json, Pin
+from . import owners
+from .store import connect, reading, transaction
+from .trouble import damaged, translated
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One run: what it is pinned to, when it was made (epoch nanoseconds), and its rows per status."""
+
+    name: str
+    pin: Pin
+    created_at: int
+    counts: Mapping[str, int]
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All of one run, row by row in the order in which the run first saw them."""
+
+    name: str
+    pin: Pin
+    index_names: list[str | None]
+    labels: list[Json]
+    inputs: list[Mapping[str, Json]]
+    book: Book
+
+
+def pin_of(connection: sqlite3.Connection, name: str) -> Pin | None:
+    """Return what a run is pinned to, or None where there is no such run."""
+    found = connection.execute("SELECT pin FROM runs WHERE name = ?", (name,)).fetchone()
+    return None if found is None else Pin(**json.loads(found[0]))
+
+
+def digests_of(connection: sqlite3.Connection, path: Path, run: int) -> tuple[bytearray, bytearray]:
+    """Return what the rows of a run are known by, and the fingerprints of their inputs, `SIZE` bytes each.
+
+    Raises
+    ------
+    JournalError
+        They cannot be right. A row that is not known again would be paid for again, so this looks twice.
+    """
+    digests, contents = bytearray(), bytearray()
+    query = "SELECT first, size, digests, contents FROM sheets WHERE run = ? ORDER BY first"
+    for first, size, known_by, of_input in connection.execute(query, (run,)):
+        of_input = known_by if of_input is None else of_input
+        whole = len(digests) == first * SIZE and len(known_by) == len(of_input) == size * SIZE
+        # Pages that were lost are read as zeros.
+        if not whole or _NOTHING in known_by or _NOTHING in of_input:
+            raise damaged(path, f"the rows from {first} on of its run {run} cannot be read")
+        digests += known_by
+        contents += of_input
+    return digests, contents
+
+
+_NOTHING: Final = bytes(SIZE)
+
+
+def records_of(connection: sqlite3.Connection, run: int, *, after: int = 0) -> Iterator[Record]:
+    """Yield the records of a run, in the order in which they were written."""
+    query = "SELECT id, session, kind, at, rows, body FROM records WHERE run = ? AND id > ? ORDER BY id"
+    for found in connection.execute(query, (run, after)):
+        yield Record(*found)
+
+
+def add_records(book: Book, records: Iterable[Record], path: Path) -> int:
+    """Take records into a book, and return the number of the last.
+
+    Raises
+    ------
+    JournalError
+        One cannot be read.
+    """
+    last = 0
+    for record in records:
+        last = record.number
+        try:
+            book.add(record)
+        except (ValueError, TypeError, LookupError) as exc:
+            raise damaged(path, f"its record {record.number} cannot be read: {exc}") from exc
+    return last
+
+
+CLOCK_STEP: Final = 300 * 10**9
+"""Nanoseconds by which a machine's clock may have been set back between two records."""
+
+
+def executions_since(connection: sqlite3.Connection, moment: int) -> set[str]:
+    """Return the executions that rows of any run have got since `moment` (epoch nanoseconds), and some from before."""
+    found: set[str] = set()
+    query = "SELECT kind, at, rows, body FROM records ORDER BY id DESC"
+    for kind, at, packed, body in connection.execute(query):
+        if at < moment - CLOCK_STEP:
+            break
+        if kind == ANSWER:
+            rows = unpack_rows(packed)
+            found.update(known.execution_id for known in unpack_outcomes(rows, body) if known.execution_id)
+    return found
+
+
+def rivals_since(
+    connection: sqlite3.Connection, path: Path, moment: int, *, at_work: Callable[[int], bool]
+) -> dict[bytes, float]:
+    """Return the fingerprints of inputs whose answer a call that is `at_work` waits for, and since when (epoch s)."""
+    waiting: dict[tuple[int, int], tuple[int, int]] = {}
+    query = "SELECT run, session, kind, at, rows FROM records ORDER BY id DESC"
+    answered: set[tuple[int, int]] = set()
+    for run, session, kind, at, packed in connection.execute(query):
+        if at < moment:
+            break
+        for row in unpack_rows(packed) if kind in (CLAIM, ANSWER) else ():
+            if kind == ANSWER:
+                answered.add((run, row))
+            elif (run, row) not in answered:
+                waiting.setdefault((run, row), (session, at))
+    alive = {session: at_work(session) for session in {session for session, _ in waiting.values()}}
+    rivals = {place: at for place, (session, at) in waiting.items() if alive[session]}
+    contents = {run: digests_of(connection, path, run)[1] for run in {run for run, _ in rivals}}
+    found: dict[bytes, float] = {}
+    for (run, row), at in rivals.items():
+        content = bytes(contents[run][row * SIZE : (row + 1) * SIZE])
+        found[content] = min(at / 1e9, found.get(content, math.inf))
+    return found
+
+
+def summaries(path: Path) -> list[Summary]:
+    """Return every run of the journal, the newest first."""
+    with reading(path) as connection, _snapshot(connection):
+        query = "SELECT id, name, pin, created_at FROM runs ORDER BY created_at DESC, id DESC"
+        runs = connection.execute(query).fetchall()
+        return [_summary(connection, path, *run) for run in runs]
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read one state of the journal, whatever others write meanwhile."""
+    connection.execute("BEGIN")
+    yield
+    connection.execute("COMMIT")
+
+
+def _summary(connection: sqlite3.Connection, path: Path, run: int, name: str, pin: str, created_at: int) -> Summary:
+    pinned = Pin(**json.loads(pin))
+    digests, book = _book(connection, path, run)
+    counts: Counter[str] = Counter()
+    cost = 0.0
+    for row in _latest(digests, pinned):
+        counts[UNKNOWN if book.words[row] == SENT else book.results.status[row]] += 1
+        cost += known if (known := book.results.cost[row]) == known else 0.0
+    return Summary(name, pinned, created_at, counts, cost)
+
+
+def _book(connection: sqlite3.Connection, path: Path, run: int) -> tuple[bytearray, Book]:
+    digests, _ = digests_of(connection, path, run)
+    book = Book(len(digests) // SIZE)
+    add_records(book, records_of(connection, run), path)
+    return digests, book
+
+
+def _latest(digests: bytearray, pin: Pin) -> list[int]:
+    """Return the rows that count: where rows have keys, the latest of each key."""
+    size = len(digests) // SIZE
+    if pin.key is None:
+        return list(range(size))
+    last = {bytes(digests[row * SIZE : (row + 1) * SIZE]): row for row in range(size)}
+    return sorted(last.values())
+
+
+def load(path: Path, name: str) -> Loaded:
+    """Return all of one run.
+
+    Raises
+    ------
+    RunError
+        There is no such run.
+    """
+    with reading(path) as connection, _snapshot(connection):
+        run, pin, names, note = _found(connection, path, name)
+        digests, book = _book(connection, path, run)
+        labels: list[Json] = []
+        inputs: list[Mapping[str, Json]] = []
+        query = "SELECT labels, inputs FROM sheets WHERE run = ? ORDER BY first"
+        for packed_labels, packed_inputs in connection.execute(query, (run,)):
+            try:
+                labels += read_labels(packed_labels)
+                inputs += orjson.loads(packed_inputs)
+            except ValueError as exc:
+                raise damaged(path, f"inputs of run {name!r} cannot be read: {exc}") from exc
+    return _chosen(Loaded(name, pin, names, labels, inputs, book), _latest(digests, pin), note)
+
+
+def write_labels(labels: Sequence[Json]) -> bytes:
+    """Write index labels down: by `json`, for they may be NaN, beyond 64 bits or no whole characters."""
+    return json.dumps(labels, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def read_labels(packed: bytes) -> list[Json]:
+    """Read what `write_labels` has written."""
+    labels: list[Json] = json.loads(packed.decode("utf-8", "surrogatepass"))
+    return labels
+
+
+def _chosen(loaded: Loaded, rows: list[int], note: str | None) -> Loaded:
+    """Keep `rows`, and say of each row without an outcome why it has none."""
+    whole = loaded.book
+    for row in rows:
+        if whole.words[row] == SENT:
+            whole.results.note(row, status=UNKNOWN, error=UNANSWERED)
+        elif note is not None and whole.results.status[row] == PENDING:
+            whole.results.note(row, error=f"not sent: {note}")
+    if len(rows) == whole.results.size:
+        return loaded
+    book = Book(len(rows))
+    for place, row in enumerate(rows):
+        book.results.replace(whole.results.outcome(row)._replace(position=place))
+    labels, inputs = [loaded.labels[row] for row in rows], [loaded.inputs[row] for row in rows]
+    return Loaded(loaded.name, loaded.pin, loaded.index_names, labels, inputs, book)
+
+
+def _found(connection: sqlite3.Connection, path: Path, name: str) -> tuple[int, Pin, list[str | None], str | None]:
+    query = "SELECT id, pin, index_names, note FROM runs WHERE name = ?"
+    found: tuple[int, str, str, str | None] | None = connection.execute(query, (name,)).fetchone()
+    if found is None:
+        near = [one for (one,) in connection.execute("SELECT name FROM runs ORDER BY created_at DESC LIMIT 5")]
+        some = f"; the latest are {', '.join(map(repr, near))}" if near else "; it holds none"
+        msg = f"there is no run {name!r} in the journal {path}{some}"
+        raise RunError(msg)
+    run, pin, names, note = found
+    return run, Pin(**json.loads(pin)), json.loads(names), note
+
+
+def delete(path: Path, name: str) -> int:
+    """Delete a run, and return how many rows it had.
+
+    Raises
+    ------
+    RunError
+        There is no such run, or a call is at work in it.
+    """
+    connection = connect(path)
+    try:
+        with transaction(connection, path), translated(path):
+            run, _, _, _ = _found(connection, path, name)
+            sessions = connection.execute("SELECT id, process FROM sessions WHERE run = ?", (run,)).fetchall()
+            for session, process in sessions:
+                if owners.at_work(path.resolve(), session):
+                    msg = f"run {name!r} is under way (in process {process}): stop it first"
+                    raise RunError(msg)
+            counted = connection.execute("SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ?", (run,))
+            rows: int = counted.fetchone()[0]
+            connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+    finally:
+        connection.close()
+    return rows
+
+
+def run_of_bulk(path: Path, bulk_ids: set[str]) -> tuple[str, Pin] | None:
+    """Return the run that one of these bulk operations belongs to, where the journal knows it."""
+    with reading(path) as connection, _snapshot(connection):
+        query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
+        for run, body in connection.execute(query, (ANSWER,)):
+            if bulk_id_of(body) in bulk_ids:
+                name, pin = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
+                return name, Pin(**json.loads(pin))
+    return None

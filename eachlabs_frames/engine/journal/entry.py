@@ -1,0 +1,413 @@
+"""One call's place in one run: its rows are registered, then claimed before each POST and settled after it.
+
+Owns what is written and when. It never decides whether a row should be sent, only whether it may be: a row that
+another call has claimed since is not new any more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Final
+
+from ...core.identity import SIZE
+from ...core.records import (
+    ANSWER,
+    CLAIM,
+    LOOK,
+    NEW,
+    NO_CLAIM,
+    SENT,
+    SETTLED,
+    Book,
+    pack_outcomes,
+    pack_rows,
+    unpack_rows,
+)
+from ...core.roll import UNSEEN, Roll
+from ...errors import JournalError, RunError
+from ...models import PENDING, UNKNOWN, Lost, Outcome, Pin, Sheet, Standing, Taken
+from . import owners
+from .archive import add_records, digests_of, executions_since, pin_of, records_of, rivals_since, write_labels
+from .store import check_stamp, connect, reading, stamp, transaction
+from .trouble import PATIENCE, translated
+from .writer import Writer
+
+NANO: Final = 1_000_000_000
+_NEW_ROW: Final = Standing("new")
+RECENT: Final = 3_600
+"""Seconds: what another run sent longer ago cannot be what is under way now."""
+
+
+class Entry:
+    """A `models.Journal` for one run, for as long as one call is at work in it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The journal's file.
+    name : str
+        The run's name.
+    patience : float
+        Seconds that a write waits for another process's.
+
+    Raises
+    ------
+    JournalError
+        The file cannot be opened, read or written.
+    """
+
+    def __init__(self, path: Path, name: str, *, patience: float = PATIENCE) -> None:
+        self.name = name
+        self._path = path
+        self._patience = patience
+        self._connection = connect(path, patience=patience)
+        try:
+            self._stamp = stamp(path)
+        except BaseException:
+            self._connection.close()
+            raise
+        self._shared = path.resolve()
+        self._writer = Writer(self._connection, path, begin=self._begin, end=self._leave)
+        self._hold: owners.Hold | None = None
+        self._session = 0
+        self._run = 0
+        self._seen = 0
+        self._others_wrote = -1
+        self._read_until: tuple[int, int] | None = None
+        self._theirs: set[int] = set()
+        self._digests, self._contents = bytearray(), bytearray()
+        self.book = Book(0)
+
+    # -- before anything is sent ------------------------------------------------------------------------------------
+
+    def pin(self) -> Pin | None:
+        """Return what the run is pinned to, or None where there is no such run yet."""
+        with translated(self._path):
+            return pin_of(self._connection, self.name)
+
+    def enter(self, pin: Pin, *, index_names: Sequence[str | None] = (None,)) -> None:
+        """Take a place in the run, which is made where it is not there, and read what is known of its rows.
+
+        Raises
+        ------
+        RunError
+            Another call has made a run of this name meanwhile, and of another kind.
+        """
+        with transaction(self._connection, self._path, self._patience), translated(self._path, self._patience):
+            check_stamp(self._path, self._stamp)
+            written = _written(pin)
+            query = "SELECT id, pin FROM runs WHERE name = ?"
+            found = self._connection.execute(query, (self.name,)).fetchone()
+            if found is None:
+                values = (self.name, written, json.dumps(list(index_names)), time.time_ns())
+                self._do("INSERT INTO runs (name, pin, index_names, created_at) VALUES (?, ?, ?, ?)", values)
+                self._run = self._one("SELECT last_insert_rowid()")
+            elif _written(Pin(**json.loads(found[1]))) != written:
+                msg = f"run {self.name!r} was made by another call meanwhile, and of another kind: try again"
+                raise RunError(msg)
+            else:
+                self._run = found[0]
+            place = (self._run, os.getpid(), time.time_ns())
+            self._do("INSERT INTO sessions (run, process, started_at) VALUES (?, ?, ?)", place)
+            self._session = self._one("SELECT last_insert_rowid()")
+            # Before anybody can see the session: whoever deletes the run must find it at work.
+            self._hold = owners.hold(self._shared, self._session)
+            self._read()
+
+    def _mark(self) -> tuple[int, int]:
+        records = self._one("SELECT coalesce(max(id), 0) FROM records WHERE run = ?", (self._run,))
+        return records, self._one("SELECT count(*) FROM sheets WHERE run = ?", (self._run,))
+
+    def _read(self) -> None:
+        self._digests, self._contents = digests_of(self._connection, self._path, self._run)
+        self.book = Book(len(self._contents) // SIZE)
+        self._seen = add_records(self.book, records_of(self._connection, self._run), self._path)
+        self._read_until = self._mark()
+
+    def register(
+        self,
+        sheets: Iterable[Sheet],
+        *,
+        taken: Sequence[int] = (),
+        keyed: bool = False,
+        changed: Callable[[int], None] | None = None,
+        add: bool = True,
+    ) -> list[int]:
+        """Give each row of a frame its number in the run; rows that the run has not seen are written down, at once.
+
+        Parameters
+        ----------
+        sheets : iterable of Sheet
+            The frame's rows, read once.
+        taken : sequence of int
+            Numbers of rows that the frame holds already, by their executions.
+        keyed : bool
+            Whether digests are those of keys, so that an input may have changed under one.
+        changed : callable, optional
+            Told the place of a row whose key was sent with another input; it raises where that is not meant.
+        add : bool
+            Whether rows that the run has not seen become rows of it.
+
+        Returns
+        -------
+        list of int
+            A number for each row, in the frame's order; -1 for a row that was not seen and not added.
+
+        Raises
+        ------
+        JournalError
+            They could not be written; nothing of them is.
+        Exception
+            Whatever reading a sheet raises; nothing of them is written then.
+        """
+        numbers: list[int] = []
+        with transaction(self._connection, self._path, self._patience):
+            with translated(self._path):
+                check_stamp(self._path, self._stamp)
+                if self._mark() != self._read_until:
+                    self._read()  # another call has added rows since, perhaps the very same ones
+            self._read_until = None
+            roll = Roll(self._digests, taken=taken, latest=keyed)
+            self._digests = bytearray()
+            for sheet in sheets:
+                with translated(self._path):
+                    self._register(sheet, roll, numbers, changed if keyed else None, add=add)
+        return numbers
+
+    def _register(
+        self,
+        sheet: Sheet,
+        roll: Roll,
+        numbers: list[int],
+        changed: Callable[[int], None] | None,
+        *,
+        add: bool,
+    ) -> None:
+        first = len(self._contents) // SIZE
+        fresh: list[int] = []
+        for place, digest in enumerate(sheet.digests):
+            number = sheet.numbers[place] if sheet.numbers else UNSEEN
+            if number == UNSEEN or self.content(number) != sheet.contents[place]:
+                number = roll.find(digest, self._is_open if sheet.unsent[place] else None)
+            if number != UNSEEN and changed is not None and self.content(number) != sheet.contents[place]:
+                if not self._is_open(number):
+                    changed(len(numbers))
+                number = UNSEEN
+            if number == UNSEEN and add:
+                number = first + len(fresh)
+                fresh.append(place)
+            numbers.append(number)
+        if not fresh:
+            return
+        digests = b"".join([sheet.digests[place] for place in fresh])
+        contents = b"".join([sheet.contents[place] for place in fresh])
+        labels = write_labels([sheet.labels[place] for place in fresh])
+        inputs = b"[" + b",".join([sheet.payloads[place] for place in fresh]) + b"]"
+        self._do(
+            "INSERT INTO sheets (run, first, size, digests, contents, labels, inputs) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (self._run, first, len(fresh), digests, None if contents == digests else contents, labels, inputs),
+        )
+        self._contents += contents
+        self.book.grow(first + len(fresh))
+
+    def _is_open(self, number: int) -> bool:
+        return self.book.words[number] == NEW
+
+    def content(self, number: int) -> bytes:
+        """Return the fingerprint of a row's input."""
+        return bytes(self._contents[number * SIZE : (number + 1) * SIZE])
+
+    # -- while it is sent -------------------------------------------------------------------------------------------
+
+    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:
+        """Note durably that `rows` are about to be sent, those of them that no other call has claimed since."""
+        assert run == self.name
+        standings: Sequence[Standing] = await self._writer.durably(lambda: self._claim(rows))
+        return standings
+
+    def _begin(self) -> None:
+        """See what others have written: nobody can write more of it until this transaction ends."""
+        check_stamp(self._path, self._stamp)
+        others_wrote = self._one("PRAGMA data_version")
+        if others_wrote != self._others_wrote:
+            self._catch_up()
+            self._others_wrote = others_wrote
+
+    def _claim(self, rows: Sequence[int]) -> Sequence[Standing]:
+        if self._theirs.isdisjoint(rows):
+            self._note(CLAIM, pack_rows(rows), None)
+            return [_NEW_ROW] * len(rows)
+        standings = [self._standing(row) if row in self._theirs else _NEW_ROW for row in rows]
+        mine = [row for row, standing in zip(rows, standings, strict=True) if standing.word == "new"]
+        if mine:
+            self._note(CLAIM, pack_rows(mine), None)
+        return standings
+
+    def settle(self, run: str, outcomes: Sequence[Outcome]) -> None:
+        """Note what became of claimed rows: all of it or, for now, nothing."""
+        assert run == self.name
+        self._soon(ANSWER, outcomes)
+
+    def look(self, outcomes: Sequence[Outcome]) -> None:
+        """Note how executions of this run stand later on."""
+        self._soon(LOOK, outcomes)
+
+    def _soon(self, kind: int, outcomes: Sequence[Outcome]) -> None:
+        """Pack now, for the outcomes may not outlive the call; write with the next commit."""
+        notes: list[tuple[bytes, bytes]] = []
+        doubts: list[Outcome] = []
+        for _, group in groupby(outcomes, key=attrgetter("bulk_id")):
+            same = list(group)
+            if kind == ANSWER and any(outcome.status in _DOUBTS for outcome in same):
+                doubts += [outcome for outcome in same if outcome.status in _DOUBTS]
+                same = [outcome for outcome in same if outcome.status not in _DOUBTS]
+            if same:
+                notes.append(_packed(same))
+        if notes or doubts:
+            self._writer.soon(partial(self._write, kind, notes, doubts))
+
+    def _write(self, kind: int, notes: list[tuple[bytes, bytes]], doubts: list[Outcome]) -> None:
+        certain = [outcome for outcome in doubts if not self._is_theirs(outcome)]
+        for _, group in groupby(certain, key=attrgetter("bulk_id")):
+            self._note(kind, *_packed(list(group)))
+        for rows, body in notes:
+            self._note(kind, rows, body)
+
+    def _is_theirs(self, outcome: Outcome) -> bool:
+        """Say whether another call has claimed the row since, so that this one's doubt says nothing of it."""
+        row = outcome.position
+        if row not in self._theirs or self.book.words[row] != SENT:
+            return False
+        return outcome.status == PENDING or self._standing(row).alive
+
+    def halted(self, reason: str | None) -> None:
+        """Note why rows of this run were not sent, for whoever looks at it later; None: that is over."""
+        self._writer.soon(lambda: self._do("UPDATE runs SET note = ? WHERE id = ?", (reason, self._run)))
+
+    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:
+        """Read what other calls have written since, and say how `rows` stand."""
+        assert run == self.name
+        standings: Sequence[Standing] = await self._writer.durably(lambda: self._standings(rows))
+        return standings
+
+    def _standings(self, rows: Sequence[int]) -> Sequence[Standing]:
+        return list(map(self._standing, rows))
+
+    def _catch_up(self) -> None:
+        for record in records_of(self._connection, self._run, after=self._seen):
+            if record.session != self._session:
+                rows = unpack_rows(record.rows)
+                self.book.grow(max(rows, default=-1) + 1)
+                add_records(self.book, (record,), self._path)
+                if record.kind != LOOK:
+                    self._theirs.update(rows)
+            self._seen = record.number
+
+    def _note(self, kind: int, rows: bytes, body: bytes | None) -> None:
+        values = (self._run, self._session, kind, time.time_ns(), rows, body)
+        self._do("INSERT INTO records (run, session, kind, at, rows, body) VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    # -- what was sent, and never answered --------------------------------------------------------------------------
+
+    def _standing(self, number: int) -> Standing:
+        standing = self.book.standing(number)
+        if standing.word == "sent":
+            return Standing("sent", alive=owners.at_work(self._shared, self.book.sessions[number]))
+        return standing
+
+    def standing(self, number: int) -> Standing:
+        """Say how a row stands, as far as this call has read."""
+        with translated(self._path):
+            return self._standing(number)
+
+    def lost(self, numbers: Sequence[int], *, timeout: float) -> list[Lost]:
+        """Return the triggers whose answer none of `numbers` has: all rows of each that wait, for they went together.
+
+        It reads by a connection of its own, so that it never waits for the disk while a commit does.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Rows that were sent.
+        timeout : float
+            Seconds that such a request may have taken.
+        """
+        claims = sorted({self.book.claims[number] for number in numbers} - {NO_CLAIM})
+        if not claims:
+            return []
+        with reading(self._path) as connection:
+            if len(self._contents) < self.book.results.size * SIZE:
+                _, self._contents = digests_of(connection, self._path, self._run)
+            query = "SELECT at, rows FROM records WHERE id = ?"
+            found = [(claim, *connection.execute(query, (claim,)).fetchone()) for claim in claims]
+        return [self._lost(claim, at, unpack_rows(packed), timeout) for claim, at, packed in found]
+
+    def _lost(self, claim: int, at: int, rows: Sequence[int], timeout: float) -> Lost:
+        results, words = self.book.results, self.book.words
+        together = [row for row in rows if self.book.claims[row] == claim]
+        # What a row held before it was sent once more is no answer to this request.
+        waiting = tuple(row for row in together if words[row] == SENT or results.status[row] == UNKNOWN)
+        # Where some of them were found before, the others are in the same bulk operation or nowhere.
+        known = (results.bulk_id[row] for row in together if words[row] == SETTLED)
+        bulk_id = next((bulk_id for bulk_id in known if bulk_id is not None), None)
+        since = at / NANO
+        return Lost(waiting, tuple(map(self.content, waiting)), since, since + timeout, bulk_id)
+
+    async def taken(self, since: float) -> Taken:
+        """Read what any run has sent since `since`."""
+        found: Taken = await self._writer.durably(lambda: self._taken(since))
+        return found
+
+    def _taken(self, since: float) -> Taken:
+        executions = executions_since(self._connection, int(since * NANO))
+        rivals = rivals_since(
+            self._connection,
+            self._path,
+            # Also what was sent before `since`: it may take effect after it.
+            int((time.time() - RECENT) * NANO),
+            at_work=lambda session: session != self._session and owners.at_work(self._shared, session),
+        )
+        return Taken(executions, rivals)
+
+    def close(self) -> JournalError | None:
+        """Write what is left, and leave the run; return what went wrong where something could not be written."""
+        return self._writer.close()
+
+    def _leave(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            owners.release(hold)
+        # Closing moves the log into the file, or leaves that to others: nothing is lost where it fails.
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+    def _do(self, statement: str, values: Sequence[object] = ()) -> None:
+        self._connection.execute(statement, values)
+
+    def _one(self, statement: str, values: Sequence[object] = ()) -> int:
+        found: int = self._connection.execute(statement, values).fetchone()[0]
+        return found
+
+
+_DOUBTS: Final = frozenset({PENDING, UNKNOWN})
+"""What a call may say of a row that another has claimed since, without knowing it."""
+
+
+def _packed(outcomes: Sequence[Outcome]) -> tuple[bytes, bytes]:
+    """Pack outcomes of one bulk operation."""
+    return pack_rows([outcome.position for outcome in outcomes]), pack_outcomes(outcomes)
+
+
+def _written(pin: Pin) -> str:
+    """Write a pin down, the same for equal ones."""
+    return json.dumps(asdict(pin), sort_keys=True)

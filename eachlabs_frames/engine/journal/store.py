@@ -1,0 +1,303 @@
+"""The journal's file: where it is, who may read it, its tables and their version. It knows nothing of a run's meaning.
+
+Whatever is wrong with the file is found when it is opened, and said in one sentence with what to do about it. It is
+opened by SQLite alone: POSIX drops all of a process's locks on a file when any handle of it is closed, and another
+process would then take the write-ahead log away from under a call that is at work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from ...errors import JournalError
+from .trouble import ELSEWHERE, PATIENCE, damaged, translated
+
+APPLICATION_ID: Final = 0x45464A31
+"""Tells this package's files from any other program's (SQLite's `application_id`)."""
+
+_PAUSE: Final = 0.01
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        pin TEXT NOT NULL,
+        index_names TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        note TEXT
+    );
+    CREATE TABLE sheets (
+        run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        first INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        digests BLOB NOT NULL,
+        contents BLOB,
+        labels BLOB NOT NULL,
+        inputs BLOB NOT NULL,
+        PRIMARY KEY (run, first)
+    );
+    CREATE TABLE sessions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        process INTEGER NOT NULL,
+        started_at INTEGER NOT NULL
+    );
+    CREATE TABLE records (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        session INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        rows BLOB NOT NULL,
+        body BLOB
+    );
+    CREATE INDEX records_of_run ON records (run, id);
+    """,
+)
+"""Each brings a file from the version of its place to the next; `PRAGMA user_version` says how many were done."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection that can be referred to weakly."""
+
+
+_making = threading.Lock()
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+_inherited: list[Any] = []
+
+
+def _after_fork() -> None:
+    """Keep the parent's connections from ever being closed here: that would take its log away."""
+    global _making
+    _making = threading.Lock()
+    _inherited.extend(_open)
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def connect(path: Path, *, patience: float = PATIENCE, migrations: Sequence[str] = MIGRATIONS) -> Connection:
+    """Open the journal at `path`, made where there is none, and brought to this version.
+
+    Raises
+    ------
+    JournalError
+        It cannot be opened, read or written, or it is not this package's, or a newer version's.
+    """
+    with translated(path, patience):
+        _make(path)
+        connection = _opened(path, patience)
+        try:
+            _prepare(connection, path, patience, migrations)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Connection]:
+    """Open the journal for as long as it is read: nobody is waited for, and a disk that takes no more does not matter.
+
+    Raises
+    ------
+    JournalError
+        It cannot be opened or read, or it is not this package's, or a newer version's.
+    """
+    with translated(path):
+        connection = _opened_to_read(path) if path.exists() and path.stat().st_size else connect(path)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def _opened_to_read(path: Path) -> Connection:
+    _check_kind(path)
+    try:
+        connection, current = _checked(_opened(path, PATIENCE), path)
+    except sqlite3.OperationalError:
+        # In a folder that cannot be written there can be no log; where there is none, nothing is missing from the file.
+        if _size(_log(path)):
+            raise
+        connection, current = _checked(_opened(path, PATIENCE, immutable=True), path)
+    if current:
+        return connection
+    connection.close()
+    return connect(path)
+
+
+def _checked(connection: Connection, path: Path) -> tuple[Connection, bool]:
+    try:
+        current = _check_owner(connection, path, MIGRATIONS)
+        _check_whole(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, current
+
+
+def _opened(path: Path, patience: float, *, immutable: bool = False) -> Connection:
+    # By its URI: with mode=rw, a file that is gone by now is not made again, and readable for everybody.
+    uri = f"{path.absolute().as_uri()}?{'immutable=1' if immutable else 'mode=rw'}"
+    connection: Connection = sqlite3.connect(
+        uri, timeout=patience, isolation_level=None, check_same_thread=False, factory=Connection, uri=True
+    )
+    _open.add(connection)
+    return connection
+
+
+def _make(path: Path) -> None:
+    """Make the file where there is none, for its owner's eyes alone: it holds prompts and results."""
+    _check_kind(path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Nobody else opens a journal before this handle is closed: see the rule of this module.
+    with _making, contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    if not _size(path):
+        with contextlib.suppress(PermissionError):
+            path.chmod(0o600)
+
+
+def _check_kind(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        msg = f"the journal {path} is {'a folder' if path.is_dir() else 'no regular file'}: {ELSEWHERE}"
+        raise JournalError(msg)
+
+
+def _prepare(connection: Connection, path: Path, patience: float, migrations: Sequence[str]) -> None:
+    _check_owner(connection, path, migrations)
+    mode = _logged(connection, patience)
+    if mode != "wal":
+        msg = f"the journal {path} is on a file system that takes no write-ahead log (mode {mode!r}): {ELSEWHERE}"
+        raise JournalError(msg)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    with transaction(connection, path, patience):
+        # Again, for another process may have been at it meanwhile.
+        _check_owner(connection, path, migrations)
+        version = _pragma(connection, "user_version")
+        # Also a proof that the file can be written, before anything is sent.
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        for step in migrations[version:]:
+            for statement in filter(str.strip, step.split(";")):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+    _check_whole(connection, path)
+
+
+def _logged(connection: Connection, patience: float) -> str:
+    """Switch the log on; SQLite itself does not wait for another process that is just doing so."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc) or time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return mode
+
+
+def _pragma(connection: Connection, name: str) -> int:
+    found: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return found
+
+
+def _check_owner(connection: Connection, path: Path, migrations: Sequence[str]) -> bool:
+    """See that the file is this package's; return whether it is of this version."""
+    application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+    holds = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application != APPLICATION_ID and (holds or version or application):
+        msg = f"{path} is a database of another program: {ELSEWHERE}"
+        raise JournalError(msg)
+    if version > len(migrations):
+        msg = (
+            f"the journal {path} was written by a newer eachlabs-frames (version {version} of its tables, this one "
+            f"knows {len(migrations)}): upgrade the package, or {ELSEWHERE}"
+        )
+        raise JournalError(msg)
+    return version == len(migrations)
+
+
+def _check_whole(connection: Connection, path: Path) -> None:
+    """See that no pages are missing at the file's end. SQLite does not look for them where a log was left behind."""
+    pages, size = _pragma(connection, "page_count"), _pragma(connection, "page_size")
+    # The log first: what is moved out of it meanwhile is in the file afterwards.
+    logged = -(-_size(_log(path)) // size)
+    if pages - logged > _size(path) // size:
+        raise damaged(path, "its end is missing")
+
+
+def _log(path: Path) -> Path:
+    real = path.resolve()
+    return real.with_name(f"{real.name}-wal")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Return what tells this very file from one that takes its place later."""
+    with translated(path):
+        return _stamp(path)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = os.stat(path)  # noqa: PTH116 - with each commit, and pathlib takes five times as long
+    return found.st_dev, found.st_ino
+
+
+def check_stamp(path: Path, before: tuple[int, int]) -> None:
+    """See that the file is still the one that was opened: what is written to a deleted one, nobody reads.
+
+    Raises
+    ------
+    JournalError
+        It was moved, deleted or replaced.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if _stamp(path) == before:
+            return
+    msg = f"the journal {path} was moved, deleted or replaced while it was in use: put it back, or {ELSEWHERE}"
+    raise JournalError(msg)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Write everything inside, durably, or nothing of it. What is raised inside passes as it is.
+
+    Raises
+    ------
+    JournalError
+        It could not be begun, or not be written.
+    """
+    try:
+        with translated(path, patience):
+            connection.execute("BEGIN IMMEDIATE")
+        yield
+        with translated(path, patience):
+            connection.execute("COMMIT")
+    except BaseException:
+        # Where the disk is full, SQLite may have done so already.
+        with contextlib.suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,186 @@
+"""One thread that writes to the journal: claims and answers, in groups, each group one durable commit.
+
+Owns when a commit is made and who is told of it. A claim is awaited, an answer is not; both stay in their order. What
+could not be written is kept and tried again, until the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ...errors import JournalError
+from .store import Connection, transaction
+from .trouble import translated
+
+logger = logging.getLogger("eachlabs_frames")
+
+GATHER: Final = 0.001
+"""Seconds that a commit waits for company: one for eight workers costs what one for a single worker does."""
+
+LONGEST_GOODBYE: Final = 30.0
+
+Work = Callable[[], Any]
+
+
+class _Task(NamedTuple):
+    """Something to write, and who waits for it."""
+
+    work: Work
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[Any] | None = None
+
+
+class Writer:
+    """Commits what it is given, in order; its thread is started with the first task, and ended by `close`.
+
+    Parameters
+    ----------
+    connection : Connection
+    path : pathlib.Path
+    begin : callable
+        Called at the start of each transaction.
+    end : callable
+        Called when nothing will be written any more, on whichever thread that is; perhaps twice.
+    """
+
+    def __init__(
+        self, connection: Connection, path: Path, *, begin: Callable[[], None], end: Callable[[], None]
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._begin = begin
+        self._end = end
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._unwritten: list[_Task] = []
+        self.failure: JournalError | None = None
+
+    def soon(self, work: Work) -> None:
+        """Have `work` done with the next commit."""
+        try:
+            self._put(_Task(work))
+        except JournalError as exc:
+            logger.warning("an answer is not noted: %s", exc)
+
+    async def durably(self, work: Work) -> Any:
+        """Have `work` done, and return what it returns once it is on the disk.
+
+        Raises
+        ------
+        JournalError
+            It could not be written, or nothing can be any more.
+        """
+        if self.failure is not None:
+            raise JournalError(str(self.failure)) from self.failure
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._put(_Task(work, loop, future))
+        return await future
+
+    def close(self) -> JournalError | None:
+        """Write what is left and end the thread; return what went wrong, where something is lost.
+
+        The thread cleans up by itself, so an interrupt here leaves nothing behind; a second call waits again.
+        """
+        if os.getpid() != self._process:
+            return None
+        with self._lock:
+            self._closed = True
+            if self._thread is None:
+                self._end()
+                return None
+            self._tasks.put(None)
+        self._thread.join(LONGEST_GOODBYE)
+        if self._thread.is_alive():
+            return JournalError(
+                f"the journal {self._path} takes no writes, for {LONGEST_GOODBYE:g} s: is its disk there?"
+            )
+        return self.failure if self._unwritten else None
+
+    def _put(self, task: _Task) -> None:
+        if os.getpid() != self._process:
+            msg = f"this process is a fork of the one that uses the journal {self._path}: make the call in it anew"
+            raise JournalError(msg)
+        with self._lock:
+            if self._closed:
+                msg = f"this call has left the journal {self._path} already: make the call anew"
+                raise JournalError(msg)
+            if self._thread is None:
+                self._start()
+            self._tasks.put(task)
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="eachlabs-frames-journal", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as exc:
+            msg = f"no thread can be started to write the journal {self._path} ({exc}): end some, or restart"
+            raise JournalError(msg) from exc
+        self._thread = thread
+
+    def _run(self) -> None:
+        try:
+            open_ = True
+            while open_:
+                group = [self._tasks.get()]
+                time.sleep(GATHER)
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        group.append(self._tasks.get_nowait())
+                open_ = None not in group
+                self._commit([task for task in group if task is not None])
+        finally:
+            self._end()
+
+    def _commit(self, group: list[_Task]) -> None:
+        # What could not be written before goes first: an answer is never behind a later claim of the same row.
+        group = self._unwritten + group
+        if not group:
+            return
+        try:
+            with transaction(self._connection, self._path), translated(self._path):
+                self._begin()
+                results = [task.work() for task in group]
+        except Exception as exc:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
+            self._fail(group, exc)
+        else:
+            self._unwritten = []
+            _tell([(task, result, None) for task, result in zip(group, results, strict=True)])
+
+    def _fail(self, group: list[_Task], exc: Exception) -> None:
+        failure = exc if isinstance(exc, JournalError) else JournalError(f"the journal {self._path} failed: {exc!r}")
+        if self.failure is None:
+            logger.error("%s", failure)
+        self.failure = failure
+        self._unwritten = [task for task in group if task.future is None]
+        _tell([(task, None, JournalError(str(failure))) for task in group])
+
+
+def _tell(news: list[tuple[_Task, Any, JournalError | None]]) -> None:
+    """Tell each loop once of all that it waits for."""
+    for loop in {task.loop for task, _, _ in news if task.loop is not None}:
+        mine = [(task.future, result, error) for task, result, error in news if task.loop is loop]
+        with contextlib.suppress(RuntimeError):  # a closed loop waits for nothing
+            loop.call_soon_threadsafe(_resolve, mine)
+
+
+def _resolve(news: list[tuple[asyncio.Future[Any] | None, Any, JournalError | None]]) -> None:
+    for future, result, error in news:
+        if future is None or future.done():
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

@@ -1,0 +1,315 @@
+"""Reads a workflow's listing between two moments, and the bulk operations that lost triggers may have become.
+
+Owns which requests a look costs, and how the server's clock stands to ours. It only ever reads, and gives nothing to
+anybody: `core.matching` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from ..core import wire
+from ..core.executions import entries, parse_time
+from ..core.identity import fingerprint
+from ..core.matching import Bulk, Member, Span, candidates, timely
+from ..core.skew import Skew
+from ..models import Clock, DialectName, Json, Lost, Reply, Request, Transport
+from .pool import drain
+
+Entry = Mapping[str, Any]
+
+NANO: Final = 1e9
+PAST_THE_END: Final = frozenset({400, 404, 416, 422})
+"""How an API may refuse an offset beyond its last execution."""
+
+FAILURES: Final = 3
+"""Questions of one look that may fail before it is left."""
+
+
+class UnreadableError(Exception):
+    """A look came to nothing: the words say why, ``after`` is a floor in seconds, ``hopeless`` for good."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        what: str = "the listing could not be read",
+        after: float | None = None,
+        hopeless: bool = False,
+    ) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.after = after or 0.0
+        self.hopeless = hopeless
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of the listing: its executions, how many entries it has, and when these were created, by our clock."""
+
+    found: list[Entry]
+    size: int
+    times: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the details say that a listing may not."""
+
+    fingerprint: bytes | None
+    bulk_id: str | None
+
+
+class Listing:
+    """What one search sees of a workflow's executions; details are asked for once in its life."""
+
+    def __init__(
+        self,
+        workflow_id: str,
+        *,
+        version_id: str | None,
+        transport: Transport,
+        clock: Clock,
+        dialect: DialectName,
+        workers: int,
+    ) -> None:
+        self._workflow_id = workflow_id
+        self._version_id = version_id
+        self._transport = transport
+        self._clock = clock
+        self._dialect = dialect
+        self._workers = workers
+        self._known: dict[str, Known] = {}
+        self._failures = 0
+        self.skew = Skew()
+        self.trouble: UnreadableError | None = None
+
+    def begin(self) -> None:
+        """Begin a new look."""
+        self._failures = 0
+        self.skew = Skew()
+        self.trouble = None
+
+    # -- pages of the workflow's listing ----------------------------------------------------------------------------
+
+    async def read(self, stretches: Sequence[Span]) -> dict[str, Entry]:
+        """Return what was created in these stretches of time, the latest first, and what stands beside it.
+
+        Raises
+        ------
+        UnreadableError
+            A page did not come.
+        """
+        found: dict[str, Entry] = {}
+        offset = 0
+        for stretch in stretches:
+            offset = await self._read(stretch, offset, found)
+        return found
+
+    async def _read(self, stretch: Span, offset: int, found: dict[str, Entry]) -> int:
+        page = await self._page(offset)
+        if self._newer(page, stretch):
+            offset = await self._skip(offset, stretch)
+            page = await self._page(offset)
+        while True:
+            found.update((entry["execution_id"], entry) for entry in page.found)
+            if page.size < wire.PAGE or page.times[-1] < stretch.since - self.skew.margin:
+                return offset
+            offset += wire.PAGE
+            page = await self._page(offset)
+
+    async def _skip(self, low: int, stretch: Span) -> int:
+        """Return the first offset that may be of a stretch, from one that is newer: doubled steps down, halved back.
+
+        What is newer by its offset stays so, whatever is created meanwhile: that only moves the rest further down.
+        """
+        step = wire.PAGE
+        while self._newer(await self._page(low + step), stretch):
+            low, step = low + step, step * 2
+        high = low + step
+        while high - low > wire.PAGE:
+            middle = low + (high - low) // 2 // wire.PAGE * wire.PAGE
+            if self._newer(await self._page(middle), stretch):
+                low = middle
+            else:
+                high = middle
+        return low + wire.PAGE
+
+    def _newer(self, page: Page, stretch: Span) -> bool:
+        return bool(page.times) and min(page.times) > stretch.until + self.skew.margin
+
+    async def _page(self, offset: int) -> Page:
+        verdict = await self._ask(wire.listing_request(self._workflow_id, offset=offset))
+        if isinstance(verdict, wire.Stop):
+            if offset and verdict.status in PAST_THE_END:
+                return Page([], 0, [])
+            raise UnreadableError(verdict.reason, hopeless=True)
+        if isinstance(verdict, wire.Retry):
+            raise UnreadableError(verdict.reason, after=verdict.after)
+        said = verdict.json
+        listed = said.get("executions", 0) if isinstance(said, Mapping) else 0
+        if listed is None:
+            listed = []
+        if not isinstance(listed, list):
+            msg = "the answer has no list of executions"
+            raise UnreadableError(msg)
+        found = list(_entries(said))
+        times = [created for entry in found if (created := self._created(entry)) is not None]
+        if listed and not times:
+            msg = "it does not say when an execution was created"
+            raise UnreadableError(msg)
+        return Page(found, len(listed), times)
+
+    def _created(self, entry: Entry) -> float | None:
+        created = parse_time(entry.get("created_at"))
+        return None if created is None else created / NANO - self.skew.ahead
+
+    # -- bulk operations --------------------------------------------------------------------------------------------
+
+    async def bulks(
+        self, lost: Sequence[Lost], seen: Mapping[str, Entry], *, taken: Collection[str], late: float
+    ) -> tuple[list[Bulk], dict[str, Entry]]:
+        """Return the bulk operations that may be those of lost triggers, and the entry of each of their executions.
+
+        Raises
+        ------
+        UnreadableError
+            Too many questions failed; of a few that did, `trouble` says why.
+        """
+        early, late = self.skew.margin, late + self.skew.margin
+        unnamed = [one for one in lost if one.bulk_id is None]
+        named = dict.fromkeys(one.bulk_id for one in lost if one.bulk_id is not None)
+        read: dict[str, dict[str, Entry]] = {bulk_id: {} for bulk_id in named}
+        await self._read_bulks(read)
+        free = {
+            known: entry
+            for known, entry in seen.items()
+            if known not in taken
+            and self._ours(entry)
+            and any(timely(one, Member(known, None, self._created(entry)), early=early, late=late) for one in unnamed)
+        }
+        await self._learn(known for known, entry in free.items() if entry.get("inputs") is None)
+        fitting = [list(candidates(one, map(self._member, free.values()), early=early, late=late)) for one in unnamed]
+        examined: set[str] = set()
+        while True:
+            # One for each lost trigger at a time: its bulk operation then names all the others.
+            chosen: set[str] = set()
+            for members in fitting:
+                new = (member.execution_id for member in members if member.execution_id not in examined | chosen)
+                chosen.update(islice(new, 1))
+            if not chosen:
+                return await self._gathered(read, named, taken)
+            await self._follow({known: free[known] for known in sorted(chosen)}, read)
+            examined.update(chosen, *read.values())
+
+    async def _follow(self, chosen: Mapping[str, Entry], read: dict[str, dict[str, Entry]]) -> None:
+        """Read the bulk operations of some executions."""
+        await self._learn(execution_id for execution_id, entry in chosen.items() if _text(entry.get("bulk_id")) is None)
+        new: dict[str, dict[str, Entry]] = {}
+        for execution_id, entry in chosen.items():
+            bulk_id = _text(entry.get("bulk_id")) or self._about(execution_id).bulk_id
+            # None: no bulk trigger made it, or nobody says which.
+            if bulk_id is not None and bulk_id not in read:
+                new.setdefault(bulk_id, {})[execution_id] = entry
+        await self._read_bulks(new)
+        read.update(new)
+
+    async def _read_bulks(self, read: Mapping[str, dict[str, Entry]]) -> None:
+        await self._each(read, lambda bulk_id: self._read_bulk(bulk_id, read[bulk_id]))
+
+    async def _read_bulk(self, bulk_id: str, found: dict[str, Entry]) -> None:
+        verdict = await self._ask(wire.listing_request(self._workflow_id, bulk_id=bulk_id))
+        if isinstance(verdict, wire.Said):
+            for entry in _entries(verdict.json):
+                if _text(entry.get("bulk_id")) in (None, bulk_id):
+                    found[entry["execution_id"]] = entry
+            return
+        found.clear()  # whatever else is in it, one may be somebody's
+        if isinstance(verdict, wire.Retry):
+            self._failed(verdict)
+        elif verdict.status in (401, 403):
+            raise UnreadableError(verdict.reason, hopeless=True)
+
+    async def _gathered(
+        self, read: Mapping[str, dict[str, Entry]], named: Collection[str | None], taken: Collection[str]
+    ) -> tuple[list[Bulk], dict[str, Entry]]:
+        ours: dict[str, dict[str, Entry]] = {}
+        for bulk_id, found in read.items():
+            if bulk_id in named:
+                ours[bulk_id] = {one: entry for one, entry in found.items() if one not in taken}
+            elif all(one not in taken and self._ours(entry) for one, entry in found.items()):
+                ours[bulk_id] = found
+        whole = {one: entry for found in ours.values() for one, entry in found.items()}
+        await self._learn(one for one, entry in whole.items() if entry.get("inputs") is None)
+        made = [Bulk(bulk_id, tuple(map(self._member, found.values()))) for bulk_id, found in ours.items()]
+        return made, whole
+
+    # -- executions -------------------------------------------------------------------------------------------------
+
+    def _member(self, entry: Entry) -> Member:
+        execution_id, inputs = entry["execution_id"], entry.get("inputs")
+        content = self._about(execution_id).fingerprint if inputs is None else _content(inputs)
+        return Member(execution_id, content, self._created(entry))
+
+    def _ours(self, entry: Entry) -> bool:
+        """Say whether an execution may be of our version; the API need not say of which it is."""
+        said = _text(entry.get("version_id"))
+        return said is None or self._version_id is None or said == self._version_id
+
+    def _about(self, execution_id: str) -> Known:
+        return self._known.get(execution_id, _NOTHING)
+
+    async def _learn(self, executions: Iterable[str]) -> None:
+        """Read the details of executions that were not read before."""
+        await self._each([one for one in executions if one not in self._known], self._learn_one)
+
+    async def _learn_one(self, execution_id: str) -> None:
+        verdict = await self._ask(wire.details_request(self._dialect, execution_id))
+        if isinstance(verdict, wire.Retry):
+            self._failed(verdict)
+        elif isinstance(verdict, wire.Said):
+            said = verdict.json
+            if isinstance(said, Mapping) and said.get("execution_id") == execution_id:
+                self._known[execution_id] = Known(_content(said.get("inputs")), _text(said.get("bulk_id")))
+
+    async def _each(self, names: Collection[str], ask: Callable[[str], Awaitable[None]]) -> None:
+        await drain(iter(names), ask, workers=min(self._workers, len(names)))
+
+    # -- questions --------------------------------------------------------------------------------------------------
+
+    async def _ask(self, request: Request) -> wire.Said | wire.Retry | wire.Stop:
+        before = self._clock.epoch()
+        answer = await self._transport.send(request)
+        said = wire.server_time(answer) if isinstance(answer, Reply) else None
+        if said is not None:
+            self.skew.note(said, before=before, after=self._clock.epoch())
+        return wire.judge_look(answer)
+
+    def _failed(self, verdict: wire.Retry) -> None:
+        """Note that a question had no answer; after a few, or where the API is busy, the look is left."""
+        self._failures += 1
+        after = max(verdict.after or 0.0, self.trouble.after if self.trouble is not None else 0.0)
+        self.trouble = UnreadableError(verdict.reason, after=after)
+        if verdict.limited or self._failures >= FAILURES:
+            raise self.trouble
+
+
+_NOTHING: Final = Known(None, None)
+
+
+def _entries(said: Json) -> Iterator[Entry]:
+    return (entry for entry in entries(said) if entry["execution_id"])
+
+
+def _text(value: Json) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _content(inputs: Json) -> bytes | None:
+    """Return the fingerprint of inputs, or None where no batch can have held them."""
+    try:
+        return fingerprint(inputs) if isinstance(inputs, Mapping) else None
+    except (TypeError, ValueError, RecursionError):
+        return None

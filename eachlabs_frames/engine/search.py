@@ -1,0 +1,268 @@
+"""Looks for the executions of triggers whose answer was lost, beside the sending. It only ever reads.
+
+Owns when is looked, how long, and when it is given up. It never guesses: what another request may own is left alone,
+and what is not found is given up, which costs nobody money.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from ..core.executions import read, says_too_little
+from ..core.matching import Bulk, Match, match, spans
+from ..core.pacing import SEARCH_FIRST, search_delay
+from ..core.skew import UNSURE
+from ..models import QUEUED, RUNNING, UNKNOWN, Clock, DialectName, Lost, Outcome, Taken, Transport
+from .listing import Entry, Listing, UnreadableError
+from .pool import until
+
+logger = logging.getLogger("eachlabs_frames")
+
+TICK: Final = 0.01
+"""Seconds by which a look is late rather than early: a clock may wake a sleeper a little before its time."""
+
+RIVALS: Final = "what is in the workflow's listing may be the answer to another request with the same inputs"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """A lost trigger, when its time is over, and when also what stands in its way is waited for no longer.
+
+    Both in seconds of the clock that only grows.
+    """
+
+    lost: Lost
+    due: float
+    end: float
+
+
+class Search:
+    """The search for the lost answers of one run.
+
+    Parameters
+    ----------
+    workflow_id : str
+    version_id : str or None
+        Executions of another version are not ours.
+    transport, clock : Transport, Clock
+    dialect : {"current", "legacy"}
+    settle_window : float
+        Seconds after a trigger's last moment in which its executions may appear.
+    workers : int
+        Questions at once, at most.
+    taken : callable
+        Says what belongs to somebody already, since a moment (epoch seconds). Asked after the listing was read.
+    adopt : callable
+        Told of what was found of one lost trigger: an outcome per row, whose position is the row.
+    give_up : callable
+        Told of rows that were not found, and why.
+    tell : callable
+        Told how many rows are looked for now.
+    """
+
+    def __init__(
+        self,
+        workflow_id: str,
+        *,
+        version_id: str | None,
+        transport: Transport,
+        clock: Clock,
+        dialect: DialectName,
+        settle_window: float,
+        workers: int,
+        taken: Callable[[float], Awaitable[Taken]],
+        adopt: Callable[[Lost, Sequence[Outcome]], None],
+        give_up: Callable[[Lost, Sequence[int], str], None],
+        tell: Callable[[int], None],
+    ) -> None:
+        self._listing = Listing(
+            workflow_id, version_id=version_id, transport=transport, clock=clock, dialect=dialect, workers=workers
+        )
+        self._clock = clock
+        self._settle_window = settle_window
+        self._taken = taken
+        self._adopt = adopt
+        self._give_up = give_up
+        self._tell = tell
+        self._open: list[Wanted] = []
+        self._told = 0
+        self._closed = False
+        self._news = asyncio.Event()
+        self._looks = 0
+        self._ended = -inf
+        self._floor = 0.0
+        self._draw = 0.0
+
+    def lose(self, lost: Lost) -> None:
+        """Look for one more."""
+        if not lost.rows:
+            return
+        # A clock that was set back since must not make this wait for hours.
+        left = min(lost.until - self._clock.epoch(), lost.until - lost.since) + self._settle_window
+        due = self._clock.now() + max(0.0, left)
+        self._open.append(Wanted(lost, due, due + self._settle_window))
+        self._looks = 0
+        self._news.set()
+        self._count()
+
+    def close(self) -> None:
+        """Say that nothing more will be lost: `run` ends with the last that is found or given up."""
+        self._closed = True
+        self._news.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look until `close` was called and nothing is left, or until `stop` is set: what is open then stays so."""
+        try:
+            if not stop.is_set():
+                await until(stop, self._run())
+        finally:
+            self._say(0)
+
+    async def _run(self) -> None:
+        while self._open or not self._closed:
+            if not self._open:
+                self._news.clear()
+                await self._news.wait()
+                continue
+            await self._pause()
+            await self._look()
+
+    # -- when -------------------------------------------------------------------------------------------------------
+
+    async def _pause(self) -> None:
+        """Wait for the time of the next look, which comes nearer when something more is lost."""
+        while (left := self._next() - self._clock.now()) > 0:
+            self._news.clear()
+            await until(self._news, self._clock.sleep(left))
+
+    def _next(self) -> float:
+        delay = search_delay(max(1, self._looks), floor=None, draw=self._draw)
+        times = [moment for one in self._open for moment in (one.due, one.end) if moment > self._ended]
+        soonest = min(times, default=inf) + TICK
+        moment = min(self._ended + delay, max(soonest, self._ended + SEARCH_FIRST))
+        # What may wait no longer is looked for once more, whatever the API would like.
+        return min(max(moment, self._ended + self._floor), max(min(one.end for one in self._open), self._ended) + TICK)
+
+    async def _look(self) -> None:
+        begun = self._clock.now()
+        opened = tuple(self._open)
+        try:
+            await self._see(opened, begun)
+        except UnreadableError as exc:
+            self._troubled(exc, opened)
+        except Exception as exc:
+            logger.exception("a look for lost answers failed")
+            self._troubled(UnreadableError(f"{type(exc).__name__}: {exc}", what="the search went wrong"), opened)
+        self._ended = self._clock.now()
+        self._draw = self._clock.draw()
+        self._looks += 1
+        self._count()
+
+    # -- what -------------------------------------------------------------------------------------------------------
+
+    async def _see(self, opened: Sequence[Wanted], begun: float) -> None:
+        self._floor = 0.0
+        listing, lost = self._listing, [one.lost for one in opened]
+        listing.begin()
+        stretches = spans([one for one in lost if one.bulk_id is None], late=self._settle_window, near=2 * UNSURE)
+        seen = await listing.read(stretches)
+        # After the listing was read: whatever stands in it has been answered by now, or is still waited for.
+        taken = await self._taken(min(one.since for one in lost) - UNSURE)
+        bulks, entries = await listing.bulks(lost, seen, taken=taken.executions, late=self._settle_window)
+        self._decide(opened, begun, taken, bulks, entries)
+
+    def _decide(
+        self,
+        opened: Sequence[Wanted],
+        begun: float,
+        taken: Taken,
+        bulks: Sequence[Bulk],
+        entries: Mapping[str, Entry],
+    ) -> None:
+        everybody = tuple(self._open)  # who was lost meanwhile gets nothing yet, but may own what is there
+        whole = self._listing.trouble is None
+        barred = {
+            place for place, one in enumerate(everybody) if one not in opened or self._has_rivals(one.lost, taken)
+        }
+        last = {place for place, one in enumerate(everybody) if whole and begun >= one.due} - barred
+        margin = self._listing.skew.margin
+        matching = match(
+            [one.lost for one in everybody],
+            bulks,
+            early=margin,
+            late=self._settle_window + margin,
+            last=last,
+            barred=barred,
+        )
+        for found in matching.found:
+            self._found(everybody[found.lost], bulks[found.bulk], found, entries)
+        if self._listing.trouble is not None:
+            self._troubled(self._listing.trouble, opened)
+            return
+        for place, one in enumerate(everybody):
+            if one not in self._open:
+                continue
+            if place in last and place not in matching.contested:
+                self._drop(one, one.lost.rows, self._not_found(one.lost))
+            elif one in opened and begun >= one.end:
+                self._drop(one, one.lost.rows, RIVALS)
+
+    def _has_rivals(self, lost: Lost, taken: Taken) -> bool:
+        """Say whether a request under way may have made executions with a lost trigger's inputs, in its time."""
+        if lost.bulk_id is not None:
+            return False
+        latest = lost.until + self._settle_window + 2 * self._listing.skew.margin
+        return any(taken.fingerprints.get(content, inf) <= latest for content in lost.fingerprints)
+
+    def _found(self, one: Wanted, bulk: Bulk, found: Match, entries: Mapping[str, Entry]) -> None:
+        self._open.remove(one)
+        rows = {row for row, _ in found.pairs}
+        self._adopt(
+            one.lost,
+            [_outcome(row, entries[execution_id], bulk.bulk_id) for row, execution_id in found.pairs],
+        )
+        left = [row for row in one.lost.rows if row not in rows]
+        if left:
+            self._give_up(one.lost, left, f"not among the executions found of bulk operation {bulk.bulk_id}")
+
+    def _drop(self, one: Wanted, rows: Sequence[int], why: str) -> None:
+        self._open.remove(one)
+        self._give_up(one.lost, rows, why)
+
+    def _not_found(self, lost: Lost) -> str:
+        if lost.bulk_id is not None:
+            return f"bulk operation {lost.bulk_id} lists no such executions within {self._settle_window:g} s"
+        return f"not found in the workflow's listing within {self._settle_window:g} s of the request"
+
+    def _troubled(self, trouble: UnreadableError, opened: Sequence[Wanted]) -> None:
+        """After a look that saw too little: give up what is not worth another, or may not wait for it."""
+        self._floor = trouble.after
+        again = self._clock.now() + trouble.after
+        for one in opened:
+            if one in self._open and (trouble.hopeless or again >= one.end):
+                self._drop(one, one.lost.rows, str(trouble))
+
+    def _count(self) -> None:
+        self._say(sum(len(one.lost.rows) for one in self._open))
+
+    def _say(self, rows: int) -> None:
+        if rows != self._told:
+            self._told = rows
+            self._tell(rows)
+
+
+def _outcome(row: int, entry: Entry, bulk_id: str) -> Outcome:
+    """Return what a row gets: its ids in any case, and what its entry says, where that can be read."""
+    try:
+        outcome = read(row, entry)._replace(bulk_id=bulk_id)
+    except (TypeError, ValueError, RecursionError):
+        return Outcome(row, QUEUED, bulk_id, entry["execution_id"])
+    if outcome.status == UNKNOWN:
+        return outcome._replace(status=QUEUED)
+    # Not ended yet, for what follows a run: it then asks for the details, which say more.
+    return outcome._replace(status=RUNNING) if says_too_little(outcome) else outcome

@@ -1,0 +1,34 @@
+"""What stands in for the journal where it is turned off: everything may be sent, and nothing is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ..models import Lost, Outcome, Standing, Taken
+
+_NEW: Final = Standing("new")
+_NOTHING: Final = Taken(frozenset(), {})
+
+
+class Unjournaled:
+    """A `models.Journal` without a memory."""
+
+    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:  # noqa: ARG002 - the Protocol's
+        """Let every row be sent."""
+        return [_NEW] * len(rows)
+
+    def settle(self, run: str, outcomes: Sequence[Outcome]) -> None:
+        """Forget."""
+
+    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:  # noqa: ARG002
+        """Know of no other call."""
+        return [_NEW] * len(rows)
+
+    def lost(self, rows: Sequence[int], *, timeout: float) -> list[Lost]:  # noqa: ARG002
+        """Remember no request."""
+        return []
+
+    async def taken(self, since: float) -> Taken:  # noqa: ARG002
+        """Know of no other run."""
+        return _NOTHING

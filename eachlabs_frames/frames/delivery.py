@@ -1,0 +1,205 @@
+"""A call's rows, checked and numbered -> the engine's jobs that send them, and why some were not sent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..core.outcomes import Results
+from ..engine import money
+from ..engine.bookkeeper import Bookkeeper
+from ..engine.budget import Budget
+from ..engine.client import Client
+from ..engine.clock import SystemClock
+from ..engine.loop import Job, Steps
+from ..engine.reporter import Reporter
+from ..engine.runner import INTERRUPTED, Halt, Limits, Runner
+from ..engine.search import Search
+from ..engine.tracker import Tracker
+from ..engine.unjournaled import Unjournaled
+from ..errors import APIError, JournalError
+from ..models import PENDING, UNKNOWN, Batch, Lost, Target
+from ..settings import Settings
+from .enrolment import Enrolment
+from .options import Options
+from .plan import Plan
+from .results import Origin
+
+logger = logging.getLogger("eachlabs_frames")
+
+CLOCK: Final = SystemClock()
+NO_RUN: Final = ""
+
+
+@dataclass(slots=True)
+class Todo:
+    """The rows of a call, by position, sorted by what is to be done.
+
+    Attributes
+    ----------
+    send : list of int
+        Rows that are sent.
+    numbers : sequence of int
+        The number in the run of each row of the frame, by position.
+    refused : dict of int to str
+        Rows that the schema refuses, and why.
+    unanswered : list of int
+        Rows that a call has sent which is over, without an answer: they are looked for.
+    unknown : list of int
+        Rows whose answer was looked for and not found.
+    elsewhere : list of int
+        Rows that another call has sent and waits for.
+    """
+
+    send: list[int] = field(default_factory=list)
+    numbers: Sequence[int] = ()
+    refused: dict[int, str] = field(default_factory=dict)
+    unanswered: list[int] = field(default_factory=list)
+    unknown: list[int] = field(default_factory=list)
+    elsewhere: list[int] = field(default_factory=list)
+
+
+class Delivery:
+    """The sending of one call; with `looks` also rows are looked for that were looked for before."""
+
+    def __init__(
+        self,
+        results: Results,
+        settings: Settings,
+        options: Options,
+        *,
+        client: Client,
+        reporter: Reporter,
+        tracker: Tracker,
+        enrolment: Enrolment | None,
+        watched: bool,
+        looks: bool,
+    ) -> None:
+        self._results = results
+        self._settings = settings
+        self._options = options
+        self._client = client
+        self._reporter = reporter
+        self._tracker = tracker
+        self._enrolment = enrolment
+        self._watched = watched
+        self._looks = looks
+
+    def steps(self, plan: Plan, todo: Todo, origin: Origin) -> Steps[None]:
+        """Send the rows, look for lost answers, and send again what was not found, where that is meant."""
+        resend = self._options.on_unknown == "resend" and not self._options.retrigger
+        looks = resend or self._looks
+        if not (todo.send or todo.unanswered or todo.elsewhere or (looks and todo.unknown)):
+            return
+        books = self._books(todo)
+        lost = self._lost(todo, books, also_unknown=looks)
+        budget = None
+        if self._options.max_cost is not None:
+            budget = yield lambda _: self._budget(self._options.max_cost or 0.0, origin.workflow_id)
+        runner = self._runner(origin, books, budget)
+        try:
+            yield self._job(runner, plan, todo.send, lost)
+            if resend and runner.halted is None:
+                again = [row for row in plan.positions.tolist() if self._is_unknown(row)]
+                if again:
+                    logger.warning("%d row(s) were not found, and are sent again: on_unknown='resend'", len(again))
+                    yield self._job(runner, plan, again, [])
+        except (APIError, JournalError):
+            raise  # nothing was sent, and the exception says why
+        except BaseException:
+            runner.abandon()
+            self._explain(todo.send, INTERRUPTED)
+            raise
+        halted: Halt | None = runner.halted
+        self._explain(todo.send, halted.reason if halted is not None else "the run ended early")
+        if self._enrolment is not None:
+            self._enrolment.entry.halted(None if halted is None else halted.reason)
+
+    def _is_unknown(self, row: int) -> bool:
+        return self._results.status[row] == UNKNOWN and self._results.execution_id[row] is None
+
+    def _books(self, todo: Todo) -> Bookkeeper:
+        journal = Unjournaled() if self._enrolment is None else self._enrolment.entry
+        run = NO_RUN if self._enrolment is None else self._enrolment.entry.name
+        books = Bookkeeper(self._results, self._reporter, journal=journal, run=run, numbers=todo.numbers)
+        books.elsewhere.update(todo.numbers[row] for row in todo.elsewhere)
+        return books
+
+    def _lost(self, todo: Todo, books: Bookkeeper, *, also_unknown: bool) -> list[Lost]:
+        rows = [*todo.unanswered, *(todo.unknown if also_unknown else ())]
+        for row in todo.unanswered:
+            self._results.note(row, status=UNKNOWN, error="sent by a call that ended before its answer came")
+        return books.lost((todo.numbers[row] for row in rows), timeout=self._settings.timeout)
+
+    def _job(self, runner: Runner, plan: Plan, rows: Sequence[int], lost: Sequence[Lost]) -> Job[Halt | None]:
+        canary = self._options.version_id is not None and not self._options.validate
+        batches = self._batches(plan, rows)
+
+        async def job(stop: asyncio.Event) -> Halt | None:
+            watch = asyncio.ensure_future(self._watch()) if self._watched else None
+            try:
+                return await runner.run(batches, canary=canary, stop=stop, lost=lost)
+            finally:
+                if watch is not None:
+                    watch.cancel()
+                    await asyncio.gather(watch, return_exceptions=True)
+
+        return job
+
+    async def _watch(self) -> None:
+        await money.watch_balance(self._reporter, transport=self._client, clock=CLOCK, dialect=self._settings.dialect)
+
+    def _batches(self, plan: Plan, rows: Sequence[int]) -> Iterator[Batch]:
+        every = plan.positions.tolist()
+        without = set() if len(rows) == len(every) else set(every).difference(rows)
+        return plan.batches(without=without)
+
+    def _runner(self, origin: Origin, books: Bookkeeper, budget: Budget | None) -> Runner:
+        options, settings = self._options, self._settings
+        version_id = str(origin.version_id)
+        target = Target(origin.workflow_id, version_id, options.webhook_url, options.webhook_secret)
+        return Runner(
+            target,
+            self._results,
+            books=books,
+            search=lambda: Search(
+                origin.workflow_id,
+                version_id=version_id,
+                transport=self._client,
+                clock=CLOCK,
+                dialect=settings.dialect,
+                settle_window=settings.settle_window,
+                workers=settings.max_concurrency,
+                taken=books.taken,
+                adopt=books.adopt,
+                give_up=books.give_up,
+                tell=self._reporter.looking,
+            ),
+            poll=self._tracker.glance,
+            transport=self._client,
+            clock=CLOCK,
+            reporter=self._reporter,
+            dialect=settings.dialect,
+            limits=Limits(timeout=settings.timeout, max_wait=settings.max_wait, workers=settings.max_concurrency),
+            budget=budget,
+        )
+
+    async def _budget(self, max_cost: float, workflow_id: str) -> Budget:
+        """Return what may be spent: what earlier calls of this run have paid counts too."""
+        mean = await money.mean_cost(workflow_id, transport=self._client)
+        if self._enrolment is None:
+            return Budget(max_cost, mean=mean, spent=0.0, open_=0)
+        spent, open_ = self._enrolment.paid()
+        return Budget(max_cost, mean=mean, spent=spent, open_=open_)
+
+    def _explain(self, rows: Sequence[int], reason: str) -> None:
+        """Give the rows that were not sent the reason why."""
+        status, execution_id = self._results.status, self._results.execution_id
+        left = [row for row in rows if status[row] == PENDING and execution_id[row] is None]
+        for row in left:
+            self._results.note(row, error=f"not sent: {reason}")
+        if left:
+            logger.warning("%d row(s) were not sent and are pending: %s", len(left), reason)

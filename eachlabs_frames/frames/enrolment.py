@@ -1,0 +1,300 @@
+"""A frame's rows -> their places in a run of the journal, and what is known there of each.
+
+Owns which run a call belongs to and whether it fits that run. Nothing is sent while this is at work.
+"""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ..core.identity import fingerprint
+from ..core.mapping import Fields, from_spec
+from ..core.names import readable
+from ..core.records import SENT
+from ..core.values import MISSING, RefusedValueError, clean
+from ..engine.clock import SystemClock
+from ..engine.journal.entry import Entry
+from ..errors import InputError, MappingError, RunError
+from ..models import INVALID, UNKNOWN, Outcome, Pin, Sheet
+from ..settings import Settings
+from . import labels
+from .options import Options
+from .plan import Plan, Positions, read_inputs
+from .results import Origin
+
+logger = logging.getLogger("eachlabs_frames")
+
+CLOCK: Final = SystemClock()
+NOT_IN_RUN: Final = -1
+
+
+class Enrolment:
+    """One call's place in a run.
+
+    Parameters
+    ----------
+    settings : Settings
+    options : Options
+    workflow_id : str
+    before : Origin or None
+        What the frame remembers.
+
+    Raises
+    ------
+    JournalError
+        The journal cannot be used.
+    RunError
+        The run is another workflow's, version's or server's.
+    """
+
+    def __init__(self, settings: Settings, options: Options, workflow_id: str, *, before: Origin | None) -> None:
+        assert settings.journal is not None
+        self._settings = settings
+        self._options = options
+        self._workflow_id = workflow_id
+        self.named = options.run is not None
+        remembered = before.run if before is not None else None
+        self.entry = Entry(settings.journal, options.run or remembered or new_name())
+        # A frame of this very run brings its own mapping: that of `load_run` is the inputs' own keys.
+        self.brought = before.inputs if before is not None and remembered == self.entry.name else None
+        try:
+            self.pinned = self._known(remembered)
+            if self.pinned is not None:
+                self.entry.enter(self.pinned)
+        except BaseException:
+            self.entry.close()
+            raise
+
+    def executions(self) -> dict[str, int]:
+        """Return the executions that the run has, and each one's row in it."""
+        listed = self.entry.book.results.execution_id
+        return {execution_id: number for number, execution_id in enumerate(listed) if execution_id is not None}
+
+    def _known(self, before: str | None) -> Pin | None:
+        """Return what the run is pinned to. Where it was not asked for by name and does not fit, begin another."""
+        pin = self.entry.pin()
+        if pin is None:
+            return None
+        differs = self._differs(pin)
+        if not differs:
+            return pin
+        if self.named:
+            raise RunError(_differing(self.entry.name, differs))
+        logger.info("run %s is not gone on with: %s", before, differs)
+        self._begin_anew()
+        return None
+
+    def _begin_anew(self) -> None:
+        self.entry.close()
+        assert self._settings.journal is not None
+        self.entry = Entry(self._settings.journal, new_name())
+
+    def _differs(self, pin: Pin) -> str:
+        """Say what of this call is not as the run was pinned, of what is known before anything is asked."""
+        options = self._options
+        key = None if options.key is None else str(options.key)
+        pairs = [
+            ("workflow", pin.workflow_id, self._workflow_id),
+            ("base_url", pin.base_url, self._settings.base_url),
+            ("version_id", pin.version_id, options.version_id or pin.version_id),
+            ("key", pin.key, pin.key if key is None else key),
+            ("na", pin.na, options.na),
+        ]
+        return _worded(pairs)
+
+    def paid(self) -> tuple[float, int]:
+        """Return what executions of this run are known to have cost, in USD, and how many have no known cost.
+
+        A row whose answer was lost counts: it may be billed.
+        """
+        book = self.entry.book
+        results, words = book.results, book.words
+        spent, open_ = 0.0, 0
+        for number, execution_id in enumerate(results.execution_id):
+            cost = results.cost[number]
+            if cost == cost:
+                spent += cost
+            elif execution_id is not None or words[number] == SENT or results.status[number] == UNKNOWN:
+                open_ += 1
+        return spent, open_
+
+    @property
+    def version_id(self) -> str | None:
+        """The version that the run is pinned to, or the one that was asked for."""
+        return self.pinned.version_id if self.pinned is not None else self._options.version_id
+
+    def fields(self, frame: pd.DataFrame) -> Fields | None:
+        """Return the mapping that the run is pinned to, where it can be read."""
+        spec = self.brought if self.brought is not None or self.pinned is None else self.pinned.inputs
+        if self.pinned is None or spec is None:
+            return None
+        read_inputs(frame, fields := from_spec(spec), None, self._options.prefix)
+        return fields
+
+    def enter(
+        self, plan: Plan, version_id: str, *, held: Sequence[str | None], wanted: Positions, add: bool = True
+    ) -> Sequence[int]:
+        """Check every row, give each its number in the run, and return the numbers of the frame's rows by position.
+
+        Parameters
+        ----------
+        plan : Plan
+            What is read; it knows afterwards what the schema refuses.
+        version_id : str
+        held : sequence of str or None
+            The execution that each row of the frame has already.
+        wanted : numpy.ndarray of int64
+            The rows of the plan that the frame itself says were not sent.
+        add : bool
+            Whether rows that the run has not seen become rows of it.
+
+        Raises
+        ------
+        InputError
+            A row's values cannot be an input, its key is missing or there twice, or its input has changed.
+        RunError
+            The run has another mapping.
+        """
+        pin = self._pin(plan, version_id)
+        known_by = self.pinned.inputs if self.pinned is not None else None
+        if self.pinned is not None and pin.inputs not in (known_by, self.brought):
+            differs = _worded([("inputs", known_by, pin.inputs)])
+            if self.named:
+                raise RunError(_differing(self.entry.name, differs))
+            self._begin_anew()
+            self.pinned = None
+        if self.pinned is None:
+            self.entry.enter(pin, index_names=[_text(name) for name in plan.frame.index.names])
+        numbers = array("q", [NOT_IN_RUN]) * len(plan.frame)
+        known = self.executions()
+        for position, execution_id in enumerate(held) if known else ():
+            if execution_id is not None:
+                numbers[position] = known.get(execution_id, NOT_IN_RUN)
+        unsent = np.zeros(len(plan.frame), dtype=bool)
+        unsent[wanted] = True
+        sheets = plan.sheets(_labels(plan.frame), self._digests(plan.frame, pin), lambda rows: unsent[rows].tolist())
+        found = self.entry.register(
+            self._with_numbers(sheets, numbers, plan),
+            taken=[number for number in numbers if number >= 0],
+            keyed=pin.key is not None,
+            changed=self._changed(plan),
+            add=add,
+        )
+        for position, number in zip(plan.positions.tolist(), found, strict=True):
+            numbers[position] = number
+        self._note_refused(plan, numbers)
+        return numbers
+
+    def _with_numbers(self, sheets: Iterator[Sheet], numbers: array[int], plan: Plan) -> Iterator[Sheet]:
+        """Say on each sheet which rows the frame knows the numbers of, by their executions."""
+        start = 0
+        for sheet in sheets:
+            positions = plan.positions[start : start + len(sheet.contents)].tolist()
+            start += len(positions)
+            known = [numbers[position] for position in positions]
+            yield Sheet(sheet.digests, sheet.contents, sheet.labels, sheet.payloads, sheet.unsent, known)
+
+    def _pin(self, plan: Plan, version_id: str) -> Pin:
+        pinned = self.pinned
+        key = self._options.key if self._options.key is not None or pinned is None else pinned.key
+        return Pin(
+            self._workflow_id,
+            version_id,
+            self._settings.base_url,
+            plan.spec(),
+            self._options.na,
+            None if key is None else str(key),
+        )
+
+    def _digests(self, frame: pd.DataFrame, pin: Pin) -> Callable[[Sequence[int]], Sequence[bytes]] | None:
+        if pin.key is None:
+            return None
+        keys = _keys(frame, self._options.key if self._options.key is not None else pin.key)
+        return lambda positions: [keys[position] for position in positions]
+
+    def _changed(self, plan: Plan) -> Callable[[int], None]:
+        """Return what is called with a row whose key was sent with another input."""
+
+        def refuse(place: int) -> None:
+            if self._options.retrigger:
+                return
+            label = plan.frame.index[int(plan.positions[place])]
+            msg = (
+                f"row {label!r}: its key was sent in run {self.entry.name!r} with another input; to pay for the new "
+                "input too, pass the changed rows alone with retrigger=True"
+            )
+            raise InputError(msg)
+
+        return refuse
+
+    def _note_refused(self, plan: Plan, numbers: Sequence[int]) -> None:
+        if plan.refused:
+            refused = [Outcome(numbers[row], INVALID, error=reason) for row, reason in plan.refused.items()]
+            self.entry.settle(self.entry.name, refused)
+
+
+def new_name() -> str:
+    """Return a readable name for a run that was given none."""
+    day = datetime.now(timezone.utc).date().isoformat()
+    return readable(day, CLOCK.draw(), CLOCK.draw())
+
+
+def _keys(frame: pd.DataFrame, key: Any) -> list[bytes]:
+    """Return what each row is known by.
+
+    Raises
+    ------
+    MappingError
+        No such column, or two.
+    InputError
+        A key is missing, is there twice, or cannot be written as JSON.
+    """
+    places = [place for place, label in enumerate(frame.columns) if label == key or str(label) == key]
+    if len(places) != 1:
+        msg = f"key={key!r}: the frame has {len(places)} columns of this name, and needs one"
+        raise MappingError(msg)
+    digests: list[bytes] = []
+    seen: dict[bytes, int] = {}
+    for position, cell in enumerate(frame.iloc[:, places[0]].tolist()):
+        try:
+            value = clean(cell)
+        except RefusedValueError as exc:
+            msg = f"row {frame.index[position]!r}, key column {key!r}: {exc}"
+            raise InputError(msg) from exc
+        if value is MISSING:
+            msg = f"row {frame.index[position]!r} has no key in column {key!r}: each row needs one"
+            raise InputError(msg)
+        digest = fingerprint({"key": value})
+        if digest in seen:
+            first = frame.index[seen[digest]]
+            msg = f"rows {first!r} and {frame.index[position]!r} have the same key {cell!r} in column {key!r}"
+            raise InputError(msg)
+        seen[digest] = position
+        digests.append(digest)
+    return digests
+
+
+def _labels(frame: pd.DataFrame) -> Callable[[Sequence[int]], list[Any]]:
+    def written(positions: Sequence[int]) -> list[Any]:
+        return [labels.write(label) for label in frame.index.take(list(positions)).tolist()]
+
+    return written
+
+
+def _text(name: object) -> str | None:
+    return None if name is None else str(name)
+
+
+def _worded(pairs: Sequence[tuple[str, Any, Any]]) -> str:
+    return "; ".join(f"{name} is {ours!r}, and was {theirs!r}" for name, theirs, ours in pairs if theirs != ours)
+
+
+def _differing(run: str, differs: str) -> str:
+    return f"run {run!r} was made differently: {differs}. Choose another run=, or delete_run({run!r})"

@@ -1,0 +1,65 @@
+"""An index's labels <-> JSON, so that the journal can give them back. A label of no known kind becomes its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ..models import Json
+
+_KIND: Final = "kind"
+
+_READERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "timestamp": pd.Timestamp,
+    "timedelta": pd.Timedelta,
+    "tuple": lambda parts: tuple(map(read, parts)),
+    "float": float,
+    "missing": lambda _: None,
+}
+
+
+def write(label: Any) -> Json:
+    """Return a label as JSON: text and numbers as they are, anything else with its kind."""
+    if isinstance(label, np.generic):
+        label = label.item()
+    if type(label) in (str, int, bool):
+        return label if type(label) is not str or _is_utf8(label) else label.encode("utf-8", "replace").decode()
+    if type(label) is float:
+        return label if np.isfinite(label) else {_KIND: "float", "value": str(label)}
+    if isinstance(label, tuple):
+        return {_KIND: "tuple", "value": [write(part) for part in label]}
+    if label is None or label is pd.NaT or label is pd.NA:
+        return {_KIND: "missing", "value": None}
+    if isinstance(label, pd.Timestamp):
+        return {_KIND: "timestamp", "value": label.isoformat()}
+    if isinstance(label, pd.Timedelta):
+        return {_KIND: "timedelta", "value": label.isoformat()}
+    return str(label)
+
+
+def read(written: Json) -> Any:
+    """Return the label that `write` wrote down."""
+    if isinstance(written, dict):
+        return _READERS[written[_KIND]](written["value"])
+    return written
+
+
+def index(written: Sequence[Json], names: Sequence[str | None]) -> pd.Index[Any]:
+    """Return the index of these labels."""
+    labels = [read(one) for one in written]
+    if len(names) > 1:
+        several: pd.Index[Any] = pd.MultiIndex.from_tuples(labels, names=list(names))
+        return several
+    single: pd.Index[Any] = pd.Index(labels, name=names[0], tupleize_cols=False)
+    return single
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""The keywords of a call that triggers: what each may be. It looks at no frame."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from ..core import wire
+from ..errors import ConfigurationError
+from ..models import Observer
+from ..settings import Settings, current
+from ..views import progress as bars
+from .plan import check_na
+
+LONGEST_NAME: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The keywords of `bulk_trigger`, as they were given."""
+
+    version_id: str | None = None
+    run: str | None = None
+    key: Hashable = None
+    webhook_url: str | None = None
+    webhook_secret: str | None = None
+    na: str = "omit"
+    validate: bool = True
+    max_concurrency: int | None = None
+    max_cost: float | None = None
+    retrigger: bool = False
+    on_unknown: str = "keep"
+    prefix: str = ""
+    inplace: bool = False
+    wait: bool = False
+    progress: bool | Observer | None = None
+
+    def __repr__(self) -> str:
+        return "Options(...)"  # so that no traceback with local variables shows the secret
+
+    def checked(self, workflow_id: str) -> Settings:
+        """Return this call's settings.
+
+        Raises
+        ------
+        ConfigurationError
+            No key, or a value that cannot be used.
+        """
+        settings = current(max_concurrency=self.max_concurrency)
+        settings.key()
+        wire.checked_id("workflow_id", workflow_id)
+        if self.version_id is not None:
+            wire.checked_id("version_id", self.version_id)
+        wire.check_webhook(settings.dialect, self.webhook_url, self.webhook_secret)
+        check_na(self.na)
+        bars.check(self.progress)
+        for name in ("validate", "retrigger", "inplace", "wait"):
+            if not isinstance(getattr(self, name), bool):
+                msg = f"{name} must be True or False; got {getattr(self, name)!r}"
+                raise ConfigurationError(msg)
+        if not isinstance(self.prefix, str):
+            msg = f"prefix must be a string; got {type(self.prefix).__name__}"
+            raise ConfigurationError(msg)
+        self._check_run(settings)
+        return settings
+
+    def _check_run(self, settings: Settings) -> None:
+        if self.run is not None:
+            check_name(self.run)
+            if settings.journal is None:
+                msg = f"run={self.run!r} needs the journal, which is off: configure(journal=True) turns it on"
+                raise ConfigurationError(msg)
+        if self.key is not None and settings.journal is None:
+            msg = f"key={self.key!r} needs the journal, which is off: configure(journal=True) turns it on"
+            raise ConfigurationError(msg)
+        if self.on_unknown not in ("keep", "resend"):
+            msg = (
+                "on_unknown must be 'keep' (leave rows alone whose answer was lost) or 'resend' (look for them once "
+                f"more, and pay for what is not found again); got {self.on_unknown!r}"
+            )
+            raise ConfigurationError(msg)
+        cost = self.max_cost
+        if cost is not None and (isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 < cost < inf):
+            msg = f"max_cost must be a positive number of USD; got {cost!r}"
+            raise ConfigurationError(msg)
+
+
+def check_name(run: object) -> str:
+    """Return a run's name.
+
+    Raises
+    ------
+    ConfigurationError
+        No text that can be one.
+    """
+    if not isinstance(run, str) or not run.strip() or len(run) > LONGEST_NAME or not run.isprintable():
+        msg = f"run must be a name of 1 to {LONGEST_NAME} printable characters; got {run!r}"
+        raise ConfigurationError(msg)
+    return run

@@ -1,0 +1,133 @@
+"""``runs``, ``load_run`` and ``delete_run``: what the journal holds, as frames. Nothing is asked of the API here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import ConfigurationError
+from ..models import STATUSES
+from ..settings import current
+from . import labels
+from . import results as columns
+from .options import check_name
+from .results import Origin
+
+
+def runs() -> pd.DataFrame:
+    """Return the runs that the journal holds, the newest first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line per run: ``run``, ``workflow_id``, ``version_id``, ``base_url`` (string), ``created_at``
+        (datetime64[ns, UTC]), ``rows`` (int64), ``cost`` (float64, USD, as far as it is known), and a count (int64)
+        per status. A row that was sent and has no answer counts as ``unknown``.
+
+    Raises
+    ------
+    JournalError
+        The journal cannot be read.
+    ConfigurationError
+        The journal is off.
+
+    Examples
+    --------
+    >>> import eachlabs_frames as ef
+    >>> ef.runs().columns[:3].tolist()
+    ['run', 'workflow_id', 'version_id']
+    """
+    from ..engine.journal import archive
+
+    found = archive.summaries(_path())
+    out: pd.DataFrame = pd.DataFrame({"run": pd.array([one.name for one in found], dtype="string")})
+    for name in ("workflow_id", "version_id", "base_url"):
+        out[name] = pd.array([getattr(one.pin, name) for one in found], dtype="string")
+    out["created_at"] = pd.to_datetime([one.created_at for one in found], utc=True, unit="ns").astype(
+        "datetime64[ns, UTC]"
+    )
+    out["rows"] = pd.array([sum(one.counts.values()) for one in found], dtype="int64")
+    out["cost"] = pd.array([one.cost_usd for one in found], dtype="float64")
+    more = sorted({status for one in found for status in one.counts}.difference(STATUSES))
+    for status in (*STATUSES, *more):
+        out[status] = pd.array([one.counts.get(status, 0) for one in found], dtype="int64")
+    return out
+
+
+def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
+    """Return a run as the journal knows it, after whatever has happened to the frame and its process.
+
+    Parameters
+    ----------
+    run : str
+        The run's name; `runs` lists them.
+    prefix : str, default ""
+        Put before each of the result's column names, where an input has one of them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each of the run's rows, in the order in which it first saw them, with their index labels: a column
+        for each key of their inputs (as they were sent), then the result's columns. Rows that were sent and have no
+        answer are ``unknown``: ``reconcile()``, or the same call with the same ``run=``, looks for them. It can be
+        refreshed, waited for and triggered like any other frame.
+
+    Raises
+    ------
+    RunError
+        There is no such run.
+    JournalError
+        The journal cannot be read.
+
+    Examples
+    --------
+    >>> import pandas as pd, eachlabs_frames as ef
+    >>> with ef.sandbox.start():
+    ...     df = pd.DataFrame({"prompt": ["a fox", "a heron"]}, index=["x", "y"])
+    ...     out = df.eachlabs.bulk_trigger("wf_abc123", run="readme")
+    >>> ef.load_run("readme")["prompt"].to_dict()
+    {'x': 'a fox', 'y': 'a heron'}
+    >>> ef.delete_run("readme")
+    2
+    """
+    from ..engine.journal import archive
+
+    loaded = archive.load(_path(), check_name(run))
+    keys: dict[str, None] = dict.fromkeys(key for row in loaded.inputs for key in row)
+    inputs: dict[Any, list[Any]] = {key: [row.get(key) for row in loaded.inputs] for key in keys}
+    frame = pd.DataFrame(inputs, index=labels.index(loaded.labels, loaded.index_names))
+    columns.check_columns(frame, prefix)
+    out = columns.write(frame, loaded.book.results, prefix)
+    pin = loaded.pin
+    # The columns are the inputs' own keys, so that is the mapping with which this frame can be gone on with.
+    spec = {key: {"column": key} for key in keys}
+    columns.describe(out, Origin(pin.workflow_id, pin.version_id, prefix, inputs=spec, na=pin.na, run=loaded.name))
+    return out
+
+
+def delete_run(run: str) -> int:
+    """Delete a run from the journal, and return how many rows it had. Runs are never deleted by themselves.
+
+    Its executions go on, and are paid; what is deleted is this machine's memory of them, so that the same call with
+    the same ``run=`` would send, and pay for, every row again.
+
+    Raises
+    ------
+    RunError
+        There is no such run, or a call is at work in it.
+    JournalError
+        The journal cannot be written.
+    """
+    from ..engine.journal import archive
+
+    return archive.delete(_path(), check_name(run))
+
+
+def _path() -> Path:
+    path = current().journal
+    if path is None:
+        msg = "the journal is off: configure(journal=True) turns it on"
+        raise ConfigurationError(msg)
+    return path

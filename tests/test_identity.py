@@ -1,0 +1,110 @@
+"""What a row is known by: equal as JSON is equal, and nothing else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eachlabs_frames.core.identity import SIZE, fingerprint, fingerprints
+
+WHOLE = st.integers(-(2**53), 2**53)
+SCALARS = st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+
+
+def shuffled(value: Any, random: Any) -> Any:
+    """Give the same JSON another way: other key order, whole numbers as floats."""
+    if isinstance(value, dict):
+        keys = list(value)
+        random.shuffle(keys)
+        return {key: shuffled(value[key], random) for key in keys}
+    if isinstance(value, list):
+        return [shuffled(item, random) for item in value]
+    if type(value) is int and random.random() < 0.5:
+        return float(value)
+    return value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Say whether two values are equal as JSON: as Python has it, but that True is not 1."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
+
+
+@given(VALUES, st.randoms(use_true_random=False))
+def test_what_is_equal_as_json_has_one_fingerprint(value: Any, random: Any) -> None:
+    """Key order does not count, and 1 and 1.0 are one number, however deep."""
+    assert fingerprint(shuffled(value, random)) == fingerprint(value)
+
+
+@given(VALUES, VALUES)
+def test_one_fingerprint_is_equality_as_json(one: Any, other: Any) -> None:
+    """And what differs, differs."""
+    assert (fingerprint(one) == fingerprint(other)) == same(one, other)
+
+
+@given(VALUES)
+def test_the_wire_changes_no_fingerprint(value: Any) -> None:
+    """Written, sent and read again, it is the same input."""
+    assert fingerprint(orjson.loads(orjson.dumps(value))) == fingerprint(value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"seed": True}, {"seed": 1}),
+        ({"seed": False}, {"seed": 0}),
+        ({"seed": "1"}, {"seed": 1}),
+        ({"seed": "1.0"}, {"seed": "1"}),
+        ({"seed": None}, {}),
+        ({"seed": 1}, {"seed": 1.5}),
+        ({"a": [1, 2]}, {"a": [2, 1]}),
+        ({"a": [[1], 2]}, {"a": [[1, 2]]}),
+        ({"a": {"b": True}}, {"a": {"b": 1.0}}),
+        ({"a": 2**53}, {"a": 2**53 + 1}),
+        ({"text": "1e3"}, {"text": "1000"}),
+    ],
+)
+def test_what_differs_as_json_has_another_fingerprint(one: Any, other: Any) -> None:
+    """A truth is no number, a text is none either, null is not nothing, and a list has an order."""
+    assert fingerprint(one) != fingerprint(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ({"a": 1}, {"a": 1.0}),
+        ({"a": 0}, {"a": -0.0}),
+        ({"a": [{"b": 1e3, "c": 2}]}, {"a": [{"c": 2.0, "b": 1000}]}),
+        ({"a": 1e22}, {"a": 10.0**22}),
+        ({"a": -3}, {"a": -3.0}),
+    ],
+)
+def test_what_is_equal_is_equal_in_the_cases_that_tables_make(one: Any, other: Any) -> None:
+    """An integer column turns float because another row's cell is missing."""
+    assert fingerprint(one) == fingerprint(other)
+
+
+def test_a_fingerprint_is_short_and_lists_have_one_each() -> None:
+    """As many as values, in their order."""
+    assert len(fingerprint({})) == SIZE
+    assert fingerprints([{"a": 1}, {"a": 2}, {"a": 1.0}]) == [
+        fingerprint({"a": 1}),
+        fingerprint({"a": 2}),
+        fingerprint({"a": 1}),
+    ]
+
+
+@pytest.mark.parametrize("value", [{"a": {1, 2}}, {"a": b"x"}, {"a": 2**70}])
+def test_what_is_no_json_has_none(value: Any) -> None:
+    """It says so, rather than hash something."""
+    with pytest.raises(TypeError):
+        fingerprint(value)

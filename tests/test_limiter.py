@@ -1,0 +1,837 @@
+"""The limiter against an account of our own: who is let through, with how much, and when it stops asking."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eachlabs_frames.core.caps import PROBE_AFTER
+from eachlabs_frames.core.wire import Retry
+from eachlabs_frames.engine.limiter import Limiter
+from tests.fakes import ManualClock
+
+SLOW = Retry("HTTP 429: too many requests: too many starts at once", limited=True)
+UNSENT = Retry("no connection (connection refused)")
+
+
+def full(used: int, cap: int, asked: int) -> Retry:
+    """Refuse in the sandbox's words."""
+    details = f"{used} of {cap} concurrent executions in use, {asked} more asked for"
+    return Retry(f"HTTP 429: concurrency limit reached: {details}", limited=True)
+
+
+def capped(used: int, cap: int, asked: int) -> Retry:
+    """Refuse with the cap's number alone."""
+    return Retry(f"HTTP 429: maximum of {cap} concurrent executions", limited=True)
+
+
+def vague(used: int, cap: int, asked: int) -> Retry:
+    """Refuse without a number."""
+    return Retry("HTTP 429: too many concurrent executions", limited=True)
+
+
+class Account:
+    """An API with a cap, and this run's executions: each lasts a random virtual time, and only a poll shows its end."""
+
+    def __init__(
+        self,
+        cap: int,
+        *,
+        words: Callable[[int, int, int], Retry] = full,
+        lasts: tuple[float, float] = (2, 30),
+        tenant: int = 0,
+        seed: int = 0,
+    ) -> None:
+        self.clock = ManualClock()
+        self.cap, self.words, self.lasts, self.tenant = cap, words, lasts, tenant
+        self.random = random.Random(seed)
+        self.ends: list[float] = []
+        self.known: list[float] = []
+        self.others, self.until = 0, 0.0
+        self.accepted: list[int] = []
+        self.refused: list[int] = []
+        self.polls = self.polling = 0
+        self.peak = 0
+
+    def used(self) -> int:
+        """Count what runs, ours and the other tenant's, who takes or leaves slots now and then."""
+        now = self.clock.now()
+        self.ends = [end for end in self.ends if end > now]
+        if self.tenant and now >= self.until:
+            self.until = now + self.random.uniform(5, 60)
+            self.others = min(self.random.randint(0, self.tenant), self.cap - len(self.ends))
+        return len(self.ends) + self.others
+
+    async def trigger(self, count: int) -> Retry | None:
+        await self.clock.sleep(self.random.uniform(0.05, 0.5))
+        used = self.used()
+        if used + count > self.cap:
+            self.refused.append(count)
+            answer = self.words(used, self.cap, count)
+            await self.clock.sleep(self.random.uniform(0.01, 0.2))
+            return answer
+        started = [self.clock.now() + self.random.uniform(*self.lasts) for _ in range(count)]
+        self.ends += started
+        self.peak = max(self.peak, used + count)
+        await self.clock.sleep(self.random.uniform(0.01, 0.2))
+        self.known += started
+        self.accepted.append(count)
+        return None
+
+    async def poll(self) -> None:
+        self.polls += 1
+        self.polling += 1
+        assert self.polling == 1, "two look at once"
+        try:
+            await self.clock.sleep(self.random.uniform(0.05, 0.3))
+            self.known = [end for end in self.known if end > self.clock.now()]
+        finally:
+            self.polling -= 1
+
+
+class Run:
+    """Workers that bring `rows` rows through a `Limiter`, as the runner does."""
+
+    def __init__(self, account: Account, rows: int, *, workers: int = 8, max_wait: float = 900.0) -> None:
+        self.account, self.left, self.workers, self.max_wait = account, rows, workers, max_wait
+        self.told: list[str | None] = []
+        self.limiter: Limiter
+
+    def run(self) -> Run:
+        asyncio.run(self._run())
+        return self
+
+    async def _run(self) -> None:
+        self.limiter = Limiter(
+            self.account.clock,
+            workers=self.workers,
+            max_wait=self.max_wait,
+            tell=self.told.append,
+            in_flight=lambda: len(self.account.known),
+            poll=self.account.poll,
+        )
+        await asyncio.gather(*(self._work() for _ in range(self.workers)))
+        assert self.limiter._reserved == 0
+
+    async def _work(self) -> None:
+        while self.left:
+            batch = min(10, self.left)
+            self.left -= batch
+            worker = object()
+            while batch:
+                count = await self.limiter.admitted(worker, batch)
+                if not count:
+                    self.left += batch
+                    return
+                self._check(count)
+                verdict = await self.account.trigger(count)
+                if verdict is not None:
+                    await self.limiter.refused(worker, verdict, count)
+                else:
+                    batch -= count
+                    self.limiter.answered(worker, count, count)
+
+    def _check(self, count: int) -> None:
+        """No reservation beyond what is learned, but for a knock of one row that finds out whether it still holds."""
+        level = self.limiter._share.level
+        out = len(self.account.known) + self.limiter._reserved
+        assert level is None or out <= level or count == 1
+
+
+@pytest.mark.parametrize("words", [full, capped, vague])
+@pytest.mark.parametrize(
+    ("cap", "lasts", "tenant"),
+    [(10, (2.0, 30.0), 0), (10, (10.0, 10.0), 0), (10, (2.0, 30.0), 8), (3, (1.0, 5.0), 0), (25, (2.0, 30.0), 0)],
+)
+def test_a_thousand_rows_get_through_a_cap(
+    cap: int, lasts: tuple[float, float], tenant: int, words: Callable[[int, int, int], Retry]
+) -> None:
+    """Whatever the words and whoever else is there: every row is accepted, and under 2 requests refused per 10."""
+    account = Account(cap, words=words, lasts=lasts, tenant=tenant, seed=cap)
+    run = Run(account, 1_000).run()
+    assert run.limiter.exhausted is None
+    assert sum(account.accepted) == 1_000
+    assert account.peak <= cap
+    assert len(account.refused) * 10 < len(account.accepted) * 2
+
+
+@pytest.mark.parametrize("words", [full, vague])
+def test_a_cap_of_one_is_a_queue(words: Callable[[int, int, int], Retry]) -> None:
+    """One row at a time, and no row lost."""
+    account = Account(1, words=words, lasts=(0.5, 2.0))
+    Run(account, 200).run()
+    assert account.accepted == [1] * 200
+    assert len(account.refused) * 10 < len(account.accepted) * 2
+
+
+def test_a_named_cap_is_hardly_ever_asked_again() -> None:
+    """Once the API named its cap, it is tried again once in a hundred requests, in case it was raised."""
+    account = Account(10)
+    Run(account, 1_000).run()
+    assert len(account.refused) <= 8 + len(account.accepted) // 100 + 1
+
+
+def test_a_cap_that_is_raised_in_the_middle_is_found() -> None:
+    """After a top-up the run uses what it is allowed now."""
+    account = Account(3, lasts=(2.0, 10.0))
+
+    def words(used: int, cap: int, asked: int) -> Retry:
+        if sum(account.accepted) > 150:
+            account.cap = 60
+        return full(used, cap, asked)
+
+    account.words = words
+    Run(account, 1_000).run()
+    assert account.peak > 40
+    assert sum(account.accepted) == 1_000
+
+
+class Desk:
+    """A limiter with hands on everything that it sees."""
+
+    def __init__(self, *, workers: int = 8, max_wait: float = 900.0) -> None:
+        self.clock = ManualClock()
+        self.known = 0
+        self.settling: list[int] = []
+        self.polls = 0
+        self.told: list[str | None] = []
+        self.limiter = Limiter(
+            self.clock,
+            workers=workers,
+            max_wait=max_wait,
+            tell=self.told.append,
+            in_flight=lambda: self.known,
+            poll=self.poll,
+        )
+
+    async def poll(self) -> None:
+        self.polls += 1
+        self.known -= self.settling.pop(0) if self.settling else 0
+
+    def take(self, worker: object, count: int) -> None:
+        """Have the API accept what `worker` sent."""
+        self.known += count
+        self.limiter.answered(worker, count, count)
+
+    async def learn(self, cap: int, *, out: int) -> None:
+        """Have `out` executions in flight, and the cap known from a refusal that is over."""
+        assert await self.limiter.admitted("teacher", 10) == 10
+        self.known = cap
+        await self.limiter.refused("teacher", full(cap, cap, 10), 10)
+        self.known = out
+        self.limiter.leave("teacher")
+        self.limiter._tries, self.limiter._until, self.limiter._stale, self.limiter._since = 0, 0.0, False, None
+
+    def ask(self, worker: object, wanted: int = 10) -> asyncio.Task[int]:
+        return asyncio.ensure_future(self.limiter.admitted(worker, wanted))
+
+
+async def turns(count: int = 20) -> None:
+    """Let everybody go on who can without time: `ManualClock` jumps after 30 turns."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def scenario(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Run a test on a loop, and see that it leaves no task behind."""
+
+    async def checked() -> None:
+        await test()
+        await turns(3)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    def run() -> None:
+        asyncio.run(checked())
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+@scenario
+async def test_while_nothing_is_refused_nobody_waits() -> None:
+    """A calm run is let through without giving way to the loop even once, and nothing is told."""
+    desk = Desk(workers=8)
+    for round_ in range(50):
+        for worker in range(8):
+            with pytest.raises(StopIteration) as passed:
+                desk.limiter.admitted(worker, 10).send(None)
+            assert passed.value.value == 10
+        for worker in range(8):
+            desk.take(worker, 10)
+        assert desk.known == 80 * (round_ + 1)
+    assert (desk.told, desk.polls, desk.clock.slept) == ([], 0, [])
+
+
+@scenario
+async def test_one_worker_knocks_and_a_slow_start_follows() -> None:
+    """Eight refusals are one pause and one cut: then 1, 2 and 4 requests at once, and one more with each round."""
+    desk = Desk()
+    for worker in range(8):
+        await desk.limiter.admitted(worker, 10)
+    for worker in range(8):
+        assert await desk.limiter.refused(worker, SLOW, 10)
+    line = {worker: desk.ask(worker) for worker in range(8)}
+    sizes: list[int] = []
+    while len(sizes) < 9:
+        await turns(100)
+        through = [worker for worker, task in line.items() if task.done()]
+        sizes.append(len(through))
+        for worker in through:
+            desk.take(worker, 10)
+            line[worker] = desk.ask(worker)
+    assert desk.clock.slept == [0.5]
+    assert sizes == [1, 2, 4, 5, 6, 7, 8, 8, 8]
+    desk.limiter.end()
+    await asyncio.gather(*line.values())
+
+
+@scenario
+async def test_the_first_who_was_refused_is_the_one_who_knocks() -> None:
+    """The gate stays closed for everybody else, new workers too, until its answer is there."""
+    desk = Desk()
+    for worker in "ab":
+        await desk.limiter.admitted(worker, 10)
+    await desk.limiter.refused("b", SLOW, 10)
+    await desk.limiter.refused("a", SLOW, 10)
+    line = [desk.ask(worker) for worker in "acdb"]
+    await turns(100)
+    assert [task.done() for task in line] == [False, False, False, True]
+    desk.take("b", 10)
+    await turns()
+    assert [task.done() for task in line] == [True, True, False, True]
+    desk.limiter.end()
+    await asyncio.gather(*line)
+
+
+@scenario
+async def test_a_late_refusal_of_the_same_burst_is_no_second_cut() -> None:
+    """What was sent before the cut and is refused after the pause makes nobody slower once more."""
+    desk = Desk()
+    for worker in range(8):
+        await desk.limiter.admitted(worker, 10)
+    await desk.limiter.refused(0, SLOW, 10)
+    assert await desk.limiter.admitted(0, 10) == 10
+    desk.take(0, 10)
+    await desk.limiter.refused(7, SLOW, 10)
+    assert desk.limiter._window.slow_until == 4
+    desk.limiter.end()
+
+
+@scenario
+async def test_a_new_refusal_after_the_pause_cuts_again() -> None:
+    """What was admitted after the last cut and is refused halves what was reached."""
+    desk = Desk()
+    for _ in range(2):
+        before = desk.limiter._window.size
+        assert await desk.limiter.admitted(0, 10) == 10
+        await desk.limiter.refused(0, SLOW, 10)
+        assert desk.limiter._window.slow_until == max(1, before // 2)
+        await desk.limiter.admitted(0, 10)
+        desk.take(0, 10)
+    desk.limiter.end()
+
+
+@scenario
+async def test_no_connection_is_a_pause_without_a_cut() -> None:
+    """An API that cannot be reached says nothing of its limits."""
+    desk = Desk()
+    await desk.limiter.admitted(0, 10)
+    for _ in range(3):
+        assert await desk.limiter.refused(0, UNSENT, 10)
+        assert await desk.limiter.admitted(0, 10) == 10
+    desk.take(0, 10)
+    assert desk.clock.slept == [0.5, 1.0, 2.0]
+    assert desk.limiter._window.size == 8
+    assert desk.told[-1] is None
+
+
+@scenario
+async def test_knocks_grow_smaller_when_nobody_can_read_what_is_refused() -> None:
+    """A cap in words that are not understood: a batch that cannot fit is halved until it does."""
+    desk = Desk()
+    sizes = []
+    for _ in range(7):
+        sizes.append(await desk.limiter.admitted(0, 10))
+        await desk.limiter.refused(0, SLOW, sizes[-1])
+    assert sizes == [10, 10, 10, 5, 2, 1, 1]
+    await desk.limiter.admitted(0, 10)
+    desk.take(0, 1)
+    assert await desk.limiter.admitted(0, 10) == 10
+    desk.take(0, 10)
+
+
+@pytest.mark.parametrize("verdict", [SLOW, full(10, 10, 10), vague(10, 10, 10), UNSENT])
+@pytest.mark.parametrize("own", [0, 10])
+def test_retry_after_is_a_floor(verdict: Retry, own: int) -> None:
+    """Nobody knocks before the API's own moment, whatever the refusal is about."""
+
+    @scenario
+    async def test() -> None:
+        desk = Desk()
+        desk.settling = [3]
+        await desk.limiter.admitted(0, 10)
+        desk.known = own
+        await desk.limiter.refused(0, Retry(verdict.reason, 30.0, verdict.limited), 10)
+        assert desk.told == [f"{verdict.reason}; next try in 30 s"]
+        assert await desk.limiter.admitted(0, 10) > 0
+        assert desk.clock.time >= 30
+        desk.take(0, 1)
+
+    test()
+
+
+@scenario
+async def test_a_second_workers_retry_after_counts_too() -> None:
+    """The pause is as long as the longest that any answer asked for."""
+    desk = Desk()
+    for worker in range(2):
+        await desk.limiter.admitted(worker, 10)
+    await desk.limiter.refused(0, SLOW, 10)
+    await desk.limiter.refused(1, Retry(SLOW.reason, 20.0, limited=True), 10)
+    await desk.limiter.admitted(0, 10)
+    assert desk.clock.time == 20
+    desk.limiter.end()
+
+
+@scenario
+async def test_at_the_cap_executions_are_waited_for_and_free_slots_are_filled() -> None:
+    """Ten of ten are in flight: looks, no knocks, until three have settled; then three rows go."""
+    desk = Desk()
+    desk.settling = [0, 0, 0, 3]
+    await desk.limiter.admitted(0, 10)
+    desk.known = 10
+    assert await desk.limiter.refused(0, full(10, 10, 10), 10)
+    assert await desk.limiter.admitted(0, 10) == 3
+    assert desk.polls == 4
+    assert desk.told == ["waiting for 10 of 10 concurrent executions to settle"]
+    desk.take(0, 3)
+    assert desk.told[1:] == [None]
+
+
+@scenario
+async def test_looks_grow_rarer_until_something_settles() -> None:
+    """From 0.25 s on, half as long again each time, to 10 s; a settled execution starts anew."""
+    desk = Desk()
+    await desk.learn(10, out=10)
+    desk.settling = [0] * 12 + [1]
+    assert await desk.limiter.admitted(0, 10) == 1
+    assert desk.clock.slept == [pytest.approx(min(10, 0.25 * 1.5**look)) for look in range(13)]
+    desk.settling = [1]
+    desk.take(0, 1)
+    assert await desk.limiter.admitted(0, 10) == 1
+    assert desk.clock.slept[-1] == 0.25
+    desk.limiter.end()
+
+
+@scenario
+async def test_where_others_use_the_cap_backoff_is_all_there_is() -> None:
+    """None of ours is in flight: nothing to look at, and the pause is the ordinary one."""
+    desk = Desk()
+    sizes = []
+    for _ in range(4):
+        sizes.append(await desk.limiter.admitted(0, 10))
+        await desk.limiter.refused(0, full(10, 10, sizes[-1]), sizes[-1])
+    assert await desk.limiter.admitted(0, 10) == 1
+    assert sizes == [10, 1, 1, 1]
+    assert (desk.polls, desk.clock.slept) == (0, [0.5, 1.0, 2.0, 4.0])
+    desk.limiter.end()
+
+
+@scenario
+async def test_eight_workers_together_never_overshoot_the_cap() -> None:
+    """Rows that are on their way count: with four of ten free, four go, whoever carries them."""
+    desk = Desk()
+    await desk.learn(10, out=6)
+    desk.limiter._window = desk.limiter._window.__class__(8, 8)
+    line = [desk.ask(worker, 3) for worker in range(8)]
+    await turns(500)
+    assert [task.result() for task in line if task.done()] == [3, 1]
+    desk.limiter.end()
+    await asyncio.gather(*line)
+    for worker in range(8):
+        desk.limiter.leave(worker)
+    assert desk.limiter._reserved == 0
+
+
+@scenario
+async def test_one_looks_and_the_others_wait_for_its_news() -> None:
+    """Eight wait for room: a look is asked for once, not eight times, and its slots go to the first in line."""
+    desk = Desk()
+    await desk.learn(10, out=10)
+    desk.limiter._window = desk.limiter._window.__class__(8, 8)
+    desk.settling = [0, 2]
+    line = [desk.ask(worker, 2) for worker in range(8)]
+    while not line[0].done():
+        await asyncio.sleep(0)
+    assert desk.polls == 2
+    assert [task.done() for task in line] == [True] + [False] * 7
+    desk.limiter.end()
+    await asyncio.gather(*line)
+
+
+@pytest.mark.parametrize(
+    ("cap", "out", "settling", "sent", "looks"),
+    [(100, 99, [8], 9, 1), (100, 99, [], 1, 1), (100, 90, [], 10, 0), (10, 9, [8], 1, 0), (25, 24, [], 1, 1)],
+)
+def test_one_further_look_is_worth_a_fuller_batch(
+    cap: int, out: int, settling: list[int], sent: int, looks: int
+) -> None:
+    """One free slot of a hundred waits for more, once; one of ten is filled at once."""
+
+    @scenario
+    async def test() -> None:
+        desk = Desk()
+        await desk.learn(cap, out=out)
+        desk.settling = list(settling)
+        assert await desk.limiter.admitted(0, 10) == sent
+        assert desk.polls == looks
+        desk.limiter.end()
+
+    test()
+
+
+@scenario
+async def test_patience_ends_once_and_for_everybody() -> None:
+    """Nothing taken and nothing settled for max_wait seconds: all are let go with nothing, and the reason is kept."""
+    desk = Desk(max_wait=60)
+    await desk.learn(10, out=10)
+    line = [desk.ask(worker) for worker in range(4)]
+    while not all(task.done() for task in line):
+        await asyncio.sleep(0)
+        for worker, task in enumerate(line):
+            if task.done() and task.result() and await desk.limiter.refused(worker, full(10, 10, 1), 1):
+                line[worker] = desk.ask(worker)
+    assert not any(task.result() for task in line if task.result() != 1)
+    assert desk.limiter.exhausted is not None
+    assert "10 of 10" in desk.limiter.exhausted
+    assert 59 < desk.clock.time <= 60
+    assert await desk.limiter.admitted("late", 10) == 0
+    assert not await desk.limiter.refused("later", SLOW, 10)
+
+
+@scenario
+async def test_nobody_waits_longer_than_patience_to_be_told_that_it_is_over() -> None:
+    """A Retry-After beyond max_wait ends the run at once."""
+    desk = Desk(max_wait=60)
+    await desk.limiter.admitted(0, 10)
+    assert not await desk.limiter.refused(0, Retry(SLOW.reason, 3600.0, limited=True), 10)
+    assert desk.limiter.exhausted == SLOW.reason
+    assert desk.clock.slept == []
+
+
+@scenario
+async def test_patience_starts_anew_with_each_execution_that_settles() -> None:
+    """A look that frees a slot, in a run that may send nothing for long, is progress."""
+    desk = Desk(max_wait=60)
+    await desk.learn(10, out=20)
+    desk.settling = ([0] * 7 + [1]) * 11
+    assert await desk.limiter.admitted(0, 10) == 1
+    assert desk.clock.time > 60
+    assert desk.limiter.exhausted is None
+    desk.limiter.end()
+
+
+@scenario
+async def test_patience_starts_anew_with_each_request_that_is_taken() -> None:
+    """Fifteen seconds of pause per request, ten times, are no twenty in a row."""
+    desk = Desk(max_wait=20)
+    for _ in range(10):
+        await desk.limiter.admitted(0, 10)
+        assert await desk.limiter.refused(0, Retry(SLOW.reason, 15.0, limited=True), 10)
+        await desk.limiter.admitted(0, 10)
+        desk.take(0, 10)
+    assert desk.clock.time == 150
+
+
+@scenario
+async def test_while_nothing_settles_a_single_row_knocks_now_and_then() -> None:
+    """Others may have left the account meanwhile: a run whose own execution hangs finds out before it gives up."""
+    desk = Desk(max_wait=100)
+    await desk.limiter.admitted(0, 10)
+    desk.known = 1
+    await desk.limiter.refused(0, full(10, 10, 10), 10)
+    knocks = []
+    while await desk.limiter.admitted(0, 10) == 1:
+        knocks.append(desk.clock.time)
+        await desk.limiter.refused(0, full(10, 10, 1), 1)
+    assert len(knocks) == 4
+    assert desk.limiter.exhausted is not None
+
+
+@scenario
+async def test_answers_without_an_execution_give_the_room_back() -> None:
+    """Inputs that were refused on their own, or whose answer was lost, hold no slot; nor does what was never sent."""
+    desk = Desk()
+    await desk.learn(10, out=0)
+    for sent, accepted in ((10, 0), (10, 0), (0, 0)):
+        assert await desk.limiter.admitted(0, 10) == 10
+        desk.limiter.answered(0, sent, accepted)
+    desk.limiter.answered(0, 10, 10)
+    assert desk.limiter._reserved == 0
+    assert desk.limiter._accepted == 0
+
+
+@scenario
+async def test_the_end_of_the_run_lets_everybody_through_with_nothing() -> None:
+    """In a pause, in line, or in the middle of a look that hangs: all come back at once, without time passing."""
+    desk = Desk()
+    await desk.learn(10, out=10)
+    hung = asyncio.Event()
+
+    async def hanging() -> None:
+        hung.set()
+        await asyncio.Event().wait()
+
+    desk.limiter._poll = hanging
+    line = [desk.ask(worker) for worker in range(4)]
+    await hung.wait()
+    before = desk.clock.time
+    desk.limiter.end()
+    assert await asyncio.gather(*line) == [0] * 4
+    assert desk.clock.time == before
+    assert desk.limiter.exhausted is None
+
+
+@scenario
+async def test_the_end_of_the_run_ends_a_pause() -> None:
+    """Nobody sits out a Retry-After of a run that is over."""
+    desk = Desk()
+    await desk.limiter.admitted(0, 10)
+    await desk.limiter.refused(0, Retry(SLOW.reason, 600.0, limited=True), 10)
+    waiting = desk.ask(0)
+    await turns(5)
+    desk.limiter.end()
+    assert await waiting == 0
+    assert desk.clock.time == 0
+
+
+@scenario
+async def test_who_is_cancelled_in_the_pause_hands_it_over() -> None:
+    """The next in line takes the pause over, to its end: the others do not hang, and Retry-After still holds."""
+    desk = Desk()
+    await desk.limiter.admitted("owner", 10)
+    await desk.limiter.refused("owner", Retry(SLOW.reason, 30.0, limited=True), 10)
+    owner, second, third = desk.ask("owner"), desk.ask("second"), desk.ask("third")
+    await turns(5)
+    owner.cancel()
+    assert await second == 10
+    assert desk.clock.time == 30
+    await turns(100)
+    assert not third.done()
+    desk.take("second", 10)
+    assert await third == 10
+    desk.limiter.leave("third")
+    assert desk.limiter._reserved == 0
+
+
+@scenario
+async def test_who_goes_away_before_it_knocks_hands_the_pause_over() -> None:
+    """A worker that ends between its refusal and its knock leaves the gate to the others."""
+    desk = Desk()
+    await desk.limiter.admitted("owner", 10)
+    await desk.limiter.refused("owner", SLOW, 10)
+    second = desk.ask("second")
+    await turns()
+    desk.limiter.leave("owner")
+    assert await second == 10
+    desk.take("second", 10)
+    assert await desk.limiter.admitted("third", 10) == 10
+
+
+@scenario
+async def test_who_is_cancelled_while_it_looks_is_replaced() -> None:
+    """The next in line looks instead."""
+    desk = Desk()
+    await desk.learn(10, out=10)
+    desk.settling = [0, 0, 5]
+    first, second = desk.ask(1), desk.ask(2)
+    await turns(5)
+    first.cancel()
+    assert await second == 5
+    desk.limiter.end()
+
+
+@scenario
+async def test_after_a_refusal_for_the_cap_a_look_comes_before_the_knock() -> None:
+    """What is known of our own executions may be old: one look, and then all that is free."""
+    desk = Desk()
+    await desk.limiter.admitted(0, 10)
+    desk.known = 3
+    await desk.limiter.refused(0, full(3, 10, 10), 10)
+    assert await desk.limiter.admitted(0, 10) == 7
+    assert desk.polls == 1
+    desk.take(0, 3)
+    assert await desk.limiter.admitted(0, 10) == 4
+    assert desk.polls == 1
+    desk.limiter.end()
+
+
+@scenario
+async def test_the_rows_of_other_requests_count_when_a_cap_is_learned() -> None:
+    """Five in flight and ten on their way: a refusal of ten more says nothing against those fifteen."""
+    desk = Desk()
+    await desk.limiter.admitted("other", 10)
+    await desk.limiter.admitted(0, 10)
+    desk.known = 5
+    await desk.limiter.refused(0, vague(0, 0, 0), 10)
+    assert desk.limiter._share.level == 20
+    desk.limiter.end()
+
+
+@scenario
+async def test_answers_are_waited_for_where_nothing_is_in_flight_yet() -> None:
+    """All the room is on its way, and nothing of ours runs: there is nothing to look at."""
+    desk = Desk()
+    await desk.learn(10, out=0)
+    desk.limiter._window = desk.limiter._window.__class__(8, 8)
+    assert await desk.limiter.admitted("first", 10) == 10
+    second = desk.ask("second")
+    await turns(200)
+    assert (second.done(), desk.polls) == (False, 0)
+    desk.limiter.answered("first", 10, 0)
+    assert await second == 10
+    desk.limiter.end()
+
+
+@scenario
+async def test_sending_that_goes_on_is_told() -> None:
+    """A wait for room that no refusal began ends with its own news; the same sentence is not told twice."""
+    desk = Desk()
+    await desk.learn(10, out=10)
+    desk.settling = [0, 0, 1]
+    await desk.limiter.admitted(0, 10)
+    assert desk.told == ["waiting for 10 of 10 concurrent executions to settle", None]
+    desk.limiter.end()
+
+
+@scenario
+async def test_what_is_accepted_during_a_look_does_not_hide_what_settled() -> None:
+    """Three more and two fewer is progress."""
+    desk = Desk()
+    await desk.learn(10, out=10)
+
+    async def poll() -> None:
+        desk.limiter._reserve("other", 3)
+        desk.known -= 2
+        desk.take("other", 3)
+        desk.limiter._poll = desk.poll
+        desk.limiter._since = -100.0
+
+    desk.limiter._poll = poll
+    waiting = desk.ask(0)
+    while desk.limiter._since != 0.25:
+        assert desk.clock.time < 1
+        await asyncio.sleep(0)
+    desk.limiter.end()
+    await waiting
+
+
+@scenario
+async def test_what_was_never_sent_is_no_progress() -> None:
+    """A worker that finds nothing left to send leaves the pause and the patience as they are."""
+    desk = Desk()
+    await desk.limiter.admitted("idle", 10)
+    await desk.limiter.admitted(0, 10)
+    await desk.limiter.refused(0, SLOW, 10)
+    desk.limiter.answered("idle", 0, 0)
+    assert desk.limiter._since == 0.0
+    desk.limiter.end()
+
+
+KINDS = st.sampled_from([SLOW, UNSENT, full(3, 10, 5), full(0, 2, 5), vague(0, 0, 0), Retry("HTTP 429", 4.0, True)])
+STEPS = st.tuples(
+    st.integers(0, 4),
+    st.sampled_from(["ask", "ask", "ask", "cancel", "take", "lose", "refuse", "leave", "rest"]),
+    KINDS,
+)
+
+
+class Chaos(Desk):
+    """Five workers who ask, are cancelled, answered and refused in any order; and the books that they keep."""
+
+    def __init__(self) -> None:
+        super().__init__(max_wait=1e9)
+        self.held: dict[int, int] = {}
+        self.asked: dict[int, asyncio.Task[int]] = {}
+
+    async def poll(self) -> None:
+        self.known = max(0, self.known - 1)
+
+    async def step(self, worker: int, action: str, verdict: Retry) -> None:
+        if action == "rest":
+            await turns(60)
+        elif worker in self.asked:
+            if action == "cancel":
+                self.asked[worker].cancel()
+        elif worker not in self.held:
+            if action == "ask":
+                self.asked[worker] = self.ask(worker)
+        elif action != "ask" and action != "cancel":
+            await self.release(worker, action, verdict)
+        await self.collect()
+
+    async def release(self, worker: int, action: str, verdict: Retry) -> None:
+        count = self.held.pop(worker)
+        if action == "take":
+            self.take(worker, count)
+        elif action == "lose":
+            self.limiter.answered(worker, count, 0)
+        elif action == "refuse":
+            await self.limiter.refused(worker, verdict, count)
+        else:
+            self.limiter.leave(worker)
+
+    async def collect(self) -> None:
+        await turns(6)
+        for worker, task in list(self.asked.items()):
+            if task.done():
+                del self.asked[worker]
+                if not task.cancelled():
+                    self.held[worker] = task.result()
+        assert self.limiter._reserved == sum(self.held.values())
+        assert set(self.limiter._stakes) == set(self.held)
+
+    async def leave_alone(self, survivor: int) -> None:
+        """Cancel and let go everybody but one."""
+        for worker in set(range(5)) - {survivor}:
+            if worker in self.asked:
+                self.asked[worker].cancel()
+        await self.collect()
+        for worker in set(range(5)) - {survivor}:
+            self.held.pop(worker, None)
+            self.limiter.leave(worker)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=st.lists(STEPS, max_size=60), survivor=st.integers(0, 4))
+def test_whoever_is_cancelled_no_reservation_is_left_and_nobody_hangs(
+    steps: list[tuple[int, str, Retry]], survivor: int
+) -> None:
+    """The books agree with what the workers hold at each step, and whoever is left is let through in the end."""
+
+    @scenario
+    async def test() -> None:
+        desk = Chaos()
+        for worker, action, verdict in steps:
+            await desk.step(worker, action, verdict)
+        await desk.leave_alone(survivor)
+        if survivor not in desk.held:
+            assert await asyncio.wait_for(desk.asked.get(survivor) or desk.ask(survivor), 30) > 0
+        desk.limiter.leave(survivor)
+        assert desk.limiter._reserved == 0
+        assert not desk.limiter._line
+
+    test()
+
+
+def test_a_share_that_is_a_guess_is_probed_once_in_ten_at_most() -> None:
+    """Without a number in its words, an account refuses no more than one request in ten, but for the learning."""
+    account = Account(10, words=vague)
+    Run(account, 1_000).run()
+    assert len(account.refused) <= 8 + 5 + len(account.accepted) // PROBE_AFTER

@@ -1,0 +1,439 @@
+"""Named runs: what the same call does a second time, in whatever order its rows come, and what the journal gives back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import eachlabs_frames as ef
+from eachlabs_frames.sandbox import Fault, Sandbox
+
+WF = "wf_abc123"
+RESULT = ["bulk_id", "execution_id", "status", "error", "started_at", "completed_at", "output", "cost"]
+
+
+def frame(size: int, *, start: int = 0) -> pd.DataFrame:
+    return pd.DataFrame({"prompt": [f"p{row}" for row in range(start, start + size)]}, index=range(start, start + size))
+
+
+def sent(sandbox: Sandbox) -> int:
+    return sandbox.accepted_count()
+
+
+def test_the_same_call_again_sends_nothing_and_gives_the_same_result(sandbox: Sandbox) -> None:
+    """Running a cell twice does not pay twice: the raw frame comes back with the executions of the first call."""
+    first = frame(25).eachlabs.bulk_trigger(WF, run="one")
+    again = frame(25).eachlabs.bulk_trigger(WF, run="one")
+    assert sent(sandbox) == 25
+    assert again["execution_id"].tolist() == first["execution_id"].tolist()
+    assert again["bulk_id"].tolist() == first["bulk_id"].tolist()
+    assert again.attrs["eachlabs"]["run"] == "one"
+
+
+def test_rows_are_known_by_their_input_and_not_by_their_place(sandbox: Sandbox) -> None:
+    """Sorted, filtered, appended to: only what is new is sent, and each row keeps its own execution."""
+    first = frame(20).eachlabs.bulk_trigger(WF, run="one")
+    changed = pd.concat([frame(20).iloc[::-1].iloc[:12], frame(5, start=100)])
+    second = changed.eachlabs.bulk_trigger(WF, run="one")
+    assert sent(sandbox) == 25
+    old = second.index[second.index < 100]
+    assert second.loc[old, "execution_id"].tolist() == first.loc[old, "execution_id"].tolist()
+    assert second["execution_id"].is_unique
+
+
+def test_a_row_that_is_there_twice_is_two_rows(sandbox: Sandbox) -> None:
+    """Each occurrence of an input has an execution of its own, and one more occurrence is one more row."""
+    twice = pd.concat([frame(3), frame(3)], ignore_index=True)
+    first = twice.eachlabs.bulk_trigger(WF, run="one")
+    assert sent(sandbox) == 6
+    assert first["execution_id"].is_unique
+    thrice = pd.concat([twice, frame(1)], ignore_index=True).eachlabs.bulk_trigger(WF, run="one")
+    assert sent(sandbox) == 7
+    assert thrice["execution_id"].tolist()[:6] == first["execution_id"].tolist()
+
+
+def test_a_pending_twin_is_sent_and_does_not_take_the_others_execution(sandbox: Sandbox) -> None:
+    """Of two equal rows one was sent: the other one, alone in a filtered result, is sent too."""
+    sandbox.change(balance_usd=0.10)
+    twins = pd.DataFrame({"prompt": ["same"] * 20})
+    first = twins.eachlabs.bulk_trigger(WF, max_concurrency=1)
+    assert first["status"].value_counts().to_dict() == {"queued": 10, "pending": 10}
+    sandbox.top_up(10)
+    rest = first[first["status"] == "pending"].eachlabs.bulk_trigger(WF)
+    assert sent(sandbox) == 20
+    assert set(rest["execution_id"]).isdisjoint(first["execution_id"].dropna())
+
+
+def test_a_changed_row_is_a_new_row(sandbox: Sandbox) -> None:
+    """Also in a frame that holds the result of the old one: in a named run the input says what was sent."""
+    first = frame(4).eachlabs.bulk_trigger(WF, run="one")
+    first.loc[2, "prompt"] = "another"
+    second = first.eachlabs.bulk_trigger(WF, run="one")
+    assert sent(sandbox) == 5
+    assert (second["execution_id"] == first["execution_id"]).tolist() == [True, True, False, True]
+    assert sandbox.accepted_count({"prompt": "another"}) == 1
+
+
+def test_a_column_that_became_float_is_still_the_same_input(sandbox: Sandbox) -> None:
+    """An appended row without a seed turns 7 into 7.0: the old rows are not paid again."""
+    seeds = pd.DataFrame({"prompt": ["a", "b"], "seed": [7, 8]})
+    seeds.eachlabs.bulk_trigger(WF, ["prompt", "seed"], run="one", validate=False, version_id="v2")
+    more = pd.concat([seeds, pd.DataFrame({"prompt": ["c"]})], ignore_index=True)
+    assert more["seed"].dtype == "float64"
+    more.eachlabs.bulk_trigger(WF, ["prompt", "seed"], run="one", validate=False, version_id="v2")
+    assert sent(sandbox) == 3
+
+
+def test_rows_that_were_refused_or_invalid_are_not_sent_again_unchanged() -> None:
+    """What the API refused was sent, and costs nothing; the row that was mended is another row."""
+    with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), faults=[Fault("bad_request", at={1})]) as sandbox:
+        one = pd.DataFrame({"prompt": ["only"]})
+        assert one.eachlabs.bulk_trigger(WF, run="one")["status"].tolist() == ["failed"]
+        again = one.eachlabs.bulk_trigger(WF, run="one")
+        assert again["status"].tolist() == ["failed"]
+        assert sandbox.accepted_count() == 0
+        triggers = [request for request in sandbox.requests if request.route == "trigger"]
+        assert len(triggers) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"workflow": "wf_images"}, "workflow is 'wf_images', and was 'wf_abc123'"),
+        ({"version_id": "v1"}, "version_id is 'v1', and was 'v2'"),
+        ({"inputs": {"prompt": ef.template("A {prompt}")}}, "inputs is"),
+        ({"na": "null"}, "na is 'null', and was 'omit'"),
+        ({"key": "prompt"}, "key is 'prompt', and was None"),
+    ],
+)
+def test_a_second_call_that_differs_says_what_differs(sandbox: Sandbox, other: dict[str, object], said: str) -> None:
+    """Workflow, version, mapping, key: a run is one thing, and nothing is sent in the name of another."""
+    frame(3).eachlabs.bulk_trigger(WF, run="one")
+    options = dict(other)
+    workflow = str(options.pop("workflow", WF))
+    inputs = options.pop("inputs", None)
+    with pytest.raises(ef.RunError, match=r"run 'one' was made differently") as caught:
+        frame(3).eachlabs.bulk_trigger(workflow, inputs, run="one", **options)
+    assert said in str(caught.value)
+    assert sent(sandbox) == 3
+
+
+def test_another_server_is_another_run(sandbox: Sandbox) -> None:
+    """Rows that a sandbox took were not taken by the real API."""
+    frame(3).eachlabs.bulk_trigger(WF, run="one")
+    with ef.sandbox.start() as other, pytest.raises(ef.RunError, match="base_url is"):
+        frame(3).eachlabs.bulk_trigger(WF, run="one")
+    assert other.accepted_count() == 0
+
+
+def test_a_run_stays_with_its_version(sandbox: Sandbox) -> None:
+    """A version that is published between two calls is not taken: the run is pinned to the first call's."""
+    frame(3).eachlabs.bulk_trigger(WF, run="one", version_id="v1")
+    out = frame(6).eachlabs.bulk_trigger(WF, run="one")
+    assert out.attrs["eachlabs"]["version_id"] == "v1"
+    assert {record.version_id for record in sandbox.accepted} == {"v1"}
+
+
+def test_a_run_remembers_its_mapping(sandbox: Sandbox) -> None:
+    """Called again without `inputs=`, the raw frame is read as the first call read it."""
+    mapping = {"prompt": ef.template("A {animal}"), "style": ef.lit("noir")}
+    animals = pd.DataFrame({"animal": ["fox", "owl"]})
+    animals.eachlabs.bulk_trigger(WF, mapping, run="one")
+    more = pd.DataFrame({"animal": ["owl", "hen"]}).eachlabs.bulk_trigger(WF, run="one")
+    assert more["execution_id"].notna().all()
+    assert sandbox.accepted_count({"prompt": "A hen", "style": "noir"}) == 1
+    assert sent(sandbox) == 3
+
+
+def test_a_run_gets_a_readable_name_where_none_was_given(sandbox: Sandbox) -> None:
+    """It is kept in attrs, and two calls on a raw frame are two runs."""
+    first = frame(2).eachlabs.bulk_trigger(WF)
+    second = frame(2).eachlabs.bulk_trigger(WF)
+    names = [out.attrs["eachlabs"]["run"] for out in (first, second)]
+    assert all(pd.Series(names).str.fullmatch(r"\d{4}-\d\d-\d\d-[a-z]+-[a-z]+"))
+    assert len(set(names)) == 2
+    assert sorted(ef.runs()["run"]) == sorted(names)
+    assert sent(sandbox) == 4
+
+
+def test_a_result_is_gone_on_with_in_its_own_run(sandbox: Sandbox) -> None:
+    """Its pending rows are sent, in the same run, and rows that were appended to it too."""
+    sandbox.change(balance_usd=0.10)
+    first = frame(15).eachlabs.bulk_trigger(WF, max_concurrency=1)
+    sandbox.top_up(1)
+    more = pd.concat([first, frame(2, start=50)])
+    more.attrs = first.attrs
+    out = more.eachlabs.bulk_trigger(WF)
+    assert out.attrs["eachlabs"]["run"] == first.attrs["eachlabs"]["run"]
+    assert sent(sandbox) == 17
+    assert ef.runs()["rows"].tolist() == [17]
+
+
+def test_an_old_frame_does_not_pay_again_for_what_a_newer_one_has(sandbox: Sandbox) -> None:
+    """The journal knows better than a frame from before: its pending rows have executions by now."""
+    sandbox.change(balance_usd=0.10)
+    old = frame(20).eachlabs.bulk_trigger(WF, max_concurrency=1)
+    sandbox.top_up(1)
+    new = old.eachlabs.bulk_trigger(WF)
+    again = old.eachlabs.bulk_trigger(WF)
+    assert sent(sandbox) == 20
+    assert again["execution_id"].tolist() == new["execution_id"].tolist()
+
+
+def test_a_result_of_one_run_is_not_sent_again_as_another(sandbox: Sandbox) -> None:
+    """A mistyped name must not cost a frame: the error says whose results it holds."""
+    out = frame(3).eachlabs.bulk_trigger(WF, run="sweep-7")
+    with pytest.raises(ef.ColumnError, match="holds results of run 'sweep-7', not of 'sweep-8'"):
+        out.eachlabs.bulk_trigger(WF, run="sweep-8")
+    assert sent(sandbox) == 3
+
+
+def test_a_result_that_lost_its_attrs_is_known_by_its_executions(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Through a CSV file and back: nothing is sent again, with or without the run's name."""
+    frame(5).eachlabs.bulk_trigger(WF, run="one").to_csv(tmp_path / "out.csv")
+    back = pd.read_csv(tmp_path / "out.csv", index_col=0)
+    assert back.eachlabs.bulk_trigger(WF, run="one")["execution_id"].notna().all()
+    assert back.eachlabs.bulk_trigger(WF)["execution_id"].notna().all()
+    assert sent(sandbox) == 5
+
+
+def test_retrigger_pays_for_every_row_of_the_call_again(sandbox: Sandbox) -> None:
+    """And the run holds the new executions."""
+    first = frame(5).eachlabs.bulk_trigger(WF, run="one")
+    second = frame(3).eachlabs.bulk_trigger(WF, run="one", retrigger=True)
+    assert sent(sandbox) == 8
+    loaded = ef.load_run("one")
+    assert loaded["execution_id"].tolist() == [*second["execution_id"], *first["execution_id"][3:]]
+
+
+def test_retry_failed_goes_on_in_the_run(sandbox: Sandbox) -> None:
+    """Only the failed rows are paid again, in their own places of the run, also among equal ones."""
+    rows = pd.DataFrame({"prompt": ["same", "[fail] x", "same", "[fail] x"]})
+    out = rows.eachlabs.bulk_trigger(WF, run="one", wait=True)
+    assert out["status"].tolist() == ["completed", "failed", "completed", "failed"]
+    again = out.eachlabs.retry_failed()
+    assert sent(sandbox) == 6
+    loaded = ef.load_run("one")
+    assert sorted(loaded["execution_id"]) == sorted(again["execution_id"])
+    assert loaded["execution_id"].tolist() == again["execution_id"].tolist()
+
+
+# -- keys -----------------------------------------------------------------------------------------------------------
+
+
+def keyed(prompts: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"sku": [f"k{row}" for row in range(len(prompts))], "prompt": prompts})
+
+
+def test_rows_with_keys_are_known_by_them(sandbox: Sandbox) -> None:
+    """Two equal prompts under two keys are two rows, in any order and part of the frame."""
+    rows = keyed(["same", "same", "other"])
+    first = rows.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
+    second = rows.iloc[[1, 0]].eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
+    assert second["execution_id"].tolist() == first["execution_id"].iloc[[1, 0]].tolist()
+    assert sent(sandbox) == 3
+
+
+def test_a_key_with_another_input_is_an_error_that_names_the_row(sandbox: Sandbox) -> None:
+    """Nothing is sent, not even what is new; `retrigger=True` means it."""
+    keyed(["a", "b"]).eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
+    changed = keyed(["a", "B", "c"])
+    with pytest.raises(ef.InputError, match=r"row 1: its key was sent in run 'one' with another input"):
+        changed.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
+    assert sent(sandbox) == 2
+    out = changed.iloc[[1]].eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku", retrigger=True)
+    assert sent(sandbox) == 3
+    loaded = ef.load_run("one")
+    assert loaded["prompt"].tolist() == ["a", "B"]
+    assert loaded["execution_id"].tolist()[1] == out["execution_id"].iloc[0]
+    changed.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
+    assert sent(sandbox) == 4
+
+
+def test_a_key_of_a_row_that_was_never_sent_may_change_its_input(sandbox: Sandbox) -> None:
+    """A pending row costs nothing, so its new input takes its place."""
+    sandbox.change(balance_usd=0.0)
+    keyed(["a"]).eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
+    sandbox.top_up(1)
+    out = keyed(["A"]).eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
+    assert out["status"].tolist() == ["queued"]
+    assert ef.load_run("one")["prompt"].tolist() == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["a", "a"], r"rows 0 and 1 have the same key 'a' in column 'sku'"),
+        (["a", None], r"row 1 has no key in column 'sku'"),
+        ([1, 1.0], r"have the same key"),
+        (["a", b"x"], r"row 1, key column 'sku'"),
+    ],
+)
+def test_keys_that_are_no_keys_are_refused_before_anything_is_sent(
+    sandbox: Sandbox, keys: list[object], said: str
+) -> None:
+    """Missing, there twice, or nothing that can be written down."""
+    rows = pd.DataFrame({"sku": pd.Series(keys, dtype=object), "prompt": ["x", "y"]})
+    with pytest.raises(ef.InputError, match=said):
+        rows.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
+    assert sent(sandbox) == 0
+
+
+def test_a_key_that_is_no_column_is_refused(sandbox: Sandbox) -> None:
+    """The error says how many columns have that name."""
+    with pytest.raises(ef.MappingError, match="key='nope': the frame has 0 columns of this name"):
+        frame(2).eachlabs.bulk_trigger(WF, run="one", key="nope")
+
+
+# -- what the journal gives back ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.RangeIndex(3),
+        pd.Index(["x", "y", "y"], name="sku"),
+        pd.Index([1.5, np.nan, 2.5]),
+        pd.DatetimeIndex(["2026-01-01", "2026-01-02T03:04:05.000006", "2026-01-03"], tz="UTC", name="when"),
+        pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)], names=["left", None]),
+        pd.to_timedelta(["1s", "2s", "3s"]),
+        pd.Index([True, False, True]),
+    ],
+    ids=str,
+)
+def test_a_run_comes_back_with_its_inputs_labels_and_results(sandbox: Sandbox, index: pd.Index) -> None:
+    """After any crash: the frame is made anew from the journal alone."""
+    rows = pd.DataFrame({"prompt": ["a", "b", "c"], "seed": [1, 2, 3]}, index=index)
+    out = rows.eachlabs.bulk_trigger(WF, ["prompt", "seed"], run="one", wait=True)
+    loaded = ef.load_run("one")
+    assert loaded.index.equals(out.index) or list(loaded.index) == list(out.index) or index.hasnans
+    assert list(loaded.index.names) == list(out.index.names)
+    assert loaded[["prompt", "seed"]].to_numpy().tolist() == rows.to_numpy().tolist()
+    for name in RESULT:
+        pd.testing.assert_series_equal(
+            loaded[name].reset_index(drop=True), out[name].reset_index(drop=True), check_names=False
+        )
+
+
+def test_a_loaded_run_is_gone_on_with(sandbox: Sandbox) -> None:
+    """Its pending rows are sent in the same run, with their inputs as they were made, whatever made them."""
+    sandbox.change(balance_usd=0.10)
+    animals = pd.DataFrame({"animal": [f"fox {row}" for row in range(20)]})
+    inputs = {"prompt": ef.template("A {animal}"), "style": ef.lit("noir")}
+    animals.eachlabs.bulk_trigger(WF, inputs, run="one", max_concurrency=1)
+    loaded = ef.load_run("one")
+    assert loaded["status"].value_counts().to_dict() == {"queued": 10, "pending": 10}
+    assert loaded["error"].dropna().str.contains("not sent: HTTP 402").all()
+    sandbox.top_up(1)
+    out = loaded.eachlabs.bulk_trigger(WF, wait=True)
+    assert out["status"].tolist() == ["completed"] * 20
+    assert sent(sandbox) == 20
+    again = animals.eachlabs.bulk_trigger(WF, inputs, run="one")
+    assert again["execution_id"].tolist() == out["execution_id"].tolist()
+    assert sent(sandbox) == 20
+
+
+def test_what_wait_has_seen_is_in_the_journal(sandbox: Sandbox) -> None:
+    """Outputs, times and costs come back too, and not only from the call that triggered."""
+    out = frame(12).eachlabs.bulk_trigger(WF, run="one")
+    done = out.eachlabs.wait()
+    loaded = ef.load_run("one")
+    assert loaded["output"].tolist() == done["output"].tolist()
+    assert loaded["status"].tolist() == ["completed"] * 12
+    assert loaded["cost"].tolist() == done["cost"].tolist()
+
+
+def test_runs_are_listed_with_their_counts(sandbox: Sandbox) -> None:
+    """The newest first; a row that does not fit the schema counts as invalid."""
+    frame(12).eachlabs.bulk_trigger(WF, run="older", wait=True)
+    mixed = pd.DataFrame({"prompt": ["a", None, "b"]})
+    mixed.eachlabs.bulk_trigger(WF, run="newer")
+    listed = ef.runs()
+    assert listed["run"].tolist() == ["newer", "older"]
+    assert listed["rows"].tolist() == [3, 12]
+    assert listed[["queued", "invalid", "completed"]].to_numpy().tolist() == [[2, 1, 0], [0, 0, 12]]
+    assert listed["cost"].tolist()[1] == pytest.approx(0.12)
+    assert str(listed["created_at"].dtype) == "datetime64[ns, UTC]"
+
+
+def test_an_empty_journal_lists_no_runs() -> None:
+    """A frame of no lines, with every column."""
+    listed = ef.runs()
+    assert listed.empty
+    assert {"run", "workflow_id", "version_id", "created_at", "rows", "unknown"} <= set(listed.columns)
+
+
+def test_a_run_is_deleted_only_when_told(sandbox: Sandbox) -> None:
+    """Afterwards nothing is known of it, and the same call pays again."""
+    frame(3).eachlabs.bulk_trigger(WF, run="one")
+    assert ef.delete_run("one") == 3
+    with pytest.raises(ef.RunError, match="there is no run 'one'"):
+        ef.load_run("one")
+    with pytest.raises(ef.RunError, match="there is no run 'one'"):
+        ef.delete_run("one")
+    frame(3).eachlabs.bulk_trigger(WF, run="one")
+    assert sent(sandbox) == 6
+
+
+def test_a_frame_without_attrs_finds_its_run_by_its_bulk_operations(sandbox: Sandbox) -> None:
+    """`wait` after a CSV file needs no workflow_id, and what it sees is noted."""
+    out = frame(4).eachlabs.bulk_trigger(WF, run="one")
+    out.attrs.clear()
+    done = out.eachlabs.wait()
+    assert done.attrs["eachlabs"]["run"] == "one"
+    assert ef.load_run("one")["status"].tolist() == ["completed"] * 4
+
+
+@pytest.mark.parametrize("run", ["", "  ", 7, "a\nb", "x" * 201])
+def test_a_name_that_is_none_is_refused(sandbox: Sandbox, run: object) -> None:
+    """Nothing is sent in the name of something that nobody can type again."""
+    with pytest.raises(ef.ConfigurationError, match="run must be a name"):
+        frame(2).eachlabs.bulk_trigger(WF, run=run)
+    assert sent(sandbox) == 0
+
+
+def test_without_a_journal_there_are_no_named_runs(sandbox: Sandbox) -> None:
+    """Turning it off warns once; a run's name is then refused, and a plain call works."""
+    with pytest.warns(UserWarning, match="the journal is off") as caught:
+        ef.configure(journal=None)
+    assert len(caught) == 1
+    with pytest.raises(ef.ConfigurationError, match="needs the journal, which is off"):
+        frame(2).eachlabs.bulk_trigger(WF, run="one")
+    with pytest.raises(ef.ConfigurationError, match="the journal is off"):
+        ef.runs()
+    out = frame(2).eachlabs.bulk_trigger(WF)
+    assert out["status"].tolist() == ["queued"] * 2
+    assert out.attrs["eachlabs"]["run"] is None
+
+
+def test_a_journal_that_cannot_be_used_stops_a_call_before_anything_is_sent(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Never a silent run without a journal."""
+    (tmp_path / "notes.txt").write_text("these are my notes, not a database" * 100)
+    ef.configure(journal=tmp_path / "notes.txt")
+    with pytest.raises(ef.JournalError, match="configure\\(journal=...\\)"):
+        frame(2).eachlabs.bulk_trigger(WF)
+    assert len(sandbox.requests) == 0
+    assert (tmp_path / "notes.txt").read_text().startswith("these are my notes")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=12), min_size=1, max_size=4))
+def test_however_frames_of_a_run_overlap_each_occurrence_is_paid_once(sandbox: Sandbox, calls: list[list[int]]) -> None:
+    """Any sequence of frames: what was sent is, for each prompt, the most that one frame had of it."""
+    sandbox.reset()
+    name = f"run-{np.random.default_rng().integers(2**60)}"
+    most: dict[str, int] = {}
+    for rows in calls:
+        prompts = [f"p{row}" for row in rows]
+        out = pd.DataFrame({"prompt": prompts}).eachlabs.bulk_trigger(WF, run=name)
+        assert out["execution_id"].is_unique
+        inputs = {record.execution_id: record.inputs["prompt"] for record in sandbox.accepted}
+        assert [inputs[one] for one in out["execution_id"]] == prompts
+        for prompt in prompts:
+            most[prompt] = max(most.get(prompt, 0), prompts.count(prompt))
+    assert {prompt: sandbox.accepted_count({"prompt": prompt}) for prompt in most} == most
