@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -39,20 +40,25 @@ Said = tuple[int, str, str]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
-    """Run a command in this process, in a folder with prompts in it; give its exit code and what it said."""
+    """Run a command in this process, in a folder with prompts in it; give its exit code and what it said.
+
+    Without the run's name, where that was made up.
+    """
     monkeypatch.chdir(tmp_path)
     ROWS.to_csv("prompts.csv", index=False)
 
     def command(*argv: str) -> Said:
         code = cli.main(argv)
-        return code, *capsys.readouterr()
+        said, err = capsys.readouterr()
+        return code, unnamed(said), err
 
     return command
 
 
 def process(*argv: str, sandbox: Sandbox | None, cwd: Path, **environ: str) -> subprocess.Popen[str]:
     """Start a command as a process of its own."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("EACHLABS_")}
+    ours = {name: value for name, value in os.environ.items() if name.startswith("EACHLABS_")}
+    own = {name: value for name, value in os.environ.items() if name not in ours or name == "EACHLABS_JOURNAL"}
     if sandbox is not None:
         own |= {"EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
     command = [sys.executable, "-m", "eachlabs_frames.cli", *argv]
@@ -66,7 +72,12 @@ def ended(child: subprocess.Popen[str]) -> Said:
         out, err = child.communicate(timeout=DEADLINE)
     finally:
         child.kill()
-    return child.returncode, out, err
+    return child.returncode, unnamed(out), err
+
+
+def unnamed(said: str) -> str:
+    """Return what was said, without the made-up name of a run."""
+    return re.sub(r", run \d{4}-\d\d-\d\d-[a-z]+-[a-z]+$", "", said, flags=re.MULTILINE)
 
 
 def until(sandbox: Sandbox, holds: Callable[[], bool]) -> None:
@@ -268,6 +279,10 @@ def test_a_refusal_while_waiting_leaves_the_result_in_the_file(run: Callable[...
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--max-concurrency", "0"], "1 or more"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--max-concurrency", "999"], "1 to 256"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--na", "zero"], "invalid choice"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--run", ""], "run must be a name"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--on-unknown", "drop"], "invalid choice"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--max-cost", "0"], "no number of USD above 0"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--max-cost", "nan"], "no number of USD above 0"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--webhook-url", "hook"], "webhook_url"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--api-key", "sk"], "unrecognized arguments"),
         (["prompts.csv", "--workflow", "a b", "--inputs", "prompt", "--out", "o.csv"], "workflow_id"),

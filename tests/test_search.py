@@ -16,7 +16,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames import settings
-from eachlabs_frames.core.identity import fingerprints
+from eachlabs_frames.core.identity import fingerprint
 from eachlabs_frames.core.pacing import search_delay
 from eachlabs_frames.core.skew import Skew
 from eachlabs_frames.core.wire import server_time, trigger_request
@@ -26,6 +26,12 @@ from eachlabs_frames.engine.loop import call
 from eachlabs_frames.engine.search import RIVALS, Search
 from eachlabs_frames.models import Batch, Fault, Lost, Outcome, Reply, Request, Taken, Target, Transport
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
+
+
+def fingerprints(inputs: Sequence[Any]) -> list[bytes]:
+    """Give each input's fingerprint."""
+    return [fingerprint(one) for one in inputs]
+
 
 NOT_FOUND = "not found in the workflow's listing within 30 s of the request"
 
@@ -330,6 +336,7 @@ def test_executions_that_a_row_owns_are_never_taken() -> None:
     assert trial.adopted == {}
     assert trial.given_up == {0: NOT_FOUND, 1: NOT_FOUND}
     assert trial.asked_since[0] <= EPOCH - 3
+    assert trial.api.count()["details"] == 1  # of the one that is nobody's
 
 
 @pytest.mark.parametrize("kind", ["version", "alone", "early", "inputs"])
@@ -397,6 +404,29 @@ def test_a_name_is_asked_for_directly() -> None:
     trial.run()
     assert trial.ids() == {0: "x-1", 1: "x-0"}
     assert trial.api.count() == {"bulk": 1}
+
+
+def test_an_owned_execution_is_not_taken_by_name_either() -> None:
+    """Some rows of that request were found before: the others get what is left."""
+    trial = Trial()
+    trial.owned = {"x-0"}
+    trial.api.bulk("x", A, A)
+    trial.lose(A, name="x")
+    trial.run()
+    assert trial.ids() == {0: "x-1"}
+
+
+def test_a_part_waits_for_whoever_may_own_the_whole() -> None:
+    """Until the other has found its own; then it is clear whose the part is."""
+    trial = Trial()
+    trial.api.bulk("x", A, B, at=6)
+    trial.api.bulk("y", A, B, C, at=7, lag=29)
+    trial.lose(A, B, C, {"seed": 4})
+    trial.lose(A, B, C, first=4, since=-1, until=10)
+    trial.run()
+    assert trial.ids() == {4: "y-0", 5: "y-1", 6: "y-2", 0: "x-0", 1: "x-1"}
+    assert trial.given_up == dict.fromkeys((2, 3), "not among the executions found of bulk operation x")
+    assert trial.clock.time < 50
 
 
 def test_a_name_that_lists_nothing_is_given_up_at_the_end() -> None:
@@ -506,6 +536,23 @@ def test_a_last_look_that_fails_is_made_again() -> None:
     trial.run()
     assert trial.ids() == {0: "x-0"}
     assert trial.found_at[0] >= 35
+
+
+def test_a_last_look_that_missed_something_takes_no_part() -> None:
+    """What could not be read may be the larger part."""
+    trial = Trial()
+    trial.api.bulk("x", A)
+    trial.api.bulk("y", A, B, at=0.5)
+    answered = trial.api._details
+
+    def flaky(known: str) -> Reply:
+        return reply(503) if known.startswith("y") and trial.clock.time < 33 else answered(known)
+
+    trial.api._details = flaky  # type: ignore[method-assign]
+    trial.lose(A, B, C)
+    trial.run()
+    assert trial.ids() == {0: "y-0", 1: "y-1"}
+    assert trial.found_at[0] >= 33
 
 
 @pytest.mark.parametrize("on", ["page", "bulk", "details"])
@@ -661,7 +708,7 @@ def test_many_losses_do_not_make_many_looks() -> None:
     trial.lose(A)
     trial.run(*[(number / 10, lose(number)) for number in range(1, 40)])
     assert len(trial.given_up) == 40
-    assert trial.api.count()["page"] <= 2 * 35
+    assert trial.api.count()["page"] <= 30
 
 
 def test_a_search_waits_for_what_is_lost_until_it_is_closed() -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``eachlabs-frames demo | trigger | sandbox``. What is heavy is imported when a command needs it."""
+"""The command line: ``eachlabs-frames demo | trigger | runs | sandbox``. What is heavy is imported when needed."""
 
 from .main import main
 

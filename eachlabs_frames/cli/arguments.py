@@ -38,9 +38,10 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"eachlabs-frames {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{demo,trigger,sandbox}")
+    commands = parser.add_subparsers(required=True, metavar="{demo,trigger,runs,sandbox}")
     _add_demo(commands)
     _add_trigger(commands)
+    _add_runs(commands)
     _add_sandbox(commands)
     return parser
 
@@ -72,6 +73,12 @@ def _add_trigger(commands: Any) -> None:
     add("--version-id", metavar="V", help="the version to run; the latest by default")
     add("--na", choices=("omit", "null"), default="omit", help="what a missing value becomes (omit: no such key)")
     add("--no-validate", action="store_false", dest="validate", help="do not check rows against the input schema")
+    run = "the run's name: the same command with it, whatever ended the first, sends only what was not sent"
+    add("--run", metavar="NAME", help=f"{run}; by default a name is made, and said in the end")
+    add("--key", metavar="COL", help="a column of unique keys by which the run knows its rows; by default their input")
+    unknown = "rows whose answer was lost and not found: leave them, or look once more and pay for them again (keep)"
+    add("--on-unknown", choices=("keep", "resend"), default="keep", help=unknown)
+    add("--max-cost", type=_usd, metavar="USD", help="stop before the run would cost more")
     add("--retrigger", action="store_true", help="trigger, and pay, also the rows that have an execution")
     add("--prefix", default="", metavar="P", help="put before the result's column names")
     add("--webhook-url", metavar="URL", help="where the API announces each execution's end")
@@ -80,6 +87,20 @@ def _add_trigger(commands: Any) -> None:
     add("--timeout", type=_seconds, metavar="SECONDS", help="how long to --wait at most; for ever by default")
     progress = "a bar on stderr; by default where stdout is a terminal"
     add("--progress", action=argparse.BooleanOptionalAction, default=None, help=progress)
+
+
+def _add_runs(commands: Any) -> None:
+    about = "List the runs of this machine's journal, show one, or write it to a file, after whatever ended it."
+    where = "The journal is the file that EACHLABS_JOURNAL names, else one in the user's data folder. No key is needed."
+    add = _add_command(commands, "runs", about=about, epilog=where).add_argument
+    add("run", nargs="?", metavar="RUN", help="a run's name: its counts and first rows are shown")
+    add("--out", metavar="FILE", help="write the run's rows, inputs and results, in the format that the suffix says")
+    add("--force", action="store_true", help="replace the file at --out if there is one")
+    add("--prefix", default="", metavar="P", help="put before the result's column names, where an input has the same")
+    look = "ask the API first: look for lost answers, and at what has not ended. Sends nothing; needs EACHLABS_API_KEY"
+    add("--look", action="store_true", help=look)
+    add("--delete", action="store_true", help="forget the run, after asking; its executions stay as they are")
+    add("--yes", action="store_true", help="do not ask before --delete")
 
 
 def _add_sandbox(commands: Any) -> None:
@@ -110,6 +131,17 @@ def _port(text: str) -> int:
         msg = f"{text!r} is no port: 0 to 65535"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
+
+
+def _usd(text: str) -> float:
+    try:
+        usd = float(text)
+    except ValueError:
+        usd = math.nan
+    if not 0 < usd < math.inf:
+        msg = f"{text!r} is no number of USD above 0"
+        raise argparse.ArgumentTypeError(msg)
+    return usd
 
 
 def _seconds(text: str) -> float:

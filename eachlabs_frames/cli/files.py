@@ -155,6 +155,41 @@ def rehearse(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -
     UsageError
         The folder takes no file, or the format cannot hold this table.
     """
+    with _told(path), _part(frame, path, packed):
+        pass
+
+
+def save(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -> None:
+    """Do as `write`, for what can be written again another time.
+
+    Raises
+    ------
+    UsageError
+        As for `rehearse`.
+    """
+    with _told(path):
+        write(frame, path, packed=packed)
+
+
+def check_free(path: Path, *, force: bool, source: Path | None = None) -> None:
+    """Make sure that nothing is written over by mistake.
+
+    Raises
+    ------
+    UsageError
+        There is a file of this name, perhaps `source` itself, and it was not said that it may be replaced.
+    """
+    if os.path.lexists(path) and not force and not path.is_dir():
+        which = "exists already"
+        with contextlib.suppress(OSError):
+            which = "is the input itself" if source is not None and path.samefile(source) else which
+        msg = f"{path}: the file {which}: name another --out, or replace it with --force"
+        raise UsageError(msg)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Check where a table is to be written, and say what goes wrong with it there."""
     check_suffix(path)
     try:
         # A name that is too long raises here, and not in the end.
@@ -164,8 +199,7 @@ def rehearse(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -
         if not path.parent.is_dir():
             msg = f"{path}: there is no folder {path.parent}: create it first"
             raise UsageError(msg)
-        with _part(frame, path, packed):
-            pass
+        yield
     except OSError as exc:
         msg = f"{path}: cannot be written there: {exc.strerror or _first_line(exc)}"
         raise UsageError(msg) from exc

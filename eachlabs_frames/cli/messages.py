@@ -13,13 +13,18 @@ from typing import TextIO
 
 def say(message: object) -> None:
     """Say something on stderr, in one line, above a bar where there is one."""
-    line = f"eachlabs-frames: {' '.join(str(message).split())}"
+    line = f"eachlabs-frames: {plain(message)}"
     tqdm = sys.modules.get("tqdm")
     if tqdm is not None:
         tqdm.tqdm.write(line, file=sys.stderr)
     else:
         print(line, file=sys.stderr)
     sys.stderr.flush()
+
+
+def plain(message: object) -> str:
+    """Return text in one line without what a terminal would obey: an API's words, or a cell's, may hold anything."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(str(message).split()))
 
 
 class _OneLine(logging.Handler):

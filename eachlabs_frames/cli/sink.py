@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,8 +53,17 @@ class Sink:
         try:
             self.saved, self._ours = files.rescue(frame, wanted), True
         except OSError:
-            say(f"{wanted} could not be written ({exc}), and nothing else; these are the executions:")
+            run = run_of(frame)
+            back = "" if run is None else f" (eachlabs-frames runs {shlex.quote(run)} --out FILE gives them back)"
+            say(f"{wanted} could not be written ({exc}), and nothing else; these are the executions{back}:")
             ids = frame.loc[frame[self.execution_id].notna(), [f"{self.prefix}bulk_id", self.execution_id]]
             ids.to_csv(sys.stderr, index_label="row")
         else:
             say(f"{wanted} could not be written ({exc}): the result is in {self.saved}")
+
+
+def run_of(frame: pd.DataFrame) -> str | None:
+    """Return the run that a result belongs to, where it says so."""
+    said = frame.attrs.get("eachlabs")
+    run = said.get("run") if isinstance(said, Mapping) else None
+    return run if isinstance(run, str) else None

@@ -7,25 +7,39 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
+import shlex
 import signal
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import APIError, UsageError
-from ..models import STATUSES
+from ..models import PENDING, STATUSES, UNKNOWN
 from . import files
 from .arguments import read_inputs
 from .codes import DONE, NOT_ALL
 from .formats import check_suffix
-from .messages import say
+from .messages import plain, say
 from .signals import Signals
-from .sink import Sink
+from .sink import Sink, run_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+OPTIONS: Final = (
+    "version_id",
+    "run",
+    "key",
+    "webhook_url",
+    "na",
+    "validate",
+    "max_concurrency",
+    "max_cost",
+    "retrigger",
+    "on_unknown",
+    "prefix",
+    "progress",
+)
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:
@@ -40,19 +54,14 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
     refused = False
     if args.wait and not interrupted:
         frame, refused = _wait(frame, args, signals, sink)
-    return _conclude(frame, sink, signals) or (NOT_ALL if refused else DONE)
+    return _conclude(frame, args, sink, signals) or (NOT_ALL if refused else DONE)
 
 
 def _prepare(args: argparse.Namespace) -> tuple[pd.DataFrame, Sink]:
     """Read the rows, and try out that the result can be written."""
     source, out = Path(args.file), Path(args.out)
     check_suffix(out)
-    if os.path.lexists(out) and not args.force and not out.is_dir():
-        which = "exists already"
-        with suppress(OSError):
-            which = "is the input itself" if out.samefile(source) else which
-        msg = f"{out}: the file {which}: name another --out, or replace it with --force"
-        raise UsageError(msg)
+    files.check_free(out, force=args.force, source=source)
     sink = Sink(out, prefix=args.prefix, force=args.force)
     text = ("bulk_id", "execution_id", "status", "error", "output")
     frame = files.read(source, texts=[args.prefix + name for name in text])
@@ -66,8 +75,7 @@ def _send(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: S
     In place, and as a coroutine that a signal cancels: a KeyboardInterrupt can strike between the last answer and the
     assignment of a result, and then what was paid for is lost. A cancellation cannot.
     """
-    options = ("version_id", "webhook_url", "na", "validate", "max_concurrency", "retrigger", "prefix", "progress")
-    given = {name: getattr(args, name) for name in options}
+    given = {name: getattr(args, name) for name in OPTIONS}
     try:
         signals.run(frame.eachlabs.bulk_trigger_async(args.workflow, inputs, inplace=True, **given))
     except asyncio.CancelledError as exc:
@@ -79,7 +87,7 @@ def _send(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: S
         kept = getattr(exc, "frame", None)  # it is there where something may have been sent
         if kept is not None:
             sink.save(kept)
-            say(f"{_tally(kept, sink)} -> {sink.saved}")
+            say(f"{_told(kept, sink)}. {_go_on(kept, args)}")
         raise
     sink.save(frame)
     return False
@@ -102,19 +110,45 @@ def _wait(frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink:
     return waited, False
 
 
-def _conclude(frame: pd.DataFrame, sink: Sink, signals: Signals) -> int:
+def _conclude(frame: pd.DataFrame, args: argparse.Namespace, sink: Sink, signals: Signals) -> int:
     """Say how it ended, and return the exit code."""
     if signals.number:
         name = signal.Signals(signals.number).name
-        say(f"{name}: stopped. {_tally(frame, sink)} -> {sink.saved}. The same command with that file goes on")
+        say(f"{name}: stopped. {_told(frame, sink)}. {_go_on(frame, args)}")
         return signals.exit_code
-    print(f"{_tally(frame, sink)} -> {sink.saved}", flush=True)
+    print(_told(frame, sink), flush=True)
     left = frame[frame[sink.execution_id].isna()]
     if len(left):
         reason = left[f"{sink.prefix}error"].dropna()
         first = f"; the first: {reason.iloc[0]}" if len(reason) else ""
         say(f"{len(left)} of {len(frame)} rows have no execution, the error column says why{first}"[:500])
+        _say_what_next(frame, args, left[f"{sink.prefix}status"])
     return NOT_ALL if len(left) or sink.rescued else DONE
+
+
+def _say_what_next(frame: pd.DataFrame, args: argparse.Namespace, statuses: pd.Series[str]) -> None:
+    run = run_of(frame)
+    if (statuses == UNKNOWN).any() and run is not None:
+        say(f"lost answers are looked for once more by: eachlabs-frames runs {shlex.quote(run)} --look")
+    if (statuses == PENDING).any():
+        say(_go_on(frame, args))
+
+
+def _go_on(frame: pd.DataFrame, args: argparse.Namespace) -> str:
+    """Say how to send what was not sent."""
+    run = run_of(frame)
+    if run is None:
+        return "The same command with that file goes on"
+    more = [] if args.run is not None else [f"--run {shlex.quote(run)}"]
+    more += [] if args.force else ["--force"]
+    how = f" with {' '.join(more)}" if more else ""
+    how += " and without --retrigger" if args.retrigger else ""
+    return f"The same command{how} goes on, and sends only what was not sent"
+
+
+def _told(frame: pd.DataFrame, sink: Sink) -> str:
+    run = run_of(frame)
+    return f"{_tally(frame, sink)} -> {sink.saved}" + (f", run {plain(run)}" if run is not None else "")
 
 
 def _tally(frame: pd.DataFrame, sink: Sink) -> str:

@@ -6,6 +6,7 @@ Owns a batch's size and how it is halved. Never holds more than the chunk that i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+
 from ..models import MAX_BATCH, Batch
 from .inputs import MAX_PAYLOAD
 

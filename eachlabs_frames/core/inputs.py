@@ -15,13 +15,14 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from ..models import Json
+from .identity import SORTED
 from .mapping import FORMATTER, Column, Fields, Label, Literal, RowFunction, Template
 from .values import MISSING, RefusedValueError, clean
 
 MAX_PAYLOAD: Final = 10_000_000
 """Bytes of JSON of one input: this package's own limit, the API states none."""
 
-_DICTS_ONLY: Final = orjson.OPT_PASSTHROUGH_DATACLASS  # a Problem is no JSON
+_ROWS_ONLY: Final = SORTED | orjson.OPT_PASSTHROUGH_DATACLASS  # a Problem is no JSON
 
 EXACT_FLOAT: Final = 2.0**53
 
@@ -105,7 +106,7 @@ def from_function(
 def encode(row: Row) -> bytes | Problem:
     """Return `row` as JSON, or why it cannot be sent."""
     try:
-        payload = orjson.dumps(row)
+        payload = orjson.dumps(row, option=SORTED)
     except orjson.JSONEncodeError as exc:
         return _culprit(row, exc)
     if len(payload) > MAX_PAYLOAD:
@@ -117,7 +118,7 @@ def encode(row: Row) -> bytes | Problem:
 def encode_all(rows: Sequence[Row | Problem]) -> list[bytes | Problem]:
     """Return each row of a chunk as JSON, or its problem."""
     try:
-        payloads: list[bytes | Problem] = [orjson.dumps(row, option=_DICTS_ONLY) for row in rows]
+        payloads: list[bytes | Problem] = [orjson.dumps(row, option=_ROWS_ONLY) for row in rows]
     except orjson.JSONEncodeError:
         return [row if isinstance(row, Problem) else encode(row) for row in rows]
     if sum(map(len, payloads)) > MAX_PAYLOAD:  # type: ignore[arg-type]  # all are bytes here
@@ -143,17 +144,11 @@ def problems(
             yield place, Problem(refused), True
 
 
-def checked(
-    rows: Sequence[Row | Problem], check: Callable[[Row], str | None] | None
-) -> Iterator[tuple[Row | None, bytes, Problem | None]]:
-    """Yield for each row of a chunk its input, its JSON and why the schema refuses it; or None and its problem."""
-    for row, payload in zip(rows, encode_all(rows), strict=True):
+def unfit(payloads: Sequence[bytes | Problem]) -> Iterator[tuple[int, Problem]]:
+    """Yield the places of a chunk that hold no input at all, and why."""
+    for place, payload in enumerate(payloads):
         if isinstance(payload, Problem):
-            yield None, b"", payload
-            continue
-        assert not isinstance(row, Problem)
-        refused = check(row) if check is not None else None
-        yield row, payload, None if refused is None else Problem(refused)
+            yield place, payload
 
 
 def _encodable(rows: Sequence[Row | Problem]) -> bool:

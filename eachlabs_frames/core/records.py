@@ -9,15 +9,17 @@ became of rows; a *look* says how their executions stand later on. The rows of a
 from __future__ import annotations
 
 import json
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any, Final
 
 import orjson
 
-from ..models import INVALID, PENDING, STATUSES, Outcome, Standing
-from .outcomes import Results
+from ..models import COMPLETED, INVALID, PENDING, STATUSES, TERMINAL, Outcome, Standing
+from .outcomes import NO_TIME, Results
 
 CLAIM: Final = 0
 ANSWER: Final = 1
@@ -71,13 +73,23 @@ def pack_outcomes(outcomes: Sequence[Outcome]) -> bytes:
     """Write outcomes of one bulk operation down; their positions are written elsewhere, by `pack_rows`."""
     said = [outcomes[0].bulk_id, [_fields(outcome) for outcome in outcomes]]
     try:
-        return orjson.dumps(said)
+        body = orjson.dumps(said)
     except orjson.JSONEncodeError:
         # Half a surrogate pair, an integer of more than 64 bits: no reason to forget an execution.
-        return json.dumps(said, separators=(",", ":"), default=str).encode()
+        body = json.dumps(said, separators=(",", ":"), default=str).encode()
+    return body if len(body) < _LONG else zlib.compress(body, 1)
+
+
+_LONG: Final = 1024
+"""Bytes from which on a body is compressed: a look with outputs is, a bare answer of ten rows is not."""
 
 
 def _read(body: bytes) -> Any:
+    if not body.startswith(b"["):
+        try:
+            body = zlib.decompress(body)
+        except zlib.error as exc:
+            raise ValueError(str(exc)) from exc
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -96,10 +108,18 @@ def unpack_outcomes(rows: Sequence[int], body: bytes) -> Iterator[Outcome]:
     """Read outcomes, with their rows as positions."""
     bulk_id, listed = _read(body)
     for row, fields in zip(rows, listed, strict=True):
-        status, execution_id, error, started_at, completed_at, cost, output = fields + [None] * (7 - len(fields))
-        # One string for all rows of a status, not one for each.
-        status = _WORDS.get(status, status)
-        yield Outcome(row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost)
+        yield _outcome(row, bulk_id, fields)
+
+
+def _outcome(row: int, bulk_id: str | None, fields: list[Any]) -> Outcome:
+    status, execution_id, error, started_at, completed_at, cost, output = fields + _NONES[len(fields) :]
+    status = _WORDS.get(status, status)
+    return Outcome(row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost)
+
+
+_ALL: Final = 7
+_WITH_EXECUTION: Final = 2
+_NONES: Final[list[Any]] = [None] * _ALL
 
 
 def bulk_id_of(body: bytes) -> str | None:
@@ -109,6 +129,7 @@ def bulk_id_of(body: bytes) -> str | None:
 
 
 _WORDS: Final = {status: status for status in STATUSES}
+"""One string for all rows of a status, not one for each."""
 
 
 class Book:
@@ -121,10 +142,19 @@ class Book:
     """
 
     def __init__(self, size: int) -> None:
-        self.results = Results(size)
+        self._results = Results(size)
+        self._counted = True
         self.words = bytearray(size)
         self.claims = array("q", [NO_CLAIM]) * size
         self.sessions = array("q", [NO_CLAIM]) * size
+
+    @property
+    def results(self) -> Results:
+        """What is known of each row, column by column."""
+        if not self._counted:
+            self._results.load()
+            self._counted = True
+        return self._results
 
     def grow(self, size: int) -> None:
         """Take in rows that the run got since."""
@@ -143,45 +173,66 @@ class Book:
                 self.words[row] = SENT
                 self.claims[row] = record.number
                 self.sessions[row] = record.session
-        elif record.kind == LOOK:
-            for outcome in unpack_outcomes(rows, record.body or b""):
-                self._look(outcome)
         else:
-            for outcome in unpack_outcomes(rows, record.body or b""):
-                self._answer(outcome, record.session)
+            # Column by column and counted later: that is four times as fast, and a run may have a million rows.
+            self._counted = False
+            bulk_id, listed = _read(record.body or b"")
+            take = self._look if record.kind == LOOK else self._answer
+            for row, fields in zip(rows, listed, strict=True):
+                take(row, bulk_id, fields, record.session)
         return rows
 
-    def _answer(self, outcome: Outcome, session: int) -> None:
+    def _answer(self, row: int, bulk_id: str | None, fields: list[Any], session: int) -> None:
         """Take in an answer: what only some call believes never covers an execution, nor another call's request."""
-        row, results, word = outcome.position, self.results, self.words[outcome.position]
-        mine = self.sessions[row] == session
-        if outcome.status == PENDING:
+        results, word, status = self._results, self.words[row], fields[0]
+        if status == PENDING:
             # Nothing was created by this call, so the row is what it was before this call's claim.
-            if word == SENT and mine:
+            if word == SENT and self.sessions[row] == session:
                 self.words[row] = NEW if results.status[row] in (PENDING, INVALID) else SETTLED
-        elif outcome.status == INVALID:
-            if word == NEW:
-                results.replace(outcome)
-        elif word == SETTLED and results.execution_id[row] is not None and (outcome.execution_id is None or not mine):
-            return  # who gave up looking, or found what was sent before, does not know better than who had the answer
+            return
+        if status == INVALID:
+            if word != NEW:
+                return
+        elif word == SETTLED and results.execution_id[row] is not None:
+            # Who gave up looking, or found what was sent before, does not know better than who had the answer.
+            if len(fields) < _WITH_EXECUTION or fields[1] is None or self.sessions[row] != session:
+                return
         else:
-            results.replace(outcome)
             self.words[row] = SETTLED
+        self._put(row, bulk_id, fields)
 
-    def _look(self, outcome: Outcome) -> None:
-        row = outcome.position
-        if outcome.execution_id is not None and self.results.execution_id[row] == outcome.execution_id:
-            self.results.merge(outcome)
+    def _put(self, row: int, bulk_id: str | None, fields: list[Any]) -> None:
+        results = self._results
+        status, execution_id, error, started_at, completed_at, cost, output = fields + _NONES[len(fields) :]
+        results.status[row] = _WORDS.get(status, status)
+        results.bulk_id[row], results.execution_id[row], results.error[row] = bulk_id, execution_id, error
+        results.started_at[row] = NO_TIME if started_at is None else started_at
+        results.completed_at[row] = NO_TIME if completed_at is None else completed_at
+        results.cost[row] = nan if cost is None else cost
+        results.output[row] = output
+
+    def _look(self, row: int, bulk_id: str | None, fields: list[Any], _session: int) -> None:
+        results = self._results
+        execution_id = results.execution_id[row]
+        if execution_id is None or len(fields) < _WITH_EXECUTION or fields[1] != execution_id:
+            return
+        whole = len(fields) == _ALL and None not in fields[3:]
+        if whole and fields[0] == COMPLETED and results.status[row] not in TERMINAL:
+            # As `merge` would, for what nearly every look is.
+            fields[1] = execution_id
+            self._put(row, results.bulk_id[row] or bulk_id, fields)
+        else:
+            results.merge(_outcome(row, bulk_id, fields))
 
     def standing(self, row: int) -> Standing:
         """Say how one row stands."""
         word = self.words[row]
         if word == SETTLED:
-            return Standing("settled", self.results.outcome(row))
+            return Standing("settled", self._results.outcome(row))
         return Standing("sent") if word == SENT else Standing("new", self._refusal(row))
 
     def _refusal(self, row: int) -> Outcome | None:
-        return self.results.outcome(row) if self.results.status[row] == INVALID else None
+        return self._results.outcome(row) if self._results.status[row] == INVALID else None
 
     def unanswered(self) -> Iterator[int]:
         """Yield the rows that were sent and have no answer."""

@@ -18,7 +18,20 @@ from ..core.outcomes import Results
 from ..core.pacing import poll_delay
 from ..core.wire import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
 from ..errors import EachlabsError, JournalError
-from ..models import FAILED, TERMINAL, Batch, Clock, DialectName, Fault, Lost, Outcome, Reply, Target, Transport
+from ..models import (
+    FAILED,
+    TERMINAL,
+    UNKNOWN,
+    Batch,
+    Clock,
+    DialectName,
+    Fault,
+    Lost,
+    Outcome,
+    Reply,
+    Target,
+    Transport,
+)
 from .bookkeeper import Bookkeeper
 from .budget import Budget
 from .limiter import Limiter
@@ -32,6 +45,7 @@ UNANSWERED_IN_A_ROW: Final = 10
 """Lost answers in a row, with none that came, after which a run stops: each may be billed and cannot be undone."""
 
 CUT_OFF: Final = "interrupted while its answer was on the way: it may have started"
+NAMELESS: Final = "the answer names no execution for this input: it may have started"
 INTERRUPTED: Final = "interrupted before it was sent"
 NO_COSTS: Final = "max_cost= cannot be held: the API says no cost of the first executions"
 
@@ -122,6 +136,7 @@ class Runner:
         self._unanswered = 0
         self._touched = False
         self._abandoned = False
+        self._spent: Halt | None = None
         self.halted: Halt | None = None
 
     async def run(
@@ -154,6 +169,8 @@ class Runner:
                 self._look_for(one)
             await self._first(batches, canary=canary)
             await drain(self._stream(batches), self._deliver, workers=self._limits.workers)
+            if self._spent is not None:
+                self._halt(self._spent)
             await self._follow_others()
             await self._end_search()
         finally:
@@ -169,17 +186,13 @@ class Runner:
 
     async def _first(self, batches: Iterator[Batch], *, canary: bool) -> None:
         """Send the first batch alone, where it has something to tell before more are paid for."""
-        learn = self._budget is not None and self._budget.mean is None
-        if not (canary or learn):
-            return
-        first = next(self._stream(batches), None)
-        if first is None:
-            return
-        if learn:
+        if self._budget is not None and self._budget.mean is None:
             logger.warning("no cost of this workflow is known yet: one batch goes first, to learn it for max_cost=")
-        await self._deliver(first)
-        if learn and self.halted is None:
-            await self._learn(first)
+            while self._budget.mean is None and (first := next(self._stream(batches), None)) is not None:
+                await self._deliver(first)
+                await self._learn(first)
+        elif canary and (first := next(self._stream(batches), None)) is not None:
+            await self._deliver(first)
 
     async def _learn(self, first: Batch) -> None:
         """Wait until the first executions have ended, and take over what they have cost."""
@@ -188,6 +201,8 @@ class Runner:
         results, look = self._results, 0
         while self.halted is None and not self._abandoned:
             rows = [row for row in first.positions if results.execution_id[row] is not None]
+            if not rows:
+                break  # all of it was refused, and the next one goes first
             ended = [row for row in rows if results.status[row] in TERMINAL]
             costs = [results.cost[row] for row in ended if results.cost[row] == results.cost[row]]
             if costs:
@@ -202,7 +217,7 @@ class Runner:
         self._reporter.waiting(None)
 
     def _stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        while self.halted is None and not self._abandoned:
+        while self.halted is None and self._spent is None and not self._abandoned:
             try:
                 batch = next(batches, None)
             except Exception as exc:
@@ -251,7 +266,10 @@ class Runner:
             return reserved
         room = self._budget.affordable(reserved)
         if not room:
-            self._halt(Halt(self._budget.words()))
+            # No halt yet: what others have reserved is within the budget, and goes.
+            self._spent = Halt(self._budget.words())
+        # At once: the next worker asks before this one's batch is on its way.
+        self._budget.reserve(room)
         return room
 
     async def _send(self, worker: object, batch: Batch, reserved: int) -> Verdict | None:
@@ -261,16 +279,14 @@ class Runner:
         """
         claimed = await self._claim(batch)
         if claimed is None:
+            self._spare(len(batch))
             self._limiter.leave(worker)
             return None if self.halted is not None else _TAKEN
-        if self._budget is not None:
-            self._budget.reserve(len(claimed))
         verdict = await self._ask(claimed)
         if verdict is None:
             return None
         created = self._settle(claimed, verdict)
-        if self._budget is not None and created < len(claimed):
-            self._budget.give_back(len(claimed) - created)
+        self._spare(len(batch) - created)
         if not isinstance(verdict, Retry):
             self._limiter.answered(worker, reserved, created)
             return verdict
@@ -278,6 +294,11 @@ class Runner:
             return verdict
         self._room(0)  # says why the run is over, where nobody has
         return None
+
+    def _spare(self, count: int) -> None:
+        """Give back to the budget what was reserved and not created."""
+        if self._budget is not None:
+            self._budget.give_back(count)
 
     async def _claim(self, batch: Batch) -> Batch | None:
         """Return what may be sent of a batch; None where that is nothing, or where nothing can be noted any more."""
@@ -310,7 +331,19 @@ class Runner:
         verdict = _judged(answer, batch)
         if isinstance(verdict, Unknown):
             self._doubt(batch, verdict, since)
+        elif isinstance(verdict, Done):
+            return self._without_doubts(batch, verdict, since)
         return verdict
+
+    def _without_doubts(self, batch: Batch, verdict: Done, since: float) -> Done:
+        """Return what a good answer says; inputs for which it names no execution are looked for like lost ones."""
+        nameless = [place for place, outcome in enumerate(verdict.outcomes) if outcome.status == UNKNOWN]
+        if not nameless:
+            return verdict
+        first = verdict.outcomes[nameless[0]]
+        part = Batch(tuple(batch.positions[at] for at in nameless), tuple(batch.payloads[at] for at in nameless))
+        self._doubt(part, Unknown(first.error or NAMELESS, first.bulk_id), since)
+        return Done(tuple(outcome for outcome in verdict.outcomes if outcome.status != UNKNOWN))
 
     def _doubt(self, batch: Batch, verdict: Unknown, since: float) -> None:
         lost = self._books.doubt(batch, verdict.reason, verdict.bulk_id, since, self._clock.epoch())
@@ -328,9 +361,11 @@ class Runner:
         if isinstance(verdict, Done | Refused):
             outcomes = _outcomes(batch, verdict)
             self._touched = True
-            self._unanswered = 0
+            if outcomes:
+                self._unanswered = 0
             self._books.settle(outcomes)
-            return sum(outcome.status != FAILED or outcome.execution_id is not None for outcome in outcomes)
+            refused = sum(outcome.status == FAILED and outcome.execution_id is None for outcome in outcomes)
+            return len(batch) - refused
         self._books.give_back(batch)
         if isinstance(verdict, Stop):
             error = verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)

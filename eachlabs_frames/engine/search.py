@@ -184,11 +184,9 @@ class Search:
         bulks: Sequence[Bulk],
         entries: Mapping[str, Entry],
     ) -> None:
-        everybody = tuple(self._open)  # who was lost meanwhile gets nothing yet, but may own what is there
+        everybody = tuple(self._open)  # also what was lost meanwhile: it may own what is there
         whole = self._listing.trouble is None
-        barred = {
-            place for place, one in enumerate(everybody) if one not in opened or self._has_rivals(one.lost, taken)
-        }
+        barred = {place for place, one in enumerate(everybody) if self._has_rivals(one.lost, taken)}
         last = {place for place, one in enumerate(everybody) if whole and begun >= one.due} - barred
         margin = self._listing.skew.margin
         matching = match(
@@ -209,7 +207,7 @@ class Search:
                 continue
             if place in last and place not in matching.contested:
                 self._drop(one, one.lost.rows, self._not_found(one.lost))
-            elif one in opened and begun >= one.end:
+            elif begun >= one.end:
                 self._drop(one, one.lost.rows, RIVALS)
 
     def _has_rivals(self, lost: Lost, taken: Taken) -> bool:

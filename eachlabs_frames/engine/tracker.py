@@ -86,7 +86,7 @@ class Tracker:
     async def glance(self) -> None:
         """Look once while something else is the matter: what goes wrong is left to a later look."""
         try:
-            await self._look()
+            await self._look(thrifty=True)
         except APIError as exc:
             logger.warning("the executions could not be looked at: %s", exc)
 
@@ -124,7 +124,8 @@ class Tracker:
         except asyncio.TimeoutError:
             return
 
-    async def _look(self) -> None:
+    async def _look(self, *, thrifty: bool = False) -> None:
+        """Ask once for all that is open; `thrifty` with as few requests as can be, of executions that are new."""
         self._answers, self._refusals = 0, []
         self._open = {}
         bulks: dict[str | None, set[str]] = {}
@@ -134,7 +135,8 @@ class Tracker:
             bulks.setdefault(self._results.bulk_id[row], set()).add(execution_id)
         alone = bulks.pop(None, set())
         pages = ceil(len(self._open) / wire.PAGE)
-        if len(bulks) > FEW_BULKS and len(bulks) >= WORTH * pages:
+        few, worth = (1, 1) if thrifty else (FEW_BULKS, WORTH)
+        if len(bulks) > few and len(bulks) >= worth * pages:
             bulks = await self._read_listing(bulks)
         await drain(iter(bulks.items()), self._read_bulk, workers=self._workers)
         lost = {known for known in self._open if self._missed[known] >= MISSED}

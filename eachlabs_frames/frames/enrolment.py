@@ -281,9 +281,9 @@ def _keys(frame: pd.DataFrame, key: Any) -> list[bytes]:
     return digests
 
 
-def _labels(frame: pd.DataFrame) -> Callable[[Sequence[int]], list[Any]]:
-    def written(positions: Sequence[int]) -> list[Any]:
-        return [labels.write(label) for label in frame.index.take(list(positions)).tolist()]
+def _labels(frame: pd.DataFrame) -> Callable[[Sequence[int]], Sequence[Any]]:
+    def written(positions: Sequence[int]) -> Sequence[Any]:
+        return labels.write_all(frame.index.take(positions).tolist())
 
     return written
 

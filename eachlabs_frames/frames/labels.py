@@ -40,6 +40,14 @@ def write(label: Any) -> Json:
     return str(label)
 
 
+def write_all(found: Sequence[Any]) -> Sequence[Json]:
+    """Return each label as JSON; plain numbers and plain text are looked at in one stroke."""
+    kinds = set(map(type, found))
+    if kinds == {int} or (kinds == {str} and _is_utf8("".join(found))):
+        return found
+    return [write(label) for label in found]
+
+
 def read(written: Json) -> Any:
     """Return the label that `write` wrote down."""
     if isinstance(written, dict):

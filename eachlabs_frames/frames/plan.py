@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from ..core.batches import batched
-from ..core.identity import fingerprint
-from ..core.inputs import Problem, checked
+from ..core.identity import fingerprints
+from ..core.inputs import Problem, Row, encode_all
+from ..core.inputs import unfit as problems_of
 from ..core.mapping import Fields, RowFunction, resolve, to_spec
 from ..core.schema import Check, SchemaError, compile_check, integer_keys
 from ..errors import ConfigurationError, InputError
@@ -86,19 +87,16 @@ class Plan:
         """
         unfit: list[tuple[int, Problem]] = []
         for positions, rows in self.source.rows():
-            contents: list[bytes] = []
-            payloads: list[bytes] = []
-            for position, (row, payload, problem) in zip(positions, checked(rows, self.check), strict=True):
-                if row is None:
-                    unfit.append((position, problem or Problem("no input")))
-                    continue
-                if problem is not None:
-                    self.refused[position] = str(problem)
-                contents.append(fingerprint(row))
-                payloads.append(payload)
+            made = encode_all(rows)
+            unfit += [(positions[place], problem) for place, problem in problems_of(made)]
             if unfit:
                 continue
+            inputs, payloads = cast("Sequence[Row]", rows), cast("list[bytes]", made)
+            if self.check is not None:
+                refused = zip(positions, map(self.check, inputs), strict=True)
+                self.refused.update({position: reason for position, reason in refused if reason is not None})
             self.source.keep(payloads)
+            contents = fingerprints(inputs, payloads)
             known_by = contents if digests is None else digests(positions)
             yield Sheet(known_by, contents, labels(positions), payloads, unsent(positions))
         if unfit:

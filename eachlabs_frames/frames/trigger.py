@@ -383,7 +383,7 @@ def reconcile(
     columns.require_result(frame, known)
     if before is None or before.run is None:
         msg = (
-            "the frame does not say of which run it is (its attrs were lost, or the journal was off), so it is not known "
+            "the frame does not say of which run it is (its attrs were lost, or the journal was off), so nobody knows "
             "when its rows were sent: load_run() gives a run back, runs() lists them"
         )
         raise ColumnError(msg)

@@ -96,7 +96,7 @@ def add_records(book: Book, records: Iterable[Record], path: Path) -> int:
         last = record.number
         try:
             book.add(record)
-        except (ValueError, TypeError, LookupError) as exc:
+        except (ValueError, TypeError, LookupError, ArithmeticError) as exc:
             raise damaged(path, f"its record {record.number} cannot be read: {exc}") from exc
     return last
 
@@ -279,7 +279,11 @@ def run_of_bulk(path: Path, bulk_ids: set[str]) -> tuple[str, Pin] | None:
     with reading(path) as connection, _snapshot(connection):
         query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
         for run, body in connection.execute(query, (ANSWER,)):
-            if bulk_id_of(body) in bulk_ids:
+            try:
+                found = bulk_id_of(body)
+            except (ValueError, TypeError) as exc:
+                raise damaged(path, f"a record of its run {run} cannot be read: {exc}") from exc
+            if found in bulk_ids:
                 name, pin = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
                 return name, Pin(**json.loads(pin))
     return None

@@ -141,8 +141,9 @@ def _opened_to_read(path: Path) -> Connection:
 
 def _checked(connection: Connection, path: Path) -> tuple[Connection, bool]:
     try:
-        current = _check_owner(connection, path, MIGRATIONS)
-        _check_whole(connection, path)
+        with _one_state(connection):
+            current = _check_owner(connection, path, MIGRATIONS)
+            _check_whole(connection, path)
     except BaseException:
         connection.close()
         raise
@@ -178,7 +179,10 @@ def _check_kind(path: Path) -> None:
 
 
 def _prepare(connection: Connection, path: Path, patience: float, migrations: Sequence[str]) -> None:
-    _check_owner(connection, path, migrations)
+    with _one_state(connection):
+        _check_owner(connection, path, migrations)
+        # Before anything is written, for that would stand in the log and count as what is missing in the file.
+        _check_whole(connection, path)
     mode = _logged(connection, patience)
     if mode != "wal":
         msg = f"the journal {path} is on a file system that takes no write-ahead log (mode {mode!r}): {ELSEWHERE}"
@@ -195,7 +199,16 @@ def _prepare(connection: Connection, path: Path, patience: float, migrations: Se
             for statement in filter(str.strip, step.split(";")):
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(migrations)}")
-    _check_whole(connection, path)
+
+
+@contextmanager
+def _one_state(connection: Connection) -> Iterator[None]:
+    """Read one state of the file: another process may be making it."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _logged(connection: Connection, patience: float) -> str:

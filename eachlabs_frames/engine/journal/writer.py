@@ -1,7 +1,8 @@
 """One thread that writes to the journal: claims and answers, in groups, each group one durable commit.
 
-Owns when a commit is made and who is told of it. A claim is awaited, an answer is not; both stay in their order. What
-could not be written is kept and tried again, until the end.
+Owns when a commit is made and who is told of it. A claim is awaited, an answer is not; both stay in their order. A
+commit takes some milliseconds of the disk, whatever is in it: so answers wait for the next claim, and a claim for those
+that the loop makes in the same turn. What could not be written is kept and tried again, until the end.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,8 +22,8 @@ from .trouble import translated
 
 logger = logging.getLogger("eachlabs_frames")
 
-GATHER: Final = 0.001
-"""Seconds that a commit waits for company: one for eight workers costs what one for a single worker does."""
+LINGER: Final = 0.02
+"""Seconds that an answer waits for a claim to be written with; begun at once, its commit would make that claim wait."""
 
 LONGEST_GOODBYE: Final = 30.0
 
@@ -61,7 +60,10 @@ class Writer:
         self._end = end
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._tasks: list[_Task] = []
+        self._some = threading.Event()
+        self._urgent = threading.Event()
+        self._called = False
         self._thread: threading.Thread | None = None
         self._closed = False
         self._unwritten: list[_Task] = []
@@ -87,6 +89,10 @@ class Writer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._put(_Task(work, loop, future))
+        if not self._called:
+            self._called = True
+            # After whatever else is to run in this turn of the loop: other workers claim too.
+            loop.call_soon(self._urgent.set)
         return await future
 
     def close(self) -> JournalError | None:
@@ -101,7 +107,8 @@ class Writer:
             if self._thread is None:
                 self._end()
                 return None
-            self._tasks.put(None)
+            self._some.set()
+            self._urgent.set()
         self._thread.join(LONGEST_GOODBYE)
         if self._thread.is_alive():
             return JournalError(
@@ -119,7 +126,9 @@ class Writer:
                 raise JournalError(msg)
             if self._thread is None:
                 self._start()
-            self._tasks.put(task)
+            self._tasks.append(task)
+            if len(self._tasks) == 1:
+                self._some.set()
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="eachlabs-frames-journal", daemon=True)
@@ -132,15 +141,16 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            open_ = True
-            while open_:
-                group = [self._tasks.get()]
-                time.sleep(GATHER)
-                with contextlib.suppress(queue.Empty):
-                    while True:
-                        group.append(self._tasks.get_nowait())
-                open_ = None not in group
-                self._commit([task for task in group if task is not None])
+            closed = False
+            while not closed:
+                self._some.wait()
+                self._urgent.wait(LINGER)
+                with self._lock:
+                    group, self._tasks = self._tasks, []
+                    self._some.clear()
+                    self._urgent.clear()
+                    self._called, closed = False, self._closed
+                self._commit(group)
         finally:
             self._end()
 

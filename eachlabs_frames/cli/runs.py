@@ -1,0 +1,164 @@
+"""`eachlabs-frames runs`: what the journal of this machine holds, listed, shown, written to a file or deleted.
+
+It sends nothing that is paid for; the API is asked only with ``--look``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..core.outcomes import COLUMNS
+from ..errors import UsageError
+from ..frames import delete_run, load_run, runs
+from ..models import INVALID, PENDING, STATUSES
+from . import files
+from .codes import DONE, NOT_ALL
+from .formats import check_suffix
+from .messages import plain, say
+from .signals import Signals
+from .tables import aligned, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HEAD: Final = 5
+LONGEST: Final = 40
+WHEN: Final = "%Y-%m-%d %H:%M"
+
+
+def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
+    """List the runs, or do with one what was asked for."""
+    _check(args)
+    if args.run is None:
+        print(_listed(runs()), flush=True)
+        return DONE
+    if args.delete:
+        return _delete(args.run, asked=args.yes)
+    if args.out is not None:
+        return _write(args, Path(args.out))
+    frame = _load(args)
+    print(_summary(args.run, frame, prefix=args.prefix))
+    print(f"\n{_first_rows(frame, prefix=args.prefix)}", flush=True)
+    return DONE
+
+
+def _check(args: argparse.Namespace) -> None:
+    wanted = {"--out": args.out is not None, "--look": args.look, "--delete": args.delete}
+    given = [name for name, is_given in wanted.items() if is_given]
+    if args.run is None and given:
+        msg = f"{given[0]} needs a run's name: eachlabs-frames runs lists them"
+        raise UsageError(msg)
+    if args.delete and len(given) > 1:
+        msg = f"{given[0]} and --delete are two commands: the second deletes what the first has written"
+        raise UsageError(msg)
+    for name, is_given, goes_with in (("--force", args.force, "--out"), ("--yes", args.yes, "--delete")):
+        if is_given and not wanted[goes_with]:
+            msg = f"{name} goes with {goes_with}"
+            raise UsageError(msg)
+
+
+def _listed(known: pd.DataFrame) -> str:
+    """Return a line per run, with a column for each status that some row has."""
+    if not len(known):
+        return "the journal holds no runs"
+    names = known.columns.tolist()
+    counts = [name for name in names[names.index("cost") + 1 :] if known[name].any()]
+    header = ["run", "workflow", "when (UTC)", "rows", *counts, "cost"]
+    rows = [
+        [
+            one["run"],
+            one["workflow_id"],
+            one["created_at"].strftime(WHEN),
+            one["rows"],
+            *(one[name] or None for name in counts),
+            _usd(one["cost"]),
+        ]
+        for one in known.to_dict("records")
+    ]
+    return aligned(header, rows, numbers=frozenset(header[3:]))
+
+
+def _usd(cost: float) -> str | None:
+    return f"{cost:.2f}" if cost >= 0.005 else f"{cost:.2g}" if cost > 0 else None
+
+
+def _load(args: argparse.Namespace) -> pd.DataFrame:
+    frame = load_run(args.run, prefix=args.prefix)
+    if args.look:
+        frame = frame.eachlabs.reconcile(prefix=args.prefix).eachlabs.refresh(prefix=args.prefix)
+    return frame
+
+
+def _summary(run: str, frame: pd.DataFrame, *, prefix: str) -> str:
+    origin = frame.attrs["eachlabs"]
+    counts = frame[f"{prefix}status"].value_counts()
+    words = sorted(counts.index, key=lambda word: (STATUSES.index(word) if word in STATUSES else len(STATUSES), word))
+    cost = _usd(frame[f"{prefix}cost"].sum())
+    parts = [*(f"{counts[word]} {plain(word)}" for word in words), *([f"{cost} USD so far"] if cost else [])]
+    rows = f"{len(frame)} row{'' if len(frame) == 1 else 's'}: {', '.join(parts)}"
+    return f"run {plain(run)} of workflow {plain(origin['workflow_id'])}, version {plain(origin['version_id'])}\n{rows}"
+
+
+def _first_rows(frame: pd.DataFrame, *, prefix: str) -> str:
+    """Return the first rows: their labels, their inputs and what matters of their results."""
+    results = [prefix + name for name in COLUMNS]
+    inputs = [name for name in frame.columns if name not in results][:3]
+    head = frame.head(HEAD)
+    texts = [prefix + name for name in ("status", "execution_id", "error", "output")]
+    names = [*inputs, *(name for name in texts if head[name].notna().any())]
+    cells = [
+        [shown(cell, LONGEST) for cell in head[name].astype(object).where(head[name].notna(), "")] for name in names
+    ]
+    labels = ["; ".join(map(str, label)) if isinstance(label, tuple) else label for label in head.index.tolist()]
+    table = aligned(["", *map(plain, names)], list(zip(labels, *cells, strict=True)))
+    return table if len(frame) <= HEAD else f"{table}\n... and {len(frame) - HEAD} more; --out FILE writes them all"
+
+
+def _write(args: argparse.Namespace, out: Path) -> int:
+    check_suffix(out)
+    files.check_free(out, force=args.force)
+    frame = _load(args)
+    files.save(_labelled(frame), out, packed=(f"{args.prefix}output",))
+    print(f"{_summary(args.run, frame, prefix=args.prefix)} -> {out}", flush=True)
+    return DONE
+
+
+def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with its index labels as first columns, where they say more than the rows' places."""
+    index = frame.index
+    plain_numbers = index.nlevels == 1 and index.name is None and index.dtype.kind in "iu"
+    if not len(index) or (plain_numbers and index.tolist() == list(range(len(index)))):
+        return frame
+    default = ["index"] if index.nlevels == 1 else [f"level_{level}" for level in range(index.nlevels)]
+    names = [_free(str(name or other), frame) for name, other in zip(index.names, default, strict=True)]
+    labelled: pd.DataFrame = frame.reset_index(names=names)
+    return labelled
+
+
+def _free(name: str, frame: pd.DataFrame) -> str:
+    while name in frame.columns:
+        name += "_"
+    return name
+
+
+def _delete(run: str, *, asked: bool) -> int:
+    if not asked and not sys.stdin.isatty():
+        msg = "--delete asks on a terminal, and there is none: --yes deletes without a question"
+        raise UsageError(msg)
+    known = runs()
+    found = known[known["run"] == run].to_dict("records")
+    if found and not asked:  # what is not there, delete_run tells
+        rows = found[0]["rows"]
+        say(
+            f"run {run} has {rows} rows, {rows - found[0][PENDING] - found[0][INVALID]} of them sent. Once it is "
+            "deleted, the same command with its name sends, and pays for, every row again. Delete it? [y/N]"
+        )
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            say("nothing was deleted")
+            return NOT_ALL
+    rows = delete_run(run)
+    print(f"run {plain(run)} is deleted, with {rows} row{'' if rows == 1 else 's'}", flush=True)
+    return DONE

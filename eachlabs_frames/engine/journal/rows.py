@@ -1,0 +1,109 @@
+"""The rows of one run: read from the journal, found again in a frame, and written down where they are new.
+
+Owns the numbers of rows. Whoever calls has begun a transaction where rows are written.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from ...core.identity import SIZE
+from ...core.roll import UNSEEN, Roll
+from ...models import Sheet
+from .archive import digests_of, write_labels
+from .trouble import translated
+
+
+class Rows:
+    """What the rows of a run are known by, as far as this call has read and written."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, run: int) -> None:
+        self._connection = connection
+        self._path = path
+        self._run = run
+        self._digests, self._contents = digests_of(connection, path, run) if run else (bytearray(), bytearray())
+
+    def __len__(self) -> int:
+        return len(self._contents) // SIZE
+
+    def content(self, number: int) -> bytes:
+        """Return the fingerprint of a row's input."""
+        return bytes(self._contents[number * SIZE : (number + 1) * SIZE])
+
+    def read_contents(self, connection: sqlite3.Connection) -> None:
+        """Read on, where another call has added rows."""
+        _, self._contents = digests_of(connection, self._path, self._run)
+
+    def register(
+        self,
+        sheets: Iterable[Sheet],
+        *,
+        taken: Sequence[int],
+        keyed: bool,
+        changed: Callable[[int], None] | None,
+        add: bool,
+        is_open: Callable[[int], bool],
+    ) -> list[int]:
+        """Do what `Entry.register` says; `is_open` tells of a row that the run has whether it may still be sent."""
+        roll = Roll(self._digests, taken=taken, latest=keyed)
+        # Needed once, and as large as the run: whoever registers again reads again.
+        self._digests = bytearray()
+        numbers: list[int] = []
+        for sheet in sheets:
+            with translated(self._path):
+                found = self._found(sheet, roll, is_open)
+                if keyed and changed is not None:
+                    self._renew_changed(sheet, found, is_open, changed, before=len(numbers))
+                if add:
+                    self._add(sheet, found)
+            numbers += found
+        return numbers
+
+    def _found(self, sheet: Sheet, roll: Roll, is_open: Callable[[int], bool]) -> list[int]:
+        """Return each row's number, `UNSEEN` where the run has not seen it."""
+        if not roll:
+            return [UNSEEN] * len(sheet.digests)
+        numbers = sheet.numbers or [UNSEEN] * len(sheet.digests)
+        found: list[int] = []
+        for digest, content, unsent, number in zip(sheet.digests, sheet.contents, sheet.unsent, numbers, strict=True):
+            if number == UNSEEN or self.content(number) != content:
+                number = roll.find(digest, is_open if unsent else None)
+            found.append(number)
+        return found
+
+    def _renew_changed(
+        self,
+        sheet: Sheet,
+        found: list[int],
+        is_open: Callable[[int], bool],
+        changed: Callable[[int], None],
+        *,
+        before: int,
+    ) -> None:
+        """Make a row whose key was seen with another input a new one; where that was sent, `changed` may object."""
+        for place, number in enumerate(found):
+            if number != UNSEEN and self.content(number) != sheet.contents[place]:
+                if not is_open(number):
+                    changed(before + place)
+                found[place] = UNSEEN
+
+    def _add(self, sheet: Sheet, found: list[int]) -> None:
+        """Write down the rows of a sheet that were not found, and put their numbers in."""
+        first = len(self)
+        fresh = [place for place, number in enumerate(found) if number == UNSEEN]
+        if not fresh:
+            return
+        digests = b"".join([sheet.digests[place] for place in fresh])
+        contents = b"".join([sheet.contents[place] for place in fresh])
+        labels = write_labels([sheet.labels[place] for place in fresh])
+        inputs = b"[" + b",".join([sheet.payloads[place] for place in fresh]) + b"]"
+        same = contents == digests
+        self._connection.execute(
+            "INSERT INTO sheets (run, first, size, digests, contents, labels, inputs) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (self._run, first, len(fresh), digests, None if same else contents, labels, inputs),
+        )
+        self._contents += contents
+        for number, place in enumerate(fresh, start=first):
+            found[place] = number

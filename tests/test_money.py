@@ -1,0 +1,169 @@
+"""What a run may cost, and what the account has left: `max_cost=`, a 402, and what is shown of it."""
+
+from __future__ import annotations
+
+import logging
+
+import pandas as pd
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames.engine.budget import Budget
+from eachlabs_frames.models import Event, Prices
+from eachlabs_frames.sandbox import Fault, Sandbox
+from eachlabs_frames.views.estimate import estimate, words
+from eachlabs_frames.views.progress import describe
+
+WF = "wf_abc123"
+
+
+def frame(size: int) -> pd.DataFrame:
+    return pd.DataFrame({"prompt": [f"p{row}" for row in range(size)]})
+
+
+def test_a_run_stops_before_the_batch_that_would_pass_max_cost(sandbox: Sandbox) -> None:
+    """The cost is known from the workflow's listing: of 40 rows at 0.01 USD, 25 fit into 0.25, and not one more."""
+    frame(3).eachlabs.bulk_trigger(WF, wait=True)
+    out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25)
+    assert out["status"].value_counts().to_dict() == {"queued": 25, "pending": 15}
+    assert sandbox.accepted_count() == 28
+    assert out["error"].dropna().str.contains("max_cost=0.25 USD would be passed").all()
+
+
+def test_what_earlier_calls_of_the_run_have_cost_counts(sandbox: Sandbox) -> None:
+    """The limit is the run's: called again it sends nothing more, and with a higher one it goes on."""
+    frame(3).eachlabs.bulk_trigger(WF, wait=True)
+    frame(40).eachlabs.bulk_trigger(WF, run="one", max_cost=0.25)
+    again = frame(40).eachlabs.bulk_trigger(WF, run="one", max_cost=0.25)
+    assert sandbox.accepted_count() == 28
+    assert again["status"].value_counts().to_dict() == {"queued": 25, "pending": 15}
+    frame(40).eachlabs.bulk_trigger(WF, run="one", max_cost=0.30)
+    assert sandbox.accepted_count() == 33
+    more = frame(40).eachlabs.bulk_trigger(WF, run="one")
+    assert sandbox.accepted_count() == 43
+    assert more["execution_id"].is_unique
+
+
+def test_where_no_cost_is_known_one_batch_goes_first(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """It says so, waits until the first executions have ended, and then knows how many more fit."""
+    with caplog.at_level(logging.WARNING, "eachlabs_frames"):
+        out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25)
+    assert "no cost of this workflow is known yet: one batch goes first" in caplog.text
+    assert sandbox.accepted_count() == 25
+    assert out["status"].isin(["pending"]).sum() == 15
+    assert out.loc[:9, "status"].tolist() == ["completed"] * 10
+
+
+def test_a_first_batch_that_is_refused_teaches_nothing(sandbox: Sandbox) -> None:
+    """The next one goes first then."""
+    sandbox.faults(Fault("bad_request", at=range(1, 20)))
+    out = frame(12).eachlabs.bulk_trigger(WF, max_cost=1.0, max_concurrency=1)
+    assert out["status"].tolist() == ["failed"] * 10 + ["completed"] * 2
+
+
+def test_costs_that_the_api_never_says_stop_the_run_after_the_first_batch() -> None:
+    """A limit that cannot be held is not held by guessing."""
+    with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), cost_shape="none") as sandbox:
+        out = frame(30).eachlabs.bulk_trigger(WF, max_cost=5)
+        assert sandbox.accepted_count() == 10
+    assert out["error"].dropna().str.contains("max_cost= cannot be held").all()
+    assert (out["status"] == "pending").sum() == 20
+
+
+def test_a_lost_answer_counts_as_paid() -> None:
+    """It may be billed, whatever the listing shows."""
+    with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0)) as sandbox:
+        ef.configure(settle_window=0.2)
+        frame(3).eachlabs.bulk_trigger(WF, wait=True)
+        sandbox.faults(Fault("error_before", at={1}))
+        out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25, max_concurrency=1)
+        assert sandbox.accepted_count() == 3 + 15
+    assert out["status"].value_counts().to_dict() == {"queued": 15, "unknown": 10, "pending": 15}
+
+
+def test_refused_rows_cost_nothing(sandbox: Sandbox) -> None:
+    """What was reserved for them is given back, and others are sent for it."""
+    frame(3).eachlabs.bulk_trigger(WF, wait=True)
+    sandbox.faults(Fault("rate_limit", at={2, 3}, retry_after=0))
+    out = frame(25).eachlabs.bulk_trigger(WF, max_cost=0.25, max_concurrency=1)
+    assert out["status"].tolist() == ["queued"] * 25
+
+
+@pytest.mark.parametrize("cost", [0, -1, float("nan"), float("inf"), "5", True])
+def test_a_cost_that_is_none_is_refused(sandbox: Sandbox, cost: object) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ef.ConfigurationError, match="max_cost must be a positive number of USD"):
+        frame(2).eachlabs.bulk_trigger(WF, max_cost=cost)
+    assert sandbox.accepted_count() == 0
+
+
+def test_after_a_402_the_same_call_goes_on(sandbox: Sandbox) -> None:
+    """Topped up, the same call with the same run sends the rest, and nothing twice."""
+    sandbox.change(balance_usd=0.20)
+    out = frame(50).eachlabs.bulk_trigger(WF, run="one", max_concurrency=2)
+    assert out["status"].value_counts().to_dict() == {"pending": 30, "queued": 20}
+    assert out["error"].dropna().str.contains("insufficient balance: estimated cost 0.10 USD, balance").all()
+    sandbox.top_up(1.0)
+    again = frame(50).eachlabs.bulk_trigger(WF, run="one")
+    assert again["status"].tolist() == ["queued"] * 50
+    assert sandbox.accepted_count() == 50
+    assert sandbox.duplicates() == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "max_cost", "spent", "open_", "fits"),
+    [(10, 1.0, 0.0, 0, 10), (10, 1.0, 0.95, 0, 0), (10, 1.0, 0.5, 2, 3), (10, 0.1, 0.0, 0, 1), (10, 0.3, 0.0, 0, 3)],
+)
+def test_a_budget_counts_what_is_spent_and_what_is_under_way(
+    wanted: int, max_cost: float, spent: float, open_: int, fits: int
+) -> None:
+    """At 0.1 USD each; ten times 0.1 is 1.0."""
+    assert Budget(max_cost, mean=0.1, spent=spent, open_=open_).affordable(wanted) == fits
+
+
+def test_what_is_free_is_never_too_dear() -> None:
+    """A mean cost of zero stops nothing."""
+    assert Budget(0.01, mean=0.0, spent=0.0, open_=0).affordable(10) == 10
+
+
+def test_a_preview_says_what_the_rows_would_cost(sandbox: Sandbox) -> None:
+    """In its attrs, for whoever looks there: rows, requests, cost and balance; a row with a problem is not counted."""
+    sandbox.change(balance_usd=5.0)
+    frame(2).eachlabs.bulk_trigger(WF, wait=True)
+    rows = pd.concat([frame(24), pd.DataFrame({"prompt": [None]})])
+    said = rows.eachlabs.preview(WF).attrs["eachlabs_preview"]
+    assert said == {"rows": 24, "requests": 3, "cost_usd": pytest.approx(0.24), "balance_usd": pytest.approx(4.98)}
+
+
+def test_a_preview_without_prices_works() -> None:
+    """A balance that cannot be read (503 is not zero), and a workflow that has never run."""
+    with ef.sandbox.start(faults=[Fault("error_before", on="balance", status=503)]):
+        out = frame(2).eachlabs.preview(WF)
+    assert out["problem"].isna().all()
+    assert out.attrs["eachlabs_preview"]["balance_usd"] is None
+    assert out.attrs["eachlabs_preview"]["cost_usd"] is None
+
+
+def test_an_estimate_in_words() -> None:
+    """What is known is said, and what is not known is called that."""
+    assert words(estimate(24, Prices(4.98, 0.01))) == (
+        "24 rows can be sent, in 3 requests: about 0.24 USD; the balance is 4.98 USD"
+    )
+    assert words(estimate(1, Prices())) == "1 rows can be sent, in 1 requests: cost not known yet"
+
+
+def test_the_balance_is_in_the_progress_line(sandbox: Sandbox) -> None:
+    """Where the API gives it, an observer hears of it and the line shows it."""
+    sandbox.change(balance_usd=5.0, latency=0.05)
+    events: list[Event] = []
+    frame(60).eachlabs.bulk_trigger(WF, progress=events.append, max_concurrency=1)
+    last = events[-1]
+    assert last.balance_usd == pytest.approx(5.0, abs=0.6)
+    assert "balance " in describe(last)
+    assert "USD" in describe(last)
+
+
+def test_the_balance_is_not_asked_for_where_nobody_looks(sandbox: Sandbox) -> None:
+    """It has a rate limit for the whole organization."""
+    frame(5).eachlabs.bulk_trigger(WF, progress=False)
+    assert not [request for request in sandbox.requests if request.route == "balance"]

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eachlabs_frames.core.identity import SIZE, fingerprint
+from eachlabs_frames.core.roll import UNSEEN, Roll
+
+LETTERS = st.lists(st.sampled_from("abcd"), max_size=12)
+
+
+def _digests(letters: list[str]) -> list[bytes]:
+    return [fingerprint(letter) for letter in letters]
+
+
+def _found(run: list[str], frame: list[str], **options: object) -> list[int]:
+    roll = Roll(b"".join(_digests(run)), **options)  # type: ignore[arg-type]
+    return [roll.find(digest) for digest in _digests(frame)]
+
+
+@given(LETTERS, LETTERS)
+def test_a_frame_gets_each_number_once_and_as_many_as_the_run_has(run: list[str], frame: list[str]) -> None:
+    """However a frame was sorted, filtered, doubled or appended to, a digest's k-th row is its k-th row in the run."""
+    found = _found(run, frame)
+    for place, (letter, number) in enumerate(zip(frame, found, strict=True)):
+        occurrences = [at for at, known in enumerate(run) if known == letter]
+        before = frame[:place].count(letter)
+        assert number == (occurrences[before] if before < len(occurrences) else UNSEEN)
+    given_ = [number for number in found if number != UNSEEN]
+    assert len(set(given_)) == len(given_)
+
+
+@given(LETTERS, st.permutations(range(12)))
+def test_sorting_a_frame_finds_the_same_rows(run: list[str], order: list[int]) -> None:
+    """The rows of a run are the same set, in whatever order the frame is."""
+    frame = [run[place] for place in order if place < len(run)]
+    assert sorted(_found(run, frame)) == list(range(len(run)))
+
+
+@given(LETTERS, LETTERS, st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)))
+def test_rows_that_are_taken_are_never_given_and_preferred_ones_come_first(
+    run: list[str], frame: list[str], taken: set[int], open_: set[int]
+) -> None:
+    """What the frame holds by its executions is left out, and what may still be sent is found before what was."""
+    roll = Roll(b"".join(_digests(run)), taken=taken)
+    left = [at for at in range(len(run)) if at not in taken]
+    for letter in frame:
+        candidates = [at for at in left if run[at] == letter]
+        preferred = [at for at in candidates if at in open_]
+        best = (preferred or candidates)[:1]
+        assert roll.find(fingerprint(letter), open_.__contains__) == (best[0] if best else UNSEEN)
+        left = [at for at in left if at not in best]
+
+
+def test_a_key_stands_for_its_latest_row() -> None:
+    """With keys, a row whose input was changed is another row, and the older one is never found again."""
+    assert _found(["a", "b", "a"], ["a", "b", "a"], latest=True) == [2, 1, UNSEEN]
+    assert _found(["a", "b", "a"], ["a"], latest=True, taken=[2]) == [UNSEEN]
+
+
+def test_a_hundred_thousand_equal_rows_ask_of_each_number_once() -> None:
+    """Where all inputs are equal, finding a row does not mean going through all the others."""
+    asked: list[int] = []
+    roll = Roll(fingerprint("same") * 100_000)
+
+    def sent(number: int) -> bool:
+        asked.append(number)
+        return False
+
+    assert [roll.find(fingerprint("same"), sent) for _ in range(100_000)] == list(range(100_000))
+    assert len(asked) == 100_000
+
+
+def test_an_empty_roll_knows_nobody() -> None:
+    """A new run has no rows, and says so."""
+    assert not Roll(b"")
+    assert Roll(bytes(SIZE))
+    assert Roll(b"").find(fingerprint("a")) == UNSEEN
