@@ -7,6 +7,7 @@ import sys
 
 from .conversion import conversion
 from .imports import importing
+from .journal import disk, journal, journal_cpu, journal_wall, resuming
 from .measure import Result
 from .memory import objects, resident
 from .speed import cpu_against_sockets, cpu_against_threads, throughput, throughput_of_same_requests
@@ -20,6 +21,10 @@ MEASUREMENTS = (
     resident,
     conversion,
     importing,
+    journal_wall,
+    journal_cpu,
+    resuming,
+    disk,
 )
 SPACES = "{:<44} {:>20} {:>9}  {:<7} {}"
 
@@ -28,6 +33,7 @@ def main() -> int:
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name.startswith("EACHLABS_"):
             del os.environ[name]  # nothing leaves this machine, and no key is used
+    journal(None)  # what others do without one is compared with what this package does without one
     print(SPACES.format("what", "measured", "limit", "", "behind it (medians)"))
     passed = [_shown(measurement()) for measurement in MEASUREMENTS]
     return 0 if all(passed) else 1

@@ -34,10 +34,10 @@ def package(port: int, frame: pd.DataFrame) -> list[str]:
     return ids
 
 
-def triggered(port: int, frame: pd.DataFrame) -> pd.DataFrame:
+def triggered(port: int, frame: pd.DataFrame, *, run: str | None = None) -> pd.DataFrame:
     ef.configure(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1", max_concurrency=CONCURRENCY)
     bridge.close()  # and with it the connections of the call before
-    out: pd.DataFrame = frame.eachlabs.bulk_trigger("wf_bench", progress=False)
+    out: pd.DataFrame = frame.eachlabs.bulk_trigger("wf_bench", progress=False, run=run)
     return out
 
 

@@ -524,11 +524,11 @@ def test_a_demo_that_could_not_write_does_not_begin(run: Callable[..., Said]) ->
 def test_the_sandbox_says_how_it_is_used_and_stops_cleanly(
     run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Its two lines of export are all that another command needs; its port cannot be taken twice."""
+    """Its lines of export are all that another command needs, toy runs go with it; its port cannot be taken twice."""
     child = process("sandbox", "--port", "0", "--failure-rate", "0.5", "--seed", "3", sandbox=None, cwd=tmp_path)
     assert child.stdout is not None
     exports: dict[str, str] = {}
-    while len(exports) < 2:
+    while len(exports) < 3:
         line = child.stdout.readline()
         assert line, "it ended"
         if line.strip().startswith("export "):
@@ -542,5 +542,8 @@ def test_the_sandbox_says_how_it_is_used_and_stops_cleanly(
     code, _, err = run("sandbox", "--port", port)
     assert code == 2
     assert f"port {port} cannot be used" in one_line(err)
+    journal = Path(exports["EACHLABS_JOURNAL"])
+    assert journal.exists()
     child.send_signal(number)
     assert ended(child) == (0, "", "")
+    assert not journal.parent.exists()

@@ -22,6 +22,7 @@ PIN = Pin("wf", "v1", "http://localhost")
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
+    """Return where a journal is to be."""
     return tmp_path / "j.sqlite"
 
 
@@ -118,7 +119,7 @@ def test_a_newer_version_is_refused_and_not_made_older(journal: Path) -> None:
     """What a newer package has written is read by a newer package."""
     store.connect(journal, migrations=(*store.MIGRATIONS, "CREATE TABLE more (a)")).close()
     for use in (_enter, archive.summaries):
-        with pytest.raises(JournalError, match="newer eachlabs-frames .*upgrade"):
+        with pytest.raises(JournalError, match=r"newer eachlabs-frames .*upgrade"):
             use(journal)
     connection = sqlite3.connect(journal)
     assert connection.execute("PRAGMA user_version").fetchone()[0] == len(store.MIGRATIONS) + 1
@@ -300,7 +301,7 @@ def test_many_processes_make_one_journal_together(journal: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from eachlabs_frames.engine.journal.entry import Entry\n"
         "from eachlabs_frames.models import Pin; print('ready', flush=True); sys.stdin.readline()\n"
-        "for place in range(20):\n"
+        "for place in range(8):\n"
         "    entry = Entry(Path(sys.argv[1] + str(place)), 'r'); entry.enter(Pin('w', 'v', 'u')); entry.close()"
     )
     command = [sys.executable, "-c", code, str(journal)]

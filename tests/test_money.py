@@ -18,6 +18,7 @@ WF = "wf_abc123"
 
 
 def frame(size: int) -> pd.DataFrame:
+    """Make rows of different prompts."""
     return pd.DataFrame({"prompt": [f"p{row}" for row in range(size)]})
 
 

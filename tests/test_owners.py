@@ -33,6 +33,7 @@ def _holder(path: Path, session: int) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
+    """Return where a journal is to be."""
     return tmp_path / "j.sqlite"
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.core.records import (
@@ -50,6 +50,7 @@ def _book(*records: Record, size: int = 3) -> Book:
     return book
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**32 - 1)))
 def test_row_numbers_come_back(rows: list[int]) -> None:
     """Four bytes a row, whatever the number."""
@@ -57,6 +58,7 @@ def test_row_numbers_come_back(rows: list[int]) -> None:
     assert len(pack_rows(rows)) == 4 * len(rows)
 
 
+@settings(deadline=None)
 @given(
     TEXT,
     st.lists(
@@ -140,6 +142,7 @@ STEP = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(STEP, max_size=25))
 def test_an_accepted_execution_is_only_replaced_after_a_newer_claim(steps: list[tuple[int, int, str]]) -> None:
     """Whatever two calls write in whatever order, what was accepted stays, until the row is claimed once more."""

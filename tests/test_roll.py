@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.core.identity import SIZE, fingerprint
@@ -18,6 +18,7 @@ def _found(run: list[str], frame: list[str], **options: object) -> list[int]:
     return [roll.find(digest) for digest in _digests(frame)]
 
 
+@settings(deadline=None)
 @given(LETTERS, LETTERS)
 def test_a_frame_gets_each_number_once_and_as_many_as_the_run_has(run: list[str], frame: list[str]) -> None:
     """However a frame was sorted, filtered, doubled or appended to, a digest's k-th row is its k-th row in the run."""
@@ -30,6 +31,7 @@ def test_a_frame_gets_each_number_once_and_as_many_as_the_run_has(run: list[str]
     assert len(set(given_)) == len(given_)
 
 
+@settings(deadline=None)
 @given(LETTERS, st.permutations(range(12)))
 def test_sorting_a_frame_finds_the_same_rows(run: list[str], order: list[int]) -> None:
     """The rows of a run are the same set, in whatever order the frame is."""
@@ -37,6 +39,7 @@ def test_sorting_a_frame_finds_the_same_rows(run: list[str], order: list[int]) -
     assert sorted(_found(run, frame)) == list(range(len(run)))
 
 
+@settings(deadline=None)
 @given(LETTERS, LETTERS, st.sets(st.integers(0, 11)), st.sets(st.integers(0, 11)))
 def test_rows_that_are_taken_are_never_given_and_preferred_ones_come_first(
     run: list[str], frame: list[str], taken: set[int], open_: set[int]

@@ -1,4 +1,4 @@
-"""Named runs: what the same call does a second time, in whatever order its rows come, and what the journal gives back."""
+"""Named runs: what the same call does a second time, however its rows come, and what the journal gives back."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ RESULT = ["bulk_id", "execution_id", "status", "error", "started_at", "completed
 
 
 def frame(size: int, *, start: int = 0) -> pd.DataFrame:
+    """Make rows of different prompts, labelled from `start` on."""
     return pd.DataFrame({"prompt": [f"p{row}" for row in range(start, start + size)]}, index=range(start, start + size))
 
 
 def sent(sandbox: Sandbox) -> int:
+    """Count what was paid."""
     return sandbox.accepted_count()
 
 
@@ -227,6 +229,7 @@ def test_retry_failed_goes_on_in_the_run(sandbox: Sandbox) -> None:
 
 
 def keyed(prompts: list[str]) -> pd.DataFrame:
+    """Make rows with keys k0, k1, ..."""
     return pd.DataFrame({"sku": [f"k{row}" for row in range(len(prompts))], "prompt": prompts})
 
 
@@ -415,7 +418,7 @@ def test_a_journal_that_cannot_be_used_stops_a_call_before_anything_is_sent(sand
     """Never a silent run without a journal."""
     (tmp_path / "notes.txt").write_text("these are my notes, not a database" * 100)
     ef.configure(journal=tmp_path / "notes.txt")
-    with pytest.raises(ef.JournalError, match="configure\\(journal=...\\)"):
+    with pytest.raises(ef.JournalError, match=r"configure\(journal=\.\.\.\)"):
         frame(2).eachlabs.bulk_trigger(WF)
     assert len(sandbox.requests) == 0
     assert (tmp_path / "notes.txt").read_text().startswith("these are my notes")

@@ -161,7 +161,7 @@ class Trial:
             self.found_at[outcome.position] = self.clock.time
             self.owned.add(str(outcome.execution_id))
 
-    def _give_up(self, lost: Lost, rows: Sequence[int], why: str) -> None:
+    def _give_up(self, lost: Lost, rows: Sequence[int], why: str, looked: bool) -> None:
         assert not self.adopted.keys() & set(rows)
         assert not self.given_up.keys() & set(rows)
         self.given_up.update(dict.fromkeys(rows, why))
@@ -853,7 +853,7 @@ class Lossy:
             workers=4,
             taken=self._taken,
             adopt=lambda lost, outcomes: self.adopted.update((one.position, one) for one in outcomes),
-            give_up=lambda lost, rows, why: self.given_up.update(dict.fromkeys(rows, why)),
+            give_up=lambda lost, rows, why, looked: self.given_up.update(dict.fromkeys(rows, why)),
             tell=lambda rows: None,
         )
         first = 0

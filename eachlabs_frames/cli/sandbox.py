@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
@@ -13,11 +15,17 @@ from .signals import Signals
 
 def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
     """Run the sandbox until a signal ends it."""
+    # Its runs are toys, and mean nothing once it has ended: they go to a journal that ends with it.
+    with tempfile.TemporaryDirectory(prefix="eachlabs-sandbox-", ignore_cleanup_errors=True) as folder:
+        return _serve(args, Path(folder) / "journal.sqlite")
 
+
+def _serve(args: argparse.Namespace, journal: Path) -> int:
     def ready(running: Any) -> None:
         print(f"each::labs, the sandbox, listens at {running.base_url}; Ctrl-C stops it. To use it:\n")
         print(f"    export EACHLABS_BASE_URL={running.base_url}")
-        print(f"    export EACHLABS_API_KEY={running.api_key}", flush=True)
+        print(f"    export EACHLABS_API_KEY={running.api_key}")
+        print(f"    export EACHLABS_JOURNAL={journal}", flush=True)
 
     names = ["seed", "latency", "failure_rate", "queue_seconds", "account_cap", "trigger_rate", "balance_usd"]
     try:

@@ -9,9 +9,16 @@ from collections.abc import Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, TypeVar
 
+from .messages import say
+
 T = TypeVar("T")
 
 SIGNALLED: Final = 128
+
+PATIENCE: Final = 0.5
+"""Seconds after which somebody who has pressed Ctrl-C should hear why nothing happens."""
+
+STOPPING: Final = "stopping: the answers in flight are waited for, for up to 10 s; once more ends it at once"
 
 
 class Signals:
@@ -67,13 +74,22 @@ class Signals:
 
         async def cancellable() -> T:
             loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
-            self._act = lambda: loop.call_soon_threadsafe(task.cancel)
+            told: list[asyncio.TimerHandle] = []
+
+            def stop() -> None:
+                if not told:
+                    told.append(loop.call_later(PATIENCE, say, STOPPING))
+                task.cancel()
+
+            self._act = lambda: loop.call_soon_threadsafe(stop)
             if self.number:
                 task.cancel()
             try:
                 return await task
             finally:
                 self._act = _nothing
+                for handle in told:
+                    handle.cancel()
 
         return asyncio.run(cancellable())
 

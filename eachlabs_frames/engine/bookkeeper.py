@@ -33,6 +33,13 @@ class Bookkeeper:
         The run's name in it.
     numbers : sequence of int
         The number in the run of each row of the frame, by position; -1 where the run does not know it.
+
+    Attributes
+    ----------
+    elsewhere : set of int
+        Rows of the run that another call has sent and waits for.
+    not_found : set of int
+        Positions whose lost answer was looked for to the end, and not found.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Bookkeeper:
         self._in_flight: dict[tuple[int, ...], tuple[Batch, float]] = {}
         self._closed = False
         self.elsewhere: set[int] = set()
+        self.not_found: set[int] = set()
 
     # -- before and after a request ---------------------------------------------------------------------------------
 
@@ -148,8 +156,12 @@ class Bookkeeper:
         placed = [one._replace(position=self._place(one.position)) for one in outcomes]
         self._replace([one for one in placed if one.position >= 0])
 
-    def give_up(self, lost: Lost, rows: Sequence[int], why: str) -> None:
-        """Write down that a search has not found these rows of the run."""
+    def give_up(self, lost: Lost, rows: Sequence[int], why: str, looked: bool) -> None:
+        """Write down that a search has not found these rows of the run.
+
+        Where it could not look, that is written into the frame alone: the claim stays open, and is looked for again
+        by the next call of the run.
+        """
         if self._closed:
             return
         unknown: list[Outcome] = []
@@ -158,7 +170,9 @@ class Bookkeeper:
             first = self._results.error[place] if place >= 0 else None
             reason = f"{first}; {why}" if first else why
             unknown.append(Outcome(row, UNKNOWN, lost.bulk_id, error=reason))
-        self._journal.settle(self._run, unknown)
+        if looked:
+            self._journal.settle(self._run, unknown)
+            self.not_found.update(place for row in rows if (place := self._place(row)) >= 0)
         placed = [one._replace(position=self._place(one.position)) for one in unknown]
         self._replace([one for one in placed if one.position >= 0])
 

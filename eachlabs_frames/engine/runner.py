@@ -163,6 +163,7 @@ class Runner:
             The first claim could not be noted.
         """
         self._stop = stop
+        self._search = self._searching = None
         watch = asyncio.ensure_future(self._watch(stop))
         try:
             for one in lost:

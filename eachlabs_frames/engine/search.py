@@ -60,7 +60,8 @@ class Search:
     adopt : callable
         Told of what was found of one lost trigger: an outcome per row, whose position is the row.
     give_up : callable
-        Told of rows that were not found, and why.
+        Told of rows that were not found, why, and whether the listing was read to the end: where it was not, or where
+        another request may own what it shows, a later look may still find them.
     tell : callable
         Told how many rows are looked for now.
     """
@@ -77,7 +78,7 @@ class Search:
         workers: int,
         taken: Callable[[float], Awaitable[Taken]],
         adopt: Callable[[Lost, Sequence[Outcome]], None],
-        give_up: Callable[[Lost, Sequence[int], str], None],
+        give_up: Callable[[Lost, Sequence[int], str, bool], None],
         tell: Callable[[int], None],
     ) -> None:
         self._listing = Listing(
@@ -206,9 +207,9 @@ class Search:
             if one not in self._open:
                 continue
             if place in last and place not in matching.contested:
-                self._drop(one, one.lost.rows, self._not_found(one.lost))
+                self._drop(one, one.lost.rows, self._not_found(one.lost), looked=True)
             elif begun >= one.end:
-                self._drop(one, one.lost.rows, RIVALS)
+                self._drop(one, one.lost.rows, RIVALS, looked=False)
 
     def _has_rivals(self, lost: Lost, taken: Taken) -> bool:
         """Say whether a request under way may have made executions with a lost trigger's inputs, in its time."""
@@ -226,11 +227,11 @@ class Search:
         )
         left = [row for row in one.lost.rows if row not in rows]
         if left:
-            self._give_up(one.lost, left, f"not among the executions found of bulk operation {bulk.bulk_id}")
+            self._give_up(one.lost, left, f"not among the executions found of bulk operation {bulk.bulk_id}", True)
 
-    def _drop(self, one: Wanted, rows: Sequence[int], why: str) -> None:
+    def _drop(self, one: Wanted, rows: Sequence[int], why: str, *, looked: bool) -> None:
         self._open.remove(one)
-        self._give_up(one.lost, rows, why)
+        self._give_up(one.lost, rows, why, looked)
 
     def _not_found(self, lost: Lost) -> str:
         if lost.bulk_id is not None:
@@ -243,7 +244,7 @@ class Search:
         again = self._clock.now() + trouble.after
         for one in opened:
             if one in self._open and (trouble.hopeless or again >= one.end):
-                self._drop(one, one.lost.rows, str(trouble))
+                self._drop(one, one.lost.rows, str(trouble), looked=False)
 
     def _count(self) -> None:
         self._say(sum(len(one.lost.rows) for one in self._open))

@@ -103,7 +103,7 @@ class Delivery:
         try:
             yield self._job(runner, plan, todo.send, lost)
             if resend and runner.halted is None:
-                again = [row for row in plan.positions.tolist() if self._is_unknown(row)]
+                again = sorted(row for row in books.not_found if self._is_unknown(row))
                 if again:
                     logger.warning("%d row(s) were not found, and are sent again: on_unknown='resend'", len(again))
                     yield self._job(runner, plan, again, [])

@@ -77,8 +77,10 @@ class Plan:
         source = FrameInputs(frame, positions, fields, omit=omit, integers=integer_keys(schema))
         return cls(frame, positions, fields, source, _check(schema) if validate else None)
 
-    def sheets(self, labels: Labels, digests: Digests | None, unsent: Unsent) -> Iterator[Sheet]:
-        """Read every row once, and yield it as the journal takes it in; what the schema refuses is in `refused` then.
+    def checked(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:
+        """Read every row once, chunk after chunk: positions, inputs and their JSON.
+
+        What the schema refuses is in `refused` afterwards.
 
         Raises
         ------
@@ -96,14 +98,25 @@ class Plan:
                 refused = zip(positions, map(self.check, inputs), strict=True)
                 self.refused.update({position: reason for position, reason in refused if reason is not None})
             self.source.keep(payloads)
-            contents = fingerprints(inputs, payloads)
-            known_by = contents if digests is None else digests(positions)
-            yield Sheet(known_by, contents, labels(positions), payloads, unsent(positions))
+            yield positions, inputs, payloads
         if unfit:
             position, problem = unfit[0]
             more = f" ({len(unfit)} rows have such a problem: preview() lists them)" if len(unfit) > 1 else ""
             msg = f"row {self.frame.index[position]!r} (position {position}), {problem}{more}"
             raise InputError(msg)
+
+    def sheets(self, labels: Labels, digests: Digests | None, unsent: Unsent) -> Iterator[Sheet]:
+        """Read every row once, as the journal takes it in.
+
+        Raises
+        ------
+        InputError
+            As `checked`.
+        """
+        for positions, inputs, payloads in self.checked():
+            contents = fingerprints(inputs, payloads)
+            known_by = contents if digests is None else digests(positions)
+            yield Sheet(known_by, contents, labels(positions), payloads, unsent(positions))
 
     def batches(self, *, without: Container[int]) -> Iterator[Batch]:
         """Return the batches of all rows but those, made as they are taken."""

@@ -7,6 +7,7 @@ known of a row is ever dropped: whatever ends the run, the frame is written.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -254,8 +255,7 @@ class Trigger:
         results = self._results
         wanted = self._unsent if self._held else np.empty(0, dtype=np.int64)
         if enrolment is None:
-            for _ in plan.sheets(lambda rows: [None] * len(rows), None, lambda rows: [False] * len(rows)):
-                pass
+            deque(plan.checked(), maxlen=0)
             todo = Todo(plan.positions.tolist(), range(results.size))
         else:
             version_id = str(self._handover.origin.version_id)

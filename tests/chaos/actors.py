@@ -7,7 +7,9 @@ reaps it: so its id stays its own.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import json
 import math
 import os
@@ -20,6 +22,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -30,6 +33,7 @@ import eachlabs_frames.engine.journal.archive
 import eachlabs_frames.engine.nest
 import eachlabs_frames.frames.trigger
 import eachlabs_frames.sandbox.server  # so that no actor has to
+from eachlabs_frames.engine import loop
 from tests.chaos.stage import WORKFLOW, known, problems, tally
 
 Say = Callable[[Any], None]
@@ -43,14 +47,17 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 class Observer:
-    """Watches each event, and strikes the process itself at the n-th of a kind: there and nowhere else."""
+    """Tells when a run stops, and strikes the process itself at a call's n-th event of a kind: there, nowhere else."""
 
-    def __init__(self, strike: dict[str, Any] | None) -> None:
+    def __init__(self, say: Say, strike: dict[str, Any] | None) -> None:
+        self._say = say
         self._strike = strike
         self._seen: Counter[str] = Counter()
 
     def __call__(self, event: ef.Event) -> None:
         self._seen[event.kind] += 1
+        if event.kind == "stopped":
+            self._say({"stopped": event.waiting_for})
         strike = self._strike
         if strike is not None and event.kind == strike["on"] and self._seen[event.kind] == strike["at"]:
             os.kill(os.getpid(), strike.get("signal", signal.SIGKILL))
@@ -60,8 +67,11 @@ def play(part: dict[str, Any], say: Say) -> None:
     """Make the calls of a part one after the other, each on the frame that the last one gave."""
     ef.configure(**part.get("settings", {}))
     frame = pd.DataFrame(part.get("frame", {}))
-    observer: Any = Observer(part["strike"]) if part["watch"] else False
+    at_first = left_over()
     for name, arguments, options in part["calls"]:
+        if name == "bulk_trigger" and part["anew"]:
+            frame = pd.DataFrame(part["frame"])
+        observer: Any = Observer(say, part["strike"]) if part["watch"] else False
         try:
             if name in ("load_run", "delete_run"):
                 frame = getattr(ef, name)(*arguments, **options)
@@ -71,11 +81,15 @@ def play(part: dict[str, Any], say: Say) -> None:
                 frame = method(*arguments, **watch, **options)
         except BaseException as exc:  # noqa: BLE001 - told, and the next call is made all the same
             kept = getattr(exc, "frame", None)
-            say({"call": name, "raised": type(exc).__name__, "text": str(exc), "rows": _kept(kept)})
+            told = {"call": name, "raised": type(exc).__name__, "text": str(exc), "rows": _kept(kept)}
+            say({**told, "left": left_over()})
             frame = frame if kept is None else kept
         else:
             run = frame.attrs.get("eachlabs", {}).get("run")
             say({"call": name, "rows": rows_of(frame), "run": run, "left": left_over()})
+    loop.close()
+    gc.collect()
+    say({"closed": {**left_over(), "base_files": at_first["files"], "base_sockets": at_first["sockets"]}})
 
 
 def play_cell(cell: dict[str, Any], say: Say) -> None:
@@ -87,15 +101,16 @@ def play_cell(cell: dict[str, Any], say: Say) -> None:
     frame = pd.DataFrame({"prompt": [f"row {number}" for number in range(100)]})
     faults = [ef.sandbox.Fault(**fault) for fault in cell["faults"]]
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), faults=faults, **options) as sandbox:
-        states = []
+        states, out = [], frame
         for _ in range(2):
+            before = sandbox.accepted_count()
             try:
                 out = frame.eachlabs.bulk_trigger(
                     WORKFLOW, run="matrix", max_concurrency=3, progress=False, **cell.get("call", {})
                 )
-            except ef.APIError as exc:
-                assert not sandbox.accepted, exc  # the exception says that nothing was sent
-                states.append({"accepted": 0, "known": 0, "tally": {}})
+            except ef.APIError:
+                # It says that nothing was sent.
+                states.append({"accepted": sandbox.accepted_count() - before, "known": 0, "tally": {}})
             else:
                 states.append(state_of(out, sandbox))
         if cell.get("reconcile"):
@@ -120,8 +135,15 @@ def _kept(frame: pd.DataFrame | None) -> list[dict[str, Any]] | None:
 
 
 def left_over() -> dict[str, Any]:
-    """Say which threads there are."""
-    return {"threads": sorted(thread.name for thread in threading.enumerate())}
+    """Say which threads and tasks there are, and how many files and sockets are open."""
+    running = loop._bridge
+    places = [os.path.realpath(one) for one in Path("/dev/fd").iterdir()]
+    return {
+        "threads": sorted(thread.name for thread in threading.enumerate()),
+        "tasks": 0 if running is None else len(asyncio.all_tasks(running.loop)),
+        "files": len(places),
+        "sockets": sum("socket:" in place for place in places),
+    }
 
 
 def act(connection: socket.socket) -> None:
@@ -130,8 +152,11 @@ def act(connection: socket.socket) -> None:
     part = json.loads(lines.readline())
     os.environ.update(part.get("environment", {}))
 
+    speech = threading.Lock()
+
     def say(news: Any) -> None:
-        connection.sendall(json.dumps(news, default=str).encode() + b"\n")
+        with speech:
+            connection.sendall(json.dumps(news, default=str).encode() + b"\n")
 
     say({"ready": os.getpid()})
     if not lines.readline():
@@ -163,7 +188,8 @@ class Stage:
         with selectors.DefaultSelector() as selector:
             for file in (self._listener, self._wake, sys.stdin):
                 selector.register(file, selectors.EVENT_READ)
-            print("ready", flush=True)
+            sys.stdout.write("ready\n")
+            sys.stdout.flush()
             while True:
                 for key, _ in selector.select():
                     if key.fileobj is sys.stdin:
@@ -186,7 +212,6 @@ class Stage:
             for file in (self._listener, self._wake, self._wakes, *self._actors.values()):
                 file.close()
             act(connection)
-            ef.engine.loop.close()
             code = 0
         finally:
             os._exit(code)

@@ -8,13 +8,14 @@ from .stage import Theatre
 
 
 @pytest.fixture(scope="session")
-def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
+    """Open the theatre."""
     with Theatre(tmp_path_factory.mktemp("stage")) as open_:
         yield open_
 
 
 @pytest.fixture
-def theatre(_house: Theatre) -> Iterator[Theatre]:
+def theatre(house: Theatre) -> Iterator[Theatre]:
     """Where actors come from; none of them outlives its test."""
-    yield _house
-    _house.dismiss()
+    yield house
+    house.dismiss()

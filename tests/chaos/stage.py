@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -134,6 +135,7 @@ class Theatre:
         strike: Mapping[str, Any] | None = None,
         frame: Mapping[str, Any] | None = None,
         watch: bool = True,
+        anew: bool = False,
         **settings: Any,
     ) -> Actor:
         """Return an actor that will make these calls on a frame of these prompts, once it is let go."""
@@ -149,6 +151,7 @@ class Theatre:
             "calls": calls,
             "strike": strike,
             "watch": watch,
+            "anew": anew,
         }
         return self._connected(part)
 
@@ -191,6 +194,24 @@ class Trap:
         if strike is not None:
             strike()
         return False
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Look until `condition` holds; to wait longer than any machine needs is a failure."""
+    deadline = time.monotonic() + PATIENCE / 2
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.002)
+
+
+def whole(called: list[dict[str, Any]], sandbox: Sandbox, *, rows: int) -> list[Row]:
+    """See that a call's rows are all there, each with its own execution, and that none was accepted twice."""
+    assert [said.get("raised") for said in called] == [None] * len(called), called
+    found: list[Row] = called[-1]["rows"]
+    assert problems(found, sandbox) == []
+    assert sorted(known(found)) == sorted(accepted(sandbox))
+    assert sandbox.accepted_count() == rows, tally(found)
+    return found
 
 
 def misplaced(rows: Iterable[Row], sandbox: Sandbox) -> list[Row]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import random
 import socket
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -22,7 +20,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Fault, Sandbox
 
-from .stage import Actor, Row, Theatre, Trap, accepted, known, misplaced, problems, tally, trigger
+from .stage import Theatre, Trap, accepted, known, misplaced, problems, tally, trigger, until, whole
 
 pytestmark = pytest.mark.chaos
 
@@ -136,16 +134,6 @@ def sandbox() -> Any:
         yield running
 
 
-def whole(called: list[dict[str, Any]], sandbox: Sandbox, *, rows: int) -> list[Row]:
-    """See that a call's rows are all there, each with its own execution, and that none was accepted twice."""
-    assert [said.get("raised") for said in called] == [None] * len(called), called
-    found: list[Row] = called[-1]["rows"]
-    assert problems(found, sandbox) == []
-    assert sorted(known(found)) == sorted(accepted(sandbox))
-    assert sandbox.accepted_count() == rows, tally(found)
-    return found
-
-
 @pytest.mark.parametrize(("kind", "at"), [("started", 1), ("answered", 1), ("answered", 5), ("answered", 10)])
 def test_a_kill_between_an_answer_and_its_note(
     theatre: Theatre, sandbox: Sandbox, tmp_path: Path, kind: str, at: int
@@ -162,7 +150,7 @@ def test_a_kill_between_an_answer_and_its_note(
 
 
 def test_a_kill_between_the_claim_and_the_post(theatre: Theatre, tmp_path: Path) -> None:
-    """What was claimed and never heard of is unknown, is not sent again by itself, and is sent where that is asked for."""
+    """What was claimed and never heard of is unknown, and is sent again only where that is asked for."""
     journal = tmp_path / "journal.sqlite"
     options = {"version_id": "v1", "validate": False}  # so that nothing is asked before the first batch
     with closing(socket.create_server(("127.0.0.1", 0))) as deaf:
@@ -269,14 +257,6 @@ def test_a_kill_of_a_wait_that_was_called_by_itself(theatre: Theatre, tmp_path: 
 def victim_is_seen_waiting(sandbox: Sandbox) -> bool:
     """Say whether somebody has looked at executions."""
     return any(request.route in ("list", "details") for request in sandbox.requests)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Look until `condition` holds; to wait longer than any machine needs is a failure."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.002)
 
 
 def test_a_resumed_call_that_is_killed_too(theatre: Theatre, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ class Entry:
             self._others_wrote = others_wrote
 
     def _claim(self, rows: Sequence[int]) -> Sequence[Standing]:
-        if self._theirs.isdisjoint(rows):
+        if len(rows) and self._theirs.isdisjoint(rows):
             self._note(CLAIM, pack_rows(rows), None)
             return [_NEW_ROW] * len(rows)
         standings = [self._standing(row) if row in self._theirs else _NEW_ROW for row in rows]
@@ -322,7 +322,8 @@ class Entry:
         results, words = self.book.results, self.book.words
         together = [row for row in rows if self.book.claims[row] == claim]
         # What a row held before it was sent once more is no answer to this request.
-        waiting = tuple(row for row in together if words[row] == SENT or results.status[row] == UNKNOWN)
+        unknown = {row for row in together if results.status[row] == UNKNOWN and results.execution_id[row] is None}
+        waiting = tuple(row for row in together if words[row] == SENT or row in unknown)
         # Where some of them were found before, the others are in the same bulk operation or nowhere.
         known = (results.bulk_id[row] for row in together if words[row] == SETTLED)
         bulk_id = next((bulk_id for bulk_id in known if bulk_id is not None), None)

@@ -1,0 +1,219 @@
+"""Answers that were lost, through the whole call: looked for, adopted, given up, looked for again, sent again."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames.sandbox import Fault, Sandbox
+
+WF = "wf_abc123"
+
+
+def frame(size: int) -> pd.DataFrame:
+    """Make rows of different prompts."""
+    return pd.DataFrame({"prompt": [f"p{row}" for row in range(size)]})
+
+
+def triggers(sandbox: Sandbox) -> int:
+    """Count the bulk triggers that were sent."""
+    return sum(request.route == "trigger" for request in sandbox.requests)
+
+
+def in_place(out: pd.DataFrame, sandbox: Sandbox) -> bool:
+    """Say whether each execution is in the row whose input it was given."""
+    given = {record.execution_id: record.inputs["prompt"] for record in sandbox.accepted}
+    known = out[out["execution_id"].notna()]
+    return [given[one] for one in known["execution_id"]] == known["prompt"].tolist()
+
+
+@pytest.mark.parametrize(
+    "kind", ["lost_answer", "error_after", "cut_short", "garbage", "too_few", "too_many", "no_ids"]
+)
+@pytest.mark.parametrize("inputs", [True, False], ids=["listed inputs", "inputs in the details alone"])
+def test_what_took_effect_is_found_and_adopted(sandbox: Sandbox, kind: str, inputs: bool) -> None:
+    """With its ids, in its rows; nothing is sent again."""
+    ef.configure(settle_window=5.0)
+    sandbox.change(listing_inputs=inputs)
+    sandbox.faults(Fault(kind, at={2, 3}))
+    out = frame(40).eachlabs.bulk_trigger(WF, run="one", max_concurrency=2)
+    assert out["execution_id"].notna().all()
+    assert out["error"].isna().all()
+    assert out["execution_id"].is_unique
+    assert in_place(out, sandbox)
+    assert triggers(sandbox) == 4
+    assert ef.load_run("one")["execution_id"].tolist() == out["execution_id"].tolist()
+
+
+def test_a_clock_that_is_wrong_is_no_reason_to_lose_a_row(sandbox: Sandbox) -> None:
+    """The API's clock may be ahead or behind: its Date header says by how much."""
+    ef.configure(settle_window=5.0)
+    for skew in (-3600.0, 3600.0):
+        sandbox.reset()
+        sandbox.change(clock_skew=skew)
+        sandbox.faults(Fault("lost_answer", at={1}))
+        out = frame(10).eachlabs.bulk_trigger(WF)
+        assert out["execution_id"].notna().all(), skew
+
+
+def test_identical_batches_are_told_apart_by_count(sandbox: Sandbox) -> None:
+    """Of four equal batches two are lost, one of them after it took effect: ten rows are found, ten stay unknown."""
+    ef.configure(settle_window=0.5)
+    sandbox.faults(Fault("lost_answer", at={1}), Fault("error_before", at={2}))
+    same = pd.DataFrame({"prompt": ["same"] * 40})
+    out = same.eachlabs.bulk_trigger(WF, max_concurrency=1)
+    assert sandbox.accepted_count() == 30
+    assert out["execution_id"].dropna().is_unique
+    assert out["execution_id"].notna().sum() == 30
+    assert (out["status"] == "unknown").sum() == 10
+
+
+def test_a_listing_that_cannot_be_read_leaves_the_claim_open(sandbox: Sandbox) -> None:
+    """Not found is one thing, not looked for another: the next call of the run looks, and finds."""
+    ef.configure(settle_window=0.5)
+    sandbox.faults(Fault("lost_answer", at={1}), Fault("forbidden", on="list"))
+    out = frame(10).eachlabs.bulk_trigger(WF, run="one")
+    assert out["status"].tolist() == ["unknown"] * 10
+    assert "403" in out.loc[0, "error"]
+    sandbox.faults()
+    again = frame(10).eachlabs.bulk_trigger(WF, run="one")
+    assert again["execution_id"].notna().all()
+    assert triggers(sandbox) == 1
+
+
+def test_what_is_not_found_stays_unknown_and_is_not_looked_for_by_every_call(sandbox: Sandbox) -> None:
+    """The same call again neither sends it nor reads the listing."""
+    ef.configure(settle_window=0.2)
+    sandbox.faults(Fault("error_before", at={1}))
+    out = frame(10).eachlabs.bulk_trigger(WF, run="one")
+    assert out["status"].tolist() == ["unknown"] * 10
+    assert "not found in the workflow's listing within 0.2 s" in out.loc[0, "error"]
+    looks = sum(request.route == "list" for request in sandbox.requests)
+    again = frame(10).eachlabs.bulk_trigger(WF, run="one")
+    assert again["status"].tolist() == ["unknown"] * 10
+    assert again.loc[0, "error"] == out.loc[0, "error"]
+    assert sum(request.route == "list" for request in sandbox.requests) == looks
+    assert triggers(sandbox) == 1
+
+
+def test_resend_sends_again_only_what_is_not_found(sandbox: Sandbox) -> None:
+    """Of two lost batches the one that took effect is adopted, and the other is sent once more."""
+    ef.configure(settle_window=0.3)
+    sandbox.faults(Fault("lost_answer", at={1}), Fault("error_before", at={2}))
+    out = frame(30).eachlabs.bulk_trigger(WF, max_concurrency=1, on_unknown="resend")
+    assert out["execution_id"].notna().all()
+    assert sandbox.duplicates() == {}
+    assert triggers(sandbox) == 4
+    assert in_place(out, sandbox)
+
+
+def test_resend_in_a_later_call_looks_once_more_first(sandbox: Sandbox) -> None:
+    """What the listing shows by then is adopted, not paid again."""
+    ef.configure(settle_window=0.2)
+    sandbox.change(listing_lag=math.inf)
+    sandbox.faults(Fault("lost_answer", at={1}), Fault("error_before", at={2}))
+    first = frame(20).eachlabs.bulk_trigger(WF, run="one", max_concurrency=1)
+    assert first["status"].tolist() == ["unknown"] * 20
+    sandbox.change(listing_lag=0.0)
+    second = frame(20).eachlabs.bulk_trigger(WF, run="one", on_unknown="resend")
+    assert second["execution_id"].notna().all()
+    assert sandbox.duplicates() == {}
+    assert triggers(sandbox) == 3
+
+
+def test_what_is_sent_again_and_lost_again_is_looked_for_and_not_sent_a_third_time(sandbox: Sandbox) -> None:
+    """One more try is what was asked for."""
+    ef.configure(settle_window=0.3)
+    sandbox.faults(Fault("error_before", at={1}), Fault("lost_answer", at={2}))
+    out = frame(10).eachlabs.bulk_trigger(WF, on_unknown="resend")
+    assert out["execution_id"].notna().all()
+    sandbox.reset()
+    sandbox.faults(Fault("error_before"))
+    out = frame(10).eachlabs.bulk_trigger(WF, on_unknown="resend")
+    assert out["status"].tolist() == ["unknown"] * 10
+    assert triggers(sandbox) == 2
+
+
+def test_nothing_is_sent_again_where_nobody_could_look(sandbox: Sandbox) -> None:
+    """`on_unknown="resend"` pays twice only where the listing was read to the end."""
+    ef.configure(settle_window=0.2)
+    sandbox.faults(Fault("lost_answer", at={1}), Fault("forbidden", on="list"))
+    out = frame(10).eachlabs.bulk_trigger(WF, on_unknown="resend")
+    assert out["status"].tolist() == ["unknown"] * 10
+    assert triggers(sandbox) == 1
+
+
+@pytest.mark.parametrize("on_unknown", ["again", None, True])
+def test_an_on_unknown_that_is_none_is_refused(sandbox: Sandbox, on_unknown: object) -> None:
+    """The error says what each word means."""
+    with pytest.raises(ef.ConfigurationError, match="on_unknown must be 'keep'"):
+        frame(2).eachlabs.bulk_trigger(WF, on_unknown=on_unknown)
+    assert triggers(sandbox) == 0
+
+
+def test_reconcile_finds_later_what_a_lagging_listing_did_not_show(sandbox: Sandbox) -> None:
+    """It sends nothing, leaves every other row as it is, and the run knows what was found."""
+    ef.configure(settle_window=0.2)
+    sandbox.change(listing_lag=math.inf)
+    sandbox.faults(Fault("lost_answer", at={2}))
+    out = frame(30).eachlabs.bulk_trigger(WF, run="one", max_concurrency=1)
+    assert (out["status"] == "unknown").sum() == 10
+    same = out.eachlabs.reconcile()
+    assert same["status"].tolist() == out["status"].tolist()
+    sandbox.change(listing_lag=0.0)
+    found = out.sort_index(ascending=False).eachlabs.reconcile()
+    assert found["execution_id"].notna().all()
+    assert in_place(found, sandbox)
+    assert triggers(sandbox) == 3
+    assert ef.load_run("one")["execution_id"].notna().all()
+    kept = out[out["execution_id"].notna()]
+    assert found.loc[kept.index, "execution_id"].tolist() == kept["execution_id"].tolist()
+
+
+def test_reconcile_works_on_a_loaded_run(sandbox: Sandbox) -> None:
+    """After a crash nothing else is there."""
+    ef.configure(settle_window=0.2)
+    sandbox.change(listing_lag=math.inf)
+    sandbox.faults(Fault("lost_answer", at={1}))
+    rows = pd.DataFrame({"animal": [f"fox {row}" for row in range(10)]})
+    rows.eachlabs.bulk_trigger(WF, lambda row: {"prompt": row["animal"].upper()}, run="one")
+    sandbox.change(listing_lag=0.0)
+    found = ef.load_run("one").eachlabs.reconcile()
+    assert found["execution_id"].notna().all()
+    assert in_place(found, sandbox)
+
+
+def test_reconcile_of_a_frame_that_belongs_to_no_run_says_so(sandbox: Sandbox) -> None:
+    """It is not known when its rows were sent."""
+    out = frame(2).eachlabs.bulk_trigger(WF)
+    out.attrs.clear()
+    with pytest.raises(ef.ColumnError, match="does not say of which run it is"):
+        out.eachlabs.reconcile()
+    with pytest.raises(ef.ColumnError, match="call bulk_trigger first"):
+        frame(2).eachlabs.reconcile()
+
+
+def test_the_search_does_not_hold_up_the_sending(sandbox: Sandbox) -> None:
+    """The first of twenty batches is lost for good: the others are all taken before it is given up."""
+    ef.configure(settle_window=1.0)
+    sandbox.faults(Fault("error_before", at={1}))
+    seen: list[tuple[int, int]] = []
+    frame(200).eachlabs.bulk_trigger(
+        WF, max_concurrency=2, progress=lambda event: seen.append((event.accepted, event.tally.get("unknown", 0)))
+    )
+    assert seen[-1] == (190, 10)
+    assert triggers(sandbox) == 20
+
+
+def test_without_a_journal_lost_answers_are_looked_for_too(sandbox: Sandbox) -> None:
+    """Within the call, which remembers what it has sent."""
+    with pytest.warns(UserWarning, match="journal is off"):
+        ef.configure(journal=None, settle_window=5.0)
+    sandbox.faults(Fault("lost_answer", at={1}), Fault("error_before", at={2}))
+    ef.configure(settle_window=0.3)
+    out = frame(30).eachlabs.bulk_trigger(WF, max_concurrency=1, on_unknown="resend")
+    assert out["execution_id"].notna().all()
+    assert sandbox.duplicates() == {}
