@@ -197,3 +197,23 @@ def test_two_runs_whose_lost_answers_overlap_are_not_taken_for_each_other(
     assert len(known(said["rows"])) == 10
     assert sandbox.accepted_count() == 20
     assert set(known(said["rows"])) == set(accepted(sandbox)[10:])
+
+
+def test_two_runs_that_look_at_once(theatre: Theatre, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Both have lost an answer to the same inputs and only one took effect: just one of them adopts it."""
+    journal = tmp_path / "j.sqlite"
+    sandbox.change(listing_lag=1000.0)
+    sandbox.faults(Fault("lost_answer", at={1}), Fault("dropped", at={2}))
+    short = {"timeout": 0.5, "settle_window": 0.2}
+    for run in ("first", "second"):
+        [said] = theatre.actor(sandbox, journal, trigger(run), prompts=PROMPTS[:10], **short).go().ended()
+        assert tally(said["rows"]) == {"unknown": 10}
+    sandbox.change(listing_lag=0.0, latency=0.2)
+    looks = [
+        theatre.actor(sandbox, journal, ("load_run", [run], {}), ("reconcile", [], {}), **AGAIN)
+        for run in ("first", "second")
+    ]
+    for actor in looks:
+        actor.go()
+    both = [row for actor in looks for row in actor.ended()[-1]["rows"]]
+    assert Counter(known(both)) == Counter(accepted(sandbox)), "an execution with two owners, or with none"

@@ -328,7 +328,9 @@ class Entry:
         known = (results.bulk_id[row] for row in together if words[row] == SETTLED)
         bulk_id = next((bulk_id for bulk_id in known if bulk_id is not None), None)
         since = at / NANO
-        return Lost(waiting, tuple(map(self.content, waiting)), since, since + timeout, bulk_id)
+        # Nobody waits for it any more, so it was over by now at the latest.
+        until = min(since + timeout, max(since, time.time()))
+        return Lost(waiting, tuple(map(self.content, waiting)), since, until, bulk_id)
 
     async def taken(self, since: float) -> Taken:
         """Read what any run has sent since `since`."""
