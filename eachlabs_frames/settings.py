@@ -219,6 +219,12 @@ def _journal(named: Path | bool | None) -> Path | None:
     return user_data_path("eachlabs-frames", appauthor=False) / "journal.sqlite"
 
 
+def journal_path() -> Path | None:
+    """Return where the journal is, and None where it is off, whatever the other settings are."""
+    with _lock:
+        return _journal(_configured.get("journal"))
+
+
 def current(*, max_concurrency: int | None = None) -> Settings:
     """Return the settings of a call that is made now, with that call's own override."""
     with _lock:

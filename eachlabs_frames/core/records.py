@@ -96,8 +96,14 @@ def _read(body: bytes) -> Any:
         return json.loads(body)
 
 
+_JUST_ACCEPTED: Final = (None,) * 5
+"""The end of nearly every outcome of nearly every answer."""
+
+
 def _fields(outcome: Outcome) -> list[Any]:
     _, status, _, execution_id, error, started_at, completed_at, output, cost = outcome
+    if outcome[4:] == _JUST_ACCEPTED:
+        return [status, execution_id]
     fields = [status, execution_id, error, started_at, completed_at, cost, output]
     while fields[-1] is None:
         fields.pop()

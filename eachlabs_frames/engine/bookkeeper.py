@@ -6,6 +6,8 @@ Owns the claim before a request and the answer after it. It never decides what a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import count
+from operator import eq
 from typing import Final
 
 import orjson
@@ -50,6 +52,8 @@ class Bookkeeper:
         self._journal = journal
         self._run = run
         self._numbers = numbers
+        # A fresh run's rows are numbered as they stand, and their outcomes are written as they come.
+        self._same = all(map(eq, numbers, count()))
         self._places: dict[int, int] | None = None
         self._in_flight: dict[tuple[int, ...], tuple[Batch, float]] = {}
         self._closed = False
@@ -66,14 +70,14 @@ class Bookkeeper:
         JournalError
             The claim could not be noted: nothing may be sent.
         """
-        numbers = [self._numbers[position] for position in batch.positions]
+        numbers = batch.positions if self._same else [self._numbers[position] for position in batch.positions]
         try:
             standings = await self._journal.claim(self._run, numbers)
         except BaseException:
             # It may have been noted all the same, and what was not sent must not look as if it had been.
             self._journal.settle(self._run, [Outcome(number, PENDING) for number in numbers])
             raise
-        free = [place for place, standing in enumerate(standings) if standing.word == "new"]
+        free = [place for place, (word, _, _) in enumerate(standings) if word == "new"]
         if len(free) == len(batch):
             return batch
         known: list[Outcome] = []
@@ -101,7 +105,9 @@ class Bookkeeper:
         if self._closed:
             return
         self._write(outcomes)
-        self._journal.settle(self._run, [one._replace(position=self._numbers[one.position]) for one in outcomes])
+        if not self._same:
+            outcomes = [one._replace(position=self._numbers[one.position]) for one in outcomes]
+        self._journal.settle(self._run, outcomes)
 
     def give_back(self, batch: Batch) -> None:
         """Write down that a claimed batch created nothing."""

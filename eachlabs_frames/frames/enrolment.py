@@ -22,7 +22,7 @@ from ..core.values import MISSING, RefusedValueError, clean
 from ..engine.clock import SystemClock
 from ..engine.journal.entry import Entry
 from ..errors import InputError, MappingError, RunError
-from ..models import INVALID, UNKNOWN, Outcome, Pin, Sheet
+from ..models import INVALID, PENDING, UNKNOWN, Outcome, Pin, Sheet
 from ..settings import Settings
 from . import labels
 from .options import Options
@@ -69,7 +69,7 @@ class Enrolment:
             if self.pinned is not None:
                 self.entry.enter(self.pinned)
         except BaseException:
-            self.entry.close()
+            self.leave()
             raise
 
     def executions(self) -> dict[str, int]:
@@ -92,7 +92,7 @@ class Enrolment:
         return None
 
     def _begin_anew(self) -> None:
-        self.entry.close()
+        self.leave()
         assert self._settings.journal is not None
         self.entry = Entry(self._settings.journal, new_name())
 
@@ -108,6 +108,19 @@ class Enrolment:
             ("na", pin.na, options.na),
         ]
         return _worded(pairs)
+
+    def is_fresh(self) -> bool:
+        """Say whether nothing is known of any row of the run."""
+        book = self.entry.book
+        return not any(book.words) and book.results.tally().keys() <= {PENDING}
+
+    def leave(self) -> None:
+        """Write what is left, and leave the run; where it has no row, it is as if it had never been."""
+        if not self.entry.book.results.size:
+            self.entry.withdraw()
+        failure = self.entry.close()
+        if failure is not None:
+            logger.error("the frame knows more than the journal, so keep the frame: %s", failure)
 
     def paid(self) -> tuple[float, int]:
         """Return what executions of this run are known to have cost, in USD, and how many have no known cost.
@@ -246,23 +259,33 @@ def new_name() -> str:
     return readable(day, CLOCK.draw(), CLOCK.draw())
 
 
-def _keys(frame: pd.DataFrame, key: Any) -> list[bytes]:
-    """Return what each row is known by.
+def check_key(frame: pd.DataFrame, key: Any) -> int:
+    """Return the place of the column of keys.
 
     Raises
     ------
     MappingError
         No such column, or two.
-    InputError
-        A key is missing, is there twice, or cannot be written as JSON.
     """
     places = [place for place, label in enumerate(frame.columns) if label == key or str(label) == key]
     if len(places) != 1:
         msg = f"key={key!r}: the frame has {len(places)} columns of this name, and needs one"
         raise MappingError(msg)
+    return places[0]
+
+
+def _keys(frame: pd.DataFrame, key: Any) -> list[bytes]:
+    """Return what each row is known by.
+
+    Raises
+    ------
+    InputError
+        A key is missing, is there twice, or cannot be written as JSON.
+    """
+    place = check_key(frame, key)
     digests: list[bytes] = []
     seen: dict[bytes, int] = {}
-    for position, cell in enumerate(frame.iloc[:, places[0]].tolist()):
+    for position, cell in enumerate(frame.iloc[:, place].tolist()):
         try:
             value = clean(cell)
         except RefusedValueError as exc:

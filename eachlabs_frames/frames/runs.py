@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..errors import ConfigurationError
 from ..models import STATUSES
-from ..settings import current
+from ..settings import journal_path
 from . import labels
 from . import results as columns
 from .options import check_name
@@ -126,7 +126,7 @@ def delete_run(run: str) -> int:
 
 
 def _path() -> Path:
-    path = current().journal
+    path = journal_path()
     if path is None:
         msg = "the journal is off: configure(journal=True) turns it on"
         raise ConfigurationError(msg)

@@ -29,7 +29,7 @@ from ..models import FAILED, INVALID, PENDING, UNKNOWN, Observer, Outcome, Workf
 from ..views import progress as bars
 from . import results as columns
 from .delivery import Delivery, Todo
-from .enrolment import Enrolment
+from .enrolment import Enrolment, check_key
 from .handover import Handover
 from .options import Options
 from .plan import Plan, Positions, check_na, read_inputs
@@ -84,6 +84,8 @@ class Trigger:
         self._only = only
         # A mapping that is written out needs no schema to be read, and should fail before anything is asked.
         self._fields = None if inputs is None else read_inputs(frame, inputs, None, options.prefix)
+        if options.key is not None:
+            check_key(frame, options.key)
         self._client = Client(self._settings)
         origin = self._before or Origin(workflow_id, options.version_id, options.prefix)
         self._handover = Handover(frame, self._results, origin, inplace=options.inplace)
@@ -137,9 +139,7 @@ class Trigger:
         try:
             yield enrolment
         finally:
-            failure = enrolment.entry.close()
-            if failure is not None:
-                logger.error("the frame knows more than the journal, so keep the frame: %s", failure)
+            enrolment.leave()
 
     def _check_run(self, before: str | None) -> None:
         """Whoever names another run by mistake must not pay for every row once more."""
@@ -277,6 +277,8 @@ class Trigger:
 
     def _standings(self, plan: Plan, enrolment: Enrolment, numbers: Sequence[int]) -> Todo:
         """Sort the rows by what the journal knows of each: it knows better than the frame, which may be an old one."""
+        if not self._held and enrolment.is_fresh():
+            return Todo(plan.positions.tolist(), numbers)
         todo = Todo([], numbers)
         results = self._results
         for row in plan.positions.tolist():

@@ -126,8 +126,8 @@ def test_identical_rows_with_lost_answers(
     """All 100 rows are one prompt: as many executions are adopted as were accepted, and none twice."""
     sandbox.change(listing_lag=lag)
     sandbox.faults(Fault(kind, at={2, 3, 5, 8}), Fault("dropped", at={6}))
-    calls = (trigger(), ("reconcile", [], {}))
-    actor = theatre.actor(sandbox, tmp_path / "j.sqlite", *calls, prompts=["the same"] * 100, settle_window=2.0).go()
+    calls, late = (trigger(), ("reconcile", [], {})), {"timeout": 3.0, "settle_window": 1.6}
+    actor = theatre.actor(sandbox, tmp_path / "j.sqlite", *calls, prompts=["the same"] * 100, **late).go()
     said, later = actor.ended()
     for rows in (said["rows"], later["rows"]):
         assert problems(rows, sandbox, unique=False) == []
@@ -150,7 +150,14 @@ def test_two_runs_of_the_same_prompts_with_lost_answers(
     journals = [tmp_path / "one.sqlite", tmp_path / ("one.sqlite" if shared else "two.sqlite")]
     actors = [
         theatre.actor(
-            sandbox, journal, trigger(run), ("reconcile", [], {}), prompts=prompts, settle_window=1.5, max_concurrency=3
+            sandbox,
+            journal,
+            trigger(run),
+            ("reconcile", [], {}),
+            prompts=prompts,
+            timeout=4.0,
+            settle_window=1.0,
+            max_concurrency=3,
         )
         for journal, run in zip(journals, ("first", "second"), strict=True)
     ]

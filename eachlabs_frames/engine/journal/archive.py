@@ -47,8 +47,9 @@ class Loaded:
 
 
 def pin_of(connection: sqlite3.Connection, name: str) -> Pin | None:
-    """Return what a run is pinned to, or None where there is no such run."""
-    found = connection.execute("SELECT pin FROM runs WHERE name = ?", (name,)).fetchone()
+    """Return what a run is pinned to, or None where there is no such run, or one without a row."""
+    query = "SELECT pin FROM runs WHERE name = ? AND EXISTS (SELECT 1 FROM sheets WHERE run = runs.id)"
+    found = connection.execute(query, (name,)).fetchone()
     return None if found is None else Pin(**json.loads(found[0]))
 
 

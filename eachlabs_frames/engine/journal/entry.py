@@ -90,7 +90,7 @@ class Entry:
     # -- before anything is sent ------------------------------------------------------------------------------------
 
     def pin(self) -> Pin | None:
-        """Return what the run is pinned to, or None where there is no such run yet."""
+        """Return what the run is pinned to, or None where there is no such run yet, or only its name."""
         with translated(self._path):
             return pin_of(self._connection, self.name)
 
@@ -105,9 +105,13 @@ class Entry:
         with transaction(self._connection, self._path, self._patience), translated(self._path, self._patience):
             check_stamp(self._path, self._stamp)
             written = _written(pin)
-            query = "SELECT id, pin FROM runs WHERE name = ?"
+            query = "SELECT id, pin, EXISTS (SELECT 1 FROM sheets WHERE run = runs.id) FROM runs WHERE name = ?"
             found = self._connection.execute(query, (self.name,)).fetchone()
-            if found is None:
+            if found is not None and not found[2]:
+                # A call that was refused before it had a row has left its name behind: it pins nobody.
+                self._do("UPDATE runs SET pin = ? WHERE id = ?", (written, found[0]))
+                self._run = found[0]
+            elif found is None:
                 values = (self.name, written, json.dumps(list(index_names)), time.time_ns())
                 self._do("INSERT INTO runs (name, pin, index_names, created_at) VALUES (?, ?, ?, ?)", values)
                 self._run = self._one("SELECT last_insert_rowid()")
@@ -122,6 +126,15 @@ class Entry:
             # Before anybody can see the session: whoever deletes the run must find it at work.
             self._hold = owners.hold(self._shared, self._session)
             self._read()
+
+    def withdraw(self) -> None:
+        """Take the run's name back where this call alone has made it, and has sent and written down no row."""
+        with suppress(JournalError), translated(self._path):
+            self._do(
+                "DELETE FROM runs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM sheets WHERE run = runs.id) "
+                "AND NOT EXISTS (SELECT 1 FROM sessions WHERE run = runs.id AND id <> ?)",
+                (self._run, self._session),
+            )
 
     def _mark(self) -> tuple[int, int]:
         records = self._one("SELECT coalesce(max(id), 0) FROM records WHERE run = ?", (self._run,))
