@@ -76,7 +76,7 @@ class Entry:
             self._connection.close()
             raise
         self._shared = path.resolve()
-        self._writer = Writer(self._connection, path, begin=self._begin, end=self._leave)
+        self._writer = Writer(self._connection, path, begin=self._begin, finish=self._finish, end=self._leave)
         self._hold: owners.Hold | None = None
         self._session = 0
         self._run = 0
@@ -84,6 +84,7 @@ class Entry:
         self._others_wrote = -1
         self._read_until: tuple[int, int] | None = None
         self._theirs: set[int] = set()
+        self._notes: list[tuple[int, int, int, int, bytes, bytes | None]] = []
         self._rows = Rows(self._connection, path, 0)
         self.book = Book(0)
 
@@ -214,6 +215,7 @@ class Entry:
 
     def _begin(self) -> None:
         """See what others have written: nobody can write more of it until this transaction ends."""
+        self._notes.clear()
         check_stamp(self._path, self._stamp)
         others_wrote = self._one("PRAGMA data_version")
         if others_wrote != self._others_wrote:
@@ -291,8 +293,12 @@ class Entry:
             self._seen = record.number
 
     def _note(self, kind: int, rows: bytes, body: bytes | None) -> None:
-        values = (self._run, self._session, kind, time.time_ns(), rows, body)
-        self._do("INSERT INTO records (run, session, kind, at, rows, body) VALUES (?, ?, ?, ?, ?, ?)", values)
+        self._notes.append((self._run, self._session, kind, time.time_ns(), rows, body))
+
+    def _finish(self) -> None:
+        """Write the notes of a commit, all at once: their order is that in which they were made."""
+        query = "INSERT INTO records (run, session, kind, at, rows, body) VALUES (?, ?, ?, ?, ?, ?)"
+        self._connection.executemany(query, self._notes)
 
     # -- what was sent, and never answered --------------------------------------------------------------------------
 

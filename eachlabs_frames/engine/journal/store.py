@@ -26,6 +26,9 @@ APPLICATION_ID: Final = 0x45464A31
 
 _PAUSE: Final = 0.01
 
+LOG_PAGES: Final = 4_000
+"""Pages of the write-ahead log (16 MB) after which it is written into the file: a commit that does so takes longer."""
+
 MIGRATIONS: Final = (
     """
     CREATE TABLE runs (
@@ -53,7 +56,7 @@ MIGRATIONS: Final = (
         started_at INTEGER NOT NULL
     );
     CREATE TABLE records (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        id INTEGER PRIMARY KEY,
         run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
         session INTEGER NOT NULL,
         kind INTEGER NOT NULL,
@@ -189,6 +192,7 @@ def _prepare(connection: Connection, path: Path, patience: float, migrations: Se
         raise JournalError(msg)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     with transaction(connection, path, patience):
         # Again, for another process may have been at it meanwhile.
         _check_owner(connection, path, migrations)

@@ -45,18 +45,25 @@ class Writer:
     ----------
     connection : Connection
     path : pathlib.Path
-    begin : callable
-        Called at the start of each transaction.
+    begin, finish : callable
+        Called at the start and at the end of each transaction.
     end : callable
         Called when nothing will be written any more, on whichever thread that is; perhaps twice.
     """
 
     def __init__(
-        self, connection: Connection, path: Path, *, begin: Callable[[], None], end: Callable[[], None]
+        self,
+        connection: Connection,
+        path: Path,
+        *,
+        begin: Callable[[], None],
+        finish: Callable[[], None],
+        end: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._path = path
         self._begin = begin
+        self._finish = finish
         self._end = end
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -163,6 +170,7 @@ class Writer:
             with transaction(self._connection, self._path), translated(self._path):
                 self._begin()
                 results = [task.work() for task in group]
+                self._finish()
         except Exception as exc:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
             self._fail(group, exc)
         else:
