@@ -7,9 +7,9 @@ import sys
 
 from .conversion import conversion
 from .imports import importing
-from .journal import disk, journal, journal_cpu, journal_wall, resuming
+from .journal import disk, journal_cpu, journal_wall, keep, resuming
 from .measure import Result
-from .memory import objects, resident
+from .memory import objects, objects_with_journal, resident
 from .speed import cpu_against_sockets, cpu_against_threads, throughput, throughput_of_same_requests
 
 MEASUREMENTS = (
@@ -18,6 +18,7 @@ MEASUREMENTS = (
     cpu_against_sockets,
     cpu_against_threads,
     objects,
+    objects_with_journal,
     resident,
     conversion,
     importing,
@@ -33,7 +34,7 @@ def main() -> int:
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name.startswith("EACHLABS_"):
             del os.environ[name]  # nothing leaves this machine, and no key is used
-    journal(None)  # what others do without one is compared with what this package does without one
+    keep(None)  # what others do without one is compared with what this package does without one
     print(SPACES.format("what", "measured", "limit", "", "behind it (medians)"))
     passed = [_shown(measurement()) for measurement in MEASUREMENTS]
     return 0 if all(passed) else 1

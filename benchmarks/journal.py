@@ -50,7 +50,7 @@ def _against_none(what: str, timer: Timer, *, limit: float, rounds: int) -> Resu
 
 def _triggered(port: int, frame: pd.DataFrame, folder: Path | None) -> Callable[[], object]:
     def call() -> None:
-        journal(None if folder is None else folder / f"{uuid.uuid4()}.sqlite")
+        keep(None if folder is None else folder / "journal.sqlite")
         assert len(set(clients.package(port, frame))) == len(frame)
 
     return call
@@ -60,7 +60,7 @@ def resuming() -> Result:
     """Resume a finished run of 100,000 rows, from the frame in memory to the result; nothing is sent."""
     frame = prompts(RESUMED)
     with serving() as port, _folder() as folder:
-        journal(folder / "journal.sqlite")
+        keep(folder / "journal.sqlite")
         clients.triggered(port, frame, run="big")
         _finish(folder / "journal.sqlite", "big")
         readings = []
@@ -129,7 +129,8 @@ def _sheets(sizes: list[int]) -> Iterator[Sheet]:
         yield Sheet(contents, contents, list(range(first, first + SHEET)), payloads, [True] * SHEET)
 
 
-def journal(path: Path | None) -> None:
+def keep(path: Path | None) -> None:
+    """Keep the journal in this file, or none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         ef.configure(journal=path)
@@ -141,5 +142,4 @@ def _folder() -> Iterator[Path]:
         try:
             yield Path(folder)
         finally:
-            journal(None)
-
+            keep(None)

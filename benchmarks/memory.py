@@ -1,6 +1,6 @@
 """Peak memory of a `bulk_trigger` over the frame that it is given, 100,000 rows: each reading in a fresh process.
 
-Run as ``python -m benchmarks.memory objects|resident PORT`` it is that process: it makes the frame, goes once through
+Run as ``python -m benchmarks.memory objects|resident PORT [JOURNAL]`` it is that process: it makes the frame, goes once through
 a small call so that what is imported late is there, takes its baseline, and prints the peak over it in bytes.
 """
 
@@ -11,16 +11,25 @@ import gc
 import re
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 from pathlib import Path
 from statistics import median
 
 from . import clients
+from .journal import keep
 from .measure import Result, prompts
 from .server import serving
 
 ROWS = 100_000
 READINGS = 5
+
+
+def objects_with_journal() -> Result:
+    """Measure by tracemalloc, with a journal."""
+    with serving() as port, tempfile.TemporaryDirectory() as folder:
+        reading = _reading("objects", port, f"{folder}/journal.sqlite")
+    return Result("the same, with a journal", reading / ROWS, None, unit=" bytes a row", note="1 process")
 
 
 def objects() -> Result:
@@ -39,12 +48,13 @@ def _result(kind: str, what: str) -> Result:
     return Result(what, median(readings) / ROWS, 300, unit=" bytes a row", note=f"{len(readings)} processes")
 
 
-def _reading(kind: str, port: int) -> int:
-    command = [sys.executable, "-m", "benchmarks.memory", kind, str(port)]
+def _reading(kind: str, port: int, *journal: str) -> int:
+    command = [sys.executable, "-m", "benchmarks.memory", kind, str(port), *journal]
     return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout)
 
 
-def _read(kind: str, port: int) -> int:
+def _read(kind: str, port: int, journal: str | None = None) -> int:
+    keep(None if journal is None else Path(journal))
     frame = prompts(ROWS)
     clients.triggered(port, frame.head(320))
     gc.collect()
@@ -66,4 +76,4 @@ def _peak() -> int:
 
 
 if __name__ == "__main__":
-    print(_read(sys.argv[1], int(sys.argv[2])))
+    print(_read(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]))

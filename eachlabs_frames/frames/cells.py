@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -51,7 +52,7 @@ class FrameInputs:
         self._integers = integers
         self._fields = fields
         self._kept: list[Row | Problem] | None = None
-        self._encoded: list[bytes] | None = []
+        self._encoded: list[tuple[bytes, list[int]]] | None = []
         self._weight = 0
         self._places: dict[Label, int] = {label: place for place, label in enumerate(frame.columns)}
 
@@ -70,18 +71,15 @@ class FrameInputs:
     def keep(self, payloads: Sequence[bytes]) -> None:
         """Keep the JSON of the next rows, in their order, unless that becomes too much."""
         if self._encoded is not None:
-            self._weight += sum(map(len, payloads))
-            if self._weight > KEPT:
-                self._encoded = None
-            else:
-                self._encoded += payloads
+            # As one: each by itself would keep the 4 KB in which it was made.
+            joined = b"".join(payloads)
+            self._weight += len(joined)
+            self._encoded = None if self._weight > KEPT else [*self._encoded, (joined, list(map(len, payloads)))]
 
     def payloads(self, *, without: Container[int]) -> Iterator[tuple[list[int], list[bytes]]]:
         """Yield chunk after chunk the positions and the JSON of all rows but those, made as they are asked for."""
-        if self._encoded is not None and len(self._encoded) == len(self._positions):
-            every = zip(self._positions.tolist(), self._encoded, strict=True)
-            kept = [(position, payload) for position, payload in every if position not in without]
-            yield [position for position, _ in kept], [payload for _, payload in kept]
+        if self._encoded is not None and sum(len(sizes) for _, sizes in self._encoded) == len(self._positions):
+            yield from self._again(self._encoded, without)
             return
         for positions, rows in self.rows():
             sent: list[int] = []
@@ -95,6 +93,19 @@ class FrameInputs:
                 sent.append(position)
                 payloads.append(payload)
             yield sent, payloads
+
+    def _again(
+        self, encoded: Sequence[tuple[bytes, list[int]]], without: Container[int]
+    ) -> Iterator[tuple[list[int], list[bytes]]]:
+        """Yield what was kept, cut into rows again."""
+        first = 0
+        for joined, sizes in encoded:
+            positions = self._positions[first : first + len(sizes)].tolist()
+            first += len(sizes)
+            ends = accumulate(sizes)
+            cut = zip(positions, sizes, ends, strict=True)
+            kept = [(position, joined[end - size : end]) for position, size, end in cut if position not in without]
+            yield [position for position, _ in kept], [payload for _, payload in kept]
 
     def _chunk(self, start: int, positions: np.ndarray[Any, np.dtype[np.int64]]) -> Sequence[Row | Problem]:
         if not callable(self._fields):

@@ -40,8 +40,8 @@ class Todo:
 
     Attributes
     ----------
-    send : list of int
-        Rows that are sent.
+    send : sequence of int
+        Rows that are sent, in the frame's order.
     numbers : sequence of int
         The number in the run of each row of the frame, by position.
     refused : dict of int to str
@@ -54,7 +54,7 @@ class Todo:
         Rows that another call has sent and waits for.
     """
 
-    send: list[int] = field(default_factory=list)
+    send: Sequence[int] = ()
     numbers: Sequence[int] = ()
     refused: dict[int, str] = field(default_factory=dict)
     unanswered: list[int] = field(default_factory=list)
@@ -153,9 +153,8 @@ class Delivery:
         await money.watch_balance(self._reporter, transport=self._client, clock=CLOCK, dialect=self._settings.dialect)
 
     def _batches(self, plan: Plan, rows: Sequence[int]) -> Iterator[Batch]:
-        every = plan.positions.tolist()
-        without = set() if len(rows) == len(every) else set(every).difference(rows)
-        return plan.batches(without=without)
+        whole = len(rows) == len(plan.positions)
+        return plan.batches(without=() if whole else set(plan.positions.tolist()).difference(rows))
 
     def _runner(self, origin: Origin, books: Bookkeeper, budget: Budget | None) -> Runner:
         options, settings = self._options, self._settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from array import array
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -76,6 +77,13 @@ class Plan:
         schema = workflow.input_schema if workflow is not None else None
         source = FrameInputs(frame, positions, fields, omit=omit, integers=integer_keys(schema))
         return cls(frame, positions, fields, source, _check(schema) if validate else None)
+
+    def compact(self) -> Sequence[int]:
+        """Return the positions as Python's integers, of which a list would be as large as the results."""
+        first, last = (int(self.positions[0]), int(self.positions[-1])) if len(self.positions) else (0, -1)
+        if last - first + 1 == len(self.positions):
+            return range(first, last + 1)
+        return array("q", self.positions.tolist())
 
     def checked(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:
         """Read every row once, chunk after chunk: positions, inputs and their JSON.

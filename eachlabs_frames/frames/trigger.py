@@ -256,17 +256,19 @@ class Trigger:
         wanted = self._unsent if self._held else np.empty(0, dtype=np.int64)
         if enrolment is None:
             deque(plan.checked(), maxlen=0)
-            todo = Todo(plan.positions.tolist(), range(results.size))
+            todo = Todo(plan.compact(), range(results.size))
         else:
             version_id = str(self._handover.origin.version_id)
             numbers = enrolment.enter(plan, version_id, held=results.execution_id, wanted=wanted, add=self._sends)
             self._handover.origin = replace(self._handover.origin, run=enrolment.entry.name)
             every = self._sends and (self._options.retrigger or self._only is not None)
-            todo = Todo(plan.positions.tolist(), numbers) if every else self._standings(plan, enrolment, numbers)
+            todo = Todo(plan.compact(), numbers) if every else self._standings(plan, enrolment, numbers)
         if not self._sends:
             todo.send = []
             return todo
-        todo.refused.update({row: reason for row, reason in plan.refused.items() if row in set(todo.send)})
+        if plan.refused:
+            sent = set(todo.send)
+            todo.refused.update((row, reason) for row, reason in plan.refused.items() if row in sent)
         for row in todo.send:
             if results.execution_id[row] is None and (results.status[row] != UNKNOWN or row in todo.refused):
                 results.note(row, status=INVALID if row in todo.refused else PENDING, error=todo.refused.get(row))
@@ -278,8 +280,9 @@ class Trigger:
     def _standings(self, plan: Plan, enrolment: Enrolment, numbers: Sequence[int]) -> Todo:
         """Sort the rows by what the journal knows of each: it knows better than the frame, which may be an old one."""
         if not self._held and enrolment.is_fresh():
-            return Todo(plan.positions.tolist(), numbers)
-        todo = Todo([], numbers)
+            return Todo(plan.compact(), numbers)
+        send: list[int] = []
+        todo = Todo(send, numbers)
         results = self._results
         for row in plan.positions.tolist():
             if numbers[row] < 0:
@@ -290,7 +293,7 @@ class Trigger:
             elif word == "settled" and outcome is not None:
                 refused = outcome.status == FAILED and outcome.execution_id is None
                 if refused and not enrolment.named:
-                    todo.send.append(row)
+                    send.append(row)
                     continue
                 results.replace(outcome._replace(position=row))
                 if outcome.status == UNKNOWN and outcome.execution_id is None:
@@ -298,7 +301,7 @@ class Trigger:
             elif results.status[row] != UNKNOWN or results.execution_id[row] is not None:
                 if results.execution_id[row] is not None:
                     results.replace(Outcome(row, PENDING))  # its input has changed since, so that was another row
-                todo.send.append(row)
+                send.append(row)
             else:
                 todo.unknown.append(row)
         return todo

@@ -163,9 +163,6 @@ def test_any_garbage_raises_nothing_and_loses_nothing(answers: list[Any], rows: 
         if sent and not certainly_nothing(sent[-1]):
             assert results.status[row] != PENDING
             assert results.execution_id[row] is not None or results.error[row]
-    named = [known for known in results.execution_id if known is not None]
-    per_answer = Counter(named)
-    assert not per_answer or max(per_answer.values()) <= len(answers)
 
 
 prompts = st.lists(st.integers(0, 25), min_size=11, max_size=70)
