@@ -283,6 +283,17 @@ class Journal(Protocol):
         """Note what became of claimed rows, soon; ``pending`` gives a claim back, because nothing was created."""
         ...
 
+    async def adopt(self, run: str, outcomes: Sequence[Outcome], *, since: float) -> bool:
+        """Note durably which executions a search has found, all or none; False where a row of any run has one by now.
+
+        Executions that were created before `since` (epoch seconds) are not asked for.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Wait until all that was settled is noted durably."""
+        ...
+
     async def standings(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:
         """Say how rows stand that another call has claimed."""
         ...

@@ -128,6 +128,7 @@ class Trial:
         self.api = Api(self.clock, **options)
         self.transport = FakeTransport(self.api)
         self.owned: set[str] = set()
+        self.outrun = 0
         self.rivals: Callable[[], dict[bytes, float]] = dict
         self.asked_since: list[float] = []
         self.adopted: dict[int, Outcome] = {}
@@ -152,7 +153,10 @@ class Trial:
         self.asked_since.append(since)
         return Taken(frozenset(self.owned), self.rivals())
 
-    def _adopt(self, lost: Lost, outcomes: Sequence[Outcome]) -> None:
+    async def _adopt(self, lost: Lost, outcomes: Sequence[Outcome]) -> bool:
+        if self.outrun:
+            self.outrun -= 1
+            return False
         for outcome in outcomes:
             assert outcome.position in lost.rows
             assert outcome.position not in self.adopted
@@ -160,6 +164,7 @@ class Trial:
             self.adopted[outcome.position] = outcome
             self.found_at[outcome.position] = self.clock.time
             self.owned.add(str(outcome.execution_id))
+        return True
 
     def _give_up(self, lost: Lost, rows: Sequence[int], why: str, looked: bool) -> None:
         assert not self.adopted.keys() & set(rows)
@@ -324,6 +329,17 @@ def test_identical_batches_are_told_apart_by_count() -> None:
     assert {outcome.bulk_id for row, outcome in trial.adopted.items() if row >= 3} == {"y"}
     assert trial.given_up == dict.fromkeys((6, 7, 8), NOT_FOUND)
     assert len(set(trial.ids().values())) == 6
+
+
+def test_what_another_call_has_adopted_meanwhile_is_looked_for_once_more() -> None:
+    """Between the reading of the listing and the writing somebody else got it: the next look decides anew."""
+    trial = Trial()
+    trial.outrun = 1
+    trial.api.bulk("x", A, B)
+    trial.lose(A, B)
+    trial.run()
+    assert trial.ids() == {0: "x-0", 1: "x-1"}
+    assert trial.given_up == {}
 
 
 def test_executions_that_a_row_owns_are_never_taken() -> None:
@@ -840,6 +856,10 @@ class Lossy:
         self.batches, self.window, self.send = batches, window, send
         call(self._go)
 
+    async def _adopt(self, lost: Lost, outcomes: Sequence[Outcome]) -> bool:
+        self.adopted.update((one.position, one) for one in outcomes)
+        return True
+
     async def _go(self, stop: asyncio.Event) -> None:
         clock = SystemClock()
         client = Client(settings.current())
@@ -852,7 +872,7 @@ class Lossy:
             settle_window=self.window,
             workers=4,
             taken=self._taken,
-            adopt=lambda lost, outcomes: self.adopted.update((one.position, one) for one in outcomes),
+            adopt=self._adopt,
             give_up=lambda lost, rows, why, looked: self.given_up.update(dict.fromkeys(rows, why)),
             tell=lambda rows: None,
         )

@@ -5,6 +5,7 @@ Owns the claim before a request and the answer after it. It never decides what a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import count
 from operator import eq
@@ -14,8 +15,12 @@ import orjson
 
 from ..core.identity import fingerprint
 from ..core.outcomes import Results
+from ..core.skew import UNSURE
+from ..errors import JournalError
 from ..models import PENDING, UNKNOWN, Batch, Journal, Lost, Outcome, Taken
 from .reporter import Reporter
+
+logger = logging.getLogger("eachlabs_frames")
 
 ELSEWHERE: Final = "another call has sent this row and waits for its answer"
 GIVEN_BACK: Final = "another call had claimed this row, and did not send it"
@@ -124,6 +129,13 @@ class Bookkeeper:
         numbers = tuple(self._numbers[position] for position in batch.positions)
         return Lost(numbers, tuple(map(_content, batch.payloads)), since, until, bulk_id)
 
+    async def flush(self) -> None:
+        """Wait until every answer is noted, where it can be: its row is in the frame in any case."""
+        try:
+            await self._journal.flush()
+        except JournalError as exc:
+            logger.warning("the frame knows more than the journal: %s", exc)
+
     def close(self, reason: str) -> None:
         """Write nothing more: nobody waits. What is in flight may have started.
 
@@ -154,13 +166,15 @@ class Bookkeeper:
                 waiting[content] = min(moment, waiting.get(content, moment))
         return Taken(mine.union(known.executions), waiting)
 
-    def adopt(self, lost: Lost, outcomes: Sequence[Outcome]) -> None:  # noqa: ARG002 - the search's signature
-        """Write down what a search has found; positions are numbers in the run."""
+    async def adopt(self, lost: Lost, outcomes: Sequence[Outcome]) -> bool:
+        """Write down what a search has found, unless somebody has got it; positions are numbers in the run."""
         if self._closed:
-            return
-        self._journal.settle(self._run, outcomes)
+            return True
+        if not await self._journal.adopt(self._run, outcomes, since=lost.since - UNSURE):
+            return False
         placed = [one._replace(position=self._place(one.position)) for one in outcomes]
         self._replace([one for one in placed if one.position >= 0])
+        return True
 
     def give_up(self, lost: Lost, rows: Sequence[int], why: str, looked: bool) -> None:
         """Write down that a search has not found these rows of the run.

@@ -174,6 +174,7 @@ class Runner:
                 self._halt(self._spent)
             await self._follow_others()
             await self._end_search()
+            await self._books.flush()
         finally:
             watch.cancel()
             await self._drop_search()

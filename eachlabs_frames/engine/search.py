@@ -58,7 +58,8 @@ class Search:
     taken : callable
         Says what belongs to somebody already, since a moment (epoch seconds). Asked after the listing was read.
     adopt : callable
-        Told of what was found of one lost trigger: an outcome per row, whose position is the row.
+        Given what was found of one lost trigger: an outcome per row, whose position is the row. False where somebody
+        else has got it meanwhile.
     give_up : callable
         Told of rows that were not found, why, and whether the listing was read to the end: where it was not, or where
         another request may own what it shows, a later look may still find them.
@@ -77,7 +78,7 @@ class Search:
         settle_window: float,
         workers: int,
         taken: Callable[[float], Awaitable[Taken]],
-        adopt: Callable[[Lost, Sequence[Outcome]], None],
+        adopt: Callable[[Lost, Sequence[Outcome]], Awaitable[bool]],
         give_up: Callable[[Lost, Sequence[int], str, bool], None],
         tell: Callable[[int], None],
     ) -> None:
@@ -175,9 +176,9 @@ class Search:
         # After the listing was read: whatever stands in it has been answered by now, or is still waited for.
         taken = await self._taken(min(one.since for one in lost) - UNSURE)
         bulks, entries = await listing.bulks(lost, seen, taken=taken.executions, late=self._settle_window)
-        self._decide(opened, begun, taken, bulks, entries)
+        await self._decide(opened, begun, taken, bulks, entries)
 
-    def _decide(
+    async def _decide(
         self,
         opened: Sequence[Wanted],
         begun: float,
@@ -198,13 +199,16 @@ class Search:
             last=last,
             barred=barred,
         )
-        for found in matching.found:
-            self._found(everybody[found.lost], bulks[found.bulk], found, entries)
+        outrun = {
+            found.lost
+            for found in matching.found
+            if not await self._found(everybody[found.lost], bulks[found.bulk], found, entries)
+        }
         if self._listing.trouble is not None:
             self._troubled(self._listing.trouble, opened)
             return
         for place, one in enumerate(everybody):
-            if one not in self._open:
+            if one not in self._open or place in outrun:
                 continue
             if place in last and place not in matching.contested:
                 self._drop(one, one.lost.rows, self._not_found(one.lost), looked=True)
@@ -218,16 +222,17 @@ class Search:
         latest = lost.until + self._settle_window + 2 * self._listing.skew.margin
         return any(taken.fingerprints.get(content, inf) <= latest for content in lost.fingerprints)
 
-    def _found(self, one: Wanted, bulk: Bulk, found: Match, entries: Mapping[str, Entry]) -> None:
-        self._open.remove(one)
+    async def _found(self, one: Wanted, bulk: Bulk, found: Match, entries: Mapping[str, Entry]) -> bool:
+        """Write down what was found; return False where somebody has got it since, which the next look will see."""
         rows = {row for row, _ in found.pairs}
-        self._adopt(
-            one.lost,
-            [_outcome(row, entries[execution_id], bulk.bulk_id) for row, execution_id in found.pairs],
-        )
+        outcomes = [_outcome(row, entries[execution_id], bulk.bulk_id) for row, execution_id in found.pairs]
+        if not await self._adopt(one.lost, outcomes):
+            return False
+        self._open.remove(one)
         left = [row for row in one.lost.rows if row not in rows]
         if left:
             self._give_up(one.lost, left, f"not among the executions found of bulk operation {bulk.bulk_id}", True)
+        return True
 
     def _drop(self, one: Wanted, rows: Sequence[int], why: str, *, looked: bool) -> None:
         self._open.remove(one)

@@ -21,6 +21,13 @@ class Unjournaled:
     def settle(self, run: str, outcomes: Sequence[Outcome]) -> None:
         """Forget."""
 
+    async def adopt(self, run: str, outcomes: Sequence[Outcome], *, since: float) -> bool:  # noqa: ARG002
+        """Know of no other owner."""
+        return True
+
+    async def flush(self) -> None:
+        """Have nothing to write."""
+
     async def standings(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:  # noqa: ARG002
         """Know of no other call."""
         return [_NEW] * len(rows)

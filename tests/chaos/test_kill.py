@@ -210,6 +210,24 @@ def test_a_request_that_takes_effect_after_its_sender_was_killed(
     assert set(accepted(sandbox)[:40]) <= set(known(rows))
 
 
+def test_a_kill_in_the_middle_of_a_search(theatre: Theatre, sandbox: Sandbox, tmp_path: Path) -> None:
+    """What was looked for and not found yet is looked for by the next call, without being asked to."""
+    journal = tmp_path / "journal.sqlite"
+    sandbox.change(listing_lag=1000.0)
+    sandbox.faults(Fault("lost_answer", at={3}), Fault("garbage", at={6}))
+    victim = theatre.actor(
+        sandbox, journal, trigger(), prompts=PROMPTS[:100], max_concurrency=1, settle_window=60.0
+    ).go()
+    until(lambda: sandbox.accepted_count() == 100 and sum(one.route == "list" for one in sandbox.requests) > 1)
+    victim.kill()
+    victim.ended()
+    assert victim.code == 9
+    sandbox.change(listing_lag=0.0)
+    sandbox.faults()
+    again = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:100], **RESUMED).go()
+    whole(again.ended(), sandbox, rows=100)
+
+
 def test_a_kill_in_the_middle_of_a_wait(theatre: Theatre, tmp_path: Path) -> None:
     """After half of the executions have ended: load_run and wait give everything, and nothing is triggered."""
     journal = tmp_path / "journal.sqlite"

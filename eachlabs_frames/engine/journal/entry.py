@@ -237,6 +237,22 @@ class Entry:
         assert run == self.name
         self._soon(ANSWER, outcomes)
 
+    async def adopt(self, run: str, outcomes: Sequence[Outcome], *, since: float) -> bool:
+        """Note durably which executions a search has found, unless a row has got one of them: all or nothing."""
+        assert run == self.name
+        adopted: bool = await self._writer.durably(lambda: self._adopt(outcomes, since))
+        return adopted
+
+    def _adopt(self, outcomes: Sequence[Outcome], since: float) -> bool:
+        # Within the transaction that writes, and after what was made before it in the same one: two searches may have
+        # read the same listing.
+        self._finish()
+        taken = executions_since(self._connection, int(since * NANO))
+        if any(outcome.execution_id in taken for outcome in outcomes):
+            return False
+        self._note(ANSWER, *_packed(outcomes))
+        return True
+
     def look(self, outcomes: Sequence[Outcome]) -> None:
         """Note how executions of this run stand later on."""
         self._soon(LOOK, outcomes)
@@ -269,6 +285,10 @@ class Entry:
             return False
         return outcome.status == PENDING or self._standing(row).alive
 
+    async def flush(self) -> None:
+        """Wait until all that was settled is on the disk."""
+        await self._writer.durably(_nothing)
+
     def halted(self, reason: str | None) -> None:
         """Note why rows of this run were not sent, for whoever looks at it later; None: that is over."""
         self._writer.soon(lambda: self._do("UPDATE runs SET note = ? WHERE id = ?", (reason, self._run)))
@@ -299,6 +319,7 @@ class Entry:
         """Write the notes of a commit, all at once: their order is that in which they were made."""
         query = "INSERT INTO records (run, session, kind, at, rows, body) VALUES (?, ?, ?, ?, ?, ?)"
         self._connection.executemany(query, self._notes)
+        self._notes.clear()
 
     # -- what was sent, and never answered --------------------------------------------------------------------------
 
@@ -399,3 +420,7 @@ def _packed(outcomes: Sequence[Outcome]) -> tuple[bytes, bytes]:
 def _written(pin: Pin) -> str:
     """Write a pin down, the same for equal ones."""
     return json.dumps(asdict(pin), sort_keys=True)
+
+
+def _nothing() -> None:
+    """Write nothing more than what waits already."""
