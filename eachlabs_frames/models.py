@@ -184,6 +184,9 @@ class Standing(NamedTuple):
     alive: bool = False
 
 
+ANY_ROW, UNSENT_ROW, UNKNOWN_ROW, REFUSED_ROW = range(4)
+
+
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """Some rows of a frame, as a journal takes them in; an entry for each row in each of its lists.
@@ -198,8 +201,9 @@ class Sheet:
         Its label in the frame's index.
     payloads : sequence of bytes
         Its input as JSON.
-    unsent : sequence of bool
-        Whether the frame itself says that it was not sent.
+    wishes : sequence of int
+        What the frame says of it: of several rows with one digest, one of which the journal says so is its own. One of
+        `ANY_ROW`, `UNSENT_ROW`, `UNKNOWN_ROW` and `REFUSED_ROW`.
     numbers : sequence of int
         Its number in the run, where the frame knows that by its execution; -1, or an empty list, where it does not.
     """
@@ -208,7 +212,7 @@ class Sheet:
     contents: Sequence[bytes]
     labels: Sequence[Json]
     payloads: Sequence[bytes]
-    unsent: Sequence[bool]
+    wishes: Sequence[int]
     numbers: Sequence[int] = ()
 
 

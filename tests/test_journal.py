@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,27 @@ def entries(journal: Path) -> Iterator[Callable[..., Entry]]:
     yield make
     for entry in made:
         entry.close()
+
+
+def test_a_name_that_nobody_chose_is_never_somebody_elses(journal: Path) -> None:
+    """Two calls hit upon the same made-up name: the second gets another one."""
+    names = iter(["s", "t"])
+    first, second = Entry(journal, "r"), Entry(journal, "r")
+    with closing(first), closing(second):
+        first.enter(PIN, rename=lambda: next(names))
+        second.enter(PIN, rename=lambda: next(names))
+        assert (first.name, second.name) == ("r", "s")
+
+
+def test_a_run_that_another_call_has_made_meanwhile_is_not_taken_for_ones_own(journal: Path) -> None:
+    """Both begin it while it has no row, for different workflows: one of them has it."""
+    first, second = Entry(journal, "r"), Entry(journal, "r")
+    with closing(first), closing(second):
+        first.enter(PIN)
+        second.enter(replace(PIN, workflow_id="other"))
+        second.register([sheet([1])])
+        with pytest.raises(RunError, match="was made by another call meanwhile"):
+            first.register([sheet([1])])
 
 
 def sheet(values: Sequence[Any], **more: Any) -> Sheet:

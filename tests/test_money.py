@@ -122,9 +122,40 @@ def test_a_budget_counts_what_is_spent_and_what_is_under_way(
     assert Budget(max_cost, mean=0.1, spent=spent, open_=open_).affordable(wanted) == fits
 
 
-def test_what_is_free_is_never_too_dear() -> None:
-    """A mean cost of zero stops nothing."""
-    assert Budget(0.01, mean=0.0, spent=0.0, open_=0).affordable(10) == 10
+def test_what_cost_nothing_says_nothing_of_the_next_cost() -> None:
+    """Executions that were free (credits, failures) are no licence: one batch goes first."""
+    with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), cost_usd=0.0) as sandbox:
+        frame(12).eachlabs.bulk_trigger(WF, wait=True)
+        sandbox.change(cost_usd=1.0)
+        out = frame(40).eachlabs.bulk_trigger(WF, max_cost=15)
+        assert sandbox.accepted_count() == 12 + 15
+    assert (out["status"] == "pending").sum() == 25
+
+
+def test_a_first_batch_whose_answer_is_lost_for_good_stops_the_run(sandbox: Sandbox) -> None:
+    """It may be billed, and its cost is not known: no second batch goes first."""
+    ef.configure(settle_window=0.3)
+    sandbox.change(listing_lag=1e9)
+    sandbox.faults(Fault("lost_answer"))
+    out = frame(60).eachlabs.bulk_trigger(WF, max_cost=0.05)
+    assert sandbox.accepted_count() == 10
+    assert out["status"].value_counts().to_dict() == {"unknown": 10, "pending": 50}
+
+
+def test_a_first_batch_whose_answer_is_lost_and_found_teaches_the_cost(sandbox: Sandbox) -> None:
+    """What was adopted ends like any other execution."""
+    sandbox.faults(Fault("lost_answer", at={1}))
+    out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25)
+    assert sandbox.accepted_count() == 25
+    assert out["execution_id"].notna().sum() == 25
+
+
+def test_what_was_triggered_again_is_paid_all_the_same(sandbox: Sandbox) -> None:
+    """The run's limit counts the executions that rows had before."""
+    frame(3).eachlabs.bulk_trigger(WF, wait=True)
+    for _ in range(4):
+        frame(10).eachlabs.bulk_trigger(WF, run="one", retrigger=True, max_cost=0.20, wait=True)
+    assert sandbox.accepted_count() == 3 + 20
 
 
 def test_a_preview_says_what_the_rows_would_cost(sandbox: Sandbox) -> None:

@@ -440,3 +440,141 @@ def test_however_frames_of_a_run_overlap_each_occurrence_is_paid_once(sandbox: S
         for prompt in prompts:
             most[prompt] = max(most.get(prompt, 0), prompts.count(prompt))
     assert {prompt: sandbox.accepted_count({"prompt": prompt}) for prompt in most} == most
+
+
+# -- what two careful readers found ---------------------------------------------------------------------------------
+
+
+def test_a_key_with_another_input_is_an_error_in_a_result_too(sandbox: Sandbox) -> None:
+    """The frame holds the execution of the old input: that is no reason to pay for the new one."""
+    out = keyed(["a", "b"]).eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
+    out["prompt"] = ["a", "B"]
+    with pytest.raises(ef.InputError, match="row 1: its key was sent"):
+        out.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
+    assert sent(sandbox) == 2
+
+
+@pytest.mark.parametrize("order", [[3, 2, 1, 0], [1, 2, 3, 0], [0, 2, 1, 3]])
+def test_inputs_that_change_places_in_a_result_keep_their_executions(sandbox: Sandbox, order: list[int]) -> None:
+    """Each input was sent, whichever row it stands in now."""
+    out = frame(4).eachlabs.bulk_trigger(WF, run="one")
+    owner = dict(zip(out["prompt"], out["execution_id"], strict=True))
+    out["prompt"] = out["prompt"].to_numpy()[order]
+    moved = out.eachlabs.bulk_trigger(WF, run="one")
+    assert sent(sandbox) == 4
+    assert moved["execution_id"].tolist() == [owner[prompt] for prompt in moved["prompt"]]
+
+
+def test_the_refused_rows_of_a_result_are_retried_in_their_own_places(sandbox: Sandbox) -> None:
+    """Of equal inputs some were accepted: retried alone, the refused ones do not cover what was paid."""
+    sandbox.faults(Fault("bad_request", at=range(2, 40)))
+    same = pd.DataFrame({"prompt": ["same"] * 20})
+    out = same.eachlabs.bulk_trigger(WF, run="one", max_concurrency=1)
+    assert out["status"].value_counts().to_dict() == {"queued": 10, "failed": 10}
+    sandbox.faults()
+    out[out["status"] == "failed"].eachlabs.retry_failed()
+    loaded = ef.load_run("one")
+    assert sent(sandbox) == 20
+    assert set(loaded["execution_id"]) == {record.execution_id for record in sandbox.accepted}
+
+
+def test_unknown_rows_of_a_result_do_not_take_the_executions_of_equal_rows(sandbox: Sandbox) -> None:
+    """Filtered, they are still those whose answer was lost."""
+    ef.configure(settle_window=0.2)
+    sandbox.change(listing_lag=1e9)
+    sandbox.faults(Fault("lost_answer", at={2}))
+    same = pd.DataFrame({"prompt": ["same"] * 20})
+    out = same.eachlabs.bulk_trigger(WF, run="one", max_concurrency=1)
+    lost = out[out["status"] == "unknown"]
+    assert (lost.eachlabs.reconcile()["status"] == "unknown").all()
+    sandbox.change(listing_lag=0.0)
+    found = lost.eachlabs.reconcile()
+    assert found["execution_id"].notna().all()
+    assert set(found["execution_id"]).isdisjoint(out["execution_id"].dropna())
+
+
+def test_copies_of_a_row_that_are_triggered_again_are_rows_of_their_own(sandbox: Sandbox) -> None:
+    """Each was paid, so the run knows each."""
+    out = frame(2).eachlabs.bulk_trigger(WF, run="one")
+    twice = pd.concat([out, out], ignore_index=True)
+    twice.attrs = out.attrs
+    again = twice.eachlabs.bulk_trigger(WF, run="one", retrigger=True)
+    assert sent(sandbox) == 6
+    assert set(again["execution_id"]) <= set(ef.load_run("one")["execution_id"])
+
+
+def test_large_integers_come_back_as_they_were_sent(sandbox: Sandbox) -> None:
+    """Beside a missing one, pandas would make floats of them, and another input."""
+    seeds = pd.DataFrame({"prompt": ["a", "b", "c"], "seed": pd.array([2**53 + 1, None, 3], dtype="Int64")})
+    seeds.eachlabs.bulk_trigger(WF, ["prompt", "seed"], run="one")
+    loaded = ef.load_run("one")
+    assert loaded["seed"].tolist()[0] == 2**53 + 1
+    loaded.eachlabs.bulk_trigger(WF, run="one")
+    assert sent(sandbox) == 3
+
+
+def test_a_run_whose_inputs_have_different_keys_says_how_to_go_on(sandbox: Sandbox) -> None:
+    """With na="null" a column cannot say that a row had no such key: the inputs must be said again."""
+    sandbox.add_workflow("wf_open")
+    rows = pd.DataFrame({"prompt": ["a", "b"], "style": ["x", None]})
+
+    def make(row: dict[str, object]) -> dict[str, object]:
+        return {key: value for key, value in row.items() if value is not None}
+
+    rows.eachlabs.bulk_trigger("wf_open", make, run="one", na="null")
+    with pytest.raises(ef.MappingError, match="pass inputs="):
+        ef.load_run("one").eachlabs.bulk_trigger("wf_open", run="one", na="null")
+    assert sent(sandbox) == 2
+
+
+def test_a_run_of_frames_with_different_indexes_comes_back_all_the_same(sandbox: Sandbox) -> None:
+    """Its results are worth more than the shape of its labels."""
+    several = frame(2).set_index(pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]))
+    several.eachlabs.bulk_trigger(WF, run="one")
+    pd.concat([several.reset_index(drop=True), frame(1, start=9)]).eachlabs.bulk_trigger(WF, run="one")
+    assert ef.load_run("one")["execution_id"].notna().all()
+    assert sent(sandbox) == 3
+
+
+def test_an_observer_that_ends_the_process_does_not_take_the_answer_along(sandbox: Sandbox) -> None:
+    """The journal has an answer before anybody's code is told of it."""
+
+    def leave(event: ef.Event) -> None:
+        if event.kind == "answered":
+            raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        frame(10).eachlabs.bulk_trigger(WF, run="one", progress=leave)
+    assert ef.load_run("one")["execution_id"].notna().sum() == sent(sandbox) == 10
+
+
+def test_what_the_frame_has_seen_is_not_forgotten_for_an_older_journal(sandbox: Sandbox) -> None:
+    """A wait that was not noted, with the journal off: the named call again does not turn back the clock."""
+    out = frame(3).eachlabs.bulk_trigger(WF, run="one")
+    path = ef.configure().journal
+    with pytest.warns(UserWarning, match="journal is off"):
+        ef.configure(journal=None)
+    done = out.eachlabs.wait()
+    ef.configure(journal=path)
+    again = done.eachlabs.bulk_trigger(WF, run="one")
+    assert again["status"].tolist() == ["completed"] * 3
+    assert again["output"].tolist() == done["output"].tolist()
+
+
+def test_what_a_call_that_only_waits_has_seen_is_noted(sandbox: Sandbox) -> None:
+    """Nothing was left to send, and the run knows how it ended."""
+    out = frame(3).eachlabs.bulk_trigger(WF, run="one")
+    out.eachlabs.bulk_trigger(WF, wait=True)
+    assert ef.load_run("one")["status"].tolist() == ["completed"] * 3
+
+
+def test_a_call_that_is_refused_leaves_no_run_behind(sandbox: Sandbox) -> None:
+    """Neither its name nor what it would have been pinned to."""
+    rows = pd.DataFrame({"prompt": ["a", b"bytes"]})
+    with pytest.raises(ef.InputError):
+        rows.eachlabs.bulk_trigger(WF, ["prompt"], run="one")
+    with pytest.raises(ef.InputError):
+        rows.eachlabs.bulk_trigger(WF, ["prompt"])
+    assert ef.runs().empty
+    frame(2).eachlabs.bulk_trigger(WF, {"prompt": ef.template("A {prompt}")}, run="one")
+    assert sent(sandbox) == 2

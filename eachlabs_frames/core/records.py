@@ -18,7 +18,19 @@ from typing import Any, Final
 
 import orjson
 
-from ..models import COMPLETED, INVALID, PENDING, STATUSES, TERMINAL, Outcome, Standing
+from ..models import (
+    COMPLETED,
+    FAILED,
+    INVALID,
+    PENDING,
+    STATUSES,
+    TERMINAL,
+    UNKNOWN,
+    UNKNOWN_ROW,
+    UNSENT_ROW,
+    Outcome,
+    Standing,
+)
 from .outcomes import NO_TIME, Results
 
 CLAIM: Final = 0
@@ -150,6 +162,8 @@ class Book:
     def __init__(self, size: int) -> None:
         self._results = Results(size)
         self._counted = True
+        self.replaced = self.replaced_open = 0
+        self.replaced_cost = 0.0
         self.words = bytearray(size)
         self.claims = array("q", [NO_CLAIM]) * size
         self.sessions = array("q", [NO_CLAIM]) * size
@@ -210,6 +224,12 @@ class Book:
     def _put(self, row: int, bulk_id: str | None, fields: list[Any]) -> None:
         results = self._results
         status, execution_id, error, started_at, completed_at, cost, output = fields + _NONES[len(fields) :]
+        if results.execution_id[row] not in (None, execution_id):
+            # Triggered again: what the row had before is paid all the same.
+            before = results.cost[row]
+            self.replaced += 1
+            self.replaced_cost += before if before == before else 0.0
+            self.replaced_open += before != before
         results.status[row] = _WORDS.get(status, status)
         results.bulk_id[row], results.execution_id[row], results.error[row] = bulk_id, execution_id, error
         results.started_at[row] = NO_TIME if started_at is None else started_at
@@ -236,6 +256,15 @@ class Book:
         if word == SETTLED:
             return Standing("settled", self._results.outcome(row))
         return Standing("sent") if word == SENT else Standing("new", self._refusal(row))
+
+    def suits(self, wish: int, row: int) -> bool:
+        """Say whether a row is what a frame says of its own: not sent, unknown, or refused."""
+        word, status = self.words[row], self._results.status[row]
+        if wish == UNSENT_ROW:
+            return word == NEW
+        if self._results.execution_id[row] is not None:
+            return False
+        return (word == SENT or status == UNKNOWN) if wish == UNKNOWN_ROW else status == FAILED
 
     def _refusal(self, row: int) -> Outcome | None:
         return self._results.outcome(row) if self._results.status[row] == INVALID else None

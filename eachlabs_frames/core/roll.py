@@ -33,7 +33,7 @@ class Roll:
         # that are preferred. Most digests have one row, and there may be a million of them.
         self._first: dict[bytes, int] = {}
         self._others: dict[bytes, list[int]] = {}
-        self._preferred: dict[bytes, list[int]] = {}
+        self._preferred: dict[tuple[bytes, int], list[int]] = {}
         each = bytes(digests)
         split = [each[start : start + SIZE] for start in range(0, len(each), SIZE)]
         if latest:
@@ -49,7 +49,7 @@ class Roll:
         """Say whether the run has any row."""
         return bool(self._first)
 
-    def find(self, digest: bytes, prefers: Callable[[int], bool] | None = None) -> int:
+    def find(self, digest: bytes, prefers: Callable[[int], bool] | None = None, wish: int = 0) -> int:
         """Return the number of the row with this digest, or `UNSEEN`; the same number is never given twice.
 
         Parameters
@@ -58,15 +58,17 @@ class Roll:
         prefers : callable, optional
             Of several occurrences, the first for which it is true is taken; by default, and where it is true for
             none, the first of all. What it says of a number may not change.
+        wish : int
+            Which of several such callables this is.
         """
         number = self._first.get(digest, UNSEEN)
         others = self._others.get(digest)
         if others is None:
             return self._give(number)
         if prefers is not None:
-            if digest not in self._preferred:
-                self._preferred[digest] = [one for one in (*others, number) if prefers(one)]
-            found = self._last(self._preferred[digest])
+            if (digest, wish) not in self._preferred:
+                self._preferred[digest, wish] = [one for one in (*others, number) if prefers(one)]
+            found = self._last(self._preferred[digest, wish])
             if found != UNSEEN:
                 return found
         first = self._give(number)

@@ -109,10 +109,12 @@ class Bookkeeper:
         """Write down what became of rows."""
         if self._closed:
             return
-        self._write(outcomes)
+        # The journal first: the frame's observer is somebody's code, and may raise anything.
+        numbered = outcomes
         if not self._same:
-            outcomes = [one._replace(position=self._numbers[one.position]) for one in outcomes]
-        self._journal.settle(self._run, outcomes)
+            numbered = [one._replace(position=self._numbers[one.position]) for one in outcomes]
+        self._journal.settle(self._run, numbered)
+        self._write(outcomes)
 
     def give_back(self, batch: Batch) -> None:
         """Write down that a claimed batch created nothing."""
@@ -220,12 +222,26 @@ class Bookkeeper:
         self._write(known)
         return died
 
+    async def catch_up(self) -> None:
+        """See whether another call has found meanwhile what this one has not."""
+        rows = sorted(self._numbers[position] for position in self.not_found)
+        try:
+            standings = await self._journal.standings(self._run, rows) if rows else []
+        except JournalError:
+            return  # what is known already stays as it is
+        found = [standing.outcome for standing in standings if standing.word == "settled" and standing.outcome]
+        placed = [one._replace(position=self._place(one.position)) for one in found if one.execution_id is not None]
+        self._replace(placed)
+        self.not_found.difference_update(one.position for one in placed)
+
     def leave_others(self) -> None:
         """Say of the rows that other calls still wait for that they do."""
         outcomes = [Outcome(self._place(row), UNKNOWN, error=ELSEWHERE) for row in sorted(self.elsewhere)]
         self._write(outcomes)
 
     def _replace(self, outcomes: Sequence[Outcome]) -> None:
+        if not outcomes:
+            return
         for outcome in outcomes:
             self._results.replace(outcome)
         self._reporter.refreshed(outcomes)

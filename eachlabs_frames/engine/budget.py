@@ -20,7 +20,7 @@ class Budget:
     max_cost : float
         USD, for the whole run: what its earlier calls have paid counts too.
     mean : float or None
-        USD of one execution; None where nobody knows yet.
+        USD of one execution, more than 0; None where nobody knows yet.
     spent : float
         USD that executions of this run are known to have cost.
     open_ : int
@@ -35,7 +35,7 @@ class Budget:
 
     def affordable(self, wanted: int) -> int:
         """Return how many of `wanted` executions may be paid for; all of them where no cost is known."""
-        if not self.mean:
+        if self.mean is None:
             return wanted
         left = self.max_cost - self._spent - self._open * self.mean
         return max(0, min(wanted, floor(left / self.mean + ROUNDING)))

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..core import wire
 from ..core.executions import canonical_status, entries, parse_cost
-from ..models import TERMINAL, Clock, DialectName, Prices, Transport
+from ..models import COMPLETED, Clock, DialectName, Prices, Transport
 from .reporter import Reporter
 
 logger = logging.getLogger("eachlabs_frames")
@@ -46,14 +46,15 @@ async def prices(workflow_id: str, *, transport: Transport, dialect: DialectName
 
 
 async def mean_cost(workflow_id: str, *, transport: Transport) -> float | None:
-    """Return the mean cost in USD of the workflow's latest executions that have ended; None where none is known.
+    """Return the mean cost in USD of the workflow's latest executions that were completed; None where none is known.
 
-    Of the newest page of its listing, for costs change with the model and its price.
+    Of the newest page of its listing, for costs change with the model and its price. What cost nothing is no measure
+    of what the next one costs: it may have been a failure, a credit or a cache.
     """
     verdict = wire.judge_look(await transport.send(wire.listing_request(workflow_id)))
     if not isinstance(verdict, wire.Said):
         logger.warning("the costs of earlier executions cannot be read: %s", verdict.reason)
         return None
-    ended = [entry for entry in entries(verdict.json) if canonical_status(entry.get("status")) in TERMINAL]
-    costs = [cost for entry in ended if (cost := parse_cost(entry.get("cost"))) is not None and cost >= 0]
+    ended = [entry for entry in entries(verdict.json) if canonical_status(entry.get("status")) == COMPLETED]
+    costs = [cost for entry in ended if (cost := parse_cost(entry.get("cost"))) is not None and cost > 0]
     return sum(costs) / len(costs) if costs else None

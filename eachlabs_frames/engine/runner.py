@@ -20,7 +20,8 @@ from ..core.wire import Done, Refused, Retry, Split, Stop, Unknown, Verdict, jud
 from ..errors import EachlabsError, JournalError
 from ..models import (
     FAILED,
-    TERMINAL,
+    PENDING,
+    SETTLED,
     UNKNOWN,
     Batch,
     Clock,
@@ -36,6 +37,7 @@ from .bookkeeper import Bookkeeper
 from .budget import Budget
 from .limiter import Limiter
 from .pool import drain, until
+from .pursuit import Pursuit
 from .reporter import Reporter
 from .search import Search
 
@@ -47,10 +49,7 @@ UNANSWERED_IN_A_ROW: Final = 10
 CUT_OFF: Final = "interrupted while its answer was on the way: it may have started"
 NAMELESS: Final = "the answer names no execution for this input: it may have started"
 INTERRUPTED: Final = "interrupted before it was sent"
-NO_COSTS: Final = "max_cost= cannot be held: the API says no cost of the first executions"
-
-OTHERS_PAUSE: Final = 0.5
-"""Seconds between two looks at what other calls of the same run have settled."""
+NO_COSTS: Final = "max_cost= cannot be held: nothing is known of what the first executions cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class Runner:
         self._target = target
         self._results = results
         self._books = books
-        self._make_search = search
+        self._search = search
         self._poll = poll
         self._transport = transport
         self._clock = clock
@@ -130,8 +129,7 @@ class Runner:
             in_flight=results.in_flight,
             poll=poll,
         )
-        self._search: Search | None = None
-        self._searching: asyncio.Future[None] | None = None
+        self._pursuit: Pursuit | None = None
         self._stop = asyncio.Event()
         self._unanswered = 0
         self._touched = False
@@ -163,21 +161,24 @@ class Runner:
             The first claim could not be noted.
         """
         self._stop = stop
-        self._search = self._searching = None
+        self._pursuit = pursuit = Pursuit(
+            self._books, self._clock, search=self._search, timeout=self._limits.timeout, stop=stop
+        )
         watch = asyncio.ensure_future(self._watch(stop))
         try:
             for one in lost:
-                self._look_for(one)
+                pursuit.look_for(one)
             await self._first(batches, canary=canary)
             await drain(self._stream(batches), self._deliver, workers=self._limits.workers)
             if self._spent is not None:
                 self._halt(self._spent)
-            await self._follow_others()
-            await self._end_search()
+            await pursuit.follow_others()
+            await pursuit.end()
+            await self._books.catch_up()
             await self._books.flush()
         finally:
             watch.cancel()
-            await self._drop_search()
+            await pursuit.drop()
         if self.halted is not None and self.halted.error is not None and not self._touched:
             raise self.halted.error
         return self.halted
@@ -200,23 +201,34 @@ class Runner:
         """Wait until the first executions have ended, and take over what they have cost."""
         assert self._budget is not None
         self._reporter.waiting("the first executions to end, to learn what one costs")
-        results, look = self._results, 0
+        deadline, look = self._clock.now() + self._limits.max_wait, 0
         while self.halted is None and not self._abandoned:
-            rows = [row for row in first.positions if results.execution_id[row] is not None]
-            if not rows:
-                break  # all of it was refused, and the next one goes first
-            ended = [row for row in rows if results.status[row] in TERMINAL]
-            costs = [results.cost[row] for row in ended if results.cost[row] == results.cost[row]]
-            if costs:
-                self._budget.learn(costs)
-                break
-            if len(ended) == len(rows):
-                self._halt(Halt(NO_COSTS))
+            costs = self._costs(first)
+            if costs is not None:
+                if costs:
+                    self._budget.learn(costs)
                 break
             look += 1
+            if self._clock.now() >= deadline:
+                self._halt(Halt(f"{NO_COSTS}: they have not ended within max_wait={self._limits.max_wait:g} s"))
+                break
             await until(self._stop, self._clock.sleep(poll_delay(look, floor=None, draw=self._clock.draw())))
             await self._poll()
         self._reporter.waiting(None)
+
+    def _costs(self, first: Batch) -> list[float] | None:
+        """Return what executions of the first batch have cost; none where all was refused, None where it is open."""
+        results = self._results
+        statuses = {row: results.status[row] for row in first.positions}
+        costs = [results.cost[row] for row in statuses if results.cost[row] > 0]
+        if costs:
+            return costs
+        if all(status in (FAILED, PENDING) and results.execution_id[row] is None for row, status in statuses.items()):
+            return []  # nothing was created, and the next batch goes first
+        looked_for = self._pursuit is not None and self._pursuit.busy
+        if all(status in SETTLED for status in statuses.values()) and not looked_for:
+            self._halt(Halt(NO_COSTS))
+        return None
 
     def _stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         while self.halted is None and self._spent is None and not self._abandoned:
@@ -349,7 +361,8 @@ class Runner:
 
     def _doubt(self, batch: Batch, verdict: Unknown, since: float) -> None:
         lost = self._books.doubt(batch, verdict.reason, verdict.bulk_id, since, self._clock.epoch())
-        self._look_for(lost)
+        assert self._pursuit is not None
+        self._pursuit.look_for(lost)
         self._touched = True
         self._unanswered += 1
         if self._unanswered >= UNANSWERED_IN_A_ROW:
@@ -385,41 +398,6 @@ class Runner:
             self.halted = halt
             self._reporter.stopped(halt.reason)
         self._limiter.end()
-
-    # -- answers that were lost, and other calls ---------------------------------------------------------------------
-
-    def _look_for(self, lost: Lost) -> None:
-        """Look for a lost answer, beside the sending."""
-        if self._search is None:
-            self._search = self._make_search()
-            self._searching = asyncio.ensure_future(self._search.run(self._stop))
-        self._search.lose(lost)
-
-    async def _follow_others(self) -> None:
-        """Wait for the answers that other calls of this run wait for: each may take as long as a request may."""
-        deadline = self._clock.now() + self._limits.timeout
-        while self._books.elsewhere and not self._stop.is_set() and not self._abandoned:
-            try:
-                died = await self._books.ask_others()
-            except JournalError as exc:
-                logger.warning("what another call has sent cannot be read: %s", exc)
-                break
-            for lost in self._books.lost(died, timeout=self._limits.timeout):
-                self._look_for(lost)
-            if not self._books.elsewhere or self._clock.now() >= deadline:
-                break
-            await until(self._stop, self._clock.sleep(OTHERS_PAUSE))
-        self._books.leave_others()
-
-    async def _end_search(self) -> None:
-        if self._search is not None and self._searching is not None:
-            self._search.close()
-            await self._searching
-
-    async def _drop_search(self) -> None:
-        if self._searching is not None and not self._searching.done():
-            self._searching.cancel()
-            await asyncio.gather(self._searching, return_exceptions=True)
 
 
 _TAKEN: Final = Done(())

@@ -100,6 +100,11 @@ class Search:
         self._floor = 0.0
         self._draw = 0.0
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is looked for."""
+        return bool(self._open)
+
     def lose(self, lost: Lost) -> None:
         """Look for one more."""
         if not lost.rows:

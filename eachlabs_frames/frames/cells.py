@@ -68,6 +68,10 @@ class FrameInputs:
             for place, problem, by_schema in problems(rows, check):
                 yield positions[place], problem, by_schema
 
+    def forget(self) -> None:
+        """Keep nothing of what was kept: every row is read once more."""
+        self._encoded, self._weight = [], 0
+
     def keep(self, payloads: Sequence[bytes]) -> None:
         """Keep the JSON of the next rows, in their order, unless that becomes too much."""
         if self._encoded is not None:

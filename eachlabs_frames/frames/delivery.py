@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from ..core.outcomes import Results
@@ -27,39 +26,12 @@ from .enrolment import Enrolment
 from .options import Options
 from .plan import Plan
 from .results import Origin
+from .todo import Todo
 
 logger = logging.getLogger("eachlabs_frames")
 
 CLOCK: Final = SystemClock()
 NO_RUN: Final = ""
-
-
-@dataclass(slots=True)
-class Todo:
-    """The rows of a call, by position, sorted by what is to be done.
-
-    Attributes
-    ----------
-    send : sequence of int
-        Rows that are sent, in the frame's order.
-    numbers : sequence of int
-        The number in the run of each row of the frame, by position.
-    refused : dict of int to str
-        Rows that the schema refuses, and why.
-    unanswered : list of int
-        Rows that a call has sent which is over, without an answer: they are looked for.
-    unknown : list of int
-        Rows whose answer was looked for and not found.
-    elsewhere : list of int
-        Rows that another call has sent and waits for.
-    """
-
-    send: Sequence[int] = ()
-    numbers: Sequence[int] = ()
-    refused: dict[int, str] = field(default_factory=dict)
-    unanswered: list[int] = field(default_factory=list)
-    unknown: list[int] = field(default_factory=list)
-    elsewhere: list[int] = field(default_factory=list)
 
 
 class Delivery:

@@ -9,12 +9,12 @@ import logging
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from ..core.identity import fingerprint
+from ..core.identity import fingerprint, fingerprints
 from ..core.mapping import Fields, from_spec
 from ..core.names import readable
 from ..core.records import SENT
@@ -26,13 +26,15 @@ from ..models import INVALID, PENDING, UNKNOWN, Outcome, Pin, Sheet
 from ..settings import Settings
 from . import labels
 from .options import Options
-from .plan import Plan, Positions, read_inputs
+from .plan import Plan, read_inputs
 from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
 
 CLOCK: Final = SystemClock()
 NOT_IN_RUN: Final = -1
+
+Wishes: TypeAlias = "np.ndarray[Any, np.dtype[np.int8]]"
 
 
 class Enrolment:
@@ -61,6 +63,8 @@ class Enrolment:
         self._workflow_id = workflow_id
         self.named = options.run is not None
         remembered = before.run if before is not None else None
+        # Nobody has asked for a run by its name: whatever name it gets, it is a new one.
+        self._fresh = options.run is None and remembered is None
         self.entry = Entry(settings.journal, options.run or remembered or new_name())
         # A frame of this very run brings its own mapping: that of `load_run` is the inputs' own keys.
         self.brought = before.inputs if before is not None and remembered == self.entry.name else None
@@ -79,7 +83,7 @@ class Enrolment:
 
     def _known(self, before: str | None) -> Pin | None:
         """Return what the run is pinned to. Where it was not asked for by name and does not fit, begin another."""
-        pin = self.entry.pin()
+        pin = None if self._fresh else self.entry.pin()
         if pin is None:
             return None
         differs = self._differs(pin)
@@ -94,7 +98,7 @@ class Enrolment:
     def _begin_anew(self) -> None:
         self.leave()
         assert self._settings.journal is not None
-        self.entry = Entry(self._settings.journal, new_name())
+        self.entry, self._fresh = Entry(self._settings.journal, new_name()), True
 
     def _differs(self, pin: Pin) -> str:
         """Say what of this call is not as the run was pinned, of what is known before anything is asked."""
@@ -129,7 +133,7 @@ class Enrolment:
         """
         book = self.entry.book
         results, words = book.results, book.words
-        spent, open_ = 0.0, 0
+        spent, open_ = book.replaced_cost, book.replaced_open
         for number, execution_id in enumerate(results.execution_id):
             cost = results.cost[number]
             if cost == cost:
@@ -152,7 +156,7 @@ class Enrolment:
         return fields
 
     def enter(
-        self, plan: Plan, version_id: str, *, held: Sequence[str | None], wanted: Positions, add: bool = True
+        self, plan: Plan, version_id: str, *, held: Sequence[str | None], wishes: Wishes, add: bool = True
     ) -> Sequence[int]:
         """Check every row, give each its number in the run, and return the numbers of the frame's rows by position.
 
@@ -163,8 +167,8 @@ class Enrolment:
         version_id : str
         held : sequence of str or None
             The execution that each row of the frame has already.
-        wanted : numpy.ndarray of int64
-            The rows of the plan that the frame itself says were not sent.
+        wishes : numpy.ndarray of int8
+            What the frame itself says of each of its rows (`models.Sheet`).
         add : bool
             Whether rows that the run has not seen become rows of it.
 
@@ -184,15 +188,10 @@ class Enrolment:
             self._begin_anew()
             self.pinned = None
         if self.pinned is None:
-            self.entry.enter(pin, index_names=[_text(name) for name in plan.frame.index.names])
-        numbers = array("q", [NOT_IN_RUN]) * len(plan.frame)
-        known = self.executions()
-        for position, execution_id in enumerate(held) if known else ():
-            if execution_id is not None:
-                numbers[position] = known.get(execution_id, NOT_IN_RUN)
-        unsent = np.zeros(len(plan.frame), dtype=bool)
-        unsent[wanted] = True
-        sheets = plan.sheets(_labels(plan.frame), self._digests(plan.frame, pin), lambda rows: unsent[rows].tolist())
+            names = [_text(name) for name in plan.frame.index.names]
+            self.entry.enter(pin, index_names=names, rename=new_name if self._fresh else None)
+        numbers = self._held(plan, held, keyed=pin.key is not None)
+        sheets = plan.sheets(_labels(plan.frame), self._digests(plan.frame, pin), lambda rows: wishes[rows].tolist())
         found = self.entry.register(
             self._with_numbers(sheets, numbers, plan),
             taken=[number for number in numbers if number >= 0],
@@ -205,6 +204,30 @@ class Enrolment:
         self._note_refused(plan, numbers)
         return numbers
 
+    def _held(self, plan: Plan, held: Sequence[str | None], *, keyed: bool) -> array[int]:
+        """Return the numbers of the rows that the frame holds the executions of, where their input is the same still.
+
+        A row whose input has changed is another row, and leaves its place to whoever has that input now.
+        """
+        numbers = array("q", [NOT_IN_RUN]) * len(plan.frame)
+        known = self.executions()
+        if not known:
+            return numbers
+        for position, execution_id in enumerate(held):
+            if execution_id is not None:
+                numbers[position] = known.get(execution_id, NOT_IN_RUN)
+        if not any(numbers[position] >= 0 for position in plan.compact()):
+            return numbers
+        given: set[int] = set()
+        for positions, inputs, payloads in plan.checked():
+            for position, content in zip(positions, fingerprints(inputs, payloads), strict=True):
+                number = numbers[position]
+                again = self._options.retrigger and number in given
+                if keyed or again or (number >= 0 and self.entry.content(number) != content):
+                    numbers[position] = NOT_IN_RUN
+                given.add(number)
+        return numbers
+
     def _with_numbers(self, sheets: Iterator[Sheet], numbers: array[int], plan: Plan) -> Iterator[Sheet]:
         """Say on each sheet which rows the frame knows the numbers of, by their executions."""
         start = 0
@@ -212,7 +235,7 @@ class Enrolment:
             positions = plan.positions[start : start + len(sheet.contents)].tolist()
             start += len(positions)
             known = [numbers[position] for position in positions]
-            yield Sheet(sheet.digests, sheet.contents, sheet.labels, sheet.payloads, sheet.unsent, known)
+            yield Sheet(sheet.digests, sheet.contents, sheet.labels, sheet.payloads, sheet.wishes, known)
 
     def _pin(self, plan: Plan, version_id: str) -> Pin:
         pinned = self.pinned

@@ -58,10 +58,10 @@ def read(written: Json) -> Any:
 def index(written: Sequence[Json], names: Sequence[str | None]) -> pd.Index[Any]:
     """Return the index of these labels."""
     labels = [read(one) for one in written]
-    if len(names) > 1:
+    if len(names) > 1 and all(isinstance(label, tuple) and len(label) == len(names) for label in labels):
         several: pd.Index[Any] = pd.MultiIndex.from_tuples(labels, names=list(names))
         return several
-    single: pd.Index[Any] = pd.Index(labels, name=names[0], tupleize_cols=False)
+    single: pd.Index[Any] = pd.Index(labels, name=names[0] if len(names) == 1 else None, tupleize_cols=False)
     return single
 
 

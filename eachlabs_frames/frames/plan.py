@@ -27,7 +27,7 @@ logger = logging.getLogger("eachlabs_frames")
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 Labels = Callable[[Sequence[int]], Sequence[Json]]
 Digests = Callable[[Sequence[int]], Sequence[bytes]]
-Unsent = Callable[[Sequence[int]], Sequence[bool]]
+Wishes = Callable[[Sequence[int]], Sequence[int]]
 
 
 def check_na(na: object) -> bool:
@@ -95,6 +95,7 @@ class Plan:
         InputError
             A row's values cannot be an input at all; after the last row, so that it can say how many.
         """
+        self.source.forget()
         unfit: list[tuple[int, Problem]] = []
         for positions, rows in self.source.rows():
             made = encode_all(rows)
@@ -113,7 +114,7 @@ class Plan:
             msg = f"row {self.frame.index[position]!r} (position {position}), {problem}{more}"
             raise InputError(msg)
 
-    def sheets(self, labels: Labels, digests: Digests | None, unsent: Unsent) -> Iterator[Sheet]:
+    def sheets(self, labels: Labels, digests: Digests | None, wishes: Wishes) -> Iterator[Sheet]:
         """Read every row once, as the journal takes it in.
 
         Raises
@@ -124,7 +125,7 @@ class Plan:
         for positions, inputs, payloads in self.checked():
             contents = fingerprints(inputs, payloads)
             known_by = contents if digests is None else digests(positions)
-            yield Sheet(known_by, contents, labels(positions), payloads, unsent(positions))
+            yield Sheet(known_by, contents, labels(positions), payloads, wishes(positions))
 
     def batches(self, *, without: Container[int]) -> Iterator[Batch]:
         """Return the batches of all rows but those, made as they are taken."""

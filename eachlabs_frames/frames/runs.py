@@ -96,15 +96,30 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
 
     loaded = archive.load(_path(), check_name(run))
     keys: dict[str, None] = dict.fromkeys(key for row in loaded.inputs for key in row)
-    inputs: dict[Any, list[Any]] = {key: [row.get(key) for row in loaded.inputs] for key in keys}
-    frame = pd.DataFrame(inputs, index=labels.index(loaded.labels, loaded.index_names))
+    inputs = {key: _column([row.get(key) for row in loaded.inputs]) for key in keys}
+    frame = pd.DataFrame(inputs, index=range(len(loaded.labels)))
+    frame.index = labels.index(loaded.labels, loaded.index_names)
     columns.check_columns(frame, prefix)
     out = columns.write(frame, loaded.book.results, prefix)
     pin = loaded.pin
     # The columns are the inputs' own keys, so that is the mapping with which this frame can be gone on with.
-    spec = {key: {"column": key} for key in keys}
+    spec: dict[str, Any] | None = {key: {"column": key} for key in keys}
+    if pin.na == "null" and any(len(row) < len(keys) for row in loaded.inputs):
+        spec = None  # a column cannot say of a row that it had no such key at all
     columns.describe(out, Origin(pin.workflow_id, pin.version_id, prefix, inputs=spec, na=pin.na, run=loaded.name))
     return out
+
+
+def _column(values: list[Any]) -> pd.Series[Any]:
+    """Make a column of inputs as they were sent: pandas would make floats of integers that stand beside others."""
+    kinds = set(map(type, values)) - {type(None)}
+    dtype: Any = None if len(kinds) == 1 and not kinds & {list, dict, int} else object
+    if kinds == {int}:
+        dtype = "Int64" if None in values else "int64"
+        if max(abs(value) for value in values if value is not None) >= 2**63:
+            dtype = object
+    column: pd.Series[Any] = pd.Series(values, dtype=dtype)
+    return column
 
 
 def delete_run(run: str) -> int:

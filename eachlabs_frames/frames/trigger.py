@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -28,12 +28,14 @@ from ..errors import APIError, ColumnError, MappingError
 from ..models import FAILED, INVALID, PENDING, UNKNOWN, Observer, Outcome, Workflow
 from ..views import progress as bars
 from . import results as columns
-from .delivery import Delivery, Todo
+from .delivery import Delivery
 from .enrolment import Enrolment, check_key
 from .handover import Handover
+from .notes import Notes
 from .options import Options
 from .plan import Plan, Positions, check_na, read_inputs
 from .results import Origin
+from .todo import Todo, sort_out, wishes
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -104,11 +106,15 @@ class Trigger:
     def _carried_out(self, plan: Plan | None, todo: Todo, enrolment: Enrolment | None) -> Steps[None]:
         wait = self._options.wait
         total = self._results.size if wait else len(todo.send) + len(todo.refused)
-        with self._handover.kept(), bars.observing(self._options.progress, total=total, what="eachlabs") as observer:
+        # Where nothing was to be sent, no place in the run was taken: what a wait sees is noted all the same.
+        with (
+            closing(Notes(self._settings.journal, self._handover.origin.run)) as notes,
+            self._handover.kept(),
+            bars.observing(self._options.progress, total=total, what="eachlabs") as observer,
+        ):
             reporter = Reporter(observer, self._results, total=total, done=len(todo.refused), until_settled=wait)
             reporter.started()
-            noted = None if enrolment is None else self._noted(enrolment, todo.numbers)
-            tracker = self._tracker(reporter, noted)
+            tracker = self._tracker(reporter, notes if enrolment is None else self._noted(enrolment, todo.numbers))
             if plan is not None:
                 delivery = Delivery(
                     self._results,
@@ -253,16 +259,19 @@ class Trigger:
     def _set_out(self, plan: Plan, enrolment: Enrolment | None) -> Todo:
         """Check every row, find out what the journal knows of it, and mark those that set out and those that do not."""
         results = self._results
-        wanted = self._unsent if self._held else np.empty(0, dtype=np.int64)
         if enrolment is None:
             deque(plan.checked(), maxlen=0)
             todo = Todo(plan.compact(), range(results.size))
         else:
             version_id = str(self._handover.origin.version_id)
-            numbers = enrolment.enter(plan, version_id, held=results.execution_id, wanted=wanted, add=self._sends)
+            numbers = enrolment.enter(
+                plan, version_id, held=results.execution_id, wishes=wishes(results, held=self._held), add=self._sends
+            )
             self._handover.origin = replace(self._handover.origin, run=enrolment.entry.name)
             every = self._sends and (self._options.retrigger or self._only is not None)
-            todo = Todo(plan.compact(), numbers) if every else self._standings(plan, enrolment, numbers)
+            todo = (
+                Todo(plan.compact(), numbers) if every else sort_out(plan, enrolment, numbers, results, held=self._held)
+            )
         if not self._sends:
             todo.send = []
             return todo
@@ -275,35 +284,6 @@ class Trigger:
         if todo.refused:
             logger.warning("%d row(s) do not fit the workflow's input schema, and are not sent", len(todo.refused))
             todo.send = [row for row in todo.send if row not in todo.refused]
-        return todo
-
-    def _standings(self, plan: Plan, enrolment: Enrolment, numbers: Sequence[int]) -> Todo:
-        """Sort the rows by what the journal knows of each: it knows better than the frame, which may be an old one."""
-        if not self._held and enrolment.is_fresh():
-            return Todo(plan.compact(), numbers)
-        send: list[int] = []
-        todo = Todo(send, numbers)
-        results = self._results
-        for row in plan.positions.tolist():
-            if numbers[row] < 0:
-                continue  # the run does not know it, and nothing is sent
-            word, outcome, alive = enrolment.entry.standing(numbers[row])
-            if word == "sent":
-                (todo.elsewhere if alive else todo.unanswered).append(row)
-            elif word == "settled" and outcome is not None:
-                refused = outcome.status == FAILED and outcome.execution_id is None
-                if refused and not enrolment.named:
-                    send.append(row)
-                    continue
-                results.replace(outcome._replace(position=row))
-                if outcome.status == UNKNOWN and outcome.execution_id is None:
-                    todo.unknown.append(row)
-            elif results.status[row] != UNKNOWN or results.execution_id[row] is not None:
-                if results.execution_id[row] is not None:
-                    results.replace(Outcome(row, PENDING))  # its input has changed since, so that was another row
-                send.append(row)
-            else:
-                todo.unknown.append(row)
         return todo
 
     def _noted(self, enrolment: Enrolment, numbers: Sequence[int]) -> Callable[[Sequence[Outcome]], None]:

@@ -23,7 +23,6 @@ from ...core.records import (
     ANSWER,
     CLAIM,
     LOOK,
-    NEW,
     NO_CLAIM,
     SENT,
     SETTLED,
@@ -82,6 +81,7 @@ class Entry:
         self._run = 0
         self._seen = 0
         self._others_wrote = -1
+        self._pin = ""
         self._read_until: tuple[int, int] | None = None
         self._theirs: set[int] = set()
         self._notes: list[tuple[int, int, int, int, bytes, bytes | None]] = []
@@ -95,8 +95,23 @@ class Entry:
         with translated(self._path):
             return pin_of(self._connection, self.name)
 
-    def enter(self, pin: Pin, *, index_names: Sequence[str | None] = (None,)) -> None:
+    def enter(
+        self,
+        pin: Pin,
+        *,
+        index_names: Sequence[str | None] = (None,),
+        rename: Callable[[], str] | None = None,
+    ) -> None:
         """Take a place in the run, which is made where it is not there, and read what is known of its rows.
+
+        Parameters
+        ----------
+        pin : Pin
+            What the run is pinned to, where this call makes it.
+        index_names : sequence of str or None
+            The names of the frame's index.
+        rename : callable, optional
+            Where nobody has asked for this run by its name: gives another name while there is a run of this one.
 
         Raises
         ------
@@ -108,6 +123,9 @@ class Entry:
             written = _written(pin)
             query = "SELECT id, pin, EXISTS (SELECT 1 FROM sheets WHERE run = runs.id) FROM runs WHERE name = ?"
             found = self._connection.execute(query, (self.name,)).fetchone()
+            while found is not None and rename is not None:
+                self.name = rename()
+                found = self._connection.execute(query, (self.name,)).fetchone()
             if found is not None and not found[2]:
                 # A call that was refused before it had a row has left its name behind: it pins nobody.
                 self._do("UPDATE runs SET pin = ? WHERE id = ?", (written, found[0]))
@@ -121,6 +139,7 @@ class Entry:
                 raise RunError(msg)
             else:
                 self._run = found[0]
+            self._pin = written
             place = (self._run, os.getpid(), time.time_ns())
             self._do("INSERT INTO sessions (run, process, started_at) VALUES (?, ?, ?)", place)
             self._session = self._one("SELECT last_insert_rowid()")
@@ -186,20 +205,23 @@ class Entry:
         with transaction(self._connection, self._path, self._patience):
             with translated(self._path):
                 check_stamp(self._path, self._stamp)
+                self._check_pin()
                 if self._mark() != self._read_until:
                     self._read()  # another call has added rows since, perhaps the very same ones
             self._read_until = None
-            numbers = self._rows.register(
-                sheets, taken=taken, keyed=keyed, changed=changed, add=add, is_open=self._is_open
-            )
+            numbers = self._rows.register(sheets, taken=taken, keyed=keyed, changed=changed, add=add, book=self.book)
             self.book.grow(len(self._rows))
         # The log is then begun again in place: a claim takes half the time where no file has to grow.
         with translated(self._path):
             self._do("PRAGMA wal_checkpoint(PASSIVE)")
         return numbers
 
-    def _is_open(self, number: int) -> bool:
-        return self.book.words[number] == NEW
+    def _check_pin(self) -> None:
+        """See that no other call has made another run of this one while it had no rows yet."""
+        (stored,) = self._connection.execute("SELECT pin FROM runs WHERE id = ?", (self._run,)).fetchone()
+        if _written(Pin(**json.loads(stored))) != self._pin:
+            msg = f"run {self.name!r} was made by another call meanwhile, and of another kind: try again"
+            raise RunError(msg)
 
     def content(self, number: int) -> bytes:
         """Return the fingerprint of a row's input."""

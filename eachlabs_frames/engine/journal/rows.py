@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from ...core.identity import SIZE
+from ...core.records import Book
 from ...core.roll import UNSEEN, Roll
-from ...models import Sheet
+from ...models import REFUSED_ROW, UNKNOWN_ROW, UNSENT_ROW, Sheet
 from .archive import digests_of, write_labels
 from .trouble import translated
 
@@ -44,32 +46,33 @@ class Rows:
         keyed: bool,
         changed: Callable[[int], None] | None,
         add: bool,
-        is_open: Callable[[int], bool],
+        book: Book,
     ) -> list[int]:
-        """Do what `Entry.register` says; `is_open` tells of a row that the run has whether it may still be sent."""
+        """Do what `Entry.register` says; `book` tells how the rows stand that the run has."""
         roll = Roll(self._digests, taken=taken, latest=keyed)
         # Needed once, and as large as the run: whoever registers again reads again.
         self._digests = bytearray()
         numbers: list[int] = []
         for sheet in sheets:
             with translated(self._path):
-                found = self._found(sheet, roll, is_open)
+                found = self._found(sheet, roll, book)
                 if keyed and changed is not None:
-                    self._renew_changed(sheet, found, is_open, changed, before=len(numbers))
+                    self._renew_changed(sheet, found, book, changed, before=len(numbers))
                 if add:
                     self._add(sheet, found)
             numbers += found
         return numbers
 
-    def _found(self, sheet: Sheet, roll: Roll, is_open: Callable[[int], bool]) -> list[int]:
+    def _found(self, sheet: Sheet, roll: Roll, book: Book) -> list[int]:
         """Return each row's number, `UNSEEN` where the run has not seen it."""
         if not roll:
             return [UNSEEN] * len(sheet.digests)
         numbers = sheet.numbers or [UNSEEN] * len(sheet.digests)
         found: list[int] = []
-        for digest, content, unsent, number in zip(sheet.digests, sheet.contents, sheet.unsent, numbers, strict=True):
+        suits = [None, *(partial(book.suits, wish) for wish in (UNSENT_ROW, UNKNOWN_ROW, REFUSED_ROW))]
+        for digest, content, wish, number in zip(sheet.digests, sheet.contents, sheet.wishes, numbers, strict=True):
             if number == UNSEEN or self.content(number) != content:
-                number = roll.find(digest, is_open if unsent else None)
+                number = roll.find(digest, suits[wish], wish)
             found.append(number)
         return found
 
@@ -77,7 +80,7 @@ class Rows:
         self,
         sheet: Sheet,
         found: list[int],
-        is_open: Callable[[int], bool],
+        book: Book,
         changed: Callable[[int], None],
         *,
         before: int,
@@ -85,7 +88,7 @@ class Rows:
         """Make a row whose key was seen with another input a new one; where that was sent, `changed` may object."""
         for place, number in enumerate(found):
             if number != UNSEEN and self.content(number) != sheet.contents[place]:
-                if not is_open(number):
+                if not book.suits(UNSENT_ROW, number):
                     changed(before + place)
                 found[place] = UNSEEN
 

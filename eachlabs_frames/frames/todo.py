@@ -1,0 +1,115 @@
+"""What is to be done with each row of a call: what its frame says of it, and what the journal knows.
+
+The journal knows better than the frame, which may be an old one; but for what a frame has seen of an execution since.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from ..core.outcomes import Results
+from ..models import (
+    ANY_ROW,
+    FAILED,
+    INVALID,
+    PENDING,
+    REFUSED_ROW,
+    UNKNOWN,
+    UNKNOWN_ROW,
+    UNSENT_ROW,
+    Outcome,
+)
+from .enrolment import Enrolment
+from .plan import Plan
+
+logger = logging.getLogger("eachlabs_frames")
+
+_WISHES: Final = {PENDING: UNSENT_ROW, INVALID: UNSENT_ROW, UNKNOWN: UNKNOWN_ROW, FAILED: REFUSED_ROW}
+
+
+@dataclass(slots=True)
+class Todo:
+    """The rows of a call, by position, sorted by what is to be done.
+
+    Attributes
+    ----------
+    send : sequence of int
+        Rows that are sent, in the frame's order.
+    numbers : sequence of int
+        The number in the run of each row of the frame, by position.
+    refused : dict of int to str
+        Rows that the schema refuses, and why.
+    unanswered : list of int
+        Rows that a call has sent which is over, without an answer: they are looked for.
+    unknown : list of int
+        Rows whose answer was looked for and not found.
+    elsewhere : list of int
+        Rows that another call has sent and waits for.
+    """
+
+    send: Sequence[int] = ()
+    numbers: Sequence[int] = ()
+    refused: dict[int, str] = field(default_factory=dict)
+    unanswered: list[int] = field(default_factory=list)
+    unknown: list[int] = field(default_factory=list)
+    elsewhere: list[int] = field(default_factory=list)
+
+
+def wishes(results: Results, *, held: bool) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """Return what a frame says of each of its rows, as `models.Sheet` has it; one that holds no result says nothing."""
+    if not held:
+        return np.zeros(results.size, dtype=np.int8)
+    states = zip(results.execution_id, results.status, strict=True)
+    said = [ANY_ROW if execution_id is not None else _WISHES.get(status, ANY_ROW) for execution_id, status in states]
+    return np.array(said, dtype=np.int8)
+
+
+def sort_out(plan: Plan, enrolment: Enrolment, numbers: Sequence[int], results: Results, *, held: bool) -> Todo:
+    """Sort the rows of a plan, and write into `results` what the journal knows of them."""
+    if not held and enrolment.is_fresh():
+        return Todo(plan.compact(), numbers)
+    send: list[int] = []
+    todo = Todo(send, numbers)
+    strangers = 0
+    for row in plan.compact():
+        if numbers[row] < 0:
+            strangers += 1  # and nothing is sent
+            continue
+        word, outcome, alive = enrolment.entry.standing(numbers[row])
+        if word == "sent":
+            (todo.elsewhere if alive else todo.unanswered).append(row)
+        elif word == "settled" and outcome is not None:
+            if outcome.status == FAILED and outcome.execution_id is None and not enrolment.named:
+                send.append(row)  # it was refused, and nothing was created
+            elif _settle(results, outcome._replace(position=row)):
+                todo.unknown.append(row)
+        elif _is_unsent(results, row):
+            send.append(row)
+        else:
+            todo.unknown.append(row)
+    if strangers:
+        run = enrolment.entry.name
+        logger.warning("%d row(s) are not of run %s, which cannot say when they were sent", strangers, run)
+    return todo
+
+
+def _settle(results: Results, outcome: Outcome) -> bool:
+    """Write down what the journal knows of a row; return whether that is that its answer was lost."""
+    if outcome.execution_id is not None and results.execution_id[outcome.position] == outcome.execution_id:
+        results.merge(outcome)
+    else:
+        results.replace(outcome)
+    return outcome.status == UNKNOWN and outcome.execution_id is None
+
+
+def _is_unsent(results: Results, row: int) -> bool:
+    """Say whether a row that the journal knows nothing of was not sent, by what the frame says."""
+    if results.execution_id[row] is not None:
+        results.replace(Outcome(row, PENDING))  # of another input, which the row had before
+        return True
+    return results.status[row] != UNKNOWN
