@@ -1,7 +1,7 @@
 """Peak memory of a `bulk_trigger` over the frame that it is given, 100,000 rows: each reading in a fresh process.
 
-Run as ``python -m benchmarks.memory objects|resident PORT [JOURNAL]`` it is that process: it makes the frame, goes once through
-a small call so that what is imported late is there, takes its baseline, and prints the peak over it in bytes.
+Run as ``python -m benchmarks.memory objects|resident PORT [JOURNAL]`` it is that process: it makes the frame, goes once
+through a small call so that what is imported late is there, takes its baseline, and prints the peak over it in bytes.
 """
 
 from __future__ import annotations

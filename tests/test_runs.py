@@ -578,3 +578,18 @@ def test_a_call_that_is_refused_leaves_no_run_behind(sandbox: Sandbox) -> None:
     assert ef.runs().empty
     frame(2).eachlabs.bulk_trigger(WF, {"prompt": ef.template("A {prompt}")}, run="one")
     assert sent(sandbox) == 2
+
+
+def test_a_run_with_keys_comes_back_with_them_and_is_gone_on_with(sandbox: Sandbox) -> None:
+    """Also where the key is no part of the input."""
+    sandbox.change(balance_usd=0.10)
+    rows = keyed([f"p{row}" for row in range(15)])
+    rows.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku", max_concurrency=1)
+    loaded = ef.load_run("one")
+    assert loaded["sku"].tolist() == rows["sku"].tolist()
+    assert loaded["prompt"].tolist() == rows["prompt"].tolist()
+    sandbox.top_up(1)
+    out = loaded.iloc[::-1].eachlabs.bulk_trigger(WF, run="one")
+    assert out["execution_id"].notna().all()
+    assert sent(sandbox) == 15
+    assert out.eachlabs.reconcile()["execution_id"].tolist() == out["execution_id"].tolist()

@@ -9,6 +9,7 @@ import logging
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -22,11 +23,11 @@ from ..core.values import MISSING, RefusedValueError, clean
 from ..engine.clock import SystemClock
 from ..engine.journal.entry import Entry
 from ..errors import InputError, MappingError, RunError
-from ..models import INVALID, PENDING, UNKNOWN, Outcome, Pin, Sheet
+from ..models import INVALID, PENDING, UNKNOWN, Json, Outcome, Pin, Sheet
 from ..settings import Settings
 from . import labels
 from .options import Options
-from .plan import Plan, read_inputs
+from .plan import Digests, Plan, read_inputs
 from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
@@ -191,7 +192,12 @@ class Enrolment:
             names = [_text(name) for name in plan.frame.index.names]
             self.entry.enter(pin, index_names=names, rename=new_name if self._fresh else None)
         numbers = self._held(plan, held, keyed=pin.key is not None)
-        sheets = plan.sheets(_labels(plan.frame), self._digests(plan.frame, pin), lambda rows: wishes[rows].tolist())
+        keys: list[Json] | None = None
+        digests: Digests | None = None
+        if pin.key is not None:
+            found_by, keys = _keys(plan.frame, self._options.key if self._options.key is not None else pin.key)
+            digests = partial(_at, found_by)
+        sheets = plan.sheets(_labels(plan.frame, keys), digests, lambda rows: wishes[rows].tolist())
         found = self.entry.register(
             self._with_numbers(sheets, numbers, plan),
             taken=[number for number in numbers if number >= 0],
@@ -249,12 +255,6 @@ class Enrolment:
             None if key is None else str(key),
         )
 
-    def _digests(self, frame: pd.DataFrame, pin: Pin) -> Callable[[Sequence[int]], Sequence[bytes]] | None:
-        if pin.key is None:
-            return None
-        keys = _keys(frame, self._options.key if self._options.key is not None else pin.key)
-        return lambda positions: [keys[position] for position in positions]
-
     def _changed(self, plan: Plan) -> Callable[[int], None]:
         """Return what is called with a row whose key was sent with another input."""
 
@@ -297,8 +297,8 @@ def check_key(frame: pd.DataFrame, key: Any) -> int:
     return places[0]
 
 
-def _keys(frame: pd.DataFrame, key: Any) -> list[bytes]:
-    """Return what each row is known by.
+def _keys(frame: pd.DataFrame, key: Any) -> tuple[list[bytes], list[Json]]:
+    """Return what each row is known by, and its key.
 
     Raises
     ------
@@ -307,6 +307,7 @@ def _keys(frame: pd.DataFrame, key: Any) -> list[bytes]:
     """
     place = check_key(frame, key)
     digests: list[bytes] = []
+    values: list[Json] = []
     seen: dict[bytes, int] = {}
     for position, cell in enumerate(frame.iloc[:, place].tolist()):
         try:
@@ -324,14 +325,24 @@ def _keys(frame: pd.DataFrame, key: Any) -> list[bytes]:
             raise InputError(msg)
         seen[digest] = position
         digests.append(digest)
-    return digests
+        values.append(value)
+    return digests, values
 
 
-def _labels(frame: pd.DataFrame) -> Callable[[Sequence[int]], Sequence[Any]]:
+def _labels(frame: pd.DataFrame, keys: Sequence[Json] | None) -> Callable[[Sequence[int]], Sequence[Any]]:
+    """Return what gives rows' index labels as JSON; where rows have keys, each with its key."""
+
     def written(positions: Sequence[int]) -> Sequence[Any]:
-        return labels.write_all(frame.index.take(positions).tolist())
+        found = labels.write_all(frame.index.take(positions).tolist())
+        if keys is None:
+            return found
+        return [[label, keys[position]] for label, position in zip(found, positions, strict=True)]
 
     return written
+
+
+def _at(digests: Sequence[bytes], positions: Sequence[int]) -> Sequence[bytes]:
+    return [digests[position] for position in positions]
 
 
 def _text(name: object) -> str | None:

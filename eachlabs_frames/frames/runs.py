@@ -70,7 +70,8 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each of the run's rows, in the order in which it first saw them, with their index labels: a column
-        for each key of their inputs (as they were sent), then the result's columns. Rows that were sent and have no
+        for each key of their inputs (as they were sent), and one for the keys that they are known by where that is
+        none of these, then the result's columns. Rows that were sent and have no
         answer are ``unknown``: ``reconcile()``, or the same call with the same ``run=``, looks for them. It can be
         refreshed, waited for and triggered like any other frame.
 
@@ -97,6 +98,8 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     loaded = archive.load(_path(), check_name(run))
     keys: dict[str, None] = dict.fromkeys(key for row in loaded.inputs for key in row)
     inputs = {key: _column([row.get(key) for row in loaded.inputs]) for key in keys}
+    if loaded.keys is not None and loaded.pin.key not in keys:
+        inputs = {str(loaded.pin.key): _column(loaded.keys)} | inputs
     frame = pd.DataFrame(inputs, index=range(len(loaded.labels)))
     frame.index = labels.index(loaded.labels, loaded.index_names)
     columns.check_columns(frame, prefix)

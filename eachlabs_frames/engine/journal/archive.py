@@ -44,6 +44,7 @@ class Loaded:
     labels: list[Json]
     inputs: list[Mapping[str, Json]]
     book: Book
+    keys: list[Json] | None = None
 
 
 def pin_of(connection: sqlite3.Connection, name: str) -> Pin | None:
@@ -207,7 +208,12 @@ def load(path: Path, name: str) -> Loaded:
                 inputs += orjson.loads(packed_inputs)
             except ValueError as exc:
                 raise damaged(path, f"inputs of run {name!r} cannot be read: {exc}") from exc
-    return _chosen(Loaded(name, pin, names, labels, inputs, book), _latest(digests, pin), note)
+    keys = None
+    if pin.key is not None:
+        # A label is never a list by itself: one that is has its row's key beside it.
+        pairs = [label if isinstance(label, list) else [label, None] for label in labels]
+        labels, keys = [label for label, _ in pairs], [key for _, key in pairs]
+    return _chosen(Loaded(name, pin, names, labels, inputs, book, keys), _latest(digests, pin), note)
 
 
 def write_labels(labels: Sequence[Json]) -> bytes:
@@ -235,7 +241,8 @@ def _chosen(loaded: Loaded, rows: list[int], note: str | None) -> Loaded:
     for place, row in enumerate(rows):
         book.results.replace(whole.results.outcome(row)._replace(position=place))
     labels, inputs = [loaded.labels[row] for row in rows], [loaded.inputs[row] for row in rows]
-    return Loaded(loaded.name, loaded.pin, loaded.index_names, labels, inputs, book)
+    keys = None if loaded.keys is None else [loaded.keys[row] for row in rows]
+    return Loaded(loaded.name, loaded.pin, loaded.index_names, labels, inputs, book, keys)
 
 
 def _found(connection: sqlite3.Connection, path: Path, name: str) -> tuple[int, Pin, list[str | None], str | None]:
