@@ -181,7 +181,7 @@ def test_an_estimate_in_words() -> None:
     assert words(estimate(24, Prices(4.98, 0.01))) == (
         "24 rows can be sent, in 3 requests: about 0.24 USD; the balance is 4.98 USD"
     )
-    assert words(estimate(1, Prices())) == "1 rows can be sent, in 1 requests: cost not known yet"
+    assert words(estimate(1, Prices())) == "1 row can be sent, in 1 request: cost not known yet"
 
 
 def test_the_balance_is_in_the_progress_line(sandbox: Sandbox) -> None:

@@ -28,8 +28,12 @@ def estimate(rows: int, prices: Prices) -> Estimate:
 def words(made: Estimate) -> str:
     """Return an estimate as a sentence."""
     cost = "cost not known yet" if made.cost_usd is None else f"about {made.cost_usd:.2f} USD"
-    said = f"{made.rows} rows can be sent, in {made.requests} requests: {cost}"
+    said = f"{_counted(made.rows, 'row')} can be sent, in {_counted(made.requests, 'request')}: {cost}"
     return said if made.balance_usd is None else f"{said}; the balance is {made.balance_usd:.2f} USD"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def show(made: Estimate) -> None:
