@@ -15,13 +15,10 @@ from typing import Any, Final
 
 from ..core.batches import cut, halves
 from ..core.outcomes import Results
-from ..core.pacing import poll_delay
 from ..core.wire import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
 from ..errors import EachlabsError, JournalError
 from ..models import (
     FAILED,
-    PENDING,
-    SETTLED,
     UNKNOWN,
     Batch,
     Clock,
@@ -35,8 +32,9 @@ from ..models import (
 )
 from .bookkeeper import Bookkeeper
 from .budget import Budget
+from .lesson import Lesson
 from .limiter import Limiter
-from .pool import drain, until
+from .pool import drain
 from .pursuit import Pursuit
 from .reporter import Reporter
 from .search import Search
@@ -49,7 +47,6 @@ UNANSWERED_IN_A_ROW: Final = 10
 CUT_OFF: Final = "interrupted while its answer was on the way: it may have started"
 NAMELESS: Final = "the answer names no execution for this input: it may have started"
 INTERRUPTED: Final = "interrupted before it was sent"
-NO_COSTS: Final = "max_cost= cannot be held: nothing is known of what the first executions cost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,44 +188,25 @@ class Runner:
         """Send the first batch alone, where it has something to tell before more are paid for."""
         if self._budget is not None and self._budget.mean is None:
             logger.warning("no cost of this workflow is known yet: one batch goes first, to learn it for max_cost=")
-            while self._budget.mean is None and (first := next(self._stream(batches), None)) is not None:
-                await self._deliver(first)
-                await self._learn(first)
+            await self._learn(self._budget, batches)
         elif canary and (first := next(self._stream(batches), None)) is not None:
             await self._deliver(first)
 
-    async def _learn(self, first: Batch) -> None:
-        """Wait until the first executions have ended, and take over what they have cost."""
-        assert self._budget is not None
+    async def _learn(self, budget: Budget, batches: Iterator[Batch]) -> None:
+        """Send one batch, and wait for what it costs; the next one too, where that was refused."""
+        lesson = Lesson(budget, self._results, clock=self._clock, poll=self._poll, max_wait=self._limits.max_wait)
         self._reporter.waiting("the first executions to end, to learn what one costs")
-        deadline, look = self._clock.now() + self._limits.max_wait, 0
-        while self.halted is None and not self._abandoned:
-            costs = self._costs(first)
-            if costs is not None:
-                if costs:
-                    self._budget.learn(costs)
-                break
-            look += 1
-            if self._clock.now() >= deadline:
-                self._halt(Halt(f"{NO_COSTS}: they have not ended within max_wait={self._limits.max_wait:g} s"))
-                break
-            await until(self._stop, self._clock.sleep(poll_delay(look, floor=None, draw=self._clock.draw())))
-            await self._poll()
+        while budget.mean is None and (first := next(self._stream(batches), None)) is not None:
+            await self._deliver(first)
+            reason = (
+                None if self.halted is not None else await lesson.learn(first, self._stop, searching=self._searches)
+            )
+            if reason is not None:
+                self._halt(Halt(reason))
         self._reporter.waiting(None)
 
-    def _costs(self, first: Batch) -> list[float] | None:
-        """Return what executions of the first batch have cost; none where all was refused, None where it is open."""
-        results = self._results
-        statuses = {row: results.status[row] for row in first.positions}
-        costs = [results.cost[row] for row in statuses if results.cost[row] > 0]
-        if costs:
-            return costs
-        if all(status in (FAILED, PENDING) and results.execution_id[row] is None for row, status in statuses.items()):
-            return []  # nothing was created, and the next batch goes first
-        looked_for = self._pursuit is not None and self._pursuit.busy
-        if all(status in SETTLED for status in statuses.values()) and not looked_for:
-            self._halt(Halt(NO_COSTS))
-        return None
+    def _searches(self) -> bool:
+        return self._pursuit is not None and self._pursuit.busy
 
     def _stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         while self.halted is None and self._spent is None and not self._abandoned:
