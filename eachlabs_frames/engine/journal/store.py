@@ -119,7 +119,7 @@ def reading(path: Path) -> Iterator[Connection]:
     JournalError
         It cannot be opened or read, or it is not this package's, or a newer version's.
     """
-    with translated(path):
+    with translated(path, to_send=False):
         connection = _opened_to_read(path) if path.exists() and path.stat().st_size else connect(path)
         try:
             yield connection

@@ -21,8 +21,8 @@ _FULL: Final = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC
 
 
 @contextmanager
-def translated(path: Path, patience: float = PATIENCE) -> Iterator[None]:
-    """Say what is wrong with the file in words that help.
+def translated(path: Path, patience: float = PATIENCE, *, to_send: bool = True) -> Iterator[None]:
+    """Say what is wrong with the file in words that help; `to_send` where requests depend on it.
 
     Raises
     ------
@@ -34,7 +34,8 @@ def translated(path: Path, patience: float = PATIENCE) -> Iterator[None]:
     except EachlabsError:
         raise
     except (sqlite3.Error, OSError) as exc:
-        msg = f"{_words(exc, path, patience)}. {_NOTHING_SENT}"
+        words = _words(exc, path, patience)
+        msg = f"{words}. {_NOTHING_SENT}" if to_send else words
         raise JournalError(msg) from exc
 
 
