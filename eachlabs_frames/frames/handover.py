@@ -113,6 +113,10 @@ class Handover:
             raise self._interrupted(words, whole[-1]) from interrupted
         return whole[-1]
 
+    def interrupted_late(self) -> Interrupted:
+        """Return what to raise for a Ctrl-C that came after the last answer: with the whole frame."""
+        return self._interrupted("all answers were written", self.written())
+
     def _attach(self, made: dict[str, Any]) -> pd.DataFrame:
         target = self.source.copy(deep=False) if self._given is None else self._given
         if self._given is not None and not self._is_unchanged(self._given):

@@ -74,6 +74,7 @@ class Trigger:
         sends: bool = True,
     ) -> None:
         self._sends = sends
+        self._late: KeyboardInterrupt | None = None
         self._settings = options.checked(workflow_id)
         columns.check_columns(frame, options.prefix)
         self._options = options
@@ -101,6 +102,8 @@ class Trigger:
             if plan is not None:
                 todo = self._set_out(plan, enrolment)
             yield from self._carried_out(plan, todo, enrolment)
+        if self._late is not None:
+            raise self._handover.interrupted_late() from self._late
         return self._handover.written()
 
     def _carried_out(self, plan: Plan | None, todo: Todo, enrolment: Enrolment | None) -> Steps[None]:
@@ -145,7 +148,12 @@ class Trigger:
         try:
             yield enrolment
         finally:
-            enrolment.leave()
+            try:
+                enrolment.leave()
+            except KeyboardInterrupt as exc:
+                # It must not take the place of what is raised already, which has the frame; the next one may.
+                self._late = exc
+                enrolment.leave()
 
     def _check_run(self, before: str | None) -> None:
         """Whoever names another run by mistake must not pay for every row once more."""
