@@ -109,14 +109,20 @@ class Outcome(NamedTuple):
     cost: float | None = None
 
 
+EventKind: TypeAlias = Literal[
+    "started", "answered", "refreshed", "tracking", "stale", "waiting", "resumed", "balance", "stopped", "finished"
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One step of a run, as views and ``progress=`` callables see it.
 
     Attributes
     ----------
-    kind : {"started", "answered", "refreshed", "waiting", "resumed", "balance", "stopped", "finished"}
-        What happened.
+    kind : {"started", "answered", "refreshed", "tracking", "stale", "waiting", "resumed", "balance", "stopped", "finished"}
+        What happened. ``tracking``: nothing more is sent, and the executions are looked at until they have ended.
+        ``stale``: looks are no longer answered, or are again.
     total : int
         Rows that this call is about.
     done : int
@@ -126,14 +132,16 @@ class Event:
     tally : mapping of str to int
         Rows of the whole frame per status.
     changed : tuple of Outcome
-        The rows that this step changed.
+        The rows that this step changed, as they stand now.
     waiting_for : str or None
         Why nothing is sent at the moment, or what is looked for, in a sentence.
     balance_usd : float or None
         What the account may still spend, as it was last seen.
+    stale_since : float or None
+        When a look was last answered, in epoch seconds, where the latest one was not.
     """
 
-    kind: Literal["started", "answered", "refreshed", "waiting", "resumed", "balance", "stopped", "finished"]
+    kind: EventKind
     total: int
     done: int
     accepted: int
@@ -141,6 +149,7 @@ class Event:
     changed: tuple[Outcome, ...] = ()
     waiting_for: str | None = None
     balance_usd: float | None = None
+    stale_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

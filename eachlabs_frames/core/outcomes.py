@@ -51,6 +51,13 @@ class Results:
         self._tally = Counter(self.status)
         self.accepted = sum(execution_id is not None for execution_id in self.execution_id)
 
+    def copy(self) -> Results:
+        """Return results that later outcomes do not change; outputs are shared."""
+        other = Results(0)
+        other.size = self.size
+        other.load(**{name: self.column(name)[:] for name in COLUMNS})
+        return other
+
     def grow(self, more: int) -> None:
         """Add pending rows at the end."""
         for name in ("bulk_id", "execution_id", "error", "output"):

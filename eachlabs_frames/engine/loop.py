@@ -197,12 +197,13 @@ def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
     try:
         flight.start().wait()
     except BaseException:
-        _land(flight)
+        land(flight)
         raise
     return flight.future.result()
 
 
-def _land(flight: Flight[Any]) -> None:
+def land(flight: Flight[Any]) -> None:
+    """Ask a job to end, and wait for that up to `GRACE` seconds; interrupted meanwhile, no longer."""
     if not flight.started:
         return
     landed = False
@@ -232,8 +233,8 @@ async def call_async(job: Job[T]) -> T:
         raise
 
 
-def complete(steps: Steps[T], *, kind: BridgeName = "thread") -> T:
-    """Go through `steps`, doing each job that they ask for, and return what they return.
+def complete(steps: Steps[T], *, call: Callable[[Job[Any]], Any] = call) -> T:
+    """Go through `steps`, doing each job that they ask for by `call`, and return what they return.
 
     Whatever is raised while the steps are waiting, in a job or between two of them, is raised inside of them: they
     alone know what was paid for.
@@ -245,7 +246,7 @@ def complete(steps: Steps[T], *, kind: BridgeName = "thread") -> T:
             turn = _advance(steps, value, error=error)
             if isinstance(turn, _Finished):
                 return turn.value
-            value, error = call(turn.job, kind=kind), None
+            value, error = call(turn.job), None
         except BaseException as exc:
             if inspect.getgeneratorstate(steps) != inspect.GEN_SUSPENDED:
                 raise

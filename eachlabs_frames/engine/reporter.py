@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
-
 from ..core.outcomes import Results
-from ..models import SETTLED, Event, Observer, Outcome
+from ..models import SETTLED, Event, EventKind, Observer, Outcome
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -43,6 +41,7 @@ class Reporter:
         self._until_settled = until_settled
         self._waiting_for: str | None = None
         self._looking_for = 0
+        self._stale_since: float | None = None
         self.balance_usd: float | None = None
 
     def started(self) -> None:
@@ -52,11 +51,21 @@ class Reporter:
     def answered(self, outcomes: Sequence[Outcome]) -> None:
         """Say that the API answered for these rows."""
         self._answered += len(outcomes)
-        self._tell("answered", changed=tuple(outcomes))
+        self._tell("answered", changed=outcomes)
 
     def refreshed(self, outcomes: Sequence[Outcome]) -> None:
         """Say that a look changed these rows."""
-        self._tell("refreshed", changed=tuple(outcomes))
+        self._tell("refreshed", changed=outcomes)
+
+    def tracking(self) -> None:
+        """Say that nothing more is sent, and that the executions are waited for."""
+        self._tell("tracking")
+
+    def stale(self, since: float | None) -> None:
+        """Say when a look was last answered (epoch seconds), where the latest was not; None: it was."""
+        if (since is None) != (self._stale_since is None):
+            self._stale_since = since
+            self._tell("stale")
 
     def waiting(self, reason: str | None) -> None:
         """Say what is waited for, or that it is over."""
@@ -77,7 +86,7 @@ class Reporter:
 
     def stopped(self, reason: str) -> None:
         """Say that nothing more is sent."""
-        logger.info("stopped sending: %s", reason)
+        logger.info("stopped: %s", reason)
         self._waiting_for = reason
         self._tell("stopped")
 
@@ -85,7 +94,7 @@ class Reporter:
         """Say that the run is over."""
         self._tell("finished")
 
-    def _tell(self, kind: Any, *, changed: tuple[Outcome, ...] = ()) -> None:
+    def _tell(self, kind: EventKind, *, changed: Sequence[Outcome] = ()) -> None:
         if self._observer is None:
             return
         tally = self._results.tally()
@@ -97,9 +106,11 @@ class Reporter:
             done,
             self._results.accepted,
             tally,
-            changed,
+            # As they were written: an answer may leave unsaid what an earlier one has said.
+            tuple(self._results.outcome(one.position) for one in changed),
             self._reason(),
             self.balance_usd,
+            self._stale_since,
         )
         try:
             self._observer(event)

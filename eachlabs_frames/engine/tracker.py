@@ -33,6 +33,9 @@ WORTH: Final = 5
 POOR_YIELD: Final = 2
 """Open bulk operations that a page of the workflow's listing must speak of to be worth its request."""
 
+SHARE: Final = 3
+"""A look is followed by a pause of at least so many times what it took, whatever pace was asked for."""
+
 MISSED: Final = 3
 """Looks in a row that do not list an execution, after which its details are asked for."""
 
@@ -68,6 +71,9 @@ class Tracker:
         self._missed: Counter[str] = Counter()
         self._answers = 0
         self._refusals: list[wire.Retry] = []
+        self._turn = asyncio.Lock()
+        self._took = 0.0
+        self._answered_at = clock.epoch()
 
     async def refresh(self, stop: asyncio.Event) -> int:
         """Look once at every open row; return how many are still open.
@@ -83,20 +89,28 @@ class Tracker:
             raise APIConnectionError(msg)
         return self._left()
 
-    async def glance(self) -> None:
+    async def glance(self, *, thrifty: bool = True) -> None:
         """Look once while something else is the matter: what goes wrong is left to a later look."""
         try:
-            await self._look(thrifty=True)
+            await self._look(thrifty=thrifty)
         except APIError as exc:
             logger.warning("the executions could not be looked at: %s", exc)
 
     def _left(self) -> int:
         return sum(map(len, self._open.values()))
 
-    async def wait(self, stop: asyncio.Event, *, timeout: float | None) -> int:
+    async def follow(self, pace: Callable[[], float]) -> None:
+        """Look every `pace()` seconds until this is cancelled; what goes wrong is left to a later look."""
+        while True:
+            await self._clock.sleep(self._pause(pace))
+            await self.glance(thrifty=False)
+
+    async def wait(
+        self, stop: asyncio.Event, *, timeout: float | None = None, pace: Callable[[], float] | None = None
+    ) -> int:
         """Look until every row is settled or `timeout` seconds have passed; return how many are still open.
 
-        A look that fails is no end: the next one asks again.
+        A look that fails is no end: the next one asks again, after `pace()` seconds where that is given.
 
         Raises
         ------
@@ -111,9 +125,17 @@ class Tracker:
             left = None if deadline is None else deadline - self._clock.now()
             if not self._open or stop.is_set() or (left is not None and left <= 0):
                 return self._left()
-            floor = max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
-            delay = poll_delay(looks, floor=floor, draw=self._clock.draw())
+            delay = self._delay(looks) if pace is None else self._pause(pace)
             await until(stop, self._clock.sleep(delay if left is None else min(delay, left)))
+
+    def _delay(self, looks: int) -> float:
+        return poll_delay(looks, floor=self._floor(), draw=self._clock.draw())
+
+    def _pause(self, pace: Callable[[], float]) -> float:
+        return max(pace(), SHARE * self._took, self._floor())
+
+    def _floor(self) -> float:
+        return max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
 
     async def _bounded(self, look: Any, deadline: float | None) -> None:
         if deadline is None:
@@ -125,7 +147,17 @@ class Tracker:
             return
 
     async def _look(self, *, thrifty: bool = False) -> None:
-        """Ask once for all that is open; `thrifty` with as few requests as can be, of executions that are new."""
+        """Ask once for all that is open, and say whether answers still come."""
+        async with self._turn:
+            began = self._clock.now()
+            await self._ask_for_all(thrifty=thrifty)
+            self._took = self._clock.now() - began
+            if self._answers:
+                self._answered_at = self._clock.epoch()
+            self._reporter.stale(self._answered_at if self._refusals and not self._answers else None)
+
+    async def _ask_for_all(self, *, thrifty: bool) -> None:
+        """Ask; `thrifty` with as few requests as can be, of executions that are new."""
         self._answers, self._refusals = 0, []
         self._open = {}
         bulks: dict[str | None, set[str]] = {}

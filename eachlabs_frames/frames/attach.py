@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 
 
@@ -30,8 +32,9 @@ def attach(bulk_id: str, workflow_id: str, *, prefix: str = "") -> pd.DataFrame:
     NotFoundError
         The workflow has no such bulk operation.
     """
-    from ..engine.loop import complete
+    from ..engine.loop import call, complete
     from ..settings import current
     from . import track
 
-    return complete(track.attach(bulk_id, workflow_id, prefix=prefix), kind=current().bridge)
+    steps = track.attach(bulk_id, workflow_id, prefix=prefix)
+    return complete(steps, call=partial(call, kind=current().bridge))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, Final
 
 from ..core.outcomes import Results
 from ..engine import money
@@ -35,7 +35,10 @@ NO_RUN: Final = ""
 
 
 class Delivery:
-    """The sending of one call; with `looks` also rows are looked for that were looked for before."""
+    """The sending of one call; with `looks` also rows are looked for that were looked for before.
+
+    With `pace`, the executions that were accepted are looked at meanwhile.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Delivery:
         enrolment: Enrolment | None,
         watched: bool,
         looks: bool,
+        pace: Callable[[], float] | None = None,
     ) -> None:
         self._results = results
         self._settings = settings
@@ -59,6 +63,7 @@ class Delivery:
         self._enrolment = enrolment
         self._watched = watched
         self._looks = looks
+        self._pace = pace
 
     def steps(self, plan: Plan, todo: Todo, origin: Origin) -> Steps[None]:
         """Send the rows, look for lost answers, and send again what was not found, where that is meant."""
@@ -111,15 +116,21 @@ class Delivery:
         batches = self._batches(plan, rows)
 
         async def job(stop: asyncio.Event) -> Halt | None:
-            watch = asyncio.ensure_future(self._watch()) if self._watched else None
+            beside = [asyncio.ensure_future(work) for work in self._beside()]
             try:
                 return await runner.run(batches, canary=canary, stop=stop, lost=lost)
             finally:
-                if watch is not None:
-                    watch.cancel()
-                    await asyncio.gather(watch, return_exceptions=True)
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
 
         return job
+
+    def _beside(self) -> Iterator[Coroutine[Any, Any, None]]:
+        if self._watched:
+            yield self._watch()
+        if self._pace is not None:
+            yield self._tracker.follow(self._pace)
 
     async def _watch(self) -> None:
         await money.watch_balance(self._reporter, transport=self._client, clock=CLOCK, dialect=self._settings.dialect)

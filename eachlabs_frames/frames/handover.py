@@ -10,12 +10,14 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
 
 from ..core.outcomes import Results
+from ..engine.background import between
 from ..errors import APIError, ColumnError, Interrupted, JournalError
 from . import results as columns
 from .results import Origin
@@ -48,6 +50,9 @@ class Handover:
         self._given = frame if inplace else None
         self._index = frame.index
         self._begun = False
+        self._lock = threading.Lock()
+        self._writing = False
+        self._written: Future[pd.DataFrame] = Future()
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -89,6 +94,17 @@ class Handover:
             with _lock:
                 _written_into.discard(key)
 
+    def so_far(self) -> pd.DataFrame:
+        """Return a new frame with the results as they are at this moment, in the rows' order; from any thread."""
+        copy = between(self._copied)
+        if copy is None:
+            return columns.snapshot(self._written.result())
+        return self._describe(columns.write(self.source.copy(deep=False), copy, self.origin.prefix))
+
+    def _copied(self) -> Results | None:
+        with self._lock:
+            return None if self._writing else self._results.copy()
+
     def written(self) -> pd.DataFrame:
         """Write the results, and return the frame.
 
@@ -99,6 +115,21 @@ class Handover:
         Interrupted
             By Ctrl-C: after all is written, never before.
         """
+        with self._lock:
+            self._writing = True  # which uses the results up
+        try:
+            frame = self._write()
+        except BaseException as exc:
+            self._tell(getattr(exc, "frame", self.source))
+            raise
+        self._tell(frame)
+        return frame
+
+    def _tell(self, frame: pd.DataFrame) -> None:
+        if not self._written.done():
+            self._written.set_result(frame)
+
+    def _write(self) -> pd.DataFrame:
         made: dict[str, Any] = {}
         early = _insisting(lambda: columns.arrays(self._results, self._index, made=made))
         whole: list[pd.DataFrame] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Hashable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -247,7 +248,7 @@ class EachlabsAccessor:
         ColumnError, MappingError
             The frame holds no result, or does not say how its inputs were made.
         """
-        from . import trigger
+        from . import again
         from .options import Options
 
         options = Options(
@@ -258,7 +259,7 @@ class EachlabsAccessor:
             wait=wait,
             progress=progress,
         )
-        return self._complete(trigger.retry_failed(self._frame, inputs, options))
+        return self._complete(again.retry_failed(self._frame, inputs, options).steps())
 
     def refresh(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
         """Look once at every row that is not settled.
@@ -368,9 +369,9 @@ class EachlabsAccessor:
         JournalError, RunError
             The journal cannot be read, or does not know the run.
         """
-        from . import trigger
+        from . import again
 
-        return self._complete(trigger.reconcile(self._frame, inputs, prefix=prefix, progress=progress))
+        return self._complete(again.reconcile(self._frame, inputs, prefix=prefix, progress=progress))
 
     def summary(self, *, prefix: str | None = None) -> pd.DataFrame:
         """Count rows per bulk operation and status, without asking the API.
@@ -402,10 +403,10 @@ class EachlabsAccessor:
         return track.wait(self._frame, timeout=timeout, workflow_id=workflow_id, prefix=prefix, progress=progress)
 
     def _complete(self, steps: Steps[pd.DataFrame]) -> pd.DataFrame:
-        from ..engine.loop import complete
+        from ..engine.loop import call, complete
         from ..settings import current
 
-        return complete(steps, kind=current().bridge)
+        return complete(steps, call=partial(call, kind=current().bridge))
 
 
 # Keywords are handed on as they are; what a notebook shows of them is the signature that they have.

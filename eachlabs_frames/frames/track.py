@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import closing
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from ..models import PENDING, Observer
 from ..settings import current
 from ..views import progress as bars
 from . import results as columns
+from .audience import Audience, joined
 from .handover import Handover
 from .notes import Notes
 from .results import Origin
@@ -56,24 +58,76 @@ def wait(
         msg = f"timeout must be seconds, 0 or more, or None for as long as it takes; got {timeout!r}"
         raise ConfigurationError(msg)
     bars.check(progress)
-    origin = _origin(frame, workflow_id, prefix)
-    results = columns.read(frame, origin.prefix)
-    handover = Handover(frame, results, origin, inplace=False)
-    total = results.size - results.tally().get(PENDING, 0)
-    with (
-        closing(Notes(current().journal, origin.run)) as notes,
-        handover.kept(),
-        bars.observing(progress, total=total, what="eachlabs") as observer,
-    ):
-        reporter = Reporter(observer, results, total=total, until_settled=True)
-        tracker = _tracker(origin, results, reporter, notes)
-        reporter.started()
-        left: int = yield lambda stop: tracker.wait(stop, timeout=timeout)
-        reporter.finished()
-    if left:
-        msg = f"{left} of {results.accepted} rows are still open after {timeout:g} s: call wait() again"
+    watch = Watch(frame, workflow_id=workflow_id, prefix=prefix, timeout=timeout, progress=progress)
+    out = yield from watch.steps()
+    if watch.left:
+        msg = f"{watch.left} of {watch.accepted} rows are still open after {timeout:g} s: call wait() again"
         warnings.warn(msg, UnsettledWarning, stacklevel=_callers_level())
-    return handover.written()
+    return out
+
+
+class Watch:
+    """One call that looks at a result until all of it is settled.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    workflow_id, prefix : str or None
+        As the user wrote them.
+    timeout : float or None
+        Seconds after which it ends, whatever is open; 0: after one look.
+    progress : bool, callable or None
+
+    Attributes
+    ----------
+    handover : Handover
+        The frame, from before the first request on.
+    audience : Audience or None
+        Told of each step, beside ``progress=``.
+    pace : callable or None
+        Gives the seconds between two looks.
+    tracker : Tracker or None
+        What looks, while it does.
+    left, accepted : int
+        Rows that were open in the end, and rows that have an execution.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        *,
+        workflow_id: str | None = None,
+        prefix: str | None = None,
+        timeout: float | None = None,
+        progress: bool | Observer | None = False,
+    ) -> None:
+        self._origin = _origin(frame, workflow_id, prefix)
+        self._results = columns.read(frame, self._origin.prefix)
+        self._timeout = timeout
+        self._progress = progress
+        self.handover = Handover(frame, self._results, self._origin, inplace=False)
+        self.audience: Audience | None = None
+        self.pace: Callable[[], float] | None = None
+        self.tracker: Tracker | None = None
+        self.left = 0
+        self.accepted = self._results.accepted
+
+    def steps(self) -> Steps[pd.DataFrame]:
+        """Look, and write what was seen."""
+        results = self._results
+        total = results.size - results.tally().get(PENDING, 0)
+        with (
+            closing(Notes(current().journal, self._origin.run)) as notes,
+            self.handover.kept(),
+            bars.observing(self._progress, total=total, what="eachlabs") as shown,
+        ):
+            reporter = Reporter(joined(self.audience, shown), results, total=total, until_settled=True)
+            tracker = self.tracker = _tracker(self._origin, results, reporter, notes)
+            reporter.started()
+            reporter.tracking()
+            self.left = yield lambda stop: tracker.wait(stop, timeout=self._timeout, pace=self.pace)
+            reporter.finished()
+        return self.handover.written()
 
 
 def summary(frame: pd.DataFrame, *, prefix: str | None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What `bulk_trigger` and `retry_failed` do, as steps: plain work on frames that yields the engine's jobs.
+"""What a call that triggers does, as steps: plain work on frames that yields the engine's jobs.
 
 Everything that can be wrong with a call is found before a row is sent; from the first request on, nothing that is
 known of a row is ever dropped: whatever ends the run, the frame is written.
@@ -25,9 +25,10 @@ from ..engine.pool import until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import APIError, ColumnError, MappingError
-from ..models import FAILED, INVALID, PENDING, UNKNOWN, Observer, Outcome, Workflow
+from ..models import INVALID, PENDING, UNKNOWN, Outcome, Workflow
 from ..views import progress as bars
 from . import results as columns
+from .audience import Audience, joined
 from .delivery import Delivery
 from .enrolment import Enrolment, check_key
 from .handover import Handover
@@ -61,6 +62,17 @@ class Trigger:
         The rows to trigger, whatever they hold; by default those that have no execution yet.
     sends : bool
         False: nothing is sent, and the answers that were lost are looked for.
+
+    Attributes
+    ----------
+    handover : Handover
+        The frame, from before the first request on.
+    audience : Audience or None
+        Told of each step, beside ``progress=``.
+    pace : callable or None
+        Gives the seconds between two looks. With it, a call that waits looks at executions already while it sends.
+    tracker : Tracker or None
+        Looks at the executions; there once the rows were checked.
     """
 
     def __init__(
@@ -91,7 +103,10 @@ class Trigger:
             check_key(frame, options.key)
         self._client = Client(self._settings)
         origin = self._before or Origin(workflow_id, options.version_id, options.prefix)
-        self._handover = Handover(frame, self._results, origin, inplace=options.inplace)
+        self.handover = Handover(frame, self._results, origin, inplace=options.inplace)
+        self.audience: Audience | None = None
+        self.pace: Callable[[], float] | None = None
+        self.tracker: Tracker | None = None
 
     def steps(self) -> Steps[pd.DataFrame]:
         """Look at the workflow, check every row, send, and wait where that was asked for."""
@@ -103,21 +118,23 @@ class Trigger:
                 todo = self._set_out(plan, enrolment)
             yield from self._carried_out(plan, todo, enrolment)
         if self._late is not None:
-            raise self._handover.interrupted_late() from self._late
-        return self._handover.written()
+            raise self.handover.interrupted_late() from self._late
+        return self.handover.written()
 
     def _carried_out(self, plan: Plan | None, todo: Todo, enrolment: Enrolment | None) -> Steps[None]:
         wait = self._options.wait
         total = self._results.size if wait else len(todo.send) + len(todo.refused)
         # Where nothing was to be sent, no place in the run was taken: what a wait sees is noted all the same.
         with (
-            closing(Notes(self._settings.journal, self._handover.origin.run)) as notes,
-            self._handover.kept(),
-            bars.observing(self._options.progress, total=total, what="eachlabs") as observer,
+            closing(Notes(self._settings.journal, self.handover.origin.run)) as notes,
+            self.handover.kept(),
+            bars.observing(self._options.progress, total=total, what="eachlabs") as shown,
         ):
+            observer = joined(self.audience, shown)
             reporter = Reporter(observer, self._results, total=total, done=len(todo.refused), until_settled=wait)
             reporter.started()
             tracker = self._tracker(reporter, notes if enrolment is None else self._noted(enrolment, todo.numbers))
+            self.tracker = tracker
             if plan is not None:
                 delivery = Delivery(
                     self._results,
@@ -128,11 +145,13 @@ class Trigger:
                     tracker=tracker,
                     enrolment=enrolment,
                     watched=observer is not None,
+                    pace=self.pace if wait else None,
                     looks=not self._sends,
                 )
-                yield from delivery.steps(plan, todo, self._handover.origin)
+                yield from delivery.steps(plan, todo, self.handover.origin)
             if wait:
-                yield from self._follow(tracker)
+                reporter.tracking()
+                yield from self._follow(tracker, reporter)
             reporter.finished()
 
     @contextmanager
@@ -226,16 +245,16 @@ class Trigger:
         workflow = yield from self._workflow(version_id)
         options = self._options
         if fields is None:
-            fields = read_inputs(self._handover.source, None, workflow.input_schema, options.prefix)
+            fields = read_inputs(self.handover.source, None, workflow.input_schema, options.prefix)
         plan = Plan.of(
-            self._handover.source,
+            self.handover.source,
             rows,
             fields,
             workflow=workflow,
             omit=check_na(options.na),
             validate=options.validate,
         )
-        self._handover.origin = Origin(
+        self.handover.origin = Origin(
             self._workflow_id,
             workflow.version_id,
             options.prefix,
@@ -250,7 +269,7 @@ class Trigger:
         """Return what fills each key: as the call says, else as the run is pinned, else as the frame remembers."""
         if self._fields is not None:
             return self._fields
-        pinned = None if enrolment is None else enrolment.fields(self._handover.source)
+        pinned = None if enrolment is None else enrolment.fields(self.handover.source)
         if pinned is not None:
             return pinned
         before = self._before
@@ -271,11 +290,11 @@ class Trigger:
             deque(plan.checked(), maxlen=0)
             todo = Todo(plan.compact(), range(results.size))
         else:
-            version_id = str(self._handover.origin.version_id)
+            version_id = str(self.handover.origin.version_id)
             numbers = enrolment.enter(
                 plan, version_id, held=results.execution_id, wishes=wishes(results, held=self._held), add=self._sends
             )
-            self._handover.origin = replace(self._handover.origin, run=enrolment.entry.name)
+            self.handover.origin = replace(self.handover.origin, run=enrolment.entry.name)
             every = self._sends and (self._options.retrigger or self._only is not None)
             todo = (
                 Todo(plan.compact(), numbers) if every else sort_out(plan, enrolment, numbers, results, held=self._held)
@@ -315,12 +334,13 @@ class Trigger:
             noted=noted,
         )
 
-    def _follow(self, tracker: Tracker) -> Steps[None]:
+    def _follow(self, tracker: Tracker, reporter: Reporter) -> Steps[None]:
         try:
-            yield lambda stop: tracker.wait(stop, timeout=None)
+            yield lambda stop: tracker.wait(stop, pace=self.pace)
         except APIError as exc:
             # The rows are accepted and their ids known: the frame is worth more than the exception.
             logger.warning("stopped waiting, the rows stay as they are: %s", exc)
+            reporter.stopped(f"the executions are not looked at any more: {exc}")
 
 
 def remembered(origin: Origin) -> Fields:
@@ -338,51 +358,3 @@ def remembered(origin: Origin) -> Fields:
         )
         raise MappingError(msg)
     return from_spec(origin.inputs)
-
-
-def retry_failed(frame: pd.DataFrame, inputs: object, options: Options) -> Steps[pd.DataFrame]:
-    """Trigger the failed rows again, in the version and with the mapping that the frame remembers."""
-    before = columns.origin(frame)
-    if before is None:
-        msg = (
-            "the frame's attrs were lost, so its workflow is not known: name it with "
-            "out = out.eachlabs.refresh(workflow_id=...), and pass inputs= to retry_failed"
-        )
-        raise ColumnError(msg)
-    columns.require_result(frame, before.prefix)
-    held = columns.read(frame, before.prefix)
-    rows = np.array([row for row, status in enumerate(held.status) if status == FAILED], dtype=np.int64)
-    known = [held.execution_id[row] for row in rows if held.execution_id[row] is not None]
-    if len(set(known)) < len(known):
-        msg = "some failed rows are copies of each other (one execution_id), and each would be paid: drop the copies"
-        raise ColumnError(msg)
-    again = replace(
-        options,
-        version_id=before.version_id,
-        prefix=before.prefix,
-        na=before.na,
-        validate=before.validate,
-        retrigger=True,
-    )
-    return (yield from Trigger(frame, before.workflow_id, inputs, again, only=rows).steps())
-
-
-def reconcile(
-    frame: pd.DataFrame, inputs: object, *, prefix: str | None, progress: bool | Observer | None
-) -> Steps[pd.DataFrame]:
-    """Look for the answers that were lost, and send nothing."""
-    before = columns.origin(frame, prefix)
-    known = prefix or "" if before is None else before.prefix
-    columns.require_result(frame, known)
-    if before is None or before.run is None:
-        msg = (
-            "the frame does not say of which run it is (its attrs were lost, or the journal was off), so nobody knows "
-            "when its rows were sent: load_run() gives a run back, runs() lists them"
-        )
-        raise ColumnError(msg)
-    held = columns.read(frame, known)
-    rows = np.array([row for row, status in enumerate(held.status) if status == UNKNOWN], dtype=np.int64)
-    options = Options(
-        version_id=before.version_id, run=before.run, na=before.na, validate=False, prefix=known, progress=progress
-    )
-    return (yield from Trigger(frame, before.workflow_id, inputs, options, only=rows, sends=False).steps())

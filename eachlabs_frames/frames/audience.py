@@ -1,0 +1,50 @@
+"""Those who look at a call from outside: each is told of every event, and what one of them raises harms no other."""
+
+from __future__ import annotations
+
+import logging
+
+from ..models import Event, Observer
+
+logger = logging.getLogger("eachlabs_frames")
+
+
+def joined(audience: Audience | None, shown: Observer | None) -> Observer | None:
+    """Return one observer that tells both."""
+    if audience is None:
+        return shown
+    if shown is not None:
+        audience.add(shown)
+    return audience
+
+
+class Audience:
+    """An observer that tells others.
+
+    Attributes
+    ----------
+    latest : Event or None
+        What was told last.
+    """
+
+    def __init__(self) -> None:
+        self._observers: tuple[Observer, ...] = ()
+        self.latest: Event | None = None
+
+    def add(self, observer: Observer) -> None:
+        """Tell `observer` of each event from now on."""
+        self._observers = (*self._observers, observer)
+
+    def remove(self, observer: Observer) -> None:
+        """Tell it nothing more."""
+        self._observers = tuple(one for one in self._observers if one != observer)
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event on."""
+        self.latest = event
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:
+                self.remove(observer)
+                logger.exception("an observer raised, and is not called again; the run goes on")
