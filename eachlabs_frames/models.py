@@ -120,7 +120,7 @@ class Event:
 
     Attributes
     ----------
-    kind : {"started", "answered", "refreshed", "tracking", "stale", "waiting", "resumed", "balance", "stopped", "finished"}
+    kind : EventKind
         What happened. ``tracking``: nothing more is sent, and the executions are looked at until they have ended.
         ``stale``: looks are no longer answered, or are again.
     total : int

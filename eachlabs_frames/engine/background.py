@@ -87,13 +87,11 @@ class Errand(Generic[T]):
         try:
             value = complete(self._steps, call=self._call)
         except BaseException as exc:  # noqa: BLE001 - raised again where the result is asked for
-            self._end(lambda: self.future.set_exception(exc))
+            _at_work.discard(self)
+            self.future.set_exception(exc)
         else:
-            self._end(lambda: self.future.set_result(value))
-
-    def _end(self, tell: Callable[[], None]) -> None:
-        _at_work.discard(self)
-        tell()
+            _at_work.discard(self)
+            self.future.set_result(value)
 
     def _call(self, job: Job[Any]) -> Any:
         with self._lock:

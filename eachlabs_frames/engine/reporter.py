@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+
 from ..core.outcomes import Results
 from ..models import SETTLED, Event, EventKind, Observer, Outcome
 

@@ -32,7 +32,8 @@ class Audience:
         self.latest: Event | None = None
 
     def add(self, observer: Observer) -> None:
-        """Tell `observer` of each event from now on."""
+        """Tell `observer` of each event from now on, once."""
+        self.remove(observer)
         self._observers = (*self._observers, observer)
 
     def remove(self, observer: Observer) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +19,7 @@ import pandas as pd
 from ..core.outcomes import Results
 from ..engine.background import between
 from ..errors import APIError, ColumnError, Interrupted, JournalError
+from ..models import Outcome
 from . import results as columns
 from .results import Origin
 
@@ -100,6 +101,22 @@ class Handover:
         if copy is None:
             return columns.snapshot(self._written.result())
         return self._describe(columns.write(self.source.copy(deep=False), copy, self.origin.prefix))
+
+    def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
+        """Return how each row stands, and do `meanwhile` at that very moment: no step comes between."""
+
+        def both() -> Results | None:
+            meanwhile()
+            return self._copied()
+
+        results = between(both)
+        if results is None:
+            results = columns.read(self._written.result(), self.origin.prefix)
+        return [results.outcome(row) for row in range(results.size)]
+
+    def tally(self) -> Mapping[str, int]:
+        """Return the rows per status, before the first step."""
+        return self._results.tally()
 
     def _copied(self) -> Results | None:
         with self._lock:

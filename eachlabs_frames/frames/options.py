@@ -57,9 +57,7 @@ class Options:
         check_na(self.na)
         bars.check(self.progress)
         for name in ("validate", "retrigger", "inplace", "wait"):
-            if not isinstance(getattr(self, name), bool):
-                msg = f"{name} must be True or False; got {getattr(self, name)!r}"
-                raise ConfigurationError(msg)
+            check_flag(name, getattr(self, name))
         if not isinstance(self.prefix, str):
             msg = f"prefix must be a string; got {type(self.prefix).__name__}"
             raise ConfigurationError(msg)
@@ -85,6 +83,20 @@ class Options:
         if cost is not None and (isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 < cost < inf):
             msg = f"max_cost must be a positive number of USD; got {cost!r}"
             raise ConfigurationError(msg)
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return a keyword that is True or False.
+
+    Raises
+    ------
+    ConfigurationError
+        It is neither.
+    """
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False; got {value!r}"
+        raise ConfigurationError(msg)
+    return value
 
 
 def check_name(run: object) -> str:

@@ -15,6 +15,8 @@ from .refusals import refusal
 if TYPE_CHECKING:
     from ..engine.loop import Steps
     from ..models import Observer
+    from ..views.dashboard import Dashboard
+    from .run import Run
 
 
 class EachlabsAccessor:
@@ -215,6 +217,127 @@ class EachlabsAccessor:
         from ..engine.loop import complete_async
 
         return await complete_async(self._trigger(workflow_id, inputs, **options))
+
+    def start(
+        self,
+        workflow_id: str,
+        inputs: Any = None,
+        *,
+        version_id: str | None = None,
+        run: str | None = None,
+        key: Hashable = None,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
+        na: str = "omit",
+        validate: bool = True,
+        max_concurrency: int | None = None,
+        max_cost: float | None = None,
+        retrigger: bool = False,
+        on_unknown: str = "keep",
+        prefix: str = "",
+        track: bool = True,
+        progress: bool | Observer | None = False,
+    ) -> Run:
+        """Do as `bulk_trigger`, in the background, and return at once.
+
+        This frame is taken as it is now, and never written; the result is the `Run`'s.
+
+        Parameters
+        ----------
+        workflow_id, inputs, version_id, run, key, webhook_url, webhook_secret, na, validate
+            As for `bulk_trigger`.
+        max_concurrency, max_cost, retrigger, on_unknown, prefix
+            As for `bulk_trigger`.
+        track : bool, default True
+            Look at the executions, already while others are sent, until every one has ended. False: the run has ended
+            when all is sent; `wait` looks later.
+        progress : bool or callable, optional
+            As for `bulk_trigger`, but for no bar by default. A callable is called on another thread.
+
+        Returns
+        -------
+        Run
+            ``run.frame`` is the result so far, ``run.status`` a count per status, ``run.result()`` waits,
+            ``run.cancel()`` stops, ``run.dashboard()`` shows.
+
+        Raises
+        ------
+        UsageError
+            Something in the call or the settings is wrong. Nothing was sent. What is wrong with a row, and what the
+            API says, is found in the background: ``result()`` raises it, and the run's repr shows it.
+
+        Examples
+        --------
+        >>> import pandas as pd, eachlabs_frames as ef
+        >>> with ef.sandbox.start():
+        ...     run = pd.DataFrame({"prompt": ["a fox", "a heron"]}).eachlabs.start("wf_abc123")
+        ...     out = run.result()
+        >>> out["status"].tolist()
+        ['completed', 'completed']
+        """
+        from . import trigger
+        from .options import Options, check_flag
+        from .run import Run
+
+        options = Options(
+            version_id=version_id,
+            run=run,
+            key=key,
+            webhook_url=webhook_url,
+            webhook_secret=webhook_secret,
+            na=na,
+            validate=validate,
+            max_concurrency=max_concurrency,
+            max_cost=max_cost,
+            retrigger=retrigger,
+            on_unknown=on_unknown,
+            prefix=prefix,
+            wait=check_flag("track", track),
+            progress=False if progress is None else progress,
+        )
+        return Run(trigger.Trigger(self._frame, workflow_id, inputs, options), inputs=inputs, options=options)
+
+    def dashboard(
+        self,
+        *,
+        workflow_id: str | None = None,
+        prefix: str | None = None,
+        auto_refresh: bool | None = None,
+        interval: float = 2.0,
+    ) -> Dashboard:
+        """Show a widget with a line per ``bulk_id``, which follows the executions until all have ended.
+
+        This frame is taken as it is now, and never written; the widget's ``frame`` is the result as it shows it.
+
+        Parameters
+        ----------
+        workflow_id, prefix
+            As for `refresh`.
+        auto_refresh : bool, optional
+            Look at the executions in the background until all have ended; by default in a notebook.
+        interval : float, default 2.0
+            Seconds between two looks, at least.
+
+        Returns
+        -------
+        Dashboard
+            An ipywidgets container. Where there are no widgets it shows a table of the same, as HTML or text.
+
+        Raises
+        ------
+        ConfigurationError
+            `interval` is no positive number.
+
+        Examples
+        --------
+        >>> import pandas as pd, eachlabs_frames
+        >>> print(pd.DataFrame({"prompt": ["a fox"]}).eachlabs.dashboard())
+        No row of this frame was triggered yet
+        """
+        from .desk import Desk, shown
+
+        desk = Desk(self._frame, workflow_id=workflow_id, prefix=prefix)
+        return shown(desk, auto_refresh=auto_refresh, interval=interval)
 
     def retry_failed(
         self,

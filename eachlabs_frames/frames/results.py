@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import warnings
 from array import array
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -139,6 +140,11 @@ def snapshot(frame: pd.DataFrame) -> pd.DataFrame:
     """
     copy: pd.DataFrame = frame.copy(deep=not _COPY_ON_WRITE or frame.shape[1] > _WIDE)
     return copy
+
+
+def tally(frame: pd.DataFrame, prefix: str) -> dict[str, int]:
+    """Return the rows per status."""
+    return dict(Counter(read(frame, prefix).status))
 
 
 def read(frame: pd.DataFrame, prefix: str) -> Results:

@@ -18,7 +18,7 @@ from ..core.wire import checked_id
 from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
-from ..engine.loop import Steps
+from ..engine.loop import Job, Steps
 from ..engine.pool import until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
@@ -75,7 +75,9 @@ class Watch:
     workflow_id, prefix : str or None
         As the user wrote them.
     timeout : float or None
-        Seconds after which it ends, whatever is open; 0: after one look.
+        Seconds after which it ends, whatever is open.
+    once : bool
+        Whether one look is all.
     progress : bool, callable or None
 
     Attributes
@@ -99,11 +101,13 @@ class Watch:
         workflow_id: str | None = None,
         prefix: str | None = None,
         timeout: float | None = None,
+        once: bool = False,
         progress: bool | Observer | None = False,
     ) -> None:
         self._origin = _origin(frame, workflow_id, prefix)
         self._results = columns.read(frame, self._origin.prefix)
         self._timeout = timeout
+        self._once = once
         self._progress = progress
         self.handover = Handover(frame, self._results, self._origin, inplace=False)
         self.audience: Audience | None = None
@@ -125,7 +129,8 @@ class Watch:
             tracker = self.tracker = _tracker(self._origin, results, reporter, notes)
             reporter.started()
             reporter.tracking()
-            self.left = yield lambda stop: tracker.wait(stop, timeout=self._timeout, pace=self.pace)
+            looks: Job[int] = lambda stop: tracker.wait(stop, timeout=self._timeout, pace=self.pace)  # noqa: E731
+            self.left = yield tracker.refresh if self._once else looks
             reporter.finished()
         return self.handover.written()
 

@@ -8,7 +8,9 @@ does no harm, and the next ``sync`` mends it.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
+
+Phase: TypeAlias = Literal["preparing", "sending", "tracking", "idle", "settled", "cancelled", "failed"]
 
 
 class Head(TypedDict, total=False):
@@ -22,7 +24,7 @@ class Head(TypedDict, total=False):
     workflow: str
     version: str | None
     run: str | None
-    phase: Literal["preparing", "sending", "tracking", "idle", "settled", "cancelled", "failed"]
+    phase: Phase
     total: int  # rows
     accepted: int  # rows that have an execution
     counts: dict[str, int]  # rows per status word; words without a row are left out
@@ -97,7 +99,9 @@ class Update(TypedDict, total=False):
     words: list[str]  # the whole list, where it grew
     added: list[Line]  # lines behind those that are there
     lines: list[list[int]]  # [line, code, rows, code, rows, ...] of changed lines
-    errors: list[tuple[int, int] | tuple[int, int, str, list[str]]]  # [group, rows] or a new [group, rows, message, labels]
+    errors: list[
+        tuple[int, int] | tuple[int, int, str, list[str]]
+    ]  # [group, rows] or a new [group, rows, message, labels]
     more_errors: int
 
 

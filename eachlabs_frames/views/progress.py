@@ -71,8 +71,11 @@ def describe(event: Event) -> str:
 
 def somebody_looks() -> bool:
     """Say whether what is shown may be seen: in a notebook or on a terminal."""
+    return in_kernel() or (sys.stdout is not None and sys.stdout.isatty())
+
+
+def in_kernel() -> bool:
+    """Say whether this is a Jupyter kernel."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    if shell is not None and hasattr(shell, "kernel"):
-        return True
-    return sys.stdout is not None and sys.stdout.isatty()
+    return shell is not None and hasattr(shell, "kernel")

@@ -1,0 +1,133 @@
+"""What an execution's output shows first: a picture, a film, a sound, a link or a short text.
+
+Never trusts it: an output comes from outside. A string is a URL only where a browser can do nothing but fetch what it
+names; anything else is text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Final, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+from ..models import Json
+
+Kind: TypeAlias = Literal["image", "video", "audio", "link", "text"]
+
+LONGEST_TEXT: Final = 300
+LONGEST_URL: Final = 4_096
+LONGEST_DATA: Final = 32_768
+"""Characters of a ``data:`` URL: fifty rows are shown at once, and each goes to the browser whole."""
+
+MOST_NODES: Final = 1_000
+DEEPEST: Final = 20
+
+EXTENSIONS: Final[dict[str, Kind]] = {
+    **dict.fromkeys(("apng", "avif", "bmp", "gif", "ico", "jfif", "jpeg", "jpg", "png", "svg", "webp"), "image"),
+    **dict.fromkeys(("m4v", "mov", "mp4", "ogv", "webm"), "video"),
+    **dict.fromkeys(("aac", "flac", "m4a", "mp3", "oga", "ogg", "opus", "wav", "weba"), "audio"),
+}
+"""By what browsers show: a TIFF is a link."""
+
+_WEB: Final = re.compile(r"https?://[^/]", re.IGNORECASE)
+_DATA_IMAGE: Final = re.compile(r"data:image/[a-z0-9.+-]+(;[a-z0-9=.+-]+)*,", re.IGNORECASE)
+# White space and control characters, which browsers drop or trim before they look at the scheme; backslashes, which
+# they read as slashes; marks that hide a URL's true order; quotes and angle brackets, which no valid URL holds.
+_NEVER_IN_A_URL: Final = re.compile(
+    r'[\x00-\x20\x7f-\xa0\xad\\"<>`\s\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]'
+)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+class Media(NamedTuple):
+    """What is shown of an output: `text` always, `url` where it is safe to show as that kind."""
+
+    kind: Kind
+    url: str | None
+    text: str
+
+
+def read(output: Json) -> Media | None:
+    """Return what `output` shows; None where there is none.
+
+    Of many URLs the first picture, film or sound counts, else the first link, among the first 1,000 values.
+    """
+    if output is None:
+        return None
+    link = None
+    for string in _strings(output):
+        kind = kind_of(string)
+        if kind == "link":
+            link = link or string
+        elif kind != "text":
+            return Media(kind, string, text(output))
+    return Media("text", None, text(output)) if link is None else Media("link", link, text(output))
+
+
+def kind_of(string: str) -> Kind:
+    """Return what `string` may be shown as: "text" unless it is a URL that is safe."""
+    if len(string) > LONGEST_DATA or _NEVER_IN_A_URL.search(string):
+        return "text"
+    if _DATA_IMAGE.match(string):
+        return "image"
+    if len(string) > LONGEST_URL or not _WEB.match(string):
+        return "text"
+    try:
+        parts = urlsplit(string)
+        parts.port  # noqa: B018  # it is looked at only when it is asked for, and raises where it is none
+    except ValueError:
+        return "text"
+    if not parts.hostname or "@" in parts.netloc:
+        return "text"
+    _, dot, extension = parts.path.rpartition("/")[2].rpartition(".")
+    return EXTENSIONS.get(extension.lower(), "link") if dot else "link"
+
+
+def text(output: Json, longest: int = LONGEST_TEXT) -> str:
+    """Return `output` as a short text: a string as it is, anything else as JSON. Never fails."""
+    if isinstance(output, str):
+        return cut(output, longest)
+    written, whole = "", False
+    try:
+        # Piece by piece: an output of many megabytes must not be written out for its first 300 characters.
+        for piece in _encoder.iterencode(output):
+            written += piece
+            if len(written) > longest:
+                break
+        else:
+            whole = True
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        written = written or _name(output)
+    return cut(written if whole else f"{written}…", longest)
+
+
+def cut(string: str, longest: int) -> str:
+    """Return at most `longest` characters of `string`, the last one an ellipsis where it goes on; sound Unicode."""
+    if len(string) > longest:
+        string = f"{string[: longest - 1]}…"
+    return string if string.isascii() else _SURROGATE.sub("\ufffd", string)
+
+
+def _strings(output: Json) -> Iterator[str]:
+    """Yield the strings of `output` in their order, among its first values, not too deep."""
+    open_ones = [iter((output,))]
+    for _ in range(MOST_NODES):
+        value = next(open_ones[-1], open_ones)
+        while value is open_ones:
+            open_ones.pop()
+            if not open_ones:
+                return
+            value = next(open_ones[-1], open_ones)
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, (dict, list, tuple)) and len(open_ones) <= DEEPEST:
+            open_ones.append(iter(value.values() if isinstance(value, dict) else value))
+
+
+def _name(value: object) -> str:
+    return f"<{type(value).__name__}>"
+
+
+_encoder: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), skipkeys=True, default=_name)

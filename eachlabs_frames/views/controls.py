@@ -1,0 +1,103 @@
+"""A dashboard's buttons. Owns how they look and when they can be pressed; what they do is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import ipywidgets
+
+INTERVALS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
+
+
+class Actions(Protocol):
+    """What the buttons do."""
+
+    def refresh(self) -> None:
+        """Look now."""
+
+    def follow(self, on: bool) -> None:
+        """Look again and again, or no longer."""
+
+    def pace(self, interval: float) -> None:
+        """Look so often."""
+
+    def retry(self) -> None:
+        """Trigger the failed rows again."""
+
+    def cancel(self) -> None:
+        """Stop sending."""
+
+
+class Controls:
+    """Refresh, auto-refresh, retry, cancel and export, in one line that wraps; and the question before a retry."""
+
+    def __init__(self, actions: Actions, export: Callable[[], None], *, auto_refresh: bool, interval: float) -> None:
+        self._actions = actions
+        self._failed = 0
+        self._cost: float | None = None
+        self._refresh = _button("Refresh", "Look at the executions now", self._on(actions.refresh))
+        self._auto = ipywidgets.Checkbox(value=auto_refresh, description="Auto-refresh every", indent=False)
+        self._auto.layout.width = "auto"
+        choices = sorted({*INTERVALS, interval})
+        self._interval = ipywidgets.Dropdown(
+            options=[(f"{seconds:g} s", seconds) for seconds in choices],
+            value=interval,
+            description="Interval",
+            tooltip="Seconds between two looks, at least",
+        )
+        self._interval.layout.width = "auto"
+        self._retry = _button("Retry failed", "Trigger the failed rows again", self._on(self._ask))
+        self._cancel = _button("Cancel", "Send nothing more; what was accepted goes on", self._on(actions.cancel))
+        self._export = _button("Export CSV", "Save the frame as it is now", self._on(export))
+        self._words = ipywidgets.Label()
+        self._yes = _button("", "Trigger them, and pay", self._on(self._say_yes), button_style="danger")
+        self._no = _button("Keep as they are", "Trigger nothing", self._on(self._close))
+        self._auto.observe(lambda change: actions.follow(change["new"]), "value")
+        self._interval.observe(lambda change: actions.pace(change["new"]), "value")
+        wrapped = ipywidgets.Layout(flex_flow="row wrap", align_items="center", overflow="visible")
+        line = [self._refresh, self._auto, self._interval, self._retry, self._cancel, self._export]
+        self.line = ipywidgets.HBox(line, layout=wrapped)
+        self.line.add_class("elf-controls")
+        self.question = ipywidgets.HBox([self._words, self._yes, self._no], layout=wrapped)
+        self.question.layout.display = "none"
+        self.question.add_class("elf-ask")
+
+    def show(self, *, failed: int, mean_cost: float | None, can_retry: bool, can_cancel: bool) -> None:
+        """Enable what can be pressed. Nothing is sent where nothing changes."""
+        self._failed, self._cost = failed, mean_cost
+        self._retry.disabled = not (failed and can_retry)
+        self._cancel.disabled = not can_cancel
+        if self._retry.disabled:
+            self._close()
+
+    def close(self) -> None:
+        """Close every widget of these."""
+        for box in (self.line, self.question):
+            for widget in (*box.children, box):
+                widget.close()
+
+    def _ask(self) -> None:
+        rows = f"{self._failed:,} failed row" + ("s" if self._failed != 1 else "")
+        cost = "" if self._cost is None else f", about {self._failed * self._cost:,.2f} USD"
+        each = "a new execution, which is paid again" if self._failed == 1 else "a new execution each, paid again"
+        self._words.value = f"Trigger {rows} again? That is {each}{cost}."
+        self._yes.description = f"Retry {rows}"
+        self.question.layout.display = ""
+
+    def _say_yes(self) -> None:
+        self._close()
+        self._actions.retry()
+
+    def _close(self) -> None:
+        self.question.layout.display = "none"
+
+    def _on(self, act: Callable[[], None]) -> Callable[[Any], None]:
+        return lambda _: act()
+
+
+def _button(text: str, tooltip: str, act: Callable[[Any], None], **more: Any) -> ipywidgets.Button:
+    button = ipywidgets.Button(description=text, tooltip=tooltip, **more)
+    button.layout.width = "auto"
+    button.on_click(act)
+    return button

@@ -1,0 +1,230 @@
+"""``Dashboard``: buttons and a live view of one subject. Owns when each of them is told what; never the network.
+
+Events come on the loop's thread, questions of the browser on the kernel's, and a pulse of its own brings the view up
+to date: whoever touches the board holds its lock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import ipywidgets
+
+from ..models import FAILED, TERMINAL, Event, Observer, Outcome
+from . import summary
+from .board import Board
+from .controls import Controls
+from .live import Live
+from .messages import Asked, Head, Snapshot
+from .pulse import SHORTEST, Pulse
+
+HEARTBEAT: Final = 5.0
+"""Seconds after which the head is looked at though nothing has happened: a rate falls by itself."""
+
+RATED: Final = 60.0
+"""Seconds over which the rate is taken."""
+
+ROWS_AT_ONCE: Final = 2
+"""Opened lines whose rows go out beside one update: three messages in all."""
+
+AT_WORK: Final = ("preparing", "sending", "tracking")
+
+
+class Subject(Protocol):
+    """What a dashboard is about, and what its buttons do with it."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Each row's label in the index."""
+
+    @property
+    def frame(self) -> Any:
+        """The result as it is now."""
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether a call is at work that triggers."""
+
+    @property
+    def can_retry(self) -> bool:
+        """Whether failed rows could be triggered again now."""
+
+    def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
+        """Have `hear` told of each event, and `turned` of each call's begin and end; from any thread."""
+
+    def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
+        """Return how each row stands, and do `meanwhile` at that moment."""
+
+    def head(self) -> Head:
+        """Return what is to be said beside the rows' own counts."""
+
+    def refresh(self) -> None:
+        """Look at the executions now."""
+
+    def follow(self, on: bool) -> None:
+        """Look again and again until all have ended, or no longer."""
+
+    def pace(self, interval: float) -> None:
+        """Have at least so many seconds between two looks."""
+
+    def cancel(self) -> None:
+        """Stop the call that triggers."""
+
+    def retry(self) -> None:
+        """Trigger the failed rows again."""
+
+    def csv(self) -> bytes:
+        """Return the frame as a CSV file."""
+
+    def close(self) -> None:
+        """Look no more."""
+
+
+class _Opened(NamedTuple):
+    """From where on an opened line's rows are shown, and what the browser knows of them."""
+
+    offset: int
+    version: int
+
+
+class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """A live view of a frame or a run: a line per ``bulk_id``, its rows, the errors, and buttons.
+
+    It is brought up to date in the background, at most four times a second, whether the kernel is busy or not, until
+    all is settled or it is closed. Without widgets it is shown as a table, as it was when it was displayed.
+    """
+
+    def __init__(self, subject: Subject, *, auto_refresh: bool, interval: float) -> None:
+        self._subject = subject
+        self._lock = threading.RLock()
+        self._board = Board(subject.labels)
+        self._heard: deque[Event] = deque()
+        self._has_turned = True
+        self._opened: dict[int, _Opened] = {}
+        self._settled: deque[tuple[float, int]] = deque()
+        self._pulse = Pulse(self._beat)
+        subject.attend(self._hear, self._turn)
+        self._listen(None)
+        self._live = Live(lambda: self._written(sent=True), self._asked)
+        self._controls = Controls(subject, self._export, auto_refresh=auto_refresh, interval=interval)
+        super().__init__([self._controls.line, self._controls.question, self._live])
+        self.add_class("eachlabs-dashboard-box")
+        self._enable()
+        subject.follow(auto_refresh)
+        self._pulse.wake()
+
+    @property
+    def frame(self) -> Any:
+        """The result as it is now, a new frame (pandas.DataFrame): after a retry, with the new executions."""
+        return self._subject.frame
+
+    def close(self) -> None:
+        """Look no more, and take the widgets away. A run that is at work goes on."""
+        self._pulse.close()
+        self._subject.close()
+        self._controls.close()
+        self._live.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        return summary.text(self._written())
+
+    def _repr_mimebundle_(self, **more: Any) -> dict[str, Any]:
+        """Offer the widget, and for where there is none the same as a table, in HTML and in text."""
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**more)
+        return bundle | {"text/html": summary.html(self._written())}
+
+    # -- what is heard ----------------------------------------------------------------------------------------------
+
+    def _hear(self, event: Event) -> None:
+        self._heard.append(event)
+        self._pulse.wake()
+
+    def _turn(self) -> None:
+        self._has_turned = True
+        self._pulse.wake()
+
+    def _listen(self, now: float | None) -> None:
+        """Take in what has happened since the last time."""
+        if self._has_turned:
+            self._has_turned = False
+            self._settled.clear()
+            self._board.take(self._subject.outcomes(self._heard.clear), now=now)
+        while self._heard:
+            self._board.take(self._heard.popleft().changed, now=now)
+
+    def _asked(self, asked: Asked) -> None:
+        """Answer the browser, which may ask anything."""
+        kind, line = asked.get("kind"), asked.get("line")
+        with self._lock:
+            if kind == "sync":
+                self._live.keep()
+            elif kind == "find":
+                text = str(asked.get("text", ""))
+                self._live.show_found(text, self._board.find(text))
+            elif kind == "open" and isinstance(line, int) and 0 <= line < self._board.size:
+                offset = asked.get("offset")
+                self._show_rows(line, offset if isinstance(offset, int) else 0)
+            elif kind == "close" and isinstance(line, int):
+                self._opened.pop(line, None)
+
+    def _export(self) -> None:
+        name = self._subject.head().get("run") or "eachlabs"
+        self._live.save_file(f"{name}.csv", self._subject.csv(), media_type="text/csv")
+
+    # -- what is shown ----------------------------------------------------------------------------------------------
+
+    def _written(self, *, sent: bool = False) -> Snapshot:
+        with self._lock:
+            now = time.time()
+            return self._board.snapshot(self._head(now), now, sent=sent)
+
+    def _beat(self) -> float | None:
+        with self._lock:
+            now = time.time()
+            ended = self._has_turned
+            self._listen(now)
+            head = self._head(now)
+            update = self._board.update(head, now)
+            if update is not None:
+                self._live.tell(update)
+            late = [line for line, opened in self._opened.items() if opened.version != self._board.version(line)]
+            for line in late[:ROWS_AT_ONCE]:
+                self._show_rows(line, self._opened[line].offset)
+            if ended and head["phase"] not in AT_WORK:
+                self._live.keep()
+            self._enable()
+            if self._board.behind or late[ROWS_AT_ONCE:]:
+                return SHORTEST
+            return HEARTBEAT if head["phase"] in AT_WORK else None
+
+    def _show_rows(self, line: int, offset: int) -> None:
+        self._opened.pop(line, None)  # so that of many lines each has its turn
+        self._opened[line] = _Opened(offset, self._board.version(line))
+        self._live.show_rows(line, self._board.rows(line, offset))
+
+    def _enable(self) -> None:
+        self._controls.show(
+            failed=self._board.rows_with(FAILED),
+            mean_cost=self._board.mean_cost_usd,
+            can_retry=self._subject.can_retry,
+            can_cancel=self._subject.can_cancel,
+        )
+
+    def _head(self, now: float) -> Head:
+        head = self._subject.head()
+        head["rate"] = self._rate(now) if head["phase"] in AT_WORK else None
+        return head
+
+    def _rate(self, now: float) -> float | None:
+        """Return the rows settled per minute, over the last minute."""
+        settled = sum(self._board.counts.get(status, 0) for status in TERMINAL)
+        self._settled.append((now, settled))
+        while now - self._settled[0][0] > RATED:
+            self._settled.popleft()
+        since, before = self._settled[0]
+        return round((settled - before) / (now - since) * 60, 1) if now - since >= 1 else None

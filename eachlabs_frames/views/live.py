@@ -1,0 +1,63 @@
+"""The browser's side of a dashboard, as the kernel sees it: one anywidget, whose only trait is its last snapshot.
+
+What changes is sent as messages, and is no state; what is saved or reloaded is the snapshot as it is at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+from .messages import Asked, File, Found, Opened, Rows, Snapshot, Update
+
+HERE = Path(__file__).parent
+
+
+def _written(value: Callable[[], Snapshot], _: object) -> Snapshot:
+    return value()
+
+
+class Live(anywidget.AnyWidget):
+    """Shows what it is told.
+
+    Parameters
+    ----------
+    written : callable
+        Gives the snapshot, from any thread: whenever somebody asks for this widget's state.
+    asked : callable
+        Called with what the browser asks.
+    """
+
+    _esm = HERE / "dashboard.js"
+    _css = HERE / "dashboard.css"
+    snapshot = traitlets.Any().tag(sync=True, to_json=_written)
+
+    def __init__(self, written: Callable[[], Snapshot], asked: Callable[[Asked], None]) -> None:
+        super().__init__(snapshot=written)
+        self.on_msg(lambda _, content, __: asked(content))
+
+    def keep(self) -> None:
+        """Send the snapshot: for the browser that asks for it, and for whoever saves the notebook."""
+        self.send_state("snapshot")
+
+    def tell(self, update: Update) -> None:
+        """Send what has changed."""
+        self.send(dict(update))
+
+    def show_rows(self, line: int, opened: Opened) -> None:
+        """Send an opened line's rows."""
+        rows: Rows = {"kind": "rows", "line": line, **opened}
+        self.send(rows)
+
+    def show_found(self, text: str, lines: list[int]) -> None:
+        """Send the lines that hold a text."""
+        found: Found = {"kind": "found", "text": text, "lines": lines}
+        self.send(found)
+
+    def save_file(self, name: str, content: bytes, *, media_type: str) -> None:
+        """Have the browser save a file."""
+        file: File = {"kind": "file", "name": name, "type": media_type}
+        self.send(file, [content])

@@ -1,0 +1,622 @@
+"""The dashboard without a browser: what it sends, when, how much of it, and what its buttons do."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import comm
+import pandas as pd
+import pytest
+from comm.base_comm import BaseComm
+
+import eachlabs_frames as ef
+from eachlabs_frames.models import COMPLETED, FAILED, QUEUED, Event, Observer, Outcome
+from eachlabs_frames.sandbox import Fault, Sandbox
+from eachlabs_frames.views.dashboard import Dashboard
+from eachlabs_frames.views.messages import Head
+from eachlabs_frames.views.pulse import SHORTEST, Pulse
+
+WF = "wf_abc123"
+ENVELOPE = 600
+"""Bytes that Jupyter puts around each message, as they were measured in JupyterLab."""
+
+
+class Wire(BaseComm):  # type: ignore[misc]  # it has no types
+    """A comm that keeps what is sent."""
+
+    sent: ClassVar[list[tuple[str, float, dict[str, Any], list[bytes]]]] = []
+
+    def publish_msg(
+        self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
+    ) -> None:
+        json.dumps(data)  # as Jupyter will
+        self.sent.append((self.comm_id, time.monotonic(), data or {}, buffers or []))
+
+
+@pytest.fixture(autouse=True)
+def _wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Widgets speak to a wire that keeps everything, as front-ends replace it."""
+    monkeypatch.setattr(Wire, "sent", [])
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    return
+
+
+def told(dashboard: Dashboard, kind: str | None = None) -> list[dict[str, Any]]:
+    """Return the custom messages that the browser was sent."""
+    model = dashboard._live.model_id
+    contents = [data["content"] for known, _, data, _ in Wire.sent if known == model and data.get("method") == "custom"]
+    return [content for content in contents if kind in (None, content["kind"])]
+
+
+def kept(dashboard: Dashboard) -> list[dict[str, Any]]:
+    """Return the snapshots that the browser was sent."""
+    model = dashboard._live.model_id
+    states = [data.get("state", {}) for known, _, data, _ in Wire.sent if known == model]
+    return [state["snapshot"] for state in states if "snapshot" in state]
+
+
+def ask(dashboard: Dashboard, **content: Any) -> None:
+    """Do as the browser does that asks something."""
+    dashboard._live._handle_custom_msg(content, [])
+
+
+def click(dashboard: Dashboard, text: str) -> None:
+    """Press a button."""
+    button(dashboard, text).click()
+
+
+def button(dashboard: Dashboard, text: str) -> Any:
+    """Return the button with this text, or one that begins with it."""
+    line, question, _ = dashboard.children
+    found = [one for one in (*line.children, *question.children) if getattr(one, "description", "").startswith(text)]
+    assert len(found) == 1, text
+    return found[0]
+
+
+def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
+    """Wait for what must come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)
+
+
+def frame(size: int) -> pd.DataFrame:
+    """Make rows of different prompts, with labels that are no positions."""
+    return pd.DataFrame({"prompt": [f"p{row}" for row in range(size)]}, index=[f"row {row}" for row in range(size)])
+
+
+def shown(dashboard: Dashboard) -> dict[str, Any]:
+    """Return what a browser shows that was sent the first snapshot and then each message, as its script puts it in."""
+    model = dashboard._live.model_id
+    store: dict[str, Any] = {}
+    for known, _, data, _ in list(Wire.sent):
+        state = data.get("state", {})
+        if known == model and "snapshot" in state:
+            store = json.loads(json.dumps(state["snapshot"]))
+        elif known == model and data.get("content", {}).get("kind") == "update":
+            update = json.loads(json.dumps(data["content"]))
+            assert update["seq"] == store["seq"] + 1
+            store["seq"] = update["seq"]
+            store["head"] |= update.get("head", {})
+            store["words"] = update.get("words", store["words"])
+            store["lines"] += update.get("added", [])
+            for line, *pairs in update.get("lines", []):
+                store["lines"][line][2] = pairs
+            for place, rows, *more in update.get("errors", []):
+                groups = store["errors"]
+                if place == len(groups):
+                    groups.append([rows, *more])
+                groups[place] = [rows, *(more or groups[place][1:])]
+    return store
+
+
+def counts(store: dict[str, Any]) -> dict[str, int]:
+    """Add up the lines of what is shown."""
+    found: dict[str, int] = {}
+    for _, _, pairs in store["lines"]:
+        for code, rows in zip(pairs[::2], pairs[1::2], strict=True):
+            word = store["words"][code]
+            found[word] = found.get(word, 0) + rows
+    return found
+
+
+class Fake:
+    """A subject that does what a test says."""
+
+    def __init__(self, size: int) -> None:
+        self.labels = [str(row) for row in range(size)]
+        self.phase: Any = "tracking"
+        self.can_cancel = True
+        self.can_retry = False
+        self.rows = [Outcome(row, QUEUED, f"{row // 10:032x}", f"{row:032x}") for row in range(size)]
+        self.done: list[str] = []
+        self.hear: Observer = lambda event: None
+        self.turned: Callable[[], None] = lambda: None
+
+    frame = None
+
+    def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
+        self.hear, self.turned = hear, turned
+
+    def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
+        meanwhile()
+        return self.rows
+
+    def head(self) -> Head:
+        return {"workflow": WF, "version": None, "run": "fake", "phase": self.phase}
+
+    def happen(self, rows: Sequence[int], status: str) -> None:
+        """Change rows, and tell of it as a run does."""
+        changed = tuple(self.rows[row]._replace(status=status) for row in rows)
+        for outcome in changed:
+            self.rows[outcome.position] = outcome
+        self.hear(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
+
+    def refresh(self) -> None:
+        self.done.append("refresh")
+
+    def follow(self, on: bool) -> None:
+        self.done.append(f"follow {on}")
+
+    def pace(self, interval: float) -> None:
+        self.done.append(f"pace {interval}")
+
+    def cancel(self) -> None:
+        self.done.append("cancel")
+
+    def retry(self) -> None:
+        self.done.append("retry")
+
+    def csv(self) -> bytes:
+        return b"a,b\n"
+
+    def close(self) -> None:
+        self.done.append("close")
+
+
+def board(subject: Fake) -> Dashboard:
+    """Show a fake subject, without looking by itself."""
+    return Dashboard(subject, auto_refresh=False, interval=2.0)
+
+
+# When and how much
+
+
+def test_the_first_state_holds_everything() -> None:
+    """A line per bulk_id with its counts, before any message."""
+    dashboard = board(Fake(95))
+    (state,) = kept(dashboard)
+    assert len(state["lines"]) == 10
+    assert counts(state) == {QUEUED: 95}
+    assert state["head"]["total"] == 95
+    assert [line[1] for line in state["lines"]] == [None] * 10
+    dashboard.close()
+
+
+def test_updates_keep_a_quarter_of_a_second_apart_whatever_the_rate_of_events() -> None:
+    """Of each beat's pause the length is given; 5,000 events become as many updates as there were beats."""
+    pauses: list[float] = []
+    beats = 0
+    go, enough = threading.Semaphore(0), threading.Event()
+
+    def beat() -> float | None:
+        nonlocal beats
+        beats += 1
+        return None
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            enough.set()
+        go.acquire(timeout=30)
+
+    pulse = Pulse(beat, pause=pause)
+    for _ in range(3):
+        for _ in range(5_000):
+            pulse.wake()
+        until(lambda: len(pauses) == beats > 0)
+        go.release()
+        until(lambda: len(pauses) > 1)
+    assert SHORTEST >= 0.25
+    assert set(pauses) == {SHORTEST}
+    assert beats <= 4
+    pulse.close()
+    go.release(10)
+
+
+def test_no_flood_of_messages_and_nothing_is_missing() -> None:
+    """Ten thousand events from eight threads while it shows them: few messages, far apart, and the sum is right."""
+    subject = Fake(2_000)
+    dashboard = board(subject)
+    began = len(Wire.sent)
+
+    def work(mine: int) -> None:
+        for turn in range(3):
+            for row in range(mine, 2_000, 8):
+                subject.happen([row], (FAILED, "running", COMPLETED)[turn])
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    until(lambda: counts(shown(dashboard)) == {COMPLETED: 2_000})
+    times = [moment for known, moment, data, _ in Wire.sent[began:] if data.get("content", {}).get("kind") == "update"]
+    assert all(after - before >= SHORTEST * 0.99 for before, after in pairwise(times))
+    dashboard.close()
+
+
+def test_an_update_of_100_changed_lines_is_one_message_of_at_most_3_kib() -> None:
+    """With the head, and Jupyter's envelope; what is shown is then the same as what is known."""
+    subject = Fake(10_000)
+    dashboard = board(subject)
+    for turn in range(4):
+        before = len(Wire.sent)
+        with dashboard._lock:
+            for line in range(100):
+                start = (turn * 100 + line) * 10
+                subject.happen(range(start, start + 3), COMPLETED)
+                subject.happen(range(start + 3, start + 5), "running")
+        until(lambda: not dashboard._board.behind and not dashboard._heard)
+        messages = [data for _, _, data, _ in Wire.sent[before:]]
+        assert len(messages) <= 3
+        assert len(json.dumps(messages[0], separators=(",", ":"))) + ENVELOPE <= 3 * 1024
+    assert counts(shown(dashboard)) == {COMPLETED: 1_200, "running": 800, QUEUED: 8_000}
+    dashboard.close()
+
+
+def test_10_000_bulk_ids_that_all_change_at_once_stay_under_6_kib_an_update() -> None:
+    """What does not fit waits its turn, and comes."""
+    subject = Fake(100_000)
+    dashboard = board(subject)
+    before = len(Wire.sent)
+    subject.happen(range(0, 100_000, 10), COMPLETED)
+    until(lambda: len(told(dashboard, "update")) >= 4)
+    sizes = [len(json.dumps(data, separators=(",", ":"))) + ENVELOPE for _, _, data, _ in Wire.sent[before:]]
+    assert max(sizes) <= 6 * 1024
+    while dashboard._board.behind:  # the rest without the waiting
+        dashboard._beat()
+    assert counts(shown(dashboard)) == {COMPLETED: 10_000, QUEUED: 90_000}
+    dashboard.close()
+
+
+def test_nothing_is_sent_while_nothing_happens() -> None:
+    """No thread is left at work either, once all is settled."""
+    subject = Fake(20)
+    subject.phase = "settled"
+    dashboard = board(subject)
+    until(lambda: dashboard._pulse._thread is None)
+    before = len(Wire.sent)
+    dashboard._beat()
+    assert len(Wire.sent) == before
+    dashboard.close()
+
+
+def test_the_last_snapshot_is_sent_when_a_call_ends() -> None:
+    """So whoever saves a notebook that was run without a browser has it too."""
+    subject = Fake(20)
+    dashboard = board(subject)
+    subject.happen(range(20), COMPLETED)
+    subject.phase = "settled"
+    subject.turned()
+    until(lambda: len(kept(dashboard)) == 2)
+    assert counts(kept(dashboard)[-1]) == {COMPLETED: 20}
+    assert kept(dashboard)[-1]["head"]["phase"] == "settled"
+    dashboard.close()
+
+
+def test_whoever_asks_for_the_state_gets_it_as_it_is_now() -> None:
+    """A page that is loaded again asks the kernel: deltas are no state, the snapshot is made when it is asked for."""
+    subject = Fake(20)
+    dashboard = board(subject)
+    subject.happen(range(5), FAILED)
+    until(lambda: counts(shown(dashboard)) == {FAILED: 5, QUEUED: 15})
+    assert counts(dashboard._live.get_state()["snapshot"]) == {FAILED: 5, QUEUED: 15}
+    ask(dashboard, kind="sync")
+    assert counts(kept(dashboard)[-1]) == {FAILED: 5, QUEUED: 15}
+    subject.happen([6], FAILED)
+    until(lambda: counts(shown(dashboard)) == {FAILED: 6, QUEUED: 14})
+    dashboard.close()
+
+
+# Questions of the browser
+
+
+def test_opened_lines_get_their_rows_and_again_when_they_change() -> None:
+    """Until they are closed; beside an update at most two of them."""
+    subject = Fake(50)
+    dashboard = board(subject)
+    for line in range(5):
+        ask(dashboard, kind="open", line=line, offset=0)
+    first = told(dashboard, "rows")
+    assert [message["line"] for message in first] == [0, 1, 2, 3, 4]
+    assert [row["label"] for row in first[1]["rows"]] == [str(row) for row in range(10, 20)]
+    ask(dashboard, kind="close", line=4)
+    with dashboard._lock:
+        subject.happen([3, 13, 23, 33, 43], FAILED)
+    until(lambda: len(told(dashboard, "rows")) == 9)
+    again = told(dashboard, "rows")[5:]
+    assert sorted(message["line"] for message in again) == [0, 1, 2, 3]
+    assert again[0]["rows"][3]["status"] == FAILED
+    times = [moment for _, moment, data, _ in Wire.sent if data.get("content", {}).get("kind") == "rows"][5:]
+    assert times[2] - times[1] >= SHORTEST * 0.99
+    dashboard.close()
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {},
+        {"kind": "open"},
+        {"kind": "open", "line": "0"},
+        {"kind": "open", "line": 10**9},
+        {"kind": "open", "line": -1},
+        {"kind": "open", "line": 0, "offset": "x"},
+        {"kind": "open", "line": 0, "offset": -5},
+        {"kind": "close", "line": None},
+        {"kind": "find", "text": 5},
+        {"kind": "somethingelse"},
+    ],
+)
+def test_nonsense_from_a_browser_harms_nothing(nonsense: dict[str, Any]) -> None:
+    """Whatever a page sends."""
+    subject = Fake(10)
+    dashboard = board(subject)
+    ask(dashboard, **nonsense)
+    subject.happen([1], FAILED)
+    until(lambda: counts(shown(dashboard)) == {FAILED: 1, QUEUED: 9})
+    dashboard.close()
+
+
+def test_a_text_is_found_in_rows() -> None:
+    """By label, execution and error; the answer names the question."""
+    subject = Fake(50)
+    subject.rows[33] = subject.rows[33]._replace(error="Out of PAINT")
+    dashboard = board(subject)
+    ask(dashboard, kind="find", text="paint")
+    assert told(dashboard, "found") == [{"kind": "found", "text": "paint", "lines": [3]}]
+    dashboard.close()
+
+
+# Buttons
+
+
+def test_buttons_do_what_they_say() -> None:
+    """And the intervals and the box beside them."""
+    subject = Fake(10)
+    dashboard = board(subject)
+    line = dashboard.children[0].children
+    click(dashboard, "Refresh")
+    click(dashboard, "Cancel")
+    line[1].value = True
+    line[2].value = 15.0
+    assert subject.done == ["follow False", "refresh", "cancel", "follow True", "pace 15.0"]
+    click(dashboard, "Export")
+    assert told(dashboard, "file") == [{"kind": "file", "name": "fake.csv", "type": "text/csv"}]
+    assert Wire.sent[-1][3] == [b"a,b\n"]
+    dashboard.close()
+
+
+def test_a_retry_asks_first_and_says_what_it_costs() -> None:
+    """How many rows, that they are paid again, and about how much; it can be declined."""
+    subject = Fake(40)
+    subject.can_retry, subject.can_cancel = True, False
+    subject.rows = [one._replace(status=COMPLETED, cost=0.05) for one in subject.rows]
+    dashboard = board(subject)
+    assert button(dashboard, "Retry failed").disabled
+    subject.happen(range(12), FAILED)
+    until(lambda: not button(dashboard, "Retry failed").disabled)
+    question = dashboard.children[1]
+    assert question.layout.display == "none"
+    click(dashboard, "Retry failed")
+    assert question.layout.display != "none"
+    assert "12 failed rows" in question.children[0].value
+    assert "paid again" in question.children[0].value
+    assert "0.60 USD" in question.children[0].value
+    click(dashboard, "Keep")
+    assert question.layout.display == "none"
+    assert "retry" not in subject.done
+    click(dashboard, "Retry failed")
+    click(dashboard, "Retry 12")
+    assert subject.done.count("retry") == 1
+    assert question.layout.display == "none"
+    dashboard.close()
+
+
+def test_closing_ends_everything() -> None:
+    """Its subject, its thread and its widgets; a later event is no error."""
+    subject = Fake(10)
+    dashboard = board(subject)
+    dashboard.close()
+    subject.happen([1], FAILED)
+    assert subject.done[-1] == "close"
+    until(lambda: dashboard._pulse._thread is None or not dashboard._pulse._thread.is_alive())
+    assert dashboard.comm is None
+    assert dashboard._live.comm is None
+
+
+# Where there are no widgets
+
+
+def test_it_is_a_table_where_there_are_no_widgets() -> None:
+    """HTML and text beside the widget, with everything from outside escaped."""
+    subject = Fake(20)
+    subject.rows[3] = Outcome(3, FAILED, subject.rows[3].bulk_id, "e", "<script>alert(1)</script>")
+    dashboard = board(subject)
+    bundle = dashboard._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
+    assert "19 queued" in bundle["text/plain"]
+    assert "&lt;script&gt;" in bundle["text/html"]
+    assert "<script" not in bundle["text/html"]
+    dashboard.close()
+
+
+def test_a_frame_without_a_triggered_row_says_so() -> None:
+    """It is no error: it is what is shown."""
+    dashboard = frame(3).eachlabs.dashboard()
+    assert "No row of this frame was triggered yet" in repr(dashboard)
+    assert "No row of this frame was triggered yet" in dashboard._repr_mimebundle_()["text/html"]
+    dashboard.close()
+
+
+# With the sandbox
+
+
+def test_a_run_as_its_dashboard_shows_it(sandbox: Sandbox) -> None:
+    """From the first row to the last, the counts are the sandbox's; nobody looks after the end."""
+    sandbox.change(latency=0.02, failure_rate=0.1)
+    run = frame(200).eachlabs.start(WF, run="shown")
+    dashboard = run.dashboard(interval=0.2)
+    out = run.result()
+    until(lambda: shown(dashboard)["head"]["phase"] == "settled")
+    until(lambda: len(kept(dashboard)) > 1)
+    truth = out["status"].value_counts().to_dict()
+    assert counts(shown(dashboard)) == truth == shown(dashboard)["head"]["counts"]
+    assert shown(dashboard)["head"]["cost_usd"] == pytest.approx(out["cost"].sum())
+    assert shown(dashboard)["head"]["run"] == "shown"
+    assert {line[0] for line in shown(dashboard)["lines"] if line[2]} == set(out["bulk_id"])
+    looks = len(sandbox.requests)
+    until(lambda: dashboard._pulse._thread is None)
+    assert len(sandbox.requests) == looks
+    pd.testing.assert_frame_equal(dashboard.frame, out)
+    dashboard.close()
+
+
+def test_a_cancelled_run_is_followed_by_its_dashboard(sandbox: Sandbox) -> None:
+    """What was accepted goes on and is shown to its end; the rest stays pending, with the reason."""
+    sandbox.change(latency=0.1, hold=True)
+    run = frame(300).eachlabs.start(WF, max_concurrency=2)
+    dashboard = run.dashboard(auto_refresh=True, interval=0.2)
+    until(lambda: sandbox.accepted_count() >= 40)
+    click(dashboard, "Cancel")
+    out = run.result()
+    accepted = int(out["execution_id"].notna().sum())
+    assert accepted == sandbox.accepted_count() < 300
+    sandbox.change(hold=False)
+    sandbox.release()
+    until(lambda: shown(dashboard)["head"]["counts"] == {"pending": 300 - accepted, "completed": accepted})
+    until(lambda: shown(dashboard)["head"]["phase"] == "cancelled")
+    assert dashboard.frame["status"].value_counts().to_dict() == {"pending": 300 - accepted, "completed": accepted}
+    assert any("not sent" in message for _, message, _ in shown(dashboard)["errors"])
+    assert button(dashboard, "Cancel").disabled
+    dashboard.close()
+
+
+def test_failed_rows_are_retried_by_a_click(sandbox: Sandbox) -> None:
+    """Only those, each once; their lines are new, and the dashboard's frame has the new executions."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] in ("p3", "p27"))
+    run = frame(30).eachlabs.start(WF, lambda row: {"prompt": row["prompt"]})
+    dashboard = run.dashboard(auto_refresh=True, interval=0.2)
+    first = run.result()
+    sandbox.change(fail_when=None)
+    until(lambda: not button(dashboard, "Retry failed").disabled)
+    click(dashboard, "Retry failed")
+    click(dashboard, "Retry 2")
+    until(lambda: shown(dashboard)["head"]["counts"] == {"completed": 30})
+    assert sandbox.accepted_count() == 32
+    out = dashboard.frame
+    assert (out["execution_id"] != first["execution_id"]).sum() == 2
+    assert sandbox.duplicates() == dict.fromkeys(sandbox.duplicates(), 2)
+    assert counts(shown(dashboard)) == {"completed": 30}
+    assert ef.load_run(str(run.name))["execution_id"].tolist() == out["execution_id"].tolist()
+    dashboard.close()
+
+
+def test_a_retry_that_cannot_be_is_said(sandbox: Sandbox) -> None:
+    """A frame does not remember a function that made its inputs: nothing is sent, and the dashboard says why."""
+    sandbox.change(fail_when=lambda inputs: True)
+    out = frame(3).eachlabs.bulk_trigger(WF, lambda row: {"prompt": row["prompt"]}, wait=True)
+    dashboard = out.eachlabs.dashboard(auto_refresh=False)
+    click(dashboard, "Retry failed")
+    click(dashboard, "Retry 3")
+    until(lambda: "inputs=" in (shown(dashboard)["head"].get("problem") or ""))
+    assert sandbox.accepted_count() == 3
+    dashboard.close()
+
+
+def test_a_frame_is_followed_until_all_is_settled(sandbox: Sandbox) -> None:
+    """In the background; the frame that was given is not written."""
+    sandbox.change(hold=True)
+    out = frame(40).eachlabs.bulk_trigger(WF)
+    dashboard = out.eachlabs.dashboard(auto_refresh=True, interval=0.2)
+    until(lambda: shown(dashboard)["head"]["counts"] == {"running": 40})
+    sandbox.change(hold=False)
+    sandbox.release()
+    until(lambda: shown(dashboard)["head"]["phase"] == "settled")
+    assert set(out["status"]) == {"queued"}
+    assert set(dashboard.frame["status"]) == {"completed"}
+    assert counts(shown(dashboard)) == {"completed": 40}
+    dashboard.close()
+
+
+def test_a_click_looks_once(sandbox: Sandbox) -> None:
+    """Without auto-refresh nothing is asked by itself."""
+    sandbox.change(hold=True)
+    out = frame(10).eachlabs.bulk_trigger(WF)
+    dashboard = out.eachlabs.dashboard(auto_refresh=False)
+    looks = len(sandbox.requests)
+    sandbox.change(hold=False)
+    sandbox.release()
+    assert len(sandbox.requests) == looks
+    click(dashboard, "Refresh")
+    until(lambda: shown(dashboard)["head"]["counts"] == {"completed": 10})
+    assert len(sandbox.requests) == looks + 1
+    dashboard.close()
+
+
+def test_a_network_that_is_gone_makes_it_stale_not_dead(sandbox: Sandbox) -> None:
+    """It says since when, and goes on when answers come again."""
+    sandbox.change(hold=True)
+    out = frame(10).eachlabs.bulk_trigger(WF)
+    dashboard = out.eachlabs.dashboard(auto_refresh=True, interval=0.2)
+    sandbox.faults(Fault("dropped", on="any"))
+    until(lambda: shown(dashboard)["head"].get("stale_since") is not None)
+    sandbox.faults()
+    until(lambda: shown(dashboard)["head"]["stale_since"] is None)
+    sandbox.change(hold=False)
+    sandbox.release()
+    until(lambda: shown(dashboard)["head"]["phase"] == "settled")
+    dashboard.close()
+
+
+def test_an_api_that_refuses_ends_the_looking_and_says_so(sandbox: Sandbox) -> None:
+    """A click tries again."""
+    sandbox.change(hold=True)
+    out = frame(10).eachlabs.bulk_trigger(WF)
+    sandbox.faults(Fault("unauthorized", on="list"))
+    dashboard = out.eachlabs.dashboard(auto_refresh=True, interval=0.2)
+    until(lambda: "AuthenticationError" in (shown(dashboard)["head"].get("problem") or ""))
+    looks = len(sandbox.requests)
+    sandbox.faults()
+    sandbox.change(hold=False)
+    sandbox.release()
+    assert len(sandbox.requests) == looks
+    click(dashboard, "Refresh")
+    until(lambda: shown(dashboard)["head"]["counts"] == {"completed": 10})
+    assert shown(dashboard)["head"]["problem"] is None
+    dashboard.close()
+
+
+def test_a_closed_dashboard_looks_no_more_and_its_run_goes_on(sandbox: Sandbox) -> None:
+    """The run is its user's."""
+    sandbox.change(hold=True)
+    run = frame(10).eachlabs.start(WF)
+    dashboard = run.dashboard()
+    dashboard.close()
+    assert not run.done
+    sandbox.change(hold=False)
+    sandbox.release()
+    assert run.result()["status"].tolist() == ["completed"] * 10
+
+
+@pytest.mark.parametrize("interval", [0, -1, float("nan"), float("inf"), "2", None, True])
+def test_an_interval_that_is_none_is_refused(interval: Any) -> None:
+    """Before anything is shown."""
+    with pytest.raises(ef.ConfigurationError, match="interval"):
+        frame(1).eachlabs.dashboard(interval=interval)
