@@ -416,6 +416,7 @@ def test_a_retry_asks_first_and_says_what_it_costs() -> None:
     assert question.layout.display == "none"
     click(dashboard, "Retry failed")
     assert question.layout.display != "none"
+    assert dashboard.children[0].layout.display is None
     assert "12 failed rows" in question.children[0].value
     assert "paid again" in question.children[0].value
     assert "0.60 USD" in question.children[0].value

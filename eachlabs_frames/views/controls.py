@@ -37,13 +37,14 @@ class Controls:
         self._failed = 0
         self._cost: float | None = None
         self._refresh = _button("Refresh", "Look at the executions now", self._on(actions.refresh))
-        self._auto = ipywidgets.Checkbox(value=auto_refresh, description="Auto-refresh every", indent=False)
+        self._auto = ipywidgets.Checkbox(value=auto_refresh, description="Auto-refresh", indent=False)
         self._auto.layout.width = "auto"
         choices = sorted({*INTERVALS, interval})
         self._interval = ipywidgets.Dropdown(
             options=[(f"{seconds:g} s", seconds) for seconds in choices],
             value=interval,
-            description="Interval",
+            description="every",
+            style={"description_width": "initial"},
             tooltip="Seconds between two looks, at least",
         )
         self._interval.layout.width = "auto"
@@ -55,11 +56,10 @@ class Controls:
         self._no = _button("Keep as they are", "Trigger nothing", self._on(self._close))
         self._auto.observe(lambda change: actions.follow(change["new"]), "value")
         self._interval.observe(lambda change: actions.pace(change["new"]), "value")
-        wrapped = ipywidgets.Layout(flex_flow="row wrap", align_items="center", overflow="visible")
         line = [self._refresh, self._auto, self._interval, self._retry, self._cancel, self._export]
-        self.line = ipywidgets.HBox(line, layout=wrapped)
+        self.line = _wrapped(line)
         self.line.add_class("elf-controls")
-        self.question = ipywidgets.HBox([self._words, self._yes, self._no], layout=wrapped)
+        self.question = _wrapped([self._words, self._yes, self._no])
         self.question.layout.display = "none"
         self.question.add_class("elf-ask")
 
@@ -94,6 +94,10 @@ class Controls:
 
     def _on(self, act: Callable[[], None]) -> Callable[[Any], None]:
         return lambda _: act()
+
+
+def _wrapped(children: list[Any]) -> Any:
+    return ipywidgets.HBox(children, layout={"flex_flow": "row wrap", "align_items": "center", "overflow": "visible"})
 
 
 def _button(text: str, tooltip: str, act: Callable[[Any], None], **more: Any) -> ipywidgets.Button:

@@ -166,10 +166,18 @@ function createStore(model) {
     store.live = true;
   }
 
+  function ask(message) {
+    try {
+      model.send(message);
+    } catch { // a kernel that is gone has closed the way to it
+      Object.assign(store, { live: false, since: Date.now() });
+    }
+  }
+
   function sync() {
     if (Date.now() - syncAsked < SYNC_AGAIN) return;
     syncAsked = Date.now();
-    model.send({ kind: "sync" });
+    ask({ kind: "sync" });
   }
 
   /** Take the model's snapshot as the store, whoever put it there. */
@@ -194,7 +202,7 @@ function createStore(model) {
   function drop(line) {
     wanted.delete(line);
     views.forEach((view) => view.opened.delete(line));
-    model.send({ kind: "close", line });
+    ask({ kind: "close", line });
   }
 
   function update(message) {
@@ -247,7 +255,7 @@ function createStore(model) {
 
   store.page = (line, offset) => {
     Object.assign(wanted.get(line), { offset, asked: Date.now() });
-    model.send({ kind: "open", line, offset });
+    ask({ kind: "open", line, offset });
   };
   store.open = (line) => {
     const want = wanted.get(line);
@@ -261,9 +269,9 @@ function createStore(model) {
     if (!want || --want.views) return;
     wanted.delete(line);
     if (!kept) delete store.snapshot.rows[line];
-    model.send({ kind: "close", line });
+    ask({ kind: "close", line });
   };
-  store.find = (text) => model.send({ kind: "find", text });
+  store.find = (text) => ask({ kind: "find", text });
 
   const replaced = () => {
     if (model.get("snapshot") === raw) return;
@@ -397,7 +405,7 @@ function createId(what, view) {
     if (text === id) return;
     id = text;
     button.title = `${clip(id, 200)} – click to copy`;
-    button.setAttribute("aria-label", `Copy ${what} ${clip(id, 80)}`);
+    button.setAttribute("aria-label", `${id.slice(0, 8)}: copy ${what} ${clip(id, 80)}`);
     if (!said) show();
   };
   return { button, paint };
@@ -487,7 +495,7 @@ function createHeader(store, view) {
 
   function paint() {
     const { head } = store.snapshot;
-    const [glyph, word] = PHASES.get(head.phase) ?? [OTHER, head.phase ?? ""];
+    const [glyph, word] = PHASES.get(head.phase) ?? [OTHER, clip(head.phase ?? "", 40)];
     setText(workflow, clip(head.workflow ?? "", 200));
     workflow.title = clip(head.workflow ?? "", 400);
     paintTag(version, "version", head.version, head.version && clip(head.version.slice(0, 8)));
@@ -534,7 +542,7 @@ function createToolbar(view) {
 
 /** One line: what it is, and how it is brought up to date. */
 function createLine(place, store, view, name) {
-  const [bulk, created] = store.snapshot.lines[place];
+  const [bulk] = store.snapshot.lines[place];
   const expand = h("button.elf-expand", { type: "button", "aria-expanded": "false", tabindex: "-1" });
   const id = bulk ? createId("bulk id", view) : { button: h("span.elf-id.elf-unsent", {}, "not sent"), paint() {} };
   id.paint(bulk);
@@ -549,8 +557,9 @@ function createLine(place, store, view, name) {
   let painted, rows = null;
 
   on(main, "click", (event) => {
-    if (event.target.closest("button") === id.button || String(getSelection())) return;
-    view.toggleLine(place);
+    const pressed = event.target.closest("button");
+    const selecting = getSelection().type === "Range" && main.contains(getSelection().anchorNode);
+    if (pressed === expand || !(pressed || selecting)) view.toggleLine(place);
   });
 
   function paintCounts(pairs) {
@@ -588,12 +597,15 @@ function createLine(place, store, view, name) {
     rows?.paint();
     tick();
   }
-  const tick = () => setText(since, created ? age(store.now() - created) : "");
+  function tick() {
+    const [, created] = store.snapshot.lines[place];
+    setText(since, created ? age(store.now() - created) : "");
+  }
   const tabbable = (yes) => {
     expand.tabIndex = yes ? 0 : -1;
     if (bulk) id.button.tabIndex = yes ? 0 : -1;
   };
-  return { node, expand, paint, tick, tabbable };
+  return { node, bulk, expand, paint, tick, tabbable };
 }
 
 /** How high an opened line's rows stand, also before they are there. */
@@ -737,7 +749,8 @@ function createList(store, view) {
     if (kept !== null && where.get(kept) < from) places.unshift(kept);
     if (kept !== null && where.get(kept) > to) places.push(kept);
     const needed = new Set(places);
-    for (const [place, line] of shown) if (!needed.has(place)) (line.node.remove(), shown.delete(place));
+    for (const [place, line] of shown)
+      if (!needed.has(place) || line.bulk !== store.snapshot.lines[place][0]) (line.node.remove(), shown.delete(place));
     for (const place of places) {
       if (!shown.has(place)) shown.set(place, createLine(place, store, view, name));
       shown.get(place).paint(where.get(place), last + 1, topOf(where.get(place)));
@@ -832,7 +845,7 @@ function createErrors(store, view) {
     const count = h("span.elf-count");
     const message = h("div.elf-group-message");
     const labels = h("span.elf-labels", { dir: "auto" });
-    const find = on(h("button.elf-button.elf-find", { type: "button" }, "find lines"), "click", () => view.put(text.slice(0, 120)));
+    const find = on(h("button.elf-button.elf-find", { type: "button" }, "find lines"), "click", () => view.put(text.split("\n")[0].slice(0, 120)));
     const item = h("div.elf-group", { role: "listitem" }, count, message, labels, find);
     let text = null;
     const paint = ([rows, said, rowLabels]) => {
