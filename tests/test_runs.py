@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,55 @@ def test_retrigger_pays_for_every_row_of_the_call_again(sandbox: Sandbox) -> Non
     assert sent(sandbox) == 8
     loaded = ef.load_run("one")
     assert loaded["execution_id"].tolist() == [*second["execution_id"], *first["execution_id"][3:]]
+
+
+def test_retrying_from_one_frame_twice_pays_once(sandbox: Sandbox) -> None:
+    """A cell that is run again has the old frame: what the journal knows of the failed rows since is taken over."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] in {"p1", "p3"})
+    out = frame(5).eachlabs.bulk_trigger(WF, wait=True)
+    sandbox.change(fail_when=None)
+    first = out.eachlabs.retry_failed(wait=True)
+    second = out.eachlabs.retry_failed(wait=True)
+    assert sandbox.accepted_count() == 7
+    assert second["execution_id"].tolist() == first["execution_id"].tolist()
+    assert second["status"].tolist() == ["completed"] * 5
+
+
+def test_a_retry_that_failed_too_is_paid_again_from_its_own_frame_alone(sandbox: Sandbox) -> None:
+    """The old frame is given the newer failure; that of the newer frame is one more retry."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")
+    out = frame(5).eachlabs.bulk_trigger(WF, wait=True)
+    first = out.eachlabs.retry_failed(wait=True)
+    second = out.eachlabs.retry_failed(wait=True)
+    assert sandbox.accepted_count() == 6
+    assert second["execution_id"].tolist() == first["execution_id"].tolist()
+    assert second["status"].tolist() == first["status"].tolist()
+    second.eachlabs.retry_failed(wait=True)
+    assert sandbox.accepted_count() == 7
+
+
+def test_a_retry_whose_answer_was_lost_is_not_paid_from_the_old_frame(sandbox: Sandbox) -> None:
+    """It is unknown, or found."""
+    ef.configure(settle_window=0.5)
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")
+    out = frame(5).eachlabs.bulk_trigger(WF, wait=True)
+    sandbox.faults(Fault("error_before", at={1}))
+    first = out.eachlabs.retry_failed()
+    assert first["status"].tolist()[1] == "unknown"
+    second = out.eachlabs.retry_failed()
+    assert second["status"].tolist()[1] == "unknown"
+    assert sandbox.accepted_count() == 5
+
+
+def test_two_retries_at_once_pay_once(sandbox: Sandbox) -> None:
+    """Two dashboards, two cells, two processes: the second sees that the first is at it."""
+    sandbox.change(fail_when=lambda inputs: int(inputs["prompt"][1:]) % 2 == 0)
+    out = frame(40).eachlabs.bulk_trigger(WF, wait=True)
+    sandbox.change(fail_when=None, latency=0.05)
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: out.eachlabs.retry_failed(wait=True), range(4)))
+    assert sandbox.accepted_count() == 60
+    assert {tuple(one["execution_id"]) for one in done} == {tuple(done[0]["execution_id"])}
 
 
 def test_retry_failed_goes_on_in_the_run(sandbox: Sandbox) -> None:

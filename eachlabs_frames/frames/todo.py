@@ -84,7 +84,7 @@ def sort_out(plan: Plan, enrolment: Enrolment, numbers: Sequence[int], results: 
         if word == "sent":
             (todo.elsewhere if alive else todo.unanswered).append(row)
         elif word == "settled" and outcome is not None:
-            if outcome.status == FAILED and outcome.execution_id is None and not enrolment.named:
+            if _is_refused(outcome) and not enrolment.named:
                 send.append(row)  # it was refused, and nothing was created
             elif _settle(results, outcome._replace(position=row)):
                 todo.unknown.append(row)
@@ -96,6 +96,31 @@ def sort_out(plan: Plan, enrolment: Enrolment, numbers: Sequence[int], results: 
         run = enrolment.entry.name
         logger.warning("%d row(s) are not of run %s, which cannot say when they were sent", strangers, run)
     return todo
+
+
+def sort_out_failed(plan: Plan, enrolment: Enrolment, numbers: Sequence[int], results: Results) -> Todo:
+    """Sort failed rows that are to be paid again: but those of which the journal knows that they were already.
+
+    Their frame is an old one then, of a cell that was run twice or of another dashboard.
+    """
+    send: list[int] = []
+    todo = Todo(send, numbers)
+    for row in plan.compact():
+        word, outcome, alive = enrolment.entry.standing(numbers[row])
+        if word == "sent":
+            (todo.elsewhere if alive else todo.unanswered).append(row)
+        elif outcome is None or outcome.execution_id == results.execution_id[row] or _is_refused(outcome):
+            send.append(row)
+        elif _settle(results, outcome._replace(position=row)):
+            todo.unknown.append(row)
+    if len(send) < len(plan.positions):
+        said = "%d row(s) were triggered again before, and are not paid once more: the journal's results are taken over"
+        logger.warning(said, len(plan.positions) - len(send))
+    return todo
+
+
+def _is_refused(outcome: Outcome) -> bool:
+    return outcome.status == FAILED and outcome.execution_id is None
 
 
 def _settle(results: Results, outcome: Outcome) -> bool:

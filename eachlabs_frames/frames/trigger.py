@@ -36,7 +36,7 @@ from .notes import Notes
 from .options import Options
 from .plan import Plan, Positions, check_na, read_inputs
 from .results import Origin
-from .todo import Todo, sort_out, wishes
+from .todo import Todo, sort_out, sort_out_failed, wishes
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -295,10 +295,12 @@ class Trigger:
                 plan, version_id, held=results.execution_id, wishes=wishes(results, held=self._held), add=self._sends
             )
             self.handover.origin = replace(self.handover.origin, run=enrolment.entry.name)
-            every = self._sends and (self._options.retrigger or self._only is not None)
-            todo = (
-                Todo(plan.compact(), numbers) if every else sort_out(plan, enrolment, numbers, results, held=self._held)
-            )
+            if self._sends and self._only is not None:
+                todo = sort_out_failed(plan, enrolment, numbers, results)
+            elif self._sends and self._options.retrigger:
+                todo = Todo(plan.compact(), numbers)
+            else:
+                todo = sort_out(plan, enrolment, numbers, results, held=self._held)
         if not self._sends:
             todo.send = []
             return todo

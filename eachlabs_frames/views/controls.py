@@ -86,8 +86,10 @@ class Controls:
         self.question.layout.display = ""
 
     def _say_yes(self) -> None:
-        self._close()
-        self._actions.retry()
+        # A second click of a double click comes when the question is gone, and perhaps other rows have failed.
+        if self.question.layout.display != "none":
+            self._close()
+            self._actions.retry()
 
     def _close(self) -> None:
         self.question.layout.display = "none"

@@ -322,7 +322,9 @@ class Entry:
         return standings
 
     def _standings(self, rows: Sequence[int]) -> Sequence[Standing]:
-        return list(map(self._standing, rows))
+        # What this call itself has claimed since is not in its book: there, a row that it retries is as it was before.
+        told = [row in self._theirs or self.book.words[row] == SENT for row in rows]
+        return [self._standing(row) if known else _NEW_ROW for row, known in zip(rows, told, strict=True)]
 
     def _catch_up(self) -> None:
         for record in records_of(self._connection, self._run, after=self._seen):
