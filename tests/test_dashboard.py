@@ -199,6 +199,22 @@ def test_the_first_state_holds_everything() -> None:
     dashboard.close()
 
 
+def test_what_happens_while_it_is_made_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """A beat that comes before there is a widget waits for it."""
+
+    class Early(Fake):
+        def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
+            rows = list(super().outcomes(meanwhile))
+            self.happen([0], FAILED)
+            time.sleep(0)  # lets the pulse's thread go
+            return rows
+
+    dashboard = board(Early(10))
+    until(lambda: counts(shown(dashboard)) == {FAILED: 1, QUEUED: 9})
+    assert not caplog.records
+    dashboard.close()
+
+
 def test_updates_keep_a_quarter_of_a_second_apart_whatever_the_rate_of_events() -> None:
     """Of each beat's pause the length is given; 5,000 events become as many updates as there were beats."""
     pauses: list[float] = []

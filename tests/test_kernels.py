@@ -65,7 +65,12 @@ class Kernel:
 
     def replies(self, count: int) -> list[tuple[str, dict[str, Any]]]:
         """Return the next replies, with the ids of their cells, in the order in which they come."""
-        messages = [self._client.get_shell_msg(timeout=TIMEOUT) for _ in range(count)]
+        messages: list[dict[str, Any]] = []
+        while len(messages) < count:
+            message = self._client.get_shell_msg(timeout=TIMEOUT)
+            # A kernel that was slow to start was asked more than once who it is.
+            if message["msg_type"] == "execute_reply":
+                messages.append(message)
         return [(message["parent_header"]["msg_id"], message["content"]) for message in messages]
 
     def shown(self, cell: str) -> list[dict[str, Any]]:

@@ -65,8 +65,9 @@ const small = (n) => (n < 10_000 ? whole.format(n) : compact.format(n));
 const known = (value, format) => (value === null || value === undefined ? "–" : format(value));
 
 function money(usd) {
-  const digits = Math.abs(usd) >= 100 || usd === 0 ? 2 : Math.abs(usd) >= 1 ? 3 : 4;
-  return `${usd < 0 ? "−" : ""}$${Math.abs(usd).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
+  const digits = Math.abs(usd) >= 1 || usd === 0 ? 2 : 4;
+  const amount = Math.abs(usd).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return `${usd < 0 ? "−" : ""}$${amount}`;
 }
 
 function clock(seconds) {
@@ -418,10 +419,10 @@ function createHeader(store, view) {
   const version = h("span.elf-tag.elf-version", { dir: "auto" });
   const run = h("span.elf-tag.elf-run", { dir: "auto" });
   const phase = h("span.elf-phase", {}, h("span.elf-symbol", { "aria-hidden": "true" }), h("span.elf-word"));
-  const metrics = h("dl.elf-metrics");
+  const metrics = h("div.elf-metrics");
   const metric = (name, title) => {
-    const value = h("dd", { "data-metric": name.toLowerCase() });
-    metrics.append(h("div", { title }, h("dt", {}, name), value));
+    const value = h("div.elf-value", { "data-metric": name.toLowerCase() });
+    metrics.append(h("div", { title }, h("div.elf-name", {}, name), value));
     return value;
   };
   const settled = metric("Settled", "Rows that need nothing more, of all rows");
@@ -468,7 +469,7 @@ function createHeader(store, view) {
     const key = JSON.stringify(said);
     if (notice.dataset.said === key) return;
     notice.dataset.said = key;
-    notice.replaceChildren(...said.map(([kind, text]) => h("p", { "data-kind": kind, dir: "auto" }, clip(text, 600))));
+    notice.replaceChildren(...said.map(([kind, text]) => h("div.elf-said", { "data-kind": kind, dir: "auto" }, clip(text, 600))));
   }
 
   function paintCounts(head) {
@@ -619,7 +620,7 @@ function heightOfRows(place, { snapshot }) {
 function createRows(place, store, view, id) {
   const table = h("div.elf-table", { role: "table", "aria-label": "Rows of this line" }, h("div.elf-hidden", { role: "row" },
     ...["Row", "Execution", "Status", "Result", "Cost", "Time"].map((name) => h("span", { role: "columnheader" }, name))));
-  const message = h("p.elf-message");
+  const message = h("div.elf-message");
   const where = h("span");
   const turn = (name, label, step) => on(h(`button.elf-button.${name}`, { type: "button" }, label), "click", () => {
     const { offset, rows } = store.snapshot.rows[place];
@@ -837,7 +838,7 @@ function createErrors(store, view) {
   const number = h("span.elf-errors-count");
   const title = h("div.elf-errors-head", {}, h("span", { role: "heading", "aria-level": "4" }, "Errors"), number);
   const groups = h("div.elf-groups", { role: "list", "aria-label": "Errors" });
-  const others = h("p.elf-others");
+  const others = h("div.elf-others");
   const node = h("div.elf-errors", {}, title, groups, others);
   const shown = new Map();
 

@@ -107,13 +107,14 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._opened: dict[int, _Opened] = {}
         self._settled: deque[tuple[float, int]] = deque()
         self._pulse = Pulse(self._beat)
-        subject.attend(self._hear, self._turn)
-        self._listen(None)
-        self._live = Live(lambda: self._written(sent=True), self._asked)
-        self._controls = Controls(subject, self._export, auto_refresh=auto_refresh, interval=interval)
-        super().__init__([self._controls.line, self._controls.question, self._live])
-        self.add_class("eachlabs-dashboard-box")
-        self._enable()
+        with self._lock:  # whatever is heard meanwhile is shown when there is something to show it
+            subject.attend(self._hear, self._turn)
+            self._listen(None)
+            self._live = Live(lambda: self._written(sent=True), self._asked)
+            self._controls = Controls(subject, self._export, auto_refresh=auto_refresh, interval=interval)
+            super().__init__([self._controls.line, self._controls.question, self._live])
+            self.add_class("eachlabs-dashboard-box")
+            self._enable()
         subject.follow(auto_refresh)
         self._pulse.wake()
 

@@ -1,0 +1,181 @@
+"""A real JupyterLab of this environment, seen in Chromium.
+
+Owns the server's process, the browser, and all that is known of JupyterLab's insides; a test says what it does and
+what it sees. Nothing here sleeps to synchronise, and only processes that were started here are ended. Playwright is
+imported where it is used: whoever has no browser can still import this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from .notebook import Notebook
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+SCREENSHOTS = os.environ.get("EACHLABS_SCREENSHOTS")
+"""The folder that screenshots go to. Read here: no test sees the machine's settings."""
+
+AXE = os.environ.get("EACHLABS_AXE")
+"""The path of axe-core's `axe.min.js`."""
+
+TIMEOUT = 60.0
+CHROMIUM = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--disable-component-update",
+    "--no-first-run",
+)
+
+SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+"""JupyterLab's settings but for its defaults: it does not ask whether it may fetch news."""
+
+
+class Lab:
+    """A JupyterLab server in a folder of its own.
+
+    Parameters
+    ----------
+    folder
+        An empty folder: it is the server's root, its home, and holds all that Jupyter stores.
+    browser
+        What its notebooks are opened in.
+    """
+
+    def __init__(self, folder: Path, browser: Browser) -> None:
+        self.folder = folder
+        self._browser = browser
+        self._token = secrets.token_hex()
+        self._opened = 0
+        self._started = ExitStack()
+
+    def __enter__(self) -> Lab:
+        with ExitStack() as started:
+            self._serve(started)
+            self._started = started.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._started.close()
+
+    def open(self, cells: list[str], name: str = "notebook", *, width: int = 1400, height: int = 900) -> Notebook:
+        """Write a notebook of these cells, open it with a fresh kernel in a fresh browser context, and wait for both.
+
+        Each notebook is in a folder of its own, which is its kernel's working directory, and has JupyterLab's own
+        settings: what an earlier test changed, such as the theme, is forgotten.
+        """
+        import nbformat
+
+        assert "." not in name, "JupyterLab takes a workspace's path with a dot for a file"
+        self._opened += 1
+        folder = self.folder / "work" / f"{name}-{self._opened}"
+        folder.mkdir(parents=True)
+        path = folder / f"{name}.ipynb"
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata=kernel)
+        nbformat.write(written, path)
+        shutil.rmtree(self.folder / "config" / "lab" / "user-settings", ignore_errors=True)
+        context = self._browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
+        context.set_default_timeout(1000 * TIMEOUT)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        address = f"{self._address}/lab/workspaces/{name}{self._opened}/tree/{path.relative_to(self.folder / 'work')}"
+        notebook = Notebook(context, path, f"{address}?reset&token={self._token}", SCREENSHOTS)
+        try:
+            notebook.load()
+        except BaseException:
+            notebook.close()
+            raise
+        return notebook
+
+    def _serve(self, started: ExitStack) -> None:
+        from ipykernel.kernelspec import write_kernel_spec
+
+        write_kernel_spec(self.folder / "data" / "kernels" / "python3")
+        (self.folder / "config" / "labconfig").mkdir(parents=True)
+        settings = self.folder / "config" / "labconfig" / "default_setting_overrides.json"
+        settings.write_text(json.dumps(SETTINGS), encoding="utf-8")
+        (self.folder / "work").mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self._address = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+        command += ["--port-retries=0", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={self.folder / 'work'}"]
+        command += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"]
+        with (self.folder / "server.log").open("wb") as log:
+            server = subprocess.Popen(
+                command,
+                env=_environment(self.folder, self._token),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the tests: they end the server
+            )
+        started.callback(_end, server)
+        self._wait(server)
+
+    def _wait(self, server: subprocess.Popen[bytes]) -> None:
+        headers = {"Authorization": f"token {self._token}"}
+        request = urllib.request.Request(f"{self._address}/api/status", headers=headers)
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            said = (self.folder / "server.log").read_text("utf-8", "replace")
+            assert server.poll() is None, f"JupyterLab has ended:\n{said}"
+            assert time.monotonic() < deadline, f"JupyterLab does not answer:\n{said}"
+            try:
+                with urllib.request.urlopen(request, timeout=1):
+                    return
+            except OSError:
+                time.sleep(0.05)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start the machine's own Chromium. Playwright can run once at a time in a thread: all tests share one."""
+    from playwright.sync_api import expect, sync_playwright
+
+    executable = shutil.which("chromium")
+    assert executable, "no chromium on PATH: apt-get install -y --no-install-recommends chromium fonts-dejavu-core"
+    expect.set_options(timeout=1000 * TIMEOUT)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()  # which has it shut its kernels down
+    try:
+        server.wait(TIMEOUT)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _environment(folder: Path, token: str) -> dict[str, str]:
+    """Return the machine's environment without its settings: nothing of a home folder, of Jupyter, or of each::labs."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("EACHLABS_", "JUPYTER", "IPYTHON", "XDG_"))}
+    names = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
+    own = {name: str(folder / place) for name, place in names.items()}
+    journal = str(folder / "journal.sqlite")
+    home = {"HOME": str(folder / "home"), "IPYTHONDIR": str(folder / "ipython")}
+    return {**kept, **own, **home, "JUPYTER_TOKEN": token, "EACHLABS_JOURNAL": journal}

@@ -1,0 +1,158 @@
+"""The stage itself, with widgets that are not ours: what JupyterLab, ipywidgets and anywidget give us to build on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .lab import Lab
+from .notebook import Notebook
+
+pytestmark = pytest.mark.browser
+
+# The test says when it is over: whatever is seen before that was seen while the main thread had no time for it.
+BLOCK = """
+import pathlib, time
+while not pathlib.Path("over").exists():
+    time.sleep(0.01)
+print("over")
+"""
+
+SLIDER = """
+import threading, time
+import ipywidgets
+slider = ipywidgets.IntSlider(max=1_000_000)
+slider.add_class("the-slider")
+def move():
+    while slider.value < slider.max:
+        slider.value += 1
+        time.sleep(0.05)
+threading.Thread(target=move, daemon=True).start()
+slider
+"""
+
+TOY = """
+import threading
+import anywidget, traitlets
+class Toy(anywidget.AnyWidget):
+    snapshot = traitlets.Unicode("shown").tag(sync=True)
+    _esm = '''
+    let heard = []
+    const live = model => model.get("layout").comm_live
+    export default {
+        initialize({model}) { model.on("msg:custom", message => heard.push(message.n)) },
+        render({model, el}) {
+            const show = () => { el.textContent = [model.get("snapshot"), live(model), heard].join(" ") }
+            el.classList.add("the-toy")
+            model.on("msg:custom", show)
+            model.on("comm_live_update", show)
+            model.on("change:snapshot", show)
+            show()
+        }
+    }
+    '''
+toy = Toy()
+toy.send({"n": 1})
+def send(*numbers):
+    def work():
+        for n in numbers:
+            toy.send({"n": n})
+    threading.Thread(target=work).start()
+toy
+"""
+
+WIDGETS = "application/vnd.jupyter.widget-state+json"
+
+
+def test_its_kernel_is_this_environments_and_sees_nothing_of_the_machine(
+    open_notebook: Callable[..., Notebook], lab: Lab
+) -> None:
+    """The interpreter is this one, the journal is a file in the lab's folder, and there is no key."""
+    notebook = open_notebook(["print('hello')\n1 + 1", "1 / 0"])
+    notebook.run_all()
+    assert notebook.output_text(0) == "hello\n2"
+    assert "ZeroDivisionError" in notebook.output_text(1)
+    names = notebook.evaluate("{k: v for k, v in os.environ.items() if k.startswith('EACHLABS_')}", setup="import os")
+    assert names == {"EACHLABS_JOURNAL": str(lab.folder / "journal.sqlite")}
+    assert notebook.evaluate("sys.executable", setup="import sys") == sys.executable
+
+
+def test_a_slider_moves_while_a_cell_blocks(open_notebook: Callable[..., Notebook]) -> None:
+    """What a thread of the kernel changes is seen at once, whatever the main thread does."""
+    notebook = open_notebook([SLIDER, BLOCK])
+    notebook.run_cell(0)
+    slider = notebook.page.locator(".the-slider .widget-readout")
+    slider.wait_for()
+    notebook.run_cell(1, wait=False)
+    before = slider.text_content()
+    notebook.page.wait_for_function(
+        "before => document.querySelector('.the-slider .widget-readout').textContent !== before", arg=before
+    )
+    assert notebook.is_running(1)
+    (notebook.path.parent / "over").touch()
+    notebook.finish_cell(1)
+    assert notebook.output_text(1) == "over\n"
+
+
+def test_a_theme_outlives_a_reload_and_not_its_notebook(open_notebook: Callable[..., Notebook]) -> None:
+    """The next test starts in the light theme again."""
+    notebook = open_notebook(["1"])
+    notebook.set_theme("JupyterLab Dark")
+    notebook.reload()
+    assert notebook.theme() == "JupyterLab Dark"
+    assert open_notebook(["1"]).theme() == "JupyterLab Light"
+
+
+def test_what_a_thread_sends_arrives_in_idle_and_in_blocked_kernels(open_notebook: Callable[..., Notebook]) -> None:
+    """So does what is sent before there is a view; after a reload the widget is there again, and hears."""
+    from playwright.sync_api import expect
+
+    notebook = open_notebook([TOY, "send(4, 5)" + BLOCK])
+    notebook.run_cell(0)
+    toy = notebook.page.locator(".the-toy")
+    expect(toy).to_have_text("shown true 1")
+    notebook.evaluate("0", setup="send(2, 3)")
+    expect(toy).to_have_text("shown true 1,2,3")
+    notebook.run_cell(1, wait=False)
+    expect(toy).to_have_text("shown true 1,2,3,4,5")
+    assert notebook.is_running(1)
+    sent = [frame.content["data"]["content"] for frame in notebook.received() if "content" in frame.content["data"]]
+    assert sent == [{"n": number} for number in range(1, 6)]
+    assert all(0 < frame.size < 1000 for frame in notebook.received())
+    (notebook.path.parent / "over").touch()
+    notebook.finish_cell(1)
+    notebook.save()
+    notebook.reload()
+    expect(toy).to_have_text("shown true ")
+    notebook.evaluate("0", setup="send(6)")
+    expect(toy).to_have_text("shown true 6")
+
+
+def test_axe_finds_what_is_wrong(open_notebook: Callable[..., Notebook], axe: Path) -> None:
+    """It is at work: a picture without a text is found."""
+    notebook = open_notebook(["import ipywidgets\nipywidgets.HTML('<img src=\"data:,\">')"])
+    notebook.run_all()
+    notebook.output(0).locator("img").wait_for(state="attached")
+    assert "image-alt" in [violation["id"] for violation in notebook.violations(axe, ".jp-OutputArea")]
+
+
+def test_a_saved_widget_is_shown_beside_a_new_kernel_and_knows_that_it_is_not_live(
+    open_notebook: Callable[..., Notebook],
+) -> None:
+    """Its state is in the notebook's file; the layout, which lives and dies with it, says so where the model cannot."""
+    from playwright.sync_api import expect
+
+    notebook = open_notebook([TOY])
+    notebook.run_all()
+    toy = notebook.page.locator(".the-toy")
+    expect(toy).to_have_text("shown true 1")
+    assert "widgets" not in notebook.save()["metadata"]
+    notebook.evaluate("0", setup="toy.snapshot = 'saved'")
+    expect(toy).to_have_text("saved true 1")
+    state = notebook.save(widgets=True)["metadata"]["widgets"][WIDGETS]["state"]
+    assert "saved" in [model["state"].get("snapshot") for model in state.values()]
+    notebook.reopen()
+    expect(toy).to_have_text("saved false ")

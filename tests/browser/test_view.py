@@ -1,0 +1,839 @@
+"""The dashboard's page alone: `dashboard.js` in Chromium, with a model that a test speaks for, and no JupyterLab."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page, Route
+
+pytestmark = pytest.mark.browser
+
+HERE = Path(__file__).parent
+VIEWS = HERE.parents[1] / "eachlabs_frames" / "views"
+SERVED = {
+    "/": (HERE / "harness.html", "text/html"),
+    "/dashboard.js": (VIEWS / "dashboard.js", "text/javascript"),
+    "/dashboard.css": (VIEWS / "dashboard.css", "text/css"),
+}
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><rect width="40" height="30"/></svg>'
+WORDS = ["pending", "invalid", "queued", "running", "completed", "failed", "cancelled", "unknown"]
+PENDING, INVALID, QUEUED, RUNNING, COMPLETED, FAILED = range(6)
+
+Json: TypeAlias = dict[str, Any]
+
+
+class Stage:
+    """A page with a dashboard, and the kernel's side of its model."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.seq = 1
+
+    def start(self, snapshot: Json, *, views: int = 1) -> None:
+        self.seq = snapshot["seq"]
+        self.page.evaluate("([snapshot, views]) => stage.start(snapshot, {views})", [snapshot, views])
+
+    def push(self, message: Json) -> None:
+        self.page.evaluate("message => stage.push(message)", message)
+
+    def update(self, **changes: Any) -> None:
+        self.seq += 1
+        self.push({"kind": "update", "seq": self.seq, "now": time.time(), **changes})
+
+    def rows(self, line: int, rows: list[Json], *, offset: int = 0, total: int | None = None) -> None:
+        whole = len(rows) if total is None else total
+        self.push({"kind": "rows", "line": line, "offset": offset, "total": whole, "rows": rows})
+
+    def sent(self) -> list[Json]:
+        """What the browser sent since the last time."""
+        messages: list[Json] = self.page.evaluate("stage.takeSent()")
+        return messages
+
+    def saved(self) -> Json:
+        """What "Save widget state" would write."""
+        state: Json = self.page.evaluate("JSON.parse(JSON.stringify(stage.model.state.snapshot))")
+        return state
+
+    def find(self, selector: str) -> Locator:
+        return self.page.locator(selector)
+
+    def click(self, where: str | Locator) -> None:
+        """Click, and wait until what that does is painted."""
+        (self.find(where) if isinstance(where, str) else where).click()
+        self.page.evaluate("stage.painted()")
+
+    def line(self, place: int) -> Locator:
+        return self.page.locator(f"[data-line='{place}']")
+
+    def expander(self, place: int) -> Locator:
+        return self.line(place).locator(".elf-expand")
+
+    def visible(self) -> list[int]:
+        """The lines that are in sight, from top to bottom."""
+        places: list[int] = self.page.evaluate(
+            """async () => {
+                await stage.painted()
+                const list = document.querySelector('.elf-list').getBoundingClientRect()
+                return [...document.querySelectorAll('[data-line]')]
+                    .map(line => [Number(line.dataset.line), line.getBoundingClientRect()])
+                    .filter(([, box]) => box.bottom > list.top + 1 && box.top < list.bottom - 1)
+                    .sort(([, a], [, b]) => a.top - b.top).map(([place]) => place)
+            }"""
+        )
+        return places
+
+    def focused(self) -> int | None:
+        """The line that has the focus."""
+        place: int | None = self.page.evaluate(
+            """() => {
+                const line = document.activeElement?.closest('[data-line]')
+                return line && Number(line.dataset.line)
+            }"""
+        )
+        return place
+
+
+@pytest.fixture
+def open_stage(browser: Browser) -> Iterator[Callable[..., Stage]]:
+    """Open pages; at the end see that none logged an error, opened a dialog, or ran what it was only to show."""
+    contexts, problems = [], []
+
+    def open_one(*, width: int = 1000, dark: bool = False, clock: bool = False) -> Stage:
+        context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(error.message))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("dialog", lambda dialog: (problems.append("a dialog"), dialog.dismiss()))
+        page.route("**/*", _serve)
+        if clock:
+            page.clock.install()
+        page.goto("http://localhost/")
+        page.wait_for_function("() => document.documentElement.dataset.ready === ''")
+        if dark:
+            page.evaluate("() => { document.body.dataset.jpThemeLight = 'false' }")
+        return Stage(page)
+
+    yield open_one
+    ran = [page.evaluate("() => window.ran ?? null") for context in contexts for page in context.pages]
+    for context in contexts:
+        context.close()
+    assert problems == []
+    assert not any(ran)
+
+
+@pytest.fixture
+def stage(open_stage: Callable[..., Stage]) -> Stage:
+    """An empty page."""
+    return open_stage()
+
+
+def _serve(route: Route) -> None:
+    url = urlsplit(route.request.url)
+    if url.hostname == "localhost" and url.path in SERVED:
+        path, kind = SERVED[url.path]
+        route.fulfill(body=path.read_text("utf-8"), content_type=kind)
+    elif url.path.endswith(".svg"):
+        route.fulfill(body=PICTURE, content_type="image/svg+xml")
+    else:
+        route.fulfill(body="", content_type="text/plain")
+
+
+def bulk(place: int) -> str:
+    """A line's id: its first eight characters say its place."""
+    return f"{place:08d}-0000-4000-a000-000000000000"
+
+
+def snapshot(lines: list[list[int]] | int, *, now: float | None = None, **head: Any) -> Json:
+    """A picture of lines with these codes and rows, ten completed rows each where only their number is given."""
+    now = time.time() if now is None else now
+    pairs = [[COMPLETED, 10]] * lines if isinstance(lines, int) else lines
+    counts: dict[str, int] = {}
+    for line in pairs:
+        for code, rows in zip(line[::2], line[1::2], strict=True):
+            counts[WORDS[code]] = counts.get(WORDS[code], 0) + rows
+    total = sum(counts.values())
+    usual = {"workflow": "posters", "version": "1f9c2ab0-77aa", "run": "spring", "phase": "tracking", "total": total}
+    more = {"accepted": total, "counts": counts, "cost_usd": 1.5, "balance_usd": 20.0, "started_at": now - 65}
+    return {
+        "seq": 1,
+        "now": now,
+        "head": {**usual, **more, "ended_at": None, "rate": 118.2, **head},
+        "words": WORDS,
+        "lines": [[bulk(place), now - 100 + place * 1e-3, line] for place, line in enumerate(pairs)],
+        "errors": [],
+        "more_errors": 0,
+        "rows": {},
+    }
+
+
+def row(label: str = "7", **values: Any) -> Json:
+    """A row of an opened line."""
+    empty = {"execution_id": "exec-0001-abcdef", "status": "completed", "error": None, "output": None}
+    return {"label": label, **empty, "cost_usd": 0.03, "seconds": 12.4, **values}
+
+
+# -- what is shown --------------------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_shown_whole(stage: Stage) -> None:
+    """The header, the counts by word and symbol, and a line per bulk operation."""
+    stage.start(snapshot([[COMPLETED, 7, RUNNING, 2, FAILED, 1], [QUEUED, 10]]))
+    assert stage.find(".elf-workflow").inner_text() == "posters"
+    assert stage.find(".elf-version").get_attribute("title") == "version 1f9c2ab0-77aa"
+    assert stage.find(".elf-run").inner_text() == "run spring"
+    assert stage.find(".elf-phase").inner_text() == "◐Tracking"
+    assert stage.find("[data-metric=settled]").inner_text() == "8 of 20 · 40%"
+    assert stage.find("[data-metric=cost]").inner_text() == "$1.50"
+    assert stage.find(".elf-bar-total").get_attribute("aria-label") == "7 completed, 1 failed, 2 running, 10 queued"
+    legend = {word: stage.find(f".elf-legend [data-status={word}] .elf-count").inner_text() for word in WORDS[2:6]}
+    assert legend == {"queued": "10", "running": "2", "completed": "7", "failed": "1"}
+    assert stage.line(0).locator(".elf-id").inner_text() == "00000000"
+    assert stage.line(0).locator(".elf-bar").get_attribute("aria-label") == "7 completed, 1 failed, 2 running"
+    assert stage.line(0).locator(".elf-counts [data-status=failed]").inner_text() == "✕1"
+    assert stage.line(0).locator(".elf-age").inner_text() == "1 min"
+
+
+def test_an_update_changes_what_it_names_and_no_more(stage: Stage) -> None:
+    """Nodes stay, numbers change; a value that is None is taken away."""
+    stage.start(snapshot([[RUNNING, 10], [QUEUED, 10]]))
+    stage.page.evaluate("() => { window.before = document.querySelector(\"[data-line='0']\") }")
+    head = {"counts": {"completed": 4, "running": 6, "queued": 10}, "cost_usd": None}
+    stage.update(head=head, lines=[[0, COMPLETED, 4, RUNNING, 6]])
+    assert stage.line(0).locator(".elf-bar").get_attribute("aria-label") == "4 completed, 6 running"
+    assert stage.line(1).locator(".elf-bar").get_attribute("aria-label") == "10 queued"
+    assert stage.find("[data-metric=cost]").inner_text() == "\u2013"
+    assert stage.find(".elf-workflow").inner_text() == "posters"
+    assert stage.page.evaluate("() => window.before.isConnected")
+
+
+def test_what_is_saved_is_what_is_shown(stage: Stage) -> None:
+    """The model's own object holds every update and the opened rows, and nothing is ever written to the kernel."""
+    stage.start(snapshot([[RUNNING, 10]]))
+    stage.click(stage.expander(0))
+    stage.rows(0, [row()])
+    stage.update(
+        head={"phase": "settled", "ended_at": 5.0},
+        lines=[[0, COMPLETED, 10]],
+        added=[["late", None, [PENDING, 1]]],
+        errors=[[0, 2, "no", ["1", "2"]]],
+        more_errors=3,
+    )
+    saved = stage.saved()
+    assert (saved["seq"], saved["head"]["phase"], saved["more_errors"]) == (2, "settled", 3)
+    assert [line[2] for line in saved["lines"]] == [[COMPLETED, 10], [PENDING, 1]]
+    assert saved["errors"] == [[2, "no", ["1", "2"]]]
+    assert saved["rows"]["0"]["rows"][0]["label"] == "7"
+    assert stage.page.evaluate("() => stage.model.saves") == 0
+
+
+def test_a_word_that_is_new_is_shown_as_it_is(stage: Stage) -> None:
+    """The API may say a status that we do not know."""
+    stage.start(snapshot([[RUNNING, 10]]))
+    stage.update(words=[*WORDS, "throttled"], lines=[[0, 8, 10]], head={"counts": {"throttled": 10}})
+    assert stage.find(".elf-legend [data-status=throttled]").inner_text().split() == ["◇", "throttled", "10"]
+    assert stage.line(0).locator(".elf-bar").get_attribute("aria-label") == "10 throttled"
+    stage.update(head={"counts": {"running": 10}})
+    assert stage.find(".elf-legend [data-status=throttled] .elf-count").inner_text() == "0"
+
+
+def test_time_goes_on_by_the_kernels_clock(open_stage: Callable[..., Stage]) -> None:
+    """Elapsed time and ages tick although the two clocks differ by an hour."""
+    stage = open_stage(clock=True)
+    stage.start(snapshot(1, now=time.time() - 3600))
+    assert stage.sent() == [{"kind": "sync"}]
+    stage.seq += 1
+    stage.push({"kind": "update", "seq": stage.seq, "now": time.time() - 3600})
+    stage.page.clock.fast_forward(2_000)
+    stage.page.wait_for_function(
+        "() => ['1:07', '1:08'].includes(document.querySelector('[data-metric=elapsed]').innerText)"
+    )
+    stage.update(head={"ended_at": time.time() - 3600 - 60})
+    assert stage.find("[data-metric=elapsed]").inner_text() == "0:05"
+
+
+def test_sentences_are_said_politely_and_numbers_are_not(stage: Stage) -> None:
+    """What it waits for, since when the API is silent and what went wrong are in the live region."""
+    stage.start(snapshot(3))
+    top = stage.find(".elf-toolbar").bounding_box()
+    notice = stage.find(".elf-notice[role=status][aria-live=polite]")
+    assert "followed until they end" in notice.inner_text()
+    stage.update(head={"waiting_for": "The cap of 10 executions."})
+    assert notice.inner_text() == "The cap of 10 executions."
+    assert stage.find(".elf-toolbar").bounding_box() == top
+    stage.update(head={"waiting_for": None, "stale_since": time.time() - 5, "problem": "No balance."})
+    assert notice.locator("[data-kind=problem]").inner_text() == "No balance."
+    assert "Stale since " in notice.locator("[data-kind=stale]").inner_text()
+    assert notice.locator(".elf-count").count() == 0
+
+
+def test_a_frame_without_a_triggered_row_says_so(stage: Stage) -> None:
+    """Whether it has rows or not."""
+    stage.start({**snapshot(0, phase="idle")})
+    assert stage.find(".elf-empty").inner_text() == "No row of this frame was triggered yet."
+    stage.update(added=[["", None, [PENDING, 1200]]])
+    assert stage.line(0).locator(".elf-id").inner_text() == "not sent"
+    assert stage.find(".elf-empty").is_visible()
+    stage.update(added=[[bulk(1), time.time(), [QUEUED, 10]]], lines=[[0, PENDING, 1190]])
+    assert stage.find(".elf-empty").is_hidden()
+
+
+def test_a_line_whose_rows_all_went_elsewhere_is_not_shown(stage: Stage) -> None:
+    """Such as that of the rows that were not sent, at the end."""
+    stage.start(snapshot([[PENDING, 2], [COMPLETED, 10]]))
+    stage.page.mouse.move(0, 0)
+    stage.update(lines=[[0]], added=[[bulk(2), None, [QUEUED, 2]]])
+    assert stage.visible() == [1, 2]
+    assert stage.find(".elf-shown").inner_text() == "showing 2 of 2"
+
+
+def test_errors_are_grouped_below_the_list(stage: Stage) -> None:
+    """A group without rows is not shown; those that have no place are counted."""
+    start = {**snapshot(3), "errors": [[4, "No such model", ["1", "5", "8"]], [0, "gone", []]]}
+    stage.start(start)
+    assert stage.find(".elf-group").count() == 1
+    assert stage.find(".elf-group .elf-labels").inner_text() == "rows 1, 5, 8, …"
+    above = stage.find(".elf-list").bounding_box()
+    stage.update(errors=[[1, 2, "timeout", ["3", "4"]], [0, 5]], more_errors=7)
+    assert stage.find(".elf-group .elf-count").all_inner_texts() == ["5", "2"]
+    assert stage.find(".elf-errors-count").inner_text() == "9 messages"
+    assert stage.find(".elf-others").inner_text() == "and 7 other messages"
+    assert stage.find(".elf-list").bounding_box() == above
+    stage.update(errors=[[0, 0], [1, 0]], more_errors=0)
+    assert stage.find(".elf-errors").is_hidden()
+
+
+def test_an_error_leads_to_its_lines(stage: Stage) -> None:
+    """Its message is looked for as if it had been typed."""
+    stage.start({**snapshot(3), "errors": [[4, "No such model\nat all", ["1"]]]})
+    stage.click(".elf-find")
+    assert stage.sent() == [{"kind": "find", "text": "No such model"}]
+
+
+# -- out of step ----------------------------------------------------------------------------------------------------
+
+
+def test_a_gap_asks_for_a_sync_once_and_shows_what_it_has(stage: Stage) -> None:
+    """Absolute values are taken; lines whose place is not known wait for the snapshot."""
+    stage.start(snapshot([[RUNNING, 10]]))
+    stage.seq += 1
+    stage.update(lines=[[0, COMPLETED, 10]], added=[[bulk(9), None, [QUEUED, 1]]])
+    stage.update(head={"rate": 1.0})
+    assert stage.sent() == [{"kind": "sync"}]
+    assert stage.line(0).locator(".elf-bar").get_attribute("aria-label") == "10 completed"
+    assert stage.find("[data-line]").count() == 1
+    stage.page.evaluate("snapshot => stage.replace(snapshot)", {**snapshot(3), "seq": stage.seq})
+    stage.update(added=[[bulk(3), None, [QUEUED, 1]]])
+    assert stage.visible() == [0, 1, 2, 3]
+    assert stage.sent() == []
+
+
+def test_a_sync_that_is_not_answered_is_asked_for_again(open_stage: Callable[..., Stage]) -> None:
+    """After five seconds, and not before."""
+    stage = open_stage(clock=True)
+    stage.start(snapshot(1))
+    stage.seq += 1
+    stage.update()
+    stage.update()
+    assert stage.sent() == [{"kind": "sync"}]
+    stage.page.clock.fast_forward(5_100)
+    stage.update()
+    assert stage.sent() == [{"kind": "sync"}]
+
+
+def test_what_comes_twice_does_no_harm(stage: Stage) -> None:
+    """An old update is passed over, and a line that a snapshot had already is not added again."""
+    stage.start(snapshot([[RUNNING, 10]]))
+    stage.update(added=[[bulk(0), None, [COMPLETED, 10]], [bulk(1), None, [QUEUED, 1]]])
+    assert stage.line(0).locator(".elf-bar").get_attribute("aria-label") == "10 completed"
+    stage.push({"kind": "update", "seq": 2, "now": time.time(), "lines": [[0, RUNNING, 10]]})
+    assert stage.line(0).locator(".elf-bar").get_attribute("aria-label") == "10 completed"
+    assert stage.visible() == [0, 1]
+
+
+def test_a_snapshot_that_came_without_an_event_is_found(stage: Stage) -> None:
+    """Backbone puts an equal object in the old one's place and says nothing."""
+    stage.start(snapshot([[RUNNING, 10]]))
+    stage.page.evaluate("() => { stage.model.state.snapshot = structuredClone(stage.model.state.snapshot) }")
+    stage.update(lines=[[0, COMPLETED, 10]])
+    assert stage.saved()["lines"][0][2] == [COMPLETED, 10]
+
+
+def test_a_snapshot_keeps_what_the_reader_has_chosen(stage: Stage) -> None:
+    """Opened lines, their rows, the sort and the filters; but not of lines that are now others."""
+    stage.start(snapshot([[FAILED, 1], [FAILED, 2], [COMPLETED, 3]]))
+    stage.find(".elf-sort").select_option("failures")
+    stage.click(".elf-legend [data-status=failed]")
+    for place in (0, 1):
+        stage.click(stage.expander(place))
+        stage.rows(place, [row(str(place))])
+    after = snapshot([[FAILED, 1], [FAILED, 2], [FAILED, 3]])
+    after["lines"][0][0] = "another"
+    stage.sent()
+    stage.page.evaluate("snapshot => stage.replace(snapshot)", after)
+    assert stage.visible() == [2, 1, 0]
+    assert stage.expander(0).get_attribute("aria-expanded") == "false"
+    assert stage.line(0).locator(".elf-id").inner_text() == "another"
+    assert stage.line(1).locator(".elf-label").inner_text() == "1"
+    assert stage.sent() == [{"kind": "close", "line": 0}]
+    assert list(stage.saved()["rows"]) == ["1"]
+
+
+# -- the list -------------------------------------------------------------------------------------------------------
+
+
+def test_ten_thousand_lines_are_few_nodes(stage: Stage) -> None:
+    """Only what is in sight is in the page, wherever one scrolls to."""
+    stage.start(snapshot(10_000))
+    for place in (0, 5_000, 9_990):
+        stage.find(".elf-list").evaluate("(list, top) => { list.scrollTop = top }", place * 36)
+        stage.page.wait_for_function("place => document.querySelector(`[data-line='${place}']`)", arg=place)
+        shown = stage.visible()
+        assert place in shown
+        assert shown == list(range(shown[0], shown[0] + len(shown)))
+        assert stage.find("[data-line]").count() < 60
+    assert stage.line(9_999).get_attribute("aria-posinset") == "10000"
+    assert stage.line(9_999).get_attribute("aria-setsize") == "10000"
+
+
+def test_an_opened_line_moves_those_below_it(stage: Stage) -> None:
+    """By as much as its rows are high, also for a line that is scrolled to."""
+    stage.start(snapshot(1_000))
+    stage.click(stage.expander(2))
+    stage.rows(2, [row(str(label)) for label in range(10)])
+    opened, below = stage.line(2).bounding_box(), stage.line(3).bounding_box()
+    assert opened
+    assert below
+    assert opened["y"] + opened["height"] == pytest.approx(below["y"], abs=0.5)
+    stage.find(".elf-list").evaluate("list => { list.scrollTop = 500 * 36 + 409 }")
+    stage.page.wait_for_function("() => document.querySelector(\"[data-line='500']\")")
+    assert stage.visible()[0] == 500
+
+
+def test_lines_that_are_added_take_no_room_from_what_is_below(stage: Stage) -> None:
+    """While rows are sent, the list is as high as it will be."""
+    stage.start(snapshot([[PENDING, 200]], phase="sending"))
+    before = stage.find(".elf-list").bounding_box()
+    stage.update(added=[[bulk(place), time.time(), [QUEUED, 10]] for place in range(1, 30)])
+    assert stage.find(".elf-list").bounding_box() == before
+    assert stage.find(".elf-shown").inner_text() == "showing 30 of 30"
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("sent", [0, 1, 2, 3]),
+        ("newest", [3, 2, 1, 0]),
+        ("failures", [2, 1, 0, 3]),
+        ("least", [3, 0, 1, 2]),
+        ("most", [1, 2, 0, 3]),
+    ],
+)
+def test_lines_are_sorted(stage: Stage, sort: str, order: list[int]) -> None:
+    """Lines that are alike stay in the order sent."""
+    lines = [[COMPLETED, 5, RUNNING, 5], [COMPLETED, 9, FAILED, 1], [FAILED, 10], [QUEUED, 10]]
+    stage.start(snapshot(lines))
+    stage.find(".elf-sort").select_option(sort)
+    assert stage.visible() == order
+
+
+def test_lines_are_filtered_by_any_status(stage: Stage) -> None:
+    """Several statuses are an or."""
+    stage.start(snapshot([[COMPLETED, 10], [FAILED, 1, COMPLETED, 9], [QUEUED, 10], [RUNNING, 10]]))
+    for word, shown in (("failed", [1]), ("queued", [1, 2])):
+        stage.click(f".elf-legend [data-status={word}]")
+        assert stage.find(f".elf-legend [data-status={word}]").get_attribute("aria-pressed") == "true"
+        assert stage.visible() == shown
+    assert stage.find(".elf-shown").inner_text() == "showing 2 of 4"
+    stage.click(".elf-clear")
+    assert stage.visible() == [0, 1, 2, 3]
+
+
+def test_text_is_found_here_at_once_and_by_the_kernel_after(stage: Stage) -> None:
+    """A bulk_id is known here; what only the kernel knows is added when it answers, for the text that is there now."""
+    stage.start(snapshot(5))
+    stage.find(".elf-search").fill("00000002")
+    stage.page.wait_for_function("() => document.querySelectorAll('[data-line]').length === 1")
+    assert stage.sent() == [{"kind": "find", "text": "00000002"}]
+    stage.push({"kind": "found", "text": "older", "lines": [0]})
+    assert stage.visible() == [2]
+    stage.push({"kind": "found", "text": "00000002", "lines": [4]})
+    assert stage.visible() == [2, 4]
+    stage.find(".elf-search").press("Escape")
+    assert stage.find(".elf-search").input_value() == ""
+    assert stage.visible() == [0, 1, 2, 3, 4]
+    stage.find(".elf-search").fill("nowhere")
+    stage.page.wait_for_function("() => document.querySelector('.elf-empty').innerText === 'No line matches.'")
+
+
+def test_lines_keep_their_places_under_a_reader(open_stage: Callable[..., Stage]) -> None:
+    """Neither a change nor a new line moves what the pointer or the focus is on; afterwards the order is mended."""
+    stage = open_stage(clock=True)
+    stage.start(snapshot([[RUNNING, 10], [RUNNING, 10]]))
+    stage.find(".elf-sort").select_option("failures")
+    stage.line(1).hover()
+    stage.page.clock.fast_forward(4_000)
+    stage.update(lines=[[1, FAILED, 3]], added=[[bulk(2), None, [FAILED, 9]]])
+    assert stage.visible() == [0, 1, 2]
+    stage.expander(0).focus()
+    stage.page.mouse.move(0, 0)
+    stage.page.clock.fast_forward(4_000)
+    assert stage.visible() == [0, 1, 2]
+    stage.find(".elf-sort").focus()
+    stage.page.clock.fast_forward(4_000)
+    stage.page.wait_for_function(
+        "() => document.querySelector(\"[data-line='2']\").getAttribute('aria-posinset') === '1'"
+    )
+    assert stage.visible() == [2, 1, 0]
+
+
+# -- an opened line -------------------------------------------------------------------------------------------------
+
+
+def test_a_line_is_opened_and_closed(stage: Stage) -> None:
+    """The kernel is asked for its rows, they are kept up to date, and late ones are passed over."""
+    stage.start(snapshot([[RUNNING, 1, FAILED, 1]]))
+    stage.click(stage.expander(0))
+    assert stage.sent() == [{"kind": "open", "line": 0, "offset": 0}]
+    assert stage.expander(0).get_attribute("aria-expanded") == "true"
+    assert stage.find(".elf-message").inner_text() == "asking the kernel…"
+    stage.rows(0, [row("a", status="running", seconds=None, cost_usd=None), row("b", status="failed", error="No!")])
+    cells = stage.find(".elf-row").first.get_by_role("cell")
+    assert [text.split() for text in cells.all_inner_texts()] == [["a"], ["exec-000"], ["◐", "running"], [], [], []]
+    assert stage.find(".elf-row .elf-error").inner_text() == "No!"
+    stage.page.evaluate("() => { window.before = document.querySelectorAll('.elf-row .elf-error')[0] }")
+    output = {"kind": "text", "text": "done"}
+    stage.rows(0, [row("a", output=output), row("b", status="failed", error="No!", cost_usd=0.01)])
+    assert stage.find(".elf-row").first.inner_text().replace("\n", " ") == "a exec-000 ✓ completed done $0.0300 12.4 s"
+    assert stage.page.evaluate("() => window.before.isConnected")
+    stage.click(stage.expander(0))
+    assert stage.sent() == [{"kind": "close", "line": 0}]
+    stage.rows(0, [row()])
+    assert stage.find(".elf-row").count() == 0
+    assert stage.saved()["rows"] == {}
+
+
+def test_many_rows_are_turned_page_by_page(stage: Stage) -> None:
+    """Rows of another page than the one that was asked for are passed over."""
+    stage.start(snapshot([[PENDING, 120]]))
+    stage.click(stage.expander(0))
+    stage.rows(0, [row(str(label)) for label in range(50)], total=120)
+    assert "rows 1\u201350 of 120" in stage.find(".elf-foot").inner_text()
+    assert stage.find(".elf-earlier").is_disabled()
+    stage.click(".elf-more")
+    assert stage.sent()[-1] == {"kind": "open", "line": 0, "offset": 50}
+    stage.rows(0, [row("late")], total=120)
+    assert stage.find(".elf-label").first.inner_text() == "0"
+    stage.rows(0, [row(str(label)) for label in range(50, 100)], offset=50, total=120)
+    assert stage.find(".elf-label").first.inner_text() == "50"
+    stage.click(".elf-earlier")
+    assert stage.sent() == [{"kind": "open", "line": 0, "offset": 0}]
+
+
+def test_rows_that_became_fewer_are_asked_for_from_where_they_are(stage: Stage) -> None:
+    """The kernel cuts an offset beyond the end."""
+    stage.start(snapshot([[PENDING, 120]]))
+    stage.click(stage.expander(0))
+    stage.rows(0, [row(str(label)) for label in range(50)], total=120)
+    stage.click(".elf-more")
+    stage.sent()
+    stage.rows(0, [], offset=30, total=30)
+    assert stage.sent() == [{"kind": "open", "line": 0, "offset": 0}]
+    stage.rows(0, [row("first")], total=30)
+    assert stage.find(".elf-label").first.inner_text() == "first"
+
+
+def test_a_notebook_without_a_kernel_shows_what_was_saved(open_stage: Callable[..., Stage]) -> None:
+    """The rows that were open are there; of others it says who knows them; and time stands still."""
+    stage = open_stage(clock=True)
+    saved = snapshot(3, now=time.time() - 86_400 * 30)
+    saved["rows"] = {"1": {"offset": 0, "total": 1, "rows": [row("kept")]}}
+    stage.start(saved)
+    assert stage.line(1).locator(".elf-label").inner_text() == "kept"
+    stage.click(stage.expander(2))
+    stage.page.clock.fast_forward(4_000)
+    stage.page.wait_for_function(
+        "() => /No kernel has answered yet/.test(document.querySelector('.elf-notice').innerText)"
+    )
+    stage.page.wait_for_function(
+        "() => /running kernel only/.test(document.querySelector('[data-line=\"2\"] .elf-message').innerText)"
+    )
+    assert stage.find("[data-metric=elapsed]").inner_text() == "1:05"
+    assert stage.saved()["rows"]["1"]["rows"][0]["label"] == "kept"
+
+
+def test_ids_are_copied_whole(stage: Stage) -> None:
+    """A click copies and says so for a moment."""
+    stage.start(snapshot(1))
+    stage.click(stage.expander(0))
+    stage.rows(0, [row()])
+    for button, text in ((".elf-line-main .elf-id", bulk(0)), (".elf-row .elf-id", "exec-0001-abcdef")):
+        stage.click(button)
+        stage.page.wait_for_function("button => document.querySelector(button).innerText === 'copied'", arg=button)
+        assert stage.page.evaluate("() => navigator.clipboard.readText()") == text
+        stage.page.wait_for_function("button => document.querySelector(button).innerText !== 'copied'", arg=button)
+
+
+def test_ids_are_copied_where_there_is_no_clipboard(stage: Stage) -> None:
+    """As in a page that is not secure; the focus stays where it was."""
+    stage.start(snapshot(1))
+    stage.page.evaluate(
+        """() => {
+            Object.defineProperty(navigator, 'clipboard', {value: undefined})
+            document.execCommand = command => {
+                window.copied = [command, String(document.activeElement.value)]
+                return true
+            }
+        }"""
+    )
+    stage.line(0).locator(".elf-id").click()
+    stage.page.wait_for_function("() => document.querySelector('.elf-line-main .elf-id').innerText === 'copied'")
+    assert stage.page.evaluate("() => window.copied") == ["copy", bulk(0)]
+    assert stage.focused() == 0
+
+
+def test_a_file_is_saved(stage: Stage) -> None:
+    """Under its name, byte for byte."""
+    stage.start(snapshot(1))
+    with stage.page.expect_download() as download:
+        stage.page.evaluate("() => stage.file({kind: 'file', name: 'a.csv', type: 'text/csv'}, [97, 44, 98, 10])")
+    assert download.value.suggested_filename == "a.csv"
+    assert Path(download.value.path()).read_bytes() == b"a,b\n"
+
+
+# -- what comes from outside ----------------------------------------------------------------------------------------
+
+SCRIPT = "<script>window.ran = 1</script><img src=x onerror='window.ran = 1'><svg onload='window.ran = 1'>"
+RTL = "\u202e\u0645\u0631\u062d\u0628\u0627 שלום 👩‍👩‍👧‍👦 \u202d\u0000"
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize("text", [SCRIPT, RTL, LONG, "{{7*7}} ${7*7} __proto__"], ids=["html", "rtl", "long", "code"])
+def test_whatever_comes_is_text(stage: Stage, text: str) -> None:
+    """In every place that shows what is from outside."""
+    start = snapshot([[COMPLETED, 1], []], workflow=text, version=text, run=text, problem=text, waiting_for=text)
+    start["words"] = [*WORDS, text]
+    start["lines"][1][2] = [len(WORDS), 1]
+    start["head"]["counts"][text] = 1
+    start["lines"][0][0] = text
+    start["errors"] = [[1, text, [text]]]
+    stage.start(start)
+    stage.click(stage.expander(0))
+    outputs = [{"kind": kind, "url": text, "text": text} for kind in ("image", "video", "audio", "link", "text", text)]
+    stage.rows(0, [row(text, execution_id=text, status=text, error=text, output=output) for output in outputs])
+    assert stage.find(".elf-row").count() == 6
+    assert stage.find(".eachlabs-dashboard :is(script, img, svg, video, audio, a, iframe, style)").count() == 0
+    shown = stage.find(".elf-row .elf-output").first.text_content()
+    assert shown
+    assert shown.startswith(text[:100])
+    box = stage.find(".eachlabs-dashboard").bounding_box()
+    assert box
+    assert (box["x"], box["width"]) == (12, 1000 - 24)
+    assert stage.find(".eachlabs-dashboard").evaluate("root => root.scrollWidth <= root.clientWidth")
+    row_heights = stage.find(".elf-row").evaluate_all("rows => rows.map(row => row.getBoundingClientRect().height)")
+    assert set(row_heights) == {40}
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("link", "javascript:window.ran=1"),
+        ("link", " java\tscript:window.ran=1"),
+        ("image", "javascript:window.ran=1"),
+        ("image", "data:text/html,<script>window.ran=1</script>"),
+        ("video", "data:text/html,<script>window.ran=1</script>"),
+        ("link", "data:image/svg+xml,<svg onload='window.ran=1'/>"),
+        ("link", "vbscript:x"),
+        ("link", "file:///etc/passwd"),
+        ("image", "blob:http://localhost/1"),
+        ("link", "//evil.example/x"),
+        ("link", "/relative"),
+        ("link", ""),
+    ],
+)
+def test_only_safe_urls_become_more_than_text(stage: Stage, kind: str, url: str) -> None:
+    """Also where the kernel let one pass."""
+    stage.start(snapshot(1))
+    stage.click(stage.expander(0))
+    stage.rows(0, [row(output={"kind": kind, "url": url, "text": f"text {url}"})])
+    assert stage.find(".elf-row .elf-output").inner_text().startswith("text")
+    assert stage.find(".elf-row :is(a, img, video, audio)").count() == 0
+
+
+def test_media_are_shown_and_lead_nowhere_unseen(stage: Stage) -> None:
+    """Pictures are loaded late and without saying from where; links open a tab that knows nothing of this one."""
+    stage.start(snapshot(1))
+    stage.click(stage.expander(0))
+    urls = {"image": "https://cdn.test/a/pic.svg", "video": "https://cdn.test/v.mp4", "link": "https://cdn.test/f.pdf"}
+    rows = [row(kind, output={"kind": kind, "url": url, "text": url}) for kind, url in urls.items()]
+    rows.append(row("audio", output={"kind": "audio", "url": "https://cdn.test/a.mp3", "text": "a"}))
+    rows.append(row("data", output={"kind": "image", "url": f"data:image/svg+xml,{PICTURE}", "text": "d"}))
+    stage.rows(0, rows)
+    picture = stage.find(".elf-row img").first
+    assert picture.get_attribute("src") == urls["image"]
+    assert picture.get_attribute("loading") == "lazy"
+    assert picture.get_attribute("referrerpolicy") == "no-referrer"
+    assert picture.get_attribute("alt") == "output of row image"
+    stage.page.wait_for_function(
+        "() => [...document.querySelectorAll('.elf-row img')].every(image => image.naturalWidth > 0)"
+    )
+    links = stage.find(".elf-row a")
+    assert links.count() >= 3
+    for link in links.all():
+        assert link.get_attribute("rel") == "noopener noreferrer"
+        assert link.get_attribute("target") == "_blank"
+    assert stage.find(".elf-row audio").get_attribute("preload") == "none"
+
+
+# -- by keyboard, and for several readers ---------------------------------------------------------------------------
+
+
+def test_the_list_is_walked_by_keys(stage: Stage) -> None:
+    """Tab goes to one line and past the others; arrows go from line to line, and the list scrolls along."""
+    stage.start(snapshot(1_000))
+    stage.find(".elf-sort").focus()
+    stage.page.keyboard.press("Tab")
+    assert stage.focused() == 0
+    steps = {"ArrowDown": 1, "PageDown": 12, "ArrowUp": 11, "End": 999, "PageUp": 988, "Home": 0}
+    for key, place in steps.items():
+        stage.page.keyboard.press(key)
+        assert stage.focused() == place
+        assert place in stage.visible()
+    stage.page.keyboard.press("Enter")
+    assert stage.sent() == [{"kind": "open", "line": 0, "offset": 0}]
+    stage.page.keyboard.press("Space")
+    assert stage.sent() == [{"kind": "close", "line": 0}]
+    stage.page.keyboard.press("Tab")
+    assert stage.page.evaluate("() => document.activeElement.className") == "elf-id"
+    stage.page.keyboard.press("Tab")
+    assert stage.focused() is None
+
+
+def test_the_focus_survives_what_happens(stage: Stage) -> None:
+    """Updates, new lines, other lines being opened, and being scrolled out of sight."""
+    stage.start(snapshot(1_000))
+    stage.expander(5).focus()
+    stage.update(lines=[[place, FAILED, 10] for place in range(20)], added=[[bulk(1_000), None, [QUEUED, 1]]])
+    assert stage.focused() == 5
+    for top in (300 * 36, 2 * 36, 0):
+        stage.find(".elf-list").evaluate("(list, top) => { list.scrollTop = top }", top)
+        stage.page.wait_for_function("place => document.querySelector(`[data-line='${place}']`)", arg=top // 36)
+        assert stage.focused() == 5
+    stage.page.wait_for_function(
+        """() => {
+            const places = [...document.querySelectorAll('[data-line]')].map(node => Number(node.dataset.line))
+            return places.every((place, at) => place === at)
+        }"""
+    )
+    stage.page.keyboard.press("ArrowDown")
+    assert stage.focused() == 6
+
+
+def test_keys_stay_in_the_dashboard(stage: Stage) -> None:
+    """A notebook must not take them for its own; but Ctrl and what follows is the host's."""
+    stage.start(snapshot(2))
+    stage.page.evaluate(
+        "() => { window.heard = []; document.addEventListener('keydown', event => heard.push(event.key)) }"
+    )
+    stage.find(".elf-search").press("d")
+    stage.expander(0).press("ArrowDown")
+    stage.expander(0).press("Control+s")
+    assert stage.page.evaluate("() => heard") == ["Control", "s"]
+    assert stage.find(".eachlabs-dashboard[data-lm-suppress-shortcuts=true]").count() == 1
+
+
+def test_views_of_one_model_share_its_store(stage: Stage) -> None:
+    """Each sorts and opens for itself; the kernel hears of a line when the first opens and the last closes it."""
+    stage.start(snapshot([[QUEUED, 1], [FAILED, 1]]), views=2)
+    first, second = stage.find(".eachlabs-dashboard").all()
+    first.locator(".elf-sort").select_option("failures")
+    assert second.locator(".elf-sort").input_value() == "sent"
+    for view in (first, second):
+        view.locator("[data-line='0'] .elf-expand").click()
+    assert stage.sent() == [{"kind": "open", "line": 0, "offset": 0}]
+    stage.rows(0, [row()])
+    assert stage.find(".elf-row").count() == 2
+    assert len(set(stage.find(".elf-rows").evaluate_all("blocks => blocks.map(block => block.id)"))) == 2
+    first.locator("[data-line='0'] .elf-expand").click()
+    assert stage.sent() == []
+    stage.page.evaluate("() => stage.views[1].close()")
+    assert stage.sent() == [{"kind": "close", "line": 0}]
+    stage.update(lines=[[0, COMPLETED, 1]])
+    assert first.locator("[data-line='0'] .elf-bar").get_attribute("aria-label") == "1 completed"
+
+
+def test_nothing_is_left_behind(open_stage: Callable[..., Stage]) -> None:
+    """A closed view leaves no node and no timer, a model no listener; what was open is so in the next view."""
+    stage = open_stage(clock=True)
+    stage.start(snapshot(3))
+    stage.click(stage.expander(1))
+    stage.rows(1, [row("kept")])
+    stage.page.evaluate(
+        """() => {
+            window.timers = 0
+            const start = window.setInterval, stop = window.clearInterval
+            window.setInterval = (...given) => { timers += 1; return start(...given) }
+            window.clearInterval = id => { timers -= 1; stop(id) }
+            stage.views[0].close()
+            timers = 0
+        }"""
+    )
+    assert stage.find(".eachlabs-dashboard").count() == 0
+    stage.page.evaluate("() => stage.show()")
+    assert stage.line(1).locator(".elf-label").inner_text() == "kept"
+    stage.page.evaluate("() => { stage.views[1].close(); stage.closeModel() }")
+    assert stage.page.evaluate("() => [timers, stage.model.listeners.length]") == [0, 0]
+    stage.update(lines=[[0, FAILED, 1]])
+
+
+def test_the_list_comes_back_where_it_was(stage: Stage) -> None:
+    """A notebook takes what is out of sight out of the page."""
+    stage.start(snapshot(1_000))
+    stage.find(".elf-list").evaluate("list => { list.scrollTop = 100 * 36 }")
+    stage.page.wait_for_function("() => document.querySelector(\"[data-line='100']\")")
+    stage.page.evaluate("() => { window.main = document.querySelector('main'); main.remove() }")
+    stage.page.evaluate("async () => { await stage.painted(); document.body.append(main); await stage.painted() }")
+    stage.page.wait_for_function("() => document.querySelector('.elf-list').scrollTop === 3600")
+    assert stage.visible()[0] == 100
+
+
+def test_a_kernel_that_is_gone_is_no_error(stage: Stage) -> None:
+    """A way to it that is closed raises; the page says who knows the rows."""
+    stage.start(snapshot(1))
+    stage.page.evaluate("() => { stage.model.send = () => { throw new Error('Cannot send') } }")
+    stage.click(stage.expander(0))
+    assert stage.find(".elf-message").is_visible()
+
+
+@pytest.mark.parametrize("width", [600, 1400])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing(open_stage: Callable[..., Stage], axe: Path, width: int, dark: bool) -> None:
+    """With every status, an opened line, all sentences and a filter, in both themes."""
+    stage = open_stage(width=width, dark=dark)
+    every = [number for code in range(8) for number in (code, code + 1)]
+    said = {"problem": "No balance.", "waiting_for": "A cap.", "stale_since": time.time()}
+    stage.start({**snapshot([every] * 40, **said), "errors": [[3, LONG[:500], ["1"]]], "more_errors": 2})
+    stage.click(stage.expander(0))
+    outputs = [
+        {"kind": "image", "url": "https://cdn.test/a.svg", "text": "a"},
+        {"kind": "link", "url": "https://cdn.test/a.pdf", "text": "a"},
+        {"kind": "audio", "url": "https://cdn.test/a.mp3", "text": "a"},
+        {"kind": "text", "text": "word " * 50},
+    ]
+    rows = [
+        row(word, status=word, output=output, error="Why? " * 40)
+        for word, output in zip(WORDS, outputs * 2, strict=True)
+    ]
+    stage.rows(0, rows, total=90)
+    stage.click(".elf-legend [data-status=failed]")
+    stage.page.add_script_tag(content=axe.read_text("utf-8"))
+    found = stage.page.evaluate("async () => (await axe.run('.eachlabs-dashboard')).violations")
+    assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in found] == []
