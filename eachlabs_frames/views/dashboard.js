@@ -282,12 +282,15 @@ function createStore(model) {
   adopt();
   if (Math.abs(Date.now() / 1000 - store.snapshot.now) < 5) hear(store.snapshot.now);
   else sync(); // a notebook that was saved: who knows whether there is a kernel
-  model.on("change:snapshot", replaced);
-  model.on("msg:custom", receive);
-  store.destroy = () => {
-    model.off("change:snapshot", replaced);
-    model.off("msg:custom", receive);
+  // Jupyter knows when a kernel is gone, and says so of every widget; the layout is one that can be asked.
+  const parted = () => {
+    if (!store.live || model.get("layout")?.comm_live !== false) return;
+    Object.assign(store, { live: false, since: Date.now() - NO_KERNEL });
+    tell({});
   };
+  const heard = [["change:snapshot", replaced], ["msg:custom", receive], ["comm_live_update", parted]];
+  heard.forEach(([event, act]) => model.on(event, act));
+  store.destroy = () => heard.forEach(([event, act]) => model.off(event, act));
   return store;
 }
 

@@ -1,0 +1,409 @@
+"""The dashboard in a real JupyterLab: rows are triggered in the sandbox, and what is seen is held against it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from .notebook import Notebook
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Notebook]
+
+START = """
+import pandas as pd, eachlabs_frames as ef
+ef.configure(journal="journal.sqlite")
+sandbox = ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), {options})
+df = pd.DataFrame({{"prompt": [f"p{{row}}" for row in range({rows})]}}, index=[f"row {{row}}" for row in range({rows})])
+"""
+SHOW = """
+run = df.eachlabs.start("wf_abc123", run="seen", max_concurrency=2)
+dashboard = run.dashboard(interval=0.3)
+dashboard
+"""
+BLOCK = """
+import pathlib, time
+pathlib.Path("blocking").touch()
+while not pathlib.Path("go").exists():
+    time.sleep(0.01)
+"""
+
+FAKE = """
+import pandas as pd, eachlabs_frames as ef, threading
+from eachlabs_frames.models import Event, Outcome
+from eachlabs_frames.views.dashboard import Dashboard
+
+class Subject:
+    can_cancel = can_retry = False
+    frame = None
+
+    def __init__(self, rows):
+        self.rows = rows
+        self.labels = [f"row {one.position}" for one in rows]
+
+    def attend(self, hear, turned):
+        self.hear, self.turned = hear, turned
+
+    def outcomes(self, meanwhile):
+        meanwhile()
+        return self.rows
+
+    def head(self):
+        return {"workflow": "wf_abc123", "version": "v2", "run": "made up", "phase": "tracking"}
+
+    def follow(self, on): ...
+    def pace(self, interval): ...
+    def close(self): ...
+
+    def happen(self, rows, **changes):
+        changed = tuple(self.rows[row]._replace(**changes) for row in rows)
+        for one in changed:
+            self.rows[one.position] = one
+        self.hear(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
+"""
+
+
+def count(notebook: Notebook, status: str) -> int:
+    """Return what the legend says."""
+    return int(notebook.page.locator(f".elf-legend [data-status={status}] .elf-count").inner_text().replace(",", ""))
+
+
+def wait_for(notebook: Notebook, status: str, rows: str) -> None:
+    """Wait until the legend says so many, by a comparison such as ``>= 20``."""
+    notebook.page.wait_for_function(
+        f"""() => {{
+            const text = document.querySelector(".elf-legend [data-status={status}] .elf-count")?.textContent
+            return text !== undefined && Number(text.replace(",", "")) {rows}
+        }}"""
+    )
+
+
+def phase(notebook: Notebook, word: str) -> None:
+    """Wait for a phase."""
+    expect(notebook.page.locator(".elf-phase")).to_have_attribute("data-phase", word, timeout=30_000)
+
+
+def button(notebook: Notebook, text: str | re.Pattern[str]) -> Locator:
+    """Return the button above the dashboard that has this text."""
+    return notebook.page.locator(".eachlabs-dashboard-box button.jupyter-button", has_text=text)
+
+
+def lines(notebook: Notebook) -> Locator:
+    """Return the lines that are in the page."""
+    return notebook.page.locator(".elf-line")
+
+
+def release(notebook: Notebook) -> None:
+    """Let the executions end that the sandbox holds."""
+    notebook.evaluate("1", setup="sandbox.change(hold=False); sandbox.release()")
+
+
+def test_two_hundred_rows_from_start_to_end(open_notebook: Open) -> None:
+    """The totals move as the rows are sent and end, and agree with the sandbox at last; a table is stored beside it."""
+    notebook = open_notebook([START.format(rows=200, options="hold=True, latency=0.05"), SHOW])
+    notebook.run_all()
+    wait_for(notebook, "pending", "> 0")
+    notebook.screenshot("sending")
+    wait_for(notebook, "pending", "== 0")
+    assert count(notebook, "completed") == 0
+    release(notebook)
+    phase(notebook, "settled")
+    assert count(notebook, "completed") == 200 == notebook.evaluate("sandbox.accepted_count()")
+    expect(lines(notebook).first).to_contain_text("10")
+    expect(notebook.page.locator("[data-metric=cost]")).to_contain_text("$2.00")
+    expect(notebook.page.locator(".elf-run")).to_contain_text("seen")
+    notebook.screenshot("settled")
+    (shown,) = [output for output in notebook.outputs(1) if output["output_type"] == "execute_result"]
+    assert "wf_abc123" in "".join(shown["data"]["text/html"])
+
+
+def test_a_run_is_cancelled_by_a_click(open_notebook: Open) -> None:
+    """It stops, what was accepted is kept and followed, and the counts are the sandbox's."""
+    notebook = open_notebook([START.format(rows=200, options="hold=True, latency=0.2"), SHOW])
+    notebook.run_all()
+    wait_for(notebook, "pending", "<= 180")
+    button(notebook, "Cancel").click()
+    expect(button(notebook, "Cancel")).to_be_disabled(timeout=30_000)
+    accepted = notebook.evaluate("sandbox.accepted_count()")
+    assert 20 <= accepted < 200
+    release(notebook)
+    phase(notebook, "cancelled")
+    assert count(notebook, "completed") == accepted == notebook.evaluate("sandbox.accepted_count()")
+    assert count(notebook, "pending") == 200 - accepted
+    assert notebook.evaluate("int(run.result()['execution_id'].notna().sum())") == accepted
+    expect(notebook.page.locator(".elf-errors")).to_contain_text("not sent")
+    notebook.screenshot("cancelled")
+
+
+def test_failed_rows_are_retried_after_a_question(open_notebook: Open) -> None:
+    """It says how many and that they are paid again; declined, nothing is sent; agreed, those alone."""
+    failing = "fail_when=lambda inputs: inputs['prompt'] in {'p3', 'p17', 'p41'}"
+    notebook = open_notebook([START.format(rows=60, options=failing), SHOW])
+    notebook.run_all()
+    phase(notebook, "settled")
+    assert count(notebook, "failed") == 3
+    question = notebook.page.locator(".elf-ask")
+    expect(question).to_be_hidden()
+    button(notebook, "Retry failed").click()
+    expect(question).to_contain_text("3 failed rows")
+    expect(question).to_contain_text("paid again")
+    notebook.screenshot("question")
+    button(notebook, "Keep as they are").click()
+    expect(question).to_be_hidden()
+    assert notebook.evaluate("sandbox.accepted_count()") == 60
+    notebook.evaluate("1", setup="sandbox.change(fail_when=None)")
+    button(notebook, "Retry failed").click()
+    button(notebook, "Retry 3 failed rows").click()
+    wait_for(notebook, "completed", "== 60")
+    assert notebook.evaluate("sandbox.accepted_count()") == 63
+    assert notebook.evaluate("int(dashboard.frame['execution_id'].nunique())") == 60
+    expect(button(notebook, "Retry failed")).to_be_disabled()
+
+
+def test_it_moves_while_another_cell_blocks(open_notebook: Open) -> None:
+    """The kernel is busy for as long as the test says, and the totals go on; queued cells run afterwards."""
+    cells = [START.format(rows=100, options="latency=0.1"), SHOW, BLOCK, "'and on'"]
+    notebook = open_notebook(cells)
+    notebook.run_cell(0)
+    notebook.run_cell(1)
+    before = count(notebook, "completed")
+    notebook.run_cell(2, wait=False)
+    notebook.run_cell(3, wait=False)
+    wait_for(notebook, "completed", f"> {before}")
+    phase(notebook, "settled")
+    assert count(notebook, "completed") == 100
+    assert notebook.is_running(2)
+    (notebook.path.parent / "go").touch()
+    notebook.finish_cell(3)
+    assert "and on" in notebook.output_text(3)
+
+
+def test_lines_are_filtered_sorted_and_opened(open_notebook: Open) -> None:
+    """By status, by a text that only a row has, by failures; the rows have their labels, errors and pictures."""
+    failing = "fail_when=lambda inputs: inputs['prompt'] in {'p55', 'p56', 'p83'}"
+    notebook = open_notebook([START.format(rows=100, options=failing), SHOW])
+    page = notebook.page
+    notebook.run_all()
+    phase(notebook, "settled")
+    expect(page.locator(".elf-shown")).to_have_text("showing 10 of 10")
+    page.locator(".elf-legend button[data-status=failed], .elf-legend [data-status=failed] button").first.click()
+    expect(page.locator(".elf-shown")).to_have_text("showing 2 of 10")
+    page.locator(".elf-clear").click()
+    page.locator(".elf-search").fill("row 83")
+    expect(page.locator(".elf-shown")).to_have_text("showing 1 of 10")
+    page.locator(".elf-search").press("Escape")
+    page.locator(".elf-sort").select_option("failures")
+    first = lines(notebook).first
+    expect(first).to_have_attribute("aria-posinset", "1")
+    expect(page.locator("[aria-posinset='1'] .elf-counts [data-status=failed]")).to_contain_text("2")
+    page.locator("[aria-posinset='1'] .elf-expand").click()
+    rows = page.locator("[aria-posinset='1'] .elf-row")
+    expect(rows).to_have_count(10)
+    expect(rows.nth(5)).to_contain_text("row 55")
+    expect(rows.nth(5)).to_contain_text("failed")
+    expect(rows.nth(0).locator("img")).to_have_js_property("complete", value=True)
+    assert page.evaluate("() => document.querySelector('.elf-row img').naturalWidth > 0")
+    notebook.screenshot("opened")
+    page.locator("[aria-posinset='1'] .elf-id").first.click()
+    known = notebook.evaluate("list(run.frame['bulk_id'].unique())")
+    assert page.evaluate("() => navigator.clipboard.readText()") in known
+
+
+def test_the_csv_file_is_saved_by_the_browser(open_notebook: Open) -> None:
+    """With every row and what became of it."""
+    notebook = open_notebook([START.format(rows=20, options=""), SHOW])
+    notebook.run_all()
+    phase(notebook, "settled")
+    with notebook.page.expect_download() as download:
+        button(notebook, "Export CSV").click()
+    assert download.value.suggested_filename == "seen.csv"
+    text = Path(download.value.path()).read_text("utf-8")
+    assert text.count("completed") == 20
+    assert text.startswith(",prompt,bulk_id,execution_id,status")
+
+
+def test_a_page_that_is_loaded_again_shows_the_same(open_notebook: Open) -> None:
+    """And goes on from there."""
+    notebook = open_notebook([START.format(rows=100, options="hold=True"), SHOW])
+    notebook.run_all()
+    wait_for(notebook, "pending", "== 0")
+    notebook.save()
+    notebook.reload()
+    wait_for(notebook, "completed", "== 0")
+    expect(lines(notebook).first).to_be_visible()
+    release(notebook)
+    phase(notebook, "settled")
+    assert count(notebook, "completed") == 100
+
+
+def test_a_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
+    """Opened again beside a kernel that knows nothing of it: the same totals, lines and opened rows, and no error."""
+    notebook = open_notebook([START.format(rows=60, options=""), SHOW])
+    notebook.run_all()
+    phase(notebook, "settled")
+    lines(notebook).first.locator(".elf-expand").click()
+    expect(notebook.page.locator(".elf-row")).to_have_count(10)
+    stored = notebook.save(widgets=True)
+    states = stored["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
+    (snapshot,) = [one["state"]["snapshot"] for one in states if "snapshot" in one["state"]]
+    assert snapshot["head"]["counts"] == {"completed": 60}
+    notebook.reopen()
+    wait_for(notebook, "completed", "== 60")
+    expect(notebook.page.locator(".elf-row")).to_have_count(10)
+    expect(notebook.page.locator(".elf-notice")).to_contain_text("kernel")
+    notebook.screenshot("reopened")
+
+
+def test_a_kernel_that_is_gone_is_said(open_notebook: Open) -> None:
+    """The picture stays, and its clock stands still."""
+    notebook = open_notebook([START.format(rows=20, options="hold=True"), SHOW])
+    notebook.run_all()
+    wait_for(notebook, "pending", "== 0")
+    notebook.command("kernelmenu:shutdown")
+    expect(notebook.page.locator(".elf-notice")).to_contain_text("kernel", timeout=30_000)
+    expect(lines(notebook).first).to_be_visible()
+
+
+def test_a_thousand_lines_scroll(open_notebook: Open) -> None:
+    """Few of them are in the page at a time; the last is reached, changes there are seen, and others' are not lost."""
+    show = """
+subject = Subject([Outcome(row, "queued", f"{row // 10:032x}", f"{row:032x}") for row in range(10_000)])
+dashboard = Dashboard(subject, auto_refresh=False, interval=2.0)
+dashboard
+"""
+    notebook = open_notebook([FAKE, show])
+    page = notebook.page
+    notebook.run_all()
+    expect(page.locator(".elf-shown")).to_have_text("showing 1,000 of 1,000")
+    assert lines(notebook).count() < 60
+    page.evaluate("() => { const list = document.querySelector('.elf-list'); list.scrollTop = list.scrollHeight }")
+    expect(page.locator("[data-line='999']")).to_be_visible()
+    assert lines(notebook).count() < 60
+    notebook.evaluate("1", setup="subject.happen(range(9_990, 10_000), status='completed')")
+    expect(page.locator("[data-line='999'] .elf-counts [data-status=completed]")).to_contain_text("10")
+    notebook.evaluate("1", setup="subject.happen(range(0, 10_000, 10), status='failed')")
+    wait_for(notebook, "failed", "== 1000")
+    page.evaluate("() => { document.querySelector('.elf-list').scrollTop = 500 * 36 }")
+    expect(page.locator("[data-line='503'] .elf-counts [data-status=failed]")).to_contain_text("1")
+
+
+HOSTILE = """
+evil = [
+    "<script>window.harmed = 1</script>",
+    "<img src=x onerror='window.harmed = 1'>",
+    "javascript:window.harmed=1",
+    "data:text/html,<script>window.harmed=1</script>",
+    "x" * 100_000,
+    "\\u202eright to left\\u202c \\u05e9\\u05dc\\u05d5\\u05dd \\u0645\\u0631\\u062d\\u0628\\u0627",
+    "emoji \\U0001f9d1\\u200d\\U0001f680 \\U0001f468\\u200d\\U0001f469\\u200d\\U0001f467",
+    "</style><style>* { display: none }</style>",
+    "line one\\nline two\\ttab\\x00zero",
+    "{{constructor.constructor('window.harmed = 1')()}}",
+]
+df = pd.DataFrame({"prompt": evil}, index=evil)
+rows = [Outcome(row, "failed", "b" * 32, text, text, output=text) for row, text in enumerate(evil)]
+rows += [Outcome(10 + row, text, text, text, text, output=[text]) for row, text in enumerate(evil)]
+subject = Subject(rows)
+subject.labels = evil + evil
+dashboard = Dashboard(subject, auto_refresh=False, interval=2.0)
+dashboard
+"""
+
+
+def test_what_comes_from_outside_is_text_and_harms_nothing(open_notebook: Open) -> None:
+    """In labels, ids, statuses, errors and outputs; no script ran, nothing of it became an element or a link."""
+    notebook = open_notebook([FAKE, HOSTILE])
+    page = notebook.page
+    notebook.run_all()
+    for line in range(2):
+        page.locator(f"[data-line='{line}'] .elf-expand").click()
+        expect(page.locator(f"[data-line='{line}'] .elf-row").first).to_be_visible()
+    expect(page.locator(".elf-errors")).to_contain_text("<script>window.harmed = 1</script>")
+    expect(page.locator("[data-line='0'] .elf-row").first).to_contain_text("<script>window.harmed = 1</script>")
+    for text in ("javascript:", "data:text/html"):
+        page.locator(".elf-search").fill(text)
+        expect(page.locator(".elf-shown")).not_to_have_text("showing 11 of 11")
+    page.locator(".elf-search").fill("")
+    assert page.evaluate("() => window.harmed") is None
+    root = ".eachlabs-dashboard"
+    assert page.locator(f"{root} script, {root} style, {root} iframe, {root} img").count() == 0
+    links = page.evaluate("() => [...document.querySelectorAll('.eachlabs-dashboard a')].map((one) => one.href)")
+    assert [link for link in links if not link.startswith(("http:", "https:"))] == []
+    assert page.evaluate(f"() => document.querySelector('{root}').scrollWidth <= document.body.clientWidth")
+    notebook.screenshot("hostile")
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+@pytest.mark.parametrize("width", [700, 1500])
+def test_a_screen_reader_and_the_eye_find_nothing_wrong(open_notebook: Open, axe: Path, theme: str, width: int) -> None:
+    """axe-core has no serious violation to report, with a line open, failures and the question shown."""
+    failing = "fail_when=lambda inputs: inputs['prompt'] in {'p3', 'p17'}"
+    notebook = open_notebook([START.format(rows=60, options=failing), SHOW], width=width)
+    notebook.set_theme(theme)
+    notebook.run_all()
+    phase(notebook, "settled")
+    lines(notebook).first.locator(".elf-expand").click()
+    expect(notebook.page.locator(".elf-row")).to_have_count(10)
+    button(notebook, "Retry failed").click()
+    expect(notebook.page.locator(".elf-ask")).to_be_visible()
+    notebook.screenshot(f"{theme.split()[-1].lower()}-{width}")
+    found = notebook.violations(axe, ".eachlabs-dashboard-box")
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious] == []
+    root = notebook.page.locator(".eachlabs-dashboard")
+    background = root.evaluate("node => getComputedStyle(node).backgroundColor")
+    light = sum(map(int, re.findall(r"\d+", background)[:3])) > 3 * 128
+    assert light == theme.endswith("Light")
+
+
+def test_an_update_is_one_small_message(open_notebook: Open) -> None:
+    """As the websocket carries it: 100 changed lines of 1,000 in at most 3 KiB and 3 messages; 4 updates a second."""
+    show = """
+subject = Subject([Outcome(row, "queued", f"{row // 10:032x}", f"{row:032x}") for row in range(10_000)])
+dashboard = Dashboard(subject, auto_refresh=False, interval=2.0)
+dashboard
+"""
+    notebook = open_notebook([FAKE, show])
+    notebook.run_all()
+    expect(notebook.page.locator(".elf-shown")).to_have_text("showing 1,000 of 1,000")
+    for turn in range(5):
+        notebook.frames.clear()
+        rows = [(turn * 100 + line) * 10 + row for line in range(100) for row in range(4)]
+        notebook.evaluate("1", setup=f"subject.happen({rows}, status='completed')")
+        wait_for(notebook, "completed", f"== {400 * (turn + 1)}")
+        frames = [frame for frame in notebook.received() if frame.content["data"].get("method") == "custom"]
+        assert 1 <= len(frames) <= 3
+        assert sum(frame.size for frame in frames) <= 3 * 1024, [frame.size for frame in frames]
+        assert json.loads(json.dumps(frames[0].content["data"]["content"]["kind"])) == "update"
+
+
+def test_a_frame_without_a_triggered_row_says_so(open_notebook: Open) -> None:
+    """In its place, with nothing to press."""
+    notebook = open_notebook(["import pandas as pd, eachlabs_frames\npd.DataFrame({'prompt': ['a']}).eachlabs.dashboard()"])
+    notebook.run_all()
+    expect(notebook.page.locator(".elf-empty")).to_contain_text("No row of this frame was triggered yet")
+    expect(button(notebook, "Retry failed")).to_be_disabled()
+
+
+def test_the_keyboard_is_enough(open_notebook: Open) -> None:
+    """From line to line by arrows, opened by Enter, and no key reaches the notebook."""
+    notebook = open_notebook([START.format(rows=60, options=""), SHOW])
+    page = notebook.page
+    notebook.run_all()
+    phase(notebook, "settled")
+    page.locator("[aria-posinset='1'] .elf-expand").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("[aria-posinset='3'] .elf-expand")).to_have_attribute("aria-expanded", "true")
+    expect(page.locator("[aria-posinset='3'] .elf-row")).to_have_count(10)
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    assert notebook.page.locator(".jp-Notebook .jp-Cell").count() == 2
+
