@@ -14,8 +14,8 @@ from eachlabs_frames.models import STATUSES, Outcome
 from eachlabs_frames.views.board import LARGEST, MOST_WORDS, OTHER, Board
 from eachlabs_frames.views.groups import MOST_GROUPS
 
-USUAL_LIMIT = 3_072 - 900
-HARD_LIMIT = 6_144 - 900
+USUAL_LIMIT = 3_072 - 600
+HARD_LIMIT = 6_144 - 600
 SECOND = 1_000_000_000
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import comm
+import ipywidgets
 import pandas as pd
 import pytest
 from comm.base_comm import BaseComm
@@ -170,8 +173,10 @@ class Fake:
     def cancel(self) -> None:
         self.done.append("cancel")
 
-    def retry(self) -> None:
-        self.done.append("retry")
+    caution: str | None = None
+
+    def retry(self, rows: Collection[int]) -> None:
+        self.done.append(f"retry {sorted(rows)}")
 
     def csv(self) -> bytes:
         return b"a,b\n"
@@ -438,12 +443,153 @@ def test_a_retry_asks_first_and_says_what_it_costs() -> None:
     assert "0.60 USD" in question.children[0].value
     click(dashboard, "Keep")
     assert question.layout.display == "none"
-    assert "retry" not in subject.done
+    assert not any("retry" in done for done in subject.done)
+    subject.caution = "The journal is off."
     click(dashboard, "Retry failed")
-    click(dashboard, "Retry 12")
-    assert subject.done.count("retry") == 1
+    assert "The journal is off." in question.children[0].value
+    yes = button(dashboard, "Retry 12")
+    yes.click()
+    yes.click()
+    assert subject.done.count(f"retry {list(range(12))}") == 1
     assert question.layout.display == "none"
     dashboard.close()
+
+
+def test_a_retry_is_for_the_rows_that_were_asked_about() -> None:
+    """Whatever has failed since the question was put."""
+    subject = Fake(40)
+    subject.can_retry, subject.can_cancel = True, False
+    dashboard = board(subject)
+    subject.happen([3, 7], FAILED)
+    until(lambda: not button(dashboard, "Retry failed").disabled)
+    click(dashboard, "Retry failed")
+    subject.happen(range(20, 40), FAILED)
+    until(lambda: counts(shown(dashboard)).get(FAILED) == 22)
+    click(dashboard, "Retry 2")
+    assert subject.done[-1] == "retry [3, 7]"
+    dashboard.close()
+
+
+def test_a_callback_may_do_anything_with_a_dashboard(sandbox: Sandbox) -> None:
+    """On the loop's thread: print it, close it, press its buttons. Nobody waits for anybody for ever."""
+    dashboards: list[Dashboard] = []
+    said: list[str] = []
+
+    def meddle(event: Event) -> None:
+        if dashboards:
+            said.append(str(dashboards[0]))
+            dashboards[0]._subject.follow(len(said) % 2 == 0)
+            if event.kind == "finished":
+                dashboards[0].close()
+
+    run = frame(300).eachlabs.start(WF, progress=meddle, max_concurrency=2)
+    run.interval = 0.2
+    dashboards.append(run.dashboard(auto_refresh=True, interval=0.2))
+    assert run.result(timeout=60)["status"].tolist() == ["completed"] * 300
+    assert said
+
+
+def test_the_frame_of_a_dashboard_is_the_runs_result_from_the_first_moment(sandbox: Sandbox) -> None:
+    """Whoever waits for the run and asks its dashboard right then sees every execution."""
+    for turn in range(10):
+        run = frame(50).assign(turn=str(turn)).eachlabs.start(WF)
+        dashboards = [run.dashboard(auto_refresh=False) for _ in range(2)]
+        out = run.result()
+        click(dashboards[1], "Refresh")
+        for dashboard in dashboards:
+            pd.testing.assert_frame_equal(dashboard.frame, out)
+            assert dashboard.frame.attrs == out.attrs
+        until(lambda: all(shown(one)["head"]["phase"] == "settled" for one in dashboards))  # noqa: B023
+        assert all(counts(shown(one)) == {"completed": 50} for one in dashboards)
+        for dashboard in dashboards:
+            dashboard.close()
+
+
+def test_a_retry_pays_for_the_result_that_is_shown(sandbox: Sandbox) -> None:
+    """Of a frame that holds two, with two prefixes."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] in {"p1", "p2"})
+    out = frame(20).eachlabs.bulk_trigger(WF, ["prompt"], prefix="a_", wait=True)
+    sandbox.change(fail_when=lambda inputs: True)
+    out = out.eachlabs.bulk_trigger(WF, ["prompt"], prefix="b_", wait=True)
+    sandbox.change(fail_when=None)
+    dashboard = out.eachlabs.dashboard(prefix="a_", auto_refresh=False)
+    assert shown(dashboard)["head"]["counts"] == {"completed": 18, "failed": 2}
+    before = sandbox.accepted_count()
+    click(dashboard, "Retry failed")
+    click(dashboard, "Retry 2")
+    until(lambda: shown(dashboard)["head"]["counts"] == {"completed": 20})
+    assert sandbox.accepted_count() == before + 2
+    assert set(dashboard.frame["b_status"]) == {"failed"}
+    dashboard.close()
+
+
+def test_another_server_is_neither_asked_nor_paid(sandbox: Sandbox) -> None:
+    """A dashboard stays with the server and the journal that it was made with, and says so."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1", hold=True)
+    out = frame(20).eachlabs.bulk_trigger(WF)
+    sandbox.set_status(out["execution_id"].iloc[1], "failed")
+    out = out.eachlabs.refresh()
+    dashboard = out.eachlabs.dashboard(auto_refresh=False)
+    with ef.sandbox.start() as other:
+        click(dashboard, "Retry failed")
+        click(dashboard, "Retry 1")
+        until(lambda: other.base_url in (shown(dashboard)["head"]["problem"] or ""))
+        click(dashboard, "Refresh")
+        dashboard.children[0].children[1].value = True
+        until(lambda: other.base_url in (shown(dashboard)["head"]["problem"] or ""))
+        assert other.requests == ()
+    assert "unknown" not in set(dashboard.frame["status"])
+    dashboard.close()
+
+
+def test_a_retry_that_the_api_refuses_leaves_the_rows_as_they_are(sandbox: Sandbox) -> None:
+    """They have failed still, with their reason, and can be retried later."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")
+    out = frame(5).eachlabs.bulk_trigger(WF, wait=True)
+    dashboard = out.eachlabs.dashboard(auto_refresh=False)
+    sandbox.faults(Fault("unauthorized", on="any"))
+    click(dashboard, "Retry failed")
+    click(dashboard, "Retry 1")
+    until(lambda: "AuthenticationError" in (shown(dashboard)["head"].get("problem") or ""))
+    sandbox.faults()
+    assert dashboard.frame["status"].tolist() == out["status"].tolist()
+    assert dashboard.frame["error"].tolist()[1] == out["error"].tolist()[1]
+    until(lambda: not button(dashboard, "Retry failed").disabled)
+    dashboard.close()
+
+
+def test_clicks_that_look_do_not_pile_up(sandbox: Sandbox) -> None:
+    """One look at a time, and none after the run's end."""
+    sandbox.change(hold=True, latency=0.05)
+    run = frame(20).eachlabs.start(WF)
+    run.interval = 60.0
+    dashboard = run.dashboard(auto_refresh=False)
+    until(lambda: shown(dashboard)["head"]["phase"] == "tracking")
+    before = len(sandbox.requests)
+    for _ in range(50):
+        click(dashboard, "Refresh")
+    assert sum(thread.name == "eachlabs-look" for thread in threading.enumerate()) <= 1
+    until(lambda: len(sandbox.requests) > before)
+    run.cancel()
+    run.result()
+    assert len(sandbox.requests) < before + 10
+    dashboard.close()
+
+
+def test_a_closed_dashboard_is_let_go(sandbox: Sandbox) -> None:
+    """Nothing keeps it, its frames or its widgets."""
+    known = set(ipywidgets.widgets.widget._instances)
+    run = frame(20).eachlabs.start(WF)
+    dashboard = run.dashboard(auto_refresh=False)
+    run.result()
+    desk = weakref.ref(dashboard._subject)
+    pulse = dashboard._pulse
+    until(lambda: pulse._thread is None)
+    dashboard.close()
+    assert set(ipywidgets.widgets.widget._instances) <= known
+    del dashboard, pulse
+    gc.collect()
+    assert desk() is None
 
 
 def test_closing_ends_everything() -> None:

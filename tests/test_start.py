@@ -255,7 +255,7 @@ def test_cancelling_what_has_ended_changes_nothing(sandbox: Sandbox) -> None:
     run = frame(5).eachlabs.start(WF)
     out = run.result()
     run.cancel()
-    assert run.result() is out
+    pd.testing.assert_frame_equal(run.result(), out)
     assert run.status == {"completed": 5}
     assert "cancelled" not in repr(run)
 
@@ -394,6 +394,88 @@ def test_a_402_leaves_the_rest_pending_with_the_reason(sandbox: Sandbox) -> None
     out = run.result()
     assert out["status"].value_counts().to_dict() == {"completed": 20, "pending": 20}
     assert "balance" in repr(run)
+
+
+def test_what_becomes_of_a_result_does_not_reach_the_runs_own(sandbox: Sandbox) -> None:
+    """Each frame that a run gives is its caller's, while it is at work and afterwards."""
+    sandbox.change(hold=True)
+    df = frame(10)
+    run = df.eachlabs.start(WF)
+    until(lambda: sandbox.accepted_count() == 10)
+    early = run.frame
+    early.loc[:, "prompt"] = "changed"
+    sandbox.change(hold=False)
+    sandbox.release()
+    out = run.result()
+    assert out["prompt"].tolist() == df["prompt"].tolist()
+    out.index = out.index[::-1]
+    del out["status"]
+    assert run.result().index.tolist() == df.index.tolist() == run.frame.index.tolist()
+    assert set(run.result()["status"]) == {"completed"}
+
+
+def test_an_observer_that_blocks_can_be_left(sandbox: Sandbox) -> None:
+    """Cancelled twice, the run ends; its frame has what the API has accepted by then."""
+    go = threading.Event()
+
+    def block(event: ef.Event) -> None:
+        if event.kind == "answered":
+            go.wait(60)
+
+    run = frame(20).eachlabs.start(WF, progress=block, max_concurrency=1)
+    until(lambda: sandbox.accepted_count() >= 10)
+    run.cancel()
+    run.cancel()
+    try:
+        out = run.result(timeout=30)
+        assert out["execution_id"].notna().sum() == 10
+        assert run.frame["execution_id"].notna().sum() == 10
+    finally:
+        go.set()
+
+
+@pytest.mark.parametrize("interval", [0, -1, float("nan"), "2", None, True])
+def test_a_pace_that_is_none_is_refused(sandbox: Sandbox, interval: Any) -> None:
+    """Nor can the API be asked without a pause."""
+    run = frame(1).eachlabs.start(WF)
+    with pytest.raises(ef.ConfigurationError, match="interval"):
+        run.interval = interval
+    run.interval = 1e-9
+    assert run.interval >= 0.1
+    run.result()
+
+
+def test_nothing_is_logged_of_a_failure_that_was_awaited(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """The exception is the caller's; asyncio has nothing to add."""
+
+    async def go() -> None:
+        run = frame(3).eachlabs.start("wf_nowhere")
+        with pytest.raises(ef.NotFoundError):
+            await run
+
+    asyncio.run(go(), debug=True)
+    assert "never retrieved" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_its_parents_run(sandbox: Sandbox) -> None:
+    """It goes on there; here it is said."""
+    sandbox.change(hold=True)
+    run = frame(10).eachlabs.start(WF)
+    until(lambda: sandbox.accepted_count() == 10)
+    child = os.fork()
+    if child == 0:
+        try:
+            run.result(timeout=20)
+        except ef.BridgeError:
+            os._exit(7)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    sandbox.change(hold=False)
+    sandbox.release()
+    assert run.result()["status"].tolist() == ["completed"] * 10
 
 
 # The end of the process

@@ -6,14 +6,12 @@ other. What is still at work when the process ends is stopped and waited for, so
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import concurrent.futures
 import logging
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
@@ -24,11 +22,19 @@ T = TypeVar("T")
 
 logger = logging.getLogger("eachlabs_frames")
 
-_at_work: weakref.WeakSet[Errand[Any]] = weakref.WeakSet()
+PATIENCE: Final = 2.0
+"""Seconds that `between` waits for the bridge: one that does not come to it is held up by an observer of its user's."""
+
 _GLANCE: Final = 0.5
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_at_work.clear)  # their threads did not come along
+_lock = threading.Lock()
+_at_work: set[Errand[Any]] = set()
+_closing = False
+
+
+def is_closing() -> bool:
+    """Say whether the process ends, so that nothing new is to begin."""
+    return _closing
 
 
 class Errand(Generic[T]):
@@ -44,7 +50,7 @@ class Errand(Generic[T]):
 
     def __init__(self, steps: Steps[T], *, name: str) -> None:
         self._steps = steps
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may stop what is just being stopped
         self._flight: Flight[Any] | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.stopped = False
@@ -53,7 +59,8 @@ class Errand(Generic[T]):
 
     def start(self) -> Errand[T]:
         """Begin."""
-        _at_work.add(self)
+        with _lock:
+            _at_work.add(self)
         self._thread.start()
         return self
 
@@ -87,11 +94,21 @@ class Errand(Generic[T]):
         try:
             value = complete(self._steps, call=self._call)
         except BaseException as exc:  # noqa: BLE001 - raised again where the result is asked for
-            _at_work.discard(self)
+            self._leave()
             self.future.set_exception(exc)
         else:
-            _at_work.discard(self)
+            self._leave()
             self.future.set_result(value)
+
+    def _leave(self) -> None:
+        with _lock:
+            _at_work.discard(self)
+
+    def orphan(self) -> None:
+        """Say in a forked child, into which the thread did not come along, that there is nothing to wait for."""
+        self.future = concurrent.futures.Future()  # the parent's may be locked for ever
+        msg = "the run was started by the parent process, and goes on there: load_run() gives what the journal knows"
+        self.future.set_exception(BridgeError(msg))
 
     def _call(self, job: Job[Any]) -> Any:
         with self._lock:
@@ -102,27 +119,57 @@ class Errand(Generic[T]):
             pass
         if self.stopped:
             land(flight)
-            raise KeyboardInterrupt
+            error = None if flight.future.cancelled() or not flight.future.done() else flight.future.exception()
+            if error is not None:
+                logger.warning("what was stopped had failed: %s: %s", type(error).__name__, error)
+            raise KeyboardInterrupt from error
         return flight.future.result()
 
 
 def between(act: Callable[[], T]) -> T:
-    """Return what `act` gives, done on the bridge's thread between two of its steps, when nothing is half written."""
+    """Return what `act` gives, done on the bridge's thread between two of its steps, when nothing is half written.
+
+    Where the bridge does not come to it, because somebody's observer holds it up, it is done here: the results are
+    whole whenever an observer is told of them.
+    """
     if threading.current_thread() is bridge().thread:
         return act()
+    turn: concurrent.futures.Future[T] = concurrent.futures.Future()
 
-    async def job(_: asyncio.Event) -> T:
-        return act()
+    def take() -> None:
+        if not turn.set_running_or_notify_cancel():
+            return
+        try:
+            turn.set_result(act())
+        except BaseException as exc:  # noqa: BLE001 - raised again where it was asked for
+            turn.set_exception(exc)
 
-    flight = Flight(bridge().loop, job).start()
-    flight.wait()
-    return flight.future.result()
+    bridge().loop.call_soon_threadsafe(take)
+    try:
+        return turn.result(PATIENCE)
+    except concurrent.futures.TimeoutError:
+        return act() if turn.cancel() else turn.result()
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for errand in _at_work:
+        errand.orphan()
+    _at_work.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @atexit.register
 def _wind_up() -> None:
     """Stop what is at work; registered after the bridge's own end, and so done before it."""
-    left = list(_at_work)
+    global _closing
+    _closing = True
+    with _lock:
+        left = list(_at_work)
     for errand in left:
         errand.stop()
     end = time.monotonic() + GRACE

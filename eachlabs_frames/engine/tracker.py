@@ -72,8 +72,13 @@ class Tracker:
         self._answers = 0
         self._refusals: list[wire.Retry] = []
         self._turn = asyncio.Lock()
+        self._closed = False
         self._took = 0.0
         self._answered_at = clock.epoch()
+
+    def close(self) -> None:
+        """Write nothing more: the results are handed over."""
+        self._closed = True
 
     async def refresh(self, stop: asyncio.Event) -> int:
         """Look once at every open row; return how many are still open.
@@ -149,6 +154,8 @@ class Tracker:
     async def _look(self, *, thrifty: bool = False) -> None:
         """Ask once for all that is open, and say whether answers still come."""
         async with self._turn:
+            if self._closed:
+                return
             began = self._clock.now()
             await self._ask_for_all(thrifty=thrifty)
             self._took = self._clock.now() - began
@@ -266,6 +273,8 @@ class Tracker:
         self._write([_complete(whole._replace(position=row)) for row in self._open.get(execution_id, ())])
 
     def _write(self, outcomes: Iterable[Outcome]) -> None:
+        if self._closed:
+            return
         changed = [outcome for outcome in outcomes if self._results.merge(outcome)]
         for outcome in changed:
             if outcome.status in TERMINAL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +16,26 @@ from .options import Options
 from .trigger import Trigger
 
 
-def retry_failed(frame: pd.DataFrame, inputs: object, options: Options) -> Trigger:
-    """Return the call that triggers the failed rows again, in the version and with the mapping of before."""
-    before = columns.origin(frame)
+def retry_failed(
+    frame: pd.DataFrame,
+    inputs: object,
+    options: Options,
+    *,
+    prefix: str | None = None,
+    among: Collection[int] | None = None,
+) -> Trigger:
+    """Return the call that triggers the failed rows again, in the version and with the mapping of before.
+
+    Parameters
+    ----------
+    frame, inputs, options
+        As for a trigger.
+    prefix : str, optional
+        Which result, where the frame holds several; the latest by default.
+    among : collection of int, optional
+        Positions: other rows are left alone, though they have failed.
+    """
+    before = columns.origin(frame, prefix)
     if before is None:
         msg = (
             "the frame's attrs were lost, so its workflow is not known: name it with "
@@ -26,7 +44,8 @@ def retry_failed(frame: pd.DataFrame, inputs: object, options: Options) -> Trigg
         raise ColumnError(msg)
     columns.require_result(frame, before.prefix)
     held = columns.read(frame, before.prefix)
-    rows = np.array([row for row, status in enumerate(held.status) if status == FAILED], dtype=np.int64)
+    failed = [row for row, status in enumerate(held.status) if status == FAILED and (among is None or row in among)]
+    rows = np.array(failed, dtype=np.int64)
     known = [held.execution_id[row] for row in rows if held.execution_id[row] is not None]
     if len(set(known)) < len(known):
         msg = "some failed rows are copies of each other (one execution_id), and each would be paid: drop the copies"

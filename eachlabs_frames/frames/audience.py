@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 from ..models import Event, Observer
 
@@ -28,17 +29,19 @@ class Audience:
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._observers: tuple[Observer, ...] = ()
         self.latest: Event | None = None
 
     def add(self, observer: Observer) -> None:
         """Tell `observer` of each event from now on, once."""
-        self.remove(observer)
-        self._observers = (*self._observers, observer)
+        with self._lock:
+            self._observers = (*(one for one in self._observers if one != observer), observer)
 
     def remove(self, observer: Observer) -> None:
         """Tell it nothing more."""
-        self._observers = tuple(one for one in self._observers if one != observer)
+        with self._lock:
+            self._observers = tuple(one for one in self._observers if one != observer)
 
     def __call__(self, event: Event) -> None:
         """Pass an event on."""

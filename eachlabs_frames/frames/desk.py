@@ -1,33 +1,37 @@
 """What a dashboard is about: one frame, the call that is at work on it, and what its buttons do with both.
 
-One call at a time: a user's run, a look, or a retry. The frame that was given is never written.
+One call at a time: a user's run, a look, or a retry. The frame that was given is never written. Nothing is waited for
+under the lock: observers are called on the bridge's thread, and may do here what they like.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from math import inf
-from typing import TYPE_CHECKING, Final
+import weakref
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pandas as pd
 
+from ..core.outcomes import Results
+from ..engine import background
 from ..errors import ConfigurationError, EachlabsError
 from ..models import Event, Observer, Outcome
+from ..settings import current
 from ..views.board import Board
 from ..views.progress import in_kernel
 from . import again, track
 from . import results as columns
 from .options import Options
 from .results import Origin
-from .run import INTERVAL, Call, Run
+from .run import INTERVAL, Call, Run, check_interval
 
 if TYPE_CHECKING:
     from ..views.dashboard import Dashboard
     from ..views.messages import Head, Snapshot
 
-SHORTEST: Final = 0.2
+Make: TypeAlias = Callable[[], tuple[Call, object, "Options | None"]]
 
 
 class Desk:
@@ -60,9 +64,10 @@ class Desk:
         self._origin = known or Origin(workflow_id or "", prefix=prefix or "")
         self._workflow_id = workflow_id
         self.labels: Final = _labels(frame)
+        self._where = _where()
         self._lock = threading.RLock()
         self._frame = columns.snapshot(frame)
-        self._at_work = run
+        self._at_work = run  # until its frame was taken over
         self._paid = run  # the latest call that triggered
         self._looks_only = False
         self._follows = False
@@ -72,32 +77,31 @@ class Desk:
         self._hear: Observer = _deaf
         self._turned: Callable[[], None] = _nothing
         if run is not None:
-            run.when_done(lambda: self._end(run))
+            self._await(run)
 
     # -- what is shown ----------------------------------------------------------------------------------------------
 
     @property
     def frame(self) -> pd.DataFrame:
         """The result as it is now, as a frame of the caller's own."""
-        run = self._working()
+        run = self._at_work
         return columns.snapshot(self._frame) if run is None else run.frame
 
     def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
         """Have `hear` told of each event, and `turned` of each call's begin and end; from other threads."""
         self._hear, self._turned = hear, turned
 
-    def outcomes(self, meanwhile: Callable[[], None] = lambda: None) -> list[Outcome]:
+    def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
         """Return how each row stands, and do `meanwhile` at that moment; what happens later is heard."""
-        run = self._working()
+        run = self._at_work
         if run is not None:
             return run.join(self._hear, meanwhile)
         meanwhile()
-        results = columns.read(self._frame, self._origin.prefix)
-        return [results.outcome(row) for row in range(results.size)]
+        return _outcomes(columns.read(self._frame, self._origin.prefix))
 
     def head(self) -> Head:
         """Return what is to be said beside the rows' own counts."""
-        run, paid = self._working(), self._paid
+        run, paid = self._at_work, self._paid
         said: Head = {"workflow": self._origin.workflow_id, "version": self._origin.version_id}
         said |= {"run": self._origin.run, "phase": "settled"}
         if paid is not None:
@@ -108,41 +112,47 @@ class Desk:
         said["problem"] = self._problem or said.get("problem")
         if run is not None:
             said["ended_at"] = None
-        elif said["phase"] in ("settled", "idle", "sending", "tracking"):
-            said["phase"] = "idle" if self._open() else "settled"
+        elif said["phase"] not in ("cancelled", "failed"):
+            said["phase"] = "idle" if self._is_open() else "settled"
         return said
 
     @property
     def can_cancel(self) -> bool:
         """Whether a call is at work that triggers."""
-        return self._working() is not None and not self._looks_only
+        return self._at_work is not None and not self._looks_only
 
     @property
     def can_retry(self) -> bool:
         """Whether failed rows could be triggered again now."""
         return not self.can_cancel
 
+    @property
+    def caution(self) -> str | None:
+        """What whoever pays should know beside the number of rows."""
+        if current().journal is not None:
+            return None
+        return "The journal is off: nobody knows whether another cell or dashboard has paid for them meanwhile."
+
     # -- what its buttons do ----------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Look at the executions now."""
-        with self._lock:
-            self._problem = None
-            run = self._working()
-            if run is not None:
-                run.look()
-            else:
-                self._begin(lambda: self._watch(once=True), looks_only=True)
+        self._take_over()
+        run = self._at_work
+        if run is None:
+            self._begin(lambda: self._watch(once=True), looks_only=True)
+        else:
+            run.look()
 
     def follow(self, on: bool) -> None:
         """Look again and again until all have ended, where no call does; or do so no longer."""
-        with self._lock:
-            self._follows = on
-            run = self._working()
-            if on:
-                self._go_on()
-            elif run is not None and self._looks_only:
-                run.cancel()
+        self._take_over()
+        self._follows = on
+        run = self._at_work
+        if on:
+            self._go_on()
+        elif run is not None and self._looks_only:
+            run.cancel()
 
     def pace(self, interval: float) -> None:
         """Have at least so many seconds between two looks.
@@ -152,29 +162,30 @@ class Desk:
         ConfigurationError
             No positive number.
         """
-        if isinstance(interval, bool) or not isinstance(interval, int | float) or not 0 < interval < inf:
-            msg = f"interval must be a positive number of seconds; got {interval!r}"
-            raise ConfigurationError(msg)
-        self._interval = max(float(interval), SHORTEST)
-        run = self._working()
+        self._interval = check_interval(interval)
+        run = self._at_work
         if run is not None:
             run.interval = self._interval
 
     def cancel(self) -> None:
         """Stop the call that triggers."""
-        run = self._working()
+        run = self._at_work
         if run is not None and not self._looks_only:
             run.cancel()
 
-    def retry(self) -> None:
-        """Trigger the failed rows again: each is paid once more."""
+    def retry(self, rows: Collection[int]) -> None:
+        """Trigger those of `rows` (positions) again that have failed: each is paid once more; no other row is."""
+        self._take_over()
+        asked = frozenset(rows)
         with self._lock:
-            run = self._working()
-            if run is None:
-                self._begin(self._again)
-            elif self._looks_only:
-                self._then = lambda: self._begin(self._again)
-                run.cancel()
+            run = self._at_work
+            if run is not None and not self._looks_only:
+                return  # it was asked for before
+            self._then = lambda: self._begin(lambda: self._again(asked))
+        if run is not None:
+            run.cancel()
+        else:
+            self._do_next()
 
     def csv(self) -> bytes:
         """Return the frame as a CSV file."""
@@ -183,27 +194,28 @@ class Desk:
 
     def close(self) -> None:
         """Look no more, and tell nobody anything. A user's run goes on."""
+        hear, self._hear, self._turned = self._hear, _deaf, _nothing
+        self._then = None
         self.follow(False)
         run = self._at_work
         if run is not None:
-            run.leave(self._hear)
-        self._hear, self._turned = _deaf, _nothing
+            run.leave(hear)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _working(self) -> Run | None:
-        run = self._at_work
-        return None if run is None or run.done else run
-
-    def _open(self) -> bool:
-        results = columns.read(self._frame, self._origin.prefix)
-        return next(results.open_rows(), None) is not None
+    def _is_open(self) -> bool:
+        return next(columns.read(self._frame, self._origin.prefix).open_rows(), None) is not None
 
     def _watch(self, *, once: bool) -> tuple[Call, object, Options | None]:
-        watch = track.Watch(self._frame, workflow_id=self._workflow_id, prefix=self._origin.prefix, once=once)
-        return watch, None, None
+        self._check_where(self._where[:1])
+        return (
+            track.Watch(self._frame, workflow_id=self._workflow_id, prefix=self._origin.prefix, once=once),
+            None,
+            None,
+        )
 
-    def _again(self) -> tuple[Call, object, Options | None]:
+    def _again(self, rows: Collection[int]) -> tuple[Call, object, Options | None]:
+        self._check_where(self._where)
         paid = self._paid
         before = Options() if paid is None or paid.options is None else paid.options
         options = Options(
@@ -216,49 +228,92 @@ class Desk:
         )
         # A frame remembers how its inputs were made, but for a function.
         inputs = None if paid is None or not callable(paid.inputs) else paid.inputs
-        return again.retry_failed(self._frame, inputs, options), inputs, options
+        call = again.retry_failed(self._frame, inputs, options, prefix=self._origin.prefix, among=rows)
+        return call, inputs, options
 
-    def _begin(self, make: Callable[[], tuple[Call, object, Options | None]], *, looks_only: bool = False) -> None:
+    def _check_where(self, where: tuple[object, ...]) -> None:
+        """See that the settings speak of the server and the journal that know these rows.
+
+        Raises
+        ------
+        ConfigurationError
+            They speak of others now.
+        """
+        now = _where()[: len(where)]
+        if now != where:
+            msg = f"the settings have changed since this dashboard was made: {now}, not {where}; configure() them back"
+            raise ConfigurationError(msg)
+
+    def _begin(self, make: Make, *, looks_only: bool = False) -> None:
         with self._lock:
+            if self._at_work is not None or background.is_closing():
+                return
             self._problem = None
             try:
                 call, inputs, options = make()
             except EachlabsError as exc:
-                self._problem = str(exc)
+                self._problem = f"{type(exc).__name__}: {exc}"
+                run = None
             else:
                 run = self._at_work = Run(call, inputs=inputs, options=options, interval=self._interval)
                 self._looks_only = looks_only
                 if not looks_only:
                     self._paid = run
-                run.when_done(lambda: self._end(run))
+        if run is not None:
+            self._await(run)
         self._turned()
 
+    def _await(self, run: Run) -> None:
+        """Take over what `run` comes to; it does not keep a desk that nobody needs any more."""
+        this = weakref.ref(self)
+
+        def end() -> None:
+            desk = this()
+            if desk is not None:
+                desk._end(run)  # noqa: SLF001 - it is this very one
+
+        run.when_done(end)
+
+    def _take_over(self) -> None:
+        """Do what is to be done about a run that has ended just now, whoever comes to it first."""
+        run = self._at_work
+        if run is not None and run.done:
+            self._end(run)
+
     def _end(self, run: Run) -> None:
+        frame = columns.snapshot(run.frame) if run.has_result else None
+        problem = run.problem()
         with self._lock:
             if run is not self._at_work:
                 return
-            self._frame = columns.snapshot(run.frame)
-            self._origin = columns.origin(self._frame, self._origin.prefix) or self._origin
+            if frame is not None:
+                self._frame = frame
+                self._origin = columns.origin(frame, self._origin.prefix) or self._origin
             if self._looks_only:
-                self._problem = run.problem()
-            then, self._then = self._then, None
+                self._problem = problem
+            self._at_work = None
+        run.leave(self._hear)
         self._turned()
-        if then is not None:
-            then()
-        elif run.problem() is None:
+        if self._then is not None:
+            self._do_next()
+        elif problem is None:
             self._go_on()
 
-    def _go_on(self) -> None:
+    def _do_next(self) -> None:
         with self._lock:
-            if self._follows and self._working() is None and self._open():
-                self._begin(lambda: self._watch(once=False), looks_only=True)
+            then, self._then = self._then, None
+        if then is not None:
+            then()
+
+    def _go_on(self) -> None:
+        if self._follows and self._at_work is None and self._is_open():
+            self._begin(lambda: self._watch(once=False), looks_only=True)
 
 
 def still(frame: pd.DataFrame, prefix: str, head: Head) -> Snapshot:
     """Return what there is to show of a frame, as it is."""
-    results = columns.read(frame, prefix)
     board = Board(_labels(frame))
-    board.take([results.outcome(row) for row in range(results.size)], now=None)
+    board.take(_outcomes(columns.read(frame, prefix)), now=None)
     return board.snapshot(head, time.time())
 
 
@@ -270,10 +325,20 @@ def shown(desk: Desk, *, auto_refresh: bool | None, interval: float) -> Dashboar
     return Dashboard(desk, interval=interval, auto_refresh=in_kernel() if auto_refresh is None else auto_refresh)
 
 
+def _where() -> tuple[object, ...]:
+    settings = current()
+    return settings.base_url, settings.journal
+
+
+def _outcomes(results: Results) -> list[Outcome]:
+    return [results.outcome(row) for row in range(results.size)]
+
+
 def _labels(frame: pd.DataFrame) -> list[str]:
-    if frame.index.nlevels == 1:
-        return [str(label) for label in frame.index]
-    return [", ".join(map(str, label)) for label in frame.index]
+    labels: Iterable[object] = frame.index
+    if frame.index.nlevels > 1:
+        labels = (", ".join(map(str, label)) for label in frame.index)
+    return [str(label) for label in labels]
 
 
 def _deaf(event: Event) -> None:

@@ -42,6 +42,11 @@ class Handover:
         What the frame's attrs will say; a call may change it on its way.
     inplace : bool
         Whether `frame` itself is written.
+
+    Attributes
+    ----------
+    before_writing : callable or None
+        Called on the bridge's thread before the results are used up: nobody may write into them afterwards.
     """
 
     def __init__(self, frame: pd.DataFrame, results: Results, origin: Origin, *, inplace: bool) -> None:
@@ -53,7 +58,9 @@ class Handover:
         self._begun = False
         self._lock = threading.Lock()
         self._writing = False
+        self._over = False
         self._written: Future[pd.DataFrame] = Future()
+        self.before_writing: Callable[[], None] | None = None
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -97,10 +104,23 @@ class Handover:
 
     def so_far(self) -> pd.DataFrame:
         """Return a new frame with the results as they are at this moment, in the rows' order; from any thread."""
-        copy = between(self._copied)
+        copy = self._held(self._copied)
         if copy is None:
             return columns.snapshot(self._written.result())
-        return self._describe(columns.write(self.source.copy(deep=False), copy, self.origin.prefix))
+        return self._describe(columns.write(columns.snapshot(self.source), copy, self.origin.prefix))
+
+    def _held(self, copied: Callable[[], Results | None]) -> Results | None:
+        """Return what `copied` gives; where no step can come between any more, nobody is waited for."""
+        return copied() if self._writing or self._over else between(copied)
+
+    def end(self) -> None:
+        """Say that no step comes any more."""
+        self._over = True
+
+    @property
+    def is_written(self) -> bool:
+        """Whether a frame was written, so that what was paid for is in it."""
+        return self._written.done()
 
     def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
         """Return how each row stands, and do `meanwhile` at that very moment: no step comes between."""
@@ -109,7 +129,7 @@ class Handover:
             meanwhile()
             return self._copied()
 
-        results = between(both)
+        results = self._held(both)
         if results is None:
             results = columns.read(self._written.result(), self.origin.prefix)
         return [results.outcome(row) for row in range(results.size)]
@@ -132,6 +152,8 @@ class Handover:
         Interrupted
             By Ctrl-C: after all is written, never before.
         """
+        if self.before_writing is not None:
+            between(self.before_writing)
         with self._lock:
             self._writing = True  # which uses the results up
         try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Generator, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pandas as pd
@@ -13,7 +15,7 @@ import pandas as pd
 from ..engine.background import Errand
 from ..engine.loop import Steps
 from ..engine.tracker import Tracker
-from ..errors import Interrupted
+from ..errors import ConfigurationError
 from ..models import SETTLED, Event, Observer, Outcome
 from . import results as columns
 from .audience import Audience
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("eachlabs_frames")
 
 INTERVAL: Final = 2.0
+SHORTEST: Final = 0.2
 
 
 class Call(Protocol):
@@ -48,11 +51,6 @@ class Run:
     It goes on whatever the notebook does, and a Ctrl-C that interrupts a wait for it does not end it: `cancel` does.
     When the process ends, what is still at work is stopped as by `cancel`: in a script, ask for the `result`.
 
-    Attributes
-    ----------
-    interval : float
-        Seconds between two looks at the executions, at least. May be changed at any time.
-
     Examples
     --------
     >>> import pandas as pd, eachlabs_frames as ef
@@ -66,7 +64,7 @@ class Run:
     def __init__(
         self, call: Call, *, inputs: object = None, options: Options | None = None, interval: float = INTERVAL
     ) -> None:
-        self.interval = interval
+        self._interval = check_interval(interval)
         self.inputs: Final = inputs
         self.options: Final = options
         self.started_at: Final = time.time()
@@ -76,7 +74,8 @@ class Run:
         self._tally = call.handover.tally()
         self._audience = call.audience = Audience()
         self._audience.add(self._note)
-        call.pace = lambda: self.interval
+        self._look: Errand[None] | None = None
+        call.pace = lambda: self._interval
         self._errand: Errand[pd.DataFrame] = Errand(self._steps(), name="eachlabs-run")
         self._errand.start()
 
@@ -102,6 +101,15 @@ class Run:
     def name(self) -> str | None:
         """The run's name in the journal, once it is known: `load_run` takes it."""
         return self._call.handover.origin.run
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks at the executions, at least. May be changed at any time."""
+        return self._interval
+
+    @interval.setter
+    def interval(self, seconds: float) -> None:
+        self._interval = check_interval(seconds)
 
     def cancel(self) -> None:
         """Stop it, as an interrupt would: nothing new is sent, and the answers in flight are kept.
@@ -205,9 +213,14 @@ class Run:
 
     def look(self) -> None:
         """Look at the executions now, beside what is going on."""
-        tracker = self._call.tracker
-        if tracker is not None and not self.done:
-            Errand(_once(tracker), name="eachlabs-look").start()
+        tracker, before = self._call.tracker, self._look
+        if tracker is not None and not self.done and (before is None or before.future.done()):
+            self._look = Errand(_once(tracker), name="eachlabs-look").start()
+
+    @property
+    def has_result(self) -> bool:
+        """Whether its frame holds what became of its rows; not where it failed before it could send or look."""
+        return self._call.handover.is_written
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -228,6 +241,7 @@ class Run:
         return out
 
     def _end(self, error: BaseException | None) -> None:
+        self._call.handover.end()
         self._tally = columns.tally(self.frame, self._call.handover.origin.prefix)
         if error is None:
             self._phase = "settled" if SETTLED.union(["pending"]).issuperset(self._tally) else "idle"
@@ -243,16 +257,36 @@ class Run:
 
     def _result(self) -> pd.DataFrame:
         error = self._errand.future.exception()
-        if error is None:
-            return self._errand.future.result()
-        if self._is_cancelled(error):
-            return error.frame if isinstance(error, Interrupted) else self.frame
+        if error is None or self._is_cancelled(error):
+            return self.frame  # a new one: what becomes of it does not reach the run's own
         raise error
 
     async def _awaited(self) -> pd.DataFrame:
-        # Waited for, not awaited: whoever stops waiting does not stop the run.
-        await asyncio.wait([asyncio.wrap_future(self._errand.future)])
+        # By a future of its own: whoever stops waiting does not stop the run.
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def tell(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(ended.set)
+
+        self._errand.future.add_done_callback(tell)
+        await ended.wait()
         return self._result()
+
+
+def check_interval(seconds: object) -> float:
+    """Return the seconds between two looks, no fewer than the API can be asked to bear.
+
+    Raises
+    ------
+    ConfigurationError
+        No positive number.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < inf:
+        msg = f"interval must be a positive number of seconds; got {seconds!r}"
+        raise ConfigurationError(msg)
+    return max(float(seconds), SHORTEST)
 
 
 def _once(tracker: Tracker) -> Steps[None]:

@@ -24,7 +24,7 @@ from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import ColumnError, ConfigurationError, JournalError, UnsettledWarning
 from ..models import PENDING, Observer
-from ..settings import current
+from ..settings import Settings, current
 from ..views import progress as bars
 from . import results as columns
 from .audience import Audience, joined
@@ -106,6 +106,7 @@ class Watch:
     ) -> None:
         self._origin = _origin(frame, workflow_id, prefix)
         self._results = columns.read(frame, self._origin.prefix)
+        self._settings = current()
         self._timeout = timeout
         self._once = once
         self._progress = progress
@@ -121,12 +122,14 @@ class Watch:
         results = self._results
         total = results.size - results.tally().get(PENDING, 0)
         with (
-            closing(Notes(current().journal, self._origin.run)) as notes,
+            closing(Notes(self._settings.journal, self._origin.run)) as notes,
             self.handover.kept(),
             bars.observing(self._progress, total=total, what="eachlabs") as shown,
         ):
             reporter = Reporter(joined(self.audience, shown), results, total=total, until_settled=True)
-            tracker = self.tracker = _tracker(self._origin, results, reporter, notes)
+            tracker = self.tracker = _tracker(self._origin, results, reporter, notes, settings=self._settings)
+            if self.audience is not None:
+                self.handover.before_writing = tracker.close
             reporter.started()
             reporter.tracking()
             looks: Job[int] = lambda stop: tracker.wait(stop, timeout=self._timeout, pace=self.pace)  # noqa: E731
@@ -224,8 +227,15 @@ def _callers_level() -> int:
     return level
 
 
-def _tracker(origin: Origin, results: Results, reporter: Reporter, notes: Notes | None = None) -> Tracker:
-    settings = current()
+def _tracker(
+    origin: Origin,
+    results: Results,
+    reporter: Reporter,
+    notes: Notes | None = None,
+    *,
+    settings: Settings | None = None,
+) -> Tracker:
+    settings = settings or current()
     return Tracker(
         checked_id("workflow_id", origin.workflow_id),
         results,

@@ -135,6 +135,8 @@ class Trigger:
             reporter.started()
             tracker = self._tracker(reporter, notes if enrolment is None else self._noted(enrolment, todo.numbers))
             self.tracker = tracker
+            if self.audience is not None:
+                self.handover.before_writing = tracker.close
             if plan is not None:
                 delivery = Delivery(
                     self._results,

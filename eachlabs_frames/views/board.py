@@ -16,9 +16,9 @@ from ..models import PENDING, STATUSES, Outcome
 from .groups import NOWHERE, Group, Groups, fit, size
 from .messages import ErrorGroup, Head, Line, Media, Opened, Row, Snapshot, Update
 
-USUAL: Final = 2_150
+USUAL: Final = 2_400
 LARGEST: Final = 5_200
-"""Bytes of an update as compact JSON, usually and at most; Jupyter's envelope of about 900 comes to them."""
+"""Bytes of an update as compact JSON, usually and at most; Jupyter's envelope of about 560 comes to them."""
 
 MOST_WORDS: Final = 20
 OTHER: Final = "other"
@@ -121,6 +121,10 @@ class Board:
     def behind(self) -> bool:
         """Whether lines, error groups or words wait to be told."""
         return bool(self._dirty) or self._told.words < len(self._words) or self._told.more_errors != self._groups.more
+
+    def rows_of(self, status: str) -> list[int]:
+        """Return the rows that have this status, in the frame's order."""
+        return [row for row, outcome in enumerate(self._outcomes) if outcome.status == status]
 
     def rows_with(self, status: str) -> int:
         """Return how many rows have this status."""

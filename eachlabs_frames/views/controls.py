@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Collection
+from typing import Any, Final, NamedTuple, Protocol
 
 import ipywidgets
 
@@ -22,20 +22,36 @@ class Actions(Protocol):
     def pace(self, interval: float) -> None:
         """Look so often."""
 
-    def retry(self) -> None:
-        """Trigger the failed rows again."""
+    def retry(self, rows: Collection[int]) -> None:
+        """Trigger these rows again, where they have failed."""
 
     def cancel(self) -> None:
         """Stop sending."""
 
 
+class Question(NamedTuple):
+    """What a retry is about: rows by position, what one of them costs, and what is to be known beside it."""
+
+    rows: Collection[int]
+    mean_cost_usd: float | None
+    caution: str | None
+
+
 class Controls:
     """Refresh, auto-refresh, retry, cancel and export, in one line that wraps; and the question before a retry."""
 
-    def __init__(self, actions: Actions, export: Callable[[], None], *, auto_refresh: bool, interval: float) -> None:
+    def __init__(
+        self,
+        actions: Actions,
+        *,
+        failed: Callable[[], Question],
+        export: Callable[[], None],
+        auto_refresh: bool,
+        interval: float,
+    ) -> None:
         self._actions = actions
-        self._failed = 0
-        self._cost: float | None = None
+        self._failed = failed
+        self._asked: Question | None = None
         self._refresh = _button("Refresh", "Look at the executions now", self._on(actions.refresh))
         self._auto = ipywidgets.Checkbox(value=auto_refresh, description="Auto-refresh", indent=False)
         self._auto.layout.width = "auto"
@@ -63,10 +79,9 @@ class Controls:
         self.question.layout.display = "none"
         self.question.add_class("elf-ask")
 
-    def show(self, *, failed: int, mean_cost: float | None, can_retry: bool, can_cancel: bool) -> None:
+    def show(self, *, can_retry: bool, can_cancel: bool) -> None:
         """Enable what can be pressed. Nothing is sent where nothing changes."""
-        self._failed, self._cost = failed, mean_cost
-        self._retry.disabled = not (failed and can_retry)
+        self._retry.disabled = not can_retry
         self._cancel.disabled = not can_cancel
         if self._retry.disabled:
             self._close()
@@ -75,23 +90,31 @@ class Controls:
         """Close every widget of these."""
         for box in (self.line, self.question):
             for widget in (*box.children, box):
+                for part in ("style", "layout"):
+                    if widget.has_trait(part):
+                        getattr(widget, part).close()
                 widget.close()
 
     def _ask(self) -> None:
-        rows = f"{self._failed:,} failed row" + ("s" if self._failed != 1 else "")
-        cost = "" if self._cost is None else f", about {self._failed * self._cost:,.2f} USD"
-        each = "a new execution, which is paid again" if self._failed == 1 else "a new execution each, paid again"
-        self._words.value = f"Trigger {rows} again? That is {each}{cost}."
+        asked = self._asked = self._failed()
+        count = len(asked.rows)
+        rows = f"{count:,} failed row" + ("s" if count != 1 else "")
+        cost = "" if asked.mean_cost_usd is None else f", about {count * asked.mean_cost_usd:,.2f} USD"
+        each = "a new execution, which is paid again" if count == 1 else "a new execution each, paid again"
+        caution = f" {asked.caution}" if asked.caution else ""
+        self._words.value = f"Trigger {rows} again? That is {each}{cost}.{caution}"
         self._yes.description = f"Retry {rows}"
         self.question.layout.display = ""
 
     def _say_yes(self) -> None:
-        # A second click of a double click comes when the question is gone, and perhaps other rows have failed.
-        if self.question.layout.display != "none":
-            self._close()
-            self._actions.retry()
+        # For the rows that were asked about, once: a double click comes twice, and others may have failed since.
+        asked = self._asked
+        self._close()
+        if asked is not None:
+            self._actions.retry(asked.rows)
 
     def _close(self) -> None:
+        self._asked = None
         self.question.layout.display = "none"
 
     def _on(self, act: Callable[[], None]) -> Callable[[Any], None]:

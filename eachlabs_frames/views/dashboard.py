@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import ipywidgets
@@ -17,7 +17,7 @@ import ipywidgets
 from ..models import FAILED, TERMINAL, Event, Observer, Outcome
 from . import summary
 from .board import Board
-from .controls import Controls
+from .controls import Controls, Question
 from .live import Live
 from .messages import Asked, Head, Snapshot
 from .pulse import SHORTEST, Pulse
@@ -74,8 +74,12 @@ class Subject(Protocol):
     def cancel(self) -> None:
         """Stop the call that triggers."""
 
-    def retry(self) -> None:
-        """Trigger the failed rows again."""
+    @property
+    def caution(self) -> str | None:
+        """What whoever pays for a retry should know beside the number of rows."""
+
+    def retry(self, rows: Collection[int]) -> None:
+        """Trigger those of `rows` (positions) again that have failed."""
 
     def csv(self) -> bytes:
         """Return the frame as a CSV file."""
@@ -107,15 +111,18 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._opened: dict[int, _Opened] = {}
         self._settled: deque[tuple[float, int]] = deque()
         self._pulse = Pulse(self._beat)
-        with self._lock:  # whatever is heard meanwhile is shown when there is something to show it
-            subject.attend(self._hear, self._turn)
-            self._listen(None)
-            self._live = Live(lambda: self._written(sent=True), self._asked)
-            self._controls = Controls(subject, self._export, auto_refresh=auto_refresh, interval=interval)
-            super().__init__([self._controls.line, self._controls.question, self._live])
-            self.add_class("eachlabs-dashboard-box")
-            self._enable()
+        self._is_made = False  # what is heard before is shown when there is something to show it
+        subject.attend(self._hear, self._turn)
+        self._take(self._fetched(), None)
+        self._live = Live(lambda: self._written(sent=True), self._asked)
+        self._controls = Controls(
+            subject, failed=self._failed, export=self._export, auto_refresh=auto_refresh, interval=interval
+        )
+        super().__init__([self._controls.line, self._controls.question, self._live])
+        self.add_class("eachlabs-dashboard-box")
+        self._enable()
         subject.follow(auto_refresh)
+        self._is_made = True
         self._pulse.wake()
 
     @property
@@ -128,6 +135,9 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._pulse.close()
         self._subject.close()
         self._controls.close()
+        for widget in (self._live, self):
+            if widget.comm is not None:
+                widget.layout.close()
         self._live.close()
         super().close()
 
@@ -143,18 +153,28 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     def _hear(self, event: Event) -> None:
         self._heard.append(event)
-        self._pulse.wake()
+        self._wake()
 
     def _turn(self) -> None:
         self._has_turned = True
-        self._pulse.wake()
+        self._wake()
 
-    def _listen(self, now: float | None) -> None:
+    def _wake(self) -> None:
+        if self._is_made:
+            self._pulse.wake()
+
+    def _fetched(self) -> list[Outcome] | None:
+        """Return how each row stands, where a call has begun or ended. It may wait for the loop: not under the lock."""
+        if not self._has_turned:
+            return None
+        self._has_turned = False
+        return self._subject.outcomes(self._heard.clear)
+
+    def _take(self, outcomes: list[Outcome] | None, now: float | None) -> None:
         """Take in what has happened since the last time."""
-        if self._has_turned:
-            self._has_turned = False
+        if outcomes is not None:
             self._settled.clear()
-            self._board.take(self._subject.outcomes(self._heard.clear), now=now)
+            self._board.take(outcomes, now=now)
         while self._heard:
             self._board.take(self._heard.popleft().changed, now=now)
 
@@ -185,10 +205,10 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             return self._board.snapshot(self._head(now), now, sent=sent)
 
     def _beat(self) -> float | None:
+        outcomes = self._fetched()
         with self._lock:
             now = time.time()
-            ended = self._has_turned
-            self._listen(now)
+            self._take(outcomes, now)
             head = self._head(now)
             update = self._board.update(head, now)
             if update is not None:
@@ -196,7 +216,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
             late = [line for line, opened in self._opened.items() if opened.version != self._board.version(line)]
             for line in late[:ROWS_AT_ONCE]:
                 self._show_rows(line, self._opened[line].offset)
-            if ended and head["phase"] not in AT_WORK:
+            if outcomes is not None and head["phase"] not in AT_WORK:
                 self._live.keep()
             self._enable()
             if self._board.behind or late[ROWS_AT_ONCE:]:
@@ -209,12 +229,12 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._live.show_rows(line, self._board.rows(line, offset))
 
     def _enable(self) -> None:
-        self._controls.show(
-            failed=self._board.rows_with(FAILED),
-            mean_cost=self._board.mean_cost_usd,
-            can_retry=self._subject.can_retry,
-            can_cancel=self._subject.can_cancel,
-        )
+        can_retry = self._subject.can_retry and self._board.rows_with(FAILED) > 0
+        self._controls.show(can_retry=can_retry, can_cancel=self._subject.can_cancel)
+
+    def _failed(self) -> Question:
+        with self._lock:
+            return Question(self._board.rows_of(FAILED), self._board.mean_cost_usd, self._subject.caution)
 
     def _head(self, now: float) -> Head:
         head = self._subject.head()

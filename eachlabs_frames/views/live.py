@@ -31,8 +31,9 @@ class Live(anywidget.AnyWidget):
         Called with what the browser asks.
     """
 
-    _esm = HERE / "dashboard.js"
-    _css = HERE / "dashboard.css"
+    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    _esm = (HERE / "dashboard.js").read_text("utf-8")
+    _css = (HERE / "dashboard.css").read_text("utf-8")
     snapshot = traitlets.Any().tag(sync=True, to_json=_written)
 
     def __init__(self, written: Callable[[], Snapshot], asked: Callable[[Asked], None]) -> None:
