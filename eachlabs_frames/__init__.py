@@ -3,6 +3,8 @@
 Owns the public names; importing it registers ``df.eachlabs``. What is heavy is imported when it is first needed.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from . import sandbox
 from .core.mapping import lit, template
 from .errors import (
@@ -29,6 +31,9 @@ from .frames import attach, delete_run, load_run, register, runs
 from .models import Event, Outcome
 from .settings import Settings, configure
 
+if TYPE_CHECKING:
+    from .frames.run import Run
+
 __version__ = "0.1.0"
 
 register()
@@ -51,6 +56,7 @@ __all__ = [
     "Outcome",
     "PermissionDeniedError",
     "RateLimitError",
+    "Run",
     "RunError",
     "Settings",
     "UnsettledWarning",
@@ -64,3 +70,12 @@ __all__ = [
     "sandbox",
     "template",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Run":
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from .frames.run import Run  # brings asyncio in, which importing this package must not
+
+    return Run

@@ -15,7 +15,18 @@ import eachlabs_frames as ef
 
 ROOT = Path(__file__).resolve().parents[1]
 
-HEAVY = ("aiohttp", "asyncio", "dask", "IPython", "ipywidgets", "jsonschema_rs", "nest_asyncio2", "sqlite3", "tqdm")
+HEAVY = (
+    "aiohttp",
+    "anywidget",
+    "asyncio",
+    "dask",
+    "IPython",
+    "ipywidgets",
+    "jsonschema_rs",
+    "nest_asyncio2",
+    "sqlite3",
+    "tqdm",
+)
 
 
 def run_python(code: str) -> str:
@@ -76,6 +87,28 @@ def test_the_public_names_are_sorted_and_there() -> None:
                 "progress",
             ],
         ),
+        (
+            "start",
+            [
+                "workflow_id",
+                "inputs",
+                "version_id",
+                "run",
+                "key",
+                "webhook_url",
+                "webhook_secret",
+                "na",
+                "validate",
+                "max_concurrency",
+                "max_cost",
+                "retrigger",
+                "on_unknown",
+                "prefix",
+                "track",
+                "progress",
+            ],
+        ),
+        ("dashboard", ["workflow_id", "prefix", "auto_refresh", "interval"]),
         ("refresh", ["workflow_id", "prefix"]),
         ("wait", ["timeout", "workflow_id", "prefix", "progress"]),
         ("summary", ["prefix"]),
