@@ -582,12 +582,11 @@ def test_a_closed_dashboard_is_let_go(sandbox: Sandbox) -> None:
     run = frame(20).eachlabs.start(WF)
     dashboard = run.dashboard(auto_refresh=False)
     run.result()
-    desk = weakref.ref(dashboard._subject)
-    pulse = dashboard._pulse
-    until(lambda: pulse._thread is None)
+    desk, at_rest = weakref.ref(dashboard._subject), dashboard._pulse._ends
+    until(at_rest)
     dashboard.close()
     assert set(ipywidgets.widgets.widget._instances) <= known
-    del dashboard, pulse
+    del dashboard, at_rest
     gc.collect()
     assert desk() is None
 

@@ -6,7 +6,7 @@ It knows nothing of what the work is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -25,6 +25,17 @@ async def drain(stream: Iterator[T], do: Callable[[T], Awaitable[None]], *, work
     tasks = [asyncio.ensure_future(work()) for _ in range(workers)]
     try:
         await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def beside(main: Coroutine[Any, Any, T], others: Iterable[Coroutine[Any, Any, None]]) -> T:
+    """Do `main`, and `others` for as long as it takes; what those raise is nobody's concern."""
+    tasks = [asyncio.ensure_future(other) for other in others]
+    try:
+        return await main
     finally:
         for task in tasks:
             task.cancel()

@@ -14,6 +14,7 @@ from ..engine.budget import Budget
 from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Job, Steps
+from ..engine.pool import beside
 from ..engine.reporter import Reporter
 from ..engine.runner import INTERRUPTED, Halt, Limits, Runner
 from ..engine.search import Search
@@ -116,23 +117,18 @@ class Delivery:
         batches = self._batches(plan, rows)
 
         async def job(stop: asyncio.Event) -> Halt | None:
-            beside = [asyncio.ensure_future(work) for work in self._beside()]
-            try:
-                return await runner.run(batches, canary=canary, stop=stop, lost=lost)
-            finally:
-                for task in beside:
-                    task.cancel()
-                await asyncio.gather(*beside, return_exceptions=True)
+            return await beside(runner.run(batches, canary=canary, stop=stop, lost=lost), self._meanwhile())
 
         return job
 
-    def _beside(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def _meanwhile(self) -> Iterator[Coroutine[Any, Any, None]]:
         if self._watched:
-            yield self._watch()
+            yield self.watch_balance()
         if self._pace is not None:
             yield self._tracker.follow(self._pace)
 
-    async def _watch(self) -> None:
+    async def watch_balance(self) -> None:
+        """Tell the balance now and then, until cancelled."""
         await money.watch_balance(self._reporter, transport=self._client, clock=CLOCK, dialect=self._settings.dialect)
 
     def _batches(self, plan: Plan, rows: Sequence[int]) -> Iterator[Batch]:

@@ -21,7 +21,7 @@ from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
-from ..engine.pool import until
+from ..engine.pool import beside, until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import APIError, ColumnError, MappingError
@@ -137,6 +137,7 @@ class Trigger:
             self.tracker = tracker
             if self.audience is not None:
                 self.handover.before_writing = tracker.close
+            delivery = None
             if plan is not None:
                 delivery = Delivery(
                     self._results,
@@ -153,7 +154,7 @@ class Trigger:
                 yield from delivery.steps(plan, todo, self.handover.origin)
             if wait:
                 reporter.tracking()
-                yield from self._follow(tracker, reporter)
+                yield from self._follow(tracker, reporter, delivery)
             reporter.finished()
 
     @contextmanager
@@ -338,9 +339,12 @@ class Trigger:
             noted=noted,
         )
 
-    def _follow(self, tracker: Tracker, reporter: Reporter) -> Steps[None]:
+    def _follow(self, tracker: Tracker, reporter: Reporter, delivery: Delivery | None) -> Steps[None]:
+        watched = delivery if self.audience is not None else None
         try:
-            yield lambda stop: tracker.wait(stop, pace=self.pace)
+            yield lambda stop: beside(
+                tracker.wait(stop, pace=self.pace), [] if watched is None else [watched.watch_balance()]
+            )
         except APIError as exc:
             # The rows are accepted and their ids known: the frame is worth more than the exception.
             logger.warning("stopped waiting, the rows stay as they are: %s", exc)
