@@ -582,11 +582,11 @@ def test_a_closed_dashboard_is_let_go(sandbox: Sandbox) -> None:
     run = frame(20).eachlabs.start(WF)
     dashboard = run.dashboard(auto_refresh=False)
     run.result()
-    desk, at_rest = weakref.ref(dashboard._subject), dashboard._pulse._ends
-    until(at_rest)
+    desk = weakref.ref(dashboard._subject)
+    until(lambda: not any(thread.name == "eachlabs-dashboard" for thread in threading.enumerate()))
     dashboard.close()
     assert set(ipywidgets.widgets.widget._instances) <= known
-    del dashboard, at_rest
+    del dashboard
     gc.collect()
     assert desk() is None
 
