@@ -534,4 +534,4 @@ def test_its_repr_says_what_it_is_doing(sandbox: Sandbox) -> None:
     sandbox.release()
     run.result()
     assert "1 completed" in repr(run)
-    assert json.dumps(run.head())
+    assert json.dumps(run._course.head())

@@ -23,9 +23,9 @@ from ..views.board import Board
 from ..views.progress import in_kernel
 from . import again, track
 from . import results as columns
+from .course import INTERVAL, Call, Course, check_interval
 from .options import Options
 from .results import Origin
-from .run import INTERVAL, Call, Run, check_interval
 
 if TYPE_CHECKING:
     from ..views.dashboard import Dashboard
@@ -43,7 +43,7 @@ class Desk:
         A result, or a frame of which nothing was triggered yet.
     workflow_id, prefix : str or None
         As for `refresh`.
-    run : Run, optional
+    course : Course, optional
         The call that `frame` comes from.
 
     Attributes
@@ -58,7 +58,7 @@ class Desk:
         *,
         workflow_id: str | None = None,
         prefix: str | None = None,
-        run: Run | None = None,
+        course: Course | None = None,
     ) -> None:
         known = columns.origin(frame, prefix)
         self._origin = known or Origin(workflow_id or "", prefix=prefix or "")
@@ -67,8 +67,8 @@ class Desk:
         self._where = _where()
         self._lock = threading.RLock()
         self._frame = columns.snapshot(frame)
-        self._at_work = run  # until its frame was taken over
-        self._paid = run  # the latest call that triggered
+        self._at_work = course  # until its frame was taken over
+        self._paid = course  # the latest call that triggered
         self._looks_only = False
         self._follows = False
         self._interval = INTERVAL
@@ -76,16 +76,16 @@ class Desk:
         self._then: Callable[[], None] | None = None
         self._hear: Observer = _deaf
         self._turned: Callable[[], None] = _nothing
-        if run is not None:
-            self._await(run)
+        if course is not None:
+            self._await(course)
 
     # -- what is shown ----------------------------------------------------------------------------------------------
 
     @property
     def frame(self) -> pd.DataFrame:
         """The result as it is now, as a frame of the caller's own."""
-        run = self._at_work
-        return columns.snapshot(self._frame) if run is None else run.frame
+        course = self._at_work
+        return columns.snapshot(self._frame) if course is None else course.frame
 
     def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
         """Have `hear` told of each event, and `turned` of each call's begin and end; from other threads."""
@@ -93,24 +93,24 @@ class Desk:
 
     def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
         """Return how each row stands, and do `meanwhile` at that moment; what happens later is heard."""
-        run = self._at_work
-        if run is not None:
-            return run.join(self._hear, meanwhile)
+        course = self._at_work
+        if course is not None:
+            return course.join(self._hear, meanwhile)
         meanwhile()
         return _outcomes(columns.read(self._frame, self._origin.prefix))
 
     def head(self) -> Head:
         """Return what is to be said beside the rows' own counts."""
-        run, paid = self._at_work, self._paid
+        course, paid = self._at_work, self._paid
         said: Head = {"workflow": self._origin.workflow_id, "version": self._origin.version_id}
         said |= {"run": self._origin.run, "phase": "settled"}
         if paid is not None:
             said |= paid.head()
-        if run is not None and run is not paid:
-            now = run.head()
+        if course is not None and course is not paid:
+            now = course.head()
             said |= {"phase": now["phase"], "waiting_for": now["waiting_for"], "stale_since": now["stale_since"]}
         said["problem"] = self._problem or said.get("problem")
-        if run is not None:
+        if course is not None:
             said["ended_at"] = None
         elif said["phase"] not in ("cancelled", "failed"):
             said["phase"] = "idle" if self._is_open() else "settled"
@@ -138,21 +138,21 @@ class Desk:
     def refresh(self) -> None:
         """Look at the executions now."""
         self._take_over()
-        run = self._at_work
-        if run is None:
+        course = self._at_work
+        if course is None:
             self._begin(lambda: self._watch(once=True), looks_only=True)
         else:
-            run.look()
+            course.look()
 
     def follow(self, on: bool) -> None:
         """Look again and again until all have ended, where no call does; or do so no longer."""
         self._take_over()
         self._follows = on
-        run = self._at_work
+        course = self._at_work
         if on:
             self._go_on()
-        elif run is not None and self._looks_only:
-            run.cancel()
+        elif course is not None and self._looks_only:
+            course.errand.stop()
 
     def pace(self, interval: float) -> None:
         """Have at least so many seconds between two looks.
@@ -163,27 +163,27 @@ class Desk:
             No positive number.
         """
         self._interval = check_interval(interval)
-        run = self._at_work
-        if run is not None:
-            run.interval = self._interval
+        course = self._at_work
+        if course is not None:
+            course.interval = self._interval
 
     def cancel(self) -> None:
         """Stop the call that triggers."""
-        run = self._at_work
-        if run is not None and not self._looks_only:
-            run.cancel()
+        course = self._at_work
+        if course is not None and not self._looks_only:
+            course.errand.stop()
 
     def retry(self, rows: Collection[int]) -> None:
         """Trigger those of `rows` (positions) again that have failed: each is paid once more; no other row is."""
         self._take_over()
         asked = frozenset(rows)
         with self._lock:
-            run = self._at_work
-            if run is not None and not self._looks_only:
+            course = self._at_work
+            if course is not None and not self._looks_only:
                 return  # it was asked for before
             self._then = lambda: self._begin(lambda: self._again(asked))
-        if run is not None:
-            run.cancel()
+        if course is not None:
+            course.errand.stop()
         else:
             self._do_next()
 
@@ -197,9 +197,9 @@ class Desk:
         hear, self._hear, self._turned = self._hear, _deaf, _nothing
         self._then = None
         self.follow(False)
-        run = self._at_work
-        if run is not None:
-            run.leave(hear)
+        course = self._at_work
+        if course is not None:
+            course.leave(hear)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -253,38 +253,38 @@ class Desk:
                 call, inputs, options = make()
             except EachlabsError as exc:
                 self._problem = f"{type(exc).__name__}: {exc}"
-                run = None
+                course = None
             else:
-                run = self._at_work = Run(call, inputs=inputs, options=options, interval=self._interval)
+                course = self._at_work = Course(call, inputs=inputs, options=options, interval=self._interval)
                 self._looks_only = looks_only
                 if not looks_only:
-                    self._paid = run
-        if run is not None:
-            self._await(run)
+                    self._paid = course
+        if course is not None:
+            self._await(course)
         self._turned()
 
-    def _await(self, run: Run) -> None:
-        """Take over what `run` comes to; it does not keep a desk that nobody needs any more."""
+    def _await(self, course: Course) -> None:
+        """Take over what `course` comes to; it does not keep a desk that nobody needs any more."""
         this = weakref.ref(self)
 
         def end() -> None:
             desk = this()
             if desk is not None:
-                desk._end(run)  # noqa: SLF001 - it is this very one
+                desk._end(course)  # noqa: SLF001 - it is this very one
 
-        run.when_done(end)
+        course.when_done(end)
 
     def _take_over(self) -> None:
-        """Do what is to be done about a run that has ended just now, whoever comes to it first."""
-        run = self._at_work
-        if run is not None and run.done:
-            self._end(run)
+        """Do what is to be done about a call that has ended just now, whoever comes to it first."""
+        course = self._at_work
+        if course is not None and course.done:
+            self._end(course)
 
-    def _end(self, run: Run) -> None:
-        frame = columns.snapshot(run.frame) if run.has_result else None
-        problem = run.problem()
+    def _end(self, course: Course) -> None:
+        frame = columns.snapshot(course.frame) if course.has_result else None
+        problem = course.problem()
         with self._lock:
-            if run is not self._at_work:
+            if course is not self._at_work:
                 return
             if frame is not None:
                 self._frame = frame
@@ -292,7 +292,7 @@ class Desk:
             if self._looks_only:
                 self._problem = problem
             self._at_work = None
-        run.leave(self._hear)
+        course.leave(self._hear)
         self._turned()
         if self._then is not None:
             self._do_next()

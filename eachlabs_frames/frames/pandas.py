@@ -276,6 +276,7 @@ class EachlabsAccessor:
         ['completed', 'completed']
         """
         from . import trigger
+        from .course import Course
         from .options import Options, check_flag
         from .run import Run
 
@@ -295,7 +296,8 @@ class EachlabsAccessor:
             wait=check_flag("track", track),
             progress=False if progress is None else progress,
         )
-        return Run(trigger.Trigger(self._frame, workflow_id, inputs, options), inputs=inputs, options=options)
+        call = trigger.Trigger(self._frame, workflow_id, inputs, options)
+        return Run(Course(call, inputs=inputs, options=options))
 
     def dashboard(
         self,
