@@ -334,7 +334,7 @@ class EachlabsAccessor:
         --------
         >>> import pandas as pd, eachlabs_frames
         >>> print(pd.DataFrame({"prompt": ["a fox"]}).eachlabs.dashboard())
-        No row of this frame was triggered yet
+        No row of this frame was triggered yet (1 row)
         """
         from .desk import Desk, shown
 
