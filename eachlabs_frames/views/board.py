@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple, cast
 from ..core.media import cut, read
 from ..models import PENDING, STATUSES, Outcome
 from .groups import NOWHERE, Group, Groups, fit, size
-from .messages import ErrorGroup, Head, Line, Media, Opened, Row, Snapshot, Update
+from .lines import LONGEST_ID, BulkLine
+from .messages import ErrorGroup, Head, Media, Opened, Row, Snapshot, Update
 
 USUAL: Final = 2_400
 LARGEST: Final = 5_200
@@ -26,7 +27,6 @@ OTHER: Final = "other"
 
 LONGEST_ERROR: Final = 2_000
 LONGEST_SENTENCE: Final = 300
-LONGEST_ID: Final = 200
 LONGEST_NAME: Final = 100
 LONGEST_LABEL: Final = 60
 LONGEST_WORD: Final = 24
@@ -65,10 +65,10 @@ class Board:
         self._tally[0] = self.total
         self._known_costs = 0
         self._cost = 0  # in 1e-9 USD: a sum of floats would depend on the order of the rows
-        self._lines: list[_Line] = []
+        self._lines: list[BulkLine] = []
         # It gets its place when somebody looks: the rows of a frame that is loaded leave it before that.
-        self._bare = _Line(None, range(self.total))
-        self._by_bulk: dict[str | None, _Line] = {None: self._bare}
+        self._bare = BulkLine(None, range(self.total))
+        self._by_bulk: dict[str | None, BulkLine] = {None: self._bare}
         self._line_of = [self._bare] * self.total
         self._dirty: dict[int, None] = {}  # lines as they are, groups as -1 - place; the first to change comes first
         self._groups = Groups(self._dirty)
@@ -284,12 +284,12 @@ class Board:
                     self._known_costs += sign
                     self._cost += sign * round(cost * _NANO)
 
-    def _line(self, bulk_id: str | None) -> _Line:
+    def _line(self, bulk_id: str | None) -> BulkLine:
         """Return the line of this bulk operation, a new one behind the others where there is none."""
         bulk_id = bulk_id or None
         line = self._by_bulk.get(bulk_id)
         if line is None:
-            line = self._by_bulk[bulk_id] = _Line(bulk_id)
+            line = self._by_bulk[bulk_id] = BulkLine(bulk_id)
             self._place(line)
         return line
 
@@ -297,12 +297,12 @@ class Board:
         if self._bare.place == NOWHERE and self._bare.rows:
             self._place(self._bare)
 
-    def _place(self, line: _Line) -> None:
+    def _place(self, line: BulkLine) -> None:
         line.place = len(self._lines)
         self._lines.append(line)
         self._mark(line)
 
-    def _mark(self, line: _Line) -> None:
+    def _mark(self, line: BulkLine) -> None:
         if line.place != NOWHERE:
             self._dirty[line.place] = None
 
@@ -319,7 +319,7 @@ class Board:
 
     # -- what one thing looks like ----------------------------------------------------------------------------------
 
-    def _first_start(self, line: _Line) -> float | None:
+    def _first_start(self, line: BulkLine) -> float | None:
         starts = [start for row in line.rows if (start := self._outcomes[row].started_at) is not None]
         return round(min(starts) / _NANO, 3) if starts else None
 
@@ -339,7 +339,7 @@ class Board:
             "seconds": _seconds(started_at, completed_at),
         }
 
-    def _holds(self, line: _Line, wanted: str) -> bool:
+    def _holds(self, line: BulkLine, wanted: str) -> bool:
         if wanted in (line.bulk_id or "").casefold():
             return True
         for row in line.rows:
@@ -357,43 +357,6 @@ class _Told(NamedTuple):
     lines: int
     words: int
     more_errors: int
-
-
-class _Line:
-    """The rows of one bulk operation."""
-
-    __slots__ = ("_order", "bulk_id", "counts", "created_at", "place", "rows", "version")
-
-    def __init__(self, bulk_id: str | None, rows: Iterable[int] = ()) -> None:
-        self.bulk_id = bulk_id
-        self.created_at: float | None = None
-        self.place = NOWHERE
-        self.rows = set(rows)
-        self.counts = {0: len(self.rows)}
-        self.version = 0
-        self._order: list[int] | None = None
-
-    def join(self, row: int, code: int) -> None:
-        self.rows.add(row)
-        self.counts[code] = self.counts.get(code, 0) + 1
-        self._order = None
-
-    def leave(self, row: int, code: int) -> None:
-        self.rows.discard(row)
-        self.counts[code] -= 1
-        self._order = None
-
-    def in_order(self) -> list[int]:
-        if self._order is None:
-            self._order = sorted(self.rows)
-        return self._order
-
-    def pairs(self) -> list[int]:
-        """Return ``[code, rows, code, rows, ...]``."""
-        return [number for code in sorted(self.counts) if self.counts[code] for number in (code, self.counts[code])]
-
-    def whole(self) -> Line:
-        return (fit(self.bulk_id or "", LONGEST_ID), self.created_at, self.pairs())
 
 
 def _equal(before: Outcome, outcome: Outcome) -> bool:
