@@ -122,7 +122,7 @@ heads = st.fixed_dictionaries(
 steps = st.lists(st.tuples(st.lists(outcomes, max_size=15), st.booleans(), st.none() | st.floats(0, 1e9), heads))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(steps)
 def test_the_browser_shows_what_the_board_holds_once_it_has_caught_up(steps: Any) -> None:
     """Whatever happens and whenever it is told: the updates lead to the same as a snapshot would."""
@@ -140,7 +140,7 @@ def test_the_browser_shows_what_the_board_holds_once_it_has_caught_up(steps: Any
     assert plain(browser.shown) == plain(told.snapshot(last, now))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.lists(outcomes, max_size=15)))
 def test_a_board_is_what_its_final_outcomes_make_it(taken: list[list[Outcome]]) -> None:
     """The way there does not matter, but for the places of lines and messages."""
@@ -163,6 +163,7 @@ def test_a_board_is_what_its_final_outcomes_make_it(taken: list[list[Outcome]]) 
     assert told.find("") == list(range(told.size))
 
 
+@settings(deadline=None)
 @given(st.lists(outcomes, max_size=30))
 def test_the_same_again_changes_nothing(taken: list[Outcome]) -> None:
     """An outcome that a row has already makes no message."""

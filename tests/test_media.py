@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.core.media import LONGEST_DATA, LONGEST_TEXT, LONGEST_URL, Media, cut, read
@@ -170,6 +170,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(values)
 def test_reading_never_fails_and_can_be_sent(output: Any) -> None:
     """Whatever it is: the text is short, sound Unicode, and a URL has one of the allowed beginnings."""
