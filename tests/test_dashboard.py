@@ -523,6 +523,26 @@ def test_a_retry_pays_for_the_result_that_is_shown(sandbox: Sandbox) -> None:
     dashboard.close()
 
 
+def test_rows_that_fail_after_the_question_are_not_paid(sandbox: Sandbox) -> None:
+    """The look goes on while the question stands: those that were asked about are triggered, no others."""
+    sandbox.change(hold=True)
+    out = frame(20).eachlabs.bulk_trigger(WF)
+    sandbox.set_status(out["execution_id"].iloc[1], "failed")
+    dashboard = out.eachlabs.dashboard(auto_refresh=True, interval=0.2)
+    until(lambda: not button(dashboard, "Retry failed").disabled)
+    click(dashboard, "Retry failed")
+    for execution_id in out["execution_id"].iloc[5:15]:
+        sandbox.set_status(execution_id, "failed")
+    until(lambda: counts(shown(dashboard)).get(FAILED) == 11)
+    click(dashboard, "Retry 1 failed row")
+    until(lambda: counts(shown(dashboard)).get(FAILED) == 10)
+    sandbox.change(hold=False)
+    sandbox.release()
+    until(lambda: counts(shown(dashboard)) == {"completed": 10, FAILED: 10})
+    assert sandbox.accepted_count() == 21
+    dashboard.close()
+
+
 def test_another_server_is_neither_asked_nor_paid(sandbox: Sandbox) -> None:
     """A dashboard stays with the server and the journal that it was made with, and says so."""
     sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1", hold=True)
@@ -544,8 +564,9 @@ def test_another_server_is_neither_asked_nor_paid(sandbox: Sandbox) -> None:
 
 def test_a_retry_that_the_api_refuses_leaves_the_rows_as_they_are(sandbox: Sandbox) -> None:
     """They have failed still, with their reason, and can be retried later."""
-    sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")
-    out = frame(5).eachlabs.bulk_trigger(WF, wait=True)
+    rows = pd.DataFrame({"prompt": ["p0", None, "p2"], "style": ["photo", "ink", "oil"]})
+    out = rows.eachlabs.bulk_trigger(WF, ["prompt", "style"], validate=False, wait=True)
+    assert out["status"].tolist() == ["completed", "failed", "completed"]
     dashboard = out.eachlabs.dashboard(auto_refresh=False)
     sandbox.faults(Fault("unauthorized", on="any"))
     click(dashboard, "Retry failed")

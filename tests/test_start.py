@@ -186,6 +186,9 @@ def test_a_cancelled_run_keeps_the_answers_in_flight(sandbox: Sandbox) -> None:
     sandbox.change(latency=0.2, hold=True)
     run = frame(400).eachlabs.start(WF, run="stop", max_concurrency=4)
     until(lambda: sandbox.accepted_count() >= 40)
+    sandbox.change(latency=1.0)
+    accepted = sandbox.accepted_count()
+    until(lambda: sandbox.accepted_count() > accepted)
     run.cancel()
     out = run.result()
     assert run.done
