@@ -495,6 +495,7 @@ def test_the_frame_of_a_dashboard_is_the_runs_result_from_the_first_moment(sandb
         run = frame(50).assign(turn=str(turn)).eachlabs.start(WF)
         dashboards = [run.dashboard(auto_refresh=False) for _ in range(2)]
         out = run.result()
+        pd.testing.assert_frame_equal(dashboards[0].frame, out)
         click(dashboards[1], "Refresh")
         for dashboard in dashboards:
             pd.testing.assert_frame_equal(dashboard.frame, out)

@@ -154,7 +154,7 @@ function createStore(model) {
   const views = new Set();
   const wanted = new Map(); // opened lines: how many views show them, and what was asked for when
   let raw, seq, skew = 0, outOfStep = false, syncAsked = -Infinity;
-  const store = { snapshot: null, live: false, since: Date.now(), views, wanted };
+  const store = { snapshot: null, live: false, parted: false, since: Date.now(), views, wanted };
 
   const tell = (change) => views.forEach((view) => view.changed(change));
 
@@ -164,14 +164,29 @@ function createStore(model) {
   function hear(now) {
     const measured = now - Date.now() / 1000; // too small by what the message took, so the largest one is the best
     if (!store.live || measured > skew || skew - measured > 2) skew = measured;
-    store.live = true;
+    Object.assign(store, { live: true, parted: false });
   }
+
+  function part() {
+    if (store.parted) return;
+    Object.assign(store, { live: false, parted: true });
+    tell({});
+  }
+
+  /**
+   * See whether the kernel is gone. Jupyter knows and says so of every widget, such as this one's layout, where the
+   * kernel died or was started again; of one that was shut down only the comm, the way to it, says that it is closed.
+   */
+  store.check = () => {
+    const beside = model.get("layout");
+    if (beside?.comm_live === false || beside?.comm?.jsServicesComm?.isDisposed === true) part();
+  };
 
   function ask(message) {
     try {
       model.send(message);
     } catch { // a kernel that is gone has closed the way to it
-      Object.assign(store, { live: false, since: Date.now() });
+      part();
     }
   }
 
@@ -280,15 +295,12 @@ function createStore(model) {
     hear(store.snapshot.now);
   };
   adopt();
-  if (Math.abs(Date.now() / 1000 - store.snapshot.now) < 5) hear(store.snapshot.now);
-  else sync(); // a notebook that was saved: who knows whether there is a kernel
-  // Jupyter knows when a kernel is gone, and says so of every widget; the layout is one that can be asked.
-  const parted = () => {
-    if (!store.live || model.get("layout")?.comm_live !== false) return;
-    Object.assign(store, { live: false, since: Date.now() - NO_KERNEL });
-    tell({});
-  };
-  const heard = [["change:snapshot", replaced], ["msg:custom", receive], ["comm_live_update", parted]];
+  store.check();
+  if (!store.parted) {
+    if (Math.abs(Date.now() / 1000 - store.snapshot.now) < 5) hear(store.snapshot.now);
+    else sync(); // a notebook that was saved: who knows whether there is a kernel
+  }
+  const heard = [["change:snapshot", replaced], ["msg:custom", receive], ["comm_live_update", store.check]];
   heard.forEach(([event, act]) => model.on(event, act));
   store.destroy = () => heard.forEach(([event, act]) => model.off(event, act));
   return store;
@@ -459,8 +471,10 @@ function createHeader(store, view) {
 
   function sentences({ phase: word, problem, stale_since: stale, waiting_for: waiting }) {
     const said = [];
-    if (!store.live && Date.now() - store.since > NO_KERNEL)
-      said.push(["saved", `As it was at ${timeOfDay(store.snapshot.now)}. No kernel has answered yet.`]);
+    if (store.parted || (!store.live && Date.now() - store.since > NO_KERNEL)) {
+      const why = store.parted ? "No kernel is connected." : "No kernel has answered yet.";
+      said.push(["saved", `As it was at ${timeOfDay(store.snapshot.now)}. ${why}`]);
+    }
     if (problem) said.push(["problem", problem]);
     if (stale) said.push(["stale", `Stale since ${timeOfDay(stale)}: the API does not answer.`]);
     if (waiting) said.push(["waiting", waiting]);
@@ -612,9 +626,10 @@ function createLine(place, store, view, name) {
   return { node, bulk, expand, paint, tick, tabbable };
 }
 
-/** How high an opened line's rows stand, also before they are there. */
-function heightOfRows(place, { snapshot }) {
+/** How high an opened line's rows stand, also before they are there; of those that cannot come a sentence is shown. */
+function heightOfRows(place, { snapshot, parted }) {
   const opened = snapshot.rows[place];
+  if (parted && !opened) return ROWS_PAD + ROW;
   const total = opened ? opened.total : rowsWith(snapshot.lines[place][2], snapshot.words);
   const rows = opened ? opened.rows.length : Math.min(total, PAGE);
   return ROWS_PAD + ROW * Math.max(1, rows) + (total > (opened ? opened.rows.length : PAGE) ? ROWS_FOOT : 0);
@@ -638,7 +653,7 @@ function createRows(place, store, view, id) {
 
   function waitingText(want) {
     if (store.live) return want && Date.now() - want.asked > 10_000 ? "the kernel has not answered yet…" : "asking the kernel…";
-    return want && Date.now() - want.asked > NO_KERNEL ? "the rows are known to a running kernel only" : "asking the kernel…";
+    return store.parted || (want && Date.now() - want.asked > NO_KERNEL) ? "the rows are known to a running kernel only" : "asking the kernel…";
   }
 
   function paint() {
@@ -976,6 +991,7 @@ function createView(store, el) {
   };
 
   function tick() {
+    store.check();
     header.tick();
     list.tick();
     if (!list.held() && Date.now() - arranged > SETTLE) {

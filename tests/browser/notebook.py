@@ -19,8 +19,9 @@ KERNEL = f"{PANEL}.sessionContext.session.kernel"
 STATUS = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status"
 SAVES_WIDGETS = "@jupyter-widgets/jupyterlab-manager:saveWidgetState"
 
-NOT_OURS = ("Could not restore the debugger state",)
-"""What JupyterLab itself logs as an error now and then, such as when a kernel is busy as its debugger starts."""
+NOT_OURS = ("Could not restore the debugger state", "Canceled future for ")
+"""What JupyterLab itself logs as an error now and then, such as when a kernel is busy as its debugger starts, or ends
+while it is asked for something."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ class Notebook:
         self.page.wait_for_function("name => !(name in (window.runs ?? {}))", arg=name)
 
     def _logged(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not self._closing and not message.text.startswith(NOT_OURS):
+        if message.type == "error" and not self._closing and not any(text in message.text for text in NOT_OURS):
             self.problems.append(f"{message.text} ({message.location.get('url')})")
 
     def _listen(self, socket: WebSocket) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import re
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
 
-from .notebook import Notebook
+from .notebook import PANEL, Notebook
 
 pytestmark = pytest.mark.browser
 
@@ -41,7 +45,7 @@ from eachlabs_frames.views.dashboard import Dashboard
 
 class Subject:
     can_cancel = can_retry = False
-    frame = None
+    frame = caution = None
 
     def __init__(self, rows):
         self.rows = rows
@@ -57,8 +61,12 @@ class Subject:
     def head(self):
         return {"workflow": "wf_abc123", "version": "v2", "run": "made up", "phase": "tracking"}
 
+    def refresh(self): ...
     def follow(self, on): ...
     def pace(self, interval): ...
+    def cancel(self): ...
+    def retry(self, rows): ...
+    def csv(self): ...
     def close(self): ...
 
     def happen(self, rows, **changes):
@@ -223,9 +231,12 @@ def test_the_csv_file_is_saved_by_the_browser(open_notebook: Open) -> None:
     with notebook.page.expect_download() as download:
         button(notebook, "Export CSV").click()
     assert download.value.suggested_filename == "seen.csv"
-    text = Path(download.value.path()).read_text("utf-8")
-    assert text.count("completed") == 20
-    assert text.startswith(",prompt,bulk_id,execution_id,status")
+    with Path(download.value.path()).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row[""], row["prompt"], row["status"]) for row in rows] == [
+        (f"row {row}", f"p{row}", "completed") for row in range(20)
+    ]
+    assert all(row["bulk_id"] and row["execution_id"] and row["output"] for row in rows)
 
 
 def test_a_page_that_is_loaded_again_shows_the_same(open_notebook: Open) -> None:
@@ -253,21 +264,37 @@ def test_a_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
     states = stored["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
     (snapshot,) = [one["state"]["snapshot"] for one in states if "snapshot" in one["state"]]
     assert snapshot["head"]["counts"] == {"completed": 60}
-    notebook.reopen()
+    picture = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 3 2"><rect width="3" height="2" fill="teal"/></svg>'
+    notebook.page.route("**/media/**", lambda route: route.fulfill(content_type="image/svg+xml", body=picture))
+    notebook.reopen()  # and with the kernel the sandbox is gone that has served the pictures
     wait_for(notebook, "completed", "== 60")
     expect(notebook.page.locator(".elf-row")).to_have_count(10)
-    expect(notebook.page.locator(".elf-notice")).to_contain_text("kernel")
+    expect(notebook.page.locator(".elf-notice")).to_contain_text("No kernel is connected")
+    lines(notebook).nth(1).locator(".elf-expand").click()
+    expect(notebook.page.locator("[data-line='1'] .elf-message")).to_have_text(
+        "the rows are known to a running kernel only"
+    )
     notebook.screenshot("reopened")
 
 
-def test_a_kernel_that_is_gone_is_said(open_notebook: Open) -> None:
-    """The picture stays, and its clock stands still."""
+@pytest.mark.parametrize("end", ["dies", "is shut down", "is started again"])
+def test_a_kernel_that_is_gone_is_said(open_notebook: Open, end: str) -> None:
+    """The picture stays, with what it knew, and its clock stands still."""
     notebook = open_notebook([START.format(rows=20, options="hold=True"), SHOW])
     notebook.run_all()
     wait_for(notebook, "pending", "== 0")
-    notebook.command("kernelmenu:shutdown")
-    expect(notebook.page.locator(".elf-notice")).to_contain_text("kernel", timeout=30_000)
-    expect(lines(notebook).first).to_be_visible()
+    pid = notebook.evaluate("__import__('os').getpid()")
+    if end == "dies":
+        os.kill(pid, signal.SIGKILL)
+    elif end == "is shut down":
+        notebook.page.evaluate(f"() => {PANEL}.sessionContext.shutdown()")
+    else:
+        notebook.page.evaluate(f"() => {PANEL}.sessionContext.session.kernel.restart()")
+    notebook.page.clock.set_fixed_time(1000 * (time.time() + 3600))
+    expect(notebook.page.locator(".elf-notice")).to_contain_text("No kernel is connected")
+    expect(notebook.page.locator("[data-metric=elapsed]")).to_have_text(re.compile(r"^0:\d\d$"))
+    expect(lines(notebook)).to_have_count(2)
+    assert count(notebook, "pending") == 0
 
 
 def test_a_thousand_lines_scroll(open_notebook: Open) -> None:

@@ -36,9 +36,11 @@ class Stage:
         self.page = page
         self.seq = 1
 
-    def start(self, snapshot: Json, *, views: int = 1) -> None:
+    def start(self, snapshot: Json, *, views: int = 1, layout: Json | None = None) -> None:
         self.seq = snapshot["seq"]
-        self.page.evaluate("([snapshot, views]) => stage.start(snapshot, {views})", [snapshot, views])
+        self.page.evaluate(
+            "([snapshot, views, layout]) => stage.start(snapshot, {views, layout})", [snapshot, views, layout]
+        )
 
     def push(self, message: Json) -> None:
         self.page.evaluate("message => stage.push(message)", message)
@@ -806,11 +808,35 @@ def test_the_list_comes_back_where_it_was(stage: Stage) -> None:
 
 
 def test_a_kernel_that_is_gone_is_no_error(stage: Stage) -> None:
-    """A way to it that is closed raises; the page says who knows the rows."""
+    """A way to it that is closed raises; the page says so, and who knows the rows, in as little room as that takes."""
     stage.start(snapshot(1))
     stage.page.evaluate("() => { stage.model.send = () => { throw new Error('Cannot send') } }")
     stage.click(stage.expander(0))
-    assert stage.find(".elf-message").is_visible()
+    assert stage.find(".elf-message").inner_text() == "the rows are known to a running kernel only"
+    assert stage.find(".elf-notice").inner_text().endswith("No kernel is connected.")
+    assert stage.find(".elf-rows").evaluate("node => node.offsetHeight") < 2 * 40
+
+
+@pytest.mark.parametrize("gone", ["comm_live = false", "comm.jsServicesComm.isDisposed = true"])
+def test_a_kernel_that_goes_is_seen_within_a_second(open_stage: Callable[..., Stage], gone: str) -> None:
+    """Of one that was shut down Jupyter says nothing; the clock goes back to what was heard last, and stays there."""
+    stage = open_stage(clock=True)
+    layout = {"comm_live": True, "comm": {"jsServicesComm": {"isDisposed": False}}}
+    stage.start(snapshot(2, now=time.time()), layout=layout)
+    stage.page.clock.fast_forward(60_000)
+    stage.page.wait_for_function("() => /^2:0[5-9]/.test(document.querySelector('[data-metric=elapsed]').innerText)")
+    assert "kernel" not in stage.find(".elf-notice").inner_text()
+    stage.page.evaluate(f"() => {{ stage.model.state.layout.{gone} }}")
+    stage.page.clock.fast_forward(1_000)
+    stage.page.wait_for_function("() => document.querySelector('[data-metric=elapsed]').innerText === '1:05'")
+    assert stage.find(".elf-notice").inner_text().endswith("No kernel is connected.")
+
+
+def test_a_notebook_saved_a_moment_ago_has_no_kernel_either(stage: Stage) -> None:
+    """Jupyter's word for it outweighs the snapshot's age."""
+    stage.start(snapshot(2, now=time.time()), layout={"comm_live": False})
+    assert stage.find(".elf-notice").inner_text().endswith("No kernel is connected.")
+    assert stage.sent() == []
 
 
 @pytest.mark.parametrize("width", [600, 1400])
