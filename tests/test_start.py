@@ -198,6 +198,7 @@ def test_a_cancelled_run_keeps_the_answers_in_flight(sandbox: Sandbox) -> None:
     assert out.loc[out["status"] == "pending", "error"].str.startswith("not sent").all()
     assert run.status == out["status"].value_counts().to_dict()
     assert "cancelled" in repr(run)
+    assert run._course.head()["waiting_for"] is run._course.head()["problem"] is None
     sent = sandbox.accepted_count()
     sandbox.change(latency=0.0)
     again = frame(400).eachlabs.bulk_trigger(WF, run="stop")
@@ -397,6 +398,8 @@ def test_a_402_leaves_the_rest_pending_with_the_reason(sandbox: Sandbox) -> None
     out = run.result()
     assert out["status"].value_counts().to_dict() == {"completed": 20, "pending": 20}
     assert "balance" in repr(run)
+    assert "balance" in (run._course.head()["problem"] or "")
+    assert run._course.head()["waiting_for"] is None
 
 
 def test_what_becomes_of_a_result_does_not_reach_the_runs_own(sandbox: Sandbox) -> None:
@@ -419,14 +422,15 @@ def test_what_becomes_of_a_result_does_not_reach_the_runs_own(sandbox: Sandbox) 
 
 def test_an_observer_that_blocks_can_be_left(sandbox: Sandbox) -> None:
     """Cancelled twice, the run ends; its frame has what the API has accepted by then."""
-    go = threading.Event()
+    go, blocking = threading.Event(), threading.Event()
 
     def block(event: ef.Event) -> None:
         if event.kind == "answered":
+            blocking.set()
             go.wait(60)
 
     run = frame(20).eachlabs.start(WF, progress=block, max_concurrency=1)
-    until(lambda: sandbox.accepted_count() >= 10)
+    assert blocking.wait(30)
     run.cancel()
     run.cancel()
     try:

@@ -123,6 +123,9 @@ class Course:
         """Return how it stands, as a dashboard's head says it."""
         latest, origin = self._audience.latest, self._call.handover.origin
         counts = dict(self.status)
+        waiting_for = None if latest is None else latest.waiting_for
+        # Why it has sent no more is no wait any longer, once it has ended; of a cancelled one it is known.
+        stopped_by = waiting_for if self.done and not self.is_cancelled else None
         return {
             "workflow": origin.workflow_id,
             "version": origin.version_id,
@@ -134,9 +137,9 @@ class Course:
             "balance_usd": None if latest is None else latest.balance_usd,
             "started_at": self._started_at,
             "ended_at": self._ended_at,
-            "waiting_for": None if latest is None else latest.waiting_for,
+            "waiting_for": None if self.done else waiting_for,
             "stale_since": None if latest is None else latest.stale_since,
-            "problem": self.problem(),
+            "problem": self.problem() or stopped_by,
         }
 
     def problem(self) -> str | None:
