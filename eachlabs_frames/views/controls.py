@@ -105,6 +105,7 @@ class Controls:
         self._words.value = f"Trigger {rows} again? That is {each}{cost}.{caution}"
         self._yes.description = f"Retry {rows}"
         self.question.layout.display = ""
+        self._no.focus()  # so that a screen reader says it, and Enter pays for nothing
 
     def _say_yes(self) -> None:
         # For the rows that were asked about, once: a double click comes twice, and others may have failed since.

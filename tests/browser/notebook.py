@@ -20,8 +20,8 @@ STATUS = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kerne
 SAVES_WIDGETS = "@jupyter-widgets/jupyterlab-manager:saveWidgetState"
 
 NOT_OURS = ("Could not restore the debugger state", "Canceled future for ")
-"""What JupyterLab itself logs as an error now and then, such as when a kernel is busy as its debugger starts, or ends
-while it is asked for something."""
+"""What JupyterLab itself logs or raises as an error now and then, such as when a kernel is busy as its debugger starts,
+or ends while it is asked for something."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Notebook:
         self._screenshots = screenshots
         self._closing = False
         self.page.on("console", self._logged)
-        self.page.on("pageerror", lambda error: self.problems.append(f"{error.name}: {error.message}"))
+        self.page.on("pageerror", lambda error: self._blame(f"{error.name}: {error.message}"))
         self.page.on("websocket", self._listen)
 
     def load(self) -> None:
@@ -228,8 +228,12 @@ class Notebook:
         self.page.wait_for_function("name => !(name in (window.runs ?? {}))", arg=name)
 
     def _logged(self, message: ConsoleMessage) -> None:
-        if message.type == "error" and not self._closing and not any(text in message.text for text in NOT_OURS):
-            self.problems.append(f"{message.text} ({message.location.get('url')})")
+        if message.type == "error" and not self._closing:
+            self._blame(f"{message.text} ({message.location.get('url')})")
+
+    def _blame(self, problem: str) -> None:
+        if not any(text in problem for text in NOT_OURS):
+            self.problems.append(problem)
 
     def _listen(self, socket: WebSocket) -> None:
         if "/channels" in socket.url:

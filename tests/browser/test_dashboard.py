@@ -77,6 +77,15 @@ class Subject:
 """
 
 
+def run(notebook: Notebook) -> None:
+    """Run all cells; an error in one is told at once, not by what is then waited for in vain."""
+    notebook.run_all()
+    cells = range(notebook.page.locator(".jp-Notebook .jp-Cell").count())
+    assert [
+        notebook.output_text(cell) for cell in cells for output in notebook.outputs(cell) if "ename" in output
+    ] == []
+
+
 def count(notebook: Notebook, status: str) -> int:
     """Return what the legend says."""
     return int(notebook.page.locator(f".elf-legend [data-status={status}] .elf-count").inner_text().replace(",", ""))
@@ -88,7 +97,8 @@ def wait_for(notebook: Notebook, status: str, rows: str) -> None:
         f"""() => {{
             const text = document.querySelector(".elf-legend [data-status={status}] .elf-count")?.textContent
             return text !== undefined && Number(text.replace(",", "")) {rows}
-        }}"""
+        }}""",
+        timeout=30_000,
     )
 
 
@@ -115,7 +125,7 @@ def release(notebook: Notebook) -> None:
 def test_two_hundred_rows_from_start_to_end(open_notebook: Open) -> None:
     """The totals move as the rows are sent and end, and agree with the sandbox at last; a table is stored beside it."""
     notebook = open_notebook([START.format(rows=200, options="hold=True, latency=0.05"), SHOW])
-    notebook.run_all()
+    run(notebook)
     wait_for(notebook, "pending", "> 0")
     notebook.screenshot("sending")
     wait_for(notebook, "pending", "== 0")
@@ -134,7 +144,7 @@ def test_two_hundred_rows_from_start_to_end(open_notebook: Open) -> None:
 def test_a_run_is_cancelled_by_a_click(open_notebook: Open) -> None:
     """It stops, what was accepted is kept and followed, and the counts are the sandbox's."""
     notebook = open_notebook([START.format(rows=200, options="hold=True, latency=0.2"), SHOW])
-    notebook.run_all()
+    run(notebook)
     wait_for(notebook, "pending", "<= 180")
     button(notebook, "Cancel").click()
     expect(button(notebook, "Cancel")).to_be_disabled(timeout=30_000)
@@ -153,7 +163,7 @@ def test_failed_rows_are_retried_after_a_question(open_notebook: Open) -> None:
     """It says how many and that they are paid again; declined, nothing is sent; agreed, those alone."""
     failing = "fail_when=lambda inputs: inputs['prompt'] in {'p3', 'p17', 'p41'}"
     notebook = open_notebook([START.format(rows=60, options=failing), SHOW])
-    notebook.run_all()
+    run(notebook)
     phase(notebook, "settled")
     assert count(notebook, "failed") == 3
     question = notebook.page.locator(".elf-ask")
@@ -161,6 +171,7 @@ def test_failed_rows_are_retried_after_a_question(open_notebook: Open) -> None:
     button(notebook, "Retry failed").click()
     expect(question).to_contain_text("3 failed rows")
     expect(question).to_contain_text("paid again")
+    expect(button(notebook, "Keep as they are")).to_be_focused()
     notebook.screenshot("question")
     button(notebook, "Keep as they are").click()
     expect(question).to_be_hidden()
@@ -197,7 +208,7 @@ def test_lines_are_filtered_sorted_and_opened(open_notebook: Open) -> None:
     failing = "fail_when=lambda inputs: inputs['prompt'] in {'p55', 'p56', 'p83'}"
     notebook = open_notebook([START.format(rows=100, options=failing), SHOW])
     page = notebook.page
-    notebook.run_all()
+    run(notebook)
     phase(notebook, "settled")
     expect(page.locator(".elf-shown")).to_have_text("showing 10 of 10")
     page.locator(".elf-legend button[data-status=failed], .elf-legend [data-status=failed] button").first.click()
@@ -226,7 +237,7 @@ def test_lines_are_filtered_sorted_and_opened(open_notebook: Open) -> None:
 def test_the_csv_file_is_saved_by_the_browser(open_notebook: Open) -> None:
     """With every row and what became of it."""
     notebook = open_notebook([START.format(rows=20, options=""), SHOW])
-    notebook.run_all()
+    run(notebook)
     phase(notebook, "settled")
     with notebook.page.expect_download() as download:
         button(notebook, "Export CSV").click()
@@ -242,7 +253,7 @@ def test_the_csv_file_is_saved_by_the_browser(open_notebook: Open) -> None:
 def test_a_page_that_is_loaded_again_shows_the_same(open_notebook: Open) -> None:
     """And goes on from there."""
     notebook = open_notebook([START.format(rows=100, options="hold=True"), SHOW])
-    notebook.run_all()
+    run(notebook)
     wait_for(notebook, "pending", "== 0")
     notebook.save()
     notebook.reload()
@@ -256,7 +267,7 @@ def test_a_page_that_is_loaded_again_shows_the_same(open_notebook: Open) -> None
 def test_a_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
     """Opened again beside a kernel that knows nothing of it: the same totals, lines and opened rows, and no error."""
     notebook = open_notebook([START.format(rows=60, options=""), SHOW])
-    notebook.run_all()
+    run(notebook)
     phase(notebook, "settled")
     lines(notebook).first.locator(".elf-expand").click()
     expect(notebook.page.locator(".elf-row")).to_have_count(10)
@@ -270,8 +281,8 @@ def test_a_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
     wait_for(notebook, "completed", "== 60")
     expect(notebook.page.locator(".elf-row")).to_have_count(10)
     expect(notebook.page.locator(".elf-notice")).to_contain_text("No kernel is connected")
-    lines(notebook).nth(1).locator(".elf-expand").click()
-    expect(notebook.page.locator("[data-line='1'] .elf-message")).to_have_text(
+    notebook.page.locator("[aria-posinset='2'] .elf-expand").click()
+    expect(notebook.page.locator("[aria-posinset='2'] .elf-message")).to_have_text(
         "the rows are known to a running kernel only"
     )
     notebook.screenshot("reopened")
@@ -281,7 +292,7 @@ def test_a_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
 def test_a_kernel_that_is_gone_is_said(open_notebook: Open, end: str) -> None:
     """The picture stays, with what it knew, and its clock stands still."""
     notebook = open_notebook([START.format(rows=20, options="hold=True"), SHOW])
-    notebook.run_all()
+    run(notebook)
     wait_for(notebook, "pending", "== 0")
     pid = notebook.evaluate("__import__('os').getpid()")
     if end == "dies":
@@ -306,7 +317,7 @@ dashboard
 """
     notebook = open_notebook([FAKE, show])
     page = notebook.page
-    notebook.run_all()
+    run(notebook)
     expect(page.locator(".elf-shown")).to_have_text("showing 1,000 of 1,000")
     assert lines(notebook).count() < 60
     page.evaluate("() => { const list = document.querySelector('.elf-list'); list.scrollTop = list.scrollHeight }")
@@ -347,7 +358,7 @@ def test_what_comes_from_outside_is_text_and_harms_nothing(open_notebook: Open) 
     """In labels, ids, statuses, errors and outputs; no script ran, nothing of it became an element or a link."""
     notebook = open_notebook([FAKE, HOSTILE])
     page = notebook.page
-    notebook.run_all()
+    run(notebook)
     for line in range(2):
         page.locator(f"[data-line='{line}'] .elf-expand").click()
         expect(page.locator(f"[data-line='{line}'] .elf-row").first).to_be_visible()
@@ -373,7 +384,7 @@ def test_a_screen_reader_and_the_eye_find_nothing_wrong(open_notebook: Open, axe
     failing = "fail_when=lambda inputs: inputs['prompt'] in {'p3', 'p17'}"
     notebook = open_notebook([START.format(rows=60, options=failing), SHOW], width=width)
     notebook.set_theme(theme)
-    notebook.run_all()
+    run(notebook)
     phase(notebook, "settled")
     lines(notebook).first.locator(".elf-expand").click()
     expect(notebook.page.locator(".elf-row")).to_have_count(10)
@@ -397,7 +408,7 @@ dashboard = Dashboard(subject, auto_refresh=False, interval=2.0)
 dashboard
 """
     notebook = open_notebook([FAKE, show])
-    notebook.run_all()
+    run(notebook)
     expect(notebook.page.locator(".elf-shown")).to_have_text("showing 1,000 of 1,000")
     for turn in range(5):
         notebook.frames.clear()
@@ -412,8 +423,10 @@ dashboard
 
 def test_a_frame_without_a_triggered_row_says_so(open_notebook: Open) -> None:
     """In its place, with nothing to press."""
-    notebook = open_notebook(["import pandas as pd, eachlabs_frames\npd.DataFrame({'prompt': ['a']}).eachlabs.dashboard()"])
-    notebook.run_all()
+    notebook = open_notebook(
+        ["import pandas as pd, eachlabs_frames\npd.DataFrame({'prompt': ['a']}).eachlabs.dashboard()"]
+    )
+    run(notebook)
     expect(notebook.page.locator(".elf-empty")).to_contain_text("No row of this frame was triggered yet")
     expect(button(notebook, "Retry failed")).to_be_disabled()
 
@@ -422,7 +435,7 @@ def test_the_keyboard_is_enough(open_notebook: Open) -> None:
     """From line to line by arrows, opened by Enter, and no key reaches the notebook."""
     notebook = open_notebook([START.format(rows=60, options=""), SHOW])
     page = notebook.page
-    notebook.run_all()
+    run(notebook)
     phase(notebook, "settled")
     page.locator("[aria-posinset='1'] .elf-expand").focus()
     page.keyboard.press("ArrowDown")
@@ -433,4 +446,3 @@ def test_the_keyboard_is_enough(open_notebook: Open) -> None:
     page.keyboard.press("d")
     page.keyboard.press("d")
     assert notebook.page.locator(".jp-Notebook .jp-Cell").count() == 2
-
