@@ -776,10 +776,15 @@ def test_an_api_that_refuses_ends_the_looking_and_says_so(sandbox: Sandbox) -> N
     """A click tries again."""
     sandbox.change(hold=True)
     out = frame(10).eachlabs.bulk_trigger(WF)
-    sandbox.faults(Fault("unauthorized", on="list"))
     dashboard = out.eachlabs.dashboard(auto_refresh=True, interval=0.2)
+    sandbox.release(4)
+    until(lambda: counts(shown(dashboard)).get(COMPLETED) == 4)
+    sandbox.faults(Fault("unauthorized", on="list"))
     until(lambda: "AuthenticationError" in (shown(dashboard)["head"].get("problem") or ""))
+    until(lambda: not any(thread.name == "eachlabs-run" for thread in threading.enumerate()))
     looks = len(sandbox.requests)
+    assert dashboard.frame["status"].tolist().count("completed") == 4
+    assert counts(shown(dashboard)).get(COMPLETED) == 4
     sandbox.faults()
     sandbox.change(hold=False)
     sandbox.release()

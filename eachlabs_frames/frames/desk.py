@@ -281,7 +281,8 @@ class Desk:
             self._end(course)
 
     def _end(self, course: Course) -> None:
-        frame = columns.snapshot(course.frame) if course.has_result else None
+        # What a look has seen stays seen, whatever ended it; a retry that could not begin leaves the rows as they were.
+        frame = columns.snapshot(course.frame) if course.has_result or self._looks_only else None
         problem = course.problem()
         with self._lock:
             if course is not self._at_work:
