@@ -566,6 +566,20 @@ def test_another_server_is_neither_asked_nor_paid(sandbox: Sandbox) -> None:
     dashboard.close()
 
 
+def test_the_dashboard_of_a_run_stays_with_the_runs_server(sandbox: Sandbox) -> None:
+    """Also where it is made after the settings have changed."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")
+    run = frame(5).eachlabs.start(WF)
+    run.result()
+    with ef.sandbox.start() as other:
+        dashboard = run.dashboard(auto_refresh=False)
+        click(dashboard, "Retry failed")
+        click(dashboard, "Retry 1")
+        until(lambda: "ConfigurationError" in (shown(dashboard)["head"]["problem"] or ""))
+        assert other.requests == ()
+    dashboard.close()
+
+
 def test_a_retry_that_the_api_refuses_leaves_the_rows_as_they_are(sandbox: Sandbox) -> None:
     """They have failed still, with their reason, and can be retried later."""
     rows = pd.DataFrame({"prompt": ["p0", None, "p2"], "style": ["photo", "ink", "oil"]})

@@ -20,6 +20,7 @@ from .audience import Audience
 from .handover import Handover
 
 if TYPE_CHECKING:
+    from ..settings import Settings
     from ..views.messages import Head, Phase
     from .options import Options
 
@@ -36,6 +37,11 @@ class Call(Protocol):
     audience: Audience | None
     pace: Callable[[], float] | None
     tracker: Tracker | None
+
+    @property
+    def settings(self) -> Settings:
+        """What it was made with."""
+        ...
 
     def steps(self) -> Steps[pd.DataFrame]:
         """Do it."""
@@ -88,6 +94,11 @@ class Course:
     def prefix(self) -> str:
         """What stands before the result's column names."""
         return self._call.handover.origin.prefix
+
+    @property
+    def settings(self) -> Settings:
+        """What the call was made with, whatever was configured since."""
+        return self._call.settings
 
     @property
     def name(self) -> str | None:

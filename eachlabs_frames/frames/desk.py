@@ -18,7 +18,7 @@ from ..core.outcomes import Results
 from ..engine import background
 from ..errors import ConfigurationError, EachlabsError
 from ..models import Event, Observer, Outcome
-from ..settings import current
+from ..settings import Settings, current
 from ..views.board import Board
 from ..views.progress import in_kernel
 from . import again, track
@@ -64,7 +64,7 @@ class Desk:
         self._origin = known or Origin(workflow_id or "", prefix=prefix or "")
         self._workflow_id = workflow_id
         self.labels: Final = _labels(frame)
-        self._where = _where()
+        self._where = _where(current() if course is None else course.settings)
         self._lock = threading.RLock()
         self._frame = columns.snapshot(frame)
         self._at_work = course  # until its frame was taken over
@@ -239,7 +239,7 @@ class Desk:
         ConfigurationError
             They speak of others now.
         """
-        now = _where()[: len(where)]
+        now = _where(current())[: len(where)]
         if now != where:
             msg = f"the settings have changed since this dashboard was made: {now}, not {where}; configure() them back"
             raise ConfigurationError(msg)
@@ -326,8 +326,7 @@ def shown(desk: Desk, *, auto_refresh: bool | None, interval: float) -> Dashboar
     return Dashboard(desk, interval=interval, auto_refresh=in_kernel() if auto_refresh is None else auto_refresh)
 
 
-def _where() -> tuple[object, ...]:
-    settings = current()
+def _where(settings: Settings) -> tuple[object, ...]:
     return settings.base_url, settings.journal
 
 

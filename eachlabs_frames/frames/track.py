@@ -117,6 +117,11 @@ class Watch:
         self.left = 0
         self.accepted = self._results.accepted
 
+    @property
+    def settings(self) -> Settings:
+        """What this call was made with."""
+        return self._settings
+
     def steps(self) -> Steps[pd.DataFrame]:
         """Look, and write what was seen."""
         results = self._results

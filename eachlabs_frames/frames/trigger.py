@@ -26,6 +26,7 @@ from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import APIError, ColumnError, MappingError
 from ..models import INVALID, PENDING, UNKNOWN, Outcome, Workflow
+from ..settings import Settings
 from ..views import progress as bars
 from . import results as columns
 from .audience import Audience, joined
@@ -107,6 +108,11 @@ class Trigger:
         self.audience: Audience | None = None
         self.pace: Callable[[], float] | None = None
         self.tracker: Tracker | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """What this call was made with."""
+        return self._settings
 
     def steps(self) -> Steps[pd.DataFrame]:
         """Look at the workflow, check every row, send, and wait where that was asked for."""
