@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.media import LONGEST_DATA, LONGEST_TEXT, LONGEST_URL, Media, cut, read
+from eachlabs_frames.core.media import LONGEST_DATA, LONGEST_TEXT, LONGEST_URL, MOST_NODES, Media, cut, read, urls
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 
@@ -182,3 +182,12 @@ def test_reading_never_fails_and_can_be_sent(output: Any) -> None:
     assert len(media.text) <= LONGEST_TEXT
     assert (media.url is None) == (media.kind == "text")
     assert media.url is None or media.url.lower().startswith(("https://", "http://", "data:image/"))
+
+
+def test_every_url_is_yielded_in_order_however_many() -> None:
+    """A picture is looked for among the first values; whoever wants all of them gets all of them."""
+    many = [f"https://cdn.example.com/{n}.png" for n in range(MOST_NODES + 5)]
+    output = {"note": "see https://cdn.example.com/x.png", "pictures": many, "page": "https://cdn.example.com/"}
+    everything = [*(("image", one) for one in many), ("link", "https://cdn.example.com/")]
+    assert list(urls(output, most=None)) == everything
+    assert 0 < len(list(urls(output))) < len(many)

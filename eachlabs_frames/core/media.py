@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import count
 from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
@@ -57,13 +58,23 @@ def read(output: Json) -> Media | None:
     if output is None:
         return None
     link = None
-    for string in _strings(output):
-        kind = kind_of(string)
+    for kind, string in urls(output):
         if kind == "link":
             link = link or string
-        elif kind != "text":
+        else:
             return Media(kind, string, text(output))
     return Media("text", None, text(output)) if link is None else Media("link", link, text(output))
+
+
+def urls(output: Json, most: int | None = MOST_NODES) -> Iterator[tuple[Kind, str]]:
+    """Yield each URL of `output` that is safe, with what it may be shown as, in their order.
+
+    A string inside a longer text is no URL. Of values, the first `most` are looked at; None: all of them.
+    """
+    for string in _strings(output, most):
+        kind = kind_of(string)
+        if kind != "text":
+            yield kind, string
 
 
 def kind_of(string: str) -> Kind:
@@ -110,10 +121,10 @@ def cut(string: str, longest: int) -> str:
     return string if string.isascii() else _SURROGATE.sub("\ufffd", string)
 
 
-def _strings(output: Json) -> Iterator[str]:
+def _strings(output: Json, most: int | None) -> Iterator[str]:
     """Yield the strings of `output` in their order, among its first values, not too deep."""
     open_ones = [iter((output,))]
-    for _ in range(MOST_NODES):
+    for _ in count() if most is None else range(most):
         value = next(open_ones[-1], open_ones)
         while value is open_ones:
             open_ones.pop()
