@@ -96,14 +96,15 @@ def kind_of(string: str) -> Kind:
     return EXTENSIONS.get(extension.lower(), "link") if dot else "link"
 
 
-def text(output: Json, longest: int = LONGEST_TEXT) -> str:
-    """Return `output` as a short text: a string as it is, anything else as JSON. Never fails."""
+def text(output: Json, longest: int = LONGEST_TEXT, *, indent: int | None = None) -> str:
+    """Return `output` as a short text: a string as it is, anything else as JSON, on one line or not. Never fails."""
     if isinstance(output, str):
         return cut(output, longest)
     written, whole = "", False
+    encoder = _encoder if indent is None else _indenting(indent)
     try:
         # Piece by piece: an output of many megabytes must not be written out for its first 300 characters.
-        for piece in _encoder.iterencode(output):
+        for piece in encoder.iterencode(output):
             written += piece
             if len(written) > longest:
                 break
@@ -139,6 +140,10 @@ def _strings(output: Json, most: int | None) -> Iterator[str]:
 
 def _name(value: object) -> str:
     return f"<{type(value).__name__}>"
+
+
+def _indenting(indent: int) -> json.JSONEncoder:
+    return json.JSONEncoder(ensure_ascii=False, indent=indent, skipkeys=True, default=_name)
 
 
 _encoder: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), skipkeys=True, default=_name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pandas as pd
@@ -24,6 +24,7 @@ from ..views.progress import in_kernel
 from . import again, track
 from . import results as columns
 from .course import INTERVAL, Call, Course, check_interval
+from .labels import texts
 from .options import Options
 from .results import Origin
 
@@ -63,7 +64,7 @@ class Desk:
         known = columns.origin(frame, prefix)
         self._origin = known or Origin(workflow_id or "", prefix=prefix or "")
         self._workflow_id = workflow_id
-        self.labels: Final = _labels(frame)
+        self.labels: Final = texts(frame.index)
         self._where = _where(current() if course is None else course.settings)
         self._lock = threading.RLock()
         self._frame = columns.snapshot(frame)
@@ -313,7 +314,7 @@ class Desk:
 
 def still(frame: pd.DataFrame, prefix: str, head: Head) -> Snapshot:
     """Return what there is to show of a frame, as it is."""
-    board = Board(_labels(frame))
+    board = Board(texts(frame.index))
     board.take(_outcomes(columns.read(frame, prefix)), now=None)
     return board.snapshot(head, time.time())
 
@@ -332,13 +333,6 @@ def _where(settings: Settings) -> tuple[object, ...]:
 
 def _outcomes(results: Results) -> list[Outcome]:
     return [results.outcome(row) for row in range(results.size)]
-
-
-def _labels(frame: pd.DataFrame) -> list[str]:
-    labels: Iterable[object] = frame.index
-    if frame.index.nlevels > 1:
-        labels = (", ".join(map(str, label)) for label in frame.index)
-    return [str(label) for label in labels]
 
 
 def _deaf(event: Event) -> None:

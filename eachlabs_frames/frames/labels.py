@@ -1,8 +1,11 @@
-"""An index's labels <-> JSON, so that the journal can give them back. A label of no known kind becomes its text."""
+"""An index's labels <-> JSON, so that the journal can give them back, and as texts for people.
+
+A label of no known kind becomes its text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -53,6 +56,14 @@ def read(written: Json) -> Any:
     if isinstance(written, dict):
         return _READERS[written[_KIND]](written["value"])
     return written
+
+
+def texts(index: pd.Index[Any]) -> list[str]:
+    """Return each label of an index as a text."""
+    labels: Iterable[object] = index
+    if index.nlevels > 1:
+        labels = (", ".join(map(str, label)) for label in index)
+    return [str(label) for label in labels]
 
 
 def index(written: Sequence[Json], names: Sequence[str | None]) -> pd.Index[Any]:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from ..core.media import cut, read
 from ..models import PENDING, STATUSES, Outcome
+from .cards import seconds
 from .groups import NOWHERE, Group, Groups, fit, size
 from .lines import LONGEST_ID, BulkLine
 from .messages import ErrorGroup, Head, Media, Opened, Row, Snapshot, Update
@@ -336,7 +337,7 @@ class Board:
             "error": cut(error, LONGEST_ERROR) if error else None,
             "output": _media(output),
             "cost_usd": cost if cost is not None and isfinite(cost) else None,
-            "seconds": _seconds(started_at, completed_at),
+            "seconds": seconds(started_at, completed_at),
         }
 
     def _holds(self, line: BulkLine, wanted: str) -> bool:
@@ -379,12 +380,6 @@ def _presentable(key: str, value: object) -> object:
     if isinstance(value, float):
         return round(value, 4) if isfinite(value) else None
     return value
-
-
-def _seconds(started_at: int | None, completed_at: int | None) -> float | None:
-    if started_at is None or completed_at is None or completed_at < started_at:
-        return None
-    return round((completed_at - started_at) / _NANO, 3)
 
 
 def _media(output: object) -> Media | None:

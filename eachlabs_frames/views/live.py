@@ -6,14 +6,12 @@ What changes is sent as messages, and is no state; what is saved or reloaded is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import anywidget
 import traitlets
 
+from . import assets
 from .messages import Asked, File, Found, Opened, Rows, Snapshot, Update
-
-HERE = Path(__file__).parent
 
 
 def _written(value: Callable[[], Snapshot], _: object) -> Snapshot:
@@ -32,8 +30,8 @@ class Live(anywidget.AnyWidget):
     """
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
-    _esm = (HERE / "dashboard.js").read_text("utf-8")
-    _css = (HERE / "dashboard.css").read_text("utf-8")
+    _esm = assets.script("pieces", "dashboard")
+    _css = assets.style("pieces", "dashboard")
     snapshot = traitlets.Any().tag(sync=True, to_json=_written)
 
     def __init__(self, written: Callable[[], Snapshot], asked: Callable[[Asked], None]) -> None:

@@ -5,45 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import stage as stages
+from .stage import PICTURE, Json
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page, Route
+    from playwright.sync_api import Browser, Locator
 
 pytestmark = pytest.mark.browser
 
-HERE = Path(__file__).parent
-VIEWS = HERE.parents[1] / "eachlabs_frames" / "views"
-SERVED = {
-    "/": (HERE / "harness.html", "text/html"),
-    "/dashboard.js": (VIEWS / "dashboard.js", "text/javascript"),
-    "/dashboard.css": (VIEWS / "dashboard.css", "text/css"),
-}
-PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><rect width="40" height="30"/></svg>'
 WORDS = ["pending", "invalid", "queued", "running", "completed", "failed", "cancelled", "unknown"]
 PENDING, INVALID, QUEUED, RUNNING, COMPLETED, FAILED = range(6)
 
-Json: TypeAlias = dict[str, Any]
 
-
-class Stage:
+class Stage(stages.Stage):
     """A page with a dashboard, and the kernel's side of its model."""
 
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.seq = 1
+    seq = 1
 
     def start(self, snapshot: Json, *, views: int = 1, layout: Json | None = None) -> None:
         self.seq = snapshot["seq"]
-        self.page.evaluate(
-            "([snapshot, views, layout]) => stage.start(snapshot, {views, layout})", [snapshot, views, layout]
-        )
-
-    def push(self, message: Json) -> None:
-        self.page.evaluate("message => stage.push(message)", message)
+        super().start(snapshot, views=views, layout=layout)
 
     def update(self, **changes: Any) -> None:
         self.seq += 1
@@ -52,24 +37,6 @@ class Stage:
     def rows(self, line: int, rows: list[Json], *, offset: int = 0, total: int | None = None) -> None:
         whole = len(rows) if total is None else total
         self.push({"kind": "rows", "line": line, "offset": offset, "total": whole, "rows": rows})
-
-    def sent(self) -> list[Json]:
-        """What the browser sent since the last time."""
-        messages: list[Json] = self.page.evaluate("stage.takeSent()")
-        return messages
-
-    def saved(self) -> Json:
-        """What "Save widget state" would write."""
-        state: Json = self.page.evaluate("JSON.parse(JSON.stringify(stage.model.state.snapshot))")
-        return state
-
-    def find(self, selector: str) -> Locator:
-        return self.page.locator(selector)
-
-    def click(self, where: str | Locator) -> None:
-        """Click, and wait until what that does is painted."""
-        (self.find(where) if isinstance(where, str) else where).click()
-        self.page.evaluate("stage.painted()")
 
     def line(self, place: int) -> Locator:
         return self.page.locator(f"[data-line='{place}']")
@@ -105,48 +72,14 @@ class Stage:
 @pytest.fixture
 def open_stage(browser: Browser) -> Iterator[Callable[..., Stage]]:
     """Open pages; at the end see that none logged an error, opened a dialog, or ran what it was only to show."""
-    contexts, problems = [], []
-
-    def open_one(*, width: int = 1000, dark: bool = False, clock: bool = False) -> Stage:
-        context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(error.message))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.on("dialog", lambda dialog: (problems.append("a dialog"), dialog.dismiss()))
-        page.route("**/*", _serve)
-        if clock:
-            page.clock.install()
-        page.goto("http://localhost/")
-        page.wait_for_function("() => document.documentElement.dataset.ready === ''")
-        if dark:
-            page.evaluate("() => { document.body.dataset.jpThemeLight = 'false' }")
-        return Stage(page)
-
-    yield open_one
-    ran = [page.evaluate("() => window.ran ?? null") for context in contexts for page in context.pages]
-    for context in contexts:
-        context.close()
-    assert problems == []
-    assert not any(ran)
+    with stages.stages(browser, "pieces", "dashboard") as open_page:
+        yield lambda **how: Stage(open_page(**how))
 
 
 @pytest.fixture
 def stage(open_stage: Callable[..., Stage]) -> Stage:
     """An empty page."""
     return open_stage()
-
-
-def _serve(route: Route) -> None:
-    url = urlsplit(route.request.url)
-    if url.hostname == "localhost" and url.path in SERVED:
-        path, kind = SERVED[url.path]
-        route.fulfill(body=path.read_text("utf-8"), content_type=kind)
-    elif url.path.endswith(".svg"):
-        route.fulfill(body=PICTURE, content_type="image/svg+xml")
-    else:
-        route.fulfill(body="", content_type="text/plain")
 
 
 def bulk(place: int) -> str:

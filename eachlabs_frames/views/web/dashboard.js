@@ -4,7 +4,7 @@
  * It owns what is on the screen, and one store per model: the synced object `snapshot` itself, which updates change in
  * place, so that a notebook saved at any moment holds the picture of that moment. It never writes to the kernel's
  * state, never reaches the network but for media that a row shows, and never takes a string from outside for anything
- * but text: no innerHTML, no style or URL that was not checked here.
+ * but text: no innerHTML, no style or URL that was not checked (see pieces.js, which stands before it).
  */
 
 const LINE = 36; // pixels; the virtual list computes where lines are, dashboard.css draws them that high
@@ -18,16 +18,6 @@ const PAGE = 50; // rows that the kernel sends at once
 const SYNC_AGAIN = 5_000;
 const SETTLE = 3_000; // at most so often lines change places by themselves
 const NO_KERNEL = 3_000;
-const TYPING = 200;
-const LONG = 60; // characters: what is longer can be scrolled
-const LONGEST = 4_000;
-
-const STATUSES = new Map([ // in a bar from left to right: what is settled, then what is on its way
-  ["completed", "✓"], ["failed", "✕"], ["cancelled", "⊘"], ["invalid", "△"], ["unknown", "?"],
-  ["running", "◐"], ["queued", "≡"], ["pending", "○"],
-]);
-const OTHER = "◇";
-const RANK = new Map([...STATUSES.keys()].map((word, at) => [word, at]));
 const SETTLED = new Set(["completed", "failed", "cancelled", "invalid", "unknown"]);
 const FAILED = new Set(["failed", "invalid"]);
 const MAIN = ["completed", "running", "queued", "pending", "failed"]; // these have a place of their own, even at zero
@@ -53,40 +43,16 @@ const SORTS = new Map([
 
 // -- words and numbers -------------------------------------------------------------------------------------------
 
-const whole = new Intl.NumberFormat("en-US");
 const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
 
-const symbolOf = (word) => STATUSES.get(word) ?? OTHER;
-const rankOf = (word) => RANK.get(word) ?? 4.5; // a word of the API that we do not know may be a settled one, or not
-const clip = (text, longest = LONGEST) =>
-  text.length > longest ? `${text.slice(0, longest)}… (${whole.format(text.length - longest)} more characters)` : text;
-const plural = (n, noun) => `${whole.format(n)} ${noun}${n === 1 ? "" : "s"}`;
 const small = (n) => (n < 10_000 ? whole.format(n) : compact.format(n));
 const known = (value, format) => (value === null || value === undefined ? "–" : format(value));
-
-function money(usd) {
-  const digits = Math.abs(usd) >= 1 || usd === 0 ? 2 : 4;
-  const amount = Math.abs(usd).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  return `${usd < 0 ? "−" : ""}$${amount}`;
-}
-
-function clock(seconds) {
-  const s = Math.max(0, Math.floor(seconds));
-  const two = (n) => String(n).padStart(2, "0");
-  return s < 3600 ? `${Math.floor(s / 60)}:${two(s % 60)}` : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
-}
 
 function age(seconds) {
   const s = Math.max(0, Math.floor(seconds));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min`;
   return s < 172_800 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86_400)} d`;
-}
-
-function timeOfDay(epoch) {
-  const at = new Date(epoch * 1000);
-  const time = at.toLocaleTimeString("en-GB");
-  return Math.abs(Date.now() - at) < 43_200_000 ? time : `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
 }
 
 function rowsWith(pairs, words, wanted) {
@@ -109,18 +75,6 @@ function tallyOf(pairs, words) {
 }
 
 const describe = (counts) => counts.map(([word, rows]) => `${whole.format(rows)} ${clip(word, 40)}`).join(", ") || "no rows";
-
-/** The URL as this kind of media may use it; null where that is not safe. The kernel has looked already. */
-function safeUrl(url, kind) {
-  if (typeof url !== "string") return null;
-  if (/^data:image\/[a-z0-9.+-]+[;,]/i.test(url)) return kind === "image" ? url : null;
-  try {
-    const parsed = new URL(url);
-    return parsed.protocol === "https:" || parsed.protocol === "http:" ? parsed.href : null;
-  } catch {
-    return null;
-  }
-}
 
 // -- which lines are shown, in which order -----------------------------------------------------------------------
 
@@ -173,14 +127,7 @@ function createStore(model) {
     tell({});
   }
 
-  /**
-   * See whether the kernel is gone. Jupyter knows and says so of every widget, such as this one's layout, where the
-   * kernel died or was started again; of one that was shut down only the comm, the way to it, says that it is closed.
-   */
-  store.check = () => {
-    const beside = model.get("layout");
-    if (beside?.comm_live === false || beside?.comm?.jsServicesComm?.isDisposed === true) part();
-  };
+  store.check = () => isParted(model) && part();
 
   function ask(message) {
     try {
@@ -317,20 +264,6 @@ function save({ name, type }, buffers) {
 
 // -- pieces of a page --------------------------------------------------------------------------------------------
 
-function h(spec, attributes = {}, ...children) {
-  const [tag, ...classes] = spec.split(".");
-  const node = document.createElement(tag);
-  if (classes.length) node.className = classes.join(" ");
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-const on = (node, event, act) => (node.addEventListener(event, act), node);
-const setText = (node, text) => node.textContent === text || (node.textContent = text);
-const setAttribute = (node, name, value) => node.getAttribute(name) === String(value) || node.setAttribute(name, value);
-const symbol = (word) => h("span.elf-symbol", { "aria-hidden": "true" }, symbolOf(word));
-
 function paintBar(bar, counts) {
   const label = describe(counts);
   if (bar.getAttribute("aria-label") === label) return;
@@ -351,21 +284,6 @@ function paintBar(bar, counts) {
 }
 
 const createBar = (name = "") => h(`div.elf-bar${name}`, { role: "img", "aria-label": "" });
-
-/** Text from outside in a place of fixed size: the whole of a short one can be read, a long one can be scrolled. */
-function textBox(name, text, label) {
-  const box = h(`div.elf-text.${name}`, { dir: "auto" }, clip(text));
-  if (text.length <= LONG) box.title = text;
-  else for (const [key, value] of [["tabindex", 0], ["role", "group"], ["aria-label", label]]) box.setAttribute(key, value);
-  return box;
-}
-
-/** What a URL is called where there is little room. */
-function nameOf(url) {
-  const { hostname, pathname } = new URL(url);
-  const name = pathname.split("/").pop();
-  return name ? clip(name, 80) : hostname;
-}
 
 function outputBox({ kind, url, text = "" }, label) {
   const name = `output of row ${clip(label, 60)}`;
@@ -453,14 +371,8 @@ function createHeader(store, view) {
     h("div.elf-title", {}, workflow, h("span.elf-tags", {}, version, run), phase), metrics, bar, legend, notice);
 
   function chip(word) {
-    const count = h("span.elf-count");
-    const button = h("button.elf-chip", { type: "button", "data-status": word, "aria-pressed": "false" },
-      symbol(word), h("span.elf-word", { dir: "auto" }, clip(word, 40)), count);
-    button.title = `Show only lines with rows that are ${clip(word, 40)}`;
-    on(button, "click", () => view.toggle(word));
-    chips.set(word, { button, count });
-    legend.append(button);
-    return chips.get(word);
+    chips.set(word, createChip(word, "lines with rows", () => view.toggle(word)));
+    legend.append(chips.get(word).button);
   }
 
   function paintTag(tag, label, text, shown = text) {
@@ -498,11 +410,7 @@ function createHeader(store, view) {
     // Down: 100% is for when there is nothing left.
     setText(settled, `${whole.format(done)} of ${whole.format(total)}${total ? ` · ${Math.floor((100 * done) / total)}%` : ""}`);
     for (const word of [...MAIN, ...rows.keys()]) chips.has(word) || chip(word);
-    for (const [word, { button, count }] of chips) {
-      setText(count, whole.format(rows.get(word) ?? 0));
-      button.classList.toggle("elf-zero", !rows.has(word));
-      setAttribute(button, "aria-pressed", view.statuses.has(word));
-    }
+    for (const [word, chip_] of chips) chip_.paint(rows.get(word) ?? 0, view.statuses.has(word));
   }
 
   function tick() {
@@ -532,28 +440,20 @@ function createHeader(store, view) {
 }
 
 function createToolbar(view) {
-  const search = h("input.elf-search", { type: "search", placeholder: "Find an id, label, execution or error",
-    "aria-label": "Find lines by id, label, execution or error", spellcheck: "false", autocomplete: "off" });
+  const search = createSearch("Find an id, label, execution or error", "Find lines by id, label, execution or error",
+    (text) => view.seek(text));
   const sort = h("select.elf-sort", { "aria-label": "Sort lines" },
     ...[...SORTS].map(([value, [name]]) => h("option", { value }, name)));
   const clear = h("button.elf-clear", { type: "button" }, "Clear filters");
   const shown = h("span.elf-shown");
-  let typed = 0;
-  const seek = () => (clearTimeout(typed), view.seek(search.value.trim()));
-  on(search, "input", () => (clearTimeout(typed), (typed = setTimeout(seek, TYPING))));
-  on(search, "keydown", (event) => {
-    if (event.key === "Escape") search.value = "";
-    if (event.key === "Escape" || event.key === "Enter") seek();
-  });
   on(sort, "change", () => view.sortBy(sort.value));
-  on(clear, "click", () => (view.clear(), search.focus()));
+  on(clear, "click", () => (view.clear(), search.input.focus()));
 
   function paint() {
     setText(shown, `showing ${whole.format(view.order.length)} of ${whole.format(view.all)}`);
     clear.classList.toggle("elf-gone", !view.text && !view.statuses.size);
   }
-  const put = (text) => ((search.value = text), seek());
-  return { node: h("div.elf-toolbar", {}, search, sort, clear, shown), paint, put, destroy: () => clearTimeout(typed) };
+  return { node: h("div.elf-toolbar", {}, search.input, sort, clear, shown), paint, put: search.put, destroy: search.destroy };
 }
 
 // -- the list ----------------------------------------------------------------------------------------------------
@@ -702,7 +602,7 @@ function createRow(view) {
     setText(status.firstChild, symbolOf(row.status));
     setText(status.lastChild, clip(row.status, 40));
     setText(cost, row.cost_usd === null ? "" : money(row.cost_usd));
-    setText(seconds, row.seconds === null ? "" : row.seconds < 100 ? `${row.seconds.toFixed(1)} s` : clock(row.seconds));
+    setText(seconds, row.seconds === null ? "" : duration(row.seconds));
     // A picture must not be loaded again, nor a text lose its place, because a row's cost came to be known.
     if (before.error !== row.error || JSON.stringify(before.output) !== JSON.stringify(row.output))
       result.replaceChildren(
@@ -904,7 +804,7 @@ function createErrors(store, view) {
 
 function createView(store, el) {
   const said = h("div.elf-hidden", { "aria-live": "polite" });
-  const root = h("div.eachlabs-dashboard", { role: "group", "aria-label": "Live dashboard", "data-lm-suppress-shortcuts": "true" });
+  const root = h("div.eachlabs-view.eachlabs-dashboard", { role: "group", "aria-label": "Live dashboard", "data-lm-suppress-shortcuts": "true" });
   const view = { root, order: [], all: 0, sort: "sent", statuses: new Set(), text: "", found: null, opened: new Set() };
   let frame = 0, dirty = new Set(), arranged = -Infinity, stale = false, sought = null;
 
@@ -1002,8 +902,7 @@ function createView(store, el) {
   }
 
   root.append(header.node, toolbar.node, list.node, errors.node, said);
-  // Keys that mean something here must mean nothing to the notebook around.
-  on(root, "keydown", (event) => event.ctrlKey || event.metaKey || event.altKey || event.stopPropagation());
+  keepKeys(root);
   store.views.add(view);
   for (const key of Object.keys(store.snapshot.rows)) {
     const place = Number(key);

@@ -1,0 +1,216 @@
+"""A frame's rows as cards: what each is called, what was sent of it, and which files belong to it.
+
+It reads the frame, and never writes to it. Labels are made at once, so that a column that is not there is an error
+before anything is shown; inputs are made as the cards are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ..core.inputs import Problem
+from ..core.mapping import Column, Fields, Literal, Template, from_spec
+from ..core.media import text
+from ..core.values import MISSING, RefusedValueError, clean
+from ..errors import ColumnError, EachlabsError
+from ..models import Json, Outcome
+from ..views.cards import LONGEST_LABEL, Card, card
+from . import results as columns
+from .cells import FrameInputs
+from .labels import texts
+from .results import Origin
+
+SWEEP: Final = "eachlabs_sweep"
+DOWNLOAD: Final = "eachlabs_download"
+BETWEEN: Final = " · "
+
+
+class Cards:
+    """What makes the cards of one frame.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        A result, or a frame of which nothing was triggered yet.
+    label : label or list of labels, optional
+        Columns whose values a card is called by; by default the axes of a sweep, else the index.
+    prefix : str, optional
+        Of the result; by default that of the latest.
+    origin : callable, optional
+        Gives what is known of how the inputs were made, where that is not known from the start.
+
+    Attributes
+    ----------
+    prefix : str
+    labels : list of str
+        What each row is called.
+
+    Raises
+    ------
+    ColumnError
+        No such column, or one that is there twice.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        *,
+        label: Hashable | Sequence[Hashable] | None = None,
+        prefix: str | None = None,
+        origin: Callable[[], Origin | None] | None = None,
+    ) -> None:
+        known = columns.origin(frame, prefix)
+        self.prefix: Final = prefix if prefix is not None else known.prefix if known else ""
+        self._frame = columns.snapshot(frame)
+        self._origin = origin or (lambda: known)
+        self._files = _files(frame)
+        ours = columns.labels(frame, self.prefix)
+        self._mine: Final[list[tuple[str, Any]]] = [
+            (_name(one), self._frame.iloc[:, place])
+            for place, one in enumerate(frame.columns)
+            if one not in ours and (self._files is None or one != self._files.name)
+        ]
+        self.labels: Final = _labels(frame, label)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def outcomes(self) -> list[Outcome]:
+        """Return how each row stands in the frame."""
+        results = columns.read(self._frame, self.prefix)
+        return [results.outcome(row) for row in range(results.size)]
+
+    def make(self, outcomes: Sequence[Outcome]) -> list[Card]:
+        """Return the cards of these rows, in this order."""
+        sent = self._sent([outcome.position for outcome in outcomes])
+        return [
+            card(outcome, label=self.labels[outcome.position], sent=one, files=self.files(outcome.position))
+            for outcome, one in zip(outcomes, sent, strict=True)
+        ]
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of what was downloaded of a row's output, in the order of its URLs; empty where nothing."""
+        return () if self._files is None else _paths(self._files.iloc[row])
+
+    # -- inputs -----------------------------------------------------------------------------------------------------
+
+    def _sent(self, rows: Sequence[int]) -> list[Mapping[str, Json]]:
+        """Return the inputs of `rows`, as the frame remembers that they were made; else its own columns."""
+        fields = self._fields()
+        if not rows or not fields:
+            return [self._own(row) for row in rows]
+        origin = self._origin()
+        source = FrameInputs(
+            self._frame,
+            np.array(rows, dtype=np.int64),
+            fields,
+            omit=origin is None or origin.na != "null",
+            integers=frozenset(),
+        )
+        made = [one for _, chunk in source.rows() for one in chunk]
+        return [self._own(row) if isinstance(one, Problem) else one for row, one in zip(rows, made, strict=True)]
+
+    def _fields(self) -> Fields:
+        """Return how inputs were made, without what is no column of the frame any more."""
+        origin = self._origin()
+        if origin is None or not origin.inputs:
+            return {}
+        try:
+            fields = from_spec(origin.inputs)
+        except (EachlabsError, KeyError, TypeError, AttributeError):
+            return {}  # attrs that somebody else wrote
+        held = _held(self._frame)
+        return {key: source for key, source in fields.items() if all(held[label] == 1 for label in _wanted(source))}
+
+    def _own(self, row: int) -> dict[str, Json]:
+        """Return the cells of the user's own columns; one that is missing is left out."""
+        cells = ((name, _cleaned(column.iloc[row])) for name, column in self._mine)
+        return {name: cell for name, cell in cells if cell is not MISSING}
+
+
+def _held(frame: pd.DataFrame) -> Counter[Hashable]:
+    return Counter(list(frame.columns))
+
+
+def _wanted(source: Column | Literal | Template) -> Iterable[Hashable]:
+    if isinstance(source, Column):
+        return (source.label,)
+    return source.labels if isinstance(source, Template) else ()
+
+
+def _cleaned(cell: object) -> Json:
+    try:
+        return clean(cell)
+    except RefusedValueError:
+        return f"<{type(cell).__name__}>"
+
+
+def _name(label: Hashable) -> str:
+    return ", ".join(str(part) for part in label if part != "") if isinstance(label, tuple) else str(label)
+
+
+# -- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _labels(frame: pd.DataFrame, label: Hashable | Sequence[Hashable] | None) -> list[str]:
+    chosen = _axes(frame) if label is None else _chosen(frame, label)
+    if not chosen:
+        return texts(frame.index)
+    columns_ = [_called(frame, one) for one in chosen]
+    return [BETWEEN.join(filter(None, parts)) for parts in zip(*columns_, strict=True)]
+
+
+def _axes(frame: pd.DataFrame) -> list[Hashable]:
+    """Return the columns that a sweep says are its axes, as far as they are there; attrs are anybody's to write."""
+    said = frame.attrs.get(SWEEP)
+    axes = said.get("axes") if isinstance(said, Mapping) else None
+    if not isinstance(axes, list | tuple):
+        return []
+    names = [*axes, said.get("repeat")] if isinstance(said, Mapping) else []
+    held = _held(frame)
+    return [name for name in dict.fromkeys(names) if isinstance(name, Hashable) and held[name] == 1]
+
+
+def _chosen(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> list[Hashable]:
+    several = isinstance(label, list | pd.Index | np.ndarray) or (isinstance(label, tuple) and label not in frame)
+    chosen: list[Hashable] = list(label) if several else [label]  # type: ignore[arg-type]  # it is one that has items
+    held = _held(frame)
+    for one in chosen:
+        if held[one] != 1:
+            many = "no column" if not held[one] else f"{held[one]} columns named"
+            some = ", ".join(repr(name) for name in list(frame.columns)[:8])
+            msg = f"label={label!r}: the frame has {many} {one!r} (it has {some}); name columns of the frame"
+            raise ColumnError(msg)
+    return chosen
+
+
+def _called(frame: pd.DataFrame, label: Hashable) -> list[str]:
+    """Return the cells of a column as parts of a label: a text as it is, anything else with the column's name."""
+    place = next(place for place, known in enumerate(frame.columns) if known == label)
+    cells = (_cleaned(cell) for cell in frame.iloc[:, place].tolist())
+    return [
+        "" if cell is MISSING else cell if isinstance(cell, str) else f"{_name(label)} {text(cell, LONGEST_LABEL)}"
+        for cell in cells
+    ]
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def _files(frame: pd.DataFrame) -> Any:
+    """Return the column of paths that a download wrote; None where there is none, or where attrs say nothing sound."""
+    said = frame.attrs.get(DOWNLOAD)
+    name = said.get("column") if isinstance(said, Mapping) else None
+    places = [place for place, known in enumerate(frame.columns) if isinstance(name, str) and known == name]
+    return frame.iloc[:, places[0]] if len(places) == 1 else None
+
+
+def _paths(cell: object) -> list[str | None]:
+    several = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
+    return [os.fspath(one) if isinstance(one, str | os.PathLike) else None for one in several]
