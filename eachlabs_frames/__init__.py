@@ -27,7 +27,7 @@ from .errors import (
     UnsettledWarning,
     UsageError,
 )
-from .frames import attach, delete_run, load_run, register, runs
+from .frames import attach, delete_run, load_run, register, runs, sweep
 from .models import Event, Outcome
 from .settings import Settings, configure
 
@@ -68,6 +68,7 @@ __all__ = [
     "load_run",
     "runs",
     "sandbox",
+    "sweep",
     "template",
 ]
 

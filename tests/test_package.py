@@ -127,6 +127,15 @@ def test_a_method_has_the_parameters_that_do_something(method: str, parameters: 
         assert list(inspect.signature(dressed).parameters) == parameters
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("sweep", ["axes", "sample", "random_state", "repeats", "where", "allow_large", "more_axes"])],
+)
+def test_a_function_has_the_parameters_that_do_something(name: str, parameters: list[str]) -> None:
+    """Of those that stand beside the accessor."""
+    assert list(inspect.signature(getattr(ef, name)).parameters) == parameters
+
+
 def test_the_version_is_written_once() -> None:
     """In pyproject.toml, in the package and at the top of the changelog's releases."""
     stated = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)

@@ -148,7 +148,7 @@ def resolve(
     schema : mapping or None
         The workflow's input schema.
     ours : frozenset of hashable
-        The result's own columns: never an input unless named.
+        The result's own columns, and those that number a sweep's repeats: never an input unless named.
 
     Raises
     ------

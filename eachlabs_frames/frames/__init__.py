@@ -12,8 +12,9 @@ from .attach import attach
 from .pandas import EachlabsAccessor
 from .refusals import LateRefusal, Refusal
 from .runs import delete_run, load_run, runs
+from .sweep import sweep
 
-__all__ = ["attach", "delete_run", "load_run", "register", "runs"]
+__all__ = ["attach", "delete_run", "load_run", "register", "runs", "sweep"]
 
 
 def register() -> None:

@@ -132,10 +132,16 @@ class FrameInputs:
         labels = list(self._frame.columns)
         for start in range(0, len(self._positions), CHUNK):
             positions = self._positions[start : start + CHUNK]
-            cells = [map(_as_none, self._cells(place, positions)) for place in range(len(labels))]
-            for row in zip(*cells, strict=True) if cells else [()] * len(positions):
-                record = dict(zip(labels, row, strict=True))
+            cells = [self._cells(place, positions) for place in range(len(labels))]
+            for record in records(labels, cells, size=len(positions)):
                 yield from_function(function, record, omit=self._omit, integers=self._integers)
+
+
+def records(labels: Sequence[Label], columns: Sequence[Sequence[Any]], *, size: int) -> Iterator[dict[Label, Any]]:
+    """Yield each of `size` rows as a user's function is given it: Python values, and None for what is missing."""
+    cells = [map(_as_none, column) for column in columns]
+    for row in zip(*cells, strict=True) if cells else [()] * size:
+        yield dict(zip(labels, row, strict=True))
 
 
 def _labels(fields: Fields) -> set[Label]:

@@ -21,6 +21,7 @@ from ..errors import ConfigurationError, InputError
 from ..models import Batch, Json, Sheet, Workflow
 from . import results as columns
 from .cells import FrameInputs
+from .sweep import unsent
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -48,7 +49,7 @@ def read_inputs(frame: pd.DataFrame, inputs: object, schema: Any, prefix: str) -
     """Return what fills each key, from ``inputs=`` as the user wrote it."""
     if isinstance(inputs, pd.Index | np.ndarray):
         inputs = inputs.tolist()
-    return resolve(inputs, list(frame.columns), schema, ours=columns.labels(frame, prefix))
+    return resolve(inputs, list(frame.columns), schema, ours=columns.labels(frame, prefix) | unsent(frame))
 
 
 @dataclass(frozen=True, slots=True)

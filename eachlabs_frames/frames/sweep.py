@@ -1,0 +1,245 @@
+"""``sweep``: axes -> the grid of their cells as a frame. It makes rows, and never sends one."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ..core.grid import Draw, Grid, Places, drawing, shuffled
+from ..core.media import text
+from ..errors import ColumnError, ConfigurationError
+from . import axes as reading
+from . import results as columns
+from .axes import Axis
+from .cells import records
+
+ATTRS: Final = "eachlabs_sweep"
+REPEAT: Final = "repeat"
+
+LARGEST: Final = 100_000
+"""Rows of a sweep that nobody has to ask for twice: each may be a paid execution."""
+
+CHUNK: Final = 1_000
+TESTED: Final = 200_000
+PER_CELL: Final = 100
+"""Cells that are drawn and tested, at most, where few of them pass; or so many for each that is wanted."""
+
+Test = Callable[[dict[Any, Any]], object]
+
+
+def sweep(
+    axes: Mapping[str, Any] | None = None,
+    /,
+    *,
+    sample: int | None = None,
+    random_state: Any = None,
+    repeats: int = 1,
+    where: Callable[[dict[Any, Any]], Any] | None = None,
+    allow_large: bool = False,
+    **more_axes: Any,
+) -> pd.DataFrame:
+    """Return every combination of the axes' values, a row each: a grid to trigger.
+
+    Parameters
+    ----------
+    axes : mapping of str to values, optional
+        Axes by name, where a name is one of the keywords below or no identifier. They come before `more_axes`.
+    sample : int, optional
+        Draw so many different cells, each with the same chance, instead of all. The product is never made, so it may
+        be of any size.
+    random_state : int, numpy.random.Generator or RandomState, optional
+        Makes the draw repeatable, as for `pandas.DataFrame.sample`.
+    repeats : int, default 1
+        Rows of each cell, next to each other. With more than one, a last column ``repeat`` (int64) numbers them from
+        1; it is no input, unless ``inputs=`` names it.
+    where : callable, optional
+        It is given each cell as a dict (None for what is missing), before repeats, and says whether to keep it.
+        With `sample`, cells are drawn until so many are kept.
+    allow_large : bool, default False
+        Make more than 100,000 rows.
+    **more_axes : values
+        A list, tuple, range, array, Series, Index, Categorical or iterator of different values, which becomes a column
+        of the axis's name; or a DataFrame of different rows, whose columns come in its place and stay together.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A new RangeIndex. Axes in the order given, the last varying fastest. A Series, Index or array keeps its dtype,
+        a range becomes int64, and a list what pandas makes of it; lists, dicts and mixed values stay as they are
+        (object). Sampled cells come in the product's order. An empty axis gives an empty frame.
+
+    Raises
+    ------
+    ConfigurationError
+        No axis; one that is a single value, or has a value twice; more than 100,000 rows (before `where`) without
+        `sample` or `allow_large`; a sample larger than the product; a `where` that fails.
+    ColumnError
+        Two axes fill one column, or they bring a result along.
+
+    Examples
+    --------
+    >>> import eachlabs_frames as ef
+    >>> grid = ef.sweep(prompt=["a fox", "a heron"], style=["noir", "oil"], seed=range(3))
+    >>> grid.shape
+    (12, 3)
+    >>> grid.iloc[3].to_dict()
+    {'prompt': 'a fox', 'style': 'oil', 'seed': 0}
+    >>> ef.sweep(seed=range(10**15), sample=4, repeats=2, random_state=7)["repeat"].tolist()
+    [1, 2, 1, 2, 1, 2, 1, 2]
+    """
+    wanted = None if sample is None else _whole("sample", sample, least=0)
+    times = _whole("repeats", repeats, least=1)
+    _check_options(where, random_state, allow_large, draws=wanted is not None)
+    unbounded = allow_large or wanted is not None
+    found = _read(axes, more_axes, most=reading.MOST if unbounded else LARGEST)
+    _check_labels([label for axis in found for label in axis.columns], times)
+    grid = Grid(tuple(axis.size for axis in found))
+    if not unbounded and grid.size * times > LARGEST:
+        raise ConfigurationError(_too_large(found, grid, times))
+    cells = _chosen(found, grid, wanted, where=where, random_state=random_state)
+    places = grid.whole(times=times) if cells is None else grid.places(cells, times=times)
+    out = _frame(found, places, times=times)
+    out.attrs[ATTRS] = {
+        "axes": {axis.name: [str(label) for label in axis.columns] for axis in found},
+        "repeat": REPEAT if times > 1 else None,
+    }
+    return out
+
+
+def unsent(frame: pd.DataFrame) -> frozenset[Hashable]:
+    """Return the columns that a sweep has numbered its rows with: no inputs, unless named."""
+    said = frame.attrs.get(ATTRS)
+    label = said.get("repeat") if isinstance(said, Mapping) else None
+    return frozenset({label} if isinstance(label, str) else ())
+
+
+_AXIS: Final = "; an axis of this name goes into a dict, as in sweep({{{!r}: [...]}})"
+
+
+def _whole(name: str, value: object, *, least: int) -> int:
+    try:
+        whole = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # it says so itself
+    except TypeError:
+        whole = -1
+    if whole < least:
+        msg = f"{name} must be a whole number, {least} or more; got {text(value, 60)}"
+        raise ConfigurationError(msg + _AXIS.format(name))
+    return whole
+
+
+def _check_options(where: object, random_state: object, allow_large: object, *, draws: bool) -> None:
+    """Refuse what may well be an axis of that name: nobody must miss one."""
+    if where is not None and not callable(where):
+        msg = f"where must be a function of a cell, as in where=lambda cell: cell['seed'] > 0; got {text(where, 60)}"
+        raise ConfigurationError(msg + _AXIS.format("where"))
+    if random_state is not None and not draws:
+        msg = "random_state= without sample=: nothing is drawn"
+        raise ConfigurationError(msg + _AXIS.format("random_state"))
+    if not isinstance(allow_large, bool | np.bool_):
+        msg = f"allow_large must be True or False; got {text(allow_large, 60)}"
+        raise ConfigurationError(msg + _AXIS.format("allow_large"))
+
+
+def _read(first: object, more: Mapping[str, Any], *, most: int) -> list[Axis]:
+    if first is not None and not isinstance(first, Mapping):
+        kind = type(first).__name__
+        msg = f"axes are given by name, as in sweep(prompt=[...]) or sweep({{'prompt': [...]}}); got a {kind}"
+        raise ConfigurationError(msg)
+    named = dict(first or {})
+    twice = next((name for name in more if name in named), None)
+    if twice is not None:
+        msg = f"axis {twice!r} is given twice"
+        raise ConfigurationError(msg)
+    named |= more
+    if not named:
+        msg = "a sweep needs an axis, as in sweep(prompt=['a fox', 'a heron'], seed=range(3))"
+        raise ConfigurationError(msg)
+    return [reading.read(name, values, most=most) for name, values in named.items()]
+
+
+def _check_labels(labels: Sequence[Hashable], times: int) -> None:
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        msg = f"two axes fill the column {twice[0]!r}: rename it in one of them"
+        raise ColumnError(msg)
+    if times > 1 and REPEAT in labels:
+        msg = f"repeats={times} numbers its rows in a column {REPEAT!r}, which an axis fills: rename that one"
+        raise ColumnError(msg)
+    if set(columns.IDENTIFYING) <= set(labels):
+        names = ", ".join(map(repr, columns.IDENTIFYING))
+        msg = f"the axes bring a result along (the columns {names}): give only the columns that are to be sent"
+        raise ColumnError(msg)
+
+
+def _too_large(found: Sequence[Axis], grid: Grid, times: int) -> str:
+    parts = [f"{axis.name} {axis.size:,}" for axis in found] + ([f"repeats {times:,}"] if times > 1 else [])
+    return (
+        f"this sweep has {grid.size * times:,} rows ({' x '.join(parts)}), and each may be a paid execution: draw some "
+        f"of its cells with sample=, or pass allow_large=True for more than {LARGEST:,}"
+    )
+
+
+def _frame(found: Sequence[Axis], places: Iterable[Places], *, times: int = 1) -> pd.DataFrame:
+    taken = [pair for axis, where in zip(found, places, strict=True) for pair in axis.take(where)]
+    index = taken[0][1].index
+    if times > 1:
+        taken.append((REPEAT, pd.Series(np.tile(np.arange(1, times + 1, dtype=np.int64), len(index) // times))))
+    out: pd.DataFrame = pd.DataFrame(dict(enumerate(column for _, column in taken)), index=index, copy=False)
+    out.columns = pd.Index([label for label, _ in taken], tupleize_cols=False)
+    return out
+
+
+def _chosen(
+    found: Sequence[Axis], grid: Grid, wanted: int | None, *, where: Test | None, random_state: object
+) -> Sequence[int] | None:
+    """Return the numbers of the cells to make, in their order; None for every one."""
+    if wanted is None:
+        return None if where is None else list(_passing(found, grid, range(grid.size), where))
+    if wanted > grid.size:
+        msg = f"sample={wanted:,} of a product of {grid.size:,} cells: a cell is drawn once; repeats= runs it again"
+        raise ConfigurationError(msg)
+    order = shuffled(grid.size, _draw(random_state))
+    if where is None:
+        return sorted(islice(order, wanted))
+    tested = min(grid.size, max(TESTED, PER_CELL * wanted))
+    drawn = sorted(islice(_passing(found, grid, islice(order, tested), where), wanted))
+    if len(drawn) < wanted:
+        of = f"the {grid.size:,} cells" if tested == grid.size else f"{tested:,} cells drawn of {grid.size:,}"
+        msg = f"sample={wanted:,}, but only {len(drawn):,} of {of} pass where=: ask for fewer, or narrow the axes"
+        raise ConfigurationError(msg)
+    return drawn
+
+
+def _passing(found: Sequence[Axis], grid: Grid, cells: Iterable[int], where: Test) -> Iterator[int]:
+    """Yield those of `cells` that the user's test keeps, in their order; each is made when it is asked for."""
+    left = iter(cells)
+    while chunk := list(islice(left, CHUNK)):
+        made = _frame(found, grid.places(chunk))
+        values = [made.iloc[:, place].tolist() for place in range(made.shape[1])]
+        for cell, record in zip(chunk, records(list(made.columns), values, size=len(chunk)), strict=True):
+            if _keeps(where, record):
+                yield cell
+
+
+def _keeps(where: Test, record: dict[Any, Any]) -> bool:
+    try:
+        return bool(where(record))
+    except Exception as exc:
+        msg = f"where= failed for the cell {text(record, 200)}: {type(exc).__name__}: {exc}"
+        raise ConfigurationError(msg) from exc
+
+
+def _draw(random_state: Any) -> Draw:
+    if isinstance(random_state, np.random.Generator | np.random.RandomState):
+        return drawing(random_state.bytes)
+    try:
+        return drawing(np.random.RandomState(random_state).bytes)
+    except (ValueError, TypeError) as exc:
+        msg = f"random_state must be a number, a numpy.random.Generator or a RandomState: {exc}"
+        raise ConfigurationError(msg) from exc
