@@ -121,41 +121,54 @@ function createWords(text, isJson, longest) {
 const mediaOf = (card) => card.media.filter(({ kind }) => kind !== "text");
 
 /**
- * A card: `{ node, paint(card), destroy() }`. `enlarge(card, at)` is called for the medium at that place, or 0.
+ * What is seen of a card's output: media, else words, else how it stands: `{ node, paint(card), destroy() }`.
  *
- * What has not changed is not touched: a film goes on.
+ * `enlarge(card, at)` is called for the picture at that place. What has not changed is not touched: a film goes on.
  */
+function createStage({ files = null, enlarge }) {
+  const node = h("div.elf-stage");
+  let before = null, shown = [], current = null;
+
+  function put(card) {
+    shown.forEach((medium) => medium.destroy());
+    const media = mediaOf(card);
+    const name = (at) => `${NAMES.get(media[at].kind) ?? "output"}${media.length > 1 ? ` ${at + 1}` : ""} of ${clip(card.label, LABEL)}`;
+    shown = media.slice(0, SHOWN_MEDIA).map((item, at) => createMedium(item, card.row, name(at), { files }));
+    shown.forEach(({ node: medium }, at) => media[at].kind === "image" && on(medium, "click", (event) => event.target.closest("a") || enlarge(current, at)));
+    setAttribute(node, "data-media", shown.length);
+    node.replaceChildren(...shown.map((medium) => medium.node));
+    const more = media.length + card.more_media - shown.length;
+    if (more > 0) node.append(h("span.elf-more", {}, `+${whole.format(more)}`));
+    if (!shown.length && card.text !== null) node.append(createWords(card.text, card.is_json, CARD_TEXT));
+    else if (!shown.length) node.append(h("div.elf-nothing", { "data-status": card.status, "aria-hidden": "true" }, symbolOf(card.status)));
+  }
+
+  function paint(card) {
+    current = card;
+    const status = card.media.length || card.text !== null ? "" : card.status;
+    const seen = JSON.stringify([card.label, card.media, card.more_media, card.text, status]);
+    if (seen !== before) put(card);
+    before = seen;
+  }
+  return { node, paint, destroy: () => shown.forEach((medium) => medium.destroy()) };
+}
+
+/** A card: `{ node, paint(card), destroy() }`. `enlarge(card, at)` is called for the medium at that place, or 0. */
 function createCard({ files = null, enlarge }) {
-  const stage = h("div.elf-stage");
+  const stage = createStage({ files, enlarge });
   const label = h("div.elf-card-label", { dir: "auto" });
   const badge = createBadge();
   const cost = h("span.elf-fact");
   const seconds = h("span.elf-fact");
   const open = h("button.elf-enlarge", { type: "button" }, h("span", { "aria-hidden": "true" }, "⤢"));
   const error = h("div.elf-card-error", { dir: "auto" });
-  const node = h("article.elf-card", {}, stage, open, h("div.elf-card-foot", {}, label, h("div.elf-card-line", {}, badge.node, cost, seconds), error));
-  let before = {}, shown = [], current = null;
+  const node = h("article.elf-card", {}, stage.node, h("div.elf-card-foot", {}, label, h("div.elf-card-line", {}, badge.node, cost, seconds, open), error));
+  let current = null;
   on(open, "click", () => enlarge(current, 0));
-
-  function paintStage(card) {
-    shown.forEach((medium) => medium.destroy());
-    const media = mediaOf(card);
-    const name = (at) => `${NAMES.get(media[at].kind) ?? "output"}${media.length > 1 ? ` ${at + 1}` : ""} of ${clip(card.label, LABEL)}`;
-    shown = media.slice(0, SHOWN_MEDIA).map((item, at) => createMedium(item, card.row, name(at), { files }));
-    shown.forEach(({ node: medium }, at) => media[at].kind === "image" && on(medium, "click", (event) => event.target.closest("a") || enlarge(current, at)));
-    setAttribute(stage, "data-media", shown.length);
-    stage.replaceChildren(...shown.map((medium) => medium.node));
-    const more = media.length + card.more_media - shown.length;
-    if (more > 0) stage.append(h("span.elf-more", {}, `+${whole.format(more)}`));
-    if (!shown.length && card.text !== null) stage.append(createWords(card.text, card.is_json, CARD_TEXT));
-    else if (!shown.length) stage.append(h("div.elf-nothing", { "data-status": card.status, "aria-hidden": "true" }, symbolOf(card.status)));
-  }
 
   function paint(card) {
     current = card;
-    const seen = JSON.stringify([card.media, card.more_media, card.text, card.media.length || card.text !== null ? "" : card.status]);
-    if (seen !== before.seen || card.label !== before.label) paintStage(card);
-    before = { seen, label: card.label };
+    stage.paint(card);
     setAttribute(node, "data-row", card.row);
     setAttribute(node, "data-status", card.status);
     setText(label, clip(card.label, LABEL));
@@ -167,7 +180,7 @@ function createCard({ files = null, enlarge }) {
     error.hidden = !card.error;
     setText(error, card.error ? clip(card.error, 300) : "");
   }
-  return { node, paint, destroy: () => shown.forEach((medium) => medium.destroy()) };
+  return { node, paint, destroy: stage.destroy };
 }
 
 /**
