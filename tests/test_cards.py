@@ -167,6 +167,16 @@ def test_the_input_is_what_was_sent() -> None:
     assert first(out)["input"] == [("prompt", "A fox in snow"), ("style", "noir"), ("seed", "3")]
 
 
+@pytest.mark.parametrize("rows", [[0, 2, 1, 3], [3, 0], [1, 1, 0]])
+def test_each_row_has_its_own_input_in_whatever_order_they_are_asked_for(rows: list[int]) -> None:
+    """As a grid asks, whose cells are not in the frame's order."""
+    those = Cards(remembering(result(prompt=list("abcd")), {"prompt": {"column": "prompt"}}))
+    outcomes = those.outcomes()
+    made = those.make([outcomes[row] for row in rows])
+    assert [dict(one["input"])["prompt"] for one in made] == ["abcd"[row] for row in rows]
+    assert [one["row"] for one in made] == rows
+
+
 def test_where_nothing_is_remembered_the_input_is_the_users_columns() -> None:
     """Of a function nothing is written down; the result's own columns and the files are no input."""
     out = result(prompt=["a fox"], seed=[1], gone=[None], path=["a.png"])

@@ -108,13 +108,14 @@ class Cards:
         origin = self._origin()
         source = FrameInputs(
             self._frame,
-            np.array(rows, dtype=np.int64),
+            np.unique(np.array(rows, dtype=np.int64)),  # which reads rows in their order alone
             fields,
             omit=origin is None or origin.na != "null",
             integers=frozenset(),
         )
-        made = [one for _, chunk in source.rows() for one in chunk]
-        return [self._own(row) if isinstance(one, Problem) else one for row, one in zip(rows, made, strict=True)]
+        made = {row: one for some, chunk in source.rows() for row, one in zip(some, chunk, strict=True)}
+        found = [(row, made[row]) for row in rows]
+        return [self._own(row) if isinstance(one, Problem) else one for row, one in found]
 
     def _fields(self) -> Fields:
         """Return how inputs were made, without what is no column of the frame any more."""
