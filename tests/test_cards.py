@@ -198,6 +198,8 @@ def test_attrs_that_somebody_else_wrote_do_no_harm(inputs: Any) -> None:
     out.attrs["eachlabs_sweep"] = out.attrs["eachlabs_download"] = "odd"
     assert first(out)["input"] == [("prompt", "a fox")]
     assert first(out)["label"] == "0"
+    out.attrs["eachlabs_sweep"] = {"axes": {"prompt": 7, "more": [["prompt"]]}, "repeat": {}}
+    assert first(out)["label"] == "0"
 
 
 def test_a_row_is_called_by_its_index() -> None:
@@ -210,7 +212,7 @@ def test_a_row_is_called_by_its_index() -> None:
 def test_a_row_of_a_sweep_is_called_by_its_axes() -> None:
     """A text is its own name; of anything else the axis says what it is."""
     out = result(prompt=["a fox", "an owl"], seed=[1, 2], take=[0, 1])
-    out.attrs["eachlabs_sweep"] = {"axes": ["prompt", "seed", "gone"], "repeat": "take"}
+    out.attrs["eachlabs_sweep"] = {"axes": {"prompt": ["prompt"], "more": ["seed", "gone"]}, "repeat": "take"}
     assert Cards(out).labels == ["a fox · seed 1 · take 0", "an owl · seed 2 · take 1"]
     assert Cards(out, label="prompt").labels == ["a fox", "an owl"]
 

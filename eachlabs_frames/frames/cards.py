@@ -160,22 +160,23 @@ def _name(label: Hashable) -> str:
 
 
 def _labels(frame: pd.DataFrame, label: Hashable | Sequence[Hashable] | None) -> list[str]:
-    chosen = _axes(frame) if label is None else _chosen(frame, label)
+    chosen = axes(frame) if label is None else _chosen(frame, label)
     if not chosen:
         return texts(frame.index)
     columns_ = [_called(frame, one) for one in chosen]
     return [BETWEEN.join(filter(None, parts)) for parts in zip(*columns_, strict=True)]
 
 
-def _axes(frame: pd.DataFrame) -> list[Hashable]:
+def axes(frame: pd.DataFrame) -> list[Hashable]:
     """Return the columns that a sweep says are its axes, as far as they are there; attrs are anybody's to write."""
     said = frame.attrs.get(SWEEP)
-    axes = said.get("axes") if isinstance(said, Mapping) else None
-    if not isinstance(axes, list | tuple):
+    found = said.get("axes") if isinstance(said, Mapping) else None
+    if not isinstance(said, Mapping) or not isinstance(found, Mapping):
         return []
-    names = [*axes, said.get("repeat")] if isinstance(said, Mapping) else []
+    names = [name for labels in found.values() if isinstance(labels, list | tuple) for name in labels]
     held = _held(frame)
-    return [name for name in dict.fromkeys(names) if isinstance(name, Hashable) and held[name] == 1]
+    every = dict.fromkeys(name for name in (*names, said.get("repeat")) if isinstance(name, str))
+    return [name for name in every if held[name] == 1]
 
 
 def _chosen(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> list[Hashable]:

@@ -25,10 +25,14 @@ function createBadge() {
   return { node, paint };
 }
 
+/** A way to where a file is; nameless, it does not say what that is called. */
+const away = (url, nameless) =>
+  nameless ? h("a.elf-away", outward(url), "open it") : h("a.elf-away", { ...outward(url), dir: "auto", title: clip(url, 300) }, nameOf(url));
+
 /** What stands where a picture cannot be shown: why, and where it is. */
-function placeholder(kind, url, why) {
+function placeholder(kind, url, why, nameless = false) {
   const node = h("div.elf-placeholder", {}, h("span.elf-why", {}, `${NAMES.get(kind) ?? kind} ${why}`));
-  if (url && !url.startsWith("data:")) node.append(h("a.elf-away", { ...outward(url), dir: "auto", title: clip(url, 300) }, nameOf(url)));
+  if (url && !url.startsWith("data:")) node.append(away(url, nameless));
   return node;
 }
 
@@ -53,9 +57,9 @@ function whenNear(node, act) {
  * One medium of an output, in a frame whose size its place gives it: `{ node, destroy }`.
  *
  * `large`: it is what somebody looks at now. A file is asked for when it comes near, a film or a sound of it only when
- * it is to be played.
+ * it is to be played. `nameless`: nothing that is read or pointed at says where it comes from.
  */
-function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = null, large = false } = {}) {
+function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = null, large = false, nameless = false } = {}) {
   const node = h(`div.elf-medium`, { "data-kind": kind });
   const safe = safeUrl(url, kind);
   let source = null, forget = null, isGone = false;
@@ -64,7 +68,7 @@ function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = 
     const media = kind === "image"
       ? h("img", { alt: name, decoding: "async", referrerpolicy: "no-referrer", ...(large ? {} : { loading: "lazy" }) })
       : h(kind, { controls: "", preload: "none", "aria-label": name, ...(kind === "video" ? { playsinline: "" } : {}) });
-    const fail = () => isGone || node.replaceChildren(placeholder(kind, safe, "is not there any more"));
+    const fail = () => isGone || node.replaceChildren(placeholder(kind, safe, "is not there any more", nameless));
     on(media, "error", () => (source && safe && src !== safe ? (drop(), show(safe)) : fail()));
     media.src = src;
     node.replaceChildren(media);
@@ -73,7 +77,7 @@ function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = 
 
   function show(src) {
     if (!src) node.replaceChildren(placeholder(kind, null, url === null ? "is too large to be shown" : "cannot be shown"));
-    else if (isOffline() && !src.startsWith("data:") && !src.startsWith("blob:")) node.replaceChildren(placeholder(kind, safe, "is not loaded: offline"));
+    else if (isOffline() && !src.startsWith("data:") && !src.startsWith("blob:")) node.replaceChildren(placeholder(kind, safe, "is not loaded: offline", nameless));
     else put(src);
   }
 
@@ -105,7 +109,7 @@ function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = 
     node.append(play);
   }
 
-  if (kind === "link") node.append(safe ? h("a.elf-away", { ...outward(safe), dir: "auto", title: clip(safe, 300) }, nameOf(safe)) : placeholder(kind, null, "cannot be shown"));
+  if (kind === "link") node.append(safe ? away(safe, nameless) : placeholder(kind, null, "cannot be shown"));
   else if (hasFile && files) showFile();
   else show(safe);
   return { node, destroy: () => ((isGone = true), forget?.(), drop()) };
@@ -183,6 +187,18 @@ function createCard({ files = null, enlarge }) {
   return { node, paint, destroy: stage.destroy };
 }
 
+/** What is known of a card beside what is seen: its error, its input, and what its output says beside its media. */
+function createFacts(card) {
+  const list = h("dl");
+  const add = (name, value) => list.append(h("dt", { dir: "auto" }, name), h("dd", {}, h("div.elf-value-text", { dir: "auto" }, value)));
+  if (card.error) list.append(h("dt", {}, "error"), h("dd.elf-error", { dir: "auto" }, card.error));
+  for (const [name, value] of card.input) add(name, value);
+  if (card.text !== null && mediaOf(card).length) list.append(h("dt", {}, "output"), h("dd", {}, createWords(card.text, card.is_json, Infinity)));
+  const known = [card.cost_usd === null ? "" : money(card.cost_usd), card.seconds === null ? "" : duration(card.seconds)].filter(Boolean);
+  if (known.length) add("cost and time", known.join(", "));
+  return list.childElementCount ? list : h("p.elf-why", {}, "nothing is known of its input");
+}
+
 /**
  * A card in large, over everything, with its whole input beside it: `{ node, open(card, at), paint(card), destroy() }`.
  *
@@ -198,22 +214,10 @@ function createViewer({ files = null, step }) {
   const next = button("elf-next", "›", "Next (right arrow)", () => turn(1));
   const close = button("elf-close", "✕", "Close (Escape)", () => node.close());
   const stage = h("div.elf-viewer-stage", { tabindex: "-1" });
-  const facts = h("div.elf-viewer-facts", { tabindex: "0", role: "region", "aria-label": "Input and output" });
+  const facts = h("div.elf-viewer-facts.elf-facts", { tabindex: "0", role: "region", "aria-label": "Input and output" });
   const node = h("dialog.elf-viewer", { "aria-label": "Result, enlarged" },
     h("div.elf-viewer-head", {}, title, badge.node, place, back, next, close), h("div.elf-viewer-body", {}, stage, facts));
   let current = null, at = 0, medium = null, before = null, origin = null;
-
-  const fact = (name, value, tag = "div") => [h("dt", { dir: "auto" }, name), h("dd", {}, h(`${tag}.elf-value-text`, { dir: "auto" }, value))];
-
-  function paintFacts(card) {
-    const list = h("dl");
-    if (card.error) list.append(h("dt", {}, "error"), h("dd.elf-error", { dir: "auto" }, card.error));
-    for (const [name, value] of card.input) list.append(...fact(name, value));
-    if (card.text !== null && mediaOf(card).length) list.append(h("dt", {}, "output"), h("dd", {}, createWords(card.text, card.is_json, Infinity)));
-    const known = [card.cost_usd === null ? "" : money(card.cost_usd), card.seconds === null ? "" : duration(card.seconds)].filter(Boolean);
-    if (known.length) list.append(...fact("cost and time", known.join(", ")));
-    facts.replaceChildren(list.childElementCount ? list : h("p.elf-why", {}, "nothing is known of its input"));
-  }
 
   function paintStage(card) {
     const media = mediaOf(card);
@@ -232,7 +236,7 @@ function createViewer({ files = null, step }) {
     at = Math.min(at, Math.max(0, media.length - 1));
     const seen = JSON.stringify([card.row, card.media, card.text, at]);
     if (seen !== before) paintStage(card);
-    if (JSON.stringify(card) !== JSON.stringify(current) || !facts.childElementCount) paintFacts(card);
+    if (JSON.stringify(card) !== JSON.stringify(current) || !facts.childElementCount) facts.replaceChildren(createFacts(card));
     before = seen;
     current = card;
     setText(title, clip(card.label, 400));
