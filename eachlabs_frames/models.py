@@ -110,7 +110,17 @@ class Outcome(NamedTuple):
 
 
 EventKind: TypeAlias = Literal[
-    "started", "answered", "refreshed", "tracking", "stale", "waiting", "resumed", "balance", "stopped", "finished"
+    "started",
+    "answered",
+    "refreshed",
+    "tracking",
+    "stale",
+    "waiting",
+    "resumed",
+    "balance",
+    "downloaded",
+    "stopped",
+    "finished",
 ]
 
 
@@ -122,15 +132,16 @@ class Event:
     ----------
     kind : EventKind
         What happened. ``tracking``: nothing more is sent, and the executions are looked at until they have ended.
-        ``stale``: looks are no longer answered, or are again.
+        ``stale``: looks are no longer answered, or are again. ``downloaded``: a file has come, or will not.
     total : int
-        Rows that this call is about.
+        Rows that this call is about; of a download, files.
     done : int
-        Rows of those that need nothing more: settled where the call waits for that, else answered.
+        Rows of those that need nothing more: settled where the call waits for that, else answered. Of a download,
+        files that are there or will not come.
     accepted : int
         Rows of the whole frame that have an execution.
     tally : mapping of str to int
-        Rows of the whole frame per status.
+        Rows of the whole frame per status; of a download, files: ``complete`` from before, ``downloaded``, ``failed``.
     changed : tuple of Outcome
         The rows that this step changed, as they stand now.
     waiting_for : str or None

@@ -66,25 +66,29 @@ def read(output: Json) -> Media | None:
     return Media("text", None, text(output)) if link is None else Media("link", link, text(output))
 
 
-def urls(output: Json, most: int | None = MOST_NODES) -> Iterator[tuple[Kind, str]]:
+def urls(output: Json, most: int | None = MOST_NODES, *, any_length: bool = False) -> Iterator[tuple[Kind, str]]:
     """Yield each URL of `output` that is safe, with what it may be shown as, in their order.
 
-    A string inside a longer text is no URL. Of values, the first `most` are looked at; None: all of them.
+    A string inside a longer text is no URL. Of values, the first `most` are looked at; None: all of them. For what is
+    shown, a very long one is a text; with `any_length` it is a URL too.
     """
     for string in _strings(output, most):
-        kind = kind_of(string)
+        kind = kind_of(string, any_length=any_length)
         if kind != "text":
             yield kind, string
 
 
-def kind_of(string: str) -> Kind:
-    """Return what `string` may be shown as: "text" unless it is a URL that is safe."""
-    if len(string) > LONGEST_DATA or _NEVER_IN_A_URL.search(string):
+def kind_of(string: str, *, any_length: bool = False) -> Kind:
+    """Return what `string` may be shown as: "text" unless it is a URL that is safe, and not too long to be shown."""
+    is_data = _DATA_IMAGE.match(string) is not None
+    if not is_data and not _WEB.match(string):
         return "text"
-    if _DATA_IMAGE.match(string):
+    if not any_length and len(string) > (LONGEST_DATA if is_data else LONGEST_URL):
+        return "text"
+    if _NEVER_IN_A_URL.search(string):
+        return "text"
+    if is_data:
         return "image"
-    if len(string) > LONGEST_URL or not _WEB.match(string):
-        return "text"
     try:
         parts = urlsplit(string)
         parts.port  # noqa: B018  # it is looked at only when it is asked for, and raises where it is none

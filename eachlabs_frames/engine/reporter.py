@@ -1,4 +1,4 @@
-"""Turns the steps of a run into events, for one observer. What an observer raises stays here."""
+"""Turns the steps of a run or a download into events, for one observer. What an observer raises stays here."""
 
 from __future__ import annotations
 
@@ -113,13 +113,60 @@ class Reporter:
             self.balance_usd,
             self._stale_since,
         )
-        try:
-            self._observer(event)
-        except Exception:
+        if not heard(self._observer, event):
             self._observer = None
-            logger.exception("the progress observer raised, and is not called again; the run goes on")
 
     def _reason(self) -> str | None:
         """Return what is waited for, and what is looked for beside it."""
         looking = f"looking for the lost answers of {self._looking_for} rows" if self._looking_for else None
         return "; ".join(filter(None, (self._waiting_for, looking))) or None
+
+
+class FileReporter:
+    """Tells one observer how a download goes.
+
+    Parameters
+    ----------
+    observer : Observer or None
+    total : int
+        Files that the call is about.
+    complete : int
+        Files of those that were there from the start.
+    accepted : int
+        Rows of the frame that have an execution.
+    """
+
+    def __init__(self, observer: Observer | None, *, total: int, complete: int, accepted: int) -> None:
+        self._observer = observer
+        self._total = total
+        self._accepted = accepted
+        self._tally = {"complete": complete, "downloaded": 0, "failed": 0}
+
+    def started(self) -> None:
+        """Say that the call begins."""
+        self._tell("started")
+
+    def fetched(self, *, failed: bool) -> None:
+        """Say that a file has come, or will not."""
+        self._tally["failed" if failed else "downloaded"] += 1
+        self._tell("downloaded")
+
+    def finished(self) -> None:
+        """Say that the call is over."""
+        self._tell("finished")
+
+    def _tell(self, kind: EventKind) -> None:
+        tally = dict(self._tally)
+        event = Event(kind, self._total, sum(tally.values()), self._accepted, tally)
+        if self._observer is not None and not heard(self._observer, event):
+            self._observer = None
+
+
+def heard(observer: Observer, event: Event) -> bool:
+    """Tell `observer`, and say whether it may be told again."""
+    try:
+        observer(event)
+    except Exception:
+        logger.exception("the progress observer raised, and is not called again; the run goes on")
+        return False
+    return True

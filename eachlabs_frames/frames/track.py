@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Callable
 from contextlib import closing
@@ -28,6 +27,7 @@ from ..settings import Settings, current
 from ..views import progress as bars
 from . import results as columns
 from .audience import Audience, joined
+from .callers import callers_level
 from .handover import Handover
 from .notes import Notes
 from .results import Origin
@@ -62,7 +62,7 @@ def wait(
     out = yield from watch.steps()
     if watch.left:
         msg = f"{watch.left} of {watch.accepted} rows are still open after {timeout:g} s: call wait() again"
-        warnings.warn(msg, UnsettledWarning, stacklevel=_callers_level())
+        warnings.warn(msg, UnsettledWarning, stacklevel=callers_level())
     return out
 
 
@@ -221,15 +221,6 @@ def _in_journal(frame: pd.DataFrame, prefix: str, workflow_id: str | None) -> Or
         return None
     run, pin = found
     return Origin(pin.workflow_id, pin.version_id, prefix, inputs=pin.inputs, na=pin.na, run=run)
-
-
-def _callers_level() -> int:
-    """Return the stacklevel at which a warning names the line that called this package."""
-    package = __name__.partition(".")[0]
-    level, here = 1, sys._getframe(1)  # noqa: SLF001 - as the warnings module itself does
-    while here.f_back is not None and here.f_globals.get("__name__", "").partition(".")[0] == package:
-        level, here = level + 1, here.f_back
-    return level
 
 
 def _tracker(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ..errors import ConfigurationError
 from ..models import COMPLETED, FAILED, INVALID, UNKNOWN, Event, Observer
 
+FILES: Final = ("downloaded", "complete", "failed")
 SHOWN: Final = (COMPLETED, FAILED, INVALID, UNKNOWN)
 LONGEST_NOTE: Final = 100
 
@@ -22,7 +23,9 @@ def check(progress: object) -> None:
 
 
 @contextmanager
-def observing(progress: bool | Observer | None, *, total: int, what: str) -> Iterator[Observer | None]:
+def observing(
+    progress: bool | Observer | None, *, total: int, what: str, unit: Literal["row", "file"] = "row"
+) -> Iterator[Observer | None]:
     """Give the observer that ``progress=`` asks for, and close its bar in the end.
 
     Parameters
@@ -30,9 +33,11 @@ def observing(progress: bool | Observer | None, *, total: int, what: str) -> Ite
     progress : bool, callable or None
         None shows a bar where somebody may be looking.
     total : int
-        Rows that the call is about.
+        Rows that the call is about, or files.
     what : str
         What stands before the bar.
+    unit : {"row", "file"}
+        What is counted.
     """
     if callable(progress):
         yield progress
@@ -42,19 +47,20 @@ def observing(progress: bool | Observer | None, *, total: int, what: str) -> Ite
         return
     from tqdm.auto import tqdm  # chooses between a widget and text, and takes 10 ms to import
 
-    with tqdm(total=total, desc=what, unit="row", dynamic_ncols=True) as bar:
-        yield Bar(bar)
+    with tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True) as bar:
+        yield Bar(bar, describe if unit == "row" else describe_files)
 
 
 class Bar:
     """An observer that moves a tqdm bar."""
 
-    def __init__(self, bar: Any) -> None:
+    def __init__(self, bar: Any, describe: Callable[[Event], str]) -> None:
         self._bar = bar
+        self._describe = describe
 
     def __call__(self, event: Event) -> None:
         """Show one event; tqdm itself decides how often it draws."""
-        self._bar.set_postfix_str(describe(event), refresh=event.kind in ("waiting", "resumed", "stopped"))
+        self._bar.set_postfix_str(self._describe(event), refresh=event.kind in ("waiting", "resumed", "stopped"))
         self._bar.update(event.done - self._bar.n)
 
 
@@ -67,6 +73,11 @@ def describe(event: Event) -> str:
     if event.waiting_for:
         parts.append(event.waiting_for[:LONGEST_NOTE])
     return ", ".join(parts)
+
+
+def describe_files(event: Event) -> str:
+    """Return the counts that stand behind the bar of a download."""
+    return ", ".join(f"{word}={event.tally[word]}" for word in FILES if event.tally.get(word))
 
 
 def somebody_looks() -> bool:

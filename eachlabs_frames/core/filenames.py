@@ -1,0 +1,304 @@
+"""Names for files, from what anybody may have written: always valid, never outside of their folder, never the same.
+
+It owns the template, what is made safe and the extension. It never looks at a disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from ..errors import ConfigurationError, MappingError
+from .mapping import FORMATTER
+from .media import EXTENSIONS
+
+LONGEST: Final = 255
+"""Bytes of UTF-8 in one name, the extension included: what every common file system takes."""
+
+LONGEST_FIELD: Final = 100
+"""Bytes of one field, so that a long prompt leaves room for what tells its files apart."""
+
+LONGEST_EXTENSION: Final = 12
+ANY: Final = ".bin"
+
+OWN: Final = ("index", "row", "n", "execution_id")
+"""Fields beside the frame's columns."""
+
+TYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "image/png": (".png",),
+    "image/apng": (".apng",),
+    "image/jpeg": (".jpg", ".jpeg", ".jfif"),
+    "image/jpg": (".jpg", ".jpeg", ".jfif"),
+    "image/webp": (".webp",),
+    "image/gif": (".gif",),
+    "image/avif": (".avif",),
+    "image/bmp": (".bmp",),
+    "image/heic": (".heic",),
+    "image/tiff": (".tif", ".tiff"),
+    "image/x-icon": (".ico",),
+    "image/vnd.microsoft.icon": (".ico",),
+    "image/svg+xml": (".svg",),
+    "video/mp4": (".mp4", ".m4v"),
+    "video/x-m4v": (".m4v",),
+    "video/webm": (".webm",),
+    "video/quicktime": (".mov",),
+    "video/x-matroska": (".mkv",),
+    "video/ogg": (".ogv",),
+    "audio/mpeg": (".mp3",),
+    "audio/wav": (".wav",),
+    "audio/x-wav": (".wav",),
+    "audio/wave": (".wav",),
+    "audio/vnd.wave": (".wav",),
+    "audio/ogg": (".ogg", ".oga", ".opus"),
+    "audio/opus": (".opus",),
+    "audio/flac": (".flac",),
+    "audio/x-flac": (".flac",),
+    "audio/aac": (".aac",),
+    "audio/mp4": (".m4a",),
+    "audio/x-m4a": (".m4a",),
+    "audio/webm": (".weba",),
+    "application/json": (".json",),
+    "application/x-ndjson": (".jsonl",),
+    "application/pdf": (".pdf",),
+    "application/zip": (".zip",),
+    "application/vnd.apache.parquet": (".parquet",),
+    "text/csv": (".csv",),
+    "text/markdown": (".md",),
+    "text/vtt": (".vtt",),
+    "text/html": (".txt",),
+    "model/gltf-binary": (".glb",),
+    "model/gltf+json": (".gltf",),
+    "model/stl": (".stl",),
+    "model/obj": (".obj",),
+    "model/vnd.usdz+zip": (".usdz",),
+    "model/ply": (".ply",),
+}
+"""What a file is called by its type. None of these is run by a double click; a page of HTML is kept as a text."""
+
+KNOWN: Final = frozenset(one for several in TYPES.values() for one in several) | {
+    ".txt",
+    ".ply",
+    ".npy",
+    ".npz",
+    ".safetensors",
+    ".srt",
+}
+
+_RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])[ ]*(\..*)?", re.IGNORECASE)
+_UNSAFE: Final = frozenset('<>:"/\\|?*')
+_UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
+
+Identity: TypeAlias = tuple[str, int]
+"""Whose file it is: the execution, and which of its outputs."""
+
+
+class Piece(NamedTuple):
+    """Some text of a template, and the field after it."""
+
+    text: str
+    field: str | None
+    conversion: str | None
+    spec: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A checked ``name=``."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """What it asks for."""
+        return frozenset(piece.field for piece in self.pieces if piece.field is not None)
+
+    def stem(self, values: Mapping[str, Any], *, n: int, several: bool) -> str:
+        """Return a name without its extension: parts divided by "/", each of them safe.
+
+        Parameters
+        ----------
+        values : mapping of str to object
+            A value for each field but ``n``; None where it is missing.
+        n : int
+            Which of the row's files.
+        several : bool
+            Whether the row has more than one: a template without ``{n}`` gets it at its end.
+        """
+        text = "".join(piece.text + _filled(piece, {**values, "n": n}) for piece in self.pieces)
+        if several and "n" not in self.fields:
+            text += f"-{n}"
+        return "/".join(fit(part) for part in text.split("/"))
+
+
+def read(name: object, columns: Collection[str]) -> Template:
+    """Return the template that ``name=`` is.
+
+    Parameters
+    ----------
+    name : str
+        As for `str.format`, by the names of `OWN` and of columns; "/" makes sub-folders.
+    columns : collection of str
+        The columns that may be named.
+
+    Raises
+    ------
+    ConfigurationError
+        No string, unreadable, or one that leads out of the folder.
+    MappingError
+        A field that there is not.
+    """
+    if not isinstance(name, str):
+        msg = f"name must be a template such as '{{index}}-{{n}}'; got {type(name).__name__}"
+        raise ConfigurationError(msg)
+    try:
+        parsed = [Piece(text, field, conversion, spec or "") for text, field, spec, conversion in FORMATTER.parse(name)]
+    except ValueError as exc:
+        msg = f"name={name!r} cannot be read: {exc}; write {{{{ and }}}} for braces"
+        raise ConfigurationError(msg) from exc
+    for piece in parsed:
+        if piece.field is not None and piece.field not in OWN and piece.field not in columns:
+            known = ", ".join(f"{{{one}}}" for one in [*OWN, *list(columns)[:8]])
+            more = ", ..." if len(columns) > 8 else ""
+            msg = f"name={name!r} asks for {{{piece.field}}}, and there is none; there are {known}{more}"
+            raise MappingError(msg)
+    _check_parts(name, parsed)
+    return Template((*parsed[:-1], _without_extension(parsed[-1])))
+
+
+def _check_parts(name: str, pieces: Sequence[Piece]) -> None:
+    shown = "".join(piece.text + ("x" if piece.field is not None else "") for piece in pieces)
+    wrong = next((part for part in shown.split("/") if part.strip(" .") == ""), None)
+    if wrong is not None or "\\" in shown or re.match("[A-Za-z]:", shown) or any("{" in one.spec for one in pieces):
+        msg = f"name={name!r} must be a name inside of the folder; write / between sub-folders, and nothing else"
+        raise ConfigurationError(msg)
+
+
+def _without_extension(last: Piece) -> Piece:
+    """Drop an extension that the template itself ends in: what was sent says what it is."""
+    stem, dot, extension = last.text.rpartition(".")
+    known = last.field is None and dot + extension.lower() in KNOWN and not stem.endswith("/")
+    return last._replace(text=stem) if known else last
+
+
+def _filled(piece: Piece, values: Mapping[str, Any]) -> str:
+    if piece.field is None:
+        return ""
+    value = values[piece.field]
+    if value is None:
+        return "_"
+    if isinstance(value, tuple):
+        value = "-".join(map(str, value))
+    try:
+        if piece.conversion:
+            value = FORMATTER.convert_field(value, piece.conversion)
+        text = FORMATTER.format_field(value, piece.spec)
+    except (ValueError, TypeError) as exc:
+        msg = f"name= cannot write {value!r} as {{{piece.field}:{piece.spec}}}: {exc}"
+        raise MappingError(msg) from exc
+    return cut(safe(text), LONGEST_FIELD)
+
+
+def safe(text: str) -> str:
+    """Return `text` as a name that every file system takes, whatever its length."""
+    plain = "".join(map(_safe_character, unicodedata.normalize("NFC", text))).strip(" ").rstrip(" .")
+    if plain.startswith("."):
+        plain = "_" + plain[1:]  # hidden, or "..", or this package's own
+    return f"_{plain}" if not plain or _RESERVED.fullmatch(plain) else plain
+
+
+def _safe_character(character: str) -> str:
+    unsafe = character in _UNSAFE or unicodedata.category(character) in _UNSAFE_CATEGORIES
+    return "_" if unsafe else character
+
+
+def cut(text: str, longest: int) -> str:
+    """Return as much of `text` as `longest` bytes of UTF-8 hold, without a space or dot at the end."""
+    encoded = text.encode()
+    if len(encoded) <= longest:
+        return text
+    return encoded[:longest].decode(errors="ignore").rstrip(" .") or "_"
+
+
+def fit(part: str, end: str = "") -> str:
+    """Return one part of a name, safe, with `end` behind it and room for any extension."""
+    # Twice: what was cut off may have been all that kept it from being a reserved name.
+    return safe(cut(safe(part), LONGEST - LONGEST_EXTENSION - 1 - len(end.encode()))) + end
+
+
+def key(stem: str) -> str:
+    """Return what two names have in common that some file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
+
+
+def distinct(wanted: Mapping[Identity, Iterable[str]]) -> dict[tuple[Identity, str], str]:
+    """Return a stem for each that is wanted, no two of them the same on any file system.
+
+    Where several want the same, each gets its execution's id behind it, so that it depends on no order.
+
+    Parameters
+    ----------
+    wanted : mapping of identity to stems
+        A row that is there twice wants each of its files twice; the same stem is the same file.
+    """
+    found = {(identity, stem): stem for identity, stems in wanted.items() for stem in stems}
+    attempt = 0
+    while True:
+        clashes = _clashes(found)
+        if not clashes:
+            return found
+        for identity, stem in clashes:
+            folder, slash, last = stem.rpartition("/")
+            found[identity, stem] = folder + slash + fit(last, _end(identity, stem, attempt))
+        attempt += 1
+
+
+def _clashes(found: Mapping[tuple[Identity, str], str]) -> list[tuple[Identity, str]]:
+    claims: dict[str, dict[tuple[Identity, str], None]] = {}
+    for claim, stem in found.items():
+        claims.setdefault(key(stem), {})[claim] = None
+    # One identity that wants "A" and "a" has two files as well.
+    return [claim for several in claims.values() if len(several) > 1 for claim in several]
+
+
+def _end(identity: Identity, stem: str, attempt: int) -> str:
+    execution, n = identity
+    if attempt < 2:
+        # The last characters: the first ones of an id that begins with a time are the same for a whole bulk.
+        end = "-" + (safe(execution[-8:]) or "_")
+        return end if attempt == 0 else f"{end}-{n}"
+    told = f"{attempt}:{n}:{execution}:{stem}".encode("utf-8", "surrogatepass")
+    return f"-{hashlib.sha256(told).hexdigest()[:16]}"
+
+
+def extension(content_type: str, url: str) -> str:
+    """Return what a file ends in: by its type, else by its URL's path, else ``.bin``; never what may be run."""
+    kind = content_type.partition(";")[0].strip().lower()
+    by_type = TYPES.get(kind, ())
+    by_path = suffix(url)
+    if by_path in by_type or (not by_type and by_path):
+        return by_path
+    if by_type:
+        return by_type[0]
+    return ".txt" if kind.startswith("text/") else ANY
+
+
+def suffix(url: str) -> str:
+    """Return the extension in a URL's path, where it is a known one; else ""."""
+    last = unquote(urlsplit(url).path).rpartition("/")[2]
+    _, dot, ending = last.rpartition(".")
+    return dot + ending.lower() if dot + ending.lower() in KNOWN else ""
+
+
+def promises_media(url: str) -> bool:
+    """Say whether a URL's path names a picture, a film or a sound."""
+    return suffix(url)[1:] in EXTENSIONS
+
+
+def belongs(file: str, stem: str) -> bool:
+    """Say whether `file` is `stem` with an extension that this module gives."""
+    return file.startswith(stem) and (file[len(stem) :] in KNOWN or file[len(stem) :] == ANY)

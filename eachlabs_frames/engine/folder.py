@@ -1,0 +1,338 @@
+"""The folder that files are downloaded into: what is in it by its own list, and how a file gets there whole.
+
+A file has its final name only when it is complete, and takes nobody's place unless it is meant to. The list says which
+file is which execution's, so that a later call need not ask for it: a line of JSON each, only ever added to. It holds
+neither a URL nor a key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import stat
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from ..core import filenames
+from ..core.downloads import Promise
+from ..core.filenames import Identity
+from ..errors import ConfigurationError
+
+logger = logging.getLogger("eachlabs_frames")
+
+ROOM: Final = ".eachlabs"
+"""A folder inside of the folder; no name that is made for a file begins with a dot."""
+
+LIST: Final = "downloads.jsonl"
+PART: Final = ".part"
+ABANDONED: Final = 3600.0
+"""Seconds after which a part that nobody has written to is a killed process's."""
+
+PIECE: Final = 1024 * 1024
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file as it was when it was complete."""
+
+    execution_id: str
+    n: int
+    file: str
+    size: int
+    sha256: str
+    mtime_ns: int
+
+    @property
+    def identity(self) -> Identity:
+        """Whose it is."""
+        return self.execution_id, self.n
+
+
+class TakenError(Exception):
+    """There is a file of that name, and it is not known to be this one."""
+
+
+class SpoiledError(Exception):
+    """What came is not what was promised."""
+
+
+class Folder:
+    """A folder on disk, and what its list says.
+
+    Raises
+    ------
+    ConfigurationError
+        It cannot be made, read or written.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        self.path = path
+        self._overwrite = overwrite
+        self._lock = threading.Lock()
+        # Of several entries for one file the last one counts: it was overwritten.
+        self._entries: dict[str, Entry] = {}
+        self._files: dict[Identity, list[str]] = {}
+        self._made: set[str] = set()
+        room = path / ROOM
+        try:
+            room.mkdir(parents=True, exist_ok=True)
+            self._root = os.path.realpath(path)
+            if os.path.realpath(room) != os.path.join(self._root, ROOM):  # noqa: PTH118 - as realpath writes it
+                msg = "its .eachlabs is a link"
+                raise NotADirectoryError(msg)
+            self._read(room / LIST)
+            self._list = (room / LIST).open("ab", buffering=0)
+        except OSError as exc:
+            msg = f"the folder {str(path)!r} cannot be written: {exc.strerror or exc}"
+            raise ConfigurationError(msg) from exc
+        self._room = room
+        self._sweep()
+
+    def close(self) -> None:
+        """Let go of the list."""
+        self._list.close()
+
+    def _read(self, path: Path) -> None:
+        """Take in the list; a line that was torn or that nobody here wrote is as good as none."""
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError, TypeError):
+                    entry = Entry(**json.loads(line))
+                    self._know(Entry(*map(_checked, asdict(entry).values(), (str, int, str, int, str, int))))
+
+    def _know(self, entry: Entry) -> None:
+        self._entries[entry.file] = entry
+        files = self._files.setdefault(entry.identity, [])
+        if entry.file not in files:
+            files.append(entry.file)
+
+    def _sweep(self) -> None:
+        """Remove the parts that killed processes have left."""
+        with contextlib.suppress(OSError):
+            for part in self._room.glob(f"*{PART}"):
+                with contextlib.suppress(OSError):
+                    if time.time() - part.stat().st_mtime > ABANDONED:
+                        part.unlink()
+
+    # -- what is there ----------------------------------------------------------------------------------------------
+
+    def complete(self, identity: Identity, stems: Iterable[str]) -> Entry | None:
+        """Return the file of one of these names that is this one's, whole and unchanged; None where there is none.
+
+        Its size is looked at, and where its time is another one than it was, its checksum.
+        """
+        stems = tuple(stems)
+        for file in reversed(self._files.get(identity, ())):
+            entry = self._entries[file]
+            named = any(filenames.belongs(file, stem) for stem in stems)
+            if named and entry.identity == identity and self._is_unchanged(entry):
+                return entry
+        return None
+
+    def _is_unchanged(self, entry: Entry) -> bool:
+        path = self.path / entry.file
+        try:
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size or not self._is_inside(path.parent):
+                return False
+            if found.st_mtime_ns == entry.mtime_ns:
+                return True
+            if _digest(path, "sha256").hex() != entry.sha256:
+                return False
+        except OSError:
+            return False
+        # Copied, say: so that it is not read whole at every call.
+        self._note(Entry(**{**asdict(entry), "mtime_ns": found.st_mtime_ns}))
+        return True
+
+    def check_free(self, identity: Identity, file: str, size: int | None) -> None:
+        """Make sure that `file` may become this one's, as far as can be said before it has come.
+
+        Raises
+        ------
+        TakenError
+            There is a file of that name, which has another size.
+        """
+        try:
+            found = (self.path / file).lstat()
+        except OSError:
+            return
+        same = stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
+        if not same and not self._is_ours(identity, file):
+            raise TakenError(_taken(file))
+
+    def _is_ours(self, identity: Identity, file: str) -> bool:
+        """Say whether what is there may be replaced: it is meant so, or it is this very output, torn or changed."""
+        entry = self._entries.get(file)
+        return self._overwrite or (entry is not None and entry.identity == identity)
+
+    # -- how it gets there ------------------------------------------------------------------------------------------
+
+    def part(self) -> Part:
+        """Return a new file that has no name yet."""
+        return Part(self._room / f"{uuid.uuid4().hex}{PART}")
+
+    def land(self, part: Part, identity: Identity, stem: str, promise: Promise) -> Entry:
+        """Give a part its name, when it is what was promised, and note it.
+
+        Raises
+        ------
+        SpoiledError
+            It is not.
+        TakenError
+            There is another file of that name, which is left as it is.
+        OSError
+            The disk refuses.
+        """
+        part.close()
+        if promise.size is not None and part.size != promise.size:
+            msg = f"{part.size} of {promise.size} bytes came"
+            raise SpoiledError(msg)
+        if part.size == 0:
+            msg = "an empty file came"
+            raise SpoiledError(msg)
+        if promise.digest is not None and part.digest(promise.digest[0]) != promise.digest[1]:
+            msg = f"the file's {promise.digest[0]} is not what the server says it is"
+            raise SpoiledError(msg)
+        file = stem + promise.extension
+        target = self.path / file
+        self._make(target.parent)
+        self._move(part, target, replace=self._is_ours(identity, file))
+        found = target.lstat()
+        entry = Entry(*identity, file, part.size, part.sha256.hexdigest(), found.st_mtime_ns)
+        self._note(entry)
+        return entry
+
+    def _make(self, parent: Path) -> None:
+        """Make a sub-folder, and see that no link leads out of the folder."""
+        known = str(parent)
+        if known in self._made:
+            return
+        if not self._is_inside(parent):
+            msg = "a link in the folder leads out of it"
+            raise TakenError(msg)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as exc:
+            msg = "a file stands where a sub-folder must go: pass another name="
+            raise TakenError(msg) from exc
+        self._made.add(known)
+
+    def _is_inside(self, parent: Path) -> bool:
+        real = os.path.realpath(parent)
+        return real == self._root or real.startswith(os.path.join(self._root, ""))  # noqa: PTH118 - with its slash
+
+    def _move(self, part: Part, target: Path, *, replace: bool) -> None:
+        if replace:
+            if target.is_dir() and not target.is_symlink():
+                raise TakenError(_taken(target.name))
+            part.path.replace(target)
+            return
+        try:
+            _move_without_replacing(part.path, target)
+        except FileExistsError as exc:
+            # Another process was as quick, or one was killed before it could note it: then it is the same file.
+            if not _is_same(target, part):
+                raise TakenError(_taken(target.name)) from exc
+            part.discard()
+
+    def _note(self, entry: Entry) -> None:
+        self._know(entry)
+        # A line end before it too: the line before may have been torn.
+        line = f"\n{json.dumps(asdict(entry), separators=(',', ':'))}\n".encode()
+        with self._lock, contextlib.suppress(OSError):
+            self._list.write(line)
+
+
+class Part:
+    """A file on its way: written in pieces, and hashed as it is written. Made when its first bytes come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+        self._file: IO[bytes] | None = None
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Add some bytes."""
+        if self._file is None:
+            self._file = self.path.open("xb", buffering=0)
+        joined = memoryview(b"".join(pieces))
+        self.sha256.update(joined)
+        self.size += len(joined)
+        while joined:
+            joined = joined[self._file.write(joined) :]
+
+    def digest(self, name: str) -> bytes:
+        """Return its checksum by that name."""
+        return self.sha256.digest() if name == "sha256" else _digest(self.path, name)
+
+    def close(self) -> None:
+        """Write no more."""
+        if self._file is not None:
+            self._file.close()
+
+    def discard(self) -> None:
+        """Remove it, where it has not got a name."""
+        self.close()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+
+def _checked(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError
+    return value
+
+
+def _move_without_replacing(source: Path, target: Path) -> None:
+    """Rename, but raise `FileExistsError` where there is a file: in one step, so that no race can lose one."""
+    if os.name == "nt":
+        source.rename(target)  # which does just that there
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as exc:
+        if exc.errno not in _NO_LINKS:
+            raise
+        # A file system without links: the name is taken first, by an empty file.
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        source.replace(target)
+    else:
+        source.unlink()
+
+
+def _is_same(path: Path, part: Part) -> bool:
+    try:
+        found = path.lstat()
+        same = stat.S_ISREG(found.st_mode) and found.st_size == part.size
+        return same and _digest(path, "sha256") == part.sha256.digest()
+    except OSError:
+        return False
+
+
+def _digest(path: Path, name: str) -> bytes:
+    found: Any = hashlib.new(name, usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            found.update(piece)
+    digest: bytes = found.digest()
+    return digest
+
+
+def _taken(name: str) -> str:
+    return (
+        f"there is another file named {name!r}, which was left as it is: pass overwrite=True, another name= or folder"
+    )

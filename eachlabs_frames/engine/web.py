@@ -1,0 +1,157 @@
+"""A GET of anybody's URL, streamed: beside `client`, the only importer of aiohttp's client. It decides nothing.
+
+It never has the key, keeps no cookie, follows no redirect, and connects to no address that is not public, unless the
+URL is trusted: what is looked at is the address of the very socket, so that no name can lead elsewhere meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from yarl import URL
+
+from ..core import addresses
+from ..core.addresses import Bounds
+from ..settings import is_loopback
+
+LONGEST_CONNECT: Final = 10.0
+BUFFER: Final = 256 * 1024
+"""Bytes that are read ahead of what is written, at most twice as many."""
+
+HEADERS: Final = {
+    "Accept": "*/*",
+    # What is packed on its way has neither the size nor the checksum that is promised.
+    "Accept-Encoding": "identity",
+    "User-Agent": "eachlabs-frames",
+}
+
+
+class Answer(NamedTuple):
+    """The head of an answer, its names in lower case, and the body in pieces as they come."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: AsyncIterator[bytes]
+
+
+class BrokenError(Exception):
+    """No whole answer came: a connection that failed, silence, or a body cut short."""
+
+
+class Web:
+    """The connections of one call; an async context manager.
+
+    Parameters
+    ----------
+    bounds : Bounds
+    timeout : float
+        Seconds without a single byte after which an answer counts as broken.
+    """
+
+    def __init__(self, bounds: Bounds, *, timeout: float) -> None:
+        self._bounds = bounds
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=min(LONGEST_CONNECT, timeout), sock_connect=LONGEST_CONNECT, sock_read=timeout
+        )
+
+    async def __aenter__(self) -> Web:
+        # Apart, so that a kept connection of the one is never used for the other.
+        self._guarded = self._session(_public_socket)
+        self._trusting = self._session(None)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._guarded.close()
+        await self._trusting.close()
+
+    def _session(self, factory: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=factory),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=HEADERS,
+            timeout=self._timeout,
+            read_bufsize=BUFFER,
+            trust_env=False,
+        )
+
+    @asynccontextmanager
+    async def get(self, url: str) -> AsyncIterator[Answer]:
+        """Ask for `url` once, and give its answer.
+
+        Raises
+        ------
+        RefusedAddressError
+            It may not be fetched.
+        BrokenError
+        """
+        proxy = proxy_for(url)
+        addresses.check(url, self._bounds, proxied=proxy is not None)
+        # A proxy's own address is its owner's business, and it alone sees where the name leads.
+        session = self._trusting if proxy is not None or self._bounds.trusts(url) else self._guarded
+        try:
+            async with session.get(_address(url), proxy=proxy, allow_redirects=False) as response:
+                yield Answer(response.status, _headers(response), response.content.iter_any())
+        except aiohttp.ClientConnectorError as exc:
+            if isinstance(exc.os_error, _PrivateAddressError):
+                raise addresses.RefusedAddressError(addresses.private(addresses.origin(url)[0])) from exc
+            raise BrokenError(_reason(exc)) from exc
+        except asyncio.TimeoutError as exc:
+            msg = f"nothing within {self._timeout.sock_read:g} s"
+            raise BrokenError(msg) from exc
+        except (aiohttp.ClientError, ConnectionError, UnicodeError) as exc:
+            raise BrokenError(_reason(exc)) from exc
+
+
+class _PrivateAddressError(OSError):
+    """A name that leads to an address which is not public."""
+
+
+def _public_socket(info: Any) -> socket.socket:
+    family, kind, protocol, _, where = info
+    if not addresses.is_public(where[0]):
+        # The same words for each address: of several errors with one text the connector raises the first as it is.
+        msg = "a private address"
+        raise _PrivateAddressError(msg)
+    return socket.socket(family, kind, protocol)
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for `url`; none for loopback."""
+    host, _ = addresses.origin(url)
+    if is_loopback(host) or proxy_bypass(host):
+        return None
+    return getproxies().get(url.partition(":")[0].lower())
+
+
+def _address(url: str) -> URL:
+    # As it is: a signature may not outlive the slightest change of its query.
+    try:
+        return URL(url, encoded=True) if url.isascii() else URL(url)
+    except ValueError as exc:
+        msg = "no http or https URL"
+        raise addresses.RefusedAddressError(msg) from exc
+
+
+def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for name, value in response.headers.items():
+        known = name.lower()
+        found[known] = f"{found[known]}, {value}" if known in found else value
+    return found
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return f"HTTP {exc.status}: {exc.message}"[:200]  # its own text has the URL, and with it a signature
+    if isinstance(exc, aiohttp.InvalidURL):
+        return "no http or https URL"
+    return str(exc).partition("\n")[0][:200] or type(exc).__name__

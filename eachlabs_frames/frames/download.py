@@ -1,0 +1,187 @@
+"""What `download` does, as steps: it only ever reads from the network, and writes files and a new frame."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from ..core import addresses
+from ..core.addresses import Bounds
+from ..core.downloads import Fetched, Wanted, is_old
+from ..engine.clock import SystemClock
+from ..engine.fetcher import Fetcher, Terms
+from ..engine.folder import Folder
+from ..engine.loop import Steps
+from ..engine.reporter import FileReporter
+from ..errors import ConfigurationError, Interrupted
+from ..models import Clock, Observer
+from ..settings import Settings, current, is_loopback
+from ..views import progress as bars
+from . import results as columns
+from .callers import callers_level
+from .filelist import FileList, check_column
+
+CLOCK: Final = SystemClock()
+LEFT: Final = Fetched(error="not fetched")
+
+
+def download(frame: pd.DataFrame, folder: str | os.PathLike[str], **options: Any) -> Steps[pd.DataFrame]:
+    """Fetch a frame's files, with the options of `Download`."""
+    return (yield from Download(frame, folder, **options).steps())
+
+
+class Download:
+    """One call that fetches a frame's files.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    folder, name, column, overwrite, allow_private, max_concurrency, max_size, prefix, progress
+        As the user wrote them.
+    """
+
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        folder: str | os.PathLike[str],
+        *,
+        name: str,
+        column: str,
+        overwrite: bool,
+        allow_private: bool,
+        max_concurrency: int | None,
+        max_size: int | None,
+        prefix: str | None,
+        progress: bool | Observer | None,
+        clock: Clock = CLOCK,
+    ) -> None:
+        bars.check(progress)
+        self._path = _checked_folder(folder)
+        self._column = check_column(frame, column)
+        self._overwrite = _checked_flag("overwrite", overwrite)
+        self._terms = _terms(current(max_concurrency=max_concurrency), allow_private, max_size)
+        origin = columns.origin(frame, prefix)
+        known = prefix if prefix is not None else ("" if origin is None else origin.prefix)
+        columns.require_result(frame, known)
+        results = columns.read(frame, known)
+        self._accepted = results.accepted
+        self._list = FileList(frame, results, name)
+        self._source = columns.snapshot(frame)
+        self._fetched = [LEFT] * len(self._list.wanted)
+        self._progress = progress
+        self._clock = clock
+
+    def steps(self) -> Steps[pd.DataFrame]:
+        """Look at what is there, fetch the rest, and write the frame."""
+        with closing(Folder(self._path, overwrite=self._overwrite)) as folder:
+            try:
+                left = self._skip(folder)
+                self._warn_of_age(left)
+                yield from self._fetch(folder, left)
+            except KeyboardInterrupt as exc:
+                raise self._interrupted() from exc
+            except BaseException as exc:
+                exc.frame = self._written("not fetched")  # type: ignore[attr-defined]  # any exception may carry it
+                raise
+        return self._written("not fetched")
+
+    def _skip(self, folder: Folder) -> list[int]:
+        """Take what is complete, and return the places of the rest."""
+        left = []
+        for place, (wanted, base) in enumerate(zip(self._list.wanted, self._list.bases, strict=True)):
+            entry = folder.complete(wanted.identity, {wanted.stem, base})
+            if entry is None:
+                left.append(place)
+            else:
+                self._fetched[place] = Fetched(entry.file, entry.size)
+        return left
+
+    def _fetch(self, folder: Folder, left: Sequence[int]) -> Steps[None]:
+        total = len(self._fetched)
+        with bars.observing(self._progress, total=total, what="download", unit="file") as observer:
+            reporter = FileReporter(observer, total=total, complete=total - len(left), accepted=self._accepted)
+
+            def told(number: int, fetched: Fetched) -> None:
+                self._fetched[left[number]] = fetched
+                reporter.fetched(failed=fetched.file is None)
+
+            fetcher = Fetcher(folder, self._terms, clock=self._clock, told=told)
+            wanted: list[Wanted] = [self._list.wanted[place] for place in left]
+
+            async def job(stop: asyncio.Event) -> None:
+                await fetcher.run(wanted, stop)
+
+            reporter.started()
+            if wanted:
+                yield job
+            reporter.finished()
+        if fetcher.full is not None:
+            self._stop(fetcher.full)
+
+    def _stop(self, reason: str) -> None:
+        """Say of what was not fetched why, where the disk took no more."""
+        missing = [place for place, fetched in enumerate(self._fetched) if fetched is LEFT]
+        for place in missing:
+            self._fetched[place] = Fetched(error=f"not fetched: {reason}")
+        msg = (
+            f"the download stopped, {len(missing)} of {len(self._fetched)} files were not fetched: {reason}; "
+            "what is complete was kept: make room, and the same call fetches the rest"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=callers_level())
+
+    def _warn_of_age(self, left: Sequence[int]) -> None:
+        now = self._clock.epoch()
+        old = [place for place in left if is_old(self._list.wanted[place].ended_at, now)]
+        rows = self._list.rows_of([place for place in old if not self._list.wanted[place].is_embedded])
+        if rows:
+            msg = (
+                f"{len(rows)} row(s) ended over 24 hours ago, and output URLs live about 24 hours: what is still to "
+                f"be fetched of {self._list.named(rows)} may be gone"
+            )
+            warnings.warn(msg, UserWarning, stacklevel=callers_level())
+
+    def _interrupted(self) -> Interrupted:
+        there = sum(fetched.file is not None for fetched in self._fetched)
+        msg = (
+            f"interrupted: {there} of {len(self._fetched)} files are there; the frame as it stood is in .frame (in a "
+            "notebook: sys.last_value.frame), and the same call fetches only what is missing"
+        )
+        return Interrupted(msg, self._written("not fetched: interrupted"))
+
+    def _written(self, otherwise: str) -> pd.DataFrame:
+        fetched = [Fetched(error=otherwise) if one is LEFT else one for one in self._fetched]
+        return self._list.written(self._source, self._column, str(self._path), fetched)
+
+
+def _checked_folder(folder: object) -> Path:
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        msg = f"folder must be a folder's path; got {folder!r}"
+        raise ConfigurationError(msg)
+    path = Path(os.fsdecode(os.fspath(folder))).expanduser()
+    if path.exists() and not path.is_dir():
+        msg = f"folder={str(folder)!r} is a file, and no folder"
+        raise ConfigurationError(msg)
+    return path
+
+
+def _checked_flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False; got {value!r}"
+        raise ConfigurationError(msg)
+    return value
+
+
+def _terms(settings: Settings, allow_private: object, max_size: object) -> Terms:
+    if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1):
+        msg = f"max_size must be a number of bytes, 1 or more, or None for any; got {max_size!r}"
+        raise ConfigurationError(msg)
+    home = addresses.origin(settings.base_url)
+    bounds = Bounds(home, is_loopback(home[0]), _checked_flag("allow_private", allow_private))
+    return Terms(bounds, settings.timeout, settings.max_concurrency, max_size)

@@ -1,0 +1,183 @@
+"""A frame's outputs -> the files that are wanted; what became of them -> two columns. It touches no disk.
+
+Row i's files are row i's: nothing is aligned, and a file that is missing leaves its place empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import pandas as pd
+
+from ..core import downloads, filenames, media
+from ..core.downloads import Fetched, Wanted
+from ..core.filenames import Identity, Template
+from ..core.outcomes import COLUMNS, NO_TIME, Results
+from ..errors import ColumnError, ConfigurationError, MappingError
+from . import results as columns
+from .results import label
+
+ATTRS: Final = "eachlabs_download"
+"""What travels in ``df.attrs``: ``{"column": "path"}``, so that others find the files."""
+
+ERROR: Final = "_error"
+NAMED: Final = 5
+
+
+class FileList:
+    """The files of a frame's rows, each once, whatever number of rows it stands in.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    results : Results
+        What the frame says of its rows.
+    name : str
+        The template, as the user wrote it.
+
+    Attributes
+    ----------
+    wanted : list of Wanted
+    bases : list of str
+        The name of each before it was told apart from another of the same name.
+    """
+
+    def __init__(self, frame: pd.DataFrame, results: Results, name: object) -> None:
+        self._frame = frame
+        self._size = results.size
+        self.wanted: list[Wanted] = []
+        self.bases: list[str] = []
+        self._rows: dict[int, list[int]] = {}
+        places = Counter(str(one) for one in frame.columns)
+        template = filenames.read(name, list(places))
+        links = _links(results)
+        stems = self._stems(template, links, results)
+        asked: dict[Identity, list[str]] = {}
+        for (row, n), stem in stems.items():
+            asked.setdefault(_identity(results, row, n, links[row][n]), []).append(stem)
+        names = filenames.distinct(asked)
+        known: dict[tuple[Identity, str], int] = {}
+        for (row, n), stem in stems.items():
+            url = links[row][n]
+            claim = (_identity(results, row, n, url), stem)
+            if claim not in known:
+                known[claim] = len(self.wanted)
+                self.wanted.append(Wanted(claim[0], url, names[claim], _ended_at(results, row)))
+                self.bases.append(stem)
+            self._rows.setdefault(row, []).append(known[claim])
+
+    def _stems(
+        self, template: Template, links: Mapping[int, Sequence[str]], results: Results
+    ) -> dict[tuple[int, int], str]:
+        """Return the name of each row's n-th file, as the template has it."""
+        cells = {field: self._cells(field) for field in template.fields if field not in filenames.OWN}
+        labels = self._frame.index.tolist()
+        stems = {}
+        for row, urls in links.items():
+            values = {field: _present(column[row]) for field, column in cells.items()}
+            values |= {"index": _present(labels[row]), "row": row, "execution_id": results.execution_id[row]}
+            for n in range(len(urls)):
+                stems[row, n] = template.stem(values, n=n, several=len(urls) > 1)
+        return stems
+
+    def _cells(self, field: str) -> list[Any]:
+        places = [place for place, known in enumerate(self._frame.columns) if str(known) == field]
+        if len(places) > 1:
+            msg = f"name= asks for {{{field}}}, and the frame has {len(places)} columns of that name: rename one"
+            raise MappingError(msg)
+        cells: list[Any] = self._frame.iloc[:, places[0]].tolist()
+        return cells
+
+    def rows_of(self, places: Sequence[int]) -> list[int]:
+        """Return the rows that have one of these files."""
+        chosen = set(places)
+        return [row for row, files in self._rows.items() if not chosen.isdisjoint(files)]
+
+    def named(self, rows: Sequence[int]) -> str:
+        """Return the first few rows by their labels."""
+        shown = ", ".join(repr(one) for one in self._frame.index[list(rows[:NAMED])].tolist())
+        return f"{shown}, ..." if len(rows) > NAMED else shown
+
+    def written(self, source: pd.DataFrame, column: str, folder: str, fetched: Sequence[Fetched]) -> pd.DataFrame:
+        """Return a new frame of `source` with the paths and the errors."""
+        paths: list[str | list[str | None] | None] = [None] * self._size
+        errors: list[str | None] = [None] * self._size
+        for row, files in self._rows.items():
+            found = [_path(folder, fetched[place].file) for place in files]
+            paths[row] = found[0] if len(found) == 1 else found
+            errors[row] = downloads.joined([fetched[place].error for place in files])
+        out = columns.snapshot(source)
+        _put(out, column, pd.Series(paths, index=out.index, dtype=object))
+        _put(out, column + ERROR, pd.array(errors, dtype="string"))
+        out.attrs[ATTRS] = {"column": column}
+        return out
+
+
+def check_column(frame: pd.DataFrame, column: object) -> str:
+    """Make sure that the paths may stand in `column` of this frame, and return it.
+
+    Raises
+    ------
+    ConfigurationError
+        No name for a column.
+    ColumnError
+        A column of the user's own is in the way.
+    """
+    if not isinstance(column, str) or not column or column in COLUMNS:
+        msg = f"column must be a name for the paths' column, and none of the result's own; got {column!r}"
+        raise ConfigurationError(msg)
+    said = frame.attrs.get(ATTRS)
+    counted = {name: len(_places(frame, name)) for name in (column, column + ERROR)}
+    ours = all(counted.values()) or (isinstance(said, Mapping) and said.get("column") == column)
+    if any(counted.values()) and (not ours or max(counted.values()) > 1):
+        names = ", ".join(repr(name) for name, count in counted.items() if count)
+        msg = f"the frame has a column of its own named {names}: rename it, or pass another column="
+        raise ColumnError(msg)
+    return column
+
+
+def _put(frame: pd.DataFrame, name: str, values: Any) -> None:
+    places = _places(frame, name)
+    if places:
+        frame.isetitem(places[0], values)
+    else:
+        frame.insert(frame.shape[1], label(frame, name, ""), values)
+
+
+def _places(frame: pd.DataFrame, name: str) -> list[int]:
+    where = label(frame, name, "")
+    return [place for place, known in enumerate(frame.columns) if known == where]
+
+
+def _links(results: Results) -> dict[int, list[str]]:
+    """Return the URLs of each row that has an output, however long they are: none is a picture less."""
+    outputs = ((row, output) for row, output in enumerate(results.output) if output is not None)
+    return {row: [url for _, url in media.urls(output, None, any_length=True)] for row, output in outputs}
+
+
+def _identity(results: Results, row: int, n: int, url: str) -> Identity:
+    """Return whose file it is: where the frame does not say it, the URL does, without what signs it."""
+    execution_id = results.execution_id[row]
+    if execution_id is not None:
+        return execution_id, n
+    plain = url if url[:5].lower() == "data:" else urlunsplit((*urlsplit(url)[:3], "", ""))
+    return f"url:{hashlib.sha256(plain.encode('utf-8', 'surrogatepass')).hexdigest()}", n
+
+
+def _ended_at(results: Results, row: int) -> float | None:
+    ended_at = results.completed_at[row]
+    return None if ended_at == NO_TIME else ended_at / 1e9
+
+
+def _present(cell: Any) -> Any:
+    missing = cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
+    return None if missing else cell
+
+
+def _path(folder: str, file: str | None) -> str | None:
+    return None if file is None else os.path.join(folder, *file.split("/"))  # noqa: PTH118 - a column of texts
