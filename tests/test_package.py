@@ -113,6 +113,20 @@ def test_the_public_names_are_sorted_and_there() -> None:
         ("wait", ["timeout", "workflow_id", "prefix", "progress"]),
         ("summary", ["prefix"]),
         (
+            "download",
+            [
+                "folder",
+                "name",
+                "column",
+                "overwrite",
+                "allow_private",
+                "max_concurrency",
+                "max_size",
+                "prefix",
+                "progress",
+            ],
+        ),
+        (
             "retry_failed",
             ["inputs", "webhook_url", "webhook_secret", "max_concurrency", "inplace", "wait", "progress"],
         ),

@@ -101,6 +101,35 @@ def test_an_answer_may_be_cut_short(sandbox: Sandbox) -> None:
     assert sandbox.accepted_count() == 2
 
 
+def test_an_answer_may_stand_still_in_its_middle(sandbox: Sandbox) -> None:
+    """The rest comes late, or never; the server still stops at once."""
+    sandbox.faults(Fault("stalled", at={1}, seconds=0.01), Fault("stalled", at={2}))
+    status, body, _ = call(sandbox)
+    assert (status, len(json.loads(body)["executions"])) == (202, 2)
+    with pytest.raises(TimeoutError):
+        call(sandbox, timeout=0.2)
+    sandbox.stop()
+
+
+def test_a_byte_may_be_another_than_the_headers_speak_of(sandbox: Sandbox) -> None:
+    """As long as it was promised, and not what was promised."""
+    whole = call(sandbox)[1]
+    sandbox.faults(Fault("altered"))
+    status, body, headers = call(sandbox)
+    assert (status, len(body), headers["Content-Length"]) == (202, len(whole), str(len(whole)))
+    with pytest.raises(ValueError, match="Extra data|delimiter|Expecting"):
+        json.loads(body)
+
+
+def test_a_redirect_leads_where_it_is_told_to(sandbox: Sandbox) -> None:
+    """And no other fault leads anywhere."""
+    sandbox.faults(Fault("redirect", on="balance", location="http://127.0.0.1:1/x"))
+    status, _, headers = call(sandbox, method="GET", path="/v1/billing/balance")
+    assert (status, headers["Location"]) == (302, "http://127.0.0.1:1/x")
+    with pytest.raises(ValueError, match="location goes with 'redirect'"):
+        Fault("dropped", location="http://127.0.0.1:1/x")
+
+
 def test_an_answer_may_never_come(sandbox: Sandbox) -> None:
     """The caller times out after the effect, and the server still stops at once."""
     sandbox.faults(Fault("silence", times=1))

@@ -333,12 +333,17 @@ def test_pictures_are_served_once_they_are_made() -> None:
         assert (status, headers["Content-Type"]) == (200, "image/svg+xml")
         assert int(headers["Content-Length"]) == len(body)
         assert body == svg({"prompt": "a <b> & c"})
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        assert headers["Repr-Digest"] == f"sha-256=:{digest}:"
         assert get(sandbox, f"/media/{one}-0.svg", **{"If-None-Match": headers["ETag"]})[:2] == (304, b"")
         assert get(sandbox, f"/media/{one}-0.png")[2]["Content-Type"] == "image/png"
         paths = [f"/media/{many['execution_id']}-{n}.png" for n in range(3)]
         answers = [get(sandbox, path) for path in paths]
         assert [status for status, _, _ in answers] == [200, 200, 404]
         assert answers[0][1] != answers[1][1]
+        sandbox.change(media_bytes=200_000)
+        assert len(get(sandbox, paths[0])[1]) == 200_000
+        assert len(png({"prompt": "a"}, at_least=1)) == len(png({"prompt": "a"}))
         for path in ("/media/x.svg", f"/media/{one}-1.svg", f"/media/{one}-0.gif", "/media/..%2fserver.py"):
             assert get(sandbox, path)[0] == 404
 

@@ -6,6 +6,8 @@ spoils an answer: that is the faults' work.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -146,11 +148,16 @@ class Api:
         now = self._account.now()
         if number >= pictures(execution) or execution.status(now) != "completed":
             raise RefusalError(404, "no such picture")
-        body = (media.svg if kind == "svg" else media.png)(execution.inputs, index=number)
+        if kind == "svg":
+            body = media.svg(execution.inputs, index=number)
+        else:
+            body = media.png(execution.inputs, index=number, at_least=self._account.options.media_bytes)
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
         # An output's name never changes its picture: the name itself is the tag.
         tag = f'"{match[1]}-{number}-{kind}"'
         headers = {
             "ETag": tag,
+            "Repr-Digest": f"sha-256=:{digest}:",
             "Cache-Control": "max-age=86400",
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",

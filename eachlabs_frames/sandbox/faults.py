@@ -11,7 +11,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .answers import Answer, refusal
@@ -31,7 +31,7 @@ REFUSALS: Mapping[str, tuple[int, str]] = {
 }
 BEFORE = frozenset(REFUSALS) | {"dropped", "redirect"}
 ENTRIES = frozenset({"too_few", "too_many", "no_ids"})
-AFTER = ENTRIES | {"error_after", "lost_answer", "silence", "cut_short", "garbage"}
+AFTER = ENTRIES | {"error_after", "lost_answer", "silence", "cut_short", "stalled", "altered", "garbage"}
 KINDS = BEFORE | AFTER | {"latency"}
 
 ELSEWHERE = "/_sandbox/elsewhere"
@@ -53,8 +53,9 @@ class Fault:
         Without effect: `rate_limit`, `payment`, `unauthorized`, `forbidden`, `not_found`, `bad_request`,
         `unprocessable`, `error_before`, `dropped` (the connection is cut), `redirect`. After the request took
         effect: `error_after`, `lost_answer` (cut with no byte of answer), `silence` (no answer for `seconds`;
-        0 is for ever), `cut_short` (half of the promised body), `garbage` (200 with HTML), and on the trigger
-        `too_few`, `too_many`, `no_ids` entries. `latency` waits `seconds`, and goes with any other.
+        0 is for ever), `cut_short` (half of the promised body), `stalled` (half of it, and the rest after
+        `seconds`; 0 is never), `altered` (another last byte than the headers speak of), `garbage` (200 with HTML),
+        and on the trigger `too_few`, `too_many`, `no_ids` entries. `latency` waits `seconds`, and goes with any other.
     on
         The route: `trigger`, `list`, `details`, `workflow`, `balance`, `media` or `any` (all of them).
     at
@@ -68,11 +69,13 @@ class Fault:
     retry_after
         Seconds for the `Retry-After` header of a refusal.
     seconds
-        How long `latency` and `silence` last.
+        How long `latency`, `silence` and `stalled` last.
     status
         Another status for `error_before`, `error_after` (5xx) or `redirect` (302 by default).
     details
         The error's `details`.
+    location
+        Where a `redirect` leads; by default to nowhere.
 
     Examples
     --------
@@ -90,6 +93,7 @@ class Fault:
     seconds: float = 0.0
     status: int | None = None
     details: str | None = None
+    location: str | None = None
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -105,6 +109,13 @@ class Fault:
             return f"no route {self.on!r}; there are: any, {', '.join(ROUTES)}"
         if self.kind in ENTRIES and self.on != "trigger":
             return f"a {self.kind!r} fault changes a trigger's entries: on must be 'trigger', not {self.on!r}"
+        if self.location is not None and self.kind != "redirect":
+            return f"a {self.kind!r} fault leads nowhere: location goes with 'redirect'"
+        if self.status is not None and self.status not in _STATUSES.get(self.kind, ()):
+            return f"status={self.status!r} does not go with a {self.kind!r} fault"
+        return self._untimely()
+
+    def _untimely(self) -> str | None:
         if not 0 <= self.chance <= 1:
             return f"chance={self.chance!r} is no probability"
         if self.every is not None and self.every < 1:
@@ -115,8 +126,6 @@ class Fault:
             number = getattr(self, name)
             if number is not None and not 0 <= number < math.inf:
                 return f"{name}={number!r} must be a number that is not negative"
-        if self.status is not None and self.status not in _STATUSES.get(self.kind, ()):
-            return f"status={self.status!r} does not go with a {self.kind!r} fault"
         return None
 
     @classmethod
@@ -170,7 +179,7 @@ class Schedule:
 def instead(fault: Fault) -> Answer | None:
     """Give the answer sent instead of acting, or None where the connection is cut."""
     if fault.kind == "redirect":
-        return Answer(fault.status or 302, headers={"Location": ELSEWHERE})
+        return Answer(fault.status or 302, headers={"Location": fault.location or ELSEWHERE})
     if fault.kind in REFUSALS:
         status, error = REFUSALS[fault.kind]
         return refusal(fault.status or status, error, details=fault.details, retry_after=fault.retry_after)
@@ -183,6 +192,8 @@ def spoil(fault: Fault, answer: Answer) -> Answer:
         return refusal(fault.status or 500, "internal server error", details=fault.details)
     if fault.kind == "garbage":
         return Answer(200, _GARBAGE, content_type="text/html")
+    if fault.kind == "altered" and answer.body:
+        return replace(answer, body=answer.body[:-1] + bytes([answer.body[-1] ^ 1]))
     if fault.kind in ENTRIES and answer.status == 202:
         return _other_entries(fault, answer)
     return answer

@@ -60,6 +60,8 @@ class Options:
         Seconds that the sandbox's timestamps are ahead of this machine's clock.
     webhook_pause
         Seconds between two attempts at one webhook delivery.
+    media_bytes
+        The least size of a PNG, in bytes.
     """
 
     seed: int = 0
@@ -80,6 +82,7 @@ class Options:
     timestamp_digits: int = 0
     clock_skew: float = 0.0
     webhook_pause: float = 1.0
+    media_bytes: int = 0
 
     def __post_init__(self) -> None:
         low, high = self.run_seconds
@@ -96,6 +99,7 @@ class Options:
             "listing_lag": self.listing_lag >= 0,
             "timestamp_digits": 0 <= self.timestamp_digits <= 6,
             "webhook_pause": 0 <= self.webhook_pause < math.inf,
+            "media_bytes": 0 <= self.media_bytes <= 2**30,
         }
         for name, fine in checks.items():
             if not fine:

@@ -132,8 +132,8 @@ class Routes:
             return self._cut(visit)
         if fault.kind == "silence":
             await self._pause(fault.seconds or None)
-        if fault.kind == "cut_short":
-            return await self._send_half(visit, answer)
+        if fault.kind in ("cut_short", "stalled"):
+            return await self._send_in_halves(visit, answer, fault)
         return self._send(visit, spoil(fault, answer))
 
     async def _pause(self, seconds: float | None) -> None:
@@ -163,12 +163,21 @@ class Routes:
         # Never reaches anyone; aiohttp wants an answer all the same.
         return web.Response(status=500)
 
-    async def _send_half(self, visit: Visit, answer: Answer) -> web.StreamResponse:
+    async def _send_in_halves(self, visit: Visit, answer: Answer, fault: Fault) -> web.StreamResponse:
+        """Send half of the body; the other half never comes, or late."""
         headers = {**self._headers(answer), "Content-Length": str(len(answer.body))}
         response = web.StreamResponse(status=answer.status, headers=headers)
         response.content_type = answer.content_type
         await response.prepare(visit.request)
-        await response.write(answer.body[: len(answer.body) // 2])
+        half = len(answer.body) // 2
+        await response.write(answer.body[:half])
+        if fault.kind == "stalled":
+            await self._pause(fault.seconds or None)
+            if fault.seconds and not self._over.done():
+                visit.sent = answer.status
+                await response.write(answer.body[half:])
+                await response.write_eof()
+                return response
         if visit.request.transport is not None:
             visit.request.transport.close()
         return response

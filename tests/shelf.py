@@ -1,0 +1,81 @@
+"""A server of files that tests write themselves: any status, any header, over a real socket on loopback."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+
+
+@dataclass
+class Item:
+    """One answer."""
+
+    body: bytes = PNG
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "image/png"})
+    length: int | None = None
+
+
+class Shelf:
+    """The server, and what was asked of it: path and headers of each request."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, Item | Callable[[int], Item]] = {}
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        shelf = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                shelf._answer(self)
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def paths(self) -> list[str]:
+        """Return what was asked for."""
+        return [path for path, _ in self.asked]
+
+    def put(self, path: str, item: Item | Callable[[int], Item] | None = None) -> str:
+        """Serve an item, or what a function makes of the number of times it was asked for; return its URL."""
+        self.items[path] = item or Item()
+        return self.url + path
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.asked.append((handler.path, {name.lower(): value for name, value in handler.headers.items()}))
+        found = self.items.get(handler.path, Item(b"", 404))
+        item = found(self.paths.count(handler.path)) if callable(found) else found
+        handler.send_response(item.status)
+        for name, value in item.headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(item.body) if item.length is None else item.length))
+        handler.end_headers()
+        handler.wfile.write(item.body)
+        if item.length is not None:
+            handler.close_connection = True
+
+    def close(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

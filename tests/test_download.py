@@ -1,0 +1,638 @@
+"""`download`: outputs become files, over real sockets, from the sandbox and from a shelf of the tests' own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames.models import Event
+from eachlabs_frames.sandbox import Fault, Sandbox
+
+from .shelf import PNG, Item, Shelf
+
+MANY = "wf_images"
+ONE = "wf_abc123"
+LIST = ".eachlabs/downloads.jsonl"
+
+
+@pytest.fixture
+def shelf() -> Iterator[Shelf]:
+    """A server beside the sandbox: another port of this machine, and so a private address."""
+    running = Shelf()
+    yield running
+    running.close()
+
+
+def frame(rows: int, workflow: str = ONE) -> pd.DataFrame:
+    """Return the result of so many prompts."""
+    df = pd.DataFrame({"prompt": [f"a fox, number {row}" for row in range(rows)]})
+    out: pd.DataFrame = df.eachlabs.bulk_trigger(workflow, wait=True)
+    return out
+
+
+def result(*outputs: Any, index: Any = None, **columns: Any) -> pd.DataFrame:
+    """Return a result as a call would have made it, with these outputs."""
+    rows = len(outputs)
+    made: pd.DataFrame = pd.DataFrame(
+        {
+            **columns,
+            "bulk_id": pd.array(["b"] * rows, dtype="string"),
+            "execution_id": pd.array([f"execution-{row:04d}" for row in range(rows)], dtype="string"),
+            "status": pd.array(["completed"] * rows, dtype="string"),
+        },
+        index=index,
+    )
+    made["output"] = pd.Series(list(outputs), index=made.index, dtype=object)
+    return made
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return what is in a folder, but for the package's own."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".eachlabs" not in path.parts)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Return parts that were left."""
+    return list((folder / ".eachlabs").glob("*.part"))
+
+
+def media(sandbox: Sandbox) -> int:
+    """Return how many pictures were asked for."""
+    return sum(record.route == "media" for record in sandbox.requests)
+
+
+# -- what a user sees -----------------------------------------------------------------------------------------------
+
+
+def test_every_file_comes_and_has_its_place(sandbox: Sandbox, tmp_path: Path) -> None:
+    """One output is a str, several are a list; rows, index and columns are as they were."""
+    out = frame(4, MANY).set_index(pd.Index(["a", "b", "c", "d"]))
+    before = out.copy()
+    got = out.eachlabs.download(tmp_path / "pictures")
+    pd.testing.assert_frame_equal(out, before)
+    pd.testing.assert_frame_equal(got[list(out.columns)], out)
+    assert got.loc["c", "path"] == [str(tmp_path / "pictures" / f"c-{n}.png") for n in range(3)]
+    assert got["path_error"].isna().all()
+    assert str(got["path_error"].dtype) == "string"
+    assert got["path"].dtype == object
+    assert len(files(tmp_path / "pictures")) == 12
+    assert all(body.startswith(b"\x89PNG") for body in files(tmp_path / "pictures").values())
+    assert got.attrs["eachlabs_download"] == {"column": "path"}
+    assert json.dumps(got.attrs)
+    assert leftovers(tmp_path / "pictures") == []
+
+
+def test_the_folder_is_made_and_relative_stays_relative(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a project may be moved with its frame."""
+    monkeypatch.chdir(tmp_path)
+    got = frame(1).eachlabs.download("a/b", name="{prompt}/{index}")
+    assert got.loc[0, "path"] == os.path.join("a", "b", "a fox, number 0", "0.svg")  # noqa: PTH118
+    assert Path(got.loc[0, "path"]).read_bytes().startswith(b"<svg")
+
+
+def test_the_same_call_again_asks_for_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Not even whether anything has changed: the URLs may be long gone."""
+    out = frame(5, MANY).eachlabs.download(tmp_path)
+    asked = media(sandbox)
+    sandbox.faults(Fault("not_found", on="media"))
+    again = out.eachlabs.download(tmp_path)
+    pd.testing.assert_frame_equal(again, out)
+    assert media(sandbox) == asked == 15
+
+
+def test_what_is_missing_torn_or_changed_is_fetched_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    """And nothing else: by its size, and by its checksum where its time is another one."""
+    out = frame(6).eachlabs.download(tmp_path)
+    before = files(tmp_path)
+    (tmp_path / "0-0.svg").unlink()
+    (tmp_path / "1-0.svg").write_bytes(before["1-0.svg"][:50])
+    (tmp_path / "2-0.svg").write_bytes(b"x" * len(before["2-0.svg"]))
+    os.utime(tmp_path / "2-0.svg", ns=(1, 1))
+    os.utime(tmp_path / "3-0.svg", ns=(1, 1))  # copied: the same bytes, another time
+    asked = media(sandbox)
+    again = out.eachlabs.download(tmp_path)
+    assert again["path_error"].isna().all()
+    assert files(tmp_path) == before
+    assert media(sandbox) - asked == 3
+
+
+def test_rows_without_a_file_have_no_path(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A text, no output at all, a row that was never sent: nothing is wrong with them."""
+    got = result("a text", None, {"words": 3}, ["https is no URL"]).eachlabs.download(tmp_path)
+    assert got["path"].tolist() == [None] * 4
+    assert got["path_error"].isna().all()
+    empty = got.iloc[:0].eachlabs.download(tmp_path)
+    assert (len(empty), empty["path"].dtype) == (0, object)
+
+
+def test_one_file_that_fails_harms_no_other(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """It leaves None in its place, and says which one it was."""
+    urls = [shelf.put("/a.png"), shelf.url + "/gone.png", shelf.put("/c.png")]
+    got = result(urls, urls[1], urls[0]).eachlabs.download(tmp_path, allow_private=True)
+    assert got.loc[0, "path"] == [str(tmp_path / "0-0.png"), None, str(tmp_path / "0-2.png")]
+    assert got["path"].tolist()[1:] == [None, str(tmp_path / "2-0.png")]
+    assert got["path_error"].fillna("").tolist() == ["1: HTTP 404", "HTTP 404", ""]
+    assert shelf.paths.count("/gone.png") == 2  # each row once: a refusal is not tried again
+
+
+def test_the_async_dress_does_the_same(sandbox: Sandbox, tmp_path: Path) -> None:
+    """On a loop of the caller's own."""
+    out = frame(3)
+    got = asyncio.run(out.eachlabs.download_async(tmp_path))
+    assert got["path"].tolist() == [str(tmp_path / f"{row}-0.svg") for row in range(3)]
+
+
+def test_a_result_with_a_prefix_has_its_files_too(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The latest one, or the one that is named."""
+    df = pd.DataFrame({"prompt": ["a"], "status": ["mine"]})
+    out = df.eachlabs.bulk_trigger(ONE, ["prompt"], prefix="r_", wait=True)
+    assert out.eachlabs.download(tmp_path)["path"].tolist() == [str(tmp_path / "0-0.svg")]
+    with pytest.raises(ef.ColumnError, match="nothing was triggered"):
+        out.eachlabs.download(tmp_path, prefix="")
+
+
+# -- columns --------------------------------------------------------------------------------------------------------
+
+
+def test_a_column_of_the_users_own_is_not_written_over(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Another name is offered; our own is replaced."""
+    mine = result("x").assign(path="mine")
+    with pytest.raises(ef.ColumnError, match=r"'path'.*column="):
+        mine.eachlabs.download(tmp_path)
+    got = mine.eachlabs.download(tmp_path, column="file")
+    assert got["path"].tolist() == ["mine"]
+    assert list(got.columns[-2:]) == ["file", "file_error"]
+    again = got.eachlabs.download(tmp_path, column="file")
+    assert list(again.columns) == list(got.columns)
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("column", ["", "output", "status", 3, None])
+def test_a_column_must_have_a_name_of_its_own(tmp_path: Path, column: Any) -> None:
+    """Never one of the result's."""
+    with pytest.raises(ef.ConfigurationError, match="column"):
+        result("x").eachlabs.download(tmp_path, column=column)
+
+
+def test_columns_of_several_levels_are_filled_up(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """As the result's own are."""
+    df = pd.DataFrame({("a", "b"): ["a fox"]})
+    out = df.eachlabs.bulk_trigger(ONE, {"prompt": ("a", "b")}, wait=True)
+    got = out.eachlabs.download(tmp_path)
+    assert got[("path", "")].tolist() == [str(tmp_path / "0-0.svg")]
+    assert got.eachlabs.download(tmp_path).columns.equals(got.columns)
+
+
+# -- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_names_that_clash_are_told_apart_in_the_same_way_each_time(
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path
+) -> None:
+    """By their executions, in whatever order they come; on a file system without capitals too."""
+    urls = [shelf.put(f"/{n}.png", Item(PNG + bytes([n]))) for n in range(4)]
+    out = result(*urls, index=["a", "a", "A", "b"])
+    got = out.eachlabs.download(tmp_path, allow_private=True)
+    names = ["a-0-ion-0000.png", "a-0-ion-0001.png", "A-0-ion-0002.png", "b-0.png"]
+    assert got["path"].tolist() == [str(tmp_path / name) for name in names]
+    assert [files(tmp_path)[name][-1] for name in names] == [0, 1, 2, 3]
+    turned = out.iloc[::-1].eachlabs.download(tmp_path, allow_private=True, max_concurrency=1)
+    assert turned["path"].tolist() == got["path"].tolist()[::-1]
+    assert len(shelf.asked) == 4
+
+
+def test_a_row_that_is_there_twice_has_one_file(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """The same execution under the same name."""
+    out = result(shelf.put("/a.png"))
+    got = pd.concat([out, out]).eachlabs.download(tmp_path, allow_private=True)
+    assert got["path"].tolist() == [str(tmp_path / "0-0.png")] * 2
+    assert len(shelf.asked) == 1
+
+
+def test_a_file_keeps_its_name_when_another_wants_it_later(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """A frame that has grown fetches nothing again."""
+    out = result(*[shelf.put(f"/{n}.png", Item(PNG + bytes([n]))) for n in range(2)], index=["a", "a"])
+    first = out.iloc[:1].eachlabs.download(tmp_path, allow_private=True)
+    both = out.eachlabs.download(tmp_path, allow_private=True)
+    assert both["path"].tolist() == [first["path"].iloc[0], str(tmp_path / "a-0-ion-0001.png")]
+    assert len(shelf.asked) == 2
+
+
+def test_a_label_leads_nowhere_else(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """Whatever it says."""
+    labels = ["../../x", "/etc/passwd", "C:\\x", "con", "", "a\x00b", "..", ".eachlabs", "x" * 400]
+    out = result(*[shelf.put(f"/{n}.png") for n in range(len(labels))], index=labels)
+    got = out.eachlabs.download(tmp_path / "f", name="{index}", allow_private=True)
+    assert got["path_error"].isna().all()
+    assert {Path(path).parent for path in got["path"]} == {tmp_path / "f"}
+    assert {path.name for path in tmp_path.iterdir()} == {"f"}
+    assert len(files(tmp_path / "f")) == len(labels)
+
+
+def test_a_link_in_the_folder_leads_nowhere_else(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """Neither a folder's nor a file's."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept.png").write_bytes(b"kept")
+    folder = tmp_path / "folder"
+    (folder / "b").mkdir(parents=True)
+    (folder / "a").symlink_to(outside, target_is_directory=True)
+    (folder / "b" / "0.png").symlink_to(outside / "kept.png")
+    out = result(shelf.put("/a.png"), shelf.put("/b.png"), style=["a/deep", "b"], part=["a", "b"])
+    got = out.eachlabs.download(folder, name="{part}/0", allow_private=True, overwrite=True)
+    assert "leads out of it" in got["path_error"][0]
+    assert files(outside) == {"kept.png": b"kept"}
+    assert (folder / "b" / "0.png").read_bytes() == PNG
+    assert not (folder / "b" / "0.png").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["../{n}", "{nothing}", "", "/abs/{n}"])
+def test_a_template_that_cannot_be_is_refused_before_anything_happens(
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path, name: str
+) -> None:
+    """No request, no folder."""
+    with pytest.raises(ef.UsageError, match="name="):
+        result(shelf.put("/a.png")).eachlabs.download(tmp_path / "f", name=name, allow_private=True)
+    assert shelf.asked == []
+    assert not (tmp_path / "f").exists()
+
+
+# -- what is in the way ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_somebody_elses_is_left_alone(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """It is the row's error, which says what to do; with overwrite=True it is replaced."""
+    (tmp_path / "0-0.png").write_bytes(b"mine")
+    out = result(shelf.put("/a.png"), shelf.put("/b.png"))
+    got = out.eachlabs.download(tmp_path, allow_private=True)
+    assert re.search(r"another file named '0-0.png'.*overwrite=True, another name=", got["path_error"][0])
+    assert got["path"].tolist() == [None, str(tmp_path / "1-0.png")]
+    assert (tmp_path / "0-0.png").read_bytes() == b"mine"
+    (tmp_path / "0-0.png").write_bytes(b"m" * len(PNG))  # nor is one of the same size
+    assert "another file" in out.eachlabs.download(tmp_path, allow_private=True)["path_error"][0]
+    over = out.eachlabs.download(tmp_path, allow_private=True, overwrite=True)
+    assert over["path_error"].isna().all()
+    assert (tmp_path / "0-0.png").read_bytes() == PNG
+
+
+def test_the_file_of_another_execution_is_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Two runs into one folder by one name: the second says so, and the first one's files are its own still."""
+    first, second = frame(1), frame(1)
+    one = first.eachlabs.download(tmp_path)
+    before = files(tmp_path)
+    second["prompt"] = "another"
+    assert second["execution_id"][0] != first["execution_id"][0]
+    sandbox.faults(Fault("altered", on="media"))
+    (tmp_path / "0-0.svg").write_bytes(b"of the first")
+    assert "another file" in second.eachlabs.download(tmp_path)["path_error"][0]
+    sandbox.faults()
+    assert first.eachlabs.download(tmp_path)["path"].tolist() == one["path"].tolist()
+    assert files(tmp_path) == before
+
+
+def test_who_overwrote_a_file_owns_it(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """The execution whose file it was does not take it back unasked."""
+    first = result(shelf.put("/a.png"))
+    second = result(shelf.put("/b.png", Item(PNG + b"b"))).assign(execution_id="another")
+    first.eachlabs.download(tmp_path, allow_private=True)
+    second.eachlabs.download(tmp_path, allow_private=True, overwrite=True)
+    again = first.eachlabs.download(tmp_path, allow_private=True)
+    assert "another file" in again["path_error"][0]
+    assert (tmp_path / "0-0.png").read_bytes() == PNG + b"b"
+
+
+def test_a_file_that_was_never_noted_is_known_by_its_bytes(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """A process that was killed between the two: the same bytes are the same file."""
+    out = result(shelf.put("/a.png"))
+    out.eachlabs.download(tmp_path, allow_private=True)
+    (tmp_path / LIST).unlink()
+    got = out.eachlabs.download(tmp_path, allow_private=True)
+    assert got["path"].tolist() == [str(tmp_path / "0-0.png")]
+    assert leftovers(tmp_path) == []
+    out.eachlabs.download(tmp_path, allow_private=True)
+    assert len(shelf.asked) == 2
+
+
+def test_a_list_that_was_torn_loses_one_line(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What somebody else wrote into it loses nothing."""
+    out = frame(3).eachlabs.download(tmp_path)
+    path = tmp_path / LIST
+    lines = [line for line in path.read_bytes().splitlines() if line]
+    nonsense = [b"[]", b'{"execution_id": 3}', b"\xff\xfe", b'{"execution_id":"e","n":0,"file":7,"size":1}']
+    path.write_bytes(b"\n".join([lines[0], *nonsense, lines[1], lines[2][:40]]))
+    asked = media(sandbox)
+    again = out.eachlabs.download(tmp_path)
+    pd.testing.assert_frame_equal(again, out)
+    assert media(sandbox) - asked == 1
+    out.eachlabs.download(tmp_path)
+    assert media(sandbox) - asked == 1
+
+
+def test_the_list_holds_no_url_and_no_key(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """A signature is as good as a key."""
+    out = result(shelf.put("/a.png?X-Amz-Signature=secret"), ["x", shelf.put("/b.png?sig=secret")])
+    out["execution_id"] = pd.array(["e", None], dtype="string")
+    out.eachlabs.download(tmp_path, allow_private=True)
+    text = (tmp_path / LIST).read_text()
+    assert text.count('"file"') == 2
+    assert "secret" not in text
+    assert "http" not in text
+    out["output"] = pd.Series([out["output"][0], ["x", shelf.url + "/b.png?sig=another"]], dtype=object)
+    assert out.eachlabs.download(tmp_path)["path_error"].isna().all()  # known without its signature
+
+
+def test_parts_of_a_killed_process_are_cleared_away(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Old ones: another process may be writing to a new one."""
+    room = tmp_path / ".eachlabs"
+    room.mkdir()
+    (room / "old.part").write_bytes(b"x")
+    (room / "new.part").write_bytes(b"x")
+    os.utime(room / "old.part", (1, 1))
+    frame(1).eachlabs.download(tmp_path)
+    assert leftovers(tmp_path) == [room / "new.part"]
+
+
+# -- what comes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["error_before", "dropped", "cut_short", "altered", "garbage", "lost_answer"])
+def test_what_goes_wrong_is_tried_again(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+    """A server's error, a cut connection, half a body, another checksum than promised, a page of HTML."""
+    out = frame(3)
+    sandbox.faults(Fault(kind, on="media", at={1, 3}))
+    got = out.eachlabs.download(tmp_path, max_concurrency=2)
+    assert got["path_error"].isna().all()
+    assert len(files(tmp_path)) == 3
+    assert all(body.endswith(b"</svg>") for body in files(tmp_path).values())
+    assert leftovers(tmp_path) == []
+
+
+def test_retry_after_is_honoured_and_a_long_one_is_not_waited_for(
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path
+) -> None:
+    """One that asks for an hour is left, for others wait behind it."""
+    busy = Item(b"", 429, {"Retry-After": "0.1"})
+    once = shelf.put("/a.png", lambda times: busy if times == 1 else Item())
+    got = result(once, shelf.put("/b.png", Item(b"", 503, {"Retry-After": "3600"}))).eachlabs.download(
+        tmp_path, allow_private=True
+    )
+    assert got["path_error"].fillna("").tolist() == ["", "HTTP 503"]
+    assert (shelf.paths.count("/a.png"), shelf.paths.count("/b.png")) == (2, 1)
+
+
+def test_what_does_not_come_says_why_after_a_few_tries(sandbox: Sandbox, tmp_path: Path) -> None:
+    """And leaves nothing behind."""
+    out = frame(1)
+    sandbox.faults(Fault("altered", on="media"))
+    got = out.eachlabs.download(tmp_path)
+    assert got["path_error"][0] == "the file's sha256 is not what the server says it is (4 tries)"
+    assert files(tmp_path) == {}
+    assert leftovers(tmp_path) == []
+
+
+def test_a_file_that_is_too_large_is_not_taken(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """By what is promised, or by what comes."""
+    data = "data:image/png;base64," + base64.b64encode(b"x" * 300).decode()
+    got = result(shelf.put("/a.png"), shelf.put("/b.png", Item(b"x" * 10)), data).eachlabs.download(
+        tmp_path, allow_private=True, max_size=100
+    )
+    assert got["path_error"].fillna("").tolist() == [
+        "larger than max_size=100 bytes",
+        "",
+        "larger than max_size=100 bytes",
+    ]
+
+
+def test_a_large_file_comes_in_pieces(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """Each byte in its place, also where it is several pieces."""
+    body = hashlib.shake_128(b"x").digest(5_000_001)
+    md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+    url = shelf.put("/a.mp4", Item(body, 200, {"Content-Type": "video/mp4", "Content-MD5": md5}))
+    got = result(url).eachlabs.download(tmp_path, allow_private=True)
+    assert Path(got["path"][0]).read_bytes() == body
+
+
+def test_a_picture_inside_of_the_output_becomes_a_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    """However large it is, and without a request."""
+    large = hashlib.shake_128(b"x").digest(100_000)
+    url = "data:image/png;base64," + base64.b64encode(large).decode()
+    got = result([url, "data:image/png;base64,!!"]).eachlabs.download(tmp_path)
+    assert got["path"][0] == [str(tmp_path / "0-0.png"), None]
+    assert "1: a data: URL that cannot be decoded" in got["path_error"][0]
+    assert files(tmp_path) == {"0-0.png": large}
+
+
+def test_more_urls_than_a_view_would_show_all_come(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Views stop after a thousand values; files do not."""
+    output = [{"text": "x", "picture": f"data:image/svg+xml,{n}"} for n in range(700)]
+    got = result(output).eachlabs.download(tmp_path)
+    assert len(got["path"][0]) == 700
+    assert (tmp_path / "0-699.svg").read_bytes() == b"699"
+
+
+# -- where from -----------------------------------------------------------------------------------------------------
+
+
+def test_another_service_of_this_machine_is_not_asked(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """Nor by a name that leads there, nor by a redirect; what is configured is another port."""
+    shelf.put("/a.png")
+    urls = [f"http://{host}:{shelf.port}/a.png" for host in ("127.0.0.1", "localhost", "127.1", "2130706433", "[::1]")]
+    out = pd.concat([frame(1), result(*urls)], ignore_index=True)
+    sandbox.faults(Fault("redirect", on="media", location=shelf.url + "/a.png"))
+    got = out.eachlabs.download(tmp_path)
+    assert got["path"].tolist() == [None] * 6
+    assert got["path_error"].str.contains("is a private address, and not the configured host").all()
+    assert shelf.asked == []
+
+
+def test_redirects_are_followed_where_they_may_lead(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """At most five, and the file has the last one's type."""
+    for n in range(7):
+        shelf.put(f"/{n}", Item(b"", 302, {"Location": f"/{n + 1}"}))
+    shelf.put("/7", Item(PNG))
+    got = result(shelf.url + "/2", shelf.url + "/1").eachlabs.download(tmp_path, allow_private=True)
+    assert got["path"].tolist() == [str(tmp_path / "0-0.png"), None]
+    assert got["path_error"][1] == "more than 5 redirects"
+
+
+def test_neither_key_nor_cookie_is_sent(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """To the API's own host neither."""
+    cookie = shelf.put("/a.png", Item(PNG, 200, {"Content-Type": "image/png", "Set-Cookie": "a=b"}))
+    result(cookie, shelf.put("/b.png")).eachlabs.download(tmp_path, allow_private=True, max_concurrency=1)
+    frame(2).eachlabs.download(tmp_path / "more")
+    assert not any(record.with_key for record in sandbox.requests if record.route == "media")
+    headers = {name for _, sent in shelf.asked for name in sent}
+    assert not headers & {"authorization", "x-api-key", "cookie", "referer"}
+
+
+def test_a_signature_is_sent_as_it_was_written(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """Not one percent sign otherwise."""
+    path = "/a%2Fb%7e.png?sig=a%2fB+c%20d&e=%41"
+    got = result(shelf.put(path)).eachlabs.download(tmp_path, allow_private=True)
+    assert got["path_error"].isna().all()
+    assert shelf.paths == [path]
+
+
+def test_an_error_shows_no_query(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """Of whatever kind it is."""
+    signed = "?sig=secret"
+    urls = [
+        f"http://127.0.0.1:{shelf.port}/a.png{signed}",
+        f"http://localhost:1/a.png{signed}",
+        shelf.put(f"/b.png{signed}", Item(b"", 400)),
+        shelf.put(f"/c.png{signed}", Item(b"", 302, {"Location": f"ftp://x/{signed}"})),
+    ]
+    for private in (False, True):
+        rows = urls[:1] if not private else urls[2:]
+        got = result(*rows).eachlabs.download(tmp_path, allow_private=private)
+        assert got["path_error"].notna().all()
+        assert not got["path_error"].str.contains("secret").any()
+
+
+def test_a_proxy_of_the_environment_is_used(
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be anywhere, for its owner has named it; but it is not asked for this network's own."""
+    monkeypatch.setenv("http_proxy", shelf.url)
+    monkeypatch.setenv("no_proxy", "")
+    shelf.put("http://cdn.example.com/a.png")
+    got = result("http://cdn.example.com/a.png", "http://10.0.0.1/a.png", "http://metadata.internal/a.png")
+    got = got.eachlabs.download(tmp_path)
+    assert got["path"].tolist() == [str(tmp_path / "0-0.png"), None, None]
+    assert shelf.paths == ["http://cdn.example.com/a.png"]
+
+
+# -- how it ends ----------------------------------------------------------------------------------------------------
+
+
+def test_old_rows_are_named_before_they_are_fetched(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """And where they are gone, the error says why; what is there already is no matter."""
+    out = result(shelf.url + "/gone.png", shelf.put("/b.png"), shelf.put("/c.png"), index=["a", "b", "c"])
+    now = pd.Timestamp.now(tz="UTC")
+    out["completed_at"] = [now - pd.Timedelta(hours=30), now - pd.Timedelta(days=9), now]
+    with pytest.warns(UserWarning, match=r"2 row\(s\) ended over 24 hours ago.* of 'a', 'b' may be gone") as caught:
+        got = out.eachlabs.download(tmp_path, allow_private=True)
+    assert caught[0].filename == __file__
+    assert got["path_error"]["a"] == "HTTP 404: the execution ended 30 hours ago, and output URLs live about 24 hours"
+    assert got["path_error"].isna().tolist() == [False, True, True]
+    got.iloc[1:].eachlabs.download(tmp_path, allow_private=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_size": 0}, "max_size"),
+        ({"max_size": True}, "max_size"),
+        ({"overwrite": "yes"}, "overwrite"),
+        ({"allow_private": 1}, "allow_private"),
+        ({"max_concurrency": 0}, "max_concurrency"),
+        ({"progress": 3}, "progress"),
+        ({"folder": 3}, "folder"),
+        ({"folder": ""}, "folder"),
+        ({"folder": __file__}, "is a file"),
+        ({"folder": "/proc/none/x"}, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_fetched(
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    """With what was wrong."""
+    call = {"folder": tmp_path, "allow_private": True, **options}
+    with pytest.raises(ef.ConfigurationError, match=message):
+        result(shelf.put("/a.png")).eachlabs.download(**call)
+    assert shelf.asked == []
+
+
+def test_a_frame_that_is_no_result_says_so(tmp_path: Path) -> None:
+    """And what to call."""
+    with pytest.raises(ef.ColumnError, match="bulk_trigger first"):
+        pd.DataFrame({"prompt": ["x"]}).eachlabs.download(tmp_path)
+
+
+def test_a_bar_counts_files(sandbox: Sandbox, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Those that were there are done from the start."""
+    out = frame(2, MANY)
+    out.iloc[:1].eachlabs.download(tmp_path)
+    sandbox.faults(Fault("not_found", on="media", at={1}))
+    out.eachlabs.download(tmp_path, progress=True)
+    last = capfd.readouterr().err.rstrip("\n").rpartition("\r")[2]
+    assert "6/6" in last
+    assert "downloaded=2, complete=3, failed=1" in last
+
+
+def test_a_callable_hears_of_each_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    """With counts that only grow; one that raises costs nothing."""
+    events: list[Event] = []
+    out = frame(2, MANY)
+    out.eachlabs.download(tmp_path, progress=events.append)
+    assert [event.kind for event in events] == ["started", *["downloaded"] * 6, "finished"]
+    assert [event.done for event in events] == [0, 1, 2, 3, 4, 5, 6, 6]
+    assert {event.total for event in events} == {6}
+
+    def raising(event: Event) -> None:
+        raise RuntimeError
+
+    assert out.eachlabs.download(tmp_path / "b", progress=raising)["path_error"].isna().all()
+
+
+def test_an_interrupt_keeps_what_has_come(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The paths so far are in the exception's frame, no half a file has a name, and the same call goes on."""
+    out = frame(30)
+
+    def stopping(event: Event) -> None:
+        if event.done == 5:
+            raise KeyboardInterrupt
+
+    sandbox.faults(Fault("stalled", on="media", at={2, 9}))
+    with pytest.raises(ef.Interrupted, match="the same call fetches only what is missing") as caught:
+        out.eachlabs.download(tmp_path, progress=stopping, max_concurrency=4)
+    got = caught.value.frame
+    there = got["path"].notna()
+    assert 5 <= there.sum() < 30
+    assert (got.loc[~there, "path_error"] == "not fetched: interrupted").all()
+    assert leftovers(tmp_path) == []
+    assert all(body.endswith(b"</svg>") for body in files(tmp_path).values())
+    sandbox.faults()
+    asked = media(sandbox)
+    assert out.eachlabs.download(tmp_path)["path_error"].isna().all()
+    assert media(sandbox) - asked <= 30 - there.sum()
+
+
+def test_a_cancelled_download_keeps_what_has_come(sandbox: Sandbox, tmp_path: Path) -> None:
+    """As an interrupted one does, and soon: a body that never ends is left."""
+    out = frame(6)
+    sandbox.faults(Fault("stalled", on="media", at={3}))
+
+    async def cancelled() -> pd.DataFrame:
+        loop = asyncio.get_running_loop()
+        come = asyncio.Event()
+
+        def hear(event: Event) -> None:
+            if event.done == 5:
+                loop.call_soon_threadsafe(come.set)
+
+        task = asyncio.ensure_future(out.eachlabs.download_async(tmp_path, progress=hear))
+        await come.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        return caught.value.frame  # type: ignore[attr-defined,no-any-return]
+
+    got = asyncio.run(cancelled())
+    assert got["path"].notna().sum() == 5
+    assert len(files(tmp_path)) == 5
+    assert leftovers(tmp_path) == []

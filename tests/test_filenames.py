@@ -1,0 +1,198 @@
+"""Names for files: always valid, never outside of their folder, and never the same for two files."""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eachlabs_frames as ef
+from eachlabs_frames.core import filenames
+from eachlabs_frames.core.filenames import ANY, KNOWN, belongs, distinct, extension, fit, key, read, safe
+
+RESERVED = {"con", "prn", "aux", "nul", *(f"{word}{n}" for word in ("com", "lpt") for n in range(10))}
+
+nasty = st.text(
+    st.one_of(
+        st.sampled_from('./\\:*?"<>| \x00\n\u202e\u200b\ud800~-_aAé\u00dfİ\ufb01\u0301'), st.characters(codec=None)
+    ),
+    max_size=40,
+) | st.sampled_from(["..", ".", "", "CON", "nul.txt", "com1 .x", "LPT¹", "a" * 400, "é" * 300, ".eachlabs", "C:\\x"])
+
+
+def is_valid(name: str) -> bool:
+    """Say by an account of its own whether every common file system takes this name."""
+    encoded = name.encode()
+    return (
+        0 < len(encoded) <= filenames.LONGEST
+        and not re.search(r'[\x00-\x1f\x7f<>:"/\\|?*]', name)
+        and not any(unicodedata.category(one) in ("Cc", "Cf", "Cs") for one in name)
+        and name.strip(" ") == name
+        and not name.startswith(".")
+        and not name.endswith(".")
+        and name.partition(".")[0].strip().lower() not in RESERVED
+    )
+
+
+@given(nasty)
+def test_whatever_is_written_becomes_a_valid_name(text: str) -> None:
+    """With any extension, on any system; and to make it safe twice changes nothing."""
+    assert all(is_valid(fit(text) + ending) for ending in [*KNOWN, ANY])
+    assert safe(safe(text)) == safe(text)
+
+
+@given(st.lists(nasty, min_size=3, max_size=3))
+def test_a_field_leads_to_no_other_folder(values: list[str]) -> None:
+    """A template decides how deep a file lies, and nothing that is filled in."""
+    template = read("{style}/x{prompt}/{index}-{n}", ["style", "prompt"])
+    filled = dict(zip(("style", "prompt", "index"), values, strict=True))
+    stem = template.stem(filled, n=0, several=False)
+    assert len(stem.split("/")) == 3
+    assert all(map(is_valid, stem.split("/")))
+    inside = os.path.normpath(f"/folder/{stem}{ANY}")
+    assert inside.startswith("/folder/")
+    assert inside.count("/") == 4
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(["e1", "e2", "11111111-a", "22222222-a", "../x"]), st.integers(0, 2)),
+        st.lists(
+            st.sampled_from(["a", "A", "é", "e\u0301", "ß", "ss", "a-e1", "a-e1-0", "a" * 250]).map(fit),
+            min_size=1,
+            max_size=3,
+        ),
+        max_size=12,
+    )
+)
+def test_no_two_files_have_one_name(wanted: dict[tuple[str, int], list[str]]) -> None:
+    """Also where a file system knows no capitals and no other way to write an accent; and whatever the order."""
+    found = distinct(wanted)
+    assert len({key(stem) for stem in found.values()}) == len(found)
+    assert all(is_valid(stem + ".parquet") for stem in found.values())
+    backwards = {identity: list(reversed(stems)) for identity, stems in reversed(wanted.items())}
+    assert distinct(backwards) == found
+
+
+def test_a_name_that_nobody_else_wants_stays_as_it_is() -> None:
+    """Those that clash get the end of their execution's id."""
+    found = distinct({("aaaaaaaa-1111", 0): ["x"], ("aaaaaaaa-2222", 0): ["X"], ("b", 0): ["y"]})
+    assert list(found.values()) == ["x-aaa-1111", "X-aaa-2222", "y"]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("{index}-{n}", "fox-0"),
+        ("{row:04d}", "0007"),
+        ("{style}/{seed:.1f}_{n}", "no_ir/0.5_0"),
+        ("{missing}-{n}", "_-0"),
+        ("{execution_id}.png", "e-1"),
+        ("{{{index}}}", "{fox}"),
+        ("{a.b}", "dotted"),
+        ("{pair}", "1-x"),
+    ],
+)
+def test_a_template_is_filled(name: str, stem: str) -> None:
+    """By columns, formats and its own fields; an extension at its end is dropped, for the file has its own."""
+    columns = {"style": "no/ir", "seed": 0.51, "missing": None, "a.b": "dotted", "pair": (1, "x")}
+    values = columns | {"index": "fox", "row": 7, "execution_id": "e-1"}
+    assert read(name, list(columns)).stem(values, n=0, several=False) == stem
+
+
+def test_a_template_without_n_gets_it_where_there_are_several() -> None:
+    """And only there."""
+    template = read("{index}", [])
+    assert [template.stem({"index": 3}, n=1, several=several) for several in (True, False)] == ["3-1", "3"]
+
+
+def test_a_long_prompt_leaves_room_for_what_follows() -> None:
+    """A field has its own length, in bytes, and is cut between two characters."""
+    stem = read("{prompt}-{n}", ["prompt"]).stem({"prompt": "füchse " * 60}, n=12, several=True)
+    assert stem.endswith("-12")
+    assert len(stem.encode()) <= filenames.LONGEST_FIELD + 3
+
+
+@pytest.mark.parametrize("name", ["{colour}", "{}", "{0}", "{index.real}"])
+def test_an_unknown_field_names_what_there_is(name: str) -> None:
+    """Before anything is fetched."""
+    with pytest.raises(ef.MappingError, match=r"\{index\}, \{row\}, \{n\}, \{execution_id\}, \{prompt\}"):
+        read(name, ["prompt"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "../{n}", "/tmp/{n}", "a//b", "{n}/", "a/./b", ". /{n}", "C:{n}", "a\\{n}", "{", "{n", None, 3, "{n:{row}}"],
+)
+def test_a_template_that_leads_elsewhere_is_refused(name: Any) -> None:
+    """Or that is none."""
+    with pytest.raises(ef.ConfigurationError):
+        read(name, [])
+
+
+def test_a_format_that_does_not_fit_names_the_value() -> None:
+    """And the field."""
+    with pytest.raises(ef.MappingError, match=r"'x' as \{style:04d\}"):
+        read("{style:04d}", ["style"]).stem({"style": "x"}, n=0, several=False)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "url", "expected"),
+    [
+        ("image/png", "https://x/a", ".png"),
+        ("image/png", "https://x/a.jpg", ".png"),
+        ("image/jpeg", "https://x/a.JPEG?x=.png", ".jpeg"),
+        ("IMAGE/JPEG; q=1", "https://x/a.webp", ".jpg"),
+        ("application/octet-stream", "https://x/a.mp4", ".mp4"),
+        ("", "https://x/a%2Eglb", ".glb"),
+        ("", "https://x/a.exe", ".bin"),
+        ("application/x-msdownload", "https://x/a.exe", ".bin"),
+        ("application/x-sh", "https://x/a.sh", ".bin"),
+        ("text/x-shellscript", "https://x/a.sh", ".txt"),
+        ("text/html", "https://x/a.html", ".txt"),
+        ("text/plain", "https://x/a.csv", ".csv"),
+        ("nonsense", "https://x/a.b/c", ".bin"),
+        ("image/svg+xml", "https://x/a", ".svg"),
+    ],
+)
+def test_an_extension_is_the_types_or_the_urls_and_never_one_to_run(content_type: str, url: str, expected: str) -> None:
+    """HTML is kept as a text."""
+    assert extension(content_type, url) == expected
+
+
+def test_no_extension_is_one_that_is_run() -> None:
+    """And each is short enough for the room that names leave it."""
+    runs = {
+        ".exe",
+        ".com",
+        ".bat",
+        ".cmd",
+        ".sh",
+        ".js",
+        ".html",
+        ".htm",
+        ".lnk",
+        ".app",
+        ".py",
+        ".scr",
+        ".hta",
+        ".vbs",
+    }
+    assert not KNOWN & runs
+    assert max(map(len, KNOWN)) <= filenames.LONGEST_EXTENSION
+    assert set("".join(KNOWN)) <= set(string.ascii_lowercase + string.digits + ".")
+
+
+def test_a_file_belongs_to_its_own_name_only() -> None:
+    """An extension is all that may follow."""
+    assert belongs("0-0.png", "0-0")
+    assert not belongs("0-0-a.png", "0-0")
+    assert not belongs("0-0.exe", "0-0")
+    assert Path("0-0.bin").suffix == ANY
