@@ -117,7 +117,7 @@ def test_a_byte_may_be_another_than_the_headers_speak_of(sandbox: Sandbox) -> No
     sandbox.faults(Fault("altered"))
     status, body, headers = call(sandbox)
     assert (status, len(body), headers["Content-Length"]) == (202, len(whole), str(len(whole)))
-    with pytest.raises(ValueError, match="Extra data|delimiter|Expecting"):
+    with pytest.raises(ValueError, match=r"Extra data|delimiter|Expecting"):
         json.loads(body)
 
 
