@@ -286,8 +286,8 @@ def test_a_large_sweep_has_to_be_meant() -> None:
 
 def test_what_a_frame_says_of_its_sweep_can_be_written_as_json() -> None:
     """For whoever draws a grid of it later; Parquet files keep attrs that way."""
-    said = ef.sweep(a=[1], case=pd.DataFrame({7: [1]}), repeats=2).attrs["eachlabs_sweep"]
-    assert json.loads(json.dumps(said)) == {"axes": {"a": ["a"], "case": ["7"]}, "repeat": "repeat"}
+    said = ef.sweep(a=[1], case=pd.DataFrame({7: [1], (8, 9): [1]}), repeats=2).attrs["eachlabs_sweep"]
+    assert json.loads(json.dumps(said)) == {"axes": {"a": ["a"], "case": ["7", "(8, 9)"]}, "repeat": "repeat"}
     assert ef.sweep(a=[1]).attrs["eachlabs_sweep"]["repeat"] is None
 
 

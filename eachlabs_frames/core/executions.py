@@ -92,7 +92,7 @@ def read(position: int, entry: Mapping[str, Any]) -> Outcome:
         status=canonical_status(entry.get("status")) or UNKNOWN,
         bulk_id=bulk_id if isinstance(bulk_id, str) and bulk_id else None,
         execution_id=entry["execution_id"],
-        error=_error(entry),
+        error=reason(entry),
         started_at=parse_time(entry.get("started_at")),
         completed_at=parse_time(entry.get("ended_at")) or parse_time(entry.get("completed_at")),
         output=entry.get("output") if output is None else output,
@@ -107,7 +107,8 @@ def says_too_little(outcome: Outcome) -> bool:
     )
 
 
-def _error(entry: Mapping[str, Any]) -> str | None:
+def reason(entry: Mapping[str, Any]) -> str | None:
+    """Return why something failed, by the more telling of the two fields that say it."""
     said = [entry.get("error_cause"), entry.get("error")]
     words = [word if isinstance(word, str) else str(word) for word in said if word]
     return words[0] if words else None

@@ -69,7 +69,7 @@ class Cards:
         self.prefix: Final = prefix if prefix is not None else known.prefix if known else ""
         self._frame = columns.snapshot(frame)
         self._origin = origin or (lambda: known)
-        self._files = _files(frame)
+        self._files = files_of(frame)
         ours = columns.labels(frame, self.prefix)
         self._mine: Final[list[tuple[str, Any]]] = [
             (_name(one), self._frame.iloc[:, place])
@@ -96,7 +96,7 @@ class Cards:
 
     def files(self, row: int) -> Sequence[str | None]:
         """Return the paths of what was downloaded of a row's output, in the order of its URLs; empty where nothing."""
-        return () if self._files is None else _paths(self._files.iloc[row])
+        return () if self._files is None else paths_in(self._files.iloc[row])
 
     # -- inputs -----------------------------------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ def _called(frame: pd.DataFrame, label: Hashable) -> list[str]:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _files(frame: pd.DataFrame) -> Any:
+def files_of(frame: pd.DataFrame) -> Any:
     """Return the column of paths that a download wrote; None where there is none, or where attrs say nothing sound."""
     said = frame.attrs.get(DOWNLOAD)
     name = said.get("column") if isinstance(said, Mapping) else None
@@ -213,6 +213,7 @@ def _files(frame: pd.DataFrame) -> Any:
     return frame.iloc[:, places[0]] if len(places) == 1 else None
 
 
-def _paths(cell: object) -> list[str | None]:
+def paths_in(cell: object) -> list[str | None]:
+    """Return the paths that a row has of its URLs, in their order."""
     several = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
     return [os.fspath(one) if isinstance(one, str | os.PathLike) else None for one in several]

@@ -20,6 +20,8 @@ from .axes import Axis
 from .cells import records
 
 ATTRS: Final = "eachlabs_sweep"
+"""Where a frame says of each of its axes which columns it fills, and which column numbers the repeats."""
+
 REPEAT: Final = "repeat"
 
 LARGEST: Final = 100_000

@@ -16,11 +16,17 @@ from .options import API_KEY, Clock, CostShape, Dialect, Options
 if TYPE_CHECKING:
     from .foreground import serve
     from .server import Sandbox
-    from .workflows import Version, Workflow
+    from .workflows import Step, Version, Workflow
 
-__all__ = ["API_KEY", "Dialect", "Fault", "Options", "Sandbox", "Version", "Workflow", "serve", "start"]
+__all__ = ["API_KEY", "Dialect", "Fault", "Options", "Sandbox", "Step", "Version", "Workflow", "serve", "start"]
 
-_LAZY = {"Sandbox": "server", "serve": "foreground", "Version": "workflows", "Workflow": "workflows"}
+_LAZY = {
+    "Sandbox": "server",
+    "serve": "foreground",
+    "Step": "workflows",
+    "Version": "workflows",
+    "Workflow": "workflows",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .options import Clock, Dialect, Options
-from .workflows import Workflow
+from .steps import Span, Stage, failing, metadata, stages
+from .workflows import Step, Workflow
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 _CAUSES = (
@@ -196,30 +197,46 @@ def details(execution: Execution, view: View) -> dict[str, Any]:
         "status": status,
         "started_at": view.stamp(execution.created),
         "inputs": execution.inputs,
-        "step_outputs": {} if status == "queued" else {"generate": _step(execution, view, status, made)},
+        "step_outputs": {} if status == "queued" else _steps(execution, view, status, made),
         "output": made,
     }
     if status in TERMINAL:
         document["completed_at"] = view.stamp(execution.ends)
     if status == "failed":
         document["error"] = "ExecutionFailed"
-        document["error_cause"] = execution.cause or "the sandbox was told to fail it"
+        document["error_cause"] = _cause(execution)
     return document
 
 
-def _step(execution: Execution, view: View, status: str, made: Any) -> dict[str, Any]:
-    step: dict[str, Any] = {
-        "step_id": "generate",
-        "status": status if status in TERMINAL else "running",
-        "started_at": view.stamp(view.begun(execution)),
-        "metadata": {"model": "sandbox-model", "version": "0.0.1", "params": execution.inputs},
+def _cause(execution: Execution) -> str:
+    """Say why an execution failed, by the name of the step that did."""
+    steps = execution.workflow.steps
+    said = execution.cause or "the sandbox was told to fail it"
+    return said.replace("'generate'", repr(steps[failing(steps)].step_id), 1)
+
+
+def _steps(execution: Execution, view: View, status: str, made: Any) -> dict[str, Any]:
+    steps = execution.workflow.steps
+    found = stages(steps, status, Span(view.begun(execution), execution.ends, view.now))
+    return {step.step_id: _step(execution, view, step, stage, made) for step, stage in zip(steps, found, strict=True)}
+
+
+def _step(execution: Execution, view: View, step: Step, stage: Stage, made: Any) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "step_id": step.step_id,
+        "status": stage.status,
+        "metadata": metadata(step, stage, execution.inputs),
     }
-    if status in TERMINAL:
-        step["completed_at"] = view.stamp(execution.ends)
-    if status == "completed":
-        step["output"] = made
-        step["primary"] = made[0] if isinstance(made, list) and made else made
-    if status == "failed":
-        step["error"] = "StepFailed"
-        step["error_cause"] = execution.cause or "the sandbox was told to fail it"
-    return step
+    if stage.started is not None:
+        shown["started_at"] = view.stamp(stage.started)
+    if stage.completed is not None:
+        shown["completed_at"] = view.stamp(stage.completed)
+    if stage.status == "completed":
+        if step is not execution.workflow.steps[-1]:
+            made = f"{step.step_id} is done" if step.output is None else step.output(execution.inputs)
+        shown["output"] = made
+        shown["primary"] = made[0] if isinstance(made, list) and made else made
+    if stage.status == "failed":
+        shown["error"] = "StepFailed"
+        shown["error_cause"] = _cause(execution)
+    return shown

@@ -27,7 +27,7 @@ from .ledger import Accepted, ExecutionRecord, Ledger, RequestRecord
 from .options import API_KEY, PREFIXES, Clock, Dialect, Options
 from .routes import Routes
 from .webhooks import Delivery, Webhooks
-from .workflows import Catalog, Output, Reject, Version, Workflow, default_workflows
+from .workflows import Catalog, Output, Reject, Step, Version, Workflow, default_workflows
 
 _HOST = "127.0.0.1"
 
@@ -203,6 +203,7 @@ class Sandbox:
         output: Output = "image",
         reject: Reject = "entry",
         forbidden: bool = False,
+        steps: Sequence[Step] = (Step(),),
     ) -> Workflow:
         """Serve one more workflow: with `versions`, or with one version `v1` of `input_schema`.
 
@@ -213,9 +214,12 @@ class Sandbox:
         reject
             What inputs meet that the schema refuses: their own entry is `failed` ("entry"), the request is
             refused whole with 400 ("request") or with 422 ("unprocessable").
+        steps
+            What its executions go through, one after the other; the last one's output is the execution's.
         """
         made = tuple(versions) if versions is not None else (Version("v1", input_schema=input_schema),)
-        workflow = Workflow(workflow_id, slug or workflow_id, name or workflow_id, made, output, reject, forbidden)
+        names = (workflow_id, slug or workflow_id, name or workflow_id)
+        workflow = Workflow(*names, made, output, reject, forbidden, tuple(steps))
         self._catalog.add(workflow)
         return workflow
 

@@ -35,6 +35,20 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a workflow. What the last one puts out is the execution's output; `output` is that of any other."""
+
+    step_id: str = "generate"
+    model: str = "sandbox-model"
+    type: Literal["model", "http", "python"] = "model"
+    output: Callable[[Mapping[str, Any]], Any] | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """Give the step as a workflow's definition has it."""
+        return {"step_id": self.step_id, "type": self.type} | ({"model": self.model} if self.type == "model" else {})
+
+
+@dataclass(frozen=True, slots=True)
 class Workflow:
     """One workflow. `reject` says what invalid inputs meet: their own entry, or a 400 or 422 for all."""
 
@@ -45,6 +59,12 @@ class Workflow:
     output: Output = "image"
     reject: Reject = "entry"
     forbidden: bool = False
+    steps: tuple[Step, ...] = (Step(),)
+
+    def __post_init__(self) -> None:
+        if not self.steps or len({step.step_id for step in self.steps}) < len(self.steps):
+            msg = f"workflow {self.workflow_id!r}: it needs a step, and each its own step_id"
+            raise ValueError(msg)
 
     def version(self, version_id: str | None) -> Version:
         """Give the version of that name, or the latest active one where none is named."""
@@ -94,7 +114,7 @@ class Workflow:
             document["definition"] = {
                 "version": version.version_id,
                 "input_schema": version.input_schema,
-                "steps": [{"step_id": "generate", "type": "model", "model": "sandbox-model"}],
+                "steps": [step.shown() for step in self.steps],
             }
         return document
 

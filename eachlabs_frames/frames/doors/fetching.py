@@ -19,6 +19,81 @@ MAX_SIZE = 2 * 1024**3
 class Fetching(Door):
     """Results become data of the caller's own."""
 
+    def outputs(self, *, expand: bool = False, steps: bool = False, prefix: str | None = None) -> pd.DataFrame:
+        """Return the results one a line, tidy: a row with several pictures becomes several lines.
+
+        A list gives a line for each of its values, and for those of lists inside of it; one of nothing but numbers (a
+        vector, a box) is one value. An object is a line for each URL that it holds, with the whole object beside each,
+        or one line where it holds none. A row without an output keeps one line. So every URL of every output stands
+        in exactly one line, in order, and nothing is lost.
+
+        Parameters
+        ----------
+        expand : bool, default False
+            Give the keys of objects columns too, those of objects inside of them with dots (``meta.width``). The lines
+            stay the same. A key that has the name of another column gets ``output.`` before it. The first 500 keys;
+            the objects themselves stay in ``output``.
+        steps : bool, default False
+            Return a line for each step of each execution instead, in the order in which they began: the details of
+            every execution are read from the API, several at a time.
+        prefix : str, optional
+            Which result, where the frame holds several; the latest by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With this frame's labels as index, each as often as its row has lines, and the columns ``row`` (int64: the
+            row's position), ``n`` (int64: the line's number in its row, from 0), ``execution_id``, ``status``,
+            ``kind`` (string: image, video, audio, link, text, number, boolean or json; missing where there is no
+            output), ``output`` (object: the URL, the text, the number, the object), ``url`` (string), ``key`` (string:
+            where in the row's output it stands, as in ``images.0.url``) and ``error`` (string); after a `download` also
+            ``path`` (string). With expanded keys: string, bool, int64 and float64, or pandas' own that can be missing
+            (boolean, Int64), and object for what is mixed.
+
+            With `steps`: ``row``, ``n``, ``execution_id``, ``status``, then ``step_id``, ``step_status``, ``model``
+            (string; of a step without one its type, ``http`` or ``python``), ``started_at``, ``completed_at``
+            (datetime64[ns, UTC]), ``elapsed`` (float64, seconds), ``primary``, ``output`` (object) and ``error``
+            (string). A row of which no step is known keeps one line; where its details could not be read, ``error``
+            says why.
+
+        Raises
+        ------
+        ColumnError
+            The frame holds no result.
+        APIError
+            With `steps`: 401, 403, or no answer at all.
+
+        Notes
+        -----
+        What went through a CSV file is text: a list is one line then. Parquet keeps lists, and `load_run` has them.
+
+        Examples
+        --------
+        >>> import pandas as pd, eachlabs_frames as ef
+        >>> with ef.sandbox.start(queue_seconds=0, run_seconds=(0, 0)):
+        ...     df = pd.DataFrame({"prompt": ["a fox", "a heron"], "num_images": [2, 1]}, index=["x", "y"])
+        ...     out = df.eachlabs.bulk_trigger("wf_images", wait=True)
+        >>> lines = out.eachlabs.outputs()
+        >>> lines[["row", "n", "kind"]].to_records().tolist()
+        [('x', 0, 0, 'image'), ('x', 0, 1, 'image'), ('y', 1, 0, 'image')]
+        >>> out[["prompt"]].join(lines)["prompt"].tolist()
+        ['a fox', 'a fox', 'a heron']
+        """
+        return self._complete(self._outputs(expand, steps, prefix))
+
+    async def outputs_async(
+        self, *, expand: bool = False, steps: bool = False, prefix: str | None = None
+    ) -> pd.DataFrame:
+        """Do as `outputs`, without holding up the running event loop."""
+        from ...engine.loop import complete_async
+
+        return await complete_async(self._outputs(expand, steps, prefix))
+
+    def _outputs(self, expand: bool, steps: bool, prefix: str | None) -> Steps[pd.DataFrame]:
+        from .. import outputs
+
+        return outputs.outputs(self._frame, expand=expand, steps=steps, prefix=prefix)
+
     def download(
         self,
         folder: str | os.PathLike[str],
