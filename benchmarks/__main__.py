@@ -15,6 +15,7 @@ from .journal import disk, journal_cpu, journal_wall, keep, resuming
 from .measure import Result
 from .memory import objects, objects_with_journal, resident
 from .speed import cpu_against_sockets, cpu_against_threads, throughput, throughput_of_same_requests
+from .sweep import sweep_memory, sweep_sample, sweep_time
 
 MEASUREMENTS = (
     throughput,
@@ -30,6 +31,9 @@ MEASUREMENTS = (
     journal_cpu,
     resuming,
     disk,
+    sweep_time,
+    sweep_memory,
+    sweep_sample,
     *dashboard.MEASUREMENTS,
 )
 SPACES = "{:<44} {:>20} {:>9}  {:<7} {}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -176,12 +178,79 @@ def test_a_preview_without_prices_works() -> None:
     assert out.attrs["eachlabs_preview"]["cost_usd"] is None
 
 
+def test_a_preview_without_a_workflow_counts_and_asks_nothing(sandbox: Sandbox) -> None:
+    """Rows and requests; no cost is guessed, and no journal is made."""
+    journal = Path(os.environ["EACHLABS_JOURNAL"])
+    said = ef.sweep(prompt=["a", "b"], seed=range(6)).eachlabs.preview().attrs["eachlabs_preview"]
+    assert said == {"rows": 12, "requests": 2, "cost_usd": None, "balance_usd": None}
+    assert sandbox.requests == ()
+    assert not journal.exists()
+
+
+def test_where_the_api_knows_no_cost_the_journal_may(sandbox: Sandbox) -> None:
+    """The mean of completed executions of this workflow on this server; it is said whose number it is."""
+    frame(4).eachlabs.bulk_trigger(WF, wait=True)
+    sandbox.change(cost_usd=0.03)
+    out = frame(4).eachlabs.bulk_trigger(WF, run="dear", retrigger=True, wait=True)
+    pd.DataFrame({"prompt": ["b [fail]"]}).eachlabs.bulk_trigger(WF, wait=True)
+    frame(2).eachlabs.bulk_trigger("wf_images", wait=True)
+    sandbox.change(cost_shape="none")
+    said = frame(30).eachlabs.preview(WF).attrs["eachlabs_preview"]
+    assert said["cost_usd"] == pytest.approx(30 * 0.02)
+    assert said["cost_from"] == "the mean of 8 executions in the journal"
+    asked = len(sandbox.requests)
+    own = out.eachlabs.preview().attrs["eachlabs_preview"]
+    assert (own["rows"], own["cost_usd"]) == (4, pytest.approx(4 * 0.02))
+    assert len(sandbox.requests) == asked
+    assert frame(3).eachlabs.preview("wf_text").attrs["eachlabs_preview"]["cost_usd"] is None
+    assert frame(3).eachlabs.preview().attrs["eachlabs_preview"]["cost_usd"] is None
+    sandbox.change(cost_shape="number")
+    assert "cost_from" not in frame(3).eachlabs.preview(WF).attrs["eachlabs_preview"]
+
+
+def test_the_newest_runs_tell_the_cost(sandbox: Sandbox) -> None:
+    """A hundred executions are enough: what was paid long before does not count."""
+    frame(20).eachlabs.bulk_trigger(WF, wait=True)
+    sandbox.change(cost_usd=0.05)
+    frame(100).eachlabs.bulk_trigger(WF, run="new", wait=True)
+    sandbox.change(cost_shape="none")
+    said = frame(1).eachlabs.preview(WF).attrs["eachlabs_preview"]
+    assert said["cost_usd"] == pytest.approx(0.05)
+    assert said["cost_from"] == "the mean of 100 executions in the journal"
+
+
+def test_another_servers_costs_are_not_this_ones(sandbox: Sandbox) -> None:
+    """Nor are those of a journal that is off, or that cannot be read."""
+    out = frame(2).eachlabs.bulk_trigger(WF, wait=True)
+    assert out.eachlabs.preview().attrs["eachlabs_preview"]["cost_usd"] == pytest.approx(0.02)
+    ef.configure(base_url=sandbox.legacy_base_url)
+    assert out.eachlabs.preview().attrs["eachlabs_preview"]["cost_usd"] is None
+    with pytest.warns(UserWarning, match="the journal is off"):
+        ef.configure(base_url=sandbox.base_url, journal=None)
+    assert out.eachlabs.preview().attrs["eachlabs_preview"]["cost_usd"] is None
+
+
+def test_a_broken_journal_does_not_hinder_a_preview(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and the cost is not known."""
+    out = frame(2).eachlabs.bulk_trigger(WF, wait=True)
+    broken = tmp_path / "broken.sqlite"
+    broken.write_bytes(b"no journal" * 1_000)
+    ef.configure(journal=broken)
+    assert out.eachlabs.preview().attrs["eachlabs_preview"]["cost_usd"] is None
+    assert "the journal cannot say what earlier executions have cost" in caplog.text
+
+
 def test_an_estimate_in_words() -> None:
     """What is known is said, and what is not known is called that."""
     assert words(estimate(24, Prices(4.98, 0.01))) == (
         "24 rows can be sent, in 3 requests: about 0.24 USD; the balance is 4.98 USD"
     )
     assert words(estimate(1, Prices())) == "1 row can be sent, in 1 request: cost not known yet"
+    assert words(estimate(10, Prices(), journaled=[0.5, 0.7])) == (
+        "10 rows can be sent, in 1 request: about 6.00 USD (by the mean of 2 executions in the journal)"
+    )
 
 
 def test_the_balance_is_in_the_progress_line(sandbox: Sandbox) -> None:

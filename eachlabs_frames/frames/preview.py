@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -15,13 +17,17 @@ from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
 from ..engine.pool import until
+from ..errors import JournalError
 from ..models import Json, Prices, Workflow
 from ..settings import current
 from ..views.estimate import estimate, show
+from . import results as columns
 from .plan import Plan, check_na, read_inputs
 
+logger = logging.getLogger("eachlabs_frames")
+
 ATTRS: Final = "eachlabs_preview"
-"""Where a preview says what the rows would cost; nobody reads it but people."""
+"""Where a preview says what the rows would come to; nobody reads it but people."""
 
 
 def preview(
@@ -33,7 +39,7 @@ def preview(
     na: str,
     prefix: str,
 ) -> Steps[pd.DataFrame]:
-    """Read the workflow, where one is named, and make every row's input."""
+    """Read the workflow, where one is named, make every row's input, and say what they would come to."""
     omit = check_na(na)
     workflow: Workflow | None = None
     prices = Prices()
@@ -48,11 +54,33 @@ def preview(
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)
     rows = np.arange(len(frame), dtype=np.int64)
     out = _shown(Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True))
-    if workflow_id is not None:
-        made = estimate(int(out["problem"].isna().sum()), prices)
-        out.attrs[ATTRS] = asdict(made)
-        show(made)
+    journaled = _journaled(frame, workflow_id) if prices.cost_usd is None else ()
+    made = estimate(int(out["problem"].isna().sum()), prices, journaled=journaled)
+    known = asdict(made)
+    if made.cost_from is None:
+        del known["cost_from"]
+    out.attrs[ATTRS] = known
+    show(made)
     return out
+
+
+def _journaled(frame: pd.DataFrame, workflow_id: str | None) -> Sequence[float]:
+    """Return what executions of the workflow have cost by the journal: of the one named, or of the frame's own."""
+    if workflow_id is None:
+        known = columns.origin(frame)
+        if known is None:
+            return ()
+        workflow_id = known.workflow_id
+    settings = current()
+    if settings.journal is None or not settings.journal.exists():
+        return ()
+    from ..engine.journal import archive
+
+    try:
+        return archive.costs(settings.journal, workflow_id, settings.base_url)
+    except JournalError as exc:
+        logger.warning("the journal cannot say what earlier executions have cost: %s", exc)
+        return ()
 
 
 def _shown(plan: Plan) -> pd.DataFrame:

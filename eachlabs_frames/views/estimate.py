@@ -1,7 +1,8 @@
-"""One line on what a preview's rows would cost. Shown in a notebook and on a terminal; nowhere else."""
+"""One line on what a preview's rows would come to. Shown in a notebook and on a terminal; nowhere else."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -11,23 +12,45 @@ from .progress import somebody_looks
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What triggering a preview's rows would come to; money in USD, None where the API does not say."""
+    """What triggering a preview's rows would come to; money in USD, None where nobody knows.
+
+    Attributes
+    ----------
+    cost_from : str or None
+        Whose knowledge the cost is, where it is not the API's.
+    """
 
     rows: int
     requests: int
     cost_usd: float | None
     balance_usd: float | None
+    cost_from: str | None = None
 
 
-def estimate(rows: int, prices: Prices) -> Estimate:
-    """Return what `rows` rows that can be sent come to."""
-    cost = None if prices.cost_usd is None else rows * prices.cost_usd
-    return Estimate(rows, ceil(rows / MAX_BATCH), cost, prices.balance_usd)
+def estimate(rows: int, prices: Prices, *, journaled: Sequence[float] = ()) -> Estimate:
+    """Return what `rows` rows that can be sent come to.
+
+    Parameters
+    ----------
+    rows : int
+    prices : Prices
+        What the API says of money.
+    journaled : sequence of float
+        What executions have cost by the journal, in USD: it counts where the API says nothing.
+    """
+    each, cost_from = prices.cost_usd, None
+    if each is None and journaled:
+        each = sum(journaled) / len(journaled)
+        cost_from = f"the mean of {_counted(len(journaled), 'execution')} in the journal"
+    cost = None if each is None else rows * each
+    return Estimate(rows, ceil(rows / MAX_BATCH), cost, prices.balance_usd, cost_from)
 
 
 def words(made: Estimate) -> str:
     """Return an estimate as a sentence."""
     cost = "cost not known yet" if made.cost_usd is None else f"about {made.cost_usd:.2f} USD"
+    if made.cost_from is not None:
+        cost += f" (by {made.cost_from})"
     said = f"{_counted(made.rows, 'row')} can be sent, in {_counted(made.requests, 'request')}: {cost}"
     return said if made.balance_usd is None else f"{said}; the balance is {made.balance_usd:.2f} USD"
 

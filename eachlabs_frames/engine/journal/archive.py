@@ -17,7 +17,7 @@ import orjson
 from ...core.identity import SIZE
 from ...core.records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, bulk_id_of, unpack_outcomes, unpack_rows
 from ...errors import RunError
-from ...models import PENDING, UNKNOWN, Json, Pin
+from ...models import COMPLETED, PENDING, UNKNOWN, Json, Pin
 from . import owners
 from .store import connect, reading, transaction
 from .trouble import damaged, translated
@@ -295,3 +295,26 @@ def run_of_bulk(path: Path, bulk_ids: set[str]) -> tuple[str, Pin] | None:
                 name, pin = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
                 return name, Pin(**json.loads(pin))
     return None
+
+
+ENOUGH: Final = 100
+"""Executions that tell what the next one may cost: as many as a page of the API's listing, for prices change."""
+
+
+def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
+    """Return what completed executions of a workflow on that server have cost, in USD: those of its newest runs.
+
+    What cost nothing is no measure of what the next one costs: it may have been a credit or a cache.
+    """
+    found: list[float] = []
+    with reading(path) as connection, _snapshot(connection):
+        for run, written in connection.execute("SELECT id, pin FROM runs ORDER BY id DESC").fetchall():
+            pin = Pin(**json.loads(written))
+            if (pin.workflow_id, pin.base_url) != (workflow_id, base_url):
+                continue
+            results = _book(connection, path, run)[1].results
+            known = zip(results.status, results.cost, strict=True)
+            found += [cost for status, cost in known if status == COMPLETED and cost > 0]
+            if len(found) >= ENOUGH:
+                break
+    return found

@@ -47,7 +47,11 @@ class Sending(Door):
         -------
         pandas.DataFrame
             With this frame's index: ``payload`` (object: a dict, or None where there can be none) and ``problem``
-            (string, missing where there is none).
+            (string, missing where there is none). ``attrs["eachlabs_preview"]`` says how many ``rows`` can be sent, in
+            how many ``requests``, what they would cost (``cost_usd``, by the mean of the workflow's latest executions)
+            and what the account has left (``balance_usd``): USD, None where that is not known. Where the API says no
+            cost, or no workflow is named, the journal may know it of this workflow, or of the one that this frame went
+            to, and ``cost_from`` says so. In a notebook and on a terminal it is printed too.
 
         Raises
         ------
