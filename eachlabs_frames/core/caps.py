@@ -71,6 +71,7 @@ def read_cap(reason: str) -> Cap | None:
 
     Examples
     --------
+    >>> from eachlabs_frames.core.caps import read_cap
     >>> read_cap("HTTP 429: concurrency limit reached: 7 of 10 concurrent executions in use, 5 more asked for")
     Cap(limit=10, used=7)
     >>> read_cap("HTTP 429: too many concurrent executions")

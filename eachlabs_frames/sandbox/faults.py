@@ -79,6 +79,7 @@ class Fault:
 
     Examples
     --------
+    >>> from eachlabs_frames.sandbox import Fault
     >>> Fault("lost_answer", at={2}).on
     'trigger'
     """

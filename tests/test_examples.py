@@ -1,0 +1,43 @@
+"""The examples of the package's docstrings: each is run as a user would run it, and shows what it says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import eachlabs_frames as ef
+
+
+def _modules() -> list[str]:
+    """Return every module of the package, but for those that do something as soon as they are imported."""
+    found = pkgutil.walk_packages(ef.__path__, f"{ef.__name__}.")
+    return [ef.__name__, *(one.name for one in found if not one.name.endswith(".__main__"))]
+
+
+def _examples() -> list[doctest.DocTest]:
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    modules = map(importlib.import_module, _modules())
+    return [test for module in modules for test in finder.find(module, module.__name__) if test.examples]
+
+
+@pytest.mark.parametrize("example", _examples(), ids=lambda example: example.name.removeprefix("eachlabs_frames."))
+def test_an_example_shows_what_it_says(
+    example: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an empty folder, with a journal of its own, and with nothing but what it imports itself."""
+    monkeypatch.chdir(tmp_path)
+    example.globs = {"__name__": "__main__"}
+    told: list[str] = []
+    outcome = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST).run(example, out=told.append)
+    assert outcome.attempted
+    assert not outcome.failed, "".join(told)
+
+
+def test_what_people_call_has_an_example() -> None:
+    """Each public function, and the accessor's methods that make something: a name that is added needs one."""
+    shown = {example.name.rpartition(".")[2] for example in _examples()}
+    assert shown >= {"sweep", "load_run", "runs", "lit", "template", "preview", "bulk_trigger", "outputs", "download"}
