@@ -33,6 +33,7 @@ from .settings import Settings, configure
 
 if TYPE_CHECKING:
     from .frames.run import Run
+    from .frames.webhook import WebhookReceiver
 
 __version__ = "0.1.0"
 
@@ -61,6 +62,7 @@ __all__ = [
     "Settings",
     "UnsettledWarning",
     "UsageError",
+    "WebhookReceiver",
     "attach",
     "configure",
     "delete_run",
@@ -73,10 +75,14 @@ __all__ = [
 ]
 
 
+_LATER = {"Run": "run", "WebhookReceiver": "webhook"}
+"""Names of `frames` that bring asyncio in, which importing this package must not."""
+
+
 def __getattr__(name: str) -> Any:
-    if name != "Run":
+    if name not in _LATER:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from .frames.run import Run  # brings asyncio in, which importing this package must not
+    from importlib import import_module
 
-    return Run
+    return getattr(import_module(f".frames.{_LATER[name]}", __name__), name)

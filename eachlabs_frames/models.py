@@ -40,7 +40,7 @@ class Target:
 
     workflow_id: str
     version_id: str
-    webhook_url: str | None = None
+    webhook_url: str | None = field(default=None, repr=False)
     webhook_secret: str | None = field(default=None, repr=False)
 
 

@@ -75,6 +75,7 @@ def test_the_public_names_are_sorted_and_there() -> None:
                 "key",
                 "webhook_url",
                 "webhook_secret",
+                "webhook",
                 "na",
                 "validate",
                 "max_concurrency",
@@ -97,6 +98,7 @@ def test_the_public_names_are_sorted_and_there() -> None:
                 "key",
                 "webhook_url",
                 "webhook_secret",
+                "webhook",
                 "na",
                 "validate",
                 "max_concurrency",
@@ -110,7 +112,7 @@ def test_the_public_names_are_sorted_and_there() -> None:
         ),
         ("dashboard", ["workflow_id", "prefix", "auto_refresh", "interval"]),
         ("refresh", ["workflow_id", "prefix"]),
-        ("wait", ["timeout", "workflow_id", "prefix", "progress"]),
+        ("wait", ["timeout", "workflow_id", "prefix", "webhook", "progress"]),
         ("summary", ["prefix"]),
         ("outputs", ["expand", "steps", "prefix"]),
         (
@@ -129,7 +131,7 @@ def test_the_public_names_are_sorted_and_there() -> None:
         ),
         (
             "retry_failed",
-            ["inputs", "webhook_url", "webhook_secret", "max_concurrency", "inplace", "wait", "progress"],
+            ["inputs", "webhook_url", "webhook_secret", "webhook", "max_concurrency", "inplace", "wait", "progress"],
         ),
     ],
 )

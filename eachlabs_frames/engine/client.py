@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -45,9 +45,10 @@ _sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 
 
 class Client:
-    """A `Transport` over HTTP, with one call's settings."""
+    """A `Transport` over HTTP, with one call's settings; `hidden` is what no answer may repeat, beside the key."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, hidden: Sequence[str] = ()) -> None:
+        self._hidden = hidden
         self._base_url = settings.base_url
         self._key = settings.key()
         self._dialect = settings.dialect
@@ -89,10 +90,12 @@ class Client:
 
     def _reply(self, response: aiohttp.ClientResponse, body: bytes) -> Reply:
         """Make the reply, without the key: an API that repeats it must not get it into a frame, a log or an error."""
-        key = self._key.reveal().encode()
-        # A shorter key could be a word of the answers themselves, and to hide it would spoil them.
-        shown = body.replace(key, HIDDEN) if len(key) >= SHORTEST_HIDDEN and key in body else body
-        return Reply(response.status, shown, _kept(response.headers), time.time())
+        for word in (self._key.reveal(), *self._hidden):
+            key = word.encode()
+            # A shorter key could be a word of the answers themselves, and to hide it would spoil them.
+            if len(key) >= SHORTEST_HIDDEN and key in body:
+                body = body.replace(key, HIDDEN)
+        return Reply(response.status, body, _kept(response.headers), time.time())
 
 
 def session() -> aiohttp.ClientSession:

@@ -1,4 +1,4 @@
-"""Asks how the executions stand: one look, or looks until all have ended. It only ever reads.
+"""Asks how the executions stand, or hears it: one look, or looks until all have ended. It only ever reads.
 
 Owns which questions are asked: a listing per bulk operation, or the workflow's own listing where that is far
 fewer requests, and the details where a listing says too little.
@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import ceil
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from math import ceil, isnan
 from typing import Any, Final
 
 from ..core import wire
+from ..core.deliveries import Known, Notice
 from ..core.executions import entries, read, says_too_little
 from ..core.outcomes import Results
 from ..core.pacing import poll_delay
 from ..errors import APIConnectionError, APIError
-from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
-from .pool import drain, until
+from ..models import COMPLETED, FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
+from . import costs, deliveries
+from .deliveries import Feed, Letterbox
+from .pool import beside, drain, until
 from .reporter import Reporter
 
 logger = logging.getLogger("eachlabs_frames")
@@ -44,7 +47,11 @@ FORGOTTEN: Final = "the API no longer knows this execution"
 
 
 class Tracker:
-    """Follows the open rows of `results`; `noted` is told of those whose execution has ended."""
+    """Follows the open rows of `results`; `noted` is told of those whose execution has ended.
+
+    What is delivered to this process is heard while `attend` or `wait` is at work; with a `feed` that delivers, looks
+    are few.
+    """
 
     def __init__(
         self,
@@ -57,8 +64,13 @@ class Tracker:
         dialect: DialectName,
         workers: int,
         noted: Callable[[Sequence[Outcome]], None] | None = None,
+        feed: Feed | None = None,
     ) -> None:
         self._noted = noted
+        self._feed = feed
+        self._told: set[str] = set()
+        self._hears_all: bool | None = None
+        self._news = asyncio.Event()
         self._workflow_id = workflow_id
         self._results = results
         self._transport = transport
@@ -92,6 +104,7 @@ class Tracker:
         if self._refusals and not self._answers:
             msg = f"no usable answer from the API: {self._refusals[-1].reason}"
             raise APIConnectionError(msg)
+        await until(stop, self._ask_costs())
         return self._left()
 
     async def glance(self, *, thrifty: bool = True) -> None:
@@ -122,22 +135,129 @@ class Tracker:
         APIError
             Refused: 401, 403, 404.
         """
+        await beside(self._wait(stop, timeout, pace), [self.attend()])
+        return self._left()
+
+    async def _wait(self, stop: asyncio.Event, timeout: float | None, pace: Callable[[], float] | None) -> None:
         deadline = None if timeout is None else self._clock.now() + timeout
         looks = 0
+        self._find_open()
+        # Of what was sent before anybody listened, the end may have been told to nobody.
+        needs_look = not (self._hears_all and self._is_fed)
         while True:
-            await until(stop, self._bounded(self._look(), deadline))
-            looks += 1
+            if needs_look:
+                asked = set(self._told)
+                await until(stop, self._bounded(self._look(), deadline))
+                self._told -= asked
+                looks += 1
             left = None if deadline is None else deadline - self._clock.now()
             if not self._open or stop.is_set() or (left is not None and left <= 0):
-                return self._left()
-            delay = self._delay(looks) if pace is None else self._pause(pace)
-            await until(stop, self._clock.sleep(delay if left is None else min(delay, left)))
+                break
+            delay = self._delay(max(looks, 1)) if pace is None and not self._is_fed else self._pause(pace)
+            await until(stop, self._rest(delay if left is None else min(delay, left)))
+            needs_look = bool(self._open)
+        if not self._open:
+            await until(stop, self._bounded(self._ask_costs(), deadline))
+
+    @property
+    def _is_fed(self) -> bool:
+        return self._feed is not None and self._feed.listening
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, but no longer than until all that is open was delivered, or nothing can be any more."""
+        self._news.clear()
+        self._tell_news()
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        hearing = asyncio.ensure_future(self._news.wait())
+        try:
+            await asyncio.wait({sleeping, hearing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sleeping, hearing):
+                task.cancel()
+            await asyncio.gather(sleeping, hearing, return_exceptions=True)
 
     def _delay(self, looks: int) -> float:
         return poll_delay(looks, floor=self._floor(), draw=self._clock.draw())
 
-    def _pause(self, pace: Callable[[], float]) -> float:
-        return max(pace(), SHARE * self._took, self._floor())
+    def _pause(self, pace: Callable[[], float] | None) -> float:
+        asked = 0.0 if pace is None else pace()
+        sweep = self._feed.sweep if self._feed is not None and self._feed.listening else 0.0
+        return max(asked, sweep, SHARE * self._took, self._floor())
+
+    # -- what is delivered ------------------------------------------------------------------------------------------
+
+    async def attend(self) -> None:
+        """Hear what is delivered, until cancelled."""
+        some = asyncio.Event()
+        if self._hears_all is None:
+            self._hears_all = next(self._results.open_rows(), None) is None
+        box: Letterbox | None = None
+        fed = self._is_fed
+        try:
+            with deliveries.opened(self, some.set) as box:
+                while True:
+                    await some.wait()
+                    some.clear()
+                    self._take_in(box.emptied())
+                    if fed and not self._is_fed:
+                        fed, self._hears_all = False, False
+                        self._news.set()
+        finally:
+            if box is not None:
+                self._take_in(box.emptied())
+
+    def miss(self) -> None:
+        """Say that some rows were sent by others, so that their end may be delivered to others."""
+        self._hears_all = False
+
+    def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
+        """Return what is known of these executions; from any thread."""
+        listed, bulks = self._results.execution_id, self._results.bulk_id
+        if self._closed or listed is None:
+            return {}
+        rows = [row for row, execution_id in enumerate(listed) if execution_id in wanted]
+        return {str(listed[row]): Known(bulks[row], self._workflow_id) for row in rows}
+
+    def _take_in(self, notices: Sequence[Notice]) -> None:
+        """Write down what was delivered, in the rows whose execution has not ended: the first word counts."""
+        if self._closed or not notices:
+            return
+        said = {notice.execution_id: notice for notice in notices if not notice.ended}
+        said |= {notice.execution_id: notice for notice in notices if notice.ended}
+        # What says too little is asked for with the others' next look.
+        self._told.update(execution_id for execution_id, notice in said.items() if notice.brief)
+        status = self._results.status
+        listed = enumerate(self._results.execution_id)
+        rows = [(row, said[known]) for row, known in listed if known in said and status[row] not in TERMINAL]
+        self._write([notice.outcome._replace(position=row) for row, notice in rows if not notice.brief])
+        self._tell_news()
+
+    def _tell_news(self) -> None:
+        if self._told.issuperset(self._open):
+            self._news.set()
+
+    async def _ask_costs(self) -> None:
+        """Ask what those executions cost whose end was delivered: that is not in a delivery. A help, and no more."""
+        if self._closed:
+            return
+        results, unasked = self._results, deliveries.without_cost()
+        wanted: dict[str, list[int]] = {}
+        for row, execution_id in enumerate(results.execution_id):
+            if execution_id is None or results.status[row] not in TERMINAL or not isnan(results.cost[row]):
+                continue
+            if execution_id in unasked or (self._feed is not None and results.status[row] == COMPLETED):
+                wanted.setdefault(execution_id, []).append(row)
+        bulks: dict[str | None, set[str]] = {}
+        for execution_id, rows in wanted.items():
+            bulks.setdefault(results.bulk_id[rows[0]], set()).add(execution_id)
+        bulks.pop(None, None)
+        found = await costs.look(self._workflow_id, bulks, transport=self._transport, workers=self._workers)
+        for execution_id in found:
+            deliveries.cost_is_known(execution_id)
+        said = [(row, cost) for known, cost in found.items() if cost is not None for row in wanted[known]]
+        self._write([results.outcome(row)._replace(cost=cost, output=None) for row, cost in said])
+
+    # -- what is asked ----------------------------------------------------------------------------------------------
 
     def _floor(self) -> float:
         return max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
@@ -166,12 +286,7 @@ class Tracker:
     async def _ask_for_all(self, *, thrifty: bool) -> None:
         """Ask; `thrifty` with as few requests as can be, of executions that are new."""
         self._answers, self._refusals = 0, []
-        self._open = {}
-        bulks: dict[str | None, set[str]] = {}
-        for row in self._results.open_rows():
-            execution_id = str(self._results.execution_id[row])
-            self._open.setdefault(execution_id, []).append(row)
-            bulks.setdefault(self._results.bulk_id[row], set()).add(execution_id)
+        bulks = self._find_open()
         alone = bulks.pop(None, set())
         pages = ceil(len(self._open) / wire.PAGE)
         few, worth = (1, 1) if thrifty else (FEW_BULKS, WORTH)
@@ -180,6 +295,16 @@ class Tracker:
         await drain(iter(bulks.items()), self._read_bulk, workers=self._workers)
         lost = {known for known in self._open if self._missed[known] >= MISSED}
         await drain(iter(alone | lost), self._read_alone, workers=self._workers)
+
+    def _find_open(self) -> dict[str | None, set[str]]:
+        """See which executions are open, and return them by their bulk operation."""
+        self._open = {}
+        bulks: dict[str | None, set[str]] = {}
+        for row in self._results.open_rows():
+            execution_id = str(self._results.execution_id[row])
+            self._open.setdefault(execution_id, []).append(row)
+            bulks.setdefault(self._results.bulk_id[row], set()).add(execution_id)
+        return bulks
 
     async def _read_listing(self, bulks: Mapping[str | None, set[str]]) -> dict[str | None, set[str]]:
         """Read the workflow's listing, newest first; return the bulk operations better asked for one by one."""

@@ -222,6 +222,7 @@ class Desk:
         options = Options(
             webhook_url=before.webhook_url,
             webhook_secret=before.webhook_secret,
+            webhook=before.webhook,
             max_concurrency=before.max_concurrency,
             max_cost=before.max_cost,
             wait=True,

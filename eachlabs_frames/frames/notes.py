@@ -25,9 +25,17 @@ class Notes:
         self._entry: Entry | None = None
         self._numbers: dict[str, int] = {}
 
+    def known(self, execution_id: str) -> Outcome | None:
+        """Return what the journal knew of an execution when it was opened; None where it is none of this run's."""
+        if self._entry is None and not self._open():
+            return None
+        assert self._entry is not None
+        number = self._numbers.get(execution_id)
+        return None if number is None else self._entry.book.results.outcome(number)
+
     def __call__(self, outcomes: Sequence[Outcome]) -> None:
         """Note how these executions have ended."""
-        if self._entry is None and not self._open():
+        if not outcomes or (self._entry is None and not self._open()):
             return
         assert self._entry is not None
         numbers = [self._numbers.get(str(one.execution_id), -1) for one in outcomes]

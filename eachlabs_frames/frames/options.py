@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..core import wire
 from ..errors import ConfigurationError
@@ -13,6 +13,9 @@ from ..models import Observer
 from ..settings import Settings, current
 from ..views import progress as bars
 from .plan import check_na
+
+if TYPE_CHECKING:
+    from .webhook import WebhookReceiver
 
 LONGEST_NAME: Final = 200
 
@@ -26,6 +29,7 @@ class Options:
     key: Hashable = None
     webhook_url: str | None = None
     webhook_secret: str | None = None
+    webhook: WebhookReceiver | None = None
     na: str = "omit"
     validate: bool = True
     max_concurrency: int | None = None
@@ -53,6 +57,9 @@ class Options:
         wire.checked_id("workflow_id", workflow_id)
         if self.version_id is not None:
             wire.checked_id("version_id", self.version_id)
+        if self.webhook is not None and (self.webhook_url is not None or self.webhook_secret is not None):
+            msg = "webhook= brings its own URL and secret: leave webhook_url= and webhook_secret= out"
+            raise ConfigurationError(msg)
         wire.check_webhook(settings.dialect, self.webhook_url, self.webhook_secret)
         check_na(self.na)
         bars.check(self.progress)
@@ -63,6 +70,24 @@ class Options:
             raise ConfigurationError(msg)
         self._check_run(settings)
         return settings
+
+    def announced(self, settings: Settings) -> Options:
+        """Return these with the URL and the secret of the receiver, where there is one.
+
+        Raises
+        ------
+        ConfigurationError
+            It is none, not at work, or out of the API's reach.
+        """
+        if self.webhook is None:
+            return self
+        url, secret = check_receiver(self.webhook).target(settings)
+        return replace(self, webhook_url=url, webhook_secret=secret)
+
+    def secrets(self) -> list[str]:
+        """Return what no answer of the API may bring into a frame, a log or an error."""
+        words = [self.webhook_secret, None if self.webhook is None else self.webhook_url]
+        return [word for word in words if word is not None]
 
     def _check_run(self, settings: Settings) -> None:
         if self.run is not None:
@@ -83,6 +108,22 @@ class Options:
         if cost is not None and (isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 < cost < inf):
             msg = f"max_cost must be a positive number of USD; got {cost!r}"
             raise ConfigurationError(msg)
+
+
+def check_receiver(webhook: object) -> WebhookReceiver:
+    """Return a receiver of webhooks.
+
+    Raises
+    ------
+    ConfigurationError
+        It is none.
+    """
+    from .webhook import WebhookReceiver
+
+    if not isinstance(webhook, WebhookReceiver):
+        msg = f"webhook must be a WebhookReceiver; got {type(webhook).__name__}; a URL goes into webhook_url="
+        raise ConfigurationError(msg)
+    return webhook
 
 
 def check_flag(name: str, value: object) -> bool:

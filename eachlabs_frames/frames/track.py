@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from contextlib import closing
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pandas as pd
@@ -30,7 +31,11 @@ from .audience import Audience, joined
 from .callers import callers_level
 from .handover import Handover
 from .notes import Notes
+from .options import check_receiver
 from .results import Origin
+
+if TYPE_CHECKING:
+    from .webhook import WebhookReceiver
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -51,6 +56,7 @@ def wait(
     timeout: float | None,
     workflow_id: str | None,
     prefix: str | None,
+    webhook: WebhookReceiver | None,
     progress: bool | Observer | None,
 ) -> Steps[pd.DataFrame]:
     """Look until all is settled."""
@@ -58,7 +64,7 @@ def wait(
         msg = f"timeout must be seconds, 0 or more, or None for as long as it takes; got {timeout!r}"
         raise ConfigurationError(msg)
     bars.check(progress)
-    watch = Watch(frame, workflow_id=workflow_id, prefix=prefix, timeout=timeout, progress=progress)
+    watch = Watch(frame, workflow_id=workflow_id, prefix=prefix, timeout=timeout, webhook=webhook, progress=progress)
     out = yield from watch.steps()
     if watch.left:
         msg = f"{watch.left} of {watch.accepted} rows are still open after {timeout:g} s: call wait() again"
@@ -78,6 +84,8 @@ class Watch:
         Seconds after which it ends, whatever is open.
     once : bool
         Whether one look is all.
+    webhook : WebhookReceiver or None
+        Where the ends of executions are delivered to.
     progress : bool, callable or None
 
     Attributes
@@ -102,11 +110,15 @@ class Watch:
         prefix: str | None = None,
         timeout: float | None = None,
         once: bool = False,
+        webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = False,
     ) -> None:
         self._origin = _origin(frame, workflow_id, prefix)
         self._results = columns.read(frame, self._origin.prefix)
         self._settings = current()
+        self._webhook = webhook
+        if webhook is not None:
+            check_receiver(webhook).target(self._settings)
         self._timeout = timeout
         self._once = once
         self._progress = progress
@@ -132,7 +144,9 @@ class Watch:
             bars.observing(self._progress, total=total, what="eachlabs") as shown,
         ):
             reporter = Reporter(joined(self.audience, shown), results, total=total, until_settled=True)
-            tracker = self.tracker = _tracker(self._origin, results, reporter, notes, settings=self._settings)
+            tracker = self.tracker = _tracker(
+                self._origin, results, reporter, notes, settings=self._settings, feed=self._webhook
+            )
             if self.audience is not None:
                 self.handover.before_writing = tracker.close
             reporter.started()
@@ -230,6 +244,7 @@ def _tracker(
     notes: Notes | None = None,
     *,
     settings: Settings | None = None,
+    feed: WebhookReceiver | None = None,
 ) -> Tracker:
     settings = settings or current()
     return Tracker(
@@ -241,6 +256,7 @@ def _tracker(
         dialect=settings.dialect,
         workers=settings.max_concurrency,
         noted=notes,
+        feed=feed,
     )
 
 

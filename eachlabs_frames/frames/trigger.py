@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Final
 
@@ -89,8 +89,8 @@ class Trigger:
         self._sends = sends
         self._late: KeyboardInterrupt | None = None
         self._settings = options.checked(workflow_id)
+        self._options = options = options.announced(self._settings)
         columns.check_columns(frame, options.prefix)
-        self._options = options
         self._workflow_id = workflow_id
         self._check_prefix(frame)
         self._held = columns.is_result(frame, options.prefix)
@@ -102,7 +102,7 @@ class Trigger:
         self._fields = None if inputs is None else read_inputs(frame, inputs, None, options.prefix)
         if options.key is not None:
             check_key(frame, options.key)
-        self._client = Client(self._settings)
+        self._client = Client(self._settings, hidden=options.secrets())
         origin = self._before or Origin(workflow_id, options.version_id, options.prefix)
         self.handover = Handover(frame, self._results, origin, inplace=options.inplace)
         self.audience: Audience | None = None
@@ -131,7 +131,9 @@ class Trigger:
         wait = self._options.wait
         total = self._results.size if wait else len(todo.send) + len(todo.refused)
         # Where nothing was to be sent, no place in the run was taken: what a wait sees is noted all the same.
+        webhook = self._options.webhook
         with (
+            nullcontext() if webhook is None else webhook.at_work(),
             closing(Notes(self._settings.journal, self.handover.origin.run)) as notes,
             self.handover.kept(),
             bars.observing(self._options.progress, total=total, what="eachlabs") as shown,
@@ -158,6 +160,8 @@ class Trigger:
                     looks=not self._sends,
                 )
                 yield from delivery.steps(plan, todo, self.handover.origin)
+                if todo.unanswered or todo.elsewhere:
+                    tracker.miss()
             if wait:
                 reporter.tracking()
                 yield from self._follow(tracker, reporter, delivery)
@@ -343,6 +347,7 @@ class Trigger:
             dialect=self._settings.dialect,
             workers=self._settings.max_concurrency,
             noted=noted,
+            feed=self._options.webhook,
         )
 
     def _follow(self, tracker: Tracker, reporter: Reporter, delivery: Delivery | None) -> Steps[None]:

@@ -283,18 +283,33 @@ def delete(path: Path, name: str) -> int:
 
 
 def run_of_bulk(path: Path, bulk_ids: set[str]) -> tuple[str, Pin] | None:
-    """Return the run that one of these bulk operations belongs to, where the journal knows it."""
+    """Return the run that one of these bulk operations belongs to, the newest, where the journal knows it."""
     with reading(path) as connection, _snapshot(connection):
-        query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
-        for run, body in connection.execute(query, (ANSWER,)):
-            try:
-                found = bulk_id_of(body)
-            except (ValueError, TypeError) as exc:
-                raise damaged(path, f"a record of its run {run} cannot be read: {exc}") from exc
-            if found in bulk_ids:
-                name, pin = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
-                return name, Pin(**json.loads(pin))
-    return None
+        return next((run for _, run in _runs_of(connection, path, bulk_ids)), None)
+
+
+def runs_of_bulks(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, Pin]]:
+    """Return the runs that these bulk operations belong to, of those that the journal knows."""
+    found: dict[str, tuple[str, Pin]] = {}
+    with reading(path) as connection, _snapshot(connection):
+        for bulk_id, run in _runs_of(connection, path, bulk_ids):
+            found.setdefault(bulk_id, run)
+            if len(found) == len(bulk_ids):
+                break
+    return found
+
+
+def _runs_of(connection: sqlite3.Connection, path: Path, bulk_ids: set[str]) -> Iterator[tuple[str, tuple[str, Pin]]]:
+    """Yield answers of these bulk operations, the newest first, as the bulk operation and its run."""
+    query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
+    for run, body in connection.execute(query, (ANSWER,)):
+        try:
+            bulk_id = bulk_id_of(body)
+        except (ValueError, TypeError) as exc:
+            raise damaged(path, f"a record of its run {run} cannot be read: {exc}") from exc
+        if bulk_id is not None and bulk_id in bulk_ids:
+            name, pin = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
+            yield bulk_id, (name, Pin(**json.loads(pin)))
 
 
 ENOUGH: Final = 100

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ...engine.loop import Steps
     from ...models import Observer
     from ..run import Run
+    from ..webhook import WebhookReceiver
 
 
 class Sending(Door):
@@ -83,6 +84,7 @@ class Sending(Door):
         key: Hashable = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
+        webhook: WebhookReceiver | None = None,
         na: str = "omit",
         validate: bool = True,
         max_concurrency: int | None = None,
@@ -121,6 +123,10 @@ class Sending(Door):
             error, but for ``retrigger=True``.
         webhook_url, webhook_secret : str, optional
             Where the API announces each execution's end, and the word it repeats there (not in the legacy dialect).
+        webhook : WebhookReceiver, optional
+            Have each execution's end announced to this process instead: the frame, the run, its dashboard and the
+            journal follow that, and while executions are waited for, the API is asked only every ``webhook.sweep``
+            seconds.
         na : {"omit", "null"}
             Whether a missing value leaves its key out, or is sent as null.
         validate : bool, default True
@@ -185,6 +191,7 @@ class Sending(Door):
                 key=key,
                 webhook_url=webhook_url,
                 webhook_secret=webhook_secret,
+                webhook=webhook,
                 na=na,
                 validate=validate,
                 max_concurrency=max_concurrency,
@@ -218,6 +225,7 @@ class Sending(Door):
         key: Hashable = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
+        webhook: WebhookReceiver | None = None,
         na: str = "omit",
         validate: bool = True,
         max_concurrency: int | None = None,
@@ -234,7 +242,7 @@ class Sending(Door):
 
         Parameters
         ----------
-        workflow_id, inputs, version_id, run, key, webhook_url, webhook_secret, na, validate
+        workflow_id, inputs, version_id, run, key, webhook_url, webhook_secret, webhook, na, validate
             As for `bulk_trigger`.
         max_concurrency, max_cost, retrigger, on_unknown, prefix
             As for `bulk_trigger`.
@@ -276,6 +284,7 @@ class Sending(Door):
             key=key,
             webhook_url=webhook_url,
             webhook_secret=webhook_secret,
+            webhook=webhook,
             na=na,
             validate=validate,
             max_concurrency=max_concurrency,
@@ -295,6 +304,7 @@ class Sending(Door):
         *,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
+        webhook: WebhookReceiver | None = None,
         max_concurrency: int | None = None,
         inplace: bool = False,
         wait: bool = False,
@@ -308,7 +318,7 @@ class Sending(Door):
         ----------
         inputs : None, list, dict or callable
             Another mapping; needed where the first was a callable, which a frame does not remember.
-        webhook_url, webhook_secret, max_concurrency, inplace, wait, progress
+        webhook_url, webhook_secret, webhook, max_concurrency, inplace, wait, progress
             As for `bulk_trigger`.
 
         Returns
@@ -327,6 +337,7 @@ class Sending(Door):
         options = Options(
             webhook_url=webhook_url,
             webhook_secret=webhook_secret,
+            webhook=webhook,
             max_concurrency=max_concurrency,
             inplace=inplace,
             wait=wait,

@@ -11,6 +11,7 @@ from .door import Door
 if TYPE_CHECKING:
     from ...engine.loop import Steps
     from ...models import Observer
+    from ..webhook import WebhookReceiver
 
 
 class Tracking(Door):
@@ -55,9 +56,10 @@ class Tracking(Door):
         *,
         workflow_id: str | None = None,
         prefix: str | None = None,
+        webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Look again and again, every 1 to 15 s, until every row is settled.
+        """Look again and again, every 1 to 15 s, until every row is settled; with ``webhook=`` hear of it instead.
 
         Parameters
         ----------
@@ -65,6 +67,9 @@ class Tracking(Door):
             Seconds after which the frame is returned as it stands, with an `UnsettledWarning`; None: never.
         workflow_id, prefix
             As for `refresh`.
+        webhook : WebhookReceiver, optional
+            The one that the rows were triggered with: after a first look, what is delivered to it is waited for, and
+            the API asked only every ``webhook.sweep`` seconds.
         progress : bool or callable, optional
             As for `bulk_trigger`.
 
@@ -80,7 +85,7 @@ class Tracking(Door):
         APIError
             401, 403, 404. Failing servers and networks are waited out.
         """
-        return self._complete(self._wait(timeout, workflow_id, prefix, progress))
+        return self._complete(self._wait(timeout, workflow_id, prefix, webhook, progress))
 
     async def wait_async(
         self,
@@ -88,12 +93,13 @@ class Tracking(Door):
         *,
         workflow_id: str | None = None,
         prefix: str | None = None,
+        webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Do as `wait`, without holding up the running event loop."""
         from ...engine.loop import complete_async
 
-        return await complete_async(self._wait(timeout, workflow_id, prefix, progress))
+        return await complete_async(self._wait(timeout, workflow_id, prefix, webhook, progress))
 
     def summary(self, *, prefix: str | None = None) -> pd.DataFrame:
         """Count rows per bulk operation and status, without asking the API.
@@ -113,7 +119,14 @@ class Tracking(Door):
 
         return track.summary(self._frame, prefix=prefix)
 
-    def _wait(self, timeout: Any, workflow_id: Any, prefix: Any, progress: Any) -> Steps[pd.DataFrame]:
+    def _wait(self, timeout: Any, workflow_id: Any, prefix: Any, webhook: Any, progress: Any) -> Steps[pd.DataFrame]:
         from .. import track
 
-        return track.wait(self._frame, timeout=timeout, workflow_id=workflow_id, prefix=prefix, progress=progress)
+        return track.wait(
+            self._frame,
+            timeout=timeout,
+            workflow_id=workflow_id,
+            prefix=prefix,
+            webhook=webhook,
+            progress=progress,
+        )

@@ -1,0 +1,74 @@
+"""Asks what executions cost that have ended, with as few requests as can be. What is not answered stays unsaid.
+
+Owns which pages are read: those of a few bulk operations, or those of the workflow's own listing, newest first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import chain
+from math import ceil
+from typing import Any, Final, TypeAlias
+
+from ..core import wire
+from ..core.executions import entries, parse_cost
+from ..models import Request, Transport
+from .pool import drain
+
+logger = logging.getLogger("eachlabs_frames")
+
+FEW_BULKS: Final = 2
+"""Up to so many bulk operations are asked for one by one."""
+
+Read: TypeAlias = Callable[[Request], Awaitable[int]]
+
+EMPTY_ROUNDS: Final = 2
+"""Rounds of pages in a row that speak of none that is wanted, after which the listing is left."""
+
+
+async def look(
+    workflow_id: str, bulks: Mapping[str | None, set[str]], *, transport: Transport, workers: int
+) -> dict[str, float | None]:
+    """Return what these executions cost, by bulk operation as they are given; None where the API does not say."""
+    found: dict[str, float | None] = {}
+    wanted = set(chain.from_iterable(bulks.values()))
+
+    async def read(request: Request) -> int:
+        listed = await _page(request, transport)
+        found.update((entry["execution_id"], parse_cost(entry.get("cost"))) for entry in listed)
+        return len(listed)
+
+    if len(bulks) <= FEW_BULKS:
+        for bulk_id in bulks:
+            await read(wire.listing_request(workflow_id, bulk_id=bulk_id))
+    else:
+        await _read_listing(workflow_id, wanted, found, read, workers=workers)
+    return {execution_id: found[execution_id] for execution_id in wanted & found.keys()}
+
+
+async def _read_listing(
+    workflow_id: str, wanted: set[str], found: Mapping[str, float | None], read: Read, *, workers: int
+) -> None:
+    """Read the workflow's listing until all were seen, or it speaks of others alone."""
+    offset, empty = 0, 0
+    while empty < EMPTY_ROUNDS and (left := wanted - found.keys()):
+        width = min(workers, ceil(len(left) / wire.PAGE))
+        sizes: list[int] = []
+
+        async def one(start: int, sizes: list[int] = sizes) -> None:
+            sizes.append(await read(wire.listing_request(workflow_id, offset=start)))
+
+        await drain(iter(range(offset, offset + width * wire.PAGE, wire.PAGE)), one, workers=width)
+        if min(sizes) < wire.PAGE:
+            return
+        offset += width * wire.PAGE
+        empty = empty + 1 if left.isdisjoint(found) else 0
+
+
+async def _page(request: Request, transport: Transport) -> list[Mapping[str, Any]]:
+    verdict = wire.judge_look(await transport.send(request))
+    if isinstance(verdict, wire.Said):
+        return list(entries(verdict.json))
+    logger.info("what executions cost could not be asked: %s", verdict.reason)
+    return []

@@ -1,0 +1,286 @@
+"""What was delivered finds its rows: in the calls of this process that are open, else in the journal, else nowhere.
+
+Owns who is open to deliveries, and how long one waits that nobody knows: an execution may end before the answer that
+names it has been read. It never asks the API anything, and never decides what a delivery means for a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+
+from ..core.deliveries import Known, Notice, agrees
+
+logger = logging.getLogger("eachlabs_frames")
+
+LINGER: Final = 0.02
+"""Seconds in which deliveries come together: they are sorted at once, and a burst is few steps for whoever looks."""
+
+SHARE: Final = 10
+"""A pause is at least so many times what the sorting, or the noting, before it took."""
+
+MOST_WAITING: Final = 10_000
+"""Deliveries that wait, each for its execution to be known; the oldest is let go for one more."""
+
+LONGEST_WAIT: Final = 120.0
+"""Seconds that one waits: a request may take as long as that, with the search for its lost answer."""
+
+REMEMBERED: Final = 200_000
+
+Word: TypeAlias = Literal["accepted", "unknown", "mismatched"]
+
+Ask: TypeAlias = Callable[[Sequence[Notice]], Sequence[Word]]
+"""Notes in the journal what it knows the executions of, and says that of each; waits for the disk."""
+
+
+class Feed(Protocol):
+    """A receiver of deliveries, as a call sees it that waits for them."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether deliveries can come."""
+        ...
+
+    @property
+    def sweep(self) -> float:
+        """Seconds between two looks at what may not have been delivered."""
+        ...
+
+
+class Addressee(Protocol):
+    """A call that is open to deliveries."""
+
+    def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
+        """Return what it knows of these executions; from another thread."""
+        ...
+
+
+class Letterbox:
+    """Where an addressee finds what was delivered; `ring` is called when there is something, or a receiver stops."""
+
+    def __init__(self, addressee: Addressee, ring: Callable[[], None]) -> None:
+        self.addressee = addressee
+        self._ring = ring
+        self._loop = asyncio.get_running_loop()
+        self._notices: list[Notice] = []
+
+    def put(self, notices: Sequence[Notice]) -> None:
+        """Leave something; under the lock of those who are open."""
+        self._notices += notices
+        self.ring()
+
+    def ring(self) -> None:
+        """Have the addressee look."""
+        with contextlib.suppress(RuntimeError):  # a closed loop looks at nothing any more
+            self._loop.call_soon_threadsafe(self._ring)
+
+    def emptied(self) -> list[Notice]:
+        """Return what is there."""
+        with _lock:
+            found, self._notices = self._notices, []
+        return found
+
+
+_lock = threading.Lock()
+_open: list[Letterbox] = []
+_without_cost: OrderedDict[str, None] = OrderedDict()
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def opened(addressee: Addressee, ring: Callable[[], None]) -> Iterator[Letterbox]:
+    """Have what is delivered to this process put into a letterbox, until this is left; what is in it then is the last.
+
+    To be used on the loop on which `ring` is to be called.
+    """
+    box = Letterbox(addressee, ring)
+    with _lock:
+        _open.append(box)
+    try:
+        yield box
+    finally:
+        with _lock:
+            _open.remove(box)
+
+
+def ring_all() -> None:
+    """Have everybody look who is open: a receiver has stopped."""
+    with _lock:
+        for box in _open:
+            box.ring()
+
+
+def without_cost() -> Collection[str]:
+    """Return executions whose end was delivered here: a delivery does not say what they cost."""
+    return _without_cost.keys()
+
+
+def cost_is_known(execution_id: str) -> None:
+    """Say that somebody has asked what an execution cost."""
+    _without_cost.pop(execution_id, None)
+
+
+class _Waiting(NamedTuple):
+    notice: Notice
+    since: float
+
+
+class Sorter:
+    """The deliveries of one receiver.
+
+    Parameters
+    ----------
+    ask_journal : callable
+        See `Ask`; called in a thread.
+    is_held : callable
+        Says whether a call is at work that may learn of an execution after its end was delivered.
+
+    Attributes
+    ----------
+    counts : Counter
+        Deliveries per fate: ``accepted``, ``repeated``, ``unfinished``, ``unknown``, ``mismatched``.
+    """
+
+    def __init__(self, ask_journal: Ask, *, is_held: Callable[[], bool]) -> None:
+        self._ask_journal = ask_journal
+        self._is_held = is_held
+        self._came: list[_Waiting] = []
+        self._held: list[_Waiting] = []
+        self._unclaimed: list[Notice] = []
+        self._done: OrderedDict[str, None] = OrderedDict()
+        self._some = asyncio.Event()
+        self._nobodys = asyncio.Event()
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def waiting(self) -> int:
+        """How many have no fate yet."""
+        return len(self._came) + len(self._held) + len(self._unclaimed)
+
+    def take(self, notice: Notice) -> bool:
+        """Take a delivery in, to be sorted soon; False where there are too many."""
+        if len(self._came) >= MOST_WAITING:
+            return False
+        self._came.append(_Waiting(notice, time.monotonic()))
+        self._some.set()
+        return True
+
+    async def run(self) -> None:
+        """Sort and note, until cancelled."""
+        self._some, self._nobodys = asyncio.Event(), asyncio.Event()  # of this loop
+        await asyncio.gather(self._sort_on(), self._note_on())
+
+    def rest(self) -> list[Notice]:
+        """Sort what is there, once `run` has ended; return what is left for the journal, to be given to `noted`."""
+        self._sort(hold=False)
+        rest, self._unclaimed = self._unclaimed, []
+        return rest
+
+    def noted(self, notices: Sequence[Notice], words: Sequence[Word]) -> None:
+        """Count what the journal said."""
+        for notice, word in zip(notices, words, strict=True):
+            self._count(notice, word)
+
+    async def _sort_on(self) -> None:
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                # What is held is looked at again and again: the answer that names it comes by itself.
+                await asyncio.wait_for(self._some.wait(), LINGER if self._held else None)
+            self._some.clear()
+            began = time.monotonic()
+            self._sort(hold=self._is_held())
+            await asyncio.sleep(max(LINGER, SHARE * (time.monotonic() - began)))
+
+    async def _note_on(self) -> None:
+        while True:
+            await self._nobodys.wait()
+            self._nobodys.clear()
+            began = time.monotonic()
+            asked, self._unclaimed = self._unclaimed, []
+            try:
+                words = await asyncio.to_thread(self._ask_journal, asked)
+            except BaseException:
+                self._unclaimed = asked + self._unclaimed
+                raise
+            self.noted(asked, words)
+            await asyncio.sleep(max(LINGER, SHARE * (time.monotonic() - began)))
+
+    def _sort(self, *, hold: bool) -> None:
+        pending = [*self._held, *self._came]
+        self._came, self._held = [], []
+        now = time.monotonic()
+        for one, word in zip(pending, _put([one.notice for one in pending], self._done), strict=True):
+            if word is not None:
+                self._count(one.notice, word)
+            elif hold and now - one.since < LONGEST_WAIT:
+                self._held.append(one)
+            else:
+                self._unclaimed.append(one.notice)
+        over = max(0, len(self._held) - MOST_WAITING)
+        self._unclaimed += [one.notice for one in self._held[:over]]
+        del self._held[:over]
+        if self._unclaimed:
+            self._nobodys.set()
+
+    def _count(self, notice: Notice, word: Word) -> None:
+        execution_id = notice.execution_id
+        if word != "accepted":
+            self.counts[word] += 1
+        elif not notice.ended:
+            self.counts["unfinished"] += 1
+        elif execution_id in self._done:
+            self.counts["repeated"] += 1
+        else:
+            self.counts["accepted"] += 1
+            _remember(self._done, execution_id)
+            if notice.outcome.cost is None:
+                _remember(_without_cost, execution_id)
+
+
+def _remember(ids: OrderedDict[str, None], execution_id: str) -> None:
+    ids[execution_id] = None
+    if len(ids) > REMEMBERED:
+        ids.popitem(last=False)
+
+
+def _put(notices: Sequence[Notice], done: Collection[str]) -> list[Word | None]:
+    """Put deliveries into the letterboxes of those who know their executions; None for one that nobody knows.
+
+    Of an execution that is `done`, nobody is told again: the first word is the one that counts.
+    """
+    words: list[Word | None] = [None] * len(notices)
+    wanted = {notice.execution_id for notice in notices}
+    with _lock:
+        for box in _open if wanted else ():
+            known = box.addressee.find(wanted)
+            mine: dict[tuple[str, bool], Notice] = {}
+            for place, notice in enumerate(notices):
+                facts = known.get(notice.execution_id)
+                if facts is None:
+                    continue
+                if not agrees(notice, facts):
+                    words[place] = words[place] or "mismatched"
+                    continue
+                words[place] = "accepted"
+                if notice.execution_id not in done:
+                    mine.setdefault((notice.execution_id, notice.ended), notice)
+            if mine:
+                box.put(list(mine.values()))
+    return words

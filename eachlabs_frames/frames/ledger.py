@@ -1,0 +1,98 @@
+"""What was delivered while no call was open to it -> the journal, for the runs that it knows the executions of.
+
+It notes how executions have ended, and nothing else; what the journal does not know is stored nowhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ..core.deliveries import Known, Notice, agrees
+from ..engine.deliveries import Word
+from ..errors import JournalError
+from ..models import TERMINAL, Outcome
+from ..settings import journal_path
+from .notes import Notes
+
+logger = logging.getLogger("eachlabs_frames")
+
+REMEMBERED: Final = 10_000
+
+
+class _Place(NamedTuple):
+    """Which run a bulk operation belongs to, and of which workflow that is."""
+
+    path: Path
+    run: str
+    workflow_id: str
+
+
+class Ledger:
+    """Notes deliveries in the journal, and says which it knows; from one thread at a time."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._places: OrderedDict[str, _Place] = OrderedDict()
+
+    def __call__(self, notices: Sequence[Notice]) -> list[Word]:
+        """Note what the journal knows, and return a word for each delivery."""
+        with self._turn:
+            return self._noted(notices)
+
+    def _noted(self, notices: Sequence[Notice]) -> list[Word]:
+        words: list[Word] = ["unknown"] * len(notices)
+        self._find({str(notice.outcome.bulk_id) for notice in notices} - {"None"})
+        by_run: dict[_Place, list[int]] = {}
+        for at, notice in enumerate(notices):
+            place = self._places.get(str(notice.outcome.bulk_id))
+            if place is not None:
+                by_run.setdefault(place, []).append(at)
+        for place, mine in by_run.items():
+            for at, word in zip(mine, _note(place, [notices[at] for at in mine]), strict=True):
+                words[at] = word
+        return words
+
+    def _find(self, bulk_ids: set[str]) -> None:
+        """See which runs these bulk operations belong to."""
+        path = journal_path()
+        wanted = bulk_ids.difference(self._places)
+        if path is None or not wanted:
+            return
+        from ..engine.journal import archive
+
+        try:
+            found = archive.runs_of_bulks(path, wanted)
+        except JournalError as exc:
+            logger.warning("the journal cannot say whose executions were delivered: %s", exc)
+            return
+        for bulk_id, (run, pin) in found.items():
+            self._places[bulk_id] = _Place(path, run, pin.workflow_id)
+        while len(self._places) > REMEMBERED:
+            self._places.popitem(last=False)
+
+
+def _note(place: _Place, notices: Sequence[Notice]) -> list[Word]:
+    """Note what was delivered of one run, but what the journal knows to have ended."""
+    words: list[Word] = []
+    ended: dict[str, Outcome] = {}
+    with closing(Notes(place.path, place.run)) as notes:
+        for notice in notices:
+            before = notes.known(notice.execution_id)
+            if before is None:
+                words.append("unknown")
+                continue
+            if not agrees(notice, Known(before.bulk_id, place.workflow_id)):
+                words.append("mismatched")
+                continue
+            words.append("accepted")
+            # What says too little stays open, for a look to ask for the details.
+            if notice.ended and not notice.brief and before.status not in TERMINAL:
+                ended.setdefault(notice.execution_id, notice.outcome)
+        notes(list(ended.values()))
+    return words

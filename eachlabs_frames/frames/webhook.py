@@ -1,0 +1,404 @@
+"""``WebhookReceiver``: webhooks instead of polling, as its user sees it.
+
+Owns where deliveries are to be sent, when they can be, and that what is stopped is stopped. It looks into none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import re
+import secrets
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import inf
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from ..core.deliveries import Notice, path_token
+from ..engine import deliveries
+from ..engine.loop import Steps, complete, complete_async
+from ..errors import ConfigurationError
+from ..models import DialectName
+from ..settings import Secret, Settings, is_loopback
+from .ledger import Ledger
+
+if TYPE_CHECKING:
+    import socket
+
+    from ..engine.receiver import Receiver
+
+PATH: Final = "/eachlabs"
+MAX_BODY: Final = 4 * 1024 * 1024
+SWEEP: Final = 180.0
+TIMEOUT: Final = 10.0
+
+FATES: Final = (
+    "received",
+    "accepted",
+    "repeated",
+    "unfinished",
+    "unknown",
+    "mismatched",
+    "forged",
+    "oversized",
+    "malformed",
+    "misdirected",
+    "cut_off",
+    "refused",
+    "waiting",
+)
+
+
+class WebhookReceiver:
+    """A small HTTP server that is told when executions end, so that nobody has to ask.
+
+    Used as a context manager, synchronous or ``async``, or with `start` and `stop` from a notebook. Calls that it is
+    given to (``webhook=hook``) have the API announce each execution's end to it; the frame that is waited for, the
+    `Run`, its dashboard and the journal are brought up to date by that, and a look at the API every `sweep` seconds
+    fills in what was never delivered. It accepts a delivery only with its secret, of executions that an open call or
+    the journal knows, once each, and stores nothing of others.
+
+    Parameters
+    ----------
+    port : int, default 0
+        The port to listen on; 0 takes a free one.
+    host : str, default "127.0.0.1"
+        The address to listen on. Anything else than this machine's own can be reached by others.
+    secret : str, optional
+        What the API is to repeat in ``X-Webhook-Secret``: printable ASCII without spaces. By default a new one is made;
+        pass your own where deliveries are to reach a receiver of a later process.
+    public_url : str, optional
+        Where the API reaches this receiver: https, but for a loopback address. Whatever forwards it (a tunnel, a
+        reverse proxy) must keep the path: ``https://hooks.example.org/team`` is to arrive at ``/team`` of this port,
+        and without a path at ``/eachlabs``. The legacy dialect brings no secret back: there, one more segment that
+        cannot be guessed is put behind the path.
+    max_body : int, default 4 MiB
+        Bytes of one delivery; a larger one is refused (413) unread, and filled in by the sweep.
+    sweep : float, default 180.0
+        Seconds between two looks at the API while deliveries are awaited.
+    timeout : float, default 10.0
+        Seconds that a sender may take for one delivery.
+
+    Raises
+    ------
+    ConfigurationError
+        A value that cannot be used.
+
+    Examples
+    --------
+    >>> import pandas as pd, eachlabs_frames as ef
+    >>> with ef.sandbox.start(), ef.WebhookReceiver() as hook:
+    ...     df = pd.DataFrame({"prompt": ["a fox", "a heron"]})
+    ...     out = df.eachlabs.bulk_trigger("wf_abc123", webhook=hook, wait=True)
+    >>> out["status"].tolist(), hook.counts["accepted"]
+    (['completed', 'completed'], 2)
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        secret: str | None = None,
+        public_url: str | None = None,
+        max_body: int = MAX_BODY,
+        sweep: float = SWEEP,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._secret = Secret(secrets.token_urlsafe(32) if secret is None else secret)
+        _check_secret(self._secret)
+        self._port = _checked_whole("port", port, 0, 65_535)
+        self._host = _checked_host(host)
+        self._public_url = None if public_url is None else _checked_url(public_url)
+        self._max_body = _checked_whole("max_body", max_body, 1, 2**31)
+        self._sweep = _checked_seconds("sweep", sweep)
+        self._timeout = _checked_seconds("timeout", timeout)
+        self._life = threading.Lock()
+        self._lock = threading.Lock()
+        self._at_work = 0
+        self._address: tuple[str, int] | None = None
+        self._listener: socket.socket | None = None
+        self._receiver: Receiver | None = None
+        self._sorting: asyncio.Future[None] | None = None
+        self._process = 0
+        self._ledger = Ledger()
+        self._sorter = deliveries.Sorter(self._ledger, is_held=lambda: self._at_work > 0)
+        self._before: dict[str, int] = dict.fromkeys(FATES, 0)
+
+    # -- its life ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> WebhookReceiver:
+        """Listen, in the background; where it does already, nothing happens.
+
+        Raises
+        ------
+        ConfigurationError
+            The port is in use, or the host is no address of this machine.
+        BridgeError
+            From inside a progress callback.
+        """
+        complete(self._starting())
+        return self
+
+    def stop(self) -> None:
+        """Listen no more, once what has come is noted; where it does not, nothing happens. It may be started again.
+
+        Who waits for deliveries polls from now on.
+        """
+        complete(self._stopping())
+
+    def __enter__(self) -> WebhookReceiver:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> WebhookReceiver:
+        await complete_async(self._starting())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await complete_async(self._stopping())
+
+    def _starting(self) -> Steps[None]:
+        with self._life:
+            if self.listening:
+                return
+            listener = self._listen()
+            self._address = listener.getsockname()[:2]
+            self._process = os.getpid()
+            _started.add(self)
+            try:
+                yield self._begin
+            except BaseException:
+                if self._receiver is None:
+                    listener.close()
+                raise
+
+    def _listen(self) -> socket.socket:
+        from ..engine.receiver import listen  # brings aiohttp's server in: only for those who listen
+
+        try:
+            self._listener = listen(self._host, self._port)
+        except OSError as exc:
+            msg = (
+                f"the receiver cannot listen on port {self._port} of {self._host} ({exc.strerror or exc}): stop what "
+                "uses it, pass another port=, or port=0 for a free one"
+            )
+            raise ConfigurationError(msg) from exc
+        return self._listener
+
+    async def _begin(self, _: asyncio.Event) -> None:
+        from ..engine.receiver import Receiver
+
+        assert self._listener is not None
+        self._sorting = asyncio.ensure_future(self._sorter.run())
+        self._receiver = Receiver(
+            self._listener,
+            path=urlsplit(self.url).path,
+            secret=self._secret.reveal(),
+            max_body=self._max_body,
+            timeout=self._timeout,
+            take=self._sorter.take,
+        )
+        self._receiver.when_over(deliveries.ring_all)
+
+    def _stopping(self) -> Steps[None]:
+        with self._life:
+            receiver, self._receiver = self._receiver, None
+            if receiver is None:
+                return
+            _started.discard(self)
+            # Where its loop has ended, so has all that was on it.
+            rest = (yield lambda _: self._end(receiver)) if receiver.listening else self._sorter.rest()
+            for fate, count in receiver.counts.items():
+                self._before[fate] += count
+            # Here, and not on a thread of the loop's: at the end of a process there is none to be had.
+            self._sorter.noted(rest, self._ledger(rest))
+
+    async def _end(self, receiver: Receiver) -> list[Notice]:
+        await receiver.stop()
+        if self._sorting is not None:
+            self._sorting.cancel()
+            await asyncio.gather(self._sorting, return_exceptions=True)
+        return self._sorter.rest()
+
+    # -- what is seen of it -----------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """Where deliveries are sent, without what is secret in it.
+
+        Raises
+        ------
+        ConfigurationError
+            It was never started, and has no `public_url`, so nobody knows its port.
+        """
+        if self._public_url is not None:
+            return self._public_url
+        if self._address is None:
+            msg = "the receiver has no address before it is started: hook.start(), or `with ... as hook`"
+            raise ConfigurationError(msg)
+        host, port = self._address
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host  # noqa: S104 - compared, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
+
+    @property
+    def listening(self) -> bool:
+        """Whether it is at work."""
+        receiver, sorting = self._receiver, self._sorting
+        alive = receiver is not None and receiver.listening and sorting is not None and not sorting.done()
+        return alive and self._process == os.getpid()
+
+    @property
+    def sweep(self) -> float:
+        """Seconds between two looks at the API while deliveries are awaited."""
+        return self._sweep
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What became of the requests that came, since it was made.
+
+        ``received`` is all of them. ``accepted``: an execution's end, its first delivery. ``repeated``: the end of one
+        that was accepted before. ``unfinished``: of one that has not ended. ``unknown``: nobody here knows the
+        execution. ``mismatched``: it is of another bulk operation or workflow. ``forged``: without the right secret.
+        ``oversized``, ``malformed``; ``misdirected``: another path or method; ``cut_off``: not whole in time;
+        ``refused``: too many at once. ``waiting``: not looked at yet, or held until a call knows its executions.
+        """
+        found = dict(self._before)
+        receiver = self._receiver
+        for fate, count in (*self._sorter.counts.items(), *(receiver.counts.items() if receiver is not None else ())):
+            found[fate] += count
+        found["waiting"] = self._sorter.waiting
+        return found
+
+    def __repr__(self) -> str:
+        where = "" if self._address is None and self._public_url is None else f" {self.url}"
+        state = "listening" if self.listening else "stopped" if self._address else "not started"
+        counts = self.counts
+        return f"<WebhookReceiver{where} {state}: {counts['received']} received, {counts['accepted']} accepted>"
+
+    def __reduce__(self) -> Any:
+        msg = "a webhook receiver is not pickled: it is a server of this process"
+        raise TypeError(msg)
+
+    # -- for the calls that use it ----------------------------------------------------------------------------------
+
+    def target(self, settings: Settings) -> tuple[str, str | None]:
+        """Return the URL and the secret to trigger with.
+
+        Raises
+        ------
+        ConfigurationError
+            It is not at work, or the API could not reach it.
+        """
+        if not self.listening:
+            msg = "the webhook receiver is not running: hook.start(), or `with ... as hook`, before it is used"
+            raise ConfigurationError(msg)
+        if self._public_url is None and not is_loopback(urlsplit(settings.base_url).hostname or ""):
+            msg = (
+                f"the API at {settings.base_url} cannot reach a receiver at {self.url}: pass public_url=, the https "
+                "address of a tunnel or proxy that forwards to it and keeps the path"
+            )
+            raise ConfigurationError(msg)
+        return self._target(settings.dialect)
+
+    def _target(self, dialect: DialectName) -> tuple[str, str | None]:
+        if dialect == "legacy":
+            return f"{self.url}/{path_token(self._secret.reveal())}", None
+        return self.url, self._secret.reveal()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hold deliveries that nobody knows: a call may learn of their executions before this is left."""
+        with self._lock:
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work -= 1
+
+    def orphan(self) -> None:
+        """In a forked child: let go of the parent's socket, so that its port is free when the parent ends."""
+        self._life, self._lock = threading.Lock(), threading.Lock()
+        self._receiver = self._sorting = None
+        if self._listener is not None:
+            self._listener.close()
+
+
+_started: set[WebhookReceiver] = set()
+
+
+def _after_fork() -> None:
+    for hook in _started:
+        hook.orphan()
+    _started.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Note what has come; registered after the bridge's own end, and so done before it."""
+    for hook in tuple(_started):
+        with contextlib.suppress(Exception):
+            hook.stop()
+
+
+def _check_secret(secret: Secret) -> None:
+    """Check a secret without ever putting it into a message."""
+    if not isinstance(secret.reveal(), str) or not re.fullmatch(r"[!-~]{1,256}", secret.reveal()):
+        msg = "secret must be 1 to 256 printable ASCII characters without spaces: it comes back in a header"
+        raise ConfigurationError(msg)
+
+
+def _checked_host(host: object) -> str:
+    if not isinstance(host, str) or not host:
+        msg = f"host must be an address of this machine, as in '127.0.0.1'; got {host!r}"
+        raise ConfigurationError(msg)
+    return host
+
+
+def _checked_whole(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        msg = f"{name} must be a whole number from {low} to {high}; got {value!r}"
+        raise ConfigurationError(msg)
+    return value
+
+
+def _checked_seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+        msg = f"{name} must be a positive number of seconds; got {value!r}"
+        raise ConfigurationError(msg)
+    return float(value)
+
+
+_URL: Final = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?"
+
+
+def _checked_url(url: object) -> str:
+    """Return a public URL with a path; the message does not repeat it, for there may be a password in it."""
+    if not isinstance(url, str) or not re.fullmatch(_URL, url):
+        msg = (
+            "public_url must be a plain URL, as in 'https://hooks.example.org/team': no user, password, query or "
+            "fragment, and a path of letters, digits, '.', '_', '~', '-' and '/'"
+        )
+        raise ConfigurationError(msg)
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        msg = f"public_url {url!r} would send results and the secret unencrypted: use https"
+        raise ConfigurationError(msg)
+    bare = url.rstrip("/")
+    return bare if urlsplit(bare).path else bare + PATH
