@@ -185,6 +185,7 @@ class Sorter:
     async def run(self) -> None:
         """Sort and note, until cancelled."""
         self._some, self._nobodys = asyncio.Event(), asyncio.Event()  # of this loop
+        self._some.set()
         await asyncio.gather(self._sort_on(), self._note_on())
 
     def rest(self) -> list[Notice]:

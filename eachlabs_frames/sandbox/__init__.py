@@ -67,6 +67,10 @@ def start(
     timestamp_digits: int = 0,
     clock_skew: float = 0.0,
     webhook_pause: float = 1.0,
+    webhook_loss: float = 0.0,
+    webhook_repeats: int = 0,
+    webhook_shuffle: bool = False,
+    webhook_burst: int = 1,
     clock: Clock = time.monotonic,
 ) -> Sandbox:
     """Start a local each::labs, and point the settings at it.
@@ -87,7 +91,7 @@ def start(
         Seconds that never go back; tests may bring their own.
     seed, latency, queue_seconds, run_seconds, failure_rate, fail_when, account_cap, cap_retry_after, \
 trigger_rate, balance_usd, cost_usd, cost_shape, listing_lag, listing_inputs, hold, timestamp_digits, \
-clock_skew, webhook_pause
+clock_skew, webhook_pause, webhook_loss, webhook_repeats, webhook_shuffle, webhook_burst
         See `Options`.
 
     Returns
@@ -123,6 +127,10 @@ clock_skew, webhook_pause
         timestamp_digits=timestamp_digits,
         clock_skew=clock_skew,
         webhook_pause=webhook_pause,
+        webhook_loss=webhook_loss,
+        webhook_repeats=webhook_repeats,
+        webhook_shuffle=webhook_shuffle,
+        webhook_burst=webhook_burst,
     )
     sandbox = Sandbox(port=port, dialect=dialect, api_key=api_key, faults=faults, options=options, clock=clock)
     if configure:

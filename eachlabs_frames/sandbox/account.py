@@ -147,6 +147,7 @@ class Account:
             starts=starts,
             ends=math.inf if options.hold else starts + lot.run_seconds,
             cause=lot.cause,
+            occurrence=occurrence,
             webhook_url=body.webhook_url,
             webhook_secret=body.webhook_secret,
         )

@@ -42,6 +42,7 @@ class Execution:
     ends: float
     cause: str | None
     word: str | None = None
+    occurrence: int = 0
     webhook_url: str | None = None
     webhook_secret: str | None = None
 

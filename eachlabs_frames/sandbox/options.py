@@ -62,6 +62,14 @@ class Options:
         Seconds between two attempts at one webhook delivery.
     media_bytes
         The least size of a PNG, in bytes.
+    webhook_loss
+        Share of executions whose end is never announced, picked by a hash of the inputs and of how often they came.
+    webhook_repeats
+        Times that a notification is sent again after it was delivered.
+    webhook_shuffle
+        Notifications that are due together go in another order, by the seed.
+    webhook_burst
+        Notifications that must be due before any is sent; then all of them go at once.
     """
 
     seed: int = 0
@@ -83,6 +91,10 @@ class Options:
     clock_skew: float = 0.0
     webhook_pause: float = 1.0
     media_bytes: int = 0
+    webhook_loss: float = 0.0
+    webhook_repeats: int = 0
+    webhook_shuffle: bool = False
+    webhook_burst: int = 1
 
     def __post_init__(self) -> None:
         low, high = self.run_seconds
@@ -100,6 +112,9 @@ class Options:
             "timestamp_digits": 0 <= self.timestamp_digits <= 6,
             "webhook_pause": 0 <= self.webhook_pause < math.inf,
             "media_bytes": 0 <= self.media_bytes <= 2**30,
+            "webhook_loss": 0 <= self.webhook_loss <= 1,
+            "webhook_repeats": self.webhook_repeats >= 0,
+            "webhook_burst": self.webhook_burst >= 1,
         }
         for name, fine in checks.items():
             if not fine:

@@ -123,7 +123,7 @@ class Sandbox:
         self._webhooks = Webhooks(
             self._clock,
             payload=self._webhook_payload,
-            pause=lambda: self._account.options.webhook_pause,
+            options=lambda: self._account.options,
         )
         api = Api(
             self._account,

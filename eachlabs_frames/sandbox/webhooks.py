@@ -7,8 +7,10 @@ uses no HTTP client that the product uses too.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ipaddress
 import math
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,38 +18,42 @@ from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from .executions import Execution
-from .options import Clock
+from .options import Clock, Options
 
 ATTEMPTS = 3
 _TIMEOUT = 5.0
+_AT_ONCE = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One attempt at a notification; `status` is None where no answer came.
 
-    `outcome` is `refused` where the host is not this machine: nothing was sent.
+    `outcome` is `refused` where the host is not this machine, and `lost` by `webhook_loss`: nothing was sent.
     """
 
     execution_id: str
     url: str
     attempt: int
     status: int | None
-    outcome: Literal["delivered", "failed", "refused"]
+    outcome: Literal["delivered", "failed", "refused", "lost"]
 
 
 class Webhooks:
     """The notifications still to send, and the record of those that were."""
 
-    def __init__(self, clock: Clock, *, payload: Callable[[Execution], bytes], pause: Callable[[], float]) -> None:
+    def __init__(self, clock: Clock, *, payload: Callable[[Execution], bytes], options: Callable[[], Options]) -> None:
         self._clock = clock
         self._payload = payload
-        self._pause = pause
+        self._options = options
         self._lock = threading.Lock()
         self._waiting: list[Execution] = []
+        self._due: list[Execution] = []
         self._deliveries: list[Delivery] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._wakeup = asyncio.Event()
+        # More connections at once would be more than some systems give a process.
+        self._room = asyncio.Semaphore(_AT_ONCE)
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
@@ -70,6 +76,7 @@ class Webhooks:
         """Drop what is waiting, and the record."""
         with self._lock:
             self._waiting.clear()
+            self._due.clear()
             self._deliveries.clear()
 
     async def run(self) -> None:
@@ -91,9 +98,14 @@ class Webhooks:
         """Start the deliveries that are due; say in how many seconds to look again."""
         now = self._clock()
         with self._lock:
-            due = [e for e in self._waiting if e.ended(now)]
+            self._due += [e for e in self._waiting if e.ended(now)]
             self._waiting = [e for e in self._waiting if not e.ended(now)]
             soonest = min((e.ends for e in self._waiting), default=math.inf)
+            due: list[Execution] = []
+            if len(self._due) >= self._options().webhook_burst:
+                due, self._due = self._due, due
+        if self._options().webhook_shuffle:
+            random.Random(self._options().seed).shuffle(due)  # noqa: S311 - no secret's
         for execution in due:
             task = asyncio.get_running_loop().create_task(self._deliver(execution))
             self._tasks.add(task)
@@ -106,19 +118,35 @@ class Webhooks:
         if not is_loopback(parts.hostname or ""):
             self._record(Delivery(execution.execution_id, url, 1, None, "refused"))
             return
+        if self._is_lost(execution):
+            self._record(Delivery(execution.execution_id, url, 1, None, "lost"))
+            return
         body = self._payload(execution)
         for attempt in range(1, ATTEMPTS + 1):
-            try:
-                status = await asyncio.wait_for(post(parts, body, execution.webhook_secret), _TIMEOUT)
-            except (OSError, EOFError, ValueError, asyncio.TimeoutError):
-                status = None
-            fine = status is not None and 200 <= status < 300
-            outcome: Literal["delivered", "failed"] = "delivered" if fine else "failed"
-            self._record(Delivery(execution.execution_id, url, attempt, status, outcome))
-            if fine:
+            if await self._attempt(execution, parts, body, attempt):
+                for again in range(self._options().webhook_repeats):
+                    await self._attempt(execution, parts, body, attempt + again + 1)
                 return
             if attempt < ATTEMPTS:
-                await asyncio.sleep(self._pause())
+                await asyncio.sleep(self._options().webhook_pause)
+
+    async def _attempt(self, execution: Execution, parts: SplitResult, body: bytes, attempt: int) -> bool:
+        try:
+            async with self._room:
+                status = await asyncio.wait_for(post(parts, body, execution.webhook_secret), _TIMEOUT)
+        except (OSError, EOFError, ValueError, asyncio.TimeoutError):
+            status = None
+        fine = status is not None and 200 <= status < 300
+        outcome: Literal["delivered", "failed"] = "delivered" if fine else "failed"
+        self._record(Delivery(execution.execution_id, execution.webhook_url or "", attempt, status, outcome))
+        return fine
+
+    def _is_lost(self, execution: Execution) -> bool:
+        options = self._options()
+        # Of its own: which ones are lost says nothing of which ones fail.
+        text = f"webhook:{options.seed}:{execution.occurrence}:{execution.fingerprint}"
+        digest = hashlib.blake2b(text.encode(), digest_size=4).digest()
+        return int.from_bytes(digest, "big") / 2**32 < options.webhook_loss
 
     def _record(self, delivery: Delivery) -> None:
         with self._lock:

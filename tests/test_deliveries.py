@@ -1,0 +1,262 @@
+"""What a delivery says and whether it may, without a socket; and who is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eachlabs_frames.core.deliveries import Known, Notice, agrees, is_genuine, path_token, read_delivery
+from eachlabs_frames.engine import deliveries
+from eachlabs_frames.engine.deliveries import Letterbox, Sorter, Word
+from eachlabs_frames.models import Outcome
+
+BULK = "5f0c1e9a-0d1b-4c4e-9f8a-0123456789ab"
+OTHER = "6f0c1e9a-0d1b-4c4e-9f8a-0123456789ab"
+
+
+def body(**said: Any) -> bytes:
+    """Write a delivery as the API does."""
+    whole = {"execution_id": "e1", "bulk_id": BULK, "workflow_id": "wf_abc123", "status": "completed", "output": "x"}
+    return json.dumps(whole | said).encode()
+
+
+def notice(execution_id: str = "e1", status: str = "completed", **said: Any) -> Notice:
+    """Make what `read_delivery` gives."""
+    return Notice(Outcome(-1, status, said.pop("bulk_id", BULK), execution_id, output="x", **said), "wf_abc123")
+
+
+# What it says
+
+
+def test_a_delivery_is_the_details_of_an_execution() -> None:
+    """Its outcome, as a look would give it."""
+    said = body(status="failed", output=None, error="E", error_cause="why", completed_at="2025-12-20T10:00:00Z")
+    found = read_delivery(said)
+    assert found is not None
+    assert found.workflow_id == "wf_abc123"
+    assert (found.outcome.status, found.outcome.error, found.outcome.bulk_id) == ("failed", "why", BULK)
+    assert found.outcome.completed_at == 1_766_224_800 * 10**9
+    assert (found.ended, found.brief) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "ended"),
+    [("succeeded", "completed", True), ("running", "running", False), ("canceled", "cancelled", True)],
+)
+def test_the_platforms_other_words_are_taken(status: str, word: str, ended: bool) -> None:
+    """`succeeded` is what predictions say for completed."""
+    found = read_delivery(body(status=status))
+    assert found is not None
+    assert (found.outcome.status, found.ended) == (word, ended)
+
+
+def test_an_end_without_what_came_of_it_is_brief() -> None:
+    """The details are asked for it."""
+    found = [read_delivery(body(output=None)), read_delivery(body(status="failed", output=None))]
+    assert [one is not None and one.brief for one in found] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{",
+        b"\xff\xfe",
+        b'{"status": "completed"}',
+        body(execution_id=""),
+        body(execution_id=7),
+        body(execution_id="e" * 201),
+        body(status=None),
+        body(status=""),
+        body(bulk_id=7),
+        body(workflow_id=["wf"]),
+        b"[" * 100_000,
+    ],
+)
+def test_what_has_another_shape_is_none(wrong: bytes) -> None:
+    """No delivery, and no error."""
+    assert read_delivery(wrong) is None
+
+
+@given(
+    st.binary()
+    | st.recursive(st.none() | st.text() | st.integers(), lambda x: st.lists(x)).map(json.dumps).map(str.encode)
+)
+def test_any_bytes_can_be_read(some: bytes) -> None:
+    """Nothing that a stranger sends raises."""
+    assert read_delivery(some) is None
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["execution_id", "bulk_id", "workflow_id", "status", "output", "error", "cost", "started_at"]),
+        st.none() | st.text(max_size=5) | st.integers() | st.floats(allow_nan=False) | st.lists(st.text(max_size=2)),
+    )
+)
+def test_any_object_can_be_read(some: dict[str, Any]) -> None:
+    """What is taken has an id and a status."""
+    found = read_delivery(json.dumps(some).encode())
+    assert found is None or (found.execution_id == some["execution_id"] and found.outcome.status)
+
+
+# Whether it may
+
+
+def test_only_the_very_secret_is_genuine() -> None:
+    """Once; whatever a header may hold instead."""
+    assert is_genuine(["s3cret"], "s3cret")
+    wrong: list[list[str]] = [[], [""], ["s3cre"], ["s3cret "], ["S3CRET"], ["s3cret", "s3cret"], ["é"], ["\udc80"]]
+    assert not any(is_genuine(given, "s3cret") for given in wrong)
+
+
+def test_secrets_are_compared_in_constant_time() -> None:
+    """By the library's own function, on bytes: a time cannot be asserted on."""
+    assert "compare_digest" in is_genuine.__code__.co_names
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=1), st.text())
+def test_no_other_word_is_genuine(secret: str, word: str) -> None:
+    """And the token of a path is made of the secret, the same each time, and does not hold it."""
+    assert is_genuine([word], secret) == (word == secret)
+    token = path_token(secret)
+    assert token == path_token(secret)
+    assert len(token) == 43
+    assert (secret == word) or path_token(word) != token
+
+
+@pytest.mark.parametrize(
+    ("known", "fine"),
+    [
+        (Known(BULK, "wf_abc123"), True),
+        (Known(BULK.upper(), "wf_abc123"), True),
+        (Known(None, None), True),
+        (Known(BULK, "a-slug"), True),
+        (Known(OTHER, "wf_abc123"), False),
+        (Known(BULK, "wf_images"), False),
+        (Known(None, OTHER), False),
+    ],
+)
+def test_a_delivery_must_be_of_what_is_known(known: Known, fine: bool) -> None:
+    """Of its bulk operation, and of its workflow where that is known by its id."""
+    assert agrees(notice(), known) is fine
+
+
+# Who is told
+
+
+class Call:
+    """Somebody who knows some executions."""
+
+    def __init__(self, *ids: str, bulk_id: str = BULK) -> None:
+        self.ids = set(ids)
+        self.bulk_id = bulk_id
+        self.box: Letterbox | None = None
+
+    def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
+        return {one: Known(self.bulk_id, "wf_abc123") for one in self.ids & set(wanted)}
+
+    def heard(self) -> list[str]:
+        assert self.box is not None
+        return [one.outcome.status for one in self.box.emptied()]
+
+
+def sorter(*, known: Collection[str] = (), held: bool = False) -> Sorter:
+    """Make one whose journal knows some executions."""
+
+    def ask(notices: Sequence[Notice]) -> list[Word]:
+        return ["accepted" if one.execution_id in known else "unknown" for one in notices]
+
+    return Sorter(ask, is_held=lambda: held)
+
+
+async def settled(post: Sorter, *notices: Notice, waiting: int = 0) -> None:
+    """Take deliveries, and wait until each has its fate."""
+    running = asyncio.ensure_future(post.run())
+    for one in notices:
+        assert post.take(one)
+    while sum(post.counts.values()) + waiting < len(notices):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def test_a_later_word_is_told_to_nobody() -> None:
+    """The first end of an execution counts: in one burst, and long after."""
+
+    async def go() -> None:
+        call, post = Call("e1"), sorter()
+        with deliveries.opened(call, lambda: None) as call.box:
+            await settled(post, notice(), notice(status="failed"))
+            assert call.heard() == ["completed"]
+            assert post.counts == {"accepted": 1, "repeated": 1}
+            post.counts.clear()
+            await settled(post, notice(status="cancelled"), notice(status="running"))
+            assert call.heard() == []
+            assert post.counts == {"repeated": 1, "unfinished": 1}
+
+    asyncio.run(go())
+
+
+def test_a_false_delivery_does_not_stand_in_the_way_of_the_true_one() -> None:
+    """Of another bulk operation, before it."""
+
+    async def go() -> None:
+        call, post = Call("e1"), sorter()
+        with deliveries.opened(call, lambda: None) as call.box:
+            await settled(post, notice(status="failed", bulk_id=OTHER), notice())
+            assert call.heard() == ["completed"]
+        assert post.counts == {"mismatched": 1, "accepted": 1}
+
+    asyncio.run(go())
+
+
+def test_every_open_call_is_told_and_it_counts_once() -> None:
+    """A run and a wait for the same frame."""
+
+    async def go() -> None:
+        one, two, post = Call("e1"), Call("e1", "e2"), sorter()
+        with deliveries.opened(one, lambda: None) as one.box, deliveries.opened(two, lambda: None) as two.box:
+            await settled(post, notice(), notice("e2"))
+            assert (one.heard(), two.heard()) == (["completed"], ["completed", "completed"])
+        assert post.counts == {"accepted": 2}
+
+    asyncio.run(go())
+
+
+def test_what_nobody_knows_is_held_while_a_call_may_learn_of_it() -> None:
+    """And is told as soon as it is known; what is left in the end goes to the journal."""
+
+    async def go() -> None:
+        call, post = Call(), sorter(known=["e2"], held=True)
+        with deliveries.opened(call, lambda: None) as call.box:
+            await settled(post, notice(), notice("e2"), notice("e3"), waiting=3)
+            assert post.waiting == 3
+            assert not post.counts
+            call.ids.add("e1")
+            await settled(post, notice(), waiting=0)
+            assert call.heard() == ["completed"]
+        rest = post.rest()
+        assert [one.execution_id for one in rest] == ["e2", "e3"]
+        assert post.counts == {"accepted": 1, "repeated": 1} or post.counts == {"accepted": 1}
+
+    asyncio.run(go())
+
+
+def test_what_the_journal_knows_counts_once_too() -> None:
+    """Where no call is open."""
+
+    async def go() -> None:
+        post = sorter(known=["e1"])
+        await settled(post, notice(), notice(), notice("e2"))
+        assert post.counts == {"accepted": 1, "repeated": 1, "unknown": 1}
+        assert "e1" in deliveries.without_cost()
+
+    asyncio.run(go())

@@ -1,0 +1,664 @@
+"""Webhooks instead of polling, against the sandbox's real deliveries, and against those of a stranger."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import logging
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames import WebhookReceiver
+from eachlabs_frames.core.deliveries import path_token
+from eachlabs_frames.frames.desk import Desk
+from eachlabs_frames.sandbox import Fault, Sandbox
+
+WF = "wf_abc123"
+SECRET = "s3cret-word-of-the-test"
+
+
+@pytest.fixture
+def hook() -> Iterator[WebhookReceiver]:
+    """A receiver that listens; nothing of these tests waits for its sweep."""
+    with WebhookReceiver(secret=SECRET) as listening:
+        yield listening
+
+
+def frame(size: int) -> pd.DataFrame:
+    """Make rows of different prompts."""
+    return pd.DataFrame({"prompt": [f"p{row}" for row in range(size)]}, index=[f"row {row}" for row in range(size)])
+
+
+def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
+    """Wait for what must come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)
+
+
+def count(sandbox: Sandbox, *routes: str) -> int:
+    """Count the requests that were sent on these routes."""
+    return sum(request.route in routes for request in sandbox.requests)
+
+
+def post(hook: WebhookReceiver, said: Any, **headers: str) -> int:
+    """Deliver as a stranger would; return the status of the answer."""
+    return request(
+        hook, "POST", urlsplit(hook.url).path, said if isinstance(said, bytes) else json.dumps(said).encode(), **headers
+    )
+
+
+def request(hook: WebhookReceiver, method: str, path: str, body: bytes, **headers: str) -> int:
+    """Send any request to a receiver."""
+    where = urlsplit(hook.url)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=20)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def genuine(hook: WebhookReceiver, said: Any) -> int:
+    """Deliver with the right secret."""
+    return post(hook, said, X_Webhook_Secret=SECRET)
+
+
+def told(out: pd.DataFrame, row: int = 0, **said: Any) -> dict[str, Any]:
+    """Make the delivery of a row's execution."""
+    ids = {name: out[name].iloc[row] for name in ("execution_id", "bulk_id")}
+    return {**ids, "workflow_id": WF, "status": "completed", "output": "told", **said}
+
+
+def fates(hook: WebhookReceiver) -> dict[str, int]:
+    """Return what became of the deliveries, but how many came."""
+    return {fate: count for fate, count in hook.counts.items() if count and fate != "received"}
+
+
+# What is delivered is what is known
+
+
+def test_a_thousand_at_once_and_none_is_lost(hook: WebhookReceiver) -> None:
+    """All end in the same moment, in any order: each counts once, and nobody has polled."""
+    with ef.sandbox.start(hold=True, webhook_burst=1000, webhook_shuffle=True, webhook_repeats=1) as sandbox:
+        run = frame(1000).eachlabs.start(WF, webhook=hook)
+        until(lambda: sandbox.accepted_count() == 1000)
+        sandbox.release()
+        out = run.result()
+        until(lambda: hook.counts["repeated"] == 1000)
+        asked = count(sandbox, "list", "details")
+    assert out["status"].tolist() == ["completed"] * 1000
+    assert out["output"].str.contains("http").all()
+    assert fates(hook) == {"accepted": 1000, "repeated": 1000}
+    # What they cost, which no delivery says: ten pages of a hundred.
+    assert asked == 10
+    assert out["cost"].tolist() == [0.01] * 1000
+    loaded = ef.load_run(str(run.name))
+    assert loaded["status"].tolist() == ["completed"] * 1000
+    assert loaded["cost"].tolist() == [0.01] * 1000
+
+
+def test_deliveries_are_in_their_own_rows(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """Outputs, errors and times are what polling would have given."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"].endswith("3"), webhook_shuffle=True)
+    sandbox.add_workflow("wf_echo", output=lambda inputs: f"said {inputs['prompt']}")
+    out = frame(30).eachlabs.bulk_trigger("wf_echo", webhook=hook, wait=True)
+    sandbox.reset()
+    polled = frame(30).eachlabs.bulk_trigger("wf_echo", wait=True)
+    for name in ("status", "error", "output", "cost"):
+        assert out[name].fillna("-").tolist() == polled[name].fillna("-").tolist()
+    assert out["completed_at"].notna().all()
+    assert out.dtypes.to_dict() == polled.dtypes.to_dict()
+    assert fates(hook) == {"accepted": 30}
+
+
+def test_it_may_be_delivered_before_the_triggers_own_answer(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """It is held until the answer names its execution, and nobody looks meanwhile."""
+    sandbox.faults(Fault("silence", on="trigger", seconds=0.5))
+    run = frame(20).eachlabs.start(WF, webhook=hook)
+    until(lambda: hook.counts["waiting"] == 20)
+    assert run.status == {"pending": 20}
+    out = run.result()
+    assert out["status"].tolist() == ["completed"] * 20
+    assert fates(hook) == {"accepted": 20}
+    assert count(sandbox, "list", "details") == 2  # for the cost, by bulk operation
+
+
+def test_an_execution_that_says_too_little_is_asked_for(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """An end without an output or a reason is no result: the details are, at once."""
+    sandbox.change(hold=True)
+    run = frame(2).eachlabs.start(WF, webhook=hook)
+    until(lambda: run.status == {"queued": 2})
+    sandbox.change(webhook_loss=1.0)
+    sandbox.release()
+    assert genuine(hook, told(run.frame, 0, output=None)) == 204
+    assert genuine(hook, told(run.frame, 1, status="succeeded", output=None)) == 204
+    out = run.result()
+    assert out["status"].tolist() == ["completed"] * 2
+    assert out["output"].str.startswith("http").all()
+
+
+def test_what_was_never_delivered_is_swept_up(sandbox: Sandbox) -> None:
+    """By a look every `sweep` seconds; each row ends, told or not."""
+    sandbox.change(webhook_loss=0.4)
+    with WebhookReceiver(sweep=0.2) as hook:
+        out = frame(50).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
+        assert out["status"].tolist() == ["completed"] * 50
+        lost = sum(one.outcome == "lost" for one in sandbox.deliveries)
+        assert 0 < lost < 50
+        assert fates(hook) == {"accepted": 50 - lost}
+
+
+def test_what_was_refused_is_swept_up_too(sandbox: Sandbox) -> None:
+    """A receiver that takes no body of that size; the API tries three times."""
+    sandbox.change(webhook_pause=0.0)
+    with WebhookReceiver(max_body=10, sweep=0.2) as small:
+        out = frame(1).eachlabs.bulk_trigger(WF, webhook=small, wait=True)
+        until(lambda: len(sandbox.deliveries) == 3)
+    assert out["status"].tolist() == ["completed"]
+    assert [one.status for one in sandbox.deliveries] == [413] * 3
+    assert fates(small) == {"oversized": 3}
+
+
+# Who hears of it
+
+
+def test_a_run_and_its_dashboard_move_by_deliveries_alone(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """Row by row, with no look at the API."""
+    sandbox.change(hold=True)
+    run = frame(15).eachlabs.start(WF, webhook=hook)
+    board = run.dashboard(auto_refresh=False, interval=0.2)
+    until(lambda: run.status == {"queued": 15})
+    sandbox.release(4)
+    until(lambda: run.status == {"completed": 4, "queued": 11})
+    assert run.frame["status"].tolist() == ["completed"] * 4 + ["queued"] * 11
+    until(lambda: board.frame["status"].tolist().count("completed") == 4)
+    until(lambda: "4 completed" in repr(run))
+    assert count(sandbox, "list", "details") == 0
+    sandbox.release()
+    assert run.result()["status"].tolist() == ["completed"] * 15
+    until(lambda: board.frame["status"].tolist() == ["completed"] * 15)
+    board.close()
+
+
+def test_a_plain_wait_hears_of_it_too(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """In another cell, of a frame that was triggered with a receiver before."""
+    sandbox.change(hold=True)
+    out = frame(3).eachlabs.bulk_trigger(WF, webhook=hook)
+
+    def release(event: ef.Event) -> None:
+        if event.kind == "refreshed":
+            sandbox.release()
+
+    out = out.eachlabs.wait(webhook=hook, progress=release)
+    assert out["status"].tolist() == ["completed"] * 3
+    assert out["cost"].tolist() == [0.01] * 3
+    assert count(sandbox, "details") == 0
+
+
+def test_the_journal_hears_of_it_where_nobody_waits(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """`load_run` shows it, and costs are asked for by the next look of this process."""
+    sandbox.change(hold=True, webhook_repeats=2)
+    first = frame(12).eachlabs.bulk_trigger(WF, run="first", webhook=hook)
+    frame(5).eachlabs.bulk_trigger(WF, {"prompt": ef.lit("x")}, run="second", webhook=hook)
+    asked = len(sandbox.requests)
+    sandbox.release()
+    until(lambda: hook.counts["accepted"] == 17)
+    until(lambda: (ef.load_run("first")["status"] == "completed").all())
+    until(lambda: (ef.load_run("second")["status"] == "completed").all())
+    loaded = ef.load_run("first")
+    assert loaded["execution_id"].tolist() == first["execution_id"].tolist()
+    assert loaded["output"].str.startswith("http").all()
+    assert len(sandbox.requests) == asked
+    until(lambda: hook.counts["repeated"] == 34)
+    assert fates(hook) == {"accepted": 17, "repeated": 34}
+    assert loaded["cost"].isna().all()
+    assert loaded.eachlabs.refresh()["cost"].tolist() == [0.01] * 12
+    assert ef.load_run("first")["cost"].tolist() == [0.01] * 12
+
+
+def test_stopping_waits_until_all_is_noted(sandbox: Sandbox) -> None:
+    """What was taken is in the journal when `stop` returns."""
+    sandbox.change(hold=True)
+    with WebhookReceiver(secret=SECRET) as hook:
+        out = frame(10).eachlabs.bulk_trigger(WF, run="noted", webhook=hook)
+        for row in range(10):
+            assert genuine(hook, told(out, row)) == 204
+    assert ef.load_run("noted")["output"].tolist() == ["told"] * 10
+    assert fates(hook) == {"accepted": 10}
+
+
+def test_another_process_can_take_its_deliveries(sandbox: Sandbox) -> None:
+    """With the same secret and port: the journal knows the executions."""
+    sandbox.change(hold=True)
+    with WebhookReceiver(secret=SECRET) as hook:
+        frame(3).eachlabs.bulk_trigger(WF, run="handed over", webhook=hook)
+        port = urlsplit(hook.url).port
+    code = f"""
+        import sys
+        import eachlabs_frames as ef
+
+        with ef.WebhookReceiver({port}, secret={SECRET!r}) as hook:
+            print("listening", flush=True)
+            sys.stdin.readline()
+        print(hook.counts["accepted"])
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "listening\n"
+        sandbox.release()
+        until(lambda: sum(one.outcome == "delivered" for one in sandbox.deliveries) == 3)
+        other.stdin.write("\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "3\n"
+    assert ef.load_run("handed over")["status"].tolist() == ["completed"] * 3
+
+
+def test_a_retry_is_announced_as_well(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """By `retry_failed`, and by a dashboard's button with what its run was made with."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] in ("p1", "p4"))
+    run = frame(6).eachlabs.start(WF, webhook=hook)
+    run.result()
+    desk = Desk(run.frame, course=run._course)
+    desk.retry([4])
+    until(lambda: sandbox.accepted_count() == 7 and not desk.can_cancel)
+    sandbox.change(fail_when=None)
+    out = desk.frame.eachlabs.retry_failed(webhook=hook, wait=True)
+    assert out["status"].tolist() == ["completed"] * 6
+    assert fates(hook) == {"accepted": 9}
+    assert len(sandbox.deliveries) == 9
+
+
+def test_the_legacy_dialect_brings_the_secret_in_its_path() -> None:
+    """It has no header for it: what cannot be guessed is in the URL, and the URL is shown nowhere."""
+    with ef.sandbox.start(dialect="legacy", queue_seconds=0, run_seconds=(0, 0)) as sandbox, WebhookReceiver() as hook:
+        out = frame(12).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
+        assert out["status"].tolist() == ["completed"] * 12
+        assert fates(hook) == {"accepted": 12}
+        sent = {one.url for one in sandbox.deliveries}
+        assert len(sent) == 1
+        assert sent.pop().startswith(f"{hook.url}/")
+        assert request(hook, "POST", f"{urlsplit(hook.url).path}/guessed", json.dumps(told(out)).encode()) == 401
+    assert hook.counts["forged"] == 1
+
+
+# When it ends before its calls
+
+
+def test_who_waits_polls_on_when_the_receiver_stops(sandbox: Sandbox) -> None:
+    """At once, and at the usual pace."""
+    sandbox.change(hold=True)
+    hook = WebhookReceiver().start()
+    run = frame(3).eachlabs.start(WF, webhook=hook)
+    until(lambda: run.status == {"queued": 3})
+    assert count(sandbox, "list") == 0
+    hook.stop()
+    until(lambda: count(sandbox, "list") > 0)
+    sandbox.release()
+    assert run.result()["status"].tolist() == ["completed"] * 3
+
+
+def test_starting_and_stopping_twice_is_starting_and_stopping(sandbox: Sandbox) -> None:
+    """And a receiver that was stopped can listen again, on the same secret, its counts going on."""
+    hook = WebhookReceiver()
+    hook.stop()
+    assert not hook.listening
+    assert hook.start() is hook
+    url = hook.url
+    assert hook.start().url == url
+    frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
+    hook.stop()
+    hook.stop()
+    assert not hook.listening
+    with hook:
+        frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
+    assert fates(hook) == {"accepted": 2}
+
+
+def test_two_receivers_keep_to_their_own(sandbox: Sandbox) -> None:
+    """Each call's deliveries come to the one that it was given."""
+    with WebhookReceiver() as one, WebhookReceiver() as two:
+        frame(3).eachlabs.bulk_trigger(WF, webhook=one, wait=True)
+        frame(4).eachlabs.bulk_trigger(WF, webhook=two, wait=True)
+    assert (fates(one), fates(two)) == ({"accepted": 3}, {"accepted": 4})
+
+
+def test_an_async_cell_uses_it(sandbox: Sandbox) -> None:
+    """`async with`, inside a loop that is running."""
+
+    async def go() -> tuple[pd.DataFrame, dict[str, int]]:
+        async with WebhookReceiver() as hook:
+            out = await frame(5).eachlabs.bulk_trigger_async(WF, webhook=hook)
+            out = await out.eachlabs.wait_async(webhook=hook)
+        assert not hook.listening
+        return out, dict(hook.counts)
+
+    out, counts = asyncio.run(go())
+    assert out["status"].tolist() == ["completed"] * 5
+    assert counts["received"] == 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_has_no_receiver(hook: WebhookReceiver) -> None:
+    """The parent's goes on."""
+    child = os.fork()
+    if child == 0:
+        os._exit(int(hook.listening))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert hook.listening
+    assert genuine(hook, {"execution_id": "nobody's", "status": "completed"}) == 204
+
+
+def test_at_the_end_of_a_process_what_came_is_noted(sandbox: Sandbox) -> None:
+    """A script that forgets to stop its receiver."""
+    sandbox.change(hold=True)
+    code = f"""
+        import json, sys, http.client
+        import pandas as pd, eachlabs_frames as ef
+        from urllib.parse import urlsplit
+
+        ef.configure(api_key={sandbox.api_key!r}, base_url={sandbox.base_url!r})
+        hook = ef.WebhookReceiver(secret="w0rd-of-the-test").start()
+        out = pd.DataFrame({{"prompt": ["a"]}}).eachlabs.bulk_trigger({WF!r}, run="forgotten", webhook=hook)
+        where = urlsplit(hook.url)
+        connection = http.client.HTTPConnection(where.hostname, where.port)
+        said = {{"execution_id": out.execution_id[0], "bulk_id": out.bulk_id[0], "status": "completed", "output": "x"}}
+        connection.request("POST", where.path, json.dumps(said), {{"X-Webhook-Secret": "w0rd-of-the-test"}})
+        print(connection.getresponse().status)
+    """
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("204\n", "")
+    assert ef.load_run("forgotten")["status"].tolist() == ["completed"]
+
+
+# What a stranger sends
+
+
+@pytest.fixture
+def open_run(sandbox: Sandbox, hook: WebhookReceiver) -> Iterator[Any]:
+    """A run whose executions do not end by themselves."""
+    sandbox.change(hold=True)
+    run = frame(3).eachlabs.start(WF, webhook=hook)
+    until(lambda: run.status == {"queued": 3})
+    yield run
+    sandbox.release()
+    run.result()
+
+
+def test_a_forged_delivery_changes_nothing(open_run: Any, hook: WebhookReceiver) -> None:
+    """Without the secret, or with another, nothing of it is read; the true one is taken afterwards."""
+    said = told(open_run.frame, status="failed", error="forged")
+    assert post(hook, said) == 401
+    assert post(hook, said, X_Webhook_Secret=SECRET[:-1]) == 401
+    assert post(hook, said, X_Webhook_Secret="") == 401
+    assert post(hook, said, X_Webhook_Secret=path_token(SECRET)) == 401
+    assert fates(hook) == {"forged": 4}
+    assert open_run.status == {"queued": 3}
+    assert genuine(hook, told(open_run.frame)) == 204
+    until(lambda: open_run.status == {"completed": 1, "queued": 2})
+
+
+def test_only_what_is_known_is_taken(open_run: Any, hook: WebhookReceiver) -> None:
+    """With the right secret too: of another execution, bulk operation or workflow it is counted, and not stored."""
+    out = open_run.frame
+    wrong = [
+        told(out, execution_id="00000000-0000-4000-8000-000000000000"),
+        told(out, bulk_id="00000000-0000-4000-8000-000000000000"),
+        told(out, workflow_id="wf_images"),
+    ]
+    assert [genuine(hook, said) for said in wrong] == [204] * 3
+    until(lambda: hook.counts["mismatched"] == 2)
+    assert open_run.status == {"queued": 3}
+    assert hook.counts["accepted"] == 0
+
+
+def test_what_nobody_knows_is_counted_and_not_stored(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """No call is at work, and the journal does not know it, or knows it otherwise."""
+    sandbox.change(hold=True)
+    out = frame(2).eachlabs.bulk_trigger(WF, run="mine", webhook=hook)
+    stranger = told(out, execution_id="e", bulk_id="00000000-0000-4000-8000-000000000000")
+    for said in (stranger, told(out, execution_id="e"), told(out, bulk_id=None), told(out, workflow_id="wf_images")):
+        assert genuine(hook, said) == 204
+    until(lambda: hook.counts["unknown"] == 3 and hook.counts["mismatched"] == 1)
+    assert ef.load_run("mine")["status"].tolist() == ["queued"] * 2
+
+
+def test_a_later_word_changes_nothing(open_run: Any, hook: WebhookReceiver) -> None:
+    """The first end counts; what has not ended yet is harmless, before it and after."""
+    out = open_run.frame
+    assert genuine(hook, told(out, status="running", output=None)) == 204
+    until(lambda: open_run.status == {"running": 1, "queued": 2})
+    for status in ("completed", "failed", "cancelled", "running"):
+        assert genuine(hook, told(out, status=status, error=None if status == "completed" else "late")) == 204
+    until(lambda: hook.counts["repeated"] == 2)
+    until(lambda: hook.counts["unfinished"] == 2)
+    assert open_run.status == {"completed": 1, "queued": 2}
+    assert open_run.frame["error"].isna().all()
+    assert fates(hook) == {"accepted": 1, "repeated": 2, "unfinished": 2}
+
+
+def test_a_later_word_changes_nothing_in_the_journal(sandbox: Sandbox) -> None:
+    """Nor one that comes to the next receiver, which remembers nothing."""
+    sandbox.change(hold=True)
+    words = (("completed", None), ("failed", "late"))
+    with WebhookReceiver(secret=SECRET) as hook:
+        out = frame(1).eachlabs.bulk_trigger(WF, run="once", webhook=hook)
+        for status, error in words:
+            genuine(hook, told(out, status=status, error=error))
+    with WebhookReceiver(secret=SECRET) as hook:
+        genuine(hook, told(out, status="failed", error="later still"))
+    loaded = ef.load_run("once")
+    assert loaded["status"].tolist() == ["completed"]
+    assert loaded["error"].isna().all()
+
+
+@pytest.mark.parametrize("wrong", [b"", b"{", b"[]", b'{"status": "completed"}', b'{"execution_id": 1, "status": "x"}'])
+def test_what_cannot_be_read_is_refused(hook: WebhookReceiver, wrong: bytes) -> None:
+    """400, and counted."""
+    assert genuine(hook, wrong) == 400
+    assert fates(hook) == {"malformed": 1}
+
+
+def test_only_a_post_to_its_own_path_is_answered(hook: WebhookReceiver) -> None:
+    """Anything else is not there, whoever asks."""
+    said = json.dumps({"execution_id": "e", "status": "completed"}).encode()
+    path = urlsplit(hook.url).path
+    for wrong in ("/", f"{path}x", f"/x{path}", f"{path}?a=1/", f"{path}/"):
+        status = request(hook, "POST", wrong, said, X_Webhook_Secret=SECRET)
+        assert status == (204 if "?" in wrong else 404)
+    assert request(hook, "GET", path, b"", X_Webhook_Secret=SECRET) == 405
+    assert hook.counts["misdirected"] == 5
+
+
+def test_a_body_that_is_too_large_is_never_read_whole() -> None:
+    """With its length said before, and without: the answer comes while it is still being sent."""
+    with WebhookReceiver(secret=SECRET, max_body=1000) as hook:
+        head = f"POST {urlsplit(hook.url).path} HTTP/1.1\r\nHost: x\r\nX-Webhook-Secret: {SECRET}\r\n"
+        assert answered(hook, f"{head}Content-Length: 1001\r\n\r\n".encode()) == 413
+        chunk = b"200\r\n" + b"x" * 512 + b"\r\n"
+        assert answered(hook, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + 2 * chunk) == 413
+        assert genuine(hook, json.dumps({"execution_id": "e", "status": "running", "x": "x" * 900}).encode()) == 204
+    assert hook.counts["oversized"] == 2
+
+
+def test_a_strangers_body_is_not_read_at_all(hook: WebhookReceiver) -> None:
+    """The secret comes first: its answer does not wait for the body."""
+    head = f"POST {urlsplit(hook.url).path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    assert answered(hook, head.encode()) == 401
+
+
+def answered(hook: WebhookReceiver, sent: bytes) -> int:
+    """Send the beginning of a request, and return the status that comes without the rest."""
+    where = urlsplit(hook.url)
+    with socket.create_connection((where.hostname, where.port), timeout=20) as connection:
+        connection.sendall(sent)
+        return int(connection.recv(100).split()[1])
+
+
+def test_who_is_slow_is_left() -> None:
+    """With its first line, with its body, or with nothing at all: others are answered meanwhile."""
+    with WebhookReceiver(secret=SECRET, timeout=0.3) as hook:
+        where = urlsplit(hook.url)
+        head = f"POST {where.path} HTTP/1.1\r\nHost: x\r\nX-Webhook-Secret: {SECRET}\r\nContent-Length: 9\r\n\r\n{{"
+        slow = [socket.create_connection((where.hostname, where.port), timeout=20) for _ in range(3)]
+        for connection, sent in zip(slow, (head, "POST /", ""), strict=True):
+            connection.sendall(sent.encode())
+        assert genuine(hook, {"execution_id": "e", "status": "running"}) == 204
+        for connection in slow:
+            with connection:
+                assert is_cut(connection)
+        until(lambda: hook.counts["cut_off"] == 1)
+
+
+def is_cut(connection: socket.socket) -> bool:
+    """Wait for the other side to end the connection without an answer."""
+    try:
+        return connection.recv(100) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_many_who_wait_keep_nobody_out() -> None:
+    """More connections than are taken at once: the others' turn comes."""
+    with WebhookReceiver(secret=SECRET, timeout=0.5) as hook:
+        where = urlsplit(hook.url)
+        idle = [socket.create_connection((where.hostname, where.port), timeout=20) for _ in range(300)]
+        assert genuine(hook, {"execution_id": "e", "status": "running"}) == 204
+        for connection in idle:
+            connection.close()
+
+
+# What is wrong with a call
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"port": "80"}, "port must be a whole number"),
+        ({"port": 70_000}, "port must be a whole number"),
+        ({"host": ""}, "host must be an address"),
+        ({"secret": "two words"}, "secret must be"),
+        ({"secret": ""}, "secret must be"),
+        ({"secret": "snowm\u2603n"}, "secret must be"),
+        ({"public_url": "http://hooks.example.org"}, "use https"),
+        ({"public_url": "https://me:pass@hooks.example.org"}, "no user, password"),
+        ({"public_url": "https://hooks.example.org/x?y"}, "no user, password"),
+        ({"public_url": 7}, "no user, password"),
+        ({"max_body": 0}, "max_body must be"),
+        ({"sweep": 0}, "sweep must be"),
+        ({"timeout": float("nan")}, "timeout must be"),
+    ],
+)
+def test_a_receiver_that_cannot_work_is_none(wrong: dict[str, Any], words: str) -> None:
+    """Said at once, and nothing secret is repeated."""
+    with pytest.raises(ef.ConfigurationError, match=words) as caught:
+        WebhookReceiver(**wrong)
+    assert "pass@" not in str(caught.value)
+    assert "two words" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "url"),
+    [
+        ("https://hooks.example.org", "https://hooks.example.org/eachlabs"),
+        ("https://hooks.example.org/team/", "https://hooks.example.org/team"),
+        ("http://127.0.0.1:9/x", "http://127.0.0.1:9/x"),
+    ],
+)
+def test_a_public_url_keeps_its_path(public_url: str, url: str) -> None:
+    """What arrives there is to arrive at the same path of the port."""
+    with WebhookReceiver(public_url=public_url, secret=SECRET) as hook:
+        assert hook.url == url
+        port = hook._address[1]  # type: ignore[index]  # it listens
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("POST", urlsplit(url).path, b"{}", {"X-Webhook-Secret": SECRET})
+        assert connection.getresponse().status == 400
+        connection.close()
+
+
+def test_nothing_is_sent_where_no_delivery_could_come(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """A receiver that is not at work, or out of the API's reach; a URL beside it; no receiver at all."""
+    df = frame(2)
+    stopped = WebhookReceiver()
+    for call in (df.eachlabs.bulk_trigger, df.eachlabs.start):
+        with pytest.raises(ef.ConfigurationError, match=r"not running: hook\.start\(\)"):
+            call(WF, webhook=stopped)
+        with pytest.raises(ef.ConfigurationError, match="leave webhook_url= and webhook_secret= out"):
+            call(WF, webhook=hook, webhook_url="https://example.org/h")
+        with pytest.raises(ef.ConfigurationError, match="goes into webhook_url="):
+            call(WF, webhook="https://example.org/h")
+    ef.configure(base_url="https://api.example.org/v1")
+    with pytest.raises(ef.ConfigurationError, match="pass public_url="):
+        df.eachlabs.bulk_trigger(WF, webhook=hook)
+    ef.configure(base_url=sandbox.base_url)
+    out = df.eachlabs.bulk_trigger(WF)
+    with pytest.raises(ef.ConfigurationError, match="not running"):
+        out.eachlabs.wait(webhook=stopped)
+    assert sandbox.accepted_count() == 2
+
+
+def test_a_port_that_is_taken_is_named(hook: WebhookReceiver) -> None:
+    """And what to do about it; nothing listens then."""
+    port = urlsplit(hook.url).port
+    other = WebhookReceiver(int(port or 0))
+    with pytest.raises(ef.ConfigurationError, match=f"cannot listen on port {port} of 127.0.0.1 .*port=0"):
+        other.start()
+    assert not other.listening
+
+
+def test_a_receiver_without_an_address_says_so() -> None:
+    """Nobody knows its port before it listens."""
+    with pytest.raises(ef.ConfigurationError, match="before it is started"):
+        _ = WebhookReceiver().url
+
+
+# What is secret
+
+
+def test_the_secret_is_shown_nowhere(
+    sandbox: Sandbox, tmp_path: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In no repr, log, error, journal, attrs or pickle, in either dialect, though the API repeat it."""
+    caplog.set_level(logging.DEBUG)
+    journal = tmp_path / "journal.sqlite"
+    ef.configure(journal=journal)
+    words = (SECRET, path_token(SECRET))
+    shown: list[str] = []
+    for dialect in ("current", "legacy"):
+        ef.configure(base_url=sandbox.current_base_url if dialect == "current" else sandbox.legacy_base_url)
+        with WebhookReceiver(secret=SECRET) as hook:
+            run = frame(3).eachlabs.start(WF, webhook=hook)
+            out = run.result()
+            post(hook, b"x", X_Webhook_Secret=SECRET)
+            post(hook, b"x", X_Webhook_Secret=f"{SECRET}x")
+            sandbox.faults(Fault("bad_request", details=f"cannot reach {hook._target(dialect)}"))  # type: ignore[arg-type]
+            refused = frame(1).eachlabs.bulk_trigger(WF, webhook=hook)
+            sandbox.faults()
+            shown += [repr(hook), str(hook), repr(dict(hook.counts)), hook.url, repr(run), run._repr_html_()]
+            shown += [repr(out.attrs), refused.to_csv(), out.to_csv(), repr(vars(hook))]
+            assert refused["error"].str.contains("cannot reach").all()
+            with pytest.raises(TypeError, match="not pickled"):
+                pickle.dumps(hook)
+    shown += [caplog.text, *capsys.readouterr()]
+    for word in words:
+        assert not any(word in text for text in shown)
+        for file in tmp_path.iterdir():
+            assert word.encode() not in file.read_bytes()
