@@ -22,11 +22,11 @@ OTHER = "6f0c1e9a-0d1b-4c4e-9f8a-0123456789ab"
 
 def body(**said: Any) -> bytes:
     """Write a delivery as the API does."""
-    whole = {"execution_id": "e1", "bulk_id": BULK, "workflow_id": "wf_abc123", "status": "completed", "output": "x"}
+    whole = {"execution_id": "d1", "bulk_id": BULK, "workflow_id": "wf_abc123", "status": "completed", "output": "x"}
     return json.dumps(whole | said).encode()
 
 
-def notice(execution_id: str = "e1", status: str = "completed", **said: Any) -> Notice:
+def notice(execution_id: str = "d1", status: str = "completed", **said: Any) -> Notice:
     """Make what `read_delivery` gives."""
     return Notice(Outcome(-1, status, said.pop("bulk_id", BULK), execution_id, output="x", **said), "wf_abc123")
 
@@ -192,7 +192,7 @@ def test_a_later_word_is_told_to_nobody() -> None:
     """The first end of an execution counts: in one burst, and long after."""
 
     async def go() -> None:
-        call, post = Call("e1"), sorter()
+        call, post = Call("d1"), sorter()
         with deliveries.opened(call, lambda: None) as call.box:
             await settled(post, notice(), notice(status="failed"))
             assert call.heard() == ["completed"]
@@ -209,7 +209,7 @@ def test_a_false_delivery_does_not_stand_in_the_way_of_the_true_one() -> None:
     """Of another bulk operation, before it."""
 
     async def go() -> None:
-        call, post = Call("e1"), sorter()
+        call, post = Call("d1"), sorter()
         with deliveries.opened(call, lambda: None) as call.box:
             await settled(post, notice(status="failed", bulk_id=OTHER), notice())
             assert call.heard() == ["completed"]
@@ -222,9 +222,9 @@ def test_every_open_call_is_told_and_it_counts_once() -> None:
     """A run and a wait for the same frame."""
 
     async def go() -> None:
-        one, two, post = Call("e1"), Call("e1", "e2"), sorter()
+        one, two, post = Call("d1"), Call("d1", "d2"), sorter()
         with deliveries.opened(one, lambda: None) as one.box, deliveries.opened(two, lambda: None) as two.box:
-            await settled(post, notice(), notice("e2"))
+            await settled(post, notice(), notice("d2"))
             assert (one.heard(), two.heard()) == (["completed"], ["completed", "completed"])
         assert post.counts == {"accepted": 2}
 
@@ -235,16 +235,16 @@ def test_what_nobody_knows_is_held_while_a_call_may_learn_of_it() -> None:
     """And is told as soon as it is known; what is left in the end goes to the journal."""
 
     async def go() -> None:
-        call, post = Call(), sorter(known=["e2"], held=True)
+        call, post = Call(), sorter(known=["d2"], held=True)
         with deliveries.opened(call, lambda: None) as call.box:
-            await settled(post, notice(), notice("e2"), notice("e3"), waiting=3)
+            await settled(post, notice(), notice("d2"), notice("d3"), waiting=3)
             assert post.waiting == 3
             assert not post.counts
-            call.ids.add("e1")
+            call.ids.add("d1")
             await settled(post, notice(), waiting=0)
             assert call.heard() == ["completed"]
         rest = post.rest()
-        assert [one.execution_id for one in rest] == ["e2", "e3"]
+        assert [one.execution_id for one in rest] == ["d2", "d3"]
         assert post.counts == {"accepted": 1, "repeated": 1} or post.counts == {"accepted": 1}
 
     asyncio.run(go())
@@ -254,9 +254,9 @@ def test_what_the_journal_knows_counts_once_too() -> None:
     """Where no call is open."""
 
     async def go() -> None:
-        post = sorter(known=["e1"])
-        await settled(post, notice(), notice(), notice("e2"))
+        post = sorter(known=["d1"])
+        await settled(post, notice(), notice(), notice("d2"))
         assert post.counts == {"accepted": 1, "repeated": 1, "unknown": 1}
-        assert "e1" in deliveries.without_cost()
+        assert "d1" in deliveries.without_cost()
 
     asyncio.run(go())
