@@ -341,7 +341,7 @@ def test_a_few_executions_are_read_at_once() -> None:
 async def _read(answers: Any, *, size: int) -> dict[str, Any]:
     transport = answers if isinstance(answers, FakeTransport) else FakeTransport(_typed(answers))
     ids = [f"e{n}" for n in range(size)]
-    return await details.read(ids, transport=transport, clock=ManualClock(), dialect="current", workers=2)
+    return await details.read(ids, transport=transport, clock=ManualClock(), dialect="current", workers=2, told=str)
 
 
 def _typed(answers: Any) -> Any:
@@ -350,6 +350,21 @@ def _typed(answers: Any) -> Any:
         return made
 
     return answer
+
+
+def test_whoever_waits_for_steps_sees_how_far_it_is(sandbox: Sandbox) -> None:
+    """Rows that are read of those that have an execution; a bar where one is asked for."""
+    out = pd.DataFrame({"prompt": ["a", None, "c"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
+    events: list[ef.Event] = []
+    pd.concat([out, out]).eachlabs.outputs(steps=True, progress=events.append)
+    assert [(event.kind, event.done, event.total) for event in events] == [
+        ("started", 0, 4),
+        ("answered", 2, 4),
+        ("answered", 4, 4),
+        ("finished", 4, 4),
+    ]
+    with pytest.raises(ef.ConfigurationError, match="progress must be"):
+        out.eachlabs.outputs(progress="yes")
 
 
 def test_outputs_can_be_awaited(sandbox: Sandbox) -> None:

@@ -114,7 +114,7 @@ def test_the_public_names_are_sorted_and_there() -> None:
         ("refresh", ["workflow_id", "prefix"]),
         ("wait", ["timeout", "workflow_id", "prefix", "webhook", "progress"]),
         ("summary", ["prefix"]),
-        ("outputs", ["expand", "steps", "prefix"]),
+        ("outputs", ["expand", "steps", "prefix", "progress"]),
         (
             "download",
             [

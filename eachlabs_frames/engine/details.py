@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from ..core import wire
@@ -19,9 +19,15 @@ NOT_ASKED: Final = "not read: the API had ceased to answer"
 
 
 async def read(
-    execution_ids: Collection[str], *, transport: Transport, clock: Clock, dialect: DialectName, workers: int
+    execution_ids: Collection[str],
+    *,
+    transport: Transport,
+    clock: Clock,
+    dialect: DialectName,
+    workers: int,
+    told: Callable[[str], None],
 ) -> dict[str, Mapping[str, Any] | str]:
-    """Return each execution's details, or why there are none.
+    """Return each execution's details, or why there are none; `told` is given each one that is done with.
 
     Raises
     ------
@@ -37,21 +43,19 @@ async def read(
         nonlocal silent, answered
         if silent >= PATIENCE * workers:
             found[execution_id] = NOT_ASKED
-            return
-        try:
-            said = await fetch(wire.details_request(dialect, execution_id), transport=transport, clock=clock)
-        except (AuthenticationError, PermissionDeniedError):
-            raise
-        except NotFoundError:
-            found[execution_id] = FORGOTTEN
-        except APIError as exc:
-            found[execution_id] = f"not read: {exc}"
-            if exc.status is None or exc.status == 429:
-                silent += 1
-                return
         else:
-            found[execution_id] = said if isinstance(said, Mapping) else "not read: the answer is no object"
-        silent, answered = 0, True
+            try:
+                said = await fetch(wire.details_request(dialect, execution_id), transport=transport, clock=clock)
+            except (AuthenticationError, PermissionDeniedError):
+                raise
+            except APIError as exc:
+                found[execution_id] = FORGOTTEN if isinstance(exc, NotFoundError) else f"not read: {exc}"
+                is_answer = exc.status not in (None, 429)
+            else:
+                found[execution_id] = said if isinstance(said, Mapping) else "not read: the answer is no object"
+                is_answer = True
+            silent, answered = 0 if is_answer else silent + 1, answered or is_answer
+        told(execution_id)
 
     await drain(iter(execution_ids), one, workers=workers)
     if found and not answered:

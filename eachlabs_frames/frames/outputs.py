@@ -22,9 +22,11 @@ from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
 from ..engine.pool import until
+from ..engine.reporter import Reporter
 from ..errors import ConfigurationError
-from ..models import Json
+from ..models import Json, Observer
 from ..settings import current
+from ..views import progress as bars
 from . import results as columns
 from .cards import files_of, paths_in
 
@@ -35,8 +37,16 @@ NOTHING: Final = Piece("", None)
 NO_STEP: Final = Step(None)
 
 
-def outputs(frame: pd.DataFrame, *, expand: object, steps: object, prefix: str | None) -> Steps[pd.DataFrame]:
+def outputs(
+    frame: pd.DataFrame,
+    *,
+    expand: object,
+    steps: object,
+    prefix: str | None,
+    progress: bool | Observer | None,
+) -> Steps[pd.DataFrame]:
     """Make the lines; with `steps`, read the details of every execution first."""
+    bars.check(progress)
     for name, value in (("expand", expand), ("steps", steps)):
         if not isinstance(value, bool | np.bool_):
             msg = f"{name} must be True or False; got {value!r}"
@@ -48,7 +58,7 @@ def outputs(frame: pd.DataFrame, *, expand: object, steps: object, prefix: str |
     results.output[:] = map(_plain, results.output)
     made: dict[str, Any]
     if steps:
-        said = yield from _details(results)
+        said = yield from _details(results, progress)
         rows, made = _step_lines(results, said)
     else:
         rows, made = _piece_lines(results, _Files(frame))
@@ -107,22 +117,34 @@ def _piece_lines(results: Results, files: _Files) -> tuple[array[int], dict[str,
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
-def _details(results: Results) -> Steps[dict[str, Mapping[str, Any] | str]]:
-    asked = list(dict.fromkeys(known for known in results.execution_id if known is not None))
+def _details(results: Results, progress: bool | Observer | None) -> Steps[dict[str, Mapping[str, Any] | str]]:
+    asked: dict[str, list[int]] = {}
+    for row, execution_id in enumerate(results.execution_id):
+        if execution_id is not None:
+            asked.setdefault(execution_id, []).append(row)
     if not asked:
         return {}
     settings = current()
     client = Client(settings)
-    said: dict[str, Mapping[str, Any] | str] = yield lambda stop: until(
-        stop,
-        reading.read(
-            asked,
-            transport=client,
-            clock=SystemClock(),
-            dialect=settings.dialect,
-            workers=settings.max_concurrency,
-        ),
-    )
+    with bars.observing(progress, total=results.accepted, what="steps") as observer:
+        reporter = Reporter(observer, results, total=results.accepted)
+
+        def told(execution_id: str) -> None:
+            reporter.answered([results.outcome(row) for row in asked[execution_id]])
+
+        reporter.started()
+        said: dict[str, Mapping[str, Any] | str] = yield lambda stop: until(
+            stop,
+            reading.read(
+                asked,
+                transport=client,
+                clock=SystemClock(),
+                dialect=settings.dialect,
+                workers=settings.max_concurrency,
+                told=told,
+            ),
+        )
+        reporter.finished()
     return said
 
 

@@ -19,7 +19,14 @@ MAX_SIZE = 2 * 1024**3
 class Fetching(Door):
     """Results become data of the caller's own."""
 
-    def outputs(self, *, expand: bool = False, steps: bool = False, prefix: str | None = None) -> pd.DataFrame:
+    def outputs(
+        self,
+        *,
+        expand: bool = False,
+        steps: bool = False,
+        prefix: str | None = None,
+        progress: bool | Observer | None = None,
+    ) -> pd.DataFrame:
         """Return the results one a line, tidy: a row with several pictures becomes several lines.
 
         A list gives a line for each of its values, and for those of lists inside of it; one of nothing but numbers (a
@@ -38,6 +45,8 @@ class Fetching(Door):
             every execution are read from the API, several at a time.
         prefix : str, optional
             Which result, where the frame holds several; the latest by default.
+        progress : bool or callable, optional
+            With `steps`, as for `bulk_trigger`.
 
         Returns
         -------
@@ -65,7 +74,9 @@ class Fetching(Door):
 
         Notes
         -----
-        What went through a CSV file is text: a list is one line then. Parquet keeps lists, and `load_run` has them.
+        To put the frame's own columns beside the lines, join by the index, or where labels come twice by position:
+        ``out["prompt"].to_numpy()[lines["row"]]``. What went through a CSV file is text, so a list is one line then;
+        Parquet keeps lists, and `load_run` has them.
 
         Examples
         --------
@@ -79,20 +90,25 @@ class Fetching(Door):
         >>> out[["prompt"]].join(lines)["prompt"].tolist()
         ['a fox', 'a fox', 'a heron']
         """
-        return self._complete(self._outputs(expand, steps, prefix))
+        return self._complete(self._outputs(expand, steps, prefix, progress))
 
     async def outputs_async(
-        self, *, expand: bool = False, steps: bool = False, prefix: str | None = None
+        self,
+        *,
+        expand: bool = False,
+        steps: bool = False,
+        prefix: str | None = None,
+        progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Do as `outputs`, without holding up the running event loop."""
         from ...engine.loop import complete_async
 
-        return await complete_async(self._outputs(expand, steps, prefix))
+        return await complete_async(self._outputs(expand, steps, prefix, progress))
 
-    def _outputs(self, expand: bool, steps: bool, prefix: str | None) -> Steps[pd.DataFrame]:
+    def _outputs(self, expand: Any, steps: Any, prefix: Any, progress: Any) -> Steps[pd.DataFrame]:
         from .. import outputs
 
-        return outputs.outputs(self._frame, expand=expand, steps=steps, prefix=prefix)
+        return outputs.outputs(self._frame, expand=expand, steps=steps, prefix=prefix, progress=progress)
 
     def download(
         self,
