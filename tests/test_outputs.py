@@ -191,6 +191,16 @@ def test_what_was_downloaded_stands_beside_its_url(sandbox: Sandbox, tmp_path: A
         assert Path(path).read_bytes() == urlopen(url).read()
 
 
+def test_files_of_another_result_do_not_stand_beside_its_urls(sandbox: Sandbox, tmp_path: Any) -> None:
+    """In a frame of two results, of which one was downloaded: for the other no file is guessed."""
+    both = pd.DataFrame({"prompt": ["a"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
+    both = both.eachlabs.bulk_trigger("wf_images", ["prompt"], prefix="b_", wait=True)
+    for downloaded, other in (("", "b_"), ("b_", "")):
+        got = both.eachlabs.download(tmp_path / f"x{downloaded}", prefix=downloaded, progress=False)
+        assert got.eachlabs.outputs(prefix=downloaded)["path"].notna().all()
+        assert "path" not in got.eachlabs.outputs(prefix=other)
+
+
 def test_a_frame_with_a_prefix_and_one_that_lost_its_attrs() -> None:
     """The prefix is known from the frame, or said."""
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0)):

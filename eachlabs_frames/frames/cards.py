@@ -69,7 +69,7 @@ class Cards:
         self.prefix: Final = prefix if prefix is not None else known.prefix if known else ""
         self._frame = columns.snapshot(frame)
         self._origin = origin or (lambda: known)
-        self._files = files_of(frame)
+        self._files = files_of(frame, self.prefix)
         ours = columns.labels(frame, self.prefix)
         self._mine: Final[list[tuple[str, Any]]] = [
             (_name(one), self._frame.iloc[:, place])
@@ -205,10 +205,13 @@ def _called(frame: pd.DataFrame, label: Hashable) -> list[str]:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def files_of(frame: pd.DataFrame) -> Any:
-    """Return the column of paths that a download wrote; None where there is none, or where attrs say nothing sound."""
+def files_of(frame: pd.DataFrame, prefix: str) -> Any:
+    """Return the column of paths that a download of this result wrote.
+
+    None where there is none, where it was of the result with another prefix, or where attrs say nothing sound.
+    """
     said = frame.attrs.get(DOWNLOAD)
-    name = said.get("column") if isinstance(said, Mapping) else None
+    name = said.get("column") if isinstance(said, Mapping) and said.get("prefix", "") == prefix else None
     places = [place for place, known in enumerate(frame.columns) if isinstance(name, str) and known == name]
     return frame.iloc[:, places[0]] if len(places) == 1 else None
 

@@ -68,9 +68,9 @@ class Download:
         self._overwrite = _checked_flag("overwrite", overwrite)
         self._terms = _terms(current(max_concurrency=max_concurrency), allow_private, max_size)
         origin = columns.origin(frame, prefix)
-        known = prefix if prefix is not None else ("" if origin is None else origin.prefix)
-        columns.require_result(frame, known)
-        results = columns.read(frame, known)
+        self._prefix = prefix if prefix is not None else ("" if origin is None else origin.prefix)
+        columns.require_result(frame, self._prefix)
+        results = columns.read(frame, self._prefix)
         self._accepted = results.accepted
         self._list = FileList(frame, results, name)
         self._source = columns.snapshot(frame)
@@ -157,7 +157,7 @@ class Download:
 
     def _written(self, otherwise: str) -> pd.DataFrame:
         fetched = [Fetched(error=otherwise) if one is LEFT else one for one in self._fetched]
-        return self._list.written(self._source, self._column, str(self._path), fetched)
+        return self._list.written(self._source, self._column, str(self._path), fetched, prefix=self._prefix)
 
 
 def _checked_folder(folder: object) -> Path:

@@ -23,7 +23,7 @@ from . import results as columns
 from .results import label
 
 ATTRS: Final = "eachlabs_download"
-"""What travels in ``df.attrs``: ``{"column": "path"}``, so that others find the files."""
+"""What travels in ``df.attrs``, so that others find the files: ``{"column": "path"}``, and the result's prefix."""
 
 ERROR: Final = "_error"
 NAMED: Final = 5
@@ -103,8 +103,10 @@ class FileList:
         shown = ", ".join(repr(one) for one in self._frame.index[list(rows[:NAMED])].tolist())
         return f"{shown}, ..." if len(rows) > NAMED else shown
 
-    def written(self, source: pd.DataFrame, column: str, folder: str, fetched: Sequence[Fetched]) -> pd.DataFrame:
-        """Return a new frame of `source` with the paths and the errors."""
+    def written(
+        self, source: pd.DataFrame, column: str, folder: str, fetched: Sequence[Fetched], *, prefix: str
+    ) -> pd.DataFrame:
+        """Return a new frame of `source` with the paths and the errors; it says of which result they are."""
         paths: list[str | list[str | None] | None] = [None] * self._size
         errors: list[str | None] = [None] * self._size
         for row, files in self._rows.items():
@@ -114,7 +116,7 @@ class FileList:
         out = columns.snapshot(source)
         _put(out, column, pd.Series(paths, index=out.index, dtype=object))
         _put(out, column + ERROR, pd.array(errors, dtype="string"))
-        out.attrs[ATTRS] = {"column": column}
+        out.attrs[ATTRS] = {"column": column} | ({"prefix": prefix} if prefix else {})
         return out
 
 

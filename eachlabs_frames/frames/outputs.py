@@ -61,7 +61,7 @@ def outputs(
         said = yield from _details(results, progress)
         rows, made = _step_lines(results, said)
     else:
-        rows, made = _piece_lines(results, _Files(frame))
+        rows, made = _piece_lines(results, _Files(frame, own))
     taken: dict[Any, Any] = {"row": np.array(rows, dtype=np.int64)} | made
     if expand:
         taken |= _expanded(made["output"], taken)
@@ -77,8 +77,8 @@ def outputs(
 class _Files:
     """The paths of what was downloaded, for each URL of a row in turn."""
 
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self._column = files_of(frame)
+    def __init__(self, frame: pd.DataFrame, prefix: str) -> None:
+        self._column = files_of(frame, prefix)
         self.there = self._column is not None
 
     def of(self, row: int, found: Sequence[Piece]) -> Iterator[str | None]:
