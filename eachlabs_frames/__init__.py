@@ -27,7 +27,7 @@ from .errors import (
     UnsettledWarning,
     UsageError,
 )
-from .frames import attach, delete_run, load_run, register, runs, sweep
+from .frames import attach, compare, delete_run, load_run, register, runs, sweep
 from .models import Event, Outcome
 from .settings import Settings, configure
 
@@ -64,6 +64,7 @@ __all__ = [
     "UsageError",
     "WebhookReceiver",
     "attach",
+    "compare",
     "configure",
     "delete_run",
     "lit",

@@ -111,6 +111,7 @@ def test_the_public_names_are_sorted_and_there() -> None:
             ],
         ),
         ("dashboard", ["workflow_id", "prefix", "auto_refresh", "interval"]),
+        ("rate", ["column", "label", "scale", "only_unrated", "prefix"]),
         ("refresh", ["workflow_id", "prefix"]),
         ("wait", ["timeout", "workflow_id", "prefix", "webhook", "progress"]),
         ("summary", ["prefix"]),

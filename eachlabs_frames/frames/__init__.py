@@ -9,12 +9,13 @@ import pandas as pd
 from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
 from .attach import attach
+from .compare import compare
 from .pandas import EachlabsAccessor
 from .refusals import LateRefusal, Refusal
 from .runs import delete_run, load_run, runs
 from .sweep import sweep
 
-__all__ = ["attach", "delete_run", "load_run", "register", "runs", "sweep"]
+__all__ = ["attach", "compare", "delete_run", "load_run", "register", "runs", "sweep"]
 
 
 def register() -> None:

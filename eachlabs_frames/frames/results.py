@@ -162,6 +162,11 @@ def read(frame: pd.DataFrame, prefix: str) -> Results:
     return results
 
 
+def executions(frame: pd.DataFrame, prefix: str) -> list[str | None]:
+    """Return each row's execution alone, of a frame that holds a result."""
+    return _texts(_column(frame, "execution_id", prefix))
+
+
 def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> dict[str, Any]:
     """Make each result column into what pandas holds, and let go of it: interrupted, it goes on where it was.
 

@@ -94,14 +94,14 @@ def html(snapshot: Snapshot) -> str:
         counts = head.get("counts", {})
         words = list(counts)
         amounts = [_amount(counts[word]) for word in words]
-        parts.append(_table("Rows per status", words, [amounts], numbers=range(len(words))))
+        parts.append(table("Rows per status", words, [amounts], numbers=range(len(words))))
         parts.append(_lines_table(snapshot, words))
     groups, more = _errors(snapshot)
     if groups:
         cells = [
             [_amount(rows), _plain(message, LONGEST_ERROR), _labels(rows, labels)] for rows, message, labels in groups
         ]
-        parts.append(_table("Errors", ["rows", "message", "labels"], cells, numbers=(0,)))
+        parts.append(table("Errors", ["rows", "message", "labels"], cells, numbers=(0,)))
         parts += [f"<p>{more}</p>"] if more else []
     return f"<div>{''.join(parts)}</div>"
 
@@ -222,12 +222,12 @@ def _lines_table(snapshot: Snapshot, words: list[str]) -> str:
     for line in lines[:MOST_LINES]:
         counts = _counts(line, snapshot)
         cells.append([_short(line), *(_amount(counts[word]) if word in counts else "" for word in words)])
-    table = _table("Rows per bulk_id", ["bulk_id", *words], cells, numbers=range(1, len(words) + 1))
+    written = table("Rows per bulk_id", ["bulk_id", *words], cells, numbers=range(1, len(words) + 1))
     beyond = _beyond(lines)
-    return f"{table}<p>{beyond}</p>" if beyond else table
+    return f"{written}<p>{beyond}</p>" if beyond else written
 
 
-def _table(caption: str, names: list[str], cells: list[list[str]], *, numbers: Collection[int]) -> str:
+def table(caption: str, names: list[str], cells: list[list[str]], *, numbers: Collection[int]) -> str:
     """Return a table of plain texts, which are escaped here."""
     styles = [_NUMBER if column in numbers else _WORDS for column in range(len(names))]
     head = "".join(
@@ -237,12 +237,13 @@ def _table(caption: str, names: list[str], cells: list[list[str]], *, numbers: C
     rows = "".join(
         "<tr>"
         + "".join(
-            f'<td dir="auto" style="{style}">{_escaped(cell)}</td>' for cell, style in zip(row, styles, strict=True)
+            f'<td dir="auto" style="{style}">{_escaped(_plain(cell, LONGEST_ID))}</td>'
+            for cell, style in zip(row, styles, strict=True)
         )
         + "</tr>"
         for row in cells
     )
-    caption = f'<caption style="text-align:left">{caption}</caption>'
+    caption = f'<caption style="text-align:left">{_escaped(_plain(caption, LONGEST_ERROR))}</caption>'
     return f'<table style="{_TABLE}">{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 

@@ -1,4 +1,4 @@
-"""What shows results to people, in a notebook or a file: `dashboard`."""
+"""What shows results to people, in a notebook or a file: `dashboard`, `rate`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from .door import Door
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
     from ...views.dashboard import Dashboard
+    from ...views.rating import Rating
 
 
 class Looking(Door):
@@ -54,3 +57,62 @@ class Looking(Door):
 
         desk = Desk(self._frame, workflow_id=workflow_id, prefix=prefix)
         return shown(desk, auto_refresh=auto_refresh, interval=interval)
+
+    def rate(
+        self,
+        column: Hashable = "score",
+        *,
+        label: Hashable | Sequence[Hashable] | None = None,
+        scale: int = 5,
+        only_unrated: bool = False,
+        prefix: str | None = None,
+    ) -> Rating:
+        """Show a widget that steps through the results by keyboard, and writes a score for each into this very frame.
+
+        A widget cannot return anything, so this frame gets the column at once (all missing, where it has none), and
+        each score as soon as it is given. Rows are written by position, and only while each is where it was: where the
+        frame is sorted in place, or rows come or go, it is left alone from then on, the widget says so, and the scores
+        go on in its ``frame``. A column of numbers that is there is gone on with, from its first missing one.
+
+        A digit scores and goes on, the arrows move, U takes back; the widget shows the other keys, and buttons.
+
+        Parameters
+        ----------
+        column : label, default "score"
+            Where scores go: Int64, missing where there is none; Float64 where a number of before is not whole.
+        label : label or list of labels, optional
+            Columns whose values a result is called by; by default the axes of a sweep, else the index.
+        scale : int, default 5
+            The best score, 2 to 9; the worst is 1. A number of before that is none of these is left as it is.
+        only_unrated : bool, default False
+            Show only rows that have no score yet.
+        prefix : str, optional
+            Which result, where the frame holds several; the latest by default.
+
+        Returns
+        -------
+        Rating
+            An ipywidget; its ``frame`` is at any time a new frame with the scores. Rows that are not completed, or have
+            no output, cannot be rated: it says how many. Without widgets it is a table of the scores.
+
+        Raises
+        ------
+        ColumnError
+            The frame holds no result; or the column is the result's own, an input, or holds something else than
+            numbers; or there is no column `label`.
+        ConfigurationError
+            `scale` cannot be used.
+
+        Examples
+        --------
+        >>> import pandas as pd, eachlabs_frames as ef
+        >>> with ef.sandbox.start():
+        ...     out = pd.DataFrame({"prompt": ["a fox"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
+        >>> out.eachlabs.rate()
+        <Rating in column 'score': 0 of 1 rated>
+        >>> out["score"].dtype
+        Int64Dtype()
+        """
+        from .. import rating
+
+        return rating.rate(self._frame, column, label=label, scale=scale, only_unrated=only_unrated, prefix=prefix)

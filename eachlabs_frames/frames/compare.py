@@ -1,0 +1,264 @@
+"""``compare``: two results as pairs to judge blind, and the file that keeps the judgements.
+
+What is seen of a pair says nothing of whose it is: rows, labels, inputs, executions, times and costs stay here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ..core.preference import Judged
+from ..errors import ConfigurationError, FrameTypeError
+from ..models import COMPLETED, Outcome
+from ..views.cards import Card, card
+from .cards import Cards
+from .pairs import Pairs, said
+from .refusals import refusal
+
+if TYPE_CHECKING:
+    from ..views.comparison import Comparison, Pair
+
+logger = logging.getLogger("eachlabs_frames")
+
+_TEXTS: Final = ("execution_id_a", "execution_id_b", "left", "winner")
+
+
+def compare(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    by: Hashable | Sequence[Hashable] | None = None,
+    *,
+    names: tuple[str, str] = ("A", "B"),
+    judged: pd.DataFrame | str | os.PathLike[str] | None = None,
+    confidence: float = 0.95,
+    random_state: int | np.random.Generator | None = None,
+) -> Comparison:
+    """Show two results pair by pair, side by side, to choose the better one of each without knowing whose it is.
+
+    Rows of `a` and of `b` belong together that have the same values in the columns `by`; of several that have, the
+    first of `a` with the first of `b`, and so on. What has no partner, or no completed output, is counted and named.
+    On which side each of the two stands is drawn for each pair, half of them this way and half that way, and so is the
+    order of the pairs. While it is blind, the page holds nothing that tells the two apart but the outputs themselves:
+    of a linked output that includes its address, which is shown nowhere but is in the page's source; what was
+    downloaded has none.
+
+    Parameters
+    ----------
+    a, b : pandas.DataFrame
+        Results, with outputs (`wait`, `refresh`). They are taken as they are now, and never written.
+    by : label or list of labels, optional
+        Columns of both; by default the axes of the sweep that both have.
+    names : (str, str), default ("A", "B")
+        What `a` and `b` are called once it is revealed, and in the summary.
+    judged : pandas.DataFrame or path, optional
+        Go on with what was judged before: the ``frame`` of an earlier comparison of the same two. Or a CSV file: it is
+        read where it is there, and written after each judgement, so that not even the end of the kernel loses one.
+    confidence : float, default 0.95
+        Of the interval around the win rates.
+    random_state : int or numpy.random.Generator, optional
+        Draws the same sides and order each time.
+
+    Returns
+    -------
+    Comparison
+        An ipywidget; ``comparison.frame`` has a line per pair, ``comparison.summary()`` the win rates.
+
+    Raises
+    ------
+    ColumnError
+        A frame holds no result; nobody says what pairs the rows (the message lists the columns that both have); or
+        `judged` is of other pairs.
+    ConfigurationError
+        `names`, `confidence` or `random_state` cannot be used, or the file cannot be read.
+
+    Examples
+    --------
+    >>> import pandas as pd, eachlabs_frames as ef
+    >>> df = pd.DataFrame({"prompt": ["a fox", "a heron"]})
+    >>> with ef.sandbox.start():
+    ...     a = df.eachlabs.bulk_trigger("wf_abc123", run="before", wait=True)
+    ...     b = df.eachlabs.bulk_trigger("wf_abc123", run="after", wait=True)
+    >>> ef.compare(a, b, by="prompt")
+    <Comparison: 0 of 2 pairs judged, blind>
+    """
+    from ..views.comparison import Comparison  # takes 0.2 s to import, and is only for those who look
+
+    for frame in (a, b):
+        if not isinstance(frame, pd.DataFrame):
+            raise FrameTypeError(refusal(frame))
+    checked, sure = _checked(names), check_confidence(confidence)
+    pairs = Pairs(a, b, _chosen(by, a), _generator(random_state))
+    return Comparison(Compared(pairs, (a, b), names=checked, judged=judged), confidence=sure)
+
+
+class Compared:
+    """The pairs of two results, as they are shown: places count them in the order that was drawn.
+
+    Attributes
+    ----------
+    names : (str, str)
+    left_out : str
+        What is not judged, and why; empty where all is.
+    problem : str or None
+        Why judgements are not in their file, in a sentence.
+    """
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        frames: tuple[pd.DataFrame, pd.DataFrame],
+        *,
+        names: tuple[str, str],
+        judged: pd.DataFrame | str | os.PathLike[str] | None,
+    ) -> None:
+        self._pairs = pairs
+        self._cards = [Cards(frame, prefix=side.prefix) for frame, side in zip(frames, (pairs.a, pairs.b), strict=True)]
+        self.names: Final = names
+        left_out = said(pairs.left_out)
+        self.left_out: Final = f"Not compared: {left_out}" if left_out else ""
+        self.problem: str | None = None
+        self._file = None if judged is None or isinstance(judged, pd.DataFrame) else Path(judged)
+        before = judged if isinstance(judged, pd.DataFrame) else _read(self._file)
+        if before is not None:
+            pairs.take(before)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A new frame with a line per pair."""
+        return self._pairs.frame
+
+    @property
+    def size(self) -> int:
+        """How many pairs there are."""
+        return len(self._pairs.order)
+
+    def judged(self) -> Mapping[int, Judged]:
+        """Return what was judged before, by place."""
+        held = ((place, self._pairs.judged.get(number)) for place, number in enumerate(self._pairs.order))
+        return {place: judged for place, judged in held if judged is not None}
+
+    def a_is_left(self, place: int) -> bool:
+        """Say which of the two stands on the left."""
+        return self._pairs.a_is_left[self._pairs.order[place]]
+
+    def pair(self, place: int) -> Pair:
+        """Return what is to be seen, of which nothing says whose it is."""
+        left, right = (self._nameless(place, side) for side in (0, 1))
+        return {"by": self._pairs.texts(self._pairs.order[place]), "left": left, "right": right}
+
+    def judge(self, place: int, judged: Judged | None) -> None:
+        """Keep a judgement, or that there is none any more; in the file too, where there is one."""
+        number = self._pairs.order[place]
+        if judged is None:
+            self._pairs.judged.pop(number, None)
+        else:
+            self._pairs.judged[number] = judged
+        if self._file is not None:
+            self.problem = _write(self._pairs.frame, self._file)
+
+    def shares(self, confidence: float) -> list[dict[str, Any]]:
+        """Return both sides' counts and shares."""
+        return self._pairs.shares(self.names, confidence)
+
+    def summary(self, by: Hashable | None, confidence: float) -> pd.DataFrame:
+        """Return each side's share of wins as a frame."""
+        return self._pairs.summary(by, self.names, check_confidence(confidence))
+
+    def path(self, row: int, n: int) -> str | None:
+        """Return the path of what was downloaded of an output; `row` is that of a card of `pair`."""
+        if not 0 <= row < 2 * self.size:
+            return None
+        which, its_row = self._whose(row // 2, row % 2)
+        files = self._cards[which].files(its_row)
+        return files[n] if 0 <= n < len(files) else None
+
+    def _whose(self, place: int, side: int) -> tuple[int, int]:
+        """Return of which of the two results the left (0) or the right (1) one is, and its row there."""
+        number = self._pairs.order[place]
+        which = side if self._pairs.a_is_left[number] else 1 - side
+        return which, self._pairs.rows[number][which]
+
+    def _nameless(self, place: int, side: int) -> Card:
+        which, row = self._whose(place, side)
+        output = (self._pairs.a, self._pairs.b)[which].results.output[row]
+        bare = Outcome(2 * place + side, COMPLETED, output=output)
+        return card(bare, label="", sent={}, files=self._cards[which].files(row))
+
+
+def _chosen(by: object, a: pd.DataFrame) -> list[Hashable] | None:
+    """Return the labels that a user has written: a tuple is one where the frame has such a column."""
+    if by is None:
+        return None
+    several = isinstance(by, list | pd.Index) or (isinstance(by, tuple) and by not in a.columns)
+    return list(by) if several else [by]  # type: ignore[call-overload]  # it has items
+
+
+def check_confidence(confidence: object) -> float:
+    """Return a confidence level.
+
+    Raises
+    ------
+    ConfigurationError
+        It is not between 0 and 1.
+    """
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
+        msg = f"confidence must be between 0 and 1, such as 0.95; got {confidence!r}"
+        raise ConfigurationError(msg)
+    return float(confidence)
+
+
+def _checked(names: Any) -> tuple[str, str]:
+    fit = isinstance(names, tuple | list) and len(names) == 2 and all(isinstance(name, str) and name for name in names)
+    if not fit or names[0] == names[1]:
+        msg = f"names must be two different names, such as ('before', 'after'); got {names!r}"
+        raise ConfigurationError(msg)
+    return names[0], names[1]
+
+
+def _generator(random_state: Any) -> np.random.Generator:
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as exc:
+        msg = f"random_state must be a whole number, 0 or more, or a numpy.random.Generator; got {random_state!r}"
+        raise ConfigurationError(msg) from exc
+
+
+def _read(path: Path | None) -> pd.DataFrame | None:
+    """Return what a file holds; None where there is none.
+
+    Raises
+    ------
+    ConfigurationError
+        It is no CSV file, or lies in no folder that is there.
+    """
+    if path is None:
+        return None
+    if not path.exists() and path.parent.is_dir():
+        return None
+    try:
+        held: pd.DataFrame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, "string"))
+    except (OSError, ValueError) as exc:
+        msg = f"judged={str(path)!r} cannot be read as a CSV file of judgements: {exc}"
+        raise ConfigurationError(msg) from exc
+    return held
+
+
+def _write(frame: pd.DataFrame, path: Path) -> str | None:
+    """Write judgements, whole or not at all; return why that was not possible, in a sentence."""
+    written = path.with_name(f".{path.name[:40]}-{secrets.token_hex(4)}.part")
+    try:
+        frame.to_csv(written, index=False)
+        written.replace(path)
+    except OSError as exc:
+        logger.warning("the judgements could not be written: %s", exc)
+        written.unlink(missing_ok=True)
+        return f"judgements could not be written to {path.name}, and are kept in .frame of this widget: {exc.strerror}"
+    return None

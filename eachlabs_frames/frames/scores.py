@@ -1,0 +1,194 @@
+"""A column of scores in a frame that its owner goes on working with. Never writes into a row that is another by now.
+
+By position, whatever the index and the columns are; one cell at a time, so that what its owner writes into the same
+column meanwhile is kept.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from ..core.mapping import Column, Template, from_spec
+from ..errors import ColumnError
+from . import results as columns
+
+NUMBERS: Final = ("integer", "floating", "mixed-integer-float")
+"""What pandas calls a column of objects that are nothing but numbers, beside missing values."""
+
+
+class Scores:
+    """The score column of one frame.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        It gets the column at once, all missing, where it has none of that name.
+    column : hashable
+    prefix : str
+        Which result the scores are of.
+
+    Attributes
+    ----------
+    values : list of int, float or None
+        Each row's score.
+    problem : str or None
+        Why the frame itself was not written the last time, in a sentence.
+    """
+
+    def __init__(self, frame: pd.DataFrame, column: Hashable, prefix: str) -> None:
+        self._label = _label(frame, column)
+        _check(frame, column, self._label, prefix)
+        self._given = frame
+        self._prefix = prefix
+        self._source = columns.snapshot(frame)
+        self._index = frame.index
+        self._executions = columns.executions(frame, prefix)
+        self._waiting: dict[int, float | None] = {}  # what the frame itself was not given yet
+        self.problem: str | None = None
+        place = _place(frame, self._label)
+        held = pd.array([pd.NA] * len(frame), dtype="Int64") if place is None else _nullable(frame.iloc[:, place])
+        self.values: Final = [None if value is pd.NA else value for value in held.tolist()]
+        if place is None:
+            _insert(frame, self._label, held)
+
+    def put(self, row: int, score: float | None) -> None:
+        """Give a row, by position, its score, or none: here, and in the frame where its rows are still those."""
+        self.values[row] = score
+        self._waiting[row] = score
+        self.problem = self._refusal()
+        if self.problem is None:
+            self._write()
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A new frame: the rows as they were at first, with the scores as they are now."""
+        frame = columns.snapshot(self._source)
+        place = _place(frame, self._label)
+        held = _nullable(pd.Series(self.values, dtype=object))
+        if place is None:
+            _insert(frame, self._label, held)
+        else:
+            frame.isetitem(place, held)
+        return frame
+
+    def _write(self) -> None:
+        place = _place(self._given, self._label)
+        assert place is not None
+        held = _nullable(self._given.iloc[:, place]).astype("Float64")  # a score of before need not be whole
+        for row, score in self._waiting.items():
+            held[row] = pd.NA if score is None else score
+        # Not by iloc, which would write through a frame that this one is a part of, and warn of it.
+        self._given.isetitem(place, _nullable(pd.Series(held)))
+        self._waiting.clear()
+
+    def _refusal(self) -> str | None:
+        """Say why the frame must not be written as it is now."""
+        given = self._given
+        kept = "scores are kept in .frame of this widget"
+        if not self._is_unchanged():
+            return f"the frame's rows were changed or moved meanwhile, so it is no longer written: {kept}"
+        place = _place(given, self._label)
+        if place is None:
+            return f"the frame has no column {self._label!r} any more: {kept}"
+        try:
+            _nullable(given.iloc[:, place])
+        except ColumnError:
+            return f"the frame's column {self._label!r} holds something else now: {kept}"
+        return None
+
+    def _is_unchanged(self) -> bool:
+        """Say whether each row is where it was, by its execution; where it has none, by the whole index."""
+        given = self._given
+        if len(given) != len(self._executions) or not columns.is_result(given, self._prefix):
+            return False
+        if columns.executions(given, self._prefix) != self._executions:
+            return False
+        known = None not in self._executions
+        return known or given.index is self._index or given.index.identical(self._index)
+
+
+def _label(frame: pd.DataFrame, column: Hashable) -> Hashable:
+    """Return the column's whole label: a name is filled up with "" where the columns are a MultiIndex."""
+    if isinstance(column, str):
+        return columns.label(frame, column, "")
+    return column
+
+
+def _place(frame: pd.DataFrame, label: Hashable) -> int | None:
+    return next((place for place, known in enumerate(frame.columns) if known == label), None)
+
+
+def _check(frame: pd.DataFrame, column: Hashable, label: Hashable, prefix: str) -> None:
+    """See that this column may hold scores.
+
+    Raises
+    ------
+    ColumnError
+        It is the result's own, an input, there twice, or holds something else than numbers.
+    """
+    if label in columns.labels(frame, prefix):
+        msg = f"column={column!r} is a column of the result: give the scores another name, such as 'score'"
+        raise ColumnError(msg)
+    if label in _inputs(frame, prefix):
+        msg = f"column={column!r} is an input of these rows: give the scores another name, such as 'score'"
+        raise ColumnError(msg)
+    if sum(known == label for known in frame.columns) > 1:
+        msg = f"the frame has two columns named {column!r}: drop one"
+        raise ColumnError(msg)
+    place = _place(frame, label)
+    if place is not None:
+        _nullable(frame.iloc[:, place])
+
+
+def _inputs(frame: pd.DataFrame, prefix: str) -> set[Hashable]:
+    """Return the columns that the rows' inputs were made of, as far as the frame says so."""
+    origin = columns.origin(frame, prefix)
+    if origin is None or origin.inputs is None:
+        return set()
+    found: set[Hashable] = set()
+    for source in from_spec(origin.inputs).values():
+        if isinstance(source, Column):
+            found.add(source.label)
+        elif isinstance(source, Template):
+            found.update(source.labels)
+    return found
+
+
+def _insert(frame: pd.DataFrame, label: Hashable, held: Any) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
+            frame.insert(frame.shape[1], label, held)
+    except (TypeError, ValueError) as exc:
+        kind = type(frame.columns).__name__
+        msg = f"the frame's columns (a {kind}) take no column {label!r} ({exc}): set df.columns = list(df.columns)"
+        raise ColumnError(msg) from exc
+
+
+def _nullable(column: pd.Series[Any]) -> Any:
+    """Return a column's numbers as an array that knows missing values: Int64, or Float64 where one is not whole.
+
+    Raises
+    ------
+    ColumnError
+        It holds something that is no number.
+    """
+    if str(column.dtype) == "Int64":
+        return column.array
+    if column.isna().all():
+        return pd.array([pd.NA] * len(column), dtype="Int64")
+    kind = column.dtype.kind
+    if kind not in "iuf" and not (kind == "O" and pd.api.types.infer_dtype(column, skipna=True) in NUMBERS):
+        first: Sequence[Any] = column[column.notna()].head(1).tolist()
+        msg = f"column {column.name!r} holds {first[0]!r}, which is no score: name a column of numbers, or a new one"
+        raise ColumnError(msg)
+    numbers = column.astype(object).where(column.notna(), np.nan).astype("float64").to_numpy()
+    there = numbers[~np.isnan(numbers)]
+    whole = bool((np.isfinite(there) & (there == np.floor(there))).all())
+    floating = pd.array(numbers, dtype="Float64")
+    return floating.astype("Int64") if whole else floating

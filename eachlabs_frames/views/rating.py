@@ -1,0 +1,123 @@
+"""``Rating``: results are scored one by one. Owns the scale; what becomes of a score is its subject's to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from . import assets, summary
+from .cards import Card
+from .served import Files, FileSubject
+from .stepper import Stepper
+
+OTHER: Final = "x"
+"""The mark of a score that is none of this scale: it was there before, and counts."""
+
+MOST_LINES: Final = 200
+
+
+class Subject(FileSubject, Protocol):
+    """What is rated, and what keeps the scores. Places count the rows that can be rated."""
+
+    @property
+    def column(self) -> str:
+        """What the scores are called."""
+
+    @property
+    def left_out(self) -> str:
+        """How many rows cannot be rated, and why; empty where there is none."""
+
+    @property
+    def frame(self) -> Any:
+        """A new frame with the scores as they are."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the frame that was given is not written, in a sentence."""
+
+    @property
+    def size(self) -> int:
+        """How many rows can be rated."""
+
+    def scores(self) -> Mapping[int, float]:
+        """Return the scores that were there before, by place."""
+
+    def label(self, place: int) -> str:
+        """Return what a row is called."""
+
+    def card(self, place: int) -> Card:
+        """Return what is to be seen."""
+
+    def rate(self, place: int, score: float | None) -> None:
+        """Keep a score, or that there is none any more."""
+
+
+class Rating(Stepper[float]):
+    """Results to look at one by one, by keyboard or mouse, each with a score.
+
+    Keys, while it has the focus: a digit scores and goes on; left and right move; U, Backspace and Ctrl+Z take the last
+    step back, and each one before it; 0 and Delete take a score away; N goes to the next row without one; Home and End.
+
+    Each score is written into the column of the frame that it was asked of as soon as the kernel has heard of it.
+    Without widgets it is shown as a table of the scores.
+    """
+
+    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    _esm = assets.script("pieces", "files", "cards", "stepper", "rating")
+    _css = assets.style("pieces", "cards", "stepper")
+
+    def __init__(self, subject: Subject, *, scale: int) -> None:
+        self._subject = subject
+        self._scores: Final = range(1, scale + 1)
+        super().__init__(subject.size, subject.scores())
+        self._files = Files(self, subject)
+
+    @property
+    def frame(self) -> Any:
+        """The frame as it was asked of, with the scores as they are now: a new one (pandas.DataFrame)."""
+        with self._lock:
+            return self._subject.frame
+
+    def __repr__(self) -> str:
+        rated, size = len(self._sitting.marks), self._sitting.size
+        left_out = f"; {self._subject.left_out}" if self._subject.left_out else ""
+        return f"<Rating in column {self._subject.column!r}: {rated:,} of {size:,} rated{left_out}>"
+
+    def _html(self) -> str:
+        marks, size = self._sitting.marks, self._sitting.size
+        cells = [
+            [self._subject.label(place), f"{marks[place]:g}" if place in marks else ""]
+            for place in range(min(size, MOST_LINES))
+        ]
+        caption = repr(self).strip("<>")
+        beyond = f"<p>and {size - MOST_LINES:,} more</p>" if size > MOST_LINES else ""
+        return f"<div>{summary.table(caption, ['row', self._subject.column], cells, numbers=(1,))}{beyond}</div>"
+
+    # -- what a stepper asks ----------------------------------------------------------------------------------------
+
+    def _read(self, place: int, mark: object) -> float | None:  # noqa: ARG002 - a stepper's
+        if type(mark) is str and mark.isascii() and mark.isdigit() and int(mark) in self._scores:
+            return int(mark)
+        return None
+
+    def _written(self, place: int, mark: float) -> str:  # noqa: ARG002 - a stepper's
+        return str(int(mark)) if mark in self._scores else OTHER
+
+    def _thing(self, place: int) -> Card:
+        return self._subject.card(place)
+
+    def _more(self) -> dict[str, Any]:
+        others = sum(score not in self._scores for score in self._sitting.marks.values())
+        return {
+            "scale": len(self._scores),
+            "column": self._subject.column,
+            "left_out": self._subject.left_out,
+            "others": others,
+        }
+
+    def _marked(self, place: int) -> None:
+        self._subject.rate(place, self._sitting.marks.get(place))
+
+    @property
+    def _problem(self) -> str | None:
+        return self._subject.problem

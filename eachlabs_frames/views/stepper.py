@@ -1,0 +1,198 @@
+"""A widget that steps through things one by one and has each marked: what a rating and a comparison have in common.
+
+Owns what the kernel's side and the browser's say to each other. The browser asks; what is so is said here alone: a
+mark counts when it is in ``state``, and one that was asked for and is not answered yet is shown as such. Each request
+has its sender's name and a number, and ``heard`` says up to which number each sender was heard, so that none is lost
+while the kernel is busy, and none is taken twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Final, Generic, TypedDict, TypeVar
+
+import anywidget
+import traitlets
+
+from ..core.sitting import Sitting
+
+Mark = TypeVar("Mark")
+
+OPEN: Final = "."
+"""In ``marks``: a place that has none."""
+
+WINDOW: Final = 24
+"""Things that the browser holds at once: so far it can go on while the kernel is busy."""
+
+AHEAD: Final = 8
+MOST_SENDERS: Final = 16
+LONGEST_SENDER: Final = 40
+
+
+class State(TypedDict):
+    """The synced trait ``state``: how things stand. ``marks`` has a character for each place."""
+
+    at: int  # the place that is shown; behind the last one: the end
+    marks: str
+    can_undo: bool
+    heard: dict[str, int]
+    problem: str | None  # a sentence
+    more: dict[str, Any]  # what the widget itself says
+
+
+class Window(TypedDict):
+    """The synced trait ``window``: what is at the places from ``first`` on."""
+
+    first: int
+    things: list[Any]
+
+
+class Asked(TypedDict, total=False):
+    """Browser to kernel."""
+
+    kind: str  # "mark", "undo", "go", or one of the widget's own
+    place: int  # mark, go
+    mark: str | None  # mark: as in `State`; None takes it away
+    sender: str
+    number: int
+
+
+def _kept(name: str) -> Any:
+    """Return a trait's reader that takes nothing from the browser."""
+    return lambda _, widget: getattr(widget, name)
+
+
+class Stepper(anywidget.AnyWidget, Generic[Mark]):
+    """Things that are marked one by one.
+
+    Parameters
+    ----------
+    size : int
+        How many things there are.
+    marks : mapping of int to mark
+        What was marked before, by place.
+    """
+
+    state = traitlets.Dict().tag(sync=True, from_json=_kept("state"))
+    window = traitlets.Dict().tag(sync=True, from_json=_kept("window"))
+
+    def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
+        self._lock = threading.RLock()
+        self._sitting = Sitting(size, marks)
+        self._heard: dict[str, int] = {}
+        # The widget's state goes out with its first message: it is whole by then.
+        super().__init__(window=self._window(), state=self._state())
+        self.on_msg(lambda _, content, __: self._take(content))
+
+    def close(self) -> None:
+        """Take the widget away."""
+        if self.comm is not None:
+            self.layout.close()
+        super().close()
+
+    def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Offer the widget, and for where there is none a table, and a sentence."""
+        bundle, metadata = super()._repr_mimebundle_(**more) or ({}, {})
+        with self._lock:
+            return bundle | {"text/plain": repr(self), "text/html": self._html()}, metadata
+
+    # -- what a widget says of its own ------------------------------------------------------------------------------
+
+    def _read(self, place: int, mark: object) -> Mark | None:
+        """Return the mark that the browser means at a place; None where it is none."""
+        raise NotImplementedError
+
+    def _written(self, place: int, mark: Mark) -> str:
+        """Return the mark of a place as the browser is told of it: one character."""
+        raise NotImplementedError
+
+    def _thing(self, place: int) -> Any:
+        """Return what is to be seen at a place, as JSON."""
+        raise NotImplementedError
+
+    def _html(self) -> str:
+        """Return what is shown where there are no widgets."""
+        raise NotImplementedError
+
+    def _more(self) -> dict[str, Any]:
+        """Return what is to be said beside the marks, as JSON."""
+        raise NotImplementedError
+
+    def _marked(self, place: int) -> None:
+        """Keep what was marked, or taken away, at a place."""
+        raise NotImplementedError
+
+    @property
+    def _problem(self) -> str | None:
+        """What went wrong with keeping it, in a sentence."""
+        raise NotImplementedError
+
+    def _do(self, asked: Mapping[str, Any]) -> None:
+        """Do what only this widget can be asked for."""
+
+    # -- what is asked ----------------------------------------------------------------------------------------------
+
+    def _take(self, asked: object) -> None:
+        """Do what the browser asks, which may ask anything, from whatever thread the kernel takes for it."""
+        if not isinstance(asked, dict):
+            return
+        with self._lock:
+            if self._is_news(asked.get("sender"), asked.get("number")):
+                self._act(asked)
+                self._tell()
+
+    def _is_news(self, sender: object, number: object) -> bool:
+        if type(sender) is not str or not 0 < len(sender) <= LONGEST_SENDER or type(number) is not int:
+            return False
+        if number <= self._heard.get(sender, 0):
+            return False
+        self._heard.pop(sender, None)  # so that of many senders the latest are known
+        self._heard[sender] = number
+        for old in list(self._heard)[:-MOST_SENDERS]:
+            del self._heard[old]
+        return True
+
+    def _act(self, asked: Mapping[str, Any]) -> None:
+        kind, place, sitting = asked.get("kind"), asked.get("place"), self._sitting
+        if kind == "undo":
+            undone = sitting.undo()
+            if undone is not None:
+                self._marked(undone)
+        elif kind == "go" and type(place) is int:
+            sitting.go(place)
+        elif kind == "mark" and type(place) is int and 0 <= place < sitting.size:
+            mark = asked.get("mark")
+            read = None if mark is None else self._read(place, mark)
+            if mark is None or read is not None:
+                sitting.mark(place, read)
+                self._marked(place)
+        else:
+            self._do(asked)
+
+    # -- what is told -----------------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        at, first, end = self._sitting.at, self.window["first"], self.window["first"] + len(self.window["things"])
+        if at < first or min(at + AHEAD, self._sitting.size) > end:
+            self.window = dict(self._window())
+        self.state = dict(self._state())
+
+    def _window(self) -> Window:
+        first = max(0, min(self._sitting.at - AHEAD, self._sitting.size - WINDOW))
+        places = range(first, min(first + WINDOW, self._sitting.size))
+        return {"first": first, "things": [self._thing(place) for place in places]}
+
+    def _state(self) -> State:
+        sitting = self._sitting
+        marks = [OPEN] * sitting.size
+        for place, mark in sitting.marks.items():
+            marks[place] = self._written(place, mark)
+        return {
+            "at": sitting.at,
+            "marks": "".join(marks),
+            "can_undo": sitting.can_undo,
+            "heard": dict(self._heard),
+            "problem": self._problem,
+            "more": self._more(),
+        }

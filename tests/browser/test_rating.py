@@ -1,0 +1,158 @@
+"""Rating and comparing in a real JupyterLab: by keys and by mouse, while the notebook's own shortcuts keep still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from .notebook import PANEL, Notebook
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., Notebook]
+
+START = """
+import pandas as pd, eachlabs_frames as ef
+ef.configure(journal="journal.sqlite")
+failing = lambda inputs: inputs["prompt"].startswith("no")
+sandbox = ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), fail_when=failing)
+prompts = ["a fox in the snow", "<img src=x onerror='window.ran=1'>", "no way", "a heron", "a lighthouse", "a cat"]
+df = pd.DataFrame({"prompt": prompts, "style": ["noir", "ink"] * 3})
+out = df.eachlabs.bulk_trigger("wf_abc123", wait=True, progress=False)
+"""
+RATE = """
+rating = out.eachlabs.rate(label=["prompt", "style"])
+rating
+"""
+COMPARE = """
+other = df.eachlabs.bulk_trigger("wf_abc123", wait=True, progress=False, run="the second run")
+comparison = ef.compare(out, other, by=["prompt", "style"], names=("plain", "with a longer name"), random_state=1)
+comparison
+"""
+SCORES = "[None if pd.isna(score) else int(score) for score in out['score']]"
+
+
+def stepper(notebook: Notebook) -> Locator:
+    """Return the widget."""
+    return notebook.page.locator(".elf-stepper")
+
+
+def button(notebook: Notebook, text: str) -> Locator:
+    """Return a button of the widget by what it is called."""
+    return stepper(notebook).get_by_role("button", name=text, exact=True)
+
+
+def press(notebook: Notebook, *keys: str) -> None:
+    """Press keys, one after the other, wherever the focus is."""
+    for key in keys:
+        notebook.page.keyboard.press(key)
+
+
+def cells(notebook: Notebook) -> list[str]:
+    """Return each cell's type and text: what a shortcut of the notebook would change."""
+    found: list[str] = notebook.page.evaluate(
+        f"() => {PANEL}.content.widgets.map(cell => cell.model.type + ': ' + cell.model.sharedModel.getSource())"
+    )
+    return found
+
+
+def where(notebook: Notebook, text: str) -> None:
+    """Wait until the kernel has answered all, and this place is shown."""
+    expect(stepper(notebook)).to_have_attribute("data-waiting", "0")
+    expect(stepper(notebook).locator(".elf-step-where")).to_have_text(text)
+
+
+def look(notebook: Notebook, name: str) -> None:
+    """Store a picture of the widget."""
+    stepper(notebook).scroll_into_view_if_needed()
+    notebook.screenshot(name)
+
+
+def faults(notebook: Notebook, axe: Path) -> list[str]:
+    """Return what axe finds that keeps people out."""
+    found = notebook.violations(axe, ".elf-stepper")
+    return [f"{one['id']}: {one['help']}" for one in found if one["impact"] in ("serious", "critical")]
+
+
+def test_results_are_rated_by_keys(open_notebook: Open, axe: Path) -> None:
+    """Scores, arrows and every step back; the frame has them at once, and the notebook hears none of the keys."""
+    notebook = open_notebook([START, RATE, "'last'"], width=1500, height=1000)
+    notebook.run_all()
+    where(notebook, "1 of 5")
+    before = cells(notebook)
+    stepper(notebook).locator(".elf-step-label").click()
+    expect(stepper(notebook)).to_be_focused()
+    press(notebook, "4", "5", "d", "d", "x", "a", "m", "1")
+    where(notebook, "4 of 5")
+    assert notebook.evaluate(SCORES) == [4, 5, None, 1, None, None]
+    look(notebook, "rating")
+    press(notebook, "ArrowLeft", "ArrowLeft", "2", "u", "Control+z", "Backspace")
+    where(notebook, "2 of 5")
+    assert notebook.evaluate(SCORES) == [4, None, None, None, None, None]
+    press(notebook, "ArrowLeft", "0", "End")
+    expect(stepper(notebook).locator(".elf-step-end-title")).to_have_text("5 results not rated yet")
+    assert notebook.evaluate("[str(out['score'].dtype), int(out['score'].isna().sum())]") == ["Int64", 6]
+    press(notebook, "Home", "3", "ArrowRight", "n")
+    where(notebook, "4 of 5")
+    assert cells(notebook) == before
+    assert notebook.page.evaluate("() => window.ran ?? null") is None
+    assert faults(notebook, axe) == []
+
+
+def test_results_are_rated_by_mouse_to_the_end(open_notebook: Open, axe: Path) -> None:
+    """The buttons do what the keys do; a reload shows where one was; at the end it says what came of it."""
+    notebook = open_notebook([START, RATE], width=700, height=1000)
+    notebook.set_theme("JupyterLab Dark")
+    notebook.run_all()
+    where(notebook, "1 of 5")
+    button(notebook, "3").click()
+    where(notebook, "2 of 5")
+    look(notebook, "rating-narrow")
+    button(notebook, "5").click()
+    button(notebook, "Undo").click()
+    where(notebook, "2 of 5")
+    press(notebook, "d", "d", "4")
+    where(notebook, "3 of 5")
+    notebook.save()
+    notebook.reload()
+    where(notebook, "3 of 5")
+    expect(stepper(notebook).locator(".elf-step-count")).to_have_text("2 of 5 rated")
+    for _ in range(3):
+        button(notebook, "5").click()
+    expect(stepper(notebook).locator(".elf-step-end-title")).to_have_text("All 5 results rated")
+    expect(stepper(notebook).locator(".elf-step-mean")).to_have_text("mean 4.40")
+    assert notebook.evaluate(SCORES) == [3, 4, None, 5, 5, 5]
+    assert faults(notebook, axe) == []
+    look(notebook, "rated-narrow")
+
+
+def test_two_runs_are_compared_blind_and_revealed(open_notebook: Open, axe: Path) -> None:
+    """Until all is judged nothing on the page says whose a result is; then it says all."""
+    notebook = open_notebook([START, COMPARE, "'last'"], width=1500, height=1000)
+    notebook.run_all()
+    where(notebook, "1 of 5")
+    before = cells(notebook)
+    look(notebook, "compare")
+    executions = notebook.evaluate("[*out['execution_id'].dropna(), *other['execution_id'].dropna()]")
+    shown = stepper(notebook).evaluate('node => node.innerText + node.outerHTML.replace(/ src="[^"]*"/g, \'\')')
+    assert not any(word in shown for word in [*executions, "plain", "longer name", "second run", "wf_abc123"])
+    stepper(notebook).locator(".elf-step-by").click()
+    press(notebook, "ArrowLeft", "b", "t", "u", "Space", "s", "PageUp", "1", "=")
+    expect(stepper(notebook).locator(".elf-step-end-title")).to_have_text("All 5 pairs judged")
+    shares = stepper(notebook).locator(".elf-step-share")
+    expect(shares).to_have_count(2)
+    expect(shares.first).to_contain_text("plain")
+    assert notebook.evaluate("comparison.frame['winner'].notna().all().item()")
+    assert notebook.evaluate("int(comparison.summary()['ties'].sum())") == 4
+    look(notebook, "compared")
+    assert cells(notebook) == before
+    assert faults(notebook, axe) == []
+    notebook.page.set_viewport_size({"width": 700, "height": 1000})
+    notebook.screenshot("compared-narrow")
+    press(notebook, "Home")
+    where(notebook, "1 of 5")
+    expect(stepper(notebook).locator(".elf-step-caption").first).to_contain_text("Left: ")
+    notebook.screenshot("compare-narrow")
