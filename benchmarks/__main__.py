@@ -10,6 +10,7 @@ import sys
 
 from . import dashboard
 from .conversion import conversion
+from .download import downloads
 from .imports import importing
 from .journal import disk, journal_cpu, journal_wall, keep, resuming
 from .measure import Result
@@ -26,6 +27,7 @@ MEASUREMENTS = (
     objects_with_journal,
     resident,
     conversion,
+    downloads,
     importing,
     journal_wall,
     journal_cpu,

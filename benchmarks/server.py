@@ -1,12 +1,14 @@
 """The other side: a process of its own that answers as quickly as it can, so that it is never what is measured.
 
-Owns a port on 127.0.0.1 and just enough HTTP/1.1: the look at a workflow, and the bulk trigger of the current
-dialect. Never imports the product, and ends with the process that started it: when its standard input closes.
+Owns a port on 127.0.0.1 and just enough HTTP/1.1: the look at a workflow, the bulk trigger of the current
+dialect, and a picture of 200 KB. Never imports the product, and ends with the process that started it: when its
+standard input closes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import subprocess
 import sys
@@ -38,6 +40,7 @@ WORKFLOW = orjson.dumps(
         ],
     }
 )
+PICTURE_BYTES = 200_000
 _LENGTH = b"content-length:"
 _numbers = itertools.count()
 
@@ -61,7 +64,7 @@ class Connection(asyncio.Protocol):
             if len(self._read) < end + size:
                 return
             head, body, self._read = self._read[:end], self._read[end : end + size], self._read[end + size :]
-            answer = accepted(body) if head.startswith(b"POST ") else reply(b"200 OK", WORKFLOW)
+            answer = accepted(body) if head.startswith(b"POST ") else looked_at(head)
             if self._latency:
                 asyncio.get_running_loop().call_later(self._latency, self._transport.write, answer)
             else:
@@ -85,8 +88,19 @@ def accepted(body: bytes) -> bytes:
     return reply(b"202 Accepted", orjson.dumps(said))
 
 
+def looked_at(head: bytes) -> bytes:
+    """Give a picture, or the workflow."""
+    return PICTURE if head.startswith(b"GET /media/") else reply(b"200 OK", WORKFLOW)
+
+
 def reply(status: bytes, body: bytes) -> bytes:
     return b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+
+
+PICTURE = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % PICTURE_BYTES
+    + hashlib.shake_128(b"picture").digest(PICTURE_BYTES)
+)
 
 
 async def serve(latency: float) -> None:

@@ -20,6 +20,7 @@ DIGESTS: Final = ("sha256", "sha512", "md5")
 """By which a file is compared with what its server says of it, the first that is given."""
 
 _NAMES: Final = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
+_PLAIN: Final = {"x-amz-checksum-sha256": "sha-256", "content-md5": "md5"}
 _SIZES: Final = {"sha256": 32, "sha512": 64, "md5": 16}
 _PAIR: Final = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*:?([A-Za-z0-9+/=_-]+):?\s*")
 
@@ -139,11 +140,10 @@ def digest(headers: Mapping[str, str]) -> tuple[str, bytes] | None:
     Read are ``Repr-Digest`` and ``Content-Digest`` (RFC 9530), ``Digest`` (RFC 3230), ``x-amz-checksum-sha256``,
     ``x-goog-hash`` and ``Content-MD5``. What is no digest of its size is as good as none.
     """
-    said = [_pairs(headers.get(name, "")) for name in ("repr-digest", "content-digest", "digest")]
-    said.append([("sha-256", headers.get("x-amz-checksum-sha256", ""))])
-    if headers.get("x-goog-stored-content-encoding", "identity") == "identity":
-        said.append(_pairs(headers.get("x-goog-hash", "")))
-    said.append([("md5", headers.get("content-md5", ""))])
+    said = [_pairs(headers[name]) for name in ("repr-digest", "content-digest", "digest") if name in headers]
+    if "x-goog-hash" in headers and headers.get("x-goog-stored-content-encoding", "identity") == "identity":
+        said.append(_pairs(headers["x-goog-hash"]))
+    said.append([(word, headers[name]) for name, word in _PLAIN.items() if name in headers])
     found: dict[str, bytes] = {}
     for name, value in (pair for pairs in said for pair in pairs):
         known = _NAMES.get(name.lower())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -28,6 +29,9 @@ LONGEST_PAUSE: Final = 60.0
 
 SLOWEST: Final = 4096.0
 """Bytes a second, over the whole of a file: a server that trickles must not hold a place for ever."""
+
+WRITERS: Final = 2
+"""Threads that write and hash. More of them only wait for each other: a disk is one, and so is the interpreter."""
 
 Told = Callable[[int, Fetched], None]
 """Told of each file, by its place among those that are wanted."""
@@ -61,23 +65,27 @@ class Fetcher:
 
     async def run(self, wanted: Sequence[Wanted], stop: asyncio.Event) -> None:
         """Fetch all that is wanted, until `stop` is set: then what is on its way is left, for it costs nothing."""
-        halt = asyncio.Event()
 
         async def one(numbered: tuple[int, Wanted]) -> None:
             place, file = numbered
             try:
-                fetched = await until(stop, self._fetch(file))
+                fetched = await self._fetch(file)
             except OSError as exc:
                 if exc.errno not in FULL:
                     raise
                 self.full = exc.strerror or str(exc)
-                halt.set()
                 return
-            if fetched is not None:
-                self._told(place, fetched)
+            self._told(place, fetched)
 
-        async with Web(self._terms.bounds, timeout=self._terms.timeout) as self._web:
-            await drain(_while_open(enumerate(wanted), stop, halt), one, workers=self._terms.workers)
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="eachlabs-download") as self._writers:
+            async with Web(self._terms.bounds, timeout=self._terms.timeout) as self._web:
+                await until(stop, drain(self._while_room(enumerate(wanted)), one, workers=self._terms.workers))
+
+    def _while_room(self, numbered: Iterator[T]) -> Iterator[T]:
+        for one in numbered:
+            if self.full is not None:
+                return
+            yield one
 
     async def _fetch(self, wanted: Wanted) -> Fetched:
         """Fetch one file, in a few tries."""
@@ -120,7 +128,7 @@ class Fetcher:
             return self._folder.land(part, wanted.identity, wanted.stem, Promise(extension))
 
         try:
-            return await patiently(written)
+            return await self._patiently(written)
         except (ValueError, SpoiledError) as exc:
             return Never(str(exc))
         finally:
@@ -139,8 +147,10 @@ class Fetcher:
         return Never(f"more than {addresses.MOST_REDIRECTS} redirects")
 
     def _judged(self, answer: Answer, url: str) -> Verdict:
-        reply = Reply(answer.status, b"", answer.headers, self._clock.epoch())
-        return downloads.judge(answer.status, answer.headers, url, after=retry_after(reply))
+        after = None
+        if "retry-after" in answer.headers:
+            after = retry_after(Reply(answer.status, b"", answer.headers, self._clock.epoch()))
+        return downloads.judge(answer.status, answer.headers, url, after=after)
 
     async def _take(self, answer: Answer, promise: Promise, wanted: Wanted) -> Entry | Never:
         """Write the body into a part, and give that its name."""
@@ -161,11 +171,20 @@ class Fetcher:
                     return Never(downloads.too_large(most))
                 self._check_pace(received, self._clock.now() - began)
                 if size >= PIECE:
-                    await patiently(part.write, pieces)
+                    await self._patiently(part.write, pieces)
                     pieces, size = [], 0
-            return await patiently(_finished, folder, part, pieces, wanted, promise)
+            return await self._patiently(_finished, folder, part, pieces, wanted, promise)
         finally:
             part.discard()
+
+    async def _patiently(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do `work` in a writer, and wait for its end even when cancelled: nothing is cleared away under its hands."""
+        doing = asyncio.get_running_loop().run_in_executor(self._writers, work, *arguments)
+        try:
+            return await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            await asyncio.gather(doing, return_exceptions=True)
+            raise
 
     def _check_pace(self, received: int, seconds: float) -> None:
         if seconds > self._terms.timeout + received / SLOWEST:
@@ -177,20 +196,3 @@ def _finished(folder: Folder, part: Part, pieces: Sequence[bytes], wanted: Wante
     """Do the rest in one stroke: nothing that ends the call can come between a file's name and its note."""
     part.write(pieces)
     return folder.land(part, wanted.identity, wanted.stem, promise)
-
-
-async def patiently(work: Callable[..., T], *arguments: Any) -> T:
-    """Do `work` in a thread, and wait for its end even when cancelled: what it writes to is not cleared away before."""
-    doing = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        await asyncio.wait([doing])
-        raise
-
-
-def _while_open(numbered: Iterator[T], stop: asyncio.Event, halt: asyncio.Event) -> Iterator[T]:
-    for one in numbered:
-        if stop.is_set() or halt.is_set():
-            return
-        yield one

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -18,9 +19,9 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..core import filenames
 from ..core.downloads import Promise
@@ -43,8 +44,7 @@ FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL})
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file as it was when it was complete."""
 
     execution_id: str
@@ -94,10 +94,13 @@ class Folder:
                 raise NotADirectoryError(msg)
             self._read(room / LIST)
             self._list = (room / LIST).open("ab", buffering=0)
+            self._was_empty = all(one.name == ROOM for one in islice(path.iterdir(), 2))
         except OSError as exc:
             msg = f"the folder {str(path)!r} cannot be written: {exc.strerror or exc}"
             raise ConfigurationError(msg) from exc
         self._room = room
+        self._parts = os.path.join(room, f"{uuid.uuid4().hex}-")  # noqa: PTH118 - a text: one is made for each file
+        self._numbers = itertools.count()
         self._sweep()
 
     def close(self) -> None:
@@ -110,7 +113,7 @@ class Folder:
             for line in lines:
                 with contextlib.suppress(ValueError, TypeError):
                     entry = Entry(**json.loads(line))
-                    self._know(Entry(*map(_checked, asdict(entry).values(), (str, int, str, int, str, int))))
+                    self._know(Entry(*map(_checked, entry, (str, int, str, int, str, int))))
 
     def _know(self, entry: Entry) -> None:
         self._entries[entry.file] = entry
@@ -154,7 +157,7 @@ class Folder:
         except OSError:
             return False
         # Copied, say: so that it is not read whole at every call.
-        self._note(Entry(**{**asdict(entry), "mtime_ns": found.st_mtime_ns}))
+        self._note(entry._replace(mtime_ns=found.st_mtime_ns))
         return True
 
     def check_free(self, identity: Identity, file: str, size: int | None) -> None:
@@ -165,6 +168,8 @@ class Folder:
         TakenError
             There is a file of that name, which has another size.
         """
+        if self._was_empty:
+            return  # what has come since is seen when the file gets its name
         try:
             found = (self.path / file).lstat()
         except OSError:
@@ -182,7 +187,7 @@ class Folder:
 
     def part(self) -> Part:
         """Return a new file that has no name yet."""
-        return Part(self._room / f"{uuid.uuid4().hex}{PART}")
+        return Part(f"{self._parts}{next(self._numbers)}{PART}")
 
     def land(self, part: Part, identity: Identity, stem: str, promise: Promise) -> Entry:
         """Give a part its name, when it is what was promised, and note it.
@@ -196,7 +201,7 @@ class Folder:
         OSError
             The disk refuses.
         """
-        part.close()
+        mtime_ns = part.close()
         if promise.size is not None and part.size != promise.size:
             msg = f"{part.size} of {promise.size} bytes came"
             raise SpoiledError(msg)
@@ -207,88 +212,109 @@ class Folder:
             msg = f"the file's {promise.digest[0]} is not what the server says it is"
             raise SpoiledError(msg)
         file = stem + promise.extension
-        target = self.path / file
-        self._make(target.parent)
-        self._move(part, target, replace=self._is_ours(identity, file))
-        found = target.lstat()
-        entry = Entry(*identity, file, part.size, part.sha256.hexdigest(), found.st_mtime_ns)
+        target = os.path.join(self.path, file)  # noqa: PTH118 - a text: many are made
+        self._make(os.path.dirname(target))  # noqa: PTH120
+        if not self._move(part, target, replace=self._is_ours(identity, file)):
+            mtime_ns = os.lstat(target).st_mtime_ns
+        entry = Entry(*identity, file, part.size, part.sha256.hexdigest(), mtime_ns)
         self._note(entry)
         return entry
 
-    def _make(self, parent: Path) -> None:
+    def _make(self, parent: str) -> None:
         """Make a sub-folder, and see that no link leads out of the folder."""
-        known = str(parent)
-        if known in self._made:
+        if parent in self._made:
             return
         if not self._is_inside(parent):
             msg = "a link in the folder leads out of it"
             raise TakenError(msg)
         try:
-            parent.mkdir(parents=True, exist_ok=True)
+            Path(parent).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as exc:
             msg = "a file stands where a sub-folder must go: pass another name="
             raise TakenError(msg) from exc
-        self._made.add(known)
+        self._made.add(parent)
 
-    def _is_inside(self, parent: Path) -> bool:
+    def _is_inside(self, parent: str | Path) -> bool:
         real = os.path.realpath(parent)
         return real == self._root or real.startswith(os.path.join(self._root, ""))  # noqa: PTH118 - with its slash
 
-    def _move(self, part: Part, target: Path, *, replace: bool) -> None:
-        if replace:
-            if target.is_dir() and not target.is_symlink():
-                raise TakenError(_taken(target.name))
-            part.path.replace(target)
-            return
+    def _move(self, part: Part, target: str, *, replace: bool) -> bool:
+        """Give a part its name; False where the very same file is there already."""
         try:
-            _move_without_replacing(part.path, target)
+            if replace:
+                os.replace(part.path, target)  # noqa: PTH105
+            else:
+                _move_without_replacing(part.path, target)
+        except IsADirectoryError as exc:
+            raise TakenError(_taken(target)) from exc
         except FileExistsError as exc:
             # Another process was as quick, or one was killed before it could note it: then it is the same file.
-            if not _is_same(target, part):
-                raise TakenError(_taken(target.name)) from exc
-            part.discard()
+            if not _is_same(Path(target), part):
+                raise TakenError(_taken(target)) from exc
+            return False
+        part.named = True
+        return True
 
     def _note(self, entry: Entry) -> None:
         self._know(entry)
         # A line end before it too: the line before may have been torn.
-        line = f"\n{json.dumps(asdict(entry), separators=(',', ':'))}\n".encode()
+        line = f"\n{json.dumps(entry._asdict(), separators=(',', ':'))}\n".encode()
         with self._lock, contextlib.suppress(OSError):
             self._list.write(line)
 
 
 class Part:
-    """A file on its way: written in pieces, and hashed as it is written. Made when its first bytes come."""
+    """A file on its way: written in pieces, and hashed as it is written. Made when its first bytes come.
 
-    def __init__(self, path: Path) -> None:
+    Attributes
+    ----------
+    path : str
+    size : int
+        Bytes so far.
+    sha256 : hashlib's object
+    named : bool
+        Whether it has its name, so that nothing of it is left to clear away.
+    """
+
+    def __init__(self, path: str) -> None:
         self.path = path
         self.size = 0
         self.sha256 = hashlib.sha256()
-        self._file: IO[bytes] | None = None
+        self.named = False
+        self._file: int | None = None
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """Add some bytes."""
         if self._file is None:
-            self._file = self.path.open("xb", buffering=0)
-        joined = memoryview(b"".join(pieces))
+            self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+        joined = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         self.sha256.update(joined)
         self.size += len(joined)
         while joined:
-            joined = joined[self._file.write(joined) :]
+            joined = joined[os.write(self._file, joined) :]
 
     def digest(self, name: str) -> bytes:
         """Return its checksum by that name."""
-        return self.sha256.digest() if name == "sha256" else _digest(self.path, name)
+        return self.sha256.digest() if name == "sha256" else _digest(Path(self.path), name)
 
-    def close(self) -> None:
-        """Write no more."""
-        if self._file is not None:
-            self._file.close()
+    def close(self) -> int:
+        """Write no more; return when it was last written, in nanoseconds since 1970."""
+        if self._file is None:
+            return 0
+        try:
+            return os.fstat(self._file).st_mtime_ns
+        finally:
+            os.close(self._file)
+            self._file = None
 
     def discard(self) -> None:
-        """Remove it, where it has not got a name."""
-        self.close()
+        """Remove it, unless it has got a name."""
+        begun = self._file is not None or self.size > 0
         with contextlib.suppress(OSError):
-            self.path.unlink()
+            self.close()
+        if begun and not self.named:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)  # noqa: PTH108
 
 
 def _checked(value: Any, kind: type) -> Any:
@@ -297,10 +323,10 @@ def _checked(value: Any, kind: type) -> Any:
     return value
 
 
-def _move_without_replacing(source: Path, target: Path) -> None:
+def _move_without_replacing(source: str, target: str) -> None:
     """Rename, but raise `FileExistsError` where there is a file: in one step, so that no race can lose one."""
     if os.name == "nt":
-        source.rename(target)  # which does just that there
+        os.rename(source, target)  # noqa: PTH104 - which does just that there
         return
     try:
         os.link(source, target, follow_symlinks=False)
@@ -309,9 +335,9 @@ def _move_without_replacing(source: Path, target: Path) -> None:
             raise
         # A file system without links: the name is taken first, by an empty file.
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        source.replace(target)
+        os.replace(source, target)  # noqa: PTH105
     else:
-        source.unlink()
+        os.unlink(source)  # noqa: PTH108
 
 
 def _is_same(path: Path, part: Part) -> bool:
@@ -332,7 +358,8 @@ def _digest(path: Path, name: str) -> bytes:
     return digest
 
 
-def _taken(name: str) -> str:
+def _taken(path: str) -> str:
+    name = os.path.basename(path)  # noqa: PTH119 - a text
     return (
         f"there is another file named {name!r}, which was left as it is: pass overwrite=True, another name= or folder"
     )

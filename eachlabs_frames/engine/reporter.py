@@ -156,9 +156,11 @@ class FileReporter:
         self._tell("finished")
 
     def _tell(self, kind: EventKind) -> None:
+        if self._observer is None:
+            return
         tally = dict(self._tally)
         event = Event(kind, self._total, sum(tally.values()), self._accepted, tally)
-        if self._observer is not None and not heard(self._observer, event):
+        if not heard(self._observer, event):
             self._observer = None
 
 

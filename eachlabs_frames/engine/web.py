@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 from urllib.request import getproxies, proxy_bypass
@@ -57,6 +58,7 @@ class Web:
 
     def __init__(self, bounds: Bounds, *, timeout: float) -> None:
         self._bounds = bounds
+        self._proxy = lru_cache(proxy_for)  # the environment is read anew for each call
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=min(LONGEST_CONNECT, timeout), sock_connect=LONGEST_CONNECT, sock_read=timeout
         )
@@ -93,7 +95,7 @@ class Web:
             It may not be fetched.
         BrokenError
         """
-        proxy = proxy_for(url)
+        proxy = self._proxy(url.partition(":")[0].lower(), addresses.origin(url)[0])
         addresses.check(url, self._bounds, proxied=proxy is not None)
         # A proxy's own address is its owner's business, and it alone sees where the name leads.
         session = self._trusting if proxy is not None or self._bounds.trusts(url) else self._guarded
@@ -124,12 +126,11 @@ def _public_socket(info: Any) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for `url`; none for loopback."""
-    host, _ = addresses.origin(url)
+def proxy_for(scheme: str, host: str) -> str | None:
+    """Return the proxy that the environment names for a host; none for loopback."""
     if is_loopback(host) or proxy_bypass(host):
         return None
-    return getproxies().get(url.partition(":")[0].lower())
+    return getproxies().get(scheme)
 
 
 def _address(url: str) -> URL:
