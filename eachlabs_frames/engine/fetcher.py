@@ -6,6 +6,7 @@ Owns when something is tried again. A failure is a value: one file's harms no ot
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -183,7 +184,11 @@ class Fetcher:
         try:
             return await asyncio.shield(doing)
         except asyncio.CancelledError:
-            await asyncio.gather(doing, return_exceptions=True)
+            while not doing.done():
+                # However often: a file that is closed under its writer's hands may be somebody else's by then.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([doing])
+            doing.exception()
             raise
 
     def _check_pace(self, received: int, seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -45,6 +45,9 @@ class Download:
     frame : pandas.DataFrame
     folder, name, column, overwrite, allow_private, max_concurrency, max_size, prefix, progress
         As the user wrote them.
+    clock : Clock
+    store : callable
+        Opens the folder.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Download:
         prefix: str | None,
         progress: bool | Observer | None,
         clock: Clock = CLOCK,
+        store: Callable[..., Folder] = Folder,
     ) -> None:
         bars.check(progress)
         self._path = _checked_folder(folder)
@@ -77,10 +81,11 @@ class Download:
         self._fetched = [LEFT] * len(self._list.wanted)
         self._progress = progress
         self._clock = clock
+        self._store = store
 
     def steps(self) -> Steps[pd.DataFrame]:
         """Look at what is there, fetch the rest, and write the frame."""
-        with closing(Folder(self._path, overwrite=self._overwrite)) as folder:
+        with closing(self._store(self._path, overwrite=self._overwrite)) as folder:
             try:
                 left = self._skip(folder)
                 self._warn_of_age(left)

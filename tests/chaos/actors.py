@@ -37,7 +37,7 @@ from eachlabs_frames.engine import loop
 from tests.chaos.stage import WORKFLOW, known, problems, tally
 
 Say = Callable[[Any], None]
-TOLD = ("prompt", "bulk_id", "execution_id", "status", "error", "output", "cost")
+TOLD = ("prompt", "bulk_id", "execution_id", "status", "error", "output", "cost", "path", "path_error")
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -77,7 +77,8 @@ def play(part: dict[str, Any], say: Say) -> None:
                 frame = getattr(ef, name)(*arguments, **options)
             else:
                 method = getattr(frame.eachlabs, name)
-                watch = {"progress": observer} if name in ("bulk_trigger", "wait", "reconcile") else {}
+                watched = ("bulk_trigger", "wait", "reconcile", "download")
+                watch = {"progress": observer} if name in watched else {}
                 frame = method(*arguments, **watch, **options)
         except BaseException as exc:  # noqa: BLE001 - told, and the next call is made all the same
             kept = getattr(exc, "frame", None)
