@@ -6,17 +6,9 @@ It knows neither what is marked nor what a mark means; what a mark may be is its
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 Mark = TypeVar("Mark")
-
-
-class _Step(NamedTuple, Generic[Mark]):
-    """One mark that was given or taken away: what stood there before, and where its giver was."""
-
-    place: int
-    before: Mark | None
-    at: int
 
 
 class Sitting(Generic[Mark]):
@@ -40,7 +32,7 @@ class Sitting(Generic[Mark]):
     def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
         self.size = size
         self.marks = dict(marks)
-        self._steps: list[_Step[Mark]] = []
+        self._steps: list[tuple[int, Mark | None]] = []  # a place, and what stood there before
         first = self.next_open(-1)
         self.at = size if first is None else first
 
@@ -60,8 +52,7 @@ class Sitting(Generic[Mark]):
 
     def mark(self, place: int, mark: Mark | None) -> None:
         """Mark a place and go on to the one behind it; None takes its mark away, and stays there."""
-        before = self.marks.get(place)
-        self._steps.append(_Step(place, before, self.at))
+        self._steps.append((place, self.marks.get(place)))
         self._put(place, mark)
         self.at = place if mark is None else place + 1
 
@@ -69,10 +60,9 @@ class Sitting(Generic[Mark]):
         """Take the latest step back and return its place; None where there is none."""
         if not self._steps:
             return None
-        step = self._steps.pop()
-        self._put(step.place, step.before)
-        self.at = step.place
-        return step.place
+        self.at, before = self._steps.pop()
+        self._put(self.at, before)
+        return self.at
 
     def next_open(self, after: int) -> int | None:
         """Return the next place without a mark, from behind `after` round to it; None where there is none."""
