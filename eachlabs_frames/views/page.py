@@ -10,6 +10,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -66,6 +67,20 @@ def write(
     ConfigurationError
         `path` is a folder, or lies in one that is not there.
     """
+    with whole(path) as written, written.open("x", encoding="utf-8", errors="replace", newline="\n") as out:
+        out.writelines(_parts(title, script, style, state, files))
+    return path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Have a file written beside `path`, and put into its place when that is done: whole, or not at all.
+
+    Raises
+    ------
+    ConfigurationError
+        `path` is a folder, or lies in one that is not there.
+    """
     if path.is_dir() or not path.parent.is_dir():
         why = (
             "is a folder: name a file in it, as in 'sheet.html'" if path.is_dir() else "lies in no folder that is there"
@@ -74,13 +89,11 @@ def write(
         raise ConfigurationError(msg)
     written = path.with_name(f".{path.name[:40]}-{secrets.token_hex(4)}.part")
     try:
-        with written.open("x", encoding="utf-8", errors="replace", newline="\n") as out:
-            out.writelines(_parts(title, script, style, state, files))
+        yield written
         written.replace(path)
     except BaseException:
         written.unlink(missing_ok=True)
         raise
-    return path
 
 
 def _parts(title: str, script: str, style: str, state: Mapping[str, Json], files: Iterable[File]) -> Iterator[str]:
