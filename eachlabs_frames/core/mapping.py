@@ -196,7 +196,7 @@ def _by_schema(labels: Sequence[Label], schema: Mapping[str, Json] | None, ours:
     found: dict[str, Source] = {label: Column(label) for label in named if label in mine}
     if not found:
         wanted = ", ".join(map(repr, named))
-        close = _nearest(next(iter(named)), mine)
+        close = nearest(next(iter(named)), mine)
         hint = "map them, as in inputs={'key': 'column'}"
         msg = f"the workflow takes {wanted}, and no column has such a name{close}: {hint}"
         raise MappingError(msg)
@@ -238,7 +238,7 @@ def _check_source(source: Source, known: Counter[Label]) -> None:
         wanted = source.labels
     for label in wanted:
         if label not in known:
-            hint = _nearest(label, list(known))
+            hint = nearest(label, list(known))
             msg = f"the frame has no column {label!r}{hint}; for a constant write lit({label!r})"
             raise MappingError(msg)
     _refuse_twice(wanted, known)
@@ -251,7 +251,8 @@ def _refuse_twice(wanted: Sequence[Label], known: Counter[Label]) -> None:
         raise MappingError(msg)
 
 
-def _nearest(label: Label, labels: Sequence[Label]) -> str:
+def nearest(label: Label, labels: Sequence[Label]) -> str:
+    """Return a hint at the label that is most like `label`, or at those that there are; begins with a space."""
     names = {str(known).casefold(): known for known in labels}
     close = difflib.get_close_matches(str(label).casefold(), names, n=1)
     if close:

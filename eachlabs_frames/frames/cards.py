@@ -72,7 +72,7 @@ class Cards:
         self._files = files_of(frame, self.prefix)
         ours = columns.labels(frame, self.prefix)
         self._mine: Final[list[tuple[str, Any]]] = [
-            (_name(one), self._frame.iloc[:, place])
+            (name_of(one), self._frame.iloc[:, place])
             for place, one in enumerate(frame.columns)
             if one not in ours and (self._files is None or one != self._files.name)
         ]
@@ -152,7 +152,8 @@ def _cleaned(cell: object) -> Json:
         return f"<{type(cell).__name__}>"
 
 
-def _name(label: Hashable) -> str:
+def name_of(label: Hashable) -> str:
+    """Return a column's label as people read it."""
     return ", ".join(str(part) for part in label if part != "") if isinstance(label, tuple) else str(label)
 
 
@@ -197,7 +198,7 @@ def _called(frame: pd.DataFrame, label: Hashable) -> list[str]:
     place = next(place for place, known in enumerate(frame.columns) if known == label)
     cells = (_cleaned(cell) for cell in frame.iloc[:, place].tolist())
     return [
-        "" if cell is MISSING else cell if isinstance(cell, str) else f"{_name(label)} {text(cell, LONGEST_LABEL)}"
+        "" if cell is MISSING else cell if isinstance(cell, str) else f"{name_of(label)} {text(cell, LONGEST_LABEL)}"
         for cell in cells
     ]
 

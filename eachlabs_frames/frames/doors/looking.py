@@ -1,4 +1,4 @@
-"""What shows results to people, in a notebook or a file: `dashboard`, `rate`."""
+"""What shows results to people, in a notebook or a file: `dashboard`, `matrix`, `rate`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from .door import Door
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    import pandas as pd
+
     from ...views.dashboard import Dashboard
+    from ...views.matrix import Matrix
     from ...views.rating import Rating
 
 
@@ -57,6 +60,87 @@ class Looking(Door):
 
         desk = Desk(self._frame, workflow_id=workflow_id, prefix=prefix)
         return shown(desk, auto_refresh=auto_refresh, interval=interval)
+
+    def matrix(
+        self,
+        rows: Hashable | Sequence[Hashable],
+        columns: Hashable | Sequence[Hashable],
+        value: Hashable = "output",
+        by: Hashable | Sequence[Hashable] | None = None,
+        *,
+        compare: pd.DataFrame | None = None,
+        size: int = 160,
+        prefix: str | None = None,
+    ) -> Matrix:
+        """Show a sweep as a grid: a row for each value of some columns, a column for each value of others.
+
+        This frame is taken as it is now, and never written.
+
+        Parameters
+        ----------
+        rows, columns : label or list of labels
+            Columns of the frame along each axis; of several, each is a level of the headers. Their values stand in the
+            order of first appearance, a categorical's in that of its categories. Missing values are one value, and
+            lists and dicts stand by their JSON.
+        value : label, default "output"
+            What the cells show: "output" (pictures, films, sounds, texts, JSON), "cost" (USD), "duration" (seconds
+            from start to end, unless the frame has a column of that name), "status", or a column. Of numbers, truths
+            and spans of time the cells are coloured by their mean, on a scale; each number is shown. Any other column
+            is shown as an output is.
+        by : label or list of labels, optional
+            Columns that order and name the repeats within a cell, such as a seed. Without it, rows of one cell are
+            numbered as they come in the frame.
+        compare : pandas.DataFrame, optional
+            A second result. Each cell shows this frame's beside that one's, matched by `rows`, `columns` and `by`, and
+            of numbers also the difference, that one's less this one's, which colours the cell. They are called by their
+            runs, or A and B.
+        size : int, default 160
+            Pixels of a picture's side, 32 to 1,024.
+        prefix : str, optional
+            As for `refresh`; of both frames.
+
+        Returns
+        -------
+        Matrix
+            A widget; where there are no widgets a table of the same, as HTML or text. A click, or Enter, enlarges a
+            result with its whole input; the arrow keys walk over the cells. At most 10,000 rows of the frame, 500
+            columns and 100 repeats in a cell are shown, and it says what is cut. ``save("grid.html")`` and
+            ``save("grid.png")`` write files.
+
+            Its ``frame`` is the whole of it as an ordinary pivot. The index holds the values of `rows`, the columns
+            those of `columns`; below them a level for each of `by`, where it is given; below that a level ``repeat``
+            (from 1), where any two rows have all of these in common; above all a level ``run`` with `compare`, under
+            which both have the same columns. So without such rows it is what ``frame.pivot`` gives, in the
+            order of first appearance. Nothing is aggregated: each row's value stands in one place. Each column has
+            the value's dtype, and where it must hold missing values the one that pandas gives those: float64 for
+            integers, object for bool.
+
+        Raises
+        ------
+        ColumnError
+            There is no result in the frame, a column is not there, or one is named along two axes.
+        ConfigurationError
+            `size` is out of bounds.
+        FrameTypeError
+            `compare` is no DataFrame.
+
+        Examples
+        --------
+        >>> import eachlabs_frames as ef, pandas as pd
+        >>> with ef.sandbox.start(run_seconds=(0.0, 0.0)):
+        ...     df = pd.DataFrame({"prompt": ["a fox", "a fox"], "style": ["ink", "oil"]})
+        ...     out = df.eachlabs.bulk_trigger("wf_abc123", wait=True, progress=False)
+        >>> grid = out.eachlabs.matrix("prompt", "style", value="status")
+        >>> print(grid)
+        status by prompt and style
+               ink        oil
+        a fox  completed  completed
+        >>> grid.frame.loc["a fox", "oil"]
+        'completed'
+        """
+        from ..matrix import matrix
+
+        return matrix(self._frame, rows, columns, value, by, compare=compare, size=size, prefix=prefix)
 
     def rate(
         self,

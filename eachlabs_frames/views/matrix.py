@@ -1,0 +1,189 @@
+"""``Matrix``: a sweep as a grid, as a widget, a file or a table. Owns what goes to the browser when; never the network.
+
+The table goes at once, and as many cards with it as are small together; the others, and files, when the browser asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import anywidget
+import orjson
+import traitlets
+
+from ..errors import ConfigurationError
+from . import assets, page, printed
+from .table import marks
+
+if TYPE_CHECKING:
+    import os
+
+    from ..models import Json
+    from .cards import Card
+    from .page import File
+    from .table import Table
+
+FIRST: Final = 2_000_000
+"""Bytes of cards that come with the table: they are saved with the notebook, and seen without a kernel."""
+
+AT_ONCE: Final = 100
+
+
+class Source(Protocol):
+    """Where a matrix has its cards from, by the numbers that the table's marks have."""
+
+    @property
+    def frame(self) -> Any:
+        """The pivot."""
+
+    @property
+    def size(self) -> int:
+        """How many cards there are."""
+
+    def cards(self, numbers: Sequence[int]) -> list[Card]:
+        """Return these cards."""
+
+    def file(self, number: int, n: int) -> File | None:
+        """Return what was downloaded of a card's output, from its URL at place `n`; None where nothing is there."""
+
+
+class Matrix(anywidget.AnyWidget):
+    """A sweep as a grid: a widget in a notebook, a table where there are no widgets, and with `save` a file.
+
+    It shows the frame as it was when it was made.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        What is shown, as an ordinary pivot; `df.eachlabs.matrix` says how it is laid out.
+    """
+
+    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    _esm = assets.script("pieces", "files", "cards", "matrix")
+    _css = assets.style("pieces", "cards", "matrix")
+    table = traitlets.Any().tag(sync=True)
+    cards = traitlets.Any().tag(sync=True)
+
+    def __init__(self, table: Table, source: Source) -> None:
+        self._source = source
+        self._plain = table
+        super().__init__(table=table, cards=_first(_cards(table, source)))
+        self.on_msg(lambda _, content, __: self._answer(content))
+
+    @property
+    def frame(self) -> Any:
+        """The data as an ordinary pivot (pandas.DataFrame), a copy."""
+        return self._source.frame.copy()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the matrix into a file of its own.
+
+        Parameters
+        ----------
+        path : str or path
+            ``.html``: a page that needs no notebook and no network; what was downloaded is embedded in it, and what was
+            not is linked. ``.png``: a picture, for which matplotlib must be installed. A file that is there is written
+            over.
+
+        Returns
+        -------
+        pathlib.Path
+
+        Raises
+        ------
+        ConfigurationError
+            Another suffix, no such folder, matplotlib is not installed, or more cells than a picture can show.
+
+        Examples
+        --------
+        >>> import eachlabs_frames as ef, pandas as pd
+        >>> with ef.sandbox.start(run_seconds=(0.0, 0.0)):
+        ...     df = pd.DataFrame({"prompt": ["a fox", "a fox"], "style": ["ink", "oil"]})
+        ...     out = df.eachlabs.bulk_trigger("wf_abc123", wait=True, progress=False)
+        >>> out.eachlabs.matrix("prompt", "style").save("grid.html").name
+        'grid.html'
+        """
+        target = Path(path)
+        suffix = target.suffix.lower()
+        if suffix in (".html", ".htm"):
+            return self._save_page(target)
+        if suffix == ".png":
+            from .plot import save
+
+            return save(target, self._plain, self._source)
+        msg = f"a matrix is saved as .html or .png; got {str(path)!r}"
+        raise ConfigurationError(msg)
+
+    def close(self) -> None:
+        """Take the widget away."""
+        if self.comm is not None:
+            self.layout.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        return printed.text(self._plain)
+
+    def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Offer the widget, and for where there is none the same as a table, in HTML and in text."""
+        bundle = super()._repr_mimebundle_(**more)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        said = {"text/plain": repr(self), "text/html": printed.html(self._plain, self._source)}
+        return data | said, metadata
+
+    def _save_page(self, target: Path) -> Path:
+        held = list(_cards(self._plain, self._source))
+        return page.write(
+            target,
+            self._plain["title"],
+            script=self._esm,
+            style=self._css,
+            state={"table": self._plain, "cards": held},
+            files=_files(held, self._source),
+        )
+
+    def _answer(self, asked: Json) -> None:
+        """Answer the browser, which may ask anything."""
+        kind = asked.get("kind") if isinstance(asked, dict) else None
+        if kind == "cards" and isinstance(asked.get("at"), list):
+            numbers = [at for at in asked["at"][:AT_ONCE] if self._is_number(at)]
+            self.send({"kind": "cards", "cards": self._source.cards(numbers)})
+        elif kind == "file" and self._is_number(asked.get("row")) and isinstance(asked.get("n"), int):
+            row, n = asked["row"], asked["n"]
+            found = self._source.file(row, n)
+            answer = {"kind": "file", "row": row, "n": n, "type": found.media_type if found else None}
+            self.send(answer, [found.content] if found else [])
+
+    def _is_number(self, at: object) -> bool:
+        return isinstance(at, int) and 0 <= at < self._source.size
+
+
+def _cards(table: Table, source: Source) -> Iterator[Card]:
+    """Yield the cards of all that is shown, in reading order."""
+    numbers = (mark["at"] for mark in marks(table))
+    while some := list(islice(numbers, AT_ONCE)):
+        yield from source.cards(some)
+
+
+def _first(cards: Iterator[Card]) -> list[Card]:
+    """Return the first cards, as many as are small together."""
+    found: list[Card] = []
+    room = FIRST
+    for card in cards:
+        room -= len(orjson.dumps(card))
+        if room < 0:
+            break
+        found.append(card)
+    return found
+
+
+def _files(cards: Sequence[Card], source: Source) -> Iterator[File]:
+    for card in cards:
+        for item in card["media"]:
+            found = source.file(card["row"], item["n"]) if item["has_file"] else None
+            if found is not None:
+                yield found
