@@ -304,3 +304,17 @@ def test_tallies_follow_every_change() -> None:
 def test_no_time_is_pandas_own_mark_for_it() -> None:
     """The numbers of a time column are handed to pandas as they are."""
     assert pd.NaT.value == NO_TIME
+
+
+def test_an_output_that_is_nested_very_deep_can_be_read() -> None:
+    """JSON may be a thousand deep: it is handed on, and is no error."""
+    deep: Any = "a fox"
+    for _ in range(1_000):
+        deep = {"a": deep}
+    results = Results(1)
+    results.replace(Outcome(0, "completed", "b", "e", output=deep))
+    frame = columns.write(pd.DataFrame(index=[0]), results, "")
+    (found,) = columns.read(frame, "").output
+    for _ in range(1_000):
+        found = found["a"]
+    assert found == "a fox"

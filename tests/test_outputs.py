@@ -19,6 +19,7 @@ from eachlabs_frames.core.media import urls
 from eachlabs_frames.core.outcomes import Results
 from eachlabs_frames.core.pieces import pieces
 from eachlabs_frames.engine import details
+from eachlabs_frames.frames.results import read as read_results
 from eachlabs_frames.frames.results import write
 from eachlabs_frames.models import Outcome, Request
 from eachlabs_frames.sandbox import Fault, Sandbox, Step
@@ -191,6 +192,16 @@ def test_what_was_downloaded_stands_beside_its_url(sandbox: Sandbox, tmp_path: A
         assert Path(path).read_bytes() == urlopen(url).read()
 
 
+def test_a_frame_from_a_parquet_file_can_be_downloaded(sandbox: Sandbox, tmp_path: Any) -> None:
+    """And keeps its files beside their URLs when it goes through a file once more."""
+    df = pd.DataFrame({"prompt": ["a", "b"], "num_images": [2, 1]})
+    df.eachlabs.bulk_trigger("wf_images", wait=True).to_parquet(tmp_path / "out.parquet")
+    got = pd.read_parquet(tmp_path / "out.parquet").eachlabs.download(tmp_path / "files", progress=False)
+    assert [len(paths) if isinstance(paths, list) else 1 for paths in got["path"]] == [2, 1]
+    lines = got.eachlabs.outputs()
+    assert lines["path"].notna().tolist() == [True] * 3
+
+
 def test_files_of_another_result_do_not_stand_beside_its_urls(sandbox: Sandbox, tmp_path: Any) -> None:
     """In a frame of two results, of which one was downloaded: for the other no file is guessed."""
     both = pd.DataFrame({"prompt": ["a"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
@@ -220,6 +231,7 @@ def test_what_went_through_a_file_is_read_again(tmp_path: Any) -> None:
     again = pd.read_parquet(tmp_path / "out.parquet")
     assert isinstance(again["output"].iloc[0], np.ndarray)
     pd.testing.assert_frame_equal(again.eachlabs.outputs(), frame.eachlabs.outputs())
+    assert read_results(again, "").output == [[FOX, OWL], [PAGE], None]
     nested = result([{"images": [{"url": FOX}, {"url": OWL}]}, {"seed": 1}])
     nested.to_parquet(tmp_path / "out.parquet")
     lines = pd.read_parquet(tmp_path / "out.parquet").eachlabs.outputs()

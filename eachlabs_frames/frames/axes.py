@@ -114,9 +114,7 @@ def _column(name: str, values: object, most: int) -> pd.Series[Any]:
 
 
 def _inferred(cells: Any) -> pd.Series[Any]:
-    """Return the column that pandas makes of `cells`; of objects cell by cell, where it would change or nest one."""
-    if isinstance(cells, list) and any(map(pd.api.types.is_list_like, cells)):
-        return _objects(cells)
+    """Return the column that pandas makes of `cells`; of objects, where it can make none or changes one."""
     try:
         column: pd.Series[Any] = pd.Series(cells)
     except (UnicodeEncodeError, ValueError, TypeError, OverflowError):

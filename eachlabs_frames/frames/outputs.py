@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.media import DEEPEST
 from ..core.outcomes import NO_TIME, Results
 from ..core.pieces import Path, Piece, leaves, pieces
 from ..core.steps import Step
@@ -55,7 +54,6 @@ def outputs(
     own = prefix if prefix is not None else (known.prefix if known is not None else "")
     columns.require_result(frame, own)
     results = columns.read(frame, own)
-    results.output[:] = map(_plain, results.output)
     made: dict[str, Any]
     if steps:
         said = yield from _details(results, progress)
@@ -232,14 +230,3 @@ def _sound(text: str) -> str:
 def _times(moments: Sequence[int | None]) -> Any:
     numbers = np.array([NO_TIME if moment is None else moment for moment in moments], dtype=np.int64)
     return pd.DatetimeIndex(numbers.view("datetime64[ns]")).tz_localize("UTC").array
-
-
-def _plain(value: Any, level: int = 1) -> Json:
-    """Return an output as lists and dicts: Parquet gives arrays back, one inside of the other."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if level > DEEPEST or not isinstance(value, dict | list | tuple):
-        return value
-    if isinstance(value, dict):
-        return {name: _plain(one, level + 1) for name, one in value.items()}
-    return [_plain(one, level + 1) for one in value]

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from ..core.media import DEEPEST
 from ..core.outcomes import COLUMNS, NO_TIME, Results
 from ..errors import ColumnError
 from ..models import PENDING, Json
@@ -150,7 +151,7 @@ def tally(frame: pd.DataFrame, prefix: str) -> dict[str, int]:
 def read(frame: pd.DataFrame, prefix: str) -> Results:
     """Return the results that the frame holds: all pending where it holds none.
 
-    A frame that went through a CSV file is read too: texts become times and numbers again.
+    A frame that went through a file is read too: of CSV texts become times and numbers again, of Parquet arrays lists.
     """
     results = Results(len(frame))
     if not is_result(frame, prefix):
@@ -258,4 +259,14 @@ def _numbers(column: Any) -> array[float]:
 
 def _objects(column: Any) -> list[Json]:
     values = column.astype(object).tolist()
-    return [None if value is pd.NA or (isinstance(value, float) and np.isnan(value)) else value for value in values]
+    missing = [value is pd.NA or (isinstance(value, float) and np.isnan(value)) for value in values]
+    return [None if gone else _plain(value) for value, gone in zip(values, missing, strict=True)]
+
+
+def _plain(value: Any, level: int = 1) -> Json:
+    """Return an output as lists and objects: Parquet gives arrays back, also inside of its objects."""
+    if level > DEEPEST or not isinstance(value, np.ndarray | dict):
+        return value
+    if isinstance(value, dict):
+        return {name: _plain(one, level + 1) for name, one in value.items()}
+    return [_plain(one, level + 1) for one in value.tolist()]
