@@ -7,15 +7,13 @@ import json
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
-import comm
 import ipywidgets
 import pandas as pd
 import pytest
-from comm.base_comm import BaseComm
 
 import eachlabs_frames as ef
 from eachlabs_frames.models import COMPLETED, FAILED, QUEUED, Event, Observer, Outcome
@@ -24,29 +22,16 @@ from eachlabs_frames.views.dashboard import Dashboard
 from eachlabs_frames.views.messages import Head
 from eachlabs_frames.views.pulse import SHORTEST, Pulse
 
+from .wire import Wire, until, wire
+
+__all__ = ["wire"]
+
 WF = "wf_abc123"
 ENVELOPE = 600
 """Bytes that Jupyter puts around each message, as they were measured in JupyterLab."""
 
 
-class Wire(BaseComm):  # type: ignore[misc]  # it has no types
-    """A comm that keeps what is sent."""
-
-    sent: ClassVar[list[tuple[str, float, dict[str, Any], list[bytes]]]] = []
-
-    def publish_msg(
-        self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
-    ) -> None:
-        json.dumps(data)  # as Jupyter will
-        self.sent.append((self.comm_id, time.monotonic(), data or {}, buffers or []))
-
-
-@pytest.fixture(autouse=True)
-def _wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Widgets speak to a wire that keeps everything, as front-ends replace it."""
-    monkeypatch.setattr(Wire, "sent", [])
-    monkeypatch.setattr(comm, "create_comm", Wire)
-    return
+pytestmark = pytest.mark.usefixtures("wire")
 
 
 def told(dashboard: Dashboard, kind: str | None = None) -> list[dict[str, Any]]:
@@ -79,14 +64,6 @@ def button(dashboard: Dashboard, text: str) -> Any:
     found = [one for one in (*line.children, *question.children) if getattr(one, "description", "").startswith(text)]
     assert len(found) == 1, text
     return found[0]
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    """Wait for what must come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
 
 
 def frame(size: int) -> pd.DataFrame:
@@ -622,7 +599,7 @@ def test_a_closed_dashboard_is_let_go(sandbox: Sandbox) -> None:
     dashboard = run.dashboard(auto_refresh=False)
     run.result()
     desk = weakref.ref(dashboard._subject)
-    until(lambda: not any(thread.name == "eachlabs-dashboard" for thread in threading.enumerate()))
+    until(lambda: not any(thread.name == "eachlabs-view" for thread in threading.enumerate()))
     dashboard.close()
     assert set(ipywidgets.widgets.widget._instances) <= known
     del dashboard

@@ -112,6 +112,7 @@ def test_the_public_names_are_sorted_and_there() -> None:
             ],
         ),
         ("dashboard", ["workflow_id", "prefix", "auto_refresh", "interval"]),
+        ("gallery", ["label", "columns", "size", "page", "prefix"]),
         ("rate", ["column", "label", "scale", "only_unrated", "prefix"]),
         ("matrix", ["rows", "columns", "value", "by", "compare", "size", "prefix"]),
         ("refresh", ["workflow_id", "prefix"]),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..views.messages import Head, Phase
     from .options import Options
+    from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -94,6 +95,11 @@ class Course:
     def prefix(self) -> str:
         """What stands before the result's column names."""
         return self._call.handover.origin.prefix
+
+    @property
+    def origin(self) -> Origin:
+        """What its frame's attrs will say, as far as that is known."""
+        return self._call.handover.origin
 
     @property
     def settings(self) -> Settings:

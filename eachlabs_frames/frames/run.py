@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from .desk import Desk, shown, still
 
 if TYPE_CHECKING:
     from ..views.dashboard import Dashboard
+    from ..views.gallery import Gallery
 
 
 class Run:
@@ -120,6 +121,42 @@ class Run:
         """
         desk = Desk(self.frame, course=self._course, prefix=self._course.prefix)
         return shown(desk, auto_refresh=auto_refresh, interval=self.interval if interval is None else interval)
+
+    def gallery(
+        self,
+        label: Hashable | Sequence[Hashable] | None = None,
+        *,
+        columns: int = 4,
+        size: float = 220,
+        page: int = 100,
+    ) -> Gallery:
+        """Show a card for each row, which fills in as its execution completes, as `df.eachlabs.gallery` does.
+
+        It shows what the run hears, and looks at nothing by itself.
+
+        Parameters
+        ----------
+        label, columns, size, page
+            As for `df.eachlabs.gallery`.
+
+        Raises
+        ------
+        ColumnError
+            `label` names no column.
+        ConfigurationError
+            `columns`, `size` or `page` is no number that can be used.
+        """
+        from .sheets import gallery
+
+        return gallery(
+            self.frame,
+            label=label,
+            columns=columns,
+            size=size,
+            page=page,
+            prefix=self._course.prefix,
+            course=self._course,
+        )
 
     def __repr__(self) -> str:
         from ..views.summary import sentence

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from unicodedata import east_asian_width
 
 from ..errors import ConfigurationError
-from .summary import _plain as plain
+from .summary import plain
 
 SHARP: Final = 12_000_000
 """Pixels up to which a picture is drawn at twice the size: it is looked at on screens that have them."""

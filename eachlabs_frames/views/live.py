@@ -6,6 +6,7 @@ What changes is sent as messages, and is no state; what is saved or reloaded is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import anywidget
 import traitlets
@@ -14,12 +15,12 @@ from . import assets
 from .messages import Asked, File, Found, Opened, Rows, Snapshot, Update
 
 
-def _written(value: Callable[[], Snapshot], _: object) -> Snapshot:
+def _written(value: Callable[[], object], _: object) -> object:
     return value()
 
 
-class Live(anywidget.AnyWidget):
-    """Shows what it is told.
+class Shown(anywidget.AnyWidget):
+    """Shows what it is told, in the way of whoever derives from it: ``_esm`` and ``_css`` are its files.
 
     Parameters
     ----------
@@ -29,18 +30,26 @@ class Live(anywidget.AnyWidget):
         Called with what the browser asks.
     """
 
-    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
-    _esm = assets.script("pieces", "dashboard")
-    _css = assets.style("pieces", "dashboard")
     snapshot = traitlets.Any().tag(sync=True, to_json=_written)
 
-    def __init__(self, written: Callable[[], Snapshot], asked: Callable[[Asked], None]) -> None:
+    def __init__(self, written: Callable[[], object], asked: Callable[[Any], None]) -> None:
         super().__init__(snapshot=written)
         self.on_msg(lambda _, content, __: asked(content))
 
     def keep(self) -> None:
         """Send the snapshot: for the browser that asks for it, and for whoever saves the notebook."""
         self.send_state("snapshot")
+
+
+class Live(Shown):
+    """Shows a dashboard."""
+
+    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    _esm = assets.script("pieces", "dashboard")
+    _css = assets.style("pieces", "dashboard")
+
+    def __init__(self, written: Callable[[], Snapshot], asked: Callable[[Asked], None]) -> None:
+        super().__init__(written, asked)
 
     def tell(self, update: Update) -> None:
         """Send what has changed."""

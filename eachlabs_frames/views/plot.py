@@ -14,7 +14,7 @@ from ..models import COMPLETED, FAILED
 from . import page
 from .canvas import GROUND, INK, SMALL, TEXT, WIDE, Canvas, length, lines_of
 from .printed import GAP
-from .summary import _plain as plain
+from .summary import plain
 from .table import spans, words
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from ..models import COMPLETED
-from .summary import _plain as plain
+from .summary import plain
 from .table import words
 
 if TYPE_CHECKING:

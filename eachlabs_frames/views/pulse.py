@@ -41,7 +41,7 @@ class Pulse:
         self._some.set()
         with self._lock:
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="eachlabs-dashboard", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="eachlabs-view", daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class Pulse:
             try:
                 again = self._beat()
             except Exception:
-                logger.exception("the dashboard could not be brought up to date")
+                logger.exception("a view could not be brought up to date")
                 again = None
             self._pause(SHORTEST)
             if again is not None and not self._closed:

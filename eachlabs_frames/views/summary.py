@@ -54,7 +54,7 @@ def sentence(head: Head) -> str:
     doing = DOING.get(head.get("phase", ""), "")
     accepted = f"{_amount(head.get('accepted', 0))} of {_counted(head.get('total', 0), 'row')} accepted"
     said = ", ".join([accepted, *_tally(head.get("counts", {}), besides=frozenset({PENDING}))])
-    return f"{_name(head)}: " + "; ".join(filter(None, [doing, said, _cost(head), *_remarks(head)]))
+    return f"{name(head)}: " + "; ".join(filter(None, [doing, said, _cost(head), *_remarks(head)]))
 
 
 def title(head: Head) -> str:
@@ -62,13 +62,18 @@ def title(head: Head) -> str:
     if _is_untouched(head):
         return _untouched(head)
     said = ", ".join([_counted(head.get("total", 0), "row"), *_tally(head.get("counts", {}))])
-    return f"{_name(head)}{_version(head)}: " + "; ".join(filter(None, [said, _cost(head)]))
+    return f"{name(head)}{_version(head)}: " + "; ".join(filter(None, [said, _cost(head)]))
+
+
+def heading(head: Head) -> str:
+    """Name a run, or say that there is none."""
+    return NOTHING if _is_untouched(head) else name(head)
 
 
 def text(snapshot: Snapshot) -> str:
     """Return what a terminal shows: the title, a line per bulk operation, and the errors."""
     head = snapshot["head"]
-    shown = [title(head), _state(head)]
+    shown = [title(head), state(head)]
     if not _is_untouched(head):
         lines = _filled(snapshot)
         width = max((len(_short(line)) for line in lines[:MOST_LINES]), default=0)
@@ -79,7 +84,7 @@ def text(snapshot: Snapshot) -> str:
     if groups:
         shown.append("Errors:")
         for rows, message, labels in groups:
-            shown.append(f"  {_counted(rows, 'row')}: {_plain(message, LONGEST_ERROR)} ({_labels(rows, labels)})")
+            shown.append(f"  {_counted(rows, 'row')}: {plain(message, LONGEST_ERROR)} ({_labels(rows, labels)})")
         shown.append(more and f"  {more}")
     return "\n".join(filter(None, shown))
 
@@ -87,9 +92,9 @@ def text(snapshot: Snapshot) -> str:
 def html(snapshot: Snapshot) -> str:
     """Return the same as tables: what GitHub shows of a saved notebook, and what nbconvert writes of it."""
     head = snapshot["head"]
-    state = _state(head)
-    parts = [f'<p dir="auto"><strong>{_escaped(title(head))}</strong></p>']
-    parts += [f'<p dir="auto">{_escaped(state)}</p>'] if state else []
+    said = state(head)
+    parts = [f'<p dir="auto"><strong>{escaped(title(head))}</strong></p>']
+    parts += [f'<p dir="auto">{escaped(said)}</p>'] if said else []
     if not _is_untouched(head):
         counts = head.get("counts", {})
         words = list(counts)
@@ -99,7 +104,7 @@ def html(snapshot: Snapshot) -> str:
     groups, more = _errors(snapshot)
     if groups:
         cells = [
-            [_amount(rows), _plain(message, LONGEST_ERROR), _labels(rows, labels)] for rows, message, labels in groups
+            [_amount(rows), plain(message, LONGEST_ERROR), _labels(rows, labels)] for rows, message, labels in groups
         ]
         parts.append(table("Errors", ["rows", "message", "labels"], cells, numbers=(0,)))
         parts += [f"<p>{more}</p>"] if more else []
@@ -129,26 +134,27 @@ def _untouched(head: Head) -> str:
     return f"{NOTHING} ({_counted(total, 'row')}{refused})"
 
 
-def _name(head: Head) -> str:
-    run, workflow = _plain(head.get("run") or "", LONGEST_NAME), _plain(head.get("workflow") or "", LONGEST_NAME)
+def name(head: Head) -> str:
+    """Name a run: "Run 'sweep-7' of wf_abc123"."""
+    run, workflow = plain(head.get("run") or "", LONGEST_NAME), plain(head.get("workflow") or "", LONGEST_NAME)
     return " of ".join(filter(None, [f"Run '{run}'" if run else "A run", workflow]))
 
 
 def _version(head: Head) -> str:
-    version = _plain(head.get("version") or "", LONGEST_ID)
+    version = plain(head.get("version") or "", LONGEST_ID)
     return f", version {_shortened(version)}" if version else ""
 
 
 def _remarks(head: Head) -> Iterator[str]:
     """Yield what there is to say beside the counts."""
-    waiting_for = _plain(head.get("waiting_for") or "", LONGEST_REMARK)
+    waiting_for = plain(head.get("waiting_for") or "", LONGEST_REMARK)
     if waiting_for:
         begun = head.get("phase") not in AT_WORK or waiting_for.startswith(("waiting", "looking"))
         yield waiting_for if begun else f"waiting for: {waiting_for}"
     stale_since = head.get("stale_since")
     if stale_since is not None:
         yield f"stale since {_moment(stale_since)}"
-    if problem := _plain(head.get("problem") or "", LONGEST_REMARK):
+    if problem := plain(head.get("problem") or "", LONGEST_REMARK):
         yield problem
 
 
@@ -159,7 +165,7 @@ def _moment(epoch: float) -> str:
         return "long ago"
 
 
-def _state(head: Head) -> str:
+def state(head: Head) -> str:
     """Return what a run is doing, and what there is to say of it."""
     doing = "" if _is_untouched(head) else DOING.get(head.get("phase", ""), "")
     return "; ".join(filter(None, [doing, *_remarks(head)]))
@@ -174,7 +180,7 @@ def _tally(counts: Mapping[str, int], *, besides: frozenset[str] = frozenset()) 
     """Return ``["980 completed", ...]``, the words that matter most first."""
     first = {COMPLETED: 0, FAILED: 1}
     words = sorted((word for word in counts if counts[word]), key=lambda word: first.get(word, 2))
-    return [f"{_amount(counts[word])} {_plain(word)}" for word in words if word not in besides]
+    return [f"{_amount(counts[word])} {plain(word)}" for word in words if word not in besides]
 
 
 # -- parts ----------------------------------------------------------------------------------------------------------
@@ -196,7 +202,7 @@ def _beyond(lines: list[Line]) -> str:
 
 
 def _short(line: Line) -> str:
-    return _shortened(_plain(line[0], LONGEST_ID)) or "no bulk_id"
+    return _shortened(plain(line[0], LONGEST_ID)) or "no bulk_id"
 
 
 def _shortened(name: str) -> str:
@@ -212,7 +218,7 @@ def _errors(snapshot: Snapshot) -> tuple[list[ErrorGroup], str]:
 
 
 def _labels(rows: int, labels: list[str]) -> str:
-    shown = ", ".join(_plain(label, LONGEST_LABEL) for label in labels)
+    shown = ", ".join(plain(label, LONGEST_LABEL) for label in labels)
     return f"{shown}, …" if rows > len(labels) else shown
 
 
@@ -231,19 +237,19 @@ def table(caption: str, names: list[str], cells: list[list[str]], *, numbers: Co
     """Return a table of plain texts, which are escaped here."""
     styles = [_NUMBER if column in numbers else _WORDS for column in range(len(names))]
     head = "".join(
-        f'<th scope="col" style="{style}">{_escaped(_plain(name))}</th>'
+        f'<th scope="col" style="{style}">{escaped(plain(name))}</th>'
         for name, style in zip(names, styles, strict=True)
     )
     rows = "".join(
         "<tr>"
         + "".join(
-            f'<td dir="auto" style="{style}">{_escaped(_plain(cell, LONGEST_ID))}</td>'
+            f'<td dir="auto" style="{style}">{escaped(plain(cell, LONGEST_ID))}</td>'
             for cell, style in zip(row, styles, strict=True)
         )
         + "</tr>"
         for row in cells
     )
-    caption = f'<caption style="text-align:left">{_escaped(_plain(caption, LONGEST_ERROR))}</caption>'
+    caption = f'<caption style="text-align:left">{escaped(plain(caption, LONGEST_ERROR))}</caption>'
     return f'<table style="{_TABLE}">{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
@@ -258,10 +264,11 @@ def _counted(number: int, what: str) -> str:
     return f"{_amount(number)} {what}{'' if number == 1 else 's'}"
 
 
-def _plain(string: str, longest: int = LONGEST_NAME) -> str:
+def plain(string: str, longest: int = LONGEST_NAME) -> str:
     """Return one line of `string`, with nothing in it that cannot be seen."""
     return cut(_UNSEEN.sub(" ", string[: longest + 1]), longest).strip()
 
 
-def _escaped(string: str) -> str:
+def escaped(string: str) -> str:
+    """Return a text as HTML, also inside an attribute."""
     return escape(string, quote=True)

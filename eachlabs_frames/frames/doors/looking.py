@@ -1,4 +1,4 @@
-"""What shows results to people, in a notebook or a file: `dashboard`, `matrix`, `rate`."""
+"""What shows results to people, in a notebook or a file: `dashboard`, `gallery`, `matrix`, `rate`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...views.dashboard import Dashboard
+    from ...views.gallery import Gallery
     from ...views.matrix import Matrix
     from ...views.rating import Rating
 
@@ -60,6 +61,58 @@ class Looking(Door):
 
         desk = Desk(self._frame, workflow_id=workflow_id, prefix=prefix)
         return shown(desk, auto_refresh=auto_refresh, interval=interval)
+
+    def gallery(
+        self,
+        label: Hashable | Sequence[Hashable] | None = None,
+        *,
+        columns: int = 4,
+        size: float = 220,
+        page: int = 100,
+        prefix: str | None = None,
+    ) -> Gallery:
+        """Show a contact sheet: a card for each row, with its pictures, films, sounds or texts.
+
+        This frame is taken as it is now, and never written; nothing is fetched but what the browser shows. What was
+        downloaded is shown from the disk, also when its URL is no longer valid (after about 24 hours). A click on a
+        card shows it in large, with the whole input beside it.
+
+        Parameters
+        ----------
+        label : label or list of labels, optional
+            Columns whose values a card is called by; by default the axes of a sweep, else the index.
+        columns : int, default 4
+            Cards beside each other, at most; fewer where there is no room.
+        size : float, default 220
+            Their width in pixels.
+        page : int, default 100
+            Cards that are shown at once, at most 1,000; buttons turn the page.
+        prefix : str, optional
+            Of the result's columns; by default those of the latest result.
+
+        Returns
+        -------
+        Gallery
+            An ipywidgets container; its ``save("sheet.html")`` makes a file of it. Where there are no widgets it shows
+            the first 60 cards as HTML, or the rows as text.
+
+        Raises
+        ------
+        ColumnError
+            `label` names no column.
+        ConfigurationError
+            `columns`, `size` or `page` is no number that can be used.
+
+        Examples
+        --------
+        >>> import pandas as pd, eachlabs_frames as ef
+        >>> with ef.sandbox.start():
+        ...     out = pd.DataFrame({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
+        >>> sheet = out.eachlabs.gallery(label="prompt", columns=2)
+        """
+        from ..sheets import gallery
+
+        return gallery(self._frame, label=label, columns=columns, size=size, page=page, prefix=prefix)
 
     def matrix(
         self,

@@ -9,6 +9,9 @@
 const SHOWN_MEDIA = 4; // of one card; the others are seen in large
 const CARD_TEXT = 700; // characters: more has no room in a card
 const LABEL = 200;
+const BETWEEN = " · "; // as `frames/cards.py` joins the parts of a label
+const LABEL_LINE = 26; // characters
+const LABEL_LINES = 3;
 
 const NAMES = new Map([["image", "picture"], ["video", "video"], ["audio", "audio"], ["link", "file"]]);
 const isOffline = () => navigator.onLine === false;
@@ -53,6 +56,13 @@ function whenNear(node, act) {
   return () => (nearness.delete(node), nearby.unobserve(node));
 }
 
+/** A URL of a file. A drawing may hold a script, which would run as the notebook's own in a tab of its own: no blob. */
+const sourceOf = (blob) => (blob.type !== "image/svg+xml" ? URL.createObjectURL(blob) : new Promise((done) => {
+  const reader = new FileReader();
+  on(reader, "load", () => done(reader.result));
+  reader.readAsDataURL(blob);
+}));
+
 /**
  * One medium of an output, in a frame whose size its place gives it: `{ node, destroy }`.
  *
@@ -90,8 +100,8 @@ function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = 
     const blob = await files.get(row, n).catch(() => null);
     if (isGone) return null;
     if (!blob) return void show(safe);
-    source = URL.createObjectURL(blob);
-    return put(source);
+    source = await sourceOf(blob);
+    return isGone ? drop() : put(source);
   }
 
   function showFile() {
@@ -157,6 +167,19 @@ function createStage({ files = null, enlarge }) {
   return { node, paint, destroy: () => shown.forEach((medium) => medium.destroy()) };
 }
 
+/** A label by its parts: a long one has a line of its own, so that it does not hide what tells its card from others. */
+function labelLines(label) {
+  const lines = [];
+  for (const part of label.split(BETWEEN)) {
+    const last = lines.at(-1);
+    const fits = last && last.length + part.length <= LABEL_LINE;
+    if (fits) lines[lines.length - 1] = `${last}${BETWEEN}${part}`;
+    else lines.push(part);
+  }
+  const shown = lines.length > LABEL_LINES ? [...lines.slice(0, LABEL_LINES - 1), lines.slice(LABEL_LINES - 1).join(BETWEEN)] : lines;
+  return shown.map((line) => h("span", { dir: "auto" }, line));
+}
+
 /** A card: `{ node, paint(card), destroy() }`. `enlarge(card, at)` is called for the medium at that place, or 0. */
 function createCard({ files = null, enlarge }) {
   const stage = createStage({ files, enlarge });
@@ -166,7 +189,7 @@ function createCard({ files = null, enlarge }) {
   const seconds = h("span.elf-fact");
   const open = h("button.elf-enlarge", { type: "button" }, h("span", { "aria-hidden": "true" }, "⤢"));
   const error = h("div.elf-card-error", { dir: "auto" });
-  const node = h("article.elf-card", {}, stage.node, h("div.elf-card-foot", {}, label, h("div.elf-card-line", {}, badge.node, cost, seconds, open), error));
+  const node = h("article.elf-card", {}, stage.node, open, h("div.elf-card-foot", {}, label, h("div.elf-card-line", {}, badge.node, cost, seconds), error));
   let current = null;
   on(open, "click", () => enlarge(current, 0));
 
@@ -175,7 +198,7 @@ function createCard({ files = null, enlarge }) {
     stage.paint(card);
     setAttribute(node, "data-row", card.row);
     setAttribute(node, "data-status", card.status);
-    setText(label, clip(card.label, LABEL));
+    if (label.title !== clip(card.label, 400)) label.replaceChildren(...labelLines(clip(card.label, LABEL)));
     label.title = clip(card.label, 400);
     badge.paint(card.status);
     setText(cost, card.cost_usd === null ? "" : money(card.cost_usd));
@@ -202,10 +225,11 @@ function createFacts(card) {
 /**
  * A card in large, over everything, with its whole input beside it: `{ node, open(card, at), paint(card), destroy() }`.
  *
- * Arrows go to the next medium, then to the next card: `step(card, by)` gives the card that stands there, or null; the
- * Escape key or a click beside it closes it, and the focus goes back to where it was.
+ * Arrows go to the next medium, then to the next card: `step(card, by)` gives the card that stands there, or null, and
+ * `shown(card)` is told of it. The Escape key or a click beside it closes it, and the focus goes back to where it was;
+ * where that is not there any more, `closed(card)` is called.
  */
-function createViewer({ files = null, step }) {
+function createViewer({ files = null, step, shown = () => {}, closed = () => {} }) {
   const title = h("div.elf-viewer-title", { role: "heading", "aria-level": "2", dir: "auto" });
   const badge = createBadge();
   const place = h("span.elf-fact", { "aria-live": "polite" });
@@ -261,6 +285,7 @@ function createViewer({ files = null, step }) {
     at = there[1];
     facts.scrollTop = 0;
     paint(there[0]);
+    shown(there[0]);
   }
 
   on(node, "keydown", (event) => {
@@ -277,6 +302,7 @@ function createViewer({ files = null, step }) {
     before = null;
     stage.replaceChildren();
     if (origin?.isConnected) origin.focus({ preventScroll: true });
+    else closed(current);
   });
 
   function open(card, place_ = 0) {

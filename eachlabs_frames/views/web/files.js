@@ -1,4 +1,9 @@
-/** Files of the user's, which the kernel sends (`files.py`): `get(row, n)` gives a promise of a Blob, or of null. */
+/**
+ * Files of the user's, which the kernel sends (`files.py`): `get(row, n)` gives a promise of a Blob, or of null where
+ * it cannot be had, also because nobody answers: then what was linked is shown.
+ */
+const PATIENCE = 20_000; // a kernel answers nothing while it runs a cell
+
 function createFiles(model) {
   const wanted = new Map();
 
@@ -13,9 +18,11 @@ function createFiles(model) {
     const key = `${row}-${n}`;
     const before = wanted.get(key);
     if (before) return before.promise;
+    if (isParted(model)) return null;
     const want = {};
     want.promise = new Promise((give) => (want.give = give));
     wanted.set(key, want);
+    setTimeout(() => wanted.get(key) === want && receive({ kind: "file", row, n }), PATIENCE);
     try {
       model.send({ kind: "file", row, n });
     } catch { // a kernel that is gone sends nothing

@@ -1,0 +1,293 @@
+"""``Gallery``: a contact sheet of one frame or run, in a notebook or a file. Owns when it is told what.
+
+It reads no network. Files are read only where a browser asks for one that the frame itself names, and what takes
+time is done on the pulse's thread, so that neither the kernel nor a run waits for a picture.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import ipywidgets
+
+from ..core.media import cut
+from ..models import Event, Json, Observer, Outcome
+from . import assets, contact, files, page, summary
+from .cards import Card
+from .live import Shown
+from .messages import Head
+from .pulse import SHORTEST, Pulse
+from .sheet import Asked, Layout, Sheet, Snapshot
+
+logger = logging.getLogger("eachlabs_frames")
+
+SENT_AT_ONCE: Final = 12_000_000
+"""Bytes of files that go out with one beat."""
+
+EMBEDDED: Final = 200_000_000
+"""Bytes of files in a saved page: a larger one no browser opens readily."""
+
+LONGEST_SOUGHT: Final = 300
+SCRIPTS: Final = ("pieces", "cards", "files", "gallery")
+STYLES: Final = ("pieces", "cards", "gallery")
+
+
+class Subject(Protocol):
+    """What a gallery is about."""
+
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+
+    def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
+        """Have `hear` told of each event, and `turned` of a call's end; from any thread."""
+
+    def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
+        """Return how each row stands, and do `meanwhile` at that moment."""
+
+    def head(self) -> Head:
+        """Return what is to be said of the call."""
+
+    def make(self, outcomes: Sequence[Outcome]) -> list[Card]:
+        """Return the cards of these rows."""
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of a row's files, in the order of its URLs."""
+
+    def close(self) -> None:
+        """Look no more."""
+
+
+class _Window(Shown):
+    """The browser's side."""
+
+    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    _esm = assets.script(*SCRIPTS)
+    _css = assets.style(*STYLES)
+
+
+class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """A contact sheet: a card for each row, with its pictures, how it stands, and what was sent of it.
+
+    Of a run, cards fill in as executions complete, at most four times a second. Without widgets it is a sheet in HTML
+    or a text, as it was when it was displayed. `save` makes a file of it.
+    """
+
+    def __init__(self, subject: Subject, *, columns: int, size: int, page: int) -> None:
+        self._subject = subject
+        self._laid_out: Final = Layout(columns, size, page)
+        self._lock = threading.RLock()
+        self._sheet = Sheet(subject.size, subject.make, first=page + 1)
+        self._heard: deque[Event] = deque()
+        self._has_turned = True
+        self._sought: str | None = None
+        self._wanted: deque[tuple[int, int]] = deque()
+        self._pulse = Pulse(self._beat)
+        self._is_made = False  # what is heard before is shown when there is something to show it
+        subject.attend(self._hear, self._turn)
+        self._take(self._fetched())
+        self._sheet.settle(*self._words())
+        self._window = _Window(self._written, self._asked)
+        super().__init__([self._window])
+        self.add_class("eachlabs-gallery-box")
+        self._is_made = True
+        if self._heard or self._has_turned:
+            self._pulse.wake()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the sheet, as it stands now, into one HTML file that needs no network and no notebook.
+
+        Parameters
+        ----------
+        path : str or Path
+            A file that is there is written over; a folder is not.
+
+        Returns
+        -------
+        Path
+            Of the file. Pictures, films and sounds that were downloaded are in it, up to 32 MB each and 200 MB in all;
+            the others are links, which work as long as their URLs do: about 24 hours.
+
+        Raises
+        ------
+        ConfigurationError
+            A folder, or a file in one that is not there.
+        OSError
+            It cannot be written.
+
+        Examples
+        --------
+        >>> import pandas as pd, eachlabs_frames
+        >>> sheet = pd.DataFrame({"prompt": ["a fox"]}).eachlabs.gallery()
+        >>> sheet.save("sheet.html")  # doctest: +SKIP
+        PosixPath('sheet.html')
+        """
+        with self._lock:
+            cards = list(self._sheet.cards())
+            snapshot = self._written()
+            title = summary.title(self._head())
+        found = _embedded(cards, self._subject.files)
+        kept: Json = {**snapshot, "cards": cards}
+        state = {"snapshot": kept, "is_page": True}
+        script, style = assets.script(*SCRIPTS), assets.style(*STYLES)
+        return page.write(Path(path), title, script=script, style=style, state=state, files=_read(found))
+
+    def close(self) -> None:
+        """Take it away, and look no more. A run that is at work goes on."""
+        self._pulse.close()
+        self._subject.close()
+        for widget in (self._window, self):
+            if widget.comm is not None:
+                widget.layout.close()
+        self._window.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        with self._lock:
+            return contact.text(summary.title(self._head()), self._first(contact.MOST_LINES), self._subject.size)
+
+    def _repr_mimebundle_(self, **more: Any) -> dict[str, Any]:
+        """Offer the widget, and for where there is none a sheet in HTML and a text."""
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**more)
+        with self._lock:
+            title, cards = summary.title(self._head()), self._first(contact.MOST_CARDS)
+        sheet = contact.html(title, cards, self._subject.size, self._laid_out, pictures=self._picture)
+        return bundle | {"text/html": sheet, "text/plain": repr(self)}
+
+    # -- what is heard ----------------------------------------------------------------------------------------------
+
+    def _hear(self, event: Event) -> None:
+        self._heard.append(event)
+        self._wake()
+
+    def _turn(self) -> None:
+        self._has_turned = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._is_made:
+            self._pulse.wake()
+
+    def _fetched(self) -> list[Outcome] | None:
+        """Return how each row stands, where a call has ended. It may wait for the loop: not under the lock."""
+        if not self._has_turned:
+            return None
+        self._has_turned = False
+        return self._subject.outcomes(self._heard.clear)
+
+    def _take(self, outcomes: list[Outcome] | None) -> None:
+        if outcomes is not None:
+            self._sheet.take(outcomes)
+        while self._heard:
+            self._sheet.take(self._heard.popleft().changed)
+
+    def _asked(self, asked: Asked) -> None:
+        """Note what the browser asks, which may be anything; the pulse answers."""
+        kind = asked.get("kind")
+        if kind == "watch":
+            rows, missing = asked.get("rows"), asked.get("missing")
+            with self._lock:
+                if isinstance(rows, list) and isinstance(missing, list):
+                    self._sheet.watch(rows, missing)
+                if asked.get("seq") != self._sheet.seq:
+                    self._window.keep()
+        elif kind == "find":
+            self._sought = cut(str(asked.get("text", "")), LONGEST_SOUGHT)
+        elif kind == "file":
+            row, n = asked.get("row"), asked.get("n")
+            if type(row) is int and type(n) is int and 0 <= row < self._subject.size and n >= 0:
+                self._wanted.append((row, n))
+        self._wake()
+
+    # -- what is shown ----------------------------------------------------------------------------------------------
+
+    def _head(self) -> Head:
+        head = self._subject.head()
+        sheet = self._sheet
+        head |= {"total": self._subject.size, "counts": sheet.counts, "accepted": sheet.accepted}
+        head["cost_usd"] = sheet.cost_usd
+        return head
+
+    def _words(self) -> tuple[str, str | None]:
+        """Return what the run is called, and what there is to say of it where not all is well and done."""
+        head = self._head()
+        said = summary.state(head)
+        return summary.heading(head), None if head.get("phase") == "settled" and not head.get(
+            "problem"
+        ) else said or None
+
+    def _written(self) -> Snapshot:
+        with self._lock:
+            return self._sheet.snapshot(*self._words(), time.time(), self._laid_out)
+
+    def _first(self, most: int) -> list[Card]:
+        return self._subject.make(self._sheet.outcomes[:most])
+
+    def _beat(self) -> float | None:
+        outcomes = self._fetched()
+        with self._lock:
+            self._take(outcomes)
+            update = self._sheet.update(*self._words(), time.time())
+            if update is not None:
+                self._window.send(dict(update))
+            if outcomes is not None:
+                self._window.keep()
+            sought, self._sought = self._sought, None
+            if sought is not None:
+                self._window.send({"kind": "found", "text": sought, "rows": self._sheet.find(sought)})
+            is_behind = self._sheet.behind
+        self._send_files()
+        return SHORTEST if is_behind or self._wanted else None
+
+    def _send_files(self) -> None:
+        sent = 0
+        while self._wanted and sent < SENT_AT_ONCE:
+            row, n = self._wanted.popleft()
+            found = files.find(_path(self._subject.files(row), n))
+            content = None if found is None else files.read(found)
+            kind = None if found is None or content is None else found.media_type
+            self._window.send({"kind": "file", "row": row, "n": n, "type": kind}, [content] if content else [])
+            sent += len(content or b"")
+
+    def _picture(self, row: int, n: int, room: int) -> tuple[str, bytes] | None:
+        found = files.find(_path(self._subject.files(row), n), largest=room)
+        if found is None or not found.media_type.startswith("image/"):
+            return None
+        content = files.read(found)
+        return None if content is None else (found.media_type, content)
+
+
+def _path(paths: Sequence[str | None], n: int) -> str | None:
+    return paths[n] if n < len(paths) else None
+
+
+def _embedded(cards: list[Card], paths: Callable[[int], Sequence[str | None]]) -> list[tuple[int, int, files.Found]]:
+    """Return the files that a page holds, and have the cards say which."""
+    room, beyond = EMBEDDED, 0
+    chosen: list[tuple[int, int, files.Found]] = []
+    for card in cards:
+        of_row = paths(card["row"])
+        for item in card["media"]:
+            found = files.find(_path(of_row, item["n"])) if item["has_file"] else None
+            item["has_file"] = found is not None and found.size <= room
+            if found is not None and item["has_file"]:
+                room -= found.size
+                chosen.append((card["row"], item["n"], found))
+            elif found is not None:
+                beyond += 1
+    if beyond:
+        logger.warning("%d files are linked, not held: the page has %d MB of others", beyond, EMBEDDED // 1_000_000)
+    return chosen
+
+
+def _read(chosen: list[tuple[int, int, files.Found]]) -> Iterator[page.File]:
+    for row, n, found in chosen:
+        content = files.read(found)
+        if content is not None:
+            yield page.File(row, n, found.media_type, content)

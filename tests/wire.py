@@ -1,0 +1,40 @@
+"""A wire that widgets speak to where there is no browser, and the wait for what a thread of theirs does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import comm
+import pytest
+from comm.base_comm import BaseComm
+
+
+class Wire(BaseComm):  # type: ignore[misc]  # it has no types
+    """A comm that keeps what is sent."""
+
+    sent: ClassVar[list[tuple[str, float, dict[str, Any], list[bytes]]]] = []
+
+    def publish_msg(
+        self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
+    ) -> None:
+        json.dumps(data)  # as Jupyter will
+        self.sent.append((self.comm_id, time.monotonic(), data or {}, buffers or []))
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Wire]]:
+    """Widgets speak to a wire that keeps everything, as front-ends replace it."""
+    monkeypatch.setattr(Wire, "sent", [])
+    monkeypatch.setattr(comm, "create_comm", Wire)
+    return Wire
+
+
+def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
+    """Wait for what must come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.005)
