@@ -6,6 +6,7 @@ column meanwhile is kept.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any, Final
@@ -17,6 +18,9 @@ from ..core.mapping import Column, Template, from_spec
 from ..errors import ColumnError
 from . import results as columns
 
+logger = logging.getLogger("eachlabs_frames")
+
+KEPT: Final = "scores are kept in .frame of this widget"
 NUMBERS: Final = ("integer", "floating", "mixed-integer-float")
 """What pandas calls a column of objects that are nothing but numbers, beside missing values."""
 
@@ -62,7 +66,12 @@ class Scores:
         self._waiting[row] = score
         self.problem = self._refusal()
         if self.problem is None:
-            self._write()
+            try:
+                self._write()
+            except Exception as exc:
+                # What somebody has judged is worth more than the column that it goes into.
+                logger.exception("a score could not be written into the frame")
+                self.problem = f"the frame could not be written ({exc}): {KEPT}"
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -89,16 +98,15 @@ class Scores:
     def _refusal(self) -> str | None:
         """Say why the frame must not be written as it is now."""
         given = self._given
-        kept = "scores are kept in .frame of this widget"
         if not self._is_unchanged():
-            return f"the frame's rows were changed or moved meanwhile, so it is no longer written: {kept}"
+            return f"the frame's rows were changed or moved meanwhile, so it is no longer written: {KEPT}"
         place = _place(given, self._label)
         if place is None:
-            return f"the frame has no column {self._label!r} any more: {kept}"
+            return f"the frame has no column {self._label!r} any more: {KEPT}"
         try:
             _nullable(given.iloc[:, place])
         except ColumnError:
-            return f"the frame's column {self._label!r} holds something else now: {kept}"
+            return f"the frame's column {self._label!r} holds something else now: {KEPT}"
         return None
 
     def _is_unchanged(self) -> bool:

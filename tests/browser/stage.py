@@ -89,7 +89,8 @@ def _serve(route: Route, files: tuple[str, ...]) -> None:
     elif url.hostname == "localhost" and url.path == "/view.js":
         route.fulfill(body=assets.script(*files), content_type="text/javascript")
     elif url.hostname == "localhost" and url.path == "/view.css":
-        route.fulfill(body=assets.style(*files), content_type="text/css")
+        styled = [name for name in files if (assets.WEB / f"{name}.css").exists()]
+        route.fulfill(body=assets.style(*styled), content_type="text/css")
     elif url.path.endswith(".svg"):
         route.fulfill(body=PICTURE, content_type="image/svg+xml")
     else:

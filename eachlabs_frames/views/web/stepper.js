@@ -140,7 +140,7 @@ function createStepper(steps, el, kind, files) {
   const said = h("div.elf-hidden", { "aria-live": "polite" });
   const thing = kind.createThing(files);
   const end = kind.createEnd();
-  const unseen = h("div.elf-step-unseen", {}, "The kernel is busy, and has not sent this one yet.");
+  const unseen = h("div.elf-step-unseen", {}, "The kernel has not sent this one yet.");
 
   const act = {
     mark: (mark) => act.ready() && (steps.ask({ kind: "mark", place: steps.now.at, mark }), announce(mark)),
@@ -187,7 +187,7 @@ function createStepper(steps, el, kind, files) {
     for (const [name, value] of [["valuemax", size], ["valuenow", done], ["valuetext", count.textContent]]) setAttribute(bar, `aria-${name}`, value);
     const slow = since !== null && Date.now() - since > SLOW;
     const lost = steps.parted && unsure.size ? ` ${plural(unsure.size, "mark")} did not reach it.` : "";
-    setText(sure, steps.parted ? `The kernel is gone.${lost}` : slow ? `${plural(unsure.size, "mark")} not confirmed: the kernel is busy` : "");
+    setText(sure, steps.parted ? `The kernel is gone.${lost}` : slow ? `${plural(unsure.size, "mark")} not confirmed: the kernel has not answered yet` : "");
     setAttribute(sure, "data-kind", steps.parted ? "parted" : "waiting");
   }
 
