@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +18,7 @@ from ..core.preference import Judged
 from ..errors import ConfigurationError, FrameTypeError
 from ..models import COMPLETED, Outcome
 from ..views.cards import Card, card
+from ..views.page import whole
 from .cards import Cards
 from .pairs import Pairs, said
 from .refusals import refusal
@@ -253,12 +253,10 @@ def _read(path: Path | None) -> pd.DataFrame | None:
 
 def _write(frame: pd.DataFrame, path: Path) -> str | None:
     """Write judgements, whole or not at all; return why that was not possible, in a sentence."""
-    written = path.with_name(f".{path.name[:40]}-{secrets.token_hex(4)}.part")
     try:
-        frame.to_csv(written, index=False)
-        written.replace(path)
-    except OSError as exc:
+        with whole(path) as written:
+            frame.to_csv(written, index=False)
+    except (OSError, ConfigurationError) as exc:
         logger.warning("the judgements could not be written: %s", exc)
-        written.unlink(missing_ok=True)
-        return f"judgements could not be written to {path.name}, and are kept in .frame of this widget: {exc.strerror}"
+        return f"judgements could not be written to {path.name}, and are kept in .frame of this widget ({exc})"
     return None

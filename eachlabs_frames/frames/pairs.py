@@ -19,7 +19,7 @@ from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError
 from ..models import COMPLETED
 from . import results as columns
-from .cards import axes
+from .cards import axes, name_of
 
 OWN: Final = ("execution_id_a", "execution_id_b", "left", "winner", "blind")
 SHARES: Final = ("name", "wins", "losses", "ties", "judged", "win_rate", "low", "high")
@@ -112,14 +112,14 @@ class Pairs:
         """Return what a pair is paired by: each column's name, and its value."""
         row = self.rows[number][0]
         cells = ((label, _key(self.a.frame.iloc[row, self.a.place(label)])) for label in self.by)
-        return [(_name(label), "missing" if value is None else text(value)) for label, value in cells]
+        return [(name_of(label), "missing" if value is None else text(value)) for label, value in cells]
 
     @property
     def frame(self) -> pd.DataFrame:
         """A new frame with a line per pair."""
         rows_a = [row for row, _ in self.rows]
         data: dict[Hashable, Any] = {
-            _name(label): self.a.frame.iloc[rows_a, self.a.place(label)].array for label in self.by
+            name_of(label): self.a.frame.iloc[rows_a, self.a.place(label)].array for label in self.by
         }
         executions = [self._executions(*rows) for rows in self.rows]
         judged = [self.judged.get(number) for number in range(len(self.rows))]
@@ -149,11 +149,11 @@ class Pairs:
         for number, cell in enumerate(cells):
             groups.setdefault(_key(cell), []).append(number)
         lines = [
-            {_name(by): cells[numbers[0]], **share}
+            {name_of(by): cells[numbers[0]], **share}
             for numbers in groups.values()
             for share in self._shares(numbers, names, confidence)
         ]
-        return _table(lines, [_name(by), *SHARES])
+        return _table(lines, [name_of(by), *SHARES])
 
     def shares(self, names: tuple[str, str], confidence: float) -> list[dict[str, Any]]:
         """Return the counts and the share of each side, over all pairs."""
@@ -222,7 +222,7 @@ def _by(a: Side, b: Side, by: Sequence[Hashable] | None) -> list[Hashable]:
     chosen = list(by)
     for label in chosen:
         a.place(label), b.place(label)
-        if label in a.own | b.own or _name(label) in OWN or chosen.count(label) > 1:
+        if label in a.own | b.own or name_of(label) in OWN or chosen.count(label) > 1:
             msg = f"by= names {label!r}, which is a column of the result, or of the pairs, or is named twice"
             raise ColumnError(msg)
     return chosen
@@ -237,12 +237,6 @@ def _key(cell: object) -> Hashable:
     if value is MISSING:
         return None
     return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
-
-
-def _name(label: Hashable) -> str:
-    """Return a column's label as the name of one level."""
-    parts = label if isinstance(label, tuple) else (label,)
-    return ", ".join(str(part) for part in parts if part != "")
 
 
 def _listed(labels: Sequence[Hashable]) -> str:
