@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.engine.clock import SystemClock
+from eachlabs_frames.engine.folder import Folder, Part
+from eachlabs_frames.engine.loop import complete
+from eachlabs_frames.frames.download import download
 from eachlabs_frames.models import Event
 from eachlabs_frames.sandbox import Fault, Sandbox
 
@@ -55,6 +61,29 @@ def result(*outputs: Any, index: Any = None, **columns: Any) -> pd.DataFrame:
     )
     made["output"] = pd.Series(list(outputs), index=made.index, dtype=object)
     return made
+
+
+class HastyClock(SystemClock):
+    """Waits for nothing, and remembers for how long it should have; `step` seconds go by at each look."""
+
+    def __init__(self, *, step: float = 0.0) -> None:
+        self.slept: list[float] = []
+        self._now, self._step = 0.0, step
+
+    def now(self) -> float:
+        self._now += self._step
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+def hasty(out: pd.DataFrame, folder: Path, *, clock: Any = None, **options: Any) -> pd.DataFrame:
+    """Download as the method does, but for what is handed in."""
+    known = {"name": "{index}-{n}", "column": "path", "overwrite": False, "allow_private": True, "progress": False}
+    known |= dict.fromkeys(("max_concurrency", "max_size", "prefix"))
+    got: pd.DataFrame = complete(download(out, folder, **{**known, "clock": clock or HastyClock(), **options}))
+    return got
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -366,6 +395,32 @@ def test_parts_of_a_killed_process_are_cleared_away(sandbox: Sandbox, tmp_path: 
     assert leftovers(tmp_path) == [room / "new.part"]
 
 
+def test_a_folder_in_the_way_is_left_alone(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """Also with overwrite=True; and a file in the place of a sub-folder."""
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "b").write_bytes(b"mine")
+    out = result(shelf.put("/a.png"), shelf.put("/b.png"), part=["a", "b/x"])
+    for overwrite in (False, True):
+        got = hasty(out.iloc[:1], tmp_path, name="{part}", overwrite=overwrite)
+        assert "another file named 'a.png'" in got["path_error"][0]
+    got = hasty(out.assign(part=["c", "b"]), tmp_path, name="{part}/{n}")
+    assert got["path_error"].fillna("").tolist() == ["", "a file stands where a sub-folder must go: pass another name="]
+    assert (tmp_path / "b").read_bytes() == b"mine"
+
+
+def test_a_file_system_without_links_overwrites_nothing_either(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """A memory card's, say."""
+
+    def no_link(*_: str) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    (tmp_path / "0-0.png").write_bytes(b"mine")
+    got = hasty(result(shelf.put("/a.png"), shelf.put("/b.png")), tmp_path, store=partial(Folder, link=no_link))
+    assert got["path"].tolist() == [None, str(tmp_path / "1-0.png")]
+    assert files(tmp_path) == {"0-0.png": b"mine", "1-0.png": PNG}
+    assert leftovers(tmp_path) == []
+
+
 # -- what comes -----------------------------------------------------------------------------------------------------
 
 
@@ -374,34 +429,69 @@ def test_what_goes_wrong_is_tried_again(sandbox: Sandbox, tmp_path: Path, kind: 
     """A server's error, a cut connection, half a body, another checksum than promised, a page of HTML."""
     out = frame(3)
     sandbox.faults(Fault(kind, on="media", at={1, 3}))
-    got = out.eachlabs.download(tmp_path, max_concurrency=2)
+    got = hasty(out, tmp_path, max_concurrency=2)
     assert got["path_error"].isna().all()
     assert len(files(tmp_path)) == 3
     assert all(body.endswith(b"</svg>") for body in files(tmp_path).values())
     assert leftovers(tmp_path) == []
 
 
+def test_a_later_try_waits_as_it_is_told_to(sandbox: Sandbox, tmp_path: Path) -> None:
+    """With the real clock once."""
+    out = frame(1)
+    sandbox.faults(Fault("rate_limit", on="media", at={1}, retry_after=0.1))
+    assert out.eachlabs.download(tmp_path)["path_error"].isna().all()
+
+
 def test_retry_after_is_honoured_and_a_long_one_is_not_waited_for(
     sandbox: Sandbox, shelf: Shelf, tmp_path: Path
 ) -> None:
     """One that asks for an hour is left, for others wait behind it."""
-    busy = Item(b"", 429, {"Retry-After": "0.1"})
+    busy = Item(b"", 429, {"Retry-After": "7"})
     once = shelf.put("/a.png", lambda times: busy if times == 1 else Item())
-    got = result(once, shelf.put("/b.png", Item(b"", 503, {"Retry-After": "3600"}))).eachlabs.download(
-        tmp_path, allow_private=True
-    )
+    clock = HastyClock()
+    got = hasty(result(once, shelf.put("/b.png", Item(b"", 503, {"Retry-After": "3600"}))), tmp_path, clock=clock)
     assert got["path_error"].fillna("").tolist() == ["", "HTTP 503"]
     assert (shelf.paths.count("/a.png"), shelf.paths.count("/b.png")) == (2, 1)
+    assert clock.slept == [7.0]
 
 
 def test_what_does_not_come_says_why_after_a_few_tries(sandbox: Sandbox, tmp_path: Path) -> None:
-    """And leaves nothing behind."""
+    """Each after a longer pause, and leaves nothing behind."""
     out = frame(1)
     sandbox.faults(Fault("altered", on="media"))
-    got = out.eachlabs.download(tmp_path)
+    clock = HastyClock()
+    got = hasty(out, tmp_path, clock=clock)
     assert got["path_error"][0] == "the file's sha256 is not what the server says it is (4 tries)"
+    assert media(sandbox) == 4
+    assert len(clock.slept) == 3
     assert files(tmp_path) == {}
     assert leftovers(tmp_path) == []
+
+
+def test_no_connection_is_tried_again_and_says_so(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """A server that is gone."""
+    url = shelf.put("/a.png?sig=secret")
+    shelf.close()
+    error = hasty(result(url), tmp_path)["path_error"][0]
+    assert re.fullmatch(r"Cannot connect to host .* \(4 tries\)", error)
+    assert "secret" not in error
+
+
+def test_a_body_that_trickles_is_left(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """Or it would hold its place for ever; one that is large may take its time."""
+    url = shelf.put("/a.png")
+    got = hasty(result(url), tmp_path, clock=HastyClock(step=100.0))
+    assert got["path_error"][0] == "slower than 4 KiB a second (4 tries)"
+    large = shelf.put("/b.png", Item(b"x" * 1_000_000))
+    assert hasty(result(large), tmp_path, clock=HastyClock(step=0.1))["path_error"].isna().all()
+
+
+def test_an_empty_file_is_none(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """A store that answers with nothing is asked again."""
+    url = shelf.put("/a.png", lambda times: Item(b"") if times == 1 else Item())
+    assert hasty(result(url), tmp_path)["path_error"].isna().all()
+    assert files(tmp_path) == {"0-0.png": PNG}
 
 
 def test_a_file_that_is_too_large_is_not_taken(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
@@ -532,6 +622,30 @@ def test_old_rows_are_named_before_they_are_fetched(sandbox: Sandbox, shelf: She
     got.iloc[1:].eachlabs.download(tmp_path, allow_private=True)
 
 
+def test_a_full_disk_stops_the_download_and_says_so(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """What is complete is kept, nothing more is asked for, and the same call goes on where there is room."""
+    out = result(*[shelf.put(f"/{n}.png") for n in range(20)])
+
+    class FullPart(Part):
+        def write(self, pieces: Any) -> None:
+            if len(files(tmp_path)) >= 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().write(pieces)
+
+    class FullFolder(Folder):
+        def part(self) -> Part:
+            return FullPart(super().part().path)
+
+    with pytest.warns(UserWarning, match=r"stopped, 17 of 20 files were not fetched: No space left.*make room"):
+        got = hasty(out, tmp_path, store=FullFolder, max_concurrency=1)
+    assert got["path"].notna().sum() == 3
+    assert (got["path_error"].dropna() == "not fetched: No space left on device").all()
+    assert len(shelf.asked) == 4
+    assert leftovers(tmp_path) == []
+    assert hasty(out, tmp_path)["path_error"].isna().all()
+    assert len(shelf.asked) == 4 + 17
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -617,22 +731,30 @@ def test_a_cancelled_download_keeps_what_has_come(sandbox: Sandbox, tmp_path: Pa
     out = frame(6)
     sandbox.faults(Fault("stalled", on="media", at={3}))
 
-    async def cancelled() -> pd.DataFrame:
+    kept: list[pd.DataFrame] = []
+
+    async def downloading(come: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
-        come = asyncio.Event()
 
         def hear(event: Event) -> None:
             if event.done == 5:
                 loop.call_soon_threadsafe(come.set)
 
-        task = asyncio.ensure_future(out.eachlabs.download_async(tmp_path, progress=hear))
+        try:
+            await out.eachlabs.download_async(tmp_path, progress=hear)
+        except asyncio.CancelledError as exc:
+            kept.append(exc.frame)  # type: ignore[attr-defined]
+            raise
+
+    async def main() -> None:
+        come = asyncio.Event()
+        task = asyncio.ensure_future(downloading(come))
         await come.wait()
         task.cancel()
-        with pytest.raises(asyncio.CancelledError) as caught:
+        with pytest.raises(asyncio.CancelledError):
             await task
-        return caught.value.frame  # type: ignore[attr-defined,no-any-return]
 
-    got = asyncio.run(cancelled())
-    assert got["path"].notna().sum() == 5
+    asyncio.run(main())
+    assert kept[0]["path"].notna().sum() == 5
     assert len(files(tmp_path)) == 5
     assert leftovers(tmp_path) == []

@@ -18,7 +18,8 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -71,21 +72,32 @@ class SpoiledError(Exception):
 class Folder:
     """A folder on disk, and what its list says.
 
+    Parameters
+    ----------
+    path : pathlib.Path
+    overwrite : bool
+        Whether files that are in the way are replaced.
+    link : callable
+        Gives a file a second name, or raises `FileExistsError`; `os.link`.
+
     Raises
     ------
     ConfigurationError
         It cannot be made, read or written.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, overwrite: bool = False, link: Callable[[str, str], None] = os.link) -> None:
+        self._link = link
+        # Absolute at once: a notebook may change its folder meanwhile.
+        self.path = path.absolute()
         self._overwrite = overwrite
         self._lock = threading.Lock()
         # Of several entries for one file the last one counts: it was overwritten.
         self._entries: dict[str, Entry] = {}
         self._files: dict[Identity, list[str]] = {}
         self._made: set[str] = set()
-        room = path / ROOM
+        self._is_inside = lru_cache(self._look)
+        room = self.path / ROOM
         try:
             room.mkdir(parents=True, exist_ok=True)
             self._root = os.path.realpath(path)
@@ -145,14 +157,15 @@ class Folder:
         return None
 
     def _is_unchanged(self, entry: Entry) -> bool:
-        path = self.path / entry.file
+        path = self._named(entry.file)
         try:
-            found = path.lstat()
-            if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size or not self._is_inside(path.parent):
+            found = os.lstat(path)
+            inside = self._is_inside(os.path.dirname(path))  # noqa: PTH120
+            if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size or not inside:
                 return False
             if found.st_mtime_ns == entry.mtime_ns:
                 return True
-            if _digest(path, "sha256").hex() != entry.sha256:
+            if _digest(Path(path), "sha256").hex() != entry.sha256:
                 return False
         except OSError:
             return False
@@ -171,7 +184,7 @@ class Folder:
         if self._was_empty:
             return  # what has come since is seen when the file gets its name
         try:
-            found = (self.path / file).lstat()
+            found = os.lstat(self._named(file))
         except OSError:
             return
         same = stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
@@ -212,7 +225,7 @@ class Folder:
             msg = f"the file's {promise.digest[0]} is not what the server says it is"
             raise SpoiledError(msg)
         file = stem + promise.extension
-        target = os.path.join(self.path, file)  # noqa: PTH118 - a text: many are made
+        target = self._named(file)
         self._make(os.path.dirname(target))  # noqa: PTH120
         if not self._move(part, target, replace=self._is_ours(identity, file)):
             mtime_ns = os.lstat(target).st_mtime_ns
@@ -234,7 +247,11 @@ class Folder:
             raise TakenError(msg) from exc
         self._made.add(parent)
 
-    def _is_inside(self, parent: str | Path) -> bool:
+    def _named(self, file: str) -> str:
+        return os.path.join(self.path, file)  # noqa: PTH118 - a text: many are made
+
+    def _look(self, parent: str) -> bool:
+        """Say whether a sub-folder is inside of the folder, whatever links are on the way."""
         real = os.path.realpath(parent)
         return real == self._root or real.startswith(os.path.join(self._root, ""))  # noqa: PTH118 - with its slash
 
@@ -244,7 +261,7 @@ class Folder:
             if replace:
                 os.replace(part.path, target)  # noqa: PTH105
             else:
-                _move_without_replacing(part.path, target)
+                _move_without_replacing(part.path, target, link=self._link)
         except IsADirectoryError as exc:
             raise TakenError(_taken(target)) from exc
         except FileExistsError as exc:
@@ -323,13 +340,13 @@ def _checked(value: Any, kind: type) -> Any:
     return value
 
 
-def _move_without_replacing(source: str, target: str) -> None:
+def _move_without_replacing(source: str, target: str, *, link: Callable[[str, str], None]) -> None:
     """Rename, but raise `FileExistsError` where there is a file: in one step, so that no race can lose one."""
     if os.name == "nt":
         os.rename(source, target)  # noqa: PTH104 - which does just that there
         return
     try:
-        os.link(source, target, follow_symlinks=False)
+        link(source, target)
     except OSError as exc:
         if exc.errno not in _NO_LINKS:
             raise

@@ -136,10 +136,11 @@ class Fetching(Door):
             Made where there is none. The paths in the result begin with it as it was given: relative stays relative.
         name : str, default "{index}-{n}"
             How files are called: ``{index}`` (the row's label), ``{row}`` (its position), ``{n}`` (which of the row's
-            files, from 0), ``{execution_id}`` and the frame's columns, with format specs as in ``{seed:04d}``. A ``/``
-            makes sub-folders. What a field holds is made safe, and cut to 100 bytes; files of one name get the end of
-            their execution's id behind it. The extension comes from the Content-Type, else from the URL, else it is
-            ``.bin``; it is never one that a double click would run, and HTML is kept as ``.txt``.
+            files, from 0), ``{execution_id}`` (these come first) and the frame's columns, with format specs as in
+            ``{seed:04d}``. A ``/`` makes sub-folders. What a field holds is made safe, and cut to 100 bytes; files of
+            one name get the end of their execution's id behind it. The extension comes from the Content-Type, else
+            from the URL, else it is ``.bin``; it is never one that a double click would run, and HTML is kept as
+            ``.txt``.
         column : str, default "path"
             Where the paths go; their errors go to the same name with ``_error``.
         overwrite : bool, default False
