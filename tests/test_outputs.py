@@ -202,6 +202,26 @@ def test_a_frame_from_a_parquet_file_can_be_downloaded(sandbox: Sandbox, tmp_pat
     assert lines["path"].notna().tolist() == [True] * 3
 
 
+def test_a_row_that_was_sent_again_has_its_former_files_no_more(sandbox: Sandbox, tmp_path: Any) -> None:
+    """A picture of the execution before is not shown beside the new one's URL; the other rows keep theirs."""
+    df = pd.DataFrame({"prompt": ["a", "b", "c"]}, index=["x", "x", "y"])
+    out = df.eachlabs.bulk_trigger("wf_abc123", run="files", wait=True).eachlabs.download(tmp_path, progress=False)
+    out.isetitem(0, pd.Series(["a", "another", "c"], index=out.index))
+    before = out.copy(deep=True)
+    for inplace in (False, True):
+        again = out.eachlabs.bulk_trigger("wf_abc123", ["prompt"], run="files", inplace=inplace, wait=True)
+        assert (again is out) == inplace
+        assert again["path"].isna().tolist() == [False, True, False]
+        assert again.eachlabs.outputs()["path"].isna().tolist() == [False, True, False]
+        assert inplace or out.equals(before)
+    whole = again.eachlabs.download(tmp_path, name="{index}-{row}", progress=False)
+    assert whole["path"].notna().all()
+    anew = whole.eachlabs.bulk_trigger("wf_abc123", ["prompt"], retrigger=True, wait=True)
+    assert anew["path"].isna().all()
+    assert anew["path"].dtype == object
+    assert whole.eachlabs.refresh()["path"].notna().all()
+
+
 def test_files_of_another_result_do_not_stand_beside_its_urls(sandbox: Sandbox, tmp_path: Any) -> None:
     """In a frame of two results, of which one was downloaded: for the other no file is guessed."""
     both = pd.DataFrame({"prompt": ["a"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)

@@ -100,7 +100,7 @@ def test_an_output_without_end_comes_to_one() -> None:
     assert len(pieces(deep)) == 1
     assert len(leaves(deep)) == 1
     long = f"https://cdn.example.com/{'a' * 40_000}.png"
-    assert pieces([long])[0].url == long
+    assert pieces([long])[0].url == pieces({"a": long})[0].url == long
 
 
 def test_an_objects_leaves_are_named_by_their_paths() -> None:

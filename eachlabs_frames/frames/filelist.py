@@ -143,6 +143,22 @@ def check_column(frame: pd.DataFrame, column: object) -> str:
     return column
 
 
+def forget_stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> None:
+    """Take the paths away from rows whose execution is another than `before`: the files are that one's."""
+    said = frame.attrs.get(ATTRS)
+    column = said.get("column") if isinstance(said, Mapping) and said.get("prefix", "") == prefix else None
+    if not isinstance(column, str) or not columns.is_result(before, prefix):
+        return
+    pairs = zip(columns.executions(before, prefix), columns.executions(frame, prefix), strict=True)
+    stale = [row for row, (then, now) in enumerate(pairs) if then not in (None, now)]
+    for name, dtype in ((column, object), (column + ERROR, "string")) if stale else ():
+        for place in _places(frame, name):
+            cells = frame.iloc[:, place].tolist()
+            for row in stale:
+                cells[row] = None
+            frame.isetitem(place, pd.Series(cells, index=frame.index, dtype=dtype))
+
+
 def _put(frame: pd.DataFrame, name: str, values: Any) -> None:
     places = _places(frame, name)
     if places:

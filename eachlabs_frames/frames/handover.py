@@ -21,6 +21,7 @@ from ..engine.background import between
 from ..errors import APIError, ColumnError, Interrupted, JournalError
 from ..models import Outcome
 from . import results as columns
+from .filelist import forget_stale
 from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
@@ -217,6 +218,7 @@ class Handover:
 
     def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns.describe(frame, self.origin)
+        forget_stale(frame, self.source, self.origin.prefix)
         return frame
 
 
