@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from ..core.mapping import nearest
+from ..core.media import cut
 from ..core.outcomes import NO_TIME, Results
 from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError, ConfigurationError, FrameTypeError
 from ..models import Json, Outcome
 from ..views import files
-from ..views.cards import Card
+from ..views.cards import LONGEST_LABEL, Card
 from ..views.matrix import Matrix
 from ..views.page import File
 from ..views.quantity import Unit
@@ -33,6 +34,7 @@ OURS: Final = ("output", "cost", "status")
 DURATION: Final = "duration"
 SIDES: Final = ("A", "B")
 MISSING_TEXT: Final = "missing"
+LONGEST_PART: Final = 80
 
 UNITS: Final[Mapping[str, Unit]] = {
     "boolean": "truth",
@@ -58,6 +60,7 @@ class Side:
     """One frame, as it is shown."""
 
     cards: Cards
+    labels: Sequence[str]  # by the axes, each cut: of a long prompt the others would not be seen
     results: Results
     axes: Mapping[Hashable, pd.Series[Any]]
     values: Values
@@ -111,8 +114,8 @@ class _Source:
             rows = [self._place(number)[1] for number in numbers if self._place(number)[0] == place]
             for row, card in zip(rows, side.cards.make([self._outcome(side, row) for row in rows]), strict=True):
                 number = card["row"] = row + self._start(place)
-                if self._called:
-                    card["label"] = f"{self._called[place]}: {card['label']}"
+                called = f"{self._called[place]}: " if self._called else ""
+                card["label"] = cut(called + side.labels[row], LONGEST_LABEL)
                 if not self._is_output:
                     for item in card["media"]:
                         item["has_file"] = False
@@ -215,10 +218,11 @@ def _side(frame: pd.DataFrame, names: Names, value: Hashable, prefix: str | None
         for axis, labels in zip(Names._fields, names, strict=True)
         for label in labels
     }
-    cards = Cards(frame, label=[label for labels in names for label in labels], prefix=own)
+    parts = [_texts(axes[label], name_of(label)) for labels in names for label in labels]
+    labels = [BETWEEN.join(cut(part, LONGEST_PART) for part in each) for each in zip(*parts, strict=True)]
     results = columns.read(frame, own)
     values = _values(frame, value, own, results, where)
-    return Side(cards, results, axes, values, known.run if known else None)
+    return Side(Cards(frame, prefix=own), labels, results, axes, values, known.run if known else None)
 
 
 # -- values ---------------------------------------------------------------------------------------------------------

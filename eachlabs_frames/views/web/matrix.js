@@ -12,6 +12,9 @@ const ERROR = 300;
 const IN_LINE = 4; // pictures beside one another in a cell
 const GAP = 6;
 const PAD = 8;
+const PART = 60; // characters of one header in the name of a cell
+
+const short = (text) => (text.length > PART ? `${text.slice(0, PART - 1)}…` : text);
 
 // -- what comes from the kernel ----------------------------------------------------------------------------------
 
@@ -79,7 +82,7 @@ function createMark(mark, { data, book, files, open, side, name }) {
 
   if (data.kind === "cards") {
     button.append(h("span", { "aria-hidden": "true" }, "⤢"));
-    button.setAttribute("aria-label", `Enlarge ${clip(label, LABEL) || "the output"}`);
+    button.setAttribute("aria-label", `Enlarge ${label || "the output"}`);
     node.append(h("div.elf-stage"), button);
     if (mark.status !== "completed") node.append(badgeOf(mark.status));
     book.want(mark.at, (card) => (node.querySelector(":scope > .elf-stage")?.remove(), paintCard(card)));
@@ -88,7 +91,7 @@ function createMark(mark, { data, book, files, open, side, name }) {
     if (isEmpty) button.append(h("span", { "aria-hidden": "true" }, "–"), h("span.elf-hidden", {}, "no number"));
     else button.append(mark.text ?? badgeOf(mark.status));
     node.classList.toggle("elf-empty", isEmpty);
-    button.title = clip([label, mark.status].filter(Boolean).join(": "), LABEL);
+    button.title = [label, mark.status].filter(Boolean).join(": ");
     node.append(button);
     if (mark.text === null && ["failed", "invalid", "unknown"].includes(mark.status)) book.want(mark.at, paintCard);
   }
@@ -348,10 +351,10 @@ function createMatrix(model, book, files) {
   }
 
   const context = { data, book, files, open };
-  const nameOfCell = (row, column) => [...data.rows.places[row], ...data.columns.places[column]].join(", ");
+  const nameOfCell = (row, column) => [...data.rows.places[row], ...data.columns.places[column]].map(short).join(", ");
   const lines = data.cells.map((cells, row) => {
     const heads = createRowHeads(data.rows, row, tip);
-    const made = cells.map((cell, column) => createCell(cell, clip(nameOfCell(row, column), LABEL), context));
+    const made = cells.map((cell, column) => createCell(cell, nameOfCell(row, column), context));
     return { node: h("tr", {}, ...heads, ...made.map(({ node }) => node)), heads, cells: made };
   });
   const head = h("thead", {}, ...createColumnHeads(data, tip));
