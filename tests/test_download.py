@@ -168,6 +168,18 @@ def test_rows_without_a_file_have_no_path(sandbox: Sandbox, tmp_path: Path) -> N
     assert (len(empty), empty["path"].dtype) == (0, object)
 
 
+def test_rows_that_are_still_open_are_said(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Who forgot to wait hears it, rather than to find no files."""
+    sandbox.change(hold=True)
+    out = pd.DataFrame({"prompt": ["a", "b", None]}).eachlabs.bulk_trigger(ONE)
+    with pytest.warns(ef.UnsettledWarning, match=r"2 row\(s\) are still open.*wait\(\)") as caught:
+        got = out.eachlabs.download(tmp_path)
+    assert caught[0].filename == __file__
+    assert got["path"].isna().all()
+    with pytest.raises(ef.ColumnError, match=r"no column 'output'.*load_run"):
+        got.drop(columns="output").eachlabs.download(tmp_path)
+
+
 def test_one_file_that_fails_harms_no_other(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
     """It leaves None in its place, and says which one it was."""
     urls = [shelf.put("/a.png"), shelf.url + "/gone.png", shelf.put("/c.png")]
@@ -259,6 +271,37 @@ def test_a_file_keeps_its_name_when_another_wants_it_later(sandbox: Sandbox, she
     both = out.eachlabs.download(tmp_path, allow_private=True)
     assert both["path"].tolist() == [first["path"].iloc[0], str(tmp_path / "a-0-ion-0001.png")]
     assert len(shelf.asked) == 2
+
+
+def test_a_row_that_was_taken_apart_has_each_its_own_file(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """`explode` gives rows of one execution and one label: a file of one is never taken for another's."""
+    out = result([shelf.put(f"/{n}.png", Item(PNG + bytes([n]))) for n in range(3)])
+    whole = out.eachlabs.download(tmp_path, allow_private=True)
+    apart = out.explode("output")
+    got = apart.eachlabs.download(tmp_path, allow_private=True)
+    assert got["path_error"].isna().all()
+    assert got["path"].iloc[0] == whole["path"].iloc[0][0]
+    assert [Path(path).read_bytes()[-1] for path in got["path"]] == [0, 1, 2]
+    second = apart.iloc[[1]].eachlabs.download(tmp_path, allow_private=True)
+    assert "another file" in second["path_error"].iloc[0]  # by its name it would be the first one's
+    renamed = apart.iloc[[1]].eachlabs.download(tmp_path, name="{index}-b", allow_private=True)
+    assert Path(renamed["path"].iloc[0]).read_bytes()[-1] == 1
+
+
+def test_an_output_that_went_through_parquet_has_its_files(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Lists come back as arrays, also inside of objects."""
+    pictures = [f"data:image/svg+xml,{n}" for n in range(2)]
+    out = result(pictures, pictures[:1])
+    out["more"] = [{"images": pictures}, {"images": []}]
+    out.to_parquet(tmp_path / "out.parquet")
+    back = pd.read_parquet(tmp_path / "out.parquet")
+    got = back.eachlabs.download(tmp_path / "f")
+    assert got["path"].tolist() == [
+        [str(tmp_path / "f" / f"0-{n}.svg") for n in range(2)],
+        str(tmp_path / "f" / "1-0.svg"),
+    ]
+    nested = back.assign(output=back["more"]).eachlabs.download(tmp_path / "g")
+    assert len(nested["path"][0]) == 2
 
 
 def test_a_label_leads_nowhere_else(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:

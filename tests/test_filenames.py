@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.core import filenames
-from eachlabs_frames.core.filenames import ANY, KNOWN, belongs, distinct, extension, fit, key, read, safe
+from eachlabs_frames.core.filenames import (
+    ANY,
+    KNOWN,
+    Identity,
+    belongs,
+    distinct,
+    extension,
+    fit,
+    key,
+    mark,
+    read,
+    safe,
+)
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{word}{n}" for word in ("com", "lpt") for n in range(10))}
 
@@ -63,7 +75,12 @@ def test_a_field_leads_to_no_other_folder(values: list[str]) -> None:
 
 @given(
     st.dictionaries(
-        st.tuples(st.sampled_from(["e1", "e2", "11111111-a", "22222222-a", "../x"]), st.integers(0, 2)),
+        st.builds(
+            Identity,
+            st.sampled_from(["", "e1", "e2", "11111111-a", "22222222-a", "../x"]),
+            st.integers(0, 2),
+            st.sampled_from(["", "m"]),
+        ),
         st.lists(
             st.sampled_from(["a", "A", "é", "e\u0301", "ß", "ss", "a-e1", "a-e1-0", "a" * 250]).map(fit),
             min_size=1,
@@ -72,7 +89,7 @@ def test_a_field_leads_to_no_other_folder(values: list[str]) -> None:
         max_size=12,
     )
 )
-def test_no_two_files_have_one_name(wanted: dict[tuple[str, int], list[str]]) -> None:
+def test_no_two_files_have_one_name(wanted: dict[Identity, list[str]]) -> None:
     """Also where a file system knows no capitals and no other way to write an accent; and whatever the order."""
     found = distinct(wanted)
     assert len({key(stem) for stem in found.values()}) == len(found)
@@ -83,7 +100,9 @@ def test_no_two_files_have_one_name(wanted: dict[tuple[str, int], list[str]]) ->
 
 def test_a_name_that_nobody_else_wants_stays_as_it_is() -> None:
     """Those that clash get the end of their execution's id."""
-    found = distinct({("aaaaaaaa-1111", 0): ["x"], ("aaaaaaaa-2222", 0): ["X"], ("b", 0): ["y"]})
+    found = distinct(
+        {Identity("aaaaaaaa-1111", 0, ""): ["x"], Identity("aaaaaaaa-2222", 0, ""): ["X"], Identity("b", 0, ""): ["y"]}
+    )
     assert list(found.values()) == ["x-aaa-1111", "X-aaa-2222", "y"]
 
 
@@ -196,3 +215,20 @@ def test_a_file_belongs_to_its_own_name_only() -> None:
     assert not belongs("0-0-a.png", "0-0")
     assert not belongs("0-0.exe", "0-0")
     assert Path("0-0.bin").suffix == ANY
+
+
+def test_a_mark_outlives_a_signature_and_tells_all_else_apart() -> None:
+    """A store that signs anew sends the same file; one that takes the file's number in its query another."""
+    url = "https://x/a.png?id=1"
+    signed = [
+        f"{url}&X-Amz-Signature=a&X-Amz-Expires=3",
+        f"{url}&X-Goog-Signature=b",
+        f"{url}&Expires=1&Signature=c&Key-Pair-Id=d",
+        f"{url}&sv=2024&se=2026-01-01&sr=b&sp=r&sig=e&skoid=f",
+        f"{url}#top",
+    ]
+    assert {mark(one) for one in signed} == {mark(url)}
+    others = ["https://x/a.png?id=2", "https://x/b.png?id=1", "https://x/a.png", "https://x/a.png?id=1&seed=3"]
+    assert len({mark(one) for one in [url, *others]}) == 5
+    assert mark("data:image/svg+xml,a?b#c") != mark("data:image/svg+xml,a?b#d")
+    assert re.fullmatch("[0-9a-f]{16}", mark(url))

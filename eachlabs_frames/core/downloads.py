@@ -31,8 +31,7 @@ class Wanted:
 
     Attributes
     ----------
-    identity : tuple of str and int
-        The execution, and which of its outputs.
+    identity : Identity
     url : str
     stem : str
         Its name in the folder, without the extension.

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError, MappingError
@@ -90,11 +90,31 @@ KNOWN: Final = frozenset(one for several in TYPES.values() for one in several) |
 }
 
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])[ ]*(\..*)?", re.IGNORECASE)
+# S3 and its likes, Google, CloudFront, Azure.
+_SIGNS: Final = re.compile(
+    r"(x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id|s(e|t|p|v|r|pr|ig|k[a-z]+))(=.*)?$",
+    re.IGNORECASE,
+)
 _UNSAFE: Final = frozenset('<>:"/\\|?*')
 _UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 
-Identity: TypeAlias = tuple[str, int]
-"""Whose file it is: the execution, and which of its outputs."""
+
+class Identity(NamedTuple):
+    """Whose file it is.
+
+    Attributes
+    ----------
+    execution_id : str
+        "" where the frame does not say it.
+    n : int
+        Which of its row's files.
+    source : str
+        A mark of the URL without what signs it: a row that was taken apart has the second URL as its first.
+    """
+
+    execution_id: str
+    n: int
+    source: str
 
 
 class Piece(NamedTuple):
@@ -265,13 +285,21 @@ def _clashes(found: Mapping[tuple[Identity, str], str]) -> list[tuple[Identity, 
     return [claim for several in claims.values() if len(several) > 1 for claim in several]
 
 
+def mark(url: str) -> str:
+    """Return what tells a URL from another, the same however it is signed; the URL cannot be read from it."""
+    plain = url
+    if url[:5].lower() != "data:":
+        head, _, query = url.partition("#")[0].partition("?")
+        plain = "&".join([head, *(one for one in query.split("&") if not _SIGNS.match(one))])
+    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 def _end(identity: Identity, stem: str, attempt: int) -> str:
-    execution, n = identity
     if attempt < 2:
         # The last characters: the first ones of an id that begins with a time are the same for a whole bulk.
-        end = "-" + (safe(execution[-8:]) or "_")
-        return end if attempt == 0 else f"{end}-{n}"
-    told = f"{attempt}:{n}:{execution}:{stem}".encode("utf-8", "surrogatepass")
+        end = f"-{safe(identity.execution_id[-8:])}"
+        return end if attempt == 0 else f"{end}-{identity.n}"
+    told = ":".join((str(attempt), *map(str, identity), stem)).encode("utf-8", "surrogatepass")
     return f"-{hashlib.sha256(told).hexdigest()[:16]}"
 
 

@@ -50,6 +50,7 @@ class Entry(NamedTuple):
 
     execution_id: str
     n: int
+    source: str
     file: str
     size: int
     sha256: str
@@ -58,7 +59,7 @@ class Entry(NamedTuple):
     @property
     def identity(self) -> Identity:
         """Whose it is."""
-        return self.execution_id, self.n
+        return Identity(self.execution_id, self.n, self.source)
 
 
 class TakenError(Exception):
@@ -125,7 +126,7 @@ class Folder:
             for line in lines:
                 with contextlib.suppress(ValueError, TypeError):
                     entry = Entry(**json.loads(line))
-                    self._know(Entry(*map(_checked, entry, (str, int, str, int, str, int))))
+                    self._know(Entry(*map(_checked, entry, (str, int, str, str, int, str, int))))
 
     def _know(self, entry: Entry) -> None:
         self._entries[entry.file] = entry

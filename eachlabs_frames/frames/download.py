@@ -20,13 +20,13 @@ from ..engine.fetcher import Fetcher, Terms
 from ..engine.folder import Folder
 from ..engine.loop import Steps
 from ..engine.reporter import FileReporter
-from ..errors import ConfigurationError, Interrupted
+from ..errors import ConfigurationError, Interrupted, UnsettledWarning
 from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback
 from ..views import progress as bars
 from . import results as columns
 from .callers import callers_level
-from .filelist import FileList, check_column
+from .filelist import FileList, check_column, require_outputs
 
 CLOCK: Final = SystemClock()
 LEFT: Final = Fetched(error="not fetched")
@@ -75,6 +75,8 @@ class Download:
         self._prefix = prefix if prefix is not None else ("" if origin is None else origin.prefix)
         columns.require_result(frame, self._prefix)
         results = columns.read(frame, self._prefix)
+        require_outputs(frame, self._prefix)
+        self._open = sum(1 for _ in results.open_rows())
         self._accepted = results.accepted
         self._list = FileList(frame, results, name)
         self._source = columns.snapshot(frame)
@@ -87,6 +89,7 @@ class Download:
         """Look at what is there, fetch the rest, and write the frame."""
         with closing(self._store(self._path, overwrite=self._overwrite)) as folder:
             try:
+                self._warn_of_open_rows()
                 left = self._skip(folder)
                 self._warn_of_age(left)
                 yield from self._fetch(folder, left)
@@ -140,6 +143,11 @@ class Download:
             "what is complete was kept: make room, and the same call fetches the rest"
         )
         warnings.warn(msg, UserWarning, stacklevel=callers_level())
+
+    def _warn_of_open_rows(self) -> None:
+        if self._open:
+            msg = f"{self._open} row(s) are still open and have no files yet: call wait() before download()"
+            warnings.warn(msg, UnsettledWarning, stacklevel=callers_level())
 
     def _warn_of_age(self, left: Sequence[int]) -> None:
         now = self._clock.epoch()

@@ -5,12 +5,10 @@ Row i's files are row i's: nothing is aligned, and a file that is missing leaves
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import pandas as pd
 
@@ -159,6 +157,16 @@ def forget_stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> None
             frame.isetitem(place, pd.Series(cells, index=frame.index, dtype=dtype))
 
 
+def require_outputs(frame: pd.DataFrame, prefix: str) -> None:
+    """Raise `ColumnError` where the outputs were dropped: without them, no file would look as if there were none."""
+    if label(frame, "output", prefix) not in frame.columns:
+        msg = (
+            f"the frame has no column {prefix + 'output'!r}, and with it the URLs are gone: take the frame that wait() "
+            "gave, or load_run()"
+        )
+        raise ColumnError(msg)
+
+
 def _put(frame: pd.DataFrame, name: str, values: Any) -> None:
     places = _places(frame, name)
     if places:
@@ -179,12 +187,7 @@ def _links(results: Results) -> dict[int, list[str]]:
 
 
 def _identity(results: Results, row: int, n: int, url: str) -> Identity:
-    """Return whose file it is: where the frame does not say it, the URL does, without what signs it."""
-    execution_id = results.execution_id[row]
-    if execution_id is not None:
-        return execution_id, n
-    plain = url if url[:5].lower() == "data:" else urlunsplit((*urlsplit(url)[:3], "", ""))
-    return f"url:{hashlib.sha256(plain.encode('utf-8', 'surrogatepass')).hexdigest()}", n
+    return Identity(results.execution_id[row] or "", n, filenames.mark(url))
 
 
 def _ended_at(results: Results, row: int) -> float | None:

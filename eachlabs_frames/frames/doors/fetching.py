@@ -140,7 +140,7 @@ class Fetching(Door):
             ``{seed:04d}``. A ``/`` makes sub-folders. What a field holds is made safe, and cut to 100 bytes; files of
             one name get the end of their execution's id behind it. The extension comes from the Content-Type, else
             from the URL, else it is ``.bin``; it is never one that a double click would run, and HTML is kept as
-            ``.txt``.
+            ``.txt``. An SVG is kept as it came: opened by itself, a browser runs the scripts in it.
         column : str, default "path"
             Where the paths go; their errors go to the same name with ``_error``.
         overwrite : bool, default False
@@ -167,7 +167,7 @@ class Fetching(Door):
         Raises
         ------
         ColumnError
-            The frame holds no result, or a column of its own named ``path``.
+            The frame holds no result or no outputs, or a column of its own named ``path``.
         MappingError
             `name` asks for a field that there is not.
         ConfigurationError
@@ -179,6 +179,8 @@ class Fetching(Door):
         -----
         UserWarning
             Rows ended over 24 hours ago, which is how long output URLs are sure to work; or the disk is full.
+        UnsettledWarning
+            Rows are still open, and have no files yet.
 
         Notes
         -----
