@@ -204,3 +204,29 @@ def test_nesting_is_refused_where_it_would_lose_queued_cells(kernel: Kernel) -> 
     )
     lossy = ipykernel.version_info[:2] >= (7, 1)
     assert ("configure(bridge='thread')" if lossy else "fine") in cell.text
+
+
+def test_a_receiver_of_webhooks_is_started_in_one_cell_and_used_in_others(kernel: Kernel) -> None:
+    """Inside the notebook's own loop; while no cell runs, it goes on listening."""
+    started = kernel.run("hook = ef.WebhookReceiver().start()\nprint(hook.start() is hook)")
+    assert (started.status, started.text) == ("ok", "True\n")
+    options = "'wf_abc123', progress=False, webhook"
+    cells = [
+        kernel.queue(f"rows(25, '{name}').eachlabs.bulk_trigger({options}=hook, wait={wait})")
+        for name, wait in (("one", True), ("two", True), ("three", False))
+    ]
+    assert [reply["status"] for _, reply in kernel.replies(3)] == ["ok"] * 3
+    for cell in cells:
+        kernel.shown(cell)
+    ended = kernel.run(
+        "import asyncio\n"
+        "while hook.counts['accepted'] < 75: await asyncio.sleep(0.01)\n"
+        "async with ef.WebhookReceiver() as other:\n"
+        f"    out = await rows(25, 'four').eachlabs.bulk_trigger_async({options}=other, wait=True)\n"
+        "print(out['status'].unique().tolist(), other.counts['accepted'], other.listening)\n"
+        "hook.stop()\n"
+        "print(hook.counts['accepted'], hook.listening)"
+    )
+    assert (ended.status, ended.text) == ("ok", "['completed'] 25 False\n75 False\n")
+    # Each call that waits asks once for what its executions have cost.
+    assert len([request for request in kernel.sandbox.requests if request.route == "list"]) == 3

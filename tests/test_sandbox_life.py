@@ -312,6 +312,49 @@ def test_a_delivery_is_tried_three_times(receiver: Receiver) -> None:
     assert made == [(1, 500, "failed"), (2, 302, "failed"), (3, 200, "delivered")]
 
 
+def notified(receiver: Receiver, count: int) -> list[str]:
+    """Return the executions of the next notifications."""
+    return [receiver.came.get(timeout=10)[1]["execution_id"] for _ in range(count)]
+
+
+def test_notifications_are_lost_by_the_seed(receiver: Receiver) -> None:
+    """The same ones each time; each is on record, and no other is sent."""
+    lost = []
+    for _ in range(2):
+        with start(configure=False, hold=True, webhook_loss=0.5, seed=3) as sandbox:
+            trigger(sandbox, *({"prompt": str(n)} for n in range(10)), webhook_url=receiver.url)
+            sandbox.release()
+            until(sandbox, lambda: len(sandbox.deliveries) == 10)
+            outcomes = {one.execution_id: one.outcome for one in sandbox.deliveries}
+            lost.append([outcomes[one.execution_id] == "lost" for one in sandbox.executions])
+            came = notified(receiver, lost[-1].count(False))
+            assert {outcomes[one] for one in came} == {"delivered"}
+    assert lost[0] == lost[1]
+    assert 0 < sum(lost[0]) < 10
+    assert receiver.came.empty()
+
+
+def test_notifications_are_repeated(receiver: Receiver) -> None:
+    """After each was delivered."""
+    with start(configure=False, hold=True, webhook_repeats=2) as sandbox:
+        trigger(sandbox, {"prompt": "a"}, webhook_url=receiver.url)
+        sandbox.release()
+        assert len(set(notified(receiver, 3))) == 1
+        until(sandbox, lambda: len(sandbox.deliveries) == 3)
+        assert [one.attempt for one in sandbox.deliveries] == [1, 2, 3]
+
+
+def test_notifications_wait_for_each_other(receiver: Receiver) -> None:
+    """None goes before so many are due, and then all of them."""
+    with start(configure=False, hold=True, webhook_burst=3, webhook_shuffle=True) as sandbox:
+        document = trigger(sandbox, *({"prompt": str(n)} for n in range(3)), webhook_url=receiver.url)
+        sandbox.release(2)
+        until(sandbox, lambda: sandbox.in_flight == 1)
+        assert sandbox.deliveries == ()
+        sandbox.release()
+        assert set(notified(receiver, 3)) == {entry["execution_id"] for entry in document["executions"]}
+
+
 @pytest.mark.parametrize("url", ["https://example.com/hook", "http://10.0.0.1/", "http://127.0.0.1.example.com/"])
 def test_nothing_is_delivered_to_another_machine(url: str) -> None:
     """It is on record as refused."""

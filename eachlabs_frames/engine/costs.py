@@ -6,14 +6,14 @@ Owns which pages are read: those of a few bulk operations, or those of the workf
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from itertools import chain
-from math import ceil
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from math import ceil, isnan
 from typing import Any, Final, TypeAlias
 
 from ..core import wire
 from ..core.executions import entries, parse_cost
-from ..models import Request, Transport
+from ..core.outcomes import Results
+from ..models import COMPLETED, TERMINAL, Request, Transport
 from .pool import drain
 
 logger = logging.getLogger("eachlabs_frames")
@@ -27,24 +27,39 @@ EMPTY_ROUNDS: Final = 2
 """Rounds of pages in a row that speak of none that is wanted, after which the listing is left."""
 
 
+def wanted(results: Results, unasked: Collection[str], *, all_completed: bool) -> dict[str, list[int]]:
+    """Return the executions that have ended and of which no cost is known, with their rows.
+
+    Of those that are `unasked`, or else of all that have completed: the API need not say what a failure cost.
+    """
+    found: dict[str, list[int]] = {}
+    for row, execution_id in enumerate(results.execution_id):
+        status = results.status[row]
+        if execution_id is None or status not in TERMINAL or not isnan(results.cost[row]):
+            continue
+        if execution_id in unasked or (all_completed and status == COMPLETED):
+            found.setdefault(execution_id, []).append(row)
+    return found
+
+
 async def look(
-    workflow_id: str, bulks: Mapping[str | None, set[str]], *, transport: Transport, workers: int
+    workflow_id: str, rows: Mapping[str, list[int]], *, results: Results, transport: Transport, workers: int
 ) -> dict[str, float | None]:
-    """Return what these executions cost, by bulk operation as they are given; None where the API does not say."""
+    """Return what executions cost, each given with its rows; None where the API does not say, none that it hides."""
     found: dict[str, float | None] = {}
-    wanted = set(chain.from_iterable(bulks.values()))
 
     async def read(request: Request) -> int:
         listed = await _page(request, transport)
         found.update((entry["execution_id"], parse_cost(entry.get("cost"))) for entry in listed)
         return len(listed)
 
+    bulks = {results.bulk_id[places[0]] for places in rows.values()} - {None}
     if len(bulks) <= FEW_BULKS:
         for bulk_id in bulks:
             await read(wire.listing_request(workflow_id, bulk_id=bulk_id))
     else:
-        await _read_listing(workflow_id, wanted, found, read, workers=workers)
-    return {execution_id: found[execution_id] for execution_id in wanted & found.keys()}
+        await _read_listing(workflow_id, set(rows), found, read, workers=workers)
+    return {execution_id: found[execution_id] for execution_id in rows if execution_id in found}
 
 
 async def _read_listing(

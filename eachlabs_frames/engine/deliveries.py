@@ -27,6 +27,9 @@ LINGER: Final = 0.02
 SHARE: Final = 10
 """A pause is at least so many times what the sorting, or the noting, before it took."""
 
+LONGEST_PAUSE: Final = 1.0
+"""Seconds between two looks at what is held."""
+
 MOST_WAITING: Final = 10_000
 """Deliveries that wait, each for its execution to be known; the oldest is let go for one more."""
 
@@ -202,12 +205,17 @@ class Sorter:
     async def _sort_on(self) -> None:
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
-                # What is held is looked at again and again: the answer that names it comes by itself.
-                await asyncio.wait_for(self._some.wait(), LINGER if self._held else None)
+                await asyncio.wait_for(self._some.wait(), self._until_again())
             self._some.clear()
             began = time.monotonic()
             self._sort(hold=self._is_held())
             await asyncio.sleep(max(LINGER, SHARE * (time.monotonic() - began)))
+
+    def _until_again(self) -> float | None:
+        """Return when to look again at what is held: the answer that names it comes by itself, and mostly soon."""
+        if not self._held:
+            return None
+        return min(max(LINGER, (time.monotonic() - self._held[-1].since) / 4), LONGEST_PAUSE)
 
     async def _note_on(self) -> None:
         while True:

@@ -16,6 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from ..core.deliveries import HEADER, Notice, is_genuine, path_token, read_delivery
+from ..settings import Secret
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -42,7 +43,7 @@ class Receiver:
         Bound and listening; closed by `stop`.
     path : str
         The only one that is served: with the secret in a header, or with a token behind it.
-    secret : str
+    secret : Secret
     max_body : int
         Bytes.
     timeout : float
@@ -61,7 +62,7 @@ class Receiver:
         listener: socket.socket,
         *,
         path: str,
-        secret: str,
+        secret: Secret,
         max_body: int,
         timeout: float,
         take: Callable[[Notice], bool],
@@ -69,7 +70,7 @@ class Receiver:
         self._listener = listener
         self._path = path
         self._secret = secret
-        self._token = path_token(secret)
+        self._token = Secret(path_token(secret.reveal()))
         self._max_body = max_body
         self._timeout = timeout
         self._take = take
@@ -140,9 +141,9 @@ class Receiver:
         if request.method != "POST":
             return 405, "misdirected"
         if by_token:
-            genuine = is_genuine([token], self._token)
+            genuine = is_genuine([token], self._token.reveal())
         else:
-            genuine = is_genuine(request.headers.getall(HEADER, []), self._secret)
+            genuine = is_genuine(request.headers.getall(HEADER, []), self._secret.reveal())
         if not genuine:
             return 401, "forged"
         body = await self._read(request)

@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from math import ceil, isnan
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil
 from typing import Any, Final
 
 from ..core import wire
-from ..core.deliveries import Known, Notice
 from ..core.executions import entries, read, says_too_little
 from ..core.outcomes import Results
 from ..core.pacing import poll_delay
 from ..errors import APIConnectionError, APIError
-from ..models import COMPLETED, FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
+from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
 from . import costs, deliveries
-from .deliveries import Feed, Letterbox
+from .deliveries import Feed
+from .hearing import Hearing
 from .pool import beside, drain, until
 from .reporter import Reporter
 
@@ -49,8 +49,12 @@ FORGOTTEN: Final = "the API no longer knows this execution"
 class Tracker:
     """Follows the open rows of `results`; `noted` is told of those whose execution has ended.
 
-    What is delivered to this process is heard while `attend` or `wait` is at work; with a `feed` that delivers, looks
-    are few.
+    What is delivered to this process is heard while `wait` is at work, and with a `feed` that delivers, looks are few.
+
+    Attributes
+    ----------
+    hearing : Hearing
+        What hears of deliveries; to be attended while rows are sent.
     """
 
     def __init__(
@@ -67,10 +71,6 @@ class Tracker:
         feed: Feed | None = None,
     ) -> None:
         self._noted = noted
-        self._feed = feed
-        self._told: set[str] = set()
-        self._hears_all: bool | None = None
-        self._news = asyncio.Event()
         self._workflow_id = workflow_id
         self._results = results
         self._transport = transport
@@ -87,10 +87,12 @@ class Tracker:
         self._closed = False
         self._took = 0.0
         self._answered_at = clock.epoch()
+        self.hearing = Hearing(workflow_id, results, feed=feed, awaited=lambda: self._open.keys(), write=self._write)
 
     def close(self) -> None:
         """Write nothing more: the results are handed over."""
         self._closed = True
+        self.hearing.close()
 
     async def refresh(self, stop: asyncio.Event) -> int:
         """Look once at every open row; return how many are still open.
@@ -135,7 +137,7 @@ class Tracker:
         APIError
             Refused: 401, 403, 404.
         """
-        await beside(self._wait(stop, timeout, pace), [self.attend()])
+        await beside(self._wait(stop, timeout, pace), [self.hearing.attend()])
         return self._left()
 
     async def _wait(self, stop: asyncio.Event, timeout: float | None, pace: Callable[[], float] | None) -> None:
@@ -143,121 +145,36 @@ class Tracker:
         looks = 0
         self._find_open()
         # Of what was sent before anybody listened, the end may have been told to nobody.
-        needs_look = not (self._hears_all and self._is_fed)
+        needs_look = self.hearing.sweep is None or not self.hearing.heard_all
         while True:
             if needs_look:
-                asked = set(self._told)
+                self.hearing.forget()
                 await until(stop, self._bounded(self._look(), deadline))
-                self._told -= asked
                 looks += 1
             left = None if deadline is None else deadline - self._clock.now()
             if not self._open or stop.is_set() or (left is not None and left <= 0):
                 break
-            delay = self._delay(max(looks, 1)) if pace is None and not self._is_fed else self._pause(pace)
+            delay = self._delay(looks, pace)
             await until(stop, self._rest(delay if left is None else min(delay, left)))
             needs_look = bool(self._open)
         if not self._open:
             await until(stop, self._bounded(self._ask_costs(), deadline))
 
-    @property
-    def _is_fed(self) -> bool:
-        return self._feed is not None and self._feed.listening
-
     async def _rest(self, seconds: float) -> None:
-        """Wait, but no longer than until all that is open was delivered, or nothing can be any more."""
-        self._news.clear()
-        self._tell_news()
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        hearing = asyncio.ensure_future(self._news.wait())
-        try:
-            await asyncio.wait({sleeping, hearing}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (sleeping, hearing):
-                task.cancel()
-            await asyncio.gather(sleeping, hearing, return_exceptions=True)
+        """Wait, but no longer than there are news."""
+        news = self.hearing.news
+        news.clear()
+        self.hearing.tell()
+        await until(news, self._clock.sleep(seconds))
 
-    def _delay(self, looks: int) -> float:
-        return poll_delay(looks, floor=self._floor(), draw=self._clock.draw())
+    def _delay(self, looks: int, pace: Callable[[], float] | None) -> float:
+        if pace is None and self.hearing.sweep is None:
+            return poll_delay(looks, floor=self._floor(), draw=self._clock.draw())
+        return self._pause(pace)
 
     def _pause(self, pace: Callable[[], float] | None) -> float:
         asked = 0.0 if pace is None else pace()
-        sweep = self._feed.sweep if self._feed is not None and self._feed.listening else 0.0
-        return max(asked, sweep, SHARE * self._took, self._floor())
-
-    # -- what is delivered ------------------------------------------------------------------------------------------
-
-    async def attend(self) -> None:
-        """Hear what is delivered, until cancelled."""
-        some = asyncio.Event()
-        if self._hears_all is None:
-            self._hears_all = next(self._results.open_rows(), None) is None
-        box: Letterbox | None = None
-        fed = self._is_fed
-        try:
-            with deliveries.opened(self, some.set) as box:
-                while True:
-                    await some.wait()
-                    some.clear()
-                    self._take_in(box.emptied())
-                    if fed and not self._is_fed:
-                        fed, self._hears_all = False, False
-                        self._news.set()
-        finally:
-            if box is not None:
-                self._take_in(box.emptied())
-
-    def miss(self) -> None:
-        """Say that some rows were sent by others, so that their end may be delivered to others."""
-        self._hears_all = False
-
-    def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
-        """Return what is known of these executions; from any thread."""
-        listed, bulks = self._results.execution_id, self._results.bulk_id
-        if self._closed or listed is None:
-            return {}
-        rows = [row for row, execution_id in enumerate(listed) if execution_id in wanted]
-        return {str(listed[row]): Known(bulks[row], self._workflow_id) for row in rows}
-
-    def _take_in(self, notices: Sequence[Notice]) -> None:
-        """Write down what was delivered, in the rows whose execution has not ended: the first word counts."""
-        if self._closed or not notices:
-            return
-        said = {notice.execution_id: notice for notice in notices if not notice.ended}
-        said |= {notice.execution_id: notice for notice in notices if notice.ended}
-        # What says too little is asked for with the others' next look.
-        self._told.update(execution_id for execution_id, notice in said.items() if notice.brief)
-        status = self._results.status
-        listed = enumerate(self._results.execution_id)
-        rows = [(row, said[known]) for row, known in listed if known in said and status[row] not in TERMINAL]
-        self._write([notice.outcome._replace(position=row) for row, notice in rows if not notice.brief])
-        self._tell_news()
-
-    def _tell_news(self) -> None:
-        if self._told.issuperset(self._open):
-            self._news.set()
-
-    async def _ask_costs(self) -> None:
-        """Ask what those executions cost whose end was delivered: that is not in a delivery. A help, and no more."""
-        if self._closed:
-            return
-        results, unasked = self._results, deliveries.without_cost()
-        wanted: dict[str, list[int]] = {}
-        for row, execution_id in enumerate(results.execution_id):
-            if execution_id is None or results.status[row] not in TERMINAL or not isnan(results.cost[row]):
-                continue
-            if execution_id in unasked or (self._feed is not None and results.status[row] == COMPLETED):
-                wanted.setdefault(execution_id, []).append(row)
-        bulks: dict[str | None, set[str]] = {}
-        for execution_id, rows in wanted.items():
-            bulks.setdefault(results.bulk_id[rows[0]], set()).add(execution_id)
-        bulks.pop(None, None)
-        found = await costs.look(self._workflow_id, bulks, transport=self._transport, workers=self._workers)
-        for execution_id in found:
-            deliveries.cost_is_known(execution_id)
-        said = [(row, cost) for known, cost in found.items() if cost is not None for row in wanted[known]]
-        self._write([results.outcome(row)._replace(cost=cost, output=None) for row, cost in said])
-
-    # -- what is asked ----------------------------------------------------------------------------------------------
+        return max(asked, self.hearing.sweep or 0.0, SHARE * self._took, self._floor())
 
     def _floor(self) -> float:
         return max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
@@ -270,6 +187,21 @@ class Tracker:
             await asyncio.wait_for(look, max(deadline - self._clock.now(), 0.001))
         except asyncio.TimeoutError:
             return
+
+    async def _ask_costs(self) -> None:
+        """Ask what those executions cost whose end was delivered, which does not say it. A help, and no more."""
+        if self._closed:
+            return
+        unasked = deliveries.without_cost()
+        wanted = costs.wanted(self._results, unasked, all_completed=self.hearing.has_feed)
+        found = await costs.look(
+            self._workflow_id, wanted, results=self._results, transport=self._transport, workers=self._workers
+        )
+        for execution_id in found:
+            deliveries.cost_is_known(execution_id)
+        rows = ((row, cost) for known, cost in found.items() if cost is not None for row in wanted[known])
+        # The output is not said again: it is in the frame, and perhaps large.
+        self._write([self._results.outcome(row)._replace(cost=cost, output=None) for row, cost in rows])
 
     async def _look(self, *, thrifty: bool = False) -> None:
         """Ask once for all that is open, and say whether answers still come."""

@@ -122,7 +122,7 @@ class Delivery:
         return job
 
     def _meanwhile(self) -> Iterator[Coroutine[Any, Any, None]]:
-        yield self._tracker.attend()
+        yield self._tracker.hearing.attend()
         if self._watched:
             yield self.watch_balance()
         if self._pace is not None:

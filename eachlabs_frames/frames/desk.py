@@ -209,11 +209,17 @@ class Desk:
 
     def _watch(self, *, once: bool) -> tuple[Call, object, Options | None]:
         self._check_where(self._where[:1])
-        return (
-            track.Watch(self._frame, workflow_id=self._workflow_id, prefix=self._origin.prefix, once=once),
-            None,
-            None,
+        paid = None if self._paid is None else self._paid.options
+        webhook = None if paid is None else paid.webhook
+        watch = track.Watch(
+            self._frame,
+            workflow_id=self._workflow_id,
+            prefix=self._origin.prefix,
+            once=once,
+            # Where it has stopped meanwhile, asking is all there is.
+            webhook=webhook if webhook is not None and webhook.listening else None,
         )
+        return watch, None, None
 
     def _again(self, rows: Collection[int]) -> tuple[Call, object, Options | None]:
         self._check_where(self._where)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from ..core.deliveries import Known, Notice, agrees
 from ..engine.deliveries import Word
 from ..errors import JournalError
-from ..models import TERMINAL, Outcome
+from ..models import TERMINAL, Outcome, Pin
 from ..settings import journal_path
 from .notes import Notes
 
@@ -34,11 +34,18 @@ class _Place(NamedTuple):
 
 
 class Ledger:
-    """Notes deliveries in the journal, and says which it knows; from one thread at a time."""
+    """Notes deliveries in the journal, and says which it knows; from one thread at a time.
+
+    Attributes
+    ----------
+    paths : set of pathlib.Path
+        The journals of calls whose executions may be delivered, beside the one that is configured now.
+    """
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
         self._places: OrderedDict[str, _Place] = OrderedDict()
+        self.paths: set[Path] = set()
 
     def __call__(self, notices: Sequence[Notice]) -> list[Word]:
         """Note what the journal knows, and return a word for each delivery."""
@@ -60,21 +67,24 @@ class Ledger:
 
     def _find(self, bulk_ids: set[str]) -> None:
         """See which runs these bulk operations belong to."""
-        path = journal_path()
-        wanted = bulk_ids.difference(self._places)
-        if path is None or not wanted:
-            return
-        from ..engine.journal import archive
-
-        try:
-            found = archive.runs_of_bulks(path, wanted)
-        except JournalError as exc:
-            logger.warning("the journal cannot say whose executions were delivered: %s", exc)
-            return
-        for bulk_id, (run, pin) in found.items():
-            self._places[bulk_id] = _Place(path, run, pin.workflow_id)
+        for path in {journal_path(), *self.paths}:
+            wanted = bulk_ids.difference(self._places)
+            if path is None or not wanted:
+                continue
+            for bulk_id, (run, pin) in _runs_of(path, wanted).items():
+                self._places[bulk_id] = _Place(path, run, pin.workflow_id)
         while len(self._places) > REMEMBERED:
             self._places.popitem(last=False)
+
+
+def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, Pin]]:
+    from ..engine.journal import archive
+
+    try:
+        return archive.runs_of_bulks(path, bulk_ids)
+    except JournalError as exc:
+        logger.warning("the journal cannot say whose executions were delivered: %s", exc)
+        return {}
 
 
 def _note(place: _Place, notices: Sequence[Notice]) -> list[Word]:

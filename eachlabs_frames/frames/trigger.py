@@ -133,7 +133,7 @@ class Trigger:
         # Where nothing was to be sent, no place in the run was taken: what a wait sees is noted all the same.
         webhook = self._options.webhook
         with (
-            nullcontext() if webhook is None else webhook.at_work(),
+            nullcontext() if webhook is None else webhook.at_work(self._settings),
             closing(Notes(self._settings.journal, self.handover.origin.run)) as notes,
             self.handover.kept(),
             bars.observing(self._options.progress, total=total, what="eachlabs") as shown,
@@ -161,7 +161,7 @@ class Trigger:
                 )
                 yield from delivery.steps(plan, todo, self.handover.origin)
                 if todo.unanswered or todo.elsewhere:
-                    tracker.miss()
+                    tracker.hearing.miss()
             if wait:
                 reporter.tracking()
                 yield from self._follow(tracker, reporter, delivery)

@@ -9,12 +9,10 @@ import asyncio
 import atexit
 import contextlib
 import os
-import re
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -25,6 +23,7 @@ from ..engine.loop import Steps, complete, complete_async
 from ..errors import ConfigurationError
 from ..models import DialectName
 from ..settings import Secret, Settings, is_loopback
+from .endpoint import PATH, check_secret, checked_host, checked_public_url, checked_seconds, checked_whole
 from .ledger import Ledger
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from ..engine.receiver import Receiver
 
-PATH: Final = "/eachlabs"
 MAX_BODY: Final = 4 * 1024 * 1024
 SWEEP: Final = 180.0
 TIMEOUT: Final = 10.0
@@ -111,13 +109,14 @@ class WebhookReceiver:
         timeout: float = TIMEOUT,
     ) -> None:
         self._secret = Secret(secrets.token_urlsafe(32) if secret is None else secret)
-        _check_secret(self._secret)
-        self._port = _checked_whole("port", port, 0, 65_535)
-        self._host = _checked_host(host)
-        self._public_url = None if public_url is None else _checked_url(public_url)
-        self._max_body = _checked_whole("max_body", max_body, 1, 2**31)
-        self._sweep = _checked_seconds("sweep", sweep)
-        self._timeout = _checked_seconds("timeout", timeout)
+        secret = None  # a traceback may show local variables
+        check_secret(self._secret)
+        self._port = checked_whole("port", port, 0, 65_535)
+        self._host = checked_host(host)
+        self._public_url = None if public_url is None else checked_public_url(public_url)
+        self._max_body = checked_whole("max_body", max_body, 1, 2**31)
+        self._sweep = checked_seconds("sweep", sweep)
+        self._timeout = checked_seconds("timeout", timeout)
         self._life = threading.Lock()
         self._lock = threading.Lock()
         self._at_work = 0
@@ -173,6 +172,8 @@ class WebhookReceiver:
         with self._life:
             if self.listening:
                 return
+            if self._receiver is not None:
+                self._retire(self._receiver)  # its loop has ended without being asked
             listener = self._listen()
             self._address = listener.getsockname()[:2]
             self._process = os.getpid()
@@ -205,7 +206,7 @@ class WebhookReceiver:
         self._receiver = Receiver(
             self._listener,
             path=urlsplit(self.url).path,
-            secret=self._secret.reveal(),
+            secret=self._secret,
             max_body=self._max_body,
             timeout=self._timeout,
             take=self._sorter.take,
@@ -214,16 +215,20 @@ class WebhookReceiver:
 
     def _stopping(self) -> Steps[None]:
         with self._life:
-            receiver, self._receiver = self._receiver, None
+            receiver = self._receiver
             if receiver is None:
                 return
-            _started.discard(self)
             # Where its loop has ended, so has all that was on it.
             rest = (yield lambda _: self._end(receiver)) if receiver.listening else self._sorter.rest()
-            for fate, count in receiver.counts.items():
-                self._before[fate] += count
+            self._retire(receiver)
             # Here, and not on a thread of the loop's: at the end of a process there is none to be had.
             self._sorter.noted(rest, self._ledger(rest))
+
+    def _retire(self, receiver: Receiver) -> None:
+        self._receiver = None
+        _started.discard(self)
+        for fate, count in receiver.counts.items():
+            self._before[fate] += count
 
     async def _end(self, receiver: Receiver) -> list[Notice]:
         await receiver.stop()
@@ -318,8 +323,10 @@ class WebhookReceiver:
         return self.url, self._secret.reveal()
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self, settings: Settings) -> Iterator[None]:
         """Hold deliveries that nobody knows: a call may learn of their executions before this is left."""
+        if settings.journal is not None:
+            self._ledger.paths.add(settings.journal)
         with self._lock:
             self._at_work += 1
         try:
@@ -355,50 +362,3 @@ def _stop_all() -> None:
     for hook in tuple(_started):
         with contextlib.suppress(Exception):
             hook.stop()
-
-
-def _check_secret(secret: Secret) -> None:
-    """Check a secret without ever putting it into a message."""
-    if not isinstance(secret.reveal(), str) or not re.fullmatch(r"[!-~]{1,256}", secret.reveal()):
-        msg = "secret must be 1 to 256 printable ASCII characters without spaces: it comes back in a header"
-        raise ConfigurationError(msg)
-
-
-def _checked_host(host: object) -> str:
-    if not isinstance(host, str) or not host:
-        msg = f"host must be an address of this machine, as in '127.0.0.1'; got {host!r}"
-        raise ConfigurationError(msg)
-    return host
-
-
-def _checked_whole(name: str, value: object, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        msg = f"{name} must be a whole number from {low} to {high}; got {value!r}"
-        raise ConfigurationError(msg)
-    return value
-
-
-def _checked_seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
-        msg = f"{name} must be a positive number of seconds; got {value!r}"
-        raise ConfigurationError(msg)
-    return float(value)
-
-
-_URL: Final = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?"
-
-
-def _checked_url(url: object) -> str:
-    """Return a public URL with a path; the message does not repeat it, for there may be a password in it."""
-    if not isinstance(url, str) or not re.fullmatch(_URL, url):
-        msg = (
-            "public_url must be a plain URL, as in 'https://hooks.example.org/team': no user, password, query or "
-            "fragment, and a path of letters, digits, '.', '_', '~', '-' and '/'"
-        )
-        raise ConfigurationError(msg)
-    parts = urlsplit(url)
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        msg = f"public_url {url!r} would send results and the secret unencrypted: use https"
-        raise ConfigurationError(msg)
-    bare = url.rstrip("/")
-    return bare if urlsplit(bare).path else bare + PATH

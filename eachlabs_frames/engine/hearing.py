@@ -1,0 +1,127 @@
+"""What is delivered to one call, written down in its rows: beside the tracker, which asks. It never asks anything.
+
+Owns what a delivery changes: rows whose execution has not ended, once, and not by what says too little.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from ..core.deliveries import Known, Notice
+from ..core.outcomes import Results
+from ..models import TERMINAL, Outcome
+from . import deliveries
+from .deliveries import Feed, Letterbox
+
+
+class Hearing:
+    """The ear of one call.
+
+    Parameters
+    ----------
+    workflow_id : str
+    results : Results
+    feed : Feed or None
+        What delivers, where the call was given one; others of this process are heard too.
+    awaited : callable
+        Gives the executions that are waited for.
+    write : callable
+        Writes outcomes down.
+
+    Attributes
+    ----------
+    news : asyncio.Event
+        Set when all that is waited for was delivered, or nothing can be any more.
+    heard_all : bool
+        Whether it has listened since before the first of the open rows was sent.
+    """
+
+    def __init__(
+        self,
+        workflow_id: str,
+        results: Results,
+        *,
+        feed: Feed | None,
+        awaited: Callable[[], Collection[str]],
+        write: Callable[[Sequence[Outcome]], None],
+    ) -> None:
+        self._workflow_id = workflow_id
+        self._results = results
+        self._feed = feed
+        self._awaited = awaited
+        self._write = write
+        self._began = self._closed = False
+        self._brief: set[str] = set()
+        self.news = asyncio.Event()
+        self.heard_all = False
+
+    def close(self) -> None:
+        """Write nothing more."""
+        self._closed = True
+
+    @property
+    def has_feed(self) -> bool:
+        """Whether the call was given a receiver."""
+        return self._feed is not None
+
+    @property
+    def sweep(self) -> float | None:
+        """Seconds between two looks while the call's receiver listens; None where it does not."""
+        return self._feed.sweep if self._feed is not None and self._feed.listening else None
+
+    def miss(self) -> None:
+        """Say that some rows were sent by others, so that their end may be delivered to others."""
+        self.heard_all = False
+
+    def forget(self) -> None:
+        """Say that what said too little is being asked for."""
+        self._brief.clear()
+
+    def tell(self) -> None:
+        """See whether there are news."""
+        if self._brief.issuperset(self._awaited()):
+            self.news.set()
+
+    async def attend(self) -> None:
+        """Hear what is delivered, until cancelled."""
+        if not self._began:
+            self._began = True
+            self.heard_all = next(self._results.open_rows(), None) is None
+        some = asyncio.Event()
+        fed = self.sweep is not None
+        box: Letterbox | None = None
+        try:
+            with deliveries.opened(self, some.set) as box:
+                while True:
+                    await some.wait()
+                    some.clear()
+                    self._take_in(box.emptied())
+                    if fed and self.sweep is None:
+                        fed = self.heard_all = False
+                        self.news.set()
+        finally:
+            if box is not None:
+                self._take_in(box.emptied())
+
+    def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
+        """Return what is known of these executions; from any thread."""
+        listed, bulks = self._results.execution_id, self._results.bulk_id
+        if self._closed or listed is None:
+            return {}
+        rows = [row for row, execution_id in enumerate(listed) if execution_id in wanted]
+        return {str(listed[row]): Known(bulks[row], self._workflow_id) for row in rows}
+
+    def _take_in(self, notices: Sequence[Notice]) -> None:
+        """Write down what was delivered: of an execution the first end, and where there is none the latest word."""
+        if self._closed or not notices:
+            return
+        said = {notice.execution_id: notice for notice in notices if not notice.ended}
+        said |= {notice.execution_id: notice for notice in reversed(notices) if notice.ended}
+        # An end without what came of it is no result: all of these are asked for with one look.
+        self._brief.update(execution_id for execution_id, notice in said.items() if notice.brief)
+        status = self._results.status
+        rows = enumerate(self._results.execution_id)
+        told = [(row, said[known].outcome) for row, known in rows if known in said and status[row] not in TERMINAL]
+        self._write([one._replace(position=row) for row, one in told if one.execution_id not in self._brief])
+        self.tell()
