@@ -14,6 +14,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames import WebhookReceiver
 from eachlabs_frames.core.deliveries import path_token
+from eachlabs_frames.engine import loop
 from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.sandbox import Fault, Sandbox
 
@@ -104,6 +106,7 @@ def test_a_thousand_at_once_and_none_is_lost(hook: WebhookReceiver) -> None:
     assert out["status"].tolist() == ["completed"] * 1000
     assert out["output"].str.contains("http").all()
     assert fates(hook) == {"accepted": 1000, "repeated": 1000}
+    assert hook.counts["received"] == 2000
     # What they cost, which no delivery says: ten pages of a hundred.
     assert asked == 10
     assert out["cost"].tolist() == [0.01] * 1000
@@ -231,6 +234,58 @@ def test_the_journal_hears_of_it_where_nobody_waits(sandbox: Sandbox, hook: Webh
     assert ef.load_run("first")["cost"].tolist() == [0.01] * 12
 
 
+def test_the_journal_of_the_call_hears_of_it(sandbox: Sandbox, hook: WebhookReceiver, tmp_path: Path) -> None:
+    """Whatever is configured since."""
+    ef.configure(journal=tmp_path / "first.sqlite")
+    sandbox.change(hold=True)
+    frame(3).eachlabs.bulk_trigger(WF, run="first", webhook=hook)
+    ef.configure(journal=tmp_path / "second.sqlite")
+    sandbox.release()
+    until(lambda: hook.counts["accepted"] == 3)
+    ef.configure(journal=tmp_path / "first.sqlite")
+    hook.stop()
+    assert ef.load_run("first")["status"].tolist() == ["completed"] * 3
+
+
+def test_without_a_journal_the_next_wait_sees_it(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """Nobody knew the executions when their ends came: the wait begins with a look."""
+    with pytest.warns(UserWarning, match="journal is off"):
+        ef.configure(journal=None)
+    sandbox.change(hold=True)
+    out = frame(3).eachlabs.bulk_trigger(WF, webhook=hook)
+    sandbox.release()
+    until(lambda: hook.counts["unknown"] == 3)
+    assert out.eachlabs.wait(webhook=hook)["status"].tolist() == ["completed"] * 3
+
+
+def test_what_says_too_little_stays_open_in_the_journal(sandbox: Sandbox) -> None:
+    """Accepted, and asked for by the next look."""
+    sandbox.change(hold=True, webhook_loss=1.0)
+    with WebhookReceiver(secret=SECRET) as hook:
+        out = frame(1).eachlabs.bulk_trigger(WF, run="brief", webhook=hook)
+        assert genuine(hook, told(out, output=None)) == 204
+    assert fates(hook) == {"accepted": 1}
+    sandbox.release()
+    loaded = ef.load_run("brief")
+    assert loaded["status"].tolist() == ["queued"]
+    assert loaded.eachlabs.refresh()["output"].str.startswith("http").all()
+
+
+def test_a_run_that_was_cut_off_is_gone_on_with(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """Its executions have ended and were delivered before anybody knew them: nothing is waited for in vain."""
+    sandbox.faults(Fault("silence", on="trigger"))
+    run = frame(3).eachlabs.start(WF, run="cut off", webhook=hook)
+    until(lambda: hook.counts["waiting"] == 3)
+    run.cancel()
+    run.cancel()
+    until(lambda: run.done)
+    until(lambda: hook.counts["unknown"] == 3)
+    sandbox.faults()
+    out = frame(3).eachlabs.bulk_trigger(WF, run="cut off", webhook=hook, wait=True)
+    assert out["status"].tolist() == ["completed"] * 3
+    assert sandbox.accepted_count() == 3
+
+
 def test_stopping_waits_until_all_is_noted(sandbox: Sandbox) -> None:
     """What was taken is in the journal when `stop` returns."""
     sandbox.change(hold=True)
@@ -269,6 +324,25 @@ def test_another_process_can_take_its_deliveries(sandbox: Sandbox) -> None:
         other.stdin.flush()
         assert other.stdout.readline() == "3\n"
     assert ef.load_run("handed over")["status"].tolist() == ["completed"] * 3
+
+
+def test_a_dashboard_that_looks_on_hears_of_it(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """Of a run that has only sent: one look, and from then on what is delivered."""
+    sandbox.change(hold=True)
+    run = frame(3).eachlabs.start(WF, webhook=hook, track=False)
+    run.result()
+    desk = Desk(run.frame, course=run._course)
+    desk.pace(0.2)
+    desk.follow(True)
+    until(lambda: desk.frame["status"].tolist() == ["running"] * 3)
+    asked = count(sandbox, "list", "details")
+    sandbox.release(1)
+    until(lambda: desk.frame["status"].tolist() == ["completed", "running", "running"])
+    sandbox.release()
+    until(lambda: desk.frame["status"].tolist() == ["completed"] * 3)
+    until(lambda: desk.frame["cost"].tolist() == [0.01] * 3)
+    assert (asked, count(sandbox, "list", "details")) == (1, 2)
+    desk.close()
 
 
 def test_a_retry_is_announced_as_well(sandbox: Sandbox, hook: WebhookReceiver) -> None:
@@ -329,6 +403,18 @@ def test_starting_and_stopping_twice_is_starting_and_stopping(sandbox: Sandbox) 
     assert not hook.listening
     with hook:
         frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
+    assert fates(hook) == {"accepted": 2}
+
+
+def test_a_receiver_whose_loop_has_ended_can_begin_again(sandbox: Sandbox) -> None:
+    """It says that it is at work no more, and forgets no count."""
+    hook = WebhookReceiver().start()
+    frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
+    loop.close()
+    assert not hook.listening
+    with hook:
+        frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
+        loop.close()
     assert fates(hook) == {"accepted": 2}
 
 
@@ -606,8 +692,10 @@ def test_nothing_is_sent_where_no_delivery_could_come(sandbox: Sandbox, hook: We
         with pytest.raises(ef.ConfigurationError, match="goes into webhook_url="):
             call(WF, webhook="https://example.org/h")
     ef.configure(base_url="https://api.example.org/v1")
-    with pytest.raises(ef.ConfigurationError, match="pass public_url="):
-        df.eachlabs.bulk_trigger(WF, webhook=hook)
+    with WebhookReceiver(public_url="http://127.0.0.1:9") as near:
+        for out_of_reach in (hook, near):
+            with pytest.raises(ef.ConfigurationError, match="pass public_url="):
+                df.eachlabs.bulk_trigger(WF, webhook=out_of_reach)
     ef.configure(base_url=sandbox.base_url)
     out = df.eachlabs.bulk_trigger(WF)
     with pytest.raises(ef.ConfigurationError, match="not running"):
@@ -624,6 +712,14 @@ def test_a_port_that_is_taken_is_named(hook: WebhookReceiver) -> None:
     assert not other.listening
 
 
+def test_every_address_is_listened_on_only_when_asked_for(hook: WebhookReceiver) -> None:
+    """Only loopback by default; with all addresses, its URL still names that one."""
+    assert urlsplit(hook.url).hostname == "127.0.0.1"
+    with WebhookReceiver(host="0.0.0.0", secret=SECRET) as wide:
+        assert urlsplit(wide.url).hostname == "127.0.0.1"
+        assert genuine(wide, {"execution_id": "e", "status": "running"}) == 204
+
+
 def test_a_receiver_without_an_address_says_so() -> None:
     """Nobody knows its port before it listens."""
     with pytest.raises(ef.ConfigurationError, match="before it is started"):
@@ -634,7 +730,7 @@ def test_a_receiver_without_an_address_says_so() -> None:
 
 
 def test_the_secret_is_shown_nowhere(
-    sandbox: Sandbox, tmp_path: Any, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In no repr, log, error, journal, attrs or pickle, in either dialect, though the API repeat it."""
     caplog.set_level(logging.DEBUG)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
 import secrets
 import threading
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 MAX_BODY: Final = 4 * 1024 * 1024
 SWEEP: Final = 180.0
 TIMEOUT: Final = 10.0
+
+logger = logging.getLogger("eachlabs_frames")
 
 FATES: Final = (
     "received",
@@ -172,8 +175,7 @@ class WebhookReceiver:
         with self._life:
             if self.listening:
                 return
-            if self._receiver is not None:
-                self._retire(self._receiver)  # its loop has ended without being asked
+            yield from self._wound_up()  # what has ended without being asked
             listener = self._listen()
             self._address = listener.getsockname()[:2]
             self._process = os.getpid()
@@ -212,23 +214,24 @@ class WebhookReceiver:
             take=self._sorter.take,
         )
         self._receiver.when_over(deliveries.ring_all)
+        self._sorting.add_done_callback(_over)
 
     def _stopping(self) -> Steps[None]:
         with self._life:
-            receiver = self._receiver
-            if receiver is None:
-                return
-            # Where its loop has ended, so has all that was on it.
-            rest = (yield lambda _: self._end(receiver)) if receiver.listening else self._sorter.rest()
-            self._retire(receiver)
-            # Here, and not on a thread of the loop's: at the end of a process there is none to be had.
-            self._sorter.noted(rest, self._ledger(rest))
+            yield from self._wound_up()
 
-    def _retire(self, receiver: Receiver) -> None:
+    def _wound_up(self) -> Steps[None]:
+        receiver = self._receiver
+        if receiver is None:
+            return
+        # Where its loop has ended, so has all that was on it.
+        rest = (yield lambda _: self._end(receiver)) if receiver.listening else self._sorter.rest()
         self._receiver = None
         _started.discard(self)
         for fate, count in receiver.counts.items():
             self._before[fate] += count
+        # Here, and not on a thread of the loop's: at the end of a process there is none to be had.
+        self._sorter.noted(rest, self._ledger(rest))
 
     async def _end(self, receiver: Receiver) -> list[Notice]:
         await receiver.stop()
@@ -279,10 +282,11 @@ class WebhookReceiver:
         ``oversized``, ``malformed``; ``misdirected``: another path or method; ``cut_off``: not whole in time;
         ``refused``: too many at once. ``waiting``: not looked at yet, or held until a call knows its executions.
         """
-        found = dict(self._before)
-        receiver = self._receiver
-        for fate, count in (*self._sorter.counts.items(), *(receiver.counts.items() if receiver is not None else ())):
-            found[fate] += count
+        found, receiver = dict(self._before), self._receiver
+        # Copies, each made in one step: the loop counts on meanwhile.
+        for counted in (dict(self._sorter.counts), {} if receiver is None else dict(receiver.counts)):
+            for fate, count in counted.items():
+                found[fate] += count
         found["waiting"] = self._sorter.waiting
         return found
 
@@ -309,7 +313,8 @@ class WebhookReceiver:
         if not self.listening:
             msg = "the webhook receiver is not running: hook.start(), or `with ... as hook`, before it is used"
             raise ConfigurationError(msg)
-        if self._public_url is None and not is_loopback(urlsplit(settings.base_url).hostname or ""):
+        hidden = self._public_url is None or _is_local(self._public_url)
+        if hidden and not _is_local(settings.base_url):
             msg = (
                 f"the API at {settings.base_url} cannot reach a receiver at {self.url}: pass public_url=, the https "
                 "address of a tunnel or proxy that forwards to it and keeps the path"
@@ -341,6 +346,18 @@ class WebhookReceiver:
         self._receiver = self._sorting = None
         if self._listener is not None:
             self._listener.close()
+
+
+def _is_local(url: str) -> bool:
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+def _over(sorting: asyncio.Future[None]) -> None:
+    """Have everybody poll who waits, should the sorting ever fail."""
+    error = None if sorting.cancelled() else sorting.exception()
+    if error is not None:
+        logger.error("the webhook receiver has failed, and what it was told is asked for: %r", error)
+    deliveries.ring_all()
 
 
 _started: set[WebhookReceiver] = set()
