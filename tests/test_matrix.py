@@ -259,8 +259,9 @@ def test_files_of_both_frames_are_told_apart(tmp_path: Path) -> None:
         ((answer, buffers),) = ask(shown, {"kind": "file", "row": number, "n": 0})
         assert answer == {"kind": "file", "row": number, "n": 0, "type": "image/png"}
         assert buffers == [(folder / "0.bin").read_bytes()]
-    assert ask(shown, {"kind": "file", "row": 0, "n": 1})[0][1] == []
-    for made_up in (None, [], {}, {"kind": "file", "row": 2, "n": 0}, {"kind": "file", "row": "0", "n": 0}):
+    for row, n in ((0, 1), (2, 0), (-1, 0), (0, -1)):
+        assert ask(shown, {"kind": "file", "row": row, "n": n})[0][1] == []
+    for made_up in (None, [], {}, {"kind": "cards"}, {"kind": "cards", "at": 1}, {"kind": "file", "row": "0", "n": 0}):
         assert ask(shown, made_up) == []
 
 

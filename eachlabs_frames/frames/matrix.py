@@ -19,10 +19,8 @@ from ..core.outcomes import NO_TIME, Results
 from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError, ConfigurationError, FrameTypeError
 from ..models import Json, Outcome
-from ..views import files
 from ..views.cards import LONGEST_LABEL, Card
 from ..views.matrix import Matrix
-from ..views.page import File
 from ..views.quantity import Unit
 from ..views.table import Head, Heads, Kind, Reading, table
 from . import results as columns
@@ -122,18 +120,13 @@ class _Source:
                 made[number] = card
         return [made[number] for number in numbers]
 
-    def _path(self, number: int, n: int) -> str | None:
-        if not self._is_output or n < 0:
+    def path(self, row: int, n: int) -> str | None:
+        """Return the path of what was downloaded of a card's output, from its URL at place `n`; None where none was."""
+        if not (self._is_output and 0 <= row < self.size and n >= 0):
             return None
-        place, row = self._place(number)
-        paths = self._sides[place].cards.files(row)
+        place, own = self._place(row)
+        paths = self._sides[place].cards.files(own)
         return paths[n] if n < len(paths) else None
-
-    def file(self, number: int, n: int) -> File | None:
-        """Return what was downloaded of a card's output, from its URL at place `n`; None where nothing is there."""
-        found = files.find(self._path(number, n))
-        content = None if found is None else files.read(found)
-        return None if found is None or content is None else File(number, n, found.media_type, content)
 
     def _outcome(self, side: Side, row: int) -> Outcome:
         outcome = side.results.outcome(row)

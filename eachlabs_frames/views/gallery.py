@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -18,7 +18,7 @@ import ipywidgets
 
 from ..core.media import cut
 from ..models import Event, Json, Observer, Outcome
-from . import assets, contact, files, page, summary
+from . import assets, contact, embedded, files, page, summary
 from .cards import Card
 from .live import Shown
 from .messages import Head
@@ -29,9 +29,6 @@ logger = logging.getLogger("eachlabs_frames")
 
 SENT_AT_ONCE: Final = 12_000_000
 """Bytes of files that go out with one beat."""
-
-EMBEDDED: Final = 200_000_000
-"""Bytes of files in a saved page: a larger one no browser opens readily."""
 
 LONGEST_SOUGHT: Final = 300
 SCRIPTS: Final = ("pieces", "cards", "files", "gallery")
@@ -132,11 +129,11 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             cards = list(self._sheet.cards())
             snapshot = self._written()
             title = summary.title(self._head())
-        found = _embedded(cards, self._subject.files)
+        chosen = embedded.choose(cards, self._path)
         kept: Json = {**snapshot, "cards": cards}
         state = {"snapshot": kept, "is_page": True}
         script, style = assets.script(*SCRIPTS), assets.style(*STYLES)
-        return page.write(Path(path), title, script=script, style=style, state=state, files=_read(found))
+        return page.write(Path(path), title, script=script, style=style, state=state, files=embedded.read(chosen))
 
     def close(self) -> None:
         """Take it away, and look no more. A run that is at work goes on."""
@@ -249,45 +246,19 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         sent = 0
         while self._wanted and sent < SENT_AT_ONCE:
             row, n = self._wanted.popleft()
-            found = files.find(_path(self._subject.files(row), n))
+            found = files.find(self._path(row, n))
             content = None if found is None else files.read(found)
             kind = None if found is None or content is None else found.media_type
             self._window.send({"kind": "file", "row": row, "n": n, "type": kind}, [content] if content else [])
             sent += len(content or b"")
 
     def _picture(self, row: int, n: int, room: int) -> tuple[str, bytes] | None:
-        found = files.find(_path(self._subject.files(row), n), largest=room)
+        found = files.find(self._path(row, n), largest=room)
         if found is None or not found.media_type.startswith("image/"):
             return None
         content = files.read(found)
         return None if content is None else (found.media_type, content)
 
-
-def _path(paths: Sequence[str | None], n: int) -> str | None:
-    return paths[n] if n < len(paths) else None
-
-
-def _embedded(cards: list[Card], paths: Callable[[int], Sequence[str | None]]) -> list[tuple[int, int, files.Found]]:
-    """Return the files that a page holds, and have the cards say which."""
-    room, beyond = EMBEDDED, 0
-    chosen: list[tuple[int, int, files.Found]] = []
-    for card in cards:
-        of_row = paths(card["row"])
-        for item in card["media"]:
-            found = files.find(_path(of_row, item["n"])) if item["has_file"] else None
-            item["has_file"] = found is not None and found.size <= room
-            if found is not None and item["has_file"]:
-                room -= found.size
-                chosen.append((card["row"], item["n"], found))
-            elif found is not None:
-                beyond += 1
-    if beyond:
-        logger.warning("%d files are linked, not held: the page has %d MB of others", beyond, EMBEDDED // 1_000_000)
-    return chosen
-
-
-def _read(chosen: list[tuple[int, int, files.Found]]) -> Iterator[page.File]:
-    for row, n, found in chosen:
-        content = files.read(found)
-        if content is not None:
-            yield page.File(row, n, found.media_type, content)
+    def _path(self, row: int, n: int) -> str | None:
+        paths = self._subject.files(row)
+        return paths[n] if n < len(paths) else None

@@ -15,7 +15,8 @@ import orjson
 import traitlets
 
 from ..errors import ConfigurationError
-from . import assets, page, printed
+from . import assets, embedded, page, printed
+from .served import Files, FileSubject
 from .table import marks
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from ..models import Json
     from .cards import Card
-    from .page import File
     from .table import Table
 
 FIRST: Final = 2_000_000
@@ -32,7 +32,7 @@ FIRST: Final = 2_000_000
 AT_ONCE: Final = 100
 
 
-class Source(Protocol):
+class Source(FileSubject, Protocol):
     """Where a matrix has its cards from, by the numbers that the table's marks have."""
 
     @property
@@ -45,9 +45,6 @@ class Source(Protocol):
 
     def cards(self, numbers: Sequence[int]) -> list[Card]:
         """Return these cards."""
-
-    def file(self, number: int, n: int) -> File | None:
-        """Return what was downloaded of a card's output, from its URL at place `n`; None where nothing is there."""
 
 
 class Matrix(anywidget.AnyWidget):
@@ -72,6 +69,7 @@ class Matrix(anywidget.AnyWidget):
         self._plain = table
         super().__init__(table=table, cards=_first(_cards(table, source)))
         self.on_msg(lambda _, content, __: self._answer(content))
+        self._files = Files(self, source)
 
     @property
     def frame(self) -> Any:
@@ -143,23 +141,15 @@ class Matrix(anywidget.AnyWidget):
             script=self._esm,
             style=self._css,
             state={"table": self._plain, "cards": held},
-            files=_files(held, self._source),
+            files=embedded.read(embedded.choose(held, self._source.path)),
         )
 
     def _answer(self, asked: Json) -> None:
         """Answer the browser, which may ask anything."""
         kind = asked.get("kind") if isinstance(asked, dict) else None
         if kind == "cards" and isinstance(asked.get("at"), list):
-            numbers = [at for at in asked["at"][:AT_ONCE] if self._is_number(at)]
+            numbers = [at for at in asked["at"][:AT_ONCE] if isinstance(at, int) and 0 <= at < self._source.size]
             self.send({"kind": "cards", "cards": self._source.cards(numbers)})
-        elif kind == "file" and self._is_number(asked.get("row")) and isinstance(asked.get("n"), int):
-            row, n = asked["row"], asked["n"]
-            found = self._source.file(row, n)
-            answer = {"kind": "file", "row": row, "n": n, "type": found.media_type if found else None}
-            self.send(answer, [found.content] if found else [])
-
-    def _is_number(self, at: object) -> bool:
-        return isinstance(at, int) and 0 <= at < self._source.size
 
 
 def _cards(table: Table, source: Source) -> Iterator[Card]:
@@ -179,11 +169,3 @@ def _first(cards: Iterator[Card]) -> list[Card]:
             break
         found.append(card)
     return found
-
-
-def _files(cards: Sequence[Card], source: Source) -> Iterator[File]:
-    for card in cards:
-        for item in card["media"]:
-            found = source.file(card["row"], item["n"]) if item["has_file"] else None
-            if found is not None:
-                yield found

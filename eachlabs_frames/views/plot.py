@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from ..errors import ConfigurationError
 from ..models import COMPLETED, FAILED
-from . import page
+from . import files, page
 from .canvas import GROUND, INK, SMALL, TEXT, WIDE, Canvas, length, lines_of
 from .printed import GAP
 from .summary import plain
@@ -277,9 +277,9 @@ def _picture(card: Card, source: Source) -> bytes | None:
     for item in card["media"]:
         if item["kind"] != "image":
             continue
-        found = source.file(card["row"], item["n"]) if item["has_file"] else None
+        found = files.find(source.path(card["row"], item["n"])) if item["has_file"] else None
         if found is not None:
-            return found.content
+            return files.read(found)
         head, _, data = (item["url"] or "").partition(",")
         if head.startswith("data:") and head.endswith(";base64"):
             try:

@@ -11,6 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from ..models import COMPLETED
+from . import files
 from .summary import plain
 from .table import words
 
@@ -205,12 +206,13 @@ class _Writer:
 
     def _embedded(self, card: Card, item: Item) -> str | None:
         """Return a picture that was downloaded as a ``data:`` URL, where it is small and there is room; else None."""
-        found = self._source.file(card["row"], item["n"]) if item["has_file"] and item["kind"] == "image" else None
-        if found is None or not found.media_type.startswith("image/"):
+        room = min(LARGEST_PICTURE, self._pictures * 3 // 4)
+        path = self._source.path(card["row"], item["n"]) if item["has_file"] and item["kind"] == "image" else None
+        found = files.find(path, largest=room)
+        content = None if found is None or not found.media_type.startswith("image/") else files.read(found)
+        if found is None or content is None:
             return None
-        if len(found.content) > min(LARGEST_PICTURE, self._pictures * 3 // 4):
-            return None
-        written = f"data:{found.media_type};base64,{base64.b64encode(found.content).decode('ascii')}"
+        written = f"data:{found.media_type};base64,{base64.b64encode(content).decode('ascii')}"
         self._pictures -= len(written)
         return written
 

@@ -35,9 +35,9 @@ function createBook(model) {
     asked = [];
   }
 
-  /** Call `act` with a card: now, or when it has come. */
+  /** Call `act` with a card, now or when it has come; with null where no kernel is there to send it. */
   function want(at, act) {
-    if (held.has(at)) return void act(held.get(at));
+    if (held.has(at) || isParted(model)) return void act(held.get(at) ?? null);
     if (awaited.has(at)) return void awaited.get(at).push(act);
     awaited.set(at, [act]);
     if (!asked.length) queueMicrotask(ask);
@@ -85,7 +85,10 @@ function createMark(mark, { data, book, files, open, side, name }) {
     button.setAttribute("aria-label", `Enlarge ${label || "the output"}`);
     node.append(h("div.elf-stage"), button);
     if (mark.status !== "completed") node.append(badgeOf(mark.status));
-    book.want(mark.at, (card) => (node.querySelector(":scope > .elf-stage")?.remove(), paintCard(card)));
+    book.want(mark.at, (card) => {
+      if (card) node.querySelector(":scope > .elf-stage").remove(), paintCard(card);
+      else node.querySelector(".elf-stage").append(h("div.elf-placeholder", {}, "not saved with the notebook: no kernel is connected"));
+    });
   } else {
     const isEmpty = data.kind === "numbers" && mark.text === null && mark.status === "completed";
     if (isEmpty) button.append(h("span", { "aria-hidden": "true" }, "–"), h("span.elf-hidden", {}, "no number"));
@@ -93,7 +96,7 @@ function createMark(mark, { data, book, files, open, side, name }) {
     node.classList.toggle("elf-empty", isEmpty);
     button.title = [label, mark.status].filter(Boolean).join(": ");
     node.append(button);
-    if (mark.text === null && ["failed", "invalid", "unknown"].includes(mark.status)) book.want(mark.at, paintCard);
+    if (mark.text === null && ["failed", "invalid", "unknown"].includes(mark.status)) book.want(mark.at, (card) => card && paintCard(card));
   }
   return { node, stop: button, destroy: () => stage?.destroy() };
 }
@@ -347,7 +350,7 @@ function createMatrix(model, book, files) {
 
   function open(at, medium = 0) {
     wanted = at;
-    book.want(at, (card) => wanted === at && ((wanted = null), viewer.open(card, medium)));
+    book.want(at, (card) => card && wanted === at && ((wanted = null), viewer.open(card, medium)));
   }
 
   const context = { data, book, files, open };
