@@ -50,7 +50,7 @@ function whenNear(node, act) {
       nearness.get(target)?.();
       nearness.delete(target);
     }
-  }, { rootMargin: "300px" });
+  }, { rootMargin: "300px", scrollMargin: "300px" });
   nearness.set(node, act);
   nearby.observe(node);
   return () => (nearness.delete(node), nearby.unobserve(node));

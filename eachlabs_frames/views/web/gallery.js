@@ -335,7 +335,11 @@ function createView(store, el) {
     setText(said, `${plural(view.order.length, "result")}, page ${view.at + 1} of ${view.pages()}`);
   }
 
-  view.turn = (at) => choice(Math.max(0, Math.min(view.pages() - 1, at)));
+  view.turn = (at) => {
+    choice(Math.max(0, Math.min(view.pages() - 1, at)));
+    if (!store.isPage) head.node.scrollIntoView({ block: "nearest" });
+    else if (root.getBoundingClientRect().top < 0) root.scrollIntoView();
+  };
   view.toggle = (word) => (view.statuses.delete(word) || view.statuses.add(word), choice());
   view.clear = () => (view.statuses.clear(), head.put(""), choice());
   view.seek = (typed) => {

@@ -1,0 +1,429 @@
+"""The gallery's page alone: `gallery.js` in Chromium, with a model that a test speaks for, and as a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from playwright.sync_api import expect
+
+from eachlabs_frames.models import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, Outcome
+from eachlabs_frames.sandbox import media
+from eachlabs_frames.views.cards import Card, card
+from eachlabs_frames.views.gallery import SCRIPTS
+from eachlabs_frames.views.sheet import Layout, Sheet
+
+from . import stage as stages
+from .lab import SCREENSHOTS
+from .stage import Json
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+NASTY = '"><script>window.ran = 1</script><img src=x onerror="window.ran = 1">\u202ejavascript:window.ran=1'
+PROMPT = (
+    "A lighthouse keeper's kitchen in winter, every surface covered in maps of places that do not exist, oil on board"
+)
+PNG = list(media.png({"prompt": "a fox"}))
+SVG = list(media.svg({"prompt": "a fox"}))
+
+
+class Stage(stages.Stage):
+    """A page with a gallery, and the kernel's side of its model, which is the real one."""
+
+    sheet: Sheet
+
+    def show(self, rows: list[Outcome], *, page: int = 100, columns: int = 4, files: Any = (), **how: Any) -> None:
+        def make(outcomes: Sequence[Outcome]) -> list[Card]:
+            return [made(one, files=files) for one in outcomes]
+
+        self.sheet = Sheet(len(rows), make, first=page + 1)
+        self.sheet.take(rows)
+        self.sheet.settle("posters", None)
+        shown: Any = self.sheet.snapshot("posters", None, 1_790_000_000.0, Layout(columns, 220, page))
+        self.start(shown, **how)
+
+    def happen(self, *outcomes: Outcome) -> None:
+        """Tell what has become of rows."""
+        self.sheet.take(outcomes)
+        self.tell()
+
+    def tell(self) -> None:
+        """Answer what the browser watches, and tell what has changed."""
+        for asked in self.sent():
+            if asked["kind"] == "watch":
+                self.sheet.watch(asked["rows"], asked["missing"])
+        while (update := self.sheet.update("posters", None, 1_790_000_001.0)) is not None:
+            message: Any = update
+            self.push(message)
+
+    def rows(self) -> list[int]:
+        """The rows whose cards are shown, in their order."""
+        found: list[int] = self.page.evaluate(
+            """async () => {
+                await stage.painted()
+                return [...document.querySelectorAll('.elf-card')].map(card => Number(card.dataset.row))
+            }"""
+        )
+        return found
+
+    def card(self, row: int) -> Any:
+        return self.find(f".elf-card[data-row='{row}']")
+
+    def focused(self) -> str | None:
+        label: str | None = self.page.evaluate("() => document.activeElement.getAttribute('aria-label')")
+        return label
+
+    def file(self, row: int, n: int, kind: str | None, content: list[int]) -> None:
+        self.page.evaluate(
+            "([message, bytes]) => stage.file(message, bytes)",
+            [{"kind": "file", "row": row, "n": n, "type": kind}, content],
+        )
+
+
+def made(outcome: Outcome, *, files: Any = ()) -> Card:
+    """Make a card."""
+    row = outcome.position
+    sent = {"prompt": f"prompt {row}" if row != 3 else PROMPT, "style": "noir", "seed": row}
+    return card(outcome, label=f"fox {row} · noir · seed {row}", sent=sent, files=files)
+
+
+def done(row: int, output: Any = "", **values: Any) -> Outcome:
+    """Make a completed row, with a picture of its own."""
+    shown = f"https://cdn.test/{row}.svg" if output == "" else output
+    return Outcome(
+        row, COMPLETED, "b", f"e{row}", output=shown, cost=0.04, started_at=0, completed_at=4_200_000_000, **values
+    )
+
+
+def every_kind() -> list[Outcome]:
+    """Make a row of each kind of output and status."""
+    return [
+        done(0),
+        done(1, [f"https://cdn.test/1-{n}.svg" for n in range(6)]),
+        Outcome(2, FAILED, "b", "e2", error=f"Model answered 422: {NASTY}"),
+        done(3),
+        done(4, "https://cdn.test/film.mp4"),
+        done(5, "https://cdn.test/sound.mp3"),
+        done(6, f"A poem. {NASTY}\n" * 40),
+        done(7, {"score": 0.3, "note": NASTY, "tags": ["a", "b"] * 20}),
+        done(8, "https://cdn.test/archive.zip"),
+        Outcome(9, RUNNING, "b", "e9"),
+        Outcome(10, QUEUED, "b", "e10"),
+        Outcome(11, CANCELLED, "b", "e11"),
+        Outcome(12, NASTY[:20], "b", "e12"),
+    ]
+
+
+@pytest.fixture
+def open_stage(browser: Browser) -> Iterator[Callable[..., Stage]]:
+    """Open pages; at the end see that none logged an error, opened a dialog, or ran what it was only to show."""
+    with stages.stages(browser, *SCRIPTS) as open_page:
+        yield lambda **how: Stage(open_page(**how))
+
+
+@pytest.fixture
+def stage(open_stage: Callable[..., Stage]) -> Stage:
+    """An empty page."""
+    return open_stage()
+
+
+# -- what is shown --------------------------------------------------------------------------------------------------
+
+
+def test_each_kind_of_output_is_a_card(stage: Stage) -> None:
+    """As what it is, as text where it is nothing else; with its status in a symbol and a word; of few nodes."""
+    asked: list[str] = []
+    stage.page.on("request", lambda request: asked.append(request.url))
+    stage.show(every_kind())
+    assert stage.rows() == list(range(13))
+    picture = stage.card(0).locator("img")
+    expect(picture).to_have_js_property("naturalWidth", 40)
+    attributes = {name: picture.get_attribute(name) for name in ("loading", "decoding", "referrerpolicy")}
+    assert attributes == {"loading": "lazy", "decoding": "async", "referrerpolicy": "no-referrer"}
+    assert stage.card(1).locator("img").count() == 4
+    assert stage.card(1).locator(".elf-more").inner_text() == "+2"
+    assert stage.card(2).locator(".elf-card-error").inner_text() == f"Model answered 422: {NASTY}"
+    assert [stage.card(row).locator(kind).get_attribute("preload") for row, kind in ((4, "video"), (5, "audio"))] == [
+        "none"
+    ] * 2
+    assert stage.card(6).locator(".elf-words").inner_text().startswith("A poem. ")
+    assert '"score": 0.3' in stage.card(7).locator("pre").inner_text()
+    assert stage.card(8).locator("a").get_attribute("href") == "https://cdn.test/archive.zip"
+    words = stage.find(".elf-badge").all_inner_texts()
+    assert [word.replace("\n", "") for word in words][:3] == ["✓completed", "✓completed", "✕failed"]
+    assert not any("film" in url or "sound" in url for url in asked)
+    assert (
+        stage.page.evaluate(
+            "Math.max(...[...document.querySelectorAll('.elf-grid-cell')].map(c => c.querySelectorAll('*').length))"
+        )
+        < 60
+    )
+    assert (
+        stage.page.evaluate("document.querySelectorAll('.eachlabs-gallery script, .eachlabs-gallery [onerror]').length")
+        == 0
+    )
+
+
+def test_a_picture_that_cannot_be_had_becomes_its_link(stage: Stage) -> None:
+    """It is asked for once: its URL is no longer valid after a day."""
+    asked: list[str] = []
+    stage.page.on("request", lambda request: asked.append(request.url))
+    stage.show([done(0, "https://cdn.test/gone.png"), done(1)])
+    link = stage.card(0).locator(".elf-placeholder a")
+    expect(link).to_have_attribute("href", "https://cdn.test/gone.png")
+    assert "not there any more" in stage.card(0).locator(".elf-placeholder").inner_text()
+    stage.happen(Outcome(1, FAILED))
+    assert sum("gone" in url for url in asked) == 1
+
+
+@pytest.mark.parametrize(("width", "columns", "across"), [(1000, 3, 3), (1000, 1, 1), (540, 3, 2), (320, 3, 1)])
+def test_no_more_cards_than_wanted_stand_side_by_side(
+    open_stage: Callable[..., Stage], width: int, columns: int, across: int
+) -> None:
+    """And fewer where it is narrow, without a bar to scroll sideways."""
+    stage = open_stage(width=width)
+    stage.show([done(row) for row in range(6)], columns=columns)
+    tops = stage.page.evaluate("[...document.querySelectorAll('.elf-card')].map(c => c.getBoundingClientRect().top)")
+    assert tops.count(tops[0]) == across
+    assert stage.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+# -- what changes ---------------------------------------------------------------------------------------------------
+
+
+def test_what_has_not_changed_is_not_touched(stage: Stage) -> None:
+    """A film that plays goes on, and whoever has the focus keeps it, while other cards fill in around it."""
+    stage.show([done(1, "https://cdn.test/a.mp4")._replace(position=0), Outcome(1, RUNNING), Outcome(2, RUNNING)])
+    stage.card(0).locator(".elf-enlarge").focus()
+    stage.page.evaluate("() => { window.film = document.querySelector('video'); film.mark = 1 }")
+    stage.happen(done(1), done(2, "a poem"))
+    assert stage.card(1).locator("img").count() == 1
+    assert stage.card(2).locator(".elf-words").inner_text() == "a poem"
+    assert stage.page.evaluate("document.querySelector('video') === film && film.isConnected && film.mark === 1")
+    assert stage.focused() == "Enlarge fox 0 · noir · seed 0"
+    assert [chip.replace("\n", "") for chip in stage.find(".elf-chip:visible").all_inner_texts()] == ["✓completed3"]
+
+
+def test_a_lost_message_is_asked_for(stage: Stage) -> None:
+    """The next one says that there was another."""
+    stage.show([Outcome(0, RUNNING), Outcome(1, RUNNING)])
+    stage.sent()
+    stage.sheet.take([done(0)])
+    stage.sheet.update("posters", None, 0.0)
+    stage.sheet.take([done(1)])
+    update: Any = stage.sheet.update("posters", None, 0.0)
+    stage.push(update)
+    stage.page.wait_for_function("() => stage.model.sent.some(m => m.kind === 'watch' && m.seq === -1)")
+    whole: Any = stage.sheet.snapshot("posters", None, 1_790_000_002.0, Layout(4, 220, 100))
+    stage.page.evaluate("snapshot => stage.replace(snapshot)", whole)
+    assert stage.find(".elf-card[data-status=completed]").count() == 2
+
+
+def test_pages_filters_and_the_search(stage: Stage) -> None:
+    """Cards of a page are asked for when it is turned to; the kernel finds texts in all of them."""
+    stage.show([done(row) if row % 3 else Outcome(row, FAILED, error="no") for row in range(50)], page=10)
+    assert stage.rows() == list(range(10))
+    assert stage.find(".elf-shown").inner_text() == "1\u201310 of 50 results"
+    stage.sent()
+    stage.click(".elf-later")
+    (asked,) = stage.sent()
+    assert (asked["rows"], asked["missing"]) == (list(range(9, 21)), list(range(11, 21)))
+    stage.sheet.watch(asked["rows"], asked["missing"])
+    stage.tell()
+    assert stage.rows() == list(range(10, 20))
+    assert stage.card(19).locator("img").count() == 1
+    assert stage.saved()["cards"][-1]["row"] == 20
+    stage.click(".elf-legend [data-status=failed]")
+    stage.tell()
+    assert stage.rows() == list(range(0, 30, 3))
+    assert stage.find(".elf-place").inner_text() == "Page 1 of 2"
+    stage.find(".elf-search").fill("prompt 4")
+    stage.page.wait_for_function("() => stage.model.sent.some(m => m.kind === 'find')")
+    stage.push({"kind": "found", "text": "prompt 4", "rows": stage.sheet.find("prompt 4")})
+    assert stage.rows() == [42, 45, 48]
+    assert stage.find(".elf-shown").inner_text() == "3 of 50 results"
+    stage.click(".elf-clear")
+    assert stage.rows() == list(range(10))
+
+
+# -- in large -------------------------------------------------------------------------------------------------------
+
+
+def test_a_card_is_enlarged_by_mouse_and_by_keyboard(stage: Stage) -> None:
+    """With its whole input beside it; arrows go on, Escape goes back to where one was."""
+    stage.show(every_kind())
+    viewer = stage.find("dialog.elf-viewer")
+    stage.click(stage.card(3).locator("img"))
+    assert viewer.locator(".elf-viewer-title").inner_text() == "fox 3 · noir · seed 3"
+    assert PROMPT in viewer.locator(".elf-facts").inner_text()
+    assert viewer.locator("img").get_attribute("src") == "https://cdn.test/3.svg"
+    stage.page.mouse.click(3, 3)
+    expect(viewer).to_be_hidden()
+    stage.card(0).locator(".elf-enlarge").focus()
+    stage.page.keyboard.press("ArrowRight")
+    assert stage.focused() == "Enlarge fox 1 · noir · seed 1"
+    stage.page.keyboard.press("Enter")
+    assert "1 of 6" in viewer.inner_text()
+    for _ in range(6):
+        stage.page.keyboard.press("ArrowRight")
+    assert viewer.locator(".elf-viewer-title").inner_text() == "fox 2 · noir · seed 2"
+    assert NASTY in viewer.locator(".elf-facts").inner_text()
+    stage.page.keyboard.press("ArrowLeft")
+    assert "6 of 6" in viewer.inner_text()
+    stage.page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+    assert stage.focused() == "Enlarge fox 1 · noir · seed 1"
+
+
+def test_whoever_looks_in_large_goes_on_to_the_next_page(stage: Stage) -> None:
+    """Which is turned to; and what is looked at is brought up to date."""
+    stage.show([done(row) for row in range(7)] + [Outcome(7, RUNNING)], page=4)
+    stage.card(3).locator(".elf-enlarge").focus()
+    stage.page.keyboard.press("Enter")
+    stage.page.keyboard.press("ArrowRight")
+    stage.tell()
+    assert stage.rows() == [4, 5, 6, 7]
+    for _ in range(3):
+        stage.page.keyboard.press("ArrowRight")
+    assert stage.find(".elf-viewer-title").inner_text() == "fox 7 · noir · seed 7"
+    stage.happen(done(7))
+    expect(stage.find(".elf-viewer img")).to_have_attribute("src", "https://cdn.test/7.svg")
+    stage.page.keyboard.press("Escape")
+    assert stage.focused() == "Enlarge fox 7 · noir · seed 7"
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_downloaded_comes_from_the_kernel(stage: Stage) -> None:
+    """When it comes near, once; a drawing never under the page's own origin; what is not there any more, by its URL."""
+    stage.show([done(row) for row in range(3)], files=["somewhere"])
+    stage.page.wait_for_function("() => stage.model.sent.filter(m => m.kind === 'file').length === 3")
+    assert [m for m in stage.sent() if m["kind"] == "file"] == [
+        {"kind": "file", "row": row, "n": 0} for row in range(3)
+    ]
+    stage.file(0, 0, "image/png", PNG)
+    stage.file(1, 0, "image/svg+xml", SVG)
+    stage.file(2, 0, None, [])
+    for row, start in ((0, "blob:"), (1, "data:image/svg+xml"), (2, "https://cdn.test/2.svg")):
+        stage.page.wait_for_function(
+            "([row, start]) => document.querySelector(`.elf-card[data-row='${row}'] img`)?.src.startsWith(start)",
+            arg=[row, start],
+        )
+        expect(stage.card(row).locator("img")).not_to_have_js_property("naturalWidth", 0)
+    assert all(m["kind"] != "file" for m in stage.sent())
+
+
+def test_a_film_on_the_disk_waits_for_a_click(stage: Stage) -> None:
+    """It may be large; where it cannot be had, its URL is shown."""
+    stage.show([done(0, "https://cdn.test/a.mp4")], files=["somewhere"])
+    assert not [m for m in stage.sent() if m["kind"] == "file"]
+    stage.click(".elf-play")
+    assert [m for m in stage.sent() if m["kind"] == "file"] == [{"kind": "file", "row": 0, "n": 0}]
+    stage.file(0, 0, None, [])
+    expect(stage.card(0).locator("video")).to_have_attribute("src", "https://cdn.test/a.mp4")
+
+
+def test_without_a_kernel_what_was_saved_is_shown(stage: Stage) -> None:
+    """With the URLs of files, and a sentence; other pages say that their cards are not here."""
+    stage.show([done(row) for row in range(12)], page=5, files=["somewhere"], layout={"comm_live": False})
+    expect(stage.card(0).locator("img")).to_have_attribute("src", "https://cdn.test/0.svg")
+    assert "No kernel is connected" in stage.find(".elf-notice").inner_text()
+    stage.click(".elf-last")
+    assert stage.rows() == [10, 11]
+    assert stage.card(11).locator(".elf-card-label").inner_text() == "…"
+    stage.find(".elf-search").fill("prompt 2")
+    stage.page.wait_for_function("() => document.querySelectorAll('.elf-card').length === 1")
+    assert stage.rows() == [2]
+
+
+# -- as a file ------------------------------------------------------------------------------------------------------
+
+
+def saved(folder: Path) -> Path:
+    """Save a gallery of every kind; three of its pictures were downloaded."""
+    rows = [*every_kind(), *(done(row) for row in range(13, 40))]
+    out = pd.DataFrame({"prompt": [PROMPT if row.position == 3 else f"prompt {row.position} {NASTY}" for row in rows]})
+    for name in ("status", "bulk_id", "execution_id", "error", "output"):
+        out[name] = pd.Series([getattr(row, name) for row in rows], dtype=object)
+    paths: list[str | None] = [None] * len(rows)
+    for row, content in ((0, bytes(PNG)), (3, bytes(SVG)), (13, bytes(PNG))):
+        paths[row] = str(folder / f"{row}.bin")
+        (folder / f"{row}.bin").write_bytes(content)
+    out["path"] = pd.Series(paths, dtype=object)
+    out.attrs["eachlabs_download"] = {"column": "path"}
+    out.attrs["eachlabs"] = {"workflow_id": NASTY, "prefix": "", "inputs": {"prompt": {"column": "prompt"}}}
+    shown = out.eachlabs.gallery(label="prompt", page=12)
+    path: Path = shown.save(folder / "sheet.html")
+    shown.close()
+    return path
+
+
+def test_a_saved_sheet_works_without_a_network(browser: Browser, tmp_path: Path) -> None:
+    """From the disk, with no error: what is in it is shown, what is linked becomes its link; pages and filters too."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.set_offline(True)
+    page, problems, asked = context.new_page(), [], []
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(error.message))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(saved(tmp_path).as_uri())
+    for row in (0, 3):
+        expect(page.locator(f".elf-card[data-row='{row}'] img")).not_to_have_js_property("naturalWidth", 0)
+    assert "offline" in page.locator(".elf-card[data-row='1'] .elf-placeholder").first.inner_text()
+    page.locator(".elf-card[data-row='3'] img").click()
+    expect(page.locator(".elf-viewer img")).not_to_have_js_property("naturalWidth", 0)
+    assert PROMPT in page.locator(".elf-viewer .elf-facts").inner_text()
+    page.keyboard.press("Escape")
+    page.locator(".elf-card").last.scroll_into_view_if_needed()
+    page.locator(".elf-later").click()
+    expect(page.locator(".elf-card").first).to_have_attribute("data-row", "12")
+    expect(page.locator(".elf-card").first).to_be_in_viewport()
+    expect(page.locator(".elf-card[data-row='13'] img")).not_to_have_js_property("naturalWidth", 0)
+    page.locator(".elf-search").fill("lighthouse")
+    expect(page.locator(".elf-card")).to_have_count(1)
+    assert page.locator(".elf-shown").inner_text() == "1 of 40 results"
+    page.locator(".elf-clear").click()
+    page.locator(".elf-legend [data-status=failed]").click()
+    expect(page.locator(".elf-card")).to_have_count(1)
+    assert page.title().startswith("A run of ")
+    assert page.evaluate("window.ran ?? null") is None
+    assert problems == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+    context.close()
+
+
+# -- for everybody --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1500, False), (700, True)])
+def test_axe_finds_nothing(open_stage: Callable[..., Stage], axe: Path, width: int, dark: bool) -> None:
+    """With every kind of card, in both themes, and with one in large."""
+    stage = open_stage(width=width, dark=dark)
+    stage.show(every_kind() + [done(row) for row in range(13, 40)], page=20)
+    stage.page.add_script_tag(content=axe.read_text("utf-8"))
+    picture(stage.page, f"gallery-{width}")
+    check(stage.page)
+    stage.card(3).locator(".elf-enlarge").focus()
+    stage.page.keyboard.press("Enter")
+    expect(stage.find(".elf-viewer img")).not_to_have_js_property("naturalWidth", 0)
+    picture(stage.page, f"gallery-{width}-large")
+    check(stage.page)
+
+
+def check(page: Page) -> None:
+    """See that axe-core has nothing to say."""
+    found: list[Json] = page.evaluate("async () => (await axe.run('.eachlabs-gallery')).violations")
+    assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in found] == []
+
+
+def picture(page: Page, name: str) -> None:
+    """Store a picture of the page, if anybody wants one."""
+    if SCREENSHOTS:
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
