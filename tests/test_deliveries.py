@@ -260,3 +260,47 @@ def test_what_the_journal_knows_counts_once_too() -> None:
         assert "d1" in deliveries.without_cost()
 
     asyncio.run(go())
+
+
+def test_a_failure_ends_all_of_it_and_loses_nothing() -> None:
+    """So that whoever waits polls; what was not noted is left for the next to note."""
+
+    async def go() -> None:
+        def ask(notices: Sequence[Notice]) -> list[Word]:
+            raise RuntimeError
+
+        post = Sorter(ask, is_held=lambda: False)
+        post.take(notice())
+        with pytest.raises(RuntimeError):
+            await post.run()
+        assert [one.execution_id for one in post.rest()] == ["d1"]
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(go())
+
+
+def test_no_more_is_taken_than_can_be_held() -> None:
+    """The sender is told, and tries again."""
+    post = sorter()
+    assert all(post.take(notice()) for _ in range(deliveries.MOST_WAITING))
+    assert not post.take(notice())
+
+
+def test_no_more_is_held_than_can_be() -> None:
+    """The oldest goes to the journal, for one more."""
+
+    async def go() -> None:
+        post = sorter(held=True)
+        over = deliveries.MOST_WAITING + 5
+        running = asyncio.ensure_future(post.run())
+        for at in range(over):
+            while not post.take(notice(f"d{at}")):
+                await asyncio.sleep(0.01)
+        while post.counts["unknown"] < 5:
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert post.waiting == deliveries.MOST_WAITING
+        assert post.rest()[0].execution_id == "d5"
+
+    asyncio.run(go())

@@ -189,7 +189,13 @@ class Sorter:
         """Sort and note, until cancelled."""
         self._some, self._nobodys = asyncio.Event(), asyncio.Event()  # of this loop
         self._some.set()
-        await asyncio.gather(self._sort_on(), self._note_on())
+        tasks = [asyncio.ensure_future(self._sort_on()), asyncio.ensure_future(self._note_on())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def rest(self) -> list[Notice]:
         """Sort what is there, once `run` has ended; return what is left for the journal, to be given to `noted`."""

@@ -107,8 +107,8 @@ class Hearing:
     def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
         """Return what is known of these executions; from any thread."""
         listed, bulks = self._results.execution_id, self._results.bulk_id
-        if self._closed or listed is None:
-            return {}
+        if self._closed or listed is None or bulks is None:
+            return {}  # they were handed over
         rows = [row for row, execution_id in enumerate(listed) if execution_id in wanted]
         return {str(listed[row]): Known(bulks[row], self._workflow_id) for row in rows}
 
