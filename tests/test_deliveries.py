@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.core.deliveries import Known, Notice, agrees, is_genuine, path_token, read_delivery
@@ -86,6 +86,7 @@ def test_what_has_another_shape_is_none(wrong: bytes) -> None:
     assert read_delivery(wrong) is None
 
 
+@settings(deadline=None)
 @given(
     st.binary()
     | st.recursive(st.none() | st.text() | st.integers(), lambda x: st.lists(x)).map(json.dumps).map(str.encode)
@@ -95,6 +96,7 @@ def test_any_bytes_can_be_read(some: bytes) -> None:
     assert read_delivery(some) is None
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["execution_id", "bulk_id", "workflow_id", "status", "output", "error", "cost", "started_at"]),
@@ -122,6 +124,7 @@ def test_secrets_are_compared_in_constant_time() -> None:
     assert "compare_digest" in is_genuine.__code__.co_names
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=1), st.text())
 def test_no_other_word_is_genuine(secret: str, word: str) -> None:
     """And the token of a path is made of the secret, the same each time, and does not hold it."""
