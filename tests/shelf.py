@@ -18,7 +18,7 @@ class Item:
     body: bytes = PNG
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "image/png"})
-    length: int | None = None
+    sized: bool = True
 
 
 class Shelf:
@@ -68,11 +68,11 @@ class Shelf:
         handler.send_response(item.status)
         for name, value in item.headers.items():
             handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(item.body) if item.length is None else item.length))
+        if item.sized:
+            handler.send_header("Content-Length", str(len(item.body)))
         handler.end_headers()
         handler.wfile.write(item.body)
-        if item.length is not None:
-            handler.close_connection = True
+        handler.close_connection = not item.sized
 
     def close(self) -> None:
         """End it."""

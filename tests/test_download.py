@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import tracemalloc
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -538,25 +539,34 @@ def test_an_empty_file_is_none(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -
 
 
 def test_a_file_that_is_too_large_is_not_taken(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
-    """By what is promised, or by what comes."""
+    """By what is promised, by what comes where nothing is promised, or by what the output holds."""
     data = "data:image/png;base64," + base64.b64encode(b"x" * 300).decode()
-    got = result(shelf.put("/a.png"), shelf.put("/b.png", Item(b"x" * 10)), data).eachlabs.download(
-        tmp_path, allow_private=True, max_size=100
-    )
-    assert got["path_error"].fillna("").tolist() == [
-        "larger than max_size=100 bytes",
-        "",
-        "larger than max_size=100 bytes",
-    ]
+    endless = shelf.put("/c.png", Item(b"x" * 300, sized=False))
+    got = result(shelf.put("/a.png"), shelf.put("/b.png", Item(b"x" * 10)), data, endless)
+    got = got.eachlabs.download(tmp_path, allow_private=True, max_size=100)
+    large = "larger than max_size=100 bytes"
+    assert got["path_error"].fillna("").tolist() == [large, "", large, large]
+    assert leftovers(tmp_path) == []
+    whole = got.iloc[2:].eachlabs.download(tmp_path, allow_private=True, max_size=None)
+    assert {len(body) for name, body in files(tmp_path).items() if name != "1-0.png"} == {300}
+    assert whole["path_error"].isna().all()
 
 
 def test_a_large_file_comes_in_pieces(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
-    """Each byte in its place, also where it is several pieces."""
-    body = hashlib.shake_128(b"x").digest(5_000_001)
+    """Each byte in its place, and never more than a few pieces of it in memory."""
+    body = hashlib.shake_128(b"x").digest(30_000_001)
     md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
     url = shelf.put("/a.mp4", Item(body, 200, {"Content-Type": "video/mp4", "Content-MD5": md5}))
-    got = result(url).eachlabs.download(tmp_path, allow_private=True)
+    out = result(url)
+    out.eachlabs.download(tmp_path / "warm", allow_private=True)
+    tracemalloc.start()
+    try:
+        got = out.eachlabs.download(tmp_path, allow_private=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
     assert Path(got["path"][0]).read_bytes() == body
+    assert peak < 8_000_000
 
 
 def test_a_picture_inside_of_the_output_becomes_a_file(sandbox: Sandbox, tmp_path: Path) -> None:
