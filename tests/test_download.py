@@ -20,8 +20,9 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.engine.clock import SystemClock
-from eachlabs_frames.engine.folder import Folder, Part
+from eachlabs_frames.engine.folder import Folder
 from eachlabs_frames.engine.loop import complete
+from eachlabs_frames.engine.parts import Part
 from eachlabs_frames.frames.download import download
 from eachlabs_frames.models import Event
 from eachlabs_frames.sandbox import Fault, Sandbox
@@ -536,6 +537,7 @@ def test_an_empty_file_is_none(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -
     url = shelf.put("/a.png", lambda times: Item(b"") if times == 1 else Item())
     assert hasty(result(url), tmp_path)["path_error"].isna().all()
     assert files(tmp_path) == {"0-0.png": PNG}
+    assert leftovers(tmp_path) == []
 
 
 def test_a_file_that_is_too_large_is_not_taken(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:

@@ -14,20 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.core import filenames
+from eachlabs_frames.core import filenames, filetypes
 from eachlabs_frames.core.filenames import (
-    ANY,
-    KNOWN,
     Identity,
-    belongs,
     distinct,
-    extension,
     fit,
     key,
     mark,
     read,
     safe,
 )
+from eachlabs_frames.core.filetypes import ANY, KNOWN, belongs, extension
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{word}{n}" for word in ("com", "lpt") for n in range(10))}
 
@@ -205,7 +202,7 @@ def test_no_extension_is_one_that_is_run() -> None:
         ".vbs",
     }
     assert not KNOWN & runs
-    assert max(map(len, KNOWN)) <= filenames.LONGEST_EXTENSION
+    assert max(map(len, KNOWN)) <= filetypes.LONGEST_EXTENSION
     assert set("".join(KNOWN)) <= set(string.ascii_lowercase + string.digits + ".")
 
 

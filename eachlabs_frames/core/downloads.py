@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from . import filenames
+from . import filetypes
+from .filenames import Identity
 
 LIFETIME: Final = 24 * 3600.0
 """Seconds for which an output's URL is sure to work (API reference, "Executions")."""
@@ -39,7 +40,7 @@ class Wanted:
         When the execution ended, in epoch seconds.
     """
 
-    identity: filenames.Identity
+    identity: Identity
     url: str
     stem: str
     ended_at: float | None = None
@@ -121,9 +122,9 @@ def judge(status: int, headers: Mapping[str, str], url: str, *, after: float | N
     if status != 200:
         return Never(f"HTTP {status}", status)
     kind = headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() == "text/html" and filenames.promises_media(url):
+    if kind.partition(";")[0].strip().lower() == "text/html" and filetypes.promises_media(url):
         return Again("a web page was sent instead of the file")
-    return Take(_promise(headers, filenames.extension(kind, url)))
+    return Take(_promise(headers, filetypes.extension(kind, url)))
 
 
 def _promise(headers: Mapping[str, str], extension: str) -> Promise:
@@ -197,7 +198,7 @@ def embedded(url: str, *, max_size: int | None) -> tuple[str, bytes]:
             raise ValueError(msg) from exc
     if max_size is not None and len(data) > max_size:
         raise ValueError(too_large(max_size))
-    return filenames.extension(kind, ""), data
+    return filetypes.extension(kind, ""), data
 
 
 def too_large(max_size: int) -> str:

@@ -1,6 +1,6 @@
 """Names for files, from what anybody may have written: always valid, never outside of their folder, never the same.
 
-It owns the template, what is made safe and the extension. It never looks at a disk.
+It owns the template, and what is made safe and told apart. It never looks at a disk.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError, MappingError
+from .filetypes import KNOWN, LONGEST_EXTENSION
 from .mapping import FORMATTER
-from .media import EXTENSIONS
 
 LONGEST: Final = 255
 """Bytes of UTF-8 in one name, the extension included: what every common file system takes."""
@@ -23,71 +22,8 @@ LONGEST: Final = 255
 LONGEST_FIELD: Final = 100
 """Bytes of one field, so that a long prompt leaves room for what tells its files apart."""
 
-LONGEST_EXTENSION: Final = 12
-ANY: Final = ".bin"
-
 OWN: Final = ("index", "row", "n", "execution_id")
 """Fields beside the frame's columns."""
-
-TYPES: Final[Mapping[str, tuple[str, ...]]] = {
-    "image/png": (".png",),
-    "image/apng": (".apng",),
-    "image/jpeg": (".jpg", ".jpeg", ".jfif"),
-    "image/jpg": (".jpg", ".jpeg", ".jfif"),
-    "image/webp": (".webp",),
-    "image/gif": (".gif",),
-    "image/avif": (".avif",),
-    "image/bmp": (".bmp",),
-    "image/heic": (".heic",),
-    "image/tiff": (".tif", ".tiff"),
-    "image/x-icon": (".ico",),
-    "image/vnd.microsoft.icon": (".ico",),
-    "image/svg+xml": (".svg",),
-    "video/mp4": (".mp4", ".m4v"),
-    "video/x-m4v": (".m4v",),
-    "video/webm": (".webm",),
-    "video/quicktime": (".mov",),
-    "video/x-matroska": (".mkv",),
-    "video/ogg": (".ogv",),
-    "audio/mpeg": (".mp3",),
-    "audio/wav": (".wav",),
-    "audio/x-wav": (".wav",),
-    "audio/wave": (".wav",),
-    "audio/vnd.wave": (".wav",),
-    "audio/ogg": (".ogg", ".oga", ".opus"),
-    "audio/opus": (".opus",),
-    "audio/flac": (".flac",),
-    "audio/x-flac": (".flac",),
-    "audio/aac": (".aac",),
-    "audio/mp4": (".m4a",),
-    "audio/x-m4a": (".m4a",),
-    "audio/webm": (".weba",),
-    "application/json": (".json",),
-    "application/x-ndjson": (".jsonl",),
-    "application/pdf": (".pdf",),
-    "application/zip": (".zip",),
-    "application/vnd.apache.parquet": (".parquet",),
-    "text/csv": (".csv",),
-    "text/markdown": (".md",),
-    "text/vtt": (".vtt",),
-    "text/html": (".txt",),
-    "model/gltf-binary": (".glb",),
-    "model/gltf+json": (".gltf",),
-    "model/stl": (".stl",),
-    "model/obj": (".obj",),
-    "model/vnd.usdz+zip": (".usdz",),
-    "model/ply": (".ply",),
-}
-"""What a file is called by its type. None of these is run by a double click; a page of HTML is kept as a text."""
-
-KNOWN: Final = frozenset(one for several in TYPES.values() for one in several) | {
-    ".txt",
-    ".ply",
-    ".npy",
-    ".npz",
-    ".safetensors",
-    ".srt",
-}
 
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])[ ]*(\..*)?", re.IGNORECASE)
 # S3 and its likes, Google, CloudFront, Azure.
@@ -301,32 +237,3 @@ def _end(identity: Identity, stem: str, attempt: int) -> str:
         return end if attempt == 0 else f"{end}-{identity.n}"
     told = ":".join((str(attempt), *map(str, identity), stem)).encode("utf-8", "surrogatepass")
     return f"-{hashlib.sha256(told).hexdigest()[:16]}"
-
-
-def extension(content_type: str, url: str) -> str:
-    """Return what a file ends in: by its type, else by its URL's path, else ``.bin``; never what may be run."""
-    kind = content_type.partition(";")[0].strip().lower()
-    by_type = TYPES.get(kind, ())
-    by_path = suffix(url)
-    if by_path in by_type or (not by_type and by_path):
-        return by_path
-    if by_type:
-        return by_type[0]
-    return ".txt" if kind.startswith("text/") else ANY
-
-
-def suffix(url: str) -> str:
-    """Return the extension in a URL's path, where it is a known one; else ""."""
-    last = unquote(urlsplit(url).path).rpartition("/")[2]
-    _, dot, ending = last.rpartition(".")
-    return dot + ending.lower() if dot + ending.lower() in KNOWN else ""
-
-
-def promises_media(url: str) -> bool:
-    """Say whether a URL's path names a picture, a film or a sound."""
-    return suffix(url)[1:] in EXTENSIONS
-
-
-def belongs(file: str, stem: str) -> bool:
-    """Say whether `file` is `stem` with an extension that this module gives."""
-    return file.startswith(stem) and (file[len(stem) :] in KNOWN or file[len(stem) :] == ANY)

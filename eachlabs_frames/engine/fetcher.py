@@ -18,7 +18,8 @@ from ..core.downloads import Again, Fetched, Move, Never, Promise, Take, Verdict
 from ..core.pacing import retry_delay
 from ..core.wire import retry_after
 from ..models import Clock, Reply
-from .folder import FULL, PIECE, Entry, Folder, Part, SpoiledError, TakenError
+from .folder import FULL, Entry, Folder, SpoiledError, TakenError
+from .parts import PIECE, Part
 from .pool import drain, until
 from .web import Answer, BrokenError, Web
 

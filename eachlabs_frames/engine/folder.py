@@ -9,40 +9,33 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import json
-import logging
 import os
 import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..core import filenames
+from ..core import filetypes
 from ..core.downloads import Promise
 from ..core.filenames import Identity
 from ..errors import ConfigurationError
-
-logger = logging.getLogger("eachlabs_frames")
+from .parts import PART, Part, digest, is_same, move_without_replacing
 
 ROOM: Final = ".eachlabs"
 """A folder inside of the folder; no name that is made for a file begins with a dot."""
 
 LIST: Final = "downloads.jsonl"
-PART: Final = ".part"
 ABANDONED: Final = 3600.0
 """Seconds after which a part that nobody has written to is a killed process's."""
 
-PIECE: Final = 1024 * 1024
-
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL})
 
 
 class Entry(NamedTuple):
@@ -152,7 +145,7 @@ class Folder:
         stems = tuple(stems)
         for file in reversed(self._files.get(identity, ())):
             entry = self._entries[file]
-            named = any(filenames.belongs(file, stem) for stem in stems)
+            named = any(filetypes.belongs(file, stem) for stem in stems)
             if named and entry.identity == identity and self._is_unchanged(entry):
                 return entry
         return None
@@ -166,7 +159,7 @@ class Folder:
                 return False
             if found.st_mtime_ns == entry.mtime_ns:
                 return True
-            if _digest(Path(path), "sha256").hex() != entry.sha256:
+            if digest(path, "sha256").hex() != entry.sha256:
                 return False
         except OSError:
             return False
@@ -262,12 +255,12 @@ class Folder:
             if replace:
                 os.replace(part.path, target)  # noqa: PTH105
             else:
-                _move_without_replacing(part.path, target, link=self._link)
+                move_without_replacing(part.path, target, link=self._link)
         except IsADirectoryError as exc:
             raise TakenError(_taken(target)) from exc
         except FileExistsError as exc:
             # Another process was as quick, or one was killed before it could note it: then it is the same file.
-            if not _is_same(Path(target), part):
+            if not is_same(target, part):
                 raise TakenError(_taken(target)) from exc
             return False
         part.named = True
@@ -281,99 +274,10 @@ class Folder:
             self._list.write(line)
 
 
-class Part:
-    """A file on its way: written in pieces, and hashed as it is written. Made when its first bytes come.
-
-    Attributes
-    ----------
-    path : str
-    size : int
-        Bytes so far.
-    sha256 : hashlib's object
-    named : bool
-        Whether it has its name, so that nothing of it is left to clear away.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.size = 0
-        self.sha256 = hashlib.sha256()
-        self.named = False
-        self._file: int | None = None
-
-    def write(self, pieces: Sequence[bytes]) -> None:
-        """Add some bytes."""
-        if self._file is None:
-            self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
-        joined = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        self.sha256.update(joined)
-        self.size += len(joined)
-        while joined:
-            joined = joined[os.write(self._file, joined) :]
-
-    def digest(self, name: str) -> bytes:
-        """Return its checksum by that name."""
-        return self.sha256.digest() if name == "sha256" else _digest(Path(self.path), name)
-
-    def close(self) -> int:
-        """Write no more; return when it was last written, in nanoseconds since 1970."""
-        if self._file is None:
-            return 0
-        try:
-            return os.fstat(self._file).st_mtime_ns
-        finally:
-            os.close(self._file)
-            self._file = None
-
-    def discard(self) -> None:
-        """Remove it, unless it has got a name."""
-        begun = self._file is not None or self.size > 0
-        with contextlib.suppress(OSError):
-            self.close()
-        if begun and not self.named:
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)  # noqa: PTH108
-
-
 def _checked(value: Any, kind: type) -> Any:
     if type(value) is not kind:
         raise TypeError
     return value
-
-
-def _move_without_replacing(source: str, target: str, *, link: Callable[[str, str], None]) -> None:
-    """Rename, but raise `FileExistsError` where there is a file: in one step, so that no race can lose one."""
-    if os.name == "nt":
-        os.rename(source, target)  # noqa: PTH104 - which does just that there
-        return
-    try:
-        link(source, target)
-    except OSError as exc:
-        if exc.errno not in _NO_LINKS:
-            raise
-        # A file system without links: the name is taken first, by an empty file.
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        os.replace(source, target)  # noqa: PTH105
-    else:
-        os.unlink(source)  # noqa: PTH108
-
-
-def _is_same(path: Path, part: Part) -> bool:
-    try:
-        found = path.lstat()
-        same = stat.S_ISREG(found.st_mode) and found.st_size == part.size
-        return same and _digest(path, "sha256") == part.sha256.digest()
-    except OSError:
-        return False
-
-
-def _digest(path: Path, name: str) -> bytes:
-    found: Any = hashlib.new(name, usedforsecurity=False)
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            found.update(piece)
-    digest: bytes = found.digest()
-    return digest
 
 
 def _taken(path: str) -> str:

@@ -1,0 +1,114 @@
+"""A file on its way: bytes that have no name yet, and how they get one. It knows nothing of whose they are.
+
+A part is written and hashed by one thread at a time, and has its final name in one step or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+PART: Final = ".part"
+PIECE: Final = 1024 * 1024
+"""Bytes that are written, or read again, at once."""
+
+_NEW: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL})
+
+
+class Part:
+    """A file on its way: written in pieces, and hashed as it is written. Made when its first bytes come.
+
+    Attributes
+    ----------
+    path : str
+    size : int
+        Bytes so far.
+    sha256 : hashlib's object
+    named : bool
+        Whether it has its name, so that nothing of it is left to clear away.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+        self.named = False
+        self._begun = False
+        self._file: int | None = None
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Add some bytes."""
+        if self._file is None:
+            self._file = os.open(self.path, _NEW, 0o666)
+            self._begun = True
+        joined = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        self.sha256.update(joined)
+        self.size += len(joined)
+        while joined:
+            joined = joined[os.write(self._file, joined) :]
+
+    def digest(self, name: str) -> bytes:
+        """Return its checksum by that name."""
+        return self.sha256.digest() if name == "sha256" else digest(self.path, name)
+
+    def close(self) -> int:
+        """Write no more; return when it was last written, in nanoseconds since 1970."""
+        if self._file is None:
+            return 0
+        try:
+            return os.fstat(self._file).st_mtime_ns
+        finally:
+            os.close(self._file)
+            self._file = None
+
+    def discard(self) -> None:
+        """Remove it, unless it has got a name."""
+        with contextlib.suppress(OSError):
+            self.close()
+        if self._begun and not self.named:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)  # noqa: PTH108
+
+
+def move_without_replacing(source: str, target: str, *, link: Callable[[str, str], None]) -> None:
+    """Rename, but raise `FileExistsError` where there is a file: in one step, so that no race can lose one."""
+    if os.name == "nt":
+        os.rename(source, target)  # noqa: PTH104 - which does just that there
+        return
+    try:
+        link(source, target)
+    except OSError as exc:
+        if exc.errno not in _NO_LINKS:
+            raise
+        # A file system without links: the name is taken first, by an empty file.
+        os.close(os.open(target, _NEW, 0o666))
+        os.replace(source, target)  # noqa: PTH105
+    else:
+        os.unlink(source)  # noqa: PTH108
+
+
+def is_same(path: str, part: Part) -> bool:
+    """Say whether a file holds the very bytes of a part."""
+    try:
+        found = os.lstat(path)
+        same = stat.S_ISREG(found.st_mode) and found.st_size == part.size
+        return same and digest(path, "sha256") == part.sha256.digest()
+    except OSError:
+        return False
+
+
+def digest(path: str, name: str) -> bytes:
+    """Return a file's checksum by that name, read piece by piece."""
+    found: Any = hashlib.new(name, usedforsecurity=False)
+    with Path(path).open("rb") as file:
+        while piece := file.read(PIECE):
+            found.update(piece)
+    told: bytes = found.digest()
+    return told
