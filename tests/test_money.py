@@ -184,6 +184,7 @@ def test_a_preview_without_a_workflow_counts_and_asks_nothing(sandbox: Sandbox) 
     said = ef.sweep(prompt=["a", "b"], seed=range(6)).eachlabs.preview().attrs["eachlabs_preview"]
     assert said == {"rows": 12, "requests": 2, "cost_usd": None, "balance_usd": None}
     assert sandbox.requests == ()
+    assert frame(2).eachlabs.preview(WF).attrs["eachlabs_preview"]["cost_usd"] is None
     assert not journal.exists()
 
 

@@ -156,6 +156,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"a": {"k": 1}}, ef.ConfigurationError, "wrap it in a list"),
     ({"a": {1, 2}}, ef.ConfigurationError, "a set, which has no order"),
     ({"a": np.ones((2, 2))}, ef.ConfigurationError, "2 dimensions"),
+    ({"a": np.zeros(2, dtype=[("x", int)])}, ef.ConfigurationError, "array of records.*DataFrame"),
     ({"a": pd.MultiIndex.from_tuples([(1, 2)])}, ef.ConfigurationError, "to_frame"),
     ({"a": itertools.count()}, ef.ConfigurationError, "more than 100,000 values and may never end"),
     ({"a": [1, 2, 1]}, ef.ConfigurationError, r"axis 'a' has 1 twice \(at position 2\).*repeats="),

@@ -91,6 +91,9 @@ def _column(name: str, values: object, most: int) -> pd.Series[Any]:
     if isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         column: pd.Series[Any] = pd.Series(values)
         return column
+    if isinstance(values, np.ndarray) and values.dtype.names is not None:
+        msg = f"axis {name!r} is an array of records: for its fields as columns together write {name}=DataFrame(...)"
+        raise ConfigurationError(msg)
     if isinstance(values, np.ndarray) and values.ndim:
         if values.ndim > 1:
             msg = f"axis {name!r} is an array of {values.ndim} dimensions: an axis has one; list(array) has its rows"
