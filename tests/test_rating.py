@@ -82,10 +82,11 @@ def test_every_step_can_be_taken_back() -> None:
     for place, mark in ((0, "5"), (1, "2"), (0, "1"), (1, None)):
         browser.mark(place, mark)
     assert scores(out) == [1, None, None, None]
+    assert browser.rating.state["steps"] == [(0, "."), (1, "."), (0, "5"), (1, "2")]
     for expected in ([1, 2, None, None], [5, 2, None, None], [5, None, None, None], [None] * 4, [None] * 4):
         browser.ask("undo")
         assert scores(out) == expected
-    assert browser.rating.state["can_undo"] is False
+    assert browser.rating.state["steps"] == []
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_rubbish_is_passed_over(content: Any) -> None:
     browser = rated(out)
     browser.send(content)
     assert scores(out) == [None] * 4
-    assert (browser.rating.state["at"], browser.rating.state["can_undo"]) == (0, False)
+    assert (browser.rating.state["at"], browser.rating.state["steps"]) == (0, [])
 
 
 def test_what_comes_twice_counts_once() -> None:
@@ -325,6 +326,35 @@ def test_a_part_of_another_frame_is_written_and_the_other_is_not() -> None:
     assert "score" not in whole
 
 
+def test_a_frame_of_many_columns_gets_another_one_without_a_warning() -> None:
+    """Which pandas gives for over 100 that were put in one by one."""
+    out = result()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
+        for number in range(120):
+            out[f"column {number}"] = number
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rated(out).mark(0, "3")
+    assert scores(out) == [3, None, None, None]
+
+
+class Stubborn(pd.DataFrame):
+    """A frame that cannot be written."""
+
+    def isetitem(self, loc: Any, value: Any) -> None:
+        msg = "no room"
+        raise RuntimeError(msg)
+
+
+def test_a_frame_that_cannot_be_written_loses_no_score() -> None:
+    """The widget says why, and the next score tries again."""
+    scored = Scores(Stubborn(result()), "score", "")
+    scored.put(1, 4)
+    assert "no room" in (scored.problem or "")
+    assert scored.values == [None, 4, None, None]
+
+
 def test_a_column_is_shared_with_its_owner() -> None:
     """What the owner writes into it meanwhile is kept, and so is what another rating writes."""
     out = result()
@@ -332,12 +362,13 @@ def test_a_column_is_shared_with_its_owner() -> None:
     first.mark(0, "1")
     out.loc[1, "score"] = 2
     second.mark(2, "3")
+    out.loc[0, "score"] = 5
     first.mark(3, "4")
-    assert scores(out) == [1, 2, 3, 4]
+    assert scores(out) == [5, 2, 3, 4]
     out["more"] = 1
     out.insert(0, "first", 0)
-    first.mark(0, "5")
-    assert scores(out) == [5, 2, 3, 4]
+    first.mark(0, "1")
+    assert scores(out) == [1, 2, 3, 4]
 
 
 def ascending(out: pd.DataFrame, **options: Any) -> None:

@@ -26,11 +26,12 @@ def test_every_step_can_be_taken_back(before: dict[int, int], steps: list[tuple[
     """To what stood there before the first one, and no further."""
     sitting = Sitting(SIZE, before)
     for _ in range(do(sitting, steps)):
-        assert sitting.can_undo
+        (expected,) = sitting.steps(1)
         place = sitting.undo()
-        assert place == sitting.at
+        assert (place, sitting.marks.get(sitting.at)) == (sitting.at, expected[1])
+        assert place == expected[0]
     assert sitting.marks == before
-    assert not sitting.can_undo
+    assert sitting.steps(9) == []
     assert sitting.undo() is None
 
 

@@ -32,7 +32,7 @@ class Sitting(Generic[Mark]):
     def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
         self.size = size
         self.marks = dict(marks)
-        self._steps: list[tuple[int, Mark | None]] = []  # a place, and what stood there before
+        self._steps: list[tuple[int, Mark | None]] = []
         first = self.next_open(-1)
         self.at = size if first is None else first
 
@@ -41,10 +41,9 @@ class Sitting(Generic[Mark]):
         """Whether every place has a mark."""
         return len(self.marks) == self.size
 
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is a step to go back."""
-        return bool(self._steps)
+    def steps(self, most: int) -> list[tuple[int, Mark | None]]:
+        """Return the latest steps that can be taken back, the last one last: a place, and what stood there before."""
+        return self._steps[-most:]
 
     def go(self, place: int) -> None:
         """Go to a place, or to the end."""

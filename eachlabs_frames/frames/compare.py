@@ -19,8 +19,7 @@ from ..errors import ConfigurationError, FrameTypeError
 from ..models import COMPLETED, Outcome
 from ..views.cards import Card, card
 from ..views.page import whole
-from .cards import Cards
-from .pairs import Pairs, said
+from .pairs import Pairs, Side, said
 from .refusals import refusal
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def compare(
             raise FrameTypeError(refusal(frame))
     checked, sure = _checked(names), check_confidence(confidence)
     pairs = Pairs(a, b, _chosen(by, a), _generator(random_state))
-    return Comparison(Compared(pairs, (a, b), names=checked, judged=judged), confidence=sure)
+    return Comparison(Compared(pairs, names=checked, judged=judged), confidence=sure)
 
 
 class Compared:
@@ -114,13 +113,11 @@ class Compared:
     def __init__(
         self,
         pairs: Pairs,
-        frames: tuple[pd.DataFrame, pd.DataFrame],
         *,
         names: tuple[str, str],
         judged: pd.DataFrame | str | os.PathLike[str] | None,
     ) -> None:
         self._pairs = pairs
-        self._cards = [Cards(frame, prefix=side.prefix) for frame, side in zip(frames, (pairs.a, pairs.b), strict=True)]
         self.names: Final = names
         left_out = said(pairs.left_out)
         self.left_out: Final = f"Not compared: {left_out}" if left_out else ""
@@ -176,21 +173,20 @@ class Compared:
         """Return the path of what was downloaded of an output; `row` is that of a card of `pair`."""
         if not 0 <= row < 2 * self.size:
             return None
-        which, its_row = self._whose(row // 2, row % 2)
-        files = self._cards[which].files(its_row)
+        whose, its_row = self._whose(row // 2, row % 2)
+        files = whose.files(its_row)
         return files[n] if 0 <= n < len(files) else None
 
-    def _whose(self, place: int, side: int) -> tuple[int, int]:
+    def _whose(self, place: int, side: int) -> tuple[Side, int]:
         """Return of which of the two results the left (0) or the right (1) one is, and its row there."""
         number = self._pairs.order[place]
         which = side if self._pairs.a_is_left[number] else 1 - side
-        return which, self._pairs.rows[number][which]
+        return (self._pairs.a, self._pairs.b)[which], self._pairs.rows[number][which]
 
     def _nameless(self, place: int, side: int) -> Card:
-        which, row = self._whose(place, side)
-        output = (self._pairs.a, self._pairs.b)[which].results.output[row]
-        bare = Outcome(2 * place + side, COMPLETED, output=output)
-        return card(bare, label="", sent={}, files=self._cards[which].files(row))
+        whose, row = self._whose(place, side)
+        bare = Outcome(2 * place + side, COMPLETED, output=whose.results.output[row])
+        return card(bare, label="", sent={}, files=whose.files(row))
 
 
 def _chosen(by: object, a: pd.DataFrame) -> list[Hashable] | None:

@@ -19,7 +19,7 @@ from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError
 from ..models import COMPLETED
 from . import results as columns
-from .cards import axes, name_of
+from .cards import axes, files_of, name_of, paths_in
 
 OWN: Final = ("execution_id_a", "execution_id_b", "left", "winner", "blind")
 SHARES: Final = ("name", "wins", "losses", "ties", "judged", "win_rate", "low", "high")
@@ -35,10 +35,15 @@ class Side:
         self.frame: Final = columns.snapshot(frame)
         self.own: Final = columns.labels(frame, self.prefix)
         self.results: Final = columns.read(frame, self.prefix)
+        self._files = files_of(self.frame, self.prefix)
 
     def is_fit(self, row: int) -> bool:
         """Say whether there is something to look at."""
         return self.results.status[row] == COMPLETED and self.results.output[row] is not None
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of what was downloaded of a row's output, in the order of its URLs; empty where nothing."""
+        return () if self._files is None else paths_in(self._files.iloc[row])
 
     def place(self, label: Hashable) -> int:
         """Return where a column is.

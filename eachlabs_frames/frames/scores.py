@@ -112,7 +112,7 @@ class Scores:
     def _is_unchanged(self) -> bool:
         """Say whether each row is where it was, by its execution; where it has none, by the whole index."""
         given = self._given
-        if len(given) != len(self._executions) or not columns.is_result(given, self._prefix):
+        if not columns.is_result(given, self._prefix):
             return False
         if columns.executions(given, self._prefix) != self._executions:
             return False

@@ -26,6 +26,9 @@ WINDOW: Final = 24
 """Things that the browser holds at once: so far it can go on while the kernel is busy."""
 
 AHEAD: Final = 8
+STEPS: Final = 50
+"""Steps that the browser can take back by itself, until it is answered."""
+
 MOST_SENDERS: Final = 16
 LONGEST_SENDER: Final = 40
 
@@ -35,7 +38,7 @@ class State(TypedDict):
 
     at: int  # the place that is shown; behind the last one: the end
     marks: str
-    can_undo: bool
+    steps: list[tuple[int, str]]  # the latest that can be taken back: a place, and its mark of before
     heard: dict[str, int]
     problem: str | None  # a sentence
     more: dict[str, Any]  # what the widget itself says
@@ -185,14 +188,15 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
 
     def _state(self) -> State:
         sitting = self._sitting
-        marks = [OPEN] * sitting.size
-        for place, mark in sitting.marks.items():
-            marks[place] = self._written(place, mark)
+        marks = [self._character(place, sitting.marks.get(place)) for place in range(sitting.size)]
         return {
             "at": sitting.at,
             "marks": "".join(marks),
-            "can_undo": sitting.can_undo,
+            "steps": [(place, self._character(place, mark)) for place, mark in sitting.steps(STEPS)],
             "heard": dict(self._heard),
             "problem": self._problem,
             "more": self._more(),
         }
+
+    def _character(self, place: int, mark: Mark | None) -> str:
+        return OPEN if mark is None else self._written(place, mark)

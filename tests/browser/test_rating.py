@@ -32,6 +32,11 @@ other = df.eachlabs.bulk_trigger("wf_abc123", wait=True, progress=False, run="th
 comparison = ef.compare(out, other, by=["prompt", "style"], names=("plain", "with a longer name"), random_state=1)
 comparison
 """
+BLOCK = """
+import pathlib, time
+while not pathlib.Path("go").exists():
+    time.sleep(0.01)
+"""
 SCORES = "[None if pd.isna(score) else int(score) for score in out['score']]"
 
 
@@ -103,10 +108,11 @@ def test_results_are_rated_by_keys(open_notebook: Open, axe: Path) -> None:
 
 
 def test_results_are_rated_by_mouse_to_the_end(open_notebook: Open, axe: Path) -> None:
-    """The buttons do what the keys do; a reload shows where one was; at the end it says what came of it."""
-    notebook = open_notebook([START, RATE], width=700, height=1000)
+    """The buttons do as the keys, also while a cell runs; a reload shows where one was, the end what came of it."""
+    notebook = open_notebook([START, RATE, BLOCK], width=700, height=1000)
     notebook.set_theme("JupyterLab Dark")
-    notebook.run_all()
+    notebook.run_cell(0)
+    notebook.run_cell(1)
     where(notebook, "1 of 5")
     button(notebook, "3").click()
     where(notebook, "2 of 5")
@@ -120,10 +126,15 @@ def test_results_are_rated_by_mouse_to_the_end(open_notebook: Open, axe: Path) -
     notebook.reload()
     where(notebook, "3 of 5")
     expect(stepper(notebook).locator(".elf-step-count")).to_have_text("2 of 5 rated")
+    notebook.run_cell(2, wait=False)
     for _ in range(3):
         button(notebook, "5").click()
+    expect(stepper(notebook).locator(".elf-step-count")).to_have_text("5 of 5 rated")
+    (notebook.path.parent / "go").touch()
+    notebook.finish_cell(2)
     expect(stepper(notebook).locator(".elf-step-end-title")).to_have_text("All 5 results rated")
     expect(stepper(notebook).locator(".elf-step-mean")).to_have_text("mean 4.40")
+    expect(stepper(notebook)).to_have_attribute("data-waiting", "0")
     assert notebook.evaluate(SCORES) == [3, 4, None, 5, 5, 5]
     assert faults(notebook, axe) == []
     look(notebook, "rated-narrow")

@@ -31,7 +31,7 @@ def card(place: int, url: str | None = None, *, kind: str = "image", text: str |
 def state(marks: str, at: int, *, heard: dict[str, int] | None = None, problem: str | None = None, **more: Any) -> Json:
     """What the kernel says."""
     said = {"scale": 5, "column": "score", "left_out": "", "others": 0, **more}
-    return {"at": at, "marks": marks, "can_undo": False, "heard": heard or {}, "problem": problem, "more": said}
+    return {"at": at, "marks": marks, "steps": [], "heard": heard or {}, "problem": problem, "more": said}
 
 
 class Stage(stages.Stage):
@@ -94,6 +94,17 @@ def test_what_the_kernel_has_not_heard_is_shown_as_such(rating: Callable[..., St
     assert stage.find(".elf-step-score").inner_text() == "Rated 4"
     assert stage.find(".elf-step-sure").inner_text() == ""
     assert stage.find(".elf-stepper").get_attribute("data-waiting") == "0"
+
+
+def test_a_step_of_before_is_taken_back_at_once(rating: Callable[..., Stage]) -> None:
+    """However slow the kernel is: the next score is for what is seen by then."""
+    stage = rating()
+    stage.open([card(place) for place in range(4)], {**state("35..", 2), "steps": [[0, "."], [1, "4"], [1, "."]]})
+    stage.press("u", "u", "2")
+    assert [(one["kind"], one.get("place")) for one in stage.sent()] == [("undo", None), ("undo", None), ("mark", 1)]
+    assert stage.find(".elf-step-count").inner_text() == "2 of 4 rated"
+    stage.press("ArrowLeft")
+    assert stage.find(".elf-step-score").inner_text() == "Rated 2 (not confirmed yet)"
 
 
 def test_what_the_kernel_says_counts(rating: Callable[..., Stage]) -> None:

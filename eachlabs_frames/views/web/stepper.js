@@ -19,7 +19,7 @@ function createSteps(model) {
   function fold() {
     const state = model.get("state");
     waiting = waiting.filter((asked) => asked.number > (state.heard[sender] ?? 0));
-    const marks = [...state.marks], unsure = new Set(), back = [];
+    const marks = [...state.marks], unsure = new Set(), back = [...state.steps];
     let { at } = state;
     for (const { kind, place, mark } of waiting) {
       if (kind === "mark") {
@@ -28,14 +28,15 @@ function createSteps(model) {
         unsure.add(place);
         at = mark === null ? place : place + 1;
       } else if (kind === "undo" && back.length) {
-        const [marked, before] = back.pop(); // an earlier step is the kernel's to take back
+        const [marked, before] = back.pop();
         marks[marked] = before;
+        unsure.add(marked);
         at = marked;
       } else if (kind === "go") at = Math.max(0, Math.min(place, marks.length));
     }
     const done = marks.reduce((count, mark) => count + (mark !== OPEN), 0);
     const since = waiting.length ? waiting[0].since : null;
-    steps.now = { ...state, at, marks, unsure, done, since, waiting: waiting.length, size: marks.length, can_undo: state.can_undo || back.length > 0 };
+    steps.now = { ...state, at, marks, unsure, done, since, waiting: waiting.length, size: marks.length, can_undo: back.length > 0 };
   }
 
   function tell() {
