@@ -140,6 +140,34 @@ def test_what_comes_twice_counts_once() -> None:
     assert browser.rating.state["heard"] == {"browser": 1, "another": 1}
 
 
+def test_what_comes_early_waits_for_its_turn() -> None:
+    """Messages may overtake each other on their way: they are done in the order in which they were asked, each once."""
+    out = result()
+    browser = rated(out)
+    asked = [
+        {"kind": "mark", "place": 0, "mark": "1"},
+        {"kind": "mark", "place": 1, "mark": "2"},
+        {"kind": "undo"},
+        {"kind": "mark", "place": 2, "mark": "3"},
+    ]
+    for number in (3, 4, 2, 2_000):
+        browser.send({**asked[(number - 1) % 4], "sender": "fast", "number": number})
+        assert scores(out) == [None] * 4
+        assert browser.rating.state["heard"] == {"fast": 0}
+    for number in (1, 3):
+        browser.send({**asked[number - 1], "sender": "fast", "number": number})
+    assert scores(out) == [1, None, 3, None]
+    assert browser.rating.state["heard"] == {"fast": 4}
+
+
+def test_many_browsers_are_not_remembered_for_ever() -> None:
+    """Each reload is another one: the latest are known."""
+    rating = rated(result()).rating
+    for number in range(40):
+        Browser(rating, f"browser {number}").ask("go", place=1)
+    assert list(rating.state["heard"]) == [f"browser {number}" for number in range(24, 40)]
+
+
 def test_the_browser_cannot_set_state() -> None:
     """It asks; what it writes into the traits is not taken."""
     browser = rated(result())

@@ -30,6 +30,7 @@ STEPS: Final = 50
 """Steps that the browser can take back by itself, until it is answered."""
 
 MOST_SENDERS: Final = 16
+MOST_EARLY: Final = 1_000
 LONGEST_SENDER: Final = 40
 
 
@@ -83,7 +84,7 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
     def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
         self._lock = threading.RLock()
         self._sitting = Sitting(size, marks)
-        self._heard: dict[str, int] = {}
+        self._senders: dict[str, tuple[int, dict[int, Mapping[str, Any]]]] = {}
         # The widget's state goes out with its first message: it is whole by then.
         super().__init__(window=self._window(), state=self._state())
         self.on_msg(lambda _, content, __: self._take(content))
@@ -140,21 +141,31 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
         """Do what the browser asks, which may ask anything, from whatever thread the kernel takes for it."""
         if not isinstance(asked, dict):
             return
-        with self._lock:
-            if self._is_news(asked.get("sender"), asked.get("number")):
-                self._act(asked)
-                self._tell()
-
-    def _is_news(self, sender: object, number: object) -> bool:
+        sender, number = asked.get("sender"), asked.get("number")
         if type(sender) is not str or not 0 < len(sender) <= LONGEST_SENDER or type(number) is not int:
-            return False
-        if number <= self._heard.get(sender, 0):
-            return False
-        self._heard.pop(sender, None)  # so that of many senders the latest are known
-        self._heard[sender] = number
-        for old in list(self._heard)[:-MOST_SENDERS]:
-            del self._heard[old]
-        return True
+            return
+        with self._lock:
+            for one in self._due(sender, number, asked):
+                self._act(one)
+            self._tell()
+
+    def _due(self, sender: str, number: int, asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return what is to be done now, in the order in which it was asked.
+
+        The first messages may go another way to the kernel than those behind them (JupyterLab opens a subshell for
+        them meanwhile), and come later: what is early waits. What comes twice is passed over.
+        """
+        heard, early = self._senders.pop(sender, (0, {}))
+        if heard < number <= heard + MOST_EARLY:
+            early[number] = asked
+        due: list[Mapping[str, Any]] = []
+        while heard + 1 in early:
+            heard += 1
+            due.append(early.pop(heard))
+        self._senders[sender] = heard, early  # the latest is the last: of many senders those are known
+        for old in list(self._senders)[:-MOST_SENDERS]:
+            del self._senders[old]
+        return due
 
     def _act(self, asked: Mapping[str, Any]) -> None:
         kind, place, sitting = asked.get("kind"), asked.get("place"), self._sitting
@@ -193,7 +204,7 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
             "at": sitting.at,
             "marks": "".join(marks),
             "steps": [(place, self._character(place, mark)) for place, mark in sitting.steps(STEPS)],
-            "heard": dict(self._heard),
+            "heard": {sender: heard for sender, (heard, _) in self._senders.items()},
             "problem": self._problem,
             "more": self._more(),
         }

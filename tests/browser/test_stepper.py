@@ -87,6 +87,11 @@ def test_what_the_kernel_has_not_heard_is_shown_as_such(rating: Callable[..., St
     ]
     stage.page.clock.fast_forward(3_000)
     assert "not confirmed" in stage.find(".elf-step-sure").inner_text()
+    assert stage.sent() == []
+    stage.page.clock.fast_forward(9_000)
+    assert stage.sent() == asked  # asked once more, as it was
+    stage.page.clock.fast_forward(11_000)
+    assert stage.sent() == []
     sender = asked[0]["sender"]
     stage.say(state("3...", 1, heard={sender: 1}))
     assert stage.find(".elf-step-score").inner_text() == "Rated 4 (not confirmed yet)"

@@ -8,12 +8,13 @@
 
 const OPEN = ".";
 const SLOW = 1_500; // milliseconds after which it is said that the kernel has not answered
+const AGAIN = 10_000; // after which it is asked once more; it knows what it has heard
 
 /** One per model: the kernel's state, and on top of it what the kernel was asked for and has not heard yet. */
 function createSteps(model) {
   const sender = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
   const views = new Set(), things = new Map();
-  let number = 0, waiting = [];
+  let number = 0, waiting = [], askedAt = 0, pause = AGAIN;
   const steps = { views, things, now: null, parted: false };
 
   function fold() {
@@ -55,16 +56,28 @@ function createSteps(model) {
     held.forEach((thing, at) => things.set(first + at, thing));
   }
 
-  steps.ask = (asked) => {
-    if (steps.parted) return;
-    const message = { ...asked, sender, number: ++number };
-    waiting.push({ ...message, since: Date.now() });
+  function send(message) {
     try {
       model.send(message);
     } catch { // a kernel that is gone has closed the way to it
       part();
     }
+  }
+
+  steps.ask = (asked) => {
+    if (steps.parted) return;
+    const message = { ...asked, sender, number: ++number };
+    if (!waiting.length) pause = AGAIN;
+    waiting.push({ ...message, since: Date.now() });
+    askedAt = Date.now();
+    send(message);
     tell();
+  };
+  steps.insist = () => {
+    if (steps.parted || !waiting.length || Date.now() - askedAt < pause) return;
+    askedAt = Date.now();
+    pause *= 2; // it may be busy for an hour
+    for (const { since, ...message } of waiting) send(message);
   };
   steps.check = () => isParted(model) && part();
   const heard = [["change:window", () => (take(), tell())], ["change:state", tell], ["comm_live_update", steps.check]];
@@ -247,7 +260,7 @@ function createStepper(steps, el, kind, files) {
   steps.views.add(view);
   paint();
   el.append(root);
-  const timer = setInterval(() => (steps.check(), steps.now.since !== null && paintHead(steps.now)), 500);
+  const timer = setInterval(() => (steps.check(), steps.insist(), steps.now.since !== null && paintHead(steps.now)), 500);
   return () => {
     clearInterval(timer);
     steps.views.delete(view);
