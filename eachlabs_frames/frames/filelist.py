@@ -107,9 +107,11 @@ class FileList:
         """Return a new frame of `source` with the paths and the errors; it says of which result they are."""
         paths: list[str | list[str | None] | None] = [None] * self._size
         errors: list[str | None] = [None] * self._size
+        # All lists as soon as one row has several: a column of both cannot be written to Parquet.
+        several = any(len(files) > 1 for files in self._rows.values())
         for row, files in self._rows.items():
             found = [_path(folder, fetched[place].file) for place in files]
-            paths[row] = found[0] if len(found) == 1 else found
+            paths[row] = found if several else found[0]
             errors[row] = downloads.joined([fetched[place].error for place in files])
         out = columns.snapshot(source)
         _put(out, column, pd.Series(paths, index=out.index, dtype=object))

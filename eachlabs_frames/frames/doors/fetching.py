@@ -160,8 +160,8 @@ class Fetching(Door):
         Returns
         -------
         pandas.DataFrame
-            A new frame with ``path`` (object: a str where the output names one file, a list where it names several,
-            with None for one that did not come, None where it names none) and ``path_error`` (string; missing where
+            A new frame with ``path`` (object: a str where no output names more than one file; else lists of str, with
+            None for a file that did not come; None where there is none) and ``path_error`` (string; missing where
             nothing is wrong). ``attrs["eachlabs_download"]`` is ``{"column": "path"}``.
 
         Raises
