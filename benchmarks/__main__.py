@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import dashboard
+from . import dashboard, gallery
 from .conversion import conversion
 from .download import downloads
 from .imports import importing
@@ -37,6 +37,7 @@ MEASUREMENTS = (
     sweep_memory,
     sweep_sample,
     *dashboard.MEASUREMENTS,
+    *gallery.MEASUREMENTS,
 )
 SPACES = "{:<44} {:>20} {:>9}  {:<7} {}"
 

@@ -23,7 +23,7 @@ from .cards import Card
 from .live import Shown
 from .messages import Head
 from .pulse import SHORTEST, Pulse
-from .sheet import Asked, Layout, Sheet, Snapshot
+from .sheet import Asked, Layout, Sheet, Snapshot, cards_of, find
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -83,6 +83,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._sheet = Sheet(subject.size, subject.make, first=page + 1)
         self._heard: deque[Event] = deque()
         self._has_turned = True
+        self._is_behind = False  # the browser, by its own words
         self._sought: str | None = None
         self._wanted: deque[tuple[int, int]] = deque()
         self._pulse = Pulse(self._beat)
@@ -126,9 +127,10 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         PosixPath('sheet.html')
         """
         with self._lock:
-            cards = list(self._sheet.cards())
+            outcomes = self._sheet.outcomes[:]
             snapshot = self._written()
             title = summary.title(self._head())
+        cards = list(cards_of(outcomes, self._subject.make))
         chosen = embedded.choose(cards, self._path)
         kept: Json = {**snapshot, "cards": cards}
         state = {"snapshot": kept, "is_page": True}
@@ -192,8 +194,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             with self._lock:
                 if isinstance(rows, list) and isinstance(missing, list):
                     self._sheet.watch(rows, missing)
-                if asked.get("seq") != self._sheet.seq:
-                    self._window.keep()
+                self._is_behind = self._is_behind or asked.get("seq") != self._sheet.seq
         elif kind == "find":
             self._sought = cut(str(asked.get("text", "")), LONGEST_SOUGHT)
         elif kind == "file":
@@ -233,14 +234,20 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             update = self._sheet.update(*self._words(), time.time())
             if update is not None:
                 self._window.send(dict(update))
-            if outcomes is not None:
+            if outcomes is not None or self._is_behind:
                 self._window.keep()
-            sought, self._sought = self._sought, None
-            if sought is not None:
-                self._window.send({"kind": "found", "text": sought, "rows": self._sheet.find(sought)})
-            is_behind = self._sheet.behind
+            self._is_behind = False
+            has_more = self._sheet.behind
+        self._find()
         self._send_files()
-        return SHORTEST if is_behind or self._wanted else None
+        return SHORTEST if has_more or self._wanted else None
+
+    def _find(self) -> None:
+        """Answer what was sought last. It looks at every card: not under the lock, which a click may wait for."""
+        sought, self._sought = self._sought, None
+        if sought is not None:
+            rows = find(sought, cards_of(self._sheet.outcomes[:], self._subject.make))
+            self._window.send({"kind": "found", "text": sought, "rows": rows})
 
     def _send_files(self) -> None:
         sent = 0

@@ -149,16 +149,6 @@ class Sheet:
         late = [*self._late, *self._known(missing)]
         self._late = {row: None for row in late if row in self._watched}
 
-    def find(self, text: str) -> list[int]:
-        """Return the rows whose card holds a text: in its label, its input, its error or its output."""
-        wanted = text.casefold()
-        return [card["row"] for card in self.cards() if any(wanted in one.casefold() for one in _texts(card))]
-
-    def cards(self) -> Iterator[Card]:
-        """Yield every row's card, as it is now."""
-        for start in range(0, len(self.outcomes), CHUNK):
-            yield from self._make(self.outcomes[start : start + CHUNK])
-
     def snapshot(self, title: str, said: str | None, now: float, layout: Layout) -> Snapshot:
         """Return all that is shown, with as many cards as a notebook keeps."""
         cards: list[Card] = []
@@ -258,6 +248,18 @@ class Sheet:
         if word not in self._words:
             self._words.append(word)
         return self._words.index(word)
+
+
+def cards_of(outcomes: Sequence[Outcome], make: Make) -> Iterator[Card]:
+    """Yield the cards of these rows, made a few at a time: it takes its time, and holds nobody up."""
+    for start in range(0, len(outcomes), CHUNK):
+        yield from make(outcomes[start : start + CHUNK])
+
+
+def find(text: str, cards: Iterable[Card]) -> list[int]:
+    """Return the rows whose card holds a text: in its label, its input, its error or its output."""
+    wanted = text.casefold()
+    return [card["row"] for card in cards if any(wanted in one.casefold() for one in _texts(card))]
 
 
 def _equal(before: Outcome, outcome: Outcome) -> bool:

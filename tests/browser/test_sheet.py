@@ -14,7 +14,7 @@ from eachlabs_frames.models import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 from eachlabs_frames.sandbox import media
 from eachlabs_frames.views.cards import Card, card
 from eachlabs_frames.views.gallery import SCRIPTS
-from eachlabs_frames.views.sheet import Layout, Sheet
+from eachlabs_frames.views.sheet import Layout, Sheet, find
 
 from . import stage as stages
 from .lab import SCREENSHOTS
@@ -245,7 +245,7 @@ def test_pages_filters_and_the_search(stage: Stage) -> None:
     assert stage.find(".elf-place").inner_text() == "Page 1 of 2"
     stage.find(".elf-search").fill("prompt 4")
     stage.page.wait_for_function("() => stage.model.sent.some(m => m.kind === 'find')")
-    stage.push({"kind": "found", "text": "prompt 4", "rows": stage.sheet.find("prompt 4")})
+    stage.push({"kind": "found", "text": "prompt 4", "rows": find("prompt 4", map(made, stage.sheet.outcomes))})
     assert stage.rows() == [42, 45, 48]
     assert stage.find(".elf-shown").inner_text() == "3 of 50 results"
     stage.click(".elf-clear")

@@ -17,7 +17,7 @@ function createStore(model, held) {
   const isPage = model.get("is_page") === true; // a page in a file: all cards are in it, and nobody answers
   const views = new Set();
   const store = { snapshot: null, cards: new Map(), missing: 0, live: false, parted: false, since: Date.now(), isPage, views };
-  let raw, outOfStep = false, asked = "", askedAt = -Infinity;
+  let raw, outOfStep = false, asked = "", askedAt = -Infinity, times = 0;
 
   const tell = (change) => views.forEach((view) => view.changed(change));
 
@@ -86,7 +86,9 @@ function createStore(model, held) {
     const missing = outOfStep ? rows : rows.filter((row) => !store.cards.has(row));
     store.missing = missing.length;
     const now = rows.join();
-    if (now === asked && (!missing.length || Date.now() - askedAt < ASK_AGAIN)) return;
+    // A kernel that runs a cell answers later, and each question once: it is not asked again and again.
+    if (now === asked && (!missing.length || Date.now() - askedAt < ASK_AGAIN * 2 ** times)) return;
+    times = now === asked ? times + 1 : 0;
     asked = now;
     askedAt = Date.now();
     ask({ kind: "watch", seq: outOfStep ? -1 : store.snapshot.seq, rows, missing });
