@@ -212,6 +212,12 @@ def test_values_that_mean_the_same_are_paired() -> None:
     b = result("beta", [None, "x", 1.0], more=[np.nan, {"k": 1}, [1, 2]])
     frame = ef.compare(a, b, by=["prompt", "more"]).frame
     assert frame["execution_id_b"].tolist() == ["exec-beta-2", "exec-beta-0", "exec-beta-1"]
+    shown = [dict(pair["by"]) for pair in ef.compare(a, b, by=["prompt", "more"]).window["things"]]
+    assert sorted((one["prompt"], one["more"]) for one in shown) == [
+        ("1", "[1, 2]"),
+        ("missing", "missing"),
+        ("x", '{"k": 1}'),
+    ]
 
 
 def test_an_execution_is_not_compared_with_itself() -> None:
@@ -231,6 +237,9 @@ def test_a_sweep_is_paired_by_its_axes(sandbox: Sandbox) -> None:
     assert list(comparison.frame.columns[:3]) == ["prompt", "style", "repeat"]
     assert len(comparison.frame) == 8
     assert comparison.frame["execution_id_b"].tolist() == b["execution_id"].tolist()
+    a.attrs["eachlabs_sweep"] = {"axes": {"prompt": ["prompt"], "style": ["style"]}, "repeat": None}
+    b.attrs["eachlabs_sweep"] = {"axes": {"prompt": ["prompt"]}, "repeat": None}
+    assert list(ef.compare(a, b).frame.columns[:2]) == ["prompt", "execution_id_a"]
 
 
 def test_it_must_be_known_what_pairs_the_rows() -> None:
