@@ -619,13 +619,18 @@ def test_redirects_are_followed_where_they_may_lead(sandbox: Sandbox, shelf: She
 
 
 def test_neither_key_nor_cookie_is_sent(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
-    """To the API's own host neither."""
-    cookie = shelf.put("/a.png", Item(PNG, 200, {"Content-Type": "image/png", "Set-Cookie": "a=b"}))
-    result(cookie, shelf.put("/b.png")).eachlabs.download(tmp_path, allow_private=True, max_concurrency=1)
+    """To the API's own host neither; and nothing is asked for that would come packed."""
+    shelf.put("/a.png", Item(PNG, 200, {"Content-Type": "image/png", "Set-Cookie": "a=b"}))
+    shelf.put("/b.png")
+    # By its name: a number's cookies are kept by nobody.
+    urls = [f"http://localhost:{shelf.port}/{name}.png" for name in ("a", "b")]
+    got = result(*urls).eachlabs.download(tmp_path, allow_private=True, max_concurrency=1)
+    assert got["path_error"].isna().all()
     frame(2).eachlabs.download(tmp_path / "more")
     assert not any(record.with_key for record in sandbox.requests if record.route == "media")
     headers = {name for _, sent in shelf.asked for name in sent}
     assert not headers & {"authorization", "x-api-key", "cookie", "referer"}
+    assert {sent["accept-encoding"] for _, sent in shelf.asked} == {"identity"}
 
 
 def test_a_signature_is_sent_as_it_was_written(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
