@@ -11,6 +11,7 @@ import os
 import re
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.core.downloads import Promise
+from eachlabs_frames.core.filenames import Identity
 from eachlabs_frames.engine.clock import SystemClock
-from eachlabs_frames.engine.folder import Folder
+from eachlabs_frames.engine.folder import Folder, SpoiledError
 from eachlabs_frames.engine.loop import complete
 from eachlabs_frames.engine.parts import Part
 from eachlabs_frames.frames.download import download
@@ -482,6 +485,18 @@ def test_what_goes_wrong_is_tried_again(sandbox: Sandbox, tmp_path: Path, kind: 
     assert got["path_error"].isna().all()
     assert len(files(tmp_path)) == 3
     assert all(body.endswith(b"</svg>") for body in files(tmp_path).values())
+    assert leftovers(tmp_path) == []
+
+
+def test_a_part_of_another_size_than_promised_gets_no_name(tmp_path: Path) -> None:
+    """Whoever cut it."""
+    with closing(Folder(tmp_path)) as folder:
+        part = folder.part()
+        part.write([b"abc", b"de"])
+        with pytest.raises(SpoiledError, match="5 of 6 bytes came"):
+            folder.land(part, Identity("e", 0, ""), "a", Promise(".png", 6))
+        part.discard()
+    assert files(tmp_path) == {}
     assert leftovers(tmp_path) == []
 
 
