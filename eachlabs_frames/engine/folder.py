@@ -17,7 +17,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -90,7 +89,6 @@ class Folder:
         self._entries: dict[str, Entry] = {}
         self._files: dict[Identity, list[str]] = {}
         self._made: set[str] = set()
-        self._is_inside = lru_cache(self._look)
         room = self.path / ROOM
         try:
             room.mkdir(parents=True, exist_ok=True)
@@ -154,8 +152,7 @@ class Folder:
         path = self._named(entry.file)
         try:
             found = os.lstat(path)
-            inside = self._is_inside(os.path.dirname(path))  # noqa: PTH120
-            if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size or not inside:
+            if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size:
                 return False
             if found.st_mtime_ns == entry.mtime_ns:
                 return True
@@ -244,7 +241,7 @@ class Folder:
     def _named(self, file: str) -> str:
         return os.path.join(self.path, file)  # noqa: PTH118 - a text: many are made
 
-    def _look(self, parent: str) -> bool:
+    def _is_inside(self, parent: str) -> bool:
         """Say whether a sub-folder is inside of the folder, whatever links are on the way."""
         real = os.path.realpath(parent)
         return real == self._root or real.startswith(os.path.join(self._root, ""))  # noqa: PTH118 - with its slash
