@@ -293,10 +293,12 @@ def test_what_is_too_much_is_cut_and_said(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_by_that_names_moments_marks_no_gaps() -> None:
-    """A cell with one row of a hundred is no cell with ninety-nine holes."""
-    out = result([("fox", style, seed) for seed, style in enumerate(["ink"] * 50 + ["oil"] * 50)])
-    shown = out.assign(seed=list(range(50)) * 2).query("style == 'ink' or seed == 0").eachlabs
-    assert len(shown.matrix("prompt", "style", by="seed").table["cells"][0][1]["slots"]) == 1
+    """A cell with one row of fifty is no cell with forty-nine holes."""
+    out = result([*(("fox", "ink", moment) for moment in range(50)), ("owl", "ink", 7)])
+    shown = out.eachlabs.matrix("prompt", "style", by="seed").table["cells"]
+    assert [len(line[0]["slots"]) for line in shown] == [50, 1]
+    few = out.query("seed < 9").eachlabs.matrix("prompt", "style", by="seed").table["cells"]
+    assert [len(line[0]["slots"]) for line in few] == [9, 9]
 
 
 # -- where there is no widget -----------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ def test_differences_are_palest_at_zero_and_as_wide_to_either_side() -> None:
     assert found == Scale(-4.0, 4.0, True)
     assert found.paint(0).colour == f"#{RED_BLUE[5]}"
     assert found.paint(-4).colour == f"#{RED_BLUE[0]}"
+    assert scale([-4.0, 1.0], is_around_zero=True) == found
     assert luminance(found.paint(2).colour) == pytest.approx(luminance(found.paint(-2).colour), abs=0.1)
 
 
@@ -63,6 +64,13 @@ def test_infinite_numbers_are_off_the_ends_and_move_them_not() -> None:
     found = scale([1.0, 2.0, math.inf, -math.inf])
     assert found == Scale(1.0, 2.0)
     assert (found.share(math.inf), found.share(-math.inf)) == (1.0, 0.0)
+
+
+def test_the_widest_scale_has_a_middle() -> None:
+    """Though the distance of its ends is more than the largest float."""
+    found = Scale(-1.7e308, 1.7e308)
+    assert [found.share(number) for number in (-1.7e308, 0.0, 1.7e308)] == [0.0, 0.5, 1.0]
+    assert found.ticks() == []
 
 
 def test_the_same_number_everywhere_is_in_the_middle() -> None:
