@@ -498,7 +498,7 @@ def test_a_long_table_is_cut() -> None:
     assert "and 1 more" in bundle["text/html"]
 
 
-def test_a_downloaded_file_is_sent_by_its_place(tmp_path: Path) -> None:
+def test_a_downloaded_file_is_sent_by_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Never by a path: of what was not downloaded, is gone, or is no medium, there is none."""
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "b.txt").write_text("key")
@@ -513,6 +513,7 @@ def test_a_downloaded_file_is_sent_by_its_place(tmp_path: Path) -> None:
     assert sent[0] == ({"kind": "file", "row": 0, "n": 0, "type": "image/png"}, [PNG])
     assert [buffers for _, buffers in sent[1:]] == [None] * 6
     json.dumps([content for content, _ in sent])
+    assert caplog.records == []
 
 
 def test_all_that_is_sent_is_json() -> None:
