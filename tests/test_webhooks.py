@@ -287,6 +287,17 @@ def test_a_run_that_was_cut_off_is_gone_on_with(sandbox: Sandbox, hook: WebhookR
     assert sandbox.accepted_count() == 3
 
 
+def test_rows_that_another_call_has_sent_are_looked_at(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """Their ends are announced to nobody here, and are there before this call begins to wait."""
+    sandbox.faults(Fault("silence", on="trigger", at={1}, seconds=1.5))
+    other = frame(3).eachlabs.start(WF, run="shared", track=False)
+    until(lambda: sandbox.accepted_count() == 3)
+    out = frame(3).eachlabs.bulk_trigger(WF, run="shared", webhook=hook, wait=True)
+    assert out["status"].tolist() == ["completed"] * 3
+    assert other.result()["execution_id"].tolist() == out["execution_id"].tolist()
+    assert sandbox.accepted_count() == 3
+
+
 def test_stopping_waits_until_all_is_noted(sandbox: Sandbox) -> None:
     """What was taken is in the journal when `stop` returns."""
     sandbox.change(hold=True)
@@ -445,11 +456,15 @@ def test_an_async_cell_uses_it(sandbox: Sandbox) -> None:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_has_no_receiver(hook: WebhookReceiver) -> None:
-    """The parent's goes on."""
-    child = os.fork()
-    if child == 0:
-        os._exit(int(hook.listening))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    """It may start its own; the parent's goes on."""
+    url = hook.url
+    with hook._life:  # as another thread may hold, which the child does not have
+        child = os.fork()
+        if child == 0:
+            heard = hook.listening
+            hook.start()
+            os._exit(0 if not heard and hook.listening and hook.url != url else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert hook.listening
     assert genuine(hook, {"execution_id": "nobody's", "status": "completed"}) == 204
 
@@ -464,17 +479,22 @@ def test_at_the_end_of_a_process_what_came_is_noted(sandbox: Sandbox) -> None:
 
         ef.configure(api_key={sandbox.api_key!r}, base_url={sandbox.base_url!r})
         hook = ef.WebhookReceiver(secret="w0rd-of-the-test").start()
-        out = pd.DataFrame({{"prompt": ["a"]}}).eachlabs.bulk_trigger({WF!r}, run="forgotten", webhook=hook)
+        df = pd.DataFrame({{"prompt": [f"p{{row}}" for row in range(40)]}})
+        out = df.eachlabs.bulk_trigger({WF!r}, run="forgotten", webhook=hook)
         where = urlsplit(hook.url)
-        connection = http.client.HTTPConnection(where.hostname, where.port)
-        said = {{"execution_id": out.execution_id[0], "bulk_id": out.bulk_id[0], "status": "completed", "output": "x"}}
-        connection.request("POST", where.path, json.dumps(said), {{"X-Webhook-Secret": "w0rd-of-the-test"}})
-        print(connection.getresponse().status)
+        for row in range(40):
+            said = {{"execution_id": out.execution_id[row], "bulk_id": out.bulk_id[row], "status": "completed"}}
+            connection = http.client.HTTPConnection(where.hostname, where.port)
+            headers = {{"X-Webhook-Secret": "w0rd-of-the-test"}}
+            connection.request("POST", where.path, json.dumps(said | {{"output": "x"}}), headers)
+            connection.getresponse().close()
+            connection.close()
+        print(hook.counts["received"])
     """
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (ended.stdout, ended.stderr) == ("204\n", "")
-    assert ef.load_run("forgotten")["status"].tolist() == ["completed"]
+    assert (ended.stdout, ended.stderr) == ("40\n", "")
+    assert ef.load_run("forgotten")["status"].tolist() == ["completed"] * 40
 
 
 # What a stranger sends
@@ -541,6 +561,19 @@ def test_a_later_word_changes_nothing(open_run: Any, hook: WebhookReceiver) -> N
     assert open_run.status == {"completed": 1, "queued": 2}
     assert open_run.frame["error"].isna().all()
     assert fates(hook) == {"accepted": 1, "repeated": 2, "unfinished": 2}
+
+
+def test_a_later_word_to_another_receiver_changes_nothing(open_run: Any, hook: WebhookReceiver) -> None:
+    """Each counts what it was told; the row keeps the first word."""
+    out = open_run.frame
+    with WebhookReceiver(secret=SECRET) as other:
+        assert genuine(hook, told(out)) == 204
+        until(lambda: open_run.status == {"completed": 1, "queued": 2})
+        assert genuine(other, told(out, status="failed", error="late")) == 204
+        until(lambda: other.counts["accepted"] == 1)
+        assert genuine(other, told(out, 1)) == 204
+        until(lambda: open_run.status == {"completed": 2, "queued": 1})
+    assert open_run.frame["error"].isna().all()
 
 
 def test_a_later_word_changes_nothing_in_the_journal(sandbox: Sandbox) -> None:
