@@ -104,7 +104,7 @@ def test_a_thousand_at_once_and_none_is_lost(hook: WebhookReceiver) -> None:
         until(lambda: hook.counts["repeated"] == 1000)
         asked = count(sandbox, "list", "details")
     assert out["status"].tolist() == ["completed"] * 1000
-    assert out["output"].str.contains("http").all()
+    assert out["output"].str.contains("http").eq(True).all()
     assert fates(hook) == {"accepted": 1000, "repeated": 1000}
     assert hook.counts["received"] == 2000
     # What they cost, which no delivery says: ten pages of a hundred.
@@ -152,7 +152,7 @@ def test_an_execution_that_says_too_little_is_asked_for(sandbox: Sandbox, hook: 
     assert genuine(hook, told(run.frame, 1, status="succeeded", output=None)) == 204
     out = run.result()
     assert out["status"].tolist() == ["completed"] * 2
-    assert out["output"].str.startswith("http").all()
+    assert out["output"].str.startswith("http").eq(True).all()
 
 
 def test_what_was_never_delivered_is_swept_up(sandbox: Sandbox) -> None:
@@ -226,7 +226,7 @@ def test_the_journal_hears_of_it_where_nobody_waits(sandbox: Sandbox, hook: Webh
     until(lambda: (ef.load_run("second")["status"] == "completed").all())
     loaded = ef.load_run("first")
     assert loaded["execution_id"].tolist() == first["execution_id"].tolist()
-    assert loaded["output"].str.startswith("http").all()
+    assert loaded["output"].str.startswith("http").eq(True).all()
     assert len(sandbox.requests) == asked
     until(lambda: hook.counts["repeated"] == 34)
     assert fates(hook) == {"accepted": 17, "repeated": 34}
@@ -269,7 +269,7 @@ def test_what_says_too_little_stays_open_in_the_journal(sandbox: Sandbox) -> Non
     sandbox.release()
     loaded = ef.load_run("brief")
     assert loaded["status"].tolist() == ["queued"]
-    assert loaded.eachlabs.refresh()["output"].str.startswith("http").all()
+    assert loaded.eachlabs.refresh()["output"].str.startswith("http").eq(True).all()
 
 
 def test_a_run_that_was_cut_off_is_gone_on_with(sandbox: Sandbox, hook: WebhookReceiver) -> None:
@@ -283,6 +283,16 @@ def test_a_run_that_was_cut_off_is_gone_on_with(sandbox: Sandbox, hook: WebhookR
     until(lambda: hook.counts["unknown"] == 3)
     sandbox.faults()
     out = frame(3).eachlabs.bulk_trigger(WF, run="cut off", webhook=hook, wait=True)
+    assert out["status"].tolist() == ["completed"] * 3
+    assert sandbox.accepted_count() == 3
+
+
+def test_rows_that_were_open_before_are_looked_at(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """They have ended before anybody listened, and stand beside rows that are sent now."""
+    before = frame(2).eachlabs.bulk_trigger(WF)
+    df = pd.concat([before, pd.DataFrame({"prompt": ["new"]}, index=["new"])])
+    df.attrs = before.attrs
+    out = df.eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
     assert out["status"].tolist() == ["completed"] * 3
     assert sandbox.accepted_count() == 3
 
