@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tests.browser.lab import Lab, chromium
 
-from .dashboard import FRAMES, LONG, SCROLL, WATCH
+from .dashboard import LONG, SCROLL, WATCH
 from .measure import Result
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ROWS = 1_000
 ROUNDS = 5
 NODES = 60
+FRAMES = 960
 
 SETUP = f"""
 import pandas as pd, eachlabs_frames as ef

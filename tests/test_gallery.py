@@ -207,7 +207,7 @@ def test_whatever_a_browser_watches_is_rows() -> None:
     update = rows.update("t", None, 0.0)
     assert update is not None
     assert [one["row"] for one in update["cards"]] == [4]
-    rows.take([Outcome(0, COMPLETED), Outcome(3, COMPLETED)])
+    rows.take([Outcome(row, COMPLETED) for row in range(4)])
     update = rows.update("t", None, 0.0)
     assert update is not None
     assert [one["row"] for one in update["cards"]] == [3]
@@ -254,6 +254,8 @@ def test_the_first_page_is_there_at_once() -> None:
     assert len(first["codes"]) == 500
     assert first["title"] == f"Run 'spring' of {WF}"
     assert told(shown, "update") == []
+    subject.happen([3], FAILED)
+    until(lambda: cards_told(shown) == [3])
     shown.close()
 
 

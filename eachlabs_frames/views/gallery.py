@@ -215,10 +215,8 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _words(self) -> tuple[str, str | None]:
         """Return what the run is called, and what there is to say of it where not all is well and done."""
         head = self._head()
-        said = summary.state(head)
-        return summary.heading(head), None if head.get("phase") == "settled" and not head.get(
-            "problem"
-        ) else said or None
+        is_well = head.get("phase") == "settled" and not head.get("problem")
+        return summary.heading(head), None if is_well else summary.state(head) or None
 
     def _written(self) -> Snapshot:
         with self._lock:
