@@ -164,6 +164,7 @@ def test_what_is_missing_torn_or_changed_is_fetched_again(sandbox: Sandbox, tmp_
     assert again["path_error"].isna().all()
     assert files(tmp_path) == before
     assert media(sandbox) - asked == 3
+    assert (tmp_path / LIST).read_text().count('"3-0.svg"') == 2  # its new time, so that it is not read whole again
 
 
 def test_rows_without_a_file_have_no_path(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
@@ -51,6 +51,7 @@ def is_valid(name: str) -> bool:
 
 
 @given(nasty)
+@example("con" + " " * 300 + "x")
 def test_whatever_is_written_becomes_a_valid_name(text: str) -> None:
     """With any extension, on any system; and to make it safe twice changes nothing."""
     assert all(is_valid(fit(text) + ending) for ending in [*KNOWN, ANY])
