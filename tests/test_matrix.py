@@ -310,12 +310,12 @@ def test_a_table_stands_in_the_notebook() -> None:
         [("fox", "ink", 0), ("fox", "oil", 0), ("owl", "ink", 0)],
         status=["completed", "failed", "pending"],
         error=[None, "out of memory", None],
-        output=["https://media.test/0.png", None, None],
+        output=["https://media.test/0.png?a=1&b=2", None, None],
     )
     shown = bundle(out.eachlabs.matrix("prompt", "style"))
     html = shown["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in shown
-    assert '<img src="https://media.test/0.png"' in html
+    assert '<img src="https://media.test/0.png?a=1&amp;b=2"' in html
     assert "<em>failed</em>: out of memory" in html
     assert "<em>pending</em>" in html
     assert "<em>no row</em>" in html

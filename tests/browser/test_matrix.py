@@ -268,7 +268,7 @@ def test_it_is_a_widget_in_jupyterlab(open_notebook: Callable[..., Notebook], ax
     page = notebook.page
     expect(page.locator(".eachlabs-matrix img").nth(8)).to_be_visible()
     assert notebook.evaluate("len(matrix.cards)") < 10
-    assert page.locator(".eachlabs-matrix img").first.evaluate("it => it.src").startswith("blob:")
+    assert page.locator(".eachlabs-matrix img").first.evaluate("it => it.src").startswith(("blob:", "data:"))
     page.locator("[data-at='0'] .elf-open").focus()
     for key in ("ArrowDown", "ArrowRight", "b"):
         page.keyboard.press(key)

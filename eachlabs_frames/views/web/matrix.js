@@ -12,6 +12,7 @@ const ERROR = 300;
 const IN_LINE = 4; // pictures beside one another in a cell
 const GAP = 6;
 const PAD = 8;
+const NAME_LINE = 19; // pixels, as matrix.css draws it
 const PART = 60; // characters of one header in the name of a cell
 
 const short = (text) => (text.length > PART ? `${text.slice(0, PART - 1)}…` : text);
@@ -113,10 +114,20 @@ function createGap(text) {
   return { node, stop: node, destroy() {} };
 }
 
+const slotsInLine = (slots, sides) => Math.min(Math.max(1, slots), Math.max(1, Math.floor(IN_LINE / Math.max(1, sides.length))));
+
+/** The height of a cell of pictures: known before it is filled, so that the table is not laid out anew for each. */
+function cardsHeight({ slots, more }, { sides, size }) {
+  const lines = Math.ceil(Math.max(1, slots.length) / slotsInLine(slots.length, sides));
+  const label = slots.some((place) => place.label) ? NAME_LINE : 0;
+  return lines * (size + label) + (lines - 1) * GAP + (more ? NAME_LINE : 0);
+}
+
 /** A cell: `{ node, fill(), stops, destroy() }`; what is in it is made by `fill`. */
 function createCell(cell, name, context) {
   const { data } = context;
-  const node = h("td.elf-cell");
+  const inside = h("div.elf-inside");
+  const node = h("td.elf-cell", {}, inside);
   const parts = [];
   let isFilled = false;
 
@@ -136,14 +147,15 @@ function createCell(cell, name, context) {
     isFilled = true;
     if (!cell.slots.length) {
       parts.push(createGap("no row"));
-      node.append(parts[0].node);
+      inside.append(parts[0].node);
       return;
     }
-    if (cell.mean !== null) node.append(h("div.elf-mean", { title: data.sides.length ? "the mean difference" : "the mean" }, h("span", { "aria-hidden": "true" }, "⌀ "), h("span.elf-hidden", {}, "mean "), cell.mean));
-    node.append(h("div.elf-slots", {}, ...cell.slots.map(fillSlot)));
-    if (cell.more) node.append(h("div.elf-slot-label", {}, `and ${whole.format(cell.more)} more`));
+    if (cell.mean !== null) inside.append(h("div.elf-mean", { title: data.sides.length ? "the mean difference" : "the mean" }, h("span", { "aria-hidden": "true" }, "⌀ "), h("span.elf-hidden", {}, "mean "), cell.mean));
+    inside.append(h("div.elf-slots", {}, ...cell.slots.map(fillSlot)));
+    if (cell.more) inside.append(h("div.elf-slot-label", {}, `and ${whole.format(cell.more)} more`));
   }
 
+  if (data.kind === "cards") inside.style.height = `${cardsHeight(cell, data)}px`;
   node.classList.toggle("elf-missing", !cell.slots.length);
   if (cell.paint) {
     const [colour, ink] = cell.paint;
@@ -393,7 +405,7 @@ function createWidths({ kind, cells, columns, sides, size, rows }) {
     if (kind === "cards") {
       const slots = cells.reduce((most, line) => Math.max(most, line[column].slots.length), 1);
       const halves = Math.max(1, sides.length);
-      const inLine = Math.min(slots, Math.max(1, Math.floor(IN_LINE / halves)));
+      const inLine = slotsInLine(slots, sides);
       col.style.width = `${inLine * (halves * (size + GAP) - GAP) + (inLine - 1) * 2 * GAP + 2 * PAD + 1}px`;
     }
     group.append(col);
