@@ -436,7 +436,7 @@ def test_pictures_that_were_downloaded_are_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["output", "cost", "status"])
 def test_any_script_is_drawn_without_a_warning(tmp_path: Path, value: str) -> None:
     """What no font has is a box, a dollar sign is no formula, and pyplot is not touched."""
-    words = ["雪の中の狐", "الثعلب في الثلج", "лиса", "🦊🦊", "$x^2$ costs $5", "\x00\x07", "𒀀𒁀", NASTY]
+    words = ["雪の中の狐", "الثعلب في الثلج", "лиса", "🦊🦊", "$\\nosuch{$ costs", "\x00\x07", "𒀀𒁀", NASTY]
     out = result([(word, word, 0) for word in words], status=["failed"] * 4 + ["completed"] * 4, error=words)
     out["output"] = pd.Series([*words[1:], "\ud800"], dtype=object)
     with warnings.catch_warnings():
@@ -466,7 +466,9 @@ def test_a_picture_that_would_be_too_large_is_made_smaller_or_refused(
     """Its pictures shrink first; in the end the error says what to do."""
     out = sweep()
     monkeypatch.setattr(plot, "MOST_PIXELS", 300_000)
-    assert pixels(out.eachlabs.matrix("prompt", "style", by="seed").save(tmp_path / "a.png")).shape[1] < 2 * 1000
+    shown = out.eachlabs.matrix("prompt", "style", by="seed")
+    assert plot._fitting(shown.table).picture == 120
+    assert pixels(shown.save(tmp_path / "a.png")).shape[1] < 2 * 800
     monkeypatch.setattr(plot, "MOST_PIXELS", 1_000)
     for value in ("output", "cost"):
         with pytest.raises(ef.ConfigurationError, match=r"2 by 2 cells take .* pixels, too many .* save the matrix as"):
