@@ -396,6 +396,9 @@ def test_a_file_beyond_its_bound_is_none(tmp_path: Path) -> None:
         (b"\xff\xfb\x90", "audio/mpeg"),
         (b"\xff\xf1\x50", "audio/aac"),
         (b"fLaC", "audio/flac"),
+        (b"<!-- a --><!-- b -->\n<svg>", "image/svg+xml"),
+        (b"<!-- a --> b --><svg>", None),
+        (b"<!---->" * 73, None),  # 2**73 ways to divide it
         (b"<!doctype html><svg>", None),
         (b"<html>", None),
         (b"RIFF....AVI ", None),
