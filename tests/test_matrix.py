@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -443,6 +445,19 @@ def test_any_script_is_drawn_without_a_warning(tmp_path: Path, value: str) -> No
         warnings.simplefilter("error")
         path = out.eachlabs.matrix("prompt", "style", value).save(tmp_path / "grid.png")
     assert pixels(path).std() > 5
+
+
+def test_no_decoder_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of PostScript that says it is a picture: Pillow would hand it to Ghostscript."""
+    started = tmp_path / "started"
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\n: > {started}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    url = f"data:image/png;base64,{base64.b64encode(page).decode()}"
+    result([("fox", "ink", 0)], output=[url]).eachlabs.matrix("prompt", "style").save(tmp_path / "grid.png")
+    assert not started.exists()
 
 
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ LONGEST: Final = 2_000
 
 INK, EDGE, GROUND = "#1f2328", "#d1d9e0", "#ffffff"
 
+FORMATS: Final = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "ICO", "AVIF")
+"""What is decoded: a picture that a browser shows. A decoder of others may start a program (of EPS: Ghostscript)."""
+
 FONTS: Final = (
     "DejaVu Sans",
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans SC"),
@@ -135,7 +138,9 @@ class Canvas:
             with warnings.catch_warnings():
                 # A picture may be broken, or so large that it is meant to harm: neither is shown.
                 warnings.simplefilter("error")
-                with Image.open(io.BytesIO(content)) as opened:
+                Image.init()  # AVIF is decoded by a newer Pillow alone
+                formats = [name for name in FORMATS if name in Image.OPEN]
+                with Image.open(io.BytesIO(content), formats=formats) as opened:
                     opened.draft("RGB", (side, side))
                     pixels = np.asarray(ImageOps.contain(opened.convert("RGBA"), (side, side)))
         except Exception:  # noqa: BLE001  # whatever a decoder makes of bytes from outside
