@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import hashlib
 import json
@@ -20,12 +21,14 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.core.addresses import Bounds
 from eachlabs_frames.core.downloads import Promise
 from eachlabs_frames.core.filenames import Identity
 from eachlabs_frames.engine.clock import SystemClock
 from eachlabs_frames.engine.folder import Folder, SpoiledError
 from eachlabs_frames.engine.loop import complete
 from eachlabs_frames.engine.parts import Part
+from eachlabs_frames.engine.web import BrokenError, Web
 from eachlabs_frames.frames.download import download
 from eachlabs_frames.models import Event
 from eachlabs_frames.sandbox import Fault, Sandbox
@@ -545,6 +548,36 @@ def test_no_connection_is_tried_again_and_says_so(sandbox: Sandbox, shelf: Shelf
     assert "secret" not in error
 
 
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (b"HTTP/1.1 200 OK\r\nX: ", b"x")],
+    ids=["continue", "header"],
+)
+def test_a_head_that_never_ends_is_left(first: bytes, again: bytes) -> None:
+    """Though it is never silent: or it would hold its place for ever."""
+    gone = asyncio.Event()
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(again)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+        gone.set()
+
+    async def ask() -> None:
+        server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.png"
+        async with server, Web(Bounds(allow_private=True), timeout=0.2) as web:
+            with pytest.raises(BrokenError, match=r"nothing within 0\.2 s"):
+                await web.get(url).__aenter__()
+            await gone.wait()
+
+    asyncio.run(asyncio.wait_for(ask(), 20))
+
+
 def test_a_body_that_trickles_is_left(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
     """Or it would hold its place for ever; one that is large may take its time."""
     url = shelf.put("/a.png")
@@ -675,11 +708,12 @@ def test_an_error_shows_no_query(sandbox: Sandbox, shelf: Shelf, tmp_path: Path)
         assert not got["path_error"].str.contains("secret").any()
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{}", "127.0.0.1:{}"])
 def test_a_proxy_of_the_environment_is_used(
-    sandbox: Sandbox, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    """It may be anywhere, for its owner has named it; but it is not asked for this network's own."""
-    monkeypatch.setenv("http_proxy", shelf.url)
+    """It may be anywhere, for its owner has named it, with a scheme or without; not asked for this network's own."""
+    monkeypatch.setenv("http_proxy", address.format(shelf.port))
     monkeypatch.setenv("no_proxy", "")
     shelf.put("http://cdn.example.com/a.png")
     got = result("http://cdn.example.com/a.png", "http://10.0.0.1/a.png", "http://metadata.internal/a.png")

@@ -53,15 +53,17 @@ class Web:
     ----------
     bounds : Bounds
     timeout : float
-        Seconds without a single byte after which an answer counts as broken.
+        Seconds without a single byte after which an answer counts as broken, and in which its head has to be there.
     """
 
     def __init__(self, bounds: Bounds, *, timeout: float) -> None:
         self._bounds = bounds
         self._proxy = lru_cache(proxy_for)  # the environment is read anew for each call
+        connect = min(LONGEST_CONNECT, timeout)
         self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=min(LONGEST_CONNECT, timeout), sock_connect=LONGEST_CONNECT, sock_read=timeout
+            total=None, connect=connect, sock_connect=LONGEST_CONNECT, sock_read=timeout
         )
+        self._until_head = connect + timeout
 
     async def __aenter__(self) -> Web:
         # Apart, so that a kept connection of the one is never used for the other.
@@ -100,7 +102,9 @@ class Web:
         # A proxy's own address is its owner's business, and it alone sees where the name leads.
         session = self._trusting if proxy is not None or self._bounds.trusts(url) else self._guarded
         try:
-            async with session.get(_address(url), proxy=proxy, allow_redirects=False) as response:
+            asked = session.get(_address(url), proxy=proxy, allow_redirects=False)
+            # A head that comes byte by byte, or "100 Continue" again and again, is never silent and never ends.
+            async with await asyncio.wait_for(asked, self._until_head) as response:
                 yield Answer(response.status, _headers(response), response.content.iter_any())
         except aiohttp.ClientConnectorError as exc:
             if isinstance(exc.os_error, _PrivateAddressError):
@@ -127,10 +131,11 @@ def _public_socket(info: Any) -> socket.socket:
 
 
 def proxy_for(scheme: str, host: str) -> str | None:
-    """Return the proxy that the environment names for a host; none for loopback."""
+    """Return the proxy that the environment names for a host; none for loopback. Without a scheme it is http."""
     if is_loopback(host) or proxy_bypass(host):
         return None
-    return getproxies().get(scheme)
+    proxy = getproxies().get(scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 def _address(url: str) -> URL:
