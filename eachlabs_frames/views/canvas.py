@@ -139,7 +139,7 @@ class Canvas:
                 # A picture may be broken, or so large that it is meant to harm: neither is shown.
                 warnings.simplefilter("error")
                 Image.init()  # AVIF is decoded by a newer Pillow alone
-                formats = [name for name in FORMATS if name in Image.OPEN]
+                formats: list[str] = [name for name in FORMATS if name in Image.OPEN]
                 with Image.open(io.BytesIO(content), formats=formats) as opened:
                     opened.draft("RGB", (side, side))
                     pixels = np.asarray(ImageOps.contain(opened.convert("RGBA"), (side, side)))
