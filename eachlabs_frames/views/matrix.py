@@ -5,10 +5,10 @@ The table goes at once, and as many cards with it as are small together; the oth
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import anywidget
 import orjson
@@ -16,7 +16,7 @@ import traitlets
 
 from ..errors import ConfigurationError
 from . import assets, embedded, page, printed
-from .served import Files, FileSubject
+from .served import Files
 from .table import marks
 
 if TYPE_CHECKING:
@@ -24,27 +24,13 @@ if TYPE_CHECKING:
 
     from ..models import Json
     from .cards import Card
+    from .source import Source
     from .table import Table
 
 FIRST: Final = 2_000_000
 """Bytes of cards that come with the table: they are saved with the notebook, and seen without a kernel."""
 
 AT_ONCE: Final = 100
-
-
-class Source(FileSubject, Protocol):
-    """Where a matrix has its cards from, by the numbers that the table's marks have."""
-
-    @property
-    def frame(self) -> Any:
-        """The pivot."""
-
-    @property
-    def size(self) -> int:
-        """How many cards there are."""
-
-    def cards(self, numbers: Sequence[int]) -> list[Card]:
-        """Return these cards."""
 
 
 class Matrix(anywidget.AnyWidget):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .cards import Card
     from .legend import Legend
-    from .matrix import Source
+    from .source import Source
     from .table import Cell, Mark, Table
 
 MOST_PIXELS: Final = 48_000_000

@@ -18,7 +18,7 @@ from .table import words
 if TYPE_CHECKING:
     from .cards import Card, Item
     from .legend import Legend
-    from .matrix import Source
+    from .source import Source
     from .table import Cell, Kind, Mark, Place, Table
 
 LARGEST: Final = 150_000
