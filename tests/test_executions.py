@@ -80,6 +80,10 @@ def test_a_time_is_rfc_3339(text: Any, seconds: float | None) -> None:
         (None, None),
         ("much", None),
         ([1], None),
+        ("inf", None),
+        ("nan", None),
+        ({"total": "1e400", "usd": 0.5}, 0.5),
+        (1e300, None),
     ],
 )
 def test_a_cost_is_a_number_wherever_it_stands(cost: Any, usd: float | None) -> None:

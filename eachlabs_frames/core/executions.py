@@ -30,6 +30,9 @@ _LATEST_NS: Final = 2**63 - 1
 _COST_KEYS: Final = ("total_usd", "cost_usd", "total_cost", "total", "amount", "cost", "usd")
 """A cost may be an object whose "structure varies": the first of these that is a number is taken."""
 
+MOST_USD: Final = 1e12
+"""What is not less is no cost: nor is infinity, which a text may say, and of which there is no sum."""
+
 
 def canonical_status(word: object) -> str | None:
     """Return the status word of this package, an unknown word as it is, and None where there is none."""
@@ -70,9 +73,10 @@ def parse_cost(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value)
+        cost = float(value)
     except (ValueError, OverflowError):
         return None
+    return cost if abs(cost) < MOST_USD else None
 
 
 def entries(said: Json) -> Iterator[Mapping[str, Any]]:
