@@ -413,6 +413,19 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert "a" in winners(judge.comparison)
 
 
+def test_what_no_file_can_hold_is_said(tmp_path: Path) -> None:
+    """Half a character in what pairs the rows: the judgement is kept in the widget, and the next one is heard."""
+    a, b = (result(name, ["p0", "p1"]) for name in ("alpha", "beta"))
+    for one in (a, b):
+        one["prompt"] = pd.Series(["p0", "\ud800"], one.index, dtype=object)
+    judge = Judge(ef.compare(a, b, by="prompt", names=("alpha", "beta"), judged=tmp_path / "judged.csv"))
+    judge.choose(0, "a")
+    assert "judged.csv" in judge.comparison.state["problem"]
+    assert judge.comparison.state["heard"] == {"judge": judge.number}
+    assert sorted(judge.comparison.frame["prompt"]) == ["p0", "\ud800"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_judgements_of_other_pairs_are_refused(tmp_path: Path) -> None:
     """Nothing of them is lost, and their file is not written over."""
     judge = Judge(pair_of())

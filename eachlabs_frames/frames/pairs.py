@@ -124,7 +124,9 @@ class Pairs:
         """A new frame with a line per pair."""
         rows_a = [row for row, _ in self.rows]
         data: dict[Hashable, Any] = {
-            name_of(label): self.a.frame.iloc[rows_a, self.a.place(label)].array for label in self.by
+            # Not its bare array: of texts pandas would make another dtype, which takes less than was there.
+            name_of(label): self.a.frame.iloc[rows_a, self.a.place(label)].reset_index(drop=True)
+            for label in self.by
         }
         executions = [self._executions(*rows) for rows in self.rows]
         judged = [self.judged.get(number) for number in range(len(self.rows))]
