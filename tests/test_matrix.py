@@ -275,7 +275,7 @@ def test_cards_beyond_the_first_are_sent_when_they_are_asked_for(monkeypatch: py
     monkeypatch.setattr(matrix, "FIRST", 1_000)
     shown = sweep().eachlabs.matrix("prompt", "style", by="seed")
     assert 0 < len(shown.cards) < 8
-    ((answer, _),) = ask(shown, {"kind": "cards", "at": [7, 3, 99, -1, "x", None]})
+    ((answer, _),) = ask(shown, {"kind": "cards", "at": [7, 3, 99, -1, "x", None, True]})
     assert [(card["row"], dict(card["input"])["seed"]) for card in answer["cards"]] == [(7, "1"), (3, "1")]
     json.dumps(answer)
 
@@ -318,6 +318,7 @@ def test_a_table_stands_in_the_notebook() -> None:
     html = shown["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in shown
     assert '<img src="https://media.test/0.png?a=1&amp;b=2"' in html
+    assert html.count("<img") == html.count('referrerpolicy="no-referrer"')
     assert "<em>failed</em>: out of memory" in html
     assert "<em>pending</em>" in html
     assert "<em>no row</em>" in html
@@ -498,6 +499,17 @@ def test_without_matplotlib_the_error_names_the_extra(tmp_path: Path, monkeypatc
     with pytest.raises(ef.ConfigurationError, match=r'pip install "eachlabs-frames\[plot\]"'):
         shown.save(tmp_path / "grid.png")
     assert shown.save(tmp_path / "grid.html").exists()
+
+
+def test_names_that_are_no_sound_text_are_written_too(tmp_path: Path) -> None:
+    """Half a character in the name of a column or of a run: JSON in a page knows no such thing."""
+    out = result([("fox", "ink", 0)])
+    out.columns = pd.Index(list(out.columns), dtype=object)
+    out["\ud800"] = [0.5]
+    other = out.copy()
+    out.attrs["eachlabs"] = {"run": "before\ud800"}
+    path = out.eachlabs.matrix("prompt", "style", "\ud800", compare=other).save(tmp_path / "grid.html")
+    assert "\ufffd by prompt and style" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["grid", "grid.jpg", "grid.svg"])

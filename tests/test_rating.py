@@ -104,6 +104,8 @@ def test_every_step_can_be_taken_back() -> None:
                 {"place": 0, "mark": "0"},
                 {"place": 0, "mark": 3},
                 {"place": 0, "mark": "³"},
+                {"place": 0, "mark": "03"},
+                {"place": 0, "mark": "1" * 5_000},
                 {"place": 0, "mark": ["3"]},
                 {"place": 4, "mark": "3"},
                 {"place": -1, "mark": "3"},
@@ -205,6 +207,12 @@ def test_only_what_is_new_goes_to_the_browser() -> None:
 
 
 # -- which rows -----------------------------------------------------------------------------------------------------
+
+
+def test_a_word_of_the_api_is_one_line_of_plain_text() -> None:
+    """A status that nobody knows is shown as it is, but never as a terminal's control sequence."""
+    out = result(2, status=[COMPLETED, "\x1b[31mon\nhold\u202e"])
+    assert repr(rated(out).rating).endswith("; 1 row is left out: 1 [31mon hold>")
 
 
 def test_rows_without_a_result_are_left_out_and_counted() -> None:

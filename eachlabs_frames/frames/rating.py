@@ -10,7 +10,8 @@ import pandas as pd
 
 from ..errors import ConfigurationError
 from ..models import COMPLETED, Outcome
-from ..views.cards import Card
+from ..views.cards import LONGEST_WORD, Card
+from ..views.summary import plain
 from . import results as columns
 from .cards import Cards
 from .options import check_flag
@@ -115,7 +116,7 @@ def _is_fit(outcome: Outcome) -> bool:
 
 def _left_out(outcomes: Sequence[Outcome], rated: int) -> str:
     unfit = [one.status for one in outcomes if not _is_fit(one)]
-    words = Counter("without an output" if status == COMPLETED else status for status in unfit)
+    words = Counter("without an output" if status == COMPLETED else plain(status, LONGEST_WORD) for status in unfit)
     parts = [f"{rows:,} {word}" for word, rows in words.most_common()]
     parts += [f"{rated:,} rated before"] if rated else []
     total = len(unfit) + rated

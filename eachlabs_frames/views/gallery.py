@@ -186,8 +186,10 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         while self._heard:
             self._sheet.take(self._heard.popleft().changed)
 
-    def _asked(self, asked: Asked) -> None:
+    def _asked(self, asked: Asked | object) -> None:
         """Note what the browser asks, which may be anything; the pulse answers."""
+        if not isinstance(asked, dict):
+            return
         kind = asked.get("kind")
         if kind == "watch":
             rows, missing = asked.get("rows"), asked.get("missing")

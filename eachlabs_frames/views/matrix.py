@@ -134,7 +134,7 @@ class Matrix(anywidget.AnyWidget):
         """Answer the browser, which may ask anything."""
         kind = asked.get("kind") if isinstance(asked, dict) else None
         if kind == "cards" and isinstance(asked.get("at"), list):
-            numbers = [at for at in asked["at"][:AT_ONCE] if isinstance(at, int) and 0 <= at < self._source.size]
+            numbers = [at for at in asked["at"][:AT_ONCE] if type(at) is int and 0 <= at < self._source.size]
             self.send({"kind": "cards", "cards": self._source.cards(numbers)})
 
 

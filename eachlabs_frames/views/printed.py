@@ -198,8 +198,9 @@ class _Writer:
         source = self._embedded(card, item) or item["url"] or ""
         if item["kind"] == "image" and source:
             size = min(self._table["size"], LARGEST_SIDE)
-            named = f'alt="{_escaped(card["label"], LONGEST_HEAD)}" width="{size}" loading="lazy"'
-            return f'<img src="{escape(source, quote=True)}" {named}>{counted}'
+            named = f'alt="{_escaped(card["label"], LONGEST_HEAD)}" width="{size}"'
+            how = 'loading="lazy" referrerpolicy="no-referrer"'
+            return f'<img src="{escape(source, quote=True)}" {named} {how}>{counted}'
         if source and not source.startswith("data:"):
             return f'<a href="{escape(source, quote=True)}" rel="noopener noreferrer">{item["kind"]}</a>{counted}'
         return f"{item['kind']}{counted}"

@@ -96,9 +96,7 @@ class Rating(Stepper[float]):
     # -- what a stepper asks ----------------------------------------------------------------------------------------
 
     def _read(self, place: int, mark: object) -> float | None:  # noqa: ARG002 - a stepper's
-        if type(mark) is str and mark.isascii() and mark.isdigit() and int(mark) in self._scores:
-            return int(mark)
-        return None
+        return next((score for score in self._scores if mark == str(score)), None)
 
     def _written(self, place: int, mark: float) -> str:  # noqa: ARG002 - a stepper's
         return str(int(mark)) if mark in self._scores else OTHER

@@ -109,6 +109,8 @@ def table(grid: Grid, heads: Heads, reading: Reading, *, sides: Sequence[str], s
     size : int
         Pixels of a picture's side.
     """
+    sides = [cut(side, LONGEST_SLOT) for side in sides]
+    reading = reading._replace(name=cut(reading.name, LONGEST_SLOT))
     columns = min(grid.columns.size, MOST_COLUMNS)
     wide = sum(min(len(slots), MOST_REPEATS) for slots in grid.slots[:columns]) * max(1, len(sides))
     rows = min(grid.rows.size, max(1, MOST_ROWS // max(1, wide)))
@@ -118,7 +120,7 @@ def table(grid: Grid, heads: Heads, reading: Reading, *, sides: Sequence[str], s
         "title": _title(heads, reading, sides),
         "rows": _shown(heads.rows, rows),
         "columns": _shown(heads.columns, columns),
-        "sides": list(sides),
+        "sides": sides,
         "cells": [[writer.cell(row, column) for column in range(columns)] for row in range(rows)],
         "legend": None if writer.scale is None else legend(writer.scale, reading.name, reading.unit, sides),
         "size": size,
@@ -216,7 +218,7 @@ class _Writer:
 
 def _title(heads: Heads, reading: Reading, sides: Sequence[str]) -> str:
     axes = " and ".join(", ".join(head["names"]) for head in (heads.rows, heads.columns))
-    return f"{reading.name} by {axes}" + (f": {sides[0]} beside {sides[1]}" if sides else "")
+    return cut(f"{reading.name} by {axes}" + (f": {sides[0]} beside {sides[1]}" if sides else ""), LONGEST_HEAD)
 
 
 def _shown(head: Head, most: int) -> Head:
