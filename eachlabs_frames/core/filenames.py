@@ -118,8 +118,9 @@ def read(name: object, columns: Collection[str]) -> Template:
         raise ConfigurationError(msg) from exc
     for piece in parsed:
         if piece.field is not None and piece.field not in OWN and piece.field not in columns:
-            known = ", ".join(f"{{{one}}}" for one in [*OWN, *list(columns)[:8]])
-            more = ", ..." if len(columns) > 8 else ""
+            others = [column for column in columns if column not in OWN]
+            known = ", ".join(f"{{{one}}}" for one in [*OWN, *others[:8]])
+            more = ", ..." if len(others) > 8 else ""
             msg = f"name={name!r} asks for {{{piece.field}}}, and there is none; there are {known}{more}"
             raise MappingError(msg)
     _check_parts(name, parsed)
