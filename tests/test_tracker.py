@@ -82,6 +82,20 @@ class Trial:
         return asyncio.run(go())
 
 
+def test_a_look_that_was_overtaken_tells_how_the_row_stands() -> None:
+    """A delivery may say the end while the API still answers what was so before: no view goes back for it."""
+
+    def answer(_: Request) -> Reply:
+        trial.results.merge(Outcome(0, "completed", execution_id="e0", output="x"))
+        return reply(200, {"execution_id": "e0", "status": "running", "started_at": "2025-12-20T09:00:00Z"})
+
+    trial = Trial(1, answer)
+    trial.results.replace(Outcome(0, "queued", None, "e0"))
+    trial.refresh()
+    told = [outcome for event in trial.events for outcome in event.changed]
+    assert [(outcome.status, outcome.output) for outcome in told] == [("completed", "x")]
+
+
 def test_a_look_asks_once_per_bulk_that_has_open_rows() -> None:
     """Settled rows, and those that never went, are not asked for."""
     api = Api(50)

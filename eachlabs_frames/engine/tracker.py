@@ -337,7 +337,8 @@ class Tracker:
             if outcome.status in TERMINAL:
                 self._open.pop(str(outcome.execution_id), None)
         if changed:
-            self._reporter.refreshed(changed)
+            # As the rows stand: a look that a delivery overtook says less, and so does one at what they cost.
+            self._reporter.refreshed([self._results.outcome(outcome.position) for outcome in changed])
         ended = [outcome for outcome in changed if outcome.status in TERMINAL]
         if ended and self._noted is not None:
             self._noted(ended)
