@@ -6,12 +6,14 @@ import asyncio
 import base64
 import contextlib
 import errno
+import gzip
 import hashlib
 import json
 import os
 import re
 import tracemalloc
-from collections.abc import Iterator
+import zlib
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -28,7 +30,7 @@ from eachlabs_frames.engine.clock import SystemClock
 from eachlabs_frames.engine.folder import Folder, SpoiledError
 from eachlabs_frames.engine.loop import complete
 from eachlabs_frames.engine.parts import Part
-from eachlabs_frames.engine.web import BrokenError, Web
+from eachlabs_frames.engine.web import BUFFER, BrokenError, Web, unpacked
 from eachlabs_frames.frames.download import download
 from eachlabs_frames.models import Event
 from eachlabs_frames.sandbox import Fault, Sandbox
@@ -624,6 +626,47 @@ def test_a_large_file_comes_in_pieces(sandbox: Sandbox, shelf: Shelf, tmp_path: 
         tracemalloc.stop()
     assert Path(got["path"][0]).read_bytes() == body
     assert peak < 8_000_000
+
+
+def packed(encoding: str, body: bytes) -> bytes:
+    """Pack a body as a server may, though it was not asked to."""
+    if encoding == "gzip":
+        half = len(body) // 2
+        return gzip.compress(body[:half]) + gzip.compress(body[half:])
+    if encoding == "deflate":
+        return zlib.compress(body)
+    bare = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return bare.compress(body) + bare.flush()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "bare"])
+def test_what_comes_packed_is_unpacked(sandbox: Sandbox, shelf: Shelf, tmp_path: Path, encoding: str) -> None:
+    """In whatever parts it was packed; one that is cut short is no file, nor is one in a packing of its own."""
+    body = PNG + hashlib.shake_128(b"x").digest(300_000) + bytes(3_000_000)
+    whole = packed(encoding, body)
+    headers = {"Content-Type": "image/png", "Content-Encoding": encoding.replace("bare", "deflate")}
+    bodies = {"/a.png": whole, "/b.png": whole[:-9], "/c.png": b"\x00" + whole}
+    urls = [shelf.put(path, Item(one, 200, headers)) for path, one in bodies.items()]
+    urls.append(shelf.put("/d.png", Item(b"x", 200, headers | {"Content-Encoding": "br"})))
+    urls.append(shelf.put("/e.png", Item(b"x", 404, headers | {"Content-Encoding": "br"})))
+    got = hasty(result(*urls), tmp_path)
+    assert files(tmp_path) == {"0-0.png": body}
+    assert [(one or "").partition(" ")[0] for one in got["path_error"].fillna("")] == ["", "what", "it", "it", "HTTP"]
+    assert leftovers(tmp_path) == []
+
+
+def test_a_little_that_is_packed_never_fills_the_memory() -> None:
+    """Though it is a thousand times as much: it comes in pieces, and whoever has enough can stop."""
+
+    async def sizes() -> list[int]:
+        async def body() -> AsyncIterator[bytes]:
+            yield zlib.compress(bytes(20_000_000))
+
+        return [len(piece) async for piece in unpacked(body(), "deflate")]
+
+    found = asyncio.run(sizes())
+    assert sum(found) == 20_000_000
+    assert max(found) <= BUFFER
 
 
 def test_a_picture_inside_of_the_output_becomes_a_file(sandbox: Sandbox, tmp_path: Path) -> None:

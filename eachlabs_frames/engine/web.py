@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -25,6 +26,9 @@ from ..settings import is_loopback
 LONGEST_CONNECT: Final = 10.0
 BUFFER: Final = 256 * 1024
 """Bytes that are read ahead of what is written, at most twice as many."""
+
+PACKED: Final = frozenset({"gzip", "x-gzip", "deflate"})
+UNREADABLE: Final = frozenset({"br", "zstd", "compress", "x-compress"})
 
 HEADERS: Final = {
     "Accept": "*/*",
@@ -84,6 +88,7 @@ class Web:
             headers=HEADERS,
             timeout=self._timeout,
             read_bufsize=BUFFER,
+            auto_decompress=False,  # an older aiohttp unpacks a piece at once, however much is in it
             trust_env=False,
         )
 
@@ -105,7 +110,8 @@ class Web:
             asked = session.get(_address(url), proxy=proxy, allow_redirects=False)
             # A head that comes byte by byte, or "100 Continue" again and again, is never silent and never ends.
             async with await asyncio.wait_for(asked, self._until_head) as response:
-                yield Answer(response.status, _headers(response), response.content.iter_any())
+                headers = _headers(response)
+                yield Answer(response.status, headers, _body(response, headers.get("content-encoding", "")))
         except aiohttp.ClientConnectorError as exc:
             if isinstance(exc.os_error, _PrivateAddressError):
                 raise addresses.RefusedAddressError(addresses.private(addresses.origin(url)[0])) from exc
@@ -115,6 +121,51 @@ class Web:
             raise BrokenError(msg) from exc
         except (aiohttp.ClientError, ConnectionError, UnicodeError) as exc:
             raise BrokenError(_reason(exc)) from exc
+
+
+def _body(response: aiohttp.ClientResponse, encoding: str) -> AsyncIterator[bytes]:
+    packed = encoding.strip().lower()
+    body = response.content.iter_any()
+    return unpacked(body, packed) if packed in PACKED | UNREADABLE else body
+
+
+async def unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
+    """Unpack in pieces of at most `BUFFER` bytes: a little that is packed may be more than memory holds.
+
+    Raises
+    ------
+    BrokenError
+        It is not packed so, or not whole; or so that it cannot be unpacked.
+    """
+    if encoding in UNREADABLE:
+        msg = f"it comes packed as {encoding}, though nothing packed was asked for"
+        raise BrokenError(msg)
+    inflater: Any = None
+    async for packed in body:
+        rest, is_full = packed, False
+        while rest or is_full:
+            if inflater is None:
+                inflater = zlib.decompressobj(_window(encoding, rest))
+            try:
+                piece = inflater.decompress(rest, BUFFER)
+            except zlib.error as exc:
+                msg = f"it cannot be unpacked as {encoding}: {exc}"
+                raise BrokenError(msg) from exc
+            if piece:
+                yield piece
+            is_full = len(piece) == BUFFER and not inflater.eof
+            rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+            inflater = None if inflater.eof else inflater
+    if inflater is not None:
+        msg = "what is packed in it was cut short"
+        raise BrokenError(msg)
+
+
+def _window(encoding: str, begin: bytes) -> int:
+    """Return what zlib calls the packing; some servers call it deflate without the head that belongs to it."""
+    if encoding != "deflate":
+        return 16 + zlib.MAX_WBITS
+    return zlib.MAX_WBITS if begin[0] & 0x0F == 8 else -zlib.MAX_WBITS
 
 
 class _PrivateAddressError(OSError):
