@@ -23,6 +23,7 @@ import eachlabs_frames as ef
 from eachlabs_frames import cli
 from eachlabs_frames.cli import files
 from eachlabs_frames.cli.formats import SUFFIXES
+from eachlabs_frames.cli.signals import STOPPING
 from eachlabs_frames.sandbox import Sandbox
 
 ROWS = pd.DataFrame(
@@ -67,12 +68,12 @@ def process(*argv: str, sandbox: Sandbox | None, cwd: Path, **environ: str) -> s
 
 
 def ended(child: subprocess.Popen[str]) -> Said:
-    """Wait for a process; give its exit code and what it said."""
+    """Wait for a process; give its exit code and what it said, but for why a slow machine has not stopped yet."""
     try:
         out, err = child.communicate(timeout=DEADLINE)
     finally:
         child.kill()
-    return child.returncode, unnamed(out), err
+    return child.returncode, unnamed(out), err.replace(f"eachlabs-frames: {STOPPING}\n", "")
 
 
 def unnamed(said: str) -> str:
