@@ -421,7 +421,13 @@ def test_a_list_that_was_torn_loses_one_line(sandbox: Sandbox, tmp_path: Path) -
     out = frame(3).eachlabs.download(tmp_path)
     path = tmp_path / LIST
     lines = [line for line in path.read_bytes().splitlines() if line]
-    nonsense = [b"[]", b'{"execution_id": 3}', b"\xff\xfe", b'{"execution_id":"e","n":0,"file":7,"size":1}']
+    nonsense = [
+        b"[]",
+        b"[" * 100_000,
+        b'{"execution_id": 3}',
+        b"\xff\xfe",
+        b'{"execution_id":"e","n":0,"file":7,"size":1}',
+    ]
     path.write_bytes(b"\n".join([lines[0], *nonsense, lines[1], lines[2][:40]]))
     asked = media(sandbox)
     again = out.eachlabs.download(tmp_path)
@@ -548,6 +554,28 @@ def test_no_connection_is_tried_again_and_says_so(sandbox: Sandbox, shelf: Shelf
     error = hasty(result(url), tmp_path)["path_error"][0]
     assert re.fullmatch(r"Cannot connect to host .* \(4 tries\)", error)
     assert "secret" not in error
+
+
+def test_what_is_no_answer_is_said_in_one_line() -> None:
+    """Of what nobody can read, and without a status that nobody has sent."""
+
+    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\xff\xfe\x1b[31m\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def ask() -> str:
+        server = await asyncio.start_server(babble, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.png?sig=secret"
+        async with server, Web(Bounds(allow_private=True), timeout=20) as web:
+            with pytest.raises(BrokenError) as caught:
+                await web.get(url).__aenter__()
+        return str(caught.value)
+
+    said = asyncio.run(ask())
+    assert said.startswith("no answer that can be read: ")
+    assert said.isprintable()
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ class Folder:
         """Take in the list; a line that was torn or that nobody here wrote is as good as none."""
         with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
             for line in lines:
-                with contextlib.suppress(ValueError, TypeError):
+                with contextlib.suppress(ValueError, TypeError, RecursionError):
                     entry = Entry(**json.loads(line))
                     self._know(Entry(*map(_checked, entry, (str, int, str, str, int, str, int))))
 

@@ -19,11 +19,12 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from ..core import addresses
+from ..core import addresses, media
 from ..core.addresses import Bounds
 from ..settings import is_loopback
 
 LONGEST_CONNECT: Final = 10.0
+LONGEST_REASON: Final = 200
 BUFFER: Final = 256 * 1024
 """Bytes that are read ahead of what is written, at most twice as many."""
 
@@ -207,8 +208,12 @@ def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
 
 
 def _reason(exc: BaseException) -> str:
-    if isinstance(exc, aiohttp.ClientResponseError):
-        return f"HTTP {exc.status}: {exc.message}"[:200]  # its own text has the URL, and with it a signature
     if isinstance(exc, aiohttp.InvalidURL):
         return "no http or https URL"
-    return str(exc).partition("\n")[0][:200] or type(exc).__name__
+    said = str(exc)
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        said = f"the proxy says HTTP {exc.status}: {exc.message}"
+    elif isinstance(exc, aiohttp.ClientResponseError):
+        # Its own text has the URL, and with it a signature; and a status that nobody has sent.
+        said = f"no answer that can be read: {exc.message}"
+    return media.cut(said.partition("\n")[0], LONGEST_REASON) or type(exc).__name__
