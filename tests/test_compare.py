@@ -413,6 +413,14 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert "a" in winners(judge.comparison)
 
 
+def test_a_file_by_any_name_is_gone_on_with(tmp_path: Path) -> None:
+    """It is a plain one."""
+    path = tmp_path / "judged.csv.gz"
+    judge = Judge(pair_of(judged=path))
+    judge.choose(0, "a")
+    assert winners(pair_of(judged=path)) == winners(judge.comparison)
+
+
 def test_what_no_file_can_hold_is_said(tmp_path: Path) -> None:
     """Half a character in what pairs the rows: the judgement is kept in the widget, and the next one is heard."""
     a, b = (result(name, ["p0", "p1"]) for name in ("alpha", "beta"))

@@ -240,7 +240,8 @@ def _read(path: Path | None) -> pd.DataFrame | None:
     if not path.exists() and path.parent.is_dir():
         return None
     try:
-        held: pd.DataFrame = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, "string"))
+        # Never packed, whatever it is called: it is written beside under another name, from which none could tell.
+        held: pd.DataFrame = pd.read_csv(path, compression=None, dtype=dict.fromkeys(_TEXTS, "string"))
     except (OSError, ValueError) as exc:
         msg = f"judged={str(path)!r} cannot be read as a CSV file of judgements: {exc}"
         raise ConfigurationError(msg) from exc
@@ -251,7 +252,7 @@ def _write(frame: pd.DataFrame, path: Path) -> str | None:
     """Write judgements, whole or not at all; return why that was not possible, in a sentence."""
     try:
         with whole(path) as written:
-            frame.to_csv(written, index=False)
+            frame.to_csv(written, index=False, compression=None)
     except (OSError, ValueError, ConfigurationError) as exc:  # a text may be what no UTF-8 can hold
         logger.warning("the judgements could not be written: %s", exc)
         return f"judgements could not be written to {path.name}, and are kept in .frame of this widget ({exc})"
