@@ -209,6 +209,16 @@ def test_only_what_is_new_goes_to_the_browser() -> None:
 # -- which rows -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("inputs", [5, {"text": 5}, {"text": {"column": ["x"]}}])
+def test_what_others_wrote_of_its_inputs_is_passed_over(inputs: Any) -> None:
+    """A frame's attrs travel in a file, and are anybody's to write."""
+    out = result()
+    out.attrs["eachlabs"] = {"workflow_id": "wf", "prefix": "", "inputs": inputs}
+    browser = rated(out)
+    browser.mark(1, "2")
+    assert scores(out) == [None, 2, None, None]
+
+
 def test_a_word_of_the_api_is_one_line_of_plain_text() -> None:
     """A status that nobody knows is shown as it is, but never as a terminal's control sequence."""
     out = result(2, status=[COMPLETED, "\x1b[31mon\nhold\u202e"])

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.mapping import Column, Template, from_spec
-from ..errors import ColumnError
+from ..errors import ColumnError, EachlabsError
 from . import results as columns
 
 logger = logging.getLogger("eachlabs_frames")
@@ -159,7 +159,11 @@ def _inputs(frame: pd.DataFrame, prefix: str) -> set[Hashable]:
     if origin is None or origin.inputs is None:
         return set()
     found: set[Hashable] = set()
-    for source in from_spec(origin.inputs).values():
+    try:
+        fields = from_spec(origin.inputs)
+    except (EachlabsError, KeyError, TypeError, AttributeError):
+        return found  # attrs that somebody else wrote
+    for source in fields.values():
         if isinstance(source, Column):
             found.add(source.label)
         elif isinstance(source, Template):
