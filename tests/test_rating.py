@@ -209,7 +209,7 @@ def test_only_what_is_new_goes_to_the_browser() -> None:
 # -- which rows -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("inputs", [5, {"text": 5}, {"text": {"column": ["x"]}}])
+@pytest.mark.parametrize("inputs", [5, {"text": 5}, {"text": {"column": ["x"]}}, {"text": {"column": [[]]}}])
 def test_what_others_wrote_of_its_inputs_is_passed_over(inputs: Any) -> None:
     """A frame's attrs travel in a file, and are anybody's to write."""
     out = result()

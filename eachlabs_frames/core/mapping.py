@@ -276,7 +276,12 @@ def to_spec(fields: Fields) -> dict[str, Json] | None:
     return spec
 
 
+def _column(label: Any) -> Column:
+    hash(label)  # raises where it can be none: a frame's attrs are anybody's to write
+    return Column(label)
+
+
 def from_spec(spec: Mapping[str, Json]) -> Fields:
     """Return the fields that `to_spec` wrote down."""
-    readers: dict[str, Callable[[Json], Source]] = {"lit": Literal, "template": template, "column": Column}
+    readers: dict[str, Callable[[Json], Source]] = {"lit": Literal, "template": template, "column": _column}
     return {key: readers[kind](value) for key, entry in spec.items() for kind, value in entry.items()}
