@@ -66,7 +66,7 @@ def test_a_card_says_how_a_row_stands() -> None:
 def test_each_url_of_an_output_is_a_medium() -> None:
     """In their order, with their kinds, and numbered as a download numbers its files."""
     output = {"video": FILM, "note": "two of them", "images": [PICTURE, "data:image/png;base64,AA=="]}
-    shown = made(output, files=[None, "a.png"])
+    shown = made(output, files=[None, "a.png", None])
     assert [(item["kind"], item["n"], item["has_file"]) for item in shown["media"]] == [
         ("video", 0, False),
         ("image", 1, True),
@@ -97,6 +97,26 @@ def test_any_other_output_is_a_text(output: Any, said: str, is_json: bool) -> No
     """A string as it is, anything else as JSON on several lines."""
     shown = made(output)
     assert (shown["text"], shown["is_json"], shown["media"]) == (said, is_json, [])
+
+
+@pytest.mark.parametrize("long", ["data:image/png;base64," + "A" * 40_000, f"https://media.example/{'x' * 5_000}.png"])
+def test_a_url_that_is_too_long_to_be_shown_has_its_file_and_no_other(long: str) -> None:
+    """Its place counts, as it does for the download: the file of the next one is not shown in its stead."""
+    shown = made([long, PICTURE], files=["first.png", "second.png"])
+    assert [(item["n"], item["url"], item["has_file"]) for item in shown["media"]] == [
+        (0, None, True),
+        (1, PICTURE, True),
+    ]
+    assert (shown["text"], shown["more_media"]) == (None, 0)
+    lost = made([long, PICTURE], files=[None, "second.png"])
+    assert [(item["n"], item["url"], item["has_file"]) for item in lost["media"]] == [(1, PICTURE, True)]
+
+
+@pytest.mark.parametrize("paths", [["second.png"], ["first.png", "second.png", "third.png"]])
+def test_files_that_are_more_or_fewer_than_the_urls_are_nobodys(paths: list[str | None]) -> None:
+    """As where the column of paths was taken apart, and the outputs were not."""
+    shown = made([PICTURE, FILM], files=paths)
+    assert [(item["url"], item["has_file"]) for item in shown["media"]] == [(PICTURE, False), (FILM, False)]
 
 
 def test_what_is_no_safe_url_is_text() -> None:
@@ -249,6 +269,26 @@ def test_files_are_those_of_the_download(tmp_path: Path) -> None:
     out.attrs["eachlabs_download"] = {"column": "path"}
     those = Cards(out)
     assert [list(those.files(row)) for row in range(3)] == [[str(tmp_path / "a.png")], [None, "b.png"], [None]]
+
+
+def test_a_file_is_shown_beside_its_own_execution_alone() -> None:
+    """A run that goes on meanwhile may bring the row another output."""
+    out = result(prompt=["a", "b"])
+    out["path"] = ["a.png", "b.png"]
+    out.attrs["eachlabs_download"] = {"column": "path"}
+    those = Cards(out)
+    again = Outcome(1, COMPLETED, execution_id="another", output=PICTURE)
+    shown = those.make([those.outcomes()[0], again])
+    assert [card["media"][0]["has_file"] for card in shown] == [True, False]
+
+
+def test_what_downloads_and_ratings_have_written_was_not_sent() -> None:
+    """So it does not stand beside the result as its input, where nothing says how that was made."""
+    out = result(prompt=["a"])
+    out["path"], out["path_error"], out["score"] = "a.png", None, 3
+    out.attrs["eachlabs_download"] = {"column": "path"}
+    out.attrs["eachlabs_rating"] = {"score": ""}
+    assert first(out)["input"] == [("prompt", "a")]
 
 
 def test_the_frame_is_never_written() -> None:

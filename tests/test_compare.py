@@ -384,6 +384,16 @@ def test_it_goes_on_with_what_was_judged() -> None:
     assert winners(after) == winners(judge.comparison)
 
 
+def test_each_copy_of_a_pair_keeps_its_own_judgement() -> None:
+    """Rows may be there twice: their executions are the same, and what was judged of each is not."""
+    a, b = (pd.concat([result(who, ["fox"])] * 2, ignore_index=True) for who in "ab")
+    judge = Judge(ef.compare(a, b, by="prompt", random_state=1))
+    judge.choose(0, "a")
+    judge.choose(1, "tie")
+    before = judge.comparison.frame
+    assert winners(ef.compare(a, b, by="prompt", judged=before, random_state=2)) == winners(judge.comparison)
+
+
 def test_a_file_keeps_every_judgement(tmp_path: Path) -> None:
     """Written as it goes, read where it is there: a kernel may end at any moment."""
     path = tmp_path / "judged.csv"

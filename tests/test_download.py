@@ -253,6 +253,48 @@ def test_columns_of_several_levels_are_filled_up(sandbox: Sandbox, shelf: Shelf,
     got = out.eachlabs.download(tmp_path)
     assert got[("path", "")].tolist() == [str(tmp_path / "0-0.svg")]
     assert got.eachlabs.download(tmp_path).columns.equals(got.columns)
+    assert got.eachlabs.outputs()["path"].tolist() == [str(tmp_path / "0-0.svg")]
+
+
+def test_files_of_every_download_go_with_their_execution(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Of two results in one frame, and of two folders, each has its own; of what is sent again none is left."""
+    one = frame(1).eachlabs.download(tmp_path / "a").eachlabs.download(tmp_path / "b", column="file")
+    both = one.eachlabs.bulk_trigger(ONE, ["prompt"], prefix="r_", wait=True)
+    both = both.eachlabs.download(tmp_path / "c", column="theirs")
+    assert both.eachlabs.outputs(prefix="")["path"].tolist() == [str(tmp_path / "b" / "0-0.svg")]
+    assert both.eachlabs.outputs(prefix="r_")["path"].tolist() == [str(tmp_path / "c" / "0-0.svg")]
+    again = both.eachlabs.bulk_trigger(ONE, ["prompt"], prefix="", retrigger=True)
+    assert again[["path", "file"]].isna().all(axis=None)
+    assert again["theirs"].tolist() == [str(tmp_path / "c" / "0-0.svg")]
+
+
+def test_what_a_download_has_written_is_no_input(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Where a workflow publishes no schema, every column is one, but for the product's own; one of that name counts."""
+    sandbox.add_workflow("wf_any")
+    got = frame(1).eachlabs.download(tmp_path)
+    assert got.eachlabs.preview("wf_any")["payload"].tolist() == [{"prompt": "a fox, number 0"}]
+    assert got.eachlabs.preview("wf_any", ["path"])["payload"].tolist() == [{"path": str(tmp_path / "0-0.svg")}]
+    mine = got[["prompt"]].assign(path="mine")
+    assert mine.eachlabs.preview("wf_any")["payload"].tolist() == [{"prompt": "a fox, number 0", "path": "mine"}]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        "path",
+        {"column": 3},
+        {"column": "file", "earlier": "path"},
+        {"column": ["path"], "earlier": {"path": None}},
+    ],
+)
+def test_attrs_of_somebody_elses_say_nothing_of_files(sandbox: Sandbox, tmp_path: Path, said: Any) -> None:
+    """Whatever stands there, nothing fails and no column is taken for one of paths."""
+    got = frame(1).eachlabs.download(tmp_path)
+    got.attrs["eachlabs_download"] = said
+    assert "path" not in got.eachlabs.outputs().columns
+    again = got.eachlabs.bulk_trigger(ONE, ["prompt"], retrigger=True)
+    assert again["path"].tolist() == got["path"].tolist()
 
 
 # -- names ----------------------------------------------------------------------------------------------------------

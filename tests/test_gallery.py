@@ -456,6 +456,24 @@ def test_a_runs_gallery_fills_in_and_asks_nothing(sandbox: Sandbox) -> None:
     shown.close()
 
 
+def test_a_row_that_is_sent_again_loses_its_former_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    """As soon as it has another execution: the gallery was open before."""
+    sandbox.change(queue_seconds=0.0, run_seconds=(0.0, 0.0))
+    out = pd.DataFrame({"prompt": ["a fox"]}).eachlabs.bulk_trigger(WF, wait=True).eachlabs.download(tmp_path)
+    sandbox.change(hold=True)
+    run = out.eachlabs.start(WF, retrigger=True)
+    shown = run.gallery()
+    run.interval = 0.2
+    until(lambda: len(sandbox.accepted) == 2)
+    sandbox.release()
+    again = run.result(timeout=30.0)
+    assert again["execution_id"].tolist() != out["execution_id"].tolist()
+    shown.save(tmp_path / "sheet.html")
+    (one,) = state_of(tmp_path / "sheet.html")["snapshot"]["cards"]
+    assert [(item["url"], item["has_file"]) for item in one["media"]] == [(again["output"].iloc[0], False)]
+    shown.close()
+
+
 def test_a_closed_gallery_of_a_run_is_let_go(sandbox: Sandbox) -> None:
     """The run keeps nothing of it, and goes on."""
     sandbox.change(hold=True)
@@ -649,6 +667,22 @@ def test_a_sheet_that_is_saved_while_it_fills_is_as_it_stands(tmp_path: Path) ->
     assert state["snapshot"]["codes"] == [0, 4, 0]
     assert [one["text"] for one in state["snapshot"]["cards"]] == [None, "a poem", None]
     assert state["snapshot"]["said"]
+    shown.close()
+
+
+def test_a_sheet_that_is_saved_before_the_next_beat_is_no_older_than_its_run(tmp_path: Path) -> None:
+    """As in a cell that waits for the result and saves at once: what was heard counts, shown or not."""
+    subject = Fake(2)
+    shown = gallery(subject)
+    shown._pulse.close()
+    for row in range(2):
+        subject.happen([row], COMPLETED, output="a poem")
+        state = state_of(shown.save(tmp_path / "sheet.html"))
+        assert state["snapshot"]["codes"] == [4, 4][: row + 1] + [0, 0][row + 1 :]
+        assert state["snapshot"]["cards"][row]["text"] == "a poem"
+    assert "pending" not in repr(shown)
+    subject.happen([1], FAILED, error="too dark")
+    assert "too dark" in shown._repr_mimebundle_()["text/html"]
     shown.close()
 
 

@@ -483,6 +483,40 @@ def test_rows_without_an_execution_are_known_by_the_index() -> None:
     assert scored.problem is not None
 
 
+def test_a_row_that_is_sent_again_is_not_judged_yet(sandbox: Sandbox) -> None:
+    """Its score is of the execution before: it would be shown beside an output that nobody has seen."""
+    out = pd.DataFrame({"prompt": ["a fox", "an owl"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
+    browser = rated(out)
+    browser.mark(0, "4")
+    browser.mark(1, "2")
+    out["mine"] = [1, 2]
+    changed = out.assign(prompt=["a fox", "a heron"])
+    again = changed.eachlabs.bulk_trigger("wf_abc123", run=out.attrs["eachlabs"]["run"], wait=True)
+    assert (again["execution_id"] == out["execution_id"]).tolist() == [True, False]
+    assert (scores(again), again["mine"].tolist(), scores(out)) == ([4, None], [1, 2], [4, 2])
+    assert again["score"].dtype == out["score"].dtype
+
+
+def test_a_column_that_holds_something_else_by_now_is_no_error_after_paying(sandbox: Sandbox) -> None:
+    """It is left as it is."""
+    out = pd.DataFrame({"prompt": ["a fox"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
+    rated(out)
+    again = out.assign(score="good").eachlabs.bulk_trigger("wf_abc123", retrigger=True)
+    assert again["score"].tolist() == ["good"]
+    again = out.drop(columns="score").eachlabs.bulk_trigger("wf_abc123", retrigger=True)
+    assert "score" not in again
+
+
+def test_a_score_is_no_input(sandbox: Sandbox) -> None:
+    """Where a workflow publishes no schema, every column is one, but for the product's own."""
+    sandbox.add_workflow("wf_any")
+    out = pd.DataFrame({"prompt": ["a fox"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
+    for one in (rated(out).rating.frame, out):
+        assert one.eachlabs.preview("wf_any")["payload"].tolist() == [{"prompt": "a fox"}]
+    out.attrs["eachlabs_rating"] = "rubbish"
+    assert out.assign(score=3).eachlabs.preview("wf_any")["payload"].tolist() == [{"prompt": "a fox", "score": 3}]
+
+
 def test_the_widgets_frame_is_the_callers_own() -> None:
     """What becomes of it reaches neither the widget nor the frame that is rated."""
     out = result()

@@ -88,6 +88,8 @@ AXES: list[tuple[Any, str]] = [
     ([1, 2.5], "float64"),
     ([1, "a"], "object"),
     ([2**60 + 1, 0.5], "object"),
+    ([np.int64(2**60 + 1), 0.5], "object"),
+    ([np.uint64(2**63 + 5), None], "object"),
     ([2**70, 1], "object"),
     (range(2**70, 2**70 + 2), "object"),
     ([True, 1], "object"),

@@ -123,8 +123,8 @@ def _inferred(cells: Any) -> pd.Series[Any]:
     except (UnicodeEncodeError, ValueError, TypeError, OverflowError):
         return _objects(list(cells))
     if isinstance(cells, list) and column.dtype.kind == "f":
-        whole = [(place, cell) for place, cell in enumerate(cells) if isinstance(cell, int)]
-        if any(int(column.iloc[place]) != cell for place, cell in whole):
+        whole = [(place, cell) for place, cell in enumerate(cells) if isinstance(cell, int | np.integer)]
+        if any(int(column.iloc[place]) != int(cell) for place, cell in whole):
             return _objects(cells)
     return column
 

@@ -21,13 +21,14 @@ from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError, EachlabsError
 from ..models import Json, Outcome
 from ..views.cards import LONGEST_LABEL, Card, card
+from . import filelist, scores
 from . import results as columns
 from .cells import FrameInputs
+from .filelist import files_of
 from .labels import texts
 from .results import Origin
 
 SWEEP: Final = "eachlabs_sweep"
-DOWNLOAD: Final = "eachlabs_download"
 BETWEEN: Final = " · "
 
 
@@ -70,7 +71,10 @@ class Cards:
         self._frame = columns.snapshot(frame)
         self._origin = origin or (lambda: known)
         self._files = files_of(frame, self.prefix)
-        ours = columns.labels(frame, self.prefix)
+        # A file is that of the execution which the frame has now; a run may bring its row another one.
+        held = columns.is_result(frame, self.prefix)
+        self._executions = columns.executions(frame, self.prefix) if held else [None] * len(frame)
+        ours = columns.labels(frame, self.prefix) | filelist.own(frame) | scores.own(frame)
         self._mine: Final[list[tuple[str, Any]]] = [
             (name_of(one), self._frame.iloc[:, place])
             for place, one in enumerate(frame.columns)
@@ -90,13 +94,17 @@ class Cards:
         """Return the cards of these rows, in this order."""
         sent = self._sent([outcome.position for outcome in outcomes])
         return [
-            card(outcome, label=self.labels[outcome.position], sent=one, files=self.files(outcome.position))
+            card(outcome, label=self.labels[outcome.position], sent=one, files=self._files_of(outcome))
             for outcome, one in zip(outcomes, sent, strict=True)
         ]
 
     def files(self, row: int) -> Sequence[str | None]:
         """Return the paths of what was downloaded of a row's output, in the order of its URLs; empty where nothing."""
         return () if self._files is None else paths_in(self._files.iloc[row])
+
+    def _files_of(self, outcome: Outcome) -> Sequence[str | None]:
+        known = self._executions[outcome.position] == outcome.execution_id
+        return self.files(outcome.position) if known else ()
 
     # -- inputs -----------------------------------------------------------------------------------------------------
 
@@ -204,17 +212,6 @@ def _called(frame: pd.DataFrame, label: Hashable) -> list[str]:
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
-
-
-def files_of(frame: pd.DataFrame, prefix: str) -> Any:
-    """Return the column of paths that a download of this result wrote.
-
-    None where there is none, where it was of the result with another prefix, or where attrs say nothing sound.
-    """
-    said = frame.attrs.get(DOWNLOAD)
-    name = said.get("column") if isinstance(said, Mapping) and said.get("prefix", "") == prefix else None
-    places = [place for place, known in enumerate(frame.columns) if isinstance(name, str) and known == name]
-    return frame.iloc[:, places[0]] if len(places) == 1 else None
 
 
 def paths_in(cell: object) -> list[str | None]:

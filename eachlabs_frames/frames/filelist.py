@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -21,7 +21,8 @@ from . import results as columns
 from .results import label
 
 ATTRS: Final = "eachlabs_download"
-"""What travels in ``df.attrs``, so that others find the files: ``{"column": "path"}``, and the result's prefix."""
+"""What travels in ``df.attrs``, so that others find the files: ``{"column": "path"}``, the result's prefix where it has
+one, and the columns of downloads before with theirs."""
 
 ERROR: Final = "_error"
 NAMED: Final = 5
@@ -116,7 +117,9 @@ class FileList:
         out = columns.snapshot(source)
         _put(out, column, pd.Series(paths, index=out.index, dtype=object))
         _put(out, column + ERROR, pd.array(errors, dtype="string"))
-        out.attrs[ATTRS] = {"column": column} | ({"prefix": prefix} if prefix else {})
+        earlier = {name: of for name, of in noted(source).items() if name != column and _places(source, name)}
+        said = {"column": column, "prefix": prefix, "earlier": earlier}
+        out.attrs[ATTRS] = {name: value for name, value in said.items() if value}
         return out
 
 
@@ -133,9 +136,8 @@ def check_column(frame: pd.DataFrame, column: object) -> str:
     if not isinstance(column, str) or not column or column in COLUMNS:
         msg = f"column must be a name for the paths' column, and none of the result's own; got {column!r}"
         raise ConfigurationError(msg)
-    said = frame.attrs.get(ATTRS)
     counted = {name: len(_places(frame, name)) for name in (column, column + ERROR)}
-    ours = all(counted.values()) or (isinstance(said, Mapping) and said.get("column") == column)
+    ours = all(counted.values()) or column in noted(frame)
     if any(counted.values()) and (not ours or max(counted.values()) > 1):
         names = ", ".join(repr(name) for name, count in counted.items() if count)
         msg = f"the frame has a column of its own named {names}: rename it, or pass another column="
@@ -143,16 +145,47 @@ def check_column(frame: pd.DataFrame, column: object) -> str:
     return column
 
 
+def noted(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the columns that downloads have put paths into, each with the prefix of its result; the latest is last.
+
+    Attrs are anybody's to write.
+    """
+    said = frame.attrs.get(ATTRS)
+    if not isinstance(said, Mapping):
+        return {}
+    earlier = said.get("earlier")
+    pairs = list(earlier.items()) if isinstance(earlier, Mapping) else []
+    latest = (said.get("column"), said.get("prefix", ""))
+    return {name: of for name, of in [*pairs, latest] if isinstance(name, str) and isinstance(of, str)}
+
+
+def own(frame: pd.DataFrame) -> frozenset[Hashable]:
+    """Return the labels of what downloads have written: no inputs, unless named.
+
+    A column of paths without its errors may be the user's own of the same name by now.
+    """
+    pairs = [(label(frame, name, ""), label(frame, name + ERROR, "")) for name in noted(frame)]
+    return frozenset(one for pair in pairs if all(each in frame.columns for each in pair) for one in pair)
+
+
+def files_of(frame: pd.DataFrame, prefix: str) -> Any:
+    """Return the column of paths that the latest download of this result wrote; None where there is none."""
+    for name, of in reversed(noted(frame).items()):
+        places = _places(frame, name)
+        if of == prefix and len(places) == 1:
+            return frame.iloc[:, places[0]]
+    return None
+
+
 def forget_stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> None:
     """Take the paths away from rows whose execution is another than `before`: the files are that one's."""
-    said = frame.attrs.get(ATTRS)
-    column = said.get("column") if isinstance(said, Mapping) and said.get("prefix", "") == prefix else None
-    if not isinstance(column, str) or not columns.is_result(before, prefix):
+    names = [name for name, of in noted(frame).items() if of == prefix]
+    stale = columns.stale(frame, before, prefix) if names else []
+    if not stale:
         return
-    pairs = zip(columns.executions(before, prefix), columns.executions(frame, prefix), strict=True)
-    stale = [row for row, (then, now) in enumerate(pairs) if then not in (None, now)]
-    for name, dtype in ((column, object), (column + ERROR, "string")) if stale else ():
-        for place in _places(frame, name):
+    written = [pair for name in names for pair in ((name, object), (name + ERROR, "string"))]
+    for column, dtype in written:
+        for place in _places(frame, column):
             cells = frame.iloc[:, place].tolist()
             for row in stale:
                 cells[row] = None

@@ -20,8 +20,8 @@ from ..core.outcomes import Results
 from ..engine.background import between
 from ..errors import APIError, ColumnError, Interrupted, JournalError
 from ..models import Outcome
+from . import filelist, scores
 from . import results as columns
-from .filelist import forget_stale
 from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
@@ -218,7 +218,8 @@ class Handover:
 
     def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns.describe(frame, self.origin)
-        forget_stale(frame, self.source, self.origin.prefix)
+        for of in (filelist, scores):
+            of.forget_stale(frame, self.source, self.origin.prefix)
         return frame
 
 

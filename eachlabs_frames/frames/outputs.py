@@ -27,7 +27,8 @@ from ..models import Json, Observer
 from ..settings import current
 from ..views import progress as bars
 from . import results as columns
-from .cards import files_of, paths_in
+from .cards import paths_in
+from .filelist import files_of
 
 MOST_COLUMNS: Final = 500
 """Columns that objects are expanded to, at most: an object whose keys are names of things has no end of them."""

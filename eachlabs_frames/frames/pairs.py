@@ -19,7 +19,8 @@ from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError
 from ..models import COMPLETED
 from . import results as columns
-from .cards import axes, files_of, name_of, paths_in
+from .cards import axes, name_of, paths_in
+from .filelist import files_of
 
 OWN: Final = ("execution_id_a", "execution_id_b", "left", "winner", "blind")
 SHARES: Final = ("name", "wins", "losses", "ties", "judged", "win_rate", "low", "high")
@@ -187,7 +188,10 @@ class Pairs:
             msg = f"judged= is no comparison's .frame: it has no column {_listed(missing)}"
             raise ColumnError(msg)
         lines = judged.loc[judged["winner"].notna(), list(OWN)].astype(object).to_dict("records")
-        numbers = {self._executions(*rows): number for number, rows in enumerate(self.rows)}
+        # Several, where rows are copies: of one and the same two executions.
+        numbers: dict[tuple[Any, Any], list[int]] = {}
+        for number, rows in enumerate(self.rows):
+            numbers.setdefault(self._executions(*rows), []).append(number)
         strange = sum((line["execution_id_a"], line["execution_id_b"]) not in numbers for line in lines)
         strange += sum(line["winner"] not in WINNERS for line in lines)
         if strange:
@@ -197,7 +201,8 @@ class Pairs:
             )
             raise ColumnError(msg)
         for line in lines:
-            number = numbers[line["execution_id_a"], line["execution_id_b"]]
+            copies = numbers[line["execution_id_a"], line["execution_id_b"]]
+            copies.append(number := copies.pop(0))
             self.a_is_left[number] = line["left"] == A
             self.judged[number] = Judged(line["winner"], str(line["blind"]) != "False")
 

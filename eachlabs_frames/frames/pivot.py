@@ -9,6 +9,7 @@ import json
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ..core.pivot import Axis, Grid, Level, axis, grid
@@ -145,8 +146,8 @@ def _key(value: Any) -> Hashable:
     kind = type(value)
     if kind is str:
         return str(value)
-    if kind is bool:
-        return "truth", value
+    if kind in (bool, np.bool_):
+        return "truth", bool(value)
     if not _is_hashable(value):
         return "json", written_out(value)
     if kind is not tuple and pd.isna(value):

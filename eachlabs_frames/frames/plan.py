@@ -19,6 +19,7 @@ from ..core.mapping import Fields, RowFunction, resolve, to_spec
 from ..core.schema import Check, SchemaError, compile_check, integer_keys
 from ..errors import ConfigurationError, InputError
 from ..models import Batch, Json, Sheet, Workflow
+from . import filelist, scores
 from . import results as columns
 from .cells import FrameInputs
 from .sweep import unsent
@@ -49,7 +50,8 @@ def read_inputs(frame: pd.DataFrame, inputs: object, schema: Any, prefix: str) -
     """Return what fills each key, from ``inputs=`` as the user wrote it."""
     if isinstance(inputs, pd.Index | np.ndarray):
         inputs = inputs.tolist()
-    return resolve(inputs, list(frame.columns), schema, ours=columns.labels(frame, prefix) | unsent(frame))
+    ours = columns.labels(frame, prefix) | unsent(frame) | filelist.own(frame) | scores.own(frame)
+    return resolve(inputs, list(frame.columns), schema, ours=ours)
 
 
 @dataclass(frozen=True, slots=True)

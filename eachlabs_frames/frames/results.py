@@ -168,6 +168,14 @@ def executions(frame: pd.DataFrame, prefix: str) -> list[str | None]:
     return _texts(_column(frame, "execution_id", prefix))
 
 
+def stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> list[int]:
+    """Return the rows that have another execution than `before`, or none any more: what is its is not theirs."""
+    if not is_result(before, prefix):
+        return []
+    pairs = zip(executions(before, prefix), executions(frame, prefix), strict=True)
+    return [row for row, (then, now) in enumerate(pairs) if then not in (None, now)]
+
+
 def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> dict[str, Any]:
     """Make each result column into what pandas holds, and let go of it: interrupted, it goes on where it was.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +19,9 @@ from ..errors import ColumnError, EachlabsError
 from . import results as columns
 
 logger = logging.getLogger("eachlabs_frames")
+
+ATTRS: Final = "eachlabs_rating"
+"""Where a frame says which of its columns are scores that were given here, each with the prefix of its result."""
 
 KEPT: Final = "scores are kept in .frame of this widget"
 NUMBERS: Final = ("integer", "floating", "mixed-integer-float")
@@ -45,6 +48,7 @@ class Scores:
     """
 
     def __init__(self, frame: pd.DataFrame, column: Hashable, prefix: str) -> None:
+        self._column = column
         self._label = _label(frame, column)
         _check(frame, column, self._label, prefix)
         self._given = frame
@@ -59,6 +63,7 @@ class Scores:
         self.values: Final = [None if value is pd.NA else value for value in held.tolist()]
         if place is None:
             _insert(frame, self._label, held)
+        self._note(frame)
 
     def put(self, row: int, score: float | None) -> None:
         """Give a row, by position, its score, or none: here, and in the frame where its rows are still those."""
@@ -83,7 +88,12 @@ class Scores:
             _insert(frame, self._label, held)
         else:
             frame.isetitem(place, held)
+        self._note(frame)
         return frame
+
+    def _note(self, frame: pd.DataFrame) -> None:
+        if isinstance(self._column, str):
+            frame.attrs[ATTRS] = noted(frame) | {self._column: self._prefix}
 
     def _write(self) -> None:
         place = _place(self._given, self._label)
@@ -118,6 +128,33 @@ class Scores:
             return False
         known = None not in self._executions
         return known or given.index is self._index or given.index.identical(self._index)
+
+
+def noted(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the columns of scores, each with the prefix of its result; attrs are anybody's to write."""
+    said = frame.attrs.get(ATTRS)
+    pairs = said.items() if isinstance(said, Mapping) else ()
+    return {name: of for name, of in pairs if isinstance(name, str) and isinstance(of, str)}
+
+
+def own(frame: pd.DataFrame) -> frozenset[Hashable]:
+    """Return the labels of the scores: no inputs, unless named."""
+    return frozenset(columns.label(frame, name, "") for name in noted(frame))
+
+
+def forget_stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> None:
+    """Take the scores away from rows whose execution is another than `before`: that one was judged."""
+    names = [name for name, of in noted(frame).items() if of == prefix]
+    stale = columns.stale(frame, before, prefix) if names else []
+    for place in [_place(frame, columns.label(frame, name, "")) for name in names] if stale else []:
+        if place is None:
+            continue
+        try:
+            held = pd.array(_nullable(frame.iloc[:, place]), copy=True)
+        except (ColumnError, ValueError, TypeError, OverflowError):
+            continue  # it holds something else by now, and must not stand between a paid result and its frame
+        held[stale] = pd.NA
+        frame.isetitem(place, held)
 
 
 def _label(frame: pd.DataFrame, column: Hashable) -> Hashable:

@@ -7,7 +7,6 @@ come from outside: they are text here, and only `core.media` says what of them i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from math import isfinite
 from typing import Final, TypedDict
 
@@ -35,7 +34,7 @@ class Item(TypedDict):
 
     kind: Kind
     url: str | None  # None where it is too long to be sent
-    n: int  # its place among all URLs of the output, as `core.media.urls` gives them
+    n: int  # its place among all URLs of the output, however long, as a download numbers its files
     has_file: bool
 
 
@@ -67,11 +66,12 @@ def card(outcome: Outcome, *, label: str, sent: Mapping[str, Json], files: Seque
     sent : mapping of str to JSON
         Its input.
     files : sequence of str or None
-        The paths of what was downloaded of its output, in the order of its URLs. They stay here: the browser is only
-        told that there is a file.
+        The paths of what was downloaded of its output, in the order of its URLs; where there are more or fewer, nobody
+        knows which is whose, and none is shown. They stay here: the browser is only told that there is a file.
     """
+    files = files if len(files) == _count(outcome.output, files) else ()
     media, more = _media(outcome.output, files)
-    said, is_json = _said(outcome.output)
+    said, is_json = _said(outcome.output, any_length=bool(files))
     return {
         "row": outcome.position,
         "label": cut(label, LONGEST_LABEL),
@@ -87,29 +87,40 @@ def card(outcome: Outcome, *, label: str, sent: Mapping[str, Json], files: Seque
     }
 
 
+def _count(output: Json, files: Sequence[str | None]) -> int:
+    return sum(1 for _ in urls(output, None, any_length=True)) if files else 0
+
+
 def _media(output: Json, files: Sequence[str | None]) -> tuple[list[Item], int]:
     found: list[Item] = []
-    room = LONGEST_DATA
-    every = urls(output)
-    for n, (kind, url) in enumerate(islice(every, MOST_MEDIA)):
-        is_data = url.startswith("data:")
+    room, more = LONGEST_DATA, 0
+    # Those too, that are too long to be shown: their files can be, and they have their numbers.
+    for n, (kind, url) in enumerate(urls(output, any_length=True)):
+        has_file, is_short = n < len(files) and files[n] is not None, _is_url(url)
+        if not (has_file or is_short):
+            continue
+        if len(found) == MOST_MEDIA:
+            more += 1
+            continue
+        is_data = is_short and url.startswith("data:")
         room -= len(url) if is_data else 0
-        has_file = n < len(files) and files[n] is not None
-        found.append({"kind": kind, "url": None if is_data and room < 0 else url, "n": n, "has_file": has_file})
-    return found, sum(1 for _ in every)
+        shown = url if is_short and not (is_data and room < 0) else None
+        found.append({"kind": kind, "url": shown, "n": n, "has_file": has_file})
+    return found, more
 
 
-def _said(output: Json) -> tuple[str | None, bool]:
+def _said(output: Json, *, any_length: bool) -> tuple[str | None, bool]:
     """Return what an output says beside its URLs, and whether that is JSON."""
-    if output is None or _is_url(output) or (isinstance(output, list) and output and all(map(_is_url, output))):
+    several = output if isinstance(output, list) and output else [output]
+    if output is None or all(_is_url(one, any_length=any_length) for one in several):
         return None, False
     if isinstance(output, str):
         return cut(output, LONGEST_TEXT), False
     return text(output, LONGEST_TEXT, indent=2), True
 
 
-def _is_url(value: Json) -> bool:
-    return isinstance(value, str) and kind_of(value) != "text"
+def _is_url(value: Json, *, any_length: bool = False) -> bool:
+    return isinstance(value, str) and kind_of(value, any_length=any_length) != "text"
 
 
 def _input(sent: Mapping[str, Json]) -> Iterator[tuple[str, str]]:

@@ -31,6 +31,9 @@ SENT_AT_ONCE: Final = 12_000_000
 """Bytes of files that go out with one beat."""
 
 LONGEST_SOUGHT: Final = 300
+PATIENCE: Final = 1.0
+"""Seconds that whoever saves a sheet waits for a beat that takes in rows; on the loop itself it would wait for ever."""
+
 SCRIPTS: Final = ("pieces", "cards", "files", "gallery")
 STYLES: Final = ("pieces", "cards", "gallery")
 
@@ -80,6 +83,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._subject = subject
         self._laid_out: Final = Layout(columns, size, page)
         self._lock = threading.RLock()
+        self._taking = threading.Lock()  # what was fetched is taken in before what is heard later
         self._sheet = Sheet(subject.size, subject.make, first=page + 1)
         self._heard: deque[Event] = deque()
         self._has_turned = True
@@ -126,6 +130,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         >>> sheet.save("sheet.html")  # doctest: +SKIP
         PosixPath('sheet.html')
         """
+        self._catch_up()
         with self._lock:
             outcomes = self._sheet.outcomes[:]
             snapshot = self._written()
@@ -148,12 +153,14 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         super().close()
 
     def __repr__(self) -> str:
+        self._catch_up()
         with self._lock:
             return contact.text(summary.title(self._head()), self._first(contact.MOST_LINES), self._subject.size)
 
     def _repr_mimebundle_(self, **more: Any) -> dict[str, Any]:
         """Offer the widget, and for where there is none a sheet in HTML and a text."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**more)
+        self._catch_up()
         with self._lock:
             title, cards = summary.title(self._head()), self._first(contact.MOST_CARDS)
         sheet = contact.html(title, cards, self._subject.size, self._laid_out, pictures=self._picture)
@@ -185,6 +192,15 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._sheet.take(outcomes)
         while self._heard:
             self._sheet.take(self._heard.popleft().changed)
+
+    def _catch_up(self) -> None:
+        """Take in what was heard since the last beat: a run may have ended just now."""
+        if self._taking.acquire(timeout=PATIENCE):
+            try:
+                with self._lock:
+                    self._take(None)
+            finally:
+                self._taking.release()
 
     def _asked(self, asked: Asked | object) -> None:
         """Note what the browser asks, which may be anything; the pulse answers."""
@@ -228,9 +244,11 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return self._subject.make(self._sheet.outcomes[:most])
 
     def _beat(self) -> float | None:
-        outcomes = self._fetched()
+        with self._taking:
+            outcomes = self._fetched()
+            with self._lock:
+                self._take(outcomes)
         with self._lock:
-            self._take(outcomes)
             update = self._sheet.update(*self._words(), time.time())
             if update is not None:
                 self._window.send(dict(update))

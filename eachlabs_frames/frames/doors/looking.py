@@ -209,7 +209,8 @@ class Looking(Door):
         A widget cannot return anything, so this frame gets the column at once (all missing, where it has none), and
         each score as soon as it is given. Rows are written by position, and only while each is where it was: where the
         frame is sorted in place, or rows come or go, it is left alone from then on, the widget says so, and the scores
-        go on in its ``frame``. A column of numbers that is there is gone on with, from its first missing one.
+        go on in its ``frame``. A column of numbers that is there is gone on with, from its first missing one. A row
+        that is sent again later has no score in the new result: it was the former execution's.
 
         A digit scores and goes on, the arrows move, U takes back; the widget shows the other keys, and buttons.
 
