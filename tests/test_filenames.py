@@ -228,5 +228,7 @@ def test_a_mark_outlives_a_signature_and_tells_all_else_apart() -> None:
     assert {mark(one) for one in signed} == {mark(url)}
     others = ["https://x/a.png?id=2", "https://x/b.png?id=1", "https://x/a.png", "https://x/a.png?id=1&seed=3"]
     assert len({mark(one) for one in [url, *others]}) == 5
+    unsigned = [f"{url}&{word}" for word in ("sp=1", "sp=2", "policy=a", "expires=b", "sig=")]
+    assert len({mark(one) for one in unsigned}) == 5
     assert mark("data:image/svg+xml,a?b#c") != mark("data:image/svg+xml,a?b#d")
     assert re.fullmatch("[0-9a-f]{16}", mark(url))
