@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import json
+import os
 import re
 import threading
 import weakref
@@ -369,6 +370,22 @@ def test_files_come_one_by_one_as_they_are_asked_for(tmp_path: Path) -> None:
     assert buffers(shown) == [PNG]
     assert "root:x" not in json.dumps([data for _, _, data, _ in Wire.sent], default=str)
     shown.close()
+
+
+def test_what_has_become_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Between the look at a file and its reading anything may take its place."""
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    found = files.find(str(path))
+    assert found is not None
+    path.unlink()
+    os.mkfifo(path)
+    assert files.find(str(path)) is None
+    reading = threading.Thread(target=lambda: read.append(files.read(found)), daemon=True)
+    read: list[bytes | None] = []
+    reading.start()
+    reading.join(10)
+    assert read == [None]
 
 
 def test_a_file_beyond_its_bound_is_none(tmp_path: Path) -> None:

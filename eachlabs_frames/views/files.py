@@ -5,8 +5,10 @@ A path comes from the frame alone, never from a browser. What is something else,
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from ..core.formats import HEAD, media_type
 
@@ -28,11 +30,11 @@ def find(path: str | None, *, largest: int = LARGEST) -> Found | None:
         return None
     place = Path(path)
     try:
-        size = place.stat().st_size
-        if not place.is_file() or not 0 < size <= largest:
+        if not place.is_file():  # to open a device may do something
             return None
-        with place.open("rb") as file:
-            kind = media_type(file.read(HEAD))
+        with _opened(place) as file:
+            size = os.fstat(file.fileno()).st_size
+            kind = media_type(file.read(HEAD)) if 0 < size <= largest else None
     except (OSError, ValueError):  # a name with a zero byte is a ValueError
         return None
     return None if kind is None else Found(place, kind, size)
@@ -41,7 +43,17 @@ def find(path: str | None, *, largest: int = LARGEST) -> Found | None:
 def read(found: Found) -> bytes | None:
     """Return its bytes, no more than there were; None where it cannot be read any more."""
     try:
-        with found.path.open("rb") as file:
+        with _opened(found.path) as file:
             return file.read(found.size)
     except OSError:
         return None
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open what is a file, and still is when it is open: a pipe would be waited for, and a device has no end."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        msg = f"{str(path)!r} is no file"
+        raise OSError(msg)
+    return os.fdopen(handle, "rb")
