@@ -166,6 +166,16 @@ def test_a_result_whose_less_telling_columns_were_dropped_is_still_one(sandbox: 
     assert len(sandbox.accepted) == 6
 
 
+@pytest.mark.parametrize("look", ["outputs", "refresh", "gallery", "dashboard", "rate", "summary"])
+def test_two_results_side_by_side_are_not_taken_for_the_first(sandbox: Sandbox, look: str) -> None:
+    """Nobody knows which of the two is meant, so nothing is shown."""
+    out = pd.DataFrame({"prompt": ["a", "b"]}).eachlabs.bulk_trigger("wf_abc123")
+    both = pd.concat([out, out[::-1].set_axis(out.index)[["execution_id", "output"]]], axis=1)
+    both.attrs = out.attrs
+    with pytest.raises(ef.ColumnError, match="two columns named 'execution_id': drop one"):
+        getattr(both.eachlabs, look)()
+
+
 def test_result_columns_that_a_user_bent_are_read_all_the_same(sandbox: Sandbox) -> None:
     """Empty texts for missing ones, a categorical status with NaN, a year that no nanosecond reaches."""
     out = base().eachlabs.bulk_trigger(WF, ["prompt"])

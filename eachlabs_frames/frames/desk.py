@@ -63,6 +63,8 @@ class Desk:
     ) -> None:
         known = columns.origin(frame, prefix)
         self._origin = known or Origin(workflow_id or "", prefix=prefix or "")
+        # Before a widget is made of it, which could not be taken down half made.
+        columns.refuse_twins(frame, self._origin.prefix)
         self._workflow_id = workflow_id
         self.labels: Final = texts(frame.index)
         self._where = _where(current() if course is None else course.settings)

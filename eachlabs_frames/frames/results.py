@@ -112,16 +112,23 @@ def check_columns(frame: pd.DataFrame, prefix: str) -> None:
         offer = "another prefix=" if prefix else "prefix='eachlabs_'"
         msg = f"the frame has a column of its own named {names}: rename it, or pass {offer}"
         raise ColumnError(msg)
-    for name in present:
-        if len(_places(frame, name, prefix)) > 1:
-            msg = f"the frame has two columns named {prefix + name!r}: drop one"
-            raise ColumnError(msg)
+    refuse_twins(frame, prefix)
     try:
         write(frame.iloc[:0].copy(), Results(0), prefix)
     except (TypeError, ValueError) as exc:
         kind = type(frame.columns).__name__
         msg = f"the frame's columns (a {kind}) take no new column ({exc}): set df.columns = list(df.columns)"
         raise ColumnError(msg) from exc
+
+
+def refuse_twins(frame: pd.DataFrame, prefix: str) -> None:
+    """Raise `ColumnError` where a column of the result is there twice: nobody knows which of the two is meant."""
+    if not is_result(frame, prefix):
+        return
+    twice = next((name for name in COLUMNS if len(_places(frame, name, prefix)) > 1), None)
+    if twice is not None:
+        msg = f"the frame has two columns named {prefix + twice!r}: drop one"
+        raise ColumnError(msg)
 
 
 def require_result(frame: pd.DataFrame, prefix: str) -> None:
@@ -152,10 +159,16 @@ def read(frame: pd.DataFrame, prefix: str) -> Results:
     """Return the results that the frame holds: all pending where it holds none.
 
     A frame that went through a file is read too: of CSV texts become times and numbers again, of Parquet arrays lists.
+
+    Raises
+    ------
+    ColumnError
+        A result column is there twice, as where two results were put side by side.
     """
     results = Results(len(frame))
     if not is_result(frame, prefix):
         return results
+    refuse_twins(frame, prefix)
     held = {name: _column(frame, name, prefix) for name in COLUMNS if _places(frame, name, prefix)}
     readers = {"output": _objects, "cost": _numbers} | dict.fromkeys(_TIMES, _nanoseconds)
     columns = {name: readers.get(name, _texts)(column) for name, column in held.items()}
