@@ -34,7 +34,7 @@ ROWS = pd.DataFrame(
     }
 )
 TRIGGER = ("--workflow", "wf_abc123", "--inputs", "prompt,style")
-DEADLINE = 30.0
+DEADLINE = 120.0
 
 Said = tuple[int, str, str]
 

@@ -257,7 +257,7 @@ for attempt in (lambda: files.read(Path("a.parquet")), lambda: files.rehearse(pd
     except UsageError as exc:
         print(exc)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     shape, *said = done.stdout.splitlines()
     assert shape == "(1, 1)"

@@ -462,7 +462,7 @@ def test_a_runs_gallery_fills_in_and_asks_nothing(sandbox: Sandbox) -> None:
     assert [one["label"] for one in snapshots(shown)[0]["cards"]] == ["a fox", "a heron", "an owl"]
     until(lambda: len(sandbox.accepted) == 3)
     sandbox.release()
-    out = run.result(timeout=30.0)
+    out = run.result(timeout=120.0)
     until(lambda: set(cards_told(shown)) == {0, 1, 2} and snapshots(shown)[-1]["codes"] == [4, 4, 4])
     last = {one["row"]: one for one in snapshots(shown)[-1]["cards"]}
     assert [last[row]["media"][0]["url"] for row in range(3)] == out["output"].tolist()
@@ -483,7 +483,7 @@ def test_a_row_that_is_sent_again_loses_its_former_file(sandbox: Sandbox, tmp_pa
     run.interval = 0.2
     until(lambda: len(sandbox.accepted) == 2)
     sandbox.release()
-    again = run.result(timeout=30.0)
+    again = run.result(timeout=120.0)
     assert again["execution_id"].tolist() != out["execution_id"].tolist()
     shown.save(tmp_path / "sheet.html")
     (one,) = state_of(tmp_path / "sheet.html")["snapshot"]["cards"]
@@ -500,7 +500,7 @@ def test_a_closed_gallery_of_a_run_is_let_go(sandbox: Sandbox) -> None:
     shown.close()
     until(lambda: len(sandbox.accepted) == 2)
     sandbox.release()
-    assert run.result(timeout=30.0)["status"].tolist() == [COMPLETED, COMPLETED]
+    assert run.result(timeout=120.0)["status"].tolist() == [COMPLETED, COMPLETED]
     until(lambda: not any(thread.name == "eachlabs-view" for thread in threading.enumerate()))
     del shown
     gc.collect()

@@ -22,7 +22,7 @@ from jupyter_client.manager import KernelManager
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Sandbox
 
-TIMEOUT = 60
+TIMEOUT = 240
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 

@@ -14,8 +14,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ from eachlabs_frames.engine.client import session
 from eachlabs_frames.engine.loop import bridge, call, call_async, close, complete
 from eachlabs_frames.sandbox import Fault, Sandbox
 
+from .waiting import until
+
 WORKFLOW = "wf_abc123"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and forks are POSIX's")
 
@@ -37,14 +38,6 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and forks ar
 def rows(count: int, name: str = "row") -> pd.DataFrame:
     """Make a frame of so many different prompts."""
     return pd.DataFrame({"prompt": [f"{name} {number}" for number in range(count)]})
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    """Look until `condition` holds; to wait longer than any machine needs is a failure."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)
 
 
 def run_on(kind: str, main: Coroutine[Any, Any, Any]) -> Any:
@@ -98,7 +91,7 @@ class Script:
 def ended(process: subprocess.Popen[str], *, quiet: bool = True) -> Any:
     """Wait for the end of a process, and return what it printed, as JSON."""
     try:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     except subprocess.TimeoutExpired:
         process.kill()
         raise

@@ -51,7 +51,7 @@ def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pyt
         monkeypatch.setenv(name, str(tmp_path / ".jupyter"))
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=60, kernel_manager_class=OwnKernel, resources=where).execute()
+    NotebookClient(notebook, timeout=240, kernel_manager_class=OwnKernel, resources=where).execute()
     assert result(notebook.cells[-1]) == LAST_WORDS[path.name]
     assert {entry.name for entry in tmp_path.iterdir()} <= {".jupyter"}
 

@@ -10,7 +10,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,14 @@ from eachlabs_frames.engine import background
 from eachlabs_frames.frames.run import Run
 from eachlabs_frames.sandbox import Fault, Sandbox
 
+from .waiting import until
+
 WF = "wf_abc123"
 
 
 def frame(size: int) -> pd.DataFrame:
     """Make rows of different prompts, with labels that are no positions."""
     return pd.DataFrame({"prompt": [f"p{row}" for row in range(size)]}, index=[f"row {row}" for row in range(size)])
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    """Wait for what must come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
 
 
 def count(sandbox: Sandbox, route: str) -> int:

@@ -12,8 +12,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +26,8 @@ from eachlabs_frames.core.deliveries import path_token
 from eachlabs_frames.engine import loop
 from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.sandbox import Fault, Sandbox
+
+from .waiting import until
 
 WF = "wf_abc123"
 SECRET = "s3cret-word-of-the-test"
@@ -42,14 +43,6 @@ def hook() -> Iterator[WebhookReceiver]:
 def frame(size: int) -> pd.DataFrame:
     """Make rows of different prompts."""
     return pd.DataFrame({"prompt": [f"p{row}" for row in range(size)]}, index=[f"row {row}" for row in range(size)])
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    """Wait for what must come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
 
 
 def count(sandbox: Sandbox, *routes: str) -> int:
@@ -502,7 +495,7 @@ def test_at_the_end_of_a_process_what_came_is_noted(sandbox: Sandbox) -> None:
         print(hook.counts["received"])
     """
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert (ended.stdout, ended.stderr) == ("40\n", "")
     assert ef.load_run("forgotten")["status"].tolist() == ["completed"] * 40
 

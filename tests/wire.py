@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import comm
@@ -30,11 +30,3 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Wire]]:
     monkeypatch.setattr(Wire, "sent", [])
     monkeypatch.setattr(comm, "create_comm", Wire)
     return Wire
-
-
-def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
-    """Wait for what must come."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)

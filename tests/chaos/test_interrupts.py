@@ -147,7 +147,7 @@ def test_sigterm_of_the_command_line(sandbox: Sandbox, tmp_path: Path, times: in
         assert struck.wait(60)
         for _ in range(times):
             process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=60)
+        said = process.communicate(timeout=240)
     finally:
         process.kill()
     assert process.returncode == 143, said
@@ -157,7 +157,7 @@ def test_sigterm_of_the_command_line(sandbox: Sandbox, tmp_path: Path, times: in
     if times == 1:
         assert sorted(known(as_rows(before))) == sorted(accepted(sandbox))
     done = subprocess.run(
-        [*command, "--force"], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [*command, "--force"], env=environment, capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done
     rows = as_rows(pd.read_csv(out))
