@@ -55,7 +55,7 @@ class Cards:
     Raises
     ------
     ColumnError
-        No such column, or one that is there twice; also of the result's own.
+        No such column, or one that is there twice.
     """
 
     def __init__(
@@ -68,7 +68,6 @@ class Cards:
     ) -> None:
         known = columns.origin(frame, prefix)
         self.prefix: Final = prefix if prefix is not None else known.prefix if known else ""
-        columns.refuse_twins(frame, self.prefix)
         self._frame = columns.snapshot(frame)
         self._origin = origin or (lambda: known)
         self._files = files_of(frame, self.prefix)
