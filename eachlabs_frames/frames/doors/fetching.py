@@ -162,7 +162,8 @@ class Fetching(Door):
         pandas.DataFrame
             A new frame with ``path`` (object: a str where no output names more than one file; else lists of str, with
             None for a file that did not come; None where there is none) and ``path_error`` (string; missing where
-            nothing is wrong). ``attrs["eachlabs_download"]`` is ``{"column": "path"}``.
+            nothing is wrong). ``attrs["eachlabs_download"]`` says so: ``{"column": "path"}``, with the result's
+            ``prefix`` and ``earlier`` columns of paths where there are any. A row that is sent again has no path.
 
         Raises
         ------
