@@ -22,7 +22,8 @@ from eachlabs_frames.views.dashboard import Dashboard
 from eachlabs_frames.views.messages import Head
 from eachlabs_frames.views.pulse import SHORTEST, Pulse
 
-from .wire import Wire, until, wire
+from .waiting import until
+from .wire import Wire, wire
 
 __all__ = ["wire"]
 

@@ -28,7 +28,8 @@ from eachlabs_frames.views.cards import Card, card
 from eachlabs_frames.views.gallery import Gallery
 from eachlabs_frames.views.sheet import LARGEST, MOST_CODES, Layout, Sheet, find
 
-from .wire import Wire, until, wire
+from .waiting import until
+from .wire import Wire, wire
 
 __all__ = ["wire"]
 
