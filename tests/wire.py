@@ -1,4 +1,4 @@
-"""A wire that widgets speak to where there is no browser, and the wait for what a thread of theirs does."""
+"""A wire that widgets speak to where there is no browser."""
 
 from __future__ import annotations
 
