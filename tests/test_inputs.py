@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given
@@ -50,7 +51,59 @@ def test_templates_format_and_give_way_to_missing_cells() -> None:
         "t": ef.template("{{{animal:>5}}} {price:.2f} {a.b!r} {when:%Y}"),
         "u": ef.template("{price}"),
     }
-    assert made(columns, fields) == [{"t": "{  fox} 1.50 'x' 2026", "u": "1.5"}, {"u": "2.0"}]
+    assert made(columns, fields) == [{"t": "{  fox} 1.50 'x' 2026", "u": "1.5"}, {"u": "2"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{n}",
+        "{n:d}",
+        "{n!r}",
+        "{n!s:>8}",
+        "{n:08}",
+        "{n:,}",
+        "{n:x}",
+        "{n:.3}",
+        "{n:8.3}",
+        "{n:.1f}",
+        "{n:g}",
+        "{n:.0%}",
+        "{n:^{w}}",
+    ],
+)
+@pytest.mark.parametrize("integer", [0, 7, -3, 1990, 2**53, 1_230_000_000_000_000_000, -(10**18), 10**19])
+def test_a_templates_text_does_not_depend_on_the_dtype_of_its_column(text: str, integer: int) -> None:
+    """An integer beside a missing cell is a float64 (or a float32): the same text, so the same input."""
+    kinds: list[Any] = [float, np.float64]
+    if abs(integer) < 2**24:
+        kinds.append(np.float32)
+    columns = {"n": [integer, *(kind(integer) for kind in kinds)], "w": [9] + [9.0] * len(kinds)}
+    texts = made(columns, {"t": ef.template(text)})
+    assert len({str(row) for row in texts}) == 1, texts
+    assert "t" in texts[0]
+
+
+def test_a_template_prints_integers_of_a_column_that_became_float() -> None:
+    """As the row without a year would otherwise change the others' prompts."""
+    whole = made({"animal": ["fox"], "year": [1990]}, {"t": ef.template("{animal} in {year}")})
+    beside = made({"animal": ["fox", "owl"], "year": [1990.0, float("nan")]}, {"t": ef.template("{animal} in {year}")})
+    assert whole == [{"t": "fox in 1990"}]
+    assert beside == [{"t": "fox in 1990"}, {}]
+    assert made({"x": [0.5, 2.5]}, {"t": ef.template("{x}")}) == [{"t": "0.5"}, {"t": "2.5"}]
+
+
+def test_an_integer_that_has_lost_digits_is_refused() -> None:
+    """In a template, and where the schema wants an integer; a format spec for floats says that a float is meant."""
+    lossy = float(1234567890123456789)
+    problem = made({"n": [lossy, 1.0]}, {"t": ef.template("{n}")})[0]
+    assert isinstance(problem, Problem)
+    assert "its last digits are lost: give the column the dtype Int64" in problem.reason
+    assert problem == made({"n": [lossy]}, {"t": ef.template("{n:d}")})[0]
+    assert made({"n": [lossy]}, {"t": ef.template("{n:.0f}")}) == [{"t": "1234567890123456768"}]
+    refused, kept = made({"n": [lossy, 2.0]}, integers=frozenset({"n"}))
+    assert (kept, str(refused)[:10]) == ({"n": 2}, "column 'n'")
+    assert made({"n": [lossy]}) == [{"n": lossy}]
 
 
 def test_a_template_reads_no_attributes() -> None:

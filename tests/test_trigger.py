@@ -363,6 +363,23 @@ def test_a_function_is_called_once_a_row_in_order_in_the_callers_thread(sandbox:
     assert {thread for _, _, thread in called} == {threading.current_thread()}
 
 
+@pytest.mark.parametrize(
+    "inputs",
+    [{"prompt": ef.template("{prompt} in {year}")}, lambda row: {"prompt": f"{row['prompt']} in {row['year'] or 0}"}],
+    ids=["template", "function"],
+)
+def test_an_appended_row_without_a_year_changes_no_other_rows_input(sandbox: Sandbox, inputs: Any) -> None:
+    """The column of years becomes float64; the rows that were sent before are known again, and not paid twice."""
+    first = frame(3, year=[1990, 1991, 1992])
+    first.eachlabs.bulk_trigger(WF, inputs, run="years")
+    longer = pd.concat([first, pd.DataFrame({"prompt": ["no year"]})], ignore_index=True)
+    assert str(longer["year"].dtype) == "float64"
+    out = longer.eachlabs.bulk_trigger(WF, inputs, run="years")
+    sent = [one.inputs["prompt"] for one in sandbox.accepted]
+    assert sent[:3] == [f"{prompt} in {year}" for prompt, year in zip(first["prompt"], first["year"], strict=True)]
+    assert sent[3:] == ([] if out["status"].iloc[3] == "invalid" else ["no year in 0"])
+
+
 def test_a_float_column_beside_nan_is_sent_as_integers_where_the_schema_wants_them(sandbox: Sandbox) -> None:
     """And the missing ones are left out."""
     frame(3, seed=[7.0, None, 9.0]).eachlabs.bulk_trigger(WF)

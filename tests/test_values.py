@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.values import DEEPEST, MISSING, RefusedValueError, clean
+from eachlabs_frames.core.values import MAX_DEPTH, MISSING, RefusedValueError, clean
 from eachlabs_frames.frames import cells  # noqa: F401 - registers pandas.NA
 
 
@@ -132,7 +132,7 @@ def test_a_value_that_contains_itself_is_refused() -> None:
     """No endless recursion."""
     loop: list[Any] = []
     loop.append(loop)
-    with pytest.raises(RefusedValueError, match=f"more than {DEEPEST} deep"):
+    with pytest.raises(RefusedValueError, match=f"more than {MAX_DEPTH} deep"):
         clean(loop)
 
 

@@ -17,14 +17,12 @@ import orjson
 from ..models import Json
 from .identity import SORTED
 from .mapping import FORMATTER, Column, Fields, Label, Literal, RowFunction, Template
-from .values import MISSING, RefusedValueError, clean
+from .values import MISSING, RefusedValueError, clean, whole_number
 
 MAX_PAYLOAD: Final = 10_000_000
 """Bytes of JSON of one input: this package's own limit, the API states none."""
 
 _ROWS_ONLY: Final = SORTED | orjson.OPT_PASSTHROUGH_DATACLASS  # a Problem is no JSON
-
-EXACT_FLOAT: Final = 2.0**53
 
 Row: TypeAlias = dict[str, Json]
 Cells: TypeAlias = Sequence[Any]
@@ -57,7 +55,7 @@ def from_columns(
     omit : bool
         Whether a missing value leaves its key out; it becomes null otherwise.
     integers : frozenset of str
-        Keys where a whole float is sent as an integer.
+        Keys where a whole float is sent as an integer; one that has lost digits is that row's problem.
     """
     cleaned: dict[str, Cells] = {}
     for key, source in fields.items():
@@ -202,9 +200,12 @@ def _text(source: Template, row: tuple[Any, ...]) -> Json:
 
 
 def _as_integer(cell: Json) -> Json:
-    if type(cell) is float and cell.is_integer() and -EXACT_FLOAT <= cell <= EXACT_FLOAT:
-        return int(cell)
-    return cell
+    if type(cell) is not float:
+        return cell
+    try:
+        return whole_number(cell)
+    except RefusedValueError as exc:
+        return exc
 
 
 def _place(key: str, source: object) -> str:

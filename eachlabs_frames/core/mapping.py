@@ -6,6 +6,7 @@ Owns the four forms that a user may write, and their errors. It sees column labe
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +15,35 @@ from typing import Any, Final, TypeAlias
 
 from ..errors import MappingError
 from ..models import Json
-from .values import MISSING, RefusedValueError, clean
+from .values import MISSING, RefusedValueError, clean, whole_number
 
 Label: TypeAlias = Hashable
 RowFunction: TypeAlias = Callable[[dict[Any, Any]], Mapping[str, Any]]
 
 
 class _ByName(Formatter):
-    """Reads ``{a.b}`` as the column "a.b": never an attribute, never an index."""
+    """Reads ``{a.b}`` as the column "a.b", and prints a whole float as the integer that it is.
+
+    A column of integers becomes float64 as soon as one cell of it is missing. What a row's text says must not depend
+    on that, or the row would be another input, and be paid for again.
+    """
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:  # noqa: ARG002 - its signature
         return kwargs[field_name], field_name
 
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        return super().convert_field(whole_number(value) if conversion else value, conversion)
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        if not _FLOAT_TYPE.search(format_spec):
+            value = whole_number(value)
+        if type(value) is int and _PRECISION_ALONE.fullmatch(format_spec):
+            value = float(value)  # ".3" without a type is a float's alone
+        return super().format_field(value, format_spec)
+
+
+_FLOAT_TYPE: Final = re.compile("[eEfFgG%]$")
+_PRECISION_ALONE: Final = re.compile(r".*\.\d+", re.DOTALL)
 
 FORMATTER: Final = _ByName()
 
@@ -90,6 +108,10 @@ def template(text: str) -> Template:
     """Make a text of each row from its columns: ``{column}``, with a format spec where one is wanted.
 
     A row in which one of the columns is missing has no such text: its key is left out (or null, by ``na=``).
+    A whole float is printed as an integer ("in 1990", never "in 1990.0"), so that a row's text is the same whether or
+    not pandas keeps its column as float64 because another row's cell is missing. A whole float beyond 2**53 with more
+    than 15 significant digits may have lost some of them: that row's input is refused, unless the format spec is a
+    float's, as in ``{amount:.2f}``.
 
     Parameters
     ----------

@@ -21,9 +21,13 @@ import numpy as np
 
 from ..models import Json
 
-DEEPEST: Final = 64
-LEAST_INTEGER: Final = -(2**63)
-GREATEST_INTEGER: Final = 2**64 - 1
+MAX_DEPTH: Final = 64
+MIN_INTEGER: Final = -(2**63)
+MAX_INTEGER: Final = 2**64 - 1
+EXACT_FLOAT: Final = 2.0**53
+"""Up to here each integer is a float64 of its own."""
+MAX_EXACT_DIGITS: Final = 15
+"""Significant digits that a float64 always keeps (C's DBL_DIG)."""
 
 
 class _Missing(enum.Enum):
@@ -71,10 +75,39 @@ def clean(value: object, *, omit: bool = True, depth: int = 0) -> Json:
     branch, leaf = _way(kind)
     if branch is None:
         return leaf(value)
-    if depth >= DEEPEST:
-        msg = f"nested more than {DEEPEST} deep (does it contain itself?)"
+    if depth >= MAX_DEPTH:
+        msg = f"nested more than {MAX_DEPTH} deep (does it contain itself?)"
         raise RefusedValueError(msg)
     return branch(value, omit, depth + 1)
+
+
+def whole_number(value: Any) -> Any:
+    """Return a whole float as the integer that it was before pandas made its column float64; other values as they are.
+
+    Beyond 64 bits there is no integer column, and a float stays one.
+
+    Raises
+    ------
+    RefusedValueError
+        A whole float that may have lost digits: beyond 2**53, with more than 15 significant ones.
+    """
+    if isinstance(value, np.floating):
+        value = value.item()
+    if type(value) is not float or not value.is_integer():
+        return value
+    if -EXACT_FLOAT <= value <= EXACT_FLOAT:
+        return int(value)
+    # A float64 keeps 15 digits of any integer: where the shortest decimal has no more of them, it is that integer.
+    shortest = Decimal(repr(value))
+    if not MIN_INTEGER <= shortest <= MAX_INTEGER:
+        return value
+    if len(shortest.normalize().as_tuple().digits) > MAX_EXACT_DIGITS:
+        msg = (
+            f"{value!r} is an integer beyond 2**53 in a column of floats, where its last digits are lost: give the "
+            "column the dtype Int64, or text"
+        )
+        raise RefusedValueError(msg)
+    return int(shortest)
 
 
 def treat_as_missing(kind: type) -> None:
@@ -97,7 +130,7 @@ def _text(value: str) -> str:
 
 def _integer(value: Any) -> int:
     whole = int(value)
-    if not LEAST_INTEGER <= whole <= GREATEST_INTEGER:
+    if not MIN_INTEGER <= whole <= MAX_INTEGER:
         msg = "an integer beyond 64 bits; send it as a string"
         raise RefusedValueError(msg)
     return whole

@@ -12,7 +12,7 @@ import pandas as pd
 from ..core.inputs import Problem, Row, encode_all, from_columns, from_function, problems
 from ..core.mapping import Column, Fields, Label, RowFunction, Template
 from ..core.schema import Check
-from ..core.values import MISSING, RefusedValueError, clean, treat_as_missing
+from ..core.values import MISSING, RefusedValueError, clean, treat_as_missing, whole_number
 
 CHUNK: Final = 1_000
 KEPT: Final = 4_000_000
@@ -138,8 +138,11 @@ class FrameInputs:
 
 
 def records(labels: Sequence[Label], columns: Sequence[Sequence[Any]], *, size: int) -> Iterator[dict[Label, Any]]:
-    """Yield each of `size` rows as a user's function is given it: Python values, and None for what is missing."""
-    cells = [map(_as_none, column) for column in columns]
+    """Yield each of `size` rows as a user's function is given it: Python values, and None for what is missing.
+
+    A whole float is an integer: whether a column of integers is float64 depends on other rows' missing cells.
+    """
+    cells = [map(_as_given, column) for column in columns]
     for row in zip(*cells, strict=True) if cells else [()] * size:
         yield dict(zip(labels, row, strict=True))
 
@@ -154,10 +157,10 @@ def _labels(fields: Fields) -> set[Label]:
     return found
 
 
-def _as_none(cell: object) -> object:
+def _as_given(cell: object) -> object:
     if type(cell) is str or isinstance(cell, list | tuple | dict | np.ndarray):
         return cell
     try:
-        return None if clean(cell) is MISSING else cell
+        return None if clean(cell) is MISSING else whole_number(cell)
     except RefusedValueError:
         return cell
