@@ -547,3 +547,13 @@ def test_timestamps_are_rfc_3339_and_may_be_skewed(sandbox: Sandbox) -> None:
     assert (len(plain), len(skewed)) == (len("2026-01-01T00:00:00Z"), len("2026-01-01T00:00:00.000Z"))
     assert int(skewed[:4]) == int(plain[:4]) + 1
     assert skewed[:4] in headers["Date"]
+
+
+def test_every_answer_has_a_request_id(sandbox: Sandbox) -> None:
+    """The caller's own where it is printable, else a new one; refusals and unknown paths have it too."""
+    for path in ("/v1/workflows/wf_abc123", "/v1/workflows/nobody", "/nowhere"):
+        _, _, made = call(sandbox, "GET", path)
+        _, _, echoed = call(sandbox, "GET", path, headers={**AUTH["current"], "X-Request-Id": "mine-1"})
+        assert (str(uuid.UUID(made["X-Request-Id"])), echoed["X-Request-Id"]) == (made["X-Request-Id"], "mine-1")
+    odd = call(sandbox, "GET", "/v1/workflows/wf_abc123", headers={**AUTH["current"], "X-Request-Id": "\xe9"})
+    assert (odd[0], str(uuid.UUID(odd[2]["X-Request-Id"]))) == (200, odd[2]["X-Request-Id"])

@@ -80,6 +80,49 @@ def test_a_server_error_may_come_before_or_after_the_effect(sandbox: Sandbox) ->
     assert [call(sandbox)[0], sandbox.accepted_count()] == [502, 2]
 
 
+@pytest.mark.parametrize(("kind", "accepted"), [("error_before", 0), ("error_after", 2)])
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(408, "Upstream request timed out"), (409, "Conflict"), (502, "Upstream service unavailable")],
+)
+def test_an_ambiguous_answer_may_come_with_or_without_the_effect(
+    sandbox: Sandbox, kind: str, accepted: int, status: int, text: str
+) -> None:
+    """408, 409 and 502 have the API's own texts, which say nothing of the effect."""
+    sandbox.faults(Fault(kind, status=status, times=1))
+    got, body, _ = call(sandbox)
+    assert (got, json.loads(body), sandbox.accepted_count()) == (status, {"error": text}, accepted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("forbidden", 403), ("gone", 410), ("bad_request", 400), ("not_found", 404)]
+)
+def test_the_details_of_one_execution_may_be_refused(sandbox: Sandbox, kind: str, status: int) -> None:
+    """Other executions, and every other route, answer as before."""
+    first, second = (entry["execution_id"] for entry in json.loads(call(sandbox)[1])["executions"])
+    sandbox.faults(Fault(kind, on="details", execution_id=first))
+    path = "/v1/workflows/executions/"
+    statuses = [call(sandbox, method="GET", path=path + name)[0] for name in (second, first, first)]
+    assert statuses == [200, status, status]
+    assert call(sandbox, method="GET", path="/v1/workflows/wf_abc123/executions")[0] == 200
+
+
+def test_an_expired_execution_is_in_no_answer(sandbox: Sandbox) -> None:
+    """Retention has removed it: 404 in the details and absent from both listings, but it was billed."""
+    document = json.loads(call(sandbox)[1])
+    first, second = (entry["execution_id"] for entry in document["executions"])
+    sandbox.expire(first)
+    sandbox.expire(first)
+    assert call(sandbox, method="GET", path=f"/v1/workflows/executions/{first}")[0] == 404
+    assert call(sandbox, method="GET", path=f"/v1/workflows/executions/{second}")[0] == 200
+    for query in ("", f"?bulk_id={document['bulk_id']}"):
+        listing = json.loads(call(sandbox, method="GET", path=f"/v1/workflows/wf_abc123/executions{query}")[1])
+        assert ([entry["execution_id"] for entry in listing["executions"]], listing["total_count"]) == ([second], 1)
+    assert sandbox.accepted_count() == 2
+    with pytest.raises(KeyError):
+        sandbox.expire("nobody")
+
+
 @pytest.mark.parametrize(("kind", "accepted"), [("lost_answer", 2), ("dropped", 0)])
 def test_a_cut_connection_gives_no_byte(sandbox: Sandbox, kind: str, accepted: int) -> None:
     """With or without effect, the caller sees the same."""
@@ -240,7 +283,9 @@ def test_another_process_can_set_faults_and_read_the_ledger(sandbox: Sandbox) ->
         {"kind": "rate_limit", "retry_after": -1},
         {"kind": "rate_limit", "status": 500},
         {"kind": "error_after", "status": 404},
+        {"kind": "error_before", "status": 410},
         {"kind": "redirect", "status": 304},
+        {"kind": "gone", "on": "list", "execution_id": "e"},
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import threading
 import uuid
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,6 +55,7 @@ class Account:
         self._by_bulk: defaultdict[str, list[Execution]] = defaultdict(list)
         self._by_inputs: Counter[str] = Counter()
         self._versions: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._expired: set[str] = set()
         self._held: dict[str, Execution] = {}
         self._open: dict[str, Execution] = {}
         self._endings: list[tuple[float, int, Execution]] = []
@@ -194,6 +195,16 @@ class Account:
                 self._open[execution_id] = self._held[execution_id] = execution
             execution.word = status
 
+    def expire(self, execution_ids: Collection[str]) -> None:
+        """Remove executions from the details and the listings; the record of what was accepted keeps them."""
+        with self._lock:
+            for execution_id in execution_ids:
+                execution = self._all[execution_id]
+                if execution_id not in self._expired:
+                    self._expired.add(execution_id)
+                    self._by_workflow[execution.workflow.workflow_id].remove(execution)
+                    self._by_bulk[execution.bulk_id].remove(execution)
+
     def _end(self, execution: Execution, now: float) -> None:
         self._held.pop(execution.execution_id, None)
         execution.word = None
@@ -202,9 +213,9 @@ class Account:
         heapq.heappush(self._endings, (execution.ends, next(self._number), execution))
 
     def find(self, execution_id: str) -> Execution:
-        """Give one execution or refuse as the API does."""
+        """Return one execution, or refuse as the API does."""
         with self._lock:
-            execution = self._all.get(execution_id)
+            execution = None if execution_id in self._expired else self._all.get(execution_id)
         if execution is None:
             raise RefusalError(404, "execution not found")
         return execution

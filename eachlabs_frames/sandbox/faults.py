@@ -25,6 +25,7 @@ REFUSALS: Mapping[str, tuple[int, str]] = {
     "unauthorized": (401, "invalid or missing API key"),
     "forbidden": (403, "forbidden"),
     "not_found": (404, "not found"),
+    "gone": (410, "gone"),
     "bad_request": (400, "bad request"),
     "unprocessable": (422, "unprocessable inputs"),
     "error_before": (500, "internal server error"),
@@ -36,9 +37,12 @@ KINDS = BEFORE | AFTER | {"latency"}
 
 ELSEWHERE = "/_sandbox/elsewhere"
 _GARBAGE = b"<!doctype html><html><body><h1>Bad gateway</h1><p>Please try again.</p></body></html>"
+# Answers of the API that do not say whether the request took effect.
+_AMBIGUOUS = frozenset({408, 409, *range(500, 600)})
+_ERROR_TEXTS = {408: "Upstream request timed out", 409: "Conflict", 502: "Upstream service unavailable"}
 _STATUSES: Mapping[str, Collection[int]] = {
-    "error_before": range(500, 600),
-    "error_after": range(500, 600),
+    "error_before": _AMBIGUOUS,
+    "error_after": _AMBIGUOUS,
     "redirect": (301, 302, 303, 307, 308),
 }
 
@@ -50,7 +54,7 @@ class Fault:
     Parameters
     ----------
     kind
-        Without effect: `rate_limit`, `payment`, `unauthorized`, `forbidden`, `not_found`, `bad_request`,
+        Without effect: `rate_limit`, `payment`, `unauthorized`, `forbidden`, `not_found`, `gone`, `bad_request`,
         `unprocessable`, `error_before`, `dropped` (the connection is cut), `redirect`. After the request took
         effect: `error_after`, `lost_answer` (cut with no byte of answer), `silence` (no answer for `seconds`;
         0 is for ever), `cut_short` (half of the promised body), `stalled` (half of it, and the rest after
@@ -71,11 +75,13 @@ class Fault:
     seconds
         How long `latency`, `silence` and `stalled` last.
     status
-        Another status for `error_before`, `error_after` (5xx) or `redirect` (302 by default).
+        Another status for `error_before`, `error_after` (408, 409 or 5xx) or `redirect` (302 by default).
     details
         The error's `details`.
     location
         Where a `redirect` leads; by default to nowhere.
+    execution_id
+        Only requests for this execution's details; `at` and `every` still count all requests on the route.
 
     Examples
     --------
@@ -95,6 +101,7 @@ class Fault:
     status: int | None = None
     details: str | None = None
     location: str | None = None
+    execution_id: str | None = None
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -112,6 +119,8 @@ class Fault:
             return f"a {self.kind!r} fault changes a trigger's entries: on must be 'trigger', not {self.on!r}"
         if self.location is not None and self.kind != "redirect":
             return f"a {self.kind!r} fault leads nowhere: location goes with 'redirect'"
+        if self.execution_id is not None and self.on != "details":
+            return f"execution_id goes with on='details', not on={self.on!r}"
         if self.status is not None and self.status not in _STATUSES.get(self.kind, ()):
             return f"status={self.status!r} does not go with a {self.kind!r} fault"
         return self._untimely()
@@ -148,14 +157,16 @@ class Schedule:
         self._seen: Counter[str] = Counter()
         self._used: Counter[int] = Counter()
 
-    def next(self, route: str) -> tuple[Fault, ...]:
-        """Count one request on `route`; give its latencies and at most one other fault."""
+    def next(self, route: str, execution_id: str | None = None) -> tuple[Fault, ...]:
+        """Count one request on `route` (for the details, of one execution); give its latencies and one other fault."""
         self._seen[route] += 1
         self._seen["any"] += 1
         chosen: list[Fault] = []
         upset = False
         for position, fault in enumerate(self._faults):
-            if fault.on not in (route, "any") or not self._due(position, fault):
+            if fault.on not in (route, "any") or fault.execution_id not in (None, execution_id):
+                continue
+            if not self._due(position, fault):
                 continue
             if fault.kind != "latency":
                 if upset:
@@ -183,14 +194,17 @@ def instead(fault: Fault) -> Answer | None:
         return Answer(fault.status or 302, headers={"Location": fault.location or ELSEWHERE})
     if fault.kind in REFUSALS:
         status, error = REFUSALS[fault.kind]
-        return refusal(fault.status or status, error, details=fault.details, retry_after=fault.retry_after)
+        if fault.status is not None:
+            status, error = fault.status, _ERROR_TEXTS.get(fault.status, error)
+        return refusal(status, error, details=fault.details, retry_after=fault.retry_after)
     return None
 
 
 def spoil(fault: Fault, answer: Answer) -> Answer:
     """Change an answer whose request took effect; the kinds that cut the connection leave it as it is."""
     if fault.kind == "error_after":
-        return refusal(fault.status or 500, "internal server error", details=fault.details)
+        status = fault.status or 500
+        return refusal(status, _ERROR_TEXTS.get(status, "internal server error"), details=fault.details)
     if fault.kind == "garbage":
         return Answer(200, _GARBAGE, content_type="text/html")
     if fault.kind == "altered" and answer.body:

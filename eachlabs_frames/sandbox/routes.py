@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -25,6 +27,8 @@ from .options import Dialect
 
 MOST_BYTES = 12 * 1024 * 1024
 _CUT = frozenset({"lost_answer", "dropped"})
+_REQUEST_ID = "X-Request-Id"
+_PRINTABLE = re.compile(r"[\x21-\x7e]{1,200}")
 
 _PATHS: tuple[tuple[Dialect, str, str, str], ...] = (
     ("current", "POST", "/v1/workflows/bulk-trigger/{workflow}/{version}", "trigger"),
@@ -66,6 +70,12 @@ class Visit:
         )
 
 
+async def _add_request_id(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Echo the caller's `X-Request-Id`, or make a new ID where there is none that a header may hold."""
+    given = request.headers.get(_REQUEST_ID, "")
+    response.headers[_REQUEST_ID] = given if _PRINTABLE.fullmatch(given) else str(uuid.uuid4())
+
+
 class Routes:
     """The HTTP side of one sandbox; lives in the server's loop."""
 
@@ -90,6 +100,7 @@ class Routes:
     def application(self) -> web.Application:
         """Make the aiohttp application."""
         app = web.Application(middlewares=[self._as_json], client_max_size=MOST_BYTES)
+        app.on_response_prepare.append(_add_request_id)
         for dialect, method, path, route in _PATHS:
             app.router.add_route(method, path, self._endpoint(route, dialect))
         app.router.add_route("GET", "/_sandbox/ledger", self._show_ledger)
@@ -118,7 +129,7 @@ class Routes:
     async def _handle(self, visit: Visit, call: Call) -> web.StreamResponse:
         if call.route == "trigger":
             visit.inputs = count_inputs(call.body)
-        visit.faults = self._schedule.next(call.route)
+        visit.faults = self._schedule.next(call.route, call.names.get("execution"))
         waits = [fault.seconds for fault in visit.faults if fault.kind == "latency"]
         await self._pause(self._account.options.latency + sum(waits))
         fault = next((fault for fault in visit.faults if fault.kind != "latency"), None)

@@ -242,6 +242,18 @@ class Sandbox:
         self._account.set_status(execution_id, status)
         self._in_loop(self._webhooks.wake)
 
+    def expire(self, *execution_ids: str) -> None:
+        """Remove executions as an organization's retention does: 404 in the details, absent from the listing.
+
+        They stay in `accepted` and `executions`, for they were billed.
+
+        Raises
+        ------
+        KeyError
+            An execution that was never accepted.
+        """
+        self._account.expire(execution_ids)
+
     def top_up(self, usd: float) -> None:
         """Add to the account's balance."""
         self._account.top_up(usd)
