@@ -13,9 +13,8 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 from uuid import UUID
 
-import orjson
-
 from ..models import TERMINAL, Outcome
+from .decoding import decode
 from .executions import canonical_status, read, says_too_little
 
 HEADER: Final = "X-Webhook-Secret"
@@ -70,8 +69,8 @@ def is_genuine(given: Sequence[str], secret: str) -> bool:
 def read_delivery(body: bytes) -> Notice | None:
     """Return what a delivery says, or None where it has not the shape of an execution's details."""
     try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        said = decode(body)
+    except ValueError:
         return None
     if not isinstance(said, dict):
         return None

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from ..models import CANCELLED, COMPLETED, FAILED, INVALID, PENDING, QUEUED, RUNNING, UNKNOWN, Json, Outcome
+from .decoding import replaced
 
 _WORDS: Final = {
     **{status: status for status in (QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED)},
@@ -91,12 +92,16 @@ def read(position: int, entry: Mapping[str, Any]) -> Outcome:
     """Return the outcome that a list's entry or an execution's details give the row at `position`."""
     output = entry.get("output_json")
     bulk_id = entry.get("bulk_id")
+    status = canonical_status(entry.get("status")) or UNKNOWN
+    error = reason(entry)
+    if error is not None or status != FAILED:  # a failure without a reason is looked up, and must look like one
+        error = with_note(error, entry)
     return Outcome(
         position=position,
-        status=canonical_status(entry.get("status")) or UNKNOWN,
+        status=status,
         bulk_id=bulk_id if isinstance(bulk_id, str) and bulk_id else None,
         execution_id=entry["execution_id"],
-        error=reason(entry),
+        error=error,
         started_at=parse_time(entry.get("started_at")),
         completed_at=parse_time(entry.get("ended_at")) or parse_time(entry.get("completed_at")),
         output=entry.get("output") if output is None else output,
@@ -116,3 +121,11 @@ def reason(entry: Mapping[str, Any]) -> str | None:
     said = [entry.get("error_cause"), entry.get("error")]
     words = [word if isinstance(word, str) else str(word) for word in said if word]
     return words[0] if words else None
+
+
+def with_note(error: str | None, entry: Mapping[str, Any]) -> str | None:
+    """Return an execution's error with what was replaced in the API's JSON about it, where anything was."""
+    note = replaced(entry)
+    if note is None:
+        return error
+    return f"{error} ({note})" if error else note

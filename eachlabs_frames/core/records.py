@@ -8,7 +8,6 @@ became of rows; a *look* says how their executions stand later on. The rows of a
 
 from __future__ import annotations
 
-import json
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +30,7 @@ from ..models import (
     Outcome,
     Standing,
 )
+from .decoding import decode, storable
 from .outcomes import NO_TIME, Results
 
 CLAIM: Final = 0
@@ -83,13 +83,21 @@ def _swapped(packed: array[int]) -> bytes:
 
 def pack_outcomes(outcomes: Sequence[Outcome]) -> bytes:
     """Write outcomes of one bulk operation down; their positions are written elsewhere, by `pack_rows`."""
-    said = [outcomes[0].bulk_id, [_fields(outcome) for outcome in outcomes]]
+    bulk_id, rows = outcomes[0].bulk_id, [_fields(outcome) for outcome in outcomes]
     try:
-        body = orjson.dumps(said)
+        body = orjson.dumps([bulk_id, rows])
     except orjson.JSONEncodeError:
-        # Half a surrogate pair, an integer of more than 64 bits: no reason to forget an execution.
-        body = json.dumps(said, separators=(",", ":"), default=str).encode()
+        # One field that cannot be encoded must not lose the execution, nor those beside it.
+        body = orjson.dumps([_storable(bulk_id), [list(map(_storable, fields)) for fields in rows]])
     return body if len(body) < _LONG else zlib.compress(body, 1)
+
+
+def _storable(value: Any) -> Any:
+    try:
+        orjson.dumps([[[value]]])
+    except orjson.JSONEncodeError:
+        return storable(value)
+    return value
 
 
 _LONG: Final = 1024
@@ -102,10 +110,7 @@ def _read(body: bytes) -> Any:
             body = zlib.decompress(body)
         except zlib.error as exc:
             raise ValueError(str(exc)) from exc
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return json.loads(body)
+    return decode(body, check_depth=False)
 
 
 _JUST_ACCEPTED: Final = (None,) * 5

@@ -26,7 +26,8 @@ from ..errors import (
     PermissionDeniedError,
 )
 from ..models import FAILED, QUEUED, UNKNOWN, Batch, DialectName, Fault, Json, Outcome, Reply, Request, Target
-from .executions import canonical_status, parse_time
+from . import decoding
+from .executions import canonical_status, parse_time, with_note
 
 PAGE: Final = 100
 """Executions of one page, at most (API reference, "Pagination")."""
@@ -228,7 +229,7 @@ def judge_look(reply: Reply | Fault) -> Said | Retry | Stop:
 
 def explain(reply: Reply) -> str:
     """Return one sentence of what an error answer says, its ``details`` first read where there are any."""
-    said = decode(reply)
+    said = decode(reply, check_depth=False)  # no nested value of it is kept
     words = []
     if isinstance(said, dict):
         words = [_words(said[name]) for name in ("error", "message", "details") if said.get(name)]
@@ -280,17 +281,17 @@ def _http_date(text: str) -> float | None:
         return None
 
 
-def decode(reply: Reply) -> Json:
-    """Return an answer's JSON, or None where it is none."""
+def decode(reply: Reply, *, check_depth: bool = True) -> Json:
+    """Return an answer's JSON value as `core.decoding` gives it, or None where the body is no JSON."""
     try:
-        return orjson.loads(reply.body)
-    except orjson.JSONDecodeError:
+        return decoding.decode(reply.body, check_depth=check_depth)
+    except ValueError:
         return None
 
 
 def _read_answer(reply: Reply, batch: Batch) -> Done | Unknown:
     """Read a 2xx answer. One of another shape or length than the request's is never guessed at."""
-    said = decode(reply)
+    said = decode(reply, check_depth=False)  # no nested value of it is kept
     if not isinstance(said, dict):
         return Unknown(f"HTTP {reply.status} with a body that is no JSON object: it may have started")
     bulk_id = said.get("bulk_id")
@@ -314,7 +315,7 @@ def _read_entry(position: int, entry: Json, bulk_id: str | None) -> Outcome:
         return Outcome(position, QUEUED, bulk_id, execution_id)  # nearly every entry of nearly every answer
     status = canonical_status(entry.get("status"))
     message = entry.get("message") or entry.get("error")
-    error = _words(message)[:LONGEST_REASON] if message else None
+    error = with_note(_words(message)[:LONGEST_REASON] if message else None, entry)
     if isinstance(execution_id, str) and execution_id:
         started_at = parse_time(entry.get("started_at"))
         return Outcome(position, status or QUEUED, bulk_id, execution_id, error, started_at)
