@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.deliveries import Known, Notice, agrees, is_genuine, path_token, read_delivery
+from eachlabs_frames.core.deliveries import Known, Notice, agrees, read_delivery
+from eachlabs_frames.core.signatures import MAX_AGE, Credentials, Verifier, _matches, path_token
 from eachlabs_frames.engine import deliveries
 from eachlabs_frames.engine.deliveries import Letterbox, Sorter, Word
 from eachlabs_frames.models import Outcome
@@ -112,25 +114,87 @@ def test_any_object_can_be_read(some: dict[str, Any]) -> None:
 # Whether it may
 
 
-def test_only_the_very_secret_is_genuine() -> None:
-    """Once; whatever a header may hold instead."""
-    assert is_genuine(["s3cret"], "s3cret")
+def signed(body: bytes, *, secret: str = "s3cret", timestamp: str = "1000") -> Credentials:
+    """Sign a body by the standard library alone."""
+    digest = hmac.digest(secret.encode(), timestamp.encode() + b"." + body, "sha256").hex()
+    return Credentials([f"sha256={digest}"], [timestamp])
+
+
+def accepts(credentials: Credentials, body: bytes = b"", *, policy: Any = "required", now: float = 1000.0) -> bool:
+    """Return whether a delivery is genuine and fresh."""
+    verifier = Verifier("s3cret", policy)
+    return verifier.refusal(credentials, now=now) is None and verifier.is_genuine(credentials, body)
+
+
+def test_the_documented_signature_is_genuine() -> None:
+    """A value that was computed by openssl: ``printf '1790000000.{"a":1}' | openssl dgst -sha256 -hmac s3cret``."""
+    digest = "b3e592eceaf8e8b6c5101a58c2678f5ff4e74c21bed3a56a3130ecc5c7f6ed82"
+    for written in (digest, digest.upper()):
+        assert accepts(Credentials([f"sha256={written}"], ["1790000000"]), b'{"a":1}', now=1790000000)
+
+
+@pytest.mark.parametrize(("now", "fine"), [(700, True), (699.9, False), (1300, True), (1300.1, False), (0, False)])
+def test_a_signature_is_fresh_for_five_minutes_either_way(now: float, fine: bool) -> None:
+    """By the receiver's clock, to the second."""
+    assert accepts(signed(b"x"), b"x", now=now) == fine
+    assert (Verifier("s3cret").refusal(signed(b"x"), now=now) == "expired") == (not fine)
+    assert MAX_AGE == 300
+
+
+def test_each_header_is_sent_once() -> None:
+    """Two values may be two senders' values."""
+    (signature,), (timestamp,) = signed(b"x").signatures, signed(b"x").timestamps
+    assert accepts(Credentials([signature], [timestamp]), b"x")
+    assert not accepts(Credentials([signature] * 2, [timestamp]), b"x")
+    assert not accepts(Credentials([signature], [timestamp] * 2), b"x")
+    assert not accepts(Credentials([f"{signature},{signature}"], [timestamp]), b"x")
+
+
+@pytest.mark.parametrize(
+    "timestamp", ["", " 1000", "1000 ", "1000\n", "-1000", "1e3", "1000.0", "\u0661", "\udc80", "1" * 999]
+)
+def test_a_timestamp_is_plain_digits(timestamp: str) -> None:
+    """Anything else is refused, and nothing raises."""
+    assert not accepts(Credentials(signed(b"x").signatures, [timestamp]), b"x")
+    assert Verifier("s3cret").refusal(Credentials(signed(b"x").signatures, [timestamp]), now=1000) is not None
+
+
+def test_only_the_secret_itself_is_accepted_without_a_signature() -> None:
+    """Once, and only where signatures are optional; whatever a header may hold instead."""
+    assert accepts(Credentials(secrets=["s3cret"]), policy="optional")
+    assert not accepts(Credentials(secrets=["s3cret"]))
     wrong: list[list[str]] = [[], [""], ["s3cre"], ["s3cret "], ["S3CRET"], ["s3cret", "s3cret"], ["é"], ["\udc80"]]
-    assert not any(is_genuine(given, "s3cret") for given in wrong)
+    assert not any(accepts(Credentials(secrets=given), policy="optional") for given in wrong)
+    assert not accepts(Credentials(["sha256="], [], ["s3cret"]), policy="optional")
+    assert not accepts(Credentials([], ["1000"], ["s3cret"]), policy="optional")
 
 
-def test_secrets_are_compared_in_constant_time() -> None:
+def test_signatures_and_secrets_are_compared_in_constant_time() -> None:
     """By the library's own function, on bytes: a time cannot be asserted on."""
-    assert "compare_digest" in is_genuine.__code__.co_names
+    assert "compare_digest" in Verifier.is_genuine.__code__.co_names
+    assert "compare_digest" in _matches.__code__.co_names
+
+
+def test_a_verifier_shows_no_secret() -> None:
+    """Nor do the headers of a delivery that repeats it."""
+    verifier = Verifier("s3cret")
+    held = [getattr(verifier, name) for name in Verifier.__slots__]
+    assert "s3cret" not in repr(verifier) + repr(held) + repr(Credentials(secrets=["s3cret"]))
 
 
 @settings(deadline=None)
-@given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=1), st.text())
-def test_no_other_word_is_genuine(secret: str, word: str) -> None:
-    """And the token of a path is made of the secret, the same each time, and does not hold it."""
-    assert is_genuine([word], secret) == (word == secret)
+@given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=1), st.text(), st.binary())
+def test_no_other_secret_is_accepted(secret: str, word: str, body: bytes) -> None:
+    """Nor a signature of it; a path's token is derived from the secret, the same each time, and does not hold it."""
+    verifier = Verifier(secret, "optional")
+    assert verifier.is_genuine(Credentials(secrets=[word]), body) == (word == secret)
+    assert verifier.is_genuine(signed(body, secret=secret), body)
+    assert verifier.is_genuine(signed(body, secret=word), body) == (word.rstrip("\0") == secret)  # HMAC pads keys
+    assert not verifier.is_genuine(signed(body, secret=secret), body + b"x")
     token = path_token(secret)
     assert token == path_token(secret)
+    assert verifier.is_token(token)
+    assert not verifier.is_token(secret)
     assert len(token) == 43
     assert (secret == word) or path_token(word) != token
 

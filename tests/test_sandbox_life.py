@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 import xml.etree.ElementTree as ET
 import zlib
@@ -231,12 +233,15 @@ class Receiver:
 
     def __init__(self) -> None:
         self.came: queue.Queue[tuple[dict[str, str], Any]] = queue.Queue()
+        self.bodies: list[bytes] = []
         self.answers: list[int] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.bodies.append(raw)
+                body = json.loads(raw)
                 status = receiver.answers.pop(0) if receiver.answers else 204
                 self.send_response(status)
                 self.end_headers()
@@ -296,7 +301,7 @@ def test_a_notification_comes_by_itself_at_the_end(receiver: Receiver) -> None:
         trigger(sandbox, {"prompt": "a"}, webhook_url=receiver.url)
         headers, body = receiver.came.get(timeout=10)
     assert body["status"] == "completed"
-    assert "X-Webhook-Secret" not in headers
+    assert not any(name.startswith("X-Webhook") for name in headers)
 
 
 def test_a_delivery_is_tried_three_times(receiver: Receiver) -> None:
@@ -342,6 +347,63 @@ def test_notifications_are_repeated(receiver: Receiver) -> None:
         assert len(set(notified(receiver, 3))) == 1
         until(sandbox, lambda: len(sandbox.deliveries) == 3)
         assert [one.attempt for one in sandbox.deliveries] == [1, 2, 3]
+        assert [one.redelivery for one in sandbox.deliveries] == [False, True, True]
+
+
+def is_signed(headers: dict[str, str], body: bytes, secret: str = "s3cret") -> bool:
+    """Tell whether a notification has the signature of its documentation."""
+    digest = hmac.digest(secret.encode(), headers["X-Webhook-Timestamp"].encode() + b"." + body, "sha256")
+    return headers["X-Webhook-Signature"] == f"sha256={digest.hex()}"
+
+
+def attempts(receiver: Receiver, count: int, **options: Any) -> list[tuple[dict[str, str], bytes]]:
+    """Return the headers and bodies of one execution's notifications."""
+    with start(configure=False, hold=True, webhook_pause=0.0, **options) as sandbox:
+        trigger(sandbox, {"prompt": "a"}, webhook_url=receiver.url, webhook_secret="s3cret")
+        sandbox.release()
+        headers = [receiver.came.get(timeout=10)[0] for _ in range(count)]
+    return list(zip(headers, receiver.bodies, strict=True))
+
+
+def test_notifications_are_signed(receiver: Receiver) -> None:
+    """Over timestamp and raw body, at the sandbox's time; a redelivery says so, and has the same body."""
+    began = int(time.time())
+    first, again = attempts(receiver, 2, webhook_repeats=1)
+    assert is_signed(*first)
+    assert is_signed(*again)
+    assert began <= int(first[0]["X-Webhook-Timestamp"]) <= int(time.time())
+    assert "X-Webhook-Redelivery" not in first[0]
+    assert again[0]["X-Webhook-Redelivery"] == "true"
+    assert first[1] == again[1]
+
+
+def test_notifications_go_wrong_on_demand(receiver: Receiver) -> None:
+    """Forged, altered, aged, ahead of time, without a number, without a signature; then right."""
+    began = int(time.time())
+    sent: dict[str, tuple[dict[str, str], bytes]] = {}
+    for faults in (("forged", "altered"), ("aged", "early"), ("undated", "stripped")):
+        receiver.answers, receiver.bodies = [401, 401], []
+        *wrong, right = attempts(receiver, 3, webhook_faults=faults)
+        assert is_signed(*right)
+        sent |= dict(zip(faults, wrong, strict=True))
+    assert not is_signed(*sent["forged"])
+    assert sent["forged"][0]["X-Webhook-Secret"] != "s3cret"
+    assert not is_signed(*sent["altered"])
+    assert json.loads(sent["altered"][1])["output"] == "altered on the way"
+    for fault, seconds in (("aged", -360), ("early", 360)):
+        assert is_signed(*sent[fault])
+        assert began <= int(sent[fault][0]["X-Webhook-Timestamp"]) - seconds <= int(time.time())
+    assert is_signed(*sent["undated"])
+    assert sent["undated"][0]["X-Webhook-Timestamp"].endswith("GMT")
+    assert sent["stripped"][0]["X-Webhook-Secret"] == "s3cret"
+    assert "X-Webhook-Signature" not in sent["stripped"][0]
+
+
+@pytest.mark.parametrize("faults", ["forged", ("unheard",), ["forged"]])
+def test_an_unknown_fault_of_notifications_is_refused(faults: Any) -> None:
+    """With the option's name."""
+    with pytest.raises(ValueError, match="webhook_faults"):
+        Options(webhook_faults=faults)
 
 
 def test_notifications_wait_for_each_other(receiver: Receiver) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import http.client
 import json
 import logging
@@ -12,7 +14,9 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,8 +26,9 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames import WebhookReceiver
-from eachlabs_frames.core.deliveries import path_token
+from eachlabs_frames.core.signatures import Verifier, path_token
 from eachlabs_frames.engine import loop
+from eachlabs_frames.engine.receiver import Receiver, listen
 from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.sandbox import Fault, Sandbox
 
@@ -52,9 +57,7 @@ def count(sandbox: Sandbox, *routes: str) -> int:
 
 def post(hook: WebhookReceiver, said: Any, **headers: str) -> int:
     """Deliver as a stranger would; return the status of the answer."""
-    return request(
-        hook, "POST", urlsplit(hook.url).path, said if isinstance(said, bytes) else json.dumps(said).encode(), **headers
-    )
+    return request(hook, "POST", urlsplit(hook.url).path, as_bytes(said), **headers)
 
 
 def request(hook: WebhookReceiver, method: str, path: str, body: bytes, **headers: str) -> int:
@@ -68,9 +71,21 @@ def request(hook: WebhookReceiver, method: str, path: str, body: bytes, **header
         connection.close()
 
 
+def as_bytes(said: Any) -> bytes:
+    """Return the body of a delivery."""
+    return said if isinstance(said, bytes) else json.dumps(said).encode()
+
+
+def signed(body: bytes, *, secret: str = SECRET, at: object = None) -> dict[str, str]:
+    """Return the headers that sign a body, now or with another timestamp."""
+    timestamp = str(int(time.time()) if at is None else at)
+    digest = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256)
+    return {"X_Webhook_Timestamp": timestamp, "X_Webhook_Signature": f"sha256={digest.hexdigest()}"}
+
+
 def genuine(hook: WebhookReceiver, said: Any) -> int:
-    """Deliver with the right secret."""
-    return post(hook, said, X_Webhook_Secret=SECRET)
+    """Deliver with a right signature."""
+    return post(hook, said, **signed(as_bytes(said)))
 
 
 def told(out: pd.DataFrame, row: int = 0, **said: Any) -> dict[str, Any]:
@@ -98,7 +113,7 @@ def test_a_thousand_at_once_and_none_is_lost(hook: WebhookReceiver) -> None:
         asked = count(sandbox, "list", "details")
     assert out["status"].tolist() == ["completed"] * 1000
     assert out["output"].str.contains("http").eq(True).all()
-    assert fates(hook) == {"accepted": 1000, "repeated": 1000}
+    assert fates(hook) == {"accepted": 1000, "repeated": 1000, "redelivered": 1000}
     assert hook.counts["received"] == 2000
     # What they cost, which no delivery says: ten pages of a hundred.
     assert asked == 10
@@ -222,7 +237,7 @@ def test_the_journal_hears_of_it_where_nobody_waits(sandbox: Sandbox, hook: Webh
     assert loaded["output"].str.startswith("http").eq(True).all()
     assert len(sandbox.requests) == asked
     until(lambda: hook.counts["repeated"] == 34)
-    assert fates(hook) == {"accepted": 17, "repeated": 34}
+    assert fates(hook) == {"accepted": 17, "repeated": 34, "redelivered": 34}
     assert loaded["cost"].isna().all()
     assert loaded.eachlabs.refresh()["cost"].tolist() == [0.01] * 12
     assert ef.load_run("first")["cost"].tolist() == [0.01] * 12
@@ -476,7 +491,7 @@ def test_at_the_end_of_a_process_what_came_is_noted(sandbox: Sandbox) -> None:
     """A script that forgets to stop its receiver."""
     sandbox.change(hold=True)
     code = f"""
-        import json, sys, http.client
+        import hmac, json, sys, time, http.client
         import pandas as pd, eachlabs_frames as ef
         from urllib.parse import urlsplit
 
@@ -487,9 +502,12 @@ def test_at_the_end_of_a_process_what_came_is_noted(sandbox: Sandbox) -> None:
         where = urlsplit(hook.url)
         for row in range(40):
             said = {{"execution_id": out.execution_id[row], "bulk_id": out.bulk_id[row], "status": "completed"}}
+            body = json.dumps(said | {{"output": "x"}}).encode()
             connection = http.client.HTTPConnection(where.hostname, where.port)
-            headers = {{"X-Webhook-Secret": "w0rd-of-the-test"}}
-            connection.request("POST", where.path, json.dumps(said | {{"output": "x"}}), headers)
+            now = str(int(time.time()))
+            digest = hmac.new(b"w0rd-of-the-test", now.encode() + b"." + body, "sha256").hexdigest()
+            headers = {{"X-Webhook-Timestamp": now, "X-Webhook-Signature": "sha256=" + digest}}
+            connection.request("POST", where.path, body, headers)
             connection.getresponse().close()
             connection.close()
         print(hook.counts["received"])
@@ -514,17 +532,159 @@ def open_run(sandbox: Sandbox, hook: WebhookReceiver) -> Iterator[Any]:
     run.result()
 
 
-def test_a_forged_delivery_changes_nothing(open_run: Any, hook: WebhookReceiver) -> None:
-    """Without the secret, or with another, nothing of it is read; the true one is taken afterwards."""
-    said = told(open_run.frame, status="failed", error="forged")
-    assert post(hook, said) == 401
-    assert post(hook, said, X_Webhook_Secret=SECRET[:-1]) == 401
-    assert post(hook, said, X_Webhook_Secret="") == 401
-    assert post(hook, said, X_Webhook_Secret=path_token(SECRET)) == 401
-    assert fates(hook) == {"forged": 4}
+def forgeries(body: bytes, policy: str) -> list[dict[str, str]]:
+    """Return headers that make no delivery of this body genuine."""
+    true = signed(body)
+    repeats_secret = {"X_Webhook_Secret": SECRET}
+    wrong: list[dict[str, str]] = [
+        {},
+        {"X_Webhook_Secret": SECRET[:-1]},
+        {"X_Webhook_Secret": ""},
+        {"X_Webhook_Secret": path_token(SECRET)},
+        signed(body, secret="another"),
+        signed(body + b" "),
+        {"X_Webhook_Signature": true["X_Webhook_Signature"], **repeats_secret},
+        {"X_Webhook_Timestamp": true["X_Webhook_Timestamp"], **repeats_secret},
+        {**true, "X_Webhook_Signature": true["X_Webhook_Signature"].removeprefix("sha256=")},
+        {**true, "X_Webhook_Signature": true["X_Webhook_Signature"][:-2]},
+        {**true, "X_Webhook_Signature": "sha256=", **repeats_secret},
+        {**true, "X_Webhook_Timestamp": str(int(true["X_Webhook_Timestamp"]) + 1), **repeats_secret},
+        *(
+            signed(body, at=at) | repeats_secret
+            for at in ("", "now", "1e9", "-1", "+1", "0x1", "1_0", "9" * 400, "Mon, 30 Nov 2026 07:32:20 GMT")
+        ),
+    ]
+    return wrong if policy == "optional" else [*wrong, repeats_secret]
+
+
+@pytest.mark.parametrize("policy", ["required", "optional"])
+def test_a_forged_delivery_changes_nothing(sandbox: Sandbox, policy: Any) -> None:
+    """A signature that is missing, malformed, of another secret or of another body: 401; the true one is accepted."""
+    sandbox.change(hold=True)
+    with WebhookReceiver(secret=SECRET, signatures=policy) as hook:
+        run = frame(3).eachlabs.start(WF, webhook=hook)
+        until(lambda: run.status == {"queued": 3})
+        body = as_bytes(told(run.frame, status="failed", error="forged"))
+        wrong = forgeries(body, policy)
+        assert [post(hook, body, **headers) for headers in wrong] == [401] * len(wrong)
+        assert fates(hook) == {"forged": len(wrong)}
+        assert run.status == {"queued": 3}
+        assert genuine(hook, told(run.frame)) == 204
+        until(lambda: run.status == {"completed": 1, "queued": 2})
+        sandbox.release()
+        run.result()
+
+
+@pytest.mark.parametrize("away", [-310, 310, -(10**9)])
+def test_a_delivery_of_another_time_changes_nothing(open_run: Any, hook: WebhookReceiver, away: int) -> None:
+    """More than 300 seconds ago, or ahead: 401, though it is signed and repeats the secret."""
+    body = as_bytes(told(open_run.frame))
+    at = max(0, int(time.time()) + away)
+    assert post(hook, body, X_Webhook_Secret=SECRET, **signed(body, at=at)) == 401
+    assert fates(hook) == {"expired": 1}
     assert open_run.status == {"queued": 3}
-    assert genuine(hook, told(open_run.frame)) == 204
-    until(lambda: open_run.status == {"completed": 1, "queued": 2})
+
+
+def test_the_secret_alone_suffices_only_where_signatures_are_optional(sandbox: Sandbox) -> None:
+    """As deliveries were before 2026-09-21."""
+    sandbox.change(webhook_pause=0.0, webhook_faults=("stripped",) * 3)
+    with WebhookReceiver(signatures="optional") as hook:
+        out = frame(2).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
+    assert out["status"].tolist() == ["completed"] * 2
+    assert fates(hook) == {"accepted": 2}
+    with WebhookReceiver(sweep=0.2) as hook:
+        out = frame(2).eachlabs.bulk_trigger(WF, run="strict", webhook=hook, wait=True)
+        until(lambda: hook.counts["forged"] == 6)
+    assert out["status"].tolist() == ["completed"] * 2
+    assert fates(hook) == {"forged": 6}
+
+
+def test_a_delivery_is_accepted_once_it_comes_right(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """Each wrong attempt is refused and counted, and the third attempt is the one that counts."""
+    sandbox.add_workflow("wf_echo", output=lambda inputs: f"said {inputs['prompt']}")
+    for wrong, counts in (
+        (("forged", "altered"), {"forged": 2}),
+        (("aged", "early"), {"expired": 2}),
+        (("undated", "stripped"), {"forged": 2}),
+    ):
+        sandbox.change(webhook_pause=0.0, webhook_faults=wrong, webhook_repeats=1)
+        before = dict(hook.counts)
+        out = frame(4).eachlabs.bulk_trigger("wf_echo", run=repr(wrong), webhook=hook, wait=True)
+        assert out["output"].tolist() == [f"said p{row}" for row in range(4)]
+        until(lambda before=before: hook.counts["repeated"] == before["repeated"] + 4)
+        added = {fate: count - before[fate] for fate, count in hook.counts.items() if count != before[fate]}
+        expected = {fate: 4 * count for fate, count in counts.items()}
+        assert added == {"received": 16, "accepted": 4, "repeated": 4, "redelivered": 4, **expected}
+
+
+def test_bodies_take_bounded_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """Signatures are verified over whole bodies: strangers' bodies are refused beyond a sum of bytes, and let go."""
+
+    async def go() -> tuple[list[int], dict[str, int], int]:
+        listener = listen("127.0.0.1", 0)
+        receiver = Receiver(
+            listener,
+            path="/h",
+            verifier=Verifier(SECRET),
+            max_body=1000,
+            max_buffered=1500,
+            timeout=20,
+            take=lambda _: True,
+        )
+        port = listener.getsockname()[1]
+        body = as_bytes({"execution_id": "e", "status": "running", "x": "x" * 900})
+        head = f"POST /h HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{lines(signed(body))}\r\n".encode()
+        slow_reader, slow = await asyncio.open_connection("127.0.0.1", port)
+        slow.write(head + body[:-1])
+        await until_async(lambda: receiver._buffered == len(body) - 1)
+        statuses = []
+        for finish in (False, True):
+            if finish:
+                slow.write(body[-1:])
+                statuses.append(int((await slow_reader.readline()).split()[1]))
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head + body)
+            statuses.append(int((await reader.readline()).split()[1]))
+            writer.close()
+        slow.close()
+        await receiver.stop()
+        return statuses, dict(receiver.counts), receiver._buffered
+
+    assert asyncio.run(go()) == ([503, 204, 204], {"received": 3, "refused": 1}, 0)
+    assert SECRET not in caplog.text
+
+
+async def until_async(condition: Callable[[], bool]) -> None:
+    """Wait for a condition while the running loop goes on."""
+    await asyncio.get_running_loop().run_in_executor(None, until, condition)
+
+
+def test_a_failing_receiver_shows_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither in the log nor in the local variables of its traceback; the API is asked to try again."""
+
+    def fail(_: object) -> bool:
+        msg = "provoked"
+        raise RuntimeError(msg)
+
+    async def go() -> int:
+        listener = listen("127.0.0.1", 0)
+        receiver = Receiver(listener, path="/h", verifier=Verifier(SECRET), max_body=1000, timeout=20, take=fail)
+        body = as_bytes({"execution_id": "e", "status": "running"})
+        head = f"POST /h HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{lines(signed(body))}\r\n".encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        writer.write(head + body)
+        status = int((await reader.readline()).split()[1])
+        writer.close()
+        await receiver.stop()
+        return status
+
+    assert asyncio.run(go()) == 500
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.exc_info is not None
+    shown = "".join(traceback.TracebackException(*record.exc_info, capture_locals=True).format())  # type: ignore[arg-type]
+    assert "provoked" in shown
+    assert SECRET not in shown + caplog.text
+    assert path_token(SECRET) not in shown
 
 
 def test_only_what_is_known_is_taken(open_run: Any, hook: WebhookReceiver) -> None:
@@ -605,17 +765,18 @@ def test_only_a_post_to_its_own_path_is_answered(hook: WebhookReceiver) -> None:
     """Anything else is not there, whoever asks."""
     said = json.dumps({"execution_id": "e", "status": "completed"}).encode()
     path = urlsplit(hook.url).path
+    headers = signed(said)
     for wrong in ("/", f"{path}x", f"/x{path}", f"{path}?a=1/", f"{path}/"):
-        status = request(hook, "POST", wrong, said, X_Webhook_Secret=SECRET)
+        status = request(hook, "POST", wrong, said, **headers)
         assert status == (204 if "?" in wrong else 404)
-    assert request(hook, "GET", path, b"", X_Webhook_Secret=SECRET) == 405
+    assert request(hook, "GET", path, b"", **signed(b"")) == 405
     assert hook.counts["misdirected"] == 5
 
 
 def test_a_body_that_is_too_large_is_never_read_whole() -> None:
     """With its length said before, and without: the answer comes while it is still being sent."""
     with WebhookReceiver(secret=SECRET, max_body=1000) as hook:
-        head = f"POST {urlsplit(hook.url).path} HTTP/1.1\r\nHost: x\r\nX-Webhook-Secret: {SECRET}\r\n"
+        head = f"POST {urlsplit(hook.url).path} HTTP/1.1\r\nHost: x\r\n{lines(signed(b'unsent'))}"
         assert answered(hook, f"{head}Content-Length: 1001\r\n\r\n".encode()) == 413
         chunk = b"200\r\n" + b"x" * 512 + b"\r\n"
         assert answered(hook, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + 2 * chunk) == 413
@@ -623,10 +784,16 @@ def test_a_body_that_is_too_large_is_never_read_whole() -> None:
     assert hook.counts["oversized"] == 2
 
 
-def test_a_strangers_body_is_not_read_at_all(hook: WebhookReceiver) -> None:
-    """The secret comes first: its answer does not wait for the body."""
-    head = f"POST {urlsplit(hook.url).path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+@pytest.mark.parametrize("headers", [{}, {"X_Webhook_Secret": SECRET}, signed(b"", at=1)])
+def test_a_body_without_a_fresh_signature_is_not_read(hook: WebhookReceiver, headers: dict[str, str]) -> None:
+    """The answer does not wait for the body."""
+    head = f"POST {urlsplit(hook.url).path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n{lines(headers)}\r\n"
     assert answered(hook, head.encode()) == 401
+
+
+def lines(headers: dict[str, str]) -> str:
+    """Return headers as they are sent."""
+    return "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
 
 
 def answered(hook: WebhookReceiver, sent: bytes) -> int:
@@ -641,7 +808,7 @@ def test_who_is_slow_is_left() -> None:
     """With its first line, with its body, or with nothing at all: others are answered meanwhile."""
     with WebhookReceiver(secret=SECRET, timeout=1.5) as hook:
         where = urlsplit(hook.url)
-        head = f"POST {where.path} HTTP/1.1\r\nHost: x\r\nX-Webhook-Secret: {SECRET}\r\nContent-Length: 9\r\n\r\n{{"
+        head = f"POST {where.path} HTTP/1.1\r\nHost: x\r\n{lines(signed(b'x'))}Content-Length: 9\r\n\r\n{{"
         slow = [socket.create_connection((where.hostname, where.port), timeout=20) for _ in range(3)]
         for connection, sent in zip(slow, (head, "POST /", ""), strict=True):
             connection.sendall(sent.encode())
@@ -686,6 +853,7 @@ def test_many_who_wait_keep_nobody_out() -> None:
         ({"public_url": "https://me:pass@hooks.example.org"}, "no user, password"),
         ({"public_url": "https://hooks.example.org/x?y"}, "no user, password"),
         ({"public_url": 7}, "no user, password"),
+        ({"signatures": "off"}, "signatures must be 'required', or 'optional'"),
         ({"max_body": 0}, "max_body must be"),
         ({"sweep": 0}, "sweep must be"),
         ({"timeout": float("nan")}, "timeout must be"),
@@ -713,7 +881,8 @@ def test_a_public_url_keeps_its_path(public_url: str, url: str) -> None:
         assert hook.url == url
         port = hook._address[1]  # type: ignore[index]  # it listens
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        connection.request("POST", urlsplit(url).path, b"{}", {"X-Webhook-Secret": SECRET})
+        headers = {name.replace("_", "-"): value for name, value in signed(b"{}").items()}
+        connection.request("POST", urlsplit(url).path, b"{}", headers)
         assert connection.getresponse().status == 400
         connection.close()
 
@@ -782,6 +951,7 @@ def test_the_secret_is_shown_nowhere(
             run = frame(3).eachlabs.start(WF, webhook=hook)
             out = run.result()
             post(hook, b"x", X_Webhook_Secret=SECRET)
+            post(hook, b"x", X_Webhook_Secret=SECRET, **signed(b"x"))
             post(hook, b"x", X_Webhook_Secret=f"{SECRET}x")
             sandbox.faults(Fault("bad_request", details=f"cannot reach {hook._target(dialect)}"))  # type: ignore[arg-type]
             refused = frame(1).eachlabs.bulk_trigger(WF, webhook=hook)

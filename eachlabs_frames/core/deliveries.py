@@ -1,15 +1,11 @@
-"""A webhook's delivery: bytes in, what it says out, and whether it may say that. It reads no socket.
+"""The body of a webhook's delivery: bytes in, the outcome of one execution out.
 
-Owns what makes a delivery genuine, readable, and true of an execution that is known. Secrets are compared in constant
-time, and are in no value that leaves this room.
+Owns what makes a delivery readable, and what makes it agree with an execution that is known. It reads no socket, and
+does not decide whether a delivery is genuine: see `signatures`.
 """
 
 from __future__ import annotations
 
-import hmac
-from base64 import urlsafe_b64encode
-from collections.abc import Sequence
-from hashlib import sha256
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -17,10 +13,7 @@ from ..models import TERMINAL, Outcome
 from .decoding import decode
 from .executions import canonical_status, read, says_too_little
 
-HEADER: Final = "X-Webhook-Secret"
-"""Brings the secret back, verbatim: no signature (API reference, "Webhooks")."""
-
-LONGEST_ID: Final = 200
+MAX_ID_LENGTH: Final = 200
 
 _NOWHERE: Final = -1
 
@@ -54,18 +47,6 @@ class Known(NamedTuple):
     workflow_id: str | None
 
 
-def path_token(secret: str) -> str:
-    """Return what stands in the URL's path where the dialect brings no secret back: made of it, and no way to it."""
-    made = hmac.new(secret.encode(), b"eachlabs-frames: the path of a webhook", sha256)
-    return urlsafe_b64encode(made.digest()).rstrip(b"=").decode()
-
-
-def is_genuine(given: Sequence[str], secret: str) -> bool:
-    """Say whether exactly the secret was given, once; in a time that tells nothing of where it differs."""
-    word = given[0] if len(given) == 1 else ""
-    return hmac.compare_digest(word.encode("utf-8", "surrogateescape"), secret.encode())
-
-
 def read_delivery(body: bytes) -> Notice | None:
     """Return what a delivery says, or None where it has not the shape of an execution's details."""
     try:
@@ -75,7 +56,7 @@ def read_delivery(body: bytes) -> Notice | None:
     if not isinstance(said, dict):
         return None
     execution_id, bulk_id, workflow_id = (said.get(name) for name in ("execution_id", "bulk_id", "workflow_id"))
-    if not isinstance(execution_id, str) or not 0 < len(execution_id) <= LONGEST_ID:
+    if not isinstance(execution_id, str) or not 0 < len(execution_id) <= MAX_ID_LENGTH:
         return None
     if not all(name is None or isinstance(name, str) for name in (bulk_id, workflow_id)):
         return None

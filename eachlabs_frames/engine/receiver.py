@@ -1,7 +1,8 @@
 """An HTTP server for deliveries, and the only importer of aiohttp's server. It decides nothing of what they mean.
 
-Owns what a stranger can do to this process: at most so many connections at once, each for at most so long and with one
-request, no body before its secret was found right, none that is too large, and not a word of any in a log.
+Owns what a stranger can do to this process: a bounded number of connections, one request on each, a bounded time for
+it, and bounded memory for all bodies together. No body is read whose headers are not those of a genuine delivery, none
+is parsed before its signature was verified, and nothing of any is logged.
 """
 
 from __future__ import annotations
@@ -9,19 +10,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from ..core.deliveries import HEADER, Notice, is_genuine, path_token, read_delivery
-from ..settings import Secret
+from ..core.deliveries import Notice, read_delivery
+from ..core.signatures import (
+    REDELIVERY_HEADER,
+    SECRET_HEADER,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    Credentials,
+    Verifier,
+)
 
 logger = logging.getLogger("eachlabs_frames")
 
-MOST_CONNECTIONS: Final = 256
+MAX_CONNECTIONS: Final = 256
 """Connections at once; more wait in the system's queue, so that a burst costs no file handles."""
+
+MAX_BUFFERED: Final = 64 * 1024 * 1024
+"""Bytes of all bodies that are being read: a signature can only be verified over a whole body, so that strangers can
+have theirs read as well."""
 
 BACKLOG: Final = 2_048
 
@@ -33,6 +46,9 @@ LINGER: Final = 1.0
 # What strangers send is nobody's log: aiohttp's own would repeat lines of it.
 _SILENT: Final = logging.Logger("eachlabs_frames.receiver", level=logging.CRITICAL + 1)
 
+_Answer: TypeAlias = tuple[int, str | None]
+"""The status of the answer, and what to count the request as where it was not taken."""
+
 
 class Receiver:
     """A server on the running loop.
@@ -42,10 +58,12 @@ class Receiver:
     listener : socket.socket
         Bound and listening; closed by `stop`.
     path : str
-        The only one that is served: with the secret in a header, or with a token behind it.
-    secret : Secret
+        The only path that is served: with a signature in the headers, or with a token as one more segment.
+    verifier : Verifier
     max_body : int
-        Bytes.
+        Bytes of one body.
+    max_buffered : int
+        Bytes of all bodies that are being read; a request beyond them is refused (503), and tried again by the API.
     timeout : float
         Seconds that a connection may last.
     take : callable
@@ -54,7 +72,8 @@ class Receiver:
     Attributes
     ----------
     counts : Counter
-        Requests per fate, of those that were not taken; ``received`` is all of them.
+        Requests that were not taken, per reason; ``received`` is all requests, and ``redelivered`` is genuine
+        deliveries that the API has marked as sent again.
     """
 
     def __init__(
@@ -62,16 +81,18 @@ class Receiver:
         listener: socket.socket,
         *,
         path: str,
-        secret: Secret,
+        verifier: Verifier,
         max_body: int,
         timeout: float,
         take: Callable[[Notice], bool],
+        max_buffered: int = MAX_BUFFERED,
     ) -> None:
         self._listener = listener
         self._path = path
-        self._secret = secret
-        self._token = Secret(path_token(secret.reveal()))
+        self._verifier = verifier
         self._max_body = max_body
+        self._max_buffered = max(max_buffered, max_body)
+        self._buffered = 0
         self._timeout = timeout
         self._take = take
         self.counts: Counter[str] = Counter()
@@ -102,7 +123,7 @@ class Receiver:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                while len(self._server.connections) >= MOST_CONNECTIONS:
+                while len(self._server.connections) >= MAX_CONNECTIONS:
                     await asyncio.sleep(BREATH)
                 try:
                     connection, _ = await loop.sock_accept(self._listener)
@@ -132,38 +153,59 @@ class Receiver:
         response.force_close()  # one request to a connection, so that its time is that request's
         return response
 
-    async def _judge(self, request: web.BaseRequest) -> tuple[int, str | None]:
-        """Return the status to answer with, and the fate to count where the delivery was not taken."""
+    async def _judge(self, request: web.BaseRequest) -> _Answer:
+        """Verify and take one delivery; nothing of an unverified body is parsed."""
         path, _, token = request.rel_url.raw_path.partition(f"{self._path}/")
         by_token = not path and bool(token)
         if request.rel_url.raw_path != self._path and not by_token:
             return 404, "misdirected"
         if request.method != "POST":
             return 405, "misdirected"
+        credentials = _credentials(request)
         if by_token:
-            genuine = is_genuine([token], self._token.reveal())
+            # The legacy dialect has no secret, and so nothing is signed.
+            refusal: str | None = None if self._verifier.is_token(token) else "forged"
         else:
-            genuine = is_genuine(request.headers.getall(HEADER, []), self._secret.reveal())
-        if not genuine:
-            return 401, "forged"
+            refusal = self._verifier.refusal(credentials, now=time.time())
+        if refusal is not None:
+            return 401, refusal
         body = await self._read(request)
-        if body is None:
-            return 413, "oversized"
+        if not isinstance(body, bytes):
+            return body
+        if not by_token and not self._verifier.is_genuine(credentials, body):
+            return 401, "forged"
         notice = read_delivery(body)
         if notice is None:
             return 400, "malformed"
+        if request.headers.get(REDELIVERY_HEADER, "").lower() == "true":
+            self.counts["redelivered"] += 1
         return (204, None) if self._take(notice) else (503, "refused")
 
-    async def _read(self, request: web.BaseRequest) -> bytes | None:
-        """Return the body, or None as soon as it is known to be too large."""
+    async def _read(self, request: web.BaseRequest) -> bytes | _Answer:
+        """Return the body, or the refusal as soon as it is known to be too large."""
         if (request.content_length or 0) > self._max_body:
-            return None
+            return 413, "oversized"
         body = bytearray()
-        while chunk := await request.content.readany():
-            body += chunk
-            if len(body) > self._max_body:
-                return None
-        return bytes(body)
+        try:
+            while chunk := await request.content.readany():
+                body += chunk
+                self._buffered += len(chunk)
+                if len(body) > self._max_body:
+                    return 413, "oversized"
+                if self._buffered > self._max_buffered:
+                    return 503, "refused"
+            return bytes(body)
+        finally:
+            self._buffered -= len(body)
+
+
+def _credentials(request: web.BaseRequest) -> Credentials:
+    headers = request.headers
+    return Credentials(
+        signatures=headers.getall(SIGNATURE_HEADER, []),
+        timestamps=headers.getall(TIMESTAMP_HEADER, []),
+        secrets=headers.getall(SECRET_HEADER, []),
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from math import inf
-from typing import Final
+from typing import Final, get_args
 from urllib.parse import urlsplit
 
+from ..core.signatures import SignaturePolicy
 from ..errors import ConfigurationError
 from ..settings import Secret, is_loopback
 
@@ -20,11 +21,25 @@ def check_secret(secret: Secret) -> None:
     Raises
     ------
     ConfigurationError
-        It cannot come back in a header.
+        It cannot be sent in a header.
     """
     if not isinstance(secret.reveal(), str) or not re.fullmatch(r"[!-~]{1,256}", secret.reveal()):
-        msg = "secret must be 1 to 256 printable ASCII characters without spaces: it comes back in a header"
+        msg = "secret must be 1 to 256 printable ASCII characters without spaces: the API sends it in a header"
         raise ConfigurationError(msg)
+
+
+def checked_signatures(policy: SignaturePolicy) -> SignaturePolicy:
+    """Return a policy for deliveries without a signature.
+
+    Raises
+    ------
+    ConfigurationError
+        An unknown policy.
+    """
+    if policy not in get_args(SignaturePolicy):
+        msg = f"signatures must be 'required', or 'optional' to accept X-Webhook-Secret alone; got {policy!r}"
+        raise ConfigurationError(msg)
+    return policy
 
 
 def checked_host(host: object) -> str:

@@ -18,13 +18,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..core.deliveries import Notice, path_token
+from ..core.deliveries import Notice
+from ..core.signatures import SignaturePolicy, Verifier, path_token
 from ..engine import deliveries
 from ..engine.loop import Steps, complete, complete_async
 from ..errors import ConfigurationError
 from ..models import DialectName
 from ..settings import Secret, Settings, is_loopback
-from .endpoint import PATH, check_secret, checked_host, checked_public_url, checked_seconds, checked_whole
+from .endpoint import (
+    PATH,
+    check_secret,
+    checked_host,
+    checked_public_url,
+    checked_seconds,
+    checked_signatures,
+    checked_whole,
+)
 from .ledger import Ledger
 
 if TYPE_CHECKING:
@@ -46,23 +55,28 @@ FATES: Final = (
     "unknown",
     "mismatched",
     "forged",
+    "expired",
     "oversized",
     "malformed",
     "misdirected",
     "cut_off",
     "refused",
+    "redelivered",
     "waiting",
 )
 
 
 class WebhookReceiver:
-    """A small HTTP server that is told when executions end, so that nobody has to ask.
+    """A small HTTP server that receives the API's webhooks, instead of polling for the end of executions.
 
-    Used as a context manager, synchronous or ``async``, or with `start` and `stop` from a notebook. Calls that it is
-    given to (``webhook=hook``) have the API announce each execution's end to it; the frame that is waited for, the
-    `Run`, its dashboard and the journal are brought up to date by that, and a look at the API every `sweep` seconds
-    fills in what was never delivered. It accepts a delivery only with its secret, of executions that an open call or
-    the journal knows, once each, and stores nothing of others.
+    Use it as a context manager, synchronous or ``async``, or with `start` and `stop` from a notebook. A call that gets
+    it as ``webhook=hook`` asks the API to deliver the end of each of its executions here. Deliveries update the frame
+    that is waited for, the `Run`, its dashboard and the journal; one poll every `sweep` seconds finds what was never
+    delivered.
+
+    A delivery is accepted only if it is signed with the receiver's secret, at most 300 seconds ago by this machine's
+    clock, and is about an execution that an open call or the journal knows. Each execution ends once, however often
+    its end is delivered. Anything else is refused before its body is parsed, counted in `counts`, and not stored.
 
     Parameters
     ----------
@@ -71,13 +85,16 @@ class WebhookReceiver:
     host : str, default "127.0.0.1"
         The address to listen on. Anything else than this machine's own can be reached by others.
     secret : str, optional
-        What the API is to repeat in ``X-Webhook-Secret``: printable ASCII without spaces. By default a new one is made;
-        pass your own where deliveries are to reach a receiver of a later process.
+        The key that the API signs with: printable ASCII without spaces. The default is a new random secret. Pass your
+        own if a receiver in a later process is to accept the deliveries.
     public_url : str, optional
         Where the API reaches this receiver: https, but for a loopback address. Whatever forwards it (a tunnel, a
         reverse proxy) must keep the path: ``https://hooks.example.org/team`` is to arrive at ``/team`` of this port,
-        and without a path at ``/eachlabs``. The legacy dialect brings no secret back: there, one more segment that
-        cannot be guessed is put behind the path.
+        and without a path at ``/eachlabs``. The legacy dialect has no secret and does not sign: there, the path gets
+        one more segment that cannot be guessed.
+    signatures : {"required", "optional"}, default "required"
+        With "optional", a delivery without a signature is accepted if ``X-Webhook-Secret`` repeats the secret, as the
+        API did before 2026-09-21. A signature that is there is verified nevertheless.
     max_body : int, default 4 MiB
         Bytes of one delivery; a larger one is refused (413) unread, and filled in by the sweep.
     sweep : float, default 180.0
@@ -107,6 +124,7 @@ class WebhookReceiver:
         host: str = "127.0.0.1",
         secret: str | None = None,
         public_url: str | None = None,
+        signatures: SignaturePolicy = "required",
         max_body: int = MAX_BODY,
         sweep: float = SWEEP,
         timeout: float = TIMEOUT,
@@ -117,6 +135,7 @@ class WebhookReceiver:
         self._port = checked_whole("port", port, 0, 65_535)
         self._host = checked_host(host)
         self._public_url = None if public_url is None else checked_public_url(public_url)
+        self._verifier = Verifier(self._secret.reveal(), checked_signatures(signatures))
         self._max_body = checked_whole("max_body", max_body, 1, 2**31)
         self._sweep = checked_seconds("sweep", sweep)
         self._timeout = checked_seconds("timeout", timeout)
@@ -208,7 +227,7 @@ class WebhookReceiver:
         self._receiver = Receiver(
             self._listener,
             path=urlsplit(self.url).path,
-            secret=self._secret,
+            verifier=self._verifier,
             max_body=self._max_body,
             timeout=self._timeout,
             take=self._sorter.take,
@@ -274,13 +293,25 @@ class WebhookReceiver:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """What became of the requests that came, since it was made.
+        """The number of requests per outcome, since the receiver was made.
 
-        ``received`` is all of them. ``accepted``: an execution's end, its first delivery. ``repeated``: the end of one
-        that was accepted before. ``unfinished``: of one that has not ended. ``unknown``: nobody here knows the
-        execution. ``mismatched``: it is of another bulk operation or workflow. ``forged``: without the right secret.
-        ``oversized``, ``malformed``; ``misdirected``: another path or method; ``cut_off``: not whole in time;
-        ``refused``: too many at once. ``waiting``: not looked at yet, or held until a call knows its executions.
+        ``received`` is all requests. Each of them counts once more, as one of these:
+
+        - ``accepted``: the first delivery of an execution's end;
+        - ``repeated``: the end of an execution that was accepted before;
+        - ``unfinished``: about an execution that has not ended;
+        - ``unknown``: no open call and no journal knows the execution;
+        - ``mismatched``: the execution is known with another bulk operation or workflow;
+        - ``forged``: the signature is missing, malformed or wrong (401);
+        - ``expired``: the timestamp is more than 300 seconds away from this machine's clock (401); if this number
+          grows, check that clock;
+        - ``oversized`` (413), ``malformed`` (400, no execution's details);
+        - ``misdirected``: another path or method (404, 405);
+        - ``cut_off``: not complete in time;
+        - ``refused``: too many at once (503; the API tries again);
+        - ``waiting``: not processed yet, or held until a call knows its execution.
+
+        ``redelivered`` counts, in addition, the genuine deliveries that the API has marked as sent again.
         """
         found, receiver = dict(self._before), self._receiver
         # Copies, each made in one step: the loop counts on meanwhile.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .faults import Fault
-from .options import API_KEY, Clock, CostShape, Dialect, Options
+from .options import API_KEY, Clock, CostShape, Dialect, Options, WebhookFault
 
 if TYPE_CHECKING:
     from .foreground import serve
@@ -71,6 +71,7 @@ def start(
     webhook_repeats: int = 0,
     webhook_shuffle: bool = False,
     webhook_burst: int = 1,
+    webhook_faults: tuple[WebhookFault, ...] = (),
     media_bytes: int = 0,
     clock: Clock = time.monotonic,
 ) -> Sandbox:
@@ -92,7 +93,8 @@ def start(
         Seconds that never go back; tests may bring their own.
     seed, latency, queue_seconds, run_seconds, failure_rate, fail_when, account_cap, cap_retry_after, \
 trigger_rate, balance_usd, cost_usd, cost_shape, listing_lag, listing_inputs, hold, timestamp_digits, \
-clock_skew, webhook_pause, webhook_loss, webhook_repeats, webhook_shuffle, webhook_burst, media_bytes
+clock_skew, webhook_pause, webhook_loss, webhook_repeats, webhook_shuffle, webhook_burst, \
+webhook_faults, media_bytes
         See `Options`.
 
     Returns
@@ -132,6 +134,7 @@ clock_skew, webhook_pause, webhook_loss, webhook_repeats, webhook_shuffle, webho
         webhook_repeats=webhook_repeats,
         webhook_shuffle=webhook_shuffle,
         webhook_burst=webhook_burst,
+        webhook_faults=webhook_faults,
         media_bytes=media_bytes,
     )
     sandbox = Sandbox(port=port, dialect=dialect, api_key=api_key, faults=faults, options=options, clock=clock)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 Dialect: TypeAlias = Literal["current", "legacy"]
 CostShape: TypeAlias = Literal["number", "object", "none"]
 Clock: TypeAlias = Callable[[], float]
+WebhookFault: TypeAlias = Literal["forged", "altered", "aged", "early", "undated", "stripped"]
 
 API_KEY = "sandbox-key"
 PREFIXES: Mapping[Dialect, str] = {"current": "/v1", "legacy": "/api/v1"}
@@ -70,6 +71,11 @@ class Options:
         Notifications that are due together go in another order, by the seed.
     webhook_burst
         Notifications that must be due before any is sent; then all of them go at once.
+    webhook_faults
+        What is wrong with the first, second, ... attempt at each notification; attempts beyond are right. ``forged``:
+        by someone who does not know the secret. ``altered``: another body than the one that was signed. ``aged``,
+        ``early``: signed six minutes ago, or ahead of time. ``undated``: the timestamp is a date in words.
+        ``stripped``: only `X-Webhook-Secret`, as before 2026-09-21.
     """
 
     seed: int = 0
@@ -95,6 +101,7 @@ class Options:
     webhook_repeats: int = 0
     webhook_shuffle: bool = False
     webhook_burst: int = 1
+    webhook_faults: tuple[WebhookFault, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.run_seconds
@@ -115,6 +122,8 @@ class Options:
             "webhook_loss": 0 <= self.webhook_loss <= 1,
             "webhook_repeats": self.webhook_repeats >= 0,
             "webhook_burst": self.webhook_burst >= 1,
+            "webhook_faults": isinstance(self.webhook_faults, tuple)
+            and set(self.webhook_faults) <= set(get_args(WebhookFault)),
         }
         for name, fine in checks.items():
             if not fine:

@@ -122,6 +122,7 @@ class Sandbox:
         self._stopping = asyncio.Event()
         self._webhooks = Webhooks(
             self._clock,
+            wall=lambda: self._account.stamps.wall(self._account.now(), self._account.options),
             payload=self._webhook_payload,
             options=lambda: self._account.options,
         )

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import ipaddress
+import json
 import math
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from .executions import Execution
-from .options import Clock, Options
+from .options import Clock, Options, WebhookFault
 
 ATTEMPTS = 3
 _TIMEOUT = 5.0
 _AT_ONCE = 128
+_SECONDS_AWAY = {"aged": -360, "early": 360}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Delivery:
     """One attempt at a notification; `status` is None where no answer came.
 
     `outcome` is `refused` where the host is not this machine, and `lost` by `webhook_loss`: nothing was sent.
+    `redelivery` is true where it had been delivered before.
     """
 
     execution_id: str
@@ -37,13 +42,17 @@ class Delivery:
     attempt: int
     status: int | None
     outcome: Literal["delivered", "failed", "refused", "lost"]
+    redelivery: bool = False
 
 
 class Webhooks:
     """The notifications still to send, and the record of those that were."""
 
-    def __init__(self, clock: Clock, *, payload: Callable[[Execution], bytes], options: Callable[[], Options]) -> None:
+    def __init__(
+        self, clock: Clock, *, wall: Clock, payload: Callable[[Execution], bytes], options: Callable[[], Options]
+    ) -> None:
         self._clock = clock
+        self._wall = wall
         self._payload = payload
         self._options = options
         self._lock = threading.Lock()
@@ -125,20 +134,29 @@ class Webhooks:
         for attempt in range(1, ATTEMPTS + 1):
             if await self._attempt(execution, parts, body, attempt):
                 for again in range(self._options().webhook_repeats):
-                    await self._attempt(execution, parts, body, attempt + again + 1)
+                    await self._attempt(execution, parts, body, attempt + again + 1, redelivery=True)
                 return
             if attempt < ATTEMPTS:
                 await asyncio.sleep(self._options().webhook_pause)
 
-    async def _attempt(self, execution: Execution, parts: SplitResult, body: bytes, attempt: int) -> bool:
+    async def _attempt(
+        self, execution: Execution, parts: SplitResult, body: bytes, attempt: int, *, redelivery: bool = False
+    ) -> bool:
+        faults = self._options().webhook_faults
+        fault = faults[attempt - 1] if attempt <= len(faults) else None
         try:
             async with self._room:
-                status = await asyncio.wait_for(post(parts, body, execution.webhook_secret), _TIMEOUT)
+                headers = credentials(execution.webhook_secret, body, wall=self._wall(), fault=fault)
+                if redelivery:
+                    headers["X-Webhook-Redelivery"] = "true"
+                sent = altered(body) if fault == "altered" else body
+                status = await asyncio.wait_for(post(parts, sent, headers), _TIMEOUT)
         except (OSError, EOFError, ValueError, asyncio.TimeoutError):
             status = None
         fine = status is not None and 200 <= status < 300
         outcome: Literal["delivered", "failed"] = "delivered" if fine else "failed"
-        self._record(Delivery(execution.execution_id, execution.webhook_url or "", attempt, status, outcome))
+        url = execution.webhook_url or ""
+        self._record(Delivery(execution.execution_id, url, attempt, status, outcome, redelivery))
         return fine
 
     def _is_lost(self, execution: Execution) -> bool:
@@ -163,7 +181,30 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-async def post(parts: SplitResult, body: bytes, secret: str | None) -> int:
+def credentials(secret: str | None, body: bytes, *, wall: float, fault: WebhookFault | None) -> dict[str, str]:
+    """Make the headers of one attempt, signed anew at `wall` seconds since the epoch; none without a secret."""
+    if secret is None:
+        return {}
+    if fault == "stripped":
+        return {"X-Webhook-Secret": secret}
+    if fault == "forged":
+        secret = "not-the-secret"  # noqa: S105 - nobody's
+    seconds = int(wall) + _SECONDS_AWAY.get(fault or "", 0)
+    timestamp = formatdate(seconds, usegmt=True) if fault == "undated" else str(seconds)
+    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return {
+        "X-Webhook-Secret": secret,
+        "X-Webhook-Timestamp": timestamp,
+        "X-Webhook-Signature": f"sha256={digest}",
+    }
+
+
+def altered(body: bytes) -> bytes:
+    """Change what a notification says; it stays well-formed."""
+    return json.dumps({**json.loads(body), "output": "altered on the way"}).encode()
+
+
+async def post(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> int:
     """POST JSON over a connection of its own; give the status of the answer."""
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -174,9 +215,8 @@ async def post(parts: SplitResult, body: bytes, secret: str | None) -> int:
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
         "Connection: close",
+        *(f"{name}: {value}" for name, value in headers.items()),
     ]
-    if secret is not None:
-        head.append(f"X-Webhook-Secret: {secret}")
     reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=True if secure else None)
     try:
         writer.write("\r\n".join([*head, "", ""]).encode("ascii") + body)
