@@ -112,6 +112,11 @@ def media(sandbox: Sandbox) -> int:
     return sum(record.route == "media" for record in sandbox.requests)
 
 
+def details(sandbox: Sandbox) -> int:
+    """Return how often executions' details were asked for."""
+    return sum(record.route == "details" for record in sandbox.requests)
+
+
 # -- what a user sees -----------------------------------------------------------------------------------------------
 
 
@@ -199,7 +204,8 @@ def test_one_file_that_fails_harms_no_other(sandbox: Sandbox, shelf: Shelf, tmp_
     got = result(urls, urls[1], urls[0]).eachlabs.download(tmp_path, allow_private=True)
     assert got.loc[0, "path"] == [str(tmp_path / "0-0.png"), None, str(tmp_path / "0-2.png")]
     assert got["path"].tolist()[1:] == [[None], [str(tmp_path / "2-0.png")]]
-    assert got["path_error"].fillna("").tolist() == ["1: HTTP 404", "HTTP 404", ""]
+    gone = "HTTP 404; no new link: the API no longer knows this execution"
+    assert got["path_error"].fillna("").tolist() == [f"1: {gone}", gone, ""]
     got[["path"]].to_parquet(tmp_path / "got.parquet")
     single = got.iloc[1:].eachlabs.download(tmp_path, allow_private=True)
     assert single["path"].tolist() == [None, str(tmp_path / "2-0.png")]
@@ -655,7 +661,7 @@ def test_a_body_that_trickles_is_left(sandbox: Sandbox, shelf: Shelf, tmp_path: 
     url = shelf.put("/a.png")
     got = hasty(result(url), tmp_path, clock=HastyClock(step=100.0))
     assert got["path_error"][0] == "slower than 4 KiB a second (4 tries)"
-    large = shelf.put("/b.png", Item(b"x" * 1_000_000))
+    large = shelf.put("/b.png", Item(PNG * 4_000))
     assert hasty(result(large), tmp_path, clock=HastyClock(step=0.1))["path_error"].isna().all()
 
 
@@ -670,11 +676,12 @@ def test_an_empty_file_is_none(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -
 def test_a_file_that_is_too_large_is_not_taken(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
     """By what is promised, by what comes where nothing is promised, or by what the output holds."""
     data = "data:image/png;base64," + base64.b64encode(b"x" * 300).decode()
-    endless = shelf.put("/c.png", Item(b"x" * 300, sized=False))
-    got = result(shelf.put("/a.png"), shelf.put("/b.png", Item(b"x" * 10)), data, endless)
+    endless = shelf.put("/c.png", Item(PNG[:8] + b"x" * 292, sized=False))
+    large = shelf.put("/a.png", Item(PNG[:8] + b"x" * 292))
+    got = result(large, shelf.put("/b.png", Item(PNG[:10])), data, endless)
     got = got.eachlabs.download(tmp_path, allow_private=True, max_size=100)
-    large = "larger than max_size=100 bytes"
-    assert got["path_error"].fillna("").tolist() == [large, "", large, large]
+    refused = "larger than max_size=100 bytes"
+    assert got["path_error"].fillna("").tolist() == [refused, "", refused, refused]
     assert leftovers(tmp_path) == []
     whole = got.iloc[2:].eachlabs.download(tmp_path, allow_private=True, max_size=None)
     assert {len(body) for name, body in files(tmp_path).items() if name != "1-0.png"} == {300}
@@ -683,7 +690,7 @@ def test_a_file_that_is_too_large_is_not_taken(sandbox: Sandbox, shelf: Shelf, t
 
 def test_a_large_file_comes_in_pieces(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
     """Each byte in its place, and never more than a few pieces of it in memory."""
-    body = hashlib.shake_128(b"x").digest(30_000_001)
+    body = b"\0\0\0\x18ftypmp42" + hashlib.shake_128(b"x").digest(30_000_001)
     md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
     url = shelf.put("/a.mp4", Item(body, 200, {"Content-Type": "video/mp4", "Content-MD5": md5}))
     out = result(url)
@@ -723,6 +730,221 @@ def test_what_comes_packed_is_unpacked(sandbox: Sandbox, shelf: Shelf, tmp_path:
     assert files(tmp_path) == {"0-0.png": body}
     assert [(one or "").partition(" ")[0] for one in got["path_error"].fillna("")] == ["", "what", "it", "it", "HTTP"]
     assert leftovers(tmp_path) == []
+
+
+XML = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code></Error>'
+JPEG = b"\xff\xd8\xff\xe0" + bytes(range(256))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/xml", XML),
+        ("text/xml; charset=utf-8", XML),
+        ("application/json", b'{"error": "expired"}'),
+        ("application/problem+json", b"{}"),
+        ("text/plain", b"expired"),
+        ("text/html", b"<!doctype html>"),
+        ("image/png", XML),
+        ("image/png", b'{"error": "expired"}'),
+        ("image/png", b"the link has expired"),
+        ("application/octet-stream", XML),
+        ("", XML),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.mp4", "a.mp3", "a.svg", "a.wav"])
+def test_an_error_message_is_never_kept_as_the_picture(
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path, kind: str, body: bytes, name: str
+) -> None:
+    """A 200 with something else than the URL promises, by its type or its first bytes; it is not complete later on."""
+    url = shelf.put(f"/{name}", Item(body, 200, {"Content-Type": kind} if kind else {}))
+    got = hasty(result(url), tmp_path)
+    assert got["path"][0] is None
+    assert "sent instead of the file" in got["path_error"][0] or "something else was sent" in got["path_error"][0]
+    assert files(tmp_path) == {}
+    assert leftovers(tmp_path) == []
+    real = {
+        "a.png": PNG,
+        "a.jpg": JPEG,
+        "a.webp": b"RIFF\0\0\0\0WEBPVP8 ",
+        "a.mp4": b"\0\0\0\x18ftypmp42",
+        "a.mp3": b"ID3\x04",
+    }
+    real |= {"a.svg": b"<!-- drawn -->" + b" " * 600 + b"<svg/>", "a.wav": b"RIFF\0\0\0\0WAVEfmt "}
+    shelf.put(f"/{name}", Item(real[name], 200, {}))
+    assert hasty(got, tmp_path)["path_error"].isna().all()
+    assert files(tmp_path) == {f"0-0{name[1:]}": real[name]}
+
+
+def test_a_picture_of_another_kind_has_its_own_kinds_name(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """A JPEG behind a .png link is a picture, and paid for; a document is taken where none but a document is named."""
+    urls = [
+        shelf.put("/a.png", Item(JPEG)),
+        shelf.put("/b.json", Item(b"{}", 200, {"Content-Type": "application/json"})),
+    ]
+    got = hasty(result(*urls), tmp_path)
+    assert got["path_error"].isna().all()
+    assert files(tmp_path) == {"0-0.jpg": JPEG, "1-0.json": b"{}"}
+    hasty(got, tmp_path)
+    assert shelf.paths == ["/a.png", "/b.json"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 200])
+def test_an_expired_link_is_asked_for_once_more(sandbox: Sandbox, shelf: Shelf, tmp_path: Path, status: int) -> None:
+    """In the execution's details, once for all of its files; the new link is in the output, and nothing is sent."""
+    out = frame(3, MANY)
+    links = out["output"].tolist()
+    expired = Item(XML, status, {"Content-Type": "application/xml"})
+    stale = [shelf.put(f"/old-{n}.png", expired) for n in range(len(links[0]))]
+    out.at[0, "output"] = stale
+    accepted, read = len(sandbox.accepted), details(sandbox)
+    got = hasty(out, tmp_path)
+    assert got["path_error"].isna().all()
+    assert got["output"].tolist() == links
+    assert all(Path(path).is_file() for paths in got["path"] for path in paths)
+    assert details(sandbox) - read == 1
+    assert len(sandbox.accepted) == accepted
+    asked = media(sandbox)
+    hasty(got, tmp_path)
+    assert media(sandbox) == asked
+
+
+def test_a_link_that_the_api_cannot_renew_says_so(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """Other files than before, or the same link still."""
+    out = frame(3, MANY)
+    gone = shelf.put("/gone.png", Item(b"", 403))
+    out["output"] = pd.Series([[gone], [gone, gone, gone, gone, gone], gone], dtype=object)
+    got = hasty(out, tmp_path)
+    assert all("the API names other files in this output now" in error for error in got["path_error"])
+    same = frame(1)
+    sandbox.faults(Fault("forbidden", on="media"))
+    assert hasty(same, tmp_path)["path_error"][0].endswith("the API gives the same link for it still")
+
+
+def test_a_row_that_was_taken_apart_has_its_own_new_link(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """By its address without the signature; nothing is guessed by its place."""
+    out = frame(1, MANY)
+    urls = out["output"][0]
+    exploded = out.explode("output", ignore_index=True)
+    expired = [f"{url}?X-Amz-Signature=old" for url in urls]
+    exploded["output"] = pd.Series(expired, dtype=object)
+    sandbox.faults(Fault("forbidden", on="media", at=set(range(1, 2 * len(urls), 2))))
+    got = hasty(exploded, tmp_path, max_concurrency=1)
+    assert got["path_error"].fillna("").tolist() == [""] * len(urls)
+    assert got["output"].tolist() == urls
+
+
+class Ranged:
+    """A file that is cut after `cut` bytes the first time, and whose rest can be asked for where `etag` still fits."""
+
+    def __init__(self, shelf: Shelf, body: bytes, *, etag: str | None = '"v1"', cut: int = 3_000_000) -> None:
+        self.shelf, self.body, self.etag, self.cut = shelf, body, etag, cut
+        self.sent = 0
+
+    def __call__(self, times: int) -> Item:
+        asked = self.shelf.asked[-1][1]
+        headers = {"Content-Type": "video/mp4", "Content-Length": str(len(self.body))}
+        if self.etag is not None:
+            headers["ETag"] = self.etag
+        if times == 1:
+            self.sent += self.cut
+            return Item(self.body[: self.cut], 200, headers, sized=False)
+        if "range" in asked and asked.get("if-range") == self.etag:
+            start = int(asked["range"].removeprefix("bytes=").removesuffix("-"))
+            headers |= {
+                "Content-Range": f"bytes {start}-{len(self.body) - 1}/{len(self.body)}",
+                "Content-Length": str(len(self.body) - start),
+            }
+            self.sent += len(self.body) - start
+            return Item(self.body[start:], 206, headers, sized=False)
+        self.sent += len(self.body)
+        return Item(self.body, 200, headers, sized=False)
+
+
+VIDEO = b"\0\0\0\x18ftypmp42" + hashlib.shake_128(b"video").digest(8_000_000)
+
+
+def test_a_large_file_goes_on_where_it_was_interrupted(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """At the next attempt, by Range and the file's entity tag: less is sent than twice the file."""
+    ranged = Ranged(shelf, VIDEO)
+    url = shelf.put("/a.mp4", ranged)
+    assert hasty(result(url), tmp_path)["path_error"].isna().all()
+    assert files(tmp_path) == {"0-0.mp4": VIDEO}
+    assert ranged.sent <= len(VIDEO) + 2 * 1024 * 1024
+    assert shelf.paths.count("/a.mp4") == 2
+    assert leftovers(tmp_path) == []
+
+
+def test_another_call_goes_on_too(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """What an earlier call has left unfinished is kept for a day; two calls at once do not share it."""
+    ranged = Ranged(shelf, VIDEO)
+    url = shelf.put("/a.mp4", lambda times: ranged(1))
+    broken = hasty(result(url), tmp_path)
+    assert "tries" in broken["path_error"][0]
+    assert files(tmp_path) == {}
+    assert len(leftovers(tmp_path)) == 1
+    shelf.asked.clear()
+    shelf.put("/a.mp4", lambda times: ranged(2))
+    assert hasty(result(url), tmp_path)["path_error"].isna().all()
+    assert files(tmp_path) == {"0-0.mp4": VIDEO}
+    assert shelf.asked[0][1]["range"].startswith("bytes=")
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"v1"', '"v2"'])
+def test_a_file_that_may_have_changed_begins_anew(
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path, etag: str | None
+) -> None:
+    """Without a strong entity tag, or with another one, no bytes of two files are put together."""
+    ranged = Ranged(shelf, VIDEO, etag='"v1"' if etag == '"v2"' else etag)
+    other = b"\0\0\0\x18ftypmp42" + hashlib.shake_128(b"other").digest(8_000_000)
+
+    def changing(times: int) -> Item:
+        if times == 2:
+            ranged.etag, ranged.body = etag, other
+        return ranged(times)
+
+    url = shelf.put("/a.mp4", changing)
+    assert hasty(result(url), tmp_path)["path_error"].isna().all()
+    assert files(tmp_path) == {"0-0.mp4": other}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [(416, {}), (206, {}), (206, {"Content-Range": "bytes 0-99/100"}), (206, {"Content-Range": "bytes 5-9/x"})],
+)
+def test_a_wrong_answer_to_a_range_begins_anew(
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path, status: int, headers: dict[str, str]
+) -> None:
+    """The part is left, and the next attempt asks for the whole file."""
+    ranged = Ranged(shelf, VIDEO)
+    url = shelf.put("/a.mp4", lambda times: Item(VIDEO[:100], status, headers) if times == 2 else ranged(times))
+    assert hasty(result(url), tmp_path)["path_error"].isna().all()
+    assert files(tmp_path) == {"0-0.mp4": VIDEO}
+    assert "range" not in shelf.asked[2][1]
+
+
+def test_packed_bytes_that_hold_nothing_end_by_their_number_and_by_time() -> None:
+    """An endless stream of empty gzip members."""
+    member = gzip.compress(b"")
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield member * 50
+
+    async def read() -> int:
+        return len([piece async for piece in unpacked(endless(), "gzip")])
+
+    with pytest.raises(BrokenError, match=r"bytes came, packed as gzip, that hold 0 bytes"):
+        asyncio.run(asyncio.wait_for(read(), 60))
+
+
+def test_a_stream_that_holds_nothing_is_left_by_time(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
+    """However few bytes it has."""
+    headers = {"Content-Type": "image/png", "Content-Encoding": "gzip"}
+    url = shelf.put("/a.png", Item(gzip.compress(b"") * 3, 200, headers))
+    got = hasty(result(url), tmp_path, clock=HastyClock(step=100.0))
+    assert got["path_error"][0] == "slower than 4 KiB a second (4 tries)"
 
 
 def test_a_little_that_is_packed_never_fills_the_memory() -> None:
@@ -846,7 +1068,8 @@ def test_old_rows_are_named_before_they_are_fetched(sandbox: Sandbox, shelf: She
     with pytest.warns(UserWarning, match=r"2 row\(s\) ended over 24 hours ago.* of 'a', 'b' may be gone") as caught:
         got = out.eachlabs.download(tmp_path, allow_private=True)
     assert caught[0].filename == __file__
-    assert got["path_error"]["a"] == "HTTP 404: the execution ended 30 hours ago, and output URLs live about 24 hours"
+    gone = "HTTP 404: the execution ended 30 hours ago, and output URLs live about 24 hours"
+    assert got["path_error"]["a"] == f"{gone}; no new link: the API no longer knows this execution"
     assert got["path_error"].isna().tolist() == [False, True, True]
     got.iloc[1:].eachlabs.download(tmp_path, allow_private=True)
 

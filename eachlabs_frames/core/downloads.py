@@ -52,11 +52,12 @@ class Wanted:
 
 
 class Fetched(NamedTuple):
-    """What became of a file: where it is in the folder, or why it is not there."""
+    """What became of a file: where it is in the folder, or why it is not there; `url` where it has a new link."""
 
     file: str | None = None
     size: int = 0
     error: str | None = None
+    url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,11 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """The body is the file."""
+    """The body is the file, or what follows its first `offset` bytes; `etag` is a strong validator of it."""
 
     promise: Promise
+    offset: int = 0
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +87,26 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """It may come at another try, after that many seconds."""
+    """It may come at another try, after that many seconds. ``replaced``: something else was sent in its place."""
 
     reason: str
     after: float | None = None
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Never:
-    """No further try would help."""
+    """No further try would help. ``expired``: a new link to the same output might."""
 
     reason: str
     status: int | None = None
+    expired: bool = False
 
 
 Verdict: TypeAlias = Take | Move | Again | Never
 
 
-def judge(status: int, headers: Mapping[str, str], url: str, *, after: float | None = None) -> Verdict:
+def judge(status: int, headers: Mapping[str, str], url: str, *, after: float | None = None, offset: int = 0) -> Verdict:
     """Say what an answer means.
 
     Parameters
@@ -113,18 +118,45 @@ def judge(status: int, headers: Mapping[str, str], url: str, *, after: float | N
         Where it came from.
     after : float or None
         Its ``Retry-After``, in seconds from now.
+    offset : int
+        Bytes of the file that are there already, so that the rest alone was asked for.
     """
     if status in (301, 302, 303, 307, 308):
         location = headers.get("location", "")
         return Move(location) if location else Never(f"HTTP {status}, a redirect to nowhere")
     if status in (408, 425, 429) or status >= 500:
         return Again(f"HTTP {status}", after)
+    if offset and status in (206, 416):
+        return _rest(headers, url, offset) if status == 206 else Again("the server has no such part of the file")
     if status != 200:
-        return Never(f"HTTP {status}", status)
-    kind = headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() == "text/html" and filetypes.promises_media(url):
-        return Again("a web page was sent instead of the file")
-    return Take(_promise(headers, filetypes.extension(kind, url)))
+        return Never(f"HTTP {status}", status, expired=status in GONE)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if filetypes.promises_media(url) and not filetypes.may_be_media(kind, url):
+        return Again(f"{kind} was sent instead of the file", replaced=True)
+    return Take(_promise(headers, filetypes.extension(kind, url)), etag=_etag(headers))
+
+
+def _rest(headers: Mapping[str, str], url: str, offset: int) -> Take | Again:
+    """Read a 206: its headers speak of the whole file, but for its length and its own checksum (RFC 9110, 15.3.7)."""
+    found = _RANGE.fullmatch(headers.get("content-range", "").strip())
+    if found is None or int(found[1]) != offset:
+        return Again("another part of the file was sent than was asked for")
+    whole = {name: value for name, value in headers.items() if name not in _OF_THE_PART}
+    promise = _promise(whole, filetypes.extension(headers.get("content-type", ""), url))
+    size = int(found[3]) if found[3] != "*" else None
+    return Take(Promise(promise.extension, size, promise.digest), offset, _etag(headers))
+
+
+def _etag(headers: Mapping[str, str]) -> str | None:
+    """Return the strong entity tag by which the rest of this very file may be asked for later (RFC 9110, 13.1.5)."""
+    etag = headers.get("etag", "").strip()
+    ranges = headers.get("accept-ranges", "bytes").strip().lower()
+    packed = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    return etag if re.fullmatch('"[!#-~]{1,100}"', etag) and ranges != "none" and not packed else None
+
+
+_RANGE: Final = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15}|\*)")
+_OF_THE_PART: Final = frozenset({"content-length", "content-digest", "content-md5"})
 
 
 def _promise(headers: Mapping[str, str], extension: str) -> Promise:

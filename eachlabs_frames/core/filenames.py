@@ -230,9 +230,9 @@ def mark(url: str) -> str:
     plain = url
     if url[:5].lower() != "data:":
         head, _, query = url.partition("#")[0].partition("?")
-        said = query.split("&")
-        is_signed = any(map(_SIGNATURE.match, said))
-        plain = "&".join([head, *(one for one in said if not (is_signed and _SIGNS.match(one)))])
+        parameters = [parameter for parameter in query.split("&") if parameter]
+        is_signed = any(map(_SIGNATURE.match, parameters))
+        plain = "&".join([head, *(word for word in parameters if not (is_signed and _SIGNS.match(word)))])
     return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

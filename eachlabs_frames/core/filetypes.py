@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from .formats import media_type
 from .media import EXTENSIONS
 
 ANY: Final = ".bin"
@@ -94,6 +96,66 @@ def suffix(url: str) -> str:
 def promises_media(url: str) -> bool:
     """Say whether a URL's path names a picture, a film or a sound."""
     return suffix(url)[1:] in EXTENSIONS
+
+
+_DOCUMENT: Final = re.compile(r"text/.*|application/(?:.*\+)?(?:xml|json)")
+"""What is sent in place of a file: an error page, or an error message (RFC 6839 for the suffixes)."""
+
+
+def may_be_media(kind: str, url: str) -> bool:
+    """Say whether a body of media type `kind` may be the picture, film or sound that `url` names."""
+    if suffix(url) == ".svg" and kind in ("text/xml", "application/xml"):
+        return True  # its first bytes decide
+    return _DOCUMENT.fullmatch(kind) is None
+
+
+_CONTAINERS: Final = (
+    frozenset({".png", ".apng"}),
+    frozenset({".webm", ".mkv", ".weba"}),
+    frozenset({".ogg", ".oga", ".opus", ".ogv"}),
+    frozenset({".mp4", ".m4v", ".mov", ".m4a", ".avif"}),
+    frozenset({".mp3", ".aac"}),
+)
+"""Extensions that the first bytes do not tell apart."""
+
+_MP4_BOXES: Final = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot"})
+"""What an MP4 or QuickTime file may begin with (ISO/IEC 14496-12; QuickTime File Format)."""
+
+_NO_SIGNATURE: Final = frozenset({".mp3", ".aac", ".ico", ".bmp"})
+"""Media files that may begin with almost anything; text is none of them all the same."""
+
+_TEXT: Final = frozenset(range(0x20, 0x7F)) | {0x09, 0x0A, 0x0D}
+
+
+def by_content(promised: str, head: bytes) -> str | None:
+    """Return the extension of a file of which `promised` is expected; None where its first bytes contradict that.
+
+    Only pictures, films and sounds are looked into. One of another kind than promised has its own kind's extension.
+
+    Parameters
+    ----------
+    promised : str
+        The extension by headers and URL.
+    head : bytes
+        The first bytes, of which `core.formats.HEAD` are enough.
+    """
+    if promised[1:] not in EXTENSIONS:
+        return promised
+    kind = media_type(head)
+    if kind is None:
+        return promised if _may_be(promised, head) else None
+    known = TYPES[kind]
+    same = any(promised in group and known[0] in group for group in _CONTAINERS)
+    return promised if same or promised in known else known[0]
+
+
+def _may_be(promised: str, head: bytes) -> bool:
+    """Say whether a file whose kind is not recognized may be of the promised one."""
+    if promised == ".svg":
+        return b"<svg" in head  # after a comment or a document type of its own
+    if promised in (".mp4", ".m4v", ".mov", ".m4a"):
+        return head[4:8] in _MP4_BOXES
+    return promised in _NO_SIGNATURE and not _TEXT.issuperset(head)
 
 
 def belongs(file: str, stem: str) -> bool:

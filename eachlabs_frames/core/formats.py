@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-HEAD: Final = 512
-"""Bytes that are enough to know."""
+HEAD: Final = 4_096
+"""Bytes that are enough to know: an SVG may begin with a comment."""
 
 _STARTS: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -76,6 +76,19 @@ def urls(output: Json, most: int | None = MOST_NODES, *, any_length: bool = Fals
         kind = kind_of(string, any_length=any_length)
         if kind != "text":
             yield kind, string
+
+
+def with_links(output: Json, links: Mapping[str, str], *, depth: int = 0) -> Json:
+    """Return a copy of `output` in which each string that is a key of `links` is replaced by its value."""
+    if isinstance(output, str):
+        return links.get(output, output)
+    if depth > DEEPEST:
+        return output
+    if isinstance(output, dict):
+        return {key: with_links(value, links, depth=depth + 1) for key, value in output.items()}
+    if isinstance(output, (list, tuple)):
+        return [with_links(value, links, depth=depth + 1) for value in output]
+    return output
 
 
 def kind_of(string: str, *, any_length: bool = False) -> Kind:

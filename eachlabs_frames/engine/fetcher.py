@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -18,7 +18,7 @@ from ..core.downloads import Again, Fetched, Move, Never, Promise, Take, Verdict
 from ..core.pacing import retry_delay
 from ..core.wire import retry_after
 from ..models import Clock, Reply
-from .folder import FULL, Entry, Folder, SpoiledError, TakenError
+from .folder import FULL, Entry, Folder, ReplacedError, SpoiledError, TakenError
 from .parts import PIECE, Part
 from .pool import drain, until
 from .web import Answer, BrokenError, Web
@@ -37,6 +37,9 @@ WRITERS: Final = 2
 
 Told = Callable[[int, Fetched], None]
 """Told of each file, by its place among those that are wanted."""
+
+Renew = Callable[[Wanted], Awaitable[Wanted | str]]
+"""Gives a file with the link that the API has for it now, or the reason why there is no new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,12 @@ class Fetcher:
         Why the disk took no more; then nothing more was fetched.
     """
 
-    def __init__(self, folder: Folder, terms: Terms, *, clock: Clock, told: Told) -> None:
+    def __init__(self, folder: Folder, terms: Terms, *, clock: Clock, told: Told, renew: Renew | None = None) -> None:
         self._folder = folder
         self._terms = terms
         self._clock = clock
         self._told = told
+        self._renew = renew
         self.full: str | None = None
 
     async def run(self, wanted: Sequence[Wanted], stop: asyncio.Event) -> None:
@@ -90,19 +94,32 @@ class Fetcher:
             yield one
 
     async def _fetch(self, wanted: Wanted) -> Fetched:
-        """Fetch one file, in a few tries."""
+        """Fetch one file, in a few tries; where its link has expired, by the one that the API gives now."""
+        verdict = await self._try(wanted)
+        if isinstance(verdict, Entry):
+            return Fetched(verdict.file, verdict.size)
+        reason = downloads.explained(verdict, ended_at=wanted.ended_at, now=self._clock.epoch())
+        if not verdict.expired or self._renew is None:
+            return Fetched(error=reason)
+        renewed = await self._renew(wanted)
+        if isinstance(renewed, str):
+            return Fetched(error=f"{reason}; {renewed}")
+        verdict = await self._try(renewed)
+        if isinstance(verdict, Entry):
+            return Fetched(verdict.file, verdict.size, url=renewed.url)
+        return Fetched(error=f"{verdict.reason}, by a new link too", url=renewed.url)
+
+    async def _try(self, wanted: Wanted) -> Entry | Never:
         attempt = 0
         while True:
             attempt += 1
             verdict = await self._attempt(wanted)
-            if isinstance(verdict, Entry):
-                return Fetched(verdict.file, verdict.size)
-            if isinstance(verdict, Never):
-                now = self._clock.epoch()
-                return Fetched(error=downloads.explained(verdict, ended_at=wanted.ended_at, now=now))
+            if not isinstance(verdict, Again):
+                return verdict
             delay = retry_delay(attempt, floor=verdict.after, draw=self._clock.draw())
             if attempt == TRIES or delay > LONGEST_PAUSE:
-                return Fetched(error=f"{verdict.reason} ({attempt} tries)" if attempt > 1 else verdict.reason)
+                reason = f"{verdict.reason} ({attempt} tries)" if attempt > 1 else verdict.reason
+                return Never(reason, expired=verdict.replaced)
             await self._clock.sleep(delay)
 
     async def _attempt(self, wanted: Wanted) -> Entry | Again | Never:
@@ -112,6 +129,8 @@ class Fetcher:
             return await self._linked(wanted)
         except RefusedAddressError as exc:
             return Never(f"not fetched: {exc}")
+        except ReplacedError as exc:
+            return Again(str(exc), replaced=True)
         except (BrokenError, SpoiledError) as exc:
             return Again(str(exc))
         except TakenError as exc:
@@ -127,7 +146,7 @@ class Fetcher:
         def written() -> Entry:
             extension, data = downloads.embedded(wanted.url, max_size=self._terms.max_size)
             part.write([data])
-            return self._folder.land(part, wanted.identity, wanted.stem, Promise(extension))
+            return self._folder.land(part, wanted.identity, wanted.stem, Promise(extension), check_content=False)
 
         try:
             return await self._patiently(written)
@@ -137,47 +156,62 @@ class Fetcher:
             part.discard()
 
     async def _linked(self, wanted: Wanted) -> Entry | Again | Never:
+        """Follow a link to its file, and go on where an earlier attempt was interrupted, if the server allows it."""
+        part = await self._patiently(self._folder.resume, wanted.identity)
+        try:
+            return await self._follow(wanted, part)
+        except (OSError, SpoiledError, TakenError):
+            part.discard()
+            raise
+        finally:
+            self._folder.put_away(part, wanted.identity)
+
+    async def _follow(self, wanted: Wanted, part: Part) -> Entry | Again | Never:
         url = wanted.url
+        asked = {"Range": f"bytes={part.size}-", "If-Range": part.etag} if part.etag is not None else None
         for _ in range(addresses.MOST_REDIRECTS + 1):
-            async with self._web.get(url) as answer:
-                verdict = self._judged(answer, url)
+            async with self._web.get(url, asked) as answer:
+                verdict = self._judged(answer, url, part.size)
                 if isinstance(verdict, Take):
-                    return await self._take(answer, verdict.promise, wanted)
+                    return await self._take(answer, verdict, wanted, part)
             if not isinstance(verdict, Move):
+                if answer.status in (206, 416):
+                    part.discard()  # the next attempt asks for the whole file
                 return verdict
             url = addresses.follow(url, verdict.location, self._terms.bounds)
         return Never(f"more than {addresses.MOST_REDIRECTS} redirects")
 
-    def _judged(self, answer: Answer, url: str) -> Verdict:
+    def _judged(self, answer: Answer, url: str, offset: int) -> Verdict:
         after = None
         if "retry-after" in answer.headers:
             after = retry_after(Reply(answer.status, b"", answer.headers, self._clock.epoch()))
-        return downloads.judge(answer.status, answer.headers, url, after=after)
+        return downloads.judge(answer.status, answer.headers, url, after=after, offset=offset)
 
-    async def _take(self, answer: Answer, promise: Promise, wanted: Wanted) -> Entry | Never:
+    async def _take(self, answer: Answer, take: Take, wanted: Wanted, part: Part) -> Entry | Never:
         """Write the body into a part, and give that its name."""
-        folder, most = self._folder, self._terms.max_size
+        folder, most, promise = self._folder, self._terms.max_size, take.promise
+        if take.offset != part.size:
+            part.discard()
+        part.etag = take.etag
         if most is not None and (promise.size or 0) > most:
+            part.discard()
             return Never(downloads.too_large(most))
         folder.check_free(wanted.identity, wanted.stem + promise.extension, promise.size)
-        part = folder.part()
         pieces: list[bytes] = []
         size = received = 0
         began = self._clock.now()
-        try:
-            async for piece in answer.body:
-                pieces.append(piece)
-                size += len(piece)
-                received += len(piece)
-                if most is not None and received > most:
-                    return Never(downloads.too_large(most))
-                self._check_pace(received, self._clock.now() - began)
-                if size >= PIECE:
-                    await self._patiently(part.write, pieces)
-                    pieces, size = [], 0
-            return await self._patiently(_finished, folder, part, pieces, wanted, promise)
-        finally:
-            part.discard()
+        async for piece in answer.body:
+            pieces.append(piece)
+            size += len(piece)
+            received += len(piece)
+            if most is not None and take.offset + received > most:
+                part.discard()
+                return Never(downloads.too_large(most))
+            self._check_pace(received, self._clock.now() - began)
+            if size >= PIECE:
+                await self._patiently(part.write, pieces)
+                pieces, size = [], 0
+        return await self._patiently(_finished, folder, part, pieces, wanted, promise)
 
     async def _patiently(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do `work` in a writer, and wait for its end even when cancelled: nothing is cleared away under its hands."""
@@ -199,6 +233,8 @@ class Fetcher:
 
 
 def _finished(folder: Folder, part: Part, pieces: Sequence[bytes], wanted: Wanted, promise: Promise) -> Entry:
-    """Do the rest in one stroke: nothing that ends the call can come between a file's name and its note."""
+    """Write the rest and name the file, in one call: nothing that ends the download comes between name and entry."""
     part.write(pieces)
-    return folder.land(part, wanted.identity, wanted.stem, promise)
+    entry = folder.land(part, wanted.identity, wanted.stem, promise)
+    part.discard()  # where the same file was there already
+    return entry

@@ -7,8 +7,10 @@ neither a URL nor a key.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ..core import filetypes
-from ..core.downloads import Promise
+from ..core.downloads import LIFETIME, Promise
 from ..core.filenames import Identity
 from ..errors import ConfigurationError
 from .parts import PART, Part, digest, is_same, move_without_replacing
@@ -33,6 +35,11 @@ ROOM: Final = ".eachlabs"
 LIST: Final = "downloads.jsonl"
 ABANDONED: Final = 3600.0
 """Seconds after which a part that nobody has written to is a killed process's."""
+
+KEPT: Final = "kept-"
+MAX_KEPT_SECONDS: Final = LIFETIME
+MIN_KEPT: Final = 1024 * 1024
+"""Bytes of an unfinished file that are worth keeping: less is sent again as quickly."""
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
@@ -60,6 +67,10 @@ class TakenError(Exception):
 
 class SpoiledError(Exception):
     """What came is not what was promised."""
+
+
+class ReplacedError(SpoiledError):
+    """What came is no such file at all, but a message in its place."""
 
 
 class Folder:
@@ -126,11 +137,12 @@ class Folder:
             files.append(entry.file)
 
     def _sweep(self) -> None:
-        """Remove the parts that killed processes have left."""
+        """Remove the parts that killed processes have left, and those that nobody went on with."""
         with contextlib.suppress(OSError):
             for part in self._room.glob(f"*{PART}"):
+                oldest = MAX_KEPT_SECONDS if part.name.startswith(KEPT) else ABANDONED
                 with contextlib.suppress(OSError):
-                    if time.time() - part.stat().st_mtime > ABANDONED:
+                    if time.time() - part.stat().st_mtime > oldest:
                         part.unlink()
 
     # -- what is there ----------------------------------------------------------------------------------------------
@@ -193,13 +205,40 @@ class Folder:
         """Return a new file that has no name yet."""
         return Part(f"{self._parts}{next(self._numbers)}{PART}")
 
-    def land(self, part: Part, identity: Identity, stem: str, promise: Promise) -> Entry:
+    def resume(self, identity: Identity) -> Part:
+        """Return the unfinished part of a file that an earlier attempt has kept, else a new one.
+
+        Its name is taken by one rename: of two processes that want to go on with it, one gets it.
+        """
+        with contextlib.suppress(OSError, ValueError):
+            for kept in self._room.glob(f"{_kept(identity)}*{PART}"):
+                etag = base64.urlsafe_b64decode(kept.name.removesuffix(PART).rpartition(".")[2]).decode()
+                part = self.part()
+                kept.rename(part.path)
+                return Part.reopened(part.path, etag)
+        return self.part()
+
+    def put_away(self, part: Part, identity: Identity) -> None:
+        """Keep a part that may be gone on with, for a day at most; remove any other that has no name."""
+        if part.named or part.etag is None or part.size < MIN_KEPT:
+            part.discard()
+            return
+        try:
+            part.close()
+            name = _kept(identity) + base64.urlsafe_b64encode(part.etag.encode()).decode()
+            Path(part.path).replace(self._room / f"{name}{PART}")
+        except OSError:
+            part.discard()
+
+    def land(self, part: Part, identity: Identity, stem: str, promise: Promise, *, check_content: bool = True) -> Entry:
         """Give a part its name, when it is what was promised, and note it.
+
+        ``check_content`` is off for what the output itself holds: nothing can have been sent in its place.
 
         Raises
         ------
         SpoiledError
-            It is not.
+            It is not; `ReplacedError` where its first bytes are not those of such a file.
         TakenError
             There is another file of that name, which is left as it is.
         OSError
@@ -215,7 +254,11 @@ class Folder:
         if promise.digest is not None and part.digest(promise.digest[0]) != promise.digest[1]:
             msg = f"the file's {promise.digest[0]} is not what the server says it is"
             raise SpoiledError(msg)
-        file = stem + promise.extension
+        extension = filetypes.by_content(promise.extension, part.head) if check_content else promise.extension
+        if extension is None:
+            msg = f"its first bytes are not those of a {promise.extension} file: something else was sent instead"
+            raise ReplacedError(msg)
+        file = stem + extension
         target = self._named(file)
         self._make(os.path.dirname(target))  # noqa: PTH120
         if not self._move(part, target, replace=self._is_ours(identity, file)):
@@ -269,6 +312,11 @@ class Folder:
         line = f"\n{json.dumps(entry._asdict(), separators=(',', ':'))}\n".encode()
         with self._lock, contextlib.suppress(OSError):
             self._list.write(line)
+
+
+def _kept(identity: Identity) -> str:
+    digest = hashlib.sha256(json.dumps(identity).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{KEPT}{digest}."
 
 
 def _checked(value: Any, kind: type) -> Any:

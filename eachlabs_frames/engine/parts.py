@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..core.formats import HEAD
+
 PART: Final = ".part"
 PIECE: Final = 1024 * 1024
 """Bytes that are written, or read again, at once."""
@@ -31,17 +33,38 @@ class Part:
     size : int
         Bytes so far.
     sha256 : hashlib's object
+    head : bytes
+        The first `HEAD` bytes, which say what kind of file it is.
     named : bool
         Whether it has its name, so that nothing of it is left to clear away.
+    etag : str or None
+        The strong entity tag of the whole file, by which the rest of it may be asked for.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.named = False
+        self.etag: str | None = None
+        self._file: int | None = None
+        self._reset()
+
+    def _reset(self) -> None:
         self.size = 0
         self.sha256 = hashlib.sha256()
-        self.named = False
+        self.head = b""
         self._begun = False
-        self._file: int | None = None
+
+    @classmethod
+    def reopened(cls, path: str, etag: str) -> Part:
+        """Return a part whose first bytes are in the file at `path` already; they are read once, for the checksum."""
+        part = cls(path)
+        part._begun = True
+        with Path(path).open("rb") as file:
+            while piece := file.read(PIECE):
+                part._take_in(piece)
+        part._file = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
+        part.etag = etag
+        return part
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """Add some bytes."""
@@ -49,10 +72,15 @@ class Part:
             self._file = os.open(self.path, _NEW, 0o666)
             self._begun = True
         joined = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        self.sha256.update(joined)
-        self.size += len(joined)
+        self._take_in(joined)
         while joined:
             joined = joined[os.write(self._file, joined) :]
+
+    def _take_in(self, data: bytes | memoryview) -> None:
+        self.sha256.update(data)
+        if len(self.head) < HEAD:
+            self.head += bytes(data[: HEAD - len(self.head)])
+        self.size += len(data)
 
     def digest(self, name: str) -> bytes:
         """Return its checksum by that name."""
@@ -69,12 +97,13 @@ class Part:
             self._file = None
 
     def discard(self) -> None:
-        """Remove it, unless it has got a name."""
+        """Remove what was written, unless it has got a name; another file may be written in its place."""
         with contextlib.suppress(OSError):
             self.close()
         if self._begun and not self.named:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)  # noqa: PTH108
+        self._reset()
 
 
 def move_without_replacing(source: str, target: str, *, link: Callable[[str, str], None]) -> None:

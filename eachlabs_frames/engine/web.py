@@ -28,6 +28,9 @@ LONGEST_REASON: Final = 200
 BUFFER: Final = 256 * 1024
 """Bytes that are read ahead of what is written, at most twice as many."""
 
+MAX_PACKED_OVERHEAD: Final = 4 * BUFFER
+"""Packed bytes, beyond twice what they hold, after which a body is given up: empty gzip members may never end."""
+
 PACKED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 UNREADABLE: Final = frozenset({"br", "zstd", "compress", "x-compress"})
 
@@ -94,8 +97,8 @@ class Web:
         )
 
     @asynccontextmanager
-    async def get(self, url: str) -> AsyncIterator[Answer]:
-        """Ask for `url` once, and give its answer.
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Answer]:
+        """Ask for `url` once, with these headers beside the usual ones, and give its answer.
 
         Raises
         ------
@@ -108,7 +111,7 @@ class Web:
         # A proxy's own address is its owner's business, and it alone sees where the name leads.
         session = self._trusting if proxy is not None or self._bounds.trusts(url) else self._guarded
         try:
-            asked = session.get(_address(url), proxy=proxy, allow_redirects=False)
+            asked = session.get(_address(url), proxy=proxy, allow_redirects=False, headers=headers)
             # A head that comes byte by byte, or "100 Continue" again and again, is never silent and never ends.
             async with await asyncio.wait_for(asked, self._until_head) as response:
                 headers = _headers(response)
@@ -133,16 +136,24 @@ def _body(response: aiohttp.ClientResponse, encoding: str) -> AsyncIterator[byte
 async def unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
     """Unpack in pieces of at most `BUFFER` bytes: a little that is packed may be more than memory holds.
 
+    A piece is empty where packed bytes came that hold nothing, so that the consumer can watch the time.
+
     Raises
     ------
     BrokenError
-        It is not packed so, or not whole; or so that it cannot be unpacked.
+        It is not packed so, or not whole; or so that it cannot be unpacked, or holds much less than it weighs.
     """
     if encoding in UNREADABLE:
         msg = f"it comes packed as {encoding}, though nothing packed was asked for"
         raise BrokenError(msg)
     inflater: Any = None
+    received = produced = 0
     async for packed in body:
+        received += len(packed)
+        if received > MAX_PACKED_OVERHEAD + 2 * produced:
+            msg = f"{received} bytes came, packed as {encoding}, that hold {produced} bytes"
+            raise BrokenError(msg)
+        yield b""
         rest, is_full = packed, False
         while rest or is_full:
             if inflater is None:
@@ -153,6 +164,7 @@ async def unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[b
                 msg = f"it cannot be unpacked as {encoding}: {exc}"
                 raise BrokenError(msg) from exc
             if piece:
+                produced += len(piece)
                 yield piece
             is_full = len(piece) == BUFFER and not inflater.eof
             rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail

@@ -15,10 +15,12 @@ import pandas as pd
 from ..core import addresses
 from ..core.addresses import Bounds
 from ..core.downloads import Fetched, Wanted, is_old
+from ..engine.client import Client
 from ..engine.clock import SystemClock
-from ..engine.fetcher import Fetcher, Terms
+from ..engine.fetcher import Fetcher, Renew, Terms
 from ..engine.folder import Folder
 from ..engine.loop import Steps
+from ..engine.output_links import OutputLinks
 from ..engine.reporter import FileReporter
 from ..errors import ConfigurationError, Interrupted, UnsettledWarning
 from ..models import Clock, Observer
@@ -70,7 +72,8 @@ class Download:
         self._path = _checked_folder(folder)
         self._column = check_column(frame, column)
         self._overwrite = _checked_flag("overwrite", overwrite)
-        self._terms = _terms(current(max_concurrency=max_concurrency), allow_private, max_size)
+        self._settings = current(max_concurrency=max_concurrency)
+        self._terms = _terms(self._settings, allow_private, max_size)
         origin = columns.origin(frame, prefix)
         self._prefix = prefix if prefix is not None else ("" if origin is None else origin.prefix)
         columns.require_result(frame, self._prefix)
@@ -120,7 +123,7 @@ class Download:
                 self._fetched[left[number]] = fetched
                 reporter.fetched(failed=fetched.file is None)
 
-            fetcher = Fetcher(folder, self._terms, clock=self._clock, told=told)
+            fetcher = Fetcher(folder, self._terms, clock=self._clock, told=told, renew=self._renewal())
             wanted: list[Wanted] = [self._list.wanted[place] for place in left]
 
             async def job(stop: asyncio.Event) -> None:
@@ -132,6 +135,18 @@ class Download:
             reporter.finished()
         if fetcher.full is not None:
             self._stop(fetcher.full)
+
+    def _renewal(self) -> Renew | None:
+        """Return what asks for a new link; None where there is no key to ask with."""
+        if self._settings.api_key is None:
+            return None
+        links = OutputLinks(Client(self._settings), clock=self._clock, dialect=self._settings.dialect)
+
+        async def renew(wanted: Wanted) -> Wanted | str:
+            row = self._list.row_of(wanted)
+            return await links.renew(wanted, self._list.links[row])
+
+        return renew
 
     def _stop(self, reason: str) -> None:
         """Say of what was not fetched why, where the disk took no more."""

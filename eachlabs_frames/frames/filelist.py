@@ -44,6 +44,8 @@ class FileList:
     wanted : list of Wanted
     bases : list of str
         The name of each before it was told apart from another of the same name.
+    links : dict of int to list of str
+        All URLs of each row's output.
     """
 
     def __init__(self, frame: pd.DataFrame, results: Results, name: object) -> None:
@@ -54,7 +56,8 @@ class FileList:
         self._rows: dict[int, list[int]] = {}
         places = Counter(str(one) for one in frame.columns)
         template = filenames.read(name, list(places))
-        links = _links(results)
+        self._outputs = results.output
+        self.links = links = _links(results)
         stems = self._stems(template, links, results)
         asked: dict[Identity, list[str]] = {}
         for (row, n), stem in stems.items():
@@ -97,6 +100,10 @@ class FileList:
         chosen = set(places)
         return [row for row, files in self._rows.items() if not chosen.isdisjoint(files)]
 
+    def row_of(self, wanted: Wanted) -> int:
+        """Return the first row that has this file."""
+        return self.rows_of([self.wanted.index(wanted)])[0]
+
     def named(self, rows: Sequence[int]) -> str:
         """Return the first few rows by their labels."""
         shown = ", ".join(repr(one) for one in self._frame.index[list(rows[:NAMED])].tolist())
@@ -117,10 +124,22 @@ class FileList:
         out = columns.snapshot(source)
         _put(out, column, pd.Series(paths, index=out.index, dtype=object))
         _put(out, column + ERROR, pd.array(errors, dtype="string"))
+        self._renew_links(out, fetched, prefix)
         earlier = {name: of for name, of in noted(source).items() if name != column and _places(source, name)}
         said = {"column": column, "prefix": prefix, "earlier": earlier}
         out.attrs[ATTRS] = {name: value for name, value in said.items() if value}
         return out
+
+    def _renew_links(self, out: pd.DataFrame, fetched: Sequence[Fetched], prefix: str) -> None:
+        """Write the new links into the outputs that had the old ones."""
+        renewed = {place: file.url for place, file in enumerate(fetched) if file.url is not None}
+        if not renewed:
+            return
+        outputs = list(self._outputs)
+        for row in self.rows_of(list(renewed)):
+            links = {self.wanted[place].url: renewed[place] for place in self._rows[row] if place in renewed}
+            outputs[row] = media.with_links(outputs[row], links)
+        _put(out, prefix + "output", pd.Series(outputs, index=out.index, dtype=object))
 
 
 def check_column(frame: pd.DataFrame, column: object) -> str:

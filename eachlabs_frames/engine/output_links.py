@@ -1,0 +1,80 @@
+"""Asks for the links of an execution's output again, once for each execution: a link lives about 24 hours.
+
+Owns which new link belongs to which file. It only ever reads, and never guesses: an output of another shape names
+other files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from ..core import executions, media
+from ..core.downloads import Wanted
+from ..core.filenames import mark
+from ..errors import EachlabsError
+from ..models import Clock, DialectName, Transport
+from . import details
+
+UNCHANGED: Final = "the API gives the same link for it still"
+OTHER_FILES: Final = "the API names other files in this output now: refresh() the frame, and download again"
+
+
+class OutputLinks:
+    """The links that the API gives for outputs now."""
+
+    def __init__(self, transport: Transport, *, clock: Clock, dialect: DialectName) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._dialect = dialect
+        self._asked: dict[str, asyncio.Task[list[str] | str]] = {}
+
+    async def renew(self, wanted: Wanted, before: Sequence[str]) -> Wanted | str:
+        """Return `wanted` with its new link, or the reason why there is none.
+
+        Parameters
+        ----------
+        wanted : Wanted
+        before : sequence of str
+            All links of its row's output.
+        """
+        execution_id = wanted.identity.execution_id
+        if not execution_id:
+            return "the frame does not say of which execution it is, so no new link was asked for"
+        if execution_id not in self._asked:
+            self._asked[execution_id] = asyncio.ensure_future(self._ask(execution_id))
+        # Several files of one execution wait for one answer: that one of them is cancelled is its own matter.
+        urls = await asyncio.shield(self._asked[execution_id])
+        if isinstance(urls, str):
+            return f"no new link: {urls}"
+        # The same address with another signature, else the one in the same place: a row may have been taken apart.
+        same = [url for url in urls if mark(url) == wanted.identity.source]
+        if not same and len(urls) == len(before):
+            same = [urls[wanted.identity.n]]
+        if not same:
+            return OTHER_FILES
+        if same[0] == wanted.url:
+            return UNCHANGED
+        return replace(wanted, url=same[0], identity=wanted.identity._replace(source=mark(same[0])))
+
+    async def _ask(self, execution_id: str) -> list[str] | str:
+        try:
+            found = await details.read(
+                [execution_id],
+                transport=self._transport,
+                clock=self._clock,
+                dialect=self._dialect,
+                workers=1,
+                told=lambda _: None,
+            )
+        except EachlabsError as exc:
+            return str(exc)
+        entry = found[execution_id]
+        if not isinstance(entry, Mapping):
+            return str(entry)
+        if entry.get("execution_id") != execution_id:
+            return "the answer is about another execution"
+        output = executions.read(0, entry).output
+        return [url for _, url in media.urls(output, None, any_length=True)]
