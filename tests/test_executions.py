@@ -84,6 +84,11 @@ def test_a_time_is_rfc_3339(text: Any, seconds: float | None) -> None:
         ("nan", None),
         ({"total": "1e400", "usd": 0.5}, 0.5),
         (1e300, None),
+        (0, 0.0),
+        ("0", 0.0),
+        (-0.5, None),
+        (float("nan"), None),
+        ({"total": -1, "amount": 0.5}, 0.5),
     ],
 )
 def test_a_cost_is_a_number_wherever_it_stands(cost: Any, usd: float | None) -> None:
@@ -113,6 +118,43 @@ def test_lists_and_details_are_read_alike() -> None:
     assert read(0, listed).completed_at == read(0, detailed).completed_at == 1_766_224_800_000_000_000
     assert read(0, detailed).error == "model out of memory"
     assert read(0, detailed).bulk_id == "b"
+
+
+@pytest.mark.parametrize(
+    ("entry", "cost"),
+    [
+        ({"total_cost": 0.25}, 0.25),
+        ({"total_cost": 0}, 0.0),
+        ({"total_cost": None}, None),
+        ({"cost": 0, "total_cost": 0.25}, 0.0),
+        ({"cost": 0.5, "total_cost": 0.25}, 0.5),
+        ({"cost": None, "total_cost": 0.25}, 0.25),
+        ({"cost": True, "total_cost": "0.25"}, 0.25),
+        ({"cost": -1.0, "total_cost": float("nan")}, None),
+    ],
+)
+def test_the_cost_stands_in_either_of_two_fields(entry: dict[str, Any], cost: float | None) -> None:
+    """`cost` in a listing, `total_cost` in the details; what is no cost does not hide the other."""
+    assert read(0, {"execution_id": "e", "status": "completed", **entry}).cost == cost
+
+
+@pytest.mark.parametrize(
+    ("entry", "output"),
+    [
+        ({"workflow_output": {"a": 1}}, {"a": 1}),
+        ({"output": None, "workflow_output": {"a": 1}}, {"a": 1}),
+        ({"output": "text", "workflow_output": {"a": 1}}, {"a": 1}),
+        ({"output": "text", "workflow_output": {}}, "text"),
+        ({"output": "text", "output_json": {}}, "text"),
+        ({"output": ["url"], "workflow_output": None}, ["url"]),
+        ({"output": ""}, ""),
+        ({"output": None, "workflow_output": {}}, {}),
+        ({}, None),
+    ],
+)
+def test_the_output_stands_in_either_of_three_fields(entry: dict[str, Any], output: Any) -> None:
+    """The structured one is the whole output, unless it is empty."""
+    assert read(0, {"execution_id": "e", "status": "completed", **entry}).output == output
 
 
 def test_what_a_listing_leaves_out_is_asked_for() -> None:

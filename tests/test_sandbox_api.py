@@ -104,28 +104,31 @@ def test_a_trigger_answers_one_entry_per_input_in_order(sandbox: Sandbox, dialec
 
 
 def test_statuses_follow_the_clock(sandbox: Sandbox, clock: FakeClock) -> None:
-    """An execution is queued, then running, then completed; only then it has an output."""
-    _, document, _ = trigger(sandbox, {"prompt": "a"})
+    """An execution has no start while it is queued, then it is running, then completed with an output and a cost."""
+    _, document, _ = trigger(sandbox, {"prompt": "a"}, workflow="wf_text")
     path = DETAILS["current"] + document["executions"][0]["execution_id"]
+    optional = ("started_at", "completed_at", "total_cost", "workflow_output")
     seen = []
     for moment in (0.0, 0.3, 1.3):
         clock.now = 1000.0 + moment
         _, shown, _ = call(sandbox, "GET", path)
-        seen.append((shown["status"], shown["output"] is not None, "completed_at" in shown))
-    assert seen == [("queued", False, False), ("running", False, False), ("completed", True, True)]
+        seen.append((shown["status"], shown["output"] is not None, [name for name in optional if name in shown]))
+    assert seen == [("running", False, []), ("running", False, ["started_at"]), ("completed", True, list(optional))]
 
 
-def test_the_legacy_dialect_shows_no_queued_execution(sandbox: Sandbox) -> None:
-    """Its document knows `queued` in the trigger's answer only."""
-    _, document, _ = trigger(sandbox, {"prompt": "a"}, dialect="legacy")
-    path = DETAILS["legacy"] + document["executions"][0]["execution_id"]
-    assert call(sandbox, "GET", path, dialect="legacy")[1]["status"] == "running"
-    assert listing(sandbox, dialect="legacy")["executions"][0]["status"] == "running"
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_queued_is_a_word_of_the_triggers_answer_alone(sandbox: Sandbox, dialect: str) -> None:
+    """The details and the listing show a queued execution as running."""
+    _, document, _ = trigger(sandbox, {"prompt": "a"}, dialect=dialect)
+    path = DETAILS[dialect] + document["executions"][0]["execution_id"]
+    assert call(sandbox, "GET", path, dialect=dialect)[1]["status"] == "running"
+    entry = listing(sandbox, dialect=dialect)["executions"][0]
+    assert (entry["status"], "started_at" in entry) == ("running", False)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_details_have_the_documented_shape(sandbox: Sandbox, clock: FakeClock, dialect: str) -> None:
-    """A completed execution shows its steps, and its output for each kind of workflow."""
+    """A completed execution shows its steps, its output for each kind of workflow and, not in legacy, its cost."""
     kinds = {"wf_abc123": str, "wf_text": dict, "wf_images": list, "wf_free": str}
     if dialect == "current":
         ids = {w: trigger(sandbox, {"prompt": "a"}, workflow=w)[1]["executions"][0] for w in kinds}
@@ -136,7 +139,7 @@ def test_details_have_the_documented_shape(sandbox: Sandbox, clock: FakeClock, d
         path = DETAILS[dialect] + ids[workflow]["execution_id"]
         status, shown, _ = call(sandbox, "GET", path, dialect=dialect)
         assert status == 200
-        assert set(shown) == {
+        wanted = {
             "execution_id",
             "workflow_id",
             "bulk_id",
@@ -147,6 +150,11 @@ def test_details_have_the_documented_shape(sandbox: Sandbox, clock: FakeClock, d
             "step_outputs",
             "output",
         }
+        if dialect == "current":
+            wanted |= {"version_id", "total_cost"} | ({"workflow_output"} if kind is dict else set())
+            assert shown["total_cost"] == 0.01
+            assert shown.get("workflow_output", shown["output"]) == shown["output"]
+        assert set(shown) == wanted
         assert isinstance(shown["output"], kind)
         (step,) = shown["step_outputs"].values()
         assert {"step_id", "status", "output", "primary", "metadata"} <= set(step)
@@ -380,7 +388,7 @@ def test_only_the_legacy_workflow_names_its_latest_version(sandbox: Sandbox) -> 
 
 
 def test_pages_go_from_the_newest_to_the_oldest(sandbox: Sandbox) -> None:
-    """Every execution comes once, whatever the limit, and the answer's offset is each dialect's own."""
+    """Every execution comes once, whatever the limit; the current dialect gives the limit, legacy the next offset."""
     for n in range(7):
         trigger(sandbox, {"prompt": f"p{n}"})
     for dialect in DIALECTS:
@@ -390,11 +398,12 @@ def test_pages_go_from_the_newest_to_the_oldest(sandbox: Sandbox) -> None:
             page = listing(sandbox, f"?limit=3&offset={len(seen)}", dialect=dialect)
             assert page["total_count"] == 7
             seen += [entry["inputs"]["prompt"] for entry in page["executions"]]
-            offsets.append(page["offset"])
+            offsets.append(page.get("offset", page.get("limit")))
+            assert set(page) == {"executions", "total_count", "limit" if dialect == "current" else "offset"}
             if len(page["executions"]) < 3:
                 break
         assert seen == [f"p{n}" for n in reversed(range(7))]
-        assert offsets == ([0, 3, 6] if dialect == "current" else [3, 6, None])
+        assert offsets == ([3, 3, 3] if dialect == "current" else [3, 6, None])
     assert listing(sandbox, "?offset=100")["executions"] == []
     assert len(listing(sandbox, "?limit=100")["executions"]) == 7
 

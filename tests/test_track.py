@@ -159,6 +159,16 @@ def test_a_listing_that_never_shows_them_does_not_hang_a_wait(sandbox: Sandbox) 
     assert Counter(record.route for record in sandbox.requests)["details"] == 2
 
 
+@pytest.mark.parametrize(("workflow", "kind"), [(WF, str), ("wf_text", dict), ("wf_images", list)])
+def test_the_details_alone_give_output_and_cost(sandbox: Sandbox, workflow: str, kind: type) -> None:
+    """An execution that no listing shows has the same columns as one that is listed."""
+    listed = frame(2).eachlabs.bulk_trigger(workflow, wait=True)
+    sandbox.change(listing_lag=math.inf)
+    out = frame(2).eachlabs.bulk_trigger(workflow, wait=True)
+    assert [type(output) for output in out["output"]] == [type(output) for output in listed["output"]] == [kind] * 2
+    assert out["cost"].tolist() == listed["cost"].tolist() == [0.01] * 2
+
+
 def test_attach_makes_a_frame_of_somebody_elses_bulk(sandbox: Sandbox) -> None:
     """Inputs, then results; and it can be refreshed."""
     out = frame(7).eachlabs.bulk_trigger(WF)

@@ -1,6 +1,7 @@
-"""What the API says of an execution -> an outcome. Owns the reading of statuses, times, costs, outputs and errors.
+"""Reads an execution's JSON into an outcome: statuses, times, costs, outputs and errors. It does no IO.
 
-Lists and details differ in their names (``ended_at`` and ``completed_at``, ``output_json``): here they become one.
+A listing's entry and an execution's details (also the body of a webhook) use different names: ``ended_at``,
+``cost`` and ``output_json`` in the former, ``completed_at``, ``total_cost`` and ``workflow_output`` in the latter.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ _NS: Final = 1_000_000_000
 _LATEST_NS: Final = 2**63 - 1
 
 _COST_KEYS: Final = ("total_usd", "cost_usd", "total_cost", "total", "amount", "cost", "usd")
-"""A cost may be an object whose "structure varies": the first of these that is a number is taken."""
+"""A listing's cost may be an object whose "structure varies": the first key with a valid amount counts."""
 
-MOST_USD: Final = 1e12
-"""What is not less is no cost: nor is infinity, which a text may say, and of which there is no sum."""
+MAX_USD: Final = 1e12
+"""Larger amounts, and infinity, are ignored: they are no prices, and sums of them would be infinite."""
 
 
 def canonical_status(word: object) -> str | None:
@@ -67,17 +68,39 @@ def parse_time(text: object) -> int | None:
     return nanoseconds if abs(nanoseconds) < _LATEST_NS else None
 
 
-def parse_cost(value: object) -> float | None:
-    """Return a cost in USD from a number, a numeric text or an object that holds one."""
-    if isinstance(value, Mapping):
-        return next((cost for key in _COST_KEYS if (cost := parse_cost(value.get(key))) is not None), None)
+def parse_amount(value: object) -> float | None:
+    """Return an amount in USD, which may be negative, from a number or a numeric string."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        cost = float(value)
+        amount = float(value)
     except (ValueError, OverflowError):
         return None
-    return cost if abs(cost) < MOST_USD else None
+    return amount if abs(amount) < MAX_USD else None
+
+
+def parse_cost(value: object) -> float | None:
+    """Return a cost in USD, at least 0, from a number, a numeric string or an object that contains one."""
+    if isinstance(value, Mapping):
+        return next((cost for key in _COST_KEYS if (cost := parse_cost(value.get(key))) is not None), None)
+    amount = parse_amount(value)
+    return amount if amount is not None and amount >= 0 else None
+
+
+def cost_of(entry: Mapping[str, Any]) -> float | None:
+    """Return an execution's cost in USD: ``cost`` of a listing's entry, ``total_cost`` of the details."""
+    cost = parse_cost(entry.get("cost"))
+    return parse_cost(entry.get("total_cost")) if cost is None else cost
+
+
+def _output_of(entry: Mapping[str, Any]) -> Json:
+    """Return an execution's output: the structured one where there is one, as it is the whole output, else ``output``.
+
+    An empty object does not hide a plain output, but it is an output where there is no other.
+    """
+    plain, structured = entry.get("output"), [entry.get("output_json"), entry.get("workflow_output")]
+    outputs = [*(value for value in structured if value not in (None, {})), plain, *structured]
+    return next((value for value in outputs if value is not None), None)
 
 
 def entries(said: Json) -> Iterator[Mapping[str, Any]]:
@@ -89,8 +112,7 @@ def entries(said: Json) -> Iterator[Mapping[str, Any]]:
 
 
 def read(position: int, entry: Mapping[str, Any]) -> Outcome:
-    """Return the outcome that a list's entry or an execution's details give the row at `position`."""
-    output = entry.get("output_json")
+    """Return the outcome that a listing's entry or an execution's details give the row at `position`."""
     bulk_id = entry.get("bulk_id")
     status = canonical_status(entry.get("status")) or UNKNOWN
     error = reason(entry)
@@ -104,8 +126,8 @@ def read(position: int, entry: Mapping[str, Any]) -> Outcome:
         error=error,
         started_at=parse_time(entry.get("started_at")),
         completed_at=parse_time(entry.get("ended_at")) or parse_time(entry.get("completed_at")),
-        output=entry.get("output") if output is None else output,
-        cost=parse_cost(entry.get("cost")),
+        output=_output_of(entry),
+        cost=cost_of(entry),
     )
 
 

@@ -11,7 +11,7 @@ from math import ceil, isnan
 from typing import Any, Final, TypeAlias
 
 from ..core import wire
-from ..core.executions import entries, parse_cost
+from ..core.executions import cost_of, entries
 from ..core.outcomes import Results
 from ..models import COMPLETED, TERMINAL, Request, Transport
 from .pool import drain
@@ -50,7 +50,7 @@ async def look(
 
     async def read(request: Request) -> int:
         listed = await _page(request, transport)
-        found.update((entry["execution_id"], parse_cost(entry.get("cost"))) for entry in listed)
+        found.update((entry["execution_id"], cost_of(entry)) for entry in listed)
         return len(listed)
 
     bulks = {results.bulk_id[places[0]] for places in rows.values()} - {None}

@@ -131,7 +131,7 @@ def ring_all() -> None:
 
 
 def without_cost() -> Collection[str]:
-    """Return executions whose end was delivered here: a delivery does not say what they cost."""
+    """Return executions whose end was delivered here without a cost, as in the legacy dialect."""
     return _without_cost.keys()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ..core import wire
-from ..core.executions import canonical_status, entries, parse_cost
+from ..core.executions import canonical_status, cost_of, entries, parse_amount
 from ..models import COMPLETED, Clock, DialectName, Prices, Transport
 from .reporter import Reporter
 
@@ -24,7 +24,7 @@ async def balance(*, transport: Transport, dialect: DialectName) -> float | None
         return None
     verdict = wire.judge_look(await transport.send(wire.balance_request()))
     said = verdict.json if isinstance(verdict, wire.Said) else None
-    return parse_cost(said.get("balance_usd")) if isinstance(said, Mapping) else None
+    return parse_amount(said.get("balance_usd")) if isinstance(said, Mapping) else None
 
 
 async def watch_balance(reporter: Reporter, *, transport: Transport, clock: Clock, dialect: DialectName) -> None:
@@ -56,5 +56,5 @@ async def mean_cost(workflow_id: str, *, transport: Transport) -> float | None:
         logger.warning("the costs of earlier executions cannot be read: %s", verdict.reason)
         return None
     ended = [entry for entry in entries(verdict.json) if canonical_status(entry.get("status")) == COMPLETED]
-    costs = [cost for entry in ended if (cost := parse_cost(entry.get("cost"))) is not None and cost > 0]
+    costs = [cost for entry in ended if (cost := cost_of(entry)) is not None and cost > 0]
     return sum(costs) / len(costs) if costs else None

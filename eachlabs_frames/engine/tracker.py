@@ -189,7 +189,7 @@ class Tracker:
             return
 
     async def _ask_costs(self) -> None:
-        """Ask what those executions cost whose end was delivered, which does not say it. A help, and no more."""
+        """Read the costs of executions whose end was delivered without one. A failure is ignored."""
         if self._closed:
             return
         unasked = deliveries.without_cost()

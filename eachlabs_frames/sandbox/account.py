@@ -192,6 +192,8 @@ class Account:
                 self._end(execution, self._clock())
             else:
                 execution.ends = math.inf
+                if status != "queued":
+                    execution.starts = min(execution.starts, self._clock())
                 self._open[execution_id] = self._held[execution_id] = execution
             execution.word = status
 

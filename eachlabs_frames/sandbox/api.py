@@ -116,8 +116,7 @@ class Api:
         document: dict[str, Any] = {"executions": [summary(e, view) for e in executions]}
         after = page.offset + len(executions)
         if call.dialect == "current":
-            # The documents disagree on what this says: a client must not lean on it.
-            document["offset"] = page.offset
+            document["limit"] = page.limit
         elif after < total:
             document["offset"] = after
         elif page.bulk_id is None:

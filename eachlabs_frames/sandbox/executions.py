@@ -118,13 +118,13 @@ class View:
         return self.stamps.text(moment, self.options)
 
     def status(self, execution: Execution) -> str:
-        """Give the status; the legacy document knows no queued execution outside of the trigger's answer."""
+        """Return the status as the API shows it: `queued` is a word of the trigger's answer alone."""
         status = execution.status(self.now)
-        return "running" if status == "queued" and self.dialect == "legacy" else status
+        return "running" if status == "queued" else status
 
-    def begun(self, execution: Execution) -> float:
-        """Give the moment at which the execution began, for a legacy caller perhaps before it did."""
-        return execution.starts if execution.starts <= self.now else execution.created
+    def started(self, execution: Execution) -> bool:
+        """Tell whether the execution has left the queue; until then it has no `started_at` and no steps."""
+        return execution.status(self.now) != "queued"
 
 
 def pictures(execution: Execution) -> int:
@@ -153,11 +153,11 @@ def output(execution: Execution, media_url: str) -> Any:
 
 
 def summary(execution: Execution, view: View) -> dict[str, Any]:
-    """Give an entry of a listing: no error text, and output only where it is a string or an object."""
+    """Return an entry of a listing: no error text, and output only where it is a string or an object."""
     status = view.status(execution)
     over = status in TERMINAL
-    begun = status != "queued"
-    touched = execution.ends if over else view.begun(execution)
+    started = view.started(execution)
+    touched = execution.ends if over else execution.starts if started else execution.created
     document: dict[str, Any] = {
         "execution_id": execution.execution_id,
         "flow_id": execution.workflow.workflow_id,
@@ -168,8 +168,8 @@ def summary(execution: Execution, view: View) -> dict[str, Any]:
         "created_at": view.stamp(execution.created),
         "updated_at": view.stamp(touched),
     }
-    if begun:
-        document["started_at"] = view.stamp(view.begun(execution))
+    if started:
+        document["started_at"] = view.stamp(execution.starts)
     if over:
         document["ended_at"] = view.stamp(execution.ends)
         if view.options.cost_shape == "number":
@@ -188,21 +188,29 @@ def summary(execution: Execution, view: View) -> dict[str, Any]:
 
 
 def details(execution: Execution, view: View) -> dict[str, Any]:
-    """Give an execution's details: the answer to a GET, and the body of a webhook."""
+    """Return an execution's details: the answer to a GET, and the body of a webhook."""
     status = view.status(execution)
+    over, started = status in TERMINAL, view.started(execution)
     made = output(execution, view.media_url) if status == "completed" else None
     document: dict[str, Any] = {
         "execution_id": execution.execution_id,
         "workflow_id": execution.workflow.workflow_id,
         "bulk_id": execution.bulk_id,
         "status": status,
-        "started_at": view.stamp(execution.created),
         "inputs": execution.inputs,
-        "step_outputs": {} if status == "queued" else _steps(execution, view, status, made),
+        "step_outputs": _steps(execution, view, status, made) if started else {},
         "output": made,
     }
-    if status in TERMINAL:
+    if started:
+        document["started_at"] = view.stamp(execution.starts)
+    if over:
         document["completed_at"] = view.stamp(execution.ends)
+    if view.dialect == "current":
+        document["version_id"] = execution.version_id
+        if isinstance(made, dict):
+            document["workflow_output"] = made
+        if over and view.options.cost_shape != "none":
+            document["total_cost"] = execution.cost_usd
     if status == "failed":
         document["error"] = "ExecutionFailed"
         document["error_cause"] = _cause(execution)
@@ -218,7 +226,7 @@ def _cause(execution: Execution) -> str:
 
 def _steps(execution: Execution, view: View, status: str, made: Any) -> dict[str, Any]:
     steps = execution.workflow.steps
-    found = stages(steps, status, Span(view.begun(execution), execution.ends, view.now))
+    found = stages(steps, status, Span(execution.starts, execution.ends, view.now))
     return {step.step_id: _step(execution, view, step, stage, made) for step, stage in zip(steps, found, strict=True)}
 
 

@@ -48,7 +48,7 @@ class Options:
     cost_usd
         What each accepted execution costs.
     cost_shape
-        How a listing says the cost: a number, an object, or not at all.
+        How a listing shows the cost: as a number, an object, or not at all; then the details have none either.
     listing_lag
         Seconds before an execution appears in a listing; `math.inf` means never.
     listing_inputs
