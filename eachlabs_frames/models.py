@@ -34,6 +34,31 @@ SETTLED = TERMINAL | {INVALID, UNKNOWN}
 """The words that no further look changes."""
 
 
+class Secret:
+    """A string that no repr, str, format or pickle shows."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    @classmethod
+    def wrap(cls, value: str | Secret | None) -> Secret | None:
+        """Return `value` as a secret; None and a secret as they are."""
+        return value if value is None or isinstance(value, Secret) else cls(value)
+
+    def reveal(self) -> str:
+        """Return the string itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __reduce__(self) -> Any:
+        msg = "a secret is not pickled"
+        raise TypeError(msg)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a run triggers, and how: the same for each of its batches."""
@@ -41,7 +66,7 @@ class Target:
     workflow_id: str
     version_id: str
     webhook_url: str | None = field(default=None, repr=False)
-    webhook_secret: str | None = field(default=None, repr=False)
+    webhook_secret: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +91,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request, without the key: the client alone adds it."""
+    """One HTTP request, without the key: the client alone adds it. Its repr has no body, which may hold a secret."""
 
     method: Literal["GET", "POST"]
     path: str
     query: tuple[tuple[str, str], ...] = ()
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 from .models import DialectName
+from .models import Secret as Secret
 
 BASE_URLS: Final[dict[DialectName, str]] = {
     "current": "https://api.eachlabs.ai/v1",
@@ -35,26 +36,6 @@ NO_KEY: Final = (
 )
 
 _UNSET: Final[Any] = object()
-
-
-class Secret:
-    """A string that no repr, str or format shows."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """Return the string itself."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-    def __reduce__(self) -> Any:
-        msg = "a secret is not pickled"
-        raise TypeError(msg)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
+import itertools
 import socket
 import socketserver
 import threading
+import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.engine.client import Client, close_session
-from eachlabs_frames.models import Fault, Reply, Request
+from eachlabs_frames.engine.client import MAX_REPLY, Client, close_session
+from eachlabs_frames.models import Fault, Reply, Request, Secret
 from eachlabs_frames.settings import current
 
 KEY = "sk-very-secret-123"
@@ -200,3 +205,213 @@ def test_a_proxy_of_the_environment_is_used_for_the_api(monkeypatch: pytest.Monk
     (fault,) = send(POST, base_url="https://api.invalid/v1")
     assert isinstance(fault, Fault)
     assert not fault.sent
+
+
+def answer(body: bytes, *headers: str) -> bytes:
+    """Make an answer of HTTP."""
+    head = "".join(f"{header}\r\n" for header in headers)
+    return f"HTTP/1.1 200 OK\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def bare(body: bytes) -> bytes:
+    """Compress as servers do that call it deflate and leave its head out."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(body) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("packed", "headers"),
+    [
+        (lambda body: body, ("Content-Encoding: identity",)),
+        (gzip.compress, ("Content-Encoding: gzip",)),
+        (gzip.compress, ("Content-Encoding: X-GZIP",)),
+        (zlib.compress, ("Content-Encoding: deflate",)),
+        (bare, ("Content-Encoding: deflate",)),
+        (lambda body: gzip.compress(body[:9]) + gzip.compress(body[9:]), ("Content-Encoding: gzip",)),
+        (lambda body: gzip.compress(zlib.compress(body)), ("Content-Encoding: deflate, gzip",)),
+        (lambda body: gzip.compress(zlib.compress(body)), ("Content-Encoding: deflate", "Content-Encoding: gzip")),
+    ],
+)
+def test_an_answer_is_decompressed(packed: Callable[[bytes], bytes], headers: tuple[str, ...]) -> None:
+    """By whatever encodings it names; the key in it is masked then."""
+    body = b'{"a":["' + b"x" * 100_000 + KEY.encode() + b'"]}'
+    with server([answer(packed(body), *headers)], []) as url:
+        (reply,) = send(GET, base_url=url)
+    assert isinstance(reply, Reply)
+    assert reply.body == body.replace(KEY.encode(), b"***")
+
+
+@pytest.mark.parametrize(
+    ("body", "header", "reason"),
+    [
+        (b"x", "Content-Encoding: br", "encoded as br: only gzip and deflate"),
+        (b"x", "Content-Encoding: gzip, gzip, gzip, gzip, gzip", "only gzip and deflate"),
+        (gzip.compress(b"{}")[:-9], "Content-Encoding: gzip", "cut short"),
+        (b"{}", "Content-Encoding: gzip", "cannot be unpacked"),
+    ],
+)
+def test_what_cannot_be_decompressed_is_no_answer(body: bytes, header: str, reason: str) -> None:
+    """It may have taken effect."""
+    with server([answer(body, header)], []) as url:
+        (fault,) = send(POST, base_url=url)
+    assert isinstance(fault, Fault)
+    assert fault.sent
+    assert reason in fault.reason
+
+
+@pytest.mark.parametrize("encodings", [1, 2])
+def test_an_answer_beyond_the_bound_is_no_answer(encodings: int) -> None:
+    """A small body that decompresses to gigabytes is left at the bound, and other coroutines run meanwhile."""
+    body = gzip.compress(bytes(1024 * 1024)) * (2 * MAX_REPLY // 1024**2)
+    for _ in range(encodings - 1):
+        body = gzip.compress(body)
+    turns = itertools.count()
+
+    async def both() -> Reply | Fault:
+        async def others() -> None:
+            while True:
+                next(turns)
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        try:
+            return await Client(current()).send(POST)
+        finally:
+            beside.cancel()
+            await close_session()
+
+    with server([answer(body, "Content-Encoding: " + ", ".join(["gzip"] * encodings))], []) as url:
+        ef.configure(api_key=KEY, base_url=url)
+        fault = asyncio.run(both())
+    assert fault == Fault(sent=True, reason="the answer has over 256 MiB")
+    assert next(turns) >= MAX_REPLY // 1024**2 // 2
+
+
+def test_an_answer_that_never_ends_is_left() -> None:
+    """Empty gzip members without end: they hold no byte, so that no bound on bytes is reached."""
+    members = gzip.compress(b"", mtime=0) * 50
+    chunks = b"%x\r\n" % len(members) + members + b"\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n")
+                try:
+                    while True:
+                        connection.sendall(chunks * 50)
+                except OSError:
+                    return
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        (fault,) = send(POST, base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=1.0)
+        serving.join()
+    assert isinstance(fault, Fault)
+    assert fault.sent
+
+
+SECRET_FORMS = (
+    KEY,
+    "".join(f"\\u{ord(char):04x}" for char in KEY),
+    base64.b64encode(f"user:{KEY}".encode()).decode(),
+)
+
+
+@pytest.mark.parametrize("form", SECRET_FORMS)
+@pytest.mark.parametrize(
+    "template",
+    [
+        b'HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n{"error":"bad key %b"}',
+        b"HTTP/1.1 429 Too Many\r\nRetry-After: %b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Echo: \x00 Bearer %b\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nBearer %b\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nX Echo: %b\r\n\r\nshort",
+        b"HTTP/1.1 %b\r\n\r\nshort",
+        b"Bearer %b short\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+)
+def test_no_answer_shows_the_key_however_broken_it_is(template: bytes, form: str) -> None:
+    """Neither whole nor in part: where aiohttp quotes what it cannot parse, its text is not kept."""
+    text = form.encode()
+    parts = (len(text) + 20, text) if b"%d" in template else (text,)
+    with server([template % parts], []) as url:
+        (got,) = send(POST, base_url=url)
+    shown = repr(got)
+    assert not any(form[begin : begin + 12] in shown for begin in range(len(form) - 11))
+
+
+def test_a_proxys_password_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy is given it, repeats it, and refuses: no connection was made."""
+    seen: list[bytes] = []
+    login = "user:pr%40xy-passw0rd"
+    token = base64.b64encode(b"user:pr@xy-passw0rd")
+    refusal = b"HTTP/1.1 407 %b and pr@xy-passw0rd\r\nContent-Length: 0\r\n\r\n" % token
+    with server([refusal], seen) as url:
+        monkeypatch.setenv("https_proxy", url.replace("http://", f"http://{login}@").removesuffix("/v1"))
+        (fault,) = send(POST, base_url="https://api.invalid/v1")
+    assert fault == Fault(sent=False, reason="the proxy answered HTTP 407: *** and ***")
+    assert b"Proxy-Authorization: Basic " + token in seen[0]
+
+
+@pytest.mark.parametrize("proxy", ["http://user:pr0xy-passw0rd@[::", "http://user:pr0xy-passw0rd@host:99999999"])
+def test_a_proxy_that_cannot_be_read_does_not_show_its_password(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """The request has not left."""
+    monkeypatch.setenv("https_proxy", proxy)
+    (fault,) = send(POST, base_url="https://api.invalid/v1")
+    assert isinstance(fault, Fault)
+    assert "passw0rd" not in repr(fault)
+
+
+def test_a_request_that_is_cancelled_shows_no_secret() -> None:
+    """Aiohttp's frames hold the headers: the traceback ends before them."""
+
+    async def cancelled() -> str:
+        client = Client(current(), hidden=[Secret("a-webhook-secret")])
+        sending = asyncio.create_task(client.send(Request("POST", "/x", body=b'{"webhook_secret":"a-webhook-secret"}')))
+        while not connected.is_set():
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        try:
+            await sending
+        except asyncio.CancelledError as exc:
+            return shown(exc)
+        finally:
+            await close_session()
+        return ""
+
+    connected = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                connected.set()
+                connection.recv(65_536)
+
+        serving = threading.Thread(target=accept)
+        serving.start()
+        ef.configure(api_key=KEY, base_url=f"http://127.0.0.1:{listening.getsockname()[1]}")
+        text = asyncio.run(cancelled())
+        serving.join()
+    assert "CancelledError" in text
+    assert "in send" in text
+    assert KEY not in text
+    assert "a-webhook-secret" not in text
+
+
+def shown(exc: BaseException) -> str:
+    """Return an exception as tools show it that print local variables, with all that it is chained to."""
+    texts = []
+    waiting: list[BaseException | None] = [exc]
+    while waiting:
+        one = waiting.pop()
+        if one is not None:
+            texts += traceback.TracebackException.from_exception(one, capture_locals=True).format()
+            waiting += [one.__cause__, one.__context__]
+    return "".join(texts)

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.core import decoding
@@ -135,6 +135,7 @@ def test_what_an_api_sends_under_the_key_of_the_note_is_no_note() -> None:
     assert replaced(decode(orjson.dumps({decoding.REPLACED: {"a": 1}}))) is None
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_the_parser_reads_what_orjson_reads(value: Any) -> None:
     """Beside a value that orjson refuses, everything else is read as orjson reads it."""
@@ -142,6 +143,7 @@ def test_the_parser_reads_what_orjson_reads(value: Any) -> None:
     assert decode(b"[1e999," + text + b"]") == [None, orjson.loads(text)]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='[]{}",:\\ud80 \t-+.0e1NaInfity', max_size=40))
 def test_any_text_is_decoded_or_refused(text: str) -> None:
     """What is decoded can be encoded; nothing but ValueError is raised."""

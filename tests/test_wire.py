@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import eachlabs_frames as ef
 from eachlabs_frames.core import wire
 from eachlabs_frames.core.wire import Done, Refused, Retry, Said, Split, Stop, Unknown, judge, judge_look
-from eachlabs_frames.models import Batch, Fault, Reply, Target
+from eachlabs_frames.models import Batch, Fault, Reply, Secret, Target
 from tests.fakes import reply
 
 PAIR = Batch((3, 7), (b'{"a":1}', b'{"a":2}'))
@@ -23,7 +23,7 @@ ID1, ID2 = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-2222
 
 def test_the_current_dialect_names_the_version_in_the_path() -> None:
     """Its body is inputs and webhook."""
-    target = Target("wf_abc", "v2", "https://example.org/h", "s3cret")
+    target = Target("wf_abc", "v2", "https://example.org/h", Secret("s3cret"))
     request = wire.trigger_request("current", target, PAIR)
     assert (request.method, request.path) == ("POST", "/workflows/bulk-trigger/wf_abc/v2")
     assert orjson.loads(request.body or b"") == {
@@ -101,7 +101,7 @@ def test_a_webhook_url_must_be_http(url: Any) -> None:
 def test_a_webhook_secret_must_have_somewhere_to_go(dialect: Any, url: Any, secret: Any, message: str) -> None:
     """A URL, and a dialect that knows it."""
     with pytest.raises(ef.ConfigurationError, match=message):
-        wire.check_webhook(dialect, url, secret)
+        wire.check_webhook(dialect, url, Secret.wrap(secret))
 
 
 def test_an_answer_is_read_by_position() -> None:

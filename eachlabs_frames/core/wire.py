@@ -25,7 +25,7 @@ from ..errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from ..models import FAILED, QUEUED, UNKNOWN, Batch, DialectName, Fault, Json, Outcome, Reply, Request, Target
+from ..models import FAILED, QUEUED, UNKNOWN, Batch, DialectName, Fault, Json, Outcome, Reply, Request, Secret, Target
 from . import decoding
 from .executions import canonical_status, parse_time, with_note
 
@@ -129,7 +129,7 @@ def _segment(name: str) -> str:
     return quote(name, safe="")
 
 
-def check_webhook(dialect: DialectName, url: object, secret: object) -> None:
+def check_webhook(dialect: DialectName, url: object, secret: Secret | None) -> None:
     """Make sure that a webhook can be asked for.
 
     Raises
@@ -139,11 +139,12 @@ def check_webhook(dialect: DialectName, url: object, secret: object) -> None:
     """
     # Printable ASCII without a backslash; a host that is a name or an address; no user and no password.
     if url is not None and not (isinstance(url, str) and re.fullmatch(_WEBHOOK, url)):
-        msg = f"webhook_url must be an http(s) URL, as in 'https://example.org/hook'; got {url!r}"
+        got = "one that may hold a password" if isinstance(url, str) and "@" in url else repr(url)
+        msg = f"webhook_url must be an http(s) URL, as in 'https://example.org/hook'; got {got}"
         raise ConfigurationError(msg)
     if secret is None:
         return
-    if not isinstance(secret, str) or not re.fullmatch("[ -~]+", secret):
+    if not isinstance(secret.reveal(), str) or not re.fullmatch("[ -~]+", secret.reveal()):
         msg = "webhook_secret must be printable ASCII, and not empty: it comes back in a header"
         raise ConfigurationError(msg)
     if url is None:
@@ -156,18 +157,23 @@ def check_webhook(dialect: DialectName, url: object, secret: object) -> None:
 
 def trigger_request(dialect: DialectName, target: Target, batch: Batch) -> Request:
     """Return the bulk trigger of `batch`."""
-    extra: dict[str, Json] = {}
-    if target.webhook_url is not None:
-        extra["webhook_url"] = target.webhook_url
-    if target.webhook_secret is not None:
-        extra["webhook_secret"] = target.webhook_secret
     if dialect == "legacy":
         path = f"/{_segment(target.workflow_id)}/bulk-trigger"
-        extra["version_id"] = target.version_id
     else:
         path = f"/workflows/bulk-trigger/{_segment(target.workflow_id)}/{_segment(target.version_id)}"
-    tail = b"," + orjson.dumps(extra)[1:] if extra else b"}"
-    return Request("POST", path, body=b'{"inputs":[' + b",".join(batch.payloads) + b"]" + tail)
+    # In no local variable, which a traceback may show: the body has the webhook's secret.
+    return Request("POST", path, body=b'{"inputs":[' + b",".join(batch.payloads) + b"]" + _body_end(dialect, target))
+
+
+def _body_end(dialect: DialectName, target: Target) -> bytes:
+    """Return the end of a trigger's body, which is the same for all batches of a run."""
+    fields: dict[str, str | Secret | None] = {
+        "webhook_url": target.webhook_url,
+        "webhook_secret": target.webhook_secret,
+        "version_id": target.version_id if dialect == "legacy" else None,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    return b"," + orjson.dumps(given, default=Secret.reveal)[1:] if given else b"}"
 
 
 def workflow_request(workflow_id: str) -> Request:

@@ -1,8 +1,9 @@
-"""The only importer of aiohttp's client: a request in, a reply or a fault out. It decides nothing.
+"""A request to the API -> a reply or a fault. It decides nothing.
 
-It owns the sessions, one per event loop, and it alone puts the key on a request. It never sends anything twice:
-aiohttp sends an idempotent request again by itself when a kept connection turns out to be dead, and never a POST
-(its own ``IDEMPOTENT_METHODS``); a test holds it to that.
+It owns the sessions, one per event loop, and it alone puts the key on a request. Whatever a server or a proxy wrote is
+masked here, so that no other module sees a secret in it; a reply is read within `MAX_REPLY` bytes, however it is
+compressed. It never sends anything twice: aiohttp repeats an idempotent request by itself when a kept connection turns
+out to be dead, and never a POST (its own ``IDEMPOTENT_METHODS``); a test holds it to that.
 """
 
 from __future__ import annotations
@@ -10,27 +11,37 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
+from ..core.masking import Mask
 from ..core.wire import key_header
-from ..models import Fault, Reply, Request
-from ..settings import Settings, is_loopback
+from ..models import Fault, Reply, Request, Secret
+from ..settings import Settings
+from .proxies import HEADER, proxy_for
+from .web import PACKED, BrokenError, unpacked
 
 # Servers close idle connections, some after 5 s. A POST written to one that is closing has no answer and would
 # leave its rows unknown, so connections are let go first.
 KEEPALIVE: Final = 4.0
 LONGEST_CONNECT: Final = 10.0
-LARGEST_REPLY: Final = 256 * 1024 * 1024
+MAX_REPLY: Final = 256 * 1024 * 1024
+"""Bytes of a reply's body, decompressed: a page of 100 executions with outputs of 2.5 MB each."""
+
 LARGE_BODY: Final = 512 * 1024
-HIDDEN: Final = b"***"
-SHORTEST_HIDDEN: Final = 8
+MAX_REASON: Final = 300
+MAX_ENCODINGS: Final = 4
+SLICE: Final = 4096
+"""Compressed bytes that are decompressed at once. An empty gzip member takes 20, and zlib copies what follows it."""
+
+BREATH: Final = 1024 * 1024
+"""Decompressed bytes, or sixteen times as many compressed ones, after which other coroutines have their turn."""
+
 KEPT: Final = ("retry-after", "date")
 """Headers that are read; an answer's own are found whatever their case."""
 
@@ -45,21 +56,23 @@ _sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 
 
 class Client:
-    """A `Transport` over HTTP, with one call's settings; `hidden` is what no answer may repeat, beside the key."""
+    """A `Transport` over HTTP, with one call's settings; `hidden` are secrets of the call, beside the key."""
 
-    def __init__(self, settings: Settings, *, hidden: Sequence[str] = ()) -> None:
-        self._hidden = hidden
+    def __init__(self, settings: Settings, *, hidden: Iterable[Secret] = ()) -> None:
         self._base_url = settings.base_url
         self._key = settings.key()
         self._dialect = settings.dialect
         self._address = lru_cache(self._url)
-        self._proxy = _proxy(settings.base_url)
+        parts = urlsplit(settings.base_url)
+        self._proxy = proxy_for(parts.scheme, parts.hostname or "")
+        self._mask = Mask([self._key, *hidden, *(self._proxy.secrets if self._proxy is not None else ())])
         self._timeout = aiohttp.ClientTimeout(
             total=settings.timeout, connect=min(LONGEST_CONNECT, settings.timeout / 2)
         )
 
     async def send(self, request: Request) -> Reply | Fault:
         """Send `request` once. Never raises but for being cancelled."""
+        deadline = asyncio.get_running_loop().time() + (self._timeout.total or 0.0)
         try:
             async with session().request(
                 request.method,
@@ -67,35 +80,52 @@ class Client:
                 data=_payload(request.body),
                 headers=self._headers(request),
                 timeout=self._timeout,
-                proxy=self._proxy,
+                proxy=None if self._proxy is None else self._proxy.url,
+                proxy_headers=self._proxy_headers(),
                 allow_redirects=False,
             ) as response:
-                return self._reply(response, await _body(response))
+                return self._reply(response, await _body(response, deadline))
         except _UNSENT as exc:
-            return Fault(sent=False, reason=_reason(exc, "no connection in time"))
+            return Fault(sent=False, reason=self._reason(exc, "no connection in time"))
         except asyncio.TimeoutError:
             return Fault(sent=True, reason=f"nothing within {self._timeout.total:g} s")
         except Exception as exc:  # noqa: BLE001 - whatever it was, the request may have left
-            return Fault(sent=True, reason=_reason(exc, type(exc).__name__))
+            return Fault(sent=True, reason=self._reason(exc, type(exc).__name__))
+        except BaseException as exc:  # noqa: BLE001 - it was cancelled, and goes on as it is
+            # Without aiohttp's frames: their local variables hold the key.
+            exc.__context__ = None
+            raise exc.with_traceback(None) from None
 
     def _url(self, path: str, query: tuple[tuple[str, str], ...]) -> URL:
         return URL(self._base_url + path + ("?" + urlencode(query) if query else ""), encoded=True)
 
     def _headers(self, request: Request) -> dict[str, str]:
         name, value = key_header(self._dialect, self._key.reveal())
-        headers = {name: value, "Accept": "application/json"}
+        headers = {name: value, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         return headers
 
+    def _proxy_headers(self) -> dict[str, str] | None:
+        if self._proxy is None or self._proxy.authorization is None:
+            return None
+        return {HEADER: self._proxy.authorization.reveal()}
+
     def _reply(self, response: aiohttp.ClientResponse, body: bytes) -> Reply:
-        """Make the reply, without the key: an API that repeats it must not get it into a frame, a log or an error."""
-        for word in (self._key.reveal(), *self._hidden):
-            key = word.encode()
-            # A shorter key could be a word of the answers themselves, and to hide it would spoil them.
-            if len(key) >= SHORTEST_HIDDEN and key in body:
-                body = body.replace(key, HIDDEN)
-        return Reply(response.status, body, _kept(response.headers), time.time())
+        headers = {name: self._mask.text(response.headers[name]) for name in KEPT if name in response.headers}
+        return Reply(response.status, self._mask.bytes(body), headers, time.time())
+
+    def _reason(self, exc: BaseException, otherwise: str) -> str:
+        """Say why no reply came. aiohttp quotes what it cannot parse, perhaps half a key: that is left out."""
+        if isinstance(exc, aiohttp.ClientHttpProxyError):
+            words = f"the proxy answered HTTP {exc.status}: {exc.message}"
+        elif isinstance(exc, aiohttp.ClientResponseError):
+            words = "the answer is not valid HTTP"
+        elif isinstance(exc, aiohttp.ClientPayloadError):
+            words = "the answer was cut short, or is not valid HTTP"
+        else:
+            words = str(exc) or otherwise
+        return self._mask.text(words)[:MAX_REASON]
 
 
 def session() -> aiohttp.ClientSession:
@@ -106,7 +136,11 @@ def session() -> aiohttp.ClientSession:
         # No limit here: how many are in flight is the runner's to say, and waiting for a free connection would
         # count as a time-out.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
-        found = _sessions[loop] = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        found = _sessions[loop] = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # aiohttp's own has no bound
+        )
     return found
 
 
@@ -122,28 +156,60 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
     return io.BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    if (response.content_length or 0) > LARGEST_REPLY:
-        msg = f"an answer of over {LARGEST_REPLY} bytes"
-        raise ValueError(msg)
-    return await response.read()
+async def _body(response: aiohttp.ClientResponse, deadline: float) -> bytes:
+    """Return the whole body, decompressed.
+
+    Raises
+    ------
+    BrokenError
+        It is larger than `MAX_REPLY`, or cannot be decompressed.
+    asyncio.TimeoutError
+        It was not there by `deadline`, in the loop's time.
+    """
+    if (response.content_length or 0) > MAX_REPLY:
+        raise _too_large()
+    body: AsyncIterator[bytes] = response.content.iter_any()
+    for encoding in _encodings(response.headers.getall("Content-Encoding", [])):
+        body = unpacked(_sliced(body), encoding)
+    pieces, size, breath = [], 0, BREATH
+    async for piece in body:
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_REPLY:
+            raise _too_large()
+        if size >= breath:
+            breath = size + BREATH
+            await asyncio.sleep(0)
+        # aiohttp looks at the time only where it waits for a byte.
+        if asyncio.get_running_loop().time() > deadline:
+            raise asyncio.TimeoutError
+    return b"".join(pieces)
 
 
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: headers[name] for name in KEPT if name in headers}
+def _too_large() -> BrokenError:
+    return BrokenError(f"the answer has over {MAX_REPLY // 1024**2} MiB")
 
 
-def _reason(exc: BaseException, otherwise: str) -> str:
-    return str(exc) or otherwise
+def _encodings(headers: Iterable[str]) -> list[str]:
+    """Return the encodings of a body, the outermost first."""
+    named = [name.strip().lower() for header in headers for name in header.split(",")]
+    found = [name for name in reversed(named) if name not in ("", "identity")]
+    unknown = [name for name in found if name not in PACKED]
+    if unknown or len(found) > MAX_ENCODINGS:
+        msg = f"the answer is encoded as {', '.join(reversed(found))}: only gzip and deflate were asked for"
+        raise BrokenError(msg)
+    return found
 
 
-def _proxy(base_url: str) -> str | None:
-    """Return the proxy that the environment names for the API; none for loopback."""
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    if is_loopback(host) or proxy_bypass(host):
-        return None
-    return getproxies().get(parts.scheme)
+async def _sliced(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield compressed bytes in small slices, so that no single step of the decompression takes long."""
+    count = 0
+    async for piece in body:
+        for begin in range(0, len(piece), SLICE):
+            yield piece[begin : begin + SLICE]
+            count += SLICE
+            if count % (BREATH // 16) == 0:
+                await asyncio.sleep(0)
 
 
 def forget_sessions() -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..core import wire
 from ..errors import ConfigurationError
-from ..models import Observer
+from ..models import Observer, Secret
 from ..settings import Settings, current
 from ..views import progress as bars
 from .plan import check_na
@@ -28,7 +28,7 @@ class Options:
     run: str | None = None
     key: Hashable = None
     webhook_url: str | None = None
-    webhook_secret: str | None = None
+    webhook_secret: Secret | None = None
     webhook: WebhookReceiver | None = None
     na: str = "omit"
     validate: bool = True
@@ -42,7 +42,7 @@ class Options:
     progress: bool | Observer | None = None
 
     def __repr__(self) -> str:
-        return "Options(...)"  # so that no traceback with local variables shows the secret
+        return "Options(...)"  # no traceback with local variables shows the URL, which may have a token
 
     def checked(self, workflow_id: str) -> Settings:
         """Return this call's settings.
@@ -84,10 +84,10 @@ class Options:
         url, secret = check_receiver(self.webhook).target(settings)
         return replace(self, webhook_url=url, webhook_secret=secret)
 
-    def secrets(self) -> list[str]:
-        """Return what no answer of the API may bring into a frame, a log or an error."""
-        words = [self.webhook_secret, None if self.webhook is None else self.webhook_url]
-        return [word for word in words if word is not None]
+    def secrets(self) -> list[Secret]:
+        """Return what no reply of the API may bring into a frame, a log or an error."""
+        secrets = [self.webhook_secret, Secret.wrap(None if self.webhook is None else self.webhook_url)]
+        return [secret for secret in secrets if secret is not None]
 
     def _check_run(self, settings: Settings) -> None:
         if self.run is not None:

@@ -333,7 +333,7 @@ class WebhookReceiver:
 
     # -- for the calls that use it ----------------------------------------------------------------------------------
 
-    def target(self, settings: Settings) -> tuple[str, str | None]:
+    def target(self, settings: Settings) -> tuple[str, Secret | None]:
         """Return the URL and the secret to trigger with.
 
         Raises
@@ -353,10 +353,10 @@ class WebhookReceiver:
             raise ConfigurationError(msg)
         return self._target(settings.dialect)
 
-    def _target(self, dialect: DialectName) -> tuple[str, str | None]:
+    def _target(self, dialect: DialectName) -> tuple[str, Secret | None]:
         if dialect == "legacy":
             return f"{self.url}/{path_token(self._secret.reveal())}", None
-        return self.url, self._secret.reveal()
+        return self.url, self._secret
 
     @contextmanager
     def at_work(self, settings: Settings) -> Iterator[None]:

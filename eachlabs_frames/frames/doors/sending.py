@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ...models import Secret
 from .door import Door
 
 if TYPE_CHECKING:
@@ -182,6 +183,8 @@ class Sending(Door):
         >>> out["status"].tolist()
         ['completed', 'completed']
         """
+        secret = Secret.wrap(webhook_secret)
+        del webhook_secret  # at once: a traceback may show local variables
         return self._complete(
             self._trigger(
                 workflow_id,
@@ -190,7 +193,7 @@ class Sending(Door):
                 run=run,
                 key=key,
                 webhook_url=webhook_url,
-                webhook_secret=webhook_secret,
+                webhook_secret=secret,
                 webhook=webhook,
                 na=na,
                 validate=validate,
@@ -211,6 +214,7 @@ class Sending(Door):
         Cancelled, it sends nothing new, waits up to 10 s for the answers in flight, and raises
         `asyncio.CancelledError`; with ``inplace=True`` they are in the frame then.
         """
+        options["webhook_secret"] = Secret.wrap(options.get("webhook_secret"))  # at once: see `bulk_trigger`
         from ...engine.loop import complete_async
 
         return await complete_async(self._trigger(workflow_id, inputs, **options))
@@ -273,6 +277,8 @@ class Sending(Door):
         >>> out["status"].tolist()
         ['completed', 'completed']
         """
+        secret = Secret.wrap(webhook_secret)
+        del webhook_secret  # at once: a traceback may show local variables
         from .. import trigger
         from ..course import Course
         from ..options import Options, check_flag
@@ -283,7 +289,7 @@ class Sending(Door):
             run=run,
             key=key,
             webhook_url=webhook_url,
-            webhook_secret=webhook_secret,
+            webhook_secret=secret,
             webhook=webhook,
             na=na,
             validate=validate,
@@ -331,12 +337,14 @@ class Sending(Door):
         ColumnError, MappingError
             The frame holds no result, or does not say how its inputs were made.
         """
+        secret = Secret.wrap(webhook_secret)
+        del webhook_secret  # at once: a traceback may show local variables
         from .. import again
         from ..options import Options
 
         options = Options(
             webhook_url=webhook_url,
-            webhook_secret=webhook_secret,
+            webhook_secret=secret,
             webhook=webhook,
             max_concurrency=max_concurrency,
             inplace=inplace,
