@@ -21,7 +21,7 @@ from eachlabs_frames.core.pieces import pieces
 from eachlabs_frames.engine import details
 from eachlabs_frames.frames.results import read as read_results
 from eachlabs_frames.frames.results import write
-from eachlabs_frames.models import Outcome, Request
+from eachlabs_frames.models import Outcome, Reply, Request
 from eachlabs_frames.sandbox import Fault, Sandbox, Step
 from tests.fakes import Answer, FakeTransport, ManualClock, reply
 from tests.test_pieces import FOX, OWL, PAGE
@@ -353,6 +353,29 @@ def test_one_answer_that_is_refused_harms_no_other(sandbox: Sandbox) -> None:
     assert out.eachlabs.outputs(steps=True)["step_id"].notna().all()
 
 
+def _details(request: Request, **more: Any) -> Reply:
+    """Answer with the details of the execution that was asked for."""
+    return reply(200, {"execution_id": request.path.rpartition("/")[2], "step_outputs": {}, **more})
+
+
+@pytest.mark.parametrize("status", [400, 403, 410])
+def test_details_that_one_execution_is_refused_stay_with_it(status: int) -> None:
+    """A 403 may be about one execution alone; the others are read."""
+
+    def answer(request: Request) -> Reply:
+        return reply(status, {"error": "no"}) if request.path.endswith("e3") else _details(request)
+
+    found = asyncio.run(_read(answer, size=20))
+    assert [known for known, one in found.items() if isinstance(one, str)] == ["e3"]
+    assert found["e3"].startswith(details.FORGOTTEN if status == 410 else f"not read: HTTP {status}")
+
+
+def test_details_of_another_execution_are_no_answer() -> None:
+    """Nothing of them gets into the line of the execution that was asked for."""
+    found = asyncio.run(_read(lambda request: _details(request, execution_id="other"), size=2))
+    assert set(found.values()) == {"not read: the API answered with another execution's details"}
+
+
 @pytest.mark.parametrize(("status", "error"), [(401, ef.AuthenticationError), (403, ef.PermissionDeniedError)])
 def test_a_key_that_may_not_read_is_an_error(status: int, error: type[Exception]) -> None:
     """Not a reason in every line."""
@@ -366,8 +389,8 @@ def test_an_api_that_is_out_of_reach_is_asked_only_so_often() -> None:
     with pytest.raises(ef.APIConnectionError, match="no execution's details could be read: not read"):
         asyncio.run(_read(transport, size=500))
     assert len(transport.sent) < 100
-    answers = [reply(200, {"step_outputs": {}})] * 5
-    found = asyncio.run(_read(lambda request: answers.pop() if answers else reply(503), size=500))
+    left = iter(range(5))
+    found = asyncio.run(_read(lambda request: reply(503) if next(left, None) is None else _details(request), size=500))
     assert len(found) == 500
     assert sum(isinstance(one, dict) for one in found.values()) == 5
     assert list(found.values()).count(details.NOT_ASKED) > 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from eachlabs_frames import settings
 from eachlabs_frames.core.identity import fingerprint
 from eachlabs_frames.core.pacing import search_delay
 from eachlabs_frames.core.skew import Skew
-from eachlabs_frames.core.wire import server_time, trigger_request
+from eachlabs_frames.core.wire import is_filter, server_time, trigger_request
 from eachlabs_frames.engine.client import Client
 from eachlabs_frames.engine.clock import SystemClock
 from eachlabs_frames.engine.loop import call
@@ -31,6 +32,11 @@ from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 def fingerprints(inputs: Sequence[Any]) -> list[bytes]:
     """Give each input's fingerprint."""
     return [fingerprint(one) for one in inputs]
+
+
+def bulk_id(name: str) -> str:
+    """Return the id of a bulk operation."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, name))
 
 
 NOT_FOUND = "not found in the workflow's listing within 30 s of the request"
@@ -61,6 +67,7 @@ class Api:
     latency: Callable[[], None] = lambda: None
     made: list[Made] = field(default_factory=list)
     faults: list[Any] = field(default_factory=list)
+    named: Callable[[str], str] = bulk_id
     asked: list[str] = field(default_factory=list)
 
     def bulk(
@@ -68,13 +75,15 @@ class Api:
     ) -> None:
         lags = [lag] * len(inputs) if isinstance(lag, float | int) else lag
         for place, one in enumerate(inputs):
-            made = Made(f"{name}-{place}", name, one, at, at + lags[place], version)
+            made = Made(f"{name}-{place}", name and self.named(name), one, at, at + lags[place], version)
             self.made.append(made)
 
     def __call__(self, request: Request) -> Reply | Fault:
         query = dict(request.query)
         kind = "details" if "executions/" in request.path else "bulk" if "bulk_id" in query else "page"
         self.asked.append(f"{kind} {request.path.rpartition('/')[2] if kind == 'details' else query.get('offset', 0)}")
+        if kind == "bulk" and not is_filter(query["bulk_id"]):
+            raise AssertionError(query)
         fault = self.faults.pop(0) if self.faults else None
         if callable(fault):
             fault = fault(kind)
@@ -176,7 +185,9 @@ class Trial:
         self, *inputs: Any, first: int = 0, since: float = -1.0, until: float = 0.0, name: str | None = None
     ) -> None:
         rows = tuple(range(first, first + len(inputs)))
-        self.search.lose(Lost(rows, tuple(fingerprints(inputs)), EPOCH + since, EPOCH + until, name))
+        self.search.lose(
+            Lost(rows, tuple(fingerprints(inputs)), EPOCH + since, EPOCH + until, name and self.api.named(name))
+        )
 
     def run(self, *later: tuple[float, Callable[[], None]], close: bool = True) -> None:
         """Run to the end; `later` happens at its times meanwhile."""
@@ -211,7 +222,7 @@ def test_what_was_lost_is_adopted_with_its_ids() -> None:
     trial.lose(C, A, B)
     trial.run()
     assert trial.ids() == {0: "x-2", 1: "x-0", 2: "x-1"}
-    assert {outcome.bulk_id for outcome in trial.adopted.values()} == {"x"}
+    assert {outcome.bulk_id for outcome in trial.adopted.values()} == {bulk_id("x")}
     assert {outcome.status for outcome in trial.adopted.values()} == {"running"}
     assert trial.given_up == {}
     assert trial.told == [3, 0]
@@ -226,6 +237,21 @@ def test_a_listing_that_says_bulk_ids_saves_the_details() -> None:
     trial.run()
     assert trial.ids() == {0: "x-0", 1: "x-1"}
     assert trial.api.count() == {"page": 1, "bulk": 1}
+
+
+@pytest.mark.parametrize("says_bulk", [True, False])
+@pytest.mark.parametrize("inputs", [True, False])
+@pytest.mark.parametrize("name", [None, "x"])
+def test_a_bulk_id_that_is_no_uuid_is_never_a_filter(says_bulk: bool, inputs: bool, name: str | None) -> None:
+    """The executions of such a bulk operation are found in the listing itself, whole, and by their details."""
+    trial = Trial(says_bulk=says_bulk, inputs=inputs, named=lambda name: f"bulk_{name}")
+    trial.api.bulk("other", A, {"prompt": "z"})
+    trial.api.bulk("x", A, B, C, at=0.5)
+    trial.lose(C, A, B, name=name)
+    trial.run()
+    assert trial.ids() == {0: "x-2", 1: "x-0", 2: "x-1"}
+    assert {outcome.bulk_id for outcome in trial.adopted.values()} == {"bulk_x"}
+    assert "bulk" not in trial.api.count()
 
 
 def test_nothing_is_asked_where_nothing_is_lost() -> None:
@@ -278,7 +304,7 @@ def test_refused_entries_of_a_lost_answer_are_given_up(inputs: bool) -> None:
     trial.lose(A, B, C)
     trial.run()
     assert trial.ids() == {0: "x-0", 2: "x-1"}
-    assert trial.given_up == {1: "not among the executions found of bulk operation x"}
+    assert trial.given_up == {1: f"not among the executions found of bulk operation {bulk_id('x')}"}
     assert trial.found_at[0] == pytest.approx(30, abs=0.1)
     assert trial.api.count()["details"] == (1 if inputs else 2)
 
@@ -325,8 +351,8 @@ def test_identical_batches_are_told_apart_by_count() -> None:
     for first in (0, 3, 6):
         trial.lose(A, A, B, first=first)
     trial.run()
-    assert {outcome.bulk_id for row, outcome in trial.adopted.items() if row < 3} == {"x"}
-    assert {outcome.bulk_id for row, outcome in trial.adopted.items() if row >= 3} == {"y"}
+    assert {outcome.bulk_id for row, outcome in trial.adopted.items() if row < 3} == {bulk_id("x")}
+    assert {outcome.bulk_id for row, outcome in trial.adopted.items() if row >= 3} == {bulk_id("y")}
     assert trial.given_up == dict.fromkeys((6, 7, 8), NOT_FOUND)
     assert len(set(trial.ids().values())) == 6
 
@@ -441,7 +467,7 @@ def test_a_part_waits_for_whoever_may_own_the_whole() -> None:
     trial.lose(A, B, C, first=4, since=-1, until=10)
     trial.run()
     assert trial.ids() == {4: "y-0", 5: "y-1", 6: "y-2", 0: "x-0", 1: "x-1"}
-    assert trial.given_up == dict.fromkeys((2, 3), "not among the executions found of bulk operation x")
+    assert trial.given_up == dict.fromkeys((2, 3), f"not among the executions found of bulk operation {bulk_id('x')}")
     assert trial.clock.time < 50
 
 
@@ -451,7 +477,7 @@ def test_a_name_that_lists_nothing_is_given_up_at_the_end() -> None:
     trial.api.faults = [reply(404, {"error": "no such bulk"})] * 50
     trial.lose(A, name="x")
     trial.run()
-    assert trial.given_up == {0: "bulk operation x lists no such executions within 30 s"}
+    assert trial.given_up == {0: f"bulk operation {bulk_id('x')} lists no such executions within 30 s"}
     assert trial.clock.time == pytest.approx(30, abs=0.1)
 
 

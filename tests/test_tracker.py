@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +20,17 @@ from tests.fakes import FakeTransport, ManualClock, reply
 DONE = {"status": "completed", "output": "x", "ended_at": "2025-12-20T10:00:00Z", "cost": 0.01}
 
 
+def bulk(number: int) -> str:
+    """Return the id of a bulk operation."""
+    return str(uuid.UUID(int=number))
+
+
 class Api:
     """A listing of `size` executions in bulks of ten, newest first, beside those of other people."""
 
     def __init__(self, size: int, *, strangers: int = 0) -> None:
         self.entries = [{"execution_id": f"s{n}", "status": "running"} for n in range(strangers)]
-        self.entries += [{"execution_id": f"e{n}", "bulk_id": f"b{n // 10}", "status": "running"} for n in range(size)]
+        self.entries += [{"execution_id": f"e{n}", "bulk_id": bulk(n // 10), "status": "running"} for n in range(size)]
         self.by_id = {entry["execution_id"]: entry for entry in self.entries}
         self.asked: Counter[str] = Counter()
 
@@ -52,7 +58,7 @@ class Trial:
     def __init__(self, size: int, answer: Callable[[Request], Any], *, workers: int = 8) -> None:
         self.results = Results(size)
         for row in range(size):
-            self.results.replace(Outcome(row, "queued", f"b{row // 10}", f"e{row}"))
+            self.results.replace(Outcome(row, "queued", bulk(row // 10), f"e{row}"))
         self.transport = FakeTransport(answer)
         self.clock = ManualClock()
         self.events: list[Event] = []
@@ -167,7 +173,7 @@ def test_a_failure_without_a_cause_says_so_and_is_not_asked_for_again() -> None:
 def test_an_output_that_the_listing_leaves_out_comes_from_the_details() -> None:
     """A list of pictures, say."""
     api = Api(1)
-    api.entries[0] = {"execution_id": "e0", "bulk_id": "b0", "status": "completed", "cost": 0.02}
+    api.entries[0] = {"execution_id": "e0", "bulk_id": bulk(0), "status": "completed", "cost": 0.02}
     api.by_id["e0"].update(status="completed", output=["u1", "u2"], completed_at="2025-12-20T10:00:00Z")
     trial = Trial(1, api)
     trial.refresh()
@@ -288,7 +294,7 @@ def test_an_execution_that_stands_in_several_rows_settles_in_all() -> None:
     api.by_id["e3"].update(error_cause="why")
     results = Results(20)
     for row in range(20):
-        results.replace(Outcome(row, "queued", "b0", f"e{row % 10}"))
+        results.replace(Outcome(row, "queued", bulk(0), f"e{row % 10}"))
     trial = Trial(10, api)
     trial.results = results
     assert trial.wait() == 0
@@ -341,7 +347,7 @@ def test_a_refresh_with_some_answers_keeps_them() -> None:
     """One bulk of three failed to answer."""
     api = Api(30)
     api.end()
-    trial = Trial(30, lambda request: reply(503) if dict(request.query)["bulk_id"] == "b1" else api(request))
+    trial = Trial(30, lambda request: reply(503) if dict(request.query)["bulk_id"] == bulk(1) else api(request))
     assert trial.refresh() == 10
     assert trial.results.tally() == {"completed": 20, "queued": 10}
 

@@ -29,7 +29,16 @@ def fingerprint(value: Json) -> bytes:
     orjson.JSONEncodeError
         No JSON value.
     """
-    return _digest(orjson.dumps(value if type(value) in _PLAIN else _whole(value), option=SORTED))
+    plain = _is_plain(value) if type(value) is dict else type(value) in _PLAIN
+    return _digest(orjson.dumps(value if plain else _whole(value), option=SORTED))
+
+
+def try_fingerprint(inputs: Json) -> bytes | None:
+    """Return the fingerprint of the inputs of an execution, or None where no row can have sent them."""
+    try:
+        return fingerprint(inputs) if isinstance(inputs, dict) else None
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def fingerprints(rows: Sequence[dict[str, Json]], payloads: Sequence[bytes]) -> list[bytes]:

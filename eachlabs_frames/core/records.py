@@ -3,7 +3,8 @@
 Owns the meaning of a record and of their order. It never reads or writes a file.
 
 A journal is a list of records that only grows. A *claim* says that rows are about to be sent; an *answer* says what
-became of rows; a *look* says how their executions stand later on. The rows of a run are numbered from 0.
+became of rows; a *look* says how their executions stand later on; a *correction* gives rows the executions that an
+answer had given to other rows, or takes them away. The rows of a run are numbered from 0.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from .outcomes import NO_TIME, Results
 CLAIM: Final = 0
 ANSWER: Final = 1
 LOOK: Final = 2
+CORRECTION: Final = 3
 
 NEW: Final = 0
 SENT: Final = 1
@@ -202,7 +204,7 @@ class Book:
             # Column by column and counted later: that is four times as fast, and a run may have a million rows.
             self._counted = False
             bulk_id, listed = _read(record.body or b"")
-            take = self._look if record.kind == LOOK else self._answer
+            take = {LOOK: self._look, CORRECTION: self._correct}.get(record.kind, self._answer)
             for row, fields in zip(rows, listed, strict=True):
                 take(row, bulk_id, fields, record.session)
         return rows
@@ -224,6 +226,12 @@ class Book:
                 return
         else:
             self.words[row] = SETTLED
+        self._put(row, bulk_id, fields)
+
+    def _correct(self, row: int, bulk_id: str | None, fields: list[Any], _session: int) -> None:
+        self.words[row] = SETTLED
+        # The execution that the row loses is another row's: it was not paid in addition.
+        self._results.execution_id[row] = None
         self._put(row, bulk_id, fields)
 
     def _put(self, row: int, bulk_id: str | None, fields: list[Any]) -> None:

@@ -7,6 +7,7 @@ certainly created nothing. It sends nothing and never sees the key.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
@@ -33,6 +34,8 @@ PAGE: Final = 100
 """Executions of one page, at most (API reference, "Pagination")."""
 
 LONGEST_REASON: Final = 500
+
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 _WEBHOOK: Final = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?([/?#][!-\[\]-~]*)?"
 
@@ -99,6 +102,10 @@ _STOPS: Final[dict[int, type[APIError]]] = {
     403: PermissionDeniedError,
     404: NotFoundError,
 }
+
+
+_PAST_THE_END: Final = frozenset({400, 404, 416, 422})
+"""How an API may refuse an offset beyond its last execution."""
 
 
 def key_header(dialect: DialectName, key: str) -> tuple[str, str]:
@@ -181,10 +188,28 @@ def workflow_request(workflow_id: str) -> Request:
     return Request("GET", f"/workflows/{_segment(workflow_id)}")
 
 
+def is_filter(bulk_id: str) -> bool:
+    """Return whether a listing can be filtered by `bulk_id`.
+
+    The API names some bulk operations ``bulk_abc123``, and answers 400 to a filter that is not a UUID (API reference,
+    "List executions"). Their executions are read from the whole listing, or from the details of each.
+    """
+    return _UUID.fullmatch(bulk_id) is not None
+
+
 def listing_request(workflow_id: str, *, bulk_id: str | None = None, offset: int = 0) -> Request:
-    """Return the look at a page of a workflow's executions, of one bulk operation where `bulk_id` is given."""
+    """Return the request for a page of a workflow's executions, of one bulk operation where `bulk_id` is given.
+
+    Raises
+    ------
+    ValueError
+        The `bulk_id` cannot be a filter; see `is_filter`.
+    """
     query = [("limit", str(PAGE))]
     if bulk_id is not None:
+        if not is_filter(bulk_id):
+            msg = f"bulk_id {bulk_id!r} is no UUID: a listing cannot be filtered by it"
+            raise ValueError(msg)
         query.insert(0, ("bulk_id", bulk_id))
     if offset:
         query.append(("offset", str(offset)))
@@ -195,6 +220,17 @@ def details_request(dialect: DialectName, execution_id: str) -> Request:
     """Return the look at one execution."""
     prefix = "" if dialect == "legacy" else "/workflows"
     return Request("GET", f"{prefix}/executions/{quote(execution_id, safe='')}")
+
+
+def names(details: Mapping[str, Json], execution_id: str) -> bool:
+    """Return whether details are of the execution that was asked for: a proxy may mix answers up."""
+    known = details.get("execution_id")
+    return isinstance(known, str) and known.lower() == execution_id.lower()
+
+
+def is_past_the_end(verdict: Said | Retry | Stop, offset: int) -> bool:
+    """Return whether a page was refused because its offset is beyond the last execution."""
+    return offset > 0 and isinstance(verdict, Stop) and verdict.status in _PAST_THE_END
 
 
 def balance_request() -> Request:

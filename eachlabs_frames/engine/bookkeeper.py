@@ -40,6 +40,8 @@ class Bookkeeper:
         The run's name in it.
     numbers : sequence of int
         The number in the run of each row of the frame, by position; -1 where the run does not know it.
+    executions : iterable of str
+        The executions that the run has already, also of rows that are not in the frame.
 
     Attributes
     ----------
@@ -50,7 +52,14 @@ class Bookkeeper:
     """
 
     def __init__(
-        self, results: Results, reporter: Reporter, *, journal: Journal, run: str, numbers: Sequence[int]
+        self,
+        results: Results,
+        reporter: Reporter,
+        *,
+        journal: Journal,
+        run: str,
+        numbers: Sequence[int],
+        executions: Iterable[str] = (),
     ) -> None:
         self._results = results
         self._reporter = reporter
@@ -62,6 +71,7 @@ class Bookkeeper:
         self._places: dict[int, int] | None = None
         self._in_flight: dict[tuple[int, ...], tuple[Batch, float]] = {}
         self._closed = False
+        self._executions = {known for known in results.execution_id if known is not None}.union(executions)
         self.elsewhere: set[int] = set()
         self.not_found: set[int] = set()
 
@@ -104,6 +114,10 @@ class Bookkeeper:
     def arrived(self, batch: Batch) -> None:
         """Unmark it."""
         self._in_flight.pop(batch.positions, None)
+
+    def knows_any(self, outcomes: Sequence[Outcome]) -> bool:
+        """Return whether a row of the run has one of these executions already."""
+        return not self._executions.isdisjoint(outcome.execution_id for outcome in outcomes)
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Write down what became of rows."""
@@ -153,7 +167,11 @@ class Bookkeeper:
             return
         for outcome in outcomes:
             self._results.replace(outcome)
+        self._note_executions(outcomes)
         self._reporter.answered(outcomes)
+
+    def _note_executions(self, outcomes: Sequence[Outcome]) -> None:
+        self._executions.update(outcome.execution_id for outcome in outcomes if outcome.execution_id is not None)
 
     # -- answers that were lost -------------------------------------------------------------------------------------
 
@@ -174,6 +192,7 @@ class Bookkeeper:
             return True
         if not await self._journal.adopt(self._run, outcomes, since=lost.since - UNSURE):
             return False
+        self._note_executions(outcomes)
         placed = [one._replace(position=self._place(one.position)) for one in outcomes]
         self._replace([one for one in placed if one.position >= 0])
         return True

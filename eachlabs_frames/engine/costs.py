@@ -53,8 +53,8 @@ async def look(
         found.update((entry["execution_id"], cost_of(entry)) for entry in listed)
         return len(listed)
 
-    bulks = {results.bulk_id[places[0]] for places in rows.values()} - {None}
-    if len(bulks) <= FEW_BULKS:
+    bulks = {bulk_id for places in rows.values() if (bulk_id := results.bulk_id[places[0]]) is not None}
+    if len(bulks) <= FEW_BULKS and all(map(wire.is_filter, bulks)):
         for bulk_id in bulks:
             await read(wire.listing_request(workflow_id, bulk_id=bulk_id))
     else:

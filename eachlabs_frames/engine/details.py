@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..core import wire
 from ..errors import APIConnectionError, APIError, AuthenticationError, NotFoundError, PermissionDeniedError
-from ..models import Clock, DialectName, Transport
+from ..models import Clock, DialectName, Json, Transport
 from .lookups import fetch
 from .pool import drain
 from .tracker import FORGOTTEN
@@ -32,33 +32,47 @@ async def read(
     Raises
     ------
     AuthenticationError, PermissionDeniedError
-        401, 403.
+        401; 403 for each execution that was asked for.
     APIConnectionError
         Not one question was answered.
     """
     found: dict[str, Mapping[str, Any] | str] = {}
     silent, answered = 0, False
+    forbidden: PermissionDeniedError | None = None
 
     async def one(execution_id: str) -> None:
-        nonlocal silent, answered
+        nonlocal silent, answered, forbidden
         if silent >= PATIENCE * workers:
             found[execution_id] = NOT_ASKED
         else:
             try:
                 said = await fetch(wire.details_request(dialect, execution_id), transport=transport, clock=clock)
-            except (AuthenticationError, PermissionDeniedError):
+            except AuthenticationError:
                 raise
             except APIError as exc:
-                found[execution_id] = FORGOTTEN if isinstance(exc, NotFoundError) else f"not read: {exc}"
-                is_answer = exc.status not in (None, 429)
+                is_gone = isinstance(exc, NotFoundError) or exc.status == 410
+                found[execution_id] = FORGOTTEN if is_gone else f"not read: {exc}"
+                # A 403 may be about one execution, or about the key: then no other is readable either.
+                is_answer = exc.status not in (None, 403, 429)
+                forbidden = exc if isinstance(exc, PermissionDeniedError) else forbidden
             else:
-                found[execution_id] = said if isinstance(said, Mapping) else "not read: the answer is no object"
+                found[execution_id] = _checked(said, execution_id)
                 is_answer = True
             silent, answered = 0 if is_answer else silent + 1, answered or is_answer
         told(execution_id)
 
     await drain(iter(execution_ids), one, workers=workers)
+    if found and not answered and forbidden is not None:
+        raise forbidden
     if found and not answered:
         msg = f"no execution's details could be read: {next(iter(found.values()))}"
         raise APIConnectionError(msg)
     return found
+
+
+def _checked(details: Json, execution_id: str) -> Mapping[str, Any] | str:
+    if not isinstance(details, Mapping):
+        return "not read: the answer is no object"
+    return (
+        details if wire.names(details, execution_id) else "not read: the API answered with another execution's details"
+    )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..core import wire
 from ..core.executions import entries, parse_time
-from ..core.identity import fingerprint
+from ..core.identity import try_fingerprint
 from ..core.matching import Bulk, Member, Span, candidates, timely
 from ..core.skew import Skew
 from ..models import Clock, DialectName, Json, Lost, Reply, Request, Transport
@@ -22,8 +22,8 @@ from .pool import drain
 Entry = Mapping[str, Any]
 
 NANO: Final = 1e9
-PAST_THE_END: Final = frozenset({400, 404, 416, 422})
-"""How an API may refuse an offset beyond its last execution."""
+BULK_SECONDS: Final = 5.0
+"""Seconds between the first and the last execution of one bulk trigger, at most, by the API's own times."""
 
 FAILURES: Final = 3
 """Questions of one look that may fail before it is left."""
@@ -82,6 +82,8 @@ class Listing:
         self._dialect = dialect
         self._workers = workers
         self._known: dict[str, Known] = {}
+        self._seen: Mapping[str, Entry] = {}
+        self._inputs: dict[str, set[bytes]] = {}
         self._failures = 0
         self.skew = Skew()
         self.trouble: UnreadableError | None = None
@@ -142,9 +144,9 @@ class Listing:
 
     async def _page(self, offset: int) -> Page:
         verdict = await self._ask(wire.listing_request(self._workflow_id, offset=offset))
+        if wire.is_past_the_end(verdict, offset):
+            return Page([], 0, [])
         if isinstance(verdict, wire.Stop):
-            if offset and verdict.status in PAST_THE_END:
-                return Page([], 0, [])
             raise UnreadableError(verdict.reason, hopeless=True)
         if isinstance(verdict, wire.Retry):
             raise UnreadableError(verdict.reason, after=verdict.after)
@@ -179,6 +181,8 @@ class Listing:
             Too many questions failed; of a few that did, `trouble` says why.
         """
         early, late = self.skew.margin, late + self.skew.margin
+        self._seen = seen
+        self._inputs = {one.bulk_id: set(one.fingerprints) for one in lost if one.bulk_id is not None}
         unnamed = [one for one in lost if one.bulk_id is None]
         named = dict.fromkeys(one.bulk_id for one in lost if one.bulk_id is not None)
         read: dict[str, dict[str, Entry]] = {bulk_id: {} for bulk_id in named}
@@ -217,7 +221,35 @@ class Listing:
         read.update(new)
 
     async def _read_bulks(self, read: Mapping[str, dict[str, Entry]]) -> None:
-        await self._each(read, lambda bulk_id: self._read_bulk(bulk_id, read[bulk_id]))
+        filters = [bulk_id for bulk_id in read if wire.is_filter(bulk_id)]
+        await self._each(filters, lambda bulk_id: self._read_bulk(bulk_id, read[bulk_id]))
+        for bulk_id in read.keys() - filters:
+            await self._find_bulk(bulk_id, read[bulk_id])
+
+    async def _find_bulk(self, bulk_id: str, found: dict[str, Entry]) -> None:
+        """Find a bulk operation that the listing cannot be filtered by, in what was read of the listing.
+
+        Where one of its executions is known, the others were created in the same seconds. Else their inputs say which
+        executions may be of it.
+        """
+        times = [time for entry in found.values() if (time := self._created(entry)) is not None]
+        inputs = self._inputs.get(bulk_id, set()) if not found else set()
+        near = {
+            known: entry
+            for known, entry in self._seen.items()
+            if known not in found and (self._is_near(entry, times) if found else self._may_have(entry, inputs))
+        }
+        await self._learn(known for known, entry in near.items() if _text(entry.get("bulk_id")) is None)
+        for known, entry in near.items():
+            if (_text(entry.get("bulk_id")) or self._about(known).bulk_id) == bulk_id:
+                found[known] = entry
+
+    def _is_near(self, entry: Entry, times: Sequence[float]) -> bool:
+        created = self._created(entry)
+        return created is not None and any(abs(created - time) <= BULK_SECONDS for time in times)
+
+    def _may_have(self, entry: Entry, inputs: Collection[bytes]) -> bool:
+        return entry.get("inputs") is None or try_fingerprint(entry.get("inputs")) in inputs
 
     async def _read_bulk(self, bulk_id: str, found: dict[str, Entry]) -> None:
         verdict = await self._ask(wire.listing_request(self._workflow_id, bulk_id=bulk_id))
@@ -250,7 +282,7 @@ class Listing:
 
     def _member(self, entry: Entry) -> Member:
         execution_id, inputs = entry["execution_id"], entry.get("inputs")
-        content = self._about(execution_id).fingerprint if inputs is None else _content(inputs)
+        content = self._about(execution_id).fingerprint if inputs is None else try_fingerprint(inputs)
         return Member(execution_id, content, self._created(entry))
 
     def _ours(self, entry: Entry) -> bool:
@@ -271,8 +303,8 @@ class Listing:
             self._failed(verdict)
         elif isinstance(verdict, wire.Said):
             said = verdict.json
-            if isinstance(said, Mapping) and said.get("execution_id") == execution_id:
-                self._known[execution_id] = Known(_content(said.get("inputs")), _text(said.get("bulk_id")))
+            if isinstance(said, Mapping) and wire.names(said, execution_id):
+                self._known[execution_id] = Known(try_fingerprint(said.get("inputs")), _text(said.get("bulk_id")))
 
     async def _each(self, names: Collection[str], ask: Callable[[str], Awaitable[None]]) -> None:
         await drain(iter(names), ask, workers=min(self._workers, len(names)))
@@ -305,11 +337,3 @@ def _entries(said: Json) -> Iterator[Entry]:
 
 def _text(value: Json) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _content(inputs: Json) -> bytes | None:
-    """Return the fingerprint of inputs, or None where no batch can have held them."""
-    try:
-        return fingerprint(inputs) if isinstance(inputs, Mapping) else None
-    except (TypeError, ValueError, RecursionError):
-        return None

@@ -46,6 +46,9 @@ UNANSWERED_IN_A_ROW: Final = 10
 
 CUT_OFF: Final = "interrupted while its answer was on the way: it may have started"
 NAMELESS: Final = "the answer names no execution for this input: it may have started"
+NOT_ITS_OWN: Final = (
+    "the answer names executions that other rows have, so it is the answer to another request: it may have started"
+)
 INTERRUPTED: Final = "interrupted before it was sent"
 
 
@@ -321,6 +324,8 @@ class Runner:
         if answer is None:
             return None
         verdict = _judged(answer, batch)
+        if isinstance(verdict, Done) and self._books.knows_any(verdict.outcomes):
+            verdict = Unknown(NOT_ITS_OWN)
         if isinstance(verdict, Unknown):
             self._doubt(batch, verdict, since)
         elif isinstance(verdict, Done):

@@ -17,6 +17,7 @@ from ..core.executions import read, says_too_little
 from ..core.matching import Bulk, Match, match, spans
 from ..core.pacing import SEARCH_FIRST, search_delay
 from ..core.skew import UNSURE
+from ..core.wire import is_filter
 from ..models import QUEUED, RUNNING, UNKNOWN, Clock, DialectName, Lost, Outcome, Taken, Transport
 from .listing import Entry, Listing, UnreadableError
 from .pool import until
@@ -176,7 +177,8 @@ class Search:
         self._floor = 0.0
         listing, lost = self._listing, [one.lost for one in opened]
         listing.begin()
-        stretches = spans([one for one in lost if one.bulk_id is None], late=self._settle_window, near=2 * UNSURE)
+        unnamed = [one for one in lost if one.bulk_id is None or not is_filter(one.bulk_id)]
+        stretches = spans(unnamed, late=self._settle_window, near=2 * UNSURE)
         seen = await listing.read(stretches)
         # After the listing was read: whatever stands in it has been answered by now, or is still waited for.
         taken = await self._taken(min(one.since for one in lost) - UNSURE)

@@ -20,6 +20,7 @@ from ..core.pacing import poll_delay
 from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
 from . import costs, deliveries
+from .assignments import Assignments
 from .deliveries import Feed
 from .hearing import Hearing
 from .pool import beside, drain, until
@@ -42,12 +43,21 @@ SHARE: Final = 3
 MISSED: Final = 3
 """Looks in a row that do not list an execution, after which its details are asked for."""
 
+MAX_OTHERS: Final = 5
+"""Answers about another execution than the one asked for, after which its details are not asked for any more."""
+
 NO_REASON: Final = "failed; the API gives no reason"
 FORGOTTEN: Final = "the API no longer knows this execution"
+UNREADABLE: Final = "the API refuses this execution's details: {reason} (load_run(run) and wait() ask again)"
+NO_DETAILS: Final = "the output is not known: {reason}"
+OTHER_EXECUTION: Final = f"asked for its details {MAX_OTHERS} times, the API answered with those of another execution"
 
 
 class Tracker:
     """Follows the open rows of `results`; `noted` is told of those whose execution has ended.
+
+    With `content`, the inputs that the API repeats are compared with those that were sent; `corrected` is told of rows
+    that get another execution for it, or lose theirs.
 
     What is delivered to this process is heard while `wait` is at work, and with a `feed` that delivers, looks are few.
 
@@ -69,8 +79,13 @@ class Tracker:
         workers: int,
         noted: Callable[[Sequence[Outcome]], None] | None = None,
         feed: Feed | None = None,
+        content: Callable[[int], bytes | None] | None = None,
+        corrected: Callable[[Sequence[Outcome]], None] | None = None,
     ) -> None:
         self._noted = noted
+        self._assignments = None if content is None else Assignments(results, content)
+        self._corrected = corrected
+        self._others: Counter[str] = Counter()
         self._workflow_id = workflow_id
         self._results = results
         self._transport = transport
@@ -218,27 +233,32 @@ class Tracker:
     async def _ask_for_all(self, *, thrifty: bool) -> None:
         """Ask; `thrifty` with as few requests as can be, of executions that are new."""
         self._answers, self._refusals = 0, []
-        bulks = self._find_open()
-        alone = bulks.pop(None, set())
+        bulks, alone = self._find_open()
         pages = ceil(len(self._open) / wire.PAGE)
         few, worth = (1, 1) if thrifty else (FEW_BULKS, WORTH)
-        if len(bulks) > few and len(bulks) >= worth * pages:
+        # What the listing cannot be filtered by costs a request for each execution.
+        requests = sum(1 if wire.is_filter(bulk_id) else len(ids) for bulk_id, ids in bulks.items())
+        if requests > few and requests >= worth * pages:
             bulks = await self._read_listing(bulks)
+        for bulk_id in [bulk_id for bulk_id in bulks if not wire.is_filter(bulk_id)]:
+            alone |= bulks.pop(bulk_id)
         await drain(iter(bulks.items()), self._read_bulk, workers=self._workers)
         lost = {known for known in self._open if self._missed[known] >= MISSED}
         await drain(iter(alone | lost), self._read_alone, workers=self._workers)
+        await self._correct()
 
-    def _find_open(self) -> dict[str | None, set[str]]:
-        """See which executions are open, and return them by their bulk operation."""
+    def _find_open(self) -> tuple[dict[str, set[str]], set[str]]:
+        """Find the open executions; return them by bulk operation, and those whose bulk operation is not known."""
         self._open = {}
-        bulks: dict[str | None, set[str]] = {}
+        bulks: dict[str, set[str]] = {}
+        alone: set[str] = set()
         for row in self._results.open_rows():
-            execution_id = str(self._results.execution_id[row])
+            execution_id, bulk_id = str(self._results.execution_id[row]), self._results.bulk_id[row]
             self._open.setdefault(execution_id, []).append(row)
-            bulks.setdefault(self._results.bulk_id[row], set()).add(execution_id)
-        return bulks
+            (alone if bulk_id is None else bulks.setdefault(bulk_id, set())).add(execution_id)
+        return bulks, alone
 
-    async def _read_listing(self, bulks: Mapping[str | None, set[str]]) -> dict[str | None, set[str]]:
+    async def _read_listing(self, bulks: Mapping[str, set[str]]) -> dict[str, set[str]]:
         """Read the workflow's listing, newest first; return the bulk operations better asked for one by one."""
         wanted = {bulk_id: set(ids) for bulk_id, ids in bulks.items()}
         owner = {execution_id: bulk_id for bulk_id, ids in bulks.items() for execution_id in ids}
@@ -274,10 +294,13 @@ class Tracker:
         return [read[offset] for offset in offsets]
 
     async def _page(self, offset: int) -> list[Mapping[str, Any]] | None:
-        said = await self._ask(wire.listing_request(self._workflow_id, offset=offset))
+        verdict = wire.judge_look(await self._transport.send(wire.listing_request(self._workflow_id, offset=offset)))
+        if wire.is_past_the_end(verdict, offset):
+            return []
+        said = self._said(verdict)
         return None if said is None else list(entries(said))
 
-    async def _read_bulk(self, bulk: tuple[str | None, set[str]]) -> None:
+    async def _read_bulk(self, bulk: tuple[str, set[str]]) -> None:
         bulk_id, wanted = bulk
         said = await self._ask(wire.listing_request(self._workflow_id, bulk_id=bulk_id))
         if said is None:
@@ -288,15 +311,17 @@ class Tracker:
 
     async def _read_alone(self, execution_id: str) -> None:
         rows = self._open.get(execution_id, ())
-        said = await self._ask_details(execution_id) if rows else None
-        if said is None:
+        details = await self._ask_details(execution_id) if rows else None
+        if details is None:
             return
-        if said:
-            entry = {**said, "execution_id": execution_id}
-            self._write([_complete(read(row, entry)) for row in rows])
+        if not isinstance(details, str):
+            if self._accepts(rows, details):
+                self._write([_complete(read(row, details)) for row in rows])
             return
-        for row in self._open.pop(execution_id, ()):
-            self._results.note(row, status=UNKNOWN, error=FORGOTTEN)
+        rows = self._open.pop(execution_id, ())
+        for row in rows:
+            self._results.note(row, status=UNKNOWN, error=details)
+        self._reporter.refreshed([self._results.outcome(row) for row in rows])
 
     async def _take(self, found: Iterable[Mapping[str, Any]]) -> None:
         """Write down what a listing says of our rows; ask for the details of those of which it says too little."""
@@ -305,6 +330,8 @@ class Tracker:
         for entry in found:
             rows = self._open.get(entry["execution_id"], [])
             self._missed.pop(entry["execution_id"], None)
+            if rows and not self._accepts(rows, entry):
+                continue
             outcomes = [read(row, entry) for row in rows]
             if outcomes and says_too_little(outcomes[0]):
                 brief.append(outcomes[0])
@@ -315,10 +342,17 @@ class Tracker:
 
     async def _ask_more(self, brief: Outcome) -> None:
         execution_id = str(brief.execution_id)
-        said = await self._ask_details(execution_id)
-        if said is None:
+        rows = self._open.get(execution_id, ())
+        details = await self._ask_details(execution_id)
+        if details is None:
             return  # The row stays open, and the next look asks again.
-        more = read(brief.position, {**said, "execution_id": execution_id})
+        if isinstance(details, str):
+            error = details if brief.status == FAILED else NO_DETAILS.format(reason=details)
+            self._write([brief._replace(position=row, error=error) for row in rows])
+            return
+        if not self._accepts(rows, details):
+            return
+        more = read(brief.position, details)
         whole = brief._replace(
             error=more.error,
             output=more.output,
@@ -333,25 +367,59 @@ class Tracker:
         if self._closed:
             return
         changed = [outcome for outcome in outcomes if self._results.merge(outcome)]
-        for outcome in changed:
-            if outcome.status in TERMINAL:
-                self._open.pop(str(outcome.execution_id), None)
+        ended = [outcome for outcome in changed if outcome.status in TERMINAL]
+        for outcome in ended:
+            self._open.pop(str(outcome.execution_id), None)
+        if self._assignments is not None:
+            self._assignments.forget(str(outcome.execution_id) for outcome in ended)
         if changed:
             # As the rows stand: a look that a delivery overtook says less, and so does one at what they cost.
             self._reporter.refreshed([self._results.outcome(outcome.position) for outcome in changed])
-        ended = [outcome for outcome in changed if outcome.status in TERMINAL]
         if ended and self._noted is not None:
             self._noted(ended)
 
-    async def _ask_details(self, execution_id: str) -> Mapping[str, Any] | None:
-        """Return an execution's details: empty where the API knows none, None where no answer came."""
+    def _accepts(self, rows: Sequence[int], entry: Mapping[str, Any]) -> bool:
+        return self._assignments is None or self._assignments.accepts(rows, entry)
+
+    async def _correct(self) -> None:
+        """Give executions that turned out to be in the wrong rows to the rows whose inputs they have."""
+        if self._assignments is None or self._closed:
+            return
+        done = self._assignments.settle(self._open)
+        if done.outcomes:
+            results = self._results
+            changed = [outcome.position for outcome in done.outcomes]
+            for row in changed:
+                self._open.pop(str(results.execution_id[row]), None)
+            for outcome in done.outcomes:
+                results.replace(outcome)
+                if outcome.execution_id is not None:
+                    self._open[outcome.execution_id] = [outcome.position]
+            labels = f"{len(changed)} row(s) had executions of other rows, by the inputs that the API repeats"
+            logger.warning("%s: they got their own, or are unknown", labels)
+            if self._corrected is not None:
+                self._corrected(done.outcomes)
+            self._reporter.refreshed(done.outcomes)
+        await self._take(done.entries)
+
+    async def _ask_details(self, execution_id: str) -> Mapping[str, Any] | str | None:
+        """Return an execution's details, a sentence where they cannot be had, or None where a later look may get them.
+
+        What one execution's details are refused with says nothing of the others; but for 401, which is about the key.
+        """
         request = wire.details_request(self._dialect, execution_id)
         verdict = wire.judge_look(await self._transport.send(request))
-        if isinstance(verdict, wire.Stop) and verdict.status == 404:
+        if isinstance(verdict, wire.Stop) and verdict.status != 401:
             self._answers += 1
-            return {}
-        said = self._said(verdict)
-        return said if isinstance(said, Mapping) else None
+            return FORGOTTEN if verdict.status in (404, 410) else UNREADABLE.format(reason=verdict.reason)
+        details = self._said(verdict)
+        if not isinstance(details, Mapping):
+            return None
+        if wire.names(details, execution_id):
+            self._others.pop(execution_id, None)
+            return {**details, "execution_id": execution_id}
+        self._others[execution_id] += 1
+        return OTHER_EXECUTION if self._others[execution_id] >= MAX_OTHERS else None
 
     async def _ask(self, request: Request) -> Json:
         return self._said(wire.judge_look(await self._transport.send(request)))

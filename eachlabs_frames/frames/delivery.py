@@ -102,7 +102,10 @@ class Delivery:
     def _books(self, todo: Todo) -> Bookkeeper:
         journal = Unjournaled() if self._enrolment is None else self._enrolment.entry
         run = NO_RUN if self._enrolment is None else self._enrolment.entry.name
-        books = Bookkeeper(self._results, self._reporter, journal=journal, run=run, numbers=todo.numbers)
+        executions = () if self._enrolment is None else self._enrolment.executions()
+        books = Bookkeeper(
+            self._results, self._reporter, journal=journal, run=run, numbers=todo.numbers, executions=executions
+        )
         books.elsewhere.update(todo.numbers[row] for row in todo.elsewhere)
         return books
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..core.outcomes import Results
 from ..engine.journal.entry import Entry
 from ..errors import JournalError
 from ..models import Outcome
@@ -17,13 +18,23 @@ logger = logging.getLogger("eachlabs_frames")
 
 
 class Notes:
-    """The notes of one call; the journal is opened with the first."""
+    """The notes of one call; the journal is opened when it is first needed.
 
-    def __init__(self, journal: Path | None, run: str | None) -> None:
+    Parameters
+    ----------
+    journal : pathlib.Path or None
+    run : str or None
+    results : Results, optional
+        The rows that the call is about, where it is about a frame's.
+    """
+
+    def __init__(self, journal: Path | None, run: str | None, results: Results | None = None) -> None:
         self._path = journal
         self._run = run
+        self._results = Results(0) if results is None else results
         self._entry: Entry | None = None
         self._numbers: dict[str, int] = {}
+        self._rows: list[int] = []
 
     def known(self, execution_id: str) -> Outcome | None:
         """Return what the journal knew of an execution when it was opened; None where it is none of this run's."""
@@ -41,6 +52,23 @@ class Notes:
         numbers = [self._numbers.get(str(one.execution_id), -1) for one in outcomes]
         known = zip(outcomes, numbers, strict=True)
         self._entry.look([one._replace(position=number) for one, number in known if number >= 0])
+
+    def content(self, row: int) -> bytes | None:
+        """Return the fingerprint of a row's input, where the journal knows the row's execution."""
+        if self._entry is None and not self._open():
+            return None
+        assert self._entry is not None
+        return self._entry.known_content(self._rows[row])
+
+    def correct(self, outcomes: Sequence[Outcome]) -> None:
+        """Note that rows have other executions than the journal says."""
+        if self._entry is None:
+            return
+        placed = [one._replace(position=self._rows[one.position]) for one in outcomes]
+        self._entry.correct([one for one in placed if one.position >= 0])
+        for one in placed:
+            if one.execution_id is not None:
+                self._numbers[one.execution_id] = one.position
 
     def _open(self) -> bool:
         path, run, self._path = self._path, self._run, None
@@ -64,6 +92,8 @@ class Notes:
             return False
         executions = entry.book.results.execution_id
         self._numbers = {known: number for number, known in enumerate(executions) if known is not None}
+        # By the executions that the rows hold now: a correction may give them others.
+        self._rows = [self._numbers.get(str(execution_id), -1) for execution_id in self._results.execution_id]
         return True
 
     def close(self) -> None:
@@ -73,3 +103,35 @@ class Notes:
             failure = entry.close()
             if failure is not None:
                 logger.warning("what was seen could not be noted: %s", failure)
+
+
+class RunRows:
+    """The rows of a call that is at work in a run: what a tracker needs to know of them, and notes of them.
+
+    Parameters
+    ----------
+    entry : Entry
+        The call's place in the run.
+    numbers : sequence of int
+        The number in the run of each row of the frame, by position; empty where no row has one.
+    """
+
+    def __init__(self, entry: Entry, numbers: Sequence[int]) -> None:
+        self._entry = entry
+        self._numbers = numbers
+
+    def __call__(self, outcomes: Sequence[Outcome]) -> None:
+        """Note how executions have ended."""
+        self._entry.look(self._placed(outcomes))
+
+    def content(self, row: int) -> bytes | None:
+        """Return the fingerprint of a row's input."""
+        return self._entry.known_content(self._numbers[row]) if len(self._numbers) else None
+
+    def correct(self, outcomes: Sequence[Outcome]) -> None:
+        """Note that rows have other executions than the API's answers said."""
+        self._entry.correct(self._placed(outcomes))
+
+    def _placed(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        placed = [one._replace(position=self._numbers[one.position]) for one in outcomes if len(self._numbers)]
+        return [one for one in placed if one.position >= 0]

@@ -44,7 +44,7 @@ def refresh(frame: pd.DataFrame, *, workflow_id: str | None, prefix: str | None)
     """Look once."""
     origin = _origin(frame, workflow_id, prefix)
     results = columns.read(frame, origin.prefix)
-    with closing(Notes(current().journal, origin.run)) as notes:
+    with closing(Notes(current().journal, origin.run, results)) as notes:
         tracker = _tracker(origin, results, Reporter(None, results, total=results.size), notes)
         yield tracker.refresh
     return _written(frame, results, origin)
@@ -139,7 +139,7 @@ class Watch:
         results = self._results
         total = results.size - results.tally().get(PENDING, 0)
         with (
-            closing(Notes(self._settings.journal, self._origin.run)) as notes,
+            closing(Notes(self._settings.journal, self._origin.run, results)) as notes,
             self.handover.kept(),
             bars.observing(self._progress, total=total, what="eachlabs") as shown,
         ):
@@ -257,6 +257,8 @@ def _tracker(
         workers=settings.max_concurrency,
         noted=notes,
         feed=feed,
+        content=None if notes is None else notes.content,
+        corrected=None if notes is None else notes.correct,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Final
@@ -25,7 +25,7 @@ from ..engine.pool import beside, until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import APIError, ColumnError, MappingError
-from ..models import INVALID, PENDING, UNKNOWN, Outcome, Workflow
+from ..models import INVALID, PENDING, UNKNOWN, Workflow
 from ..settings import Settings
 from ..views import progress as bars
 from . import results as columns
@@ -33,7 +33,7 @@ from .audience import Audience, joined
 from .delivery import Delivery
 from .enrolment import Enrolment, check_key
 from .handover import Handover
-from .notes import Notes
+from .notes import Notes, RunRows
 from .options import Options
 from .plan import Plan, Positions, check_na, read_inputs
 from .results import Origin
@@ -134,14 +134,15 @@ class Trigger:
         webhook = self._options.webhook
         with (
             nullcontext() if webhook is None else webhook.at_work(self._settings),
-            closing(Notes(self._settings.journal, self.handover.origin.run)) as notes,
+            closing(Notes(self._settings.journal, self.handover.origin.run, self._results)) as notes,
             self.handover.kept(),
             bars.observing(self._options.progress, total=total, what="eachlabs") as shown,
         ):
             observer = joined(self.audience, shown)
             reporter = Reporter(observer, self._results, total=total, done=len(todo.refused), until_settled=wait)
             reporter.started()
-            tracker = self._tracker(reporter, notes if enrolment is None else self._noted(enrolment, todo.numbers))
+            rows = notes if enrolment is None else RunRows(enrolment.entry, todo.numbers)
+            tracker = self._tracker(reporter, rows)
             self.tracker = tracker
             if self.audience is not None:
                 self.handover.before_writing = tracker.close
@@ -328,16 +329,7 @@ class Trigger:
             todo.send = [row for row in todo.send if row not in todo.refused]
         return todo
 
-    def _noted(self, enrolment: Enrolment, numbers: Sequence[int]) -> Callable[[Sequence[Outcome]], None]:
-        """Return what writes into the journal how executions have ended."""
-
-        def note(outcomes: Sequence[Outcome]) -> None:
-            mine = [one._replace(position=numbers[one.position]) for one in outcomes if len(numbers)]
-            enrolment.entry.look([one for one in mine if one.position >= 0])
-
-        return note
-
-    def _tracker(self, reporter: Reporter, noted: Callable[[Sequence[Outcome]], None] | None) -> Tracker:
+    def _tracker(self, reporter: Reporter, rows: Notes | RunRows) -> Tracker:
         return Tracker(
             self._workflow_id,
             self._results,
@@ -346,8 +338,10 @@ class Trigger:
             reporter=reporter,
             dialect=self._settings.dialect,
             workers=self._settings.max_concurrency,
-            noted=noted,
+            noted=rows,
             feed=self._options.webhook,
+            content=rows.content,
+            corrected=rows.correct,
         )
 
     def _follow(self, tracker: Tracker, reporter: Reporter, delivery: Delivery | None) -> Steps[None]:

@@ -22,6 +22,7 @@ from typing import Final
 from ...core.records import (
     ANSWER,
     CLAIM,
+    CORRECTION,
     LOOK,
     NO_CLAIM,
     SENT,
@@ -227,6 +228,10 @@ class Entry:
         """Return the fingerprint of a row's input."""
         return self._rows.content(number)
 
+    def known_content(self, number: int) -> bytes | None:
+        """Return the fingerprint of a row's input, or None for a number that is no row's."""
+        return (self._rows.content(number) or None) if number >= 0 else None
+
     # -- while it is sent -------------------------------------------------------------------------------------------
 
     async def claim(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:
@@ -278,6 +283,10 @@ class Entry:
     def look(self, outcomes: Sequence[Outcome]) -> None:
         """Note how executions of this run stand later on."""
         self._soon(LOOK, outcomes)
+
+    def correct(self, outcomes: Sequence[Outcome]) -> None:
+        """Note that rows of this run have other executions than the API's answers said."""
+        self._soon(CORRECTION, outcomes)
 
     def _soon(self, kind: int, outcomes: Sequence[Outcome]) -> None:
         """Pack now, for the outcomes may not outlive the call; write with the next commit."""

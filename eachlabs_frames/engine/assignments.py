@@ -1,0 +1,138 @@
+"""Checks that each execution is in the row whose input it was given, by the inputs that the API repeats.
+
+Owns what proves that an execution belongs to another row, and which row gets it. It never asks the API, and never
+writes a result: the tracker does.
+
+The rule. The API may repeat an input in another form: with defaults for absent keys, without nulls. So inputs that
+differ from the row's are no proof by themselves. But such a form is final: an input that has it already is repeated as
+it was sent. Where the inputs of an execution are exactly what *another* row has sent, and the inputs of that row's own
+execution are not, both executions are in the wrong rows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from ..core.identity import try_fingerprint
+from ..core.outcomes import Results
+from ..models import QUEUED, UNKNOWN, Outcome
+
+MAX_LOOKS: Final = 3
+"""Looks that executions with other inputs are held back, while the API has not shown the inputs of all open rows."""
+
+MISPLACED: Final = (
+    "the API's answer gave this row execution {execution_id}, whose inputs are those of another row; an execution with "
+    "this row's input was not found, though it was accepted: reconcile() looks for it"
+)
+
+
+class _Held(NamedTuple):
+    """An execution with other inputs than its row has sent, and what the API said of it."""
+
+    row: int
+    inputs: bytes
+    entry: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """What follows from one look.
+
+    Attributes
+    ----------
+    outcomes : list of Outcome
+        Rows that get another execution, or lose theirs.
+    entries : list of mapping
+        What the API said of executions that are in their rows now.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    entries: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+class Assignments:
+    """The executions of one tracker, each checked once.
+
+    Parameters
+    ----------
+    results : Results
+    content : callable
+        Returns the fingerprint of a row's input, or None where it is not known.
+    """
+
+    def __init__(self, results: Results, content: Callable[[int], bytes | None]) -> None:
+        self._results = results
+        self._content = content
+        self._checked: set[str] = set()
+        self._held: dict[str, _Held] = {}
+        self._without: dict[int, bytes] = {}
+        self._looks = 0
+
+    def accepts(self, rows: Sequence[int], entry: Mapping[str, Any]) -> bool:
+        """Return whether what the API says of an execution may be written into its rows; it is held back otherwise."""
+        execution_id = entry["execution_id"]
+        # An execution in several rows, as after pd.concat([out, out]), is in none of them by an answer's order.
+        if execution_id in self._checked or len(rows) != 1:
+            return True
+        inputs = try_fingerprint(entry.get("inputs"))
+        content = None if inputs is None else self._content(rows[0])
+        if inputs is None or content is None:
+            return True
+        if inputs != content:
+            self._held[execution_id] = _Held(rows[0], inputs, entry)
+            return False
+        self._held.pop(execution_id, None)
+        self._checked.add(execution_id)
+        return True
+
+    def forget(self, execution_ids: Iterable[str]) -> None:
+        """Drop what is known of executions that have ended."""
+        self._checked.difference_update(execution_ids)
+
+    def settle(self, open_rows: Mapping[str, Sequence[int]]) -> Corrections:
+        """Decide about what was held back; called after each look, with the rows of each open execution."""
+        self._held = {known: held for known, held in self._held.items() if [*open_rows.get(known, ())] == [held.row]}
+        if not self._held:
+            return Corrections()
+        self._looks += 1
+        unseen = (known for known in open_rows if known not in self._checked and known not in self._held)
+        if self._looks < MAX_LOOKS and any(self._content(row) for known in unseen for row in open_rows[known]):
+            return Corrections()
+        self._looks = 0
+        known = self._results.execution_id
+        self._without = {row: content for row, content in self._without.items() if known[row] is None}
+        held, self._held = self._held, {}
+        self._checked.update(held)
+        return self._corrected(held)
+
+    def _corrected(self, held: Mapping[str, _Held]) -> Corrections:
+        contents = {one.row: self._content(one.row) for one in held.values()} | self._without
+        wanting: defaultdict[bytes | None, list[int]] = defaultdict(list)
+        for row in sorted(contents):
+            wanting[contents[row]].append(row)
+        shown = {one.inputs for one in held.values()}
+        misplaced = {row for row, content in contents.items() if content in shown or row in self._without}
+        given: dict[int, str] = {}
+        done = Corrections()
+        for execution_id, one in held.items():
+            if wanting.get(one.inputs):
+                given[wanting[one.inputs].pop(0)] = execution_id
+                done.entries.append(one.entry)
+            elif one.row not in misplaced:
+                done.entries.append(one.entry)
+        moved = {held[execution_id].row for execution_id in given.values()}
+        before = self._results
+        for row in sorted(misplaced | moved):
+            new = given.get(row)
+            if new is not None:
+                self._without.pop(row, None)
+                bulk_id = before.bulk_id[held[new].row]
+                done.outcomes.append(Outcome(row, QUEUED, bulk_id, new))
+            elif row not in self._without:
+                self._without[row] = contents[row] or b""
+                error = MISPLACED.format(execution_id=before.execution_id[row])
+                done.outcomes.append(Outcome(row, UNKNOWN, error=error))
+        return done
