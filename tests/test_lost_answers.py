@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -217,3 +218,82 @@ def test_without_a_journal_lost_answers_are_looked_for_too(sandbox: Sandbox) -> 
     out = frame(30).eachlabs.bulk_trigger(WF, max_concurrency=1, on_unknown="resend")
     assert out["execution_id"].notna().all()
     assert sandbox.duplicates() == {}
+
+
+# -- answers that are about something else -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"run": "one"}, {}, {"run": "one", "max_concurrency": 1}])
+def test_another_posts_answer_is_a_lost_answer(sandbox: Sandbox, options: dict[str, Any]) -> None:
+    """A proxy that mixes answers up gives no row another row's execution: its own are looked for."""
+    ef.configure(settle_window=5.0)
+    sandbox.faults(Fault("replayed", at={2, 4}))
+    out = frame(40).eachlabs.bulk_trigger(WF, **options)
+    assert out["execution_id"].notna().all()
+    assert out["execution_id"].is_unique
+    assert in_place(out, sandbox)
+    assert triggers(sandbox) == 4
+    run = out.attrs["eachlabs"]["run"]
+    assert ef.load_run(run)["execution_id"].tolist() == out["execution_id"].tolist()
+
+
+def test_an_answer_to_an_earlier_call_of_the_run_is_a_lost_answer(sandbox: Sandbox) -> None:
+    """Also where the rows that have those executions are not in the frame."""
+    ef.configure(settle_window=5.0)
+    frame(10).eachlabs.bulk_trigger(WF, run="one")
+    sandbox.faults(Fault("replayed", at={1}))
+    more = frame(20)[10:].eachlabs.bulk_trigger(WF, run="one")
+    assert in_place(more, sandbox)
+    assert more["execution_id"].notna().all()
+    assert ef.load_run("one")["execution_id"].is_unique
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["waiting call", "later wait"])
+def test_permuted_entries_are_put_right_by_the_listings_inputs(sandbox: Sandbox, together: bool) -> None:
+    """Outputs, ids and costs are those of the row's own input, in the frame and in the journal, and paid once."""
+    sandbox.faults(Fault("permuted"))
+    out = frame(40).eachlabs.bulk_trigger(WF, run="one", wait=together)
+    out = out if together else out.eachlabs.wait()
+    assert out["status"].tolist() == ["completed"] * 40
+    assert in_place(out, sandbox)
+    assert all(known in output for known, output in zip(out["execution_id"], out["output"], strict=True))
+    loaded = ef.load_run("one")
+    for column in ("execution_id", "status", "output", "bulk_id"):
+        assert loaded[column].tolist() == out[column].tolist(), column
+    assert ef.runs().loc[0, "cost"] == pytest.approx(0.4)
+    assert frame(40).eachlabs.bulk_trigger(WF, run="one")["execution_id"].tolist() == out["execution_id"].tolist()
+    assert sandbox.accepted_count() == 40
+
+
+def test_details_of_another_execution_get_into_no_row(sandbox: Sandbox) -> None:
+    """Rows whose details never come right are unknown or have what the listing says; none has another's result."""
+    sandbox.add_workflow("wf_lists", output=lambda inputs: [inputs["prompt"]])
+    sandbox.faults(Fault("replayed", on="details"))
+    out = frame(10).eachlabs.bulk_trigger("wf_lists", run="one", max_concurrency=1, wait=True)
+    known = out[out["output"].notna()]
+    assert [output[0] for output in known["output"]] == known["prompt"].tolist()
+    assert len(known) <= 1
+    assert out["error"].isna().sum() == len(known)
+    assert in_place(out, sandbox)
+
+
+@pytest.mark.parametrize("kind", ["not_found", "gone", "forbidden", "bad_request"])
+def test_an_execution_that_cannot_be_read_ends_no_wait(sandbox: Sandbox, kind: str) -> None:
+    """Its row says so, the others have their results."""
+    sandbox.add_workflow("wf_lists", output=lambda inputs: [inputs["prompt"]])
+    out = frame(10).eachlabs.bulk_trigger("wf_lists", run="one")
+    sandbox.faults(Fault(kind, on="details", execution_id=out.loc[3, "execution_id"]))
+    done = out.eachlabs.wait()
+    assert done["output"].isna().tolist() == [row == 3 for row in range(10)]
+    assert done["error"].notna().tolist() == [row == 3 for row in range(10)]
+
+
+def test_executions_that_retention_removed_settle_their_rows(sandbox: Sandbox) -> None:
+    """They are in no listing, and their details are a 404: unknown, with that reason."""
+    sandbox.change(hold=True)
+    out = frame(20).eachlabs.bulk_trigger(WF, run="one")
+    sandbox.expire(out.loc[3, "execution_id"], out.loc[13, "execution_id"])
+    sandbox.release()
+    done = out.eachlabs.wait()
+    assert done["status"].value_counts().to_dict() == {"completed": 18, "unknown": 2}
+    assert done.loc[[3, 13], "error"].tolist() == ["the API no longer knows this execution"] * 2

@@ -556,6 +556,10 @@ def test_timestamps_are_rfc_3339_and_may_be_skewed(sandbox: Sandbox) -> None:
     assert (len(plain), len(skewed)) == (len("2026-01-01T00:00:00Z"), len("2026-01-01T00:00:00.000Z"))
     assert int(skewed[:4]) == int(plain[:4]) + 1
     assert skewed[:4] in headers["Date"]
+    sandbox.change(clock_skew=0.0, timestamp_skew=86400 * 365.0)
+    _, page, headers = call(sandbox, "GET", "/v1/workflows/wf_abc123/executions")
+    assert page["executions"][0]["created_at"][:4] == skewed[:4]
+    assert plain[:4] in headers["Date"]
 
 
 def test_every_answer_has_a_request_id(sandbox: Sandbox) -> None:

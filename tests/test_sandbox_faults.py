@@ -217,6 +217,20 @@ def test_an_answer_may_not_fit_its_request(sandbox: Sandbox, kind: str, count: i
     assert sandbox.accepted_count() == 2
 
 
+def test_an_answer_may_be_another_ones(sandbox: Sandbox) -> None:
+    """The entries in reverse order, or the whole answer to the request before it."""
+    sandbox.faults(Fault("permuted", at={1}), Fault("replayed", at={2}), Fault("replayed", on="details"))
+    first, second = (json.loads(call(sandbox)[1]) for _ in range(2))
+    assert [entry["execution_id"] for entry in first["executions"]] == [
+        one.execution_id for one in sandbox.accepted[1::-1]
+    ]
+    assert second["executions"] == first["executions"][::-1]
+    ids = [one.execution_id for one in sandbox.accepted[:2]]
+    for known in (ids[0], ids[1]):
+        status, body, _ = call(sandbox, method="GET", path=f"/v1/workflows/executions/{known}")
+        assert (status, json.loads(body)["execution_id"]) == (200, ids[0])
+
+
 @pytest.mark.parametrize("status", [None, 307])
 def test_a_redirect_leads_nowhere_and_tells_who_followed(sandbox: Sandbox, status: int | None) -> None:
     """Nothing takes effect; a follower is seen in the ledger."""
@@ -271,6 +285,8 @@ def test_another_process_can_set_faults_and_read_the_ledger(sandbox: Sandbox) ->
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"kind": "replayed", "on": "list"},
+        {"kind": "permuted", "on": "details"},
         {"kind": "nonsense"},
         {"kind": "latency", "on": "nowhere"},
         {"kind": "too_few", "on": "list"},

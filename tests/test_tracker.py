@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.core.identity import fingerprint
 from eachlabs_frames.core.outcomes import Results
+from eachlabs_frames.core.wire import is_filter
 from eachlabs_frames.engine.reporter import Reporter
-from eachlabs_frames.engine.tracker import FORGOTTEN, NO_REASON, Tracker
+from eachlabs_frames.engine.tracker import FORGOTTEN, MAX_OTHERS, NO_REASON, OTHER_EXECUTION, Tracker
 from eachlabs_frames.models import Event, Fault, Outcome, Reply, Request
 from tests.fakes import FakeTransport, ManualClock, reply
 
@@ -41,6 +43,7 @@ class Api:
             found = self.by_id.get(request.path.rpartition("/")[2])
             return reply(200, found) if found else reply(404, {"error": "no such execution"})
         if "bulk_id" in query:
+            assert is_filter(query["bulk_id"])
             self.asked["bulk"] += 1
             return reply(200, {"executions": [e for e in self.entries if e.get("bulk_id") == query["bulk_id"]]})
         self.asked["page"] += 1
@@ -63,6 +66,12 @@ class Trial:
         self.clock = ManualClock()
         self.events: list[Event] = []
         self._workers = workers
+        self.contents: list[bytes | None] = [None] * size
+        self.corrected: list[Outcome] = []
+
+    def sent(self, *inputs: dict[str, Any]) -> None:
+        """Say which inputs the rows were sent with."""
+        self.contents = [fingerprint(one) for one in inputs]
 
     def _tracker(self) -> Tracker:
         return Tracker(
@@ -73,6 +82,8 @@ class Trial:
             reporter=Reporter(self.events.append, self.results, total=self.results.size, until_settled=True),
             dialect="current",
             workers=self._workers,
+            content=self.contents.__getitem__,
+            corrected=self.corrected.extend,
         )
 
     def refresh(self) -> int:
@@ -368,3 +379,185 @@ def test_progress_counts_what_is_settled() -> None:
     trial = Trial(20, api)
     trial.wait()
     assert trial.events[-1].done == trial.events[-1].total == 20
+
+
+# -- what an answer is about -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [5, 300])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_bulk_id_that_is_no_uuid_is_never_a_filter(size: int, listed: bool) -> None:
+    """Few executions are asked for one by one, many are read from the workflow's listing where it has them."""
+    api = Api(size, strangers=0 if listed else 5_000)
+    trial = Trial(size, api)
+    trial.results.bulk_id[:] = [f"bulk_{row // 10}" for row in range(size)]
+    api.end()
+    assert trial.refresh() == 0
+    assert api.asked["bulk"] == 0
+    assert sum(api.asked.values()) <= (5 if size == 5 or listed else 308)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410])
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_one_execution_is_refused_with_ends_no_wait(status: int, listed: bool) -> None:
+    """Its row is unknown and says why, or has what the listing says of it; the others are completed."""
+    api = Api(10)
+    api.end()
+    api.entries[3].update(output=None)
+    if not listed:
+        del api.entries[3]
+
+    def answer(request: Request) -> Reply:
+        return reply(status, {"error": "no"}) if request.path.endswith("/e3") else api(request)
+
+    trial = Trial(10, answer)
+    assert trial.wait() == 0
+    assert trial.results.tally() == ({"completed": 10} if listed else {"completed": 9, "unknown": 1})
+    reason = FORGOTTEN if status in (404, 410) else f"HTTP {status}: no"
+    assert reason in str(trial.results.error[3])
+    assert trial.results.error[4] is None
+
+
+def test_a_page_beyond_the_end_may_be_refused() -> None:
+    """Pages are read side by side, so some are asked for that are not there."""
+    api = Api(200)
+    api.end()
+
+    def answer(request: Request) -> Reply:
+        beyond = int(dict(request.query).get("offset", 0)) >= 200
+        return reply(400, {"error": "offset"}) if beyond else api(request)
+
+    trial = Trial(200, answer)
+    trial.results.bulk_id[:] = ["bulk_x"] * 150 + ["bulk_y"] * 50
+    assert trial.wait() == 0
+
+
+@pytest.mark.parametrize("brief", ["failed", "completed", "unlisted"])
+def test_details_of_another_execution_are_no_answer(brief: str) -> None:
+    """They are asked for again, so often; then the row has what the listing says, or is unknown."""
+    api = Api(10)
+    api.end(status=brief, output=None, cost=0.5)
+    if brief == "unlisted":
+        api.entries = []
+    other = {"execution_id": "e99", "status": "completed", "output": "another picture", "error": "another reason"}
+    trial = Trial(10, lambda request: reply(200, other) if "executions/" in request.path else api(request))
+    assert trial.wait() == 0
+    assert trial.results.tally() == {("unknown" if brief == "unlisted" else brief): 10}
+    assert trial.results.output == [None] * 10
+    assert all(OTHER_EXECUTION in str(error) for error in trial.results.error)
+    assert sum("executions/" in request.path for request in trial.transport.sent) == 10 * MAX_OTHERS
+
+
+INPUTS = [{"prompt": f"p{row}", "seed": row} for row in range(20)]
+
+
+def test_permuted_executions_get_into_the_rows_whose_inputs_they_have() -> None:
+    """Whatever order an answer had: the listing's inputs say whose each is, and the journal is told."""
+    api = Api(10)
+    api.end()
+    for row, entry in enumerate(api.entries):
+        entry.update(inputs=INPUTS[9 - row], output=f"picture {9 - row}")
+    trial = Trial(10, api)
+    trial.sent(*INPUTS[:10])
+    assert trial.refresh() == 0
+    assert trial.results.output == [f"picture {row}" for row in range(10)]
+    assert trial.results.execution_id == [f"e{9 - row}" for row in range(10)]
+    assert api.asked == {"bulk": 1}
+    assert {one.position: one.execution_id for one in trial.corrected} == {row: f"e{9 - row}" for row in range(10)}
+
+
+@pytest.mark.parametrize("inputs_in", ["listing", "details"])
+def test_answers_that_were_exchanged_are_put_right(inputs_in: str) -> None:
+    """Two POSTs that got each other's answers: rows, executions and bulk operations are exchanged again."""
+    api = Api(20)
+    api.end(output=None if inputs_in == "details" else "x")
+    for row, entry in enumerate(api.entries):
+        api.by_id[f"e{row}"] = {**entry, "inputs": INPUTS[(row + 10) % 20], "output": row}
+        if inputs_in == "listing":
+            entry.update(inputs=INPUTS[(row + 10) % 20], output=row)
+    trial = Trial(20, api)
+    trial.sent(*INPUTS)
+    assert trial.refresh() == 0
+    assert trial.results.output == [(row + 10) % 20 for row in range(20)]
+    assert trial.results.bulk_id == [bulk(1)] * 10 + [bulk(0)] * 10
+
+
+@pytest.mark.parametrize("change", [{"steps": 30}, {"prompt": "other"}])
+def test_inputs_that_the_api_has_changed_are_no_proof(change: dict[str, Any]) -> None:
+    """Defaults that it fills in, though another row has sent just that; no request more, and nothing is moved."""
+    api = Api(10)
+    api.end()
+    for row, entry in enumerate(api.entries):
+        entry.update(inputs={**INPUTS[row], **change}, output=row)
+    trial = Trial(10, api)
+    trial.sent(*INPUTS[:9], {**INPUTS[0], **change})
+    api.entries[9].update(inputs={**INPUTS[0], **change})
+    assert trial.refresh() == 0
+    assert trial.results.output == list(range(10))
+    assert trial.corrected == []
+    assert api.asked == {"bulk": 1}
+
+
+def test_an_execution_with_another_rows_input_is_not_its_own() -> None:
+    """Where the row's own execution is nowhere, the row is unknown, without anything of the other's."""
+    api = Api(3)
+    api.end()
+    for entry, row in zip(api.entries, (1, 5, 2), strict=True):
+        entry.update(inputs=INPUTS[row], output=f"picture {row}")
+    trial = Trial(3, api)
+    trial.sent(*INPUTS[:3])
+    assert trial.refresh() == 0
+    assert trial.results.status == ["unknown", "completed", "completed"]
+    assert trial.results.output == [None, "picture 1", "picture 2"]
+    assert trial.results.execution_id == [None, "e0", "e2"]
+    assert "execution e0, whose inputs are those of another row" in str(trial.results.error[0])
+
+
+def test_the_other_half_of_a_mistake_may_come_later() -> None:
+    """While executions are not listed, nothing is decided; for so many looks."""
+    api = Api(2)
+    api.end()
+    for row, entry in enumerate(api.entries):
+        entry.update(inputs=INPUTS[1 - row], output=row)
+    late = api.entries.pop()
+
+    def answer(request: Request) -> Reply:
+        if len(trial.transport.sent) == looks:
+            api.entries.append(late)
+        return api(request)
+
+    for looks in (2, 7):
+        api.entries = api.entries[:1]
+        api.by_id.pop("e1", None)
+        trial = Trial(2, lambda request: reply(503) if "executions/" in request.path else answer(request))
+        trial.sent(*INPUTS[:2])
+        trial.wait(timeout=200)
+        assert trial.results.output == [1, 0], looks
+
+
+def test_equal_inputs_are_interchangeable() -> None:
+    """Rows with one input keep their executions, or get any with that input."""
+    api = Api(4)
+    api.end()
+    for row, entry in enumerate(api.entries):
+        entry.update(inputs=INPUTS[(0, 1, 0, 0)[row]], output=row)
+    trial = Trial(4, api)
+    trial.sent(INPUTS[0], INPUTS[0], INPUTS[0], INPUTS[1])
+    assert trial.refresh() == 0
+    assert trial.results.output == [0, 3, 2, 1]
+
+
+def test_inputs_are_compared_once() -> None:
+    """However often an execution is looked at."""
+    api = Api(10)
+    for row, entry in enumerate(api.entries):
+        entry.update(inputs=INPUTS[row])
+    trial = Trial(10, api)
+    trial.sent(*INPUTS[:10])
+    asked: list[int] = []
+    contents, trial.contents = trial.contents, []
+    tracker = trial._tracker()
+    assert tracker._assignments is not None
+    tracker._assignments._content = lambda row: (asked.append(row), contents[row])[1]
+    asyncio.run(tracker.wait(asyncio.Event(), timeout=30))
+    assert sorted(asked) == list(range(10))

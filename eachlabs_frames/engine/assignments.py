@@ -12,7 +12,7 @@ execution are not, both executions are in the wrong rows.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +33,7 @@ class _Held(NamedTuple):
     """An execution with other inputs than its row has sent, and what the API said of it."""
 
     row: int
+    bulk_id: str | None
     inputs: bytes
     entry: Mapping[str, Any]
 
@@ -68,6 +69,8 @@ class Assignments:
         self._content = content
         self._checked: set[str] = set()
         self._held: dict[str, _Held] = {}
+        # Rows that lost their execution, and executions that no row has: they may turn out to fit.
+        self._orphans: dict[str, _Held] = {}
         self._without: dict[int, bytes] = {}
         self._looks = 0
 
@@ -82,7 +85,7 @@ class Assignments:
         if inputs is None or content is None:
             return True
         if inputs != content:
-            self._held[execution_id] = _Held(rows[0], inputs, entry)
+            self._held[execution_id] = _Held(rows[0], self._results.bulk_id[rows[0]], inputs, entry)
             return False
         self._held.pop(execution_id, None)
         self._checked.add(execution_id)
@@ -98,41 +101,50 @@ class Assignments:
         if not self._held:
             return Corrections()
         self._looks += 1
-        unseen = (known for known in open_rows if known not in self._checked and known not in self._held)
-        if self._looks < MAX_LOOKS and any(self._content(row) for known in unseen for row in open_rows[known]):
+        unseen = {
+            content
+            for execution_id, rows in open_rows.items()
+            if execution_id not in self._checked and execution_id not in self._held
+            for row in rows
+            if (content := self._content(row)) is not None
+        }
+        if unseen and self._looks < MAX_LOOKS:
             return Corrections()
         self._looks = 0
         known = self._results.execution_id
         self._without = {row: content for row, content in self._without.items() if known[row] is None}
         held, self._held = self._held, {}
         self._checked.update(held)
-        return self._corrected(held)
+        return self._corrected(held, unseen)
 
-    def _corrected(self, held: Mapping[str, _Held]) -> Corrections:
+    def _corrected(self, held: Mapping[str, _Held], unseen: Collection[bytes]) -> Corrections:
         contents = {one.row: self._content(one.row) for one in held.values()} | self._without
         wanting: defaultdict[bytes | None, list[int]] = defaultdict(list)
         for row in sorted(contents):
             wanting[contents[row]].append(row)
-        shown = {one.inputs for one in held.values()}
-        misplaced = {row for row, content in contents.items() if content in shown or row in self._without}
+        executions = {**self._orphans, **held}
+        proven = {one.inputs for one in executions.values()}
+        # Rows whose input another execution has exactly, and rows whose execution has the input of a row not seen yet.
+        misplaced = {row for row, content in contents.items() if content in proven}
+        misplaced.update(one.row for one in held.values() if one.inputs in unseen)
         given: dict[int, str] = {}
         done = Corrections()
-        for execution_id, one in held.items():
+        self._orphans = {}
+        for execution_id, one in executions.items():
             if wanting.get(one.inputs):
                 given[wanting[one.inputs].pop(0)] = execution_id
                 done.entries.append(one.entry)
-            elif one.row not in misplaced:
+            elif execution_id in held and one.row not in misplaced:
                 done.entries.append(one.entry)
-        moved = {held[execution_id].row for execution_id in given.values()}
-        before = self._results
-        for row in sorted(misplaced | moved):
-            new = given.get(row)
-            if new is not None:
+            else:
+                self._orphans[execution_id] = one
+        misplaced.update(held[execution_id].row for execution_id in given.values() if execution_id in held)
+        for row in sorted(misplaced):
+            if (new := given.get(row)) is not None:
                 self._without.pop(row, None)
-                bulk_id = before.bulk_id[held[new].row]
-                done.outcomes.append(Outcome(row, QUEUED, bulk_id, new))
+                done.outcomes.append(Outcome(row, QUEUED, executions[new].bulk_id, new))
             elif row not in self._without:
                 self._without[row] = contents[row] or b""
-                error = MISPLACED.format(execution_id=before.execution_id[row])
+                error = MISPLACED.format(execution_id=self._results.execution_id[row])
                 done.outcomes.append(Outcome(row, UNKNOWN, error=error))
         return done

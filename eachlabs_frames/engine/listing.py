@@ -240,9 +240,12 @@ class Listing:
             if known not in found and (self._is_near(entry, times) if found else self._may_have(entry, inputs))
         }
         await self._learn(known for known, entry in near.items() if _text(entry.get("bulk_id")) is None)
-        for known, entry in near.items():
-            if (_text(entry.get("bulk_id")) or self._about(known).bulk_id) == bulk_id:
-                found[known] = entry
+        of_bulk = [
+            known
+            for known, entry in near.items()
+            if (_text(entry.get("bulk_id")) or self._about(known).bulk_id) == bulk_id
+        ]
+        found.update((known, near[known]) for known in of_bulk)
 
     def _is_near(self, entry: Entry, times: Sequence[float]) -> bool:
         created = self._created(entry)

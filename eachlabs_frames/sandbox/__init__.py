@@ -66,6 +66,7 @@ def start(
     hold: bool = False,
     timestamp_digits: int = 0,
     clock_skew: float = 0.0,
+    timestamp_skew: float = 0.0,
     webhook_pause: float = 1.0,
     webhook_loss: float = 0.0,
     webhook_repeats: int = 0,
@@ -93,7 +94,7 @@ def start(
         Seconds that never go back; tests may bring their own.
     seed, latency, queue_seconds, run_seconds, failure_rate, fail_when, account_cap, cap_retry_after, \
 trigger_rate, balance_usd, cost_usd, cost_shape, listing_lag, listing_inputs, hold, timestamp_digits, \
-clock_skew, webhook_pause, webhook_loss, webhook_repeats, webhook_shuffle, webhook_burst, \
+clock_skew, timestamp_skew, webhook_pause, webhook_loss, webhook_repeats, webhook_shuffle, webhook_burst, \
 webhook_faults, media_bytes
         See `Options`.
 
@@ -129,6 +130,7 @@ webhook_faults, media_bytes
         hold=hold,
         timestamp_digits=timestamp_digits,
         clock_skew=clock_skew,
+        timestamp_skew=timestamp_skew,
         webhook_pause=webhook_pause,
         webhook_loss=webhook_loss,
         webhook_repeats=webhook_repeats,

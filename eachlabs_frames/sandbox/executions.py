@@ -93,7 +93,7 @@ class Stamps:
 
     def text(self, moment: float, options: Options) -> str:
         """Give the RFC 3339 timestamp, cut (not rounded) to the digits asked for."""
-        wall = self.wall(moment, options)
+        wall = self.wall(moment, options) + options.timestamp_skew
         seconds = math.floor(wall)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
         digits = options.timestamp_digits

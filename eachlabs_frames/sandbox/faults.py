@@ -34,6 +34,8 @@ BEFORE = frozenset(REFUSALS) | {"dropped", "redirect"}
 ENTRIES = frozenset({"too_few", "too_many", "no_ids"})
 AFTER = ENTRIES | {"error_after", "lost_answer", "silence", "cut_short", "stalled", "altered", "garbage"}
 KINDS = BEFORE | AFTER | {"latency"}
+# A 2xx answer that is whole and well-formed, and says something else than what happened.
+CONFUSED = frozenset({"permuted", "replayed"})
 
 ELSEWHERE = "/_sandbox/elsewhere"
 _GARBAGE = b"<!doctype html><html><body><h1>Bad gateway</h1><p>Please try again.</p></body></html>"
@@ -59,7 +61,9 @@ class Fault:
         effect: `error_after`, `lost_answer` (cut with no byte of answer), `silence` (no answer for `seconds`;
         0 is for ever), `cut_short` (half of the promised body), `stalled` (half of it, and the rest after
         `seconds`; 0 is never), `altered` (another last byte than the headers speak of), `garbage` (200 with HTML),
-        and on the trigger `too_few`, `too_many`, `no_ids` entries. `latency` waits `seconds`, and goes with any other.
+        `replayed` (on the trigger and the details: the answer to the request before it on that route, as of a proxy
+        that mixes answers up), and on the trigger `permuted` (the entries in reverse order), `too_few`, `too_many`,
+        `no_ids` entries. `latency` waits `seconds`, and goes with any other.
     on
         The route: `trigger`, `list`, `details`, `workflow`, `balance`, `media` or `any` (all of them).
     at
@@ -111,11 +115,13 @@ class Fault:
             object.__setattr__(self, "at", frozenset(self.at))
 
     def _problem(self) -> str | None:
-        if self.kind not in KINDS:
-            return f"no fault of kind {self.kind!r}; there are: {', '.join(sorted(KINDS))}"
+        if self.kind not in KINDS | CONFUSED:
+            return f"no fault of kind {self.kind!r}; there are: {', '.join(sorted(KINDS | CONFUSED))}"
         if self.on != "any" and self.on not in ROUTES:
             return f"no route {self.on!r}; there are: any, {', '.join(ROUTES)}"
-        if self.kind in ENTRIES and self.on != "trigger":
+        if self.kind == "replayed" and self.on not in ("trigger", "details"):
+            return f"a 'replayed' fault goes with on='trigger' or on='details', not on={self.on!r}"
+        if self.kind in ENTRIES | {"permuted"} and self.on != "trigger":
             return f"a {self.kind!r} fault changes a trigger's entries: on must be 'trigger', not {self.on!r}"
         if self.location is not None and self.kind != "redirect":
             return f"a {self.kind!r} fault leads nowhere: location goes with 'redirect'"
@@ -209,7 +215,7 @@ def spoil(fault: Fault, answer: Answer) -> Answer:
         return Answer(200, _GARBAGE, content_type="text/html")
     if fault.kind == "altered" and answer.body:
         return replace(answer, body=answer.body[:-1] + bytes([answer.body[-1] ^ 1]))
-    if fault.kind in ENTRIES and answer.status == 202:
+    if fault.kind in ENTRIES | {"permuted"} and answer.status == 202:
         return _other_entries(fault, answer)
     return answer
 
@@ -217,7 +223,9 @@ def spoil(fault: Fault, answer: Answer) -> Answer:
 def _other_entries(fault: Fault, answer: Answer) -> Answer:
     document = json.loads(answer.body)
     entries = document["executions"]
-    if fault.kind == "too_few":
+    if fault.kind == "permuted":
+        entries.reverse()
+    elif fault.kind == "too_few":
         entries.pop()
     elif fault.kind == "too_many":
         entries.append({"execution_id": "00000000-0000-4000-8000-000000000000", "status": "queued"})

@@ -58,7 +58,9 @@ class Options:
     timestamp_digits
         Decimal places of the seconds in timestamps: 0 as in the API's examples, at most 6.
     clock_skew
-        Seconds that the sandbox's timestamps are ahead of this machine's clock.
+        Seconds that the sandbox's clock, and so its timestamps, are ahead of this machine's clock.
+    timestamp_skew
+        Seconds that timestamps in answers are ahead of the sandbox's own clock, which the header `Date` says.
     webhook_pause
         Seconds between two attempts at one webhook delivery.
     media_bytes
@@ -95,6 +97,7 @@ class Options:
     hold: bool = False
     timestamp_digits: int = 0
     clock_skew: float = 0.0
+    timestamp_skew: float = 0.0
     webhook_pause: float = 1.0
     media_bytes: int = 0
     webhook_loss: float = 0.0
