@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -328,3 +330,17 @@ def test_an_output_that_is_nested_very_deep_can_be_read() -> None:
     for _ in range(1_000):
         found = found["a"]
     assert found == "a fox"
+
+
+@pytest.mark.parametrize("call", ["bulk_trigger", "preview", "download", "gallery"])
+def test_attrs_that_cannot_be_copied_are_blamed_by_name(sandbox: Sandbox, tmp_path: Path, call: str) -> None:
+    """Pandas copies attrs with each frame; the columns have nothing to do with it, and nothing is sent."""
+    out = pd.DataFrame({"prompt": ["a fox"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
+    sent = len(sandbox.accepted)
+    arguments = {"bulk_trigger": ["wf_abc123"], "preview": ["wf_abc123"], "download": [tmp_path], "gallery": []}
+    out.attrs["lock"] = threading.Lock()
+    with pytest.raises(
+        ef.ColumnError, match=r"df\.attrs\['lock'\] \(a lock\) cannot be copied.* del df\.attrs\['lock'\]"
+    ):
+        getattr(out.eachlabs, call)(*arguments[call])
+    assert len(sandbox.accepted) == sent

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -12,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
+from eachlabs_frames.frames import labels
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 WF = "wf_abc123"
@@ -371,6 +376,54 @@ def test_a_run_comes_back_with_its_inputs_labels_and_results(sandbox: Sandbox, i
         pd.testing.assert_series_equal(
             loaded[name].reset_index(drop=True), out[name].reset_index(drop=True), check_names=False
         )
+
+
+SUMMER_TIME = pd.date_range("2026-10-24 23:30", periods=5, freq="h", tz="UTC").tz_convert("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.date_range("2026-03-28", periods=3, tz="America/New_York"),
+        pd.date_range("2026-03-07", periods=3, tz="America/New_York"),
+        SUMMER_TIME[:3],
+        SUMMER_TIME[1:4],
+        pd.date_range("2026-03-07", periods=3).as_unit("s"),
+        pd.Index([date(2026, 1, 2), date(2026, 1, 3), date(2025, 2, 28)], dtype=object),
+        pd.Index([time(1, 2), time(3, 4, 5, 6), time(0)], dtype=object),
+        pd.period_range("2026-01", periods=3, freq="M"),
+        pd.period_range("2026-01", periods=3, freq="W-TUE"),
+        pd.interval_range(0, 3, closed="left"),
+        pd.interval_range(pd.Timestamp("2026-01-01"), periods=3, freq="D"),
+        pd.Index([UUID(int=1), UUID(int=2), UUID(int=2**127)], dtype=object),
+        pd.Index([Decimal("1.10"), Decimal("NaN"), Decimal(3)], dtype=object),
+        pd.Index([b"x", b"\xff", b""], dtype=object),
+        pd.Index([2**70, -1, 0], dtype=object),
+        pd.Index([1, None, "x"], dtype=object),
+        pd.Index([1, pd.NA, 3], dtype="Int64"),
+        pd.MultiIndex.from_product([[date(2026, 1, 2)], SUMMER_TIME[:3]]),
+    ],
+    ids=str,
+)
+def test_index_labels_come_back_as_they_were(index: pd.Index) -> None:
+    """Zone names over a change of summer time, dates, periods, intervals, UUIDs: the same values of the same types."""
+    written = json.loads(json.dumps(list(labels.write_all(index.tolist()))))
+    back = labels.index(written, [None] * index.nlevels).tolist()
+    for label, was in zip(back, index.tolist(), strict=True):
+        if not isinstance(was, tuple) and pd.isna(was):
+            assert pd.isna(label)
+            continue
+        assert type(label) is type(was)
+        assert str(label) == str(was)
+        assert label == was
+    if isinstance(index, pd.DatetimeIndex):
+        assert str(labels.index(written, [None]).tz) == str(index.tz)
+
+
+def test_a_zone_that_this_machine_does_not_know_keeps_its_instant() -> None:
+    """With the offset that it had."""
+    found = labels.read({"kind": "timestamp", "value": "2026-07-01T12:00:00+02:00", "zone": "Mars/Olympus"})
+    assert found == pd.Timestamp("2026-07-01T10:00:00Z")
 
 
 def test_a_loaded_run_is_gone_on_with(sandbox: Sandbox) -> None:

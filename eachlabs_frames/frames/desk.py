@@ -27,6 +27,7 @@ from .course import INTERVAL, Call, Course, check_interval
 from .labels import texts
 from .options import Options
 from .results import Origin
+from .spreadsheet import to_csv
 
 if TYPE_CHECKING:
     from ..views.dashboard import Dashboard
@@ -191,9 +192,8 @@ class Desk:
             self._do_next()
 
     def csv(self) -> bytes:
-        """Return the frame as a CSV file."""
-        text: str = self.frame.to_csv()
-        return text.encode("utf-8", "replace")
+        """Return the frame as a CSV file that a spreadsheet may open."""
+        return to_csv(self.frame)
 
     def close(self) -> None:
         """Look no more, and tell nobody anything. A user's run goes on."""

@@ -33,6 +33,7 @@ class Side:
         origin = columns.origin(frame)
         self.prefix: Final = "" if origin is None else origin.prefix
         columns.require_result(frame, self.prefix)
+        columns.check_attrs(frame)
         self.frame: Final = columns.snapshot(frame)
         self.own: Final = columns.labels(frame, self.prefix)
         self.results: Final = columns.read(frame, self.prefix)

@@ -5,6 +5,7 @@ The user's own columns, their dtypes and the index are never touched, and nothin
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from array import array
@@ -146,8 +147,21 @@ def snapshot(frame: pd.DataFrame) -> pd.DataFrame:
     A wide frame is copied all the same: that makes few blocks of many, and a frame of over 100 blocks warns at each
     column that is added to it.
     """
-    copy: pd.DataFrame = frame.copy(deep=not _COPY_ON_WRITE or frame.shape[1] > _WIDE)
-    return copy
+    copied: pd.DataFrame = frame.copy(deep=not _COPY_ON_WRITE or frame.shape[1] > _WIDE)
+    return copied
+
+
+def check_attrs(frame: pd.DataFrame) -> None:
+    """Raise `ColumnError` where an entry of ``df.attrs`` cannot be copied, as pandas does with each new frame."""
+    for name, value in frame.attrs.items():
+        try:
+            copy.deepcopy(value)
+        except Exception as exc:
+            msg = (
+                f"df.attrs[{name!r}] (a {type(value).__name__}) cannot be copied, as pandas does for each new frame "
+                f"({exc}): remove it, as in del df.attrs[{name!r}]"
+            )
+            raise ColumnError(msg) from exc
 
 
 def tally(frame: pd.DataFrame, prefix: str) -> dict[str, int]:

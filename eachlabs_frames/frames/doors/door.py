@@ -9,6 +9,7 @@ import pandas as pd
 
 from ...errors import FrameTypeError
 from ..refusals import refusal
+from ..results import check_attrs
 
 if TYPE_CHECKING:
     from ...engine.loop import Steps
@@ -23,11 +24,14 @@ class Door:
     ------
     FrameTypeError
         Not a pandas DataFrame.
+    ColumnError
+        An entry of ``df.attrs`` cannot be copied, and so no new frame be made of this one.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
         if not isinstance(frame, pd.DataFrame):
             raise FrameTypeError(refusal(frame))
+        check_attrs(frame)
         self._frame = frame
 
     def _complete(self, steps: Steps[T]) -> T:
