@@ -773,6 +773,30 @@ def test_what_cannot_be_read_is_refused(hook: WebhookReceiver, wrong: bytes) -> 
     assert fates(hook) == {"malformed": 1}
 
 
+@pytest.mark.parametrize(
+    ("raw", "output", "note"),
+    [
+        (b'"half \\ud83d"', "half \ufffd", "invalid Unicode"),
+        (b'"\xff"', "\ufffd", "invalid Unicode"),
+        (b'{"score": NaN, "most": 1e999}', {"score": None, "most": None}, "NaN or an infinite number"),
+        (b"[" + b"7" * 400 + b"]", ["7" * 400], "too large"),
+        (b"[" * 1000 + b"]" * 1000, None, "nested"),
+    ],
+)
+def test_a_delivery_with_an_output_that_cannot_be_kept_is_not_lost(
+    open_run: Any, hook: WebhookReceiver, raw: bytes, output: Any, note: str
+) -> None:
+    """It is verified as it was sent, and its row ends at once, with a sentence about what was replaced."""
+    body = as_bytes(told(open_run.frame, output="@", total_cost=0.25)).replace(b'"@"', raw)
+    assert genuine(hook, body) == 204
+    until(lambda: open_run.status == {"completed": 1, "queued": 2})
+    row = open_run.frame.iloc[0]
+    assert note in row["error"]
+    if output is not None:
+        assert row["output"] == output
+    assert fates(hook) == {"accepted": 1}
+
+
 def test_only_a_post_to_its_own_path_is_answered(hook: WebhookReceiver) -> None:
     """Anything else is not there, whoever asks."""
     said = json.dumps({"execution_id": "e", "status": "completed"}).encode()
