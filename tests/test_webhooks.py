@@ -713,6 +713,36 @@ def test_only_what_is_known_is_taken(open_run: Any, hook: WebhookReceiver) -> No
     assert hook.counts["accepted"] == 0
 
 
+def test_a_delivery_with_the_inputs_of_another_row_is_not_trusted(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """The executions may be in each other's rows: at once, polling decides."""
+    sandbox.change(hold=True)
+    run = frame(3).eachlabs.start(WF, webhook=hook)
+    until(lambda: run.status == {"queued": 3})
+    for row in range(3):
+        said = told(run.frame, row, inputs={"prompt": f"p{(row + 1) % 3}"}, output="of another row")
+        assert genuine(hook, said) == 204
+    until(lambda: hook.counts["accepted"] == 3)
+    until(lambda: count(sandbox, "list") == 1)
+    assert run.frame["output"].isna().all()
+    sandbox.release()
+    with WebhookReceiver(secret=SECRET) as other:
+        for row in range(3):
+            assert genuine(other, told(run.frame, row, inputs={"prompt": f"p{row}"}, output=f"of row {row}")) == 204
+        out = run.result()
+    assert out["output"].str.contains("another").eq(False).all()
+
+
+def test_the_journal_does_not_trust_the_inputs_of_another_row(sandbox: Sandbox, hook: WebhookReceiver) -> None:
+    """The rows stay open there, for the next refresh; one whose inputs are its own ends."""
+    sandbox.change(hold=True, webhook_loss=1.0)
+    out = frame(3).eachlabs.bulk_trigger(WF, run="mixed up", webhook=hook)
+    for row, inputs in enumerate(("p1", "p0", "p2")):
+        assert genuine(hook, told(out, row, inputs={"prompt": inputs})) == 204
+    until(lambda: hook.counts["accepted"] == 3)
+    hook.stop()
+    assert ef.load_run("mixed up")["status"].tolist() == ["queued", "queued", "completed"]
+
+
 def test_what_nobody_knows_is_counted_and_not_stored(sandbox: Sandbox, hook: WebhookReceiver) -> None:
     """No call is at work, and the journal does not know it, or knows it otherwise."""
     sandbox.change(hold=True)

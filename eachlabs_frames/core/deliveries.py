@@ -12,6 +12,7 @@ from uuid import UUID
 from ..models import TERMINAL, Outcome
 from .decoding import decode
 from .executions import canonical_status, read, says_too_little
+from .identity import try_fingerprint
 
 MAX_ID_LENGTH: Final = 200
 
@@ -19,10 +20,20 @@ _NOWHERE: Final = -1
 
 
 class Notice(NamedTuple):
-    """What one delivery says of one execution; the outcome's position is for whoever knows its row."""
+    """What one delivery says about one execution.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        Without a position: the receiver does not know the execution's row.
+    workflow_id : str or None
+    inputs : bytes or None
+        The fingerprint of the inputs that the API repeats; None where it repeats none.
+    """
 
     outcome: Outcome
     workflow_id: str | None = None
+    inputs: bytes | None = None
 
     @property
     def execution_id(self) -> str:
@@ -38,6 +49,13 @@ class Notice(NamedTuple):
     def brief(self) -> bool:
         """Whether it says that, and not what came of it: the details do."""
         return says_too_little(self.outcome)
+
+    def differs(self, content: bytes | None) -> bool:
+        """Return whether the execution has other inputs than a row has sent, by their fingerprints.
+
+        That is no proof that it is another row's execution: the API may add defaults to inputs. Polling decides.
+        """
+        return None not in (self.inputs, content) and self.inputs != content
 
 
 class Known(NamedTuple):
@@ -62,7 +80,7 @@ def read_delivery(body: bytes) -> Notice | None:
         return None
     if canonical_status(said.get("status")) is None:
         return None
-    return Notice(read(_NOWHERE, said), workflow_id or None)
+    return Notice(read(_NOWHERE, said), workflow_id or None, try_fingerprint(said.get("inputs")))
 
 
 def agrees(notice: Notice, known: Known) -> bool:

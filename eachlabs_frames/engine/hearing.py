@@ -28,6 +28,8 @@ class Hearing:
         Gives the executions that are waited for.
     write : callable
         Writes outcomes down.
+    content : callable, optional
+        Returns the fingerprint of a row's input, or None where it is not known.
 
     Attributes
     ----------
@@ -45,12 +47,14 @@ class Hearing:
         feed: Feed | None,
         awaited: Callable[[], Collection[str]],
         write: Callable[[Sequence[Outcome]], None],
+        content: Callable[[int], bytes | None] | None = None,
     ) -> None:
         self._workflow_id = workflow_id
         self._results = results
         self._feed = feed
         self._awaited = awaited
         self._write = write
+        self._content = content
         self._began = self._closed = False
         self._brief: set[str] = set()
         self.news = asyncio.Event()
@@ -113,15 +117,31 @@ class Hearing:
         return {str(listed[row]): Known(bulks[row], self._workflow_id) for row in rows}
 
     def _take_in(self, notices: Sequence[Notice]) -> None:
-        """Write down what was delivered: of an execution the first end, and where there is none the latest word."""
+        """Write what was delivered: of each execution the first end, or the latest state if it has not ended."""
         if self._closed or not notices:
             return
-        said = {notice.execution_id: notice for notice in notices if not notice.ended}
-        said |= {notice.execution_id: notice for notice in reversed(notices) if notice.ended}
-        # An end without what came of it is no result: all of these are asked for with one look.
-        self._brief.update(execution_id for execution_id, notice in said.items() if notice.brief)
-        status = self._results.status
-        rows = enumerate(self._results.execution_id)
-        told = [(row, said[known].outcome) for row, known in rows if known in said and status[row] not in TERMINAL]
-        self._write([one._replace(position=row) for row, one in told if one.execution_id not in self._brief])
+        latest = {notice.execution_id: notice for notice in notices if not notice.ended}
+        latest |= {notice.execution_id: notice for notice in reversed(notices) if notice.ended}
+        rows: dict[str, list[int]] = {}
+        for row, execution_id in enumerate(self._results.execution_id):
+            if execution_id in latest and self._results.status[row] not in TERMINAL:
+                rows.setdefault(execution_id, []).append(row)
+        # These are polled: an end without a result, and one of an execution that may be another row's.
+        self._brief.update(
+            execution_id
+            for execution_id, places in rows.items()
+            if latest[execution_id].brief or self._is_doubtful(latest[execution_id], places)
+        )
+        self._write(
+            [
+                latest[execution_id].outcome._replace(position=row)
+                for execution_id, places in rows.items()
+                if execution_id not in self._brief
+                for row in places
+            ]
+        )
         self.tell()
+
+    def _is_doubtful(self, notice: Notice, rows: Sequence[int]) -> bool:
+        content = self._content
+        return notice.ended and content is not None and all(notice.differs(content(row)) for row in rows)

@@ -102,7 +102,14 @@ class Tracker:
         self._closed = False
         self._took = 0.0
         self._answered_at = clock.epoch()
-        self.hearing = Hearing(workflow_id, results, feed=feed, awaited=lambda: self._open.keys(), write=self._write)
+        self.hearing = Hearing(
+            workflow_id,
+            results,
+            feed=feed,
+            awaited=lambda: self._open.keys(),
+            write=self._write,
+            content=content,
+        )
 
     def close(self) -> None:
         """Write nothing more: the results are handed over."""

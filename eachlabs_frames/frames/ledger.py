@@ -101,8 +101,9 @@ def _note(place: _Place, notices: Sequence[Notice]) -> list[Word]:
                 words.append("mismatched")
                 continue
             words.append("accepted")
-            # What says too little stays open, for a look to ask for the details.
-            if notice.ended and not notice.brief and before.status not in TERMINAL:
+            # Polling decides about an end without a result, and about an execution that may be another row's.
+            is_clear = not notice.brief and not notice.differs(notes.content_of(notice.execution_id))
+            if notice.ended and is_clear and before.status not in TERMINAL:
                 ended.setdefault(notice.execution_id, notice.outcome)
         notes(list(ended.values()))
     return words

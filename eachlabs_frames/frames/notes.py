@@ -60,6 +60,10 @@ class Notes:
         assert self._entry is not None
         return self._entry.known_content(self._rows[row])
 
+    def content_of(self, execution_id: str) -> bytes | None:
+        """Return the fingerprint of the input that an execution was started with, where the journal knows it."""
+        return None if self._entry is None else self._entry.known_content(self._numbers.get(execution_id, -1))
+
     def correct(self, outcomes: Sequence[Outcome]) -> None:
         """Note that rows have other executions than the journal says."""
         if self._entry is None:
