@@ -28,6 +28,7 @@ from .errors import (
     UsageError,
 )
 from .frames import attach, compare, delete_run, load_run, register, runs, sweep
+from .log import guard
 from .models import Event, Outcome
 from .settings import Settings, configure
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+guard()
 register()
 
 __all__ = [

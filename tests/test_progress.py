@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import tqdm.auto
 
 import eachlabs_frames as ef
-from eachlabs_frames.models import Event
+from eachlabs_frames.core.outcomes import Results
+from eachlabs_frames.engine.loop import complete
+from eachlabs_frames.models import Batch, Event
 from eachlabs_frames.sandbox import Fault, Sandbox
 from eachlabs_frames.views.progress import describe
+
+from .fakes import FakeTransport, ManualClock, runner
 
 WF = "wf_abc123"
 
@@ -97,3 +107,119 @@ def test_an_empty_frame_shows_no_bar(sandbox: Sandbox, capfd: pytest.CaptureFixt
     frame(0).eachlabs.bulk_trigger(WF, ["prompt"], progress=True)
     assert capfd.readouterr().err == ""
     assert ef.__version__
+
+
+class Leaving:
+    """A progress callable that raises at the third answer, and counts its calls afterwards."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+        self.answers = 0
+        self.late = 0
+
+    def __call__(self, event: Event) -> None:
+        if self.answers >= 3:
+            self.late += 1
+        if event.kind == "answered":
+            self.answers += 1
+            if self.answers == 3:
+                raise self.error
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+@pytest.mark.parametrize("way", ["bulk_trigger", "bulk_trigger_async", "start"])
+def test_a_progress_callable_that_leaves_ends_the_run_as_an_interrupt_does(
+    sandbox: Sandbox, tmp_path: Path, error: type[BaseException], way: str
+) -> None:
+    """Nothing new is sent; every accepted row is in the exception's frame and in the journal, the rest is pending."""
+    ef.configure(journal=tmp_path / "j.sqlite")
+    sandbox.change(latency=0.1)
+    leaving = Leaving(error)
+    options: dict[str, Any] = {"run": "leaves", "max_concurrency": 4, "progress": leaving}
+
+    def call() -> Any:
+        if way == "bulk_trigger_async":
+            return asyncio.run(frame(300).eachlabs.bulk_trigger_async(WF, **options))
+        if way == "start":
+            return frame(300).eachlabs.start(WF, **options).result(60)
+        return frame(300).eachlabs.bulk_trigger(WF, **options)
+
+    with pytest.raises(ef.Interrupted) as caught:
+        call()
+    assert f"the progress callable raised {error.__name__}" in str(caught.value)
+    assert "load_run('leaves')" in str(caught.value)
+    accepted = sorted(one.execution_id for one in sandbox.accepted)
+    assert 30 <= len(accepted) < 300
+    out = caught.value.frame
+    assert sorted(out["execution_id"].dropna()) == accepted
+    assert set(out.loc[out["execution_id"].isna(), "status"]) == {"pending"}
+    assert sorted(ef.load_run("leaves")["execution_id"].dropna()) == accepted
+    assert leaving.late == 0
+
+
+def test_an_exit_in_a_progress_callable_keeps_its_exit_code(sandbox: Sandbox) -> None:
+    """``sys.exit(3)`` ends the process with 3, as anywhere else, unless the interrupt is caught."""
+
+    def leave(event: Event) -> None:
+        if event.kind == "answered":
+            sys.exit(3)
+
+    with pytest.raises(SystemExit) as caught:
+        frame(3).eachlabs.bulk_trigger(WF, progress=leave)
+    assert isinstance(caught.value, ef.Interrupted)
+    assert caught.value.code == 3
+    assert caught.value.frame["execution_id"].notna().all()
+
+
+def test_a_log_handler_that_raises_ends_no_call(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it raises is shown on stderr, and every row has its execution."""
+
+    class Failing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            msg = "the handler is broken"
+            raise (SystemExit if threading.current_thread() is not threading.main_thread() else OSError)(msg)
+
+    sandbox.faults(Fault("rate_limited", at={1}, retry_after=0))
+    logger, failing = logging.getLogger("eachlabs_frames"), Failing()
+    level = logger.level
+    logger.addHandler(failing)
+    logger.setLevel(logging.DEBUG)
+    try:
+        out = frame(30).eachlabs.bulk_trigger(WF, progress=False, wait=True)
+    finally:
+        logger.removeHandler(failing)
+        logger.setLevel(level)
+    assert set(out["status"]) == {"completed"}
+    assert "SystemExit: the handler is broken" in capsys.readouterr().err
+
+
+def test_a_row_function_that_leaves_while_rows_are_sent_keeps_the_answers(sandbox: Sandbox) -> None:
+    """It is read again for rows whose payloads were not kept: what it raises then stops the run, and tears nothing."""
+    results, exit_ = Results(40), SystemExit(2)
+
+    def batches() -> Iterator[Batch]:
+        yield from (Batch(tuple(range(n, n + 10)), (b"{}",) * 10) for n in (0, 10, 20))
+        raise exit_
+
+    transport = FakeTransport()
+    running = runner(results, transport=transport, clock=ManualClock(), workers=4)
+
+    def steps() -> Any:
+        yield from running._reporter.stoppable(lambda stop: running.run(batches(), canary=False, stop=stop))
+
+    with pytest.raises(KeyboardInterrupt, match="raised SystemExit: 2") as caught:
+        complete(steps())
+    assert caught.value.__cause__ is exit_
+    assert results.accepted == 10 * len(transport.sent) == 30
+
+
+def test_a_bar_that_cannot_be_closed_costs_nobody_a_frame(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal may be gone by the end of a call: the result is returned."""
+
+    class Broken(tqdm.auto.tqdm):  # type: ignore[type-arg]
+        def close(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Broken)
+    out = frame(3).eachlabs.bulk_trigger(WF, progress=True)
+    assert out["execution_id"].notna().all()

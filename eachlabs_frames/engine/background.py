@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import contextvars
 import logging
 import os
 import threading
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from ..errors import BridgeError
+from .interrupts import raised_in_blocking_calls
 from .loop import GRACE, Flight, Job, Steps, bridge, complete, land
 
 T = TypeVar("T")
@@ -38,7 +40,7 @@ def is_closing() -> bool:
 
 
 class Errand(Generic[T]):
-    """Steps on a thread of their own.
+    """Steps on a thread of their own, in a copy of the context (`contextvars`) in which this is made.
 
     Attributes
     ----------
@@ -52,7 +54,8 @@ class Errand(Generic[T]):
         self._steps = steps
         self._lock = threading.RLock()  # a signal handler may stop what is just being stopped
         self._flight: Flight[Any] | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True)
         self.stopped = False
         self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
         self.future.set_running_or_notify_cancel()
@@ -84,10 +87,11 @@ class Errand(Generic[T]):
             msg = "waiting for a run from inside a progress callback would wait for itself: await it elsewhere"
             raise BridgeError(msg)
         end = None if timeout is None else time.monotonic() + timeout
-        while not self.future.done() and (end is None or time.monotonic() < end):
-            # In short glances: an endless wait cannot be interrupted on every system.
-            left = _GLANCE if end is None else min(_GLANCE, end - time.monotonic())
-            concurrent.futures.wait([self.future], timeout=max(left, 0.0))
+        with raised_in_blocking_calls():
+            while not self.future.done() and (end is None or time.monotonic() < end):
+                # In short glances: an endless wait cannot be interrupted on every system.
+                left = _GLANCE if end is None else min(_GLANCE, end - time.monotonic())
+                concurrent.futures.wait([self.future], timeout=max(left, 0.0))
         return self.future.done()
 
     def _run(self) -> None:

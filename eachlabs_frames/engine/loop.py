@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import contextvars
 import inspect
 import os
 import threading
@@ -21,6 +22,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from ..errors import BridgeError
 from ..settings import BridgeName
 from .client import close_session, forget_sessions
+from .interrupts import ended, on_second_interrupt, raised_in_blocking_calls
 
 T = TypeVar("T")
 
@@ -32,6 +34,9 @@ Steps: TypeAlias = Generator[Job[Any], Any, T]
 
 GRACE: Final = 10.0
 """Seconds that an interrupted call waits for the answers in flight."""
+
+MAX_WRITING: Final = 60.0
+"""Seconds that a cancelled call waits for the frame that is being written: perhaps the only record of what was paid."""
 
 _GLANCE: Final = 0.5
 _SHUTDOWN: Final = 2.0
@@ -218,19 +223,31 @@ def land(flight: Flight[Any]) -> None:
 async def call_async(job: Job[T]) -> T:
     """Run `job` on the bridge's loop and await it from any other; cancelled, it does as an interrupted `call`."""
     flight = Flight(bridge().loop, job).start()
-    waiting = asyncio.wrap_future(flight.future)
     try:
-        return await asyncio.shield(waiting)
-    except asyncio.CancelledError:
-        if waiting.done():
-            raise
+        await ended(flight.future)
+    except GeneratorExit:  # the coroutine is closed, so that it cannot wait: its loop was ended by a second Ctrl-C
         flight.stop()
-        with contextlib.suppress(asyncio.CancelledError):  # cancelled again: at once
-            await asyncio.wait([waiting], timeout=GRACE)
-        if not waiting.done():
-            flight.cancel()
-            await asyncio.wait([waiting], timeout=_SHUTDOWN)
+        flight.cancel()
+        flight.wait(_SHUTDOWN)
         raise
+    except BaseException:
+        await _land_async(flight)
+        raise
+    if flight.future.cancelled():
+        raise asyncio.CancelledError
+    return flight.future.result()
+
+
+async def _land_async(flight: Flight[Any]) -> None:
+    """Do as `land`, on the caller's loop."""
+    landed = False
+    flight.stop()
+    # Cancelled or interrupted again: at once.
+    with on_second_interrupt(flight.cancel), contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
+        landed = await ended(flight.future, GRACE)
+    if not landed:
+        flight.cancel()
+        await ended(flight.future, _SHUTDOWN)
 
 
 def complete(steps: Steps[T], *, call: Callable[[Job[Any]], Any] = call) -> T:
@@ -241,24 +258,28 @@ def complete(steps: Steps[T], *, call: Callable[[Job[Any]], Any] = call) -> T:
     """
     value: Any = None
     error: BaseException | None = None
-    while True:
-        try:
-            turn = _advance(steps, value, error=error)
-            if isinstance(turn, _Finished):
-                return turn.value
-            value, error = call(turn.job), None
-        except BaseException as exc:
-            if inspect.getgeneratorstate(steps) != inspect.GEN_SUSPENDED:
-                raise
-            value, error = None, exc
+    with raised_in_blocking_calls():
+        while True:
+            try:
+                turn = _advance(steps, value, error=error)
+                if isinstance(turn, _Finished):
+                    return turn.value
+                value, error = call(turn.job), None
+            except BaseException as exc:
+                if inspect.getgeneratorstate(steps) != inspect.GEN_SUSPENDED:
+                    raise
+                value, error = None, exc
 
 
 async def complete_async(steps: Steps[T]) -> T:
     """Go through `steps` from a coroutine: their synchronous parts run in a thread, so that no loop stands still."""
-    turn = await _in_thread(steps)
+    turn = await _in_thread(steps, patience=GRACE)
     while isinstance(turn, _Wanted):
         try:
             value = await call_async(turn.job)
+        except GeneratorExit:
+            steps.close()
+            raise
         except BaseException as exc:  # noqa: BLE001 - the steps decide what to do with it
             turn = await _in_thread(steps, error=exc)
         else:
@@ -295,28 +316,82 @@ def _attempt(steps: Steps[T], value: Any, error: BaseException | None) -> _Wante
         return _Raised(exc)
 
 
+class _Part(Generic[T]):
+    """A synchronous part of some steps, in a thread that may be left by whoever waits for it."""
+
+    def __init__(self, steps: Steps[T], value: Any, error: BaseException | None) -> None:
+        self._steps = steps
+        self._given = (value, error)
+        self._lock = threading.Lock()
+        self._left: BaseException | None = None
+        # What the steps raise is a value here: through a future, Python 3.10 would make a CancelledError anew.
+        self.future: concurrent.futures.Future[_Wanted | _Finished[T] | _Raised] = concurrent.futures.Future()
+
+    def run(self) -> None:
+        turn = _attempt(self._steps, *self._given)
+        with self._lock:
+            if self._left is None:
+                self.future.set_result(turn)
+                return
+        self._end(turn, self._left)
+
+    def leave(self, error: BaseException) -> bool:
+        """Have the thread itself end the steps, by `error`; return False where the part has ended already."""
+        with self._lock:
+            if not self.future.done():
+                self._left = error
+            return self._left is not None
+
+    def close(self, error: BaseException) -> None:
+        """End the steps by `error`: here, or in the thread where that is still at work."""
+        if not self.leave(error):
+            self._end(self.future.result(), error)
+
+    def _end(self, turn: _Wanted | _Finished[T] | _Raised, error: BaseException) -> None:
+        while isinstance(turn, _Wanted):
+            turn = _attempt(self._steps, None, error)
+
+
 async def _in_thread(
-    steps: Steps[T], value: Any = None, *, error: BaseException | None = None
+    steps: Steps[T],
+    value: Any = None,
+    *,
+    error: BaseException | None = None,
+    patience: float = MAX_WRITING,
 ) -> _Wanted | _Finished[T]:
-    """Advance in a thread. A cancellation waits for the thread, and then reaches the steps as any other error."""
-    # What the steps raise comes back as a value: through a future, Python 3.10 would make a CancelledError anew.
-    turn = asyncio.ensure_future(asyncio.to_thread(_attempt, steps, value, error))
-    cancelled: asyncio.CancelledError | None = None
-    while not turn.done():
+    """Advance in a thread. A cancellation waits for the thread, and then reaches the steps as any other error.
+
+    It waits `patience` seconds, however often it is repeated; a part that has not ended by then (a function of the
+    user's that hangs) is left to its thread, which ends the steps as soon as it can.
+    """
+    part = _Part(steps, value, error)
+    # The waiter cannot cancel it: a part that has not begun when its caller goes away still has to end the steps.
+    asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, part.run)
+    interrupt: BaseException | None = None
+    loop = asyncio.get_running_loop()
+    deadline: float | None = None
+    while not part.future.done() and (deadline is None or loop.time() < deadline):
         try:
-            await asyncio.wait([turn])
-        except asyncio.CancelledError as exc:
-            cancelled = exc
-    ended = turn.result()
-    if cancelled is None:
-        if isinstance(ended, _Raised):
-            raise ended.error
-        return ended
-    if isinstance(ended, _Wanted):
-        return await _in_thread(steps, error=cancelled)
+            await ended(part.future, None if deadline is None else deadline - loop.time())
+        except GeneratorExit as exc:
+            part.close(exc)
+            raise
+        except (asyncio.CancelledError, KeyboardInterrupt) as exc:
+            interrupt = interrupt or exc
+            deadline = deadline or loop.time() + patience
+    if interrupt is None:
+        turn = part.future.result()
+        if isinstance(turn, _Raised):
+            raise turn.error
+        return turn
+    if part.leave(interrupt):
+        raise interrupt
+    turn = part.future.result()
+    if isinstance(turn, _Wanted):
+        return await _in_thread(steps, error=interrupt)
     # The steps came to their end meanwhile: what they made, or what their error carries, goes along.
-    cancelled.frame = ended.value if isinstance(ended, _Finished) else getattr(ended.error, "frame", None)  # type: ignore[attr-defined]
-    raise cancelled
+    interrupt.frame = turn.value if isinstance(turn, _Finished) else getattr(turn.error, "frame", None)  # type: ignore[attr-defined]
+    raise interrupt from (turn.error if isinstance(turn, _Raised) else None)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -1,17 +1,97 @@
-"""Turns the steps of a run or a download into events, for one observer. What an observer raises stays here."""
+"""Turns the steps of a run or a download into events, for one observer.
+
+Owns what becomes of an exception that an observer raises: never does it pass through the code that sends and records.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from ..core.outcomes import Results
 from ..models import SETTLED, Event, EventKind, Observer, Outcome
+from .loop import Job, Steps
+
+T = TypeVar("T")
 
 logger = logging.getLogger("eachlabs_frames")
 
 
-class Reporter:
+class Emitter:
+    """Calls one observer, and ends the job at work where it raises SystemExit, KeyboardInterrupt or the like.
+
+    An `Exception` of the observer's is logged, and the call goes on without it.
+    """
+
+    def __init__(self, observer: Observer | None) -> None:
+        self._observer = observer
+        self._error: BaseException | None = None
+        self._reason = ""
+        self._stop: Callable[[], object] | None = None
+
+    def stoppable(self, job: Job[T]) -> Steps[T]:
+        """Do `job`, which what the observer raises meanwhile stops as an interrupt does; then raise that.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            From what was raised, and saying what it was. The answers in flight are in.
+        """
+
+        async def stoppable(stop: asyncio.Event) -> T:
+            loop = asyncio.get_running_loop()
+            # An observer of webhooks may be called on another thread than the job's.
+            self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+            try:
+                return await job(stop)
+            finally:
+                self._stop = None
+
+        value: T = yield stoppable
+        if self._error is not None:
+            raise KeyboardInterrupt(self._reason) from self._error
+        return value
+
+    def interrupt(self, error: BaseException, who: str) -> None:
+        """Stop the job at work, because code of the user's (`who`) raised `error`; without one, raise at once."""
+        reason = f"{who} raised {described(error)}"
+        if self._stop is None:
+            # In the caller's own thread, where a KeyboardInterrupt may also be a Ctrl-C.
+            if isinstance(error, KeyboardInterrupt):
+                raise error
+            raise KeyboardInterrupt(reason) from error
+        if self._error is None:
+            self._error, self._reason = error, reason
+        logger.error("%s: nothing new is sent, and the answers in flight are kept", reason)
+        self._stop()
+
+    def _emit(self, event: Event) -> None:
+        if self._observer is None:
+            return
+        try:
+            self._observer(event)
+        except Exception:
+            self._observer = None
+            logger.exception("the progress observer raised, and is not called again; the run goes on")
+        except BaseException as exc:  # noqa: BLE001 - raised again when nothing is in flight
+            # Several observers have dropped the one that raised; the others still hear of the answers in flight.
+            if not getattr(self._observer, "drops_raising", False):
+                self._observer = None
+            self.interrupt(exc, "the progress callable")
+
+
+def described(error: BaseException) -> str:
+    """Return the name and the text of an exception, which may be of a class of the user's."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the name is enough
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class Reporter(Emitter):
     """Tells one observer how a call goes.
 
     Parameters
@@ -35,7 +115,7 @@ class Reporter:
         done: int = 0,
         until_settled: bool = False,
     ) -> None:
-        self._observer = observer
+        super().__init__(observer)
         self._results = results
         self._total = total
         self._answered = done
@@ -109,20 +189,19 @@ class Reporter:
             tally,
             # As they were written: an answer may leave unsaid what an earlier one has said.
             tuple(self._results.outcome(one.position) for one in changed),
-            self._reason(),
+            self._waits_for(),
             self.balance_usd,
             self._stale_since,
         )
-        if not heard(self._observer, event):
-            self._observer = None
+        self._emit(event)
 
-    def _reason(self) -> str | None:
+    def _waits_for(self) -> str | None:
         """Return what is waited for, and what is looked for beside it."""
         looking = f"looking for the lost answers of {self._looking_for} rows" if self._looking_for else None
         return "; ".join(filter(None, (self._waiting_for, looking))) or None
 
 
-class FileReporter:
+class FileReporter(Emitter):
     """Tells one observer how a download goes.
 
     Parameters
@@ -137,7 +216,7 @@ class FileReporter:
     """
 
     def __init__(self, observer: Observer | None, *, total: int, complete: int, accepted: int) -> None:
-        self._observer = observer
+        super().__init__(observer)
         self._total = total
         self._accepted = accepted
         self._tally = {"complete": complete, "downloaded": 0, "failed": 0}
@@ -160,15 +239,4 @@ class FileReporter:
             return
         tally = dict(self._tally)
         event = Event(kind, self._total, sum(tally.values()), self._accepted, tally)
-        if not heard(self._observer, event):
-            self._observer = None
-
-
-def heard(observer: Observer, event: Event) -> bool:
-    """Tell `observer`, and say whether it may be told again."""
-    try:
-        observer(event)
-    except Exception:
-        logger.exception("the progress observer raised, and is not called again; the run goes on")
-        return False
-    return True
+        self._emit(event)

@@ -36,7 +36,7 @@ from .lesson import Lesson
 from .limiter import Limiter
 from .pool import drain
 from .pursuit import Pursuit
-from .reporter import Reporter
+from .reporter import Reporter, described
 from .search import Search
 
 logger = logging.getLogger("eachlabs_frames")
@@ -218,7 +218,11 @@ class Runner:
             except Exception as exc:
                 # Every row was read once before the first was sent, so the frame has changed since.
                 logger.exception("a row could not be read while the run was sending")
-                self._halt(Halt(f"the rows could not be read any more: {exc}"))
+                self._halt(Halt(f"the rows could not be read any more: {described(exc)}"))
+                return
+            except BaseException as exc:  # noqa: BLE001 - raised again when nothing is in flight
+                self._halt(Halt(f"the rows could not be read any more: {described(exc)}"))
+                self._reporter.interrupt(exc, "a row's value or the inputs= function")
                 return
             if batch is None:
                 return

@@ -1,8 +1,10 @@
-"""Where a warning points: at the line of the user's that called, however deep it is raised."""
+"""Warnings point at the user's line that called, however deep they are issued, and never cost the user a frame."""
 
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 
 def callers_level() -> int:
@@ -12,3 +14,18 @@ def callers_level() -> int:
     while here.f_back is not None and here.f_globals.get("__name__", "").partition(".")[0] == package:
         level, here = level + 1, here.f_back
     return level
+
+
+def warn(message: str, category: type[Warning], frame: Any) -> None:
+    """Warn of something in a `frame` that is about to be returned.
+
+    Raises
+    ------
+    Warning
+        Where the application's filters make an error of it: with the frame as its ``frame``.
+    """
+    try:
+        warnings.warn(message, category, stacklevel=callers_level())
+    except Warning as exc:
+        exc.frame = frame  # type: ignore[attr-defined]  # as any exception that ends a call
+        raise

@@ -79,12 +79,12 @@ class Delivery:
             budget = yield lambda _: self._budget(self._options.max_cost or 0.0, origin.workflow_id)
         runner = self._runner(origin, books, budget)
         try:
-            yield self._job(runner, plan, todo.send, lost)
+            yield from self._reporter.stoppable(self._job(runner, plan, todo.send, lost))
             if resend and runner.halted is None:
                 again = sorted(row for row in books.not_found if self._is_unknown(row))
                 if again:
                     logger.warning("%d row(s) were not found, and are sent again: on_unknown='resend'", len(again))
-                    yield self._job(runner, plan, again, [])
+                    yield from self._reporter.stoppable(self._job(runner, plan, again, []))
         except (APIError, JournalError):
             raise  # nothing was sent, and the exception says why
         except BaseException:

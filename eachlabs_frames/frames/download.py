@@ -97,7 +97,7 @@ class Download:
                 self._warn_of_age(left)
                 yield from self._fetch(folder, left)
             except KeyboardInterrupt as exc:
-                raise self._interrupted() from exc
+                raise self._interrupted(exc) from exc
             except BaseException as exc:
                 exc.frame = self._written("not fetched")  # type: ignore[attr-defined]  # any exception may carry it
                 raise
@@ -131,7 +131,7 @@ class Download:
 
             reporter.started()
             if wanted:
-                yield job
+                yield from reporter.stoppable(job)
             reporter.finished()
         if fetcher.full is not None:
             self._stop(fetcher.full)
@@ -175,11 +175,12 @@ class Download:
             )
             warnings.warn(msg, UserWarning, stacklevel=callers_level())
 
-    def _interrupted(self) -> Interrupted:
+    def _interrupted(self, error: KeyboardInterrupt) -> Interrupted:
         there = sum(fetched.file is not None for fetched in self._fetched)
+        reason = f" ({error})" if str(error) else ""
         msg = (
-            f"interrupted: {there} of {len(self._fetched)} files are there; the frame as it stood is in .frame (in a "
-            "notebook: sys.last_value.frame), and the same call fetches only what is missing"
+            f"interrupted{reason}: {there} of {len(self._fetched)} files are there; the frame as it stood is in .frame "
+            "(in a notebook: sys.last_value.frame), and the same call fetches only what is missing"
         )
         return Interrupted(msg, self._written("not fetched: interrupted"))
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pandas as pd
@@ -65,7 +66,9 @@ class Handover:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Let whatever ends the run take the frame along: a KeyboardInterrupt as `Interrupted`.
+        """Attach the frame to whatever ends the run; a KeyboardInterrupt becomes an `Interrupted`.
+
+        A cancellation keeps its class, which asyncio needs, and says what an `Interrupted` says.
 
         Raises
         ------
@@ -81,9 +84,14 @@ class Handover:
                 words = f"{self._results.accepted} of {self._results.size} rows have an execution"
                 frame = self.written()
                 if isinstance(exc, KeyboardInterrupt):
-                    raise self._interrupted(words, frame) from exc
+                    raise self._interrupted(words, frame, exc) from exc
                 exc.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
-                if not isinstance(exc, asyncio.CancelledError):
+                if isinstance(exc, asyncio.CancelledError):
+                    exc.run = self.origin.run  # type: ignore[attr-defined]
+                    exc.args = (self._sentence("cancelled", words),)
+                    # Whoever cancels a task often drops its exception; `asyncio.run` of Python 3.10 does.
+                    logger.warning("%s", exc.args[0])
+                else:
                     logger.exception("%s; the frame as it stands is in .frame of this exception", words)
                 raise
 
@@ -178,15 +186,18 @@ class Handover:
         except Exception as exc:
             exc.frame = self._describe(columns.attach(pd.DataFrame(index=self._index), made, self.origin.prefix))  # type: ignore[attr-defined]
             raise
-        interrupted = late or early
-        if interrupted is not None:
+        struck = late or early
+        if isinstance(struck, KeyboardInterrupt):
             words = "all answers were written"
-            raise self._interrupted(words, whole[-1]) from interrupted
+            raise self._interrupted(words, whole[-1], struck) from struck
+        if struck is not None:
+            struck.frame = whole[-1]  # type: ignore[attr-defined]  # any exception may carry it
+            raise struck
         return whole[-1]
 
-    def interrupted_late(self) -> Interrupted:
+    def interrupted_late(self, error: KeyboardInterrupt) -> Interrupted:
         """Return what to raise for a Ctrl-C that came after the last answer: with the whole frame."""
-        return self._interrupted("all answers were written", self.written())
+        return self._interrupted("all answers were written", self.written(), error)
 
     def _attach(self, made: dict[str, Any]) -> pd.DataFrame:
         target = self.source.copy(deep=False) if self._given is None else self._given
@@ -206,15 +217,23 @@ class Handover:
         width = self.source.shape[1]
         return held or bool(given.iloc[:, :width].equals(self.source))
 
-    def _interrupted(self, words: str, frame: pd.DataFrame) -> Interrupted:
+    def _interrupted(self, words: str, frame: pd.DataFrame, error: KeyboardInterrupt) -> Interrupted:
+        reason = str(error)
+        msg = self._sentence("interrupted" + (f" ({reason})" if reason else ""), words)
+        if isinstance(error.__cause__, SystemExit):
+            logger.error("%s", msg)  # which an exit does not say
+            return _InterruptedExit(msg, frame, self.origin.run, error.__cause__.code)
+        return Interrupted(msg, frame, self.origin.run)
+
+    def _sentence(self, what: str, words: str) -> str:
         run = self.origin.run
-        msg = f"interrupted: {words}; the frame as it stood is in .frame (in a notebook: sys.last_value.frame)"
+        msg = f"{what}: {words}; the frame as it stood is in .frame (in a notebook: sys.last_value.frame)"
         if run is not None:
             msg += (
                 f". This is run {run!r}: the same call with run={run!r} goes on and sends only what was not sent, "
                 f"and load_run({run!r}) gives every row back"
             )
-        return Interrupted(msg, frame, run)
+        return msg
 
     def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns.describe(frame, self.origin)
@@ -223,13 +242,27 @@ class Handover:
         return frame
 
 
-def _insisting(work: Callable[[], object]) -> KeyboardInterrupt | None:
-    """Do `work` to its end, from the start again after each Ctrl-C; return the last Ctrl-C that came."""
-    interrupted: KeyboardInterrupt | None = None
+class _InterruptedExit(Interrupted, SystemExit):
+    """An `Interrupted` by ``sys.exit()`` in a function of the user's: the process still ends with that exit code."""
+
+    def __init__(self, message: str, frame: Any, run: str | None, code: str | int | None) -> None:
+        super().__init__(message, frame, run)
+        self.code = code
+
+
+def _insisting(work: Callable[[], object]) -> KeyboardInterrupt | Warning | None:
+    """Do `work` to its end, from the start again after each Ctrl-C; return the last Ctrl-C that came.
+
+    A warning of pandas' that the application's filters make an error of is ignored the next time, and returned too.
+    """
+    struck: KeyboardInterrupt | Warning | None = None
     while True:
         try:
-            work()
-        except KeyboardInterrupt as exc:
-            interrupted = exc
+            with warnings.catch_warnings() if isinstance(struck, Warning) else nullcontext():
+                if isinstance(struck, Warning):
+                    warnings.simplefilter("ignore")
+                work()
+        except (KeyboardInterrupt, Warning) as exc:
+            struck = exc
         else:
-            return interrupted
+            return struck

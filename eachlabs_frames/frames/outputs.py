@@ -132,19 +132,21 @@ def _details(results: Results, progress: bool | Observer | None) -> Steps[dict[s
             reporter.answered([results.outcome(row) for row in asked[execution_id]])
 
         reporter.started()
-        said: dict[str, Mapping[str, Any] | str] = yield lambda stop: until(
-            stop,
-            reading.read(
-                asked,
-                transport=client,
-                clock=SystemClock(),
-                dialect=settings.dialect,
-                workers=settings.max_concurrency,
-                told=told,
-            ),
+        said = yield from reporter.stoppable(
+            lambda stop: until(
+                stop,
+                reading.read(
+                    asked,
+                    transport=client,
+                    clock=SystemClock(),
+                    dialect=settings.dialect,
+                    workers=settings.max_concurrency,
+                    told=told,
+                ),
+            )
         )
         reporter.finished()
-    return said
+    return said or {}
 
 
 def _step_lines(results: Results, said: Mapping[str, Mapping[str, Any] | str]) -> tuple[array[int], dict[str, Any]]:

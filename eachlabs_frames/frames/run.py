@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..engine.interrupts import ended
 from .course import Course
 from .desk import Desk, shown, still
 
@@ -175,14 +175,9 @@ class Run:
         raise error
 
     async def _awaited(self) -> pd.DataFrame:
-        # By a future of its own: whoever stops waiting does not stop the run.
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-
-        def tell(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(ended.set)
-
-        self._course.errand.future.add_done_callback(tell)
-        await ended.wait()
+        try:
+            await ended(self._course.errand.future)
+        except asyncio.CancelledError as exc:
+            exc.args = (f"no longer waited for, and goes on: {self!r}; cancel() stops it",)
+            raise
         return self._result()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ from ..settings import Settings, current
 from ..views import progress as bars
 from . import results as columns
 from .audience import Audience, joined
-from .callers import callers_level
+from .callers import warn
 from .handover import Handover
 from .notes import Notes
 from .options import check_receiver
@@ -68,7 +67,7 @@ def wait(
     out = yield from watch.steps()
     if watch.left:
         msg = f"{watch.left} of {watch.accepted} rows are still open after {timeout:g} s: call wait() again"
-        warnings.warn(msg, UnsettledWarning, stacklevel=callers_level())
+        warn(msg, UnsettledWarning, out)
     return out
 
 
@@ -152,7 +151,7 @@ class Watch:
             reporter.started()
             reporter.tracking()
             looks: Job[int] = lambda stop: tracker.wait(stop, timeout=self._timeout, pace=self.pace)  # noqa: E731
-            self.left = yield tracker.refresh if self._once else looks
+            self.left = yield from reporter.stoppable(tracker.refresh if self._once else looks)
             reporter.finished()
         return self.handover.written()
 

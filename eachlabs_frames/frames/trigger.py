@@ -124,7 +124,7 @@ class Trigger:
                 todo = self._set_out(plan, enrolment)
             yield from self._carried_out(plan, todo, enrolment)
         if self._late is not None:
-            raise self.handover.interrupted_late() from self._late
+            raise self.handover.interrupted_late(self._late) from self._late
         return self.handover.written()
 
     def _carried_out(self, plan: Plan | None, todo: Todo, enrolment: Enrolment | None) -> Steps[None]:
@@ -347,8 +347,10 @@ class Trigger:
     def _follow(self, tracker: Tracker, reporter: Reporter, delivery: Delivery | None) -> Steps[None]:
         watched = delivery if self.audience is not None else None
         try:
-            yield lambda stop: beside(
-                tracker.wait(stop, pace=self.pace), [] if watched is None else [watched.watch_balance()]
+            yield from reporter.stoppable(
+                lambda stop: beside(
+                    tracker.wait(stop, pace=self.pace), [] if watched is None else [watched.watch_balance()]
+                )
             )
         except APIError as exc:
             # The rows are accepted and their ids known: the frame is worth more than the exception.

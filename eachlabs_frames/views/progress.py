@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from typing import Any, Final, Literal
 
 from ..errors import ConfigurationError
 from ..models import COMPLETED, FAILED, INVALID, UNKNOWN, Event, Observer
+
+logger = logging.getLogger("eachlabs_frames")
 
 FILES: Final = ("downloaded", "complete", "failed")
 SHOWN: Final = (COMPLETED, FAILED, INVALID, UNKNOWN)
@@ -47,8 +50,15 @@ def observing(
         return
     from tqdm.auto import tqdm  # chooses between a widget and text, and takes 10 ms to import
 
-    with tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True) as bar:
+    bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True)
+    try:
         yield Bar(bar, describe if unit == "row" else describe_files)
+    finally:
+        try:
+            bar.close()
+        except Exception:
+            # The terminal or the notebook is gone: no reason for a call that has paid for rows to fail.
+            logger.exception("the progress bar could not be closed")
 
 
 class Bar:
