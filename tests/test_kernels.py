@@ -20,7 +20,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 import eachlabs_frames as ef
-from eachlabs_frames.sandbox import Sandbox
+from eachlabs_frames.sandbox import Fault, Sandbox
 
 TIMEOUT = 240
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -82,6 +82,13 @@ class Kernel:
             if parent == cell and message["content"].get("execution_state") == "idle":
                 return self._shown[cell]
 
+    def prints(self, cell: str, text: str) -> None:
+        """Read what the kernel publishes until `cell` prints `text`."""
+        shown = self._shown.setdefault(cell, [])
+        while not any(text in m["content"]["text"] for m in shown if m["msg_type"] == "stream"):
+            message = self._client.get_iopub_msg(timeout=TIMEOUT)
+            self._shown.setdefault(message["parent_header"].get("msg_id"), []).append(message)
+
     def run(self, code: str) -> Cell:
         """Run one cell to its end."""
         cell = self.queue(code)
@@ -89,14 +96,26 @@ class Kernel:
         assert answered == cell
         return Cell(reply, self.shown(cell))
 
-    def interrupt_after(self, accepted: int, code: str) -> Cell:
-        """Run a cell, and interrupt it as soon as so many executions were accepted."""
+    def interrupt_after(self, accepted: int, code: str, *, again_at: str | None = None) -> Cell:
+        """Run a cell, and interrupt it as soon as so many executions were accepted; again when it prints `again_at`."""
         cell = self.queue(code)
         deadline = time.monotonic() + TIMEOUT
         while self.sandbox.accepted_count() < accepted:
             assert time.monotonic() < deadline, "the cell does not trigger"
             time.sleep(0.005)
+        return self._interrupt(cell, again_at)
+
+    def interrupt_at(self, text: str, code: str) -> Cell:
+        """Run a cell, and interrupt it when it has printed `text`."""
+        cell = self.queue(code)
+        self.prints(cell, text)
+        return self._interrupt(cell, None)
+
+    def _interrupt(self, cell: str, again_at: str | None) -> Cell:
         self.manager.interrupt_kernel()
+        if again_at is not None:
+            self.prints(cell, again_at)
+            self.manager.interrupt_kernel()
         [(answered, reply)] = self.replies(1)
         assert answered == cell
         return Cell(reply, self.shown(cell))
@@ -133,13 +152,15 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def _environment(sandbox: Sandbox, folder: Path) -> dict[str, str]:
     own = {name: str(folder) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
-    return {**os.environ, **own, "EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
+    own |= {"EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
+    return {**os.environ, **own, "EACHLABS_JOURNAL": str(folder / "journal.sqlite")}
 
 
 @pytest.fixture
 def kernel(running: Kernel) -> Kernel:
     """Give the kernel, and a sandbox that remembers nothing."""
-    running.sandbox.change(latency=0.0)
+    running.sandbox.change(latency=0.0, hold=False)
+    running.sandbox.faults()
     running.sandbox.reset()
     return running
 
@@ -172,6 +193,104 @@ def test_an_interrupted_cell_and_the_next_one(kernel: Kernel) -> None:
     )
     assert (again.status, again.text) == ("ok", "['queued']\n")
     assert kernel.sandbox.accepted_count() == len(accepted) + 3
+
+
+def left_over(kernel: Kernel, total: int) -> dict[str, int]:
+    """Check that the last exception's frame has every accepted row in its place; return the rows per status."""
+    shown = kernel.run(
+        "frame = sys.last_value.frame\n"
+        "known = frame[frame['execution_id'].notna()]\n"
+        "print(json.dumps([len(frame), dict(zip(known['prompt'], known['execution_id'])),"
+        " frame['status'].value_counts().to_dict()]))"
+    )
+    length, known, statuses = json.loads(shown.text)
+    assert length == total
+    accepted = {one.inputs["prompt"]: one.execution_id for one in kernel.sandbox.accepted}
+    assert known.items() <= accepted.items()
+    assert len(known) + statuses.get("unknown", 0) == len(accepted) < total
+    assert len(known) + statuses.get("unknown", 0) + statuses["pending"] == total
+    counts: dict[str, int] = statuses
+    return counts
+
+
+def test_an_interrupted_await_cell_sends_nothing_more(kernel: Kernel) -> None:
+    """The kernel wakes no idle loop for an interrupt; the frame has the accepted rows, the error names the run."""
+    kernel.sandbox.change(latency=0.1)
+    cell = kernel.interrupt_after(
+        40,
+        "await rows(600, 'row').eachlabs.bulk_trigger_async('wf_abc123', max_concurrency=2, run='awaited')",
+    )
+    assert cell.status == "error CancelledError"
+    assert "load_run('awaited')" in cell.reply["evalue"]
+    assert "unknown" not in left_over(kernel, 600)
+    loaded = kernel.run(
+        "print(json.dumps(ef.load_run('awaited')['execution_id'].dropna().tolist()))\nef.delete_run('awaited')"
+    )
+    assert sorted(json.loads(loaded.text)) == sorted(one.execution_id for one in kernel.sandbox.accepted)
+
+
+def test_a_synchronous_call_in_an_await_cell_is_interrupted(kernel: Kernel) -> None:
+    """There the kernel's handler only cancels the cell's task, which a call that blocks the loop does not notice."""
+    kernel.sandbox.change(latency=0.1)
+    cell = kernel.interrupt_after(
+        40,
+        "import asyncio\nawait asyncio.sleep(0)\n"
+        "rows(600, 'row').eachlabs.bulk_trigger('wf_abc123', max_concurrency=2)",
+    )
+    assert cell.status == "error Interrupted"
+    assert "unknown" not in left_over(kernel, 600)
+
+
+def test_a_second_interrupt_of_an_await_cell_ends_at_once(kernel: Kernel) -> None:
+    """The kernel ignores it, and answers that never come would be waited for: what was cut off is unknown."""
+    kernel.sandbox.faults(Fault("silence"))
+    cell = kernel.interrupt_after(
+        20,
+        "from eachlabs_frames.engine import loop\n"
+        "grace, loop.GRACE = loop.GRACE, 3600.0\n"
+        "try:\n"
+        "    await rows(300, 'row').eachlabs.bulk_trigger_async('wf_abc123', max_concurrency=2,"
+        " progress=lambda event: print(event.kind, flush=True))\n"
+        "finally:\n"
+        "    loop.GRACE = grace",
+        again_at="stopped",
+    )
+    assert cell.status == "error CancelledError"
+    assert left_over(kernel, 300) == {"unknown": 20, "pending": 280}
+
+
+BLOCKED = (
+    "import signal, threading, time\n"
+    "def tell():\n"
+    "    while signal.getsignal(signal.SIGINT) is not signal.default_int_handler: time.sleep(0.001)\n"
+    "    print('begun', flush=True)\n"
+    "await asyncio.sleep(0)\n"
+    "threading.Thread(target=tell).start()\n"
+)
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        "print('begun', flush=True)\nawait out.eachlabs.wait_async(progress=False)",
+        "print('begun', flush=True)\nawait run",
+        f"{BLOCKED}run.result()",
+        f"{BLOCKED}out.eachlabs.wait(progress=False)",
+    ],
+    ids=["await wait_async", "await run", "result", "wait"],
+)
+def test_an_interrupted_wait_in_an_await_cell_ends(kernel: Kernel, waiting: str) -> None:
+    """Executions that do not end hold no cell; a run in the background goes on."""
+    kernel.sandbox.change(hold=True)
+    made = kernel.run(
+        "import asyncio\n"
+        "out = rows(20, 'held').eachlabs.bulk_trigger('wf_abc123', progress=False)\n"
+        "run = rows(20, 'run').eachlabs.start('wf_abc123', progress=False)"
+    )
+    assert made.status == "ok"
+    assert kernel.interrupt_at("begun", waiting).reply["status"] == "error"
+    assert kernel.run("print(run.done)\nrun.cancel()\nprint(len(run.result()))").text == "False\n20\n"
+    kernel.sandbox.release()
 
 
 def test_one_bar_is_shown_and_closed(kernel: Kernel) -> None:

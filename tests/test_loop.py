@@ -532,6 +532,129 @@ def test_a_cancelled_trigger_keeps_the_answers_in_flight(sandbox: Sandbox) -> No
     assert 40 <= len(known) == sandbox.accepted_count() < 300
 
 
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_a_timeout_of_the_callers_stops_a_trigger(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """It ends as a timeout; the log names the run, in which every accepted row is, and nothing is sent afterwards."""
+    ef.configure(journal=tmp_path / "j.sqlite")
+    sandbox.change(latency=0.1)
+
+    async def main() -> None:
+        work = asyncio.ensure_future(rows(300).eachlabs.bulk_trigger_async(WORKFLOW, max_concurrency=2, run="timed"))
+        await asyncio.to_thread(until, lambda: sandbox.accepted_count() >= 20)
+        await asyncio.wait_for(work, 0.01)
+
+    with pytest.raises(asyncio.TimeoutError):
+        run_on(kind, main())
+    accepted = sorted(one.execution_id for one in sandbox.accepted)
+    assert 20 <= len(accepted) < 300
+    assert sorted(ef.load_run("timed")["execution_id"].dropna()) == accepted
+    assert any(text.startswith("cancelled: ") and "load_run('timed')" in text for text in caplog.messages)
+
+
+@posix
+@pytest.mark.parametrize("call", ["await frame.eachlabs.bulk_trigger_async", "frame.eachlabs.bulk_trigger"])
+def test_an_interrupt_of_asyncio_run(script: Script, sandbox: Sandbox, call: str) -> None:
+    """One Ctrl-C stops the call, awaited or blocking the loop; the run is named, and has every accepted row."""
+    sandbox.change(latency=0.1)
+    process = script.start(
+        f"""
+        import asyncio, json
+        import pandas as pd
+        import eachlabs_frames as ef
+
+        ef.configure(journal="j.sqlite")
+        frame = pd.DataFrame({{"prompt": [str(n) for n in range(600)]}})
+
+        async def main():
+            {call}("wf_abc123", max_concurrency=2, run="stopped")
+
+        try:
+            asyncio.run(main())
+        except KeyboardInterrupt as exc:
+            ended = type(exc).__name__
+        print(json.dumps([ended, ef.load_run("stopped")["execution_id"].dropna().tolist()]))
+        """
+    )
+    until(lambda: sandbox.accepted_count() >= 40)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    name, known = json.loads(out)
+    assert sorted(known) == sorted(one.execution_id for one in sandbox.accepted)
+    assert 40 <= len(known) < 600
+    assert name == "Interrupted" or "load_run('stopped')" in err
+
+
+def test_a_coroutine_that_is_closed_ends_its_steps() -> None:
+    """As at the end of a loop that a second Ctrl-C ended: the job is cancelled, and the steps see it."""
+    seen: list[str] = []
+    started = threading.Event()
+
+    async def forever(_: asyncio.Event) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append("job")
+
+    def steps() -> doorway.Steps[None]:
+        try:
+            yield forever
+        finally:
+            seen.append("steps")
+
+    own = asyncio.new_event_loop()
+    work = doorway.complete_async(steps())
+    task = own.create_task(work)
+
+    async def begin() -> None:
+        await asyncio.to_thread(started.wait)
+
+    own.run_until_complete(begin())
+    work.close()
+    assert seen == ["job", "steps"]
+    task.cancel()
+    with pytest.raises((RuntimeError, asyncio.CancelledError)):
+        own.run_until_complete(task)
+    own.run_until_complete(own.shutdown_default_executor())
+    own.close()
+
+
+def test_a_cancellation_leaves_a_function_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's loop is free; when the function returns after all, the steps end there, and no job is run."""
+    monkeypatch.setattr(doorway, "GRACE", 0.0)
+    inside, go, over = threading.Event(), threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    async def never(_: asyncio.Event) -> None:
+        seen.append("sent")
+
+    def steps() -> doorway.Steps[None]:
+        inside.set()
+        assert go.wait(30)
+        try:
+            yield never
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+        finally:
+            over.set()
+
+    async def main() -> None:
+        task = asyncio.create_task(doorway.complete_async(steps()))
+        await asyncio.to_thread(inside.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go.set()
+
+    asyncio.run(main())
+    assert over.wait(30)
+    assert seen == ["cancelled"]
+
+
 # Nested in the caller's own loop
 
 

@@ -179,7 +179,7 @@ def test_a_log_handler_that_raises_ends_no_call(sandbox: Sandbox, capsys: pytest
             msg = "the handler is broken"
             raise (SystemExit if threading.current_thread() is not threading.main_thread() else OSError)(msg)
 
-    sandbox.faults(Fault("rate_limited", at={1}, retry_after=0))
+    sandbox.faults(Fault("rate_limit", at={1}, retry_after=0))
     logger, failing = logging.getLogger("eachlabs_frames"), Failing()
     level = logger.level
     logger.addHandler(failing)
@@ -218,7 +218,9 @@ def test_a_bar_that_cannot_be_closed_costs_nobody_a_frame(sandbox: Sandbox, monk
 
     class Broken(tqdm.auto.tqdm):  # type: ignore[type-arg]
         def close(self) -> None:
-            raise BrokenPipeError
+            closed, self.disable = self.disable, True  # as closed, for its finalizer
+            if not closed:
+                raise BrokenPipeError
 
     monkeypatch.setattr(tqdm.auto, "tqdm", Broken)
     out = frame(3).eachlabs.bulk_trigger(WF, progress=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import os
 import subprocess
@@ -535,3 +536,24 @@ def test_its_repr_says_what_it_is_doing(sandbox: Sandbox) -> None:
     run.result()
     assert "1 completed" in repr(run)
     assert json.dumps(run._course.head())
+
+
+def test_a_run_has_the_context_variables_of_its_caller(sandbox: Sandbox) -> None:
+    """As the other calls do: log contexts and traces reach the row function and the progress callable."""
+    trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="lost")
+    seen: set[str] = set()
+
+    def inputs(row: dict[str, Any]) -> dict[str, Any]:
+        seen.add(f"inputs {trace.get()}")
+        return row
+
+    token = trace.set("kept")
+    try:
+        run = pd.DataFrame({"prompt": ["a fox"]}).eachlabs.start(
+            "wf_abc123", inputs, progress=lambda event: seen.add(f"{event.kind} {trace.get()}")
+        )
+    finally:
+        trace.reset(token)
+    run.result(60)
+    assert {"inputs kept", "answered kept", "finished kept"} <= seen
+    assert not any("lost" in text for text in seen)

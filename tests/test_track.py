@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import uuid
+import warnings
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -224,3 +225,37 @@ def test_preview_checks_against_the_workflow_and_triggers_nothing(sandbox: Sandb
     assert shown["payload"].tolist() == [{"prompt": "a fox", "seed": 1}, {"prompt": "b", "seed": -1}]
     assert shown["problem"].iloc[1].startswith("seed: -1")
     assert {record.method for record in sandbox.requests} == {"GET"}
+
+
+def test_a_warning_that_is_an_error_has_the_frame(sandbox: Sandbox) -> None:
+    """With warnings as errors, a wait that ran out of time raises, and what it saw is not lost."""
+    sandbox.change(hold=True)
+    out = pd.DataFrame({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ef.UnsettledWarning, match="still open") as caught:
+            out.eachlabs.wait(timeout=0)
+    frame = caught.value.frame  # type: ignore[attr-defined]
+    assert frame["execution_id"].tolist() == out["execution_id"].tolist()
+
+
+def test_a_warning_of_pandas_that_is_an_error_has_the_frame(sandbox: Sandbox) -> None:
+    """Writing the results is done again without it, and the whole frame goes along with the warning."""
+
+    class Deprecated(pd.DataFrame):
+        _metadata: ClassVar[list[str]] = []
+
+        @property
+        def _constructor(self) -> Any:
+            return Deprecated
+
+        def copy(self, deep: bool = True) -> Any:
+            if sandbox.accepted_count():
+                warnings.warn("deprecated", FutureWarning, stacklevel=2)
+            return super().copy(deep)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FutureWarning) as caught:
+            Deprecated({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123")
+    assert caught.value.frame["execution_id"].tolist() == [one.execution_id for one in sandbox.accepted]  # type: ignore[attr-defined]
