@@ -55,7 +55,9 @@ _STRINGS: Final = json.JSONDecoder(strict=False)
 _INTEGERS: Final = range(-(2**63), 2**64)
 _MAX_DIGITS: Final = 20
 
-_WRAPPING: Final = 254 - MAX_DEPTH
+_WRAPPING: Final = 255 - MAX_DEPTH
+"""Levels around a value that leave `MAX_DEPTH` to it: orjson encodes 254 or 255, depending on its version. A value that
+is refused with one level too few is parsed here, with the same result."""
 
 
 def decode(body: bytes, *, check_depth: bool = True) -> Json:
