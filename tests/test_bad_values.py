@@ -117,7 +117,7 @@ def check(out: pd.DataFrame, bad: tuple[Any, str]) -> None:
 
 def test_its_neighbours_end_and_everything_can_be_shown_and_stored(bad: tuple[Any, str], tmp_path: Path) -> None:
     """In the frame, in the journal, in the views and in files."""
-    out = frame().eachlabs.bulk_trigger(WF, run="one", wait=True)
+    out = frame().eachlabs.bulk_trigger(WF, run="one").eachlabs.wait(timeout=60.0)
     check(out, bad)
     check(ef.load_run("one"), bad)
     expanded = out.eachlabs.outputs(expand=True)
@@ -133,6 +133,6 @@ def test_its_neighbours_end_and_everything_can_be_shown_and_stored(bad: tuple[An
 def test_lost_answers_on_its_page_are_found(bad: tuple[Any, str], sandbox: Sandbox) -> None:
     """The page with the bad output is the page on which they are looked for."""
     sandbox.faults(Fault("lost_answer", at={1}))
-    out = frame().eachlabs.bulk_trigger(WF, run="one", wait=True)
+    out = frame().eachlabs.bulk_trigger(WF, run="one").eachlabs.wait(timeout=60.0)
     check(out, bad)
     assert len(sandbox.accepted) == 10

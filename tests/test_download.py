@@ -11,6 +11,8 @@ import hashlib
 import json
 import os
 import re
+import socket
+import threading
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -1055,6 +1057,37 @@ def test_a_proxy_of_the_environment_is_used(
     got = got.eachlabs.download(tmp_path)
     assert got["path"].tolist() == [str(tmp_path / "0-0.png"), None, None]
     assert shelf.paths == ["http://cdn.example.com/a.png"]
+
+
+def test_a_proxys_password_is_given_to_it_and_shown_nowhere(
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a plain request and for a tunnel, though the proxy repeats it."""
+    token = base64.b64encode(b"user:passw0rd-of-the-proxy").decode()
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            for _ in range(2):
+                connection, _ = listening.accept()
+                with connection:
+                    seen.append(connection.recv(65_536))
+                    connection.sendall(
+                        f"HTTP/1.1 407 {token} passw0rd-of-the-proxy\r\nContent-Length: 0\r\n\r\n".encode()
+                    )
+
+        serving = threading.Thread(target=refuse)
+        serving.start()
+        address = f"http://user:passw0rd-of-the-proxy@127.0.0.1:{listening.getsockname()[1]}"
+        monkeypatch.setenv("http_proxy", address)
+        monkeypatch.setenv("https_proxy", address)
+        monkeypatch.setenv("no_proxy", "")
+        got = result("http://cdn.example.com/a.png", "https://cdn.example.com/b.png").eachlabs.download(tmp_path)
+        serving.join()
+    assert [f"Proxy-Authorization: Basic {token}".encode() in request for request in seen] == [True, True]
+    assert got["path_error"].notna().all()
+    assert "passw0rd" not in got.to_csv()
+    assert token not in got.to_csv()
 
 
 # -- how it ends ----------------------------------------------------------------------------------------------------

@@ -14,14 +14,14 @@ from contextlib import asynccontextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, NamedTuple
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
 from ..core import addresses, media
 from ..core.addresses import Bounds
-from ..settings import is_loopback
+from ..core.masking import Mask
+from .proxies import HEADER, Proxy, proxy_for
 
 LONGEST_CONNECT: Final = 10.0
 LONGEST_REASON: Final = 200
@@ -106,12 +106,19 @@ class Web:
             It may not be fetched.
         BrokenError
         """
-        proxy = self._proxy(url.partition(":")[0].lower(), addresses.origin(url)[0])
+        scheme = url.partition(":")[0].lower()
+        proxy = self._proxy(scheme, addresses.origin(url)[0])
         addresses.check(url, self._bounds, proxied=proxy is not None)
         # A proxy's own address is its owner's business, and it alone sees where the name leads.
         session = self._trusting if proxy is not None or self._bounds.trusts(url) else self._guarded
         try:
-            asked = session.get(_address(url), proxy=proxy, allow_redirects=False, headers=headers)
+            asked = session.get(
+                _address(url),
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=_login(proxy, scheme)[1],
+                allow_redirects=False,
+                headers={**(headers or {}), **_login(proxy, scheme)[0]},
+            )
             # A head that comes byte by byte, or "100 Continue" again and again, is never silent and never ends.
             async with await asyncio.wait_for(asked, self._until_head) as response:
                 headers = _headers(response)
@@ -119,12 +126,12 @@ class Web:
         except aiohttp.ClientConnectorError as exc:
             if isinstance(exc.os_error, _PrivateAddressError):
                 raise addresses.RefusedAddressError(addresses.private(addresses.origin(url)[0])) from exc
-            raise BrokenError(_reason(exc)) from exc
+            raise BrokenError(_reason(exc, proxy)) from exc
         except asyncio.TimeoutError as exc:
             msg = f"nothing within {self._timeout.sock_read:g} s"
             raise BrokenError(msg) from exc
         except (aiohttp.ClientError, ConnectionError, UnicodeError) as exc:
-            raise BrokenError(_reason(exc)) from exc
+            raise BrokenError(_reason(exc, proxy)) from exc
 
 
 def _body(response: aiohttp.ClientResponse, encoding: str) -> AsyncIterator[bytes]:
@@ -194,12 +201,12 @@ def _public_socket(info: Any) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def proxy_for(scheme: str, host: str) -> str | None:
-    """Return the proxy that the environment names for a host; none for loopback. Without a scheme it is http."""
-    if is_loopback(host) or proxy_bypass(host):
-        return None
-    proxy = getproxies().get(scheme)
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+def _login(proxy: Proxy | None, scheme: str) -> tuple[dict[str, str], dict[str, str] | None]:
+    """Return the headers that log in to a proxy: of the request itself, and of the request for a tunnel."""
+    if proxy is None or proxy.authorization is None:
+        return {}, None
+    headers = {HEADER: proxy.authorization.reveal()}
+    return (headers, None) if scheme == "http" else ({}, headers)
 
 
 def _address(url: str) -> URL:
@@ -219,7 +226,7 @@ def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
     return found
 
 
-def _reason(exc: BaseException) -> str:
+def _reason(exc: BaseException, proxy: Proxy | None) -> str:
     if isinstance(exc, aiohttp.InvalidURL):
         return "no http or https URL"
     said = str(exc)
@@ -228,4 +235,5 @@ def _reason(exc: BaseException) -> str:
     elif isinstance(exc, aiohttp.ClientResponseError):
         # Its own text has the URL, and with it a signature; and a status that nobody has sent.
         said = f"no answer that can be read: {exc.message}"
+    said = Mask(() if proxy is None else proxy.secrets).text(said)
     return media.cut(said.partition("\n")[0], LONGEST_REASON) or type(exc).__name__
