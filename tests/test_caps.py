@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.caps import PROBE_AFTER, RECHECK_AFTER, Cap, Share, Window, read_cap
+from eachlabs_frames.core.caps import OPENING, PROBE_AFTER, RECHECK_AFTER, Cap, Share, Window, read_cap
 from eachlabs_frames.core.pacing import settle_delay
 
 
@@ -18,6 +18,16 @@ from eachlabs_frames.core.pacing import settle_delay
         ("1,000 of 1,000 concurrent executions", 1000, 1000),
         ("used 10 out of 10 in-flight executions", 10, 10),
         ("7 concurrent executions of a maximum of 10", 10, 7),
+        (
+            "Account rate limited: accounts with a balance of $10.00 or less are limited to 10 concurrent executions. "
+            "Top up to $25 to run 100 concurrent executions.",
+            10,
+            None,
+        ),
+        ("accounts with a balance of $10.00 or less are limited to 2 concurrent executions.", 2, None),
+        ("accounts with a balance of $10.00 or less are limited to 1 concurrent execution", 1, None),
+        ("above $50 100 concurrent executions run; your account is limited to 2 concurrent executions", 2, None),
+        ("of 60 inputs none fits: accounts are limited to 10 concurrent executions", 10, None),
         ("too many: 3 of 4 running", 4, 3),
         ("maximum of 10 concurrent executions", 10, None),
         ("Concurrency cap: 10", 10, None),
@@ -53,6 +63,9 @@ def test_a_cap_is_read_from_its_words(words: str, limit: int, used: int | None) 
         "concurrency limit reached, limit resets at 50% load",
         "concurrency limit: 20 requests; too many concurrent executions",
         "0 of 0 concurrent executions",
+        "accounts with a balance of $10.00 or less are limited to 0 concurrent executions",
+        "concurrent executions are limited to a balance of 25 USD",
+        "concurrent executions are limited to 10.00 USD",
         "too many running executions",
         "too many jobs are still running",
     ],
@@ -127,6 +140,7 @@ def test_a_window_stays_between_one_and_the_pool(workers: int, steps: list[bool]
         (Cap(10, 10), 0, 10, 1),  # all are: one row knocks
         (Cap(10, 12), 10, 1, 10),  # more than the cap, since it was lowered
         (Cap(10), 10, 10, 10),
+        (Cap(10), 2, 9, 10),  # ours explain it: the cap is ours alone
         (Cap(10), 2, 4, 4),  # less than the cap was refused: half of it may fit
         (Cap(), 10, 10, 15),
         (Cap(), 10, 3, 11),
@@ -140,6 +154,22 @@ def test_a_refusal_says_how_much_is_left(said: Cap, others_out: int, sent: int, 
     assert Share().cut(said, others_out=others_out, sent=sent) == Share(level, said.limit)
 
 
+def test_executions_that_have_ended_since_explain_a_refusal() -> None:
+    """Ten ran when the request was sent and none when its refusal came: nobody else uses the cap of ten."""
+    assert Share().cut(Cap(10), others_out=0, sent=10, out_before=10) == Share(10, 10)
+    assert Share().cut(Cap(20), others_out=0, sent=10, out_before=5) == Share(5, 20)
+
+
+def test_a_run_begins_with_a_few_requests_and_then_with_the_pool() -> None:
+    """A refusal in between counts as one of the whole pool: half of that is reached slowly."""
+    window = Window.at_start(8)
+    assert window.size == OPENING
+    assert window.grown(8).size == OPENING
+    assert window.grown(8).grown(8) == Window(8, 8)
+    assert window.cut() == Window(1, 4)
+    assert Window.at_start(1).size == 1
+
+
 def test_a_refusal_never_raises_a_share() -> None:
     """A refusal that comes late, of a request from before, does not undo what was learned."""
     assert Share(4, 10).cut(Cap(), others_out=8, sent=10) == Share(4, 10)
@@ -148,7 +178,7 @@ def test_a_refusal_never_raises_a_share() -> None:
 
 @pytest.mark.parametrize(("cap", "steps"), [(None, PROBE_AFTER), (10, PROBE_AFTER), (4, RECHECK_AFTER)])
 def test_a_share_stands_still_after_a_refusal_and_then_grows_by_one(cap: int | None, steps: int) -> None:
-    """Ten requests for a guess, a hundred for the API's own cap; then each one that fills the share adds one."""
+    """Ten requests for a guess, fifty for the API's own cap; then each one that fills the share adds one."""
     share = Share(4, cap)
     for _ in range(steps):
         share = share.grown(4)

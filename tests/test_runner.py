@@ -162,14 +162,14 @@ def test_waits_grow_and_are_jittered() -> None:
 
 
 def test_one_worker_alone_knocks_while_the_run_is_refused() -> None:
-    """Eight workers are refused once each; after that one alone asks, until the API takes something."""
-    refusals = [reply(429, {"error": "slow"})] * (8 + 5)
+    """The first two requests are refused; after that one worker alone asks, until the API takes something."""
+    refusals = [reply(429, {"error": "slow"})] * (2 + 5)
     trial = Trial(200, refusals, workers=8)
     assert trial.run() is None
     assert len(trial.clock.slept) == 6
-    refused = trial.transport.sent[: 8 + 5]
-    assert len({request.body for request in refused[:8]}) == 8
-    assert {inputs_of(request)[0]["row"] for request in refused[8:]} == {inputs_of(refused[0])[0]["row"]}
+    refused = trial.transport.sent[: 2 + 5]
+    assert len({request.body for request in refused[:2]}) == 2
+    assert {inputs_of(request)[0]["row"] for request in refused[2:]} == {inputs_of(refused[0])[0]["row"]}
     assert trial.results.status == ["queued"] * 200
 
 
@@ -249,7 +249,7 @@ def test_the_canary_goes_alone() -> None:
         flights.append(len(trial.transport.sent))
         return accepted(request)
 
-    trial = Trial(90, answer, workers=8, canary=True)
+    trial = Trial(200, answer, workers=8, canary=True)
     trial.run()
     assert flights[0] == 1
     assert trial.transport.peak == 8

@@ -474,12 +474,13 @@ def test_held_executions_run_until_released(sandbox: Sandbox, clock: FakeClock) 
 
 
 def test_the_cap_refuses_a_request_whole(sandbox: Sandbox, clock: FakeClock) -> None:
-    """A 429 says how many are in flight, creates nothing, and ends when executions do."""
+    """A 429 names the cap in the documented words, creates nothing, and ends when executions do."""
     sandbox.change(account_cap=5)
     assert trigger(sandbox, *[{"prompt": "a"}] * 3)[0] == 202
     status, document, headers = trigger(sandbox, *[{"prompt": "b"}] * 3)
     assert status == 429
-    assert document["details"].startswith("3 of 5 concurrent executions in use")
+    assert document["error"] == "Account rate limited"
+    assert "accounts with a balance of $10.00 or less are limited to 5 concurrent executions." in document["details"]
     assert "Retry-After" not in headers
     sandbox.change(cap_retry_after=2)
     assert trigger(sandbox, *[{"prompt": "b"}] * 3)[2]["Retry-After"] == "2"
@@ -504,8 +505,16 @@ def test_the_balance_is_spent_and_topped_up(sandbox: Sandbox, clock: FakeClock) 
     assert trigger(sandbox, *[{"prompt": "a"}] * 9)[0] == 202
     status, document, _ = trigger(sandbox, {"prompt": "b"}, {"prompt": "c"})
     assert status == 402
-    assert document["details"] == "estimated cost 0.02 USD, balance 0.01 USD"
+    assert document["details"] == (
+        "the estimated cost ($0.11) of this request and of your in-flight executions exceeds your current balance "
+        "($0.10). please wait for an active execution to finish or top up"
+    )
     assert trigger(sandbox, {"prompt": "b"})[0] == 202
+    assert sandbox.balance_usd == 0.1
+    clock.now += 60
+    status, document, _ = trigger(sandbox, {"prompt": "b"})
+    assert status == 402
+    assert document["details"] == "the estimated cost ($0.01) exceeds your current balance ($0.00)"
     assert call(sandbox, "GET", "/v1/billing/balance")[1] == {"balance_usd": 0}
     sandbox.top_up(1)
     assert call(sandbox, "GET", "/v1/billing/balance")[1] == {"balance_usd": 1}
@@ -516,6 +525,22 @@ def test_the_balance_is_spent_and_topped_up(sandbox: Sandbox, clock: FakeClock) 
     clock.now += 1
     assert call(sandbox, "GET", "/v1/billing/balance")[0] == 200
     assert call(sandbox, "GET", "/api/v1/billing/balance", dialect="legacy")[0] == 404
+
+
+@pytest.mark.parametrize("dialect", ["current", "legacy"])
+def test_running_executions_reserve_their_estimate(sandbox: Sandbox, clock: FakeClock, dialect: Any) -> None:
+    """What they reserve is given back when they end and what they cost is paid, which may leave less than nothing."""
+    sandbox.change(balance_usd=1.0, estimate_usd=0.5, cost_usd=0.1)
+    assert trigger(sandbox, {"prompt": "a"}, {"prompt": "b"}, dialect=dialect)[0] == 202
+    status, document, _ = trigger(sandbox, {"prompt": "c"}, dialect=dialect)
+    assert (status, "in-flight executions exceeds your current balance ($1.00)" in document["details"]) == (402, True)
+    clock.now += 60
+    assert sandbox.balance_usd == 0.8
+    sandbox.change(cost_usd=2.0)
+    assert trigger(sandbox, {"prompt": "c"}, dialect=dialect)[0] == 202
+    clock.now += 60
+    assert sandbox.balance_usd == pytest.approx(-1.2)
+    assert call(sandbox, "GET", "/v1/billing/balance")[1] == {"balance_usd": -1.2}
 
 
 def test_the_same_seed_gives_the_same_fates() -> None:

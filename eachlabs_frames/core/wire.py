@@ -28,12 +28,19 @@ from ..errors import (
 )
 from ..models import FAILED, QUEUED, UNKNOWN, Batch, DialectName, Fault, Json, Outcome, Reply, Request, Secret, Target
 from . import decoding
+from .caps import Cap, read_cap
 from .executions import canonical_status, parse_time, with_note
 
 PAGE: Final = 100
 """Executions of one page, at most (API reference, "Pagination")."""
 
 LONGEST_REASON: Final = 500
+
+MAX_RETRY_AFTER: Final = 60.0
+"""Seconds: a GET is repeated after at most this long, whatever ``Retry-After`` says."""
+
+_FAR_FUTURE: Final = 1e10
+"""Seconds: as good as for ever, and still a number that can be shown and added to."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -63,20 +70,42 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Nothing was created; the same request may be sent later. ``after`` is a floor in seconds, ``limited`` a 429."""
+    """Nothing was created; the same request may be sent later.
+
+    Attributes
+    ----------
+    reason : str
+        What the API says.
+    after : float or None
+        The least number of seconds before the next try.
+    limited : bool
+        Whether the answer was a 429.
+    cap : Cap or None
+        What the answer says about executions in flight, if it is about those: they have to end before another try can
+        succeed. None: a pause is enough.
+    reserved : bool
+        Whether the balance is what they hold: a 402 about executions in flight.
+    """
 
     reason: str
     after: float | None = None
     limited: bool = False
+    cap: Cap | None = None
+    reserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Nothing was created, and nothing more should be sent."""
+    """Nothing was created, and nothing more should be sent.
+
+    ``raises`` says whether that is an error of the call: not so for a balance that is too low, as what was accepted
+    goes on and the rest can follow.
+    """
 
     reason: str
     error: type[APIError]
     status: int
+    raises: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,24 +277,41 @@ def judge(reply: Reply | Fault, batch: Batch) -> Verdict:
     if 200 <= status < 300:
         return _read_answer(reply, batch)
     reason = explain(reply)
+    if status == HTTPStatus.PAYMENT_REQUIRED:
+        return _judge_payment(reply, reason)
     if status in _STOPS:
         return Stop(reason, _STOPS[status], status)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Retry(reason, retry_after(reply), limited=True)
+        return Retry(reason, retry_after(reply), limited=True, cap=read_cap(reason))
     if status in (400, 413, 422):
         return Split(reason) if len(batch) > 1 else Refused(reason)
     return Unknown(f"{reason}: it may have started")
 
 
+def _judge_payment(reply: Reply, reason: str) -> Retry | Stop:
+    """Return what a 402 means: executions in flight reserve their estimate until they end, or nothing clears it."""
+    if read_cap(reason) is not None:
+        # Its numbers are amounts of money.
+        return Retry(reason, retry_after(reply), cap=Cap(), reserved=True)
+    return Stop(reason, APIError, reply.status, raises=False)
+
+
 def judge_look(reply: Reply | Fault) -> Said | Retry | Stop:
-    """Say what the answer to a GET means: what it says, a later try, or the end."""
+    """Return what the answer to a GET means: its content, a later try, or the end.
+
+    A ``Retry-After`` beyond `MAX_RETRY_AFTER` is cut to that, and the reason says so: a GET may be repeated freely, and
+    no header may stop a run, a search or a dashboard for good.
+    """
     if isinstance(reply, Fault):
         return Retry(reply.reason)
     if 200 <= reply.status < 300:
         said = decode(reply)
         return Retry(f"HTTP {reply.status} with a body that is no JSON") if said is None else Said(said)
     if reply.status in (408, 429) or reply.status >= 500:
-        return Retry(explain(reply), retry_after(reply), limited=reply.status == 429)
+        reason, after = explain(reply), retry_after(reply)
+        if after is not None and after > MAX_RETRY_AFTER:
+            reason, after = f"{reason} (the API asks to wait {after:.0f} s)", MAX_RETRY_AFTER
+        return Retry(reason, after, limited=reply.status == 429)
     return Stop(explain(reply), _STOPS.get(reply.status, APIError), reply.status)
 
 
@@ -302,8 +348,8 @@ def _phrase(status: int) -> str:
 def retry_after(reply: Reply) -> float | None:
     """Return ``Retry-After`` in seconds from now, whether it was written as seconds or as a date."""
     value = reply.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
-        return float(value)
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        return min(float(value), _FAR_FUTURE)
     moment = _http_date(value)
     return None if moment is None else max(0.0, moment - reply.received_at)
 

@@ -1,13 +1,16 @@
-"""How much of a run may be in flight, learned from 429s: who may send now, how many inputs, and when patience ends.
+"""How much of a run may be in flight, learned from 429s and 402s: who may send now, how much, and for how long to wait.
 
-Owns every pause before a trigger. It never sends one and never decides whether one may be sent again.
+Owns every pause before a trigger. It never sends one and never decides whether one may be sent again, nor what a
+refusal means: `core.wire.judge` does.
 
-- A 429 halves the window of requests, once for the whole run, and closes the gate. The worker that was refused
-  first owns the pause: it alone knocks when the pause is over (never before ``Retry-After``), and opens the gate
+- A run begins with a few requests; the whole pool sends once they were taken.
+- A refusal halves the window of requests, once for the whole run, and closes the gate. The worker that was refused
+  first owns the pause: it alone sends when the pause is over (never before ``Retry-After``), and opens the gate
   once the API takes something; a slow start follows.
-- Words about executions at once are a cap: backoff does not clear it (API reference, "Bulk trigger"). So the run
-  keeps a share of executions, and whoever is first in line looks at the run's own until some have settled.
-- Nothing is paced while nothing was refused: then `Limiter.admitted` does not even wait for the loop.
+- A refusal about executions in flight is not cleared by a pause (API reference, "Bulk trigger"): a cap, or a balance
+  that they hold. So the run keeps a share of executions, and the first worker in line polls the run's own until there
+  is room for a full batch: few full requests, rather than one for each execution that ends.
+- Nothing is paced once a run has begun and nothing was refused: `Limiter.admitted` does not even wait for the loop.
 """
 
 from __future__ import annotations
@@ -16,25 +19,33 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
-from ..core.caps import Share, Window, read_cap
+from ..core.caps import Share, Window
 from ..core.pacing import retry_delay, settle_delay
 from ..core.wire import Retry
 from ..models import Clock
 from .pool import until
 
-TENTH: Final = 10
-"""A worker waits one more look to fill this part of the share, or its batch: 1 of 100 free slots is no batch."""
+HOLD_FOR: Final = 5.0
+"""Seconds without an end, after which room for less than a full batch is used."""
+
+HOLD_SHARE: Final = 1.0
+"""It is held for this multiple of the time that the latest to end had taken, where that is longer."""
+
+RESERVED_TRIES: Final = 3
+"""Tries after a 402 about executions in flight while none of the run's own is: the API may free the balance late."""
 
 PROBES: Final = 4
-"""Knocks of one row, spread over the patience, while nothing settles: other users of the cap may have left it."""
+"""Tries with one row, spread over ``max_wait``, while nothing settles: other users of the cap may have left it."""
 
-WHOLE_KNOCKS: Final = 2
-"""Refusals in a row after which each knock is half as large: perhaps it is a cap, in words that nobody reads."""
+WHOLE_TRIES: Final = 2
+"""Refusals in a row after which each try is half as large: perhaps it is a cap, in a wording that is not known."""
 
 
-class _Stake(NamedTuple):
+class _Reservation(NamedTuple):
     rows: int
     epoch: int
+    others_out: int
+    """This run's executions in flight, and rows of other requests, when it was made."""
 
 
 class Limiter:
@@ -59,7 +70,7 @@ class Limiter:
     Attributes
     ----------
     exhausted : str or None
-        What was waited for, in the API's words, once patience has ended.
+        Why the run should not wait any longer, with what the API says; None while it may.
     """
 
     def __init__(
@@ -77,14 +88,17 @@ class Limiter:
         self.exhausted: str | None = None
         self._over = asyncio.Event()
         # What is out, and how much more may be.
-        self._stakes: dict[object, _Stake] = {}
+        self._reservations: dict[object, _Reservation] = {}
         self._reserved = self._accepted = 0
-        self._window, self._share = Window(workers, workers), Share()
+        self._window, self._share = Window.at_start(workers), Share()
         # Who waits, in order, and what wakes them; how often they looked, and whether what is known is too old.
         self._line: dict[object, None] = {}
         self._news = asyncio.Event()
         self._looking = self._stale = False
         self._looks = 0
+        # When the latest request was taken, when executions last settled, and those that no batch is held for.
+        self._taken_at = self._settled_at = 0.0
+        self._settled_before = self._stragglers = 0
         # The cooldown: whose it is, until when, its refusals, and which one the last cut was made in.
         self._owner: object = None
         self._until = 0.0
@@ -93,14 +107,14 @@ class Limiter:
         # Patience: since when nothing goes on, and what is said of it.
         self._since: float | None = None
         self._probes = 0
-        self._reason = ""
+        self._reason, self._frees = "", ""
         self._told: str | None = None
 
     async def admitted(self, worker: object, wanted: int) -> int:
         """Wait until `worker` may send; return how many inputs, which are reserved for it.
 
         The reservation ends with `answered`, `refused` or `leave`. With little room a worker sends what fits,
-        but it waits one further look for room for a tenth of the share.
+        but it is held for a while until there is room for a full batch.
 
         Returns
         -------
@@ -108,7 +122,7 @@ class Limiter:
             From 1 to `wanted`; 0 when the run is over or patience is at its end.
         """
         calm = not (self._line or self._tries or self._share.level or self._over.is_set())
-        if calm and len(self._stakes) < self._window.size:
+        if calm and len(self._reservations) < self._window.size:
             return self._reserve(worker, wanted)
         self._line[worker] = None
         try:
@@ -128,11 +142,11 @@ class Limiter:
         bool
             False where patience, or the run, is at its end.
         """
-        stake = self._give_back(worker)
+        reservation = self._give_back(worker)
         if self._over.is_set():
             return False
         self._reason = verdict.reason
-        capped = verdict.limited and self._learn(verdict, sent, stake)
+        capped = self._learn(verdict, sent, reservation)
         now = self._clock.now()
         self._since = now if self._since is None else self._since
         self._owner = worker if self._owner is None else self._owner
@@ -144,21 +158,32 @@ class Limiter:
             if delay:
                 self._say(f"{verdict.reason}; next try in {delay:.0f} s")
         self._until = max(self._until, now + delay)
-        if self._until - self._since > self._max_wait:
-            self._give_up()
+        if verdict.reserved and not self._is_cleared_by_own(reservation):
+            self._give_up("no execution of this run is in flight that would free the balance")
+        elif (verdict.after or 0.0) > self._max_wait:
+            self._give_up(f"the API asks to wait {verdict.after:.0f} s, more than max_wait={self._max_wait:g} s")
+        elif self._until - self._since > self._max_wait:
+            self._give_up(f"gave up after max_wait={self._max_wait:g} s")
         self._wake()
         return not self._over.is_set()
 
+    def _is_cleared_by_own(self, reservation: _Reservation | None) -> bool:
+        """Return whether executions of this run that end may clear a 402, or have ended only a few tries ago."""
+        others_out = 0 if reservation is None else reservation.others_out
+        return bool(others_out or self._reserved or self._in_flight() or self._tries <= RESERVED_TRIES)
+
     def answered(self, worker: object, sent: int, accepted: int) -> None:
         """Note any other answer; `accepted` of the inputs are counted by `in_flight` from now on."""
-        if worker not in self._stakes or not sent:
+        if worker not in self._reservations or not sent:
             self.leave(worker)
             return
         self._give_back(worker)
         self._progress(None)
+        # A refusal of inputs, too, is an answer of an API that has room for the request.
+        self._window = self._window.grown(self._workers)
         if accepted:
             self._accepted += accepted
-            self._window = self._window.grown(self._workers)
+            self._taken_at = self._settled_at = self._clock.now()
             if self._share.level is not None:
                 self._share = self._share.grown(self._in_flight() + self._reserved)
         if worker == self._owner:
@@ -180,21 +205,18 @@ class Limiter:
         self._wake()
 
     async def _stand(self, worker: object, wanted: int) -> int:
-        looked = False
         while not self._over.is_set():
             if not self._takes_turn(worker):
                 await self._news.wait()
             elif (pause := self._until - self._clock.now()) > 0:
                 await until(self._over, self._clock.sleep(pause))
-            elif rows := self._room(wanted, looked=looked):
+            elif rows := self._room(wanted):
                 if self._owner is None:
                     self._say(None)
                 return self._reserve(worker, rows)
             elif self._looking or not self._in_flight():
-                looked = looked or self._looking
                 await self._news.wait()
             else:
-                looked = True
                 await self._look()
         return 0
 
@@ -202,23 +224,37 @@ class Limiter:
         """Say whether it is on `worker` to go on: the owner's while there is one, else the first in line's."""
         if self._owner is None and worker == next(iter(self._line)):
             if not self._tries:
-                return len(self._stakes) < self._window.size
+                return len(self._reservations) < self._window.size
             self._owner = worker  # The last owner went away, and the pause is not over.
         return worker == self._owner
 
-    def _room(self, wanted: int, *, looked: bool) -> int:
+    def _room(self, wanted: int) -> int:
         """Return how many inputs may be sent now; 0 where some of what is out has to settle first."""
         level = self._share.level
         if level is None:
-            knocks = self._tries if self._cut_epoch == self._epoch else 0
-            return max(1, wanted >> max(0, knocks - WHOLE_KNOCKS))
+            tries = self._tries if self._cut_epoch == self._epoch else 0
+            return max(1, wanted >> max(0, tries - WHOLE_TRIES))
         own = self._in_flight()
-        if not own:
-            return min(wanted, max(0, level - self._reserved))
-        room = 0 if self._stale else min(wanted, level - own - self._reserved)
-        if room >= (1 if looked else max(1, min(wanted, level // TENTH))):
+        self._stragglers = min(self._stragglers, own)
+        if self._settled() != self._settled_before:
+            self._settled_before, self._settled_at = self._settled(), self._clock.now()
+        if own and self._stale:
+            return self._probe()
+        room = max(0, min(wanted, level - own - self._reserved))
+        if room and (room >= min(wanted, level - self._stragglers) or self._is_held_enough()):
             return room
-        return self._probe()
+        return self._probe() if own else 0
+
+    def _is_held_enough(self) -> bool:
+        """Return whether executions have not ended for so long that room for less than a full batch is to be used.
+
+        Those that run on are then not waited for again, however long they take.
+        """
+        hold = min(max(HOLD_FOR, HOLD_SHARE * (self._settled_at - self._taken_at)), self._max_wait / PROBES)
+        if self._clock.now() - self._settled_at < hold:
+            return False
+        self._stragglers = self._in_flight()
+        return True
 
     def _probe(self) -> int:
         """Return 1 where nothing has settled for another quarter of the patience."""
@@ -235,11 +271,12 @@ class Limiter:
         self._since = now if self._since is None else self._since
         left = self._max_wait - (now - self._since)
         if left <= 0:
-            self._give_up()
+            self._give_up(f"gave up after max_wait={self._max_wait:g} s")
             return
         before = self._settled()
         level = self._share.level or 1
-        self._say(f"waiting for {min(self._in_flight(), level)} of {level} concurrent executions to settle")
+        running = min(self._in_flight(), level)
+        self._say(f"waiting for {running} of {level} concurrent executions to settle{self._frees}")
         self._looks += 1
         self._looking = True
         try:
@@ -258,34 +295,41 @@ class Limiter:
         """Return a number that grows when executions settle, and not when more are accepted."""
         return self._accepted - self._in_flight()
 
-    def _learn(self, verdict: Retry, sent: int, stake: _Stake | None) -> bool:
-        """Learn from a 429; return whether it is about executions at once."""
-        # What was admitted before the last cut is part of what the cut answered.
-        if stake is not None and stake.epoch > self._cut_epoch:
-            self._window, self._cut_epoch = self._window.cut(), self._epoch
-        said = read_cap(verdict.reason)
-        if said is None:
+    def _learn(self, verdict: Retry, sent: int, reservation: _Reservation | None) -> bool:
+        """Learn from a refusal; return whether it is about executions in flight."""
+        if not (verdict.limited or verdict.cap):
             return False
-        self._share = self._share.cut(said, others_out=self._in_flight() + self._reserved, sent=sent)
+        # What was admitted before the last cut is part of what the cut answered.
+        if reservation is not None and reservation.epoch > self._cut_epoch:
+            self._window, self._cut_epoch = self._window.cut(), self._epoch
+        if verdict.cap is None:
+            return False
+        self._frees = f", which frees their part of the balance ({verdict.reason})" if verdict.reserved else ""
+        self._share = self._share.cut(
+            verdict.cap,
+            others_out=self._in_flight() + self._reserved,
+            sent=sent,
+            out_before=0 if reservation is None else reservation.others_out,
+        )
         self._stale = True
         return True
 
     def _reserve(self, worker: object, rows: int) -> int:
-        self._stakes[worker] = _Stake(rows, self._epoch)
+        self._reservations[worker] = _Reservation(rows, self._epoch, self._in_flight() + self._reserved)
         self._reserved += rows
         return rows
 
-    def _give_back(self, worker: object) -> _Stake | None:
-        stake = self._stakes.pop(worker, None)
-        if stake is not None:
-            self._reserved -= stake.rows
-        return stake
+    def _give_back(self, worker: object) -> _Reservation | None:
+        reservation = self._reservations.pop(worker, None)
+        if reservation is not None:
+            self._reserved -= reservation.rows
+        return reservation
 
     def _progress(self, since: float | None) -> None:
         self._since, self._looks, self._probes = since, 0, 0
 
-    def _give_up(self) -> None:
-        self.exhausted = self._reason
+    def _give_up(self, why: str) -> None:
+        self.exhausted = f"{why}: {self._reason}"
         self.end()
 
     def _wake(self) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Final
 
 from ..core.batches import cut, halves
@@ -258,7 +257,7 @@ class Runner:
     def _room(self, reserved: int) -> int:
         """Return how many inputs of those that the API may take are to be sent; 0 where the run is over."""
         if self.halted is None and self._limiter.exhausted is not None:
-            self._halt(Halt(f"gave up after max_wait={self._limits.max_wait:g} s: {self._limiter.exhausted}"))
+            self._halt(Halt(self._limiter.exhausted))
         if self.halted is not None or self._abandoned:
             return 0
         if self._budget is None:
@@ -371,8 +370,7 @@ class Runner:
         self._books.give_back(batch)
         if isinstance(verdict, Stop):
             error = verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
-            # A balance that is too low is no error of the call: what was accepted goes on, the rest can follow.
-            self._halt(Halt(verdict.reason, None if verdict.status == HTTPStatus.PAYMENT_REQUIRED else error))
+            self._halt(Halt(verdict.reason, error if verdict.raises else None))
         return 0
 
     def abandon(self) -> None:

@@ -60,6 +60,7 @@ def start(
     trigger_rate: int | None = None,
     balance_usd: float | None = None,
     cost_usd: float = 0.01,
+    estimate_usd: float | None = None,
     cost_shape: CostShape = "number",
     listing_lag: float = 0.0,
     listing_inputs: bool = True,
@@ -93,7 +94,7 @@ def start(
     clock
         Seconds that never go back; tests may bring their own.
     seed, latency, queue_seconds, run_seconds, failure_rate, fail_when, account_cap, cap_retry_after, \
-trigger_rate, balance_usd, cost_usd, cost_shape, listing_lag, listing_inputs, hold, timestamp_digits, \
+trigger_rate, balance_usd, cost_usd, estimate_usd, cost_shape, listing_lag, listing_inputs, hold, timestamp_digits, \
 clock_skew, timestamp_skew, webhook_pause, webhook_loss, webhook_repeats, webhook_shuffle, webhook_burst, \
 webhook_faults, media_bytes
         See `Options`.
@@ -124,6 +125,7 @@ webhook_faults, media_bytes
         trigger_rate=trigger_rate,
         balance_usd=balance_usd,
         cost_usd=cost_usd,
+        estimate_usd=estimate_usd,
         cost_shape=cost_shape,
         listing_lag=listing_lag,
         listing_inputs=listing_inputs,

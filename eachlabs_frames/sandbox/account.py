@@ -29,6 +29,20 @@ from .workflows import Version, Workflow
 # What the API's own example says; the balance of an account that is not counted.
 _ANY_BALANCE_USD = 53.475
 
+# The words of the API's documentation, "Errors".
+_CAPPED = (
+    "accounts with a balance of $10.00 or less are limited to {cap} concurrent executions. "
+    "Wait for in-flight executions to finish, or top up."
+)
+_RESERVED = (
+    "the estimated cost ({total}) of this request and of your in-flight executions exceeds your current balance "
+    "({balance}). please wait for an active execution to finish or top up"
+)
+
+
+def _dollars(micros: int) -> str:
+    return f"{'-' if micros < 0 else ''}${abs(micros) / 1_000_000:.2f}"
+
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
@@ -60,6 +74,7 @@ class Account:
         self._open: dict[str, Execution] = {}
         self._endings: list[tuple[float, int, Execution]] = []
         self._micros = self._as_micros(self._options.balance_usd)
+        self._reserved_micros = 0
         self._balance_calls, self._trigger_calls = Window(), Window()
 
     @staticmethod
@@ -80,6 +95,7 @@ class Account:
     def change(self, **changes: Any) -> None:
         """Replace some options; a new balance replaces what is left of the old one."""
         with self._lock:
+            self._in_flight(self._clock())
             self._options = replace(self._options, **changes)
             if "balance_usd" in changes:
                 self._micros = self._as_micros(self._options.balance_usd)
@@ -116,16 +132,32 @@ class Account:
         options, now = self._options, self._clock()
         if options.trigger_rate is not None and not self._trigger_calls.allows(options.trigger_rate, now):
             raise RefusalError(429, "too many requests", details="too many starts at once", retry_after=1)
-        cap = options.account_cap
-        if cap is not None and (used := self._in_flight(now)) + count > cap:
-            text = f"{used} of {cap} concurrent executions in use, {count} more asked for"
-            raise RefusalError(429, "concurrency limit reached", details=text, retry_after=options.cap_retry_after)
-        price = self._as_micros(options.cost_usd) or 0
-        if self._micros is not None:
-            if price * count > self._micros:
-                text = f"estimated cost {price * count / 1e6:.2f} USD, balance {self._micros / 1e6:.2f} USD"
-                raise RefusalError(402, "insufficient balance", details=text)
-            self._micros -= price * count
+        running = self._in_flight(now)
+        if options.account_cap is not None and running + count > options.account_cap:
+            raise RefusalError(
+                429,
+                "Account rate limited",
+                details=_CAPPED.format(cap=options.account_cap),
+                retry_after=options.cap_retry_after,
+            )
+        self._refuse_unpaid(count)
+
+    def _refuse_unpaid(self, count: int) -> None:
+        """Refuse `count` executions whose estimate the balance does not cover beside what is reserved already."""
+        if self._micros is None:
+            return
+        estimate = count * self._estimate_micros()
+        if estimate > self._micros:
+            text = f"the estimated cost ({_dollars(estimate)}) exceeds your current balance ({_dollars(self._micros)})"
+            raise RefusalError(402, "insufficient balance", details=text)
+        total = estimate + self._reserved_micros
+        if total > self._micros:
+            text = _RESERVED.format(total=_dollars(total), balance=_dollars(self._micros))
+            raise RefusalError(402, "insufficient balance", details=text)
+
+    def _estimate_micros(self) -> int:
+        options = self._options
+        return self._as_micros(options.cost_usd if options.estimate_usd is None else options.estimate_usd) or 0
 
     def _create(
         self, workflow: Workflow, version: Version, bulk_id: str, body: TriggerBody, inputs: dict[str, Any]
@@ -144,6 +176,7 @@ class Account:
             inputs=inputs,
             fingerprint=fingerprint,
             cost_usd=options.cost_usd,
+            reserved_micros=self._estimate_micros(),
             created=now,
             starts=starts,
             ends=math.inf if options.hold else starts + lot.run_seconds,
@@ -153,6 +186,7 @@ class Account:
             webhook_secret=body.webhook_secret,
         )
         self._all[execution.execution_id] = self._open[execution.execution_id] = execution
+        self._reserved_micros += execution.reserved_micros
         self._by_workflow[workflow.workflow_id].append(execution)
         self._by_bulk[bulk_id].append(execution)
         self._versions[workflow.workflow_id][version.version_id] += 1
@@ -165,9 +199,15 @@ class Account:
     def _in_flight(self, now: float) -> int:
         while self._endings and self._endings[0][0] <= now:
             execution = heapq.heappop(self._endings)[2]
-            if execution.ends <= now:
-                self._open.pop(execution.execution_id, None)
+            if execution.ends <= now and self._open.pop(execution.execution_id, None) is not None:
+                self._settle(execution)
         return len(self._open)
+
+    def _settle(self, execution: Execution) -> None:
+        """Give back what an execution reserved, and charge what it cost: the balance may become negative."""
+        self._reserved_micros -= execution.reserved_micros
+        if self._micros is not None:
+            self._micros -= self._as_micros(execution.cost_usd) or 0
 
     @property
     def in_flight(self) -> int:
@@ -194,6 +234,8 @@ class Account:
                 execution.ends = math.inf
                 if status != "queued":
                     execution.starts = min(execution.starts, self._clock())
+                if execution_id not in self._open:
+                    self._reserved_micros += execution.reserved_micros
                 self._open[execution_id] = self._held[execution_id] = execution
             execution.word = status
 
@@ -250,13 +292,15 @@ class Account:
 
     @property
     def balance_usd(self) -> float:
-        """What is left of the balance."""
+        """The balance: what has ended is paid, what runs is reserved and not taken off. It may be negative."""
         with self._lock:
+            self._in_flight(self._clock())
             return _ANY_BALANCE_USD if self._micros is None else self._micros / 1_000_000
 
     def top_up(self, usd: float) -> None:
         """Add to the balance."""
         with self._lock:
+            self._in_flight(self._clock())
             self._micros = (self._micros or 0) + (self._as_micros(usd) or 0)
 
     def accepted(self) -> tuple[Accepted, ...]:

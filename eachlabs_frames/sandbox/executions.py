@@ -43,6 +43,7 @@ class Execution:
     cause: str | None
     word: str | None = None
     occurrence: int = 0
+    reserved_micros: int = 0
     webhook_url: str | None = None
     webhook_secret: str | None = None
 

@@ -44,9 +44,11 @@ class Options:
     trigger_rate
         Most bulk triggers in one second, else 429.
     balance_usd
-        What the account may spend; None is unlimited.
+        What the account may spend; None is unlimited. It may be negative.
     cost_usd
-        What each accepted execution costs.
+        What each execution costs; it is paid when the execution ends.
+    estimate_usd
+        What each running execution reserves of the balance until it ends; None is as much as it costs.
     cost_shape
         How a listing shows the cost: as a number, an object, or not at all; then the details have none either.
     listing_lag
@@ -91,6 +93,7 @@ class Options:
     trigger_rate: int | None = None
     balance_usd: float | None = None
     cost_usd: float = 0.01
+    estimate_usd: float | None = None
     cost_shape: CostShape = "number"
     listing_lag: float = 0.0
     listing_inputs: bool = True
@@ -115,8 +118,9 @@ class Options:
             "failure_rate": 0 <= self.failure_rate <= 1,
             "account_cap": self.account_cap is None or self.account_cap >= 1,
             "trigger_rate": self.trigger_rate is None or self.trigger_rate >= 1,
-            "balance_usd": self.balance_usd is None or 0 <= self.balance_usd < math.inf,
+            "balance_usd": self.balance_usd is None or math.isfinite(self.balance_usd),
             "cost_usd": 0 <= self.cost_usd < math.inf,
+            "estimate_usd": self.estimate_usd is None or 0 <= self.estimate_usd < math.inf,
             "cost_shape": self.cost_shape in ("number", "object", "none"),
             "listing_lag": self.listing_lag >= 0,
             "timestamp_digits": 0 <= self.timestamp_digits <= 6,
