@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.core.outcomes import Results
 from eachlabs_frames.engine.budget import Budget
+from eachlabs_frames.engine.money import watch_balance
+from eachlabs_frames.engine.reporter import Reporter
 from eachlabs_frames.models import Event, Prices
 from eachlabs_frames.sandbox import Fault, Sandbox
 from eachlabs_frames.views.estimate import estimate, words
 from eachlabs_frames.views.progress import describe
+from tests.fakes import FakeTransport, ManualClock, reply
 
 WF = "wf_abc123"
 
@@ -263,6 +269,79 @@ def test_the_balance_is_in_the_progress_line(sandbox: Sandbox) -> None:
     assert last.balance_usd == pytest.approx(5.0, abs=0.6)
     assert "balance " in describe(last)
     assert "USD" in describe(last)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("rate_limit", on="balance", times=1, retry_after=0),
+        Fault("error_before", on="balance", times=1, status=503),
+    ],
+)
+def test_a_balance_that_is_busy_is_read_again_and_may_be_negative(fault: Fault) -> None:
+    """429 and 503 are not zero, and a debt is shown as it is: in a preview, and in a run's events."""
+    with ef.sandbox.start(balance_usd=-1.25, faults=[fault]) as sandbox:
+        made = frame(2).eachlabs.preview(WF).attrs["eachlabs_preview"]
+        assert made["balance_usd"] == -1.25
+        assert words(estimate(2, Prices(-1.25, None))).endswith("the balance is -1.25 USD")
+        events: list[Event] = []
+        out = frame(5).eachlabs.bulk_trigger(WF, progress=events.append)
+        assert out["status"].eq("pending").all()
+        assert sandbox.accepted_count() == 0
+    assert {event.balance_usd for event in events} <= {None, -1.25}
+
+
+class Balances:
+    """An observer's reporter and a clock: each sleep is recorded, and the loop ends with the answers."""
+
+    def __init__(self, answers: list[Any]) -> None:
+        self.transport = FakeTransport([*answers, reply(404, {"error": "no such route"})])
+        self.clock = ManualClock()
+        self.events: list[Event] = []
+
+    def watch(self) -> list[float | None]:
+        reporter = Reporter(self.events.append, Results(1), total=1)
+        watching = watch_balance(reporter, transport=self.transport, clock=self.clock, dialect="current")
+        asyncio.run(watching)
+        return [event.balance_usd for event in self.events]
+
+
+def test_a_balance_that_cannot_be_read_is_unknown_and_is_asked_for_again() -> None:
+    """After a few tries it is None, never zero; the next read shows it again, and a route that is gone ends it."""
+    busy, gone = reply(429, {"error": "slow"}, retry_after="1"), reply(503, {"error": "down"})
+    trial = Balances([reply(200, {"balance_usd": 5.0}), busy, gone, busy, reply(200, {"balance_usd": -2.5})])
+    assert trial.watch() == [5.0, None, -2.5, None]
+    assert trial.clock.slept == [20.0, 1.0, 1.0, 20.0, 20.0]
+
+
+@pytest.mark.parametrize("asked", ["999999999", "Thu, 31 Dec 2099 23:59:59 GMT"])
+def test_a_balance_is_not_waited_for_in_line_with_a_far_retry_after(asked: str) -> None:
+    """It is unknown at once, and asked for at the usual pace."""
+    trial = Balances([reply(429, {"error": "slow"}, retry_after=asked), reply(200, {"balance_usd": 1.0})])
+    assert trial.watch() == [1.0, None]
+    assert max(trial.clock.slept) == 20.0
+
+
+def test_executions_in_flight_hold_the_balance_until_they_end(tmp_path: Path) -> None:
+    """A 402 about them waits: they are polled, what they reserve comes back, and every row is sent once."""
+    with ef.sandbox.start(
+        queue_seconds=0.0, run_seconds=(0.1, 0.3), balance_usd=3.0, estimate_usd=0.1, cost_usd=0.01
+    ) as sandbox:
+        events: list[Event] = []
+        out = frame(60).eachlabs.bulk_trigger(WF, progress=events.append, max_cost=5.0)
+        assert out["execution_id"].notna().all()
+        assert (sandbox.accepted_count(), sandbox.duplicates()) == (60, {})
+        assert len([one for one in sandbox.requests if one.route == "trigger" and one.status == 402]) >= 1
+    assert any("frees their part of the balance" in (event.waiting_for or "") for event in events)
+
+
+@pytest.mark.parametrize(("cap", "most"), [(10, 9), (2, 33)])
+def test_sixty_rows_take_few_requests_against_a_cap(cap: int, most: int) -> None:
+    """The cap's own text is enough: 6 requests are needed for 10 at once, and 30 for 2."""
+    with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.1), account_cap=cap) as sandbox:
+        out = frame(60).eachlabs.bulk_trigger(WF, progress=False)
+        assert out["execution_id"].notna().all()
+        assert sum(request.route == "trigger" for request in sandbox.requests) <= most
 
 
 def test_the_balance_is_not_asked_for_where_nobody_looks(sandbox: Sandbox) -> None:

@@ -210,6 +210,35 @@ def test_what_is_waited_for_is_told() -> None:
     assert trial.events[-1].waiting_for is None
 
 
+@pytest.mark.parametrize("asked", ["1200", "999999999", "Thu, 31 Dec 2099 23:59:59 GMT"])
+def test_a_retry_after_beyond_max_wait_stops_at_once(asked: str) -> None:
+    """Nobody sleeps for it: the rest is pending, and the reason says what the API asked for."""
+    trial = Trial(30, [accepted, reply(429, {"error": "slow"}, retry_after=asked)])
+    halt = trial.run()
+    assert halt is not None
+    assert halt.reason.startswith("the API asks to wait ")
+    assert "s, more than max_wait=900 s: HTTP 429: slow" in halt.reason
+    assert trial.clock.slept == []
+    assert trial.results.tally() == {"queued": 10, "pending": 20}
+
+
+def test_an_interrupt_ends_a_wait_for_executions_in_flight_at_once() -> None:
+    """A 402 about them is waited for; a stop sends nothing more and lets no time pass."""
+    details = "your in-flight executions exceeds your current balance ($1.00). please wait for an active execution"
+
+    def answer(request: Request) -> Reply:
+        if len(trial.transport.sent) == 1:
+            return accepted(request)
+        assert trial.stop is not None
+        asyncio.get_running_loop().call_later(0, trial.stop.set)
+        return reply(402, {"error": "insufficient balance", "details": details})
+
+    trial = Trial(30, answer)
+    assert trial.run() == Halt(INTERRUPTED)
+    assert trial.results.tally() == {"queued": 10, "pending": 20}
+    assert len(trial.transport.sent) == 2
+
+
 def test_a_balance_that_is_too_low_stops_the_run_without_an_exception() -> None:
     """402: what was accepted stays, the rest is pending, nothing more is sent."""
     trial = Trial(100, [accepted, reply(402, {"error": "insufficient balance", "details": "0.03 short"})])

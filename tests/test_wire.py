@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.core import wire
+from eachlabs_frames.core.caps import Cap
 from eachlabs_frames.core.wire import Done, Refused, Retry, Said, Split, Stop, Unknown, judge, judge_look
 from eachlabs_frames.models import Batch, Fault, Reply, Secret, Target
 from tests.fakes import reply
@@ -19,6 +20,43 @@ from tests.fakes import reply
 PAIR = Batch((3, 7), (b'{"a":1}', b'{"a":2}'))
 ONE = Batch((3,), (b'{"a":1}',))
 ID1, ID2 = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+
+
+IN_FLIGHT = (
+    "the estimated cost ($1.10) of this request and of your in-flight executions exceeds your current balance ($1.00). "
+    "please wait for an active execution to finish or top up"
+)
+
+
+def test_a_402_about_executions_in_flight_waits_and_any_other_stops() -> None:
+    """Amounts of money are no cap; a balance that is too low for the request alone ends the run, without an error."""
+    batch = Batch((0,), (b"{}",))
+    waits = judge(reply(402, {"error": "insufficient balance", "details": IN_FLIGHT}), batch)
+    assert isinstance(waits, Retry)
+    assert (waits.cap, waits.reserved, waits.limited) == (Cap(), True, False)
+    alone = "the estimated cost ($0.10) exceeds your current balance ($0.00)"
+    stops = judge(reply(402, {"error": "insufficient balance", "details": alone}), batch)
+    assert isinstance(stops, Stop)
+    assert not stops.raises
+
+
+@pytest.mark.parametrize("status", [408, 409, 502])
+def test_ambiguous_errors_of_a_trigger_are_lost_answers(status: int) -> None:
+    """They may have taken effect: such a POST is never sent again by itself."""
+    assert isinstance(judge(reply(status, {"error": "conflict"}), Batch((0,), (b"{}",))), Unknown)
+
+
+@pytest.mark.parametrize("asked", ["999999999", "9" * 400, "Thu, 31 Dec 2099 23:59:59 GMT"])
+def test_a_far_retry_after_of_a_get_is_cut_and_reported(asked: str) -> None:
+    """Every GET is judged by this function; a POST keeps the number, which ends the run where it is too long."""
+    verdict = judge_look(reply(429, {"error": "slow"}, retry_after=asked))
+    assert isinstance(verdict, Retry)
+    assert verdict.after == wire.MAX_RETRY_AFTER
+    assert "the API asks to wait" in verdict.reason
+    posted = judge(reply(429, {"error": "slow"}, retry_after=asked), Batch((0,), (b"{}",)))
+    assert isinstance(posted, Retry)
+    assert posted.after is not None
+    assert posted.after > 1e8
 
 
 def test_the_current_dialect_names_the_version_in_the_path() -> None:

@@ -9,38 +9,61 @@ from typing import Final
 
 from ..core import wire
 from ..core.executions import canonical_status, cost_of, entries, parse_amount
+from ..core.pacing import retry_delay
 from ..models import COMPLETED, Clock, DialectName, Prices, Transport
 from .reporter import Reporter
 
 logger = logging.getLogger("eachlabs_frames")
 
 BALANCE_PAUSE: Final = 20.0
-"""Seconds between two looks at the balance, of which the API takes three a second from a whole organization."""
+"""Seconds between two reads of the balance, of which the API takes three a second from a whole organization."""
+
+BALANCE_TRIES: Final = 3
+"""Tries of one read, where the API answers 429 (with ``Retry-After: 1``) or 503."""
+
+MAX_BALANCE_DELAY: Final = 2.0
+"""Seconds: a try that would have to wait longer is not made."""
 
 
-async def balance(*, transport: Transport, dialect: DialectName) -> float | None:
-    """Return what the account may still spend, in USD; None where the API does not say (a 503 is not zero)."""
-    if dialect == "legacy":
-        return None
-    verdict = wire.judge_look(await transport.send(wire.balance_request()))
-    said = verdict.json if isinstance(verdict, wire.Said) else None
-    return parse_amount(said.get("balance_usd")) if isinstance(said, Mapping) else None
+async def balance(*, transport: Transport, clock: Clock, dialect: DialectName) -> float | None:
+    """Return the account's balance in USD, which may be negative; None where the API does not give it.
+
+    A 429 or 503 is not zero: the read is repeated a few times, and the balance is unknown after that.
+    """
+    return None if dialect == "legacy" else (await _read_balance(transport, clock))[0]
+
+
+async def _read_balance(transport: Transport, clock: Clock) -> tuple[float | None, bool]:
+    """Return the balance, or None, and whether a later read may succeed."""
+    for attempt in range(1, BALANCE_TRIES + 1):
+        verdict = wire.judge_look(await transport.send(wire.balance_request()))
+        if isinstance(verdict, wire.Said):
+            amount = parse_amount(verdict.json.get("balance_usd")) if isinstance(verdict.json, Mapping) else None
+            return amount, amount is not None
+        if isinstance(verdict, wire.Stop):
+            return None, False
+        delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
+        if attempt == BALANCE_TRIES or delay > MAX_BALANCE_DELAY:
+            logger.info("the balance could not be read: %s", verdict.reason)
+            break
+        await clock.sleep(delay)
+    return None, True
 
 
 async def watch_balance(reporter: Reporter, *, transport: Transport, clock: Clock, dialect: DialectName) -> None:
-    """Tell the balance now and then, until cancelled or the API does not say."""
-    while True:
-        left = await balance(transport=transport, dialect=dialect)
-        if left is None:
-            return
-        reporter.balance(left)
-        await clock.sleep(BALANCE_PAUSE)
+    """Report the balance now and then, until cancelled; None while it cannot be read."""
+    readable = dialect != "legacy"
+    while readable:
+        amount, readable = await _read_balance(transport, clock)
+        reporter.balance(amount)
+        if readable:
+            await clock.sleep(BALANCE_PAUSE)
 
 
-async def prices(workflow_id: str, *, transport: Transport, dialect: DialectName) -> Prices:
+async def prices(workflow_id: str, *, transport: Transport, clock: Clock, dialect: DialectName) -> Prices:
     """Return what is known of money before a run."""
     left, cost = await asyncio.gather(
-        balance(transport=transport, dialect=dialect), mean_cost(workflow_id, transport=transport)
+        balance(transport=transport, clock=clock, dialect=dialect), mean_cost(workflow_id, transport=transport)
     )
     return Prices(left, cost)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..core.outcomes import Results
+from ..core.wire import MAX_RETRY_AFTER
 from ..models import SETTLED, Event, EventKind, Observer, Outcome
 from .loop import Job, Steps
 
@@ -122,6 +123,7 @@ class Reporter(Emitter):
         self._until_settled = until_settled
         self._waiting_for: str | None = None
         self._looking_for = 0
+        self._throttled: str | None = None
         self._stale_since: float | None = None
         self.balance_usd: float | None = None
 
@@ -158,12 +160,22 @@ class Reporter(Emitter):
     def looking(self, rows: int) -> None:
         """Say for how many rows a lost answer is looked for."""
         self._looking_for = rows
-        self._tell("waiting" if rows or self._waiting_for else "resumed")
+        self._tell("waiting" if self._reason() else "resumed")
 
-    def balance(self, balance_usd: float) -> None:
-        """Say what the account may still spend."""
+    def balance(self, balance_usd: float | None) -> None:
+        """Report the account's balance; None where it cannot be read."""
+        if balance_usd is None and self.balance_usd is None:
+            return
         self.balance_usd = balance_usd
         self._tell("balance")
+
+    def throttled(self, reason: str | None) -> None:
+        """Report that the API asks to wait longer between reads than this library does; None: it does not any more."""
+        if reason != self._throttled:
+            if reason is not None:
+                logger.warning("reads go on after at most %g s: %s", MAX_RETRY_AFTER, reason)
+            self._throttled = reason
+            self._tell("waiting" if self._reason() else "resumed")
 
     def stopped(self, reason: str) -> None:
         """Say that nothing more is sent."""
@@ -198,7 +210,7 @@ class Reporter(Emitter):
     def _waits_for(self) -> str | None:
         """Return what is waited for, and what is looked for beside it."""
         looking = f"looking for the lost answers of {self._looking_for} rows" if self._looking_for else None
-        return "; ".join(filter(None, (self._waiting_for, looking))) or None
+        return "; ".join(filter(None, (self._waiting_for, looking, self._throttled))) or None
 
 
 class FileReporter(Emitter):

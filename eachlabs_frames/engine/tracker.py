@@ -236,6 +236,8 @@ class Tracker:
             if self._answers:
                 self._answered_at = self._clock.epoch()
             self._reporter.stale(self._answered_at if self._refusals and not self._answers else None)
+            throttled = (refusal.reason for refusal in self._refusals if (refusal.after or 0) >= wire.MAX_RETRY_AFTER)
+            self._reporter.throttled(next(throttled, None))
 
     async def _ask_for_all(self, *, thrifty: bool) -> None:
         """Ask; `thrifty` with as few requests as can be, of executions that are new."""

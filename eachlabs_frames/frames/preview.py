@@ -50,7 +50,9 @@ def preview(
         workflow = yield lambda stop: until(
             stop, lookups.workflow(named, version_id=version_id, transport=client, clock=SystemClock())
         )
-        prices = yield lambda stop: until(stop, money.prices(named, transport=client, dialect=settings.dialect))
+        prices = yield lambda stop: until(
+            stop, money.prices(named, transport=client, clock=SystemClock(), dialect=settings.dialect)
+        )
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)
     rows = np.arange(len(frame), dtype=np.int64)
     out = _shown(Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True))
