@@ -639,7 +639,7 @@ def test_a_retry_after_beyond_the_end_ends_it() -> None:
     trial.api.faults = [reply(429, {"error": "no"}, retry_after="3600")]
     trial.lose(A)
     trial.run()
-    assert trial.given_up == {0: "the listing could not be read: HTTP 429: no"}
+    assert trial.given_up == {0: "the listing could not be read: HTTP 429: no (the API asks to wait 3600 s)"}
     assert len(trial.api.asked) == 1
 
 

@@ -253,6 +253,26 @@ def test_retry_after_is_a_floor_between_looks() -> None:
     assert trial.clock.slept == [40.0]
 
 
+@pytest.mark.parametrize("asked", ["999999999", "Thu, 31 Dec 2099 23:59:59 GMT"])
+def test_a_far_retry_after_stops_no_wait_and_is_reported(asked: str) -> None:
+    """The next look comes after 60 s, and an observer hears what the API asked for until it answers again."""
+    api = Api(10)
+    refusals = [reply(429, {"error": "slow"}, retry_after=asked)]
+
+    def answer(request: Request) -> Any:
+        if refusals:
+            return refusals.pop()
+        api.end()
+        return api(request)
+
+    trial = Trial(10, answer)
+    trial.wait()
+    assert trial.clock.slept == [60.0]
+    waits = [event.waiting_for for event in trial.events if event.kind in ("waiting", "resumed")]
+    assert "the API asks to wait" in (waits[0] or "")
+    assert waits[-1] is None
+
+
 def test_an_execution_that_the_api_forgot_is_unknown_in_the_end() -> None:
     """Three looks that do not list it, and details that are 404: nobody waits for ever."""
     api = Api(0)
