@@ -160,7 +160,7 @@ class Reporter(Emitter):
     def looking(self, rows: int) -> None:
         """Say for how many rows a lost answer is looked for."""
         self._looking_for = rows
-        self._tell("waiting" if self._reason() else "resumed")
+        self._tell("waiting" if self._waits_for() else "resumed")
 
     def balance(self, balance_usd: float | None) -> None:
         """Report the account's balance; None where it cannot be read."""
@@ -175,7 +175,7 @@ class Reporter(Emitter):
             if reason is not None:
                 logger.warning("reads go on after at most %g s: %s", MAX_RETRY_AFTER, reason)
             self._throttled = reason
-            self._tell("waiting" if self._reason() else "resumed")
+            self._tell("waiting" if self._waits_for() else "resumed")
 
     def stopped(self, reason: str) -> None:
         """Say that nothing more is sent."""
