@@ -11,13 +11,13 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import media
 from .account import Account
 from .answers import Answer, RefusalError, as_json
-from .bodies import check_query, read_page, read_trigger
+from .bodies import check_query, read_page, read_trigger, read_trigger_query
 from .executions import Execution, View, details, pictures, summary
 from .options import Dialect
 from .workflows import Catalog
@@ -56,6 +56,7 @@ class Api:
         self._accepted = accepted
         self._table: Mapping[str, Callable[[Call], Answer]] = {
             "trigger": self._trigger,
+            "create": self._create,
             "list": self._list,
             "details": self._details,
             "workflow": self._workflow,
@@ -88,11 +89,12 @@ class Api:
 
     def _trigger(self, call: Call) -> Answer:
         workflow = self._catalog.find(call.names["workflow"])
-        check_query(call.query)
+        url = read_trigger_query(call.query, call.dialect)
         named = call.names.get("version")
         if named is not None:
             workflow.version(named)
         body = read_trigger(call.body, call.headers.get("Content-Type", ""), call.dialect)
+        body = replace(body, webhook_url=body.webhook_url or url)
         version = workflow.version(named if named is not None else body.version_id)
         bulk = self._account.start(workflow, version, body)
         view = self.view(call.dialect)
@@ -133,6 +135,9 @@ class Api:
         check_query(call.query)
         workflow = self._catalog.find(call.names["workflow"])
         return as_json(workflow.shown(call.dialect, counts=self._account.version_counts(workflow)))
+
+    def _create(self, call: Call) -> Answer:  # noqa: ARG002  # every request is refused
+        raise RefusalError(403, "forbidden", details="this key may not create workflows")
 
     def _balance(self, call: Call) -> Answer:
         check_query(call.query)

@@ -65,7 +65,7 @@ def read_json(body: bytes) -> Any:
 def read_trigger(body: bytes, content_type: str, dialect: Dialect) -> TriggerBody:
     """Read a bulk trigger's body or refuse it whole."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise RefusalError(415, "unsupported media type", details="Content-Type must be application/json")
+        _bad("Content-Type must be application/json")
     document = read_json(body)
     if not isinstance(document, dict):
         _bad("the body must be a JSON object")
@@ -92,6 +92,15 @@ def _read_inputs(inputs: Any) -> tuple[dict[str, Any], ...]:
         if not isinstance(item, dict):
             _bad(f"inputs[{position}] must be an object")
     return tuple(inputs)
+
+
+def read_trigger_query(query: Sequence[tuple[str, str]], dialect: Dialect) -> str | None:
+    """Read a trigger's query: the current dialect takes `webhook_url` there too, and the body's takes precedence."""
+    check_query(query, allowed=frozenset({"webhook_url"} if dialect == "current" else ()))
+    url = dict(query).get("webhook_url")
+    if url is not None:
+        _check_webhook_url(url)
+    return url
 
 
 def count_inputs(body: bytes) -> int:

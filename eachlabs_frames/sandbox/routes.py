@@ -32,6 +32,7 @@ _PRINTABLE = re.compile(r"[\x21-\x7e]{1,200}")
 
 _PATHS: tuple[tuple[Dialect, str, str, str], ...] = (
     ("current", "POST", "/v1/workflows/bulk-trigger/{workflow}/{version}", "trigger"),
+    ("current", "POST", "/v1/workflows", "create"),
     ("current", "GET", "/v1/workflows/executions/{execution}", "details"),
     ("current", "GET", "/v1/workflows/{workflow}/executions", "list"),
     ("current", "GET", "/v1/workflows/{workflow}", "workflow"),

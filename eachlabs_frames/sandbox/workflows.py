@@ -84,21 +84,22 @@ class Workflow:
             "workflow_id": self.workflow_id,
             "slug": self.slug,
             "name": self.name,
-            "description": f"{self.name}, in the sandbox",
             "categories": ["sandbox"],
-            "locked": False,
             "production": False,
             "status": "active",
             "trigger_count": sum(counts.values()),
             "created_at": _CREATED,
             "updated_at": max((v.updated_at for v in self.versions), default=_CREATED),
-            "versions": [self._shown_version(v, counts.get(v.version_id, 0)) for v in self.versions],
+            "versions": [self._shown_version(v, dialect, counts.get(v.version_id, 0)) for v in self.versions],
         }
-        if dialect == "legacy" and any(v.status == "active" for v in self.versions):
+        if dialect == "current":
+            return document | {"tags": [], "is_public": False, "clone_count": 0}
+        document |= {"description": f"{self.name}, in the sandbox", "locked": False}
+        if any(v.status == "active" for v in self.versions):
             document["latest_version_id"] = self.version(None).version_id
         return document
 
-    def _shown_version(self, version: Version, count: int) -> dict[str, Any]:
+    def _shown_version(self, version: Version, dialect: Dialect, count: int) -> dict[str, Any]:
         document: dict[str, Any] = {
             "version_id": version.version_id,
             "slug": self.slug,
@@ -110,6 +111,8 @@ class Workflow:
             "updated_at": version.updated_at,
             "status": version.status,
         }
+        if dialect == "current":
+            document |= {"published": False, "visibility": "private"}
         if version.input_schema is not None:
             document["definition"] = {
                 "version": version.version_id,
