@@ -275,6 +275,9 @@ class Lost:
         Epoch seconds, by this machine's clock: just before the POST, and when it can no longer take effect.
     bulk_id : str or None
         Where an unusable answer named it.
+    clocks : tuple of float or None
+        This machine's monotonic clock and its epoch seconds, read together when the answer was lost in this process:
+        they say whether the machine's time was set since.
     """
 
     rows: tuple[int, ...]
@@ -282,6 +285,7 @@ class Lost:
     since: float
     until: float
     bulk_id: str | None = None
+    clocks: tuple[float, float] | None = None
 
 
 Observer: TypeAlias = Callable[[Event], None]

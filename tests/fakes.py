@@ -43,10 +43,14 @@ def accepted(request: Request) -> Reply:
 
 
 class ManualClock:
-    """Time that stands still until everybody sleeps, and then jumps to the next who wakes."""
+    """Time that stands still until everybody sleeps, and then jumps to the next who wakes.
+
+    ``offset`` is by how many seconds the wall clock was set.
+    """
 
     def __init__(self, draw: float = 0.5) -> None:
         self.time = 0.0
+        self.offset = 0.0
         self.slept: list[float] = []
         self._draw = draw
         self._order = itertools.count()
@@ -56,7 +60,7 @@ class ManualClock:
         return self.time
 
     def epoch(self) -> float:
-        return EPOCH + self.time
+        return EPOCH + self.time + self.offset
 
     def draw(self) -> float:
         return self._draw

@@ -103,7 +103,7 @@ class Api:
         return Reply(answer.status, answer.body, {**answer.headers, **date}, self.clock.epoch())
 
     def _entry(self, one: Made) -> dict[str, Any]:
-        moment = EPOCH + one.created + self.skew
+        moment = EPOCH + self.clock.offset + one.created + self.skew
         whole = int(moment)
         fraction = f".{int((moment - whole) * 10**self.digits):0{self.digits}d}" if self.digits else ""
         entry = {
@@ -705,7 +705,8 @@ def test_an_entry_that_cannot_be_read_whole_is_adopted_with_its_ids() -> None:
     trial.api.faults = [lambda kind: reply(200, body)] * 9
     trial.lose(A)
     trial.run()
-    assert trial.adopted == {0: Outcome(0, "queued", "x", "x-0")}
+    assert trial.ids() == {0: "x-0"}
+    assert (trial.adopted[0].bulk_id, trial.adopted[0].cost) == ("x", None)
 
 
 @pytest.mark.parametrize(
@@ -825,6 +826,23 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_for_hours() -> None:
     trial.run()
     assert trial.given_up == {0: NOT_FOUND}
     assert trial.clock.time == pytest.approx(90, abs=0.1)
+
+
+@pytest.mark.parametrize("step", [-3_600.0, -120.0, -5.0, 120.0, 3_600.0])
+def test_a_clock_that_is_set_while_the_search_is_at_work_hides_nothing(step: float) -> None:
+    """What was sent before is looked for at its time by both settings of the clock."""
+    trial = Trial()
+    trial.api.bulk("x", A, lag=3)
+    trial.lose(A)
+
+    def set_clock() -> None:
+        trial.clock.offset = step
+        # The API's own clock goes on as it was.
+        trial.api.skew = -step
+
+    trial.run((1.0, set_clock), (2.0, lambda: None))
+    assert trial.ids() == {0: "x-0"}
+    assert min(trial.asked_since) <= EPOCH + min(0.0, step)
 
 
 def test_a_page_beyond_the_end_may_be_refused() -> None:

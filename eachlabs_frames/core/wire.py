@@ -133,7 +133,7 @@ _STOPS: Final[dict[int, type[APIError]]] = {
 }
 
 
-_PAST_THE_END: Final = frozenset({400, 404, 416, 422})
+PAST_THE_END: Final = frozenset({400, 404, 416, 422})
 """How an API may refuse an offset beyond its last execution."""
 
 
@@ -259,7 +259,7 @@ def names(details: Mapping[str, Json], execution_id: str) -> bool:
 
 def is_past_the_end(verdict: Said | Retry | Stop, offset: int) -> bool:
     """Return whether a page was refused because its offset is beyond the last execution."""
-    return offset > 0 and isinstance(verdict, Stop) and verdict.status in _PAST_THE_END
+    return offset > 0 and isinstance(verdict, Stop) and verdict.status in PAST_THE_END
 
 
 def balance_request() -> Request:
@@ -351,7 +351,11 @@ def retry_after(reply: Reply) -> float | None:
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
         return min(float(value), _FAR_FUTURE)
     moment = _http_date(value)
-    return None if moment is None else max(0.0, moment - reply.received_at)
+    if moment is None:
+        return None
+    # By the server's own clock where it says its time: this machine's may be wrong.
+    now = server_time(reply)
+    return max(0.0, moment - (reply.received_at if now is None else now))
 
 
 def server_time(reply: Reply) -> float | None:

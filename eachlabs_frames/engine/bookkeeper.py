@@ -6,7 +6,7 @@ Owns the claim before a request and the answer after it. It never decides what a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import count
 from operator import eq
 from typing import Final
@@ -47,8 +47,8 @@ class Bookkeeper:
     ----------
     elsewhere : set of int
         Rows of the run that another call has sent and waits for.
-    not_found : set of int
-        Positions whose lost answer was looked for to the end, and not found.
+    not_found : dict of int to float
+        Positions whose lost answer was looked for to the end, and not found, and when they were sent (epoch seconds).
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Bookkeeper:
         self._closed = False
         self._executions = {known for known in results.execution_id if known is not None}.union(executions)
         self.elsewhere: set[int] = set()
-        self.not_found: set[int] = set()
+        self.not_found: dict[int, float] = {}
 
     # -- before and after a request ---------------------------------------------------------------------------------
 
@@ -209,13 +209,25 @@ class Bookkeeper:
         for row in rows:
             place = self._place(row)
             first = self._results.error[place] if place >= 0 else None
-            reason = f"{first}; {why}" if first else why
-            unknown.append(Outcome(row, UNKNOWN, lost.bulk_id, error=reason))
+            unknown.append(Outcome(row, UNKNOWN, lost.bulk_id, error=_joined(first, why)))
         if looked:
             self._journal.settle(self._run, unknown)
-            self.not_found.update(place for row in rows if (place := self._place(row)) >= 0)
+            self.not_found.update((place, lost.since) for row in rows if (place := self._place(row)) >= 0)
         placed = [one._replace(position=self._place(one.position)) for one in unknown]
         self._replace([one for one in placed if one.position >= 0])
+
+    async def owned(self) -> Set[str]:
+        """Return the executions that rows have, of any run of the journal and of this frame."""
+        return (await self.taken(0.0)).executions
+
+    def keep_unknown(self, reasons: Mapping[int, str]) -> None:
+        """Write down why rows, given by position, stay unknown and are not sent again."""
+        outcomes = [
+            Outcome(row, UNKNOWN, self._results.bulk_id[row], error=_joined(self._results.error[row], why))
+            for row, why in reasons.items()
+        ]
+        self._journal.settle(self._run, [one._replace(position=self._numbers[one.position]) for one in outcomes])
+        self._replace(outcomes)
 
     def lost(self, numbers: Iterable[int], *, timeout: float) -> list[Lost]:
         """Return the requests of these rows of the run that were never answered."""
@@ -251,7 +263,8 @@ class Bookkeeper:
         found = [standing.outcome for standing in standings if standing.word == "settled" and standing.outcome]
         placed = [one._replace(position=self._place(one.position)) for one in found if one.execution_id is not None]
         self._replace(placed)
-        self.not_found.difference_update(one.position for one in placed)
+        for one in placed:
+            self.not_found.pop(one.position, None)
 
     def leave_others(self) -> None:
         """Say of the rows that other calls still wait for that they do."""
@@ -270,6 +283,13 @@ class Bookkeeper:
         if self._places is None:
             self._places = {known: place for place, known in enumerate(self._numbers) if known >= 0}
         return self._places.get(number, -1)
+
+
+def _joined(first: str | None, why: str) -> str:
+    """Return both reasons, each once: a row may be looked for many times."""
+    if first is None or why in first:
+        return first or why
+    return f"{first}; {why}"
 
 
 def _content(payload: bytes) -> bytes:

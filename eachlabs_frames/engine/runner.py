@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..core.batches import cut, halves
@@ -314,7 +314,7 @@ class Runner:
         """Send once, and judge the answer; None where nobody waits for this run any more, and nothing was sent."""
         request = trigger_request(self._dialect, self._target, batch)
         # In this order, and `abandon` in the other: whatever the two threads do, a batch is marked or not sent.
-        since = self._clock.epoch()
+        since, began = self._clock.epoch(), self._clock.now()
         self._books.sending(batch, since)
         try:
             answer = None if self._abandoned else await self._transport.send(request)
@@ -330,25 +330,29 @@ class Runner:
         if isinstance(verdict, Done) and self._books.knows_any(verdict.outcomes):
             verdict = Unknown(NOT_ITS_OWN)
         if isinstance(verdict, Unknown):
-            self._doubt(batch, verdict, since)
+            self._doubt(batch, verdict, since, began)
         elif isinstance(verdict, Done):
-            return self._without_doubts(batch, verdict, since)
+            return self._without_doubts(batch, verdict, since, began)
         return verdict
 
-    def _without_doubts(self, batch: Batch, verdict: Done, since: float) -> Done:
+    def _without_doubts(self, batch: Batch, verdict: Done, since: float, began: float) -> Done:
         """Return what a good answer says; inputs for which it names no execution are looked for like lost ones."""
         nameless = [place for place, outcome in enumerate(verdict.outcomes) if outcome.status == UNKNOWN]
         if not nameless:
             return verdict
         first = verdict.outcomes[nameless[0]]
         part = Batch(tuple(batch.positions[at] for at in nameless), tuple(batch.payloads[at] for at in nameless))
-        self._doubt(part, Unknown(first.error or NAMELESS, first.bulk_id), since)
+        self._doubt(part, Unknown(first.error or NAMELESS, first.bulk_id), since, began)
         return Done(tuple(outcome for outcome in verdict.outcomes if outcome.status != UNKNOWN))
 
-    def _doubt(self, batch: Batch, verdict: Unknown, since: float) -> None:
-        lost = self._books.doubt(batch, verdict.reason, verdict.bulk_id, since, self._clock.epoch())
+    def _doubt(self, batch: Batch, verdict: Unknown, since: float, began: float) -> None:
+        # The machine's clock may have been set meanwhile: then both moments are allowed for.
+        now, ended = self._clock.now(), self._clock.epoch()
+        elapsed = now - began
+        first, last = min(since, ended - elapsed), max(ended, since + elapsed)
+        lost = self._books.doubt(batch, verdict.reason, verdict.bulk_id, first, last)
         assert self._pursuit is not None
-        self._pursuit.look_for(lost)
+        self._pursuit.look_for(replace(lost, clocks=(now, ended)))
         self._touched = True
         self._unanswered += 1
         if self._unanswered >= UNANSWERED_IN_A_ROW:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
@@ -27,6 +27,9 @@ logger = logging.getLogger("eachlabs_frames")
 TICK: Final = 0.01
 """Seconds by which a look is late rather than early: a clock may wake a sleeper a little before its time."""
 
+MIN_DRIFT: Final = 0.5
+"""Seconds by which this machine's clock must have been set to be taken notice of: clocks are adjusted all the time."""
+
 RIVALS: Final = "what is in the workflow's listing may be the answer to another request with the same inputs"
 
 
@@ -34,12 +37,14 @@ RIVALS: Final = "what is in the workflow's listing may be the answer to another 
 class Wanted:
     """A lost trigger, when its time is over, and when also what stands in its way is waited for no longer.
 
-    Both in seconds of the clock that only grows.
+    Both in seconds of the monotonic clock. ``now`` and ``epoch`` are both clocks when the search for it began.
     """
 
     lost: Lost
     due: float
     end: float
+    now: float
+    epoch: float
 
 
 class Search:
@@ -111,9 +116,9 @@ class Search:
         if not lost.rows:
             return
         # A clock that was set back since must not make this wait for hours.
-        left = min(lost.until - self._clock.epoch(), lost.until - lost.since) + self._settle_window
-        due = self._clock.now() + max(0.0, left)
-        self._open.append(Wanted(lost, due, due + self._settle_window))
+        now, epoch = lost.clocks or (self._clock.now(), self._clock.epoch())
+        due = now + max(0.0, min(lost.until - epoch, lost.until - lost.since) + self._settle_window)
+        self._open.append(Wanted(lost, due, due + self._settle_window, now, epoch))
         self._looks = 0
         self._news.set()
         self._count()
@@ -171,11 +176,21 @@ class Search:
         self._looks += 1
         self._count()
 
+    def _lost(self, one: Wanted) -> Lost:
+        """Return a lost trigger, with its moments by this machine's clock as it is set now.
+
+        The two clocks drift apart where the machine's time is set, and where it sleeps: so the stretch only grows.
+        """
+        drift = (self._clock.epoch() - one.epoch) - (self._clock.now() - one.now)
+        if abs(drift) < MIN_DRIFT:
+            return one.lost
+        return replace(one.lost, since=one.lost.since + min(0.0, drift), until=one.lost.until + max(0.0, drift))
+
     # -- what -------------------------------------------------------------------------------------------------------
 
     async def _see(self, opened: Sequence[Wanted], begun: float) -> None:
         self._floor = 0.0
-        listing, lost = self._listing, [one.lost for one in opened]
+        listing, lost = self._listing, [self._lost(one) for one in opened]
         listing.begin()
         unnamed = [one for one in lost if one.bulk_id is None or not is_filter(one.bulk_id)]
         stretches = spans(unnamed, late=self._settle_window, near=2 * UNSURE)
@@ -194,12 +209,13 @@ class Search:
         entries: Mapping[str, Entry],
     ) -> None:
         everybody = tuple(self._open)  # also what was lost meanwhile: it may own what is there
+        lost = [self._lost(one) for one in everybody]
         whole = self._listing.trouble is None
-        barred = {place for place, one in enumerate(everybody) if self._has_rivals(one.lost, taken)}
+        barred = {place for place, one in enumerate(lost) if self._has_rivals(one, taken)}
         last = {place for place, one in enumerate(everybody) if whole and begun >= one.due} - barred
         margin = self._listing.skew.margin
         matching = match(
-            [one.lost for one in everybody],
+            lost,
             bulks,
             early=margin,
             late=self._settle_window + margin,
@@ -233,7 +249,7 @@ class Search:
         """Write down what was found; return False where somebody has got it since, which the next look will see."""
         rows = {row for row, _ in found.pairs}
         outcomes = [_outcome(row, entries[execution_id], bulk.bulk_id) for row, execution_id in found.pairs]
-        if not await self._adopt(one.lost, outcomes):
+        if not await self._adopt(self._lost(one), outcomes):
             return False
         self._open.remove(one)
         left = [row for row in one.lost.rows if row not in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from ..core.outcomes import Results
@@ -14,8 +15,9 @@ from ..engine.budget import Budget
 from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Job, Steps
-from ..engine.pool import beside
+from ..engine.pool import beside, until
 from ..engine.reporter import Reporter
+from ..engine.resend import CONTESTED, UNCERTAIN, Findings, ResendCheck
 from ..engine.runner import INTERRUPTED, Halt, Limits, Runner
 from ..engine.search import Search
 from ..engine.tracker import Tracker
@@ -83,6 +85,8 @@ class Delivery:
             if resend and runner.halted is None:
                 again = sorted(row for row in books.not_found if self._is_unknown(row))
                 if again:
+                    again = yield self._resendable(plan, again, books, origin)
+                if again:
                     logger.warning("%d row(s) were not found, and are sent again: on_unknown='resend'", len(again))
                     yield from self._reporter.stoppable(self._job(runner, plan, again, []))
         except (APIError, JournalError):
@@ -95,6 +99,36 @@ class Delivery:
         self._explain(todo.send, halted.reason if halted is not None else "the run ended early")
         if self._enrolment is not None:
             self._enrolment.entry.halted(None if halted is None else halted.reason)
+
+    def _resendable(self, plan: Plan, rows: Sequence[int], books: Bookkeeper, origin: Origin) -> Job[list[int]]:
+        """Return the job that says which rows may be sent again; the others are told why not."""
+        check = ResendCheck(
+            origin.workflow_id,
+            str(origin.version_id),
+            transport=self._client,
+            clock=CLOCK,
+            dialect=self._settings.dialect,
+            workers=self._settings.max_concurrency,
+            owned=books.owned,
+        )
+        pairs = (zip(batch.positions, batch.payloads, strict=True) for batch in self._batches(plan, rows))
+        payloads = dict(chain.from_iterable(pairs))
+        since = min(books.not_found[row] for row in rows)
+
+        async def job(stop: asyncio.Event) -> list[int]:
+            found: Findings | None = await until(stop, check.run(payloads, since=since))
+            if found is None:
+                return []
+            kept = {row: CONTESTED.format(execution_id=known) for row, known in found.contested.items()}
+            if found.doubt is not None:
+                reason = UNCERTAIN.format(reason=found.doubt)
+                kept |= {row: reason for row in rows if row not in kept}
+            if kept:
+                logger.warning("%d row(s) stay unknown and are not sent again: see their error", len(kept))
+                books.keep_unknown(kept)
+            return [row for row in rows if row not in kept]
+
+        return job
 
     def _is_unknown(self, row: int) -> bool:
         return self._results.status[row] == UNKNOWN and self._results.execution_id[row] is None

@@ -133,12 +133,16 @@ class Theatre:
         *calls: Call,
         prompts: Iterable[str] = (),
         strike: Mapping[str, Any] | None = None,
+        clock: Mapping[str, Any] | None = None,
         frame: Mapping[str, Any] | None = None,
         watch: bool = True,
         anew: bool = False,
         **settings: Any,
     ) -> Actor:
-        """Return an actor that will make these calls on a frame of these prompts, once it is let go."""
+        """Return an actor that will make these calls on a frame of these prompts, once it is let go.
+
+        ``clock`` sets its wall clock by so many ``seconds`` at the ``at``-th event of the kind ``on``.
+        """
         where = sandbox if isinstance(sandbox, str) else sandbox.base_url
         part = {
             "environment": {
@@ -150,6 +154,7 @@ class Theatre:
             "frame": frame if frame is not None else {"prompt": list(prompts)},
             "calls": calls,
             "strike": strike,
+            "clock": clock,
             "watch": watch,
             "anew": anew,
         }

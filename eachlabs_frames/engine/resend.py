@@ -1,0 +1,197 @@
+"""Looks for earlier executions of rows that are to be sent again. It only reads, and gives no execution to any row.
+
+Times are no evidence here: the clock of the API or of this machine may be wrong, or may have been set. So an execution
+with a row's input that no row owns stands in the way of sending that row again, whatever its time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from ..core import wire
+from ..core.executions import entries, parse_time
+from ..core.identity import fingerprint, try_fingerprint
+from ..errors import APIError, EachlabsError
+from ..models import Clock, DialectName, Json, Transport
+from . import details
+from .lookups import fetch
+from .tracker import FORGOTTEN
+
+MIN_PAGES: Final = 10
+"""Pages that are read in any case, whatever their times."""
+
+MAX_PAGES: Final = 500
+"""Pages that are read, at most: 50,000 executions. Where the listing goes on, nothing is sent again."""
+
+MAX_AGE: Final = 7 * 86_400.0
+"""Seconds by which an execution's time may be too early: no clock is trusted to less than a week."""
+
+MAX_DETAILS: Final = 1_000
+"""Details that are read, at most, where the listing does not show inputs; with more, nothing is sent again."""
+
+CONTESTED: Final = (
+    "contested, so not sent again: the workflow's listing has execution {execution_id} with this input, which no row "
+    "owns; its time does not show whether it is this row's (reconcile() looks again; retrigger=True pays again)"
+)
+UNCERTAIN: Final = "not sent again, because it is not certain that nothing was created: {reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What stands in the way of sending rows again.
+
+    Attributes
+    ----------
+    contested : dict of int to str
+        Rows whose input an execution has that no row owns, and such an execution.
+    doubt : str or None
+        Why the listing could not be read far enough, which stands in the way of all rows.
+    """
+
+    contested: Mapping[int, str]
+    doubt: str | None = None
+
+
+class Inputs:
+    """The inputs of rows, found again in what the API shows, which may have more keys, and no nulls.
+
+    Parameters
+    ----------
+    payloads : mapping of int to bytes
+        Each row's input as JSON.
+    """
+
+    def __init__(self, payloads: Mapping[int, bytes]) -> None:
+        self._rows: dict[frozenset[str], dict[bytes, list[int]]] = {}
+        for row, payload in payloads.items():
+            inputs = {key: value for key, value in orjson.loads(payload).items() if value is not None}
+            by_content = self._rows.setdefault(frozenset(inputs), defaultdict(list))
+            by_content[fingerprint(inputs)].append(row)
+
+    def rows(self, shown: Json) -> list[int]:
+        """Return the rows whose input an execution may have been given."""
+        if not isinstance(shown, Mapping):
+            return []
+        found: list[int] = []
+        for keys, by_content in self._rows.items():
+            content = try_fingerprint({key: shown.get(key) for key in keys})
+            if content is not None:
+                found += by_content.get(content, ())
+        return found
+
+
+class ResendCheck:
+    """One reading of a workflow's listing.
+
+    Parameters
+    ----------
+    workflow_id, version_id : str
+    transport, clock : Transport, Clock
+    dialect : {"current", "legacy"}
+    workers : int
+        Details that are read at once, at most.
+    owned : callable
+        Returns the executions that rows have, of any run.
+    """
+
+    def __init__(
+        self,
+        workflow_id: str,
+        version_id: str,
+        *,
+        transport: Transport,
+        clock: Clock,
+        dialect: DialectName,
+        workers: int,
+        owned: Callable[[], Awaitable[Set[str]]],
+    ) -> None:
+        self._workflow_id = workflow_id
+        self._version_id = version_id
+        self._transport = transport
+        self._clock = clock
+        self._dialect = dialect
+        self._workers = workers
+        self._owned = owned
+
+    async def run(self, payloads: Mapping[int, bytes], *, since: float) -> Findings:
+        """Return what stands in the way of sending rows again.
+
+        Parameters
+        ----------
+        payloads : mapping of int to bytes
+            Each row's input as JSON.
+        since : float
+            Epoch seconds of the first request whose answer was lost.
+        """
+        inputs = Inputs(payloads)
+        shown: dict[str, list[int] | None] = {}
+        try:
+            doubt = await self._read_pages(inputs, shown, since)
+            # After the listing was read: whatever stands in it has been answered by now.
+            owned = await self._owned()
+            shown = {known: rows for known, rows in shown.items() if known not in owned}
+            doubt = await self._read_details(inputs, shown) or doubt
+        except EachlabsError as exc:
+            doubt = f"the listing or the journal could not be read ({exc})"
+        contested = {row: known for known, rows in shown.items() for row in rows or ()}
+        return Findings(contested, doubt)
+
+    async def _read_pages(self, inputs: Inputs, shown: dict[str, list[int] | None], since: float) -> str | None:
+        """Read the listing, newest first and one page after the other: what moves down meanwhile is read twice."""
+        for number in range(MAX_PAGES):
+            page = await self._page(number * wire.PAGE)
+            for entry in page:
+                if entry.get("version_id") in (None, self._version_id):
+                    listed = entry.get("inputs")
+                    rows = None if listed is None else inputs.rows(listed)
+                    if rows is None or rows:
+                        shown[entry["execution_id"]] = rows
+            times = [time / 1e9 for entry in page if (time := parse_time(entry.get("created_at"))) is not None]
+            is_old = number >= MIN_PAGES and bool(times) and max(times) < since - MAX_AGE
+            if len(page) < wire.PAGE or is_old:
+                return None
+        return f"the workflow has more than {MAX_PAGES * wire.PAGE:,} executions to look through"
+
+    async def _page(self, offset: int) -> list[Mapping[str, Any]]:
+        request = wire.listing_request(self._workflow_id, offset=offset)
+        try:
+            answer = await fetch(request, transport=self._transport, clock=self._clock)
+        except APIError as exc:
+            if offset and exc.status in wire.PAST_THE_END:
+                return []
+            raise
+        if not isinstance(answer, Mapping) or not isinstance(answer.get("executions", 0), list | None):
+            msg = "the answer has no list of executions"
+            raise APIError(msg)
+        page = list(entries(answer))
+        if len(page) < len(answer.get("executions") or ()):
+            msg = "it has executions without an id"
+            raise APIError(msg)
+        return page
+
+    async def _read_details(self, inputs: Inputs, shown: dict[str, list[int] | None]) -> str | None:
+        """Put in the rows of executions whose inputs the listing does not show; return why that cannot be done."""
+        hidden = [known for known, rows in shown.items() if rows is None]
+        if not hidden:
+            return None
+        if len(hidden) > MAX_DETAILS:
+            return f"{len(hidden):,} executions that no row owns are listed without their inputs"
+        read = await details.read(
+            hidden,
+            transport=self._transport,
+            clock=self._clock,
+            dialect=self._dialect,
+            workers=self._workers,
+            told=lambda _: None,
+        )
+        for known, answer in read.items():
+            if not isinstance(answer, str):
+                shown[known] = inputs.rows(answer.get("inputs"))
+            elif answer != FORGOTTEN:
+                return f"execution {known}: {answer}"
+        return None

@@ -1,0 +1,134 @@
+"""What stands in the way of sending rows again: any execution with a row's input that no row owns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+
+from eachlabs_frames.engine import resend
+from eachlabs_frames.engine.resend import Findings, ResendCheck
+from eachlabs_frames.models import Reply, Request
+from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
+
+TIME = "2026-09-21T13:33:20Z"
+OLD = "2026-08-21T13:33:20Z"
+A, B = {"prompt": "a", "seed": 1}, {"prompt": "b"}
+
+
+def listing(*shown: Any, **more: Any) -> list[dict[str, Any]]:
+    """Make a listing of executions with these inputs; None: it does not show them."""
+    entries = [{"execution_id": f"e{number}", "created_at": TIME, "inputs": one} for number, one in enumerate(shown)]
+    return [{**entry, **more} for entry in entries]
+
+
+def check(
+    entries: list[dict[str, Any]], *inputs: Any, owned: Any = (), details: Callable[[str], Reply] | None = None
+) -> tuple[Findings, FakeTransport]:
+    """Return what stands in the way of rows with these inputs, and what was asked."""
+
+    def answer(request: Request) -> Reply:
+        if "executions/" in request.path:
+            assert details is not None
+            return details(request.path.rpartition("/")[2])
+        start = int(dict(request.query).get("offset", 0))
+        return reply(200, {"executions": entries[start : start + 100]})
+
+    async def owns() -> frozenset[str]:
+        return frozenset(owned)
+
+    transport = FakeTransport(answer)
+    reading = ResendCheck(
+        "wf", "v1", transport=transport, clock=ManualClock(), dialect="current", workers=4, owned=owns
+    )
+    payloads = {row: orjson.dumps(one, option=orjson.OPT_SORT_KEYS) for row, one in enumerate(inputs)}
+    return asyncio.run(reading.run(payloads, since=EPOCH)), transport
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"seed": 1.0, "prompt": "a"},
+        {**A, "steps": 30, "style": None},
+        {**A, "steps": {"deep": [1]}},
+    ],
+)
+def test_an_input_that_the_api_shows_in_another_form_is_the_rows(shown: Any) -> None:
+    """Defaults for absent keys, without nulls, whole floats as integers: it may be the row's execution."""
+    found, _ = check(listing(shown), B, {**A, "note": None})
+    assert found == Findings({1: "e0"})
+
+
+@pytest.mark.parametrize("shown", [{"prompt": "a"}, {**A, "seed": 2}, "a", [A], {}])
+def test_other_inputs_stand_in_nobodys_way(shown: Any) -> None:
+    """Nor do executions that rows own, or of another version."""
+    assert check(listing(shown), A)[0] == Findings({})
+    assert check(listing(A), A, owned=["e0"])[0] == Findings({})
+    assert check(listing(A, version_id="v2"), A)[0] == Findings({})
+    assert check(listing(A, version_id="v1"), A)[0] == Findings({0: "e0"})
+
+
+def test_inputs_that_are_not_listed_are_read_from_the_details() -> None:
+    """Of executions that no row owns; what is gone stands in nobody's way, what is unreadable in everybody's."""
+
+    def details(known: str) -> Reply:
+        said = {"e1": reply(404, {"error": "gone"})}.get(known)
+        return said or reply(200, {"execution_id": known, "inputs": A if known == "e2" else B})
+
+    found, transport = check(listing(None, None, None, None), A, owned=["e0"], details=details)
+    assert found == Findings({0: "e2"})
+    assert sum("executions/" in request.path for request in transport.sent) == 3
+    found, _ = check(listing(None), A, details=lambda known: reply(403, {"error": "no"}))
+    assert found.doubt is not None
+
+
+def test_the_listing_is_read_to_its_end_or_a_week_back() -> None:
+    """Ten pages in any case: a clock may be wrong by more."""
+    entries = listing(*[B] * 3_000, A)
+    assert check(entries, A)[0].contested == {0: "e3000"}
+    for number, entry in enumerate(entries):
+        entry.update(created_at=OLD, execution_id=f"x{number}")
+    found, transport = check(entries, A)
+    assert (found, len(transport.sent)) == (Findings({}), 11)
+    entries.insert(999, {"execution_id": "y", "created_at": "1970-01-01T00:00:00Z", "inputs": A})
+    assert check(entries, A)[0].contested == {0: "y"}
+
+
+def test_a_listing_that_goes_on_for_too_long_is_no_certainty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nothing is sent again."""
+    monkeypatch.setattr(resend, "MAX_PAGES", 5)
+    found, transport = check(listing(*[B] * 501), A)
+    assert found.doubt == "the workflow has more than 500 executions to look through"
+    assert len(transport.sent) == 5
+
+
+def test_too_many_executions_without_inputs_are_no_certainty() -> None:
+    """They are not asked for one by one."""
+    found, transport = check(listing(*[None] * 1_001), A)
+    assert "1,001 executions that no row owns" in str(found.doubt)
+    assert len(transport.sent) == 11
+
+
+@pytest.mark.parametrize("answer", [reply(403, {"error": "no"}), reply(200, {}), reply(200, []), reply(503)])
+def test_a_listing_that_cannot_be_read_is_no_certainty(answer: Reply) -> None:
+    """Whatever the reason; but an offset beyond the end may be refused."""
+
+    async def owns() -> frozenset[str]:
+        return frozenset()
+
+    reading = ResendCheck(
+        "wf",
+        "v1",
+        transport=FakeTransport(lambda _: answer),
+        clock=ManualClock(),
+        dialect="current",
+        workers=4,
+        owned=owns,
+    )
+    assert asyncio.run(reading.run({0: b"{}"}, since=EPOCH)).doubt is not None
+    pages = iter([reply(200, {"executions": listing(*[B] * 100)}), reply(400, {"error": "offset"})])
+    reading._transport = FakeTransport(lambda _: next(pages))
+    assert asyncio.run(reading.run({0: orjson.dumps(A)}, since=EPOCH)) == Findings({})
