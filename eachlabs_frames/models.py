@@ -278,6 +278,8 @@ class Lost:
     clocks : tuple of float or None
         This machine's monotonic clock and its epoch seconds, read together when the answer was lost in this process:
         they say whether the machine's time was set since.
+    once : bool
+        Whether it was looked for before, so that one more look is enough, and nothing is waited for.
     """
 
     rows: tuple[int, ...]
@@ -286,6 +288,7 @@ class Lost:
     until: float
     bulk_id: str | None = None
     clocks: tuple[float, float] | None = None
+    once: bool = False
 
 
 Observer: TypeAlias = Callable[[Event], None]

@@ -85,19 +85,45 @@ def test_a_listing_that_cannot_be_read_leaves_the_claim_open(sandbox: Sandbox) -
     assert triggers(sandbox) == 1
 
 
-def test_what_is_not_found_stays_unknown_and_is_not_looked_for_by_every_call(sandbox: Sandbox) -> None:
-    """The same call again neither sends it nor reads the listing."""
+def looks(sandbox: Sandbox) -> int:
+    """Count the pages of listings that were read."""
+    return sum(request.route == "list" for request in sandbox.requests)
+
+
+def test_what_is_not_found_is_looked_for_once_more_by_the_same_call(sandbox: Sandbox) -> None:
+    """With one request, and no wait; it stays unknown, for the same reason, and is not sent."""
     ef.configure(settle_window=0.2)
     sandbox.faults(Fault("error_before", at={1}))
     out = frame(10).eachlabs.bulk_trigger(WF, run="one")
     assert out["status"].tolist() == ["unknown"] * 10
     assert "not found in the workflow's listing within 0.2 s" in out.loc[0, "error"]
-    looks = sum(request.route == "list" for request in sandbox.requests)
+    ef.configure(settle_window=300.0)
+    before = looks(sandbox)
     again = frame(10).eachlabs.bulk_trigger(WF, run="one")
     assert again["status"].tolist() == ["unknown"] * 10
-    assert again.loc[0, "error"] == out.loc[0, "error"]
-    assert sum(request.route == "list" for request in sandbox.requests) == looks
+    assert again.loc[0, "error"].startswith(out.loc[0, "error"])
+    assert looks(sandbox) == before + 1
     assert triggers(sandbox) == 1
+    third = frame(10).eachlabs.bulk_trigger(WF, run="one")
+    assert third["error"].tolist() == again["error"].tolist()
+
+
+@pytest.mark.parametrize("rows", [10, 12])
+def test_what_the_listing_shows_later_is_adopted_by_the_same_call(sandbox: Sandbox, rows: int) -> None:
+    """Without reconcile(): beside rows that are new, or alone; in the frame and in the journal."""
+    ef.configure(settle_window=0.2)
+    sandbox.change(listing_lag=math.inf)
+    sandbox.faults(Fault("lost_answer", at={1}))
+    out = frame(10).eachlabs.bulk_trigger(WF, run="one")
+    assert out["status"].tolist() == ["unknown"] * 10
+    sandbox.change(listing_lag=0.0)
+    before = looks(sandbox)
+    again = frame(rows).eachlabs.bulk_trigger(WF, run="one")
+    assert again["execution_id"].notna().all()
+    assert in_place(again, sandbox)
+    assert looks(sandbox) <= before + 2
+    assert sandbox.duplicates() == {}
+    assert ef.load_run("one")["execution_id"].tolist() == again["execution_id"].tolist()
 
 
 def test_resend_sends_again_only_what_is_not_found(sandbox: Sandbox) -> None:

@@ -118,7 +118,8 @@ class Search:
         # A clock that was set back since must not make this wait for hours.
         now, epoch = lost.clocks or (self._clock.now(), self._clock.epoch())
         due = now + max(0.0, min(lost.until - epoch, lost.until - lost.since) + self._settle_window)
-        self._open.append(Wanted(lost, due, due + self._settle_window, now, epoch))
+        due, end = (now, now) if lost.once else (due, due + self._settle_window)
+        self._open.append(Wanted(lost, due, end, now, epoch))
         self._looks = 0
         self._news.set()
         self._count()
@@ -262,6 +263,8 @@ class Search:
         self._give_up(one.lost, rows, why, looked)
 
     def _not_found(self, lost: Lost) -> str:
+        if lost.once:
+            return "not found by a later look either"
         if lost.bulk_id is not None:
             return f"bulk operation {lost.bulk_id} lists no such executions within {self._settle_window:g} s"
         return f"not found in the workflow's listing within {self._settle_window:g} s of the request"

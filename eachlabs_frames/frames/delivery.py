@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
 
@@ -71,11 +72,12 @@ class Delivery:
     def steps(self, plan: Plan, todo: Todo, origin: Origin) -> Steps[None]:
         """Send the rows, look for lost answers, and send again what was not found, where that is meant."""
         resend = self._options.on_unknown == "resend" and not self._options.retrigger
-        looks = resend or self._looks
+        once_more = self._enrolment is not None and self._enrolment.named and not (resend or self._looks)
+        looks = resend or self._looks or once_more
         if not (todo.send or todo.unanswered or todo.elsewhere or (looks and todo.unknown)):
             return
         books = self._books(todo)
-        lost = self._lost(todo, books, also_unknown=looks)
+        lost = self._lost(todo, books, unknown=todo.unknown if looks else (), once=once_more)
         budget = None
         if self._options.max_cost is not None:
             budget = yield lambda _: self._budget(self._options.max_cost or 0.0, origin.workflow_id)
@@ -143,11 +145,15 @@ class Delivery:
         books.elsewhere.update(todo.numbers[row] for row in todo.elsewhere)
         return books
 
-    def _lost(self, todo: Todo, books: Bookkeeper, *, also_unknown: bool) -> list[Lost]:
-        rows = [*todo.unanswered, *(todo.unknown if also_unknown else ())]
+    def _lost(self, todo: Todo, books: Bookkeeper, *, unknown: Sequence[int], once: bool) -> list[Lost]:
+        """Return the requests to look for; those that were looked for before perhaps just `once` more."""
         for row in todo.unanswered:
             self._results.note(row, status=UNKNOWN, error="sent by a call that ended before its answer came")
-        return books.lost((todo.numbers[row] for row in rows), timeout=self._settings.timeout)
+        timeout = self._settings.timeout
+        lost = books.lost((todo.numbers[row] for row in todo.unanswered), timeout=timeout)
+        covered = {number for one in lost for number in one.rows}
+        rest = {todo.numbers[row] for row in unknown} - covered
+        return lost + [replace(one, once=once) for one in books.lost(rest, timeout=timeout)]
 
     def _job(self, runner: Runner, plan: Plan, rows: Sequence[int], lost: Sequence[Lost]) -> Job[Halt | None]:
         canary = self._options.version_id is not None and not self._options.validate
