@@ -61,7 +61,9 @@ def test_a_journal_is_made_with_its_folders_for_its_owner_alone(tmp_path: Path) 
         entry.close()
     finally:
         os.umask(before)
-    assert files == dict.fromkeys(["j.sqlite", "j.sqlite-wal", "j.sqlite-shm", "j.sqlite-owners"], 0o600)
+    assert files == dict.fromkeys(
+        ["j.sqlite", "j.sqlite-wal", "j.sqlite-shm", "j.sqlite-owners", "j.sqlite-mark"], 0o600
+    )
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 

@@ -31,6 +31,10 @@ def _holder(path: Path, session: int) -> subprocess.Popen[str]:
     return process
 
 
+def _held(path: Path, session: int) -> bool:
+    return owners.ask(path, session) == owners.HELD
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
     """Return where a journal is to be."""
@@ -40,11 +44,11 @@ def journal(tmp_path: Path) -> Path:
 def test_a_session_of_another_process_is_at_work_until_it_is_killed(journal: Path) -> None:
     """The system lets go of a lock, also where nobody could clean up; another session's byte is another lock."""
     with _holder(journal, 7) as process:
-        assert owners.at_work(journal, 7)
-        assert not owners.at_work(journal, 8)
+        assert _held(journal, 7)
+        assert not _held(journal, 8)
         process.kill()
         process.wait()
-    assert not owners.at_work(journal, 7)
+    assert not _held(journal, 7)
 
 
 def test_a_session_of_another_process_is_at_work_until_it_is_released(journal: Path) -> None:
@@ -55,28 +59,28 @@ def test_a_session_of_another_process_is_at_work_until_it_is_released(journal: P
         process.stdin.write("\n")
         process.stdin.flush()
         assert process.stdout.readline() == "released\n"
-        assert not owners.at_work(journal, 7)
+        assert not _held(journal, 7)
         process.kill()
 
 
 def test_asking_after_one_session_lets_go_of_no_other(journal: Path) -> None:
     """In the process that holds it, a session stays at work for all others, whoever else is asked after or released."""
     first, second = owners.hold(journal, 1), owners.hold(journal, 2)
-    assert owners.at_work(journal, 1)
-    assert not owners.at_work(journal, 3)
+    assert _held(journal, 1)
+    assert not _held(journal, 3)
     owners.release(second)
     owners.release(second)
     code = "import sys; from pathlib import Path; from eachlabs_frames.engine.journal import owners\n"
-    code += "print([owners.at_work(Path(sys.argv[1]), number) for number in (1, 2, 3)])"
+    code += "print([owners.ask(Path(sys.argv[1]), number) == 'held' for number in (1, 2, 3)])"
     said = subprocess.run([sys.executable, "-c", code, str(journal)], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[True, False, False]"
     owners.release(first)
-    assert not owners.at_work(journal, 1)
+    assert not _held(journal, 1)
 
 
 def test_no_file_stays_open_where_nobody_is_at_work(journal: Path) -> None:
     """A process that uses a thousand journals does not run out of files."""
-    assert not owners.at_work(journal, 1)
+    assert not _held(journal, 1)
     held = owners.hold(journal, 1)
     assert len([file for file in owners._files.values() if 1 in file.ours]) == 1
     owners.release(held)
@@ -95,7 +99,7 @@ def test_two_who_ask_at_once_do_not_take_each_other_for_the_owner(journal: Path)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "asked\n"
-        assert not owners.at_work(journal, 7)
+        assert not _held(journal, 7)
         other.kill()
 
 
@@ -107,14 +111,14 @@ def test_a_fork_sees_its_parent_at_work_and_takes_nothing_from_it(journal: Path)
     if not child:
         code = 1
         try:
-            seen = owners.at_work(journal, 5)
+            seen = _held(journal, 5)
             owners.release(held)
-            code = 0 if seen and owners.at_work(journal, 5) else 1
+            code = 0 if seen and _held(journal, 5) else 1
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     code_ = "import sys; from pathlib import Path; from eachlabs_frames.engine.journal import owners\n"
-    code_ += "print(owners.at_work(Path(sys.argv[1]), 5))"
+    code_ += "print(owners.ask(Path(sys.argv[1]), 5) == 'held')"
     said = subprocess.run([sys.executable, "-c", code_, str(journal)], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "True"
     owners.release(held)
@@ -127,12 +131,12 @@ def test_a_folder_that_was_made_anew_has_locks_of_its_own(tmp_path: Path) -> Non
     old = owners.hold(folder / "j", 1)
     shutil.rmtree(folder)
     folder.mkdir()
-    assert not owners.at_work(folder / "j", 1)
+    assert not _held(folder / "j", 1)
     new = owners.hold(folder / "j", 1)
     owners.release(old)
-    assert owners.at_work(folder / "j", 1)
+    assert _held(folder / "j", 1)
     owners.release(new)
-    assert not owners.at_work(folder / "j", 1)
+    assert not _held(folder / "j", 1)
 
 
 def test_the_locks_are_for_their_owner_alone(journal: Path) -> None:

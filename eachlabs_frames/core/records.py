@@ -185,9 +185,10 @@ class Book:
 
     def grow(self, size: int) -> None:
         """Take in rows that the run got since."""
-        more = size - self.results.size
+        # Not `self.results`, which counts every row of the run again after each record.
+        more = size - self._results.size
         if more > 0:
-            self.results.grow(more)
+            self._results.grow(more)
             self.words += bytearray(more)
             self.claims += array("q", [NO_CLAIM]) * more
             self.sessions += array("q", [NO_CLAIM]) * more

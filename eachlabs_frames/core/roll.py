@@ -29,6 +29,7 @@ class Roll:
 
     def __init__(self, digests: bytes | bytearray, *, taken: Iterable[int] = (), latest: bool = False) -> None:
         self._given = set(taken)
+        self._latest = latest
         # A digest's first row, or latest; its further rows, if any, from the last to the second; those of them all
         # that are preferred. Most digests have one row, and there may be a million of them.
         self._first: dict[bytes, int] = {}
@@ -44,6 +45,18 @@ class Roll:
             if known is not None:
                 self._others.setdefault(split[number], []).append(known)
             self._first[split[number]] = number
+
+    def extend(self, first: int, digests: bytes | bytearray) -> None:
+        """Add rows that the run got since, numbered from `first` on: their numbers are the highest so far."""
+        each = bytes(digests)
+        for number, start in enumerate(range(0, len(each), SIZE), start=first):
+            digest = each[start : start + SIZE]
+            if self._latest or digest not in self._first:
+                self._first[digest] = number
+                continue
+            self._others.setdefault(digest, []).insert(0, number)
+            for known in [known for known in self._preferred if known[0] == digest]:
+                del self._preferred[known]
 
     def __bool__(self) -> bool:
         """Say whether the run has any row."""

@@ -18,8 +18,9 @@ from ...core.identity import SIZE
 from ...core.records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, bulk_id_of, unpack_outcomes, unpack_rows
 from ...errors import RunError
 from ...models import COMPLETED, PENDING, UNKNOWN, Json, Pin
-from . import owners
-from .store import connect, reading, transaction
+from . import sessions
+from .store import connect, reading
+from .transactions import transaction
 from .trouble import damaged, translated
 
 
@@ -54,8 +55,16 @@ def pin_of(connection: sqlite3.Connection, name: str) -> Pin | None:
     return None if found is None else Pin(**json.loads(found[0]))
 
 
-def digests_of(connection: sqlite3.Connection, path: Path, run: int) -> tuple[bytearray, bytearray]:
+def digests_of(connection: sqlite3.Connection, path: Path, run: int, *, first: int = 0) -> tuple[bytearray, bytearray]:
     """Return what the rows of a run are known by, and the fingerprints of their inputs, `SIZE` bytes each.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    path : pathlib.Path
+    run : int
+    first : int
+        The row to begin with; it must be the first of a sheet.
 
     Raises
     ------
@@ -63,13 +72,13 @@ def digests_of(connection: sqlite3.Connection, path: Path, run: int) -> tuple[by
         They cannot be right. A row that is not known again would be paid for again, so this looks twice.
     """
     digests, contents = bytearray(), bytearray()
-    query = "SELECT first, size, digests, contents FROM sheets WHERE run = ? ORDER BY first"
-    for first, size, known_by, of_input in connection.execute(query, (run,)):
+    query = "SELECT first, size, digests, contents FROM sheets WHERE run = ? AND first >= ? ORDER BY first"
+    for start, size, known_by, of_input in connection.execute(query, (run, first)):
         of_input = known_by if of_input is None else of_input
-        whole = len(digests) == first * SIZE and len(known_by) == len(of_input) == size * SIZE
+        whole = len(digests) == (start - first) * SIZE and len(known_by) == len(of_input) == size * SIZE
         # Pages that were lost are read as zeros.
         if not whole or _NOTHING in known_by or _NOTHING in of_input:
-            raise damaged(path, f"the rows from {first} on of its run {run} cannot be read")
+            raise damaged(path, f"the rows from {start} on of its run {run} cannot be read")
         digests += known_by
         contents += of_input
     return digests, contents
@@ -269,9 +278,9 @@ def delete(path: Path, name: str) -> int:
     try:
         with transaction(connection, path), translated(path):
             run, _, _, _ = _found(connection, path, name)
-            sessions = connection.execute("SELECT id, process FROM sessions WHERE run = ?", (run,)).fetchall()
-            for session, process in sessions:
-                if owners.at_work(path.resolve(), session):
+            known = connection.execute("SELECT id, process FROM sessions WHERE run = ?", (run,)).fetchall()
+            for session, process in known:
+                if sessions.at_work(connection, path.resolve(), session):
                     msg = f"run {name!r} is under way (in process {process}): stop it first"
                     raise RunError(msg)
             counted = connection.execute("SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ?", (run,))

@@ -7,10 +7,8 @@ another call has claimed since is not new any more.
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -19,32 +17,23 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
-from ...core.records import (
-    ANSWER,
-    CLAIM,
-    CORRECTION,
-    LOOK,
-    NO_CLAIM,
-    SENT,
-    SETTLED,
-    Book,
-    pack_outcomes,
-    pack_rows,
-    unpack_rows,
-)
+from ...core.records import ANSWER, CLAIM, CORRECTION, LOOK, SENT, Book, pack_outcomes, pack_rows, unpack_rows
+from ...core.roll import Roll
 from ...errors import JournalError, RunError
 from ...models import PENDING, UNKNOWN, Lost, Outcome, Pin, Sheet, Standing, Taken
-from . import owners
-from .archive import add_records, executions_since, pin_of, records_of, rivals_since
+from .archive import add_records, executions_since, pin_of, records_of
+from .presence import Presence
 from .rows import Rows
-from .store import check_stamp, connect, reading, stamp, transaction
+from .store import connect
+from .transactions import transaction
 from .trouble import PATIENCE, translated
+from .unanswered import NANO, lost_requests, taken
 from .writer import Writer
 
-NANO: Final = 1_000_000_000
 _NEW_ROW: Final = Standing("new")
-RECENT: Final = 3_600
-"""Seconds: what another run sent longer ago cannot be what is under way now."""
+NO_ROW: Final = -1
+CHUNK: Final = 10_000
+"""Rows that are written in one transaction: others get their turn in between."""
 
 
 class Entry:
@@ -71,13 +60,18 @@ class Entry:
         self._patience = patience
         self._connection = connect(path, patience=patience)
         try:
-            self._stamp = stamp(path)
+            self._presence = Presence(self._connection, path)
         except BaseException:
             self._connection.close()
             raise
-        self._shared = path.resolve()
-        self._writer = Writer(self._connection, path, begin=self._begin, finish=self._finish, end=self._leave)
-        self._hold: owners.Hold | None = None
+        self._writer = Writer(
+            self._connection,
+            path,
+            begin=self._begin,
+            finish=self._finish,
+            committed=self._presence.committed,
+            end=self._presence.end,
+        )
         self._session = 0
         self._run = 0
         self._seen = 0
@@ -120,7 +114,7 @@ class Entry:
             Another call has made a run of this name meanwhile, and of another kind.
         """
         with transaction(self._connection, self._path, self._patience), translated(self._path, self._patience):
-            check_stamp(self._path, self._stamp)
+            self._presence.check()
             written = _written(pin)
             query = "SELECT id, pin, EXISTS (SELECT 1 FROM sheets WHERE run = runs.id) FROM runs WHERE name = ?"
             found = self._connection.execute(query, (self.name,)).fetchone()
@@ -141,11 +135,7 @@ class Entry:
             else:
                 self._run = found[0]
             self._pin = written
-            place = (self._run, os.getpid(), time.time_ns())
-            self._do("INSERT INTO sessions (run, process, started_at) VALUES (?, ?, ?)", place)
-            self._session = self._one("SELECT last_insert_rowid()")
-            # Before anybody can see the session: whoever deletes the run must find it at work.
-            self._hold = owners.hold(self._shared, self._session)
+            self._session = self._presence.begin(self._run)
             self._read()
 
     def withdraw(self) -> None:
@@ -157,7 +147,7 @@ class Entry:
                 (self._run, self._session),
             )
 
-    def _mark(self) -> tuple[int, int]:
+    def _extent(self) -> tuple[int, int]:
         records = self._one("SELECT coalesce(max(id), 0) FROM records WHERE run = ?", (self._run,))
         return records, self._one("SELECT count(*) FROM sheets WHERE run = ?", (self._run,))
 
@@ -165,7 +155,7 @@ class Entry:
         self._rows = Rows(self._connection, self._path, self._run)
         self.book = Book(len(self._rows))
         self._seen = add_records(self.book, records_of(self._connection, self._run), self._path)
-        self._read_until = self._mark()
+        self._read_until = self._extent()
 
     def register(
         self,
@@ -201,21 +191,53 @@ class Entry:
         JournalError
             They could not be written; nothing of them is.
         Exception
-            Whatever reading a sheet raises; nothing of them is written then.
+            Whatever reading a sheet raises; nothing of them is written then, unless another call relies on it by now.
         """
-        with transaction(self._connection, self._path, self._patience):
-            with translated(self._path):
-                check_stamp(self._path, self._stamp)
-                self._check_pin()
-                if self._mark() != self._read_until:
-                    self._read()  # another call has added rows since, perhaps the very same ones
-            self._read_until = None
-            numbers = self._rows.register(sheets, taken=taken, keyed=keyed, changed=changed, add=add, book=self.book)
-            self.book.grow(len(self._rows))
-        # The log is then begun again in place: a claim takes half the time where no file has to grow.
+        numbers: list[int] = []
+        roll: Roll | None = None
+        before = NO_ROW
+        try:
+            # Sheets are read between the transactions: that takes long, and calls functions of the user's.
+            for chunk in _chunks(sheets):
+                with transaction(self._connection, self._path, self._patience):
+                    with translated(self._path):
+                        self._presence.check()
+                        roll = self._caught_up(roll, taken, latest=keyed)
+                    before = len(self._rows) if before == NO_ROW else before
+                    numbers += self._rows.register(
+                        chunk, roll, keyed=keyed, changed=changed, add=add, book=self.book, before=len(numbers)
+                    )
+                    self.book.grow(len(self._rows))
+        except BaseException:
+            if before not in (NO_ROW, len(self._rows)):
+                self._take_back(before)
+            raise
         with translated(self._path):
-            self._do("PRAGMA wal_checkpoint(PASSIVE)")
+            self._presence.publish()
         return numbers
+
+    def _caught_up(self, roll: Roll | None, taken: Sequence[int], *, latest: bool) -> Roll:
+        """Read what other calls have added since, perhaps the very same rows."""
+        if roll is not None:
+            self._rows.catch_up(roll)
+            self.book.grow(len(self._rows))
+            self._catch_up()
+            return roll
+        self._check_pin()
+        if self._extent() != self._read_until:
+            self._read()
+        self._read_until = None
+        return self._rows.roll(taken=taken, latest=latest)
+
+    def _take_back(self, first: int) -> None:
+        """Delete the rows from `first` on, of a frame that cannot be registered as a whole; none of them was sent."""
+        with suppress(JournalError), transaction(self._connection, self._path), translated(self._path):
+            if not self._presence.shares(self._run):
+                self._do(
+                    "DELETE FROM sheets WHERE run = ? AND first >= ? "
+                    "AND NOT EXISTS (SELECT 1 FROM records WHERE run = ? AND id > ?)",
+                    (self._run, first, self._run, self._seen),
+                )
 
     def _check_pin(self) -> None:
         """See that no other call has made another run of this one while it had no rows yet."""
@@ -243,7 +265,7 @@ class Entry:
     def _begin(self) -> None:
         """See what others have written: nobody can write more of it until this transaction ends."""
         self._notes.clear()
-        check_stamp(self._path, self._stamp)
+        self._presence.check()
         others_wrote = self._one("PRAGMA data_version")
         if others_wrote != self._others_wrote:
             self._catch_up()
@@ -350,8 +372,12 @@ class Entry:
 
     def _finish(self) -> None:
         """Write the notes of a commit, all at once: their order is that in which they were made."""
-        query = "INSERT INTO records (run, session, kind, at, rows, body) VALUES (?, ?, ?, ?, ?, ?)"
-        self._connection.executemany(query, self._notes)
+        if not self._notes:
+            return
+        first = self._presence.next_number()
+        query = "INSERT INTO records (id, run, session, kind, at, rows, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._connection.executemany(query, [(number, *note) for number, note in enumerate(self._notes, start=first)])
+        self._presence.note(first + len(self._notes) - 1)
         self._notes.clear()
 
     # -- what was sent, and never answered --------------------------------------------------------------------------
@@ -359,7 +385,7 @@ class Entry:
     def _standing(self, number: int) -> Standing:
         standing = self.book.standing(number)
         if standing.word == "sent":
-            return Standing("sent", alive=owners.at_work(self._shared, self.book.sessions[number]))
+            return Standing("sent", alive=self._presence.at_work(self.book.sessions[number]))
         return standing
 
     def standing(self, number: int) -> Standing:
@@ -372,8 +398,6 @@ class Entry:
     def lost(self, numbers: Sequence[int], *, timeout: float) -> list[Lost]:
         """Return the triggers whose answer none of `numbers` has: all rows of each that wait, for they went together.
 
-        It reads by a connection of its own, so that it never waits for the disk while a commit does.
-
         Parameters
         ----------
         numbers : sequence of int
@@ -381,57 +405,20 @@ class Entry:
         timeout : float
             Seconds that such a request may have taken.
         """
-        claims = sorted({self.book.claims[number] for number in numbers} - {NO_CLAIM})
-        if not claims:
-            return []
-        with reading(self._path) as connection:
-            if len(self._rows) < self.book.results.size:
-                self._rows.read_contents(connection)
-            query = "SELECT at, rows FROM records WHERE id = ?"
-            found = [(claim, *connection.execute(query, (claim,)).fetchone()) for claim in claims]
-        return [self._lost(claim, at, unpack_rows(packed), timeout) for claim, at, packed in found]
-
-    def _lost(self, claim: int, at: int, rows: Sequence[int], timeout: float) -> Lost:
-        results, words = self.book.results, self.book.words
-        together = [row for row in rows if self.book.claims[row] == claim]
-        # What a row held before it was sent once more is no answer to this request.
-        unknown = {row for row in together if results.status[row] == UNKNOWN and results.execution_id[row] is None}
-        waiting = tuple(row for row in together if words[row] == SENT or row in unknown)
-        # Where some of them were found before, the others are in the same bulk operation or nowhere.
-        known = (results.bulk_id[row] for row in together if words[row] == SETTLED)
-        bulk_id = next((bulk_id for bulk_id in known if bulk_id is not None), None)
-        since = at / NANO
-        # Nobody waits for it any more, so it was over by now at the latest.
-        until = min(since + timeout, max(since, time.time()))
-        return Lost(waiting, tuple(map(self.content, waiting)), since, until, bulk_id)
+        return lost_requests(self._path, self._rows, self.book, numbers, timeout=timeout)
 
     async def taken(self, since: float) -> Taken:
         """Read what any run has sent since `since`."""
-        found: Taken = await self._writer.durably(lambda: self._taken(since))
-        return found
 
-    def _taken(self, since: float) -> Taken:
-        executions = executions_since(self._connection, int(since * NANO))
-        rivals = rivals_since(
-            self._connection,
-            self._path,
-            # Also what was sent before `since`: it may take effect after it.
-            int((time.time() - RECENT) * NANO),
-            at_work=lambda session: session != self._session and owners.at_work(self._shared, session),
-        )
-        return Taken(executions, rivals)
+        def at_work(session: int) -> bool:
+            return session != self._session and self._presence.at_work(session)
+
+        found: Taken = await self._writer.durably(lambda: taken(self._connection, self._path, since, at_work=at_work))
+        return found
 
     def close(self) -> JournalError | None:
         """Write what is left, and leave the run; return what went wrong where something could not be written."""
         return self._writer.close()
-
-    def _leave(self) -> None:
-        hold, self._hold = self._hold, None
-        if hold is not None:
-            owners.release(hold)
-        # Closing moves the log into the file, or leaves that to others: nothing is lost where it fails.
-        with suppress(sqlite3.Error):
-            self._connection.close()
 
     def _do(self, statement: str, values: Sequence[object] = ()) -> None:
         self._connection.execute(statement, values)
@@ -448,6 +435,20 @@ _DOUBTS: Final = frozenset({PENDING, UNKNOWN})
 def _packed(outcomes: Sequence[Outcome]) -> tuple[bytes, bytes]:
     """Pack outcomes of one bulk operation."""
     return pack_rows([outcome.position for outcome in outcomes]), pack_outcomes(outcomes)
+
+
+def _chunks(sheets: Iterable[Sheet]) -> Iterator[list[Sheet]]:
+    """Yield sheets by `CHUNK` rows or a few more; one empty list if there are none."""
+    chunk: list[Sheet] = []
+    rows, is_first = 0, True
+    for sheet in sheets:
+        chunk.append(sheet)
+        rows += len(sheet.digests)
+        if rows >= CHUNK:
+            yield chunk
+            chunk, rows, is_first = [], 0, False
+    if chunk or is_first:
+        yield chunk
 
 
 def _written(pin: Pin) -> str:

@@ -1,20 +1,21 @@
-"""Which calls are still at work: each holds one byte of a file beside the journal, and the system lets go of it.
+"""The locks of sessions at work: each session holds one byte of the `-owners` file, and the system releases it.
 
-A claim without an answer belongs to a call that is waiting for it, or to one that died: this tells the two apart,
-also where the process was killed. Locks are of the operating system, of one byte each, at the session's number. POSIX
-drops all of a process's locks on a file when any handle of it is closed, so no file is ever open here twice, and none
-is closed while it holds one.
+A claim without an answer belongs to a session that is waiting for it, or to one that died: this tells the two apart,
+also after a kill. Locks are the operating system's, one byte each, at the session's number. The byte itself says that
+the file has seen the session: without it, the file is another one than the session has locked, and a free lock proves
+nothing. POSIX drops all of a process's locks on a file when any handle of it is closed, so no file is ever open here
+twice, and none is closed while it holds one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, Literal
 
 if sys.platform == "win32":
     import msvcrt
@@ -45,7 +46,11 @@ else:
         fcntl.lockf(file, fcntl.LOCK_UN, 1, place, os.SEEK_SET)
 
 
-_HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+HELD: Final = "held"
+FREE: Final = "free"
+NOT_KNOWN: Final = "not known"
+
+_REFUSED = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
 @dataclass(slots=True)
@@ -83,22 +88,34 @@ class Hold:
 
 
 def hold(path: Path, session: int) -> Hold:
-    """Say that `session` of the journal at `path` is at work, until `release` or the end of this process.
+    """Lock the byte of `session` of the journal at `path`, until `release` or the end of this process.
 
     `path` is to be without symbolic links, so that all who share a journal share its locks.
     """
     with _guard:
-        file = _opened(path)
+        file = _opened(path, create=True)
+        assert file is not None
         try:
             _lock(file.handle, session)
+            os.lseek(file.handle, session, os.SEEK_SET)
+            os.write(file.handle, b"\1")
             file.ours.add(session)
         finally:
             _close_if_idle(file)
     return Hold(file, session)
 
 
+def renewed(path: Path, held: Hold) -> Hold:
+    """Return a lock that others can see: the same one, or a new one if the file was deleted or replaced."""
+    if _key(path) == held.file.key:
+        return held
+    new = hold(path, held.session)
+    release(held)
+    return new
+
+
 def release(held: Hold) -> None:
-    """Say that a session is over."""
+    """Release the lock of a session that has ended."""
     file = held.file
     with _guard:
         if _files.get(file.key) is file and held.session in file.ours:
@@ -107,13 +124,18 @@ def release(held: Hold) -> None:
             _close_if_idle(file)
 
 
-def at_work(path: Path, session: int) -> bool:
-    """Say whether `session` is at work, in this process or in another."""
+def ask(path: Path, session: int) -> Literal["held", "free", "not known"]:
+    """Say whether the lock of `session` is held, by this process or another, or whether the file does not know it."""
     with _guard:
-        file = _opened(path)
+        file = _opened(path, create=False)
+        if file is None:
+            return NOT_KNOWN
         try:
-            # The system would give this process a lock that it has already, and then take it away.
-            return session in file.ours or _is_locked(file.handle, session)
+            # The system would grant this process a lock that it already has, and then take it away.
+            if session in file.ours or _is_locked(file.handle, session):
+                return HELD
+            os.lseek(file.handle, session, os.SEEK_SET)
+            return FREE if os.read(file.handle, 1) == b"\1" else NOT_KNOWN
         finally:
             _close_if_idle(file)
 
@@ -122,25 +144,33 @@ def _is_locked(handle: int, session: int) -> bool:
     try:
         _try(handle, session)
     except OSError as exc:
-        if exc.errno in _HELD:
+        if exc.errno in _REFUSED:
             return True
         raise
     _unlock(handle, session)
     return False
 
 
-def _opened(path: Path) -> _File:
-    """Return the file of a journal's locks: the one that is there now, which is not open here yet or used again."""
-    name = f"{path}-owners"
-    with contextlib.suppress(FileNotFoundError):
-        found = os.stat(name)  # noqa: PTH116 - for each row without an answer, and pathlib takes five times as long
-        known = _files.get((found.st_dev, found.st_ino))
-        if known is not None:
-            return known
-    handle = os.open(name, os.O_CREAT | os.O_RDWR, 0o600)
+def _opened(path: Path, *, create: bool) -> _File | None:
+    """Return the file of a journal's locks that is in place now, opened once only; None if there is none."""
+    key = _key(path)
+    if key is not None and key in _files:
+        return _files[key]
+    try:
+        handle = os.open(f"{path}-owners", os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
+    except FileNotFoundError:
+        return None
     found = os.fstat(handle)
     key = (found.st_dev, found.st_ino)
     return _files.setdefault(key, _File(handle, key))
+
+
+def _key(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(f"{path}-owners")  # noqa: PTH116 - with each commit, and pathlib takes five times as long
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _close_if_idle(file: _File) -> None:

@@ -38,26 +38,41 @@ class Rows:
         """Read on, where another call has added rows."""
         _, self._contents = digests_of(connection, self._path, self._run)
 
+    def roll(self, *, taken: Sequence[int], latest: bool) -> Roll:
+        """Return what finds the rows that the run has, of which the frame holds those of `taken` already."""
+        roll = Roll(self._digests, taken=taken, latest=latest)
+        # Needed once, and as large as the run: whoever registers again reads again.
+        self._digests = bytearray()
+        return roll
+
+    def catch_up(self, roll: Roll) -> None:
+        """Read the rows that other calls have added since."""
+        first = len(self)
+        digests, contents = digests_of(self._connection, self._path, self._run, first=first)
+        roll.extend(first, digests)
+        self._contents += contents
+
     def register(
         self,
         sheets: Iterable[Sheet],
+        roll: Roll,
         *,
-        taken: Sequence[int],
         keyed: bool,
         changed: Callable[[int], None] | None,
         add: bool,
         book: Book,
+        before: int,
     ) -> list[int]:
-        """Do what `Entry.register` says; `book` tells how the rows stand that the run has."""
-        roll = Roll(self._digests, taken=taken, latest=keyed)
-        # Needed once, and as large as the run: whoever registers again reads again.
-        self._digests = bytearray()
+        """Do what `Entry.register` says, for rows of the frame that stand behind `before` others.
+
+        `book` says how the rows stand that the run has.
+        """
         numbers: list[int] = []
         for sheet in sheets:
             with translated(self._path):
                 found = self._found(sheet, roll, book)
                 if keyed and changed is not None:
-                    self._renew_changed(sheet, found, book, changed, before=len(numbers))
+                    self._renew_changed(sheet, found, book, changed, before=before + len(numbers))
                 if add:
                     self._add(sheet, found)
             numbers += found

@@ -1,6 +1,6 @@
 """The journal's file: where it is, who may read it, its tables and their version. It knows nothing of a run's meaning.
 
-Whatever is wrong with the file is found when it is opened, and said in one sentence with what to do about it. It is
+Whatever is wrong with the file, or missing from it, is found when it is opened, before anything is written. The file is
 opened by SQLite alone: POSIX drops all of a process's locks on a file when any handle of it is closed, and another
 process would then take the write-ahead log away from under a call that is at work.
 """
@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...errors import JournalError
+from . import completeness, mark
+from .stamp import log_of
+from .transactions import transaction
 from .trouble import ELSEWHERE, PATIENCE, damaged, translated
 
 APPLICATION_ID: Final = 0x45464A31
@@ -26,8 +29,9 @@ APPLICATION_ID: Final = 0x45464A31
 
 _PAUSE: Final = 0.01
 
-LOG_PAGES: Final = 4_000
-"""Pages of the write-ahead log (16 MB) after which it is written into the file: a commit that does so takes longer."""
+LOG_PAGES: Final = 256
+"""Pages of the write-ahead log (1 MiB) after which a commit writes it into the main file. This bounds what is lost with
+a lost log: the records of some 50 to 100 commits, each of a few requests."""
 
 MIGRATIONS: Final = (
     """
@@ -66,12 +70,28 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX records_of_run ON records (run, id);
     """,
+    # What tells whether records are missing (`completeness`), and whether a session is at work (`sessions`).
+    """
+    CREATE TABLE journal (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        id BLOB NOT NULL,
+        is_open INTEGER NOT NULL,
+        floor INTEGER NOT NULL
+    );
+    INSERT INTO journal VALUES (1, randomblob(16), 0, 0);
+    ALTER TABLE sessions ADD COLUMN ended_at INTEGER;
+    ALTER TABLE sessions ADD COLUMN host TEXT;
+    ALTER TABLE sessions ADD COLUMN boot TEXT;
+    ALTER TABLE sessions ADD COLUMN began TEXT;
+    """,
 )
 """Each brings a file from the version of its place to the next; `PRAGMA user_version` says how many were done."""
 
 
 class Connection(sqlite3.Connection):
-    """A connection that can be referred to weakly."""
+    """A connection that can be referred to weakly, and the number of the session that writes by it."""
+
+    session = 0
 
 
 _making = threading.Lock()
@@ -91,19 +111,32 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def connect(path: Path, *, patience: float = PATIENCE, migrations: Sequence[str] = MIGRATIONS) -> Connection:
-    """Open the journal at `path`, made where there is none, and brought to this version.
+def connect(
+    path: Path, *, patience: float = PATIENCE, migrations: Sequence[str] = MIGRATIONS, incomplete: bool = False
+) -> Connection:
+    """Open the journal at `path`, created if it is missing, and brought to this version.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    patience : float
+        Seconds that a write waits for another program's lock.
+    migrations : sequence of str
+    incomplete : bool
+        Also open a journal that has lost records, which is refused otherwise.
 
     Raises
     ------
     JournalError
-        It cannot be opened, read or written, or it is not this package's, or a newer version's.
+        It cannot be opened, read or written, it has lost records, or it is not this package's, or a newer version's.
     """
     with translated(path, patience):
+        if not incomplete:
+            _check_not_deleted(path)
         _make(path)
         connection = _opened(path, patience)
         try:
-            _prepare(connection, path, patience, migrations)
+            _prepare(connection, path, patience, migrations, incomplete=incomplete)
         except BaseException:
             connection.close()
             raise
@@ -133,7 +166,7 @@ def _opened_to_read(path: Path) -> Connection:
         connection, current = _checked(_opened(path, PATIENCE), path)
     except sqlite3.OperationalError:
         # In a folder that cannot be written there can be no log; where there is none, nothing is missing from the file.
-        if _size(_log(path)):
+        if _size(log_of(path)):
             raise
         connection, current = _checked(_opened(path, PATIENCE, immutable=True), path)
     if current:
@@ -147,6 +180,7 @@ def _checked(connection: Connection, path: Path) -> tuple[Connection, bool]:
         with _one_state(connection):
             current = _check_owner(connection, path, MIGRATIONS)
             _check_whole(connection, path)
+        check_complete(connection, path)
     except BaseException:
         connection.close()
         raise
@@ -181,11 +215,15 @@ def _check_kind(path: Path) -> None:
         raise JournalError(msg)
 
 
-def _prepare(connection: Connection, path: Path, patience: float, migrations: Sequence[str]) -> None:
+def _prepare(
+    connection: Connection, path: Path, patience: float, migrations: Sequence[str], *, incomplete: bool
+) -> None:
     with _one_state(connection):
         _check_owner(connection, path, migrations)
         # Before anything is written, for that would stand in the log and count as what is missing in the file.
         _check_whole(connection, path)
+    if not incomplete:
+        check_complete(connection, path)
     mode = _logged(connection, patience)
     if mode != "wal":
         msg = f"the journal {path} is on a file system that takes no write-ahead log (mode {mode!r}): {ELSEWHERE}"
@@ -254,14 +292,41 @@ def _check_whole(connection: Connection, path: Path) -> None:
     """See that no pages are missing at the file's end. SQLite does not look for them where a log was left behind."""
     pages, size = _pragma(connection, "page_count"), _pragma(connection, "page_size")
     # The log first: what is moved out of it meanwhile is in the file afterwards.
-    logged = -(-_size(_log(path)) // size)
+    logged = -(-_size(log_of(path)) // size)
     if pages - logged > _size(path) // size:
         raise damaged(path, "its end is missing")
 
 
-def _log(path: Path) -> Path:
-    real = path.resolve()
-    return real.with_name(f"{real.name}-wal")
+def _check_not_deleted(path: Path) -> None:
+    """See that the main file was not deleted alone: a new one in its place would know of nothing that was paid."""
+    marked = mark.read(path) if not _size(path) else None
+    if marked is not None and marked.written:
+        raise completeness.incomplete(path, f"it is gone, and its -mark says that it held {marked.written} record(s)")
+
+
+def check_complete(connection: Connection, path: Path) -> None:
+    """See that no records are missing.
+
+    Raises
+    ------
+    JournalError
+        Some are, or may be.
+    """
+    what: str | None = None
+    for attempt in range(_ATTEMPTS):
+        outside = completeness.evidence(path)
+        with _one_state(connection):
+            if _pragma(connection, "user_version") < completeness.SINCE_VERSION:
+                return
+            what = completeness.missing(completeness.state(connection), outside)
+        if what is None:
+            return
+        # Another process may have begun or ended between the two readings.
+        time.sleep(_PAUSE * attempt)
+    raise completeness.incomplete(path, str(what))
+
+
+_ATTEMPTS: Final = 4
 
 
 def _size(path: Path) -> int:
@@ -269,52 +334,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def stamp(path: Path) -> tuple[int, int]:
-    """Return what tells this very file from one that takes its place later."""
-    with translated(path):
-        return _stamp(path)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    found = os.stat(path)  # noqa: PTH116 - with each commit, and pathlib takes five times as long
-    return found.st_dev, found.st_ino
-
-
-def check_stamp(path: Path, before: tuple[int, int]) -> None:
-    """See that the file is still the one that was opened: what is written to a deleted one, nobody reads.
-
-    Raises
-    ------
-    JournalError
-        It was moved, deleted or replaced.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if _stamp(path) == before:
-            return
-    msg = f"the journal {path} was moved, deleted or replaced while it was in use: put it back, or {ELSEWHERE}"
-    raise JournalError(msg)
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection, path: Path, patience: float = PATIENCE) -> Iterator[None]:
-    """Write everything inside, durably, or nothing of it. What is raised inside passes as it is.
-
-    Raises
-    ------
-    JournalError
-        It could not be begun, or not be written.
-    """
-    try:
-        with translated(path, patience):
-            connection.execute("BEGIN IMMEDIATE")
-        yield
-        with translated(path, patience):
-            connection.execute("COMMIT")
-    except BaseException:
-        # Where the disk is full, SQLite may have done so already.
-        with contextlib.suppress(sqlite3.Error):
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        raise

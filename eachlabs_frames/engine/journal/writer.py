@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ...errors import JournalError
-from .store import Connection, transaction
+from .store import Connection
+from .transactions import transaction
 from .trouble import translated
 
 logger = logging.getLogger("eachlabs_frames")
@@ -47,6 +48,8 @@ class Writer:
     path : pathlib.Path
     begin, finish : callable
         Called at the start and at the end of each transaction.
+    committed : callable
+        Called after each commit, before anybody is told of it.
     end : callable
         Called when nothing will be written any more, on whichever thread that is; perhaps twice.
     """
@@ -58,12 +61,14 @@ class Writer:
         *,
         begin: Callable[[], None],
         finish: Callable[[], None],
+        committed: Callable[[], None],
         end: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._path = path
         self._begin = begin
         self._finish = finish
+        self._committed = committed
         self._end = end
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -172,17 +177,22 @@ class Writer:
                 results = [task.work() for task in group]
                 self._finish()
         except Exception as exc:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
-            self._fail(group, exc)
+            self._fail(group, exc, unwritten=group)
+            return
+        self._unwritten = []
+        try:
+            self._committed()
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._fail(group, exc, unwritten=[])
         else:
-            self._unwritten = []
             _tell([(task, result, None) for task, result in zip(group, results, strict=True)])
 
-    def _fail(self, group: list[_Task], exc: Exception) -> None:
+    def _fail(self, group: list[_Task], exc: Exception, *, unwritten: list[_Task]) -> None:
         failure = exc if isinstance(exc, JournalError) else JournalError(f"the journal {self._path} failed: {exc!r}")
         if self.failure is None:
             logger.error("%s", failure)
         self.failure = failure
-        self._unwritten = [task for task in group if task.future is None]
+        self._unwritten = [task for task in unwritten if task.future is None]
         _tell([(task, None, JournalError(str(failure))) for task in group])
 
 

@@ -1,0 +1,129 @@
+"""The sessions of a journal: each call that is at work in it, and how another call can tell that it is.
+
+A lock in the `-owners` file decides (`owners`). If that file does not know a session, because it was deleted or not
+copied, a free lock proves nothing: then the process decides, by its id, its start and the machine's boot. If that
+cannot be known either (another machine, a system without /proc), a session counts as at work for `UNPROVEN` seconds
+after its last record.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from . import owners
+
+UNPROVEN: Final = 3_600.0
+"""Seconds after its last record for which a session counts as at work that cannot be proved to have ended."""
+
+_NANO: Final = 1_000_000_000
+
+
+class Process(NamedTuple):
+    """What tells a process from every other: where it runs, since when the machine is up, its id and its start."""
+
+    host: str
+    boot: str
+    process: int
+    began: str
+
+
+def begin(connection: sqlite3.Connection, run: int) -> int:
+    """Write down that this process is at work in a run; return the session's number."""
+    here = this_process()
+    query = "INSERT INTO sessions (run, process, started_at, host, boot, began) VALUES (?, ?, ?, ?, ?, ?)"
+    values = (run, here.process, time.time_ns(), here.host, here.boot, here.began)
+    number = connection.execute(query, values).lastrowid
+    assert number is not None
+    return number
+
+
+def end(connection: sqlite3.Connection, session: int) -> None:
+    """Write down that a session has ended."""
+    connection.execute("UPDATE sessions SET ended_at = ? WHERE id = ?", (time.time_ns(), session))
+
+
+def at_work(connection: sqlite3.Connection, path: Path, session: int) -> bool:
+    """Say whether a session of the journal at `path` (without symbolic links) is at work, or may be."""
+    found = owners.ask(path, session)
+    if found != owners.NOT_KNOWN:
+        return found == owners.HELD
+    query = "SELECT process, host, boot, began, started_at, ended_at FROM sessions WHERE id = ?"
+    row = connection.execute(query, (session,)).fetchone()
+    if row is None:
+        return False
+    process, host, boot, began, started_at, ended_at = row
+    if ended_at is not None or host is None:
+        # A session of an older version of the tables: there, the lock alone decides.
+        return False
+    alive = _is_alive(Process(host, boot, process, began))
+    if alive is not None:
+        return alive
+    query = "SELECT max(at) FROM records WHERE session = ?"
+    latest = connection.execute(query, (session,)).fetchone()[0] or 0
+    since: float = max(started_at, latest) / _NANO
+    return time.time() - since < UNPROVEN
+
+
+def others_at_work(connection: sqlite3.Connection, path: Path, *, but: int, run: int | None = None) -> bool:
+    """Say whether any session but this one is at work in the journal, or in one run of it."""
+    query = "SELECT id FROM sessions WHERE ended_at IS NULL AND id <> ? AND (? IS NULL OR run = ?) ORDER BY id DESC"
+    found = connection.execute(query, (but, run, run)).fetchall()
+    return any(at_work(connection, path, session) for (session,) in found)
+
+
+def end_dead(connection: sqlite3.Connection, path: Path, *, but: int) -> bool:
+    """Write down of sessions that were killed that they have ended; say whether any but this one is left at work."""
+    query = "SELECT id FROM sessions WHERE ended_at IS NULL AND id <> ?"
+    found = [session for (session,) in connection.execute(query, (but,))]
+    alive = {session for session in found if at_work(connection, path, session)}
+    for session in found:
+        if session not in alive:
+            end(connection, session)
+    return bool(alive)
+
+
+def _is_alive(known: Process) -> bool | None:
+    """Say whether a process is there; None if that cannot be known from here."""
+    here = this_process()
+    if known.host != here.host or not here.began:
+        return None
+    if known.boot != here.boot:
+        return False
+    return _began(known.process) == known.began
+
+
+def this_process() -> Process:
+    """Return what this process is known by."""
+    process = os.getpid()
+    return Process(*_machine(), process, _began(process))
+
+
+@cache
+def _machine() -> tuple[str, str]:
+    """Return this machine and its boot; containers count as machines, for a process's id means nothing outside."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no path
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        space = boot = ""
+    return f"{socket.gethostname()} {space}".strip(), boot
+
+
+def _began(process: int) -> str:
+    """Return when a process has begun, in the kernel's own ticks since the boot; empty if it is not there."""
+    if not sys.platform.startswith("linux"):
+        return ""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    # proc(5): the name, in brackets, may hold spaces; the state is field 3, the start field 22.
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in "ZX" else fields[19]

@@ -1,0 +1,71 @@
+"""Whether the files of an open journal are still in place. It only looks, and never opens one: see `store`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import JournalError
+from .trouble import ELSEWHERE, translated
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells the files of a journal from others that take their place later."""
+
+    path: Path
+    log: Path
+    files: tuple[tuple[int, int], tuple[int, int]]
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """Return the stamp of a journal that is open, so that its log is there."""
+        log = log_of(path)
+        with translated(path):
+            return cls(path, log, (_identity(path), _identity(log)))
+
+    def check(self) -> None:
+        """See that both files are still in place: nobody reads what is written to a deleted one.
+
+        Raises
+        ------
+        JournalError
+            One was moved, deleted or replaced.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if _identity(self.path) == self.files[0]:
+                if self.has_log():
+                    return
+                msg = (
+                    f"the log of the journal, {self.log}, was moved, deleted or replaced while it was in use: put it "
+                    "back if you can, and make the call again; no other program may touch it while a call is at work"
+                )
+                raise JournalError(msg)
+        msg = f"the journal {self.path} was moved, deleted or replaced while it was in use: put it back, or {ELSEWHERE}"
+        raise JournalError(msg)
+
+    def has_log(self) -> bool:
+        """Say whether the log is still in place."""
+        try:
+            return _identity(self.log) == self.files[1]
+        except FileNotFoundError:
+            return False
+
+    def lost_log(self) -> bool:
+        """Say whether the log was deleted, and the main file, in its place, has no other one yet."""
+        with contextlib.suppress(FileNotFoundError):
+            return _identity(self.path) == self.files[0] and not self.log.exists()
+        return False
+
+
+def log_of(path: Path) -> Path:
+    """Return where the write-ahead log of a journal is."""
+    real = path.resolve()
+    return real.with_name(f"{real.name}-wal")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = os.stat(path)  # noqa: PTH116 - with each commit, and pathlib takes five times as long
+    return found.st_dev, found.st_ino
