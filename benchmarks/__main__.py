@@ -12,7 +12,7 @@ from . import dashboard, gallery
 from .conversion import conversion
 from .download import downloads
 from .imports import importing
-from .journal import disk, journal_cpu, journal_wall, keep, resuming
+from .journal import disk, journal_cpu, journal_wall, keep, resuming, sharing
 from .measure import Result
 from .memory import objects, objects_with_journal, resident
 from .speed import cpu_against_sockets, cpu_against_threads, throughput, throughput_of_same_requests
@@ -33,6 +33,7 @@ MEASUREMENTS = (
     journal_cpu,
     resuming,
     disk,
+    sharing,
     sweep_time,
     sweep_memory,
     sweep_sample,

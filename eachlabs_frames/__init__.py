@@ -27,7 +27,7 @@ from .errors import (
     UnsettledWarning,
     UsageError,
 )
-from .frames import attach, compare, delete_run, load_run, register, runs, sweep
+from .frames import accept_journal_loss, attach, compare, delete_run, load_run, register, runs, sweep
 from .log import guard
 from .models import Event, Outcome
 from .settings import Settings, configure
@@ -65,6 +65,7 @@ __all__ = [
     "UnsettledWarning",
     "UsageError",
     "WebhookReceiver",
+    "accept_journal_loss",
     "attach",
     "compare",
     "configure",

@@ -101,6 +101,8 @@ def _add_runs(commands: Any) -> None:
     add("--look", action="store_true", help=look)
     add("--delete", action="store_true", help="forget the run, after asking; its executions stay as they are")
     add("--yes", action="store_true", help="do not ask before --delete")
+    accept = "go on with a journal that has lost records: rows without an execution then count as perhaps sent"
+    add("--accept-loss", action="store_true", help=accept)
 
 
 def _add_sandbox(commands: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..core.outcomes import COLUMNS
 from ..errors import UsageError
-from ..frames import delete_run, load_run, runs
+from ..frames import accept_journal_loss, delete_run, load_run, runs
 from ..models import INVALID, PENDING, STATUSES
 from . import files
 from .codes import DONE, NOT_ALL
@@ -32,6 +32,8 @@ WHEN: Final = "%Y-%m-%d %H:%M"
 def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
     """List the runs, or do with one what was asked for."""
     _check(args)
+    if args.accept_loss:
+        return _accept_loss()
     if args.run is None:
         print(_listed(runs()), flush=True)
         return DONE
@@ -53,6 +55,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(msg)
     if args.delete and len(given) > 1:
         msg = f"{given[0]} and --delete are two commands: the second deletes what the first has written"
+        raise UsageError(msg)
+    if args.accept_loss and (args.run is not None or given):
+        msg = "--accept-loss is about the whole journal, and goes with no run and no other option"
         raise UsageError(msg)
     for name, is_given, goes_with in (("--force", args.force, "--out"), ("--yes", args.yes, "--delete")):
         if is_given and not wanted[goes_with]:
@@ -142,6 +147,15 @@ def _free(name: str, frame: pd.DataFrame) -> str:
     while name in frame.columns:
         name += "_"
     return name
+
+
+def _accept_loss() -> int:
+    claimed = accept_journal_loss()
+    for name, rows in claimed.items():
+        print(f"run {plain(name)}: {rows} row{'' if rows == 1 else 's'} now count as perhaps sent")
+    if not claimed:
+        print("no row of this journal has to be looked for")
+    return DONE
 
 
 def _delete(run: str, *, asked: bool) -> int:

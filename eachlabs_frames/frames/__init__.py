@@ -12,10 +12,10 @@ from .attach import attach
 from .compare import compare
 from .pandas import EachlabsAccessor
 from .refusals import LateRefusal, Refusal
-from .runs import delete_run, load_run, runs
+from .runs import accept_journal_loss, delete_run, load_run, runs
 from .sweep import sweep
 
-__all__ = ["attach", "compare", "delete_run", "load_run", "register", "runs", "sweep"]
+__all__ = ["accept_journal_loss", "attach", "compare", "delete_run", "load_run", "register", "runs", "sweep"]
 
 
 def register() -> None:

@@ -143,6 +143,31 @@ def delete_run(run: str) -> int:
     return archive.delete(_path(), check_name(run))
 
 
+def accept_journal_loss() -> dict[str, int]:
+    """Go on with a journal that has lost records, which every other use of it refuses.
+
+    Rows without an execution then count as perhaps sent: the next call of their run looks for them in the workflow's
+    listing, adopts what it finds, and sends nothing again without ``on_unknown="resend"``. Where an older copy of the
+    journal was put in place, runs that began after that copy are not in it, and their rows are new: look at the account
+    first. A journal that has lost nothing is left as it is.
+
+    Returns
+    -------
+    dict of str to int
+        The rows that count as perhaps sent, for each run that has any.
+
+    Raises
+    ------
+    JournalError
+        The journal cannot be written, or a call is at work in it.
+    ConfigurationError
+        The journal is off.
+    """
+    from ..engine.journal import loss
+
+    return loss.accept(_path())
+
+
 def _path() -> Path:
     path = journal_path()
     if path is None:

@@ -1,13 +1,17 @@
-"""What a journal holds: its runs, a run's rows, records and executions. It reads, and deletes a run when told to."""
+"""What a journal holds: its runs, a run's rows, records and executions. It reads, and deletes a run when told to.
+
+What cannot be read stays with its run: only a call of that very run is refused.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,17 +20,27 @@ import orjson
 
 from ...core.identity import SIZE
 from ...core.records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, bulk_id_of, unpack_outcomes, unpack_rows
-from ...errors import RunError
+from ...errors import JournalError, RunError
 from ...models import COMPLETED, PENDING, UNKNOWN, Json, Pin
 from . import sessions
 from .store import connect, reading
 from .transactions import transaction
 from .trouble import damaged, translated
 
+logger = logging.getLogger("eachlabs_frames")
+
+UNREADABLE: Final = (ValueError, TypeError, LookupError, ArithmeticError)
+"""What reading a record raises that is damaged."""
+
+_NO_PIN: Final = Pin("", "", "")
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One run: what it is pinned to, when it was made (epoch nanoseconds), and its rows per status."""
+    """One run: what it is pinned to, when it was made (epoch nanoseconds), and its rows per status.
+
+    All rows of a run that cannot be read count as unknown.
+    """
 
     name: str
     pin: Pin
@@ -48,11 +62,11 @@ class Loaded:
     keys: list[Json] | None = None
 
 
-def pin_of(connection: sqlite3.Connection, name: str) -> Pin | None:
+def pin_of(connection: sqlite3.Connection, path: Path, name: str) -> Pin | None:
     """Return what a run is pinned to, or None where there is no such run, or one without a row."""
     query = "SELECT pin FROM runs WHERE name = ? AND EXISTS (SELECT 1 FROM sheets WHERE run = runs.id)"
     found = connection.execute(query, (name,)).fetchone()
-    return None if found is None else Pin(**json.loads(found[0]))
+    return None if found is None else read_pin(path, name, found[0])
 
 
 def digests_of(connection: sqlite3.Connection, path: Path, run: int, *, first: int = 0) -> tuple[bytearray, bytearray]:
@@ -107,7 +121,7 @@ def add_records(book: Book, records: Iterable[Record], path: Path) -> int:
         last = record.number
         try:
             book.add(record)
-        except (ValueError, TypeError, LookupError, ArithmeticError) as exc:
+        except UNREADABLE as exc:
             raise damaged(path, f"its record {record.number} cannot be read: {exc}") from exc
     return last
 
@@ -119,13 +133,18 @@ CLOCK_STEP: Final = 300 * 10**9
 def executions_since(connection: sqlite3.Connection, moment: int) -> set[str]:
     """Return the executions that rows of any run have got since `moment` (epoch nanoseconds), and some from before."""
     found: set[str] = set()
-    query = "SELECT kind, at, rows, body FROM records ORDER BY id DESC"
-    for kind, at, packed, body in connection.execute(query):
+    query = "SELECT id, kind, at, rows, body FROM records ORDER BY id DESC"
+    for number, kind, at, packed, body in connection.execute(query):
         if at < moment - CLOCK_STEP:
             break
-        if kind == ANSWER:
-            rows = unpack_rows(packed)
-            found.update(known.execution_id for known in unpack_outcomes(rows, body) if known.execution_id)
+        if kind != ANSWER:
+            continue
+        try:
+            outcomes = list(unpack_outcomes(unpack_rows(packed), body))
+        except UNREADABLE as exc:
+            logger.warning("record %d of the journal cannot be read, and is left out: %s", number, exc)
+            continue
+        found.update(known.execution_id for known in outcomes if known.execution_id)
     return found
 
 
@@ -139,19 +158,29 @@ def rivals_since(
     for run, session, kind, at, packed in connection.execute(query):
         if at < moment:
             break
-        for row in unpack_rows(packed) if kind in (CLAIM, ANSWER) else ():
+        for row in _rows_of(packed) if kind in (CLAIM, ANSWER) else ():
             if kind == ANSWER:
                 answered.add((run, row))
             elif (run, row) not in answered:
                 waiting.setdefault((run, row), (session, at))
     alive = {session: at_work(session) for session in {session for session, _ in waiting.values()}}
     rivals = {place: at for place, (session, at) in waiting.items() if alive[session]}
-    contents = {run: digests_of(connection, path, run)[1] for run in {run for run, _ in rivals}}
+    contents: dict[int, bytearray] = {}
+    for run in {run for run, _ in rivals}:
+        with suppress(JournalError):
+            contents[run] = digests_of(connection, path, run)[1]
     found: dict[bytes, float] = {}
     for (run, row), at in rivals.items():
-        content = bytes(contents[run][row * SIZE : (row + 1) * SIZE])
+        content = bytes(contents.get(run, b"")[row * SIZE : (row + 1) * SIZE])
         found[content] = min(at / 1e9, found.get(content, math.inf))
     return found
+
+
+def _rows_of(packed: bytes) -> Sequence[int]:
+    try:
+        return unpack_rows(packed)
+    except UNREADABLE:
+        return ()
 
 
 def summaries(path: Path) -> list[Summary]:
@@ -171,17 +200,39 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _summary(connection: sqlite3.Connection, path: Path, run: int, name: str, pin: str, created_at: int) -> Summary:
-    pinned = Pin(**json.loads(pin))
-    digests, book = _book(connection, path, run)
     counts: Counter[str] = Counter()
     cost = 0.0
+    pinned = _NO_PIN
+    try:
+        pinned = read_pin(path, name, pin)
+        digests, book = book_of(connection, path, run)
+    except JournalError as exc:
+        logger.warning("run %r counts as unknown, and cannot be gone on with: %s", name, exc)
+        query = "SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ?"
+        counts[UNKNOWN] = connection.execute(query, (run,)).fetchone()[0]
+        return Summary(name, pinned, created_at, counts, cost)
     for row in _latest(digests, pinned):
         counts[UNKNOWN if book.words[row] == SENT else book.results.status[row]] += 1
         cost += known if (known := book.results.cost[row]) == known else 0.0
     return Summary(name, pinned, created_at, counts, cost)
 
 
-def _book(connection: sqlite3.Connection, path: Path, run: int) -> tuple[bytearray, Book]:
+def read_pin(path: Path, name: str, written: str) -> Pin:
+    """Read what a run is pinned to.
+
+    Raises
+    ------
+    JournalError
+        It cannot be read.
+    """
+    try:
+        return Pin(**json.loads(written))
+    except (ValueError, TypeError) as exc:
+        raise damaged(path, f"what its run {name!r} is pinned to cannot be read: {exc}") from exc
+
+
+def book_of(connection: sqlite3.Connection, path: Path, run: int) -> tuple[bytearray, Book]:
+    """Return what the rows of a run are known by, and what its records add up to."""
     digests, _ = digests_of(connection, path, run)
     book = Book(len(digests) // SIZE)
     add_records(book, records_of(connection, run), path)
@@ -207,7 +258,7 @@ def load(path: Path, name: str) -> Loaded:
     """
     with reading(path) as connection, _snapshot(connection):
         run, pin, names, note = _found(connection, path, name)
-        digests, book = _book(connection, path, run)
+        digests, book = book_of(connection, path, run)
         labels: list[Json] = []
         inputs: list[Mapping[str, Json]] = []
         query = "SELECT labels, inputs FROM sheets WHERE run = ? ORDER BY first"
@@ -263,7 +314,7 @@ def _found(connection: sqlite3.Connection, path: Path, name: str) -> tuple[int, 
         msg = f"there is no run {name!r} in the journal {path}{some}"
         raise RunError(msg)
     run, pin, names, note = found
-    return run, Pin(**json.loads(pin)), json.loads(names), note
+    return run, read_pin(path, name, pin), json.loads(names), note
 
 
 def delete(path: Path, name: str) -> int:
@@ -276,19 +327,43 @@ def delete(path: Path, name: str) -> int:
     """
     connection = connect(path)
     try:
+        # What is deleted is overwritten with zeros.
+        connection.execute("PRAGMA secure_delete = ON")
         with transaction(connection, path), translated(path):
-            run, _, _, _ = _found(connection, path, name)
-            known = connection.execute("SELECT id, process FROM sessions WHERE run = ?", (run,)).fetchall()
-            for session, process in known:
+            # Also a run that cannot be read can be deleted.
+            found = connection.execute("SELECT id FROM runs WHERE name = ?", (name,)).fetchone()
+            run: int = _found(connection, path, name)[0] if found is None else found[0]
+            query = "SELECT id, process FROM sessions WHERE run = ? AND ended_at IS NULL"
+            for session, process in connection.execute(query, (run,)).fetchall():
                 if sessions.at_work(connection, path.resolve(), session):
                     msg = f"run {name!r} is under way (in process {process}): stop it first"
                     raise RunError(msg)
             counted = connection.execute("SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ?", (run,))
             rows: int = counted.fetchone()[0]
+            # Numbers of records are never given twice.
+            connection.execute("UPDATE journal SET floor = max(floor, coalesce((SELECT max(id) FROM records), 0))")
             connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+        _shrink(connection, path)
     finally:
         connection.close()
     return rows
+
+
+def _shrink(connection: sqlite3.Connection, path: Path) -> None:
+    """Give free pages back to the system, and leave nothing of what was deleted in the log.
+
+    A file that others write to is not made smaller, for that would make them wait: its free pages are used again.
+    """
+    with suppress(JournalError), translated(path):
+        if not sessions.others_at_work(connection, path.resolve(), but=0):
+            connection.execute("VACUUM")
+    busy = 1
+    with suppress(JournalError), translated(path):
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    if busy:
+        logger.warning(
+            "a part of what was deleted stays in %s-wal until the journal is closed by all that use it", path
+        )
 
 
 def run_of_bulk(path: Path, bulk_ids: set[str]) -> tuple[str, Pin] | None:
@@ -314,11 +389,11 @@ def _runs_of(connection: sqlite3.Connection, path: Path, bulk_ids: set[str]) -> 
     for run, body in connection.execute(query, (ANSWER,)):
         try:
             bulk_id = bulk_id_of(body)
-        except (ValueError, TypeError) as exc:
-            raise damaged(path, f"a record of its run {run} cannot be read: {exc}") from exc
+        except UNREADABLE:
+            continue
         if bulk_id is not None and bulk_id in bulk_ids:
             name, pin = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
-            yield bulk_id, (name, Pin(**json.loads(pin)))
+            yield bulk_id, (name, read_pin(path, name, pin))
 
 
 ENOUGH: Final = 100
@@ -332,11 +407,15 @@ def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
     """
     found: list[float] = []
     with reading(path) as connection, _snapshot(connection):
-        for run, written in connection.execute("SELECT id, pin FROM runs ORDER BY id DESC").fetchall():
-            pin = Pin(**json.loads(written))
-            if (pin.workflow_id, pin.base_url) != (workflow_id, base_url):
-                continue
-            results = _book(connection, path, run)[1].results
+        query = "SELECT id, name, pin FROM runs ORDER BY id DESC"
+        for run, name, written in connection.execute(query).fetchall():
+            try:
+                pin = read_pin(path, name, written)
+                if (pin.workflow_id, pin.base_url) != (workflow_id, base_url):
+                    continue
+                results = book_of(connection, path, run)[1].results
+            except JournalError:
+                continue  # other runs tell what an execution costs, too
             known = zip(results.status, results.cost, strict=True)
             found += [cost for status, cost in known if status == COMPLETED and cost > 0]
             if len(found) >= ENOUGH:

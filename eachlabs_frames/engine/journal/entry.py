@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -21,9 +21,9 @@ from ...core.records import ANSWER, CLAIM, CORRECTION, LOOK, SENT, Book, pack_ou
 from ...core.roll import Roll
 from ...errors import JournalError, RunError
 from ...models import PENDING, UNKNOWN, Lost, Outcome, Pin, Sheet, Standing, Taken
-from .archive import add_records, executions_since, pin_of, records_of
+from .archive import add_records, executions_since, pin_of, read_pin, records_of
 from .presence import Presence
-from .rows import Rows
+from .rows import Rows, chunks
 from .store import connect
 from .transactions import transaction
 from .trouble import PATIENCE, translated
@@ -32,8 +32,6 @@ from .writer import Writer
 
 _NEW_ROW: Final = Standing("new")
 NO_ROW: Final = -1
-CHUNK: Final = 10_000
-"""Rows that are written in one transaction: others get their turn in between."""
 
 
 class Entry:
@@ -88,7 +86,7 @@ class Entry:
     def pin(self) -> Pin | None:
         """Return what the run is pinned to, or None where there is no such run yet, or only its name."""
         with translated(self._path):
-            return pin_of(self._connection, self.name)
+            return pin_of(self._connection, self._path, self.name)
 
     def enter(
         self,
@@ -129,7 +127,7 @@ class Entry:
                 values = (self.name, written, json.dumps(list(index_names)), time.time_ns())
                 self._do("INSERT INTO runs (name, pin, index_names, created_at) VALUES (?, ?, ?, ?)", values)
                 self._run = self._one("SELECT last_insert_rowid()")
-            elif _written(Pin(**json.loads(found[1]))) != written:
+            elif _written(read_pin(self._path, self.name, found[1])) != written:
                 msg = f"run {self.name!r} was made by another call meanwhile, and of another kind: try again"
                 raise RunError(msg)
             else:
@@ -198,7 +196,7 @@ class Entry:
         before = NO_ROW
         try:
             # Sheets are read between the transactions: that takes long, and calls functions of the user's.
-            for chunk in _chunks(sheets):
+            for chunk in chunks(sheets):
                 with transaction(self._connection, self._path, self._patience):
                     with translated(self._path):
                         self._presence.check()
@@ -242,7 +240,7 @@ class Entry:
     def _check_pin(self) -> None:
         """See that no other call has made another run of this one while it had no rows yet."""
         (stored,) = self._connection.execute("SELECT pin FROM runs WHERE id = ?", (self._run,)).fetchone()
-        if _written(Pin(**json.loads(stored))) != self._pin:
+        if _written(read_pin(self._path, self.name, stored)) != self._pin:
             msg = f"run {self.name!r} was made by another call meanwhile, and of another kind: try again"
             raise RunError(msg)
 
@@ -435,20 +433,6 @@ _DOUBTS: Final = frozenset({PENDING, UNKNOWN})
 def _packed(outcomes: Sequence[Outcome]) -> tuple[bytes, bytes]:
     """Pack outcomes of one bulk operation."""
     return pack_rows([outcome.position for outcome in outcomes]), pack_outcomes(outcomes)
-
-
-def _chunks(sheets: Iterable[Sheet]) -> Iterator[list[Sheet]]:
-    """Yield sheets by `CHUNK` rows or a few more; one empty list if there are none."""
-    chunk: list[Sheet] = []
-    rows, is_first = 0, True
-    for sheet in sheets:
-        chunk.append(sheet)
-        rows += len(sheet.digests)
-        if rows >= CHUNK:
-            yield chunk
-            chunk, rows, is_first = [], 0, False
-    if chunk or is_first:
-        yield chunk
 
 
 def _written(pin: Pin) -> str:

@@ -6,9 +6,10 @@ Owns the numbers of rows. Whoever calls has begun a transaction where rows are w
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from ...core.identity import SIZE
 from ...core.records import Book
@@ -16,6 +17,9 @@ from ...core.roll import UNSEEN, Roll
 from ...models import REFUSED_ROW, UNKNOWN_ROW, UNSENT_ROW, Sheet
 from .archive import digests_of, write_labels
 from .trouble import translated
+
+CHUNK: Final = 10_000
+"""Rows that are written in one transaction: others get their turn in between."""
 
 
 class Rows:
@@ -125,3 +129,17 @@ class Rows:
         self._contents += contents
         for number, place in enumerate(fresh, start=first):
             found[place] = number
+
+
+def chunks(sheets: Iterable[Sheet]) -> Iterator[list[Sheet]]:
+    """Yield sheets by `CHUNK` rows or a few more; one empty list if there are none."""
+    chunk: list[Sheet] = []
+    rows, is_first = 0, True
+    for sheet in sheets:
+        chunk.append(sheet)
+        rows += len(sheet.digests)
+        if rows >= CHUNK:
+            yield chunk
+            chunk, rows, is_first = [], 0, False
+    if chunk or is_first:
+        yield chunk

@@ -49,8 +49,11 @@ def end(connection: sqlite3.Connection, session: int) -> None:
     connection.execute("UPDATE sessions SET ended_at = ? WHERE id = ?", (time.time_ns(), session))
 
 
-def at_work(connection: sqlite3.Connection, path: Path, session: int) -> bool:
-    """Say whether a session of the journal at `path` (without symbolic links) is at work, or may be."""
+def at_work(connection: sqlite3.Connection, path: Path, session: int, *, unproven: bool = True) -> bool:
+    """Say whether a session of the journal at `path` (without symbolic links) is at work, or may be.
+
+    Where nothing proves either, the answer is `unproven` for `UNPROVEN` seconds.
+    """
     found = owners.ask(path, session)
     if found != owners.NOT_KNOWN:
         return found == owners.HELD
@@ -68,7 +71,7 @@ def at_work(connection: sqlite3.Connection, path: Path, session: int) -> bool:
     query = "SELECT max(at) FROM records WHERE session = ?"
     latest = connection.execute(query, (session,)).fetchone()[0] or 0
     since: float = max(started_at, latest) / _NANO
-    return time.time() - since < UNPROVEN
+    return unproven and time.time() - since < UNPROVEN
 
 
 def others_at_work(connection: sqlite3.Connection, path: Path, *, but: int, run: int | None = None) -> bool:
