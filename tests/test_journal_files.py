@@ -1,21 +1,29 @@
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from eachlabs_frames.core.identity import fingerprint
-from eachlabs_frames.engine.journal import archive, store
+from eachlabs_frames.engine.journal import archive, mark, sessions, store
 from eachlabs_frames.engine.journal.entry import Entry
+from eachlabs_frames.engine.journal.rows import CHUNK
 from eachlabs_frames.errors import JournalError, RunError
-from eachlabs_frames.models import Pin, Sheet
+from eachlabs_frames.models import Outcome, Pin, Sheet, Standing
+
+from .chaos.stage import until
 
 PIN = Pin("wf", "v1", "http://localhost")
 
@@ -194,10 +202,203 @@ def test_a_record_that_cannot_be_read_is_a_damaged_journal(journal: Path) -> Non
         connection.execute("DELETE FROM records")
         connection.execute("INSERT INTO records VALUES (1, 1, 1, 1, 0, ?, ?)", (rows, body))
         connection.commit()
-        for use in (_enter, archive.summaries, lambda path: archive.load(path, "r")):
+        for use in (_enter, lambda path: archive.load(path, "r")):
             with pytest.raises(JournalError, match=r"damaged .*record 1"):
                 use(journal)
     connection.close()
+
+
+def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
+    """It counts as unknown and can be deleted; other runs are listed, loaded, gone on with and searched for."""
+    _fill(journal, 5)
+    entry = Entry(journal, "s")
+    entry.enter(PIN)
+    digests = [fingerprint("other")]
+    entry.register([Sheet(digests, digests, [0], [b"{}"], [0])])
+    entry.settle("s", [Outcome(0, "queued", "b", "e0")])
+    entry.close()
+    connection = sqlite3.connect(journal)
+    now = time.time_ns()
+    insert = "INSERT INTO records (run, session, kind, at, rows, body) VALUES (1, 1, ?, ?, ?, ?)"
+    for body in (b"[", None):
+        connection.execute(
+            "INSERT INTO records (run, session, kind, at, rows, body) VALUES (1, 1, 1, ?, ?, ?)", (now, b"\0" * 4, body)
+        )
+    connection.execute("INSERT INTO records (run, session, kind, at, rows) VALUES (1, 1, 0, ?, ?)", (now, b"\0"))
+    connection.execute("UPDATE sheets SET contents = x'00' WHERE run = 1")
+    connection.commit()
+    connection.close()
+    assert {run.name: run.counts for run in archive.summaries(journal)} == {"r": {"unknown": 5}, "s": {"queued": 1}}
+    assert archive.load(journal, "s").book.results.execution_id == ["e0"]
+    assert archive.run_of_bulk(journal, {"b"}) == ("s", PIN)
+    assert archive.costs(journal, "wf", "http://localhost") == []
+    entry = Entry(journal, "s")
+    entry.enter(PIN)
+    assert asyncio.run(entry.taken(0.0)).executions == {"e0"}
+    assert asyncio.run(entry.claim("s", [0]))[0].word == "new"
+    entry.close()
+    assert archive.delete(journal, "r") == 5
+    assert [run.name for run in archive.summaries(journal)] == ["s"]
+
+
+def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> None:
+    """It has no mark and no state; what it holds is gone on with, and protected from then on."""
+    connection = sqlite3.connect(journal)
+    connection.executescript(store.MIGRATIONS[0])
+    connection.execute(f"PRAGMA application_id = {store.APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.execute(
+        "INSERT INTO runs VALUES (1, 'r', ?, '[null]', 1, NULL)", (json.dumps(asdict(PIN), sort_keys=True),)
+    )
+    digest = fingerprint("a")
+    connection.execute("INSERT INTO sheets VALUES (1, 0, 1, ?, NULL, '[0]', '[{}]')", (digest,))
+    connection.execute("INSERT INTO sessions VALUES (1, 1, 1, 1)")
+    connection.execute("INSERT INTO records VALUES (7, 1, 1, 0, 1, ?, NULL)", (b"\0" * 4,))
+    connection.commit()
+    connection.close()
+    entry = Entry(journal, "r")
+    entry.enter(PIN)
+    assert entry.standing(0) == Standing("sent", alive=False)
+    entry.settle("r", [Outcome(0, "queued", "b", "e0")])
+    entry.close()
+    marked = mark.read(journal)
+    assert marked is not None
+    assert marked.written == 8
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_nothing_of_a_deleted_run_can_be_read_in_the_files(journal: Path, is_used: bool) -> None:
+    """Its prompts are overwritten, in the log too; the file shrinks, unless others write to it meanwhile."""
+    _fill(journal, 1)
+    other = Entry(journal, "s")
+    if is_used:
+        other.enter(PIN)
+    entry = Entry(journal, "secret")
+    entry.enter(PIN)
+    digests = [fingerprint(row) for row in range(500)]
+    payloads = [b'{"prompt":"a secret picture %d"}' % row for row in range(500)]
+    entry.register([Sheet(digests, digests, list(range(500)), payloads, [0] * 500)])
+    entry.settle("secret", [Outcome(0, "failed", "b", "e", "a secret picture failed")])
+    entry.close()
+    before = journal.stat().st_size
+    assert archive.delete(journal, "secret") == 500
+    files = {file.name: file.read_bytes() for file in journal.parent.iterdir()}
+    assert [name for name, content in files.items() if b"secret picture" in content] == []
+    assert is_used or journal.stat().st_size < before
+    if is_used:
+        other.register([Sheet(digests[1:2], digests[1:2], [0], [b"{}"], [0])])
+        assert asyncio.run(other.claim("s", [0]))[0].word == "new"
+    assert other.close() is None
+    assert archive.load(journal, "r").labels == [0]
+
+
+def test_numbers_of_records_are_not_given_twice(journal: Path) -> None:
+    """Where the run with the latest records is deleted, the mark does not accuse the journal."""
+    for run in ("r", "s"):
+        entry = Entry(journal, run)
+        entry.enter(PIN)
+        digests = [fingerprint(run)]
+        entry.register([Sheet(digests, digests, [0], [b"{}"], [0])])
+        entry.settle(run, [Outcome(0, "queued", "b", "e0")])
+        entry.close()
+    archive.delete(journal, "s")
+    entry = Entry(journal, "r")
+    entry.enter(PIN)
+    entry.settle("r", [Outcome(0, "queued", "b", "e0")])
+    entry.close()
+    connection = sqlite3.connect(journal)
+    assert [number for (number,) in connection.execute("SELECT id FROM records ORDER BY id")] == [1, 3]
+    connection.close()
+
+
+def test_rows_are_read_without_the_lock(journal: Path) -> None:
+    """Reading a sheet calls functions of the user's, and takes long: others write meanwhile, also the same rows."""
+    first, second = Entry(journal, "r"), Entry(journal, "r", patience=0.05)
+    first.enter(PIN)
+    second.enter(PIN)
+    size = CHUNK
+    digests = [fingerprint(row) for row in range(2 * size)]
+
+    def sheets() -> Iterator[Sheet]:
+        for start in (0, size):
+            part = digests[start : start + size]
+            assert second.register([Sheet(part[:2], part[:2], [0, 1], [b"{}"] * 2, [0] * 2)]) == [start, start + 1]
+            yield Sheet(part, part, list(range(size)), [b"{}"] * size, [0] * size)
+
+    assert first.register(sheets()) == list(range(2 * size))
+    first.close()
+    second.close()
+    assert len(archive.load(journal, "r").inputs) == 2 * size
+
+
+def test_a_large_frame_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> None:
+    """Also where a part of it was written already, unless another call relies on that."""
+    digests = [fingerprint(row) for row in range(CHUNK)]
+    entry, other = Entry(journal, "r"), Entry(journal, "r")
+    entry.enter(PIN)
+
+    def sheets() -> Iterator[Sheet]:
+        yield Sheet(digests, digests, list(range(CHUNK)), [b"{}"] * CHUNK, [0] * CHUNK)
+        msg = "the picture is not there"
+        raise FileNotFoundError(msg)
+
+    with pytest.raises(FileNotFoundError):
+        entry.register(sheets())
+    assert archive.load(journal, "r").labels == []
+    assert entry.register([Sheet(digests[:1], digests[:1], [0], [b"{}"], [0])]) == [0]
+    other.enter(PIN)
+    with pytest.raises(FileNotFoundError):
+        entry.register(sheets())
+    assert len(archive.load(journal, "r").labels) == CHUNK
+    entry.close()
+    other.close()
+
+
+def test_a_lock_of_another_call_is_waited_for(journal: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """However long another call of this package writes, nobody fails for it; what is waited for is logged."""
+    first, second = Entry(journal, "r", patience=0.01), Entry(journal, "r")
+    first.enter(PIN)
+    second.enter(PIN)
+    caplog.set_level("WARNING", logger="eachlabs_frames")
+    with ThreadPoolExecutor(1) as pool:
+        second._connection.execute("BEGIN IMMEDIATE")
+        waiting = pool.submit(first.register, [Sheet([fingerprint(0)], [fingerprint(0)], [0], [b"{}"], [0])])
+        until(lambda: caplog.text.count("by another call: waiting") > 2)
+        second._connection.execute("ROLLBACK")
+        assert waiting.result() == [0]
+    first.close()
+    second.close()
+
+
+def test_a_session_that_cannot_be_proved_dead_counts_as_at_work_for_an_hour(journal: Path) -> None:
+    """Of another machine, and without its lock: until an hour after its last record, and not for ever."""
+    _fill(journal, 1)
+    entry = Entry(journal, "r")
+    entry.enter(PIN)
+    connection = entry._connection
+    here = sessions.this_process()
+    rows = [
+        ("elsewhere", here.boot, here.process, here.began, time.time_ns()),
+        ("elsewhere", here.boot, here.process, here.began, time.time_ns() - int(2e9 * sessions.UNPROVEN)),
+        (here.host, "before the last boot", here.process, here.began, time.time_ns()),
+        (here.host, here.boot, here.process, "another start", time.time_ns()),
+        (here.host, here.boot, os.getppid(), sessions._began(os.getppid()), time.time_ns()),
+        (here.host, here.boot, here.process, here.began, time.time_ns()),
+    ]
+    query = "INSERT INTO sessions (run, host, boot, process, began, started_at) VALUES (1, ?, ?, ?, ?, ?)"
+    numbers = [connection.execute(query, row).lastrowid or 0 for row in rows]
+    Path(f"{journal}-owners").unlink()
+    assert [sessions.at_work(connection, journal, number) for number in numbers] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
+    sessions.end(connection, numbers[0])
+    assert not sessions.at_work(connection, journal, numbers[0])
+    entry.close()
 
 
 def test_a_folder_or_a_device_in_its_place_is_named(tmp_path: Path) -> None:

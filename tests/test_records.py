@@ -171,3 +171,12 @@ def test_an_accepted_execution_is_only_replaced_after_a_newer_claim(steps: list[
     tally = book.results.tally()
     assert sum(tally.values()) == 3
     assert all(tally[word] == book.results.status.count(word) for word in tally)
+
+
+def test_rows_of_other_calls_are_taken_in_without_counting_all_rows_again() -> None:
+    """A call reads each record of another one, and its run may have a million rows."""
+    book = _book(_said(1, 1, Outcome(0, "queued", "b", "e0")))
+    book.grow(5)
+    assert not book._counted
+    assert book.results.tally() == {"queued": 1, "pending": 4}
+    assert book.results.accepted == 1

@@ -79,3 +79,22 @@ def test_an_empty_roll_knows_nobody() -> None:
     assert not Roll(b"")
     assert Roll(bytes(SIZE))
     assert Roll(b"").find(fingerprint("a")) == UNSEEN
+
+
+@settings(deadline=None)
+@given(LETTERS, LETTERS, LETTERS, LETTERS)
+def test_rows_that_another_call_adds_meanwhile_are_found_as_if_they_had_been_there(
+    run: list[str], more: list[str], before: list[str], after: list[str]
+) -> None:
+    """A digest's k-th row is its k-th row in the run, where the run has it by the time it is asked for."""
+    roll = Roll(b"".join(_digests(run)))
+    whole = [*run, *more]
+    found = [roll.find(digest) for digest in _digests(before)]
+    roll.extend(len(run), b"".join(_digests(more)))
+    found += [roll.find(digest) for digest in _digests(after)]
+    given_: list[int] = []
+    for place, (letter, number) in enumerate(zip([*before, *after], found, strict=True)):
+        known = whole if place >= len(before) else run
+        left = [at for at, other in enumerate(known) if other == letter and at not in given_]
+        assert number == (left[0] if left else UNSEEN)
+        given_.append(number)

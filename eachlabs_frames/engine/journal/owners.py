@@ -59,6 +59,7 @@ class _File:
 
     handle: int
     key: tuple[int, int]
+    path: Path
     ours: set[int] = field(default_factory=set)
 
 
@@ -140,6 +141,12 @@ def ask(path: Path, session: int) -> Literal["held", "free", "not known"]:
             _close_if_idle(file)
 
 
+def is_ours(path: Path, session: int) -> bool:
+    """Say whether this process holds the lock of `session`, be it in a file that was deleted or replaced since."""
+    with _guard:
+        return any(file.path == path and session in file.ours for file in _files.values())
+
+
 def _is_locked(handle: int, session: int) -> bool:
     try:
         _try(handle, session)
@@ -162,7 +169,7 @@ def _opened(path: Path, *, create: bool) -> _File | None:
         return None
     found = os.fstat(handle)
     key = (found.st_dev, found.st_ino)
-    return _files.setdefault(key, _File(handle, key))
+    return _files.setdefault(key, _File(handle, key, path))
 
 
 def _key(path: Path) -> tuple[int, int] | None:

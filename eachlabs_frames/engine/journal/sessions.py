@@ -1,9 +1,9 @@
 """The sessions of a journal: each call that is at work in it, and how another call can tell that it is.
 
-A lock in the `-owners` file decides (`owners`). If that file does not know a session, because it was deleted or not
-copied, a free lock proves nothing: then the process decides, by its id, its start and the machine's boot. If that
-cannot be known either (another machine, a system without /proc), a session counts as at work for `UNPROVEN` seconds
-after its last record.
+A lock that is held in the `-owners` file is proof (`owners`). A free one is not, for the file may have been deleted or
+replaced: then the process decides, by its id, its start and the machine's boot. If that cannot be known (another
+machine, a system without /proc), a free lock decides where the file knows the session; else the session counts as at
+work for `UNPROVEN` seconds after its last record.
 """
 
 from __future__ import annotations
@@ -55,19 +55,23 @@ def at_work(connection: sqlite3.Connection, path: Path, session: int, *, unprove
     Where nothing proves either, the answer is `unproven` for `UNPROVEN` seconds.
     """
     found = owners.ask(path, session)
-    if found != owners.NOT_KNOWN:
-        return found == owners.HELD
+    if found == owners.HELD:
+        return True
     query = "SELECT process, host, boot, began, started_at, ended_at FROM sessions WHERE id = ?"
     row = connection.execute(query, (session,)).fetchone()
-    if row is None:
+    # In a session of an older version of the tables, which has no host, the lock alone decides.
+    if row is None or row[1] is None or row[5] is not None:
         return False
-    process, host, boot, began, started_at, ended_at = row
-    if ended_at is not None or host is None:
-        # A session of an older version of the tables: there, the lock alone decides.
-        return False
-    alive = _is_alive(Process(host, boot, process, began))
+    known = Process(row[1], row[2], row[0], row[3])
+    if known == this_process():
+        return owners.is_ours(path, session)
+    # Also where the lock is free: the file may be a copy that took the place of the one that is locked.
+    alive = _is_alive(known)
     if alive is not None:
         return alive
+    if found == owners.FREE:
+        return False
+    started_at = row[4]
     query = "SELECT max(at) FROM records WHERE session = ?"
     latest = connection.execute(query, (session,)).fetchone()[0] or 0
     since: float = max(started_at, latest) / _NANO
