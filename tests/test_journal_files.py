@@ -221,10 +221,8 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     now = time.time_ns()
     insert = "INSERT INTO records (run, session, kind, at, rows, body) VALUES (1, 1, ?, ?, ?, ?)"
     for body in (b"[", None):
-        connection.execute(
-            "INSERT INTO records (run, session, kind, at, rows, body) VALUES (1, 1, 1, ?, ?, ?)", (now, b"\0" * 4, body)
-        )
-    connection.execute("INSERT INTO records (run, session, kind, at, rows) VALUES (1, 1, 0, ?, ?)", (now, b"\0"))
+        connection.execute(insert, (1, now, b"\0" * 4, body))
+    connection.execute(insert, (0, now, b"\0", None))
     connection.execute("UPDATE sheets SET contents = x'00' WHERE run = 1")
     connection.commit()
     connection.close()

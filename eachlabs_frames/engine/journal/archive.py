@@ -29,7 +29,7 @@ from .trouble import damaged, translated
 
 logger = logging.getLogger("eachlabs_frames")
 
-UNREADABLE: Final = (ValueError, TypeError, LookupError, ArithmeticError)
+UNREADABLE: Final = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What reading a record raises that is damaged."""
 
 _NO_PIN: Final = Pin("", "", "")
