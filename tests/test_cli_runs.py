@@ -343,6 +343,27 @@ def test_a_look_finds_what_was_lost_and_how_the_rest_has_ended(run: Callable[...
     assert "45 rows: 45 completed" in run("runs", "foxes")[1]
 
 
+def test_a_loss_of_records_is_accepted_knowingly(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """An older copy of the journal is refused until its loss is accepted; then nothing is paid twice."""
+    sandbox.change(balance_usd=0.20)
+    run(*TRIGGER, "--run", "foxes", "--max-concurrency", "1")
+    journal = Path(os.environ["EACHLABS_JOURNAL"])
+    older = journal.read_bytes()
+    sandbox.top_up(1.0)
+    run(*TRIGGER, "--run", "foxes", "--force")
+    journal.write_bytes(older)
+    code, _, err = run("runs")
+    assert code != 0
+    assert "is not complete" in err
+    assert "--accept-loss" in err
+    assert run("runs", "foxes", "--accept-loss")[0] == 2
+    assert run("runs", "--accept-loss") == (0, "run foxes: 25 rows now count as perhaps sent\n", "")
+    assert run("runs", "--accept-loss") == (0, "no row of this journal has to be looked for\n", "")
+    run(*TRIGGER, "--run", "foxes", "--force")
+    assert sandbox.duplicates() == {}
+    assert sandbox.accepted_count() == 45
+
+
 def test_a_run_is_deleted_for_scripts(run: Callable[..., Said], sandbox: Sandbox) -> None:
     """With --yes there is no question; the other runs stay."""
     for name in ("a", "b"):

@@ -301,7 +301,11 @@ def _check_not_deleted(path: Path) -> None:
     """See that the main file was not deleted alone: a new one in its place would know of nothing that was paid."""
     marked = mark.read(path) if not _size(path) else None
     if marked is not None and marked.written:
-        raise completeness.incomplete(path, f"it is gone, and its -mark says that it held {marked.written} record(s)")
+        what = (
+            f"it is gone, and its -mark says that it held {marked.written} record(s) (to begin a new journal, delete "
+            "the files beside it, too)"
+        )
+        raise completeness.incomplete(path, what)
 
 
 def check_complete(connection: Connection, path: Path) -> None:
