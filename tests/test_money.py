@@ -16,6 +16,7 @@ from eachlabs_frames.core.outcomes import Results
 from eachlabs_frames.engine.budget import Budget
 from eachlabs_frames.engine.money import watch_balance
 from eachlabs_frames.engine.reporter import Reporter
+from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.models import Event, Prices
 from eachlabs_frames.sandbox import Fault, Sandbox
 from eachlabs_frames.views.estimate import estimate, words
@@ -348,3 +349,71 @@ def test_the_balance_is_not_asked_for_where_nobody_looks(sandbox: Sandbox) -> No
     """It has a rate limit for the whole organization."""
     frame(5).eachlabs.bulk_trigger(WF, progress=False)
     assert not [request for request in sandbox.requests if request.route == "balance"]
+
+
+# -- what was paid for executions that were superseded ---------------------------------------------------------------
+
+
+def billed(sandbox: Sandbox) -> float:
+    """Return what the executions cost that the sandbox has accepted, once all have ended: 0.01 USD each."""
+    return 0.01 * len(sandbox.accepted)
+
+
+def journal_off() -> None:
+    """Turn the journal off, which warns."""
+    with pytest.warns(UserWarning, match="the journal is off"):
+        ef.configure(journal=None)
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_retries_count_what_superseded_executions_cost(sandbox: Sandbox, journal: bool) -> None:
+    """After three retries all that was paid is in runs(), summary(), the dashboard and attrs."""
+    if not journal:
+        journal_off()
+    sandbox.change(failure_rate=0.4)
+    out = frame(20).eachlabs.bulk_trigger(WF, wait=True)
+    for _ in range(3):
+        out = out.eachlabs.retry_failed(wait=True)
+    executions, paid = len(sandbox.accepted), billed(sandbox)
+    assert executions > 20
+    meta = out.attrs["eachlabs"]
+    assert meta["superseded"] == executions - 20
+    assert meta["superseded_cost"] + out["cost"].sum() == pytest.approx(paid)
+    summary = out.eachlabs.summary()
+    assert summary["total"].sum() == 20
+    assert summary["superseded"].sum() == executions - 20
+    assert summary["cost"].sum() == pytest.approx(paid)
+    assert summary["bulk_id"].isna().tolist() == [False] * (len(summary) - 1) + [True]
+    head = Desk(out).head()
+    assert (head["superseded"], head["superseded_cost_usd"]) == (executions - 20, meta["superseded_cost"])
+    if journal:
+        line = ef.runs().iloc[0]
+        assert (line["rows"], line["executions"]) == (20, executions)
+        assert line["cost"] == pytest.approx(paid)
+        loaded = ef.load_run(line["run"])
+        assert loaded.attrs["eachlabs"]["superseded"] == executions - 20
+        assert loaded.eachlabs.summary()["cost"].sum() == pytest.approx(paid)
+
+
+def test_a_row_with_a_new_input_under_its_key_was_paid_twice(sandbox: Sandbox) -> None:
+    """The rows that `runs` counts are the latest of each key; what is paid is more."""
+    rows = pd.DataFrame({"prompt": ["a", "b"], "sku": ["x", "y"]})
+    rows.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku", wait=True)
+    rows.loc[0, "prompt"] = "c"
+    rows.iloc[:1].eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku", retrigger=True, wait=True)
+    line = ef.runs().iloc[0]
+    assert (line["rows"], line["executions"]) == (2, 3)
+    assert line["cost"] == pytest.approx(billed(sandbox))
+    assert ef.load_run("one").attrs["eachlabs"]["superseded"] == 1
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_retry_failed_stops_at_max_cost(sandbox: Sandbox, journal: bool) -> None:
+    """What was paid before counts: of ten failed rows at 0.01 USD, five more fit into 0.15 USD."""
+    if not journal:
+        journal_off()
+    pd.DataFrame({"prompt": ["x", "y"]}).eachlabs.bulk_trigger(WF, wait=True)  # which teaches what one costs
+    sandbox.change(failure_rate=1.0)
+    out = frame(10).eachlabs.bulk_trigger(WF, wait=True)
+    out.eachlabs.retry_failed(wait=True, max_cost=0.15)
+    assert len(sandbox.accepted) == 2 + 15

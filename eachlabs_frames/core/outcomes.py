@@ -29,7 +29,15 @@ NOT_IN_FLIGHT: Final = SETTLED | {PENDING}
 
 
 class Results:
-    """What is known of each row, column by column."""
+    """What is known of each row, column by column.
+
+    Attributes
+    ----------
+    superseded : int
+        Executions that rows had before they were triggered again; each was paid all the same.
+    superseded_cost : float
+        What these cost, in USD, as far as it was known then.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -42,6 +50,8 @@ class Results:
         self.output: list[Json] = [None] * size
         self.cost = array("d", [nan]) * size
         self.accepted = 0
+        self.superseded = 0
+        self.superseded_cost = 0.0
         self._tally: Counter[str] = Counter({PENDING: size})
 
     def load(self, **columns: Any) -> None:
@@ -56,6 +66,7 @@ class Results:
         other = Results(0)
         other.size = self.size
         other.load(**{name: self.column(name)[:] for name in COLUMNS})
+        other.superseded, other.superseded_cost = self.superseded, self.superseded_cost
         return other
 
     def grow(self, more: int) -> None:
@@ -91,6 +102,10 @@ class Results:
     def replace(self, outcome: Outcome) -> None:
         """Write a new trigger's outcome over whatever the row held."""
         row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost = outcome
+        if self.execution_id[row] not in (None, execution_id):
+            before = self.cost[row]
+            self.superseded += 1
+            self.superseded_cost += 0.0 if isnan(before) else before
         self._set_status(row, status)
         self.accepted += (execution_id is not None) - (self.execution_id[row] is not None)
         self.bulk_id[row] = bulk_id
@@ -100,6 +115,12 @@ class Results:
         self.completed_at[row] = NO_TIME if completed_at is None else completed_at
         self.output[row] = output
         self.cost[row] = nan if cost is None else cost
+
+    def correct(self, outcome: Outcome) -> None:
+        """Write over whatever the row held by mistake: the execution that it loses is another row's."""
+        superseded = self.superseded, self.superseded_cost
+        self.replace(outcome)
+        self.superseded, self.superseded_cost = superseded
 
     def merge(self, outcome: Outcome) -> bool:
         """Write a later look at the same execution; what it leaves unsaid stays. Return whether anything changed."""
@@ -138,6 +159,18 @@ class Results:
     def in_flight(self) -> int:
         """Return how many executions are accepted and not known to have ended."""
         return self.size - sum(self._tally[status] for status in NOT_IN_FLIGHT)
+
+    def paid(self) -> tuple[float, int]:
+        """Return what the rows' executions are known to have cost, in USD, and how many have no known cost.
+
+        A row whose answer was lost counts: it may be billed.
+        """
+        known = [cost for cost in self.cost if not isnan(cost)]
+        pairs = zip(self.execution_id, self.status, self.cost, strict=True)
+        open_ = sum(
+            isnan(cost) and (execution_id is not None or status == UNKNOWN) for execution_id, status, cost in pairs
+        )
+        return sum(known), open_
 
     def column(self, name: str) -> Any:
         """Return one column, as it is held."""

@@ -401,7 +401,7 @@ class Tracker:
             for row in changed:
                 self._open.pop(str(results.execution_id[row]), None)
             for outcome in done.outcomes:
-                results.replace(outcome)
+                results.correct(outcome)
                 if outcome.execution_id is not None:
                     self._open[outcome.execution_id] = [outcome.position]
             labels = f"{len(changed)} row(s) had executions of other rows, by the inputs that the API repeats"

@@ -138,7 +138,7 @@ class Course:
 
     def head(self) -> Head:
         """Return how it stands, as a dashboard's head says it."""
-        latest, origin = self._audience.latest, self._call.handover.origin
+        latest, origin = self._audience.latest, self._call.handover.described()
         counts = dict(self.status)
         waiting_for = None if latest is None else latest.waiting_for
         # Why it has sent no more is no wait any longer, once it has ended; of a cancelled one it is known.
@@ -151,6 +151,8 @@ class Course:
             "total": sum(counts.values()),
             "accepted": 0 if latest is None else latest.accepted,
             "counts": counts,
+            "superseded": origin.superseded,
+            "superseded_cost_usd": origin.superseded_cost,
             "balance_usd": None if latest is None else latest.balance_usd,
             "started_at": self._started_at,
             "ended_at": self._ended_at,

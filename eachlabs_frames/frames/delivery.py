@@ -80,7 +80,7 @@ class Delivery:
         lost = self._lost(todo, books, unknown=todo.unknown if looks else (), once=once_more)
         budget = None
         if self._options.max_cost is not None:
-            budget = yield lambda _: self._budget(self._options.max_cost or 0.0, origin.workflow_id)
+            budget = yield lambda _: self._budget(self._options.max_cost or 0.0, origin)
         runner = self._runner(origin, books, budget)
         try:
             yield from self._reporter.stoppable(self._job(runner, plan, todo.send, lost))
@@ -209,12 +209,15 @@ class Delivery:
             budget=budget,
         )
 
-    async def _budget(self, max_cost: float, workflow_id: str) -> Budget:
+    async def _budget(self, max_cost: float, origin: Origin) -> Budget:
         """Return what may be spent: what earlier calls of this run have paid counts too."""
-        mean = await money.mean_cost(workflow_id, transport=self._client)
+        mean = await money.mean_cost(origin.workflow_id, transport=self._client)
         if self._enrolment is None:
-            return Budget(max_cost, mean=mean, spent=0.0, open_=0)
-        spent, open_ = self._enrolment.paid()
+            # Without a journal the frame alone knows what was paid.
+            spent, open_ = self._results.paid()
+            spent += origin.superseded_cost
+        else:
+            spent, open_ = self._enrolment.paid()
         return Budget(max_cost, mean=mean, spent=spent, open_=open_)
 
     def _explain(self, rows: Sequence[int], reason: str) -> None:

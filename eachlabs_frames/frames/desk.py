@@ -108,6 +108,7 @@ class Desk:
         course, paid = self._at_work, self._paid
         said: Head = {"workflow": self._origin.workflow_id, "version": self._origin.version_id}
         said |= {"run": self._origin.run, "phase": "settled"}
+        said |= {"superseded": self._origin.superseded, "superseded_cost_usd": self._origin.superseded_cost}
         if paid is not None:
             said |= paid.head()
         if course is not None and course is not paid:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -54,6 +55,7 @@ class Handover:
     def __init__(self, frame: pd.DataFrame, results: Results, origin: Origin, *, inplace: bool) -> None:
         self.source = columns.snapshot(frame)
         self.origin = origin
+        self._superseded = origin.superseded, origin.superseded_cost
         self._results = results
         self._given = frame if inplace else None
         self._index = frame.index
@@ -235,8 +237,16 @@ class Handover:
             )
         return msg
 
+    def described(self) -> Origin:
+        """Return what the frame's attrs say now, with the executions that this call has superseded."""
+        count, cost = self._superseded
+        results = self._results
+        return replace(
+            self.origin, superseded=count + results.superseded, superseded_cost=cost + results.superseded_cost
+        )
+
     def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
-        columns.describe(frame, self.origin)
+        columns.describe(frame, self.described())
         for of in (filelist, scores):
             of.forget_stale(frame, self.source, self.origin.prefix)
         return frame

@@ -37,7 +37,10 @@ _COPY_ON_WRITE: Final = int(pd.__version__.partition(".")[0]) >= 3
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a frame needs to be refreshed and retried: it travels in ``df.attrs["eachlabs"]``, as JSON."""
+    """What a frame needs to be refreshed and retried: it travels in ``df.attrs["eachlabs"]``, as JSON.
+
+    ``superseded`` and ``superseded_cost`` (USD) are of executions that rows had before they were triggered again.
+    """
 
     workflow_id: str
     version_id: str | None = None
@@ -46,6 +49,8 @@ class Origin:
     na: str = "omit"
     validate: bool = True
     run: str | None = None
+    superseded: int = 0
+    superseded_cost: float = 0.0
 
 
 def origin(frame: pd.DataFrame, prefix: str | None = None) -> Origin | None:

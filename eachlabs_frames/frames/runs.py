@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ def runs() -> pd.DataFrame:
     -------
     pandas.DataFrame
         One line per run: ``run``, ``workflow_id``, ``version_id``, ``base_url`` (string), ``created_at``
-        (datetime64[ns, UTC]), ``rows`` (int64), ``cost`` (float64, USD, as far as it is known), and a count (int64)
+        (datetime64[ns, UTC]), ``rows`` (int64), ``executions`` (int64: all that were accepted, also of rows that were
+        triggered again since), ``cost`` (float64, USD: of all executions, as far as it is known), and a count (int64)
         per status. A row that was sent and has no answer counts as ``unknown``.
 
     Raises
@@ -49,6 +51,7 @@ def runs() -> pd.DataFrame:
         "datetime64[ns, UTC]"
     )
     out["rows"] = pd.array([sum(one.counts.values()) for one in found], dtype="int64")
+    out["executions"] = pd.array([one.executions for one in found], dtype="int64")
     out["cost"] = pd.array([one.cost_usd for one in found], dtype="float64")
     more = sorted({status for one in found for status in one.counts}.difference(STATUSES))
     for status in (*STATUSES, *more):
@@ -109,7 +112,8 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     spec: dict[str, Any] | None = {key: {"column": key} for key in keys}
     if pin.na == "null" and any(len(row) < len(keys) for row in loaded.inputs):
         spec = None  # a column cannot say of a row that it had no such key at all
-    columns.describe(out, Origin(pin.workflow_id, pin.version_id, prefix, inputs=spec, na=pin.na, run=loaded.name))
+    meta = Origin(pin.workflow_id, pin.version_id, prefix, inputs=spec, na=pin.na, run=loaded.name)
+    columns.describe(out, replace(meta, superseded=loaded.superseded, superseded_cost=loaded.superseded_cost))
     return out
 
 

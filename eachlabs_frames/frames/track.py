@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from math import isnan, nan
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pandas as pd
@@ -157,17 +158,32 @@ class Watch:
 
 
 def summary(frame: pd.DataFrame, *, prefix: str | None) -> pd.DataFrame:
-    """Count the rows of each bulk operation per status."""
+    """Count the rows of each bulk operation per status, and sum up what was paid."""
     origin = columns.origin(frame, prefix)
     known = prefix if prefix is not None else (origin.prefix if origin is not None else "")
     columns.require_result(frame, known)
     results = columns.read(frame, known)
     lines = per_bulk(results.bulk_id, results.status)
-    out: pd.DataFrame = pd.DataFrame({"bulk_id": pd.array(list(lines), dtype="string")})
-    out["total"] = pd.array([line.total() for line in lines.values()], dtype="int64")
-    for status in status_columns(lines):
-        out[status] = pd.array([line[status] for line in lines.values()], dtype="int64")
+    costs: dict[str | None, list[float]] = {}
+    for bulk_id, cost in zip(results.bulk_id, results.cost, strict=True):
+        costs.setdefault(bulk_id, []).append(cost)
+    rows: list[dict[str, Any]] = [
+        {"bulk_id": bulk_id, "total": line.total(), **line, "superseded": 0, "cost": _sum_known(costs[bulk_id])}
+        for bulk_id, line in lines.items()
+    ]
+    if origin is not None and origin.superseded:
+        rows.append({"bulk_id": None, "superseded": origin.superseded, "cost": origin.superseded_cost})
+    out: pd.DataFrame = pd.DataFrame({"bulk_id": pd.array([row["bulk_id"] for row in rows], dtype="string")})
+    for name in ("total", *status_columns(lines), "superseded"):
+        out[name] = pd.array([row.get(name, 0) for row in rows], dtype="int64")
+    out["cost"] = pd.array([row["cost"] for row in rows], dtype="float64")
     return out
+
+
+def _sum_known(costs: Sequence[float]) -> float:
+    """Return the sum of the costs that are known; NaN where none is."""
+    known = [cost for cost in costs if not isnan(cost)]
+    return sum(known) if known else nan
 
 
 def attach(bulk_id: str, workflow_id: str, *, prefix: str) -> Steps[pd.DataFrame]:

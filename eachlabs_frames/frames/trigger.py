@@ -160,7 +160,7 @@ class Trigger:
                     pace=self.pace if wait else None,
                     looks=not self._sends,
                 )
-                yield from delivery.steps(plan, todo, self.handover.origin)
+                yield from delivery.steps(plan, todo, self.handover.described())
                 if todo.unanswered or todo.elsewhere:
                     tracker.hearing.miss()
             if wait:

@@ -110,7 +110,7 @@ class Board:
 
     @property
     def cost_usd(self) -> float | None:
-        """What the executions cost whose cost is known; None where none is."""
+        """What the rows' executions cost whose cost is known; None where none is."""
         return self._cost / _NANO if self._known_costs else None
 
     @property
@@ -165,7 +165,11 @@ class Board:
     def head(self, extra: Mapping[str, object]) -> Head:
         """Return what stands above the lines: what this board knows, and what its caller says beside it."""
         head = {key: _presentable(key, value) for key, value in extra.items()}
-        head |= {"total": self.total, "accepted": self.accepted, "counts": self.counts, "cost_usd": self.cost_usd}
+        cost = self.cost_usd
+        superseded = extra.get("superseded_cost_usd")
+        if isinstance(superseded, float) and superseded:
+            cost = (cost or 0.0) + superseded
+        head |= {"total": self.total, "accepted": self.accepted, "counts": self.counts, "cost_usd": cost}
         return cast("Head", head)
 
     def snapshot(self, extra: Mapping[str, object], now: float, *, sent: bool = False) -> Snapshot:

@@ -28,7 +28,9 @@ class Head(TypedDict, total=False):
     total: int  # rows
     accepted: int  # rows that have an execution
     counts: dict[str, int]  # rows per status word; words without a row are left out
-    cost_usd: float | None  # of the executions whose cost is known; None where none is
+    cost_usd: float | None  # all that is known to be paid, superseded executions too; None where nothing is known
+    superseded: int  # executions of rows that were triggered again since
+    superseded_cost_usd: float  # what these cost, as far as it is known; part of cost_usd
     balance_usd: float | None
     started_at: float | None  # of the call that is or was at work; None for a frame that was only looked at
     ended_at: float | None

@@ -172,8 +172,13 @@ def state(head: Head) -> str:
 
 
 def _cost(head: Head) -> str:
-    cost = head.get("cost_usd")
-    return "" if cost is None else amount_usd(cost)
+    cost, superseded = head.get("cost_usd"), head.get("superseded", 0)
+    if cost is None:
+        return ""
+    if not superseded:
+        return amount_usd(cost)
+    part = amount_usd(head.get("superseded_cost_usd", 0.0))
+    return f"{amount_usd(cost)}, of which {part} for {_counted(superseded, 'superseded execution')}"
 
 
 def _tally(counts: Mapping[str, int], *, besides: frozenset[str] = frozenset()) -> list[str]:

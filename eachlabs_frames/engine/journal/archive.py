@@ -12,7 +12,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -39,19 +39,24 @@ _NO_PIN: Final = Pin("", "", "")
 class Summary:
     """One run: what it is pinned to, when it was made (epoch nanoseconds), and its rows per status.
 
-    All rows of a run that cannot be read count as unknown.
+    ``executions`` and ``cost_usd`` are of all that was paid: also of rows that were triggered again, or whose key has
+    another input now. All rows of a run that cannot be read count as unknown.
     """
 
     name: str
     pin: Pin
     created_at: int
     counts: Mapping[str, int]
+    executions: int
     cost_usd: float
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """All of one run, row by row in the order in which the run first saw them."""
+    """All of one run, row by row in the order in which the run first saw them.
+
+    ``superseded`` and ``superseded_cost`` are of executions that no row here has any more.
+    """
 
     name: str
     pin: Pin
@@ -60,6 +65,8 @@ class Loaded:
     inputs: list[Mapping[str, Json]]
     book: Book
     keys: list[Json] | None = None
+    superseded: int = 0
+    superseded_cost: float = 0.0
 
 
 def pin_of(connection: sqlite3.Connection, path: Path, name: str) -> Pin | None:
@@ -200,8 +207,6 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _summary(connection: sqlite3.Connection, path: Path, run: int, name: str, pin: str, created_at: int) -> Summary:
-    counts: Counter[str] = Counter()
-    cost = 0.0
     pinned = _NO_PIN
     try:
         pinned = read_pin(path, name, pin)
@@ -209,12 +214,12 @@ def _summary(connection: sqlite3.Connection, path: Path, run: int, name: str, pi
     except JournalError as exc:
         logger.warning("run %r counts as unknown, and cannot be gone on with: %s", name, exc)
         query = "SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ?"
-        counts[UNKNOWN] = connection.execute(query, (run,)).fetchone()[0]
-        return Summary(name, pinned, created_at, counts, cost)
-    for row in _latest(digests, pinned):
-        counts[UNKNOWN if book.words[row] == SENT else book.results.status[row]] += 1
-        cost += known if (known := book.results.cost[row]) == known else 0.0
-    return Summary(name, pinned, created_at, counts, cost)
+        rows: int = connection.execute(query, (run,)).fetchone()[0]
+        return Summary(name, pinned, created_at, {UNKNOWN: rows}, 0, 0.0)
+    results = book.results
+    counts = Counter(UNKNOWN if book.words[row] == SENT else results.status[row] for row in _latest(digests, pinned))
+    cost = book.replaced_cost + sum(known for known in results.cost if known == known)
+    return Summary(name, pinned, created_at, counts, results.accepted + book.replaced, cost)
 
 
 def read_pin(path: Path, name: str, written: str) -> Pin:
@@ -295,14 +300,21 @@ def _chosen(loaded: Loaded, rows: list[int], note: str | None) -> Loaded:
             whole.results.note(row, status=UNKNOWN, error=UNANSWERED)
         elif note is not None and whole.results.status[row] == PENDING:
             whole.results.note(row, error=f"not sent: {note}")
+    loaded = replace(loaded, superseded=whole.replaced, superseded_cost=whole.replaced_cost)
     if len(rows) == whole.results.size:
         return loaded
     book = Book(len(rows))
     for place, row in enumerate(rows):
         book.results.replace(whole.results.outcome(row)._replace(position=place))
-    labels, inputs = [loaded.labels[row] for row in rows], [loaded.inputs[row] for row in rows]
-    keys = None if loaded.keys is None else [loaded.keys[row] for row in rows]
-    return Loaded(loaded.name, loaded.pin, loaded.index_names, labels, inputs, book, keys)
+    return replace(
+        loaded,
+        labels=[loaded.labels[row] for row in rows],
+        inputs=[loaded.inputs[row] for row in rows],
+        book=book,
+        keys=None if loaded.keys is None else [loaded.keys[row] for row in rows],
+        superseded=loaded.superseded + whole.results.accepted - book.results.accepted,
+        superseded_cost=loaded.superseded_cost + whole.results.paid()[0] - book.results.paid()[0],
+    )
 
 
 def _found(connection: sqlite3.Connection, path: Path, name: str) -> tuple[int, Pin, list[str | None], str | None]:

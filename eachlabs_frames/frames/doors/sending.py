@@ -312,6 +312,7 @@ class Sending(Door):
         webhook_secret: str | None = None,
         webhook: WebhookReceiver | None = None,
         max_concurrency: int | None = None,
+        max_cost: float | None = None,
         inplace: bool = False,
         wait: bool = False,
         progress: bool | Observer | None = None,
@@ -324,8 +325,8 @@ class Sending(Door):
         ----------
         inputs : None, list, dict or callable
             Another mapping; needed where the first was a callable, which a frame does not remember.
-        webhook_url, webhook_secret, webhook, max_concurrency, inplace, wait, progress
-            As for `bulk_trigger`.
+        webhook_url, webhook_secret, webhook, max_concurrency, max_cost, inplace, wait, progress
+            As for `bulk_trigger`: `max_cost` counts all that the run has paid, superseded executions too.
 
         Returns
         -------
@@ -347,6 +348,7 @@ class Sending(Door):
             webhook_secret=secret,
             webhook=webhook,
             max_concurrency=max_concurrency,
+            max_cost=max_cost,
             inplace=inplace,
             wait=wait,
             progress=progress,

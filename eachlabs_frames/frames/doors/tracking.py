@@ -102,13 +102,15 @@ class Tracking(Door):
         return await complete_async(self._wait(timeout, workflow_id, prefix, webhook, progress))
 
     def summary(self, *, prefix: str | None = None) -> pd.DataFrame:
-        """Count rows per bulk operation and status, without asking the API.
+        """Count rows per bulk operation and status, and sum up what was paid, without asking the API.
 
         Returns
         -------
         pandas.DataFrame
             One line per ``bulk_id`` (string; missing for rows that went with none) in order of first appearance:
-            ``total`` and a count (int64) per status.
+            ``total`` and a count (int64) per status, ``superseded`` (int64) and ``cost`` (float64, USD, as far as it
+            is known). Where rows were triggered again, a last line without a ``bulk_id`` and with ``total`` 0 has the
+            number and the cost of the executions that they had before: the sum of ``cost`` is all that was paid.
 
         Raises
         ------

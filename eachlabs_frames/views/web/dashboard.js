@@ -431,6 +431,8 @@ function createHeader(store, view) {
     setText(phase.lastChild, word);
     setText(rate, known(head.rate, (n) => `${whole.format(Math.round(n))}/min`));
     setText(cost, known(head.cost_usd, money));
+    cost.parentElement.title = `Of the executions whose cost is known, in USD${head.superseded
+      ? `; ${money(head.superseded_cost_usd)} of it for ${whole.format(head.superseded)} that were superseded` : ""}`;
     setText(balance, known(head.balance_usd, money));
     paintCounts(head);
     tick();
