@@ -134,12 +134,14 @@ def test_the_summary_has_a_line_per_bulk_and_a_count_per_status(sandbox: Sandbox
     df = frame(25)
     df.loc[24, "prompt"] = None
     summary = df.eachlabs.bulk_trigger(WF, wait=True).eachlabs.summary()
-    assert list(summary.columns) == ["bulk_id", "total", *ef.models.STATUSES]
+    assert list(summary.columns) == ["bulk_id", "total", *ef.models.STATUSES, "superseded", "cost"]
     assert summary["total"].tolist() == [10, 10, 4, 1]
     assert summary["completed"].tolist() == [10, 10, 4, 0]
     assert summary["invalid"].tolist() == [0, 0, 0, 1]
     assert summary["bulk_id"].isna().tolist() == [False, False, False, True]
-    assert {str(dtype) for dtype in summary.dtypes[1:]} == {"int64"}
+    assert summary["superseded"].tolist() == [0, 0, 0, 0]
+    assert summary["cost"].fillna(-1).tolist() == pytest.approx([0.1, 0.1, 0.04, -1])
+    assert {str(dtype) for dtype in summary.dtypes[1:-1]} == {"int64"}
 
 
 def test_ten_thousand_open_rows_cost_at_most_110_requests_a_look() -> None:
