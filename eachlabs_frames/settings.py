@@ -62,6 +62,8 @@ class Settings:
         Seconds after a lost answer in which its executions are looked for in the workflow's listing.
     journal : pathlib.Path or None
         The file in which every request is noted; None where that is turned off.
+    rerun_guard : float or None
+        Seconds for which inputs that were accepted are not sent again by another run; None where that is turned off.
     """
 
     api_key: Secret | None
@@ -73,6 +75,7 @@ class Settings:
     bridge: BridgeName = "thread"
     settle_window: float = 30.0
     journal: Path | None = None
+    rerun_guard: float | None = 86_400.0
 
     def key(self) -> Secret:
         """Return the key, or raise `ConfigurationError` where there is none."""
@@ -105,10 +108,11 @@ def configure(
     bridge: BridgeName | None = _UNSET,
     settle_window: float | None = _UNSET,
     journal: str | os.PathLike[str] | bool | None = _UNSET,
+    rerun_guard: float | None = _UNSET,
 ) -> Settings:
     """Set what every later call uses; what is not named keeps its value, and None goes back to the default.
 
-    But for ``journal``, where None turns it off.
+    But for ``journal`` and ``rerun_guard``, which None turns off.
 
     Parameters
     ----------
@@ -136,6 +140,10 @@ def configure(
         The SQLite file in which every request is noted before it is sent. Default, and True: the environment's
         ``EACHLABS_JOURNAL``, else ``journal.sqlite`` in the user's data folder. None turns the journal off, with a
         warning: what a crash interrupts is lost then.
+    rerun_guard : float or None, default 86400.0
+        Seconds for which a call without ``run=`` does not pay again for inputs that the journal knows as accepted, for
+        the same workflow, version and mapping: where they are all of the call, it is refused with `RunError`; where
+        they are some, it warns and sends. None turns this off.
 
     Returns
     -------
@@ -160,6 +168,8 @@ def configure(
     given = {name: value for name, value in locals().items() if value is not _UNSET}
     if "journal" in given:
         given["journal"] = _checked_journal(given["journal"])
+    if "rerun_guard" in given and rerun_guard is None:
+        given["rerun_guard"] = False
     with _lock:
         kept = _configured | given
         merged = {name: value for name, value in kept.items() if value is not None}
@@ -235,7 +245,12 @@ def _build(named: dict[str, Any]) -> Settings:
         bridge=_checked_bridge(named.get("bridge", "thread")),
         settle_window=_checked_seconds("settle_window", named.get("settle_window", 30.0)),
         journal=_journal(named.get("journal")),
+        rerun_guard=_rerun_guard(named.get("rerun_guard", 86_400.0)),
     )
+
+
+def _rerun_guard(named: object) -> float | None:
+    return None if named is False else _checked_seconds("rerun_guard", named)
 
 
 def _dialect_of(url: str) -> DialectName:

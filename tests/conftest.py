@@ -16,7 +16,7 @@ for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.S
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 _NAMES = ("api_key", "base_url", "dialect", "max_concurrency", "timeout", "max_wait", "bridge", "settle_window")
-DEFAULTS: dict[str, Any] = dict.fromkeys(_NAMES) | {"journal": True}
+DEFAULTS: dict[str, Any] = dict.fromkeys(_NAMES) | {"journal": True, "rerun_guard": 86_400.0}
 
 
 @pytest.fixture(autouse=True)

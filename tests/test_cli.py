@@ -155,10 +155,25 @@ def test_outputs_of_any_kind_are_json_where_the_format_is_plain(run: Callable[..
     """An object comes as an object in JSON lines, and as its text in CSV and Parquet."""
     for suffix in (".jsonl", ".csv", ".parquet"):
         out = Path(f"out{suffix}")
-        argv = ("--workflow", "wf_text", "--inputs", "prompt", "--out", str(out), "--wait")
+        argv = ("--workflow", "wf_text", "--inputs", "prompt", "--out", str(out), "--wait", "--retrigger")
         assert run("trigger", "prompts.csv", *argv)[0] == 1
         output = files.read(out)["output"][0]
         assert (output if suffix == ".jsonl" else json.loads(output))["text"] == "On a fox, red"
+
+
+def test_the_same_command_again_is_refused_in_terms_of_its_options(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """Without --run it would pay again: the message names the run, --run and --retrigger, and nothing is sent."""
+    assert run("trigger", "prompts.csv", *TRIGGER, "--out", "one.csv")[0] == 1
+    paid = sandbox.accepted_count()
+    code, _, err = run("trigger", "prompts.csv", *TRIGGER, "--out", "two.csv")
+    name = ef.runs()["run"].iloc[0]
+    assert (code, sandbox.accepted_count()) == (2, paid)
+    assert "all 4 rows were accepted before" in err
+    assert f"--run {name} goes on with that run" in err
+    assert "--retrigger sends and pays" in err
+    assert "retrigger=True" not in err
+    assert run("trigger", "prompts.csv", *TRIGGER, "--out", "two.csv", "--run", name)[0] == 1
+    assert sandbox.accepted_count() == paid
 
 
 @pytest.mark.parametrize(

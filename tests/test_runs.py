@@ -161,7 +161,7 @@ def test_a_run_remembers_its_mapping(sandbox: Sandbox) -> None:
 def test_a_run_gets_a_readable_name_where_none_was_given(sandbox: Sandbox) -> None:
     """It is kept in attrs, and two calls on a raw frame are two runs."""
     first = frame(2).eachlabs.bulk_trigger(WF)
-    second = frame(2).eachlabs.bulk_trigger(WF)
+    second = frame(2, start=2).eachlabs.bulk_trigger(WF)
     names = [out.attrs["eachlabs"]["run"] for out in (first, second)]
     assert all(pd.Series(names).str.fullmatch(r"\d{4}-\d\d-\d\d-[a-z]+-[a-z]+"))
     assert len(set(names)) == 2

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import APIError, UsageError
+from ..frames.rerun import RepeatedError
 from ..models import PENDING, STATUSES, UNKNOWN
 from . import files
 from .arguments import read_inputs
@@ -78,6 +79,13 @@ def _send(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: S
     given = {name: getattr(args, name) for name in OPTIONS}
     try:
         signals.run(frame.eachlabs.bulk_trigger_async(args.workflow, inputs, inplace=True, **given))
+    except RepeatedError as exc:
+        how = "sends and pays for such rows" if exc.is_own else "goes on with that run, and sends only what it has not"
+        msg = (
+            f"{exc.facts}: nothing was sent. --run {shlex.quote(exc.run)} {how}; --retrigger sends and pays for every "
+            "row again"
+        )
+        raise UsageError(msg) from exc
     except asyncio.CancelledError as exc:
         if sink.execution_id not in frame.columns:
             raise KeyboardInterrupt from exc  # before anything was sent

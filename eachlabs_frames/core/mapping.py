@@ -283,6 +283,17 @@ def nearest(label: Label, labels: Sequence[Label]) -> str:
     return f" (it has {some}{', ...' if len(labels) > 8 else ''})" if labels else ""
 
 
+def labels_of(fields: Fields) -> set[Label]:
+    """Return the columns that inputs are made of."""
+    found: set[Label] = set()
+    for source in fields.values():
+        if isinstance(source, Column):
+            found.add(source.label)
+        elif isinstance(source, Template):
+            found.update(source.labels)
+    return found
+
+
 def to_spec(fields: Fields) -> dict[str, Json] | None:
     """Return `fields` as JSON that `from_spec` reads, or None where a column's label is no string."""
     spec: dict[str, Json] = {}

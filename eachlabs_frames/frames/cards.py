@@ -14,14 +14,14 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.inputs import Problem
+from ..core.inputs import Problem, Row
 from ..core.mapping import Column, Fields, Literal, Template, from_spec
 from ..core.media import text
 from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError, EachlabsError
 from ..models import Json, Outcome
 from ..views.cards import LONGEST_LABEL, Card, card
-from . import filelist, scores
+from . import filelist, scores, sent_inputs
 from . import results as columns
 from .cells import FrameInputs
 from .filelist import files_of
@@ -70,6 +70,7 @@ class Cards:
         self.prefix: Final = prefix if prefix is not None else known.prefix if known else ""
         self._frame = columns.snapshot(frame)
         self._origin = origin or (lambda: known)
+        self._inputs = sent_inputs.of(frame, self.prefix)
         self._files = files_of(frame, self.prefix)
         # A file is that of the execution which the frame has now; a run may bring its row another one.
         held = columns.is_result(frame, self.prefix)
@@ -92,10 +93,29 @@ class Cards:
 
     def make(self, outcomes: Sequence[Outcome]) -> list[Card]:
         """Return the cards of these rows, in this order."""
-        sent = self._sent([outcome.position for outcome in outcomes])
+        made = self._made([outcome.position for outcome in outcomes])
         return [
-            card(outcome, label=self.labels[outcome.position], sent=one, files=self._files_of(outcome))
-            for outcome, one in zip(outcomes, sent, strict=True)
+            card(
+                outcome,
+                label=self.labels[outcome.position],
+                sent=self._own(outcome.position) if isinstance(one, Problem) else one,
+                files=self._files_of(outcome),
+            )
+            for outcome, one in zip(self._marked(outcomes, made), made, strict=True)
+        ]
+
+    def _marked(self, outcomes: Sequence[Outcome], made: Sequence[Row | Problem]) -> Sequence[Outcome]:
+        """Say of each row that was edited since it was sent that its output is of another input."""
+        fields = self._fields()
+        if not fields or not self._inputs or len(fields) < self._keys():
+            return outcomes
+        executions = [outcome.execution_id for outcome in outcomes]
+        edited = self._inputs.differ(executions, sent_inputs.checksums_of(made)).tolist()
+        return [
+            outcome._replace(error=sent_inputs.noted(outcome.error))
+            if is_edited and outcome.execution_id is not None
+            else outcome
+            for outcome, is_edited in zip(outcomes, edited, strict=True)
         ]
 
     def files(self, row: int) -> Sequence[str | None]:
@@ -108,7 +128,7 @@ class Cards:
 
     # -- inputs -----------------------------------------------------------------------------------------------------
 
-    def _sent(self, rows: Sequence[int]) -> list[Mapping[str, Json]]:
+    def _made(self, rows: Sequence[int]) -> list[Row | Problem]:
         """Return the inputs of `rows`, as the frame remembers that they were made; else its own columns."""
         fields = self._fields()
         if not rows or not fields:
@@ -122,8 +142,12 @@ class Cards:
             integers=frozenset(),
         )
         made = {row: one for some, chunk in source.rows() for row, one in zip(some, chunk, strict=True)}
-        found = [(row, made[row]) for row in rows]
-        return [self._own(row) if isinstance(one, Problem) else one for row, one in found]
+        return [made[row] for row in rows]
+
+    def _keys(self) -> int:
+        """Return how many keys an input has, with those whose column is gone."""
+        origin = self._origin()
+        return len(origin.inputs or ()) if origin is not None else 0
 
     def _fields(self) -> Fields:
         """Return how inputs were made, without what is no column of the frame any more."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.inputs import Problem, Row, encode_all, from_columns, from_function, problems
-from ..core.mapping import Column, Fields, Label, RowFunction, Template
+from ..core.mapping import Fields, Label, RowFunction, labels_of
 from ..core.schema import Check
 from ..core.values import MISSING, RefusedValueError, clean, treat_as_missing, whole_number
 
@@ -113,7 +113,7 @@ class FrameInputs:
 
     def _chunk(self, start: int, positions: np.ndarray[Any, np.dtype[np.int64]]) -> Sequence[Row | Problem]:
         if not callable(self._fields):
-            labels = _labels(self._fields)
+            labels = labels_of(self._fields)
             columns = {label: self._cells(self._places[label], positions) for label in labels}
             return from_columns(columns, len(positions), self._fields, omit=self._omit, integers=self._integers)
         if self._kept is None:
@@ -145,16 +145,6 @@ def records(labels: Sequence[Label], columns: Sequence[Sequence[Any]], *, size: 
     cells = [map(_as_given, column) for column in columns]
     for row in zip(*cells, strict=True) if cells else [()] * size:
         yield dict(zip(labels, row, strict=True))
-
-
-def _labels(fields: Fields) -> set[Label]:
-    found: set[Label] = set()
-    for source in fields.values():
-        if isinstance(source, Column):
-            found.add(source.label)
-        elif isinstance(source, Template):
-            found.update(source.labels)
-    return found
 
 
 def _as_given(cell: object) -> object:

@@ -21,7 +21,7 @@ from ..models import Event, Observer, Outcome
 from ..settings import Settings, current
 from ..views.board import Board
 from ..views.progress import in_kernel
-from . import again, track
+from . import again, sent_inputs, track
 from . import results as columns
 from .course import INTERVAL, Call, Course, check_interval
 from .labels import texts
@@ -101,7 +101,9 @@ class Desk:
         if course is not None:
             return course.join(self._hear, meanwhile)
         meanwhile()
-        return _outcomes(columns.read(self._frame, self._origin.prefix))
+        results = columns.read(self._frame, self._origin.prefix)
+        sent_inputs.mark(self._frame, results, self._origin.prefix, self._origin)
+        return _outcomes(results)
 
     def head(self) -> Head:
         """Return what is to be said beside the rows' own counts."""

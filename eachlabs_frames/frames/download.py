@@ -27,6 +27,7 @@ from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback
 from ..views import progress as bars
 from . import results as columns
+from . import sent_inputs
 from .callers import callers_level
 from .filelist import FileList, check_column, require_outputs
 
@@ -81,7 +82,8 @@ class Download:
         require_outputs(frame, self._prefix)
         self._open = sum(1 for _ in results.open_rows())
         self._accepted = results.accepted
-        self._list = FileList(frame, results, name)
+        edited = sent_inputs.edited_of(frame, results, self._prefix, origin)
+        self._list = FileList(frame, results, name, edited=edited.tolist(), fields=sent_inputs.fields_of(frame, origin))
         self._source = columns.snapshot(frame)
         self._fetched = [LEFT] * len(self._list.wanted)
         self._progress = progress

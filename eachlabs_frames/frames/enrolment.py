@@ -157,7 +157,7 @@ class Enrolment:
         return fields
 
     def enter(
-        self, plan: Plan, version_id: str, *, held: Sequence[str | None], wishes: Wishes, add: bool = True
+        self, plan: Plan, pin: Pin, *, held: Sequence[str | None], wishes: Wishes, add: bool = True
     ) -> Sequence[int]:
         """Check every row, give each its number in the run, and return the numbers of the frame's rows by position.
 
@@ -165,7 +165,8 @@ class Enrolment:
         ----------
         plan : Plan
             What is read; it knows afterwards what the schema refuses.
-        version_id : str
+        pin : Pin
+            What `pin` gave for it.
         held : sequence of str or None
             The execution that each row of the frame has already.
         wishes : numpy.ndarray of int8
@@ -180,7 +181,6 @@ class Enrolment:
         RunError
             The run has another mapping.
         """
-        pin = self._pin(plan, version_id)
         known_by = self.pinned.inputs if self.pinned is not None else None
         if self.pinned is not None and pin.inputs not in (known_by, self.brought):
             differs = _worded([("inputs", known_by, pin.inputs)])
@@ -243,7 +243,8 @@ class Enrolment:
             known = [numbers[position] for position in positions]
             yield Sheet(sheet.digests, sheet.contents, sheet.labels, sheet.payloads, sheet.wishes, known)
 
-    def _pin(self, plan: Plan, version_id: str) -> Pin:
+    def pin(self, plan: Plan, version_id: str) -> Pin:
+        """Return what a run of this call's rows is pinned to."""
         pinned = self.pinned
         key = self._options.key if self._options.key is not None or pinned is None else pinned.key
         return Pin(

@@ -15,6 +15,7 @@ import pandas as pd
 from ..core import downloads, filenames, media
 from ..core.downloads import Fetched, Wanted
 from ..core.filenames import Identity, Template
+from ..core.mapping import Fields, labels_of
 from ..core.outcomes import COLUMNS, NO_TIME, Results
 from ..errors import ColumnError, ConfigurationError, MappingError
 from . import results as columns
@@ -25,6 +26,11 @@ ATTRS: Final = "eachlabs_download"
 one, and the columns of downloads before with theirs."""
 
 ERROR: Final = "_error"
+EDITED: Final = "the row was edited after this execution was sent: the file is of another input"
+MISNAMED: Final = (
+    "not fetched: the row was edited after this execution was sent, and name= would name the file of the old input by "
+    "the new one; trigger the row again, or pass name='{index}-{n}'"
+)
 NAMED: Final = 5
 
 
@@ -38,6 +44,10 @@ class FileList:
         What the frame says of its rows.
     name : str
         The template, as the user wrote it.
+    edited : sequence of int
+        Rows whose input was edited since they were sent. They have no file where its name would be made of that input.
+    fields : Fields, optional
+        How inputs were made.
 
     Attributes
     ----------
@@ -48,7 +58,15 @@ class FileList:
         All URLs of each row's output.
     """
 
-    def __init__(self, frame: pd.DataFrame, results: Results, name: object) -> None:
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        results: Results,
+        name: object,
+        *,
+        edited: Sequence[int] = (),
+        fields: Fields | None = None,
+    ) -> None:
         self._frame = frame
         self._size = results.size
         self.wanted: list[Wanted] = []
@@ -58,6 +76,10 @@ class FileList:
         template = filenames.read(name, list(places))
         self._outputs = results.output
         self.links = links = _links(results)
+        misnamed = not template.fields.isdisjoint(map(str, labels_of(fields or {})))
+        self._edited = dict.fromkeys(edited, MISNAMED if misnamed else EDITED)
+        for row in edited if misnamed else ():
+            links.pop(row, None)
         stems = self._stems(template, links, results)
         asked: dict[Identity, list[str]] = {}
         for (row, n), stem in stems.items():
@@ -121,6 +143,8 @@ class FileList:
             found = [_path(folder, fetched[place].file) for place in files]
             paths[row] = found if several else found[0]
             errors[row] = downloads.joined([fetched[place].error for place in files])
+        for row, reason in self._edited.items():
+            errors[row] = f"{errors[row]}; {reason}" if errors[row] else reason
         out = columns.snapshot(source)
         _put(out, column, pd.Series(paths, index=out.index, dtype=object))
         _put(out, column + ERROR, pd.array(errors, dtype="string"))

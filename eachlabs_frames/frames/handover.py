@@ -10,20 +10,23 @@ import asyncio
 import logging
 import threading
 import warnings
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..core.outcomes import Results
 from ..engine.background import between
 from ..errors import APIError, ColumnError, Interrupted, JournalError
 from ..models import Outcome
-from . import filelist, scores
+from . import filelist, scores, sent_inputs
 from . import results as columns
+from .plan import Positions
 from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
@@ -48,6 +51,8 @@ class Handover:
 
     Attributes
     ----------
+    sent : tuple of numpy.ndarray and array, or None
+        The rows that the call is about, and the checksums of their inputs.
     before_writing : callable or None
         Called on the bridge's thread before the results are used up: nobody may write into them afterwards.
     """
@@ -64,6 +69,7 @@ class Handover:
         self._writing = False
         self._over = False
         self._written: Future[pd.DataFrame] = Future()
+        self.sent: tuple[Positions, array[int]] | None = None
         self.before_writing: Callable[[], None] | None = None
 
     @contextmanager
@@ -247,9 +253,20 @@ class Handover:
 
     def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns.describe(frame, self.described())
+        self._record_inputs(frame)
         for of in (filelist, scores):
             of.forget_stale(frame, self.source, self.origin.prefix)
         return frame
+
+    def _record_inputs(self, frame: pd.DataFrame) -> None:
+        if self.sent is None:
+            return
+        rows, checksums = self.sent
+        try:
+            sent_inputs.record(frame, self.source, self.origin.prefix, rows, np.frombuffer(checksums, dtype="<u4"))
+        except Exception:
+            # To know which rows are edited later is worth less than a result that was paid for.
+            logger.exception("the frame does not know what its rows were sent with")
 
 
 class _InterruptedExit(Interrupted, SystemExit):

@@ -27,6 +27,7 @@ from ..models import Json, Observer
 from ..settings import current
 from ..views import progress as bars
 from . import results as columns
+from . import sent_inputs
 from .cards import paths_in
 from .filelist import files_of
 
@@ -55,6 +56,7 @@ def outputs(
     own = prefix if prefix is not None else (known.prefix if known is not None else "")
     columns.require_result(frame, own)
     results = columns.read(frame, own)
+    sent_inputs.mark(frame, results, own, known)
     made: dict[str, Any]
     if steps:
         said = yield from _details(results, progress)

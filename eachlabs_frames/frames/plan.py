@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from ..core.batches import batched
-from ..core.identity import fingerprints
+from ..core.identity import checksums, fingerprints
 from ..core.inputs import Problem, Row, encode_all
 from ..core.inputs import unfit as problems_of
 from ..core.mapping import Fields, RowFunction, resolve, to_spec
+from ..core.repeats import Fingerprints, pack
 from ..core.schema import Check, SchemaError, compile_check, integer_keys
 from ..errors import ConfigurationError, InputError
 from ..models import Batch, Json, Sheet, Workflow
@@ -56,7 +57,13 @@ def read_inputs(frame: pd.DataFrame, inputs: object, schema: Any, prefix: str) -
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rows of a frame that a run is about, and what each becomes."""
+    """The rows of a frame that a run is about, and what each becomes.
+
+    Attributes
+    ----------
+    checksums : array of int
+        The checksum of each row's input, once `sheets` or `noted` was read to its end.
+    """
 
     frame: pd.DataFrame
     positions: Positions
@@ -64,6 +71,7 @@ class Plan:
     source: FrameInputs
     check: Check | None
     refused: dict[int, str] = field(default_factory=dict)
+    checksums: array[int] = field(default_factory=lambda: array("I"))
 
     @classmethod
     def of(
@@ -117,6 +125,21 @@ class Plan:
             msg = f"row {self.frame.index[position]!r} (position {position}), {problem}{more}"
             raise InputError(msg)
 
+    def noted(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:
+        """Read every row once, as `checked` does, and note its checksum."""
+        del self.checksums[:]
+        for chunk in self.checked():
+            self.checksums.extend(checksums(chunk[1], chunk[2]))
+            yield chunk
+
+    def fingerprints(self) -> Fingerprints:
+        """Read every row once, and return the fingerprints of those that the schema does not refuse."""
+        found: list[bytes] = []
+        for positions, inputs, payloads in self.checked():
+            pairs = zip(positions, fingerprints(inputs, payloads), strict=True)
+            found.append(b"".join([content for position, content in pairs if position not in self.refused]))
+        return pack(b"".join(found))
+
     def sheets(self, labels: Labels, digests: Digests | None, wishes: Wishes) -> Iterator[Sheet]:
         """Read every row once, as the journal takes it in.
 
@@ -125,7 +148,7 @@ class Plan:
         InputError
             As `checked`.
         """
-        for positions, inputs, payloads in self.checked():
+        for positions, inputs, payloads in self.noted():
             contents = fingerprints(inputs, payloads)
             known_by = contents if digests is None else digests(positions)
             yield Sheet(known_by, contents, labels(positions), payloads, wishes(positions))

@@ -17,12 +17,13 @@ from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
 from ..engine.pool import until
-from ..errors import JournalError
-from ..models import Json, Prices, Workflow
+from ..errors import InputError, JournalError
+from ..models import Json, Pin, Prices, Workflow
 from ..settings import current
 from ..views.estimate import estimate, show
 from . import results as columns
 from .plan import Plan, check_na, read_inputs
+from .rerun import Repeats, RerunGuard
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -55,15 +56,30 @@ def preview(
         )
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)
     rows = np.arange(len(frame), dtype=np.int64)
-    out = _shown(Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True))
+    plan = Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True)
+    out = _shown(plan)
     journaled = _journaled(frame, workflow_id) if prices.cost_usd is None else ()
     made = estimate(int(out["problem"].isna().sum()), prices, journaled=journaled)
     known = asdict(made)
     if made.cost_from is None:
         del known["cost_from"]
+    repeats = None if workflow is None else _repeats(plan, workflow, na)
+    if repeats is not None:
+        known["accepted_before"] = repeats.count
     out.attrs[ATTRS] = known
-    show(made)
+    show(made, note=None if repeats is None else repeats.facts())
     return out
+
+
+def _repeats(plan: Plan, workflow: Workflow, na: str) -> Repeats | None:
+    """Return which rows the journal knows as accepted lately, so that triggering them would pay again."""
+    settings = current()
+    pin = Pin(workflow.workflow_id, workflow.version_id, settings.base_url, plan.spec(), na)
+    guard = RerunGuard(settings, pin)
+    try:
+        return guard.find(plan.fingerprints()) if guard else None
+    except InputError:
+        return None  # the problems are listed; none of these rows would be sent
 
 
 def _journaled(frame: pd.DataFrame, workflow_id: str | None) -> Sequence[float]:

@@ -200,6 +200,11 @@ def executions(frame: pd.DataFrame, prefix: str) -> list[str | None]:
     return _texts(_column(frame, "execution_id", prefix))
 
 
+def statuses(frame: pd.DataFrame, prefix: str) -> list[str | None]:
+    """Return each row's status alone, of a frame that holds a result."""
+    return _texts(_column(frame, "status", prefix))
+
+
 def stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> list[int]:
     """Return the rows that have another execution than `before`, or none any more: what is its is not theirs."""
     if not is_result(before, prefix):

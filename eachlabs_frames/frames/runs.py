@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..errors import ConfigurationError
 from ..models import STATUSES
 from ..settings import journal_path
-from . import labels
+from . import labels, sent_inputs
 from . import results as columns
 from .options import check_name
 from .results import Origin
@@ -114,6 +115,9 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
         spec = None  # a column cannot say of a row that it had no such key at all
     meta = Origin(pin.workflow_id, pin.version_id, prefix, inputs=spec, na=pin.na, run=loaded.name)
     columns.describe(out, replace(meta, superseded=loaded.superseded, superseded_cost=loaded.superseded_cost))
+    rows = np.arange(len(out), dtype=np.int64)
+    sent = sent_inputs.checksums_of(list(map(dict, loaded.inputs)))
+    sent_inputs.record(out, pd.DataFrame(index=out.index), prefix, rows, sent)
     return out
 
 

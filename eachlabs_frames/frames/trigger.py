@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from ..core.mapping import Fields, RowFunction, from_spec
+from ..core.mapping import Fields, RowFunction
+from ..core.repeats import pack
 from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
@@ -24,18 +25,20 @@ from ..engine.loop import Steps
 from ..engine.pool import beside, until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
-from ..errors import APIError, ColumnError, MappingError
-from ..models import INVALID, PENDING, UNKNOWN, Workflow
+from ..errors import APIError
+from ..models import INVALID, PENDING, UNKNOWN, Outcome, Pin, Workflow
 from ..settings import Settings
 from ..views import progress as bars
 from . import results as columns
 from .audience import Audience, joined
 from .delivery import Delivery
+from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
 from .enrolment import Enrolment, check_key
 from .handover import Handover
 from .notes import Notes, RunRows
 from .options import Options
 from .plan import Plan, Positions, check_na, read_inputs
+from .rerun import RerunGuard
 from .results import Origin
 from .todo import Todo, sort_out, sort_out_failed, wishes
 
@@ -92,14 +95,17 @@ class Trigger:
         self._options = options = options.announced(self._settings)
         columns.check_columns(frame, options.prefix)
         self._workflow_id = workflow_id
-        self._check_prefix(frame)
+        check_prefix(frame, workflow_id, options)
         self._held = columns.is_result(frame, options.prefix)
         self._before = columns.origin(frame, options.prefix) if self._held else None
         self._results = columns.read(frame, options.prefix)
+        self._had_executions = self._results.accepted > 0
         self._unsent = self._find_unsent()
         self._only = only
         # A mapping that is written out needs no schema to be read, and should fail before anything is asked.
         self._fields = None if inputs is None else read_inputs(frame, inputs, None, options.prefix)
+        if only is None:
+            check_kind(self._before, options, self._fields, self._results, self._settings)
         if options.key is not None:
             check_key(frame, options.key)
         self._client = Client(self._settings, hidden=options.secrets())
@@ -116,6 +122,7 @@ class Trigger:
 
     def steps(self) -> Steps[pd.DataFrame]:
         """Look at the workflow, check every row, send, and wait where that was asked for."""
+        self._release_edited()
         with self._enrolled() as enrolment:
             todo = Todo()
             rows = self._rows(enrolment)
@@ -176,7 +183,7 @@ class Trigger:
         if self._settings.journal is None or (self._options.run is None and nothing):
             yield None
             return
-        self._check_run(before)
+        check_run(before, self._options, self._results)
         enrolment = Enrolment(self._settings, self._options, self._workflow_id, before=self._before)
         try:
             yield enrolment
@@ -188,46 +195,29 @@ class Trigger:
                 self._late = exc
                 enrolment.leave()
 
-    def _check_run(self, before: str | None) -> None:
-        """Whoever names another run by mistake must not pay for every row once more."""
-        named, accepted = self._options.run, self._results.accepted
-        if named in (None, before) or before is None or not accepted or self._options.retrigger:
-            return
-        msg = (
-            f"the frame holds results of run {before!r}, not of {named!r}: go on with run={before!r}, pass prefix= to "
-            "keep both, or retrigger=True to pay for every row once more"
-        )
-        raise ColumnError(msg)
-
-    def _check_prefix(self, frame: pd.DataFrame) -> None:
-        """Whoever forgets the prefix of a result must not pay for its rows once more, under other names."""
-        latest = columns.origin(frame)
-        if latest is None or self._options.prefix or self._options.retrigger or not latest.prefix:
-            return
-        if latest.workflow_id == self._workflow_id and columns.is_result(frame, latest.prefix):
-            msg = (
-                f"the frame holds results of {self._workflow_id!r} with prefix={latest.prefix!r}: pass that prefix= to "
-                "go on with them, or retrigger=True to pay for every row once more"
-            )
-            raise ColumnError(msg)
-
     def _find_unsent(self) -> Positions:
         """Return the rows of which the frame itself says that they were not sent."""
         results = self._results
         if self._options.retrigger:
             return np.arange(results.size, dtype=np.int64)
-        other = None if self._before is None else self._before.workflow_id
-        if other not in (None, self._workflow_id) and results.accepted:
-            msg = (
-                f"the frame holds results of workflow {other!r}: pass prefix= to keep them "
-                "beside the new ones, or retrigger=True to write over them"
-            )
-            raise ColumnError(msg)
+        check_workflow(self._before, self._workflow_id, results)
         states = zip(results.execution_id, results.status, strict=True)
         unsent = np.flatnonzero([execution_id is None and status != UNKNOWN for execution_id, status in states])
         if len(unsent) < results.size:
             logger.info("%d row(s) were sent before, and are left alone", results.size - len(unsent))
         return unsent.astype(np.int64, copy=False)
+
+    def _release_edited(self) -> None:
+        """Make rows of a result whose input was edited since they were sent rows that were not sent."""
+        before, options = self._before, self._options
+        if before is None or before.workflow_id != self._workflow_id:
+            return
+        if self._only is not None or options.retrigger or not self._sends:
+            return
+        rows = edited_rows(self.handover.source, before, options, self._fields, self._results)
+        for row in rows.tolist():
+            self._results.replace(Outcome(row, PENDING))
+        self._unsent = np.union1d(self._unsent, rows)
 
     def _rows(self, enrolment: Enrolment | None) -> Positions:
         """Return the rows that this call is about: in a named run all but those of executions which it does not know.
@@ -248,6 +238,14 @@ class Trigger:
         return np.flatnonzero(chosen).astype(np.int64, copy=False)
 
     @property
+    def _version_id(self) -> str | None:
+        """The version that was asked for, else that of the executions which the frame came with."""
+        before, asked = self._before, self._options.version_id
+        if asked is not None or before is None or self._options.retrigger or not self._had_executions:
+            return asked
+        return before.version_id if before.workflow_id == self._workflow_id else None
+
+    @property
     def _canary(self) -> bool:
         """Nothing is asked of the API first, so the first batch goes alone."""
         return self._options.version_id is not None and not self._options.validate
@@ -255,7 +253,7 @@ class Trigger:
     def _planned(self, rows: Positions, enrolment: Enrolment | None) -> Steps[Plan]:
         """Read the workflow, and make the plan of these rows."""
         fields = self._known_fields(enrolment)
-        version_id = self._options.version_id if enrolment is None else enrolment.version_id
+        version_id = (None if enrolment is None else enrolment.version_id) or self._version_id
         workflow = yield from self._workflow(version_id)
         options = self._options
         if fields is None:
@@ -301,20 +299,11 @@ class Trigger:
         """Check every row, find out what the journal knows of it, and mark those that set out and those that do not."""
         results = self._results
         if enrolment is None:
-            deque(plan.checked(), maxlen=0)
+            deque(plan.noted(), maxlen=0)
             todo = Todo(plan.compact(), range(results.size))
         else:
-            version_id = str(self.handover.origin.version_id)
-            numbers = enrolment.enter(
-                plan, version_id, held=results.execution_id, wishes=wishes(results, held=self._held), add=self._sends
-            )
-            self.handover.origin = replace(self.handover.origin, run=enrolment.entry.name)
-            if self._sends and self._only is not None:
-                todo = sort_out_failed(plan, enrolment, numbers, results)
-            elif self._sends and self._options.retrigger:
-                todo = Todo(plan.compact(), numbers)
-            else:
-                todo = sort_out(plan, enrolment, numbers, results, held=self._held)
+            todo = self._sorted_out(plan, enrolment)
+        self.handover.sent = (plan.positions, plan.checksums)
         if not self._sends:
             todo.send = []
             return todo
@@ -328,6 +317,34 @@ class Trigger:
             logger.warning("%d row(s) do not fit the workflow's input schema, and are not sent", len(todo.refused))
             todo.send = [row for row in todo.send if row not in todo.refused]
         return todo
+
+    def _sorted_out(self, plan: Plan, enrolment: Enrolment) -> Todo:
+        """Enter the rows into the run, and sort them by what it knows; see that nothing is paid for again unasked."""
+        results = self._results
+        pin = enrolment.pin(plan, str(self.handover.origin.version_id))
+        is_new = enrolment.pinned is None
+        guard = self._rerun_guard(enrolment, pin)
+        if guard and is_new:
+            guard.check(plan.fingerprints())  # before the run is made: a call that is refused leaves none behind
+        numbers = enrolment.enter(
+            plan, pin, held=results.execution_id, wishes=wishes(results, held=self._held), add=self._sends
+        )
+        self.handover.origin = replace(self.handover.origin, run=enrolment.entry.name)
+        if self._sends and self._only is not None:
+            return sort_out_failed(plan, enrolment, numbers, results)
+        if self._sends and self._options.retrigger:
+            return Todo(plan.compact(), numbers)
+        todo = sort_out(plan, enrolment, numbers, results, held=self._held)
+        if guard and not is_new:
+            send = [row for row in todo.send if row not in plan.refused]
+            guard.check(pack(b"".join(enrolment.entry.content(numbers[row]) for row in send)))
+        return todo
+
+    def _rerun_guard(self, enrolment: Enrolment, pin: Pin) -> RerunGuard | None:
+        """Return the guard of a call that neither names its run nor says that it pays again."""
+        if enrolment.named or self._options.retrigger or self._only is not None or not self._sends:
+            return None
+        return RerunGuard(self._settings, pin, own=None if enrolment.pinned is None else enrolment.entry.name)
 
     def _tracker(self, reporter: Reporter, rows: Notes | RunRows) -> Tracker:
         return Tracker(
@@ -356,20 +373,3 @@ class Trigger:
             # The rows are accepted and their ids known: the frame is worth more than the exception.
             logger.warning("stopped waiting, the rows stay as they are: %s", exc)
             reporter.stopped(f"the executions are not looked at any more: {exc}")
-
-
-def remembered(origin: Origin) -> Fields:
-    """Return the mapping that a result was made with: its other rows are to be sent in the same way.
-
-    Raises
-    ------
-    MappingError
-        The frame remembers none: it was a function.
-    """
-    if origin.inputs is None:
-        msg = (
-            "the frame does not say how its inputs were made (by a function, or from labels that are no strings, "
-            "which are not kept): pass inputs="
-        )
-        raise MappingError(msg)
-    return from_spec(origin.inputs)

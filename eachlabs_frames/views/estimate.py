@@ -59,7 +59,9 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def show(made: Estimate) -> None:
-    """Print an estimate where somebody may be looking."""
+def show(made: Estimate, *, note: str | None = None) -> None:
+    """Print an estimate where somebody may be looking, with a note on a line of its own."""
     if somebody_looks():
         print(words(made))
+        if note is not None:
+            print(note)

@@ -76,6 +76,12 @@ def pin_of(connection: sqlite3.Connection, path: Path, name: str) -> Pin | None:
     return None if found is None else read_pin(path, name, found[0])
 
 
+def pin_of_run(path: Path, name: str) -> Pin | None:
+    """Return what a run is pinned to, or None where the journal has none of this name, or one without a row."""
+    with reading(path) as connection:
+        return pin_of(connection, path, name)
+
+
 def digests_of(connection: sqlite3.Connection, path: Path, run: int, *, first: int = 0) -> tuple[bytearray, bytearray]:
     """Return what the rows of a run are known by, and the fingerprints of their inputs, `SIZE` bytes each.
 

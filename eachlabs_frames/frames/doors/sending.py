@@ -53,7 +53,8 @@ class Sending(Door):
             how many ``requests``, what they would cost (``cost_usd``, by the mean of the workflow's latest executions)
             and what the account has left (``balance_usd``): USD, None where that is not known. Where the API says no
             cost, or no workflow is named, the journal may know it of this workflow, or of the one that this frame went
-            to, and ``cost_from`` says so. In a notebook and on a terminal it is printed too.
+            to, and ``cost_from`` says so. ``accepted_before`` counts rows that the journal knows as accepted lately,
+            where a workflow is named and there are any. In a notebook and on a terminal it is printed too.
 
         Raises
         ------
@@ -99,9 +100,15 @@ class Sending(Door):
     ) -> pd.DataFrame:
         """Trigger an execution of a workflow for each row: paid, in bulk triggers of at most 10.
 
-        Rows that have an ``execution_id`` already, or whose answer was lost (``unknown``), are left alone. A request
-        is sent a second time only where the first certainly created nothing. Each request is noted in the journal
-        before it is sent: whatever ends this process, the same call with the same ``run=`` goes on.
+        Rows that have an ``execution_id`` already, or whose answer was lost (``unknown``), are left alone, unless
+        their input was edited since: an edited row is a new row. A request is sent a second time only where the first
+        certainly created nothing. Each request is noted in the journal before it is sent: whatever ends this process,
+        the same call with the same ``run=`` goes on.
+
+        Without ``run=``, inputs that another run has sent within ``configure(rerun_guard=86400.0)`` seconds, for the
+        same workflow, version, server and mapping, are not paid again unasked: where they are all of the rows, the
+        call is refused; where they are some, it warns and sends. Two calls that begin at the same moment may both
+        pass. This needs the journal.
 
         Parameters
         ----------
@@ -164,7 +171,10 @@ class Sending(Door):
         UsageError
             Something in the call, the frame or the settings is wrong. Nothing was sent.
         RunError
-            The named run has another workflow, version, mapping or key. Nothing was sent.
+            The named run has another workflow, version, mapping or key; or every row was accepted lately in another
+            run, which the message names. Nothing was sent.
+        ColumnError
+            The frame holds results of another workflow, version, mapping or ``na``. Nothing was sent.
         JournalError
             The journal cannot be opened or written. Nothing was sent.
         AuthenticationError, PermissionDeniedError, NotFoundError
@@ -319,7 +329,8 @@ class Sending(Door):
     ) -> pd.DataFrame:
         """Trigger the rows that are ``failed`` again: a new paid execution each. All others are left as they are.
 
-        The workflow, its version and the mapping are those that the frame was triggered with.
+        The workflow, its version and the mapping are those that the frame was triggered with. The input is the row's
+        own as it is now: a failed row that was edited since is sent with its new input.
 
         Parameters
         ----------

@@ -1,0 +1,145 @@
+"""Which inputs the runs of a journal have sent lately. It only reads, and never decides whether a row is sent."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ...core.identity import SIZE
+from ...core.records import ANSWER, CLAIM, LOOK, unpack_outcomes, unpack_rows
+from ...core.repeats import Fingerprints, pack
+from ...models import UNKNOWN, Pin
+from . import owners
+from .archive import CLOCK_STEP, digests_of
+from .store import reading
+from .trouble import damaged
+
+MAX_SESSIONS: Final = 100
+"""Sessions of a run that are asked whether they are at work, the newest first."""
+
+NOTHING, UNANSWERED, ACCEPTED = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class RecentRun:
+    """The inputs that one run has sent lately.
+
+    Attributes
+    ----------
+    name : str
+    key : str or None
+        The column by which it knows its rows.
+    at : int
+        When it last sent one of them, in epoch nanoseconds.
+    accepted : numpy.ndarray of uint64
+        Fingerprints of inputs that have an execution.
+    unanswered : numpy.ndarray of uint64
+        Fingerprints of inputs without one that may have been accepted, or that a call at work is about to send.
+    """
+
+    name: str
+    key: str | None
+    at: int
+    accepted: Fingerprints
+    unanswered: Fingerprints
+
+
+def recent_runs(path: Path, pin: Pin, since: int, *, without: str | None = None) -> list[RecentRun]:
+    """Return what was sent since `since` (epoch ns) by other runs of the same workflow, version, server and mapping.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    pin : Pin
+        What the other runs have to agree with; by which key they know their rows does not matter.
+    since : int
+    without : str, optional
+        A run that is left out.
+
+    Returns
+    -------
+    list of RecentRun
+        The newest first.
+
+    Raises
+    ------
+    JournalError
+        The journal cannot be read.
+    """
+    with reading(path) as connection:
+        connection.execute("BEGIN")
+        found = [_read(connection, path, *run, since) for run in _matching(connection, pin, since, without)]
+        connection.execute("COMMIT")
+    return [run for run in found if run is not None]
+
+
+def _matching(
+    connection: sqlite3.Connection, pin: Pin, since: int, without: str | None
+) -> list[tuple[int, str, str | None]]:
+    query = "SELECT id, name, pin FROM runs WHERE instr(pin, ?) ORDER BY id DESC"
+    latest = "SELECT at FROM records WHERE run = ? ORDER BY id DESC LIMIT 1"
+    matching: list[tuple[int, str, str | None]] = []
+    # The text narrows the runs down before any of them is decoded.
+    for run, name, written in connection.execute(query, (json.dumps(pin.workflow_id),)).fetchall():
+        other = Pin(**json.loads(written))
+        last = connection.execute(latest, (run,)).fetchone()
+        # A clock may have been set back since: the records themselves are compared exactly.
+        if name != without and _agrees(other, pin) and last is not None and last[0] >= since - CLOCK_STEP:
+            matching.append((run, name, other.key))
+    return matching
+
+
+def _agrees(one: Pin, other: Pin) -> bool:
+    names = ("workflow_id", "version_id", "base_url", "inputs", "na")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+def _read(
+    connection: sqlite3.Connection, path: Path, run: int, name: str, key: str | None, since: int
+) -> RecentRun | None:
+    _, contents = digests_of(connection, path, run)
+    inputs = pack(contents)
+    states = np.zeros(len(contents) // SIZE, dtype=np.int8)
+    latest = 0
+    try:
+        latest = _replay(connection, run, states, since)
+    except (ValueError, TypeError, LookupError) as exc:
+        raise damaged(path, f"a record of its run {run} cannot be read: {exc}") from exc
+    if _is_at_work(connection, path, run):
+        states[states == NOTHING] = UNANSWERED
+    if not states.any() or not latest:
+        return None
+    return RecentRun(name, key, latest, inputs[states == ACCEPTED], inputs[states == UNANSWERED])
+
+
+def _replay(connection: sqlite3.Connection, run: int, states: np.ndarray[Any, np.dtype[np.int8]], since: int) -> int:
+    """Write into `states` what was sent of each row; return when a row was last sent, 0 for never."""
+    latest = 0
+    query = "SELECT kind, at, rows, body FROM records WHERE run = ? AND kind <> ? AND at >= ? ORDER BY id"
+    for kind, at, packed, body in connection.execute(query, (run, LOOK, since)):
+        rows = unpack_rows(packed)
+        if kind == CLAIM:
+            latest = max(latest, at)
+            sent = np.asarray(rows)
+            states[sent] = np.maximum(states[sent], UNANSWERED)
+        for outcome in unpack_outcomes(rows, body) if kind == ANSWER else ():
+            row, before = outcome.position, states[outcome.position]
+            if outcome.execution_id is not None:
+                states[row] = ACCEPTED
+                latest = max(latest, at)
+            elif before == UNANSWERED and outcome.status != UNKNOWN:
+                states[row] = NOTHING  # given back, or refused: nothing was created
+    return latest
+
+
+def _is_at_work(connection: sqlite3.Connection, path: Path, run: int) -> bool:
+    """Say whether a call is at work in the run: rows that it has not sent yet are about to be."""
+    query = "SELECT id FROM sessions WHERE run = ? ORDER BY id DESC LIMIT ?"
+    sessions = connection.execute(query, (run, MAX_SESSIONS)).fetchall()
+    shared = path.resolve()
+    return any(owners.at_work(shared, session) for (session,) in sessions)

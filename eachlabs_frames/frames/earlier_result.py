@@ -1,0 +1,170 @@
+"""What a frame that holds a result already asks of a call that triggers it again.
+
+A result frame behaves as its run does: rows whose input is unchanged are left alone, edited rows are sent as new rows,
+and a call of another kind (workflow, version, mapping) is refused. It reads the frame, and sends nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+
+from ..core.mapping import Fields, RowFunction, from_spec, to_spec
+from ..core.outcomes import Results
+from ..errors import ColumnError, JournalError, MappingError
+from ..models import Json, Pin
+from ..settings import Settings
+from . import results as columns
+from . import sent_inputs
+from .options import Options
+from .plan import Positions
+from .results import Origin
+
+logger = logging.getLogger("eachlabs_frames")
+
+
+def check_prefix(frame: pd.DataFrame, workflow_id: str, options: Options) -> None:
+    """Refuse a call without the prefix of the result, which would pay for its rows once more under other names.
+
+    Raises
+    ------
+    ColumnError
+        The frame's latest result is of this workflow, with a prefix.
+    """
+    latest = columns.origin(frame)
+    if latest is None or options.prefix or options.retrigger or not latest.prefix:
+        return
+    if latest.workflow_id == workflow_id and columns.is_result(frame, latest.prefix):
+        msg = (
+            f"the frame holds results of {workflow_id!r} with prefix={latest.prefix!r}: pass that prefix= to "
+            "go on with them, or retrigger=True to pay for every row once more"
+        )
+        raise ColumnError(msg)
+
+
+def check_run(before: str | None, options: Options, results: Results) -> None:
+    """Refuse a call that names another run than the frame's, which would pay for every row once more.
+
+    Raises
+    ------
+    ColumnError
+        The frame has executions of another run.
+    """
+    named = options.run
+    if named in (None, before) or before is None or not results.accepted or options.retrigger:
+        return
+    msg = (
+        f"the frame holds results of run {before!r}, not of {named!r}: go on with run={before!r}, pass prefix= to "
+        "keep both, or retrigger=True to pay for every row once more"
+    )
+    raise ColumnError(msg)
+
+
+def check_workflow(before: Origin | None, workflow_id: str, results: Results) -> None:
+    """Refuse another workflow than that of the frame's executions.
+
+    Raises
+    ------
+    ColumnError
+        The frame has executions of another workflow.
+    """
+    other = None if before is None else before.workflow_id
+    if other not in (None, workflow_id) and results.accepted:
+        msg = (
+            f"the frame holds results of workflow {other!r}: pass prefix= to keep them "
+            "beside the new ones, or retrigger=True to write over them"
+        )
+        raise ColumnError(msg)
+
+
+def check_kind(
+    before: Origin | None, options: Options, fields: Fields | RowFunction | None, results: Results, settings: Settings
+) -> None:
+    """Refuse another version, mapping or `na` than those of the frame's executions. A named run checks that itself.
+
+    Raises
+    ------
+    ColumnError
+        The frame has executions that were made differently.
+    """
+    if before is None or options.run is not None or options.retrigger or not results.accepted:
+        return
+    differs = []
+    if before.version_id is not None and options.version_id not in (None, before.version_id):
+        differs.append(f"version_id is {options.version_id!r}, and was {before.version_id!r}")
+    if before.na != options.na:
+        differs.append(f"na is {options.na!r}, and was {before.na!r}")
+    if before.inputs is not None and fields is not None:
+        spec = None if callable(fields) else to_spec(fields)
+        if spec != before.inputs and not _is_pinned(spec, before, settings):
+            differs.append(f"inputs is {spec or fields!r}, and was {before.inputs!r}")
+    if differs:
+        raise ColumnError(made_differently("; ".join(differs)))
+
+
+def made_differently(differs: str) -> str:
+    """Say that a result was made differently, and the ways on."""
+    return (
+        f"the frame holds results that were made differently: {differs}. Make the same call as before, pass prefix= to "
+        "keep both, or retrigger=True to pay for every row once more"
+    )
+
+
+def _is_pinned(spec: dict[str, Json] | None, before: Origin, settings: Settings) -> bool:
+    """Say whether the frame's run was made with this mapping: `load_run` gives a frame of the inputs' own keys."""
+    if before.run is None or settings.journal is None or not settings.journal.exists():
+        return False
+    from ..engine.journal import archive
+
+    try:
+        pin: Pin | None = archive.pin_of_run(settings.journal, before.run)
+    except JournalError as exc:
+        logger.warning("the journal cannot say how run %s was made: %s", before.run, exc)
+        return False
+    return pin is not None and pin.inputs == spec
+
+
+def edited_rows(
+    frame: pd.DataFrame, before: Origin, options: Options, fields: Fields | RowFunction | None, results: Results
+) -> Positions:
+    """Return the rows of a result whose input was edited since they were sent, as far as the frame knows that.
+
+    Raises
+    ------
+    ColumnError
+        The mapping is a function, and gives another input for every row: it is another function, or never gives the
+        same input twice.
+    """
+    if fields is None and before.inputs is None and sent_inputs.of(frame, options.prefix):
+        logger.warning("rows that were edited cannot be found without the function that made inputs: pass inputs=")
+    # Where a column of the mapping was dropped, nobody knows; where rows are to be sent, that is an error.
+    fields = fields if fields is not None else sent_inputs.fields_of(frame, before)
+    if fields is None:
+        return np.array([], dtype=np.int64)
+    rows = sent_inputs.edited(frame, results, options.prefix, fields, omit=options.na == "omit")
+    if not len(rows):
+        return rows
+    if before.inputs is None and len(rows) == sum(sent_inputs.is_sent(results, row) for row in range(results.size)):
+        differs = f"none of the {len(rows)} rows that were sent has the input any more that it was sent with"
+        raise ColumnError(made_differently(differs))
+    logger.warning("%d row(s) were edited since they were sent: they are new rows, sent and paid again", len(rows))
+    return rows
+
+
+def remembered(before: Origin) -> Fields:
+    """Return the mapping that a result was made with: its other rows are to be sent in the same way.
+
+    Raises
+    ------
+    MappingError
+        The frame remembers none: it was a function.
+    """
+    if before.inputs is None:
+        msg = (
+            "the frame does not say how its inputs were made (by a function, or from labels that are no strings, "
+            "which are not kept): pass inputs="
+        )
+        raise MappingError(msg)
+    return from_spec(before.inputs)
