@@ -193,6 +193,7 @@ def test_result_columns_that_a_user_bent_are_read_all_the_same(sandbox: Sandbox)
 
 def test_an_old_text_that_is_no_unicode_costs_its_dtype_and_no_row(sandbox: Sandbox) -> None:
     """A file that was read with `surrogateescape`, say."""
+    ef.configure(rerun_guard=None)
     out = base().eachlabs.bulk_trigger(WF, ["prompt"]).astype({"error": object})
     more = pd.concat([out, base()[:1]], ignore_index=True)
     more.loc[0, "error"] = "\udcff"

@@ -495,6 +495,7 @@ def test_the_frame_of_a_dashboard_is_the_runs_result_from_the_first_moment(sandb
 
 def test_a_retry_pays_for_the_result_that_is_shown(sandbox: Sandbox) -> None:
     """Of a frame that holds two, with two prefixes."""
+    ef.configure(rerun_guard=None)
     sandbox.change(fail_when=lambda inputs: inputs["prompt"] in {"p1", "p2"})
     out = frame(20).eachlabs.bulk_trigger(WF, ["prompt"], prefix="a_", wait=True)
     sandbox.change(fail_when=lambda inputs: True)

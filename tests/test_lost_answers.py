@@ -51,6 +51,7 @@ def test_what_took_effect_is_found_and_adopted(sandbox: Sandbox, kind: str, inpu
 
 def test_a_clock_that_is_wrong_is_no_reason_to_lose_a_row(sandbox: Sandbox) -> None:
     """The API's clock may be ahead or behind: its Date header says by how much."""
+    ef.configure(rerun_guard=None)
     ef.configure(settle_window=5.0)
     for skew in (-3600.0, 3600.0):
         sandbox.reset()
@@ -153,6 +154,7 @@ def test_resend_in_a_later_call_looks_once_more_first(sandbox: Sandbox) -> None:
 
 def test_what_is_sent_again_and_lost_again_is_looked_for_and_not_sent_a_third_time(sandbox: Sandbox) -> None:
     """One more try is what was asked for."""
+    ef.configure(rerun_guard=None)
     ef.configure(settle_window=0.3)
     sandbox.faults(Fault("error_before", at={1}), Fault("lost_answer", at={2}))
     out = frame(10).eachlabs.bulk_trigger(WF, on_unknown="resend")

@@ -26,6 +26,12 @@ from tests.fakes import FakeTransport, ManualClock, reply
 WF = "wf_abc123"
 
 
+@pytest.fixture(autouse=True)
+def _pays_again() -> None:
+    """What is paid for here is paid for before, to make its cost known."""
+    ef.configure(rerun_guard=None)
+
+
 def frame(size: int) -> pd.DataFrame:
     """Make rows of different prompts."""
     return pd.DataFrame({"prompt": [f"p{row}" for row in range(size)]})

@@ -190,9 +190,9 @@ def test_a_function_is_compared_by_the_inputs_that_it_makes(sandbox: Sandbox) ->
 
 def test_a_preview_says_what_was_accepted_before(sandbox: Sandbox) -> None:
     """Before the first cent: how many of the rows would be paid again."""
-    assert "accepted_before" not in frame(3).eachlabs.preview(WF, INPUTS).attrs["eachlabs_preview"]
+    assert "eachlabs_accepted_before" not in frame(3).eachlabs.preview(WF, INPUTS).attrs
     frame(2).eachlabs.bulk_trigger(WF, INPUTS)
-    assert frame(3).eachlabs.preview(WF, INPUTS).attrs["eachlabs_preview"]["accepted_before"] == 2
+    assert frame(3).eachlabs.preview(WF, INPUTS).attrs["eachlabs_accepted_before"] == 2
     assert sent(sandbox) == 2
 
 

@@ -131,7 +131,7 @@ def test_deliveries_are_in_their_own_rows(sandbox: Sandbox, hook: WebhookReceive
     sandbox.add_workflow("wf_echo", output=lambda inputs: f"said {inputs['prompt']}")
     out = frame(30).eachlabs.bulk_trigger("wf_echo", webhook=hook, wait=True)
     sandbox.reset()
-    polled = frame(30).eachlabs.bulk_trigger("wf_echo", wait=True)
+    polled = frame(30).eachlabs.bulk_trigger("wf_echo", wait=True, retrigger=True)
     for name in ("status", "error", "output", "cost"):
         assert out[name].fillna("-").tolist() == polled[name].fillna("-").tolist()
     assert out["completed_at"].notna().all()
@@ -444,7 +444,7 @@ def test_starting_and_stopping_twice_is_starting_and_stopping(sandbox: Sandbox) 
     hook.stop()
     assert not hook.listening
     with hook:
-        frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
+        frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True, retrigger=True)
     assert fates(hook) == {"accepted": 2}
 
 
@@ -455,7 +455,7 @@ def test_a_receiver_whose_loop_has_ended_can_begin_again(sandbox: Sandbox) -> No
     loop.close()
     assert not hook.listening
     with hook:
-        frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
+        frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True, retrigger=True)
         loop.close()
     assert fates(hook) == {"accepted": 2}
 
@@ -464,7 +464,7 @@ def test_two_receivers_keep_to_their_own(sandbox: Sandbox) -> None:
     """Each call's deliveries come to the one that it was given."""
     with WebhookReceiver() as one, WebhookReceiver() as two:
         frame(3).eachlabs.bulk_trigger(WF, webhook=one, wait=True)
-        frame(4).eachlabs.bulk_trigger(WF, webhook=two, wait=True)
+        frame(4).eachlabs.bulk_trigger(WF, webhook=two, wait=True, retrigger=True)
     assert (fates(one), fates(two)) == ({"accepted": 3}, {"accepted": 4})
 
 

@@ -30,6 +30,9 @@ logger = logging.getLogger("eachlabs_frames")
 ATTRS: Final = "eachlabs_preview"
 """Where a preview says what the rows would come to; nobody reads it but people."""
 
+REPEATS: Final = "eachlabs_accepted_before"
+"""Where a preview says how many rows the journal knows as accepted lately, if there are any."""
+
 
 def preview(
     frame: pd.DataFrame,
@@ -64,9 +67,9 @@ def preview(
     if made.cost_from is None:
         del known["cost_from"]
     repeats = None if workflow is None else _repeats(plan, workflow, na)
-    if repeats is not None:
-        known["accepted_before"] = repeats.count
     out.attrs[ATTRS] = known
+    if repeats is not None:
+        out.attrs[REPEATS] = repeats.count
     show(made, note=None if repeats is None else repeats.facts())
     return out
 
