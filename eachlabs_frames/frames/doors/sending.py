@@ -54,7 +54,8 @@ class Sending(Door):
             and what the account has left (``balance_usd``): USD, None where that is not known. Where the API says no
             cost, or no workflow is named, the journal may know it of this workflow, or of the one that this frame went
             to, and ``cost_from`` says so. ``attrs["eachlabs_accepted_before"]`` counts rows that the journal knows
-            as accepted lately, where a workflow is named and there are any. In a notebook and on a terminal it is printed too.
+            as accepted lately, where a workflow is named and there are any. In a notebook and on a terminal it is
+            printed too.
 
         Raises
         ------
