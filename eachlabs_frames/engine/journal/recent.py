@@ -14,8 +14,8 @@ from ...core.identity import SIZE
 from ...core.records import ANSWER, CLAIM, LOOK, unpack_outcomes, unpack_rows
 from ...core.repeats import Fingerprints, pack
 from ...models import UNKNOWN, Pin
-from . import owners
-from .archive import CLOCK_STEP, digests_of
+from .archive import CLOCK_STEP, UNREADABLE, digests_of
+from .sessions import at_work
 from .store import reading
 from .trouble import damaged
 
@@ -86,7 +86,10 @@ def _matching(
     matching: list[tuple[int, str, str | None]] = []
     # The text narrows the runs down before any of them is decoded.
     for run, name, written in connection.execute(query, (json.dumps(pin.workflow_id),)).fetchall():
-        other = Pin(**json.loads(written))
+        try:
+            other = Pin(**json.loads(written))
+        except UNREADABLE:
+            continue  # that run cannot be gone on with either, and says so itself
         last = connection.execute(latest, (run,)).fetchone()
         # A clock may have been set back since: the records themselves are compared exactly.
         if name != without and _agrees(other, pin) and last is not None and last[0] >= since - CLOCK_STEP:
@@ -108,7 +111,7 @@ def _read(
     latest = 0
     try:
         latest = _replay(connection, run, states, since)
-    except (ValueError, TypeError, LookupError) as exc:
+    except UNREADABLE as exc:
         raise damaged(path, f"a record of its run {run} cannot be read: {exc}") from exc
     if _is_at_work(connection, path, run):
         states[states == NOTHING] = UNANSWERED
@@ -140,6 +143,7 @@ def _replay(connection: sqlite3.Connection, run: int, states: np.ndarray[Any, np
 def _is_at_work(connection: sqlite3.Connection, path: Path, run: int) -> bool:
     """Say whether a call is at work in the run: rows that it has not sent yet are about to be."""
     query = "SELECT id FROM sessions WHERE run = ? ORDER BY id DESC LIMIT ?"
-    sessions = connection.execute(query, (run, MAX_SESSIONS)).fetchall()
+    listed = connection.execute(query, (run, MAX_SESSIONS)).fetchall()
     shared = path.resolve()
-    return any(owners.at_work(shared, session) for (session,) in sessions)
+    # Where nothing proves it, only what was claimed counts as sent.
+    return any(at_work(connection, shared, session, unproven=False) for (session,) in listed)
