@@ -30,7 +30,7 @@ AHEAD = 3
 """Tests whose cells are played at once: most of a cell's time is waiting."""
 
 STOPPED = {"payment", "unauthorized", "forbidden", "not_found"}
-UNHEARD = {"error_before", "dropped", "redirect"}
+UNHEARD = {"error_before", "dropped", "redirect", "gone"}
 """Without effect, which nobody can know."""
 
 
