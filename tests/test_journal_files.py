@@ -309,6 +309,45 @@ def test_numbers_of_records_are_not_given_twice(journal: Path) -> None:
     connection.close()
 
 
+def _started(path: Path) -> Entry:
+    """Return a call that has got an answer for the first of its two rows, on the disk."""
+    entry = Entry(path, "r")
+    entry.enter(PIN)
+    digests = [fingerprint(row) for row in range(2)]
+    entry.register([Sheet(digests, digests, [0, 1], [b"{}"] * 2, [0] * 2)])
+    asyncio.run(entry.claim("r", [0]))
+    entry.settle("r", [Outcome(0, "queued", "b", "e0")])
+    asyncio.run(entry.flush())
+    return entry
+
+
+def test_records_that_vanish_while_a_call_is_at_work_stop_it(journal: Path) -> None:
+    """It has seen more records than the journal holds now, so nothing more is claimed."""
+    entry = _started(journal)
+    connection = sqlite3.connect(journal)
+    with connection:
+        connection.execute("DELETE FROM records WHERE id > 1")
+    connection.close()
+    with pytest.raises(JournalError, match=r"not complete: it holds 1 record\(s\), and held 2 a moment ago"):
+        asyncio.run(entry.claim("r", [1]))
+    entry.close()
+
+
+def test_a_log_that_was_deleted_is_saved_when_its_call_ends(journal: Path) -> None:
+    """What the call has written is in the main file then, also where another program has the journal open."""
+    entry = _started(journal)
+    other = sqlite3.connect(journal)
+    assert other.execute("SELECT count(*) FROM records").fetchone() == (2,)
+    Path(f"{journal}-wal").unlink()
+    entry.close()
+    copied = journal.with_name("copied.sqlite")
+    shutil.copy(journal, copied)
+    connection = sqlite3.connect(copied)
+    assert connection.execute("SELECT count(*) FROM records").fetchone() == (2,)
+    connection.close()
+    other.close()
+
+
 def test_rows_are_read_without_the_lock(journal: Path) -> None:
     """Reading a sheet calls functions of the user's, and takes long: others write meanwhile, also the same rows."""
     first, second = Entry(journal, "r"), Entry(journal, "r", patience=0.05)
@@ -350,6 +389,36 @@ def test_a_large_frame_that_cannot_be_read_leaves_nothing_behind(journal: Path) 
     assert len(archive.load(journal, "r").labels) == CHUNK
     entry.close()
     other.close()
+
+
+@pytest.mark.parametrize("extra", [0, 3])
+def test_a_frame_that_cannot_be_read_takes_no_row_of_another_call_with_it(journal: Path, extra: int) -> None:
+    """Rows that the other call has found there, or has added, and had accepted stay in the run after it has ended."""
+    digests = [fingerprint(row) for row in range(2 * CHUNK + extra)]
+    entry, other = Entry(journal, "r"), Entry(journal, "r")
+    entry.enter(PIN)
+    other.enter(PIN)
+
+    def sheet(part: list[bytes]) -> Sheet:
+        return Sheet(part, part, [0] * len(part), [b"{}"] * len(part), [0] * len(part))
+
+    def sheets() -> Iterator[Sheet]:
+        yield sheet(digests[:CHUNK])
+        [first, *added] = other.register([sheet([digests[0], *digests[2 * CHUNK :]])])
+        assert (first, len(added)) == (0, extra)
+        asyncio.run(other.claim("r", [first, *added]))
+        other.settle("r", [Outcome(row, "queued", "b", f"e{row}") for row in (first, *added)])
+        assert other.close() is None
+        yield sheet(digests[CHUNK : 2 * CHUNK])
+        msg = "the picture is not there"
+        raise FileNotFoundError(msg)
+
+    with pytest.raises(FileNotFoundError):
+        entry.register(sheets())
+    entry.close()
+    loaded = archive.load(journal, "r")
+    assert loaded.book.results.accepted == 1 + extra
+    assert len(loaded.inputs) == 2 * CHUNK + extra
 
 
 def test_a_lock_of_another_call_is_waited_for(journal: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 import subprocess
 import sys
 import warnings
@@ -19,6 +20,8 @@ from eachlabs_frames.frames import sent_inputs
 from eachlabs_frames.frames.cards import Cards
 from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.sandbox import Fault, Sandbox, Version
+
+from .chaos.stage import until
 
 WF = "wf_abc123"
 INPUTS = ["prompt"]
@@ -167,6 +170,19 @@ def test_rows_without_an_answer_count_as_perhaps_billed(sandbox: Sandbox) -> Non
         frame(2).eachlabs.bulk_trigger(WF, INPUTS)
 
 
+def test_rows_that_a_call_at_work_is_about_to_send_count(sandbox: Sandbox) -> None:
+    """The first request of a call in another thread is on its way; its other rows are not paid twice either."""
+    sandbox.faults(Fault("silence", at={1}))
+    run = frame(30).eachlabs.start(WF, INPUTS, max_concurrency=1)
+    until(lambda: sandbox.accepted_count() > 0)
+    try:
+        with pytest.raises(ef.RunError, match=r"all 10 rows.*10 without an answer so far, perhaps billed"):
+            frame(10, start=20).eachlabs.bulk_trigger(WF, INPUTS)
+    finally:
+        run.cancel()
+    assert sandbox.duplicates() == {}
+
+
 def test_refused_rows_do_not_count(sandbox: Sandbox) -> None:
     """Rows that the balance did not suffice for were never accepted: only they are sent, in the run or beside it."""
     sandbox.change(balance_usd=0.10)
@@ -185,6 +201,28 @@ def test_a_function_is_compared_by_the_inputs_that_it_makes(sandbox: Sandbox) ->
     with pytest.raises(ef.RunError, match="all 2 rows"):
         frame(2).eachlabs.bulk_trigger(WF, lambda row: {"prompt": row["prompt"]})
     frame(2).eachlabs.bulk_trigger(WF, lambda row: {"prompt": row["prompt"] + "!"})
+    assert sent(sandbox) == 4
+
+
+def test_a_run_that_cannot_be_read_does_not_turn_the_guard_off(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unreadable answer leaves its rows perhaps billed; a run of which nothing can be read is left out."""
+    first = frame(2).eachlabs.bulk_trigger(WF, INPUTS)
+    frame(2, start=2).eachlabs.bulk_trigger(WF, INPUTS)
+    connection = sqlite3.connect(str(ef.configure().journal))
+    with connection:
+        connection.execute("UPDATE records SET body = x'5b' WHERE kind = 1 AND run = 1")
+    with pytest.raises(ef.RunError, match=r"all 4 rows.*2 without an answer so far, perhaps billed"):
+        frame(4).eachlabs.bulk_trigger(WF, INPUTS)
+    with connection:
+        columns = "name, pin, index_names, created_at"
+        connection.execute(f"INSERT INTO runs ({columns}) SELECT 'damaged', pin || '}}', '[]', 0 FROM runs LIMIT 1")
+        connection.execute("UPDATE sheets SET contents = x'00' WHERE run = 1")
+    connection.close()
+    with pytest.raises(ef.RunError, match="all 2 rows"):
+        frame(2, start=2).eachlabs.bulk_trigger(WF, INPUTS)
+    assert f"run {first.attrs['eachlabs']['run']!r} is left out of the comparison" in caplog.text
     assert sent(sandbox) == 4
 
 

@@ -23,7 +23,7 @@ from ...errors import JournalError, RunError
 from ...models import PENDING, UNKNOWN, Lost, Outcome, Pin, Sheet, Standing, Taken
 from .archive import add_records, executions_since, pin_of, read_pin, records_of
 from .presence import Presence
-from .rows import Rows, chunks
+from .rows import Extent, Rows, chunks
 from .store import connect
 from .transactions import transaction
 from .trouble import PATIENCE, translated
@@ -31,7 +31,6 @@ from .unanswered import NANO, lost_requests, taken
 from .writer import Writer
 
 _NEW_ROW: Final = Standing("new")
-NO_ROW: Final = -1
 
 
 class Entry:
@@ -193,7 +192,7 @@ class Entry:
         """
         numbers: list[int] = []
         roll: Roll | None = None
-        before = NO_ROW
+        before: Extent | None = None
         try:
             # Sheets are read between the transactions: that takes long, and calls functions of the user's.
             for chunk in chunks(sheets):
@@ -201,13 +200,13 @@ class Entry:
                     with translated(self._path):
                         self._presence.check()
                         roll = self._caught_up(roll, taken, latest=keyed)
-                    before = len(self._rows) if before == NO_ROW else before
+                    before = before or self._rows.extent(self._seen)
                     numbers += self._rows.register(
                         chunk, roll, keyed=keyed, changed=changed, add=add, book=self.book, before=len(numbers)
                     )
                     self.book.grow(len(self._rows))
         except BaseException:
-            if before not in (NO_ROW, len(self._rows)):
+            if before is not None:
                 self._take_back(before)
             raise
         with translated(self._path):
@@ -227,15 +226,11 @@ class Entry:
         self._read_until = None
         return self._rows.roll(taken=taken, latest=latest)
 
-    def _take_back(self, first: int) -> None:
-        """Delete the rows from `first` on, of a frame that cannot be registered as a whole; none of them was sent."""
+    def _take_back(self, before: Extent) -> None:
+        """Delete the rows of a frame that cannot be registered as a whole, unless another call may rely on them."""
         with suppress(JournalError), transaction(self._connection, self._path), translated(self._path):
             if not self._presence.shares(self._run):
-                self._do(
-                    "DELETE FROM sheets WHERE run = ? AND first >= ? "
-                    "AND NOT EXISTS (SELECT 1 FROM records WHERE run = ? AND id > ?)",
-                    (self._run, first, self._run, self._seen),
-                )
+                self._rows.take_back(before)
 
     def _check_pin(self) -> None:
         """See that no other call has made another run of this one while it had no rows yet."""

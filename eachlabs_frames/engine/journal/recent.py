@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ import numpy as np
 from ...core.identity import SIZE
 from ...core.records import ANSWER, CLAIM, LOOK, unpack_outcomes, unpack_rows
 from ...core.repeats import Fingerprints, pack
+from ...errors import JournalError
 from ...models import UNKNOWN, Pin
 from .archive import CLOCK_STEP, UNREADABLE, digests_of
 from .sessions import at_work
 from .store import reading
-from .trouble import damaged
+
+logger = logging.getLogger("eachlabs_frames")
 
 MAX_SESSIONS: Final = 100
 """Sessions of a run that are asked whether they are at work, the newest first."""
@@ -105,14 +108,14 @@ def _agrees(one: Pin, other: Pin) -> bool:
 def _read(
     connection: sqlite3.Connection, path: Path, run: int, name: str, key: str | None, since: int
 ) -> RecentRun | None:
-    _, contents = digests_of(connection, path, run)
+    try:
+        _, contents = digests_of(connection, path, run)
+    except JournalError as exc:
+        logger.warning("run %r is left out of the comparison with what was sent before: %s", name, exc)
+        return None
     inputs = pack(contents)
     states = np.zeros(len(contents) // SIZE, dtype=np.int8)
-    latest = 0
-    try:
-        latest = _replay(connection, run, states, since)
-    except UNREADABLE as exc:
-        raise damaged(path, f"a record of its run {run} cannot be read: {exc}") from exc
+    latest = _replay(connection, run, states, since)
     if _is_at_work(connection, path, run):
         states[states == NOTHING] = UNANSWERED
     if not states.any() or not latest:
@@ -123,21 +126,33 @@ def _read(
 def _replay(connection: sqlite3.Connection, run: int, states: np.ndarray[Any, np.dtype[np.int8]], since: int) -> int:
     """Write into `states` what was sent of each row; return when a row was last sent, 0 for never."""
     latest = 0
-    query = "SELECT kind, at, rows, body FROM records WHERE run = ? AND kind <> ? AND at >= ? ORDER BY id"
-    for kind, at, packed, body in connection.execute(query, (run, LOOK, since)):
-        rows = unpack_rows(packed)
-        if kind == CLAIM:
-            latest = max(latest, at)
-            sent = np.asarray(rows)
-            states[sent] = np.maximum(states[sent], UNANSWERED)
-        for outcome in unpack_outcomes(rows, body) if kind == ANSWER else ():
-            row, before = outcome.position, states[outcome.position]
-            if outcome.execution_id is not None:
-                states[row] = ACCEPTED
+    query = "SELECT id, kind, at, rows, body FROM records WHERE run = ? AND kind <> ? AND at >= ? ORDER BY id"
+    for number, kind, at, packed, body in connection.execute(query, (run, LOOK, since)):
+        try:
+            if _apply(kind, packed, body, states):
                 latest = max(latest, at)
-            elif before == UNANSWERED and outcome.status != UNKNOWN:
-                states[row] = NOTHING  # given back, or refused: nothing was created
+        except UNREADABLE as exc:
+            # A row whose answer cannot be read stays as its claim left it: perhaps billed.
+            logger.warning("record %d of the journal cannot be read, and is left out: %s", number, exc)
     return latest
+
+
+def _apply(kind: int, packed: bytes, body: bytes, states: np.ndarray[Any, np.dtype[np.int8]]) -> bool:
+    """Write into `states` what one record says; return whether a row was sent or accepted."""
+    rows = unpack_rows(packed)
+    if kind == CLAIM:
+        sent = np.asarray(rows)
+        states[sent] = np.maximum(states[sent], UNANSWERED)
+        return True
+    was_accepted = False
+    for outcome in unpack_outcomes(rows, body) if kind == ANSWER else ():
+        row, before = outcome.position, states[outcome.position]
+        if outcome.execution_id is not None:
+            states[row] = ACCEPTED
+            was_accepted = True
+        elif before == UNANSWERED and outcome.status != UNKNOWN:
+            states[row] = NOTHING  # given back, or refused: nothing was created
+    return was_accepted
 
 
 def _is_at_work(connection: sqlite3.Connection, path: Path, run: int) -> bool:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...core.identity import SIZE
 from ...core.records import Book
@@ -22,6 +22,14 @@ CHUNK: Final = 10_000
 """Rows that are written in one transaction: others get their turn in between."""
 
 
+class Extent(NamedTuple):
+    """How far a call has read a run: its rows, those of them that the call has added, and the latest record."""
+
+    rows: int
+    added: int
+    record: int
+
+
 class Rows:
     """What the rows of a run are known by, as far as this call has read and written."""
 
@@ -29,6 +37,7 @@ class Rows:
         self._connection = connection
         self._path = path
         self._run = run
+        self._added = 0
         self._digests, self._contents = digests_of(connection, path, run) if run else (bytearray(), bytearray())
 
     def __len__(self) -> int:
@@ -37,6 +46,21 @@ class Rows:
     def content(self, number: int) -> bytes:
         """Return the fingerprint of a row's input."""
         return bytes(self._contents[number * SIZE : (number + 1) * SIZE])
+
+    def extent(self, record: int) -> Extent:
+        """Return how far this call has read the rows, beside the latest `record`."""
+        return Extent(len(self), self._added, record)
+
+    def take_back(self, before: Extent) -> None:
+        """Delete the rows that were added since `before`, unless another call has written to the run since."""
+        query = "SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ? AND first >= ?"
+        (found,) = self._connection.execute(query, (self._run, before.rows)).fetchone()
+        if found == self._added - before.added:
+            self._connection.execute(
+                "DELETE FROM sheets WHERE run = ? AND first >= ? "
+                "AND NOT EXISTS (SELECT 1 FROM records WHERE run = ? AND id > ?)",
+                (self._run, before.rows, self._run, before.record),
+            )
 
     def read_contents(self, connection: sqlite3.Connection) -> None:
         """Read on, where another call has added rows."""
@@ -127,6 +151,7 @@ class Rows:
             (self._run, first, len(fresh), digests, None if same else contents, labels, inputs),
         )
         self._contents += contents
+        self._added += len(fresh)
         for number, place in enumerate(fresh, start=first):
             found[place] = number
 
