@@ -476,7 +476,8 @@ def test_a_callback_may_do_anything_with_a_dashboard(sandbox: Sandbox) -> None:
 def test_the_frame_of_a_dashboard_is_the_runs_result_from_the_first_moment(sandbox: Sandbox) -> None:
     """Whoever waits for the run and asks its dashboard right then sees every execution."""
     for turn in range(5):
-        run = frame(50).assign(turn=str(turn)).eachlabs.start(WF)
+        rows = frame(50)
+        run = rows.assign(prompt=[f"{prompt}, turn {turn}" for prompt in rows["prompt"]]).eachlabs.start(WF)
         go = threading.Event()
         run._course.when_done(lambda: go.wait(30))  # noqa: B023 - the dashboards hear of the end later
         dashboards = [run.dashboard(auto_refresh=False) for _ in range(2)]
