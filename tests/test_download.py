@@ -267,7 +267,7 @@ def test_columns_of_several_levels_are_filled_up(sandbox: Sandbox, shelf: Shelf,
 def test_files_of_every_download_go_with_their_execution(sandbox: Sandbox, tmp_path: Path) -> None:
     """Of two results in one frame, and of two folders, each has its own; of what is sent again none is left."""
     one = frame(1).eachlabs.download(tmp_path / "a").eachlabs.download(tmp_path / "b", column="file")
-    both = one.eachlabs.bulk_trigger(ONE, ["prompt"], prefix="r_", wait=True)
+    both = one.eachlabs.bulk_trigger(ONE, ["prompt"], prefix="r_", retrigger=True, wait=True)
     both = both.eachlabs.download(tmp_path / "c", column="theirs")
     assert both.eachlabs.outputs(prefix="")["path"].tolist() == [str(tmp_path / "b" / "0-0.svg")]
     assert both.eachlabs.outputs(prefix="r_")["path"].tolist() == [str(tmp_path / "c" / "0-0.svg")]
@@ -430,7 +430,9 @@ def test_a_file_of_somebody_elses_is_left_alone(sandbox: Sandbox, shelf: Shelf, 
 
 def test_the_file_of_another_execution_is_left_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     """Two runs into one folder by one name: the second says so, and the first one's files are its own still."""
-    first, second = frame(1), frame(1)
+    first = frame(1)
+    ef.configure(rerun_guard=None)
+    second = frame(1)
     one = first.eachlabs.download(tmp_path)
     before = files(tmp_path)
     second["prompt"] = "another"

@@ -961,7 +961,7 @@ class Chaos(Desk):
                 if not task.cancelled():
                     self.held[worker] = task.result()
         assert self.limiter._reserved == sum(self.held.values())
-        assert set(self.limiter._stakes) == set(self.held)
+        assert set(self.limiter._reservations) == set(self.held)
 
     async def leave_alone(self, survivor: int) -> None:
         """Cancel and let go everybody but one."""

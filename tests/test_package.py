@@ -135,7 +135,10 @@ def test_the_public_names_are_sorted_and_there() -> None:
         ),
         (
             "retry_failed",
-            ["inputs", "webhook_url", "webhook_secret", "webhook", "max_concurrency", "inplace", "wait", "progress"],
+            [
+                *("inputs", "webhook_url", "webhook_secret", "webhook", "max_concurrency", "max_cost"),
+                *("inplace", "wait", "progress"),
+            ],
         ),
     ],
 )

@@ -167,7 +167,7 @@ def test_the_details_alone_give_output_and_cost(sandbox: Sandbox, workflow: str,
     """An execution that no listing shows has the same columns as one that is listed."""
     listed = frame(2).eachlabs.bulk_trigger(workflow, wait=True)
     sandbox.change(listing_lag=math.inf)
-    out = frame(2).eachlabs.bulk_trigger(workflow, wait=True)
+    out = frame(2).eachlabs.bulk_trigger(workflow, retrigger=True, wait=True)
     assert [type(output) for output in out["output"]] == [type(output) for output in listed["output"]] == [kind] * 2
     assert out["cost"].tolist() == listed["cost"].tolist() == [0.01] * 2
 

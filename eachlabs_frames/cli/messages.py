@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import warnings
@@ -28,10 +27,10 @@ def plain(message: object) -> str:
 
 
 class _OneLine(logging.Handler):
-    """The library's log, without tracebacks: an interruption is nobody's mistake."""
+    """The library's log, without tracebacks. A cancellation is left out: the command itself says what it stopped."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)):
+        if not getattr(record, "is_cancellation", False):
             say(record.getMessage())
 
 

@@ -98,7 +98,7 @@ class Handover:
                     exc.run = self.origin.run  # type: ignore[attr-defined]
                     exc.args = (self._sentence("cancelled", words),)
                     # Whoever cancels a task often drops its exception; `asyncio.run` of Python 3.10 does.
-                    logger.warning("%s", exc.args[0])
+                    logger.warning("%s", exc.args[0], extra={"is_cancellation": True})
                 else:
                     logger.exception("%s; the frame as it stands is in .frame of this exception", words)
                 raise

@@ -46,9 +46,10 @@ class Scale(NamedTuple):
         """Return how far from low to high a number is, from 0 to 1; the middle where all are the same."""
         if isinf(number):
             return float(number > 0)
-        # Halves: the distance between two floats can be more than the largest one.
-        width = self.high / 2 - self.low / 2
-        return min(1.0, max(0.0, (number / 2 - self.low / 2) / width)) if width else 0.5
+        width = self.high - self.low
+        if isinf(width):  # more than the largest float: by halves, of which the smallest floats have none
+            return min(1.0, max(0.0, (number / 2 - self.low / 2) / (self.high / 2 - self.low / 2)))
+        return min(1.0, max(0.0, (number - self.low) / width)) if width else 0.5
 
     def paint(self, number: float) -> Paint:
         """Return the number's colour."""
