@@ -99,8 +99,8 @@ def test_the_frame_so_far_has_every_row_in_order(sandbox: Sandbox) -> None:
         assert (out.loc[~known, "status"] == "pending").all()
         assert sum(run.status.values()) == 200
         seen.update(bound for bound in (20, 100) if known.sum() >= bound)
-    sandbox.release()
     sandbox.change(hold=False)
+    sandbox.release()
     assert run.result()["status"].tolist() == ["completed"] * 200
 
 
