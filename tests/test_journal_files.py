@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from eachlabs_frames.core.identity import fingerprint
-from eachlabs_frames.engine.journal import archive, mark, sessions, store
+from eachlabs_frames.engine.journal import archive, mark, owners, sessions, store
 from eachlabs_frames.engine.journal.entry import Entry
 from eachlabs_frames.engine.journal.rows import CHUNK
 from eachlabs_frames.errors import JournalError, RunError
@@ -465,6 +465,30 @@ def test_a_session_that_cannot_be_proved_dead_counts_as_at_work_for_an_hour(jour
     ]
     sessions.end(connection, numbers[0])
     assert not sessions.at_work(connection, journal, numbers[0])
+    entry.close()
+
+
+def test_a_session_of_this_process_is_at_work_without_its_lock_too(journal: Path) -> None:
+    """The process is alive whether its call has ended or not, so it looks up which locks it has taken."""
+    entry = _started(journal)
+    other = Entry(journal, "r")
+    Path(f"{journal}-owners").unlink()
+    assert other._presence.at_work(entry._session)
+    entry.close()
+    assert not other._presence.at_work(entry._session)
+    other.close()
+
+
+def test_a_lock_that_was_released_proves_the_end_of_a_session_elsewhere(journal: Path) -> None:
+    """The file has seen the session and nobody holds its byte: it ended, though its process cannot be asked after."""
+    entry = _started(journal)
+    query = "INSERT INTO sessions (run, host, process, began, boot, started_at) VALUES (1, 'elsewhere', 1, '', '', ?)"
+    number = entry._connection.execute(query, (time.time_ns(),)).lastrowid or 0
+    assert entry._presence.at_work(number)
+    held = owners.hold(journal, number)
+    assert entry._presence.at_work(number)
+    owners.release(held)
+    assert not entry._presence.at_work(number)
     entry.close()
 
 
