@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from eachlabs_frames.core.identity import fingerprint
-from eachlabs_frames.engine.journal import archive, mark, owners, sessions, store
+from eachlabs_frames.engine.journal import archive, loss, mark, owners, sessions, store
 from eachlabs_frames.engine.journal.entry import Entry
 from eachlabs_frames.engine.journal.rows import CHUNK
 from eachlabs_frames.errors import JournalError, RunError
@@ -288,6 +288,45 @@ def test_nothing_of_a_deleted_run_can_be_read_in_the_files(journal: Path, is_use
         assert asyncio.run(other.claim("s", [0]))[0].word == "new"
     assert other.close() is None
     assert archive.load(journal, "r").labels == [0]
+
+
+def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> None:
+    """Rows that are new or were refused, in groups of a request; not while a call is at work in the journal."""
+    entry = Entry(journal, "r")
+    entry.enter(PIN)
+    digests = [fingerprint(row) for row in range(15)]
+    entry.register([Sheet(digests, digests, [0] * 15, [b"{}"] * 15, [0] * 15)])
+    asyncio.run(entry.claim("r", [0, 1]))
+    answers = [("queued", "e0"), ("failed", None), ("invalid", None)]
+    entry.settle("r", [Outcome(row, status, None, known) for row, (status, known) in enumerate(answers)])
+    asyncio.run(entry.claim("r", [3]))
+    marked = mark.read(journal)
+    assert marked is not None
+    lost = mark.MarkWriter(journal, marked.journal, 0)
+    lost.open(99)
+    lost.write(99)
+    lost.close()
+    with pytest.raises(JournalError, match=f"is in use \\(by process {os.getpid()}\\): stop that first"):
+        loss.accept(journal)
+    entry.close()
+    with pytest.raises(JournalError, match="not complete"):
+        archive.load(journal, "r")
+    connection = sqlite3.connect(journal)
+    with connection:
+        connection.execute("UPDATE records SET at = at - 3600000000000")
+        connection.execute("UPDATE runs SET created_at = created_at - 3600000000000")
+    connection.close()
+    assert loss.accept(journal) == {"r": 12}
+    assert loss.accept(journal) == {}
+    again = Entry(journal, "r")
+    again.enter(PIN)
+    assert [again.standing(row).word for row in range(5)] == ["settled", "sent", "new", "sent", "sent"]
+    assert [again.standing(row).alive for row in (1, 3)] == [False, False]
+    found = again.lost([1, *range(4, 15)], timeout=1.0)
+    assert [len(one.rows) for one in found] == [10, 2]
+    # They can have been sent at any time between the last record that is left and the loss.
+    assert all(one.until - one.since > 3_000 for one in found)
+    again.close()
 
 
 def test_numbers_of_records_are_not_given_twice(journal: Path) -> None:

@@ -355,6 +355,18 @@ def test_refresh_and_retry_keep_working_on_an_edited_frame(sandbox: Sandbox) -> 
     assert sent(sandbox) == 4
 
 
+def test_looking_for_lost_answers_does_not_take_an_edit_for_what_was_sent(sandbox: Sandbox) -> None:
+    """Neither of a row with an execution nor of one without an answer: both stay marked."""
+    ef.configure(settle_window=0.05)
+    sandbox.faults(Fault("error_before", at={2}))
+    out = frame(20).eachlabs.bulk_trigger(WF, INPUTS, run="one", max_concurrency=1)
+    assert out["status"].tolist()[10:] == ["unknown"] * 10
+    out.loc[[0, 15], "prompt"] = "new"
+    looked = out.eachlabs.reconcile()
+    marked = looked.eachlabs.outputs()["error"].fillna("").str.endswith(sent_inputs.EDITED)
+    assert marked[marked].index.tolist() == [0, 15]
+
+
 def test_checksums_in_attrs_are_small_and_anybodys_to_write() -> None:
     """16 characters a row; what cannot be read knows nothing."""
     broken = pd.DataFrame({"prompt": ["a"]})
