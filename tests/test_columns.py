@@ -345,3 +345,18 @@ def test_attrs_that_cannot_be_copied_are_blamed_by_name(sandbox: Sandbox, tmp_pa
     ):
         getattr(out.eachlabs, call)(*arguments[call])
     assert len(sandbox.accepted) == sent
+
+
+def test_a_functions_row_does_not_depend_on_other_rows(sandbox: Sandbox) -> None:
+    """An appended row without a year makes the column float64: the others' inputs stay as they were sent."""
+    years = pd.DataFrame({"year": [1990, 2026]})
+    made = {"inputs": lambda row: {"prompt": f"a fox in {row['year']}"}, "run": "foxes"}
+    before = years.eachlabs.bulk_trigger(WF, **made)
+    more = pd.concat([years, pd.DataFrame({"year": [None]})], ignore_index=True).astype("float64")
+    after = more.eachlabs.bulk_trigger(WF, **made)
+    assert after["execution_id"].tolist()[:2] == before["execution_id"].tolist()
+    assert [accepted.inputs["prompt"] for accepted in sandbox.accepted] == [
+        "a fox in 1990",
+        "a fox in 2026",
+        "a fox in None",
+    ]

@@ -288,7 +288,8 @@ def test_permuted_entries_are_put_right_by_the_listings_inputs(sandbox: Sandbox,
     loaded = ef.load_run("one")
     for column in ("execution_id", "status", "output", "bulk_id"):
         assert loaded[column].tolist() == out[column].tolist(), column
-    assert ef.runs().loc[0, "cost"] == pytest.approx(0.4)
+    assert ef.runs().loc[0, ["executions", "cost"]].tolist() == [40, pytest.approx(0.4)]
+    assert out.attrs["eachlabs"]["superseded"] == 0
     assert frame(40).eachlabs.bulk_trigger(WF, run="one")["execution_id"].tolist() == out["execution_id"].tolist()
     assert sandbox.accepted_count() == 40
 

@@ -321,6 +321,20 @@ def test_omitted_inputs_are_read_from_the_details_once() -> None:
     assert sorted(details) == ["details stranger-0", "details stranger-1", "details x-0", "details x-1"]
 
 
+def test_details_of_another_execution_say_nothing_of_the_one_that_was_asked_for() -> None:
+    """A confused proxy: neither its inputs nor its bulk operation are taken, and the next look asks again."""
+    trial = Trial(inputs=False)
+    trial.api.bulk("x", A, B)
+    other = reply(200, {"execution_id": "other-0", "inputs": C, "bulk_id": bulk_id("other")})
+    trial.api.faults = [None, other, other]
+    trial.lose(A, B)
+    trial.run()
+    assert trial.ids() == {0: "x-0", 1: "x-1"}
+    assert (
+        sorted(one for one in trial.api.asked if one.startswith("details")) == ["details x-0"] * 2 + ["details x-1"] * 2
+    )
+
+
 @pytest.mark.parametrize("skew", [-500.0, -5.0, 5.0, 500.0])
 @pytest.mark.parametrize("digits", [0, 6])
 def test_a_clock_that_differs_is_allowed_for(skew: float, digits: int) -> None:
