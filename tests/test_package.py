@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -176,6 +178,20 @@ def test_the_readme_is_short_and_its_first_example_is_true() -> None:
     assert blocks
     for block in blocks:
         compile(block, "README.md", "exec", flags=0x2000)  # top-level await is allowed, as in a notebook
+
+
+def test_the_readmes_tour_can_be_followed_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks up to the run in the background, one after the other: the rerun guard stops none of them."""
+    monkeypatch.chdir(tmp_path)
+    tour = (ROOT / "README.md").read_text().partition("## A tour")[2]
+    blocks = re.findall(r"```python\n(.*?)```", tour, re.DOTALL)[:3]
+    source = "".join(blocks)
+    assert ".start(" in source
+    source = source.replace("sandbox.start()", "sandbox.start(queue_seconds=0.01, run_seconds=(0.01, 0.02))")
+    source = re.sub(r"await (out\.eachlabs\.wait_async\(\))", r"asyncio.run(\1)", source)
+    names: dict[str, Any] = {"asyncio": asyncio}
+    exec(compile(source, "README.md", "exec"), names)
+    assert list(names["out"]["status"]) == ["completed", "completed", "invalid"]
 
 
 def test_every_exception_of_the_tree_is_public() -> None:

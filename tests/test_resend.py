@@ -26,7 +26,11 @@ def listing(*shown: Any, **more: Any) -> list[dict[str, Any]]:
 
 
 def check(
-    entries: list[dict[str, Any]], *inputs: Any, owned: Any = (), details: Callable[[str], Reply] | None = None
+    entries: list[dict[str, Any]],
+    *inputs: Any,
+    owned: Any = (),
+    details: Callable[[str], Reply] | None = None,
+    page: Callable[[int], Any] | None = None,
 ) -> tuple[Findings, FakeTransport]:
     """Return what stands in the way of rows with these inputs, and what was asked."""
 
@@ -35,7 +39,7 @@ def check(
             assert details is not None
             return details(request.path.rpartition("/")[2])
         start = int(dict(request.query).get("offset", 0))
-        return reply(200, {"executions": entries[start : start + 100]})
+        return reply(200, page(start) if page is not None else {"executions": entries[start : start + 100]})
 
     async def owns() -> frozenset[str]:
         return frozenset(owned)
@@ -103,6 +107,31 @@ def test_a_listing_that_goes_on_for_too_long_is_no_certainty(monkeypatch: pytest
     found, transport = check(listing(*[B] * 501), A)
     assert found.doubt == "the workflow has more than 500 executions to look through"
     assert len(transport.sent) == 5
+
+
+@pytest.mark.parametrize("says", ["limit", "total_count"])
+def test_a_page_that_the_api_has_cut_is_not_the_listings_end(says: str) -> None:
+    """A listing with smaller pages than were asked for is read to its end, so that nothing is paid twice."""
+    entries = listing(*[B] * 50, A)
+    more = {"limit": 20} if says == "limit" else {"limit": 100, "total_count": len(entries)}
+    found, transport = check(entries, A, page=lambda start: {"executions": entries[start : start + 20], **more})
+    assert found == Findings({0: "e50"})
+    assert len(transport.sent) == 3
+
+
+def test_a_listing_that_ignores_the_offset_is_no_certainty() -> None:
+    """It shows its first page for ever: what stands behind it is not known."""
+    entries = listing(*[B] * 100)
+    found, transport = check(entries, A, page=lambda start: {"executions": entries, "total_count": 1_000})
+    assert found.doubt == "the listing gives the same executions again at every offset"
+    assert len(transport.sent) < 20
+
+
+def test_a_version_that_is_shown_in_another_form_may_be_the_rows() -> None:
+    """Only an execution that is plainly of another version stands in nobody's way."""
+    assert check(listing(A, version_id="V1"), A)[0].contested == {0: "e0"}
+    assert check(listing(A, version_id=1), A)[0].contested == {0: "e0"}
+    assert check(listing(A, version_id="v2"), A)[0].contested == {}
 
 
 def test_too_many_executions_without_inputs_are_no_certainty() -> None:

@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from eachlabs_frames.core.schema import LONGEST_REASON, SchemaError, compile_check
+from eachlabs_frames.core.schema import LONGEST_REASON, SchemaError, compile_check, integer_keys
+from eachlabs_frames.models import Json
 
 
 def test_a_reason_never_repeats_a_whole_prompt() -> None:
@@ -33,3 +34,12 @@ def test_nothing_that_a_schema_refers_to_is_fetched() -> None:
             compile_check({"properties": {"a": {"$ref": elsewhere}}})
         with pytest.raises(BlockingIOError):
             listening.accept()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"anyOf": None, "oneOf": 7}, {"type": [["integer"], {"a": 1}]}, {"type": {"a": 1}}, {"anyOf": {"type": "integer"}}],
+)
+def test_an_invalid_rule_wants_no_integer(rule: Json) -> None:
+    """Whatever the API gives as a schema, no row is refused for it, and no call ends."""
+    assert integer_keys({"properties": {"prompt": rule, "seed": {"type": ["integer", "null"]}}}) == {"seed"}

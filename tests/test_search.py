@@ -17,6 +17,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames import settings
+from eachlabs_frames.core import wire
 from eachlabs_frames.core.identity import fingerprint
 from eachlabs_frames.core.pacing import search_delay
 from eachlabs_frames.core.skew import Skew
@@ -869,6 +870,40 @@ def test_a_page_beyond_the_end_may_be_refused() -> None:
     trial.lose(A, since=-101, until=-100)
     trial.run()
     assert trial.given_up == {0: NOT_FOUND}
+
+
+@pytest.mark.parametrize("at", [0.0, 500.0])
+def test_a_listing_that_ignores_the_offset_is_given_up_with_the_reason(at: float) -> None:
+    """It would be read for ever: both where its executions are of the time, and where they are newer."""
+    trial = Trial()
+    trial.api.bulk("s", *[{"prompt": "s"}] * 200, at=at)
+    for one in trial.api.made:
+        one.seen = 0.0
+    answer = trial.api
+    pages = 0
+
+    def first_page(request: Request) -> Reply | Fault:
+        nonlocal pages
+        pages += "bulk_id" not in dict(request.query)
+        assert pages < 5_000
+        return answer(Request(request.method, request.path, tuple(kv for kv in request.query if kv[0] != "offset")))
+
+    trial.transport._answers = first_page
+    trial.lose(A)
+    trial.run()
+    assert "at every offset" in trial.given_up[0]
+
+
+def test_pages_smaller_than_asked_for_are_not_the_end() -> None:
+    """Where the API cuts a page, its own limit or its count of all says that more follows."""
+    full = {"limit": 20}
+    assert wire.next_offset(full, 20, 40) == 60
+    assert wire.next_offset({"limit": 100, "total_count": 61}, 20, 40) == 60
+    assert wire.next_offset({"limit": 100, "total_count": 60}, 20, 40) is None
+    assert wire.next_offset({"limit": 100, "total_count": 10**9}, 0, 40) is None
+    assert wire.next_offset({"limit": "20", "total_count": [1]}, 20, 0) is None
+    assert wire.next_offset({"total_count": 3}, 100, 0) == 100
+    assert wire.next_offset(full, 5_000, 0) == 100
 
 
 def test_the_skew_is_between_what_each_answer_allows() -> None:

@@ -468,6 +468,18 @@ def test_details_of_another_execution_are_no_answer(brief: str) -> None:
     assert sum("executions/" in request.path for request in trial.transport.sent) == 10 * MAX_OTHERS
 
 
+@pytest.mark.parametrize("answer", [[], "text", 7, {}, {"execution_id": 5}])
+def test_details_that_are_no_execution_are_asked_for_so_often(answer: Any) -> None:
+    """An API that answers with another kind of value for ever keeps no row open for ever."""
+    api = Api(10)
+    api.end(status="completed", output=None)
+    trial = Trial(10, lambda request: reply(200, answer) if "executions/" in request.path else api(request))
+    assert trial.wait(timeout=1e6) == 0
+    assert trial.results.tally() == {"completed": 10}
+    assert all(OTHER_EXECUTION in str(error) for error in trial.results.error)
+    assert sum("executions/" in request.path for request in trial.transport.sent) == 10 * MAX_OTHERS
+
+
 INPUTS = [{"prompt": f"p{row}", "seed": row} for row in range(20)]
 
 

@@ -72,12 +72,13 @@ def _wants_integer(rule: Json) -> bool:
     if not isinstance(rule, Mapping):
         return False
     kinds = rule.get("type")
-    named = set(kinds) if isinstance(kinds, list) else {kinds}
+    named = kinds if isinstance(kinds, list) else [kinds]  # no set: what an invalid schema has may not be hashable
     if "number" in named:
         return False
     if "integer" in named:
         return True
-    choices = [*rule.get("anyOf", ()), *rule.get("oneOf", ())]
+    listed = (rule.get("anyOf"), rule.get("oneOf"))
+    choices = [choice for choices in listed if isinstance(choices, list) for choice in choices]
     return any(map(_wants_integer, choices)) and not any(
         isinstance(choice, Mapping) and choice.get("type") == "number" for choice in choices
     )

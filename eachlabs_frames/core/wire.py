@@ -257,6 +257,21 @@ def names(details: Mapping[str, Json], execution_id: str) -> bool:
     return isinstance(known, str) and known.lower() == execution_id.lower()
 
 
+def next_offset(said: Json, size: int, offset: int) -> int | None:
+    """Return where the page after one of `size` entries at `offset` starts; None after the last page.
+
+    A page with fewer entries than were asked for is the last, unless the answer says that it was cut: by a ``limit``
+    that is smaller than the one asked for, or by a ``total_count`` beyond what was read.
+    """
+    if not size:
+        return None
+    said = said if isinstance(said, Mapping) else {}
+    limit, total = said.get("limit"), said.get("total_count")
+    is_full = size >= PAGE or (type(limit) is int and 0 < limit <= size)
+    more = type(total) is int and total > offset + size
+    return offset + min(size, PAGE) if is_full or more else None
+
+
 def is_past_the_end(verdict: Said | Retry | Stop, offset: int) -> bool:
     """Return whether a page was refused because its offset is beyond the last execution."""
     return offset > 0 and isinstance(verdict, Stop) and verdict.status in PAST_THE_END

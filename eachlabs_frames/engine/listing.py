@@ -29,6 +29,16 @@ FAILURES: Final = 3
 """Questions of one look that may fail before it is left."""
 
 
+MAX_REPEATS: Final = 10
+"""Pages in a row without a new execution, after which a listing is not read on: it ignores the offset."""
+
+MAX_PAGES: Final = 1_000
+"""Pages of one stretch, at most."""
+
+MAX_OFFSET: Final = 100_000_000
+"""Executions of a listing that are passed over, at most."""
+
+
 class UnreadableError(Exception):
     """A look came to nothing: the words say why, ``after`` is a floor in seconds, ``hopeless`` for good."""
 
@@ -47,11 +57,11 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of the listing: its executions, how many entries it has, and when these were created, by our clock."""
+    """A page of the listing: its executions, when these were created, by our clock, and where the next page starts."""
 
     found: list[Entry]
-    size: int
     times: list[float]
+    next_offset: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +125,22 @@ class Listing:
         if self._newer(page, stretch):
             offset = await self._skip(offset, stretch)
             page = await self._page(offset)
-        while True:
+        repeats = 0
+        for _ in range(MAX_PAGES):
+            known = len(found)
             found.update((entry["execution_id"], entry) for entry in page.found)
-            if page.size < wire.PAGE or page.times[-1] < stretch.since - self.skew.margin:
+            if page.next_offset is None or page.times[-1] < stretch.since - self.skew.margin:
                 return offset
-            offset += wire.PAGE
+            # Executions that are created meanwhile move whole pages down; only an offset without effect does so often.
+            repeats = repeats + 1 if len(found) == known else 0
+            if repeats >= MAX_REPEATS:
+                msg = "it gives the same executions again at every offset"
+                raise UnreadableError(msg)
+            offset = page.next_offset
             page = await self._page(offset)
+        seconds = stretch.until - stretch.since
+        msg = f"it has more than {MAX_PAGES * wire.PAGE:,} executions of the {seconds:.0f} s around the request"
+        raise UnreadableError(msg)
 
     async def _skip(self, low: int, stretch: Span) -> int:
         """Return the first offset that may be of a stretch, from one that is newer: doubled steps down, halved back.
@@ -130,6 +150,9 @@ class Listing:
         step = wire.PAGE
         while self._newer(await self._page(low + step), stretch):
             low, step = low + step, step * 2
+            if low > MAX_OFFSET:
+                msg = "it gives newer executions at every offset"
+                raise UnreadableError(msg)
         high = low + step
         while high - low > wire.PAGE:
             middle = low + (high - low) // 2 // wire.PAGE * wire.PAGE
@@ -145,7 +168,7 @@ class Listing:
     async def _page(self, offset: int) -> Page:
         verdict = await self._ask(wire.listing_request(self._workflow_id, offset=offset))
         if wire.is_past_the_end(verdict, offset):
-            return Page([], 0, [])
+            return Page([], [], None)
         if isinstance(verdict, wire.Stop):
             raise UnreadableError(verdict.reason, hopeless=True)
         if isinstance(verdict, wire.Retry):
@@ -162,7 +185,7 @@ class Listing:
         if listed and not times:
             msg = "it does not say when an execution was created"
             raise UnreadableError(msg)
-        return Page(found, len(listed), times)
+        return Page(found, times, wire.next_offset(said, len(listed), offset))
 
     def _created(self, entry: Entry) -> float | None:
         created = parse_time(entry.get("created_at"))

@@ -19,6 +19,7 @@ from ..core.identity import fingerprint, try_fingerprint
 from ..errors import APIError, EachlabsError
 from ..models import Clock, DialectName, Json, Transport
 from . import details
+from .listing import MAX_REPEATS
 from .lookups import fetch
 from .tracker import FORGOTTEN
 
@@ -143,27 +144,39 @@ class ResendCheck:
 
     async def _read_pages(self, inputs: Inputs, shown: dict[str, list[int] | None], since: float) -> str | None:
         """Read the listing, newest first and one page after the other: what moves down meanwhile is read twice."""
+        offset, repeats = 0, 0
+        known: set[str] = set()
         for number in range(MAX_PAGES):
-            page = await self._page(number * wire.PAGE)
+            page, following = await self._page(offset)
+            ids = {entry["execution_id"] for entry in page}
+            repeats = repeats + 1 if ids <= known else 0
+            known |= ids
             for entry in page:
-                if entry.get("version_id") in (None, self._version_id):
+                if not self._is_of_another_version(entry.get("version_id")):
                     listed = entry.get("inputs")
                     rows = None if listed is None else inputs.rows(listed)
                     if rows is None or rows:
                         shown[entry["execution_id"]] = rows
             times = [time / 1e9 for entry in page if (time := parse_time(entry.get("created_at"))) is not None]
             is_old = number >= MIN_PAGES and bool(times) and max(times) < since - MAX_AGE
-            if len(page) < wire.PAGE or is_old:
+            if following is None or is_old:
                 return None
+            offset = following
+            if repeats >= MAX_REPEATS:
+                return "the listing gives the same executions again at every offset"
         return f"the workflow has more than {MAX_PAGES * wire.PAGE:,} executions to look through"
 
-    async def _page(self, offset: int) -> list[Mapping[str, Any]]:
+    def _is_of_another_version(self, shown: Json) -> bool:
+        return isinstance(shown, str) and shown.lower() != self._version_id.lower()
+
+    async def _page(self, offset: int) -> tuple[list[Mapping[str, Any]], int | None]:
+        """Return a page, and where the next one starts."""
         request = wire.listing_request(self._workflow_id, offset=offset)
         try:
             answer = await fetch(request, transport=self._transport, clock=self._clock)
         except APIError as exc:
             if offset and exc.status in wire.PAST_THE_END:
-                return []
+                return [], None
             raise
         if not isinstance(answer, Mapping) or not isinstance(answer.get("executions", 0), list | None):
             msg = "the answer has no list of executions"
@@ -172,7 +185,7 @@ class ResendCheck:
         if len(page) < len(answer.get("executions") or ()):
             msg = "it has executions without an id"
             raise APIError(msg)
-        return page
+        return page, wire.next_offset(answer, len(page), offset)
 
     async def _read_details(self, inputs: Inputs, shown: dict[str, list[int] | None]) -> str | None:
         """Put in the rows of executions whose inputs the listing does not show; return why that cannot be done."""

@@ -44,13 +44,15 @@ MISSED: Final = 3
 """Looks in a row that do not list an execution, after which its details are asked for."""
 
 MAX_OTHERS: Final = 5
-"""Answers about another execution than the one asked for, after which its details are not asked for any more."""
+"""Answers that are not the details of the execution asked for, after which they are not asked for any more."""
 
 NO_REASON: Final = "failed; the API gives no reason"
 FORGOTTEN: Final = "the API no longer knows this execution"
 UNREADABLE: Final = "the API refuses this execution's details: {reason} (load_run(run) and wait() ask again)"
 NO_DETAILS: Final = "the output is not known: {reason}"
-OTHER_EXECUTION: Final = f"asked for its details {MAX_OTHERS} times, the API answered with those of another execution"
+OTHER_EXECUTION: Final = (
+    f"asked for its details {MAX_OTHERS} times, the API answered with those of another execution, or none"
+)
 
 
 class Tracker:
@@ -422,9 +424,9 @@ class Tracker:
             self._answers += 1
             return FORGOTTEN if verdict.status in (404, 410) else UNREADABLE.format(reason=verdict.reason)
         details = self._said(verdict)
-        if not isinstance(details, Mapping):
+        if isinstance(verdict, wire.Retry):
             return None
-        if wire.names(details, execution_id):
+        if isinstance(details, Mapping) and wire.names(details, execution_id):
             self._others.pop(execution_id, None)
             return {**details, "execution_id": execution_id}
         self._others[execution_id] += 1
