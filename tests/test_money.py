@@ -423,3 +423,29 @@ def test_retry_failed_stops_at_max_cost(sandbox: Sandbox, journal: bool) -> None
     out = frame(10).eachlabs.bulk_trigger(WF, wait=True)
     out.eachlabs.retry_failed(wait=True, max_cost=0.15)
     assert len(sandbox.accepted) == 2 + 15
+
+
+def test_failed_rows_that_are_not_sent_again_are_counted_with_the_reason(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They keep their execution and its error, so only the log says that they were not sent, and why."""
+    frame(1).eachlabs.bulk_trigger(WF, wait=True)  # which teaches what one costs
+    sandbox.change(fail_when=lambda inputs: True)
+    out = frame(20).eachlabs.bulk_trigger(WF, wait=True)
+    with caplog.at_level(logging.WARNING, logger="eachlabs_frames"):
+        again = out.eachlabs.retry_failed(max_cost=0.25)
+    assert sandbox.accepted_count() == 1 + 20 + 5
+    assert (again["execution_id"] == out["execution_id"]).sum() == 15
+    assert "15 row(s) were not sent again and keep their earlier execution: max_cost=0.25" in caplog.text
+
+
+def test_nothing_is_sent_to_learn_a_cost_where_max_cost_is_spent(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What failed executions have cost is no measure of the next one's cost, but it is spent all the same."""
+    sandbox.change(fail_when=lambda inputs: True)
+    out = frame(20).eachlabs.bulk_trigger(WF, wait=True)
+    with caplog.at_level(logging.WARNING, logger="eachlabs_frames"):
+        out.eachlabs.retry_failed(max_cost=0.2)
+    assert sandbox.accepted_count() == 20
+    assert "max_cost=0.2 USD would be passed: 0.2 USD are spent" in caplog.text

@@ -133,6 +133,16 @@ def test_what_is_another_call_is_not_refused(sandbox: Sandbox) -> None:
     assert sent(sandbox) == 16
 
 
+def test_a_workflow_is_the_same_by_its_slug_and_by_its_id(sandbox: Sandbox) -> None:
+    """A version's UUID belongs to one workflow, whatever the call names it by."""
+    workflow, version = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+    sandbox.add_workflow(workflow, slug="fox-maker", versions=[Version(version)])
+    frame(2).eachlabs.bulk_trigger("fox-maker", INPUTS)
+    with pytest.raises(ef.RunError, match="all 2 rows were accepted before"):
+        frame(2).eachlabs.bulk_trigger(workflow, INPUTS)
+    assert sent(sandbox) == 2
+
+
 def test_the_guard_can_be_turned_off_and_forgets_after_its_time(sandbox: Sandbox) -> None:
     """`rerun_guard=None` and a span that is over let the same call pass."""
     frame(2).eachlabs.bulk_trigger(WF, INPUTS)

@@ -34,9 +34,12 @@ class Budget:
         self._open = open_
 
     def affordable(self, wanted: int) -> int:
-        """Return how many of `wanted` executions may be paid for; all of them where no cost is known."""
+        """Return how many of `wanted` executions may be paid for.
+
+        Where nobody knows what one costs, all of them, unless everything is spent already.
+        """
         if self.mean is None:
-            return wanted
+            return wanted if self._spent < self.max_cost else 0
         left = self.max_cost - self._spent - self._open * self.mean
         return max(0, min(wanted, floor(left / self.mean + ROUNDING)))
 
@@ -56,7 +59,9 @@ class Budget:
 
     def words(self) -> str:
         """Say why nothing more is sent."""
+        if self.mean is None:
+            return f"max_cost={self.max_cost:g} USD would be passed: {self._spent:.4g} USD are spent"
         return (
-            f"max_cost={self.max_cost:g} USD would be passed: {self._spent + self._open * (self.mean or 0):.4g} USD "
-            f"are spent or under way, and one more execution costs about {self.mean or 0:.4g} USD"
+            f"max_cost={self.max_cost:g} USD would be passed: {self._spent + self._open * self.mean:.4g} USD "
+            f"are spent or under way, and one more execution costs about {self.mean:.4g} USD"
         )

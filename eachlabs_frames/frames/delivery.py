@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
@@ -82,6 +82,7 @@ class Delivery:
         if self._options.max_cost is not None:
             budget = yield lambda _: self._budget(self._options.max_cost or 0.0, origin)
         runner = self._runner(origin, books, budget)
+        earlier = {row: known for row in todo.send if (known := self._results.execution_id[row]) is not None}
         try:
             yield from self._reporter.stoppable(self._job(runner, plan, todo.send, lost))
             if resend and runner.halted is None:
@@ -95,10 +96,10 @@ class Delivery:
             raise  # nothing was sent, and the exception says why
         except BaseException:
             runner.abandon()
-            self._explain(todo.send, INTERRUPTED)
+            self._explain(todo.send, INTERRUPTED, earlier)
             raise
         halted: Halt | None = runner.halted
-        self._explain(todo.send, halted.reason if halted is not None else "the run ended early")
+        self._explain(todo.send, halted.reason if halted is not None else "the run ended early", earlier)
         if self._enrolment is not None:
             self._enrolment.entry.halted(None if halted is None else halted.reason)
 
@@ -220,11 +221,14 @@ class Delivery:
             spent, open_ = self._enrolment.paid()
         return Budget(max_cost, mean=mean, spent=spent, open_=open_)
 
-    def _explain(self, rows: Sequence[int], reason: str) -> None:
-        """Give the rows that were not sent the reason why."""
+    def _explain(self, rows: Sequence[int], reason: str, earlier: Mapping[int, str]) -> None:
+        """Give the rows that were not sent the reason why. A row that has an `earlier` execution keeps its error."""
         status, execution_id = self._results.status, self._results.execution_id
         left = [row for row in rows if status[row] == PENDING and execution_id[row] is None]
         for row in left:
             self._results.note(row, error=f"not sent: {reason}")
         if left:
             logger.warning("%d row(s) were not sent and are pending: %s", len(left), reason)
+        kept = sum(execution_id[row] == known and status[row] != UNKNOWN for row, known in earlier.items())
+        if kept:
+            logger.warning("%d row(s) were not sent again and keep their earlier execution: %s", kept, reason)

@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import numpy as np
 
@@ -84,11 +85,12 @@ def recent_runs(path: Path, pin: Pin, since: int, *, without: str | None = None)
 def _matching(
     connection: sqlite3.Connection, pin: Pin, since: int, without: str | None
 ) -> list[tuple[int, str, str | None]]:
-    query = "SELECT id, name, pin FROM runs WHERE instr(pin, ?) ORDER BY id DESC"
+    query = "SELECT id, name, pin FROM runs WHERE instr(pin, ?) OR instr(pin, ?) ORDER BY id DESC"
     latest = "SELECT at FROM records WHERE run = ? ORDER BY id DESC LIMIT 1"
     matching: list[tuple[int, str, str | None]] = []
     # The text narrows the runs down before any of them is decoded.
-    for run, name, written in connection.execute(query, (json.dumps(pin.workflow_id),)).fetchall():
+    texts = json.dumps(pin.workflow_id), json.dumps(pin.version_id)
+    for run, name, written in connection.execute(query, texts).fetchall():
         try:
             other = Pin(**json.loads(written))
         except UNREADABLE:
@@ -101,8 +103,19 @@ def _matching(
 
 
 def _agrees(one: Pin, other: Pin) -> bool:
-    names = ("workflow_id", "version_id", "base_url", "inputs", "na")
-    return all(getattr(one, name) == getattr(other, name) for name in names)
+    names = ("version_id", "base_url", "inputs", "na")
+    if any(getattr(one, name) != getattr(other, name) for name in names):
+        return False
+    # A workflow may be called by its ID or by its slug. A version's UUID belongs to one workflow only.
+    return one.workflow_id == other.workflow_id or _is_uuid(one.version_id)
+
+
+def _is_uuid(version_id: str) -> bool:
+    try:
+        UUID(version_id)
+    except ValueError:
+        return False
+    return True
 
 
 def _read(
