@@ -139,6 +139,33 @@ def test_deliveries_are_in_their_own_rows(sandbox: Sandbox, hook: WebhookReceive
     assert fates(hook) == {"accepted": 30}
 
 
+@pytest.mark.parametrize("size", [25, 40])
+@pytest.mark.parametrize("waits", ["call", "wait", "journal"])
+def test_permuted_answers_give_no_row_what_was_delivered_for_another(
+    sandbox: Sandbox, hook: WebhookReceiver, waits: str, size: int
+) -> None:
+    """Each answer names its executions in the reverse order, and each end is delivered: to a call, or to the journal."""
+    sandbox.add_workflow("wf_echo", output=lambda inputs: f"said {inputs['prompt']}")
+    sandbox.change(hold=True)
+    sandbox.faults(Fault("permuted"))
+    if waits == "call":
+        run = frame(size).eachlabs.start("wf_echo", run="mixed up", webhook=hook)
+        until(lambda: run.status == {"queued": size})
+        sandbox.release()
+        out = run.result()
+    else:
+        out = frame(size).eachlabs.bulk_trigger("wf_echo", run="mixed up", webhook=hook)
+        sandbox.release()
+        until(lambda: hook.counts["accepted"] == size)
+        out = out.eachlabs.wait(webhook=hook) if waits == "wait" else ef.load_run("mixed up").eachlabs.wait()
+    inputs = {one.execution_id: one.inputs["prompt"] for one in sandbox.accepted}
+    assert out["status"].tolist() == ["completed"] * size
+    assert [inputs[known] for known in out["execution_id"]] == out["prompt"].tolist()
+    assert out["output"].tolist() == [f"said {prompt}" for prompt in out["prompt"]]
+    assert ef.load_run("mixed up")["output"].tolist() == out["output"].tolist()
+    assert sandbox.accepted_count() == size
+
+
 def test_it_may_be_delivered_before_the_triggers_own_answer(sandbox: Sandbox, hook: WebhookReceiver) -> None:
     """It is held until the answer names its execution, and nobody looks meanwhile."""
     sandbox.faults(Fault("silence", on="trigger", seconds=2.0))
