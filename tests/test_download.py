@@ -913,6 +913,25 @@ def test_a_file_that_may_have_changed_begins_anew(
     assert files(tmp_path) == {"0-0.mp4": other}
 
 
+def test_the_rest_of_a_changed_file_is_not_put_to_its_old_beginning(
+    sandbox: Sandbox, shelf: Shelf, tmp_path: Path
+) -> None:
+    """Some servers ignore If-Range: another entity tag in the answer says that the file has changed."""
+    ranged = Ranged(shelf, VIDEO)
+    other = b"\0\0\0\x18ftypmp42" + hashlib.shake_128(b"other").digest(8_000_000)
+
+    def changing(times: int) -> Item:
+        if times == 2:
+            ranged.etag, ranged.body = '"v2"', other
+            shelf.asked[-1][1]["if-range"] = '"v2"'
+        return ranged(times)
+
+    url = shelf.put("/a.mp4", changing)
+    assert hasty(result(url), tmp_path)["path_error"].isna().all()
+    assert files(tmp_path) == {"0-0.mp4": other}
+    assert "range" not in shelf.asked[2][1]
+
+
 @pytest.mark.parametrize(
     ("status", "headers"),
     [(416, {}), (206, {}), (206, {"Content-Range": "bytes 0-99/100"}), (206, {"Content-Range": "bytes 5-9/x"})],

@@ -144,7 +144,7 @@ def test_deliveries_are_in_their_own_rows(sandbox: Sandbox, hook: WebhookReceive
 def test_permuted_answers_give_no_row_what_was_delivered_for_another(
     sandbox: Sandbox, hook: WebhookReceiver, waits: str, size: int
 ) -> None:
-    """Each answer names its executions in the reverse order, and each end is delivered: to a call, or to the journal."""
+    """Each answer names its executions in reverse order; each end is delivered to a call or to the journal."""
     sandbox.add_workflow("wf_echo", output=lambda inputs: f"said {inputs['prompt']}")
     sandbox.change(hold=True)
     sandbox.faults(Fault("permuted"))

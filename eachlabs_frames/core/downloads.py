@@ -106,7 +106,15 @@ class Never:
 Verdict: TypeAlias = Take | Move | Again | Never
 
 
-def judge(status: int, headers: Mapping[str, str], url: str, *, after: float | None = None, offset: int = 0) -> Verdict:
+def judge(
+    status: int,
+    headers: Mapping[str, str],
+    url: str,
+    *,
+    after: float | None = None,
+    offset: int = 0,
+    etag: str | None = None,
+) -> Verdict:
     """Say what an answer means.
 
     Parameters
@@ -120,6 +128,8 @@ def judge(status: int, headers: Mapping[str, str], url: str, *, after: float | N
         Its ``Retry-After``, in seconds from now.
     offset : int
         Bytes of the file that are there already, so that the rest alone was asked for.
+    etag : str or None
+        The entity tag of the file that those bytes are of.
     """
     if status in (301, 302, 303, 307, 308):
         location = headers.get("location", "")
@@ -127,7 +137,7 @@ def judge(status: int, headers: Mapping[str, str], url: str, *, after: float | N
     if status in (408, 425, 429) or status >= 500:
         return Again(f"HTTP {status}", after)
     if offset and status in (206, 416):
-        return _rest(headers, url, offset) if status == 206 else Again("the server has no such part of the file")
+        return _rest(headers, url, offset, etag) if status == 206 else Again("the server has no such part of the file")
     if status != 200:
         return Never(f"HTTP {status}", status, expired=status in GONE)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -136,11 +146,14 @@ def judge(status: int, headers: Mapping[str, str], url: str, *, after: float | N
     return Take(_promise(headers, filetypes.extension(kind, url)), etag=_etag(headers))
 
 
-def _rest(headers: Mapping[str, str], url: str, offset: int) -> Take | Again:
+def _rest(headers: Mapping[str, str], url: str, offset: int, etag: str | None) -> Take | Again:
     """Read a 206: its headers speak of the whole file, but for its length and its own checksum (RFC 9110, 15.3.7)."""
     found = _RANGE.fullmatch(headers.get("content-range", "").strip())
     if found is None or int(found[1]) != offset:
         return Again("another part of the file was sent than was asked for")
+    # A 206 has the ETag (RFC 9110, 15.3.7). Some servers ignore If-Range, and send the rest of a new file.
+    if _etag(headers) != etag:
+        return Again("the file has changed since its first part was sent")
     whole = {name: value for name, value in headers.items() if name not in _OF_THE_PART}
     promise = _promise(whole, filetypes.extension(headers.get("content-type", ""), url))
     size = int(found[3]) if found[3] != "*" else None

@@ -171,7 +171,7 @@ class Fetcher:
         asked = {"Range": f"bytes={part.size}-", "If-Range": part.etag} if part.etag is not None else None
         for _ in range(addresses.MOST_REDIRECTS + 1):
             async with self._web.get(url, asked) as answer:
-                verdict = self._judged(answer, url, part.size)
+                verdict = self._judged(answer, url, part)
                 if isinstance(verdict, Take):
                     return await self._take(answer, verdict, wanted, part)
             if not isinstance(verdict, Move):
@@ -181,11 +181,11 @@ class Fetcher:
             url = addresses.follow(url, verdict.location, self._terms.bounds)
         return Never(f"more than {addresses.MOST_REDIRECTS} redirects")
 
-    def _judged(self, answer: Answer, url: str, offset: int) -> Verdict:
+    def _judged(self, answer: Answer, url: str, part: Part) -> Verdict:
         after = None
         if "retry-after" in answer.headers:
             after = retry_after(Reply(answer.status, b"", answer.headers, self._clock.epoch()))
-        return downloads.judge(answer.status, answer.headers, url, after=after, offset=offset)
+        return downloads.judge(answer.status, answer.headers, url, after=after, offset=part.size, etag=part.etag)
 
     async def _take(self, answer: Answer, take: Take, wanted: Wanted, part: Part) -> Entry | Never:
         """Write the body into a part, and give that its name."""
