@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import sqlite3
 import uuid
 import warnings
 from collections import Counter
+from contextlib import closing
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -160,6 +163,30 @@ def test_a_listing_that_never_shows_them_does_not_hang_a_wait(sandbox: Sandbox) 
     out = frame(2).eachlabs.bulk_trigger(WF, wait=True)
     assert out["status"].tolist() == ["completed"] * 2
     assert Counter(record.route for record in sandbox.requests)["details"] == 2
+
+
+def test_an_execution_that_retention_removed_is_settled_by_a_refresh_and_never_sent_again(sandbox: Sandbox) -> None:
+    """The journal says that it was sent long ago; a young one stays open. It was paid, so nothing sends it again."""
+    sandbox.change(hold=True)
+    out = frame(3).eachlabs.bulk_trigger(WF, run="one")
+    sandbox.expire(out.loc[1, "execution_id"])
+    out = out.eachlabs.refresh()
+    assert out["status"].tolist() == ["running", "queued", "running"]
+    with closing(sqlite3.connect(os.environ["EACHLABS_JOURNAL"])) as connection, connection:
+        connection.execute("UPDATE records SET at = at - 172800000000000")
+    out = out.eachlabs.refresh()
+    assert out["status"].tolist() == ["running", "unknown", "running"]
+    assert out.loc[1, "error"] == "the API no longer knows this execution"
+    again = out.eachlabs.bulk_trigger(WF, run="one", on_unknown="resend")
+    assert again["execution_id"].tolist() == out["execution_id"].tolist()
+    out.eachlabs.retry_failed()
+    out.eachlabs.reconcile()
+    out.eachlabs.bulk_trigger(WF, on_unknown="resend")
+    with pytest.warns(UserWarning, match="the journal is off"):
+        ef.configure(journal=False)
+    out.eachlabs.bulk_trigger(WF, on_unknown="resend")
+    out.eachlabs.retry_failed()
+    assert len(sandbox.accepted) == 3
 
 
 @pytest.mark.parametrize(("workflow", "kind"), [(WF, str), ("wf_text", dict), ("wf_images", list)])

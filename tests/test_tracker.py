@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.core.executions import NO_REASON
 from eachlabs_frames.core.identity import fingerprint
 from eachlabs_frames.core.outcomes import Results
 from eachlabs_frames.core.wire import is_filter
+from eachlabs_frames.engine.absences import FORGOTTEN, MIN_AGE
 from eachlabs_frames.engine.reporter import Reporter
-from eachlabs_frames.engine.tracker import FORGOTTEN, MAX_OTHERS, NO_REASON, OTHER_EXECUTION, Tracker
+from eachlabs_frames.engine.tracker import MAX_OTHERS, OTHER_EXECUTION, Tracker
 from eachlabs_frames.models import Event, Fault, Outcome, Reply, Request
-from tests.fakes import FakeTransport, ManualClock, reply
+from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 
 DONE = {"status": "completed", "output": "x", "ended_at": "2025-12-20T10:00:00Z", "cost": 0.01}
 
@@ -68,6 +70,7 @@ class Trial:
         self._workers = workers
         self.contents: list[bytes | None] = [None] * size
         self.corrected: list[Outcome] = []
+        self.sent_at: list[float | None] = [None] * size
 
     def sent(self, *inputs: dict[str, Any]) -> None:
         """Say which inputs the rows were sent with."""
@@ -84,6 +87,7 @@ class Trial:
             workers=self._workers,
             content=self.contents.__getitem__,
             corrected=self.corrected.extend,
+            sent_at=self.sent_at.__getitem__,
         )
 
     def refresh(self) -> int:
@@ -281,6 +285,37 @@ def test_an_execution_that_the_api_forgot_is_unknown_in_the_end() -> None:
     assert trial.results.status == ["unknown", "unknown"]
     assert trial.results.error == [FORGOTTEN] * 2
     assert api.asked == {"bulk": 3, "details": 2}
+
+
+@pytest.mark.parametrize("knows", ["journal", "started_at"])
+@pytest.mark.parametrize("in_bulk", [True, False])
+def test_a_refresh_settles_an_old_execution_that_the_api_forgot(knows: str, in_bulk: bool) -> None:
+    """It has one poll only; a young execution may be late, and stays open."""
+    trial = Trial(2, Api(0))
+    if not in_bulk:
+        trial.results.bulk_id[:] = [None] * 2
+    sent = [EPOCH - MIN_AGE - 1, EPOCH - MIN_AGE + 60]
+    if knows == "journal":
+        trial.sent_at = [*sent]
+    else:
+        for row, time in enumerate(sent):
+            trial.results.started_at[row] = int(time * 1e9)
+    for _ in range(2):
+        assert trial.refresh() == 1
+    assert trial.results.status == ["unknown", "queued"]
+    assert trial.results.error == [FORGOTTEN, None]
+    assert trial.wait() == 0
+
+
+def test_an_old_execution_that_has_details_is_not_gone() -> None:
+    """Whatever the listing leaves out."""
+    api = Api(1)
+    api.end()
+    api.entries = []
+    trial = Trial(1, api)
+    trial.sent_at = [EPOCH - 2 * MIN_AGE]
+    assert trial.refresh() == 0
+    assert trial.results.status == ["completed"]
 
 
 def test_a_listing_that_lags_is_waited_for() -> None:
@@ -565,6 +600,91 @@ def test_the_other_half_of_a_mistake_may_come_later() -> None:
         trial.sent(*INPUTS[:2])
         trial.wait(timeout=200)
         assert trial.results.output == [1, 0], looks
+
+
+class Unseen(Api):
+    """Three executions that have ended, with defaults in their inputs; the third is neither listed nor readable."""
+
+    def __init__(self, **ended: Any) -> None:
+        super().__init__(3)
+        self.end(**ended)
+        for row, entry in enumerate(self.entries):
+            entry.update(inputs={**INPUTS[row], "steps": 30})
+        self.entries.pop()
+
+    def __call__(self, request: Request) -> Reply:
+        return reply(503) if request.path.endswith("/e2") else super().__call__(request)
+
+
+@pytest.mark.parametrize("timeout", [None, 1.0])
+@pytest.mark.parametrize("brief", [False, True])
+def test_changed_inputs_hold_back_no_result_when_the_call_ends(timeout: float | None, brief: bool) -> None:
+    """A refresh or a short wait polls too few times to see a row that stays away; the others are written."""
+    api = Unseen(**({"status": "failed", "output": None} if brief else {}))
+    trial = Trial(3, api)
+    trial.sent(*INPUTS[:3])
+    assert (trial.refresh() if timeout is None else trial.wait(timeout=timeout)) == 1
+    assert trial.results.status == [*["failed" if brief else "completed"] * 2, "queued"]
+    assert trial.results.error == [NO_REASON if brief else None] * 2 + [None]
+
+
+class Slow(FakeTransport):
+    """Answers of which some take their time."""
+
+    def __init__(self, answer: Callable[[Request], Any], delay: Callable[[Request], Awaitable[None]]) -> None:
+        super().__init__(answer)
+        self._delay = delay
+
+    async def send(self, request: Request) -> Any:
+        await self._delay(request)
+        return await super().send(request)
+
+
+def test_a_short_wait_has_the_time_left_for_the_details_of_what_it_releases() -> None:
+    """They take longer than nothing, which is what is left in the end."""
+    trial = Trial(3, api := Unseen(status="failed", output=None))
+    trial.sent(*INPUTS[:3])
+
+    async def delay(request: Request) -> None:
+        for _ in range(50 if "executions/" in request.path else 0):
+            await trial.clock.sleep(0.01)
+
+    trial.transport = Slow(api, delay)
+    assert trial.wait(timeout=1) == 1
+    assert trial.results.error == [NO_REASON, NO_REASON, None]
+
+
+def test_a_wait_that_ends_in_the_midst_of_a_poll_writes_what_was_answered() -> None:
+    """Also what has other inputs: one bulk operation is answered, another is not."""
+    api = Api(20)
+    api.end()
+    for row, entry in enumerate(api.entries):
+        entry.update(inputs={**INPUTS[row], "steps": 30})
+    trial = Trial(20, api)
+    trial.sent(*INPUTS)
+
+    async def delay(request: Request) -> None:
+        if dict(request.query).get("bulk_id") == bulk(1):
+            await trial.clock.sleep(10)
+            await asyncio.Event().wait()
+
+    trial.transport = Slow(api, delay)
+    assert trial.wait(timeout=0.5) == 10
+    assert trial.results.status == ["completed"] * 10 + ["queued"] * 10
+
+
+@pytest.mark.parametrize("other", [2, 0])
+def test_what_may_be_another_rows_is_held_back_when_the_call_ends(other: int) -> None:
+    """Execution e1 has exactly the input of a row: of one that was not seen, or of one whose execution has another."""
+    api = Unseen()
+    api.by_id["e1"].update(inputs=INPUTS[other])
+    trial = Trial(3, api)
+    trial.sent(*INPUTS[:3])
+    for _ in range(4):
+        trial.refresh()
+        trial.wait(timeout=1)
+    assert trial.results.status == ["queued" if other == 0 else "completed", "queued", "queued"]
+    assert trial.corrected == []
 
 
 def test_equal_inputs_are_interchangeable() -> None:

@@ -26,6 +26,8 @@ those that mean something of our own here, which must not be taken for it."""
 _RFC3339: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?\s*(?:[Zz]|([+-])(\d\d):?(\d\d))?\Z"
 )
+NO_REASON: Final = "failed; the API gives no reason"
+
 _NS: Final = 1_000_000_000
 _LATEST_NS: Final = 2**63 - 1
 
@@ -151,3 +153,10 @@ def with_note(error: str | None, entry: Mapping[str, Any]) -> str | None:
     if note is None:
         return error
     return f"{error} ({note})" if error else note
+
+
+def completed(outcome: Outcome) -> Outcome:
+    """Return an outcome from an execution's details, which say all there is: a failure without a reason says so."""
+    if outcome.status == FAILED and outcome.error is None:
+        return outcome._replace(error=NO_REASON)
+    return outcome

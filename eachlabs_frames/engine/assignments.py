@@ -21,7 +21,8 @@ from ..core.outcomes import Results
 from ..models import QUEUED, UNKNOWN, Outcome
 
 MAX_LOOKS: Final = 3
-"""Looks that executions with other inputs are held back, while the API has not shown the inputs of all open rows."""
+"""Polls of one call for which executions with other inputs are held back, while the API has not shown the inputs of all
+open rows. A call that ends earlier releases what cannot be another row's."""
 
 MISPLACED: Final = (
     "the API's answer gave this row execution {execution_id}, whose inputs are those of another row; an execution with "
@@ -97,7 +98,7 @@ class Assignments:
 
     def settle(self, open_rows: Mapping[str, Sequence[int]]) -> Corrections:
         """Decide about what was held back; called after each look, with the rows of each open execution."""
-        self._held = {known: held for known, held in self._held.items() if [*open_rows.get(known, ())] == [held.row]}
+        self._held = self._still_held(open_rows)
         if not self._held:
             return Corrections()
         self._looks += 1
@@ -116,6 +117,30 @@ class Assignments:
         held, self._held = self._held, {}
         self._checked.update(held)
         return self._corrected(held, unseen)
+
+    def release(self, open_rows: Mapping[str, Sequence[int]]) -> list[Mapping[str, Any]]:
+        """Return what need not be held back any longer, as no poll of this call follows that could prove a mistake.
+
+        What may be another row's stays held back: an execution with exactly an input that a row has sent, and that of
+        the row which has sent it.
+        """
+        self._held = self._still_held(open_rows)
+        if not self._held:
+            return []
+        sent = {self._content(row) for row in range(self._results.size)}
+        shown = {one.inputs for one in (*self._held.values(), *self._orphans.values())}
+        free = {
+            known: held
+            for known, held in self._held.items()
+            if held.inputs not in sent and self._content(held.row) not in shown
+        }
+        self._held = {known: held for known, held in self._held.items() if known not in free}
+        self._checked.update(free)
+        return [held.entry for held in free.values()]
+
+    def _still_held(self, open_rows: Mapping[str, Sequence[int]]) -> dict[str, _Held]:
+        """Return what is held back and still in its row alone."""
+        return {known: held for known, held in self._held.items() if [*open_rows.get(known, ())] == [held.row]}
 
     def _corrected(self, held: Mapping[str, _Held], unseen: Collection[bytes]) -> Corrections:
         contents = {one.row: self._content(one.row) for one in held.values()} | self._without

@@ -19,9 +19,9 @@ from ..core.identity import fingerprint, try_fingerprint
 from ..errors import APIError, EachlabsError
 from ..models import Clock, DialectName, Json, Transport
 from . import details
+from .absences import FORGOTTEN
 from .listing import MAX_REPEATS
 from .lookups import fetch
-from .tracker import FORGOTTEN
 
 MIN_PAGES: Final = 10
 """Pages that are read in any case, whatever their times."""

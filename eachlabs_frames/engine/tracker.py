@@ -10,16 +10,18 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import ceil
 from typing import Any, Final
 
 from ..core import wire
-from ..core.executions import entries, read, says_too_little
+from ..core.executions import completed, entries, read, says_too_little
 from ..core.outcomes import Results
 from ..core.pacing import poll_delay
 from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
 from . import costs, deliveries
+from .absences import FORGOTTEN, Absences
 from .assignments import Assignments
 from .deliveries import Feed
 from .hearing import Hearing
@@ -40,14 +42,9 @@ POOR_YIELD: Final = 2
 SHARE: Final = 3
 """A look is followed by a pause of at least so many times what it took, whatever pace was asked for."""
 
-MISSED: Final = 3
-"""Looks in a row that do not list an execution, after which its details are asked for."""
-
 MAX_OTHERS: Final = 5
 """Answers that are not the details of the execution asked for, after which they are not asked for any more."""
 
-NO_REASON: Final = "failed; the API gives no reason"
-FORGOTTEN: Final = "the API no longer knows this execution"
 UNREADABLE: Final = "the API refuses this execution's details: {reason} (load_run(run) and wait() ask again)"
 NO_DETAILS: Final = "the output is not known: {reason}"
 OTHER_EXECUTION: Final = (
@@ -59,7 +56,7 @@ class Tracker:
     """Follows the open rows of `results`; `noted` is told of those whose execution has ended.
 
     With `content`, the inputs that the API repeats are compared with those that were sent; `corrected` is told of rows
-    that get another execution for it, or lose theirs.
+    that get another execution for it, or lose theirs. `sent_at` gives the epoch seconds before which a row was sent.
 
     What is delivered to this process is heard while `wait` is at work, and with a `feed` that delivers, looks are few.
 
@@ -83,10 +80,12 @@ class Tracker:
         feed: Feed | None = None,
         content: Callable[[int], bytes | None] | None = None,
         corrected: Callable[[Sequence[Outcome]], None] | None = None,
+        sent_at: Callable[[int], float | None] | None = None,
     ) -> None:
         self._noted = noted
         self._assignments = None if content is None else Assignments(results, content)
         self._corrected = corrected
+        self._absences = Absences(results, clock, sent_at)
         self._others: Counter[str] = Counter()
         self._workflow_id = workflow_id
         self._results = results
@@ -97,7 +96,6 @@ class Tracker:
         self._workers = workers
         # An execution may stand in several rows, in a frame that was put together from copies.
         self._open: dict[str, list[int]] = {}
-        self._missed: Counter[str] = Counter()
         self._answers = 0
         self._refusals: list[wire.Retry] = []
         self._turn = asyncio.Lock()
@@ -118,8 +116,8 @@ class Tracker:
         self._closed = True
         self.hearing.close()
 
-    async def refresh(self, stop: asyncio.Event) -> int:
-        """Look once at every open row; return how many are still open.
+    async def refresh(self, stop: asyncio.Event, *, is_last: bool = True) -> int:
+        """Poll once for every open row; return how many are still open. `is_last`: the call does not poll again.
 
         Raises
         ------
@@ -130,6 +128,8 @@ class Tracker:
         if self._refusals and not self._answers:
             msg = f"no usable answer from the API: {self._refusals[-1].reason}"
             raise APIConnectionError(msg)
+        if is_last:
+            await until(stop, self._release())
         await until(stop, self._ask_costs())
         return self._left()
 
@@ -179,10 +179,12 @@ class Tracker:
             if not self._open or stop.is_set() or (left is not None and left <= 0):
                 break
             delay = self._delay(looks, pace)
+            if left is not None and left <= delay:
+                # No time for another poll, but perhaps for the details of what is released.
+                await until(stop, self._bounded(self._release(), deadline))
             await until(stop, self._rest(delay if left is None else min(delay, left)))
             needs_look = bool(self._open)
-        if not self._open:
-            await until(stop, self._bounded(self._ask_costs(), deadline))
+        await until(stop, self._bounded(self._release() if self._open else self._ask_costs(), deadline))
 
     async def _rest(self, seconds: float) -> None:
         """Wait, but no longer than there are news."""
@@ -204,13 +206,9 @@ class Tracker:
         return max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
 
     async def _bounded(self, look: Any, deadline: float | None) -> None:
-        if deadline is None:
-            await look
-            return
-        try:
-            await asyncio.wait_for(look, max(deadline - self._clock.now(), 0.001))
-        except asyncio.TimeoutError:
-            return
+        seconds = None if deadline is None else max(deadline - self._clock.now(), 0.001)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(look, seconds)
 
     async def _ask_costs(self) -> None:
         """Read the costs of executions whose end was delivered without one. A failure is ignored."""
@@ -254,8 +252,7 @@ class Tracker:
         for bulk_id in [bulk_id for bulk_id in bulks if not wire.is_filter(bulk_id)]:
             alone |= bulks.pop(bulk_id)
         await drain(iter(bulks.items()), self._read_bulk, workers=self._workers)
-        lost = {known for known in self._open if self._missed[known] >= MISSED}
-        await drain(iter(alone | lost), self._read_alone, workers=self._workers)
+        await drain(iter(alone | self._absences.suspects(self._open)), self._read_alone, workers=self._workers)
         await self._correct()
 
     def _find_open(self) -> tuple[dict[str, set[str]], set[str]]:
@@ -288,7 +285,7 @@ class Tracker:
             await self._take([entry for page in pages for entry in page or ()])
             wanted = {bulk_id: ids for bulk_id, ids in wanted.items() if ids}
             if any(page is None or len(page) < wire.PAGE for page in pages):
-                self._missed.update(known for ids in wanted.values() for known in ids if None not in pages)
+                self._absences.note(known for ids in wanted.values() for known in ids if None not in pages)
                 return {}
             if len(touched) < POOR_YIELD * width:
                 return dict(wanted)
@@ -317,7 +314,7 @@ class Tracker:
         if said is None:
             return
         found = list(entries(said))
-        self._missed.update(wanted - {entry["execution_id"] for entry in found})
+        self._absences.note(wanted - {entry["execution_id"] for entry in found})
         await self._take(found)
 
     async def _read_alone(self, execution_id: str) -> None:
@@ -327,7 +324,9 @@ class Tracker:
             return
         if not isinstance(details, str):
             if self._accepts(rows, details):
-                self._write([_complete(read(row, details)) for row in rows])
+                self._write([completed(read(row, details)) for row in rows])
+            return
+        if details == FORGOTTEN and not self._absences.is_gone(execution_id, rows):
             return
         rows = self._open.pop(execution_id, ())
         for row in rows:
@@ -340,7 +339,7 @@ class Tracker:
         brief: list[Outcome] = []
         for entry in found:
             rows = self._open.get(entry["execution_id"], [])
-            self._missed.pop(entry["execution_id"], None)
+            self._absences.forget(entry["execution_id"])
             if rows and not self._accepts(rows, entry):
                 continue
             outcomes = [read(row, entry) for row in rows]
@@ -372,7 +371,7 @@ class Tracker:
             completed_at=brief.completed_at or more.completed_at,
             cost=more.cost if brief.cost is None else brief.cost,
         )
-        self._write([_complete(whole._replace(position=row)) for row in self._open.get(execution_id, ())])
+        self._write([completed(whole._replace(position=row)) for row in self._open.get(execution_id, ())])
 
     def _write(self, outcomes: Iterable[Outcome]) -> None:
         if self._closed:
@@ -413,6 +412,12 @@ class Tracker:
             self._reporter.refreshed(done.outcomes)
         await self._take(done.entries)
 
+    async def _release(self) -> None:
+        """Write what need not be held back any longer, as this call does not poll again."""
+        async with self._turn:
+            if self._assignments is not None and not self._closed:
+                await self._take(self._assignments.release(self._open))
+
     async def _ask_details(self, execution_id: str) -> Mapping[str, Any] | str | None:
         """Return an execution's details, a sentence where they cannot be had, or None where a later look may get them.
 
@@ -443,10 +448,3 @@ class Tracker:
             return None
         self._answers += 1
         return verdict.json
-
-
-def _complete(outcome: Outcome) -> Outcome:
-    """After the details nothing more can be asked: a failure without a reason says so."""
-    if outcome.status == FAILED and outcome.error is None:
-        return outcome._replace(error=NO_REASON)
-    return outcome

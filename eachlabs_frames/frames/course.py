@@ -244,6 +244,6 @@ def check_interval(seconds: object) -> float:
 
 def _once(tracker: Tracker) -> Steps[None]:
     try:
-        yield tracker.refresh
+        yield lambda stop: tracker.refresh(stop, is_last=False)
     except Exception as exc:  # noqa: BLE001 - the run itself goes on, and says what is the matter
         logger.warning("the executions could not be looked at: %s", exc)

@@ -6,11 +6,14 @@ What it notes can be asked of the API again, so a journal that cannot be written
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from ..core.outcomes import Results
 from ..engine.journal.entry import Entry
+from ..engine.journal.recent import last_sent
 from ..errors import JournalError
 from ..models import Outcome
 
@@ -29,7 +32,7 @@ class Notes:
     """
 
     def __init__(self, journal: Path | None, run: str | None, results: Results | None = None) -> None:
-        self._path = journal
+        self._path = self._journal = journal
         self._run = run
         self._results = Results(0) if results is None else results
         self._entry: Entry | None = None
@@ -63,6 +66,22 @@ class Notes:
     def content_of(self, execution_id: str) -> bytes | None:
         """Return the fingerprint of the input that an execution was started with, where the journal knows it."""
         return None if self._entry is None else self._entry.known_content(self._numbers.get(execution_id, -1))
+
+    def sent_at(self, row: int) -> float | None:
+        """Return the epoch seconds before which a row was sent, where the journal knows the row's execution."""
+        if (self._entry is None and not self._open()) or self._rows[row] < 0:
+            return None
+        return self._last_sent
+
+    @cached_property
+    def _last_sent(self) -> float | None:
+        assert self._journal is not None
+        assert self._run is not None
+        try:
+            return last_sent(self._journal, self._run)
+        except JournalError as exc:
+            logger.warning("the journal cannot say when the rows were sent: %s", exc)
+            return None
 
     def correct(self, outcomes: Sequence[Outcome]) -> None:
         """Note that rows have other executions than the journal says."""
@@ -131,6 +150,10 @@ class RunRows:
     def content(self, row: int) -> bytes | None:
         """Return the fingerprint of a row's input."""
         return self._entry.known_content(self._numbers[row]) if len(self._numbers) else None
+
+    def sent_at(self, _row: int) -> float:
+        """Return the epoch seconds before which a row was sent: now, for this call sends rows while it is polled."""
+        return time.time()
 
     def correct(self, outcomes: Sequence[Outcome]) -> None:
         """Note that rows have other executions than the API's answers said."""

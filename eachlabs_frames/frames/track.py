@@ -274,6 +274,7 @@ def _tracker(
         feed=feed,
         content=None if notes is None else notes.content,
         corrected=None if notes is None else notes.correct,
+        sent_at=None if notes is None else notes.sent_at,
     )
 
 

@@ -359,6 +359,7 @@ class Trigger:
             feed=self._options.webhook,
             content=rows.content,
             corrected=rows.correct,
+            sent_at=rows.sent_at,
         )
 
     def _follow(self, tracker: Tracker, reporter: Reporter, delivery: Delivery | None) -> Steps[None]:

@@ -82,6 +82,20 @@ def recent_runs(path: Path, pin: Pin, since: int, *, without: str | None = None)
     return [run for run in found if run is not None]
 
 
+def last_sent(path: Path, name: str) -> float | None:
+    """Return when the run `name` last sent a row, or got an answer (epoch seconds); None where it never did.
+
+    Raises
+    ------
+    JournalError
+        The journal cannot be read.
+    """
+    query = "SELECT MAX(at) FROM records WHERE run = (SELECT id FROM runs WHERE name = ?) AND kind IN (?, ?)"
+    with reading(path) as connection:
+        (at,) = connection.execute(query, (name, CLAIM, ANSWER)).fetchone()
+    return None if at is None else at / 10**9
+
+
 def _matching(
     connection: sqlite3.Connection, pin: Pin, since: int, without: str | None
 ) -> list[tuple[int, str, str | None]]:

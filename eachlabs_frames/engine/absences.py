@@ -1,0 +1,77 @@
+"""Decides when an execution that the API does not show is gone, as after an organization's retention.
+
+Owns how often each execution was not shown, and how old it is. It never asks the API, and never writes a result: the
+tracker does.
+
+A listing or the details may lag behind a trigger, so a young execution that is not shown may still appear, and is asked
+for again. One that is older than `MIN_AGE` cannot be late any more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from ..core.outcomes import NO_TIME, Results
+from ..models import Clock
+
+MAX_MISSED: Final = 3
+"""Polls in a row that do not show an execution, after which its details decide, whatever its age."""
+
+MIN_AGE: Final = 86_400.0
+"""Seconds. An execution that was sent longer ago is gone where neither the listing nor its details show it. The API
+keeps outputs for at least 24 hours, and no listing or clock is expected to be wrong by a day."""
+
+FORGOTTEN: Final = "the API no longer knows this execution"
+
+NANO: Final = 1_000_000_000
+
+
+class Absences:
+    """The executions of one tracker that the API did not show.
+
+    Parameters
+    ----------
+    results : Results
+    clock : Clock
+    sent_at : callable, optional
+        Returns the epoch seconds before which a row was sent, or None where that is not known.
+    """
+
+    def __init__(self, results: Results, clock: Clock, sent_at: Callable[[int], float | None] | None) -> None:
+        self._results = results
+        self._clock = clock
+        self._sent_at = sent_at
+        self._missed: Counter[str] = Counter()
+
+    def note(self, execution_ids: Iterable[str]) -> None:
+        """Note that a poll did not show these."""
+        self._missed.update(execution_ids)
+
+    def forget(self, execution_id: str) -> None:
+        """Note that a poll did show it."""
+        self._missed.pop(execution_id, None)
+
+    def suspects(self, open_rows: Mapping[str, Sequence[int]]) -> set[str]:
+        """Return the executions whose details are to decide, out of those that have open rows."""
+        return {
+            known
+            for known, rows in open_rows.items()
+            if (missed := self._missed[known]) >= MAX_MISSED or (missed and self._is_old(rows, default=False))
+        }
+
+    def is_gone(self, execution_id: str, rows: Sequence[int]) -> bool:
+        """Return whether details that are not found mean that the execution is gone; it may be late otherwise."""
+        if self._missed[execution_id] >= MAX_MISSED or self._is_old(rows, default=True):
+            return True
+        self.note([execution_id])
+        return self._missed[execution_id] >= MAX_MISSED
+
+    def _is_old(self, rows: Sequence[int], *, default: bool) -> bool:
+        """Return whether an execution is older than `MIN_AGE`, or `default` where its age is not known."""
+        started_at = [self._results.started_at[row] for row in rows]
+        times = [time / NANO for time in started_at if time != NO_TIME]
+        if self._sent_at is not None:
+            times += [time for time in map(self._sent_at, rows) if time is not None]
+        return self._clock.epoch() - max(times) > MIN_AGE if times else default
