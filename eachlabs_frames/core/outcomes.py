@@ -10,6 +10,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from math import isnan, nan
+from operator import itemgetter
 from typing import Any, Final
 
 from ..models import FAILED, PENDING, SETTLED, STATUSES, TERMINAL, UNKNOWN, Json, Outcome
@@ -25,7 +26,7 @@ COLUMNS: Final = (
     "cost",
 )
 NO_TIME: Final = -(2**63)
-NOT_IN_FLIGHT: Final = SETTLED | {PENDING}
+_not_in_flight: Final = itemgetter(*SETTLED, PENDING)
 
 
 class Results:
@@ -158,7 +159,8 @@ class Results:
 
     def in_flight(self) -> int:
         """Return how many executions are accepted and not known to have ended."""
-        return self.size - sum(self._tally[status] for status in NOT_IN_FLIGHT)
+        others: int = sum(_not_in_flight(self._tally))
+        return self.size - others
 
     def paid(self) -> tuple[float, int]:
         """Return what the rows' executions are known to have cost, in USD, and how many have no known cost.

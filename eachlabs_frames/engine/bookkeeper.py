@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import count
-from operator import eq
+from operator import attrgetter, eq
 from typing import Final
 
 import orjson
@@ -24,6 +24,8 @@ logger = logging.getLogger("eachlabs_frames")
 
 ELSEWHERE: Final = "another call has sent this row and waits for its answer"
 GIVEN_BACK: Final = "another call had claimed this row, and did not send it"
+
+_EXECUTION_ID: Final = attrgetter("execution_id")
 
 
 class Bookkeeper:
@@ -71,7 +73,8 @@ class Bookkeeper:
         self._places: dict[int, int] | None = None
         self._in_flight: dict[tuple[int, ...], tuple[Batch, float]] = {}
         self._closed = False
-        self._executions = {known for known in results.execution_id if known is not None}.union(executions)
+        # None may be in it: a row without an execution.
+        self._executions = {*results.execution_id, *executions}
         self.elsewhere: set[int] = set()
         self.not_found: dict[int, float] = {}
 
@@ -117,7 +120,8 @@ class Bookkeeper:
 
     def knows_any(self, outcomes: Sequence[Outcome]) -> bool:
         """Return whether a row of the run has one of these executions already."""
-        return not self._executions.isdisjoint(outcome.execution_id for outcome in outcomes)
+        self._executions.discard(None)
+        return not self._executions.isdisjoint(map(_EXECUTION_ID, outcomes))
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Write down what became of rows."""
@@ -171,7 +175,7 @@ class Bookkeeper:
         self._reporter.answered(outcomes)
 
     def _note_executions(self, outcomes: Sequence[Outcome]) -> None:
-        self._executions.update(outcome.execution_id for outcome in outcomes if outcome.execution_id is not None)
+        self._executions.update(map(_EXECUTION_ID, outcomes))
 
     # -- answers that were lost -------------------------------------------------------------------------------------
 
