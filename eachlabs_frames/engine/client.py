@@ -36,11 +36,8 @@ MAX_REPLY: Final = 256 * 1024 * 1024
 LARGE_BODY: Final = 512 * 1024
 MAX_REASON: Final = 300
 MAX_ENCODINGS: Final = 4
-SLICE: Final = 4096
-"""Compressed bytes that are decompressed at once. An empty gzip member takes 20, and zlib copies what follows it."""
-
 BREATH: Final = 1024 * 1024
-"""Decompressed bytes, or sixteen times as many compressed ones, after which other coroutines have their turn."""
+"""Decompressed bytes after which other coroutines have their turn."""
 
 KEPT: Final = ("retry-after", "date")
 """Headers that are read; an answer's own are found whatever their case."""
@@ -175,7 +172,7 @@ async def _body(response: aiohttp.ClientResponse, deadline: float) -> bytes:
         raise _too_large()
     body: AsyncIterator[bytes] = response.content.iter_any()
     for encoding in _encodings(encoded):
-        body = unpacked(_sliced(body), encoding)
+        body = unpacked(body, encoding)
     pieces, size, breath = [], 0, BREATH
     async for piece in body:
         pieces.append(piece)
@@ -204,17 +201,6 @@ def _encodings(headers: Iterable[str]) -> list[str]:
         msg = f"the answer is encoded as {', '.join(reversed(found))}: only gzip and deflate were asked for"
         raise BrokenError(msg)
     return found
-
-
-async def _sliced(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield compressed bytes in small slices, so that no single step of the decompression takes long."""
-    count = 0
-    async for piece in body:
-        for begin in range(0, len(piece), SLICE):
-            yield piece[begin : begin + SLICE]
-            count += SLICE
-            if count % (BREATH // 16) == 0:
-                await asyncio.sleep(0)
 
 
 def forget_sessions() -> Any:

@@ -31,6 +31,12 @@ BUFFER: Final = 256 * 1024
 MAX_PACKED_OVERHEAD: Final = 4 * BUFFER
 """Packed bytes, beyond twice what they hold, after which a body is given up: empty gzip members may never end."""
 
+SLICE: Final = 4096
+"""Packed bytes that are unpacked at once: zlib copies what follows each of many small gzip members."""
+
+TURN_BYTES: Final = 64 * 1024
+"""Packed bytes after which the loop gets its turn."""
+
 PACKED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 UNREADABLE: Final = frozenset({"br", "zstd", "compress", "x-compress"})
 
@@ -155,7 +161,7 @@ async def unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[b
         raise BrokenError(msg)
     inflater: Any = None
     received = produced = 0
-    async for packed in body:
+    async for packed in _sliced(body):
         received += len(packed)
         if received > MAX_PACKED_OVERHEAD + 2 * produced:
             msg = f"{received} bytes came, packed as {encoding}, that hold {produced} bytes"
@@ -179,6 +185,17 @@ async def unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[b
     if inflater is not None:
         msg = "what is packed in it was cut short"
         raise BrokenError(msg)
+
+
+async def _sliced(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield compressed bytes in small slices, so that no single step of the decompression takes long."""
+    count = 0
+    async for piece in body:
+        for begin in range(0, len(piece), SLICE):
+            yield piece[begin : begin + SLICE]
+            count += SLICE
+            if count % TURN_BYTES == 0:
+                await asyncio.sleep(0)
 
 
 def _window(encoding: str, begin: bytes) -> int:
