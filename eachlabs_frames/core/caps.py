@@ -129,6 +129,10 @@ class Window:
         """
         return cls(min(OPENING, workers), workers, opening=OPENING)
 
+    def opened(self, workers: int) -> Window:
+        """Return the window of a run whose first requests are answered, or have been waited for long enough."""
+        return Window(workers, self.slow_until) if self.opening else self
+
     def cut(self) -> Window:
         """Return the window after a refusal: a slow start from 1 up to half of what it was."""
         reached = self.slow_until if self.opening else self.size
@@ -139,7 +143,7 @@ class Window:
         if self.opening > 1:
             return replace(self, opening=self.opening - 1)
         if self.opening:
-            return Window(most, self.slow_until)
+            return self.opened(most)
         if self.size >= most:
             return self
         if self.size < self.slow_until:

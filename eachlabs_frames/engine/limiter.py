@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from ..core.caps import Share, Window
@@ -33,6 +34,9 @@ HOLD_SHARE: Final = 1.0
 
 RESERVED_TRIES: Final = 3
 """Tries after a 402 about executions in flight while none of the run's own is: the API may free the balance late."""
+
+OPENING_SECONDS: Final = 1.0
+"""Seconds after which the whole pool sends, though the first requests are not answered: their answers may be lost."""
 
 PROBES: Final = 4
 """Tries with one row, spread over ``max_wait``, while nothing settles: other users of the cap may have left it."""
@@ -90,6 +94,7 @@ class Limiter:
         # What is out, and how much more may be.
         self._reservations: dict[object, _Reservation] = {}
         self._reserved = self._accepted = 0
+        self._began = inf  # when the first request was sent
         self._window, self._share = Window.at_start(workers), Share()
         # Who waits, in order, and what wakes them; how often they looked, and whether what is known is too old.
         self._line: dict[object, None] = {}
@@ -207,7 +212,7 @@ class Limiter:
     async def _stand(self, worker: object, wanted: int) -> int:
         while not self._over.is_set():
             if not self._takes_turn(worker):
-                await self._news.wait()
+                await self._wait_for_turn(worker)
             elif (pause := self._until - self._clock.now()) > 0:
                 await until(self._over, self._clock.sleep(pause))
             elif rows := self._room(wanted):
@@ -219,6 +224,17 @@ class Limiter:
             else:
                 await self._look()
         return 0
+
+    async def _wait_for_turn(self, worker: object) -> None:
+        """Wait for news; the first in line waits `OPENING_SECONDS` at most for answers to a run's first requests."""
+        left = self._began + OPENING_SECONDS - self._clock.now()
+        if not self._window.opening or self._tries or worker != next(iter(self._line)):
+            await self._news.wait()
+        elif left > 0:
+            await until(self._news, self._clock.sleep(left))
+        else:
+            self._window = self._window.opened(self._workers)
+            self._wake()
 
     def _takes_turn(self, worker: object) -> bool:
         """Say whether it is on `worker` to go on: the owner's while there is one, else the first in line's."""
@@ -317,6 +333,7 @@ class Limiter:
     def _reserve(self, worker: object, rows: int) -> int:
         self._reservations[worker] = _Reservation(rows, self._epoch, self._in_flight() + self._reserved)
         self._reserved += rows
+        self._began = min(self._began, self._clock.now())
         return rows
 
     def _give_back(self, worker: object) -> _Reservation | None:

@@ -188,7 +188,8 @@ def test_fifty_calls_leave_nothing_behind(theatre: Theatre, sandbox: Sandbox, tm
         sandbox.faults(Fault("lost_answer", every=7), Fault("cut_short", every=5), Fault("garbage", every=11))
     if kind == "refused":
         sandbox.faults(Fault("unauthorized", every=2), Fault("error_before", on="workflow", every=9))
-    settings: dict[str, Any] = {"settle_window": 0.3, "timeout": 30.0, "max_concurrency": 8 if strike is None else 1}
+    settings: dict[str, Any] = {"settle_window": 0.3, "timeout": 30.0, "rerun_guard": None}
+    settings["max_concurrency"] = 8 if strike is None else 1
     actor = theatre.actor(
         sandbox, tmp_path / "j.sqlite", *(calls * times), prompts=PROMPTS[:40], strike=strike, anew=True, **settings
     ).go()
