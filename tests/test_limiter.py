@@ -816,7 +816,7 @@ async def test_a_run_begins_with_two_requests() -> None:
 
 
 @scenario
-async def test_first_requests_without_an_answer_hold_up_the_others_for_a_second() -> None:
+async def test_first_requests_without_an_answer_hold_up_the_others_for_seconds_only() -> None:
     """Their answers may be lost: a time-out of a minute is not waited for by the whole pool."""
     desk = Desk()
     desk.limiter = desk.new_limiter(8, 900.0)

@@ -35,7 +35,7 @@ HOLD_SHARE: Final = 1.0
 RESERVED_TRIES: Final = 3
 """Tries after a 402 about executions in flight while none of the run's own is: the API may free the balance late."""
 
-OPENING_SECONDS: Final = 1.0
+OPENING_SECONDS: Final = 3.0
 """Seconds after which the whole pool sends, though the first requests are not answered: their answers may be lost."""
 
 PROBES: Final = 4
