@@ -15,6 +15,9 @@ PROBE_AFTER: Final = 10
 OPENING: Final = 2
 """Requests with which a run begins; the whole pool sends once they were taken."""
 
+SMALL_POOL: Final = 4
+"""Requests at once, up to which a run begins with all of them: a cap refuses too few of those to wait for."""
+
 RECHECK_AFTER: Final = 50
 """Requests taken before one more than the API's own cap is tried: a balance may be topped up during a run."""
 
@@ -127,7 +130,9 @@ class Window:
 
         An account with a cap of 10 executions takes one request of ten: a pool of eight would have seven refused.
         """
-        return cls(min(OPENING, workers), workers, opening=OPENING)
+        if workers <= SMALL_POOL:
+            return cls(workers, workers)
+        return cls(OPENING, workers, opening=OPENING)
 
     def opened(self, workers: int) -> Window:
         """Return the window of a run whose first requests are answered, or have been waited for long enough."""
