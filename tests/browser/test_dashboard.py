@@ -124,7 +124,7 @@ def release(notebook: Notebook) -> None:
 
 def test_two_hundred_rows_from_start_to_end(open_notebook: Open) -> None:
     """The totals move as the rows are sent and end, and agree with the sandbox at last; a table is stored beside it."""
-    notebook = open_notebook([START.format(rows=200, options="hold=True, latency=0.05"), SHOW])
+    notebook = open_notebook([START.format(rows=200, options="hold=True, latency=0.4"), SHOW])
     run(notebook)
     wait_for(notebook, "pending", "> 0")
     notebook.screenshot("sending")
