@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import eachlabs_frames as ef
 from eachlabs_frames.core.batches import batched
 from eachlabs_frames.core.outcomes import Results
+from eachlabs_frames.engine.limiter import OPENING_SECONDS
 from eachlabs_frames.engine.runner import INTERRUPTED, UNANSWERED_IN_A_ROW, Halt
 from eachlabs_frames.models import Batch, Event, Fault, Reply, Request
 from tests.fakes import FakeTransport, ManualClock, accepted, inputs_of, reply, runner
@@ -166,7 +167,7 @@ def test_one_worker_alone_knocks_while_the_run_is_refused() -> None:
     refusals = [reply(429, {"error": "slow"})] * (2 + 5)
     trial = Trial(200, refusals, workers=8)
     assert trial.run() is None
-    assert len(trial.clock.slept) == 6
+    assert trial.clock.slept == [OPENING_SECONDS, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0]
     refused = trial.transport.sent[: 2 + 5]
     assert len({request.body for request in refused[:2]}) == 2
     assert {inputs_of(request)[0]["row"] for request in refused[2:]} == {inputs_of(refused[0])[0]["row"]}

@@ -60,7 +60,7 @@ def call(
     """Send one request over a connection of its own; give status, JSON and headers."""
     sent = raw if raw is not None else None if body is None else json.dumps(body).encode()
     all_headers = {"Content-Type": "application/json", **AUTH[dialect]} if headers is None else headers
-    connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=120)
     try:
         connection.request(method, path, body=sent, headers=all_headers)
         response = connection.getresponse()

@@ -428,7 +428,7 @@ def test_an_observer_that_blocks_can_be_left(sandbox: Sandbox) -> None:
     run.cancel()
     run.cancel()
     try:
-        out = run.result(timeout=30)
+        out = run.result(timeout=120)
         assert out["execution_id"].notna().sum() == 10
         assert run.frame["execution_id"].notna().sum() == 10
     finally:

@@ -405,7 +405,7 @@ def test_each_execution_is_announced_to_the_webhook(sandbox: Sandbox) -> None:
         threading.Thread(target=hook.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         url = f"http://127.0.0.1:{hook.server_port}/h"
         out = frame(3).eachlabs.bulk_trigger(WF, webhook_url=url, webhook_secret="s3cret-word")
-        came = [heard.get(timeout=20) for _ in range(3)]
+        came = [heard.get(timeout=120) for _ in range(3)]
         hook.shutdown()
     assert {secret for secret, _ in came} == {"s3cret-word"}
     assert sorted(said["execution_id"] for _, said in came) == sorted(out["execution_id"])

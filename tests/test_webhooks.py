@@ -63,7 +63,7 @@ def post(hook: WebhookReceiver, said: Any, **headers: str) -> int:
 def request(hook: WebhookReceiver, method: str, path: str, body: bytes, **headers: str) -> int:
     """Send any request to a receiver."""
     where = urlsplit(hook.url)
-    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=20)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=120)
     try:
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         return connection.getresponse().status
@@ -973,7 +973,7 @@ def test_a_public_url_keeps_its_path(public_url: str, url: str) -> None:
     with WebhookReceiver(public_url=public_url, secret=SECRET) as hook:
         assert hook.url == url
         port = hook._address[1]  # type: ignore[index]  # it listens
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         headers = {name.replace("_", "-"): value for name, value in signed(b"{}").items()}
         connection.request("POST", urlsplit(url).path, b"{}", headers)
         assert connection.getresponse().status == 400

@@ -32,7 +32,7 @@ while len(sandbox.accepted) < 16:
     time.sleep(0.01)
 sandbox.release(6)
 """
-END = "sandbox.change(hold=False)\nsandbox.release()\nout = run.result(timeout=30)"
+END = "sandbox.change(hold=False)\nsandbox.release()\nout = run.result(timeout=120)"
 DISK = """
 out = out.eachlabs.download("pictures", progress=False)
 sandbox.stop()
@@ -92,7 +92,7 @@ def test_a_run_fills_its_gallery_in(open_notebook: Open) -> None:
 
 def test_what_was_downloaded_is_shown_from_the_disk(open_notebook: Open) -> None:
     """Though nobody serves its URLs any more; in both themes axe-core, where it is, has nothing serious to report."""
-    notebook = open_notebook([START.replace("hold=True, ", ""), "out = run.result(timeout=30)", DISK], width=1500)
+    notebook = open_notebook([START.replace("hold=True, ", ""), "out = run.result(timeout=120)", DISK], width=1500)
     notebook.run_all()
     assert [output["ename"] for cell in range(3) for output in notebook.outputs(cell) if "ename" in output] == []
     output = notebook.output(2)
