@@ -181,7 +181,7 @@ def test_a_run_stops_before_it_costs_more_than_was_said(run: Callable[..., Said]
     code, said, err = run(*TRIGGER, "--run", "foxes", "--max-cost", "0.25")
     assert code == 1
     assert re.fullmatch(r"45 rows: 25 accepted \(.*\), 20 pending -> out\.csv, run foxes\n", said)
-    assert "max_cost=0.25 USD would be passed" in err
+    assert "max_cost=0.25 would be passed" in err
     assert run(*TRIGGER, "--run", "foxes", "--force")[0] == 0
     assert sandbox.accepted_count() == 45
 
@@ -204,9 +204,9 @@ def test_runs_are_listed_without_a_key(run: Callable[..., Said], sandbox: Sandbo
     assert lines == [
         ["run", "workflow", "rows", "pending", "queued", "completed", "cost"],
         ["the second", "wf_abc123", "45", "35", "10"],
-        ["first", "wf_abc123", "45", "45", "0.45"],
+        ["first", "wf_abc123", "45", "45", "$0.45"],
     ]
-    assert len({len(line) for line in said.splitlines() if line.endswith(("cost", "0.45"))}) == 1
+    assert len({len(line) for line in said.splitlines() if line.endswith(("cost", "$0.45"))}) == 1
     code, said, err = run("runs", "the second")
     assert (code, err) == (0, "")
     assert "run the second of workflow wf_abc123, version v2\n45 rows: 35 pending, 10 queued\n" in said
@@ -221,7 +221,7 @@ def test_a_run_is_written_in_every_format(run: Callable[..., Said], sandbox: San
     out = f"run{suffix}"
     code, said, err = run("runs", "foxes", "--out", out)
     assert (code, err) == (0, "")
-    assert said.endswith(f"45 rows: 45 completed, 0.45 USD so far -> {out}\n")
+    assert said.endswith(f"45 rows: 45 completed, $0.45 so far -> {out}\n")
     back = files.read(Path(out))
     assert back.columns[:2].tolist() == ["prompt", "bulk_id"]
     assert back["prompt"].tolist() == FOXES["prompt"].tolist()
@@ -337,7 +337,7 @@ def test_a_look_finds_what_was_lost_and_how_the_rest_has_ended(run: Callable[...
     sandbox.change(listing_lag=0.0)
     code, said, err = run("runs", "foxes", "--look", "--out", "o.csv")
     assert (code, err) == (0, "")
-    assert "45 rows: 45 completed, 0.45 USD so far" in said
+    assert "45 rows: 45 completed, $0.45 so far" in said
     assert ids(files.read(Path("o.csv"))) == billed(sandbox)
     assert sandbox.accepted_count() == 45
     assert "45 rows: 45 completed" in run("runs", "foxes")[1]

@@ -424,7 +424,7 @@ def test_a_retry_asks_first_and_says_what_it_costs() -> None:
     assert dashboard.children[0].layout.display is None
     assert "12 failed rows" in question.children[0].value
     assert "paid again" in question.children[0].value
-    assert "0.60 USD" in question.children[0].value
+    assert "$0.60" in question.children[0].value
     click(dashboard, "Keep")
     assert question.layout.display == "none"
     assert not any("retry" in done for done in subject.done)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.core.money import format_usd
 from eachlabs_frames.core.outcomes import Results
 from eachlabs_frames.engine.budget import Budget
 from eachlabs_frames.engine.money import watch_balance
@@ -24,6 +25,26 @@ from eachlabs_frames.views.progress import describe
 from tests.fakes import FakeTransport, ManualClock, reply
 
 WF = "wf_abc123"
+
+AMOUNTS = [
+    (0, "$0.00"),
+    (0.01, "$0.01"),
+    (0.1, "$0.10"),
+    (0.1 + 0.2, "$0.30"),
+    (0.0123, "$0.0123"),
+    (0.0123456, "$0.01235"),
+    (0.00042, "$0.00042"),
+    (0.0000012, "$0.0000012"),
+    (0.99996, "$1.00"),
+    (1.005, "$1.01"),
+    (12.125, "$12.13"),
+    (99.994, "$99.99"),
+    (99.996, "$100"),
+    (124.5, "$125"),
+    (1234567.891, "$1,234,568"),
+    (-1.25, "\N{MINUS SIGN}$1.25"),
+]
+"""Amounts in USD and their text, in Python and in the browser."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +64,7 @@ def test_a_run_stops_before_the_batch_that_would_pass_max_cost(sandbox: Sandbox)
     out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25)
     assert out["status"].value_counts().to_dict() == {"queued": 25, "pending": 15}
     assert sandbox.accepted_count() == 28
-    assert out["error"].dropna().str.contains("max_cost=0.25 USD would be passed").all()
+    assert out["error"].dropna().str.contains("max_cost=0.25 would be passed").all()
 
 
 def test_what_earlier_calls_of_the_run_have_cost_counts(sandbox: Sandbox) -> None:
@@ -256,14 +277,27 @@ def test_a_broken_journal_does_not_hinder_a_preview(
     assert "the journal cannot say what earlier executions have cost" in caplog.text
 
 
+@pytest.mark.parametrize(("amount", "expected"), AMOUNTS)
+def test_amounts_have_at_most_four_significant_digits(amount: float, expected: str) -> None:
+    """Cents up to $100, whole dollars from there, and no zeros behind the cents."""
+    assert format_usd(amount) == expected
+
+
+@pytest.mark.parametrize("amount", [1e-12, 5e-324, 1e15, 1.7e308, float("inf")])
+def test_extreme_amounts_are_short(amount: float) -> None:
+    """They are no reason to raise, nor to fill a line."""
+    assert format_usd(amount).startswith("$")
+    assert len(format_usd(amount)) < 20
+
+
 def test_an_estimate_in_words() -> None:
     """What is known is said, and what is not known is called that."""
     assert words(estimate(24, Prices(4.98, 0.01))) == (
-        "24 rows can be sent, in 3 requests: about 0.24 USD; the balance is 4.98 USD"
+        "24 rows can be sent, in 3 requests: about $0.24; the balance is $4.98"
     )
     assert words(estimate(1, Prices())) == "1 row can be sent, in 1 request: cost not known yet"
     assert words(estimate(10, Prices(), journaled=[0.5, 0.7])) == (
-        "10 rows can be sent, in 1 request: about 6.00 USD (by the mean of 2 executions in the journal)"
+        "10 rows can be sent, in 1 request: about $6.00 (by the mean of 2 executions in the journal)"
     )
 
 
@@ -274,8 +308,7 @@ def test_the_balance_is_in_the_progress_line(sandbox: Sandbox) -> None:
     frame(60).eachlabs.bulk_trigger(WF, progress=events.append, max_concurrency=1)
     last = events[-1]
     assert last.balance_usd == pytest.approx(5.0, abs=0.6)
-    assert "balance " in describe(last)
-    assert "USD" in describe(last)
+    assert "balance $" in describe(last)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +323,7 @@ def test_a_balance_that_is_busy_is_read_again_and_may_be_negative(fault: Fault) 
     with ef.sandbox.start(balance_usd=-1.25, faults=[fault]) as sandbox:
         made = frame(2).eachlabs.preview(WF).attrs["eachlabs_preview"]
         assert made["balance_usd"] == -1.25
-        assert words(estimate(2, Prices(-1.25, None))).endswith("the balance is -1.25 USD")
+        assert words(estimate(2, Prices(-1.25, None))).endswith("the balance is \N{MINUS SIGN}$1.25")
         events: list[Event] = []
         out = frame(5).eachlabs.bulk_trigger(WF, progress=events.append)
         assert out["status"].eq("pending").all()
@@ -448,4 +481,4 @@ def test_nothing_is_sent_to_learn_a_cost_where_max_cost_is_spent(
     with caplog.at_level(logging.WARNING, logger="eachlabs_frames"):
         out.eachlabs.retry_failed(max_cost=0.2)
     assert sandbox.accepted_count() == 20
-    assert "max_cost=0.2 USD would be passed: 0.2 USD are spent" in caplog.text
+    assert "max_cost=0.2 would be passed: $0.20 is spent" in caplog.text

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ..core.money import format_usd
 from ..core.outcomes import COLUMNS
 from ..errors import UsageError
 from ..frames import accept_journal_loss, delete_run, load_run, runs
@@ -79,15 +80,15 @@ def _listed(known: pd.DataFrame) -> str:
             one["created_at"].strftime(WHEN),
             one["rows"],
             *(one[name] or None for name in counts),
-            _usd(one["cost"]),
+            _cost(one["cost"]),
         ]
         for one in known.to_dict("records")
     ]
     return aligned(header, rows, numbers=frozenset(header[3:]))
 
 
-def _usd(cost: float) -> str | None:
-    return f"{cost:.2f}" if cost >= 0.005 else f"{cost:.2g}" if cost > 0 else None
+def _cost(cost: float) -> str | None:
+    return format_usd(cost) if cost > 0 else None
 
 
 def _load(args: argparse.Namespace) -> pd.DataFrame:
@@ -101,8 +102,8 @@ def _summary(run: str, frame: pd.DataFrame, *, prefix: str) -> str:
     origin = frame.attrs["eachlabs"]
     counts = frame[f"{prefix}status"].value_counts()
     words = sorted(counts.index, key=lambda word: (STATUSES.index(word) if word in STATUSES else len(STATUSES), word))
-    cost = _usd(frame[f"{prefix}cost"].sum())
-    parts = [*(f"{counts[word]} {plain(word)}" for word in words), *([f"{cost} USD so far"] if cost else [])]
+    cost = _cost(frame[f"{prefix}cost"].sum())
+    parts = [*(f"{counts[word]} {plain(word)}" for word in words), *([f"{cost} so far"] if cost else [])]
     rows = f"{len(frame)} row{'' if len(frame) == 1 else 's'}: {', '.join(parts)}"
     return f"run {plain(run)} of workflow {plain(origin['workflow_id'])}, version {plain(origin['version_id'])}\n{rows}"
 

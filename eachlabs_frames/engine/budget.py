@@ -8,6 +8,8 @@ from __future__ import annotations
 from math import floor
 from typing import Final
 
+from ..core.money import format_usd
+
 ROUNDING: Final = 1e-9
 """Ten times 0.1 is not more than 1.0."""
 
@@ -60,8 +62,9 @@ class Budget:
     def words(self) -> str:
         """Say why nothing more is sent."""
         if self.mean is None:
-            return f"max_cost={self.max_cost:g} USD would be passed: {self._spent:.4g} USD are spent"
+            return f"max_cost={self.max_cost:g} would be passed: {format_usd(self._spent)} is spent"
+        committed = format_usd(self._spent + self._open * self.mean)
         return (
-            f"max_cost={self.max_cost:g} USD would be passed: {self._spent + self._open * self.mean:.4g} USD "
-            f"are spent or under way, and one more execution costs about {self.mean:.4g} USD"
+            f"max_cost={self.max_cost:g} would be passed: {committed} is spent or under way, "
+            f"and another execution costs about {format_usd(self.mean)}"
         )

@@ -9,9 +9,10 @@ import base64
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from ..core.money import format_usd
 from .cards import Card, Item
 from .sheet import Layout
-from .summary import amount_usd, escaped, plain
+from .summary import escaped, plain
 
 MOST_CARDS: Final = 60
 MOST_LINES: Final = 20
@@ -86,7 +87,7 @@ def _figure(card: Card, pictures: Pictures, room: int, size: int) -> tuple[str, 
     shown, spent = _shown(card, pictures, room, size)
     status = plain(card["status"], 24)
     facts = [f"{SYMBOLS.get(status, OTHER)} {status}"]
-    facts += [] if card["cost_usd"] is None else [amount_usd(card["cost_usd"])]
+    facts += [] if card["cost_usd"] is None else [format_usd(card["cost_usd"])]
     facts += [] if card["seconds"] is None else [f"{card['seconds']:,.1f} s"]
     caption = f'<div dir="auto">{escaped(plain(card["label"], LONGEST_LABEL))}</div>'
     caption += f'<div style="{_QUIET}">{escaped(" · ".join(facts))}</div>'

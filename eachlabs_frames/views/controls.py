@@ -7,6 +7,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import ipywidgets
 
+from ..core.money import format_usd
+
 INTERVALS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 
@@ -99,7 +101,7 @@ class Controls:
         asked = self._asked = self._failed()
         count = len(asked.rows)
         rows = f"{count:,} failed row" + ("s" if count != 1 else "")
-        cost = "" if asked.mean_cost_usd is None else f", about {count * asked.mean_cost_usd:,.2f} USD"
+        cost = "" if asked.mean_cost_usd is None else f", about {format_usd(count * asked.mean_cost_usd)}"
         each = "a new execution, which is paid again" if count == 1 else "a new execution each, paid again"
         caution = f" {asked.caution}" if asked.caution else ""
         self._words.value = f"Trigger {rows} again? That is {each}{cost}.{caution}"

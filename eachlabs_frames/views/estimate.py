@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from ..core.money import format_usd
 from ..models import MAX_BATCH, Prices
 from .progress import somebody_looks
 
@@ -48,11 +49,11 @@ def estimate(rows: int, prices: Prices, *, journaled: Sequence[float] = ()) -> E
 
 def words(made: Estimate) -> str:
     """Return an estimate as a sentence."""
-    cost = "cost not known yet" if made.cost_usd is None else f"about {made.cost_usd:.2f} USD"
+    cost = "cost not known yet" if made.cost_usd is None else f"about {format_usd(made.cost_usd)}"
     if made.cost_from is not None:
         cost += f" (by {made.cost_from})"
     said = f"{_counted(made.rows, 'row')} can be sent, in {_counted(made.requests, 'request')}: {cost}"
-    return said if made.balance_usd is None else f"{said}; the balance is {made.balance_usd:.2f} USD"
+    return said if made.balance_usd is None else f"{said}; the balance is {format_usd(made.balance_usd)}"
 
 
 def _counted(count: int, noun: str) -> str:

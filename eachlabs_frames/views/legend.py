@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypedDict
 
-from .quantity import MINUS, Unit, quantity
+from ..core.money import MINUS
+from .quantity import Unit, quantity
 from .scale import Scale
 
 CHARACTER: Final = 0.025

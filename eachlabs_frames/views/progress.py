@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
+from ..core.money import format_usd
 from ..errors import ConfigurationError
 from ..models import COMPLETED, FAILED, INVALID, UNKNOWN, Event, Observer
 
@@ -79,7 +80,7 @@ def describe(event: Event) -> str:
     parts = [f"accepted={event.accepted}"]
     parts += [f"{status}={event.tally[status]}" for status in SHOWN if event.tally.get(status)]
     if event.balance_usd is not None:
-        parts.append(f"balance {event.balance_usd:.2f} USD")
+        parts.append(f"balance {format_usd(event.balance_usd)}")
     if event.waiting_for:
         parts.append(event.waiting_for[:LONGEST_NOTE])
     return ", ".join(parts)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from math import floor, isinf, isnan, log10
+from math import isinf, isnan
 from typing import Final, Literal, TypeAlias
+
+from ..core.money import MINUS, format_usd
 
 Unit: TypeAlias = Literal["usd", "seconds", "truth", "number"]
 
-MINUS: Final = "\N{MINUS SIGN}"
 NOTHING: Final = "\N{EN DASH}"
 
 HUGE: Final = 1e12
@@ -35,19 +36,12 @@ def _unsigned(number: float, unit: Unit, *, is_share: bool) -> str:
     if isinf(number):
         return "∞"
     if unit == "usd":
-        return f"${number:,.{_cents(number)}f}" if number < HUGE else f"${_short(number)}"
+        return format_usd(number)
     if unit == "seconds":
         return f"{_short(number)} s"
     if unit == "truth":
         return f"{_short(number * 100)} %" if is_share else str(bool(number))
     return _short(number)
-
-
-def _cents(number: float) -> int:
-    """Return the decimals that show what a cost is: cents, and of less than a dollar two digits more."""
-    if number >= 1 or not number:
-        return 2
-    return max(4, min(10, 1 - floor(log10(number))))
 
 
 def _short(number: float) -> str:

@@ -9,10 +9,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timezone
 from html import escape
-from math import floor, log10
 from typing import Final
 
 from ..core.media import cut
+from ..core.money import format_usd
 from ..models import COMPLETED, FAILED, INVALID, PENDING
 from .messages import ErrorGroup, Head, Line, Snapshot
 
@@ -58,7 +58,7 @@ def sentence(head: Head) -> str:
 
 
 def title(head: Head) -> str:
-    """Name a run and its counts: "Run 'sweep-7' of wf_abc123, version 3f2a: 1,000 rows, 980 completed; 9.80 USD"."""
+    """Name a run and its counts: "Run 'sweep-7' of wf_abc123, version 3f2a: 1,000 rows, 980 completed; $9.80"."""
     if _is_untouched(head):
         return _untouched(head)
     said = ", ".join([_counted(head.get("total", 0), "row"), *_tally(head.get("counts", {}))])
@@ -109,14 +109,6 @@ def html(snapshot: Snapshot) -> str:
         parts.append(table("Errors", ["rows", "message", "labels"], cells, numbers=(0,)))
         parts += [f"<p>{more}</p>"] if more else []
     return f"<div>{''.join(parts)}</div>"
-
-
-def amount_usd(cost: float) -> str:
-    """Return USD with two decimals; under a cent with as many as show two digits."""
-    decimals = 2
-    if 0 < abs(cost) < 0.01:
-        decimals = min(8, 1 - floor(log10(abs(cost))))
-    return f"{cost:,.{decimals}f} USD"
 
 
 # -- sentences ------------------------------------------------------------------------------------------------------
@@ -176,9 +168,9 @@ def _cost(head: Head) -> str:
     if cost is None:
         return ""
     if not superseded:
-        return amount_usd(cost)
-    part = amount_usd(head.get("superseded_cost_usd", 0.0))
-    return f"{amount_usd(cost)}, of which {part} for {_counted(superseded, 'superseded execution')}"
+        return format_usd(cost)
+    part = format_usd(head.get("superseded_cost_usd", 0.0))
+    return f"{format_usd(cost)}, of which {part} for {_counted(superseded, 'superseded execution')}"
 
 
 def _tally(counts: Mapping[str, int], *, besides: frozenset[str] = frozenset()) -> list[str]:

@@ -187,7 +187,7 @@ def test_numbers_are_a_heat_map_with_its_scale(open_page: Open, tmp_path: Path) 
     cell = page.locator("tbody tr").first.locator("td").nth(1)
     expect(cell).to_have_css("background-color", "rgb({}, {}, {})".format(*colour))
     expect(cell.locator(".elf-mark").first).to_have_css("color", "rgb({}, {}, {})".format(*ink))
-    expect(cell.locator(".elf-mean")).to_contain_text("$0.0150")
+    expect(cell.locator(".elf-mean")).to_contain_text("$0.015")
     legend = page.locator(".elf-legend")
     texts = [text for _, text in matrix.table["legend"]["ticks"]]
     assert legend.get_attribute("aria-label") == f"Scale of cost: from {texts[0]} to {texts[-1]}"
@@ -199,7 +199,7 @@ def test_numbers_are_a_heat_map_with_its_scale(open_page: Open, tmp_path: Path) 
     other.attrs["eachlabs"] = {"workflow_id": "wf", "run": f"second {NASTY}"}
     page = open_page(out.eachlabs.matrix("prompt", "style", "cost", by="seed", compare=other), width=700, dark=True)
     expect(page.locator(".elf-side").first).to_have_text(f"Asecond {NASTY}")
-    expect(page.locator(".elf-slot").first).to_contain_text("$0.0100$0.0200+$0.0100")
+    expect(page.locator(".elf-slot").first).to_contain_text("$0.01$0.02+$0.01")
     shoot(page, "compared-numbers")
 
 

@@ -12,10 +12,12 @@ from playwright.sync_api import expect
 
 from eachlabs_frames.models import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, Outcome
 from eachlabs_frames.sandbox import media
+from eachlabs_frames.views.assets import WEB
 from eachlabs_frames.views.cards import Card, card
 from eachlabs_frames.views.gallery import SCRIPTS
 from eachlabs_frames.views.sheet import Layout, Sheet, find
 
+from ..test_money import AMOUNTS
 from . import stage as stages
 from .lab import SCREENSHOTS
 from .stage import Json
@@ -134,6 +136,18 @@ def stage(open_stage: Callable[..., Stage]) -> Stage:
 
 
 # -- what is shown --------------------------------------------------------------------------------------------------
+
+
+def test_the_browser_writes_money_as_the_kernel_does(browser: Browser) -> None:
+    """The formatter of `pieces.js` gives the same texts as `format_usd`."""
+    page = browser.new_page()
+    source = (WEB / "pieces.js").read_text("utf-8")
+    written = page.evaluate(
+        "([source, amounts]) => amounts.map(new Function(`${source}; return formatUsd`)())",
+        [source, [amount for amount, _ in AMOUNTS]],
+    )
+    page.close()
+    assert written == [text for _, text in AMOUNTS]
 
 
 def test_each_kind_of_output_is_a_card(stage: Stage) -> None:

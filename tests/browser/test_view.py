@@ -447,7 +447,7 @@ def test_a_line_is_opened_and_closed(stage: Stage) -> None:
     stage.page.evaluate("() => { window.before = document.querySelectorAll('.elf-row .elf-error')[0] }")
     output = {"kind": "text", "text": "done"}
     stage.rows(0, [row("a", output=output), row("b", status="failed", error="No!", cost_usd=0.01)])
-    assert stage.find(".elf-row").first.inner_text().replace("\n", " ") == "a exec-000 ✓ completed done $0.0300 12.4 s"
+    assert stage.find(".elf-row").first.inner_text().replace("\n", " ") == "a exec-000 ✓ completed done $0.03 12.4 s"
     assert stage.page.evaluate("() => window.before.isConnected")
     stage.click(stage.expander(0))
     assert stage.sent() == [{"kind": "close", "line": 0}]

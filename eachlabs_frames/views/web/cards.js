@@ -201,7 +201,7 @@ function createCard({ files = null, enlarge }) {
     if (label.title !== clip(card.label, 400)) label.replaceChildren(...labelLines(clip(card.label, LABEL)));
     label.title = clip(card.label, 400);
     badge.paint(card.status);
-    setText(cost, card.cost_usd === null ? "" : money(card.cost_usd));
+    setText(cost, card.cost_usd === null ? "" : formatUsd(card.cost_usd));
     setText(seconds, card.seconds === null ? "" : duration(card.seconds));
     setAttribute(open, "aria-label", `Enlarge ${clip(card.label, LABEL)}`);
     error.hidden = !card.error;
@@ -217,7 +217,7 @@ function createFacts(card) {
   if (card.error) list.append(h("dt", {}, "error"), h("dd.elf-error", { dir: "auto" }, card.error));
   for (const [name, value] of card.input) add(name, value);
   if (card.text !== null && mediaOf(card).length) list.append(h("dt", {}, "output"), h("dd", {}, createWords(card.text, card.is_json, Infinity)));
-  const known = [card.cost_usd === null ? "" : money(card.cost_usd), card.seconds === null ? "" : duration(card.seconds)].filter(Boolean);
+  const known = [card.cost_usd === null ? "" : formatUsd(card.cost_usd), card.seconds === null ? "" : duration(card.seconds)].filter(Boolean);
   if (known.length) add("cost and time", known.join(", "));
   return list.childElementCount ? list : h("p.elf-why", {}, "nothing is known of its input");
 }

@@ -430,10 +430,10 @@ function createHeader(store, view) {
     setText(phase.firstChild, glyph);
     setText(phase.lastChild, word);
     setText(rate, known(head.rate, (n) => `${whole.format(Math.round(n))}/min`));
-    setText(cost, known(head.cost_usd, money));
+    setText(cost, known(head.cost_usd, formatUsd));
     cost.parentElement.title = `Of the executions whose cost is known, in USD${head.superseded
-      ? `; ${money(head.superseded_cost_usd)} of it for ${whole.format(head.superseded)} that were superseded` : ""}`;
-    setText(balance, known(head.balance_usd, money));
+      ? `; ${formatUsd(head.superseded_cost_usd)} of it for ${whole.format(head.superseded)} that were superseded` : ""}`;
+    setText(balance, known(head.balance_usd, formatUsd));
     paintCounts(head);
     tick();
   }
@@ -603,7 +603,7 @@ function createRow(view) {
     setAttribute(status, "data-status", row.status);
     setText(status.firstChild, symbolOf(row.status));
     setText(status.lastChild, clip(row.status, 40));
-    setText(cost, row.cost_usd === null ? "" : money(row.cost_usd));
+    setText(cost, row.cost_usd === null ? "" : formatUsd(row.cost_usd));
     setText(seconds, row.seconds === null ? "" : duration(row.seconds));
     // A picture must not be loaded again, nor a text lose its place, because a row's cost came to be known.
     if (before.error !== row.error || JSON.stringify(before.output) !== JSON.stringify(row.output))

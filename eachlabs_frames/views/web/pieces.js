@@ -25,10 +25,13 @@ const clip = (text, longest = LONGEST) =>
   text.length > longest ? `${text.slice(0, longest)}… (${whole.format(text.length - longest)} more characters)` : text;
 const plural = (n, noun) => `${whole.format(n)} ${noun}${n === 1 ? "" : "s"}`;
 
-function money(usd) {
-  const digits = Math.abs(usd) >= 1 || usd === 0 ? 2 : 4;
-  const amount = Math.abs(usd).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  return `${usd < 0 ? "−" : ""}$${amount}`;
+/** An amount in USD as text: the same as `format_usd` of core/money.py, which says how. */
+function formatUsd(usd) {
+  const amount = Math.abs(usd);
+  const below = amount && amount < 1 ? 3 - Number(amount.toExponential().split("e")[1]) : 2;
+  const least = amount >= 99.995 ? 0 : 2;
+  const digits = { minimumFractionDigits: least, maximumFractionDigits: least && Math.min(below, 10) };
+  return `${usd < 0 ? "−" : ""}$${amount.toLocaleString("en-US", digits)}`;
 }
 
 function clock(seconds) {
