@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from .errors import ConfigurationError
 from .models import DialectName
 from .models import Secret as Secret
+from .suggestions import closest
 
 BASE_URLS: Final[dict[DialectName, str]] = {
     "current": "https://api.eachlabs.ai/v1",
@@ -80,7 +81,8 @@ class Settings:
     def key(self) -> Secret:
         """Return the key, or raise `ConfigurationError` where there is none."""
         if self.api_key is None:
-            raise ConfigurationError(NO_KEY)
+            near = closest("EACHLABS_API_KEY", [name for name in os.environ if name.upper().startswith("EACH")])
+            raise ConfigurationError(NO_KEY if near is None else f"{NO_KEY} (the environment has {near}: misspelt?)")
         return self.api_key
 
 

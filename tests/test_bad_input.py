@@ -123,6 +123,14 @@ def test_no_key_is_one_clear_sentence() -> None:
         ef.attach("00000000-0000-0000-0000-000000000005", WF)
 
 
+def test_a_misspelt_variable_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name alone: its value may be the key."""
+    monkeypatch.setenv("EACHLABS_APIKEY", "smk_4711")
+    with pytest.raises(ef.ConfigurationError, match=r"the environment has EACHLABS_APIKEY: misspelt\?") as caught:
+        frame().eachlabs.bulk_trigger(WF)
+    assert "4711" not in str(caught.value)
+
+
 def test_a_wrong_key_is_an_authentication_error_that_does_not_show_it(sandbox: Sandbox) -> None:
     """Nor does its traceback."""
     ef.configure(api_key="sk-wrong-987")

@@ -83,6 +83,9 @@ def test_a_callable_is_handed_on() -> None:
         ({"a": None}, ["a"], "got None"),
         ({"a": dict}, ["a"], "must be a column's name"),
         (None, [], "empty"),
+        ([{"prompt": "a"}], ["a"], r"a list with a dict in it \(\{'prompt': 'a'\}\): pass the dict without the list"),
+        ([["a"]], ["a"], r"list of columns' names.*\['a'\] \(a list\) is no name"),
+        ([ef.lit("x")], ["a"], "has no key: write a dict"),
     ],
 )
 def test_a_mapping_that_cannot_be_read_says_what_to_do(inputs: Any, columns: list[Any], message: str) -> None:

@@ -478,12 +478,16 @@ def test_a_run_is_deleted_only_when_told(sandbox: Sandbox) -> None:
     """Afterwards nothing is known of it, and the same call pays again."""
     frame(3).eachlabs.bulk_trigger(WF, run="one")
     assert ef.delete_run("one") == 3
-    with pytest.raises(ef.RunError, match="there is no run 'one'"):
+    frame(1).eachlabs.bulk_trigger(WF, run="another")
+    with pytest.raises(ef.RunError, match=r"there is no run 'one'.*the latest are 'another'"):
         ef.load_run("one")
+    with pytest.raises(ef.RunError, match=r"there is no run 'anothr'.*did you mean 'another'\?"):
+        ef.load_run("anothr")
+    ef.delete_run("another")
     with pytest.raises(ef.RunError, match="there is no run 'one'"):
         ef.delete_run("one")
     frame(3).eachlabs.bulk_trigger(WF, run="one")
-    assert sent(sandbox) == 6
+    assert sent(sandbox) == 7
 
 
 def test_a_frame_without_attrs_finds_its_run_by_its_bulk_operations(sandbox: Sandbox) -> None:

@@ -19,6 +19,18 @@ def test_a_reason_never_repeats_a_whole_prompt() -> None:
     assert len(reason) <= LONGEST_REASON + 5
 
 
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_misspelt_key_is_named_with_the_one_that_was_probably_meant(closed: bool) -> None:
+    """Whether the schema refuses the key itself, or misses the right one."""
+    check = compile_check(
+        {"properties": {"prompt": {}, "style": {}}, "required": ["prompt"], "additionalProperties": not closed}
+    )
+    reason = check({"promt": "a fox", "style": "noir"})
+    assert reason is not None
+    assert reason.endswith("(did you mean 'prompt' instead of 'promt'?)")
+    assert check({"prompt": "a fox"}) is None
+
+
 def test_a_schema_that_is_none_is_said() -> None:
     """With what is wrong in it."""
     with pytest.raises(SchemaError, match="objectx"):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ..errors import ConfigurationError, MappingError
+from ..suggestions import MAX_LISTED, closest
 from .filetypes import KNOWN, LONGEST_EXTENSION
 from .mapping import FORMATTER
 
@@ -121,13 +122,20 @@ def read(name: object, columns: Collection[str]) -> Template:
         raise ConfigurationError(msg) from exc
     for piece in parsed:
         if piece.field is not None and piece.field not in OWN and piece.field not in columns:
-            others = [column for column in columns if column not in OWN]
-            known = ", ".join(f"{{{one}}}" for one in [*OWN, *others[:8]])
-            more = ", ..." if len(others) > 8 else ""
-            msg = f"name={name!r} asks for {{{piece.field}}}, and there is none; there are {known}{more}"
-            raise MappingError(msg)
+            raise MappingError(_unknown_field(name, piece.field, columns))
     _check_parts(name, parsed)
     return Template((*parsed[:-1], _without_extension(parsed[-1])))
+
+
+def _unknown_field(name: str, field: str, columns: Collection[str]) -> str:
+    """Return the error message for a field that is neither one of `OWN` nor a column."""
+    others = [column for column in columns if column not in OWN]
+    match = closest(field, [*OWN, *others])
+    if match is not None:
+        return f"name={name!r} asks for {{{field}}}, and there is none (did you mean {{{match}}}?)"
+    known = ", ".join(f"{{{one}}}" for one in [*OWN, *others[:MAX_LISTED]])
+    more = ", ..." if len(others) > MAX_LISTED else ""
+    return f"name={name!r} asks for {{{field}}}, and there is none; there are {known}{more}"
 
 
 def _check_parts(name: str, pieces: Sequence[Piece]) -> None:

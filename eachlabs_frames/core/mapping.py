@@ -5,7 +5,6 @@ Owns the four forms that a user may write, and their errors. It sees column labe
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -15,6 +14,8 @@ from typing import Any, Final, TypeAlias
 
 from ..errors import MappingError
 from ..models import Json
+from ..suggestions import hint
+from . import media
 from .values import MISSING, RefusedValueError, clean, whole_number
 
 Label: TypeAlias = Hashable
@@ -72,6 +73,9 @@ class Template:
 
 Source: TypeAlias = Column | Literal | Template
 Fields: TypeAlias = Mapping[str, Source]
+
+MAX_SHOWN: Final = 60
+"""Characters of a value that a message shows."""
 
 
 def lit(value: object) -> Literal:
@@ -201,6 +205,7 @@ def _fields(
     if isinstance(inputs, Mapping):
         return {_key(key): _source(key, value) for key, value in inputs.items()}
     if isinstance(inputs, Sequence):
+        _check_labels(inputs)
         twice = [label for label, count in Counter(inputs).items() if count > 1]
         if twice:
             msg = f"inputs= asks for column {twice[0]!r} twice"
@@ -208,6 +213,26 @@ def _fields(
         return {_key(label): Column(label) for label in inputs}
     msg = f"inputs= must be None, a list of columns, a dict or a callable; got {type(inputs).__name__}"
     raise MappingError(msg)
+
+
+def _check_labels(inputs: Sequence[object]) -> None:
+    """Raise `MappingError` if an entry of a list of columns cannot be a column's label, such as a dict."""
+    for entry in inputs:
+        if isinstance(entry, Hashable) and not isinstance(entry, Literal | Template):
+            continue
+        shown = media.text(repr(entry), MAX_SHOWN)
+        if isinstance(entry, Mapping):
+            msg = (
+                f"inputs= is a list with a dict in it ({shown}): pass the dict without the list, as in "
+                "inputs={'key': 'column'}; it applies to every row. For inputs that are complete already, make a frame "
+                "of them: pd.DataFrame([{...}, {...}])"
+            )
+        elif isinstance(entry, Literal | Template):
+            msg = f"inputs= is a list, and {shown} in it has no key: write a dict, as in inputs={{'key': ...}}"
+        else:
+            kind = type(entry).__name__
+            msg = f"inputs= takes a list of columns' names, as in inputs=['prompt']; {shown} (a {kind}) is no name"
+        raise MappingError(msg)
 
 
 def _by_schema(labels: Sequence[Label], schema: Mapping[str, Json] | None, ours: frozenset[Label]) -> dict[str, Source]:
@@ -218,9 +243,9 @@ def _by_schema(labels: Sequence[Label], schema: Mapping[str, Json] | None, ours:
     found: dict[str, Source] = {label: Column(label) for label in named if label in mine}
     if not found:
         wanted = ", ".join(map(repr, named))
-        close = nearest(next(iter(named)), mine)
-        hint = "map them, as in inputs={'key': 'column'}"
-        msg = f"the workflow takes {wanted}, and no column has such a name{close}: {hint}"
+        close = hint(next(iter(named)), mine)
+        example = "map them, as in inputs={'key': 'column'}"
+        msg = f"the workflow takes {wanted}, and no column has such a name{close}: {example}"
         raise MappingError(msg)
     return found
 
@@ -260,8 +285,7 @@ def _check_source(source: Source, known: Counter[Label]) -> None:
         wanted = source.labels
     for label in wanted:
         if label not in known:
-            hint = nearest(label, list(known))
-            msg = f"the frame has no column {label!r}{hint}; for a constant write lit({label!r})"
+            msg = f"the frame has no column {label!r}{hint(label, known)}; for a constant write lit({label!r})"
             raise MappingError(msg)
     _refuse_twice(wanted, known)
 
@@ -271,16 +295,6 @@ def _refuse_twice(wanted: Sequence[Label], known: Counter[Label]) -> None:
     if twice is not None:
         msg = f"the frame has {known[twice]} columns named {twice!r}: which one is meant? Rename one of them"
         raise MappingError(msg)
-
-
-def nearest(label: Label, labels: Sequence[Label]) -> str:
-    """Return a hint at the label that is most like `label`, or at those that there are; begins with a space."""
-    names = {str(known).casefold(): known for known in labels}
-    close = difflib.get_close_matches(str(label).casefold(), names, n=1)
-    if close:
-        return f" (did you mean {names[close[0]]!r}?)"
-    some = ", ".join(map(repr, list(labels)[:8]))
-    return f" (it has {some}{', ...' if len(labels) > 8 else ''})" if labels else ""
 
 
 def labels_of(fields: Fields) -> set[Label]:

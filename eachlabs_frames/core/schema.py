@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..models import Json
+from ..suggestions import closest
 from .mapping import properties
 
 LONGEST_REASON: Final = 300
@@ -41,7 +42,7 @@ def compile_check(schema: Mapping[str, Json]) -> Check:
     def check(payload: dict[str, Json]) -> str | None:
         if validator.is_valid(payload):
             return None
-        return _reason(next(iter(validator.iter_errors(payload))))
+        return _reason(next(iter(validator.iter_errors(payload)))) + _misspelt(payload, schema)
 
     return check
 
@@ -54,6 +55,17 @@ def _fetch_nothing(uri: str) -> Any:
 def _reason(error: Any) -> str:
     path = ".".join(map(str, error.instance_path))
     return _short(f"{path}: {error.message}" if path else str(error.message))
+
+
+def _misspelt(payload: Mapping[str, Json], schema: Mapping[str, Json]) -> str:
+    """Return a hint at the key that is probably a misspelling of another one that the schema names."""
+    named = properties(schema)
+    free = [key for key in named if key not in payload]
+    for key in payload:
+        match = closest(key, free) if key not in named else None
+        if match is not None:
+            return f" (did you mean {match!r} instead of {key!r}?)"
+    return ""
 
 
 def _short(text: str) -> str:

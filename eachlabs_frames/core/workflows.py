@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import NotFoundError
 from ..models import Json, Workflow
+from ..suggestions import did_you_mean
 from .executions import parse_time
 
 
@@ -27,8 +28,9 @@ def choose_version(said: Json, *, workflow_id: str, version_id: str | None) -> W
     wanted = version_id or _latest(described, versions)
     found = next((v for v in versions if v.get("version_id") == wanted), None)
     if wanted is None or (version_id is not None and versions and found is None):
-        names = ", ".join(str(v.get("version_id")) for v in versions) or "none"
-        what = f"no version {version_id!r}" if version_id else "no active version"
+        known = [str(v.get("version_id")) for v in versions]
+        names = ", ".join(known) or "none"
+        what = f"no version {version_id!r}{did_you_mean(version_id, known)}" if version_id else "no active version"
         msg = f"workflow {workflow_id!r} has {what}; its versions: {names}"
         raise NotFoundError(msg, status=404)
     return Workflow(workflow_id, wanted, _input_schema(found))

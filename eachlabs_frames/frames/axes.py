@@ -19,11 +19,15 @@ from ..core.identity import fingerprint
 from ..core.media import text
 from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ConfigurationError
+from ..suggestions import did_you_mean
 
 Values: TypeAlias = "pd.Series[Any] | range"
 
 MOST: Final = 10_000_000
 """Values of an iterator, at most: whatever gives more may never end."""
+
+OPTIONS: Final = ("sample", "random_state", "repeats", "where", "allow_large")
+"""The keywords of `sweep` that are no axes: a misspelt one is taken for an axis."""
 
 _SHOWN: Final = 60
 
@@ -101,7 +105,8 @@ def _column(name: str, values: object, most: int) -> pd.Series[Any]:
         return _inferred(values)
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or isinstance(values, np.ndarray):
         kind = type(values).__name__
-        msg = f"axis {name!r} is one value ({kind} {_shown(values)}): wrap it in a list, as in {name}=[...]"
+        near = did_you_mean(name, OPTIONS)
+        msg = f"axis {name!r}{near} is one value ({kind} {_shown(values)}): wrap it in a list, as in {name}=[...]"
         raise ConfigurationError(msg)
     if isinstance(values, set | frozenset):
         msg = f"axis {name!r} is a set, which has no order: sort it, or make it a list"

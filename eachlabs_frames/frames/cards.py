@@ -20,6 +20,7 @@ from ..core.media import text
 from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError, EachlabsError
 from ..models import Json, Outcome
+from ..suggestions import hint
 from ..views.cards import LONGEST_LABEL, Card, card
 from . import filelist, scores, sent_inputs
 from . import results as columns
@@ -219,8 +220,8 @@ def _chosen(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> list[H
     for one in chosen:
         if held[one] != 1:
             many = "no column" if not held[one] else f"{held[one]} columns named"
-            some = ", ".join(repr(name) for name in list(frame.columns)[:8])
-            msg = f"label={label!r}: the frame has {many} {one!r} (it has {some}); name columns of the frame"
+            near = "" if held[one] else hint(one, frame.columns)
+            msg = f"label={label!r}: the frame has {many} {one!r}{near}; name columns of the frame"
             raise ColumnError(msg)
     return chosen
 

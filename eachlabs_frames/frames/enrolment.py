@@ -25,6 +25,7 @@ from ..engine.journal.entry import Entry
 from ..errors import InputError, MappingError, RunError
 from ..models import INVALID, PENDING, UNKNOWN, Json, Outcome, Pin, Sheet
 from ..settings import Settings
+from ..suggestions import hint
 from . import labels
 from .options import Options
 from .plan import Digests, Plan, read_inputs
@@ -293,7 +294,8 @@ def check_key(frame: pd.DataFrame, key: Any) -> int:
     """
     places = [place for place, label in enumerate(frame.columns) if label == key or str(label) == key]
     if len(places) != 1:
-        msg = f"key={key!r}: the frame has {len(places)} columns of this name, and needs one"
+        near = "" if places else hint(key, frame.columns)
+        msg = f"key={key!r}: the frame has {len(places) or 'no'} columns of this name{near}, and needs one"
         raise MappingError(msg)
     return places[0]
 

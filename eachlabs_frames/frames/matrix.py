@@ -13,12 +13,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..core.mapping import nearest
 from ..core.media import cut
 from ..core.outcomes import NO_TIME, Results
 from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError, ConfigurationError, FrameTypeError
 from ..models import Json, Outcome
+from ..suggestions import hint
 from ..views.cards import LONGEST_LABEL, Card
 from ..views.matrix import Matrix
 from ..views.quantity import Unit
@@ -182,7 +182,7 @@ def _column(frame: pd.DataFrame, label: Any, said: str) -> pd.Series[Any]:
     """
     places = [place for place, known in enumerate(frame.columns) if known == label]
     if not places:
-        msg = f"{said}{label!r}: the frame has no such column{nearest(label, list(frame.columns))}"
+        msg = f"{said}{label!r}: the frame has no such column{hint(label, frame.columns)}"
         raise ColumnError(msg)
     if len(places) > 1:
         msg = f"{said}{label!r}: the frame has {len(places)} columns of this name: rename one"

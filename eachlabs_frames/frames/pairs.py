@@ -18,6 +18,7 @@ from ..core.preference import WINNERS, A, B, Judged, pair, tally
 from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError
 from ..models import COMPLETED
+from ..suggestions import did_you_mean, hint
 from . import results as columns
 from .cards import axes, name_of, paths_in
 from .filelist import files_of
@@ -58,7 +59,7 @@ class Side:
         whole = columns.label(self.frame, label, "") if isinstance(label, str) else label
         places = [place for place, known in enumerate(self.frame.columns) if known == whole]
         if len(places) != 1:
-            how = "no column" if not places else "two columns"
+            how = "two columns" if places else f"no column{hint(label, self.frame.columns)}"
             msg = f"by= names {label!r}, of which one of the two frames has {how}"
             raise ColumnError(msg)
         return places[0]
@@ -151,7 +152,8 @@ class Pairs:
         if by is None:
             return _table(self.shares(names, confidence), [*SHARES])
         if by not in self.by:
-            msg = f"by={by!r} is none of the columns that the rows are paired by: {_listed(self.by)}"
+            near = did_you_mean(by, self.by)
+            msg = f"by={by!r} is none of the columns that the rows are paired by: {_listed(self.by)}{near}"
             raise ColumnError(msg)
         cells = self.a.frame.iloc[[row for row, _ in self.rows], self.a.place(by)].tolist()
         groups: dict[Hashable, list[int]] = {}

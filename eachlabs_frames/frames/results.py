@@ -21,6 +21,7 @@ from ..core.media import DEEPEST
 from ..core.outcomes import COLUMNS, NO_TIME, Results
 from ..errors import ColumnError
 from ..models import PENDING, Json
+from ..suggestions import hint
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -137,10 +138,22 @@ def refuse_twins(frame: pd.DataFrame, prefix: str) -> None:
         raise ColumnError(msg)
 
 
+def _prefixes(frame: pd.DataFrame) -> list[str]:
+    """Return the prefixes of the results that the frame's columns make up."""
+    names = [known[0] if isinstance(known, tuple) else known for known in frame.columns]
+    ending = "execution_id"
+    candidates = [name.removesuffix(ending) for name in names if isinstance(name, str) and name.endswith(ending)]
+    return [prefix for prefix in dict.fromkeys(candidates) if is_result(frame, prefix)]
+
+
 def require_result(frame: pd.DataFrame, prefix: str) -> None:
     """Raise `ColumnError` where the frame holds no result with this prefix."""
     if not is_result(frame, prefix):
         missing = [prefix + name for name in IDENTIFYING if label(frame, name, prefix) not in frame.columns]
+        existing = _prefixes(frame)
+        if existing:
+            msg = f"the frame has no result with prefix={prefix!r}{hint(prefix, existing)}: pass prefix={existing[0]!r}"
+            raise ColumnError(msg)
         names = ", ".join(map(repr, missing))
         msg = f"nothing was triggered from this frame: it has no column {names}; call bulk_trigger first"
         raise ColumnError(msg)

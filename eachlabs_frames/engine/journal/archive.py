@@ -22,6 +22,7 @@ from ...core.identity import SIZE
 from ...core.records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, bulk_id_of, unpack_outcomes, unpack_rows
 from ...errors import JournalError, RunError
 from ...models import COMPLETED, PENDING, UNKNOWN, Json, Pin
+from ...suggestions import MAX_COMPARED, hint
 from . import sessions
 from .store import connect, reading
 from .transactions import transaction
@@ -327,9 +328,9 @@ def _found(connection: sqlite3.Connection, path: Path, name: str) -> tuple[int, 
     query = "SELECT id, pin, index_names, note FROM runs WHERE name = ?"
     found: tuple[int, str, str, str | None] | None = connection.execute(query, (name,)).fetchone()
     if found is None:
-        near = [one for (one,) in connection.execute("SELECT name FROM runs ORDER BY created_at DESC LIMIT 5")]
-        some = f"; the latest are {', '.join(map(repr, near))}" if near else "; it holds none"
-        msg = f"there is no run {name!r} in the journal {path}{some}"
+        latest = connection.execute("SELECT name FROM runs ORDER BY created_at DESC LIMIT ?", (MAX_COMPARED,))
+        near = hint(name, [known for (known,) in latest], listing="the latest are") or " (it holds none)"
+        msg = f"there is no run {name!r} in the journal {path}{near}"
         raise RunError(msg)
     run, pin, names, note = found
     return run, read_pin(path, name, pin), json.loads(names), note

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ...models import Secret
+from ...suggestions import check_keywords
 from .door import Door
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ class Sending(Door):
         `asyncio.CancelledError`; with ``inplace=True`` they are in the frame then.
         """
         options["webhook_secret"] = Secret.wrap(options.get("webhook_secret"))  # at once: see `bulk_trigger`
+        check_keywords(self.bulk_trigger_async, options)
         from ...engine.loop import complete_async
 
         return await complete_async(self._trigger(workflow_id, inputs, **options))
