@@ -166,7 +166,7 @@ def test_cost_duration_and_status_are_the_results_own() -> None:
     shown = out.eachlabs.matrix("prompt", "style", "duration")
     assert [texts(one) for one in shown.table["cells"][0]] == [[["1 s"]], [["2 s"]]]
     assert shown.frame["ink"].tolist() == [1.0]
-    assert texts(cell(out.eachlabs.matrix("prompt", "style", "cost"), 0, 1)) == [["$0.0200"]]
+    assert texts(cell(out.eachlabs.matrix("prompt", "style", "cost"), 0, 1)) == [["$0.02"]]
     words = out.eachlabs.matrix("prompt", "style", "status").table
     assert words["kind"] == "statuses"
     assert [one["slots"][0]["marks"][0]["status"] for one in words["cells"][0]] == ["completed", "unknown"]
@@ -227,8 +227,8 @@ def test_two_frames_stand_side_by_side() -> None:
     assert shown.table["sides"] == ["A", "B"]
     assert [place[0] for place in shown.table["rows"]["places"]] == ["fox", "owl", "cat"]
     assert [rows_of(line[0]) for line in shown.table["cells"]] == [[[0, None]], [[1, 2]], [[None, 3]]]
-    assert [line[0]["slots"][0]["difference"] for line in shown.table["cells"]] == [None, "+$0.5000", None]
-    assert shown.table["legend"]["ticks"][0][1] == "\N{MINUS SIGN}$0.5000"
+    assert [line[0]["slots"][0]["difference"] for line in shown.table["cells"]] == [None, "+$0.50", None]
+    assert shown.table["legend"]["ticks"][0][1] == "\N{MINUS SIGN}$0.50"
     assert shown.frame.columns.names == ["run", "style", "seed"]
     assert shown.frame.loc["owl"].tolist() == [0.25, 0.75]
     assert [(card["row"], card["label"][:2]) for card in shown.cards] == [(0, "A:"), (1, "A:"), (2, "B:"), (3, "B:")]
@@ -335,9 +335,9 @@ def test_numbers_stand_there_with_their_colours() -> None:
     """And the scale; of two frames with the difference."""
     shown = bundle(sweep().eachlabs.matrix("prompt", "style", "cost", by="seed", compare=sweep(cost=1.0)))
     assert re.search(r"background:#[0-9a-f]{6};color:#(000000|ffffff)", shown["text/html"])
-    assert "$0.0100 | $1.00" in shown["text/html"]
-    assert "+$0.9900" in shown["text/html"]
-    assert "mean +$0.9850" in shown["text/plain"]
+    assert "$0.01 | $1.00" in shown["text/html"]
+    assert "+$0.99" in shown["text/html"]
+    assert "mean +$0.985" in shown["text/plain"]
 
 
 def test_nothing_from_outside_becomes_markup() -> None:
