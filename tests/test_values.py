@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import io
 import json
 import math
 from datetime import date, datetime, time, timedelta, timezone
@@ -14,11 +15,12 @@ from uuid import UUID
 import numpy as np
 import orjson
 import pandas as pd
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.values import MAX_DEPTH, MISSING, RefusedValueError, clean
+from eachlabs_frames.core.values import MAX_DEPTH, MISSING, RefusedValueError, clean, clean_local
 from eachlabs_frames.frames import cells  # noqa: F401 - registers pandas.NA
 
 
@@ -66,7 +68,6 @@ def test_numpy_not_a_time_is_missing(missing: object) -> None:
         (Decimal("5.50"), 5.5),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (PurePosixPath("a/b"), "a/b"),
-        (Path("a"), "a"),
         (Style.NOIR, "noir"),
         (Style.SEVEN, "SEVEN"),
         (Word.FOX, "fox"),
@@ -114,12 +115,22 @@ def test_null_is_kept_inside_a_dict_where_it_is_asked_for() -> None:
         ({1: "a"}, "no string"),
         ({"\ud800": 1}, "lone surrogate"),
         (lambda: 1, "function"),
+        (Path("a.png"), r"a local path cannot be sent.*upload the file and send its URL, or send str\(path\)"),
+        ([{"image": Path("a.png")}], r"a local path cannot be sent.*\(at \[0\]\.image in the value\)"),
+        (io.BytesIO(b"x"), "an open file cannot be sent"),
+        (PIL.Image.new("RGB", (1, 1)), "a PIL image cannot be sent as JSON: save it to a file, upload"),
     ],
 )
 def test_what_is_no_json_is_refused_with_a_reason(value: object, reason: str) -> None:
     """Bytes, infinities, sets, lone surrogates, and anything that is not in the table."""
     with pytest.raises(RefusedValueError, match=reason):
         clean(value)
+
+
+def test_on_this_machine_a_path_is_its_text() -> None:
+    """As a key or a label; everything else is as it would be sent."""
+    assert clean_local(Path("a.png")) == "a.png"
+    assert clean_local(np.int64(3)) == 3
 
 
 def test_a_refusal_says_where_in_the_value() -> None:

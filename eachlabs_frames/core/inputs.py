@@ -17,7 +17,7 @@ import orjson
 from ..models import Json
 from .identity import SORTED
 from .mapping import FORMATTER, Column, Fields, Label, Literal, RowFunction, Template
-from .values import MISSING, RefusedValueError, clean, whole_number
+from .values import MISSING, RefusedValueError, clean, clean_local, whole_number
 
 MAX_PAYLOAD: Final = 10_000_000
 """Bytes of JSON of one input: this package's own limit, the API states none."""
@@ -37,6 +37,10 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}" if self.place else self.reason
+
+
+LocalFileCheck: TypeAlias = Callable[[Row], Problem | None]
+"""Says which value of an input is a file of this machine where a URL is wanted."""
 
 
 def from_columns(
@@ -125,7 +129,7 @@ def encode_all(rows: Sequence[Row | Problem]) -> list[bytes | Problem]:
 
 
 def problems(
-    rows: Sequence[Row | Problem], check: Callable[[Row], str | None] | None
+    rows: Sequence[Row | Problem], check: Callable[[Row], str | None] | None, local_file: LocalFileCheck | None = None
 ) -> Iterator[tuple[int, Problem, bool]]:
     """Yield what is wrong in a chunk: its row's place in it, the problem, and whether the schema alone refuses it."""
     encodable = _encodable(rows)
@@ -137,16 +141,27 @@ def problems(
         if isinstance(payload, Problem):
             yield place, payload, False
             continue
+        local = local_file(row) if local_file is not None else None
+        if local is not None:
+            yield place, local, False
+            continue
         refused = check(row) if check is not None else None
         if refused is not None:
             yield place, Problem(refused), True
 
 
-def unfit(payloads: Sequence[bytes | Problem]) -> Iterator[tuple[int, Problem]]:
-    """Yield the places of a chunk that hold no input at all, and why."""
+def unfit(
+    rows: Sequence[Row | Problem], payloads: Sequence[bytes | Problem], local_file: LocalFileCheck | None = None
+) -> Iterator[tuple[int, Problem]]:
+    """Yield the rows of a chunk, by their place in it, that cannot be sent whatever the schema says, and why."""
     for place, payload in enumerate(payloads):
         if isinstance(payload, Problem):
             yield place, payload
+    if local_file is not None:
+        for place, (row, payload) in enumerate(zip(rows, payloads, strict=True)):
+            found = None if isinstance(row, Problem) or isinstance(payload, Problem) else local_file(row)
+            if found is not None:
+                yield place, found
 
 
 def _encodable(rows: Sequence[Row | Problem]) -> bool:
@@ -190,7 +205,7 @@ def _texts(source: Template, columns: Mapping[Label, Cells], size: int) -> list[
 
 def _text(source: Template, row: tuple[Any, ...]) -> Json:
     try:
-        if any(type(cell) is not str and clean(cell) is MISSING for cell in row):
+        if any(type(cell) is not str and clean_local(cell) is MISSING for cell in row):
             return MISSING
         return FORMATTER.vformat(source.text, (), dict(zip(source.labels, row, strict=True)))
     except RefusedValueError as exc:

@@ -13,7 +13,8 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from pathlib import PurePath
+from io import IOBase
+from pathlib import Path, PurePath
 from typing import Any, Final
 from uuid import UUID
 
@@ -66,7 +67,7 @@ def clean(value: object, *, omit: bool = True, depth: int = 0) -> Json:
     Raises
     ------
     RefusedValueError
-        Bytes, infinities, sets, lone surrogates, integers beyond 64 bits and every type not listed.
+        Bytes, infinities, sets, lone surrogates, integers beyond 64 bits, local paths and every type not listed.
     """
     leaf = _LEAVES.get(type(value))
     if leaf is not None:
@@ -79,6 +80,17 @@ def clean(value: object, *, omit: bool = True, depth: int = 0) -> Json:
         msg = f"nested more than {MAX_DEPTH} deep (does it contain itself?)"
         raise RefusedValueError(msg)
     return branch(value, omit, depth + 1)
+
+
+def clean_local(value: object) -> Json:
+    """Return `value` as `clean` does, for a use that stays on this machine (a key, a label): a path is its text there.
+
+    Raises
+    ------
+    RefusedValueError
+        As `clean`.
+    """
+    return _plain(value) if isinstance(value, PurePath) else clean(value)
 
 
 def whole_number(value: Any) -> Any:
@@ -185,7 +197,23 @@ def _scalar(value: Any) -> Json:
 
 
 def _refuse(value: object) -> Json:
-    msg = f"a value of type {type(value).__name__} cannot be sent as JSON"
+    if any((base.__module__, base.__name__) == ("PIL.Image", "Image") for base in type(value).__mro__):
+        msg = "a PIL image cannot be sent as JSON: save it to a file, upload the file and send its URL"
+    else:
+        msg = f"a value of type {type(value).__name__} cannot be sent as JSON"
+    raise RefusedValueError(msg)
+
+
+def _refuse_path(_: Path) -> Json:
+    msg = (
+        "a local path cannot be sent, because a workflow cannot read files of this machine: upload the file and send "
+        "its URL, or send str(path) if the text itself is meant"
+    )
+    raise RefusedValueError(msg)
+
+
+def _refuse_file(_: object) -> Json:
+    msg = "an open file cannot be sent as JSON: send its text, or upload the file and send its URL"
     raise RefusedValueError(msg)
 
 
@@ -269,7 +297,9 @@ _LEAF_BASES: Final[tuple[tuple[type, Callable[[Any], Json]], ...]] = (
     (float, _number),
     (Decimal, _decimal),
     (UUID, _plain),
+    (Path, _refuse_path),
     (PurePath, _plain),
+    (IOBase, _refuse_file),
     (datetime, _moment),
     (date, _moment),
     (time, _moment),

@@ -17,7 +17,7 @@ import pandas as pd
 from ..core.grid import GREATEST, Places
 from ..core.identity import fingerprint
 from ..core.media import text
-from ..core.values import MISSING, RefusedValueError, clean
+from ..core.values import MISSING, RefusedValueError, clean_local
 from ..errors import ConfigurationError
 from ..suggestions import did_you_mean
 
@@ -186,7 +186,7 @@ def _codes(column: pd.Series[Any]) -> Any:
 def _identity(cell: Any) -> Any:
     """Return what a cell is known by; what cannot be sent as it is equals nothing."""
     try:
-        cleaned = clean(cell)
+        cleaned = clean_local(cell)
         return cleaned if cleaned is MISSING or type(cleaned) is str else fingerprint(cleaned)
     except (RefusedValueError, orjson.JSONEncodeError):
         return object()

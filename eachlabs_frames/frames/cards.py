@@ -17,7 +17,7 @@ import pandas as pd
 from ..core.inputs import Problem, Row
 from ..core.mapping import Column, Fields, Literal, Template, from_spec
 from ..core.media import text
-from ..core.values import MISSING, RefusedValueError, clean
+from ..core.values import MISSING, RefusedValueError, clean_local
 from ..errors import ColumnError, EachlabsError
 from ..models import Json, Outcome
 from ..suggestions import hint
@@ -180,7 +180,7 @@ def _wanted(source: Column | Literal | Template) -> Iterable[Hashable]:
 
 def _cleaned(cell: object) -> Json:
     try:
-        return clean(cell)
+        return clean_local(cell)
     except RefusedValueError:
         return f"<{type(cell).__name__}>"
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.inputs import Problem, Row, encode_all, from_columns, from_function, problems
+from ..core.inputs import LocalFileCheck, Problem, Row, encode_all, from_columns, from_function, problems, unfit
 from ..core.mapping import Fields, Label, RowFunction, labels_of
 from ..core.schema import Check
 from ..core.values import MISSING, RefusedValueError, clean, treat_as_missing, whole_number
@@ -35,6 +35,8 @@ class FrameInputs:
         Whether a missing value leaves its key out.
     integers : frozenset of str
         Keys where a whole float is sent as an integer.
+    local_file : callable, optional
+        Finds a file of this machine in an input.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class FrameInputs:
         *,
         omit: bool,
         integers: frozenset[str],
+        local_file: LocalFileCheck | None = None,
     ) -> None:
+        self._local_file = local_file
         self._frame = frame
         self._positions = positions
         self._omit = omit
@@ -65,8 +69,14 @@ class FrameInputs:
     def check(self, check: Check | None) -> Iterator[tuple[int, Problem, bool]]:
         """Yield each row's position that cannot be sent, its problem, and whether the schema alone refuses it."""
         for positions, rows in self.rows():
-            for place, problem, by_schema in problems(rows, check):
+            for place, problem, by_schema in problems(rows, check, self._local_file):
                 yield positions[place], problem, by_schema
+
+    def unfit(
+        self, positions: Sequence[int], rows: Sequence[Row | Problem], payloads: Sequence[bytes | Problem]
+    ) -> list[tuple[int, Problem]]:
+        """Return each row's position of a chunk that cannot be sent whatever the schema says, and its problem."""
+        return [(positions[place], problem) for place, problem in unfit(rows, payloads, self._local_file)]
 
     def forget(self) -> None:
         """Keep nothing of what was kept: every row is read once more."""

@@ -19,7 +19,7 @@ from ..core.identity import fingerprint, fingerprints
 from ..core.mapping import Fields, from_spec
 from ..core.names import readable
 from ..core.records import SENT
-from ..core.values import MISSING, RefusedValueError, clean
+from ..core.values import MISSING, RefusedValueError, clean_local
 from ..engine.clock import SystemClock
 from ..engine.journal.entry import Entry
 from ..errors import InputError, MappingError, RunError
@@ -314,7 +314,7 @@ def _keys(frame: pd.DataFrame, key: Any) -> tuple[list[bytes], list[Json]]:
     seen: dict[bytes, int] = {}
     for position, cell in enumerate(frame.iloc[:, place].tolist()):
         try:
-            value = clean(cell)
+            value = clean_local(cell)
         except RefusedValueError as exc:
             msg = f"row {frame.index[position]!r}, key column {key!r}: {exc}"
             raise InputError(msg) from exc

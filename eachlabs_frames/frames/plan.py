@@ -6,6 +6,7 @@ import logging
 from array import array
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 from ..core.batches import batched
 from ..core.identity import checksums, fingerprints
 from ..core.inputs import Problem, Row, encode_all
-from ..core.inputs import unfit as problems_of
+from ..core.local_files import local_file_check
 from ..core.mapping import Fields, RowFunction, resolve, to_spec
 from ..core.repeats import Fingerprints, pack
 from ..core.schema import Check, SchemaError, compile_check, integer_keys
@@ -86,7 +87,8 @@ class Plan:
     ) -> Plan:
         """Make the plan of `positions`; `workflow` is None where nothing is known of it."""
         schema = workflow.input_schema if workflow is not None else None
-        source = FrameInputs(frame, positions, fields, omit=omit, integers=integer_keys(schema))
+        local = local_file_check(fields, schema, _is_file) if validate else None
+        source = FrameInputs(frame, positions, fields, omit=omit, integers=integer_keys(schema), local_file=local)
         return cls(frame, positions, fields, source, _check(schema) if validate else None)
 
     def compact(self) -> Sequence[int]:
@@ -110,7 +112,7 @@ class Plan:
         unfit: list[tuple[int, Problem]] = []
         for positions, rows in self.source.rows():
             made = encode_all(rows)
-            unfit += [(positions[place], problem) for place, problem in problems_of(made)]
+            unfit += self.source.unfit(positions, rows, made)
             if unfit:
                 continue
             inputs, payloads = cast("Sequence[Row]", rows), cast("list[bytes]", made)
@@ -160,6 +162,13 @@ class Plan:
     def spec(self) -> dict[str, Json] | None:
         """Return the mapping as JSON, where it can be written down."""
         return None if callable(self.fields) else to_spec(self.fields)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, or a user who has no home
+        return False
 
 
 def _check(schema: Any) -> Check | None:

@@ -140,7 +140,8 @@ class Sending(Door):
         na : {"omit", "null"}
             Whether a missing value leaves its key out, or is sent as null.
         validate : bool, default True
-            Check each row against the workflow's input schema first; rows that do not fit become ``invalid``.
+            Check each row against the workflow's input schema first; rows that do not fit become ``invalid``. A local
+            file's path where a URL is wanted (a URI by the schema, or a name that ends in ``_url``) is an `InputError`.
         max_concurrency : int, optional
             Requests in flight at once, 1 to 256; as configured (8) by default.
         max_cost : float, optional

@@ -1,0 +1,112 @@
+"""Inputs that name a file of this machine where the workflow wants a URL.
+
+Owns which keys of an input hold URLs and which of their texts may be a path. It reads no disk: whether a file exists is
+asked of a function that the caller passes, and only for texts that may be a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from ..models import Json
+from .inputs import LocalFileCheck, Problem, Row
+from .mapping import Column, Fields, RowFunction, properties
+
+MAX_PATH: Final = 4096
+"""Bytes of a path, at most (Linux, ``PATH_MAX``)."""
+MAX_SHOWN: Final = 80
+MAX_REMEMBERED: Final = 10_000
+"""Texts of which is remembered whether they are files: a sweep has one picture in many rows."""
+
+_ENDINGS: Final = ("_url", "_urls", "_uri", "_uris")
+_FORMATS: Final = frozenset({"uri", "uri-reference", "iri", "iri-reference", "url"})
+_REMOTE: Final = ("http://", "https://", "data:")
+
+
+def local_file_check(
+    fields: Fields | RowFunction, schema: Mapping[str, Json] | None, is_file: Callable[[str], bool]
+) -> LocalFileCheck | None:
+    """Return a function that finds the first local file in an input; None if no key of these inputs holds URLs.
+
+    A key holds URLs if its name, or that of the column it is filled from, ends in ``_url`` or a similar ending, or if
+    the schema gives it a URI format.
+
+    Parameters
+    ----------
+    fields : Fields or callable
+        What fills each key.
+    schema : mapping or None
+        The workflow's input schema.
+    is_file : callable
+        Says whether a path leads to a file of this machine.
+    """
+    by_schema = frozenset(key for key, rule in properties(schema).items() if _is_uri(rule))
+    if callable(fields):
+        return _check(lambda row: [key for key in row if key in by_schema or _is_url_name(key)], is_file)
+    keys = [key for key, source in fields.items() if key in by_schema or _is_url_name(key) or _is_url_column(source)]
+    return _check(lambda row: [key for key in keys if key in row], is_file) if keys else None
+
+
+def _check(keys_of: Callable[[Row], list[str]], is_file: Callable[[str], bool]) -> LocalFileCheck:
+    remembered: dict[str, bool] = {}
+
+    def is_local(text: str) -> bool:
+        if text[:5].lower() == "file:":
+            return True
+        if not may_be_path(text):
+            return False
+        if text not in remembered:
+            if len(remembered) >= MAX_REMEMBERED:
+                remembered.clear()
+            remembered[text] = is_file(text)
+        return remembered[text]
+
+    def check(row: Row) -> Problem | None:
+        for key in keys_of(row):
+            for text in _texts(row[key]):
+                if is_local(text):
+                    shown = text if len(text) <= MAX_SHOWN else f"...{text[-MAX_SHOWN:]}"
+                    return Problem(
+                        f"{shown!r} is a file of this machine, which a workflow cannot read: upload it and send its "
+                        "URL (validate=False sends the text as it is)",
+                        f"key {key!r}",
+                    )
+        return None
+
+    return check
+
+
+def may_be_path(text: str) -> bool:
+    """Return whether a text can be a path, as far as can be told without a disk."""
+    return 0 < len(text) < MAX_PATH and not text[:8].lower().startswith(_REMOTE) and text.isprintable()
+
+
+def _texts(value: Json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, str):
+                yield item
+
+
+def _is_url_name(name: str) -> bool:
+    folded = name.casefold()
+    return folded.endswith(_ENDINGS) or folded in ("url", "urls", "uri", "uris")
+
+
+def _is_url_column(source: Any) -> bool:
+    return isinstance(source, Column) and isinstance(source.label, str) and _is_url_name(source.label)
+
+
+def _is_uri(rule: Json) -> bool:
+    """Return whether a schema's rule wants a URI, or a list of them."""
+    if not isinstance(rule, Mapping):
+        return False
+    form = rule.get("format")
+    if isinstance(form, str) and form in _FORMATS:
+        return True
+    listed = [rule.get("anyOf"), rule.get("oneOf")]
+    choices = [choice for choices in listed if isinstance(choices, list) for choice in choices]
+    return any(_is_uri(part) for part in [rule.get("items"), *choices] if isinstance(part, Mapping))
