@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import threading
@@ -9,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -16,6 +18,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.frames.run import Run
 from eachlabs_frames.models import COMPLETED, FAILED, QUEUED, Event, Observer, Outcome
 from eachlabs_frames.sandbox import Fault, Sandbox
 from eachlabs_frames.views.dashboard import Dashboard
@@ -479,7 +482,10 @@ def test_the_frame_of_a_dashboard_is_the_runs_result_from_the_first_moment(sandb
         rows = frame(50)
         run = rows.assign(prompt=[f"{prompt}, turn {turn}" for prompt in rows["prompt"]]).eachlabs.start(WF)
         go = threading.Event()
-        run._course.when_done(lambda: go.wait(30))  # noqa: B023 - the dashboards hear of the end later
+        course = run._calls._at_work
+        assert course is not None
+        # In front of all others: the dashboards hear of the end later.
+        course.errand.future._done_callbacks.insert(0, lambda _: go.wait(30))  # type: ignore[attr-defined]  # noqa: B023
         dashboards = [run.dashboard(auto_refresh=False) for _ in range(2)]
         out = run.result()
         pd.testing.assert_frame_equal(dashboards[0].frame, out)
@@ -712,6 +718,96 @@ def test_failed_rows_are_retried_by_a_click(sandbox: Sandbox) -> None:
     assert sandbox.duplicates() == dict.fromkeys(sandbox.duplicates(), 2)
     assert counts(shown(dashboard)) == {"completed": 30}
     assert ef.load_run(str(run.name))["execution_id"].tolist() == out["execution_id"].tolist()
+    dashboard.close()
+
+
+@pytest.mark.parametrize("journal", [True, False])
+@pytest.mark.filterwarnings("ignore:the journal is off")
+def test_a_retry_in_a_dashboard_is_part_of_its_run(sandbox: Sandbox, tmp_path: Path, journal: bool) -> None:
+    """`frame`, `status`, `done`, `result`, `await` and every other view follow; each failed row is paid once more."""
+    ef.configure(journal=journal and tmp_path / "runs.sqlite")
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] in ("p3", "p27"))
+    run = frame(30).eachlabs.start(WF, ["prompt"])
+    dashboard, other = (run.dashboard(auto_refresh=False) for _ in range(2))
+    sheet = run.gallery()
+    first = run.result()
+    sandbox.change(fail_when=None, hold=True)
+    for one in (dashboard, other):  # both at once, as a reader of two cells may do
+        until(lambda: not button(one, "Retry failed").disabled)  # noqa: B023
+        click(one, "Retry failed")
+    for one in (dashboard, other):
+        click(one, "Retry 2")
+    until(lambda: sandbox.accepted_count() == 32)
+    assert not run.done
+    with pytest.raises(TimeoutError, match="still at work"):
+        run.result(timeout=0.01)
+    awaited = asyncio.new_event_loop()
+    waiting = threading.Thread(target=lambda: awaited.run_until_complete(_await(run)))
+    waiting.start()
+    until(lambda: run.status.get("failed") is None)
+    assert "all sent" in repr(run) or "sending" in repr(run)
+    assert "2 failed" not in run._repr_html_()
+    assert run.frame.index.equals(first.index)
+    sandbox.change(hold=False)
+    sandbox.release()
+    out = run.result(timeout=120)
+    waiting.join(120)
+    awaited.close()
+    assert run.done
+    assert run.status == {"completed": 30}
+    assert "30 completed" in repr(run)
+    pd.testing.assert_frame_equal(run.frame, out)
+    pd.testing.assert_frame_equal(other.frame, out)
+    changed = first["execution_id"] != out["execution_id"]
+    assert out.loc[changed, "prompt"].tolist() == ["p3", "p27"]
+    assert out["prompt"].tolist() == first["prompt"].tolist()
+    given = {record.execution_id: record.inputs["prompt"] for record in sandbox.accepted}
+    assert [given[one] for one in out["execution_id"]] == out["prompt"].tolist()
+    assert sandbox.accepted_count() == 32
+    until(lambda: all(shown(one)["head"]["counts"] == {"completed": 30} for one in (dashboard, other)))
+    until(lambda: sheet._head()["counts"] == {"completed": 30})
+    pd.testing.assert_frame_equal(run.dashboard(auto_refresh=False).frame, out)
+
+
+async def _await(run: Run) -> None:
+    out = await run
+    assert out["status"].tolist() == ["completed"] * 30
+
+
+def test_a_retry_that_cannot_begin_leaves_the_run_as_it_was(sandbox: Sandbox) -> None:
+    """The result is still there, the dashboard and the repr show the error, and the next retry is part of the run."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")
+    run = frame(3).eachlabs.start(WF, ["prompt"])
+    dashboard = run.dashboard(auto_refresh=False)
+    first = run.result()
+    sandbox.faults(Fault("unauthorized", on="any"))
+    until(lambda: not button(dashboard, "Retry failed").disabled)
+    click(dashboard, "Retry failed")
+    click(dashboard, "Retry 1")
+    pd.testing.assert_frame_equal(run.result(timeout=120), first)
+    assert "AuthenticationError" in repr(run)
+    assert "1 failed" in repr(run)
+    until(lambda: "AuthenticationError" in (shown(dashboard)["head"].get("problem") or ""))
+    sandbox.faults()
+    sandbox.change(fail_when=None)
+    until(lambda: not button(dashboard, "Retry failed").disabled)
+    click(dashboard, "Retry failed")
+    click(dashboard, "Retry 1")
+    assert run.result(timeout=120)["status"].tolist() == ["completed"] * 3
+    assert sandbox.accepted_count() == 4
+
+
+def test_what_a_dashboard_sees_after_the_end_is_in_the_run(sandbox: Sandbox) -> None:
+    """Of a run that has only sent: its frame and status follow the looks, and it stays done."""
+    sandbox.change(hold=True)
+    run = frame(3).eachlabs.start(WF, track=False)
+    run.result()
+    dashboard = run.dashboard(auto_refresh=True, interval=0.2)
+    sandbox.change(hold=False)
+    sandbox.release()
+    until(lambda: run.status == {"completed": 3})
+    assert run.done
+    assert run.result(timeout=120)["status"].tolist() == ["completed"] * 3
     dashboard.close()
 
 

@@ -17,6 +17,7 @@ from eachlabs_frames.core.outcomes import Results
 from eachlabs_frames.engine.budget import Budget
 from eachlabs_frames.engine.money import watch_balance
 from eachlabs_frames.engine.reporter import Reporter
+from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.models import Event, Prices
 from eachlabs_frames.sandbox import Fault, Sandbox
@@ -423,7 +424,7 @@ def test_retries_count_what_superseded_executions_cost(sandbox: Sandbox, journal
     assert summary["superseded"].sum() == executions - 20
     assert summary["cost"].sum() == pytest.approx(paid)
     assert summary["bulk_id"].isna().tolist() == [False] * (len(summary) - 1) + [True]
-    head = Desk(out).head()
+    head = Desk(Calls(out)).head()
     assert (head["superseded"], head["superseded_cost_usd"]) == (executions - 20, meta["superseded_cost"])
     if journal:
         line = ef.runs().iloc[0]

@@ -8,6 +8,7 @@ import io
 import pandas as pd
 import pytest
 
+from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.frames.spreadsheet import to_csv
 from eachlabs_frames.sandbox import Sandbox
@@ -53,6 +54,6 @@ def test_a_dashboards_file_is_written_so(sandbox: Sandbox) -> None:
     """The frame itself is left as it is."""
     frame = pd.DataFrame({"prompt": ["=cmd|' /C calc'!A0"]})
     out = frame.eachlabs.bulk_trigger("wf_abc123", wait=True)
-    data = Desk(out).csv()
+    data = Desk(Calls(out)).csv()
     assert b"\"'=cmd|" in data
     assert out["prompt"][0] == "=cmd|' /C calc'!A0"

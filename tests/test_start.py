@@ -192,7 +192,7 @@ def test_a_cancelled_run_keeps_the_answers_in_flight(sandbox: Sandbox) -> None:
     assert out.loc[out["status"] == "pending", "error"].str.startswith("not sent").all()
     assert run.status == out["status"].value_counts().to_dict()
     assert "cancelled" in repr(run)
-    assert run._course.head()["waiting_for"] is run._course.head()["problem"] is None
+    assert run._calls.summary()["waiting_for"] is run._calls.summary()["problem"] is None
     sent = sandbox.accepted_count()
     sandbox.change(latency=0.0)
     again = frame(400).eachlabs.bulk_trigger(WF, run="stop")
@@ -392,8 +392,8 @@ def test_a_402_leaves_the_rest_pending_with_the_reason(sandbox: Sandbox) -> None
     out = run.result()
     assert out["status"].value_counts().to_dict() == {"completed": 20, "pending": 20}
     assert "balance" in repr(run)
-    assert "balance" in (run._course.head()["problem"] or "")
-    assert run._course.head()["waiting_for"] is None
+    assert "balance" in (run._calls.summary()["problem"] or "")
+    assert run._calls.summary()["waiting_for"] is None
 
 
 def test_what_becomes_of_a_result_does_not_reach_the_runs_own(sandbox: Sandbox) -> None:
@@ -535,7 +535,7 @@ def test_its_repr_says_what_it_is_doing(sandbox: Sandbox) -> None:
     sandbox.release()
     run.result()
     assert "1 completed" in repr(run)
-    assert json.dumps(run._course.head())
+    assert json.dumps(run._calls.summary())
 
 
 def test_a_run_has_the_context_variables_of_its_caller(sandbox: Sandbox) -> None:

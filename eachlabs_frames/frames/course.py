@@ -79,6 +79,7 @@ class Course:
         self._call = call
         self._phase: Phase = "preparing"
         self._tally = call.handover.tally()
+        self._accepted: Final = call.handover.accepted()
         self._audience = call.audience = Audience()
         self._audience.add(self._note)
         self._look: Errand[None] | None = None
@@ -100,6 +101,16 @@ class Course:
     def origin(self) -> Origin:
         """What its frame's attrs will say, as far as that is known."""
         return self._call.handover.origin
+
+    @property
+    def described(self) -> Origin:
+        """What its frame's attrs say now, with the executions that it has superseded."""
+        return self._call.handover.described()
+
+    @property
+    def source(self) -> pd.DataFrame:
+        """The frame that the call was given: not to be written."""
+        return self._call.handover.source
 
     @property
     def settings(self) -> Settings:
@@ -149,7 +160,7 @@ class Course:
             "run": origin.run,
             "phase": self._phase,
             "total": sum(counts.values()),
-            "accepted": 0 if latest is None else latest.accepted,
+            "accepted": self._accepted if latest is None else latest.accepted,
             "counts": counts,
             "superseded": origin.superseded,
             "superseded_cost_usd": origin.superseded_cost,

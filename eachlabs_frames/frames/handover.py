@@ -155,6 +155,10 @@ class Handover:
         """Return the rows per status, before the first step."""
         return self._results.tally()
 
+    def accepted(self) -> int:
+        """Return how many rows have an execution, before the first step."""
+        return self._results.accepted
+
     def _copied(self) -> Results | None:
         with self._lock:
             return None if self._writing else self._results.copy()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..engine.interrupts import ended
+from .calls import Calls
 from .course import Course
 from .desk import Desk, shown, still
 
@@ -23,6 +23,9 @@ class Run:
     It goes on whatever the notebook does, and a Ctrl-C that interrupts a wait for it does not end it: `cancel` does.
     When the process ends, what is still at work is stopped as by `cancel`: in a script, ask for the `result`.
 
+    Failed rows that are retried in one of its dashboards are part of it: `frame` and `status` show the new executions,
+    `done` is False until they have ended, and `result` and ``await`` wait for them.
+
     Examples
     --------
     >>> import pandas as pd, eachlabs_frames as ef
@@ -34,36 +37,36 @@ class Run:
     """
 
     def __init__(self, course: Course) -> None:
-        self._course = course
+        self._calls = Calls(course)
 
     @property
     def frame(self) -> pd.DataFrame:
         """The result so far, as `bulk_trigger` returns it: the rows in their order, ``pending`` where not sent yet."""
-        return self._course.frame
+        return self._calls.frame
 
     @property
     def status(self) -> Mapping[str, int]:
         """How many rows have each status; those that none has are left out."""
-        return self._course.status
+        return self._calls.status
 
     @property
     def done(self) -> bool:
         """Whether it has ended: all is settled (with ``track=False``, sent), or it was cancelled, or it failed."""
-        return self._course.done
+        return self._calls.done
 
     @property
     def name(self) -> str | None:
         """The run's name in the journal, once it is known: `load_run` takes it."""
-        return self._course.name
+        return self._calls.origin.run
 
     @property
     def interval(self) -> float:
         """Seconds between two looks at the executions, at least. May be changed at any time."""
-        return self._course.interval
+        return self._calls.interval
 
     @interval.setter
     def interval(self, seconds: float) -> None:
-        self._course.interval = seconds
+        self._calls.interval = seconds
 
     def cancel(self) -> None:
         """Stop it, as an interrupt would: nothing new is sent, and the answers in flight are kept.
@@ -71,7 +74,7 @@ class Run:
         Returns at once; `result` waits for the end, at most 10 s, or no longer where this is called a second time.
         Executions that the API has accepted go on there, and are paid.
         """
-        self._course.errand.stop()
+        self._calls.cancel()
 
     def result(self, timeout: float | None = None) -> pd.DataFrame:
         """Wait for the end, and return the frame as `bulk_trigger` would.
@@ -93,12 +96,13 @@ class Run:
         BridgeError
             From inside a progress callback.
         EachlabsError
-            What ended it, as `bulk_trigger` would raise it.
+            What ended it, as `bulk_trigger` would raise it. A retry that failed before it could send raises nothing:
+            the rows are as they were, and the dashboard shows the error.
         """
-        if not self._course.errand.wait(timeout):
+        if not self._calls.wait(timeout):
             msg = f"the run is still at work after {timeout:g} s, and goes on: {self!r}"
             raise TimeoutError(msg)
-        return self._result()
+        return self._calls.result()
 
     def __await__(self) -> Generator[Any, None, pd.DataFrame]:
         """Wait as `result` does, without holding up the running event loop."""
@@ -119,8 +123,8 @@ class Run:
         ConfigurationError
             `interval` is no positive number.
         """
-        desk = Desk(self.frame, course=self._course, prefix=self._course.prefix)
-        return shown(desk, auto_refresh=auto_refresh, interval=self.interval if interval is None else interval)
+        interval = self.interval if interval is None else interval
+        return shown(Desk(self._calls), auto_refresh=auto_refresh, interval=interval)
 
     def gallery(
         self,
@@ -148,36 +152,22 @@ class Run:
         """
         from .sheets import gallery
 
-        return gallery(
-            self.frame,
-            label=label,
-            columns=columns,
-            size=size,
-            page=page,
-            prefix=self._course.prefix,
-            course=self._course,
-        )
+        return gallery(self._calls, label=label, columns=columns, size=size, page=page)
 
     def __repr__(self) -> str:
         from ..views.summary import sentence
 
-        return f"<{sentence(self._course.head())}>"
+        return f"<{sentence(self._calls.summary())}>"
 
     def _repr_html_(self) -> str:
         from ..views.summary import html
 
-        return html(still(self.frame, self._course.prefix, self._course.head()))
-
-    def _result(self) -> pd.DataFrame:
-        error = self._course.errand.future.exception()
-        if error is None or self._course.is_cancelled:
-            return self.frame  # a new one: what becomes of it does not reach the run's own
-        raise error
+        return html(still(self._calls))
 
     async def _awaited(self) -> pd.DataFrame:
         try:
-            await ended(self._course.errand.future)
+            await self._calls.ended()
         except asyncio.CancelledError as exc:
             exc.args = (f"no longer waited for, and goes on: {self!r}; cancel() stops it",)
             raise
-        return self._result()
+        return self._calls.result()

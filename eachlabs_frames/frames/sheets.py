@@ -10,13 +10,11 @@ from collections.abc import Callable, Hashable, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Final
 
-import pandas as pd
-
 from ..errors import ConfigurationError
 from ..models import Observer, Outcome
 from ..views.cards import Card
+from .calls import Calls
 from .cards import Cards
-from .course import Course
 from .desk import Desk
 
 if TYPE_CHECKING:
@@ -73,16 +71,9 @@ class Sheets:
 
 
 def gallery(
-    frame: pd.DataFrame,
-    *,
-    label: Hashable | Sequence[Hashable] | None,
-    columns: object,
-    size: object,
-    page: object,
-    prefix: str | None,
-    course: Course | None = None,
+    calls: Calls, *, label: Hashable | Sequence[Hashable] | None, columns: object, size: object, page: object
 ) -> Gallery:
-    """Return a gallery of a frame, or of the run that it comes from.
+    """Return a gallery of a result.
 
     Raises
     ------
@@ -94,11 +85,10 @@ def gallery(
     across = _whole("columns", columns, 1, MOST_COLUMNS)
     width = round(_number("size", size, SMALLEST, LARGEST))
     on_page = _whole("page", page, 1, MOST_ON_PAGE)
-    cards = Cards(frame, label=label, prefix=prefix, origin=None if course is None else lambda: course.origin)
+    cards = Cards(calls.frame, label=label, prefix=calls.origin.prefix, origin=lambda: calls.origin)
     from ..views.gallery import Gallery  # takes 0.2 s to import, and is only for those who look
 
-    desk = Desk(frame, prefix=prefix, course=course)
-    return Gallery(Sheets(desk, cards), columns=across, size=width, page=on_page)
+    return Gallery(Sheets(Desk(calls), cards), columns=across, size=width, page=on_page)
 
 
 def _whole(name: str, value: object, least: int, most: int) -> int:

@@ -57,9 +57,10 @@ class Looking(Door):
         >>> print(pd.DataFrame({"prompt": ["a fox"]}).eachlabs.dashboard())
         No row of this frame was triggered yet (1 row)
         """
+        from ..calls import Calls
         from ..desk import Desk, shown
 
-        desk = Desk(self._frame, workflow_id=workflow_id, prefix=prefix)
+        desk = Desk(Calls(self._frame, workflow_id=workflow_id, prefix=prefix))
         return shown(desk, auto_refresh=auto_refresh, interval=interval)
 
     def gallery(
@@ -110,9 +111,11 @@ class Looking(Door):
         ...     out = pd.DataFrame({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
         >>> sheet = out.eachlabs.gallery(label="prompt", columns=2)
         """
+        from ..calls import Calls
         from ..sheets import gallery
 
-        return gallery(self._frame, label=label, columns=columns, size=size, page=page, prefix=prefix)
+        calls = Calls(self._frame, prefix=prefix)
+        return gallery(calls, label=label, columns=columns, size=size, page=page)
 
     def matrix(
         self,
