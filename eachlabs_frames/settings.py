@@ -10,6 +10,7 @@ import os
 import re
 import threading
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -88,6 +89,8 @@ class Settings:
 
 _lock = threading.Lock()
 _configured: dict[str, Any] = {}
+_journals: dict[str, Path] = {}
+"""The default journals of servers, by base URL."""
 
 
 def _after_fork() -> None:
@@ -140,8 +143,9 @@ def configure(
         found by then stays ``unknown``.
     journal : path, bool or None, optional
         The SQLite file in which every request is noted before it is sent. Default, and True: the environment's
-        ``EACHLABS_JOURNAL``, else ``journal.sqlite`` in the user's data folder. None turns the journal off, with a
-        warning: what a crash interrupts is lost then.
+        ``EACHLABS_JOURNAL``, else ``journal.sqlite`` in the user's data folder; while ``base_url`` is that of a
+        sandbox which this process has started, that sandbox's own temporary file instead. None turns the journal
+        off, with a warning: what a crash interrupts is lost then.
     rerun_guard : float or None, default 86400.0
         Seconds for which a call without ``run=`` does not pay again for inputs that the journal knows as accepted, for
         the same workflow, version and mapping: where they are all of the call, it is refused with `RunError`; where
@@ -199,23 +203,41 @@ def _checked_journal(value: object) -> Path | bool | None:
     return Path(os.fsdecode(os.fspath(value))).expanduser().absolute()
 
 
-def _journal(named: Path | bool | None) -> Path | None:
+def use_journal_for(base_urls: Iterable[str], path: Path) -> None:
+    """Make `path` the default journal while ``base_url`` is one of `base_urls`.
+
+    It takes precedence over the environment, as the runs of a test server do not belong into a real journal. A journal
+    that `configure` names takes precedence over both.
+    """
+    with _lock:
+        _journals.update(dict.fromkeys(base_urls, path))
+
+
+def _journal(configured: dict[str, Any]) -> Path | None:
+    named: Path | bool | None = configured.get("journal")
     if isinstance(named, bool):
         return None
     if named is not None:
         return named
-    said = os.environ.get("EACHLABS_JOURNAL")
-    if said:
-        return Path(said).expanduser().absolute()
+    of_server = _journals.get(_normalized(configured.get("base_url") or os.environ.get("EACHLABS_BASE_URL")))
+    if of_server is not None:
+        return of_server
+    from_environment = os.environ.get("EACHLABS_JOURNAL")
+    if from_environment:
+        return Path(from_environment).expanduser().absolute()
     from platformdirs import user_data_path  # needed only where nobody has named a file
 
     return user_data_path("eachlabs-frames", appauthor=False) / "journal.sqlite"
 
 
+def _normalized(url: object) -> str:
+    return url.strip().rstrip("/") if isinstance(url, str) else ""
+
+
 def journal_path() -> Path | None:
     """Return where the journal is, and None where it is off, whatever the other settings are."""
     with _lock:
-        return _journal(_configured.get("journal"))
+        return _journal(_configured)
 
 
 def current(*, max_concurrency: int | None = None) -> Settings:
@@ -246,7 +268,7 @@ def _build(named: dict[str, Any]) -> Settings:
         max_wait=_checked_seconds("max_wait", named.get("max_wait", 900.0)),
         bridge=_checked_bridge(named.get("bridge", "thread")),
         settle_window=_checked_seconds("settle_window", named.get("settle_window", 30.0)),
-        journal=_journal(named.get("journal")),
+        journal=_journal(named),
         rerun_guard=_rerun_guard(named.get("rerun_guard", 86_400.0)),
     )
 
@@ -292,7 +314,7 @@ def _checked_url(url: object) -> str:
     if parts.scheme == "http" and not is_loopback(host):
         msg = f"base_url {url!r} would send the key unencrypted: use https (http is for loopback addresses only)"
         raise ConfigurationError(msg)
-    return url.strip().rstrip("/")
+    return _normalized(url)
 
 
 def is_loopback(host: str) -> bool:

@@ -37,6 +37,8 @@ def _forget_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A local each::labs whose executions end at once, with the settings pointed at it."""
+    """A local each::labs whose executions end at once, with the settings and the test's journal."""
+    # Not the sandbox's own journal: the commands that a test runs find this one in their environment.
+    ef.configure(journal=os.environ["EACHLABS_JOURNAL"])
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0)) as running:
         yield running

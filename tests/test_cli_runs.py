@@ -303,6 +303,7 @@ def test_nothing_that_is_shown_is_obeyed_by_a_terminal(run: Callable[..., Said],
 )
 def test_a_wrong_call_is_one_line(run: Callable[..., Said], argv: list[str], wanted: str) -> None:
     """The exit code is 2, no file has come, and the run is still there."""
+    ef.configure(journal=os.environ["EACHLABS_JOURNAL"])
     with ef.sandbox.start():
         pd.DataFrame({"prompt": ["a"]}).eachlabs.bulk_trigger("wf_abc123", run="r")
     ef.configure(api_key=None, base_url=None)

@@ -543,6 +543,21 @@ def test_running_executions_reserve_their_estimate(sandbox: Sandbox, clock: Fake
     assert call(sandbox, "GET", "/v1/billing/balance")[1] == {"balance_usd": -1.2}
 
 
+def test_an_unlimited_balance_goes_down_as_executions_are_paid(sandbox: Sandbox, clock: FakeClock) -> None:
+    """It is never used up: what it costs more than there is is topped up, and nothing is refused."""
+    assert trigger(sandbox, {"prompt": "a"}, {"prompt": "b"})[0] == 202
+    assert sandbox.balance_usd == 53.475
+    clock.now += 60
+    assert call(sandbox, "GET", "/v1/billing/balance")[1] == {"balance_usd": 53.455}
+    sandbox.change(cost_usd=43.4)
+    assert trigger(sandbox, {"prompt": "c"})[0] == 202
+    clock.now += 60
+    assert sandbox.balance_usd == pytest.approx(10.055)
+    assert trigger(sandbox, {"prompt": "d"})[0] == 202
+    clock.now += 60
+    assert sandbox.balance_usd == 53.475
+
+
 def test_the_same_seed_gives_the_same_fates() -> None:
     """Lengths and failures come from the seed and the inputs, not from the order of arrival."""
     inputs = [{"prompt": f"p{n}"} for n in range(10)]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
@@ -134,3 +137,58 @@ def test_the_key_is_in_no_repr_and_no_pickle() -> None:
         assert KEY not in shown
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(settings)
+
+
+def test_a_sandbox_has_a_journal_of_its_own(tmp_path: Path) -> None:
+    """Not the environment's: with the settings back on the real API, that one holds no run of a sandbox."""
+    real = current().journal
+    with ef.sandbox.start(dialect="legacy") as sandbox:
+        own = current().journal
+        pd.DataFrame({"prompt": ["a fox"]}).eachlabs.bulk_trigger("wf_abc123", run="toy")
+        assert ef.runs()["run"].tolist() == ["toy"]
+        assert ef.configure(base_url=sandbox.current_base_url).journal == own
+    assert ef.load_run("toy")["prompt"].tolist() == ["a fox"]
+    assert ef.configure(api_key=None, base_url=None).journal == real != own
+    assert ef.runs().empty
+
+
+def test_each_sandbox_begins_with_an_empty_journal() -> None:
+    """Also one of the same port and seed: it knows nothing of the former one's executions."""
+    rows = pd.DataFrame({"prompt": ["a fox", "a heron"]})
+    with ef.sandbox.start(seed=3) as first:
+        rows.eachlabs.bulk_trigger("wf_abc123", run="sweep")
+    with ef.sandbox.start(seed=3, port=first.port) as second:
+        rows.eachlabs.bulk_trigger("wf_abc123", run="sweep")
+        assert second.accepted_count() == 2
+
+
+def test_a_journal_that_was_chosen_is_used_for_a_sandbox_too(tmp_path: Path) -> None:
+    """Before it starts or after; and so is none at all. True goes back to the sandbox's own."""
+    before, after = tmp_path / "before.sqlite", tmp_path / "after.sqlite"
+    ef.configure(journal=before)
+    with ef.sandbox.start():
+        assert current().journal == before
+        assert ef.configure(journal=after).journal == after
+        assert ef.configure(journal=True).journal not in (before, after, None)
+        with pytest.warns(UserWarning, match="the journal is off"):
+            assert ef.configure(journal=None).journal is None
+
+
+def test_the_journals_of_sandboxes_are_deleted_with_their_process(tmp_path: Path) -> None:
+    """But not by a child that was forked: its end is not that of the sandbox."""
+    code = """
+import os, sys, warnings
+import pandas as pd, eachlabs_frames as ef
+with ef.sandbox.start():
+    pd.DataFrame({"prompt": ["a fox"]}).eachlabs.bulk_trigger("wf_abc123", run="toy", progress=False)
+journal = ef.configure().journal
+warnings.simplefilter("ignore")
+child = os.fork() if hasattr(os, "fork") else None
+if child != 0:
+    if child:
+        os.waitpid(child, 0)
+    assert journal.exists()
+    print(journal)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert not Path(done.stdout.strip()).parent.exists(), done.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,17 +27,13 @@ def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - th
     print(f'\n    df.eachlabs.bulk_trigger("wf_abc123", inputs={DEMO_INPUTS})\n')
     print("A sandbox on this machine plays each::labs, so nothing is paid.", flush=True)
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="eachlabs-demo-", ignore_cleanup_errors=True) as folder,
-            sandbox.start(latency=0.25, queue_seconds=0.3, run_seconds=(0.5, 3.0), timestamp_digits=3),
-        ):
-            configure(journal=Path(folder) / "journal.sqlite")  # toy runs are nothing to keep
+        with sandbox.start(latency=0.25, queue_seconds=0.3, run_seconds=(0.5, 3.0), timestamp_digits=3):
             sent = table.eachlabs.bulk_trigger("wf_abc123", DEMO_INPUTS, max_concurrency=2, progress=True)
             done = sent.eachlabs.wait(progress=True)
     finally:
         # What the environment says then is not the demo's: it is no reason to fail.
         with suppress(UsageError):
-            configure(api_key=None, base_url=None, journal=True)
+            configure(api_key=None, base_url=None)
     files.write(done, out, packed=("output",))
     _show(done)
     print(f"\nThe whole frame, {done.shape[0]} rows and {done.shape[1]} columns, is in {out}")

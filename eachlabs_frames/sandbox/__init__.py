@@ -1,7 +1,7 @@
 """A local each::labs on loopback: strict, faithful, and able to go wrong on demand.
 
-Owns the sandbox's public names. It never imports the product, but for `start`, which points the settings at
-the sandbox; and it imports nothing heavy before a sandbox is asked for.
+Owns the sandbox's public names. It never imports the product, except in `start`, which points the settings at the
+sandbox; and it imports nothing heavy before a sandbox is started.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .faults import Fault
+from .journals import temporary_journal
 from .options import API_KEY, Clock, CostShape, Dialect, Options, WebhookFault
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ def start(
 ) -> Sandbox:
     """Start a local each::labs, and point the settings at it.
 
+    Calls to it are noted in a temporary journal of its own, which is deleted when the process ends: a sandbox forgets
+    its executions when it stops, so that no run can be resumed later, and its runs do not appear among real ones. A
+    journal that was chosen with `eachlabs_frames.configure` is used instead. The environment's ``EACHLABS_JOURNAL``
+    is not: like its key and URL, it applies again after ``configure(api_key=None, base_url=None)``.
+
     Parameters
     ----------
     port
@@ -142,13 +148,15 @@ webhook_faults, media_bytes
         media_bytes=media_bytes,
     )
     sandbox = Sandbox(port=port, dialect=dialect, api_key=api_key, faults=faults, options=options, clock=clock)
-    if configure:
-        try:
-            from eachlabs_frames import settings
+    try:
+        from eachlabs_frames import settings
 
+        urls = sandbox.current_base_url, sandbox.legacy_base_url
+        settings.use_journal_for(urls, temporary_journal(f"{sandbox.port}-{seed}"))
+        if configure:
             # dialect=None: read from the base URL, so that no choice outlives this sandbox.
             settings.configure(api_key=api_key, base_url=sandbox.base_url, dialect=None)
-        except BaseException:
-            sandbox.stop()
-            raise
+    except BaseException:
+        sandbox.stop()
+        raise
     return sandbox

@@ -26,8 +26,10 @@ from .options import Clock, Options
 from .window import Window
 from .workflows import Version, Workflow
 
-# What the API's own example says; the balance of an account that is not counted.
-_ANY_BALANCE_USD = 53.475
+# The API's own example, and what an unlimited account starts with.
+_START_MICROS = 53_475_000
+# An account with $10.00 or less is limited in its executions, so an unlimited one is topped up before.
+_LOW_MICROS = 10_000_000
 
 # The words of the API's documentation, "Errors".
 _CAPPED = (
@@ -73,14 +75,18 @@ class Account:
         self._held: dict[str, Execution] = {}
         self._open: dict[str, Execution] = {}
         self._endings: list[tuple[float, int, Execution]] = []
-        self._micros = self._as_micros(self._options.balance_usd)
+        self._micros = self._initial_micros()
         self._reserved_micros = 0
         self._balance_calls, self._trigger_calls = Window(), Window()
 
     @staticmethod
-    def _as_micros(usd: float | None) -> int | None:
+    def _as_micros(usd: float) -> int:
         # Whole micro-dollars: ten times 0.01 must be 0.1.
-        return None if usd is None else round(usd * 1_000_000)
+        return round(usd * 1_000_000)
+
+    def _initial_micros(self) -> int:
+        balance = self._options.balance_usd
+        return _START_MICROS if balance is None else self._as_micros(balance)
 
     @property
     def options(self) -> Options:
@@ -98,7 +104,7 @@ class Account:
             self._in_flight(self._clock())
             self._options = replace(self._options, **changes)
             if "balance_usd" in changes:
-                self._micros = self._as_micros(self._options.balance_usd)
+                self._micros = self._initial_micros()
 
     def reset(self) -> None:
         """Forget every execution, and start again with the whole balance."""
@@ -144,7 +150,7 @@ class Account:
 
     def _refuse_unpaid(self, count: int) -> None:
         """Refuse `count` executions whose estimate the balance does not cover beside what is reserved already."""
-        if self._micros is None:
+        if self._options.balance_usd is None:
             return
         estimate = count * self._estimate_micros()
         if estimate > self._micros:
@@ -157,7 +163,7 @@ class Account:
 
     def _estimate_micros(self) -> int:
         options = self._options
-        return self._as_micros(options.cost_usd if options.estimate_usd is None else options.estimate_usd) or 0
+        return self._as_micros(options.cost_usd if options.estimate_usd is None else options.estimate_usd)
 
     def _create(
         self, workflow: Workflow, version: Version, bulk_id: str, body: TriggerBody, inputs: dict[str, Any]
@@ -206,8 +212,9 @@ class Account:
     def _settle(self, execution: Execution) -> None:
         """Give back what an execution reserved, and charge what it cost: the balance may become negative."""
         self._reserved_micros -= execution.reserved_micros
-        if self._micros is not None:
-            self._micros -= self._as_micros(execution.cost_usd) or 0
+        self._micros -= self._as_micros(execution.cost_usd)
+        if self._options.balance_usd is None and self._micros <= _LOW_MICROS:
+            self._micros = _START_MICROS
 
     @property
     def in_flight(self) -> int:
@@ -295,13 +302,13 @@ class Account:
         """The balance: what has ended is paid, what runs is reserved and not taken off. It may be negative."""
         with self._lock:
             self._in_flight(self._clock())
-            return _ANY_BALANCE_USD if self._micros is None else self._micros / 1_000_000
+            return self._micros / 1_000_000
 
     def top_up(self, usd: float) -> None:
         """Add to the balance."""
         with self._lock:
             self._in_flight(self._clock())
-            self._micros = (self._micros or 0) + (self._as_micros(usd) or 0)
+            self._micros += self._as_micros(usd)
 
     def accepted(self) -> tuple[Accepted, ...]:
         """Give every accepted execution, in order."""

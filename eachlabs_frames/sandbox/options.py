@@ -44,7 +44,8 @@ class Options:
     trigger_rate
         Most bulk triggers in one second, else 429.
     balance_usd
-        What the account may spend; None is unlimited. It may be negative.
+        What the account may spend; it may be negative. None is unlimited: the balance starts at 53.475, goes down as
+        executions are paid, and is topped up to that again when 10 or less are left.
     cost_usd
         What each execution costs; it is paid when the execution ends.
     estimate_usd
