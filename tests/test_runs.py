@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, time
 from decimal import Decimal
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.frames import labels
+from eachlabs_frames.frames.display import CountsFrame
+from eachlabs_frames.models import STATUSES
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 WF = "wf_abc123"
@@ -465,6 +468,23 @@ def test_runs_are_listed_with_their_counts(sandbox: Sandbox) -> None:
     assert listed[["queued", "invalid", "completed"]].to_numpy().tolist() == [[2, 1, 0], [0, 0, 12]]
     assert listed["cost"].tolist()[1] == pytest.approx(0.12)
     assert str(listed["created_at"].dtype) == "datetime64[ns, UTC]"
+
+
+def test_lists_of_runs_and_bulk_operations_fit_into_a_page(sandbox: Sandbox) -> None:
+    """In 120 characters, which Chromium shows in less than 1,000 px; what is left out is named, and is in the data."""
+    out = frame(12).eachlabs.bulk_trigger(WF, run="a-run-with-quite-a-long-name", wait=True)
+    listed = ef.runs().assign(**dict.fromkeys(["version_id", "workflow_id"], str(UUID(int=7))))
+    for counts in (listed, listed.assign(**dict.fromkeys(STATUSES, 1_000)), out.eachlabs.summary()):
+        page = CountsFrame(counts)._repr_html_() or ""
+        table, _, remark = page.partition("</table>")
+        head, cells = (re.findall(rf"<{tag}>(.*?)</{tag}>", table) for tag in ("th", "td"))
+        names = [name for name in head if name in counts.columns]
+        assert sum(max(len(name), len(cell)) + 2 for name, cell in zip(names, cells, strict=False)) <= 120
+        assert set(names) | set(re.findall(r"\w+", remark)) >= set(counts.columns)
+    assert "base_url" not in ef.runs()._repr_html_().partition("</table>")[0]
+    assert ef.runs().columns[-1] == "base_url"
+    assert re.search(r">\d{4}-\d\d-\d\d \d\d:\d\d:\d\d<", ef.runs()._repr_html_())
+    assert type(ef.runs().head()) is pd.DataFrame
 
 
 def test_an_empty_journal_lists_no_runs() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import math
 import os
 import sqlite3
@@ -254,6 +256,44 @@ def test_preview_checks_against_the_workflow_and_triggers_nothing(sandbox: Sandb
     assert shown["payload"].tolist() == [{"prompt": "a fox", "seed": 1}, {"prompt": "b", "seed": -1}]
     assert shown["problem"].iloc[1].startswith("seed: -1")
     assert {record.method for record in sandbox.requests} == {"GET"}
+
+
+def test_preview_names_what_is_not_sent_and_what_was_probably_meant(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Columns that the schema does not name, and the commonest problem; a call that pays warns of such names."""
+    df = pd.DataFrame({"prompt": ["a fox", "b", "c", None], "seed": [1, -1, -2, 3], "styel": "noir", "id": 1, "x": 2})
+    notes = df.eachlabs.preview(WF).attrs["eachlabs_notes"]
+    assert notes == [
+        "'styel' is not sent; did you mean 'style'?",
+        "columns that are not sent: 'id', 'x'",
+        "3 rows have a problem: seed: -1 is less than the minimum of 0 (the commonest reason, of 2), as in row 1",
+    ]
+    mapped = df.eachlabs.preview("wf_images", {"prompt": "prompt", "aspect_ration": ef.lit("1:1")}, version_id="v1")
+    assert mapped.attrs["eachlabs_notes"][0] == (
+        "'aspect_ration' is sent, but the workflow's schema has no such key; did you mean 'aspect_ratio'?"
+    )
+    with caplog.at_level("WARNING", "eachlabs_frames"):
+        df.eachlabs.bulk_trigger(WF)
+    assert "'styel' is not sent; did you mean 'style'?" in caplog.messages
+    assert (
+        "3 rows do not fit the workflow's input schema and are not sent: seed: -1 is less than the minimum of 0 (the "
+        "commonest reason, of 2), as in row 1"
+    ) in caplog.messages
+    assert "eachlabs_notes" not in df[["prompt"]].dropna().eachlabs.preview(WF).attrs
+
+
+def test_a_preview_shows_payloads_whole_on_demand() -> None:
+    """Cut by default, whole with `full=True`; the data are the same, and problems are always whole in a notebook."""
+    df = pd.DataFrame({"prompt": ["a fox " * 50, float("inf")], "style": "noir"})
+    short, full = df.eachlabs.preview(), df.eachlabs.preview(full=True)
+    assert short["payload"].tolist() == full["payload"].tolist()
+    whole = json.dumps(full["payload"].iloc[0], separators=(",", ":"))
+    assert whole in html.unescape(full._repr_html_() or "")
+    assert whole not in html.unescape(short._repr_html_() or "")
+    assert whole in repr(full)
+    assert "column 'prompt': inf is no JSON number" in html.unescape(short._repr_html_() or "")
+    assert type(full.head()) is pd.DataFrame
 
 
 def test_a_warning_that_is_an_error_has_the_frame(sandbox: Sandbox) -> None:

@@ -71,7 +71,7 @@ def _listed(known: pd.DataFrame) -> str:
     if not len(known):
         return "the journal holds no runs"
     names = known.columns.tolist()
-    counts = [name for name in names[names.index("cost") + 1 :] if known[name].any()]
+    counts = [name for name in names[names.index("cost") + 1 : names.index("workflow_id")] if known[name].any()]
     header = ["run", "workflow", "when (UTC)", "rows", *counts, "cost"]
     rows = [
         [

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from ..errors import MappingError
 from ..models import Json
-from ..suggestions import hint
+from ..suggestions import closest, hint
 from . import media
 from .values import MISSING, RefusedValueError, clean, whole_number
 
@@ -76,6 +76,8 @@ Fields: TypeAlias = Mapping[str, Source]
 
 MAX_SHOWN: Final = 60
 """Characters of a value that a message shows."""
+MAX_UNUSED: Final = 200
+"""Columns that are compared with the schema's names."""
 
 
 def lit(value: object) -> Literal:
@@ -306,6 +308,37 @@ def labels_of(fields: Fields) -> set[Label]:
         elif isinstance(source, Template):
             found.update(source.labels)
     return found
+
+
+def unused_columns(fields: Fields, labels: Sequence[Label], *, ours: frozenset[Label]) -> list[Label]:
+    """Return the columns of the user's own that no key is filled from, in their order."""
+    used = labels_of(fields)
+    return [label for label in dict.fromkeys(labels) if label not in used and label not in ours]
+
+
+def misspelling_notes(
+    fields: Fields, unused: Sequence[Label], schema: Mapping[str, Json] | None
+) -> tuple[list[str], list[Label]]:
+    """Return a note for each name that is probably misspelt, and the unused columns that are not.
+
+    Parameters
+    ----------
+    fields : Fields
+    unused : sequence of labels
+        Columns that no key is filled from.
+    schema : mapping or None
+        The workflow's input schema: its names are the right ones.
+    """
+    named = properties(schema)
+    free = [key for key in named if key not in fields]
+    notes = []
+    for key in fields:
+        match = closest(key, free) if named and key not in named else None
+        if match is not None:
+            notes.append(f"{key!r} is sent, but the workflow's schema has no such key; did you mean {match!r}?")
+    near = {label: match for label in unused[:MAX_UNUSED] if (match := closest(label, free)) is not None}
+    notes += [f"{label!r} is not sent; did you mean {match!r}?" for label, match in near.items()]
+    return notes, [label for label in unused if label not in near]
 
 
 def to_spec(fields: Fields) -> dict[str, Json] | None:

@@ -8,7 +8,9 @@ messages; and it is told to fetch nothing that a schema refers to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from ..models import Json
@@ -73,6 +75,22 @@ def _short(text: str) -> str:
         return text
     half = LONGEST_REASON // 2
     return f"{text[:half]} ... {text[-half:]}"
+
+
+_VALUE: Final = re.compile(r"((?:[^\s:]+: )?)(?:.+?)( (?:is|has|does) (?!a required).*)", re.DOTALL)
+"""A reason that begins with the refused value, as almost all of them do, after the path to it."""
+
+
+def commonest(reasons: Iterable[str]) -> tuple[str, int]:
+    """Return the reason that most rows have, as the first of them has it, and how many have it with any value."""
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for reason in reasons:
+        kind = _VALUE.sub(r"\1\2", reason, count=1)
+        first.setdefault(kind, reason)
+        counts[kind] += 1
+    kind, count = counts.most_common(1)[0]
+    return first[kind], count
 
 
 def integer_keys(schema: Mapping[str, Json] | None) -> frozenset[str]:

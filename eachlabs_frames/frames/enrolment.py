@@ -316,15 +316,17 @@ def _keys(frame: pd.DataFrame, key: Any) -> tuple[list[bytes], list[Json]]:
         try:
             value = clean_local(cell)
         except RefusedValueError as exc:
-            msg = f"row {frame.index[position]!r}, key column {key!r}: {exc}"
+            msg = f"row {labels.quoted(frame.index, position)}, key column {key!r}: {exc}"
             raise InputError(msg) from exc
         if value is MISSING:
-            msg = f"row {frame.index[position]!r} has no key in column {key!r}: each row needs one"
+            msg = f"row {labels.quoted(frame.index, position)} has no key in column {key!r}: each row needs one"
             raise InputError(msg)
         digest = fingerprint({"key": value})
         if digest in seen:
-            first = frame.index[seen[digest]]
-            msg = f"rows {first!r} and {frame.index[position]!r} have the same key {cell!r} in column {key!r}"
+            first = labels.quoted(frame.index, seen[digest])
+            msg = (
+                f"rows {first} and {labels.quoted(frame.index, position)} have the same key {cell!r} in column {key!r}"
+            )
             raise InputError(msg)
         seen[digest] = position
         digests.append(digest)

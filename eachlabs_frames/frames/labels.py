@@ -120,6 +120,11 @@ def texts(index: pd.Index[Any]) -> list[str]:
     return [str(label) for label in labels]
 
 
+def quoted(index: pd.Index[Any], position: int) -> str:
+    """Return the label at a position as Python writes it: 3, and not np.int64(3)."""
+    return repr(index[position : position + 1].tolist()[0])
+
+
 def index(written: Sequence[Json], names: Sequence[str | None]) -> pd.Index[Any]:
     """Return the index of these labels."""
     labels = [read(one) for one in written]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,7 @@ from ..core.batches import batched
 from ..core.identity import checksums, fingerprints
 from ..core.inputs import Problem, Row, encode_all
 from ..core.local_files import local_file_check
-from ..core.mapping import Fields, RowFunction, resolve, to_spec
+from ..core.mapping import Fields, RowFunction, misspelling_notes, resolve, to_spec, unused_columns
 from ..core.repeats import Fingerprints, pack
 from ..core.schema import Check, SchemaError, compile_check, integer_keys
 from ..errors import ConfigurationError, InputError
@@ -24,6 +24,7 @@ from ..models import Batch, Json, Sheet, Workflow
 from . import filelist, scores
 from . import results as columns
 from .cells import FrameInputs
+from .labels import quoted
 from .sweep import unsent
 
 logger = logging.getLogger("eachlabs_frames")
@@ -52,8 +53,22 @@ def read_inputs(frame: pd.DataFrame, inputs: object, schema: Any, prefix: str) -
     """Return what fills each key, from ``inputs=`` as the user wrote it."""
     if isinstance(inputs, pd.Index | np.ndarray):
         inputs = inputs.tolist()
-    ours = columns.labels(frame, prefix) | unsent(frame) | filelist.own(frame) | scores.own(frame)
-    return resolve(inputs, list(frame.columns), schema, ours=ours)
+    return resolve(inputs, list(frame.columns), schema, ours=_own(frame, prefix))
+
+
+def misspellings(
+    frame: pd.DataFrame, fields: Fields | RowFunction, schema: Any, prefix: str
+) -> tuple[list[str], list[Hashable]]:
+    """Return a note for each name that is probably misspelt, and the other columns that are not sent."""
+    if callable(fields):
+        return [], []
+    unused = unused_columns(fields, list(frame.columns), ours=_own(frame, prefix))
+    return misspelling_notes(fields, unused, schema)
+
+
+def _own(frame: pd.DataFrame, prefix: str) -> frozenset[Hashable]:
+    """Return the columns that this package has written: no inputs, unless named."""
+    return columns.labels(frame, prefix) | unsent(frame) | filelist.own(frame) | scores.own(frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +139,7 @@ class Plan:
         if unfit:
             position, problem = unfit[0]
             more = f" ({len(unfit)} rows have such a problem: preview() lists them)" if len(unfit) > 1 else ""
-            msg = f"row {self.frame.index[position]!r} (position {position}), {problem}{more}"
+            msg = f"row {quoted(self.frame.index, position)} (position {position}), {problem}{more}"
             raise InputError(msg)
 
     def noted(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:

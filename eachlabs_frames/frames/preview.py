@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.inputs import Problem
+from ..core.schema import commonest
 from ..core.wire import checked_id
 from ..engine import lookups, money
 from ..engine.client import Client
@@ -20,15 +21,22 @@ from ..engine.pool import until
 from ..errors import InputError, JournalError
 from ..models import Json, Pin, Prices, Workflow
 from ..settings import current
+from ..suggestions import listed
 from ..views.estimate import estimate, show
 from . import results as columns
-from .plan import Plan, check_na, read_inputs
+from .display import PreviewFrame
+from .labels import quoted
+from .options import check_flag
+from .plan import Plan, check_na, misspellings, read_inputs
 from .rerun import Repeats, RerunGuard
 
 logger = logging.getLogger("eachlabs_frames")
 
 ATTRS: Final = "eachlabs_preview"
 """Where a preview says what the rows would come to; nobody reads it but people."""
+
+NOTES: Final = "eachlabs_notes"
+"""Where a preview keeps its notes on columns that are not sent, misspelt names and problems, if there are any."""
 
 REPEATS: Final = "eachlabs_accepted_before"
 """Where a preview says how many rows the journal knows as accepted lately, if there are any."""
@@ -42,9 +50,11 @@ def preview(
     version_id: str | None,
     na: str,
     prefix: str,
+    full: bool = False,
 ) -> Steps[pd.DataFrame]:
     """Read the workflow, where one is named, make every row's input, and say what they would come to."""
     omit = check_na(na)
+    check_flag("full", full)
     workflow: Workflow | None = None
     prices = Prices()
     if workflow_id is not None:
@@ -67,11 +77,34 @@ def preview(
     if made.cost_from is None:
         del known["cost_from"]
     repeats = None if workflow is None else _repeats(plan, workflow, na)
+    notes = [*_notes(plan, workflow, prefix), *_problem_notes(out)]
     out.attrs[ATTRS] = known
+    if notes:
+        out.attrs[NOTES] = notes
     if repeats is not None:
         out.attrs[REPEATS] = repeats.count
-    show(made, note=None if repeats is None else repeats.facts())
-    return out
+        notes = [repeats.facts(), *notes]
+    show(made, notes=notes)
+    return PreviewFrame.of(out, full=full)
+
+
+def _notes(plan: Plan, workflow: Workflow | None, prefix: str) -> list[str]:
+    """Return what to say of the frame's columns: those that are not sent, and names that are probably misspelt."""
+    schema = None if workflow is None else workflow.input_schema
+    notes, others = misspellings(plan.frame, plan.fields, schema, prefix)
+    return [*notes, f"columns that are not sent: {listed(others)}"] if others else notes
+
+
+def _problem_notes(out: pd.DataFrame) -> list[str]:
+    """Return how many rows cannot be sent, the commonest reason, and a row that has it."""
+    problems = out["problem"].dropna()
+    if problems.empty:
+        return []
+    reason, count = commonest(problems)
+    label = quoted(problems.index, problems.tolist().index(reason))
+    rows = "1 row has a problem" if len(problems) == 1 else f"{len(problems):,} rows have a problem"
+    most = "" if len(problems) == 1 else f" (the commonest reason, of {count:,})"
+    return [f"{rows}: {reason}{most}, as in row {label}"]
 
 
 def _repeats(plan: Plan, workflow: Workflow, na: str) -> Repeats | None:

@@ -14,6 +14,7 @@ from ..models import STATUSES
 from ..settings import journal_path
 from . import labels, sent_inputs
 from . import results as columns
+from .display import CountsFrame
 from .options import check_name
 from .results import Origin
 
@@ -24,10 +25,12 @@ def runs() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One line per run: ``run``, ``workflow_id``, ``version_id``, ``base_url`` (string), ``created_at``
-        (datetime64[ns, UTC]), ``rows`` (int64), ``executions`` (int64: all that were accepted, also of rows that were
-        triggered again since), ``cost`` (float64, USD: of all executions, as far as it is known), and a count (int64)
-        per status. A row that was sent and has no answer counts as ``unknown``.
+        One line per run: ``run`` (string), ``created_at`` (datetime64[ns, UTC]), ``rows`` (int64), ``cost`` (float64,
+        USD: of all executions, as far as it is known), a count (int64) per status, ``workflow_id`` (string),
+        ``executions`` (int64: all that were accepted, also of rows that were triggered again since), ``version_id`` and
+        ``base_url`` (string). A row that was sent and has no answer counts as ``unknown``. The display shows times to
+        the second, and names the columns that it leaves out: counts that are 0 everywhere, and the last columns where
+        there is no room.
 
     Raises
     ------
@@ -40,24 +43,26 @@ def runs() -> pd.DataFrame:
     --------
     >>> import eachlabs_frames as ef
     >>> ef.runs().columns[:3].tolist()
-    ['run', 'workflow_id', 'version_id']
+    ['run', 'created_at', 'rows']
     """
     from ..engine.journal import archive
 
     found = archive.summaries(_path())
-    out: pd.DataFrame = pd.DataFrame({"run": pd.array([one.name for one in found], dtype="string")})
-    for name in ("workflow_id", "version_id", "base_url"):
-        out[name] = pd.array([getattr(one.pin, name) for one in found], dtype="string")
-    out["created_at"] = pd.to_datetime([one.created_at for one in found], utc=True, unit="ns").astype(
+    out: pd.DataFrame = pd.DataFrame({"run": pd.array([run.name for run in found], dtype="string")})
+    out["created_at"] = pd.to_datetime([run.created_at for run in found], utc=True, unit="ns").astype(
         "datetime64[ns, UTC]"
     )
-    out["rows"] = pd.array([sum(one.counts.values()) for one in found], dtype="int64")
-    out["executions"] = pd.array([one.executions for one in found], dtype="int64")
-    out["cost"] = pd.array([one.cost_usd for one in found], dtype="float64")
-    more = sorted({status for one in found for status in one.counts}.difference(STATUSES))
+    out["rows"] = pd.array([sum(run.counts.values()) for run in found], dtype="int64")
+    out["cost"] = pd.array([run.cost_usd for run in found], dtype="float64")
+    more = sorted({status for run in found for status in run.counts}.difference(STATUSES))
     for status in (*STATUSES, *more):
-        out[status] = pd.array([one.counts.get(status, 0) for one in found], dtype="int64")
-    return out
+        out[status] = pd.array([run.counts.get(status, 0) for run in found], dtype="int64")
+    out["workflow_id"] = pd.array([run.pin.workflow_id for run in found], dtype="string")
+    out["executions"] = pd.array([run.executions for run in found], dtype="int64")
+    for name in ("version_id", "base_url"):
+        out[name] = pd.array([getattr(run.pin, name) for run in found], dtype="string")
+    shown: pd.DataFrame = CountsFrame(out)
+    return shown
 
 
 def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:

@@ -29,6 +29,7 @@ from ..views import progress as bars
 from . import results as columns
 from .audience import Audience, joined
 from .callers import warn
+from .display import CountsFrame
 from .handover import Handover
 from .notes import Notes
 from .options import check_receiver
@@ -177,7 +178,8 @@ def summary(frame: pd.DataFrame, *, prefix: str | None) -> pd.DataFrame:
     for name in ("total", *status_columns(lines), "superseded"):
         out[name] = pd.array([row.get(name, 0) for row in rows], dtype="int64")
     out["cost"] = pd.array([row["cost"] for row in rows], dtype="float64")
-    return out
+    shown: pd.DataFrame = CountsFrame(out)
+    return shown
 
 
 def _sum_known(costs: Sequence[float]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Final
@@ -18,6 +18,7 @@ import pandas as pd
 
 from ..core.mapping import Fields, RowFunction
 from ..core.repeats import pack
+from ..core.schema import commonest
 from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
@@ -35,9 +36,10 @@ from .delivery import Delivery
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
 from .enrolment import Enrolment, check_key
 from .handover import Handover
+from .labels import quoted
 from .notes import Notes, RunRows
 from .options import Options
-from .plan import Plan, Positions, check_na, read_inputs
+from .plan import Plan, Positions, check_na, misspellings, read_inputs
 from .rerun import RerunGuard
 from .results import Origin
 from .todo import Todo, sort_out, sort_out_failed, wishes
@@ -258,6 +260,8 @@ class Trigger:
         options = self._options
         if fields is None:
             fields = read_inputs(self.handover.source, None, workflow.input_schema, options.prefix)
+        for note in misspellings(self.handover.source, fields, workflow.input_schema, options.prefix)[0]:
+            logger.warning("%s", note)
         plan = Plan.of(
             self.handover.source,
             rows,
@@ -314,9 +318,19 @@ class Trigger:
             if results.execution_id[row] is None and (results.status[row] != UNKNOWN or row in todo.refused):
                 results.note(row, status=INVALID if row in todo.refused else PENDING, error=todo.refused.get(row))
         if todo.refused:
-            logger.warning("%d row(s) do not fit the workflow's input schema, and are not sent", len(todo.refused))
+            logger.warning("%s", self._refused_note(todo.refused))
             todo.send = [row for row in todo.send if row not in todo.refused]
         return todo
+
+    def _refused_note(self, refused: Mapping[int, str]) -> str:
+        reason, count = commonest(refused.values())
+        row = next(row for row, its_reason in refused.items() if its_reason == reason)
+        rows = "1 row does" if len(refused) == 1 else f"{len(refused):,} rows do"
+        most = "" if count == len(refused) == 1 else f" (the commonest reason, of {count:,})"
+        return (
+            f"{rows} not fit the workflow's input schema and {'is' if len(refused) == 1 else 'are'} not sent: "
+            f"{reason}{most}, as in row {quoted(self.handover.source.index, row)}"
+        )
 
     def _sorted_out(self, plan: Plan, enrolment: Enrolment) -> Todo:
         """Enter the rows into the run, and sort them by what it knows; see that nothing is paid for again unasked."""

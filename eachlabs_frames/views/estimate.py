@@ -60,9 +60,9 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def show(made: Estimate, *, note: str | None = None) -> None:
-    """Print an estimate where somebody may be looking, with a note on a line of its own."""
+def show(made: Estimate, *, notes: Sequence[str] = ()) -> None:
+    """Print an estimate where somebody may be looking, with each note on a line of its own."""
     if somebody_looks():
         print(words(made))
-        if note is not None:
+        for note in notes:
             print(note)

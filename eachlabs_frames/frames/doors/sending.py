@@ -30,6 +30,7 @@ class Sending(Door):
         version_id: str | None = None,
         na: str = "omit",
         prefix: str = "",
+        full: bool = False,
     ) -> pd.DataFrame:
         """Show what each row would send, and what is wrong with it. Nothing is triggered.
 
@@ -45,6 +46,8 @@ class Sending(Door):
             What becomes of a missing value.
         prefix : str, default ""
             As for `bulk_trigger`.
+        full : bool, default False
+            Display payloads whole. By default they are cut; the data always are whole.
 
         Returns
         -------
@@ -55,8 +58,9 @@ class Sending(Door):
             and what the account has left (``balance_usd``): USD, None where that is not known. Where the API says no
             cost, or no workflow is named, the journal may know it of this workflow, or of the one that this frame went
             to, and ``cost_from`` says so. ``attrs["eachlabs_accepted_before"]`` counts rows that the journal knows
-            as accepted lately, where a workflow is named and there are any. In a notebook and on a terminal it is
-            printed too.
+            as accepted lately, where a workflow is named and there are any. ``attrs["eachlabs_notes"]`` lists notes, if
+            there are any: columns that are not sent, names that are probably misspelt, and the commonest problem. In a
+            notebook and on a terminal all of this is printed too.
 
         Raises
         ------
@@ -75,7 +79,9 @@ class Sending(Door):
         from .. import preview
 
         return self._complete(
-            preview.preview(self._frame, inputs, workflow_id=workflow_id, version_id=version_id, na=na, prefix=prefix)
+            preview.preview(
+                self._frame, inputs, workflow_id=workflow_id, version_id=version_id, na=na, prefix=prefix, full=full
+            )
         )
 
     def bulk_trigger(

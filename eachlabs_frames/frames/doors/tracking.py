@@ -110,7 +110,8 @@ class Tracking(Door):
             One line per ``bulk_id`` (string; missing for rows that went with none) in order of first appearance:
             ``total`` and a count (int64) per status, ``superseded`` (int64) and ``cost`` (float64, USD, as far as it
             is known). Where rows were triggered again, a last line without a ``bulk_id`` and with ``total`` 0 has the
-            number and the cost of the executions that they had before: the sum of ``cost`` is all that was paid.
+            number and the cost of the executions that they had before: the sum of ``cost`` is all that was paid. Its
+            display leaves out counts that are 0 in every line, and names them.
 
         Raises
         ------

@@ -1,0 +1,131 @@
+"""Frames that show themselves narrower than pandas would: `runs`, `summary` and `preview`.
+
+Owns what their display leaves out. Their data are complete, and whatever is computed from them is an ordinary
+DataFrame: pandas makes a plain `DataFrame` of a subclass that names no constructor of its own.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from shutil import get_terminal_size
+from typing import Any, Final
+
+import pandas as pd
+
+from ..core import media
+from ..core.inputs import MAX_PAYLOAD as MAX_INPUT
+from ..models import COMPLETED, FAILED, STATUSES, UNKNOWN
+
+MAX_PAYLOAD: Final = 100
+"""Characters of a payload that a preview shows."""
+
+PAGE: Final = 120
+"""Characters beside each other in 1,000 pixels, as JupyterLab shows a frame (measured in Chromium)."""
+GAP: Final = 2
+MAX_ID: Final = 16
+MIN_COLUMNS: Final = 3
+TIME: Final = "%Y-%m-%d %H:%M:%S"
+
+
+class _CompactFrame(pd.DataFrame):
+    """A frame with a display of its own."""
+
+    def _displayed(self, room: int) -> tuple[pd.DataFrame, str]:
+        """Return the frame to display in `room` characters, and a remark on what it leaves out."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str | None:
+        shown, remark = self._displayed(PAGE)
+        with pd.option_context("display.max_colwidth", None):
+            html: str | None = shown._repr_html_()  # type: ignore[operator]  # IPython's protocol
+        return f"{html}<p>{escape(remark)}</p>" if html is not None and remark else html
+
+    def __repr__(self) -> str:
+        shown, remark = self._displayed(get_terminal_size().columns - GAP)
+        return f"{shown!r}\n{remark}" if remark else repr(shown)
+
+
+class CountsFrame(_CompactFrame):
+    """Counts per status, with the columns that matter most first.
+
+    Not shown are statuses that no row has, and columns at the end for which there is no room; a remark names both. Ids
+    are shortened where they do not fit. Times are shown to the second.
+    """
+
+    def _displayed(self, room: int) -> tuple[pd.DataFrame, str]:
+        shown: pd.DataFrame = pd.DataFrame(self)
+        if not shown.columns.is_unique:
+            return shown, ""
+        counts = {*STATUSES, "superseded"} - {COMPLETED, FAILED}
+        zero = [name for name in shown if name in counts and len(shown) and shown[name].eq(0).all()]
+        others = [name for name in shown if name in counts - {UNKNOWN} and name not in zero]
+        first = [name for name in (COMPLETED, FAILED, UNKNOWN) if name in shown and name not in zero]
+        shown = shown.drop(columns=zero)
+        if first and others:
+            names = [name for name in shown if name not in first]
+            place = names.index(others[0])
+            shown = shown[[*names[:place], *first, *names[place:]]]
+        times = [str(name) for name, dtype in shown.dtypes.items() if dtype.kind == "M"]
+        shown = shown.assign(**{name: shown[name].dt.strftime(TIME) for name in times})
+        ids = [str(name) for name in shown if str(name).endswith("_id")]
+        if _width(shown) > room:
+            shown = shown.assign(**{name: shown[name].map(_shortened, na_action="ignore") for name in ids})
+        cut: list[str] = []
+        while _width(shown) > room and shown.shape[1] > MIN_COLUMNS:
+            cut.insert(0, str(shown.columns[-1]))
+            shown = shown.iloc[:, :-1]
+        remarks = [", ".join(cut), f"{', '.join(map(str, zero))} (0 in every row)" if zero else ""]
+        left_out = "; ".join(filter(None, remarks))
+        return shown, f"Columns not shown: {left_out}" if left_out else ""
+
+
+def _width(frame: pd.DataFrame) -> int:
+    """Return about how many characters wide a frame is displayed."""
+    displayed = frame.iloc[: pd.get_option("display.max_rows")]
+    cells = [[str(name), *map(_text, displayed.iloc[:, place].tolist())] for place, name in enumerate(frame)]
+    return len(str(len(frame))) + sum(max(map(len, column)) + GAP for column in cells)
+
+
+def _text(cell: object) -> str:
+    return f"{cell:.6g}" if isinstance(cell, float) else str(cell)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_ID else f"{text[:8]}\N{HORIZONTAL ELLIPSIS}{text[-4:]}"
+
+
+class PreviewFrame(_CompactFrame):
+    """Payloads as JSON, cut unless `full`, and problems, which are shown whole in a notebook."""
+
+    _metadata: Final = ["full"]
+    full: bool = False
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, *, full: bool) -> PreviewFrame:
+        """Return `frame` with this display."""
+        made: PreviewFrame = cls(frame)
+        made.full = full
+        made.attrs.update(frame.attrs)
+        return made
+
+    def __repr__(self) -> str:
+        if not self.full:
+            return super().__repr__()
+        with pd.option_context("display.max_colwidth", None):
+            return super().__repr__()
+
+    def _displayed(self, room: int) -> tuple[pd.DataFrame, str]:  # noqa: ARG002 - its columns are two
+        shown: pd.DataFrame = pd.DataFrame(self)
+        if "payload" not in shown or "problem" not in shown:
+            return shown, ""
+        payloads: list[Any] = shown["payload"].tolist()
+        most = pd.get_option("display.max_rows") or len(payloads)
+        for place in {*range(min(most, len(payloads))), *range(max(0, len(payloads) - most), len(payloads))}:
+            if payloads[place] is not None:
+                payloads[place] = _json(payloads[place], self.full)
+        problem = shown["problem"].astype(object).where(shown["problem"].notna(), "")
+        return shown.assign(payload=pd.Series(payloads, dtype=object).to_numpy(), problem=problem.to_numpy()), ""
+
+
+def _json(payload: Any, full: bool) -> str:
+    return media.text(payload, MAX_INPUT if full else MAX_PAYLOAD)
