@@ -67,7 +67,7 @@ def test_the_public_names_are_sorted_and_there() -> None:
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [
-        ("preview", ["workflow_id", "inputs", "version_id", "na", "prefix"]),
+        ("preview", ["workflow_id", "inputs", "version_id", "na", "prefix", "full"]),
         (
             "bulk_trigger",
             [
