@@ -247,7 +247,7 @@ def test_a_wait_that_is_over_too_early_is_told_in_one_line(run: Callable[..., Sa
     sandbox.change(hold=True)
     ROWS.head(2).to_csv("two.csv", index=False)
     code, said, err = run("trigger", "two.csv", *TRIGGER, "--out", "out.csv", "--wait", "--timeout", "0")
-    assert code == 0
+    assert code == 1
     assert said == "2 rows: 2 accepted (2 running) -> out.csv\n" or "2 queued" in said
     assert "2 of 2 rows are still open" in one_line(err)
     assert ids(files.read(Path("out.csv"))) == billed(sandbox)
@@ -295,14 +295,14 @@ def test_a_refusal_while_waiting_leaves_the_result_in_the_file(run: Callable[...
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--max-concurrency", "0"], "1 or more"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--max-concurrency", "999"], "1 to 256"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--na", "zero"], "invalid choice"),
-        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--run", ""], "run must be a name"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--run", ""], "--run must be a name"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--on-unknown", "drop"], "invalid choice"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--max-cost", "0"], "no number of USD above 0"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--max-cost", "nan"], "no number of USD above 0"),
-        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--webhook-url", "hook"], "webhook_url"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--webhook-url", "hook"], "--webhook-url must be"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--api-key", "sk"], "unrecognized arguments"),
-        (["prompts.csv", "--workflow", "a b", "--inputs", "prompt", "--out", "o.csv"], "workflow_id"),
-        (["own.csv", *TRIGGER, "--out", "o.csv"], "prefix"),
+        (["prompts.csv", "--workflow", "a b", "--inputs", "prompt", "--out", "o.csv"], "--workflow 'a b'"),
+        (["own.csv", *TRIGGER, "--out", "o.csv"], "--prefix eachlabs_"),
         (["prompts.csv", "--out", "o.csv"], "--workflow"),
         (["prompts.csv", *TRIGGER], "--out"),
     ],

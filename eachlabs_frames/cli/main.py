@@ -11,7 +11,7 @@ from importlib import import_module
 from ..errors import EachlabsError, UsageError
 from .arguments import parser
 from .codes import DONE, NOT_ALL, WRONG_CALL
-from .messages import in_one_line, say
+from .messages import explain, in_one_line, say
 from .signals import Signals
 
 
@@ -41,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             command = import_module(f".{args.command}", __package__)  # one module a command, read when it is called
             code: int = command.run(args, signals)
         except UsageError as exc:
-            say(exc)
+            say(explain(exc))
             return WRONG_CALL
         except EachlabsError as exc:
-            say(exc)
+            say(explain(exc))
             return NOT_ALL
         except BrokenPipeError:
             # Whoever read our output has left; without this, Python would complain once more at its exit.

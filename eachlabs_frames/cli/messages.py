@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from ..errors import UsageError
+from .wording import reworded
+
 
 def say(message: object) -> None:
     """Say something on stderr, in one line, above a bar where there is one."""
@@ -21,6 +24,14 @@ def say(message: object) -> None:
     sys.stderr.flush()
 
 
+def explain(error: Exception) -> str:
+    """Return what an exception says, in the words of the command line.
+
+    The library raises subclasses of `UsageError`; the class itself is raised by the commands, in their own words.
+    """
+    return str(error) if type(error) is UsageError else reworded(error)
+
+
 def plain(message: object) -> str:
     """Return text in one line without what a terminal would obey: an API's words, or a cell's, may hold anything."""
     return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(str(message).split()))
@@ -31,7 +42,7 @@ class _OneLine(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "is_cancellation", False):
-            say(record.getMessage())
+            say(reworded(record.getMessage()))
 
 
 @contextmanager
@@ -46,7 +57,7 @@ def in_one_line() -> Iterator[None]:
         file: TextIO | None = None,  # noqa: ARG001
         line: str | None = None,  # noqa: ARG001
     ) -> None:
-        say(message)
+        say(reworded(message))
 
     logger, handler = logging.getLogger("eachlabs_frames"), _OneLine(logging.WARNING)
     logger.addHandler(handler)

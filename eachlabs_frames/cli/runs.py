@@ -1,6 +1,6 @@
 """`eachlabs-frames runs`: what the journal of this machine holds, listed, shown, written to a file or deleted.
 
-It sends nothing that is paid for; the API is asked only with ``--look``.
+It sends nothing that is paid for; the API is asked only with ``--refresh``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - th
 
 
 def _check(args: argparse.Namespace) -> None:
-    wanted = {"--out": args.out is not None, "--look": args.look, "--delete": args.delete}
+    wanted = {"--out": args.out is not None, "--refresh": args.refresh, "--delete": args.delete}
     given = [name for name, is_given in wanted.items() if is_given]
     if args.run is None and given:
         msg = f"{given[0]} needs a run's name: eachlabs-frames runs lists them"
@@ -93,7 +93,7 @@ def _cost(cost: float) -> str | None:
 
 def _load(args: argparse.Namespace) -> pd.DataFrame:
     frame = load_run(args.run, prefix=args.prefix)
-    if args.look:
+    if args.refresh:
         frame = frame.eachlabs.reconcile(prefix=args.prefix).eachlabs.refresh(prefix=args.prefix)
     return frame
 

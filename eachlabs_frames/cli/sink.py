@@ -1,69 +1,195 @@
-"""Where a result goes. These rows are paid for: they get to the disk, whatever is in the way."""
+"""Where a result is written: to a file or to stdout. These rows are paid for: they are written, whatever is in the way.
+
+A file is written after each step. Stdout can be written only once, so it is written at the end, and holds nothing else.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TextIO
 
+from ..errors import UsageError
 from . import files
+from .formats import check_suffix
 from .messages import say
 
 if TYPE_CHECKING:
     import pandas as pd
 
+STDOUT: Final = "-"
+
 
 class Sink:
-    """Where the result goes: to ``--out``, and where that fails, anywhere that it is safe.
+    """The file at ``--out``; where that cannot be written, a file beside it or in the temporary folder.
 
     Parameters
     ----------
     path : pathlib.Path
-        ``--out``.
     prefix : str
         The prefix of the result's columns.
     force : bool
-        Whether a file that is there may be replaced.
+        Whether an existing file may be replaced.
+
+    Attributes
+    ----------
+    name : str
+        Where the result is, for messages.
+    failed : bool
+        Whether it could not be written where it was wanted.
+    packed : tuple of str
+        Columns whose values become JSON text where the format holds no lists.
     """
 
     def __init__(self, path: Path, *, prefix: str, force: bool) -> None:
-        self.saved = path
-        self.rescued = False
+        self.name = str(path)
+        self.failed = False
         self.prefix = prefix
         self.execution_id = f"{prefix}execution_id"
-        self.packed = (f"{prefix}output",)
-        self._ours = force
+        self.packed: tuple[str, ...] = (f"{prefix}output",)
+        self._path = path
+        self._may_replace = force
+
+    @property
+    def messages(self) -> TextIO:
+        """The stream for the message that says how it ended."""
+        return sys.stdout
+
+    def check(self, frame: pd.DataFrame) -> None:
+        """Make sure, before anything is sent, that a table like `frame` can be written.
+
+        Raises
+        ------
+        UsageError
+            It cannot.
+        """
+        files.rehearse(frame, self._path, packed=self.packed)
 
     def save(self, frame: pd.DataFrame) -> None:
-        """Write `frame`; it never raises, because these rows are paid for."""
+        """Write `frame`. This never raises, because the rows are paid for."""
         try:
-            if not self._ours and os.path.lexists(self.saved):
+            if not self._may_replace and os.path.lexists(self._path):
                 msg = "a file of this name has appeared meanwhile"
-                raise FileExistsError(msg)  # noqa: TRY301 - one way for all that goes wrong here
-            files.write(frame, self.saved, packed=self.packed)
-            self._ours = True
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the rows must get to the disk
+                raise FileExistsError(msg)  # noqa: TRY301 - every failure is handled in the same way
+            files.write(frame, self._path, packed=self.packed)
+            self._may_replace = True
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the rows must be kept
             self._rescue(frame, exc)
 
+    def close(self) -> None:
+        """Write what is still to be written; nothing for a file."""
+
     def _rescue(self, frame: pd.DataFrame, exc: Exception) -> None:
-        wanted, self.rescued = self.saved, True
+        wanted, self.failed = self.name, True
         try:
-            self.saved, self._ours = files.rescue(frame, wanted), True
+            self._path, self._may_replace = files.rescue(frame, self._path), True
+            self.name = str(self._path)
         except OSError:
-            run = run_of(frame)
-            back = "" if run is None else f" (eachlabs-frames runs {shlex.quote(run)} --out FILE gives them back)"
-            say(f"{wanted} could not be written ({exc}), and nothing else; these are the executions{back}:")
+            say(f"{wanted} could not be written ({exc}), and nothing else; these are the executions{_back(frame)}:")
             ids = frame.loc[frame[self.execution_id].notna(), [f"{self.prefix}bulk_id", self.execution_id]]
             ids.to_csv(sys.stderr, index_label="row")
         else:
-            say(f"{wanted} could not be written ({exc}): the result is in {self.saved}")
+            say(f"{wanted} could not be written ({exc}): the result is in {self.name}")
+
+
+class Stdout(Sink):
+    """Standard output, for a pipe: it is written once, when the command ends.
+
+    Parameters
+    ----------
+    suffix : str
+        The format, as a file's suffix.
+    prefix : str
+        As for `Sink`.
+    """
+
+    def __init__(self, suffix: str, *, prefix: str) -> None:
+        super().__init__(Path(f"stdout{suffix}"), prefix=prefix, force=False)
+        self.name = "stdout"
+        self._frame: pd.DataFrame | None = None
+
+    @property
+    def messages(self) -> TextIO:
+        """Stderr: stdout holds the table alone."""
+        return sys.stderr
+
+    def check(self, frame: pd.DataFrame) -> None:
+        """Make sure that the format can hold a table like `frame`."""
+        with tempfile.TemporaryDirectory(prefix="eachlabs-") as folder:
+            files.rehearse(frame, Path(folder) / self._path, packed=self.packed)
+
+    def save(self, frame: pd.DataFrame) -> None:
+        """Keep `frame` for `close`."""
+        self._frame = frame
+
+    def close(self) -> None:
+        """Write the table that was saved last; it never raises."""
+        frame, self._frame = self._frame, None
+        if frame is None:
+            return
+        try:
+            self._write(frame)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the rows must be kept
+            self.failed = True
+            # Whoever read our output has left; without this, Python would complain once more at its exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if run_of(frame) is None:
+                self._rescue(frame, exc)
+            else:
+                say(f"stdout could not be written ({exc}){_back(frame)}")
+
+    def _write(self, frame: pd.DataFrame) -> None:
+        with tempfile.TemporaryDirectory(prefix="eachlabs-") as folder:
+            table = Path(folder) / self._path
+            files.write(frame, table, packed=self.packed)
+            with table.open("rb") as whole:
+                shutil.copyfileobj(whole, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def sink_for(out: str, out_format: str | None, *, prefix: str, force: bool, source: str | None = None) -> Sink:
+    """Return where ``--out`` leads.
+
+    Parameters
+    ----------
+    out, out_format, prefix, force
+        As the command line has them.
+    source : str, optional
+        The file that the rows come from.
+
+    Raises
+    ------
+    UsageError
+        The options do not fit each other, the format is not known, or there is such a file.
+    """
+    if out == STDOUT:
+        suffix = f".{out_format or 'csv'}"
+        check_suffix(Path(f"stdout{suffix}"))
+        if suffix == ".parquet" and sys.stdout.isatty():
+            msg = "--out -: Parquet is no text for a terminal: redirect stdout to a file or a pipe"
+            raise UsageError(msg)
+        return Stdout(suffix, prefix=prefix)
+    if out_format is not None:
+        msg = f"--out-format goes with --out -; the suffix of {out} says its format"
+        raise UsageError(msg)
+    path = Path(out)
+    check_suffix(path)
+    files.check_free(path, force=force, source=None if source is None else Path(source))
+    return Sink(path, prefix=prefix, force=force)
 
 
 def run_of(frame: pd.DataFrame) -> str | None:
     """Return the run that a result belongs to, where it says so."""
-    said = frame.attrs.get("eachlabs")
-    run = said.get("run") if isinstance(said, Mapping) else None
+    meta = frame.attrs.get("eachlabs")
+    run = meta.get("run") if isinstance(meta, Mapping) else None
     return run if isinstance(run, str) else None
+
+
+def _back(frame: pd.DataFrame) -> str:
+    run = run_of(frame)
+    return "" if run is None else f" (eachlabs-frames runs {shlex.quote(run)} --out FILE gives them back)"

@@ -1,28 +1,26 @@
-"""`eachlabs-frames trigger`: a file of rows in, a file of results out.
+"""`eachlabs-frames trigger`: a table of rows in, a table of results out.
 
-Everything is checked before anything is sent; whatever ends the command, what it paid for is in a file first.
+Everything is checked before anything is sent; whatever ends the command, what it paid for is written first.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import shlex
-import signal
-from collections import Counter
-from pathlib import Path
+import os
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import APIError, UsageError
-from ..frames.rerun import RepeatedError
-from ..models import PENDING, STATUSES, UNKNOWN
-from . import files
+from .. import configure
+from ..errors import RunError, UsageError
+from ..frames import load_run
+from ..models import FAILED
+from . import dry_run, source
 from .arguments import read_inputs
-from .codes import DONE, NOT_ALL
-from .formats import check_suffix
-from .messages import plain, say
+from .conclusion import finish, go_on, told
+from .messages import say
 from .signals import Signals
-from .sink import Sink, run_of
+from .sink import Sink, sink_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,50 +40,124 @@ OPTIONS: Final = (
     "progress",
 )
 
+OWN_PREFIX: Final = "eachlabs_refreshed_"
+"""Result columns of a frame that no user sees; no input has a name like theirs."""
+
 
 def run(args: argparse.Namespace, signals: Signals) -> int:
     """Check everything, send, write; then wait where asked, and write again."""
-    constants = [constant for given in args.set for constant in given]
-    inputs = read_inputs(args.inputs, constants)
-    if args.timeout is not None and not args.wait:
-        msg = "--timeout goes with --wait"
+    _check(args)
+    inputs = inputs_of(args)
+    frame = source.read(args.file, args.input_format, prefix=args.prefix)
+    options = {name: getattr(args, name) for name in OPTIONS} | {"webhook_secret": webhook_secret(args)}
+    if args.dry_run:
+        return dry_run.run(frame, inputs, options, args, signals)
+    sink = sink_for(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.file)
+    sink.check(frame)
+    if args.retry_failed:
+        frame = _refreshed(frame, args)
+    try:
+        interrupted = send(
+            frame.eachlabs.bulk_trigger_async(args.workflow, inputs, inplace=True, **options),
+            frame,
+            args,
+            signals,
+            sink,
+        )
+        if args.retry_failed and not interrupted and has_failed(frame, args.prefix):
+            interrupted = retry_failed(frame, inputs, args, signals, sink)
+        return finish(frame, args, sink, signals, interrupted=interrupted)
+    finally:
+        sink.close()
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together."""
+    check_waiting(args)
+    if args.json and not args.dry_run:
+        msg = "--json goes with --dry-run; the result itself is JSON with --out FILE.jsonl"
         raise UsageError(msg)
-    frame, sink = _prepare(args)
-    interrupted = _send(frame, inputs, args, signals, sink)
-    refused = False
-    if args.wait and not interrupted:
-        frame, refused = _wait(frame, args, signals, sink)
-    return _conclude(frame, args, sink, signals) or (NOT_ALL if refused else DONE)
+    if args.dry_run:
+        with_out = [option for option in ("out", "out_format", "force", "wait") if getattr(args, option)]
+        if with_out:
+            msg = f"--{with_out[0].replace('_', '-')} does not go with --dry-run, which sends nothing"
+            raise UsageError(msg)
+    elif args.out is None:
+        msg = "--out FILE is needed (- for stdout), or --dry-run"
+        raise UsageError(msg)
+    if args.retry_failed and (args.dry_run or args.retrigger):
+        other = "--dry-run" if args.dry_run else "--retrigger, which pays for all rows again"
+        msg = f"--retry-failed does not go with {other}"
+        raise UsageError(msg)
 
 
-def _prepare(args: argparse.Namespace) -> tuple[pd.DataFrame, Sink]:
-    """Read the rows, and try out that the result can be written."""
-    source, out = Path(args.file), Path(args.out)
-    check_suffix(out)
-    files.check_free(out, force=args.force, source=source)
-    sink = Sink(out, prefix=args.prefix, force=args.force)
-    text = ("bulk_id", "execution_id", "status", "error", "output")
-    frame = files.read(source, texts=[args.prefix + name for name in text])
-    files.rehearse(frame, out, packed=sink.packed)
-    return frame, sink
+def check_waiting(args: argparse.Namespace) -> None:
+    """Refuse options about the wait without ``--wait``."""
+    for option, is_given in (("--timeout", args.timeout is not None), ("--ok-if-failed", args.ok_if_failed)):
+        if is_given and not args.wait:
+            msg = f"{option} goes with --wait"
+            raise UsageError(msg)
 
 
-def _send(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: Sink) -> bool:
-    """Trigger into `frame` itself, and write it; return whether that was interrupted.
+def inputs_of(args: argparse.Namespace) -> Any:
+    """Return ``inputs=`` as ``--inputs`` and ``--set`` say it; apply ``--max-wait``."""
+    if args.max_wait is not None:
+        configure(max_wait=args.max_wait)
+    return read_inputs(args.inputs, [constant for given in args.set for constant in given])
+
+
+def webhook_secret(args: argparse.Namespace) -> str | None:
+    """Return the secret that is repeated to ``--webhook-url``: from the environment, as the key."""
+    return os.environ.get("EACHLABS_WEBHOOK_SECRET") if args.webhook_url is not None else None
+
+
+def _refreshed(frame: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
+    """Ask the API which rows have failed by now: those of the file, and those of the run, which the journal notes."""
+    if args.run is not None:
+        try:
+            known = load_run(args.run, prefix=OWN_PREFIX)
+        except RunError:
+            pass  # a new run
+        else:
+            source.refreshed(known, args.workflow, prefix=OWN_PREFIX)
+    held = f"{args.prefix}execution_id" in frame.columns
+    return source.refreshed(frame, args.workflow, prefix=args.prefix) if held else frame
+
+
+def has_failed(frame: pd.DataFrame, prefix: str) -> bool:
+    """Say whether a row of a result has failed."""
+    return bool((frame[f"{prefix}status"].astype(object) == FAILED).any())
+
+
+def retry_failed(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: Sink) -> bool:
+    """Trigger the failed rows of `frame` again, into `frame` itself; return whether that was interrupted."""
+    from ..engine.loop import complete_async
+    from ..frames import again
+    from ..frames.options import Options
+    from ..models import Secret
+
+    options = Options(
+        webhook_url=args.webhook_url,
+        webhook_secret=Secret.wrap(webhook_secret(args)),
+        max_concurrency=args.max_concurrency,
+        max_cost=args.max_cost,
+        inplace=True,
+        progress=args.progress,
+    )
+    call = again.retry_failed(frame, inputs, options, prefix=args.prefix)
+    return send(complete_async(call.steps()), frame, args, signals, sink)
+
+
+def send(
+    work: Coroutine[Any, Any, object], frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: Sink
+) -> bool:
+    """Do `work`, which triggers into `frame` itself, and save it; return whether that was interrupted.
 
     In place, and as a coroutine that a signal cancels: a KeyboardInterrupt can strike between the last answer and the
     assignment of a result, and then what was paid for is lost. A cancellation cannot.
     """
-    given = {name: getattr(args, name) for name in OPTIONS}
     try:
-        signals.run(frame.eachlabs.bulk_trigger_async(args.workflow, inputs, inplace=True, **given))
-    except RepeatedError as exc:
-        how = "sends and pays for such rows" if exc.is_own else "goes on with that run, and sends only what it has not"
-        msg = (
-            f"{exc.facts}: nothing was sent. --run {shlex.quote(exc.run)} {how}; --retrigger sends and pays for every "
-            "row again"
-        )
-        raise UsageError(msg) from exc
+        signals.run(work)
     except asyncio.CancelledError as exc:
         if sink.execution_id not in frame.columns:
             raise KeyboardInterrupt from exc  # before anything was sent
@@ -95,79 +167,7 @@ def _send(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: S
         kept = getattr(exc, "frame", None)  # it is there where something may have been sent
         if kept is not None:
             sink.save(kept)
-            say(f"{_told(kept, sink)}. {_go_on(kept, args)}")
+            say(f"{told(kept, sink)}. {go_on(kept, args)}")
         raise
     sink.save(frame)
     return False
-
-
-def _wait(frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: Sink) -> tuple[pd.DataFrame, bool]:
-    """Return the frame as it is when all has ended, and whether the API refused to say.
-
-    Where the wait ends early, that is the frame which is in the file already.
-    """
-    options = {"workflow_id": args.workflow, "prefix": args.prefix, "progress": args.progress}
-    try:
-        waited: pd.DataFrame = signals.run(frame.eachlabs.wait_async(args.timeout, **options))
-    except asyncio.CancelledError:
-        return frame, False
-    except APIError as exc:
-        say(f"stopped waiting, the executions go on: {exc}")
-        return frame, True
-    sink.save(waited)
-    return waited, False
-
-
-def _conclude(frame: pd.DataFrame, args: argparse.Namespace, sink: Sink, signals: Signals) -> int:
-    """Say how it ended, and return the exit code."""
-    if signals.number:
-        name = signal.Signals(signals.number).name
-        say(f"{name}: stopped. {_told(frame, sink)}. {_go_on(frame, args)}")
-        return signals.exit_code
-    print(_told(frame, sink), flush=True)
-    left = frame[frame[sink.execution_id].isna()]
-    if len(left):
-        reason = left[f"{sink.prefix}error"].dropna()
-        first = f"; the first: {reason.iloc[0]}" if len(reason) else ""
-        say(f"{len(left)} of {len(frame)} rows have no execution, the error column says why{first}"[:500])
-        _say_what_next(frame, args, left[f"{sink.prefix}status"])
-    return NOT_ALL if len(left) or sink.rescued else DONE
-
-
-def _say_what_next(frame: pd.DataFrame, args: argparse.Namespace, statuses: pd.Series[str]) -> None:
-    run = run_of(frame)
-    if (statuses == UNKNOWN).any() and run is not None:
-        say(f"lost answers are looked for once more by: eachlabs-frames runs {shlex.quote(run)} --look")
-    if (statuses == PENDING).any():
-        say(_go_on(frame, args))
-
-
-def _go_on(frame: pd.DataFrame, args: argparse.Namespace) -> str:
-    """Say how to send what was not sent."""
-    run = run_of(frame)
-    if run is None:
-        return "The same command with that file goes on"
-    more = [] if args.run is not None else [f"--run {shlex.quote(run)}"]
-    more += [] if args.force else ["--force"]
-    how = f" with {' '.join(more)}" if more else ""
-    how += " and without --retrigger" if args.retrigger else ""
-    return f"The same command{how} goes on, and sends only what was not sent"
-
-
-def _told(frame: pd.DataFrame, sink: Sink) -> str:
-    run = run_of(frame)
-    return f"{_tally(frame, sink)} -> {sink.saved}" + (f", run {plain(run)}" if run is not None else "")
-
-
-def _tally(frame: pd.DataFrame, sink: Sink) -> str:
-    accepted = frame[sink.execution_id].notna()
-    statuses = frame[f"{sink.prefix}status"].astype(object)
-
-    def counts(of: pd.Series[bool]) -> list[str]:
-        found = Counter(map(str, statuses[of]))
-        words = sorted(found, key=lambda word: (STATUSES.index(word) if word in STATUSES else len(STATUSES), word))
-        return [f"{found[word]} {word}" for word in words]
-
-    inside = ", ".join(counts(accepted))
-    parts = [f"{int(accepted.sum())} accepted" + (f" ({inside})" if inside else ""), *counts(~accepted)]
-    return f"{len(frame)} row{'' if len(frame) == 1 else 's'}: {', '.join(parts)}"

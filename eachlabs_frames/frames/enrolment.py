@@ -208,7 +208,8 @@ class Enrolment:
         )
         for position, number in zip(plan.positions.tolist(), found, strict=True):
             numbers[position] = number
-        self._note_refused(plan, numbers)
+        if add:
+            self._note_refused(plan, numbers)
         return numbers
 
     def _held(self, plan: Plan, held: Sequence[str | None], *, keyed: bool) -> array[int]:

@@ -125,6 +125,11 @@ def _journaled(frame: pd.DataFrame, workflow_id: str | None) -> Sequence[float]:
         if known is None:
             return ()
         workflow_id = known.workflow_id
+    return journaled_costs(workflow_id)
+
+
+def journaled_costs(workflow_id: str) -> Sequence[float]:
+    """Return what executions of the workflow have cost by the journal."""
     settings = current()
     if settings.journal is None or not settings.journal.exists():
         return ()

@@ -73,26 +73,6 @@ class Repeats:
         return f"{how_many} accepted before with the same input ({where}{doubts})"
 
 
-class RepeatedError(RunError):
-    """All rows of a call were sent lately.
-
-    Attributes
-    ----------
-    facts : str
-        How many, when and in which run, for whoever words the ways on in terms of its own.
-    run : str
-        The run to name: the call's own, or the one that has sent most of the rows.
-    is_own : bool
-        Whether it is the call's own: naming it sends such rows.
-    """
-
-    def __init__(self, message: str, *, facts: str, run: str, is_own: bool) -> None:
-        super().__init__(message)
-        self.facts = facts
-        self.run = run
-        self.is_own = is_own
-
-
 class RerunGuard:
     """What other runs of the same workflow, version, server and mapping have sent within `Settings.rerun_guard`.
 
@@ -134,7 +114,7 @@ class RerunGuard:
 
         Raises
         ------
-        RepeatedError
+        RunError
             Every one of them was sent before.
         """
         repeats = self.find(inputs) if self else None
@@ -143,7 +123,7 @@ class RerunGuard:
         facts, run = repeats.facts(), repeats.run
         if repeats.count == repeats.rows:
             msg = f"{facts}: nothing was sent. {self._ways_on(run)}"
-            raise RepeatedError(msg, facts=facts, run=self._own or run.name, is_own=self._own is not None)
+            raise RunError(msg)
         msg = f"{facts}: these are sent, and paid, again; in run {run.name!r}, only the other rows would have been"
         # Before anything is sent: where warnings are errors, this refuses the call.
         warnings.warn(msg, UserWarning, stacklevel=callers_level())

@@ -23,11 +23,14 @@ from ..models import (
     UNKNOWN_ROW,
     UNSENT_ROW,
     Outcome,
+    Standing,
 )
 from .enrolment import Enrolment
 from .plan import Plan
 
 logger = logging.getLogger("eachlabs_frames")
+
+NEW_ROW: Final = Standing("new")
 
 _WISHES: Final = {PENDING: UNSENT_ROW, INVALID: UNSENT_ROW, UNKNOWN: UNKNOWN_ROW, FAILED: REFUSED_ROW}
 
@@ -69,18 +72,20 @@ def wishes(results: Results, *, held: bool) -> np.ndarray[Any, np.dtype[np.int8]
     return np.array(said, dtype=np.int8)
 
 
-def sort_out(plan: Plan, enrolment: Enrolment, numbers: Sequence[int], results: Results, *, held: bool) -> Todo:
-    """Sort the rows of a plan, and write into `results` what the journal knows of them."""
+def sort_out(
+    plan: Plan, enrolment: Enrolment, numbers: Sequence[int], results: Results, *, held: bool, sends: bool
+) -> Todo:
+    """Sort the rows of a plan, and write into `results` what the journal knows of them.
+
+    Rows that are not in the run are those that would be sent, in a call that sends; else nothing is known of them.
+    """
     if not held and enrolment.is_fresh():
         return Todo(plan.compact(), numbers)
     send: list[int] = []
     todo = Todo(send, numbers)
-    strangers = 0
-    for row in plan.compact():
-        if numbers[row] < 0:
-            strangers += 1  # and nothing is sent
-            continue
-        word, outcome, alive = enrolment.entry.standing(numbers[row])
+    rows = plan.compact() if sends else [row for row in plan.compact() if numbers[row] >= 0]
+    for row in rows:
+        word, outcome, alive = enrolment.entry.standing(numbers[row]) if numbers[row] >= 0 else NEW_ROW
         if word == "sent":
             (todo.elsewhere if alive else todo.unanswered).append(row)
         elif word == "settled" and outcome is not None:
@@ -92,6 +97,7 @@ def sort_out(plan: Plan, enrolment: Enrolment, numbers: Sequence[int], results: 
             send.append(row)
         else:
             todo.unknown.append(row)
+    strangers = len(plan.positions) - len(rows)
     if strangers:
         run = enrolment.entry.name
         logger.warning("%d row(s) are not of run %s, which cannot say when they were sent", strangers, run)

@@ -79,6 +79,8 @@ class Trigger:
         Gives the seconds between two looks. With it, a call that waits looks at executions already while it sends.
     tracker : Tracker or None
         Looks at the executions; there once the rows were checked.
+    plan : Plan or None
+        What the rows become; there once the workflow was read.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Trigger:
         sends: bool = True,
     ) -> None:
         self._sends = sends
+        self._adds = sends
         self._late: KeyboardInterrupt | None = None
         self._settings = options.checked(workflow_id)
         self._options = options = options.announced(self._settings)
@@ -116,6 +119,7 @@ class Trigger:
         self.audience: Audience | None = None
         self.pace: Callable[[], float] | None = None
         self.tracker: Tracker | None = None
+        self.plan: Plan | None = None
 
     @property
     def settings(self) -> Settings:
@@ -135,6 +139,17 @@ class Trigger:
         if self._late is not None:
             raise self.handover.interrupted_late(self._late) from self._late
         return self.handover.written()
+
+    def rehearsal(self) -> Steps[Todo]:
+        """Do all that `steps` does before it sends, add no row to the run, and return what would be done."""
+        self._adds = False
+        self._release_edited()
+        with self._enrolled() as enrolment:
+            rows = self._rows(enrolment)
+            if not len(rows):
+                return Todo()
+            plan = yield from self._planned(rows, enrolment)
+            return self._set_out(plan, enrolment)
 
     def _carried_out(self, plan: Plan | None, todo: Todo, enrolment: Enrolment | None) -> Steps[None]:
         wait = self._options.wait
@@ -279,6 +294,7 @@ class Trigger:
             validate=options.validate,
             run=None if enrolment is None else enrolment.entry.name,
         )
+        self.plan = plan
         return plan
 
     def _known_fields(self, enrolment: Enrolment | None) -> Fields | RowFunction | None:
@@ -341,15 +357,15 @@ class Trigger:
         if guard and is_new:
             guard.check(plan.fingerprints())  # before the run is made: a call that is refused leaves none behind
         numbers = enrolment.enter(
-            plan, pin, held=results.execution_id, wishes=wishes(results, held=self._held), add=self._sends
+            plan, pin, held=results.execution_id, wishes=wishes(results, held=self._held), add=self._adds
         )
         self.handover.origin = replace(self.handover.origin, run=enrolment.entry.name)
         if self._sends and self._only is not None:
             return sort_out_failed(plan, enrolment, numbers, results)
         if self._sends and self._options.retrigger:
             return Todo(plan.compact(), numbers)
-        todo = sort_out(plan, enrolment, numbers, results, held=self._held)
-        if guard and not is_new:
+        todo = sort_out(plan, enrolment, numbers, results, held=self._held, sends=self._sends)
+        if guard and not is_new and self._adds:
             send = [row for row in todo.send if row not in plan.refused]
             guard.check(pack(b"".join(enrolment.entry.content(numbers[row]) for row in send)))
         return todo

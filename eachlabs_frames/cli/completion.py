@@ -1,0 +1,34 @@
+"""`eachlabs-frames completion`: a script for the shell, made from the commands' arguments."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Final
+
+import shtab
+
+from .arguments import parser
+from .codes import DONE
+from .signals import Signals
+
+COMPLETED_AS: Final = {"FILE": shtab.FILE, "FILE|RUN": shtab.FILE, "DIR": shtab.DIRECTORY}
+"""What an argument's value is completed with, by the name that ``--help`` shows for it."""
+
+
+def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
+    """Print the script."""
+    commands = parser()
+    for action in _actions(commands):
+        if isinstance(action.metavar, str) and action.metavar in COMPLETED_AS:
+            action.complete = COMPLETED_AS[action.metavar]  # type: ignore[attr-defined]  # shtab's protocol
+    print(shtab.complete(commands, args.shell), flush=True)
+    return DONE
+
+
+def _actions(commands: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in commands._actions:  # noqa: SLF001 - argparse has no public way to list them; shtab does the same
+        yield action
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for command in action.choices.values():
+                yield from _actions(command)

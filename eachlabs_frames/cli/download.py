@@ -1,0 +1,101 @@
+"""`eachlabs-frames download`: the files that a result's outputs name, in a folder. It triggers nothing."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from ..models import SETTLED
+from . import source
+from .codes import DONE, NOT_ALL
+from .conclusion import MAX_MESSAGE
+from .messages import say
+from .signals import Signals
+from .sink import Sink, sink_for
+from .wording import reworded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OPTIONS: Final = ("name", "column", "overwrite", "allow_private", "max_concurrency", "prefix", "progress")
+ERROR: Final = "_error"
+
+
+def run(args: argparse.Namespace, signals: Signals) -> int:
+    """Fetch the files, and write the table with their paths where that was asked for."""
+    frame = source.load(args)
+    sink = None
+    if args.out is not None:
+        sink = sink_for(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.source)
+        sink.packed = (*sink.packed, args.column)
+        sink.check(frame)
+    if args.refresh:
+        frame = source.refreshed(frame, args.workflow, prefix=args.prefix)
+    given = {name: getattr(args, name) for name in OPTIONS}
+    given |= {} if args.max_size is None else {"max_size": args.max_size}
+    readable = _with_outputs(_with_earlier_paths(frame, args), f"{args.prefix}output")
+    try:
+        fetched = signals.run(readable.eachlabs.download_async(args.to, **given))
+    except asyncio.CancelledError:
+        say(f"{signal.Signals(signals.number).name}: stopped. The same command fetches only what is missing")
+        return signals.exit_code
+    if f"{args.prefix}output" in frame.columns:
+        fetched[f"{args.prefix}output"] = frame[f"{args.prefix}output"].array
+    return _conclude(fetched, args, sink)
+
+
+def _with_earlier_paths(frame: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
+    """Return `frame`, which says that its paths are those of an earlier download, where its file has such columns."""
+    if {args.column, args.column + ERROR} <= set(frame.columns):
+        frame.attrs["eachlabs_download"] = {"column": args.column, "prefix": args.prefix}
+    return frame
+
+
+def _with_outputs(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return `frame` with outputs that a file has as JSON text as the lists and objects that they are."""
+    if column not in frame.columns:
+        return frame
+    read: pd.DataFrame = frame.copy(deep=False)
+    read[column] = _objects([_parsed(cell) for cell in frame[column].astype(object)])
+    return read
+
+
+def _parsed(cell: object) -> Any:
+    if not isinstance(cell, str) or not cell.lstrip().startswith(("[", "{")):
+        return cell
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell  # a text that only begins like JSON
+
+
+def _objects(cells: list[Any]) -> Any:
+    import pandas as pd
+
+    return pd.Series(cells, dtype=object).to_numpy()
+
+
+def _conclude(fetched: pd.DataFrame, args: argparse.Namespace, sink: Sink | None) -> int:
+    if sink is not None:
+        sink.save(fetched)
+        sink.close()
+    count = sum(len(_files(cell)) for cell in fetched[args.column])
+    where = f" -> {sink.name}" if sink is not None else ""
+    message = f"{count} file{'' if count == 1 else 's'} in {args.to}{where}"
+    print(message, file=sys.stdout if sink is None else sink.messages, flush=True)
+    errors = fetched[args.column + ERROR].dropna()
+    if len(errors):
+        first = f"{len(errors)} row(s) have files that are not there; the first: {reworded(errors.iloc[0])}"
+        say(first[:MAX_MESSAGE])
+    ended = fetched[f"{args.prefix}execution_id"].isna() | fetched[f"{args.prefix}status"].isin(SETTLED)
+    return NOT_ALL if len(errors) or not ended.all() or (sink is not None and sink.failed) else DONE
+
+
+def _files(cell: object) -> list[str]:
+    if isinstance(cell, str):
+        return [cell]
+    return [file for file in cell if file is not None] if isinstance(cell, list) else []

@@ -1,0 +1,95 @@
+"""`eachlabs-frames trigger --dry-run`: what the command would send, what is wrong and what it would cost."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from ..views.estimate import words
+from .codes import DONE, NOT_ALL, WRONG_CALL
+from .messages import plain, say
+from .signals import Signals
+from .tables import aligned, shown
+from .wording import reworded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..frames.dry_run import DryRun
+
+MAX_ROWS: Final = 5
+"""Rows and problems that are shown on a terminal; ``--json`` has all."""
+MAX_WIDTH: Final = 100
+
+
+def run(
+    frame: pd.DataFrame, inputs: Any, options: Mapping[str, Any], args: argparse.Namespace, signals: Signals
+) -> int:
+    """Find out what would be sent, and print it."""
+    from ..engine.loop import complete_async
+    from ..frames.dry_run import dry_run
+    from ..frames.options import Options
+    from ..models import Secret
+
+    secret = Secret.wrap(options["webhook_secret"])
+    steps = dry_run(frame, args.workflow, inputs, Options(**{**options, "webhook_secret": secret}))
+    try:
+        would: DryRun = signals.run(complete_async(steps))
+    except asyncio.CancelledError as exc:
+        raise KeyboardInterrupt from exc
+    print(_as_json(would, args, len(frame)) if args.json else _as_text(would, len(frame)), flush=True)
+    if would.refused is not None:
+        say(f"nothing would be sent: {reworded(would.refused)}")
+        return WRONG_CALL
+    return NOT_ALL if would.problems else DONE
+
+
+def _as_json(would: DryRun, args: argparse.Namespace, rows: int) -> str:
+    known = asdict(would.estimate)
+    whole = {
+        "workflow_id": args.workflow,
+        "version_id": would.version_id,
+        "run": args.run,
+        "rows": rows,
+        "would_send": known["rows"],
+        "left_alone": would.left_alone,
+        "requests": known["requests"],
+        "cost_usd": known["cost_usd"],
+        "cost_from": known["cost_from"],
+        "balance_usd": known["balance_usd"],
+        "refused": None if would.refused is None else reworded(would.refused),
+        "problems": [{"row": row, "problem": reworded(problem)} for row, problem in would.problems.items()],
+        "inputs": [{"row": row, "input": made} for row, made in would.inputs.items()],
+    }
+    return json.dumps(whole, ensure_ascii=False, indent=1)
+
+
+def _as_text(would: DryRun, rows: int) -> str:
+    made = would.estimate
+    parts = [words(made)]
+    if would.left_alone:
+        parts.append(f"{would.left_alone} of {rows} rows were sent before, and would be left alone")
+    if would.inputs:
+        head = list(would.inputs.items())[:MAX_ROWS]
+        lines = [[row, shown(json.dumps(sent, ensure_ascii=False), MAX_WIDTH)] for row, sent in head]
+        parts.append(_table(["row", "input"], lines, len(would.inputs)))
+    if would.problems:
+        parts.append(_problems(would.problems))
+    return "\n\n".join(parts)
+
+
+def _problems(problems: Mapping[int, str]) -> str:
+    counted = Counter(map(reworded, problems.values())).most_common()
+    first = {reworded(problem): row for row, problem in reversed(list(problems.items()))}
+    lines = [[count, first[problem], shown(plain(problem), MAX_WIDTH)] for problem, count in counted[:MAX_ROWS]]
+    return _table(["rows", "first", "problem"], lines, len(counted))
+
+
+def _table(header: list[str], lines: list[list[Any]], total: int) -> str:
+    table = aligned(header, lines, numbers=frozenset({"row", "rows", "first"}))
+    return table if total <= len(lines) else f"{table}\n... and {total - len(lines)} more; --json has all"

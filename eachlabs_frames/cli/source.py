@@ -1,0 +1,73 @@
+"""Where the rows come from: a file, stdin, or a run of the journal."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..errors import ColumnError, UsageError
+from ..frames import load_run
+from . import files
+from .formats import SUFFIXES, suffix_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STDIN: Final = "-"
+TEXTS: Final = ("bulk_id", "execution_id", "status", "error", "output")
+"""Result columns that are text whatever a file has in them."""
+
+
+def read(source: str, input_format: str | None, *, prefix: str) -> pd.DataFrame:
+    """Read a table from a file, or from stdin where `source` is ``-``.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, or the format of a file was given.
+    """
+    texts = [prefix + name for name in TEXTS]
+    if source != STDIN:
+        if input_format is not None:
+            msg = f"--input-format goes with -, for stdin; the suffix of {source} says its format"
+            raise UsageError(msg)
+        return files.read(Path(source), texts=texts)
+    if sys.stdin.isatty():
+        msg = "-: stdin is a terminal: pipe a table into the command, or name a file"
+        raise UsageError(msg)
+    with tempfile.TemporaryDirectory(prefix="eachlabs-") as folder:
+        copy = Path(folder) / f"stdin.{input_format or 'csv'}"
+        with copy.open("wb") as whole:
+            shutil.copyfileobj(sys.stdin.buffer, whole)
+        return files.read(copy, texts=texts)
+
+
+def load(args: argparse.Namespace) -> pd.DataFrame:
+    """Return the result that ``FILE|RUN`` names: a file where the suffix is that of a table, else a run."""
+    source: str = args.source
+    if source == STDIN or suffix_of(Path(source)) in SUFFIXES:
+        return read(source, args.input_format, prefix=args.prefix)
+    if args.input_format is not None:
+        msg = f"--input-format goes with -, for stdin; {source} is a run"
+        raise UsageError(msg)
+    return load_run(source, prefix=args.prefix)
+
+
+def refreshed(frame: pd.DataFrame, workflow: str | None, *, prefix: str) -> pd.DataFrame:
+    """Return a result as the API knows it now, with its run, workflow and mapping where the journal knows them.
+
+    Raises
+    ------
+    UsageError
+        The table is no result, or neither the journal nor `workflow` says of which workflow.
+    """
+    try:
+        return frame.eachlabs.refresh(prefix=prefix)  # type: ignore[no-any-return]  # the accessor has no type
+    except ColumnError:
+        if workflow is None:
+            raise
+    return frame.eachlabs.refresh(workflow_id=workflow, prefix=prefix)  # type: ignore[no-any-return]
