@@ -85,6 +85,7 @@ _PHRASES: Final = [
         (r"as in inputs=\{'key': 'column'\}", "as in --inputs key=column"),
         (r"as in inputs=\['(\w+)'\]", r"as in --inputs \1"),
         (r"write lit\(.*\)$", "write --set KEY=VALUE"),
+        (r", or send str\(path\) if the text itself is meant", ""),
         (r"call bulk_trigger first", "use `eachlabs-frames trigger` first"),
     )
 ]
