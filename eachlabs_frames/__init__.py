@@ -31,6 +31,7 @@ from .frames import accept_journal_loss, attach, compare, delete_run, load_run, 
 from .log import guard
 from .models import Event, Outcome
 from .settings import Settings, configure
+from .views.cell_requests import watch
 
 if TYPE_CHECKING:
     from .frames.run import Run
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 guard()
 register()
+watch()
 
 __all__ = [
     "APIConnectionError",

@@ -672,6 +672,10 @@ def test_a_saved_sheet_holds_every_card_and_each_file(tmp_path: Path) -> None:
     assert shown.save(str(path)) == path
     with pytest.raises(ef.ConfigurationError, match="is a folder"):
         shown.save(tmp_path)
+    for name in ("sheet.png", "sheet.pdf", "sheet"):
+        with pytest.raises(ef.ConfigurationError, match=r"a gallery is saved as \.html; got .*sheet"):
+            shown.save(tmp_path / name)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.png", "sheet.html"]
     shown.close()
 
 

@@ -160,6 +160,24 @@ def test_what_is_a_number(values: Any, said: list[str | None], kind: str) -> Non
     assert [texts(one)[0][0] for one in shown.table["cells"][0]] == said
 
 
+def test_a_heat_map_of_scores_spans_their_whole_scale() -> None:
+    """From 1 to the best score there can be, also where none of those was given; differences by all there can be."""
+    out = sweep()
+    out.eachlabs.rate(scale=5)
+    out["score"] = pd.array([3, 4] * 4, dtype="Int64")[: len(out)]
+    shown = out.eachlabs.matrix("prompt", "style", "score").table
+    assert shown["legend"]["ticks"] == [(0, "1"), (0.25, "2"), (0.5, "3"), (0.75, "4"), (1, "5")]
+    both = out.eachlabs.matrix("prompt", "style", "score", compare=out.assign(score=4)).table
+    assert [text for _, text in both["legend"]["ticks"]][:: len(both["legend"]["ticks"]) - 1] == [
+        "\N{MINUS SIGN}4",
+        "+4",
+    ]
+    out.loc[out.index[0], "score"] = 9  # a number of before, which is none of the scale
+    assert out.eachlabs.matrix("prompt", "style", "score", by="seed").table["legend"]["ticks"][0] == (0, "1")
+    out.attrs["eachlabs_rating_scale"] = {"score": "best", 3: 4}
+    assert out.eachlabs.matrix("prompt", "style", "score").table["legend"]["ticks"][0] != (0, "1")
+
+
 def test_cost_duration_and_status_are_the_results_own() -> None:
     """In USD and in seconds; a column of the user's that is called duration comes first."""
     out = result([("fox", "ink", 0), ("fox", "oil", 0)], status=["completed", "unknown"])
@@ -434,6 +452,19 @@ def test_pictures_that_were_downloaded_are_in_it(tmp_path: Path) -> None:
         of_colour = (found[..., channel] > bound) & (found[..., others] < 12).all(axis=-1)
         # Half as wide as high, so half of the square that a slot is.
         assert of_colour.sum() == pytest.approx(128 * 64, rel=0.05)
+    with Image.open(tmp_path / "grid.png") as opened:
+        assert opened.text["Title"] == "output by prompt and style"  # type: ignore[attr-defined]  # of a PNG
+        assert opened.text["Description"] == (  # type: ignore[attr-defined]
+            "1 SVG picture cannot be drawn in a PNG: save the matrix as .html to see them."
+        )
+    assert (found[-plot.LINE * 2 :] < 200).any()  # the same stands below the cells
+
+
+def test_a_picture_that_is_not_drawn_says_why() -> None:
+    """In its place: an SVG, a broken file and a picture that was not downloaded are three things."""
+    shown = sweep().eachlabs.matrix("prompt", "style")
+    card = shown._source.cards([0])[0] | {"label": "a fox"}
+    assert plot._words(card, "SVG, not drawn") == ("(image: SVG, not drawn) a fox", plot.MUTED)
 
 
 @pytest.mark.parametrize("value", ["output", "cost", "status"])

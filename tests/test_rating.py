@@ -14,6 +14,7 @@ import eachlabs_frames as ef
 from eachlabs_frames.frames.scores import Scores
 from eachlabs_frames.models import COMPLETED, FAILED, PENDING
 from eachlabs_frames.sandbox import Sandbox
+from eachlabs_frames.views.cell_requests import alone
 from eachlabs_frames.views.rating import Rating
 from eachlabs_frames.views.stepper import AHEAD, WINDOW
 
@@ -396,7 +397,7 @@ class Stubborn(pd.DataFrame):
 
 def test_a_frame_that_cannot_be_written_loses_no_score() -> None:
     """The widget says why, and the next score tries again."""
-    scored = Scores(Stubborn(result()), "score", "")
+    scored = Scores(Stubborn(result()), "score", "", best=5)
     scored.put(1, 4)
     assert "no room" in (scored.problem or "")
     assert scored.values == [None, 4, None, None]
@@ -593,3 +594,12 @@ def test_a_closed_rating_is_gone_and_the_scores_stay() -> None:
     browser.rating.close()
     browser.rating.close()
     assert scores(out) == [3, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [([], None), ([None], None), ([5.0], 5.0), ([1.0, 5.0], 5.0), ([4.9, 5.0], None), ([None, 5.0], 5.0)],
+)
+def test_cells_that_one_action_has_run_are_not_run_alone(times: list[float | None], expected: float | None) -> None:
+    """Run All asks for all of its cells at once; nobody runs two by hand within 0.3 seconds."""
+    assert alone(times) == expected

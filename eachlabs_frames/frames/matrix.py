@@ -26,6 +26,7 @@ from ..views.table import Head, Heads, Kind, Reading, table
 from . import results as columns
 from .cards import BETWEEN, Cards, name_of
 from .pivot import Names, Pivot, pivot, spread
+from .scores import scale_of
 
 SMALLEST, LARGEST = 32, 1_024
 OURS: Final = ("output", "cost", "status")
@@ -45,12 +46,16 @@ _NANO: Final = 1_000_000_000
 
 
 class Values(NamedTuple):
-    """What is shown of each row of one frame; `numbers` where that is a number, NaN where it is missing."""
+    """What is shown of each row of one frame; `numbers` where that is a number, NaN where it is missing.
+
+    `bounds` are the least and the greatest number that there can be, where that is known.
+    """
 
     column: pd.Series[Any]
     kind: Kind
     numbers: Sequence[float] = ()
     unit: Unit = "number"
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +236,7 @@ def _values(frame: pd.DataFrame, value: Hashable, prefix: str, results: Results,
         return Values(pd.Series(seconds, dtype="float64"), "numbers", seconds, "seconds")
     label = columns.label(frame, "output", prefix) if value == "output" else value
     column = _column(frame, label, f"{where and f'{where} '}value=").reset_index(drop=True)
-    return Values(column, "cards") if value == "output" else _measured(column)
+    return Values(column, "cards") if value == "output" else _measured(column)._replace(bounds=scale_of(frame, value))
 
 
 def _seconds(results: Results) -> list[float]:
@@ -277,7 +282,9 @@ def _reading(value: Hashable, sides: Sequence[Side]) -> Reading:
     if kinds != {"numbers"}:
         return Reading("cards" if "cards" in kinds else "statuses", name, statuses)
     numbers = [number for side in sides for number in side.values.numbers]
-    return Reading("numbers", name, statuses, numbers, units.pop() if len(units) == 1 else "number")
+    bounds = [side.values.bounds for side in sides if side.values.bounds is not None]
+    whole = (min(low for low, _ in bounds), max(high for _, high in bounds)) if len(bounds) == len(sides) else None
+    return Reading("numbers", name, statuses, numbers, units.pop() if len(units) == 1 else "number", whole)
 
 
 # -- headers --------------------------------------------------------------------------------------------------------

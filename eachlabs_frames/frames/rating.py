@@ -40,13 +40,14 @@ class Rated:
         column: Hashable,
         *,
         label: Hashable | Sequence[Hashable] | None,
+        scale: int,
         only_unrated: bool,
         prefix: str | None,
     ) -> None:
         self._cards = Cards(frame, label=label, prefix=prefix)
         columns.require_result(frame, self._cards.prefix)
         outcomes = self._cards.outcomes()
-        self._scores = Scores(frame, column, self._cards.prefix)
+        self._scores = Scores(frame, column, self._cards.prefix, best=scale)
         held = self._scores.values
         fit = [one for one in outcomes if _is_fit(one)]
         self._outcomes: Final = [one for one in fit if not only_unrated or held[one.position] is None]
@@ -107,7 +108,8 @@ def rate(
         msg = f"scale must be the best score, a whole number from {WORST_SCALE} to {BEST_SCALE}; got {scale!r}"
         raise ConfigurationError(msg)
     check_flag("only_unrated", only_unrated)
-    return Rating(Rated(frame, column, label=label, only_unrated=only_unrated, prefix=prefix), scale=scale)
+    rated = Rated(frame, column, label=label, scale=scale, only_unrated=only_unrated, prefix=prefix)
+    return Rating(rated, scale=scale)
 
 
 def _is_fit(outcome: Outcome) -> bool:

@@ -23,6 +23,9 @@ logger = logging.getLogger("eachlabs_frames")
 ATTRS: Final = "eachlabs_rating"
 """Where a frame says which of its columns are scores that were given here, each with the prefix of its result."""
 
+SCALES: Final = "eachlabs_rating_scale"
+"""Where a frame says the best score of each of these columns; the worst is 1."""
+
 KEPT: Final = "scores are kept in .frame of this widget"
 NUMBERS: Final = ("integer", "floating", "mixed-integer-float")
 """What pandas calls a column of objects that are nothing but numbers, beside missing values."""
@@ -38,6 +41,8 @@ class Scores:
     column : hashable
     prefix : str
         Which result the scores are of.
+    best : int
+        The best score there can be.
 
     Attributes
     ----------
@@ -47,12 +52,13 @@ class Scores:
         Why the frame itself was not written the last time, in a sentence.
     """
 
-    def __init__(self, frame: pd.DataFrame, column: Hashable, prefix: str) -> None:
+    def __init__(self, frame: pd.DataFrame, column: Hashable, prefix: str, *, best: int) -> None:
         self._column = column
         self._label = _label(frame, column)
         _check(frame, column, self._label, prefix)
         self._given = frame
         self._prefix = prefix
+        self._best = best
         self._source = columns.snapshot(frame)
         self._index = frame.index
         self._executions = columns.executions(frame, prefix)
@@ -94,6 +100,7 @@ class Scores:
     def _note(self, frame: pd.DataFrame) -> None:
         if isinstance(self._column, str):
             frame.attrs[ATTRS] = noted(frame) | {self._column: self._prefix}
+            frame.attrs[SCALES] = _scales(frame) | {self._column: self._best}
 
     def _write(self) -> None:
         place = _place(self._given, self._label)
@@ -135,6 +142,20 @@ def noted(frame: pd.DataFrame) -> dict[str, str]:
     said = frame.attrs.get(ATTRS)
     pairs = said.items() if isinstance(said, Mapping) else ()
     return {name: of for name, of in pairs if isinstance(name, str) and isinstance(of, str)}
+
+
+def scale_of(frame: pd.DataFrame, column: Hashable) -> tuple[float, float] | None:
+    """Return the worst and the best score that a column can hold; None where it holds none that were given here."""
+    names = noted(frame)
+    best = (best for name, best in _scales(frame).items() if name in names and column == columns.label(frame, name, ""))
+    found = next(best, None)
+    return None if found is None else (1.0, float(found))
+
+
+def _scales(frame: pd.DataFrame) -> dict[str, int]:
+    scales = frame.attrs.get(SCALES)
+    pairs = scales.items() if isinstance(scales, Mapping) else ()
+    return {name: best for name, best in pairs if isinstance(name, str) and type(best) is int}
 
 
 def own(frame: pd.DataFrame) -> frozenset[Hashable]:

@@ -151,13 +151,14 @@ class Canvas:
         self._figure.figimage(pixels, left, bottom, origin="upper")
         return True
 
-    def png(self) -> bytes:
-        """Return the picture."""
+    def png(self, title: str, description: str) -> bytes:
+        """Return the picture; the texts are in its metadata, for those who do not see it."""
         out = io.BytesIO()
         with warnings.catch_warnings():
             # Of characters that no font has, and of scripts that are not shaped: they are drawn as they can be.
             warnings.simplefilter("ignore")
-            self._canvas.print_png(out)  # type: ignore[no-untyped-call]  # matplotlib has types for most, not for this
+            metadata = {"Title": title, "Description": description}
+            self._canvas.print_png(out, metadata=metadata)  # type: ignore[no-untyped-call]  # matplotlib has types for most, not for this
         return out.getvalue()
 
 

@@ -108,7 +108,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         Parameters
         ----------
         path : str or Path
-            A file that is there is written over; a folder is not.
+            Its suffix is ``.html`` or ``.htm``. A file that is there is written over; a folder is not.
 
         Returns
         -------
@@ -119,7 +119,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         Raises
         ------
         ConfigurationError
-            A folder, or a file in one that is not there.
+            Another suffix, a folder, or a file in one that is not there.
         OSError
             It cannot be written.
 
@@ -130,6 +130,8 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         >>> sheet.save("sheet.html")  # doctest: +SKIP
         PosixPath('sheet.html')
         """
+        target = Path(path)
+        page.check_suffix(target, "gallery", ".html")
         self._catch_up()
         with self._lock:
             outcomes = self._sheet.outcomes[:]
@@ -140,7 +142,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         kept: Json = {**snapshot, "cards": cards}
         state = {"snapshot": kept, "is_page": True}
         script, style = assets.script(*SCRIPTS), assets.style(*STYLES)
-        return page.write(Path(path), title, script=script, style=style, state=state, files=embedded.read(chosen))
+        return page.write(target, title, script=script, style=style, state=state, files=embedded.read(chosen))
 
     def close(self) -> None:
         """Take it away, and look no more. A run that is at work goes on."""

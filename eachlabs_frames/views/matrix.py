@@ -14,7 +14,6 @@ import anywidget
 import orjson
 import traitlets
 
-from ..errors import ConfigurationError
 from . import assets, embedded, page, printed
 from .served import Files
 from .table import marks
@@ -69,8 +68,8 @@ class Matrix(anywidget.AnyWidget):
         ----------
         path : str or path
             ``.html``: a page that needs no notebook and no network; what was downloaded is embedded in it, and what was
-            not is linked. ``.png``: a picture, for which matplotlib must be installed. A file that is there is written
-            over.
+            not is linked. ``.png``: a picture, for which matplotlib must be installed; SVG cannot be drawn in it, which
+            is noted where it would stand. A file that is there is written over.
 
         Returns
         -------
@@ -91,15 +90,11 @@ class Matrix(anywidget.AnyWidget):
         'grid.html'
         """
         target = Path(path)
-        suffix = target.suffix.lower()
-        if suffix in (".html", ".htm"):
-            return self._save_page(target)
-        if suffix == ".png":
+        if page.check_suffix(target, "matrix", ".html", ".png") == ".png":
             from .plot import save
 
             return save(target, self._plain, self._source)
-        msg = f"a matrix is saved as .html or .png; got {str(path)!r}"
-        raise ConfigurationError(msg)
+        return self._save_page(target)
 
     def close(self) -> None:
         """Take the widget away."""

@@ -72,6 +72,31 @@ def write(
     return path
 
 
+def check_suffix(path: Path, view: str, *suffixes: str) -> str:
+    """Return a path's suffix in lower case (of .htm: .html), where a view can be saved as that.
+
+    A folder passes: it is refused when it is written to.
+
+    Parameters
+    ----------
+    path : Path
+    view : str
+        What is to be saved, such as "gallery".
+    suffixes : str
+        Those that it can be saved as.
+
+    Raises
+    ------
+    ConfigurationError
+        It is none of `suffixes`.
+    """
+    suffix = ".html" if path.suffix.lower() == ".htm" else path.suffix.lower()
+    if suffix not in suffixes and not path.is_dir():
+        msg = f"a {view} is saved as {' or '.join(suffixes)}; got {str(path)!r}"
+        raise ConfigurationError(msg)
+    return suffix
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Have a file written beside `path`, and put into its place when that is done: whole, or not at all.

@@ -1,6 +1,6 @@
 """A matrix as a PNG. Owns where things stand and what is drawn of each; never the network.
 
-A picture that was not downloaded, or that no decoder reads, is named.
+A picture that was not downloaded, or that cannot be drawn, such as an SVG, is named, with the reason.
 """
 
 from __future__ import annotations
@@ -8,7 +8,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from urllib.parse import unquote_to_bytes
 
+from ..core.formats import HEAD as HEAD_BYTES
+from ..core.formats import media_type
 from ..errors import ConfigurationError
 from ..models import COMPLETED, FAILED
 from . import files, page
@@ -53,7 +56,8 @@ def save(path: Path, table: Table, source: Source) -> Path:
     drawing.heads()
     for row in range(len(table["cells"])):
         drawing.line(row)
-    content = drawing.canvas.png()
+    drawing.foot()
+    content = drawing.canvas.png(table["title"], " ".join(drawing.notes))
     with page.whole(path) as written:
         written.write_bytes(content)
     return path
@@ -71,10 +75,11 @@ class _Sizes(NamedTuple):
     levels: Sequence[int]
     width: int
     in_line: int  # slots beside one another
+    foot: int  # for what is to be said of the whole
 
     @property
     def height(self) -> int:
-        return self.rows[-1] + PAD
+        return self.rows[-1] + PAD + self.foot
 
 
 def _fitting(table: Table) -> _Sizes:
@@ -107,7 +112,8 @@ def _sizes(table: Table, picture: int) -> _Sizes:
         head = 2 * PAD + LINE * min(MOST_LINES, lines_of(place[-1], HEAD))
         rows.append(rows[-1] + max(head, *(_cell_height(cell, table, picture, in_line) for cell in cells)))
     title = 2 * PAD + int(length(table["title"]) * 11.5) + (LEGEND + PAD if table["legend"] else 0)
-    return _Sizes(picture, columns, rows, levels, max(columns[-1] + PAD, min(title, 900)), in_line)
+    foot = LINE * ((table["kind"] == "cards") + bool(table["cut"]))
+    return _Sizes(picture, columns, rows, levels, max(columns[-1] + PAD, min(title, 900)), in_line, foot)
 
 
 def _cell_width(cell: Cell, table: Table, picture: int, in_line: int) -> int:
@@ -156,6 +162,7 @@ class _Drawing:
         self._source = source
         self._sizes = sizes
         self._cards: dict[int, Card] = {}
+        self._not_drawn = 0
 
     def heads(self) -> None:
         """Draw all that is around the cells."""
@@ -197,6 +204,21 @@ class _Drawing:
                 self._said(cell, box)
             else:
                 self._slots(cell, box)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the whole: what is not in it."""
+        notes = [self._table["cut"]] if self._table["cut"] else []
+        if self._not_drawn:
+            pictures = f"{self._not_drawn:,} SVG picture{'' if self._not_drawn == 1 else 's'}"
+            notes.append(f"{pictures} cannot be drawn in a PNG: save the matrix as .html to see them.")
+        return notes
+
+    def foot(self) -> None:
+        """Draw the notes, below the cells."""
+        for at, note in enumerate(self.notes):
+            top = self._sizes.rows[-1] + PAD / 2 + at * LINE
+            self.canvas.words(note, (PAD, top, self._sizes.width - PAD, top + LINE), colour=MUTED, size=SMALL, lines=1)
 
     def _head(self, text: str, box: Box) -> None:
         self.canvas.box(box, SHADE)
@@ -244,7 +266,9 @@ class _Drawing:
         if content is not None and self.canvas.picture(content, box):
             return
         self.canvas.box(box, SHADE)
-        text, colour = _words(card)
+        is_svg = content is not None and media_type(content[:HEAD_BYTES]) == "image/svg+xml"
+        self._not_drawn += is_svg
+        text, colour = _words(card, "SVG, not drawn" if is_svg else "cannot be read" if content else "not downloaded")
         self.canvas.words(text, _inner(box, 5), colour=colour, size=SMALL)
 
 
@@ -261,15 +285,15 @@ def _tone(cell: Cell) -> str:
     return RED if statuses == {FAILED} else INK if statuses else MUTED
 
 
-def _words(card: Card) -> tuple[str, str]:
-    """Return what stands for a card without a picture, and its colour."""
+def _words(card: Card, why: str) -> tuple[str, str]:
+    """Return what stands for a card without a picture, and its colour; of a picture, why it is not drawn."""
     if card["status"] != COMPLETED:
         said = f"{card['status']}: {card['error']}" if card["error"] else card["status"]
         return said, RED if card["error"] else MUTED
     if card["text"] is not None and not card["media"]:
         return card["text"], INK
     kind = card["media"][0]["kind"] if card["media"] else "nothing"
-    return f"({kind}) {card['label']}", MUTED
+    return f"({f'{kind}: {why}' if kind == 'image' else kind}) {card['label']}", MUTED
 
 
 def _picture(card: Card, source: Source) -> bytes | None:
@@ -281,9 +305,9 @@ def _picture(card: Card, source: Source) -> bytes | None:
         if found is not None:
             return files.read(found)
         head, _, data = (item["url"] or "").partition(",")
-        if head.startswith("data:") and head.endswith(";base64"):
+        if head.startswith("data:"):
             try:
-                return base64.b64decode(data)
+                return base64.b64decode(data) if head.endswith(";base64") else unquote_to_bytes(data)
             except ValueError:
                 return None
     return None

@@ -16,6 +16,7 @@ import anywidget
 import traitlets
 
 from ..core.sitting import Sitting
+from . import cell_requests
 
 Mark = TypeVar("Mark")
 
@@ -80,6 +81,8 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
 
     state = traitlets.Dict().tag(sync=True, from_json=_kept("state"))
     window = traitlets.Dict().tag(sync=True, from_json=_kept("window"))
+    requested_at = traitlets.Float(None, allow_none=True).tag(sync=True, from_json=_kept("requested_at"))
+    """When the cell that displays it was run, alone (epoch seconds by the browser's clock): it may take the focus."""
 
     def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
         self._lock = threading.RLock()
@@ -97,6 +100,7 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
 
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Offer the widget, and for where there is none a table, and a sentence."""
+        self.requested_at = cell_requests.requested_alone()
         bundle, metadata = super()._repr_mimebundle_(**more) or ({}, {})
         with self._lock:
             return bundle | {"text/plain": repr(self), "text/html": self._html()}, metadata

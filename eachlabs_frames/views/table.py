@@ -86,6 +86,7 @@ class Reading(NamedTuple):
     statuses: Sequence[str]
     numbers: Sequence[float] = ()
     unit: Unit = "number"
+    bounds: tuple[float, float] | None = None  # the least and the greatest number that there can be, as of a score
 
 
 class Heads(NamedTuple):
@@ -145,7 +146,11 @@ class _Writer:
         if self._sides == 1 and self._reading.unit == "truth":
             return Scale(0.0, 1.0)
         places = itertools.product(range(self._grid.rows.size), range(self._grid.columns.size))
-        return scale((self._mean(*place) for place in places), is_around_zero=self._sides > 1)
+        numbers = [number for place in places if not isnan(number := self._mean(*place))]
+        if numbers and self._reading.bounds is not None:
+            low, high = self._reading.bounds
+            numbers += [low - high, high - low] if self._sides > 1 else [low, high]
+        return scale(numbers, is_around_zero=self._sides > 1)
 
     def cell(self, row: int, column: int) -> Cell:
         """Return one cell."""

@@ -107,6 +107,76 @@ def test_results_are_rated_by_keys(open_notebook: Open, axe: Path) -> None:
     assert faults(notebook, axe) == []
 
 
+def run_by_keys(notebook: Notebook, index: int, keys: str) -> None:
+    """Run a cell as a user does: click into its editor, press the keys, wait for its widget."""
+    cell = notebook.page.locator(".jp-Notebook .jp-Cell").nth(index)
+    cell.locator(".cm-content").click()
+    notebook.page.keyboard.press(keys)
+    expect(cell.locator(".elf-stepper")).to_be_focused()
+
+
+def has_focus(notebook: Notebook) -> bool:
+    """Whether a key would be a widget's."""
+    return bool(notebook.page.evaluate("() => document.activeElement?.closest('.elf-stepper') != null"))
+
+
+def fits(notebook: Notebook, index: int) -> bool:
+    """Whether the whole widget of a cell is seen at once, with its buttons."""
+    found: bool = notebook.page.evaluate(
+        """index => {
+            const widget = document.querySelectorAll('.jp-Notebook .jp-Cell')[index].querySelector('.elf-stepper')
+            const seen = widget.getBoundingClientRect()
+            const panel = widget.closest('.jp-WindowedPanel-outer').getBoundingClientRect()
+            return seen.top > panel.top - 1 && seen.bottom < panel.bottom + 1
+        }""",
+        index,
+    )
+    return found
+
+
+KEYS = [*"00iiddaabbxxyymmcvzrnust=123456789", "Home", "End", "PageUp", "PageDown", "ArrowLeft", "ArrowRight"]
+KEYS += ["Backspace", "Delete", "Enter", "Space", "ArrowUp", "ArrowDown", "Shift+Enter", "Control+z"]
+"""Both views' own keys, and those that JupyterLab has in a notebook."""
+
+
+def test_the_focus_is_where_the_user_is(open_notebook: Open) -> None:
+    """A cell that was run alone has it, whole in the window; Run All and an editor keep it; keys never leave a view."""
+    notebook = open_notebook([START, COMPARE, BLOCK + RATE, RATE], width=1440, height=800)
+    page = notebook.page
+    (notebook.path.parent / "go").touch()
+    notebook.run_all()
+    expect(stepper(notebook)).to_have_count(3)
+    assert not has_focus(notebook)
+    for index, keys in ((1, "Control+Enter"), (3, "Shift+Enter")):  # which adds a cell behind the last one
+        run_by_keys(notebook, index, keys)
+        assert fits(notebook, index)
+        notebook.screenshot(f"focus-{index}")
+        before = cells(notebook)
+        widget = page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".elf-stepper")
+        press(notebook, *KEYS)
+        widget.get_by_role("button", name="Undo").click()
+        press(notebook, *KEYS, "End", *KEYS[:2], "End")
+        widget.locator(".elf-step-end .elf-step-button").first.click()
+        press(notebook, *KEYS)
+        assert has_focus(notebook)
+        assert page.locator(".jp-Dialog").count() == 0
+        assert cells(notebook) == before
+        press(notebook, "Escape")
+        assert not has_focus(notebook)
+        assert page.evaluate("() => document.activeElement.matches('.jp-Cell')")
+    (notebook.path.parent / "go").unlink()
+    blocked = page.locator(".jp-Notebook .jp-Cell").nth(2)
+    blocked.locator(".cm-content").click()
+    press(notebook, "Control+Enter")
+    expect(blocked.locator(".elf-stepper")).to_have_count(0)
+    page.locator(".jp-Notebook .jp-Cell").nth(4).locator(".cm-content").click()
+    page.keyboard.type("d = 0")
+    (notebook.path.parent / "go").touch()
+    expect(blocked.locator(".elf-stepper")).to_have_count(1)
+    page.keyboard.type("0")
+    assert cells(notebook)[4] == "code: d = 00"
+
+
 def test_results_are_rated_by_mouse_to_the_end(open_notebook: Open, axe: Path) -> None:
     """The buttons do as the keys, also while a cell runs; a reload shows where one was, the end what came of it."""
     notebook = open_notebook([START, RATE, BLOCK], width=700, height=1000)

@@ -206,6 +206,7 @@ function createCard({ files = null, enlarge }) {
     setAttribute(open, "aria-label", `Enlarge ${clip(card.label, LABEL)}`);
     error.hidden = !card.error;
     setText(error, card.error ? clip(card.error, 300) : "");
+    error.title = clip(card.error ?? "", 1_000);
   }
   return { node, paint, destroy: stage.destroy };
 }

@@ -3,12 +3,13 @@
  *
  * It owns what is on the way: what was asked for is shown at once, as not confirmed, until the kernel's state says that
  * it was heard. It never sets the model's state. Keys mean something only while the focus is inside, and nothing to the
- * notebook around.
+ * notebook around: the focus is taken once, where that surprises nobody, and stays inside until the user moves it.
  */
 
 const OPEN = ".";
 const SLOW = 1_500; // milliseconds after which it is said that the kernel has not answered
 const AGAIN = 10_000; // after which it is asked once more; it knows what it has heard
+const FRESH = 30; // seconds after which a cell's user is not expected to wait for it any more
 
 /** One per model: the kernel's state, and on top of it what the kernel was asked for and has not heard yet. */
 function createSteps(model) {
@@ -135,13 +136,44 @@ function othersKeys(target, root) {
 }
 
 /**
+ * Whether a view that has just been shown may take the focus: its cell was run alone (`requestedAt`, see
+ * cell_requests.py) and a moment ago, the notebook's focus is still where that left it, and nobody is typing.
+ */
+function mayTakeFocus(el, requestedAt) {
+  const cell = el.closest(".jp-Cell"), notebook = el.closest(".jp-Notebook"), focused = document.activeElement;
+  const isFresh = typeof requestedAt === "number" && Math.abs(Date.now() / 1000 - requestedAt) < FRESH;
+  if (!isFresh || !cell || !notebook || !document.hasFocus()) return false;
+  if (focused !== document.body && !notebook.contains(focused)) return false;
+  const cells = [...notebook.querySelectorAll(".jp-Cell")];
+  const next = cells[cells.indexOf(cell) + 1];
+  const active = notebook.querySelector(".jp-Cell.jp-mod-active");
+  if (active !== cell && active !== next) return false;
+  const [own, below] = [cell, next].map((one) => one?.querySelector(".jp-InputPrompt")?.textContent ?? "");
+  const count = (prompt) => Number(/\d+/.exec(prompt)?.[0] ?? 0);
+  if (below.includes("*") || (count(own) && count(below) > count(own))) return false; // run together with this one
+  const editor = focused.closest(".cm-content, input, textarea, [contenteditable=true]");
+  return !editor || !(editor.value ?? editor.textContent);
+}
+
+/** Calls `act` when an element is first laid out in the page. */
+function whenShown(node, act) {
+  const observer = new ResizeObserver(() => {
+    if (!node.getClientRects().length) return;
+    observer.disconnect();
+    act();
+  });
+  observer.observe(node);
+  return () => observer.disconnect();
+}
+
+/**
  * A view: what is marked in the middle, how far it is above, buttons and keys below.
  *
  * `kind` gives what is special: `title`, `label` (of the whole), `verb` ("rated"), `keys` (a map of keys to functions of
  * the actions), `hints` ([[keys, meaning], ...]), `marks` ([[mark, text, title], ...], the buttons), `say(mark)`,
  * `createThing()` and `createEnd(actions)`, each `{ node, paint(...), destroy() }`.
  */
-function createStepper(steps, el, kind, files) {
+function createStepper(steps, el, kind, files, requestedAt) {
   const text = (spec, attributes) => h(spec, { dir: "auto", ...attributes });
   const heading = h("div.elf-step-title", { role: "heading", "aria-level": "3" }, kind.title);
   const tag = text("span.elf-step-tag");
@@ -188,7 +220,7 @@ function createStepper(steps, el, kind, files) {
     h("div.elf-step-marks", { role: "group", "aria-label": kind.marksLabel }, ...choices.map(([, node]) => node)), turns.next,
     h("div.elf-step-rest", {}, turns.undo, turns.clear, turns.open));
   const hints = h("div.elf-step-hints", { "aria-hidden": "true" }, h("span.elf-step-call", {}, "Click here to use the keys"),
-    ...kind.hints.map(([keys, meaning]) => h("span.elf-step-hint", {}, ...keys.map((key) => h("kbd", {}, key)), meaning)));
+    ...[...kind.hints, [["Esc"], "back to the notebook"]].map(([keys, meaning]) => h("span.elf-step-hint", {}, ...keys.map((key) => h("kbd", {}, key)), meaning)));
   const root = h("div.eachlabs-view.elf-stepper", { tabindex: "0", role: "group", "aria-label": kind.label, "data-lm-suppress-shortcuts": "true" },
     h("div.elf-step-head", {}, heading, tag, sure, count), bar, problem, leftOut,
     h("div.elf-step-body", {}, thing.node, end.node, unseen), controls, hints, said);
@@ -237,8 +269,15 @@ function createStepper(steps, el, kind, files) {
     }
   }
 
+  /** Gives the focus back to the notebook: whoever uses no mouse must be able to leave. */
+  function leave() {
+    const cell = root.closest(".jp-Cell");
+    if (cell) cell.focus({ preventScroll: true });
+    else root.blur();
+  }
+
   const keys = {
-    u: act.undo, Backspace: act.undo, n: act.open, 0: () => act.mark(null), Delete: () => act.mark(null),
+    Escape: leave, u: act.undo, Backspace: act.undo, n: act.open, 0: () => act.mark(null), Delete: () => act.mark(null),
     Home: () => act.go(0), End: () => act.go(steps.now.size), ...kind.keys(act),
   };
 
@@ -256,13 +295,29 @@ function createStepper(steps, el, kind, files) {
     if (!event.repeat || /^(Arrow|Page)/.test(key) && kind.moves.has(key)) run();
   });
 
-  const view = { paint };
+  /** Paints, and keeps the focus: where what had it is gone, the next key would be the notebook's. */
+  function repaint() {
+    const focused = () => root.getRootNode().activeElement;
+    const hadFocus = root.contains(focused());
+    paint();
+    if (hadFocus && !(root.contains(focused()) && focused().getClientRects().length)) root.focus({ preventScroll: true });
+  }
+
+  function takeFocus() {
+    if (!mayTakeFocus(root, requestedAt())) return;
+    root.focus({ preventScroll: true });
+    root.scrollIntoView({ block: "nearest" });
+  }
+
+  const view = { paint: repaint };
   steps.views.add(view);
   paint();
   el.append(root);
+  const forget = whenShown(root, takeFocus);
   const timer = setInterval(() => (steps.check(), steps.insist(), steps.now.since !== null && paintHead(steps.now)), 500);
   return () => {
     clearInterval(timer);
+    forget();
     steps.views.delete(view);
     thing.destroy();
     end.destroy?.();
@@ -286,7 +341,7 @@ function steppedBy(kindOf) {
       },
       render({ model, el }) {
         start(model);
-        return createStepper(steps, el, kindOf(steps.now.more), files);
+        return createStepper(steps, el, kindOf(steps.now.more), files, () => model.get("requested_at"));
       },
     };
   };
