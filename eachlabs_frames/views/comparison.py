@@ -76,7 +76,8 @@ class Comparison(Stepper[Judged]):
 
     Keys, while it has the focus: left (1, A) and right (2, B) choose that side and go on, T (=, space) is a tie, S
     skips the pair; U, Backspace and Ctrl+Z take the last step back, and each one before it; 0 and Delete take a
-    judgement away; N goes to the next pair without one; page up and down, Home and End move.
+    judgement away; N goes to the next pair without one; page up and down, Home and End move; Escape gives the focus
+    back to the notebook. It takes the focus when it is shown in a cell that was run by itself.
     """
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.

@@ -56,7 +56,8 @@ class Rating(Stepper[float]):
     """Results to look at one by one, by keyboard or mouse, each with a score.
 
     Keys, while it has the focus: a digit scores and goes on; left and right move; U, Backspace and Ctrl+Z take the last
-    step back, and each one before it; 0 and Delete take a score away; N goes to the next row without one; Home and End.
+    step back, and each one before it; 0 and Delete take a score away; N goes to the next row without one; Home and End;
+    Escape gives the focus back to the notebook. It takes the focus when it is shown in a cell that was run by itself.
 
     Each score is written into the column of the frame that it was asked of as soon as the kernel has heard of it.
     Without widgets it is shown as a table of the scores.

@@ -215,7 +215,8 @@ class Looking(Door):
         go on in its ``frame``. A column of numbers that is there is gone on with, from its first missing one. A row
         that is sent again later has no score in the new result: it was the former execution's.
 
-        A digit scores and goes on, the arrows move, U takes back; the widget shows the other keys, and buttons.
+        A digit scores and goes on, the arrows move, U takes back; the widget shows the other keys, and buttons. It has
+        the focus when its cell was run by itself, not by Run All; Escape gives the focus back to the notebook.
 
         Parameters
         ----------
