@@ -476,7 +476,7 @@ def test_rows_without_an_execution_are_known_by_the_index() -> None:
     """Some come from elsewhere."""
     out = result()
     out["execution_id"] = pd.Series([None, "e1", None, "e3"], dtype=object)
-    scored = Scores(out, "score", "")
+    scored = Scores(out, "score", "", best=5)
     scored.put(0, 3)
     assert scored.problem is None
     out.index = [4, 5, 6, 7]
