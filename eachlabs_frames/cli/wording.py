@@ -77,7 +77,7 @@ _PHRASES: Final = [
         (r"the frame's attrs were lost, so its workflow is not known", "the file does not say which workflow it is of"),
         (r" \(its attrs were lost(?:, or the journal was off)?\)", ""),
         (r"name it with out = [^,]*, and pass inputs= to retry_failed", "pass --workflow and --inputs"),
-        (r"call wait\(\) before download\(\)", "the same command fetches them later"),
+        (r"call wait\(\) before download\(\)", "--refresh asks for them, now or later"),
         (r"call wait\(\) again", "reconcile() asks again"),
         (r"take the frame that wait\(\) gave, or load_run\(\)", "take the result file, or write one with load_run()"),
         (r"refresh\(\) the frame", "write the result anew with `eachlabs-frames runs RUN --refresh --out FILE`"),

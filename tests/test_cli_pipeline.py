@@ -1,0 +1,305 @@
+"""Commands in a pipeline: dry runs, pipes, exit codes, retries, downloads and completion."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames import cli
+from eachlabs_frames.cli import files
+from eachlabs_frames.sandbox import Fault, Sandbox
+
+from .test_cli import DEADLINE, Said, billed, ids, one_line, process
+
+ROWS = pd.DataFrame({"prompt": ["a fox", "a heron", None, "an owl"], "style": ["photo", "noir", "photo", "photo"]})
+TRIGGER = ("trigger", "rows.csv", "--workflow", "wf_abc123", "--inputs", "prompt,style")
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in this process, in a folder with rows in it, with `stdin` as its input."""
+    monkeypatch.chdir(tmp_path)
+    ROWS.to_csv("rows.csv", index=False)
+
+    def command(*argv: str, stdin: bytes = b"") -> Said:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = cli.main(argv)
+        return code, *capsys.readouterr()
+
+    return command
+
+
+def failing(sandbox: Sandbox, *prompts: str) -> None:
+    """Have executions with these prompts fail from now on."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] in prompts)
+
+
+# Dry runs
+
+
+def test_a_dry_run_says_what_the_command_then_sends(run: Run, sandbox: Sandbox) -> None:
+    """As JSON: each input, each problem, the cost. Nothing is sent, no run is made, and no file is written."""
+    code, out, _ = run(*TRIGGER, "--dry-run", "--json", "--run", "r")
+    would = json.loads(out)
+    assert (code, sandbox.accepted_count(), len(ef.runs())) == (1, 0, 0)
+    assert [path.name for path in Path().iterdir()] == ["rows.csv"]
+    assert (would["rows"], would["would_send"], would["left_alone"], would["requests"]) == (4, 3, 0, 1)
+    assert would["problems"] == [{"row": 2, "problem": '"prompt" is a required property'}]
+    assert would["balance_usd"] is not None
+    run(*TRIGGER, "--out", "out.csv", "--run", "r", "--wait")
+    assert [made["input"] for made in would["inputs"]] == [dict(accepted.inputs) for accepted in sandbox.accepted]
+
+
+def test_a_dry_run_knows_what_the_run_has_sent(run: Run, sandbox: Sandbox) -> None:
+    """Rows of the run are left alone, new rows would be sent; what was said as text is said of these."""
+    run(*TRIGGER, "--out", "out.csv", "--run", "r")
+    pd.concat([ROWS, pd.DataFrame({"prompt": ["a newt"], "style": ["noir"]})]).to_csv("rows.csv", index=False)
+    would = json.loads(run(*TRIGGER, "--dry-run", "--json", "--run", "r")[1])
+    assert (would["would_send"], would["left_alone"]) == (1, 3)
+    assert would["inputs"] == [{"row": 4, "input": {"prompt": "a newt", "style": "noir"}}]
+    text = run(*TRIGGER, "--dry-run", "--run", "r")[1]
+    assert "3 of 5 rows were sent before, and would be left alone" in text
+    assert '{"prompt": "a newt", "style": "noir"}' in text
+    assert '"prompt" is a required property' in text
+    assert sandbox.accepted_count() == 3
+    assert len(ef.load_run("r")) == 4
+
+
+def test_a_dry_run_is_refused_where_the_command_would_be(run: Run, sandbox: Sandbox) -> None:
+    """With the same words and exit code: rows that were sent before without --run, a value that cannot be sent."""
+    run(*TRIGGER, "--out", "out.csv")
+    code, out, err = run(*TRIGGER, "--dry-run")
+    assert (code, out) == (2, "")
+    assert "accepted before with the same input" in err
+    pd.DataFrame({"prompt": [b"\xff", None], "style": "noir"}).to_parquet("bytes.parquet")
+    argv = ("trigger", "bytes.parquet", "--workflow", "wf_abc123", "--inputs", "prompt")
+    code, out, err = run(*argv, "--dry-run", "--json")
+    would = json.loads(out)
+    assert code == 2
+    assert "nothing would be sent" in err
+    assert (would["would_send"], [each["row"] for each in would["problems"]]) == (0, [0, 1])
+    assert run(*argv, "--out", "b.csv")[0] == 2
+
+
+# Pipes
+
+
+def test_stdout_holds_the_table_alone(run: Run, sandbox: Sandbox) -> None:
+    """Rows come from stdin, the result goes to stdout, and everything else to stderr."""
+    rows = ROWS.dropna().to_json(orient="records", lines=True).encode()
+    options = ("--workflow", "wf_abc123", "--input-format", "jsonl", "--wait", "--progress")
+    code, out, err = run("trigger", "-", *options, "--out", "-", stdin=rows)
+    assert code == 0
+    back = pd.read_csv(io.StringIO(out))
+    assert back["prompt"].tolist() == ROWS["prompt"].dropna().tolist()
+    assert ids(back) == billed(sandbox)
+    assert "3 rows: 3 accepted (3 completed) -> stdout, run " in err
+    code, out, _ = run("trigger", "-", *options, "--out", "-", "--out-format", "jsonl", "--retrigger", stdin=rows)
+    assert code == 0
+    assert [json.loads(line)["status"] for line in out.splitlines()] == ["completed"] * 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_a_reader_of_stdout_that_has_left_loses_no_row(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The run is in the journal; the message says how to get it, and the exit code is 1."""
+    ROWS.dropna().to_csv(tmp_path / "rows.csv", index=False)
+    sandbox.change(fail_when=lambda _: bool(child.stdout and child.stdout.close()))
+    child = process(*TRIGGER, "--out", "-", "--run", "r", sandbox=sandbox, cwd=tmp_path)
+    assert child.stderr is not None
+    err = child.stderr.read()
+    child.stderr.close()
+    assert child.wait(DEADLINE) == 1
+    assert "stdout could not be written" in err
+    assert "eachlabs-frames runs r --out FILE gives them back" in err
+    assert "Traceback" not in err
+    assert ids(ef.load_run("r")) == billed(sandbox)
+
+
+# Exit codes
+
+
+def test_a_row_that_failed_is_exit_code_1(run: Run, sandbox: Sandbox) -> None:
+    """Where it was waited for; --ok-if-failed asks only whether every row was accepted."""
+    ROWS.dropna().to_csv("rows.csv", index=False)
+    failing(sandbox, "a heron")
+    code, out, err = run(*TRIGGER, "--out", "out.csv", "--wait", "--run", "r")
+    assert (code, out) == (1, "3 rows: 3 accepted (2 completed, 1 failed) -> out.csv, run r\n")
+    assert "1 of 3 rows have not completed" in one_line(err)
+    again = (*TRIGGER, "--out", "out.csv", "--force", "--run", "r")
+    assert run(*again, "--wait", "--ok-if-failed") == (0, out, "")
+    assert run(*again)[0] == 0
+    assert sandbox.accepted_count() == 3
+
+
+def test_options_reach_the_library(run: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--max-wait ends a wait for a busy API; the secret of --webhook-url comes from the environment."""
+    sandbox.faults(Fault("rate_limit", on="trigger", retry_after=30))
+    code, _, err = run(*TRIGGER, "--out", "out.csv", "--max-wait", "2")
+    assert code == 1
+    assert "more than --max-wait 2 s" in err
+    monkeypatch.setenv("EACHLABS_WEBHOOK_SECRET", "")
+    code, _, err = run(*TRIGGER, "--out", "other.csv", "--webhook-url", "https://example.org/hook")
+    assert code == 2
+    assert "EACHLABS_WEBHOOK_SECRET must be" in one_line(err)
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        ([*TRIGGER, "--json", "--out", "o.csv"], "--json goes with --dry-run"),
+        ([*TRIGGER, "--dry-run", "--out", "o.csv"], "--out does not go with --dry-run"),
+        ([*TRIGGER, "--dry-run", "--wait"], "--wait does not go with --dry-run"),
+        ([*TRIGGER, "--retry-failed", "--retrigger", "--out", "o.csv"], "--retry-failed does not go with --retrigger"),
+        ([*TRIGGER, "--ok-if-failed", "--out", "o.csv"], "--ok-if-failed goes with --wait"),
+        ([*TRIGGER, "--out", "o.csv", "--out-format", "csv"], "--out-format goes with --out -"),
+        ([*TRIGGER, "--out", "o.csv", "--input-format", "csv"], "--input-format goes with -"),
+        (["retry", "rows.csv"], "--out FILE is needed"),
+        (["retry", "rows.csv", "--out", "o.csv"], "nothing was triggered from this table"),
+        (["retry", "no-such-run", "--out", "o.csv"], "there is no run 'no-such-run'"),
+        (["download", "rows.csv", "--to", "d"], "nothing was triggered from this table"),
+        (["download", "rows.csv"], "--to"),
+        (["completion", "fish"], "invalid choice"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(run: Run, sandbox: Sandbox, argv: list[str], wanted: str) -> None:
+    """In one line, with exit code 2, before anything is sent or written."""
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    assert wanted in one_line(err)
+    assert sandbox.accepted_count() == 0
+    assert [path.name for path in Path().iterdir()] == ["rows.csv"]
+
+
+# Retries
+
+
+def test_retry_sends_the_failed_rows_of_a_file(run: Run, sandbox: Sandbox) -> None:
+    """The journal knows the file's workflow and mapping; the other rows keep their executions."""
+    failing(sandbox, "a heron")
+    run(*TRIGGER, "--out", "out.csv", "--wait")
+    first = files.read(Path("out.csv"))
+    sandbox.change(fail_when=None)
+    code, out, err = run("retry", "out.csv", "--out", "out.csv", "--force", "--wait")
+    assert code == 1  # of the row without a prompt
+    assert out.startswith("4 rows: 3 accepted (3 completed), 1 invalid -> out.csv, run ")
+    second = files.read(Path("out.csv"))
+    assert sandbox.accepted_count() == 4
+    assert (first["execution_id"].fillna("") != second["execution_id"].fillna("")).tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    code, _, err = run("retry", "out.csv", "--out", "again.csv")
+    assert "no row has failed: nothing is sent" in err
+    assert sandbox.accepted_count() == 4
+
+
+def test_retry_takes_a_run_by_its_name(run: Run, sandbox: Sandbox) -> None:
+    """Without any file; the statuses are those of now, also where nobody has waited for them."""
+    ROWS.dropna().to_csv("rows.csv", index=False)
+    failing(sandbox, "a heron")
+    run(*TRIGGER, "--out", "out.csv", "--run", "r")
+    sandbox.change(fail_when=None)
+    code, out, err = run("retry", "r", "--out", "-", "--out-format", "jsonl", "--wait")
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["status"] for row in rows] == ["completed"] * 3
+    assert "3 rows: 3 accepted (3 completed) -> stdout, run r" in err
+    assert sandbox.accepted_count() == 4
+
+
+def test_retry_of_a_file_that_the_journal_does_not_know(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """As on another machine: the message names --workflow and --inputs, and with both the row is sent."""
+    failing(sandbox, "a heron")
+    run(*TRIGGER, "--out", "out.csv", "--wait")
+    ef.configure(journal=tmp_path / "other" / "journal.sqlite")
+    retry = ("retry", "out.csv", "--out", "new.csv")
+    code, _, err = run(*retry)
+    assert code == 2, err
+    assert "pass --workflow" in err
+    assert "--inputs" in run(*retry, "--workflow", "wf_abc123")[2]
+    assert run(*retry, "--workflow", "wf_abc123", "--inputs", "prompt,style")[0] == 1
+    assert sandbox.accepted_count() == 4
+
+
+def test_trigger_retries_what_has_failed_and_sends_the_rest(run: Run, sandbox: Sandbox) -> None:
+    """--retry-failed in one command: a new row is sent once, a failed row again, a completed row is left alone."""
+    ROWS.dropna().to_csv("rows.csv", index=False)
+    failing(sandbox, "a heron")
+    run(*TRIGGER, "--out", "out.csv", "--run", "r")
+    sandbox.change(fail_when=None)
+    pd.DataFrame({"prompt": ["a heron", "a newt", "a fox"], "style": ["noir", "noir", "photo"]}).to_csv("rows.csv")
+    options = ("--run", "r", "--retry-failed", "--wait", "--force", "--out", "out.csv")
+    code, out, _ = run(*TRIGGER, *options)
+    assert (code, out) == (0, "3 rows: 3 accepted (3 completed) -> out.csv, run r\n")
+    sent = [accepted.inputs["prompt"] for accepted in sandbox.accepted]
+    assert sorted(sent) == ["a fox", "a heron", "a heron", "a newt", "an owl"]
+
+
+# Downloads
+
+
+def test_download_fetches_the_files_of_a_result(run: Run, sandbox: Sandbox) -> None:
+    """By a file or a run, under names of one's own; the same command again fetches nothing, and needs no key."""
+    rows = pd.DataFrame({"prompt": ["a fox", "a heron"], "num_images": [2, 1]})
+    rows.to_csv("rows.csv", index=False)
+    run("trigger", "rows.csv", "--workflow", "wf_images", "--out", "out.csv", "--wait", "--run", "r")
+    argv = ("--to", "pictures", "--name", "{prompt}/{n}", "--out", "out.csv", "--force")
+    code, out, err = run("download", "out.csv", *argv)
+    assert (code, out, err) == (0, "3 files in pictures -> out.csv\n", "")
+    found = sorted(path.relative_to("pictures").with_suffix("").as_posix() for path in Path("pictures").rglob("*.*g"))
+    assert found == ["a fox/0", "a fox/1", "a heron/0"]
+    written = files.read(Path("out.csv"))
+    assert all(Path(path).is_file() for cell in written["path"] for path in json.loads(cell))
+    fetched = [record.route for record in sandbox.requests].count("media")
+    for source in ("out.csv", "r"):
+        assert run("download", source, *argv)[0] == 0
+    assert [record.route for record in sandbox.requests].count("media") == fetched
+
+
+def test_download_says_which_files_are_not_there(run: Run, sandbox: Sandbox) -> None:
+    """A file that cannot be fetched, and an execution that has not ended, are exit code 1; --refresh asks first."""
+    run(*TRIGGER, "--out", "out.csv")
+    code, out, err = run("download", "out.csv", "--to", "pictures")
+    assert (code, out) == (1, "0 files in pictures\n")
+    assert "3 row(s) are still open" in one_line(err)
+    assert "--refresh" in err
+    assert run("download", "out.csv", "--to", "pictures", "--refresh")[:2] == (0, "3 files in pictures\n")
+
+
+# Completion
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="There is no bash on this machine")
+def test_the_completion_script_works_in_bash(run: Run) -> None:
+    """Bash takes it, and completes commands and options."""
+    for shell in ("zsh", "tcsh"):
+        assert run("completion", shell)[0] == 0
+    code, script, err = run("completion", "bash")
+    assert (code, err) == (0, "")
+    ask = 'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); "$(complete -p eachlabs-frames | sed "s/.*-F \\([^ ]*\\).*/\\1/")"'
+    words = ["eachlabs-frames tri", "eachlabs-frames trigger --dry"]
+    asked = "\n".join(f'COMP_WORDS=({word}); {ask}; echo "${{COMPREPLY[@]}}"' for word in words)
+    bash = subprocess.run(
+        ["bash", "--norc", "-c", f"{script}\ncomplete -p eachlabs-frames\n{asked}"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    registered, *completed = bash.stdout.splitlines()
+    assert registered.startswith("complete ")
+    assert registered.endswith(" eachlabs-frames")
+    assert [line.strip() for line in completed] == ["trigger", "--dry-run"]
