@@ -84,6 +84,12 @@ class Fake:
             changed.append(self.rows[row])
         return tuple(changed)
 
+    def titles(self, rows):
+        return [f"a long prompt of some sixty characters that a row is called by, {row}" for row in rows]
+
+    def inputs(self):
+        return self.titles(range(len(self.rows)))
+
     def attend(self, hear, turned):
         self.hear = hear
 

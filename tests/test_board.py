@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -459,6 +460,7 @@ def test_an_opened_line_shows_its_rows_in_order() -> None:
     assert opened["rows"] == [
         {
             "label": "row 1",
+            "title": "",
             "execution_id": "e1",
             "status": "completed",
             "error": None,
@@ -468,6 +470,7 @@ def test_an_opened_line_shows_its_rows_in_order() -> None:
         },
         {
             "label": "row 3",
+            "title": "",
             "execution_id": "e3",
             "status": "running",
             "error": None,
@@ -500,6 +503,43 @@ def test_a_line_is_found_by_what_its_rows_hold(text: str, found: list[int]) -> N
     told = board(4)
     told.take([Outcome(1, "queued", "b1"), Outcome(2, "failed", "b2", "e-77", error="Straße")], now=1.0)
     assert told.find(text) == found
+
+
+def test_words_of_inputs_are_found_in_one_row() -> None:
+    """In any order and whatever their case, beside the row's label, id and error; words of two rows are no match."""
+    told = board(4)
+    told.take([Outcome(1, "queued", "b1"), Outcome(2, "failed", "b2", "e-77", error="refused")], now=1.0)
+    inputs = ["a fox in snow", "a HERON at dusk\nseed 7", "a fox at dusk", ""]
+    assert told.find("heron", inputs) == [0]
+    assert told.find("dusk Heron", inputs) == [0]
+    assert told.find("fox heron", inputs) == []
+    assert told.find("fox refused e-77 b2", inputs) == [1]
+    assert told.find("fox", inputs) == [1, 2]
+    assert told.find("fox") == []
+
+
+def test_only_what_is_shown_is_asked_for_its_title() -> None:
+    """The rows of a page and the first of an error; a title is cut, and the label stays whole beside it."""
+    asked: list[int] = []
+
+    def titles(rows: Sequence[int]) -> list[str]:
+        asked.extend(rows)
+        return [f"a fox in the snow, number {row}, " + "x" * 500 for row in rows]
+
+    told = Board([str(row) for row in range(1_000)], titles)
+    told.take([Outcome(row, "failed", f"b{row // 10}", error="no") for row in range(1_000)], now=1.0)
+    assert told.find("number") == []
+    assert asked == []
+    _, _, labels = told.snapshot({}, 1.0)["errors"][0]
+    assert labels[1] == "1 “a fox in the snow, number 1, xxxxxxxxxxxxxxxxxxxxxxxxxx…”"
+    assert {len(label) for label in labels} == {60}
+    assert set(asked) == set(range(5))
+    asked.clear()
+    (row, *_) = told.rows(2, 3)["rows"]
+    assert row["label"] == "23"
+    assert row["title"].startswith("a fox in the snow, number 23, x")
+    assert len(row["title"]) == 200
+    assert asked == list(range(23, 30))
 
 
 def test_costs_are_added_up_where_they_are_known() -> None:

@@ -125,6 +125,12 @@ class Fake:
 
     frame = None
 
+    def titles(self, rows: Sequence[int]) -> list[str]:
+        return [f"prompt {row}" for row in rows]
+
+    def inputs(self) -> list[str]:
+        return [f"prompt {row}, seed {row % 7}" for row in range(len(self.rows))]
+
     def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
         self.hear, self.turned = hear, turned
 

@@ -164,7 +164,7 @@ class Cards:
 
     def _own(self, row: int) -> dict[str, Json]:
         """Return the cells of the user's own columns; one that is missing is left out."""
-        cells = ((name, _cleaned(column.iloc[row])) for name, column in self._mine)
+        cells = ((name, cleaned(column.iloc[row])) for name, column in self._mine)
         return {name: cell for name, cell in cells if cell is not MISSING}
 
 
@@ -178,7 +178,8 @@ def _wanted(source: Column | Literal | Template) -> Iterable[Hashable]:
     return source.labels if isinstance(source, Template) else ()
 
 
-def _cleaned(cell: object) -> Json:
+def cleaned(cell: object) -> Json:
+    """Return a cell as JSON, `MISSING` where it is missing; of what cannot be sent the name of its type."""
     try:
         return clean_local(cell)
     except RefusedValueError:
@@ -194,10 +195,10 @@ def name_of(label: Hashable) -> str:
 
 
 def _labels(frame: pd.DataFrame, label: Hashable | Sequence[Hashable] | None) -> list[str]:
-    chosen = axes(frame) if label is None else _chosen(frame, label)
+    chosen = axes(frame) if label is None else check_label(frame, label)
     if not chosen:
         return texts(frame.index)
-    columns_ = [_called(frame, one) for one in chosen]
+    columns_ = [label_parts(frame, one) for one in chosen]
     return [BETWEEN.join(filter(None, parts)) for parts in zip(*columns_, strict=True)]
 
 
@@ -213,7 +214,14 @@ def axes(frame: pd.DataFrame) -> list[Hashable]:
     return [name for name in every if held[name] == 1]
 
 
-def _chosen(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> list[Hashable]:
+def check_label(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> list[Hashable]:
+    """Return the columns that ``label=`` names.
+
+    Raises
+    ------
+    ColumnError
+        No such column, or one that is there twice.
+    """
     several = isinstance(label, list | pd.Index | np.ndarray) or (isinstance(label, tuple) and label not in frame)
     chosen: list[Hashable] = list(label) if several else [label]  # type: ignore[arg-type]  # it is one that has items
     held = _held(frame)
@@ -226,10 +234,10 @@ def _chosen(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> list[H
     return chosen
 
 
-def _called(frame: pd.DataFrame, label: Hashable) -> list[str]:
+def label_parts(frame: pd.DataFrame, label: Hashable) -> list[str]:
     """Return the cells of a column as parts of a label: a text as it is, anything else with the column's name."""
     place = next(place for place, known in enumerate(frame.columns) if known == label)
-    cells = (_cleaned(cell) for cell in frame.iloc[:, place].tolist())
+    cells = (cleaned(cell) for cell in frame.iloc[:, place].tolist())
     return [
         "" if cell is MISSING else cell if isinstance(cell, str) else f"{name_of(label)} {text(cell, LONGEST_LABEL)}"
         for cell in cells

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -15,6 +15,7 @@ from ..views.progress import in_kernel
 from . import results as columns
 from .calls import Calls
 from .labels import texts
+from .row_labels import RowLabels
 from .spreadsheet import to_csv
 
 if TYPE_CHECKING:
@@ -28,15 +29,23 @@ class Desk:
     Parameters
     ----------
     calls : Calls
+    label : label or list of labels, optional
+        Columns whose values a row is called by; see `RowLabels`.
 
     Attributes
     ----------
     labels : list of str
         Each row's label in the index, as text.
+
+    Raises
+    ------
+    ColumnError
+        `label` names no column, or one that is there twice.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, *, label: Hashable | Sequence[Hashable] | None = None) -> None:
         self._calls: Final = calls
+        self._named: Final = _named(calls, label)
         self.labels: Final = texts(calls.source.index)
         self._hear: Observer = _ignore
         self._turned: Callable[[], None] = _nothing
@@ -47,6 +56,14 @@ class Desk:
     def frame(self) -> pd.DataFrame:
         """The result as it is now, as a frame of the caller's own."""
         return self._calls.frame
+
+    def titles(self, rows: Sequence[int]) -> list[str]:
+        """Return what these rows are called beside their labels; "" for one without a title."""
+        return self._named.of(rows)
+
+    def inputs(self) -> list[str]:
+        """Return the texts of each row's input, to be searched."""
+        return self._named.searched()
 
     def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
         """Call `hear` with each event, and `turned` at each call's begin and end; from other threads."""
@@ -126,7 +143,7 @@ class Desk:
 
 def still(calls: Calls) -> Snapshot:
     """Return what there is to show of a result, as it is."""
-    board = Board(texts(calls.source.index))
+    board = Board(texts(calls.source.index), _named(calls).of)
     results = columns.read(calls.frame, calls.origin.prefix)
     board.take([results.outcome(row) for row in range(results.size)], now=None)
     return board.snapshot(calls.head(), time.time())
@@ -138,6 +155,10 @@ def shown(desk: Desk, *, auto_refresh: bool | None, interval: float) -> Dashboar
 
     desk.pace(interval)
     return Dashboard(desk, interval=interval, auto_refresh=in_kernel() if auto_refresh is None else auto_refresh)
+
+
+def _named(calls: Calls, label: Hashable | Sequence[Hashable] | None = None) -> RowLabels:
+    return RowLabels(calls.source, label, prefix=calls.origin.prefix, origin=lambda: calls.origin)
 
 
 def _ignore(event: Event) -> None:

@@ -108,11 +108,19 @@ class Run:
         """Wait as `result` does, without holding up the running event loop."""
         return self._awaited().__await__()
 
-    def dashboard(self, *, auto_refresh: bool | None = None, interval: float | None = None) -> Dashboard:
-        """Show how it goes, per ``bulk_id``, as `df.eachlabs.dashboard` does; with buttons to stop and to mend it.
+    def dashboard(
+        self,
+        *,
+        label: Hashable | Sequence[Hashable] | None = None,
+        auto_refresh: bool | None = None,
+        interval: float | None = None,
+    ) -> Dashboard:
+        """Show how it goes, per ``bulk_id``, as `df.eachlabs.dashboard` does; with buttons to cancel and to retry.
 
         Parameters
         ----------
+        label : label or list of labels, optional
+            As for `df.eachlabs.dashboard`.
         auto_refresh : bool, optional
             Look on in the background where the run has ended and executions are open; by default in a notebook.
         interval : float, optional
@@ -120,11 +128,13 @@ class Run:
 
         Raises
         ------
+        ColumnError
+            `label` names no column.
         ConfigurationError
             `interval` is no positive number.
         """
         interval = self.interval if interval is None else interval
-        return shown(Desk(self._calls), auto_refresh=auto_refresh, interval=interval)
+        return shown(Desk(self._calls, label=label), auto_refresh=auto_refresh, interval=interval)
 
     def gallery(
         self,

@@ -6,7 +6,7 @@ What comes from outside is cut to size here, so that no message can outgrow its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from math import isfinite
 from typing import Any, Final, NamedTuple, cast
@@ -31,6 +31,8 @@ LONGEST_SENTENCE: Final = 300
 LONGEST_NAME: Final = 100
 LONGEST_LABEL: Final = 60
 LONGEST_WORD: Final = 24
+SHORTEST_TITLE: Final = 12
+"""Characters of a title below which a label stands alone."""
 
 _NAMES: Final = frozenset({"workflow", "version", "run"})
 _LIST_KEYS: Final = len('"added":[],"lines":[],"errors":[],')
@@ -45,6 +47,9 @@ class Board:
     ----------
     labels : sequence of str
         Each row's label in the frame's index; it is kept, not copied.
+    titles : callable, optional
+        Returns what each of some rows (positions) is called beside that; "" for one without a title. It is called for
+        rows that are shown, and for no others.
 
     Attributes
     ----------
@@ -54,11 +59,12 @@ class Board:
         Rows, and those that have an execution.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], titles: Callable[[Sequence[int]], Sequence[str]] | None = None) -> None:
         self.seq = 0
         self.total: Final = len(labels)
         self.accepted = 0
         self._labels = labels
+        self._titles = titles or _untitled
         self._outcomes = [_UNSEEN] * self.total
         self._words = list(STATUSES)
         self._codes = {word: code for code, word in enumerate(STATUSES)}
@@ -145,20 +151,29 @@ class Board:
         self._place_bare()
         rows = self._lines[line].in_order() if 0 <= line < len(self._lines) else []
         offset = max(0, min(offset, len(rows)))
+        shown = rows[offset : offset + max(0, limit)]
+        titles = self._titles(shown)
         return {
             "offset": offset,
             "total": len(rows),
-            "rows": [self._row(row) for row in rows[offset : offset + max(0, limit)]],
+            "rows": [self._row(row, title) for row, title in zip(shown, titles, strict=True)],
         }
 
-    def find(self, text: str) -> list[int]:
-        """Return the lines that hold `text`: in the ``bulk_id``, or in a row's label, execution id or error.
+    def find(self, text: str, inputs: Sequence[str] | None = None) -> list[int]:
+        """Return the lines that hold each word of `text`, in any order.
 
-        Upper and lower case are alike; the empty text is everywhere.
+        All words are in one row: in its label, execution id, error or input; or they are in the ``bulk_id``. Upper and
+        lower case are alike; the empty text is everywhere.
+
+        Parameters
+        ----------
+        text : str
+        inputs : sequence of str, optional
+            The texts of each row's input.
         """
         self._place_bare()
-        wanted = text.casefold()
-        return [place for place, line in enumerate(self._lines) if not wanted or self._holds(line, wanted)]
+        words = text.casefold().split()
+        return [place for place, line in enumerate(self._lines) if self._holds(line, words, inputs)]
 
     # -- what is told -----------------------------------------------------------------------------------------------
 
@@ -329,13 +344,16 @@ class Board:
         return round(min(starts) / _NANO, 3) if starts else None
 
     def _error_group(self, group: Group) -> ErrorGroup:
-        return len(group.rows), group.message, [fit(self._labels[row], LONGEST_LABEL) for row in group.first()]
+        rows = group.first()
+        labels = [_called(self._labels[row], title) for row, title in zip(rows, self._titles(rows), strict=True)]
+        return len(group.rows), group.message, labels
 
-    def _row(self, row: int) -> Row:
+    def _row(self, row: int, title: str) -> Row:
         outcome = self._outcomes[row]
         _, status, _, execution_id, error, started_at, completed_at, output, cost = outcome
         return {
             "label": cut(self._labels[row], LONGEST_ID),
+            "title": cut(title, LONGEST_ID),
             "execution_id": None if execution_id is None else cut(execution_id, LONGEST_ID),
             "status": self._words[self._code(status)],
             "error": cut(error, LONGEST_ERROR) if error else None,
@@ -344,14 +362,15 @@ class Board:
             "seconds": seconds(started_at, completed_at),
         }
 
-    def _holds(self, line: BulkLine, wanted: str) -> bool:
-        if wanted in (line.bulk_id or "").casefold():
+    def _holds(self, line: BulkLine, words: Sequence[str], inputs: Sequence[str] | None) -> bool:
+        bulk_id = line.bulk_id or ""
+        if _has(bulk_id, words):
             return True
         for row in line.rows:
             outcome = self._outcomes[row]
-            for text in (self._labels[row], outcome.execution_id, outcome.error):
-                if text and wanted in text.casefold():
-                    return True
+            texts = [bulk_id, self._labels[row], outcome.execution_id or "", outcome.error or ""]
+            if _has("\n".join(texts if inputs is None else [*texts, inputs[row]]), words):
+                return True
         return False
 
 
@@ -362,6 +381,23 @@ class _Told(NamedTuple):
     lines: int
     words: int
     more_errors: int
+
+
+def _untitled(rows: Sequence[int]) -> Sequence[str]:
+    return [""] * len(rows)
+
+
+def _called(label: str, title: str) -> str:
+    """Return a row's label with its title, as in `7 “a fox in the snow”`, where there is room for it."""
+    room = LONGEST_LABEL - len(label) - 3
+    if not title or room < SHORTEST_TITLE:
+        return fit(label, LONGEST_LABEL)
+    return f"{label} “{fit(title, room)}”"
+
+
+def _has(text: str, words: Sequence[str]) -> bool:
+    text = text.casefold()
+    return all(word in text for word in words)
 
 
 def _equal(before: Outcome, outcome: Outcome) -> bool:

@@ -41,6 +41,12 @@ class Subject(Protocol):
     def labels(self) -> Sequence[str]:
         """Each row's label in the index."""
 
+    def titles(self, rows: Sequence[int]) -> Sequence[str]:
+        """Return what these rows are called beside that; "" for one without a title."""
+
+    def inputs(self) -> Sequence[str]:
+        """Return the texts of each row's input, to be searched."""
+
     @property
     def frame(self) -> Any:
         """The result as it is now."""
@@ -105,7 +111,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def __init__(self, subject: Subject, *, auto_refresh: bool, interval: float) -> None:
         self._subject = subject
         self._lock = threading.RLock()
-        self._board = Board(subject.labels)
+        self._board = Board(subject.labels, subject.titles)
         self._heard: deque[Event] = deque()
         self._has_turned = True
         self._opened: dict[int, _Opened] = {}
@@ -181,12 +187,13 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def _asked(self, asked: Asked) -> None:
         """Answer the browser, which may ask anything."""
         kind, line = asked.get("kind"), asked.get("line")
+        text = str(asked.get("text", ""))
+        inputs = self._subject.inputs() if kind == "find" and text else None  # it takes a while: not under the lock
         with self._lock:
             if kind == "sync":
                 self._live.keep()
             elif kind == "find":
-                text = str(asked.get("text", ""))
-                self._live.show_found(text, self._board.find(text))
+                self._live.show_found(text, self._board.find(text, inputs))
             elif kind == "open" and isinstance(line, int) and 0 <= line < self._board.size:
                 offset = asked.get("offset")
                 self._show_rows(line, offset if isinstance(offset, int) else 0)

@@ -44,7 +44,7 @@ Line = tuple[str, "float | None", list[int]]
 """``[bulk_id, created_at, [code, rows, code, rows, ...]]``; bulk_id is "" for rows that went with none."""
 
 ErrorGroup = tuple[int, str, list[str]]
-"""``[rows, message, labels]``: equal messages, and the labels of the first rows that have it."""
+"""``[rows, message, labels]``: equal messages, and the labels of the first rows that have it, with their titles."""
 
 
 class Media(TypedDict, total=False):
@@ -58,7 +58,8 @@ class Media(TypedDict, total=False):
 class Row(TypedDict):
     """One row of an opened line."""
 
-    label: str
+    label: str  # in the frame's index
+    title: str  # what it is called beside that, such as its prompt; "" where it has none
     execution_id: str | None
     status: str
     error: str | None
@@ -118,7 +119,10 @@ class Rows(TypedDict):
 
 
 class Found(TypedDict):
-    """Kernel to browser: the lines that hold a text, in a label, an execution id, an error or the bulk_id."""
+    """Kernel to browser: the lines that hold each word of a text, in the bulk_id or in one row.
+
+    Of a row its label, execution id, error and input are searched.
+    """
 
     kind: Literal["found"]
     text: str

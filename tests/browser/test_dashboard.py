@@ -51,6 +51,12 @@ class Subject:
         self.rows = rows
         self.labels = [f"row {one.position}" for one in rows]
 
+    def titles(self, rows):
+        return [f"prompt {row}" for row in rows]
+
+    def inputs(self):
+        return self.titles(range(len(self.rows)))
+
     def attend(self, hear, turned):
         self.hear, self.turned = hear, turned
 

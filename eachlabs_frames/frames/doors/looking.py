@@ -23,6 +23,7 @@ class Looking(Door):
     def dashboard(
         self,
         *,
+        label: Hashable | Sequence[Hashable] | None = None,
         workflow_id: str | None = None,
         prefix: str | None = None,
         auto_refresh: bool | None = None,
@@ -34,6 +35,10 @@ class Looking(Door):
 
         Parameters
         ----------
+        label : label or list of labels, optional
+            Columns whose values a row is called by, beside its label in the index; by default the axes of a sweep, else
+            the first text among the row's inputs. The first 200 characters are shown. The search finds words of all
+            inputs, whatever the label.
         workflow_id, prefix
             As for `refresh`.
         auto_refresh : bool, optional
@@ -48,6 +53,8 @@ class Looking(Door):
 
         Raises
         ------
+        ColumnError
+            `label` names no column.
         ConfigurationError
             `interval` is no positive number.
 
@@ -60,7 +67,7 @@ class Looking(Door):
         from ..calls import Calls
         from ..desk import Desk, shown
 
-        desk = Desk(Calls(self._frame, workflow_id=workflow_id, prefix=prefix))
+        desk = Desk(Calls(self._frame, workflow_id=workflow_id, prefix=prefix), label=label)
         return shown(desk, auto_refresh=auto_refresh, interval=interval)
 
     def gallery(
