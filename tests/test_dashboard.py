@@ -687,6 +687,31 @@ def test_a_run_as_its_dashboard_shows_it(sandbox: Sandbox) -> None:
     dashboard.close()
 
 
+def test_rows_are_named_and_found_by_their_prompts(sandbox: Sandbox) -> None:
+    """By default those that the schema asks for; in opened lines, in errors, and where there are no widgets."""
+    prompts = ["a fox in the snow", "a heron\n at dusk", "a fox at dusk"] * 5
+    df = pd.DataFrame({"note": ["mine"] * 15, "prompt": prompts, "seed": range(15)})
+    sandbox.change(fail_when=lambda inputs: inputs["seed"] == 13)
+    run = df.eachlabs.start(WF, ["prompt", "seed"])
+    dashboard, other = run.dashboard(auto_refresh=False), run.dashboard(label=["note", "seed"], auto_refresh=False)
+    run.result()
+    until(lambda: shown(dashboard)["head"]["phase"] == shown(other)["head"]["phase"] == "settled")
+    place = {bulk_id: line for line, (bulk_id, *_) in enumerate(shown(dashboard)["lines"])}
+    line = place[run.frame["bulk_id"][13]]
+    for one, titles in ((dashboard, {"a fox in the snow", "a heron at dusk"}), (other, {"mine · seed 13"})):
+        ask(one, kind="open", line=line)
+        assert titles <= {row["title"] for row in told(one, "rows")[-1]["rows"]}
+    ask(dashboard, kind="find", text="Dusk heron seed")
+    assert told(dashboard, "found")[-1]["lines"] == []
+    ask(dashboard, kind="find", text="13 HERON")
+    assert told(dashboard, "found")[-1]["lines"] == [line]
+    for words in (repr(dashboard), dashboard._repr_mimebundle_()["text/html"], run._repr_html_()):
+        assert "13 “a heron at dusk”" in words
+    assert "13 “mine · seed 13”" in repr(other)
+    for one in (dashboard, other):
+        one.close()
+
+
 def test_a_cancelled_run_is_followed_by_its_dashboard(sandbox: Sandbox) -> None:
     """What was accepted goes on and is shown to its end; the rest stays pending, with the reason."""
     sandbox.change(latency=0.1, hold=True)

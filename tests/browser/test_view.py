@@ -112,7 +112,7 @@ def snapshot(lines: list[list[int]] | int, *, now: float | None = None, **head: 
 
 def row(label: str = "7", **values: Any) -> Json:
     """A row of an opened line."""
-    empty = {"execution_id": "exec-0001-abcdef", "status": "completed", "error": None, "output": None}
+    empty = {"title": "", "execution_id": "exec-0001-abcdef", "status": "completed", "error": None, "output": None}
     return {"label": label, **empty, "cost_usd": 0.03, "seconds": 12.4, **values}
 
 
@@ -236,12 +236,10 @@ def test_errors_are_grouped_below_the_list(stage: Stage) -> None:
     stage.start(start)
     assert stage.find(".elf-group").count() == 1
     assert stage.find(".elf-group .elf-labels").inner_text() == "rows 1, 5, 8, …"
-    above = stage.find(".elf-list").bounding_box()
     stage.update(errors=[[1, 2, "timeout", ["3", "4"]], [0, 5]], more_errors=7)
     assert stage.find(".elf-group .elf-count").all_inner_texts() == ["5", "2"]
     assert stage.find(".elf-errors-count").inner_text() == "9 messages"
     assert stage.find(".elf-others").inner_text() == "and 7 other messages"
-    assert stage.find(".elf-list").bounding_box() == above
     stage.update(errors=[[0, 0], [1, 0]], more_errors=0)
     assert stage.find(".elf-errors").is_hidden()
 
@@ -348,7 +346,7 @@ def test_an_opened_line_moves_those_below_it(stage: Stage) -> None:
     assert opened
     assert below
     assert opened["y"] + opened["height"] == pytest.approx(below["y"], abs=0.5)
-    stage.find(".elf-list").evaluate("list => { list.scrollTop = 500 * 36 + 409 }")
+    stage.find(".elf-list").evaluate("list => { list.scrollTop = 500 * 36 + 433 }")
     stage.page.wait_for_function("() => document.querySelector(\"[data-line='500']\")")
     assert stage.visible()[0] == 500
 
@@ -360,6 +358,36 @@ def test_lines_that_are_added_take_no_room_from_what_is_below(stage: Stage) -> N
     stage.update(added=[[bulk(place), time.time(), [QUEUED, 10]] for place in range(1, 30)])
     assert stage.find(".elf-list").bounding_box() == before
     assert stage.find(".elf-shown").inner_text() == "showing 30 of 30"
+
+
+@pytest.mark.parametrize(("width", "rows"), [(700, 24), (1_000, 400)])
+def test_the_height_stays_while_it_updates(open_stage: Callable[..., Stage], width: int, rows: int) -> None:
+    """From the first row to the last, whatever is shown beside the lines; only a reader makes it higher."""
+    stage = open_stage(width=width)
+    whole = stage.find(".eachlabs-dashboard")
+    unknown = dict.fromkeys(("run", "version", "cost_usd", "balance_usd", "rate"))
+    stage.start(snapshot([[PENDING, rows]], phase="preparing", **unknown))
+    before = whole.bounding_box()
+    assert before
+    lines = [[bulk(place), time.time(), [QUEUED, 10]] for place in range(1, rows // 10)]
+    refused = "the prompt was refused by a filter " * 9
+    for changes in (
+        {"head": {"phase": "sending", "run": "spring", "version": "v1"}, "added": lines},
+        {"head": {"waiting_for": "the balance does not pay for the next request: " * 4}},
+        {"errors": [[0, 1, refused, ["7 “a fox”"]]], "head": {"counts": {"failed": 1, "queued": rows - 1}}},
+        {"errors": [[1, 3, refused, ["8 “a heron”"]], [2, 1, "no such model", ["9"]]], "more_errors": 2},
+        {"head": {"stale_since": time.time() - 60, "counts": {"unknown": 1, "invalid": 1, "cancelled": 3, "odd": 1}}},
+        {"head": {"waiting_for": None, "stale_since": None, "cost_usd": 1_234.5, "balance_usd": 9.0, "rate": 700.0}},
+        {"head": {"phase": "settled", "ended_at": time.time()}, "errors": [[0, 0], [1, 0], [2, 0]], "more_errors": 0},
+        {"lines": [[0], *([place, COMPLETED, 10] for place in range(1, rows // 10))]},
+    ):
+        stage.update(**changes)
+        assert whole.bounding_box() == before
+        assert stage.find(".elf-list").evaluate("list => list.clientHeight") >= 72
+    stage.click(stage.expander(1))
+    after = whole.bounding_box()
+    assert after
+    assert after["height"] > before["height"] or rows == 400
 
 
 @pytest.mark.parametrize(
@@ -454,6 +482,24 @@ def test_a_line_is_opened_and_closed(stage: Stage) -> None:
     stage.rows(0, [row()])
     assert stage.find(".elf-row").count() == 0
     assert stage.saved()["rows"] == {}
+
+
+def test_columns_have_heads_and_rows_the_texts_they_are_called_by(stage: Stage) -> None:
+    """A bare number is no riddle; where no row has a text, there is no column for it."""
+    stage.start(snapshot(2))
+    assert stage.find(".elf-heads").inner_text().split("\n") == ["bulk_id", "Progress", "Rows by status", "Age"]
+    stage.click(stage.expander(0))
+    stage.rows(0, [row("7", title="a fox in the snow"), row("8", title="")])
+    heads, titles = stage.find("[role=columnheader]"), stage.find(".elf-row-title")
+    assert heads.all_inner_texts() == ["Row", "Label", "Execution", "Status", "Result", "Cost", "Time"]
+    assert titles.all_inner_texts() == ["a fox in the snow", ""]
+    head, cell = heads.nth(1).bounding_box(), titles.nth(0).bounding_box()
+    assert head
+    assert cell
+    assert head["x"] == pytest.approx(cell["x"], abs=0.5)
+    stage.rows(0, [row("7"), row("8")])
+    assert titles.nth(0).is_hidden()
+    assert heads.nth(1).is_hidden()
 
 
 def test_many_rows_are_turned_page_by_page(stage: Stage) -> None:
@@ -779,7 +825,7 @@ def test_axe_finds_nothing(open_stage: Callable[..., Stage], axe: Path, width: i
     """With every status, an opened line, all sentences and a filter, in both themes."""
     stage = open_stage(width=width, dark=dark)
     every = [number for code in range(8) for number in (code, code + 1)]
-    said = {"problem": "No balance.", "waiting_for": "A cap.", "stale_since": time.time()}
+    said = {"problem": "No balance.", "waiting_for": "A cap. " * 60, "stale_since": time.time()}
     stage.start({**snapshot([every] * 40, **said), "errors": [[3, LONG[:500], ["1"]]], "more_errors": 2})
     stage.click(stage.expander(0))
     outputs = [
@@ -789,7 +835,7 @@ def test_axe_finds_nothing(open_stage: Callable[..., Stage], axe: Path, width: i
         {"kind": "text", "text": "word " * 50},
     ]
     rows = [
-        row(word, status=word, output=output, error="Why? " * 40)
+        row(word, status=word, output=output, error="Why? " * 40, title="a fox in the snow " * 9)
         for word, output in zip(WORDS, outputs * 2, strict=True)
     ]
     stage.rows(0, rows, total=90)

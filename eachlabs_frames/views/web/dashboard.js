@@ -9,8 +9,10 @@
 
 const LINE = 36; // pixels; the virtual list computes where lines are, dashboard.css draws them that high
 const ROW = 40;
+const ROWS_HEAD = 24;
 const ROWS_FOOT = 36;
 const ROWS_PAD = 9;
+const SHORTEST = 224; // while a run is at work: three lines and the first error message, which then moves nothing
 const TALLEST = 450; // half a line is cut off, so that one sees there is more
 const OVERSCAN = 6;
 const PAGE = 50; // rows that the kernel sends at once
@@ -399,6 +401,8 @@ function createHeader(store, view) {
     if (notice.dataset.said === key) return;
     notice.dataset.said = key;
     notice.replaceChildren(...said.map(([kind, text]) => h("div.elf-said", { "data-kind": kind, dir: "auto" }, clip(text, 600))));
+    if (notice.scrollHeight > notice.clientHeight) notice.tabIndex = 0; // so that it can be scrolled by keys
+    else notice.removeAttribute("tabindex");
   }
 
   function paintCounts(head) {
@@ -442,7 +446,7 @@ function createHeader(store, view) {
 }
 
 function createToolbar(view) {
-  const search = createSearch("Find an id, label, execution or error", "Find lines by id, label, execution or error",
+  const search = createSearch("Find in inputs, errors and ids", "Find lines by words of inputs, labels, errors and ids",
     (text) => view.seek(text));
   const sort = h("select.elf-sort", { "aria-label": "Sort lines" },
     ...[...SORTS].map(([value, [name]]) => h("option", { value }, name)));
@@ -456,6 +460,15 @@ function createToolbar(view) {
     clear.classList.toggle("elf-gone", !view.text && !view.statuses.size);
   }
   return { node: h("div.elf-toolbar", {}, search.input, sort, clear, shown), paint, put: search.put, destroy: search.destroy };
+}
+
+/** What stands in the columns below; a screen reader hears it of each line. */
+function createHeads() {
+  const head = (name, text, title) => h(`span.elf-head-${name}`, { title }, text);
+  return h("div.elf-heads.elf-columns", { "aria-hidden": "true" },
+    h("span"), head("bulk", "bulk_id", "The bulk operation that the rows were sent with"),
+    head("bar", "Progress", "Rows by status"), head("counts", "Rows by status", "How many rows have each status"),
+    head("age", "Age", "Since the bulk operation was sent"));
 }
 
 // -- the list ----------------------------------------------------------------------------------------------------
@@ -472,7 +485,7 @@ function createLine(place, store, view, name) {
   const slots = new Map(MAIN.map((word) => [word, counts.appendChild(h("span", { "data-status": word }, symbol(word), h("span.elf-count")))]));
   const rest = counts.appendChild(h("span.elf-rest"));
   const since = h("span.elf-age");
-  const main = h("div.elf-line-main", {}, expand, id.button, bar, counts, since);
+  const main = h("div.elf-line-main.elf-columns", {}, expand, id.button, bar, counts, since);
   const node = h("div.elf-line", { role: "listitem", "data-line": place, "data-bulk": clip(bulk, 200) }, main);
   let painted, rows = null;
 
@@ -519,7 +532,9 @@ function createLine(place, store, view, name) {
   }
   function tick() {
     const [, created] = store.snapshot.lines[place];
-    setText(since, created ? age(store.now() - created) : "");
+    const text = created ? age(store.now() - created) : "";
+    setText(since, text);
+    since.title = text && `sent ${text} ago`;
   }
   const tabbable = (yes) => {
     expand.tabIndex = yes ? 0 : -1;
@@ -531,15 +546,19 @@ function createLine(place, store, view, name) {
 /** How high an opened line's rows stand, also before they are there; of those that cannot come a sentence is shown. */
 function heightOfRows(place, { snapshot, parted }) {
   const opened = snapshot.rows[place];
-  if (parted && !opened) return ROWS_PAD + ROW;
+  if (parted && !opened) return ROWS_PAD + ROWS_HEAD + ROW;
   const total = opened ? opened.total : rowsWith(snapshot.lines[place][2], snapshot.words);
   const rows = opened ? opened.rows.length : Math.min(total, PAGE);
-  return ROWS_PAD + ROW * Math.max(1, rows) + (total > (opened ? opened.rows.length : PAGE) ? ROWS_FOOT : 0);
+  return ROWS_PAD + ROWS_HEAD + ROW * Math.max(1, rows) + (total > (opened ? opened.rows.length : PAGE) ? ROWS_FOOT : 0);
 }
 
+const ROW_HEADS = [["Row", "Its label in the frame's index"], ["Label", "What the row is called: label="],
+  ["Execution", "The execution's id"], ["Status", "How the execution stands"], ["Result", "What came out, or the error"],
+  ["Cost", "In USD"], ["Time", "How long the execution took"]];
+
 function createRows(place, store, view, id) {
-  const table = h("div.elf-table", { role: "table", "aria-label": "Rows of this line" }, h("div.elf-hidden", { role: "row" },
-    ...["Row", "Execution", "Status", "Result", "Cost", "Time"].map((name) => h("span", { role: "columnheader" }, name))));
+  const table = h("div.elf-table", { role: "table", "aria-label": "Rows of this line" }, h("div.elf-row-heads", { role: "row" },
+    ...ROW_HEADS.map(([name, title]) => h(`span.elf-head-${name.toLowerCase()}`, { role: "columnheader", title }, name))));
   const message = h("div.elf-message");
   const where = h("span");
   const turn = (name, label, step) => on(h(`button.elf-button.${name}`, { type: "button" }, label), "click", () => {
@@ -565,6 +584,7 @@ function createRows(place, store, view, id) {
     message.hidden = Boolean(opened?.rows.length);
     setText(message, opened ? "no row is here any more" : waitingText(want));
     const rows = opened?.rows ?? [];
+    table.classList.toggle("elf-untitled", !rows.some((row) => row.title));
     while (shown.length > rows.length) shown.pop().node.remove();
     rows.forEach((row, at) => {
       if (!shown[at]) table.append((shown[at] = createRow(view)).node);
@@ -585,19 +605,24 @@ function createRow(view) {
   const cell = (name, ...children) => h(`div.${name}`, { role: "cell" }, ...children);
   const label = cell("elf-label");
   label.dir = "auto";
+  const title = cell("elf-row-title", h("span"));
+  title.dir = "auto";
   const id = createId("execution id", view);
   const execution = cell("elf-execution", id.button);
   const status = cell("elf-status", h("span.elf-symbol", { "aria-hidden": "true" }), h("span.elf-word", { dir: "auto" }));
   const result = cell("elf-result");
   const cost = cell("elf-cost");
   const seconds = cell("elf-seconds");
-  const node = h("div.elf-row", { role: "row" }, label, execution, status, result, cost, seconds);
+  const node = h("div.elf-row", { role: "row" }, label, title, execution, status, result, cost, seconds);
   let before = {};
 
   function paint(row) {
     if (row === before) return;
     setText(label, clip(row.label, 200));
     label.title = clip(row.label, 400);
+    const words = clip(row.title ?? "", 400);
+    setText(title.firstChild, words);
+    title.title = words;
     id.button.hidden = !row.execution_id;
     id.paint(row.execution_id ?? "");
     setAttribute(status, "data-status", row.status);
@@ -623,7 +648,7 @@ function createList(store, view) {
   const node = h("div.elf-list", {}, canvas, empty);
   const name = `elf-${Date.now().toString(36)}-${++lists}`;
   const shown = new Map();
-  let where = new Map(), blocks = [], scrollTop = 0, viewport = 0, current = null, away = false;
+  let where = new Map(), blocks = [], scrollTop = 0, viewport = 0, wanted = 0, current = null, away = false;
 
   const topOf = (at) => at * LINE + blocks.reduce((sum, block) => sum + (block.at < at ? block.height : 0), 0);
   const focused = () => node.getRootNode().activeElement?.closest?.(".elf-line");
@@ -653,10 +678,9 @@ function createList(store, view) {
     const lines = Math.max(view.all, AT_WORK.has(head.phase) ? Math.ceil((head.total ?? 0) / 10) : 0, 3);
     const height = topOf(view.order.length);
     const open = blocks.reduce((sum, block) => sum + block.height, 0);
-    viewport = Math.min(TALLEST, lines * LINE + open);
-    node.style.height = `${viewport}px`;
+    wanted = Math.min(TALLEST, lines * LINE + open);
     canvas.style.height = `${height}px`;
-    scrollTop = Math.min(scrollTop, Math.max(0, height - viewport));
+    scrollTop = Math.min(scrollTop, Math.max(0, height - (viewport || wanted)));
   }
 
   function paint() {
@@ -664,7 +688,7 @@ function createList(store, view) {
     const last = view.order.length - 1;
     const kept = placeOf(focused());
     const from = Math.max(0, atY(scrollTop) - OVERSCAN);
-    const to = Math.min(last, atY(scrollTop + viewport) + OVERSCAN);
+    const to = Math.min(last, atY(scrollTop + (viewport || wanted)) + OVERSCAN);
     const places = view.order.slice(from, to + 1);
     // A line that has the focus stays in the page, though it was scrolled out of sight.
     if (kept !== null && where.get(kept) < from) places.unshift(kept);
@@ -740,12 +764,16 @@ function createList(store, view) {
     const back = away && contentRect.height > 0;
     away = contentRect.height === 0;
     if (back) node.scrollTop = scrollTop;
+    if (away || contentRect.height === viewport) return;
+    viewport = contentRect.height;
+    view.repaint("list");
   });
   watch.observe(node);
 
   return {
     node, order, paint,
     tick: () => shown.forEach((line) => line.tick()),
+    height: () => (measure(), wanted),
     top: () => (node.scrollTop = scrollTop = 0),
     held: () => node.matches(":hover") || placeOf(focused()) !== null,
     destroy: () => watch.disconnect(),
@@ -808,7 +836,7 @@ function createView(store, el) {
   const said = h("div.elf-hidden", { "aria-live": "polite" });
   const root = h("div.eachlabs-view.eachlabs-dashboard", { role: "group", "aria-label": "Live dashboard", "data-lm-suppress-shortcuts": "true" });
   const view = { root, order: [], all: 0, sort: "sent", statuses: new Set(), text: "", found: null, opened: new Set() };
-  let frame = 0, dirty = new Set(), arranged = -Infinity, stale = false, sought = null;
+  let frame = 0, dirty = new Set(), arranged = -Infinity, stale = false, sought = null, width = 0, isSized = false;
 
   view.say = (text) => setText(said, text);
   view.repaint = (part = "all") => {
@@ -818,19 +846,41 @@ function createView(store, el) {
 
   const header = createHeader(store, view);
   const toolbar = createToolbar(view);
+  const heads = createHeads();
   const list = createList(store, view);
   const errors = createErrors(store, view);
 
   function paint() {
     frame = 0;
-    const all = dirty.has("all");
+    const all = dirty.has("all"), resized = dirty.has("size");
     dirty = new Set();
     list.paint();
-    if (!all) return;
-    header.paint();
-    toolbar.paint();
-    errors.paint();
+    if (all) {
+      header.paint();
+      toolbar.paint();
+      errors.paint();
+    }
+    if (resized || !isSized) size();
   }
+
+  /**
+   * Set the height of the whole. It stays until the reader changes something (opens a line, makes the window narrower):
+   * when a sentence or an error comes or goes, the list gives or takes the room.
+   */
+  function size() {
+    const { head } = store.snapshot;
+    const here = [header.node, toolbar.node, heads, errors.node].map((node) => node.offsetHeight);
+    if (!here[0]) return; // it is not in the page yet
+    isSized = head.phase !== undefined;
+    const least = AT_WORK.has(head.phase) && errors.node.hidden ? SHORTEST : 0;
+    const border = root.offsetHeight - root.clientHeight;
+    root.style.height = `${here.reduce((sum, height) => sum + height, border + Math.max(list.height(), least))}px`;
+  }
+  const watch = new ResizeObserver(([{ contentRect }]) => {
+    if (!contentRect.width || contentRect.width === width) return;
+    width = contentRect.width;
+    size();
+  });
 
   function arrange() {
     const { chosen, all } = choose(store.snapshot, view);
@@ -876,7 +926,7 @@ function createView(store, el) {
       view.opened.add(place);
       store.open(place);
     }
-    view.repaint("list");
+    view.repaint("size");
   };
 
   view.changed = ({ reset, added, lines, found }) => {
@@ -903,7 +953,7 @@ function createView(store, el) {
     if (view.opened.size) view.repaint("list"); // it says how long it waits for an answer
   }
 
-  root.append(header.node, toolbar.node, list.node, errors.node, said);
+  root.append(header.node, toolbar.node, heads, list.node, errors.node, said);
   keepKeys(root);
   store.views.add(view);
   for (const key of Object.keys(store.snapshot.rows)) {
@@ -914,11 +964,13 @@ function createView(store, el) {
   cancelAnimationFrame(frame);
   paint();
   el.append(root);
+  watch.observe(root);
   const timer = setInterval(tick, 1_000);
 
   return () => {
     clearInterval(timer);
     cancelAnimationFrame(frame);
+    watch.disconnect();
     toolbar.destroy();
     list.destroy();
     store.views.delete(view);
