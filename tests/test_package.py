@@ -113,7 +113,7 @@ def test_the_public_names_are_sorted_and_there() -> None:
                 "progress",
             ],
         ),
-        ("dashboard", ["workflow_id", "prefix", "auto_refresh", "interval"]),
+        ("dashboard", ["label", "workflow_id", "prefix", "auto_refresh", "interval"]),
         ("gallery", ["label", "columns", "size", "page", "prefix"]),
         ("rate", ["column", "label", "scale", "only_unrated", "prefix"]),
         ("matrix", ["rows", "columns", "value", "by", "compare", "size", "prefix"]),
