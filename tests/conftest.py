@@ -19,6 +19,11 @@ _NAMES = ("api_key", "base_url", "dialect", "max_concurrency", "timeout", "max_w
 DEFAULTS: dict[str, Any] = dict.fromkeys(_NAMES) | {"journal": True, "rerun_guard": 86_400.0}
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return twice the number of cores: most tests wait."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test sees the machine's key, another test's settings, or anybody's journal."""

@@ -246,7 +246,7 @@ def test_an_answer_is_decompressed(packed: Callable[[bytes], bytes], headers: tu
     [
         (b"x", "Content-Encoding: br", "encoded as br: only gzip and deflate"),
         (b"x", "Content-Encoding: gzip, gzip, gzip, gzip, gzip", "only gzip and deflate"),
-        (gzip.compress(b"{}")[:-9], "Content-Encoding: gzip", "cut short"),
+        (gzip.compress(b"{}", mtime=0)[:-9], "Content-Encoding: gzip", "cut short"),
         (b"{}", "Content-Encoding: gzip", "cannot be unpacked"),
     ],
 )
