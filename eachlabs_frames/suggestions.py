@@ -16,11 +16,14 @@ MAX_LISTED: Final = 8
 MAX_COMPARED: Final = 1_000
 """Names that are compared at most: `difflib` takes about 10 us for each."""
 
+MIN_SIMILARITY: Final = 0.7
+"""Of `difflib`, from 0 to 1: by its own 0.6, "status" is close to "tags"."""
+
 
 def closest(name: object, known: Iterable[T]) -> T | None:
     """Return the known name that `name` is most likely a misspelling of, whatever its case; None if none is close."""
     folded = {str(label).casefold(): label for label, _ in zip(known, range(MAX_COMPARED), strict=False)}
-    matches = difflib.get_close_matches(str(name).casefold(), folded, n=1)
+    matches = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=MIN_SIMILARITY)
     return folded[matches[0]] if matches else None
 
 

@@ -227,7 +227,7 @@ def test_a_result_with_a_prefix_has_its_files_too(sandbox: Sandbox, tmp_path: Pa
     df = pd.DataFrame({"prompt": ["a"], "status": ["mine"]})
     out = df.eachlabs.bulk_trigger(ONE, ["prompt"], prefix="r_", wait=True)
     assert out.eachlabs.download(tmp_path)["path"].tolist() == [str(tmp_path / "0-0.svg")]
-    with pytest.raises(ef.ColumnError, match="nothing was triggered"):
+    with pytest.raises(ef.ColumnError, match="pass prefix='r_'"):
         out.eachlabs.download(tmp_path, prefix="")
 
 

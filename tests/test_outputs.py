@@ -240,7 +240,7 @@ def test_a_frame_with_a_prefix_and_one_that_lost_its_attrs() -> None:
     assert out.eachlabs.outputs()["kind"].tolist() == ["image"]
     out.attrs.clear()
     assert out.eachlabs.outputs(prefix="r_")["kind"].tolist() == ["image"]
-    with pytest.raises(ef.ColumnError, match="nothing was triggered from this frame"):
+    with pytest.raises(ef.ColumnError, match="pass prefix='r_'"):
         out.eachlabs.outputs()
 
 

@@ -346,8 +346,8 @@ def test_keys_that_are_no_keys_are_refused_before_anything_is_sent(
 
 
 def test_a_key_that_is_no_column_is_refused(sandbox: Sandbox) -> None:
-    """The error says how many columns have that name."""
-    with pytest.raises(ef.MappingError, match="key='nope': the frame has 0 columns of this name"):
+    """The error says so, and sends nothing."""
+    with pytest.raises(ef.MappingError, match="key='nope': the frame has no columns of this name"):
         frame(2).eachlabs.bulk_trigger(WF, run="one", key="nope")
 
 

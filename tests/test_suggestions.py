@@ -27,6 +27,7 @@ def test_the_closest_name_is_found_whatever_its_case() -> None:
     """A name is given back as it is, of whatever type; nothing that is far off is proposed."""
     assert closest("PROMT", ["style", "Prompt"]) == "Prompt"
     assert closest("2023", [2024, "style"]) == 2024
+    assert closest("status", ["tags"]) is None
     assert did_you_mean("x", ["style"]) == ""
     assert hint("x", ["style"]) == " (it has 'style')"
     assert hint("x", []) == ""
