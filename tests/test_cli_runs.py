@@ -155,7 +155,7 @@ def test_rows_are_known_by_a_key(run: Callable[..., Said], sandbox: Sandbox) -> 
     FOXES.replace("fox 7", "a heron").to_csv("foxes.csv", index=False)
     code, _, err = run(*TRIGGER, "--run", "foxes", "--key", "id", "--force")
     assert code == 2
-    assert "row 7: its key was sent in run 'foxes' with another input" in one_line(err)
+    assert "foxes.csv, line 9: its key was sent in run 'foxes' with another input" in one_line(err)
     code, _, err = run(*TRIGGER, "--key", "name", "--force")
     assert code == 2
     assert "--key name" in one_line(err)

@@ -329,7 +329,7 @@ def test_a_key_of_a_row_that_was_never_sent_may_change_its_input(sandbox: Sandbo
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (["a", "a"], r"rows 0 and 1 have the same key 'a' in column 'sku'"),
+        (["a", "a"], r"row 0 and row 1 have the same key 'a' in column 'sku'"),
         (["a", None], r"row 1 has no key in column 'sku'"),
         ([1, 1.0], r"have the same key"),
         (["a", b"x"], r"row 1, key column 'sku'"),

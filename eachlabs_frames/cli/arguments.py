@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from .. import __version__
-from ..core.mapping import lit
+from ..core.coercion import TYPES
+from ..core.mapping import Column, lit
 from ..errors import UsageError
 from .codes import WRONG_CALL
 from .converters import count, port, seconds, usd
@@ -156,7 +157,10 @@ def _add_output(add: Any, what: str = "the result, in the format that its suffix
 
 
 def _add_inputs(add: Any) -> None:
-    inputs = "columns that become inputs: col,col or key=col; by default those that the workflow's schema names"
+    inputs = (
+        "columns that become inputs: col,col or key=col; by default those that the workflow's schema names. col:int "
+        "(float, bool, json, str) says what a cell's text is read as; by default the schema does, else it stays text"
+    )
     add("--inputs", metavar="COLS", help=inputs)
     constant = "a constant for every row, JSON where it can be read as JSON, else text; needs --inputs"
     add("--set", action="append", default=[], nargs="+", metavar="KEY=VALUE", help=constant)
@@ -232,8 +236,8 @@ def read_inputs(columns: str | None, constants: Sequence[str]) -> list[str] | di
         return None
     # As a line of CSV, so that a column's name with a comma in it can be quoted.
     pairs = [cell.strip() for cell in next(csv.reader([columns], skipinitialspace=True), [])]
-    fields: list[tuple[str, Any]] = [(key, column or key) for key, _, column in (pair.partition("=") for pair in pairs)]
-    plain = not constants and all("=" not in pair for pair in pairs)
+    fields: list[tuple[str, Any]] = [_field(pair) for pair in pairs]
+    plain = not constants and all(key == column for key, column in fields)
     for constant in constants:
         key, equals, value = constant.partition("=")
         if not equals:
@@ -246,6 +250,15 @@ def read_inputs(columns: str | None, constants: Sequence[str]) -> list[str] | di
             msg = f"--inputs and --set fill {key!r} twice" if key else f"--inputs {columns!r}: write col,col or key=col"
             raise UsageError(msg)
     return named if plain else dict(fields)
+
+
+def _field(pair: str) -> tuple[str, Any]:
+    """Return the key and the column that ``col``, ``key=col``, ``col:type`` or ``key=col:type`` names."""
+    key, equals, column = pair.partition("=")
+    name, _, type_ = (column if equals else key).rpartition(":")
+    if not name or type_ not in TYPES:  # a column's own name may have a colon
+        return key, column or key
+    return (key if equals else name), Column(name, type_)
 
 
 def _json_or_text(text: str) -> Any:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STDIN: Final = "-"
-TEXTS: Final = ("bulk_id", "execution_id", "status", "error", "output")
-"""Result columns that are text whatever a file has in them."""
 
 
-def read(source: str, input_format: str | None, *, prefix: str) -> pd.DataFrame:
+def read(source: str, input_format: str | None) -> pd.DataFrame:
     """Read a table from a file, or from stdin where `source` is ``-``.
 
     Raises
@@ -30,27 +26,22 @@ def read(source: str, input_format: str | None, *, prefix: str) -> pd.DataFrame:
     UsageError
         It cannot be read, or the format of a file was given.
     """
-    texts = [prefix + name for name in TEXTS]
     if source != STDIN:
         if input_format is not None:
             msg = f"--input-format goes with -, for stdin; the suffix of {source} says its format"
             raise UsageError(msg)
-        return files.read(Path(source), texts=texts)
+        return files.read(Path(source))
     if sys.stdin.isatty():
         msg = "-: stdin is a terminal: pipe a table into the command, or name a file"
         raise UsageError(msg)
-    with tempfile.TemporaryDirectory(prefix="eachlabs-") as folder:
-        copy = Path(folder) / f"stdin.{input_format or 'csv'}"
-        with copy.open("wb") as whole:
-            shutil.copyfileobj(sys.stdin.buffer, whole)
-        return files.read(copy, texts=texts)
+    return files.read(sys.stdin.buffer, suffix=f".{input_format or 'csv'}")
 
 
 def load(args: argparse.Namespace) -> pd.DataFrame:
     """Return the result that ``FILE|RUN`` names: a file where the suffix is that of a table, else a run."""
     source: str = args.source
     if source == STDIN or suffix_of(Path(source)) in SUFFIXES:
-        return read(source, args.input_format, prefix=args.prefix)
+        return read(source, args.input_format)
     if args.input_format is not None:
         msg = f"--input-format goes with -, for stdin; {source} is a run"
         raise UsageError(msg)

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
     """Check everything, send, write; then wait where asked, and write again."""
     _check(args)
     inputs = inputs_of(args)
-    frame = source.read(args.file, args.input_format, prefix=args.prefix)
+    frame = source.read(args.file, args.input_format)
     options = {name: getattr(args, name) for name in OPTIONS} | {"webhook_secret": webhook_secret(args)}
     if args.dry_run:
         return dry_run.run(frame, inputs, options, args, signals)

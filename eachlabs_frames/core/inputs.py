@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from ..models import Json
+from .coercion import convert, read_as
 from .identity import SORTED
 from .mapping import FORMATTER, Column, Fields, Label, Literal, RowFunction, Template
 from .values import MISSING, RefusedValueError, clean, clean_local, whole_number
@@ -178,7 +179,8 @@ def _fill(source: object, columns: Mapping[Label, Cells], size: int, omit: bool)
     if isinstance(source, Template):
         return _texts(source, columns, size)
     assert isinstance(source, Column)
-    return _column(columns[source.label], omit)
+    cells = _column(columns[source.label], omit)
+    return [_typed(cell, source, omit) for cell in cells] if source.type or source.by_schema else cells
 
 
 def _column(cells: Cells, omit: bool) -> Cells:
@@ -194,6 +196,18 @@ def _column(cells: Cells, omit: bool) -> Cells:
 def _cell(value: object, omit: bool) -> Json:
     try:
         return clean(value, omit=omit)
+    except RefusedValueError as exc:
+        return exc
+
+
+def _typed(cell: Json, source: Column, omit: bool) -> Json:
+    """Return a cell as the type that the user has named for its column, or else the schema."""
+    if cell is MISSING or type(cell) is RefusedValueError:
+        return cell
+    try:
+        if source.type is not None:
+            return convert(cell, source.type, omit=omit)
+        return read_as(cell, source.by_schema, omit=omit)
     except RefusedValueError as exc:
         return exc
 

@@ -16,6 +16,7 @@ from ..errors import MappingError
 from ..models import Json
 from ..suggestions import closest, hint
 from . import media
+from .coercion import READABLE, TYPES, wanted_types
 from .values import MISSING, RefusedValueError, clean, whole_number
 
 Label: TypeAlias = Hashable
@@ -51,9 +52,20 @@ FORMATTER: Final = _ByName()
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A key filled from a column."""
+    """A key filled from a column.
+
+    Attributes
+    ----------
+    label : hashable
+    type : str or None
+        The type that the user has named for it, one of `coercion.TYPES`.
+    by_schema : tuple of str
+        The types that its text is read as, where no type was named and the frame came from a file.
+    """
 
     label: Label
+    type: str | None = None
+    by_schema: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +353,23 @@ def misspelling_notes(
     return notes, [label for label in unused if label not in near]
 
 
+def with_types(fields: Fields, schema: Mapping[str, Json] | None) -> Fields:
+    """Return `fields` for a frame that came from a file: the schema says what each column's text is read as.
+
+    A type that the user has named stands. A property that the schema does not name is read by its
+    ``additionalProperties``.
+    """
+    named = properties(schema)
+    others = schema.get("additionalProperties") if schema else None
+
+    def typed(key: str, source: Source) -> Source:
+        if not isinstance(source, Column) or source.type is not None:
+            return source
+        return Column(source.label, by_schema=wanted_types(named.get(key, others), schema))
+
+    return {key: typed(key, source) for key, source in fields.items()}
+
+
 def to_spec(fields: Fields) -> dict[str, Json] | None:
     """Return `fields` as JSON that `from_spec` reads, or None where a column's label is no string."""
     spec: dict[str, Json] = {}
@@ -351,17 +380,37 @@ def to_spec(fields: Fields) -> dict[str, Json] | None:
             spec[key] = {"template": source.text}
         elif isinstance(source.label, str):
             spec[key] = {"column": source.label}
+            spec[key] |= {} if source.type is None else {"type": source.type}
+            spec[key] |= {"by_schema": list(source.by_schema)} if source.by_schema else {}
         else:
             return None
     return spec
 
 
-def _column(label: Any) -> Column:
+def as_pinned(spec: Mapping[str, Json] | None) -> dict[str, Json] | None:
+    """Return a spec as a run is pinned to it: without what the schema says, which the run's version pins already."""
+    if not isinstance(spec, Mapping):
+        return None
+    return {
+        key: {name: entry[name] for name in entry if name != "by_schema"} if isinstance(entry, Mapping) else entry
+        for key, entry in spec.items()
+    }
+
+
+def _column(entry: Mapping[str, Any]) -> Column:
+    label, type_, by_schema = entry["column"], entry.get("type"), tuple(entry.get("by_schema", ()))
     hash(label)  # raises where it can be none: a frame's attrs are anybody's to write
-    return Column(label)
+    if type_ not in (None, *TYPES) or not set(by_schema).issubset(READABLE):
+        raise KeyError(type_)
+    return Column(label, type_, by_schema)
 
 
 def from_spec(spec: Mapping[str, Json]) -> Fields:
     """Return the fields that `to_spec` wrote down."""
-    readers: dict[str, Callable[[Json], Source]] = {"lit": Literal, "template": template, "column": _column}
-    return {key: readers[kind](value) for key, entry in spec.items() for kind, value in entry.items()}
+    return {key: _from_entry(entry) for key, entry in spec.items()}
+
+
+def _from_entry(entry: Mapping[str, Any]) -> Source:
+    if "lit" in entry:
+        return Literal(entry["lit"])
+    return template(entry["template"]) if "template" in entry else _column(entry)

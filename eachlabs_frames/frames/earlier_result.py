@@ -11,7 +11,7 @@ import logging
 import numpy as np
 import pandas as pd
 
-from ..core.mapping import Fields, RowFunction, from_spec, to_spec
+from ..core.mapping import Fields, RowFunction, as_pinned, from_spec, to_spec
 from ..core.outcomes import Results
 from ..errors import ColumnError, JournalError, MappingError
 from ..models import Json, Pin
@@ -98,7 +98,7 @@ def check_kind(
         differs.append(f"na is {options.na!r}, and was {before.na!r}")
     if before.inputs is not None and fields is not None:
         spec = None if callable(fields) else to_spec(fields)
-        if spec != before.inputs and not _is_pinned(spec, before, settings):
+        if spec != as_pinned(before.inputs) and not _is_pinned(spec, before, settings):
             differs.append(f"inputs is {spec or fields!r}, and was {before.inputs!r}")
     if differs:
         raise ColumnError(made_differently("; ".join(differs)))
@@ -139,8 +139,10 @@ def edited_rows(
     """
     if fields is None and before.inputs is None and sent_inputs.of(frame, options.prefix):
         logger.warning("rows that were edited cannot be found without the function that made inputs: pass inputs=")
+    # The mapping of before knows what the schema makes of text, and the call's own does not yet.
+    is_same = fields is not None and not callable(fields) and to_spec(fields) == as_pinned(before.inputs)
     # Where a column of the mapping was dropped, nobody knows; where rows are to be sent, that is an error.
-    fields = fields if fields is not None else sent_inputs.fields_of(frame, before)
+    fields = sent_inputs.fields_of(frame, before) if is_same or fields is None else fields
     if fields is None:
         return np.array([], dtype=np.int64)
     rows = sent_inputs.edited(frame, results, options.prefix, fields, omit=options.na == "omit")

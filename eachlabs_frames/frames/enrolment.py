@@ -6,6 +6,7 @@ Owns which run a call belongs to and whether it fits that run. Nothing is sent w
 from __future__ import annotations
 
 import logging
+import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.identity import fingerprint, fingerprints
-from ..core.mapping import Fields, from_spec
+from ..core.mapping import Fields, as_pinned, from_spec
 from ..core.names import readable
 from ..core.records import SENT
 from ..core.values import MISSING, RefusedValueError, clean_local
@@ -26,7 +27,7 @@ from ..errors import InputError, MappingError, RunError
 from ..models import INVALID, PENDING, UNKNOWN, Json, Outcome, Pin, Sheet
 from ..settings import Settings
 from ..suggestions import hint
-from . import labels
+from . import labels, source_file
 from .options import Options
 from .plan import Digests, Plan, read_inputs
 from .results import Origin
@@ -35,6 +36,10 @@ logger = logging.getLogger("eachlabs_frames")
 
 CLOCK: Final = SystemClock()
 NOT_IN_RUN: Final = -1
+MAX_KEY_DIGITS: Final = 18
+"""An integer of so many digits has 64 bits."""
+
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 
 Wishes: TypeAlias = "np.ndarray[Any, np.dtype[np.int8]]"
 
@@ -183,7 +188,7 @@ class Enrolment:
             The run has another mapping.
         """
         known_by = self.pinned.inputs if self.pinned is not None else None
-        if self.pinned is not None and pin.inputs not in (known_by, self.brought):
+        if self.pinned is not None and pin.inputs not in (known_by, as_pinned(self.brought)):
             differs = _worded([("inputs", known_by, pin.inputs)])
             if self.named:
                 raise RunError(_differing(self.entry.name, differs))
@@ -253,7 +258,7 @@ class Enrolment:
             self._workflow_id,
             version_id,
             self._settings.base_url,
-            plan.spec(),
+            plan.pinned_spec(),
             self._options.na,
             None if key is None else str(key),
         )
@@ -264,9 +269,9 @@ class Enrolment:
         def refuse(place: int) -> None:
             if self._options.retrigger:
                 return
-            label = plan.frame.index[int(plan.positions[place])]
+            where = source_file.place(plan.frame, int(plan.positions[place]))
             msg = (
-                f"row {label!r}: its key was sent in run {self.entry.name!r} with another input; to pay for the new "
+                f"{where}: its key was sent in run {self.entry.name!r} with another input; to pay for the new "
                 "input too, pass the changed rows alone with retrigger=True"
             )
             raise InputError(msg)
@@ -317,22 +322,26 @@ def _keys(frame: pd.DataFrame, key: Any) -> tuple[list[bytes], list[Json]]:
         try:
             value = clean_local(cell)
         except RefusedValueError as exc:
-            msg = f"row {labels.quoted(frame.index, position)}, key column {key!r}: {exc}"
+            msg = f"{source_file.place(frame, position)}, key column {key!r}: {exc}"
             raise InputError(msg) from exc
         if value is MISSING:
-            msg = f"row {labels.quoted(frame.index, position)} has no key in column {key!r}: each row needs one"
+            msg = f"{source_file.place(frame, position)} has no key in column {key!r}: each row needs one"
             raise InputError(msg)
-        digest = fingerprint({"key": value})
+        digest = fingerprint({"key": _as_number(value)})
         if digest in seen:
-            first = labels.quoted(frame.index, seen[digest])
-            msg = (
-                f"rows {first} and {labels.quoted(frame.index, position)} have the same key {cell!r} in column {key!r}"
-            )
+            first, second = (source_file.place(frame, row) for row in (seen[digest], position))
+            msg = f"{first} and {second} have the same key {cell!r} in column {key!r}"
             raise InputError(msg)
         seen[digest] = position
         digests.append(digest)
         values.append(value)
     return digests, values
+
+
+def _as_number(key: Json) -> Json:
+    """Return a key's text as the integer that it writes, so that "12" of a file is 12 of a frame; "012" stays text."""
+    is_number = isinstance(key, str) and len(key) <= MAX_KEY_DIGITS and _INTEGER.fullmatch(key)
+    return int(key) if is_number else key
 
 
 def _labels(frame: pd.DataFrame, keys: Sequence[Json] | None) -> Callable[[Sequence[int]], Sequence[Any]]:

@@ -16,15 +16,23 @@ from ..core.batches import batched
 from ..core.identity import checksums, fingerprints
 from ..core.inputs import Problem, Row, encode_all
 from ..core.local_files import local_file_check
-from ..core.mapping import Fields, RowFunction, misspelling_notes, resolve, to_spec, unused_columns
+from ..core.mapping import (
+    Fields,
+    RowFunction,
+    as_pinned,
+    misspelling_notes,
+    resolve,
+    to_spec,
+    unused_columns,
+    with_types,
+)
 from ..core.repeats import Fingerprints, pack
 from ..core.schema import Check, SchemaError, compile_check, integer_keys
 from ..errors import ConfigurationError, InputError
 from ..models import Batch, Json, Sheet, Workflow
-from . import filelist, scores
+from . import filelist, scores, source_file
 from . import results as columns
 from .cells import FrameInputs
-from .labels import quoted
 from .sweep import unsent
 
 logger = logging.getLogger("eachlabs_frames")
@@ -102,6 +110,8 @@ class Plan:
     ) -> Plan:
         """Make the plan of `positions`; `workflow` is None where nothing is known of it."""
         schema = workflow.input_schema if workflow is not None else None
+        if source_file.of(frame) is not None and not callable(fields):
+            fields = with_types(fields, schema)
         local = local_file_check(fields, schema, _is_file) if validate else None
         source = FrameInputs(frame, positions, fields, omit=omit, integers=integer_keys(schema), local_file=local)
         return cls(frame, positions, fields, source, _check(schema) if validate else None)
@@ -139,7 +149,8 @@ class Plan:
         if unfit:
             position, problem = unfit[0]
             more = f" ({len(unfit)} rows have such a problem: preview() lists them)" if len(unfit) > 1 else ""
-            msg = f"row {quoted(self.frame.index, position)} (position {position}), {problem}{more}"
+            also = "" if source_file.of(self.frame) is not None else f" (position {position})"
+            msg = f"{source_file.place(self.frame, position)}{also}, {problem}{more}"
             raise InputError(msg)
 
     def noted(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:
@@ -177,6 +188,10 @@ class Plan:
     def spec(self) -> dict[str, Json] | None:
         """Return the mapping as JSON, where it can be written down."""
         return None if callable(self.fields) else to_spec(self.fields)
+
+    def pinned_spec(self) -> dict[str, Json] | None:
+        """Return the mapping as a run is pinned to it."""
+        return as_pinned(self.spec())
 
 
 def _is_file(path: str) -> bool:

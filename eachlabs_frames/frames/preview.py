@@ -110,7 +110,7 @@ def _problem_notes(out: pd.DataFrame) -> list[str]:
 def _repeats(plan: Plan, workflow: Workflow, na: str) -> Repeats | None:
     """Return which rows the journal knows as accepted lately, so that triggering them would pay again."""
     settings = current()
-    pin = Pin(workflow.workflow_id, workflow.version_id, settings.base_url, plan.spec(), na)
+    pin = Pin(workflow.workflow_id, workflow.version_id, settings.base_url, plan.pinned_spec(), na)
     guard = RerunGuard(settings, pin)
     try:
         return guard.find(plan.fingerprints()) if guard else None

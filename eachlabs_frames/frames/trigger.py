@@ -31,6 +31,7 @@ from ..models import INVALID, PENDING, UNKNOWN, Outcome, Pin, Workflow
 from ..settings import Settings
 from ..views import progress as bars
 from . import results as columns
+from . import source_file
 from .audience import Audience, joined
 from .delivery import Delivery
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
@@ -264,8 +265,12 @@ class Trigger:
 
     @property
     def _canary(self) -> bool:
-        """Nothing is asked of the API first, so the first batch goes alone."""
-        return self._options.version_id is not None and not self._options.validate
+        """Nothing is asked of the API first, so the first batch goes alone.
+
+        A frame that came from a file needs the schema, to know what its text is sent as.
+        """
+        from_file = source_file.of(self.handover.source) is not None
+        return self._options.version_id is not None and not self._options.validate and not from_file
 
     def _planned(self, rows: Positions, enrolment: Enrolment | None) -> Steps[Plan]:
         """Read the workflow, and make the plan of these rows."""

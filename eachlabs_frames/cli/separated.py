@@ -1,0 +1,169 @@
+"""CSV by RFC 4180 and TSV by IANA's text/tab-separated-values: text <-> cells. It opens no file.
+
+Every cell is text, and read exactly. What the format does not allow is refused with its line, because each lenient
+reading of it is a guess: Python's reader, for one, lets a lone quote swallow the lines that follow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+COMMA: Final = ","
+TAB: Final = "\t"
+
+_CELL: Final = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r?\n|\Z)')
+_QUOTED: Final = re.compile(r'"[^"]*(?:""[^"]*)*"')
+_UNQUOTED: Final = re.compile(r'[^",\r\n]*')
+_SPECIAL: Final = re.compile(r'[",\r\n]')
+_LINE: Final = re.compile(r"[^\n]*\n|[^\n]+\Z")
+_BREAKS_TSV: Final = re.compile(r"[\t\r\n]")
+
+
+class Record(NamedTuple):
+    """One record: the line that it begins on, its cells, and how each of them is written."""
+
+    line: int
+    cells: Sequence[str]
+    written: Sequence[str]
+
+
+def records(text: str, separator: str) -> Iterator[Record]:
+    """Yield the header and the rows of a table, each with as many cells as the header.
+
+    Parameters
+    ----------
+    text : str
+        The whole file, without its byte order mark. Lines end with LF or CRLF.
+    separator : str
+        `COMMA` or `TAB`.
+
+    Raises
+    ------
+    ValueError
+        The text is not of this format; the message begins with the line.
+    """
+    if "\0" in text:
+        msg = f"line {_line_of(text, text.index(chr(0)))}: a NUL character: save the file as UTF-8 text"
+        raise ValueError(msg)
+    width: int | None = None
+    for record in _csv(text) if separator == COMMA else _tsv(text):
+        if width is None:
+            width = len(record.cells)
+        if record.written == [""]:
+            hint = ', or write "" where the only cell of a row is empty' if width == 1 and separator == COMMA else ""
+            msg = f"line {record.line} is empty: delete it{hint}"
+            raise ValueError(msg)
+        if len(record.cells) != width:
+            msg = f"line {record.line} has {_cells(len(record.cells))}, and the header has {width}"
+            raise ValueError(msg)
+        yield record
+    if width is None:
+        msg = "it is empty: the first line must name the columns"
+        raise ValueError(msg)
+
+
+def _csv(text: str) -> Iterator[Record]:
+    start, line = 0, 1
+    while start < len(text):
+        end = text.find("\n", start)
+        plain = text[start:] if end < 0 else text[start:end].removesuffix("\r")
+        if '"' in plain or "\r" in plain:
+            cells, written, end = _quoted_record(text, start)
+            yield Record(line, cells, written)
+            line += text.count("\n", start, end)
+            start = end
+        else:
+            cells = plain.split(COMMA)
+            yield Record(line, cells, cells)
+            start, line = (len(text) if end < 0 else end + 1), line + 1
+
+
+def _quoted_record(text: str, start: int) -> tuple[list[str], list[str], int]:
+    """Return the cells of a record, how each is written, and where the next record begins."""
+    cells: list[str] = []
+    written: list[str] = []
+    place = start
+    while True:
+        match = _CELL.match(text, place)
+        if match is None:
+            raise ValueError(_fault(text, place, len(cells) + 1))
+        quoted, plain, end = match.groups()
+        cells.append(plain if quoted is None else quoted.replace('""', '"'))
+        written.append(match.group()[: len(match.group()) - len(end)])
+        place = match.end()
+        if end != COMMA:
+            return cells, written, place
+
+
+def _fault(text: str, start: int, cell: int) -> str:
+    """Say what is wrong with the cell that begins at `start`."""
+    place = f"line {_line_of(text, start)}, cell {cell}"
+    if not text.startswith('"', start):
+        found = _UNQUOTED.match(text, start)
+        assert found is not None  # it matches nothing, too
+        if text.startswith("\r", found.end()):
+            return f"{place}: a carriage return alone ends no line: use LF or CRLF, or quote the cell"
+        return f'{place}: a quote in a cell without quotes: write "..." around the cell, and each quote in it twice'
+    closed = _QUOTED.match(text, start)
+    if closed is None:
+        return f"{place}: the quote that begins it is never closed"
+    place = f"line {_line_of(text, closed.end())}, cell {cell}"
+    return f"{place}: text after the closing quote: write each quote within the cell twice"
+
+
+def _line_of(text: str, place: int) -> int:
+    return text.count("\n", 0, place) + 1
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'' if count == 1 else 's'}"
+
+
+def _tsv(text: str) -> Iterator[Record]:
+    for number, line in enumerate(_LINE.findall(text), start=1):
+        plain = line[:-1].removesuffix("\r") if line.endswith("\n") else line
+        if "\r" in plain:
+            msg = f"line {number}: a carriage return alone ends no line: use LF or CRLF"
+            raise ValueError(msg)
+        cells = plain.split(TAB)
+        yield Record(number, cells, cells)
+
+
+def breaks_tsv(cell: str) -> bool:
+    """Say whether TSV cannot hold a cell: it has neither quotes nor an escape."""
+    return _BREAKS_TSV.search(cell) is not None
+
+
+def written(cell: str, separator: str) -> str:
+    """Return how a cell is written.
+
+    Raises
+    ------
+    ValueError
+        TSV has no way to write a tab or a line break.
+    """
+    if separator == COMMA:
+        return f'"{cell.replace(chr(34), chr(34) * 2)}"' if _SPECIAL.search(cell) else cell
+    if breaks_tsv(cell):
+        msg = f"a cell with a tab or a line break ({cell[:40]!r})"
+        raise ValueError(msg)
+    return cell
+
+
+def joined(cells: Iterable[str], separator: str, newline: str) -> str:
+    """Return a record of cells that are written as they should be.
+
+    Raises
+    ------
+    ValueError
+        The only cell of a TSV row is empty.
+    """
+    line = separator.join(cells)
+    if line:
+        return line + newline
+    if separator == COMMA:
+        return '""' + newline
+    msg = "a row of one empty cell"
+    raise ValueError(msg)
