@@ -348,7 +348,8 @@ def misspelling_notes(
         match = closest(key, free) if named and key not in named else None
         if match is not None:
             notes.append(f"{key!r} is sent, but the workflow's schema has no such key; did you mean {match!r}?")
-    near = {label: match for label in unused[:MAX_UNUSED] if (match := closest(label, free)) is not None}
+    unknown = [label for label in unused[:MAX_UNUSED] if label not in named]  # a named one gave way to a constant
+    near = {label: match for label in unknown if (match := closest(label, free)) is not None}
     notes += [f"{label!r} is not sent; did you mean {match!r}?" for label, match in near.items()]
     return notes, [label for label in unused if label not in near]
 
