@@ -44,6 +44,11 @@ def remembering(out: pd.DataFrame, inputs: dict[str, Any], **more: Any) -> pd.Da
     return out
 
 
+def labels(cards: Cards) -> list[str]:
+    """Return what every row is called."""
+    return cards.labels(range(len(cards)))
+
+
 def first(out: pd.DataFrame, **how: Any) -> cards.Card:
     """Make the card of a frame's first row."""
     those = Cards(out, **how)
@@ -217,30 +222,40 @@ def test_attrs_that_somebody_else_wrote_do_no_harm(inputs: Any) -> None:
     out = remembering(result(prompt=["a fox"]), inputs)
     out.attrs["eachlabs_sweep"] = out.attrs["eachlabs_download"] = "odd"
     assert first(out)["input"] == [("prompt", "a fox")]
-    assert first(out)["label"] == "0"
+    assert first(out)["label"] == "a fox"
     out.attrs["eachlabs_sweep"] = {"axes": {"prompt": 7, "more": [["prompt"]]}, "repeat": {}}
-    assert first(out)["label"] == "0"
+    assert first(out)["label"] == "a fox"
 
 
-def test_a_row_is_called_by_its_index() -> None:
-    """Where nobody names columns; a MultiIndex by all its parts."""
-    out = result(prompt=["a", "b"])
-    assert Cards(out.set_axis(["x", 7])).labels == ["x", "7"]
-    assert Cards(out.set_axis(pd.MultiIndex.from_tuples([("x", 1), ("y", 2)]))).labels == ["x, 1", "y, 2"]
+def test_a_row_is_called_by_the_first_text_among_its_inputs() -> None:
+    """Where nobody names columns, and outside of a sweep; one without a text by its index."""
+    out = result(seed=[7, 8, 9], prompt=["a fox\nin snow", "a heron", None])
+    out["image"] = [None, "https://a.test/x.png", None]
+    assert labels(Cards(out.set_axis(["x", "y", "z"]))) == ["a fox in snow", "a heron", "z"]
+    mapped = remembering(out.assign(note="a note"), {"text": {"column": "note"}, "prompt": {"column": "prompt"}})
+    assert labels(Cards(mapped)) == ["a note"] * 3
+
+
+def test_a_row_without_a_text_is_called_by_its_index() -> None:
+    """A MultiIndex by all its parts."""
+    out = result(seed=[1, 2])
+    assert labels(Cards(out.set_axis(["x", 7]))) == ["x", "7"]
+    several = pd.MultiIndex.from_tuples([("x", 1), ("y", 2)])
+    assert labels(Cards(out.set_axis(several))) == ["x, 1", "y, 2"]
 
 
 def test_a_row_of_a_sweep_is_called_by_its_axes() -> None:
     """A text is its own name; of anything else the axis says what it is."""
     out = result(prompt=["a fox", "an owl"], seed=[1, 2], take=[0, 1])
     out.attrs["eachlabs_sweep"] = {"axes": {"prompt": ["prompt"], "more": ["seed", "gone"]}, "repeat": "take"}
-    assert Cards(out).labels == ["a fox · seed 1 · take 0", "an owl · seed 2 · take 1"]
-    assert Cards(out, label="prompt").labels == ["a fox", "an owl"]
+    assert labels(Cards(out)) == ["a fox · seed 1 · take 0", "an owl · seed 2 · take 1"]
+    assert labels(Cards(out, label="prompt")) == ["a fox", "an owl"]
 
 
 def test_rows_are_called_by_columns() -> None:
     """One or several, in the order named; what is missing is left out."""
     out = result(prompt=["a fox", None], style=["noir", "ink"], n=[1.5, None])
-    assert Cards(out, label=["style", "prompt", "n"]).labels == ["noir · a fox · n 1.5", "ink"]
+    assert labels(Cards(out, label=["style", "prompt", "n"])) == ["noir · a fox · n 1.5", "ink"]
 
 
 def test_a_label_that_is_no_column_is_an_error() -> None:
@@ -256,8 +271,8 @@ def test_a_label_that_is_no_column_is_an_error() -> None:
 def test_columns_of_several_levels_are_named_by_their_parts() -> None:
     """As a label, and as a key of the input."""
     out = pd.DataFrame({("a", "x"): ["fox"], ("b", ""): [1]})
-    assert Cards(out, label=[("a", "x")]).labels == ["fox"]
-    assert Cards(out, label=("a", "x")).labels == ["fox"]
+    assert labels(Cards(out, label=[("a", "x")])) == ["fox"]
+    assert labels(Cards(out, label=("a", "x"))) == ["fox"]
     assert first(out)["input"] == [("a, x", "fox"), ("b", "1")]
 
 

@@ -590,9 +590,9 @@ def test_where_there_is_no_widget_there_is_a_sheet() -> None:
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert bundle["text/plain"].splitlines() == [
         f"A run of {WF}: 3 rows, 2 completed, 1 failed",
-        "  r0: completed https://media.example/0.png",
-        "  r1: failed refused",
-        "  r2: completed https://media.example/2.png",
+        "  p0: completed https://media.example/0.png",
+        "  p1: failed refused",
+        "  p2: completed https://media.example/2.png",
     ]
     sheet_ = bundle["text/html"]
     assert sheet_.count("<figure") == 3

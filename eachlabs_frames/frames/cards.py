@@ -1,14 +1,14 @@
 """A frame's rows as cards: what each is called, what was sent of it, and which files belong to it.
 
-It reads the frame, and never writes to it. Labels are made at once, so that a column that is not there is an error
-before anything is shown; inputs are made as the cards are.
+It reads the frame, and never writes to it. A column that is not there is an error before anything is shown; labels and
+inputs are made as the cards are.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,21 +16,17 @@ import pandas as pd
 
 from ..core.inputs import Problem, Row
 from ..core.mapping import Column, Fields, Literal, Template, from_spec
-from ..core.media import text
-from ..core.values import MISSING, RefusedValueError, clean_local
-from ..errors import ColumnError, EachlabsError
+from ..core.values import MISSING
+from ..errors import EachlabsError
 from ..models import Json, Outcome
-from ..suggestions import hint
-from ..views.cards import LONGEST_LABEL, Card, card
+from ..views.cards import Card, card
 from . import filelist, scores, sent_inputs
 from . import results as columns
 from .cells import FrameInputs
 from .filelist import files_of
 from .labels import texts
 from .results import Origin
-
-SWEEP: Final = "eachlabs_sweep"
-BETWEEN: Final = " · "
+from .row_labels import RowLabels, cleaned, name_of
 
 
 class Cards:
@@ -41,7 +37,8 @@ class Cards:
     frame : pandas.DataFrame
         A result, or a frame of which nothing was triggered yet.
     label : label or list of labels, optional
-        Columns whose values a card is called by; by default the axes of a sweep, else the index.
+        Columns whose values a card is called by; by default the axes of a sweep, else the first text among its inputs,
+        else the index.
     prefix : str, optional
         Of the result; by default that of the latest.
     origin : callable, optional
@@ -50,8 +47,6 @@ class Cards:
     Attributes
     ----------
     prefix : str
-    labels : list of str
-        What each row is called.
 
     Raises
     ------
@@ -82,10 +77,19 @@ class Cards:
             for place, one in enumerate(frame.columns)
             if one not in ours and (self._files is None or one != self._files.name)
         ]
-        self.labels: Final = _labels(frame, label)
+        self._labels = RowLabels(self._frame, label, prefix=self.prefix, origin=self._origin)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self._frame)
+
+    def labels(self, rows: Sequence[int]) -> list[str]:
+        """Return what these rows (positions) are called."""
+        found = self._labels.of(rows)
+        return (
+            found
+            if all(found)
+            else [label or index for label, index in zip(found, texts(self._frame.index[list(rows)]), strict=True)]
+        )
 
     def outcomes(self) -> list[Outcome]:
         """Return how each row stands in the frame."""
@@ -94,15 +98,16 @@ class Cards:
 
     def make(self, outcomes: Sequence[Outcome]) -> list[Card]:
         """Return the cards of these rows, in this order."""
-        made = self._made([outcome.position for outcome in outcomes])
+        rows = [outcome.position for outcome in outcomes]
+        made = self._made(rows)
         return [
             card(
                 outcome,
-                label=self.labels[outcome.position],
+                label=label,
                 sent=self._own(outcome.position) if isinstance(one, Problem) else one,
                 files=self._files_of(outcome),
             )
-            for outcome, one in zip(self._marked(outcomes, made), made, strict=True)
+            for outcome, one, label in zip(self._marked(outcomes, made), made, self.labels(rows), strict=True)
         ]
 
     def _marked(self, outcomes: Sequence[Outcome], made: Sequence[Row | Problem]) -> Sequence[Outcome]:
@@ -159,7 +164,7 @@ class Cards:
             fields = from_spec(origin.inputs)
         except (EachlabsError, KeyError, TypeError, AttributeError):
             return {}  # attrs that somebody else wrote
-        held = _held(self._frame)
+        held: Counter[Hashable] = Counter(list(self._frame.columns))
         return {key: source for key, source in fields.items() if all(held[label] == 1 for label in _wanted(source))}
 
     def _own(self, row: int) -> dict[str, Json]:
@@ -168,80 +173,10 @@ class Cards:
         return {name: cell for name, cell in cells if cell is not MISSING}
 
 
-def _held(frame: pd.DataFrame) -> Counter[Hashable]:
-    return Counter(list(frame.columns))
-
-
 def _wanted(source: Column | Literal | Template) -> Iterable[Hashable]:
     if isinstance(source, Column):
         return (source.label,)
     return source.labels if isinstance(source, Template) else ()
-
-
-def cleaned(cell: object) -> Json:
-    """Return a cell as JSON, `MISSING` where it is missing; of what cannot be sent the name of its type."""
-    try:
-        return clean_local(cell)
-    except RefusedValueError:
-        return f"<{type(cell).__name__}>"
-
-
-def name_of(label: Hashable) -> str:
-    """Return a column's label as people read it."""
-    return ", ".join(str(part) for part in label if part != "") if isinstance(label, tuple) else str(label)
-
-
-# -- labels -----------------------------------------------------------------------------------------------------------
-
-
-def _labels(frame: pd.DataFrame, label: Hashable | Sequence[Hashable] | None) -> list[str]:
-    chosen = axes(frame) if label is None else check_label(frame, label)
-    if not chosen:
-        return texts(frame.index)
-    columns_ = [label_parts(frame, one) for one in chosen]
-    return [BETWEEN.join(filter(None, parts)) for parts in zip(*columns_, strict=True)]
-
-
-def axes(frame: pd.DataFrame) -> list[Hashable]:
-    """Return the columns that a sweep says are its axes, as far as they are there; attrs are anybody's to write."""
-    said = frame.attrs.get(SWEEP)
-    found = said.get("axes") if isinstance(said, Mapping) else None
-    if not isinstance(said, Mapping) or not isinstance(found, Mapping):
-        return []
-    names = [name for labels in found.values() if isinstance(labels, list | tuple) for name in labels]
-    held = _held(frame)
-    every = dict.fromkeys(name for name in (*names, said.get("repeat")) if isinstance(name, str))
-    return [name for name in every if held[name] == 1]
-
-
-def check_label(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> list[Hashable]:
-    """Return the columns that ``label=`` names.
-
-    Raises
-    ------
-    ColumnError
-        No such column, or one that is there twice.
-    """
-    several = isinstance(label, list | pd.Index | np.ndarray) or (isinstance(label, tuple) and label not in frame)
-    chosen: list[Hashable] = list(label) if several else [label]  # type: ignore[arg-type]  # it is one that has items
-    held = _held(frame)
-    for one in chosen:
-        if held[one] != 1:
-            many = "no column" if not held[one] else f"{held[one]} columns named"
-            near = "" if held[one] else hint(one, frame.columns)
-            msg = f"label={label!r}: the frame has {many} {one!r}{near}; name columns of the frame"
-            raise ColumnError(msg)
-    return chosen
-
-
-def label_parts(frame: pd.DataFrame, label: Hashable) -> list[str]:
-    """Return the cells of a column as parts of a label: a text as it is, anything else with the column's name."""
-    place = next(place for place, known in enumerate(frame.columns) if known == label)
-    cells = (cleaned(cell) for cell in frame.iloc[:, place].tolist())
-    return [
-        "" if cell is MISSING else cell if isinstance(cell, str) else f"{name_of(label)} {text(cell, LONGEST_LABEL)}"
-        for cell in cells
-    ]
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

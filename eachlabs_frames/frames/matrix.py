@@ -24,8 +24,9 @@ from ..views.matrix import Matrix
 from ..views.quantity import Unit
 from ..views.table import Head, Heads, Kind, Reading, table
 from . import results as columns
-from .cards import BETWEEN, Cards, name_of
+from .cards import Cards
 from .pivot import Names, Pivot, pivot, spread
+from .row_labels import BETWEEN, name_of
 from .scores import scale_of
 
 SMALLEST, LARGEST = 32, 1_024

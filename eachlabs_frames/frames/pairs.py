@@ -20,8 +20,9 @@ from ..errors import ColumnError
 from ..models import COMPLETED
 from ..suggestions import did_you_mean, hint
 from . import results as columns
-from .cards import axes, name_of, paths_in
+from .cards import paths_in
 from .filelist import files_of
+from .row_labels import axes, name_of
 
 OWN: Final = ("execution_id_a", "execution_id_b", "left", "winner", "blind")
 SHARES: Final = ("name", "wins", "losses", "ties", "judged", "win_rate", "low", "high")

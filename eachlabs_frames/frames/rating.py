@@ -76,7 +76,7 @@ class Rated:
 
     def label(self, place: int) -> str:
         """Return what a row is called."""
-        return self._cards.labels[self._outcomes[place].position]
+        return self._cards.labels([self._outcomes[place].position])[0]
 
     def card(self, place: int) -> Card:
         """Return what is to be seen."""

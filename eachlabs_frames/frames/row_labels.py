@@ -1,4 +1,4 @@
-"""What each row of a dashboard is called, and the texts that its search looks through.
+"""What each row is called in a view, and the texts that a dashboard's search looks through.
 
 Reads the frame, and only the rows that it is asked for; never writes to it. Which columns are read is known when a row
 is asked for, not before: without ``inputs=``, a run learns them from the workflow's schema.
@@ -7,21 +7,26 @@ is asked for, not before: without ``inputs=``, a run learns them from the workfl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 
 from ..core.inputs import from_columns
 from ..core.mapping import Column, Fields, Label, Literal, from_spec, labels_of
 from ..core.media import cut, kind_of, text
-from ..core.values import MISSING
-from ..errors import EachlabsError
+from ..core.values import MISSING, RefusedValueError, clean_local
+from ..errors import ColumnError, EachlabsError
 from ..models import Json
+from ..suggestions import hint
+from ..views.cards import LONGEST_LABEL
 from . import filelist, scores
 from . import results as columns
-from .cards import BETWEEN, axes, check_label, cleaned, label_parts
 from .results import Origin
+
+SWEEP: Final = "eachlabs_sweep"
+BETWEEN: Final = " · "
 
 MAX_LABEL: Final = 200
 """Characters of a label that are shown."""
@@ -128,3 +133,62 @@ def _text(cell: object) -> str:
 def _line(words: str) -> str:
     """Return a text on one line; of a long one only as much as can be shown."""
     return " ".join(words[: 4 * MAX_LABEL].split())
+
+
+def _held(frame: pd.DataFrame) -> Counter[Hashable]:
+    return Counter(list(frame.columns))
+
+
+def cleaned(cell: object) -> Json:
+    """Return a cell as JSON, `MISSING` where it is missing; of what cannot be sent the name of its type."""
+    try:
+        return clean_local(cell)
+    except RefusedValueError:
+        return f"<{type(cell).__name__}>"
+
+
+def name_of(label: Hashable) -> str:
+    """Return a column's label as people read it."""
+    return ", ".join(str(part) for part in label if part != "") if isinstance(label, tuple) else str(label)
+
+
+def axes(frame: pd.DataFrame) -> list[Hashable]:
+    """Return the columns that a sweep says are its axes, as far as they are there; attrs are anybody's to write."""
+    said = frame.attrs.get(SWEEP)
+    found = said.get("axes") if isinstance(said, Mapping) else None
+    if not isinstance(said, Mapping) or not isinstance(found, Mapping):
+        return []
+    names = [name for labels in found.values() if isinstance(labels, list | tuple) for name in labels]
+    held = _held(frame)
+    every = dict.fromkeys(name for name in (*names, said.get("repeat")) if isinstance(name, str))
+    return [name for name in every if held[name] == 1]
+
+
+def check_label(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> list[Hashable]:
+    """Return the columns that ``label=`` names.
+
+    Raises
+    ------
+    ColumnError
+        No such column, or one that is there twice.
+    """
+    several = isinstance(label, list | pd.Index | np.ndarray) or (isinstance(label, tuple) and label not in frame)
+    chosen: list[Hashable] = list(label) if several else [label]  # type: ignore[arg-type]  # it is one that has items
+    held = _held(frame)
+    for one in chosen:
+        if held[one] != 1:
+            many = "no column" if not held[one] else f"{held[one]} columns named"
+            near = "" if held[one] else hint(one, frame.columns)
+            msg = f"label={label!r}: the frame has {many} {one!r}{near}; name columns of the frame"
+            raise ColumnError(msg)
+    return chosen
+
+
+def label_parts(frame: pd.DataFrame, label: Hashable) -> list[str]:
+    """Return the cells of a column as parts of a label: a text as it is, anything else with the column's name."""
+    place = next(place for place, known in enumerate(frame.columns) if known == label)
+    cells = (cleaned(cell) for cell in frame.iloc[:, place].tolist())
+    return [
+        "" if cell is MISSING else cell if isinstance(cell, str) else f"{name_of(label)} {text(cell, LONGEST_LABEL)}"
+        for cell in cells
+    ]

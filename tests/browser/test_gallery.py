@@ -80,7 +80,9 @@ def test_a_run_fills_its_gallery_in(open_notebook: Open) -> None:
     stored = notebook.save(widgets=True)
     states = stored["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
     (snapshot,) = [one["state"]["snapshot"] for one in states if "snapshot" in one["state"]]
-    assert [one["label"] for one in snapshot["cards"]] == notebook.evaluate("sheet._subject._cards.labels")
+    assert [one["label"] for one in snapshot["cards"]] == notebook.evaluate(
+        "sheet._subject._cards.labels(range(len(sheet._subject._cards)))"
+    )
     assert "<figure" in json.dumps(stored["cells"][1]["outputs"])
     assert page.evaluate("window.ran ?? null") is None
     svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 3 2"><rect width="3" height="2" fill="teal"/></svg>'

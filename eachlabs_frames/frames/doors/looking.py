@@ -88,7 +88,8 @@ class Looking(Door):
         Parameters
         ----------
         label : label or list of labels, optional
-            Columns whose values a card is called by; by default the axes of a sweep, else the index.
+            Columns whose values a card is called by; by default the axes of a sweep, else the first text among the
+            row's inputs, else the index.
         columns : int, default 4
             Cards beside each other, at most; fewer where there is no room.
         size : float, default 220
@@ -230,7 +231,8 @@ class Looking(Door):
         column : label, default "score"
             Where scores go: Int64, missing where there is none; Float64 where a number of before is not whole.
         label : label or list of labels, optional
-            Columns whose values a result is called by; by default the axes of a sweep, else the index.
+            Columns whose values a result is called by; by default the axes of a sweep, else the first text among the
+            row's inputs, else the index.
         scale : int, default 5
             The best score, 2 to 9; the worst is 1. A number of before that is none of these is left as it is.
         only_unrated : bool, default False
