@@ -27,7 +27,7 @@ from .errors import (
     UnsettledWarning,
     UsageError,
 )
-from .frames import accept_journal_loss, attach, compare, delete_run, load_run, register, runs, sweep
+from .frames import accept_journal_loss, accessor, attach, compare, delete_run, load_run, register, runs, sweep
 from .log import guard
 from .models import Event, Outcome
 from .settings import Settings, configure
@@ -68,6 +68,7 @@ __all__ = [
     "UsageError",
     "WebhookReceiver",
     "accept_journal_loss",
+    "accessor",
     "attach",
     "compare",
     "configure",
@@ -92,3 +93,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(f".frames.{_LATER[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names alone, those included that are imported when they are first needed."""
+    return list(__all__)

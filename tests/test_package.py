@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jedi
 import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.frames.pandas import EachlabsAccessor
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,6 +64,29 @@ def test_the_public_names_are_sorted_and_there() -> None:
     """`__all__` is what a user may rely on."""
     assert ef.__all__ == sorted(ef.__all__)
     assert all(hasattr(ef, name) for name in ef.__all__)
+
+
+def test_an_editor_is_shown_the_public_names_alone() -> None:
+    """Those too that are imported when they are first needed, and looking at the list imports none of them."""
+    code = """
+import eachlabs_frames as ef, sys
+print(dir(ef) == ef.__all__, {"Run", "WebhookReceiver"} <= set(dir(ef)), "eachlabs_frames.frames.run" in sys.modules)
+"""
+    assert run_python(code).split() == ["True", "True", "False"]
+
+
+def test_a_live_frame_completes_its_accessor() -> None:
+    """Jedi, which IPython and Jupyter complete with, knows the methods of `df.eachlabs` and runs no code for it."""
+
+    class Frame:
+        """Has what importing this package adds to a DataFrame; jedi would read pandas for half a minute."""
+
+        eachlabs = vars(pd.DataFrame)["eachlabs"]
+
+    names = {name.name for name in jedi.Interpreter("df.eachlabs.", [{"df": Frame()}]).complete()}
+    assert names >= {"preview", "bulk_trigger", "start", "gallery", "matrix", "download"}
+    assert pd.DataFrame.eachlabs is EachlabsAccessor
+    assert type(pd.DataFrame().eachlabs) is type(ef.accessor(pd.DataFrame())) is EachlabsAccessor
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ def refreshed(frame: pd.DataFrame, workflow: str | None, *, prefix: str) -> pd.D
         The table is no result, or neither the journal nor `workflow` says of which workflow.
     """
     try:
-        return frame.eachlabs.refresh(prefix=prefix)  # type: ignore[no-any-return]  # the accessor has no type
+        return frame.eachlabs.refresh(prefix=prefix)
     except ColumnError:
         if workflow is None:
             raise
-    return frame.eachlabs.refresh(workflow_id=workflow, prefix=prefix)  # type: ignore[no-any-return]
+    return frame.eachlabs.refresh(workflow_id=workflow, prefix=prefix)
