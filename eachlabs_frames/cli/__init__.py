@@ -1,4 +1,4 @@
-"""The command line: ``eachlabs-frames demo | trigger | runs | sandbox``. What is heavy is imported when needed."""
+"""The command line: ``eachlabs-frames trigger | retry | download | ...``. Commands are imported when called."""
 
 from .main import main
 

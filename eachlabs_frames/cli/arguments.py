@@ -17,8 +17,8 @@ from .converters import count, port, seconds, usd
 from .formats import SUFFIXES
 
 KEY_HELP: Final = (
-    "The key is read from the environment alone (EACHLABS_API_KEY; another address from EACHLABS_BASE_URL): "
-    "an argument would stand in the list of processes for everybody to read."
+    "The API key is read from EACHLABS_API_KEY only, because other users of the machine can see a command's arguments. "
+    "EACHLABS_BASE_URL sets another address."
 )
 CODES_HELP: Final = (
     "Exit codes: 0, every row was accepted and, with --wait, has completed; 1, some were not or have not, or the API "
@@ -68,32 +68,58 @@ def _add_command(commands: Any, name: str, *, about: str, epilog: str = "") -> A
 
 
 def _add_demo(commands: Any) -> None:
-    about = "See it work in a few seconds, against a sandbox on this machine: no account, key or network."
+    about = "Show the library at work in a few seconds, against a local sandbox: no account, key or network is needed."
     add = _add_command(commands, "demo", about=about).add_argument
-    add("--rows", type=count, metavar="N", help="how many prompts; by default each of the package's once")
-    add("--out", default=DEMO_FILE, metavar="FILE", help=f"the result, replaced if there ({DEMO_FILE})")
+    add("--rows", type=count, metavar="N", help="how many prompts (default: each of the package's once)")
+    add(
+        "--out",
+        default=DEMO_FILE,
+        metavar="FILE",
+        help=f"the result; an existing file is replaced (default: {DEMO_FILE})",
+    )
 
 
 def _add_trigger(commands: Any) -> None:
-    about = "Trigger a paid execution for each row of a table that has none yet, and write the rows with their results."
+    about = "Trigger a paid execution for each row that has none yet, and write the rows with their results."
     add = _add_command(commands, "trigger", about=about, epilog=f"{CODES_HELP} {KEY_HELP}").add_argument
-    add("file", metavar="FILE", help=f"the rows: {FORMATS}, or - for stdin. Rows of an earlier result are left alone")
+    add(
+        "file",
+        metavar="FILE",
+        help=f"the rows: {FORMATS}, or - for stdin. Rows that have an execution already are left alone",
+    )
     _add_input_format(add)
-    add("--workflow", required=True, metavar="ID", help="the workflow's id or slug")
+    add("--workflow", required=True, metavar="ID", help="id or slug of the workflow")
     _add_output(add)
-    add("--dry-run", action="store_true", help="send nothing: show what would be sent, what is wrong and the cost")
-    add("--json", action="store_true", help="with --dry-run: as one JSON object on stdout")
+    add(
+        "--dry-run",
+        action="store_true",
+        help="send nothing; show what would be sent, the problems of rows and the estimated cost",
+    )
+    add("--json", action="store_true", help="with --dry-run: print one JSON object")
     _add_inputs(add)
-    add("--version-id", metavar="V", help="the version to run; the latest by default")
-    add("--na", choices=("omit", "null"), default="omit", help="what a missing value becomes (omit: no such key)")
+    add("--version-id", metavar="V", help="the version to run (default: the latest)")
+    add(
+        "--na",
+        choices=("omit", "null"),
+        default="omit",
+        help="what a missing value becomes: no key, or null (default: omit)",
+    )
     add("--no-validate", action="store_false", dest="validate", help="do not check rows against the input schema")
-    run = "the run's name: the same command with it sends only what was not sent, however the first one ended"
-    add("--run", metavar="NAME", help=f"{run}; by default a name is made up and shown at the end")
-    add("--key", metavar="COL", help="a column of unique keys by which the run knows its rows; by default their input")
-    unknown = "rows whose answer was lost and not found: leave them, or search once more and pay for them again (keep)"
+    run = "name of the run; the same command with the same name sends only what was not sent"
+    add("--run", metavar="NAME", help=f"{run} (default: a new name, shown at the end)")
+    add(
+        "--key",
+        metavar="COL",
+        help="column of unique keys that identify rows in the run (default: their input identifies them)",
+    )
+    unknown = "rows whose answer was lost: leave them, or search again and send those not found again (default: keep)"
     add("--on-unknown", choices=("keep", "resend"), default="keep", help=unknown)
-    add("--retry-failed", action="store_true", help="also trigger, and pay for, rows again whose execution has failed")
-    add("--retrigger", action="store_true", help="also trigger, and pay for, all rows again that have an execution")
+    add("--retry-failed", action="store_true", help="also trigger failed rows again: a new paid execution each")
+    add(
+        "--retrigger",
+        action="store_true",
+        help="trigger all rows, also those that have an execution: each is paid for again",
+    )
     _add_sending(add)
     _add_waiting(add)
 
@@ -103,7 +129,7 @@ def _add_retry(commands: Any) -> None:
     add = _add_command(commands, "retry", about=about, epilog=f"{CODES_HELP} {KEY_HELP}").add_argument
     _add_source(add)
     _add_output(add)
-    add("--workflow", metavar="ID", help="the workflow, where the journal of this machine does not know the file's run")
+    add("--workflow", metavar="ID", help="the workflow, if the file's run is not in the journal of this machine")
     _add_inputs(add)
     _add_sending(add)
     _add_waiting(add)
@@ -113,20 +139,25 @@ def _add_download(commands: Any) -> None:
     about = "Download the files that a result's outputs name. The same command again fetches only what is missing."
     add = _add_command(commands, "download", about=about, epilog=DOWNLOAD_CODES_HELP).add_argument
     _add_source(add)
-    add("--to", required=True, metavar="DIR", help="the folder; made where there is none")
+    add("--to", required=True, metavar="DIR", help="the folder; created if it does not exist")
     name = (
-        "how files are named: {index}, {row}, {n}, {execution_id} and columns, as in {style}/{seed:04d} ({index}-{n})"
+        "file names, from {index}, {row}, {n}, {execution_id} and columns, as in {style}/{seed} (default: {index}-{n})"
     )
     add("--name", default="{index}-{n}", metavar="TEMPLATE", help=name)
-    _add_output(add, "the table with a column of paths; by default none is written")
-    add("--column", default="path", metavar="COL", help="the column of paths; errors go to COL_error (path)")
-    refresh = "ask the API first how executions stand that have not ended; needs EACHLABS_API_KEY"
+    _add_output(add, "write the table with a column of paths, in the format of the suffix")
+    add(
+        "--column",
+        default="path",
+        metavar="COL",
+        help="name of the column of paths; errors are in COL_error (default: path)",
+    )
+    refresh = "ask the API first about open executions; needs EACHLABS_API_KEY"
     add("--refresh", action="store_true", help=refresh)
-    add("--workflow", metavar="ID", help="with --refresh: the workflow, where the journal does not know the file's run")
-    add("--overwrite", action="store_true", help="replace files of other origin that are in the way")
-    add("--allow-private", action="store_true", help="fetch from addresses of this machine or its network too")
-    add("--max-size", type=count, metavar="BYTES", help="of one file (2 GiB)")
-    add("--max-concurrency", type=count, metavar="N", help="files at once (8)")
+    add("--workflow", metavar="ID", help="with --refresh: the workflow, if the file's run is not in the journal")
+    add("--overwrite", action="store_true", help="replace existing files that are not of this result")
+    add("--allow-private", action="store_true", help="also fetch from private addresses")
+    add("--max-size", type=count, metavar="BYTES", help="largest size of one file (default: 2 GiB)")
+    add("--max-concurrency", type=count, metavar="N", help="files at once (default: 8)")
     _add_progress(add)
 
 
@@ -146,79 +177,101 @@ def _add_source(add: Any) -> None:
 
 
 def _add_input_format(add: Any) -> None:
-    add("--input-format", choices=NAMED_FORMATS, help="the format of stdin (csv)")
+    add("--input-format", choices=NAMED_FORMATS, help="format of stdin (default: csv)")
 
 
-def _add_output(add: Any, what: str = "the result, in the format that its suffix says") -> None:
-    add("--out", metavar="FILE", help=f"{what}; - for stdout, which then holds nothing else")
-    add("--out-format", choices=NAMED_FORMATS, help="the format of stdout (csv)")
-    add("--force", action="store_true", help="replace the file at --out if there is one, be it the input itself")
-    add("--prefix", default="", metavar="P", help="put before the result's column names")
+def _add_output(add: Any, what: str = "write the result, in the format of the suffix") -> None:
+    add("--out", metavar="FILE", help=f"{what}; - for stdout")
+    add("--out-format", choices=NAMED_FORMATS, help="format of stdout (default: csv)")
+    add("--force", action="store_true", help="replace --out if it exists, even if it is the input")
+    add("--prefix", default="", metavar="P", help="prefix of the result's column names")
 
 
 def _add_inputs(add: Any) -> None:
     inputs = (
-        "columns that become inputs: col,col or key=col; by default those that the workflow's schema names. col:int "
-        "(float, bool, json, str) says what a cell's text is read as; by default the schema does, else it stays text"
+        "columns that become inputs: col,col or key=col (default: those named by the workflow's schema). Write col:int "
+        "(float, bool, json, str) for the type of a column's cells (default: the schema's, or else text)"
     )
     add("--inputs", metavar="COLS", help=inputs)
-    constant = "a constant for every row, JSON where it can be read as JSON, else text; needs --inputs"
+    constant = "the same value for every row: JSON, or else text; needs --inputs"
     add("--set", action="append", default=[], nargs="+", metavar="KEY=VALUE", help=constant)
 
 
 def _add_sending(add: Any) -> None:
     add("--max-cost", type=usd, metavar="USD", help="stop before the run would cost more")
-    webhook = "where the API announces each execution's end; its secret is read from EACHLABS_WEBHOOK_SECRET"
+    webhook = "URL that the API calls when an execution ends; its secret is read from EACHLABS_WEBHOOK_SECRET"
     add("--webhook-url", metavar="URL", help=webhook)
-    add("--max-concurrency", type=count, metavar="N", help="requests in flight at once (8)")
-    max_wait = "how long to go on trying while the API accepts nothing (900)"
+    add("--max-concurrency", type=count, metavar="N", help="requests at once (default: 8)")
+    max_wait = "how long to retry while the API accepts nothing (default: 900)"
     add("--max-wait", type=seconds, metavar="SECONDS", help=max_wait)
 
 
 def _add_waiting(add: Any) -> None:
     add("--wait", action="store_true", help="wait until every execution has ended")
-    add("--timeout", type=seconds, metavar="SECONDS", help="how long to --wait at most; without a limit by default")
-    add("--ok-if-failed", action="store_true", help="with --wait: exit with 0 also where executions have not completed")
+    add(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="with --wait: stop waiting after this time (default: no limit)",
+    )
+    add(
+        "--ok-if-failed",
+        action="store_true",
+        help="with --wait: exit with 0 even if executions have failed or are open",
+    )
     _add_progress(add)
 
 
 def _add_progress(add: Any) -> None:
-    progress = "a bar on stderr; by default where stdout is a terminal"
+    progress = "a bar on stderr (default: if stdout is a terminal)"
     add("--progress", action=argparse.BooleanOptionalAction, default=None, help=progress)
 
 
 def _add_runs(commands: Any) -> None:
-    about = "List the runs of this machine's journal, show one, or write it to a file, after whatever ended it."
-    where = "The journal is the file that EACHLABS_JOURNAL names, else one in the user's data folder. No key is needed."
-    add = _add_command(commands, "runs", about=about, epilog=where).add_argument
-    add("run", nargs="?", metavar="RUN", help="a run's name: its counts and first rows are shown")
-    add("--out", metavar="FILE", help="write the run's rows, inputs and results, in the format that the suffix says")
-    add("--force", action="store_true", help="replace the file at --out if there is one")
-    add("--prefix", default="", metavar="P", help="put before the result's column names, where an input has the same")
-    refresh = (
-        "ask the API first: look for lost answers, and at what has not ended. Sends nothing; needs EACHLABS_API_KEY"
+    about = "List the runs in the journal of this machine, show one, or write it to a file."
+    where = (
+        "The journal is the file named by EACHLABS_JOURNAL, or else one in the user's data folder. No key is needed."
     )
+    add = _add_command(commands, "runs", about=about, epilog=where).add_argument
+    add("run", nargs="?", metavar="RUN", help="name of a run: show its counts and first rows")
+    add("--out", metavar="FILE", help="write the run's inputs and results, in the format of the suffix")
+    add("--force", action="store_true", help="replace --out if it exists")
+    add("--prefix", default="", metavar="P", help="prefix of the result's column names, if an input has one of them")
+    refresh = "ask the API first about lost answers and open executions; triggers nothing; needs EACHLABS_API_KEY"
     add("--refresh", action="store_true", help=refresh)
-    add("--delete", action="store_true", help="forget the run, after asking; its executions stay as they are")
-    add("--yes", action="store_true", help="do not ask before --delete")
-    accept = "go on with a journal that has lost records: rows without an execution then count as perhaps sent"
+    add("--delete", action="store_true", help="delete the run from the journal, after asking; its executions go on")
+    add("--yes", action="store_true", help="with --delete: do not ask")
+    accept = "accept that the journal has lost records; rows without an execution then count as perhaps sent"
     add("--accept-loss", action="store_true", help=accept)
 
 
 def _add_sandbox(commands: Any) -> None:
-    about = "Run a local each::labs in the foreground, until Ctrl-C: it accepts everything and bills nothing."
+    about = "Run a local API in the foreground until Ctrl-C; it accepts everything and bills nothing."
     add = _add_command(commands, "sandbox", about=about).add_argument
-    add("--port", type=port, default=8088, help="on 127.0.0.1; 0 takes a free one (8088)")
-    add("--dialect", choices=("current", "legacy"), default="current", help="which of the API's shapes is printed")
-    add("--seed", type=int, default=0, help="decides lengths and failures (0)")
-    add("--latency", type=float, default=0.0, metavar="S", help="seconds before any request is acted on (0)")
-    add("--failure-rate", type=float, default=0.0, metavar="P", help="share of executions that end failed (0)")
-    add("--queue-seconds", type=float, default=0.2, metavar="S", help="seconds in the queue (0.2)")
-    seconds = "the shortest and the longest run in seconds (0.5 2)"
+    add("--port", type=port, default=8088, help="port on 127.0.0.1; 0 takes a free one (default: 8088)")
+    add(
+        "--dialect",
+        choices=("current", "legacy"),
+        default="current",
+        help="the API's dialect whose address is printed (default: current)",
+    )
+    add("--seed", type=int, default=0, help="random seed of run times and failures (default: 0)")
+    add("--latency", type=float, default=0.0, metavar="S", help="seconds before each answer (default: 0)")
+    add("--failure-rate", type=float, default=0.0, metavar="P", help="share of executions that fail (default: 0)")
+    add("--queue-seconds", type=float, default=0.2, metavar="S", help="seconds in the queue (default: 0.2)")
+    seconds = "shortest and longest run time in seconds (default: 0.5 2)"
     add("--run-seconds", type=float, nargs=2, default=(0.5, 2.0), metavar=("LOW", "HIGH"), help=seconds)
-    add("--account-cap", type=count, metavar="N", help="most executions in flight; more are refused with 429")
-    add("--trigger-rate", type=count, metavar="N", help="most bulk triggers in one second; more are refused with 429")
-    add("--balance", type=float, dest="balance_usd", metavar="USD", help="what the account may spend; then 402")
+    add("--account-cap", type=count, metavar="N", help="limit of executions in flight; others are refused with 429")
+    add(
+        "--trigger-rate", type=count, metavar="N", help="limit of bulk triggers per second; others are refused with 429"
+    )
+    add(
+        "--balance",
+        type=float,
+        dest="balance_usd",
+        metavar="USD",
+        help="balance of the account; requests beyond it are refused with 402",
+    )
 
 
 def read_inputs(columns: str | None, constants: Sequence[str]) -> list[str] | dict[str, Any] | None:

@@ -18,7 +18,7 @@ from .codes import DONE, NOT_ALL
 from .messages import explain, plain, say
 from .signals import Signals
 from .sink import Sink, run_of
-from .wording import reworded
+from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +52,7 @@ def _wait(frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink:
 
 
 def _conclude(frame: pd.DataFrame, args: argparse.Namespace, sink: Sink, signals: Signals) -> int:
+    frame = with_errors_reworded(frame, sink.prefix)
     sink.close()
     if signals.number:
         name = signal.Signals(signals.number).name
@@ -77,7 +78,7 @@ def _conclude(frame: pd.DataFrame, args: argparse.Namespace, sink: Sink, signals
 
 def _say_how_many(frame: pd.DataFrame, rows: pd.Series[bool], what: str, sink: Sink) -> None:
     reasons = frame.loc[rows, f"{sink.prefix}error"].dropna()
-    first = f"; the first: {reworded(reasons.iloc[0])}" if len(reasons) else ""
+    first = f"; the first: {reasons.iloc[0]}" if len(reasons) else ""
     say(f"{int(rows.sum())} of {len(frame)} rows {what}, the error column says why{first}"[:MAX_MESSAGE])
 
 

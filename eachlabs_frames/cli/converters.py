@@ -9,7 +9,7 @@ import math
 def count(text: str) -> int:
     """Return a whole number of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
-        msg = f"{text!r} is no whole number of 1 or more"
+        msg = f"{text!r} is not a whole number of 1 or more"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
 
@@ -17,7 +17,7 @@ def count(text: str) -> int:
 def port(text: str) -> int:
     """Return a port, 0 for a free one."""
     if not text.isdecimal() or int(text) > 65535:
-        msg = f"{text!r} is no port: 0 to 65535"
+        msg = f"{text!r} is not a port (0 to 65535)"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
 
@@ -26,7 +26,7 @@ def usd(text: str) -> float:
     """Return a sum of money above 0."""
     amount = _finite(text)
     if not amount > 0:
-        msg = f"{text!r} is no number of USD above 0"
+        msg = f"{text!r} is not a number of USD above 0"
         raise argparse.ArgumentTypeError(msg)
     return amount
 
@@ -35,7 +35,7 @@ def seconds(text: str) -> float:
     """Return seconds, 0 or more."""
     number = _finite(text)
     if not number >= 0:
-        msg = f"{text!r} is no number of seconds, 0 or more"
+        msg = f"{text!r} is not a number of seconds, 0 or more"
         raise argparse.ArgumentTypeError(msg)
     return number
 

@@ -46,7 +46,11 @@ def run(
     if would.refused is not None:
         say(f"nothing would be sent: {reworded(would.refused)}")
         return WRONG_CALL
-    return NOT_ALL if would.problems else DONE
+    cost, limit = would.estimate.cost_usd, args.max_cost
+    is_too_much = cost is not None and limit is not None and cost > limit
+    if is_too_much:
+        say(f"the run would stop at --max-cost {limit:g}, before all of these rows are sent")
+    return NOT_ALL if would.problems or is_too_much else DONE
 
 
 def _as_json(would: DryRun, args: argparse.Namespace, rows: int) -> str:

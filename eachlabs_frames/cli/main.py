@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0: every row was accepted, or there was nothing to accept. 1: some were not, or the API refused. 2: the call
-        was wrong, and nothing was sent. 130, 143: interrupted, terminated.
+        0: every row was accepted and, where that was waited for, has completed. 1: some were not or have not, or the
+        API refused. 2: the call was wrong, and nothing was sent. 130, 143: interrupted, terminated.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -21,6 +21,7 @@ from .formats import check_suffix
 from .messages import plain, say
 from .signals import Signals
 from .tables import aligned, shown
+from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +96,7 @@ def _load(args: argparse.Namespace) -> pd.DataFrame:
     frame = load_run(args.run, prefix=args.prefix)
     if args.refresh:
         frame = frame.eachlabs.reconcile(prefix=args.prefix).eachlabs.refresh(prefix=args.prefix)
-    return frame
+    return with_errors_reworded(frame, args.prefix)
 
 
 def _summary(run: str, frame: pd.DataFrame, *, prefix: str) -> str:

@@ -18,6 +18,7 @@ from ..errors import UsageError
 from . import files
 from .formats import check_suffix
 from .messages import say
+from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +73,7 @@ class Sink:
 
     def save(self, frame: pd.DataFrame) -> None:
         """Write `frame`. This never raises, because the rows are paid for."""
+        frame = with_errors_reworded(frame, self.prefix)
         try:
             if not self._may_replace and os.path.lexists(self._path):
                 msg = "a file of this name has appeared meanwhile"
@@ -125,7 +127,7 @@ class Stdout(Sink):
 
     def save(self, frame: pd.DataFrame) -> None:
         """Keep `frame` for `close`."""
-        self._frame = frame
+        self._frame = with_errors_reworded(frame, self.prefix)
 
     def close(self) -> None:
         """Write the table that was saved last; it never raises."""

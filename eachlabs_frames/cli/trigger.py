@@ -17,8 +17,9 @@ from ..frames import load_run
 from ..models import FAILED
 from . import dry_run, source
 from .arguments import read_inputs
+from .codes import DONE, NOT_ALL
 from .conclusion import finish, go_on, told
-from .messages import say
+from .messages import explain, say
 from .signals import Signals
 from .sink import Sink, sink_for
 
@@ -64,9 +65,14 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
             signals,
             sink,
         )
+        refused = False
         if args.retry_failed and not interrupted and has_failed(frame, args.prefix):
-            interrupted = retry_failed(frame, inputs, args, signals, sink)
-        return finish(frame, args, sink, signals, interrupted=interrupted)
+            try:
+                interrupted = retry_failed(frame, inputs, args, signals, sink)
+            except UsageError as exc:
+                refused = True  # other rows have been sent: this is no wrong call any more
+                say(f"the failed rows were not sent again: {explain(exc)}")
+        return finish(frame, args, sink, signals, interrupted=interrupted) or (NOT_ALL if refused else DONE)
     finally:
         sink.close()
 

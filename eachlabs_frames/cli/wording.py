@@ -10,7 +10,12 @@ import ast
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from ..models import INVALID, PENDING, UNKNOWN
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OPTIONS: Final[Mapping[str, str]] = {
     "allow_private": "--allow-private",
@@ -122,6 +127,19 @@ def reworded(message: object) -> str:
     for pattern, replacement in _PHRASES:
         text = pattern.sub(replacement, text)
     return _PYTHON.sub(_replaced, text)
+
+
+def with_errors_reworded(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    """Return a result whose ``error`` column is in the words of the command line, but for what the API itself says."""
+    column, status = f"{prefix}error", f"{prefix}status"
+    if not {column, status} <= set(frame.columns):
+        return frame
+    ours = frame[status].astype(object).isin([PENDING, UNKNOWN, INVALID]) & frame[column].notna()
+    if not ours.any():
+        return frame
+    worded: pd.DataFrame = frame.copy(deep=False)
+    worded[column] = frame[column].mask(ours, frame.loc[ours, column].astype(object).map(reworded))
+    return worded
 
 
 def _replaced(match: re.Match[str]) -> str:
