@@ -181,6 +181,21 @@ def test_the_focus_is_never_lost(rating: Callable[..., Stage]) -> None:
     assert stage.find(".elf-step-undo").get_attribute("aria-disabled") == "true"
 
 
+def test_the_focus_stays_inside_when_what_had_it_is_gone(rating: Callable[..., Stage]) -> None:
+    """The end's button disappears with the end, and a link with its result: the whole has the focus then."""
+    stage = rating()
+    stage.open([card(0, text="a poem"), card(1, OVER_HTTP.format("x.bin"), kind="link")], state(".5", 2))
+    stage.click(".elf-step-end > .elf-step-button")
+    assert stage.where() == "1 of 2"
+    assert stage.page.evaluate("() => document.activeElement.className") == "eachlabs-view elf-stepper"
+    stage.press("ArrowRight")
+    stage.find(".elf-step-stage a").focus()
+    stage.page.keyboard.press("1")
+    assert stage.page.evaluate("() => document.activeElement.className") == "eachlabs-view elf-stepper"
+    stage.page.keyboard.press("Escape")
+    assert stage.page.evaluate("() => document.activeElement.localName") == "body"
+
+
 def test_a_comparison_shows_no_name_until_it_is_told(comparison: Callable[..., Stage]) -> None:
     """Not of a link either, nor of a picture that is gone; then which is which, per pair."""
     stage = comparison()
