@@ -1,0 +1,234 @@
+"""The first hour of a pipeline engineer: files of their own go through the commands and come back as they were.
+
+Each command is a process of its own, in a fresh folder, against the sandbox; what it sends is asserted on the sandbox's
+side, and what it writes byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eachlabs_frames import cli
+from eachlabs_frames.sandbox import Sandbox
+
+from .test_cli import ended, process
+
+CELLS: Sequence[tuple[str, str | None]] = (
+    # as the file has it, and the text that it is; None for a gap
+    ("0400", "0400"),
+    ("1.10", "1.10"),
+    ("1.0", "1.0"),
+    ("TRUE", "TRUE"),
+    ("False", "False"),
+    ("NA", "NA"),
+    ("N/A", "N/A"),
+    ("null", "null"),
+    ("None", "None"),
+    ("nan", "nan"),
+    ("inf", "inf"),
+    ("", None),
+    ('""', None),
+    ("00123", "00123"),
+    ("1234567890123456789", "1234567890123456789"),
+    ("12345678901234567890123", "12345678901234567890123"),
+    ("1e5", "1e5"),
+    ("-0", "-0"),
+    ("+1", "+1"),
+    ("1_000", "1_000"),
+    ("0x1F", "0x1F"),
+    ("2026-01-02", "2026-01-02"),
+    ("12:30", "12:30"),
+    ('"1,234.50"', "1,234.50"),
+    ('"he said ""hi"""', 'he said "hi"'),
+    ('""""', '"'),
+    ('"needs no quotes"', "needs no quotes"),
+    ('"two\nlines"', "two\nlines"),
+    ('"two\r\nlines"', "two\r\nlines"),
+    ('"one\rreturn"', "one\rreturn"),
+    ('"\n"', "\n"),
+    (" spaces around ", " spaces around "),
+    ('" quoted spaces "', " quoted spaces "),
+    ("=1+1", "=1+1"),
+    ("@SUM(A1)", "@SUM(A1)"),
+    ("-1+2", "-1+2"),
+    ("tab\there", "tab\there"),
+    ("it's", "it's"),
+    ("'quoted'", "'quoted'"),
+    ("a;b", "a;b"),
+    ("# no comment", "# no comment"),
+    ("back\\slash\\n", "back\\slash\\n"),
+    ("{x} %s $HOME", "{x} %s $HOME"),
+    ('"[""a"", 1.10]"', '["a", 1.10]'),
+    ("🦔 海", "🦔 海"),
+    ("e\u0301", "e\u0301"),
+    ("\u00e9", "\u00e9"),
+    ("\u2028", "\u2028"),
+    ("\u00a0", "\u00a0"),
+    ("in\ufeffside", "in\ufeffside"),
+)
+
+TYPED: Sequence[tuple[str, str, Any]] = (
+    # the column, its cell, and the value that the schema makes of it
+    ("seed", "7", 7),
+    ("seed", "0400", 400),
+    ("seed", "7.0", 7),
+    ("seed", "1234567890123456789", 1234567890123456789),
+    ("seed", " 12 ", 12),
+    ("guidance", "1.10", 1.1),
+    ("guidance", "7", 7),
+    ("upscale", "TRUE", True),
+    ("upscale", "false", False),
+    ("tags", '"[""a"", ""0400""]"', ["a", "0400"]),
+    ("options", '"{""n"": 1234567890123456789}"', {"n": 1234567890123456789}),
+)
+SENT = ("prompt", "negative_prompt", "seed", "guidance", "upscale", "tags", "options")
+
+
+def command(sandbox: Sandbox, folder: Path, *argv: str) -> str:
+    """Run a command that must succeed; return what it has printed on stderr."""
+    code, _, err = ended(process(*argv, sandbox=sandbox, cwd=folder))
+    assert code == 0, err
+    return err
+
+
+def by_id(sandbox: Sandbox, key: str) -> dict[Any, dict[str, Any]]:
+    """The inputs that the sandbox has accepted, by one of their keys."""
+    return {accepted.inputs[key]: dict(accepted.inputs) for accepted in sandbox.accepted}
+
+
+def beginnings(data: bytes, wanted: Sequence[str], newline: bytes) -> None:
+    """Assert that each record of a file begins with these bytes, whatever comes after them on its last line."""
+    place = 0
+    for record in wanted:
+        begin = record.encode()
+        assert data[place : place + len(begin)] == begin
+        place = data.index(newline, place + len(begin)) + len(newline)
+    assert place == len(data)
+
+
+def csv_file() -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """The records of a CSV file, and the input that each row's key in `negative_prompt` must be sent with."""
+    rows: list[dict[str, str]] = [{"note": raw, "prompt": raw or "x"} for raw, _ in CELLS]
+    inputs: list[dict[str, Any]] = [{"prompt": text or "x"} for _, text in CELLS]
+    inputs[[raw for raw, _ in CELLS].index('""')] = {}
+    for column, raw, value in TYPED:
+        rows.append({"prompt": "a fox", column: raw})
+        inputs.append({"prompt": "a fox", column: value})
+    keys = ["12", "012", "0012", "1e1", "TRUE", *(f"{number:05}" for number in range(5, len(rows)))]
+    records = ["negative_prompt,note,prompt,seed,guidance,upscale,tags,options"]
+    for key, row in zip(keys, rows, strict=True):
+        cells = [row.get(name, "") for name in ("note", "prompt", "seed", "guidance", "upscale", "tags", "options")]
+        records.append(",".join([key, *cells]))
+    return records, {key: {"negative_prompt": key, **row} for key, row in zip(keys, inputs, strict=True)}
+
+
+def test_a_csv_file_goes_out_and_comes_back(sandbox: Sandbox, tmp_path: Path) -> None:
+    """50 nasty cells, a BOM and CRLF: sent as the schema asks, written back byte for byte, never paid twice."""
+    records, wanted = csv_file()
+    del wanted[next(key for key, row in wanted.items() if "prompt" not in row)]  # a gap where a prompt is required
+    source = tmp_path / "in.csv"
+    source.write_bytes(b"\xef\xbb\xbf" + "".join(f"{record}\r\n" for record in records).encode())
+    argv = ("--workflow", "wf_abc123", "--key", "negative_prompt", "--run", "hour", "--wait")
+    code, _, err = ended(process("trigger", "in.csv", *argv, "--out", "out.csv", sandbox=sandbox, cwd=tmp_path))
+    assert (code, "1 of" in err) == (1, True)  # the row without a prompt is not sent
+    assert by_id(sandbox, "negative_prompt") == wanted
+    written = (tmp_path / "out.csv").read_bytes()
+    header = records[0] + ",bulk_id,execution_id,status,error,started_at,completed_at,output,cost"
+    beginnings(written, ["\ufeff" + header, *(f"{record}," for record in records[1:])], b"\r\n")
+    code, _, _ = ended(process("trigger", "out.csv", *argv, "--out", "again.csv", sandbox=sandbox, cwd=tmp_path))
+    assert (code, sandbox.accepted_count()) == (1, len(wanted))
+    assert (tmp_path / "again.csv").read_bytes() == written
+
+
+TSV = (
+    "id\tprompt\tseed\ton\tguidance\ttags\tn\tnote",
+    '1\t"A fox" it said\t7\ttrue\t1.10\t["a"]\t0400\t"',
+    '2\t"\t0007\tTRUE\t7\t{"n": 1234567890123456789}\t1.10\t""',
+    '3\t"unclosed\t1234567890123456789\tFalse\t0.5\t2\tTRUE\tit\'s "',
+    "4\ta, b; c\t\t\t\t\tNA\t  ",
+    '5\t 5" nails \t-1\tfalse\t1e3\t"x"\tnull\t=1+1',
+)
+
+
+def test_a_tsv_file_has_no_quotes_and_types_may_be_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A quote is a character. Without a schema a cell is text, unless --inputs names a type; a retry keeps to it."""
+    (tmp_path / "in.tsv").write_text("\n".join(TSV) + "\n")
+    sandbox.change(fail_when=lambda inputs: inputs["key"] == "2")
+    inputs = ("--inputs", "key=id,prompt,seed:int,on:bool,guidance:float,tags:json,n,m=n:float")
+    bad = [line.replace("TRUE\tit", "soon\tit") for line in TSV]
+    (tmp_path / "bad.tsv").write_text("\n".join(bad) + "\n")
+    argv = ("--workflow", "wf_free", "--wait", "--ok-if-failed")
+    sent = ("--inputs", "key=id,prompt,seed:int,on:bool,guidance:float,tags:json,n")
+    code, _, err = ended(
+        process("trigger", "bad.tsv", *argv, *inputs, "--out", "no.tsv", sandbox=sandbox, cwd=tmp_path)
+    )
+    assert (code, sandbox.accepted_count()) == (2, 0)
+    assert "bad.tsv, line 4, column 'n': 'soon' cannot be read as float" in err
+    command(sandbox, tmp_path, "trigger", "in.tsv", *argv, *sent, "--out", "out.tsv")
+    numbers = {"tags": {"n": 1234567890123456789}, "seed": 7, "guidance": 7.0}
+    wanted = {
+        "1": {"prompt": '"A fox" it said', "seed": 7, "on": True, "guidance": 1.1, "tags": ["a"], "n": "0400"},
+        "2": {"prompt": '"', "on": True, "n": "1.10", **numbers},
+        "3": {"prompt": '"unclosed', "seed": 1234567890123456789, "on": False, "guidance": 0.5, "tags": 2, "n": "TRUE"},
+        "4": {"prompt": "a, b; c", "n": "NA"},
+        "5": {"prompt": ' 5" nails ', "seed": -1, "on": False, "guidance": 1000.0, "tags": "x", "n": "null"},
+    }
+    wanted = {key: {"key": key, **row} for key, row in wanted.items()}
+    assert by_id(sandbox, "key") == wanted
+    beginnings((tmp_path / "out.tsv").read_bytes(), [f"{line}\t" for line in TSV], b"\n")
+    command(sandbox, tmp_path, "retry", "out.tsv", "--out", "retried.tsv", "--wait", "--ok-if-failed")
+    assert [accepted.inputs["key"] for accepted in sandbox.accepted][5:] == ["2"]
+    assert by_id(sandbox, "key") == wanted
+    beginnings((tmp_path / "retried.tsv").read_bytes(), [f"{line}\t" for line in TSV], b"\n")
+
+
+LINES = (
+    '{"prompt": "a fox", "seed": 1234567890123456789, "mine": 1.10, "big": 123456789012345678901234567890}',
+    '{"mine":0.10,"prompt":"a \\u00e9 h\\u00e9ron","seed":null,"upscale":true}',
+    '{"prompt": "an owl", "mine": {"a": [1.0, 1e2, "\\/"]} , "when": "2026-01-02", "id": "0400"}',
+    '{"id": null, "mine": false, "prompt": "a newt", "tags": ["0400"], "seed": 0}',
+)
+
+
+def test_json_lines_go_out_and_come_back(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Numbers keep their digits beside gaps, names that a row has not stay away, and each line begins as it did."""
+    (tmp_path / "in.jsonl").write_text("\n".join(LINES) + "\n")
+    argv = ("--workflow", "wf_abc123", "--wait", "--run", "lines")
+    command(sandbox, tmp_path, "trigger", "in.jsonl", *argv, "--out", "out.jsonl")
+    written = (tmp_path / "out.jsonl").read_bytes()
+    beginnings(written, [line[:-1] for line in LINES], b"\n")
+    assert by_id(sandbox, "prompt") == {
+        "a fox": {"prompt": "a fox", "seed": 1234567890123456789},
+        "a \u00e9 h\u00e9ron": {"prompt": "a \u00e9 h\u00e9ron", "upscale": True},
+        "an owl": {"prompt": "an owl"},
+        "a newt": {"prompt": "a newt", "tags": ["0400"], "seed": 0},
+    }
+    rows = [json.loads(line) for line in written.splitlines()]
+    assert [set(row) - set(json.loads(line)) for row, line in zip(rows, LINES, strict=True)] == [
+        {"bulk_id", "execution_id", "status", "error", "started_at", "completed_at", "output", "cost"}
+    ] * len(LINES)
+    command(sandbox, tmp_path, "trigger", "out.jsonl", *argv, "--out", "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == written
+    assert sandbox.accepted_count() == len(LINES)
+
+
+def test_real_prompts_go_out_and_come_back(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1,632 real prompts where they are at hand, some of which begin with a quote; else rows that are as nasty."""
+    real = Path(__file__).resolve().parents[2] / "shared" / "data" / "PartiPrompts.tsv"
+    own = ["Prompt\tNote", '"Hello" on a sign\t', 'a sign that says "Hi\t"', '"\t""', "a 5\" nail, 'new'\t NA "]
+    text = real.read_text(encoding="utf-8") if real.exists() else "\n".join(own) + "\n"
+    monkeypatch.chdir(tmp_path)
+    Path("in.tsv").write_text(text, encoding="utf-8", newline="")
+    argv = ("--workflow", "wf_free", "--inputs", "prompt=Prompt", "--retrigger")
+    assert cli.main(["trigger", "in.tsv", *argv, "--out", "out.tsv"]) == 0, capsys.readouterr().err
+    lines = text.removesuffix("\n").split("\n")
+    beginnings(Path("out.tsv").read_bytes(), [f"{line}\t" for line in lines], b"\n")
+    sent = sorted(accepted.inputs["prompt"] for accepted in sandbox.accepted)
+    assert sent == sorted(line.split("\t")[0] for line in lines[1:])
