@@ -207,6 +207,35 @@ def test_a_proxy_of_the_environment_is_used_for_the_api(monkeypatch: pytest.Monk
     assert not fault.sent
 
 
+def test_all_proxy_is_used_where_no_other_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As curl does it: the scheme's own proxy comes first."""
+    seen: list[bytes] = []
+    with server([b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"], seen) as url:
+        monkeypatch.setenv("all_proxy", url.removesuffix("/v1"))
+        (fault,) = send(POST, base_url="https://api.invalid/v1")
+        assert fault == Fault(sent=False, reason="the proxy answered HTTP 407: No")
+        monkeypatch.setenv("https_proxy", _closed_port())
+        (fault,) = send(POST, base_url="https://api.invalid/v1")
+    assert isinstance(fault, Fault)
+    assert not fault.sent
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("name", ["ALL_PROXY", "HTTPS_PROXY"])
+def test_a_socks_proxy_is_refused_with_what_to_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Before anything is sent, and without its password; a sandbox is reached all the same."""
+    monkeypatch.setenv(name, "socks5h://user:pr0xy-passw0rd@127.0.0.1:1080")
+    with pytest.raises(ef.ConfigurationError) as caught:
+        send(POST, base_url="https://api.invalid/v1")
+    assert f"{name} names a SOCKS proxy (socks5h://), which is not supported: set HTTPS_PROXY" in str(caught.value)
+    assert "NO_PROXY=api.invalid" in str(caught.value)
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert "passw0rd" not in "".join(frames.format())
+    with server([OK], []) as url:
+        (reply,) = send(GET, base_url=url)
+    assert isinstance(reply, Reply)
+
+
 def answer(body: bytes, *headers: str) -> bytes:
     """Make an answer of HTTP."""
     head = "".join(f"{header}\r\n" for header in headers)

@@ -1080,6 +1080,15 @@ def test_a_proxy_of_the_environment_is_used(
     assert shelf.paths == ["http://cdn.example.com/a.png"]
 
 
+def test_a_socks_proxy_is_the_reason_why_a_file_is_not_there(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is fetched around the proxy that was named."""
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1080")
+    got = result("http://cdn.example.com/a.png").eachlabs.download(tmp_path)
+    assert "ALL_PROXY names a SOCKS proxy (socks5://), which is not supported" in got["path_error"][0]
+
+
 def test_a_proxys_password_is_given_to_it_and_shown_nowhere(
     sandbox: Sandbox, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from yarl import URL
 from ..core import addresses, media
 from ..core.addresses import Bounds
 from ..core.masking import Mask
+from ..errors import ConfigurationError
 from .proxies import HEADER, Proxy, proxy_for
 
 LONGEST_CONNECT: Final = 10.0
@@ -113,7 +114,10 @@ class Web:
         BrokenError
         """
         scheme = url.partition(":")[0].lower()
-        proxy = self._proxy(scheme, addresses.origin(url)[0])
+        try:
+            proxy = self._proxy(scheme, addresses.origin(url)[0])
+        except ConfigurationError as exc:
+            raise addresses.RefusedAddressError(str(exc)) from exc
         addresses.check(url, self._bounds, proxied=proxy is not None)
         # A proxy's own address is its owner's business, and it alone sees where the name leads.
         session = self._trusting if proxy is not None or self._bounds.trusts(url) else self._guarded
