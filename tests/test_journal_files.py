@@ -228,7 +228,7 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     connection.close()
     assert {run.name: run.counts for run in archive.summaries(journal)} == {"r": {"unknown": 5}, "s": {"queued": 1}}
     assert archive.load(journal, "s").book.results.execution_id == ["e0"]
-    assert archive.run_of_bulk(journal, {"b"}) == ("s", PIN)
+    assert archive.runs_of_ids(journal, {"b", "other"}) == {"b": ("s", PIN)}
     assert archive.costs(journal, "wf", "http://localhost") == []
     entry = Entry(journal, "s")
     entry.enter(PIN)

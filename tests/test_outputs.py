@@ -233,15 +233,16 @@ def test_files_of_another_result_do_not_stand_beside_its_urls(sandbox: Sandbox, 
 
 
 def test_a_frame_with_a_prefix_and_one_that_lost_its_attrs() -> None:
-    """The prefix is known from the frame, or said."""
+    """The prefix is known from the attrs, else from the columns; it may be named."""
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0)):
         df = pd.DataFrame({"prompt": ["a"], "status": ["mine"]})
         out = df.eachlabs.bulk_trigger("wf_abc123", ["prompt"], prefix="r_", wait=True)
     assert out.eachlabs.outputs()["kind"].tolist() == ["image"]
     out.attrs.clear()
     assert out.eachlabs.outputs(prefix="r_")["kind"].tolist() == ["image"]
-    with pytest.raises(ef.ColumnError, match="pass prefix='r_'"):
-        out.eachlabs.outputs()
+    assert out.eachlabs.outputs()["kind"].tolist() == ["image"]
+    with pytest.raises(ef.ColumnError, match="no result with prefix=''"):
+        out.eachlabs.outputs(prefix="")
 
 
 def test_what_went_through_a_file_is_read_again(tmp_path: Any) -> None:

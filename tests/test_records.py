@@ -12,7 +12,7 @@ from eachlabs_frames.core.records import (
     LOOK,
     Book,
     Record,
-    bulk_id_of,
+    ids_of,
     pack_outcomes,
     pack_rows,
     unpack_outcomes,
@@ -75,7 +75,7 @@ def test_outcomes_come_back_as_they_were(bulk_id: str | None, said: list[tuple[A
     ]
     body = pack_outcomes(outcomes)
     assert list(unpack_outcomes(range(len(outcomes)), body)) == outcomes
-    assert bulk_id_of(body) == bulk_id
+    assert ids_of(body) == {bulk_id, *(one.execution_id for one in outcomes)} - {None}
 
 
 @pytest.mark.parametrize("output", ["\ud83d", {"n": 2**70}, object()])

@@ -147,10 +147,11 @@ _WITH_EXECUTION: Final = 2
 _NONES: Final[list[Any]] = [None] * _ALL
 
 
-def bulk_id_of(body: bytes) -> str | None:
-    """Read which bulk operation outcomes are of."""
-    bulk_id: str | None = _read(body)[0]
-    return bulk_id
+def ids_of(body: bytes) -> set[str]:
+    """Return the ids of the bulk operation and of the executions that outcomes are of."""
+    bulk_id, listed = _read(body)
+    ids = {fields[1] for fields in listed if len(fields) >= _WITH_EXECUTION} | {bulk_id}
+    return ids - {None}
 
 
 _WORDS: Final = {status: status for status in STATUSES}

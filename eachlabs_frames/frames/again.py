@@ -1,4 +1,7 @@
-"""What is done once more with a result: its failed rows triggered again, its lost answers looked for."""
+"""Implements `retry_failed` and `reconcile`: calls on a result that trigger its failed rows, or search lost answers.
+
+A result whose attrs were lost is only sent again where the journal knows its rows. Nothing else is decided here.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from ..core.outcomes import Results
+from ..engine.journal import archive
 from ..engine.loop import Steps
 from ..errors import ColumnError
 from ..models import FAILED, UNKNOWN, Observer
+from ..settings import current
+from . import origins, sent_inputs
 from . import results as columns
+from .cells import FrameInputs
 from .options import Options
+from .results import Origin
 from .trigger import Trigger
 
 
@@ -35,17 +44,12 @@ def retry_failed(
     among : collection of int, optional
         Positions: other rows are left alone, though they have failed.
     """
-    before = columns.origin(frame, prefix)
-    if before is None:
-        msg = (
-            "the frame's attrs were lost, so its workflow is not known: name it with "
-            "out = out.eachlabs.refresh(workflow_id=...), and pass inputs= to retry_failed"
-        )
-        raise ColumnError(msg)
-    columns.require_result(frame, before.prefix)
+    before = origins.find(frame, prefix=prefix, one_run=True)
     held = columns.read(frame, before.prefix)
     failed = [row for row, status in enumerate(held.status) if status == FAILED and (among is None or row in among)]
     rows = np.array(failed, dtype=np.int64)
+    if columns.origin(frame, before.prefix) != before:
+        frame = _restored(frame, before, held, failed, inputs, inplace=options.inplace)
     known = [held.execution_id[row] for row in rows if held.execution_id[row] is not None]
     if len(set(known)) < len(known):
         msg = "some failed rows are copies of each other (one execution_id), and each would be paid: drop the copies"
@@ -65,18 +69,76 @@ def reconcile(
     frame: pd.DataFrame, inputs: object, *, prefix: str | None, progress: bool | Observer | None
 ) -> Steps[pd.DataFrame]:
     """Look for the answers that were lost, and send nothing."""
-    before = columns.origin(frame, prefix)
-    known = prefix or "" if before is None else before.prefix
-    columns.require_result(frame, known)
-    if before is None or before.run is None:
+    before = origins.find(frame, prefix=prefix, one_run=True)
+    if before.run is None:
         msg = (
-            "the frame does not say of which run it is (its attrs were lost, or the journal was off), so nobody knows "
-            "when its rows were sent: load_run() gives a run back, runs() lists them"
+            "the frame does not say of which run it is (the journal was off), so nobody knows when its rows were sent: "
+            "load_run() gives a run back, runs() lists them"
         )
         raise ColumnError(msg)
-    held = columns.read(frame, known)
+    held = columns.read(frame, before.prefix)
     rows = np.array([row for row, status in enumerate(held.status) if status == UNKNOWN], dtype=np.int64)
     options = Options(
-        version_id=before.version_id, run=before.run, na=before.na, validate=False, prefix=known, progress=progress
+        version_id=before.version_id,
+        run=before.run,
+        na=before.na,
+        validate=False,
+        prefix=before.prefix,
+        progress=progress,
     )
+    if columns.origin(frame, before.prefix) != before:
+        frame = _described(frame, before)
     return (yield from Trigger(frame, before.workflow_id, inputs, options, only=rows, sends=False).steps())
+
+
+def _restored(
+    frame: pd.DataFrame, before: Origin, held: Results, failed: list[int], inputs: object, *, inplace: bool
+) -> pd.DataFrame:
+    """Return a frame that says again what it was triggered with, where it can be sent in the same way.
+
+    Raises
+    ------
+    ColumnError
+        A failed row has no execution by which the journal knows it; or the mapping gives no row what was sent of it, so
+        that the columns are not those of before.
+    """
+    strangers = [row for row in failed if held.execution_id[row] is None]
+    if strangers:
+        label = frame.index[strangers[0]]
+        msg = (
+            f"row {label!r} failed without an execution, and the frame's attrs were lost, so nobody knows which run it "
+            f"belongs to: load_run({before.run!r}).eachlabs.retry_failed() retries the run's own rows"
+        )
+        raise ColumnError(msg)
+    out = _described(frame, before, inplace=inplace)
+    if failed and inputs is None and not _fits(out, before, held):
+        msg = (
+            f"no row gives the input that was sent of it in run {before.run!r}: the frame's attrs were lost, and its "
+            f"columns are not those that it was triggered with; pass inputs=, or take load_run({before.run!r})"
+        )
+        raise ColumnError(msg)
+    return out
+
+
+def _described(frame: pd.DataFrame, before: Origin, *, inplace: bool = False) -> pd.DataFrame:
+    out = frame if inplace else columns.snapshot(frame)
+    columns.describe(out, before)
+    return out
+
+
+def _fits(frame: pd.DataFrame, before: Origin, held: Results) -> bool:
+    """Say whether the mapping gives any row the input that its execution was sent with, by the journal."""
+    fields = sent_inputs.fields_of(frame, before)
+    path = current().journal
+    if fields is None or path is None or before.run is None:
+        return True  # which is an error of its own, where the inputs are read
+    loaded = archive.load(path, before.run)
+    checksums = sent_inputs.checksums_of([dict(row) for row in loaded.inputs])
+    sent = dict(zip(loaded.book.results.execution_id, checksums.tolist(), strict=True))
+    rows = [row for row, execution_id in enumerate(held.execution_id) if execution_id and execution_id in sent]
+    if not rows:
+        return True  # all of them were triggered again since: the journal's results are taken over, nothing is sent
+    where = np.array(rows, dtype=np.int64)
+    source = FrameInputs(frame, where, fields, omit=before.na != "null", integers=frozenset())
+    now = np.concatenate([sent_inputs.checksums_of(chunk) for _, chunk in source.rows()]).tolist()
+    return any(sent[held.execution_id[row]] == checksum for row, checksum in zip(rows, now, strict=True))

@@ -21,7 +21,7 @@ from ..engine.interrupts import ended
 from ..errors import ConfigurationError, EachlabsError
 from ..models import Event, Outcome
 from ..settings import Settings, current
-from . import again, sent_inputs, track
+from . import again, origins, sent_inputs, track
 from . import results as columns
 from .course import INTERVAL, Call, Course, check_interval
 from .options import Options
@@ -63,9 +63,10 @@ class Calls:
         if isinstance(source, Course):
             self._frame, self._origin = source.source, source.origin
         else:
-            self._origin = columns.origin(source, prefix) or Origin(workflow_id or "", prefix=prefix or "")
             # Checked here, because a widget that is half made cannot be taken down.
-            columns.refuse_twins(source, self._origin.prefix)
+            own = origins.prefix_of(source, prefix)
+            columns.refuse_twins(source, own)
+            self._origin = origins.known(source, own) or Origin(workflow_id or "", prefix=own)
             self._frame = columns.snapshot(source)
         self._workflow_id = workflow_id
         self._where = _where(current() if course is None else course.settings)

@@ -20,7 +20,7 @@ from ..core.values import MISSING
 from ..errors import EachlabsError
 from ..models import Json, Outcome
 from ..views.cards import Card, card
-from . import filelist, scores, sent_inputs
+from . import filelist, origins, scores, sent_inputs
 from . import results as columns
 from .cells import FrameInputs
 from .filelist import files_of
@@ -62,8 +62,8 @@ class Cards:
         prefix: str | None = None,
         origin: Callable[[], Origin | None] | None = None,
     ) -> None:
-        known = columns.origin(frame, prefix)
-        self.prefix: Final = prefix if prefix is not None else known.prefix if known else ""
+        self.prefix: Final = origins.prefix_of(frame, prefix)
+        known = None if origin is not None else origins.known(frame, self.prefix)
         self._frame = columns.snapshot(frame)
         self._origin = origin or (lambda: known)
         self._inputs = sent_inputs.of(frame, self.prefix)

@@ -26,8 +26,8 @@ from ..errors import ConfigurationError, Interrupted, UnsettledWarning
 from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback
 from ..views import progress as bars
+from . import origins, sent_inputs
 from . import results as columns
-from . import sent_inputs
 from .callers import callers_level
 from .filelist import FileList, check_column, require_outputs
 
@@ -76,7 +76,7 @@ class Download:
         self._settings = current(max_concurrency=max_concurrency)
         self._terms = _terms(self._settings, allow_private, max_size)
         origin = columns.origin(frame, prefix)
-        self._prefix = prefix if prefix is not None else ("" if origin is None else origin.prefix)
+        self._prefix = origins.prefix_of(frame, prefix)
         columns.require_result(frame, self._prefix)
         results = columns.read(frame, self._prefix)
         require_outputs(frame, self._prefix)

@@ -81,7 +81,7 @@ def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, Pin]]:
     from ..engine.journal import archive
 
     try:
-        return archive.runs_of_bulks(path, bulk_ids)
+        return archive.runs_of_ids(path, bulk_ids)
     except JournalError as exc:
         logger.warning("the journal cannot say whose executions were delivered: %s", exc)
         return {}

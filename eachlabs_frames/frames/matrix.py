@@ -23,6 +23,7 @@ from ..views.cards import LONGEST_LABEL, Card
 from ..views.matrix import Matrix
 from ..views.quantity import Unit
 from ..views.table import Head, Heads, Kind, Reading, table
+from . import origins
 from . import results as columns
 from .cards import Cards
 from .pivot import Names, Pivot, pivot, spread
@@ -205,9 +206,8 @@ def _side(frame: pd.DataFrame, names: Names, value: Hashable, prefix: str | None
     ColumnError
         It holds no result, or has not the columns that are named.
     """
-    known = columns.origin(frame, prefix)
-    own = prefix if prefix is not None else known.prefix if known else ""
     try:
+        own = origins.prefix_of(frame, prefix)
         columns.require_result(frame, own)
     except ColumnError as exc:
         msg = f"{where} {exc}".strip()
@@ -221,7 +221,9 @@ def _side(frame: pd.DataFrame, names: Names, value: Hashable, prefix: str | None
     labels = [BETWEEN.join(cut(part, LONGEST_PART) for part in each) for each in zip(*parts, strict=True)]
     results = columns.read(frame, own)
     values = _values(frame, value, own, results, where)
-    return Side(Cards(frame, prefix=own), labels, results, axes, values, known.run if known else None)
+    known = origins.known(frame, own)
+    cards = Cards(frame, prefix=own, origin=lambda: known)
+    return Side(cards, labels, results, axes, values, known.run if known else None)
 
 
 # -- values ---------------------------------------------------------------------------------------------------------

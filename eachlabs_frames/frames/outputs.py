@@ -26,8 +26,8 @@ from ..errors import ConfigurationError
 from ..models import Json, Observer
 from ..settings import current
 from ..views import progress as bars
+from . import origins, sent_inputs
 from . import results as columns
-from . import sent_inputs
 from .cards import paths_in
 from .filelist import files_of
 
@@ -53,7 +53,7 @@ def outputs(
             msg = f"{name} must be True or False; got {value!r}"
             raise ConfigurationError(msg)
     known = columns.origin(frame, prefix)
-    own = prefix if prefix is not None else (known.prefix if known is not None else "")
+    own = origins.prefix_of(frame, prefix)
     columns.require_result(frame, own)
     results = columns.read(frame, own)
     sent_inputs.mark(frame, results, own, known)

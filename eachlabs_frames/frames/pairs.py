@@ -19,6 +19,7 @@ from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError
 from ..models import COMPLETED
 from ..suggestions import did_you_mean, hint
+from . import origins
 from . import results as columns
 from .cards import paths_in
 from .filelist import files_of
@@ -32,8 +33,7 @@ class Side:
     """One of the two results, as far as pairs need it."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        origin = columns.origin(frame)
-        self.prefix: Final = "" if origin is None else origin.prefix
+        self.prefix: Final = origins.prefix_of(frame, None)
         columns.require_result(frame, self.prefix)
         columns.check_attrs(frame)
         self.frame: Final = columns.snapshot(frame)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..core.mapping import Column, Template, from_spec
 from ..errors import ColumnError, EachlabsError
+from . import origins
 from . import results as columns
 
 logger = logging.getLogger("eachlabs_frames")
@@ -213,7 +214,7 @@ def _check(frame: pd.DataFrame, column: Hashable, label: Hashable, prefix: str) 
 
 def _inputs(frame: pd.DataFrame, prefix: str) -> set[Hashable]:
     """Return the columns that the rows' inputs were made of, as far as the frame says so."""
-    origin = columns.origin(frame, prefix)
+    origin = origins.known(frame, prefix)
     if origin is None or origin.inputs is None:
         return set()
     found: set[Hashable] = set()

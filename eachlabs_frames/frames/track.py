@@ -22,10 +22,11 @@ from ..engine.loop import Job, Steps
 from ..engine.pool import until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
-from ..errors import ColumnError, ConfigurationError, JournalError, UnsettledWarning
+from ..errors import ConfigurationError, UnsettledWarning
 from ..models import PENDING, Observer
 from ..settings import Settings, current
 from ..views import progress as bars
+from . import origins
 from . import results as columns
 from .audience import Audience, joined
 from .callers import warn
@@ -43,7 +44,7 @@ logger = logging.getLogger("eachlabs_frames")
 
 def refresh(frame: pd.DataFrame, *, workflow_id: str | None, prefix: str | None) -> Steps[pd.DataFrame]:
     """Look once."""
-    origin = _origin(frame, workflow_id, prefix)
+    origin = origins.find(frame, prefix=prefix, workflow_id=workflow_id)
     results = columns.read(frame, origin.prefix)
     with closing(Notes(current().journal, origin.run, results)) as notes:
         tracker = _tracker(origin, results, Reporter(None, results, total=results.size), notes)
@@ -114,7 +115,7 @@ class Watch:
         webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = False,
     ) -> None:
-        self._origin = _origin(frame, workflow_id, prefix)
+        self._origin = origins.find(frame, prefix=prefix, workflow_id=workflow_id)
         self._results = columns.read(frame, self._origin.prefix)
         self._settings = current()
         self._webhook = webhook
@@ -161,7 +162,7 @@ class Watch:
 def summary(frame: pd.DataFrame, *, prefix: str | None) -> pd.DataFrame:
     """Count the rows of each bulk operation per status, and sum up what was paid."""
     origin = columns.origin(frame, prefix)
-    known = prefix if prefix is not None else (origin.prefix if origin is not None else "")
+    known = origins.prefix_of(frame, prefix)
     columns.require_result(frame, known)
     results = columns.read(frame, known)
     lines = per_bulk(results.bulk_id, results.status)
@@ -211,47 +212,6 @@ def attach(bulk_id: str, workflow_id: str, *, prefix: str) -> Steps[pd.DataFrame
     tracker = _tracker(origin, results, Reporter(None, results, total=results.size))
     yield tracker.refresh
     return _written(frame, results, origin)
-
-
-def _origin(frame: pd.DataFrame, workflow_id: str | None, prefix: str | None) -> Origin:
-    """Return whose result this is; where the attrs were lost, the caller says it.
-
-    Raises
-    ------
-    ColumnError
-        No result, or nobody says of which workflow.
-    """
-    known = columns.origin(frame, prefix)
-    if known is None:
-        known = Origin(workflow_id or "", prefix=prefix or "")
-    columns.require_result(frame, known.prefix)
-    if not known.workflow_id or (workflow_id not in (None, known.workflow_id)):
-        known = _in_journal(frame, known.prefix, workflow_id) or known
-    if workflow_id is None and not known.workflow_id:
-        msg = "the frame does not say any more which workflow it went to (its attrs were lost): pass workflow_id="
-        raise ColumnError(msg)
-    if workflow_id in (None, known.workflow_id):
-        return known
-    return Origin(str(workflow_id), prefix=known.prefix)
-
-
-def _in_journal(frame: pd.DataFrame, prefix: str, workflow_id: str | None) -> Origin | None:
-    """Return whose result this is by the journal, which knows the bulk operations of each run."""
-    path = current().journal
-    if path is None:
-        return None
-    from ..engine.journal import archive
-
-    bulk_ids = set(columns.read(frame, prefix).bulk_id) - {None}
-    try:
-        found = archive.run_of_bulk(path, {str(bulk_id) for bulk_id in bulk_ids})
-    except JournalError as exc:
-        logger.warning("the journal cannot say whose result this is: %s", exc)
-        return None
-    if found is None or workflow_id not in (None, found[1].workflow_id):
-        return None
-    run, pin = found
-    return Origin(pin.workflow_id, pin.version_id, prefix, inputs=pin.inputs, na=pin.na, run=run)
 
 
 def _tracker(

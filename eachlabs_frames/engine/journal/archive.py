@@ -19,7 +19,7 @@ from typing import Final
 import orjson
 
 from ...core.identity import SIZE
-from ...core.records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, bulk_id_of, unpack_outcomes, unpack_rows
+from ...core.records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, ids_of, unpack_outcomes, unpack_rows
 from ...errors import JournalError, RunError
 from ...models import COMPLETED, PENDING, UNKNOWN, Json, Pin
 from ...suggestions import MAX_COMPARED, hint
@@ -385,34 +385,21 @@ def _shrink(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def run_of_bulk(path: Path, bulk_ids: set[str]) -> tuple[str, Pin] | None:
-    """Return the run that one of these bulk operations belongs to, the newest, where the journal knows it."""
-    with reading(path) as connection, _snapshot(connection):
-        return next((run for _, run in _runs_of(connection, path, bulk_ids)), None)
-
-
-def runs_of_bulks(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, Pin]]:
-    """Return the runs that these bulk operations belong to, of those that the journal knows."""
+def runs_of_ids(path: Path, ids: set[str]) -> dict[str, tuple[str, Pin]]:
+    """Return the run that each of these bulk operations or executions belongs to, of those that the journal knows."""
     found: dict[str, tuple[str, Pin]] = {}
     with reading(path) as connection, _snapshot(connection):
-        for bulk_id, run in _runs_of(connection, path, bulk_ids):
-            found.setdefault(bulk_id, run)
-            if len(found) == len(bulk_ids):
+        query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
+        for run, body in connection.execute(query, (ANSWER,)):
+            here: set[str] = set()
+            with suppress(*UNREADABLE):
+                here = ids_of(body) & ids
+            for known in here - found.keys():
+                name, pin = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
+                found[known] = name, read_pin(path, name, pin)
+            if len(found) == len(ids):
                 break
     return found
-
-
-def _runs_of(connection: sqlite3.Connection, path: Path, bulk_ids: set[str]) -> Iterator[tuple[str, tuple[str, Pin]]]:
-    """Yield answers of these bulk operations, the newest first, as the bulk operation and its run."""
-    query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
-    for run, body in connection.execute(query, (ANSWER,)):
-        try:
-            bulk_id = bulk_id_of(body)
-        except UNREADABLE:
-            continue
-        if bulk_id is not None and bulk_id in bulk_ids:
-            name, pin = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
-            yield bulk_id, (name, read_pin(path, name, pin))
 
 
 ENOUGH: Final = 100

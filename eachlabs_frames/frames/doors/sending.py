@@ -340,7 +340,8 @@ class Sending(Door):
         """Trigger the rows that are ``failed`` again: a new paid execution each. All others are left as they are.
 
         The workflow, its version and the mapping are those that the frame was triggered with. The input is the row's
-        own as it is now: a failed row that was edited since is sent with its new input.
+        own as it is now: a failed row that was edited since is sent with its new input. A frame whose attrs were lost
+        (CSV, merge, concat) is found in the journal by its ids.
 
         Parameters
         ----------
@@ -357,7 +358,8 @@ class Sending(Door):
         Raises
         ------
         ColumnError, MappingError
-            The frame holds no result, or does not say how its inputs were made.
+            The frame holds no result, or does not say how its inputs were made; or its attrs were lost, and its rows
+            are of several runs, or unknown to the journal.
         """
         secret = Secret.wrap(webhook_secret)
         del webhook_secret  # at once: a traceback may show local variables
@@ -401,7 +403,8 @@ class Sending(Door):
         Raises
         ------
         ColumnError
-            The frame holds no result, or does not say of which run.
+            The frame holds no result; or its attrs were lost, and its rows are of several runs, or unknown to the
+            journal.
         JournalError, RunError
             The journal cannot be read, or does not know the run.
         """

@@ -23,7 +23,8 @@ class Tracking(Door):
         Parameters
         ----------
         workflow_id : str, optional
-            Needed where the frame's attrs were lost, in a merge or a CSV file.
+            Needed only where the frame's attrs were lost, in a merge or a CSV file, and the journal does not know its
+            rows either.
         prefix : str, optional
             Which result, where the frame holds several; the latest by default.
 
@@ -35,7 +36,8 @@ class Tracking(Door):
         Raises
         ------
         ColumnError
-            The frame holds no result, or does not say of which workflow.
+            The frame holds no result; or its attrs were lost, and its rows are of several workflows or unknown to the
+            journal.
         APIError
             Refused, or no answer at all.
         """
@@ -81,7 +83,8 @@ class Tracking(Door):
         Raises
         ------
         ColumnError
-            The frame holds no result, or does not say of which workflow.
+            The frame holds no result; or its attrs were lost, and its rows are of several workflows or unknown to the
+            journal.
         APIError
             401, 403, 404. Failing servers and networks are waited out.
         """

@@ -1,0 +1,204 @@
+"""Finds the run, the workflow and the mapping of a result whose attrs were lost, by its ids in the journal.
+
+Attrs are lost in CSV files, merges and concatenations. Nothing is guessed: rows of two workflows or servers, or rows
+that the journal does not know, are an error that says how to go on. It reads the journal and never asks the API.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Hashable
+from typing import Final
+
+import pandas as pd
+
+from ..core.outcomes import Results
+from ..errors import ColumnError, EachlabsError, JournalError
+from ..models import Pin
+from ..settings import current
+from . import results as columns
+from .results import Origin
+
+logger = logging.getLogger("eachlabs_frames")
+
+MAX_NAMED: Final = 5
+"""Runs that an error names."""
+
+
+class SeveralRunsError(ColumnError):
+    """The rows of a frame belong to several runs."""
+
+
+def find(
+    frame: pd.DataFrame, *, prefix: str | None = None, workflow_id: str | None = None, one_run: bool = False
+) -> Origin:
+    """Return what a result was triggered with: by its attrs, else by the journal.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    prefix : str, optional
+        Which result, where the frame holds several; by default the latest, or the only one.
+    workflow_id : str, optional
+        As the user named it; it takes precedence over attrs and journal.
+    one_run : bool
+        Whether rows of several runs are an error, even if the runs are of one workflow.
+
+    Raises
+    ------
+    ColumnError
+        The frame holds no result, none of its rows was sent, or nobody knows with which workflow.
+    """
+    origin, own = columns.origin(frame, prefix), prefix_of(frame, prefix)
+    columns.require_result(frame, own)
+    if origin is not None and workflow_id in (None, origin.workflow_id):
+        # Without a run, it may be what was found of several.
+        return origin if origin.run is not None or not one_run else _with_run(frame, origin)
+    try:
+        found = _by_ids(columns.read(frame, own), own, one_run=one_run)
+    except ColumnError:
+        if workflow_id is None:
+            raise
+        return Origin(workflow_id, prefix=own)
+    return found if workflow_id in (None, found.workflow_id) else Origin(str(workflow_id), prefix=own)
+
+
+def _with_run(frame: pd.DataFrame, origin: Origin) -> Origin:
+    try:
+        found = _by_ids(columns.read(frame, origin.prefix), origin.prefix, one_run=True)
+    except SeveralRunsError:
+        raise
+    except ColumnError:
+        return origin  # the journal was off, or is another one
+    return found if found.workflow_id == origin.workflow_id else origin
+
+
+def known(frame: pd.DataFrame, prefix: str | None = None) -> Origin | None:
+    """Return what `find` returns; None where it raises, or where the frame holds no result."""
+    origin = columns.origin(frame, prefix)
+    if origin is not None:
+        return origin
+    try:
+        return find(frame, prefix=prefix) if columns.is_result(frame, prefix_of(frame, prefix)) else None
+    except EachlabsError as exc:
+        logger.info("the frame does not say how it was made: %s", exc)
+        return None
+
+
+def prefix_of(frame: pd.DataFrame, prefix: str | None) -> str:
+    """Return the prefix of a result: of the latest, where the frame says that, else of the only one.
+
+    Raises
+    ------
+    ColumnError
+        The frame holds several results, its attrs were lost, and `prefix` is None.
+    """
+    origin = columns.origin(frame, prefix)
+    if origin is not None:
+        return origin.prefix
+    if prefix is not None or columns.is_result(frame, ""):
+        return prefix or ""
+    names = [_text(label) for label in frame.columns]
+    prefixes = [name.removesuffix("bulk_id") for name in dict.fromkeys(names) if name.endswith("bulk_id")]
+    found = [one for one in prefixes if columns.is_result(frame, one)]
+    if len(found) > 1:
+        msg = f"the frame holds several results: pass prefix=, one of {', '.join(map(repr, found))}"
+        raise ColumnError(msg)
+    return found[0] if found else ""
+
+
+def _text(label: Hashable) -> str:
+    first = label[0] if isinstance(label, tuple) and label else label
+    return first if isinstance(first, str) else ""
+
+
+def _by_ids(results: Results, prefix: str, *, one_run: bool) -> Origin:
+    ids = [bulk or execution for bulk, execution in zip(results.bulk_id, results.execution_id, strict=True)]
+    rows = Counter(one for one in ids if one is not None)
+    if not rows:
+        msg = (
+            "no row of this frame has a bulk_id, so none was sent, or none is known to be: call bulk_trigger, with the "
+            "run= of before if there was one"
+        )
+        raise ColumnError(msg)
+    runs = _runs_of(set(rows))
+    if len(runs) < len(rows):
+        unknown = sum(count for one, count in rows.items() if one not in runs)
+        sent = rows.total()
+        msg = (
+            f"the frame's attrs were lost, and the journal knows {sent - unknown} of its {sent} sent rows: if all are "
+            "of one workflow, pass workflow_id= to refresh, wait or dashboard"
+        )
+        raise ColumnError(msg)
+    by_run = Counter[str]()
+    pins: dict[str, Pin] = {}
+    for one, (run, pin) in runs.items():
+        by_run[run] += rows[one]
+        pins[run] = pin
+    _check_server(by_run, pins)
+    if len(pins) > 1:
+        _check_together(by_run, pins, one_run=one_run)
+    versions = {pin.version_id for pin in pins.values()}
+    first = next(iter(pins.values()))
+    is_same = all((pin.inputs, pin.na) == (first.inputs, first.na) for pin in pins.values())
+    return Origin(
+        first.workflow_id,
+        first.version_id if len(versions) == 1 else None,
+        prefix,
+        inputs=first.inputs if is_same else None,
+        na=first.na if is_same else "omit",
+        run=next(iter(pins)) if len(pins) == 1 else None,
+    )
+
+
+def _runs_of(ids: set[str]) -> dict[str, tuple[str, Pin]]:
+    """Return the run that each of these bulk operations or executions belongs to.
+
+    Raises
+    ------
+    ColumnError
+        There is no journal to tell.
+    """
+    from ..engine.journal import archive
+
+    path = current().journal
+    lost = "the frame's attrs were lost, and the journal, which would know its workflow,"
+    if path is None or not path.exists():
+        msg = f"{lost} {'is off' if path is None else 'is empty'}: pass workflow_id= to refresh, wait or dashboard"
+        raise ColumnError(msg)
+    try:
+        return archive.runs_of_ids(path, ids)
+    except JournalError as exc:
+        msg = f"{lost} cannot be read ({exc}): pass workflow_id= to refresh, wait or dashboard"
+        raise ColumnError(msg) from exc
+
+
+def _check_server(rows: Counter[str], pins: dict[str, Pin]) -> None:
+    here = current().base_url
+    others = {pin.base_url for pin in pins.values()} - {here}
+    if others:
+        msg = (
+            f"the frame's rows were sent to {' and '.join(sorted(others))} ({_listed(rows)}), and base_url is now "
+            f"{here}: configure(base_url=...) as it was"
+        )
+        raise ColumnError(msg)
+
+
+def _check_together(rows: Counter[str], pins: dict[str, Pin], *, one_run: bool) -> None:
+    workflows = {pin.workflow_id for pin in pins.values()}
+    if len(workflows) > 1:
+        named = " and ".join(map(repr, sorted(workflows)))
+        msg = f"the frame's rows are of different workflows, {named} ({_listed(rows)}): split the frame by its runs"
+        raise SeveralRunsError(msg)
+    if one_run:
+        msg = (
+            f"the frame's rows are of {len(rows)} runs ({_listed(rows)}), and its attrs were lost: split it by run, or "
+            "take each run by itself, load_run(run)"
+        )
+        raise SeveralRunsError(msg)
+
+
+def _listed(rows: Counter[str]) -> str:
+    named = [f"{count} of run {run!r}" for run, count in rows.most_common(MAX_NAMED)]
+    return ", ".join(named) + (f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else "")
