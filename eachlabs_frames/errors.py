@@ -1,4 +1,4 @@
-"""The exception tree. Owns the classes and nothing else: where one is raised, its sentence is written.
+"""The exception tree. Owns the classes and nothing else: the messages are written where exceptions are raised.
 
 ::
 
@@ -30,6 +30,12 @@ from typing import Any
 
 class EachlabsError(Exception):
     """The base of every exception that this package raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: its protocol."""
+        from .tracebacks import render
+
+        return render(self)
 
 
 class UsageError(EachlabsError):
@@ -123,6 +129,12 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(message)
         self.frame = frame
         self.run = run
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: its protocol."""
+        from .tracebacks import render
+
+        return render(self)
 
 
 class UnsettledWarning(UserWarning):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,12 @@ class Cell:
     def text(self) -> str:
         """What it printed."""
         return "".join(m["content"]["text"] for m in self.shown if m["msg_type"] == "stream")
+
+    @property
+    def traceback(self) -> list[str]:
+        """The lines of the error that it showed."""
+        [error] = self.of("error")
+        return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error["traceback"])).splitlines()
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """What it sent of one kind of message."""
@@ -185,6 +192,7 @@ def test_an_interrupted_cell_and_the_next_one(kernel: Kernel) -> None:
     kernel.sandbox.change(latency=0.1)
     cell = kernel.interrupt_after(40, "rows(300, 'row').eachlabs.bulk_trigger('wf_abc123', max_concurrency=4)")
     assert cell.status == "error Interrupted"
+    is_short(cell)
     accepted = [one.execution_id for one in kernel.sandbox.accepted]
     assert 40 <= len(accepted) < 300
     shown = kernel.run("print(json.dumps(sys.last_value.frame['execution_id'].dropna().tolist()))")
@@ -194,6 +202,31 @@ def test_an_interrupted_cell_and_the_next_one(kernel: Kernel) -> None:
     )
     assert (again.status, again.text) == ("ok", "['queued']\n")
     assert kernel.sandbox.accepted_count() == len(accepted) + 3
+
+
+def is_short(cell: Cell) -> None:
+    """Check that an interrupt takes few lines: the cell's own and the message, which is the last, and no more."""
+    lines = cell.traceback
+    assert len(lines) <= 15
+    assert lines[-1] == f"{cell.reply['ename']}: {cell.reply['evalue']}"
+    assert any(line.startswith("----> ") for line in lines)
+    assert not any("eachlabs_frames" in line or "asyncio" in line for line in lines[:-1])
+
+
+@pytest.mark.parametrize(
+    "call", ["{}.bulk_trigger('wf_abc123', mine)", "await {}.bulk_trigger_async('wf_abc123', mine)"]
+)
+def test_an_error_shows_the_users_own_code_alone(kernel: Kernel, call: str) -> None:
+    """The line of a row function that raised, and the call; a debugger still has every frame."""
+    cell = kernel.run("def mine(row):\n    return 1 / 0\n" + call.format("rows(3, 'row').eachlabs"))
+    assert cell.status == "error InputError"
+    marked = [line.partition(" ")[2].split(maxsplit=1)[1] for line in cell.traceback if line.startswith("----> ")]
+    assert marked[0] == "return 1 / 0"
+    assert marked[1].endswith("', mine)")
+    assert len(marked) == 2
+    assert "eachlabs_frames" not in "\n".join(cell.traceback)
+    frames = kernel.run("import traceback\nprint(len(traceback.extract_tb(sys.last_value.__traceback__)))")
+    assert int(frames.text) > 3
 
 
 def left_over(kernel: Kernel, total: int) -> dict[str, int]:
@@ -222,6 +255,7 @@ def test_an_interrupted_await_cell_sends_nothing_more(kernel: Kernel) -> None:
         "await rows(600, 'row').eachlabs.bulk_trigger_async('wf_abc123', max_concurrency=2, run='awaited')",
     )
     assert cell.status == "error CancelledError"
+    is_short(cell)
     assert "load_run('awaited')" in cell.reply["evalue"]
     assert "unknown" not in left_over(kernel, 600)
     loaded = kernel.run(
@@ -293,7 +327,9 @@ def test_an_interrupted_wait_in_an_await_cell_ends(kernel: Kernel, waiting: str)
         f"run = rows(20, 'run {new}').eachlabs.start('wf_abc123', progress=False)"
     )
     assert made.status == "ok"
-    assert kernel.interrupt_at("begun", waiting).reply["status"] == "error"
+    cell = kernel.interrupt_at("begun", waiting)
+    assert cell.reply["status"] == "error"
+    assert len(cell.traceback) <= 15
     assert kernel.run("print(run.done)\nrun.cancel()\nprint(len(run.result()))").text == "False\n20\n"
     kernel.sandbox.release()
 

@@ -7,7 +7,7 @@ neighbours, so that it is the same in whichever chunk, order or run the row come
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 from math import isfinite
 from typing import Any, Final, TypeAlias
@@ -31,10 +31,11 @@ Cells: TypeAlias = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a row cannot become an input: its reason, and the column or key where it lies."""
+    """Why a row cannot become an input: its reason, the column or key where it lies, and what a row function raised."""
 
     reason: str
     place: str | None = None
+    cause: Exception | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}" if self.place else self.reason
@@ -94,7 +95,7 @@ def from_function(
     try:
         made = function(record)
     except Exception as exc:  # noqa: BLE001 - the user's own code: whatever it raises belongs to this row
-        return Problem(f"inputs= raised {type(exc).__name__}: {exc}")
+        return Problem(f"inputs= raised {type(exc).__name__}: {exc}", cause=exc)
     if not isinstance(made, Mapping):
         return Problem(f"inputs= must return a dict; it returned {type(made).__name__}")
     keys = tuple(made)

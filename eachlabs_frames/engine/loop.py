@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from ..errors import BridgeError
 from ..settings import BridgeName
+from ..tracebacks import short
 from .client import close_session, forget_sessions
 from .interrupts import ended, on_second_interrupt, raised_in_blocking_calls
 
@@ -258,7 +259,7 @@ def complete(steps: Steps[T], *, call: Callable[[Job[Any]], Any] = call) -> T:
     """
     value: Any = None
     error: BaseException | None = None
-    with raised_in_blocking_calls():
+    with short(), raised_in_blocking_calls():
         while True:
             try:
                 turn = _advance(steps, value, error=error)
@@ -273,18 +274,19 @@ def complete(steps: Steps[T], *, call: Callable[[Job[Any]], Any] = call) -> T:
 
 async def complete_async(steps: Steps[T]) -> T:
     """Go through `steps` from a coroutine: their synchronous parts run in a thread, so that no loop stands still."""
-    turn = await _in_thread(steps, patience=GRACE)
-    while isinstance(turn, _Wanted):
-        try:
-            value = await call_async(turn.job)
-        except GeneratorExit:
-            steps.close()
-            raise
-        except BaseException as exc:  # noqa: BLE001 - the steps decide what to do with it
-            turn = await _in_thread(steps, error=exc)
-        else:
-            turn = await _in_thread(steps, value)
-    return turn.value
+    with short():
+        turn = await _in_thread(steps, patience=GRACE)
+        while isinstance(turn, _Wanted):
+            try:
+                value = await call_async(turn.job)
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as exc:  # noqa: BLE001 - the steps decide what to do with it
+                turn = await _in_thread(steps, error=exc)
+            else:
+                turn = await _in_thread(steps, value)
+        return turn.value
 
 
 @dataclass(frozen=True, slots=True)

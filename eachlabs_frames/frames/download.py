@@ -25,6 +25,7 @@ from ..engine.reporter import FileReporter
 from ..errors import ConfigurationError, Interrupted, UnsettledWarning
 from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback
+from ..tracebacks import is_bare
 from ..views import progress as bars
 from . import origins, sent_inputs
 from . import results as columns
@@ -99,7 +100,7 @@ class Download:
                 self._warn_of_age(left)
                 yield from self._fetch(folder, left)
             except KeyboardInterrupt as exc:
-                raise self._interrupted(exc) from exc
+                raise self._interrupted(exc) from (None if is_bare(exc) else exc)
             except BaseException as exc:
                 exc.frame = self._written("not fetched")  # type: ignore[attr-defined]  # any exception may carry it
                 raise

@@ -24,6 +24,7 @@ from ..core.outcomes import Results
 from ..engine.background import between
 from ..errors import APIError, ColumnError, Interrupted, JournalError
 from ..models import Outcome
+from ..tracebacks import is_bare
 from . import filelist, scores, sent_inputs
 from . import results as columns
 from .plan import Positions
@@ -92,7 +93,7 @@ class Handover:
                 words = f"{self._results.accepted} of {self._results.size} rows have an execution"
                 frame = self.written()
                 if isinstance(exc, KeyboardInterrupt):
-                    raise self._interrupted(words, frame, exc) from exc
+                    raise self._interrupted(words, frame, exc) from (None if is_bare(exc) else exc)
                 exc.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
                 if isinstance(exc, asyncio.CancelledError):
                     exc.run = self.origin.run  # type: ignore[attr-defined]
@@ -201,7 +202,7 @@ class Handover:
         struck = late or early
         if isinstance(struck, KeyboardInterrupt):
             words = "all answers were written"
-            raise self._interrupted(words, whole[-1], struck) from struck
+            raise self._interrupted(words, whole[-1], struck) from (None if is_bare(struck) else struck)
         if struck is not None:
             struck.frame = whole[-1]  # type: ignore[attr-defined]  # any exception may carry it
             raise struck

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Hashable
 from typing import Final
 
 import pandas as pd
@@ -99,18 +98,11 @@ def prefix_of(frame: pd.DataFrame, prefix: str | None) -> str:
         return origin.prefix
     if prefix is not None or columns.is_result(frame, ""):
         return prefix or ""
-    names = [_text(label) for label in frame.columns]
-    prefixes = [name.removesuffix("bulk_id") for name in dict.fromkeys(names) if name.endswith("bulk_id")]
-    found = [one for one in prefixes if columns.is_result(frame, one)]
+    found = columns.prefixes(frame)
     if len(found) > 1:
         msg = f"the frame holds several results: pass prefix=, one of {', '.join(map(repr, found))}"
         raise ColumnError(msg)
     return found[0] if found else ""
-
-
-def _text(label: Hashable) -> str:
-    first = label[0] if isinstance(label, tuple) and label else label
-    return first if isinstance(first, str) else ""
 
 
 def _by_ids(results: Results, prefix: str, *, one_run: bool) -> Origin:

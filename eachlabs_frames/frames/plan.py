@@ -134,11 +134,14 @@ class Plan:
             A row's values cannot be an input at all; after the last row, so that it can say how many.
         """
         self.source.forget()
-        unfit: list[tuple[int, Problem]] = []
+        # Of the first problem alone: an exception keeps the frames in memory that it was raised in.
+        first: tuple[int, Problem] | None = None
+        count = 0
         for positions, rows in self.source.rows():
             made = encode_all(rows)
-            unfit += self.source.unfit(positions, rows, made)
-            if unfit:
+            for unfit in self.source.unfit(positions, rows, made):
+                first, count = first or unfit, count + 1
+            if first is not None:
                 continue
             inputs, payloads = cast("Sequence[Row]", rows), cast("list[bytes]", made)
             if self.check is not None:
@@ -146,12 +149,12 @@ class Plan:
                 self.refused.update({position: reason for position, reason in refused if reason is not None})
             self.source.keep(payloads)
             yield positions, inputs, payloads
-        if unfit:
-            position, problem = unfit[0]
-            more = f" ({len(unfit)} rows have such a problem: preview() lists them)" if len(unfit) > 1 else ""
+        if first is not None:
+            position, problem = first
+            more = f" ({count} rows have such a problem: preview() lists them)" if count > 1 else ""
             also = "" if source_file.of(self.frame) is not None else f" (position {position})"
             msg = f"{source_file.place(self.frame, position)}{also}, {problem}{more}"
-            raise InputError(msg)
+            raise InputError(msg) from problem.cause
 
     def noted(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:
         """Read every row once, as `checked` does, and note its checksum."""

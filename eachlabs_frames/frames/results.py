@@ -138,7 +138,7 @@ def refuse_twins(frame: pd.DataFrame, prefix: str) -> None:
         raise ColumnError(msg)
 
 
-def _prefixes(frame: pd.DataFrame) -> list[str]:
+def prefixes(frame: pd.DataFrame) -> list[str]:
     """Return the prefixes of the results that the frame's columns make up."""
     names = [known[0] if isinstance(known, tuple) else known for known in frame.columns]
     ending = "execution_id"
@@ -150,7 +150,7 @@ def require_result(frame: pd.DataFrame, prefix: str) -> None:
     """Raise `ColumnError` where the frame holds no result with this prefix."""
     if not is_result(frame, prefix):
         missing = [prefix + name for name in IDENTIFYING if label(frame, name, prefix) not in frame.columns]
-        existing = _prefixes(frame)
+        existing = prefixes(frame)
         if existing:
             msg = f"the frame has no result with prefix={prefix!r}{hint(prefix, existing)}: pass prefix={existing[0]!r}"
             raise ColumnError(msg)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..tracebacks import short
 from .calls import Calls
 from .course import Course
 from .desk import Desk, shown, still
@@ -99,7 +100,16 @@ class Run:
             What ended it, as `bulk_trigger` would raise it. A retry that failed before it could send raises nothing:
             the rows are as they were, and the dashboard shows the error.
         """
-        if not self._calls.wait(timeout):
+        with short():
+            return self._result(timeout)
+
+    def _result(self, timeout: float | None) -> pd.DataFrame:
+        try:
+            is_done = self._calls.wait(timeout)
+        except KeyboardInterrupt as exc:
+            exc.args = exc.args or (self._left(),)
+            raise
+        if not is_done:
             msg = f"the run is still at work after {timeout:g} s, and goes on: {self!r}"
             raise TimeoutError(msg)
         return self._calls.result()
@@ -175,9 +185,13 @@ class Run:
         return html(still(self._calls))
 
     async def _awaited(self) -> pd.DataFrame:
-        try:
-            await self._calls.ended()
-        except asyncio.CancelledError as exc:
-            exc.args = (f"no longer waited for, and goes on: {self!r}; cancel() stops it",)
-            raise
-        return self._calls.result()
+        with short():
+            try:
+                await self._calls.ended()
+            except asyncio.CancelledError as exc:
+                exc.args = (self._left(),)
+                raise
+            return self._calls.result()
+
+    def _left(self) -> str:
+        return f"no longer waited for, and goes on: {self!r}; cancel() stops it"

@@ -138,7 +138,7 @@ class Trigger:
                 todo = self._set_out(plan, enrolment)
             yield from self._carried_out(plan, todo, enrolment)
         if self._late is not None:
-            raise self.handover.interrupted_late(self._late) from self._late
+            raise self.handover.interrupted_late(self._late) from None
         return self.handover.written()
 
     def rehearsal(self) -> Steps[Todo]:
