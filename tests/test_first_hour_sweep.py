@@ -64,7 +64,7 @@ def previews_the_sweep() -> None:
     preview = misspelt.eachlabs.preview(WF)
     assert preview.attrs["eachlabs_notes"] == [
         "'styel' is not sent; did you mean 'style'?",
-        "4 rows have a problem: seed: -1 is less than the minimum of 0 (the commonest reason, of 4), as in row 0",
+        "4 rows have a problem: seed: -1 is less than the minimum of 0, as in row 0",
     ]
     assert preview["problem"].notna().sum() == 4
     assert all("style" not in payload for payload in preview["payload"])
@@ -108,6 +108,10 @@ def finds_the_run_again(out: pd.DataFrame) -> None:
     assert {"workflow_id", "version_id", "base_url", "invalid"} <= set(runs.columns)
     assert "base_url" not in shown(runs).partition("Columns not shown:")[0]
     assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", shown(runs))
+    with pytest.raises(ef.NotFoundError, match=r"HTTP 404.*\(did you mean 'wf_abc123'\?\)$"):
+        grid().eachlabs.preview("wf_abc132")
+    with pytest.raises(ef.NotFoundError, match=r"\(did you mean 'wf_abc123'\?\)$"):
+        grid().eachlabs.bulk_trigger("wf_abc132")
     with pytest.raises(ef.RunError, match=r"there is no run 'frist' .*\(did you mean 'first'\?\)"):
         ef.load_run("frist")
     assert ef.load_run("first")["execution_id"].tolist() == out["execution_id"].tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +27,7 @@ from ..core.mapping import (
     with_types,
 )
 from ..core.repeats import Fingerprints, pack
-from ..core.schema import Check, SchemaError, compile_check, integer_keys
+from ..core.schema import Check, SchemaError, commonest, compile_check, integer_keys
 from ..errors import ConfigurationError, InputError
 from ..models import Batch, Json, Sheet, Workflow
 from . import filelist, scores, source_file
@@ -72,6 +72,14 @@ def misspellings(
         return [], []
     unused = unused_columns(fields, list(frame.columns), ours=_own(frame, prefix))
     return misspelling_notes(fields, unused, schema)
+
+
+def commonest_problem(problems: Mapping[int, str], frame: pd.DataFrame) -> str:
+    """Return the commonest of these problems, by position, how many rows have it, and which is the first."""
+    reason, count = commonest(problems.values())
+    position = next(position for position, problem in problems.items() if problem == reason)
+    share = "" if count == len(problems) else f" (the commonest reason, of {count:,})"
+    return f"{reason}{share}, as in {source_file.place(frame, position)}"
 
 
 def _own(frame: pd.DataFrame, prefix: str) -> frozenset[Hashable]:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from ..core.inputs import Problem
-from ..core.schema import commonest
 from ..core.wire import checked_id
 from ..engine import lookups, money
 from ..engine.client import Client
@@ -25,10 +24,10 @@ from ..suggestions import listed
 from ..views.estimate import estimate, show
 from . import results as columns
 from .display import PreviewFrame
-from .labels import quoted
 from .options import check_flag
-from .plan import Plan, check_na, misspellings, read_inputs
+from .plan import Plan, check_na, commonest_problem, misspellings, read_inputs
 from .rerun import Repeats, RerunGuard
+from .workflows import naming_the_nearest
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -61,9 +60,10 @@ def preview(
         settings = current()
         client = Client(settings)
         named = checked_id("workflow_id", workflow_id)
-        workflow = yield lambda stop: until(
-            stop, lookups.workflow(named, version_id=version_id, transport=client, clock=SystemClock())
-        )
+        with naming_the_nearest(named, settings):
+            workflow = yield lambda stop: until(
+                stop, lookups.workflow(named, version_id=version_id, transport=client, clock=SystemClock())
+            )
         prices = yield lambda stop: until(
             stop, money.prices(named, transport=client, clock=SystemClock(), dialect=settings.dialect)
         )
@@ -77,7 +77,7 @@ def preview(
     if made.cost_from is None:
         del known["cost_from"]
     repeats = None if workflow is None else _repeats(plan, workflow, na)
-    notes = [*_notes(plan, workflow, prefix), *_problem_notes(out)]
+    notes = [*_notes(plan, workflow, prefix), *_problem_notes(plan.frame, out)]
     out.attrs[ATTRS] = known
     if notes:
         out.attrs[NOTES] = notes
@@ -95,16 +95,14 @@ def _notes(plan: Plan, workflow: Workflow | None, prefix: str) -> list[str]:
     return [*notes, f"columns that are not sent: {listed(others)}"] if others else notes
 
 
-def _problem_notes(out: pd.DataFrame) -> list[str]:
+def _problem_notes(frame: pd.DataFrame, out: pd.DataFrame) -> list[str]:
     """Return how many rows cannot be sent, the commonest reason, and a row that has it."""
     problems = out["problem"].dropna()
     if problems.empty:
         return []
-    reason, count = commonest(problems)
-    label = quoted(problems.index, problems.tolist().index(reason))
     rows = "1 row has a problem" if len(problems) == 1 else f"{len(problems):,} rows have a problem"
-    most = "" if len(problems) == 1 else f" (the commonest reason, of {count:,})"
-    return [f"{rows}: {reason}{most}, as in row {label}"]
+    places = np.flatnonzero(out["problem"].notna()).tolist()
+    return [f"{rows}: {commonest_problem(dict(zip(places, problems.tolist(), strict=True)), frame)}"]
 
 
 def _repeats(plan: Plan, workflow: Workflow, na: str) -> Repeats | None:

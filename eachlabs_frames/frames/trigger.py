@@ -18,7 +18,6 @@ import pandas as pd
 
 from ..core.mapping import Fields, RowFunction
 from ..core.repeats import pack
-from ..core.schema import commonest
 from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
@@ -37,13 +36,13 @@ from .delivery import Delivery
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
 from .enrolment import Enrolment, check_key
 from .handover import Handover
-from .labels import quoted
 from .notes import Notes, RunRows
 from .options import Options
-from .plan import Plan, Positions, check_na, misspellings, read_inputs
+from .plan import Plan, Positions, check_na, commonest_problem, misspellings, read_inputs
 from .rerun import RerunGuard
 from .results import Origin
 from .todo import Todo, sort_out, sort_out_failed, wishes
+from .workflows import naming_the_nearest
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -315,9 +314,10 @@ class Trigger:
     def _workflow(self, version_id: str | None) -> Steps[Workflow]:
         if version_id is not None and self._canary:
             return Workflow(self._workflow_id, version_id)
-        found: Workflow = yield lambda stop: until(
-            stop, lookups.workflow(self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK)
-        )
+        with naming_the_nearest(self._workflow_id, self._settings):
+            found: Workflow = yield lambda stop: until(
+                stop, lookups.workflow(self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK)
+            )
         return found
 
     def _set_out(self, plan: Plan, enrolment: Enrolment | None) -> Todo:
@@ -344,14 +344,9 @@ class Trigger:
         return todo
 
     def _refused_note(self, refused: Mapping[int, str]) -> str:
-        reason, count = commonest(refused.values())
-        row = next(row for row, its_reason in refused.items() if its_reason == reason)
-        rows = "1 row does" if len(refused) == 1 else f"{len(refused):,} rows do"
-        most = "" if count == len(refused) == 1 else f" (the commonest reason, of {count:,})"
-        return (
-            f"{rows} not fit the workflow's input schema and {'is' if len(refused) == 1 else 'are'} not sent: "
-            f"{reason}{most}, as in row {quoted(self.handover.source.index, row)}"
-        )
+        do, are = ("1 row does", "is") if len(refused) == 1 else (f"{len(refused):,} rows do", "are")
+        reason = commonest_problem(refused, self.handover.source)
+        return f"{do} not fit the workflow's input schema and {are} not sent: {reason}"
 
     def _sorted_out(self, plan: Plan, enrolment: Enrolment) -> Todo:
         """Enter the rows into the run, and sort them by what it knows; see that nothing is paid for again unasked."""

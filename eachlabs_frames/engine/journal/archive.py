@@ -406,6 +406,19 @@ ENOUGH: Final = 100
 """Executions that tell what the next one may cost: as many as a page of the API's listing, for prices change."""
 
 
+def workflow_ids(path: Path, base_url: str) -> list[str]:
+    """Return the workflows of the newest runs on that server, each once."""
+    found: dict[str, None] = {}
+    with reading(path) as connection:
+        query = "SELECT name, pin FROM runs ORDER BY id DESC LIMIT ?"
+        for name, written in connection.execute(query, (MAX_COMPARED,)):
+            with suppress(JournalError):
+                pin = read_pin(path, name, written)
+                if pin.base_url == base_url:
+                    found[pin.workflow_id] = None
+    return list(found)
+
+
 def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
     """Return what completed executions of a workflow on that server have cost, in USD: those of its newest runs.
 
