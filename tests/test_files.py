@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import subprocess
 import sys
 import tempfile
@@ -12,9 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eachlabs_frames import UsageError
-from eachlabs_frames.cli import files
+from eachlabs_frames.cli import files, separated
 from eachlabs_frames.cli.formats import SUFFIXES
 
 EVERY = pytest.mark.parametrize("suffix", SUFFIXES)
@@ -317,3 +321,58 @@ for attempt in (lambda: files.read(Path("a.parquet")), lambda: files.rehearse(pd
     assert shape == "(1, 1)"
     assert len(said) == 2
     assert all('pip install "eachlabs-frames[parquet]"' in line for line in said)
+
+
+CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+
+
+@given(st.integers(1, 3).flatmap(lambda n: st.lists(st.lists(CELL, min_size=n, max_size=n), min_size=1, max_size=4)))
+def test_csv_is_read_as_an_independent_reader_does(rows: list[list[str]]) -> None:
+    """Whatever is written, Python's own strict reader sees the same cells, and so do we."""
+    text = "".join(
+        separated.joined([separated.written(cell, separated.COMMA) for cell in row], separated.COMMA, "\r\n")
+        for row in rows
+    )
+    assert [list(record.cells) for record in separated.records(text, separated.COMMA)] == rows
+    assert list(csv.reader(io.StringIO(text, newline=""), strict=True)) == rows
+
+
+def test_a_stream_is_read_and_written_as_a_file_is(tmp_path: Path) -> None:
+    """Its format is named; messages call it standard input, and a table that cannot be held leaves it empty."""
+    written = io.BytesIO()
+    back = files.read(io.BytesIO(b'a,b\r\n"1",0400\r\n'), suffix=".csv")
+    files.dump(back, written, ".csv")
+    assert written.getvalue() == b'a,b\r\n"1",0400\r\n'
+    with pytest.raises(UsageError, match="standard input: cannot be read as csv: line 2 has 1 cell"):
+        files.read(io.BytesIO(b"a,b\n1\n"), suffix=".csv")
+    empty = io.BytesIO()
+    with pytest.raises(UsageError, match=r"tsv cannot hold this table.*standard input, line 2, column 'a'"):
+        files.dump(files.read(io.BytesIO(b'a\n"x\ty"\n'), suffix=".csv"), empty, ".tsv")
+    assert empty.getvalue() == b""
+
+
+def test_a_cell_that_changed_is_written_anew_and_its_neighbours_are_not(tmp_path: Path) -> None:
+    """In CSV and JSON lines, and in TSV a new text with a line break becomes JSON text, because it is paid for."""
+    for suffix, data, wanted in (
+        (".csv", b'a,b\r\n"x",1.10\r\n"y",2.0\r\n', b'a,b\r\n"x",1.10\r\n"z\n",2.0\r\n'),
+        (".tsv", b'a\tb\n"x"\t1.10\ny\t2.0\n', b'a\tb\n"x"\t1.10\n"z\\n"\t2.0\n'),
+        (".jsonl", b'{"a":"x","b":1.10}\n{"a":"y","b":2.0}\n', b'{"a":"x","b":1.10}\n{"a": "z\\n", "b": 2.0}\n'),
+    ):
+        path = tmp_path / f"rows{suffix}"
+        path.write_bytes(data)
+        frame = files.read(path)
+        frame.loc[1, "a"] = "z\n"
+        files.write(frame, path)
+        assert path.read_bytes() == wanted
+
+
+def test_cells_keep_their_digits_from_one_format_to_another(tmp_path: Path) -> None:
+    """A JSON number is written in CSV as it stood; text of CSV is a string in JSON lines."""
+    source, out = tmp_path / "rows.jsonl", tmp_path / "rows.csv"
+    source.write_text(
+        '{"a": 1.10, "b": [1.0, 1e2], "c": true, "d": 12345678901234567890123, "e": "0400"}\n{"a": null}\n'
+    )
+    files.write(files.read(source), out)
+    assert out.read_text() == 'a,b,c,d,e\n1.10,"[1.0, 1e2]",true,12345678901234567890123,0400\n,,,,\n'
+    files.write(files.read(out), tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_text().startswith('{"a": "1.10", "b": "[1.0, 1e2]", "c": "true"')
