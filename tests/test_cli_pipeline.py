@@ -154,6 +154,19 @@ def test_options_reach_the_library(run: Run, sandbox: Sandbox, monkeypatch: pyte
     assert "EACHLABS_WEBHOOK_SECRET must be" in one_line(err)
 
 
+def test_a_cost_that_is_too_high_is_seen_before_and_named_in_the_file(run: Run, sandbox: Sandbox) -> None:
+    """A dry run says that --max-cost would stop the run; the error of rows that were not sent names the option."""
+    run(*TRIGGER, "--out", "first.csv", "--wait")  # the price is known from here on
+    limit = ("--retrigger", "--max-cost", "0.005")
+    code, _, err = run(*TRIGGER, *limit, "--dry-run")
+    assert code == 1
+    assert "the run would stop at --max-cost 0.005" in err
+    assert run(*TRIGGER, *limit, "--out", "out.csv")[0] == 1
+    errors = files.read(Path("out.csv"))["error"].dropna()
+    assert errors.str.contains("--max-cost 0.005", regex=False).sum() == 3
+    assert not errors.str.contains("max_cost").any()
+
+
 @pytest.mark.parametrize(
     ("argv", "wanted"),
     [
@@ -246,6 +259,22 @@ def test_trigger_retries_what_has_failed_and_sends_the_rest(run: Run, sandbox: S
     assert (code, out) == (0, "3 rows: 3 accepted (3 completed) -> out.csv, run r\n")
     sent = [accepted.inputs["prompt"] for accepted in sandbox.accepted]
     assert sorted(sent) == ["a fox", "a heron", "a heron", "a newt", "an owl"]
+
+
+def test_failed_rows_that_cannot_be_sent_again_are_no_wrong_call(run: Run, sandbox: Sandbox) -> None:
+    """Copies of one failed row would each be paid for: new rows are sent, these are not, and the exit code is 1."""
+    ROWS.dropna().to_csv("rows.csv", index=False)
+    failing(sandbox, "a heron")
+    run(*TRIGGER, "--out", "out.csv", "--wait")
+    result = files.read(Path("out.csv"))
+    new = pd.DataFrame({"prompt": ["a newt"], "style": ["noir"]})
+    files.write(pd.concat([result, result, new]), Path("copies.csv"))
+    argv = ("trigger", "copies.csv", "--workflow", "wf_abc123", "--inputs", "prompt,style", "--out", "new.csv")
+    code, out, err = run(*argv, "--retry-failed")
+    assert code == 1
+    assert "7 rows: 7 accepted" in out
+    assert "the failed rows were not sent again: some failed rows are copies of each other" in err
+    assert sandbox.accepted_count() == 4
 
 
 # Downloads
