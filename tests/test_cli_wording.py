@@ -35,13 +35,14 @@ NEVER_REACHED = re.compile(
     r"|must return a dict|returned a key|^inputs= raised|inputs= must be None|the inputs= function|template\(\) takes"
     r"|^lit\(|^template |DataFrameGroupBy|is one string: write|webhook= brings its own|\(inplace=True\)"
     r"|results are in \.frame|is a list with a dict in it|this dashboard|unexpected keyword argument|^\w+ \| None$"
+    r"|^label="
     r"|works on a pandas DataFrame|^dask DataFrame|ddf\.compute|df\.columns|df\.attrs|name must be a template"
     r"|map it, as in inputs=|bulk_id must be a UUID|must be a number of bytes|must be a WebhookReceiver"
 )
 PYTHON = re.compile(
     r"[a-z_]=(?!=)|\w\((?!s\))|\b(True|False|None)\b|\bef\.|\.eachlabs\.|eachlabs_frames\.|\b[Ff]rame\b|\battrs\b|DataFrame"
 )
-QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"")
 KEYWORDS = set(inspect.signature(pd.DataFrame().eachlabs.bulk_trigger).parameters)
 KEYWORDS |= set(inspect.signature(ef.configure).parameters) | {"bulk_trigger", "retry_failed", "load_run"}
 
