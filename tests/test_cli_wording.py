@@ -35,7 +35,7 @@ NEVER_REACHED = re.compile(
     r"|must return a dict|returned a key|^inputs= raised|inputs= must be None|the inputs= function|template\(\) takes"
     r"|^lit\(|^template |DataFrameGroupBy|is one string: write|webhook= brings its own|\(inplace=True\)"
     r"|results are in \.frame|is a list with a dict in it|this dashboard|unexpected keyword argument|^\w+ \| None$"
-    r"|^label="
+    r"|^label=|^inputs\["
     r"|works on a pandas DataFrame|^dask DataFrame|ddf\.compute|df\.columns|df\.attrs|name must be a template"
     r"|map it, as in inputs=|bulk_id must be a UUID|must be a number of bytes|must be a WebhookReceiver"
 )
