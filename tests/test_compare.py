@@ -242,6 +242,39 @@ def test_a_sweep_is_paired_by_its_axes(sandbox: Sandbox) -> None:
     assert list(ef.compare(a, b).frame.columns[:2]) == ["prompt", "execution_id_a"]
 
 
+@pytest.mark.parametrize(
+    ("index", "name"),
+    [
+        (pd.RangeIndex(3), "index"),
+        (pd.Index(["x", "y", "z"], name="sku"), "sku"),
+        (pd.Index([7, 7, 8], name="prompt"), "prompt_"),
+        (pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)], names=["letter", None]), "letter"),
+    ],
+)
+def test_two_results_of_one_index_are_paired_by_it(index: pd.Index[Any], name: str) -> None:
+    """Whatever their columns hold; the index is a column of the pairs, and the frames are as they were."""
+    a, b = result("alpha", ["p", "q", "r"]).set_axis(index), result("beta", ["P", "Q", "R"]).set_axis(index)
+    columns = list(a.columns)
+    comparison = ef.compare(a, b)
+    assert comparison.frame["execution_id_a"].str[-1].tolist() == comparison.frame["execution_id_b"].str[-1].tolist()
+    assert len(comparison.frame) == 3
+    assert comparison.frame.columns[0] == name
+    assert comparison.frame[name].tolist() == index.get_level_values(0).tolist()
+    assert list(a.columns) == columns
+    if index.is_unique and not isinstance(index, pd.RangeIndex):
+        shuffled = ef.compare(a, b.iloc[[2, 0, 1]]).frame
+        assert shuffled["execution_id_b"].tolist() == comparison.frame["execution_id_b"].tolist()
+
+
+def test_numbered_rows_in_another_order_are_not_paired_by_their_numbers() -> None:
+    """A result that was sorted and numbered anew has the same index, and other rows there."""
+    a, b = (result(who, ["p", "q"]).reset_index(drop=True) for who in ("alpha", "beta"))
+    turned = b.iloc[::-1].reset_index(drop=True)
+    with pytest.raises(ef.ColumnError, match="'prompt' are in another order"):
+        ef.compare(a, turned)
+    assert len(ef.compare(a, turned, by="prompt").frame) == 2
+
+
 def test_it_must_be_known_what_pairs_the_rows() -> None:
     """The message lists what both have; a column that one has not, or that is the result's, is an error."""
     a, b = result("alpha", ["x"], seed=1), result("beta", ["x"], style="noir")

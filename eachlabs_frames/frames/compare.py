@@ -54,7 +54,8 @@ def compare(
     a, b : pandas.DataFrame
         Results, with outputs (`wait`, `refresh`). They are taken as they are now, and never written.
     by : label or list of labels, optional
-        Columns of both; by default the axes of the sweep that both have.
+        Columns of both; by default the axes of the sweep that both have, else the index, where both have the same
+        labels.
     names : (str, str), default ("A", "B")
         What `a` and `b` are called once it is revealed, and in the summary.
     judged : pandas.DataFrame or path, optional
@@ -85,7 +86,7 @@ def compare(
     >>> with ef.sandbox.start():
     ...     a = df.eachlabs.bulk_trigger("wf_abc123", run="before", wait=True)
     ...     b = df.eachlabs.bulk_trigger("wf_abc123", run="after", wait=True)
-    >>> ef.compare(a, b, by="prompt")
+    >>> ef.compare(a, b)
     <Comparison: 0 of 2 pairs judged, blind>
     """
     from ..views.comparison import Comparison  # takes 0.2 s to import, and is only for those who look

@@ -7,6 +7,7 @@ without being counted.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any, Final
 
@@ -79,7 +80,8 @@ class Pairs:
     a, b : pandas.DataFrame
         Results.
     by : sequence of labels, or None
-        The columns that both have and that pair their rows; None: the axes of the sweep that both come from.
+        The columns that both have and that pair their rows; None: the axes of the sweep that both come from, else the
+        index, if both have the same.
     draw : numpy.random.Generator
         Draws the sides, and the order in which pairs are shown.
 
@@ -229,7 +231,7 @@ def _by(a: Side, b: Side, by: Sequence[Hashable] | None) -> list[Hashable]:
     """
     if by is None:
         other = axes(b.frame)
-        by = [axis for axis in axes(a.frame) if axis in other]
+        by = [axis for axis in axes(a.frame) if axis in other] or _by_index(a, b)
     if not by:
         common = [label for label in a.frame.columns if label in b.frame.columns and label not in a.own | b.own]
         said = f"by={common[:8]!r} of what both have" if common else "but the two have no column in common"
@@ -242,6 +244,53 @@ def _by(a: Side, b: Side, by: Sequence[Hashable] | None) -> list[Hashable]:
             msg = f"by= names {label!r}, which is a column of the result, or of the pairs, or is named twice"
             raise ColumnError(msg)
     return chosen
+
+
+def _by_index(a: Side, b: Side) -> list[Hashable]:
+    """Make columns of the index, if both have the same labels, and return them; none otherwise.
+
+    Raises
+    ------
+    ColumnError
+        The labels are only numbers of rows, and the rows are in another order.
+    """
+    one, other = a.frame.index, b.frame.index
+    is_unique = one.is_unique and other.is_unique and len(one) == len(other)
+    if not (one.equals(other) or (one.nlevels == other.nlevels and is_unique and bool(one.isin(other).all()))):
+        return []
+    if _is_numbering(one) and (column := _reordered(a, b)) is not None:
+        msg = (
+            f"by= must name the columns that say which row of a belongs to which of b: both are numbered from 0, but "
+            f"the values of column {column!r} are in another order"
+        )
+        raise ColumnError(msg)
+    taken = {name_of(label) for label in (*a.frame.columns, *b.frame.columns)}
+    names: list[Hashable] = []
+    for level, named in enumerate(one.names):
+        name = str(named) if named is not None else "index" if one.nlevels == 1 else f"level_{level}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        for side in (a, b):
+            values = side.frame.index.get_level_values(level)
+            side.frame.insert(side.frame.shape[1], columns.label(side.frame, name, ""), values)
+        names.append(name)
+    return names
+
+
+def _is_numbering(index: pd.Index[Any]) -> bool:
+    return isinstance(index, pd.RangeIndex) and index.name is None and (index.start, index.step) == (0, 1)
+
+
+def _reordered(a: Side, b: Side) -> Hashable | None:
+    """Return a column that holds the same values in both, but in another order; None where there is none."""
+    for label in a.frame.columns:
+        if label in a.own | b.own or list(b.frame.columns).count(label) != 1 or list(a.frame.columns).count(label) != 1:
+            continue
+        mine, theirs = (side.keys([label]) for side in (a, b))
+        if mine != theirs and Counter(mine) == Counter(theirs):
+            return label
+    return None
 
 
 def _key(cell: object) -> Hashable:
