@@ -104,8 +104,8 @@ def test_no_message_that_a_command_can_show_has_a_python_name() -> None:
         ("go on with run='fox, red'; retrigger=True pays again", "go on with --run 'fox, red'; --retrigger pays again"),
         ("validate=False", "--no-validate"),
         (
-            "max_cost=0.5 USD would be passed: 0.4 USD are spent",
-            "--max-cost 0.5 USD would be passed: 0.4 USD are spent",
+            "max_cost=0.5 would be passed: $0.40 is spent",
+            "--max-cost 0.5 would be passed: $0.40 is spent",
         ),
         ("load_run('r-1') gives every row back", "`eachlabs-frames runs r-1 --out FILE` gives every row back"),
         ("ef.delete_run(run)", "`eachlabs-frames runs RUN --delete`"),
