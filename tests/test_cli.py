@@ -230,6 +230,38 @@ def test_the_options_reach_the_api(run: Callable[..., Said], sandbox: Sandbox) -
     assert (code, sandbox.accepted_count()) == (0, 10)
 
 
+def test_text_is_read_by_the_schema_of_the_version_that_runs(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """Also where rows are not checked, and the version is named, so that nothing else had to be asked."""
+    Path("seeds.csv").write_text("prompt,seed,style\na fox,7,0400\na heron,x,1\n")
+    argv = ("--workflow", "wf_abc123", "--inputs", "prompt,seed,style", "--version-id", "v2", "--no-validate")
+    assert run("trigger", "seeds.csv", *argv, "--out", "out.csv", "--wait")[0] == 1
+    assert Path("out.csv").read_text().splitlines()[1].startswith("a fox,7,0400,")
+    (accepted,) = sandbox.accepted
+    assert dict(accepted.inputs) == {"prompt": "a fox", "seed": 7, "style": "0400"}
+
+
+def test_a_run_goes_on_between_a_file_and_a_frame(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """The number 12 of a frame and the text 12 of a file are one key and one input; 012 is another key."""
+    frame = pd.DataFrame({"id": [12, 7], "prompt": ["a fox", "a heron"], "seed": [1, 2]})
+    frame.eachlabs.bulk_trigger("wf_abc123", ["prompt", "seed"], run="both", key="id")
+    Path("more.csv").write_text("id,prompt,seed\n12,a fox,1\n7,a heron,2\n012,a newt,\n")
+    argv = ("--workflow", "wf_abc123", "--inputs", "prompt,seed", "--run", "both", "--key", "id")
+    assert run("trigger", "more.csv", *argv, "--out", "out.csv")[0] == 0
+    assert [dict(accepted.inputs)["prompt"] for accepted in sandbox.accepted] == ["a fox", "a heron", "a newt"]
+
+
+def test_a_frame_of_a_file_is_not_edited_by_being_sent(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """Its cells stay text, and a second call with the same mapping sends nothing."""
+    Path("seeds.csv").write_text("prompt,seed\na fox,0400\na heron,1234567890123456789\n")
+    frame = files.read(Path("seeds.csv"))
+    for _ in range(2):
+        frame.eachlabs.bulk_trigger("wf_abc123", ["prompt", "seed"], inplace=True)
+        assert frame["seed"].tolist() == ["0400", "1234567890123456789"]
+    out = frame.eachlabs.wait()
+    assert out["error"].isna().all()
+    assert [accepted.inputs["seed"] for accepted in sandbox.accepted] == [400, 1234567890123456789]
+
+
 def test_no_rows_are_no_error(run: Callable[..., Said], sandbox: Sandbox) -> None:
     """A file with a header only gives one with the result's columns."""
     ROWS.head(0).to_csv("none.csv", index=False)
