@@ -250,7 +250,9 @@ def test_a_run_goes_on_between_a_file_and_a_frame(run: Callable[..., Said], sand
     assert [dict(accepted.inputs)["prompt"] for accepted in sandbox.accepted] == ["a fox", "a heron", "a newt"]
 
 
-def test_a_frame_of_a_file_is_not_edited_by_being_sent(run: Callable[..., Said], sandbox: Sandbox) -> None:
+def test_a_frame_of_a_file_is_not_edited_by_being_sent(
+    run: Callable[..., Said], sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
     """Its cells stay text, and a second call with the same mapping sends nothing."""
     Path("seeds.csv").write_text("prompt,seed\na fox,0400\na heron,1234567890123456789\n")
     frame = files.read(Path("seeds.csv"))
@@ -259,6 +261,7 @@ def test_a_frame_of_a_file_is_not_edited_by_being_sent(run: Callable[..., Said],
         assert frame["seed"].tolist() == ["0400", "1234567890123456789"]
     out = frame.eachlabs.wait()
     assert out["error"].isna().all()
+    assert "edited" not in caplog.text
     assert [accepted.inputs["seed"] for accepted in sandbox.accepted] == [400, 1234567890123456789]
 
 
