@@ -7,16 +7,23 @@ side, and what it writes byte for byte.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from eachlabs_frames import cli
 from eachlabs_frames.sandbox import Sandbox
 
-from .test_cli import ended, process
+from .test_cli import DEADLINE, ended, process
+
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="There is no bash on this machine")
 
 CELLS: Sequence[tuple[str, str | None]] = (
     # as the file has it, and the text that it is; None for a gap
@@ -232,3 +239,74 @@ def test_real_prompts_go_out_and_come_back(
     beginnings(Path("out.tsv").read_bytes(), [f"{line}\t" for line in lines], b"\n")
     sent = sorted(accepted.inputs["prompt"] for accepted in sandbox.accepted)
     assert sent == sorted(line.split("\t")[0] for line in lines[1:])
+
+
+# The commands in a shell
+
+
+@pytest.fixture
+def shell(sandbox: Sandbox, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Run lines of bash in the folder, with the sandbox's address and key in the environment."""
+    ours = {"EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
+    ours["EACHLABS_JOURNAL"] = str(tmp_path / "journal.sqlite")
+    # As the installed script, which need not be on the PATH of the tests.
+    command = f'eachlabs-frames() {{ "{sys.executable}" -m eachlabs_frames.cli "$@"; }}'
+
+    def run(lines: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "--norc", "-o", "pipefail", "-c", f"{command}\n{lines}"],
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | ours,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=DEADLINE,
+        )
+
+    return run
+
+
+@needs_bash
+def test_a_pipeline_of_commands(
+    shell: Callable[[str], subprocess.CompletedProcess[str]], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A dry run as JSON, a trigger from stdin to stdout, a failed row, a retry and a download, each fit for a pipe."""
+    rows = pd.DataFrame({"prompt": ["a fox", "a heron", "an owl"], "style": "noir", "id": ["0400", "1.10", "NA"]})
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    options = "--workflow wf_abc123 --inputs prompt,style"
+
+    planned = shell(f"eachlabs-frames trigger - {options} --dry-run --json < rows.csv | {sys.executable} -m json.tool")
+    assert (planned.returncode, planned.stderr) == (0, "")
+    assert json.loads(planned.stdout)["would_send"] == 3
+    assert sandbox.accepted_count() == 0
+
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "a heron")
+    failed = shell(f"cat rows.csv | eachlabs-frames trigger - {options} --wait --run r --out - | tee out.csv")
+    assert failed.returncode == 1
+    assert "1 of 3 rows have not completed" in failed.stderr
+    assert failed.stdout.splitlines()[0].startswith("prompt,style,id,bulk_id,execution_id,status")
+    out = pd.read_csv(tmp_path / "out.csv", dtype=str)
+    assert out["status"].tolist() == ["completed", "failed", "completed"]
+
+    sandbox.change(fail_when=None)
+    lines = """
+        set -e
+        eachlabs-frames retry out.csv --out out.csv --force --wait
+        eachlabs-frames download out.csv --to pictures --name "{style}/{row}"
+        ls pictures/noir
+    """
+    fixed = shell(lines)
+    assert (fixed.returncode, fixed.stderr) == (0, "")
+    assert fixed.stdout.splitlines()[-3:] == ["0.svg", "1.svg", "2.svg"]
+    assert sandbox.accepted_count() == 4
+    ids = [line.split(",")[2] for line in (tmp_path / "out.csv").read_text("utf-8").splitlines()[1:]]
+    assert ids == rows["id"].tolist()
+
+
+@needs_bash
+def test_completion_is_registered_in_bash(shell: Callable[[str], subprocess.CompletedProcess[str]]) -> None:
+    """As the help of the command says: by eval in a shell's profile."""
+    registered = shell('eval "$(eachlabs-frames completion bash)"; complete -p eachlabs-frames')
+    assert (registered.returncode, registered.stderr) == (0, "")
+    assert registered.stdout.startswith("complete ")
