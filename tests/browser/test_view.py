@@ -383,7 +383,7 @@ def test_the_height_stays_while_it_updates(open_stage: Callable[..., Stage], wid
     ):
         stage.update(**changes)
         assert whole.bounding_box() == before
-        assert stage.find(".elf-list").evaluate("list => list.clientHeight") >= 72
+        assert stage.find(".elf-list").evaluate("list => list.clientHeight") >= 90
     stage.click(stage.expander(1))
     after = whole.bounding_box()
     assert after

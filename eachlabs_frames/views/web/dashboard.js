@@ -398,9 +398,10 @@ function createHeader(store, view) {
   function paintNotice(head) {
     const said = sentences(head);
     const key = JSON.stringify(said);
-    if (notice.dataset.said === key) return;
-    notice.dataset.said = key;
-    notice.replaceChildren(...said.map(([kind, text]) => h("div.elf-said", { "data-kind": kind, dir: "auto" }, clip(text, 600))));
+    if (notice.dataset.said !== key) {
+      notice.dataset.said = key;
+      notice.replaceChildren(...said.map(([kind, text]) => h("div.elf-said", { "data-kind": kind, dir: "auto" }, clip(text, 600))));
+    }
     if (notice.scrollHeight > notice.clientHeight) notice.tabIndex = 0; // so that it can be scrolled by keys
     else notice.removeAttribute("tabindex");
   }
@@ -446,7 +447,7 @@ function createHeader(store, view) {
 }
 
 function createToolbar(view) {
-  const search = createSearch("Find in inputs, errors and ids", "Find lines by words of inputs, labels, errors and ids",
+  const search = createSearch("Find words or ids", "Find lines by words of inputs, labels, errors and ids",
     (text) => view.seek(text));
   const sort = h("select.elf-sort", { "aria-label": "Sort lines" },
     ...[...SORTS].map(([value, [name]]) => h("option", { value }, name)));
@@ -871,6 +872,7 @@ function createView(store, el) {
     const { head } = store.snapshot;
     const here = [header.node, toolbar.node, heads, errors.node].map((node) => node.offsetHeight);
     if (!here[0]) return; // it is not in the page yet
+    header.tick();
     isSized = head.phase !== undefined;
     const least = AT_WORK.has(head.phase) && errors.node.hidden ? SHORTEST : 0;
     const border = root.offsetHeight - root.clientHeight;
