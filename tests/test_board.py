@@ -506,14 +506,16 @@ def test_a_line_is_found_by_what_its_rows_hold(text: str, found: list[int]) -> N
 
 
 def test_words_of_inputs_are_found_in_one_row() -> None:
-    """In any order and whatever their case, beside the row's label, id and error; words of two rows are no match."""
+    """In any order and whatever their case, beside its label and error; words of two rows are none."""
     told = board(4)
     told.take([Outcome(1, "queued", "b1"), Outcome(2, "failed", "b2", "e-77", error="refused")], now=1.0)
     inputs = ["a fox in snow", "a HERON at dusk\nseed 7", "a fox at dusk", ""]
     assert told.find("heron", inputs) == [0]
     assert told.find("dusk Heron", inputs) == [0]
     assert told.find("fox heron", inputs) == []
-    assert told.find("fox refused e-77 b2", inputs) == [1]
+    assert told.find("row 2 fox refused", inputs) == [1]
+    assert told.find("fox 77", inputs) == []
+    assert told.find("-77", inputs) == [1]
     assert told.find("fox", inputs) == [1, 2]
     assert told.find("fox") == []
 

@@ -160,10 +160,10 @@ class Board:
         }
 
     def find(self, text: str, inputs: Sequence[str] | None = None) -> list[int]:
-        """Return the lines that hold each word of `text`, in any order.
+        """Return the lines with a row that holds each word of `text`, in any order, in its label, error and input.
 
-        All words are in one row: in its label, execution id, error or input; or they are in the ``bulk_id``. Upper and
-        lower case are alike; the empty text is everywhere.
+        An id (``bulk_id`` or ``execution_id``) is found by a part of it, and only where that is all of the text: most
+        numbers of two digits stand in some id. Upper and lower case are alike; the empty text is everywhere.
 
         Parameters
         ----------
@@ -172,8 +172,9 @@ class Board:
             The texts of each row's input.
         """
         self._place_bare()
-        words = text.casefold().split()
-        return [place for place, line in enumerate(self._lines) if self._holds(line, words, inputs)]
+        phrase = text.strip().casefold()
+        words = phrase.split()
+        return [place for place, line in enumerate(self._lines) if self._holds(line, phrase, words, inputs)]
 
     # -- what is told -----------------------------------------------------------------------------------------------
 
@@ -362,14 +363,16 @@ class Board:
             "seconds": seconds(started_at, completed_at),
         }
 
-    def _holds(self, line: BulkLine, words: Sequence[str], inputs: Sequence[str] | None) -> bool:
-        bulk_id = line.bulk_id or ""
-        if _has(bulk_id, words):
+    def _holds(self, line: BulkLine, phrase: str, words: Sequence[str], inputs: Sequence[str] | None) -> bool:
+        if phrase in (line.bulk_id or "").casefold():
             return True
         for row in line.rows:
             outcome = self._outcomes[row]
-            texts = [bulk_id, self._labels[row], outcome.execution_id or "", outcome.error or ""]
-            if _has("\n".join(texts if inputs is None else [*texts, inputs[row]]), words):
+            if phrase in (outcome.execution_id or "").casefold():
+                return True
+            texts = (self._labels[row], outcome.error or "", "" if inputs is None else inputs[row])
+            held = "\n".join(texts).casefold()
+            if all(word in held for word in words):
                 return True
         return False
 
@@ -393,11 +396,6 @@ def _called(label: str, title: str) -> str:
     if not title or room < SHORTEST_TITLE:
         return fit(label, LONGEST_LABEL)
     return f"{label} “{fit(title, room)}”"
-
-
-def _has(text: str, words: Sequence[str]) -> bool:
-    text = text.casefold()
-    return all(word in text for word in words)
 
 
 def _equal(before: Outcome, outcome: Outcome) -> bool:

@@ -119,10 +119,7 @@ class Rows(TypedDict):
 
 
 class Found(TypedDict):
-    """Kernel to browser: the lines that hold each word of a text, in the bulk_id or in one row.
-
-    Of a row its label, execution id, error and input are searched.
-    """
+    """Kernel to browser: the lines that hold a text; see `Board.find`."""
 
     kind: Literal["found"]
     text: str
