@@ -335,11 +335,17 @@ def test_an_interrupted_wait_in_an_await_cell_ends(kernel: Kernel, waiting: str)
 
 
 def test_one_bar_is_shown_and_closed(kernel: Kernel) -> None:
-    """A cell shows one tqdm bar without being asked; at the end it is full and marked as done."""
+    """A cell shows one tqdm bar without being asked; at the end it is full, and HTML that needs no kernel."""
     cell = kernel.run("out = rows(25, 'bar').eachlabs.bulk_trigger('wf_abc123', wait=True)")
     assert cell.status == "ok"
-    [bar] = cell.of("display_data")
+    static, bar = cell.of("display_data")
+    assert "running when this notebook was saved" in static["data"]["text/html"]
     assert WIDGET in bar["data"]
+    last, removed = cell.of("update_display_data")
+    assert 'value="25" max="25"' in last["data"]["text/html"]
+    assert "25/25" in last["data"]["text/html"]
+    assert removed["data"] == {"text/plain": "", "text/html": ""}
+    assert [update["transient"] for update in (last, removed)] == [shown["transient"] for shown in (static, bar)]
     states = [message["data"].get("state", {}) for message in cell.of("comm_msg")]
     assert "success" in [state.get("bar_style") for state in states]
     assert [state["value"] for state in states if isinstance(state.get("value"), float | int)][-1] == 25

@@ -172,11 +172,20 @@ class Compared:
 
     def path(self, row: int, n: int) -> str | None:
         """Return the path of what was downloaded of an output; `row` is that of a card of `pair`."""
-        if not 0 <= row < 2 * self.size:
-            return None
-        whose, its_row = self._whose(row // 2, row % 2)
-        files = whose.files(its_row)
+        files = self.files(row)
         return files[n] if 0 <= n < len(files) else None
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of what was downloaded of an output, in the order of its URLs."""
+        if not 0 <= row < 2 * self.size:
+            return ()
+        whose, its_row = self._whose(row // 2, row % 2)
+        return whose.files(its_row)
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows of all cards, in the order in which they are shown."""
+        return range(2 * self.size)
 
     def _whose(self, place: int, side: int) -> tuple[Side, int]:
         """Return of which of the two results the left (0) or the right (1) one is, and its row there."""

@@ -11,7 +11,7 @@ import pandas as pd
 from ..models import Event, Observer, Outcome
 from ..settings import current
 from ..views.board import Board
-from ..views.progress import in_kernel
+from ..views.notebook_output import in_kernel
 from . import results as columns
 from .calls import Calls
 from .labels import texts

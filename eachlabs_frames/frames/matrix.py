@@ -129,11 +129,15 @@ class _Source:
 
     def path(self, row: int, n: int) -> str | None:
         """Return the path of what was downloaded of a card's output, from its URL at place `n`; None where none was."""
-        if not (self._is_output and 0 <= row < self.size and n >= 0):
-            return None
+        paths = self.files(row)
+        return paths[n] if 0 <= n < len(paths) else None
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of what was downloaded of a card's output, in the order of its URLs."""
+        if not (self._is_output and 0 <= row < self.size):
+            return ()
         place, own = self._place(row)
-        paths = self._sides[place].cards.files(own)
-        return paths[n] if n < len(paths) else None
+        return self._sides[place].cards.files(own)
 
     def _outcome(self, side: Side, row: int) -> Outcome:
         outcome = side.results.outcome(row)

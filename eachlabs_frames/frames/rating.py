@@ -88,8 +88,17 @@ class Rated:
 
     def path(self, row: int, n: int) -> str | None:
         """Return the path of what was downloaded of a row's output."""
-        files = self._cards.files(row) if 0 <= row < len(self._cards) else ()
+        files = self.files(row)
         return files[n] if 0 <= n < len(files) else None
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of what was downloaded of a row's output, in the order of its URLs."""
+        return self._cards.files(row) if 0 <= row < len(self._cards) else ()
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows that can be rated, in the order in which they are shown."""
+        return [one.position for one in self._outcomes]
 
 
 def rate(

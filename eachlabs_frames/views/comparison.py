@@ -6,7 +6,7 @@ input, no execution, no row, no time and no cost.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from math import isnan
 from typing import Any, Final, Protocol, TypedDict
 
@@ -52,6 +52,10 @@ class Subject(FileSubject, Protocol):
     def size(self) -> int:
         """How many pairs there are."""
 
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows of all cards, in the order in which they are shown."""
+
     def judged(self) -> Mapping[int, Judged]:
         """Return what was judged before, by place."""
 
@@ -89,7 +93,7 @@ class Comparison(Stepper[Judged]):
         self._confidence = confidence
         self._is_revealed = False
         super().__init__(subject.size, subject.judged())
-        self._files = Files(self, subject)
+        self._files = Files(self, subject, subject.rows)
 
     @property
     def frame(self) -> Any:
@@ -142,7 +146,10 @@ class Comparison(Stepper[Judged]):
         names = ["name", "wins", "losses", "ties", "judged", "win_rate", "low", "high"]
         shares = self._subject.shares(self._confidence) if self._is_open() else []
         cells = [[_cell(share[name]) for name in names] for share in shares]
-        return summary.table(repr(self).strip("<>"), names if cells else [], cells, numbers=range(1, len(names)))
+        said = repr(self).strip("<>")
+        if not cells:
+            return f'<p dir="auto">{summary.escaped(said)}</p>'
+        return summary.table(said, names, cells, numbers=range(1, len(names)))
 
     def _is_open(self) -> bool:
         """Say whether it may be told which is which; once all is judged it may for ever."""

@@ -16,7 +16,10 @@ from .summary import escaped, plain
 
 MOST_CARDS: Final = 60
 MOST_LINES: Final = 20
-HELD: Final = 150_000
+LARGEST_PICTURE: Final = 32_000
+"""Bytes of a picture that is in the sheet itself; of a larger one it is a small copy."""
+
+HELD: Final = 300_000
 """Bytes of all pictures that are in the sheet itself."""
 
 LONGEST_LABEL: Final = 120

@@ -20,6 +20,7 @@ from .board import Board
 from .controls import Controls, Question
 from .live import Live
 from .messages import Asked, Head, Snapshot
+from .notebook_output import MAX_AGE, NotebookOutput
 from .pulse import SHORTEST, Pulse
 
 HEARTBEAT: Final = 5.0
@@ -116,11 +117,12 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._has_turned = True
         self._opened: dict[int, _Opened] = {}
         self._settled: deque[tuple[float, int]] = deque()
+        self._output = NotebookOutput(self._repr_mimebundle_)
         self._pulse = Pulse(self._beat)
         self._is_made = False  # what is heard before is shown when there is something to show it
         subject.attend(self._hear, self._turn)
         self._take(self._fetched(), None)
-        self._live = Live(lambda: self._written(sent=True), self._asked)
+        self._live = Live(lambda: self._written(sent=True), self._asked, static_key=self._output.key)
         self._controls = Controls(
             subject, failed=self._failed, export=self._export, auto_refresh=auto_refresh, interval=interval
         )
@@ -139,6 +141,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def close(self) -> None:
         """Look no more, and take the widgets away. A run that is at work goes on."""
         self._pulse.close()
+        self._output.remove()
         self._subject.close()
         self._controls.close()
         for widget in (self._live, self):
@@ -149,6 +152,10 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     def __repr__(self) -> str:
         return summary.text(self._written())
+
+    def _ipython_display_(self, **_: Any) -> None:
+        """Display the widget, and static HTML that stays when the widget is gone."""
+        self._output.display()
 
     def _repr_mimebundle_(self, **more: Any) -> dict[str, Any]:
         """Offer the widget, and for where there is none the same as a table, in HTML and in text."""
@@ -213,6 +220,12 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     def _beat(self) -> float | None:
         outcomes = self._fetched()
+        again = self._updated(outcomes)
+        self._output.refresh(0.0 if outcomes is not None else MAX_AGE)
+        return again
+
+    def _updated(self, outcomes: list[Outcome] | None) -> float | None:
+        """Send what has changed; return the seconds after which there is more to do."""
         with self._lock:
             now = time.time()
             self._take(outcomes, now)

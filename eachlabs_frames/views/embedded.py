@@ -23,20 +23,20 @@ class Chosen(NamedTuple):
     found: files.Found
 
 
-def choose(cards: Iterable[Card], path: Callable[[int, int], str | None]) -> list[Chosen]:
+def choose(cards: Iterable[Card], find: Callable[[int, int], files.Found | None]) -> list[Chosen]:
     """Return the files that a page of these cards holds, and have the cards say which.
 
     Parameters
     ----------
     cards : iterable of Card
-    path : callable
-        Gives the path of what was downloaded of a row's output, from its URL at a place; None where nothing is there.
+    find : callable
+        Gives the file that was downloaded of a row's output, from its URL at a place; None where nothing is there.
     """
     room, beyond = MOST, 0
     chosen: list[Chosen] = []
     for card in cards:
         for item in card["media"]:
-            found = files.find(path(card["row"], item["n"])) if item["has_file"] else None
+            found = find(card["row"], item["n"]) if item["has_file"] else None
             item["has_file"] = found is not None and found.size <= room
             if found is not None and item["has_file"]:
                 room -= found.size

@@ -17,11 +17,12 @@ LARGEST: Final = 32_000_000
 
 
 class Found(NamedTuple):
-    """A file that can be shown, not read yet."""
+    """A file that can be shown, not read yet; with `copy`, the bytes that are held of one that is gone."""
 
     path: Path
     media_type: str
     size: int
+    copy: bytes | None = None
 
 
 def find(path: str | None, *, largest: int = LARGEST) -> Found | None:
@@ -42,6 +43,8 @@ def find(path: str | None, *, largest: int = LARGEST) -> Found | None:
 
 def read(found: Found) -> bytes | None:
     """Return its bytes, no more than there were; None where it cannot be read any more."""
+    if found.copy is not None:
+        return found.copy
     try:
         with _opened(found.path) as file:
             return file.read(found.size)

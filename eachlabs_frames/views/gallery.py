@@ -22,8 +22,10 @@ from . import assets, contact, embedded, files, page, summary
 from .cards import Card
 from .live import Shown
 from .messages import Head
+from .notebook_output import MAX_AGE, NotebookOutput
 from .pulse import SHORTEST, Pulse
 from .sheet import Asked, Layout, Sheet, Snapshot, cards_of, find
+from .thumbnails import Thumbnails
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -82,6 +84,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def __init__(self, subject: Subject, *, columns: int, size: int, page: int) -> None:
         self._subject = subject
         self._laid_out: Final = Layout(columns, size, page)
+        self._thumbnails = Thumbnails(path for row in range(subject.size) for path in subject.files(row))
         self._lock = threading.RLock()
         self._taking = threading.Lock()  # what was fetched is taken in before what is heard later
         self._sheet = Sheet(subject.size, subject.make, first=page + 1)
@@ -90,12 +93,13 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._is_behind = False  # the browser, by its own words
         self._sought: str | None = None
         self._wanted: deque[tuple[int, int]] = deque()
+        self._output = NotebookOutput(self._repr_mimebundle_)
         self._pulse = Pulse(self._beat)
         self._is_made = False  # what is heard before is shown when there is something to show it
         subject.attend(self._hear, self._turn)
         self._take(self._fetched())
         self._sheet.settle(*self._words())
-        self._window = _Window(self._written, self._asked)
+        self._window = _Window(self._written, self._asked, static_key=self._output.key)
         super().__init__([self._window])
         self.add_class("eachlabs-gallery-box")
         self._is_made = True
@@ -138,7 +142,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             snapshot = self._written()
             title = summary.title(self._head())
         cards = list(cards_of(outcomes, self._subject.make))
-        chosen = embedded.choose(cards, self._path)
+        chosen = embedded.choose(cards, self._found)
         kept: Json = {**snapshot, "cards": cards}
         state = {"snapshot": kept, "is_page": True}
         script, style = assets.script(*SCRIPTS), assets.style(*STYLES)
@@ -147,6 +151,8 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def close(self) -> None:
         """Take it away, and look no more. A run that is at work goes on."""
         self._pulse.close()
+        self._output.remove()
+        self._thumbnails.close()
         self._subject.close()
         for widget in (self._window, self):
             if widget.comm is not None:
@@ -158,6 +164,10 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._catch_up()
         with self._lock:
             return contact.text(summary.title(self._head()), self._first(contact.MOST_LINES), self._subject.size)
+
+    def _ipython_display_(self, **_: Any) -> None:
+        """Display the widget, and static HTML that stays when the widget is gone."""
+        self._output.display()
 
     def _repr_mimebundle_(self, **more: Any) -> dict[str, Any]:
         """Offer the widget, and for where there is none a sheet in HTML and a text."""
@@ -258,6 +268,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 self._window.keep()
             self._is_behind = False
             has_more = self._sheet.behind
+        self._output.refresh(0.0 if outcomes is not None else MAX_AGE)
         self._find()
         self._send_files()
         return SHORTEST if has_more or self._wanted else None
@@ -273,18 +284,21 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         sent = 0
         while self._wanted and sent < SENT_AT_ONCE:
             row, n = self._wanted.popleft()
-            found = files.find(self._path(row, n))
+            found = self._found(row, n)
             content = None if found is None else files.read(found)
             kind = None if found is None or content is None else found.media_type
             self._window.send({"kind": "file", "row": row, "n": n, "type": kind}, [content] if content else [])
             sent += len(content or b"")
 
     def _picture(self, row: int, n: int, room: int) -> tuple[str, bytes] | None:
-        found = files.find(self._path(row, n), largest=room)
+        found = self._thumbnails.find(self._path(row, n), largest=min(room, contact.LARGEST_PICTURE))
         if found is None or not found.media_type.startswith("image/"):
             return None
         content = files.read(found)
         return None if content is None else (found.media_type, content)
+
+    def _found(self, row: int, n: int) -> files.Found | None:
+        return self._thumbnails.find(self._path(row, n))
 
     def _path(self, row: int, n: int) -> str | None:
         paths = self._subject.files(row)

@@ -28,12 +28,15 @@ class Shown(anywidget.AnyWidget):
         Gives the snapshot, from any thread: whenever somebody asks for this widget's state.
     asked : callable
         Called with what the browser asks.
+    static_key : str
+        Of the static output that is hidden while this is alive.
     """
 
     snapshot = traitlets.Any().tag(sync=True, to_json=_written)
+    static_key = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, written: Callable[[], object], asked: Callable[[Any], None]) -> None:
-        super().__init__(snapshot=written)
+    def __init__(self, written: Callable[[], object], asked: Callable[[Any], None], *, static_key: str) -> None:
+        super().__init__(snapshot=written, static_key=static_key)
         self.on_msg(lambda _, content, __: asked(content))
 
     def keep(self) -> None:
@@ -48,8 +51,8 @@ class Live(Shown):
     _esm = assets.script("pieces", "dashboard")
     _css = assets.style("pieces", "dashboard")
 
-    def __init__(self, written: Callable[[], Snapshot], asked: Callable[[Asked], None]) -> None:
-        super().__init__(written, asked)
+    def __init__(self, written: Callable[[], Snapshot], asked: Callable[[Asked], None], *, static_key: str) -> None:
+        super().__init__(written, asked, static_key=static_key)
 
     def tell(self, update: Update) -> None:
         """Send what has changed."""

@@ -15,6 +15,7 @@ import orjson
 import traitlets
 
 from . import assets, embedded, page, printed
+from .notebook_output import NotebookOutput
 from .served import Files
 from .table import marks
 
@@ -48,13 +49,15 @@ class Matrix(anywidget.AnyWidget):
     _css = assets.style("pieces", "cards", "matrix")
     table = traitlets.Any().tag(sync=True)
     cards = traitlets.Any().tag(sync=True)
+    static_key = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, table: Table, source: Source) -> None:
         self._source = source
         self._plain = table
-        super().__init__(table=table, cards=_first(_cards(table, source)))
+        self._output = NotebookOutput(self._repr_mimebundle_)
+        super().__init__(table=table, cards=_first(_cards(table, source)), static_key=self._output.key)
         self.on_msg(lambda _, content, __: self._answer(content))
-        self._files = Files(self, source)
+        self._files = Files(self, source, (mark["at"] for mark in marks(table)))
 
     @property
     def frame(self) -> Any:
@@ -98,6 +101,8 @@ class Matrix(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Take the widget away."""
+        self._output.remove()
+        self._files.close()
         if self.comm is not None:
             self.layout.close()
         super().close()
@@ -105,13 +110,17 @@ class Matrix(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return printed.text(self._plain)
 
+    def _ipython_display_(self, **_: Any) -> None:
+        """Display the widget, and static HTML that stays when the widget is gone."""
+        self._output.display()
+
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         """Offer the widget, and for where there is none the same as a table, in HTML and in text."""
         bundle = super()._repr_mimebundle_(**more)
         if bundle is None:
             return None
         data, metadata = bundle
-        said = {"text/plain": repr(self), "text/html": printed.html(self._plain, self._source)}
+        said = {"text/plain": repr(self), "text/html": printed.html(self._plain, self._source, self._files.find)}
         return data | said, metadata
 
     def _save_page(self, target: Path) -> Path:
@@ -122,7 +131,7 @@ class Matrix(anywidget.AnyWidget):
             script=self._esm,
             style=self._css,
             state={"table": self._plain, "cards": held},
-            files=embedded.read(embedded.choose(held, self._source.path)),
+            files=embedded.read(embedded.choose(held, self._files.find)),
         )
 
     def _answer(self, asked: Json) -> None:

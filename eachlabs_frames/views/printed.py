@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..models import COMPLETED
 from . import files
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from .source import Source
     from .table import Cell, Kind, Mark, Place, Table
 
-LARGEST: Final = 150_000
+LARGEST: Final = 500_000
 """Characters of the HTML: it is stored in the notebook."""
 
-LARGEST_PICTURE: Final = 16_000
+LARGEST_PICTURE: Final = 32_000
 """Bytes of a picture that is put into the HTML itself."""
 
-LARGEST_PICTURES: Final = 90_000
+LARGEST_PICTURES: Final = 400_000
 """Characters of all such pictures: the others are links."""
 
 MOST_COLUMNS: Final = 40
@@ -48,6 +48,13 @@ _SMALL: Final = "font-size:smaller"
 GAP: Final = "no row"
 
 
+class Find(Protocol):
+    """Gives a file, or a small copy of it where it has more than `largest` bytes."""
+
+    def __call__(self, row: int, n: int, *, largest: int) -> files.Found | None:
+        """Return what stands for the URL at place `n` of a row's output; None where nothing does."""
+
+
 def text(table: Table) -> str:
     """Return what a terminal shows: the title, and the first cells in columns."""
     places = table["columns"]["places"][:TEXT_COLUMNS]
@@ -63,9 +70,9 @@ def text(table: Table) -> str:
     return "\n".join([title, *(shown if names else ["no rows"]), *([more] if more else [])])
 
 
-def html(table: Table, source: Source) -> str:
+def html(table: Table, source: Source, find: Find) -> str:
     """Return the same as a table with its pictures: what GitHub shows, and nbconvert writes, of a notebook."""
-    return _Writer(table, source).written()
+    return _Writer(table, source, find).written()
 
 
 def _beyond(rows: int, columns: int, table: Table) -> str:
@@ -100,9 +107,10 @@ def _said(cell: Cell, kind: Kind) -> str:
 class _Writer:
     """Writes one table, and keeps account of the room that is left."""
 
-    def __init__(self, table: Table, source: Source) -> None:
+    def __init__(self, table: Table, source: Source, find: Find) -> None:
         self._table = table
         self._source = source
+        self._find = find
         self._columns = min(len(table["columns"]["places"]), MOST_COLUMNS)
         self._pictures = LARGEST_PICTURES
         self._cards: dict[int, Card] = {}
@@ -208,8 +216,8 @@ class _Writer:
     def _embedded(self, card: Card, item: Item) -> str | None:
         """Return a picture that was downloaded as a ``data:`` URL, where it is small and there is room; else None."""
         room = min(LARGEST_PICTURE, self._pictures * 3 // 4)
-        path = self._source.path(card["row"], item["n"]) if item["has_file"] and item["kind"] == "image" else None
-        found = files.find(path, largest=room)
+        is_picture = item["has_file"] and item["kind"] == "image"
+        found = self._find(card["row"], item["n"], largest=room) if is_picture else None
         content = None if found is None or not found.media_type.startswith("image/") else files.read(found)
         if found is None or content is None:
             return None

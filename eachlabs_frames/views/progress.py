@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from ..core.money import format_usd
 from ..errors import ConfigurationError
 from ..models import COMPLETED, FAILED, INVALID, UNKNOWN, Event, Observer
+from .notebook_output import BarOutput, in_kernel
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -49,14 +50,20 @@ def observing(
     if progress is False or total == 0 or (progress is None and not somebody_looks()):
         yield None
         return
+    from tqdm import notebook
     from tqdm.auto import tqdm  # chooses between a widget and text, and takes 10 ms to import
 
-    bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True)
+    in_notebook = in_kernel() and issubclass(tqdm, notebook.tqdm_notebook)
+    options: dict[str, Any] = {"display": False} if in_notebook else {}
+    bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True, **options)
+    output = BarOutput(bar) if in_notebook else None
     try:
         yield Bar(bar, describe if unit == "row" else describe_files)
     finally:
         try:
             bar.close()
+            if output is not None:
+                output.finish()
         except Exception:
             # The terminal or the notebook is gone: no reason for a call that has paid for rows to fail.
             logger.exception("the progress bar could not be closed")
@@ -94,10 +101,3 @@ def describe_files(event: Event) -> str:
 def somebody_looks() -> bool:
     """Say whether what is shown may be seen: in a notebook or on a terminal."""
     return in_kernel() or (sys.stdout is not None and sys.stdout.isatty())
-
-
-def in_kernel() -> bool:
-    """Say whether this is a Jupyter kernel."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and hasattr(shell, "kernel")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from . import assets, summary
@@ -39,6 +39,10 @@ class Subject(FileSubject, Protocol):
     def size(self) -> int:
         """How many rows can be rated."""
 
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows that can be rated, in the order in which they are shown."""
+
     def scores(self) -> Mapping[int, float]:
         """Return the scores that were there before, by place."""
 
@@ -71,7 +75,7 @@ class Rating(Stepper[float]):
         self._subject = subject
         self._scores: Final = range(1, scale + 1)
         super().__init__(subject.size, subject.scores())
-        self._files = Files(self, subject)
+        self._files = Files(self, subject, subject.rows)
 
     @property
     def frame(self) -> Any:

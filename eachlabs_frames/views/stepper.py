@@ -17,6 +17,9 @@ import traitlets
 
 from ..core.sitting import Sitting
 from . import cell_requests
+from .notebook_output import NotebookOutput
+from .pulse import Pulse
+from .served import Files
 
 Mark = TypeVar("Mark")
 
@@ -83,20 +86,31 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
     window = traitlets.Dict().tag(sync=True, from_json=_kept("window"))
     requested_at = traitlets.Float(None, allow_none=True).tag(sync=True, from_json=_kept("requested_at"))
     """When the cell that displays it was run, alone (epoch seconds by the browser's clock): it may take the focus."""
+    static_key = traitlets.Unicode().tag(sync=True, from_json=_kept("static_key"))
+    _files: Files
 
     def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
         self._lock = threading.RLock()
         self._sitting = Sitting(size, marks)
         self._senders: dict[str, tuple[int, dict[int, Mapping[str, Any]]]] = {}
+        self._output = NotebookOutput(self._repr_mimebundle_)
+        self._pulse = Pulse(self._output.refresh)
         # The widget's state goes out with its first message: it is whole by then.
-        super().__init__(window=self._window(), state=self._state())
+        super().__init__(window=self._window(), state=self._state(), static_key=self._output.key)
         self.on_msg(lambda _, content, __: self._take(content))
 
     def close(self) -> None:
         """Take the widget away."""
+        self._pulse.close()
+        self._output.remove()
+        self._files.close()
         if self.comm is not None:
             self.layout.close()
         super().close()
+
+    def _ipython_display_(self, **_: Any) -> None:
+        """Display the widget, and static HTML that stays when the widget is gone."""
+        self._output.display()
 
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Offer the widget, and for where there is none a table, and a sentence."""
@@ -152,6 +166,7 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
             for one in self._due(sender, number, asked):
                 self._act(one)
             self._tell()
+        self._pulse.wake()
 
     def _due(self, sender: str, number: int, asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """Return what is to be done now, in the order in which it was asked.

@@ -66,6 +66,7 @@ class Lab:
         self._started = ExitStack()
 
     def __enter__(self) -> Lab:
+        self._prepare()
         with ExitStack() as started:
             self._serve(started)
             self._started = started.pop_all()
@@ -82,15 +83,19 @@ class Lab:
         """
         import nbformat
 
-        assert "." not in name, "JupyterLab takes a workspace's path with a dot for a file"
-        self._opened += 1
-        folder = self.folder / "work" / f"{name}-{self._opened}"
-        folder.mkdir(parents=True)
-        path = folder / f"{name}.ipynb"
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
         written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata=kernel)
-        nbformat.write(written, path)
+        folder = self.folder / "work" / f"{name}-{self._opened + 1}"
+        folder.mkdir(parents=True)
+        nbformat.write(written, folder / f"{name}.ipynb")
         shutil.rmtree(self.folder / "config" / "lab" / "user-settings", ignore_errors=True)
+        return self.open_file(folder / f"{name}.ipynb", width=width, height=height)
+
+    def open_file(self, path: Path, *, width: int = 1400, height: int = 900) -> Notebook:
+        """Open a notebook that lies in the server's folder, with a fresh kernel in a fresh browser context."""
+        name = path.stem
+        assert "." not in name, "JupyterLab takes a workspace's path with a dot for a file"
+        self._opened += 1
         context = self._browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
         context.set_default_timeout(1000 * TIMEOUT)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -103,7 +108,14 @@ class Lab:
             raise
         return notebook
 
-    def _serve(self, started: ExitStack) -> None:
+    def restart(self) -> None:
+        """End the server and its kernels, and start it again: what is stored is all that it knows."""
+        self._started.close()
+        with ExitStack() as started:
+            self._serve(started)
+            self._started = started.pop_all()
+
+    def _prepare(self) -> None:
         from ipykernel.kernelspec import write_kernel_spec
 
         write_kernel_spec(self.folder / "data" / "kernels" / "python3")
@@ -111,6 +123,8 @@ class Lab:
         settings = self.folder / "config" / "labconfig" / "default_setting_overrides.json"
         settings.write_text(json.dumps(SETTINGS), encoding="utf-8")
         (self.folder / "work").mkdir()
+
+    def _serve(self, started: ExitStack) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

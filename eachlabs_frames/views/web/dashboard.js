@@ -990,6 +990,7 @@ export default () => {
     },
     render({ model, el }) {
       store ??= createStore(model);
+      hideStatic(el, model);
       return createView(store, el);
     },
   };

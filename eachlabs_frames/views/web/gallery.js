@@ -398,6 +398,7 @@ export default () => {
     },
     render({ model, el, files }) {
       store ??= createStore(model, files);
+      hideStatic(el, model);
       return createView(store, el);
     },
   };

@@ -437,6 +437,7 @@ export default () => {
       const own = files ? null : createFiles(model);
       const matrix = createMatrix(model, book, files ?? own);
       el.append(matrix.node);
+      hideStatic(el, model);
       return () => (matrix.destroy(), own?.destroy());
     },
   };

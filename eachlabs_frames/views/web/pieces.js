@@ -119,6 +119,17 @@ function createSearch(placeholder, label, seek) {
   return { input, put: (text) => ((input.value = text), now()), destroy: () => clearTimeout(typed) };
 }
 
+/**
+ * Hide the static HTML that the notebook keeps for a time without a kernel (`notebook_output.py`). The rule is inside of
+ * the view, so that it is in force exactly as long as the view is in the page.
+ */
+function hideStatic(el, model) {
+  const key = model.get("static_key");
+  if (!key) return; // a page in a file has none
+  const name = `.eachlabs-static-${key}`;
+  el.append(h("style", {}, `${name}, .jp-OutputArea-child:has(> .jp-OutputArea-output > ${name}) { display: none }`));
+}
+
 /** Keys that mean something in a view must mean nothing to the notebook around. */
 const keepKeys = (root) =>
   on(root, "keydown", (event) => event.ctrlKey || event.metaKey || event.altKey || event.stopPropagation());

@@ -341,6 +341,7 @@ function steppedBy(kindOf) {
       },
       render({ model, el }) {
         start(model);
+        hideStatic(el, model);
         return createStepper(steps, el, kindOf(steps.now.more), files, () => model.get("requested_at"));
       },
     };
