@@ -603,8 +603,8 @@ def test_where_there_is_no_widget_there_is_a_sheet() -> None:
     shown.close()
 
 
-def test_a_sheet_holds_what_was_downloaded_within_its_bound(tmp_path: Path) -> None:
-    """The others are linked: a stored notebook stays small."""
+def test_a_sheet_holds_what_was_downloaded_within_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large picture a small copy; the others are linked: a stored notebook stays small."""
     (tmp_path / "a.png").write_bytes(PNG)
     with (tmp_path / "b.png").open("wb") as file:
         file.write(PNG)
@@ -613,8 +613,11 @@ def test_a_sheet_holds_what_was_downloaded_within_its_bound(tmp_path: Path) -> N
     shown = out.eachlabs.gallery()
     sheet_ = shown._repr_mimebundle_()["text/html"]
     assert sheet_.count(base64.b64encode(PNG).decode()) == 2
+    assert sheet_.count("data:image/webp;base64,") == 1
+    monkeypatch.setattr(contact, "HELD", len(PNG) + 1)
+    sheet_ = shown._repr_mimebundle_()["text/html"]
+    assert sheet_.count(base64.b64encode(PNG).decode()) == 1
     assert 'src="https://media.example/1.png"' in sheet_
-    assert len(sheet_) < 2 * contact.HELD
     shown.close()
 
 

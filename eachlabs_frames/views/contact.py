@@ -107,8 +107,10 @@ def _shown(card: Card, pictures: Pictures, room: int, size: int) -> tuple[str, i
             kind, content = held
             source = f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
             return _picture(source, card, size), len(content)
-        if item["url"] is not None and len(item["url"]) <= room:
-            return _medium(item, item["url"], card, size), len(item["url"]) if item["url"].startswith("data:") else 0
+        url = item["url"]
+        embedded = len(url) if url is not None and url.startswith("data:") else 0
+        if url is not None and embedded <= room:
+            return _medium(item, url, card, size), embedded
     if card["text"] is not None:
         return f'<div dir="auto" style="{_WORDS};max-height:{size}px">{escaped(card["text"][:LONGEST_TEXT])}</div>', 0
     symbol = SYMBOLS.get(card["status"], OTHER)

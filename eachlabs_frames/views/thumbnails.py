@@ -20,7 +20,7 @@ from .files import LARGEST, Found
 
 logger = logging.getLogger("eachlabs_frames")
 
-MAX_SIDE: Final = 256
+MAX_SIDE: Final = 192
 """Pixels of a copy's longer side."""
 
 MAX_UNCHANGED: Final = 16_000
@@ -30,7 +30,7 @@ MAX_UNDECODED: Final = 200_000
 """Bytes of a picture that is held as it is because it is not decoded here, such as an SVG."""
 
 MAX_HELD: Final = 32_000_000
-"""Bytes of all copies of one view: about 4,000 photographs."""
+"""Bytes of all copies of one view: about 6,000 photographs."""
 
 MAX_AT_ONCE: Final = 100
 """Pictures that are copied before the view is shown, about a second of work; others are copied in the background."""
@@ -54,6 +54,7 @@ class Thumbnails:
         self._held: dict[str, tuple[str, bytes]] = {}
         self._left = MAX_HELD
         self._closed = False
+        self._thread: threading.Thread | None = None
         distinct = _distinct(paths)
         first = list(islice(distinct, MAX_AT_ONCE))
         if first:
@@ -61,7 +62,8 @@ class Thumbnails:
                 self._keep(pool.map(_copied, first))
         if len(first) == MAX_AT_ONCE:
             others = map(_copied, distinct)
-            threading.Thread(target=self._keep, args=[others], name="eachlabs-thumbnails", daemon=True).start()
+            self._thread = threading.Thread(target=self._keep, args=[others], name="eachlabs-thumbnails", daemon=True)
+            self._thread.start()
 
     def find(self, path: str | None, *, largest: int = LARGEST) -> Found | None:
         """Return the file at a path, or its copy where the file is gone or has more than `largest` bytes."""
@@ -70,6 +72,11 @@ class Thumbnails:
             return found
         kind, content = self._held.get(path or "", ("", b""))
         return Found(Path(path), kind, len(content), content) if path and 0 < len(content) <= largest else None
+
+    def wait(self) -> None:
+        """Return when everything is copied that is going to be."""
+        if self._thread is not None:
+            self._thread.join()
 
     def close(self) -> None:
         """Copy no more, and forget the copies."""
@@ -123,7 +130,7 @@ def _shrunk(content: bytes) -> bytes | None:
             upright = ImageOps.exif_transpose(picture)
             mode = "RGBA" if upright.has_transparency_data else "RGB"
             written = io.BytesIO()
-            upright.convert(mode).save(written, "WEBP", quality=70)
+            upright.convert(mode).save(written, "WEBP", quality=60)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         logger.debug("a picture could not be copied", exc_info=True)
         return None

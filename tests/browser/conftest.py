@@ -43,15 +43,32 @@ def axe() -> Path:
 
 
 @pytest.fixture
-def open_notebook(lab: Lab) -> Iterator[Callable[..., Notebook]]:
-    """Open notebooks as `Lab.open` does; at the end close them, and see that their pages logged no error."""
-    opened: list[Notebook] = []
+def opened() -> Iterator[list[Notebook]]:
+    """Notebooks that are closed at the end; their pages must have logged no error."""
+    notebooks: list[Notebook] = []
+    yield notebooks
+    for notebook in notebooks:
+        notebook.close()
+    assert [problem for notebook in notebooks for problem in notebook.problems] == []
+
+
+@pytest.fixture
+def open_notebook(lab: Lab, opened: list[Notebook]) -> Callable[..., Notebook]:
+    """Open notebooks as `Lab.open` does; see `opened`."""
 
     def open_one(*args: Any, **options: Any) -> Notebook:
         opened.append(lab.open(*args, **options))
         return opened[-1]
 
-    yield open_one
-    for notebook in opened:
-        notebook.close()
-    assert [problem for notebook in opened for problem in notebook.problems] == []
+    return open_one
+
+
+@pytest.fixture
+def open_file(lab: Lab, opened: list[Notebook]) -> Callable[..., Notebook]:
+    """Open notebooks as `Lab.open_file` does; see `opened`."""
+
+    def open_one(*args: Any, **options: Any) -> Notebook:
+        opened.append(lab.open_file(*args, **options))
+        return opened[-1]
+
+    return open_one

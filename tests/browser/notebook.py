@@ -95,7 +95,9 @@ class Notebook:
         self.reload()
 
     def close(self) -> None:
-        """End the kernel and its session, and close the page."""
+        """End the kernel and its session, and close the page, unless that was done."""
+        if self.page.is_closed():
+            return
         self._closing = True
         try:
             self.page.evaluate(f"() => {PANEL}?.sessionContext?.shutdown().catch(() => null)")
