@@ -82,7 +82,8 @@ def test_copies_have_a_bound_and_the_first_ones_are_made_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is seen first is held; what has no room is not, and the others are copied in the background."""
-    paths = [photograph(tmp_path / f"{n}.png", "PNG", side=40) for n in range(5)]
+    first = photograph(tmp_path / "0.png", "PNG", side=40)
+    paths = [first, *(str(shutil.copy(first, tmp_path / f"{n}.png")) for n in range(1, 5))]
     size = Path(paths[0]).stat().st_size
     monkeypatch.setattr(thumbnails, "MAX_HELD", 3 * size + size // 2)
     bounded = Thumbnails(paths)
