@@ -160,7 +160,8 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def _repr_mimebundle_(self, **more: Any) -> dict[str, Any]:
         """Offer the widget, and for where there is none the same as a table, in HTML and in text."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**more)
-        return bundle | {"text/html": summary.html(self._written())}
+        written = self._written()
+        return bundle | {"text/html": summary.html(written), "text/plain": summary.text(written)}
 
     # -- what is heard ----------------------------------------------------------------------------------------------
 

@@ -31,9 +31,9 @@ _RULE: Final = (
     ".jp-OutputArea-child:has(.eachlabs-static) + .jp-OutputArea-child > .jp-OutputArea-output:not(:has(*))"
     "{display:none}"
 )
-# JupyterLab gives its class to the output when it has failed to find the model, not while it is looking for it.
+# The output itself has this class only where the model was not found.
 _RULE_UNFINISHED: Final = (
-    ".jp-OutputArea-child:has(+ .jp-OutputArea-child > .jupyter-widgets:not(:has(*))) .eachlabs-static"
+    ".jp-OutputArea-child:has(+ .jp-OutputArea-child > .jp-OutputArea-output.jupyter-widgets) .eachlabs-static"
     "{display:block!important}"
 )
 

@@ -33,25 +33,26 @@ out = out.eachlabs.download(folder, name="a-{row}")
 other = other.eachlabs.download(folder, name="b-{row}", progress=False)
 """
 VIEWS = {
-    "dashboard": "out.eachlabs.dashboard()",
+    "dashboard": "run = grid.eachlabs.start('wf_abc123', run='third', retrigger=True, progress=False)\nrun.dashboard()",
     "gallery": "out.eachlabs.gallery(columns=6, size=150)",
     "matrix": "out.eachlabs.matrix(rows='prompt', columns='style', by='seed', size=120)",
     "rating": "rating = out.eachlabs.rate(column='score')\nrating",
     "comparison": "ef.compare(out, other, by=['prompt', 'style', 'seed'], random_state=1)",
 }
 READS = {
-    "dashboard": "Rows per bulk_id",
+    "dashboard": "all settled",
     "gallery": "12 rows",
     "matrix": "Two herons",
     "rating": "1 of 11 rated",
     "comparison": "pairs judged, blind",
 }
 END = """
+run.result()
 sandbox.stop()
 shutil.rmtree(folder)
 slow = ef.sandbox.start(run_seconds=(900.0, 900.0))
 """
-SLOW = "grid.eachlabs.bulk_trigger('wf_abc123', run='third', wait=True, retrigger=True)"
+SLOW = "grid.eachlabs.bulk_trigger('wf_abc123', run='fourth', wait=True, retrigger=True)"
 
 # Over all that can be scrolled, so that whatever is made as it comes near is made.
 SCROLL = """async () => {
@@ -116,6 +117,7 @@ def test_a_notebook_of_yesterday_shows_its_views(lab: Lab, open_notebook: Callab
     notebook.page.locator(".elf-stepper").first.locator(".elf-step-label").click()
     notebook.page.keyboard.press("4")
     expect(notebook.output(4).locator(".eachlabs-static")).to_contain_text("1 of 11 rated")
+    expect(notebook.output(1).locator(".eachlabs-static")).to_contain_text("all settled")
     screens(notebook, "today")
     notebook.run_cell(last, wait=False)
     expect(notebook.output(last).locator(".widget-hprogress")).to_be_visible()
