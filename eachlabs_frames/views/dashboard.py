@@ -117,7 +117,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         self._has_turned = True
         self._opened: dict[int, _Opened] = {}
         self._settled: deque[tuple[float, int]] = deque()
-        self._output = NotebookOutput(self._repr_mimebundle_)
+        self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         self._pulse = Pulse(self._beat)
         self._is_made = False  # what is heard before is shown when there is something to show it
         subject.attend(self._hear, self._turn)
@@ -160,8 +160,11 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     def _repr_mimebundle_(self, **more: Any) -> dict[str, Any]:
         """Offer the widget, and for where there is none the same as a table, in HTML and in text."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**more)
+        return bundle | self._static()
+
+    def _static(self) -> dict[str, str]:
         written = self._written()
-        return bundle | {"text/html": summary.html(written), "text/plain": summary.text(written)}
+        return {"text/html": summary.html(written), "text/plain": summary.text(written)}
 
     # -- what is heard ----------------------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._is_behind = False  # the browser, by its own words
         self._sought: str | None = None
         self._wanted: deque[tuple[int, int]] = deque()
-        self._output = NotebookOutput(self._repr_mimebundle_)
+        self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         self._pulse = Pulse(self._beat)
         self._is_made = False  # what is heard before is shown when there is something to show it
         subject.attend(self._hear, self._turn)
@@ -172,11 +172,14 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _repr_mimebundle_(self, **more: Any) -> dict[str, Any]:
         """Offer the widget, and for where there is none a sheet in HTML and a text."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**more)
+        return bundle | self._static()
+
+    def _static(self) -> dict[str, str]:
         self._catch_up()
         with self._lock:
             title, cards = summary.title(self._head()), self._first(contact.MOST_CARDS)
         sheet = contact.html(title, cards, self._subject.size, self._laid_out, pictures=self._picture)
-        return bundle | {"text/html": sheet, "text/plain": repr(self)}
+        return {"text/html": sheet, "text/plain": repr(self)}
 
     # -- what is heard ----------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Matrix(anywidget.AnyWidget):
     def __init__(self, table: Table, source: Source) -> None:
         self._source = source
         self._plain = table
-        self._output = NotebookOutput(self._repr_mimebundle_)
+        self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         super().__init__(table=table, cards=_first(_cards(table, source)), static_key=self._output.key)
         self.on_msg(lambda _, content, __: self._answer(content))
         self._files = Files(self, source, (mark["at"] for mark in marks(table)))
@@ -120,8 +120,10 @@ class Matrix(anywidget.AnyWidget):
         if bundle is None:
             return None
         data, metadata = bundle
-        said = {"text/plain": repr(self), "text/html": printed.html(self._plain, self._source, self._files.find)}
-        return data | said, metadata
+        return data | self._static(), metadata
+
+    def _static(self) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": printed.html(self._plain, self._source, self._files.find)}
 
     def _save_page(self, target: Path) -> Path:
         held = list(_cards(self._plain, self._source))

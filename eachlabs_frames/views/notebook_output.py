@@ -44,7 +44,9 @@ class NotebookOutput:
     Parameters
     ----------
     bundle : callable
-        Gives the view's MIME bundle, perhaps with metadata, as ``_repr_mimebundle_`` does; from any thread.
+        Gives the view's MIME bundle, perhaps with metadata, as ``_repr_mimebundle_`` does. Called by `display`.
+    static : callable
+        Gives ``text/html`` and ``text/plain`` as the view stands now; from any thread.
 
     Attributes
     ----------
@@ -52,8 +54,9 @@ class NotebookOutput:
         Names the static output to the browser's side of the view, which has it as its trait ``static_key``.
     """
 
-    def __init__(self, bundle: Callable[[], Any]) -> None:
+    def __init__(self, bundle: Callable[[], Any], static: Callable[[], dict[str, str]]) -> None:
         self._bundle = bundle
+        self._static = static
         self._display_ids: list[str] = []
         self._displayed_at = 0.0
         self.key: Final = secrets.token_hex(6)
@@ -68,10 +71,11 @@ class NotebookOutput:
         """
         if not in_kernel():
             raise NotImplementedError
-        data, metadata = self._parts()
-        view = data.pop(VIEW, None)
+        bundle = self._bundle() or self._static()
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        view = data.get(VIEW)
         display_id = secrets.token_hex(8)
-        _publish(self._wrapped(data), {}, display_id)
+        _publish(self._wrapped({name: data[name] for name in ("text/plain", "text/html")}), {}, display_id)
         self._display_ids.append(display_id)
         self._displayed_at = time.monotonic()
         if view is not None and view.get("model_id"):
@@ -83,9 +87,7 @@ class NotebookOutput:
         if not self._display_ids or time.monotonic() - self._displayed_at < max_age:
             return
         self._displayed_at = time.monotonic()
-        data, _ = self._parts()
-        data.pop(VIEW, None)
-        self._replace(self._wrapped(data))
+        self._replace(self._wrapped(self._static()))
 
     def remove(self) -> None:
         """Empty the static outputs: the view was taken away."""
@@ -100,14 +102,9 @@ class NotebookOutput:
                 # The kernel is going down, or its sockets are closed: the view itself is not affected.
                 logger.debug("a static output could not be brought up to date", exc_info=True)
 
-    def _parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        bundle = self._bundle() or {}
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        return dict(data), metadata
-
-    def _wrapped(self, data: dict[str, Any]) -> dict[str, Any]:
+    def _wrapped(self, data: dict[str, str]) -> dict[str, str]:
         name = f"eachlabs-static eachlabs-static-{self.key}"
-        return data | {"text/html": f'<div class="{name}"><style>{_RULE}</style>{data.get("text/html", "")}</div>'}
+        return data | {"text/html": f'<div class="{name}"><style>{_RULE}</style>{data["text/html"]}</div>'}
 
 
 class BarOutput:

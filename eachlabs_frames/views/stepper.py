@@ -93,7 +93,7 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
         self._lock = threading.RLock()
         self._sitting = Sitting(size, marks)
         self._senders: dict[str, tuple[int, dict[int, Mapping[str, Any]]]] = {}
-        self._output = NotebookOutput(self._repr_mimebundle_)
+        self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         self._pulse = Pulse(self._output.refresh)
         # The widget's state goes out with its first message: it is whole by then.
         super().__init__(window=self._window(), state=self._state(), static_key=self._output.key)
@@ -116,8 +116,11 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
         """Offer the widget, and for where there is none a table, and a sentence."""
         self.requested_at = cell_requests.requested_alone()
         bundle, metadata = super()._repr_mimebundle_(**more) or ({}, {})
+        return bundle | self._static(), metadata
+
+    def _static(self) -> dict[str, str]:
         with self._lock:
-            return bundle | {"text/plain": repr(self), "text/html": self._html()}, metadata
+            return {"text/plain": repr(self), "text/html": self._html()}
 
     # -- what a widget says of its own ------------------------------------------------------------------------------
 
