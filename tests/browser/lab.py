@@ -33,7 +33,7 @@ SCREENSHOTS = os.environ.get("EACHLABS_SCREENSHOTS")
 AXE = os.environ.get("EACHLABS_AXE")
 """The path of axe-core's `axe.min.js`."""
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 CHROMIUM = (
     "--no-sandbox",
     "--disable-gpu",

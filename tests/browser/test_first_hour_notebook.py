@@ -15,7 +15,7 @@ from .notebook import Notebook
 pytestmark = pytest.mark.browser
 
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
-PICTURES = {"dashboard": 0, "pipeline": 6, "prompt_sweep": 34, "quickstart": 4}
+PICTURES = {"dashboard": 0, "pipeline": 6, "prompt_sweep": 37, "quickstart": 4}
 """Pictures that the live views of each notebook show; crash_and_resume has none of either."""
 
 MAX_ADDED = 500_000
