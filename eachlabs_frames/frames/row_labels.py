@@ -126,6 +126,8 @@ def _texts(cells: Sequence[Any]) -> list[str]:
 
 
 def _text(cell: object) -> str:
+    if type(cell) is int:  # most cells that are no text, and quickly written
+        return str(cell)
     value = cleaned(cell)
     return "" if value is MISSING else text(value, MAX_SEARCHED)
 
