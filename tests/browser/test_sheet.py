@@ -40,14 +40,16 @@ class Stage(stages.Stage):
 
     sheet: Sheet
 
-    def show(self, rows: list[Outcome], *, page: int = 100, columns: int = 4, files: Any = (), **how: Any) -> None:
+    def show(
+        self, rows: list[Outcome], *, page: int = 100, columns: int = 4, size: int = 220, files: Any = (), **how: Any
+    ) -> None:
         def make(outcomes: Sequence[Outcome]) -> list[Card]:
             return [made(one, files=files) for one in outcomes]
 
         self.sheet = Sheet(len(rows), make, first=page + 1)
         self.sheet.take(rows)
         self.sheet.settle("posters", None)
-        shown: Any = self.sheet.snapshot("posters", None, 1_790_000_000.0, Layout(columns, 220, page))
+        shown: Any = self.sheet.snapshot("posters", None, 1_790_000_000.0, Layout(columns, size, page))
         self.start(shown, **how)
 
     def happen(self, *outcomes: Outcome) -> None:
@@ -441,3 +443,19 @@ def picture(page: Page, name: str) -> None:
     """Store a picture of the page, if anybody wants one."""
     if SCREENSHOTS:
         page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+def test_narrow_cards_cut_nothing_and_stand_at_the_left(stage: Stage) -> None:
+    """Status, cost, time, a short error and what stands for a picture are seen whole, at the smallest size there is."""
+    rows = [done(0), Outcome(1, FAILED, "b", "e1", error="the model refused this"), Outcome(2, CANCELLED, "b", "e2")]
+    stage.show([*rows, done(3, "data:image/png;base64,AAAA")], size=80, columns=8)
+    stage.find(".elf-card[data-row='3'] .elf-placeholder").wait_for()
+    cut = stage.page.evaluate(
+        """() => [...document.querySelectorAll('.elf-card-line, .elf-card-line *, .elf-card-error, .elf-stage')]
+            .filter(it => it.clientHeight && getComputedStyle(it).overflow !== 'visible')
+            .filter(it => it.scrollWidth > it.clientWidth + 1 || it.scrollHeight > it.clientHeight + 1)
+            .map(it => `${it.className}: ${it.textContent}`)"""
+    )
+    assert cut == []
+    lefts = [stage.find(one).bounding_box()["x"] for one in (".elf-sheet-title", ".elf-card[data-row='0']")]  # type: ignore[index]
+    assert abs(lefts[0] - lefts[1]) < 2
