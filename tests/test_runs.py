@@ -720,3 +720,21 @@ def test_a_run_with_keys_comes_back_with_them_and_is_gone_on_with(sandbox: Sandb
     assert out["execution_id"].notna().all()
     assert sent(sandbox) == 15
     assert out.eachlabs.reconcile()["execution_id"].tolist() == out["execution_id"].tolist()
+
+
+def test_a_loaded_run_marks_rows_that_were_edited(sandbox: Sandbox) -> None:
+    """A row that was sent, and one that was refused here; a label that is there twice in one call is no edit."""
+    df = pd.DataFrame({"prompt": ["a", "b", "c", None]}, index=["x", "y", "y", "z"])
+    out = df.eachlabs.bulk_trigger(WF, run="edits", wait=True)
+    assert "superseded" not in ef.load_run("edits")
+    out.iloc[0, 0], out.iloc[3, 0] = "a2", "d"
+    out = out.eachlabs.bulk_trigger(WF, wait=True)
+    loaded = ef.load_run("edits")
+    assert loaded.loc[loaded["superseded"], "prompt"].fillna("-").tolist() == ["a", "-"]
+    assert loaded["superseded"].dtype == bool
+    current = loaded[~loaded["superseded"]]
+    assert sorted(current["prompt"]) == ["a2", "b", "c", "d"]
+    assert set(current["execution_id"]) == set(out["execution_id"])
+    again = loaded.eachlabs.bulk_trigger(WF, wait=True)
+    assert sandbox.accepted_count() == 5
+    assert len(again) == 6

@@ -84,6 +84,11 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
         answer are ``unknown``: ``reconcile()``, or the same call with the same ``run=``, looks for them. It can be
         refreshed, waited for and triggered like any other frame.
 
+        Where a later call of the run has entered another input under a row's index label, as after an edit, there is a
+        column ``superseded`` (bool), which is true for the earlier rows: ``out[~out["superseded"]]`` are the others.
+        They were paid all the same, and a label may have been used again for another row, so none is left out. Of a run
+        with ``key=``, the latest row of each key is returned, and there is no such column.
+
     Raises
     ------
     RunError
@@ -123,6 +128,11 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     rows = np.arange(len(out), dtype=np.int64)
     sent = sent_inputs.checksums_of(list(map(dict, loaded.inputs)))
     sent_inputs.record(out, pd.DataFrame(index=out.index), prefix, rows, sent)
+    if any(loaded.is_superseded):
+        name = f"{prefix}superseded"
+        while name in out.columns:
+            name += "_"
+        out[name] = np.array(loaded.is_superseded, dtype=bool)
     return out
 
 

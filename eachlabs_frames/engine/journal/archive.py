@@ -19,7 +19,18 @@ from typing import Final
 import orjson
 
 from ...core.identity import SIZE
-from ...core.records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, ids_of, unpack_outcomes, unpack_rows
+from ...core.records import (
+    ANSWER,
+    CLAIM,
+    SENT,
+    UNANSWERED,
+    Book,
+    Record,
+    ids_of,
+    unpack_outcomes,
+    unpack_rows,
+)
+from ...core.supersession import first_calls, relabelled
 from ...errors import JournalError, RunError
 from ...models import COMPLETED, PENDING, UNKNOWN, Json, Pin
 from ...suggestions import MAX_COMPARED, hint
@@ -56,7 +67,8 @@ class Summary:
 class Loaded:
     """All of one run, row by row in the order in which the run first saw them.
 
-    ``superseded`` and ``superseded_cost`` are of executions that no row here has any more.
+    ``superseded`` and ``superseded_cost`` are of executions that no row here has any more. ``is_superseded`` says of
+    each row whether a later call has entered another input under the row's label.
     """
 
     name: str
@@ -68,6 +80,7 @@ class Loaded:
     keys: list[Json] | None = None
     superseded: int = 0
     superseded_cost: float = 0.0
+    is_superseded: Sequence[bool] = ()
 
 
 def pin_of(connection: sqlite3.Connection, path: Path, name: str) -> Pin | None:
@@ -271,6 +284,8 @@ def load(path: Path, name: str) -> Loaded:
     with reading(path) as connection, _snapshot(connection):
         run, pin, names, note = _found(connection, path, name)
         digests, book = book_of(connection, path, run)
+        query = "SELECT session, rows FROM records WHERE run = ? ORDER BY id"
+        calls = first_calls(connection.execute(query, (run,)), book.results.size)
         labels: list[Json] = []
         inputs: list[Mapping[str, Json]] = []
         query = "SELECT labels, inputs FROM sheets WHERE run = ? ORDER BY first"
@@ -285,7 +300,10 @@ def load(path: Path, name: str) -> Loaded:
         # A label is never a list by itself: one that is has its row's key beside it.
         pairs = [label if isinstance(label, list) else [label, None] for label in labels]
         labels, keys = [label for label, _ in pairs], [key for _, key in pairs]
-    return _chosen(Loaded(name, pin, names, labels, inputs, book, keys), _latest(digests, pin), note)
+    # With keys, the rows that are left out below are those.
+    stale = relabelled(labels, calls) if pin.key is None else [False] * len(labels)
+    loaded = Loaded(name, pin, names, labels, inputs, book, keys, is_superseded=stale)
+    return _chosen(loaded, _latest(digests, pin), note)
 
 
 def write_labels(labels: Sequence[Json]) -> bytes:
@@ -316,6 +334,7 @@ def _chosen(loaded: Loaded, rows: list[int], note: str | None) -> Loaded:
     return replace(
         loaded,
         labels=[loaded.labels[row] for row in rows],
+        is_superseded=[loaded.is_superseded[row] for row in rows],
         inputs=[loaded.inputs[row] for row in rows],
         book=book,
         keys=None if loaded.keys is None else [loaded.keys[row] for row in rows],
