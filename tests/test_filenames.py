@@ -154,6 +154,16 @@ def test_a_template_that_leads_elsewhere_is_refused(name: Any) -> None:
         read(name, [])
 
 
+@pytest.mark.parametrize(
+    ("cell", "spec", "stem"), [("7", "04d", "0007"), ("0400", "04d", "0400"), ("1.10", ".3f", "1.100")]
+)
+def test_text_of_a_file_is_written_as_the_number_that_a_template_asks_for(cell: str, spec: str, stem: str) -> None:
+    """A CSV file has nothing but text; without a format it is written as it stands."""
+    template = read(f"{{seed:{spec}}}", ["seed"])
+    assert template.stem({"seed": cell}, n=0, several=False) == stem
+    assert read("{seed}", ["seed"]).stem({"seed": cell}, n=0, several=False) == cell
+
+
 def test_a_format_that_does_not_fit_names_the_value() -> None:
     """And the field."""
     with pytest.raises(ef.MappingError, match=r"'x' as \{style:04d\}"):

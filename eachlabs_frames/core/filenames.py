@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import ConfigurationError, MappingError
 from ..suggestions import MAX_LISTED, closest
+from .coercion import read_as
 from .filetypes import KNOWN, LONGEST_EXTENSION
 from .mapping import FORMATTER
 
@@ -27,6 +28,7 @@ OWN: Final = ("index", "row", "n", "execution_id")
 """Fields beside the frame's columns."""
 
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])[ ]*(\..*)?", re.IGNORECASE)
+_NUMBER_SPEC: Final = re.compile("[bcdeEfFgGnoxX%]$")
 # S3 and its likes, Google, CloudFront, Azure.
 _SIGNS: Final = re.compile(
     r"(x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id|s(e|t|p|v|r|pr|ig|k[a-z]+))(=.*)?$",
@@ -164,6 +166,8 @@ def _filled(piece: Piece, values: Mapping[str, Any]) -> str:
     try:
         if piece.conversion:
             value = FORMATTER.convert_field(value, piece.conversion)
+        elif _NUMBER_SPEC.search(piece.spec):
+            value = read_as(value, ("number",), omit=True)  # a cell of a CSV file is text
         text = FORMATTER.format_field(value, piece.spec)
     except (ValueError, TypeError) as exc:
         msg = f"name= cannot write {value!r} as {{{piece.field}:{piece.spec}}}: {exc}"
