@@ -5,11 +5,10 @@ A file is written after each step. Stdout can be written only once, so it is wri
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
@@ -122,8 +121,7 @@ class Stdout(Sink):
 
     def check(self, frame: pd.DataFrame) -> None:
         """Make sure that the format can hold a table like `frame`."""
-        with tempfile.TemporaryDirectory(prefix="eachlabs-") as folder:
-            files.rehearse(frame, Path(folder) / self._path, packed=self.packed)
+        files.dump(frame, io.BytesIO(), self._path.suffix, packed=self.packed)
 
     def save(self, frame: pd.DataFrame) -> None:
         """Keep `frame` for `close`."""
@@ -135,7 +133,7 @@ class Stdout(Sink):
         if frame is None:
             return
         try:
-            self._write(frame)
+            files.dump(frame, sys.stdout.buffer, self._path.suffix, packed=self.packed)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the rows must be kept
             self.failed = True
             # Whoever read our output has left; without this, Python would complain once more at its exit.
@@ -144,14 +142,6 @@ class Stdout(Sink):
                 self._rescue(frame, exc)
             else:
                 say(f"stdout could not be written ({exc}){_back(frame)}")
-
-    def _write(self, frame: pd.DataFrame) -> None:
-        with tempfile.TemporaryDirectory(prefix="eachlabs-") as folder:
-            table = Path(folder) / self._path
-            files.write(frame, table, packed=self.packed)
-            with table.open("rb") as whole:
-                shutil.copyfileobj(whole, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
 
 
 def sink_for(out: str, out_format: str | None, *, prefix: str, force: bool, source: str | None = None) -> Sink:
