@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from eachlabs_frames.core.identity import fingerprint
-from eachlabs_frames.engine.journal import archive, loss, mark, owners, sessions, store
+from eachlabs_frames.engine.journal import archive, history, loss, mark, owners, sessions, store
 from eachlabs_frames.engine.journal.entry import Entry
 from eachlabs_frames.engine.journal.rows import CHUNK
 from eachlabs_frames.errors import JournalError, RunError
@@ -228,8 +228,8 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     connection.close()
     assert {run.name: run.counts for run in archive.summaries(journal)} == {"r": {"unknown": 5}, "s": {"queued": 1}}
     assert archive.load(journal, "s").book.results.execution_id == ["e0"]
-    assert archive.runs_of_ids(journal, {"b", "other"}) == {"b": ("s", PIN)}
-    assert archive.costs(journal, "wf", "http://localhost") == []
+    assert history.runs_of_ids(journal, {"b", "other"}) == {"b": ("s", PIN)}
+    assert history.costs(journal, "wf", "http://localhost") == []
     entry = Entry(journal, "s")
     entry.enter(PIN)
     assert asyncio.run(entry.taken(0.0)).executions == {"e0"}

@@ -78,10 +78,10 @@ class Ledger:
 
 
 def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, Pin]]:
-    from ..engine.journal import archive
+    from ..engine.journal import history
 
     try:
-        return archive.runs_of_ids(path, bulk_ids)
+        return history.runs_of_ids(path, bulk_ids)
     except JournalError as exc:
         logger.warning("the journal cannot say whose executions were delivered: %s", exc)
         return {}

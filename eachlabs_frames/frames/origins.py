@@ -152,7 +152,7 @@ def _runs_of(ids: set[str]) -> dict[str, tuple[str, Pin]]:
     ColumnError
         There is no journal to tell.
     """
-    from ..engine.journal import archive
+    from ..engine.journal import history
 
     path = current().journal
     lost = "the frame's attrs were lost, and the journal, which would know its workflow,"
@@ -160,7 +160,7 @@ def _runs_of(ids: set[str]) -> dict[str, tuple[str, Pin]]:
         msg = f"{lost} {'is off' if path is None else 'is empty'}: pass workflow_id= to refresh, wait or dashboard"
         raise ColumnError(msg)
     try:
-        return archive.runs_of_ids(path, ids)
+        return history.runs_of_ids(path, ids)
     except JournalError as exc:
         msg = f"{lost} cannot be read ({exc}): pass workflow_id= to refresh, wait or dashboard"
         raise ColumnError(msg) from exc

@@ -131,10 +131,10 @@ def journaled_costs(workflow_id: str) -> Sequence[float]:
     settings = current()
     if settings.journal is None or not settings.journal.exists():
         return ()
-    from ..engine.journal import archive
+    from ..engine.journal import history
 
     try:
-        return archive.costs(settings.journal, workflow_id, settings.base_url)
+        return history.costs(settings.journal, workflow_id, settings.base_url)
     except JournalError as exc:
         logger.warning("the journal cannot say what earlier executions have cost: %s", exc)
         return ()

@@ -27,9 +27,9 @@ def naming_the_nearest(workflow_id: str, settings: Settings) -> Iterator[None]:
 def _known(settings: Settings) -> list[str]:
     if settings.journal is None or not settings.journal.exists():
         return []
-    from ..engine.journal import archive
+    from ..engine.journal import history
 
     try:
-        return archive.workflow_ids(settings.journal, settings.base_url)
+        return history.workflow_ids(settings.journal, settings.base_url)
     except JournalError:
         return []  # the error about the workflow is the one to show

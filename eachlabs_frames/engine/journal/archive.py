@@ -19,20 +19,10 @@ from typing import Final
 import orjson
 
 from ...core.identity import SIZE
-from ...core.records import (
-    ANSWER,
-    CLAIM,
-    SENT,
-    UNANSWERED,
-    Book,
-    Record,
-    ids_of,
-    unpack_outcomes,
-    unpack_rows,
-)
+from ...core.records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, unpack_outcomes, unpack_rows
 from ...core.supersession import first_calls, relabelled
 from ...errors import JournalError, RunError
-from ...models import COMPLETED, PENDING, UNKNOWN, Json, Pin
+from ...models import PENDING, UNKNOWN, Json, Pin
 from ...suggestions import MAX_COMPARED, hint
 from . import sessions
 from .store import connect, reading
@@ -212,14 +202,14 @@ def _rows_of(packed: bytes) -> Sequence[int]:
 
 def summaries(path: Path) -> list[Summary]:
     """Return every run of the journal, the newest first."""
-    with reading(path) as connection, _snapshot(connection):
+    with reading(path) as connection, snapshot(connection):
         query = "SELECT id, name, pin, created_at FROM runs ORDER BY created_at DESC, id DESC"
         runs = connection.execute(query).fetchall()
         return [_summary(connection, path, *run) for run in runs]
 
 
 @contextmanager
-def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
     """Read one state of the journal, whatever others write meanwhile."""
     connection.execute("BEGIN")
     yield
@@ -281,7 +271,7 @@ def load(path: Path, name: str) -> Loaded:
     RunError
         There is no such run.
     """
-    with reading(path) as connection, _snapshot(connection):
+    with reading(path) as connection, snapshot(connection):
         run, pin, names, note = _found(connection, path, name)
         digests, book = book_of(connection, path, run)
         query = "SELECT session, rows FROM records WHERE run = ? ORDER BY id"
@@ -402,60 +392,3 @@ def _shrink(connection: sqlite3.Connection, path: Path) -> None:
         logger.warning(
             "a part of what was deleted stays in %s-wal until the journal is closed by all that use it", path
         )
-
-
-def runs_of_ids(path: Path, ids: set[str]) -> dict[str, tuple[str, Pin]]:
-    """Return the run that each of these bulk operations or executions belongs to, of those that the journal knows."""
-    found: dict[str, tuple[str, Pin]] = {}
-    with reading(path) as connection, _snapshot(connection):
-        query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
-        for run, body in connection.execute(query, (ANSWER,)):
-            here: set[str] = set()
-            with suppress(*UNREADABLE):
-                here = ids_of(body) & ids
-            for known in here - found.keys():
-                name, pin = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
-                found[known] = name, read_pin(path, name, pin)
-            if len(found) == len(ids):
-                break
-    return found
-
-
-ENOUGH: Final = 100
-"""Executions that tell what the next one may cost: as many as a page of the API's listing, for prices change."""
-
-
-def workflow_ids(path: Path, base_url: str) -> list[str]:
-    """Return the workflows of the newest runs on that server, each once."""
-    found: dict[str, None] = {}
-    with reading(path) as connection:
-        query = "SELECT name, pin FROM runs ORDER BY id DESC LIMIT ?"
-        for name, written in connection.execute(query, (MAX_COMPARED,)):
-            with suppress(JournalError):
-                pin = read_pin(path, name, written)
-                if pin.base_url == base_url:
-                    found[pin.workflow_id] = None
-    return list(found)
-
-
-def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
-    """Return what completed executions of a workflow on that server have cost, in USD: those of its newest runs.
-
-    What cost nothing is no measure of what the next one costs: it may have been a credit or a cache.
-    """
-    found: list[float] = []
-    with reading(path) as connection, _snapshot(connection):
-        query = "SELECT id, name, pin FROM runs ORDER BY id DESC"
-        for run, name, written in connection.execute(query).fetchall():
-            try:
-                pin = read_pin(path, name, written)
-                if (pin.workflow_id, pin.base_url) != (workflow_id, base_url):
-                    continue
-                results = book_of(connection, path, run)[1].results
-            except JournalError:
-                continue  # other runs tell what an execution costs, too
-            known = zip(results.status, results.cost, strict=True)
-            found += [cost for status, cost in known if status == COMPLETED and cost > 0]
-            if len(found) >= ENOUGH:
-                break
-    return found
