@@ -204,10 +204,10 @@ def _checked_journal(value: object) -> Path | bool | None:
 
 
 def use_journal_for(base_urls: Iterable[str], path: Path) -> None:
-    """Make `path` the default journal while ``base_url`` is one of `base_urls`.
+    """Make `path` the default journal while the ``base_url`` that `configure` was given is one of `base_urls`.
 
-    It takes precedence over the environment, as the runs of a test server do not belong into a real journal. A journal
-    that `configure` names takes precedence over both.
+    It takes precedence over EACHLABS_JOURNAL, because the runs of a test server do not belong into a real journal. A
+    journal that `configure` names takes precedence over both.
     """
     with _lock:
         _journals.update(dict.fromkeys(base_urls, path))
@@ -219,7 +219,7 @@ def _journal(configured: dict[str, Any]) -> Path | None:
         return None
     if named is not None:
         return named
-    of_server = _journals.get(_normalized(configured.get("base_url") or os.environ.get("EACHLABS_BASE_URL")))
+    of_server = _journals.get(_normalized(configured.get("base_url")))
     if of_server is not None:
         return of_server
     from_environment = os.environ.get("EACHLABS_JOURNAL")

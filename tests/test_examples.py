@@ -13,9 +13,9 @@ import eachlabs_frames as ef
 
 
 def _modules() -> list[str]:
-    """Return every module of the package, but for those that do something as soon as they are imported."""
+    """Return every module of the package, but for the program and for the plugin, which needs mypy."""
     found = pkgutil.walk_packages(ef.__path__, f"{ef.__name__}.")
-    return [ef.__name__, *(one.name for one in found if not one.name.endswith(".__main__"))]
+    return [ef.__name__, *(one.name for one in found if not one.name.endswith((".__main__", ".mypy_plugin")))]
 
 
 def _examples() -> list[doctest.DocTest]:

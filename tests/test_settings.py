@@ -149,6 +149,16 @@ def test_a_sandbox_has_a_journal_of_its_own(tmp_path: Path) -> None:
         assert ef.configure(base_url=sandbox.current_base_url).journal == own
     assert ef.load_run("toy")["prompt"].tolist() == ["a fox"]
     assert ef.configure(api_key=None, base_url=None).journal == real != own
+
+
+def test_a_stopped_sandbox_keeps_no_journal_from_another_at_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may have its port by now: where the environment names the server, it names the journal too."""
+    with ef.sandbox.start() as sandbox:
+        monkeypatch.setenv("EACHLABS_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("EACHLABS_JOURNAL", str(tmp_path / "named.sqlite"))
+    assert ef.configure(base_url=None).journal == tmp_path / "named.sqlite"
     assert ef.runs().empty
 
 

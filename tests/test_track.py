@@ -324,7 +324,8 @@ def test_a_warning_of_pandas_that_is_an_error_has_the_frame(sandbox: Sandbox) ->
             return super().copy(deep)
 
     with warnings.catch_warnings():
-        # Not every warning: the oldest pandas warns of its own accord where a subclass is made.
+        # The oldest pandas warns of its own accord where a subclass is made.
+        warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("error", FutureWarning)
         with pytest.raises(FutureWarning) as caught:
             Deprecated({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123")
