@@ -280,7 +280,7 @@ def test_rows_that_stay_behind_are_told(run: Callable[..., Said], sandbox: Sandb
     """The exit code is 1, stdout has the counts, and stderr why, a line each."""
     code, said, err = run("trigger", "prompts.csv", *TRIGGER, "--out", "out.csv")
     assert (code, said) == (1, "5 rows: 4 accepted (4 queued), 1 invalid -> out.csv\n")
-    assert "1 of 5 rows have no execution, the error column says why; the first: " in err.splitlines()[-1]
+    assert "1 of 5 rows have no execution; see the error column. First error: " in err.splitlines()[-1]
     assert all(line.startswith("eachlabs-frames: ") for line in err.splitlines())
     assert sandbox.accepted_count() == 4
 
@@ -302,7 +302,7 @@ def test_a_refusal_while_waiting_leaves_the_result_in_the_file(run: Callable[...
     ROWS.head(2).to_csv("two.csv", index=False)
     code, said, err = run("trigger", "two.csv", *TRIGGER, "--out", "out.csv", "--wait")
     assert (code, said) == (1, "2 rows: 2 accepted (2 queued) -> out.csv\n")
-    assert "stopped waiting, the executions go on" in one_line(err)
+    assert "stopped waiting; the executions continue" in one_line(err)
     assert ids(files.read(Path("out.csv"))) == billed(sandbox)
 
 
@@ -318,21 +318,21 @@ def test_a_refusal_while_waiting_leaves_the_result_in_the_file(run: Callable[...
         (["bad.parquet", *TRIGGER, "--out", "o.csv"], "bad.parquet: cannot be read as parquet"),
         (["prompts.xlsx", *TRIGGER, "--out", "o.csv"], "must be one of .csv"),
         (["prompts.csv", *TRIGGER, "--out", "o.xlsx"], "must be one of .csv"),
-        (["prompts.csv", *TRIGGER, "--out", "none/o.csv"], "no folder none"),
-        (["prompts.csv", *TRIGGER, "--out", "bad.csv/o.csv"], "no folder bad.csv"),
+        (["prompts.csv", *TRIGGER, "--out", "none/o.csv"], "the folder none does not exist"),
+        (["prompts.csv", *TRIGGER, "--out", "bad.csv/o.csv"], "the folder bad.csv does not exist"),
         (["prompts.csv", *TRIGGER, "--out", "folder.csv"], "a folder, not a file"),
         (["prompts.csv", *TRIGGER, "--out", "folder.csv", "--force"], "a folder, not a file"),
-        (["prompts.csv", *TRIGGER, "--out", "bad.csv"], "exists already"),
-        (["prompts.csv", *TRIGGER, "--out", "prompts.csv"], "is the input itself"),
+        (["prompts.csv", *TRIGGER, "--out", "bad.csv"], "already exists"),
+        (["prompts.csv", *TRIGGER, "--out", "prompts.csv"], "is also the input"),
         (["mixed.jsonl", *TRIGGER, "--out", "o.parquet"], "cannot hold this table"),
         (["prompts.csv", "--workflow", "wf_abc123", "--inputs", "promt", "--out", "o.csv"], "did you mean 'prompt'?"),
         (["prompts.csv", "--workflow", "wf_abc123", "--inputs", "", "--out", "o.csv"], "inputs"),
         (["prompts.csv", "--workflow", "wf_abc123", "--inputs", "prompt,,style", "--out", "o.csv"], "write col,col"),
         (["prompts.csv", "--workflow", "wf_abc123", "--inputs", "prompt,prompt=note", "--out", "o.csv"], "twice"),
-        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--set", "style=x"], "fill 'style' twice"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--set", "style=x"], "--inputs and --set set 'style' twice"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--set", "seed"], "--set seed: write key=value"),
-        (["prompts.csv", "--workflow", "wf_abc123", "--out", "o.csv", "--set", "a=b"], "needs --inputs"),
-        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--timeout", "5"], "goes with --wait"),
+        (["prompts.csv", "--workflow", "wf_abc123", "--out", "o.csv", "--set", "a=b"], "requires --inputs"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--timeout", "5"], "requires --wait"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--wait", "--timeout", "-1"], "not a number of seconds"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--wait", "--timeout", "soon"], "not a number of seconds"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--max-concurrency", "0"], "1 or more"),
@@ -436,7 +436,7 @@ def test_a_file_that_appears_meanwhile_is_not_written_over(run: Callable[..., Sa
     code, said, err = run("trigger", "three.csv", *TRIGGER, "--out", "o.csv", "--wait")
     (saved,) = Path().glob("o.rescued-*.jsonl")
     assert (code, said) == (1, f"3 rows: 3 accepted (3 completed) -> {saved}\n")
-    assert "appeared meanwhile" in one_line(err)
+    assert "created in the meantime" in one_line(err)
     assert Path("o.csv").read_text() == "theirs"
     assert ids(files.read(saved)) == billed(sandbox)
     assert set(files.read(saved)["status"]) == {"completed"}
@@ -526,7 +526,7 @@ def test_a_signal_before_anything_was_sent_leaves_no_file(sandbox: Sandbox, tmp_
     child = process("trigger", "p.csv", *TRIGGER, "--out", "r.csv", sandbox=sandbox, cwd=tmp_path)
     until(sandbox, lambda: bool(sandbox.requests))
     child.send_signal(signal.SIGTERM)
-    assert ended(child) == (143, "", "eachlabs-frames: interrupted, nothing was sent\n")
+    assert ended(child) == (143, "", "eachlabs-frames: interrupted; nothing was sent\n")
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
 
 

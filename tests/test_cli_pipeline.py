@@ -69,7 +69,7 @@ def test_a_dry_run_knows_what_the_run_has_sent(run: Run, sandbox: Sandbox) -> No
     assert (would["would_send"], would["left_alone"]) == (1, 3)
     assert would["inputs"] == [{"row": 4, "input": {"prompt": "a newt", "style": "noir"}}]
     text = run(*TRIGGER, "--dry-run", "--run", "r")[1]
-    assert "3 of 5 rows were sent before, and would be left alone" in text
+    assert "3 of 5 rows were sent before and would not be sent again" in text
     assert '{"prompt": "a newt", "style": "noir"}' in text
     assert '"prompt" is a required property' in text
     assert sandbox.accepted_count() == 3
@@ -121,7 +121,7 @@ def test_a_reader_of_stdout_that_has_left_loses_no_row(sandbox: Sandbox, tmp_pat
     child.stderr.close()
     assert child.wait(DEADLINE) == 1
     assert "stdout could not be written" in err
-    assert "eachlabs-frames runs r --out FILE gives them back" in err
+    assert "eachlabs-frames runs r --out FILE writes them again" in err
     assert "Traceback" not in err
     assert ids(ef.load_run("r")) == billed(sandbox)
 
@@ -170,14 +170,17 @@ def test_a_cost_that_is_too_high_is_seen_before_and_named_in_the_file(run: Run, 
 @pytest.mark.parametrize(
     ("argv", "wanted"),
     [
-        ([*TRIGGER, "--json", "--out", "o.csv"], "--json goes with --dry-run"),
-        ([*TRIGGER, "--dry-run", "--out", "o.csv"], "--out does not go with --dry-run"),
-        ([*TRIGGER, "--dry-run", "--wait"], "--wait does not go with --dry-run"),
-        ([*TRIGGER, "--retry-failed", "--retrigger", "--out", "o.csv"], "--retry-failed does not go with --retrigger"),
-        ([*TRIGGER, "--ok-if-failed", "--out", "o.csv"], "--ok-if-failed goes with --wait"),
-        ([*TRIGGER, "--out", "o.csv", "--out-format", "csv"], "--out-format goes with --out -"),
-        ([*TRIGGER, "--out", "o.csv", "--input-format", "csv"], "--input-format goes with -"),
-        (["retry", "rows.csv"], "--out FILE is needed"),
+        ([*TRIGGER, "--json", "--out", "o.csv"], "--json requires --dry-run"),
+        ([*TRIGGER, "--dry-run", "--out", "o.csv"], "--out cannot be used with --dry-run"),
+        ([*TRIGGER, "--dry-run", "--wait"], "--wait cannot be used with --dry-run"),
+        (
+            [*TRIGGER, "--retry-failed", "--retrigger", "--out", "o.csv"],
+            "--retry-failed cannot be used with --retrigger",
+        ),
+        ([*TRIGGER, "--ok-if-failed", "--out", "o.csv"], "--ok-if-failed requires --wait"),
+        ([*TRIGGER, "--out", "o.csv", "--out-format", "csv"], "--out-format requires --out -"),
+        ([*TRIGGER, "--out", "o.csv", "--input-format", "csv"], "--input-format requires -"),
+        (["retry", "rows.csv"], "--out FILE is required"),
         (["retry", "rows.csv", "--out", "o.csv"], "nothing was triggered from this table"),
         (["retry", "no-such-run", "--out", "o.csv"], "there is no run 'no-such-run'"),
         (["download", "rows.csv", "--to", "d"], "nothing was triggered from this table"),
@@ -215,7 +218,7 @@ def test_retry_sends_the_failed_rows_of_a_file(run: Run, sandbox: Sandbox) -> No
         False,
     ]
     code, _, err = run("retry", "out.csv", "--out", "again.csv")
-    assert "no row has failed: nothing is sent" in err
+    assert "no row has failed; nothing is sent" in err
     assert sandbox.accepted_count() == 4
 
 

@@ -67,7 +67,7 @@ def test_the_same_command_with_the_run_sends_the_rest(run: Callable[..., Said], 
     sandbox.change(balance_usd=0.20)
     code, said, err = run(*TRIGGER, "--run", "foxes", "--max-concurrency", "1")
     assert (code, said) == (1, "45 rows: 20 accepted (20 queued), 25 pending -> out.csv, run foxes\n")
-    assert "The same command with --force goes on, and sends only what was not sent" in err
+    assert "To resume, run the same command with --force; it sends only rows that were not sent" in err
     sandbox.top_up(1.0)
     for _ in range(2):
         code, said, _ = run(*TRIGGER, "--run", "foxes", "--force", "--wait")
@@ -112,7 +112,9 @@ def test_a_terminated_command_says_how_to_go_on(
     code, said, err = ended(child)
     assert (code, said) == (143, "")
     last = err.splitlines()[-1]
-    found = re.search(r"20 accepted .* -> out\.csv, run (.+)\. The same command(?: with (.+))? goes on", last)
+    found = re.search(
+        r"20 accepted .* -> out\.csv, run (.+)\. To resume, run the same command(?: with (.+))?; it sends", last
+    )
     assert found is not None
     sandbox.change(account_cap=None, hold=False)
     assert run(*TRIGGER, *named, *shlex.split(found.group(2) or ""))[0] == 0
@@ -128,7 +130,7 @@ def test_a_second_signal_ends_it_at_once(sandbox: Sandbox, run: Callable[..., Sa
     until(sandbox, lambda: sandbox.accepted_count() == 20)
     child.send_signal(signal.SIGINT)
     assert child.stderr is not None
-    assert "once more ends it at once" in child.stderr.readline()
+    assert "interrupt again to stop immediately" in child.stderr.readline()
     child.send_signal(signal.SIGINT)
     code, _, err = ended(child)
     assert code == 130
@@ -191,7 +193,7 @@ def test_a_run_stops_before_it_costs_more_than_was_said(run: Callable[..., Said]
 
 def test_runs_are_listed_without_a_key(run: Callable[..., Said], sandbox: Sandbox) -> None:
     """The newest first, with a column for each status that some row has, and what was paid."""
-    assert run("runs") == (0, "the journal holds no runs\n", "")
+    assert run("runs") == (0, "the journal has no runs\n", "")
     run(*TRIGGER, "--run", "first", "--wait")
     sandbox.change(balance_usd=0.10)
     run(*TRIGGER, "--run", "the second", "--max-concurrency", "1", "--force")
@@ -229,7 +231,7 @@ def test_a_run_is_written_in_every_format(run: Callable[..., Said], sandbox: San
     before = Path(out).read_bytes()
     code, _, err = run("runs", "foxes", "--out", out)
     assert code == 2
-    assert "exists already" in one_line(err)
+    assert "already exists" in one_line(err)
     assert Path(out).read_bytes() == before
     assert run("runs", "foxes", "--out", out, "--force")[0] == 0
 
@@ -292,14 +294,14 @@ def test_nothing_that_is_shown_is_obeyed_by_a_terminal(run: Callable[..., Said],
         (["none", "--out", "o.csv"], "there is no run 'none' in the journal"),
         (["none", "--delete", "--yes"], "there is no run 'none' in the journal"),
         (["r", "--out", "o.xlsx"], "must be one of .csv"),
-        (["r", "--out", "none/o.csv"], "no folder none"),
-        (["r", "--force"], "--force goes with --out"),
-        (["r", "--yes"], "--yes goes with --delete"),
-        (["r", "--delete", "--out", "o.csv"], "--out and --delete are two commands"),
-        (["r", "--refresh", "--delete"], "--refresh and --delete are two commands"),
-        (["--out", "o.csv"], "--out needs a run's name"),
-        (["--delete", "--yes"], "--delete needs a run's name"),
-        (["r", "--delete"], "--yes deletes without a question"),
+        (["r", "--out", "none/o.csv"], "the folder none does not exist"),
+        (["r", "--force"], "--force requires --out"),
+        (["r", "--yes"], "--yes requires --delete"),
+        (["r", "--delete", "--out", "o.csv"], "--out and --delete cannot be combined"),
+        (["r", "--refresh", "--delete"], "--refresh and --delete cannot be combined"),
+        (["--out", "o.csv"], "--out requires the name of a run"),
+        (["--delete", "--yes"], "--delete requires the name of a run"),
+        (["r", "--delete"], "pass --yes to delete without asking"),
         (["r", "--refresh"], "EACHLABS_API_KEY"),
         (["r", "s"], "unrecognized arguments"),
     ],
@@ -361,8 +363,8 @@ def test_a_loss_of_records_is_accepted_knowingly(run: Callable[..., Said], sandb
     assert "is not complete" in err
     assert "--accept-loss" in err
     assert run("runs", "foxes", "--accept-loss")[0] == 2
-    assert run("runs", "--accept-loss") == (0, "run foxes: 25 rows now count as perhaps sent\n", "")
-    assert run("runs", "--accept-loss") == (0, "no row of this journal has to be looked for\n", "")
+    assert run("runs", "--accept-loss") == (0, "run foxes: 25 rows now count as possibly sent\n", "")
+    assert run("runs", "--accept-loss") == (0, "no row of this journal is affected\n", "")
     run(*TRIGGER, "--run", "foxes", "--force")
     assert sandbox.duplicates() == {}
     assert sandbox.accepted_count() == 45
@@ -372,7 +374,7 @@ def test_a_run_is_deleted_for_scripts(run: Callable[..., Said], sandbox: Sandbox
     """With --yes there is no question; the other runs stay."""
     for name in ("a", "b"):
         run(*TRIGGER, "--run", name, "--force")
-    assert run("runs", "a", "--delete", "--yes") == (0, "run a is deleted, with 45 rows\n", "")
+    assert run("runs", "a", "--delete", "--yes") == (0, "deleted run a with 45 rows\n", "")
     assert ef.runs()["run"].tolist() == ["b"]
 
 

@@ -18,15 +18,15 @@ from .formats import SUFFIXES
 
 KEY_HELP: Final = (
     "The API key is read from EACHLABS_API_KEY only, because other users of the machine can see a command's arguments. "
-    "EACHLABS_BASE_URL sets another address."
+    "EACHLABS_BASE_URL sets another API address."
 )
 CODES_HELP: Final = (
-    "Exit codes: 0, every row was accepted and, with --wait, has completed; 1, some were not or have not, or the API "
-    "refused; 2, the command was wrong and nothing was sent; 130 and 143, interrupted and terminated."
+    "Exit codes: 0, every row was accepted and, with --wait, completed; 1, some rows were not, or the API returned an "
+    "error; 2, invalid command, nothing was sent; 130 and 143, interrupted and terminated."
 )
 DOWNLOAD_CODES_HELP: Final = (
-    "Exit codes: 0, every file is there; 1, some are not; 2, the command was wrong; 130 and 143, interrupted and "
-    "terminated. No key is needed, unless links have expired."
+    "Exit codes: 0, every file was downloaded; 1, some are missing, or executions are open; 2, invalid command; 130 "
+    "and 143, interrupted and terminated. The API key is needed only if links have expired."
 )
 NAMED_FORMATS: Final = tuple(suffix[1:] for suffix in SUFFIXES if suffix != ".ndjson")
 FORMATS: Final = ", ".join(SUFFIXES[:-1]) + f" or {SUFFIXES[-1]}"
@@ -68,24 +68,24 @@ def _add_command(commands: Any, name: str, *, about: str, epilog: str = "") -> A
 
 
 def _add_demo(commands: Any) -> None:
-    about = "Show the library at work in a few seconds, against a local sandbox: no account, key or network is needed."
+    about = "Run an example in a few seconds against a local sandbox. Needs no account, API key or network."
     add = _add_command(commands, "demo", about=about).add_argument
-    add("--rows", type=count, metavar="N", help="how many prompts (default: each of the package's once)")
+    add("--rows", type=count, metavar="N", help="number of prompts (default: all prompts of the package)")
     add(
         "--out",
         default=DEMO_FILE,
         metavar="FILE",
-        help=f"the result; an existing file is replaced (default: {DEMO_FILE})",
+        help=f"file for the result; an existing file is replaced (default: {DEMO_FILE})",
     )
 
 
 def _add_trigger(commands: Any) -> None:
-    about = "Trigger a paid execution for each row that has none yet, and write the rows with their results."
+    about = "Trigger a paid execution for each row without one, and write the rows with their results."
     add = _add_command(commands, "trigger", about=about, epilog=f"{CODES_HELP} {KEY_HELP}").add_argument
     add(
         "file",
         metavar="FILE",
-        help=f"the rows: {FORMATS}, or - for stdin. Rows that have an execution already are left alone",
+        help=f"the rows: {FORMATS}, or - for stdin. Rows that already have an execution are not sent",
     )
     _add_input_format(add)
     add("--workflow", required=True, metavar="ID", help="id or slug of the workflow")
@@ -93,7 +93,7 @@ def _add_trigger(commands: Any) -> None:
     add(
         "--dry-run",
         action="store_true",
-        help="send nothing; show what would be sent, the problems of rows and the estimated cost",
+        help="send nothing; show what would be sent, rows with problems and the estimated cost",
     )
     add("--json", action="store_true", help="with --dry-run: print one JSON object")
     _add_inputs(add)
@@ -102,41 +102,50 @@ def _add_trigger(commands: Any) -> None:
         "--na",
         choices=("omit", "null"),
         default="omit",
-        help="what a missing value becomes: no key, or null (default: omit)",
+        help="missing values: omit their keys from the input, or send null (default: omit)",
     )
-    add("--no-validate", action="store_false", dest="validate", help="do not check rows against the input schema")
-    run = "name of the run; the same command with the same name sends only what was not sent"
-    add("--run", metavar="NAME", help=f"{run} (default: a new name, shown at the end)")
+    add(
+        "--no-validate",
+        action="store_false",
+        dest="validate",
+        help="do not check rows against the workflow's input schema",
+    )
+    run = "name of the run; the same command with the same name sends only rows that were not sent"
+    add("--run", metavar="NAME", help=f"{run} (default: a generated name, shown at the end)")
     add(
         "--key",
         metavar="COL",
         help="column of unique keys that identify rows in the run (default: their input identifies them)",
     )
-    unknown = "rows whose answer was lost: leave them, or search again and send those not found again (default: keep)"
+    unknown = "rows whose response was lost: keep them, or search again and resend those not found (default: keep)"
     add("--on-unknown", choices=("keep", "resend"), default="keep", help=unknown)
-    add("--retry-failed", action="store_true", help="also trigger failed rows again: a new paid execution each")
+    add("--retry-failed", action="store_true", help="also trigger failed rows again: a new paid execution for each")
     add(
         "--retrigger",
         action="store_true",
-        help="trigger all rows, also those that have an execution: each is paid for again",
+        help="trigger all rows, also those that have an execution: each is billed again",
     )
     _add_sending(add)
     _add_waiting(add)
 
 
 def _add_retry(commands: Any) -> None:
-    about = "Trigger the failed rows of a result again: a new paid execution each. All other rows are left as they are."
+    about = "Trigger the failed rows of a result again: a new paid execution for each. Other rows are not changed."
     add = _add_command(commands, "retry", about=about, epilog=f"{CODES_HELP} {KEY_HELP}").add_argument
     _add_source(add)
     _add_output(add)
-    add("--workflow", metavar="ID", help="the workflow, if the file's run is not in the journal of this machine")
+    add(
+        "--workflow",
+        metavar="ID",
+        help="id or slug of the workflow, if the journal of this machine does not have the file's run",
+    )
     _add_inputs(add)
     _add_sending(add)
     _add_waiting(add)
 
 
 def _add_download(commands: Any) -> None:
-    about = "Download the files that a result's outputs name. The same command again fetches only what is missing."
+    about = "Download the output files of a result. Run it again to fetch only missing files."
     add = _add_command(commands, "download", about=about, epilog=DOWNLOAD_CODES_HELP).add_argument
     _add_source(add)
     add("--to", required=True, metavar="DIR", help="the folder; created if it does not exist")
@@ -144,25 +153,29 @@ def _add_download(commands: Any) -> None:
         "file names, from {index}, {row}, {n}, {execution_id} and columns, as in {style}/{seed} (default: {index}-{n})"
     )
     add("--name", default="{index}-{n}", metavar="TEMPLATE", help=name)
-    _add_output(add, "write the table with a column of paths, in the format of the suffix")
+    _add_output(add, "write the table with a column of file paths, in the format of the suffix")
     add(
         "--column",
         default="path",
         metavar="COL",
-        help="name of the column of paths; errors are in COL_error (default: path)",
+        help="name of the column for file paths; errors are in COL_error (default: path)",
     )
-    refresh = "ask the API first about open executions; needs EACHLABS_API_KEY"
+    refresh = "update open executions from the API first; needs EACHLABS_API_KEY"
     add("--refresh", action="store_true", help=refresh)
-    add("--workflow", metavar="ID", help="with --refresh: the workflow, if the file's run is not in the journal")
-    add("--overwrite", action="store_true", help="replace existing files that are not of this result")
-    add("--allow-private", action="store_true", help="also fetch from private addresses")
-    add("--max-size", type=count, metavar="BYTES", help="largest size of one file (default: 2 GiB)")
-    add("--max-concurrency", type=count, metavar="N", help="files at once (default: 8)")
+    add(
+        "--workflow",
+        metavar="ID",
+        help="with --refresh: id or slug of the workflow, if the journal does not have the file's run",
+    )
+    add("--overwrite", action="store_true", help="replace existing files that do not belong to this result")
+    add("--allow-private", action="store_true", help="also download from private addresses")
+    add("--max-size", type=count, metavar="BYTES", help="maximum size of a file (default: 2 GiB)")
+    add("--max-concurrency", type=count, metavar="N", help="maximum number of parallel downloads (default: 8)")
     _add_progress(add)
 
 
 def _add_completion(commands: Any) -> None:
-    about = "Print a script that completes commands and options in a shell."
+    about = "Print a shell completion script."
     how = (
         'bash: eval "$(eachlabs-frames completion bash)" in ~/.bashrc. '
         "zsh: eachlabs-frames completion zsh > _eachlabs-frames, in a folder of $fpath."
@@ -172,7 +185,11 @@ def _add_completion(commands: Any) -> None:
 
 
 def _add_source(add: Any) -> None:
-    add("source", metavar="FILE|RUN", help=f"a result: {FORMATS}, or - for stdin; else a run's name in the journal")
+    add(
+        "source",
+        metavar="FILE|RUN",
+        help=f"a result file ({FORMATS}), - for stdin, or the name of a run in the journal",
+    )
     _add_input_format(add)
 
 
@@ -184,24 +201,24 @@ def _add_output(add: Any, what: str = "write the result, in the format of the su
     add("--out", metavar="FILE", help=f"{what}; - for stdout")
     add("--out-format", choices=NAMED_FORMATS, help="format of stdout (default: csv)")
     add("--force", action="store_true", help="replace --out if it exists, even if it is the input")
-    add("--prefix", default="", metavar="P", help="prefix of the result's column names")
+    add("--prefix", default="", metavar="P", help="prefix of the result columns")
 
 
 def _add_inputs(add: Any) -> None:
     inputs = (
-        "columns that become inputs: col,col or key=col (default: those named by the workflow's schema). Write col:int "
-        "(float, bool, json, str) for the type of a column's cells (default: the schema's, or else text)"
+        "columns to send: col,col or key=col (default: the columns that the workflow's schema names). Append a type to "
+        "a column, as in col:int (float, bool, json, str; default: the schema's type, or text)"
     )
     add("--inputs", metavar="COLS", help=inputs)
-    constant = "the same value for every row: JSON, or else text; needs --inputs"
+    constant = "a constant value for every row, JSON or text; requires --inputs"
     add("--set", action="append", default=[], nargs="+", metavar="KEY=VALUE", help=constant)
 
 
 def _add_sending(add: Any) -> None:
-    add("--max-cost", type=usd, metavar="USD", help="stop before the run would cost more")
-    webhook = "URL that the API calls when an execution ends; its secret is read from EACHLABS_WEBHOOK_SECRET"
+    add("--max-cost", type=usd, metavar="USD", help="stop before the run costs more")
+    webhook = "URL that the API calls when an execution ends; the secret is read from EACHLABS_WEBHOOK_SECRET"
     add("--webhook-url", metavar="URL", help=webhook)
-    add("--max-concurrency", type=count, metavar="N", help="requests at once (default: 8)")
+    add("--max-concurrency", type=count, metavar="N", help="maximum number of parallel requests (default: 8)")
     max_wait = "how long to retry while the API accepts nothing (default: 900)"
     add("--max-wait", type=seconds, metavar="SECONDS", help=max_wait)
 
@@ -217,60 +234,76 @@ def _add_waiting(add: Any) -> None:
     add(
         "--ok-if-failed",
         action="store_true",
-        help="with --wait: exit with 0 even if executions have failed or are open",
+        help="with --wait: exit with 0 even if executions failed or are still open",
     )
     _add_progress(add)
 
 
 def _add_progress(add: Any) -> None:
-    progress = "a bar on stderr (default: if stdout is a terminal)"
+    progress = "show a progress bar on stderr (default: if stdout is a terminal)"
     add("--progress", action=argparse.BooleanOptionalAction, default=None, help=progress)
 
 
 def _add_runs(commands: Any) -> None:
-    about = "List the runs in the journal of this machine, show one, or write it to a file."
+    about = "List the runs in the journal of this machine, show a run, or write it to a file."
     where = (
-        "The journal is the file named by EACHLABS_JOURNAL, or else one in the user's data folder. No key is needed."
+        "The journal is the file at EACHLABS_JOURNAL, or else in the user's data folder. Only --refresh needs a key."
     )
     add = _add_command(commands, "runs", about=about, epilog=where).add_argument
     add("run", nargs="?", metavar="RUN", help="name of a run: show its counts and first rows")
     add("--out", metavar="FILE", help="write the run's inputs and results, in the format of the suffix")
     add("--force", action="store_true", help="replace --out if it exists")
-    add("--prefix", default="", metavar="P", help="prefix of the result's column names, if an input has one of them")
-    refresh = "ask the API first about lost answers and open executions; triggers nothing; needs EACHLABS_API_KEY"
+    add(
+        "--prefix", default="", metavar="P", help="prefix of the result columns, if an input column has the name of one"
+    )
+    refresh = "update lost and open executions from the API first; triggers nothing; needs EACHLABS_API_KEY"
     add("--refresh", action="store_true", help=refresh)
-    add("--delete", action="store_true", help="delete the run from the journal, after asking; its executions go on")
-    add("--yes", action="store_true", help="with --delete: do not ask")
-    accept = "accept that the journal has lost records; rows without an execution then count as perhaps sent"
+    add(
+        "--delete",
+        action="store_true",
+        help="delete the run from the journal after confirmation; its executions continue",
+    )
+    add("--yes", action="store_true", help="with --delete: do not ask for confirmation")
+    accept = "accept that the journal has lost records; rows without an execution then count as possibly sent"
     add("--accept-loss", action="store_true", help=accept)
 
 
 def _add_sandbox(commands: Any) -> None:
-    about = "Run a local API in the foreground until Ctrl-C; it accepts everything and bills nothing."
+    about = "Run a local sandbox of the API in the foreground until Ctrl-C. Nothing is billed."
     add = _add_command(commands, "sandbox", about=about).add_argument
-    add("--port", type=port, default=8088, help="port on 127.0.0.1; 0 takes a free one (default: 8088)")
+    add("--port", type=port, default=8088, help="port on 127.0.0.1; 0 chooses a free port (default: 8088)")
     add(
         "--dialect",
         choices=("current", "legacy"),
         default="current",
-        help="the API's dialect whose address is printed (default: current)",
+        help="the API dialect of the printed address (default: current)",
     )
     add("--seed", type=int, default=0, help="random seed of run times and failures (default: 0)")
-    add("--latency", type=float, default=0.0, metavar="S", help="seconds before each answer (default: 0)")
-    add("--failure-rate", type=float, default=0.0, metavar="P", help="share of executions that fail (default: 0)")
-    add("--queue-seconds", type=float, default=0.2, metavar="S", help="seconds in the queue (default: 0.2)")
+    add("--latency", type=float, default=0.0, metavar="S", help="seconds before each response (default: 0)")
+    add(
+        "--failure-rate",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="fraction of executions that fail, 0 to 1 (default: 0)",
+    )
+    add(
+        "--queue-seconds",
+        type=float,
+        default=0.2,
+        metavar="S",
+        help="seconds that an execution is queued (default: 0.2)",
+    )
     seconds = "shortest and longest run time in seconds (default: 0.5 2)"
     add("--run-seconds", type=float, nargs=2, default=(0.5, 2.0), metavar=("LOW", "HIGH"), help=seconds)
-    add("--account-cap", type=count, metavar="N", help="limit of executions in flight; others are refused with 429")
-    add(
-        "--trigger-rate", type=count, metavar="N", help="limit of bulk triggers per second; others are refused with 429"
-    )
+    add("--account-cap", type=count, metavar="N", help="limit of concurrent executions; requests beyond it get 429")
+    add("--trigger-rate", type=count, metavar="N", help="limit of bulk triggers per second; requests beyond it get 429")
     add(
         "--balance",
         type=float,
         dest="balance_usd",
         metavar="USD",
-        help="balance of the account; requests beyond it are refused with 402",
+        help="balance of the account; requests beyond it get 402",
     )
 
 
@@ -284,7 +317,7 @@ def read_inputs(columns: str | None, constants: Sequence[str]) -> list[str] | di
     """
     if columns is None:
         if constants:
-            msg = f"--set {constants[0]} needs --inputs: name the columns that are sent beside it"
+            msg = f"--set {constants[0]} requires --inputs: name the other columns to send"
             raise UsageError(msg)
         return None
     # As a line of CSV, so that a column's name with a comma in it can be quoted.
@@ -300,7 +333,7 @@ def read_inputs(columns: str | None, constants: Sequence[str]) -> list[str] | di
     named = [key for key, _ in fields]
     for key in named:
         if not key or named.count(key) > 1:
-            msg = f"--inputs and --set fill {key!r} twice" if key else f"--inputs {columns!r}: write col,col or key=col"
+            msg = f"--inputs and --set set {key!r} twice" if key else f"--inputs {columns!r}: write col,col or key=col"
             raise UsageError(msg)
     return named if plain else dict(fields)
 

@@ -45,7 +45,7 @@ def _wait(frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink:
     except asyncio.CancelledError:
         return frame, False
     except APIError as exc:
-        say(f"stopped waiting, the executions go on: {explain(exc)}")
+        say(f"stopped waiting; the executions continue: {explain(exc)}")
         return frame, True
     sink.save(waited)
     return waited, False
@@ -78,14 +78,14 @@ def _conclude(frame: pd.DataFrame, args: argparse.Namespace, sink: Sink, signals
 
 def _say_how_many(frame: pd.DataFrame, rows: pd.Series[bool], what: str, sink: Sink) -> None:
     reasons = frame.loc[rows, f"{sink.prefix}error"].dropna()
-    first = f"; the first: {reasons.iloc[0]}" if len(reasons) else ""
-    say(f"{int(rows.sum())} of {len(frame)} rows {what}, the error column says why{first}"[:MAX_MESSAGE])
+    first = f". First error: {reasons.iloc[0]}" if len(reasons) else ""
+    say(f"{int(rows.sum())} of {len(frame)} rows {what}; see the error column{first}"[:MAX_MESSAGE])
 
 
 def _say_what_next(frame: pd.DataFrame, args: argparse.Namespace, statuses: pd.Series[str]) -> None:
     run = run_of(frame)
     if (statuses == UNKNOWN).any() and run is not None:
-        say(f"lost answers are looked for once more by: eachlabs-frames runs {shlex.quote(run)} --refresh")
+        say(f"to search for lost responses again: eachlabs-frames runs {shlex.quote(run)} --refresh")
     if (statuses == PENDING).any():
         say(go_on(frame, args))
 
@@ -94,14 +94,14 @@ def go_on(frame: pd.DataFrame, args: argparse.Namespace) -> str:
     """Say how to send what was not sent."""
     run = run_of(frame)
     if args.command == "retry":
-        return "eachlabs-frames retry with the result goes on"
+        return "To resume, run eachlabs-frames retry with the result"
     if run is None:
-        return "The same command with that file goes on"
+        return "To resume, run the same command with the result file"
     more = [] if args.run is not None else [f"--run {shlex.quote(run)}"]
     more += [] if args.force or args.out == "-" else ["--force"]
     how = f" with {' '.join(more)}" if more else ""
     how += " and without --retrigger" if args.retrigger else ""
-    return f"The same command{how} goes on, and sends only what was not sent"
+    return f"To resume, run the same command{how}; it sends only rows that were not sent"
 
 
 def told(frame: pd.DataFrame, sink: Sink) -> str:

@@ -23,9 +23,9 @@ def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - th
     out = Path(args.out)
     table = _prompts(args.rows)
     files.rehearse(table, out)
-    print(f"{len(table)} rows of prompts become executions of the workflow wf_abc123, ten to a request:")
+    print(f"Triggering {len(table)} prompts with workflow wf_abc123, in batches of 10:")
     print(f'\n    df.eachlabs.bulk_trigger("wf_abc123", inputs={DEMO_INPUTS})\n')
-    print("A sandbox on this machine plays each::labs, so nothing is paid.", flush=True)
+    print("The API is a sandbox on this machine: nothing is billed.", flush=True)
     try:
         with sandbox.start(latency=0.25, queue_seconds=0.3, run_seconds=(0.5, 3.0), timestamp_digits=3):
             sent = table.eachlabs.bulk_trigger("wf_abc123", DEMO_INPUTS, max_concurrency=2, progress=True)
@@ -36,8 +36,8 @@ def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - th
             configure(api_key=None, base_url=None)
     files.write(done, out, packed=("output",))
     _show(done)
-    print(f"\nThe whole frame, {done.shape[0]} rows and {done.shape[1]} columns, is in {out}")
-    print("Next: export EACHLABS_API_KEY=..., and see eachlabs-frames trigger --help for a table of your own;")
+    print(f"\nThe whole result, {done.shape[0]} rows and {done.shape[1]} columns, is in {out}")
+    print("Next: set EACHLABS_API_KEY, and see eachlabs-frames trigger --help to run a table of your own;")
     print("or, in a notebook: import eachlabs_frames, then df.eachlabs.bulk_trigger(workflow_id).", flush=True)
     return DONE
 
@@ -59,7 +59,7 @@ def _show(done: pd.DataFrame, *, lines: int = 10) -> None:
     summary = done.eachlabs.summary()
     counts = [name for name in summary.columns[1:] if summary[name].any()]
     short = summary[["bulk_id", *counts]].fillna({"bulk_id": "(not sent)"})
-    print("\nEach bulk operation, df.eachlabs.summary():\n")
+    print("\nCounts by bulk_id, from df.eachlabs.summary():\n")
     print(short.head(lines).to_string(index=False))
     if len(short) > lines:
         print(f"... and {len(short) - lines} more")

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
     try:
         fetched = signals.run(readable.eachlabs.download_async(args.to, **given))
     except asyncio.CancelledError:
-        say(f"{signal.Signals(signals.number).name}: stopped. The same command fetches only what is missing")
+        say(f"{signal.Signals(signals.number).name}: stopped. Run the same command again to fetch only missing files")
         return signals.exit_code
     if f"{args.prefix}output" in frame.columns:
         fetched[f"{args.prefix}output"] = frame[f"{args.prefix}output"].array
@@ -89,7 +89,7 @@ def _conclude(fetched: pd.DataFrame, args: argparse.Namespace, sink: Sink | None
     print(message, file=sys.stdout if sink is None else sink.messages, flush=True)
     errors = fetched[args.column + ERROR].dropna()
     if len(errors):
-        first = f"{len(errors)} row(s) have files that are not there; the first: {reworded(errors.iloc[0])}"
+        first = f"{len(errors)} row(s) have missing files. First error: {reworded(errors.iloc[0])}"
         say(first[:MAX_MESSAGE])
     ended = fetched[f"{args.prefix}execution_id"].isna() | fetched[f"{args.prefix}status"].isin(SETTLED)
     return NOT_ALL if len(errors) or not ended.all() or (sink is not None and sink.failed) else DONE

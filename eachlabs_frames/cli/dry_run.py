@@ -49,7 +49,7 @@ def run(
     cost, limit = would.estimate.cost_usd, args.max_cost
     is_too_much = cost is not None and limit is not None and cost > limit
     if is_too_much:
-        say(f"the run would stop at --max-cost {limit:g}, before all of these rows are sent")
+        say(f"the run would stop at --max-cost {limit:g}, before all rows are sent")
     return NOT_ALL if would.problems or is_too_much else DONE
 
 
@@ -77,7 +77,7 @@ def _as_text(would: DryRun, rows: int) -> str:
     made = would.estimate
     parts = [words(made)]
     if would.left_alone:
-        parts.append(f"{would.left_alone} of {rows} rows were sent before, and would be left alone")
+        parts.append(f"{would.left_alone} of {rows} rows were sent before and would not be sent again")
     if would.inputs:
         head = list(would.inputs.items())[:MAX_ROWS]
         lines = [[row, shown(json.dumps(sent, ensure_ascii=False), MAX_WIDTH)] for row, sent in head]
@@ -96,4 +96,4 @@ def _problems(problems: Mapping[int, str]) -> str:
 
 def _table(header: list[str], lines: list[list[Any]], total: int) -> str:
     table = aligned(header, lines, numbers=frozenset({"row", "rows", "first"}))
-    return table if total <= len(lines) else f"{table}\n... and {total - len(lines)} more; --json has all"
+    return table if total <= len(lines) else f"{table}\n... and {total - len(lines)} more; --json lists all"

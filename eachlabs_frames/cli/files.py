@@ -110,10 +110,10 @@ def check_free(path: Path, *, force: bool, source: Path | None = None) -> None:
         There is a file of this name, perhaps `source` itself, and it was not said that it may be replaced.
     """
     if os.path.lexists(path) and not force and not path.is_dir():
-        which = "exists already"
+        which = "already exists"
         with contextlib.suppress(OSError):
-            which = "is the input itself" if source is not None and path.samefile(source) else which
-        msg = f"{path}: the file {which}: name another --out, or replace it with --force"
+            which = "is also the input" if source is not None and path.samefile(source) else which
+        msg = f"{path}: the file {which}: choose another --out, or pass --force to replace it"
         raise UsageError(msg)
 
 
@@ -127,11 +127,11 @@ def _told(path: Path) -> Iterator[None]:
             msg = f"{path}: a folder, not a file"
             raise UsageError(msg)
         if not path.parent.is_dir():
-            msg = f"{path}: there is no folder {path.parent}: create it first"
+            msg = f"{path}: the folder {path.parent} does not exist; create it first"
             raise UsageError(msg)
         yield
     except OSError as exc:
-        msg = f"{path}: cannot be written there: {exc.strerror or _first_line(exc)}"
+        msg = f"{path}: cannot be written: {exc.strerror or _first_line(exc)}"
         raise UsageError(msg) from exc
     except ImportError as exc:
         msg = f"{path}: {NO_PARQUET} ({_first_line(exc)})"

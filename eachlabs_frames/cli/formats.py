@@ -26,7 +26,7 @@ def check_suffix(path: Path) -> None:
     """
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
-        msg = f"{path}: the suffix says the format, and must be one of {', '.join(SUFFIXES)}"
+        msg = f"{path}: the suffix sets the format and must be one of {', '.join(SUFFIXES)}"
         raise UsageError(msg)
     if suffix == PARQUET and importlib.util.find_spec("pyarrow") is None:
         msg = f"{path}: {NO_PARQUET}"

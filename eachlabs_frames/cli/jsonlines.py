@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
 
 def _refuse(constant: str) -> NoReturn:
-    msg = f"{constant} is no JSON value"
+    msg = f"{constant} is not a JSON value"
     raise ValueError(msg)
 
 
@@ -50,7 +50,7 @@ def lines(text: str) -> Iterator[Line]:
         if not bare:
             continue
         if not bare.startswith("{"):
-            msg = f"line {number} is no JSON object: each line is a row, such as {{...}}"
+            msg = f"line {number} is not a JSON object: each line is a row, such as {{...}}"
             raise ValueError(msg)
         try:
             yield Line(number, bare, _members(bare))
@@ -58,7 +58,7 @@ def lines(text: str) -> Iterator[Line]:
             msg = f"line {number} is not JSON: {exc.msg} at column {exc.colno}"
             raise ValueError(msg) from exc
         except RecursionError as exc:
-            msg = f"line {number}: its values are nested too deep"
+            msg = f"line {number}: values are nested too deeply"
             raise ValueError(msg) from exc
         except ValueError as exc:  # a number of thousands of digits among them
             msg = f"line {number}: {exc}"
@@ -73,7 +73,7 @@ def _members(text: str) -> dict[str, Member]:
     while not closed:
         name, place = _name(text, place)
         if name in found:
-            msg = f"the name {name!r} is there twice"
+            msg = f"the key {name!r} occurs twice"
             raise ValueError(msg)
         place = _after(text, _expect(text, _after(text, place), ":"))
         value, end = _DECODER.raw_decode(text, place)

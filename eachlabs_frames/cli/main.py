@@ -51,6 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return NOT_ALL
         except KeyboardInterrupt:
-            say("interrupted, nothing was sent")
+            say("interrupted; nothing was sent")
             return signals.exit_code
     return code

@@ -17,7 +17,7 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
     """Ask which rows have failed, send these, and write the whole result."""
     check_waiting(args)
     if args.out is None:
-        msg = "--out FILE is needed (- for stdout)"
+        msg = "--out FILE is required (- for stdout)"
         raise UsageError(msg)
     inputs = inputs_of(args)
     frame = source.load(args)
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
     sink.check(frame)
     try:
         if not has_failed(frame, args.prefix):
-            say("no row has failed: nothing is sent")
+            say("no row has failed; nothing is sent")
             sink.save(frame)
             return finish(frame, args, sink, signals, interrupted=False)
         interrupted = retry_failed(frame, inputs, args, signals, sink)

@@ -53,24 +53,24 @@ def _check(args: argparse.Namespace) -> None:
     wanted = {"--out": args.out is not None, "--refresh": args.refresh, "--delete": args.delete}
     given = [name for name, is_given in wanted.items() if is_given]
     if args.run is None and given:
-        msg = f"{given[0]} needs a run's name: eachlabs-frames runs lists them"
+        msg = f"{given[0]} requires the name of a run; eachlabs-frames runs lists them"
         raise UsageError(msg)
     if args.delete and len(given) > 1:
-        msg = f"{given[0]} and --delete are two commands: the second deletes what the first has written"
+        msg = f"{given[0]} and --delete cannot be combined: delete the run in a second command"
         raise UsageError(msg)
     if args.accept_loss and (args.run is not None or given):
-        msg = "--accept-loss is about the whole journal, and goes with no run and no other option"
+        msg = "--accept-loss applies to the whole journal: use it without a run and other options"
         raise UsageError(msg)
     for name, is_given, goes_with in (("--force", args.force, "--out"), ("--yes", args.yes, "--delete")):
         if is_given and not wanted[goes_with]:
-            msg = f"{name} goes with {goes_with}"
+            msg = f"{name} requires {goes_with}"
             raise UsageError(msg)
 
 
 def _listed(known: pd.DataFrame) -> str:
     """Return a line per run, with a column for each status that some row has."""
     if not len(known):
-        return "the journal holds no runs"
+        return "the journal has no runs"
     names = known.columns.tolist()
     counts = [name for name in names[names.index("cost") + 1 : names.index("workflow_id")] if known[name].any()]
     header = ["run", "workflow", "when (UTC)", "rows", *counts, "cost"]
@@ -154,27 +154,27 @@ def _free(name: str, frame: pd.DataFrame) -> str:
 def _accept_loss() -> int:
     claimed = accept_journal_loss()
     for name, rows in claimed.items():
-        print(f"run {plain(name)}: {rows} row{'' if rows == 1 else 's'} now count as perhaps sent")
+        print(f"run {plain(name)}: {rows} row{'' if rows == 1 else 's'} now count as possibly sent")
     if not claimed:
-        print("no row of this journal has to be looked for")
+        print("no row of this journal is affected")
     return DONE
 
 
 def _delete(run: str, *, asked: bool) -> int:
     if not asked and not sys.stdin.isatty():
-        msg = "--delete asks on a terminal, and there is none: --yes deletes without a question"
+        msg = "--delete asks for confirmation, but stdin is not a terminal: pass --yes to delete without asking"
         raise UsageError(msg)
     known = runs()
     found = known[known["run"] == run].to_dict("records")
     if found and not asked:  # what is not there, delete_run tells
         rows = found[0]["rows"]
         say(
-            f"run {run} has {rows} rows, {rows - found[0][PENDING] - found[0][INVALID]} of them sent. Once it is "
-            "deleted, the same command with its name sends, and pays for, every row again. Delete it? [y/N]"
+            f"run {run} has {rows} rows, {rows - found[0][PENDING] - found[0][INVALID]} of them sent. After it is "
+            "deleted, the same command with this name sends and pays for every row again. Delete it? [y/N]"
         )
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             say("nothing was deleted")
             return NOT_ALL
     rows = delete_run(run)
-    print(f"run {plain(run)} is deleted, with {rows} row{'' if rows == 1 else 's'}", flush=True)
+    print(f"deleted run {plain(run)} with {rows} row{'' if rows == 1 else 's'}", flush=True)
     return DONE

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - th
 
 def _serve(args: argparse.Namespace, journal: Path) -> int:
     def ready(running: Any) -> None:
-        print(f"each::labs, the sandbox, listens at {running.base_url}; Ctrl-C stops it. To use it:\n")
+        print(f"The sandbox is listening at {running.base_url}. Press Ctrl-C to stop it. To use it:\n")
         print(f"    export EACHLABS_BASE_URL={running.base_url}")
         print(f"    export EACHLABS_API_KEY={running.api_key}")
         print(f"    export EACHLABS_JOURNAL={journal}", flush=True)
@@ -34,7 +34,7 @@ def _serve(args: argparse.Namespace, journal: Path) -> int:
     except BrokenPipeError:
         raise
     except OSError as exc:
-        msg = f"port {args.port} cannot be used: {exc.strerror}; --port 0 takes a free one"
+        msg = f"port {args.port} cannot be used: {exc.strerror}; --port 0 chooses a free port"
         raise UsageError(msg) from exc
     except ValueError as exc:
         raise UsageError(str(exc)) from exc

@@ -56,11 +56,11 @@ def records(text: str, separator: str) -> Iterator[Record]:
             msg = f"line {record.line} is empty: delete it{hint}"
             raise ValueError(msg)
         if len(record.cells) != width:
-            msg = f"line {record.line} has {_cells(len(record.cells))}, and the header has {width}"
+            msg = f"line {record.line} has {_cells(len(record.cells))}, but the header has {width}"
             raise ValueError(msg)
         yield record
     if width is None:
-        msg = "it is empty: the first line must name the columns"
+        msg = "the file is empty: the first line must name the columns"
         raise ValueError(msg)
 
 
@@ -104,13 +104,13 @@ def _fault(text: str, start: int, cell: int) -> str:
         found = _UNQUOTED.match(text, start)
         assert found is not None  # it matches nothing, too
         if text.startswith("\r", found.end()):
-            return f"{place}: a carriage return alone ends no line: use LF or CRLF, or quote the cell"
-        return f'{place}: a quote in a cell without quotes: write "..." around the cell, and each quote in it twice'
+            return f"{place}: a carriage return alone does not end a line: use LF or CRLF, or quote the cell"
+        return f"{place}: a quote in an unquoted cell: quote the cell, and double each quote in it"
     closed = _QUOTED.match(text, start)
     if closed is None:
-        return f"{place}: the quote that begins it is never closed"
+        return f"{place}: the opening quote is never closed"
     place = f"line {_line_of(text, closed.end())}, cell {cell}"
-    return f"{place}: text after the closing quote: write each quote within the cell twice"
+    return f"{place}: text after the closing quote: double each quote within the cell"
 
 
 def _line_of(text: str, place: int) -> int:
@@ -125,7 +125,7 @@ def _tsv(text: str) -> Iterator[Record]:
     for number, line in enumerate(_LINE.findall(text), start=1):
         plain = line[:-1].removesuffix("\r") if line.endswith("\n") else line
         if "\r" in plain:
-            msg = f"line {number}: a carriage return alone ends no line: use LF or CRLF"
+            msg = f"line {number}: a carriage return alone does not end a line: use LF or CRLF"
             raise ValueError(msg)
         cells = plain.split(TAB)
         yield Record(number, cells, cells)

@@ -18,7 +18,7 @@ SIGNALLED: Final = 128
 PATIENCE: Final = 0.5
 """Seconds after which somebody who has pressed Ctrl-C should hear why nothing happens."""
 
-STOPPING: Final = "stopping: the answers in flight are waited for, for up to 10 s; once more ends it at once"
+STOPPING: Final = "stopping: waiting up to 10 s for responses in flight; interrupt again to stop immediately"
 
 
 class Signals:

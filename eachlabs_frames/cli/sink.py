@@ -75,7 +75,7 @@ class Sink:
         frame = with_errors_reworded(frame, self.prefix)
         try:
             if not self._may_replace and os.path.lexists(self._path):
-                msg = "a file of this name has appeared meanwhile"
+                msg = "a file of this name was created in the meantime"
                 raise FileExistsError(msg)  # noqa: TRY301 - every failure is handled in the same way
             files.write(frame, self._path, packed=self.packed)
             self._may_replace = True
@@ -91,11 +91,11 @@ class Sink:
             self._path, self._may_replace = files.rescue(frame, self._path), True
             self.name = str(self._path)
         except OSError:
-            say(f"{wanted} could not be written ({exc}), and nothing else; these are the executions{_back(frame)}:")
+            say(f"{wanted} could not be written ({exc}), nor could a copy; these are the executions{_back(frame)}:")
             ids = frame.loc[frame[self.execution_id].notna(), [f"{self.prefix}bulk_id", self.execution_id]]
             ids.to_csv(sys.stderr, index_label="row")
         else:
-            say(f"{wanted} could not be written ({exc}): the result is in {self.name}")
+            say(f"{wanted} could not be written ({exc}); the result is in {self.name}")
 
 
 class Stdout(Sink):
@@ -163,11 +163,11 @@ def sink_for(out: str, out_format: str | None, *, prefix: str, force: bool, sour
         suffix = f".{out_format or 'csv'}"
         check_suffix(Path(f"stdout{suffix}"))
         if suffix == ".parquet" and sys.stdout.isatty():
-            msg = "--out -: Parquet is no text for a terminal: redirect stdout to a file or a pipe"
+            msg = "--out -: Parquet is a binary format: redirect stdout to a file or a pipe"
             raise UsageError(msg)
         return Stdout(suffix, prefix=prefix)
     if out_format is not None:
-        msg = f"--out-format goes with --out -; the suffix of {out} says its format"
+        msg = f"--out-format requires --out -; the suffix of {out} sets its format"
         raise UsageError(msg)
     path = Path(out)
     check_suffix(path)
@@ -184,4 +184,4 @@ def run_of(frame: pd.DataFrame) -> str | None:
 
 def _back(frame: pd.DataFrame) -> str:
     run = run_of(frame)
-    return "" if run is None else f" (eachlabs-frames runs {shlex.quote(run)} --out FILE gives them back)"
+    return "" if run is None else f" (eachlabs-frames runs {shlex.quote(run)} --out FILE writes them again)"

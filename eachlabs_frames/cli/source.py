@@ -28,11 +28,11 @@ def read(source: str, input_format: str | None) -> pd.DataFrame:
     """
     if source != STDIN:
         if input_format is not None:
-            msg = f"--input-format goes with -, for stdin; the suffix of {source} says its format"
+            msg = f"--input-format requires - (stdin); the suffix of {source} sets its format"
             raise UsageError(msg)
         return files.read(Path(source))
     if sys.stdin.isatty():
-        msg = "-: stdin is a terminal: pipe a table into the command, or name a file"
+        msg = "-: stdin is a terminal; pipe a table into the command, or name a file"
         raise UsageError(msg)
     return files.read(sys.stdin.buffer, suffix=f".{input_format or 'csv'}")
 
@@ -43,7 +43,7 @@ def load(args: argparse.Namespace) -> pd.DataFrame:
     if source == STDIN or suffix_of(Path(source)) in SUFFIXES:
         return read(source, args.input_format)
     if args.input_format is not None:
-        msg = f"--input-format goes with -, for stdin; {source} is a run"
+        msg = f"--input-format requires - (stdin); {source} is a run"
         raise UsageError(msg)
     return load_run(source, prefix=args.prefix)
 

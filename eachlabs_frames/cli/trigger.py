@@ -81,19 +81,19 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     check_waiting(args)
     if args.json and not args.dry_run:
-        msg = "--json goes with --dry-run; the result itself is JSON with --out FILE.jsonl"
+        msg = "--json requires --dry-run; for a result in JSON, use --out FILE.jsonl"
         raise UsageError(msg)
     if args.dry_run:
         with_out = [option for option in ("out", "out_format", "force", "wait") if getattr(args, option)]
         if with_out:
-            msg = f"--{with_out[0].replace('_', '-')} does not go with --dry-run, which sends nothing"
+            msg = f"--{with_out[0].replace('_', '-')} cannot be used with --dry-run, which sends nothing"
             raise UsageError(msg)
     elif args.out is None:
-        msg = "--out FILE is needed (- for stdout), or --dry-run"
+        msg = "--out FILE is required (- for stdout), or --dry-run"
         raise UsageError(msg)
     if args.retry_failed and (args.dry_run or args.retrigger):
-        other = "--dry-run" if args.dry_run else "--retrigger, which pays for all rows again"
-        msg = f"--retry-failed does not go with {other}"
+        other = "--dry-run" if args.dry_run else "--retrigger, which triggers all rows again"
+        msg = f"--retry-failed cannot be used with {other}"
         raise UsageError(msg)
 
 
@@ -101,7 +101,7 @@ def check_waiting(args: argparse.Namespace) -> None:
     """Refuse options about the wait without ``--wait``."""
     for option, is_given in (("--timeout", args.timeout is not None), ("--ok-if-failed", args.ok_if_failed)):
         if is_given and not args.wait:
-            msg = f"{option} goes with --wait"
+            msg = f"{option} requires --wait"
             raise UsageError(msg)
 
 
