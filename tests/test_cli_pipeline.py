@@ -79,9 +79,11 @@ def test_a_dry_run_knows_what_the_run_has_sent(run: Run, sandbox: Sandbox) -> No
 def test_a_dry_run_is_refused_where_the_command_would_be(run: Run, sandbox: Sandbox) -> None:
     """With the same words and exit code: rows that were sent before without --run, a value that cannot be sent."""
     run(*TRIGGER, "--out", "out.csv")
-    code, out, err = run(*TRIGGER, "--dry-run")
-    assert (code, out) == (2, "")
-    assert "accepted before with the same input" in err
+    code, out, err = run(*TRIGGER, "--dry-run", "--json")
+    would = json.loads(out)
+    assert (code, would["would_send"], would["inputs"]) == (2, 0, [])
+    assert "accepted before with the same input" in would["refused"]
+    assert would["refused"] in err
     pd.DataFrame({"prompt": [b"\xff", None], "style": "noir"}).to_parquet("bytes.parquet")
     argv = ("trigger", "bytes.parquet", "--workflow", "wf_abc123", "--inputs", "prompt")
     code, out, err = run(*argv, "--dry-run", "--json")

@@ -95,7 +95,7 @@ _PHRASES: Final = [
         (r"take the frame that wait\(\) gave, or load_run\(\)", "take the result file, or write one with load_run()"),
         (r"refresh\(\) the frame", "write the result anew with `eachlabs-frames runs RUN --refresh --out FILE`"),
         (r"another name= or folder", "another --name or --to"),
-        (r"as in inputs=\{'key': 'column'\}", "as in --inputs key=column"),
+        (r"as in inputs=\{'key': 'column'\}", "as in --inputs KEY=COLUMN"),
         (r"as in inputs=\['(\w+)'\]", r"as in --inputs \1"),
         (r"write lit\(.*\)$", "write --set KEY=VALUE"),
         (r", or send str\(path\) if the text itself is meant", ""),

@@ -13,7 +13,7 @@ from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
 from ..engine.pool import until
-from ..errors import InputError
+from ..errors import InputError, RunError
 from ..models import Json, Prices
 from ..views.estimate import Estimate, estimate
 from .options import Options
@@ -38,7 +38,8 @@ class DryRun:
     left_alone : int
         Rows that have an execution already, or whose answer was lost.
     refused : str or None
-        Why nothing at all would be sent: a row has a value that cannot be sent.
+        Why nothing at all would be sent: a row has a value or a key that cannot be sent, or an earlier run has sent
+        all of them.
     estimate : Estimate
     """
 
@@ -67,14 +68,12 @@ def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Opti
     todo = Todo()
     try:
         todo = yield from call.rehearsal()
-    except InputError as exc:
+    except (InputError, RunError) as exc:
         if call.plan is None:
             raise
         refused = str(exc)
     plan = call.plan
     problems = _problems(plan) if refused is not None and plan is not None else todo.refused
-    if refused is not None and not problems:
-        raise InputError(refused)  # about a key, which no row's input shows
     made = {} if plan is None else _inputs(plan, set(todo.send))
     considered = len(made) + len(problems)
     if refused is not None and plan is not None:
