@@ -204,6 +204,7 @@ def test_rows_of_one_combination_are_paired_in_their_order() -> None:
     assert comparison.frame["execution_id_a"].tolist() == ["exec-alpha-0", "exec-alpha-2"]
     assert comparison.frame["execution_id_b"].tolist() == ["exec-beta-0", "exec-beta-2"]
     assert comparison.state["more"]["left_out"] == "Not compared: 1 pair of which a side has no completed output"
+    assert "blind; not compared: 1 pair" in repr(comparison)
 
 
 def test_values_that_mean_the_same_are_paired() -> None:

@@ -334,7 +334,7 @@ def test_a_table_stands_in_the_notebook() -> None:
     html = shown["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in shown
     assert '<img src="https://media.test/0.png?a=1&amp;b=2"' in html
-    assert html.count("<img") == html.count('referrerpolicy="no-referrer"')
+    assert html.count("<img") == html.count('referrerpolicy="no-referrer"') == html.count("max-width:none")
     assert "<em>failed</em>: out of memory" in html
     assert "<em>pending</em>" in html
     assert "<em>no row</em>" in html
@@ -351,6 +351,7 @@ def test_numbers_stand_there_with_their_colours() -> None:
     """And the scale; of two frames with the difference."""
     shown = bundle(sweep().eachlabs.matrix("prompt", "style", "cost", by="seed", compare=sweep(cost=1.0)))
     assert re.search(r"background:#[0-9a-f]{6};color:#(000000|ffffff)", shown["text/html"])
+    assert re.search(r"<p>[^<]*: from \S+ <span .*</span> to \S+</p>", shown["text/html"])
     assert "$0.01 | $1.00" in shown["text/html"]
     assert "+$0.99" in shown["text/html"]
     assert "mean +$0.985" in shown["text/plain"]

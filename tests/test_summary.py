@@ -10,7 +10,7 @@ import pytest
 from eachlabs_frames.models import Outcome
 from eachlabs_frames.views.board import Board
 from eachlabs_frames.views.messages import Phase, Snapshot
-from eachlabs_frames.views.summary import html, sentence, text, title
+from eachlabs_frames.views.summary import html, sentence, table, text, title
 
 HEAD = {"workflow": "wf_abc123", "version": "3f2a1111-2222-3333-4444-555555555555", "run": "sweep-7"}
 HOSTILE = [
@@ -179,6 +179,12 @@ def test_the_html_has_the_same_in_tables() -> None:
     assert "\nthe model refused\n" in tags.text
     assert shown.count("<tr>") == 2 + 21 + 3
     assert len(shown) < 20_000
+
+
+def test_a_short_caption_is_not_broken_over_a_narrow_table() -> None:
+    """A browser makes a caption as narrow as its table; a long one has to be broken."""
+    assert "nowrap" in table("Rows per status", ["failed"], [["1"]], numbers=[0])
+    assert "nowrap" not in table("Rows per status " * 4, ["failed"], [["1"]], numbers=[0])
 
 
 def test_more_errors_than_ten_are_counted() -> None:

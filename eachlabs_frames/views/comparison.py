@@ -139,7 +139,8 @@ class Comparison(Stepper[Judged]):
 
     def __repr__(self) -> str:
         judged, size = len(self._sitting.marks), self._sitting.size
-        left_out = f"; {self._subject.left_out}" if self._subject.left_out else ""
+        note = self._subject.left_out
+        left_out = f"; {note[0].lower()}{note[1:]}" if note else ""
         return f"<Comparison: {judged:,} of {size:,} pairs judged{'' if self._is_open() else ', blind'}{left_out}>"
 
     def _html(self) -> str:

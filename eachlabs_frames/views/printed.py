@@ -207,7 +207,8 @@ class _Writer:
         if item["kind"] == "image" and source:
             size = min(self._table["size"], LARGEST_SIDE)
             named = f'alt="{_escaped(card["label"], LONGEST_HEAD)}" width="{size}"'
-            how = 'loading="lazy" referrerpolicy="no-referrer"'
+            # A front end's `img {max-width: 100%}` would let pictures stick out of a narrow column.
+            how = 'loading="lazy" referrerpolicy="no-referrer" style="max-width:none"'
             return f'<img src="{escape(source, quote=True)}" {named} {how}>{counted}'
         if source and not source.startswith("data:"):
             return f'<a href="{escape(source, quote=True)}" rel="noopener noreferrer">{item["kind"]}</a>{counted}'
@@ -242,8 +243,10 @@ def _scale(legend: Legend | None) -> list[str]:
         return []
     texts = [text for _, text in legend["ticks"]]
     blocks = "".join(f'<span style="background:{stop};padding:0 6px">&nbsp;</span>' for stop in legend["stops"])
-    ends = [_escaped(texts[0]), blocks, *([_escaped(texts[-1])] if len(texts) > 1 else [])]
-    return [f"<p>{_escaped(legend['title'])}: {' '.join(ends)}</p>"]
+    # "from" and "to" are what is left of the scale where a front end removes its colours, as GitHub does.
+    low, high = _escaped(texts[0]), _escaped(texts[-1])
+    ends = f"from {low} {blocks} to {high}" if len(texts) > 1 else f"{low} {blocks}"
+    return [f"<p>{_escaped(legend['title'])}: {ends}</p>"]
 
 
 def _escaped(string: str, longest: int = LONGEST_TEXT) -> str:

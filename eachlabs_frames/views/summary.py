@@ -23,6 +23,7 @@ LONGEST_ID: Final = 200
 LONGEST_LABEL: Final = 60
 LONGEST_ERROR: Final = 200
 LONGEST_REMARK: Final = 300
+MAX_UNBROKEN_CAPTION: Final = 40
 FIRST, LAST = 8, 4  # characters of an id that are shown: those of one day may begin alike
 
 DOING: Final = {
@@ -246,7 +247,9 @@ def table(caption: str, names: list[str], cells: list[list[str]], *, numbers: Co
         + "</tr>"
         for row in cells
     )
-    caption = f'<caption style="text-align:left">{escaped(plain(caption, LONGEST_ERROR))}</caption>'
+    # A caption is no wider than its table: a short one would be broken over a table of one number.
+    style = "text-align:left" + (";white-space:nowrap" if len(caption) <= MAX_UNBROKEN_CAPTION else "")
+    caption = f'<caption style="{style}">{escaped(plain(caption, LONGEST_ERROR))}</caption>'
     return f'<table style="{_TABLE}">{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 

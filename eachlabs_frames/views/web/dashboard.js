@@ -837,7 +837,7 @@ function createView(store, el) {
   const said = h("div.elf-hidden", { "aria-live": "polite" });
   const root = h("div.eachlabs-view.eachlabs-dashboard", { role: "group", "aria-label": "Live dashboard", "data-lm-suppress-shortcuts": "true" });
   const view = { root, order: [], all: 0, sort: "sent", statuses: new Set(), text: "", found: null, opened: new Set() };
-  let frame = 0, dirty = new Set(), arranged = -Infinity, stale = false, sought = null, width = 0, isSized = false;
+  let frame = 0, dirty = new Set(), arranged = -Infinity, stale = false, sought = null, width = 0, isSized = false, isAtWork = false;
 
   view.say = (text) => setText(said, text);
   view.repaint = (part = "all") => {
@@ -861,12 +861,15 @@ function createView(store, el) {
       toolbar.paint();
       errors.paint();
     }
-    if (resized || !isSized) size();
+    // Room that is kept for errors while a run is at work is released when the run ends without any.
+    const changed = errors.node.hidden && AT_WORK.has(store.snapshot.head.phase) !== isAtWork;
+    if (resized || !isSized || changed) size();
   }
 
   /**
    * Set the height of the whole. It stays until the reader changes something (opens a line, makes the window narrower):
-   * when a sentence or an error comes or goes, the list gives or takes the room.
+   * when a sentence or an error comes or goes, the list gives or takes the room. The end of a run without errors is the
+   * exception.
    */
   function size() {
     const { head } = store.snapshot;
@@ -874,7 +877,8 @@ function createView(store, el) {
     if (!here[0]) return; // it is not in the page yet
     header.tick();
     isSized = head.phase !== undefined;
-    const least = AT_WORK.has(head.phase) && errors.node.hidden ? SHORTEST : 0;
+    isAtWork = AT_WORK.has(head.phase);
+    const least = isAtWork && errors.node.hidden ? SHORTEST : 0;
     const border = root.offsetHeight - root.clientHeight;
     root.style.height = `${here.reduce((sum, height) => sum + height, border + Math.max(list.height(), least))}px`;
   }
