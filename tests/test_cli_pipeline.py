@@ -131,6 +131,19 @@ def test_a_reader_of_stdout_that_has_left_loses_no_row(sandbox: Sandbox, tmp_pat
 # Exit codes
 
 
+def test_closed_streams_are_refused_before_anything_is_sent(
+    run: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python has None for a stream that a shell has closed (`>&-`)."""
+    with monkeypatch.context() as closed:
+        closed.setattr("sys.stdout", None)
+        code, _, err = run(*TRIGGER, "--out", "-")
+    assert (code, sandbox.accepted_count()) == (2, 0)
+    assert "stdout is closed" in err
+    monkeypatch.setattr("sys.stdin", None)
+    assert cli.main(["trigger", "-", *TRIGGER[2:], "--out", "out.csv"]) == 2
+
+
 def test_a_row_that_failed_is_exit_code_1(run: Run, sandbox: Sandbox) -> None:
     """Where it was waited for; --ok-if-failed asks only whether every row was accepted."""
     ROWS.dropna().to_csv("rows.csv", index=False)
@@ -248,8 +261,40 @@ def test_retry_of_a_file_that_the_journal_does_not_know(run: Run, sandbox: Sandb
     assert code == 2, err
     assert "pass --workflow" in err
     assert "--inputs" in run(*retry, "--workflow", "wf_abc123")[2]
-    assert run(*retry, "--workflow", "wf_abc123", "--inputs", "prompt,style")[0] == 1
+    named = ("--workflow", "wf_abc123", "--inputs", "prompt,style")
+    assert run(*retry, *named)[0] == 1
     assert sandbox.accepted_count() == 4
+    code, _, err = run(*retry, *named, "--force")
+    assert (code, sandbox.accepted_count()) == (2, 4), err
+    assert "the row was accepted before with the same input" in err
+    trigger = ("trigger", "out.csv", *named, "--retry-failed", "--run", "here", "--out", "new.csv", "--force")
+    for _ in range(2):
+        _, out, err = run(*trigger)
+        assert (sandbox.accepted_count(), "run here" in out) == (5, True), err
+
+
+def test_a_retry_with_another_mapping_pays_once(run: Run, sandbox: Sandbox) -> None:
+    """Each such retry begins a run, which does not know the others; the second one is refused."""
+    failing(sandbox, "a heron")
+    run(*TRIGGER, "--out", "out.csv", "--wait")
+    retry = ("retry", "out.csv", "--inputs", "prompt", "--out")
+    assert run(*retry, "first.csv")[0] == 1
+    code, _, err = run(*retry, "second.csv")
+    assert (code, sandbox.accepted_count()) == (2, 4), err
+    assert "the row was accepted before with the same input" in err
+
+
+def test_a_run_keeps_its_labels_in_a_file(run: Run, sandbox: Sandbox) -> None:
+    """Files have no index, and by its labels a row is known."""
+    failing(sandbox, "a heron")
+    frame = pd.DataFrame({"prompt": ["a fox", "a heron"]}, index=["x", "y"])
+    frame.eachlabs.bulk_trigger("wf_abc123", run="r", wait=True)
+    sandbox.change(fail_when=None)
+    assert run("retry", "r", "--out", "retried.csv", "--wait")[0] == 0
+    assert run("download", "r", "--to", "pictures", "--out", "fetched.csv")[0] == 0
+    for name in ("retried.csv", "fetched.csv"):
+        assert files.read(Path(name))["index"].tolist() == ["x", "y"]
+    assert sandbox.accepted_count() == 3
 
 
 def test_trigger_retries_what_has_failed_and_sends_the_rest(run: Run, sandbox: Sandbox) -> None:

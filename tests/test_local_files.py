@@ -67,6 +67,8 @@ def test_the_column_that_a_key_is_filled_from_counts_too() -> None:
     "text",
     [
         "https://x.example/a.png",
+        "//x.example/a.png",
+        "\\\\x.example\\a.png",
         "HTTP://x.example/a",
         "data:image/png;base64,AAAA",
         "a\nb",

@@ -20,6 +20,7 @@ from .codes import DONE, NOT_ALL
 from .formats import check_suffix
 from .messages import plain, say
 from .signals import Signals
+from .source import labelled
 from .tables import aligned, shown
 from .wording import with_errors_reworded
 
@@ -128,27 +129,9 @@ def _write(args: argparse.Namespace, out: Path) -> int:
     check_suffix(out)
     files.check_free(out, force=args.force)
     frame = _load(args)
-    files.save(_labelled(frame), out, packed=(f"{args.prefix}output",))
+    files.save(labelled(frame), out, packed=(f"{args.prefix}output",))
     print(f"{_summary(args.run, frame, prefix=args.prefix)} -> {out}", flush=True)
     return DONE
-
-
-def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `frame` with its index labels as first columns, where they say more than the rows' places."""
-    index = frame.index
-    plain_numbers = index.nlevels == 1 and index.name is None and index.dtype.kind in "iu"
-    if not len(index) or (plain_numbers and index.tolist() == list(range(len(index)))):
-        return frame
-    default = ["index"] if index.nlevels == 1 else [f"level_{level}" for level in range(index.nlevels)]
-    names = [_free(str(name or other), frame) for name, other in zip(index.names, default, strict=True)]
-    labelled: pd.DataFrame = frame.reset_index(names=names)
-    return labelled
-
-
-def _free(name: str, frame: pd.DataFrame) -> str:
-    while name in frame.columns:
-        name += "_"
-    return name
 
 
 def _accept_loss() -> int:

@@ -162,6 +162,9 @@ def sink_for(out: str, out_format: str | None, *, prefix: str, force: bool, sour
     if out == STDOUT:
         suffix = f".{out_format or 'csv'}"
         check_suffix(Path(f"stdout{suffix}"))
+        if sys.stdout is None:  # a shell's `>&-`
+            msg = "--out -: stdout is closed: redirect it to a file or a pipe"
+            raise UsageError(msg)
         if suffix == ".parquet" and sys.stdout.isatty():
             msg = "--out -: Parquet is a binary format: redirect stdout to a file or a pipe"
             raise UsageError(msg)

@@ -31,8 +31,9 @@ def read(source: str, input_format: str | None) -> pd.DataFrame:
             msg = f"--input-format requires - (stdin); the suffix of {source} sets its format"
             raise UsageError(msg)
         return files.read(Path(source))
-    if sys.stdin.isatty():
-        msg = "-: stdin is a terminal; pipe a table into the command, or name a file"
+    if sys.stdin is None or sys.stdin.isatty():
+        what = "closed" if sys.stdin is None else "a terminal"
+        msg = f"-: stdin is {what}; pipe a table into the command, or name a file"
         raise UsageError(msg)
     return files.read(sys.stdin.buffer, suffix=f".{input_format or 'csv'}")
 
@@ -45,7 +46,25 @@ def load(args: argparse.Namespace) -> pd.DataFrame:
     if args.input_format is not None:
         msg = f"--input-format requires - (stdin); {source} is a run"
         raise UsageError(msg)
-    return load_run(source, prefix=args.prefix)
+    return labelled(load_run(source, prefix=args.prefix))
+
+
+def labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a run with its index labels as first columns, unless they are the rows' places: files have no index."""
+    index = frame.index
+    plain_numbers = index.nlevels == 1 and index.name is None and index.dtype.kind in "iu"
+    if not len(index) or (plain_numbers and index.tolist() == list(range(len(index)))):
+        return frame
+    default = ["index"] if index.nlevels == 1 else [f"level_{level}" for level in range(index.nlevels)]
+    names = [_free(str(name or other), frame) for name, other in zip(index.names, default, strict=True)]
+    out: pd.DataFrame = frame.reset_index(names=names)
+    return out
+
+
+def _free(name: str, frame: pd.DataFrame) -> str:
+    while name in frame.columns:
+        name += "_"
+    return name
 
 
 def refreshed(frame: pd.DataFrame, workflow: str | None, *, prefix: str) -> pd.DataFrame:

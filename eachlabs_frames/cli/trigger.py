@@ -143,6 +143,7 @@ def retry_failed(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, sig
     from ..models import Secret
 
     options = Options(
+        run=getattr(args, "run", None),  # the command `retry` has no such option
         webhook_url=args.webhook_url,
         webhook_secret=Secret.wrap(webhook_secret(args)),
         max_concurrency=args.max_concurrency,

@@ -21,7 +21,8 @@ MAX_REMEMBERED: Final = 10_000
 
 _ENDINGS: Final = ("_url", "_urls", "_uri", "_uris")
 _FORMATS: Final = frozenset({"uri", "uri-reference", "iri", "iri-reference", "url"})
-_REMOTE: Final = ("http://", "https://", "data:")
+_REMOTE: Final = ("http://", "https://", "data:", "//", "\\\\")
+"""Beginnings of texts that are never looked up: ``//host/a.png`` is a URL, and on Windows a request to that host."""
 
 
 def local_file_check(

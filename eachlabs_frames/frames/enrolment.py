@@ -162,6 +162,22 @@ class Enrolment:
         read_inputs(frame, fields := from_spec(spec), None, self._options.prefix)
         return fields
 
+    def check_mapping(self, pin: Pin) -> None:
+        """Begin another run if this one has another mapping than `pin`.
+
+        Raises
+        ------
+        RunError
+            The run was asked for by its name.
+        """
+        known_by = self.pinned.inputs if self.pinned is not None else None
+        if self.pinned is None or pin.inputs in (known_by, as_pinned(self.brought)):
+            return
+        if self.named:
+            raise RunError(_differing(self.entry.name, _worded([("inputs", known_by, pin.inputs)])))
+        self._begin_anew()
+        self.pinned = None
+
     def enter(
         self, plan: Plan, pin: Pin, *, held: Sequence[str | None], wishes: Wishes, add: bool = True
     ) -> Sequence[int]:
@@ -172,7 +188,7 @@ class Enrolment:
         plan : Plan
             What is read; it knows afterwards what the schema refuses.
         pin : Pin
-            What `pin` gave for it.
+            What `pin` gave for it, after `check_mapping`.
         held : sequence of str or None
             The execution that each row of the frame has already.
         wishes : numpy.ndarray of int8
@@ -184,16 +200,7 @@ class Enrolment:
         ------
         InputError
             A row's values cannot be an input, its key is missing or there twice, or its input has changed.
-        RunError
-            The run has another mapping.
         """
-        known_by = self.pinned.inputs if self.pinned is not None else None
-        if self.pinned is not None and pin.inputs not in (known_by, as_pinned(self.brought)):
-            differs = _worded([("inputs", known_by, pin.inputs)])
-            if self.named:
-                raise RunError(_differing(self.entry.name, differs))
-            self._begin_anew()
-            self.pinned = None
         if self.pinned is None:
             names = [_text(name) for name in plan.frame.index.names]
             self.entry.enter(pin, index_names=names, rename=new_name if self._fresh else None)

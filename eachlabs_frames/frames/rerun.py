@@ -83,11 +83,14 @@ class RerunGuard:
         What this call agrees with the other runs on.
     own : str, optional
         The call's own run, whose rows its journal entry knows.
+    retries : bool
+        Whether the call retries failed rows, so that no run's name makes it go on with another run.
     """
 
-    def __init__(self, settings: Settings, pin: Pin, *, own: str | None = None) -> None:
+    def __init__(self, settings: Settings, pin: Pin, *, own: str | None = None, retries: bool = False) -> None:
         self._pin = pin
         self._own = own
+        self._retries = retries
         self._runs = _recent_runs(settings, pin, own)
 
     def __bool__(self) -> bool:
@@ -129,6 +132,11 @@ class RerunGuard:
         warnings.warn(msg, UserWarning, stacklevel=callers_level())
 
     def _ways_on(self, run: RecentRun) -> str:
+        if self._retries:
+            return (
+                f"load_run({run.name!r}) gives their results; to pay for them once more, trigger these rows with "
+                "retrigger=True"
+            )
         if self._own is not None:
             return (
                 f"run={self._own!r}, the frame's own run, sends and pays for such rows; load_run({run.name!r}) gives "

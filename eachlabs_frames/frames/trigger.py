@@ -352,6 +352,7 @@ class Trigger:
         """Enter the rows into the run, and sort them by what it knows; see that nothing is paid for again unasked."""
         results = self._results
         pin = enrolment.pin(plan, str(self.handover.origin.version_id))
+        enrolment.check_mapping(pin)
         is_new = enrolment.pinned is None
         guard = self._rerun_guard(enrolment, pin)
         if guard and is_new:
@@ -371,10 +372,14 @@ class Trigger:
         return todo
 
     def _rerun_guard(self, enrolment: Enrolment, pin: Pin) -> RerunGuard | None:
-        """Return the guard of a call that neither names its run nor says that it pays again."""
-        if enrolment.named or self._options.retrigger or self._only is not None or not self._sends:
+        """Return the guard of a call that neither names its run nor says that it pays again.
+
+        A retry needs it in a new run only, which does not know whether the failed rows were retried before.
+        """
+        is_retry, is_new = self._only is not None, enrolment.pinned is None
+        if enrolment.named or not self._sends or (not is_new if is_retry else self._options.retrigger):
             return None
-        return RerunGuard(self._settings, pin, own=None if enrolment.pinned is None else enrolment.entry.name)
+        return RerunGuard(self._settings, pin, own=None if is_new else enrolment.entry.name, retries=is_retry)
 
     def _tracker(self, reporter: Reporter, rows: Notes | RunRows) -> Tracker:
         return Tracker(
