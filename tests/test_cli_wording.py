@@ -103,7 +103,7 @@ def test_no_message_that_a_command_can_show_has_a_python_name() -> None:
     [
         ("go on with run='fox, red'; retrigger=True pays again", "go on with --run 'fox, red'; --retrigger pays again"),
         ("validate=False", "--no-validate"),
-        ("map them, as in inputs={'key': 'column'}", "map them, as in `--inputs key=column`"),
+        ("map them, as in inputs={'key': 'column'}", "map them, as in --inputs KEY=COLUMN"),
         (
             "max_cost=0.5 would be passed: $0.40 is spent",
             "--max-cost 0.5 would be passed: $0.40 is spent",

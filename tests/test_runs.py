@@ -234,6 +234,37 @@ def test_retrying_from_one_frame_twice_pays_once(sandbox: Sandbox) -> None:
     assert second["status"].tolist() == ["completed"] * 5
 
 
+def test_an_old_frame_of_some_of_equal_rows_gets_the_results_of_these(sandbox: Sandbox) -> None:
+    """The journal knows each row by the execution that it had, not as the first row with that input."""
+    sandbox.change(fail_when=lambda inputs: True)
+    out = pd.DataFrame({"prompt": ["a fox"] * 3}).eachlabs.bulk_trigger(WF, wait=True)
+    sandbox.change(fail_when=None)
+    last = out.iloc[2:]
+    first = last.eachlabs.retry_failed(wait=True)
+    second = last.eachlabs.retry_failed(wait=True)
+    assert sandbox.accepted_count() == 4
+    assert second["execution_id"].tolist() == first["execution_id"].tolist()
+    again = out.eachlabs.retry_failed(wait=True)
+    assert sandbox.accepted_count() == 6
+    assert again["execution_id"].tolist()[2] == first["execution_id"].tolist()[0]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_row_with_its_old_and_its_new_failure_is_retried_once(sandbox: Sandbox, order: int) -> None:
+    """As in a result and its retry put together; with retrigger=True, each row of the frame is paid."""
+    sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")
+    out = frame(2).eachlabs.bulk_trigger(WF, wait=True)
+    again = out.eachlabs.retry_failed(wait=True)
+    sandbox.change(fail_when=None)
+    both = pd.concat([out, again][::order])
+    done = both[both["status"] == "failed"].eachlabs.retry_failed(wait=True)
+    assert sandbox.accepted_count() == 4
+    old, new = done["execution_id"].tolist()[::order]
+    assert (old, new != again["execution_id"].tolist()[1]) == (again["execution_id"].tolist()[1], True)
+    both.eachlabs.bulk_trigger(WF, ["prompt"], retrigger=True)
+    assert sandbox.accepted_count() == 8
+
+
 def test_a_retry_that_failed_too_is_paid_again_from_its_own_frame_alone(sandbox: Sandbox) -> None:
     """The old frame is given the newer failure; that of the newer frame is one more retry."""
     sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")

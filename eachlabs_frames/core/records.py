@@ -165,6 +165,11 @@ class Book:
     ----------
     size : int
         Rows of the run.
+
+    Attributes
+    ----------
+    replaced_executions : dict of str to int
+        The executions that rows had before they were triggered again, and the row of each.
     """
 
     def __init__(self, size: int) -> None:
@@ -172,6 +177,7 @@ class Book:
         self._counted = True
         self.replaced = self.replaced_open = 0
         self.replaced_cost = 0.0
+        self.replaced_executions: dict[str, int] = {}
         self.words = bytearray(size)
         self.claims = array("q", [NO_CLAIM]) * size
         self.sessions = array("q", [NO_CLAIM]) * size
@@ -239,8 +245,10 @@ class Book:
     def _put(self, row: int, bulk_id: str | None, fields: list[Any]) -> None:
         results = self._results
         status, execution_id, error, started_at, completed_at, cost, output = fields + _NONES[len(fields) :]
-        if results.execution_id[row] not in (None, execution_id):
+        replaced = results.execution_id[row]
+        if replaced is not None and replaced != execution_id:
             # Triggered again: what the row had before is paid all the same.
+            self.replaced_executions[replaced] = row
             before = results.cost[row]
             self.replaced += 1
             self.replaced_cost += before if before == before else 0.0

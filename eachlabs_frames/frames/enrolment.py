@@ -179,7 +179,7 @@ class Enrolment:
         self.pinned = None
 
     def enter(
-        self, plan: Plan, pin: Pin, *, held: Sequence[str | None], wishes: Wishes, add: bool = True
+        self, plan: Plan, pin: Pin, *, held: Sequence[str | None], wishes: Wishes, add: bool, retries: bool
     ) -> Sequence[int]:
         """Check every row, give each its number in the run, and return the numbers of the frame's rows by position.
 
@@ -195,6 +195,8 @@ class Enrolment:
             What the frame itself says of each of its rows (`models.Sheet`).
         add : bool
             Whether rows that the run has not seen become rows of it.
+        retries : bool
+            Whether these are failed rows, of which those that were triggered again since are not sent.
 
         Raises
         ------
@@ -204,7 +206,7 @@ class Enrolment:
         if self.pinned is None:
             names = [_text(name) for name in plan.frame.index.names]
             self.entry.enter(pin, index_names=names, rename=new_name if self._fresh else None)
-        numbers = self._held(plan, held, keyed=pin.key is not None)
+        numbers = self._held(plan, held, keyed=pin.key is not None, retries=retries)
         keys: list[Json] | None = None
         digests: Digests | None = None
         if pin.key is not None:
@@ -224,13 +226,14 @@ class Enrolment:
             self._note_refused(plan, numbers)
         return numbers
 
-    def _held(self, plan: Plan, held: Sequence[str | None], *, keyed: bool) -> array[int]:
+    def _held(self, plan: Plan, held: Sequence[str | None], *, keyed: bool, retries: bool) -> array[int]:
         """Return the numbers of the rows that the frame holds the executions of, where their input is the same still.
 
         A row whose input has changed is another row, and leaves its place to whoever has that input now.
         """
         numbers = array("q", [NOT_IN_RUN]) * len(plan.frame)
-        known = self.executions()
+        replaced = self.entry.book.replaced_executions  # an old frame has them, whose rows were triggered again since
+        known = replaced | self.executions()
         if not known:
             return numbers
         for position, execution_id in enumerate(held):
@@ -242,10 +245,13 @@ class Enrolment:
         for positions, inputs, payloads in plan.checked():
             for position, content in zip(positions, fingerprints(inputs, payloads), strict=True):
                 number = numbers[position]
-                again = self._options.retrigger and number in given
+                is_old = held[position] in replaced
+                # A retry takes over what became of an old execution's row; any other call sends each row of the frame.
+                again = self._options.retrigger and number in given and not (is_old and retries)
                 if keyed or again or (number >= 0 and self.entry.content(number) != content):
                     numbers[position] = NOT_IN_RUN
-                given.add(number)
+                if not (is_old and retries):
+                    given.add(number)
         return numbers
 
     def _with_numbers(self, sheets: Iterator[Sheet], numbers: array[int], plan: Plan) -> Iterator[Sheet]:

@@ -358,7 +358,12 @@ class Trigger:
         if guard and is_new:
             guard.check(plan.fingerprints())  # before the run is made: a call that is refused leaves none behind
         numbers = enrolment.enter(
-            plan, pin, held=results.execution_id, wishes=wishes(results, held=self._held), add=self._adds
+            plan,
+            pin,
+            held=results.execution_id,
+            wishes=wishes(results, held=self._held),
+            add=self._adds,
+            retries=self._sends and self._only is not None,
         )
         self.handover.origin = replace(self.handover.origin, run=enrolment.entry.name)
         if self._sends and self._only is not None:
