@@ -109,7 +109,6 @@ def test_no_message_that_a_command_can_show_has_a_python_name() -> None:
             "--max-cost 0.5 would be passed: $0.40 is spent",
         ),
         ("load_run('r-1') gives every row back", "`eachlabs-frames runs r-1 --out FILE` gives every row back"),
-        ("map them, as in inputs={'key': 'column'}", "map them, as in --inputs KEY=COLUMN"),
         ("ef.delete_run(run)", "`eachlabs-frames runs RUN --delete`"),
         ("run must be a name; got ''", "--run must be a name; got ''"),
         ("na is 'null', and was 'omit'", "--na is 'null', and was 'omit'"),
