@@ -25,6 +25,8 @@ from eachlabs_frames.views.estimate import estimate, words
 from eachlabs_frames.views.progress import describe
 from tests.fakes import FakeTransport, ManualClock, reply
 
+from .waiting import until
+
 WF = "wf_abc123"
 
 AMOUNTS = [
@@ -310,6 +312,18 @@ def test_the_balance_is_in_the_progress_line(sandbox: Sandbox) -> None:
     last = events[-1]
     assert last.balance_usd == pytest.approx(5.0, abs=0.6)
     assert "balance $" in describe(last)
+
+
+def test_the_last_balance_is_that_after_the_executions(sandbox: Sandbox) -> None:
+    """A run in the background reads it once more at its end: its dashboard shows no older one."""
+    sandbox.change(balance_usd=5.0, hold=True)
+    events: list[Event] = []
+    run = frame(12).eachlabs.start(WF, progress=events.append)
+    until(lambda: bool(events) and events[-1].balance_usd is not None and sandbox.accepted_count() == 12)
+    sandbox.change(balance_usd=3.0, hold=False)
+    sandbox.release()
+    run.result()
+    assert events[-1].balance_usd == pytest.approx(3.0 - 0.12)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from ..core import wire
 from ..core.executions import canonical_status, cost_of, entries, parse_amount
 from ..core.pacing import retry_delay
 from ..models import COMPLETED, Clock, DialectName, Prices, Transport
+from .pool import until
 from .reporter import Reporter
 
 logger = logging.getLogger("eachlabs_frames")
@@ -58,6 +60,20 @@ async def watch_balance(reporter: Reporter, *, transport: Transport, clock: Cloc
         reporter.balance(amount)
         if readable:
             await clock.sleep(BALANCE_PAUSE)
+
+
+async def read_balance_again(
+    stop: asyncio.Event, reporter: Reporter, *, transport: Transport, clock: Clock, dialect: DialectName
+) -> None:
+    """Report the balance after the last execution has ended, if it can be read at once: nobody waits for it."""
+
+    async def read() -> float | None:
+        return await asyncio.wait_for(balance(transport=transport, clock=clock, dialect=dialect), MAX_BALANCE_DELAY)
+
+    with suppress(asyncio.TimeoutError):
+        amount = await until(stop, read())
+        if amount is not None:
+            reporter.balance(amount)
 
 
 async def prices(workflow_id: str, *, transport: Transport, clock: Clock, dialect: DialectName) -> Prices:

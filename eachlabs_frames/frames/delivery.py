@@ -176,6 +176,12 @@ class Delivery:
         """Tell the balance now and then, until cancelled."""
         await money.watch_balance(self._reporter, transport=self._client, clock=CLOCK, dialect=self._settings.dialect)
 
+    async def read_balance_again(self, stop: asyncio.Event) -> None:
+        """Report the balance once more, so that the last one that is shown is not from before the executions."""
+        await money.read_balance_again(
+            stop, self._reporter, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
+        )
+
     def _batches(self, plan: Plan, rows: Sequence[int]) -> Iterator[Batch]:
         whole = len(rows) == len(plan.positions)
         return plan.batches(without=() if whole else set(plan.positions.tolist()).difference(rows))

@@ -410,6 +410,8 @@ class Trigger:
                     tracker.wait(stop, pace=self.pace), [] if watched is None else [watched.watch_balance()]
                 )
             )
+            if delivery is not None and (watched is not None or reporter.balance_usd is not None):
+                yield from reporter.stoppable(delivery.read_balance_again)
         except APIError as exc:
             # The rows are accepted and their ids known: the frame is worth more than the exception.
             logger.warning("stopped waiting, the rows stay as they are: %s", exc)
