@@ -3,23 +3,23 @@
 ::
 
     EachlabsError
-    |-- UsageError                what you did: nothing was sent
+    |-- UsageError                an error in the call: nothing was sent
     |   |-- ConfigurationError    a key, a URL or a limit that cannot be used
     |   |-- MappingError          `inputs=` that cannot be read from this frame
     |   |-- InputError            a row whose values cannot become an input
-    |   |-- ColumnError           a frame's columns in the way of the result's
+    |   |-- ColumnError           columns of the frame that conflict with the result's
     |   |-- FrameTypeError        not a pandas DataFrame
-    |   |-- RunError              a named run that this call does not fit, or that is not there
+    |   |-- RunError              a named run that does not fit this call or does not exist
     |   |-- JournalError          the journal cannot be opened, read or written
-    |   `-- BridgeError           a synchronous call from where none can be made
-    `-- APIError                  what the API did: `status` and `details` say what it answered
-        |-- APIConnectionError    no connection, or no answer
+    |   `-- BridgeError           a synchronous call where none is possible
+    `-- APIError                  an error of the API: `status` and `details` hold its response
+        |-- APIConnectionError    no connection, or no response
         |-- AuthenticationError   401
         |-- PermissionDeniedError 403
         |-- NotFoundError         404
         `-- RateLimitError        429, for longer than `max_wait`
 
-    Interrupted                   a KeyboardInterrupt that carries the frame as it stood
+    Interrupted                   a KeyboardInterrupt with the frame so far
     UnsettledWarning              rows that are still open, or that could not be sent
 """
 
@@ -47,7 +47,7 @@ class ConfigurationError(UsageError, ValueError):
 
 
 class MappingError(UsageError, ValueError):
-    """``inputs=`` names what the frame has not, or names it in a way that cannot be read."""
+    """``inputs=`` names columns that the frame does not have, or is not a valid mapping."""
 
 
 class InputError(UsageError, ValueError):
@@ -55,11 +55,11 @@ class InputError(UsageError, ValueError):
 
 
 class ColumnError(UsageError, ValueError):
-    """The frame's own columns stand where the result's must go, or the result's are missing."""
+    """The frame's own columns conflict with result columns, or result columns are missing."""
 
 
 class FrameTypeError(UsageError, TypeError, AttributeError):
-    """``.eachlabs`` was asked of something that is no pandas DataFrame.
+    """``.eachlabs`` was accessed on something that is not a pandas DataFrame.
 
     An ``AttributeError`` too, so that ``hasattr(series, "eachlabs")`` is false.
     """
@@ -78,14 +78,14 @@ class BridgeError(UsageError, RuntimeError):
 
 
 class APIError(EachlabsError):
-    """The API refused, or could not be reached.
+    """The API refused a request or could not be reached.
 
     Attributes
     ----------
     status : int or None
-        The HTTP status, or None where no answer came.
+        The HTTP status, or None if there was no response.
     details : str or None
-        What the API itself said.
+        The API's own error message.
     """
 
     def __init__(self, message: str, *, status: int | None = None, details: str | None = None) -> None:
@@ -95,7 +95,7 @@ class APIError(EachlabsError):
 
 
 class APIConnectionError(APIError):
-    """No connection could be made, or no usable answer came back."""
+    """No connection could be made, or there was no usable response."""
 
 
 class AuthenticationError(APIError):
@@ -103,7 +103,7 @@ class AuthenticationError(APIError):
 
 
 class PermissionDeniedError(APIError):
-    """The key is good, but may not do this (403)."""
+    """The key is valid, but not allowed to do this (403)."""
 
 
 class NotFoundError(APIError):
@@ -111,18 +111,18 @@ class NotFoundError(APIError):
 
 
 class RateLimitError(APIError):
-    """The API went on answering 429 for longer than ``max_wait``."""
+    """The API kept responding with 429 for longer than ``max_wait``."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A call was interrupted; what is known of its rows is in ``frame``.
+    """A call was interrupted; the results so far are in ``frame``.
 
     Attributes
     ----------
     frame : pandas.DataFrame
-        The result as it stood: every answer that came in is in it.
+        The results so far, with every response that was received.
     run : str or None
-        The run to go on with, or to load.
+        The name of the run, to continue or load it.
     """
 
     def __init__(self, message: str, frame: Any, run: str | None = None) -> None:

@@ -189,15 +189,15 @@ def _checked_journal(value: object) -> Path | bool | None:
     """Return where the journal is to be: a file, False for nowhere, None for the default."""
     if value is None or value is False:
         msg = (
-            "the journal is off: if this process dies, what it has sent and not returned is lost, and a run cannot be "
-            "gone on with; configure(journal=True) turns it on again"
+            "the journal is off: if this process dies, executions that were sent but not yet returned are lost, and "
+            "a run cannot be resumed; configure(journal=True) turns it on again"
         )
         warnings.warn(msg, UserWarning, stacklevel=3)
         return False
     if value is True:
         return None
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        msg = f"journal must be a file's path, True for the default one, or None for no journal; got {value!r}"
+        msg = f"journal must be a path, True for the default path, or None for no journal; got {value!r}"
         raise ConfigurationError(msg)
     # Absolute at once: a notebook changes its folder, and must not change its journal with it.
     return Path(os.fsdecode(os.fspath(value))).expanduser().absolute()
@@ -287,10 +287,10 @@ def _checked_key(key: Secret) -> Secret:
         msg = f"api_key must be a string; got {type(key.reveal()).__name__}"
         raise ConfigurationError(msg)
     if re.search(r"\s", key.reveal()):
-        msg = "api_key holds a space or a line break (a file's last line?): strip it"
+        msg = "api_key contains a space or a line break (the newline at the end of a file?): strip it"
         raise ConfigurationError(msg)
     if not re.fullmatch(r"[!-~]+", key.reveal()):
-        msg = "api_key must be printable ASCII, and not empty"
+        msg = "api_key must be printable ASCII and not empty"
         raise ConfigurationError(msg)
     return key
 
@@ -306,13 +306,15 @@ def _checked_url(url: object) -> str:
         msg = "base_url is not a URL"
         raise ConfigurationError(msg) from exc
     if re.search(r"[\s?#@\\]", url.strip()):
-        msg = "base_url must be a plain address: no user, password, query or fragment"
+        msg = "base_url must not contain a user, password, query or fragment"
         raise ConfigurationError(msg)
     if parts.scheme not in ("http", "https") or not host:
         msg = f"base_url must begin with https:// and name a host; got {url!r}"
         raise ConfigurationError(msg)
     if parts.scheme == "http" and not is_loopback(host):
-        msg = f"base_url {url!r} would send the key unencrypted: use https (http is for loopback addresses only)"
+        msg = (
+            f"base_url {url!r} would send the key unencrypted: use https (http is allowed for loopback addresses only)"
+        )
         raise ConfigurationError(msg)
     return _normalized(url)
 

@@ -164,7 +164,7 @@ def test_a_private_address_that_is_written_out_is_refused(url: str) -> None:
 )
 def test_nothing_but_http_is_asked_for(url: str) -> None:
     """Not even where every address is allowed."""
-    with pytest.raises(RefusedAddressError, match="no http or https URL"):
+    with pytest.raises(RefusedAddressError, match="not an http or https URL"):
         check(url, Bounds(allow_private=True))
 
 
@@ -214,5 +214,5 @@ def test_a_redirect_from_https_to_less_is_refused(location: str) -> None:
 
 def test_a_redirect_to_no_url_is_refused() -> None:
     """An address that cannot be read, say."""
-    with pytest.raises(RefusedAddressError, match="no URL"):
+    with pytest.raises(RefusedAddressError, match="an invalid URL"):
         follow("https://a.example/x", "https://[/", ANYWHERE)

@@ -30,7 +30,7 @@ def raises_on_second(row: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda e: e.bulk_trigger(""), ef.ConfigurationError, "workflow_id must be a string that is not empty"),
+        (lambda e: e.bulk_trigger(""), ef.ConfigurationError, "workflow_id must be a non-empty string"),
         (lambda e: e.bulk_trigger(None), ef.ConfigurationError, "workflow_id"),
         (lambda e: e.bulk_trigger("a/b"), ef.ConfigurationError, "workflow_id 'a/b' would change the URL"),
         (lambda e: e.bulk_trigger(".."), ef.ConfigurationError, "would change the URL"),
@@ -57,18 +57,18 @@ def raises_on_second(row: dict[str, Any]) -> dict[str, Any]:
         (lambda e: e.bulk_trigger(WF, max_concurrency=10_000), ef.ConfigurationError, "1 to 256"),
         (lambda e: e.bulk_trigger(WF, max_concurrency="8"), ef.ConfigurationError, "1 to 256"),
         (lambda e: e.bulk_trigger(WF, webhook_url="ftp://x"), ef.ConfigurationError, "webhook_url must be an http"),
-        (lambda e: e.bulk_trigger(WF, webhook_secret="s"), ef.ConfigurationError, "nobody to tell"),
+        (lambda e: e.bulk_trigger(WF, webhook_secret="s"), ef.ConfigurationError, "needs webhook_url"),
         (lambda e: e.bulk_trigger(WF, na="drop"), ef.ConfigurationError, "na must be 'omit'"),
         (lambda e: e.bulk_trigger(WF, progress="yes"), ef.ConfigurationError, "progress must be"),
         (lambda e: e.bulk_trigger(WF, retrigger="False"), ef.ConfigurationError, "retrigger must be True or False"),
         (lambda e: e.bulk_trigger(WF, wait="no"), ef.ConfigurationError, "wait must be True or False"),
-        (lambda e: e.wait(timeout=float("nan")), ef.ConfigurationError, "timeout must be seconds"),
+        (lambda e: e.wait(timeout=float("nan")), ef.ConfigurationError, "timeout must be a number of seconds"),
         (lambda e: e.bulk_trigger(WF, prefix=3), ef.ConfigurationError, "prefix must be a string"),
         (lambda e: e.bulk_trigger(WF, nonsense=1), TypeError, "nonsense"),
         (lambda e: e.preview("a/b"), ef.ConfigurationError, "workflow_id"),
         (lambda e: e.preview(na="x"), ef.ConfigurationError, "na must be"),
-        (lambda e: e.wait(timeout=-1), ef.ConfigurationError, "timeout must be seconds"),
-        (lambda e: e.wait(timeout="5"), ef.ConfigurationError, "timeout must be seconds"),
+        (lambda e: e.wait(timeout=-1), ef.ConfigurationError, "timeout must be a number of seconds"),
+        (lambda e: e.wait(timeout="5"), ef.ConfigurationError, "timeout must be a number of seconds"),
     ],
 )
 def test_a_bad_argument_says_what_to_do_and_sends_nothing(

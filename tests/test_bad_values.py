@@ -27,8 +27,8 @@ BAD = {
     "NaN": (b"NaN", None, "output: NaN or an infinite number replaced by null"),
     "1e999": (b'{"score":1e999}', {"score": None}, "output: NaN or an infinite number replaced by null"),
     "400 digits": (b"[" + b"7" * 400 + b"]", ["7" * 400], "output: an integer too large for a float"),
-    "1,000 levels": (b"[" * 1000 + b"]" * 1000, None, "output: what is nested more than 100 levels deep"),
-    "2,000 levels": (b"[" * 2000 + b"]" * 2000, None, "output: what is nested more than 100 levels deep"),
+    "1,000 levels": (b"[" * 1000 + b"]" * 1000, None, "output: values nested more than 100 levels deep"),
+    "2,000 levels": (b"[" * 2000 + b"]" * 2000, None, "output: values nested more than 100 levels deep"),
 }
 
 

@@ -177,7 +177,7 @@ def test_the_same_command_again_is_refused_in_terms_of_its_options(run: Callable
     name = ef.runs()["run"].iloc[0]
     assert (code, sandbox.accepted_count()) == (2, paid)
     assert "all 4 rows were accepted before" in err
-    assert f"--run {name} goes on with that run" in err
+    assert f"--run {name} continues that run" in err
     assert "--retrigger sends and pays" in err
     assert "retrigger=True" not in err
     assert run("trigger", "prompts.csv", *TRIGGER, "--out", "two.csv", "--run", name)[0] == 1

@@ -323,7 +323,7 @@ def test_failed_rows_that_cannot_be_sent_again_are_no_wrong_call(run: Run, sandb
     code, out, err = run(*argv, "--retry-failed")
     assert code == 1
     assert "7 rows: 7 accepted" in out
-    assert "the failed rows were not sent again: some failed rows are copies of each other" in err
+    assert "the failed rows were not sent again: some failed rows have the same execution_id" in err
     assert sandbox.accepted_count() == 4
 
 

@@ -183,7 +183,7 @@ def test_a_run_stops_before_it_costs_more_than_was_said(run: Callable[..., Said]
     code, said, err = run(*TRIGGER, "--run", "foxes", "--max-cost", "0.25")
     assert code == 1
     assert re.fullmatch(r"45 rows: 25 accepted \(.*\), 20 pending -> out\.csv, run foxes\n", said)
-    assert "--max-cost 0.25 would be passed" in err
+    assert "--max-cost 0.25 would be exceeded" in err
     assert run(*TRIGGER, "--run", "foxes", "--force")[0] == 0
     assert sandbox.accepted_count() == 45
 

@@ -31,7 +31,7 @@ NOT_SHOWN = (
 
 NEVER_REACHED = re.compile(
     # A command gives every argument the right type, and never these: a callable, an object, another kind of frame.
-    r"must be (True or False|a string|None, True, False|a WebhookReceiver|a callable|a file's path)|, or None for"
+    r"must be (True or False|a string|None, True, False|a WebhookReceiver|a callable|a path, True)|, or None for"
     r"|must return a dict|returned a key|^inputs= raised|inputs= must be None|the inputs= function|template\(\) takes"
     r"|^lit\(|^template |DataFrameGroupBy|is one string: write|webhook= brings its own|\(inplace=True\)"
     r"|results are in \.frame|is a list with a dict in it|this dashboard|unexpected keyword argument|^\w+ \| None$"
@@ -105,10 +105,10 @@ def test_no_message_that_a_command_can_show_has_a_python_name() -> None:
         ("validate=False", "--no-validate"),
         ("map them, as in inputs={'key': 'column'}", "map them, as in --inputs KEY=COLUMN"),
         (
-            "max_cost=0.5 would be passed: $0.40 is spent",
-            "--max-cost 0.5 would be passed: $0.40 is spent",
+            "max_cost=0.5 would be exceeded: $0.40 is spent",
+            "--max-cost 0.5 would be exceeded: $0.40 is spent",
         ),
-        ("load_run('r-1') gives every row back", "`eachlabs-frames runs r-1 --out FILE` gives every row back"),
+        ("load_run('r-1') returns every row", "`eachlabs-frames runs r-1 --out FILE` returns every row"),
         ("ef.delete_run(run)", "`eachlabs-frames runs RUN --delete`"),
         ("run must be a name; got ''", "--run must be a name; got ''"),
         ("na is 'null', and was 'omit'", "--na is 'null', and was 'omit'"),

@@ -203,7 +203,7 @@ def test_rows_of_one_combination_are_paired_in_their_order() -> None:
     comparison = ef.compare(a, b, by="prompt")
     assert comparison.frame["execution_id_a"].tolist() == ["exec-alpha-0", "exec-alpha-2"]
     assert comparison.frame["execution_id_b"].tolist() == ["exec-beta-0", "exec-beta-2"]
-    assert comparison.state["more"]["left_out"] == "Not compared: 1 pair of which a side has no completed output"
+    assert comparison.state["more"]["left_out"] == "Not compared: 1 pair without a completed output on one side"
     assert "blind; not compared: 1 pair" in repr(comparison)
 
 
@@ -226,7 +226,7 @@ def test_an_execution_is_not_compared_with_itself() -> None:
     a = result("alpha", ["x", "y"])
     comparison = ef.compare(a, a, by="prompt")
     assert len(comparison.frame) == 0
-    assert "2 pairs of one and the same execution" in repr(comparison)
+    assert "2 pairs with the same execution on both sides" in repr(comparison)
 
 
 def test_a_sweep_is_paired_by_its_axes(sandbox: Sandbox) -> None:
@@ -279,7 +279,7 @@ def test_numbered_rows_in_another_order_are_not_paired_by_their_numbers() -> Non
 def test_it_must_be_known_what_pairs_the_rows() -> None:
     """The message lists what both have; a column that one has not, or that is the result's, is an error."""
     a, b = result("alpha", ["x"], seed=1), result("beta", ["x"], style="noir")
-    with pytest.raises(ef.ColumnError, match=r"by=\['prompt', 'model'\]"):
+    with pytest.raises(ef.ColumnError, match=r"both have \['prompt', 'model'\]"):
         ef.compare(a, b)
     for by, message in (
         ("seed", "no column"),

@@ -432,7 +432,7 @@ def test_a_retry_asks_first_and_says_what_it_costs() -> None:
     assert question.layout.display != "none"
     assert dashboard.children[0].layout.display is None
     assert "12 failed rows" in question.children[0].value
-    assert "paid again" in question.children[0].value
+    assert "paid for" in question.children[0].value
     assert "$0.60" in question.children[0].value
     click(dashboard, "Keep")
     assert question.layout.display == "none"
@@ -659,8 +659,8 @@ def test_it_is_a_table_where_there_are_no_widgets() -> None:
 def test_a_frame_without_a_triggered_row_says_so() -> None:
     """It is no error: it is what is shown."""
     dashboard = frame(3).eachlabs.dashboard()
-    assert "No row of this frame was triggered yet" in repr(dashboard)
-    assert "No row of this frame was triggered yet" in dashboard._repr_mimebundle_()["text/html"]
+    assert "No row of this frame has been triggered yet" in repr(dashboard)
+    assert "No row of this frame has been triggered yet" in dashboard._repr_mimebundle_()["text/html"]
     dashboard.close()
 
 
@@ -770,7 +770,7 @@ def test_a_retry_in_a_dashboard_is_part_of_its_run(sandbox: Sandbox, tmp_path: P
         click(one, "Retry 2")
     until(lambda: sandbox.accepted_count() == 32)
     assert not run.done
-    with pytest.raises(TimeoutError, match="still at work"):
+    with pytest.raises(TimeoutError, match="not done after"):
         run.result(timeout=0.01)
     awaited = asyncio.new_event_loop()
     waiting = threading.Thread(target=lambda: awaited.run_until_complete(_await(run)))

@@ -102,7 +102,7 @@ def test_only_the_execution_with_the_bad_value_has_a_note() -> None:
     value = decode(b'{"executions":[' + entries + b"," + bad + b"]}")
     assert [replaced(entry) for entry in value["executions"][:9]] == [None] * 9
     assert replaced(value["executions"][9]) == (
-        "the API's JSON cannot be kept as it is: output: NaN or an infinite number replaced by null; "
+        "the API's JSON cannot be kept unchanged: output: NaN or an infinite number replaced by null; "
         "output: invalid Unicode replaced by U+FFFD; error: invalid Unicode replaced by U+FFFD"
     )
 

@@ -206,7 +206,7 @@ def test_one_file_that_fails_harms_no_other(sandbox: Sandbox, shelf: Shelf, tmp_
     got = result(urls, urls[1], urls[0]).eachlabs.download(tmp_path, allow_private=True)
     assert got.loc[0, "path"] == [str(tmp_path / "0-0.png"), None, str(tmp_path / "0-2.png")]
     assert got["path"].tolist()[1:] == [[None], [str(tmp_path / "2-0.png")]]
-    gone = "HTTP 404; no new link: the API no longer knows this execution"
+    gone = "HTTP 404; no new link: the API no longer has this execution"
     assert got["path_error"].fillna("").tolist() == [f"1: {gone}", gone, ""]
     got[["path"]].to_parquet(tmp_path / "got.parquet")
     single = got.iloc[1:].eachlabs.download(tmp_path, allow_private=True)
@@ -393,7 +393,7 @@ def test_a_link_in_the_folder_leads_nowhere_else(sandbox: Sandbox, shelf: Shelf,
     (folder / "b" / "0.png").symlink_to(outside / "kept.png")
     out = result(shelf.put("/a.png"), shelf.put("/b.png"), style=["a/deep", "b"], part=["a", "b"])
     got = out.eachlabs.download(folder, name="{part}/0", allow_private=True, overwrite=True)
-    assert "leads out of it" in got["path_error"][0]
+    assert "points outside of it" in got["path_error"][0]
     assert files(outside) == {"kept.png": b"kept"}
     assert (folder / "b" / "0.png").read_bytes() == PNG
     assert not (folder / "b" / "0.png").is_symlink()
@@ -522,7 +522,7 @@ def test_a_folder_in_the_way_is_left_alone(sandbox: Sandbox, shelf: Shelf, tmp_p
         got = hasty(out.iloc[:1], tmp_path, name="{part}", overwrite=overwrite)
         assert "another file named 'a.png'" in got["path_error"][0]
     got = hasty(out.assign(part=["c", "b"]), tmp_path, name="{part}/{n}")
-    assert got["path_error"].fillna("").tolist() == ["", "a file stands where a sub-folder must go: pass another name="]
+    assert got["path_error"].fillna("").tolist() == ["", "a file has the name of the sub-folder: pass another name="]
     assert (tmp_path / "b").read_bytes() == b"mine"
 
 
@@ -559,7 +559,7 @@ def test_a_part_of_another_size_than_promised_gets_no_name(tmp_path: Path) -> No
     with closing(Folder(tmp_path)) as folder:
         part = folder.part()
         part.write([b"abc", b"de"])
-        with pytest.raises(SpoiledError, match="5 of 6 bytes came"):
+        with pytest.raises(SpoiledError, match="5 of 6 bytes were received"):
             folder.land(part, Identity("e", 0, ""), "a", Promise(".png", 6))
         part.discard()
     assert files(tmp_path) == {}
@@ -592,7 +592,7 @@ def test_what_does_not_come_says_why_after_a_few_tries(sandbox: Sandbox, tmp_pat
     sandbox.faults(Fault("altered", on="media"))
     clock = HastyClock()
     got = hasty(out, tmp_path, clock=clock)
-    assert got["path_error"][0] == "the file's sha256 is not what the server says it is (4 tries)"
+    assert got["path_error"][0] == "the file's sha256 does not match the server's (4 tries)"
     assert media(sandbox) == 4
     assert len(clock.slept) == 3
     assert files(tmp_path) == {}
@@ -625,7 +625,7 @@ def test_what_is_no_answer_is_said_in_one_line() -> None:
         return str(caught.value)
 
     said = asyncio.run(ask())
-    assert said.startswith("no answer that can be read: ")
+    assert said.startswith("the response cannot be read: ")
     assert said.isprintable()
     assert "secret" not in said
 
@@ -764,7 +764,9 @@ def test_an_error_message_is_never_kept_as_the_picture(
     url = shelf.put(f"/{name}", Item(body, 200, {"Content-Type": kind} if kind else {}))
     got = hasty(result(url), tmp_path)
     assert got["path"][0] is None
-    assert "sent instead of the file" in got["path_error"][0] or "something else was sent" in got["path_error"][0]
+    assert (
+        "sent instead of the file" in got["path_error"][0] or "the server sent something else" in got["path_error"][0]
+    )
     assert files(tmp_path) == {}
     assert leftovers(tmp_path) == []
     real = {
@@ -819,10 +821,10 @@ def test_a_link_that_the_api_cannot_renew_says_so(sandbox: Sandbox, shelf: Shelf
     gone = shelf.put("/gone.png", Item(b"", 403))
     out["output"] = pd.Series([[gone], [gone, gone, gone, gone, gone], gone], dtype=object)
     got = hasty(out, tmp_path)
-    assert all("the API names other files in this output now" in error for error in got["path_error"])
+    assert all("this output now has other files" in error for error in got["path_error"])
     same = frame(1)
     sandbox.faults(Fault("forbidden", on="media"))
-    assert hasty(same, tmp_path)["path_error"][0].endswith("the API gives the same link for it still")
+    assert hasty(same, tmp_path)["path_error"][0].endswith("the API still returns the same link for it")
 
 
 def test_a_row_that_was_taken_apart_has_its_own_new_link(sandbox: Sandbox, shelf: Shelf, tmp_path: Path) -> None:
@@ -958,7 +960,7 @@ def test_packed_bytes_that_hold_nothing_end_by_their_number_and_by_time() -> Non
     async def read() -> int:
         return len([piece async for piece in unpacked(endless(), "gzip")])
 
-    with pytest.raises(BrokenError, match=r"bytes came, packed as gzip, that hold 0 bytes"):
+    with pytest.raises(BrokenError, match=r"bytes, encoded as gzip, decode to only 0 bytes"):
         asyncio.run(asyncio.wait_for(read(), 60))
 
 
@@ -1013,7 +1015,7 @@ def test_another_service_of_this_machine_is_not_asked(sandbox: Sandbox, shelf: S
     sandbox.faults(Fault("redirect", on="media", location=shelf.url + "/a.png"))
     got = out.eachlabs.download(tmp_path)
     assert got["path"].tolist() == [None] * 6
-    assert got["path_error"].str.contains("is a private address, and not the configured host").all()
+    assert got["path_error"].str.contains("is a private address and not the configured host").all()
     assert shelf.asked == []
 
 
@@ -1132,7 +1134,7 @@ def test_old_rows_are_named_before_they_are_fetched(sandbox: Sandbox, shelf: She
         got = out.eachlabs.download(tmp_path, allow_private=True)
     assert caught[0].filename == __file__
     gone = "HTTP 404: the execution ended 30 hours ago, and output URLs live about 24 hours"
-    assert got["path_error"]["a"] == f"{gone}; no new link: the API no longer knows this execution"
+    assert got["path_error"]["a"] == f"{gone}; no new link: the API no longer has this execution"
     assert got["path_error"].isna().tolist() == [False, True, True]
     got.iloc[1:].eachlabs.download(tmp_path, allow_private=True)
 
@@ -1151,10 +1153,12 @@ def test_a_full_disk_stops_the_download_and_says_so(sandbox: Sandbox, shelf: She
         def part(self) -> Part:
             return FullPart(super().part().path)
 
-    with pytest.warns(UserWarning, match=r"stopped, 17 of 20 files were not fetched: No space left.*make room"):
+    with pytest.warns(
+        UserWarning, match=r"stopped, 17 of 20 files were not downloaded: No space left.*free some disk space"
+    ):
         got = hasty(out, tmp_path, store=FullFolder, max_concurrency=1)
     assert got["path"].notna().sum() == 3
-    assert (got["path_error"].dropna() == "not fetched: No space left on device").all()
+    assert (got["path_error"].dropna() == "not downloaded: No space left on device").all()
     assert len(shelf.asked) == 4
     assert leftovers(tmp_path) == []
     assert hasty(out, tmp_path)["path_error"].isna().all()
@@ -1227,12 +1231,12 @@ def test_an_interrupt_keeps_what_has_come(sandbox: Sandbox, tmp_path: Path) -> N
             raise KeyboardInterrupt
 
     sandbox.faults(Fault("stalled", on="media", at={2, 9}))
-    with pytest.raises(ef.Interrupted, match="the same call fetches only what is missing") as caught:
+    with pytest.raises(ef.Interrupted, match="the same call downloads only what is missing") as caught:
         out.eachlabs.download(tmp_path, progress=stopping, max_concurrency=4)
     got = caught.value.frame
     there = got["path"].notna()
     assert 5 <= there.sum() < 30
-    assert (got.loc[~there, "path_error"] == "not fetched: interrupted").all()
+    assert (got.loc[~there, "path_error"] == "not downloaded: interrupted").all()
     assert leftovers(tmp_path) == []
     assert all(body.endswith(b"</svg>") for body in files(tmp_path).values())
     sandbox.faults()

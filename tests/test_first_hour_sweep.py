@@ -91,7 +91,7 @@ def stops_at_a_limit_and_goes_on(sandbox: Sandbox) -> pd.DataFrame:
     capped = grid().eachlabs.bulk_trigger(WF, run="first", max_cost=0.15, wait=True)
     assert sandbox.accepted_count() == 15
     assert capped["status"].value_counts().to_dict() == {"completed": 15, "pending": 9}
-    assert capped["error"].dropna().str.contains("max_cost=0.15 would be passed").all()
+    assert capped["error"].dropna().str.contains("max_cost=0.15 would be exceeded").all()
     out = grid().eachlabs.bulk_trigger(WF, run="first", max_cost=1.0, wait=True)
     assert out["status"].tolist() == ["completed"] * 24
     assert out.loc[:14, "execution_id"].tolist() == capped.loc[:14, "execution_id"].tolist()
@@ -139,7 +139,7 @@ def shows_the_results(out: pd.DataFrame) -> None:
 
 def downloads_the_pictures(out: pd.DataFrame) -> None:
     """Files that are named by the sweep's own columns; the second call fetches nothing."""
-    with pytest.raises(ef.MappingError, match=r"asks for \{styel\}, and there is none \(did you mean \{style\}\?\)"):
+    with pytest.raises(ef.MappingError, match=r"uses \{styel\}, which does not exist \(did you mean \{style\}\?\)"):
         out.eachlabs.download("pictures", name="{styel}-{seed}")
     got = out.eachlabs.download("pictures", name="{style}-{seed}-{row}")
     assert got["path_error"].isna().all()

@@ -551,8 +551,8 @@ def test_numbers_of_numpy_are_numbers() -> None:
 def test_the_smallest_frames_have_a_gallery(size: int) -> None:
     """Nothing was triggered of it, or there is no row."""
     shown = pd.DataFrame({"prompt": ["a"] * size}).eachlabs.gallery()
-    assert repr(shown).startswith("No row of this frame was triggered yet")
-    assert snapshots(shown)[0]["title"] == "No row of this frame was triggered yet"
+    assert repr(shown).startswith("No row of this frame has been triggered yet")
+    assert snapshots(shown)[0]["title"] == "No row of this frame has been triggered yet"
     shown.close()
 
 

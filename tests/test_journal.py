@@ -65,7 +65,7 @@ def test_a_run_that_another_call_has_made_meanwhile_is_not_taken_for_ones_own(jo
         first.enter(PIN)
         second.enter(replace(PIN, workflow_id="other"))
         second.register([sheet([1])])
-        with pytest.raises(RunError, match="was made by another call meanwhile"):
+        with pytest.raises(RunError, match="was created by another call in the meantime"):
             first.register([sheet([1])])
 
 
@@ -287,7 +287,7 @@ def test_a_run_of_another_kind_is_refused(journal: Path, entries: Callable[..., 
     """Two calls that make a run of one name at once must mean the same; a tuple and a list do."""
     entries()
     other = Entry(journal, "r")
-    with pytest.raises(RunError, match="of another kind"):
+    with pytest.raises(RunError, match="with other settings"):
         other.enter(Pin("wf", "v2", "http://localhost"))
     other.enter(Pin("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}}))
     other.close()
@@ -296,7 +296,7 @@ def test_a_run_of_another_kind_is_refused(journal: Path, entries: Callable[..., 
 def test_a_run_that_is_at_work_is_not_deleted(journal: Path, entries: Callable[..., Entry]) -> None:
     """Nobody loses a run from under a call; afterwards it goes with all that it holds."""
     entry = entries()
-    with pytest.raises(RunError, match="under way"):
+    with pytest.raises(RunError, match="in progress"):
         archive.delete(journal, "r")
     entry.close()
     assert archive.delete(journal, "r") == 20
@@ -364,8 +364,8 @@ def test_closing_twice_and_using_it_afterwards_is_safe(entries: Callable[..., En
     assert "eachlabs-frames-journal" in before
     assert "eachlabs-frames-journal" not in {thread.name for thread in threading.enumerate()}
     entry.settle("r", queued(0))
-    assert "an answer is not noted" in caplog.text
-    with pytest.raises(JournalError, match="left the journal"):
+    assert "a response is not recorded" in caplog.text
+    with pytest.raises(JournalError, match="already closed the journal"):
         claim(entry, 1)
     with pytest.raises(JournalError):
         entry.enter(PIN)
@@ -386,7 +386,7 @@ def test_closing_while_a_loop_is_still_at_it_loses_no_answer(journal: Path, entr
                 going.set()
 
     def work() -> None:
-        with pytest.raises(JournalError, match="left the journal"):
+        with pytest.raises(JournalError, match="already closed the journal"):
             asyncio.run(go())
 
     thread = threading.Thread(target=work)

@@ -306,7 +306,7 @@ def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> 
     lost.open(99)
     lost.write(99)
     lost.close()
-    with pytest.raises(JournalError, match=f"is in use \\(by process {os.getpid()}\\): stop that first"):
+    with pytest.raises(JournalError, match=f"is in use \\(by process {os.getpid()}\\): stop that process"):
         loss.accept(journal)
     entry.close()
     with pytest.raises(JournalError, match="not complete"):
@@ -535,7 +535,7 @@ def test_a_folder_or_a_device_in_its_place_is_named(tmp_path: Path) -> None:
     """A path that can hold no journal is told from one that is broken."""
     with pytest.raises(JournalError, match="is a folder"):
         _enter(tmp_path)
-    with pytest.raises(JournalError, match="no regular file"):
+    with pytest.raises(JournalError, match="not a regular file"):
         _enter(Path(os.devnull))
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match="cannot be used"):
@@ -589,13 +589,13 @@ def test_a_lock_that_another_holds_is_waited_for_and_then_named(journal: Path) -
     other = sqlite3.connect(journal, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     for use in (lambda: entry.enter(PIN), lambda: _enter(journal)):
-        with pytest.raises(JournalError, match=r"another process holds the journal .*0\.05 s"):
+        with pytest.raises(JournalError, match=r"another process has locked the journal .*0\.05 s"):
             use()
     assert archive.load(journal, "r").labels == [0, 1, 2, 3, 4]
     other.execute("ROLLBACK")
     entry.enter(PIN)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(JournalError, match="another process holds"):
+    with pytest.raises(JournalError, match="another process has locked"):
         entry.register([])
     other.close()
     assert entry.close() is None

@@ -399,7 +399,7 @@ def test_retry_after_is_a_floor(verdict: Retry, own: int) -> None:
         await desk.limiter.admitted(0, 10)
         desk.known = own
         await desk.limiter.refused(0, Retry(verdict.reason, 30.0, verdict.limited), 10)
-        assert desk.told == [f"{verdict.reason}; next try in 30 s"]
+        assert desk.told == [f"{verdict.reason}; retrying in 30 s"]
         assert await desk.limiter.admitted(0, 10) > 0
         assert desk.clock.time >= 30
         desk.take(0, 1)
@@ -836,7 +836,7 @@ async def test_a_402_about_executions_in_flight_waits_for_them() -> None:
     assert await desk.limiter.admitted(0, 10) == 10
     assert desk.polls == 3
     assert desk.told == [
-        "waiting for 10 of 15 concurrent executions to settle, which frees their part of the balance "
+        "waiting for 10 of 15 concurrent executions to settle, which releases their part of the balance "
         f"({RESERVED.reason})"
     ]
     desk.take(0, 10)
@@ -853,7 +853,9 @@ async def test_a_402_about_executions_in_flight_stops_where_none_is_ours() -> No
     assert sizes == [10, 5, 2, 1]
     assert len(sizes) == RESERVED_TRIES + 1
     assert desk.limiter.exhausted is not None
-    assert desk.limiter.exhausted.startswith("no execution of this run is in flight that would free the balance: HTTP")
+    assert desk.limiter.exhausted.startswith(
+        "no execution of this run is in flight that could release a part of the balance: HTTP"
+    )
     assert desk.polls == 0
 
 

@@ -328,4 +328,4 @@ def test_executions_that_retention_removed_settle_their_rows(sandbox: Sandbox) -
     sandbox.release()
     done = out.eachlabs.wait()
     assert done["status"].value_counts().to_dict() == {"completed": 18, "unknown": 2}
-    assert done.loc[[3, 13], "error"].tolist() == ["the API no longer knows this execution"] * 2
+    assert done.loc[[3, 13], "error"].tolist() == ["the API no longer has this execution"] * 2

@@ -67,7 +67,7 @@ def test_a_run_stops_before_the_batch_that_would_pass_max_cost(sandbox: Sandbox)
     out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25)
     assert out["status"].value_counts().to_dict() == {"queued": 25, "pending": 15}
     assert sandbox.accepted_count() == 28
-    assert out["error"].dropna().str.contains("max_cost=0.25 would be passed").all()
+    assert out["error"].dropna().str.contains("max_cost=0.25 would be exceeded").all()
 
 
 def test_what_earlier_calls_of_the_run_have_cost_counts(sandbox: Sandbox) -> None:
@@ -88,7 +88,7 @@ def test_where_no_cost_is_known_one_batch_goes_first(sandbox: Sandbox, caplog: p
     """It says so, waits until the first executions have ended, and then knows how many more fit."""
     with caplog.at_level(logging.WARNING, "eachlabs_frames"):
         out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25)
-    assert "no cost of this workflow is known yet: one batch goes first" in caplog.text
+    assert "this workflow's cost is not known yet: one batch is sent first" in caplog.text
     assert sandbox.accepted_count() == 25
     assert out["status"].isin(["pending"]).sum() == 15
     assert out.loc[:9, "status"].tolist() == ["completed"] * 10
@@ -106,7 +106,7 @@ def test_costs_that_the_api_never_says_stop_the_run_after_the_first_batch() -> N
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), cost_shape="none") as sandbox:
         out = frame(30).eachlabs.bulk_trigger(WF, max_cost=5)
         assert sandbox.accepted_count() == 10
-    assert out["error"].dropna().str.contains("max_cost= cannot be held").all()
+    assert out["error"].dropna().str.contains("max_cost= cannot be enforced").all()
     assert (out["status"] == "pending").sum() == 20
 
 
@@ -277,7 +277,7 @@ def test_a_broken_journal_does_not_hinder_a_preview(
     broken.write_bytes(b"no journal" * 1_000)
     ef.configure(journal=broken)
     assert out.eachlabs.preview().attrs["eachlabs_preview"]["cost_usd"] is None
-    assert "the journal cannot say what earlier executions have cost" in caplog.text
+    assert "the costs of earlier executions cannot be read from the journal" in caplog.text
 
 
 @pytest.mark.parametrize(("amount", "expected"), AMOUNTS)
@@ -388,7 +388,7 @@ def test_executions_in_flight_hold_the_balance_until_they_end(tmp_path: Path) ->
         assert out["execution_id"].notna().all()
         assert (sandbox.accepted_count(), sandbox.duplicates()) == (60, {})
         assert len([one for one in sandbox.requests if one.route == "trigger" and one.status == 402]) >= 1
-    assert any("frees their part of the balance" in (event.waiting_for or "") for event in events)
+    assert any("releases their part of the balance" in (event.waiting_for or "") for event in events)
 
 
 @pytest.mark.parametrize(("cap", "most"), [(10, 9), (2, 33)])
@@ -497,4 +497,4 @@ def test_nothing_is_sent_to_learn_a_cost_where_max_cost_is_spent(
     with caplog.at_level(logging.WARNING, logger="eachlabs_frames"):
         out.eachlabs.retry_failed(max_cost=0.2)
     assert sandbox.accepted_count() == 20
-    assert "max_cost=0.2 would be passed: $0.20 is spent" in caplog.text
+    assert "max_cost=0.2 would be exceeded: $0.20 is spent" in caplog.text

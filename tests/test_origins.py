@@ -139,7 +139,7 @@ def test_rows_that_the_journal_does_not_know_are_an_error(sandbox: Sandbox) -> N
     """Of another journal, or a run that was deleted: they may be another workflow's."""
     both = pd.concat([animals(name).eachlabs.bulk_trigger(WF, INPUTS, run=name) for name in ("fox", "heron")])
     ef.delete_run("heron")
-    with pytest.raises(ef.ColumnError, match="knows 1 of its 2 sent rows"):
+    with pytest.raises(ef.ColumnError, match="has 1 of its 2 sent rows"):
         both.eachlabs.refresh()
     assert both.eachlabs.wait(workflow_id=WF)["status"].tolist() == ["completed"] * 2
 
@@ -147,7 +147,7 @@ def test_rows_that_the_journal_does_not_know_are_an_error(sandbox: Sandbox) -> N
 def test_without_a_journal_to_ask_it_says_what_to_name(sandbox: Sandbox, tmp_path: Path) -> None:
     """And where the rows are of another server, that they are."""
     back = through_csv(animals("fox").eachlabs.bulk_trigger(WF, INPUTS, run="fox"))
-    with ef.sandbox.start(), pytest.raises(ef.ColumnError, match=r"configure\(base_url=...\) as it was"):
+    with ef.sandbox.start(), pytest.raises(ef.ColumnError, match=r"restore it with configure\(base_url=...\)"):
         back.eachlabs.retry_failed()
     ef.configure(base_url=sandbox.base_url, journal=tmp_path / "none.sqlite")
     with pytest.raises(ef.ColumnError, match="is empty: pass workflow_id="):
@@ -172,7 +172,7 @@ def test_a_frame_that_was_never_triggered_is_told_so(call: str) -> None:
 def test_a_result_of_which_no_row_was_sent_says_so(sandbox: Sandbox) -> None:
     """Nobody can know its run then."""
     out = through_csv(pd.DataFrame({"prompt": [None], "style": ["ink"]}).eachlabs.bulk_trigger(WF))
-    with pytest.raises(ef.ColumnError, match="none was sent"):
+    with pytest.raises(ef.ColumnError, match="none is known to have been sent"):
         out.eachlabs.retry_failed()
 
 
@@ -183,7 +183,7 @@ def test_columns_that_are_not_those_of_before_are_not_sent(sandbox: Sandbox) -> 
     df = pd.DataFrame({"prompt": ["a fox", "a heron"], "caption": ["red", "grey heron, fox"]})
     df.eachlabs.bulk_trigger("wf_free", {"prompt": "caption", "caption": "prompt"}, run="crossed", wait=True)
     loaded = through_csv(ef.load_run("crossed"))
-    with pytest.raises(ef.ColumnError, match="no row gives the input"):
+    with pytest.raises(ef.ColumnError, match="no row produces the input"):
         loaded.eachlabs.retry_failed()
     failing(sandbox)
     again = loaded.eachlabs.retry_failed(["prompt", "caption"], wait=True)

@@ -111,7 +111,7 @@ def test_expanded_objects_have_a_column_for_each_key() -> None:
     values = [
         {"text": "hi", "words": 2, "score": 0.5, "safe": True, "meta": {"w": 1, "tags": ["a"]}},
         {"text": None, "words": 3, "score": 1, "meta": {"w": 2.5}},
-        "no object",
+        "not an object",
         [{"words": 4}, {"words": 5}],
     ]
     frame = result(values)
@@ -330,7 +330,7 @@ def test_rows_without_steps_keep_a_line(dialect: Any) -> None:
     assert lines["step_id"].fillna("-").tolist() == ["generate", "-", "-", "generate", "generate"]
     assert lines["status"].iloc[1] == "invalid"
     assert "prompt" in lines["error"].iloc[1]
-    assert lines["error"].iloc[2] == "the API no longer knows this execution"
+    assert lines["error"].iloc[2] == "the API no longer has this execution"
     assert lines["elapsed"].isna().tolist() == [False, True, True, False, False]
 
 
@@ -374,7 +374,7 @@ def test_details_that_one_execution_is_refused_stay_with_it(status: int) -> None
 def test_details_of_another_execution_are_no_answer() -> None:
     """Nothing of them gets into the line of the execution that was asked for."""
     found = asyncio.run(_read(lambda request: _details(request, execution_id="other"), size=2))
-    assert set(found.values()) == {"not read: the API answered with another execution's details"}
+    assert set(found.values()) == {"not read: the API returned another execution's details"}
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, ef.AuthenticationError), (403, ef.PermissionDeniedError)])

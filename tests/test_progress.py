@@ -93,7 +93,7 @@ def test_a_callable_that_raises_costs_nothing(sandbox: Sandbox, caplog: pytest.L
     [
         ({"queued": 5}, None, "accepted=5"),
         ({"completed": 3, "failed": 1, "unknown": 1}, None, "accepted=5, completed=3, failed=1, unknown=1"),
-        ({}, "HTTP 429: slow; next try in 3 s", "accepted=5, HTTP 429: slow; next try in 3 s"),
+        ({}, "HTTP 429: slow; retrying in 3 s", "accepted=5, HTTP 429: slow; retrying in 3 s"),
         ({}, "x" * 500, "accepted=5, " + "x" * 100),
     ],
 )

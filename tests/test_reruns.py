@@ -55,7 +55,7 @@ def test_the_same_call_without_a_run_is_refused_before_anything_is_sent(sandbox:
         frame(12).eachlabs.bulk_trigger(WF, INPUTS)
     assert sent(sandbox) == 12
     assert f"12 in run {name!r}" in str(refused.value)
-    assert f"run={name!r} goes on" in str(refused.value)
+    assert f"run={name!r} continues that run" in str(refused.value)
     assert "retrigger=True" in str(refused.value)
     assert ef.runs()["run"].tolist() == [name]
 
@@ -177,7 +177,7 @@ def test_rows_without_an_answer_count_as_perhaps_billed(sandbox: Sandbox) -> Non
     sandbox.faults(Fault("error_before", at={1}), Fault("error_before", on="list"))
     out = frame(2).eachlabs.bulk_trigger(WF, INPUTS)
     assert out["status"].tolist() == ["unknown", "unknown"]
-    with pytest.raises(ef.RunError, match=r"all 2 rows.*2 without an answer so far, perhaps billed"):
+    with pytest.raises(ef.RunError, match=r"all 2 rows.*2 without a response so far, perhaps billed"):
         frame(2).eachlabs.bulk_trigger(WF, INPUTS)
 
 
@@ -187,7 +187,7 @@ def test_rows_that_a_call_at_work_is_about_to_send_count(sandbox: Sandbox) -> No
     run = frame(30).eachlabs.start(WF, INPUTS, max_concurrency=1)
     until(lambda: sandbox.accepted_count() > 0)
     try:
-        with pytest.raises(ef.RunError, match=r"all 10 rows.*10 without an answer so far, perhaps billed"):
+        with pytest.raises(ef.RunError, match=r"all 10 rows.*10 without a response so far, perhaps billed"):
             frame(10, start=20).eachlabs.bulk_trigger(WF, INPUTS)
     finally:
         run.cancel()
@@ -224,7 +224,7 @@ def test_a_run_that_cannot_be_read_does_not_turn_the_guard_off(
     connection = sqlite3.connect(str(ef.configure().journal))
     with connection:
         connection.execute("UPDATE records SET body = x'5b' WHERE kind = 1 AND run = 1")
-    with pytest.raises(ef.RunError, match=r"all 4 rows.*2 without an answer so far, perhaps billed"):
+    with pytest.raises(ef.RunError, match=r"all 4 rows.*2 without a response so far, perhaps billed"):
         frame(4).eachlabs.bulk_trigger(WF, INPUTS)
     with connection:
         columns = "name, pin, index_names, created_at"

@@ -105,7 +105,7 @@ def test_a_listing_that_goes_on_for_too_long_is_no_certainty(monkeypatch: pytest
     """Then nothing is sent again."""
     monkeypatch.setattr(resend, "MAX_PAGES", 5)
     found, transport = check(listing(*[B] * 501), A)
-    assert found.doubt == "the workflow has more than 500 executions to look through"
+    assert found.doubt == "the workflow has more than 500 executions to search"
     assert len(transport.sent) == 5
 
 
@@ -123,7 +123,7 @@ def test_a_listing_that_ignores_the_offset_is_no_certainty() -> None:
     """It shows its first page for ever: what stands behind it is not known."""
     entries = listing(*[B] * 100)
     found, transport = check(entries, A, page=lambda start: {"executions": entries, "total_count": 1_000})
-    assert found.doubt == "the listing gives the same executions again at every offset"
+    assert found.doubt == "the listing returns the same executions at every offset"
     assert len(transport.sent) < 20
 
 

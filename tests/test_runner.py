@@ -207,7 +207,7 @@ def test_what_is_waited_for_is_told() -> None:
     trial.run()
     kinds = [event.kind for event in trial.events]
     assert kinds == ["waiting", "answered", "resumed"]
-    assert trial.events[0].waiting_for == "HTTP 429: slow: too many starts; next try in 7 s"
+    assert trial.events[0].waiting_for == "HTTP 429: slow: too many starts; retrying in 7 s"
     assert trial.events[-1].waiting_for is None
 
 

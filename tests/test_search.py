@@ -305,7 +305,7 @@ def test_refused_entries_of_a_lost_answer_are_given_up(inputs: bool) -> None:
     trial.lose(A, B, C)
     trial.run()
     assert trial.ids() == {0: "x-0", 2: "x-1"}
-    assert trial.given_up == {1: f"not among the executions found of bulk operation {bulk_id('x')}"}
+    assert trial.given_up == {1: f"not among the executions found for bulk operation {bulk_id('x')}"}
     assert trial.found_at[0] == pytest.approx(30, abs=0.1)
     assert trial.api.count()["details"] == (1 if inputs else 2)
 
@@ -482,7 +482,7 @@ def test_a_part_waits_for_whoever_may_own_the_whole() -> None:
     trial.lose(A, B, C, first=4, since=-1, until=10)
     trial.run()
     assert trial.ids() == {4: "y-0", 5: "y-1", 6: "y-2", 0: "x-0", 1: "x-1"}
-    assert trial.given_up == dict.fromkeys((2, 3), f"not among the executions found of bulk operation {bulk_id('x')}")
+    assert trial.given_up == dict.fromkeys((2, 3), f"not among the executions found for bulk operation {bulk_id('x')}")
     assert trial.clock.time < 50
 
 

@@ -282,7 +282,7 @@ def test_a_wait_that_takes_too_long_says_so_and_the_run_goes_on(sandbox: Sandbox
     """The message says how it stands."""
     sandbox.change(hold=True)
     run = frame(10).eachlabs.start(WF)
-    with pytest.raises(TimeoutError, match=r"still at work after 0\.01 s"):
+    with pytest.raises(TimeoutError, match=r"not done after 0\.01 s"):
         run.result(timeout=0.01)
     run.cancel()
     run.result()
@@ -506,7 +506,7 @@ def test_a_process_that_ends_keeps_the_answers_in_flight(sandbox: Sandbox, tmp_p
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert "1 run(s) were at work" in ended.stderr
+    assert "1 run(s) were still running" in ended.stderr
     assert "Traceback" not in ended.stderr
     ef.configure(journal=journal)
     loaded = ef.load_run("ends")

@@ -48,7 +48,7 @@ def test_the_closest_name_is_found_whatever_its_case() -> None:
         (
             lambda: result().eachlabs.download("folder", name="{styel}-{n}"),
             ef.MappingError,
-            r"asks for \{styel\}.*did you mean \{style\}\?",
+            r"uses \{styel\}.*did you mean \{style\}\?",
         ),
         (
             lambda: choose_version(WORKFLOW, workflow_id="wf_abc123", version_id="2026-sprnig"),

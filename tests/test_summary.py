@@ -86,8 +86,8 @@ def test_the_sentence_says_what_a_run_is_doing() -> None:
     [
         ("preparing", "preparing"),
         ("sending", "sending"),
-        ("tracking", "all sent, executions going on"),
-        ("idle", "executions going on, not being looked at"),
+        ("tracking", "all sent, executions in progress"),
+        ("idle", "executions in progress, not polled"),
         ("settled", "all settled"),
         ("cancelled", "cancelled"),
         ("failed", "stopped by an error"),
@@ -120,7 +120,7 @@ def test_words_for_what_is_stale_and_for_a_run_without_a_name() -> None:
     """A moment in UTC; nonsense from a clock harms nothing."""
     shown = snapshot([Outcome(0, "queued", "b1", "e1")], 1, phase="tracking", run=None, stale_since=1_700_000_000.0)
     assert sentence(shown["head"]) == (
-        "A run of wf_abc123: all sent, executions going on; 1 of 1 row accepted, 1 queued; "
+        "A run of wf_abc123: all sent, executions in progress; 1 of 1 row accepted, 1 queued; "
         "stale since 2023-11-14 22:13:20 UTC"
     )
     assert "stale since long ago" in sentence({**shown["head"], "stale_since": 1e300})
@@ -132,7 +132,7 @@ def test_a_frame_with_no_triggered_row_says_so(rows: int) -> None:
     """In each of its forms, and with no empty table."""
     board = Board([str(row) for row in range(rows)])
     shown = board.snapshot({"workflow": "", "version": None, "run": None, "phase": "settled"}, 1.0)
-    said = f"No row of this frame was triggered yet ({rows} rows)"
+    said = f"No row of this frame has been triggered yet ({rows} rows)"
     assert sentence(shown["head"]) == title(shown["head"]) == text(shown) == said
     assert html(shown) == f'<div><p dir="auto"><strong>{said}</strong></p></div>'
 
@@ -141,7 +141,7 @@ def test_an_untouched_frame_still_shows_what_is_invalid() -> None:
     """With the reason, and the rows that have it."""
     shown = snapshot([Outcome(1, "invalid", error="prompt is missing")], 3, phase="settled")
     assert text(shown).splitlines() == [
-        "No row of this frame was triggered yet (3 rows, 1 of them invalid)",
+        "No row of this frame has been triggered yet (3 rows, 1 of them invalid)",
         "Errors:",
         "  1 row: prompt is missing (row 1)",
     ]
@@ -155,7 +155,7 @@ def test_a_lost_answer_is_not_an_untouched_frame() -> None:
 def test_the_text_lists_lines_and_errors() -> None:
     """Twenty lines, the most frequent errors first, and how many more there are."""
     shown = text(snapshot(thousand(), 1_000, phase="tracking")).splitlines()
-    assert shown[1] == "all sent, executions going on"
+    assert shown[1] == "all sent, executions in progress"
     assert shown[2] == "  bulk-000…0000  10 failed"
     assert shown[3] == "  bulk-000…0000  5 failed, 5 running"
     assert shown[22:] == [

@@ -178,7 +178,7 @@ def test_an_execution_that_retention_removed_is_settled_by_a_refresh_and_never_s
         connection.execute("UPDATE records SET at = at - 172800000000000")
     out = out.eachlabs.refresh()
     assert out["status"].tolist() == ["running", "unknown", "running"]
-    assert out.loc[1, "error"] == "the API no longer knows this execution"
+    assert out.loc[1, "error"] == "the API no longer has this execution"
     again = out.eachlabs.bulk_trigger(WF, run="one", on_unknown="resend")
     assert again["execution_id"].tolist() == out["execution_id"].tolist()
     out.eachlabs.retry_failed()
@@ -245,7 +245,7 @@ def test_preview_needs_neither_key_nor_network() -> None:
     assert shown.index.tolist() == ["x", "y", "y"]
     assert shown["payload"].tolist() == [{"prompt": "a fox", "extra": 1.5}, {"extra": 2.0}, None]
     assert shown["problem"].isna().tolist() == [True, True, False]
-    assert shown["problem"].iloc[2] == "column 'extra': inf is no JSON number"
+    assert shown["problem"].iloc[2] == "column 'extra': inf is not a JSON number"
     assert df.eachlabs.preview(na="null")["payload"].iloc[1] == {"prompt": None, "extra": 2.0}
 
 
@@ -267,7 +267,8 @@ def test_preview_names_what_is_not_sent_and_what_was_probably_meant(
     assert notes == [
         "'styel' is not sent; did you mean 'style'?",
         "columns that are not sent: 'id', 'x'",
-        "3 rows have a problem: seed: -1 is less than the minimum of 0 (the commonest reason, of 2), as in row 1",
+        "3 rows have a problem: seed: -1 is less than the minimum of 0 (the most common reason, of 2 rows), "
+        "as in row 1",
     ]
     mapped = df.eachlabs.preview("wf_images", {"prompt": "prompt", "aspect_ration": ef.lit("1:1")}, version_id="v1")
     assert mapped.attrs["eachlabs_notes"][0] == (
@@ -278,7 +279,7 @@ def test_preview_names_what_is_not_sent_and_what_was_probably_meant(
     assert "'styel' is not sent; did you mean 'style'?" in caplog.messages
     assert (
         "3 rows do not fit the workflow's input schema and are not sent: seed: -1 is less than the minimum of 0 (the "
-        "commonest reason, of 2), as in row 1"
+        "most common reason, of 2 rows), as in row 1"
     ) in caplog.messages
     assert "eachlabs_notes" not in df[["prompt"]].dropna().eachlabs.preview(WF).attrs
 
@@ -292,7 +293,7 @@ def test_a_preview_shows_payloads_whole_on_demand() -> None:
     assert whole in html.unescape(full._repr_html_() or "")
     assert whole not in html.unescape(short._repr_html_() or "")
     assert whole in repr(full)
-    assert "column 'prompt': inf is no JSON number" in html.unescape(short._repr_html_() or "")
+    assert "column 'prompt': inf is not a JSON number" in html.unescape(short._repr_html_() or "")
     assert type(full.head()) is pd.DataFrame
 
 

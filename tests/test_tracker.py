@@ -577,7 +577,7 @@ def test_an_execution_with_another_rows_input_is_not_its_own() -> None:
     assert trial.results.status == ["unknown", "completed", "completed"]
     assert trial.results.output == [None, "picture 1", "picture 2"]
     assert trial.results.execution_id == [None, "e0", "e2"]
-    assert "execution e0, whose inputs are those of another row" in str(trial.results.error[0])
+    assert "execution e0, which has the inputs of another row" in str(trial.results.error[0])
 
 
 def test_the_other_half_of_a_mistake_may_come_later() -> None:

@@ -538,7 +538,7 @@ def test_a_frame_that_is_changed_meanwhile_gets_no_misplaced_results(sandbox: Sa
         if event.kind == "answered":
             df.index = range(100, 120)
 
-    with pytest.raises(ef.ColumnError, match="changed while its rows were on their way") as caught:
+    with pytest.raises(ef.ColumnError, match="changed while its rows were in flight") as caught:
         df.eachlabs.bulk_trigger(WF, inplace=True, max_concurrency=1, progress=disturb)
     apart = caught.value.frame  # type: ignore[attr-defined]
     given = {one.execution_id: one.inputs["prompt"] for one in sandbox.accepted}
@@ -554,7 +554,7 @@ def test_a_frame_whose_rows_change_places_under_the_same_index_gets_no_misplaced
         if event.kind == "answered" and df.loc[0, "prompt"] == "a fox, number 0":
             df["prompt"] = df["prompt"].tolist()[::-1]
 
-    with pytest.raises(ef.ColumnError, match="changed while its rows were on their way") as caught:
+    with pytest.raises(ef.ColumnError, match="changed while its rows were in flight") as caught:
         df.eachlabs.bulk_trigger(WF, inplace=True, max_concurrency=1, progress=disturb)
     assert caught.value.frame["execution_id"].notna().all()  # type: ignore[attr-defined]
 
@@ -618,6 +618,6 @@ def test_copies_of_a_failed_row_are_not_each_paid_again(sandbox: Sandbox) -> Non
     out = frame(2).eachlabs.bulk_trigger(WF, wait=True)
     twice = pd.concat([out, out], ignore_index=True)
     twice.attrs = out.attrs
-    with pytest.raises(ef.ColumnError, match="drop the copies"):
+    with pytest.raises(ef.ColumnError, match="drop the duplicates"):
         twice.eachlabs.retry_failed()
     assert len(sandbox.accepted) == 2

@@ -130,7 +130,7 @@ def test_a_webhook_url_must_be_http(url: Any) -> None:
 @pytest.mark.parametrize(
     ("dialect", "url", "secret", "message"),
     [
-        ("current", None, "s", "nobody to tell"),
+        ("current", None, "s", "needs webhook_url"),
         ("current", "https://x", "", "not empty"),
         ("current", "https://x", "a\r\nb", "printable ASCII"),
         ("legacy", "https://x", "s", "legacy dialect has no webhook_secret"),

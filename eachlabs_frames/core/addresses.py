@@ -105,7 +105,7 @@ def check(url: str, bounds: Bounds, *, proxied: bool = False) -> None:
     RefusedAddressError
     """
     if media.kind_of(url, any_length=True) == "text" or url[:5].lower() == "data:":
-        msg = "no http or https URL"
+        msg = "not an http or https URL"
         raise RefusedAddressError(msg)
     if bounds.trusts(url):
         return
@@ -132,7 +132,7 @@ def follow(url: str, location: str, bounds: Bounds) -> str:
         target = urljoin(url, quote(location.strip(), safe="!#$%&'()*+,/:;=?@[]~-._"))
         host, _ = origin(target)
     except ValueError as exc:
-        msg = "a redirect to what is no URL"
+        msg = "a redirect to an invalid URL"
         raise RefusedAddressError(msg) from exc
     at_home = bounds.loopback and origin(target) == bounds.home
     if url[:6].lower() == "https:" and target[:6].lower() != "https:" and not at_home:
@@ -143,7 +143,7 @@ def follow(url: str, location: str, bounds: Bounds) -> str:
 
 def private(host: str) -> str:
     """Return why an address of this machine or its network is not fetched."""
-    return f"{host!r} is a private address, and not the configured host: allow_private=True would fetch it"
+    return f"{host!r} is a private address and not the configured host: allow_private=True allows it"
 
 
 def literal(host: str) -> Address | None:

@@ -34,8 +34,8 @@ REPLACED: Final = "eachlabs_frames:replaced"
 
 _UNICODE: Final = "invalid Unicode replaced by U+FFFD"
 _NOT_FINITE: Final = "NaN or an infinite number replaced by null"
-_TOO_LARGE: Final = "an integer too large for a float replaced by its digits as a text"
-_NESTED: Final = f"what is nested more than {MAX_DEPTH} levels deep replaced by a text"
+_TOO_LARGE: Final = "an integer too large for a float replaced by its digits as text"
+_NESTED: Final = f"values nested more than {MAX_DEPTH} levels deep replaced by text"
 
 _NOT_IN_A_ROW: Final = frozenset({"inputs", "step_results", "step_outputs"})
 """Fields of an execution that never become part of a result row, so the row needs no note about them."""
@@ -182,7 +182,7 @@ class _Parser:
         if isinstance(container, list):
             return len(container)
         if self._peek() != '"':
-            self._fail("a name was expected")
+            self._fail("expected a name")
         name = self._string()
         self._needs(":")
         return name
@@ -227,7 +227,7 @@ class _Parser:
         if word in _NOT_FINITE_WORDS:
             self._note(_NOT_FINITE)
         elif word not in _WORDS:
-            self._fail("a value was expected")
+            self._fail("expected a value")
         self._at += len(word)
         return _WORDS.get(word)
 
@@ -273,7 +273,7 @@ class _Parser:
             self._fail("too many values")
 
     def _fail(self, reason: str) -> NoReturn:
-        msg = f"no JSON: {reason} at character {self._at}"
+        msg = f"not JSON: {reason} at character {self._at}"
         raise ValueError(msg)
 
     def _note(self, what: str) -> None:
@@ -299,5 +299,5 @@ class _Parser:
                     execution[field] = None
             places = [f"{field}: {what}" if field else what for field, what in notes]
             more = ["and more"] if len(places) > _MAX_PLACES else []
-            execution[REPLACED] = "the API's JSON cannot be kept as it is: " + "; ".join(places[:_MAX_PLACES] + more)
+            execution[REPLACED] = "the API's JSON cannot be kept unchanged: " + "; ".join(places[:_MAX_PLACES] + more)
         return value

@@ -133,11 +133,11 @@ def judge(
     """
     if status in (301, 302, 303, 307, 308):
         location = headers.get("location", "")
-        return Move(location) if location else Never(f"HTTP {status}, a redirect to nowhere")
+        return Move(location) if location else Never(f"HTTP {status}, a redirect without a location")
     if status in (408, 425, 429) or status >= 500:
         return Again(f"HTTP {status}", after)
     if offset and status in (206, 416):
-        return _rest(headers, url, offset, etag) if status == 206 else Again("the server has no such part of the file")
+        return _rest(headers, url, offset, etag) if status == 206 else Again("the requested range is not in the file")
     if status != 200:
         return Never(f"HTTP {status}", status, expired=status in GONE)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -150,10 +150,10 @@ def _rest(headers: Mapping[str, str], url: str, offset: int, etag: str | None) -
     """Read a 206: its headers speak of the whole file, but for its length and its own checksum (RFC 9110, 15.3.7)."""
     found = _RANGE.fullmatch(headers.get("content-range", "").strip())
     if found is None or int(found[1]) != offset:
-        return Again("another part of the file was sent than was asked for")
+        return Again("the server sent a different range of the file than requested")
     # A 206 has the ETag (RFC 9110, 15.3.7). Some servers ignore If-Range, and send the rest of a new file.
     if _etag(headers) != etag:
-        return Again("the file has changed since its first part was sent")
+        return Again("the file has changed since its first part was downloaded")
     whole = {name: value for name, value in headers.items() if name not in _OF_THE_PART}
     promise = _promise(whole, filetypes.extension(headers.get("content-type", ""), url))
     size = int(found[3]) if found[3] != "*" else None

@@ -120,7 +120,7 @@ def read(name: object, columns: Collection[str]) -> Template:
     try:
         parsed = [Piece(text, field, conversion, spec or "") for text, field, spec, conversion in FORMATTER.parse(name)]
     except ValueError as exc:
-        msg = f"name={name!r} cannot be read: {exc}; write {{{{ and }}}} for braces"
+        msg = f"name={name!r} is not a valid template: {exc}; write {{{{ and }}}} for braces"
         raise ConfigurationError(msg) from exc
     for piece in parsed:
         if piece.field is not None and piece.field not in OWN and piece.field not in columns:
@@ -134,17 +134,17 @@ def _unknown_field(name: str, field: str, columns: Collection[str]) -> str:
     others = [column for column in columns if column not in OWN]
     match = closest(field, [*OWN, *others])
     if match is not None:
-        return f"name={name!r} asks for {{{field}}}, and there is none (did you mean {{{match}}}?)"
+        return f"name={name!r} uses {{{field}}}, which does not exist (did you mean {{{match}}}?)"
     known = ", ".join(f"{{{one}}}" for one in [*OWN, *others[:MAX_LISTED]])
     more = ", ..." if len(others) > MAX_LISTED else ""
-    return f"name={name!r} asks for {{{field}}}, and there is none; there are {known}{more}"
+    return f"name={name!r} uses {{{field}}}, which does not exist; available are {known}{more}"
 
 
 def _check_parts(name: str, pieces: Sequence[Piece]) -> None:
     shown = "".join(piece.text + ("x" if piece.field is not None else "") for piece in pieces)
     wrong = next((part for part in shown.split("/") if part.strip(" .") == ""), None)
     if wrong is not None or "\\" in shown or re.match("[A-Za-z]:", shown) or any("{" in one.spec for one in pieces):
-        msg = f"name={name!r} must be a name inside of the folder; write / between sub-folders, and nothing else"
+        msg = f"name={name!r} must name a file inside the folder; only / separates sub-folders"
         raise ConfigurationError(msg)
 
 

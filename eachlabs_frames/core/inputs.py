@@ -101,7 +101,7 @@ def from_function(
     keys = tuple(made)
     odd = next((key for key in keys if not isinstance(key, str)), None)
     if odd is not None:
-        return Problem(f"inputs= returned a key that is no string: {odd!r}")
+        return Problem(f"inputs= returned a key that is not a string: {odd!r}")
     cells = [_cell(value, omit) for value in made.values()]
     cells = [_as_integer(cell) if key in integers else cell for key, cell in zip(keys, cells, strict=True)]
     return _assemble(keys, cells, [f"key {key!r}" for key in keys], omit)
@@ -114,8 +114,8 @@ def encode(row: Row) -> bytes | Problem:
     except orjson.JSONEncodeError as exc:
         return _culprit(row, exc)
     if len(payload) > MAX_PAYLOAD:
-        size = f"{len(payload) / 1e6:.1f} MB as JSON, where an input may have {MAX_PAYLOAD / 1e6:.0f} MB"
-        return Problem(f"{size}: upload what is large, and send its URL")
+        size = f"{len(payload) / 1e6:.1f} MB as JSON, more than the limit of {MAX_PAYLOAD / 1e6:.0f} MB"
+        return Problem(f"{size}: upload large values and send their URLs")
     return payload
 
 

@@ -69,7 +69,7 @@ def _check(keys_of: Callable[[Row], list[str]], is_file: Callable[[str], bool]) 
                 if is_local(text):
                     shown = text if len(text) <= MAX_SHOWN else f"...{text[-MAX_SHOWN:]}"
                     return Problem(
-                        f"{shown!r} is a file of this machine, which a workflow cannot read: upload it and send its "
+                        f"{shown!r} is a local file, which a workflow cannot read: upload it and send its "
                         "URL (validate=False sends the text as it is)",
                         f"key {key!r}",
                     )

@@ -222,7 +222,7 @@ def _fields(
         _check_labels(inputs)
         twice = [label for label, count in Counter(inputs).items() if count > 1]
         if twice:
-            msg = f"inputs= asks for column {twice[0]!r} twice"
+            msg = f"inputs= names column {twice[0]!r} twice"
             raise MappingError(msg)
         return {_key(label): Column(label) for label in inputs}
     msg = f"inputs= must be None, a list of columns, a dict or a callable; got {type(inputs).__name__}"
@@ -245,7 +245,7 @@ def _check_labels(inputs: Sequence[object]) -> None:
             msg = f"inputs= is a list, and {shown} in it has no key: write a dict, as in inputs={{'key': ...}}"
         else:
             kind = type(entry).__name__
-            msg = f"inputs= takes a list of columns' names, as in inputs=['prompt']; {shown} (a {kind}) is no name"
+            msg = f"inputs= takes a list of column names, as in inputs=['prompt']; {shown} (a {kind}) is no name"
         raise MappingError(msg)
 
 
@@ -259,7 +259,7 @@ def _by_schema(labels: Sequence[Label], schema: Mapping[str, Json] | None, ours:
         wanted = ", ".join(map(repr, named))
         close = hint(next(iter(named)), mine)
         example = "map them, as in inputs={'key': 'column'}"
-        msg = f"the workflow takes {wanted}, and no column has such a name{close}: {example}"
+        msg = f"the workflow takes {wanted}, but no column has such a name{close}: {example}"
         raise MappingError(msg)
     return found
 
@@ -272,7 +272,7 @@ def properties(schema: Mapping[str, Json] | None) -> Mapping[str, Json]:
 
 def _key(key: object) -> str:
     if not isinstance(key, str):
-        msg = f"{key!r} is no string, so it cannot be an input's key: map it, as in inputs={{'name': {key!r}}}"
+        msg = f"{key!r} is not a string, so it cannot be an input's key: map it, as in inputs={{'name': {key!r}}}"
         raise MappingError(msg)
     return key
 
@@ -283,10 +283,10 @@ def _source(key: str, value: object) -> Source:
     try:
         hash(value)
     except TypeError as exc:
-        msg = f"inputs[{key!r}] must be a column's name, lit(...) or template(...); for a constant: lit({value!r})"
+        msg = f"inputs[{key!r}] must be a column name, lit(...) or template(...); for a constant: lit({value!r})"
         raise MappingError(msg) from exc
     if value is None or callable(value):
-        msg = f"inputs[{key!r}] must be a column's name, lit(...) or template(...); got {value!r}"
+        msg = f"inputs[{key!r}] must be a column name, lit(...) or template(...); got {value!r}"
         raise MappingError(msg)
     return Column(value)
 
@@ -307,7 +307,7 @@ def _check_source(source: Source, known: Counter[Label]) -> None:
 def _refuse_twice(wanted: Sequence[Label], known: Counter[Label]) -> None:
     twice = next((label for label in wanted if known[label] > 1), None)
     if twice is not None:
-        msg = f"the frame has {known[twice]} columns named {twice!r}: which one is meant? Rename one of them"
+        msg = f"the frame has {known[twice]} columns named {twice!r}: rename one of them"
         raise MappingError(msg)
 
 

@@ -45,7 +45,7 @@ SETTLED: Final = 2
 
 NO_CLAIM: Final = -1
 
-UNANSWERED: Final = "sent, and no answer was noted: it may have started"
+UNANSWERED: Final = "sent, but no response was recorded: it may have started"
 
 
 @dataclass(frozen=True, slots=True)

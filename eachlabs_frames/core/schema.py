@@ -50,7 +50,7 @@ def compile_check(schema: Mapping[str, Json]) -> Check:
 
 
 def _fetch_nothing(uri: str) -> Any:
-    msg = f"the schema refers to {uri}, which is not fetched"
+    msg = f"the schema refers to {uri}, which is not loaded"
     raise ValueError(msg)
 
 

@@ -153,7 +153,7 @@ def _number(value: Any) -> Json:
     if math.isnan(number):
         return MISSING
     if math.isinf(number):
-        msg = f"{number} is no JSON number"
+        msg = f"{number} is not a JSON number"
         raise RefusedValueError(msg)
     return number
 
@@ -206,7 +206,7 @@ def _refuse(value: object) -> Json:
 
 def _refuse_path(_: Path) -> Json:
     msg = (
-        "a local path cannot be sent, because a workflow cannot read files of this machine: upload the file and send "
+        "a local path cannot be sent, because a workflow cannot read local files: upload the file and send "
         "its URL, or send str(path) if the text itself is meant"
     )
     raise RefusedValueError(msg)
@@ -245,7 +245,7 @@ def _mapping(value: Mapping[Any, Any], omit: bool, depth: int) -> dict[str, Json
     out: dict[str, Json] = {}
     for key, item in value.items():
         if not isinstance(key, str):
-            msg = f"the key {key!r} of a dict is no string"
+            msg = f"the key {key!r} of a dict is not a string"
             raise RefusedValueError(msg)
         try:
             cleaned = clean(item, omit=omit, depth=depth)

@@ -151,10 +151,13 @@ def checked_id(name: str, value: object) -> str:
         Empty, no string, or with a character that would change the URL.
     """
     if not isinstance(value, str) or not value:
-        msg = f"{name} must be a string that is not empty, as in 'wf_abc123'; got {value!r}"
+        msg = f"{name} must be a non-empty string, as in 'wf_abc123'; got {value!r}"
         raise ConfigurationError(msg)
     if not re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", value):
-        msg = f"{name} {value!r} would change the URL: it may hold letters, digits, '_', '-', '~' and dots inside"
+        msg = (
+            f"{name} {value!r} would change the URL: it may contain letters, digits, '_', '-', '~', and dots except "
+            f"at the ends"
+        )
         raise ConfigurationError(msg)
     return value
 
@@ -175,16 +178,16 @@ def check_webhook(dialect: DialectName, url: object, secret: Secret | None) -> N
     """
     # Printable ASCII without a backslash; a host that is a name or an address; no user and no password.
     if url is not None and not (isinstance(url, str) and re.fullmatch(_WEBHOOK, url)):
-        got = "one that may hold a password" if isinstance(url, str) and "@" in url else repr(url)
+        got = "a URL that may contain a password" if isinstance(url, str) and "@" in url else repr(url)
         msg = f"webhook_url must be an http(s) URL, as in 'https://example.org/hook'; got {got}"
         raise ConfigurationError(msg)
     if secret is None:
         return
     if not isinstance(secret.reveal(), str) or not re.fullmatch("[ -~]+", secret.reveal()):
-        msg = "webhook_secret must be printable ASCII, and not empty: it comes back in a header"
+        msg = "webhook_secret must be printable ASCII and not empty: the API sends it in a header"
         raise ConfigurationError(msg)
     if url is None:
-        msg = "webhook_secret without webhook_url: there is nobody to tell"
+        msg = "webhook_secret needs webhook_url"
         raise ConfigurationError(msg)
     if dialect == "legacy":
         msg = "the legacy dialect has no webhook_secret: leave it out, or use dialect='current'"
@@ -239,7 +242,7 @@ def listing_request(workflow_id: str, *, bulk_id: str | None = None, offset: int
     query = [("limit", str(PAGE))]
     if bulk_id is not None:
         if not is_filter(bulk_id):
-            msg = f"bulk_id {bulk_id!r} is no UUID: a listing cannot be filtered by it"
+            msg = f"bulk_id {bulk_id!r} is not a UUID: a listing cannot be filtered by it"
             raise ValueError(msg)
         query.insert(0, ("bulk_id", bulk_id))
     if offset:
@@ -288,7 +291,7 @@ def judge(reply: Reply | Fault, batch: Batch) -> Verdict:
     """Say what a bulk trigger's answer means for `batch` (API reference, "Bulk trigger", the table of statuses)."""
     if isinstance(reply, Fault):
         if reply.sent:
-            return Unknown(f"no answer came ({reply.reason}): it may have started")
+            return Unknown(f"no response ({reply.reason}): it may have started")
         return Retry(f"no connection ({reply.reason})")
     status = reply.status
     if 200 <= status < 300:
@@ -402,17 +405,17 @@ def _read_answer(reply: Reply, batch: Batch) -> Done | Unknown:
     """Read a 2xx answer. One of another shape or length than the request's is never guessed at."""
     said = decode(reply, check_depth=False)  # no nested value of it is kept
     if not isinstance(said, dict):
-        return Unknown(f"HTTP {reply.status} with a body that is no JSON object: it may have started")
+        return Unknown(f"HTTP {reply.status} with a body that is not a JSON object: it may have started")
     bulk_id = said.get("bulk_id")
     bulk_id = bulk_id if isinstance(bulk_id, str) and bulk_id else None
     entries = said.get("executions")
     if not isinstance(entries, list) or len(entries) != len(batch):
         count = f"{len(entries)} entries" if isinstance(entries, list) else "no list of executions"
-        return Unknown(f"the answer has {count} for {len(batch)} inputs, so none can be told apart", bulk_id)
+        return Unknown(f"the response has {count} for {len(batch)} inputs, so they cannot be matched", bulk_id)
     outcomes = tuple(map(_read_entry, batch.positions, entries, repeat(bulk_id)))
     named = [outcome.execution_id for outcome in outcomes if outcome.execution_id is not None]
     if len(set(named)) != len(named):
-        return Unknown("the answer names one execution for two inputs, so none can be told apart", bulk_id)
+        return Unknown("the response names one execution for two inputs, so they cannot be matched", bulk_id)
     return Done(outcomes)
 
 
@@ -430,5 +433,5 @@ def _read_entry(position: int, entry: Json, bulk_id: str | None) -> Outcome:
         return Outcome(position, status or QUEUED, bulk_id, execution_id, error, started_at)
     if status == FAILED and execution_id in (None, ""):
         return Outcome(position, FAILED, bulk_id, error=error or "refused by the API, without a reason")
-    reason = "the answer names no execution for this input: it may have started"
+    reason = "the response names no execution for this input: it may have started"
     return Outcome(position, UNKNOWN, bulk_id, error=f"{reason} ({error})" if error else reason)

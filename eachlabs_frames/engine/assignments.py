@@ -25,8 +25,8 @@ MAX_LOOKS: Final = 3
 open rows. A call that ends earlier releases what cannot be another row's."""
 
 MISPLACED: Final = (
-    "the API's answer gave this row execution {execution_id}, whose inputs are those of another row; an execution with "
-    "this row's input was not found, though it was accepted: reconcile() looks for it"
+    "the API's response gave this row execution {execution_id}, which has the inputs of another row; no execution "
+    "with this row's input was found, although the row was accepted: reconcile() searches for it"
 )
 
 

@@ -84,7 +84,7 @@ class Errand(Generic[T]):
             From the bridge's own thread, on which the steps' jobs are done.
         """
         if not self.future.done() and threading.current_thread() is bridge().thread:
-            msg = "waiting for a run from inside a progress callback would wait for itself: await it elsewhere"
+            msg = "waiting for a run from inside a progress callback would deadlock: wait for it elsewhere"
             raise BridgeError(msg)
         end = None if timeout is None else time.monotonic() + timeout
         with raised_in_blocking_calls():
@@ -111,7 +111,10 @@ class Errand(Generic[T]):
     def orphan(self) -> None:
         """Say in a forked child, into which the thread did not come along, that there is nothing to wait for."""
         self.future = concurrent.futures.Future()  # the parent's may be locked for ever
-        msg = "the run was started by the parent process, and goes on there: load_run() gives what the journal knows"
+        msg = (
+            "the run was started by the parent process and continues there: load_run() returns what the journal has "
+            "recorded"
+        )
         self.future.set_exception(BridgeError(msg))
 
     def _call(self, job: Job[Any]) -> Any:
@@ -125,7 +128,7 @@ class Errand(Generic[T]):
             land(flight)
             error = None if flight.future.cancelled() or not flight.future.done() else flight.future.exception()
             if error is not None:
-                logger.warning("what was stopped had failed: %s: %s", type(error).__name__, error)
+                logger.warning("a call that was stopped had failed: %s: %s", type(error).__name__, error)
             raise KeyboardInterrupt from error
         return flight.future.result()
 
@@ -182,4 +185,4 @@ def _wind_up() -> None:
             errand.stop()
             errand.wait(1.0)
     if left:
-        logger.warning("%d run(s) were at work when the process ended, and were stopped", len(left))
+        logger.warning("%d run(s) were still running when the process exited, and were stopped", len(left))

@@ -22,8 +22,8 @@ from .reporter import Reporter
 
 logger = logging.getLogger("eachlabs_frames")
 
-ELSEWHERE: Final = "another call has sent this row and waits for its answer"
-GIVEN_BACK: Final = "another call had claimed this row, and did not send it"
+ELSEWHERE: Final = "another call has sent this row and is waiting for the response"
+GIVEN_BACK: Final = "another call had claimed this row but did not send it"
 
 _EXECUTION_ID: Final = attrgetter("execution_id")
 
@@ -154,7 +154,7 @@ class Bookkeeper:
         try:
             await self._journal.flush()
         except JournalError as exc:
-            logger.warning("the frame knows more than the journal: %s", exc)
+            logger.warning("the frame has results that the journal does not have: %s", exc)
 
     def close(self, reason: str) -> None:
         """Write nothing more: nobody waits. What is in flight may have started.

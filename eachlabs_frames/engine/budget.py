@@ -62,9 +62,9 @@ class Budget:
     def words(self) -> str:
         """Say why nothing more is sent."""
         if self.mean is None:
-            return f"max_cost={self.max_cost:g} would be passed: {format_usd(self._spent)} is spent"
+            return f"max_cost={self.max_cost:g} would be exceeded: {format_usd(self._spent)} is spent"
         committed = format_usd(self._spent + self._open * self.mean)
         return (
-            f"max_cost={self.max_cost:g} would be passed: {committed} is spent or under way, "
+            f"max_cost={self.max_cost:g} would be exceeded: {committed} is spent or in flight, "
             f"and another execution costs about {format_usd(self.mean)}"
         )

@@ -83,9 +83,9 @@ class Client:
             ) as response:
                 return self._reply(response, await _body(response, deadline))
         except _UNSENT as exc:
-            return Fault(sent=False, reason=self._reason(exc, "no connection in time"))
+            return Fault(sent=False, reason=self._reason(exc, "timed out while connecting"))
         except asyncio.TimeoutError:
-            return Fault(sent=True, reason=f"nothing within {self._timeout.total:g} s")
+            return Fault(sent=True, reason=f"no response within {self._timeout.total:g} s")
         except Exception as exc:  # noqa: BLE001 - whatever it was, the request may have left
             return Fault(sent=True, reason=self._reason(exc, type(exc).__name__))
         except BaseException as exc:  # noqa: BLE001 - it was cancelled, and goes on as it is
@@ -117,9 +117,9 @@ class Client:
         if isinstance(exc, aiohttp.ClientHttpProxyError):
             words = f"the proxy answered HTTP {exc.status}: {exc.message}"
         elif isinstance(exc, aiohttp.ClientResponseError):
-            words = "the answer is not valid HTTP"
+            words = "the response is not valid HTTP"
         elif isinstance(exc, aiohttp.ClientPayloadError):
-            words = "the answer was cut short, or is not valid HTTP"
+            words = "the response was truncated or is not valid HTTP"
         else:
             words = str(exc) or otherwise
         return self._mask.text(words)[:MAX_REASON]
@@ -189,7 +189,7 @@ async def _body(response: aiohttp.ClientResponse, deadline: float) -> bytes:
 
 
 def _too_large() -> BrokenError:
-    return BrokenError(f"the answer has over {MAX_REPLY // 1024**2} MiB")
+    return BrokenError(f"the response is larger than {MAX_REPLY // 1024**2} MiB")
 
 
 def _encodings(headers: Iterable[str]) -> list[str]:
@@ -198,7 +198,7 @@ def _encodings(headers: Iterable[str]) -> list[str]:
     found = [name for name in reversed(named) if name not in ("", "identity")]
     unknown = [name for name in found if name not in PACKED]
     if unknown or len(found) > MAX_ENCODINGS:
-        msg = f"the answer is encoded as {', '.join(reversed(found))}: only gzip and deflate were asked for"
+        msg = f"the response is encoded as {', '.join(reversed(found))}: only gzip and deflate are accepted"
         raise BrokenError(msg)
     return found
 

@@ -85,5 +85,5 @@ async def _page(request: Request, transport: Transport) -> list[Mapping[str, Any
     verdict = wire.judge_look(await transport.send(request))
     if isinstance(verdict, wire.Said):
         return list(entries(verdict.json))
-    logger.info("what executions cost could not be asked: %s", verdict.reason)
+    logger.info("the costs of executions could not be requested: %s", verdict.reason)
     return []

@@ -15,7 +15,7 @@ from .pool import drain
 PATIENCE: Final = 3
 """Executions in a row of each worker that get no answer, after which nothing more is asked."""
 
-NOT_ASKED: Final = "not read: the API had ceased to answer"
+NOT_ASKED: Final = "not read: the API had stopped responding"
 
 
 async def read(
@@ -72,7 +72,5 @@ async def read(
 
 def _checked(details: Json, execution_id: str) -> Mapping[str, Any] | str:
     if not isinstance(details, Mapping):
-        return "not read: the answer is no object"
-    return (
-        details if wire.names(details, execution_id) else "not read: the API answered with another execution's details"
-    )
+        return "not read: the response is not an object"
+    return details if wire.names(details, execution_id) else "not read: the API returned another execution's details"

@@ -107,7 +107,7 @@ class Fetcher:
         verdict = await self._try(renewed)
         if isinstance(verdict, Entry):
             return Fetched(verdict.file, verdict.size, url=renewed.url)
-        return Fetched(error=f"{verdict.reason}, by a new link too", url=renewed.url)
+        return Fetched(error=f"{verdict.reason}, with a new link too", url=renewed.url)
 
     async def _try(self, wanted: Wanted) -> Entry | Never:
         attempt = 0
@@ -128,7 +128,7 @@ class Fetcher:
                 return await self._embedded(wanted)
             return await self._linked(wanted)
         except RefusedAddressError as exc:
-            return Never(f"not fetched: {exc}")
+            return Never(f"not downloaded: {exc}")
         except ReplacedError as exc:
             return Again(str(exc), replaced=True)
         except (BrokenError, SpoiledError) as exc:

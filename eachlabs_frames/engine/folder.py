@@ -105,7 +105,7 @@ class Folder:
             room.mkdir(parents=True, exist_ok=True)
             self._root = os.path.realpath(path)
             if os.path.realpath(room) != os.path.join(self._root, ROOM):  # noqa: PTH118 - as realpath writes it
-                msg = "its .eachlabs is a link"
+                msg = "its .eachlabs is a symbolic link"
                 raise NotADirectoryError(msg)
             self._read(room / LIST)
             self._list = (room / LIST).open("ab", buffering=0)
@@ -246,17 +246,17 @@ class Folder:
         """
         mtime_ns = part.close()
         if promise.size is not None and part.size != promise.size:
-            msg = f"{part.size} of {promise.size} bytes came"
+            msg = f"{part.size} of {promise.size} bytes were received"
             raise SpoiledError(msg)
         if part.size == 0:
-            msg = "an empty file came"
+            msg = "an empty file was received"
             raise SpoiledError(msg)
         if promise.digest is not None and part.digest(promise.digest[0]) != promise.digest[1]:
-            msg = f"the file's {promise.digest[0]} is not what the server says it is"
+            msg = f"the file's {promise.digest[0]} does not match the server's"
             raise SpoiledError(msg)
         extension = filetypes.by_content(promise.extension, part.head) if check_content else promise.extension
         if extension is None:
-            msg = f"its first bytes are not those of a {promise.extension} file: something else was sent instead"
+            msg = f"its first bytes are not those of a {promise.extension} file: the server sent something else"
             raise ReplacedError(msg)
         file = stem + extension
         target = self._named(file)
@@ -272,12 +272,12 @@ class Folder:
         if parent in self._made:
             return
         if not self._is_inside(parent):
-            msg = "a link in the folder leads out of it"
+            msg = "a symbolic link in the folder points outside of it"
             raise TakenError(msg)
         try:
             Path(parent).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as exc:
-            msg = "a file stands where a sub-folder must go: pass another name="
+            msg = "a file has the name of the sub-folder: pass another name="
             raise TakenError(msg) from exc
         self._made.add(parent)
 
@@ -327,6 +327,4 @@ def _checked(value: Any, kind: type) -> Any:
 
 def _taken(path: str) -> str:
     name = os.path.basename(path)  # noqa: PTH119 - a text
-    return (
-        f"there is another file named {name!r}, which was left as it is: pass overwrite=True, another name= or folder"
-    )
+    return f"another file named {name!r} exists and was not overwritten: pass overwrite=True, another name= or folder"

@@ -12,7 +12,7 @@ from ..models import FAILED, PENDING, SETTLED, Batch, Clock
 from .budget import Budget
 from .pool import until
 
-NO_COSTS: Final = "max_cost= cannot be held: nothing is known of what the first executions cost"
+NO_COSTS: Final = "max_cost= cannot be enforced: the cost of the first executions is not known"
 
 
 class Lesson:

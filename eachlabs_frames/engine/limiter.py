@@ -161,10 +161,10 @@ class Limiter:
             if not (capped and self._in_flight()):
                 delay = retry_delay(self._tries, floor=verdict.after, draw=self._clock.draw())
             if delay:
-                self._say(f"{verdict.reason}; next try in {delay:.0f} s")
+                self._say(f"{verdict.reason}; retrying in {delay:.0f} s")
         self._until = max(self._until, now + delay)
         if verdict.reserved and not self._is_cleared_by_own(reservation):
-            self._give_up("no execution of this run is in flight that would free the balance")
+            self._give_up("no execution of this run is in flight that could release a part of the balance")
         elif (verdict.after or 0.0) > self._max_wait:
             self._give_up(f"the API asks to wait {verdict.after:.0f} s, more than max_wait={self._max_wait:g} s")
         elif self._until - self._since > self._max_wait:
@@ -320,7 +320,7 @@ class Limiter:
             self._window, self._cut_epoch = self._window.cut(), self._epoch
         if verdict.cap is None:
             return False
-        self._frees = f", which frees their part of the balance ({verdict.reason})" if verdict.reserved else ""
+        self._frees = f", which releases their part of the balance ({verdict.reason})" if verdict.reserved else ""
         self._share = self._share.cut(
             verdict.cap,
             others_out=self._in_flight() + self._reserved,

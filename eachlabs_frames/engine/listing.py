@@ -134,7 +134,7 @@ class Listing:
             # Executions that are created meanwhile move whole pages down; only an offset without effect does so often.
             repeats = repeats + 1 if len(found) == known else 0
             if repeats >= MAX_REPEATS:
-                msg = "it gives the same executions again at every offset"
+                msg = "it returns the same executions at every offset"
                 raise UnreadableError(msg)
             offset = page.next_offset
             page = await self._page(offset)
@@ -151,7 +151,7 @@ class Listing:
         while self._newer(await self._page(low + step), stretch):
             low, step = low + step, step * 2
             if low > MAX_OFFSET:
-                msg = "it gives newer executions at every offset"
+                msg = "it returns newer executions at every offset"
                 raise UnreadableError(msg)
         high = low + step
         while high - low > wire.PAGE:
@@ -178,7 +178,7 @@ class Listing:
         if listed is None:
             listed = []
         if not isinstance(listed, list):
-            msg = "the answer has no list of executions"
+            msg = "the response has no list of executions"
             raise UnreadableError(msg)
         found = list(_entries(said))
         times = [created for entry in found if (created := self._created(entry)) is not None]

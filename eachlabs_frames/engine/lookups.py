@@ -44,8 +44,8 @@ async def fetch(request: Request, *, transport: Transport, clock: Clock) -> Json
 def _refused(verdict: wire.Stop, request: Request) -> APIError:
     hints = {
         401: "check EACHLABS_API_KEY, or configure(api_key=...)",
-        403: f"the key may not do this ({request.path})",
-        404: f"nothing is there ({request.path})",
+        403: f"the key is not allowed to do this ({request.path})",
+        404: f"no such resource ({request.path})",
     }
     hint = hints.get(verdict.status)
     message = f"{verdict.reason}: {hint}" if hint else verdict.reason
@@ -55,7 +55,7 @@ def _refused(verdict: wire.Stop, request: Request) -> APIError:
 def _given_up(verdict: wire.Retry) -> APIError:
     if verdict.limited:
         return RateLimitError(verdict.reason, status=429, details=verdict.reason)
-    return APIConnectionError(f"no usable answer from the API: {verdict.reason} (is base_url right?)")
+    return APIConnectionError(f"no usable response from the API: {verdict.reason} (is base_url correct?)")
 
 
 async def workflow(workflow_id: str, *, version_id: str | None, transport: Transport, clock: Clock) -> Workflow:
@@ -69,7 +69,7 @@ async def workflow(workflow_id: str, *, version_id: str | None, transport: Trans
     said = await fetch(wire.workflow_request(workflow_id), transport=transport, clock=clock)
     found = choose_version(said, workflow_id=workflow_id, version_id=version_id)
     if version_id is None:
-        logger.info("workflow %s: version %s, the latest, is used", workflow_id, found.version_id)
+        logger.info("workflow %s: using version %s, the latest", workflow_id, found.version_id)
     return found
 
 

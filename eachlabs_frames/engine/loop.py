@@ -193,7 +193,7 @@ def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
     """
     # First of all: nested in the bridge's own loop, a call would end with everybody's session closed.
     if _bridge is not None and threading.current_thread() is _bridge.thread:
-        msg = "a synchronous call from inside a progress callback would wait for itself: use the _async method"
+        msg = "a synchronous call from inside a progress callback would deadlock: use the _async method"
         raise BridgeError(msg)
     if kind == "nest" and (running := _running_loop()) is not None:
         from .nest import nested  # needs nest-asyncio2: only for those who ask

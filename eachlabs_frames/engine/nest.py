@@ -107,7 +107,7 @@ def _check_kernel() -> None:
         return
     if hasattr(asyncio, "_nest_patched") and not hasattr(asyncio, "_nest_asyncio2"):
         msg = (
-            "bridge='nest' would lose queued cells here, for nest_asyncio has patched asyncio already: "
+            "bridge='nest' would lose queued cells here, because nest_asyncio has already patched asyncio: "
             "restart the kernel without nest_asyncio.apply(), or use configure(bridge='thread')"
         )
         raise BridgeError(msg)

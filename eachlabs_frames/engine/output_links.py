@@ -18,8 +18,8 @@ from ..errors import EachlabsError
 from ..models import Clock, DialectName, Transport
 from . import details
 
-UNCHANGED: Final = "the API gives the same link for it still"
-OTHER_FILES: Final = "the API names other files in this output now: refresh() the frame, and download again"
+UNCHANGED: Final = "the API still returns the same link for it"
+OTHER_FILES: Final = "this output now has other files: refresh() the frame, and download again"
 
 
 class OutputLinks:
@@ -42,7 +42,7 @@ class OutputLinks:
         """
         execution_id = wanted.identity.execution_id
         if not execution_id:
-            return "the frame does not say of which execution it is, so no new link was asked for"
+            return "the frame does not have its execution_id, so no new link was requested"
         if execution_id not in self._asked:
             self._asked[execution_id] = asyncio.ensure_future(self._ask(execution_id))
         # Several files of one execution wait for one answer: that one of them is cancelled is its own matter.
@@ -75,6 +75,6 @@ class OutputLinks:
         if not isinstance(entry, Mapping):
             return str(entry)
         if entry.get("execution_id") != execution_id:
-            return "the answer is about another execution"
+            return "the response is about another execution"
         output = executions.read(0, entry).output
         return [url for _, url in media.urls(output, None, any_length=True)]

@@ -67,7 +67,7 @@ class Pursuit:
             try:
                 died = await self._books.ask_others()
             except JournalError as exc:
-                logger.warning("what another call has sent cannot be read: %s", exc)
+                logger.warning("what another call has sent cannot be read from the journal: %s", exc)
                 break
             for lost in self._books.lost(died, timeout=self._timeout):
                 self.look_for(lost)

@@ -145,7 +145,7 @@ class Receiver:
             self.counts["cut_off"] += 1
             raise
         except Exception:
-            logger.exception("a delivery could not be taken")
+            logger.exception("a delivery could not be processed")
             status, fate = 500, "malformed"
         if fate is not None:
             self.counts[fate] += 1

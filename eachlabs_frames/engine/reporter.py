@@ -65,7 +65,7 @@ class Emitter:
             raise KeyboardInterrupt(reason) from error
         if self._error is None:
             self._error, self._reason = error, reason
-        logger.error("%s: nothing new is sent, and the answers in flight are kept", reason)
+        logger.error("%s: nothing more is sent; responses in flight are kept", reason)
         self._stop()
 
     def _emit(self, event: Event) -> None:
@@ -75,7 +75,7 @@ class Emitter:
             self._observer(event)
         except Exception:
             self._observer = None
-            logger.exception("the progress observer raised, and is not called again; the run goes on")
+            logger.exception("the progress observer raised, and is not called again; the run continues")
         except BaseException as exc:  # noqa: BLE001 - raised again when nothing is in flight
             # Several observers have dropped the one that raised; the others still hear of the answers in flight.
             if not getattr(self._observer, "drops_raising", False):
@@ -173,7 +173,7 @@ class Reporter(Emitter):
         """Report that the API asks to wait longer between reads than this library does; None: it does not any more."""
         if reason != self._throttled:
             if reason is not None:
-                logger.warning("reads go on after at most %g s: %s", MAX_RETRY_AFTER, reason)
+                logger.warning("reads resume after at most %g s: %s", MAX_RETRY_AFTER, reason)
             self._throttled = reason
             self._tell("waiting" if self._waits_for() else "resumed")
 
@@ -209,7 +209,11 @@ class Reporter(Emitter):
 
     def _waits_for(self) -> str | None:
         """Return what is waited for, and what is looked for beside it."""
-        looking = f"looking for the lost answers of {self._looking_for} rows" if self._looking_for else None
+        looking = (
+            f"searching for the executions of {self._looking_for} rows without a response"
+            if self._looking_for
+            else None
+        )
         return "; ".join(filter(None, (self._waiting_for, looking, self._throttled))) or None
 
 

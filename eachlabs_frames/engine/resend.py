@@ -36,8 +36,8 @@ MAX_DETAILS: Final = 1_000
 """Details that are read, at most, where the listing does not show inputs; with more, nothing is sent again."""
 
 CONTESTED: Final = (
-    "contested, so not sent again: the workflow's listing has execution {execution_id} with this input, which no row "
-    "owns; its time does not show whether it is this row's (reconcile() looks again; retrigger=True pays again)"
+    "not sent again: the workflow's listing has execution {execution_id} with this input, which no row owns, and its "
+    "time does not show whether it belongs to this row (reconcile() searches again; retrigger=True pays again)"
 )
 UNCERTAIN: Final = "not sent again, because it is not certain that nothing was created: {reason}"
 
@@ -163,8 +163,8 @@ class ResendCheck:
                 return None
             offset = following
             if repeats >= MAX_REPEATS:
-                return "the listing gives the same executions again at every offset"
-        return f"the workflow has more than {MAX_PAGES * wire.PAGE:,} executions to look through"
+                return "the listing returns the same executions at every offset"
+        return f"the workflow has more than {MAX_PAGES * wire.PAGE:,} executions to search"
 
     def _is_of_another_version(self, shown: Json) -> bool:
         return isinstance(shown, str) and shown.lower() != self._version_id.lower()
@@ -179,7 +179,7 @@ class ResendCheck:
                 return [], None
             raise
         if not isinstance(answer, Mapping) or not isinstance(answer.get("executions", 0), list | None):
-            msg = "the answer has no list of executions"
+            msg = "the response has no list of executions"
             raise APIError(msg)
         page = list(entries(answer))
         if len(page) < len(answer.get("executions") or ()):

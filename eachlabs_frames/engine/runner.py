@@ -43,10 +43,10 @@ logger = logging.getLogger("eachlabs_frames")
 UNANSWERED_IN_A_ROW: Final = 10
 """Lost answers in a row, with none that came, after which a run stops: each may be billed and cannot be undone."""
 
-CUT_OFF: Final = "interrupted while its answer was on the way: it may have started"
-NAMELESS: Final = "the answer names no execution for this input: it may have started"
+CUT_OFF: Final = "interrupted before its response arrived: it may have started"
+NAMELESS: Final = "the response names no execution for this input: it may have started"
 NOT_ITS_OWN: Final = (
-    "the answer names executions that other rows have, so it is the answer to another request: it may have started"
+    "the response names executions of other rows, so it belongs to another request: it may have started"
 )
 INTERRUPTED: Final = "interrupted before it was sent"
 
@@ -189,7 +189,7 @@ class Runner:
     async def _first(self, batches: Iterator[Batch], *, canary: bool) -> None:
         """Send the first batch alone, where it has something to tell before more are paid for."""
         if self._budget is not None and self._budget.mean is None:
-            logger.warning("no cost of this workflow is known yet: one batch goes first, to learn it for max_cost=")
+            logger.warning("this workflow's cost is not known yet: one batch is sent first to learn it for max_cost=")
             await self._learn(self._budget, batches)
         elif canary and (first := next(self._stream(batches), None)) is not None:
             await self._deliver(first)
@@ -217,10 +217,10 @@ class Runner:
             except Exception as exc:
                 # Every row was read once before the first was sent, so the frame has changed since.
                 logger.exception("a row could not be read while the run was sending")
-                self._halt(Halt(f"the rows could not be read any more: {described(exc)}"))
+                self._halt(Halt(f"the rows could not be read: {described(exc)}"))
                 return
             except BaseException as exc:  # noqa: BLE001 - raised again when nothing is in flight
-                self._halt(Halt(f"the rows could not be read any more: {described(exc)}"))
+                self._halt(Halt(f"the rows could not be read: {described(exc)}"))
                 self._reporter.interrupt(exc, "a row's value or the inputs= function")
                 return
             if batch is None:
@@ -356,7 +356,7 @@ class Runner:
         self._touched = True
         self._unanswered += 1
         if self._unanswered >= UNANSWERED_IN_A_ROW:
-            words = f"{UNANSWERED_IN_A_ROW} requests in a row had no usable answer, the last: {verdict.reason}"
+            words = f"{UNANSWERED_IN_A_ROW} consecutive requests had no usable response, the last: {verdict.reason}"
             self._halt(Halt(words))
 
     def _settle(self, batch: Batch, verdict: Verdict) -> int:
@@ -398,8 +398,8 @@ def _judged(answer: Reply | Fault, batch: Batch) -> Verdict:
     try:
         return judge(answer, batch)
     except Exception as exc:
-        logger.exception("an answer could not be read")
-        return Unknown(f"the answer could not be read ({type(exc).__name__}): it may have started")
+        logger.exception("a response could not be read")
+        return Unknown(f"the response could not be read ({type(exc).__name__}): it may have started")
 
 
 def _outcomes(batch: Batch, verdict: Done | Refused) -> tuple[Outcome, ...]:

@@ -30,7 +30,7 @@ TICK: Final = 0.01
 MIN_DRIFT: Final = 0.5
 """Seconds by which this machine's clock must have been set to be taken notice of: clocks are adjusted all the time."""
 
-RIVALS: Final = "what is in the workflow's listing may be the answer to another request with the same inputs"
+RIVALS: Final = "an execution in the workflow's listing may belong to another request with the same inputs"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,8 +170,8 @@ class Search:
         except UnreadableError as exc:
             self._troubled(exc, opened)
         except Exception as exc:
-            logger.exception("a look for lost answers failed")
-            self._troubled(UnreadableError(f"{type(exc).__name__}: {exc}", what="the search went wrong"), opened)
+            logger.exception("the search for lost responses failed")
+            self._troubled(UnreadableError(f"{type(exc).__name__}: {exc}", what="the search failed"), opened)
         self._ended = self._clock.now()
         self._draw = self._clock.draw()
         self._looks += 1
@@ -255,7 +255,7 @@ class Search:
         self._open.remove(one)
         left = [row for row in one.lost.rows if row not in rows]
         if left:
-            self._give_up(one.lost, left, f"not among the executions found of bulk operation {bulk.bulk_id}", True)
+            self._give_up(one.lost, left, f"not among the executions found for bulk operation {bulk.bulk_id}", True)
         return True
 
     def _drop(self, one: Wanted, rows: Sequence[int], why: str, *, looked: bool) -> None:
@@ -264,7 +264,7 @@ class Search:
 
     def _not_found(self, lost: Lost) -> str:
         if lost.once:
-            return "not found by a later look either"
+            return "not found by a later search either"
         if lost.bulk_id is not None:
             return f"bulk operation {lost.bulk_id} lists no such executions within {self._settle_window:g} s"
         return f"not found in the workflow's listing within {self._settle_window:g} s of the request"

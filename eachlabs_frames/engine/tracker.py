@@ -45,10 +45,10 @@ SHARE: Final = 3
 MAX_OTHERS: Final = 5
 """Answers that are not the details of the execution asked for, after which they are not asked for any more."""
 
-UNREADABLE: Final = "the API refuses this execution's details: {reason} (load_run(run) and wait() ask again)"
+UNREADABLE: Final = "the API refuses this execution's details: {reason} (load_run(run) and wait() request them again)"
 NO_DETAILS: Final = "the output is not known: {reason}"
 OTHER_EXECUTION: Final = (
-    f"asked for its details {MAX_OTHERS} times, the API answered with those of another execution, or none"
+    f"its details were requested {MAX_OTHERS} times; the API returned those of another execution, or none"
 )
 
 
@@ -126,7 +126,7 @@ class Tracker:
         """
         await until(stop, self._look())
         if self._refusals and not self._answers:
-            msg = f"no usable answer from the API: {self._refusals[-1].reason}"
+            msg = f"no usable response from the API: {self._refusals[-1].reason}"
             raise APIConnectionError(msg)
         if is_last:
             await until(stop, self._release())
@@ -138,7 +138,7 @@ class Tracker:
         try:
             await self._look(thrifty=thrifty)
         except APIError as exc:
-            logger.warning("the executions could not be looked at: %s", exc)
+            logger.warning("the executions could not be polled: %s", exc)
 
     def _left(self) -> int:
         return sum(map(len, self._open.values()))
@@ -405,8 +405,8 @@ class Tracker:
                 results.correct(outcome)
                 if outcome.execution_id is not None:
                     self._open[outcome.execution_id] = [outcome.position]
-            labels = f"{len(changed)} row(s) had executions of other rows, by the inputs that the API repeats"
-            logger.warning("%s: they got their own, or are unknown", labels)
+            labels = f"{len(changed)} row(s) had executions of other rows, according to the inputs that the API returns"
+            logger.warning("%s: they now have their own execution, or are unknown", labels)
             if self._corrected is not None:
                 self._corrected(done.outcomes)
             self._reporter.refreshed(done.outcomes)

@@ -161,14 +161,14 @@ async def unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[b
         It is not packed so, or not whole; or so that it cannot be unpacked, or holds much less than it weighs.
     """
     if encoding in UNREADABLE:
-        msg = f"it comes packed as {encoding}, though nothing packed was asked for"
+        msg = f"it is encoded as {encoding}, though no encoding was requested"
         raise BrokenError(msg)
     inflater: Any = None
     received = produced = 0
     async for packed in _sliced(body):
         received += len(packed)
         if received > MAX_PACKED_OVERHEAD + 2 * produced:
-            msg = f"{received} bytes came, packed as {encoding}, that hold {produced} bytes"
+            msg = f"{received} bytes, encoded as {encoding}, decode to only {produced} bytes"
             raise BrokenError(msg)
         yield b""
         rest, is_full = packed, False
@@ -178,7 +178,7 @@ async def unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[b
             try:
                 piece = inflater.decompress(rest, BUFFER)
             except zlib.error as exc:
-                msg = f"it cannot be unpacked as {encoding}: {exc}"
+                msg = f"it cannot be decoded as {encoding}: {exc}"
                 raise BrokenError(msg) from exc
             if piece:
                 produced += len(piece)
@@ -187,7 +187,7 @@ async def unpacked(body: AsyncIterator[bytes], encoding: str) -> AsyncIterator[b
             rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
             inflater = None if inflater.eof else inflater
     if inflater is not None:
-        msg = "what is packed in it was cut short"
+        msg = "its encoded content is truncated"
         raise BrokenError(msg)
 
 
@@ -235,7 +235,7 @@ def _address(url: str) -> URL:
     try:
         return URL(url, encoded=True) if url.isascii() else URL(url)
     except ValueError as exc:
-        msg = "no http or https URL"
+        msg = "not an http or https URL"
         raise addresses.RefusedAddressError(msg) from exc
 
 
@@ -249,12 +249,12 @@ def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
 
 def _reason(exc: BaseException, proxy: Proxy | None) -> str:
     if isinstance(exc, aiohttp.InvalidURL):
-        return "no http or https URL"
+        return "not an http or https URL"
     said = str(exc)
     if isinstance(exc, aiohttp.ClientHttpProxyError):
-        said = f"the proxy says HTTP {exc.status}: {exc.message}"
+        said = f"the proxy answered HTTP {exc.status}: {exc.message}"
     elif isinstance(exc, aiohttp.ClientResponseError):
         # Its own text has the URL, and with it a signature; and a status that nobody has sent.
-        said = f"no answer that can be read: {exc.message}"
+        said = f"the response cannot be read: {exc.message}"
     said = Mask(() if proxy is None else proxy.secrets).text(said)
     return media.cut(said.partition("\n")[0], LONGEST_REASON) or type(exc).__name__

@@ -52,7 +52,7 @@ def retry_failed(
         frame = _restored(frame, before, held, failed, inputs, inplace=options.inplace)
     known = [held.execution_id[row] for row in rows if held.execution_id[row] is not None]
     if len(set(known)) < len(known):
-        msg = "some failed rows are copies of each other (one execution_id), and each would be paid: drop the copies"
+        msg = "some failed rows have the same execution_id, and each would be paid for: drop the duplicates"
         raise ColumnError(msg)
     again = replace(
         options,
@@ -72,8 +72,8 @@ def reconcile(
     before = origins.find(frame, prefix=prefix, one_run=True)
     if before.run is None:
         msg = (
-            "the frame does not say of which run it is (the journal was off), so nobody knows when its rows were sent: "
-            "load_run() gives a run back, runs() lists them"
+            "the frame does not name its run (the journal was off), so it is not known when its rows were sent: "
+            "load_run() loads a run, runs() lists them"
         )
         raise ColumnError(msg)
     held = columns.read(frame, before.prefix)
@@ -106,15 +106,16 @@ def _restored(
     if strangers:
         label = frame.index[strangers[0]]
         msg = (
-            f"row {label!r} failed without an execution, and the frame's attrs were lost, so nobody knows which run it "
-            f"belongs to: load_run({before.run!r}).eachlabs.retry_failed() retries the run's own rows"
+            f"row {label!r} failed without an execution, and the frame's attrs were lost, so it is not known which "
+            f"run it belongs to: load_run({before.run!r}).eachlabs.retry_failed() retries the run's own rows"
         )
         raise ColumnError(msg)
     out = _described(frame, before, inplace=inplace)
     if failed and inputs is None and not _fits(out, before, held):
         msg = (
-            f"no row gives the input that was sent of it in run {before.run!r}: the frame's attrs were lost, and its "
-            f"columns are not those that it was triggered with; pass inputs=, or take load_run({before.run!r})"
+            f"no row produces the input that was sent for it in run {before.run!r}: the frame's attrs were lost, and "
+            f"its "
+            f"columns are not those that it was triggered with; pass inputs=, or use load_run({before.run!r})"
         )
         raise ColumnError(msg)
     return out

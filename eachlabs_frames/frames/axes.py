@@ -76,7 +76,7 @@ def _length(values: range) -> int:
 
 def _columns(name: str, frame: pd.DataFrame) -> dict[Hashable, Values]:
     if frame.columns.nlevels > 1:
-        msg = f"axis {name!r} is a frame with {frame.columns.nlevels} levels of columns: give it one, as to be sent"
+        msg = f"axis {name!r} is a frame with {frame.columns.nlevels} levels of columns: flatten them to one"
         raise ConfigurationError(msg)
     if not frame.shape[1]:
         msg = f"axis {name!r} is a frame without columns"
@@ -100,7 +100,7 @@ def _column(name: str, values: object, most: int) -> pd.Series[Any]:
         raise ConfigurationError(msg)
     if isinstance(values, np.ndarray) and values.ndim:
         if values.ndim > 1:
-            msg = f"axis {name!r} is an array of {values.ndim} dimensions: an axis has one; list(array) has its rows"
+            msg = f"axis {name!r} is an array of {values.ndim} dimensions: an axis has one; list(array) gives its rows"
             raise ConfigurationError(msg)
         return _inferred(values)
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or isinstance(values, np.ndarray):
@@ -114,8 +114,9 @@ def _column(name: str, values: object, most: int) -> pd.Series[Any]:
     cells = list(islice(values, most + 1))
     if len(cells) > most:
         msg = (
-            f"axis {name!r} gave more than {most:,} values and may never end: cut it with itertools.islice, write "
-            "range(...) for numbers, or pass sample= or allow_large=True where it is that long"
+            f"axis {name!r} yields more than {most:,} values and may be infinite: limit it with itertools.islice, "
+            f"write "
+            "range(...) for numbers, or pass sample= or allow_large=True if it really is that long"
         )
         raise ConfigurationError(msg)
     return _inferred(cells)
@@ -171,7 +172,10 @@ def _refuse_twins(axis: Axis) -> None:
     place = int(twice[0])
     cells = {label: values[place : place + 1].tolist()[0] for label, values in zip(axis.columns, columns, strict=True)}
     what = f"the row {_shown(cells)}" if axis.name not in cells or len(cells) > 1 else _shown(cells[axis.name])
-    msg = f"axis {axis.name!r} has {what} twice (at position {place}): drop one; repeats= runs each cell repeatedly"
+    msg = (
+        f"axis {axis.name!r} has {what} twice (at position {place}): drop one, or pass repeats= to run each cell "
+        f"several times"
+    )
     raise ConfigurationError(msg)
 
 

@@ -327,7 +327,10 @@ class Calls:
         """
         now = _where(current())[: len(where)]
         if now != where:
-            msg = f"the settings have changed since this dashboard was made: {now}, not {where}; configure() them back"
+            msg = (
+                f"the settings have changed since this dashboard was made: {now}, not {where}; restore them with "
+                f"configure()"
+            )
             raise ConfigurationError(msg)
 
     def _begin(self, make: Make, *, looks_only: bool = False) -> None:

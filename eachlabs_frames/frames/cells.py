@@ -102,7 +102,7 @@ class FrameInputs:
                 if position in without:
                     continue
                 if isinstance(payload, Problem):
-                    msg = f"row {position} was fit to send, and is no more: {payload}"
+                    msg = f"row {position} was valid and no longer is: {payload}"
                     raise ValueError(msg)  # noqa: TRY004 - no wrong type: the frame has changed
                 sent.append(position)
                 payloads.append(payload)

@@ -265,5 +265,5 @@ def _write(frame: pd.DataFrame, path: Path) -> str | None:
             frame.to_csv(written, index=False, compression=None)
     except (OSError, ValueError, ConfigurationError) as exc:  # a text may be what no UTF-8 can hold
         logger.warning("the judgements could not be written: %s", exc)
-        return f"judgements could not be written to {path.name}, and are kept in .frame of this widget ({exc})"
+        return f"judgements could not be written to {path.name}, but are kept in .frame of this widget ({exc})"
     return None

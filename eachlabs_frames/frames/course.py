@@ -257,4 +257,4 @@ def _once(tracker: Tracker) -> Steps[None]:
     try:
         yield lambda stop: tracker.refresh(stop, is_last=False)
     except Exception as exc:  # noqa: BLE001 - the run itself goes on, and says what is the matter
-        logger.warning("the executions could not be looked at: %s", exc)
+        logger.warning("the executions could not be polled: %s", exc)

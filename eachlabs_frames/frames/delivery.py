@@ -90,7 +90,7 @@ class Delivery:
                 if again:
                     again = yield self._resendable(plan, again, books, origin)
                 if again:
-                    logger.warning("%d row(s) were not found, and are sent again: on_unknown='resend'", len(again))
+                    logger.warning("%d row(s) were not found and are sent again: on_unknown='resend'", len(again))
                     yield from self._reporter.stoppable(self._job(runner, plan, again, []))
         except (APIError, JournalError):
             raise  # nothing was sent, and the exception says why
@@ -149,7 +149,7 @@ class Delivery:
     def _lost(self, todo: Todo, books: Bookkeeper, *, unknown: Sequence[int], once: bool) -> list[Lost]:
         """Return the requests to look for; those that were looked for before perhaps just `once` more."""
         for row in todo.unanswered:
-            self._results.note(row, status=UNKNOWN, error="sent by a call that ended before its answer came")
+            self._results.note(row, status=UNKNOWN, error="sent by a call that ended before the response arrived")
         timeout = self._settings.timeout
         lost = books.lost((todo.numbers[row] for row in todo.unanswered), timeout=timeout)
         covered = {number for one in lost for number in one.rows}

@@ -101,7 +101,7 @@ class Desk:
         """What whoever pays should know beside the number of rows."""
         if current().journal is not None:
             return None
-        return "The journal is off: nobody knows whether another cell or dashboard has paid for them meanwhile."
+        return "The journal is off, so another cell or dashboard may already have paid for them."
 
     # -- what its buttons do ----------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from .callers import callers_level
 from .filelist import FileList, check_column, require_outputs
 
 CLOCK: Final = SystemClock()
-LEFT: Final = Fetched(error="not fetched")
+LEFT: Final = Fetched(error="not downloaded")
 
 
 def download(frame: pd.DataFrame, folder: str | os.PathLike[str], **options: Any) -> Steps[pd.DataFrame]:
@@ -102,9 +102,9 @@ class Download:
             except KeyboardInterrupt as exc:
                 raise self._interrupted(exc) from (None if is_bare(exc) else exc)
             except BaseException as exc:
-                exc.frame = self._written("not fetched")  # type: ignore[attr-defined]  # any exception may carry it
+                exc.frame = self._written("not downloaded")  # type: ignore[attr-defined]  # any exception may carry it
                 raise
-        return self._written("not fetched")
+        return self._written("not downloaded")
 
     def _skip(self, folder: Folder) -> list[int]:
         """Take what is complete, and return the places of the rest."""
@@ -152,13 +152,13 @@ class Download:
         return renew
 
     def _stop(self, reason: str) -> None:
-        """Say of what was not fetched why, where the disk took no more."""
+        """Say of what was not downloaded why, where the disk took no more."""
         missing = [place for place, fetched in enumerate(self._fetched) if fetched is LEFT]
         for place in missing:
-            self._fetched[place] = Fetched(error=f"not fetched: {reason}")
+            self._fetched[place] = Fetched(error=f"not downloaded: {reason}")
         msg = (
-            f"the download stopped, {len(missing)} of {len(self._fetched)} files were not fetched: {reason}; "
-            "what is complete was kept: make room, and the same call fetches the rest"
+            f"the download stopped, {len(missing)} of {len(self._fetched)} files were not downloaded: {reason}; "
+            "complete files were kept: free some disk space, and the same call downloads the rest"
         )
         warnings.warn(msg, UserWarning, stacklevel=callers_level())
 
@@ -173,8 +173,8 @@ class Download:
         rows = self._list.rows_of([place for place in old if not self._list.wanted[place].is_embedded])
         if rows:
             msg = (
-                f"{len(rows)} row(s) ended over 24 hours ago, and output URLs live about 24 hours: what is still to "
-                f"be fetched of {self._list.named(rows)} may be gone"
+                f"{len(rows)} row(s) ended over 24 hours ago, and output URLs live about 24 hours: files of "
+                f"{self._list.named(rows)} that are not yet downloaded may be gone"
             )
             warnings.warn(msg, UserWarning, stacklevel=callers_level())
 
@@ -182,10 +182,10 @@ class Download:
         there = sum(fetched.file is not None for fetched in self._fetched)
         reason = f" ({error})" if str(error) else ""
         msg = (
-            f"interrupted{reason}: {there} of {len(self._fetched)} files are there; the frame as it stood is in .frame "
-            "(in a notebook: sys.last_value.frame), and the same call fetches only what is missing"
+            f"interrupted{reason}: {there} of {len(self._fetched)} files are there; the frame so far is in .frame (in "
+            f"a notebook: sys.last_value.frame), and the same call downloads only what is missing"
         )
-        return Interrupted(msg, self._written("not fetched: interrupted"))
+        return Interrupted(msg, self._written("not downloaded: interrupted"))
 
     def _written(self, otherwise: str) -> pd.DataFrame:
         fetched = [Fetched(error=otherwise) if one is LEFT else one for one in self._fetched]
@@ -198,7 +198,7 @@ def _checked_folder(folder: object) -> Path:
         raise ConfigurationError(msg)
     path = Path(os.fsdecode(os.fspath(folder))).expanduser()
     if path.exists() and not path.is_dir():
-        msg = f"folder={str(folder)!r} is a file, and no folder"
+        msg = f"folder={str(folder)!r} is a file, not a folder"
         raise ConfigurationError(msg)
     return path
 

@@ -38,8 +38,8 @@ def check_prefix(frame: pd.DataFrame, workflow_id: str, options: Options) -> Non
         return
     if latest.workflow_id == workflow_id and columns.is_result(frame, latest.prefix):
         msg = (
-            f"the frame holds results of {workflow_id!r} with prefix={latest.prefix!r}: pass that prefix= to "
-            "go on with them, or retrigger=True to pay for every row once more"
+            f"the frame holds results of {workflow_id!r} with prefix={latest.prefix!r}: pass that prefix= to continue "
+            f"with them, or retrigger=True to pay for every row again"
         )
         raise ColumnError(msg)
 
@@ -56,8 +56,8 @@ def check_run(before: str | None, options: Options, results: Results) -> None:
     if named in (None, before) or before is None or not results.accepted or options.retrigger:
         return
     msg = (
-        f"the frame holds results of run {before!r}, not of {named!r}: go on with run={before!r}, pass prefix= to "
-        "keep both, or retrigger=True to pay for every row once more"
+        f"the frame holds results of run {before!r}, not of {named!r}: continue with run={before!r}, pass prefix= to "
+        f"keep both, or retrigger=True to pay for every row again"
     )
     raise ColumnError(msg)
 
@@ -74,7 +74,7 @@ def check_workflow(before: Origin | None, workflow_id: str, results: Results) ->
     if other not in (None, workflow_id) and results.accepted:
         msg = (
             f"the frame holds results of workflow {other!r}: pass prefix= to keep them "
-            "beside the new ones, or retrigger=True to write over them"
+            "beside the new ones, or retrigger=True to overwrite them"
         )
         raise ColumnError(msg)
 
@@ -107,8 +107,8 @@ def check_kind(
 def made_differently(differs: str) -> str:
     """Say that a result was made differently, and the ways on."""
     return (
-        f"the frame holds results that were made differently: {differs}. Make the same call as before, pass prefix= to "
-        "keep both, or retrigger=True to pay for every row once more"
+        f"the frame holds results that were made differently: {differs}. Make the same call as before, pass prefix= "
+        f"to keep both, or retrigger=True to pay for every row again"
     )
 
 
@@ -121,7 +121,7 @@ def _is_pinned(spec: dict[str, Json] | None, before: Origin, settings: Settings)
     try:
         pin: Pin | None = archive.pin_of_run(settings.journal, before.run)
     except JournalError as exc:
-        logger.warning("the journal cannot say how run %s was made: %s", before.run, exc)
+        logger.warning("how run %s was made cannot be read from the journal: %s", before.run, exc)
         return False
     return pin is not None and pin.inputs == spec
 
@@ -149,9 +149,9 @@ def edited_rows(
     if not len(rows):
         return rows
     if before.inputs is None and len(rows) == sum(sent_inputs.is_sent(results, row) for row in range(results.size)):
-        differs = f"none of the {len(rows)} rows that were sent has the input any more that it was sent with"
+        differs = f"none of the {len(rows)} rows that were sent still has the input that it was sent with"
         raise ColumnError(made_differently(differs))
-    logger.warning("%d row(s) were edited since they were sent: they are new rows, sent and paid again", len(rows))
+    logger.warning("%d row(s) were edited after they were sent: they are sent and paid for as new rows", len(rows))
     return rows
 
 
@@ -165,8 +165,8 @@ def remembered(before: Origin) -> Fields:
     """
     if before.inputs is None:
         msg = (
-            "the frame does not say how its inputs were made (by a function, or from labels that are no strings, "
-            "which are not kept): pass inputs="
+            "the frame does not record how its inputs were made (functions, and labels that are not strings, are not "
+            "recorded): pass inputs="
         )
         raise MappingError(msg)
     return from_spec(before.inputs)

@@ -98,7 +98,7 @@ class Enrolment:
             return pin
         if self.named:
             raise RunError(_differing(self.entry.name, differs))
-        logger.info("run %s is not gone on with: %s", before, differs)
+        logger.info("run %s is not continued: %s", before, differs)
         self._begin_anew()
         return None
 
@@ -131,7 +131,7 @@ class Enrolment:
             self.entry.withdraw()
         failure = self.entry.close()
         if failure is not None:
-            logger.error("the frame knows more than the journal, so keep the frame: %s", failure)
+            logger.error("the frame has results that the journal does not have, so keep the frame: %s", failure)
 
     def paid(self) -> tuple[float, int]:
         """Return what executions of this run are known to have cost, in USD, and how many have no known cost.
@@ -314,7 +314,7 @@ def check_key(frame: pd.DataFrame, key: Any) -> int:
     places = [place for place, label in enumerate(frame.columns) if label == key or str(label) == key]
     if len(places) != 1:
         near = "" if places else hint(key, frame.columns)
-        msg = f"key={key!r}: the frame has {len(places) or 'no'} columns of this name{near}, and needs one"
+        msg = f"key={key!r}: the frame has {len(places) or 'no'} columns of this name{near}, but must have exactly one"
         raise MappingError(msg)
     return places[0]
 

@@ -26,10 +26,10 @@ ATTRS: Final = "eachlabs_download"
 one, and the columns of downloads before with theirs."""
 
 ERROR: Final = "_error"
-EDITED: Final = "the row was edited after this execution was sent: the file is of another input"
+EDITED: Final = "the row was edited after this execution was sent: the file belongs to the earlier input"
 MISNAMED: Final = (
-    "not fetched: the row was edited after this execution was sent, and name= would name the file of the old input by "
-    "the new one; trigger the row again, or pass name='{index}-{n}'"
+    "not downloaded: the row was edited after this execution was sent, and name= would name the file of the old "
+    "input after the new one; trigger the row again, or pass name='{index}-{n}'"
 )
 NAMED: Final = 5
 
@@ -112,7 +112,7 @@ class FileList:
     def _cells(self, field: str) -> list[Any]:
         places = [place for place, known in enumerate(self._frame.columns) if str(known) == field]
         if len(places) > 1:
-            msg = f"name= asks for {{{field}}}, and the frame has {len(places)} columns of that name: rename one"
+            msg = f"name= uses {{{field}}}, but the frame has {len(places)} columns of that name: rename one"
             raise MappingError(msg)
         cells: list[Any] = self._frame.iloc[:, places[0]].tolist()
         return cells
@@ -177,13 +177,13 @@ def check_column(frame: pd.DataFrame, column: object) -> str:
         A column of the user's own is in the way.
     """
     if not isinstance(column, str) or not column or column in COLUMNS:
-        msg = f"column must be a name for the paths' column, and none of the result's own; got {column!r}"
+        msg = f"column must be a name for the column of paths, and not that of a result column; got {column!r}"
         raise ConfigurationError(msg)
     counted = {name: len(_places(frame, name)) for name in (column, column + ERROR)}
     ours = all(counted.values()) or column in noted(frame)
     if any(counted.values()) and (not ours or max(counted.values()) > 1):
         names = ", ".join(repr(name) for name, count in counted.items() if count)
-        msg = f"the frame has a column of its own named {names}: rename it, or pass another column="
+        msg = f"the frame already has a column named {names}: rename it, or pass another column="
         raise ColumnError(msg)
     return column
 
@@ -239,8 +239,8 @@ def require_outputs(frame: pd.DataFrame, prefix: str) -> None:
     """Raise `ColumnError` where the outputs were dropped: without them, no file would look as if there were none."""
     if label(frame, "output", prefix) not in frame.columns:
         msg = (
-            f"the frame has no column {prefix + 'output'!r}, and with it the URLs are gone: take the frame that wait() "
-            "gave, or load_run()"
+            f"the frame has no column {prefix + 'output'!r}, which holds the URLs: use the frame that wait() "
+            f"returned, or load_run()"
         )
         raise ColumnError(msg)
 

@@ -101,7 +101,7 @@ class Handover:
                     # Whoever cancels a task often drops its exception; `asyncio.run` of Python 3.10 does.
                     logger.warning("%s", exc.args[0], extra={"is_cancellation": True})
                 else:
-                    logger.exception("%s; the frame as it stands is in .frame of this exception", words)
+                    logger.exception("%s; the frame so far is in .frame of this exception", words)
                 raise
 
     @contextmanager
@@ -215,7 +215,7 @@ class Handover:
     def _attach(self, made: dict[str, Any]) -> pd.DataFrame:
         target = self.source.copy(deep=False) if self._given is None else self._given
         if self._given is not None and not self._is_unchanged(self._given):
-            msg = "the frame was changed while its rows were on their way: the results are in .frame"
+            msg = "the frame was changed while its rows were in flight: the results are in .frame"
             raise ColumnError(msg)
         return self._describe(columns.attach(target, made, self.origin.prefix))
 
@@ -240,11 +240,11 @@ class Handover:
 
     def _sentence(self, what: str, words: str) -> str:
         run = self.origin.run
-        msg = f"{what}: {words}; the frame as it stood is in .frame (in a notebook: sys.last_value.frame)"
+        msg = f"{what}: {words}; the frame so far is in .frame (in a notebook: sys.last_value.frame)"
         if run is not None:
             msg += (
-                f". This is run {run!r}: the same call with run={run!r} goes on and sends only what was not sent, "
-                f"and load_run({run!r}) gives every row back"
+                f". This is run {run!r}: the same call with run={run!r} continues it and sends only rows that were "
+                f"not sent, and load_run({run!r}) returns every row"
             )
         return msg
 
@@ -271,7 +271,7 @@ class Handover:
             sent_inputs.record(frame, self.source, self.origin.prefix, rows, np.frombuffer(checksums, dtype="<u4"))
         except Exception:
             # To know which rows are edited later is worth less than a result that was paid for.
-            logger.exception("the frame does not know what its rows were sent with")
+            logger.exception("the frame does not record what its rows were sent with")
 
 
 class _InterruptedExit(Interrupted, SystemExit):

@@ -83,7 +83,7 @@ def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, Pin]]:
     try:
         return history.runs_of_ids(path, bulk_ids)
     except JournalError as exc:
-        logger.warning("the journal cannot say whose executions were delivered: %s", exc)
+        logger.warning("which runs the delivered executions belong to cannot be read from the journal: %s", exc)
         return {}
 
 

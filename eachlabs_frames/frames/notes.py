@@ -80,7 +80,7 @@ class Notes:
         try:
             return last_sent(self._journal, self._run)
         except JournalError as exc:
-            logger.warning("the journal cannot say when the rows were sent: %s", exc)
+            logger.warning("when the rows were sent cannot be read from the journal: %s", exc)
             return None
 
     def correct(self, outcomes: Sequence[Outcome]) -> None:
@@ -100,7 +100,7 @@ class Notes:
         try:
             entry = Entry(path, run)
         except JournalError as exc:
-            logger.warning("what is seen now is not noted: %s", exc)
+            logger.warning("the new states are not recorded: %s", exc)
             return False
         self._entry = entry
         try:
@@ -110,7 +110,7 @@ class Notes:
                 return False
             entry.enter(pin)
         except JournalError as exc:
-            logger.warning("what is seen now is not noted: %s", exc)
+            logger.warning("the new states are not recorded: %s", exc)
             self.close()
             return False
         executions = entry.book.results.execution_id
@@ -125,7 +125,7 @@ class Notes:
             entry, self._entry = self._entry, None
             failure = entry.close()
             if failure is not None:
-                logger.warning("what was seen could not be noted: %s", failure)
+                logger.warning("the new states could not be recorded: %s", failure)
 
 
 class RunRows:

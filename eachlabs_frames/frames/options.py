@@ -100,8 +100,8 @@ class Options:
             raise ConfigurationError(msg)
         if self.on_unknown not in ("keep", "resend"):
             msg = (
-                "on_unknown must be 'keep' (leave rows alone whose answer was lost) or 'resend' (look for them once "
-                f"more, and pay for what is not found again); got {self.on_unknown!r}"
+                "on_unknown must be 'keep' (do not send rows again whose response was lost) or 'resend' (search for "
+                "them once more, then send and pay for those not found); got {self.on_unknown!r}"
             )
             raise ConfigurationError(msg)
         cost = self.max_cost

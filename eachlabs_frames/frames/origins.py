@@ -81,7 +81,7 @@ def known(frame: pd.DataFrame, prefix: str | None = None) -> Origin | None:
     try:
         return find(frame, prefix=prefix) if columns.is_result(frame, prefix_of(frame, prefix)) else None
     except EachlabsError as exc:
-        logger.info("the frame does not say how it was made: %s", exc)
+        logger.info("the frame does not record how it was made: %s", exc)
         return None
 
 
@@ -110,8 +110,8 @@ def _by_ids(results: Results, prefix: str, *, one_run: bool) -> Origin:
     rows = Counter(one for one in ids if one is not None)
     if not rows:
         msg = (
-            "no row of this frame has a bulk_id, so none was sent, or none is known to be: call bulk_trigger, with the "
-            "run= of before if there was one"
+            "no row of this frame has a bulk_id, so none is known to have been sent: call bulk_trigger, with the "
+            "earlier run= if there was one"
         )
         raise ColumnError(msg)
     runs = _runs_of(set(rows))
@@ -119,7 +119,7 @@ def _by_ids(results: Results, prefix: str, *, one_run: bool) -> Origin:
         unknown = sum(count for one, count in rows.items() if one not in runs)
         sent = rows.total()
         msg = (
-            f"the frame's attrs were lost, and the journal knows {sent - unknown} of its {sent} sent rows: if all are "
+            f"the frame's attrs were lost, and the journal has {sent - unknown} of its {sent} sent rows: if all are "
             "of one workflow, pass workflow_id= to refresh, wait or dashboard"
         )
         raise ColumnError(msg)
@@ -155,7 +155,7 @@ def _runs_of(ids: set[str]) -> dict[str, tuple[str, Pin]]:
     from ..engine.journal import history
 
     path = current().journal
-    lost = "the frame's attrs were lost, and the journal, which would know its workflow,"
+    lost = "the frame's attrs were lost, and the journal, which records the workflow,"
     if path is None or not path.exists():
         msg = f"{lost} {'is off' if path is None else 'is empty'}: pass workflow_id= to refresh, wait or dashboard"
         raise ColumnError(msg)
@@ -172,7 +172,7 @@ def _check_server(rows: Counter[str], pins: dict[str, Pin]) -> None:
     if others:
         msg = (
             f"the frame's rows were sent to {' and '.join(sorted(others))} ({_listed(rows)}), and base_url is now "
-            f"{here}: configure(base_url=...) as it was"
+            f"{here}: restore it with configure(base_url=...)"
         )
         raise ColumnError(msg)
 
@@ -185,8 +185,8 @@ def _check_together(rows: Counter[str], pins: dict[str, Pin], *, one_run: bool) 
         raise SeveralRunsError(msg)
     if one_run:
         msg = (
-            f"the frame's rows are of {len(rows)} runs ({_listed(rows)}), and its attrs were lost: split it by run, or "
-            "take each run by itself, load_run(run)"
+            f"the frame's rows are of {len(rows)} runs ({_listed(rows)}), and its attrs were lost: split it by run, "
+            f"or load each run by itself with load_run(run)"
         )
         raise SeveralRunsError(msg)
 

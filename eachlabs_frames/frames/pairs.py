@@ -110,8 +110,8 @@ class Pairs:
         self.left_out: Final = [
             (len(found.only_a), "row", "of a without a partner"),
             (len(found.only_b), "row", "of b without a partner"),
-            (len(found.pairs) - len(fit), "pair", "of which a side has no completed output"),
-            (len(fit) - len(self.rows), "pair", "of one and the same execution"),
+            (len(found.pairs) - len(fit), "pair", "without a completed output on one side"),
+            (len(fit) - len(self.rows), "pair", "with the same execution on both sides"),
         ]
         sides = np.arange(len(self.rows)) % 2 == draw.integers(2)
         draw.shuffle(sides)
@@ -156,7 +156,7 @@ class Pairs:
             return _table(self.shares(names, confidence), [*SHARES])
         if by not in self.by:
             near = did_you_mean(by, self.by)
-            msg = f"by={by!r} is none of the columns that the rows are paired by: {_listed(self.by)}{near}"
+            msg = f"by={by!r} is not one of the columns that the rows are paired by: {_listed(self.by)}{near}"
             raise ColumnError(msg)
         cells = self.a.frame.iloc[[row for row, _ in self.rows], self.a.place(by)].tolist()
         groups: dict[Hashable, list[int]] = {}
@@ -191,7 +191,7 @@ class Pairs:
         """
         missing = [name for name in OWN if name not in judged.columns]
         if missing:
-            msg = f"judged= is no comparison's .frame: it has no column {_listed(missing)}"
+            msg = f"judged= is not the .frame of a comparison: it has no column {_listed(missing)}"
             raise ColumnError(msg)
         lines = judged.loc[judged["winner"].notna(), list(OWN)].astype(object).to_dict("records")
         # Several, where rows are copies: of one and the same two executions.
@@ -202,8 +202,8 @@ class Pairs:
         strange += sum(line["winner"] not in WINNERS for line in lines)
         if strange:
             msg = (
-                f"judged= holds {strange} of {len(lines)} judgements that are of no pair of these two: were a and b "
-                "given in this order, and by the same columns?"
+                f"judged= holds {strange} of {len(lines)} judgements that match no pair of a and b: were a and b "
+                f"passed in this order, and paired by the same columns?"
             )
             raise ColumnError(msg)
         for line in lines:
@@ -234,14 +234,14 @@ def _by(a: Side, b: Side, by: Sequence[Hashable] | None) -> list[Hashable]:
         by = [axis for axis in axes(a.frame) if axis in other] or _by_index(a, b)
     if not by:
         common = [label for label in a.frame.columns if label in b.frame.columns and label not in a.own | b.own]
-        said = f"by={common[:8]!r} of what both have" if common else "but the two have no column in common"
-        msg = f"by= must name the columns that say which row of a belongs to which of b: {said}"
+        said = f"both have {common[:8]!r}" if common else "they have no column in common"
+        msg = f"by= must name the columns that identify the matching rows of a and b: {said}"
         raise ColumnError(msg)
     chosen = list(by)
     for label in chosen:
         a.place(label), b.place(label)
         if label in a.own | b.own or name_of(label) in OWN or chosen.count(label) > 1:
-            msg = f"by= names {label!r}, which is a column of the result, or of the pairs, or is named twice"
+            msg = f"by= names {label!r}, which is a column of the result or of the pairs, or is named twice"
             raise ColumnError(msg)
     return chosen
 
@@ -260,7 +260,7 @@ def _by_index(a: Side, b: Side) -> list[Hashable]:
         return []
     if _is_numbering(one) and (column := _reordered(a, b)) is not None:
         msg = (
-            f"by= must name the columns that say which row of a belongs to which of b: both are numbered from 0, but "
+            f"by= must name the columns that identify the matching rows of a and b: both are numbered from 0, but "
             f"the values of column {column!r} are in another order"
         )
         raise ColumnError(msg)

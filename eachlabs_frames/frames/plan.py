@@ -78,7 +78,7 @@ def commonest_problem(problems: Mapping[int, str], frame: pd.DataFrame) -> str:
     """Return the commonest of these problems, by position, how many rows have it, and which is the first."""
     reason, count = commonest(problems.values())
     position = next(position for position, problem in problems.items() if problem == reason)
-    share = "" if count == len(problems) else f" (the commonest reason, of {count:,})"
+    share = "" if count == len(problems) else f" (the most common reason, of {count:,} rows)"
     return f"{reason}{share}, as in {source_file.place(frame, position)}"
 
 
@@ -218,5 +218,5 @@ def _check(schema: Any) -> Check | None:
     try:
         return compile_check(schema)
     except SchemaError as exc:
-        logger.warning("the workflow's input schema cannot be used, so inputs are left to the API: %s", exc)
+        logger.warning("the workflow's input schema cannot be used, so inputs are not checked against it: %s", exc)
         return None

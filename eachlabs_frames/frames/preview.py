@@ -136,7 +136,7 @@ def journaled_costs(workflow_id: str) -> Sequence[float]:
     try:
         return history.costs(settings.journal, workflow_id, settings.base_url)
     except JournalError as exc:
-        logger.warning("the journal cannot say what earlier executions have cost: %s", exc)
+        logger.warning("the costs of earlier executions cannot be read from the journal: %s", exc)
         return ()
 
 

@@ -9,9 +9,9 @@ from ..errors import FrameTypeError
 
 _HINTS: Final = {
     "pandas Series": "series.to_frame('prompt').eachlabs",
-    "pandas DataFrameGroupBy": "trigger the whole frame, and group the result",
-    "pandas SeriesGroupBy": "trigger the whole frame, and group the result",
-    "dask DataFrame": "ddf.compute().eachlabs; a Dask graph may compute, and so pay, a row twice",
+    "pandas DataFrameGroupBy": "trigger the whole frame and group the result",
+    "pandas SeriesGroupBy": "trigger the whole frame and group the result",
+    "dask DataFrame": "use ddf.compute().eachlabs; a Dask graph may compute a row twice, and so pay for it twice",
 }
 
 
@@ -20,7 +20,7 @@ def refusal(thing: object) -> str:
     # Dask's frames come from `dask.dataframe` or, in some versions, from `dask_expr`.
     library = re.match("dask|[^.]*", type(thing).__module__)
     kind = f"{library.group() if library else ''} {type(thing).__name__}"
-    return f".eachlabs works on a pandas DataFrame; this is a {kind}: {_HINTS.get(kind, 'make a DataFrame of it')}"
+    return f".eachlabs works on a pandas DataFrame; this is a {kind}: {_HINTS.get(kind, 'convert it to a DataFrame')}"
 
 
 class Refusal:

@@ -69,7 +69,7 @@ class Repeats:
         named = [f"{count} in run {run.name!r} at {_moment(run.at)}" for run, count in self.runs[:MAX_NAMED]]
         more = len(self.runs) - MAX_NAMED
         where = ", ".join(named) + (f" and {more} older run(s)" if more > 0 else "")
-        doubts = f"; {self.unanswered} without an answer so far, perhaps billed" if self.unanswered else ""
+        doubts = f"; {self.unanswered} without a response so far, perhaps billed" if self.unanswered else ""
         return f"{how_many} accepted before with the same input ({where}{doubts})"
 
 
@@ -127,7 +127,7 @@ class RerunGuard:
         if repeats.count == repeats.rows:
             msg = f"{facts}: nothing was sent. {self._ways_on(run)}"
             raise RunError(msg)
-        msg = f"{facts}: these are sent, and paid, again; in run {run.name!r}, only the other rows would have been"
+        msg = f"{facts}: these are sent and paid for again; in run {run.name!r}, only the other rows would be"
         # Before anything is sent: where warnings are errors, this refuses the call.
         warnings.warn(msg, UserWarning, stacklevel=callers_level())
 
@@ -139,12 +139,12 @@ class RerunGuard:
             )
         if self._own is not None:
             return (
-                f"run={self._own!r}, the frame's own run, sends and pays for such rows; load_run({run.name!r}) gives "
-                "their results"
+                f"run={self._own!r}, the frame's own run, sends and pays for such rows; load_run({run.name!r}) "
+                f"returns their results"
             )
-        go_on = f"run={run.name!r} goes on with that run, and sends only what it has not sent"
+        go_on = f"run={run.name!r} continues that run, and sends only what it has not sent"
         if self._pin.key not in (None, run.key):
-            go_on = f"load_run({run.name!r}) gives that run's results"
+            go_on = f"load_run({run.name!r}) returns that run's results"
         return f"{go_on}; retrigger=True sends and pays for every row again"
 
 
@@ -157,7 +157,7 @@ def _recent_runs(settings: Settings, pin: Pin, own: str | None) -> Sequence[Rece
     try:
         return recent_runs(settings.journal, pin, since, without=own)
     except JournalError as exc:
-        logger.warning("the journal cannot say what was sent before: %s", exc)
+        logger.warning("what was sent before cannot be read from the journal: %s", exc)
         return ()
 
 

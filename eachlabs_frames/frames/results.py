@@ -117,7 +117,7 @@ def check_columns(frame: pd.DataFrame, prefix: str) -> None:
     if present and not is_result(frame, prefix):
         names = ", ".join(repr(prefix + name) for name in present)
         offer = "another prefix=" if prefix else "prefix='eachlabs_'"
-        msg = f"the frame has a column of its own named {names}: rename it, or pass {offer}"
+        msg = f"the frame already has a column named {names}: rename it, or pass {offer}"
         raise ColumnError(msg)
     refuse_twins(frame, prefix)
     try:
@@ -244,7 +244,7 @@ def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> d
                 made[name] = _array(name, results.column(name), index)
             except Exception:
                 # A dtype is worth less than a result that was paid for.
-                logger.exception("column %s could not be made with its own dtype, and is of objects", name)
+                logger.exception("column %s could not be created with its own dtype, and has dtype object", name)
                 made[name] = pd.Series(list(results.column(name)), index=index, dtype=object)
         results.let_go(name)
     return made

@@ -110,7 +110,7 @@ class Run:
             exc.args = exc.args or (self._left(),)
             raise
         if not is_done:
-            msg = f"the run is still at work after {timeout:g} s, and goes on: {self!r}"
+            msg = f"the run is not done after {timeout:g} s, and continues: {self!r}"
             raise TimeoutError(msg)
         return self._calls.result()
 
@@ -194,4 +194,4 @@ class Run:
             return self._calls.result()
 
     def _left(self) -> str:
-        return f"no longer waited for, and goes on: {self!r}; cancel() stops it"
+        return f"no longer waiting; the run continues: {self!r}; cancel() stops it"

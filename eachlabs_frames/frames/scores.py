@@ -117,14 +117,14 @@ class Scores:
         """Say why the frame must not be written as it is now."""
         given = self._given
         if not self._is_unchanged():
-            return f"the frame's rows were changed or moved meanwhile, so it is no longer written: {KEPT}"
+            return f"the frame's rows were changed or moved in the meantime, so it is no longer written: {KEPT}"
         place = _place(given, self._label)
         if place is None:
             return f"the frame has no column {self._label!r} any more: {KEPT}"
         try:
             _nullable(given.iloc[:, place])
         except ColumnError:
-            return f"the frame's column {self._label!r} holds something else now: {KEPT}"
+            return f"the frame's column {self._label!r} has other values now: {KEPT}"
         return None
 
     def _is_unchanged(self) -> bool:
@@ -256,7 +256,7 @@ def _nullable(column: pd.Series[Any]) -> Any:
     kind = column.dtype.kind
     if kind not in "iuf" and not (kind == "O" and pd.api.types.infer_dtype(column, skipna=True) in NUMBERS):
         first: Sequence[Any] = column[column.notna()].head(1).tolist()
-        msg = f"column {column.name!r} holds {first[0]!r}, which is no score: name a column of numbers, or a new one"
+        msg = f"column {column.name!r} holds {first[0]!r}, which is not a score: name a numeric column, or a new one"
         raise ColumnError(msg)
     numbers = column.astype(object).where(column.notna(), np.nan).astype("float64").to_numpy()
     there = numbers[~np.isnan(numbers)]

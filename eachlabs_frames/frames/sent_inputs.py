@@ -27,7 +27,7 @@ from .results import Origin
 ATTRS: Final = "eachlabs_inputs"
 """``{prefix: base64}``: a hash of 8 bytes of each row's execution, and a checksum of 4 of its input."""
 
-EDITED: Final = "the row was edited after this execution was sent: the output is of another input"
+EDITED: Final = "the row was edited after this execution was sent: the output belongs to the earlier input"
 
 _ENTRY: Final = np.dtype([("execution", "<u8"), ("content", "<u4")])
 _FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)

@@ -141,7 +141,7 @@ def _check_options(where: object, random_state: object, allow_large: object, *, 
         msg = f"where must be a function of a cell, as in where=lambda cell: cell['seed'] > 0; got {text(where, 60)}"
         raise ConfigurationError(msg + _AXIS.format("where"))
     if random_state is not None and not draws:
-        msg = "random_state= without sample=: nothing is drawn"
+        msg = "random_state= has no effect without sample="
         raise ConfigurationError(msg + _AXIS.format("random_state"))
     if not isinstance(allow_large, bool | np.bool_):
         msg = f"allow_large must be True or False; got {text(allow_large, 60)}"
@@ -171,19 +171,19 @@ def _check_labels(labels: Sequence[Hashable], times: int) -> None:
         msg = f"two axes fill the column {twice[0]!r}: rename it in one of them"
         raise ColumnError(msg)
     if times > 1 and REPEAT in labels:
-        msg = f"repeats={times} numbers its rows in a column {REPEAT!r}, which an axis fills: rename that one"
+        msg = f"repeats={times} writes a column {REPEAT!r}, which an axis also fills: rename the axis"
         raise ColumnError(msg)
     if set(columns.IDENTIFYING) <= set(labels):
         names = ", ".join(map(repr, columns.IDENTIFYING))
-        msg = f"the axes bring a result along (the columns {names}): give only the columns that are to be sent"
+        msg = f"the axes contain columns of a result ({names}): pass only the columns to send"
         raise ColumnError(msg)
 
 
 def _too_large(found: Sequence[Axis], grid: Grid, times: int) -> str:
     parts = [f"{axis.name} {axis.size:,}" for axis in found] + ([f"repeats {times:,}"] if times > 1 else [])
     return (
-        f"this sweep has {grid.size * times:,} rows ({' x '.join(parts)}), and each may be a paid execution: draw some "
-        f"of its cells with sample=, or pass allow_large=True for more than {LARGEST:,}"
+        f"this sweep has {grid.size * times:,} rows ({' x '.join(parts)}), and each may be a paid execution: draw a "
+        f"sample of its cells with sample=, or pass allow_large=True for more than {LARGEST:,}"
     )
 
 
@@ -204,7 +204,10 @@ def _chosen(
     if wanted is None:
         return None if where is None else list(_passing(found, grid, range(grid.size), where))
     if wanted > grid.size:
-        msg = f"sample={wanted:,} of a product of {grid.size:,} cells: a cell is drawn once; repeats= runs it again"
+        msg = (
+            f"sample={wanted:,} of a product of {grid.size:,} cells: each cell is drawn at most once; repeats= runs "
+            f"it several times"
+        )
         raise ConfigurationError(msg)
     order = shuffled(grid.size, _draw(random_state))
     if where is None:

@@ -120,7 +120,7 @@ def sort_out_failed(plan: Plan, enrolment: Enrolment, numbers: Sequence[int], re
         elif _settle(results, outcome._replace(position=row)):
             todo.unknown.append(row)
     if len(send) < len(plan.positions):
-        said = "%d row(s) were triggered again before, and are not paid once more: the journal's results are taken over"
+        said = "%d row(s) were triggered again before and are not paid for once more: the journal's results are used"
         logger.warning(said, len(plan.positions) - len(send))
     return todo
 

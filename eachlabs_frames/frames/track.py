@@ -63,7 +63,7 @@ def wait(
 ) -> Steps[pd.DataFrame]:
     """Look until all is settled."""
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
-        msg = f"timeout must be seconds, 0 or more, or None for as long as it takes; got {timeout!r}"
+        msg = f"timeout must be a number of seconds, 0 or more, or None for no limit; got {timeout!r}"
         raise ConfigurationError(msg)
     bars.check(progress)
     watch = Watch(frame, workflow_id=workflow_id, prefix=prefix, timeout=timeout, webhook=webhook, progress=progress)

@@ -221,7 +221,7 @@ class Trigger:
         states = zip(results.execution_id, results.status, strict=True)
         unsent = np.flatnonzero([execution_id is None and status != UNKNOWN for execution_id, status in states])
         if len(unsent) < results.size:
-            logger.info("%d row(s) were sent before, and are left alone", results.size - len(unsent))
+            logger.info("%d row(s) were sent before and are not sent again", results.size - len(unsent))
         return unsent.astype(np.int64, copy=False)
 
     def _release_edited(self) -> None:
@@ -414,5 +414,5 @@ class Trigger:
                 yield from reporter.stoppable(delivery.read_balance_again)
         except APIError as exc:
             # The rows are accepted and their ids known: the frame is worth more than the exception.
-            logger.warning("stopped waiting, the rows stay as they are: %s", exc)
-            reporter.stopped(f"the executions are not looked at any more: {exc}")
+            logger.warning("stopped waiting; the rows stay as they are: %s", exc)
+            reporter.stopped(f"the executions are no longer polled: {exc}")

@@ -387,7 +387,7 @@ def _over(sorting: asyncio.Future[None]) -> None:
     """Have everybody poll who waits, should the sorting ever fail."""
     error = None if sorting.cancelled() else sorting.exception()
     if error is not None:
-        logger.error("the webhook receiver has failed, and what it was told is asked for: %r", error)
+        logger.error("the webhook receiver has failed; its executions are polled: %r", error)
     deliveries.ring_all()
 
 

@@ -54,7 +54,7 @@ class Controls:
         self._actions = actions
         self._failed = failed
         self._asked: Question | None = None
-        self._refresh = _button("Refresh", "Look at the executions now", self._on(actions.refresh))
+        self._refresh = _button("Refresh", "Poll the executions now", self._on(actions.refresh))
         self._auto = ipywidgets.Checkbox(value=auto_refresh, description="Auto-refresh", indent=False)
         self._auto.layout.width = "auto"
         choices = sorted({*INTERVALS, interval})
@@ -63,15 +63,15 @@ class Controls:
             value=interval,
             description="every",
             style={"description_width": "initial"},
-            tooltip="Seconds between two looks, at least",
+            tooltip="Minimum seconds between polls",
         )
         self._interval.layout.width = "auto"
         self._retry = _button("Retry failed", "Trigger the failed rows again", self._on(self._ask))
-        self._cancel = _button("Cancel", "Send nothing more; what was accepted goes on", self._on(actions.cancel))
-        self._export = _button("Export CSV", "Save the frame as it is now", self._on(export))
+        self._cancel = _button("Cancel", "Stop sending; accepted executions continue", self._on(actions.cancel))
+        self._export = _button("Export CSV", "Save the current frame", self._on(export))
         self._words = ipywidgets.Label()
-        self._yes = _button("", "Trigger them, and pay", self._on(self._say_yes), button_style="danger")
-        self._no = _button("Keep as they are", "Trigger nothing", self._on(self._close))
+        self._yes = _button("", "Trigger them again (paid)", self._on(self._say_yes), button_style="danger")
+        self._no = _button("Do not retry", "Trigger nothing", self._on(self._close))
         self._auto.observe(lambda change: actions.follow(change["new"]), "value")
         self._interval.observe(lambda change: actions.pace(change["new"]), "value")
         line = [self._refresh, self._auto, self._interval, self._retry, self._cancel, self._export]
@@ -102,7 +102,7 @@ class Controls:
         count = len(asked.rows)
         rows = f"{count:,} failed row" + ("s" if count != 1 else "")
         cost = "" if asked.mean_cost_usd is None else f", about {format_usd(count * asked.mean_cost_usd)}"
-        each = "a new execution, which is paid again" if count == 1 else "a new execution each, paid again"
+        each = "a new execution, which is paid for" if count == 1 else "a new execution each, which is paid for"
         caution = f" {asked.caution}" if asked.caution else ""
         self._words.value = f"Trigger {rows} again? That is {each}{cost}.{caution}"
         self._yes.description = f"Retry {rows}"

@@ -29,15 +29,15 @@ FIRST, LAST = 8, 4  # characters of an id that are shown: those of one day may b
 DOING: Final = {
     "preparing": "preparing",
     "sending": "sending",
-    "tracking": "all sent, executions going on",
-    "idle": "executions going on, not being looked at",
+    "tracking": "all sent, executions in progress",
+    "idle": "executions in progress, not polled",
     "settled": "all settled",
     "cancelled": "cancelled",
     "failed": "stopped by an error",
 }
 AT_WORK: Final = ("preparing", "sending", "tracking")
 UNSENT: Final = frozenset({PENDING, INVALID})
-NOTHING: Final = "No row of this frame was triggered yet"
+NOTHING: Final = "No row of this frame has been triggered yet"
 
 # Joiners hold emoji together; every other invisible mark can turn a line's order round.
 _UNSEEN: Final = re.compile(

@@ -166,7 +166,7 @@ def test_a_run_is_cancelled_by_a_click(open_notebook: Open) -> None:
 
 
 def test_failed_rows_are_retried_after_a_question(open_notebook: Open) -> None:
-    """It says how many and that they are paid again; declined, nothing is sent; agreed, those alone."""
+    """It says how many and that they are paid for; declined, nothing is sent; agreed, those alone."""
     failing = "fail_when=lambda inputs: inputs['prompt'] in {'p3', 'p17', 'p41'}"
     notebook = open_notebook([START.format(rows=60, options=failing), SHOW])
     run(notebook)
@@ -176,10 +176,10 @@ def test_failed_rows_are_retried_after_a_question(open_notebook: Open) -> None:
     expect(question).to_be_hidden()
     button(notebook, "Retry failed").click()
     expect(question).to_contain_text("3 failed rows")
-    expect(question).to_contain_text("paid again")
-    expect(button(notebook, "Keep as they are")).to_be_focused()
+    expect(question).to_contain_text("paid for")
+    expect(button(notebook, "Do not retry")).to_be_focused()
     notebook.screenshot("question")
-    button(notebook, "Keep as they are").click()
+    button(notebook, "Do not retry").click()
     expect(question).to_be_hidden()
     assert notebook.evaluate("sandbox.accepted_count()") == 60
     notebook.evaluate("1", setup="sandbox.change(fail_when=None)")
@@ -289,7 +289,7 @@ def test_a_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
     expect(notebook.page.locator(".elf-notice")).to_contain_text("No kernel is connected")
     notebook.page.locator("[aria-posinset='2'] .elf-expand").click()
     expect(notebook.page.locator("[aria-posinset='2'] .elf-message")).to_have_text(
-        "the rows are known to a running kernel only"
+        "showing rows needs a running kernel"
     )
     notebook.screenshot("reopened")
 
@@ -433,7 +433,7 @@ def test_a_frame_without_a_triggered_row_says_so(open_notebook: Open) -> None:
         ["import pandas as pd, eachlabs_frames\npd.DataFrame({'prompt': ['a']}).eachlabs.dashboard()"]
     )
     run(notebook)
-    expect(notebook.page.locator(".elf-empty")).to_contain_text("No row of this frame was triggered yet")
+    expect(notebook.page.locator(".elf-empty")).to_contain_text("No row of this frame has been triggered yet")
     expect(button(notebook, "Retry failed")).to_be_disabled()
 
 

@@ -318,7 +318,7 @@ def test_whoever_looks_in_large_goes_on_to_the_next_page(stage: Stage) -> None:
 
 
 def test_what_was_downloaded_comes_from_the_kernel(stage: Stage) -> None:
-    """When it comes near, once; a drawing never under the page's own origin; what is not there any more, by its URL."""
+    """When it comes near, once; a drawing never under the page's own origin; what is unavailable, by its URL."""
     stage.show([done(row) for row in range(3)], files=["somewhere"])
     stage.page.wait_for_function("() => stage.model.sent.filter(m => m.kind === 'file').length === 3")
     assert [m for m in stage.sent() if m["kind"] == "file"] == [

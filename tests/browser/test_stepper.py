@@ -131,7 +131,7 @@ def test_a_kernel_that_is_gone_is_asked_for_nothing(rating: Callable[..., Stage]
     stage.page.evaluate("() => { stage.model.state.layout.comm_live = false; stage.model.emit('comm_live_update') }")
     stage.press("4", "u")
     assert len(stage.sent()) == 1
-    assert stage.find(".elf-step-sure").inner_text() == "The kernel is gone. 1 mark did not reach it."
+    assert stage.find(".elf-step-sure").inner_text() == "The kernel is not connected. 1 mark not saved."
 
 
 def test_nothing_is_marked_unseen(rating: Callable[..., Stage]) -> None:

@@ -200,7 +200,7 @@ def test_sentences_are_said_politely_and_numbers_are_not(stage: Stage) -> None:
     stage.start(snapshot(3))
     top = stage.find(".elf-toolbar").bounding_box()
     notice = stage.find(".elf-notice[role=status][aria-live=polite]")
-    assert "followed until they end" in notice.inner_text()
+    assert "polled until they end" in notice.inner_text()
     stage.update(head={"waiting_for": "The cap of 10 executions."})
     assert notice.inner_text() == "The cap of 10 executions."
     assert stage.find(".elf-toolbar").bounding_box() == top
@@ -213,7 +213,7 @@ def test_sentences_are_said_politely_and_numbers_are_not(stage: Stage) -> None:
 def test_a_frame_without_a_triggered_row_says_so(stage: Stage) -> None:
     """Whether it has rows or not."""
     stage.start({**snapshot(0, phase="idle")})
-    assert stage.find(".elf-empty").inner_text() == "No row of this frame was triggered yet."
+    assert stage.find(".elf-empty").inner_text() == "No row of this frame has been triggered yet."
     stage.update(added=[["", None, [PENDING, 1200]]])
     assert stage.line(0).locator(".elf-id").inner_text() == "not sent"
     assert stage.find(".elf-empty").is_visible()
@@ -446,7 +446,7 @@ def test_text_is_found_here_at_once_and_by_the_kernel_after(stage: Stage) -> Non
     assert stage.find(".elf-search").input_value() == ""
     assert stage.visible() == [0, 1, 2, 3, 4]
     stage.find(".elf-search").fill("nowhere")
-    stage.page.wait_for_function("() => document.querySelector('.elf-empty').innerText === 'No line matches.'")
+    stage.page.wait_for_function("() => document.querySelector('.elf-empty').innerText === 'No rows match.'")
 
 
 def test_lines_keep_their_places_under_a_reader(open_stage: Callable[..., Stage]) -> None:
@@ -554,7 +554,7 @@ def test_a_notebook_without_a_kernel_shows_what_was_saved(open_stage: Callable[.
     stage.click(stage.expander(2))
     stage.page.clock.fast_forward(4_000)
     stage.page.wait_for_function(
-        "() => /No kernel has answered yet/.test(document.querySelector('.elf-notice').innerText)"
+        "() => /The kernel has not responded yet/.test(document.querySelector('.elf-notice').innerText)"
     )
     stage.page.wait_for_function(
         "() => /running kernel only/.test(document.querySelector('[data-line=\"2\"] .elf-message').innerText)"
@@ -804,7 +804,7 @@ def test_a_kernel_that_is_gone_is_no_error(stage: Stage) -> None:
     stage.start(snapshot(1))
     stage.page.evaluate("() => { stage.model.send = () => { throw new Error('Cannot send') } }")
     stage.click(stage.expander(0))
-    assert stage.find(".elf-message").inner_text() == "the rows are known to a running kernel only"
+    assert stage.find(".elf-message").inner_text() == "showing rows needs a running kernel"
     assert stage.find(".elf-notice").inner_text().endswith("No kernel is connected.")
     assert stage.find(".elf-rows").evaluate("node => node.offsetHeight") < 2 * 40
 

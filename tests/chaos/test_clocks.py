@@ -49,7 +49,7 @@ def test_a_listing_whose_times_are_not_its_dates(
     unknown = out[out["status"] == "unknown"]
     assert len(known(rows_of(out))) == 30 - len(unknown)
     assert unknown.index.tolist() in ([], list(range(10, 20)))
-    assert unknown["error"].str.contains("contested, so not sent again").all()
+    assert unknown["error"].str.contains("not sent again: the workflow's listing").all()
     again = call(frame)
     assert (sandbox.accepted_count(), sandbox.duplicates()) == (30, {})
     assert again["error"].tolist() == out["error"].tolist()
@@ -106,7 +106,7 @@ def test_a_listing_that_shows_what_was_lost_only_after_the_search(frame: pd.Data
     out = frame.eachlabs.bulk_trigger(WORKFLOW, run="chaos", max_concurrency=1, on_unknown="resend", progress=observe)
     until(given_up.is_set)
     assert (sandbox.accepted_count(), sandbox.duplicates()) == (30, {})
-    assert out.loc[10:19, "error"].str.contains("contested, so not sent again").all()
+    assert out.loc[10:19, "error"].str.contains("not sent again: the workflow's listing").all()
     last = call(frame)
     assert sorted(known(rows_of(last))) == sorted(accepted(sandbox))
     assert sandbox.accepted_count() == 30

@@ -222,7 +222,7 @@ def _summary(connection: sqlite3.Connection, path: Path, run: int, name: str, pi
         pinned = read_pin(path, name, pin)
         digests, book = book_of(connection, path, run)
     except JournalError as exc:
-        logger.warning("run %r counts as unknown, and cannot be gone on with: %s", name, exc)
+        logger.warning("the rows of run %r count as unknown, and it cannot be resumed: %s", name, exc)
         query = "SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ?"
         rows: int = connection.execute(query, (run,)).fetchone()[0]
         return Summary(name, pinned, created_at, {UNKNOWN: rows}, 0, 0.0)
@@ -243,7 +243,7 @@ def read_pin(path: Path, name: str, written: str) -> Pin:
     try:
         return Pin(**json.loads(written))
     except (ValueError, TypeError) as exc:
-        raise damaged(path, f"what its run {name!r} is pinned to cannot be read: {exc}") from exc
+        raise damaged(path, f"the settings of its run {name!r} cannot be read: {exc}") from exc
 
 
 def book_of(connection: sqlite3.Connection, path: Path, run: int) -> tuple[bytearray, Book]:
@@ -364,7 +364,7 @@ def delete(path: Path, name: str) -> int:
             query = "SELECT id, process FROM sessions WHERE run = ? AND ended_at IS NULL"
             for session, process in connection.execute(query, (run,)).fetchall():
                 if sessions.at_work(connection, path.resolve(), session):
-                    msg = f"run {name!r} is under way (in process {process}): stop it first"
+                    msg = f"run {name!r} is in progress (in process {process}): stop it first"
                     raise RunError(msg)
             counted = connection.execute("SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ?", (run,))
             rows: int = counted.fetchone()[0]
@@ -390,5 +390,5 @@ def _shrink(connection: sqlite3.Connection, path: Path) -> None:
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     if busy:
         logger.warning(
-            "a part of what was deleted stays in %s-wal until the journal is closed by all that use it", path
+            "part of the deleted data stays in %s-wal until every process that uses the journal has closed it", path
         )

@@ -67,7 +67,7 @@ def missing(found: State, outside: Evidence) -> str | None:
         return None
     if found.is_open and not outside.has_log:
         return (
-            f"it was in use, and its -wal file is not there (nor its -mark): whatever came after record {found.written}"
+            f"it was in use, and its -wal file is not there (nor its -mark): records after record {found.written}"
             " may be missing"
         )
     return None
@@ -76,10 +76,10 @@ def missing(found: State, outside: Evidence) -> str | None:
 def incomplete(path: Path, what: str) -> JournalError:
     """Make the error for a journal that has lost records."""
     return JournalError(
-        f"the journal {path} is not complete: {what}. Rows that were sent, and paid, would count as not sent. "
-        f"Put {path.name}, {path.name}-wal, {path.name}-mark and {path.name}-owners back together, as they were; "
-        "or, if the records are gone for good, call ef.accept_journal_loss() (`eachlabs-frames runs --accept-loss`): "
-        "rows without an execution then count as perhaps sent, and are looked for before anything is sent"
+        f"the journal {path} is not complete: {what}. Rows that were sent and paid for would count as not sent. "
+        f"Put {path.name}, {path.name}-wal, {path.name}-mark and {path.name}-owners back together, as they were; or, "
+        f"if the records are lost, call ef.accept_journal_loss() (`eachlabs-frames runs --accept-loss`): "
+        "rows without an execution then count as possibly sent, and are searched for before anything is sent"
     )
 
 

@@ -127,7 +127,7 @@ class Entry:
                 self._do("INSERT INTO runs (name, pin, index_names, created_at) VALUES (?, ?, ?, ?)", values)
                 self._run = self._one("SELECT last_insert_rowid()")
             elif _written(read_pin(self._path, self.name, found[1])) != written:
-                msg = f"run {self.name!r} was made by another call meanwhile, and of another kind: try again"
+                msg = f"run {self.name!r} was created by another call in the meantime, with other settings: try again"
                 raise RunError(msg)
             else:
                 self._run = found[0]
@@ -236,7 +236,7 @@ class Entry:
         """See that no other call has made another run of this one while it had no rows yet."""
         (stored,) = self._connection.execute("SELECT pin FROM runs WHERE id = ?", (self._run,)).fetchone()
         if _written(read_pin(self._path, self.name, stored)) != self._pin:
-            msg = f"run {self.name!r} was made by another call meanwhile, and of another kind: try again"
+            msg = f"run {self.name!r} was created by another call in the meantime, with other settings: try again"
             raise RunError(msg)
 
     def content(self, number: int) -> bytes:

@@ -52,7 +52,7 @@ def _end_all(connection: sqlite3.Connection, path: Path) -> None:
     query = "SELECT id, process FROM sessions WHERE ended_at IS NULL"
     for session, process in connection.execute(query).fetchall():
         if sessions.at_work(connection, path.resolve(), session, unproven=False):
-            msg = f"the journal {path} is in use (by process {process}): stop that first, and try again"
+            msg = f"the journal {path} is in use (by process {process}): stop that process, and try again"
             raise JournalError(msg)
         sessions.end(connection, session)
 

@@ -40,7 +40,7 @@ class Stamp:
                     return
                 msg = (
                     f"the log of the journal, {self.log}, was moved, deleted or replaced while it was in use: put it "
-                    "back if you can, and make the call again; no other program may touch it while a call is at work"
+                    "back if you can, and make the call again; no other program may touch it while a call is running"
                 )
                 raise JournalError(msg)
         msg = f"the journal {self.path} was moved, deleted or replaced while it was in use: put it back, or {ELSEWHERE}"

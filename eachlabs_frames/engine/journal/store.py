@@ -211,7 +211,7 @@ def _make(path: Path) -> None:
 
 def _check_kind(path: Path) -> None:
     if path.exists() and not path.is_file():
-        msg = f"the journal {path} is {'a folder' if path.is_dir() else 'no regular file'}: {ELSEWHERE}"
+        msg = f"the journal {path} is {'a folder' if path.is_dir() else 'not a regular file'}: {ELSEWHERE}"
         raise JournalError(msg)
 
 
@@ -226,7 +226,10 @@ def _prepare(
         check_complete(connection, path)
     mode = _logged(connection, patience)
     if mode != "wal":
-        msg = f"the journal {path} is on a file system that takes no write-ahead log (mode {mode!r}): {ELSEWHERE}"
+        msg = (
+            f"the journal {path} is on a file system that does not support a write-ahead log (mode {mode!r}): "
+            f"{ELSEWHERE}"
+        )
         raise JournalError(msg)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -281,8 +284,8 @@ def _check_owner(connection: Connection, path: Path, migrations: Sequence[str]) 
         raise JournalError(msg)
     if version > len(migrations):
         msg = (
-            f"the journal {path} was written by a newer eachlabs-frames (version {version} of its tables, this one "
-            f"knows {len(migrations)}): upgrade the package, or {ELSEWHERE}"
+            f"the journal {path} was written by a newer eachlabs-frames (version {version} of its tables; this "
+            f"package reads up to {len(migrations)}): upgrade the package, or {ELSEWHERE}"
         )
         raise JournalError(msg)
     return version == len(migrations)
@@ -294,7 +297,7 @@ def _check_whole(connection: Connection, path: Path) -> None:
     # The log first: what is moved out of it meanwhile is in the file afterwards.
     logged = -(-_size(log_of(path)) // size)
     if pages - logged > _size(path) // size:
-        raise damaged(path, "its end is missing")
+        raise damaged(path, "it is truncated")
 
 
 def _check_not_deleted(path: Path) -> None:
@@ -302,8 +305,8 @@ def _check_not_deleted(path: Path) -> None:
     marked = mark.read(path) if not _size(path) else None
     if marked is not None and marked.written:
         what = (
-            f"it is gone, and its -mark says that it held {marked.written} record(s) (to begin a new journal, delete "
-            "the files beside it, too)"
+            f"it is missing, and its -mark says that it had {marked.written} record(s) (to start a new journal, "
+            f"delete the files beside it too)"
         )
         raise completeness.incomplete(path, what)
 

@@ -64,7 +64,7 @@ def _begin(connection: sqlite3.Connection, path: Path, patience: float) -> None:
                 if now >= deadline:
                     if now - began >= MAX_LOCK_WAIT or not _has_others(connection, path):
                         raise
-                    logger.warning("the journal %s is locked for %.0f s by another call: waiting", path, now - began)
+                    logger.warning("the journal %s is locked by another call for %.0f s: waiting", path, now - began)
                     deadline = now + patience
                 time.sleep(random.uniform(*_TURN))  # noqa: S311 - no secret
             else:

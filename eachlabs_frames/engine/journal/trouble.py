@@ -41,7 +41,7 @@ def translated(path: Path, patience: float = PATIENCE, *, to_send: bool = True) 
 
 def damaged(path: Path, said: object) -> JournalError:
     """Make the error for a file whose content cannot be right."""
-    return JournalError(f"the journal {path} is damaged ({said}): keep it for a rescue, and {ELSEWHERE}")
+    return JournalError(f"the journal {path} is damaged ({said}): keep the file for recovery, and {ELSEWHERE}")
 
 
 def _words(exc: Exception, path: Path, patience: float) -> str:
@@ -52,13 +52,16 @@ def _words(exc: Exception, path: Path, patience: float) -> str:
             said = f"the disk is full: {said}"
         return f"the journal {path} cannot be used ({said}): {ELSEWHERE}"
     if "not a database" in said:
-        return f"{path} is no journal of this package ({said}): {ELSEWHERE}"
+        return f"{path} is not a journal of this package ({said}): {ELSEWHERE}"
     if "malformed" in said or "corrupt" in said:
         return str(damaged(path, said))
     if "locked" in said or "busy" in said:
-        return f"another process holds the journal {path} ({said}, for {patience:g} s): try again, or {ELSEWHERE}"
+        return f"another process has locked the journal {path} ({said}, for {patience:g} s): try again, or {ELSEWHERE}"
     if "full" in said:
-        return f"the disk of the journal {path} is full ({said}): make room, or {ELSEWHERE}"
+        return f"the disk of the journal {path} is full ({said}): free some space, or {ELSEWHERE}"
     if "disk I/O" in said:
-        return f"the disk of the journal {path} fails ({said}): see that it is there and has room, or {ELSEWHERE}"
+        return (
+            f"the disk of the journal {path} fails ({said}): check that it is mounted and has free space, or "
+            f"{ELSEWHERE}"
+        )
     return f"the journal {path} cannot be used ({said}): {ELSEWHERE}"

@@ -86,7 +86,7 @@ class Writer:
         try:
             self._put(_Task(work))
         except JournalError as exc:
-            logger.warning("an answer is not noted: %s", exc)
+            logger.warning("a response is not recorded: %s", exc)
 
     async def durably(self, work: Work) -> Any:
         """Have `work` done, and return what it returns once it is on the disk.
@@ -124,17 +124,19 @@ class Writer:
         self._thread.join(LONGEST_GOODBYE)
         if self._thread.is_alive():
             return JournalError(
-                f"the journal {self._path} takes no writes, for {LONGEST_GOODBYE:g} s: is its disk there?"
+                f"the journal {self._path} has accepted no writes for {LONGEST_GOODBYE:g} s: is its disk available?"
             )
         return self.failure if self._unwritten else None
 
     def _put(self, task: _Task) -> None:
         if os.getpid() != self._process:
-            msg = f"this process is a fork of the one that uses the journal {self._path}: make the call in it anew"
+            msg = (
+                f"this process is a fork of the one that uses the journal {self._path}: repeat the call in this process"
+            )
             raise JournalError(msg)
         with self._lock:
             if self._closed:
-                msg = f"this call has left the journal {self._path} already: make the call anew"
+                msg = f"this call has already closed the journal {self._path}: repeat the call"
                 raise JournalError(msg)
             if self._thread is None:
                 self._start()
@@ -147,7 +149,7 @@ class Writer:
         try:
             thread.start()
         except RuntimeError as exc:
-            msg = f"no thread can be started to write the journal {self._path} ({exc}): end some, or restart"
+            msg = f"no thread can be started to write the journal {self._path} ({exc}): end some threads, or restart"
             raise JournalError(msg) from exc
         self._thread = thread
 

@@ -27,7 +27,7 @@ class Fetching(Door):
         prefix: str | None = None,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Return the results one a line, tidy: a row with several pictures becomes several lines.
+        """Return the outputs in tidy form: a row with several output items becomes several rows.
 
         A list gives a line for each of its values, and for those of lists inside of it; one of nothing but numbers (a
         vector, a box) is one value. An object is a line for each URL that it holds, with the whole object beside each,
@@ -41,10 +41,10 @@ class Fetching(Door):
             stay the same. A key that has the name of another column gets ``output.`` before it. The first 500 keys;
             the objects themselves stay in ``output``.
         steps : bool, default False
-            Return a line for each step of each execution instead, in the order in which they began: the details of
+            Return one row for each step of each execution instead, in the order in which they started. The details of
             every execution are read from the API, several at a time.
         prefix : str, optional
-            Which result, where the frame holds several; the latest by default.
+            Prefix of the result to use, if the frame holds several; the latest by default.
         progress : bool or callable, optional
             With `steps`, as for `bulk_trigger`.
 
@@ -70,7 +70,7 @@ class Fetching(Door):
         ColumnError
             The frame holds no result.
         APIError
-            With `steps`: 401, 403, or no answer at all.
+            With `steps`: 401, 403, or no response.
 
         Notes
         -----
@@ -100,7 +100,7 @@ class Fetching(Door):
         prefix: str | None = None,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Do as `outputs`, without holding up the running event loop."""
+        """Async variant of `outputs`; it does not block the running event loop."""
         from ...engine.loop import complete_async
 
         return await complete_async(self._outputs(expand, steps, prefix, progress))
@@ -123,37 +123,37 @@ class Fetching(Door):
         prefix: str | None = None,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Fetch every file that the outputs name into a folder, and say where each one is.
+        """Download every file that the outputs name into a folder, and return the paths.
 
-        The same call again fetches only what is missing: what is complete is known by a list in the folder
-        (``.eachlabs/downloads.jsonl``: the execution, the name, the size and the checksum; no URL), by its size, and
-        where its time has changed, by its checksum; no request is sent for it, so it works long after the URLs have
-        ceased to. A file of an execution's that was torn or changed since is fetched again and replaced: edit copies.
+        The same call again downloads only missing files. Complete files are recognized by a list in the folder
+        (``.eachlabs/downloads.jsonl``: the execution, the name, the size and the checksum; no URL), by their size, and
+        if their modification time has changed, by their checksum. No request is sent for them, so this works after the
+        URLs have expired. A downloaded file that was damaged or changed is downloaded again and replaced: edit copies.
 
         Parameters
         ----------
         folder : path
-            Made where there is none. The paths in the result begin with it as it was given: relative stays relative.
+            Created if missing. The paths in the result start with it as given: a relative path stays relative.
         name : str, default "{index}-{n}"
             How files are called: ``{index}`` (the row's label), ``{row}`` (its position), ``{n}`` (which of the row's
             files, from 0), ``{execution_id}`` (these come first) and the frame's columns, with format specs as in
-            ``{seed:04d}``. A ``/`` makes sub-folders. What a field holds is made safe, and cut to 100 bytes; files of
-            one name get the end of their execution's id behind it. The extension comes from the Content-Type, else
-            from the URL, else it is ``.bin``; it is never one that a double click would run, and HTML is kept as
-            ``.txt``. An SVG is kept as it came: opened by itself, a browser runs the scripts in it.
+            ``{seed:04d}``. A ``/`` makes sub-folders. Field values are sanitized and truncated to 100 bytes; files with
+            the same name get the end of their execution's id appended. The extension comes from the Content-Type, else
+            from the URL, else it is ``.bin``; it is never that of an executable file, and HTML is saved as ``.txt``. An
+            SVG is saved unchanged: a browser that opens it runs the scripts in it.
         column : str, default "path"
-            Where the paths go; their errors go to the same name with ``_error``.
+            Column for the paths; errors go to the column of that name with ``_error`` appended.
         overwrite : bool, default False
-            Whether a file that is in the way is replaced. By default it is left alone, which is the row's error.
+            Whether to replace another file of the same name. By default it is kept, and the row gets an error.
         allow_private : bool, default False
-            Whether to fetch from addresses of this machine or its network too. The host and port of ``base_url`` may
-            always be fetched from.
+            Whether to download from private addresses (this machine or its network) too. The host and port of
+            ``base_url`` are always allowed.
         max_concurrency : int, optional
-            Files at once; by default what was configured.
+            Number of concurrent downloads; by default the configured value.
         max_size : int or None, default 2 GiB
-            Bytes of one file, at most; None for any size.
+            Maximum size of one file in bytes; None for any size.
         prefix : str, optional
-            Which result, where the frame holds several; the latest by default.
+            Prefix of the result to use, if the frame holds several; the latest by default.
         progress : bool or callable, optional
             As for `bulk_trigger`; the `Event` counts files.
 
@@ -161,35 +161,33 @@ class Fetching(Door):
         -------
         pandas.DataFrame
             A new frame with ``path`` (object: a str where no output names more than one file; else lists of str, with
-            None for a file that did not come; None where there is none) and ``path_error`` (string; missing where
-            nothing is wrong). ``attrs["eachlabs_download"]`` says so: ``{"column": "path"}``, with the result's
+            None for a file that was not downloaded; None if there is no file) and ``path_error`` (string; missing if
+            there is no error). ``attrs["eachlabs_download"]`` says so: ``{"column": "path"}``, with the result's
             ``prefix`` and ``earlier`` columns of paths where there are any. A row that is sent again has no path.
 
         Raises
         ------
         ColumnError
-            The frame holds no result or no outputs, or a column of its own named ``path``.
+            The frame holds no result or no outputs, or already has a column named ``path``.
         MappingError
-            `name` asks for a field that there is not.
+            `name` uses a field that does not exist.
         ConfigurationError
-            The folder cannot be written, or an option cannot be used.
+            The folder cannot be written, or an option is invalid.
         Interrupted
-            By Ctrl-C, with the paths so far in ``frame``.
+            On Ctrl-C; its ``frame`` has the paths so far.
 
         Warns
         -----
         UserWarning
-            Rows ended over 24 hours ago, which is how long output URLs are sure to work; or the disk is full.
+            Rows ended over 24 hours ago, after which output URLs may have expired; or the disk is full.
         UnsettledWarning
-            Rows are still open, and have no files yet.
+            Rows are still open and have no files yet.
 
-        Notes
-        -----
-        The API key is never sent, nor any cookie. Only http and https are fetched, redirects at most 5 times and
-        never from https to http. A name that leads to a private address is refused where the connection is made.
-        Where the environment names a proxy (``HTTPS_PROXY``), that resolves the names: then only addresses that are
-        written out, and names such as ``localhost``, are refused here. Connections that fail, 429, 5xx, bodies cut
-        short and wrong checksums are tried up to 4 times.
+        Notes ----- The API key is never sent, nor any cookie. Only http and https URLs are requested, with at most 5
+        redirects and none from https to http. A host name that resolves to a private address is refused when the
+        connection is made. If the environment sets a proxy (``HTTPS_PROXY``), the proxy resolves names: then only
+        literal addresses, and names such as ``localhost``, are refused. Failed connections, 429, 5xx, truncated bodies
+        and wrong checksums are tried up to 4 times.
 
         Examples
         --------
@@ -227,7 +225,7 @@ class Fetching(Door):
         prefix: str | None = None,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Do as `download`, without holding up the running event loop."""
+        """Async variant of `download`; it does not block the running event loop."""
         from ...engine.loop import complete_async
 
         return await complete_async(

@@ -29,40 +29,40 @@ class Looking(Door):
         auto_refresh: bool | None = None,
         interval: float = 2.0,
     ) -> Dashboard:
-        """Show a widget with a line per ``bulk_id``, which follows the executions until all have ended.
+        """Show a live widget with one line per ``bulk_id``, updated until all executions have ended.
 
-        This frame is taken as it is now, and never written; the widget's ``frame`` is the result as it shows it.
+        This frame is copied and never modified; the widget's ``frame`` is the result that it shows.
 
         Parameters
         ----------
         label : label or list of labels, optional
-            Columns whose values a row is called by, beside its label in the index; by default the axes of a sweep, else
-            the first text among the row's inputs. The first 200 characters are shown. The search finds words of all
-            inputs, whatever the label.
+            Columns whose values label a row, in addition to its index label; by default the axes of a sweep, else the
+            first text among the row's inputs. The first 200 characters are shown. The search covers all inputs,
+            whatever the label.
         workflow_id, prefix
             As for `refresh`.
         auto_refresh : bool, optional
-            Look at the executions in the background until all have ended; by default in a notebook.
+            Poll the executions in the background until all have ended; by default in a notebook.
         interval : float, default 2.0
-            Seconds between two looks, at least.
+            Minimum number of seconds between two polls.
 
         Returns
         -------
         Dashboard
-            An ipywidgets container. Where there are no widgets it shows a table of the same, as HTML or text.
+            An ipywidgets container. Without widget support it shows the same as a table, as HTML or text.
 
         Raises
         ------
         ColumnError
             `label` names no column.
         ConfigurationError
-            `interval` is no positive number.
+            `interval` is not a positive number.
 
         Examples
         --------
         >>> import pandas as pd, eachlabs_frames
         >>> print(pd.DataFrame({"prompt": ["a fox"]}).eachlabs.dashboard())
-        No row of this frame was triggered yet (1 row)
+        No row of this frame has been triggered yet (1 row)
         """
         from ..calls import Calls
         from ..desk import Desk, shown
@@ -79,38 +79,38 @@ class Looking(Door):
         page: int = 100,
         prefix: str | None = None,
     ) -> Gallery:
-        """Show a contact sheet: a card for each row, with its pictures, films, sounds or texts.
+        """Show a contact sheet: a card for each row, with its images, videos, audio or text.
 
-        This frame is taken as it is now, and never written; nothing is fetched but what the browser shows. What was
-        downloaded is shown from the disk, also when its URL is no longer valid (after about 24 hours). A click on a
-        card shows it in large, with the whole input beside it.
+        This frame is copied and never modified; only what the browser shows is loaded. Downloaded files are shown from
+        disk, also when their URLs are no longer valid (after about 24 hours). A click on a card enlarges it, with the
+        whole input beside it.
 
         Parameters
         ----------
         label : label or list of labels, optional
-            Columns whose values a card is called by; by default the axes of a sweep, else the first text among the
-            row's inputs, else the index.
+            Columns whose values label a card; by default the axes of a sweep, else the first text among the row's
+            inputs, else the index.
         columns : int, default 4
-            Cards beside each other, at most; fewer where there is no room.
+            Maximum number of cards per line; fewer if there is not enough space.
         size : float, default 220
-            Their width in pixels.
+            Width of a card in pixels.
         page : int, default 100
-            Cards that are shown at once, at most 1,000; buttons turn the page.
+            Number of cards per page, at most 1,000.
         prefix : str, optional
-            Of the result's columns; by default those of the latest result.
+            Prefix of the result to use, if the frame holds several; the latest by default.
 
         Returns
         -------
         Gallery
-            An ipywidgets container; its ``save("sheet.html")`` makes a file of it. Where there are no widgets it shows
-            the first 60 cards as HTML, or the rows as text.
+            An ipywidgets container; ``save("sheet.html")`` writes it to a file. Without widget support it shows the
+            first 60 cards as HTML, or the rows as text.
 
         Raises
         ------
         ColumnError
             `label` names no column.
         ConfigurationError
-            `columns`, `size` or `page` is no number that can be used.
+            `columns`, `size` or `page` is not a valid number.
 
         Examples
         --------
@@ -138,55 +138,54 @@ class Looking(Door):
     ) -> Matrix:
         """Show a sweep as a grid: a row for each value of some columns, a column for each value of others.
 
-        This frame is taken as it is now, and never written.
+        This frame is copied and never modified.
 
         Parameters
         ----------
         rows, columns : label or list of labels
-            Columns of the frame along each axis; of several, each is a level of the headers. Their values stand in the
-            order of first appearance, a categorical's in that of its categories. Missing values are one value, and
-            lists and dicts stand by their JSON.
+            Columns of the frame along each axis; of several, each is a level of the headers. Values are in order of
+            first appearance; those of a categorical are in the order of its categories. Missing values count as one
+            value, and lists and dicts are shown as JSON.
         value : label, default "output"
-            What the cells show: "output" (pictures, films, sounds, texts, JSON), "cost" (USD), "duration" (seconds
-            from start to end, unless the frame has a column of that name), "status", or a column. Of numbers, truths
-            and spans of time the cells are coloured by their mean, on a scale; each number is shown. Any other column
-            is shown as an output is.
+            What the cells show: "output" (images, videos, audio, text, JSON), "cost" (USD), "duration" (seconds from
+            start to end, unless the frame has a column of that name), "status", or a column. For numbers, booleans and
+            timedeltas, cells are coloured by their mean, and each value is shown. Any other column is shown like an
+            output.
         by : label or list of labels, optional
             Columns that order and name the repeats within a cell, such as a seed. Without it, rows of one cell are
-            numbered as they come in the frame.
+            numbered in the order of the frame.
         compare : pandas.DataFrame, optional
-            A second result. Each cell shows this frame's beside that one's, matched by `rows`, `columns` and `by`, and
-            of numbers also the difference, that one's less this one's, which colours the cell. They are called by their
-            runs, or A and B.
+            A second result. Each cell shows the values of both frames side by side, matched by `rows`, `columns` and
+            `by`; for numbers also the difference (`compare` minus this frame), which colours the cell. The two are
+            labelled by their runs, or A and B.
         size : int, default 160
-            Pixels of a picture's side, 32 to 1,024.
+            Side of an image in pixels, 32 to 1,024.
         prefix : str, optional
-            As for `refresh`; of both frames.
+            As for `refresh`; applies to both frames.
 
         Returns
         -------
         Matrix
-            A widget; where there are no widgets a table of the same, as HTML or text. A click, or Enter, enlarges a
-            result with its whole input; the arrow keys walk over the cells. At most 10,000 rows of the frame, 500
-            columns and 100 repeats in a cell are shown, and it says what is cut. ``save("grid.html")`` and
+            A widget; without widget support the same as a table, as HTML or text. A click or Enter enlarges a result
+            with its whole input; the arrow keys move between cells. At most 10,000 rows of the frame, 500 columns and
+            100 repeats in a cell are shown; a note says what is left out. ``save("grid.html")`` and
             ``save("grid.png")`` write files.
 
-            Its ``frame`` is the whole of it as an ordinary pivot. The index holds the values of `rows`, the columns
-            those of `columns`; below them a level for each of `by`, where it is given; below that a level ``repeat``
-            (from 1), where any two rows have all of these in common; above all a level ``run`` with `compare`, under
-            which both have the same columns. So without such rows it is what ``frame.pivot`` gives, in the
-            order of first appearance. Nothing is aggregated: each row's value stands in one place. Each column has
-            the value's dtype, and where it must hold missing values the one that pandas gives those: float64 for
-            integers, object for bool.
+            Its ``frame`` is the complete data as a pivot table. The index has the values of `rows`, the columns those
+            of `columns`, followed by a level for each of `by`, if given, and a level ``repeat`` (from 1) if two rows
+            have all of these in common; with `compare`, the first level is ``run``, and both runs have the same
+            columns. Without repeats it equals ``frame.pivot``, in order of first appearance. Nothing is aggregated:
+            each row's value has its own place. Each column has the dtype of the values, or the one that pandas uses
+            where values are missing: float64 for integers, object for bool.
 
         Raises
         ------
         ColumnError
-            There is no result in the frame, a column is not there, or one is named along two axes.
+            The frame holds no result, a column does not exist, or a column is named on both axes.
         ConfigurationError
             `size` is out of bounds.
         FrameTypeError
-            `compare` is no DataFrame.
+            `compare` is not a DataFrame.
 
         Examples
         --------
@@ -215,44 +214,45 @@ class Looking(Door):
         only_unrated: bool = False,
         prefix: str | None = None,
     ) -> Rating:
-        """Show a widget that steps through the results by keyboard, and writes a score for each into this very frame.
+        """Show a widget that steps through the results by keyboard and writes a score for each into this frame.
 
-        A widget cannot return anything, so this frame gets the column at once (all missing, where it has none), and
-        each score as soon as it is given. Rows are written by position, and only while each is where it was: where the
-        frame is sorted in place, or rows come or go, it is left alone from then on, the widget says so, and the scores
-        go on in its ``frame``. A column of numbers that is there is gone on with, from its first missing one. A row
-        that is sent again later has no score in the new result: it was the former execution's.
+        This frame gets the column immediately (all missing, if it is new), and each score as soon as it is given.
+        Scores are written by position: if the frame is sorted in place, or rows are added or removed, it is no longer
+        written, the widget says so, and further scores are only in the widget's ``frame``. An existing numeric column
+        is continued from its first missing value. A row that is sent again later has no score in the new result,
+        because the score belongs to the earlier execution.
 
-        A digit scores and goes on, the arrows move, U takes back; the widget shows the other keys, and buttons. It has
-        the focus when its cell was run by itself, not by Run All; Escape gives the focus back to the notebook.
+        A digit scores and moves to the next result, the arrow keys move, U undoes; the widget shows the other keys and
+        buttons. It takes the focus if its cell is run alone, not by Run All; Escape returns the focus to the notebook.
 
         Parameters
         ----------
         column : label, default "score"
-            Where scores go: Int64, missing where there is none; Float64 where a number of before is not whole.
+            Column for the scores: Int64, missing where there is none; Float64 if an existing value is not an integer.
         label : label or list of labels, optional
-            Columns whose values a result is called by; by default the axes of a sweep, else the first text among the
-            row's inputs, else the index.
+            Columns whose values label a result; by default the axes of a sweep, else the first text among the row's
+            inputs, else the index.
         scale : int, default 5
-            The best score, 2 to 9; the worst is 1. A number of before that is none of these is left as it is.
+            The best score, 2 to 9; the worst is 1. An existing value that is not on the scale is kept.
         only_unrated : bool, default False
             Show only rows that have no score yet.
         prefix : str, optional
-            Which result, where the frame holds several; the latest by default.
+            Prefix of the result to use, if the frame holds several; the latest by default.
 
         Returns
         -------
         Rating
-            An ipywidget; its ``frame`` is at any time a new frame with the scores. Rows that are not completed, or have
-            no output, cannot be rated: it says how many. Without widgets it is a table of the scores.
+            An ipywidget; its ``frame`` returns a new frame with the current scores. Rows that are not completed, or
+            have no output, cannot be rated; the widget says how many. Without widget support it is a table of the
+            scores.
 
         Raises
         ------
         ColumnError
-            The frame holds no result; or the column is the result's own, an input, or holds something else than
-            numbers; or there is no column `label`.
+            The frame holds no result; or `column` is a result column, an input, or not numeric; or `label` names no
+            column.
         ConfigurationError
-            `scale` cannot be used.
+            `scale` is not an integer from 2 to 9.
 
         Examples
         --------

@@ -32,7 +32,7 @@ class Sending(Door):
         prefix: str = "",
         full: bool = False,
     ) -> pd.DataFrame:
-        """Show what each row would send, and what is wrong with it. Nothing is triggered.
+        """Return the payload of each row and any problem with it. Nothing is triggered.
 
         Parameters
         ----------
@@ -41,26 +41,26 @@ class Sending(Door):
         inputs : None, list, dict or callable
             How a row becomes an input, as for `bulk_trigger`.
         version_id : str, optional
-            The version whose schema counts; the latest by default.
+            The version whose schema is used; the latest by default.
         na : {"omit", "null"}
-            What becomes of a missing value.
+            Whether a missing value is left out or sent as null.
         prefix : str, default ""
             As for `bulk_trigger`.
         full : bool, default False
-            Display payloads whole. By default they are cut; the data always are whole.
+            Display whole payloads. By default the display truncates them; the data are always complete.
 
         Returns
         -------
         pandas.DataFrame
-            With this frame's index: ``payload`` (object: a dict, or None where there can be none) and ``problem``
-            (string, missing where there is none). ``attrs["eachlabs_preview"]`` says how many ``rows`` can be sent, in
-            how many ``requests``, what they would cost (``cost_usd``, by the mean of the workflow's latest executions)
-            and what the account has left (``balance_usd``): USD, None where that is not known. Where the API says no
-            cost, or no workflow is named, the journal may know it of this workflow, or of the one that this frame went
-            to, and ``cost_from`` says so. ``attrs["eachlabs_accepted_before"]`` counts rows that the journal knows
-            as accepted lately, where a workflow is named and there are any. ``attrs["eachlabs_notes"]`` lists notes, if
-            there are any: columns that are not sent, names that are probably misspelt, and the commonest problem. In a
-            notebook and on a terminal all of this is printed too.
+            With this frame's index: ``payload`` (object: a dict, or None for a row with a problem) and ``problem``
+            (string; missing where there is none). ``attrs["eachlabs_preview"]`` says how many ``rows`` can be sent, in
+            how many ``requests``, what they would cost (``cost_usd``, from the mean cost of the workflow's latest
+            executions) and the account's balance (``balance_usd``); both in USD, None if not known. If the API gives no
+            cost, or no workflow is named, the cost is taken from the journal if possible, for this workflow or for the
+            one that this frame was sent to; ``cost_from`` then says so. ``attrs["eachlabs_accepted_before"]`` counts
+            rows that the journal has recorded as accepted lately, if a workflow is named and there are any.
+            ``attrs["eachlabs_notes"]`` lists notes, if there are any: columns that are not sent, names that are
+            probably misspelt, and the most common problem. In a notebook and on a terminal all of this is printed too.
 
         Raises
         ------
@@ -106,67 +106,69 @@ class Sending(Door):
         wait: bool = False,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Trigger an execution of a workflow for each row: paid, in bulk triggers of at most 10.
+        """Trigger a paid execution of a workflow for each row, in requests of at most 10 inputs.
 
-        Rows that have an ``execution_id`` already, or whose answer was lost (``unknown``), are left alone, unless
-        their input was edited since: an edited row is a new row. A request is sent a second time only where the first
-        certainly created nothing. Each request is noted in the journal before it is sent: whatever ends this process,
-        the same call with the same ``run=`` goes on.
+        Rows that already have an ``execution_id``, or whose response was lost (``unknown``), are not sent again, unless
+        their input was edited: an edited row is a new row. A request is repeated only if the first one certainly
+        created nothing. Each request is recorded in the journal before it is sent: if this process ends for any reason,
+        the same call with the same ``run=`` resumes the run.
 
         Without ``run=``, inputs that another run has sent within ``configure(rerun_guard=86400.0)`` seconds, for the
-        same workflow, version, server and mapping, are not paid again unasked: where they are all of the rows, the
-        call is refused; where they are some, it warns and sends. Two calls that begin at the same moment may both
-        pass. This needs the journal.
+        same workflow, version, server and mapping, are not paid for again by accident: if they are all of the rows, the
+        call raises `RunError`; if they are only some, it warns and sends. Two calls that start at the same moment may
+        both pass. This needs the journal.
 
         Parameters
         ----------
         workflow_id : str
             The workflow's id or slug.
         inputs : None, list, dict or callable
-            How a row becomes an input object. None: the columns that the workflow's schema names, or every column
-            where it publishes none; in a frame that holds results already, the mapping that they were made with.
-            A list: these columns. A dict: key to column, `lit` or `template`. A callable:
-            it is given a row as a dict (None for what is missing), once, and returns the input.
+            How a row becomes an input object. None: the columns that the workflow's schema names, or every column if it
+            has no schema; in a frame with results, the mapping that they were made with. A list: these columns. A dict:
+            key to column, `lit` or `template`. A callable: it is called once per row with a dict (None for missing
+            values), and returns the input.
         version_id : str, optional
-            The version to run. The latest by default: resolved once, and written into ``attrs["eachlabs"]``.
+            The version to run. The latest by default: resolved once, and stored in ``attrs["eachlabs"]``.
         run : str, optional
-            The run's name: called again with it, in this process or in another, only rows are sent that were not sent
-            in that run, which are new rows, changed rows and ``pending`` rows. A row is known by its input, and by
-            which occurrence of that input it is. By default a readable name is made, and kept in
-            ``attrs["eachlabs"]["run"]``.
+            The run's name. Another call with the same name, in this process or in another, sends only rows that were
+            not sent in that run: new, changed and ``pending`` rows. A row is identified by its input and the occurrence
+            of that input. By default a readable name is generated, and stored in ``attrs["eachlabs"]["run"]``.
         key : label, optional
-            A column of unique keys, by which rows are known instead. A key that was sent with another input is an
-            error, but for ``retrigger=True``.
+            A column of unique keys that identify the rows instead. A key that was sent with another input is an error,
+            unless ``retrigger=True``.
         webhook_url, webhook_secret : str, optional
-            Where the API announces each execution's end, and the word it repeats there (not in the legacy dialect).
+            The URL to which the API reports the end of each execution, and the secret that it sends along (not in the
+            legacy dialect).
         webhook : WebhookReceiver, optional
-            Have each execution's end announced to this process instead: the frame, the run, its dashboard and the
-            journal follow that, and while executions are waited for, the API is asked only every ``webhook.sweep``
-            seconds.
+            A receiver in this process that is notified of the end of each execution instead: the frame, the run, its
+            dashboard and the journal are updated from its deliveries, and ``wait`` polls the API only every
+            ``webhook.sweep`` seconds.
         na : {"omit", "null"}
             Whether a missing value leaves its key out, or is sent as null.
         validate : bool, default True
-            Check each row against the workflow's input schema first; rows that do not fit become ``invalid``. A local
-            file's path where a URL is wanted (a URI by the schema, or a name that ends in ``_url``) is an `InputError`.
+            Check each row against the workflow's input schema first; rows that do not match become ``invalid``. The
+            path of a local file where a URL is expected (a URI by the schema, or a name that ends in ``_url``) is an
+            `InputError`.
         max_concurrency : int, optional
-            Requests in flight at once, 1 to 256; as configured (8) by default.
+            Maximum number of requests in flight, 1 to 256; by default the configured value (8).
         max_cost : float, optional
-            USD that the run may cost, with what its earlier calls have cost: it stops before a batch that would pass
-            that, by the mean cost of the workflow's latest executions that have ended. Where none is known, one batch
-            goes first to learn it.
+            Maximum cost of the run in USD, including its earlier calls: sending stops before a batch that would exceed
+            it, estimated from the mean cost of the workflow's latest executions that have ended. If no cost is known,
+            one batch is sent first to learn it.
         retrigger : bool, default False
-            Trigger every row, also those that have an execution: each is paid again.
+            Trigger every row, including those that have an execution: each is paid for again.
         on_unknown : {"keep", "resend"}
-            What becomes of rows whose answer was lost and was not found in the workflow's listing: left ``unknown``,
-            or looked for once more and then sent again, and perhaps paid twice.
+            What to do with rows whose response was lost and whose execution was not found in the workflow's listing:
+            leave them ``unknown``, or search once more and then send them again, at the risk of paying twice.
         prefix : str, default ""
-            Put before each of the result's column names.
+            Prefix of the result's column names.
         inplace : bool, default False
-            Write into this frame rather than into a new one.
+            Write the results into this frame instead of a new one.
         wait : bool, default False
             Wait until every execution has ended.
         progress : bool or callable, optional
-            A tqdm bar or none; by default one in a notebook and on a terminal. A callable is given each `Event`.
+            Whether to show a tqdm progress bar; by default in a notebook and on a terminal. A callable is called with
+            each `Event`.
 
         Returns
         -------
@@ -180,7 +182,7 @@ class Sending(Door):
         UsageError
             Something in the call, the frame or the settings is wrong. Nothing was sent.
         RunError
-            The named run has another workflow, version, mapping or key; or every row was accepted lately in another
+            The named run has another workflow, version, mapping or key; or every row was recently accepted in another
             run, which the message names. Nothing was sent.
         ColumnError
             The frame holds results of another workflow, version, mapping or ``na``. Nothing was sent.
@@ -191,7 +193,7 @@ class Sending(Door):
         APIConnectionError, RateLimitError
             The workflow could not be read. Nothing was sent.
         Interrupted
-            A KeyboardInterrupt; the frame as it stood is its ``frame``, and the message names the run to go on with.
+            On a KeyboardInterrupt. Its ``frame`` is the frame so far, and the message names the run to continue.
 
         Examples
         --------
@@ -228,10 +230,10 @@ class Sending(Door):
         )
 
     async def bulk_trigger_async(self, workflow_id: str, inputs: Any = None, **options: Any) -> pd.DataFrame:
-        """Do as `bulk_trigger`, with the same keywords, without holding up the running event loop.
+        """Async variant of `bulk_trigger`, with the same keywords; it does not block the running event loop.
 
-        Cancelled, it sends nothing new, waits up to 10 s for the answers in flight, and raises
-        `asyncio.CancelledError`; with ``inplace=True`` they are in the frame then.
+        On cancellation it sends nothing more, waits up to 10 s for responses in flight, and raises
+        `asyncio.CancelledError`; with ``inplace=True`` those responses are in the frame.
         """
         options["webhook_secret"] = Secret.wrap(options.get("webhook_secret"))  # at once: see `bulk_trigger`
         check_keywords(self.bulk_trigger_async, options)
@@ -260,9 +262,9 @@ class Sending(Door):
         track: bool = True,
         progress: bool | Observer | None = False,
     ) -> Run:
-        """Do as `bulk_trigger`, in the background, and return at once.
+        """Start `bulk_trigger` in the background and return immediately.
 
-        This frame is taken as it is now, and never written; the result is the `Run`'s.
+        This frame is copied and never modified; the returned `Run` holds the result.
 
         Parameters
         ----------
@@ -271,22 +273,22 @@ class Sending(Door):
         max_concurrency, max_cost, retrigger, on_unknown, prefix
             As for `bulk_trigger`.
         track : bool, default True
-            Look at the executions, already while others are sent, until every one has ended. False: the run has ended
-            when all is sent; `wait` looks later.
+            Poll the executions, also while others are being sent, until all have ended. If False, the run is done when
+            all rows are sent; use `wait` later.
         progress : bool or callable, optional
-            As for `bulk_trigger`, but for no bar by default. A callable is called on another thread.
+            As for `bulk_trigger`, but without a bar by default. A callable is called on another thread.
 
         Returns
         -------
         Run
-            ``run.frame`` is the result so far, ``run.status`` a count per status, ``run.result()`` waits,
-            ``run.cancel()`` stops, ``run.dashboard()`` shows.
+            ``run.frame`` is the result so far, ``run.status`` the number of rows per status; ``run.result()`` waits,
+            ``run.cancel()`` stops sending, and ``run.dashboard()`` shows a live view.
 
         Raises
         ------
         UsageError
-            Something in the call or the settings is wrong. Nothing was sent. What is wrong with a row, and what the
-            API says, is found in the background: ``result()`` raises it, and the run's repr shows it.
+            Something in the call or the settings is wrong. Nothing was sent. Problems with a row, and errors of the
+            API, occur in the background: ``result()`` raises them, and the run's repr shows them.
 
         Examples
         --------
@@ -337,28 +339,28 @@ class Sending(Door):
         wait: bool = False,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Trigger the rows that are ``failed`` again: a new paid execution each. All others are left as they are.
+        """Trigger the ``failed`` rows again, as new paid executions. All other rows stay as they are.
 
         The workflow, its version and the mapping are those that the frame was triggered with. The input is the row's
-        own as it is now: a failed row that was edited since is sent with its new input. A frame whose attrs were lost
-        (CSV, merge, concat) is found in the journal by its ids.
+        current input: a failed row that was edited is sent with its new input. A frame whose attrs were lost (CSV,
+        merge, concat) is found in the journal by its ids.
 
         Parameters
         ----------
         inputs : None, list, dict or callable
-            Another mapping; needed where the first was a callable, which a frame does not remember.
+            Another mapping; required if the first was a callable, which a frame does not store.
         webhook_url, webhook_secret, webhook, max_concurrency, max_cost, inplace, wait, progress
             As for `bulk_trigger`: `max_cost` counts all that the run has paid, superseded executions too.
 
         Returns
         -------
         pandas.DataFrame
-            With the new executions in place of the failed ones; a row that could not be sent keeps the old one.
+            The frame with new executions in place of the failed ones; a row that could not be sent keeps its old one.
 
         Raises
         ------
         ColumnError, MappingError
-            The frame holds no result, or does not say how its inputs were made; or its attrs were lost, and its rows
+            The frame holds no result, or does not record how its inputs were made; or its attrs were lost, and its rows
             are of several runs, or unknown to the journal.
         """
         secret = Secret.wrap(webhook_secret)
@@ -381,24 +383,24 @@ class Sending(Door):
     def reconcile(
         self, inputs: Any = None, *, prefix: str | None = None, progress: bool | Observer | None = None
     ) -> pd.DataFrame:
-        """Look once more for the rows that are ``unknown``: nothing is sent.
+        """Search once more for the executions of ``unknown`` rows. Nothing is sent.
 
-        The workflow's listing is read around the moment of each lost request, and executions that no row owns are
+        The workflow's listing is read around the time of each lost request, and executions that belong to no row are
         matched by their inputs.
 
         Parameters
         ----------
         inputs : None, list, dict or callable
-            Needed only where the frame was triggered with a callable, which it does not remember.
+            Required only if the frame was triggered with a callable, which it does not store.
         prefix : str, optional
-            Which result, where the frame holds several; the latest by default.
+            Prefix of the result to use, if the frame holds several; the latest by default.
         progress : bool or callable, optional
             As for `bulk_trigger`.
 
         Returns
         -------
         pandas.DataFrame
-            A new frame, in which the rows that were found have their executions.
+            A new frame in which the rows that were found have their executions.
 
         Raises
         ------
@@ -406,7 +408,7 @@ class Sending(Door):
             The frame holds no result; or its attrs were lost, and its rows are of several runs, or unknown to the
             journal.
         JournalError, RunError
-            The journal cannot be read, or does not know the run.
+            The journal cannot be read, or does not have the run.
         """
         from .. import again
 

@@ -18,20 +18,19 @@ class Tracking(Door):
     """Executions become results."""
 
     def refresh(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
-        """Look once at every row that is not settled.
+        """Poll every row that is not settled, once.
 
         Parameters
         ----------
         workflow_id : str, optional
-            Needed only where the frame's attrs were lost, in a merge or a CSV file, and the journal does not know its
-            rows either.
+            Required only if the frame's attrs were lost (a merge, a CSV file) and the journal does not have its rows.
         prefix : str, optional
-            Which result, where the frame holds several; the latest by default.
+            Prefix of the result to use, if the frame holds several; the latest by default.
 
         Returns
         -------
         pandas.DataFrame
-            A new frame, with ``status``, ``error``, times, ``output`` and ``cost`` as the API gives them now.
+            A new frame with the current ``status``, ``error``, times, ``output`` and ``cost`` of each row.
 
         Raises
         ------
@@ -39,14 +38,14 @@ class Tracking(Door):
             The frame holds no result; or its attrs were lost, and its rows are of several workflows or unknown to the
             journal.
         APIError
-            Refused, or no answer at all.
+            The API refused the request or did not respond.
         """
         from .. import track
 
         return self._complete(track.refresh(self._frame, workflow_id=workflow_id, prefix=prefix))
 
     async def refresh_async(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
-        """Do as `refresh`, without holding up the running event loop."""
+        """Async variant of `refresh`; it does not block the running event loop."""
         from ...engine.loop import complete_async
         from .. import track
 
@@ -61,24 +60,24 @@ class Tracking(Door):
         webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Look again and again, every 1 to 15 s, until every row is settled; with ``webhook=`` hear of it instead.
+        """Poll every 1 to 15 s until every row is settled; with ``webhook=`` wait for its deliveries instead.
 
         Parameters
         ----------
         timeout : float, optional
-            Seconds after which the frame is returned as it stands, with an `UnsettledWarning`; None: never.
+            Seconds after which the frame so far is returned, with an `UnsettledWarning`; no limit by default.
         workflow_id, prefix
             As for `refresh`.
         webhook : WebhookReceiver, optional
-            The one that the rows were triggered with: after a first look, what is delivered to it is waited for, and
-            the API asked only every ``webhook.sweep`` seconds.
+            The receiver that the rows were triggered with: after a first poll, its deliveries are awaited, and the API
+            is polled only every ``webhook.sweep`` seconds.
         progress : bool or callable, optional
             As for `bulk_trigger`.
 
         Returns
         -------
         pandas.DataFrame
-            A new frame, as from `refresh`. Rows that are pending or unknown are not waited for.
+            A new frame, as from `refresh`. Rows that are ``pending`` or ``unknown`` are not waited for.
 
         Raises
         ------
@@ -86,7 +85,7 @@ class Tracking(Door):
             The frame holds no result; or its attrs were lost, and its rows are of several workflows or unknown to the
             journal.
         APIError
-            401, 403, 404. Failing servers and networks are waited out.
+            401, 403, 404. Server and network errors are retried.
         """
         return self._complete(self._wait(timeout, workflow_id, prefix, webhook, progress))
 
@@ -99,22 +98,22 @@ class Tracking(Door):
         webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Do as `wait`, without holding up the running event loop."""
+        """Async variant of `wait`; it does not block the running event loop."""
         from ...engine.loop import complete_async
 
         return await complete_async(self._wait(timeout, workflow_id, prefix, webhook, progress))
 
     def summary(self, *, prefix: str | None = None) -> pd.DataFrame:
-        """Count rows per bulk operation and status, and sum up what was paid, without asking the API.
+        """Count rows per bulk operation and status, and sum the costs, without a request to the API.
 
         Returns
         -------
         pandas.DataFrame
-            One line per ``bulk_id`` (string; missing for rows that went with none) in order of first appearance:
-            ``total`` and a count (int64) per status, ``superseded`` (int64) and ``cost`` (float64, USD, as far as it
-            is known). Where rows were triggered again, a last line without a ``bulk_id`` and with ``total`` 0 has the
-            number and the cost of the executions that they had before: the sum of ``cost`` is all that was paid. Its
-            display leaves out counts that are 0 in every line, and names them.
+            One row per ``bulk_id`` (string; missing for rows without one) in order of first appearance: ``total`` and a
+            count (int64) per status, ``superseded`` (int64) and ``cost`` (float64, USD, as far as known). If rows were
+            triggered again, a last row without a ``bulk_id`` and with ``total`` 0 has the number and cost of their
+            earlier executions, so the sum of ``cost`` is the total that was paid. The display omits counts that are 0
+            in every row, and names them.
 
         Raises
         ------

@@ -78,7 +78,7 @@ function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = 
     const media = kind === "image"
       ? h("img", { alt: name, decoding: "async", referrerpolicy: "no-referrer", ...(large ? {} : { loading: "lazy" }) })
       : h(kind, { controls: "", preload: "none", "aria-label": name, ...(kind === "video" ? { playsinline: "" } : {}) });
-    const fail = () => isGone || node.replaceChildren(placeholder(kind, safe, "is not there any more", nameless));
+    const fail = () => isGone || node.replaceChildren(placeholder(kind, safe, "unavailable", nameless));
     on(media, "error", () => (source && safe && src !== safe ? (drop(), show(safe)) : fail()));
     media.src = src;
     node.replaceChildren(media);
@@ -86,7 +86,7 @@ function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = 
   }
 
   function show(src) {
-    if (!src) node.replaceChildren(placeholder(kind, null, url === null ? "is too large to be shown" : "cannot be shown"));
+    if (!src) node.replaceChildren(placeholder(kind, null, url === null ? "is too large to show" : "cannot be shown"));
     else if (isOffline() && !src.startsWith("data:") && !src.startsWith("blob:")) node.replaceChildren(placeholder(kind, safe, "is not loaded: offline", nameless));
     else put(src);
   }
@@ -220,7 +220,7 @@ function createFacts(card) {
   if (card.text !== null && mediaOf(card).length) list.append(h("dt", {}, "output"), h("dd", {}, createWords(card.text, card.is_json, Infinity)));
   const known = [card.cost_usd === null ? "" : formatUsd(card.cost_usd), card.seconds === null ? "" : duration(card.seconds)].filter(Boolean);
   if (known.length) add("cost and time", known.join(", "));
-  return list.childElementCount ? list : h("p.elf-why", {}, "nothing is known of its input");
+  return list.childElementCount ? list : h("p.elf-why", {}, "input unavailable");
 }
 
 /**

@@ -44,8 +44,8 @@ function createVerdict() {
   const title = h("div.elf-step-end-title");
   const told = h("div.elf-step-verdict");
   const note = h("div.elf-step-mean");
-  const rest = on(h("button.elf-step-button", { type: "button" }, "Go on with the first pair that is not judged"), "click", () => run.open());
-  const reveal = on(h("button.elf-step-button.elf-step-reveal", { type: "button" }, "Reveal now: it is no longer blind after that"), "click", () => run.ask({ kind: "reveal" }));
+  const rest = on(h("button.elf-step-button", { type: "button" }, "Continue with the first unjudged pair"), "click", () => run.open());
+  const reveal = on(h("button.elf-step-button.elf-step-reveal", { type: "button" }, "Reveal now (ends blind judging)"), "click", () => run.ask({ kind: "reveal" }));
   const node = h("div.elf-step-end", {}, title, told, note, h("div.elf-step-offers", {}, rest, reveal));
   let run = null;
 
@@ -63,7 +63,7 @@ function createVerdict() {
   function paint({ done, size, more }, act) {
     run = act;
     const { revealed } = more;
-    setText(title, !size ? "There is no pair to judge." : done === size ? `All ${plural(size, "pair")} judged` : `${plural(size - done, "pair")} not judged yet`);
+    setText(title, !size ? "There are no pairs to judge." : done === size ? `All ${plural(size, "pair")} judged` : `${plural(size - done, "pair")} not judged yet`);
     told.hidden = note.hidden = !revealed;
     if (revealed) {
       told.replaceChildren(h("div.elf-step-bars", { role: "list", "aria-label": "Win rates" }, ...revealed.shares.map(createShare)));
@@ -77,7 +77,7 @@ function createVerdict() {
 
 export default steppedBy(() => ({
   title: "Which is better?",
-  label: "Compare pairs: left or right arrow chooses, T is a tie, U takes back",
+  label: "Compare pairs: left or right arrow chooses, T is a tie, U undoes",
   verb: "judged",
   tag: ({ revealed }) => (revealed ? "no longer blind" : "blind"),
   marks: [[LEFT, "Left", "The left one is better (left arrow, 1, A)", "←"], [TIE, "Tie", "Neither is better (T, =, space)", "T"], [RIGHT, "Right", "The right one is better (right arrow, 2, B)", "→"]],
@@ -85,14 +85,14 @@ export default steppedBy(() => ({
   backTitle: "Previous pair (page up)",
   nextTitle: "Skip this pair (S, page down)",
   openLabel: "Next unjudged",
-  openTitle: "Next pair that is not judged",
+  openTitle: "Next unjudged pair",
   moves: new Set(["PageUp", "PageDown"]),
   keys: (act) => {
     const left = () => act.mark(LEFT), right = () => act.mark(RIGHT), tie = () => act.mark(TIE), skip = () => act.by(1);
     return { ArrowLeft: left, a: left, 1: left, ArrowRight: right, b: right, 2: right, "=": tie, " ": tie, t: tie, s: skip, PageDown: skip, PageUp: () => act.by(-1) };
   },
   hints: [[["←", "→"], "choose"], [["T"], "tie"], [["S"], "skip"], [["U"], "undo"], [["0"], "clear"], [["N"], "next unjudged"]],
-  say: (mark) => ({ [LEFT]: "left is better", [RIGHT]: "right is better", [TIE]: "a tie" })[mark] ?? "taken away",
+  say: (mark) => ({ [LEFT]: "left is better", [RIGHT]: "right is better", [TIE]: "a tie" })[mark] ?? "cleared",
   mediaOf: ({ left, right }) => [...mediaOf(left), ...mediaOf(right)],
   createThing: createPair,
   createEnd: createVerdict,

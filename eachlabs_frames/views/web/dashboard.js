@@ -25,13 +25,13 @@ const FAILED = new Set(["failed", "invalid"]);
 const MAIN = ["completed", "running", "queued", "pending", "failed"]; // these have a place of their own, even at zero
 
 const PHASES = new Map([
-  ["preparing", ["○", "Preparing", "The rows are checked. Nothing was sent yet."]],
-  ["sending", ["↑", "Sending", "Rows are sent, and their executions followed."]],
-  ["tracking", ["◐", "Tracking", "All is sent. The executions are followed until they end."]],
-  ["idle", ["‖", "Idle", "Nobody looks at the open executions now."]],
+  ["preparing", ["○", "Preparing", "Rows are being checked. Nothing has been sent yet."]],
+  ["sending", ["↑", "Sending", "Rows are being sent; their executions are polled."]],
+  ["tracking", ["◐", "Tracking", "All rows are sent. Executions are polled until they end."]],
+  ["idle", ["‖", "Idle", "Open executions are not being polled."]],
   ["settled", ["✓", "Settled", "Every row is settled."]],
-  ["cancelled", ["⊘", "Cancelled", "The call was cancelled; what was accepted before is kept."]],
-  ["failed", ["✕", "Failed", "The call ended with an error; what was accepted before is kept."]],
+  ["cancelled", ["⊘", "Cancelled", "The call was cancelled; accepted executions are kept."]],
+  ["failed", ["✕", "Failed", "The call ended with an error; accepted executions are kept."]],
 ]);
 const AT_WORK = new Set(["preparing", "sending", "tracking"]);
 
@@ -331,8 +331,8 @@ function createId(what, view) {
   const show = () => setText(button, id.slice(0, 8));
   on(button, "click", async () => {
     const done = await copy(id, view.root);
-    view.say(done ? `copied ${clip(id, 80)}` : "the browser did not let it be copied");
-    setText(button, done ? "copied" : "no copy");
+    view.say(done ? `copied ${clip(id, 80)}` : "the browser did not allow copying");
+    setText(button, done ? "copied" : "not copied");
     button.classList.toggle("elf-copied", done);
     clearTimeout(said);
     said = setTimeout(() => (button.classList.remove("elf-copied"), (said = 0), show()), 1_400);
@@ -360,20 +360,20 @@ function createHeader(store, view) {
     metrics.append(h("div", { title }, h("div.elf-name", {}, name), value));
     return value;
   };
-  const settled = metric("Settled", "Rows that need nothing more, of all rows");
-  const elapsed = metric("Elapsed", "Since the call began, until it ended");
+  const settled = metric("Settled", "Settled rows of all rows");
+  const elapsed = metric("Elapsed", "Time since the call started, until it ended");
   const rate = metric("Rate", "Rows settled per minute, over the last minute");
-  const cost = metric("Cost", "Of the executions whose cost is known, in USD");
-  const balance = metric("Balance", "Of the account, in USD");
+  const cost = metric("Cost", "Cost in USD of the executions whose cost is known");
+  const balance = metric("Balance", "Account balance in USD");
   const bar = createBar(".elf-bar-total");
-  const legend = h("div.elf-legend", { role: "group", "aria-label": "Show only lines with rows that are" });
+  const legend = h("div.elf-legend", { role: "group", "aria-label": "Filter by status" });
   const notice = h("div.elf-notice", { role: "status", "aria-live": "polite" });
   const chips = new Map();
   const node = h("div.elf-head", {},
     h("div.elf-title", {}, workflow, h("span.elf-tags", {}, version, run), phase), metrics, bar, legend, notice);
 
   function chip(word) {
-    chips.set(word, createChip(word, "lines with rows", () => view.toggle(word)));
+    chips.set(word, createChip(word, "bulk operations with rows", () => view.toggle(word)));
     legend.append(chips.get(word).button);
   }
 
@@ -386,11 +386,11 @@ function createHeader(store, view) {
   function sentences({ phase: word, problem, stale_since: stale, waiting_for: waiting }) {
     const said = [];
     if (store.parted || (!store.live && Date.now() - store.since > NO_KERNEL)) {
-      const why = store.parted ? "No kernel is connected." : "No kernel has answered yet.";
-      said.push(["saved", `As it was at ${timeOfDay(store.snapshot.now)}. ${why}`]);
+      const why = store.parted ? "No kernel is connected." : "The kernel has not responded yet.";
+      said.push(["saved", `State at ${timeOfDay(store.snapshot.now)}. ${why}`]);
     }
     if (problem) said.push(["problem", problem]);
-    if (stale) said.push(["stale", `Stale since ${timeOfDay(stale)}: the API does not answer.`]);
+    if (stale) said.push(["stale", `Stale since ${timeOfDay(stale)}: the API does not respond.`]);
     if (waiting) said.push(["waiting", waiting]);
     return said.length ? said : [["phase", PHASES.get(word)?.[2] ?? ""]];
   }
@@ -436,7 +436,7 @@ function createHeader(store, view) {
     setText(phase.lastChild, word);
     setText(rate, known(head.rate, (n) => `${whole.format(Math.round(n))}/min`));
     setText(cost, known(head.cost_usd, formatUsd));
-    cost.parentElement.title = `Of the executions whose cost is known, in USD${head.superseded
+    cost.parentElement.title = `Cost in USD of the executions whose cost is known${head.superseded
       ? `; ${formatUsd(head.superseded_cost_usd)} of it for ${whole.format(head.superseded)} that were superseded` : ""}`;
     setText(balance, known(head.balance_usd, formatUsd));
     paintCounts(head);
@@ -447,9 +447,9 @@ function createHeader(store, view) {
 }
 
 function createToolbar(view) {
-  const search = createSearch("Find words or ids", "Find lines by words of inputs, labels, errors and ids",
+  const search = createSearch("Find words or ids", "Filter by words in inputs, labels, errors and ids",
     (text) => view.seek(text));
-  const sort = h("select.elf-sort", { "aria-label": "Sort lines" },
+  const sort = h("select.elf-sort", { "aria-label": "Sort by" },
     ...[...SORTS].map(([value, [name]]) => h("option", { value }, name)));
   const clear = h("button.elf-clear", { type: "button" }, "Clear filters");
   const shown = h("span.elf-shown");
@@ -467,8 +467,8 @@ function createToolbar(view) {
 function createHeads() {
   const head = (name, text, title) => h(`span.elf-head-${name}`, { title }, text);
   return h("div.elf-heads.elf-columns", { "aria-hidden": "true" },
-    h("span"), head("bulk", "bulk_id", "The bulk operation that the rows were sent with"),
-    head("bar", "Progress", "Rows by status"), head("counts", "Rows by status", "How many rows have each status"),
+    h("span"), head("bulk", "bulk_id", "Bulk operation of the rows"),
+    head("bar", "Progress", "Rows by status"), head("counts", "Rows by status", "Number of rows per status"),
     head("age", "Age", "Since the bulk operation was sent"));
 }
 
@@ -553,12 +553,12 @@ function heightOfRows(place, { snapshot, parted }) {
   return ROWS_PAD + ROWS_HEAD + ROW * Math.max(1, rows) + (total > (opened ? opened.rows.length : PAGE) ? ROWS_FOOT : 0);
 }
 
-const ROW_HEADS = [["Row", "Its label in the frame's index"], ["Label", "What the row is called: label="],
-  ["Execution", "The execution's id"], ["Status", "How the execution stands"], ["Result", "What came out, or the error"],
-  ["Cost", "In USD"], ["Time", "How long the execution took"]];
+const ROW_HEADS = [["Row", "Label in the frame's index"], ["Label", "Label of the row (label=)"],
+  ["Execution", "Execution id"], ["Status", "Status of the execution"], ["Result", "Output or error"],
+  ["Cost", "Cost in USD"], ["Time", "Duration of the execution"]];
 
 function createRows(place, store, view, id) {
-  const table = h("div.elf-table", { role: "table", "aria-label": "Rows of this line" }, h("div.elf-row-heads", { role: "row" },
+  const table = h("div.elf-table", { role: "table", "aria-label": "Rows" }, h("div.elf-row-heads", { role: "row" },
     ...ROW_HEADS.map(([name, title]) => h(`span.elf-head-${name.toLowerCase()}`, { role: "columnheader", title }, name))));
   const message = h("div.elf-message");
   const where = h("span");
@@ -574,8 +574,8 @@ function createRows(place, store, view, id) {
   const shown = [];
 
   function waitingText(want) {
-    if (store.live) return want && Date.now() - want.asked > 10_000 ? "the kernel has not answered yet…" : "asking the kernel…";
-    return store.parted || (want && Date.now() - want.asked > NO_KERNEL) ? "the rows are known to a running kernel only" : "asking the kernel…";
+    if (store.live) return want && Date.now() - want.asked > 10_000 ? "the kernel has not responded yet…" : "asking the kernel…";
+    return store.parted || (want && Date.now() - want.asked > NO_KERNEL) ? "showing rows needs a running kernel" : "asking the kernel…";
   }
 
   function paint() {
@@ -583,7 +583,7 @@ function createRows(place, store, view, id) {
     const want = store.wanted.get(place);
     node.style.height = `${heightOfRows(place, store)}px`;
     message.hidden = Boolean(opened?.rows.length);
-    setText(message, opened ? "no row is here any more" : waitingText(want));
+    setText(message, opened ? "no rows" : waitingText(want));
     const rows = opened?.rows ?? [];
     table.classList.toggle("elf-untitled", !rows.some((row) => row.title));
     while (shown.length > rows.length) shown.pop().node.remove();
@@ -724,8 +724,8 @@ function createList(store, view) {
     const { head } = store.snapshot;
     const none = !store.places.size || (store.places.size === 1 && store.places.has(""));
     const text = none
-      ? `No row of this frame was triggered yet.${AT_WORK.has(head.phase) ? " Bulk operations appear here as they are sent." : ""}`
-      : lines ? "" : "No line matches.";
+      ? `No row of this frame has been triggered yet.${AT_WORK.has(head.phase) ? " Bulk operations appear here as they are sent." : ""}`
+      : lines ? "" : "No rows match.";
     empty.hidden = !text || lines > 1;
     setText(empty, text);
     empty.style.top = `${topOf(lines)}px`; // the rest of the list is its place
@@ -795,7 +795,7 @@ function createErrors(store, view) {
     const count = h("span.elf-count");
     const message = h("div.elf-group-message");
     const labels = h("span.elf-labels", { dir: "auto" });
-    const find = on(h("button.elf-button.elf-find", { type: "button" }, "find lines"), "click", () => view.put(text.split("\n")[0].slice(0, 120)));
+    const find = on(h("button.elf-button.elf-find", { type: "button" }, "show rows"), "click", () => view.put(text.split("\n")[0].slice(0, 120)));
     const item = h("div.elf-group", { role: "listitem" }, count, message, labels, find);
     let text = null;
     const paint = ([rows, said, rowLabels]) => {
@@ -806,7 +806,7 @@ function createErrors(store, view) {
       if (said === text) return;
       text = said;
       message.replaceChildren(textBox("elf-error", said, "error message"));
-      find.setAttribute("aria-label", `find lines with the error ${clip(said, 60)}`);
+      find.setAttribute("aria-label", `show rows with the error ${clip(said, 60)}`);
     };
     return { item, paint };
   }

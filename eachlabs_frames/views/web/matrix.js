@@ -88,7 +88,7 @@ function createMark(mark, { data, book, files, open, side, name }) {
     if (mark.status !== "completed") node.append(badgeOf(mark.status));
     book.want(mark.at, (card) => {
       if (card) node.querySelector(":scope > .elf-stage").remove(), paintCard(card);
-      else node.querySelector(".elf-stage").append(h("div.elf-placeholder", {}, "not saved with the notebook: no kernel is connected"));
+      else node.querySelector(".elf-stage").append(h("div.elf-placeholder", {}, "not saved with the notebook; no kernel is connected"));
     });
   } else {
     const isEmpty = data.kind === "numbers" && mark.text === null && mark.status === "completed";
@@ -137,7 +137,7 @@ function createCell(cell, name, context) {
     const marks = held.map((mark, side) => (mark ? createMark(mark, { ...context, side, name: label }) : createGap("no row")));
     parts.push(...marks);
     const slot = h("div.elf-slot", {}, h("div.elf-marks", {}, ...marks.map((mark) => mark.node)));
-    if (place.difference !== null) slot.append(h("div.elf-difference", { title: "the difference" }, place.difference));
+    if (place.difference !== null) slot.append(h("div.elf-difference", { title: "difference" }, place.difference));
     if (place.label) slot.append(h("div.elf-slot-label", { dir: "auto", title: place.label }, place.label));
     return slot;
   }
@@ -150,7 +150,7 @@ function createCell(cell, name, context) {
       inside.append(parts[0].node);
       return;
     }
-    if (cell.mean !== null) inside.append(h("div.elf-mean", { title: data.sides.length ? "the mean difference" : "the mean" }, h("span", { "aria-hidden": "true" }, "⌀ "), h("span.elf-hidden", {}, "mean "), cell.mean));
+    if (cell.mean !== null) inside.append(h("div.elf-mean", { title: data.sides.length ? "mean difference" : "mean" }, h("span", { "aria-hidden": "true" }, "⌀ "), h("span.elf-hidden", {}, "mean "), cell.mean));
     inside.append(h("div.elf-slots", {}, ...cell.slots.map(fillSlot)));
     if (cell.more) inside.append(h("div.elf-slot-label", {}, `and ${whole.format(cell.more)} more`));
   }

@@ -16,7 +16,7 @@ function createResult(files) {
     setText(where, `${whole.format(at + 1)} of ${whole.format(size)}`);
     const mark = marks[at];
     score.hidden = mark === OPEN;
-    setText(score, mark === ELSEWHERE ? "Has a score that is none of this scale" : `Rated ${mark}${unsure.has(at) ? " (not confirmed yet)" : ""}`);
+    setText(score, mark === ELSEWHERE ? "Has a score that is not on this scale" : `Rated ${mark}${unsure.has(at) ? " (not confirmed yet)" : ""}`);
     stage.paint(card, clip(card.label, 200));
     const seen = JSON.stringify(card);
     if (seen === shown) return;
@@ -51,9 +51,9 @@ function createDistribution(scale) {
     }).reverse());
     bars.hidden = mean.hidden = !scored;
     const sum = given.reduce((total, rows, at) => total + rows * (at + 1), 0);
-    setText(mean, scored ? `mean ${(sum / scored).toFixed(2)}${more.others ? `; ${plural(more.others, "score")} of another scale beside these` : ""}` : "");
+    setText(mean, scored ? `mean ${(sum / scored).toFixed(2)}${more.others ? `; ${plural(more.others, "score")} on another scale` : ""}` : "");
     rest.hidden = done === size;
-    setText(rest, "Go on with the first one that is not rated");
+    setText(rest, "Continue with the first unrated result");
     run = act.open;
   }
   return { node, paint };
@@ -71,15 +71,15 @@ export default steppedBy(({ scale }) => {
     backTitle: "Previous (left arrow)",
     nextTitle: "Next (right arrow)",
     openLabel: "Next unrated",
-    openTitle: "Next one without a score",
+    openTitle: "Next unrated result",
     moves: new Set(["ArrowLeft", "ArrowRight"]),
     keys: (act) => ({
       ...Object.fromEntries(scores.map((score) => [score, () => act.mark(score)])),
       ArrowLeft: () => act.by(-1),
       ArrowRight: () => act.by(1),
     }),
-    hints: [[[`1 – ${scale}`], "score, and on"], [["←", "→"], "move"], [["U"], "undo"], [["0"], "clear"], [["N"], "next unrated"]],
-    say: (mark) => (mark === null ? "score taken away" : `rated ${mark}`),
+    hints: [[[`1 – ${scale}`], "score and next"], [["←", "→"], "move"], [["U"], "undo"], [["0"], "clear"], [["N"], "next unrated"]],
+    say: (mark) => (mark === null ? "score cleared" : `rated ${mark}`),
     mediaOf,
     createThing: createResult,
     createEnd: () => createDistribution(scale),

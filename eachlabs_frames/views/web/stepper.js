@@ -186,7 +186,7 @@ function createStepper(steps, el, kind, files, requestedAt) {
   const said = h("div.elf-hidden", { "aria-live": "polite" });
   const thing = kind.createThing(files);
   const end = kind.createEnd();
-  const unseen = h("div.elf-step-unseen", {}, "The kernel has not sent this one yet.");
+  const unseen = h("div.elf-step-unseen", {}, "Waiting for the kernel to send this result.");
 
   const act = {
     mark: (mark) => act.ready() && (steps.ask({ kind: "mark", place: steps.now.at, mark }), announce(mark)),
@@ -212,8 +212,8 @@ function createStepper(steps, el, kind, files, requestedAt) {
   const turns = {
     back: button("back", "‹", kind.backTitle, () => act.by(-1)),
     next: button("next", "›", kind.nextTitle, () => act.by(1)),
-    undo: button("undo", "Undo", "Take the last step back (U, Backspace, Ctrl+Z)", act.undo),
-    clear: button("clear", "Clear", "Take this mark away (0, Delete)", () => act.mark(null)),
+    undo: button("undo", "Undo", "Undo the last step (U, Backspace, Ctrl+Z)", act.undo),
+    clear: button("clear", "Clear", "Clear this mark (0, Delete)", () => act.mark(null)),
     open: button("open", kind.openLabel, `${kind.openTitle} (N)`, act.open),
   };
   const controls = h("div.elf-step-controls", {}, turns.back,
@@ -232,8 +232,8 @@ function createStepper(steps, el, kind, files, requestedAt) {
     filled.style.width = `${size ? (100 * done) / size : 0}%`;
     for (const [name, value] of [["valuemax", size], ["valuenow", done], ["valuetext", count.textContent]]) setAttribute(bar, `aria-${name}`, value);
     const slow = since !== null && Date.now() - since > SLOW;
-    const lost = steps.parted && unsure.size ? ` ${plural(unsure.size, "mark")} did not reach it.` : "";
-    setText(sure, steps.parted ? `The kernel is gone.${lost}` : slow ? `${plural(unsure.size, "mark")} not confirmed: the kernel has not answered yet` : "");
+    const lost = steps.parted && unsure.size ? ` ${plural(unsure.size, "mark")} not saved.` : "";
+    setText(sure, steps.parted ? `The kernel is not connected.${lost}` : slow ? `${plural(unsure.size, "mark")} not confirmed: the kernel has not responded yet` : "");
     setAttribute(sure, "data-kind", steps.parted ? "parted" : "waiting");
   }
 
