@@ -434,7 +434,7 @@ def test_a_retry_asks_first_and_says_what_it_costs() -> None:
     assert "12 failed rows" in question.children[0].value
     assert "paid for" in question.children[0].value
     assert "$0.60" in question.children[0].value
-    click(dashboard, "Keep")
+    click(dashboard, "Do not")
     assert question.layout.display == "none"
     assert not any("retry" in done for done in subject.done)
     subject.caution = "The journal is off."

@@ -154,7 +154,7 @@ def test_a_payload_over_ten_megabytes_is_a_problem() -> None:
         (lambda row: None, "must return a dict; it returned NoneType"),
         (lambda row: [1], "it returned list"),
         (lambda row: row["nope"], "raised KeyError"),
-        (lambda row: {1: "a"}, "a key that is no string: 1"),
+        (lambda row: {1: "a"}, "a key that is not a string: 1"),
         (lambda row: {"a": {1}}, "set"),
     ],
 )

@@ -106,7 +106,7 @@ def test_a_file_that_is_no_journal_is_named_and_left_as_it_is(journal: Path, con
     """A text, or half a header, is never written over."""
     journal.write_bytes(content)
     for use in (_enter, archive.summaries):
-        with pytest.raises(JournalError, match=r"j\.sqlite is no journal of this package .*configure\(journal="):
+        with pytest.raises(JournalError, match=r"j\.sqlite is not a journal of this package .*configure\(journal="):
             use(journal)
     assert journal.read_bytes() == content
 

@@ -112,7 +112,7 @@ def test_null_is_kept_inside_a_dict_where_it_is_asked_for() -> None:
         (np.complex128(1), "complex"),
         (object(), "object"),
         (pd.Series([1]), "Series"),
-        ({1: "a"}, "no string"),
+        ({1: "a"}, "not a string"),
         ({"\ud800": 1}, "lone surrogate"),
         (lambda: 1, "function"),
         (Path("a.png"), r"a local path cannot be sent.*upload the file and send its URL, or send str\(path\)"),
