@@ -95,7 +95,9 @@ def stops_at_a_limit_and_goes_on(sandbox: Sandbox) -> pd.DataFrame:
     out = grid().eachlabs.bulk_trigger(WF, run="first", max_cost=1.0, wait=True)
     assert out["status"].tolist() == ["completed"] * 24
     assert out.loc[:14, "execution_id"].tolist() == capped.loc[:14, "execution_id"].tolist()
-    with pytest.raises(ef.RunError, match=r"all 24 rows were accepted before.*nothing was sent\. run='first' continues that run"):
+    with pytest.raises(
+        ef.RunError, match=r"all 24 rows were accepted before.*nothing was sent\. run='first' continues that run"
+    ):
         grid().eachlabs.bulk_trigger(WF)
     return out
 
