@@ -1130,7 +1130,9 @@ def test_old_rows_are_named_before_they_are_fetched(sandbox: Sandbox, shelf: She
     out = result(shelf.url + "/gone.png", shelf.put("/b.png"), shelf.put("/c.png"), index=["a", "b", "c"])
     now = pd.Timestamp.now(tz="UTC")
     out["completed_at"] = [now - pd.Timedelta(hours=30), now - pd.Timedelta(days=9), now]
-    with pytest.warns(UserWarning, match=r"2 row\(s\) ended over 24 hours ago.* of 'a', 'b' may be gone") as caught:
+    with pytest.warns(
+        UserWarning, match=r"2 row\(s\) ended over 24 hours ago.* of 'a', 'b' that are not yet downloaded may be gone"
+    ) as caught:
         got = out.eachlabs.download(tmp_path, allow_private=True)
     assert caught[0].filename == __file__
     gone = "HTTP 404: the execution ended 30 hours ago, and output URLs live about 24 hours"
