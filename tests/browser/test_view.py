@@ -557,7 +557,7 @@ def test_a_notebook_without_a_kernel_shows_what_was_saved(open_stage: Callable[.
         "() => /The kernel has not responded yet/.test(document.querySelector('.elf-notice').innerText)"
     )
     stage.page.wait_for_function(
-        "() => /running kernel only/.test(document.querySelector('[data-line=\"2\"] .elf-message').innerText)"
+        "() => /needs a running kernel/.test(document.querySelector('[data-line=\"2\"] .elf-message').innerText)"
     )
     assert stage.find("[data-metric=elapsed]").inner_text() == "1:05"
     assert stage.saved()["rows"]["1"]["rows"][0]["label"] == "kept"

@@ -154,7 +154,7 @@ function createHead(store, view) {
   function tick() {
     const { snapshot } = store;
     const alone = store.parted || (!store.live && !store.isPage && store.missing > 0 && Date.now() - store.since > NO_KERNEL);
-    const said = alone ? `State at ${timeOfDay(snapshot.now)}. No kernel is connected${store.missing ? ", only saved cards are shown" : ""}.`
+    const said = alone ? `State at ${timeOfDay(snapshot.now)}. No kernel is connected${store.missing ? "; only saved cards are shown" : ""}.`
       : store.isPage && snapshot.said ? `State at ${timeOfDay(snapshot.now)}: ${snapshot.said}` : snapshot.said ?? "";
     notice.hidden = !said;
     setText(notice, clip(said, 600));
