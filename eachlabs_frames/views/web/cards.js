@@ -13,7 +13,7 @@ const BETWEEN = " · "; // as `frames/cards.py` joins the parts of a label
 const LABEL_LINE = 26; // characters
 const LABEL_LINES = 3;
 
-const NAMES = new Map([["image", "picture"], ["video", "video"], ["audio", "audio"], ["link", "file"]]);
+const NAMES = new Map([["image", "image"], ["video", "video"], ["audio", "audio"], ["link", "file"]]);
 const isOffline = () => navigator.onLine === false;
 const outward = (url) => ({ href: url, target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" });
 
