@@ -70,14 +70,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A key filled with the same value in every row; made by `lit`."""
+    """A constant: a key with the same value in every row. Created by `lit`."""
 
     value: Json
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A key filled with a text made from columns; made by `template`."""
+    """A key with text formatted from the columns of each row. Created by `template`."""
 
     text: str
     labels: tuple[str, ...]
@@ -93,17 +93,22 @@ MAX_UNUSED: Final = 200
 
 
 def lit(value: object) -> Literal:
-    """Give every row the same value, where a plain string in ``inputs=`` would name a column.
+    """Return a constant for ``inputs=``, the same for every row. A plain string there is a column name instead.
 
     Parameters
     ----------
     value : object
-        Anything that a cell may hold: text, a number, a list, a dict, a timestamp.
+        Any value that a cell may contain: text, a number, a list, a dict, a timestamp.
+
+    Returns
+    -------
+    Literal
+        For use as a value in an ``inputs=`` dict.
 
     Raises
     ------
     MappingError
-        A value that cannot be sent as JSON, or a missing one.
+        The value is missing (None, NaN), or cannot be sent as JSON.
 
     Examples
     --------
@@ -123,23 +128,30 @@ def lit(value: object) -> Literal:
 
 
 def template(text: str) -> Template:
-    """Make a text of each row from its columns: ``{column}``, with a format spec where one is wanted.
+    """Return a template for ``inputs=`` that formats text from the columns of each row.
 
-    A row in which one of the columns is missing has no such text: its key is left out (or null, by ``na=``).
-    A whole float is printed as an integer ("in 1990", never "in 1990.0"), so that a row's text is the same whether or
-    not pandas keeps its column as float64 because another row's cell is missing. A whole float beyond 2**53 with more
-    than 15 significant digits may have lost some of them: that row's input is refused, unless the format spec is a
-    float's, as in ``{amount:.2f}``.
+    If one of the columns is missing in a row, the key is left out of its input, or sent as null, as ``na=`` says.
+
+    A float with an integer value is formatted as an integer ("in 1990", not "in 1990.0"), so that the text does not
+    depend on whether pandas converted the column to float64 because of a missing value in another row. A float with an
+    integer value beyond 2**53 and more than 15 significant digits may be inexact: the row's input is refused, unless
+    the format spec has a float type, as in ``{amount:.2f}``.
 
     Parameters
     ----------
     text : str
-        As for `str.format`, by column names: ``"{animal} at {price:.2f}"``; ``{{`` and ``}}`` are braces.
+        A format string as for `str.format`, with column names as fields: ``"{animal} at {price:.2f}"``. Write ``{{``
+        and ``}}`` for literal braces.
+
+    Returns
+    -------
+    Template
+        For use as a value in an ``inputs=`` dict.
 
     Raises
     ------
     MappingError
-        Text that is no template, or that names no column.
+        `text` is not a valid format string, or names no column.
 
     Examples
     --------

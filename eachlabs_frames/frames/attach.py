@@ -1,4 +1,4 @@
-"""``attach``: the door for a bulk operation that no frame of ours triggered."""
+"""``attach``: a frame for a bulk operation that was triggered elsewhere."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ import pandas as pd
 
 
 def attach(bulk_id: str, workflow_id: str, *, prefix: str = "") -> pd.DataFrame:
-    """Return a frame of a bulk operation that someone else triggered.
+    """Return a frame with the executions of a bulk operation that was triggered elsewhere.
 
     Parameters
     ----------
     bulk_id : str
-        The UUID of the bulk operation.
+        UUID of the bulk operation.
     workflow_id : str
-        The workflow that it belongs to.
+        The workflow that the executions belong to.
     prefix : str, default ""
-        Put before each of the result's column names, where an input has one of them.
+        Prefix of the result's column names, required if an input has the name of one of them.
 
     Returns
     -------
     pandas.DataFrame
-        A row per execution, oldest first: its inputs as columns where the API lists them, then the result's columns.
-        It can be refreshed and waited for like any other.
+        One row per execution, oldest first: a column for each key of the inputs, if the API returns them, followed by
+        the result columns as in `bulk_trigger`. The frame works with `refresh` and `wait`.
 
     Raises
     ------
     ConfigurationError
-        No key, or a ``bulk_id`` that is no UUID.
+        There is no API key, `bulk_id` is not a UUID, or `workflow_id` is not a valid id.
+    ColumnError
+        An input has the name of a result column.
     NotFoundError
-        The workflow has no such bulk operation.
+        The workflow has no executions with this ``bulk_id``.
+    APIError
+        The API refused a request or did not respond.
     """
     from ..engine.loop import call, complete
     from ..settings import current

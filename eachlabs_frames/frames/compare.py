@@ -1,6 +1,7 @@
-"""``compare``: two results as pairs to judge blind, and the file that keeps the judgements.
+"""``compare``: pairs the rows of two results for blind judgement, and stores the judgements in a file.
 
-What is seen of a pair says nothing of whose it is: rows, labels, inputs, executions, times and costs stay here.
+What is sent to the browser for a pair does not identify the results: it has no row, label, input, execution, time or
+cost.
 """
 
 from __future__ import annotations
@@ -40,44 +41,46 @@ def compare(
     confidence: float = 0.95,
     random_state: int | np.random.Generator | None = None,
 ) -> Comparison:
-    """Show two results pair by pair, side by side, to choose the better one of each without knowing whose it is.
+    """Show two results pair by pair, side by side, to choose the better one blind.
 
-    Rows of `a` and of `b` belong together that have the same values in the columns `by`; of several that have, the
-    first of `a` with the first of `b`, and so on. What has no partner, or no completed output, is counted and named.
-    On which side each of the two stands is drawn for each pair, half of them this way and half that way, and so is the
-    order of the pairs. While it is blind, the page holds nothing that tells the two apart but the outputs themselves:
-    of a linked output that includes its address, which is shown nowhere but is in the page's source; what was
-    downloaded has none.
+    A row of `a` is paired with a row of `b` that has the same values in the columns `by`. If several rows have the same
+    values, they are paired in order. Rows without a partner, pairs without two completed outputs, and pairs that show
+    the same execution twice are left out; the widget says how many. The order of the pairs is random. Half of them,
+    chosen at random, show `a` on the left. Until the result is revealed, the page contains nothing that identifies `a`
+    and `b` except the outputs themselves. The URL of an output that was not downloaded is not displayed, but it is in
+    the page's source.
 
     Parameters
     ----------
     a, b : pandas.DataFrame
-        Results, with outputs (`wait`, `refresh`). They are taken as they are now, and never written.
+        Results with outputs. They are copied and never modified.
     by : label or list of labels, optional
-        Columns of both; by default the axes of the sweep that both have, else the index, where both have the same
-        labels.
+        Columns of both frames that identify matching rows; by default the axes that the sweeps of both frames share,
+        else the index, if both have the same labels.
     names : (str, str), default ("A", "B")
-        What `a` and `b` are called once it is revealed, and in the summary.
+        Names of `a` and `b`, shown in the summary and after the reveal.
     judged : pandas.DataFrame or path, optional
-        Go on with what was judged before: the ``frame`` of an earlier comparison of the same two. Or a CSV file: it is
-        read where it is there, and written after each judgement, so that not even the end of the kernel loses one.
+        Continue earlier judgements: the ``frame`` of an earlier comparison of the same results, or the path of a CSV
+        file. The file is read if it exists, and written after each judgement, so a kernel restart loses none.
     confidence : float, default 0.95
-        Of the interval around the win rates.
+        Confidence level of the interval around the win rates, between 0 and 1.
     random_state : int or numpy.random.Generator, optional
-        Draws the same sides and order each time.
+        Makes the order and the sides reproducible.
 
     Returns
     -------
     Comparison
-        An ipywidget; ``comparison.frame`` has a line per pair, ``comparison.summary()`` the win rates.
+        An ipywidget. ``comparison.frame`` has one row per pair, ``comparison.summary()`` the win rates.
 
     Raises
     ------
+    FrameTypeError
+        `a` or `b` is not a pandas DataFrame.
     ColumnError
-        A frame holds no result; nobody says what pairs the rows (the message lists the columns that both have); or
-        `judged` is of other pairs.
+        A frame holds no result; a column of `by` cannot be used, or `by` is required (the message lists the columns
+        that both frames have); or `judged` belongs to other pairs.
     ConfigurationError
-        `names`, `confidence` or `random_state` cannot be used, or the file cannot be read.
+        `names`, `confidence` or `random_state` is invalid, or the file cannot be read.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``df.eachlabs``: the accessor of a pandas DataFrame, and how it is registered."""
+"""The accessor ``df.eachlabs`` of a pandas DataFrame, and its registration."""
 
 from __future__ import annotations
 
@@ -13,17 +13,9 @@ from .doors.tracking import Tracking
 
 
 class EachlabsAccessor(Sending, Tracking, Fetching, Looking):
-    """The each::labs workflow API for the rows of a DataFrame.
+    """Run a workflow of the each::labs API for the rows of a DataFrame.
 
-    Raises
-    ------
-    FrameTypeError
-        Not a pandas DataFrame.
-    """
-
-
-def accessor(frame: pd.DataFrame) -> EachlabsAccessor:
-    """Return ``frame.eachlabs``, with a type that every type checker and editor knows.
+    Available as ``df.eachlabs`` after ``import eachlabs_frames``.
 
     Parameters
     ----------
@@ -32,7 +24,29 @@ def accessor(frame: pd.DataFrame) -> EachlabsAccessor:
     Raises
     ------
     FrameTypeError
-        Not a pandas DataFrame.
+        `frame` is not a pandas DataFrame.
+    ColumnError
+        An entry of ``df.attrs`` cannot be copied, as pandas does for each new frame.
+    """
+
+
+def accessor(frame: pd.DataFrame) -> EachlabsAccessor:
+    """Return ``frame.eachlabs``, with a return type that type checkers and editors can resolve.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+
+    Returns
+    -------
+    EachlabsAccessor
+
+    Raises
+    ------
+    FrameTypeError
+        `frame` is not a pandas DataFrame.
+    ColumnError
+        An entry of ``frame.attrs`` cannot be copied, as pandas does for each new frame.
 
     Examples
     --------

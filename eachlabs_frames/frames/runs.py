@@ -1,4 +1,4 @@
-"""``runs``, ``load_run`` and ``delete_run``: what the journal holds, as frames. Nothing is asked of the API here."""
+"""``runs``, ``load_run``, ``delete_run``: read and delete the runs in the journal. No request is sent to the API."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from .results import Origin
 
 
 def runs() -> pd.DataFrame:
-    """Return the runs that the journal holds, the newest first.
+    """Return the runs in the journal, newest first.
 
     Returns
     -------
     pandas.DataFrame
-        One line per run: ``run`` (string), ``created_at`` (datetime64[ns, UTC]), ``rows`` (int64), ``cost`` (float64,
-        USD: of all executions, as far as it is known), a count (int64) per status, ``workflow_id`` (string),
-        ``executions`` (int64: all that were accepted, also of rows that were triggered again since), ``version_id`` and
-        ``base_url`` (string). A row that was sent and has no answer counts as ``unknown``. The display shows times to
-        the second, and names the columns that it leaves out: counts that are 0 everywhere, and the last columns where
-        there is no room.
+        One row per run: ``run`` (string), ``created_at`` (datetime64[ns, UTC]), ``rows`` (int64), ``cost`` (float64,
+        USD, the sum of all known costs), a count (int64) per status, ``workflow_id`` (string), ``executions`` (int64),
+        ``version_id`` and ``base_url`` (string). ``cost`` and ``executions`` include earlier executions of rows that
+        were triggered again. A row that was sent without a recorded response counts as ``unknown``, as does every row
+        of a run whose records are damaged. The display shows times to the second. It omits counts that are 0 in every
+        row, and the last columns if there is not enough space, and names the omitted columns.
 
     Raises
     ------
     JournalError
         The journal cannot be read.
     ConfigurationError
-        The journal is off.
+        The journal is turned off.
 
     Examples
     --------
@@ -66,35 +66,39 @@ def runs() -> pd.DataFrame:
 
 
 def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
-    """Return a run as the journal knows it, after whatever has happened to the frame and its process.
+    """Return the rows of a run from the journal, for example after the kernel that ran it was restarted.
 
     Parameters
     ----------
     run : str
-        The run's name; `runs` lists them.
+        Name of the run; `runs` lists them.
     prefix : str, default ""
-        Put before each of the result's column names, where an input has one of them.
+        Prefix of the result's column names, required if an input has the name of one of them.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each of the run's rows, in the order in which it first saw them, with their index labels: a column
-        for each key of their inputs (as they were sent), and one for the keys that they are known by where that is
-        none of these, then the result's columns. Rows that were sent and have no
-        answer are ``unknown``: ``reconcile()``, or the same call with the same ``run=``, looks for them. It can be
-        refreshed, waited for and triggered like any other frame.
+        One row per row of the run, with its index label, in the order in which the rows were added: a column for each
+        key of the inputs, as they were sent, then the result columns as in `bulk_trigger`. If the run has a ``key=``
+        column that is not among the inputs, it is the first column. Rows that were sent without a recorded response are
+        ``unknown``: `reconcile`, or the same call with the same ``run=``, searches for their executions. The frame can
+        be refreshed, waited for and triggered like any other.
 
-        Where a later call of the run has entered another input under a row's index label, as after an edit, there is a
-        column ``superseded`` (bool), which is true for the earlier rows: ``out[~out["superseded"]]`` are the others.
-        They were paid all the same, and a label may have been used again for another row, so none is left out. Of a run
-        with ``key=``, the latest row of each key is returned, and there is no such column.
+        If a later call added another input with the index label of an earlier row, for example after an edit, a column
+        ``superseded`` (bool) is True for the earlier row, and ``out[~out["superseded"]]`` selects the others.
+        Superseded rows are included because their executions were paid for, and because the label may have been reused
+        for an unrelated row. For a run with ``key=``, only the latest row of each key is returned, without this column.
 
     Raises
     ------
     RunError
-        There is no such run.
+        There is no run of this name.
+    ColumnError
+        An input has the name of a result column.
     JournalError
         The journal cannot be read.
+    ConfigurationError
+        The journal is turned off, or `run` is not a valid name.
 
     Examples
     --------
@@ -149,17 +153,29 @@ def _column(values: list[Any]) -> pd.Series[Any]:
 
 
 def delete_run(run: str) -> int:
-    """Delete a run from the journal, and return how many rows it had. Runs are never deleted by themselves.
+    """Delete a run from the journal. Runs are never deleted automatically.
 
-    Its executions go on, and are paid; what is deleted is this machine's memory of them, so that the same call with
-    the same ``run=`` would send, and pay for, every row again.
+    Only the local record is deleted: executions are not cancelled, and are paid for. Afterwards the same call with the
+    same ``run=`` sends, and pays for, every row again.
+
+    Parameters
+    ----------
+    run : str
+        Name of the run; `runs` lists them.
+
+    Returns
+    -------
+    int
+        The number of rows that the run had.
 
     Raises
     ------
     RunError
-        There is no such run, or a call is at work in it.
+        There is no run of this name, or it is in progress.
     JournalError
         The journal cannot be written.
+    ConfigurationError
+        The journal is turned off, or `run` is not a valid name.
     """
     from ..engine.journal import archive
 
@@ -167,24 +183,24 @@ def delete_run(run: str) -> int:
 
 
 def accept_journal_loss() -> dict[str, int]:
-    """Go on with a journal that has lost records, which every other use of it refuses.
+    """Accept that the journal has lost records. Until then, every other call that needs the journal is refused.
 
-    Rows without an execution then count as perhaps sent: the next call of their run looks for them in the workflow's
-    listing, adopts what it finds, and sends nothing again without ``on_unknown="resend"``. Where an older copy of the
-    journal was put in place, runs that began after that copy are not in it, and their rows are new: look at the account
-    first. A journal that has lost nothing is left as it is.
+    Afterwards, rows without an execution are treated as possibly sent: the next call of their run searches the
+    workflow's listing for their executions, and sends none of them again without ``on_unknown="resend"``. If the
+    journal was replaced by an older copy, runs that started after that copy are missing, and their rows are new to it:
+    check the executions in your account first. If no records are missing, nothing is changed.
 
     Returns
     -------
     dict of str to int
-        The rows that count as perhaps sent, for each run that has any.
+        For each affected run, the number of rows that are now treated as possibly sent.
 
     Raises
     ------
     JournalError
-        The journal cannot be written, or a call is at work in it.
+        The journal cannot be written, or is in use by a process.
     ConfigurationError
-        The journal is off.
+        The journal is turned off.
     """
     from ..engine.journal import loss
 

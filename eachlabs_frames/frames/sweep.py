@@ -1,4 +1,4 @@
-"""``sweep``: axes -> the grid of their cells as a frame. It makes rows, and never sends one."""
+"""``sweep``: builds a frame with every combination of some axes. It never sends a row."""
 
 from __future__ import annotations
 
@@ -46,43 +46,47 @@ def sweep(
     allow_large: bool = False,
     **more_axes: Any,
 ) -> pd.DataFrame:
-    """Return every combination of the axes' values, a row each: a grid to trigger.
+    """Return a frame with one row per combination of the axes' values, to be triggered.
 
     Parameters
     ----------
     axes : mapping of str to values, optional
-        Axes by name, where a name is one of the keywords below or no identifier. They come before `more_axes`.
+        Axes by name, for names that are not identifiers or that are keywords of this function. They come before
+        `more_axes`.
     sample : int, optional
-        Draw so many different cells, each with the same chance, instead of all. The product is never made, so it may
-        be of any size.
-    random_state : int, numpy.random.Generator or RandomState, optional
-        Makes the draw repeatable, as for `pandas.DataFrame.sample`.
+        Draw this many distinct combinations, with equal probability, instead of returning all of them. The full product
+        is not materialized, so it may have any size.
+    random_state : int, numpy.random.Generator or numpy.random.RandomState, optional
+        Makes the sample reproducible, as in `pandas.DataFrame.sample`.
     repeats : int, default 1
-        Rows of each cell, next to each other. With more than one, a last column ``repeat`` (int64) numbers them from
-        1; it is no input, unless ``inputs=`` names it.
+        Number of consecutive rows per combination. If greater than 1, a last column ``repeat`` (int64) numbers them
+        from 1; it is not sent as an input unless ``inputs=`` names it.
     where : callable, optional
-        It is given each cell as a dict (None for what is missing), before repeats, and says whether to keep it.
-        With `sample`, cells are drawn until so many are kept.
+        Called with each combination as a dict (None for missing values), before repeats; returns whether to keep it.
+        With `sample`, combinations are drawn until `sample` of them are kept.
     allow_large : bool, default False
-        Make more than 100,000 rows.
+        Allow more than 100,000 rows.
     **more_axes : values
-        A list, tuple, range, array, Series, Index, Categorical or iterator of different values, which becomes a column
-        of the axis's name; or a DataFrame of different rows, whose columns come in its place and stay together.
+        A list, tuple, range, array, Series, Index, Categorical or iterator of distinct values, which become a column
+        with the name of the axis; or a DataFrame of distinct rows, whose columns are added instead and are not combined
+        with each other.
 
     Returns
     -------
     pandas.DataFrame
-        A new RangeIndex. Axes in the order given, the last varying fastest. A Series, Index or array keeps its dtype,
-        a range becomes int64, and a list what pandas makes of it; lists, dicts and mixed values stay as they are
-        (object). Sampled cells come in the product's order. An empty axis gives an empty frame.
+        With a new RangeIndex. Columns are in the order of the axes, and the last axis varies fastest; sampled
+        combinations keep that order. A Series, Index or Categorical keeps its dtype, a range becomes int64 (object
+        beyond 64 bits), and other values get the dtype that pandas infers; lists, dicts and mixed values are unchanged
+        (object). An empty axis gives an empty frame. ``attrs["eachlabs_sweep"]`` records the axes for the views.
 
     Raises
     ------
     ConfigurationError
-        No axis; one that is a single value, or has a value twice; more than 100,000 rows (before `where`) without
-        `sample` or `allow_large`; a sample larger than the product; a `where` that fails.
+        There is no axis; an axis is a single value or has duplicates; there are more than 100,000 rows (before `where`)
+        without `sample` or `allow_large`; `sample` is larger than the product, or too few combinations pass `where`;
+        `where` raises; or another option is invalid.
     ColumnError
-        Two axes fill one column, or they bring a result along.
+        Two axes have a column of the same name, or an axis contains the columns of a result.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""``Comparison``: of two results, pair by pair, the better one is chosen blind. Owns what may be told, and when.
+"""``Comparison``: a widget to choose the better of two results, pair by pair, blind. Owns what is sent, and when.
 
-Until it is revealed, nothing that goes to the browser says which of the two a result is of: no name, no label, no
-input, no execution, no row, no time and no cost.
+Until the reveal, nothing that is sent to the browser identifies the result that an output belongs to: no name, label,
+input, execution, row, time or cost.
 """
 
 from __future__ import annotations
@@ -76,12 +76,15 @@ class Subject(FileSubject, Protocol):
 
 
 class Comparison(Stepper[Judged]):
-    """Pairs of results, side by side, to choose the better one of; blind until all are judged, or it is revealed.
+    """A widget to choose the better of two results, pair by pair, returned by `compare`.
 
-    Keys, while it has the focus: left (1, A) and right (2, B) choose that side and go on, T (=, space) is a tie, S
-    skips the pair; U, Backspace and Ctrl+Z take the last step back, and each one before it; 0 and Delete take a
-    judgement away; N goes to the next pair without one; page up and down, Home and End move; Escape gives the focus
-    back to the notebook. It takes the focus when it is shown in a cell that was run by itself.
+    It is blind until all pairs are judged, or until you reveal the result.
+
+    Keys while it has the focus: the left arrow (1, A) and the right arrow (2, B) choose a side and move to the next
+    pair; T (=, space) is a tie; S skips the pair; U, Backspace and Ctrl+Z undo, repeatedly; 0 and Delete clear the
+    judgement; N moves to the next pair without a judgement; Page Up, Page Down, Home and End move; Escape returns the
+    focus to the notebook. It takes the focus if its cell is run alone. Without widgets it is a table of the win rates,
+    or a sentence while it is blind.
     """
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
@@ -97,40 +100,42 @@ class Comparison(Stepper[Judged]):
 
     @property
     def frame(self) -> Any:
-        """A new frame (pandas.DataFrame) with a line per pair, in the order of ``a``.
+        """The judgements as a new pandas.DataFrame, with one row per pair in the order of ``a``.
 
-        The columns of ``by``; ``execution_id_a`` and ``execution_id_b`` (string); ``left``, which of the two stood on
-        the left (string, "a" or "b"); ``winner`` ("a", "b" or "tie"; missing where it was not judged); and ``blind``
-        (boolean), whether it was judged before the reveal. ``compare(..., judged=this)`` goes on from it.
+        Its columns are those of ``by``; ``execution_id_a`` and ``execution_id_b`` (string); ``left`` (string: "a" or
+        "b", the result on the left); ``winner`` (string: "a", "b" or "tie"; missing if not judged); and ``blind``
+        (boolean: whether it was judged before the reveal; missing if not judged). Pass it to ``compare(..., judged=)``
+        to continue.
         """
         with self._lock:
             return self._subject.frame
 
     def summary(self, by: Hashable | None = None, *, confidence: float | None = None) -> Any:
-        """Return how often each side was preferred.
+        """Return the win rate of each side.
 
         Parameters
         ----------
         by : label, optional
-            One of the columns that pair the rows: a line for each of its values and each side.
+            One of the columns that pair the rows, to return the win rates for each of its values.
         confidence : float, optional
-            Of the interval; that of the comparison by default.
+            Confidence level of the interval; that of the comparison by default.
 
         Returns
         -------
         pandas.DataFrame
-            A line for each side: ``name`` (and the column of `by`), ``wins``, ``losses``, ``ties``, ``judged`` (int64),
-            ``win_rate``, ``low`` and ``high`` (float64; NaN where nothing was judged).
+            One row per side (with `by`, per value and side): the column of `by`, if given, ``name``, ``wins``,
+            ``losses``, ``ties``, ``judged`` (int64), ``win_rate``, ``low`` and ``high`` (float64; NaN if no pair was
+            judged).
 
-            The win rate is (wins + ties / 2) / judged. ``low`` and ``high`` are the Wilson score interval around it (E.
-            B. Wilson, J. Am. Stat. Assoc. 22, 1927, 209-212): with p the win rate, n judged and z the normal quantile
-            of (1 + confidence) / 2, they are (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n). A tie as half a win
-            varies less than a coin does, so with ties the interval is rather too wide.
+            The win rate is (wins + ties / 2) / judged. ``low`` and ``high`` are its Wilson score interval (E. B.
+            Wilson, J. Am. Stat. Assoc. 22, 1927, 209-212): with the win rate p, n judged pairs, and z the normal
+            quantile of (1 + confidence) / 2, they are (p + z²/2n ± z √(p(1 - p)/n + z²/4n²)) / (1 + z²/n). A tie counts
+            as half a win, which reduces the variance, so with ties the interval is conservative.
 
         Raises
         ------
         ColumnError
-            The rows are not paired by that column.
+            `by` is not one of the columns that pair the rows.
         ConfigurationError
             `confidence` is not between 0 and 1.
         """

@@ -1,7 +1,7 @@
-"""``Dashboard``: buttons and a live view of one subject. Owns when each of them is told what; never the network.
+"""``Dashboard``: a live view of a frame or run, with buttons. Owns when the browser is updated; never uses the network.
 
-Events come on the loop's thread, questions of the browser on the kernel's, and a pulse of its own brings the view up
-to date: whoever touches the board holds its lock.
+Events arrive on the loop's thread and requests from the browser on the kernel's, and a thread of the view updates the
+browser: code that reads or writes the board must hold its lock.
 """
 
 from __future__ import annotations
@@ -103,10 +103,11 @@ class _Opened(NamedTuple):
 
 
 class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """A live view of a frame or a run: a line per ``bulk_id``, its rows, the errors, and buttons.
+    """A live view of a frame or a run: an entry per ``bulk_id`` with its rows, the errors, and buttons.
 
-    It is brought up to date in the background, at most four times a second, whether the kernel is busy or not, until
-    all is settled or it is closed. Without widgets it is shown as a table, as it was when it was displayed.
+    ``df.eachlabs.dashboard()`` and ``run.dashboard()`` return it. It is updated in the background, at most four times
+    a second, also while the kernel is busy, until all executions have ended or it is closed. Without widgets it is a
+    table (HTML or text); in a notebook, the table is updated at most every 30 s, and when a call starts or ends.
     """
 
     def __init__(self, subject: Subject, *, auto_refresh: bool, interval: float) -> None:
@@ -135,11 +136,11 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     @property
     def frame(self) -> Any:
-        """The result as it is now, a new frame (pandas.DataFrame): after a retry, with the new executions."""
+        """The current result as a new pandas.DataFrame; after a retry, with the new executions."""
         return self._subject.frame
 
     def close(self) -> None:
-        """Look no more, and take the widgets away. A run that is at work goes on."""
+        """Stop polling and remove the widget. A run or a retry in progress continues."""
         self._pulse.close()
         self._output.remove()
         self._subject.close()

@@ -1,7 +1,7 @@
-"""``Gallery``: a contact sheet of one frame or run, in a notebook or a file. Owns when it is told what.
+"""``Gallery``: a contact sheet of a frame or run, in a notebook or a file. Owns when the browser is updated.
 
-It reads no network. Files are read only where a browser asks for one that the frame itself names, and what takes
-time is done on the pulse's thread, so that neither the kernel nor a run waits for a picture.
+It never uses the network. Files are read only if the frame names them, and slow work runs on the view's own thread, so
+that neither the kernel nor a run waits for an image.
 """
 
 from __future__ import annotations
@@ -75,10 +75,11 @@ class _Window(Shown):
 
 
 class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """A contact sheet: a card for each row, with its pictures, how it stands, and what was sent of it.
+    """A contact sheet: a card for each row, with its outputs, its status and its input.
 
-    Of a run, cards fill in as executions complete, at most four times a second. Without widgets it is a sheet in HTML
-    or a text, as it was when it was displayed. `save` makes a file of it.
+    ``df.eachlabs.gallery()`` and ``run.gallery()`` return it. During a run, cards are updated as executions complete,
+    at most four times a second. Without widgets it shows the first 60 cards as HTML, or the first 20 rows as text; in
+    a notebook, these are updated at most every 30 s, and when a call starts or ends. `save` writes a file.
     """
 
     def __init__(self, subject: Subject, *, columns: int, size: int, page: int) -> None:
@@ -107,25 +108,25 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._pulse.wake()
 
     def save(self, path: str | Path) -> Path:
-        """Write the sheet, as it stands now, into one HTML file that needs no network and no notebook.
+        """Write the current sheet to one HTML file, which opens without a notebook.
 
         Parameters
         ----------
         path : str or Path
-            Its suffix is ``.html`` or ``.htm``. A file that is there is written over; a folder is not.
+            With the suffix ``.html`` or ``.htm``. An existing file is replaced.
 
         Returns
         -------
-        Path
-            Of the file. Pictures, films and sounds that were downloaded are in it, up to 32 MB each and 200 MB in all;
-            the others are links, which work as long as their URLs do: about 24 hours.
+        pathlib.Path
+            Path of the file. Downloaded images, videos and audio are embedded, up to 32 MB each and 200 MB in total;
+            other outputs are linked, and their URLs expire after about 24 hours.
 
         Raises
         ------
         ConfigurationError
-            Another suffix, a folder, or a file in one that is not there.
+            The suffix is another one, `path` is a folder, or its folder does not exist.
         OSError
-            It cannot be written.
+            The file cannot be written.
 
         Examples
         --------
@@ -149,7 +150,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         return page.write(target, title, script=script, style=style, state=state, files=embedded.read(chosen))
 
     def close(self) -> None:
-        """Take it away, and look no more. A run that is at work goes on."""
+        """Stop updating and remove the widget. A run in progress continues."""
         self._pulse.close()
         self._output.remove()
         self._thumbnails.close()

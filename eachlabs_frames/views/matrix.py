@@ -1,6 +1,7 @@
-"""``Matrix``: a sweep as a grid, as a widget, a file or a table. Owns what goes to the browser when; never the network.
+"""``Matrix``: a sweep as a grid: a widget, a file or a table. Owns what is sent to the browser; never uses the network.
 
-The table goes at once, and as many cards with it as are small together; the others, and files, when the browser asks.
+The table is sent immediately, with the first cards up to a size limit; other cards, and files, when the browser
+requests them.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ AT_ONCE: Final = 100
 
 
 class Matrix(anywidget.AnyWidget):
-    """A sweep as a grid: a widget in a notebook, a table where there are no widgets, and with `save` a file.
+    """A sweep as a grid, returned by ``df.eachlabs.matrix()``: a widget, or a table (HTML or text) without widgets.
 
-    It shows the frame as it was when it was made.
+    It shows the frame as it was when the matrix was created, and is not updated. `save` writes a file.
 
     Attributes
     ----------
     frame : pandas.DataFrame
-        What is shown, as an ordinary pivot; `df.eachlabs.matrix` says how it is laid out.
+        The data as a pivot table; ``df.eachlabs.matrix`` documents its layout.
     """
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
@@ -61,27 +62,29 @@ class Matrix(anywidget.AnyWidget):
 
     @property
     def frame(self) -> Any:
-        """The data as an ordinary pivot (pandas.DataFrame), a copy."""
+        """The data as a pivot table, a new pandas.DataFrame."""
         return self._source.frame.copy()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the matrix into a file of its own.
+        """Write the matrix to a file.
 
         Parameters
         ----------
         path : str or path
-            ``.html``: a page that needs no notebook and no network; what was downloaded is embedded in it, and what was
-            not is linked. ``.png``: a picture, for which matplotlib must be installed; SVG cannot be drawn in it, which
-            is noted where it would stand. A file that is there is written over.
+            The suffix selects the format. ``.html``: a page that opens without a notebook; downloaded files are
+            embedded, other outputs are linked. ``.png``: an image, which requires matplotlib; an SVG output cannot be
+            drawn, and its cell says so. An existing file is replaced.
 
         Returns
         -------
         pathlib.Path
+            Path of the file.
 
         Raises
         ------
         ConfigurationError
-            Another suffix, no such folder, matplotlib is not installed, or more cells than a picture can show.
+            The suffix is another one, the folder does not exist, matplotlib is not installed, or there are more cells
+            than an image can show.
 
         Examples
         --------
@@ -100,7 +103,7 @@ class Matrix(anywidget.AnyWidget):
         return self._save_page(target)
 
     def close(self) -> None:
-        """Take the widget away."""
+        """Remove the widget."""
         self._output.remove()
         self._files.close()
         if self.comm is not None:

@@ -1,4 +1,4 @@
-"""``Rating``: results are scored one by one. Owns the scale; what becomes of a score is its subject's to do."""
+"""``Rating``: a widget to score results one by one. Owns the scale; its subject stores the scores."""
 
 from __future__ import annotations
 
@@ -57,14 +57,15 @@ class Subject(FileSubject, Protocol):
 
 
 class Rating(Stepper[float]):
-    """Results to look at one by one, by keyboard or mouse, each with a score.
+    """A widget to score results one by one, by keyboard or mouse, returned by ``df.eachlabs.rate()``.
 
-    Keys, while it has the focus: a digit scores and goes on; left and right move; U, Backspace and Ctrl+Z take the last
-    step back, and each one before it; 0 and Delete take a score away; N goes to the next row without one; Home and End;
-    Escape gives the focus back to the notebook. It takes the focus when it is shown in a cell that was run by itself.
+    Keys while it has the focus: a digit scores and moves to the next result; the left and right arrows move; U,
+    Backspace and Ctrl+Z undo, repeatedly; 0 and Delete clear the score; N moves to the next result without a score;
+    Home and End move to the first result and to the end; Escape returns the focus to the notebook. It takes the focus
+    if its cell is run alone.
 
-    Each score is written into the column of the frame that it was asked of as soon as the kernel has heard of it.
-    Without widgets it is shown as a table of the scores.
+    Each score is written to the column of the original frame as soon as the kernel receives it. Without widgets it is a
+    table of the scores.
     """
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
@@ -79,7 +80,7 @@ class Rating(Stepper[float]):
 
     @property
     def frame(self) -> Any:
-        """The frame as it was asked of, with the scores as they are now: a new one (pandas.DataFrame)."""
+        """The rows as they were when the widget was created, with the current scores: a new pandas.DataFrame."""
         with self._lock:
             return self._subject.frame
 

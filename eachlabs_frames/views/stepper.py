@@ -100,7 +100,7 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
         self.on_msg(lambda _, content, __: self._take(content))
 
     def close(self) -> None:
-        """Take the widget away."""
+        """Remove the widget."""
         self._pulse.close()
         self._output.remove()
         self._files.close()

@@ -1,1 +1,1 @@
-"""The rooms of ``df.eachlabs``, by what its methods do. They keep no state, and each method is one line of steps."""
+"""The methods of ``df.eachlabs``, grouped by purpose. The classes hold nothing but the frame and contain no logic."""

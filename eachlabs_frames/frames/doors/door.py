@@ -1,4 +1,4 @@
-"""What every room of ``df.eachlabs`` stands on: the frame, and the way from synchronous code to the engine."""
+"""The base class of the accessor's method groups: it holds the frame and runs engine code synchronously."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ T = TypeVar("T")
 
 
 class Door:
-    """A frame that something is asked of.
+    """Base class of the accessor's method groups.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
 
     Raises
     ------
     FrameTypeError
-        Not a pandas DataFrame.
+        `frame` is not a pandas DataFrame.
     ColumnError
-        An entry of ``df.attrs`` cannot be copied, and so no new frame be made of this one.
+        An entry of ``df.attrs`` cannot be copied, as pandas does for each new frame.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:

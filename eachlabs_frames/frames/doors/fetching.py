@@ -1,4 +1,4 @@
-"""What brings results home: what the executions put out, line by line or as files."""
+"""Accessor methods that return outputs: `outputs` in tidy form, `download` as files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_SIZE = 2 * 1024**3
 
 
 class Fetching(Door):
-    """Results become data of the caller's own."""
+    """Methods that return outputs as rows or as files."""
 
     def outputs(
         self,
@@ -27,22 +27,22 @@ class Fetching(Door):
         prefix: str | None = None,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Return the outputs in tidy form: a row with several output items becomes several rows.
+        """Return the outputs in tidy form, with one row per output item.
 
-        A list gives a line for each of its values, and for those of lists inside of it; one of nothing but numbers (a
-        vector, a box) is one value. An object is a line for each URL that it holds, with the whole object beside each,
-        or one line where it holds none. A row without an output keeps one line. So every URL of every output stands
-        in exactly one line, in order, and nothing is lost.
+        A list gives one item per value, and nested lists are split the same way; a list that contains no string, object
+        or list (a vector, a bounding box) is one item. An object gives one item per URL in it, each with the whole
+        object as ``output``, or one item if it has no URL. Nothing is split below 20 levels of nesting. A row without
+        an output keeps one row. Items keep the order of the output, and each URL is the ``url`` of exactly one item.
 
         Parameters
         ----------
         expand : bool, default False
-            Give the keys of objects columns too, those of objects inside of them with dots (``meta.width``). The lines
-            stay the same. A key that has the name of another column gets ``output.`` before it. The first 500 keys;
-            the objects themselves stay in ``output``.
+            Add a column for each key of the objects, with dotted names for nested objects (``meta.width``). The rows
+            stay the same, and ``output`` keeps the objects. A key with the name of another column is prefixed with
+            ``output.``. Only the first 500 keys are expanded.
         steps : bool, default False
-            Return one row for each step of each execution instead, in the order in which they started. The details of
-            every execution are read from the API, several at a time.
+            Return one row per step of each execution instead, in the order in which the steps started. This reads the
+            details of every execution from the API, with concurrent requests.
         prefix : str, optional
             Prefix of the result to use, if the frame holds several; the latest by default.
         progress : bool or callable, optional
@@ -51,32 +51,33 @@ class Fetching(Door):
         Returns
         -------
         pandas.DataFrame
-            With this frame's labels as index, each as often as its row has lines, and the columns ``row`` (int64: the
-            row's position), ``n`` (int64: the line's number in its row, from 0), ``execution_id``, ``status``,
-            ``kind`` (string: image, video, audio, link, text, number, boolean or json; missing where there is no
-            output), ``output`` (object: the URL, the text, the number, the object), ``url`` (string), ``key`` (string:
-            where in the row's output it stands, as in ``images.0.url``) and ``error`` (string); after a `download` also
-            ``path`` (string). With expanded keys: string, bool, int64 and float64, or pandas' own that can be missing
-            (boolean, Int64), and object for what is mixed.
+            The index has this frame's labels, each repeated once per item. The columns are ``row`` (int64: the
+            position of the row in this frame), ``n`` (int64: the number of the item in its row, from 0),
+            ``execution_id``, ``status`` (string), ``kind`` (string: image, video, audio, link, text, number, boolean or
+            json; missing if there is no output), ``output`` (object: the URL, text, number or object), ``url``
+            (string), ``key`` (string: the path of the item in the output, as in ``images.0.url``; missing if it is the
+            whole output) and ``error`` (string); after a `download` also ``path`` (string). Expanded columns are
+            string, bool, int64 or float64; boolean and Int64 if values are missing; object if types are mixed.
 
             With `steps`: ``row``, ``n``, ``execution_id``, ``status``, then ``step_id``, ``step_status``, ``model``
-            (string; of a step without one its type, ``http`` or ``python``), ``started_at``, ``completed_at``
+            (string; for a step without a model its type, ``http`` or ``python``), ``started_at``, ``completed_at``
             (datetime64[ns, UTC]), ``elapsed`` (float64, seconds), ``primary``, ``output`` (object) and ``error``
-            (string). A row of which no step is known keeps one line; where its details could not be read, ``error``
-            says why.
+            (string). A row without known steps keeps one row; if its details could not be read, ``error`` says why.
 
         Raises
         ------
         ColumnError
             The frame holds no result.
+        ConfigurationError
+            `expand` or `steps` is not a bool.
         APIError
             With `steps`: 401, 403, or no response.
 
         Notes
         -----
-        To put the frame's own columns beside the lines, join by the index, or where labels come twice by position:
-        ``out["prompt"].to_numpy()[lines["row"]]``. What went through a CSV file is text, so a list is one line then;
-        Parquet keeps lists, and `load_run` has them.
+        To add the frame's own columns, join on the index; if labels are not unique, select by position:
+        ``out["prompt"].to_numpy()[items["row"]]``. After a round trip through CSV, outputs are text, and a list is one
+        item; Parquet keeps lists, and `load_run` returns them.
 
         Examples
         --------
@@ -84,10 +85,10 @@ class Fetching(Door):
         >>> with ef.sandbox.start(queue_seconds=0, run_seconds=(0, 0)):
         ...     df = pd.DataFrame({"prompt": ["a fox", "a heron"], "num_images": [2, 1]}, index=["x", "y"])
         ...     out = df.eachlabs.bulk_trigger("wf_images", wait=True)
-        >>> lines = out.eachlabs.outputs()
-        >>> lines[["row", "n", "kind"]].to_records().tolist()
+        >>> items = out.eachlabs.outputs()
+        >>> items[["row", "n", "kind"]].to_records().tolist()
         [('x', 0, 0, 'image'), ('x', 0, 1, 'image'), ('y', 1, 0, 'image')]
-        >>> out[["prompt"]].join(lines)["prompt"].tolist()
+        >>> out[["prompt"]].join(items)["prompt"].tolist()
         ['a fox', 'a fox', 'a heron']
         """
         return self._complete(self._outputs(expand, steps, prefix, progress))
@@ -123,7 +124,7 @@ class Fetching(Door):
         prefix: str | None = None,
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
-        """Download every file that the outputs name into a folder, and return the paths.
+        """Download every file that the outputs refer to into a folder, and return the paths.
 
         The same call again downloads only missing files. Complete files are recognized by a list in the folder
         (``.eachlabs/downloads.jsonl``: the execution, the name, the size and the checksum; no URL), by their size, and
@@ -135,12 +136,13 @@ class Fetching(Door):
         folder : path
             Created if missing. The paths in the result start with it as given: a relative path stays relative.
         name : str, default "{index}-{n}"
-            How files are called: ``{index}`` (the row's label), ``{row}`` (its position), ``{n}`` (which of the row's
-            files, from 0), ``{execution_id}`` (these come first) and the frame's columns, with format specs as in
-            ``{seed:04d}``. A ``/`` makes sub-folders. Field values are sanitized and truncated to 100 bytes; files with
-            the same name get the end of their execution's id appended. The extension comes from the Content-Type, else
-            from the URL, else it is ``.bin``; it is never that of an executable file, and HTML is saved as ``.txt``. An
-            SVG is saved unchanged: a browser that opens it runs the scripts in it.
+            Template of the file names: ``{index}`` (the row's label), ``{row}`` (its position), ``{n}`` (the number of
+            the file in its row, from 0), ``{execution_id}`` and the frame's columns, with format specs as in
+            ``{seed:04d}``; the four take precedence over columns. A ``/`` makes sub-folders. Field values are sanitized
+            and truncated to 100 bytes; files with the same name get the end of their execution's id appended. The
+            extension comes from the Content-Type, else from the URL, else it is ``.bin``; it is never that of an
+            executable file, and HTML is saved as ``.txt``. An SVG is saved unchanged: a browser that opens it runs the
+            scripts in it.
         column : str, default "path"
             Column for the paths; errors go to the column of that name with ``_error`` appended.
         overwrite : bool, default False
@@ -183,11 +185,13 @@ class Fetching(Door):
         UnsettledWarning
             Rows are still open and have no files yet.
 
-        Notes ----- The API key is never sent, nor any cookie. Only http and https URLs are requested, with at most 5
-        redirects and none from https to http. A host name that resolves to a private address is refused when the
-        connection is made. If the environment sets a proxy (``HTTPS_PROXY``), the proxy resolves names: then only
-        literal addresses, and names such as ``localhost``, are refused. Failed connections, 429, 5xx, truncated bodies
-        and wrong checksums are tried up to 4 times.
+        Notes
+        -----
+        Neither the API key nor cookies are sent. Only http and https URLs are requested, with at most 5 redirects and
+        none from https to http. A host name that resolves to a private address is refused when the connection is made.
+        If the environment sets a proxy (``HTTPS_PROXY``), the proxy resolves names: then only literal addresses, and
+        names such as ``localhost``, are refused. Failed connections, 429, 5xx, truncated bodies and wrong checksums are
+        tried up to 4 times.
 
         Examples
         --------

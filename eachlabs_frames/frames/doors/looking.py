@@ -1,4 +1,4 @@
-"""What shows results to people, in a notebook or a file: `dashboard`, `gallery`, `matrix`, `rate`."""
+"""Accessor methods that display results, in a notebook or a file: `dashboard`, `gallery`, `matrix`, `rate`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Looking(Door):
-    """Results become something to look at."""
+    """Methods that return a view of the results."""
 
     def dashboard(
         self,
@@ -29,7 +29,7 @@ class Looking(Door):
         auto_refresh: bool | None = None,
         interval: float = 2.0,
     ) -> Dashboard:
-        """Show a live widget with one line per ``bulk_id``, updated until all executions have ended.
+        """Show a live widget with one entry per ``bulk_id``, updated until all executions have ended.
 
         This frame is copied and never modified; the widget's ``frame`` is the result that it shows.
 
@@ -91,7 +91,7 @@ class Looking(Door):
             Columns whose values label a card; by default the axes of a sweep, else the first text among the row's
             inputs, else the index.
         columns : int, default 4
-            Maximum number of cards per line; fewer if there is not enough space.
+            Maximum number of cards side by side; fewer if there is not enough space.
         size : float, default 220
             Width of a card in pixels.
         page : int, default 100

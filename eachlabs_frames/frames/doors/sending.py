@@ -1,4 +1,4 @@
-"""What triggers, and what is asked before and after it: `preview`, `bulk_trigger`, `start`, `retry_failed`."""
+"""Accessor methods that trigger executions: `preview`, `bulk_trigger`, `start`, `retry_failed`, `reconcile`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Sending(Door):
-    """Rows become executions."""
+    """Methods that trigger executions, check the input first, and recover from failures."""
 
     def preview(
         self,

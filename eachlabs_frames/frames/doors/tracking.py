@@ -1,4 +1,4 @@
-"""What asks how the executions stand: `refresh` and `wait`, in both dresses, and `summary`."""
+"""Accessor methods that read the state of executions: `refresh` and `wait` (sync and async), and `summary`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Tracking(Door):
-    """Executions become results."""
+    """Methods that poll executions and count their states."""
 
     def refresh(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
         """Poll every row that is not settled, once.
@@ -105,6 +105,11 @@ class Tracking(Door):
 
     def summary(self, *, prefix: str | None = None) -> pd.DataFrame:
         """Count rows per bulk operation and status, and sum the costs, without a request to the API.
+
+        Parameters
+        ----------
+        prefix : str, optional
+            Prefix of the result to use, if the frame holds several; the latest by default.
 
         Returns
         -------
