@@ -1,6 +1,24 @@
-"""A DataFrame of inputs becomes a DataFrame of results, through the each::labs workflow API.
+"""Run an each::labs workflow for each row of a pandas DataFrame.
 
-Owns the public names; importing it registers ``df.eachlabs``. What is heavy is imported when it is first needed.
+Importing this package registers the accessor ``df.eachlabs``:
+
+- ``df.eachlabs.preview`` returns the payload of each row and sends nothing.
+- ``df.eachlabs.bulk_trigger`` sends the rows and returns the frame with the columns ``bulk_id``, ``execution_id``,
+  ``status``, ``error``, ``started_at``, ``completed_at``, ``output`` and ``cost``.
+- ``df.eachlabs.start`` returns a `Run` immediately; it sends the rows and polls their executions in the background.
+
+`configure` sets the API key and the limits. ``ef.sandbox.start()`` starts a local server that stands in for the API,
+for use without an account. Every execution is billed, so each request is recorded in a journal before it is sent;
+`runs` lists the recorded runs, and `load_run` returns the results of one.
+
+Examples
+--------
+>>> import pandas as pd, eachlabs_frames as ef
+>>> with ef.sandbox.start():
+...     df = pd.DataFrame({"prompt": ["a fox", "a heron"]})
+...     out = df.eachlabs.bulk_trigger("wf_abc123", wait=True)
+>>> out["status"].tolist()
+['completed', 'completed']
 """
 
 from typing import TYPE_CHECKING, Any
@@ -83,7 +101,7 @@ __all__ = [
 
 
 _LATER = {"Run": "run", "WebhookReceiver": "webhook"}
-"""Names of `frames` that bring asyncio in, which importing this package must not."""
+"""Names in `frames` whose modules import asyncio, so they are imported on first use."""
 
 
 def __getattr__(name: str) -> Any:
@@ -96,5 +114,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names alone, those included that are imported when they are first needed."""
+    """Return the public names, including those that are imported on first use."""
     return list(__all__)

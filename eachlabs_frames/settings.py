@@ -1,6 +1,6 @@
-"""Settings: what ``configure`` was told, else the environment, else the default.
+"""Settings: the value given to ``configure``, else the environment variable, else the default.
 
-Owns the key, the base URL, the dialect and the limits. Never sends anything, and never shows the key.
+Owns the API key, the base URL, the dialect and the limits. It never sends anything and never shows the key.
 """
 
 from __future__ import annotations
@@ -42,30 +42,34 @@ _UNSET: Final[Any] = object()
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One call's settings, checked.
+    """The validated settings of a call, as returned by `configure`. Immutable.
 
     Attributes
     ----------
     api_key : Secret or None
-        Shown by nothing; ``key()`` gives it, or says that there is none.
+        The API key. Its repr, str and format hide the value, and it cannot be pickled.
     base_url : str
-        Without a slash at its end.
+        The API's base URL, without a trailing slash.
     dialect : {"current", "legacy"}
-        Which of the API's two shapes is spoken.
+        Which of the API's two dialects is used.
     max_concurrency : int
-        Requests in flight at once, 1 to 256.
+        Maximum number of requests in flight per call, 1 to 256.
     timeout : float
-        Seconds that one request may take.
+        Timeout of a request, in seconds.
     max_wait : float
-        Seconds that a run waits while the API takes nothing (429, no connection).
+        Maximum time that a run waits without progress, in seconds.
     bridge : {"thread", "nest"}
-        How a synchronous call reaches asyncio.
+        How a synchronous call runs asyncio code.
     settle_window : float
-        Seconds after a lost answer in which its executions are looked for in the workflow's listing.
+        Seconds in which the executions of a request whose response was lost may appear in the workflow's listing.
     journal : pathlib.Path or None
-        The file in which every request is noted; None where that is turned off.
+        The journal's SQLite file. None if the journal is off.
     rerun_guard : float or None
-        Seconds for which inputs that were accepted are not sent again by another run; None where that is turned off.
+        Seconds for which inputs that were accepted in another run are not paid for again. None if this is off.
+
+    See Also
+    --------
+    configure : Describes each setting in detail.
     """
 
     api_key: Secret | None
@@ -80,7 +84,13 @@ class Settings:
     rerun_guard: float | None = 86_400.0
 
     def key(self) -> Secret:
-        """Return the key, or raise `ConfigurationError` where there is none."""
+        """Return the API key.
+
+        Raises
+        ------
+        ConfigurationError
+            No key is set.
+        """
         if self.api_key is None:
             near = closest("EACHLABS_API_KEY", [name for name in os.environ if name.upper().startswith("EACH")])
             raise ConfigurationError(NO_KEY if near is None else f"{NO_KEY} (the environment has {near}: misspelt?)")
@@ -90,7 +100,7 @@ class Settings:
 _lock = threading.Lock()
 _configured: dict[str, Any] = {}
 _journals: dict[str, Path] = {}
-"""The default journals of servers, by base URL."""
+"""Default journals, by the base URL of their server."""
 
 
 def _after_fork() -> None:
@@ -115,51 +125,58 @@ def configure(
     journal: str | os.PathLike[str] | bool | None = _UNSET,
     rerun_guard: float | None = _UNSET,
 ) -> Settings:
-    """Set what every later call uses; what is not named keeps its value, and None goes back to the default.
+    """Set the API key, the base URL and the limits for all later calls in this process.
 
-    But for ``journal`` and ``rerun_guard``, which None turns off.
+    A parameter that is not given keeps its value. None resets a parameter to its default, except for ``journal`` and
+    ``rerun_guard``, which None turns off. Calls that have already started keep their settings.
 
     Parameters
     ----------
     api_key : str, optional
-        Default: the environment's ``EACHLABS_API_KEY``, read at each call.
+        The API key. Default: the environment variable ``EACHLABS_API_KEY``, read at each call.
     base_url : str, optional
-        Default: the environment's ``EACHLABS_BASE_URL``, else the dialect's own address. https only, but for
-        loopback addresses.
+        The API's base URL. It must be https, except for loopback addresses. Default: the environment variable
+        ``EACHLABS_BASE_URL``, read at each call, else the URL of the dialect.
     dialect : {"current", "legacy"}, optional
-        Default: "legacy" where the base URL's path ends in ``/api/v1``, else "current".
+        Which of the API's two dialects is used. Default: "legacy" if the path of the base URL ends in ``/api/v1``, else
+        "current".
     max_concurrency : int, default 8
-        Requests in flight at once, 1 to 256.
+        Maximum number of requests in flight per call, 1 to 256.
     timeout : float, default 60.0
-        Seconds that one request may take. A trigger that takes longer leaves its rows ``unknown``: it may have
-        started, so it is not sent again.
+        Timeout of a request, in seconds. If a trigger request times out after it was sent, it may have started
+        executions, so it is not sent again: its rows become ``unknown`` unless their executions are found; see
+        ``settle_window``.
     max_wait : float, default 900.0
-        Seconds that a run waits while the API takes nothing at all (429, or no connection) before it gives up and
-        leaves the rest ``pending``.
+        Maximum time in seconds that a run waits without progress, for example because of 429 responses or a lost
+        connection. The run then stops sending and leaves the remaining rows ``pending``. It does so at once if the
+        API asks for a longer wait with ``Retry-After``.
     bridge : {"thread", "nest"}, default "thread"
-        How a synchronous call reaches asyncio: by a thread of its own, or nested in the caller's running loop.
+        How a synchronous call runs asyncio code: "thread" uses an event loop on a background thread, "nest" uses the
+        caller's running loop with nest-asyncio2, if there is a running loop.
     settle_window : float, default 30.0
-        Seconds after a lost answer in which its executions are looked for in the workflow's listing; what is not
-        found by then stays ``unknown``.
+        Seconds in which the executions of a request whose response was lost may appear in the workflow's listing. Rows
+        whose executions are not found by then stay ``unknown``.
     journal : path, bool or None, optional
-        The SQLite file in which every request is noted before it is sent. Default, and True: the environment's
-        ``EACHLABS_JOURNAL``, else ``journal.sqlite`` in the user's data folder; while ``base_url`` is that of a
-        sandbox which this process has started, that sandbox's own temporary file instead. None turns the journal
-        off, with a warning: what a crash interrupts is lost then.
+        The SQLite file in which each request is recorded before it is sent. Default, also for True: the path in the
+        environment variable ``EACHLABS_JOURNAL``, else ``journal.sqlite`` in the user's data directory. While
+        ``base_url`` is set to a sandbox that this process started, the default is the sandbox's own temporary file.
+        None (or False) turns the journal off, with a `UserWarning`: executions that were sent but not yet returned are
+        then lost if the process dies, and a run cannot be resumed.
     rerun_guard : float or None, default 86400.0
-        Seconds for which a call without ``run=`` does not pay again for inputs that the journal knows as accepted, for
-        the same workflow, version and mapping: where they are all of the call, it is refused with `RunError`; where
-        they are some, it warns and sends. None turns this off.
+        Seconds for which inputs that were accepted in another run, for the same workflow, version, server and mapping,
+        are not paid for again by accident. This applies to calls without ``run=``: if all of the call's inputs were
+        accepted before, it raises `RunError` and sends nothing; if only some were, it warns and sends. None turns this
+        off. It needs the journal.
 
     Returns
     -------
     Settings
-        As they are now; the key is hidden in its repr.
+        The settings that are now in effect. Their repr hides the key.
 
     Raises
     ------
     ConfigurationError
-        A value that cannot be used. Nothing is changed then.
+        A value is invalid. No setting is changed.
 
     Examples
     --------
@@ -186,7 +203,7 @@ def configure(
 
 
 def _checked_journal(value: object) -> Path | bool | None:
-    """Return where the journal is to be: a file, False for nowhere, None for the default."""
+    """Return the journal's path, False if it is off, or None for the default."""
     if value is None or value is False:
         msg = (
             "the journal is off: if this process dies, executions that were sent but not yet returned are lost, and "
@@ -206,8 +223,8 @@ def _checked_journal(value: object) -> Path | bool | None:
 def use_journal_for(base_urls: Iterable[str], path: Path) -> None:
     """Make `path` the default journal while the ``base_url`` that `configure` was given is one of `base_urls`.
 
-    It takes precedence over EACHLABS_JOURNAL, because the runs of a test server do not belong into a real journal. A
-    journal that `configure` names takes precedence over both.
+    It takes precedence over EACHLABS_JOURNAL, because the runs of a test server do not belong in a real journal. A path
+    given to ``configure(journal=...)`` takes precedence over both.
     """
     with _lock:
         _journals.update(dict.fromkeys(base_urls, path))
@@ -235,13 +252,24 @@ def _normalized(url: object) -> str:
 
 
 def journal_path() -> Path | None:
-    """Return where the journal is, and None where it is off, whatever the other settings are."""
+    """Return the journal's path, or None if it is off. The other settings are not validated."""
     with _lock:
         return _journal(_configured)
 
 
 def current(*, max_concurrency: int | None = None) -> Settings:
-    """Return the settings of a call that is made now, with that call's own override."""
+    """Return the settings for a call that starts now.
+
+    Parameters
+    ----------
+    max_concurrency : int, optional
+        Overrides the configured value for this call.
+
+    Raises
+    ------
+    ConfigurationError
+        A setting, from `configure` or from the environment, is invalid.
+    """
     with _lock:
         named = dict(_configured)
     if max_concurrency is not None:
@@ -282,7 +310,7 @@ def _dialect_of(url: str) -> DialectName:
 
 
 def _checked_key(key: Secret) -> Secret:
-    """Check a key without ever putting it into a message, or into a local variable."""
+    """Validate a key. The key never appears in a message or in a local variable."""
     if not isinstance(key.reveal(), str):
         msg = f"api_key must be a string; got {type(key.reveal()).__name__}"
         raise ConfigurationError(msg)
@@ -320,7 +348,7 @@ def _checked_url(url: object) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this very machine, without asking a name server."""
+    """Return whether a host is ``localhost`` or a loopback address. Does not use DNS."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""``Run``: a call in the background, as its user sees it."""
+"""``Run``: the public handle of a run in the background. It owns no state; `Calls` does."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A call at work in the background; `start` makes it.
+    """A run in the background, returned by ``df.eachlabs.start``.
 
-    It goes on whatever the notebook does, and a Ctrl-C that interrupts a wait for it does not end it: `cancel` does.
-    When the process ends, what is still at work is stopped as by `cancel`: in a script, ask for the `result`.
+    The run continues while other cells are executed. Ctrl-C during `result` stops the waiting, not the run; `cancel`
+    stops the run. When the process exits, a run that is not done is stopped as by `cancel`, so a script has to call
+    `result`. ``await run`` is the async variant of `result`.
 
-    Failed rows that are retried in one of its dashboards are part of it: `frame` and `status` show the new executions,
-    `done` is False until they have ended, and `result` and ``await`` wait for them.
+    Failed rows that are retried in a dashboard of this run belong to the run: `frame` and `status` show the new
+    executions, `done` is False until the retry has ended, and `result` and ``await`` wait for it.
 
     Examples
     --------
@@ -42,27 +43,33 @@ class Run:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The result so far, as `bulk_trigger` returns it: the rows in their order, ``pending`` where not sent yet."""
+        """A new DataFrame with the result so far, as `bulk_trigger` returns it; rows not sent yet are ``pending``."""
         return self._calls.frame
 
     @property
     def status(self) -> Mapping[str, int]:
-        """How many rows have each status; those that none has are left out."""
+        """The number of rows per status. A status without rows is left out."""
         return self._calls.status
 
     @property
     def done(self) -> bool:
-        """Whether it has ended: all is settled (with ``track=False``, sent), or it was cancelled, or it failed."""
+        """Whether the run has ended: all rows are settled (sent, if ``track=False``), or it was cancelled or failed."""
         return self._calls.done
 
     @property
     def name(self) -> str | None:
-        """The run's name in the journal, once it is known: `load_run` takes it."""
+        """The run's name in the journal, for `load_run`. None before the run is recorded, or without a journal."""
         return self._calls.origin.run
 
     @property
     def interval(self) -> float:
-        """Seconds between two looks at the executions, at least. May be changed at any time."""
+        """Minimum number of seconds between two polls. It can be set at any time; the smallest value is 0.2.
+
+        Raises
+        ------
+        ConfigurationError
+            It is set to a value that is not a positive number.
+        """
         return self._calls.interval
 
     @interval.setter
@@ -70,35 +77,38 @@ class Run:
         self._calls.interval = seconds
 
     def cancel(self) -> None:
-        """Stop it, as an interrupt would: nothing new is sent, and the answers in flight are kept.
+        """Stop sending and polling. Responses to requests in flight are still recorded.
 
-        Returns at once; `result` waits for the end, at most 10 s, or no longer where this is called a second time.
-        Executions that the API has accepted go on there, and are paid.
+        This returns immediately. The run ends when these responses have arrived, after about 10 s at most; `result`
+        waits for that. A second call ends the run without them. Executions that the API has accepted continue there and
+        are billed.
         """
         self._calls.cancel()
 
     def result(self, timeout: float | None = None) -> pd.DataFrame:
-        """Wait for the end, and return the frame as `bulk_trigger` would.
+        """Wait until the run has ended and return the frame, as `bulk_trigger` does.
 
         Parameters
         ----------
         timeout : float, optional
-            Seconds; None: for as long as it takes.
+            Maximum time to wait, in seconds. By default there is no limit.
 
         Returns
         -------
         pandas.DataFrame
-            With every row. After `cancel`, those that were not sent are ``pending``.
+            A new frame with all rows in their order. After `cancel`, rows that were not sent are ``pending``.
 
         Raises
         ------
         TimeoutError
-            It is still at work, and goes on.
+            The run has not ended within `timeout` seconds. It continues.
+        KeyboardInterrupt
+            On Ctrl-C. The run continues.
         BridgeError
-            From inside a progress callback.
+            Called from a progress callback, or in a process forked from the one that started the run.
         EachlabsError
-            What ended it, as `bulk_trigger` would raise it. A retry that failed before it could send raises nothing:
-            the rows are as they were, and the dashboard shows the error.
+            The run failed; the error is the one that `bulk_trigger` would raise. A retry that failed before it sent
+            anything raises nothing: the rows are unchanged, and the dashboard shows the error.
         """
         with short():
             return self._result(timeout)
@@ -115,7 +125,7 @@ class Run:
         return self._calls.result()
 
     def __await__(self) -> Generator[Any, None, pd.DataFrame]:
-        """Wait as `result` does, without holding up the running event loop."""
+        """Async variant of `result`; it does not block the running event loop. Cancelling it does not stop the run."""
         return self._awaited().__await__()
 
     def dashboard(
@@ -125,23 +135,29 @@ class Run:
         auto_refresh: bool | None = None,
         interval: float | None = None,
     ) -> Dashboard:
-        """Show how it goes, per ``bulk_id``, as `df.eachlabs.dashboard` does; with buttons to cancel and to retry.
+        """Show a live widget with one line per ``bulk_id``, and buttons to cancel the run and to retry failed rows.
 
         Parameters
         ----------
         label : label or list of labels, optional
             As for `df.eachlabs.dashboard`.
         auto_refresh : bool, optional
-            Look on in the background where the run has ended and executions are open; by default in a notebook.
+            If the run has ended and executions are still in progress, poll them in the background until they have
+            ended; by default in a notebook.
         interval : float, optional
-            Seconds between two looks, at least; as the run has it by default.
+            Sets the run's `interval`, in seconds; unchanged by default.
+
+        Returns
+        -------
+        Dashboard
+            An ipywidgets container. Without widget support it shows the same as a table, as HTML or text.
 
         Raises
         ------
         ColumnError
             `label` names no column.
         ConfigurationError
-            `interval` is no positive number.
+            `interval` is not a positive number.
         """
         interval = self.interval if interval is None else interval
         return shown(Desk(self._calls, label=label), auto_refresh=auto_refresh, interval=interval)
@@ -154,21 +170,27 @@ class Run:
         size: float = 220,
         page: int = 100,
     ) -> Gallery:
-        """Show a card for each row, which fills in as its execution completes, as `df.eachlabs.gallery` does.
+        """Show a contact sheet with a card for each row; a card is updated when its execution completes.
 
-        It shows what the run hears, and looks at nothing by itself.
+        The gallery shows the run's results as they arrive. It does not poll by itself.
 
         Parameters
         ----------
         label, columns, size, page
             As for `df.eachlabs.gallery`.
 
+        Returns
+        -------
+        Gallery
+            An ipywidgets container; ``save("sheet.html")`` writes it to a file. Without widget support it shows the
+            first 60 cards as HTML, or the rows as text.
+
         Raises
         ------
         ColumnError
             `label` names no column.
         ConfigurationError
-            `columns`, `size` or `page` is no number that can be used.
+            `columns`, `size` or `page` is not a valid number.
         """
         from .sheets import gallery
 

@@ -1,6 +1,6 @@
-"""``WebhookReceiver``: webhooks instead of polling, as its user sees it.
+"""``WebhookReceiver``: the public class that receives webhook deliveries.
 
-Owns where deliveries are to be sent, when they can be, and that what is stopped is stopped. It looks into none.
+Owns the address of the receiver and when it starts and stops. It never reads the content of a delivery.
 """
 
 from __future__ import annotations
@@ -67,45 +67,47 @@ FATES: Final = (
 
 
 class WebhookReceiver:
-    """A small HTTP server that receives the API's webhooks, instead of polling for the end of executions.
+    """An HTTP server that receives the API's webhook deliveries, so that calls need not poll for the end of executions.
 
-    Use it as a context manager, synchronous or ``async``, or with `start` and `stop` from a notebook. A call that gets
-    it as ``webhook=hook`` asks the API to deliver the end of each of its executions here. Deliveries update the frame
-    that is waited for, the `Run`, its dashboard and the journal; one poll every `sweep` seconds finds what was never
-    delivered.
+    Use it as a context manager (``with`` or ``async with``), or call `start` and `stop`, for example in a notebook.
+    Pass it to a call as ``webhook=hook``: the API then sends a delivery to this receiver when an execution of that call
+    ends. Deliveries update the frame, the `Run`, its dashboard and the journal. The API is still polled, at most every
+    `sweep` seconds, for executions whose delivery did not arrive.
 
-    A delivery is accepted only if it is signed with the receiver's secret, at most 300 seconds ago by this machine's
-    clock, and is about an execution that an open call or the journal knows. Each execution ends once, however often
-    its end is delivered. Anything else is refused before its body is parsed, counted in `counts`, and not stored.
+    A delivery is accepted if it is signed with the receiver's secret, its timestamp is within 300 seconds of this
+    machine's clock, and its execution belongs to an open call or is recorded in the journal. The body is parsed only
+    after the signature is verified. Repeated deliveries of an execution's end have no effect. `counts` counts all
+    deliveries; those that are not accepted are not stored.
 
     Parameters
     ----------
     port : int, default 0
-        The port to listen on; 0 takes a free one.
+        Port to listen on; 0 selects a free port.
     host : str, default "127.0.0.1"
-        The address to listen on. Anything else than this machine's own can be reached by others.
+        Address to listen on. The default is reachable from this machine only.
     secret : str, optional
-        The key that the API signs with: printable ASCII without spaces. The default is a new random secret. Pass your
-        own if a receiver in a later process is to accept the deliveries.
+        The key with which the API signs deliveries: 1 to 256 printable ASCII characters without spaces. The default is
+        a new random secret. Set it if a receiver in a later process has to accept the deliveries.
     public_url : str, optional
-        Where the API reaches this receiver: https, but for a loopback address. Whatever forwards it (a tunnel, a
-        reverse proxy) must keep the path: ``https://hooks.example.org/team`` is to arrive at ``/team`` of this port,
-        and without a path at ``/eachlabs``. The legacy dialect has no secret and does not sign: there, the path gets
-        one more segment that cannot be guessed.
+        URL at which the API reaches this receiver, if that is not `host` and `port`: https, except for loopback
+        addresses. A tunnel or reverse proxy must keep the path: requests for ``https://hooks.example.org/team`` must
+        arrive at ``/team`` on this port. A URL without a path gets the path ``/eachlabs``. The legacy dialect does not
+        sign deliveries; there, a path segment derived from the secret is appended to the URL and verified instead.
     signatures : {"required", "optional"}, default "required"
-        With "optional", a delivery without a signature is accepted if ``X-Webhook-Secret`` repeats the secret, as the
-        API did before 2026-09-21. A signature that is there is verified nevertheless.
+        With "optional", a delivery without a signature is accepted if its header ``X-Webhook-Secret`` is the secret, as
+        the API sent it before 2026-09-21. A signature that is present is always verified.
     max_body : int, default 4 MiB
-        Bytes of one delivery; a larger one is refused (413) unread, and filled in by the sweep.
+        Maximum size of a delivery's body, in bytes. A larger delivery is refused with status 413; polling reads its
+        execution instead.
     sweep : float, default 180.0
-        Seconds between two looks at the API while deliveries are awaited.
+        Minimum number of seconds between two polls of the API while deliveries are awaited.
     timeout : float, default 10.0
-        Seconds that a sender may take for one delivery.
+        Maximum duration of a delivery's connection, in seconds.
 
     Raises
     ------
     ConfigurationError
-        A value that cannot be used.
+        A value is invalid.
 
     Examples
     --------
@@ -154,22 +156,33 @@ class WebhookReceiver:
     # -- its life ---------------------------------------------------------------------------------------------------
 
     def start(self) -> WebhookReceiver:
-        """Listen, in the background; where it does already, nothing happens.
+        """Start listening, on a background thread. No effect if the receiver is already listening.
+
+        Returns
+        -------
+        WebhookReceiver
+            This receiver.
 
         Raises
         ------
         ConfigurationError
-            The port is in use, or the host is no address of this machine.
+            The port is in use, or the host is not an address of this machine.
         BridgeError
-            From inside a progress callback.
+            Called from a progress callback.
         """
         complete(self._starting())
         return self
 
     def stop(self) -> None:
-        """Listen no more, once what has come is noted; where it does not, nothing happens. It may be started again.
+        """Stop listening, and process the deliveries received so far. No effect if the receiver is not listening.
 
-        Who waits for deliveries polls from now on.
+        Calls that are waiting for deliveries poll the API from now on. The receiver can be started again; with
+        ``port=0`` it may then get another port.
+
+        Raises
+        ------
+        BridgeError
+            Called from a progress callback.
         """
         complete(self._stopping())
 
@@ -263,12 +276,12 @@ class WebhookReceiver:
 
     @property
     def url(self) -> str:
-        """Where deliveries are sent, without what is secret in it.
+        """The URL for deliveries, without the secret path segment that is appended for the legacy dialect.
 
         Raises
         ------
         ConfigurationError
-            It was never started, and has no `public_url`, so nobody knows its port.
+            The receiver has no `public_url` and was never started, so its port is not known.
         """
         if self._public_url is not None:
             return self._public_url
@@ -281,37 +294,39 @@ class WebhookReceiver:
 
     @property
     def listening(self) -> bool:
-        """Whether it is at work."""
+        """Whether the receiver is running in this process."""
         receiver, sorting = self._receiver, self._sorting
         alive = receiver is not None and receiver.listening and sorting is not None and not sorting.done()
         return alive and self._process == os.getpid()
 
     @property
     def sweep(self) -> float:
-        """Seconds between two looks at the API while deliveries are awaited."""
+        """Minimum number of seconds between two polls of the API while deliveries are awaited."""
         return self._sweep
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """The number of requests per outcome, since the receiver was made.
+        """The number of requests per outcome, since the receiver was created. A new dict.
 
-        ``received`` is all requests. Each of them counts once more, as one of these:
+        ``received`` is the number of all requests. Each request is also counted under one of these keys:
 
         - ``accepted``: the first delivery of an execution's end;
-        - ``repeated``: the end of an execution that was accepted before;
-        - ``unfinished``: about an execution that has not ended;
-        - ``unknown``: no open call and no journal knows the execution;
-        - ``mismatched``: the execution is known with another bulk operation or workflow;
+        - ``repeated``: the end of this execution was accepted before;
+        - ``unfinished``: the execution has not ended;
+        - ``unknown``: the execution belongs to no open call and is not in the journal;
+        - ``mismatched``: the execution is known, but with another ``bulk_id`` or workflow;
         - ``forged``: the signature is missing, malformed or wrong (401);
-        - ``expired``: the timestamp is more than 300 seconds away from this machine's clock (401); if this number
-          grows, check that clock;
-        - ``oversized`` (413), ``malformed`` (400, no execution's details);
-        - ``misdirected``: another path or method (404, 405);
-        - ``cut_off``: not complete in time;
-        - ``refused``: too many at once (503; the API tries again);
-        - ``waiting``: not processed yet, or held until a call knows its execution.
+        - ``expired``: the timestamp differs from this machine's clock by more than 300 seconds (401); if this number
+          grows, check the clock;
+        - ``oversized``: the body is larger than ``max_body`` (413);
+        - ``malformed``: the body is not the details of an execution (400);
+        - ``misdirected``: the path or method is wrong (404, 405);
+        - ``cut_off``: the connection ended, or ``timeout`` expired, before the request was complete;
+        - ``refused``: there are too many deliveries at once (503; the API sends them again);
+        - ``waiting``: not processed yet, or held until the call that owns the execution has its id.
 
-        ``redelivered`` counts, in addition, the genuine deliveries that the API has marked as sent again.
+        ``redelivered`` is the number of genuine deliveries that the API has marked as sent again; these are also
+        counted above.
         """
         found, receiver = dict(self._before), self._receiver
         # Copies, each made in one step: the loop counts on meanwhile.
@@ -334,12 +349,12 @@ class WebhookReceiver:
     # -- for the calls that use it ----------------------------------------------------------------------------------
 
     def target(self, settings: Settings) -> tuple[str, Secret | None]:
-        """Return the URL and the secret to trigger with.
+        """Return the webhook URL and the secret for trigger requests. The legacy dialect has no secret (None).
 
         Raises
         ------
         ConfigurationError
-            It is not at work, or the API could not reach it.
+            The receiver is not running, or the API cannot reach its URL.
         """
         if not self.listening:
             msg = "the webhook receiver is not running: hook.start(), or `with ... as hook`, before it is used"
@@ -360,7 +375,7 @@ class WebhookReceiver:
 
     @contextmanager
     def at_work(self, settings: Settings) -> Iterator[None]:
-        """Hold deliveries that nobody knows: a call may learn of their executions before this is left."""
+        """Hold deliveries of unknown executions: a call in this block may get their ids from a later response."""
         if settings.journal is not None:
             self._ledger.paths.add(settings.journal)
         with self._lock:
@@ -372,7 +387,7 @@ class WebhookReceiver:
                 self._at_work -= 1
 
     def orphan(self) -> None:
-        """In a forked child: let go of the parent's socket, so that its port is free when the parent ends."""
+        """In a forked child: close the inherited socket, so that the port is free when the parent exits."""
         self._life, self._lock = threading.Lock(), threading.Lock()
         self._receiver = self._sorting = None
         if self._listener is not None:
@@ -384,7 +399,7 @@ def _is_local(url: str) -> bool:
 
 
 def _over(sorting: asyncio.Future[None]) -> None:
-    """Have everybody poll who waits, should the sorting ever fail."""
+    """Make all waiting calls poll, because deliveries are no longer processed; log the error if there was one."""
     error = None if sorting.cancelled() else sorting.exception()
     if error is not None:
         logger.error("the webhook receiver has failed; its executions are polled: %r", error)
@@ -406,7 +421,7 @@ if hasattr(os, "register_at_fork"):
 
 @atexit.register
 def _stop_all() -> None:
-    """Note what has come; registered after the bridge's own end, and so done before it."""
+    """Process what was received. Registered after the bridge's own handler, so it runs before it."""
     for hook in tuple(_started):
         with contextlib.suppress(Exception):
             hook.stop()

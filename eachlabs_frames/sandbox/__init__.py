@@ -1,7 +1,7 @@
-"""A local each::labs on loopback: strict, faithful, and able to go wrong on demand.
+"""A local server that stands in for the each::labs API, for tests and demos. It can inject faults.
 
-Owns the sandbox's public names. It never imports the product, except in `start`, which points the settings at the
-sandbox; and it imports nothing heavy before a sandbox is started.
+Owns the sandbox's public names. It never imports the rest of the package, except in `start`, which changes the
+settings; and it imports nothing heavy before a sandbox is started.
 """
 
 from __future__ import annotations
@@ -78,37 +78,59 @@ def start(
     media_bytes: int = 0,
     clock: Clock = time.monotonic,
 ) -> Sandbox:
-    """Start a local each::labs, and point the settings at it.
+    """Start a local server that stands in for the each::labs API, and configure this process to use it.
 
-    Calls to it are noted in a temporary journal of its own, which is deleted when the process ends: a sandbox forgets
-    its executions when it stops, so that no run can be resumed later, and its runs do not appear among real ones. A
-    journal that was chosen with `eachlabs_frames.configure` is used instead. The environment's ``EACHLABS_JOURNAL``
-    is not: like its key and URL, it applies again after ``configure(api_key=None, base_url=None)``.
+    The server listens on 127.0.0.1 and runs on a background thread until `Sandbox.stop` is called, its ``with`` block
+    ends or the process exits. Nothing is billed: balances and costs are simulated.
+
+    While the sandbox's URL is configured, runs are recorded in a temporary journal, which is deleted when the process
+    exits. A sandbox keeps its executions in memory only, so its runs cannot be resumed later, and they do not appear
+    among real runs. A journal set with ``configure(journal=...)`` is used instead; the environment variable
+    ``EACHLABS_JOURNAL`` is not.
+
+    The settings stay after the sandbox is stopped. ``configure(api_key=None, base_url=None)`` restores the key, the URL
+    and the journal from the environment.
 
     Parameters
     ----------
-    port
-        The port on 127.0.0.1; 0 takes a free one.
-    configure
-        Whether to call `eachlabs_frames.configure` with the sandbox's key and base URL.
-    dialect
-        Which of the API's dialects `base_url` speaks; both are served.
-    api_key
-        The key that callers must send.
-    faults
-        What goes wrong, and when.
-    clock
-        Seconds that never go back; tests may bring their own.
-    seed, latency, queue_seconds, run_seconds, failure_rate, fail_when, account_cap, cap_retry_after, \
-trigger_rate, balance_usd, cost_usd, estimate_usd, cost_shape, listing_lag, listing_inputs, hold, timestamp_digits, \
-clock_skew, timestamp_skew, webhook_pause, webhook_loss, webhook_repeats, webhook_shuffle, webhook_burst, \
-webhook_faults, media_bytes
-        See `Options`.
+    port : int, default 0
+        Port on 127.0.0.1; 0 selects a free port.
+    configure : bool, default True
+        Call `eachlabs_frames.configure` with the sandbox's API key and base URL; the dialect then follows from the URL.
+    dialect : {"current", "legacy"}, default "current"
+        The API dialect of `Sandbox.base_url`. Both dialects are always served.
+    api_key : str, default "sandbox-key"
+        The API key that requests must have.
+    faults : iterable of Fault, optional
+        The faults to inject; none by default. See `Fault`.
+    seed, latency, queue_seconds, run_seconds, hold
+        Timing of executions (in seconds) and the random seed; see `Options`.
+    failure_rate, fail_when
+        Which executions fail; see `Options`. An input with a top-level string that contains ``[fail]`` always fails.
+    account_cap, cap_retry_after, trigger_rate
+        The account's limits, beyond which requests get a 429; see `Options`.
+    balance_usd, cost_usd, estimate_usd, cost_shape
+        Balance and costs, in USD; see `Options`.
+    listing_lag, listing_inputs, timestamp_digits, clock_skew, timestamp_skew, media_bytes
+        Listings, timestamps and output files; see `Options`.
+    webhook_pause, webhook_loss, webhook_repeats, webhook_shuffle, webhook_burst, webhook_faults
+        Webhook deliveries; see `Options`.
+    clock : callable, default time.monotonic
+        Returns the time in seconds. It must never go backwards.
 
     Returns
     -------
     Sandbox
-        Running; a context manager that stops it.
+        The running sandbox. As a context manager, it stops at the end of the ``with`` block.
+
+    Raises
+    ------
+    OSError
+        The port is in use.
+    ValueError
+        An option is out of range, or the dialect is unknown.
+    ConfigurationError
+        The settings cannot be changed, for example because `api_key` is not a valid key.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """A running sandbox: one daemon thread, one event loop, one server on loopback.
 
-Owns the life of that thread and the door to what it knows. It never decides what is answered, and imports
-nothing of the product.
+Owns that thread and the public methods of a sandbox. It never decides what a response is, and imports nothing from the
+rest of the package.
 """
 
 from __future__ import annotations
@@ -33,27 +33,38 @@ _HOST = "127.0.0.1"
 
 
 class Sandbox:
-    """A local each::labs on loopback, running from its construction until `stop`.
+    """A local server that stands in for the each::labs API. It runs from its construction until `stop`.
+
+    ``ef.sandbox.start`` creates a sandbox and configures this process to use it.
 
     Parameters
     ----------
-    port
-        The port to listen on; 0 takes a free one.
-    dialect
-        The dialect of `base_url`; both dialects are always served.
-    api_key
-        The key that callers must send.
-    faults
-        What goes wrong, and when.
-    options
-        How it behaves; `Options()` by default.
-    clock
-        Seconds that never go back; tests may bring their own.
+    port : int, default 0
+        Port on 127.0.0.1; 0 selects a free port.
+    dialect : {"current", "legacy"}, default "current"
+        The API dialect of `base_url`. Both dialects are always served.
+    api_key : str, default "sandbox-key"
+        The API key that requests must have.
+    faults : iterable of Fault, optional
+        The faults to inject; none by default.
+    options : Options, optional
+        The sandbox's behaviour; ``Options()`` by default.
+    clock : callable, default time.monotonic
+        Returns the time in seconds. It must never go backwards.
+
+    Attributes
+    ----------
+    port : int
+        The port that the server listens on.
+    dialect : {"current", "legacy"}
+    api_key : str
 
     Raises
     ------
     OSError
-        Where the port is taken.
+        The port is in use.
+    ValueError
+        The dialect is unknown.
     """
 
     def __init__(
@@ -157,7 +168,7 @@ class Sandbox:
         return as_json(details(execution, self._api.view(self.dialect))).body
 
     def stop(self) -> None:
-        """Stop the server and join its thread; a second call does nothing."""
+        """Stop the server and join its thread. No effect if it is already stopped."""
         with self._stop_lock:
             if self._thread.is_alive():
                 self._in_loop(lambda: self._stopping.set())
@@ -173,12 +184,12 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """The address without a dialect's prefix."""
+        """The server's URL without a path, such as ``http://127.0.0.1:8088``."""
         return f"http://{_HOST}:{self._ready.result()}"
 
     @property
     def base_url(self) -> str:
-        """The base URL of the sandbox's own dialect."""
+        """The base URL of the sandbox's dialect, for ``configure(base_url=...)``."""
         return self.url + PREFIXES[self.dialect]
 
     @property
@@ -206,17 +217,40 @@ class Sandbox:
         forbidden: bool = False,
         steps: Sequence[Step] = (Step(),),
     ) -> Workflow:
-        """Serve one more workflow: with `versions`, or with one version `v1` of `input_schema`.
+        """Add a workflow, or replace the one with this id or slug.
 
         Parameters
         ----------
-        output
-            `image`, `images`, `object`, `text`, or a callable from an execution's inputs to its output.
-        reject
-            What inputs meet that the schema refuses: their own entry is `failed` ("entry"), the request is
-            refused whole with 400 ("request") or with 422 ("unprocessable").
-        steps
-            What its executions go through, one after the other; the last one's output is the execution's.
+        workflow_id : str
+            The workflow's id.
+        slug, name : str, optional
+            The slug and the display name; `workflow_id` by default.
+        input_schema : dict, optional
+            JSON Schema of the inputs, for the single version ``v1``. Without it, any input is valid. Not used if
+            `versions` is given.
+        versions : sequence of Version, optional
+            The workflow's versions.
+        output : {"image", "images", "object", "text"} or callable, default "image"
+            The output of a completed execution. A callable is called with the execution's inputs and returns the
+            output.
+        reject : {"entry", "request", "unprocessable"}, default "entry"
+            How inputs that do not match the schema are rejected: "entry" returns an entry with status ``failed`` for
+            each of them, "request" rejects the whole request with status 400, "unprocessable" with 422.
+        forbidden : bool, default False
+            Respond with 403 to all requests for this workflow.
+        steps : sequence of Step, default (Step(),)
+            The steps of an execution, in order. The output of the last one is the execution's output.
+
+        Returns
+        -------
+        Workflow
+            The workflow that was added.
+
+        Raises
+        ------
+        ValueError
+            There are no steps, two steps have the same id, or the schema has a keyword that the sandbox does not
+            support.
         """
         made = tuple(versions) if versions is not None else (Version("v1", input_schema=input_schema),)
         names = (workflow_id, slug or workflow_id, name or workflow_id)
@@ -225,42 +259,77 @@ class Sandbox:
         return workflow
 
     def faults(self, *faults: Fault) -> None:
-        """Replace the faults; ordinals start again at 1. Without any, nothing goes wrong."""
+        """Replace the faults and count requests from 1 again. Without arguments, no faults are injected."""
         self._routes.set_faults(faults)
 
     def change(self, **changes: Any) -> None:
-        """Replace some options, by the names of `Options`."""
+        """Replace options while the sandbox runs.
+
+        Parameters
+        ----------
+        **changes
+            Fields of `Options` and their new values. A new ``balance_usd`` replaces the current balance.
+
+        Raises
+        ------
+        TypeError
+            There is no such option.
+        ValueError
+            A value is out of range.
+        """
         self._account.change(**changes)
 
     def release(self, count: int | None = None) -> int:
-        """End the oldest `count` held executions now, or all of them; give how many there were."""
+        """End held executions now, the oldest first.
+
+        Executions are held if they were created with ``hold=True``, or by `set_status`.
+
+        Parameters
+        ----------
+        count : int, optional
+            Maximum number of executions to end; all of them by default.
+
+        Returns
+        -------
+        int
+            The number of executions that were ended.
+        """
         released = self._account.release(count)
         self._in_loop(self._webhooks.wake)
         return released
 
     def set_status(self, execution_id: str, status: str) -> None:
-        """Put an execution into any status, `cancelled` or a word that the API does not know."""
-        self._account.set_status(execution_id, status)
-        self._in_loop(self._webhooks.wake)
+        """Set an execution's status, also to one that the API does not document.
 
-    def expire(self, *execution_ids: str) -> None:
-        """Remove executions as an organization's retention does: 404 in the details, absent from the listing.
-
-        They stay in `accepted` and `executions`, for they were billed.
+        ``completed``, ``failed`` and ``cancelled`` end the execution. With any other status it is held until it is
+        released or its status is set again.
 
         Raises
         ------
         KeyError
-            An execution that was never accepted.
+            There is no such execution.
+        """
+        self._account.set_status(execution_id, status)
+        self._in_loop(self._webhooks.wake)
+
+    def expire(self, *execution_ids: str) -> None:
+        """Remove executions, like the API after its retention period: their details are a 404, and no listing has them.
+
+        They stay in `accepted` and `executions`, because they were billed.
+
+        Raises
+        ------
+        KeyError
+            There is no such execution.
         """
         self._account.expire(execution_ids)
 
     def top_up(self, usd: float) -> None:
-        """Add to the account's balance."""
+        """Add an amount in USD to the account's balance."""
         self._account.top_up(usd)
 
     def reset(self) -> None:
-        """Forget executions and records, and restore the balance; workflows and faults stay."""
+        """Delete all executions and records, and restore the balance. Workflows, options and faults stay."""
         self._account.reset()
         self._ledger.reset()
         self._webhooks.forget()
@@ -269,43 +338,49 @@ class Sandbox:
 
     @property
     def accepted(self) -> tuple[Accepted, ...]:
-        """Every accepted execution, in order: what was billed."""
+        """All accepted executions in order of acceptance. Each of them is billed."""
         return self._account.accepted()
 
     @property
     def executions(self) -> tuple[ExecutionRecord, ...]:
-        """Every accepted execution and its status now, in order."""
+        """All accepted executions in order of acceptance, with their current status."""
         return self._account.records()
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """Every request that is over, in order."""
+        """All completed requests, in order of completion."""
         return self._ledger.requests
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
-        """Every attempt at a webhook."""
+        """All attempts to send a webhook delivery."""
         return self._webhooks.deliveries
 
     @property
     def peak_in_flight(self) -> int:
-        """The most bulk triggers handled at the same time."""
+        """The maximum number of bulk trigger requests that were in progress at the same time."""
         return self._ledger.peak
 
     @property
     def in_flight(self) -> int:
-        """How many executions are not over."""
+        """The number of executions that have not ended."""
         return self._account.in_flight
 
     @property
     def balance_usd(self) -> float:
-        """What is left of the balance."""
+        """The account's balance in USD, which may be negative. Executions are paid when they end."""
         return self._account.balance_usd
 
     def accepted_count(self, inputs: Mapping[str, Any] | None = None) -> int:
-        """Count the accepted executions, or those of exactly these inputs."""
+        """Return the number of accepted executions.
+
+        Parameters
+        ----------
+        inputs : dict, optional
+            Count only executions with exactly these inputs.
+        """
         return self._account.accepted_count(inputs)
 
     def duplicates(self) -> dict[str, int]:
-        """Count the inputs, as canonical JSON, that were accepted more than once."""
+        """Return the inputs that were accepted more than once, as canonical JSON, with the number of executions."""
         return self._account.duplicates()
