@@ -138,7 +138,7 @@ def test_silence_is_a_fault_of_a_request_that_was_sent() -> None:
     """After `timeout` seconds."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         (fault,) = send(POST, base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=0.2)
-    assert fault == Fault(sent=True, reason="nothing within 0.2 s")
+    assert fault == Fault(sent=True, reason="timed out after 0.2 s")
 
 
 def _closed_port() -> str:

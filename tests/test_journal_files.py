@@ -469,7 +469,7 @@ def test_a_lock_of_another_call_is_waited_for(journal: Path, caplog: pytest.LogC
     with ThreadPoolExecutor(1) as pool:
         second._connection.execute("BEGIN IMMEDIATE")
         waiting = pool.submit(first.register, [Sheet([fingerprint(0)], [fingerprint(0)], [0], [b"{}"], [0])])
-        until(lambda: caplog.text.count("by another call: waiting") > 2)
+        until(lambda: caplog.text.count("is locked by another call") > 2)
         second._connection.execute("ROLLBACK")
         assert waiting.result() == [0]
     first.close()

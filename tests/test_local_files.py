@@ -37,7 +37,7 @@ def test_a_key_that_is_called_a_url_takes_no_local_file(key: str) -> None:
     """The error names the key, the file and what to do."""
     problem, _ = asked({"prompt": "a.png", key: "a.png"})
     assert problem == (
-        f"key {key!r}: 'a.png' is a file of this machine, which a workflow cannot read: upload it and send its URL "
+        f"key {key!r}: 'a.png' is a local file, which a workflow cannot read: upload it and send its URL "
         "(validate=False sends the text as it is)"
     )
 
@@ -102,7 +102,7 @@ def test_one_text_in_many_rows_is_looked_up_once() -> None:
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        (lambda file: str(file), "cat.png' is a file of this machine, which a workflow cannot read: upload it"),
+        (lambda file: str(file), "cat.png' is a local file, which a workflow cannot read: upload it"),
         (lambda file: file, "a local path cannot be sent"),
     ],
 )

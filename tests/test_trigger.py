@@ -189,7 +189,7 @@ def test_silence_leaves_its_rows_unknown(sandbox: Sandbox) -> None:
     sandbox.faults(Fault("silence", at={1}))
     out = frame(20).eachlabs.bulk_trigger(WF, max_concurrency=1)
     assert out["status"].tolist() == ["unknown"] * 10 + ["queued"] * 10
-    assert "nothing within 0.3 s" in out.loc[0, "error"]
+    assert "timed out after 0.3 s" in out.loc[0, "error"]
     assert sandbox.duplicates() == {}
 
 

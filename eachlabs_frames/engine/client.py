@@ -85,7 +85,7 @@ class Client:
         except _UNSENT as exc:
             return Fault(sent=False, reason=self._reason(exc, "timed out while connecting"))
         except asyncio.TimeoutError:
-            return Fault(sent=True, reason=f"no response within {self._timeout.total:g} s")
+            return Fault(sent=True, reason=f"timed out after {self._timeout.total:g} s")
         except Exception as exc:  # noqa: BLE001 - whatever it was, the request may have left
             return Fault(sent=True, reason=self._reason(exc, type(exc).__name__))
         except BaseException as exc:  # noqa: BLE001 - it was cancelled, and goes on as it is

@@ -138,7 +138,7 @@ class Web:
                 raise addresses.RefusedAddressError(addresses.private(addresses.origin(url)[0])) from exc
             raise BrokenError(_reason(exc, proxy)) from exc
         except asyncio.TimeoutError as exc:
-            msg = f"nothing within {self._timeout.sock_read:g} s"
+            msg = f"no data within {self._timeout.sock_read:g} s"
             raise BrokenError(msg) from exc
         except (aiohttp.ClientError, ConnectionError, UnicodeError) as exc:
             raise BrokenError(_reason(exc, proxy)) from exc
