@@ -79,9 +79,9 @@ class Stage(stages.Stage):
     def card(self, row: int) -> Any:
         return self.find(f".elf-card[data-row='{row}']")
 
-    def focused(self) -> str | None:
-        label: str | None = self.page.evaluate("() => document.activeElement.getAttribute('aria-label')")
-        return label
+    def expect_focus(self, label: str) -> None:
+        """Wait until what has this label has the focus: a dialog that closes gives it back a moment later."""
+        expect(self.page.locator(":focus")).to_have_attribute("aria-label", label)
 
     def file(self, row: int, n: int, kind: str | None, content: list[int]) -> None:
         self.page.evaluate(
@@ -222,7 +222,7 @@ def test_what_has_not_changed_is_not_touched(stage: Stage) -> None:
     assert stage.card(1).locator("img").count() == 1
     assert stage.card(2).locator(".elf-words").inner_text() == "a poem"
     assert stage.page.evaluate("document.querySelector('video') === film && film.isConnected && film.mark === 1")
-    assert stage.focused() == "Enlarge fox 0 · noir · seed 0"
+    stage.expect_focus("Enlarge fox 0 · noir · seed 0")
     assert [chip.replace("\n", "") for chip in stage.find(".elf-chip:visible").all_inner_texts()] == ["✓completed3"]
 
 
@@ -283,7 +283,7 @@ def test_a_card_is_enlarged_by_mouse_and_by_keyboard(stage: Stage) -> None:
     expect(viewer).to_be_hidden()
     stage.card(0).locator(".elf-enlarge").focus()
     stage.page.keyboard.press("ArrowRight")
-    assert stage.focused() == "Enlarge fox 1 · noir · seed 1"
+    stage.expect_focus("Enlarge fox 1 · noir · seed 1")
     stage.page.keyboard.press("Enter")
     assert "1 of 6" in viewer.inner_text()
     for _ in range(6):
@@ -294,7 +294,7 @@ def test_a_card_is_enlarged_by_mouse_and_by_keyboard(stage: Stage) -> None:
     assert "6 of 6" in viewer.inner_text()
     stage.page.keyboard.press("Escape")
     expect(viewer).to_be_hidden()
-    assert stage.focused() == "Enlarge fox 1 · noir · seed 1"
+    stage.expect_focus("Enlarge fox 1 · noir · seed 1")
 
 
 def test_whoever_looks_in_large_goes_on_to_the_next_page(stage: Stage) -> None:
@@ -311,7 +311,7 @@ def test_whoever_looks_in_large_goes_on_to_the_next_page(stage: Stage) -> None:
     stage.happen(done(7))
     expect(stage.find(".elf-viewer img")).to_have_attribute("src", "https://cdn.test/7.svg")
     stage.page.keyboard.press("Escape")
-    assert stage.focused() == "Enlarge fox 7 · noir · seed 7"
+    stage.expect_focus("Enlarge fox 7 · noir · seed 7")
 
 
 # -- files ----------------------------------------------------------------------------------------------------------
