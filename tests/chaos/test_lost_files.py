@@ -133,7 +133,7 @@ def test_an_older_copy_in_place_of_a_newer_one_is_refused(theatre: Theatre, tmp_
         said = refused(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:80]).go())
         assert "record(s), numbers" in said
         journal.unlink()
-        assert "it is gone" in refused(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:80]).go())
+        assert "it is missing" in refused(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:80]).go())
         assert sandbox.accepted_count() == 80
 
 
@@ -224,7 +224,7 @@ def test_a_mark_and_a_lock_that_are_deleted_during_a_run_are_made_again(theatre:
         assert beside(journal, "-mark").stat().st_size
         assert beside(journal, "-owners").stat().st_size
         os.truncate(journal, 0)
-        assert "it is gone" in refused(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).go())
+        assert "it is missing" in refused(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).go())
 
 
 def test_an_accepted_loss_is_shown_as_perhaps_sent(theatre: Theatre, tmp_path: Path) -> None:
