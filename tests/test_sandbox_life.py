@@ -145,7 +145,7 @@ def test_a_forgotten_sandbox_does_not_keep_the_interpreter() -> None:
     """The exit stops it, silently."""
     code = "from eachlabs_frames.sandbox import start; s = start(configure=False); print(s.port)"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-X", "dev", "-c", code],
+        [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         text=True,
         check=True,
