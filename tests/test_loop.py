@@ -96,7 +96,9 @@ def ended(process: subprocess.Popen[str], *, quiet: bool = True) -> Any:
         process.kill()
         raise
     assert process.returncode == 0, err
-    assert not quiet or err == ""
+    # asyncio's development mode notes callbacks that take over 0.1 s, as they do on a busy machine.
+    said = [line for line in err.splitlines() if not line.startswith("Executing <")]
+    assert not quiet or said == []
     return json.loads(out)
 
 
