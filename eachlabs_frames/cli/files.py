@@ -118,6 +118,19 @@ def check_free(path: Path, *, force: bool, source: Path | None = None) -> None:
 
 
 @contextlib.contextmanager
+def _encodable(name: str, suffix: str) -> Iterator[None]:
+    """Raise `UsageError` if the format cannot hold the table that is written to `name`, or needs pyarrow."""
+    try:
+        yield
+    except ImportError as exc:
+        msg = f"{name}: {NO_PARQUET} ({_first_line(exc)})"
+        raise UsageError(msg) from exc
+    except _CANNOT_HOLD as exc:
+        msg = f"{name}: {suffix[1:]} cannot hold this table, .jsonl can: {_first_line(exc)}"
+        raise UsageError(msg) from exc
+
+
+@contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Check where a table is to be written, and say what goes wrong with it there."""
     check_suffix(path)
@@ -129,15 +142,10 @@ def _told(path: Path) -> Iterator[None]:
         if not path.parent.is_dir():
             msg = f"{path}: the folder {path.parent} does not exist; create it first"
             raise UsageError(msg)
-        yield
+        with _encodable(str(path), suffix_of(path)):
+            yield
     except OSError as exc:
         msg = f"{path}: cannot be written: {exc.strerror or _first_line(exc)}"
-        raise UsageError(msg) from exc
-    except ImportError as exc:
-        msg = f"{path}: {NO_PARQUET} ({_first_line(exc)})"
-        raise UsageError(msg) from exc
-    except _CANNOT_HOLD as exc:
-        msg = f"{path}: {suffix_of(path)[1:]} cannot hold this table, .jsonl can: {_first_line(exc)}"
         raise UsageError(msg) from exc
 
 
@@ -174,14 +182,8 @@ def dump(frame: pd.DataFrame, stream: BinaryIO, suffix: str, *, packed: Collecti
     OSError
         The stream takes no more.
     """
-    try:
+    with _encodable(STDOUT, suffix):
         pieces = list(encoding.encode(frame, suffix, packed=packed))
-    except ImportError as exc:
-        msg = f"{STDOUT}: {NO_PARQUET} ({_first_line(exc)})"
-        raise UsageError(msg) from exc
-    except _CANNOT_HOLD as exc:
-        msg = f"{STDOUT}: {suffix[1:]} cannot hold this table, .jsonl can: {_first_line(exc)}"
-        raise UsageError(msg) from exc
     stream.writelines(pieces)
     stream.flush()
 
