@@ -86,7 +86,8 @@ def _check(args: argparse.Namespace) -> None:
     if args.dry_run:
         with_out = [option for option in ("out", "out_format", "force", "wait") if getattr(args, option)]
         if with_out:
-            msg = f"--{with_out[0].replace('_', '-')} cannot be used with --dry-run, which sends nothing"
+            option = with_out[0].replace("_", "-")
+            msg = f"--{option} cannot be used with --dry-run, which sends and writes nothing; leave it out"
             raise UsageError(msg)
     elif args.out is None:
         msg = "--out FILE is required (- for stdout), or --dry-run"
