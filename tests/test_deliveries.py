@@ -329,6 +329,33 @@ def test_what_the_journal_knows_counts_once_too() -> None:
     asyncio.run(go())
 
 
+def test_a_missing_cost_is_known_before_anybody_reads_of_the_end() -> None:
+    """A refresh right after the journal says "completed" asks for it, however late the counting comes."""
+    deliveries.cost_is_known("d1")
+    deliveries.cost_is_known("d2")
+    seen: list[bool] = []
+
+    class Reader(Call):
+        """One whose row is read the moment that it is told."""
+
+        def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
+            seen.append("d2" in deliveries.without_cost())
+            return super().find(wanted)
+
+    async def go() -> None:
+        def ask(notices: Sequence[Notice]) -> list[Word]:
+            seen.append(all(one.execution_id in deliveries.without_cost() for one in notices))
+            return ["accepted"] * len(notices)
+
+        call, post = Reader("d2"), Sorter(ask, is_held=lambda: False)
+        with deliveries.opened(call, lambda: None) as call.box:
+            await settled(post, notice(), notice("d2"))
+
+    asyncio.run(go())
+    assert seen
+    assert all(seen)
+
+
 def test_a_failure_ends_all_of_it_and_loses_nothing() -> None:
     """So that whoever waits polls; what was not noted is left for the next to note."""
 

@@ -241,6 +241,10 @@ class Sorter:
         pending = [*self._held, *self._came]
         self._came, self._held = [], []
         now = time.monotonic()
+        # Before anybody is told: a row that reads as completed must be known to lack its cost.
+        for one in pending:
+            if one.notice.ended and one.notice.outcome.cost is None and one.notice.execution_id not in self._done:
+                _remember(_without_cost, one.notice.execution_id)
         for one, word in zip(pending, _put([one.notice for one in pending], self._done), strict=True):
             if word is not None:
                 self._count(one.notice, word)
@@ -265,8 +269,6 @@ class Sorter:
         else:
             self.counts["accepted"] += 1
             _remember(self._done, execution_id)
-            if notice.outcome.cost is None:
-                _remember(_without_cost, execution_id)
 
 
 def _remember(ids: OrderedDict[str, None], execution_id: str) -> None:
