@@ -187,12 +187,47 @@ def test_a_function_has_the_parameters_that_do_something(name: str, parameters: 
     assert list(inspect.signature(getattr(ef, name)).parameters) == parameters
 
 
-def test_the_version_is_written_once() -> None:
-    """In pyproject.toml, in the package and at the top of the changelog's releases."""
-    stated = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+def test_every_file_states_the_same_version() -> None:
+    """The package, pyproject.toml, the changelog and, with the date of the release, CITATION.cff."""
+    stated = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert stated is not None
     assert stated.group(1) == ef.__version__
-    assert f"## [{ef.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    cited = re.search(r'^version: (.+)\ndate-released: "(.+)"$', citation, re.MULTILINE)
+    assert cited is not None
+    assert cited.group(1) == ef.__version__
+    assert f"## [{ef.__version__}] - {cited.group(2)}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("folder", [".", "docs", "benchmarks", ".github"])
+def test_links_between_pages_lead_to_a_file_and_a_heading(folder: str) -> None:
+    """Links and pictures alike. CI checks that those of README.md also work on PyPI: see .ci/description.py."""
+    pages = list((ROOT / folder).glob("*.md"))
+    assert pages
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", text):
+            path, _, anchor = "".join(link).partition("#")
+            if re.match("[a-z]+:", path):
+                continue
+            target = (page.parent / path).resolve() if path else page
+            assert target.is_file(), f"{page.name} links to {path}, which does not exist"
+            assert not anchor or anchor in headings(target), f"{page.name} links to {path}#{anchor}: no such heading"
+
+
+def test_the_repository_has_one_address() -> None:
+    """pyproject.toml has it under [project.urls], and where it makes the links of README.md absolute."""
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    repository = re.search(r'^Repository = "(.+)"$', settings, re.MULTILINE)
+    assert repository is not None
+    addresses = re.findall(r"https://github\.com/[^/\s]+/[^/\s\"']+", settings)
+    assert set(addresses) == {repository.group(1)}
 
 
 def test_the_readme_is_short_and_its_first_example_is_true() -> None:
