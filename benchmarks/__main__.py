@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import dashboard, gallery
+from . import dashboard, gallery, structure
 from .conversion import conversion
 from .download import downloads
 from .imports import importing
@@ -39,6 +39,7 @@ MEASUREMENTS = (
     sweep_sample,
     *dashboard.MEASUREMENTS,
     *gallery.MEASUREMENTS,
+    *structure.MEASUREMENTS,
 )
 SPACES = "{:<44} {:>20} {:>9}  {:<7} {}"
 
@@ -60,7 +61,8 @@ def _shown(result: Result) -> bool:
     else:
         limit = f"{'>=' if result.at_least else '<='} {result.limit:g}"
         verdict = "pass" if result.passed else "FAIL"
-    print(SPACES.format(result.what, f"{result.measured:.3g}{result.unit}", limit, verdict, result.note), flush=True)
+    measured = f"{result.measured:{'d' if isinstance(result.measured, int) else '.3g'}}{result.unit}"
+    print(SPACES.format(result.what, measured, limit, verdict, result.note), flush=True)
     return result.passed
 
 
