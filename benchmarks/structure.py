@@ -1,10 +1,11 @@
 """Counts the structure of the package: what issue 13 set targets for. Measures no time.
 
-The definitions, each of which gave the issue's figure at the commit at which the issue was written:
+The definitions (`benchmarks/README.md` compares them with the figures that the issue states):
 
 - **Import levels** are the modules of the longest chain of imports between modules of one folder. A sub-folder is a
   package of its own, and imports between folders do not count: import-linter checks those. Imports inside functions
-  count, those under ``if TYPE_CHECKING`` do not. Modules that import each other in a cycle count one level each.
+  count, those under ``if TYPE_CHECKING`` and by ``import_module`` do not. Modules that import each other in a cycle
+  count one level each.
 - **Entered** are the modules with a function, method or class body that ran, on any thread, during a ten-row
   ``df.eachlabs.bulk_trigger(workflow)`` against a sandbox in another process. Every module is imported beforehand, so
   that imports do not count.
