@@ -88,8 +88,8 @@ class Comparison(Stepper[Judged]):
     """
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
-    _esm = assets.script("pieces", "files", "cards", "stepper", "comparison")
-    _css = assets.style("pieces", "cards", "stepper")
+    _esm = assets.script("comparison")
+    _css = assets.style("comparison")
 
     def __init__(self, subject: Subject, *, confidence: float) -> None:
         self._subject = subject

@@ -36,9 +36,6 @@ LONGEST_SOUGHT: Final = 300
 PATIENCE: Final = 1.0
 """Seconds that whoever saves a sheet waits for a beat that takes in rows; on the loop itself it would wait for ever."""
 
-SCRIPTS: Final = ("pieces", "cards", "files", "gallery")
-STYLES: Final = ("pieces", "cards", "gallery")
-
 
 class Subject(Protocol):
     """What a gallery is about."""
@@ -70,8 +67,8 @@ class _Window(Shown):
     """The browser's side."""
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
-    _esm = assets.script(*SCRIPTS)
-    _css = assets.style(*STYLES)
+    _esm = assets.script("gallery")
+    _css = assets.style("gallery")
 
 
 class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -146,7 +143,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         chosen = embedded.choose(cards, self._found)
         kept: Json = {**snapshot, "cards": cards}
         state = {"snapshot": kept, "is_page": True}
-        script, style = assets.script(*SCRIPTS), assets.style(*STYLES)
+        script, style = assets.script("gallery"), assets.style("gallery")
         return page.write(target, title, script=script, style=style, state=state, files=embedded.read(chosen))
 
     def close(self) -> None:

@@ -48,8 +48,8 @@ class Live(Shown):
     """Shows a dashboard."""
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
-    _esm = assets.script("pieces", "dashboard")
-    _css = assets.style("pieces", "dashboard")
+    _esm = assets.script("dashboard")
+    _css = assets.style("dashboard")
 
     def __init__(self, written: Callable[[], Snapshot], asked: Callable[[Asked], None], *, static_key: str) -> None:
         super().__init__(written, asked, static_key=static_key)

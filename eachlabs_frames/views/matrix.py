@@ -46,8 +46,8 @@ class Matrix(anywidget.AnyWidget):
     """
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
-    _esm = assets.script("pieces", "files", "cards", "matrix")
-    _css = assets.style("pieces", "cards", "matrix")
+    _esm = assets.script("matrix")
+    _css = assets.style("matrix")
     table = traitlets.Any().tag(sync=True)
     cards = traitlets.Any().tag(sync=True)
     static_key = traitlets.Unicode().tag(sync=True)

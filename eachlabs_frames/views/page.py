@@ -142,7 +142,7 @@ def _module(script: str) -> str:
     """Return a view's module as one that shows itself: nobody can import from a script in a page."""
     before, found, after = script.rpartition(f"\n{EXPORT}")
     assert found, "the view's script exports no default"
-    return f"{before}\nconst view = {after}{assets.script('page')}"
+    return f"{before}\nconst view = {after}{assets.script('page')}\nawait showPage(view);\n"
 
 
 def _policy(script: str, style: str) -> str:

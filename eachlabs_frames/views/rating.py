@@ -69,8 +69,8 @@ class Rating(Stepper[float]):
     """
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
-    _esm = assets.script("pieces", "files", "cards", "stepper", "rating")
-    _css = assets.style("pieces", "cards", "stepper")
+    _esm = assets.script("rating")
+    _css = assets.style("rating")
 
     def __init__(self, subject: Subject, *, scale: int) -> None:
         self._subject = subject

@@ -53,8 +53,8 @@ class Stage:
 
 
 @contextmanager
-def stages(browser: Browser, *files: str) -> Iterator[Callable[..., Page]]:
-    """Open pages with the view of these files; at the end see that none logged an error or ran what it only shows."""
+def stages(browser: Browser, view: str) -> Iterator[Callable[..., Page]]:
+    """Open pages with this view; at the end see that none logged an error or ran what it only shows."""
     contexts, problems = [], []
 
     def open_one(*, width: int = 1000, dark: bool = False, clock: bool = False) -> Page:
@@ -65,7 +65,7 @@ def stages(browser: Browser, *files: str) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: problems.append(error.message))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("dialog", lambda dialog: (problems.append("a dialog"), dialog.dismiss()))
-        page.route("**/*", lambda route: _serve(route, files))
+        page.route("**/*", lambda route: _serve(route, view))
         if clock:
             page.clock.install()
         page.goto("http://localhost/")
@@ -82,15 +82,14 @@ def stages(browser: Browser, *files: str) -> Iterator[Callable[..., Page]]:
     assert not any(ran)
 
 
-def _serve(route: Route, files: tuple[str, ...]) -> None:
+def _serve(route: Route, view: str) -> None:
     url = urlsplit(route.request.url)
     if url.hostname == "localhost" and url.path == "/":
         route.fulfill(body=HARNESS.read_text("utf-8"), content_type="text/html")
     elif url.hostname == "localhost" and url.path == "/view.js":
-        route.fulfill(body=assets.script(*files), content_type="text/javascript")
+        route.fulfill(body=assets.script(view), content_type="text/javascript")
     elif url.hostname == "localhost" and url.path == "/view.css":
-        styled = [name for name in files if (assets.WEB / f"{name}.css").exists()]
-        route.fulfill(body=assets.style(*styled), content_type="text/css")
+        route.fulfill(body=assets.style(view), content_type="text/css")
     elif url.path.endswith(".svg"):
         route.fulfill(body=PICTURE, content_type="image/svg+xml")
     else:

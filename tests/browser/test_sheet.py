@@ -14,7 +14,6 @@ from eachlabs_frames.models import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 from eachlabs_frames.sandbox import media
 from eachlabs_frames.views.assets import WEB
 from eachlabs_frames.views.cards import Card, card
-from eachlabs_frames.views.gallery import SCRIPTS
 from eachlabs_frames.views.sheet import Layout, Sheet, find
 
 from ..test_money import AMOUNTS
@@ -127,7 +126,7 @@ def every_kind() -> list[Outcome]:
 @pytest.fixture
 def open_stage(browser: Browser) -> Iterator[Callable[..., Stage]]:
     """Open pages; at the end see that none logged an error, opened a dialog, or ran what it was only to show."""
-    with stages.stages(browser, *SCRIPTS) as open_page:
+    with stages.stages(browser, "gallery") as open_page:
         yield lambda **how: Stage(open_page(**how))
 
 
@@ -141,9 +140,9 @@ def stage(open_stage: Callable[..., Stage]) -> Stage:
 
 
 def test_the_browser_writes_money_as_the_kernel_does(browser: Browser) -> None:
-    """The formatter of `pieces.js` gives the same texts as `format_usd`."""
+    """The formatter of `format.js` gives the same texts as `format_usd`."""
     page = browser.new_page()
-    source = (WEB / "pieces.js").read_text("utf-8")
+    source = (WEB / "format.js").read_text("utf-8").replace("export ", "")
     written = page.evaluate(
         "([source, amounts]) => amounts.map(new Function(`${source}; return formatUsd`)())",
         [source, [amount for amount, _ in AMOUNTS]],

@@ -57,14 +57,14 @@ class Stage(stages.Stage):
 @pytest.fixture
 def rating(browser: Browser) -> Iterator[Callable[..., Stage]]:
     """Open pages with a rating."""
-    with stages.stages(browser, "pieces", "files", "cards", "stepper", "rating") as open_page:
+    with stages.stages(browser, "rating") as open_page:
         yield lambda **how: Stage(open_page(**how))
 
 
 @pytest.fixture
 def comparison(browser: Browser) -> Iterator[Callable[..., Stage]]:
     """Open pages with a comparison."""
-    with stages.stages(browser, "pieces", "files", "cards", "stepper", "comparison") as open_page:
+    with stages.stages(browser, "comparison") as open_page:
         yield lambda **how: Stage(open_page(**how))
 
 

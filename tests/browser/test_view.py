@@ -72,7 +72,7 @@ class Stage(stages.Stage):
 @pytest.fixture
 def open_stage(browser: Browser) -> Iterator[Callable[..., Stage]]:
     """Open pages; at the end see that none logged an error, opened a dialog, or ran what it was only to show."""
-    with stages.stages(browser, "pieces", "dashboard") as open_page:
+    with stages.stages(browser, "dashboard") as open_page:
         yield lambda **how: Stage(open_page(**how))
 
 

@@ -6,6 +6,9 @@
  * or of null. No string from outside becomes markup (see pieces.js, which stands before it).
  */
 
+import { h, on, setAttribute, setText } from "./dom.js";
+import { clip, duration, formatUsd, nameOf, safeUrl, symbolOf, whole } from "./format.js";
+
 const SHOWN_MEDIA = 4; // of one card; the others are seen in large
 const CARD_TEXT = 700; // characters: more has no room in a card
 const LABEL = 200;
@@ -13,13 +16,23 @@ const BETWEEN = " · "; // as `frames/cards.py` joins the parts of a label
 const LABEL_LINE = 26; // characters
 const LABEL_LINES = 3;
 
-const NAMES = new Map([["image", "image"], ["video", "video"], ["audio", "audio"], ["link", "file"]]);
-const isOffline = () => navigator.onLine === false;
+export const NAMES = new Map([
+  ["image", "image"],
+  ["video", "video"],
+  ["audio", "audio"],
+  ["link", "file"],
+]);
+export const isOffline = () => navigator.onLine === false;
 const outward = (url) => ({ href: url, target: "_blank", rel: "noopener noreferrer", referrerpolicy: "no-referrer" });
 
 /** How a row stands: a symbol and a word, in a colour. */
-function createBadge() {
-  const node = h("span.elf-badge", {}, h("span.elf-symbol", { "aria-hidden": "true" }), h("span.elf-word", { dir: "auto" }));
+export function createBadge() {
+  const node = h(
+    "span.elf-badge",
+    {},
+    h("span.elf-symbol", { "aria-hidden": "true" }),
+    h("span.elf-word", { dir: "auto" }),
+  );
   const paint = (word) => {
     setAttribute(node, "data-status", word);
     setText(node.firstChild, symbolOf(word));
@@ -30,7 +43,9 @@ function createBadge() {
 
 /** A way to where a file is; nameless, it does not say what that is called. */
 const away = (url, nameless) =>
-  nameless ? h("a.elf-away", outward(url), "open it") : h("a.elf-away", { ...outward(url), dir: "auto", title: clip(url, 300) }, nameOf(url));
+  nameless
+    ? h("a.elf-away", outward(url), "open it")
+    : h("a.elf-away", { ...outward(url), dir: "auto", title: clip(url, 300) }, nameOf(url));
 
 /** What stands where a picture cannot be shown: why, and where it is. */
 function placeholder(kind, url, why, nameless = false) {
@@ -43,25 +58,34 @@ function placeholder(kind, url, why, nameless = false) {
 const nearness = new Map();
 let nearby = null;
 function whenNear(node, act) {
-  nearby ??= new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      nearby.unobserve(target);
-      nearness.get(target)?.();
-      nearness.delete(target);
-    }
-  }, { rootMargin: "300px", scrollMargin: "300px" });
+  nearby ??= new IntersectionObserver(
+    (entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        nearby.unobserve(target);
+        nearness.get(target)?.();
+        nearness.delete(target);
+      }
+    },
+    { rootMargin: "300px", scrollMargin: "300px" },
+  );
   nearness.set(node, act);
   nearby.observe(node);
-  return () => (nearness.delete(node), nearby.unobserve(node));
+  return () => {
+    nearness.delete(node);
+    nearby.unobserve(node);
+  };
 }
 
 /** A URL of a file. A drawing may hold a script, which would run as the notebook's own in a tab of its own: no blob. */
-const sourceOf = (blob) => (blob.type !== "image/svg+xml" ? URL.createObjectURL(blob) : new Promise((done) => {
-  const reader = new FileReader();
-  on(reader, "load", () => done(reader.result));
-  reader.readAsDataURL(blob);
-}));
+const sourceOf = (blob) =>
+  blob.type !== "image/svg+xml"
+    ? URL.createObjectURL(blob)
+    : new Promise((done) => {
+        const reader = new FileReader();
+        on(reader, "load", () => done(reader.result));
+        reader.readAsDataURL(blob);
+      });
 
 /**
  * One medium of an output, in a frame whose size its place gives it: `{ node, destroy }`.
@@ -69,17 +93,39 @@ const sourceOf = (blob) => (blob.type !== "image/svg+xml" ? URL.createObjectURL(
  * `large`: it is what somebody looks at now. A file is asked for when it comes near, a film or a sound of it only when
  * it is to be played. `nameless`: nothing that is read or pointed at says where it comes from.
  */
-function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = null, large = false, nameless = false } = {}) {
+export function createMedium(
+  { kind, url, n, has_file: hasFile },
+  row,
+  name,
+  { files = null, large = false, nameless = false } = {},
+) {
   const node = h(`div.elf-medium`, { "data-kind": kind });
   const safe = safeUrl(url, kind);
-  let source = null, forget = null, isGone = false;
+  let source = null,
+    forget = null,
+    isGone = false;
 
   function put(src) {
-    const media = kind === "image"
-      ? h("img", { alt: name, decoding: "async", referrerpolicy: "no-referrer", ...(large ? {} : { loading: "lazy" }) })
-      : h(kind, { controls: "", preload: "none", "aria-label": name, ...(kind === "video" ? { playsinline: "" } : {}) });
+    const media =
+      kind === "image"
+        ? h("img", {
+            alt: name,
+            decoding: "async",
+            referrerpolicy: "no-referrer",
+            ...(large ? {} : { loading: "lazy" }),
+          })
+        : h(kind, {
+            controls: "",
+            preload: "none",
+            "aria-label": name,
+            ...(kind === "video" ? { playsinline: "" } : {}),
+          });
     const fail = () => isGone || node.replaceChildren(placeholder(kind, safe, "unavailable", nameless));
-    on(media, "error", () => (source && safe && src !== safe ? (drop(), show(safe)) : fail()));
+    on(media, "error", () => {
+      if (!source || !safe || src === safe) return void fail();
+      drop();
+      show(safe);
+    });
     media.src = src;
     node.replaceChildren(media);
     return media;
@@ -87,7 +133,8 @@ function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = 
 
   function show(src) {
     if (!src) node.replaceChildren(placeholder(kind, null, url === null ? "is too large to show" : "cannot be shown"));
-    else if (isOffline() && !src.startsWith("data:") && !src.startsWith("blob:")) node.replaceChildren(placeholder(kind, safe, "is not loaded: offline", nameless));
+    else if (isOffline() && !src.startsWith("data:") && !src.startsWith("blob:"))
+      node.replaceChildren(placeholder(kind, safe, "is not loaded: offline", nameless));
     else put(src);
   }
 
@@ -122,39 +169,51 @@ function createMedium({ kind, url, n, has_file: hasFile }, row, name, { files = 
   if (kind === "link") node.append(safe ? away(safe, nameless) : placeholder(kind, null, "cannot be shown"));
   else if (hasFile && files) showFile();
   else show(safe);
-  return { node, destroy: () => ((isGone = true), forget?.(), drop()) };
+  function destroy() {
+    isGone = true;
+    forget?.();
+    drop();
+  }
+  return { node, destroy };
 }
 
 /** What an output says in words. */
-function createWords(text, isJson, longest) {
+export function createWords(text, isJson, longest) {
   const node = h(isJson ? "pre.elf-words" : "div.elf-words", { dir: isJson ? "ltr" : "auto" }, clip(text, longest));
   if (!isJson) node.classList.add("elf-prose");
   return node;
 }
 
-const mediaOf = (card) => card.media.filter(({ kind }) => kind !== "text");
+export const mediaOf = (card) => card.media.filter(({ kind }) => kind !== "text");
 
 /**
  * What is seen of a card's output: media, else words, else how it stands: `{ node, paint(card), destroy() }`.
  *
  * `enlarge(card, at)` is called for the picture at that place. What has not changed is not touched: a film goes on.
  */
-function createStage({ files = null, enlarge }) {
+export function createStage({ files = null, enlarge }) {
   const node = h("div.elf-stage");
-  let before = null, shown = [], current = null;
+  let before = null,
+    shown = [],
+    current = null;
 
   function put(card) {
     shown.forEach((medium) => medium.destroy());
     const media = mediaOf(card);
-    const name = (at) => `${NAMES.get(media[at].kind) ?? "output"}${media.length > 1 ? ` ${at + 1}` : ""} of ${clip(card.label, LABEL)}`;
+    const name = (at) =>
+      `${NAMES.get(media[at].kind) ?? "output"}${media.length > 1 ? ` ${at + 1}` : ""} of ${clip(card.label, LABEL)}`;
     shown = media.slice(0, SHOWN_MEDIA).map((item, at) => createMedium(item, card.row, name(at), { files }));
-    shown.forEach(({ node: medium }, at) => media[at].kind === "image" && on(medium, "click", (event) => event.target.closest("a") || enlarge(current, at)));
+    shown.forEach(
+      ({ node: medium }, at) =>
+        media[at].kind === "image" && on(medium, "click", (event) => event.target.closest("a") || enlarge(current, at)),
+    );
     setAttribute(node, "data-media", shown.length);
     node.replaceChildren(...shown.map((medium) => medium.node));
     const more = media.length + card.more_media - shown.length;
     if (more > 0) node.append(h("span.elf-more", {}, `+${whole.format(more)}`));
     if (!shown.length && card.text !== null) node.append(createWords(card.text, card.is_json, CARD_TEXT));
-    else if (!shown.length) node.append(h("div.elf-nothing", { "data-status": card.status, "aria-hidden": "true" }, symbolOf(card.status)));
+    else if (!shown.length)
+      node.append(h("div.elf-nothing", { "data-status": card.status, "aria-hidden": "true" }, symbolOf(card.status)));
   }
 
   function paint(card) {
@@ -176,12 +235,15 @@ function labelLines(label) {
     if (fits) lines[lines.length - 1] = `${last}${BETWEEN}${part}`;
     else lines.push(part);
   }
-  const shown = lines.length > LABEL_LINES ? [...lines.slice(0, LABEL_LINES - 1), lines.slice(LABEL_LINES - 1).join(BETWEEN)] : lines;
+  const shown =
+    lines.length > LABEL_LINES
+      ? [...lines.slice(0, LABEL_LINES - 1), lines.slice(LABEL_LINES - 1).join(BETWEEN)]
+      : lines;
   return shown.map((line) => h("span", { dir: "auto" }, line));
 }
 
 /** A card: `{ node, paint(card), destroy() }`. `enlarge(card, at)` is called for the medium at that place, or 0. */
-function createCard({ files = null, enlarge }) {
+export function createCard({ files = null, enlarge }) {
   const stage = createStage({ files, enlarge });
   const label = h("div.elf-card-label", { dir: "auto" });
   const badge = createBadge();
@@ -189,7 +251,13 @@ function createCard({ files = null, enlarge }) {
   const seconds = h("span.elf-fact");
   const open = h("button.elf-enlarge", { type: "button" }, h("span", { "aria-hidden": "true" }, "⤢"));
   const error = h("div.elf-card-error", { dir: "auto" });
-  const node = h("article.elf-card", {}, stage.node, open, h("div.elf-card-foot", {}, label, h("div.elf-card-line", {}, badge.node, cost, seconds), error));
+  const node = h(
+    "article.elf-card",
+    {},
+    stage.node,
+    open,
+    h("div.elf-card-foot", {}, label, h("div.elf-card-line", {}, badge.node, cost, seconds), error),
+  );
   let current = null;
   on(open, "click", () => enlarge(current, 0));
 
@@ -212,13 +280,18 @@ function createCard({ files = null, enlarge }) {
 }
 
 /** What is known of a card beside what is seen: its error, its input, and what its output says beside its media. */
-function createFacts(card) {
+export function createFacts(card) {
   const list = h("dl");
-  const add = (name, value) => list.append(h("dt", { dir: "auto" }, name), h("dd", {}, h("div.elf-value-text", { dir: "auto" }, value)));
+  const add = (name, value) =>
+    list.append(h("dt", { dir: "auto" }, name), h("dd", {}, h("div.elf-value-text", { dir: "auto" }, value)));
   if (card.error) list.append(h("dt", {}, "error"), h("dd.elf-error", { dir: "auto" }, card.error));
   for (const [name, value] of card.input) add(name, value);
-  if (card.text !== null && mediaOf(card).length) list.append(h("dt", {}, "output"), h("dd", {}, createWords(card.text, card.is_json, Infinity)));
-  const known = [card.cost_usd === null ? "" : formatUsd(card.cost_usd), card.seconds === null ? "" : duration(card.seconds)].filter(Boolean);
+  if (card.text !== null && mediaOf(card).length)
+    list.append(h("dt", {}, "output"), h("dd", {}, createWords(card.text, card.is_json, Infinity)));
+  const known = [
+    card.cost_usd === null ? "" : formatUsd(card.cost_usd),
+    card.seconds === null ? "" : duration(card.seconds),
+  ].filter(Boolean);
   if (known.length) add("cost and time", known.join(", "));
   return list.childElementCount ? list : h("p.elf-why", {}, "input unavailable");
 }
@@ -230,19 +303,32 @@ function createFacts(card) {
  * `shown(card)` is told of it. The Escape key or a click beside it closes it, and the focus goes back to where it was;
  * where that is not there any more, `closed(card)` is called.
  */
-function createViewer({ files = null, step, shown = () => {}, closed = () => {} }) {
+export function createViewer({ files = null, step, shown = (_card) => {}, closed = (_card) => {} }) {
   const title = h("div.elf-viewer-title", { role: "heading", "aria-level": "2", dir: "auto" });
   const badge = createBadge();
   const place = h("span.elf-fact", { "aria-live": "polite" });
-  const button = (name, text, label, act) => on(h(`button.elf-turn.${name}`, { type: "button", "aria-label": label, title: label }, text), "click", act);
+  const button = (name, text, label, act) =>
+    on(h(`button.elf-turn.${name}`, { type: "button", "aria-label": label, title: label }, text), "click", act);
   const back = button("elf-back", "‹", "Previous (left arrow)", () => turn(-1));
   const next = button("elf-next", "›", "Next (right arrow)", () => turn(1));
   const close = button("elf-close", "✕", "Close (Escape)", () => node.close());
   const stage = h("div.elf-viewer-stage", { tabindex: "-1" });
-  const facts = h("div.elf-viewer-facts.elf-facts", { tabindex: "0", role: "region", "aria-label": "Input and output" });
-  const node = h("dialog.elf-viewer", { "aria-label": "Result, enlarged" },
-    h("div.elf-viewer-head", {}, title, badge.node, place, back, next, close), h("div.elf-viewer-body", {}, stage, facts));
-  let current = null, at = 0, medium = null, before = null, origin = null;
+  const facts = h("div.elf-viewer-facts.elf-facts", {
+    tabindex: "0",
+    role: "region",
+    "aria-label": "Input and output",
+  });
+  const node = h(
+    "dialog.elf-viewer",
+    { "aria-label": "Result, enlarged" },
+    h("div.elf-viewer-head", {}, title, badge.node, place, back, next, close),
+    h("div.elf-viewer-body", {}, stage, facts),
+  );
+  let current = null,
+    at = 0,
+    medium = null,
+    before = null,
+    origin = null;
 
   function paintStage(card) {
     const media = mediaOf(card);
@@ -250,10 +336,16 @@ function createViewer({ files = null, step, shown = () => {}, closed = () => {} 
     medium = null;
     const item = media[at];
     if (item) {
-      medium = createMedium(item, card.row, `${NAMES.get(item.kind)} of ${clip(card.label, LABEL)}`, { files, large: true });
+      medium = createMedium(item, card.row, `${NAMES.get(item.kind)} of ${clip(card.label, LABEL)}`, {
+        files,
+        large: true,
+      });
       stage.replaceChildren(medium.node);
     } else if (card.text !== null) stage.replaceChildren(createWords(card.text, card.is_json, Infinity));
-    else stage.replaceChildren(h("div.elf-nothing", { "data-status": card.status }, `${symbolOf(card.status)} ${clip(card.status, 40)}`));
+    else
+      stage.replaceChildren(
+        h("div.elf-nothing", { "data-status": card.status }, `${symbolOf(card.status)} ${clip(card.status, 40)}`),
+      );
   }
 
   function paint(card) {
@@ -261,14 +353,17 @@ function createViewer({ files = null, step, shown = () => {}, closed = () => {} 
     at = Math.min(at, Math.max(0, media.length - 1));
     const seen = JSON.stringify([card.row, card.media, card.text, at]);
     if (seen !== before) paintStage(card);
-    if (JSON.stringify(card) !== JSON.stringify(current) || !facts.childElementCount) facts.replaceChildren(createFacts(card));
+    if (JSON.stringify(card) !== JSON.stringify(current) || !facts.childElementCount)
+      facts.replaceChildren(createFacts(card));
     before = seen;
     current = card;
     setText(title, clip(card.label, 400));
     badge.paint(card.status);
     const away = safeUrl(media[at]?.url, media[at]?.kind);
-    place.replaceChildren(media.length > 1 ? `${at + 1} of ${whole.format(media.length)}` : "",
-      ...(away && !away.startsWith("data:") ? [" ", h("a.elf-away", outward(away), "open original")] : []));
+    place.replaceChildren(
+      media.length > 1 ? `${at + 1} of ${whole.format(media.length)}` : "",
+      ...(away && !away.startsWith("data:") ? [" ", h("a.elf-away", outward(away), "open original")] : []),
+    );
     back.disabled = !next_(-1);
     next.disabled = !next_(1);
   }
@@ -314,8 +409,12 @@ function createViewer({ files = null, step, shown = () => {}, closed = () => {} 
     stage.focus({ preventScroll: true });
   }
   return {
-    node, open,
+    node,
+    open,
     paint: (card) => node.open && current?.row === card.row && paint(card),
-    destroy: () => (medium?.destroy(), node.open && node.close()),
+    destroy() {
+      medium?.destroy();
+      if (node.open) node.close();
+    },
   };
 }

@@ -2,9 +2,12 @@
  * Files of the user's, which the kernel sends (`files.py`): `get(row, n)` gives a promise of a Blob, or of null where
  * it cannot be had, also because nobody answers: then what was linked is shown.
  */
+
+import { isParted } from "./model.js";
+
 const PATIENCE = 20_000; // a kernel answers nothing while it runs a cell
 
-function createFiles(model) {
+export function createFiles(model) {
   const wanted = new Map();
 
   function receive(message, buffers) {
@@ -25,7 +28,8 @@ function createFiles(model) {
     setTimeout(() => wanted.get(key) === want && receive({ kind: "file", row, n }), PATIENCE);
     try {
       model.send({ kind: "file", row, n });
-    } catch { // a kernel that is gone sends nothing
+    } catch {
+      // a kernel that is gone sends nothing
       receive({ kind: "file", row, n });
     }
     return want.promise;

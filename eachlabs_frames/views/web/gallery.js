@@ -6,120 +6,14 @@
  * looked at. It never writes to the kernel's state, and takes no string from outside for anything but text.
  */
 
-const NO_KERNEL = 3_000;
-const ASK_AGAIN = 2_000;
+import { createCard, createViewer } from "./cards.js";
+import { createChip, createSearch, h, hideStatic, keepKeys, on, setAttribute, setText } from "./dom.js";
+import { clip, plural, rankOf, timeOfDay, whole } from "./format.js";
+import { createStore } from "./gallery_store.js";
+import { NO_KERNEL } from "./model.js";
+
 const SEEK_AGAIN = 3_000; // where what is sought may be in other cards by now
 const LONGEST_SOUGHT = 300;
-
-// -- the store: one per model ------------------------------------------------------------------------------------
-
-function createStore(model, held) {
-  const isPage = model.get("is_page") === true; // a page in a file: all cards are in it, and nobody answers
-  const views = new Set();
-  const store = { snapshot: null, cards: new Map(), missing: 0, live: false, parted: false, since: Date.now(), isPage, views };
-  let raw, outOfStep = false, asked = "", askedAt = -Infinity, times = 0;
-
-  const tell = (change) => views.forEach((view) => view.changed(change));
-
-  function hear() {
-    Object.assign(store, { live: true, parted: false });
-  }
-
-  function part() {
-    if (store.parted) return;
-    Object.assign(store, { live: false, parted: true });
-    tell({});
-  }
-
-  store.check = () => isPage || (isParted(model) && part());
-
-  function ask(message) {
-    if (isPage) return;
-    try {
-      model.send(message);
-    } catch { // a kernel that is gone has closed the way to it
-      part();
-    }
-  }
-
-  /** Take the model's snapshot as the store, whoever put it there. */
-  function adopt() {
-    raw = model.get("snapshot");
-    const blank = { seq: 0, now: Date.now() / 1000, title: "", said: null, columns: 4, size: 220, page: 100, words: [], codes: [], cards: [] };
-    const snapshot = raw ?? blank;
-    for (const key of Object.keys(blank)) snapshot[key] ??= blank[key];
-    store.snapshot = snapshot;
-    for (const card of snapshot.cards) store.cards.set(card.row, card);
-    snapshot.cards = [...store.cards.values()];
-    outOfStep = false;
-    tell({ codes: true });
-  }
-
-  function update(message) {
-    const { snapshot } = store;
-    if (message.seq <= snapshot.seq) return;
-    outOfStep ||= message.seq > snapshot.seq + 1;
-    Object.assign(snapshot, { seq: message.seq, now: message.now });
-    for (const key of ["title", "said", "words"]) if (key in message) snapshot[key] = message[key];
-    const { codes = [], cards = [] } = message;
-    for (let i = 0; i < codes.length; i += 2) snapshot.codes[codes[i]] = codes[i + 1];
-    for (const card of cards) store.cards.set(card.row, card);
-    if (cards.length) snapshot.cards = [...store.cards.values()];
-    tell({ codes: codes.length > 0 });
-  }
-
-  function receive(message) {
-    if (model.get("snapshot") !== raw) adopt(); // Backbone puts an equal object there without an event
-    hear();
-    if (message.kind === "update") update(message);
-    else if (message.kind === "found") tell({ found: message });
-  }
-
-  /** Say which rows are looked at, of all views: of those that are there the kernel tells what changes. */
-  store.watch = () => {
-    if (isPage) return;
-    const rows = [...new Set([...views].flatMap((view) => view.watched))];
-    const wanted = new Set(rows);
-    for (const row of store.cards.keys()) if (!wanted.has(row) && store.live) store.cards.delete(row);
-    store.snapshot.cards = [...store.cards.values()];
-    // Of what was told while a message was lost, nobody knows what it was.
-    const missing = outOfStep ? rows : rows.filter((row) => !store.cards.has(row));
-    store.missing = missing.length;
-    const now = rows.join();
-    // A kernel that runs a cell answers later, and each question once: it is not asked again and again.
-    if (now === asked && (!missing.length || Date.now() - askedAt < ASK_AGAIN * 2 ** times)) return;
-    times = now === asked ? times + 1 : 0;
-    asked = now;
-    askedAt = Date.now();
-    ask({ kind: "watch", seq: outOfStep ? -1 : store.snapshot.seq, rows, missing });
-  };
-
-  /** Those of the rows that are here; the kernel knows all. */
-  store.find = (text) => {
-    const wanted = text.toLowerCase();
-    const texts = ({ label, error, text: said, input }) => [label, error ?? "", said ?? "", ...input.map(([, value]) => value)];
-    const rows = [...store.cards.values()].filter((card) => texts(card).some((one) => one.toLowerCase().includes(wanted))).map(({ row }) => row);
-    if (!store.live) tell({ found: { text, rows } });
-    ask({ kind: "find", text });
-  };
-
-  const files = held ?? createFiles(model);
-  store.files = files;
-  const replaced = () => {
-    if (model.get("snapshot") === raw) return;
-    adopt();
-    hear();
-  };
-  adopt();
-  store.check();
-  const heard = [["change:snapshot", replaced], ["msg:custom", receive], ["comm_live_update", store.check]];
-  heard.forEach(([event, act]) => model.on(event, act));
-  store.destroy = () => {
-    heard.forEach(([event, act]) => model.off(event, act));
-    files.destroy?.();
-  };
-  return store;
-}
 
 // -- above and below the cards -----------------------------------------------------------------------------------
 
@@ -128,10 +22,23 @@ function createHead(store, view) {
   const shown = h("span.elf-shown");
   const notice = h("div.elf-notice", { role: "status", "aria-live": "polite", dir: "auto" });
   const legend = h("div.elf-legend", { role: "group", "aria-label": "Show only results that are" });
-  const search = createSearch("Find a label, input, output or error", "Find results by label, input, output or error", (text) => view.seek(text));
-  const clear = on(h("button.elf-clear", { type: "button" }, "Clear"), "click", () => (view.clear(), search.input.focus()));
-  const node = h("div.elf-sheet-head", {}, h("div.elf-sheet-line", {}, title, shown), notice,
-    h("div.elf-sheet-line", {}, legend, h("span.elf-sheet-seek", {}, clear, search.input)));
+  const search = createSearch(
+    "Find a label, input, output or error",
+    "Find results by label, input, output or error",
+    (text) => view.seek(text),
+  );
+  const clear = on(
+    h("button.elf-clear", { type: "button" }, "Clear"),
+    "click",
+    () => (view.clear(), search.input.focus()),
+  );
+  const node = h(
+    "div.elf-sheet-head",
+    {},
+    h("div.elf-sheet-line", {}, title, shown),
+    notice,
+    h("div.elf-sheet-line", {}, legend, h("span.elf-sheet-seek", {}, clear, search.input)),
+  );
   const chips = new Map();
 
   function paintChips() {
@@ -141,9 +48,15 @@ function createHead(store, view) {
     const words = [...new Set([...rows.keys(), ...view.statuses])].sort((a, b) => rankOf(a) - rankOf(b));
     for (const word of words) {
       if (chips.has(word)) continue;
-      chips.set(word, createChip(word, "results", () => view.toggle(word)));
+      chips.set(
+        word,
+        createChip(word, "results", () => view.toggle(word)),
+      );
       const { button } = chips.get(word);
-      legend.insertBefore(button, [...legend.children].find((next) => rankOf(next.dataset.status) > rankOf(word)) ?? null);
+      legend.insertBefore(
+        button,
+        [...legend.children].find((next) => rankOf(next.dataset.status) > rankOf(word)) ?? null,
+      );
     }
     for (const [word, chip] of chips) {
       chip.button.hidden = !words.includes(word);
@@ -153,9 +66,13 @@ function createHead(store, view) {
 
   function tick() {
     const { snapshot } = store;
-    const alone = store.parted || (!store.live && !store.isPage && store.missing > 0 && Date.now() - store.since > NO_KERNEL);
-    const said = alone ? `State at ${timeOfDay(snapshot.now)}. No kernel is connected${store.missing ? "; only saved cards are shown" : ""}.`
-      : store.isPage && snapshot.said ? `State at ${timeOfDay(snapshot.now)}: ${snapshot.said}` : snapshot.said ?? "";
+    const alone =
+      store.parted || (!store.live && !store.isPage && store.missing > 0 && Date.now() - store.since > NO_KERNEL);
+    const said = alone
+      ? `State at ${timeOfDay(snapshot.now)}. No kernel is connected${store.missing ? "; only saved cards are shown" : ""}.`
+      : store.isPage && snapshot.said
+        ? `State at ${timeOfDay(snapshot.now)}: ${snapshot.said}`
+        : (snapshot.said ?? "");
     notice.hidden = !said;
     setText(notice, clip(said, 600));
   }
@@ -168,7 +85,12 @@ function createHead(store, view) {
     const from = view.at * snapshot.page;
     const to = Math.min(view.order.length, from + snapshot.page);
     const part = to - from < view.order.length ? `${whole.format(from + 1)}–${whole.format(to)} of ` : "";
-    setText(shown, view.order.length === all ? `${part}${plural(all, "result")}` : `${part}${whole.format(view.order.length)} of ${plural(all, "result")}`);
+    setText(
+      shown,
+      view.order.length === all
+        ? `${part}${plural(all, "result")}`
+        : `${part}${whole.format(view.order.length)} of ${plural(all, "result")}`,
+    );
     clear.classList.toggle("elf-gone", !view.text && !view.statuses.size);
     paintChips();
     tick();
@@ -177,7 +99,10 @@ function createHead(store, view) {
 }
 
 function createPager(store, view) {
-  const turn = (name, text, label, by) => on(h(`button.elf-button.${name}`, { type: "button", "aria-label": label }, text), "click", () => view.turn(view.at + by));
+  const turn = (name, text, label, by) =>
+    on(h(`button.elf-button.${name}`, { type: "button", "aria-label": label }, text), "click", () =>
+      view.turn(view.at + by),
+    );
   const first = turn("elf-first", "«", "First page", -Infinity);
   const back = turn("elf-earlier", "‹ Previous", "Previous page", -1);
   const more = turn("elf-later", "Next ›", "Next page", 1);
@@ -240,7 +165,19 @@ function createGrid(store, view) {
   /** What stands where a card is not there yet. */
   function absent(row) {
     const status = store.snapshot.words[store.snapshot.codes[row]] ?? "unknown";
-    return { row, label: "…", status, error: null, media: [], more_media: 0, text: null, is_json: false, input: [], cost_usd: null, seconds: null };
+    return {
+      row,
+      label: "…",
+      status,
+      error: null,
+      media: [],
+      more_media: 0,
+      text: null,
+      is_json: false,
+      input: [],
+      cost_usd: null,
+      seconds: null,
+    };
   }
 
   const buttonOf = (row) => shown.get(row)?.node.querySelector(".elf-enlarge");
@@ -253,9 +190,17 @@ function createGrid(store, view) {
   }
 
   const across = () => getComputedStyle(canvas).gridTemplateColumns.split(" ").length;
-  const steps = { ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: across, ArrowUp: () => -across(), Home: () => -Infinity, End: () => Infinity };
+  const steps = {
+    ArrowRight: () => 1,
+    ArrowLeft: () => -1,
+    ArrowDown: across,
+    ArrowUp: () => -across(),
+    Home: () => -Infinity,
+    End: () => Infinity,
+  };
   on(canvas, "keydown", (event) => {
-    if (!event.target.matches(".elf-enlarge") || !steps[event.key] || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (!event.target.matches(".elf-enlarge") || !steps[event.key] || event.altKey || event.ctrlKey || event.metaKey)
+      return;
     event.preventDefault();
     const rows = view.rows();
     const at = rows.indexOf(Number(event.target.closest(".elf-card").dataset.row)) + steps[event.key]();
@@ -268,7 +213,8 @@ function createGrid(store, view) {
     if (row !== undefined && event.target.matches(".elf-enlarge")) (current = Number(row)), rove();
   });
   return {
-    node, paint,
+    node,
+    paint,
     focus: (row) => buttonOf(row)?.focus(),
     top: () => (node.scrollTop = 0),
     destroy: () => shown.forEach(({ card }) => card.destroy()),
@@ -279,12 +225,19 @@ function createGrid(store, view) {
 
 function createView(store, el) {
   const { columns, size } = store.snapshot;
-  const root = h(`div.eachlabs-view.eachlabs-gallery${store.isPage ? ".elf-whole" : ""}`, { role: "group", "aria-label": "Gallery", "data-lm-suppress-shortcuts": "true" });
+  const root = h(`div.eachlabs-view.eachlabs-gallery${store.isPage ? ".elf-whole" : ""}`, {
+    role: "group",
+    "aria-label": "Gallery",
+    "data-lm-suppress-shortcuts": "true",
+  });
   root.style.setProperty("--elf-columns", columns);
   root.style.setProperty("--elf-size", `${size}px`);
   const said = h("div.elf-hidden", { "aria-live": "polite" });
   const view = { order: [], at: 0, statuses: new Set(), text: "", found: null, watched: [] };
-  let frame = 0, stale = true, soughtAt = 0, isOutdated = false;
+  let frame = 0,
+    stale = true,
+    soughtAt = 0,
+    isOutdated = false;
 
   view.pages = () => Math.max(1, Math.ceil(view.order.length / store.snapshot.page));
   view.rows = () => view.order.slice(view.at * store.snapshot.page, (view.at + 1) * store.snapshot.page);
@@ -294,7 +247,12 @@ function createView(store, el) {
   const head = createHead(store, view);
   const pager = createPager(store, view);
   const grid = createGrid(store, view);
-  const viewer = createViewer({ files: store.files, step: neighbour, shown: turnTo, closed: ({ row }) => grid.focus(row) });
+  const viewer = createViewer({
+    files: store.files,
+    step: neighbour,
+    shown: turnTo,
+    closed: ({ row }) => grid.focus(row),
+  });
 
   function paint() {
     frame = 0;
@@ -309,7 +267,9 @@ function createView(store, el) {
   function arrange() {
     stale = false;
     const { codes, words } = store.snapshot;
-    const wanted = (row) => (!view.statuses.size || view.statuses.has(words[codes[row]])) && (!view.text || !view.found || view.found.has(row));
+    const wanted = (row) =>
+      (!view.statuses.size || view.statuses.has(words[codes[row]])) &&
+      (!view.text || !view.found || view.found.has(row));
     view.order = codes.map((_, row) => row).filter(wanted);
     view.at = Math.min(view.at, view.pages() - 1);
     const from = view.at * store.snapshot.page;
@@ -342,7 +302,10 @@ function createView(store, el) {
     if (!store.isPage) head.node.scrollIntoView({ block: "nearest" });
     else if (root.getBoundingClientRect().top < 0) root.scrollIntoView();
   };
-  view.toggle = (word) => (view.statuses.delete(word) || view.statuses.add(word), choice());
+  view.toggle = (word) => {
+    if (!view.statuses.delete(word)) view.statuses.add(word);
+    choice();
+  };
   view.clear = () => (view.statuses.clear(), head.put(""), choice());
   view.seek = (typed) => {
     const text = typed.slice(0, LONGEST_SOUGHT);

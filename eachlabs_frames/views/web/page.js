@@ -1,21 +1,35 @@
+/**
+ * Shows a view in a saved HTML page, where neither a notebook nor a kernel exists.
+ *
+ * `views/page.py` writes the model's state and the files into the page as text, and calls `showPage`.
+ */
+
+/** @import { View, Files } from "./model.js" */
 
 /**
- * What stands for the notebook in a page of its own: the view shows the state that the page holds, and nobody answers.
+ * The files that the page holds.
  *
- * `files` gives a file that the page holds as text: `page.py` writes it under its row and its place.
+ * @type {Files}
  */
-{
-  const state = JSON.parse(document.getElementById("eachlabs-state").textContent);
-  const files = {
-    async get(row, n) {
-      const held = document.getElementById(`eachlabs-file-${row}-${n}`);
-      if (!held) return null;
-      const text = atob(held.textContent);
-      return new Blob([Uint8Array.from(text, (character) => character.charCodeAt(0))], { type: held.dataset.type });
-    },
-  };
-  const model = { get: (name) => state[name], set() {}, save_changes() {}, on() {}, off() {}, send() {} };
-  const shown = await view();
-  await shown.initialize?.({ model, files });
-  await shown.render({ model, el: document.querySelector("main"), files });
+const files = {
+  async get(row, n) {
+    const script = document.getElementById(`eachlabs-file-${row}-${n}`);
+    if (!script) return null;
+    const bytes = Uint8Array.from(atob(script.textContent ?? ""), (character) => character.charCodeAt(0));
+    return new Blob([bytes], { type: script.dataset.type });
+  },
+};
+
+/**
+ * Render the view into the page's `<main>`.
+ *
+ * @param {() => View} createView the default export of a view's module
+ */
+export async function showPage(createView) {
+  const state = JSON.parse(document.getElementById("eachlabs-state")?.textContent ?? "");
+  const model = { get: (/** @type {string} */ name) => state[name], on() {}, off() {}, send() {} };
+  const el = /** @type {HTMLElement} */ (document.querySelector("main"));
+  const view = createView();
+  await view.initialize({ model, files });
+  await view.render({ model, el, files });
 }

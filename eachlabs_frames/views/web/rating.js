@@ -1,5 +1,11 @@
 /** A rating: one result in large with its label and its whole input beside it, and a score for each. */
 
+import { createFacts, mediaOf } from "./cards.js";
+import { h, on, setText } from "./dom.js";
+import { clip, plural, whole } from "./format.js";
+import { createLarge, steppedBy } from "./stepper.js";
+import { OPEN } from "./steps.js";
+
 const ELSEWHERE = "x"; // a score that is none of the scale: it was there before
 
 /** One result: `{ node, paint(card, now), destroy() }`. */
@@ -16,7 +22,12 @@ function createResult(files) {
     setText(where, `${whole.format(at + 1)} of ${whole.format(size)}`);
     const mark = marks[at];
     score.hidden = mark === OPEN;
-    setText(score, mark === ELSEWHERE ? "Has a score that is not on this scale" : `Rated ${mark}${unsure.has(at) ? " (not confirmed yet)" : ""}`);
+    setText(
+      score,
+      mark === ELSEWHERE
+        ? "Has a score that is not on this scale"
+        : `Rated ${mark}${unsure.has(at) ? " (not confirmed yet)" : ""}`,
+    );
     stage.paint(card, clip(card.label, 200));
     const seen = JSON.stringify(card);
     if (seen === shown) return;
@@ -41,17 +52,39 @@ function createDistribution(scale) {
     const given = Array.from({ length: scale }, (_, at) => marks.filter((mark) => mark === String(at + 1)).length);
     const scored = given.reduce((sum, rows) => sum + rows, 0);
     const most = Math.max(1, ...given);
-    setText(title, !size ? "There is nothing to rate." : done === size ? `All ${plural(size, "result")} rated` : `${plural(size - done, "result")} not rated yet`);
-    bars.replaceChildren(...given.map((rows, at) => {
-      const fill = h("span.elf-step-fill");
-      fill.style.width = `${(100 * rows) / most}%`;
-      const share = scored ? `${Math.round((100 * rows) / scored)}%` : "";
-      return h("div.elf-step-share", { role: "listitem", "aria-label": `score ${at + 1}: ${plural(rows, "result")}` },
-        h("span.elf-step-name", {}, String(at + 1)), h("span.elf-step-track", {}, fill), h("span.elf-step-number", {}, whole.format(rows)), h("span.elf-step-part", {}, share));
-    }).reverse());
+    setText(
+      title,
+      !size
+        ? "There is nothing to rate."
+        : done === size
+          ? `All ${plural(size, "result")} rated`
+          : `${plural(size - done, "result")} not rated yet`,
+    );
+    bars.replaceChildren(
+      ...given
+        .map((rows, at) => {
+          const fill = h("span.elf-step-fill");
+          fill.style.width = `${(100 * rows) / most}%`;
+          const share = scored ? `${Math.round((100 * rows) / scored)}%` : "";
+          return h(
+            "div.elf-step-share",
+            { role: "listitem", "aria-label": `score ${at + 1}: ${plural(rows, "result")}` },
+            h("span.elf-step-name", {}, String(at + 1)),
+            h("span.elf-step-track", {}, fill),
+            h("span.elf-step-number", {}, whole.format(rows)),
+            h("span.elf-step-part", {}, share),
+          );
+        })
+        .reverse(),
+    );
     bars.hidden = mean.hidden = !scored;
     const sum = given.reduce((total, rows, at) => total + rows * (at + 1), 0);
-    setText(mean, scored ? `mean ${(sum / scored).toFixed(2)}${more.others ? `; ${plural(more.others, "score")} on another scale` : ""}` : "");
+    setText(
+      mean,
+      scored
+        ? `mean ${(sum / scored).toFixed(2)}${more.others ? `; ${plural(more.others, "score")} on another scale` : ""}`
+        : "",
+    );
     rest.hidden = done === size;
     setText(rest, "Continue with the first unrated result");
     run = act.open;
@@ -78,7 +111,13 @@ export default steppedBy(({ scale }) => {
       ArrowLeft: () => act.by(-1),
       ArrowRight: () => act.by(1),
     }),
-    hints: [[[`1 – ${scale}`], "score and next"], [["←", "→"], "move"], [["U"], "undo"], [["0"], "clear"], [["N"], "next unrated"]],
+    hints: [
+      [[`1 – ${scale}`], "score and next"],
+      [["←", "→"], "move"],
+      [["U"], "undo"],
+      [["0"], "clear"],
+      [["N"], "next unrated"],
+    ],
     say: (mark) => (mark === null ? "score cleared" : `rated ${mark}`),
     mediaOf,
     createThing: createResult,

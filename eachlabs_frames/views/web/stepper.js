@@ -6,110 +6,65 @@
  * notebook around: the focus is taken once, where that surprises nobody, and stays inside until the user moves it.
  */
 
-const OPEN = ".";
+import { createMedium, createWords, isOffline, mediaOf, NAMES } from "./cards.js";
+import { h, hideStatic, on, setAttribute, setText } from "./dom.js";
+import { createFiles } from "./files.js";
+import { clip, plural, safeUrl, whole } from "./format.js";
+import { createSteps, nextOpen, OPEN } from "./steps.js";
+
 const SLOW = 1_500; // milliseconds after which it is said that the kernel has not answered
-const AGAIN = 10_000; // after which it is asked once more; it knows what it has heard
 const FRESH = 30; // seconds after which a cell's user is not expected to wait for it any more
 
-/** One per model: the kernel's state, and on top of it what the kernel was asked for and has not heard yet. */
-function createSteps(model) {
-  const sender = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
-  const views = new Set(), things = new Map();
-  let number = 0, waiting = [], askedAt = 0, pause = AGAIN;
-  const steps = { views, things, now: null, parted: false };
-
-  function fold() {
-    const state = model.get("state");
-    waiting = waiting.filter((asked) => asked.number > (state.heard[sender] ?? 0));
-    const marks = [...state.marks], unsure = new Set(), back = [...state.steps];
-    let { at } = state;
-    for (const { kind, place, mark } of waiting) {
-      if (kind === "mark") {
-        back.push([place, marks[place]]);
-        marks[place] = mark ?? OPEN;
-        unsure.add(place);
-        at = mark === null ? place : place + 1;
-      } else if (kind === "undo" && back.length) {
-        const [marked, before] = back.pop();
-        marks[marked] = before;
-        unsure.add(marked);
-        at = marked;
-      } else if (kind === "go") at = Math.max(0, Math.min(place, marks.length));
-    }
-    const done = marks.reduce((count, mark) => count + (mark !== OPEN), 0);
-    const since = waiting.length ? waiting[0].since : null;
-    steps.now = { ...state, at, marks, unsure, done, since, waiting: waiting.length, size: marks.length, can_undo: back.length > 0 };
-  }
-
-  function tell() {
-    fold();
-    views.forEach((view) => view.paint());
-  }
-
-  function part() {
-    if (steps.parted) return;
-    steps.parted = true;
-    tell();
-  }
-
-  function take() {
-    const { first, things: held } = model.get("window");
-    held.forEach((thing, at) => things.set(first + at, thing));
-  }
-
-  function send(message) {
-    try {
-      model.send(message);
-    } catch { // a kernel that is gone has closed the way to it
-      part();
-    }
-  }
-
-  steps.ask = (asked) => {
-    if (steps.parted) return;
-    const message = { ...asked, sender, number: ++number };
-    if (!waiting.length) pause = AGAIN;
-    waiting.push({ ...message, since: Date.now() });
-    askedAt = Date.now();
-    send(message);
-    tell();
-  };
-  steps.insist = () => {
-    if (steps.parted || !waiting.length || Date.now() - askedAt < pause) return;
-    askedAt = Date.now();
-    pause *= 2; // it may be busy for an hour
-    for (const { since, ...message } of waiting) send(message);
-  };
-  steps.check = () => isParted(model) && part();
-  const heard = [["change:window", () => (take(), tell())], ["change:state", tell], ["comm_live_update", steps.check]];
-  heard.forEach(([event, act]) => model.on(event, act));
-  steps.destroy = () => heard.forEach(([event, act]) => model.off(event, act));
-  take();
-  fold();
-  steps.check();
-  return steps;
-}
-
 /** The media of one output in large, one at a time: `{ node, paint(card, name), destroy() }`. */
-function createLarge(files, { nameless = false } = {}) {
+export function createLarge(files, { nameless = false } = {}) {
   const stage = h("div.elf-step-stage");
   const several = h("div.elf-step-several", { role: "group", "aria-label": "Parts of this output" });
   const node = h("div.elf-step-large", {}, stage, several);
-  let shown = null, medium = null, at = 0;
+  let shown = null,
+    medium = null,
+    at = 0;
 
   function show(card, name) {
     const media = mediaOf(card);
     medium?.destroy();
-    medium = media[at] ? createMedium(media[at], card.row, `${NAMES.get(media[at].kind) ?? "output"}: ${name}`, { files, large: true, nameless }) : null;
+    medium = media[at]
+      ? createMedium(media[at], card.row, `${NAMES.get(media[at].kind) ?? "output"}: ${name}`, {
+          files,
+          large: true,
+          nameless,
+        })
+      : null;
     stage.replaceChildren(medium ? medium.node : createWords(card.text ?? "", card.is_json, Infinity));
     setAttribute(stage, "data-kind", medium ? media[at].kind : "text");
     if (medium) stage.removeAttribute("tabindex");
-    else for (const [key, value] of [["tabindex", 0], ["role", "region"], ["aria-label", name]]) stage.setAttribute(key, value);
+    else
+      for (const [key, value] of [
+        ["tabindex", 0],
+        ["role", "region"],
+        ["aria-label", name],
+      ])
+        stage.setAttribute(key, value);
     several.hidden = media.length < 2;
-    several.replaceChildren(...(media.length < 2 ? [] : media.map((_, place) => {
-      const turn = h("button.elf-step-part-button", { type: "button", "aria-pressed": String(place === at), "aria-label": `part ${place + 1} of ${media.length}` }, String(place + 1));
-      return on(turn, "click", () => ((at = place), show(card, name), several.children[place].focus()));
-    })));
+    several.replaceChildren(
+      ...(media.length < 2
+        ? []
+        : media.map((_, place) => {
+            const turn = h(
+              "button.elf-step-part-button",
+              {
+                type: "button",
+                "aria-pressed": String(place === at),
+                "aria-label": `part ${place + 1} of ${media.length}`,
+              },
+              String(place + 1),
+            );
+            return on(turn, "click", () => {
+              at = place;
+              show(card, name);
+              several.children[place].focus();
+            });
+          })),
+    );
   }
 
   function paint(card, name) {
@@ -120,12 +75,6 @@ function createLarge(files, { nameless = false } = {}) {
     show(card, name);
   }
   return { node, paint, destroy: () => medium?.destroy() };
-}
-
-/** The next place without a mark, from behind `after` round to it; -1 where there is none. */
-function nextOpen({ marks }, after) {
-  const behind = marks.indexOf(OPEN, after + 1);
-  return behind >= 0 ? behind : marks.indexOf(OPEN);
 }
 
 /** The keys that are not a view's own where this has the focus: of players, of what is scrolled, of buttons. */
@@ -140,7 +89,9 @@ function othersKeys(target, root) {
  * cell_requests.py) and a moment ago, the notebook's focus is still where that left it, and nobody is typing.
  */
 function mayTakeFocus(el, requestedAt) {
-  const cell = el.closest(".jp-Cell"), notebook = el.closest(".jp-Notebook"), focused = document.activeElement;
+  const cell = el.closest(".jp-Cell"),
+    notebook = el.closest(".jp-Notebook"),
+    focused = document.activeElement;
   const isFresh = typeof requestedAt === "number" && Math.abs(Date.now() / 1000 - requestedAt) < FRESH;
   if (!isFresh || !cell || !notebook || !document.hasFocus()) return false;
   if (focused !== document.body && !notebook.contains(focused)) return false;
@@ -189,11 +140,23 @@ function createStepper(steps, el, kind, files, requestedAt) {
   const unseen = h("div.elf-step-unseen", {}, "Waiting for the kernel to send this result.");
 
   const act = {
-    mark: (mark) => act.ready() && (steps.ask({ kind: "mark", place: steps.now.at, mark }), announce(mark)),
+    mark(mark) {
+      if (!act.ready()) return;
+      steps.ask({ kind: "mark", place: steps.now.at, mark });
+      announce(mark);
+    },
     ready: () => !steps.parted && steps.now.at < steps.now.size && steps.things.has(steps.now.at),
-    undo: () => steps.now.can_undo && (steps.ask({ kind: "undo" }), announce()),
+    undo() {
+      if (!steps.now.can_undo) return;
+      steps.ask({ kind: "undo" });
+      announce();
+    },
     by: (by) => act.go(steps.now.at + by),
-    go: (place) => place >= 0 && place <= steps.now.size && place !== steps.now.at && (steps.ask({ kind: "go", place }), announce()),
+    go(place) {
+      if (place < 0 || place > steps.now.size || place === steps.now.at) return;
+      steps.ask({ kind: "go", place });
+      announce();
+    },
     open: () => act.go(nextOpen(steps.now, steps.now.at)),
     ask: steps.ask,
   };
@@ -206,8 +169,20 @@ function createStepper(steps, el, kind, files, requestedAt) {
 
   // Never disabled, which would lose the focus, and the next key to the notebook.
   const button = (name, label, title, run, key = "") =>
-    on(h(`button.elf-step-button.elf-step-${name}`, { type: "button", title }, label, ...(key ? [h("kbd", { "aria-hidden": "true" }, key)] : [])), "click", run);
-  const choices = kind.marks.map(([mark, label, title, key]) => [mark, button("mark", label, title, () => act.mark(mark), key)]);
+    on(
+      h(
+        `button.elf-step-button.elf-step-${name}`,
+        { type: "button", title },
+        label,
+        ...(key ? [h("kbd", { "aria-hidden": "true" }, key)] : []),
+      ),
+      "click",
+      run,
+    );
+  const choices = kind.marks.map(([mark, label, title, key]) => [
+    mark,
+    button("mark", label, title, () => act.mark(mark), key),
+  ]);
   choices.forEach(([mark, node]) => (node.dataset.mark = mark));
   const turns = {
     back: button("back", "‹", kind.backTitle, () => act.by(-1)),
@@ -216,34 +191,70 @@ function createStepper(steps, el, kind, files, requestedAt) {
     clear: button("clear", "Clear", "Clear this mark (0, Delete)", () => act.mark(null)),
     open: button("open", kind.openLabel, `${kind.openTitle} (N)`, act.open),
   };
-  const controls = h("div.elf-step-controls", {}, turns.back,
-    h("div.elf-step-marks", { role: "group", "aria-label": kind.marksLabel }, ...choices.map(([, node]) => node)), turns.next,
-    h("div.elf-step-rest", {}, turns.undo, turns.clear, turns.open));
-  const hints = h("div.elf-step-hints", { "aria-hidden": "true" }, h("span.elf-step-call", {}, "Click here to use the keys"),
-    ...[...kind.hints, [["Esc"], "back to the notebook"]].map(([keys, meaning]) => h("span.elf-step-hint", {}, ...keys.map((key) => h("kbd", {}, key)), meaning)));
-  const root = h("div.eachlabs-view.elf-stepper", { tabindex: "0", role: "group", "aria-label": kind.label, "data-lm-suppress-shortcuts": "true" },
-    h("div.elf-step-head", {}, heading, tag, sure, count), bar, problem, leftOut,
-    h("div.elf-step-body", {}, thing.node, end.node, unseen), controls, hints, said);
+  const controls = h(
+    "div.elf-step-controls",
+    {},
+    turns.back,
+    h("div.elf-step-marks", { role: "group", "aria-label": kind.marksLabel }, ...choices.map(([, node]) => node)),
+    turns.next,
+    h("div.elf-step-rest", {}, turns.undo, turns.clear, turns.open),
+  );
+  const hints = h(
+    "div.elf-step-hints",
+    { "aria-hidden": "true" },
+    h("span.elf-step-call", {}, "Click here to use the keys"),
+    ...[...kind.hints, [["Esc"], "back to the notebook"]].map(([keys, meaning]) =>
+      h("span.elf-step-hint", {}, ...keys.map((key) => h("kbd", {}, key)), meaning),
+    ),
+  );
+  const root = h(
+    "div.eachlabs-view.elf-stepper",
+    { tabindex: "0", role: "group", "aria-label": kind.label, "data-lm-suppress-shortcuts": "true" },
+    h("div.elf-step-head", {}, heading, tag, sure, count),
+    bar,
+    problem,
+    leftOut,
+    h("div.elf-step-body", {}, thing.node, end.node, unseen),
+    controls,
+    hints,
+    said,
+  );
 
   function paintHead({ done, size, more, since, unsure }) {
     setText(tag, clip(kind.tag?.(more) ?? "", 100));
     tag.hidden = !tag.textContent;
     setText(count, `${whole.format(done)} of ${whole.format(size)} ${kind.verb}`);
     filled.style.width = `${size ? (100 * done) / size : 0}%`;
-    for (const [name, value] of [["valuemax", size], ["valuenow", done], ["valuetext", count.textContent]]) setAttribute(bar, `aria-${name}`, value);
+    for (const [name, value] of [
+      ["valuemax", size],
+      ["valuenow", done],
+      ["valuetext", count.textContent],
+    ])
+      setAttribute(bar, `aria-${name}`, value);
     const slow = since !== null && Date.now() - since > SLOW;
     const lost = steps.parted && unsure.size ? ` ${plural(unsure.size, "mark")} not saved.` : "";
-    setText(sure, steps.parted ? `The kernel is not connected.${lost}` : slow ? `${plural(unsure.size, "mark")} not confirmed: the kernel has not responded yet` : "");
+    setText(
+      sure,
+      steps.parted
+        ? `The kernel is not connected.${lost}`
+        : slow
+          ? `${plural(unsure.size, "mark")} not confirmed: the kernel has not responded yet`
+          : "",
+    );
     setAttribute(sure, "data-kind", steps.parted ? "parted" : "waiting");
   }
 
   function paint() {
     const { now } = steps;
     const { at, size, marks, problem: wrong, more } = now;
-    const here = at < size, seen = here && steps.things.has(at);
+    const here = at < size,
+      seen = here && steps.things.has(at);
     paintHead(now);
     setAttribute(root, "data-waiting", now.waiting);
-    for (const [node, words] of [[problem, wrong], [leftOut, more.left_out]]) {
+    for (const [node, words] of [
+      [problem, wrong],
+      [leftOut, more.left_out],
+    ]) {
       node.hidden = !words;
       setText(node, clip(words ?? "", 600));
     }
@@ -256,14 +267,22 @@ function createStepper(steps, el, kind, files, requestedAt) {
       setAttribute(node, "aria-pressed", here && marks[at] === mark);
       node.classList.toggle("elf-unsure", now.unsure.has(at) && marks[at] === mark);
     }
-    const able = { back: at > 0, next: here, undo: now.can_undo, clear: here && marks[at] !== OPEN, open: nextOpen(now, at) >= 0 && nextOpen(now, at) !== at };
+    const able = {
+      back: at > 0,
+      next: here,
+      undo: now.can_undo,
+      clear: here && marks[at] !== OPEN,
+      open: nextOpen(now, at) >= 0 && nextOpen(now, at) !== at,
+    };
     for (const [name, node] of Object.entries(turns)) setAttribute(node, "aria-disabled", !able[name] || steps.parted);
     for (const [, node] of choices) setAttribute(node, "aria-disabled", !act.ready());
     preload(at + 1);
   }
 
   function preload(place) {
-    for (const { url, kind: medium, has_file: hasFile } of steps.things.has(place) ? kind.mediaOf(steps.things.get(place)) : []) {
+    for (const { url, kind: medium, has_file: hasFile } of steps.things.has(place)
+      ? kind.mediaOf(steps.things.get(place))
+      : []) {
       const safe = medium === "image" && !(hasFile && files) && !isOffline() ? safeUrl(url, medium) : null;
       if (safe && !safe.startsWith("data:")) Object.assign(new Image(), { referrerPolicy: "no-referrer", src: safe });
     }
@@ -277,8 +296,15 @@ function createStepper(steps, el, kind, files, requestedAt) {
   }
 
   const keys = {
-    Escape: leave, u: act.undo, Backspace: act.undo, n: act.open, 0: () => act.mark(null), Delete: () => act.mark(null),
-    Home: () => act.go(0), End: () => act.go(steps.now.size), ...kind.keys(act),
+    Escape: leave,
+    u: act.undo,
+    Backspace: act.undo,
+    n: act.open,
+    0: () => act.mark(null),
+    Delete: () => act.mark(null),
+    Home: () => act.go(0),
+    End: () => act.go(steps.now.size),
+    ...kind.keys(act),
   };
 
   on(root, "keydown", (event) => {
@@ -292,7 +318,7 @@ function createStepper(steps, el, kind, files, requestedAt) {
     if (!run || theirs?.test(key)) return;
     event.preventDefault();
     // A key that is held down would mark whatever comes.
-    if (!event.repeat || /^(Arrow|Page)/.test(key) && kind.moves.has(key)) run();
+    if (!event.repeat || (/^(Arrow|Page)/.test(key) && kind.moves.has(key))) run();
   });
 
   /** Paints, and keeps the focus: where what had it is gone, the next key would be the notebook's. */
@@ -300,7 +326,8 @@ function createStepper(steps, el, kind, files, requestedAt) {
     const focused = () => root.getRootNode().activeElement;
     const hadFocus = root.contains(focused());
     paint();
-    if (hadFocus && !(root.contains(focused()) && focused().getClientRects().length)) root.focus({ preventScroll: true });
+    if (hadFocus && !(root.contains(focused()) && focused().getClientRects().length))
+      root.focus({ preventScroll: true });
   }
 
   function takeFocus() {
@@ -314,7 +341,11 @@ function createStepper(steps, el, kind, files, requestedAt) {
   paint();
   el.append(root);
   const forget = whenShown(root, takeFocus);
-  const timer = setInterval(() => (steps.check(), steps.insist(), steps.now.since !== null && paintHead(steps.now)), 500);
+  const timer = setInterval(() => {
+    steps.check();
+    steps.insist();
+    if (steps.now.since !== null) paintHead(steps.now);
+  }, 500);
   return () => {
     clearInterval(timer);
     forget();
@@ -326,9 +357,10 @@ function createStepper(steps, el, kind, files, requestedAt) {
 }
 
 /** What anywidget is given: one store per model, and views of it. */
-function steppedBy(kindOf) {
+export function steppedBy(kindOf) {
   return () => {
-    let steps = null, files = null;
+    let steps = null,
+      files = null;
     const start = (model) => {
       if (steps) return;
       steps = createSteps(model);
@@ -337,7 +369,10 @@ function steppedBy(kindOf) {
     return {
       initialize({ model }) {
         start(model);
-        return () => (steps.destroy(), files.destroy());
+        return () => {
+          steps.destroy();
+          files.destroy();
+        };
       },
       render({ model, el }) {
         start(model);
