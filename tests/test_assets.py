@@ -10,15 +10,18 @@ VIEWS = ("comparison", "dashboard", "gallery", "matrix", "rating")
 
 
 def test_modules_are_joined_in_the_order_of_their_imports() -> None:
-    """Each module once and after those that it imports, without their imports and exports."""
+    """Each module once and after those that it imports, without their imports, exports and doc comments."""
     sources = {
         "view": 'import { b, bb } from "./b.js";\nimport {\n  a,\n} from "./a.js";\n'
         "\nexport default () => a + b + bb;\n",
         "b": 'import { a } from "./a.js";\nexport const b = a;\nexport async function bb() {}\n',
-        "a": "/** Imports nothing. */\nexport const a = 1;\nconst hidden = 'export default 2';\n",
+        "a": (
+            "/**\n * Imports nothing.\n */\nexport const a = 1;\nconst hidden = 'export default 2';\n"
+            "{\n  /** @type {any} */\n  let c;\n  /** @type {any} */ (a).c();\n}\n/** @type {any} */\n"
+        ),
     }
     assert assets.join("view", sources.__getitem__) == (
-        "/** Imports nothing. */\nconst a = 1;\nconst hidden = 'export default 2';\n\n"
+        "const a = 1;\nconst hidden = 'export default 2';\n{\n  let c;\n  /** @type {any} */ (a).c();\n}\n\n"
         "const b = a;\nasync function bb() {}\n\n"
         "\nexport default () => a + b + bb;\n"
     )
@@ -54,7 +57,7 @@ def test_a_view_is_one_module_that_imports_nothing(view: str) -> None:
     """It has one default export and nothing that would end the element of a page that holds it."""
     script, style = assets.script(view), assets.style(view)
     lines = [line for line in script.splitlines() if line.startswith(("import", "export"))]
-    assert [line.split("(")[0] for line in lines] in (["export default "], ["export default steppedBy"])
+    assert [line.split("(")[0] for line in lines] in (["export default "], ["export default createStepper"])
     assert "</script" not in script
     assert "</style" not in style
     assert style.startswith((assets.WEB / "dom.css").read_text("utf-8"))

@@ -2,7 +2,8 @@
 
 This is not a bundler. It understands ``import { a, b } from "./name.js";`` and ``export`` before a declaration, each
 at the start of a line, and refuses any other import or export. The modules share one scope after that, so a top-level
-name may be declared only once.
+name may be declared only once. Doc comments, which hold types, are left out: each saved notebook holds the result.
+No line of a template literal may begin with ``import``, ``export`` or ``/**``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ WEB: Final = Path(__file__).parent / "web"
 _IMPORT: Final = re.compile(r'^import \{([\w$\s,]+)\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
 _EXPORT: Final = re.compile(r"^export (?=(?:async function|function|class|const) )", re.MULTILINE)
 _OTHER: Final = re.compile(r"^(?:import|export)\b(?! default ).*|\bimport *\(.*", re.MULTILINE)
+_DOC: Final = re.compile(r"^ */\*\*(?:(?!\*/).)*\*/\n", re.MULTILINE | re.DOTALL)
 _TOP_LEVEL: Final = re.compile(
     r"^(export )?(?:(?:async )?function\b|class\b|const\b|let\b|var\b) ?([\w$]*)", re.MULTILINE
 )
@@ -59,7 +61,7 @@ def join(entry: str, read: Callable[[str], str]) -> str:
             for name in re.findall(r"[\w$]+", names):
                 if (imported, name) not in exports:
                     _refuse(module, f"imports {name}, which {imported}.js does not export")
-    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", source)) for source in sources.values())
+    return "\n".join(_DOC.sub("", _EXPORT.sub("", _IMPORT.sub("", source))) for source in sources.values())
 
 
 def _in_order(entry: str, read: Callable[[str], str]) -> dict[str, str]:

@@ -1,137 +1,216 @@
 /**
- * A comparison: two results side by side, and which of them is the better one.
+ * A comparison: two results side by side, of which the better one is chosen.
  *
- * While it is blind nothing here knows which is whose: no label, no input, no file's name; only by what the two belong
- * together.
+ * While it is blind, nothing here knows which result is whose: no label, no input, no file name, only what the two of
+ * a pair have in common.
+ *
+ * @typedef {{ left: Card, right: Card, by: [string, string][] }} Pair
+ *
+ * @typedef {object} Share The result of one side.
+ * @property {string} name
+ * @property {number} wins
+ * @property {number} losses
+ * @property {number} ties
+ * @property {number | null} win_rate a tie counts as half a win; null where nothing is judged
+ * @property {number | null} low the ends of its interval
+ * @property {number | null} high
+ *
+ * @typedef {object} Revealed
+ * @property {[string, string]} names
+ * @property {string} a_is_left "1" for each pair whose left result is of the first side, else "0"
+ * @property {Share[]} shares
+ * @property {string} confidence
+ * @property {number} seeing pairs judged after the reveal
+ *
+ * @typedef {{ revealed: Revealed | null }} More what `state.more` holds (see `comparison.py`)
  */
 
+/** @import { Card } from "./cards.js" */
+/** @import { Files } from "./model.js" */
+/** @import { Actions } from "./stepper.js" */
+/** @import { Now } from "./stepper_store.js" */
 import { mediaOf } from "./cards.js";
 import { h, on, setText } from "./dom.js";
-import { clip, plural, whole } from "./format.js";
-import { createLarge, steppedBy } from "./stepper.js";
+import { createEnlarged } from "./enlarged.js";
+import { clip, orDash, plural, whole } from "./format.js";
+import { createStepper } from "./stepper.js";
 
 const LEFT = "l";
 const RIGHT = "r";
 const TIE = "t";
 
-/** The two of a pair: `{ node, paint(pair, now), destroy() }`. */
-function createPair(files) {
-  const where = h("div.elf-step-where");
-  const by = h("div.elf-step-by");
-  const sides = [
-    [LEFT, "left", "Left"],
-    [RIGHT, "right", "Right"],
-  ].map(([mark, key, name]) => {
-    const stage = createLarge(files, { nameless: true });
-    const caption = h("div.elf-step-caption", { dir: "auto" });
-    return { mark, key, name, stage, caption, node: h("div.elf-step-side", {}, caption, stage.node) };
-  });
-  const node = h(
-    "div.elf-step-pair",
-    {},
-    h("div.elf-step-about", {}, where, by),
-    h("div.elf-step-sides", {}, ...sides.map((side) => side.node)),
-  );
-  let shown = null;
-
-  function paint(pair, { at, size, marks, unsure, more }) {
-    setText(where, `${whole.format(at + 1)} of ${whole.format(size)}`);
-    const names =
-      more.revealed && (more.revealed.a_is_left[at] === "1" ? more.revealed.names : [...more.revealed.names].reverse());
-    sides.forEach(({ mark, key, name, stage, caption, node: side }, place) => {
-      setText(caption, names ? `${name}: ${clip(names[place], 60)}` : name);
-      stage.paint(pair[key], `${name} result`);
-      side.classList.toggle("elf-chosen", marks[at] === mark);
-      side.classList.toggle("elf-tied", marks[at] === TIE);
-      side.classList.toggle("elf-unsure", unsure.has(at));
-    });
-    const seen = JSON.stringify(pair.by);
-    if (seen === shown) return;
-    shown = seen;
-    by.replaceChildren(
-      ...pair.by.map(([name, value]) =>
-        h(
-          "span.elf-step-pairing",
-          {},
-          h("span.elf-step-key", { dir: "auto" }, clip(name, 60)),
-          h("span", { dir: "auto", title: clip(value, 400) }, clip(value, 160)),
-        ),
-      ),
-    );
+/**
+ * @param {Files} files
+ * @param {string} mark
+ * @param {string} name
+ */
+function createSide(files, mark, name) {
+  const enlarged = createEnlarged(files, { nameless: true });
+  const caption = h("div.elf-step-caption", { dir: "auto" });
+  const node = h("div.elf-step-side", {}, caption, enlarged.node);
+  /**
+   * @param {Card} card
+   * @param {Now} now
+   * @param {string | undefined} owner where it is revealed
+   */
+  function paint(card, { at, marks, unconfirmed }, owner) {
+    setText(caption, owner === undefined ? name : `${name}: ${clip(owner, 60)}`);
+    enlarged.paint(card, `${name} result`);
+    node.classList.toggle("elf-chosen", marks[at] === mark);
+    node.classList.toggle("elf-tied", marks[at] === TIE);
+    node.classList.toggle("elf-unsure", unconfirmed.has(at));
   }
-  return { node, paint, destroy: () => sides.forEach(({ stage }) => stage.destroy()) };
+  return { node, paint, destroy: enlarged.destroy };
 }
 
-const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)}%`);
+/** @param {Files} files */
+function createPair(files) {
+  const place = h("div.elf-step-where");
+  const by = h("div.elf-step-by");
+  const left = createSide(files, LEFT, "Left");
+  const right = createSide(files, RIGHT, "Right");
+  const about = h("div.elf-step-about", {}, place, by);
+  const node = h("div.elf-step-pair", {}, about, h("div.elf-step-sides", {}, left.node, right.node));
+  let painted = "";
 
-/** What came of it, once that is revealed. */
+  /**
+   * @param {Pair} pair
+   * @param {Now} now
+   */
+  function paint(pair, now) {
+    setText(place, `${whole.format(now.at + 1)} of ${whole.format(now.size)}`);
+    const names = ownersOf(now.more, now.at);
+    left.paint(pair.left, now, names[0]);
+    right.paint(pair.right, now, names[1]);
+    const content = JSON.stringify(pair.by);
+    if (content === painted) return;
+    painted = content;
+    by.replaceChildren(...pair.by.map(([name, value]) => createPairing(name, value)));
+  }
+  function destroy() {
+    left.destroy();
+    right.destroy();
+  }
+  return { node, paint, destroy };
+}
+
+/**
+ * Whose the left and the right result of a pair are; empty while that is not revealed.
+ *
+ * @param {More} more
+ * @param {number} place
+ * @returns {string[]}
+ */
+export function ownersOf({ revealed }, place) {
+  if (!revealed) return [];
+  const [a, b] = revealed.names;
+  return revealed.a_is_left[place] === "1" ? [a, b] : [b, a];
+}
+
+/**
+ * @param {string} name
+ * @param {string} value
+ */
+function createPairing(name, value) {
+  const key = h("span.elf-step-key", { dir: "auto" }, clip(name, 60));
+  return h("span.elf-step-pairing", {}, key, h("span", { dir: "auto", title: clip(value, 400) }, clip(value, 160)));
+}
+
+/** @param {number | null} share */
+const percent = (share) => orDash(share, (value) => `${(100 * value).toFixed(1)}%`);
+
+/**
+ * A win rate on a line from 0 to 1, with its interval and a line at one half.
+ *
+ * @param {Share} share
+ */
+function createShare({ name, wins, losses, ties, win_rate: rate, low, high }) {
+  const range = h("span.elf-step-range");
+  const point = h("span.elf-step-point");
+  range.hidden = point.hidden = rate === null;
+  if (low !== null && high !== null)
+    Object.assign(range.style, { left: `${100 * low}%`, width: `${100 * (high - low)}%` });
+  point.style.left = `${100 * (rate ?? 0)}%`;
+  return h(
+    "div.elf-step-share.elf-step-wide",
+    { role: "listitem" },
+    h("span.elf-step-name", { dir: "auto", title: clip(name, 400) }, clip(name, 60)),
+    h("span.elf-step-track.elf-step-scale", { "aria-hidden": "true" }, range, point),
+    h("span.elf-step-number", {}, percent(rate)),
+    h("span.elf-step-part", {}, `${percent(low)} to ${percent(high)}`),
+    h("span.elf-step-counts", {}, `${plural(wins, "win")}, ${whole.format(losses)} lost, ${plural(ties, "tie")}`),
+  );
+}
+
+/** The win rates, once they are revealed. */
 function createVerdict() {
   const title = h("div.elf-step-end-title");
-  const told = h("div.elf-step-verdict");
+  const rates = h("div.elf-step-verdict");
   const note = h("div.elf-step-mean");
-  const rest = on(
-    h("button.elf-step-button", { type: "button" }, "Continue with the first unjudged pair"),
-    "click",
-    () => run.open(),
-  );
-  const reveal = on(
-    h("button.elf-step-button.elf-step-reveal", { type: "button" }, "Reveal now (ends blind judging)"),
-    "click",
-    () => run.ask({ kind: "reveal" }),
-  );
-  const node = h("div.elf-step-end", {}, title, told, note, h("div.elf-step-offers", {}, rest, reveal));
-  let run = null;
+  const rest = h("button.elf-step-button", { type: "button" }, "Continue with the first unjudged pair");
+  const reveal = h("button.elf-step-button.elf-step-reveal", { type: "button" }, "Reveal now (ends blind judging)");
+  const node = h("div.elf-step-end", {}, title, rates, note, h("div.elf-step-offers", {}, rest, reveal));
+  /** @type {Actions | null} */
+  let current = null;
+  on(rest, "click", () => current?.goToOpen());
+  on(reveal, "click", () => current?.ask({ kind: "reveal" }));
 
-  /** A share of wins on a line from 0 to 1, with its interval and the half. */
-  function createShare({ name, wins, losses, ties, win_rate: rate, low, high }) {
-    const range = h("span.elf-step-range"),
-      point = h("span.elf-step-point");
-    if (rate === null) range.hidden = point.hidden = true;
-    else Object.assign(range.style, { left: `${100 * low}%`, width: `${100 * (high - low)}%` });
-    point.style.left = `${100 * (rate ?? 0)}%`;
-    return h(
-      "div.elf-step-share.elf-step-wide",
-      { role: "listitem" },
-      h("span.elf-step-name", { dir: "auto", title: clip(name, 400) }, clip(name, 60)),
-      h("span.elf-step-track.elf-step-scale", { "aria-hidden": "true" }, range, point),
-      h("span.elf-step-number", {}, percent(rate)),
-      h("span.elf-step-part", {}, `${percent(low)} to ${percent(high)}`),
-      h("span.elf-step-counts", {}, `${plural(wins, "win")}, ${whole.format(losses)} lost, ${plural(ties, "tie")}`),
-    );
+  /** @param {Revealed} revealed */
+  function paintRates({ shares, confidence, seeing }) {
+    const list = { role: "list", "aria-label": "Win rates" };
+    rates.replaceChildren(h("div.elf-step-bars", list, ...shares.map(createShare)));
+    const after = seeing ? ` ${plural(seeing, "pair")} judged after the reveal.` : "";
+    setText(note, `Win rate, a tie being half a win, with its ${confidence} interval (Wilson).${after}`);
   }
 
-  function paint({ done, size, more }, act) {
-    run = act;
-    const { revealed } = more;
-    setText(
-      title,
-      !size
-        ? "There are no pairs to judge."
-        : done === size
-          ? `All ${plural(size, "pair")} judged`
-          : `${plural(size - done, "pair")} not judged yet`,
-    );
-    told.hidden = note.hidden = !revealed;
-    if (revealed) {
-      told.replaceChildren(
-        h("div.elf-step-bars", { role: "list", "aria-label": "Win rates" }, ...revealed.shares.map(createShare)),
-      );
-      setText(
-        note,
-        `Win rate, a tie being half a win, with its ${revealed.confidence} interval (Wilson).${revealed.seeing ? ` ${plural(revealed.seeing, "pair")} judged after the reveal.` : ""}`,
-      );
-    }
+  /**
+   * @param {Now} now
+   * @param {Actions} actions
+   */
+  function paint({ done, size, more }, actions) {
+    current = actions;
+    const { revealed } = /** @type {More} */ (more);
+    const left = `${plural(size - done, "pair")} not judged yet`;
+    const all = size ? `All ${plural(size, "pair")} judged` : "There are no pairs to judge.";
+    setText(title, done === size ? all : left);
+    rates.hidden = note.hidden = !revealed;
+    if (revealed) paintRates(revealed);
     rest.hidden = done === size;
     reveal.hidden = Boolean(revealed) || !done;
   }
   return { node, paint };
 }
 
-export default steppedBy(() => ({
+/**
+ * @param {Actions} actions
+ * @returns {Record<string, () => void>}
+ */
+function keys(actions) {
+  const left = () => actions.mark(LEFT);
+  const right = () => actions.mark(RIGHT);
+  const tie = () => actions.mark(TIE);
+  const skip = () => actions.move(1);
+  return {
+    ArrowLeft: left,
+    a: left,
+    1: left,
+    ArrowRight: right,
+    b: right,
+    2: right,
+    "=": tie,
+    " ": tie,
+    t: tie,
+    s: skip,
+    PageDown: skip,
+    PageUp: () => actions.move(-1),
+  };
+}
+
+export default createStepper(() => ({
   title: "Which is better?",
   label: "Compare pairs: left or right arrow chooses, T is a tie, U undoes",
   verb: "judged",
-  tag: ({ revealed }) => (revealed ? "no longer blind" : "blind"),
+  tag: (/** @type {More} */ { revealed }) => (revealed ? "no longer blind" : "blind"),
   marks: [
     [LEFT, "Left", "The left one is better (left arrow, 1, A)", "←"],
     [TIE, "Tie", "Neither is better (T, =, space)", "T"],
@@ -142,27 +221,8 @@ export default steppedBy(() => ({
   nextTitle: "Skip this pair (S, page down)",
   openLabel: "Next unjudged",
   openTitle: "Next unjudged pair",
-  moves: new Set(["PageUp", "PageDown"]),
-  keys: (act) => {
-    const left = () => act.mark(LEFT),
-      right = () => act.mark(RIGHT),
-      tie = () => act.mark(TIE),
-      skip = () => act.by(1);
-    return {
-      ArrowLeft: left,
-      a: left,
-      1: left,
-      ArrowRight: right,
-      b: right,
-      2: right,
-      "=": tie,
-      " ": tie,
-      t: tie,
-      s: skip,
-      PageDown: skip,
-      PageUp: () => act.by(-1),
-    };
-  },
+  repeatable: new Set(["PageUp", "PageDown"]),
+  keys,
   hints: [
     [["←", "→"], "choose"],
     [["T"], "tie"],
@@ -171,7 +231,8 @@ export default steppedBy(() => ({
     [["0"], "clear"],
     [["N"], "next unjudged"],
   ],
-  say: (mark) => ({ [LEFT]: "left is better", [RIGHT]: "right is better", [TIE]: "a tie" })[mark] ?? "cleared",
+  announcement: (mark) =>
+    ({ [LEFT]: "left is better", [RIGHT]: "right is better", [TIE]: "a tie" })[mark ?? ""] ?? "cleared",
   mediaOf: ({ left, right }) => [...mediaOf(left), ...mediaOf(right)],
   createThing: createPair,
   createEnd: createVerdict,

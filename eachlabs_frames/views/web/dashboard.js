@@ -1,262 +1,257 @@
 /**
- * The browser's side of a dashboard (`messages.py` says what it and the kernel tell each other).
+ * Shows a dashboard: the state of a run, its bulk operations with their rows, and its errors.
  *
- * It owns what is on the screen, and one store per model: the synced object `snapshot` itself, which updates change in
- * place, so that a notebook saved at any moment holds the picture of that moment. It never writes to the kernel's
- * state, never reaches the network but for media that a row shows, and never takes a string from outside for anything
- * but text: no innerHTML, no style or URL that was not checked (see pieces.js, which stands before it).
+ * The network is only reached for media that a row shows; a string from outside is only ever shown as text.
+ *
+ * @typedef {object} Dashboard The state of one view.
+ * @property {HTMLElement} root
+ * @property {number[]} order the places of the lines that match the filters
+ * @property {number} all the number of lines there are to choose from
+ * @property {Sort} sort
+ * @property {Set<string>} statuses
+ * @property {string} text of the search
+ * @property {Set<number> | null} matches of the search; null until it is answered
+ * @property {Set<number>} opened lines
+ * @property {(text: string) => void} announce
+ * @property {() => void} repaint the lines
+ * @property {(line: number) => void} toggleLine
+ * @property {(change: Change) => void} changed
  */
 
-import { AT_WORK, createHeader, createHeads, createToolbar } from "./dashboard_header.js";
-import { choose, sorted } from "./dashboard_lines.js";
+/** @import { Sort } from "./dashboard_lines.js" */
+/** @import { Change, Store } from "./dashboard_store.js" */
+/** @import { View } from "./model.js" */
+import { createErrors } from "./dashboard_errors.js";
+import { createColumnNames, createHeader, createToolbar, isActive } from "./dashboard_header.js";
+import { chooseLines, sortLines } from "./dashboard_lines.js";
 import { createList } from "./dashboard_list.js";
 import { createStore } from "./dashboard_store.js";
-import { h, hideStatic, keepKeys, on, setText, textBox } from "./dom.js";
-import { clip, plural, whole } from "./format.js";
+import { h, hideStatic, keepKeys, setText } from "./dom.js";
+import { whole } from "./format.js";
 
-const SHORTEST = 224; // while a run is at work: three lines and the first error message, which then moves nothing
+const MIN_HEIGHT = 224; // pixels during a run: three lines and the first error, which then moves nothing
+const SETTLE = 3_000; // milliseconds: lines change places by themselves at most so often
 
-const SETTLE = 3_000; // at most so often lines change places by themselves
+/**
+ * @param {Store} store
+ * @param {HTMLElement} el
+ */
+function render(store, el) {
+  const live = h("div.elf-hidden", { "aria-live": "polite" });
+  const attributes = { role: "group", "aria-label": "Live dashboard", "data-lm-suppress-shortcuts": "true" };
+  const root = h("div.eachlabs-view.eachlabs-dashboard", attributes);
+  /** @type {Dashboard} */
+  const view = {
+    root,
+    order: [],
+    all: 0,
+    sort: "sent",
+    statuses: new Set(),
+    text: "",
+    matches: null,
+    opened: new Set(),
+    announce: (text) => setText(live, text),
+    repaint: () => repaint("list"),
+    toggleLine,
+    changed,
+  };
+  let frame = 0;
+  let dirty = new Set();
+  let arrangedAt = -Infinity;
+  let isStale = false;
+  /** @type {{ isAnswered: boolean, isOutdated: boolean } | null} */
+  let search = null;
+  let width = 0;
+  let isSized = false;
+  let wasActive = false;
 
-function createErrors(store, view) {
-  const number = h("span.elf-errors-count");
-  const title = h("div.elf-errors-head", {}, h("span", { role: "heading", "aria-level": "4" }, "Errors"), number);
-  const groups = h("div.elf-groups", { role: "list", "aria-label": "Errors" });
-  const others = h("div.elf-others");
-  const node = h("div.elf-errors", {}, title, groups, others);
-  const shown = new Map();
+  const header = createHeader(store, view.statuses, toggle);
+  const toolbar = createToolbar({ seek, sortBy, clear });
+  const columnNames = createColumnNames();
+  const list = createList(store, view);
+  const errors = createErrors(store, (text) => toolbar.put(text));
 
-  function createGroup() {
-    const count = h("span.elf-count");
-    const message = h("div.elf-group-message");
-    const labels = h("span.elf-labels", { dir: "auto" });
-    const find = on(h("button.elf-button.elf-find", { type: "button" }, "show rows"), "click", () =>
-      view.put(text.split("\n")[0].slice(0, 120)),
-    );
-    const item = h("div.elf-group", { role: "listitem" }, count, message, labels, find);
-    let text = null;
-    const paint = ([rows, said, rowLabels]) => {
-      setText(count, whole.format(rows));
-      count.title = plural(rows, "row");
-      const list = rowLabels.map((label) => clip(label, 60)).join(", ");
-      setText(labels, `${rows === 1 ? "row" : "rows"} ${list}${rows > rowLabels.length ? ", …" : ""}`);
-      if (said === text) return;
-      text = said;
-      message.replaceChildren(textBox("elf-error", said, "error message"));
-      find.setAttribute("aria-label", `show rows with the error ${clip(said, 60)}`);
-    };
-    return { item, paint };
-  }
-
-  function paint() {
-    const { errors, more_errors: more } = store.snapshot;
-    const here = errors.map((group, place) => [place, group]).filter(([, [rows]]) => rows > 0);
-    node.hidden = !here.length && !more;
-    setText(number, plural(here.length + more, "message"));
-    for (const [place, { item }] of shown) {
-      if (errors[place]?.[0] > 0) continue;
-      item.remove();
-      shown.delete(place);
-    }
-    let before = null;
-    for (const [place, group] of here) {
-      if (!shown.has(place)) shown.set(place, createGroup());
-      const { item, paint: paintGroup } = shown.get(place);
-      if (!item.parentNode) before ? before.after(item) : groups.prepend(item);
-      paintGroup(group);
-      before = item;
-    }
-    others.hidden = !more;
-    setText(others, `and ${plural(more, "other message")}`);
-  }
-  return { node, paint };
-}
-
-function createView(store, el) {
-  const said = h("div.elf-hidden", { "aria-live": "polite" });
-  const root = h("div.eachlabs-view.eachlabs-dashboard", {
-    role: "group",
-    "aria-label": "Live dashboard",
-    "data-lm-suppress-shortcuts": "true",
-  });
-  const view = { root, order: [], all: 0, sort: "sent", statuses: new Set(), text: "", found: null, opened: new Set() };
-  let frame = 0,
-    dirty = new Set(),
-    arranged = -Infinity,
-    stale = false,
-    sought = null,
-    width = 0,
-    isSized = false,
-    isAtWork = false;
-
-  view.say = (text) => setText(said, text);
-  view.repaint = (part = "all") => {
+  /** @param {"all" | "list" | "size"} part */
+  function repaint(part) {
     dirty.add(part);
     frame ||= requestAnimationFrame(paint);
-  };
+  }
 
-  const header = createHeader(store, view);
-  const toolbar = createToolbar(view);
-  const heads = createHeads();
-  const list = createList(store, view);
-  const errors = createErrors(store, view);
+  const shownText = () => `showing ${whole.format(view.order.length)} of ${whole.format(view.all)}`;
 
   function paint() {
     frame = 0;
-    const all = dirty.has("all"),
-      resized = dirty.has("size");
+    const isAll = dirty.has("all");
+    const isResized = dirty.has("size");
     dirty = new Set();
     list.paint();
-    if (all) {
+    if (isAll) {
       header.paint();
-      toolbar.paint();
+      toolbar.paint(shownText(), Boolean(view.text || view.statuses.size));
       errors.paint();
     }
-    // Room that is kept for errors while a run is at work is released when the run ends without any.
-    const changed = errors.node.hidden && AT_WORK.has(store.snapshot.head.phase) !== isAtWork;
-    if (resized || !isSized || changed) size();
+    // The space for errors of a run is released when it ends without any.
+    const isReleased = errors.node.hidden && isActive(store.snapshot.head) !== wasActive;
+    if (isResized || !isSized || isReleased) resize();
   }
 
   /**
-   * Set the height of the whole. It stays until the reader changes something (opens a line, makes the window narrower):
-   * when a sentence or an error comes or goes, the list gives or takes the room. The end of a run without errors is the
-   * exception.
+   * Set the height of the whole. It changes only when the reader changes something (opens a line, makes the window
+   * narrower), or when a run ends without errors: when a sentence or an error comes or goes, the list gives way.
    */
-  function size() {
+  function resize() {
     const { head } = store.snapshot;
-    const here = [header.node, toolbar.node, heads, errors.node].map((node) => node.offsetHeight);
-    if (!here[0]) return; // it is not in the page yet
+    const heights = [header.node, toolbar.node, columnNames, errors.node].map((node) => node.offsetHeight);
+    if (!heights[0]) return; // it is not in the page yet
     header.tick();
     isSized = head.phase !== undefined;
-    isAtWork = AT_WORK.has(head.phase);
-    const least = isAtWork && errors.node.hidden ? SHORTEST : 0;
+    wasActive = isActive(head);
+    const listHeight = Math.max(list.height(), wasActive && errors.node.hidden ? MIN_HEIGHT : 0);
     const border = root.offsetHeight - root.clientHeight;
-    root.style.height = `${here.reduce((sum, height) => sum + height, border + Math.max(list.height(), least))}px`;
+    root.style.height = `${heights.reduce((sum, height) => sum + height, border + listHeight)}px`;
   }
-  const watch = new ResizeObserver(([{ contentRect }]) => {
+  const resizes = new ResizeObserver(([{ contentRect }]) => {
     if (!contentRect.width || contentRect.width === width) return;
     width = contentRect.width;
-    size();
+    resize();
   });
 
   function arrange() {
-    const { chosen, all } = choose(store.snapshot, view);
-    Object.assign(view, { order: sorted(chosen, store.snapshot, view.sort), all });
-    arranged = Date.now();
-    stale = false;
+    const { chosen, all } = chooseLines(store.snapshot, view);
+    view.order = sortLines(chosen, store.snapshot, view.sort);
+    view.all = all;
+    arrangedAt = Date.now();
+    isStale = false;
     list.order();
-    view.repaint();
+    repaint("all");
   }
 
-  /** Behind the others, for somebody who is reading: what they read stays where it is. */
+  /**
+   * Append new lines behind the others while somebody is reading: what they read stays where it is.
+   *
+   * @param {number} first
+   */
   function append(first) {
-    const { chosen, all } = choose(store.snapshot, view, first);
+    const { chosen, all } = chooseLines(store.snapshot, view, first);
     view.order.push(...chosen);
     view.all += all;
-    stale = true;
+    isStale = true;
     list.order();
   }
 
-  function choice() {
+  function choose() {
     arrange();
-    list.top();
-    view.say(`showing ${whole.format(view.order.length)} of ${whole.format(view.all)}`);
+    list.scrollToTop();
+    view.announce(shownText());
   }
 
-  view.sortBy = (sort) => {
+  /** @param {Sort} sort */
+  function sortBy(sort) {
     view.sort = sort;
-    choice();
-  };
-  view.toggle = (word) => {
-    if (!view.statuses.delete(word)) view.statuses.add(word);
-    choice();
-  };
-  view.put = (text) => toolbar.put(text);
-  view.clear = () => {
+    choose();
+  }
+
+  /** @param {string} status */
+  function toggle(status) {
+    if (!view.statuses.delete(status)) view.statuses.add(status);
+    choose();
+  }
+
+  function clear() {
     view.statuses.clear();
     toolbar.put("");
-    choice();
-  };
-  view.seek = (text) => {
+    choose();
+  }
+
+  /** @param {string} text */
+  function seek(text) {
     if (text === view.text) return;
-    Object.assign(view, { text, found: null });
-    if (text) ask();
-    choice();
-  };
-  function ask() {
-    sought = { changed: false, answered: false };
+    Object.assign(view, { text, matches: null });
+    if (text) find();
+    choose();
+  }
+
+  function find() {
+    search = { isAnswered: false, isOutdated: false };
     store.find(view.text);
   }
-  view.toggleLine = (place) => {
-    if (view.opened.delete(place)) store.close(place);
-    else {
-      view.opened.add(place);
-      store.open(place);
-    }
-    view.repaint("size");
-  };
 
-  view.changed = ({ reset, added, lines, found }) => {
-    if (found && found.text === view.text && found.text) {
-      sought.answered = true;
-      view.found = new Set(found.lines);
+  /** @param {number} line */
+  function toggleLine(line) {
+    if (view.opened.delete(line)) store.close(line);
+    else {
+      view.opened.add(line);
+      store.open(line);
+    }
+    repaint("size");
+  }
+
+  /** @param {Change} change */
+  function changed({ reset = false, added = null, lines = false, matches }) {
+    if (matches && view.text && matches.text === view.text) {
+      if (search) search.isAnswered = true;
+      view.matches = new Set(matches.lines);
       arrange();
     }
-    if (reset || (added != null && !list.held())) arrange();
-    else if (added != null) append(added);
-    if (lines) stale = true;
-    if ((lines || reset) && sought) sought.changed = true;
-    view.repaint();
-  };
+    if (reset || (added !== null && !list.isInUse())) arrange();
+    else if (added !== null) append(added);
+    if (lines) isStale = true;
+    if ((lines || reset) && search) search.isOutdated = true;
+    repaint("all");
+  }
 
   function tick() {
     store.check();
     header.tick();
     list.tick();
-    if (!list.held() && Date.now() - arranged > SETTLE) {
-      if (stale) arrange();
-      if (view.text && store.live && sought?.answered && sought.changed) ask();
+    if (!list.isInUse() && Date.now() - arrangedAt > SETTLE) {
+      if (isStale) arrange();
+      if (view.text && store.isLive && search?.isAnswered && search.isOutdated) find();
     }
-    if (view.opened.size) view.repaint("list"); // it says how long it waits for an answer
+    if (view.opened.size) repaint("list"); // it says how long an answer takes
   }
 
-  root.append(header.node, toolbar.node, heads, list.node, errors.node, said);
+  root.append(header.node, toolbar.node, columnNames, list.node, errors.node, live);
   keepKeys(root);
   store.views.add(view);
-  for (const key of Object.keys(store.snapshot.rows)) {
-    const place = Number(key);
-    if (store.snapshot.lines[place]) view.opened.add(place), store.open(place);
+  for (const line of Object.keys(store.snapshot.rows).map(Number)) {
+    if (!store.snapshot.lines[line]) continue;
+    view.opened.add(line);
+    store.open(line);
   }
   arrange();
   cancelAnimationFrame(frame);
   paint();
   el.append(root);
-  watch.observe(root);
+  resizes.observe(root);
   const timer = setInterval(tick, 1_000);
 
   return () => {
     clearInterval(timer);
     cancelAnimationFrame(frame);
-    watch.disconnect();
+    resizes.disconnect();
     toolbar.destroy();
     list.destroy();
     store.views.delete(view);
-    for (const place of view.opened) store.close(place, true);
+    for (const line of view.opened) store.close(line, true);
     root.remove();
   };
 }
 
+/** @returns {View} */
 export default () => {
+  /** @type {Store | null} */
   let store = null;
   return {
     initialize({ model }) {
-      store = createStore(model);
-      return () => store.destroy();
+      const created = createStore(model);
+      store = created;
+      return created.destroy;
     },
     render({ model, el }) {
       store ??= createStore(model);
       hideStatic(el, model);
-      return createView(store, el);
+      return render(store, el);
     },
   };
 };

@@ -1,82 +1,168 @@
-/** Lines. */
+/**
+ * Decides which lines of a dashboard are shown, in which order, and where. Nothing here touches the page.
+ *
+ * A line is a bulk operation, or the rows that were not sent with any. Only the visible lines are in the page, so their
+ * positions are computed from the heights here, which dashboard.css draws.
+ *
+ * @typedef {number[]} Counts the place of a status in `words` and its number of rows, by turns
+ * @typedef {[bulkId: string, createdAt: number | null, counts: Counts]} LineData
+ * @typedef {[status: string, rows: number][]} StatusCounts in the order of a bar
+ * @typedef {"sent" | "newest" | "failures" | "least" | "most"} Sort
+ *
+ * @typedef {object} Filters
+ * @property {Set<string>} statuses
+ * @property {string} text
+ * @property {Set<number> | null} matches places of the lines with a row that matches the text
+ *
+ * @typedef {{ at: number, height: number }} Block the rows below the opened line at a position
+ */
 
+/** @import { Opened } from "./dashboard_store.js" */
 import { clip, rankOf, whole } from "./format.js";
 
-export const LINE = 36; // pixels; the virtual list computes where lines are, dashboard.css draws them that high
-const ROW = 40;
-const ROWS_HEAD = 24;
-const ROWS_FOOT = 36;
-const ROWS_PAD = 9;
+/** Pixels. */
+export const LINE_HEIGHT = 36;
+const ROW_HEIGHT = 40;
+const ROWS_HEAD_HEIGHT = 24;
+const ROWS_FOOT_HEIGHT = 36;
+const ROWS_PADDING = 9;
 
-export const PAGE = 50; // rows that the kernel sends at once
+/** Rows of an opened line that the kernel sends at once. */
+export const PAGE = 50;
 
 export const SETTLED = new Set(["completed", "failed", "cancelled", "invalid", "unknown"]);
 const FAILED = new Set(["failed", "invalid"]);
-export const MAIN = ["completed", "running", "queued", "pending", "failed"]; // these have a place of their own, even at zero
 
-export const SORTS = new Map([
-  ["sent", ["Order sent", null]],
-  ["newest", ["Newest first", (line) => -(line[1] ?? 0)]],
-  ["failures", ["Most failures", (line, words) => -rowsWith(line[2], words, FAILED)]],
-  ["least", ["Least progress", (line, words) => progress(line[2], words)]],
-  ["most", ["Most progress", (line, words) => -progress(line[2], words)]],
-]);
+/** The statuses that are always shown, even without rows. */
+export const MAIN = ["completed", "running", "queued", "pending", "failed"];
 
-function rowsWith(pairs, words, wanted) {
+/** @type {Record<Sort, { name: string, key: ((line: LineData, words: string[]) => number) | null }>} */
+export const SORTS = {
+  sent: { name: "Order sent", key: null },
+  newest: { name: "Newest first", key: ([, createdAt]) => -(createdAt ?? 0) },
+  failures: { name: "Most failures", key: ([, , counts], words) => -countRows(counts, words, FAILED) },
+  least: { name: "Least progress", key: ([, , counts], words) => progress(counts, words) },
+  most: { name: "Most progress", key: ([, , counts], words) => -progress(counts, words) },
+};
+
+/**
+ * The number of rows, of all statuses or of some.
+ *
+ * @param {Counts} counts
+ * @param {string[]} words
+ * @param {Set<string>} [statuses]
+ */
+export function countRows(counts, words, statuses) {
   let rows = 0;
-  for (let i = 0; i < pairs.length; i += 2) if (!wanted || wanted.has(words[pairs[i]])) rows += pairs[i + 1];
+  for (let i = 0; i < counts.length; i += 2) if (!statuses || statuses.has(words[counts[i]])) rows += counts[i + 1];
   return rows;
 }
 
-const progress = (pairs, words) => rowsWith(pairs, words, SETTLED) / (rowsWith(pairs, words) || 1);
+/**
+ * @param {Counts} counts
+ * @param {string[]} words
+ */
+const progress = (counts, words) => countRows(counts, words, SETTLED) / (countRows(counts, words) || 1);
 
-/** `[[word, rows], ...]` in a bar's order. */
-export function tally(entries) {
-  return entries.filter(([, rows]) => rows > 0).sort(([a], [b]) => rankOf(a) - rankOf(b));
-}
+/**
+ * Those with rows, in the order of a bar.
+ *
+ * @param {StatusCounts} counts
+ * @returns {StatusCounts}
+ */
+export const inOrder = (counts) => counts.filter(([, rows]) => rows > 0).sort(([a], [b]) => rankOf(a) - rankOf(b));
 
-export function tallyOf(pairs, words) {
+/**
+ * @param {Counts} counts
+ * @param {string[]} words
+ */
+export function statusCounts(counts, words) {
+  /** @type {StatusCounts} */
   const entries = [];
-  for (let i = 0; i < pairs.length; i += 2) entries.push([words[pairs[i]] ?? "unknown", pairs[i + 1]]);
-  return tally(entries);
+  for (let i = 0; i < counts.length; i += 2) entries.push([words[counts[i]] ?? "unknown", counts[i + 1]]);
+  return inOrder(entries);
 }
 
-export const describe = (counts) =>
-  counts.map(([word, rows]) => `${whole.format(rows)} ${clip(word, 40)}`).join(", ") || "no rows";
+/** @param {StatusCounts} counts */
+export const describeCounts = (counts) =>
+  counts.map(([status, rows]) => `${whole.format(rows)} ${clip(status, 40)}`).join(", ") || "no rows";
 
-// -- which lines are shown, in which order -----------------------------------------------------------------------
-
-/** The places, from `first` on, of the lines that pass the filters; and how many lines there are to choose from. */
-export function choose({ lines, words }, { statuses, text, found }, first = 0) {
+/**
+ * The places, from `first` on, of the lines that match the filters, and the number of lines there are to choose from.
+ *
+ * @param {{ lines: LineData[], words: string[] }} snapshot
+ * @param {Filters} filters
+ * @param {number} [first]
+ */
+export function chooseLines({ lines, words }, { statuses, text, matches }, first = 0) {
   const needle = text.toLowerCase();
+  /** @type {number[]} */
   const chosen = [];
   let all = 0;
   for (let place = first; place < lines.length; place++) {
-    const [bulk, , pairs] = lines[place];
-    if (!rowsWith(pairs, words)) continue; // all its rows went elsewhere, such as those that were not sent before
+    const [bulkId, , counts] = lines[place];
+    if (!countRows(counts, words)) continue; // its rows were sent again with other lines
     all++;
-    if (statuses.size && !rowsWith(pairs, words, statuses)) continue;
-    if (needle && !(bulk || "not sent").toLowerCase().includes(needle) && !found?.has(place)) continue;
+    if (statuses.size && !countRows(counts, words, statuses)) continue;
+    if (needle && !(bulkId || "not sent").toLowerCase().includes(needle) && !matches?.has(place)) continue;
     chosen.push(place);
   }
   return { chosen, all };
 }
 
-export function sorted(places, { lines, words }, sort) {
-  const key = SORTS.get(sort)[1];
+/**
+ * Sort places of lines, in place.
+ *
+ * @param {number[]} places
+ * @param {{ lines: LineData[], words: string[] }} snapshot
+ * @param {Sort} sort
+ */
+export function sortLines(places, { lines, words }, sort) {
+  const { key } = SORTS[sort];
   if (!key) return places;
   const keys = new Map(places.map((place) => [place, key(lines[place], words)]));
+  const keyOf = (/** @type {number} */ place) => keys.get(place) ?? 0;
   const tie = sort === "newest" ? -1 : 1;
-  return places.sort((a, b) => keys.get(a) - keys.get(b) || tie * (a - b));
+  return places.sort((a, b) => keyOf(a) - keyOf(b) || tie * (a - b));
 }
 
-/** How high an opened line's rows stand, also before they are there; of those that cannot come a sentence is shown. */
-export function heightOfRows(place, { snapshot, parted }) {
-  const opened = snapshot.rows[place];
-  if (parted && !opened) return ROWS_PAD + ROWS_HEAD + ROW;
-  const total = opened ? opened.total : rowsWith(snapshot.lines[place][2], snapshot.words);
-  const rows = opened ? opened.rows.length : Math.min(total, PAGE);
-  return (
-    ROWS_PAD + ROWS_HEAD + ROW * Math.max(1, rows) + (total > (opened ? opened.rows.length : PAGE) ? ROWS_FOOT : 0)
-  );
+/**
+ * The height of the rows of an opened line, also before they are here. Where they cannot come, a sentence is shown.
+ *
+ * @param {Opened | undefined} opened
+ * @param {number} expected rows of the line
+ * @param {boolean} isDisconnected
+ */
+export function rowsHeight(opened, expected, isDisconnected) {
+  if (isDisconnected && !opened) return ROWS_PADDING + ROWS_HEAD_HEIGHT + ROW_HEIGHT;
+  const total = opened ? opened.total : expected;
+  const shown = opened ? opened.rows.length : Math.min(total, PAGE);
+  const foot = total > (opened ? shown : PAGE) ? ROWS_FOOT_HEIGHT : 0;
+  return ROWS_PADDING + ROWS_HEAD_HEIGHT + ROW_HEIGHT * Math.max(1, shown) + foot;
+}
+
+/**
+ * The top of the line at a position.
+ *
+ * @param {Block[]} blocks
+ * @param {number} at
+ */
+export const topOf = (blocks, at) =>
+  at * LINE_HEIGHT + blocks.reduce((sum, block) => sum + (block.at < at ? block.height : 0), 0);
+
+/**
+ * The position of the line at a height, counted with its rows.
+ *
+ * @param {Block[]} blocks in order
+ * @param {number} y
+ */
+export function lineAt(blocks, y) {
+  let above = 0;
+  for (const block of blocks) {
+    const top = block.at * LINE_HEIGHT + above;
+    if (y < top + LINE_HEIGHT) break;
+    if (y < top + LINE_HEIGHT + block.height) return block.at;
+    above += block.height;
+  }
+  return Math.max(0, Math.floor((y - above) / LINE_HEIGHT));
 }

@@ -1,181 +1,320 @@
-/** Store. */
+/**
+ * Keeps what a dashboard shows (see `messages.py` for the messages), once per model.
+ *
+ * The store is the synced object `snapshot` itself, which updates change in place, so that a notebook saved at any
+ * moment holds the current state. The kernel's state is never written.
+ *
+ * @typedef {object} Head The state of the run.
+ * @property {string} [workflow]
+ * @property {string | null} [version]
+ * @property {string} [run]
+ * @property {string} [phase]
+ * @property {number} [total]
+ * @property {Record<string, number>} [counts] rows by status
+ * @property {number | null} [cost_usd]
+ * @property {number} [superseded] executions of rows that were triggered again
+ * @property {number} [superseded_cost_usd]
+ * @property {number | null} [balance_usd]
+ * @property {number | null} [started_at]
+ * @property {number | null} [ended_at]
+ * @property {number | null} [rate] rows settled per minute
+ * @property {string | null} [waiting_for]
+ * @property {number | null} [stale_since]
+ * @property {string | null} [problem]
+ *
+ * @typedef {{ kind: string, url?: string, text?: string }} Output
+ *
+ * @typedef {object} Row
+ * @property {string} label
+ * @property {string} title
+ * @property {string | null} execution_id
+ * @property {string} status
+ * @property {string | null} error
+ * @property {Output | null} output
+ * @property {number | null} cost_usd
+ * @property {number | null} seconds
+ *
+ * @typedef {{ offset: number, total: number, rows: Row[] }} Opened the rows of an opened line
+ * @typedef {[rows: number, message: string, labels: string[]]} ErrorGroup
+ *
+ * @typedef {object} Snapshot
+ * @property {number} seq
+ * @property {number} now epoch seconds by the kernel's clock
+ * @property {Head} head
+ * @property {string[]} words statuses
+ * @property {LineData[]} lines
+ * @property {ErrorGroup[]} errors
+ * @property {number} more_errors messages that are not in `errors`
+ * @property {Record<number, Opened>} rows by place of a line
+ *
+ * @typedef {object} Update
+ * @property {number} seq
+ * @property {number} now
+ * @property {Head} [head]
+ * @property {string[]} [words]
+ * @property {LineData[]} [added]
+ * @property {number[][]} [lines] place of a line and its counts
+ * @property {[group: number, rows: number, message?: string, labels?: string[]][]} [errors]
+ * @property {number} [more_errors]
+ *
+ * @typedef {{ text: string, lines: number[] }} Matches of a search
+ *
+ * @typedef {object} Change
+ * @property {boolean} [reset] whether everything may have changed
+ * @property {number | null} [added] the place of the first line that was added
+ * @property {boolean} [lines] whether lines changed
+ * @property {Matches} [matches]
+ *
+ * @typedef {object} Wanted An opened line.
+ * @property {number} views the number of views in which it is open
+ * @property {number} offset of the rows that were requested
+ * @property {number | null} askedAt null where the kernel has answered
+ *
+ * @typedef {object} Store
+ * @property {Snapshot} snapshot
+ * @property {Map<string, number>} places of the lines, by bulk id
+ * @property {Map<number, Wanted>} wanted by place of a line
+ * @property {boolean} isLive whether the kernel has answered
+ * @property {boolean} isDisconnected
+ * @property {number} since when the store was created, in milliseconds
+ * @property {Set<{ opened: Set<number>, changed: (change: Change) => void }>} views
+ * @property {() => number} now the kernel's clock, in epoch seconds; without a kernel it stands still
+ * @property {(line: number, offset: number) => void} page
+ * @property {(line: number) => void} open
+ * @property {(line: number, isKept?: boolean) => void} close `isKept`: the rows stay in the snapshot, for another view
+ * @property {(text: string) => void} find
+ * @property {() => void} check whether the kernel is gone
+ * @property {() => void} destroy
+ */
 
+/** @import { LineData } from "./dashboard_lines.js" */
+/** @import { Model } from "./model.js" */
 import { PAGE } from "./dashboard_lines.js";
 import { h } from "./dom.js";
-import { isParted } from "./model.js";
+import { isDisconnected, listen, trySend } from "./model.js";
 
-const SYNC_AGAIN = 5_000;
+const SYNC_AGAIN = 5_000; // milliseconds
 
+/** @returns {Snapshot} */
+const emptySnapshot = () => ({
+  seq: 0,
+  now: Date.now() / 1000,
+  head: {},
+  words: [],
+  lines: [],
+  errors: [],
+  more_errors: 0,
+  rows: {},
+});
+
+/**
+ * Change a snapshot to what an update says, its added lines apart.
+ *
+ * @param {Snapshot} snapshot
+ * @param {Update} update
+ */
+export function applyUpdate(snapshot, { seq, now, head, words, lines = [], errors = [], more_errors: more }) {
+  Object.assign(snapshot, { seq, now });
+  Object.assign(snapshot.head, head);
+  snapshot.words = words ?? snapshot.words;
+  snapshot.more_errors = more ?? snapshot.more_errors;
+  for (const [place, ...counts] of lines) if (snapshot.lines[place]) snapshot.lines[place][2] = counts;
+  for (const [group, rows, message, labels = []] of errors) {
+    while (snapshot.errors.length <= group) snapshot.errors.push([0, "", []]);
+    if (message === undefined) snapshot.errors[group][0] = rows;
+    else snapshot.errors[group] = [rows, message, labels];
+  }
+}
+
+/**
+ * @param {Model} model
+ * @returns {Store}
+ */
 export function createStore(model) {
-  const views = new Set();
-  const wanted = new Map(); // opened lines: how many views show them, and what was asked for when
-  let raw,
-    seq,
-    skew = 0,
-    outOfStep = false,
-    syncAsked = -Infinity;
-  const store = { snapshot: null, live: false, parted: false, since: Date.now(), views, wanted };
+  /** @type {Snapshot | undefined} */
+  let raw;
+  let skew = 0; // seconds that the kernel's clock is ahead
+  let isOutOfStep = false; // whether an update was lost
+  let syncAskedAt = -Infinity;
+  /** @type {Store} */
+  const store = {
+    snapshot: emptySnapshot(),
+    places: new Map(),
+    wanted: new Map(),
+    isLive: false,
+    isDisconnected: false,
+    since: Date.now(),
+    views: new Set(),
+    now: () => (store.isLive ? Date.now() / 1000 + skew : store.snapshot.now),
+    page,
+    open,
+    close,
+    find: (text) => send({ kind: "find", text }),
+    check,
+    destroy,
+  };
 
-  const tell = (change) => views.forEach((view) => view.changed(change));
-
-  /** The kernel's clock. A picture without a kernel stands still. */
-  store.now = () => (store.live ? Date.now() / 1000 + skew : store.snapshot.now);
-
-  function hear(now) {
-    const measured = now - Date.now() / 1000; // too small by what the message took, so the largest one is the best
-    if (!store.live || measured > skew || skew - measured > 2) skew = measured;
-    Object.assign(store, { live: true, parted: false });
+  /** @param {Change} change */
+  function notify(change) {
+    for (const view of store.views) view.changed(change);
   }
 
-  function part() {
-    if (store.parted) return;
-    Object.assign(store, { live: false, parted: true });
-    tell({});
+  /** @param {number} now the kernel's clock */
+  function setLive(now) {
+    // Too small by the time the message took, so the largest measurement is the best.
+    const measured = now - Date.now() / 1000;
+    if (!store.isLive || measured > skew || skew - measured > 2) skew = measured;
+    Object.assign(store, { isLive: true, isDisconnected: false });
   }
 
-  store.check = () => isParted(model) && part();
+  function disconnect() {
+    if (store.isDisconnected) return;
+    Object.assign(store, { isLive: false, isDisconnected: true });
+    notify({});
+  }
 
-  function ask(message) {
-    try {
-      model.send(message);
-    } catch {
-      // a kernel that is gone has closed the way to it
-      part();
-    }
+  function check() {
+    if (isDisconnected(model)) disconnect();
+  }
+
+  /** @param {object} message */
+  function send(message) {
+    if (!trySend(model, message)) disconnect();
   }
 
   function sync() {
-    if (Date.now() - syncAsked < SYNC_AGAIN) return;
-    syncAsked = Date.now();
-    ask({ kind: "sync" });
+    if (Date.now() - syncAskedAt < SYNC_AGAIN) return;
+    syncAskedAt = Date.now();
+    send({ kind: "sync" });
   }
 
-  /** Take the model's snapshot as the store, whoever put it there. */
+  /** Take the model's snapshot as the store, whoever wrote it. */
   function adopt() {
     const before = store.snapshot;
     raw = model.get("snapshot");
-    const blank = {
-      seq: 0,
-      now: Date.now() / 1000,
-      head: {},
-      words: [],
-      lines: [],
-      errors: [],
-      more_errors: 0,
-      rows: {},
-    };
-    const snapshot = raw ?? blank;
-    for (const key of Object.keys(blank)) snapshot[key] ??= blank[key];
-    store.snapshot = snapshot;
-    ({ seq } = snapshot);
-    store.places = new Map(snapshot.lines.map(([bulk], place) => [bulk, place]));
-    outOfStep = false;
-    syncAsked = -Infinity;
-    for (const line of wanted.keys()) {
-      if (!snapshot.lines[line] || snapshot.lines[line][0] !== before.lines[line][0]) drop(line);
+    const snapshot = raw ?? emptySnapshot();
+    store.snapshot = Object.assign(snapshot, { ...emptySnapshot(), ...snapshot });
+    store.places = new Map(snapshot.lines.map(([bulkId], place) => [bulkId, place]));
+    isOutOfStep = false;
+    syncAskedAt = -Infinity;
+    for (const line of store.wanted.keys()) {
+      if (snapshot.lines[line]?.[0] !== before.lines[line]?.[0]) drop(line);
       else if (before.rows[line]) snapshot.rows[line] ??= before.rows[line];
     }
-    tell({ reset: true });
+    notify({ reset: true });
   }
 
+  /** @param {number} line */
   function drop(line) {
-    wanted.delete(line);
-    views.forEach((view) => view.opened.delete(line));
-    ask({ kind: "close", line });
+    store.wanted.delete(line);
+    for (const view of store.views) view.opened.delete(line);
+    send({ kind: "close", line });
   }
 
+  /** @param {Update} message */
   function update(message) {
     const { snapshot } = store;
-    if (message.seq <= seq) return;
-    outOfStep ||= message.seq > seq + 1;
-    seq = snapshot.seq = message.seq;
-    snapshot.now = message.now;
-    Object.assign(snapshot.head, message.head);
-    snapshot.words = message.words ?? snapshot.words;
-    snapshot.more_errors = message.more_errors ?? snapshot.more_errors;
+    if (message.seq <= snapshot.seq) return;
+    isOutOfStep ||= message.seq > snapshot.seq + 1;
     const length = snapshot.lines.length;
-    message.added?.forEach(add);
-    for (const [line, ...pairs] of message.lines ?? []) if (snapshot.lines[line]) snapshot.lines[line][2] = pairs;
-    for (const [group, rows, text, labels] of message.errors ?? []) count(group, rows, text, labels);
-    if (outOfStep) sync();
-    tell({ added: snapshot.lines.length > length ? length : null, lines: Boolean(message.lines || message.added) });
+    for (const line of message.added ?? []) add(line);
+    applyUpdate(snapshot, message);
+    if (isOutOfStep) sync();
+    const added = snapshot.lines.length > length ? length : null;
+    notify({ added, lines: Boolean(message.lines || message.added) });
   }
 
+  /** @param {LineData} line */
   function add(line) {
     const place = store.places.get(line[0]);
     if (place !== undefined)
-      store.snapshot.lines[place] = line; // a snapshot had it already
-    else if (!outOfStep) store.places.set(line[0], store.snapshot.lines.push(line) - 1); // else its place is not known
+      store.snapshot.lines[place] = line; // the snapshot held it already
+    else if (!isOutOfStep) store.places.set(line[0], store.snapshot.lines.push(line) - 1); // else its place is unknown
   }
 
-  function count(group, rows, text, labels) {
-    const { errors } = store.snapshot;
-    while (errors.length <= group) errors.push([0, "", []]);
-    errors[group] = text === undefined ? [rows, errors[group][1], errors[group][2]] : [rows, text, labels];
-  }
-
+  /** @param {{ line: number } & Opened} message */
   function takeRows({ line, offset, total, rows }) {
-    const want = wanted.get(line);
-    if (!want || (offset !== want.offset && offset !== total)) return; // the kernel cuts an offset beyond the end
-    if (!rows.length && total > 0 && offset > 0) return store.page(line, Math.max(0, total - PAGE));
-    want.offset = offset;
-    want.asked = null;
+    const wanted = store.wanted.get(line);
+    if (!wanted || (offset !== wanted.offset && offset !== total)) return; // the kernel cuts an offset beyond the end
+    if (!rows.length && total > 0 && offset > 0) return page(line, Math.max(0, total - PAGE));
+    Object.assign(wanted, { offset, askedAt: null });
     store.snapshot.rows[line] = { offset, total, rows };
-    tell({ rows: line });
+    notify({});
   }
 
+  /**
+   * @param {{ kind: string, now?: number } & Record<string, any>} message
+   * @param {DataView<ArrayBuffer>[]} [buffers]
+   */
   function receive(message, buffers) {
-    if (model.get("snapshot") !== raw) adopt(); // Backbone puts an equal object there without an event
-    hear(message.now ?? Date.now() / 1000 + skew);
-    if (message.kind === "update") update(message);
-    else if (message.kind === "rows") takeRows(message);
-    else if (message.kind === "found") tell({ found: message });
-    else if (message.kind === "file") save(message, buffers);
+    if (model.get("snapshot") !== raw) adopt(); // Backbone replaces it by an equal object without an event
+    setLive(message.now ?? Date.now() / 1000 + skew);
+    if (message.kind === "update") update(/** @type {any} */ (message));
+    else if (message.kind === "rows") takeRows(/** @type {any} */ (message));
+    else if (message.kind === "found") notify({ matches: /** @type {any} */ (message) });
+    else if (message.kind === "file") saveFile(/** @type {any} */ (message), buffers);
   }
 
-  store.page = (line, offset) => {
-    Object.assign(wanted.get(line), { offset, asked: Date.now() });
-    ask({ kind: "open", line, offset });
-  };
-  store.open = (line) => {
-    const want = wanted.get(line);
-    if (want) return void want.views++;
-    wanted.set(line, { views: 1 });
-    store.page(line, store.snapshot.rows[line]?.offset ?? 0);
-  };
-  /** `kept`: a view goes, but what it showed is to be there in the next. */
-  store.close = (line, kept = false) => {
-    const want = wanted.get(line);
-    if (!want || --want.views) return;
-    wanted.delete(line);
-    if (!kept) delete store.snapshot.rows[line];
-    ask({ kind: "close", line });
-  };
-  store.find = (text) => ask({ kind: "find", text });
+  /**
+   * @param {number} line
+   * @param {number} offset
+   */
+  function page(line, offset) {
+    const wanted = store.wanted.get(line);
+    if (wanted) Object.assign(wanted, { offset, askedAt: Date.now() });
+    send({ kind: "open", line, offset });
+  }
 
-  const replaced = () => {
+  /** @param {number} line */
+  function open(line) {
+    const wanted = store.wanted.get(line);
+    if (wanted) {
+      wanted.views += 1;
+      return;
+    }
+    store.wanted.set(line, { views: 1, offset: 0, askedAt: null });
+    page(line, store.snapshot.rows[line]?.offset ?? 0);
+  }
+
+  /**
+   * @param {number} line
+   * @param {boolean} [isKept]
+   */
+  function close(line, isKept = false) {
+    const wanted = store.wanted.get(line);
+    if (!wanted) return;
+    wanted.views -= 1;
+    if (wanted.views) return;
+    store.wanted.delete(line);
+    if (!isKept) delete store.snapshot.rows[line];
+    send({ kind: "close", line });
+  }
+
+  function replaced() {
     if (model.get("snapshot") === raw) return;
     adopt();
-    hear(store.snapshot.now);
-  };
-  adopt();
-  store.check();
-  if (!store.parted) {
-    if (Math.abs(Date.now() / 1000 - store.snapshot.now) < 5) hear(store.snapshot.now);
-    else sync(); // a notebook that was saved: who knows whether there is a kernel
+    setLive(store.snapshot.now);
   }
-  const heard = [
-    ["change:snapshot", replaced],
-    ["msg:custom", receive],
-    ["comm_live_update", store.check],
-  ];
-  heard.forEach(([event, act]) => model.on(event, act));
-  store.destroy = () => heard.forEach(([event, act]) => model.off(event, act));
+
+  adopt();
+  check();
+  if (!store.isDisconnected) {
+    if (Math.abs(Date.now() / 1000 - store.snapshot.now) < 5) setLive(store.snapshot.now);
+    else sync(); // of a saved notebook: there may be no kernel
+  }
+  const stopListening = listen(model, { "change:snapshot": replaced, "msg:custom": receive, comm_live_update: check });
+  function destroy() {
+    stopListening();
+  }
   return store;
 }
 
-function save({ name, type }, buffers) {
-  const href = URL.createObjectURL(new Blob(buffers?.length ? [buffers[0]] : [], { type }));
+/**
+ * @param {{ name: string, type: string }} file
+ * @param {DataView<ArrayBuffer>[]} [buffers]
+ */
+function saveFile({ name, type }, buffers) {
+  const href = URL.createObjectURL(new Blob(buffers?.slice(0, 1) ?? [], { type }));
   const link = h("a", { href, download: name });
   document.body.append(link);
   link.click();

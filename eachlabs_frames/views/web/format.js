@@ -1,9 +1,11 @@
-/** Words and numbers as text. Nothing here touches the page. */
+/** Formats statuses, numbers, times and URLs as text. Nothing here touches the page. */
 
-const LONGEST = 4_000;
+const MAX_TEXT = 4_000;
+const RECENT = 43_200_000; // milliseconds within which a time needs no date
+export const UNKNOWN_SYMBOL = "◇";
 
-const STATUSES = new Map([
-  // in a bar from left to right: what is settled, then what is on its way
+/** In the order of a bar, from left to right: first the final statuses, then the open ones. */
+const SYMBOLS = new Map([
   ["completed", "✓"],
   ["failed", "✕"],
   ["cancelled", "⊘"],
@@ -13,47 +15,117 @@ const STATUSES = new Map([
   ["queued", "≡"],
   ["pending", "○"],
 ]);
-export const OTHER = "◇";
-const RANK = new Map([...STATUSES.keys()].map((word, at) => [word, at]));
-
-// -- words and numbers -------------------------------------------------------------------------------------------
+const RANKS = new Map([...SYMBOLS.keys()].map((status, rank) => [status, rank]));
 
 export const whole = new Intl.NumberFormat("en-US");
+const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
 
-export const symbolOf = (word) => STATUSES.get(word) ?? OTHER;
-export const rankOf = (word) => RANK.get(word) ?? 4.5; // a word of the API that we do not know may be a settled one, or not
-export const clip = (text, longest = LONGEST) =>
-  text.length > longest ? `${text.slice(0, longest)}… (${whole.format(text.length - longest)} more characters)` : text;
+/** @param {string} status */
+export const symbolOf = (status) => SYMBOLS.get(status) ?? UNKNOWN_SYMBOL;
+
+/**
+ * The place of a status in a bar. One that the API adds later stands between the final and the open ones.
+ *
+ * @param {string | undefined} status
+ */
+export const rankOf = (status) => RANKS.get(status ?? "") ?? 4.5;
+
+/**
+ * A text, cut to a length, with the number of characters that are left out.
+ *
+ * @param {string} text
+ * @param {number} [length]
+ */
+export const clip = (text, length = MAX_TEXT) =>
+  text.length > length ? `${text.slice(0, length)}… (${whole.format(text.length - length)} more characters)` : text;
+
+/**
+ * @param {number} n
+ * @param {string} noun
+ */
 export const plural = (n, noun) => `${whole.format(n)} ${noun}${n === 1 ? "" : "s"}`;
 
-/** An amount in USD as text: the same as `format_usd` of core/money.py, which says how. */
+/**
+ * An amount in USD. It must give the same text as `format_usd` in Python, which explains the number of digits.
+ *
+ * @param {number} usd
+ */
 export function formatUsd(usd) {
   const amount = Math.abs(usd);
-  const below = amount && amount < 1 ? 3 - Number(amount.toExponential().split("e")[1]) : 2;
-  const least = amount >= 99.995 ? 0 : 2;
-  const digits = { minimumFractionDigits: least, maximumFractionDigits: least && Math.min(below, 10) };
-  return `${usd < 0 ? "−" : ""}$${amount.toLocaleString("en-US", digits)}`;
+  const needed = amount && amount < 1 ? 3 - Number(amount.toExponential().split("e")[1]) : 2;
+  const digits = amount >= 99.995 ? 0 : 2;
+  const options = { minimumFractionDigits: digits, maximumFractionDigits: digits && Math.min(needed, 10) };
+  return `${usd < 0 ? "−" : ""}$${amount.toLocaleString("en-US", options)}`;
 }
 
+/**
+ * A time span as minutes and seconds, with hours where there are some.
+ *
+ * @param {number} seconds
+ */
 export function clock(seconds) {
-  const s = Math.max(0, Math.floor(seconds));
-  const two = (n) => String(n).padStart(2, "0");
-  return s < 3600
-    ? `${Math.floor(s / 60)}:${two(s % 60)}`
-    : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+  const total = Math.max(0, Math.floor(seconds));
+  const [hours, minutes] = [Math.floor(total / 3600), Math.floor(total / 60) % 60];
+  const twoDigits = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  return hours ? `${hours}:${twoDigits(minutes)}:${twoDigits(total % 60)}` : `${minutes}:${twoDigits(total % 60)}`;
 }
 
+/** @param {number} seconds */
 export const duration = (seconds) => (seconds < 100 ? `${seconds.toFixed(1)} s` : clock(seconds));
 
-export function timeOfDay(epoch) {
-  const at = new Date(epoch * 1000);
-  const time = at.toLocaleTimeString("en-GB");
-  return Math.abs(Date.now() - at) < 43_200_000
-    ? time
-    : `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
+/**
+ * A time span in its largest unit.
+ *
+ * @param {number} seconds
+ */
+export function age(seconds) {
+  const total = Math.max(0, Math.floor(seconds));
+  if (total < 60) return `${total} s`;
+  if (total < 3600) return `${Math.floor(total / 60)} min`;
+  return total < 172_800 ? `${Math.floor(total / 3600)} h` : `${Math.floor(total / 86_400)} d`;
 }
 
-/** The URL as this kind of media may use it; null where that is not safe. The kernel has looked already. */
+/**
+ * A time in the reader's time zone, with the date where it is not recent.
+ *
+ * @param {number} epoch in seconds
+ */
+export function timeOfDay(epoch) {
+  const date = new Date(epoch * 1000);
+  const time = date.toLocaleTimeString("en-GB");
+  if (Math.abs(Date.now() - date.getTime()) < RECENT) return time;
+  return `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
+}
+
+/** @param {number} n */
+export const compactNumber = (n) => (n < 10_000 ? whole.format(n) : compact.format(n));
+
+/**
+ * A value in a format; a dash where it is not known.
+ *
+ * @template T
+ * @param {T | null | undefined} value
+ * @param {(value: T) => string} format
+ */
+export const orDash = (value, format) => (value === null || value === undefined ? "–" : format(value));
+
+/**
+ * The cost and the duration of an execution, each "" where it is not known.
+ *
+ * @param {{ cost_usd: number | null, seconds: number | null }} execution
+ * @returns {[string, string]}
+ */
+export const costAndTime = ({ cost_usd: cost, seconds }) => [
+  cost === null ? "" : formatUsd(cost),
+  seconds === null ? "" : duration(seconds),
+];
+
+/**
+ * The URL, where it is safe to use for this kind of media, else null. The kernel has checked it as well.
+ *
+ * @param {unknown} url
+ * @param {string | undefined} kind
+ */
 export function safeUrl(url, kind) {
   if (typeof url !== "string") return null;
   if (/^data:image\/[a-z0-9.+-]+[;,]/i.test(url)) return kind === "image" ? url : null;
@@ -65,21 +137,13 @@ export function safeUrl(url, kind) {
   }
 }
 
-/** What a URL is called where there is little room. */
+/**
+ * The file name in a URL, or its host.
+ *
+ * @param {string} url
+ */
 export function nameOf(url) {
   const { hostname, pathname } = new URL(url);
   const name = pathname.split("/").pop();
   return name ? clip(name, 80) : hostname;
-}
-
-const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
-
-export const small = (n) => (n < 10_000 ? whole.format(n) : compact.format(n));
-export const known = (value, format) => (value === null || value === undefined ? "–" : format(value));
-
-export function age(seconds) {
-  const s = Math.max(0, Math.floor(seconds));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min`;
-  return s < 172_800 ? `${Math.floor(s / 3600)} h` : `${Math.floor(s / 86_400)} d`;
 }

@@ -1,195 +1,278 @@
 /**
- * The browser's side of a gallery (`sheet.py` says what it and the kernel tell each other).
+ * Shows a gallery: pages of cards, with a filter by status and a search. Of the store only the visible cards are shown;
+ * a string from outside is only ever shown as text.
  *
- * It owns what is on the screen, and one store per model: the synced object `snapshot` itself, which updates change in
- * place, so that a notebook saved at any moment holds the picture of that moment. Of the cards it holds those that are
- * looked at. It never writes to the kernel's state, and takes no string from outside for anything but text.
+ * @typedef {object} Gallery The state of one view.
+ * @property {number[]} order the rows that match the filters
+ * @property {number} at the page
+ * @property {Set<string>} statuses
+ * @property {string} text of the search
+ * @property {Set<number> | null} matches of the search; null until it is answered
+ * @property {number[]} watched
+ * @property {(change: Change) => void} changed
  */
 
-import { createCard, createViewer } from "./cards.js";
-import { createChip, createSearch, h, hideStatic, keepKeys, on, setAttribute, setText } from "./dom.js";
+/** @import { Card } from "./cards.js" */
+/** @import { Change, Snapshot, Store } from "./gallery_store.js" */
+/** @import { View } from "./model.js" */
+import { createCard } from "./cards.js";
+import {
+  createChip,
+  createSearch,
+  h,
+  hasModifier,
+  hideStatic,
+  insertByStatus,
+  keepKeys,
+  on,
+  setAttribute,
+  setText,
+  targetOf,
+} from "./dom.js";
 import { clip, plural, rankOf, timeOfDay, whole } from "./format.js";
 import { createStore } from "./gallery_store.js";
 import { NO_KERNEL } from "./model.js";
+import { createViewer } from "./viewer.js";
 
-const SEEK_AGAIN = 3_000; // where what is sought may be in other cards by now
-const LONGEST_SOUGHT = 300;
+const SEARCH_AGAIN = 3_000; // milliseconds after which changed rows may match a search
+const MAX_SEARCH = 300; // characters
 
-// -- above and below the cards -----------------------------------------------------------------------------------
+/**
+ * The status of a row.
+ *
+ * @param {Pick<Snapshot, "words" | "codes">} snapshot
+ * @param {number} row
+ */
+const statusOf = ({ words, codes }, row) => words[codes[row]] ?? "unknown";
 
-function createHead(store, view) {
+/**
+ * The number of rows per status.
+ *
+ * @param {Pick<Snapshot, "words" | "codes">} snapshot
+ */
+export function countStatuses(snapshot) {
+  /** @type {Map<string, number>} */
+  const counts = new Map();
+  for (const row of snapshot.codes.keys()) {
+    const status = statusOf(snapshot, row);
+    counts.set(status, (counts.get(status) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/**
+ * The rows that match a view's filters, in the order of the frame.
+ *
+ * @param {Pick<Snapshot, "words" | "codes">} snapshot
+ * @param {Pick<Gallery, "statuses" | "text" | "matches">} filters
+ */
+export function matchingRows(snapshot, { statuses, text, matches }) {
+  const isMatch = (/** @type {number} */ row) =>
+    (!statuses.size || statuses.has(statusOf(snapshot, row))) && (!text || !matches || matches.has(row));
+  return [...snapshot.codes.keys()].filter(isMatch);
+}
+
+/**
+ * The card of a row before its card has come.
+ *
+ * @param {number} row
+ * @param {string} status
+ * @returns {Card}
+ */
+const createAbsent = (row, status) => ({
+  row,
+  label: "…",
+  status,
+  error: null,
+  media: [],
+  more_media: 0,
+  text: null,
+  is_json: false,
+  input: [],
+  cost_usd: null,
+  seconds: null,
+});
+
+/**
+ * What is said of the run and of the kernel; "" for nothing.
+ *
+ * @param {Store} store
+ */
+function noticeText({ snapshot, isDisconnected, isLive, isPage, missing, since }) {
+  const isSilent = !isLive && !isPage && missing > 0 && Date.now() - since > NO_KERNEL;
+  const state = `State at ${timeOfDay(snapshot.now)}`;
+  if (isDisconnected || isSilent)
+    return `${state}. No kernel is connected${missing ? "; only saved cards are shown" : ""}.`;
+  if (!snapshot.said) return "";
+  return isPage ? `${state}: ${snapshot.said}` : snapshot.said;
+}
+
+/**
+ * @param {Store} store
+ * @param {Gallery} gallery
+ * @param {{ toggle: (status: string) => void, clear: () => void, seek: (text: string) => void }} act
+ */
+function createHead(store, gallery, act) {
   const title = h("span.elf-sheet-title", { role: "heading", "aria-level": "3", dir: "auto" });
   const shown = h("span.elf-shown");
   const notice = h("div.elf-notice", { role: "status", "aria-live": "polite", dir: "auto" });
   const legend = h("div.elf-legend", { role: "group", "aria-label": "Show only results that are" });
-  const search = createSearch(
-    "Find a label, input, output or error",
-    "Find results by label, input, output or error",
-    (text) => view.seek(text),
-  );
-  const clear = on(
-    h("button.elf-clear", { type: "button" }, "Clear"),
-    "click",
-    () => (view.clear(), search.input.focus()),
-  );
-  const node = h(
-    "div.elf-sheet-head",
-    {},
-    h("div.elf-sheet-line", {}, title, shown),
-    notice,
-    h("div.elf-sheet-line", {}, legend, h("span.elf-sheet-seek", {}, clear, search.input)),
-  );
+  const [hint, label] = ["Find a label, input, output or error", "Find results by label, input, output or error"];
+  const search = createSearch(hint, label, act.seek);
+  const clear = on(h("button.elf-clear", { type: "button" }, "Clear"), "click", () => {
+    act.clear();
+    search.input.focus();
+  });
+  const seek = h("span.elf-sheet-seek", {}, clear, search.input);
+  const lines = [h("div.elf-sheet-line", {}, title, shown), notice, h("div.elf-sheet-line", {}, legend, seek)];
+  const node = h("div.elf-sheet-head", {}, ...lines);
+  /** @type {Map<string, ReturnType<typeof createChip>>} */
   const chips = new Map();
 
   function paintChips() {
-    const counts = new Map();
-    for (const code of store.snapshot.codes) counts.set(code, (counts.get(code) ?? 0) + 1);
-    const rows = new Map([...counts].map(([code, n]) => [store.snapshot.words[code] ?? "unknown", n]));
-    const words = [...new Set([...rows.keys(), ...view.statuses])].sort((a, b) => rankOf(a) - rankOf(b));
-    for (const word of words) {
-      if (chips.has(word)) continue;
-      chips.set(
-        word,
-        createChip(word, "results", () => view.toggle(word)),
-      );
-      const { button } = chips.get(word);
-      legend.insertBefore(
-        button,
-        [...legend.children].find((next) => rankOf(next.dataset.status) > rankOf(word)) ?? null,
-      );
+    const counts = countStatuses(store.snapshot);
+    const statuses = [...new Set([...counts.keys(), ...gallery.statuses])].sort((a, b) => rankOf(a) - rankOf(b));
+    for (const status of statuses) {
+      if (chips.has(status)) continue;
+      const chip = createChip(status, "results", () => act.toggle(status));
+      chips.set(status, chip);
+      insertByStatus(legend, chip.button);
     }
-    for (const [word, chip] of chips) {
-      chip.button.hidden = !words.includes(word);
-      chip.paint(rows.get(word) ?? 0, view.statuses.has(word));
+    for (const [status, chip] of chips) {
+      chip.button.hidden = !statuses.includes(status);
+      chip.paint(counts.get(status) ?? 0, gallery.statuses.has(status));
     }
   }
 
   function tick() {
-    const { snapshot } = store;
-    const alone =
-      store.parted || (!store.live && !store.isPage && store.missing > 0 && Date.now() - store.since > NO_KERNEL);
-    const said = alone
-      ? `State at ${timeOfDay(snapshot.now)}. No kernel is connected${store.missing ? "; only saved cards are shown" : ""}.`
-      : store.isPage && snapshot.said
-        ? `State at ${timeOfDay(snapshot.now)}: ${snapshot.said}`
-        : (snapshot.said ?? "");
-    notice.hidden = !said;
-    setText(notice, clip(said, 600));
+    const text = noticeText(store);
+    notice.hidden = !text;
+    setText(notice, clip(text, 600));
   }
 
   function paint() {
-    const { snapshot } = store;
-    setText(title, clip(snapshot.title, 200));
-    title.title = clip(snapshot.title, 400);
-    const all = snapshot.codes.length;
-    const from = view.at * snapshot.page;
-    const to = Math.min(view.order.length, from + snapshot.page);
-    const part = to - from < view.order.length ? `${whole.format(from + 1)}–${whole.format(to)} of ` : "";
-    setText(
-      shown,
-      view.order.length === all
-        ? `${part}${plural(all, "result")}`
-        : `${part}${whole.format(view.order.length)} of ${plural(all, "result")}`,
-    );
-    clear.classList.toggle("elf-gone", !view.text && !view.statuses.size);
+    const { title: text, codes, page } = store.snapshot;
+    setText(title, clip(text, 200));
+    title.title = clip(text, 400);
+    const count = gallery.order.length;
+    const from = gallery.at * page;
+    const to = Math.min(count, from + page);
+    const range = to - from < count ? `${whole.format(from + 1)}–${whole.format(to)} of ` : "";
+    const matching = count === codes.length ? "" : `${whole.format(count)} of `;
+    setText(shown, `${range}${matching}${plural(codes.length, "result")}`);
+    clear.classList.toggle("elf-gone", !gallery.text && !gallery.statuses.size);
     paintChips();
     tick();
   }
   return { node, paint, tick, put: search.put, destroy: search.destroy };
 }
 
-function createPager(store, view) {
-  const turn = (name, text, label, by) =>
-    on(h(`button.elf-button.${name}`, { type: "button", "aria-label": label }, text), "click", () =>
-      view.turn(view.at + by),
-    );
-  const first = turn("elf-first", "«", "First page", -Infinity);
-  const back = turn("elf-earlier", "‹ Previous", "Previous page", -1);
-  const more = turn("elf-later", "Next ›", "Next page", 1);
-  const last = turn("elf-last", "»", "Last page", Infinity);
+/** @param {(by: number) => void} turn */
+function createPager(turn) {
+  /**
+   * @param {string} name
+   * @param {string} text
+   * @param {string} label
+   * @param {number} by
+   */
+  const button = (name, text, label, by) =>
+    on(h(`button.elf-button.${name}`, { type: "button", "aria-label": label }, text), "click", () => turn(by));
+  const first = button("elf-first", "«", "First page", -Infinity);
+  const back = button("elf-earlier", "‹ Previous", "Previous page", -1);
+  const next = button("elf-later", "Next ›", "Next page", 1);
+  const last = button("elf-last", "»", "Last page", Infinity);
   const place = h("span.elf-place");
-  const node = h("nav.elf-pager", { "aria-label": "Pages" }, first, back, place, more, last);
-  function paint() {
-    node.hidden = view.pages() < 2;
-    setText(place, `Page ${whole.format(view.at + 1)} of ${whole.format(view.pages())}`);
-    first.disabled = back.disabled = view.at === 0;
-    last.disabled = more.disabled = view.at >= view.pages() - 1;
+  const node = h("nav.elf-pager", { "aria-label": "Pages" }, first, back, place, next, last);
+  /**
+   * @param {number} at
+   * @param {number} pages
+   */
+  function paint(at, pages) {
+    node.hidden = pages < 2;
+    setText(place, `Page ${whole.format(at + 1)} of ${whole.format(pages)}`);
+    first.disabled = back.disabled = at === 0;
+    last.disabled = next.disabled = at >= pages - 1;
   }
   return { node, paint };
 }
 
-// -- the cards ---------------------------------------------------------------------------------------------------
-
-function createGrid(store, view) {
+/**
+ * The cards of a page.
+ *
+ * @param {Store} store
+ * @param {() => number[]} rowsOf the rows of the page
+ * @param {(card: Card, at: number) => void} enlarge
+ */
+function createGrid(store, rowsOf, enlarge) {
   const canvas = h("div.elf-grid", { role: "list", "aria-label": "Results" });
   const empty = h("div.elf-empty");
   const node = h("div.elf-scroll", {}, canvas, empty);
+  /** @type {Map<number, { node: HTMLElement, card: ReturnType<typeof createCard> }>} */
   const shown = new Map();
+  /** @type {number | null} */
   let current = null;
 
-  function createPlace() {
-    const card = createCard({ files: store.files, enlarge: view.enlarge });
-    const place = h("div.elf-grid-cell", { role: "listitem" }, card.node);
-    return { node: place, card };
+  /** @param {number} row */
+  function placeOf(row) {
+    const existing = shown.get(row);
+    if (existing) return existing;
+    const card = createCard({ files: store.files, enlarge });
+    const place = { node: h("div.elf-grid-cell", { role: "listitem" }, card.node), card };
+    shown.set(row, place);
+    return place;
   }
 
-  /** Put nodes in order without moving one that stays: that would stop a film, and take the focus away. */
-  function arrange(nodes) {
-    let before = null;
-    for (const one of nodes) {
-      const here = before ? before.nextSibling : canvas.firstChild;
-      if (one !== here) canvas.insertBefore(one, here);
-      before = one;
-    }
-  }
-
-  function paint() {
-    const rows = view.rows();
-    const needed = new Set(rows);
+  /** @param {Set<number>} kept */
+  function removeOthers(kept) {
     for (const [row, place] of shown) {
-      if (needed.has(row)) continue;
+      if (kept.has(row)) continue;
       place.card.destroy();
       place.node.remove();
       shown.delete(row);
     }
+  }
+
+  function paint() {
+    const rows = rowsOf();
+    removeOthers(new Set(rows));
+    /** @type {Element | null} */
+    let before = null;
     for (const row of rows) {
-      if (!shown.has(row)) shown.set(row, createPlace());
-      shown.get(row).card.paint(store.cards.get(row) ?? absent(row));
+      const place = placeOf(row);
+      place.card.paint(store.cards.get(row) ?? createAbsent(row, statusOf(store.snapshot, row)));
+      // A node in its place is not moved: that would stop a video and take the focus away.
+      const here = /** @type {Element | null} */ (before ? before.nextSibling : canvas.firstChild);
+      if (place.node !== here) canvas.insertBefore(place.node, here);
+      before = place.node;
     }
-    arrange(rows.map((row) => shown.get(row).node));
     rove();
     empty.hidden = rows.length > 0;
     setText(empty, store.snapshot.codes.length ? "No result matches." : "There are no rows.");
   }
 
-  /** What stands where a card is not there yet. */
-  function absent(row) {
-    const status = store.snapshot.words[store.snapshot.codes[row]] ?? "unknown";
-    return {
-      row,
-      label: "…",
-      status,
-      error: null,
-      media: [],
-      more_media: 0,
-      text: null,
-      is_json: false,
-      input: [],
-      cost_usd: null,
-      seconds: null,
-    };
+  /** @param {number | undefined | null} row */
+  const buttonOf = (row) =>
+    /** @type {HTMLElement | null | undefined} */ (shown.get(row ?? -1)?.node.querySelector(".elf-enlarge"));
+
+  /** Let the Tab key reach only the current card; the arrow keys reach the others. */
+  function rove() {
+    const rows = rowsOf();
+    const chosen = current !== null && shown.has(current) ? current : rows[0];
+    for (const row of rows) {
+      const button = buttonOf(row);
+      if (button) setAttribute(button, "tabindex", row === chosen ? 0 : -1);
+    }
   }
 
-  const buttonOf = (row) => shown.get(row)?.node.querySelector(".elf-enlarge");
-
-  /** One card is reached by Tab, the others by arrows: nobody wants to tab through a hundred. */
-  function rove() {
-    const rows = view.rows();
-    const chosen = shown.has(current) ? current : rows[0];
-    for (const row of rows) setAttribute(buttonOf(row), "tabindex", row === chosen ? 0 : -1);
+  /** @param {Event} event */
+  function rowOf(event) {
+    const target = targetOf(event);
+    const card = /** @type {HTMLElement | null} */ (target.closest(".elf-card"));
+    return card && target.matches(".elf-enlarge") ? Number(card.dataset.row) : null;
   }
 
   const across = () => getComputedStyle(canvas).gridTemplateColumns.split(" ").length;
+  /** @type {Record<string, () => number>} */
   const steps = {
     ArrowRight: () => 1,
     ArrowLeft: () => -1,
@@ -199,145 +282,166 @@ function createGrid(store, view) {
     End: () => Infinity,
   };
   on(canvas, "keydown", (event) => {
-    if (!event.target.matches(".elf-enlarge") || !steps[event.key] || event.altKey || event.ctrlKey || event.metaKey)
-      return;
+    const row = rowOf(event);
+    if (row === null || !steps[event.key] || hasModifier(event)) return;
     event.preventDefault();
-    const rows = view.rows();
-    const at = rows.indexOf(Number(event.target.closest(".elf-card").dataset.row)) + steps[event.key]();
+    const rows = rowsOf();
+    const at = rows.indexOf(row) + steps[event.key]();
     current = rows[Math.max(0, Math.min(rows.length - 1, at))];
     rove();
     buttonOf(current)?.focus();
   });
   on(canvas, "focusin", (event) => {
-    const row = event.target.closest(".elf-card")?.dataset.row;
-    if (row !== undefined && event.target.matches(".elf-enlarge")) (current = Number(row)), rove();
+    const row = rowOf(event);
+    if (row === null) return;
+    current = row;
+    rove();
   });
-  return {
-    node,
-    paint,
-    focus: (row) => buttonOf(row)?.focus(),
-    top: () => (node.scrollTop = 0),
-    destroy: () => shown.forEach(({ card }) => card.destroy()),
-  };
+  function destroy() {
+    for (const { card } of shown.values()) card.destroy();
+  }
+  function scrollToTop() {
+    node.scrollTop = 0;
+  }
+  return { node, paint, scrollToTop, focus: (/** @type {number} */ row) => buttonOf(row)?.focus(), destroy };
 }
 
-// -- a view ------------------------------------------------------------------------------------------------------
+/**
+ * @param {Store} store
+ * @param {HTMLElement} el
+ */
+function render(store, el) {
+  const name = `div.eachlabs-view.eachlabs-gallery${store.isPage ? ".elf-whole" : ""}`;
+  const root = h(name, { role: "group", "aria-label": "Gallery", "data-lm-suppress-shortcuts": "true" });
+  root.style.setProperty("--elf-columns", String(store.snapshot.columns));
+  root.style.setProperty("--elf-size", `${store.snapshot.size}px`);
+  const live = h("div.elf-hidden", { "aria-live": "polite" });
+  /** @type {Gallery} */
+  const gallery = { order: [], at: 0, statuses: new Set(), text: "", matches: null, watched: [], changed };
+  let frame = 0;
+  let isStale = true;
+  let searchedAt = 0;
+  let isOutdated = false; // whether rows have changed since the last search
 
-function createView(store, el) {
-  const { columns, size } = store.snapshot;
-  const root = h(`div.eachlabs-view.eachlabs-gallery${store.isPage ? ".elf-whole" : ""}`, {
-    role: "group",
-    "aria-label": "Gallery",
-    "data-lm-suppress-shortcuts": "true",
-  });
-  root.style.setProperty("--elf-columns", columns);
-  root.style.setProperty("--elf-size", `${size}px`);
-  const said = h("div.elf-hidden", { "aria-live": "polite" });
-  const view = { order: [], at: 0, statuses: new Set(), text: "", found: null, watched: [] };
-  let frame = 0,
-    stale = true,
-    soughtAt = 0,
-    isOutdated = false;
-
-  view.pages = () => Math.max(1, Math.ceil(view.order.length / store.snapshot.page));
-  view.rows = () => view.order.slice(view.at * store.snapshot.page, (view.at + 1) * store.snapshot.page);
-  view.enlarge = (card, at) => viewer.open(card, at);
-  view.repaint = () => (frame ||= requestAnimationFrame(paint));
-
-  const head = createHead(store, view);
-  const pager = createPager(store, view);
-  const grid = createGrid(store, view);
+  const pages = () => Math.max(1, Math.ceil(gallery.order.length / store.snapshot.page));
+  const rows = () => gallery.order.slice(gallery.at * store.snapshot.page, (gallery.at + 1) * store.snapshot.page);
+  const head = createHead(store, gallery, { toggle, clear, seek });
+  const pager = createPager((by) => turn(gallery.at + by));
+  const grid = createGrid(store, rows, (card, at) => viewer.open(card, at));
   const viewer = createViewer({
     files: store.files,
-    step: neighbour,
-    shown: turnTo,
-    closed: ({ row }) => grid.focus(row),
+    step,
+    onShow: turnTo,
+    onClose: ({ row }) => grid.focus(row),
   });
+
+  function repaint() {
+    frame ||= requestAnimationFrame(paint);
+  }
 
   function paint() {
     frame = 0;
-    if (stale) arrange();
+    if (isStale) arrange();
     grid.paint();
     head.paint();
-    pager.paint();
+    pager.paint(gallery.at, pages());
     store.watch();
   }
 
-  /** Choose the rows that pass the filters, in the frame's order. */
   function arrange() {
-    stale = false;
-    const { codes, words } = store.snapshot;
-    const wanted = (row) =>
-      (!view.statuses.size || view.statuses.has(words[codes[row]])) &&
-      (!view.text || !view.found || view.found.has(row));
-    view.order = codes.map((_, row) => row).filter(wanted);
-    view.at = Math.min(view.at, view.pages() - 1);
-    const from = view.at * store.snapshot.page;
-    view.watched = view.order.slice(Math.max(0, from - 1), from + store.snapshot.page + 1);
+    isStale = false;
+    const { page } = store.snapshot;
+    gallery.order = matchingRows(store.snapshot, gallery);
+    gallery.at = Math.min(gallery.at, pages() - 1);
+    const from = gallery.at * page;
+    gallery.watched = gallery.order.slice(Math.max(0, from - 1), from + page + 1);
   }
 
-  /** The page that a card is on: whoever goes from card to card turns it. */
+  /**
+   * Turn to the page of a card that was stepped to.
+   *
+   * @param {Card} card
+   */
   function turnTo({ row }) {
-    const at = view.order.indexOf(row);
-    if (at >= 0 && Math.floor(at / store.snapshot.page) !== view.at) choice(Math.floor(at / store.snapshot.page));
+    const at = gallery.order.indexOf(row);
+    const page = Math.floor(at / store.snapshot.page);
+    if (at >= 0 && page !== gallery.at) choose(page);
   }
 
-  function neighbour(card, by) {
-    const at = view.order.indexOf(card.row);
-    const row = at < 0 ? undefined : view.order[at + by];
-    return (row !== undefined && store.cards.get(row)) || null;
+  /**
+   * @param {Card} card
+   * @param {number} by
+   */
+  function step(card, by) {
+    const at = gallery.order.indexOf(card.row);
+    return (at >= 0 && store.cards.get(gallery.order[at + by])) || null;
   }
 
-  function choice(at = 0) {
-    stale = true;
-    view.at = at;
+  /** Show a page of what the filters now leave. */
+  function choose(page = 0) {
+    gallery.at = page;
     arrange();
-    grid.top();
-    view.repaint();
-    setText(said, `${plural(view.order.length, "result")}, page ${view.at + 1} of ${view.pages()}`);
+    grid.scrollToTop();
+    repaint();
+    setText(live, `${plural(gallery.order.length, "result")}, page ${gallery.at + 1} of ${pages()}`);
   }
 
-  view.turn = (at) => {
-    choice(Math.max(0, Math.min(view.pages() - 1, at)));
+  /** @param {number} page */
+  function turn(page) {
+    choose(Math.max(0, Math.min(pages() - 1, page)));
     if (!store.isPage) head.node.scrollIntoView({ block: "nearest" });
     else if (root.getBoundingClientRect().top < 0) root.scrollIntoView();
-  };
-  view.toggle = (word) => {
-    if (!view.statuses.delete(word)) view.statuses.add(word);
-    choice();
-  };
-  view.clear = () => (view.statuses.clear(), head.put(""), choice());
-  view.seek = (typed) => {
-    const text = typed.slice(0, LONGEST_SOUGHT);
-    if (text === view.text) return;
-    Object.assign(view, { text, found: null });
-    if (text) seek();
-    choice();
-  };
-  function seek() {
-    soughtAt = Date.now();
+  }
+
+  /** @param {string} status */
+  function toggle(status) {
+    if (!gallery.statuses.delete(status)) gallery.statuses.add(status);
+    choose();
+  }
+
+  function clear() {
+    gallery.statuses.clear();
+    head.put("");
+    choose();
+  }
+
+  /** @param {string} typed */
+  function seek(typed) {
+    const text = typed.slice(0, MAX_SEARCH);
+    if (text === gallery.text) return;
+    Object.assign(gallery, { text, matches: null });
+    if (text) find();
+    choose();
+  }
+
+  function find() {
+    searchedAt = Date.now();
     isOutdated = false;
-    store.find(view.text);
+    store.find(gallery.text);
   }
 
   function tick() {
     store.check();
     head.tick();
     if (store.missing) store.watch();
-    if (view.text && isOutdated && store.live && Date.now() - soughtAt > SEEK_AGAIN) seek();
+    if (gallery.text && isOutdated && store.isLive && Date.now() - searchedAt > SEARCH_AGAIN) find();
   }
 
-  view.changed = ({ codes, found }) => {
-    if (found && found.text === view.text) view.found = new Set(found.rows);
+  /** @param {Change} change */
+  function changed({ codes, matches }) {
+    if (matches && matches.text === gallery.text) gallery.matches = new Set(matches.rows);
     isOutdated ||= Boolean(codes);
-    if (codes || found) stale = true;
-    for (const row of view.watched) if (store.cards.has(row)) viewer.paint(store.cards.get(row));
-    view.repaint();
-  };
+    isStale ||= Boolean(codes || matches);
+    for (const row of gallery.watched) {
+      const card = store.cards.get(row);
+      if (card) viewer.paint(card);
+    }
+    repaint();
+  }
 
-  root.append(head.node, grid.node, pager.node, said, viewer.node);
+  root.append(head.node, grid.node, pager.node, live, viewer.node);
   keepKeys(root);
-  store.views.add(view);
+  store.views.add(gallery);
   paint();
   el.append(root);
   const timer = setInterval(tick, 1_000);
@@ -347,22 +451,25 @@ function createView(store, el) {
     head.destroy();
     grid.destroy();
     viewer.destroy();
-    store.views.delete(view);
+    store.views.delete(gallery);
     root.remove();
   };
 }
 
+/** @returns {View} */
 export default () => {
+  /** @type {Store | null} */
   let store = null;
   return {
     initialize({ model, files }) {
-      store = createStore(model, files);
-      return () => store.destroy();
+      const created = createStore(model, files);
+      store = created;
+      return created.destroy;
     },
     render({ model, el, files }) {
       store ??= createStore(model, files);
       hideStatic(el, model);
-      return createView(store, el);
+      return render(store, el);
     },
   };
 };

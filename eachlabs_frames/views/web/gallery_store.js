@@ -1,150 +1,231 @@
-/** Store. */
+/**
+ * Keeps what a gallery shows (see `sheet.py` for the messages), once per model.
+ *
+ * The store is the synced object `snapshot` itself, which updates change in place, so that a notebook saved at any
+ * moment holds the current state. It keeps the cards that are visible. The kernel's state is never written.
+ *
+ * @typedef {object} Snapshot
+ * @property {number} seq
+ * @property {number} now epoch seconds by the kernel's clock
+ * @property {string} title
+ * @property {string | null} said a sentence about the run
+ * @property {number} columns
+ * @property {number} size pixels
+ * @property {number} page cards per page
+ * @property {string[]} words statuses
+ * @property {number[]} codes of each row the place of its status in `words`
+ * @property {Card[]} cards
+ *
+ * @typedef {object} Update
+ * @property {number} seq
+ * @property {number} now
+ * @property {string} [title]
+ * @property {string | null} [said]
+ * @property {string[]} [words]
+ * @property {number[]} [codes] row, code, row, code, ...
+ * @property {Card[]} [cards]
+ *
+ * @typedef {{ text: string, rows: number[] }} Matches of a search
+ *
+ * @typedef {object} Change
+ * @property {boolean} [codes] whether statuses changed
+ * @property {Matches} [matches]
+ *
+ * @typedef {object} Store
+ * @property {Snapshot} snapshot
+ * @property {Map<number, Card>} cards
+ * @property {number} missing visible rows without a card
+ * @property {boolean} isLive whether the kernel has answered
+ * @property {boolean} isDisconnected
+ * @property {boolean} isPage whether this is a saved page, which holds all cards and has no kernel
+ * @property {number} since when the store was created, in milliseconds
+ * @property {Files} files
+ * @property {Set<{ watched: number[], changed: (change: Change) => void }>} views
+ * @property {() => void} watch tell the kernel which rows are visible
+ * @property {(text: string) => void} find
+ * @property {() => void} check whether the kernel is gone
+ * @property {() => void} destroy
+ */
 
+/** @import { Card } from "./cards.js" */
+/** @import { Files, Model } from "./model.js" */
 import { createFiles } from "./files.js";
-import { isParted } from "./model.js";
+import { isDisconnected, listen, trySend } from "./model.js";
 
-const ASK_AGAIN = 2_000;
+const ASK_AGAIN = 2_000; // milliseconds, doubled each time
 
-export function createStore(model, held) {
-  const isPage = model.get("is_page") === true; // a page in a file: all cards are in it, and nobody answers
-  const views = new Set();
+/**
+ * The rows whose card holds a text in its label, error, output or input.
+ *
+ * @param {Iterable<Card>} cards
+ * @param {string} text
+ */
+export function findRows(cards, text) {
+  const needle = text.toLowerCase();
+  return [...cards]
+    .filter(({ label, error, text: output, input }) =>
+      [label, error ?? "", output ?? "", ...input.map(([, value]) => value)].some((field) =>
+        field.toLowerCase().includes(needle),
+      ),
+    )
+    .map(({ row }) => row);
+}
+
+/**
+ * Change a snapshot to what an update says, its cards apart.
+ *
+ * @param {Snapshot} snapshot
+ * @param {Update} update
+ */
+export function applyUpdate(snapshot, { seq, now, title, said, words, codes = [] }) {
+  Object.assign(snapshot, { seq, now });
+  if (title !== undefined) snapshot.title = title;
+  if (said !== undefined) snapshot.said = said;
+  if (words !== undefined) snapshot.words = words;
+  for (let i = 0; i < codes.length; i += 2) snapshot.codes[codes[i]] = codes[i + 1];
+}
+
+/** @returns {Snapshot} */
+const emptySnapshot = () => ({
+  seq: 0,
+  now: Date.now() / 1000,
+  title: "",
+  said: null,
+  columns: 4,
+  size: 220,
+  page: 100,
+  words: [],
+  codes: [],
+  cards: [],
+});
+
+/**
+ * @param {Model} model
+ * @param {Files} [pageFiles] of a saved page
+ * @returns {Store}
+ */
+export function createStore(model, pageFiles) {
+  /** @type {Snapshot | undefined} */
+  let raw;
+  let isOutOfStep = false; // whether an update was lost
+  let asked = "";
+  let askedAt = -Infinity;
+  let repeats = 0;
+  /** @type {Store} */
   const store = {
-    snapshot: null,
+    snapshot: emptySnapshot(),
     cards: new Map(),
     missing: 0,
-    live: false,
-    parted: false,
+    isLive: false,
+    isDisconnected: false,
+    isPage: model.get("is_page") === true,
     since: Date.now(),
-    isPage,
-    views,
+    files: pageFiles ?? createFiles(model),
+    views: new Set(),
+    watch,
+    find,
+    check,
+    destroy,
   };
-  let raw,
-    outOfStep = false,
-    asked = "",
-    askedAt = -Infinity,
-    times = 0;
 
-  const tell = (change) => views.forEach((view) => view.changed(change));
-
-  function hear() {
-    Object.assign(store, { live: true, parted: false });
+  /** @param {Change} change */
+  function notify(change) {
+    for (const view of store.views) view.changed(change);
   }
 
-  function part() {
-    if (store.parted) return;
-    Object.assign(store, { live: false, parted: true });
-    tell({});
+  function setLive() {
+    Object.assign(store, { isLive: true, isDisconnected: false });
   }
 
-  store.check = () => isPage || (isParted(model) && part());
-
-  function ask(message) {
-    if (isPage) return;
-    try {
-      model.send(message);
-    } catch {
-      // a kernel that is gone has closed the way to it
-      part();
-    }
+  function disconnect() {
+    if (store.isDisconnected) return;
+    Object.assign(store, { isLive: false, isDisconnected: true });
+    notify({});
   }
 
-  /** Take the model's snapshot as the store, whoever put it there. */
+  function check() {
+    if (!store.isPage && isDisconnected(model)) disconnect();
+  }
+
+  /** @param {object} message */
+  function send(message) {
+    if (!store.isPage && !trySend(model, message)) disconnect();
+  }
+
+  function keepCards() {
+    store.snapshot.cards = [...store.cards.values()];
+  }
+
+  /** Take the model's snapshot as the store, whoever wrote it. */
   function adopt() {
     raw = model.get("snapshot");
-    const blank = {
-      seq: 0,
-      now: Date.now() / 1000,
-      title: "",
-      said: null,
-      columns: 4,
-      size: 220,
-      page: 100,
-      words: [],
-      codes: [],
-      cards: [],
-    };
-    const snapshot = raw ?? blank;
-    for (const key of Object.keys(blank)) snapshot[key] ??= blank[key];
-    store.snapshot = snapshot;
+    const snapshot = raw ?? emptySnapshot();
+    store.snapshot = Object.assign(snapshot, { ...emptySnapshot(), ...snapshot });
     for (const card of snapshot.cards) store.cards.set(card.row, card);
-    snapshot.cards = [...store.cards.values()];
-    outOfStep = false;
-    tell({ codes: true });
+    keepCards();
+    isOutOfStep = false;
+    notify({ codes: true });
   }
 
+  /** @param {Update} message */
   function update(message) {
     const { snapshot } = store;
     if (message.seq <= snapshot.seq) return;
-    outOfStep ||= message.seq > snapshot.seq + 1;
-    Object.assign(snapshot, { seq: message.seq, now: message.now });
-    for (const key of ["title", "said", "words"]) if (key in message) snapshot[key] = message[key];
-    const { codes = [], cards = [] } = message;
-    for (let i = 0; i < codes.length; i += 2) snapshot.codes[codes[i]] = codes[i + 1];
-    for (const card of cards) store.cards.set(card.row, card);
-    if (cards.length) snapshot.cards = [...store.cards.values()];
-    tell({ codes: codes.length > 0 });
+    isOutOfStep ||= message.seq > snapshot.seq + 1;
+    applyUpdate(snapshot, message);
+    for (const card of message.cards ?? []) store.cards.set(card.row, card);
+    if (message.cards?.length) keepCards();
+    notify({ codes: Boolean(message.codes?.length) });
   }
 
+  /** @param {{ kind: string } & Update & Matches} message */
   function receive(message) {
-    if (model.get("snapshot") !== raw) adopt(); // Backbone puts an equal object there without an event
-    hear();
+    if (model.get("snapshot") !== raw) adopt(); // Backbone replaces it by an equal object without an event
+    setLive();
     if (message.kind === "update") update(message);
-    else if (message.kind === "found") tell({ found: message });
+    else if (message.kind === "found") notify({ matches: message });
   }
 
-  /** Say which rows are looked at, of all views: of those that are there the kernel tells what changes. */
-  store.watch = () => {
-    if (isPage) return;
-    const rows = [...new Set([...views].flatMap((view) => view.watched))];
-    const wanted = new Set(rows);
-    for (const row of store.cards.keys()) if (!wanted.has(row) && store.live) store.cards.delete(row);
-    store.snapshot.cards = [...store.cards.values()];
-    // Of what was told while a message was lost, nobody knows what it was.
-    const missing = outOfStep ? rows : rows.filter((row) => !store.cards.has(row));
+  function watch() {
+    if (store.isPage) return;
+    const rows = [...new Set([...store.views].flatMap((view) => view.watched))];
+    const visible = new Set(rows);
+    for (const row of store.cards.keys()) if (!visible.has(row) && store.isLive) store.cards.delete(row);
+    keepCards();
+    // After a lost update, any card may be out of date.
+    const missing = isOutOfStep ? rows : rows.filter((row) => !store.cards.has(row));
     store.missing = missing.length;
-    const now = rows.join();
-    // A kernel that runs a cell answers later, and each question once: it is not asked again and again.
-    if (now === asked && (!missing.length || Date.now() - askedAt < ASK_AGAIN * 2 ** times)) return;
-    times = now === asked ? times + 1 : 0;
-    asked = now;
+    const question = rows.join();
+    // A kernel that runs a cell answers each question later, so a question is repeated less and less often.
+    if (question === asked && (!missing.length || Date.now() - askedAt < ASK_AGAIN * 2 ** repeats)) return;
+    repeats = question === asked ? repeats + 1 : 0;
+    asked = question;
     askedAt = Date.now();
-    ask({ kind: "watch", seq: outOfStep ? -1 : store.snapshot.seq, rows, missing });
-  };
+    send({ kind: "watch", seq: isOutOfStep ? -1 : store.snapshot.seq, rows, missing });
+  }
 
-  /** Those of the rows that are here; the kernel knows all. */
-  store.find = (text) => {
-    const wanted = text.toLowerCase();
-    const texts = ({ label, error, text: said, input }) => [
-      label,
-      error ?? "",
-      said ?? "",
-      ...input.map(([, value]) => value),
-    ];
-    const rows = [...store.cards.values()]
-      .filter((card) => texts(card).some((one) => one.toLowerCase().includes(wanted)))
-      .map(({ row }) => row);
-    if (!store.live) tell({ found: { text, rows } });
-    ask({ kind: "find", text });
-  };
+  /**
+   * Search the cards that are here, where no kernel can search all of them.
+   *
+   * @param {string} text
+   */
+  function find(text) {
+    if (!store.isLive) notify({ matches: { text, rows: findRows(store.cards.values(), text) } });
+    send({ kind: "find", text });
+  }
 
-  const files = held ?? createFiles(model);
-  store.files = files;
-  const replaced = () => {
+  function replaced() {
     if (model.get("snapshot") === raw) return;
     adopt();
-    hear();
-  };
+    setLive();
+  }
+
+  const stopListening = listen(model, { "change:snapshot": replaced, "msg:custom": receive, comm_live_update: check });
+  function destroy() {
+    stopListening();
+    store.files.destroy?.();
+  }
   adopt();
-  store.check();
-  const heard = [
-    ["change:snapshot", replaced],
-    ["msg:custom", receive],
-    ["comm_live_update", store.check],
-  ];
-  heard.forEach(([event, act]) => model.on(event, act));
-  store.destroy = () => {
-    heard.forEach(([event, act]) => model.off(event, act));
-    files.destroy?.();
-  };
+  check();
   return store;
 }

@@ -1,237 +1,207 @@
 /**
- * The browser's side of a matrix: `table.py` says what it is given, `matrix.py` what it may ask for.
- *
- * A real table, so that whoever hears it knows each cell's headers; the keys' focus walks over it as over a grid. What
- * is in a cell is made when it comes near to what is seen, and stays. Cards that did not come with the data are asked
- * for then. It never writes to the kernel's state.
+ * Shows a matrix: a real table, so that a screen reader knows the headers of each cell (see `table.py` for its data, and
+ * `matrix.py` for what it may request). Cells are filled when they become visible, and stay. The kernel's state is never
+ * written.
  */
 
-import { createViewer } from "./cards.js";
+/** @import { Card } from "./cards.js" */
+/** @import { CardStore } from "./matrix_cards.js" */
+/** @import { Context, Table } from "./matrix_cells.js" */
+/** @import { Line } from "./matrix_keys.js" */
+/** @import { Files, Model, View } from "./model.js" */
 import { h, hideStatic, keepKeys, on } from "./dom.js";
 import { createFiles } from "./files.js";
-import { createBook, createCell, createWidths } from "./matrix_cells.js";
-import { createColumnHeads, createRowHeads, createTip } from "./matrix_headers.js";
+import { createCardStore } from "./matrix_cards.js";
+import { columnWidth, createCell } from "./matrix_cells.js";
+import { createColumnHeaders, createRowHeaders, createTip } from "./matrix_headers.js";
+import { listenToKeys } from "./matrix_keys.js";
+import { createViewer } from "./viewer.js";
 
-const NEAR = "600px";
+const NEAR = "600px"; // a cell is filled when it is so near to what is visible
+const MAX_HEADER = 60; // characters of a header in the name of a cell
 
-const PART = 60; // characters of one header in the name of a cell
+/** @param {string} text */
+const shorten = (text) => (text.length > MAX_HEADER ? `${text.slice(0, MAX_HEADER - 1)}…` : text);
 
-const short = (text) => (text.length > PART ? `${text.slice(0, PART - 1)}…` : text);
-
-// -- the scale ---------------------------------------------------------------------------------------------------
-
+/** @param {NonNullable<Table["legend"]>} legend */
 function createLegend({ title, stops, ticks }) {
   const bar = h("div.elf-scale");
   bar.style.background = stops.length > 1 ? `linear-gradient(to right, ${stops.join(", ")})` : stops[0];
+  const ends = new Map([
+    [0, "low"],
+    [ticks.length - 1, "high"],
+  ]);
   const marks = ticks.map(([share, text], at) => {
-    const tick = h("span.elf-tick", {}, text);
+    const tick = h("span.elf-tick", { "data-end": (ticks.length > 1 && ends.get(at)) || "inner" }, text);
     tick.style.left = `${share * 100}%`;
-    tick.dataset.end = (ticks.length > 1 && (at === 0 ? "low" : at === ticks.length - 1 ? "high" : "")) || "inner";
     return tick;
   });
   const texts = ticks.map(([, text]) => text);
-  const label = `Scale of ${title}: ${texts.length > 1 ? `from ${texts[0]} to ${texts.at(-1)}` : texts[0]}`;
+  const range = texts.length > 1 ? `from ${texts[0]} to ${texts.at(-1)}` : texts[0];
   return h(
     "div.elf-legend",
-    { role: "img", "aria-label": label },
+    { role: "img", "aria-label": `Scale of ${title}: ${range}` },
     h("div.elf-legend-title", { dir: "auto" }, title),
     h("div.elf-scale-box", {}, bar, ...marks),
   );
 }
 
-// -- the view ----------------------------------------------------------------------------------------------------
-
-/** Walks over the cells by keys: one of them can be reached by Tab, the others from there. */
-function createWalk(table, lines, columns) {
-  let current = null;
-  const places = new Map(); // an element -> where it stands
-  const put = (line, column, stops) => stops.forEach((stop, at) => places.set(stop, [line, column, at]));
-  const stopsOf = (line, column) => {
-    const stops = lines[line].cells[column].stops;
-    put(line, column, stops);
-    return stops;
-  };
-
-  function go(line, column, at, last = false) {
-    const stops = stopsOf(line, column);
-    const stop = last ? stops.at(-1) : stops[Math.min(at, stops.length - 1)];
-    current?.setAttribute("tabindex", "-1");
-    stop.setAttribute("tabindex", "0");
-    current = stop;
-    stop.focus({ preventScroll: true });
-    stop.closest(".elf-slot, td").scrollIntoView({ block: "nearest", inline: "nearest" });
+/**
+ * The widths of the columns. Those of cards are known from the start, so that nothing moves as cells are filled; those
+ * of numbers are what they need.
+ *
+ * @param {Table} data
+ */
+function createWidths(data) {
+  const { kind, cells, columns, rows } = data;
+  const group = h("colgroup", {}, ...rows.names.map(() => h("col.elf-head-width")));
+  for (const column of columns.places.keys()) {
+    const col = h("col");
+    const slots = Math.max(1, ...cells.map((line) => line[column].slots.length));
+    if (kind === "cards") col.style.width = `${columnWidth(slots, data)}px`;
+    group.append(col);
   }
-
-  function aside(line, column, at, by) {
-    const there = at + by;
-    if (there >= 0 && there < stopsOf(line, column).length) return go(line, column, there);
-    if (column + by >= 0 && column + by < columns) return go(line, column + by, 0, by < 0);
-    if (by < 0) lines[line].heads.at(-1)?.focus();
-    return undefined;
-  }
-
-  function step(event) {
-    if (event.altKey || event.metaKey) return;
-    const stop = event.target.closest(".elf-open, .elf-gap, th");
-    if (!stop || event.target.matches("video, audio")) return;
-    if (stop.matches("th")) return void fromHead(event, stop);
-    const cell = stop.closest("td");
-    const line = lines.findIndex(({ node }) => node === cell.parentNode);
-    const column = lines[line].cells.findIndex(({ node }) => node === cell);
-    const at = stopsOf(line, column).indexOf(stop);
-    const end = event.ctrlKey ? lines.length - 1 : line;
-    const acts = {
-      ArrowRight: () => aside(line, column, at, 1),
-      ArrowLeft: () => aside(line, column, at, -1),
-      ArrowDown: () => line + 1 < lines.length && go(line + 1, column, at),
-      ArrowUp: () =>
-        line
-          ? go(line - 1, column, at)
-          : table
-              .querySelector(`thead tr:nth-last-child(1) [data-column="${column}"], thead [data-column="${column}"]`)
-              ?.focus(),
-      Home: () => go(event.ctrlKey ? 0 : line, 0, 0),
-      End: () => go(end, columns - 1, 0, true),
-    };
-    act(event, acts);
-  }
-
-  function fromHead(event, head) {
-    const column = head.dataset.column;
-    const line = column === undefined ? lines.findIndex(({ node }) => node === head.parentNode) : 0;
-    const back = { [column === undefined ? "ArrowRight" : "ArrowDown"]: () => go(line, Number(column ?? 0), 0) };
-    const along = column === undefined ? ["ArrowUp", "ArrowDown"] : ["ArrowLeft", "ArrowRight"];
-    const heads =
-      column === undefined
-        ? lines.flatMap(({ heads: some }) => some.slice(-1))
-        : [...head.parentNode.querySelectorAll("[data-column]")];
-    const at = heads.indexOf(head);
-    act(event, { ...back, [along[0]]: () => heads[at - 1]?.focus(), [along[1]]: () => heads[at + 1]?.focus() });
-  }
-
-  function act(event, acts) {
-    if (!acts[event.key]) return;
-    event.preventDefault();
-    acts[event.key]();
-  }
-
-  on(table, "keydown", step);
-  on(table, "focusin", ({ target }) => {
-    if (!target.matches(".elf-open, .elf-gap")) return;
-    current?.setAttribute("tabindex", "-1");
-    target.setAttribute("tabindex", "0");
-    current = target;
-  });
-  if (lines.length && columns) {
-    [current] = stopsOf(0, 0);
-    current.setAttribute("tabindex", "0");
-  }
+  return group;
 }
 
-function createMatrix(model, book, files) {
-  const data = model.get("table");
-  const order = data.cells.flatMap((line) =>
-    line.flatMap((cell) => cell.slots.flatMap(({ marks }) => marks.filter(Boolean).map(({ at }) => at))),
-  );
-  const placeOf = new Map(order.map((at, place) => [at, place]));
-  const viewer = createViewer({ files, step });
-  const tip = createTip();
-  let wanted = null;
-
-  /** The card that stands before or behind; one that is not there yet is asked for, so that it soon can be had. */
-  function step(card, by) {
-    const at = order[placeOf.get(card.row) + by];
-    if (at === undefined) return null;
-    if (!book.get(at)) book.want(at, () => viewer.paint(card));
-    return book.get(at);
-  }
-
-  function open(at, medium = 0) {
-    wanted = at;
-    book.want(at, (card) => card && wanted === at && ((wanted = null), viewer.open(card, medium)));
-  }
-
-  const context = { data, book, files, open };
-  const nameOfCell = (row, column) => [...data.rows.places[row], ...data.columns.places[column]].map(short).join(", ");
-  const lines = data.cells.map((cells, row) => {
-    const heads = createRowHeads(data.rows, row, tip);
-    const made = cells.map((cell, column) => createCell(cell, nameOfCell(row, column), context));
-    return { node: h("tr", {}, ...heads, ...made.map(({ node }) => node)), heads, cells: made };
-  });
-  const head = h("thead", {}, ...createColumnHeads(data, tip));
-  const table = h(
-    "table.elf-table",
-    { "data-kind": data.kind },
-    h("caption.elf-hidden", {}, data.title),
-    createWidths(data),
-    head,
-    h("tbody", {}, ...lines.map(({ node }) => node)),
-  );
-  const scroll = h("div.elf-scroll", { role: "region", "aria-label": data.title }, table);
-  if (!order.length) scroll.setAttribute("tabindex", "0");
-  const top = h(
-    "div.elf-top",
-    {},
-    h("div.elf-title", { dir: "auto" }, data.title),
-    ...(data.legend ? [createLegend(data.legend)] : []),
-  );
-  const node = h(
-    "div.eachlabs-view.eachlabs-matrix",
-    {},
-    top,
-    ...(data.cut ? [h("p.elf-cut", { role: "note" }, data.cut)] : []),
-    scroll,
-    tip.node,
-    viewer.node,
-  );
-  node.style.setProperty("--elf-size", `${data.size}px`);
-  node.style.setProperty("--elf-levels", data.rows.names.length);
-  createWalk(table, lines, data.columns.places.length);
-  keepKeys(node);
-  on(scroll, "scroll", tip.hide);
-  const forget = fillWhenNear(lines, scroll);
-  const measured = new ResizeObserver(() => scroll.style.setProperty("--elf-head-height", `${head.offsetHeight}px`));
-  measured.observe(head);
-  return {
-    node,
-    destroy() {
-      forget();
-      measured.disconnect();
-      viewer.destroy();
-      lines.forEach(({ cells }) => cells.forEach((cell) => cell.destroy()));
-    },
-  };
-}
-
+/**
+ * @param {Line[]} lines
+ * @param {HTMLElement} scroll
+ */
 function fillWhenNear(lines, scroll) {
-  const cells = new Map(lines.flatMap((line) => line.cells.map((cell) => [cell.node, cell])));
-  const near = new IntersectionObserver(
+  /** @type {Map<Element, () => void>} */
+  const fills = new Map(lines.flatMap((line) => line.cells.map(({ node, fill }) => [node, fill])));
+  const observer = new IntersectionObserver(
     (entries) => {
       for (const { isIntersecting, target } of entries) {
         if (!isIntersecting) continue;
-        near.unobserve(target);
-        cells.get(target).fill();
+        observer.unobserve(target);
+        fills.get(target)?.();
       }
     },
     { root: scroll, rootMargin: NEAR },
   );
-  for (const node of cells.keys()) near.observe(node);
-  return () => near.disconnect();
+  for (const node of fills.keys()) observer.observe(node);
+  return () => observer.disconnect();
 }
 
+/**
+ * @param {Table} data
+ * @param {CardStore} cards
+ * @param {Files} files
+ */
+function createDialog(data, cards, files) {
+  const order = data.cells
+    .flat()
+    .flatMap(({ slots }) => slots.flatMap(({ marks }) => marks.flatMap((m) => m?.at ?? [])));
+  const placeOf = new Map(order.map((at, place) => [at, place]));
+  const viewer = createViewer({ files, step });
+  /** @type {number | null} */
+  let requested = null;
+
+  /**
+   * A card that is not here yet is requested, so that it can be stepped to soon.
+   *
+   * @param {Card} card
+   * @param {number} by
+   */
+  function step(card, by) {
+    const at = order[(placeOf.get(card.row) ?? NaN) + by];
+    if (at === undefined) return null;
+    if (!cards.get(at)) cards.request(at, () => viewer.paint(card));
+    return cards.get(at);
+  }
+
+  /**
+   * @param {number} at
+   * @param {number} [medium]
+   */
+  function open(at, medium = 0) {
+    requested = at;
+    cards.request(at, (card) => {
+      if (!card || requested !== at) return;
+      requested = null;
+      viewer.open(card, medium);
+    });
+  }
+  return { node: viewer.node, isEmpty: !order.length, open, destroy: viewer.destroy };
+}
+
+/**
+ * @param {Context} context
+ * @param {ReturnType<typeof createTip>} tip
+ */
+function createLines(context, tip) {
+  const { rows, columns, cells } = context.data;
+  return cells.map((line, row) => {
+    const headers = createRowHeaders(rows, row, tip);
+    const made = line.map((cell, column) => {
+      const name = [...rows.places[row], ...columns.places[column]].map(shorten).join(", ");
+      return createCell(cell, name, context);
+    });
+    return { node: h("tr", {}, ...headers, ...made.map(({ node }) => node)), headers, cells: made };
+  });
+}
+
+/**
+ * @param {Model} model
+ * @param {HTMLElement} el
+ * @param {CardStore} cards
+ * @param {Files} files
+ */
+function render(model, el, cards, files) {
+  /** @type {Table} */
+  const data = model.get("table");
+  const dialog = createDialog(data, cards, files);
+  const tip = createTip();
+  const lines = createLines({ data, cards, files, open: dialog.open }, tip);
+  const head = h("thead", {}, ...createColumnHeaders(data, tip));
+  const body = h("tbody", {}, ...lines.map(({ node }) => node));
+  const caption = h("caption.elf-hidden", {}, data.title);
+  const table = h("table.elf-table", { "data-kind": data.kind }, caption, createWidths(data), head, body);
+  const scroll = h("div.elf-scroll", { role: "region", "aria-label": data.title }, table);
+  if (dialog.isEmpty) scroll.setAttribute("tabindex", "0");
+  const top = h("div.elf-top", {}, h("div.elf-title", { dir: "auto" }, data.title));
+  if (data.legend) top.append(createLegend(data.legend));
+  const root = h("div.eachlabs-view.eachlabs-matrix", {}, top);
+  if (data.cut) root.append(h("p.elf-cut", { role: "note" }, data.cut));
+  root.append(scroll, tip.node, dialog.node);
+  root.style.setProperty("--elf-size", `${data.size}px`);
+  root.style.setProperty("--elf-levels", String(data.rows.names.length));
+  listenToKeys(table, lines, data.columns.places.length);
+  keepKeys(root);
+  on(scroll, "scroll", tip.hide);
+  el.append(root);
+  const stopFilling = fillWhenNear(lines, scroll);
+  const headHeight = new ResizeObserver(() => scroll.style.setProperty("--elf-head-height", `${head.offsetHeight}px`));
+  headHeight.observe(head);
+  return () => {
+    stopFilling();
+    headHeight.disconnect();
+    dialog.destroy();
+    for (const cell of lines.flatMap((line) => line.cells)) cell.destroy();
+  };
+}
+
+/** @returns {View} */
 export default () => {
-  let book = null;
+  /** @type {CardStore | null} */
+  let cards = null;
   return {
     initialize({ model }) {
-      book = createBook(model);
-      return book.destroy;
+      const created = createCardStore(model);
+      cards = created;
+      return created.destroy;
     },
-    render({ model, el, files = null }) {
+    render({ model, el, files }) {
+      cards ??= createCardStore(model);
       const own = files ? null : createFiles(model);
-      const matrix = createMatrix(model, book, files ?? own);
-      el.append(matrix.node);
+      const close = render(model, el, cards, files ?? /** @type {Files} */ (own));
       hideStatic(el, model);
-      return () => (matrix.destroy(), own?.destroy());
+      return () => {
+        close();
+        own?.destroy();
+      };
     },
   };
 };

@@ -1,146 +1,218 @@
-/** Cells. */
+/**
+ * Creates the cells of a matrix (see `table.py` for their data). What is in a cell is created when it becomes visible.
+ *
+ * @typedef {object} Mark A row of the frame in its slot.
+ * @property {number} at its position; those of a second frame follow those of the first
+ * @property {string} status
+ * @property {string | null} text its number; null where it has none, and where cards are shown
+ *
+ * @typedef {object} Slot A repeat.
+ * @property {string} label "" where it is the only one
+ * @property {(Mark | null)[]} marks one per side; null where the frame has no such row
+ * @property {string | null} difference
+ *
+ * @typedef {object} CellData What stands where a row and a column meet.
+ * @property {Slot[]} slots none where the frame has no such combination
+ * @property {number} more slots that are not shown
+ * @property {string | null} mean
+ * @property {[string, string] | null} paint its colour, and that of text on it
+ *
+ * @typedef {{ names: string[], places: string[][] }} Axis the names of its levels, and the texts of each place
+ *
+ * @typedef {object} Table
+ * @property {"cards" | "numbers" | "statuses"} kind
+ * @property {string} title
+ * @property {Axis} rows
+ * @property {Axis} columns
+ * @property {string[]} sides the names of two frames; empty where there is one
+ * @property {CellData[][]} cells
+ * @property {{ title: string, stops: string[], ticks: [number, string][] } | null} legend
+ * @property {number} size pixels of an image's side
+ * @property {string} cut what is not shown, as a sentence
+ *
+ * @typedef {object} Context
+ * @property {Table} data
+ * @property {CardStore} cards
+ * @property {Files | null} files
+ * @property {(at: number, medium?: number) => void} open
+ *
+ * @typedef {object} Part What stands in a cell. `stop` is the element that has its focus.
+ * @property {HTMLElement} node
+ * @property {HTMLElement} stop
+ * @property {() => void} destroy
+ *
+ * @typedef {object} Cell
+ * @property {HTMLTableCellElement} node
+ * @property {() => void} fill
+ * @property {() => HTMLElement[]} stops
+ * @property {() => void} destroy
+ */
 
-import { createBadge, createStage } from "./cards.js";
+/** @import { Card } from "./cards.js" */
+/** @import { CardStore } from "./matrix_cards.js" */
+/** @import { Files } from "./model.js" */
+import { createBadge, createPreview } from "./cards.js";
 import { h, on } from "./dom.js";
 import { clip, whole } from "./format.js";
-import { isParted } from "./model.js";
 
-const ASKED_AT_ONCE = 100;
+const MAX_ERROR = 300; // characters
+const MAX_IN_LINE = 4; // images beside one another in a cell
+const GAP = 6; // pixels, as are those below; matrix.css draws them
+const PADDING = 8;
+const LABEL_HEIGHT = 19;
 
-const ERROR = 300;
-const IN_LINE = 4; // pictures beside one another in a cell
-const GAP = 6;
-const PAD = 8;
-const NAME_LINE = 19; // pixels, as matrix.css draws it
-
-/** The cards by number: those that came with the data, and those that are asked for as somebody is to see them. */
-export function createBook(model) {
-  const held = new Map((model.get("cards") ?? []).map((card) => [card.row, card]));
-  const awaited = new Map();
-  let asked = [];
-
-  function ask() {
-    for (let at = 0; at < asked.length; at += ASKED_AT_ONCE) {
-      try {
-        model.send({ kind: "cards", at: asked.slice(at, at + ASKED_AT_ONCE) });
-      } catch {
-        break; // a kernel that is gone has closed the way to it: cells stay as they are
-      }
-    }
-    asked = [];
-  }
-
-  /** Call `act` with a card, now or when it has come; with null where no kernel is there to send it. */
-  function want(at, act) {
-    if (held.has(at) || isParted(model)) return void act(held.get(at) ?? null);
-    if (awaited.has(at)) return void awaited.get(at).push(act);
-    awaited.set(at, [act]);
-    if (!asked.length) queueMicrotask(ask);
-    asked.push(at);
-  }
-
-  function take(cards) {
-    for (const card of cards) {
-      held.set(card.row, card);
-      const acts = awaited.get(card.row) ?? [];
-      awaited.delete(card.row);
-      acts.forEach((act) => act(card));
-    }
-  }
-  const receive = (message) => message.kind === "cards" && take(message.cards);
-  model.on("msg:custom", receive);
-  return { want, get: (at) => held.get(at) ?? null, destroy: () => model.off("msg:custom", receive) };
-}
-
-/** A row of the frame in its slot. Its button is what the focus stands on. */
-function createMark(mark, { data, book, files, open, side, name }) {
-  const button = h("button.elf-open", { type: "button", tabindex: "-1" });
-  const node = h("div.elf-mark", { "data-status": mark.status, "data-at": mark.at });
-  const label = [data.sides[side], name].filter(Boolean).join(", ");
-  let stage = null;
-  on(button, "click", () => open(mark.at));
-
-  function paintCard(card) {
-    const error = card.error ? h("div.elf-mark-error", { dir: "auto" }, clip(card.error, ERROR)) : null;
-    if (error) error.title = clip(card.error, ERROR);
-    node.querySelector(".elf-mark-error")?.remove();
-    if (data.kind === "cards") {
-      stage ??= createStage({ files, enlarge: (_, at) => open(mark.at, at) });
-      stage.paint(card);
-      if (!stage.node.isConnected) node.prepend(stage.node);
-      node.classList.toggle(
-        "elf-pictured",
-        card.media.some(({ kind }) => kind === "image"),
-      );
-    }
-    if (error && (data.kind === "cards" || mark.text === null)) node.append(error);
-  }
-
-  if (data.kind === "cards") {
-    button.append(h("span", { "aria-hidden": "true" }, "⤢"));
-    button.setAttribute("aria-label", `Enlarge ${label || "the output"}`);
-    node.append(h("div.elf-stage"), button);
-    if (mark.status !== "completed") node.append(badgeOf(mark.status));
-    book.want(mark.at, (card) => {
-      if (card) node.querySelector(":scope > .elf-stage").remove(), paintCard(card);
-      else
-        node
-          .querySelector(".elf-stage")
-          .append(h("div.elf-placeholder", {}, "not saved with the notebook; no kernel is connected"));
-    });
-  } else {
-    const isEmpty = data.kind === "numbers" && mark.text === null && mark.status === "completed";
-    if (isEmpty) button.append(h("span", { "aria-hidden": "true" }, "–"), h("span.elf-hidden", {}, "no number"));
-    else button.append(mark.text ?? badgeOf(mark.status));
-    node.classList.toggle("elf-empty", isEmpty);
-    button.title = [label, mark.status].filter(Boolean).join(": ");
-    node.append(button);
-    if (mark.text === null && ["failed", "invalid", "unknown"].includes(mark.status))
-      book.want(mark.at, (card) => card && paintCard(card));
-  }
-  return { node, stop: button, destroy: () => stage?.destroy() };
-}
-
+/** @param {string} status */
 function badgeOf(status) {
   const badge = createBadge();
-  badge.paint(status);
+  badge.paintStatus(status);
   return badge.node;
 }
 
-/** What stands where the frame has no row. */
-function createGap(text) {
-  const node = h("div.elf-gap", { tabindex: "-1" }, h("span", {}, text));
+/** @param {string} error */
+function createError(error) {
+  const text = clip(error, MAX_ERROR);
+  return h("div.elf-mark-error", { dir: "auto", title: text }, text);
+}
+
+/**
+ * A row of the frame as a card.
+ *
+ * @param {Mark} mark
+ * @param {string} label
+ * @param {Context} context
+ * @returns {Part}
+ */
+function createCardMark(mark, label, { cards, files, open }) {
+  const button = h("button.elf-open", { type: "button", tabindex: "-1" }, h("span", { "aria-hidden": "true" }, "⤢"));
+  button.setAttribute("aria-label", `Enlarge ${label || "the output"}`);
+  on(button, "click", () => open(mark.at));
+  const empty = h("div.elf-stage");
+  const node = h("div.elf-mark", { "data-status": mark.status, "data-at": mark.at }, empty, button);
+  if (mark.status !== "completed") node.append(badgeOf(mark.status));
+  const preview = createPreview({ files, enlarge: (_, medium) => open(mark.at, medium) });
+
+  /** @param {Card} card */
+  function paint(card) {
+    preview.paint(card);
+    empty.replaceWith(preview.node);
+    node.classList.toggle(
+      "elf-pictured",
+      card.media.some(({ kind }) => kind === "image"),
+    );
+    if (card.error) node.append(createError(card.error));
+  }
+  cards.request(mark.at, (card) => {
+    if (card) paint(card);
+    else empty.append(h("div.elf-placeholder", {}, "not saved with the notebook; no kernel is connected"));
+  });
+  return { node, stop: button, destroy: preview.destroy };
+}
+
+/**
+ * A row of the frame as its number or its status.
+ *
+ * @param {Mark} mark
+ * @param {string} label
+ * @param {Context} context
+ * @returns {Part}
+ */
+function createTextMark(mark, label, { data, cards, open }) {
+  const button = h("button.elf-open", { type: "button", tabindex: "-1" });
+  on(button, "click", () => open(mark.at));
+  button.title = [label, mark.status].filter(Boolean).join(": ");
+  const node = h("div.elf-mark", { "data-status": mark.status, "data-at": mark.at }, button);
+  const isEmpty = data.kind === "numbers" && mark.text === null && mark.status === "completed";
+  node.classList.toggle("elf-empty", isEmpty);
+  if (isEmpty) button.append(h("span", { "aria-hidden": "true" }, "–"), h("span.elf-hidden", {}, "no number"));
+  else button.append(mark.text ?? badgeOf(mark.status));
+  if (mark.text === null && ["failed", "invalid", "unknown"].includes(mark.status))
+    cards.request(mark.at, (card) => card?.error && node.append(createError(card.error)));
+  return { node, stop: button, destroy() {} };
+}
+
+/**
+ * What stands where the frame has no row.
+ *
+ * @returns {Part}
+ */
+function createGap() {
+  const node = h("div.elf-gap", { tabindex: "-1" }, h("span", {}, "no row"));
   return { node, stop: node, destroy() {} };
 }
 
+/**
+ * @param {number} slots
+ * @param {number} sides
+ */
 const slotsInLine = (slots, sides) =>
-  Math.min(Math.max(1, slots), Math.max(1, Math.floor(IN_LINE / Math.max(1, sides.length))));
+  Math.min(Math.max(1, slots), Math.max(1, Math.floor(MAX_IN_LINE / Math.max(1, sides))));
 
-/** The height of a cell of pictures: known before it is filled, so that the table is not laid out anew for each. */
-function cardsHeight({ slots, more }, { sides, size }) {
-  const lines = Math.ceil(Math.max(1, slots.length) / slotsInLine(slots.length, sides));
-  const label = slots.some((place) => place.label) ? NAME_LINE : 0;
-  return lines * (size + label) + (lines - 1) * GAP + (more ? NAME_LINE : 0);
+/**
+ * The height of a cell of cards, which is known before it is filled: so the table keeps its layout.
+ *
+ * @param {Pick<CellData, "slots" | "more">} cell
+ * @param {Pick<Table, "sides" | "size">} table
+ */
+export function cellHeight({ slots, more }, { sides, size }) {
+  const lines = Math.ceil(Math.max(1, slots.length) / slotsInLine(slots.length, sides.length));
+  const label = slots.some((slot) => slot.label) ? LABEL_HEIGHT : 0;
+  return lines * (size + label) + (lines - 1) * GAP + (more ? LABEL_HEIGHT : 0);
 }
 
-/** A cell: `{ node, fill(), stops, destroy() }`; what is in it is made by `fill`. */
+/**
+ * The width of a column of cards.
+ *
+ * @param {number} slots the largest number in a cell
+ * @param {Pick<Table, "sides" | "size">} table
+ */
+export function columnWidth(slots, { sides, size }) {
+  const inLine = slotsInLine(slots, sides.length);
+  const slot = Math.max(1, sides.length) * (size + GAP) - GAP;
+  return inLine * slot + (inLine - 1) * 2 * GAP + 2 * PADDING + 1;
+}
+
+/**
+ * @param {string} mean
+ * @param {boolean} isDifference
+ */
+function createMean(mean, isDifference) {
+  const [sign, word] = [h("span", { "aria-hidden": "true" }, "⌀ "), h("span.elf-hidden", {}, "mean ")];
+  return h("div.elf-mean", { title: isDifference ? "mean difference" : "mean" }, sign, word, mean);
+}
+
+/**
+ * @param {CellData} cell
+ * @param {string} name
+ * @param {Context} context
+ * @returns {Cell}
+ */
 export function createCell(cell, name, context) {
   const { data } = context;
   const inside = h("div.elf-inside");
   const node = h("td.elf-cell", {}, inside);
+  /** @type {Part[]} */
   const parts = [];
   let isFilled = false;
 
-  function fillSlot(place) {
-    const label = [name, place.label].filter(Boolean).join(", ");
-    const held = place.marks.some(Boolean) ? place.marks : [null];
-    const marks = held.map((mark, side) =>
-      mark ? createMark(mark, { ...context, side, name: label }) : createGap("no row"),
-    );
-    parts.push(...marks);
-    const slot = h("div.elf-slot", {}, h("div.elf-marks", {}, ...marks.map((mark) => mark.node)));
-    if (place.difference !== null) slot.append(h("div.elf-difference", { title: "difference" }, place.difference));
-    if (place.label) slot.append(h("div.elf-slot-label", { dir: "auto", title: place.label }, place.label));
+  /**
+   * @param {Mark | null} mark
+   * @param {number} side
+   * @param {string} slotName
+   */
+  function createPart(mark, side, slotName) {
+    if (!mark) return createGap();
+    const label = [data.sides[side], slotName].filter(Boolean).join(", ");
+    return data.kind === "cards" ? createCardMark(mark, label, context) : createTextMark(mark, label, context);
+  }
+
+  /** @param {Slot} slot */
+  function createSlot({ label, marks, difference }) {
+    const slotName = [name, label].filter(Boolean).join(", ");
+    const own = (marks.some(Boolean) ? marks : [null]).map((mark, side) => createPart(mark, side, slotName));
+    parts.push(...own);
+    const slot = h("div.elf-slot", {}, h("div.elf-marks", {}, ...own.map((part) => part.node)));
+    if (difference !== null) slot.append(h("div.elf-difference", { title: "difference" }, difference));
+    if (label) slot.append(h("div.elf-slot-label", { dir: "auto", title: label }, label));
     return slot;
   }
 
@@ -148,54 +220,30 @@ export function createCell(cell, name, context) {
     if (isFilled) return;
     isFilled = true;
     if (!cell.slots.length) {
-      parts.push(createGap("no row"));
-      inside.append(parts[0].node);
+      const gap = createGap();
+      parts.push(gap);
+      inside.append(gap.node);
       return;
     }
-    if (cell.mean !== null)
-      inside.append(
-        h(
-          "div.elf-mean",
-          { title: data.sides.length ? "mean difference" : "mean" },
-          h("span", { "aria-hidden": "true" }, "⌀ "),
-          h("span.elf-hidden", {}, "mean "),
-          cell.mean,
-        ),
-      );
-    inside.append(h("div.elf-slots", {}, ...cell.slots.map(fillSlot)));
+    if (cell.mean !== null) inside.append(createMean(cell.mean, data.sides.length > 0));
+    inside.append(h("div.elf-slots", {}, ...cell.slots.map(createSlot)));
     if (cell.more) inside.append(h("div.elf-slot-label", {}, `and ${whole.format(cell.more)} more`));
   }
 
-  if (data.kind === "cards") inside.style.height = `${cardsHeight(cell, data)}px`;
+  function stops() {
+    fill();
+    return parts.map((part) => part.stop);
+  }
+  function destroy() {
+    for (const part of parts) part.destroy();
+  }
+
+  if (data.kind === "cards") inside.style.height = `${cellHeight(cell, data)}px`;
   node.classList.toggle("elf-missing", !cell.slots.length);
   if (cell.paint) {
-    const [colour, ink] = cell.paint;
     node.classList.add("elf-painted");
-    node.style.setProperty("--elf-colour", colour);
-    node.style.setProperty("--elf-cell-ink", ink);
+    node.style.setProperty("--elf-colour", cell.paint[0]);
+    node.style.setProperty("--elf-cell-ink", cell.paint[1]);
   }
-  return {
-    node,
-    fill,
-    get stops() {
-      return (fill(), parts.map((part) => part.stop));
-    },
-    destroy: () => parts.forEach((part) => part.destroy()),
-  };
-}
-
-/** The columns' widths: known from the start, so that nothing moves as cells are filled. Numbers take what they need. */
-export function createWidths({ kind, cells, columns, sides, size, rows }) {
-  const group = h("colgroup", {}, ...rows.names.map(() => h("col.elf-head-width")));
-  columns.places.forEach((_, column) => {
-    const col = h("col");
-    if (kind === "cards") {
-      const slots = cells.reduce((most, line) => Math.max(most, line[column].slots.length), 1);
-      const halves = Math.max(1, sides.length);
-      const inLine = slotsInLine(slots, sides);
-      col.style.width = `${inLine * (halves * (size + GAP) - GAP) + (inLine - 1) * 2 * GAP + 2 * PAD + 1}px`;
-    }
-    group.append(col);
-  });
-  return group;
+  return { node, fill, stops, destroy };
 }

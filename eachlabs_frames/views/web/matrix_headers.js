@@ -1,89 +1,133 @@
-/** Headers. */
+/** Creates the headers of a matrix, whose axes may have several levels. */
 
+/** @import { Axis, Table } from "./matrix_cells.js" */
 import { h, on } from "./dom.js";
 
-/** The whole of a header that is cut, over everything, while it is pointed at or has the focus. */
+const MARGIN = 8; // pixels between a tooltip and the edge of the window
+
+/**
+ * The whole text of a header that is cut off, while it is pointed at or has the focus.
+ *
+ * @typedef {ReturnType<typeof createTip>} Tip
+ */
 export function createTip() {
   const node = h("div.elf-tip", { popover: "manual", role: "tooltip", dir: "auto" });
-  const hide = () => node.matches(":popover-open") && node.hidePopover();
+  function hide() {
+    if (node.matches(":popover-open")) node.hidePopover();
+  }
+  /** @param {HTMLElement} header */
   function show(header) {
     const text = header.querySelector(".elf-head-text");
-    if (!node.showPopover || text.scrollHeight <= text.clientHeight + 1) return;
+    const hasPopover = "showPopover" in node; // not in browsers before 2024
+    if (!hasPopover || !text || text.scrollHeight <= text.clientHeight + 1) return;
     node.textContent = text.textContent;
     node.showPopover();
     const [box, own] = [header.getBoundingClientRect(), node.getBoundingClientRect()];
-    node.style.left = `${Math.max(8, Math.min(box.left, innerWidth - own.width - 8))}px`;
-    node.style.top = `${box.bottom + own.height + 8 < innerHeight ? box.bottom + 4 : Math.max(8, box.top - own.height - 4)}px`;
+    const isBelow = box.bottom + own.height + MARGIN < innerHeight;
+    node.style.left = `${Math.max(MARGIN, Math.min(box.left, innerWidth - own.width - MARGIN))}px`;
+    node.style.top = `${isBelow ? box.bottom + 4 : Math.max(MARGIN, box.top - own.height - 4)}px`;
   }
-  const watch = (header) => {
-    for (const event of ["mouseenter", "focus"]) on(header, event, () => show(header));
-    for (const event of ["mouseleave", "blur"]) on(header, event, hide);
-  };
+  /** @param {HTMLElement} header */
+  function watch(header) {
+    on(header, "mouseenter", () => show(header));
+    on(header, "focus", () => show(header));
+    on(header, "mouseleave", hide);
+    on(header, "blur", hide);
+  }
   return { node, watch, hide };
 }
 
-/** How many places from `at` on, until `end`, have the same texts down to this level. */
-function span(places, at, level, end) {
-  const same = (place) => places[place].slice(0, level + 1).every((text, one) => text === places[at][one]);
+/**
+ * The number of places from `at` on, until `end`, that have the same texts down to a level: what one header spans.
+ *
+ * @param {string[][]} places
+ * @param {number} at
+ * @param {number} level
+ * @param {number} end
+ */
+export function spanOf(places, at, level, end) {
+  const isSame = (/** @type {number} */ place) =>
+    places[place].slice(0, level + 1).every((text, depth) => text === places[at][depth]);
   let to = at + 1;
-  while (to < end && same(to)) to++;
+  while (to < end && isSame(to)) to++;
   return to - at;
 }
 
-function createHead(spec, text, scope, attributes, tip) {
-  const head = h(spec, { scope, tabindex: "-1", ...attributes }, h("div.elf-head-text", { dir: "auto" }, text));
-  tip.watch(head);
-  return head;
+/**
+ * @param {"th.elf-column" | "th.elf-row"} spec
+ * @param {string} text
+ * @param {Record<string, string | number>} attributes
+ * @param {Tip} tip
+ */
+function createHeader(spec, text, attributes, tip) {
+  const header = h(spec, { tabindex: "-1", ...attributes }, h("div.elf-head-text", { dir: "auto" }, text));
+  tip.watch(header);
+  return header;
 }
 
-/** The lines of the columns' headers; over two frames a last one says whose half is whose. */
-export function createColumnHeads({ columns, rows, sides }, tip) {
+/**
+ * The lines of the columns' headers. Where two frames are shown, a last line names their halves.
+ *
+ * @param {Pick<Table, "columns" | "rows" | "sides">} table
+ * @param {Tip} tip
+ */
+export function createColumnHeaders({ columns, rows, sides }, tip) {
   const { names, places } = columns;
   const lines = names.map((_, level) => {
     const line = h("tr");
-    if (!level) line.append(createCorner(rows.names, columns.names, names.length + (sides.length ? 1 : 0)));
+    if (!level) line.append(createCorner(rows.names, names, names.length + (sides.length ? 1 : 0)));
     for (let at = 0; at < places.length; ) {
-      const wide = level < names.length - 1 ? span(places, at, level, places.length) : 1;
-      line.append(
-        createHead(
-          "th.elf-column",
-          places[at][level],
-          wide > 1 ? "colgroup" : "col",
-          { colspan: wide, "data-column": at },
-          tip,
-        ),
-      );
-      at += wide;
+      const span = level < names.length - 1 ? spanOf(places, at, level, places.length) : 1;
+      const attributes = { scope: span > 1 ? "colgroup" : "col", colspan: span, "data-column": at };
+      line.append(createHeader("th.elf-column", places[at][level], attributes, tip));
+      at += span;
     }
     return line;
   });
-  if (sides.length) {
-    const halves = () => h("div.elf-sides", {}, ...sides.map((side) => h("span", { dir: "auto", title: side }, side)));
-    lines.push(h("tr", {}, ...places.map(() => h("th.elf-column.elf-side", { scope: "col" }, halves()))));
-  }
+  if (sides.length) lines.push(h("tr", {}, ...places.map(() => createSideHeader(sides))));
   return lines;
 }
 
-function createCorner(rows, columns, tall) {
+/** @param {string[]} sides */
+function createSideHeader(sides) {
+  const halves = sides.map((side) => h("span", { dir: "auto", title: side }, side));
+  return h("th.elf-column.elf-side", { scope: "col" }, h("div.elf-sides", {}, ...halves));
+}
+
+/**
+ * @param {string[]} rows
+ * @param {string[]} columns
+ * @param {number} lines
+ */
+function createCorner(rows, columns, lines) {
+  const arrow = (/** @type {string} */ text) => h("span", { "aria-hidden": "true" }, text);
   return h(
     "td.elf-corner",
-    { colspan: rows.length, rowspan: tall },
-    h("div.elf-axis.elf-across", { dir: "auto" }, columns.join(", "), h("span", { "aria-hidden": "true" }, " →")),
-    h("div.elf-axis.elf-down", { dir: "auto" }, rows.join(", "), h("span", { "aria-hidden": "true" }, " ↓")),
+    { colspan: rows.length, rowspan: lines },
+    h("div.elf-axis.elf-across", { dir: "auto" }, columns.join(", "), arrow(" →")),
+    h("div.elf-axis.elf-down", { dir: "auto" }, rows.join(", "), arrow(" ↓")),
   );
 }
 
-/** The headers that begin in this line. */
-export function createRowHeads({ names, places }, at, tip) {
-  const heads = [];
+/**
+ * The headers that begin in a line.
+ *
+ * @param {Axis} rows
+ * @param {number} at
+ * @param {Tip} tip
+ */
+export function createRowHeaders({ names, places }, at, tip) {
+  /** @type {HTMLTableCellElement[]} */
+  const headers = [];
   for (let level = 0; level < names.length; level++) {
     const isLast = level === names.length - 1;
-    const first = isLast || at === 0 || span(places, at - 1, level, at + 1) === 1;
-    if (!first) continue;
-    const tall = isLast ? 1 : span(places, at, level, places.length);
-    const head = createHead("th.elf-row", places[at][level], tall > 1 ? "rowgroup" : "row", { rowspan: tall }, tip);
-    head.style.setProperty("--elf-level", level);
-    heads.push(head);
+    const isFirst = isLast || at === 0 || spanOf(places, at - 1, level, at + 1) === 1;
+    if (!isFirst) continue;
+    const span = isLast ? 1 : spanOf(places, at, level, places.length);
+    const attributes = { scope: span > 1 ? "rowgroup" : "row", rowspan: span };
+    const header = createHeader("th.elf-row", places[at][level], attributes, tip);
+    header.style.setProperty("--elf-level", String(level));
+    headers.push(header);
   }
-  return heads;
+  return headers;
 }

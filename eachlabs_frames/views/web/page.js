@@ -11,7 +11,7 @@
  *
  * @type {Files}
  */
-const files = {
+const pageFiles = {
   async get(row, n) {
     const script = document.getElementById(`eachlabs-file-${row}-${n}`);
     if (!script) return null;
@@ -30,6 +30,6 @@ export async function showPage(createView) {
   const model = { get: (/** @type {string} */ name) => state[name], on() {}, off() {}, send() {} };
   const el = /** @type {HTMLElement} */ (document.querySelector("main"));
   const view = createView();
-  await view.initialize({ model, files });
-  await view.render({ model, el, files });
+  await view.initialize({ model, files: pageFiles });
+  await view.render({ model, el, files: pageFiles });
 }

@@ -1,37 +1,46 @@
-/** A rating: one result in large with its label and its whole input beside it, and a score for each. */
+/**
+ * A rating: one result enlarged, with its label and its input beside it, and a score for each.
+ *
+ * @typedef {{ scale: number, column: string, others: number }} More what `state.more` holds (see `rating.py`)
+ */
 
+/** @import { Card } from "./cards.js" */
+/** @import { Files } from "./model.js" */
+/** @import { Actions } from "./stepper.js" */
+/** @import { Now } from "./stepper_store.js" */
 import { createFacts, mediaOf } from "./cards.js";
 import { h, on, setText } from "./dom.js";
+import { createEnlarged } from "./enlarged.js";
 import { clip, plural, whole } from "./format.js";
-import { createLarge, steppedBy } from "./stepper.js";
-import { OPEN } from "./steps.js";
+import { createStepper } from "./stepper.js";
+import { OPEN } from "./stepper_store.js";
 
-const ELSEWHERE = "x"; // a score that is none of the scale: it was there before
+const OTHER_SCALE = "x"; // the mark of a score that is not on this scale, as in rating.py
 
-/** One result: `{ node, paint(card, now), destroy() }`. */
+/** @param {Files} files */
 function createResult(files) {
-  const stage = createLarge(files);
-  const where = h("div.elf-step-where");
+  const stage = createEnlarged(files);
+  const place = h("div.elf-step-where");
   const label = h("div.elf-step-label", { dir: "auto" });
   const score = h("div.elf-step-score");
   const facts = h("div.elf-step-facts.elf-facts", { tabindex: "0", role: "region", "aria-label": "Input and output" });
-  const node = h("div.elf-step-result", {}, stage.node, h("div.elf-step-aside", {}, where, label, score, facts));
-  let shown = null;
+  const node = h("div.elf-step-result", {}, stage.node, h("div.elf-step-aside", {}, place, label, score, facts));
+  let painted = "";
 
-  function paint(card, { at, size, marks, unsure }) {
-    setText(where, `${whole.format(at + 1)} of ${whole.format(size)}`);
+  /**
+   * @param {Card} card
+   * @param {Now} now
+   */
+  function paint(card, { at, size, marks, unconfirmed }) {
+    setText(place, `${whole.format(at + 1)} of ${whole.format(size)}`);
     const mark = marks[at];
+    const text = `Rated ${mark}${unconfirmed.has(at) ? " (not confirmed yet)" : ""}`;
     score.hidden = mark === OPEN;
-    setText(
-      score,
-      mark === ELSEWHERE
-        ? "Has a score that is not on this scale"
-        : `Rated ${mark}${unsure.has(at) ? " (not confirmed yet)" : ""}`,
-    );
+    setText(score, mark === OTHER_SCALE ? "Has a score that is not on this scale" : text);
     stage.paint(card, clip(card.label, 200));
-    const seen = JSON.stringify(card);
-    if (seen === shown) return;
-    shown = seen;
+    const content = JSON.stringify(card);
+    if (content === painted) return;
+    painted = content;
     setText(label, clip(card.label, 400));
     facts.replaceChildren(createFacts(card));
     facts.scrollTop = 0;
@@ -39,77 +48,85 @@ function createResult(files) {
   return { node, paint, destroy: stage.destroy };
 }
 
-/** What came of it: how often each score was given. */
+/**
+ * How often each score of a scale is in the marks, and their mean; null where there is none.
+ *
+ * @param {string[]} marks
+ * @param {number} scale
+ */
+export function distribution(marks, scale) {
+  const counts = Array.from({ length: scale }, (_, at) => marks.filter((mark) => mark === String(at + 1)).length);
+  const scored = counts.reduce((total, count) => total + count, 0);
+  const sum = counts.reduce((total, count, at) => total + count * (at + 1), 0);
+  return { counts, scored, mean: scored ? sum / scored : null };
+}
+
+/**
+ * @param {number} score
+ * @param {number} count
+ * @param {number} largest
+ * @param {number} scored
+ */
+function createBar(score, count, largest, scored) {
+  const fill = h("span.elf-step-fill");
+  fill.style.width = `${(100 * count) / Math.max(1, largest)}%`;
+  return h(
+    "div.elf-step-share",
+    { role: "listitem", "aria-label": `score ${score}: ${plural(count, "result")}` },
+    h("span.elf-step-name", {}, String(score)),
+    h("span.elf-step-track", {}, fill),
+    h("span.elf-step-number", {}, whole.format(count)),
+    h("span.elf-step-part", {}, scored ? `${Math.round((100 * count) / scored)}%` : ""),
+  );
+}
+
+/** @param {number} scale */
 function createDistribution(scale) {
   const title = h("div.elf-step-end-title");
   const bars = h("div.elf-step-bars", { role: "list", "aria-label": "How often each score was given" });
-  const mean = h("div.elf-step-mean");
-  const rest = on(h("button.elf-step-button", { type: "button" }), "click", () => run());
-  const node = h("div.elf-step-end", {}, title, bars, mean, rest);
-  let run = null;
+  const meanLine = h("div.elf-step-mean");
+  const rest = h("button.elf-step-button", { type: "button" }, "Continue with the first unrated result");
+  const node = h("div.elf-step-end", {}, title, bars, meanLine, rest);
+  let goToOpen = () => {};
+  on(rest, "click", () => goToOpen());
 
-  function paint({ marks, done, size, more }, act) {
-    const given = Array.from({ length: scale }, (_, at) => marks.filter((mark) => mark === String(at + 1)).length);
-    const scored = given.reduce((sum, rows) => sum + rows, 0);
-    const most = Math.max(1, ...given);
-    setText(
-      title,
-      !size
-        ? "There is nothing to rate."
-        : done === size
-          ? `All ${plural(size, "result")} rated`
-          : `${plural(size - done, "result")} not rated yet`,
-    );
-    bars.replaceChildren(
-      ...given
-        .map((rows, at) => {
-          const fill = h("span.elf-step-fill");
-          fill.style.width = `${(100 * rows) / most}%`;
-          const share = scored ? `${Math.round((100 * rows) / scored)}%` : "";
-          return h(
-            "div.elf-step-share",
-            { role: "listitem", "aria-label": `score ${at + 1}: ${plural(rows, "result")}` },
-            h("span.elf-step-name", {}, String(at + 1)),
-            h("span.elf-step-track", {}, fill),
-            h("span.elf-step-number", {}, whole.format(rows)),
-            h("span.elf-step-part", {}, share),
-          );
-        })
-        .reverse(),
-    );
-    bars.hidden = mean.hidden = !scored;
-    const sum = given.reduce((total, rows, at) => total + rows * (at + 1), 0);
-    setText(
-      mean,
-      scored
-        ? `mean ${(sum / scored).toFixed(2)}${more.others ? `; ${plural(more.others, "score")} on another scale` : ""}`
-        : "",
-    );
+  /**
+   * @param {Now} now
+   * @param {Actions} actions
+   */
+  function paint({ marks, done, size, more }, actions) {
+    goToOpen = actions.goToOpen;
+    const { counts, scored, mean } = distribution(marks, scale);
+    const left = `${plural(size - done, "result")} not rated yet`;
+    const all = size ? `All ${plural(size, "result")} rated` : "There is nothing to rate.";
+    setText(title, done === size ? all : left);
+    bars.replaceChildren(...counts.map((count, at) => createBar(at + 1, count, Math.max(...counts), scored)).reverse());
+    bars.hidden = meanLine.hidden = mean === null;
+    const others = more.others ? `; ${plural(more.others, "score")} on another scale` : "";
+    setText(meanLine, mean === null ? "" : `mean ${mean.toFixed(2)}${others}`);
     rest.hidden = done === size;
-    setText(rest, "Continue with the first unrated result");
-    run = act.open;
   }
   return { node, paint };
 }
 
-export default steppedBy(({ scale }) => {
+export default createStepper((/** @type {More} */ { scale }) => {
   const scores = Array.from({ length: scale }, (_, at) => String(at + 1));
   return {
     title: "Rate",
     label: `Rate results: keys 1 to ${scale}, arrows, U takes back`,
     verb: "rated",
-    tag: ({ column }) => column,
+    tag: (/** @type {More} */ { column }) => column,
     marks: scores.map((score) => [score, score, `Score ${score} (${score})`]),
     marksLabel: "Score",
     backTitle: "Previous (left arrow)",
     nextTitle: "Next (right arrow)",
     openLabel: "Next unrated",
     openTitle: "Next unrated result",
-    moves: new Set(["ArrowLeft", "ArrowRight"]),
-    keys: (act) => ({
-      ...Object.fromEntries(scores.map((score) => [score, () => act.mark(score)])),
-      ArrowLeft: () => act.by(-1),
-      ArrowRight: () => act.by(1),
+    repeatable: new Set(["ArrowLeft", "ArrowRight"]),
+    keys: (actions) => ({
+      ...Object.fromEntries(scores.map((score) => [score, () => actions.mark(score)])),
+      ArrowLeft: () => actions.move(-1),
+      ArrowRight: () => actions.move(1),
     }),
     hints: [
       [[`1 – ${scale}`], "score and next"],
@@ -118,7 +135,7 @@ export default steppedBy(({ scale }) => {
       [["0"], "clear"],
       [["N"], "next unrated"],
     ],
-    say: (mark) => (mark === null ? "score cleared" : `rated ${mark}`),
+    announcement: (mark) => (mark === null ? "score cleared" : `rated ${mark}`),
     mediaOf,
     createThing: createResult,
     createEnd: () => createDistribution(scale),

@@ -1,383 +1,392 @@
 /**
- * Things that are marked one by one (`stepper.py` says what this and the kernel tell each other).
+ * Shows results that are marked one after the other: the result in the middle, the progress above, buttons below.
  *
- * It owns what is on the way: what was asked for is shown at once, as not confirmed, until the kernel's state says that
- * it was heard. It never sets the model's state. Keys mean something only while the focus is inside, and nothing to the
- * notebook around: the focus is taken once, where that surprises nobody, and stays inside until the user moves it.
+ * Keys act only while the focus is inside, and the notebook around does not get them. The focus is taken once, where
+ * `mayTakeFocus` allows it, and stays inside until the user moves it.
+ *
+ * @typedef {object} Actions
+ * @property {() => boolean} canMark
+ * @property {(mark: string | null) => void} mark
+ * @property {() => void} undo
+ * @property {(by: number) => void} move
+ * @property {(place: number) => void} go
+ * @property {() => void} goToOpen
+ * @property {(request: Request) => void} ask
+ */
+/**
+ * @template Thing
+ * @typedef {object} Kind What is special to one kind of stepper.
+ * @property {string} title
+ * @property {string} label of the whole
+ * @property {string} verb such as "rated"
+ * @property {(more: any) => string} tag
+ * @property {[mark: string, text: string, title: string, key?: string][]} marks the buttons
+ * @property {string} marksLabel
+ * @property {string} backTitle
+ * @property {string} nextTitle
+ * @property {string} openLabel
+ * @property {string} openTitle
+ * @property {Set<string>} repeatable keys that act again while they are held down
+ * @property {(actions: Actions) => Record<string, () => void>} keys
+ * @property {[keys: string[], meaning: string][]} hints
+ * @property {(mark: string | null) => string} announcement
+ * @property {(thing: Thing) => Item[]} mediaOf
+ * @property {(files: Files) => { node: HTMLElement, paint: (thing: Thing, now: Now) => void, destroy: () => void }}
+ *   createThing
+ * @property {() => { node: HTMLElement, paint: (now: Now, actions: Actions) => void }} createEnd what is shown behind
+ *   the last result
  */
 
-import { createMedium, createWords, isOffline, mediaOf, NAMES } from "./cards.js";
-import { h, hideStatic, on, setAttribute, setText } from "./dom.js";
+/** @import { Item } from "./media.js" */
+/** @import { Files, Model, View } from "./model.js" */
+/** @import { Now, Request, Store } from "./stepper_store.js" */
+import { focusedIn, h, hasModifier, hideStatic, on, setAttribute, setAttributes, setText, targetOf } from "./dom.js";
 import { createFiles } from "./files.js";
+import { isKeyOfElement, mayTakeFocus, whenShown } from "./focus.js";
 import { clip, plural, safeUrl, whole } from "./format.js";
-import { createSteps, nextOpen, OPEN } from "./steps.js";
+import { isOffline } from "./media.js";
+import { createStore, nextOpen, OPEN } from "./stepper_store.js";
 
 const SLOW = 1_500; // milliseconds after which it is said that the kernel has not answered
-const FRESH = 30; // seconds after which a cell's user is not expected to wait for it any more
-
-/** The media of one output in large, one at a time: `{ node, paint(card, name), destroy() }`. */
-export function createLarge(files, { nameless = false } = {}) {
-  const stage = h("div.elf-step-stage");
-  const several = h("div.elf-step-several", { role: "group", "aria-label": "Parts of this output" });
-  const node = h("div.elf-step-large", {}, stage, several);
-  let shown = null,
-    medium = null,
-    at = 0;
-
-  function show(card, name) {
-    const media = mediaOf(card);
-    medium?.destroy();
-    medium = media[at]
-      ? createMedium(media[at], card.row, `${NAMES.get(media[at].kind) ?? "output"}: ${name}`, {
-          files,
-          large: true,
-          nameless,
-        })
-      : null;
-    stage.replaceChildren(medium ? medium.node : createWords(card.text ?? "", card.is_json, Infinity));
-    setAttribute(stage, "data-kind", medium ? media[at].kind : "text");
-    if (medium) stage.removeAttribute("tabindex");
-    else
-      for (const [key, value] of [
-        ["tabindex", 0],
-        ["role", "region"],
-        ["aria-label", name],
-      ])
-        stage.setAttribute(key, value);
-    several.hidden = media.length < 2;
-    several.replaceChildren(
-      ...(media.length < 2
-        ? []
-        : media.map((_, place) => {
-            const turn = h(
-              "button.elf-step-part-button",
-              {
-                type: "button",
-                "aria-pressed": String(place === at),
-                "aria-label": `part ${place + 1} of ${media.length}`,
-              },
-              String(place + 1),
-            );
-            return on(turn, "click", () => {
-              at = place;
-              show(card, name);
-              several.children[place].focus();
-            });
-          })),
-    );
-  }
-
-  function paint(card, name) {
-    const seen = JSON.stringify([card.row, card.media, card.text]);
-    if (seen === shown) return;
-    shown = seen;
-    at = 0;
-    show(card, name);
-  }
-  return { node, paint, destroy: () => medium?.destroy() };
-}
-
-/** The keys that are not a view's own where this has the focus: of players, of what is scrolled, of buttons. */
-function othersKeys(target, root) {
-  if (target === root) return null;
-  if (target.matches("video, audio")) return /^(Arrow.*|Home|End| )$/;
-  return target.matches("button, a") ? /^ $/ : /^(Home|End| |Page.*)$/;
-}
+const TICK = 500; // milliseconds
 
 /**
- * Whether a view that has just been shown may take the focus: its cell was run alone (`requestedAt`, see
- * cell_requests.py) and a moment ago, the notebook's focus is still where that left it, and nobody is typing.
- */
-function mayTakeFocus(el, requestedAt) {
-  const cell = el.closest(".jp-Cell"),
-    notebook = el.closest(".jp-Notebook"),
-    focused = document.activeElement;
-  const isFresh = typeof requestedAt === "number" && Math.abs(Date.now() / 1000 - requestedAt) < FRESH;
-  if (!isFresh || !cell || !notebook || !document.hasFocus()) return false;
-  if (focused !== document.body && !notebook.contains(focused)) return false;
-  const cells = [...notebook.querySelectorAll(".jp-Cell")];
-  const next = cells[cells.indexOf(cell) + 1];
-  const active = notebook.querySelector(".jp-Cell.jp-mod-active");
-  if (active !== cell && active !== next) return false;
-  const [own, below] = [cell, next].map((one) => one?.querySelector(".jp-InputPrompt")?.textContent ?? "");
-  const count = (prompt) => Number(/\d+/.exec(prompt)?.[0] ?? 0);
-  if (below.includes("*") || (count(own) && count(below) > count(own))) return false; // run together with this one
-  const editor = focused.closest(".cm-content, input, textarea, [contenteditable=true]");
-  return !editor || !(editor.value ?? editor.textContent);
-}
-
-/** Calls `act` when an element is first laid out in the page. */
-function whenShown(node, act) {
-  const observer = new ResizeObserver(() => {
-    if (!node.getClientRects().length) return;
-    observer.disconnect();
-    act();
-  });
-  observer.observe(node);
-  return () => observer.disconnect();
-}
-
-/**
- * A view: what is marked in the middle, how far it is above, buttons and keys below.
+ * The name of a pressed key in a map of keys: letters in lower case, "Undo" for Ctrl+Z; "" for other shortcuts, which
+ * belong to the notebook or the browser.
  *
- * `kind` gives what is special: `title`, `label` (of the whole), `verb` ("rated"), `keys` (a map of keys to functions of
- * the actions), `hints` ([[keys, meaning], ...]), `marks` ([[mark, text, title], ...], the buttons), `say(mark)`,
- * `createThing()` and `createEnd(actions)`, each `{ node, paint(...), destroy() }`.
+ * @param {Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "altKey" | "shiftKey">} event
  */
-function createStepper(steps, el, kind, files, requestedAt) {
-  const text = (spec, attributes) => h(spec, { dir: "auto", ...attributes });
-  const heading = h("div.elf-step-title", { role: "heading", "aria-level": "3" }, kind.title);
-  const tag = text("span.elf-step-tag");
+export function keyOf({ key, ctrlKey, metaKey, altKey, shiftKey }) {
+  if (!ctrlKey && !metaKey && !altKey) return key.length === 1 ? key.toLowerCase() : key;
+  return key.toLowerCase() === "z" && !altKey && !shiftKey ? "Undo" : "";
+}
+
+/**
+ * @param {Store} store
+ * @param {(mark?: string | null) => void} announce
+ * @returns {Actions}
+ */
+function createActions(store, announce) {
+  const canMark = () => !store.isDisconnected && store.now.at < store.now.size && store.things.has(store.now.at);
+  /** @param {string | null} mark */
+  function mark(mark) {
+    if (!canMark()) return;
+    store.ask({ kind: "mark", place: store.now.at, mark });
+    announce(mark);
+  }
+  function undo() {
+    if (!store.now.canUndo) return;
+    store.ask({ kind: "undo" });
+    announce();
+  }
+  /** @param {number} place */
+  function go(place) {
+    if (place < 0 || place > store.now.size || place === store.now.at) return;
+    store.ask({ kind: "go", place });
+    announce();
+  }
+  const move = (/** @type {number} */ by) => go(store.now.at + by);
+  const goToOpen = () => go(nextOpen(store.now, store.now.at));
+  return { canMark, mark, undo, move, go, goToOpen, ask: store.ask };
+}
+
+/**
+ * The title, the progress, and what went wrong.
+ *
+ * @param {Store} store
+ * @param {Kind<any>} kind
+ */
+function createHead(store, kind) {
+  const tag = h("span.elf-step-tag", { dir: "auto" });
   const count = h("span.elf-step-count");
-  const sure = h("span.elf-step-sure", { role: "status" });
+  const confirmation = h("span.elf-step-sure", { role: "status" });
   const filled = h("span");
   const bar = h("div.elf-step-bar", { role: "progressbar", "aria-label": kind.verb, "aria-valuemin": "0" }, filled);
-  const problem = text("div.elf-step-note", { "data-kind": "problem", role: "status" });
-  const leftOut = text("div.elf-step-note", { "data-kind": "left-out" });
-  const said = h("div.elf-hidden", { "aria-live": "polite" });
-  const thing = kind.createThing(files);
-  const end = kind.createEnd();
-  const unseen = h("div.elf-step-unseen", {}, "Waiting for the kernel to send this result.");
+  const problem = h("div.elf-step-note", { dir: "auto", "data-kind": "problem", role: "status" });
+  const leftOut = h("div.elf-step-note", { dir: "auto", "data-kind": "left-out" });
+  const title = h("div.elf-step-title", { role: "heading", "aria-level": "3" }, kind.title);
+  const nodes = [h("div.elf-step-head", {}, title, tag, confirmation, count), bar, problem, leftOut];
 
-  const act = {
-    mark(mark) {
-      if (!act.ready()) return;
-      steps.ask({ kind: "mark", place: steps.now.at, mark });
-      announce(mark);
-    },
-    ready: () => !steps.parted && steps.now.at < steps.now.size && steps.things.has(steps.now.at),
-    undo() {
-      if (!steps.now.can_undo) return;
-      steps.ask({ kind: "undo" });
-      announce();
-    },
-    by: (by) => act.go(steps.now.at + by),
-    go(place) {
-      if (place < 0 || place > steps.now.size || place === steps.now.at) return;
-      steps.ask({ kind: "go", place });
-      announce();
-    },
-    open: () => act.go(nextOpen(steps.now, steps.now.at)),
-    ask: steps.ask,
-  };
-
-  function announce(mark) {
-    const { at, size } = steps.now;
-    const where = at < size ? `${whole.format(at + 1)} of ${whole.format(size)}` : "the end";
-    setText(said, mark === undefined ? where : `${kind.say(mark)}; now ${where}`);
-  }
-
-  // Never disabled, which would lose the focus, and the next key to the notebook.
-  const button = (name, label, title, run, key = "") =>
-    on(
-      h(
-        `button.elf-step-button.elf-step-${name}`,
-        { type: "button", title },
-        label,
-        ...(key ? [h("kbd", { "aria-hidden": "true" }, key)] : []),
-      ),
-      "click",
-      run,
-    );
-  const choices = kind.marks.map(([mark, label, title, key]) => [
-    mark,
-    button("mark", label, title, () => act.mark(mark), key),
-  ]);
-  choices.forEach(([mark, node]) => (node.dataset.mark = mark));
-  const turns = {
-    back: button("back", "‹", kind.backTitle, () => act.by(-1)),
-    next: button("next", "›", kind.nextTitle, () => act.by(1)),
-    undo: button("undo", "Undo", "Undo the last step (U, Backspace, Ctrl+Z)", act.undo),
-    clear: button("clear", "Clear", "Clear this mark (0, Delete)", () => act.mark(null)),
-    open: button("open", kind.openLabel, `${kind.openTitle} (N)`, act.open),
-  };
-  const controls = h(
-    "div.elf-step-controls",
-    {},
-    turns.back,
-    h("div.elf-step-marks", { role: "group", "aria-label": kind.marksLabel }, ...choices.map(([, node]) => node)),
-    turns.next,
-    h("div.elf-step-rest", {}, turns.undo, turns.clear, turns.open),
-  );
-  const hints = h(
-    "div.elf-step-hints",
-    { "aria-hidden": "true" },
-    h("span.elf-step-call", {}, "Click here to use the keys"),
-    ...[...kind.hints, [["Esc"], "back to the notebook"]].map(([keys, meaning]) =>
-      h("span.elf-step-hint", {}, ...keys.map((key) => h("kbd", {}, key)), meaning),
-    ),
-  );
-  const root = h(
-    "div.eachlabs-view.elf-stepper",
-    { tabindex: "0", role: "group", "aria-label": kind.label, "data-lm-suppress-shortcuts": "true" },
-    h("div.elf-step-head", {}, heading, tag, sure, count),
-    bar,
-    problem,
-    leftOut,
-    h("div.elf-step-body", {}, thing.node, end.node, unseen),
-    controls,
-    hints,
-    said,
-  );
-
-  function paintHead({ done, size, more, since, unsure }) {
-    setText(tag, clip(kind.tag?.(more) ?? "", 100));
-    tag.hidden = !tag.textContent;
-    setText(count, `${whole.format(done)} of ${whole.format(size)} ${kind.verb}`);
-    filled.style.width = `${size ? (100 * done) / size : 0}%`;
-    for (const [name, value] of [
-      ["valuemax", size],
-      ["valuenow", done],
-      ["valuetext", count.textContent],
-    ])
-      setAttribute(bar, `aria-${name}`, value);
-    const slow = since !== null && Date.now() - since > SLOW;
-    const lost = steps.parted && unsure.size ? ` ${plural(unsure.size, "mark")} not saved.` : "";
-    setText(
-      sure,
-      steps.parted
-        ? `The kernel is not connected.${lost}`
-        : slow
-          ? `${plural(unsure.size, "mark")} not confirmed: the kernel has not responded yet`
-          : "",
-    );
-    setAttribute(sure, "data-kind", steps.parted ? "parted" : "waiting");
+  /** @param {Now} now */
+  function confirmationText({ unconfirmed, since }) {
+    const marks = plural(unconfirmed.size, "mark");
+    if (store.isDisconnected) return `The kernel is not connected.${unconfirmed.size ? ` ${marks} not saved.` : ""}`;
+    const isSlow = since !== null && Date.now() - since > SLOW;
+    return isSlow ? `${marks} not confirmed: the kernel has not responded yet` : "";
   }
 
   function paint() {
-    const { now } = steps;
-    const { at, size, marks, problem: wrong, more } = now;
-    const here = at < size,
-      seen = here && steps.things.has(at);
-    paintHead(now);
+    const { now } = store;
+    setText(tag, clip(kind.tag(now.more), 100));
+    tag.hidden = !tag.textContent;
+    setText(count, `${whole.format(now.done)} of ${whole.format(now.size)} ${kind.verb}`);
+    filled.style.width = `${now.size ? (100 * now.done) / now.size : 0}%`;
+    setAttributes(bar, {
+      "aria-valuemax": now.size,
+      "aria-valuenow": now.done,
+      "aria-valuetext": count.textContent,
+    });
+    setText(confirmation, confirmationText(now));
+    setAttribute(confirmation, "data-kind", store.isDisconnected ? "parted" : "waiting");
+    paintNote(problem, now.problem);
+    paintNote(leftOut, now.more.left_out);
+  }
+  return { nodes, paint };
+}
+
+/**
+ * @param {HTMLElement} note
+ * @param {string | null | undefined} text
+ */
+function paintNote(note, text) {
+  note.hidden = !text;
+  setText(note, clip(text ?? "", 600));
+}
+
+/**
+ * @param {string} name
+ * @param {string} label
+ * @param {string} title
+ * @param {() => void} act
+ * @param {string} [key]
+ */
+function createButton(name, label, title, act, key) {
+  const button = h(`button.elf-step-button.elf-step-${name}`, { type: "button", title }, label);
+  if (key) button.append(h("kbd", { "aria-hidden": "true" }, key));
+  return on(button, "click", act);
+}
+
+/**
+ * The buttons. They are never `disabled`, which would lose the focus and give the next key to the notebook.
+ *
+ * @param {Store} store
+ * @param {Kind<any>} kind
+ * @param {Actions} actions
+ */
+function createControls(store, kind, actions) {
+  const marks = kind.marks.map(([mark, label, title, key]) => {
+    const button = createButton("mark", label, title, () => actions.mark(mark), key);
+    button.dataset.mark = mark;
+    return { mark, button };
+  });
+  const back = createButton("back", "‹", kind.backTitle, () => actions.move(-1));
+  const next = createButton("next", "›", kind.nextTitle, () => actions.move(1));
+  const undo = createButton("undo", "Undo", "Undo the last step (U, Backspace, Ctrl+Z)", actions.undo);
+  const clear = createButton("clear", "Clear", "Clear this mark (0, Delete)", () => actions.mark(null));
+  const open = createButton("open", kind.openLabel, `${kind.openTitle} (N)`, actions.goToOpen);
+  const group = { role: "group", "aria-label": kind.marksLabel };
+  const node = h(
+    "div.elf-step-controls",
+    {},
+    back,
+    h("div.elf-step-marks", group, ...marks.map(({ button }) => button)),
+    next,
+    h("div.elf-step-rest", {}, undo, clear, open),
+  );
+
+  /**
+   * @param {HTMLElement} button
+   * @param {boolean} isEnabled
+   */
+  const enable = (button, isEnabled) => setAttribute(button, "aria-disabled", !isEnabled || store.isDisconnected);
+
+  function paint() {
+    const { now } = store;
+    const { at } = now;
+    const isResult = at < now.size;
+    for (const { mark, button } of marks) {
+      const isMark = isResult && now.marks[at] === mark;
+      setAttribute(button, "aria-pressed", isMark);
+      button.classList.toggle("elf-unsure", isMark && now.unconfirmed.has(at));
+      enable(button, actions.canMark());
+    }
+    const openAt = nextOpen(now, at);
+    enable(back, at > 0);
+    enable(next, isResult);
+    enable(undo, now.canUndo);
+    enable(clear, isResult && now.marks[at] !== OPEN);
+    enable(open, openAt >= 0 && openAt !== at);
+  }
+  return { node, paint };
+}
+
+/** @param {Kind<any>} kind */
+function createHints({ hints }) {
+  const all = /** @type {typeof hints} */ ([...hints, [["Esc"], "back to the notebook"]]);
+  return h(
+    "div.elf-step-hints",
+    { "aria-hidden": "true" },
+    h("span.elf-step-call", {}, "Click here to use the keys"),
+    ...all.map(([keys, meaning]) => h("span.elf-step-hint", {}, ...keys.map((key) => h("kbd", {}, key)), meaning)),
+  );
+}
+
+/**
+ * Load images before they are shown. Files are not: the kernel may be busy.
+ *
+ * @param {Item[]} media
+ */
+function preload(media) {
+  for (const { kind, url, has_file: hasFile } of media) {
+    const safe = kind === "image" && !hasFile && !isOffline() ? safeUrl(url, kind) : null;
+    if (safe && !safe.startsWith("data:")) Object.assign(new Image(), { referrerPolicy: "no-referrer", src: safe });
+  }
+}
+
+/**
+ * @param {Store} store
+ * @param {Kind<any>} kind
+ * @param {Files} files
+ */
+function createView(store, kind, files) {
+  const live = h("div.elf-hidden", { "aria-live": "polite" });
+  const actions = createActions(store, (mark) => {
+    const { at, size } = store.now;
+    const place = at < size ? `${whole.format(at + 1)} of ${whole.format(size)}` : "the end";
+    setText(live, mark === undefined ? place : `${kind.announcement(mark)}; now ${place}`);
+  });
+  const thing = kind.createThing(files);
+  const end = kind.createEnd();
+  const unseen = h("div.elf-step-unseen", {}, "Waiting for the kernel to send this result.");
+  const head = createHead(store, kind);
+  const controls = createControls(store, kind, actions);
+  const root = h(
+    "div.eachlabs-view.elf-stepper",
+    { tabindex: "0", role: "group", "aria-label": kind.label, "data-lm-suppress-shortcuts": "true" },
+    ...head.nodes,
+    h("div.elf-step-body", {}, thing.node, end.node, unseen),
+    controls.node,
+    createHints(kind),
+    live,
+  );
+
+  function paint() {
+    const { now, things } = store;
+    const isEnd = now.at >= now.size;
+    const isHere = things.has(now.at);
     setAttribute(root, "data-waiting", now.waiting);
-    for (const [node, words] of [
-      [problem, wrong],
-      [leftOut, more.left_out],
-    ]) {
-      node.hidden = !words;
-      setText(node, clip(words ?? "", 600));
-    }
-    Object.assign(thing.node, { hidden: !seen });
-    Object.assign(unseen, { hidden: !here || seen });
-    Object.assign(end.node, { hidden: here });
-    if (seen) thing.paint(steps.things.get(at), now);
-    if (!here) end.paint(now, act);
-    for (const [mark, node] of choices) {
-      setAttribute(node, "aria-pressed", here && marks[at] === mark);
-      node.classList.toggle("elf-unsure", now.unsure.has(at) && marks[at] === mark);
-    }
-    const able = {
-      back: at > 0,
-      next: here,
-      undo: now.can_undo,
-      clear: here && marks[at] !== OPEN,
-      open: nextOpen(now, at) >= 0 && nextOpen(now, at) !== at,
-    };
-    for (const [name, node] of Object.entries(turns)) setAttribute(node, "aria-disabled", !able[name] || steps.parted);
-    for (const [, node] of choices) setAttribute(node, "aria-disabled", !act.ready());
-    preload(at + 1);
+    head.paint();
+    thing.node.hidden = isEnd || !isHere;
+    unseen.hidden = isEnd || isHere;
+    end.node.hidden = !isEnd;
+    if (isEnd) end.paint(now, actions);
+    else if (isHere) thing.paint(things.get(now.at), now);
+    controls.paint();
+    if (things.has(now.at + 1)) preload(kind.mediaOf(things.get(now.at + 1)));
   }
+  return { root, actions, paint, paintHead: head.paint, destroy: thing.destroy };
+}
 
-  function preload(place) {
-    for (const { url, kind: medium, has_file: hasFile } of steps.things.has(place)
-      ? kind.mediaOf(steps.things.get(place))
-      : []) {
-      const safe = medium === "image" && !(hasFile && files) && !isOffline() ? safeUrl(url, medium) : null;
-      if (safe && !safe.startsWith("data:")) Object.assign(new Image(), { referrerPolicy: "no-referrer", src: safe });
-    }
-  }
-
-  /** Gives the focus back to the notebook: whoever uses no mouse must be able to leave. */
+/**
+ * @param {HTMLElement} root
+ * @param {Kind<any>} kind
+ * @param {Actions} actions
+ * @param {Store} store
+ */
+function listenToKeys(root, kind, actions, store) {
+  /** Return the focus to the notebook: whoever uses no mouse must be able to leave. */
   function leave() {
-    const cell = root.closest(".jp-Cell");
+    const cell = /** @type {HTMLElement | null} */ (root.closest(".jp-Cell"));
     if (cell) cell.focus({ preventScroll: true });
     else root.blur();
   }
-
+  /** @type {Record<string, () => void>} */
   const keys = {
     Escape: leave,
-    u: act.undo,
-    Backspace: act.undo,
-    n: act.open,
-    0: () => act.mark(null),
-    Delete: () => act.mark(null),
-    Home: () => act.go(0),
-    End: () => act.go(steps.now.size),
-    ...kind.keys(act),
+    Undo: actions.undo,
+    u: actions.undo,
+    Backspace: actions.undo,
+    n: actions.goToOpen,
+    0: () => actions.mark(null),
+    Delete: () => actions.mark(null),
+    Home: () => actions.go(0),
+    End: () => actions.go(store.now.size),
+    ...kind.keys(actions),
   };
-
   on(root, "keydown", (event) => {
-    const { key, target } = event;
-    const isUndo = (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey && key.toLowerCase() === "z";
-    if ((event.ctrlKey || event.metaKey || event.altKey) && !isUndo) return;
+    const key = keyOf(event);
+    if (!key && hasModifier(event)) return;
     event.stopPropagation();
-    if (target.closest("dialog")) return;
-    const theirs = othersKeys(target, root);
-    const run = isUndo ? act.undo : keys[key.length === 1 ? key.toLowerCase() : key];
-    if (!run || theirs?.test(key)) return;
+    const target = targetOf(event);
+    const act = keys[key];
+    if (!act || target.closest("dialog") || isKeyOfElement(target, root, event.key)) return;
     event.preventDefault();
-    // A key that is held down would mark whatever comes.
-    if (!event.repeat || (/^(Arrow|Page)/.test(key) && kind.moves.has(key))) run();
+    // A key that is held down would mark all results that follow.
+    if (!event.repeat || kind.repeatable.has(key)) act();
   });
+}
 
-  /** Paints, and keeps the focus: where what had it is gone, the next key would be the notebook's. */
+/**
+ * @param {Store} store
+ * @param {HTMLElement} el
+ * @param {Kind<any>} kind
+ * @param {Files} files
+ * @param {() => unknown} requestedAt
+ */
+function render(store, el, kind, files, requestedAt) {
+  const { root, actions, paint, paintHead, destroy } = createView(store, kind, files);
+  listenToKeys(root, kind, actions, store);
+
+  /** Paint, and keep the focus inside: where the element that had it is gone, the notebook would get the next key. */
   function repaint() {
-    const focused = () => root.getRootNode().activeElement;
-    const hadFocus = root.contains(focused());
+    const hadFocus = root.contains(focusedIn(root));
     paint();
-    if (hadFocus && !(root.contains(focused()) && focused().getClientRects().length))
-      root.focus({ preventScroll: true });
-  }
-
-  function takeFocus() {
-    if (!mayTakeFocus(root, requestedAt())) return;
-    root.focus({ preventScroll: true });
-    root.scrollIntoView({ block: "nearest" });
+    const focused = focusedIn(root);
+    const hasFocus = focused && root.contains(focused) && focused.getClientRects().length > 0;
+    if (hadFocus && !hasFocus) root.focus({ preventScroll: true });
   }
 
   const view = { paint: repaint };
-  steps.views.add(view);
+  store.views.add(view);
   paint();
   el.append(root);
-  const forget = whenShown(root, takeFocus);
+  const cancel = whenShown(root, () => {
+    if (!mayTakeFocus(root, requestedAt())) return;
+    root.focus({ preventScroll: true });
+    root.scrollIntoView({ block: "nearest" });
+  });
   const timer = setInterval(() => {
-    steps.check();
-    steps.insist();
-    if (steps.now.since !== null) paintHead(steps.now);
-  }, 500);
+    store.check();
+    store.repeat();
+    if (store.now.since !== null) paintHead();
+  }, TICK);
   return () => {
     clearInterval(timer);
-    forget();
-    steps.views.delete(view);
-    thing.destroy();
-    end.destroy?.();
+    cancel();
+    store.views.delete(view);
+    destroy();
     root.remove();
   };
 }
 
-/** What anywidget is given: one store per model, and views of it. */
-export function steppedBy(kindOf) {
+/**
+ * The default export of a stepper's module, with one store per model.
+ *
+ * @template Thing
+ * @param {(more: any) => Kind<Thing>} kindOf
+ * @returns {() => View}
+ */
+export function createStepper(kindOf) {
   return () => {
-    let steps = null,
-      files = null;
-    const start = (model) => {
-      if (steps) return;
-      steps = createSteps(model);
-      files = createFiles(model);
-    };
+    /** @type {{ store: Store, files: ReturnType<typeof createFiles> } | null} */
+    let started = null;
+    /** @param {Model} model */
+    function start(model) {
+      started ??= { store: createStore(model), files: createFiles(model) };
+      return started;
+    }
     return {
       initialize({ model }) {
-        start(model);
+        const { store, files } = start(model);
         return () => {
-          steps.destroy();
+          store.destroy();
           files.destroy();
         };
       },
       render({ model, el }) {
-        start(model);
+        const { store, files } = start(model);
         hideStatic(el, model);
-        return createStepper(steps, el, kindOf(steps.now.more), files, () => model.get("requested_at"));
+        return render(store, el, kindOf(store.now.more), files, () => model.get("requested_at"));
       },
     };
   };
