@@ -9,20 +9,21 @@ No line of a template literal may begin with ``import``, ``export`` or ``/**``.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 WEB: Final = Path(__file__).parent / "web"
 
-_IMPORT: Final = re.compile(r'^import \{([\w$\s,]+)\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
+_IMPORT: Final = re.compile(r'^import \{[\w$\s,]+\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
 _EXPORT: Final = re.compile(r"^export (?=(?:async function|function|class|const) )", re.MULTILINE)
-_OTHER: Final = re.compile(r"^(?:import|export)\b(?! default ).*|\bimport *\(.*", re.MULTILINE)
 _DOC: Final = re.compile(r"^ */\*\*(?:(?!\*/).)*\*/\n", re.MULTILINE | re.DOTALL)
-_TOP_LEVEL: Final = re.compile(
-    r"^(export )?(?:(?:async )?function\b|class\b|const\b|let\b|var\b) ?([\w$]*)", re.MULTILINE
+_REFUSED: Final = re.compile(
+    r"^(?:import|export)\b(?! default ).*|\bimport *\(.*|^(?:const|let|var) \W.*", re.MULTILINE
 )
+_DECLARED: Final = re.compile(r"^(?:(?:async )?function|class|const|let|var) ([\w$]+)|^export (default) ", re.MULTILINE)
 
 
 @cache
@@ -39,55 +40,38 @@ def style(entry: str) -> str:
 
 
 def join(entry: str, read: Callable[[str], str]) -> str:
-    """Return `entry` and the modules that it imports as one module, which keeps only `entry`'s default export.
+    """Return `entry` and the modules that it imports as one module, which keeps only a default export.
 
     `read` returns the source of a module by its name, without ``.js``. Raises `ValueError` for what cannot be joined.
     """
-    sources = _in_order(entry, read)
-    owners: dict[str, str] = {}
-    exports: set[tuple[str, str]] = set()
-    for module, source in sources.items():
-        if module != entry and re.search(r"^export default ", source, re.MULTILINE):
-            _refuse(module, f"has a default export, but is imported by {entry}.js")
-        for exported, name in _TOP_LEVEL.findall(source):
-            if not name:
-                _refuse(module, "destructures at the top level")
-            if name in owners:
-                _refuse(module, f"declares {name}, which {owners[name]}.js declares too")
-            owners[name] = module
-            if exported:
-                exports.add((module, name))
-        for names, imported in _IMPORT.findall(source):
-            for name in re.findall(r"[\w$]+", names):
-                if (imported, name) not in exports:
-                    _refuse(module, f"imports {name}, which {imported}.js does not export")
-    return "\n".join(_DOC.sub("", _EXPORT.sub("", _IMPORT.sub("", source))) for source in sources.values())
+    sources = _in_order(entry, read).values()
+    joined = "\n".join(_DOC.sub("", _EXPORT.sub("", _IMPORT.sub("", source))) for source in sources)
+    names = Counter(name or default for name, default in _DECLARED.findall(joined))
+    refused = [found[0] for found in _REFUSED.finditer(joined)]
+    refused += [f"{name}, which is declared twice" for name, times in names.items() if times > 1]
+    if refused:
+        msg = f"{entry}.js cannot be joined: it or what it imports has {'; '.join(refused)}"
+        raise ValueError(msg)
+    return joined
 
 
 def _in_order(entry: str, read: Callable[[str], str]) -> dict[str, str]:
-    """Return the sources by module, each after those that it imports."""
+    """Return the sources by name, in the order in which a browser evaluates modules."""
     sources: dict[str, str] = {}
 
-    def visit(module: str, importers: tuple[str, ...]) -> None:
-        if module in importers:
-            _refuse(module, f"is imported in a cycle: {' -> '.join((*importers, module))}")
-        if module in sources:
-            return
-        source = read(module)
-        if other := _OTHER.search(_EXPORT.sub("", _IMPORT.sub("", source))):
-            _refuse(module, f"has an import or export that cannot be joined: {other[0]}")
-        for _, imported in _IMPORT.findall(source):
-            visit(imported, (*importers, module))
-        sources[module] = source
+    def visit(name: str, importers: tuple[str, ...]) -> None:
+        if name in importers:
+            msg = f"{entry}.js cannot be joined: {name}.js imports itself in a cycle"
+            raise ValueError(msg)
+        if name not in sources:
+            source = read(name)
+            for imported in _IMPORT.findall(source):
+                visit(imported, (*importers, name))
+            sources[name] = source
 
     visit(entry, ())
     return sources
 
 
-def _read(module: str) -> str:
-    return (WEB / f"{module}.js").read_text("utf-8")
-
-
-def _refuse(module: str, why: str) -> NoReturn:
-    msg = f"{module}.js {why}"
-    raise ValueError(msg)
+def _read(name: str) -> str:
+    return (WEB / f"{name}.js").read_text("utf-8")
