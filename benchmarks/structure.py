@@ -49,7 +49,7 @@ LIMITS = {
     "module names used for two things": (14, 0),
     "classes": (344, 230),
     "constructor parameters, at most": (12, 7),
-    "code lines": (24_372, 17_500),
+    "code lines": (24_404, 17_500),
     "modules that import pandas": (55, 20),
     "noqa and type: ignore": (102, 37),
     "those without an explanation": (21, 0),
