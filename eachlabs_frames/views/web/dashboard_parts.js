@@ -105,11 +105,12 @@ async function copy(text, root) {
 export function createId(what, root, announce) {
   const button = h("button.elf-id", { type: "button" });
   let id = "";
-  let timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
   const show = () => setText(button, id.slice(0, SHORT_ID));
   function endCopied() {
     button.classList.remove("elf-copied");
-    timer = 0;
+    timer = undefined;
     show();
   }
   on(button, "click", async () => {

@@ -183,7 +183,8 @@ export function createChip(status, what, toggle) {
 export function createSearch(placeholder, label, seek) {
   const attributes = { type: "search", placeholder, "aria-label": label, spellcheck: "false", autocomplete: "off" };
   const input = h("input.elf-search", attributes);
-  let timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
   function seekNow() {
     clearTimeout(timer);
     seek(input.value.trim());

@@ -5,7 +5,7 @@
  * @typedef {object} Request
  * @property {Promise<Blob | null>} promise
  * @property {(blob: Blob | null) => void} resolve
- * @property {number} timer
+ * @property {ReturnType<typeof setTimeout>} timer
  */
 
 /** @import { Files, Model } from "./model.js" */
@@ -58,7 +58,7 @@ export function createFiles(model) {
 /**
  * What `Promise.withResolvers` gives, which browsers before 2024 do not have.
  *
- * @param {number} timer
+ * @param {Request["timer"]} timer
  * @returns {Request}
  */
 function createRequest(timer) {
