@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import pkgutil
+import re
+from importlib import import_module
+from typing import is_typeddict
+
 import pytest
 
+from eachlabs_frames import views
 from eachlabs_frames.views import assets
 
 VIEWS = {
@@ -82,3 +88,30 @@ def test_the_name_of_a_saved_page_is_free_in_the_views() -> None:
         assert "function showPage" in assets.join(
             "both", lambda name, both=both: both if name == "both" else assets._read(name)
         )
+
+
+MESSAGES = {
+    "cards": ["Card"],
+    "dashboard_store": ["Head", "Opened", "Row", "Snapshot", "Update"],
+    "gallery_store": ["Snapshot", "Update"],
+    "matrix_cells": ["CellData", "Mark", "Slot", "Table"],
+    "media": ["Item"],
+    "stepper_store": ["State"],
+}
+"""The types of what the kernel sends, by module."""
+
+
+def python_types() -> set[frozenset[str]]:
+    """Return the keys of each TypedDict of the views."""
+    names = [module.name for module in pkgutil.walk_packages(views.__path__, f"{views.__name__}.")]
+    found = [value for name in names for value in vars(import_module(name)).values() if is_typeddict(value)]
+    return {frozenset(typed.__annotations__) - {"kind"} for typed in found}
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module in MESSAGES for name in MESSAGES[module]])
+def test_the_browser_names_the_fields_of_a_message_as_the_kernel_does(module: str, name: str) -> None:
+    """A type in JavaScript has exactly the fields of a TypedDict in Python, apart from `kind`."""
+    types = re.split(r"@typedef \{object\} ", (assets.WEB / f"{module}.js").read_text("utf-8"))
+    (text,) = [text for text in types if re.match(rf"{name}\b", text)]
+    fields = re.findall(r"@property \{.+?\} \[?(\w+)", re.split(r"@typedef|\*/", text)[0])
+    assert frozenset(fields) - {"kind"} in python_types()

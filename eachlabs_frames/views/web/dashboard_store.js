@@ -10,6 +10,7 @@
  * @property {string} [run]
  * @property {string} [phase]
  * @property {number} [total]
+ * @property {number} [accepted] rows that have an execution
  * @property {Record<string, number>} [counts] rows by status
  * @property {number | null} [cost_usd]
  * @property {number} [superseded] executions of rows that were triggered again
@@ -34,7 +35,11 @@
  * @property {number | null} cost_usd
  * @property {number | null} seconds
  *
- * @typedef {{ offset: number, total: number, rows: Row[] }} Opened the rows of an opened line
+ * @typedef {object} Opened The rows of an opened line.
+ * @property {number} offset
+ * @property {number} total
+ * @property {Row[]} rows
+ *
  * @typedef {[rows: number, message: string, labels: string[]]} ErrorGroup
  *
  * @typedef {object} Snapshot
