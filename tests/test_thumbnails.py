@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.filelist import ATTRS
+from eachlabs_frames.frames.attrs import DOWNLOAD
 from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.views import contact, files, printed, thumbnails
 from eachlabs_frames.views.thumbnails import MAX_SIDE, Thumbnails
@@ -101,7 +101,7 @@ def with_photographs(folder: Path, rows: int) -> pd.DataFrame:
     df = pd.DataFrame({"prompt": [f"fox {row}" for row in range(rows // 2)] * 2, "style": ["ink", "oil"] * (rows // 2)})
     out = df.sort_values("prompt").eachlabs.bulk_trigger("wf_abc123", wait=True, progress=False)
     out["path"] = [photograph(folder / f"{row}.jpg", side=600, quality=95) for row in range(rows)]
-    out.attrs[ATTRS] = {"column": "path"}
+    out.attrs[DOWNLOAD] = {"column": "path"}
     return out
 
 

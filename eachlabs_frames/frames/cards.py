@@ -6,7 +6,6 @@ inputs are made as the cards are.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Final
@@ -20,10 +19,9 @@ from ..core.values import MISSING
 from ..errors import EachlabsError
 from ..models import Json, Outcome
 from ..views.cards import Card, card
-from . import filelist, origins, scores, sent_inputs
+from . import attrs, origins, sent_inputs
 from . import results as columns
 from .cells import FrameInputs
-from .filelist import files_of
 from .labels import texts
 from .results import Origin
 from .row_labels import RowLabels, cleaned, name_of
@@ -67,11 +65,11 @@ class Cards:
         self._frame = columns.snapshot(frame)
         self._origin = origin or (lambda: known)
         self._inputs = sent_inputs.of(frame, self.prefix)
-        self._files = files_of(frame, self.prefix)
+        self._files = attrs.paths(frame, self.prefix)
         # A file is that of the execution which the frame has now; a run may bring its row another one.
         held = columns.is_result(frame, self.prefix)
         self._executions = columns.executions(frame, self.prefix) if held else [None] * len(frame)
-        ours = columns.labels(frame, self.prefix) | filelist.own(frame) | scores.own(frame)
+        ours = attrs.own_columns(frame, self.prefix)
         self._mine: Final[list[tuple[str, Any]]] = [
             (name_of(one), self._frame.iloc[:, place])
             for place, one in enumerate(frame.columns)
@@ -126,7 +124,7 @@ class Cards:
 
     def files(self, row: int) -> Sequence[str | None]:
         """Return the paths of what was downloaded of a row's output, in the order of its URLs; empty where nothing."""
-        return () if self._files is None else paths_in(self._files.iloc[row])
+        return () if self._files is None else attrs.paths_in(self._files.iloc[row])
 
     def _files_of(self, outcome: Outcome) -> Sequence[str | None]:
         known = self._executions[outcome.position] == outcome.execution_id
@@ -177,12 +175,3 @@ def _wanted(source: Column | Literal | Template) -> Iterable[Hashable]:
     if isinstance(source, Column):
         return (source.label,)
     return source.labels if isinstance(source, Template) else ()
-
-
-# -- files ------------------------------------------------------------------------------------------------------------
-
-
-def paths_in(cell: object) -> list[str | None]:
-    """Return the paths that a row has of its URLs, in their order."""
-    several = list(cell) if isinstance(cell, list | tuple | np.ndarray) else [cell]
-    return [os.fspath(one) if isinstance(one, str | os.PathLike) else None for one in several]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -18,14 +18,10 @@ from ..core.filenames import Identity, Template
 from ..core.mapping import Fields, labels_of
 from ..core.outcomes import COLUMNS, NO_TIME, Results
 from ..errors import ColumnError, ConfigurationError, MappingError
+from . import attrs
 from . import results as columns
 from .results import label
 
-ATTRS: Final = "eachlabs_download"
-"""What travels in ``df.attrs``, so that others find the files: ``{"column": "path"}``, the result's prefix where it has
-one, and the columns of downloads before with theirs."""
-
-ERROR: Final = "_error"
 EDITED: Final = "the row was edited after this execution was sent: the file belongs to the earlier input"
 MISNAMED: Final = (
     "not downloaded: the row was edited after this execution was sent, and name= would name the file of the old "
@@ -146,12 +142,16 @@ class FileList:
         for row, reason in self._edited.items():
             errors[row] = f"{errors[row]}; {reason}" if errors[row] else reason
         out = columns.snapshot(source)
-        _put(out, column, pd.Series(paths, index=out.index, dtype=object))
-        _put(out, column + ERROR, pd.array(errors, dtype="string"))
+        columns.put(out, column, pd.Series(paths, index=out.index, dtype=object))
+        columns.put(out, column + attrs.ERROR_SUFFIX, pd.array(errors, dtype="string"))
         self._renew_links(out, fetched, prefix)
-        earlier = {name: of for name, of in noted(source).items() if name != column and _places(source, name)}
+        earlier = {
+            name: of
+            for name, of in attrs.path_columns(source).items()
+            if name != column and columns.places(source, name)
+        }
         said = {"column": column, "prefix": prefix, "earlier": earlier}
-        out.attrs[ATTRS] = {name: value for name, value in said.items() if value}
+        out.attrs[attrs.DOWNLOAD] = {name: value for name, value in said.items() if value}
         return out
 
     def _renew_links(self, out: pd.DataFrame, fetched: Sequence[Fetched], prefix: str) -> None:
@@ -163,7 +163,7 @@ class FileList:
         for row in self.rows_of(list(renewed)):
             links = {self.wanted[place].url: renewed[place] for place in self._rows[row] if place in renewed}
             outputs[row] = media.with_links(outputs[row], links)
-        _put(out, prefix + "output", pd.Series(outputs, index=out.index, dtype=object))
+        columns.put(out, prefix + "output", pd.Series(outputs, index=out.index, dtype=object))
 
 
 def check_column(frame: pd.DataFrame, column: object) -> str:
@@ -179,60 +179,13 @@ def check_column(frame: pd.DataFrame, column: object) -> str:
     if not isinstance(column, str) or not column or column in COLUMNS:
         msg = f"column must be a name for the column of paths, and not that of a result column; got {column!r}"
         raise ConfigurationError(msg)
-    counted = {name: len(_places(frame, name)) for name in (column, column + ERROR)}
-    ours = all(counted.values()) or column in noted(frame)
+    counted = {name: len(columns.places(frame, name)) for name in (column, column + attrs.ERROR_SUFFIX)}
+    ours = all(counted.values()) or column in attrs.path_columns(frame)
     if any(counted.values()) and (not ours or max(counted.values()) > 1):
         names = ", ".join(repr(name) for name, count in counted.items() if count)
         msg = f"the frame already has a column named {names}: rename it, or pass another column="
         raise ColumnError(msg)
     return column
-
-
-def noted(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the columns that downloads have put paths into, each with the prefix of its result; the latest is last.
-
-    Attrs are anybody's to write.
-    """
-    said = frame.attrs.get(ATTRS)
-    if not isinstance(said, Mapping):
-        return {}
-    earlier = said.get("earlier")
-    pairs = list(earlier.items()) if isinstance(earlier, Mapping) else []
-    latest = (said.get("column"), said.get("prefix", ""))
-    return {name: of for name, of in [*pairs, latest] if isinstance(name, str) and isinstance(of, str)}
-
-
-def own(frame: pd.DataFrame) -> frozenset[Hashable]:
-    """Return the labels of what downloads have written: no inputs, unless named.
-
-    A column of paths without its errors may be the user's own of the same name by now.
-    """
-    pairs = [(label(frame, name, ""), label(frame, name + ERROR, "")) for name in noted(frame)]
-    return frozenset(one for pair in pairs if all(each in frame.columns for each in pair) for one in pair)
-
-
-def files_of(frame: pd.DataFrame, prefix: str) -> Any:
-    """Return the column of paths that the latest download of this result wrote; None where there is none."""
-    for name, of in reversed(noted(frame).items()):
-        places = _places(frame, name)
-        if of == prefix and len(places) == 1:
-            return frame.iloc[:, places[0]]
-    return None
-
-
-def forget_stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> None:
-    """Take the paths away from rows whose execution is another than `before`: the files are that one's."""
-    names = [name for name, of in noted(frame).items() if of == prefix]
-    stale = columns.stale(frame, before, prefix) if names else []
-    if not stale:
-        return
-    written = [pair for name in names for pair in ((name, object), (name + ERROR, "string"))]
-    for column, dtype in written:
-        for place in _places(frame, column):
-            cells = frame.iloc[:, place].tolist()
-            for row in stale:
-                cells[row] = None
-            frame.isetitem(place, pd.Series(cells, index=frame.index, dtype=dtype))
 
 
 def require_outputs(frame: pd.DataFrame, prefix: str) -> None:
@@ -243,19 +196,6 @@ def require_outputs(frame: pd.DataFrame, prefix: str) -> None:
             f"returned, or load_run()"
         )
         raise ColumnError(msg)
-
-
-def _put(frame: pd.DataFrame, name: str, values: Any) -> None:
-    places = _places(frame, name)
-    if places:
-        frame.isetitem(places[0], values)
-    else:
-        frame.insert(frame.shape[1], label(frame, name, ""), values)
-
-
-def _places(frame: pd.DataFrame, name: str) -> list[int]:
-    where = label(frame, name, "")
-    return [place for place, known in enumerate(frame.columns) if known == where]
 
 
 def _links(results: Results) -> dict[int, list[str]]:

@@ -25,7 +25,7 @@ from ..engine.background import between
 from ..errors import APIError, ColumnError, Interrupted, JournalError
 from ..models import Outcome
 from ..tracebacks import is_bare
-from . import filelist, scores, sent_inputs
+from . import attrs, sent_inputs
 from . import results as columns
 from .plan import Positions
 from .results import Origin
@@ -259,8 +259,7 @@ class Handover:
     def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns.describe(frame, self.described())
         self._record_inputs(frame)
-        for of in (filelist, scores):
-            of.forget_stale(frame, self.source, self.origin.prefix)
+        attrs.forget_stale(frame, self.source, self.origin.prefix)
         return frame
 
     def _record_inputs(self, frame: pd.DataFrame) -> None:

@@ -23,12 +23,11 @@ from ..views.cards import LONGEST_LABEL, Card
 from ..views.matrix import Matrix
 from ..views.quantity import Unit
 from ..views.table import Head, Heads, Kind, Reading, table
-from . import origins
+from . import attrs, origins
 from . import results as columns
 from .cards import Cards
 from .pivot import Names, Pivot, pivot, spread
 from .row_labels import BETWEEN, name_of
-from .scores import scale_of
 
 SMALLEST, LARGEST = 32, 1_024
 OURS: Final = ("output", "cost", "status")
@@ -243,7 +242,11 @@ def _values(frame: pd.DataFrame, value: Hashable, prefix: str, results: Results,
         return Values(pd.Series(seconds, dtype="float64"), "numbers", seconds, "seconds")
     label = columns.label(frame, "output", prefix) if value == "output" else value
     column = _column(frame, label, f"{where and f'{where} '}value=").reset_index(drop=True)
-    return Values(column, "cards") if value == "output" else _measured(column)._replace(bounds=scale_of(frame, value))
+    return (
+        Values(column, "cards")
+        if value == "output"
+        else _measured(column)._replace(bounds=attrs.score_range(frame, value))
+    )
 
 
 def _seconds(results: Results) -> list[float]:

@@ -26,10 +26,8 @@ from ..errors import ConfigurationError
 from ..models import Json, Observer
 from ..settings import current
 from ..views import progress as bars
-from . import origins, sent_inputs
+from . import attrs, origins, sent_inputs
 from . import results as columns
-from .cards import paths_in
-from .filelist import files_of
 
 MOST_COLUMNS: Final = 500
 """Columns that objects are expanded to, at most: an object whose keys are names of things has no end of them."""
@@ -79,13 +77,13 @@ class _Files:
     """The paths of what was downloaded, for each URL of a row in turn."""
 
     def __init__(self, frame: pd.DataFrame, prefix: str) -> None:
-        self._column = files_of(frame, prefix)
+        self._column = attrs.paths(frame, prefix)
         self.there = self._column is not None
 
     def of(self, row: int, found: Sequence[Piece]) -> Iterator[str | None]:
         """Yield the path of each piece's URL; nothing is guessed where there are more or fewer of them than URLs."""
         count = sum(piece.url is not None for piece in found)
-        paths = paths_in(self._column.iloc[row]) if self._column is not None and count else []
+        paths = attrs.paths_in(self._column.iloc[row]) if self._column is not None and count else []
         left = iter(paths if len(paths) == count else ())
         for piece in found:
             yield None if piece.url is None else next(left, None)

@@ -20,11 +20,9 @@ from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError
 from ..models import COMPLETED
 from ..suggestions import did_you_mean, hint
-from . import origins
+from . import attrs, origins
 from . import results as columns
-from .cards import paths_in
-from .filelist import files_of
-from .row_labels import axes, name_of
+from .row_labels import name_of
 
 OWN: Final = ("execution_id_a", "execution_id_b", "left", "winner", "blind")
 SHARES: Final = ("name", "wins", "losses", "ties", "judged", "win_rate", "low", "high")
@@ -40,7 +38,7 @@ class Side:
         self.frame: Final = columns.snapshot(frame)
         self.own: Final = columns.labels(frame, self.prefix)
         self.results: Final = columns.read(frame, self.prefix)
-        self._files = files_of(self.frame, self.prefix)
+        self._files = attrs.paths(self.frame, self.prefix)
 
     def is_fit(self, row: int) -> bool:
         """Say whether there is something to look at."""
@@ -48,7 +46,7 @@ class Side:
 
     def files(self, row: int) -> Sequence[str | None]:
         """Return the paths of what was downloaded of a row's output, in the order of its URLs; empty where nothing."""
-        return () if self._files is None else paths_in(self._files.iloc[row])
+        return () if self._files is None else attrs.paths_in(self._files.iloc[row])
 
     def place(self, label: Hashable) -> int:
         """Return where a column is.
@@ -230,8 +228,8 @@ def _by(a: Side, b: Side, by: Sequence[Hashable] | None) -> list[Hashable]:
         Nobody says which; or one is not in both frames, is a result's, or has the name of a column of the pairs'.
     """
     if by is None:
-        other = axes(b.frame)
-        by = [axis for axis in axes(a.frame) if axis in other] or _by_index(a, b)
+        other = attrs.axes(b.frame)
+        by = [axis for axis in attrs.axes(a.frame) if axis in other] or _by_index(a, b)
     if not by:
         common = [label for label in a.frame.columns if label in b.frame.columns and label not in a.own | b.own]
         said = f"both have {common[:8]!r}" if common else "they have no column in common"

@@ -30,10 +30,8 @@ from ..core.repeats import Fingerprints, pack
 from ..core.schema import Check, SchemaError, commonest, compile_check, integer_keys
 from ..errors import ConfigurationError, InputError
 from ..models import Batch, Json, Sheet, Workflow
-from . import filelist, scores, source_file
-from . import results as columns
+from . import attrs, source_file
 from .cells import FrameInputs
-from .sweep import unsent
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -84,7 +82,7 @@ def commonest_problem(problems: Mapping[int, str], frame: pd.DataFrame) -> str:
 
 def _own(frame: pd.DataFrame, prefix: str) -> frozenset[Hashable]:
     """Return the columns that this package has written: no inputs, unless named."""
-    return columns.labels(frame, prefix) | unsent(frame) | filelist.own(frame) | scores.own(frame)
+    return attrs.own_columns(frame, prefix) | attrs.repeat_columns(frame)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import logging
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -30,6 +30,9 @@ IDENTIFYING: Final = ("bulk_id", "execution_id", "status")
 """A frame that has these three is a result, whatever else of it was dropped."""
 
 PIECE: Final = 5_000
+
+_NUMBERS: Final = ("integer", "floating", "mixed-integer-float")
+"""Kinds (`pandas.api.types.infer_dtype`) of an object column that holds only numbers and missing values."""
 
 _TIMES: Final = ("started_at", "completed_at")
 _WIDE: Final = 90
@@ -328,3 +331,47 @@ def _plain(value: Any, level: int = 1) -> Json:
     if isinstance(value, dict):
         return {name: _plain(one, level + 1) for name, one in value.items()}
     return [_plain(one, level + 1) for one in value.tolist()]
+
+
+def place(frame: pd.DataFrame, label: Hashable) -> int | None:
+    """Return the position of the first column with this label; None where there is none."""
+    return next((place for place, known in enumerate(frame.columns) if known == label), None)
+
+
+def places(frame: pd.DataFrame, name: str) -> list[int]:
+    """Return the positions of the columns of this name, filled up to a label where the columns are a MultiIndex."""
+    wanted = label(frame, name, "")
+    return [place for place, known in enumerate(frame.columns) if known == wanted]
+
+
+def put(frame: pd.DataFrame, name: str, values: Any) -> None:
+    """Write a column by position: over the first of this name, or as a new last one."""
+    found = places(frame, name)
+    if found:
+        frame.isetitem(found[0], values)
+    else:
+        frame.insert(frame.shape[1], label(frame, name, ""), values)
+
+
+def nullable(column: pd.Series[Any]) -> Any:
+    """Return a column's numbers as an array that knows missing values: Int64, or Float64 where one is not whole.
+
+    Raises
+    ------
+    ColumnError
+        It holds something that is not a number.
+    """
+    if str(column.dtype) == "Int64":
+        return column.array
+    if column.isna().all():
+        return pd.array([pd.NA] * len(column), dtype="Int64")
+    kind = column.dtype.kind
+    if kind not in "iuf" and not (kind == "O" and pd.api.types.infer_dtype(column, skipna=True) in _NUMBERS):
+        first: Sequence[Any] = column[column.notna()].head(1).tolist()
+        msg = f"column {column.name!r} holds {first[0]!r}, which is not a score: name a numeric column, or a new one"
+        raise ColumnError(msg)
+    numbers = column.astype(object).where(column.notna(), np.nan).astype("float64").to_numpy()
+    there = numbers[~np.isnan(numbers)]
+    whole = bool((np.isfinite(there) & (there == np.floor(there))).all())
+    floating = pd.array(numbers, dtype="Float64")
+    return floating.astype("Int64") if whole else floating

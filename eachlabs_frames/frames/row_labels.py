@@ -7,7 +7,7 @@ is asked for, not before: without ``inputs=``, a run learns them from the workfl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -21,11 +21,9 @@ from ..errors import ColumnError, EachlabsError
 from ..models import Json
 from ..suggestions import hint
 from ..views.cards import LONGEST_LABEL
-from . import filelist, scores
-from . import results as columns
+from . import attrs
 from .results import Origin
 
-SWEEP: Final = "eachlabs_sweep"
 BETWEEN: Final = " · "
 
 MAX_LABEL: Final = 200
@@ -65,13 +63,13 @@ class RowLabels:
         origin: Callable[[], Origin | None],
     ) -> None:
         self._frame: Final = frame
-        self._chosen: Final = axes(frame) if label is None else check_label(frame, label)
+        self._chosen: Final = attrs.axes(frame) if label is None else check_label(frame, label)
         self._origin: Final = origin
         held = Counter(frame.columns)
         self._places: Final[dict[Label, int]] = {
             name: place for place, name in enumerate(frame.columns) if held[name] == 1
         }
-        self._result: Final = columns.labels(frame, prefix) | filelist.own(frame) | scores.own(frame)
+        self._result: Final = attrs.own_columns(frame, prefix)
 
     def of(self, rows: Sequence[int]) -> list[str]:
         """Return what these rows (positions) are called, in one line of at most `MAX_LABEL` characters; "" for none."""
@@ -152,18 +150,6 @@ def cleaned(cell: object) -> Json:
 def name_of(label: Hashable) -> str:
     """Return a column's label as people read it."""
     return ", ".join(str(part) for part in label if part != "") if isinstance(label, tuple) else str(label)
-
-
-def axes(frame: pd.DataFrame) -> list[Hashable]:
-    """Return the columns that a sweep says are its axes, as far as they are there; attrs are anybody's to write."""
-    said = frame.attrs.get(SWEEP)
-    found = said.get("axes") if isinstance(said, Mapping) else None
-    if not isinstance(said, Mapping) or not isinstance(found, Mapping):
-        return []
-    names = [name for labels in found.values() if isinstance(labels, list | tuple) for name in labels]
-    held = _held(frame)
-    every = dict.fromkeys(name for name in (*names, said.get("repeat")) if isinstance(name, str))
-    return [name for name in every if held[name] == 1]
 
 
 def check_label(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> list[Hashable]:

@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 
 from ..core.mapping import Column, Template, from_spec
 from ..errors import ColumnError, EachlabsError
-from . import origins
+from . import attrs, origins
 from . import results as columns
 
 logger = logging.getLogger("eachlabs_frames")
 
-ATTRS: Final = "eachlabs_rating"
-"""Where a frame says which of its columns are scores that were given here, each with the prefix of its result."""
-
-SCALES: Final = "eachlabs_rating_scale"
-"""Where a frame says the best score of each of these columns; the worst is 1."""
-
 KEPT: Final = "scores are kept in .frame of this widget"
-NUMBERS: Final = ("integer", "floating", "mixed-integer-float")
-"""What pandas calls a column of objects that are nothing but numbers, beside missing values."""
 
 
 class Scores:
@@ -65,8 +56,9 @@ class Scores:
         self._executions = columns.executions(frame, prefix)
         self._waiting: dict[int, float | None] = {}  # what the frame itself was not given yet
         self.problem: str | None = None
-        place = _place(frame, self._label)
-        held = pd.array([pd.NA] * len(frame), dtype="Int64") if place is None else _nullable(frame.iloc[:, place])
+        place = columns.place(frame, self._label)
+        missing = pd.Series([pd.NA] * len(frame), dtype="Int64")
+        held = columns.nullable(missing if place is None else frame.iloc[:, place])
         self.values: Final = [None if value is pd.NA else value for value in held.tolist()]
         if place is None:
             _insert(frame, self._label, held)
@@ -89,8 +81,8 @@ class Scores:
     def frame(self) -> pd.DataFrame:
         """A new frame: the rows as they were at first, with the scores as they are now."""
         frame = columns.snapshot(self._source)
-        place = _place(frame, self._label)
-        held = _nullable(pd.Series(self.values, dtype=object))
+        place = columns.place(frame, self._label)
+        held = columns.nullable(pd.Series(self.values, dtype=object))
         if place is None:
             _insert(frame, self._label, held)
         else:
@@ -100,17 +92,17 @@ class Scores:
 
     def _note(self, frame: pd.DataFrame) -> None:
         if isinstance(self._column, str):
-            frame.attrs[ATTRS] = noted(frame) | {self._column: self._prefix}
-            frame.attrs[SCALES] = _scales(frame) | {self._column: self._best}
+            frame.attrs[attrs.RATING] = attrs.score_columns(frame) | {self._column: self._prefix}
+            frame.attrs[attrs.RATING_SCALE] = attrs.score_scales(frame) | {self._column: self._best}
 
     def _write(self) -> None:
-        place = _place(self._given, self._label)
+        place = columns.place(self._given, self._label)
         assert place is not None
-        held = _nullable(self._given.iloc[:, place]).astype("Float64")  # a score of before need not be whole
+        held = columns.nullable(self._given.iloc[:, place]).astype("Float64")  # a score of before need not be whole
         for row, score in self._waiting.items():
             held[row] = pd.NA if score is None else score
         # Not by iloc, which would write through a frame that this one is a part of, and warn of it.
-        self._given.isetitem(place, _nullable(pd.Series(held)))
+        self._given.isetitem(place, columns.nullable(pd.Series(held)))
         self._waiting.clear()
 
     def _refusal(self) -> str | None:
@@ -118,11 +110,11 @@ class Scores:
         given = self._given
         if not self._is_unchanged():
             return f"the frame's rows were changed or moved in the meantime, so it is no longer written: {KEPT}"
-        place = _place(given, self._label)
+        place = columns.place(given, self._label)
         if place is None:
             return f"the frame has no column {self._label!r} any more: {KEPT}"
         try:
-            _nullable(given.iloc[:, place])
+            columns.nullable(given.iloc[:, place])
         except ColumnError:
             return f"the frame's column {self._label!r} has other values now: {KEPT}"
         return None
@@ -138,56 +130,11 @@ class Scores:
         return known or given.index is self._index or given.index.identical(self._index)
 
 
-def noted(frame: pd.DataFrame) -> dict[str, str]:
-    """Return the columns of scores, each with the prefix of its result; attrs are anybody's to write."""
-    said = frame.attrs.get(ATTRS)
-    pairs = said.items() if isinstance(said, Mapping) else ()
-    return {name: of for name, of in pairs if isinstance(name, str) and isinstance(of, str)}
-
-
-def scale_of(frame: pd.DataFrame, column: Hashable) -> tuple[float, float] | None:
-    """Return the worst and the best score that a column can hold; None where it holds none that were given here."""
-    names = noted(frame)
-    best = (best for name, best in _scales(frame).items() if name in names and column == columns.label(frame, name, ""))
-    found = next(best, None)
-    return None if found is None else (1.0, float(found))
-
-
-def _scales(frame: pd.DataFrame) -> dict[str, int]:
-    scales = frame.attrs.get(SCALES)
-    pairs = scales.items() if isinstance(scales, Mapping) else ()
-    return {name: best for name, best in pairs if isinstance(name, str) and type(best) is int}
-
-
-def own(frame: pd.DataFrame) -> frozenset[Hashable]:
-    """Return the labels of the scores: no inputs, unless named."""
-    return frozenset(columns.label(frame, name, "") for name in noted(frame))
-
-
-def forget_stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> None:
-    """Take the scores away from rows whose execution is another than `before`: that one was judged."""
-    names = [name for name, of in noted(frame).items() if of == prefix]
-    stale = columns.stale(frame, before, prefix) if names else []
-    for place in [_place(frame, columns.label(frame, name, "")) for name in names] if stale else []:
-        if place is None:
-            continue
-        try:
-            held = pd.array(_nullable(frame.iloc[:, place]), copy=True)
-        except (ColumnError, ValueError, TypeError, OverflowError):
-            continue  # it holds something else by now, and must not stand between a paid result and its frame
-        held[stale] = pd.NA
-        frame.isetitem(place, held)
-
-
 def _label(frame: pd.DataFrame, column: Hashable) -> Hashable:
     """Return the column's whole label: a name is filled up with "" where the columns are a MultiIndex."""
     if isinstance(column, str):
         return columns.label(frame, column, "")
     return column
-
-
-def _place(frame: pd.DataFrame, label: Hashable) -> int | None:
-    return next((place for place, known in enumerate(frame.columns) if known == label), None)
 
 
 def _check(frame: pd.DataFrame, column: Hashable, label: Hashable, prefix: str) -> None:
@@ -207,9 +154,9 @@ def _check(frame: pd.DataFrame, column: Hashable, label: Hashable, prefix: str) 
     if sum(known == label for known in frame.columns) > 1:
         msg = f"the frame has two columns named {column!r}: drop one"
         raise ColumnError(msg)
-    place = _place(frame, label)
+    place = columns.place(frame, label)
     if place is not None:
-        _nullable(frame.iloc[:, place])
+        columns.nullable(frame.iloc[:, place])
 
 
 def _inputs(frame: pd.DataFrame, prefix: str) -> set[Hashable]:
@@ -239,27 +186,3 @@ def _insert(frame: pd.DataFrame, label: Hashable, held: Any) -> None:
         kind = type(frame.columns).__name__
         msg = f"the frame's columns (a {kind}) take no column {label!r} ({exc}): set df.columns = list(df.columns)"
         raise ColumnError(msg) from exc
-
-
-def _nullable(column: pd.Series[Any]) -> Any:
-    """Return a column's numbers as an array that knows missing values: Int64, or Float64 where one is not whole.
-
-    Raises
-    ------
-    ColumnError
-        It holds something that is no number.
-    """
-    if str(column.dtype) == "Int64":
-        return column.array
-    if column.isna().all():
-        return pd.array([pd.NA] * len(column), dtype="Int64")
-    kind = column.dtype.kind
-    if kind not in "iuf" and not (kind == "O" and pd.api.types.infer_dtype(column, skipna=True) in NUMBERS):
-        first: Sequence[Any] = column[column.notna()].head(1).tolist()
-        msg = f"column {column.name!r} holds {first[0]!r}, which is not a score: name a numeric column, or a new one"
-        raise ColumnError(msg)
-    numbers = column.astype(object).where(column.notna(), np.nan).astype("float64").to_numpy()
-    there = numbers[~np.isnan(numbers)]
-    whole = bool((np.isfinite(there) & (there == np.floor(there))).all())
-    floating = pd.array(numbers, dtype="Float64")
-    return floating.astype("Int64") if whole else floating

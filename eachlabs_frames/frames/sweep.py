@@ -14,13 +14,11 @@ import pandas as pd
 from ..core.grid import Draw, Grid, Places, drawing, shuffled
 from ..core.media import text
 from ..errors import ColumnError, ConfigurationError
+from . import attrs
 from . import axes as reading
 from . import results as columns
 from .axes import Axis
 from .cells import records
-
-ATTRS: Final = "eachlabs_sweep"
-"""Where a frame says of each of its axes which columns it fills, and which column numbers the repeats."""
 
 REPEAT: Final = "repeat"
 
@@ -111,18 +109,11 @@ def sweep(
     cells = _chosen(found, grid, wanted, where=where, random_state=random_state)
     places = grid.whole(times=times) if cells is None else grid.places(cells, times=times)
     out = _frame(found, places, times=times)
-    out.attrs[ATTRS] = {
+    out.attrs[attrs.SWEEP] = {
         "axes": {axis.name: [str(label) for label in axis.columns] for axis in found},
         "repeat": REPEAT if times > 1 else None,
     }
     return out
-
-
-def unsent(frame: pd.DataFrame) -> frozenset[Hashable]:
-    """Return the columns that a sweep has numbered its rows with: no inputs, unless named."""
-    said = frame.attrs.get(ATTRS)
-    label = said.get("repeat") if isinstance(said, Mapping) else None
-    return frozenset({label} if isinstance(label, str) else ())
 
 
 _AXIS: Final = "; an axis of this name goes into a dict, as in sweep({{{!r}: [...]}})"
