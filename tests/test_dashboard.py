@@ -19,10 +19,10 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.frames.run import Run
+from eachlabs_frames.frames.run_status import Head
 from eachlabs_frames.models import COMPLETED, FAILED, QUEUED, Event, Observer, Outcome
 from eachlabs_frames.sandbox import Fault, Sandbox
 from eachlabs_frames.views.dashboard import Dashboard
-from eachlabs_frames.views.messages import Head
 from eachlabs_frames.views.pulse import SHORTEST, Pulse
 
 from .waiting import until

@@ -29,10 +29,11 @@ from eachlabs_frames.core.addresses import Bounds
 from eachlabs_frames.core.downloads import Promise
 from eachlabs_frames.core.filenames import Identity
 from eachlabs_frames.engine.clock import SystemClock
+from eachlabs_frames.engine.content_encoding import BUFFER, BrokenError, unpacked
 from eachlabs_frames.engine.folder import Folder, SpoiledError
 from eachlabs_frames.engine.loop import complete
 from eachlabs_frames.engine.parts import Part
-from eachlabs_frames.engine.web import BUFFER, BrokenError, Web, unpacked
+from eachlabs_frames.engine.web import Web
 from eachlabs_frames.frames.download import download
 from eachlabs_frames.models import Event
 from eachlabs_frames.sandbox import Fault, Sandbox

@@ -357,7 +357,7 @@ class Balances:
 
     def watch(self) -> list[float | None]:
         reporter = Reporter(self.events.append, Results(1), total=1)
-        watching = watch_balance(reporter, transport=self.transport, clock=self.clock, dialect="current")
+        watching = watch_balance(reporter.balance, transport=self.transport, clock=self.clock, dialect="current")
         asyncio.run(watching)
         return [event.balance_usd for event in self.events]
 

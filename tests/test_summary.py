@@ -7,9 +7,10 @@ from typing import Any, get_args
 
 import pytest
 
+from eachlabs_frames.frames.run_status import Phase
 from eachlabs_frames.models import Outcome
 from eachlabs_frames.views.board import Board
-from eachlabs_frames.views.messages import Phase, Snapshot
+from eachlabs_frames.views.messages import Snapshot
 from eachlabs_frames.views.summary import html, sentence, table, text, title
 
 HEAD = {"workflow": "wf_abc123", "version": "3f2a1111-2222-3333-4444-555555555555", "run": "sweep-7"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.core import wire
-from eachlabs_frames.core.caps import Cap
+from eachlabs_frames.core.stated_cap import Cap
 from eachlabs_frames.core.wire import Done, Refused, Retry, Said, Split, Stop, Unknown, judge, judge_look
 from eachlabs_frames.models import Batch, Fault, Reply, Secret, Target
 from tests.fakes import reply

@@ -28,8 +28,8 @@ from ..errors import (
 )
 from ..models import FAILED, QUEUED, UNKNOWN, Batch, DialectName, Fault, Json, Outcome, Reply, Request, Secret, Target
 from . import decoding
-from .caps import Cap, read_cap
 from .executions import canonical_status, parse_time, with_note
+from .stated_cap import Cap, read_cap
 
 PAGE: Final = 100
 """Executions of one page, at most (API reference, "Pagination")."""

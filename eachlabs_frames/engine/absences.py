@@ -23,8 +23,6 @@ MIN_AGE: Final = 86_400.0
 """Seconds. An execution that was sent longer ago is gone where neither the listing nor its details show it. The API
 keeps outputs for at least 24 hours, and no listing or clock is expected to be wrong by a day."""
 
-FORGOTTEN: Final = "the API no longer has this execution"
-
 NANO: Final = 1_000_000_000
 
 

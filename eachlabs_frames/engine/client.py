@@ -23,8 +23,9 @@ from ..core.masking import Mask
 from ..core.wire import key_header
 from ..models import Fault, Reply, Request, Secret
 from ..settings import Settings
+from .content_encoding import PACKED, BrokenError, unpacked
+from .loop import LoopResource, register_resource
 from .proxies import HEADER, proxy_for
-from .web import PACKED, BrokenError, unpacked
 
 # Servers close idle connections, some after 5 s. A POST written to one that is closing has no answer and would
 # leave its rows unknown, so connections are let go first.
@@ -212,3 +213,6 @@ def forget_sessions() -> Any:
     kept = dict(_sessions)
     _sessions.clear()
     return kept
+
+
+register_resource(LoopResource(close_session, forget_sessions))

@@ -8,13 +8,13 @@ from typing import Any, Final
 from ..core import wire
 from ..errors import APIConnectionError, APIError, AuthenticationError, NotFoundError, PermissionDeniedError
 from ..models import Clock, DialectName, Json, Transport
-from .absences import FORGOTTEN
 from .lookups import fetch
 from .pool import drain
 
 PATIENCE: Final = 3
 """Executions in a row of each worker that get no answer, after which nothing more is asked."""
 
+FORGOTTEN: Final = "the API no longer has this execution"
 NOT_ASKED: Final = "not read: the API had stopped responding"
 
 

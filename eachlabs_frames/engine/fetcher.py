@@ -18,10 +18,11 @@ from ..core.downloads import Again, Fetched, Move, Never, Promise, Take, Verdict
 from ..core.pacing import retry_delay
 from ..core.wire import retry_after
 from ..models import Clock, Reply
+from .content_encoding import BrokenError
 from .folder import FULL, Entry, Folder, ReplacedError, SpoiledError, TakenError
 from .parts import PIECE, Part
 from .pool import drain, until
-from .web import Answer, BrokenError, Web
+from .web import Answer, Web
 
 T = TypeVar("T")
 

@@ -17,12 +17,11 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from ..errors import BridgeError
 from ..settings import BridgeName
 from ..tracebacks import short
-from .client import close_session, forget_sessions
 from .interrupts import ended, on_second_interrupt, raised_in_blocking_calls
 
 T = TypeVar("T")
@@ -140,8 +139,38 @@ async def _wind_up() -> None:
         task.cancel()
     if left:
         await asyncio.wait(left, timeout=_SHUTDOWN / 2)
-    await close_session()
+    await close_resources()
     await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+class LoopResource(NamedTuple):
+    """Something that other modules keep per event loop, such as HTTP sessions.
+
+    Attributes
+    ----------
+    close : callable
+        Closes what belongs to the running loop.
+    abandon : callable
+        Called in a forked child: drops everything without closing it and returns it. Its sockets are shared with the
+        parent, so the returned object must be kept for as long as the process lives.
+    """
+
+    close: Callable[[], Coroutine[Any, Any, None]]
+    abandon: Callable[[], Any]
+
+
+_resources: list[LoopResource] = []
+
+
+def register_resource(resource: LoopResource) -> None:
+    """Close `resource` with every loop that a bridge uses, and abandon it after a fork."""
+    _resources.append(resource)
+
+
+async def close_resources() -> None:
+    """Close what was registered, for the running loop."""
+    for resource in _resources:
+        await resource.close()
 
 
 _lock = threading.Lock()
@@ -172,7 +201,7 @@ def _after_fork() -> None:
     """Start anew: the thread did not come along, and its sockets are the parent's, so nothing of them is touched."""
     global _bridge, _lock
     _lock = threading.Lock()
-    _inherited.append((_bridge, forget_sessions()))
+    _inherited.append((_bridge, [resource.abandon() for resource in _resources]))
     _bridge = None
 
 
@@ -198,7 +227,7 @@ def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
     if kind == "nest" and (running := _running_loop()) is not None:
         from .nest import nested  # needs nest-asyncio2: only for those who ask
 
-        return nested(running, job, grace=GRACE)
+        return nested(running, job, grace=GRACE, close=close_resources)
     flight = Flight(bridge().loop, job)
     try:
         flight.start().wait()

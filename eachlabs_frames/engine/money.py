@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..core import wire
 from ..core.executions import canonical_status, cost_of, entries, parse_amount
 from ..core.pacing import retry_delay
 from ..models import COMPLETED, Clock, DialectName, Prices, Transport
 from .pool import until
-from .reporter import Reporter
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -22,6 +21,9 @@ BALANCE_PAUSE: Final = 20.0
 
 BALANCE_TRIES: Final = 3
 """Tries of one read, where the API answers 429 (with ``Retry-After: 1``) or 503."""
+
+Report: TypeAlias = Callable[[float | None], None]
+"""Receives a balance in USD, or None while it is unknown."""
 
 MAX_BALANCE_DELAY: Final = 2.0
 """Seconds: a try that would have to wait longer is not made."""
@@ -52,20 +54,25 @@ async def _read_balance(transport: Transport, clock: Clock) -> tuple[float | Non
     return None, True
 
 
-async def watch_balance(reporter: Reporter, *, transport: Transport, clock: Clock, dialect: DialectName) -> None:
-    """Report the balance now and then, until cancelled; None while it cannot be read."""
+async def watch_balance(report: Report, *, transport: Transport, clock: Clock, dialect: DialectName) -> None:
+    """Call `report` with the balance now and then, until cancelled; with None while it cannot be read."""
     readable = dialect != "legacy"
     while readable:
         amount, readable = await _read_balance(transport, clock)
-        reporter.balance(amount)
+        report(amount)
         if readable:
             await clock.sleep(BALANCE_PAUSE)
 
 
 async def read_balance_again(
-    stop: asyncio.Event, reporter: Reporter, *, transport: Transport, clock: Clock, dialect: DialectName
+    stop: asyncio.Event,
+    report: Callable[[float | None], None],
+    *,
+    transport: Transport,
+    clock: Clock,
+    dialect: DialectName,
 ) -> None:
-    """Report the balance after the last execution has ended, if it can be read at once: nobody waits for it."""
+    """Call `report` with the balance after the last execution has ended, if it can be read at once."""
 
     async def read() -> float | None:
         return await asyncio.wait_for(balance(transport=transport, clock=clock, dialect=dialect), MAX_BALANCE_DELAY)
@@ -73,7 +80,7 @@ async def read_balance_again(
     with suppress(asyncio.TimeoutError):
         amount = await until(stop, read())
         if amount is not None:
-            reporter.balance(amount)
+            report(amount)
 
 
 async def prices(workflow_id: str, *, transport: Transport, clock: Clock, dialect: DialectName) -> Prices:

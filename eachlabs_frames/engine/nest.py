@@ -15,7 +15,6 @@ from typing import Any, TypeAlias, TypeVar
 import nest_asyncio2
 
 from ..errors import BridgeError
-from .client import close_session
 
 T = TypeVar("T")
 
@@ -26,8 +25,14 @@ Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, T]]
 _borrowed: set[asyncio.AbstractEventLoop] = set()
 
 
-def nested(running: asyncio.AbstractEventLoop, job: Job[T], *, grace: float) -> T:
-    """Run `job` inside the caller's running loop, by nest-asyncio2; a borrowed loop's session ends with the call.
+def nested(
+    running: asyncio.AbstractEventLoop,
+    job: Job[T],
+    *,
+    grace: float,
+    close: Callable[[], Coroutine[Any, Any, None]],
+) -> T:
+    """Run `job` inside the caller's running loop, by nest-asyncio2; `close` closes what the call has opened on it.
 
     Interrupted, it asks the job to end, waits up to `grace` seconds for it and raises; interrupted again, it cancels.
 
@@ -43,7 +48,7 @@ def nested(running: asyncio.AbstractEventLoop, job: Job[T], *, grace: float) -> 
     _check_kernel()
     nest_asyncio2.apply(running)
     # Another coroutine of the caller's may make a nested call during this one: the outermost, which ends last,
-    # closes the session.
+    # closes what was opened.
     outermost = running not in _borrowed
     _borrowed.add(running)
     try:
@@ -51,7 +56,7 @@ def nested(running: asyncio.AbstractEventLoop, job: Job[T], *, grace: float) -> 
     finally:
         if outermost:
             _borrowed.discard(running)
-            running.run_until_complete(close_session())
+            running.run_until_complete(close())
 
 
 def _fly(running: asyncio.AbstractEventLoop, job: Job[T], grace: float) -> T:

@@ -19,7 +19,7 @@ from ..core.identity import fingerprint, try_fingerprint
 from ..errors import APIError, EachlabsError
 from ..models import Clock, DialectName, Json, Transport
 from . import details
-from .absences import FORGOTTEN
+from .details import FORGOTTEN
 from .listing import MAX_REPEATS
 from .lookups import fetch
 

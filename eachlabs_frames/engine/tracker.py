@@ -21,9 +21,10 @@ from ..core.pacing import poll_delay
 from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
 from . import costs, deliveries
-from .absences import FORGOTTEN, Absences
+from .absences import Absences
 from .assignments import Assignments
 from .deliveries import Feed
+from .details import FORGOTTEN
 from .hearing import Hearing
 from .pool import beside, drain, until
 from .reporter import Reporter

@@ -28,7 +28,7 @@ from .options import Options
 from .results import Origin
 
 if TYPE_CHECKING:
-    from ..views.messages import Head
+    from .run_status import Head
 
 Make: TypeAlias = Callable[[], tuple[Call, object, "Options | None"]]
 

@@ -21,9 +21,9 @@ from .handover import Handover
 
 if TYPE_CHECKING:
     from ..settings import Settings
-    from ..views.messages import Head, Phase
     from .options import Options
     from .results import Origin
+    from .run_status import Head, Phase
 
 logger = logging.getLogger("eachlabs_frames")
 

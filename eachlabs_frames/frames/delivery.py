@@ -174,12 +174,14 @@ class Delivery:
 
     async def watch_balance(self) -> None:
         """Tell the balance now and then, until cancelled."""
-        await money.watch_balance(self._reporter, transport=self._client, clock=CLOCK, dialect=self._settings.dialect)
+        await money.watch_balance(
+            self._reporter.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
+        )
 
     async def read_balance_again(self, stop: asyncio.Event) -> None:
         """Report the balance once more, so that the last one that is shown is not from before the executions."""
         await money.read_balance_again(
-            stop, self._reporter, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
+            stop, self._reporter.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
         )
 
     def _batches(self, plan: Plan, rows: Sequence[int]) -> Iterator[Batch]:

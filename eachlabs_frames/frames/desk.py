@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from ..models import Event, Observer, Outcome
+from ..notebook import in_kernel
 from ..settings import current
 from ..views.board import Board
-from ..views.notebook_output import in_kernel
 from . import results as columns
 from .calls import Calls
 from .labels import texts
@@ -20,7 +20,8 @@ from .spreadsheet import to_csv
 
 if TYPE_CHECKING:
     from ..views.dashboard import Dashboard
-    from ..views.messages import Head, Snapshot
+    from ..views.messages import Snapshot
+    from .run_status import Head
 
 
 class Desk:

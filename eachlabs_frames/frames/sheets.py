@@ -19,7 +19,7 @@ from .desk import Desk
 
 if TYPE_CHECKING:
     from ..views.gallery import Gallery
-    from ..views.messages import Head
+    from .run_status import Head
 
 MOST_COLUMNS: Final = 50
 SMALLEST, LARGEST = 80, 2_000

@@ -12,11 +12,12 @@ from math import isfinite
 from typing import Any, Final, NamedTuple, cast
 
 from ..core.media import cut, read
+from ..frames.run_status import Head
 from ..models import PENDING, STATUSES, Outcome
 from .cards import seconds
 from .groups import NOWHERE, Group, Groups, fit, size
 from .lines import LONGEST_ID, BulkLine
-from .messages import ErrorGroup, Head, Media, Opened, Row, Snapshot, Update
+from .messages import ErrorGroup, Media, Opened, Row, Snapshot, Update
 
 USUAL: Final = 2_400
 LARGEST: Final = 5_200

@@ -14,12 +14,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import ipywidgets
 
+from ..frames.run_status import Head
 from ..models import FAILED, TERMINAL, Event, Observer, Outcome
 from . import summary
 from .board import Board
 from .controls import Controls, Question
 from .live import Live
-from .messages import Asked, Head, Snapshot
+from .messages import Asked, Snapshot
 from .notebook_output import MAX_AGE, NotebookOutput
 from .pulse import SHORTEST, Pulse
 

@@ -17,11 +17,11 @@ from typing import Any, Final, Protocol
 import ipywidgets
 
 from ..core.media import cut
+from ..frames.run_status import Head
 from ..models import Event, Json, Observer, Outcome
 from . import assets, contact, embedded, files, page, summary
 from .cards import Card
 from .live import Shown
-from .messages import Head
 from .notebook_output import MAX_AGE, NotebookOutput
 from .pulse import SHORTEST, Pulse
 from .sheet import Asked, Layout, Sheet, Snapshot, cards_of, find

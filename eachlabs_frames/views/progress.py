@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import Any, Final, Literal
 
 from ..core.money import format_usd
 from ..errors import ConfigurationError
 from ..models import COMPLETED, FAILED, INVALID, UNKNOWN, Event, Observer
-from .notebook_output import BarOutput, in_kernel
+from ..notebook import HIDE_MISSING_WIDGET, WIDGET_VIEW, in_kernel, publish
 
 logger = logging.getLogger("eachlabs_frames")
 
 FILES: Final = ("downloaded", "complete", "failed")
 SHOWN: Final = (COMPLETED, FAILED, INVALID, UNKNOWN)
 LONGEST_NOTE: Final = 100
+
+# The output itself has this class only where the model was not found.
+_SHOW_UNFINISHED: Final = (
+    ".jp-OutputArea-child:has(+ .jp-OutputArea-child > .jp-OutputArea-output.jupyter-widgets) .eachlabs-static"
+    "{display:block!important}"
+)
 
 
 def check(progress: object) -> None:
@@ -56,7 +64,7 @@ def observing(
     in_notebook = in_kernel() and issubclass(tqdm, notebook.tqdm_notebook)
     options: dict[str, Any] = {"display": False} if in_notebook else {}
     bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True, **options)
-    output = BarOutput(bar) if in_notebook else None
+    output = _BarOutput(bar) if in_notebook else None
     try:
         yield Bar(bar, describe if unit == "row" else describe_files)
     finally:
@@ -80,6 +88,40 @@ class Bar:
         """Show one event; tqdm itself decides how often it draws."""
         self._bar.set_postfix_str(self._describe(event), refresh=event.kind in ("waiting", "resumed", "stopped"))
         self._bar.update(event.done - self._bar.n)
+
+
+class _BarOutput:
+    """The outputs of a tqdm bar of a notebook: its widget while the call goes on, then its last state as HTML.
+
+    Parameters
+    ----------
+    bar : tqdm.notebook.tqdm_notebook
+        One that was not displayed.
+    """
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._ids: Final = (secrets.token_hex(8), secrets.token_hex(8))
+        text = f"{bar.desc}: running when this notebook was saved"
+        # Not seen beside the bar: only where the notebook was saved, and the kernel ended, before the call did.
+        html = f'<div class="eachlabs-static" style="display:none">{escape(text)}</div>'
+        first = {"text/plain": text, "text/html": f"<style>{HIDE_MISSING_WIDGET}{_SHOW_UNFINISHED}</style>{html}"}
+        view = {WIDGET_VIEW: bar.container._repr_mimebundle_()[WIDGET_VIEW], "text/html": ""}
+        for data, display_id in zip((first, view), self._ids, strict=True):
+            publish(data, {}, display_id)
+
+    def finish(self) -> None:
+        """Replace the widget, when the bar is closed."""
+        left, right = self._bar.format_meter(**self._bar.format_dict | {"bar_format": "{l_bar}<bar/>{r_bar}"}).split(
+            "<bar/>"
+        )
+        drawn = f'<progress value="{self._bar.n}" max="{self._bar.total}" style="width:16em"></progress>'
+        html = f"<div>{escape(left.rstrip('|'))} {drawn} {escape(right.lstrip('|'))}</div>"
+        last = {"text/plain": str(self._bar), "text/html": html}
+        for data, display_id in zip((last, {"text/plain": "", "text/html": ""}), self._ids, strict=True):
+            publish(data, {}, display_id, update=True)
+        for widget in (*self._bar.container.children, self._bar.container):
+            widget.close()
 
 
 def describe(event: Event) -> str:

@@ -13,8 +13,9 @@ from typing import Final
 
 from ..core.media import cut
 from ..core.money import format_usd
+from ..frames.run_status import Head
 from ..models import COMPLETED, FAILED, INVALID, PENDING
-from .messages import ErrorGroup, Head, Line, Snapshot
+from .messages import ErrorGroup, Line, Snapshot
 
 MOST_LINES: Final = 20
 MOST_ERRORS: Final = 10
