@@ -17,7 +17,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames import cli
-from eachlabs_frames.core.decoding import TOO_DEEP
+from eachlabs_frames.decoding import TOO_DEEP
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 WF = "wf_abc123"

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.media import urls
 from eachlabs_frames.frames.cards import Cards
+from eachlabs_frames.media import urls
 from eachlabs_frames.models import COMPLETED, FAILED, Outcome
 from eachlabs_frames.views import cards
 from eachlabs_frames.views.cards import card

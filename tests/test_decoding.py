@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core import decoding
-from eachlabs_frames.core.decoding import MAX_DEPTH, TOO_DEEP, decode, replaced, storable
+from eachlabs_frames import decoding
+from eachlabs_frames.decoding import MAX_DEPTH, TOO_DEEP, decode, replaced, storable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),

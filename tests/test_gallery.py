@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.formats import media_type
 from eachlabs_frames.frames.cards import Cards
+from eachlabs_frames.media_formats import media_type
 from eachlabs_frames.models import COMPLETED, FAILED, PENDING, RUNNING, Event, Observer, Outcome
 from eachlabs_frames.sandbox import Sandbox, media
 from eachlabs_frames.views import contact, files

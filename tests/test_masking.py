@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.masking import Mask
+from eachlabs_frames.masking import Mask
 from eachlabs_frames.models import Secret
 
 KEY = 'smk_A/b+c=d"e\\f&1'

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.media import LONGEST_DATA, LONGEST_TEXT, LONGEST_URL, MOST_NODES, Media, cut, read, urls
+from eachlabs_frames.media import LONGEST_DATA, LONGEST_TEXT, LONGEST_URL, MOST_NODES, Media, cut, read, urls
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 

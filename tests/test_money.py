@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.money import format_usd
-from eachlabs_frames.core.outcomes import Results
 from eachlabs_frames.engine.budget import Budget
 from eachlabs_frames.engine.money import watch_balance
 from eachlabs_frames.engine.reporter import Reporter
 from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.models import Event, Prices
+from eachlabs_frames.money import format_usd
+from eachlabs_frames.results import Results
 from eachlabs_frames.sandbox import Fault, Sandbox
 from eachlabs_frames.views.estimate import estimate, words
 from eachlabs_frames.views.progress import describe

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.media import urls
-from eachlabs_frames.core.outcomes import Results
 from eachlabs_frames.core.pieces import pieces
 from eachlabs_frames.engine import details
 from eachlabs_frames.frames.results import read as read_results
 from eachlabs_frames.frames.results import write
+from eachlabs_frames.media import urls
 from eachlabs_frames.models import Outcome, Reply, Request
+from eachlabs_frames.results import Results
 from eachlabs_frames.sandbox import Fault, Sandbox, Step
 from tests.fakes import Answer, FakeTransport, ManualClock, reply
 from tests.test_pieces import FOX, OWL, PAGE

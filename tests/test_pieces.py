@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.media import DEEPEST, urls
 from eachlabs_frames.core.pieces import Piece, leaves, pieces
 from eachlabs_frames.core.steps import Step, steps
+from eachlabs_frames.media import DEEPEST, urls
 
 FOX = "https://cdn.example.com/fox.png"
 OWL = "https://cdn.example.com/owl.mp4"

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..core.money import format_usd
-from ..core.outcomes import COLUMNS
 from ..errors import UsageError
 from ..frames import accept_journal_loss, delete_run, load_run, runs
 from ..models import INVALID, PENDING, STATUSES
+from ..money import format_usd
+from ..results import COLUMNS
 from . import files
 from .codes import DONE, NOT_ALL
 from .formats import check_suffix

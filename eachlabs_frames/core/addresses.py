@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final, TypeAlias
 from urllib.parse import quote, urljoin, urlsplit
 
-from . import media
+from .. import media
 
 Address: TypeAlias = IPv4Address | IPv6Address
 

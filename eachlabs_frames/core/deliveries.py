@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from ..decoding import decode
 from ..models import TERMINAL, Outcome
-from .decoding import decode
 from .executions import canonical_status, read, says_too_little
 from .identity import try_fingerprint
 

@@ -11,8 +11,8 @@ from calendar import timegm
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ..decoding import replaced
 from ..models import CANCELLED, COMPLETED, FAILED, INVALID, PENDING, QUEUED, RUNNING, UNKNOWN, Json, Outcome
-from .decoding import replaced
 
 _WORDS: Final = {
     **{status: status for status in (QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED)},

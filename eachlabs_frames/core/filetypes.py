@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from .formats import media_type
-from .media import EXTENSIONS
+from ..media import EXTENSIONS
+from ..media_formats import media_type
 
 ANY: Final = ".bin"
 LONGEST_EXTENSION: Final = 12

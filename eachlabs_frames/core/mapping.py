@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any, Final, TypeAlias
 
+from .. import media
 from ..errors import MappingError
 from ..models import Json
 from ..suggestions import closest, hint
-from . import media
 from .coercion import READABLE, TYPES, wanted_types
 from .values import MISSING, RefusedValueError, clean, whole_number
 

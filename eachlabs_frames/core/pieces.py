@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from ..media import DEEPEST, kind_of
 from ..models import Json
-from .media import DEEPEST, kind_of
 
 Path: TypeAlias = tuple[str, ...]
 

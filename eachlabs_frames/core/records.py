@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import orjson
 
+from ..decoding import decode, storable
 from ..models import (
     COMPLETED,
     FAILED,
@@ -31,8 +32,7 @@ from ..models import (
     Outcome,
     Standing,
 )
-from .decoding import decode, storable
-from .outcomes import NO_TIME, Results
+from ..results import NO_TIME, Results
 
 CLAIM: Final = 0
 ANSWER: Final = 1

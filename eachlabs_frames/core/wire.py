@@ -19,15 +19,9 @@ from urllib.parse import quote
 
 import orjson
 
-from ..errors import (
-    APIError,
-    AuthenticationError,
-    ConfigurationError,
-    NotFoundError,
-    PermissionDeniedError,
-)
+from .. import decoding
+from ..errors import APIError, AuthenticationError, ConfigurationError, NotFoundError, PermissionDeniedError
 from ..models import FAILED, QUEUED, UNKNOWN, Batch, DialectName, Fault, Json, Outcome, Reply, Request, Secret, Target
-from . import decoding
 from .executions import canonical_status, parse_time, with_note
 from .stated_cap import Cap, read_cap
 

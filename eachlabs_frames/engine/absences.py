@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from ..core.outcomes import NO_TIME, Results
 from ..models import Clock
+from ..results import NO_TIME, Results
 
 MAX_MISSED: Final = 3
 """Polls in a row that do not show an execution, after which its details decide, whatever its age."""

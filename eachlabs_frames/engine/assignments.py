@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from ..core.identity import try_fingerprint
-from ..core.outcomes import Results
 from ..models import QUEUED, UNKNOWN, Outcome
+from ..results import Results
 
 MAX_LOOKS: Final = 3
 """Polls of one call for which executions with other inputs are held back, while the API has not shown the inputs of all

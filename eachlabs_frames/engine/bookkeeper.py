@@ -14,10 +14,10 @@ from typing import Final
 import orjson
 
 from ..core.identity import fingerprint
-from ..core.outcomes import Results
 from ..core.skew import UNSURE
 from ..errors import JournalError
 from ..models import PENDING, UNKNOWN, Batch, Journal, Lost, Outcome, Taken
+from ..results import Results
 from .reporter import Reporter
 
 logger = logging.getLogger("eachlabs_frames")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import floor
 from typing import Final
 
-from ..core.money import format_usd
+from ..money import format_usd
 
 ROUNDING: Final = 1e-9
 """Ten times 0.1 is not more than 1.0."""

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 
 from ..core import wire
 from ..core.executions import cost_of, entries
-from ..core.outcomes import Results
 from ..models import COMPLETED, TERMINAL, Request, Transport
+from ..results import Results
 from .pool import drain
 
 logger = logging.getLogger("eachlabs_frames")

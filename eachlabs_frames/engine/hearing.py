@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..core.deliveries import Known, Notice
-from ..core.outcomes import Results
 from ..models import TERMINAL, Outcome
+from ..results import Results
 from . import deliveries
 from .deliveries import Feed, Letterbox
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from ..core.outcomes import Results
 from ..core.pacing import poll_delay
 from ..models import FAILED, PENDING, SETTLED, Batch, Clock
+from ..results import Results
 from .budget import Budget
 from .pool import until
 

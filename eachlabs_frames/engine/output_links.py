@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from ..core import executions, media
+from .. import media
+from ..core import executions
 from ..core.downloads import Wanted
 from ..core.filenames import mark
 from ..errors import EachlabsError

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ..core.formats import HEAD
+from ..media_formats import HEAD
 
 PART: Final = ".part"
 PIECE: Final = 1024 * 1024

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ..core.outcomes import Results
 from ..core.wire import MAX_RETRY_AFTER
 from ..models import SETTLED, Event, EventKind, Observer, Outcome
+from ..results import Results
 from .loop import Job, Steps
 
 T = TypeVar("T")

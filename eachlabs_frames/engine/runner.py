@@ -13,22 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..core.batches import cut, halves
-from ..core.outcomes import Results
 from ..core.wire import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
 from ..errors import EachlabsError, JournalError
-from ..models import (
-    FAILED,
-    UNKNOWN,
-    Batch,
-    Clock,
-    DialectName,
-    Fault,
-    Lost,
-    Outcome,
-    Reply,
-    Target,
-    Transport,
-)
+from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, Lost, Outcome, Reply, Target, Transport
+from ..results import Results
 from .bookkeeper import Bookkeeper
 from .budget import Budget
 from .lesson import Lesson

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from ..core import wire
 from ..core.executions import completed, entries, read, says_too_little
-from ..core.outcomes import Results
 from ..core.pacing import poll_delay
 from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
+from ..results import Results
 from . import costs, deliveries
 from .absences import Absences
 from .assignments import Assignments

@@ -17,12 +17,13 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 from yarl import URL
 
-from ..core import addresses, media
+from .. import media
+from ..core import addresses
 from ..core.addresses import Bounds
-from ..core.masking import Mask
 from ..errors import ConfigurationError
+from ..masking import Mask
+from ..proxies import HEADER, Proxy, proxy_for
 from .content_encoding import BUFFER, PACKED, UNREADABLE, BrokenError, unpacked
-from .proxies import HEADER, Proxy, proxy_for
 
 LONGEST_CONNECT: Final = 10.0
 LONGEST_REASON: Final = 200

@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..core.outcomes import Results
 from ..engine.journal import archive
 from ..engine.loop import Steps
 from ..errors import ColumnError
 from ..models import FAILED, UNKNOWN, Observer
+from ..results import Results
 from ..settings import current
 from . import origins, sent_inputs
 from . import results as columns

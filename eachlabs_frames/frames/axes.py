@@ -16,9 +16,9 @@ import pandas as pd
 
 from ..core.grid import GREATEST, Places
 from ..core.identity import fingerprint
-from ..core.media import text
 from ..core.values import MISSING, RefusedValueError, clean_local
 from ..errors import ConfigurationError
+from ..media import text
 from ..suggestions import did_you_mean
 
 Values: TypeAlias = "pd.Series[Any] | range"

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import pandas as pd
 
-from ..core.outcomes import Results
 from ..engine import background
 from ..engine.interrupts import ended
 from ..errors import ConfigurationError, EachlabsError
 from ..models import Event, Outcome
+from ..results import Results
 from ..settings import Settings, current
 from . import again, origins, sent_inputs, track
 from . import results as columns

@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
 
-from ..core.outcomes import Results
 from ..engine import money
 from ..engine.bookkeeper import Bookkeeper
 from ..engine.budget import Budget
@@ -25,6 +24,7 @@ from ..engine.tracker import Tracker
 from ..engine.unjournaled import Unjournaled
 from ..errors import APIError, JournalError
 from ..models import PENDING, UNKNOWN, Batch, Lost, Target
+from ..results import Results
 from ..settings import Settings
 from .enrolment import Enrolment
 from .options import Options

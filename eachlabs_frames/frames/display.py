@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from ..core import media
+from .. import media
 from ..core.inputs import MAX_PAYLOAD as MAX_INPUT
 from ..models import COMPLETED, FAILED, STATUSES, UNKNOWN
 

@@ -25,11 +25,11 @@ from ..engine.reporter import FileReporter
 from ..errors import ConfigurationError, Interrupted, UnsettledWarning
 from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback
+from ..stacklevel import callers_level
 from ..tracebacks import is_bare
 from ..views import progress as bars
 from . import origins, sent_inputs
 from . import results as columns
-from .callers import callers_level
 from .filelist import FileList, check_column, require_outputs
 
 CLOCK: Final = SystemClock()

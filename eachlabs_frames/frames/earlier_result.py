@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ..core.mapping import Fields, RowFunction, as_pinned, from_spec, to_spec
-from ..core.outcomes import Results
 from ..errors import ColumnError, JournalError, MappingError
 from ..models import Json, Pin
+from ..results import Results
 from ..settings import Settings
 from . import results as columns
 from . import sent_inputs

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import pandas as pd
 
-from ..core import downloads, filenames, media
+from .. import media
+from ..core import downloads, filenames
 from ..core.downloads import Fetched, Wanted
 from ..core.filenames import Identity, Template
 from ..core.mapping import Fields, labels_of
-from ..core.outcomes import COLUMNS, NO_TIME, Results
 from ..errors import ColumnError, ConfigurationError, MappingError
+from ..results import COLUMNS, NO_TIME, Results
 from . import attrs
 from . import results as columns
 from .results import label

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.outcomes import Results
 from ..engine.background import between
 from ..errors import APIError, ColumnError, Interrupted, JournalError
 from ..models import Outcome
+from ..results import Results
 from ..tracebacks import is_bare
 from . import attrs, sent_inputs
 from . import results as columns

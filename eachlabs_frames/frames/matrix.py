@@ -13,11 +13,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..core.media import cut
-from ..core.outcomes import NO_TIME, Results
 from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError, ConfigurationError, FrameTypeError
+from ..media import cut
 from ..models import Json, Outcome
+from ..results import NO_TIME, Results
 from ..suggestions import hint
 from ..views.cards import LONGEST_LABEL, Card
 from ..views.matrix import Matrix

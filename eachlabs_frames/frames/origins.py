@@ -12,9 +12,9 @@ from typing import Final
 
 import pandas as pd
 
-from ..core.outcomes import Results
 from ..errors import ColumnError, EachlabsError, JournalError
 from ..models import Pin
+from ..results import Results
 from ..settings import current
 from . import results as columns
 from .results import Origin

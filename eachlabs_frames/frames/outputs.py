@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.outcomes import NO_TIME, Results
 from ..core.pieces import Path, Piece, leaves, pieces
 from ..core.steps import Step
 from ..core.steps import steps as read_steps
@@ -24,6 +23,7 @@ from ..engine.pool import until
 from ..engine.reporter import Reporter
 from ..errors import ConfigurationError
 from ..models import Json, Observer
+from ..results import NO_TIME, Results
 from ..settings import current
 from ..views import progress as bars
 from . import attrs, origins, sent_inputs

@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.media import text
 from ..core.preference import WINNERS, A, B, Judged, pair, tally
 from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError
+from ..media import text
 from ..models import COMPLETED
 from ..suggestions import did_you_mean, hint
 from . import attrs, origins

@@ -18,7 +18,7 @@ from ..core.repeats import Fingerprints, repeated
 from ..errors import JournalError, RunError
 from ..models import Pin
 from ..settings import Settings
-from .callers import callers_level
+from ..stacklevel import callers_level
 
 if TYPE_CHECKING:
     from ..engine.journal.recent import RecentRun

@@ -17,10 +17,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.media import DEEPEST
-from ..core.outcomes import COLUMNS, NO_TIME, Results
 from ..errors import ColumnError
+from ..media import DEEPEST
 from ..models import PENDING, Json
+from ..results import COLUMNS, NO_TIME, Results
 from ..suggestions import hint
 
 logger = logging.getLogger("eachlabs_frames")

@@ -15,9 +15,9 @@ import pandas as pd
 
 from ..core.inputs import from_columns
 from ..core.mapping import Column, Fields, Label, Literal, from_spec, labels_of
-from ..core.media import cut, kind_of, text
 from ..core.values import MISSING, RefusedValueError, clean_local
 from ..errors import ColumnError, EachlabsError
+from ..media import cut, kind_of, text
 from ..models import Json
 from ..suggestions import hint
 from ..views.cards import LONGEST_LABEL

@@ -16,9 +16,9 @@ import pandas as pd
 from ..core.identity import checksum, checksums
 from ..core.inputs import Problem, Row, encode_all
 from ..core.mapping import Fields, RowFunction, from_spec
-from ..core.outcomes import Results
 from ..errors import EachlabsError
 from ..models import UNKNOWN
+from ..results import Results
 from . import results as columns
 from .cells import FrameInputs
 from .plan import Positions, read_inputs

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.grid import Draw, Grid, Places, drawing, shuffled
-from ..core.media import text
 from ..errors import ColumnError, ConfigurationError
+from ..media import text
 from . import attrs
 from . import axes as reading
 from . import results as columns

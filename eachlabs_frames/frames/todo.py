@@ -12,19 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..core.outcomes import Results
-from ..models import (
-    ANY_ROW,
-    FAILED,
-    INVALID,
-    PENDING,
-    REFUSED_ROW,
-    UNKNOWN,
-    UNKNOWN_ROW,
-    UNSENT_ROW,
-    Outcome,
-    Standing,
-)
+from ..models import ANY_ROW, FAILED, INVALID, PENDING, REFUSED_ROW, UNKNOWN, UNKNOWN_ROW, UNSENT_ROW, Outcome, Standing
+from ..results import Results
 from .enrolment import Enrolment
 from .plan import Plan
 

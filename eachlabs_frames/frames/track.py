@@ -13,7 +13,6 @@ import pandas as pd
 
 from ..core.executions import read as read_entry
 from ..core.mapping import Label
-from ..core.outcomes import Results, per_bulk, status_columns
 from ..core.wire import checked_id
 from ..engine import lookups
 from ..engine.client import Client
@@ -24,12 +23,13 @@ from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
 from ..models import PENDING, Observer
+from ..results import Results, per_bulk, status_columns
 from ..settings import Settings, current
+from ..stacklevel import warn
 from ..views import progress as bars
 from . import origins
 from . import results as columns
 from .audience import Audience, joined
-from .callers import warn
 from .display import CountsFrame
 from .handover import Handover
 from .notes import Notes

@@ -11,8 +11,8 @@ from itertools import islice
 from math import isfinite
 from typing import Any, Final, NamedTuple, cast
 
-from ..core.media import cut, read
 from ..frames.run_status import Head
+from ..media import cut, read
 from ..models import PENDING, STATUSES, Outcome
 from .cards import seconds
 from .groups import NOWHERE, Group, Groups, fit, size

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Final, TypedDict
 
-from ..core.media import Kind, cut, kind_of, text, urls
+from ..media import Kind, cut, kind_of, text, urls
 from ..models import Json, Outcome
 
 MOST_MEDIA: Final = 12

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from ..core.money import format_usd
+from ..money import format_usd
 from .cards import Card, Item
 from .sheet import Layout
 from .summary import escaped, plain

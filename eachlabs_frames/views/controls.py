@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import ipywidgets
 
-from ..core.money import format_usd
+from ..money import format_usd
 
 INTERVALS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 

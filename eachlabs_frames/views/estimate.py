@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from ..core.money import format_usd
 from ..models import MAX_BATCH, Prices
+from ..money import format_usd
 from .progress import somebody_looks
 
 

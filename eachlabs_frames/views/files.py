@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from ..core.formats import HEAD, media_type
+from ..media_formats import HEAD, media_type
 
 LARGEST: Final = 32_000_000
 """Bytes of a file that is shown."""

@@ -16,8 +16,8 @@ from typing import Any, Final, Protocol
 
 import ipywidgets
 
-from ..core.media import cut
 from ..frames.run_status import Head
+from ..media import cut
 from ..models import Event, Json, Observer, Outcome
 from . import assets, contact, embedded, files, page, summary
 from .cards import Card

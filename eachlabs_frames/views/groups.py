@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 
-from ..core.media import cut
+from ..media import cut
 
 MOST_GROUPS: Final = 50
 MOST_LABELS: Final = 5

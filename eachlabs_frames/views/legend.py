@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypedDict
 
-from ..core.money import MINUS
+from ..money import MINUS
 from .quantity import Unit, quantity
 from .scale import Scale
 

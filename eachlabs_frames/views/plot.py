@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from ..core.formats import HEAD as HEAD_BYTES
-from ..core.formats import media_type
 from ..errors import ConfigurationError
+from ..media_formats import HEAD as HEAD_BYTES
+from ..media_formats import media_type
 from ..models import COMPLETED, FAILED
 from . import files, page
 from .canvas import GROUND, INK, SMALL, TEXT, WIDE, Canvas, length, lines_of

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from html import escape
 from typing import Any, Final, Literal
 
-from ..core.money import format_usd
 from ..errors import ConfigurationError
 from ..models import COMPLETED, FAILED, INVALID, UNKNOWN, Event, Observer
+from ..money import format_usd
 from ..notebook import HIDE_MISSING_WIDGET, WIDGET_VIEW, in_kernel, publish
 
 logger = logging.getLogger("eachlabs_frames")

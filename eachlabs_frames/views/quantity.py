@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isinf, isnan
 from typing import Final, Literal, TypeAlias
 
-from ..core.money import MINUS, format_usd
+from ..money import MINUS, format_usd
 
 Unit: TypeAlias = Literal["usd", "seconds", "truth", "number"]
 

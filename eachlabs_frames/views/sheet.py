@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple, TypedDict
 
 import orjson
 
-from ..core.media import cut
+from ..media import cut
 from ..models import PENDING, STATUSES, Outcome
 from .cards import LONGEST_WORD, Card
 

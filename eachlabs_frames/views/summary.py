@@ -11,10 +11,10 @@ from datetime import datetime, timezone
 from html import escape
 from typing import Final
 
-from ..core.media import cut
-from ..core.money import format_usd
 from ..frames.run_status import Head
+from ..media import cut
 from ..models import COMPLETED, FAILED, INVALID, PENDING
+from ..money import format_usd
 from .messages import ErrorGroup, Line, Snapshot
 
 MOST_LINES: Final = 20

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from math import isfinite, isnan, nan
 from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
 
-from ..core.media import cut
 from ..core.pivot import Grid, Slot
+from ..media import cut
 from ..models import COMPLETED
 from .legend import Legend, legend
 from .quantity import NOTHING, Unit, quantity

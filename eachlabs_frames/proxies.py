@@ -12,9 +12,9 @@ from typing import Final
 from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
-from ..errors import ConfigurationError
-from ..models import Secret
-from ..settings import is_loopback
+from .errors import ConfigurationError
+from .models import Secret
+from .settings import is_loopback
 
 HEADER: Final = "Proxy-Authorization"
 

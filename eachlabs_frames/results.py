@@ -13,7 +13,7 @@ from math import isnan, nan
 from operator import itemgetter
 from typing import Any, Final
 
-from ..models import FAILED, PENDING, SETTLED, STATUSES, TERMINAL, UNKNOWN, Json, Outcome
+from .models import FAILED, PENDING, SETTLED, STATUSES, TERMINAL, UNKNOWN, Json, Outcome
 
 COLUMNS: Final = (
     "bulk_id",

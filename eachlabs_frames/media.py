@@ -13,7 +13,7 @@ from itertools import count
 from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from ..models import Json
+from .models import Json
 
 Kind: TypeAlias = Literal["image", "video", "audio", "link", "text"]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote, quote_plus
 
-from ..models import Secret
+from .models import Secret
 
 MIN_LENGTH: Final = 8
 """A shorter secret may be a word of the answers themselves: to mask it would spoil ids and statuses."""

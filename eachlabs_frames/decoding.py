@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
-from ..models import Json
+from .models import Json
 
 MAX_DEPTH: Final = 100
 """Levels of nesting that are kept. orjson encodes 254, and a value is encoded within other values."""

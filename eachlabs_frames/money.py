@@ -33,7 +33,7 @@ def format_usd(amount: float) -> str:
 
     Examples
     --------
-    >>> from eachlabs_frames.core.money import format_usd
+    >>> from eachlabs_frames.money import format_usd
     >>> format_usd(0.01), format_usd(0.1), format_usd(0.0123456), format_usd(12.345), format_usd(1234.5)
     ('$0.01', '$0.10', '$0.01235', '$12.35', '$1,235')
     """
