@@ -18,8 +18,8 @@ import orjson
 import pandas as pd
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.identity import fingerprints
-from eachlabs_frames.engine.journal.entry import Entry
+from eachlabs_frames.inputs.fingerprints import fingerprints
+from eachlabs_frames.journal.sqlite import Entry
 from eachlabs_frames.models import Outcome, Pin, Sheet
 
 from . import clients

@@ -24,7 +24,6 @@ Examples
 from typing import TYPE_CHECKING, Any
 
 from . import sandbox
-from .core.mapping import lit, template
 from .errors import (
     APIConnectionError,
     APIError,
@@ -46,6 +45,7 @@ from .errors import (
     UsageError,
 )
 from .frames import accept_journal_loss, accessor, attach, compare, delete_run, load_run, register, runs, sweep
+from .inputs.mapping import lit, template
 from .log import guard
 from .models import Event, Outcome
 from .settings import Settings, configure

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.batches import batched, halves
-from eachlabs_frames.core.inputs import MAX_PAYLOAD
+from eachlabs_frames.inputs.batches import batched, halves
+from eachlabs_frames.inputs.encoding import MAX_PAYLOAD
 
 
 def chunks(rows: int, length: int, payload: bytes | None = None) -> Iterator[tuple[list[int], list[bytes]]]:

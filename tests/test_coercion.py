@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from eachlabs_frames.core.coercion import TYPES, convert, read_as, wanted_types
-from eachlabs_frames.core.inputs import Problem, from_columns
-from eachlabs_frames.core.mapping import Column, Fields, as_pinned, from_spec, to_spec, with_types
-from eachlabs_frames.core.values import RefusedValueError
+from eachlabs_frames.inputs.coercion import TYPES, convert, read_as, wanted_types
+from eachlabs_frames.inputs.encoding import Problem, from_columns
+from eachlabs_frames.inputs.mapping import Column, Fields, as_pinned, from_spec, to_spec, with_types
+from eachlabs_frames.inputs.values import RefusedValueError
 
 EXACT = 1234567890123456789
 

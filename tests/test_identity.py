@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.identity import SIZE, SORTED, fingerprint, fingerprints
+from eachlabs_frames.inputs.fingerprints import SIZE, SORTED, fingerprint, fingerprints
 
 WHOLE = st.integers(-(2**53), 2**53)
 SCALARS = st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False, allow_infinity=False) | st.text()

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.inputs import MAX_PAYLOAD, Problem, encode, from_columns, from_function, problems
-from eachlabs_frames.core.mapping import Column, resolve
-from eachlabs_frames.core.schema import compile_check, integer_keys
+from eachlabs_frames.inputs.encoding import MAX_PAYLOAD, Problem, encode, from_columns, from_function, problems
+from eachlabs_frames.inputs.mapping import Column, resolve
+from eachlabs_frames.inputs.schema import compile_check, integer_keys
 from tests.test_values import plain, values
 
 NO_KEYS: frozenset[str] = frozenset()

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.identity import fingerprint
-from eachlabs_frames.engine.journal import archive
-from eachlabs_frames.engine.journal.entry import Entry
 from eachlabs_frames.errors import JournalError, RunError
+from eachlabs_frames.inputs.fingerprints import fingerprint
+from eachlabs_frames.journal import queries
+from eachlabs_frames.journal.sqlite import Entry
 from eachlabs_frames.models import Outcome, Pin, Sheet, Standing
 
 PIN = Pin("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}})
@@ -97,7 +97,7 @@ async def _claim(entry: Entry, rows: Sequence[int]) -> Sequence[Standing]:
 
 def known(journal: Path) -> dict[int, str | None]:
     """Return the executions that a journal knows."""
-    results = archive.load(journal, "r").book.results
+    results = queries.load(journal, "r").book.results
     return {row: results.execution_id[row] for row in range(results.size) if results.execution_id[row]}
 
 
@@ -108,7 +108,7 @@ def test_a_claim_is_in_the_file_when_it_is_granted(journal: Path, entries: Calla
     """Before anything is sent, another process reads of it; the answer follows."""
     entry = entries()
     assert claim(entry, 0, 1) == ["new", "new"]
-    assert archive.summaries(journal)[0].counts == {"unknown": 2, "pending": 18}
+    assert queries.summaries(journal)[0].counts == {"unknown": 2, "pending": 18}
     entry.settle("r", queued(0, 1))
     assert entry.close() is None
     assert known(journal) == {0: "e0", 1: "e1"}
@@ -188,7 +188,7 @@ def test_one_settlement_is_noted_as_one(journal: Path, entries: Callable[..., En
     entry.settle("r", outcomes)
     entry.close()
     assert known(journal) == {0: "e0", 1: "e1", 3: "e3"}
-    assert archive.summaries(journal)[0].counts == {"queued": 3, "failed": 1, "pending": 15, "unknown": 1}
+    assert queries.summaries(journal)[0].counts == {"queued": 3, "failed": 1, "pending": 15, "unknown": 1}
 
 
 def test_answers_are_in_order_with_the_claims_of_one_loop(journal: Path, entries: Callable[..., Entry]) -> None:
@@ -204,7 +204,7 @@ def test_answers_are_in_order_with_the_claims_of_one_loop(journal: Path, entries
     entry = entries()
     asyncio.run(cut_off(entry))
     entry.close()
-    assert archive.summaries(journal)[0].counts == {"pending": 20}
+    assert queries.summaries(journal)[0].counts == {"pending": 20}
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_two_calls_that_register_the_same_rows_give_them_the_same_numbers(journa
     assert first.register([sheet("xab")]) == [4, 0, 1]
     first.close()
     second.close()
-    assert len(archive.load(journal, "r").inputs) == 5
+    assert len(queries.load(journal, "r").inputs) == 5
 
 
 def test_a_sheet_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_sheet_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> Non
     assert entry.register([sheet("bc")]) == [0, 1]
     assert entry.register([sheet("dc")], add=False) == [-1, 1]
     entry.close()
-    assert archive.load(journal, "r").labels == [0, 1]
+    assert queries.load(journal, "r").labels == [0, 1]
 
 
 def _interrupted() -> Iterator[Sheet]:
@@ -267,7 +267,7 @@ def test_a_key_whose_input_has_changed_is_told_and_is_then_another_row(journal: 
     assert told == [1]
     assert entry.content(3) == fingerprint("y2")
     entry.close()
-    assert archive.load(journal, "r").labels == [0, 1]
+    assert queries.load(journal, "r").labels == [0, 1]
 
 
 @pytest.mark.parametrize("labels", [[float("nan"), 2**80], ["\ud800", "ü👩‍🎨"], [None, {"date": "2026-01-01"}]])
@@ -278,7 +278,7 @@ def test_any_label_comes_back(journal: Path, labels: list[Any]) -> None:
     digests = [fingerprint(row) for row in range(2)]
     entry.register([Sheet(digests, digests, labels, [b"{}", b"{}"], [True, True])])
     entry.close()
-    loaded = archive.load(journal, "r")
+    loaded = queries.load(journal, "r")
     assert repr(loaded.labels) == repr(labels)
     assert loaded.index_names == ["a", None]
 
@@ -297,10 +297,10 @@ def test_a_run_that_is_at_work_is_not_deleted(journal: Path, entries: Callable[.
     """Nobody loses a run from under a call; afterwards it goes with all that it holds."""
     entry = entries()
     with pytest.raises(RunError, match="in progress"):
-        archive.delete(journal, "r")
+        queries.delete(journal, "r")
     entry.close()
-    assert archive.delete(journal, "r") == 20
-    assert archive.summaries(journal) == []
+    assert queries.delete(journal, "r") == 20
+    assert queries.summaries(journal) == []
 
 
 # -- what was lost -----------------------------------------------------------------------------------------------------
@@ -438,7 +438,7 @@ FULL = """
 import asyncio, resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from eachlabs_frames.engine.journal.entry import Entry
+from eachlabs_frames.journal.sqlite import Entry
 from eachlabs_frames.errors import JournalError
 from tests.test_journal import PIN, claim, queued, sheet
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -488,7 +488,7 @@ def test_a_disk_that_is_full_stops_every_step_and_keeps_the_answers(journal: Pat
     *refused, end = said.stdout.splitlines()
     assert len(refused) == 5
     assert all("disk" in one and "configure(journal=...)" in one for one in refused)
-    summary = archive.summaries(journal)[0]
+    summary = queries.summaries(journal)[0]
     if then == "room again":
         assert end == "None"
         assert summary.counts == {"queued": 2, "pending": 18}
@@ -572,7 +572,7 @@ CONTENDER = """
 import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from eachlabs_frames.engine.journal.entry import Entry
+from eachlabs_frames.journal.sqlite import Entry
 from tests.test_journal import PIN, queued, sheet
 entry = Entry(Path(sys.argv[1]), "r")
 entry.enter(PIN)
@@ -627,7 +627,7 @@ def test_two_processes_that_send_the_same_rows_are_granted_each_row_once(journal
     assert said[1][1] == "None\n"
     granted = [int(row) for out, _ in said for row in out.split()]
     assert len(granted) == len(set(granted))
-    loaded = archive.load(journal, "r")
+    loaded = queries.load(journal, "r")
     assert len(loaded.inputs) == 300
     if first == "lives":
         assert said[0][1] == "None\n"

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from eachlabs_frames.core.identity import fingerprint
-from eachlabs_frames.engine.journal import archive, history, loss, mark, owners, sessions, store
-from eachlabs_frames.engine.journal.entry import Entry
-from eachlabs_frames.engine.journal.rows import CHUNK
 from eachlabs_frames.errors import JournalError, RunError
+from eachlabs_frames.inputs.fingerprints import fingerprint
+from eachlabs_frames.journal import history, leases, loss, mark, queries, sessions, sqlite_file
+from eachlabs_frames.journal.sqlite import Entry
+from eachlabs_frames.journal.sqlite_rows import CHUNK
 from eachlabs_frames.models import Outcome, Pin, Sheet, Standing
 
 from .chaos.stage import until
@@ -81,12 +81,12 @@ def test_an_empty_file_becomes_a_journal_for_its_owner_alone(journal: Path) -> N
     journal.chmod(0o644)
     _fill(journal)
     assert journal.stat().st_mode & 0o777 == 0o600
-    assert [run.name for run in archive.summaries(journal)] == ["r"]
+    assert [run.name for run in queries.summaries(journal)] == ["r"]
 
 
 def test_a_commit_is_synchronous_on_the_connection_that_writes(journal: Path) -> None:
     """synchronous=FULL (2) and a write-ahead log, on this very connection: a claim survives a power cut."""
-    connection = store.connect(journal)
+    connection = sqlite_file.connect(journal)
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
     assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
@@ -105,7 +105,7 @@ BAD_FILES = {
 def test_a_file_that_is_no_journal_is_named_and_left_as_it_is(journal: Path, content: bytes) -> None:
     """A text, or half a header, is never written over."""
     journal.write_bytes(content)
-    for use in (_enter, archive.summaries):
+    for use in (_enter, queries.summaries):
         with pytest.raises(JournalError, match=r"j\.sqlite is not a journal of this package .*configure\(journal="):
             use(journal)
     assert journal.read_bytes() == content
@@ -118,7 +118,7 @@ def test_a_database_of_another_program_is_left_as_it_is(journal: Path) -> None:
         other.execute(statement)
         other.close()
         before = journal.read_bytes()
-        for use in (_enter, archive.summaries):
+        for use in (_enter, queries.summaries):
             with pytest.raises(JournalError, match="database of another program"):
                 use(journal)
         assert journal.read_bytes() == before
@@ -127,24 +127,24 @@ def test_a_database_of_another_program_is_left_as_it_is(journal: Path) -> None:
 
 def test_a_newer_version_is_refused_and_not_made_older(journal: Path) -> None:
     """What a newer package has written is read by a newer package."""
-    store.connect(journal, migrations=(*store.MIGRATIONS, "CREATE TABLE more (a)")).close()
-    for use in (_enter, archive.summaries):
+    sqlite_file.connect(journal, migrations=(*sqlite_file.MIGRATIONS, "CREATE TABLE more (a)")).close()
+    for use in (_enter, queries.summaries):
         with pytest.raises(JournalError, match=r"newer eachlabs-frames .*upgrade"):
             use(journal)
     connection = sqlite3.connect(journal)
-    assert connection.execute("PRAGMA user_version").fetchone()[0] == len(store.MIGRATIONS) + 1
+    assert connection.execute("PRAGMA user_version").fetchone()[0] == len(sqlite_file.MIGRATIONS) + 1
     connection.close()
 
 
 def test_an_older_version_is_brought_forward_with_all_that_it_holds(journal: Path) -> None:
     """Each step is done once, in order, from whatever version a file has; a file with our mark and no tables too."""
     marked = sqlite3.connect(journal)
-    marked.execute(f"PRAGMA application_id = {store.APPLICATION_ID}")
+    marked.execute(f"PRAGMA application_id = {sqlite_file.APPLICATION_ID}")
     marked.close()
     _fill(journal)
-    later = (*store.MIGRATIONS, "ALTER TABLE runs ADD COLUMN colour TEXT DEFAULT 'blue'", "CREATE TABLE more (a)")
+    later = (*sqlite_file.MIGRATIONS, "ALTER TABLE runs ADD COLUMN colour TEXT DEFAULT 'blue'", "CREATE TABLE more (a)")
     for _ in range(2):
-        connection = store.connect(journal, migrations=later)
+        connection = sqlite_file.connect(journal, migrations=later)
         assert connection.execute("SELECT name, colour FROM runs").fetchall() == [("r", "blue")]
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(later)
         connection.close()
@@ -154,8 +154,8 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(journal: Path) -> None
     """All steps are one transaction."""
     _fill(journal)
     with pytest.raises(JournalError, match="cannot be used"):
-        store.connect(journal, migrations=(*store.MIGRATIONS, "CREATE TABLE more (a); SELECT nonsense"))
-    connection = store.connect(journal)
+        sqlite_file.connect(journal, migrations=(*sqlite_file.MIGRATIONS, "CREATE TABLE more (a); SELECT nonsense"))
+    connection = sqlite_file.connect(journal)
     assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'more'").fetchone()[0] == 0
     connection.close()
 
@@ -202,7 +202,7 @@ def test_a_record_that_cannot_be_read_is_a_damaged_journal(journal: Path) -> Non
         connection.execute("DELETE FROM records")
         connection.execute("INSERT INTO records VALUES (1, 1, 1, 1, 0, ?, ?)", (rows, body))
         connection.commit()
-        for use in (_enter, lambda path: archive.load(path, "r")):
+        for use in (_enter, lambda path: queries.load(path, "r")):
             with pytest.raises(JournalError, match=r"damaged .*record 1"):
                 use(journal)
     connection.close()
@@ -226,8 +226,8 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     connection.execute("UPDATE sheets SET contents = x'00' WHERE run = 1")
     connection.commit()
     connection.close()
-    assert {run.name: run.counts for run in archive.summaries(journal)} == {"r": {"unknown": 5}, "s": {"queued": 1}}
-    assert archive.load(journal, "s").book.results.execution_id == ["e0"]
+    assert {run.name: run.counts for run in queries.summaries(journal)} == {"r": {"unknown": 5}, "s": {"queued": 1}}
+    assert queries.load(journal, "s").book.results.execution_id == ["e0"]
     assert history.runs_of_ids(journal, {"b", "other"}) == {"b": ("s", PIN)}
     assert history.costs(journal, "wf", "http://localhost") == []
     entry = Entry(journal, "s")
@@ -235,15 +235,15 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     assert asyncio.run(entry.taken(0.0)).executions == {"e0"}
     assert asyncio.run(entry.claim("s", [0]))[0].word == "new"
     entry.close()
-    assert archive.delete(journal, "r") == 5
-    assert [run.name for run in archive.summaries(journal)] == ["s"]
+    assert queries.delete(journal, "r") == 5
+    assert [run.name for run in queries.summaries(journal)] == ["s"]
 
 
 def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> None:
     """It has no mark and no state; what it holds is gone on with, and protected from then on."""
     connection = sqlite3.connect(journal)
-    connection.executescript(store.MIGRATIONS[0])
-    connection.execute(f"PRAGMA application_id = {store.APPLICATION_ID}")
+    connection.executescript(sqlite_file.MIGRATIONS[0])
+    connection.execute(f"PRAGMA application_id = {sqlite_file.APPLICATION_ID}")
     connection.execute("PRAGMA user_version = 1")
     connection.execute(
         "INSERT INTO runs VALUES (1, 'r', ?, '[null]', 1, NULL)", (json.dumps(asdict(PIN), sort_keys=True),)
@@ -279,7 +279,7 @@ def test_nothing_of_a_deleted_run_can_be_read_in_the_files(journal: Path, is_use
     entry.settle("secret", [Outcome(0, "failed", "b", "e", "a secret picture failed")])
     entry.close()
     before = journal.stat().st_size
-    assert archive.delete(journal, "secret") == 500
+    assert queries.delete(journal, "secret") == 500
     files = {file.name: file.read_bytes() for file in journal.parent.iterdir()}
     assert [name for name, content in files.items() if b"secret picture" in content] == []
     assert is_used or journal.stat().st_size < before
@@ -287,7 +287,7 @@ def test_nothing_of_a_deleted_run_can_be_read_in_the_files(journal: Path, is_use
         other.register([Sheet(digests[1:2], digests[1:2], [0], [b"{}"], [0])])
         assert asyncio.run(other.claim("s", [0]))[0].word == "new"
     assert other.close() is None
-    assert archive.load(journal, "r").labels == [0]
+    assert queries.load(journal, "r").labels == [0]
 
 
 def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> None:
@@ -310,7 +310,7 @@ def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> 
         loss.accept(journal)
     entry.close()
     with pytest.raises(JournalError, match="not complete"):
-        archive.load(journal, "r")
+        queries.load(journal, "r")
     connection = sqlite3.connect(journal)
     with connection:
         connection.execute("UPDATE records SET at = at - 3600000000000")
@@ -338,7 +338,7 @@ def test_numbers_of_records_are_not_given_twice(journal: Path) -> None:
         entry.register([Sheet(digests, digests, [0], [b"{}"], [0])])
         entry.settle(run, [Outcome(0, "queued", "b", "e0")])
         entry.close()
-    archive.delete(journal, "s")
+    queries.delete(journal, "s")
     entry = Entry(journal, "r")
     entry.enter(PIN)
     entry.settle("r", [Outcome(0, "queued", "b", "e0")])
@@ -404,7 +404,7 @@ def test_rows_are_read_without_the_lock(journal: Path) -> None:
     assert first.register(sheets()) == list(range(2 * size))
     first.close()
     second.close()
-    assert len(archive.load(journal, "r").inputs) == 2 * size
+    assert len(queries.load(journal, "r").inputs) == 2 * size
 
 
 def test_a_large_frame_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> None:
@@ -420,12 +420,12 @@ def test_a_large_frame_that_cannot_be_read_leaves_nothing_behind(journal: Path) 
 
     with pytest.raises(FileNotFoundError):
         entry.register(sheets())
-    assert archive.load(journal, "r").labels == []
+    assert queries.load(journal, "r").labels == []
     assert entry.register([Sheet(digests[:1], digests[:1], [0], [b"{}"], [0])]) == [0]
     other.enter(PIN)
     with pytest.raises(FileNotFoundError):
         entry.register(sheets())
-    assert len(archive.load(journal, "r").labels) == CHUNK
+    assert len(queries.load(journal, "r").labels) == CHUNK
     entry.close()
     other.close()
 
@@ -455,7 +455,7 @@ def test_a_frame_that_cannot_be_read_takes_no_row_of_another_call_with_it(journa
     with pytest.raises(FileNotFoundError):
         entry.register(sheets())
     entry.close()
-    loaded = archive.load(journal, "r")
+    loaded = queries.load(journal, "r")
     assert loaded.book.results.accepted == 1 + extra
     assert len(loaded.inputs) == 2 * CHUNK + extra
 
@@ -524,9 +524,9 @@ def test_a_lock_that_was_released_proves_the_end_of_a_session_elsewhere(journal:
     query = "INSERT INTO sessions (run, host, process, began, boot, started_at) VALUES (1, 'elsewhere', 1, '', '', ?)"
     number = entry._connection.execute(query, (time.time_ns(),)).lastrowid or 0
     assert entry._presence.at_work(number)
-    held = owners.hold(journal, number)
+    held = leases.hold(journal, number)
     assert entry._presence.at_work(number)
-    owners.release(held)
+    leases.release(held)
     assert not entry._presence.at_work(number)
     entry.close()
 
@@ -545,9 +545,9 @@ def test_a_folder_or_a_device_in_its_place_is_named(tmp_path: Path) -> None:
 NOBODY = """
 import os, sys
 from pathlib import Path
-from eachlabs_frames.core.identity import fingerprint
+from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.engine.journal import archive
-from eachlabs_frames.engine.journal.entry import Entry
+from eachlabs_frames.journal.sqlite import Entry
 from eachlabs_frames.errors import JournalError
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -591,7 +591,7 @@ def test_a_lock_that_another_holds_is_waited_for_and_then_named(journal: Path) -
     for use in (lambda: entry.enter(PIN), lambda: _enter(journal)):
         with pytest.raises(JournalError, match=r"another process has locked the journal .*0\.05 s"):
             use()
-    assert archive.load(journal, "r").labels == [0, 1, 2, 3, 4]
+    assert queries.load(journal, "r").labels == [0, 1, 2, 3, 4]
     other.execute("ROLLBACK")
     entry.enter(PIN)
     other.execute("BEGIN IMMEDIATE")
@@ -617,12 +617,12 @@ def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path
     """POSIX drops a process's locks when any handle of a file is closed: another process must not end the log then."""
     entry = Entry(journal, "r")
     entry.enter(PIN)
-    archive.summaries(journal)
+    queries.summaries(journal)
     Entry(journal, "s").close()
     log = Path(f"{journal}-wal")
     before = log.stat().st_ino
     code = "import sys; from pathlib import Path; from eachlabs_frames.engine.journal import archive\n"
-    code += "archive.summaries(Path(sys.argv[1])); from eachlabs_frames.engine.journal.entry import Entry\n"
+    code += "archive.summaries(Path(sys.argv[1])); from eachlabs_frames.journal.sqlite import Entry\n"
     code += "Entry(Path(sys.argv[1]), 't').close()"
     _python(code, journal)
     assert log.stat().st_ino == before
@@ -632,7 +632,7 @@ def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path
 def test_many_processes_make_one_journal_together(journal: Path) -> None:
     """To switch the log on, SQLite waits for nobody; this package does."""
     code = (
-        "import sys; from pathlib import Path; from eachlabs_frames.engine.journal.entry import Entry\n"
+        "import sys; from pathlib import Path; from eachlabs_frames.journal.sqlite import Entry\n"
         "from eachlabs_frames.models import Pin; print('ready', flush=True); sys.stdin.readline()\n"
         "for place in range(8):\n"
         "    entry = Entry(Path(sys.argv[1] + str(place)), 'r'); entry.enter(Pin('w', 'v', 'u')); entry.close()"
@@ -656,9 +656,9 @@ def test_many_processes_make_one_journal_together(journal: Path) -> None:
 def test_a_run_that_is_not_there_is_named_with_those_that_are(journal: Path) -> None:
     """Whoever mistypes a run sees the latest ones; an empty journal is made, and says that it is empty."""
     with pytest.raises(RunError, match="holds none"):
-        archive.load(journal, "x")
+        queries.load(journal, "x")
     _fill(journal, 1)
     with pytest.raises(RunError, match="the latest are 'r'"):
-        archive.delete(journal, "x")
-    assert archive.delete(journal, "r") == 1
-    assert archive.summaries(journal) == []
+        queries.delete(journal, "x")
+    assert queries.delete(journal, "r") == 1
+    assert queries.summaries(journal) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eachlabs_frames.engine.journal import owners
+from eachlabs_frames.journal import leases
 
 HOLDER = """
 import sys
@@ -32,7 +32,7 @@ def _holder(path: Path, session: int) -> subprocess.Popen[str]:
 
 
 def _held(path: Path, session: int) -> bool:
-    return owners.ask(path, session) == owners.HELD
+    return leases.ask(path, session) == leases.HELD
 
 
 @pytest.fixture
@@ -65,32 +65,32 @@ def test_a_session_of_another_process_is_at_work_until_it_is_released(journal: P
 
 def test_asking_after_one_session_lets_go_of_no_other(journal: Path) -> None:
     """In the process that holds it, a session stays at work for all others, whoever else is asked after or released."""
-    first, second = owners.hold(journal, 1), owners.hold(journal, 2)
+    first, second = leases.hold(journal, 1), leases.hold(journal, 2)
     assert _held(journal, 1)
     assert not _held(journal, 3)
-    owners.release(second)
-    owners.release(second)
+    leases.release(second)
+    leases.release(second)
     code = "import sys; from pathlib import Path; from eachlabs_frames.engine.journal import owners\n"
     code += "print([owners.ask(Path(sys.argv[1]), number) == 'held' for number in (1, 2, 3)])"
     said = subprocess.run([sys.executable, "-c", code, str(journal)], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[True, False, False]"
-    owners.release(first)
+    leases.release(first)
     assert not _held(journal, 1)
 
 
 def test_no_file_stays_open_where_nobody_is_at_work(journal: Path) -> None:
     """A process that uses a thousand journals does not run out of files."""
     assert not _held(journal, 1)
-    held = owners.hold(journal, 1)
-    assert len([file for file in owners._files.values() if 1 in file.ours]) == 1
-    owners.release(held)
+    held = leases.hold(journal, 1)
+    assert len([file for file in leases._files.values() if 1 in file.ours]) == 1
+    leases.release(held)
     inode = journal.with_name("j.sqlite-owners").stat().st_ino
-    assert inode not in [os.fstat(file.handle).st_ino for file in owners._files.values()]
+    assert inode not in [os.fstat(file.handle).st_ino for file in leases._files.values()]
 
 
 def test_two_who_ask_at_once_do_not_take_each_other_for_the_owner(journal: Path) -> None:
     """A question is a shared lock: only the owner's own stands in its way."""
-    owners.release(owners.hold(journal, 1))
+    leases.release(leases.hold(journal, 1))
     asking = (
         "import fcntl, sys; file = open(sys.argv[1], 'r+')\n"
         "fcntl.lockf(file, fcntl.LOCK_SH, 1, 7); print('asked', flush=True); sys.stdin.readline()"
@@ -106,13 +106,13 @@ def test_two_who_ask_at_once_do_not_take_each_other_for_the_owner(journal: Path)
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_fork_sees_its_parent_at_work_and_takes_nothing_from_it(journal: Path) -> None:
     """A child has none of its parent's locks, and neither asking nor releasing nor ending there opens them."""
-    held = owners.hold(journal, 5)
+    held = leases.hold(journal, 5)
     child = os.fork()
     if not child:
         code = 1
         try:
             seen = _held(journal, 5)
-            owners.release(held)
+            leases.release(held)
             code = 0 if seen and _held(journal, 5) else 1
         finally:
             os._exit(code)
@@ -121,21 +121,21 @@ def test_a_fork_sees_its_parent_at_work_and_takes_nothing_from_it(journal: Path)
     code_ += "print(owners.ask(Path(sys.argv[1]), 5) == 'held')"
     said = subprocess.run([sys.executable, "-c", code_, str(journal)], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "True"
-    owners.release(held)
+    leases.release(held)
 
 
 def test_a_folder_that_was_made_anew_has_locks_of_its_own(tmp_path: Path) -> None:
     """Sessions of a deleted journal and of the one in its place do not meet, though their numbers are the same."""
     folder = tmp_path / "here"
     folder.mkdir()
-    old = owners.hold(folder / "j", 1)
+    old = leases.hold(folder / "j", 1)
     shutil.rmtree(folder)
     folder.mkdir()
     assert not _held(folder / "j", 1)
-    new = owners.hold(folder / "j", 1)
-    owners.release(old)
+    new = leases.hold(folder / "j", 1)
+    leases.release(old)
     assert _held(folder / "j", 1)
-    owners.release(new)
+    leases.release(new)
     assert not _held(folder / "j", 1)
 
 
@@ -143,7 +143,7 @@ def test_the_locks_are_for_their_owner_alone(journal: Path) -> None:
     """The file beside the journal is as private as the journal, whatever the umask."""
     before = os.umask(0)
     try:
-        owners.release(owners.hold(journal, 1))
+        leases.release(leases.hold(journal, 1))
     finally:
         os.umask(before)
     assert journal.with_name("j.sqlite-owners").stat().st_mode & 0o777 == 0o600

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.records import (
+from eachlabs_frames.journal.records import (
     ANSWER,
     CLAIM,
     LOOK,

@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.repeats import repeated
 from eachlabs_frames.frames import sent_inputs
 from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.frames.cards import Cards
 from eachlabs_frames.frames.desk import Desk
+from eachlabs_frames.inputs.repeats import repeated
 from eachlabs_frames.sandbox import Fault, Sandbox, Version
 
 from .chaos.stage import until

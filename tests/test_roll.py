@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.identity import SIZE, fingerprint
-from eachlabs_frames.core.roll import UNSEEN, Roll
+from eachlabs_frames.inputs.fingerprints import SIZE, fingerprint
+from eachlabs_frames.journal.row_index import UNSEEN, Roll
 
 LETTERS = st.lists(st.sampled_from("abcd"), max_size=12)
 

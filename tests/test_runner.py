@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.batches import batched
 from eachlabs_frames.engine.limiter import OPENING_SECONDS
 from eachlabs_frames.engine.runner import INTERRUPTED, UNANSWERED_IN_A_ROW, Halt
+from eachlabs_frames.inputs.batches import batched
 from eachlabs_frames.models import Batch, Event, Fault, Reply, Request
 from eachlabs_frames.results import Results
 from tests.fakes import FakeTransport, ManualClock, accepted, inputs_of, reply, runner

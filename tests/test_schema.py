@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from eachlabs_frames.core.schema import LONGEST_REASON, SchemaError, compile_check, integer_keys
+from eachlabs_frames.inputs.schema import LONGEST_REASON, SchemaError, compile_check, integer_keys
 from eachlabs_frames.models import Json
 
 

@@ -12,12 +12,12 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.core.executions import NO_REASON
-from eachlabs_frames.core.identity import fingerprint
 from eachlabs_frames.core.wire import is_filter
 from eachlabs_frames.engine.absences import MIN_AGE
 from eachlabs_frames.engine.details import FORGOTTEN
 from eachlabs_frames.engine.reporter import Reporter
 from eachlabs_frames.engine.tracker import MAX_OTHERS, OTHER_EXECUTION, Tracker
+from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.models import Event, Fault, Outcome, Reply, Request
 from eachlabs_frames.results import Results
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply

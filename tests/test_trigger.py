@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.mapping import Column
 from eachlabs_frames.frames.plan import Plan
+from eachlabs_frames.inputs.mapping import Column
 from eachlabs_frames.models import Workflow
 from eachlabs_frames.sandbox import Fault, Sandbox
 

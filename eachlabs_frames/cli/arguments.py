@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from .. import __version__
-from ..core.coercion import TYPES
-from ..core.mapping import Column, lit
 from ..errors import UsageError
+from ..inputs.coercion import TYPES
+from ..inputs.mapping import Column, lit
 from .codes import WRONG_CALL
 from .converters import count, port, seconds, usd
 from .formats import SUFFIXES

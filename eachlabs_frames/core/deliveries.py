@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from ..decoding import decode
+from ..inputs.fingerprints import try_fingerprint
 from ..models import TERMINAL, Outcome
 from .executions import canonical_status, read, says_too_little
-from .identity import try_fingerprint
 
 MAX_ID_LENGTH: Final = 200
 

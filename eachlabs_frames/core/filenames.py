@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ..errors import ConfigurationError, MappingError
+from ..inputs.coercion import read_as
+from ..inputs.mapping import FORMATTER
 from ..suggestions import MAX_LISTED, closest
-from .coercion import read_as
 from .filetypes import KNOWN, LONGEST_EXTENSION
-from .mapping import FORMATTER
 
 LONGEST: Final = 255
 """Bytes of UTF-8 in one name, the extension included: what every common file system takes."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from ..core.identity import try_fingerprint
+from ..inputs.fingerprints import try_fingerprint
 from ..models import QUEUED, UNKNOWN, Outcome
 from ..results import Results
 

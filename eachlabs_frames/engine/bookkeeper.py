@@ -13,9 +13,9 @@ from typing import Final
 
 import orjson
 
-from ..core.identity import fingerprint
 from ..core.skew import UNSURE
 from ..errors import JournalError
+from ..inputs.fingerprints import fingerprint
 from ..models import PENDING, UNKNOWN, Batch, Journal, Lost, Outcome, Taken
 from ..results import Results
 from .reporter import Reporter

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from ..core import wire
 from ..core.executions import entries, parse_time
-from ..core.identity import try_fingerprint
 from ..core.matching import Bulk, Member, Span, candidates, timely
 from ..core.skew import Skew
+from ..inputs.fingerprints import try_fingerprint
 from ..models import Clock, DialectName, Json, Lost, Reply, Request, Transport
 from .pool import drain
 

@@ -15,8 +15,8 @@ import orjson
 
 from ..core import wire
 from ..core.executions import entries, parse_time
-from ..core.identity import fingerprint, try_fingerprint
 from ..errors import APIError, EachlabsError
+from ..inputs.fingerprints import fingerprint, try_fingerprint
 from ..models import Clock, DialectName, Json, Transport
 from . import details
 from .details import FORGOTTEN

@@ -12,9 +12,9 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ..core.batches import cut, halves
 from ..core.wire import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
 from ..errors import EachlabsError, JournalError
+from ..inputs.batches import cut, halves
 from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, Lost, Outcome, Reply, Target, Transport
 from ..results import Results
 from .bookkeeper import Bookkeeper

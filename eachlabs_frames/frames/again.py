@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..engine.journal import archive
 from ..engine.loop import Steps
 from ..errors import ColumnError
+from ..journal import queries
 from ..models import FAILED, UNKNOWN, Observer
 from ..results import Results
 from ..settings import current
@@ -133,7 +133,7 @@ def _fits(frame: pd.DataFrame, before: Origin, held: Results) -> bool:
     path = current().journal
     if fields is None or path is None or before.run is None:
         return True  # which is an error of its own, where the inputs are read
-    loaded = archive.load(path, before.run)
+    loaded = queries.load(path, before.run)
     checksums = sent_inputs.checksums_of([dict(row) for row in loaded.inputs])
     sent = dict(zip(loaded.book.results.execution_id, checksums.tolist(), strict=True))
     rows = [row for row, execution_id in enumerate(held.execution_id) if execution_id and execution_id in sent]

@@ -15,9 +15,9 @@ import orjson
 import pandas as pd
 
 from ..core.grid import GREATEST, Places
-from ..core.identity import fingerprint
-from ..core.values import MISSING, RefusedValueError, clean_local
 from ..errors import ConfigurationError
+from ..inputs.fingerprints import fingerprint
+from ..inputs.values import MISSING, RefusedValueError, clean_local
 from ..media import text
 from ..suggestions import did_you_mean
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.inputs import Problem, Row
-from ..core.mapping import Column, Fields, Literal, Template, from_spec
-from ..core.values import MISSING
 from ..errors import EachlabsError
+from ..inputs.encoding import Problem, Row
+from ..inputs.mapping import Column, Fields, Literal, Template, from_spec
+from ..inputs.values import MISSING
 from ..models import Json, Outcome
 from ..views.cards import Card, card
 from . import attrs, origins, sent_inputs

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.inputs import LocalFileCheck, Problem, Row, encode_all, from_columns, from_function, problems, unfit
-from ..core.mapping import Fields, Label, RowFunction, labels_of
-from ..core.schema import Check
-from ..core.values import MISSING, RefusedValueError, clean, treat_as_missing, whole_number
+from ..inputs.encoding import LocalFileCheck, Problem, Row, encode_all, from_columns, from_function, problems, unfit
+from ..inputs.mapping import Fields, Label, RowFunction, labels_of
+from ..inputs.schema import Check
+from ..inputs.values import MISSING, RefusedValueError, clean, treat_as_missing, whole_number
 
 CHUNK: Final = 1_000
 KEPT: Final = 4_000_000

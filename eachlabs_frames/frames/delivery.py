@@ -21,8 +21,8 @@ from ..engine.resend import CONTESTED, UNCERTAIN, Findings, ResendCheck
 from ..engine.runner import INTERRUPTED, Halt, Limits, Runner
 from ..engine.search import Search
 from ..engine.tracker import Tracker
-from ..engine.unjournaled import Unjournaled
 from ..errors import APIError, JournalError
+from ..journal.none import Unjournaled
 from ..models import PENDING, UNKNOWN, Batch, Lost, Target
 from ..results import Results
 from ..settings import Settings

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pandas as pd
 
 from .. import media
-from ..core.inputs import MAX_PAYLOAD as MAX_INPUT
+from ..inputs.encoding import MAX_PAYLOAD as MAX_INPUT
 from ..models import COMPLETED, FAILED, STATUSES, UNKNOWN
 
 MAX_PAYLOAD: Final = 100

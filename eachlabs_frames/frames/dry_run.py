@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..core.inputs import Problem
 from ..engine import money
 from ..engine.client import Client
 from ..engine.clock import SystemClock
 from ..engine.loop import Steps
 from ..engine.pool import until
 from ..errors import InputError, RunError
+from ..inputs.encoding import Problem
 from ..models import Json, Prices
 from ..views.estimate import Estimate, estimate
 from .options import Options

@@ -11,8 +11,8 @@ import logging
 import numpy as np
 import pandas as pd
 
-from ..core.mapping import Fields, RowFunction, as_pinned, from_spec, to_spec
 from ..errors import ColumnError, JournalError, MappingError
+from ..inputs.mapping import Fields, RowFunction, as_pinned, from_spec, to_spec
 from ..models import Json, Pin
 from ..results import Results
 from ..settings import Settings
@@ -116,10 +116,10 @@ def _is_pinned(spec: dict[str, Json] | None, before: Origin, settings: Settings)
     """Say whether the frame's run was made with this mapping: `load_run` gives a frame of the inputs' own keys."""
     if before.run is None or settings.journal is None or not settings.journal.exists():
         return False
-    from ..engine.journal import archive
+    from ..journal import queries
 
     try:
-        pin: Pin | None = archive.pin_of_run(settings.journal, before.run)
+        pin: Pin | None = queries.pin_of_run(settings.journal, before.run)
     except JournalError as exc:
         logger.warning("how run %s was made cannot be read from the journal: %s", before.run, exc)
         return False

@@ -16,14 +16,14 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
-from ..core.identity import fingerprint, fingerprints
-from ..core.mapping import Fields, as_pinned, from_spec
-from ..core.names import readable
-from ..core.records import SENT
-from ..core.values import MISSING, RefusedValueError, clean_local
 from ..engine.clock import SystemClock
-from ..engine.journal.entry import Entry
 from ..errors import InputError, MappingError, RunError
+from ..inputs.fingerprints import fingerprint, fingerprints
+from ..inputs.mapping import Fields, as_pinned, from_spec
+from ..inputs.values import MISSING, RefusedValueError, clean_local
+from ..journal.records import SENT
+from ..journal.run_names import readable
+from ..journal.sqlite import Entry
 from ..models import INVALID, PENDING, UNKNOWN, Json, Outcome, Pin, Sheet
 from ..settings import Settings
 from ..suggestions import hint

@@ -16,8 +16,8 @@ from .. import media
 from ..core import downloads, filenames
 from ..core.downloads import Fetched, Wanted
 from ..core.filenames import Identity, Template
-from ..core.mapping import Fields, labels_of
 from ..errors import ColumnError, ConfigurationError, MappingError
+from ..inputs.mapping import Fields, labels_of
 from ..results import COLUMNS, NO_TIME, Results
 from . import attrs
 from . import results as columns

@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 from ..core.deliveries import Known, Notice, agrees
 from ..engine.deliveries import Word
 from ..errors import JournalError
+from ..journal.updates import Notes
 from ..models import TERMINAL, Outcome, Pin
 from ..settings import journal_path
-from .notes import Notes
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -78,7 +78,7 @@ class Ledger:
 
 
 def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, Pin]]:
-    from ..engine.journal import history
+    from ..journal import history
 
     try:
         return history.runs_of_ids(path, bulk_ids)

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError, ConfigurationError, FrameTypeError
+from ..inputs.values import MISSING, RefusedValueError, clean
 from ..media import cut
 from ..models import Json, Outcome
 from ..results import NO_TIME, Results

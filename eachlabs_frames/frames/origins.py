@@ -152,7 +152,7 @@ def _runs_of(ids: set[str]) -> dict[str, tuple[str, Pin]]:
     ColumnError
         There is no journal to tell.
     """
-    from ..engine.journal import history
+    from ..journal import history
 
     path = current().journal
     lost = "the frame's attrs were lost, and the journal, which records the workflow,"

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.preference import WINNERS, A, B, Judged, pair, tally
-from ..core.values import MISSING, RefusedValueError, clean
 from ..errors import ColumnError
+from ..inputs.values import MISSING, RefusedValueError, clean
 from ..media import text
 from ..models import COMPLETED
 from ..suggestions import did_you_mean, hint

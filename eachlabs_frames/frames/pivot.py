@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.pivot import Axis, Grid, Level, axis, grid
-from ..core.values import MISSING
+from ..inputs.values import MISSING
 
 RUN: Final = "run"
 REPEAT: Final = "repeat"

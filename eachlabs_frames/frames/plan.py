@@ -12,11 +12,12 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ..core.batches import batched
-from ..core.identity import checksums, fingerprints
-from ..core.inputs import Problem, Row, encode_all
-from ..core.local_files import local_file_check
-from ..core.mapping import (
+from ..errors import ConfigurationError, InputError
+from ..inputs.batches import batched
+from ..inputs.encoding import Problem, Row, encode_all
+from ..inputs.fingerprints import checksums, fingerprints
+from ..inputs.local_files import local_file_check
+from ..inputs.mapping import (
     Fields,
     RowFunction,
     as_pinned,
@@ -26,9 +27,8 @@ from ..core.mapping import (
     unused_columns,
     with_types,
 )
-from ..core.repeats import Fingerprints, pack
-from ..core.schema import Check, SchemaError, commonest, compile_check, integer_keys
-from ..errors import ConfigurationError, InputError
+from ..inputs.repeats import Fingerprints, pack
+from ..inputs.schema import Check, SchemaError, commonest, compile_check, integer_keys
 from ..models import Batch, Json, Sheet, Workflow
 from . import attrs, source_file
 from .cells import FrameInputs

@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from ..core.inputs import Problem
 from ..core.wire import checked_id
 from ..engine import lookups, money
 from ..engine.client import Client
@@ -18,6 +17,7 @@ from ..engine.clock import SystemClock
 from ..engine.loop import Steps
 from ..engine.pool import until
 from ..errors import InputError, JournalError
+from ..inputs.encoding import Problem
 from ..models import Json, Pin, Prices, Workflow
 from ..settings import current
 from ..suggestions import listed
@@ -131,7 +131,7 @@ def journaled_costs(workflow_id: str) -> Sequence[float]:
     settings = current()
     if settings.journal is None or not settings.journal.exists():
         return ()
-    from ..engine.journal import history
+    from ..journal import history
 
     try:
         return history.costs(settings.journal, workflow_id, settings.base_url)

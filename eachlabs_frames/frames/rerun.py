@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final
 
-from ..core.repeats import Fingerprints, repeated
 from ..errors import JournalError, RunError
+from ..inputs.repeats import Fingerprints, repeated
 from ..models import Pin
 from ..settings import Settings
 from ..stacklevel import callers_level
 
 if TYPE_CHECKING:
-    from ..engine.journal.recent import RecentRun
+    from ..journal.recent import RecentRun
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -149,7 +149,7 @@ class RerunGuard:
 
 
 def _recent_runs(settings: Settings, pin: Pin, own: str | None) -> Sequence[RecentRun]:
-    from ..engine.journal.recent import recent_runs
+    from ..journal.recent import recent_runs
 
     if settings.rerun_guard is None or settings.journal is None or not settings.journal.exists():
         return ()

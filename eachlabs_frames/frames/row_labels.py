@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.inputs import from_columns
-from ..core.mapping import Column, Fields, Label, Literal, from_spec, labels_of
-from ..core.values import MISSING, RefusedValueError, clean_local
 from ..errors import ColumnError, EachlabsError
+from ..inputs.encoding import from_columns
+from ..inputs.mapping import Column, Fields, Label, Literal, from_spec, labels_of
+from ..inputs.values import MISSING, RefusedValueError, clean_local
 from ..media import cut, kind_of, text
 from ..models import Json
 from ..suggestions import hint

@@ -45,9 +45,9 @@ def runs() -> pd.DataFrame:
     >>> ef.runs().columns[:3].tolist()
     ['run', 'created_at', 'rows']
     """
-    from ..engine.journal import archive
+    from ..journal import queries
 
-    found = archive.summaries(_path())
+    found = queries.summaries(_path())
     out: pd.DataFrame = pd.DataFrame({"run": pd.array([run.name for run in found], dtype="string")})
     out["created_at"] = pd.to_datetime([run.created_at for run in found], utc=True, unit="ns").astype(
         "datetime64[ns, UTC]"
@@ -111,9 +111,9 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     >>> ef.delete_run("readme")
     2
     """
-    from ..engine.journal import archive
+    from ..journal import queries
 
-    loaded = archive.load(_path(), check_name(run))
+    loaded = queries.load(_path(), check_name(run))
     keys: dict[str, None] = dict.fromkeys(key for row in loaded.inputs for key in row)
     inputs = {key: _column([row.get(key) for row in loaded.inputs]) for key in keys}
     if loaded.keys is not None and loaded.pin.key not in keys:
@@ -177,9 +177,9 @@ def delete_run(run: str) -> int:
     ConfigurationError
         The journal is turned off, or `run` is not a valid name.
     """
-    from ..engine.journal import archive
+    from ..journal import queries
 
-    return archive.delete(_path(), check_name(run))
+    return queries.delete(_path(), check_name(run))
 
 
 def accept_journal_loss() -> dict[str, int]:
@@ -202,7 +202,7 @@ def accept_journal_loss() -> dict[str, int]:
     ConfigurationError
         The journal is turned off.
     """
-    from ..engine.journal import loss
+    from ..journal import loss
 
     return loss.accept(_path())
 

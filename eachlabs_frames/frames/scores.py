@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from ..core.mapping import Column, Template, from_spec
 from ..errors import ColumnError, EachlabsError
+from ..inputs.mapping import Column, Template, from_spec
 from . import attrs, origins
 from . import results as columns
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.identity import checksum, checksums
-from ..core.inputs import Problem, Row, encode_all
-from ..core.mapping import Fields, RowFunction, from_spec
 from ..errors import EachlabsError
+from ..inputs.encoding import Problem, Row, encode_all
+from ..inputs.fingerprints import checksum, checksums
+from ..inputs.mapping import Fields, RowFunction, from_spec
 from ..models import UNKNOWN
 from ..results import Results
 from . import results as columns

@@ -12,7 +12,6 @@ from uuid import UUID
 import pandas as pd
 
 from ..core.executions import read as read_entry
-from ..core.mapping import Label
 from ..core.wire import checked_id
 from ..engine import lookups
 from ..engine.client import Client
@@ -22,6 +21,8 @@ from ..engine.pool import until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
+from ..inputs.mapping import Label
+from ..journal.updates import Notes
 from ..models import PENDING, Observer
 from ..results import Results, per_bulk, status_columns
 from ..settings import Settings, current
@@ -32,7 +33,6 @@ from . import results as columns
 from .audience import Audience, joined
 from .display import CountsFrame
 from .handover import Handover
-from .notes import Notes
 from .options import check_receiver
 from .results import Origin
 

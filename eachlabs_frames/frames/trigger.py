@@ -16,8 +16,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from ..core.mapping import Fields, RowFunction
-from ..core.repeats import pack
 from ..engine import lookups
 from ..engine.client import Client
 from ..engine.clock import SystemClock
@@ -26,6 +24,9 @@ from ..engine.pool import beside, until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import APIError
+from ..inputs.mapping import Fields, RowFunction
+from ..inputs.repeats import pack
+from ..journal.updates import Notes, RunRows
 from ..models import INVALID, PENDING, UNKNOWN, Outcome, Pin, Workflow
 from ..settings import Settings
 from ..views import progress as bars
@@ -36,7 +37,6 @@ from .delivery import Delivery
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
 from .enrolment import Enrolment, check_key
 from .handover import Handover
-from .notes import Notes, RunRows
 from .options import Options
 from .plan import Plan, Positions, check_na, commonest_problem, misspellings, read_inputs
 from .rerun import RerunGuard

@@ -27,7 +27,7 @@ def naming_the_nearest(workflow_id: str, settings: Settings) -> Iterator[None]:
 def _known(settings: Settings) -> list[str]:
     if settings.journal is None or not settings.journal.exists():
         return []
-    from ..engine.journal import history
+    from ..journal import history
 
     try:
         return history.workflow_ids(settings.journal, settings.base_url)

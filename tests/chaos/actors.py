@@ -30,9 +30,9 @@ import pandas as pd
 
 import eachlabs_frames as ef
 import eachlabs_frames.engine.client
-import eachlabs_frames.engine.journal.archive
 import eachlabs_frames.engine.nest
 import eachlabs_frames.frames.trigger
+import eachlabs_frames.journal.queries
 import eachlabs_frames.sandbox.server  # so that no actor has to
 from eachlabs_frames.engine import loop
 from tests.chaos.stage import WORKFLOW, known, problems, tally

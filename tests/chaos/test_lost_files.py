@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.engine.journal import archive, loss
 from eachlabs_frames.errors import JournalError
+from eachlabs_frames.journal import loss, queries
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 from .actors import rows_of
@@ -81,7 +81,7 @@ def test_a_copy_without_the_log_after_a_kill_is_refused(
         assert "not complete" in said
         assert "accept_journal_loss" in said
         assert sandbox.duplicates() == {}
-        for read in (archive.summaries, lambda path: archive.load(path, "chaos")):
+        for read in (queries.summaries, lambda path: queries.load(path, "chaos")):
             with pytest.raises(JournalError, match="not complete"):
                 read(journal)
         accepts_and_goes_on(theatre, sandbox, journal)

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.batches import cut
 from eachlabs_frames.errors import APIError
+from eachlabs_frames.inputs.batches import cut
 from eachlabs_frames.models import PENDING, UNKNOWN, Batch, Fault, Reply, Request
 from eachlabs_frames.results import Results
 from tests.fakes import ManualClock, inputs_of, reply, runner

@@ -16,7 +16,7 @@ import orjson
 
 from ..models import Json
 from .coercion import convert, read_as
-from .identity import SORTED
+from .fingerprints import SORTED
 from .mapping import FORMATTER, Column, Fields, Label, Literal, RowFunction, Template
 from .values import MISSING, RefusedValueError, clean, clean_local, whole_number
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from . import sessions
-from .trouble import PATIENCE, translated
+from .sqlite_errors import PATIENCE, translated
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -18,9 +18,9 @@ import sqlite3
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ...errors import JournalError
+from ..errors import JournalError
 from . import mark
-from .stamp import log_of
+from .file_identity import log_of
 
 SINCE_VERSION: Final = 2
 """The version of the tables that brought the table `journal`: older ones cannot tell."""

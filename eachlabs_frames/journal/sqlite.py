@@ -17,18 +17,18 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
-from ...core.records import ANSWER, CLAIM, CORRECTION, LOOK, SENT, Book, pack_outcomes, pack_rows, unpack_rows
-from ...core.roll import Roll
-from ...errors import JournalError, RunError
-from ...models import PENDING, UNKNOWN, Lost, Outcome, Pin, Sheet, Standing, Taken
-from .archive import add_records, executions_since, pin_of, read_pin, records_of
+from ..errors import JournalError, RunError
+from ..models import PENDING, UNKNOWN, Lost, Outcome, Pin, Sheet, Standing, Taken
 from .presence import Presence
-from .rows import Extent, Rows, chunks
-from .store import connect
+from .queries import add_records, executions_since, pin_of, read_pin, records_of
+from .records import ANSWER, CLAIM, CORRECTION, LOOK, SENT, Book, pack_outcomes, pack_rows, unpack_rows
+from .row_index import Roll
+from .sqlite_errors import PATIENCE, translated
+from .sqlite_file import connect
+from .sqlite_rows import Extent, Rows, chunks
+from .sqlite_writer import Writer
 from .transactions import transaction
-from .trouble import PATIENCE, translated
 from .unanswered import NANO, lost_requests, taken
-from .writer import Writer
 
 _NEW_ROW: Final = Standing("new")
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ...core.records import NO_CLAIM, SENT, SETTLED, Book, unpack_rows
-from ...models import UNKNOWN, Lost, Taken
-from .archive import executions_since, rivals_since
-from .rows import Rows
-from .store import reading
+from ..models import UNKNOWN, Lost, Taken
+from .queries import executions_since, rivals_since
+from .records import NO_CLAIM, SENT, SETTLED, Book, unpack_rows
+from .sqlite_file import reading
+from .sqlite_rows import Rows
 
 NANO: Final = 1_000_000_000
 RECENT: Final = 3_600

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from ..engine.journal.entry import Entry
-from ..engine.journal.recent import last_sent
 from ..errors import JournalError
 from ..models import Outcome
 from ..results import Results
+from .recent import last_sent
+from .sqlite import Entry
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ...core.records import ANSWER, ids_of
-from ...errors import JournalError
-from ...models import COMPLETED, Pin
-from ...suggestions import MAX_COMPARED
-from .archive import UNREADABLE, book_of, read_pin, snapshot
-from .store import reading
+from ..errors import JournalError
+from ..models import COMPLETED, Pin
+from ..suggestions import MAX_COMPARED
+from .queries import UNREADABLE, book_of, read_pin, snapshot
+from .records import ANSWER, ids_of
+from .sqlite_file import reading
 
 MIN_COSTS: Final = 100
 """Executions whose costs are enough to estimate the next: a page of the API's listing, because prices change."""

@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 from typing import Final
 
-from ...errors import JournalError
-from . import completeness, owners, sessions
+from ..errors import JournalError
+from . import completeness, leases, sessions
+from .file_identity import Stamp
 from .mark import MarkWriter
-from .stamp import Stamp
-from .store import Connection
+from .sqlite_errors import translated
+from .sqlite_file import Connection
 from .transactions import transaction
-from .trouble import translated
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -35,7 +35,7 @@ class Presence:
         self._path = path
         self._shared = path.resolve()
         self._stamp = Stamp.of(path)
-        self._hold: owners.Hold | None = None
+        self._hold: leases.Hold | None = None
         self._mark: MarkWriter | None = None
         self._written = 0
         self._uncommitted = 0
@@ -45,7 +45,7 @@ class Presence:
         self._release()
         session = self._connection.session = sessions.begin(self._connection, run)
         # Before anybody can see the session: whoever deletes the run must find it at work.
-        self._hold = owners.hold(self._shared, session)
+        self._hold = leases.hold(self._shared, session)
         found = completeness.state(self._connection)
         self._written = found.written
         self._mark = MarkWriter(self._path, found.id, session)
@@ -72,7 +72,7 @@ class Presence:
         self._uncommitted = 0
         self._stamp.check()
         if self._hold is not None and self._mark is not None:
-            self._hold = owners.renewed(self._shared, self._hold)
+            self._hold = leases.renewed(self._shared, self._hold)
             self._mark.open(self._written)
 
     def next_number(self) -> int:
@@ -140,4 +140,4 @@ class Presence:
             self._mark.close()
             self._mark = None
         if hold is not None:
-            owners.release(hold)
+            leases.release(hold)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from .identity import SIZE
+from ..inputs.fingerprints import SIZE
 
 UNSEEN: Final = -1
 

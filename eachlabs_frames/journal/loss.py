@@ -9,14 +9,14 @@ import sqlite3
 import time
 from pathlib import Path
 
-from ...core.records import CLAIM, NEW, Book, pack_rows
-from ...errors import JournalError
-from ...models import FAILED, INVALID, MAX_BATCH
+from ..errors import JournalError
+from ..models import FAILED, INVALID, MAX_BATCH
 from . import completeness, sessions
-from .archive import book_of
-from .store import connect
+from .queries import book_of
+from .records import CLAIM, NEW, Book, pack_rows
+from .sqlite_errors import translated
+from .sqlite_file import connect
 from .transactions import transaction
-from .trouble import translated
 
 _NO_SESSION = 0
 

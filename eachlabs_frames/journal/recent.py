@@ -12,14 +12,14 @@ from uuid import UUID
 
 import numpy as np
 
-from ...core.identity import SIZE
-from ...core.records import ANSWER, CLAIM, LOOK, unpack_outcomes, unpack_rows
-from ...core.repeats import Fingerprints, pack
-from ...errors import JournalError
-from ...models import UNKNOWN, Pin
-from .archive import CLOCK_STEP, UNREADABLE, digests_of
+from ..errors import JournalError
+from ..inputs.fingerprints import SIZE
+from ..inputs.repeats import Fingerprints, pack
+from ..models import UNKNOWN, Pin
+from .queries import CLOCK_STEP, UNREADABLE, digests_of
+from .records import ANSWER, CLAIM, LOOK, unpack_outcomes, unpack_rows
 from .sessions import at_work
-from .store import reading
+from .sqlite_file import reading
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import JournalError
-from .trouble import ELSEWHERE, translated
+from ..errors import JournalError
+from .sqlite_errors import ELSEWHERE, translated
 
 
 @dataclass(frozen=True, slots=True)

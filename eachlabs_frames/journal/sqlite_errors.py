@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ...errors import EachlabsError, JournalError
+from ..errors import EachlabsError, JournalError
 
 PATIENCE: Final = 10.0
 """Seconds that a write waits for another process's."""

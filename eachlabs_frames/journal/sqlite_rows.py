@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ...core.identity import SIZE
-from ...core.records import Book
-from ...core.roll import UNSEEN, Roll
-from ...models import REFUSED_ROW, UNKNOWN_ROW, UNSENT_ROW, Sheet
-from .archive import digests_of, write_labels
-from .trouble import translated
+from ..inputs.fingerprints import SIZE
+from ..models import REFUSED_ROW, UNKNOWN_ROW, UNSENT_ROW, Sheet
+from .queries import digests_of, write_labels
+from .records import Book
+from .row_index import UNSEEN, Roll
+from .sqlite_errors import translated
 
 CHUNK: Final = 10_000
 """Rows that are written in one transaction: others get their turn in between."""

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from . import owners
+from . import leases
 
 UNPROVEN: Final = 3_600.0
 """Seconds after its last record for which a session counts as at work that cannot be proved to have ended."""
@@ -54,8 +54,8 @@ def at_work(connection: sqlite3.Connection, path: Path, session: int, *, unprove
 
     Where nothing proves either, the answer is `unproven` for `UNPROVEN` seconds.
     """
-    found = owners.ask(path, session)
-    if found == owners.HELD:
+    found = leases.ask(path, session)
+    if found == leases.HELD:
         return True
     query = "SELECT process, host, boot, began, started_at, ended_at FROM sessions WHERE id = ?"
     row = connection.execute(query, (session,)).fetchone()
@@ -64,12 +64,12 @@ def at_work(connection: sqlite3.Connection, path: Path, session: int, *, unprove
         return False
     known = Process(row[1], row[2], row[0], row[3])
     if known == this_process():
-        return owners.is_ours(path, session)
+        return leases.is_ours(path, session)
     # Also where the lock is free: the file may be a copy that took the place of the one that is locked.
     alive = _is_alive(known)
     if alive is not None:
         return alive
-    if found == owners.FREE:
+    if found == leases.FREE:
         return False
     started_at = row[4]
     query = "SELECT max(at) FROM records WHERE session = ?"

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .identity import SIZE
+from .fingerprints import SIZE
 
 Fingerprints: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 """The first 8 bytes of each: enough to tell a million inputs apart, and small where there are a million."""

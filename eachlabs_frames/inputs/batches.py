@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..models import MAX_BATCH, Batch
-from .inputs import MAX_PAYLOAD
+from .encoding import MAX_PAYLOAD
 
 
 def batched(chunks: Iterable[tuple[Sequence[int], Sequence[bytes]]], *, size: int = MAX_BATCH) -> Iterator[Batch]:

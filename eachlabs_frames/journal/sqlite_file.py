@@ -18,11 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from ...errors import JournalError
+from ..errors import JournalError
 from . import completeness, mark
-from .stamp import log_of
+from .file_identity import log_of
+from .sqlite_errors import ELSEWHERE, PATIENCE, damaged, translated
 from .transactions import transaction
-from .trouble import ELSEWHERE, PATIENCE, damaged, translated
 
 APPLICATION_ID: Final = 0x45464A31
 """Tells this package's files from any other program's (SQLite's `application_id`)."""

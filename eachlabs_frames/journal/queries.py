@@ -18,16 +18,16 @@ from typing import Final
 
 import orjson
 
-from ...core.identity import SIZE
-from ...core.records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, unpack_outcomes, unpack_rows
-from ...core.supersession import first_calls, relabelled
-from ...errors import JournalError, RunError
-from ...models import PENDING, UNKNOWN, Json, Pin
-from ...suggestions import MAX_COMPARED, hint
+from ..errors import JournalError, RunError
+from ..inputs.fingerprints import SIZE
+from ..models import PENDING, UNKNOWN, Json, Pin
+from ..suggestions import MAX_COMPARED, hint
 from . import sessions
-from .store import connect, reading
+from .records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, unpack_outcomes, unpack_rows
+from .sqlite_errors import damaged, translated
+from .sqlite_file import connect, reading
+from .supersession import first_calls, relabelled
 from .transactions import transaction
-from .trouble import damaged, translated
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ...errors import JournalError
-from .store import Connection
+from ..errors import JournalError
+from .sqlite_errors import translated
+from .sqlite_file import Connection
 from .transactions import transaction
-from .trouble import translated
 
 logger = logging.getLogger("eachlabs_frames")
 

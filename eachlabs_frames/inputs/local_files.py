@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from ..models import Json
-from .inputs import LocalFileCheck, Problem, Row
+from .encoding import LocalFileCheck, Problem, Row
 from .mapping import Column, Fields, RowFunction, properties
 
 MAX_PATH: Final = 4096
