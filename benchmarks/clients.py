@@ -18,7 +18,7 @@ import orjson
 import pandas as pd
 
 import eachlabs_frames as ef
-from eachlabs_frames.engine import loop as bridge
+from eachlabs_frames.aio import bridge
 
 CONCURRENCY = 32
 BATCH = 10

@@ -16,7 +16,7 @@ import aiohttp
 import pandas as pd
 
 import eachlabs_frames as ef
-from eachlabs_frames.engine import loop as bridge
+from eachlabs_frames.aio import bridge
 
 from .clients import KEY
 from .measure import WALL, Result, in_turn

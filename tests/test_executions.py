@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
+from eachlabs_frames.aio.backoff import poll_delay, retry_delay
 from eachlabs_frames.core.executions import canonical_status, entries, parse_cost, parse_time, read, says_too_little
-from eachlabs_frames.core.pacing import poll_delay, retry_delay
 from eachlabs_frames.core.workflows import choose_version
 
 

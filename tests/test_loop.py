@@ -24,9 +24,9 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.engine import loop as doorway
+from eachlabs_frames.aio import bridge as doorway
+from eachlabs_frames.aio.bridge import bridge, call, call_async, close, complete
 from eachlabs_frames.engine.client import session
-from eachlabs_frames.engine.loop import bridge, call, call_async, close, complete
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 from .waiting import until
@@ -387,7 +387,7 @@ def test_a_fork_leaves_both_sides_whole(script: Script, sandbox: Sandbox, way: s
         import eachlabs_frames as ef
         from eachlabs_frames.engine.client import session
         from eachlabs_frames.engine import loop
-        from eachlabs_frames.engine.loop import call
+        from eachlabs_frames.aio.bridge import call
 
         def trigger(name):
             return pd.DataFrame({"prompt": [name]}).eachlabs.bulk_trigger("wf_abc123")["status"].tolist()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eachlabs_frames.engine.pool import drain, until
+from eachlabs_frames.aio.tasks import drain, until
 
 
 def test_a_pool_reads_an_item_only_when_a_worker_is_free_for_it() -> None:

@@ -15,7 +15,7 @@ import pytest
 import tqdm.auto
 
 import eachlabs_frames as ef
-from eachlabs_frames.engine.loop import complete
+from eachlabs_frames.aio.bridge import complete
 from eachlabs_frames.models import Batch, Event
 from eachlabs_frames.results import Results
 from eachlabs_frames.sandbox import Fault, Sandbox

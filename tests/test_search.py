@@ -17,13 +17,13 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames import settings
+from eachlabs_frames.aio.backoff import search_delay
+from eachlabs_frames.aio.bridge import call
+from eachlabs_frames.aio.clock import SystemClock
 from eachlabs_frames.core import wire
-from eachlabs_frames.core.pacing import search_delay
 from eachlabs_frames.core.skew import Skew
 from eachlabs_frames.core.wire import is_filter, server_time, trigger_request
 from eachlabs_frames.engine.client import Client
-from eachlabs_frames.engine.clock import SystemClock
-from eachlabs_frames.engine.loop import call
 from eachlabs_frames.engine.search import RIVALS, Search
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.models import Batch, Fault, Lost, Outcome, Reply, Request, Taken, Target, Transport

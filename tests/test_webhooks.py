@@ -26,8 +26,8 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames import WebhookReceiver
+from eachlabs_frames.aio import bridge
 from eachlabs_frames.core.signatures import Verifier, path_token
-from eachlabs_frames.engine import loop
 from eachlabs_frames.engine.receiver import Receiver, listen
 from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.sandbox import Fault, Sandbox
@@ -479,11 +479,11 @@ def test_a_receiver_whose_loop_has_ended_can_begin_again(sandbox: Sandbox) -> No
     """It says that it is at work no more, and forgets no count."""
     hook = WebhookReceiver().start()
     frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
-    loop.close()
+    bridge.close()
     assert not hook.listening
     with hook:
         frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True, retrigger=True)
-        loop.close()
+        bridge.close()
     assert fates(hook) == {"accepted": 2}
 
 

@@ -31,7 +31,7 @@ def run(
     frame: pd.DataFrame, inputs: Any, options: Mapping[str, Any], args: argparse.Namespace, signals: Signals
 ) -> int:
     """Find out what would be sent, and print it."""
-    from ..engine.loop import complete_async
+    from ..aio.bridge import complete_async
     from ..frames.dry_run import dry_run
     from ..frames.options import Options
     from ..models import Secret

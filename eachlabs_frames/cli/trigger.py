@@ -138,7 +138,7 @@ def has_failed(frame: pd.DataFrame, prefix: str) -> bool:
 
 def retry_failed(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: Sink) -> bool:
     """Trigger the failed rows of `frame` again, into `frame` itself; return whether that was interrupted."""
-    from ..engine.loop import complete_async
+    from ..aio.bridge import complete_async
     from ..frames import again
     from ..frames.options import Options
     from ..models import Secret

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from math import ceil, isnan
 from typing import Any, Final, TypeAlias
 
+from ..aio.tasks import drain
 from ..core import wire
 from ..core.executions import cost_of, entries
 from ..models import COMPLETED, TERMINAL, Request, Transport
 from ..results import Results
-from .pool import drain
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
+from ..aio.tasks import drain
 from ..core import wire
 from ..errors import APIConnectionError, APIError, AuthenticationError, NotFoundError, PermissionDeniedError
 from ..models import Clock, DialectName, Json, Transport
 from .lookups import fetch
-from .pool import drain
 
 PATIENCE: Final = 3
 """Executions in a row of each worker that get no answer, after which nothing more is asked."""

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from ..core.pacing import poll_delay
+from ..aio.backoff import poll_delay
+from ..aio.tasks import until
 from ..models import FAILED, PENDING, SETTLED, Batch, Clock
 from ..results import Results
 from .budget import Budget
-from .pool import until
 
 NO_COSTS: Final = "max_cost= cannot be enforced: the cost of the first executions is not known"
 

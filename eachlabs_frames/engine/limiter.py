@@ -20,11 +20,11 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from typing import Any, Final, NamedTuple
 
+from ..aio.backoff import retry_delay, settle_delay
+from ..aio.tasks import until
 from ..core.caps import Share, Window
-from ..core.pacing import retry_delay, settle_delay
 from ..core.wire import Retry
 from ..models import Clock
-from .pool import until
 
 HOLD_FOR: Final = 5.0
 """Seconds without an end, after which room for less than a full batch is used."""

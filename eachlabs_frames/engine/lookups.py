@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..aio.backoff import retry_delay
 from ..core import wire
 from ..core.executions import entries
-from ..core.pacing import retry_delay
 from ..core.workflows import choose_version
 from ..errors import APIConnectionError, APIError, NotFoundError, RateLimitError
 from ..models import Clock, Json, Request, Transport, Workflow

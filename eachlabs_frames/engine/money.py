@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final, TypeAlias
 
+from ..aio.backoff import retry_delay
+from ..aio.tasks import until
 from ..core import wire
 from ..core.executions import canonical_status, cost_of, entries, parse_amount
-from ..core.pacing import retry_delay
 from ..models import COMPLETED, Clock, DialectName, Prices, Transport
-from .pool import until
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ..aio.bridge import Job, Steps
 from ..core.wire import MAX_RETRY_AFTER
 from ..models import SETTLED, Event, EventKind, Observer, Outcome
 from ..results import Results
-from .loop import Job, Steps
 
 T = TypeVar("T")
 

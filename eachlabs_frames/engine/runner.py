@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ..aio.tasks import drain
 from ..core.wire import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
@@ -21,7 +22,6 @@ from .bookkeeper import Bookkeeper
 from .budget import Budget
 from .lesson import Lesson
 from .limiter import Limiter
-from .pool import drain
 from .pursuit import Pursuit
 from .reporter import Reporter, described
 from .search import Search

@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
+from ..aio.backoff import SEARCH_FIRST, search_delay
+from ..aio.tasks import until
 from ..core.executions import read, says_too_little
 from ..core.matching import Bulk, Match, match, spans
-from ..core.pacing import SEARCH_FIRST, search_delay
 from ..core.skew import UNSURE
 from ..core.wire import is_filter
 from ..models import QUEUED, RUNNING, UNKNOWN, Clock, DialectName, Lost, Outcome, Taken, Transport
 from .listing import Entry, Listing, UnreadableError
-from .pool import until
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -14,9 +14,10 @@ from contextlib import suppress
 from math import ceil
 from typing import Any, Final
 
+from ..aio.backoff import poll_delay
+from ..aio.tasks import beside, drain, until
 from ..core import wire
 from ..core.executions import completed, entries, read, says_too_little
-from ..core.pacing import poll_delay
 from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
 from ..results import Results
@@ -26,7 +27,6 @@ from .assignments import Assignments
 from .deliveries import Feed
 from .details import FORGOTTEN
 from .hearing import Hearing
-from .pool import beside, drain, until
 from .reporter import Reporter
 
 logger = logging.getLogger("eachlabs_frames")

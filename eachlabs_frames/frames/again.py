@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..engine.loop import Steps
+from ..aio.bridge import Steps
 from ..errors import ColumnError
 from ..journal import queries
 from ..models import FAILED, UNKNOWN, Observer

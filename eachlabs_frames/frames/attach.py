@@ -36,7 +36,7 @@ def attach(bulk_id: str, workflow_id: str, *, prefix: str = "") -> pd.DataFrame:
     APIError
         The API refused a request or did not respond.
     """
-    from ..engine.loop import call, complete
+    from ..aio.bridge import call, complete
     from ..settings import current
     from . import track
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import pandas as pd
 
-from ..engine import background
-from ..engine.interrupts import ended
+from ..aio import background
+from ..aio.interrupts import ended
 from ..errors import ConfigurationError, EachlabsError
 from ..models import Event, Outcome
 from ..results import Results

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import pandas as pd
 
-from ..engine.background import Errand
-from ..engine.loop import Steps
+from ..aio.background import Errand
+from ..aio.bridge import Steps
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError
 from ..models import SETTLED, Event, Observer, Outcome

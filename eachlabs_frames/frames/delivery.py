@@ -9,13 +9,13 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, Final
 
+from ..aio.bridge import Job, Steps
+from ..aio.clock import SystemClock
+from ..aio.tasks import beside, until
 from ..engine import money
 from ..engine.bookkeeper import Bookkeeper
 from ..engine.budget import Budget
 from ..engine.client import Client
-from ..engine.clock import SystemClock
-from ..engine.loop import Job, Steps
-from ..engine.pool import beside, until
 from ..engine.reporter import Reporter
 from ..engine.resend import CONTESTED, UNCERTAIN, Findings, ResendCheck
 from ..engine.runner import INTERRUPTED, Halt, Limits, Runner

@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import pandas as pd
 
+from ..aio.bridge import Steps
+from ..aio.clock import SystemClock
 from ..core import addresses
 from ..core.addresses import Bounds
 from ..core.downloads import Fetched, Wanted, is_old
 from ..engine.client import Client
-from ..engine.clock import SystemClock
 from ..engine.fetcher import Fetcher, Renew, Terms
 from ..engine.folder import Folder
-from ..engine.loop import Steps
 from ..engine.output_links import OutputLinks
 from ..engine.reporter import FileReporter
 from ..errors import ConfigurationError, Interrupted, UnsettledWarning

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..aio.bridge import Steps
+from ..aio.clock import SystemClock
+from ..aio.tasks import until
 from ..engine import money
 from ..engine.client import Client
-from ..engine.clock import SystemClock
-from ..engine.loop import Steps
-from ..engine.pool import until
 from ..errors import InputError, RunError
 from ..inputs.encoding import Problem
 from ..models import Json, Prices

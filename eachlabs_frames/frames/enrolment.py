@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
-from ..engine.clock import SystemClock
+from ..aio.clock import SystemClock
 from ..errors import InputError, MappingError, RunError
 from ..inputs.fingerprints import fingerprint, fingerprints
 from ..inputs.mapping import Fields, as_pinned, from_spec

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..engine.background import between
+from ..aio.background import between
 from ..errors import APIError, ColumnError, Interrupted, JournalError
 from ..models import Outcome
 from ..results import Results

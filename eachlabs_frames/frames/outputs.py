@@ -12,14 +12,14 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from ..aio.bridge import Steps
+from ..aio.clock import SystemClock
+from ..aio.tasks import until
 from ..core.pieces import Path, Piece, leaves, pieces
 from ..core.steps import Step
 from ..core.steps import steps as read_steps
 from ..engine import details as reading
 from ..engine.client import Client
-from ..engine.clock import SystemClock
-from ..engine.loop import Steps
-from ..engine.pool import until
 from ..engine.reporter import Reporter
 from ..errors import ConfigurationError
 from ..models import Json, Observer

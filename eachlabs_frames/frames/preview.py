@@ -10,12 +10,12 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from ..aio.bridge import Steps
+from ..aio.clock import SystemClock
+from ..aio.tasks import until
 from ..core.wire import checked_id
 from ..engine import lookups, money
 from ..engine.client import Client
-from ..engine.clock import SystemClock
-from ..engine.loop import Steps
-from ..engine.pool import until
 from ..errors import InputError, JournalError
 from ..inputs.encoding import Problem
 from ..models import Json, Pin, Prices, Workflow

@@ -11,13 +11,13 @@ from uuid import UUID
 
 import pandas as pd
 
+from ..aio.bridge import Job, Steps
+from ..aio.clock import SystemClock
+from ..aio.tasks import until
 from ..core.executions import read as read_entry
 from ..core.wire import checked_id
 from ..engine import lookups
 from ..engine.client import Client
-from ..engine.clock import SystemClock
-from ..engine.loop import Job, Steps
-from ..engine.pool import until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning

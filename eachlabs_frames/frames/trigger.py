@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from ..aio.bridge import Steps
+from ..aio.clock import SystemClock
+from ..aio.tasks import beside, until
 from ..engine import lookups
 from ..engine.client import Client
-from ..engine.clock import SystemClock
-from ..engine.loop import Steps
-from ..engine.pool import beside, until
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import APIError

@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from ..aio.bridge import Steps, complete, complete_async
 from ..core.deliveries import Notice
 from ..core.signatures import SignaturePolicy, Verifier, path_token
 from ..engine import deliveries
-from ..engine.loop import Steps, complete, complete_async
 from ..errors import ConfigurationError
 from ..models import DialectName
 from ..settings import Secret, Settings, is_loopback

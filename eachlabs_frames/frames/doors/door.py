@@ -12,7 +12,7 @@ from ..refusals import refusal
 from ..results import check_attrs
 
 if TYPE_CHECKING:
-    from ...engine.loop import Steps
+    from ...aio.bridge import Steps
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Door:
         self._frame = frame
 
     def _complete(self, steps: Steps[T]) -> T:
-        from ...engine.loop import call, complete
+        from ...aio.bridge import call, complete
         from ...settings import current
 
         return complete(steps, call=partial(call, kind=current().bridge))

@@ -10,7 +10,7 @@ import pandas as pd
 from .door import Door
 
 if TYPE_CHECKING:
-    from ...engine.loop import Steps
+    from ...aio.bridge import Steps
     from ...models import Observer
 
 MAX_SIZE = 2 * 1024**3
@@ -102,7 +102,7 @@ class Fetching(Door):
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Async variant of `outputs`; it does not block the running event loop."""
-        from ...engine.loop import complete_async
+        from ...aio.bridge import complete_async
 
         return await complete_async(self._outputs(expand, steps, prefix, progress))
 
@@ -230,7 +230,7 @@ class Fetching(Door):
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Async variant of `download`; it does not block the running event loop."""
-        from ...engine.loop import complete_async
+        from ...aio.bridge import complete_async
 
         return await complete_async(
             self._download(

@@ -13,7 +13,7 @@ from ...suggestions import check_keywords
 from .door import Door
 
 if TYPE_CHECKING:
-    from ...engine.loop import Steps
+    from ...aio.bridge import Steps
     from ...models import Observer
     from ..run import Run
     from ..webhook import WebhookReceiver
@@ -237,7 +237,7 @@ class Sending(Door):
         """
         options["webhook_secret"] = Secret.wrap(options.get("webhook_secret"))  # at once: see `bulk_trigger`
         check_keywords(self.bulk_trigger_async, options)
-        from ...engine.loop import complete_async
+        from ...aio.bridge import complete_async
 
         return await complete_async(self._trigger(workflow_id, inputs, **options))
 

@@ -9,7 +9,7 @@ import pandas as pd
 from .door import Door
 
 if TYPE_CHECKING:
-    from ...engine.loop import Steps
+    from ...aio.bridge import Steps
     from ...models import Observer
     from ..webhook import WebhookReceiver
 
@@ -46,7 +46,7 @@ class Tracking(Door):
 
     async def refresh_async(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
         """Async variant of `refresh`; it does not block the running event loop."""
-        from ...engine.loop import complete_async
+        from ...aio.bridge import complete_async
         from .. import track
 
         return await complete_async(track.refresh(self._frame, workflow_id=workflow_id, prefix=prefix))
@@ -99,7 +99,7 @@ class Tracking(Door):
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Async variant of `wait`; it does not block the running event loop."""
-        from ...engine.loop import complete_async
+        from ...aio.bridge import complete_async
 
         return await complete_async(self._wait(timeout, workflow_id, prefix, webhook, progress))
 

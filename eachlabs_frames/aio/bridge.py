@@ -225,7 +225,7 @@ def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
         msg = "a synchronous call from inside a progress callback would deadlock: use the _async method"
         raise BridgeError(msg)
     if kind == "nest" and (running := _running_loop()) is not None:
-        from .nest import nested  # needs nest-asyncio2: only for those who ask
+        from .nested import nested  # needs nest-asyncio2: only for those who ask
 
         return nested(running, job, grace=GRACE, close=close_resources)
     flight = Flight(bridge().loop, job)

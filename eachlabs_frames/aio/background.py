@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from ..errors import BridgeError
+from .bridge import GRACE, Flight, Job, Steps, bridge, complete, land
 from .interrupts import raised_in_blocking_calls
-from .loop import GRACE, Flight, Job, Steps, bridge, complete, land
 
 T = TypeVar("T")
 
