@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.engine.client import MAX_REPLY, Client, close_session
+from eachlabs_frames.api.client import MAX_REPLY, Client, close_session
 from eachlabs_frames.models import Fault, Reply, Request, Secret
 from eachlabs_frames.settings import current
 

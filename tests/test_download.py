@@ -27,10 +27,10 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.aio.bridge import complete
 from eachlabs_frames.aio.clock import SystemClock
+from eachlabs_frames.api.content_encoding import BUFFER, BrokenError, unpacked
 from eachlabs_frames.core.addresses import Bounds
 from eachlabs_frames.core.downloads import Promise
 from eachlabs_frames.core.filenames import Identity
-from eachlabs_frames.engine.content_encoding import BUFFER, BrokenError, unpacked
 from eachlabs_frames.engine.folder import Folder, SpoiledError
 from eachlabs_frames.engine.parts import Part
 from eachlabs_frames.engine.web import Web

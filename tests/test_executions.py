@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.aio.backoff import poll_delay, retry_delay
-from eachlabs_frames.core.executions import canonical_status, entries, parse_cost, parse_time, read, says_too_little
-from eachlabs_frames.core.workflows import choose_version
+from eachlabs_frames.api.responses import canonical_status, entries, parse_cost, parse_time, read, says_too_little
+from eachlabs_frames.api.workflows import choose_version
 
 
 @pytest.mark.parametrize(

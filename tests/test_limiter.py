@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eachlabs_frames.api.protocol import Retry
+from eachlabs_frames.api.stated_cap import Cap, read_cap
 from eachlabs_frames.core.caps import PROBE_AFTER, RECHECK_AFTER, Window
-from eachlabs_frames.core.stated_cap import Cap, read_cap
-from eachlabs_frames.core.wire import Retry
 from eachlabs_frames.engine.limiter import HOLD_FOR, OPENING_SECONDS, RESERVED_TRIES, Limiter
 from tests.fakes import ManualClock
 

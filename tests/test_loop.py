@@ -26,7 +26,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.aio import bridge as doorway
 from eachlabs_frames.aio.bridge import bridge, call, call_async, close, complete
-from eachlabs_frames.engine.client import session
+from eachlabs_frames.api.client import session
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 from .waiting import until
@@ -385,7 +385,7 @@ def test_a_fork_leaves_both_sides_whole(script: Script, sandbox: Sandbox, way: s
         import json, os, sys
         import pandas as pd
         import eachlabs_frames as ef
-        from eachlabs_frames.engine.client import session
+        from eachlabs_frames.api.client import session
         from eachlabs_frames.engine import loop
         from eachlabs_frames.aio.bridge import call
 

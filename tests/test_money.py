@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.api.prices import watch_balance
 from eachlabs_frames.engine.budget import Budget
-from eachlabs_frames.engine.money import watch_balance
 from eachlabs_frames.engine.reporter import Reporter
 from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.frames.desk import Desk

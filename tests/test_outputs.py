@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
+from eachlabs_frames.api import details
 from eachlabs_frames.core.pieces import pieces
-from eachlabs_frames.engine import details
 from eachlabs_frames.frames.results import read as read_results
 from eachlabs_frames.frames.results import write
 from eachlabs_frames.media import urls

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eachlabs_frames.api.steps import Step, steps
 from eachlabs_frames.core.pieces import Piece, leaves, pieces
-from eachlabs_frames.core.steps import Step, steps
 from eachlabs_frames.media import DEEPEST, urls
 
 FOX = "https://cdn.example.com/fox.png"

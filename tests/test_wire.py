@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.core import wire
-from eachlabs_frames.core.stated_cap import Cap
-from eachlabs_frames.core.wire import Done, Refused, Retry, Said, Split, Stop, Unknown, judge, judge_look
+from eachlabs_frames.api import protocol
+from eachlabs_frames.api.protocol import Done, Refused, Retry, Said, Split, Stop, Unknown, judge, judge_look
+from eachlabs_frames.api.stated_cap import Cap
 from eachlabs_frames.models import Batch, Fault, Reply, Secret, Target
 from tests.fakes import reply
 
@@ -51,7 +51,7 @@ def test_a_far_retry_after_of_a_get_is_cut_and_reported(asked: str) -> None:
     """Every GET is judged by this function; a POST keeps the number, which ends the run where it is too long."""
     verdict = judge_look(reply(429, {"error": "slow"}, retry_after=asked))
     assert isinstance(verdict, Retry)
-    assert verdict.after == wire.MAX_RETRY_AFTER
+    assert verdict.after == protocol.MAX_RETRY_AFTER
     assert "the API asks to wait" in verdict.reason
     posted = judge(reply(429, {"error": "slow"}, retry_after=asked), Batch((0,), (b"{}",)))
     assert isinstance(posted, Retry)
@@ -62,7 +62,7 @@ def test_a_far_retry_after_of_a_get_is_cut_and_reported(asked: str) -> None:
 def test_the_current_dialect_names_the_version_in_the_path() -> None:
     """Its body is inputs and webhook."""
     target = Target("wf_abc", "v2", "https://example.org/h", Secret("s3cret"))
-    request = wire.trigger_request("current", target, PAIR)
+    request = protocol.trigger_request("current", target, PAIR)
     assert (request.method, request.path) == ("POST", "/workflows/bulk-trigger/wf_abc/v2")
     assert orjson.loads(request.body or b"") == {
         "inputs": [{"a": 1}, {"a": 2}],
@@ -73,21 +73,21 @@ def test_the_current_dialect_names_the_version_in_the_path() -> None:
 
 def test_the_legacy_dialect_names_the_version_in_the_body() -> None:
     """Its path is the workflow's own."""
-    request = wire.trigger_request("legacy", Target("wf_abc", "v2"), ONE)
+    request = protocol.trigger_request("legacy", Target("wf_abc", "v2"), ONE)
     assert (request.method, request.path) == ("POST", "/wf_abc/bulk-trigger")
     assert orjson.loads(request.body or b"") == {"inputs": [{"a": 1}], "version_id": "v2"}
 
 
 def test_the_key_has_each_dialects_own_header() -> None:
     """Bearer, and X-API-Key."""
-    assert wire.key_header("current", "k") == ("Authorization", "Bearer k")
-    assert wire.key_header("legacy", "k") == ("X-API-Key", "k")
+    assert protocol.key_header("current", "k") == ("Authorization", "Bearer k")
+    assert protocol.key_header("legacy", "k") == ("X-API-Key", "k")
 
 
 def test_details_have_each_dialects_own_path() -> None:
     """An id that the API gives is quoted whatever it is."""
-    assert wire.details_request("current", "e/1").path == "/workflows/executions/e%2F1"
-    assert wire.details_request("legacy", "e1").path == "/executions/e1"
+    assert protocol.details_request("current", "e/1").path == "/workflows/executions/e%2F1"
+    assert protocol.details_request("legacy", "e1").path == "/executions/e1"
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_details_have_each_dialects_own_path() -> None:
 def test_an_id_that_would_change_the_url_is_refused(value: Any) -> None:
     """Before anything is sent."""
     with pytest.raises(ef.ConfigurationError, match="workflow_id"):
-        wire.checked_id("workflow_id", value)
+        protocol.checked_id("workflow_id", value)
 
 
 @pytest.mark.parametrize("value", ["wf_abc123", "50741f40-8621-4d46-8a91-dff4d873be98", "text-to-image", "a.b", "~x"])
 def test_an_id_or_slug_is_taken_as_it_is(value: str) -> None:
     """Letters, digits, '_', '-', '~' and dots inside."""
-    assert wire.checked_id("workflow_id", value) == value
+    assert protocol.checked_id("workflow_id", value) == value
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_an_id_or_slug_is_taken_as_it_is(value: str) -> None:
 def test_a_webhook_url_must_be_http(url: Any) -> None:
     """With a host."""
     with pytest.raises(ef.ConfigurationError, match="webhook_url"):
-        wire.check_webhook("current", url, None)
+        protocol.check_webhook("current", url, None)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_webhook_url_must_be_http(url: Any) -> None:
 def test_a_webhook_secret_must_have_somewhere_to_go(dialect: Any, url: Any, secret: Any, message: str) -> None:
     """A URL, and a dialect that knows it."""
     with pytest.raises(ef.ConfigurationError, match=message):
-        wire.check_webhook(dialect, url, Secret.wrap(secret))
+        protocol.check_webhook(dialect, url, Secret.wrap(secret))
 
 
 def test_an_answer_is_read_by_position() -> None:
@@ -179,7 +179,7 @@ def test_an_entry_that_is_odd_in_every_field_is_read_all_the_same() -> None:
     assert isinstance(verdict, Done)
     assert [one.execution_id for one in verdict.outcomes] == [ID1, ID2]
     assert [one.status for one in verdict.outcomes] == ["queued", "queued"]
-    assert wire.explain(reply(400, json.dumps({"error": deep}).encode())).startswith("HTTP 400: (details nested")
+    assert protocol.explain(reply(400, json.dumps({"error": deep}).encode())).startswith("HTTP 400: (details nested")
 
 
 def test_a_failed_entry_with_an_odd_id_may_have_started() -> None:
@@ -286,7 +286,7 @@ def test_no_reply_raises_and_only_a_plain_refusal_is_ever_sent_again(status: int
 def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) -> None:
     """A date counts from when the answer came."""
     answer = Reply(429, b"", {"retry-after": header}, received_at=1_445_412_480.0)
-    assert wire.retry_after(answer) == seconds
+    assert protocol.retry_after(answer) == seconds
 
 
 @pytest.mark.parametrize(
@@ -302,12 +302,12 @@ def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) ->
 )
 def test_an_error_answer_becomes_one_sentence(answer: Reply, sentence: str) -> None:
     """The API's own words with its details, and no HTML."""
-    assert wire.explain(answer) == sentence
+    assert protocol.explain(answer) == sentence
 
 
 def test_a_sentence_has_an_end() -> None:
     """An API that answers a novel does not fill a frame with it."""
-    assert len(wire.explain(reply(400, {"error": "x" * 100_000}))) == wire.LONGEST_REASON
+    assert len(protocol.explain(reply(400, {"error": "x" * 100_000}))) == protocol.LONGEST_REASON
 
 
 def test_a_look_is_an_answer_a_later_try_or_the_end() -> None:

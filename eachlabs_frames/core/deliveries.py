@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from ..api.responses import canonical_status, read, says_too_little
 from ..decoding import decode
 from ..inputs.fingerprints import try_fingerprint
 from ..models import TERMINAL, Outcome
-from .executions import canonical_status, read, says_too_little
 
 MAX_ID_LENGTH: Final = 200
 

@@ -14,12 +14,12 @@ from typing import Any, Final, TypeVar
 
 from ..aio.backoff import retry_delay
 from ..aio.tasks import drain, until
+from ..api.content_encoding import BrokenError
+from ..api.protocol import retry_after
 from ..core import addresses, downloads
 from ..core.addresses import Bounds, RefusedAddressError
 from ..core.downloads import Again, Fetched, Move, Never, Promise, Take, Verdict, Wanted
-from ..core.wire import retry_after
 from ..models import Clock, Reply
-from .content_encoding import BrokenError
 from .folder import FULL, Entry, Folder, ReplacedError, SpoiledError, TakenError
 from .parts import PIECE, Part
 from .web import Answer, Web

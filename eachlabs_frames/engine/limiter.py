@@ -22,8 +22,8 @@ from typing import Any, Final, NamedTuple
 
 from ..aio.backoff import retry_delay, settle_delay
 from ..aio.tasks import until
+from ..api.protocol import Retry
 from ..core.caps import Share, Window
-from ..core.wire import Retry
 from ..models import Clock
 
 HOLD_FOR: Final = 5.0

@@ -12,12 +12,11 @@ from dataclasses import replace
 from typing import Final
 
 from .. import media
-from ..core import executions
+from ..api import details, responses
 from ..core.downloads import Wanted
 from ..core.filenames import mark
 from ..errors import EachlabsError
 from ..models import Clock, DialectName, Transport
-from . import details
 
 UNCHANGED: Final = "the API still returns the same link for it"
 OTHER_FILES: Final = "this output now has other files: refresh() the frame, and download again"
@@ -77,5 +76,5 @@ class OutputLinks:
             return str(entry)
         if entry.get("execution_id") != execution_id:
             return "the response is about another execution"
-        output = executions.read(0, entry).output
+        output = responses.read(0, entry).output
         return [url for _, url in media.urls(output, None, any_length=True)]

@@ -13,15 +13,14 @@ from typing import Any, Final
 
 import orjson
 
-from ..core import wire
-from ..core.executions import entries, parse_time
+from ..api import details, protocol
+from ..api.details import FORGOTTEN
+from ..api.reader import fetch
+from ..api.responses import entries, parse_time
 from ..errors import APIError, EachlabsError
 from ..inputs.fingerprints import fingerprint, try_fingerprint
 from ..models import Clock, DialectName, Json, Transport
-from . import details
-from .details import FORGOTTEN
 from .listing import MAX_REPEATS
-from .lookups import fetch
 
 MIN_PAGES: Final = 10
 """Pages that are read in any case, whatever their times."""
@@ -164,18 +163,18 @@ class ResendCheck:
             offset = following
             if repeats >= MAX_REPEATS:
                 return "the listing returns the same executions at every offset"
-        return f"the workflow has more than {MAX_PAGES * wire.PAGE:,} executions to search"
+        return f"the workflow has more than {MAX_PAGES * protocol.PAGE:,} executions to search"
 
     def _is_of_another_version(self, shown: Json) -> bool:
         return isinstance(shown, str) and shown.lower() != self._version_id.lower()
 
     async def _page(self, offset: int) -> tuple[list[Mapping[str, Any]], int | None]:
         """Return a page, and where the next one starts."""
-        request = wire.listing_request(self._workflow_id, offset=offset)
+        request = protocol.listing_request(self._workflow_id, offset=offset)
         try:
             answer = await fetch(request, transport=self._transport, clock=self._clock)
         except APIError as exc:
-            if offset and exc.status in wire.PAST_THE_END:
+            if offset and exc.status in protocol.PAST_THE_END:
                 return [], None
             raise
         if not isinstance(answer, Mapping) or not isinstance(answer.get("executions", 0), list | None):
@@ -185,7 +184,7 @@ class ResendCheck:
         if len(page) < len(answer.get("executions") or ()):
             msg = "it has executions without an id"
             raise APIError(msg)
-        return page, wire.next_offset(answer, len(page), offset)
+        return page, protocol.next_offset(answer, len(page), offset)
 
     async def _read_details(self, inputs: Inputs, shown: dict[str, list[int] | None]) -> str | None:
         """Put in the rows of executions whose inputs the listing does not show; return why that cannot be done."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..aio.tasks import drain
-from ..core.wire import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
+from ..api.protocol import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
 from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, Lost, Outcome, Reply, Target, Transport

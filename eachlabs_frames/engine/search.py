@@ -15,10 +15,10 @@ from typing import Final
 
 from ..aio.backoff import SEARCH_FIRST, search_delay
 from ..aio.tasks import until
-from ..core.executions import read, says_too_little
+from ..api.protocol import is_filter
+from ..api.responses import read, says_too_little
 from ..core.matching import Bulk, Match, match, spans
 from ..core.skew import UNSURE
-from ..core.wire import is_filter
 from ..models import QUEUED, RUNNING, UNKNOWN, Clock, DialectName, Lost, Outcome, Taken, Transport
 from .listing import Entry, Listing, UnreadableError
 

@@ -18,12 +18,12 @@ import aiohttp
 from yarl import URL
 
 from .. import media
+from ..api.content_encoding import BUFFER, PACKED, UNREADABLE, BrokenError, unpacked
 from ..core import addresses
 from ..core.addresses import Bounds
 from ..errors import ConfigurationError
 from ..masking import Mask
 from ..proxies import HEADER, Proxy, proxy_for
-from .content_encoding import BUFFER, PACKED, UNREADABLE, BrokenError, unpacked
 
 LONGEST_CONNECT: Final = 10.0
 LONGEST_REASON: Final = 200

@@ -12,10 +12,10 @@ from typing import Any, Final
 from ..aio.bridge import Job, Steps
 from ..aio.clock import SystemClock
 from ..aio.tasks import beside, until
-from ..engine import money
+from ..api import prices
+from ..api.client import Client
 from ..engine.bookkeeper import Bookkeeper
 from ..engine.budget import Budget
-from ..engine.client import Client
 from ..engine.reporter import Reporter
 from ..engine.resend import CONTESTED, UNCERTAIN, Findings, ResendCheck
 from ..engine.runner import INTERRUPTED, Halt, Limits, Runner
@@ -174,13 +174,13 @@ class Delivery:
 
     async def watch_balance(self) -> None:
         """Tell the balance now and then, until cancelled."""
-        await money.watch_balance(
+        await prices.watch_balance(
             self._reporter.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
         )
 
     async def read_balance_again(self, stop: asyncio.Event) -> None:
         """Report the balance once more, so that the last one that is shown is not from before the executions."""
-        await money.read_balance_again(
+        await prices.read_balance_again(
             stop, self._reporter.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
         )
 
@@ -220,7 +220,7 @@ class Delivery:
 
     async def _budget(self, max_cost: float, origin: Origin) -> Budget:
         """Return what may be spent: what earlier calls of this run have paid counts too."""
-        mean = await money.mean_cost(origin.workflow_id, transport=self._client)
+        mean = await prices.mean_cost(origin.workflow_id, transport=self._client)
         if self._enrolment is None:
             # Without a journal the frame alone knows what was paid.
             spent, open_ = self._results.paid()

@@ -14,10 +14,10 @@ import pandas as pd
 
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
+from ..api.client import Client
 from ..core import addresses
 from ..core.addresses import Bounds
 from ..core.downloads import Fetched, Wanted, is_old
-from ..engine.client import Client
 from ..engine.fetcher import Fetcher, Renew, Terms
 from ..engine.folder import Folder
 from ..engine.output_links import OutputLinks

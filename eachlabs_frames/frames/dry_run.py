@@ -10,8 +10,8 @@ import pandas as pd
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
 from ..aio.tasks import until
-from ..engine import money
-from ..engine.client import Client
+from ..api import prices as money
+from ..api.client import Client
 from ..errors import InputError, RunError
 from ..inputs.encoding import Problem
 from ..models import Json, Prices

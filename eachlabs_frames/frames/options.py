@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from ..core import wire
+from ..api import protocol
 from ..errors import ConfigurationError
 from ..models import Observer, Secret
 from ..settings import Settings, current
@@ -54,13 +54,13 @@ class Options:
         """
         settings = current(max_concurrency=self.max_concurrency)
         settings.key()
-        wire.checked_id("workflow_id", workflow_id)
+        protocol.checked_id("workflow_id", workflow_id)
         if self.version_id is not None:
-            wire.checked_id("version_id", self.version_id)
+            protocol.checked_id("version_id", self.version_id)
         if self.webhook is not None and (self.webhook_url is not None or self.webhook_secret is not None):
             msg = "webhook= brings its own URL and secret: leave webhook_url= and webhook_secret= out"
             raise ConfigurationError(msg)
-        wire.check_webhook(settings.dialect, self.webhook_url, self.webhook_secret)
+        protocol.check_webhook(settings.dialect, self.webhook_url, self.webhook_secret)
         check_na(self.na)
         bars.check(self.progress)
         for name in ("validate", "retrigger", "inplace", "wait"):

@@ -15,11 +15,11 @@ import pandas as pd
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
 from ..aio.tasks import until
+from ..api import details as reading
+from ..api.client import Client
+from ..api.steps import Step
+from ..api.steps import steps as read_steps
 from ..core.pieces import Path, Piece, leaves, pieces
-from ..core.steps import Step
-from ..core.steps import steps as read_steps
-from ..engine import details as reading
-from ..engine.client import Client
 from ..engine.reporter import Reporter
 from ..errors import ConfigurationError
 from ..models import Json, Observer

@@ -13,9 +13,10 @@ import pandas as pd
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
 from ..aio.tasks import until
-from ..core.wire import checked_id
-from ..engine import lookups, money
-from ..engine.client import Client
+from ..api import prices as money
+from ..api import reader
+from ..api.client import Client
+from ..api.protocol import checked_id
 from ..errors import InputError, JournalError
 from ..inputs.encoding import Problem
 from ..models import Json, Pin, Prices, Workflow
@@ -62,7 +63,7 @@ def preview(
         named = checked_id("workflow_id", workflow_id)
         with naming_the_nearest(named, settings):
             workflow = yield lambda stop: until(
-                stop, lookups.workflow(named, version_id=version_id, transport=client, clock=SystemClock())
+                stop, reader.workflow(named, version_id=version_id, transport=client, clock=SystemClock())
             )
         prices = yield lambda stop: until(
             stop, money.prices(named, transport=client, clock=SystemClock(), dialect=settings.dialect)

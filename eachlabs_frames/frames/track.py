@@ -14,10 +14,10 @@ import pandas as pd
 from ..aio.bridge import Job, Steps
 from ..aio.clock import SystemClock
 from ..aio.tasks import until
-from ..core.executions import read as read_entry
-from ..core.wire import checked_id
-from ..engine import lookups
-from ..engine.client import Client
+from ..api import reader
+from ..api.client import Client
+from ..api.protocol import checked_id
+from ..api.responses import read as read_entry
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
@@ -200,7 +200,7 @@ def attach(bulk_id: str, workflow_id: str, *, prefix: str) -> Steps[pd.DataFrame
         msg = f"bulk_id must be a UUID, as bulk_trigger writes it into the frame; got {bulk_id!r}"
         raise ConfigurationError(msg) from exc
     client = Client(settings)
-    found = yield lambda stop: until(stop, lookups.bulk(workflow_id, known, transport=client, clock=SystemClock()))
+    found = yield lambda stop: until(stop, reader.bulk(workflow_id, known, transport=client, clock=SystemClock()))
     inputs = [entry.get("inputs") or {} for entry in found]
     keys: dict[Label, None] = dict.fromkeys(key for one in inputs for key in one)
     frame = pd.DataFrame({key: [one.get(key) for one in inputs] for key in keys}, index=range(len(found)))

@@ -19,8 +19,8 @@ import pandas as pd
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
 from ..aio.tasks import beside, until
-from ..engine import lookups
-from ..engine.client import Client
+from ..api import reader
+from ..api.client import Client
 from ..engine.reporter import Reporter
 from ..engine.tracker import Tracker
 from ..errors import APIError
@@ -316,7 +316,7 @@ class Trigger:
             return Workflow(self._workflow_id, version_id)
         with naming_the_nearest(self._workflow_id, self._settings):
             found: Workflow = yield lambda stop: until(
-                stop, lookups.workflow(self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK)
+                stop, reader.workflow(self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK)
             )
         return found
 

@@ -30,7 +30,7 @@ import pandas as pd
 
 import eachlabs_frames as ef
 import eachlabs_frames.aio.nested
-import eachlabs_frames.engine.client
+import eachlabs_frames.api.client
 import eachlabs_frames.frames.trigger
 import eachlabs_frames.journal.queries
 import eachlabs_frames.sandbox.server  # so that no actor has to

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from ..aio.tasks import drain
-from ..core import wire
 from ..errors import APIConnectionError, APIError, AuthenticationError, NotFoundError, PermissionDeniedError
 from ..models import Clock, DialectName, Json, Transport
-from .lookups import fetch
+from . import protocol
+from .reader import fetch
 
 PATIENCE: Final = 3
 """Executions in a row of each worker that get no answer, after which nothing more is asked."""
@@ -46,7 +46,7 @@ async def read(
             found[execution_id] = NOT_ASKED
         else:
             try:
-                said = await fetch(wire.details_request(dialect, execution_id), transport=transport, clock=clock)
+                said = await fetch(protocol.details_request(dialect, execution_id), transport=transport, clock=clock)
             except AuthenticationError:
                 raise
             except APIError as exc:
@@ -73,4 +73,6 @@ async def read(
 def _checked(details: Json, execution_id: str) -> Mapping[str, Any] | str:
     if not isinstance(details, Mapping):
         return "not read: the response is not an object"
-    return details if wire.names(details, execution_id) else "not read: the API returned another execution's details"
+    return (
+        details if protocol.names(details, execution_id) else "not read: the API returned another execution's details"
+    )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from ..models import Json
-from .executions import canonical_status, parse_time, reason
+from .responses import canonical_status, parse_time, reason
 
 LONGEST: Final = 1e9
 """Seconds of a step, at most: whatever is more is no time."""

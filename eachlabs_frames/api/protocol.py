@@ -22,7 +22,7 @@ import orjson
 from .. import decoding
 from ..errors import APIError, AuthenticationError, ConfigurationError, NotFoundError, PermissionDeniedError
 from ..models import FAILED, QUEUED, UNKNOWN, Batch, DialectName, Fault, Json, Outcome, Reply, Request, Secret, Target
-from .executions import canonical_status, parse_time, with_note
+from .responses import canonical_status, parse_time, with_note
 from .stated_cap import Cap, read_cap
 
 PAGE: Final = 100

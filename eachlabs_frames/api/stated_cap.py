@@ -65,7 +65,7 @@ def read_cap(reason: str) -> Cap | None:
 
     Examples
     --------
-    >>> from eachlabs_frames.core.stated_cap import read_cap
+    >>> from eachlabs_frames.api.stated_cap import read_cap
     >>> read_cap("HTTP 429: concurrency limit reached: 7 of 10 concurrent executions in use, 5 more asked for")
     Cap(limit=10, used=7)
     >>> read_cap("HTTP 429: accounts with a balance of $10.00 or less are limited to 2 concurrent executions.")

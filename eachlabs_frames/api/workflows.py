@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import NotFoundError
 from ..models import Json, Workflow
 from ..suggestions import did_you_mean
-from .executions import parse_time
+from .responses import parse_time
 
 
 def choose_version(said: Json, *, workflow_id: str, version_id: str | None) -> Workflow:
