@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.addresses import Bounds, RefusedAddressError, check, follow, is_public, literal, origin
+from eachlabs_frames.downloads.url_policy import Bounds, RefusedAddressError, check, follow, is_public, literal, origin
 
 ANYWHERE = Bounds()
 

@@ -28,12 +28,12 @@ import eachlabs_frames as ef
 from eachlabs_frames.aio.bridge import complete
 from eachlabs_frames.aio.clock import SystemClock
 from eachlabs_frames.api.content_encoding import BUFFER, BrokenError, unpacked
-from eachlabs_frames.core.addresses import Bounds
-from eachlabs_frames.core.downloads import Promise
-from eachlabs_frames.core.filenames import Identity
-from eachlabs_frames.engine.folder import Folder, SpoiledError
-from eachlabs_frames.engine.parts import Part
-from eachlabs_frames.engine.web import Web
+from eachlabs_frames.downloads.decisions import Promise
+from eachlabs_frames.downloads.folder import Folder, SpoiledError
+from eachlabs_frames.downloads.http import Web
+from eachlabs_frames.downloads.naming import Identity
+from eachlabs_frames.downloads.partial_file import Part
+from eachlabs_frames.downloads.url_policy import Bounds
 from eachlabs_frames.frames.download import download
 from eachlabs_frames.models import Event
 from eachlabs_frames.sandbox import Fault, Sandbox

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eachlabs_frames.core.downloads import (
+from eachlabs_frames.downloads.decisions import (
     Again,
     Move,
     Never,

@@ -14,17 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.core import filenames, filetypes
-from eachlabs_frames.core.filenames import (
-    Identity,
-    distinct,
-    fit,
-    key,
-    mark,
-    read,
-    safe,
-)
-from eachlabs_frames.core.filetypes import ANY, KNOWN, belongs, extension
+from eachlabs_frames.downloads import content_types, naming
+from eachlabs_frames.downloads.content_types import ANY, KNOWN, belongs, extension
+from eachlabs_frames.downloads.naming import Identity, distinct, fit, key, mark, read, safe
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{word}{n}" for word in ("com", "lpt") for n in range(10))}
 
@@ -40,7 +32,7 @@ def is_valid(name: str) -> bool:
     """Say by an account of its own whether every common file system takes this name."""
     encoded = name.encode()
     return (
-        0 < len(encoded) <= filenames.LONGEST
+        0 < len(encoded) <= naming.LONGEST
         and not re.search(r'[\x00-\x1f\x7f<>:"/\\|?*]', name)
         and not any(unicodedata.category(one) in ("Cc", "Cf", "Cs") for one in name)
         and name.strip(" ") == name
@@ -134,7 +126,7 @@ def test_a_long_prompt_leaves_room_for_what_follows() -> None:
     """A field has its own length, in bytes, and is cut between two characters."""
     stem = read("{prompt}-{n}", ["prompt"]).stem({"prompt": "füchse " * 60}, n=12, several=True)
     assert stem.endswith("-12")
-    assert len(stem.encode()) <= filenames.LONGEST_FIELD + 3
+    assert len(stem.encode()) <= naming.LONGEST_FIELD + 3
 
 
 @pytest.mark.parametrize("name", ["{colour}", "{}", "{0}"])
@@ -213,7 +205,7 @@ def test_no_extension_is_one_that_is_run() -> None:
         ".vbs",
     }
     assert not KNOWN & runs
-    assert max(map(len, KNOWN)) <= filetypes.LONGEST_EXTENSION
+    assert max(map(len, KNOWN)) <= content_types.LONGEST_EXTENSION
     assert set("".join(KNOWN)) <= set(string.ascii_lowercase + string.digits + ".")
 
 

@@ -15,12 +15,12 @@ import pandas as pd
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
 from ..api.client import Client
-from ..core import addresses
-from ..core.addresses import Bounds
-from ..core.downloads import Fetched, Wanted, is_old
-from ..engine.fetcher import Fetcher, Renew, Terms
-from ..engine.folder import Folder
-from ..engine.output_links import OutputLinks
+from ..downloads import url_policy
+from ..downloads.decisions import Fetched, Wanted, is_old
+from ..downloads.fetcher import Fetcher, Renew, Terms
+from ..downloads.folder import Folder
+from ..downloads.output_links import OutputLinks
+from ..downloads.url_policy import Bounds
 from ..engine.reporter import FileReporter
 from ..errors import ConfigurationError, Interrupted, UnsettledWarning
 from ..models import Clock, Observer
@@ -214,6 +214,6 @@ def _terms(settings: Settings, allow_private: object, max_size: object) -> Terms
     if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1):
         msg = f"max_size must be a number of bytes, 1 or more, or None for any; got {max_size!r}"
         raise ConfigurationError(msg)
-    home = addresses.origin(settings.base_url)
+    home = url_policy.origin(settings.base_url)
     bounds = Bounds(home, is_loopback(home[0]), _checked_flag("allow_private", allow_private))
     return Terms(bounds, settings.timeout, settings.max_concurrency, max_size)

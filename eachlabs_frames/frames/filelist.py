@@ -13,9 +13,9 @@ from typing import Any, Final
 import pandas as pd
 
 from .. import media
-from ..core import downloads, filenames
-from ..core.downloads import Fetched, Wanted
-from ..core.filenames import Identity, Template
+from ..downloads import decisions, naming
+from ..downloads.decisions import Fetched, Wanted
+from ..downloads.naming import Identity, Template
 from ..errors import ColumnError, ConfigurationError, MappingError
 from ..inputs.mapping import Fields, labels_of
 from ..results import COLUMNS, NO_TIME, Results
@@ -70,7 +70,7 @@ class FileList:
         self.bases: list[str] = []
         self._rows: dict[int, list[int]] = {}
         places = Counter(str(one) for one in frame.columns)
-        template = filenames.read(name, list(places))
+        template = naming.read(name, list(places))
         self._outputs = results.output
         self.links = links = _links(results)
         misnamed = not template.fields.isdisjoint(map(str, labels_of(fields or {})))
@@ -81,7 +81,7 @@ class FileList:
         asked: dict[Identity, list[str]] = {}
         for (row, n), stem in stems.items():
             asked.setdefault(_identity(results, row, n, links[row][n]), []).append(stem)
-        names = filenames.distinct(asked)
+        names = naming.distinct(asked)
         known: dict[tuple[Identity, str], int] = {}
         for (row, n), stem in stems.items():
             url = links[row][n]
@@ -96,7 +96,7 @@ class FileList:
         self, template: Template, links: Mapping[int, Sequence[str]], results: Results
     ) -> dict[tuple[int, int], str]:
         """Return the name of each row's n-th file, as the template has it."""
-        cells = {field: self._cells(field) for field in template.fields if field not in filenames.OWN}
+        cells = {field: self._cells(field) for field in template.fields if field not in naming.OWN}
         labels = self._frame.index.tolist()
         stems = {}
         for row, urls in links.items():
@@ -139,7 +139,7 @@ class FileList:
         for row, files in self._rows.items():
             found = [_path(folder, fetched[place].file) for place in files]
             paths[row] = found if several else found[0]
-            errors[row] = downloads.joined([fetched[place].error for place in files])
+            errors[row] = decisions.joined([fetched[place].error for place in files])
         for row, reason in self._edited.items():
             errors[row] = f"{errors[row]}; {reason}" if errors[row] else reason
         out = columns.snapshot(source)
@@ -206,7 +206,7 @@ def _links(results: Results) -> dict[int, list[str]]:
 
 
 def _identity(results: Results, row: int, n: int, url: str) -> Identity:
-    return Identity(results.execution_id[row] or "", n, filenames.mark(url))
+    return Identity(results.execution_id[row] or "", n, naming.mark(url))
 
 
 def _ended_at(results: Results, row: int) -> float | None:

@@ -13,10 +13,10 @@ from typing import Final
 
 from .. import media
 from ..api import details, responses
-from ..core.downloads import Wanted
-from ..core.filenames import mark
 from ..errors import EachlabsError
 from ..models import Clock, DialectName, Transport
+from .decisions import Wanted
+from .naming import mark
 
 UNCHANGED: Final = "the API still returns the same link for it"
 OTHER_FILES: Final = "this output now has other files: refresh() the frame, and download again"

@@ -19,11 +19,11 @@ from yarl import URL
 
 from .. import media
 from ..api.content_encoding import BUFFER, PACKED, UNREADABLE, BrokenError, unpacked
-from ..core import addresses
-from ..core.addresses import Bounds
 from ..errors import ConfigurationError
 from ..masking import Mask
 from ..proxies import HEADER, Proxy, proxy_for
+from . import url_policy
+from .url_policy import Bounds
 
 LONGEST_CONNECT: Final = 10.0
 LONGEST_REASON: Final = 200
@@ -97,10 +97,10 @@ class Web:
         """
         scheme = url.partition(":")[0].lower()
         try:
-            proxy = self._proxy(scheme, addresses.origin(url)[0])
+            proxy = self._proxy(scheme, url_policy.origin(url)[0])
         except ConfigurationError as exc:
-            raise addresses.RefusedAddressError(str(exc)) from exc
-        addresses.check(url, self._bounds, proxied=proxy is not None)
+            raise url_policy.RefusedAddressError(str(exc)) from exc
+        url_policy.check(url, self._bounds, proxied=proxy is not None)
         # A proxy's own address is its owner's business, and it alone sees where the name leads.
         session = self._trusting if proxy is not None or self._bounds.trusts(url) else self._guarded
         try:
@@ -117,7 +117,7 @@ class Web:
                 yield Answer(response.status, headers, _body(response, headers.get("content-encoding", "")))
         except aiohttp.ClientConnectorError as exc:
             if isinstance(exc.os_error, _PrivateAddressError):
-                raise addresses.RefusedAddressError(addresses.private(addresses.origin(url)[0])) from exc
+                raise url_policy.RefusedAddressError(url_policy.private(url_policy.origin(url)[0])) from exc
             raise BrokenError(_reason(exc, proxy)) from exc
         except asyncio.TimeoutError as exc:
             msg = f"no data within {self._timeout.sock_read:g} s"
@@ -138,7 +138,7 @@ class _PrivateAddressError(OSError):
 
 def _public_socket(info: Any) -> socket.socket:
     family, kind, protocol, _, where = info
-    if not addresses.is_public(where[0]):
+    if not url_policy.is_public(where[0]):
         # The same words for each address: of several errors with one text the connector raises the first as it is.
         msg = "a private address"
         raise _PrivateAddressError(msg)
@@ -159,7 +159,7 @@ def _address(url: str) -> URL:
         return URL(url, encoded=True) if url.isascii() else URL(url)
     except ValueError as exc:
         msg = "not an http or https URL"
-        raise addresses.RefusedAddressError(msg) from exc
+        raise url_policy.RefusedAddressError(msg) from exc
 
 
 def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:

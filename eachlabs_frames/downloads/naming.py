@@ -16,7 +16,7 @@ from ..errors import ConfigurationError, MappingError
 from ..inputs.coercion import read_as
 from ..inputs.mapping import FORMATTER
 from ..suggestions import MAX_LISTED, closest
-from .filetypes import KNOWN, LONGEST_EXTENSION
+from .content_types import KNOWN, LONGEST_EXTENSION
 
 LONGEST: Final = 255
 """Bytes of UTF-8 in one name, the extension included: what every common file system takes."""

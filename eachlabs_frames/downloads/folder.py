@@ -23,11 +23,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..core import filetypes
-from ..core.downloads import LIFETIME, Promise
-from ..core.filenames import Identity
 from ..errors import ConfigurationError
-from .parts import PART, Part, digest, is_same, move_without_replacing
+from . import content_types
+from .decisions import LIFETIME, Promise
+from .naming import Identity
+from .partial_file import PART, Part, digest, is_same, move_without_replacing
 
 ROOM: Final = ".eachlabs"
 """A folder inside of the folder; no name that is made for a file begins with a dot."""
@@ -155,7 +155,7 @@ class Folder:
         stems = tuple(stems)
         for file in reversed(self._files.get(identity, ())):
             entry = self._entries[file]
-            named = any(filetypes.belongs(file, stem) for stem in stems)
+            named = any(content_types.belongs(file, stem) for stem in stems)
             if named and entry.identity == identity and self._is_unchanged(entry):
                 return entry
         return None
@@ -254,7 +254,7 @@ class Folder:
         if promise.digest is not None and part.digest(promise.digest[0]) != promise.digest[1]:
             msg = f"the file's {promise.digest[0]} does not match the server's"
             raise SpoiledError(msg)
-        extension = filetypes.by_content(promise.extension, part.head) if check_content else promise.extension
+        extension = content_types.by_content(promise.extension, part.head) if check_content else promise.extension
         if extension is None:
             msg = f"its first bytes are not those of a {promise.extension} file: the server sent something else"
             raise ReplacedError(msg)

@@ -16,13 +16,13 @@ from ..aio.backoff import retry_delay
 from ..aio.tasks import drain, until
 from ..api.content_encoding import BrokenError
 from ..api.protocol import retry_after
-from ..core import addresses, downloads
-from ..core.addresses import Bounds, RefusedAddressError
-from ..core.downloads import Again, Fetched, Move, Never, Promise, Take, Verdict, Wanted
 from ..models import Clock, Reply
+from . import decisions, url_policy
+from .decisions import Again, Fetched, Move, Never, Promise, Take, Verdict, Wanted
 from .folder import FULL, Entry, Folder, ReplacedError, SpoiledError, TakenError
-from .parts import PIECE, Part
-from .web import Answer, Web
+from .http import Answer, Web
+from .partial_file import PIECE, Part
+from .url_policy import Bounds, RefusedAddressError
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class Fetcher:
         verdict = await self._try(wanted)
         if isinstance(verdict, Entry):
             return Fetched(verdict.file, verdict.size)
-        reason = downloads.explained(verdict, ended_at=wanted.ended_at, now=self._clock.epoch())
+        reason = decisions.explained(verdict, ended_at=wanted.ended_at, now=self._clock.epoch())
         if not verdict.expired or self._renew is None:
             return Fetched(error=reason)
         renewed = await self._renew(wanted)
@@ -145,7 +145,7 @@ class Fetcher:
         part = self._folder.part()
 
         def written() -> Entry:
-            extension, data = downloads.embedded(wanted.url, max_size=self._terms.max_size)
+            extension, data = decisions.embedded(wanted.url, max_size=self._terms.max_size)
             part.write([data])
             return self._folder.land(part, wanted.identity, wanted.stem, Promise(extension), check_content=False)
 
@@ -170,7 +170,7 @@ class Fetcher:
     async def _follow(self, wanted: Wanted, part: Part) -> Entry | Again | Never:
         url = wanted.url
         asked = {"Range": f"bytes={part.size}-", "If-Range": part.etag} if part.etag is not None else None
-        for _ in range(addresses.MOST_REDIRECTS + 1):
+        for _ in range(url_policy.MOST_REDIRECTS + 1):
             async with self._web.get(url, asked) as answer:
                 verdict = self._judged(answer, url, part)
                 if isinstance(verdict, Take):
@@ -179,14 +179,14 @@ class Fetcher:
                 if answer.status in (206, 416):
                     part.discard()  # the next attempt asks for the whole file
                 return verdict
-            url = addresses.follow(url, verdict.location, self._terms.bounds)
-        return Never(f"more than {addresses.MOST_REDIRECTS} redirects")
+            url = url_policy.follow(url, verdict.location, self._terms.bounds)
+        return Never(f"more than {url_policy.MOST_REDIRECTS} redirects")
 
     def _judged(self, answer: Answer, url: str, part: Part) -> Verdict:
         after = None
         if "retry-after" in answer.headers:
             after = retry_after(Reply(answer.status, b"", answer.headers, self._clock.epoch()))
-        return downloads.judge(answer.status, answer.headers, url, after=after, offset=part.size, etag=part.etag)
+        return decisions.judge(answer.status, answer.headers, url, after=after, offset=part.size, etag=part.etag)
 
     async def _take(self, answer: Answer, take: Take, wanted: Wanted, part: Part) -> Entry | Never:
         """Write the body into a part, and give that its name."""
@@ -196,7 +196,7 @@ class Fetcher:
         part.etag = take.etag
         if most is not None and (promise.size or 0) > most:
             part.discard()
-            return Never(downloads.too_large(most))
+            return Never(decisions.too_large(most))
         folder.check_free(wanted.identity, wanted.stem + promise.extension, promise.size)
         pieces: list[bytes] = []
         size = received = 0
@@ -207,7 +207,7 @@ class Fetcher:
             received += len(piece)
             if most is not None and take.offset + received > most:
                 part.discard()
-                return Never(downloads.too_large(most))
+                return Never(decisions.too_large(most))
             self._check_pace(received, self._clock.now() - began)
             if size >= PIECE:
                 await self._patiently(part.write, pieces)

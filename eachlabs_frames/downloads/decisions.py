@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from . import filetypes
-from .filenames import Identity
+from . import content_types
+from .naming import Identity
 
 LIFETIME: Final = 24 * 3600.0
 """Seconds for which an output's URL is sure to work (API reference, "Executions")."""
@@ -141,9 +141,9 @@ def judge(
     if status != 200:
         return Never(f"HTTP {status}", status, expired=status in GONE)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if filetypes.promises_media(url) and not filetypes.may_be_media(kind, url):
+    if content_types.promises_media(url) and not content_types.may_be_media(kind, url):
         return Again(f"{kind} was sent instead of the file", replaced=True)
-    return Take(_promise(headers, filetypes.extension(kind, url)), etag=_etag(headers))
+    return Take(_promise(headers, content_types.extension(kind, url)), etag=_etag(headers))
 
 
 def _rest(headers: Mapping[str, str], url: str, offset: int, etag: str | None) -> Take | Again:
@@ -155,7 +155,7 @@ def _rest(headers: Mapping[str, str], url: str, offset: int, etag: str | None) -
     if _etag(headers) != etag:
         return Again("the file has changed since its first part was downloaded")
     whole = {name: value for name, value in headers.items() if name not in _OF_THE_PART}
-    promise = _promise(whole, filetypes.extension(headers.get("content-type", ""), url))
+    promise = _promise(whole, content_types.extension(headers.get("content-type", ""), url))
     size = int(found[3]) if found[3] != "*" else None
     return Take(Promise(promise.extension, size, promise.digest), offset, _etag(headers))
 
@@ -243,7 +243,7 @@ def embedded(url: str, *, max_size: int | None) -> tuple[str, bytes]:
             raise ValueError(msg) from exc
     if max_size is not None and len(data) > max_size:
         raise ValueError(too_large(max_size))
-    return filetypes.extension(kind, ""), data
+    return content_types.extension(kind, ""), data
 
 
 def too_large(max_size: int) -> str:

@@ -1,0 +1,1 @@
+"""Output files to a local folder: their names, which URLs may be fetched, and the transfer itself."""
