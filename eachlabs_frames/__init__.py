@@ -53,7 +53,7 @@ from .views.cell_requests import watch
 
 if TYPE_CHECKING:
     from .frames.run import Run
-    from .frames.webhook import WebhookReceiver
+    from .webhooks.receiver import WebhookReceiver
 
 __version__ = "0.1.0"
 
@@ -100,8 +100,8 @@ __all__ = [
 ]
 
 
-_LATER = {"Run": "run", "WebhookReceiver": "webhook"}
-"""Names in `frames` whose modules import asyncio, so they are imported on first use."""
+_LATER = {"Run": ".frames.run", "WebhookReceiver": ".webhooks.receiver"}
+"""Names whose modules import asyncio, so they are imported on first use."""
 
 
 def __getattr__(name: str) -> Any:
@@ -110,7 +110,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(msg)
     from importlib import import_module
 
-    return getattr(import_module(f".frames.{_LATER[name]}", __name__), name)
+    return getattr(import_module(_LATER[name], __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.deliveries import Known, Notice, agrees, read_delivery
-from eachlabs_frames.core.signatures import MAX_AGE, Credentials, Verifier, _matches, path_token
-from eachlabs_frames.engine import deliveries
-from eachlabs_frames.engine.deliveries import Letterbox, Sorter, Word
 from eachlabs_frames.models import Outcome
+from eachlabs_frames.webhooks import dispatcher
+from eachlabs_frames.webhooks.dispatcher import Letterbox, Sorter, Word
+from eachlabs_frames.webhooks.payload import Known, Notice, agrees, read_delivery
+from eachlabs_frames.webhooks.signatures import MAX_AGE, Credentials, Verifier, _matches, path_token
 
 BULK = "5f0c1e9a-0d1b-4c4e-9f8a-0123456789ab"
 OTHER = "6f0c1e9a-0d1b-4c4e-9f8a-0123456789ab"
@@ -260,7 +260,7 @@ def test_a_later_word_is_told_to_nobody() -> None:
 
     async def go() -> None:
         call, post = Call("d1"), sorter()
-        with deliveries.opened(call, lambda: None) as call.box:
+        with dispatcher.opened(call, lambda: None) as call.box:
             await settled(post, notice(), notice(status="failed"))
             assert call.heard() == ["completed"]
             assert post.counts == {"accepted": 1, "repeated": 1}
@@ -277,7 +277,7 @@ def test_a_false_delivery_does_not_stand_in_the_way_of_the_true_one() -> None:
 
     async def go() -> None:
         call, post = Call("d1"), sorter()
-        with deliveries.opened(call, lambda: None) as call.box:
+        with dispatcher.opened(call, lambda: None) as call.box:
             await settled(post, notice(status="failed", bulk_id=OTHER), notice())
             assert call.heard() == ["completed"]
         assert post.counts == {"mismatched": 1, "accepted": 1}
@@ -290,7 +290,7 @@ def test_every_open_call_is_told_and_it_counts_once() -> None:
 
     async def go() -> None:
         one, two, post = Call("d1"), Call("d1", "d2"), sorter()
-        with deliveries.opened(one, lambda: None) as one.box, deliveries.opened(two, lambda: None) as two.box:
+        with dispatcher.opened(one, lambda: None) as one.box, dispatcher.opened(two, lambda: None) as two.box:
             await settled(post, notice(), notice("d2"))
             assert (one.heard(), two.heard()) == (["completed"], ["completed", "completed"])
         assert post.counts == {"accepted": 2}
@@ -303,7 +303,7 @@ def test_what_nobody_knows_is_held_while_a_call_may_learn_of_it() -> None:
 
     async def go() -> None:
         call, post = Call(), sorter(known=["d2"], held=True)
-        with deliveries.opened(call, lambda: None) as call.box:
+        with dispatcher.opened(call, lambda: None) as call.box:
             await settled(post, notice(), notice("d2"), notice("d3"), waiting=3)
             assert post.waiting == 3
             assert not post.counts
@@ -324,31 +324,31 @@ def test_what_the_journal_knows_counts_once_too() -> None:
         post = sorter(known=["d1"])
         await settled(post, notice(), notice(), notice("d2"))
         assert post.counts == {"accepted": 1, "repeated": 1, "unknown": 1}
-        assert "d1" in deliveries.without_cost()
+        assert "d1" in dispatcher.without_cost()
 
     asyncio.run(go())
 
 
 def test_a_missing_cost_is_known_before_anybody_reads_of_the_end() -> None:
     """A refresh right after the journal says "completed" asks for it, however late the counting comes."""
-    deliveries.cost_is_known("d1")
-    deliveries.cost_is_known("d2")
+    dispatcher.cost_is_known("d1")
+    dispatcher.cost_is_known("d2")
     seen: list[bool] = []
 
     class Reader(Call):
         """One whose row is read the moment that it is told."""
 
         def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
-            seen.append("d2" in deliveries.without_cost())
+            seen.append("d2" in dispatcher.without_cost())
             return super().find(wanted)
 
     async def go() -> None:
         def ask(notices: Sequence[Notice]) -> list[Word]:
-            seen.append(all(one.execution_id in deliveries.without_cost() for one in notices))
+            seen.append(all(one.execution_id in dispatcher.without_cost() for one in notices))
             return ["accepted"] * len(notices)
 
         call, post = Reader("d2"), Sorter(ask, is_held=lambda: False)
-        with deliveries.opened(call, lambda: None) as call.box:
+        with dispatcher.opened(call, lambda: None) as call.box:
             await settled(post, notice(), notice("d2"))
 
     asyncio.run(go())
@@ -376,7 +376,7 @@ def test_a_failure_ends_all_of_it_and_loses_nothing() -> None:
 def test_no_more_is_taken_than_can_be_held() -> None:
     """The sender is told, and tries again."""
     post = sorter()
-    assert all(post.take(notice()) for _ in range(deliveries.MOST_WAITING))
+    assert all(post.take(notice()) for _ in range(dispatcher.MOST_WAITING))
     assert not post.take(notice())
 
 
@@ -385,7 +385,7 @@ def test_no_more_is_held_than_can_be() -> None:
 
     async def go() -> None:
         post = sorter(held=True)
-        over = deliveries.MOST_WAITING + 5
+        over = dispatcher.MOST_WAITING + 5
         running = asyncio.ensure_future(post.run())
         for at in range(over):
             while not post.take(notice(f"d{at}")):
@@ -394,7 +394,7 @@ def test_no_more_is_held_than_can_be() -> None:
             await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        assert post.waiting == deliveries.MOST_WAITING
+        assert post.waiting == dispatcher.MOST_WAITING
         assert post.rest()[0].execution_id == "d5"
 
     asyncio.run(go())

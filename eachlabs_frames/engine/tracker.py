@@ -22,11 +22,11 @@ from ..api.responses import completed, entries, read, says_too_little
 from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
 from ..results import Results
-from . import deliveries
+from ..webhooks import dispatcher
+from ..webhooks.dispatcher import Feed
+from ..webhooks.subscription import Hearing
 from .absences import Absences
 from .assignments import Assignments
-from .deliveries import Feed
-from .hearing import Hearing
 from .reporter import Reporter
 
 logger = logging.getLogger("eachlabs_frames")
@@ -215,13 +215,13 @@ class Tracker:
         """Read the costs of executions whose end was delivered without one. A failure is ignored."""
         if self._closed:
             return
-        unasked = deliveries.without_cost()
+        unasked = dispatcher.without_cost()
         wanted = costs.wanted(self._results, unasked, all_completed=self.hearing.has_feed)
         found = await costs.look(
             self._workflow_id, wanted, results=self._results, transport=self._transport, workers=self._workers
         )
         for execution_id in found:
-            deliveries.cost_is_known(execution_id)
+            dispatcher.cost_is_known(execution_id)
         rows = ((row, cost) for known, cost in found.items() if cost is not None for row in wanted[known])
         # The output is not said again: it is in the frame, and perhaps large.
         self._write([self._results.outcome(row)._replace(cost=cost, output=None) for row, cost in rows])

@@ -15,7 +15,7 @@ from ..views import progress as bars
 from .plan import check_na
 
 if TYPE_CHECKING:
-    from .webhook import WebhookReceiver
+    from ..webhooks.receiver import WebhookReceiver
 
 LONGEST_NAME: Final = 200
 
@@ -118,7 +118,7 @@ def check_receiver(webhook: object) -> WebhookReceiver:
     ConfigurationError
         It is none.
     """
-    from .webhook import WebhookReceiver
+    from ..webhooks.receiver import WebhookReceiver
 
     if not isinstance(webhook, WebhookReceiver):
         msg = f"webhook must be a WebhookReceiver; got {type(webhook).__name__}; a URL goes into webhook_url="

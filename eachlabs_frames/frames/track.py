@@ -37,7 +37,7 @@ from .options import check_receiver
 from .results import Origin
 
 if TYPE_CHECKING:
-    from .webhook import WebhookReceiver
+    from ..webhooks.receiver import WebhookReceiver
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -15,8 +15,8 @@ from .door import Door
 if TYPE_CHECKING:
     from ...aio.bridge import Steps
     from ...models import Observer
+    from ...webhooks.receiver import WebhookReceiver
     from ..run import Run
-    from ..webhook import WebhookReceiver
 
 
 class Sending(Door):

@@ -11,7 +11,7 @@ from .door import Door
 if TYPE_CHECKING:
     from ...aio.bridge import Steps
     from ...models import Observer
-    from ..webhook import WebhookReceiver
+    from ...webhooks.receiver import WebhookReceiver
 
 
 class Tracking(Door):

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from ..core.deliveries import Known, Notice
 from ..models import TERMINAL, Outcome
 from ..results import Results
-from . import deliveries
-from .deliveries import Feed, Letterbox
+from . import dispatcher
+from .dispatcher import Feed, Letterbox
+from .payload import Known, Notice
 
 
 class Hearing:
@@ -96,7 +96,7 @@ class Hearing:
         fed = self.sweep is not None
         box: Letterbox | None = None
         try:
-            with deliveries.opened(self, some.set) as box:
+            with dispatcher.opened(self, some.set) as box:
                 while True:
                     await some.wait()
                     some.clear()

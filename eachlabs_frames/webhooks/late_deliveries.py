@@ -13,12 +13,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ..core.deliveries import Known, Notice, agrees
-from ..engine.deliveries import Word
 from ..errors import JournalError
 from ..journal.updates import Notes
 from ..models import TERMINAL, Outcome, Pin
 from ..settings import journal_path
+from .dispatcher import Word
+from .payload import Known, Notice, agrees
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -19,12 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ..aio.bridge import Steps, complete, complete_async
-from ..core.deliveries import Notice
-from ..core.signatures import SignaturePolicy, Verifier, path_token
-from ..engine import deliveries
 from ..errors import ConfigurationError
 from ..models import DialectName
 from ..settings import Secret, Settings, is_loopback
+from . import dispatcher
 from .endpoint import (
     PATH,
     check_secret,
@@ -34,12 +32,14 @@ from .endpoint import (
     checked_signatures,
     checked_whole,
 )
-from .ledger import Ledger
+from .late_deliveries import Ledger
+from .payload import Notice
+from .signatures import SignaturePolicy, Verifier, path_token
 
 if TYPE_CHECKING:
     import socket
 
-    from ..engine.receiver import Receiver
+    from .server import Receiver
 
 MAX_BODY: Final = 4 * 1024 * 1024
 SWEEP: Final = 180.0
@@ -150,7 +150,7 @@ class WebhookReceiver:
         self._sorting: asyncio.Future[None] | None = None
         self._process = 0
         self._ledger = Ledger()
-        self._sorter = deliveries.Sorter(self._ledger, is_held=lambda: self._at_work > 0)
+        self._sorter = dispatcher.Sorter(self._ledger, is_held=lambda: self._at_work > 0)
         self._before: dict[str, int] = dict.fromkeys(FATES, 0)
 
     # -- its life ---------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class WebhookReceiver:
                 raise
 
     def _listen(self) -> socket.socket:
-        from ..engine.receiver import listen  # brings aiohttp's server in: only for those who listen
+        from .server import listen  # brings aiohttp's server in: only for those who listen
 
         try:
             self._listener = listen(self._host, self._port)
@@ -233,7 +233,7 @@ class WebhookReceiver:
         return self._listener
 
     async def _begin(self, _: asyncio.Event) -> None:
-        from ..engine.receiver import Receiver
+        from .server import Receiver
 
         assert self._listener is not None
         self._sorting = asyncio.ensure_future(self._sorter.run())
@@ -245,7 +245,7 @@ class WebhookReceiver:
             timeout=self._timeout,
             take=self._sorter.take,
         )
-        self._receiver.when_over(deliveries.ring_all)
+        self._receiver.when_over(dispatcher.ring_all)
         self._sorting.add_done_callback(_over)
 
     def _stopping(self) -> Steps[None]:
@@ -403,7 +403,7 @@ def _over(sorting: asyncio.Future[None]) -> None:
     error = None if sorting.cancelled() else sorting.exception()
     if error is not None:
         logger.error("the webhook receiver has failed; its executions are polled: %r", error)
-    deliveries.ring_all()
+    dispatcher.ring_all()
 
 
 _started: set[WebhookReceiver] = set()

@@ -17,15 +17,8 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from ..core.deliveries import Notice, read_delivery
-from ..core.signatures import (
-    REDELIVERY_HEADER,
-    SECRET_HEADER,
-    SIGNATURE_HEADER,
-    TIMESTAMP_HEADER,
-    Credentials,
-    Verifier,
-)
+from .payload import Notice, read_delivery
+from .signatures import REDELIVERY_HEADER, SECRET_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Credentials, Verifier
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -7,9 +7,9 @@ from math import inf
 from typing import Final, get_args
 from urllib.parse import urlsplit
 
-from ..core.signatures import SignaturePolicy
 from ..errors import ConfigurationError
 from ..settings import Secret, is_loopback
+from .signatures import SignaturePolicy
 
 PATH: Final = "/eachlabs"
 """Where deliveries arrive, where no public URL says otherwise."""

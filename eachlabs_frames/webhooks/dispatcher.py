@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from ..core.deliveries import Known, Notice, agrees
+from .payload import Known, Notice, agrees
 
 logger = logging.getLogger("eachlabs_frames")
 
