@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from eachlabs_frames.engine.bookkeeper import Bookkeeper
 from eachlabs_frames.engine.budget import Budget
-from eachlabs_frames.engine.reporter import Reporter
+from eachlabs_frames.engine.events import Reporter
+from eachlabs_frames.engine.recorder import Bookkeeper
 from eachlabs_frames.engine.runner import Limits, Runner
 from eachlabs_frames.journal.none import Unjournaled
 from eachlabs_frames.models import Fault, Journal, Lost, Reply, Request, Target

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eachlabs_frames.aio.backoff import settle_delay
 from eachlabs_frames.api.stated_cap import Cap, read_cap
-from eachlabs_frames.core.caps import OPENING, PROBE_AFTER, RECHECK_AFTER, Share, Window
+from eachlabs_frames.engine.quota import OPENING, PROBE_AFTER, RECHECK_AFTER, Share, Window
 
 
 @pytest.mark.parametrize(

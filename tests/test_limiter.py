@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from eachlabs_frames.api.protocol import Retry
 from eachlabs_frames.api.stated_cap import Cap, read_cap
-from eachlabs_frames.core.caps import PROBE_AFTER, RECHECK_AFTER, Window
 from eachlabs_frames.engine.limiter import HOLD_FOR, OPENING_SECONDS, RESERVED_TRIES, Limiter
+from eachlabs_frames.engine.quota import PROBE_AFTER, RECHECK_AFTER, Window
 from tests.fakes import ManualClock
 
 SLOW = Retry("HTTP 429: too many requests: too many starts at once", limited=True)

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.matching import Bulk, Matching, Member, Span, candidates, match, spans
+from eachlabs_frames.engine.recovery.matching import Bulk, Matching, Member, Span, candidates, match, spans
 from eachlabs_frames.models import Lost
 
 

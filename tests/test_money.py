@@ -14,7 +14,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.api.prices import watch_balance
 from eachlabs_frames.engine.budget import Budget
-from eachlabs_frames.engine.reporter import Reporter
+from eachlabs_frames.engine.events import Reporter
 from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.models import Event, Prices

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from eachlabs_frames.engine import resend
-from eachlabs_frames.engine.resend import Findings, ResendCheck
+from eachlabs_frames.engine.recovery import resend
+from eachlabs_frames.engine.recovery.resend import Findings, ResendCheck
 from eachlabs_frames.models import Reply, Request
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 

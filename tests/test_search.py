@@ -23,8 +23,8 @@ from eachlabs_frames.aio.clock import SystemClock
 from eachlabs_frames.api import protocol
 from eachlabs_frames.api.client import Client
 from eachlabs_frames.api.protocol import is_filter, server_time, trigger_request
-from eachlabs_frames.core.skew import Skew
-from eachlabs_frames.engine.search import RIVALS, Search
+from eachlabs_frames.engine.recovery.clock_skew import Skew
+from eachlabs_frames.engine.recovery.search import RIVALS, Search
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.models import Batch, Fault, Lost, Outcome, Reply, Request, Taken, Target, Transport
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply

@@ -1,1 +1,1 @@
-"""The engine: the only place that waits. What it decides by, it asks the core."""
+"""A run: sends batches, limits concurrency, records results, tracks executions and recovers lost responses."""

@@ -23,8 +23,8 @@ from typing import Any, Final, NamedTuple
 from ..aio.backoff import retry_delay, settle_delay
 from ..aio.tasks import until
 from ..api.protocol import Retry
-from ..core.caps import Share, Window
 from ..models import Clock
+from .quota import Share, Window
 
 HOLD_FOR: Final = 5.0
 """Seconds without an end, after which room for less than a full batch is used."""

@@ -18,13 +18,13 @@ from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
 from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, Lost, Outcome, Reply, Target, Transport
 from ..results import Results
-from .bookkeeper import Bookkeeper
 from .budget import Budget
-from .lesson import Lesson
+from .cost_probe import Lesson
+from .events import Reporter, described
 from .limiter import Limiter
-from .pursuit import Pursuit
-from .reporter import Reporter, described
-from .search import Search
+from .recorder import Bookkeeper
+from .recovery.recovery import Pursuit
+from .recovery.search import Search
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -27,7 +27,7 @@ from ..webhooks.dispatcher import Feed
 from ..webhooks.subscription import Hearing
 from .absences import Absences
 from .assignments import Assignments
-from .reporter import Reporter
+from .events import Reporter
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -14,12 +14,12 @@ from ..aio.clock import SystemClock
 from ..aio.tasks import beside, until
 from ..api import prices
 from ..api.client import Client
-from ..engine.bookkeeper import Bookkeeper
 from ..engine.budget import Budget
-from ..engine.reporter import Reporter
-from ..engine.resend import CONTESTED, UNCERTAIN, Findings, ResendCheck
+from ..engine.events import Reporter
+from ..engine.recorder import Bookkeeper
+from ..engine.recovery.resend import CONTESTED, UNCERTAIN, Findings, ResendCheck
+from ..engine.recovery.search import Search
 from ..engine.runner import INTERRUPTED, Halt, Limits, Runner
-from ..engine.search import Search
 from ..engine.tracker import Tracker
 from ..errors import APIError, JournalError
 from ..journal.none import Unjournaled

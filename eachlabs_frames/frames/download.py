@@ -21,7 +21,7 @@ from ..downloads.fetcher import Fetcher, Renew, Terms
 from ..downloads.folder import Folder
 from ..downloads.output_links import OutputLinks
 from ..downloads.url_policy import Bounds
-from ..engine.reporter import FileReporter
+from ..engine.events import FileReporter
 from ..errors import ConfigurationError, Interrupted, UnsettledWarning
 from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback

@@ -20,7 +20,7 @@ from ..api.client import Client
 from ..api.steps import Step
 from ..api.steps import steps as read_steps
 from ..core.pieces import Path, Piece, leaves, pieces
-from ..engine.reporter import Reporter
+from ..engine.events import Reporter
 from ..errors import ConfigurationError
 from ..models import Json, Observer
 from ..results import NO_TIME, Results

@@ -18,7 +18,7 @@ from ..api import reader
 from ..api.client import Client
 from ..api.protocol import checked_id
 from ..api.responses import read as read_entry
-from ..engine.reporter import Reporter
+from ..engine.events import Reporter
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
 from ..inputs.mapping import Label

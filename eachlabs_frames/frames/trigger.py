@@ -21,7 +21,7 @@ from ..aio.clock import SystemClock
 from ..aio.tasks import beside, until
 from ..api import reader
 from ..api.client import Client
-from ..engine.reporter import Reporter
+from ..engine.events import Reporter
 from ..engine.tracker import Tracker
 from ..errors import APIError
 from ..inputs.mapping import Fields, RowFunction

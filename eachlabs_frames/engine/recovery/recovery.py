@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from ..aio.tasks import until
-from ..errors import JournalError
-from ..models import Clock, Lost
-from .bookkeeper import Bookkeeper
+from ...aio.tasks import until
+from ...errors import JournalError
+from ...models import Clock, Lost
+from ..recorder import Bookkeeper
 from .search import Search
 
 logger = logging.getLogger("eachlabs_frames")

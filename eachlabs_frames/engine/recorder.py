@@ -13,12 +13,12 @@ from typing import Final
 
 import orjson
 
-from ..core.skew import UNSURE
 from ..errors import JournalError
 from ..inputs.fingerprints import fingerprint
 from ..models import PENDING, UNKNOWN, Batch, Journal, Lost, Outcome, Taken
 from ..results import Results
-from .reporter import Reporter
+from .events import Reporter
+from .recovery.clock_skew import UNSURE
 
 logger = logging.getLogger("eachlabs_frames")
 

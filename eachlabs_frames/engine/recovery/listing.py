@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from ..aio.tasks import drain
-from ..api import protocol
-from ..api.responses import entries, parse_time
-from ..core.matching import Bulk, Member, Span, candidates, timely
-from ..core.skew import Skew
-from ..inputs.fingerprints import try_fingerprint
-from ..models import Clock, DialectName, Json, Lost, Reply, Request, Transport
+from ...aio.tasks import drain
+from ...api import protocol
+from ...api.responses import entries, parse_time
+from ...inputs.fingerprints import try_fingerprint
+from ...models import Clock, DialectName, Json, Lost, Reply, Request, Transport
+from .clock_skew import Skew
+from .matching import Bulk, Member, Span, candidates, timely
 
 Entry = Mapping[str, Any]
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import orjson
 
-from ..api import details, protocol
-from ..api.details import FORGOTTEN
-from ..api.reader import fetch
-from ..api.responses import entries, parse_time
-from ..errors import APIError, EachlabsError
-from ..inputs.fingerprints import fingerprint, try_fingerprint
-from ..models import Clock, DialectName, Json, Transport
+from ...api import details, protocol
+from ...api.details import FORGOTTEN
+from ...api.reader import fetch
+from ...api.responses import entries, parse_time
+from ...errors import APIError, EachlabsError
+from ...inputs.fingerprints import fingerprint, try_fingerprint
+from ...models import Clock, DialectName, Json, Transport
 from .listing import MAX_REPEATS
 
 MIN_PAGES: Final = 10

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ..models import MAX_BATCH, Lost
+from ...models import MAX_BATCH, Lost
 
 
 @dataclass(frozen=True, slots=True)

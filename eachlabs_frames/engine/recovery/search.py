@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
-from ..aio.backoff import SEARCH_FIRST, search_delay
-from ..aio.tasks import until
-from ..api.protocol import is_filter
-from ..api.responses import read, says_too_little
-from ..core.matching import Bulk, Match, match, spans
-from ..core.skew import UNSURE
-from ..models import QUEUED, RUNNING, UNKNOWN, Clock, DialectName, Lost, Outcome, Taken, Transport
+from ...aio.backoff import SEARCH_FIRST, search_delay
+from ...aio.tasks import until
+from ...api.protocol import is_filter
+from ...api.responses import read, says_too_little
+from ...models import QUEUED, RUNNING, UNKNOWN, Clock, DialectName, Lost, Outcome, Taken, Transport
+from .clock_skew import UNSURE
 from .listing import Entry, Listing, UnreadableError
+from .matching import Bulk, Match, match, spans
 
 logger = logging.getLogger("eachlabs_frames")
 

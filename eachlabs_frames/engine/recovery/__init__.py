@@ -1,0 +1,1 @@
+"""The search for executions whose request got no response."""
