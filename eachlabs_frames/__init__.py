@@ -44,7 +44,11 @@ from .errors import (
     UnsettledWarning,
     UsageError,
 )
-from .frames import accept_journal_loss, accessor, attach, compare, delete_run, load_run, register, runs, sweep
+from .frames.attach import attach
+from .frames.compare import compare
+from .frames.pandas import accessor, register
+from .frames.runs import accept_journal_loss, delete_run, load_run, runs
+from .frames.sweep import sweep
 from .inputs.mapping import lit, template
 from .log import guard
 from .models import Event, Outcome

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..errors import UsageError
-from ..frames import accept_journal_loss, delete_run, load_run, runs
+from ..frames.runs import accept_journal_loss, delete_run, load_run, runs
 from ..models import INVALID, PENDING, STATUSES
 from ..money import format_usd
 from ..results import COLUMNS

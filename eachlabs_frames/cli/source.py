@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..errors import ColumnError, UsageError
-from ..frames import load_run
+from ..frames.runs import load_run
 from . import files
 from .formats import SUFFIXES, suffix_of
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import configure
 from ..errors import RunError, UsageError
-from ..frames import load_run
+from ..frames.runs import load_run
 from ..models import FAILED
 from . import dry_run, source
 from .arguments import read_inputs

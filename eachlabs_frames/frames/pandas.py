@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pandas as pd
+from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
 from .doors.fetching import Fetching
 from .doors.looking import Looking
 from .doors.sending import Sending
 from .doors.tracking import Tracking
+from .refusals import LateRefusal, Refusal
 
 
 class EachlabsAccessor(Sending, Tracking, Fetching, Looking):
@@ -69,6 +72,14 @@ class _AccessorProperty(property):
 
 
 def register() -> None:
-    """Register ``df.eachlabs``."""
+    """Register ``df.eachlabs``, and let objects that are not a DataFrame say why they have none."""
     pd.api.extensions.register_dataframe_accessor("eachlabs")(EachlabsAccessor)
     setattr(pd.DataFrame, "eachlabs", _AccessorProperty(accessor))  # noqa: B010 - its type has no such attribute
+    pd.api.extensions.register_series_accessor("eachlabs")(Refusal)
+    groups: tuple[Any, ...] = (DataFrameGroupBy, SeriesGroupBy)  # pandas has no accessors for these
+    for group in groups:
+        group.eachlabs = property(LateRefusal)
+    if "dask.dataframe" in sys.modules:
+        from dask.dataframe.extensions import register_dataframe_accessor  # loaded already: its user's choice
+
+        register_dataframe_accessor("eachlabs")(Refusal)  # type: ignore[no-untyped-call]  # Dask has no types
