@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eachlabs_frames.frames.cells import FrameInputs
+from eachlabs_frames.frames.rows import FrameInputs
 from eachlabs_frames.inputs.mapping import Column
 
 from .measure import CPU, Result, in_turn, mixed

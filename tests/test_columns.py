@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames import results as columns
+from eachlabs_frames.frames import columns
 from eachlabs_frames.models import Outcome
 from eachlabs_frames.results import COLUMNS, NO_TIME, Results
 from eachlabs_frames.sandbox import Sandbox

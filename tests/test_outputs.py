@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.api import details
-from eachlabs_frames.core.pieces import pieces
-from eachlabs_frames.frames.results import read as read_results
-from eachlabs_frames.frames.results import write
+from eachlabs_frames.frames.columns import read as read_results
+from eachlabs_frames.frames.columns import write
+from eachlabs_frames.frames.output_items import pieces
 from eachlabs_frames.media import urls
 from eachlabs_frames.models import Outcome, Reply, Request
 from eachlabs_frames.results import Results

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.api.steps import Step, steps
-from eachlabs_frames.core.pieces import Piece, leaves, pieces
+from eachlabs_frames.frames.output_items import Piece, leaves, pieces
 from eachlabs_frames.media import DEEPEST, urls
 
 FOX = "https://cdn.example.com/fox.png"

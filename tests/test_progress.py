@@ -16,10 +16,10 @@ import tqdm.auto
 
 import eachlabs_frames as ef
 from eachlabs_frames.aio.bridge import complete
+from eachlabs_frames.frames.progress_bar import describe
 from eachlabs_frames.models import Batch, Event
 from eachlabs_frames.results import Results
 from eachlabs_frames.sandbox import Fault, Sandbox
-from eachlabs_frames.views.progress import describe
 
 from .fakes import FakeTransport, ManualClock, runner
 

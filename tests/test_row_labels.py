@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.results import Origin
+from eachlabs_frames.frames.columns import Origin
 from eachlabs_frames.frames.row_labels import MAX_LABEL, RowLabels
 
 

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.frames import cells  # noqa: F401 - registers pandas.NA
+from eachlabs_frames.frames import rows  # noqa: F401 - registers pandas.NA
 from eachlabs_frames.inputs.values import MAX_DEPTH, MISSING, RefusedValueError, clean, clean_local
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from ..views.estimate import words
+from ..frames.estimate import words
 from .codes import DONE, NOT_ALL, WRONG_CALL
 from .messages import plain, say
 from .signals import Signals

@@ -17,11 +17,10 @@ from ..journal import queries
 from ..models import FAILED, UNKNOWN, Observer
 from ..results import Results
 from ..settings import current
-from . import origins, sent_inputs
-from . import results as columns
-from .cells import FrameInputs
+from . import columns, lost_attrs, sent_inputs
+from .columns import Origin
 from .options import Options
-from .results import Origin
+from .rows import FrameInputs
 from .trigger import Trigger
 
 
@@ -44,7 +43,7 @@ def retry_failed(
     among : collection of int, optional
         Positions: other rows are left alone, though they have failed.
     """
-    before = origins.find(frame, prefix=prefix, one_run=True)
+    before = lost_attrs.find(frame, prefix=prefix, one_run=True)
     held = columns.read(frame, before.prefix)
     failed = [row for row, status in enumerate(held.status) if status == FAILED and (among is None or row in among)]
     rows = np.array(failed, dtype=np.int64)
@@ -69,7 +68,7 @@ def reconcile(
     frame: pd.DataFrame, inputs: object, *, prefix: str | None, progress: bool | Observer | None
 ) -> Steps[pd.DataFrame]:
     """Look for the answers that were lost, and send nothing."""
-    before = origins.find(frame, prefix=prefix, one_run=True)
+    before = lost_attrs.find(frame, prefix=prefix, one_run=True)
     if before.run is None:
         msg = (
             "the frame does not name its run (the journal was off), so it is not known when its rows were sent: "

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ColumnError
-from . import results as columns
+from . import columns
 
 SWEEP: Final = "eachlabs_sweep"
 """``{"axes": {axis: [column, ...]}, "repeat": column or None}``"""

@@ -21,11 +21,10 @@ from ..errors import ConfigurationError, EachlabsError
 from ..models import Event, Outcome
 from ..results import Results
 from ..settings import Settings, current
-from . import again, origins, sent_inputs, track
-from . import results as columns
-from .course import INTERVAL, Call, Course, check_interval
+from . import again, columns, lost_attrs, sent_inputs, track
+from .background_run import INTERVAL, Call, Course, check_interval
+from .columns import Origin
 from .options import Options
-from .results import Origin
 
 if TYPE_CHECKING:
     from .run_status import Head
@@ -64,9 +63,9 @@ class Calls:
             self._frame, self._origin = source.source, source.origin
         else:
             # Checked here, because a widget that is half made cannot be taken down.
-            own = origins.prefix_of(source, prefix)
+            own = lost_attrs.prefix_of(source, prefix)
             columns.refuse_twins(source, own)
-            self._origin = origins.known(source, own) or Origin(workflow_id or "", prefix=own)
+            self._origin = lost_attrs.known(source, own) or Origin(workflow_id or "", prefix=own)
             self._frame = columns.snapshot(source)
         self._workflow_id = workflow_id
         self._where = _where(current() if course is None else course.settings)

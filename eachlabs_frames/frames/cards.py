@@ -19,12 +19,11 @@ from ..inputs.mapping import Column, Fields, Literal, Template, from_spec
 from ..inputs.values import MISSING
 from ..models import Json, Outcome
 from ..views.cards import Card, card
-from . import attrs, origins, sent_inputs
-from . import results as columns
-from .cells import FrameInputs
+from . import attrs, columns, lost_attrs, sent_inputs
+from .columns import Origin
 from .labels import texts
-from .results import Origin
 from .row_labels import RowLabels, cleaned, name_of
+from .rows import FrameInputs
 
 
 class Cards:
@@ -60,8 +59,8 @@ class Cards:
         prefix: str | None = None,
         origin: Callable[[], Origin | None] | None = None,
     ) -> None:
-        self.prefix: Final = origins.prefix_of(frame, prefix)
-        known = None if origin is not None else origins.known(frame, self.prefix)
+        self.prefix: Final = lost_attrs.prefix_of(frame, prefix)
+        known = None if origin is not None else lost_attrs.known(frame, self.prefix)
         self._frame = columns.snapshot(frame)
         self._origin = origin or (lambda: known)
         self._inputs = sent_inputs.of(frame, self.prefix)

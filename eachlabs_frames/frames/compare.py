@@ -21,7 +21,7 @@ from ..models import COMPLETED, Outcome
 from ..views.cards import Card, card
 from ..views.page import whole
 from .pairs import Pairs, Side, said
-from .refusals import refusal
+from .unsupported import refusal
 
 if TYPE_CHECKING:
     from ..views.comparison import Comparison, Pair

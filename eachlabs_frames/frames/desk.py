@@ -12,7 +12,7 @@ from ..models import Event, Observer, Outcome
 from ..notebook import in_kernel
 from ..settings import current
 from ..views.board import Board
-from . import results as columns
+from . import columns
 from .calls import Calls
 from .labels import texts
 from .row_labels import RowLabels

@@ -27,10 +27,9 @@ from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback
 from ..stacklevel import callers_level
 from ..tracebacks import is_bare
-from ..views import progress as bars
-from . import origins, sent_inputs
-from . import results as columns
-from .filelist import FileList, check_column, require_outputs
+from . import columns, lost_attrs, sent_inputs
+from . import progress_bar as bars
+from .download_plan import FileList, check_column, require_outputs
 
 CLOCK: Final = SystemClock()
 LEFT: Final = Fetched(error="not downloaded")
@@ -77,7 +76,7 @@ class Download:
         self._settings = current(max_concurrency=max_concurrency)
         self._terms = _terms(self._settings, allow_private, max_size)
         origin = columns.origin(frame, prefix)
-        self._prefix = origins.prefix_of(frame, prefix)
+        self._prefix = lost_attrs.prefix_of(frame, prefix)
         columns.require_result(frame, self._prefix)
         results = columns.read(frame, self._prefix)
         require_outputs(frame, self._prefix)

@@ -15,11 +15,11 @@ from ..api.client import Client
 from ..errors import InputError, RunError
 from ..inputs.encoding import Problem
 from ..models import Json, Prices
-from ..views.estimate import Estimate, estimate
+from .estimate import Estimate, estimate
 from .options import Options
 from .plan import Plan
 from .preview import journaled_costs
-from .todo import Todo
+from .row_actions import Todo
 from .trigger import Trigger
 
 

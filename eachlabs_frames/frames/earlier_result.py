@@ -16,11 +16,10 @@ from ..inputs.mapping import Fields, RowFunction, as_pinned, from_spec, to_spec
 from ..models import Json, Pin
 from ..results import Results
 from ..settings import Settings
-from . import results as columns
-from . import sent_inputs
+from . import columns, sent_inputs
+from .columns import Origin
 from .options import Options
 from .plan import Positions
-from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -23,8 +23,7 @@ from ..views.cards import LONGEST_LABEL, Card
 from ..views.matrix import Matrix
 from ..views.quantity import Unit
 from ..views.table import Head, Heads, Kind, Reading, table
-from . import attrs, origins
-from . import results as columns
+from . import attrs, columns, lost_attrs
 from .cards import Cards
 from .pivot import Names, Pivot, pivot, spread
 from .row_labels import BETWEEN, name_of
@@ -210,7 +209,7 @@ def _side(frame: pd.DataFrame, names: Names, value: Hashable, prefix: str | None
         It holds no result, or has not the columns that are named.
     """
     try:
-        own = origins.prefix_of(frame, prefix)
+        own = lost_attrs.prefix_of(frame, prefix)
         columns.require_result(frame, own)
     except ColumnError as exc:
         msg = f"{where} {exc}".strip()
@@ -224,7 +223,7 @@ def _side(frame: pd.DataFrame, names: Names, value: Hashable, prefix: str | None
     labels = [BETWEEN.join(cut(part, LONGEST_PART) for part in each) for each in zip(*parts, strict=True)]
     results = columns.read(frame, own)
     values = _values(frame, value, own, results, where)
-    known = origins.known(frame, own)
+    known = lost_attrs.known(frame, own)
     cards = Cards(frame, prefix=own, origin=lambda: known)
     return Side(cards, labels, results, axes, values, known.run if known else None)
 

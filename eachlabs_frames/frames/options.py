@@ -11,7 +11,7 @@ from ..api import protocol
 from ..errors import ConfigurationError
 from ..models import Observer, Secret
 from ..settings import Settings, current
-from ..views import progress as bars
+from . import progress_bar as bars
 from .plan import check_na
 
 if TYPE_CHECKING:

@@ -19,15 +19,14 @@ from ..api import details as reading
 from ..api.client import Client
 from ..api.steps import Step
 from ..api.steps import steps as read_steps
-from ..core.pieces import Path, Piece, leaves, pieces
 from ..engine.events import Reporter
 from ..errors import ConfigurationError
 from ..models import Json, Observer
 from ..results import NO_TIME, Results
 from ..settings import current
-from ..views import progress as bars
-from . import attrs, origins, sent_inputs
-from . import results as columns
+from . import attrs, columns, lost_attrs, sent_inputs
+from . import progress_bar as bars
+from .output_items import Path, Piece, leaves, pieces
 
 MOST_COLUMNS: Final = 500
 """Columns that objects are expanded to, at most: an object whose keys are names of things has no end of them."""
@@ -51,7 +50,7 @@ def outputs(
             msg = f"{name} must be True or False; got {value!r}"
             raise ConfigurationError(msg)
     known = columns.origin(frame, prefix)
-    own = origins.prefix_of(frame, prefix)
+    own = lost_attrs.prefix_of(frame, prefix)
     columns.require_result(frame, own)
     results = columns.read(frame, own)
     sent_inputs.mark(frame, results, own, known)

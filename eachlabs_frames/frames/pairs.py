@@ -20,8 +20,7 @@ from ..inputs.values import MISSING, RefusedValueError, clean
 from ..media import text
 from ..models import COMPLETED
 from ..suggestions import did_you_mean, hint
-from . import attrs, origins
-from . import results as columns
+from . import attrs, columns, lost_attrs
 from .row_labels import name_of
 
 OWN: Final = ("execution_id_a", "execution_id_b", "left", "winner", "blind")
@@ -32,7 +31,7 @@ class Side:
     """One of the two results, as far as pairs need it."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        self.prefix: Final = origins.prefix_of(frame, None)
+        self.prefix: Final = lost_attrs.prefix_of(frame, None)
         columns.require_result(frame, self.prefix)
         columns.check_attrs(frame)
         self.frame: Final = columns.snapshot(frame)

@@ -12,7 +12,7 @@ from .doors.fetching import Fetching
 from .doors.looking import Looking
 from .doors.sending import Sending
 from .doors.tracking import Tracking
-from .refusals import LateRefusal, Refusal
+from .unsupported import LateRefusal, Refusal
 
 
 class EachlabsAccessor(Sending, Tracking, Fetching, Looking):

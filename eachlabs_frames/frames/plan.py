@@ -31,7 +31,7 @@ from ..inputs.repeats import Fingerprints, pack
 from ..inputs.schema import Check, SchemaError, commonest, compile_check, integer_keys
 from ..models import Batch, Json, Sheet, Workflow
 from . import attrs, source_file
-from .cells import FrameInputs
+from .rows import FrameInputs
 
 logger = logging.getLogger("eachlabs_frames")
 

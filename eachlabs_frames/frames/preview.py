@@ -22,9 +22,9 @@ from ..inputs.encoding import Problem
 from ..models import Json, Pin, Prices, Workflow
 from ..settings import current
 from ..suggestions import listed
-from ..views.estimate import estimate, show
-from . import results as columns
+from . import columns
 from .display import PreviewFrame
+from .estimate import estimate, show
 from .options import check_flag
 from .plan import Plan, check_na, commonest_problem, misspellings, read_inputs
 from .rerun import Repeats, RerunGuard

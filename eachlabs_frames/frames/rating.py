@@ -12,7 +12,7 @@ from ..errors import ConfigurationError
 from ..models import COMPLETED, Outcome
 from ..views.cards import LONGEST_WORD, Card
 from ..views.summary import plain
-from . import results as columns
+from . import columns
 from .cards import Cards
 from .options import check_flag
 from .scores import Scores

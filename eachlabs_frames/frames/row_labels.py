@@ -22,7 +22,7 @@ from ..models import Json
 from ..suggestions import hint
 from ..views.cards import LONGEST_LABEL
 from . import attrs
-from .results import Origin
+from .columns import Origin
 
 BETWEEN: Final = " · "
 

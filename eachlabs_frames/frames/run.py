@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..tracebacks import short
+from .background_run import Course
 from .calls import Calls
-from .course import Course
 from .desk import Desk, shown, still
 
 if TYPE_CHECKING:

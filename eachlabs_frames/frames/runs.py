@@ -12,11 +12,10 @@ import pandas as pd
 from ..errors import ConfigurationError
 from ..models import STATUSES
 from ..settings import journal_path
-from . import labels, sent_inputs
-from . import results as columns
+from . import columns, labels, sent_inputs
+from .columns import Origin
 from .display import CountsFrame
 from .options import check_name
-from .results import Origin
 
 
 def runs() -> pd.DataFrame:

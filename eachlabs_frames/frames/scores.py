@@ -15,8 +15,7 @@ import pandas as pd
 
 from ..errors import ColumnError, EachlabsError
 from ..inputs.mapping import Column, Template, from_spec
-from . import attrs, origins
-from . import results as columns
+from . import attrs, columns, lost_attrs
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -161,7 +160,7 @@ def _check(frame: pd.DataFrame, column: Hashable, label: Hashable, prefix: str) 
 
 def _inputs(frame: pd.DataFrame, prefix: str) -> set[Hashable]:
     """Return the columns that the rows' inputs were made of, as far as the frame says so."""
-    origin = origins.known(frame, prefix)
+    origin = lost_attrs.known(frame, prefix)
     if origin is None or origin.inputs is None:
         return set()
     found: set[Hashable] = set()

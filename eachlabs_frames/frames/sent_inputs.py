@@ -19,10 +19,10 @@ from ..inputs.fingerprints import checksum, checksums
 from ..inputs.mapping import Fields, RowFunction, from_spec
 from ..models import UNKNOWN
 from ..results import Results
-from . import results as columns
-from .cells import FrameInputs
+from . import columns
+from .columns import Origin
 from .plan import Positions, read_inputs
-from .results import Origin
+from .rows import FrameInputs
 
 ATTRS: Final = "eachlabs_inputs"
 """``{prefix: base64}``: a hash of 8 bytes of each row's execution, and a checksum of 4 of its input."""

@@ -14,11 +14,10 @@ import pandas as pd
 from ..core.grid import Draw, Grid, Places, drawing, shuffled
 from ..errors import ColumnError, ConfigurationError
 from ..media import text
-from . import attrs
+from . import attrs, columns
 from . import axes as reading
-from . import results as columns
 from .axes import Axis
-from .cells import records
+from .rows import records
 
 REPEAT: Final = "repeat"
 

@@ -27,14 +27,13 @@ from ..models import PENDING, Observer
 from ..results import Results, per_bulk, status_columns
 from ..settings import Settings, current
 from ..stacklevel import warn
-from ..views import progress as bars
-from . import origins
-from . import results as columns
-from .audience import Audience, joined
+from . import columns, lost_attrs
+from . import progress_bar as bars
+from .columns import Origin
 from .display import CountsFrame
-from .handover import Handover
+from .observers import Audience, joined
 from .options import check_receiver
-from .results import Origin
+from .result_frame import Handover
 
 if TYPE_CHECKING:
     from ..webhooks.receiver import WebhookReceiver
@@ -44,7 +43,7 @@ logger = logging.getLogger("eachlabs_frames")
 
 def refresh(frame: pd.DataFrame, *, workflow_id: str | None, prefix: str | None) -> Steps[pd.DataFrame]:
     """Look once."""
-    origin = origins.find(frame, prefix=prefix, workflow_id=workflow_id)
+    origin = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
     results = columns.read(frame, origin.prefix)
     with closing(Notes(current().journal, origin.run, results)) as notes:
         tracker = _tracker(origin, results, Reporter(None, results, total=results.size), notes)
@@ -115,7 +114,7 @@ class Watch:
         webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = False,
     ) -> None:
-        self._origin = origins.find(frame, prefix=prefix, workflow_id=workflow_id)
+        self._origin = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
         self._results = columns.read(frame, self._origin.prefix)
         self._settings = current()
         self._webhook = webhook
@@ -162,7 +161,7 @@ class Watch:
 def summary(frame: pd.DataFrame, *, prefix: str | None) -> pd.DataFrame:
     """Count the rows of each bulk operation per status, and sum up what was paid."""
     origin = columns.origin(frame, prefix)
-    known = origins.prefix_of(frame, prefix)
+    known = lost_attrs.prefix_of(frame, prefix)
     columns.require_result(frame, known)
     results = columns.read(frame, known)
     lines = per_bulk(results.bulk_id, results.status)

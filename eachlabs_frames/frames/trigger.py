@@ -29,19 +29,18 @@ from ..inputs.repeats import pack
 from ..journal.updates import Notes, RunRows
 from ..models import INVALID, PENDING, UNKNOWN, Outcome, Pin, Workflow
 from ..settings import Settings
-from ..views import progress as bars
-from . import results as columns
-from . import source_file
-from .audience import Audience, joined
-from .delivery import Delivery
+from . import columns, source_file
+from . import progress_bar as bars
+from .columns import Origin
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
-from .enrolment import Enrolment, check_key
-from .handover import Handover
+from .observers import Audience, joined
 from .options import Options
 from .plan import Plan, Positions, check_na, commonest_problem, misspellings, read_inputs
 from .rerun import RerunGuard
-from .results import Origin
-from .todo import Todo, sort_out, sort_out_failed, wishes
+from .result_frame import Handover
+from .row_actions import Todo, sort_out, sort_out_failed, wishes
+from .run_rows import Enrolment, check_key
+from .send import Delivery
 from .workflows import naming_the_nearest
 
 logger = logging.getLogger("eachlabs_frames")

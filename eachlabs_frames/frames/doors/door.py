@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 import pandas as pd
 
 from ...errors import FrameTypeError
-from ..refusals import refusal
-from ..results import check_attrs
+from ..columns import check_attrs
+from ..unsupported import refusal
 
 if TYPE_CHECKING:
     from ...aio.bridge import Steps

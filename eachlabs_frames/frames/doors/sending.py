@@ -302,7 +302,7 @@ class Sending(Door):
         secret = Secret.wrap(webhook_secret)
         del webhook_secret  # at once: a traceback may show local variables
         from .. import trigger
-        from ..course import Course
+        from ..background_run import Course
         from ..options import Options, check_flag
         from ..run import Run
 

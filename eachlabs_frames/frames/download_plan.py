@@ -19,9 +19,8 @@ from ..downloads.naming import Identity, Template
 from ..errors import ColumnError, ConfigurationError, MappingError
 from ..inputs.mapping import Fields, labels_of
 from ..results import COLUMNS, NO_TIME, Results
-from . import attrs
-from . import results as columns
-from .results import label
+from . import attrs, columns
+from .columns import label
 
 EDITED: Final = "the row was edited after this execution was sent: the file belongs to the earlier input"
 MISNAMED: Final = (

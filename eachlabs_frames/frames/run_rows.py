@@ -28,9 +28,9 @@ from ..models import INVALID, PENDING, UNKNOWN, Json, Outcome, Pin, Sheet
 from ..settings import Settings
 from ..suggestions import hint
 from . import labels, source_file
+from .columns import Origin
 from .options import Options
 from .plan import Digests, Plan, read_inputs
-from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
 

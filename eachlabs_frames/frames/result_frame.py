@@ -25,10 +25,9 @@ from ..errors import APIError, ColumnError, Interrupted, JournalError
 from ..models import Outcome
 from ..results import Results
 from ..tracebacks import is_bare
-from . import attrs, sent_inputs
-from . import results as columns
+from . import attrs, columns, sent_inputs
+from .columns import Origin
 from .plan import Positions
-from .results import Origin
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -16,8 +16,8 @@ from ..errors import ColumnError, EachlabsError, JournalError
 from ..models import Pin
 from ..results import Results
 from ..settings import current
-from . import results as columns
-from .results import Origin
+from . import columns
+from .columns import Origin
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -26,11 +26,11 @@ from ..journal.none import Unjournaled
 from ..models import PENDING, UNKNOWN, Batch, Lost, Target
 from ..results import Results
 from ..settings import Settings
-from .enrolment import Enrolment
+from .columns import Origin
 from .options import Options
 from .plan import Plan
-from .results import Origin
-from .todo import Todo
+from .row_actions import Todo
+from .run_rows import Enrolment
 
 logger = logging.getLogger("eachlabs_frames")
 

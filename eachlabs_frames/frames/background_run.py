@@ -15,14 +15,14 @@ from ..aio.bridge import Steps
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError
 from ..models import SETTLED, Event, Observer, Outcome
-from . import results as columns
-from .audience import Audience
-from .handover import Handover
+from . import columns
+from .observers import Audience
+from .result_frame import Handover
 
 if TYPE_CHECKING:
     from ..settings import Settings
+    from .columns import Origin
     from .options import Options
-    from .results import Origin
     from .run_status import Head, Phase
 
 logger = logging.getLogger("eachlabs_frames")

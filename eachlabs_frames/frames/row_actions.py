@@ -14,8 +14,8 @@ import numpy as np
 
 from ..models import ANY_ROW, FAILED, INVALID, PENDING, REFUSED_ROW, UNKNOWN, UNKNOWN_ROW, UNSENT_ROW, Outcome, Standing
 from ..results import Results
-from .enrolment import Enrolment
 from .plan import Plan
+from .run_rows import Enrolment
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -8,7 +8,7 @@ from math import ceil
 
 from ..models import MAX_BATCH, Prices
 from ..money import format_usd
-from .progress import somebody_looks
+from .progress_bar import somebody_looks
 
 
 @dataclass(frozen=True, slots=True)
