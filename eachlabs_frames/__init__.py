@@ -48,11 +48,11 @@ from .frames.attach import attach
 from .frames.compare import compare
 from .frames.pandas import accessor, register
 from .frames.runs import accept_journal_loss, delete_run, load_run, runs
-from .frames.sweep import sweep
 from .inputs.mapping import lit, template
 from .log import guard
 from .models import Event, Outcome
 from .settings import Settings, configure
+from .sweeps.sweep import sweep
 from .views.cell_requests import watch
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from ..core.grid import GREATEST, Places
 from ..errors import ConfigurationError
 from ..inputs.fingerprints import fingerprint
 from ..inputs.values import MISSING, RefusedValueError, clean_local
 from ..media import text
 from ..suggestions import did_you_mean
+from .grid import GREATEST, Places
 
 Values: TypeAlias = "pd.Series[Any] | range"
 

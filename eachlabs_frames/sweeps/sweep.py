@@ -11,13 +11,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..core.grid import Draw, Grid, Places, drawing, shuffled
 from ..errors import ColumnError, ConfigurationError
+from ..frames import attrs, columns
+from ..frames.rows import records
 from ..media import text
-from . import attrs, columns
 from . import axes as reading
 from .axes import Axis
-from .rows import records
+from .grid import Draw, Grid, Places, drawing, shuffled
 
 REPEAT: Final = "repeat"
 

@@ -1,0 +1,1 @@
+"""Parameter grids as frames of rows to trigger."""
