@@ -45,7 +45,6 @@ from .errors import (
     UsageError,
 )
 from .frames.attach import attach
-from .frames.compare import compare
 from .frames.pandas import accessor, register
 from .frames.runs import accept_journal_loss, delete_run, load_run, runs
 from .inputs.mapping import lit, template
@@ -53,7 +52,8 @@ from .log import guard
 from .models import Event, Outcome
 from .settings import Settings, configure
 from .sweeps.sweep import sweep
-from .views.cell_requests import watch
+from .views.common.cell_requests import watch
+from .views.review.comparison import compare
 
 if TYPE_CHECKING:
     from .frames.run import Run

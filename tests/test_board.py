@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.models import STATUSES, Outcome
-from eachlabs_frames.views.board import LARGEST, MOST_WORDS, OTHER, Board
-from eachlabs_frames.views.groups import MOST_GROUPS
+from eachlabs_frames.views.dashboard.error_groups import MOST_GROUPS
+from eachlabs_frames.views.dashboard.model import LARGEST, MOST_WORDS, OTHER, Board
 
 USUAL_LIMIT = 3_072 - 600
 HARD_LIMIT = 6_144 - 600

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.core.preference import wilson
 from eachlabs_frames.models import COMPLETED, FAILED
 from eachlabs_frames.sandbox import Sandbox
-from eachlabs_frames.views.comparison import Comparison
+from eachlabs_frames.views.review.comparison_widget import Comparison
+from eachlabs_frames.views.review.win_rate import wilson
 
 SECRETS = ("alpha", "beta", "wf_", "exec", "bulk", "run-", "model-", "9.87", "row label")
 

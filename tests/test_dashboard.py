@@ -22,8 +22,8 @@ from eachlabs_frames.frames.run import Run
 from eachlabs_frames.frames.run_status import Head
 from eachlabs_frames.models import COMPLETED, FAILED, QUEUED, Event, Observer, Outcome
 from eachlabs_frames.sandbox import Fault, Sandbox
-from eachlabs_frames.views.dashboard import Dashboard
-from eachlabs_frames.views.pulse import SHORTEST, Pulse
+from eachlabs_frames.views.common.refresher import SHORTEST, Pulse
+from eachlabs_frames.views.dashboard.widget import Dashboard
 
 from .waiting import until
 from .wire import Wire, wire

@@ -19,14 +19,15 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.cards import Cards
 from eachlabs_frames.media_formats import media_type
 from eachlabs_frames.models import COMPLETED, FAILED, PENDING, RUNNING, Event, Observer, Outcome
 from eachlabs_frames.sandbox import Sandbox, media
-from eachlabs_frames.views import contact, files
-from eachlabs_frames.views.cards import Card, card
-from eachlabs_frames.views.gallery import Gallery
-from eachlabs_frames.views.sheet import LARGEST, MOST_CODES, Layout, Sheet, find
+from eachlabs_frames.views.common import local_files as files
+from eachlabs_frames.views.common.card import Card, card
+from eachlabs_frames.views.common.card_builder import Cards
+from eachlabs_frames.views.gallery import static
+from eachlabs_frames.views.gallery.model import LARGEST, MOST_CODES, Layout, Sheet, find
+from eachlabs_frames.views.gallery.widget import Gallery
 
 from .waiting import until
 from .wire import Wire, wire
@@ -608,13 +609,13 @@ def test_a_sheet_holds_what_was_downloaded_within_its_bound(tmp_path: Path, monk
     (tmp_path / "a.png").write_bytes(PNG)
     with (tmp_path / "b.png").open("wb") as file:
         file.write(PNG)
-        file.truncate(contact.HELD)
+        file.truncate(static.HELD)
     out = downloaded(triggered(3), [str(tmp_path / "a.png"), str(tmp_path / "b.png"), str(tmp_path / "a.png")])
     shown = out.eachlabs.gallery()
     sheet_ = shown._repr_mimebundle_()["text/html"]
     assert sheet_.count(base64.b64encode(PNG).decode()) == 2
     assert sheet_.count("data:image/webp;base64,") == 1
-    monkeypatch.setattr(contact, "HELD", len(PNG) + 1)
+    monkeypatch.setattr(static, "HELD", len(PNG) + 1)
     sheet_ = shown._repr_mimebundle_()["text/html"]
     assert sheet_.count(base64.b64encode(PNG).decode()) == 1
     assert 'src="https://media.example/1.png"' in sheet_
@@ -625,7 +626,7 @@ def test_a_sheet_of_many_rows_says_how_many_more() -> None:
     """Sixty are shown."""
     shown = triggered(200).eachlabs.gallery()
     bundle = shown._repr_mimebundle_()
-    assert bundle["text/html"].count("<figure") == contact.MOST_CARDS
+    assert bundle["text/html"].count("<figure") == static.MOST_CARDS
     assert "and 140 more" in bundle["text/html"]
     assert bundle["text/plain"].splitlines()[-1] == "  and 180 more"
     shown.close()

@@ -16,13 +16,13 @@ from eachlabs_frames.api.prices import watch_balance
 from eachlabs_frames.engine.budget import Budget
 from eachlabs_frames.engine.events import Reporter
 from eachlabs_frames.frames.calls import Calls
-from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.frames.estimate import estimate, words
 from eachlabs_frames.frames.progress_bar import describe
 from eachlabs_frames.models import Event, Prices
 from eachlabs_frames.money import format_usd
 from eachlabs_frames.results import Results
 from eachlabs_frames.sandbox import Fault, Sandbox
+from eachlabs_frames.views.dashboard.controller import Desk
 from tests.fakes import FakeTransport, ManualClock, reply
 
 from .waiting import until

@@ -11,8 +11,8 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.frames.calls import Calls
-from eachlabs_frames.frames.cards import Cards
 from eachlabs_frames.sandbox import Sandbox
+from eachlabs_frames.views.common.card_builder import Cards
 
 from .waiting import until
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.views import page
-from eachlabs_frames.views.page import File
+from eachlabs_frames.views.common import html_page
+from eachlabs_frames.views.common.html_page import File
 
 SCRIPT = "const one = 1;\nexport default () => ({ render() {} });\n"
 STYLE = ".a { color: red }"
@@ -57,7 +57,7 @@ def digest(text: str) -> str:
 
 def test_a_page_holds_its_state_and_its_files() -> None:
     """The state as JSON, and each file under its row and place."""
-    text = page.page(
+    text = html_page.page(
         "Sheet", script=SCRIPT, style=STYLE, state={"cards": [1, "é"]}, files=[File(3, 1, "image/png", b"\x89PNG")]
     )
     scripts = Read(text).all("script")
@@ -74,7 +74,7 @@ def test_a_page_holds_its_state_and_its_files() -> None:
 def test_no_text_becomes_markup(text: str) -> None:
     """Neither in the state nor in the title: the page has the same elements whatever is in them."""
     text = text.encode("utf-8", "replace").decode()
-    read = Read(page.page(text, script=SCRIPT, style=STYLE, state={"text": text, text: 1}))
+    read = Read(html_page.page(text, script=SCRIPT, style=STYLE, state={"text": text, text: 1}))
     tags = [tag for tag, _, _ in read.elements]
     assert tags == [
         *("html", "head", "meta", "meta", "meta", "meta", "title", "style"),
@@ -88,7 +88,7 @@ def test_no_text_becomes_markup(text: str) -> None:
 
 def test_the_policy_names_the_pages_own_script_and_style_and_nothing_else() -> None:
     """By their hashes; so what is injected somewhere does not run, and nothing is fetched but media."""
-    read = Read(page.page("a", script=SCRIPT, style=STYLE, state={}))
+    read = Read(html_page.page("a", script=SCRIPT, style=STYLE, state={}))
     metas = {attrs.get("http-equiv") or attrs.get("name"): attrs["content"] for attrs, _ in read.all("meta")[1:]}
     policy = dict(part.strip().split(" ", 1) for part in str(metas["Content-Security-Policy"]).split(";"))
     assert policy["default-src"] == "'none'"
@@ -102,7 +102,7 @@ def test_the_policy_names_the_pages_own_script_and_style_and_nothing_else() -> N
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     """An error on the way leaves the file of before, and nothing beside it."""
     path = tmp_path / "sheet.html"
-    written = page.write(path, "first", script=SCRIPT, style=STYLE, state={})
+    written = html_page.write(path, "first", script=SCRIPT, style=STYLE, state={})
     assert written == path
 
     def failing() -> Iterator[File]:
@@ -111,17 +111,17 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         raise OSError(msg)
 
     with pytest.raises(OSError, match="no more"):
-        page.write(path, "second", script=SCRIPT, style=STYLE, state={}, files=failing())
+        html_page.write(path, "second", script=SCRIPT, style=STYLE, state={}, files=failing())
     assert "<title>first</title>" in path.read_text("utf-8")
     assert list(tmp_path.iterdir()) == [path]
-    page.write(path, "third", script=SCRIPT, style=STYLE, state={})
+    html_page.write(path, "third", script=SCRIPT, style=STYLE, state={})
     assert "<title>third</title>" in path.read_text("utf-8")
 
 
 def test_a_folder_is_never_written_over(tmp_path: Path) -> None:
     """Nor is one made: a name that is a folder, or lies in none, is an error that says so."""
     with pytest.raises(ef.ConfigurationError, match="is a folder"):
-        page.write(tmp_path, "a", script=SCRIPT, style=STYLE, state={})
+        html_page.write(tmp_path, "a", script=SCRIPT, style=STYLE, state={})
     with pytest.raises(ef.ConfigurationError, match="lies in no folder"):
-        page.write(tmp_path / "none" / "a.html", "a", script=SCRIPT, style=STYLE, state={})
+        html_page.write(tmp_path / "none" / "a.html", "a", script=SCRIPT, style=STYLE, state={})
     assert list(tmp_path.iterdir()) == []

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.pivot import Level, Slot, axis, grid
-from eachlabs_frames.frames.pivot import Names, Pivot, pivot, spread
+from eachlabs_frames.views.matrix.pivot import Names, Pivot, pivot, spread
+from eachlabs_frames.views.matrix.pivot_order import Level, Slot, axis, grid
 
 KEYS = st.sampled_from([0, 1, 2])
 ROWS = st.lists(st.tuples(KEYS, KEYS, KEYS, KEYS), max_size=25)

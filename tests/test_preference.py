@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.preference import TIE, A, B, pair, tally, wilson
+from eachlabs_frames.views.review.win_rate import TIE, A, B, pair, tally, wilson
 
 COUNTS = st.integers(1, 2_000).flatmap(
     lambda n: st.tuples(st.integers(0, 2 * n).map(lambda half: half / 2), st.just(n))

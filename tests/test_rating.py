@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.scores import Scores
 from eachlabs_frames.models import COMPLETED, FAILED, PENDING
 from eachlabs_frames.sandbox import Sandbox
-from eachlabs_frames.views.cell_requests import alone
-from eachlabs_frames.views.rating import Rating
-from eachlabs_frames.views.stepper import AHEAD, WINDOW
+from eachlabs_frames.views.common.cell_requests import alone
+from eachlabs_frames.views.review.rating_widget import Rating
+from eachlabs_frames.views.review.scores import Scores
+from eachlabs_frames.views.review.stepper import AHEAD, WINDOW
 
 PICTURE = "https://media.example/{}.png"
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 24

@@ -17,10 +17,10 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.frames import sent_inputs
 from eachlabs_frames.frames.calls import Calls
-from eachlabs_frames.frames.cards import Cards
-from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.inputs.repeats import repeated
 from eachlabs_frames.sandbox import Fault, Sandbox, Version
+from eachlabs_frames.views.common.card_builder import Cards
+from eachlabs_frames.views.dashboard.controller import Desk
 
 from .chaos.stage import until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.core.sitting import Sitting
+from eachlabs_frames.views.review.undo_history import Sitting
 
 SIZE = 6
 PLACES = st.integers(0, SIZE - 1)

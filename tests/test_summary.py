@@ -9,9 +9,9 @@ import pytest
 
 from eachlabs_frames.frames.run_status import Phase
 from eachlabs_frames.models import Outcome
-from eachlabs_frames.views.board import Board
-from eachlabs_frames.views.messages import Snapshot
-from eachlabs_frames.views.summary import html, sentence, table, text, title
+from eachlabs_frames.views.common.messages import Snapshot
+from eachlabs_frames.views.common.static_summary import html, sentence, table, text, title
+from eachlabs_frames.views.dashboard.model import Board
 
 HEAD = {"workflow": "wf_abc123", "version": "3f2a1111-2222-3333-4444-555555555555", "run": "sweep-7"}
 HOSTILE = [
@@ -105,7 +105,7 @@ def test_each_phase_has_its_words(phase: str, words: str) -> None:
 
 def test_no_phase_is_forgotten() -> None:
     """Those of the test above are all."""
-    from eachlabs_frames.views.summary import DOING
+    from eachlabs_frames.views.common.static_summary import DOING
 
     assert set(DOING) == set(get_args(Phase))
 

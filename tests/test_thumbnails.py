@@ -15,8 +15,10 @@ from PIL import Image
 import eachlabs_frames as ef
 from eachlabs_frames.frames.attrs import DOWNLOAD
 from eachlabs_frames.sandbox import Sandbox
-from eachlabs_frames.views import contact, files, printed, thumbnails
-from eachlabs_frames.views.thumbnails import MAX_SIDE, Thumbnails
+from eachlabs_frames.views.common import local_files, thumbnails
+from eachlabs_frames.views.common.thumbnails import MAX_SIDE, Thumbnails
+from eachlabs_frames.views.gallery.static import HELD
+from eachlabs_frames.views.matrix.static import LARGEST
 
 MAX_ADDED = 500_000
 
@@ -33,7 +35,7 @@ def copy_of(held: Thumbnails, path: str) -> tuple[str, Image.Image]:
     Path(path).unlink()
     found = held.find(path)
     assert found is not None
-    content = files.read(found)
+    content = local_files.read(found)
     assert content is not None
     return found.media_type, Image.open(io.BytesIO(content))
 
@@ -43,7 +45,7 @@ def test_a_picture_outlives_its_file_as_a_small_copy(tmp_path: Path, kind: str) 
     """While the file is there it is used as it is."""
     path = photograph(tmp_path / "picture", kind)
     held = Thumbnails([None, path, path])
-    assert held.find(path) == files.find(path)
+    assert held.find(path) == local_files.find(path)
     media_type, picture = copy_of(held, path)
     assert media_type == "image/webp"
     assert max(picture.size) == MAX_SIDE
@@ -75,7 +77,7 @@ def test_a_small_file_is_held_as_it_is_and_what_is_no_picture_is_not(tmp_path: P
     assert [held.find(path) is not None for path in paths] == [True, False, False, False]
     found = held.find(small)
     assert found is not None
-    assert files.read(found) == before
+    assert local_files.read(found) == before
 
 
 def test_copies_have_a_bound_and_the_first_ones_are_made_at_once(
@@ -128,5 +130,5 @@ def test_views_outlive_their_files_and_stay_small(sandbox: Sandbox, tmp_path: Pa
 
 def test_what_a_static_view_may_hold_fits_into_its_bound() -> None:
     """Base64 makes four characters of three bytes; the rest is for words."""
-    assert contact.HELD * 4 / 3 + 60 * 1_500 < MAX_ADDED
-    assert printed.LARGEST <= MAX_ADDED
+    assert HELD * 4 / 3 + 60 * 1_500 < MAX_ADDED
+    assert LARGEST <= MAX_ADDED

@@ -27,8 +27,8 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames import WebhookReceiver
 from eachlabs_frames.aio import bridge
-from eachlabs_frames.frames.desk import Desk
 from eachlabs_frames.sandbox import Fault, Sandbox
+from eachlabs_frames.views.dashboard.controller import Desk
 from eachlabs_frames.webhooks.server import Receiver, listen
 from eachlabs_frames.webhooks.signatures import Verifier, path_token
 

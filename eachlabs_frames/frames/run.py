@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..tracebacks import short
+from ..views.dashboard.controller import Desk, shown, still
 from .background_run import Course
 from .calls import Calls
-from .desk import Desk, shown, still
 
 if TYPE_CHECKING:
-    from ..views.dashboard import Dashboard
-    from ..views.gallery import Gallery
+    from ..views.dashboard.widget import Dashboard
+    from ..views.gallery.widget import Gallery
 
 
 class Run:
@@ -192,17 +192,17 @@ class Run:
         ConfigurationError
             `columns`, `size` or `page` is not a valid number.
         """
-        from .sheets import gallery
+        from ..views.gallery.source import gallery
 
         return gallery(self._calls, label=label, columns=columns, size=size, page=page)
 
     def __repr__(self) -> str:
-        from ..views.summary import sentence
+        from ..views.common.static_summary import sentence
 
         return f"<{sentence(self._calls.summary())}>"
 
     def _repr_html_(self) -> str:
-        from ..views.summary import html
+        from ..views.common.static_summary import html
 
         return html(still(self._calls))
 

@@ -1,1 +1,1 @@
-"""What people look at: an event or a frame in, a picture out. Never the network."""
+"""Views of results in notebooks and pages. Nothing here sends a request."""

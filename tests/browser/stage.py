@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from eachlabs_frames.views import assets
+from eachlabs_frames.views.common import assets
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, Route

@@ -253,7 +253,7 @@ sandbox = ef.sandbox.start(
 prompts = ["a fox in the snow", "a lighthouse at dusk, waves and rocks in the last light", "a heron in the reeds"]
 df = ef.sweep(prompt=prompts, style=["ink", "oil", "noir"], seed=range(3))
 out = df.drop(index=9).eachlabs.bulk_trigger("wf_abc123", wait=True, progress=False)
-import eachlabs_frames.views.matrix as view
+import eachlabs_frames.views.matrix.widget as view
 view.FIRST = 3_000
 """
 DOWNLOAD = "out = out.eachlabs.download('pictures', allow_private=True, progress=False)"

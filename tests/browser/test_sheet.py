@@ -12,9 +12,9 @@ from playwright.sync_api import expect
 
 from eachlabs_frames.models import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, Outcome
 from eachlabs_frames.sandbox import media
-from eachlabs_frames.views.assets import WEB
-from eachlabs_frames.views.cards import Card, card
-from eachlabs_frames.views.sheet import Layout, Sheet, find
+from eachlabs_frames.views.common.assets import WEB
+from eachlabs_frames.views.common.card import Card, card
+from eachlabs_frames.views.gallery.model import Layout, Sheet, find
 
 from ..test_money import AMOUNTS
 from . import stage as stages

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from ...views.dashboard import Dashboard
-    from ...views.gallery import Gallery
-    from ...views.matrix import Matrix
-    from ...views.rating import Rating
+    from ...views.dashboard.widget import Dashboard
+    from ...views.gallery.widget import Gallery
+    from ...views.matrix.widget import Matrix
+    from ...views.review.rating_widget import Rating
 
 
 class Looking(Door):
@@ -64,8 +64,8 @@ class Looking(Door):
         >>> print(pd.DataFrame({"prompt": ["a fox"]}).eachlabs.dashboard())
         No row of this frame has been triggered yet (1 row)
         """
+        from ...views.dashboard.controller import Desk, shown
         from ..calls import Calls
-        from ..desk import Desk, shown
 
         desk = Desk(Calls(self._frame, workflow_id=workflow_id, prefix=prefix), label=label)
         return shown(desk, auto_refresh=auto_refresh, interval=interval)
@@ -119,8 +119,8 @@ class Looking(Door):
         ...     out = pd.DataFrame({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
         >>> sheet = out.eachlabs.gallery(label="prompt", columns=2)
         """
+        from ...views.gallery.source import gallery
         from ..calls import Calls
-        from ..sheets import gallery
 
         calls = Calls(self._frame, prefix=prefix)
         return gallery(calls, label=label, columns=columns, size=size, page=page)
@@ -201,7 +201,7 @@ class Looking(Door):
         >>> grid.frame.loc["a fox", "oil"]
         'completed'
         """
-        from ..matrix import matrix
+        from ...views.matrix.source import matrix
 
         return matrix(self._frame, rows, columns, value, by, compare=compare, size=size, prefix=prefix)
 
@@ -264,6 +264,6 @@ class Looking(Door):
         >>> out["score"].dtype
         Int64Dtype()
         """
-        from .. import rating
+        from ...views.review import rating
 
         return rating.rate(self._frame, column, label=label, scale=scale, only_unrated=only_unrated, prefix=prefix)

@@ -1,0 +1,152 @@
+"""Rows that have one and the same error: their groups, and the place that each has in what is shown.
+
+A message keeps its place as long as a row has it. What comes from outside is cut to size here.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from heapq import nsmallest
+from typing import Final
+
+import orjson
+
+from ...media import cut
+
+MOST_GROUPS: Final = 50
+MOST_LABELS: Final = 5
+LONGEST_MESSAGE: Final = 500
+NOWHERE: Final = -1
+
+
+class Group:
+    """The rows that have one error message."""
+
+    __slots__ = ("_first", "message", "place", "rows")
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        self.place = NOWHERE
+        self.rows: set[int] = set()
+        self._first: list[int] | None = []
+
+    def join(self, row: int) -> None:
+        """Count a row in."""
+        self.rows.add(row)
+        if self._first is not None and (len(self._first) < MOST_LABELS or row < self._first[-1]):
+            insort(self._first, row)
+            del self._first[MOST_LABELS:]
+
+    def leave(self, row: int) -> None:
+        """Count a row out."""
+        self.rows.discard(row)
+        if self._first is not None and row in self._first:
+            self._first = None  # looked up when it is asked for: a retry takes thousands of rows away, one by one
+
+    def first(self) -> list[int]:
+        """Return the first rows, in the frame's order."""
+        if self._first is None:
+            self._first = nsmallest(MOST_LABELS, self.rows)
+        return self._first
+
+
+class Groups:
+    """Error messages and their places: a message keeps its place as long as a row has it.
+
+    Parameters
+    ----------
+    dirty : dict
+        Takes up each place that changed, as -1 - place.
+    """
+
+    def __init__(self, dirty: dict[int, None]) -> None:
+        self.shown: list[Group] = []
+        self._dirty = dirty
+        self._told: dict[int, tuple[str, list[int]]] = {}
+        self._by_message: dict[str, Group] = {}
+        self._by_row: dict[int, Group] = {}
+        self._free: dict[int, None] = {}  # places whose message no row has; whoever waits gets one at once
+        self._waiting: dict[str, Group] = {}
+
+    @property
+    def more(self) -> int:
+        """Messages without a place."""
+        return len(self._waiting)
+
+    def filled(self) -> list[Group]:
+        """Return the groups that have a row."""
+        return [group for group in (*self.shown, *self._waiting.values()) if group.rows]
+
+    def is_told(self, place: int) -> bool:
+        """Say whether the browser knows this place's message and labels."""
+        return self._told.get(place) == self._state(place)
+
+    def tell(self, place: int) -> None:
+        """Note that the browser is told of this place as it is."""
+        self._told[place] = self._state(place)
+
+    def tell_all(self) -> None:
+        """Note that it is told of every place."""
+        for place in range(len(self.shown)):
+            self.tell(place)
+
+    def move(self, row: int, error: str | None) -> None:
+        """Take `row` out of its group, and into that of its new error."""
+        group = self._by_row.pop(row, None)
+        if group is not None:
+            group.leave(row)
+            self._left(group)
+        if error:
+            message = fit(error, LONGEST_MESSAGE)
+            group = self._by_message.get(message)
+            if group is None:
+                group = self._by_message[message] = Group(message)
+                self._settle(group)
+            self._by_row[row] = group
+            group.join(row)
+            if group.place != NOWHERE:
+                self._free.pop(group.place, None)
+                self._dirty[-1 - group.place] = None
+
+    def _left(self, group: Group) -> None:
+        if group.place != NOWHERE:
+            self._dirty[-1 - group.place] = None
+        if group.rows:
+            return
+        if group.place == NOWHERE:
+            del self._waiting[group.message], self._by_message[group.message]
+            return
+        self._free[group.place] = None
+        if self._waiting:
+            self._settle(self._waiting.pop(next(iter(self._waiting))))
+
+    def _settle(self, group: Group) -> None:
+        """Give a message a place: a new one, else that of a message that no row has any more; else it waits."""
+        if len(self.shown) < MOST_GROUPS:
+            group.place = len(self.shown)
+            self.shown.append(group)
+        elif self._free:
+            group.place, _ = self._free.popitem()
+            del self._by_message[self.shown[group.place].message]
+            self.shown[group.place] = group
+        else:
+            self._waiting[group.message] = group
+            return
+        self._dirty[-1 - group.place] = None
+
+    def _state(self, place: int) -> tuple[str, list[int]]:
+        group = self.shown[place]
+        return group.message, group.first()[:]
+
+
+def fit(text: str, longest: int) -> str:
+    """Return at most `longest` characters, and about twice as many bytes of JSON."""
+    text = cut(text, longest)
+    while size(text) > 2 * longest + 2:
+        text = cut(text, max(1, len(text) * 3 // 4))
+    return text
+
+
+def size(value: object) -> int:
+    """Return the bytes of a value as compact JSON."""
+    return len(orjson.dumps(value))

@@ -1,0 +1,1 @@
+"""The gallery: one card for each row."""

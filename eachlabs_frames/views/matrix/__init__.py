@@ -1,0 +1,1 @@
+"""The matrix: results by two columns of the frame."""

@@ -1,0 +1,268 @@
+"""What a matrix shows, as plain data: headers, cells, numbers, colours. Values in, JSON out; no frame and no widget.
+
+A widget, a page, a table and a picture show the same. What is too much for one is cut here, and said.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from math import isfinite, isnan, nan
+from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
+
+from ...media import cut
+from ...models import COMPLETED
+from .colours import Scale, scale
+from .legend import Legend, legend
+from .pivot_order import Grid, Slot
+from .quantity import NOTHING, Unit, quantity
+
+Kind: TypeAlias = Literal["cards", "numbers", "statuses"]
+
+MOST_ROWS: Final = 10_000
+"""Rows of the frame that are shown, places without one among them."""
+
+MOST_COLUMNS: Final = 500
+MOST_REPEATS: Final = 100
+MOST_GAPS: Final = 20
+"""Slots of a cell up to which one without a row is marked: of more, `by` names moments rather than an axis."""
+
+LONGEST_HEAD: Final = 2_000
+LONGEST_SLOT: Final = 100
+LONGEST_WORD: Final = 24
+
+
+class Head(TypedDict):
+    """An axis: what its levels are called, and each place's texts, one per level."""
+
+    names: list[str]
+    places: list[list[str]]
+
+
+class Mark(TypedDict):
+    """A row of the frame in its slot."""
+
+    at: int  # its position; those of the second frame go on where the first ends
+    status: str
+    text: str | None  # its number; None where it has none, and where cards are shown
+
+
+class Place(TypedDict):
+    """A slot of a cell: a repeat."""
+
+    label: str  # empty where it is the only one
+    marks: list[Mark | None]  # one per side; None where the frame has no such row
+    difference: str | None
+
+
+class Cell(TypedDict):
+    """What stands where a row and a column meet."""
+
+    slots: list[Place]  # none where the frame has no such combination
+    more: int  # slots that are not shown
+    mean: str | None  # of several numbers, or of several differences
+    paint: tuple[str, str] | None  # its colour, and the one of text on it
+
+
+class Table(TypedDict):
+    """All of a matrix but its cards."""
+
+    kind: Kind
+    title: str
+    rows: Head
+    columns: Head
+    sides: list[str]  # what two frames are called; empty where there is one
+    cells: list[list[Cell]]
+    legend: Legend | None
+    size: int  # pixels of a picture's side
+    cut: str  # what is not shown, as a sentence
+
+
+class Reading(NamedTuple):
+    """What is shown of each row, those of a second frame after those of the first."""
+
+    kind: Kind
+    name: str
+    statuses: Sequence[str]
+    numbers: Sequence[float] = ()
+    unit: Unit = "number"
+    bounds: tuple[float, float] | None = None  # the least and the greatest number that there can be, as of a score
+
+
+class Heads(NamedTuple):
+    """The axes' texts; `by` holds the whole label of each place."""
+
+    rows: Head
+    columns: Head
+    by: Sequence[str]
+
+
+def table(grid: Grid, heads: Heads, reading: Reading, *, sides: Sequence[str], size: int) -> Table:
+    """Return what a matrix shows.
+
+    Parameters
+    ----------
+    grid : Grid
+    heads : Heads
+    reading : Reading
+    sides : sequence of str
+        What two frames are called; empty for one.
+    size : int
+        Pixels of a picture's side.
+    """
+    sides = [cut(side, LONGEST_SLOT) for side in sides]
+    reading = reading._replace(name=cut(reading.name, LONGEST_SLOT))
+    columns = min(grid.columns.size, MOST_COLUMNS)
+    wide = sum(min(len(slots), MOST_REPEATS) for slots in grid.slots[:columns]) * max(1, len(sides))
+    rows = min(grid.rows.size, max(1, MOST_ROWS // max(1, wide)))
+    writer = _Writer(grid, heads.by, reading, sides)
+    return {
+        "kind": reading.kind,
+        "title": _title(heads, reading, sides),
+        "rows": _shown(heads.rows, rows),
+        "columns": _shown(heads.columns, columns),
+        "sides": sides,
+        "cells": [[writer.cell(row, column) for column in range(columns)] for row in range(rows)],
+        "legend": None if writer.scale is None else legend(writer.scale, reading.name, reading.unit, sides),
+        "size": size,
+        "cut": _cut(grid, rows, columns),
+    }
+
+
+class _Writer:
+    """Writes cells, of one grid and on one scale."""
+
+    def __init__(self, grid: Grid, by: Sequence[str], reading: Reading, sides: Sequence[str]) -> None:
+        self._grid = grid
+        self._by = by
+        self._reading = reading
+        self._sides = max(1, len(sides))
+        self.scale: Final = self._measured()
+
+    def _measured(self) -> Scale | None:
+        """Return the scale of the numbers that cells are coloured by."""
+        if self._reading.kind != "numbers":
+            return None
+        if self._sides == 1 and self._reading.unit == "truth":
+            return Scale(0.0, 1.0)
+        places = itertools.product(range(self._grid.rows.size), range(self._grid.columns.size))
+        numbers = [number for place in places if not isnan(number := self._mean(*place))]
+        if numbers and self._reading.bounds is not None:
+            low, high = self._reading.bounds
+            numbers += [low - high, high - low] if self._sides > 1 else [low, high]
+        return scale(numbers, is_around_zero=self._sides > 1)
+
+    def cell(self, row: int, column: int) -> Cell:
+        """Return one cell."""
+        slots = self._grid.slots[column]
+        shown = [
+            (slot, found)
+            for slot, found in self._held(row, column)
+            if any(at is not None for at in found) or (not slot.repeat and len(slots) <= MOST_GAPS)
+        ]
+        mean = self._mean(row, column)
+        paint = None if isnan(mean) or self.scale is None else self.scale.paint(mean)
+        return {
+            "slots": [self._place(slot, found, is_single=len(slots) == 1) for slot, found in shown[:MOST_REPEATS]],
+            "more": max(0, len(shown) - MOST_REPEATS),
+            "mean": self._text(mean) if len(shown) > 1 and not isnan(mean) else None,
+            "paint": None if paint is None else (paint.colour, paint.ink),
+        }
+
+    def _held(self, row: int, column: int) -> list[tuple[Slot, tuple[int | None, ...]]]:
+        """Return a cell's slots, and the rows in them; none where no row is in any."""
+        slots = list(self._grid.cell(row, column, self._sides))
+        return slots if any(at is not None for _, found in slots for at in found) else []
+
+    def _mean(self, row: int, column: int) -> float:
+        """Return the mean of the numbers that there are; of opposite infinities, and of nothing, NaN."""
+        numbers = [self._number(found) for _, found in self._grid.cell(row, column, self._sides)]
+        known = [number for number in numbers if not isnan(number)]
+        if not known:
+            return nan
+        if not all(map(isfinite, known)):
+            return sum(number for number in known if not isfinite(number))
+        # Each divided first: the sum of large ones may be more than the largest float.
+        return sum(number / len(known) for number in known)
+
+    def _place(self, slot: Slot, found: Sequence[int | None], *, is_single: bool) -> Place:
+        difference = self._number(found) if self._sides > 1 else nan
+        return {
+            "label": "" if is_single else self._label(slot),
+            "marks": [None if at is None else self._mark(at) for at in found],
+            "difference": None if isnan(difference) else self._text(difference),
+        }
+
+    def _label(self, slot: Slot) -> str:
+        name = self._by[slot.by] if self._by else ""
+        if not self._grid.is_repeated:
+            return cut(name, LONGEST_SLOT)
+        return f"{cut(name, LONGEST_SLOT)} #{slot.repeat + 1}".strip()
+
+    def _mark(self, at: int) -> Mark:
+        number = self._reading.numbers[at] if self._reading.kind == "numbers" else nan
+        text = None if isnan(number) else quantity(number, self._reading.unit)
+        return {"at": at, "status": cut(self._reading.statuses[at], LONGEST_WORD), "text": text}
+
+    def _number(self, found: Sequence[int | None]) -> float:
+        """Return the number that a slot is coloured by; NaN where it has none."""
+        if self._reading.kind != "numbers":
+            return nan
+        if self._sides > 1:
+            return self._difference(*found)
+        (at,) = found
+        return nan if at is None else self._reading.numbers[at]
+
+    def _difference(self, first: int | None, second: int | None) -> float:
+        numbers = self._reading.numbers
+        return nan if first is None or second is None else numbers[second] - numbers[first]
+
+    def _text(self, number: float) -> str:
+        return quantity(number, self._reading.unit, signed=self._sides > 1)
+
+
+def _title(heads: Heads, reading: Reading, sides: Sequence[str]) -> str:
+    axes = " and ".join(", ".join(head["names"]) for head in (heads.rows, heads.columns))
+    return cut(f"{reading.name} by {axes}" + (f": {sides[0]} beside {sides[1]}" if sides else ""), LONGEST_HEAD)
+
+
+def _shown(head: Head, most: int) -> Head:
+    return {
+        "names": [cut(name, LONGEST_SLOT) for name in head["names"]],
+        "places": [[cut(text, LONGEST_HEAD) for text in texts] for texts in head["places"][:most]],
+    }
+
+
+def _cut(grid: Grid, rows: int, columns: int) -> str:
+    """Say what is not shown."""
+    parts = [
+        f"the first {shown:,} of {size:,} {what}"
+        for shown, size, what in ((rows, grid.rows.size, "rows"), (columns, grid.columns.size, "columns"))
+        if shown < size
+    ]
+    return f"Shown: {' and '.join(parts)}. All of it is in the matrix's frame." if parts else ""
+
+
+def words(mark: Mark, kind: Kind) -> str:
+    """Return what is said of a row where its output is not shown: its number, else how it stands."""
+    if mark["text"] is not None:
+        return mark["text"]
+    return NOTHING if kind == "numbers" and mark["status"] == COMPLETED else mark["status"]
+
+
+def spans(places: Sequence[Sequence[str]], level: int) -> Iterator[tuple[int, int, str]]:
+    """Yield the runs of places with the same header down to a level: first, end, and its text. The last has no runs."""
+    start = 0
+    is_last = bool(places) and level == len(places[0]) - 1
+    for end in range(1, len(places) + 1):
+        if is_last or end == len(places) or places[end][: level + 1] != places[start][: level + 1]:
+            yield start, end, places[start][level]
+            start = end
+
+
+def marks(shown: Table) -> Iterator[Mark]:
+    """Yield every row that is shown, in reading order."""
+    for line in shown["cells"]:
+        for cell in line:
+            for place in cell["slots"]:
+                yield from (mark for mark in place["marks"] if mark is not None)

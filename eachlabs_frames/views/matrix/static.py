@@ -1,0 +1,253 @@
+"""A matrix where no widget can be shown: a text, or a table in HTML that means as much without style.
+
+Whatever comes from outside is escaped and cut: it never becomes markup, nor a terminal's control sequence.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ...models import COMPLETED
+from ..common import local_files
+from ..common.static_summary import plain
+from .model import words
+
+if TYPE_CHECKING:
+    from ..common.card import Card, Item
+    from .cell_source import Source
+    from .legend import Legend
+    from .model import Cell, Kind, Mark, Place, Table
+
+LARGEST: Final = 500_000
+"""Characters of the HTML: it is stored in the notebook."""
+
+LARGEST_PICTURE: Final = 32_000
+"""Bytes of a picture that is put into the HTML itself."""
+
+LARGEST_PICTURES: Final = 400_000
+"""Characters of all such pictures: the others are links."""
+
+MOST_COLUMNS: Final = 40
+MOST_SLOTS: Final = 12
+NARROW: Final = 40
+IN_LINE: Final = 5
+"""Parts of a cell that stand beside one another, whatever room there is."""
+
+LONGEST_HEAD: Final = 200
+LONGEST_TEXT: Final = 240
+LARGEST_SIDE: Final = 120
+
+TEXT_ROWS, TEXT_COLUMNS, TEXT_WIDTH = 20, 8, 22
+
+_CELL: Final = "padding:4px 8px;text-align:left;vertical-align:top;border:1px solid #8884"
+_NUMBER: Final = "padding:4px 8px;text-align:center;border:1px solid #8884"
+_SMALL: Final = "font-size:smaller"
+GAP: Final = "no row"
+
+
+class Find(Protocol):
+    """Gives a file, or a small copy of it where it has more than `largest` bytes."""
+
+    def __call__(self, row: int, n: int, *, largest: int) -> local_files.Found | None:
+        """Return what stands for the URL at place `n` of a row's output; None where nothing does."""
+
+
+def text(table: Table) -> str:
+    """Return what a terminal shows: the title, and the first cells in columns."""
+    places = table["columns"]["places"][:TEXT_COLUMNS]
+    names = [", ".join(place) for place in places]
+    lines = [["", *names]]
+    for place, cells in zip(table["rows"]["places"][:TEXT_ROWS], table["cells"], strict=False):
+        lines.append([", ".join(place), *(_said(cell, table["kind"]) for cell in cells[:TEXT_COLUMNS])])
+    lines = [[plain(cell, TEXT_WIDTH) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = ["  ".join(f"{cell:<{wide}}" for cell, wide in zip(line, widths, strict=True)).rstrip() for line in lines]
+    more = _beyond(len(lines) - 1, len(places), table)
+    title = plain(table["title"], LONGEST_TEXT)
+    return "\n".join([title, *(shown if names else ["no rows"]), *([more] if more else [])])
+
+
+def html(table: Table, source: Source, find: Find) -> str:
+    """Return the same as a table with its pictures: what GitHub shows, and nbconvert writes, of a notebook."""
+    return _Writer(table, source, find).written()
+
+
+def _beyond(rows: int, columns: int, table: Table) -> str:
+    """Say what is not shown."""
+    parts = [
+        f"{len(places) - shown:,} more {what}"
+        for shown, places, what in (
+            (rows, table["rows"]["places"], "rows"),
+            (columns, table["columns"]["places"], "columns"),
+        )
+        if shown < len(places)
+    ]
+    return " ".join(filter(None, [f"And {' and '.join(parts)}." if parts else "", table["cut"]]))
+
+
+def _said(cell: Cell, kind: Kind) -> str:
+    """Return a cell as one short text."""
+    if not cell["slots"]:
+        return "-"
+    if cell["mean"] is not None:
+        return f"mean {cell['mean']}"
+    said = []
+    for slot in cell["slots"]:
+        marks = [GAP if mark is None else words(mark, kind) for mark in slot["marks"]]
+        said.append(" | ".join([*marks, *([f"({slot['difference']})"] if slot["difference"] else [])]))
+    return ", ".join(said) if len(set(said)) > 1 or len(said) == 1 else f"{len(said)} {said[0]}"
+
+
+# -- HTML -----------------------------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """Writes one table, and keeps account of the room that is left."""
+
+    def __init__(self, table: Table, source: Source, find: Find) -> None:
+        self._table = table
+        self._source = source
+        self._find = find
+        self._columns = min(len(table["columns"]["places"]), MOST_COLUMNS)
+        self._pictures = LARGEST_PICTURES
+        self._cards: dict[int, Card] = {}
+
+    def written(self) -> str:
+        """Return as many lines as there is room for."""
+        table = self._table
+        parts = _scale(table["legend"])
+        parts.append(f'<table style="border-collapse:collapse">{self._heads()}<tbody>')
+        room = LARGEST - sum(map(len, parts)) - 500
+        shown = 0
+        for row, place in enumerate(table["rows"]["places"]):
+            line = f"<tr>{_headers(place)}{self._line(row)}</tr>"
+            room -= len(line)
+            if room < 0:
+                break
+            parts.append(line)
+            shown += 1
+        more = _beyond(shown, self._columns, table)
+        parts += ["</tbody></table>", *([f"<p>{_escaped(more)}</p>"] if more else [])]
+        return f"<div>{''.join(parts)}</div>"
+
+    def _heads(self) -> str:
+        """Return the lines of the columns' headers."""
+        table = self._table
+        names = table["columns"]["names"]
+        corner = f"{', '.join(table['rows']['names'])} / {', '.join(names)}"
+        lines = []
+        for level in range(len(names)):
+            span = f'colspan="{len(table["rows"]["names"])}" rowspan="{len(names)}"'
+            first = "" if level else f'<td {span} style="{_CELL}">{_escaped(corner)}</td>'
+            heads = "".join(
+                f'<th scope="col" dir="auto" style="{_CELL}">{_escaped(place[level], LONGEST_HEAD)}</th>'
+                for place in table["columns"]["places"][: self._columns]
+            )
+            lines.append(f"<tr>{first}{heads}</tr>")
+        sides = f" ({table['sides'][0]} | {table['sides'][1]})" if table["sides"] else ""
+        title = f"<strong>{_escaped(table['title'] + sides)}</strong>"
+        caption = f'<caption dir="auto" style="text-align:left">{title}</caption>'
+        return f"{caption}<thead>{''.join(lines)}</thead>"
+
+    def _line(self, row: int) -> str:
+        cells = self._table["cells"][row][: self._columns]
+        numbers = [
+            mark["at"] for cell in cells for slot in cell["slots"][:MOST_SLOTS] for mark in slot["marks"] if mark
+        ]
+        self._cards = {card["row"]: card for card in self._source.cards(numbers)}
+        return "".join(map(self._cell, cells))
+
+    def _cell(self, cell: Cell) -> str:
+        style = _CELL if self._table["kind"] == "cards" else _NUMBER
+        if cell["paint"]:
+            colour, ink = cell["paint"]
+            style += f";background:{colour};color:{ink}"
+        if not cell["slots"]:
+            return f'<td style="{style}"><em>{GAP}</em></td>'
+        parts = [f"<div><strong>mean {_escaped(cell['mean'])}</strong></div>"] if cell["mean"] is not None else []
+        parts += map(self._slot, cell["slots"][:MOST_SLOTS])
+        more = max(0, len(cell["slots"]) - MOST_SLOTS) + cell["more"]
+        parts += [f"<div>and {more:,} more</div>"] if more else []
+        style += ";white-space:nowrap" if len(parts) <= IN_LINE else ""
+        return f'<td dir="auto" style="{style}">{" ".join(parts)}</td>'
+
+    def _slot(self, slot: Place) -> str:
+        marks = list(map(self._mark, slot["marks"]))
+        # Of a fixed width where it has lines of text: a browser reckons a cell by what it takes without line breaks.
+        wide = "" if all(map(_is_narrow, marks)) else "width:14em;"
+        label = f'<div style="{_SMALL}">{_escaped(slot["label"])}</div>' if slot["label"] else ""
+        difference = f"<div><strong>{_escaped(slot['difference'])}</strong></div>" if slot["difference"] else ""
+        style = f"display:inline-block;vertical-align:top;margin:2px;white-space:normal;{wide}"
+        return f'<div style="{style}">{" | ".join(marks)}{difference}{label}</div>'
+
+    def _mark(self, mark: Mark | None) -> str:
+        if mark is None:
+            return f"<em>{GAP}</em>"
+        kind, card = self._table["kind"], self._cards[mark["at"]]
+        if mark["text"] is not None or (kind == "numbers" and mark["status"] == COMPLETED):
+            return _escaped(words(mark, kind))
+        shown = self._output(card) if kind == "cards" else ""
+        if mark["status"] == COMPLETED and shown:
+            return shown
+        error = ": " + _escaped(card["error"]) if card["error"] else ""
+        return f"{shown} <em>{_escaped(mark['status'])}</em>{error}".strip()
+
+    def _output(self, card: Card) -> str:
+        """Return the first picture of an output, or a link to what it is, or its text."""
+        media = [item for item in card["media"] if item["kind"] != "text"]
+        if not media:
+            return f"<span>{_escaped(card['text'])}</span>" if card["text"] else ""
+        item = next((item for item in media if item["kind"] == "image"), media[0])
+        more = len(media) - 1 + card["more_media"]
+        counted = f" +{more:,}" if more else ""
+        source = self._embedded(card, item) or item["url"] or ""
+        if item["kind"] == "image" and source:
+            size = min(self._table["size"], LARGEST_SIDE)
+            named = f'alt="{_escaped(card["label"], LONGEST_HEAD)}" width="{size}"'
+            # A front end's `img {max-width: 100%}` would let pictures stick out of a narrow column.
+            how = 'loading="lazy" referrerpolicy="no-referrer" style="max-width:none"'
+            return f'<img src="{escape(source, quote=True)}" {named} {how}>{counted}'
+        if source and not source.startswith("data:"):
+            return f'<a href="{escape(source, quote=True)}" rel="noopener noreferrer">{item["kind"]}</a>{counted}'
+        return f"{item['kind']}{counted}"
+
+    def _embedded(self, card: Card, item: Item) -> str | None:
+        """Return a picture that was downloaded as a ``data:`` URL, where it is small and there is room; else None."""
+        room = min(LARGEST_PICTURE, self._pictures * 3 // 4)
+        is_picture = item["has_file"] and item["kind"] == "image"
+        found = self._find(card["row"], item["n"], largest=room) if is_picture else None
+        content = None if found is None or not found.media_type.startswith("image/") else local_files.read(found)
+        if found is None or content is None:
+            return None
+        written = f"data:{found.media_type};base64,{base64.b64encode(content).decode('ascii')}"
+        self._pictures -= len(written)
+        return written
+
+
+def _headers(place: Sequence[str]) -> str:
+    return "".join(
+        f'<th scope="row" dir="auto" style="{_CELL};max-width:16em">{_escaped(text, LONGEST_HEAD)}</th>'
+        for text in place
+    )
+
+
+def _is_narrow(mark: str) -> bool:
+    return mark.startswith("<img") or len(mark) < NARROW
+
+
+def _scale(legend: Legend | None) -> list[str]:
+    if legend is None:
+        return []
+    texts = [text for _, text in legend["ticks"]]
+    blocks = "".join(f'<span style="background:{stop};padding:0 6px">&nbsp;</span>' for stop in legend["stops"])
+    # "from" and "to" are what is left of the scale where a front end removes its colours, as GitHub does.
+    low, high = _escaped(texts[0]), _escaped(texts[-1])
+    ends = f"from {low} {blocks} to {high}" if len(texts) > 1 else f"{low} {blocks}"
+    return [f"<p>{_escaped(legend['title'])}: {ends}</p>"]
+
+
+def _escaped(string: str, longest: int = LONGEST_TEXT) -> str:
+    return escape(plain(string, longest), quote=True)

@@ -1,0 +1,167 @@
+"""``Matrix``: a sweep as a grid: a widget, a file or a table. Owns what is sent to the browser; never uses the network.
+
+The table is sent immediately, with the first cards up to a size limit; other cards, and files, when the browser
+requests them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anywidget
+import orjson
+import traitlets
+
+from ..common import assets, embedded_files, html_page
+from ..common.notebook_output import NotebookOutput
+from ..common.served_files import Files
+from . import static
+from .model import marks
+
+if TYPE_CHECKING:
+    import os
+
+    from ...models import Json
+    from ..common.card import Card
+    from .cell_source import Source
+    from .model import Table
+
+FIRST: Final = 2_000_000
+"""Bytes of cards that come with the table: they are saved with the notebook, and seen without a kernel."""
+
+AT_ONCE: Final = 100
+
+
+class Matrix(anywidget.AnyWidget):
+    """A sweep as a grid, returned by ``df.eachlabs.matrix()``: a widget, or a table (HTML or text) without widgets.
+
+    It shows the frame as it was when the matrix was created, and is not updated. `save` writes a file.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        The data as a pivot table; ``df.eachlabs.matrix`` documents its layout.
+    """
+
+    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    _esm = assets.script("matrix")
+    _css = assets.style("matrix")
+    table = traitlets.Any().tag(sync=True)
+    cards = traitlets.Any().tag(sync=True)
+    static_key = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, table: Table, source: Source) -> None:
+        self._source = source
+        self._plain = table
+        self._output = NotebookOutput(self._repr_mimebundle_, self._static)
+        super().__init__(table=table, cards=_first(_cards(table, source)), static_key=self._output.key)
+        self.on_msg(lambda _, content, __: self._answer(content))
+        self._files = Files(self, source, (mark["at"] for mark in marks(table)))
+
+    @property
+    def frame(self) -> Any:
+        """The data as a pivot table, a new pandas.DataFrame."""
+        return self._source.frame.copy()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the matrix to a file.
+
+        Parameters
+        ----------
+        path : str or path
+            The suffix selects the format. ``.html``: a page that opens without a notebook; downloaded files are
+            embedded, other outputs are linked. ``.png``: an image, which requires matplotlib; an SVG output cannot be
+            drawn, and its cell says so. An existing file is replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            Path of the file.
+
+        Raises
+        ------
+        ConfigurationError
+            The suffix is another one, the folder does not exist, matplotlib is not installed, or there are more cells
+            than an image can show.
+
+        Examples
+        --------
+        >>> import eachlabs_frames as ef, pandas as pd
+        >>> with ef.sandbox.start(run_seconds=(0.0, 0.0)):
+        ...     df = pd.DataFrame({"prompt": ["a fox", "a fox"], "style": ["ink", "oil"]})
+        ...     out = df.eachlabs.bulk_trigger("wf_abc123", wait=True, progress=False)
+        >>> out.eachlabs.matrix("prompt", "style").save("grid.html").name
+        'grid.html'
+        """
+        target = Path(path)
+        if html_page.check_suffix(target, "matrix", ".html", ".png") == ".png":
+            from .png import save
+
+            return save(target, self._plain, self._source)
+        return self._save_page(target)
+
+    def close(self) -> None:
+        """Remove the widget."""
+        self._output.remove()
+        self._files.close()
+        if self.comm is not None:
+            self.layout.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        return static.text(self._plain)
+
+    def _ipython_display_(self, **_: Any) -> None:
+        """Display the widget, and static HTML that stays when the widget is gone."""
+        self._output.display()
+
+    def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Offer the widget, and for where there is none the same as a table, in HTML and in text."""
+        bundle = super()._repr_mimebundle_(**more)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        return data | self._static(), metadata
+
+    def _static(self) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": static.html(self._plain, self._source, self._files.find)}
+
+    def _save_page(self, target: Path) -> Path:
+        held = list(_cards(self._plain, self._source))
+        return html_page.write(
+            target,
+            self._plain["title"],
+            script=self._esm,
+            style=self._css,
+            state={"table": self._plain, "cards": held},
+            files=embedded_files.read(embedded_files.choose(held, self._files.find)),
+        )
+
+    def _answer(self, asked: Json) -> None:
+        """Answer the browser, which may ask anything."""
+        kind = asked.get("kind") if isinstance(asked, dict) else None
+        if kind == "cards" and isinstance(asked.get("at"), list):
+            numbers = [at for at in asked["at"][:AT_ONCE] if type(at) is int and 0 <= at < self._source.size]
+            self.send({"kind": "cards", "cards": self._source.cards(numbers)})
+
+
+def _cards(table: Table, source: Source) -> Iterator[Card]:
+    """Yield the cards of all that is shown, in reading order."""
+    numbers = (mark["at"] for mark in marks(table))
+    while some := list(islice(numbers, AT_ONCE)):
+        yield from source.cards(some)
+
+
+def _first(cards: Iterator[Card]) -> list[Card]:
+    """Return the first cards, as many as are small together."""
+    found: list[Card] = []
+    room = FIRST
+    for card in cards:
+        room -= len(orjson.dumps(card))
+        if room < 0:
+            break
+        found.append(card)
+    return found

@@ -1,0 +1,1 @@
+"""Rating single results and comparing pairs."""

@@ -1,0 +1,127 @@
+"""``Rating``: a widget to score results one by one. Owns the scale; its subject stores the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from ..common import assets, static_summary
+from ..common.card import Card
+from ..common.served_files import Files, FileSubject
+from .stepper import Stepper
+
+OTHER: Final = "x"
+"""The mark of a score that is none of this scale: it was there before, and counts."""
+
+MOST_LINES: Final = 200
+
+
+class Subject(FileSubject, Protocol):
+    """What is rated, and what keeps the scores. Places count the rows that can be rated."""
+
+    @property
+    def column(self) -> str:
+        """What the scores are called."""
+
+    @property
+    def left_out(self) -> str:
+        """How many rows cannot be rated, and why; empty where there is none."""
+
+    @property
+    def frame(self) -> Any:
+        """A new frame with the scores as they are."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the frame that was given is not written, in a sentence."""
+
+    @property
+    def size(self) -> int:
+        """How many rows can be rated."""
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows that can be rated, in the order in which they are shown."""
+
+    def scores(self) -> Mapping[int, float]:
+        """Return the scores that were there before, by place."""
+
+    def label(self, place: int) -> str:
+        """Return what a row is called."""
+
+    def card(self, place: int) -> Card:
+        """Return what is to be seen."""
+
+    def rate(self, place: int, score: float | None) -> None:
+        """Keep a score, or that there is none any more."""
+
+
+class Rating(Stepper[float]):
+    """A widget to score results one by one, by keyboard or mouse, returned by ``df.eachlabs.rate()``.
+
+    Keys while it has the focus: a digit scores and moves to the next result; the left and right arrows move; U,
+    Backspace and Ctrl+Z undo, repeatedly; 0 and Delete clear the score; N moves to the next result without a score;
+    Home and End move to the first result and to the end; Escape returns the focus to the notebook. It takes the focus
+    if its cell is run alone.
+
+    Each score is written to the column of the original frame as soon as the kernel receives it. Without widgets it is a
+    table of the scores.
+    """
+
+    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    _esm = assets.script("rating")
+    _css = assets.style("rating")
+
+    def __init__(self, subject: Subject, *, scale: int) -> None:
+        self._subject = subject
+        self._scores: Final = range(1, scale + 1)
+        super().__init__(subject.size, subject.scores())
+        self._files = Files(self, subject, subject.rows)
+
+    @property
+    def frame(self) -> Any:
+        """The rows as they were when the widget was created, with the current scores: a new pandas.DataFrame."""
+        with self._lock:
+            return self._subject.frame
+
+    def __repr__(self) -> str:
+        rated, size = len(self._sitting.marks), self._sitting.size
+        left_out = f"; {self._subject.left_out}" if self._subject.left_out else ""
+        return f"<Rating in column {self._subject.column!r}: {rated:,} of {size:,} rated{left_out}>"
+
+    def _html(self) -> str:
+        marks, size = self._sitting.marks, self._sitting.size
+        cells = [
+            [self._subject.label(place), f"{marks[place]:g}" if place in marks else ""]
+            for place in range(min(size, MOST_LINES))
+        ]
+        caption = repr(self).strip("<>")
+        beyond = f"<p>and {size - MOST_LINES:,} more</p>" if size > MOST_LINES else ""
+        return f"<div>{static_summary.table(caption, ['row', self._subject.column], cells, numbers=(1,))}{beyond}</div>"
+
+    # -- what a stepper asks ----------------------------------------------------------------------------------------
+
+    def _read(self, place: int, mark: object) -> float | None:  # noqa: ARG002 - a stepper's
+        return next((score for score in self._scores if mark == str(score)), None)
+
+    def _written(self, place: int, mark: float) -> str:  # noqa: ARG002 - a stepper's
+        return str(int(mark)) if mark in self._scores else OTHER
+
+    def _thing(self, place: int) -> Card:
+        return self._subject.card(place)
+
+    def _more(self) -> dict[str, Any]:
+        others = sum(score not in self._scores for score in self._sitting.marks.values())
+        return {
+            "scale": len(self._scores),
+            "column": self._subject.column,
+            "left_out": self._subject.left_out,
+            "others": others,
+        }
+
+    def _marked(self, place: int) -> None:
+        self._subject.rate(place, self._sitting.marks.get(place))
+
+    @property
+    def _problem(self) -> str | None:
+        return self._subject.problem
