@@ -24,6 +24,7 @@ Examples
 from typing import TYPE_CHECKING, Any
 
 from . import sandbox
+from .accessors.dataframe import accessor, register
 from .errors import (
     APIConnectionError,
     APIError,
@@ -45,7 +46,6 @@ from .errors import (
     UsageError,
 )
 from .frames.attach import attach
-from .frames.pandas import accessor, register
 from .frames.runs import accept_journal_loss, delete_run, load_run, runs
 from .inputs.mapping import lit, template
 from .log import guard
@@ -56,7 +56,7 @@ from .views.common.cell_requests import watch
 from .views.review.comparison import compare
 
 if TYPE_CHECKING:
-    from .frames.run import Run
+    from .accessors.run import Run
     from .webhooks.receiver import WebhookReceiver
 
 __version__ = "0.1.0"
@@ -104,7 +104,7 @@ __all__ = [
 ]
 
 
-_LATER = {"Run": ".frames.run", "WebhookReceiver": ".webhooks.receiver"}
+_LATER = {"Run": ".accessors.run", "WebhookReceiver": ".webhooks.receiver"}
 """Names whose modules import asyncio, so they are imported on first use."""
 
 

@@ -12,7 +12,7 @@ from mypy.plugin import AttributeContext, Plugin
 from mypy.types import Instance, Type
 
 FRAME = "pandas.core.frame"
-ACCESSOR = "eachlabs_frames.frames.pandas"
+ACCESSOR = "eachlabs_frames.accessors.dataframe"
 
 
 class EachlabsPlugin(Plugin):

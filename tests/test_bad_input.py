@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.pandas import EachlabsAccessor
+from eachlabs_frames.accessors.dataframe import EachlabsAccessor
 from eachlabs_frames.sandbox import Sandbox
 
 WF = "wf_abc123"

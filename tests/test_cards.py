@@ -165,7 +165,7 @@ def test_whatever_comes_from_outside_a_card_is_json_of_bounded_size(
     """And its media are the output's URLs, in their order."""
     shown = card(Outcome(0, FAILED, output=output, error=error), label=label, sent=sent)
     json.dumps(shown, allow_nan=False).encode()
-    assert [item["url"] for item in shown["media"]] == [url for _, url in urls(output)][: MOST_MEDIA]
+    assert [item["url"] for item in shown["media"]] == [url for _, url in urls(output)][:MOST_MEDIA]
     assert len(shown["label"]) <= LONGEST_LABEL
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.run import Run
+from eachlabs_frames.accessors.run import Run
 from eachlabs_frames.frames.run_status import Head
 from eachlabs_frames.models import COMPLETED, FAILED, QUEUED, Event, Observer, Outcome
 from eachlabs_frames.sandbox import Fault, Sandbox

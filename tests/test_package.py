@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.pandas import EachlabsAccessor
+from eachlabs_frames.accessors.dataframe import EachlabsAccessor
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,7 +70,7 @@ def test_an_editor_is_shown_the_public_names_alone() -> None:
     """Those too that are imported when they are first needed, and looking at the list imports none of them."""
     code = """
 import eachlabs_frames as ef, sys
-print(dir(ef) == ef.__all__, {"Run", "WebhookReceiver"} <= set(dir(ef)), "eachlabs_frames.frames.run" in sys.modules)
+print(dir(ef) == ef.__all__, {"Run", "WebhookReceiver"} <= set(dir(ef)), "eachlabs_frames.accessors.run" in sys.modules)
 """
     assert run_python(code).split() == ["True", "True", "False"]
 

@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.accessors.run import Run
 from eachlabs_frames.aio import background
-from eachlabs_frames.frames.run import Run
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 from .waiting import until

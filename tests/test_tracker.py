@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.api.details import FORGOTTEN
+from eachlabs_frames.api.details import FORGOTTEN, MAX_OTHERS, OTHER_EXECUTION
 from eachlabs_frames.api.protocol import is_filter
 from eachlabs_frames.api.responses import NO_REASON
 from eachlabs_frames.engine.absences import MIN_AGE
 from eachlabs_frames.engine.events import Reporter
-from eachlabs_frames.engine.tracker import MAX_OTHERS, OTHER_EXECUTION, Tracker
+from eachlabs_frames.engine.tracker import Tracker
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.models import Event, Fault, Outcome, Reply, Request
 from eachlabs_frames.results import Results

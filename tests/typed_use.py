@@ -9,7 +9,7 @@ import pandas as pd
 from typing_extensions import assert_type
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.pandas import EachlabsAccessor
+from eachlabs_frames.accessors.dataframe import EachlabsAccessor
 
 df: pd.DataFrame = pd.DataFrame({"prompt": ["a fox"]})
 

@@ -15,6 +15,15 @@ PATIENCE: Final = 3
 """Executions in a row of each worker that get no answer, after which nothing more is asked."""
 
 FORGOTTEN: Final = "the API no longer has this execution"
+MAX_OTHERS: Final = 5
+"""Answers that are not the details of the execution asked for, after which they are not asked for any more."""
+
+UNREADABLE: Final = "the API refuses this execution's details: {reason} (load_run(run) and wait() request them again)"
+NO_DETAILS: Final = "the output is not known: {reason}"
+OTHER_EXECUTION: Final = (
+    f"its details were requested {MAX_OTHERS} times; the API returned those of another execution, or none"
+)
+
 NOT_ASKED: Final = "not read: the API had stopped responding"
 
 

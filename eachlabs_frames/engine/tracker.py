@@ -17,7 +17,7 @@ from typing import Any, Final
 from ..aio.backoff import poll_delay
 from ..aio.tasks import beside, drain, until
 from ..api import costs, protocol
-from ..api.details import FORGOTTEN
+from ..api.details import FORGOTTEN, MAX_OTHERS, NO_DETAILS, OTHER_EXECUTION, UNREADABLE
 from ..api.responses import completed, entries, read, says_too_little
 from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
@@ -42,15 +42,6 @@ POOR_YIELD: Final = 2
 
 SHARE: Final = 3
 """A look is followed by a pause of at least so many times what it took, whatever pace was asked for."""
-
-MAX_OTHERS: Final = 5
-"""Answers that are not the details of the execution asked for, after which they are not asked for any more."""
-
-UNREADABLE: Final = "the API refuses this execution's details: {reason} (load_run(run) and wait() request them again)"
-NO_DETAILS: Final = "the output is not known: {reason}"
-OTHER_EXECUTION: Final = (
-    f"its details were requested {MAX_OTHERS} times; the API returned those of another execution, or none"
-)
 
 
 class Tracker:

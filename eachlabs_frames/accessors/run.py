@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ..frames.background_run import Course
+from ..frames.calls import Calls
 from ..tracebacks import short
 from ..views.dashboard.controller import Desk, shown, still
-from .background_run import Course
-from .calls import Calls
 
 if TYPE_CHECKING:
     from ..views.dashboard.widget import Dashboard

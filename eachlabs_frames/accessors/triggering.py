@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ...models import Secret
-from ...suggestions import check_keywords
-from .door import Door
+from ..models import Secret
+from ..suggestions import check_keywords
+from .base import Door
 
 if TYPE_CHECKING:
-    from ...aio.bridge import Steps
-    from ...models import Observer
-    from ...webhooks.receiver import WebhookReceiver
-    from ..run import Run
+    from ..aio.bridge import Steps
+    from ..models import Observer
+    from ..webhooks.receiver import WebhookReceiver
+    from .run import Run
 
 
 class Sending(Door):
@@ -76,7 +76,7 @@ class Sending(Door):
         >>> df.eachlabs.preview()["payload"].tolist()
         [{'prompt': 'a fox', 'seed': 1}, {'seed': 2}]
         """
-        from .. import preview
+        from ..frames import preview
 
         return self._complete(
             preview.preview(
@@ -237,7 +237,7 @@ class Sending(Door):
         """
         options["webhook_secret"] = Secret.wrap(options.get("webhook_secret"))  # at once: see `bulk_trigger`
         check_keywords(self.bulk_trigger_async, options)
-        from ...aio.bridge import complete_async
+        from ..aio.bridge import complete_async
 
         return await complete_async(self._trigger(workflow_id, inputs, **options))
 
@@ -301,10 +301,10 @@ class Sending(Door):
         """
         secret = Secret.wrap(webhook_secret)
         del webhook_secret  # at once: a traceback may show local variables
-        from .. import trigger
-        from ..background_run import Course
-        from ..options import Options, check_flag
-        from ..run import Run
+        from ..frames import trigger
+        from ..frames.background_run import Course
+        from ..frames.options import Options, check_flag
+        from .run import Run
 
         options = Options(
             version_id=version_id,
@@ -365,8 +365,8 @@ class Sending(Door):
         """
         secret = Secret.wrap(webhook_secret)
         del webhook_secret  # at once: a traceback may show local variables
-        from .. import again
-        from ..options import Options
+        from ..frames import again
+        from ..frames.options import Options
 
         options = Options(
             webhook_url=webhook_url,
@@ -410,13 +410,13 @@ class Sending(Door):
         JournalError, RunError
             The journal cannot be read, or does not have the run.
         """
-        from .. import again
+        from ..frames import again
 
         return self._complete(again.reconcile(self._frame, inputs, prefix=prefix, progress=progress))
 
     def _trigger(self, workflow_id: str, inputs: Any, **options: Any) -> Steps[pd.DataFrame]:
-        from .. import trigger
-        from ..options import Options
+        from ..frames import trigger
+        from ..frames.options import Options
 
         return trigger.bulk_trigger(self._frame, workflow_id, inputs, Options(**options))
 

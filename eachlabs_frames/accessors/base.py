@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
-from ...errors import FrameTypeError
-from ..columns import check_attrs
-from ..unsupported import refusal
+from ..errors import FrameTypeError
+from ..frames.columns import check_attrs
+from ..frames.unsupported import refusal
 
 if TYPE_CHECKING:
-    from ...aio.bridge import Steps
+    from ..aio.bridge import Steps
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Door:
         self._frame = frame
 
     def _complete(self, steps: Steps[T]) -> T:
-        from ...aio.bridge import call, complete
-        from ...settings import current
+        from ..aio.bridge import call, complete
+        from ..settings import current
 
         return complete(steps, call=partial(call, kind=current().bridge))

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .door import Door
+from .base import Door
 
 if TYPE_CHECKING:
-    from ...aio.bridge import Steps
-    from ...models import Observer
-    from ...webhooks.receiver import WebhookReceiver
+    from ..aio.bridge import Steps
+    from ..models import Observer
+    from ..webhooks.receiver import WebhookReceiver
 
 
 class Tracking(Door):
@@ -40,14 +40,14 @@ class Tracking(Door):
         APIError
             The API refused the request or did not respond.
         """
-        from .. import track
+        from ..frames import track
 
         return self._complete(track.refresh(self._frame, workflow_id=workflow_id, prefix=prefix))
 
     async def refresh_async(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
         """Async variant of `refresh`; it does not block the running event loop."""
-        from ...aio.bridge import complete_async
-        from .. import track
+        from ..aio.bridge import complete_async
+        from ..frames import track
 
         return await complete_async(track.refresh(self._frame, workflow_id=workflow_id, prefix=prefix))
 
@@ -99,7 +99,7 @@ class Tracking(Door):
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Async variant of `wait`; it does not block the running event loop."""
-        from ...aio.bridge import complete_async
+        from ..aio.bridge import complete_async
 
         return await complete_async(self._wait(timeout, workflow_id, prefix, webhook, progress))
 
@@ -125,12 +125,12 @@ class Tracking(Door):
         ColumnError
             The frame holds no result.
         """
-        from .. import track
+        from ..frames import track
 
         return track.summary(self._frame, prefix=prefix)
 
     def _wait(self, timeout: Any, workflow_id: Any, prefix: Any, webhook: Any, progress: Any) -> Steps[pd.DataFrame]:
-        from .. import track
+        from ..frames import track
 
         return track.wait(
             self._frame,

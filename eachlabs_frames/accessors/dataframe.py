@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
-from .doors.fetching import Fetching
-from .doors.looking import Looking
-from .doors.sending import Sending
-from .doors.tracking import Tracking
-from .unsupported import LateRefusal, Refusal
+from ..frames.unsupported import LateRefusal, Refusal
+from .outputs import Fetching
+from .tracking import Tracking
+from .triggering import Sending
+from .views import Looking
 
 
 class EachlabsAccessor(Sending, Tracking, Fetching, Looking):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .door import Door
+from .base import Door
 
 if TYPE_CHECKING:
-    from ...aio.bridge import Steps
-    from ...models import Observer
+    from ..aio.bridge import Steps
+    from ..models import Observer
 
 MAX_SIZE = 2 * 1024**3
 
@@ -102,12 +102,12 @@ class Fetching(Door):
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Async variant of `outputs`; it does not block the running event loop."""
-        from ...aio.bridge import complete_async
+        from ..aio.bridge import complete_async
 
         return await complete_async(self._outputs(expand, steps, prefix, progress))
 
     def _outputs(self, expand: Any, steps: Any, prefix: Any, progress: Any) -> Steps[pd.DataFrame]:
-        from .. import outputs
+        from ..frames import outputs
 
         return outputs.outputs(self._frame, expand=expand, steps=steps, prefix=prefix, progress=progress)
 
@@ -230,7 +230,7 @@ class Fetching(Door):
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Async variant of `download`; it does not block the running event loop."""
-        from ...aio.bridge import complete_async
+        from ..aio.bridge import complete_async
 
         return await complete_async(
             self._download(
@@ -247,6 +247,6 @@ class Fetching(Door):
         )
 
     def _download(self, folder: Any, **options: Any) -> Steps[pd.DataFrame]:
-        from .. import download
+        from ..frames import download
 
         return download.download(self._frame, folder, **options)

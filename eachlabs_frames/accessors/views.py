@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .door import Door
+from .base import Door
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     import pandas as pd
 
-    from ...views.dashboard.widget import Dashboard
-    from ...views.gallery.widget import Gallery
-    from ...views.matrix.widget import Matrix
-    from ...views.review.rating_widget import Rating
+    from ..views.dashboard.widget import Dashboard
+    from ..views.gallery.widget import Gallery
+    from ..views.matrix.widget import Matrix
+    from ..views.review.rating_widget import Rating
 
 
 class Looking(Door):
@@ -64,8 +64,8 @@ class Looking(Door):
         >>> print(pd.DataFrame({"prompt": ["a fox"]}).eachlabs.dashboard())
         No row of this frame has been triggered yet (1 row)
         """
-        from ...views.dashboard.controller import Desk, shown
-        from ..calls import Calls
+        from ..frames.calls import Calls
+        from ..views.dashboard.controller import Desk, shown
 
         desk = Desk(Calls(self._frame, workflow_id=workflow_id, prefix=prefix), label=label)
         return shown(desk, auto_refresh=auto_refresh, interval=interval)
@@ -119,8 +119,8 @@ class Looking(Door):
         ...     out = pd.DataFrame({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
         >>> sheet = out.eachlabs.gallery(label="prompt", columns=2)
         """
-        from ...views.gallery.source import gallery
-        from ..calls import Calls
+        from ..frames.calls import Calls
+        from ..views.gallery.source import gallery
 
         calls = Calls(self._frame, prefix=prefix)
         return gallery(calls, label=label, columns=columns, size=size, page=page)
@@ -201,7 +201,7 @@ class Looking(Door):
         >>> grid.frame.loc["a fox", "oil"]
         'completed'
         """
-        from ...views.matrix.source import matrix
+        from ..views.matrix.source import matrix
 
         return matrix(self._frame, rows, columns, value, by, compare=compare, size=size, prefix=prefix)
 
@@ -264,6 +264,6 @@ class Looking(Door):
         >>> out["score"].dtype
         Int64Dtype()
         """
-        from ...views.review import rating
+        from ..views.review import rating
 
         return rating.rate(self._frame, column, label=label, scale=scale, only_unrated=only_unrated, prefix=prefix)

@@ -1,0 +1,1 @@
+"""The methods of ``df.eachlabs``: their signatures and documentation. They hold the frame and no logic."""
