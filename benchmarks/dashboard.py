@@ -45,7 +45,7 @@ SETUP = """
 import random, threading, time, uuid
 import ipywidgets
 from eachlabs_frames.models import COMPLETED, FAILED, QUEUED, RUNNING, Event, Outcome
-from eachlabs_frames.views.dashboard import Dashboard
+from eachlabs_frames.views.dashboard.widget import Dashboard
 
 BEGAN = 1_790_000_000
 ERRORS = [f"Model answered {code}: the prompt was refused by a filter" for code in (400, 422, 451, 500, 503)]

@@ -71,8 +71,10 @@ def _has_escapes(text: bytes) -> bool:
 
 
 def _substitute(word: str) -> bytes:
-    # A number in JSON has to stay one.
-    return b"9" * len(word) if word.isdigit() else HIDDEN
+    if not word.isdigit():
+        return HIDDEN
+    # A number in JSON has to stay one, and no secret is its own substitute.
+    return (b"8" if set(word) == {"9"} else b"9") * len(word)
 
 
 def _forms(word: str) -> set[bytes]:

@@ -22,10 +22,23 @@ NOT_SHOWN = (
     "sandbox",
     "data",
     # Views, sweeps, comparisons, background runs and receivers exist in Python alone.
-    *("views/", "core/grid", "frames/axes", "frames/cards", "frames/compare", "frames/course", "frames/desk"),
-    *("frames/doors", "frames/endpoint", "frames/ledger", "frames/matrix", "frames/outputs", "frames/pairs"),
-    *("frames/pivot", "frames/rating", "frames/run.py", "frames/scores", "frames/sheets", "frames/spreadsheet"),
-    *("frames/sweep", "frames/webhook", "engine/receiver", "engine/background", "engine/nest"),
+    *(
+        "views/",
+        "sweeps/",
+        "accessors/",
+        "frames/background_run",
+        "frames/outputs",
+        "frames/progress_bar",
+        "notebook.py",
+    ),
+    *(
+        "webhooks/endpoint",
+        "webhooks/late_deliveries",
+        "webhooks/receiver",
+        "webhooks/server",
+        "aio/background",
+        "aio/nested",
+    ),
 )
 """Modules of which no command shows a message."""
 

@@ -546,7 +546,7 @@ NOBODY = """
 import os, sys
 from pathlib import Path
 from eachlabs_frames.inputs.fingerprints import fingerprint
-from eachlabs_frames.engine.journal import archive
+from eachlabs_frames.journal import queries
 from eachlabs_frames.journal.sqlite import Entry
 from eachlabs_frames.errors import JournalError
 if os.geteuid() == 0:
@@ -556,7 +556,7 @@ try:
     Entry(path, "r")
 except JournalError as exc:
     print(exc)
-print([run.name for run in archive.summaries(path)], len(archive.load(path, "r").inputs))
+print([run.name for run in queries.summaries(path)], len(queries.load(path, "r").inputs))
 """
 
 
@@ -621,8 +621,8 @@ def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path
     Entry(journal, "s").close()
     log = Path(f"{journal}-wal")
     before = log.stat().st_ino
-    code = "import sys; from pathlib import Path; from eachlabs_frames.engine.journal import archive\n"
-    code += "archive.summaries(Path(sys.argv[1])); from eachlabs_frames.journal.sqlite import Entry\n"
+    code = "import sys; from pathlib import Path; from eachlabs_frames.journal import queries\n"
+    code += "queries.summaries(Path(sys.argv[1])); from eachlabs_frames.journal.sqlite import Entry\n"
     code += "Entry(Path(sys.argv[1]), 't').close()"
     _python(code, journal)
     assert log.stat().st_ino == before

@@ -281,14 +281,13 @@ def test_a_second_interrupt_of_an_await_cell_ends_at_once(kernel: Kernel) -> Non
     kernel.sandbox.faults(Fault("silence"))
     cell = kernel.interrupt_after(
         20,
-        "from eachlabs_frames.engine import loop\n"
-        "grace, loop.GRACE = loop.GRACE, 3600.0\n"
+        "from eachlabs_frames.aio import bridge\n"
+        "grace, bridge.GRACE = bridge.GRACE, 3600.0\n"
         "try:\n"
         "    await rows(300, 'row').eachlabs.bulk_trigger_async('wf_abc123', max_concurrency=2,"
         " progress=lambda event: print(event.kind, flush=True))\n"
         "finally:\n"
-        "    loop.GRACE = grace",
-        again_at="stopped",
+        "    bridge.GRACE = grace",
     )
     assert cell.status == "error CancelledError"
     assert left_over(kernel, 300) == {"unknown": 20, "pending": 280}
@@ -359,8 +358,8 @@ def test_nesting_is_refused_where_it_would_lose_queued_cells(kernel: Kernel) -> 
         "mark = asyncio.__dict__.pop('_nest_asyncio2', None)\n"
         "patched, asyncio._nest_patched = getattr(asyncio, '_nest_patched', None), True\n"
         "try:\n"
-        "    from eachlabs_frames.engine import nest\n"
-        "    nest._check_kernel()\n"
+        "    from eachlabs_frames.aio import nested\n"
+        "    nested._check_kernel()\n"
         "    print('fine')\n"
         "except ef.BridgeError as exc:\n"
         "    print(exc)\n"

@@ -386,7 +386,7 @@ def test_a_fork_leaves_both_sides_whole(script: Script, sandbox: Sandbox, way: s
         import pandas as pd
         import eachlabs_frames as ef
         from eachlabs_frames.api.client import session
-        from eachlabs_frames.engine import loop
+        from eachlabs_frames.aio import bridge
         from eachlabs_frames.aio.bridge import call
 
         def trigger(name):
@@ -397,7 +397,7 @@ def test_a_fork_leaves_both_sides_whole(script: Script, sandbox: Sandbox, way: s
 
         trigger("parent")
         before = call(mine)
-        held = loop._lock
+        held = bridge._lock
         held.acquire()  # as another thread may, which the child does not have
         child = os.fork()
         if child == 0:
@@ -450,13 +450,13 @@ INTERRUPTED = """
     import json, sys, threading
     import pandas as pd
     import eachlabs_frames as ef
-    from eachlabs_frames.engine import loop
+    from eachlabs_frames.aio import bridge
 
     def watch(event):
         if event.kind == "stopped":
             print("heard", file=sys.stderr, flush=True)
 
-    loop.GRACE = 3600.0  # so that only the interrupts that are sent can end it
+    bridge.GRACE = 3600.0  # so that only the interrupts that are sent can end it
     frame = pd.DataFrame({"prompt": [str(n) for n in range(300)]})
     try:
         frame.eachlabs.bulk_trigger("wf_abc123", max_concurrency=4, progress=watch)
@@ -470,7 +470,7 @@ INTERRUPTED = """
         print(json.dumps({
             "known": dict(zip(known["prompt"], known["execution_id"])),
             "statuses": frame["status"].value_counts().to_dict(),
-            "tasks": loop.call(left),
+            "tasks": bridge.call(left),
             "threads": sorted(thread.name for thread in threading.enumerate() if not thread.daemon),
         }))
 """
@@ -668,7 +668,7 @@ def test_the_nested_bridge(script: Script, sandbox: Sandbox, kind: str) -> None:
         import asyncio, json, sys, threading
         import pandas as pd
         import eachlabs_frames as ef
-        from eachlabs_frames.engine import client
+        from eachlabs_frames.api import client
 
         ef.configure(bridge="nest")
         gate = threading.Event()
@@ -736,7 +736,7 @@ def test_nested_calls_that_overlap_share_a_session_until_the_outermost_ends(scri
         import asyncio, json
         import pandas as pd
         import eachlabs_frames as ef
-        from eachlabs_frames.engine import client
+        from eachlabs_frames.api import client
 
         ef.configure(bridge="nest")
 

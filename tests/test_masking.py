@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.masking import Mask
@@ -46,6 +46,7 @@ def written(secret: str) -> list[str]:
 
 @settings(deadline=None)
 @given(SECRETS)
+@example("99999999")
 def test_a_secret_is_masked_however_it_is_written(secret: str) -> None:
     """As JSON, twice as JSON, in a URL, in HTML, in base64; what was JSON stays JSON."""
     mask = Mask([Secret(secret)])

@@ -13,11 +13,11 @@ from eachlabs_frames.journal import leases
 HOLDER = """
 import sys
 from pathlib import Path
-from eachlabs_frames.engine.journal import owners
-held = owners.hold(Path(sys.argv[1]), int(sys.argv[2]))
+from eachlabs_frames.journal import leases
+held = leases.hold(Path(sys.argv[1]), int(sys.argv[2]))
 print("held", flush=True)
 sys.stdin.readline()
-owners.release(held)
+leases.release(held)
 print("released", flush=True)
 sys.stdin.readline()
 """
@@ -70,8 +70,8 @@ def test_asking_after_one_session_lets_go_of_no_other(journal: Path) -> None:
     assert not _held(journal, 3)
     leases.release(second)
     leases.release(second)
-    code = "import sys; from pathlib import Path; from eachlabs_frames.engine.journal import owners\n"
-    code += "print([owners.ask(Path(sys.argv[1]), number) == 'held' for number in (1, 2, 3)])"
+    code = "import sys; from pathlib import Path; from eachlabs_frames.journal import leases\n"
+    code += "print([leases.ask(Path(sys.argv[1]), number) == 'held' for number in (1, 2, 3)])"
     said = subprocess.run([sys.executable, "-c", code, str(journal)], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[True, False, False]"
     leases.release(first)
@@ -117,8 +117,8 @@ def test_a_fork_sees_its_parent_at_work_and_takes_nothing_from_it(journal: Path)
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    code_ = "import sys; from pathlib import Path; from eachlabs_frames.engine.journal import owners\n"
-    code_ += "print(owners.ask(Path(sys.argv[1]), 5) == 'held')"
+    code_ = "import sys; from pathlib import Path; from eachlabs_frames.journal import leases\n"
+    code_ += "print(leases.ask(Path(sys.argv[1]), 5) == 'held')"
     said = subprocess.run([sys.executable, "-c", code_, str(journal)], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "True"
     leases.release(held)

@@ -41,7 +41,7 @@ while not pathlib.Path("go").exists():
 FAKE = """
 import pandas as pd, eachlabs_frames as ef, threading
 from eachlabs_frames.models import Event, Outcome
-from eachlabs_frames.views.dashboard import Dashboard
+from eachlabs_frames.views.dashboard.widget import Dashboard
 
 class Subject:
     can_cancel = can_retry = False
