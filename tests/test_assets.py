@@ -10,7 +10,7 @@ from typing import is_typeddict
 import pytest
 
 from eachlabs_frames import views
-from eachlabs_frames.views import assets
+from eachlabs_frames.views.common import assets
 
 VIEWS = {
     "comparison": ["dom", "cards", "stepper"],

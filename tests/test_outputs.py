@@ -24,8 +24,8 @@ from eachlabs_frames.models import Outcome, Reply, Request
 from eachlabs_frames.results import Results
 from eachlabs_frames.sandbox import Fault, Sandbox, Step
 from tests.fakes import Answer, FakeTransport, ManualClock, reply
-from tests.test_pieces import FOX, OWL, PAGE
-from tests.test_pieces import outputs as any_outputs
+from tests.test_output_items import FOX, OWL, PAGE
+from tests.test_output_items import outputs as any_outputs
 
 COLUMNS = ["row", "n", "execution_id", "status", "kind", "output", "url", "key", "error"]
 STEP_COLUMNS = ["row", "n", "execution_id", "status", "step_id", "step_status", "model", "started_at", "completed_at"]

@@ -16,7 +16,7 @@ from eachlabs_frames.views.common.assets import WEB
 from eachlabs_frames.views.common.card import Card, card
 from eachlabs_frames.views.gallery.model import Layout, Sheet, find
 
-from ..test_money import AMOUNTS
+from ..test_costs import AMOUNTS
 from . import stage as stages
 from .lab import SCREENSHOTS
 from .stage import Json
