@@ -19,8 +19,8 @@ import pandas as pd
 
 import eachlabs_frames as ef
 from eachlabs_frames.inputs.fingerprints import fingerprints
-from eachlabs_frames.journal.sqlite import Entry
-from eachlabs_frames.models import Outcome, Pin, Sheet
+from eachlabs_frames.journal.sqlite import SqliteRunJournal
+from eachlabs_frames.models import Outcome, RowChunk, RunSpec
 
 from . import clients
 from .measure import CPU, WALL, Result, Timer, in_turn, prompts
@@ -112,7 +112,7 @@ def resuming() -> Result:
 
 def _finish(path: Path, run: str) -> None:
     """Note that every execution of a run has ended."""
-    entry = Entry(path, run)
+    entry = SqliteRunJournal(path, run)
     pin = entry.pin()
     assert pin is not None
     entry.enter(pin)
@@ -137,8 +137,8 @@ def disk() -> Result:
 
 
 async def _note(path: Path) -> int:
-    entry = Entry(path, "large")
-    entry.enter(Pin("wf_bench", "v1", "http://127.0.0.1/v1", {"prompt": {"column": "prompt"}}))
+    entry = SqliteRunJournal(path, "large")
+    entry.enter(RunSpec("wf_bench", "v1", "http://127.0.0.1/v1", {"prompt": {"column": "prompt"}}))
     sizes: list[int] = []
     entry.register(_sheets(sizes))
     batches = iter(range(0, NOTED, clients.BATCH))
@@ -157,14 +157,14 @@ async def _note(path: Path) -> int:
     return sum(sizes)
 
 
-def _sheets(sizes: list[int]) -> Iterator[Sheet]:
+def _sheets(sizes: list[int]) -> Iterator[RowChunk]:
     frame = prompts(NOTED)
     for first in range(0, NOTED, SHEET):
         rows = frame.iloc[first : first + SHEET].to_dict("records")
         payloads = [orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in rows]
         contents = fingerprints(rows, payloads)  # type: ignore[arg-type]  # its keys are texts
         sizes.append(sum(map(len, payloads)))
-        yield Sheet(contents, contents, list(range(first, first + SHEET)), payloads, [True] * SHEET)
+        yield RowChunk(contents, contents, list(range(first, first + SHEET)), payloads, [True] * SHEET)
 
 
 def keep(path: Path | None) -> None:

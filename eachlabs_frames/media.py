@@ -17,12 +17,12 @@ from .models import Json
 
 Kind: TypeAlias = Literal["image", "video", "audio", "link", "text"]
 
-LONGEST_TEXT: Final = 300
-LONGEST_URL: Final = 4_096
-LONGEST_DATA: Final = 32_768
+MAX_TEXT_LENGTH: Final = 300
+MAX_URL_LENGTH: Final = 4_096
+MAX_DATA_URL_LENGTH: Final = 32_768
 """Characters of a ``data:`` URL: fifty rows are shown at once, and each goes to the browser whole."""
 
-MOST_NODES: Final = 1_000
+MAX_NODES: Final = 1_000
 DEEPEST: Final = 20
 
 EXTENSIONS: Final[dict[str, Kind]] = {
@@ -66,7 +66,7 @@ def read(output: Json) -> Media | None:
     return Media("text", None, text(output)) if link is None else Media("link", link, text(output))
 
 
-def urls(output: Json, most: int | None = MOST_NODES, *, any_length: bool = False) -> Iterator[tuple[Kind, str]]:
+def urls(output: Json, most: int | None = MAX_NODES, *, any_length: bool = False) -> Iterator[tuple[Kind, str]]:
     """Yield each URL of `output` that is safe, with what it may be shown as, in their order.
 
     A string inside a longer text is no URL. Of values, the first `most` are looked at; None: all of them. For what is
@@ -96,7 +96,7 @@ def kind_of(string: str, *, any_length: bool = False) -> Kind:
     is_data = _DATA_IMAGE.match(string) is not None
     if not is_data and not _WEB.match(string):
         return "text"
-    if not any_length and len(string) > (LONGEST_DATA if is_data else LONGEST_URL):
+    if not any_length and len(string) > (MAX_DATA_URL_LENGTH if is_data else MAX_URL_LENGTH):
         return "text"
     if _NEVER_IN_A_URL.search(string):
         return "text"
@@ -113,7 +113,7 @@ def kind_of(string: str, *, any_length: bool = False) -> Kind:
     return EXTENSIONS.get(extension.lower(), "link") if dot else "link"
 
 
-def text(output: Json, longest: int = LONGEST_TEXT, *, indent: int | None = None) -> str:
+def text(output: Json, longest: int = MAX_TEXT_LENGTH, *, indent: int | None = None) -> str:
     """Return `output` as a short text: a string as it is, anything else as JSON, on one line or not. Never fails."""
     if isinstance(output, str):
         return cut(output, longest)

@@ -197,7 +197,7 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class RunSpec:
     """What every call of a named run has in common; a call that differs is refused.
 
     Attributes
@@ -216,7 +216,7 @@ class Pin:
     key: str | None = None
 
 
-class Standing(NamedTuple):
+class RowState(NamedTuple):
     """What a journal says of one row of a run.
 
     ``new``: nothing was sent, or what was sent certainly created nothing. ``sent``: there is no answer; `alive` says
@@ -233,7 +233,7 @@ ANY_ROW, UNSENT_ROW, UNKNOWN_ROW, REFUSED_ROW = range(4)
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class RowChunk:
     """Some rows of a frame, as a journal takes them in; an entry for each row in each of its lists.
 
     Attributes
@@ -262,7 +262,7 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostRequest:
     """One trigger whose answer never came: what was sent, and between which moments it can have taken effect.
 
     Attributes
@@ -296,7 +296,7 @@ Observer: TypeAlias = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Claimed:
     """What a search for lost answers must not take: executions that a row owns, and inputs that still wait for theirs.
 
     Attributes
@@ -323,7 +323,7 @@ class Transport(Protocol):
 class Journal(Protocol):
     """Knows what was sent, whatever happens to this process. Rows are numbered by the run."""
 
-    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:
+    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[RowState]:
         """Note durably that these rows are about to be sent, and say of each whether it may be: only a ``new`` one.
 
         Every POST needs a claim of its own. To be atomic among all who share the journal.
@@ -350,15 +350,15 @@ class Journal(Protocol):
         """Wait until all that was settled is noted durably."""
         ...
 
-    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:
+    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[RowState]:
         """Say how rows stand that another call has claimed."""
         ...
 
-    def lost(self, rows: Sequence[int], *, timeout: float) -> list[Lost]:
+    def lost(self, rows: Sequence[int], *, timeout: float) -> list[LostRequest]:
         """Return the requests of these rows that were never answered; one may take `timeout` seconds."""
         ...
 
-    async def taken(self, since: float) -> Taken:
+    async def taken(self, since: float) -> Claimed:
         """Say what belongs to somebody already, of all that was sent since `since` (epoch seconds), in any run."""
         ...
 

@@ -22,7 +22,7 @@ _OWN: Final = str(Path(__file__).parent) + os.sep
 _LIBRARIES: Final = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")} - {None}
 )
-_FEWEST_PARTS: Final = 3
+_MIN_PARTS: Final = 3
 """The heading, a frame and the message: IPython's formatter returns a string for each."""
 _INTERRUPTS: Final = (KeyboardInterrupt, CancelledError)
 
@@ -54,7 +54,7 @@ def render(exc: BaseException) -> list[str]:
 
 def _bounded(parts: list[str]) -> list[str]:
     """Leave out the innermost frames, and what is still too long: the call in the cell and the message are enough."""
-    while len(parts) > _FEWEST_PARTS and "\n".join(parts).count("\n") >= MAX_LINES:
+    while len(parts) > _MIN_PARTS and "\n".join(parts).count("\n") >= MAX_LINES:
         del parts[-2]
     lines = "\n".join(parts).splitlines()
     return lines if len(lines) <= MAX_LINES else [*lines[: MAX_LINES - 2], "...", lines[-1]]

@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 
 from eachlabs_frames.engine.budget import Budget
-from eachlabs_frames.engine.events import Reporter
-from eachlabs_frames.engine.recorder import Bookkeeper
+from eachlabs_frames.engine.events import EventEmitter
+from eachlabs_frames.engine.recorder import Recorder
 from eachlabs_frames.engine.runner import Limits, Runner
-from eachlabs_frames.journal.none import Unjournaled
-from eachlabs_frames.models import Fault, Journal, Lost, Reply, Request, Target
+from eachlabs_frames.journal.none import NullJournal
+from eachlabs_frames.models import Fault, Journal, LostRequest, Reply, Request, Target
 from eachlabs_frames.results import Results
 
 Answer = Reply | Fault
@@ -89,9 +89,9 @@ class QuietSearch:
     """A search that finds nothing and asks nothing; keeps what was lost."""
 
     def __init__(self) -> None:
-        self.lost: list[Lost] = []
+        self.lost: list[LostRequest] = []
 
-    def lose(self, lost: Lost) -> None:
+    def lose(self, lost: LostRequest) -> None:
         self.lost.append(lost)
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ def runner(
     poll: Callable[[], Any] | None = None,
 ) -> Runner:
     """Make a runner of which nothing is real but itself, its books and its limiter."""
-    reporter = Reporter(observer, results, total=results.size)
+    reporter = EventEmitter(observer, results, total=results.size)
 
     async def no_look() -> None:
         pass
@@ -122,7 +122,7 @@ def runner(
     return Runner(
         Target("wf", "v1"),
         results,
-        books=Bookkeeper(results, reporter, journal=journal or Unjournaled(), run="", numbers=range(results.size)),
+        books=Recorder(results, reporter, journal=journal or NullJournal(), run="", numbers=range(results.size)),
         search=QuietSearch,  # type: ignore[arg-type]  # all of it that a runner uses
         poll=poll or no_look,
         transport=transport,

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 import eachlabs_frames as ef
 from eachlabs_frames.media import urls
 from eachlabs_frames.models import COMPLETED, FAILED, Outcome
-from eachlabs_frames.views.common.card import LONGEST_INPUT, LONGEST_LABEL, LONGEST_VALUE, MOST_MEDIA, Card, card
+from eachlabs_frames.views.common.card import (
+    MAX_INPUT_LENGTH,
+    MAX_LABEL_LENGTH,
+    MAX_MEDIA,
+    MAX_VALUE_LENGTH,
+    Card,
+    card,
+)
 from eachlabs_frames.views.common.card_builder import Cards
 
 PICTURE = "https://media.example/a.png"
@@ -139,8 +146,8 @@ def test_pictures_in_the_output_itself_have_their_bound() -> None:
 def test_of_many_media_the_first_are_shown_and_all_counted() -> None:
     """An output of hundreds of URLs stays a card."""
     shown = made([f"https://media.example/{n}.png" for n in range(40)])
-    assert len(shown["media"]) == MOST_MEDIA
-    assert shown["more_media"] == 40 - MOST_MEDIA
+    assert len(shown["media"]) == MAX_MEDIA
+    assert shown["more_media"] == 40 - MAX_MEDIA
 
 
 def test_a_file_is_no_secret_of_its_path() -> None:
@@ -165,17 +172,17 @@ def test_whatever_comes_from_outside_a_card_is_json_of_bounded_size(
     """And its media are the output's URLs, in their order."""
     shown = card(Outcome(0, FAILED, output=output, error=error), label=label, sent=sent)
     json.dumps(shown, allow_nan=False).encode()
-    assert [item["url"] for item in shown["media"]] == [url for _, url in urls(output)][:MOST_MEDIA]
-    assert len(shown["label"]) <= LONGEST_LABEL
+    assert [item["url"] for item in shown["media"]] == [url for _, url in urls(output)][:MAX_MEDIA]
+    assert len(shown["label"]) <= MAX_LABEL_LENGTH
 
 
 def test_long_inputs_are_cut_and_say_so() -> None:
     """Each value, and all of them together."""
     shown = made(sent={"prompt": "x" * 20_000, "b": "y" * 7_000, "c": "z" * 10_000, "d": "w" * 9_000, "e": 1})
     lengths = [len(value) for _, value in shown["input"]]
-    assert lengths[0] == LONGEST_VALUE
+    assert lengths[0] == MAX_VALUE_LENGTH
     assert shown["input"][0][1].endswith("…")
-    assert sum(lengths) <= LONGEST_INPUT + 20
+    assert sum(lengths) <= MAX_INPUT_LENGTH + 20
     assert shown["input"][-1] == ("…", "1 more")
 
 

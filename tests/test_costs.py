@@ -14,7 +14,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.api.prices import watch_balance
 from eachlabs_frames.engine.budget import Budget
-from eachlabs_frames.engine.events import Reporter
+from eachlabs_frames.engine.events import EventEmitter
 from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.frames.estimate import estimate, words
 from eachlabs_frames.frames.progress_bar import describe
@@ -22,7 +22,7 @@ from eachlabs_frames.models import Event, Prices
 from eachlabs_frames.money import format_usd
 from eachlabs_frames.results import Results
 from eachlabs_frames.sandbox import Fault, Sandbox
-from eachlabs_frames.views.dashboard.controller import Desk
+from eachlabs_frames.views.dashboard.controller import DashboardController
 from tests.fakes import FakeTransport, ManualClock, reply
 
 from .waiting import until
@@ -356,7 +356,7 @@ class Balances:
         self.events: list[Event] = []
 
     def watch(self) -> list[float | None]:
-        reporter = Reporter(self.events.append, Results(1), total=1)
+        reporter = EventEmitter(self.events.append, Results(1), total=1)
         watching = watch_balance(reporter.balance, transport=self.transport, clock=self.clock, dialect="current")
         asyncio.run(watching)
         return [event.balance_usd for event in self.events]
@@ -439,7 +439,7 @@ def test_retries_count_what_superseded_executions_cost(sandbox: Sandbox, journal
     assert summary["superseded"].sum() == executions - 20
     assert summary["cost"].sum() == pytest.approx(paid)
     assert summary["bulk_id"].isna().tolist() == [False] * (len(summary) - 1) + [True]
-    head = Desk(Calls(out)).head()
+    head = DashboardController(Calls(out)).head()
     assert (head["superseded"], head["superseded_cost_usd"]) == (executions - 20, meta["superseded_cost"])
     if journal:
         line = ef.runs().iloc[0]

@@ -19,10 +19,10 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.accessors.run import Run
-from eachlabs_frames.frames.run_status import Head
+from eachlabs_frames.frames.run_status import RunStatus
 from eachlabs_frames.models import COMPLETED, FAILED, QUEUED, Event, Observer, Outcome
 from eachlabs_frames.sandbox import Fault, Sandbox
-from eachlabs_frames.views.common.refresher import SHORTEST, Pulse
+from eachlabs_frames.views.common.refresher import MIN_INTERVAL, Refresher
 from eachlabs_frames.views.dashboard.widget import Dashboard
 
 from .waiting import until
@@ -138,7 +138,7 @@ class Fake:
         meanwhile()
         return self.rows
 
-    def head(self) -> Head:
+    def head(self) -> RunStatus:
         return {"workflow": WF, "version": None, "run": "fake", "phase": self.phase}
 
     def happen(self, rows: Sequence[int], status: str) -> None:
@@ -224,15 +224,15 @@ def test_updates_keep_a_quarter_of_a_second_apart_whatever_the_rate_of_events() 
             enough.set()
         go.acquire(timeout=120)
 
-    pulse = Pulse(beat, pause=pause)
+    pulse = Refresher(beat, pause=pause)
     for _ in range(3):
         for _ in range(5_000):
             pulse.wake()
         until(lambda: len(pauses) == beats > 0)
         go.release()
         until(lambda: len(pauses) > 1)
-    assert SHORTEST >= 0.25
-    assert set(pauses) == {SHORTEST}
+    assert MIN_INTERVAL >= 0.25
+    assert set(pauses) == {MIN_INTERVAL}
     assert beats <= 4
     pulse.close()
     go.release(10)
@@ -256,7 +256,7 @@ def test_no_flood_of_messages_and_nothing_is_missing() -> None:
         thread.join()
     until(lambda: counts(shown(dashboard)) == {COMPLETED: 2_000})
     times = [moment for known, moment, data, _ in Wire.sent[began:] if data.get("content", {}).get("kind") == "update"]
-    assert all(after - before >= SHORTEST * 0.99 for before, after in pairwise(times))
+    assert all(after - before >= MIN_INTERVAL * 0.99 for before, after in pairwise(times))
     dashboard.close()
 
 
@@ -359,7 +359,7 @@ def test_opened_lines_get_their_rows_and_again_when_they_change() -> None:
     assert sorted(message["line"] for message in again) == [0, 1, 2, 3]
     assert again[0]["rows"][3]["status"] == FAILED
     times = [moment for _, moment, data, _ in Wire.sent if data.get("content", {}).get("kind") == "rows"][5:]
-    assert times[2] - times[1] >= SHORTEST * 0.99
+    assert times[2] - times[1] >= MIN_INTERVAL * 0.99
     dashboard.close()
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.models import STATUSES, Outcome
-from eachlabs_frames.views.dashboard.error_groups import MOST_GROUPS
-from eachlabs_frames.views.dashboard.model import LARGEST, MOST_WORDS, OTHER, Board
+from eachlabs_frames.views.dashboard.error_groups import MAX_GROUPS
+from eachlabs_frames.views.dashboard.model import MAX_MESSAGE_BYTES, MAX_STATUSES, OTHER, DashboardModel
 
 USUAL_LIMIT = 3_072 - 600
 HARD_LIMIT = 6_144 - 600
@@ -26,9 +26,9 @@ def size(message: Any) -> int:
     return len(json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
 
 
-def board(rows: int) -> Board:
+def board(rows: int) -> DashboardModel:
     """Make a board of rows that are called "row 0" and so on."""
-    return Board([f"row {row}" for row in range(rows)])
+    return DashboardModel([f"row {row}" for row in range(rows)])
 
 
 class Browser:
@@ -56,11 +56,11 @@ class Browser:
             else:
                 shown["errors"][place] = [rows, *rest]
 
-    def catch_up(self, told: Board, head: dict[str, Any]) -> int:
+    def catch_up(self, told: DashboardModel, head: dict[str, Any]) -> int:
         """Apply updates until there is none; return how many there were."""
         count = 0
         while (update := told.update(head, self.shown["now"])) is not None:
-            assert size(update) <= LARGEST
+            assert size(update) <= MAX_MESSAGE_BYTES
             self.apply(update)
             count += 1
         assert not told.behind
@@ -233,7 +233,7 @@ def test_more_words_than_anybody_reads_are_one() -> None:
     told = board(100)
     told.take([Outcome(row, f"word {row}") for row in range(100)], now=1.0)
     shown = told.snapshot({}, 1.0)
-    assert len(shown["words"]) == MOST_WORDS
+    assert len(shown["words"]) == MAX_STATUSES
     assert shown["words"][-1] == OTHER
     assert sum(by_word(shown).values()) == 100
 
@@ -270,7 +270,7 @@ def test_fifty_messages_are_shown_and_the_rest_counted() -> None:
     told = board(60)
     told.take([Outcome(row, "failed", error=f"error {row}") for row in range(60)], now=1.0)
     shown = told.snapshot({}, 1.0, sent=True)
-    assert [message for _, message, _ in shown["errors"]] == [f"error {row}" for row in range(MOST_GROUPS)]
+    assert [message for _, message, _ in shown["errors"]] == [f"error {row}" for row in range(MAX_GROUPS)]
     assert shown["more_errors"] == 10
     assert len(told.errors()) == 60
     browser = Browser(shown)
@@ -281,7 +281,7 @@ def test_fifty_messages_are_shown_and_the_rest_counted() -> None:
     assert browser.shown["more_errors"] == 8
     told.take([Outcome(row, "completed") for row in range(60)], now=1.0)
     browser.catch_up(told, {})
-    assert [rows for rows, _, _ in browser.shown["errors"]] == [0] * MOST_GROUPS
+    assert [rows for rows, _, _ in browser.shown["errors"]] == [0] * MAX_GROUPS
     assert browser.shown["more_errors"] == 0
     assert told.errors() == []
 
@@ -289,7 +289,7 @@ def test_fifty_messages_are_shown_and_the_rest_counted() -> None:
 def test_a_message_that_comes_back_has_its_old_place() -> None:
     """Unless another needed it; while a row has it, nobody takes it."""
     told = board(60)
-    told.take([Outcome(row, "failed", error=f"error {row}") for row in range(MOST_GROUPS)], now=1.0)
+    told.take([Outcome(row, "failed", error=f"error {row}") for row in range(MAX_GROUPS)], now=1.0)
     told.take([Outcome(7, "completed")], now=1.0)
     told.take([Outcome(59, "failed", error="error 7"), Outcome(58, "failed", error="new")], now=1.0)
     shown = told.snapshot({}, 1.0)
@@ -299,7 +299,7 @@ def test_a_message_that_comes_back_has_its_old_place() -> None:
 
 def test_what_comes_from_outside_is_cut_and_sound() -> None:
     """Lone surrogates, control characters and 100,000 characters neither break a message nor fill it."""
-    told = Board(["\ud800" * 100_000])
+    told = DashboardModel(["\ud800" * 100_000])
     told.take([Outcome(0, "failed", "\udfff" * 100_000, "\ud83d", error="\x00\ud800<script>" * 10_000)], now=1.0)
     shown, opened = told.snapshot({"run": "\ud800" * 1_000}, 1.0), told.rows(0)
     assert size(shown) < 4_000
@@ -422,7 +422,7 @@ def test_whoever_waits_longest_is_told_first() -> None:
 
 def test_the_longest_of_everything_still_moves() -> None:
     """Each text as long as it may be, in characters of four bytes: the limit holds, and all is told."""
-    told = Board(["🦊" * 1_000] * 200)
+    told = DashboardModel(["🦊" * 1_000] * 200)
     words = [f"{row}{'🦊' * 30}" for row in range(31)]
     noise = "\x01" * 1_000
     browser = Browser(told.snapshot({}, 1.0, sent=True))
@@ -440,7 +440,7 @@ def test_the_longest_of_everything_still_moves() -> None:
         browser.apply(update)
         assert count < 300
     assert len(browser.shown["lines"]) == 201
-    assert len(browser.shown["errors"]) == MOST_GROUPS
+    assert len(browser.shown["errors"]) == MAX_GROUPS
 
 
 # -- opened lines, and what is found --------------------------------------------------------------------------------
@@ -528,7 +528,7 @@ def test_only_what_is_shown_is_asked_for_its_title() -> None:
         asked.extend(rows)
         return [f"a fox in the snow, number {row}, " + "x" * 500 for row in rows]
 
-    told = Board([str(row) for row in range(1_000)], titles)
+    told = DashboardModel([str(row) for row in range(1_000)], titles)
     told.take([Outcome(row, "failed", f"b{row // 10}", error="no") for row in range(1_000)], now=1.0)
     assert told.find("number") == []
     assert asked == []

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from eachlabs_frames.models import Outcome
 from eachlabs_frames.webhooks import dispatcher
-from eachlabs_frames.webhooks.dispatcher import Letterbox, Sorter, Word
-from eachlabs_frames.webhooks.payload import Known, Notice, agrees, read_delivery
+from eachlabs_frames.webhooks.dispatcher import Dispatcher, Mailbox, Word
+from eachlabs_frames.webhooks.payload import Delivery, KnownExecution, agrees, read_delivery
 from eachlabs_frames.webhooks.signatures import MAX_AGE, Credentials, Verifier, _matches, path_token
 
 BULK = "5f0c1e9a-0d1b-4c4e-9f8a-0123456789ab"
@@ -28,9 +28,9 @@ def body(**said: Any) -> bytes:
     return json.dumps(whole | said).encode()
 
 
-def notice(execution_id: str = "d1", status: str = "completed", **said: Any) -> Notice:
+def notice(execution_id: str = "d1", status: str = "completed", **said: Any) -> Delivery:
     """Make what `read_delivery` gives."""
-    return Notice(Outcome(-1, status, said.pop("bulk_id", BULK), execution_id, output="x", **said), "wf_abc123")
+    return Delivery(Outcome(-1, status, said.pop("bulk_id", BULK), execution_id, output="x", **said), "wf_abc123")
 
 
 # What it says
@@ -202,16 +202,16 @@ def test_no_other_secret_is_accepted(secret: str, word: str, body: bytes) -> Non
 @pytest.mark.parametrize(
     ("known", "fine"),
     [
-        (Known(BULK, "wf_abc123"), True),
-        (Known(BULK.upper(), "wf_abc123"), True),
-        (Known(None, None), True),
-        (Known(BULK, "a-slug"), True),
-        (Known(OTHER, "wf_abc123"), False),
-        (Known(BULK, "wf_images"), False),
-        (Known(None, OTHER), False),
+        (KnownExecution(BULK, "wf_abc123"), True),
+        (KnownExecution(BULK.upper(), "wf_abc123"), True),
+        (KnownExecution(None, None), True),
+        (KnownExecution(BULK, "a-slug"), True),
+        (KnownExecution(OTHER, "wf_abc123"), False),
+        (KnownExecution(BULK, "wf_images"), False),
+        (KnownExecution(None, OTHER), False),
     ],
 )
-def test_a_delivery_must_be_of_what_is_known(known: Known, fine: bool) -> None:
+def test_a_delivery_must_be_of_what_is_known(known: KnownExecution, fine: bool) -> None:
     """Of its bulk operation, and of its workflow where that is known by its id."""
     assert agrees(notice(), known) is fine
 
@@ -225,26 +225,26 @@ class Call:
     def __init__(self, *ids: str, bulk_id: str = BULK) -> None:
         self.ids = set(ids)
         self.bulk_id = bulk_id
-        self.box: Letterbox | None = None
+        self.box: Mailbox | None = None
 
-    def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
-        return {one: Known(self.bulk_id, "wf_abc123") for one in self.ids & set(wanted)}
+    def find(self, wanted: Collection[str]) -> Mapping[str, KnownExecution]:
+        return {one: KnownExecution(self.bulk_id, "wf_abc123") for one in self.ids & set(wanted)}
 
     def heard(self) -> list[str]:
         assert self.box is not None
         return [one.outcome.status for one in self.box.emptied()]
 
 
-def sorter(*, known: Collection[str] = (), held: bool = False) -> Sorter:
+def sorter(*, known: Collection[str] = (), held: bool = False) -> Dispatcher:
     """Make one whose journal knows some executions."""
 
-    def ask(notices: Sequence[Notice]) -> list[Word]:
+    def ask(notices: Sequence[Delivery]) -> list[Word]:
         return ["accepted" if one.execution_id in known else "unknown" for one in notices]
 
-    return Sorter(ask, is_held=lambda: held)
+    return Dispatcher(ask, is_held=lambda: held)
 
 
-async def settled(post: Sorter, *notices: Notice, waiting: int = 0) -> None:
+async def settled(post: Dispatcher, *notices: Delivery, waiting: int = 0) -> None:
     """Take deliveries, and wait until each has its fate."""
     running = asyncio.ensure_future(post.run())
     for one in notices:
@@ -338,16 +338,16 @@ def test_a_missing_cost_is_known_before_anybody_reads_of_the_end() -> None:
     class Reader(Call):
         """One whose row is read the moment that it is told."""
 
-        def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
+        def find(self, wanted: Collection[str]) -> Mapping[str, KnownExecution]:
             seen.append("d2" in dispatcher.without_cost())
             return super().find(wanted)
 
     async def go() -> None:
-        def ask(notices: Sequence[Notice]) -> list[Word]:
+        def ask(notices: Sequence[Delivery]) -> list[Word]:
             seen.append(all(one.execution_id in dispatcher.without_cost() for one in notices))
             return ["accepted"] * len(notices)
 
-        call, post = Reader("d2"), Sorter(ask, is_held=lambda: False)
+        call, post = Reader("d2"), Dispatcher(ask, is_held=lambda: False)
         with dispatcher.opened(call, lambda: None) as call.box:
             await settled(post, notice(), notice("d2"))
 
@@ -360,10 +360,10 @@ def test_a_failure_ends_all_of_it_and_loses_nothing() -> None:
     """So that whoever waits polls; what was not noted is left for the next to note."""
 
     async def go() -> None:
-        def ask(notices: Sequence[Notice]) -> list[Word]:
+        def ask(notices: Sequence[Delivery]) -> list[Word]:
             raise RuntimeError
 
-        post = Sorter(ask, is_held=lambda: False)
+        post = Dispatcher(ask, is_held=lambda: False)
         post.take(notice())
         with pytest.raises(RuntimeError):
             await post.run()
@@ -376,7 +376,7 @@ def test_a_failure_ends_all_of_it_and_loses_nothing() -> None:
 def test_no_more_is_taken_than_can_be_held() -> None:
     """The sender is told, and tries again."""
     post = sorter()
-    assert all(post.take(notice()) for _ in range(dispatcher.MOST_WAITING))
+    assert all(post.take(notice()) for _ in range(dispatcher.MAX_PENDING))
     assert not post.take(notice())
 
 
@@ -385,7 +385,7 @@ def test_no_more_is_held_than_can_be() -> None:
 
     async def go() -> None:
         post = sorter(held=True)
-        over = dispatcher.MOST_WAITING + 5
+        over = dispatcher.MAX_PENDING + 5
         running = asyncio.ensure_future(post.run())
         for at in range(over):
             while not post.take(notice(f"d{at}")):
@@ -394,7 +394,7 @@ def test_no_more_is_held_than_can_be() -> None:
             await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        assert post.waiting == dispatcher.MOST_WAITING
+        assert post.waiting == dispatcher.MAX_PENDING
         assert post.rest()[0].execution_id == "d5"
 
     asyncio.run(go())

@@ -28,12 +28,12 @@ import eachlabs_frames as ef
 from eachlabs_frames.aio.bridge import complete
 from eachlabs_frames.aio.clock import SystemClock
 from eachlabs_frames.api.content_encoding import BUFFER, BrokenError, unpacked
-from eachlabs_frames.downloads.decisions import Promise
+from eachlabs_frames.downloads.decisions import Expected
 from eachlabs_frames.downloads.folder import Folder, SpoiledError
-from eachlabs_frames.downloads.http import Web
-from eachlabs_frames.downloads.naming import Identity
-from eachlabs_frames.downloads.partial_file import Part
-from eachlabs_frames.downloads.url_policy import Bounds
+from eachlabs_frames.downloads.http import HttpClient
+from eachlabs_frames.downloads.naming import FileKey
+from eachlabs_frames.downloads.partial_file import PartialFile
+from eachlabs_frames.downloads.url_policy import UrlPolicy
 from eachlabs_frames.frames.download import download
 from eachlabs_frames.models import Event
 from eachlabs_frames.sandbox import Fault, Sandbox
@@ -561,7 +561,7 @@ def test_a_part_of_another_size_than_promised_gets_no_name(tmp_path: Path) -> No
         part = folder.part()
         part.write([b"abc", b"de"])
         with pytest.raises(SpoiledError, match="5 of 6 bytes were received"):
-            folder.land(part, Identity("e", 0, ""), "a", Promise(".png", 6))
+            folder.land(part, FileKey("e", 0, ""), "a", Expected(".png", 6))
         part.discard()
     assert files(tmp_path) == {}
     assert leftovers(tmp_path) == []
@@ -620,7 +620,7 @@ def test_what_is_no_answer_is_said_in_one_line() -> None:
     async def ask() -> str:
         server = await asyncio.start_server(babble, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.png?sig=secret"
-        async with server, Web(Bounds(allow_private=True), timeout=20) as web:
+        async with server, HttpClient(UrlPolicy(allow_private=True), timeout=20) as web:
             with pytest.raises(BrokenError) as caught:
                 await web.get(url).__aenter__()
         return str(caught.value)
@@ -653,7 +653,7 @@ def test_a_head_that_never_ends_is_left(first: bytes, again: bytes) -> None:
     async def ask() -> None:
         server = await asyncio.start_server(trickle, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.png"
-        async with server, Web(Bounds(allow_private=True), timeout=0.2) as web:
+        async with server, HttpClient(UrlPolicy(allow_private=True), timeout=0.2) as web:
             with pytest.raises(BrokenError, match=r"no data within 0\.2 s"):
                 await web.get(url).__aenter__()
             await gone.wait()
@@ -1146,14 +1146,14 @@ def test_a_full_disk_stops_the_download_and_says_so(sandbox: Sandbox, shelf: She
     """What is complete is kept, nothing more is asked for, and the same call goes on where there is room."""
     out = result(*[shelf.put(f"/{n}.png") for n in range(20)])
 
-    class FullPart(Part):
+    class FullPart(PartialFile):
         def write(self, pieces: Any) -> None:
             if len(files(tmp_path)) >= 3:
                 raise OSError(errno.ENOSPC, "No space left on device")
             super().write(pieces)
 
     class FullFolder(Folder):
-        def part(self) -> Part:
+        def part(self) -> PartialFile:
             return FullPart(super().part().path)
 
     with pytest.warns(

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from eachlabs_frames.downloads.decisions import (
-    Again,
-    Move,
-    Never,
-    Promise,
-    Take,
+    Accept,
+    Expected,
+    GiveUp,
+    Redirect,
+    RetryLater,
     digest,
     embedded,
     explained,
@@ -33,21 +33,21 @@ HOUR = 3600.0
 @pytest.mark.parametrize(
     ("status", "headers", "kind"),
     [
-        (200, {"content-type": "image/png"}, Take),
-        (302, {"location": "/x"}, Move),
-        (307, {}, Never),
-        (304, {}, Never),
-        (206, {}, Never),
-        (204, {}, Never),
-        (400, {}, Never),
-        (403, {}, Never),
-        (404, {}, Never),
-        (410, {}, Never),
-        (408, {}, Again),
-        (429, {}, Again),
-        (500, {}, Again),
-        (503, {}, Again),
-        (200, {"content-type": "text/html; charset=utf-8"}, Again),
+        (200, {"content-type": "image/png"}, Accept),
+        (302, {"location": "/x"}, Redirect),
+        (307, {}, GiveUp),
+        (304, {}, GiveUp),
+        (206, {}, GiveUp),
+        (204, {}, GiveUp),
+        (400, {}, GiveUp),
+        (403, {}, GiveUp),
+        (404, {}, GiveUp),
+        (410, {}, GiveUp),
+        (408, {}, RetryLater),
+        (429, {}, RetryLater),
+        (500, {}, RetryLater),
+        (503, {}, RetryLater),
+        (200, {"content-type": "text/html; charset=utf-8"}, RetryLater),
     ],
 )
 def test_a_status_decides(status: int, headers: dict[str, str], kind: Any) -> None:
@@ -57,19 +57,19 @@ def test_a_status_decides(status: int, headers: dict[str, str], kind: Any) -> No
 
 def test_a_page_is_taken_where_no_picture_was_promised() -> None:
     """As a text."""
-    assert judge(200, {"content-type": "text/html"}, "https://example.com/page") == Take(Promise(".txt"))
+    assert judge(200, {"content-type": "text/html"}, "https://example.com/page") == Accept(Expected(".txt"))
 
 
 def test_a_later_try_waits_as_it_is_asked_to() -> None:
     """And says why."""
-    assert judge(429, {}, URL, after=7.0) == Again("HTTP 429", 7.0)
+    assert judge(429, {}, URL, after=7.0) == RetryLater("HTTP 429", 7.0)
 
 
 def test_headers_promise_a_size_and_a_checksum() -> None:
     """Of a body that is not packed: of one that is, they speak of something else."""
     headers = {"content-type": "image/png", "content-length": "5", "repr-digest": f"sha-256=:{SHA}:"}
-    assert judge(200, headers, URL) == Take(Promise(".png", 5, ("sha256", hashlib.sha256(BODY).digest())))
-    assert judge(200, headers | {"content-encoding": "gzip"}, URL) == Take(Promise(".png"))
+    assert judge(200, headers, URL) == Accept(Expected(".png", 5, ("sha256", hashlib.sha256(BODY).digest())))
+    assert judge(200, headers | {"content-encoding": "gzip"}, URL) == Accept(Expected(".png"))
     assert judge(200, headers | {"content-encoding": "identity", "content-length": "-5"}, URL).promise.size is None  # type: ignore[union-attr]
 
 
@@ -101,12 +101,12 @@ def test_the_best_checksum_that_is_given_is_read(headers: dict[str, str], name: 
 def test_what_is_gone_says_how_old_it_is() -> None:
     """Only where that explains it."""
     now = 1_000 * HOUR
-    told = explained(Never("HTTP 404", 404), ended_at=now - 30 * HOUR, now=now)
+    told = explained(GiveUp("HTTP 404", 404), ended_at=now - 30 * HOUR, now=now)
     assert told == "HTTP 404: the execution ended 30 hours ago, and output URLs live about 24 hours"
-    assert "10 days" in explained(Never("HTTP 403", 403), ended_at=now - 240 * HOUR, now=now)
-    assert explained(Never("HTTP 404", 404), ended_at=now - 5 * HOUR, now=now) == "HTTP 404"
-    assert explained(Never("HTTP 400", 400), ended_at=now - 30 * HOUR, now=now) == "HTTP 400"
-    assert explained(Never("HTTP 404", 404), ended_at=None, now=now) == "HTTP 404"
+    assert "10 days" in explained(GiveUp("HTTP 403", 403), ended_at=now - 240 * HOUR, now=now)
+    assert explained(GiveUp("HTTP 404", 404), ended_at=now - 5 * HOUR, now=now) == "HTTP 404"
+    assert explained(GiveUp("HTTP 400", 400), ended_at=now - 30 * HOUR, now=now) == "HTTP 400"
+    assert explained(GiveUp("HTTP 404", 404), ended_at=None, now=now) == "HTTP 404"
     assert is_old(now - 24.1 * HOUR, now)
     assert not is_old(now - 23.9 * HOUR, now)
 

@@ -26,7 +26,7 @@ from eachlabs_frames.views.common import local_files as files
 from eachlabs_frames.views.common.card import Card, card
 from eachlabs_frames.views.common.card_builder import Cards
 from eachlabs_frames.views.gallery import static
-from eachlabs_frames.views.gallery.model import LARGEST, MOST_CODES, Layout, Sheet, find
+from eachlabs_frames.views.gallery.model import MAX_CODES, MAX_MESSAGE_BYTES, GalleryLayout, GalleryModel, find
 from eachlabs_frames.views.gallery.widget import Gallery
 
 from .waiting import until
@@ -144,13 +144,13 @@ def downloaded(out: pd.DataFrame, paths: list[Any]) -> pd.DataFrame:
 # -- the sheet ------------------------------------------------------------------------------------------------------
 
 
-def sheet(size: int, *, first: int = 100, weight: int = 0) -> Sheet:
+def sheet(size: int, *, first: int = 100, weight: int = 0) -> GalleryModel:
     """Make a sheet whose cards have a text of this length."""
 
     def make(outcomes: Sequence[Outcome]) -> list[Card]:
         return [card(one, label=str(one.position), sent={"prompt": "x" * weight}) for one in outcomes]
 
-    return Sheet(size, make, first=first)
+    return GalleryModel(size, make, first=first)
 
 
 def test_an_update_holds_what_changed_and_nothing_else() -> None:
@@ -193,8 +193,8 @@ def test_updates_are_bounded_and_nothing_is_left_out() -> None:
     codes: dict[int, int] = {}
     cards: list[int] = []
     while (update := rows.update("t", None, 0.0)) is not None:
-        assert len(orjson.dumps(update.get("cards", []))) <= LARGEST + 1_000
-        assert len(update.get("codes", [])) <= 2 * MOST_CODES
+        assert len(orjson.dumps(update.get("cards", []))) <= MAX_MESSAGE_BYTES + 1_000
+        assert len(update.get("codes", [])) <= 2 * MAX_CODES
         codes |= dict(zip(update.get("codes", [])[::2], update.get("codes", [])[1::2], strict=True))
         cards += [one["row"] for one in update.get("cards", [])]
         assert rows.behind or sorted(cards) == list(range(1_000))
@@ -220,7 +220,7 @@ def test_words_have_an_end() -> None:
     """An API that makes up a word for each row fills no list."""
     rows = sheet(100)
     rows.take([Outcome(row, f"odd {row}") for row in range(100)])
-    shown = rows.snapshot("t", None, 0.0, Layout(4, 220, 100))
+    shown = rows.snapshot("t", None, 0.0, GalleryLayout(4, 220, 100))
     assert len(shown["words"]) == 20
     assert shown["words"][-1] == "other"
     assert sum(rows.counts.values()) == 100
@@ -229,7 +229,7 @@ def test_words_have_an_end() -> None:
 def test_a_snapshot_is_small_enough_to_be_stored() -> None:
     """It holds every row's code, and as many cards as there is room for."""
     rows = sheet(1_000, first=1_000, weight=8_000)
-    shown = rows.snapshot("t", None, 0.0, Layout(4, 220, 1_000))
+    shown = rows.snapshot("t", None, 0.0, GalleryLayout(4, 220, 1_000))
     assert len(shown["codes"]) == 1_000
     assert 20 < len(shown["cards"]) < 40
 
@@ -395,9 +395,9 @@ def test_a_file_beyond_its_bound_is_none(tmp_path: Path) -> None:
     large = tmp_path / "large.png"
     with large.open("wb") as file:
         file.write(PNG)
-        file.truncate(files.LARGEST + 1)
+        file.truncate(files.MAX_FILE_BYTES + 1)
     assert files.find(str(large)) is None
-    assert files.find(str(large), largest=files.LARGEST + 1) is not None
+    assert files.find(str(large), largest=files.MAX_FILE_BYTES + 1) is not None
 
 
 @pytest.mark.parametrize(
@@ -626,7 +626,7 @@ def test_a_sheet_of_many_rows_says_how_many_more() -> None:
     """Sixty are shown."""
     shown = triggered(200).eachlabs.gallery()
     bundle = shown._repr_mimebundle_()
-    assert bundle["text/html"].count("<figure") == static.MOST_CARDS
+    assert bundle["text/html"].count("<figure") == static.MAX_CARDS
     assert "and 140 more" in bundle["text/html"]
     assert bundle["text/plain"].splitlines()[-1] == "  and 180 more"
     shown.close()

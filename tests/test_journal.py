@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from eachlabs_frames.errors import JournalError, RunError
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.journal import queries
-from eachlabs_frames.journal.sqlite import Entry
-from eachlabs_frames.models import Outcome, Pin, Sheet, Standing
+from eachlabs_frames.journal.sqlite import SqliteRunJournal
+from eachlabs_frames.models import Outcome, RowChunk, RowState, RunSpec
 
-PIN = Pin("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}})
+PIN = RunSpec("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}})
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def journal(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def entries(journal: Path) -> Iterator[Callable[..., Entry]]:
+def entries(journal: Path) -> Iterator[Callable[..., SqliteRunJournal]]:
     """Make entries of the run, which are closed at the end."""
-    made: list[Entry] = []
+    made: list[SqliteRunJournal] = []
 
-    def make(rows: int = 20, **options: Any) -> Entry:
-        entry = Entry(journal, "r", **options)
+    def make(rows: int = 20, **options: Any) -> SqliteRunJournal:
+        entry = SqliteRunJournal(journal, "r", **options)
         made.append(entry)
         entry.enter(PIN)
         assert entry.register([sheet(range(rows))]) == list(range(rows))
@@ -51,7 +51,7 @@ def entries(journal: Path) -> Iterator[Callable[..., Entry]]:
 def test_a_name_that_nobody_chose_is_never_somebody_elses(journal: Path) -> None:
     """Two calls hit upon the same made-up name: the second gets another one."""
     names = iter(["s", "t"])
-    first, second = Entry(journal, "r"), Entry(journal, "r")
+    first, second = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r")
     with closing(first), closing(second):
         first.enter(PIN, rename=lambda: next(names))
         second.enter(PIN, rename=lambda: next(names))
@@ -60,7 +60,7 @@ def test_a_name_that_nobody_chose_is_never_somebody_elses(journal: Path) -> None
 
 def test_a_run_that_another_call_has_made_meanwhile_is_not_taken_for_ones_own(journal: Path) -> None:
     """Both begin it while it has no row, for different workflows: one of them has it."""
-    first, second = Entry(journal, "r"), Entry(journal, "r")
+    first, second = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r")
     with closing(first), closing(second):
         first.enter(PIN)
         second.enter(replace(PIN, workflow_id="other"))
@@ -69,11 +69,11 @@ def test_a_run_that_another_call_has_made_meanwhile_is_not_taken_for_ones_own(jo
             first.register([sheet([1])])
 
 
-def sheet(values: Sequence[Any], **more: Any) -> Sheet:
+def sheet(values: Sequence[Any], **more: Any) -> RowChunk:
     """Make a sheet of rows that are known by their values."""
     digests = [fingerprint(value) for value in values]
     payloads = [b'{"prompt":"%s"}' % str(value).encode() for value in values]
-    return Sheet(digests, digests, list(range(len(values))), payloads, [True] * len(values), **more)
+    return RowChunk(digests, digests, list(range(len(values))), payloads, [True] * len(values), **more)
 
 
 def queued(*rows: int, by: str = "e") -> list[Outcome]:
@@ -81,17 +81,17 @@ def queued(*rows: int, by: str = "e") -> list[Outcome]:
     return [Outcome(row, "queued", "b", f"{by}{row}") for row in rows]
 
 
-def words(standings: Sequence[Standing]) -> list[str]:
+def words(standings: Sequence[RowState]) -> list[str]:
     """Return how rows stand, in a word each."""
     return [standing.word for standing in standings]
 
 
-def claim(entry: Entry, *rows: int) -> list[str]:
+def claim(entry: SqliteRunJournal, *rows: int) -> list[str]:
     """Claim rows, in a loop of its own."""
     return words(asyncio.run(_claim(entry, rows)))
 
 
-async def _claim(entry: Entry, rows: Sequence[int]) -> Sequence[Standing]:
+async def _claim(entry: SqliteRunJournal, rows: Sequence[int]) -> Sequence[RowState]:
     return await entry.claim("r", rows)
 
 
@@ -104,7 +104,7 @@ def known(journal: Path) -> dict[int, str | None]:
 # -- claims and answers -----------------------------------------------------------------------------------------------
 
 
-def test_a_claim_is_in_the_file_when_it_is_granted(journal: Path, entries: Callable[..., Entry]) -> None:
+def test_a_claim_is_in_the_file_when_it_is_granted(journal: Path, entries: Callable[..., SqliteRunJournal]) -> None:
     """Before anything is sent, another process reads of it; the answer follows."""
     entry = entries()
     assert claim(entry, 0, 1) == ["new", "new"]
@@ -114,19 +114,19 @@ def test_a_claim_is_in_the_file_when_it_is_granted(journal: Path, entries: Calla
     assert known(journal) == {0: "e0", 1: "e1"}
 
 
-def test_a_row_is_granted_to_one_of_two(entries: Callable[..., Entry]) -> None:
+def test_a_row_is_granted_to_one_of_two(entries: Callable[..., SqliteRunJournal]) -> None:
     """Whoever comes second learns that the row is sent, that its owner is at work, and then what became of it."""
     first, second = entries(), entries()
     assert claim(first, 0, 1) == ["new", "new"]
     standings = asyncio.run(_claim(second, [1, 2]))
-    assert standings == [Standing("sent", alive=True), Standing("new")]
+    assert standings == [RowState("sent", alive=True), RowState("new")]
     first.settle("r", queued(1))
     first.close()
     assert asyncio.run(_claim(second, [1]))[0].outcome == queued(1)[0]
-    assert asyncio.run(second.standings("r", [0])) == [Standing("sent", alive=False)]
+    assert asyncio.run(second.standings("r", [0])) == [RowState("sent", alive=False)]
 
 
-def test_a_claim_that_was_given_back_is_free_for_others(entries: Callable[..., Entry]) -> None:
+def test_a_claim_that_was_given_back_is_free_for_others(entries: Callable[..., SqliteRunJournal]) -> None:
     """A refused request created nothing."""
     first, second = entries(), entries()
     claim(first, 0)
@@ -136,7 +136,7 @@ def test_a_claim_that_was_given_back_is_free_for_others(entries: Callable[..., E
     assert claim(first, 0) == ["sent"]
 
 
-def test_giving_back_what_was_not_granted_frees_nothing(entries: Callable[..., Entry]) -> None:
+def test_giving_back_what_was_not_granted_frees_nothing(entries: Callable[..., SqliteRunJournal]) -> None:
     """A call that is cut off while it claims gives all of it back, and another's request stays in flight."""
     first, second, third = entries(), entries(), entries()
     claim(first, 0)
@@ -146,23 +146,23 @@ def test_giving_back_what_was_not_granted_frees_nothing(entries: Callable[..., E
     assert claim(third, 0) == ["sent"]
 
 
-def test_giving_up_on_an_old_request_says_nothing_of_a_newer_one(entries: Callable[..., Entry]) -> None:
+def test_giving_up_on_an_old_request_says_nothing_of_a_newer_one(entries: Callable[..., SqliteRunJournal]) -> None:
     """A search that ends without a find leaves alone what another call has sent meanwhile."""
     first = entries()
     claim(first, 0)
     first.close()
     second, third = entries(), entries()
-    assert second.standing(0) == Standing("sent", alive=False)
+    assert second.standing(0) == RowState("sent", alive=False)
     second.settle("r", [Outcome(0, "unknown", error="lost")])
     claim(second, 1)
     fourth = entries()
     assert claim(fourth, 0) == ["new"]
     third.settle("r", [Outcome(0, "unknown", error="lost")])
     claim(third, 2)
-    assert entries().standing(0) == Standing("sent", alive=True)
+    assert entries().standing(0) == RowState("sent", alive=True)
 
 
-def test_a_look_of_another_call_takes_no_row_away(entries: Callable[..., Entry]) -> None:
+def test_a_look_of_another_call_takes_no_row_away(entries: Callable[..., SqliteRunJournal]) -> None:
     """Only whoever claims or answers a row since is in the way of a retry."""
     first = entries()
     claim(first, 0)
@@ -174,7 +174,7 @@ def test_a_look_of_another_call_takes_no_row_away(entries: Callable[..., Entry])
     assert claim(retry, 0) == ["new"]
 
 
-def test_one_settlement_is_noted_as_one(journal: Path, entries: Callable[..., Entry]) -> None:
+def test_one_settlement_is_noted_as_one(journal: Path, entries: Callable[..., SqliteRunJournal]) -> None:
     """Rows that were accepted, refused and given back together are written together, whatever their bulk."""
     entry = entries()
     claim(entry, *range(6))
@@ -191,10 +191,12 @@ def test_one_settlement_is_noted_as_one(journal: Path, entries: Callable[..., En
     assert queries.summaries(journal)[0].counts == {"queued": 3, "failed": 1, "pending": 15, "unknown": 1}
 
 
-def test_answers_are_in_order_with_the_claims_of_one_loop(journal: Path, entries: Callable[..., Entry]) -> None:
+def test_answers_are_in_order_with_the_claims_of_one_loop(
+    journal: Path, entries: Callable[..., SqliteRunJournal]
+) -> None:
     """A claim that is cancelled and given back in the same turn of the loop is not left open."""
 
-    async def cut_off(entry: Entry) -> None:
+    async def cut_off(entry: SqliteRunJournal) -> None:
         task = asyncio.ensure_future(entry.claim("r", [3]))
         await asyncio.sleep(0)
         task.cancel()
@@ -212,7 +214,7 @@ def test_answers_are_in_order_with_the_claims_of_one_loop(journal: Path, entries
 
 def test_two_calls_that_register_the_same_rows_give_them_the_same_numbers(journal: Path) -> None:
     """Both have entered before either has written: the second reads what the first wrote."""
-    first, second = Entry(journal, "r"), Entry(journal, "r")
+    first, second = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r")
     first.enter(PIN)
     second.enter(PIN)
     assert first.register([sheet("abca")]) == [0, 1, 2, 3]
@@ -225,10 +227,10 @@ def test_two_calls_that_register_the_same_rows_give_them_the_same_numbers(journa
 
 def test_a_sheet_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> None:
     """All rows of a frame are registered or none, what is raised is raised as it is, and the call can be made again."""
-    entry = Entry(journal, "r")
+    entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
 
-    def sheets() -> Iterator[Sheet]:
+    def sheets() -> Iterator[RowChunk]:
         yield sheet("ab")
         msg = "the picture is not there"
         raise FileNotFoundError(msg)
@@ -243,25 +245,25 @@ def test_a_sheet_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> Non
     assert queries.load(journal, "r").labels == [0, 1]
 
 
-def _interrupted() -> Iterator[Sheet]:
+def _interrupted() -> Iterator[RowChunk]:
     yield sheet("xy")
     raise KeyboardInterrupt
 
 
 def test_a_key_whose_input_has_changed_is_told_and_is_then_another_row(journal: Path) -> None:
     """A row that was not sent may change; one that was sent is told, by its place in the frame."""
-    pin = Pin("wf", "v1", "http://localhost", key="k")
-    entry = Entry(journal, "r")
+    pin = RunSpec("wf", "v1", "http://localhost", key="k")
+    entry = SqliteRunJournal(journal, "r")
     entry.enter(pin)
     keys = [fingerprint(key) for key in "ab"]
 
-    def rows(*contents: str) -> Sheet:
-        return Sheet(keys, [fingerprint(one) for one in contents], [0, 1], [b"{}", b"{}"], [True, True])
+    def rows(*contents: str) -> RowChunk:
+        return RowChunk(keys, [fingerprint(one) for one in contents], [0, 1], [b"{}", b"{}"], [True, True])
 
     assert entry.register([rows("x", "y")], keyed=True) == [0, 1]
     claim(entry, 1)
     entry.close()
-    entry, told = Entry(journal, "r"), list[int]()
+    entry, told = SqliteRunJournal(journal, "r"), list[int]()
     entry.enter(pin)
     assert entry.register([rows("x2", "y2")], keyed=True, changed=told.append) == [2, 3]
     assert told == [1]
@@ -273,27 +275,27 @@ def test_a_key_whose_input_has_changed_is_told_and_is_then_another_row(journal: 
 @pytest.mark.parametrize("labels", [[float("nan"), 2**80], ["\ud800", "ü👩‍🎨"], [None, {"date": "2026-01-01"}]])
 def test_any_label_comes_back(journal: Path, labels: list[Any]) -> None:
     """Labels are the user's own: NaN, huge numbers and half characters too."""
-    entry = Entry(journal, "r")
+    entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN, index_names=["a", None])
     digests = [fingerprint(row) for row in range(2)]
-    entry.register([Sheet(digests, digests, labels, [b"{}", b"{}"], [True, True])])
+    entry.register([RowChunk(digests, digests, labels, [b"{}", b"{}"], [True, True])])
     entry.close()
     loaded = queries.load(journal, "r")
     assert repr(loaded.labels) == repr(labels)
     assert loaded.index_names == ["a", None]
 
 
-def test_a_run_of_another_kind_is_refused(journal: Path, entries: Callable[..., Entry]) -> None:
+def test_a_run_of_another_kind_is_refused(journal: Path, entries: Callable[..., SqliteRunJournal]) -> None:
     """Two calls that make a run of one name at once must mean the same; a tuple and a list do."""
     entries()
-    other = Entry(journal, "r")
+    other = SqliteRunJournal(journal, "r")
     with pytest.raises(RunError, match="with other settings"):
-        other.enter(Pin("wf", "v2", "http://localhost"))
-    other.enter(Pin("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}}))
+        other.enter(RunSpec("wf", "v2", "http://localhost"))
+    other.enter(RunSpec("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}}))
     other.close()
 
 
-def test_a_run_that_is_at_work_is_not_deleted(journal: Path, entries: Callable[..., Entry]) -> None:
+def test_a_run_that_is_at_work_is_not_deleted(journal: Path, entries: Callable[..., SqliteRunJournal]) -> None:
     """Nobody loses a run from under a call; afterwards it goes with all that it holds."""
     entry = entries()
     with pytest.raises(RunError, match="in progress"):
@@ -306,7 +308,7 @@ def test_a_run_that_is_at_work_is_not_deleted(journal: Path, entries: Callable[.
 # -- what was lost -----------------------------------------------------------------------------------------------------
 
 
-def test_a_lost_request_is_told_with_all_its_rows_that_wait(entries: Callable[..., Entry]) -> None:
+def test_a_lost_request_is_told_with_all_its_rows_that_wait(entries: Callable[..., SqliteRunJournal]) -> None:
     """Rows of one request went together: one that has its answer names the bulk, and is not looked for."""
     first = entries()
     claim(first, 0, 1, 2)
@@ -323,7 +325,7 @@ def test_a_lost_request_is_told_with_all_its_rows_that_wait(entries: Callable[..
     assert second.lost([7], timeout=60) == []
 
 
-def test_a_retry_that_was_lost_is_looked_for(entries: Callable[..., Entry]) -> None:
+def test_a_retry_that_was_lost_is_looked_for(entries: Callable[..., SqliteRunJournal]) -> None:
     """The failed execution that a row had before it was sent once more is no answer to that request."""
     first = entries()
     claim(first, 0)
@@ -336,7 +338,7 @@ def test_a_retry_that_was_lost_is_looked_for(entries: Callable[..., Entry]) -> N
     assert (lost.rows, lost.bulk_id) == ((0,), None)
 
 
-def test_what_another_call_waits_for_is_taken(entries: Callable[..., Entry]) -> None:
+def test_what_another_call_waits_for_is_taken(entries: Callable[..., SqliteRunJournal]) -> None:
     """Executions that have a row, and inputs whose request is under way: also those that were sent a little before."""
     first, second = entries(), entries()
     claim(first, 0, 1)
@@ -354,7 +356,7 @@ def test_what_another_call_waits_for_is_taken(entries: Callable[..., Entry]) -> 
 # -- the end ----------------------------------------------------------------------------------------------------------
 
 
-def test_closing_twice_and_using_it_afterwards_is_safe(entries: Callable[..., Entry], caplog: Any) -> None:
+def test_closing_twice_and_using_it_afterwards_is_safe(entries: Callable[..., SqliteRunJournal], caplog: Any) -> None:
     """After the end a claim is refused, an answer is warned of, and no thread is left."""
     entry = entries()
     claim(entry, 0)
@@ -371,7 +373,9 @@ def test_closing_twice_and_using_it_afterwards_is_safe(entries: Callable[..., En
         entry.enter(PIN)
 
 
-def test_closing_while_a_loop_is_still_at_it_loses_no_answer(journal: Path, entries: Callable[..., Entry]) -> None:
+def test_closing_while_a_loop_is_still_at_it_loses_no_answer(
+    journal: Path, entries: Callable[..., SqliteRunJournal]
+) -> None:
     """Whatever was granted before the end and settled before it is in the file; the rest hears that it is over."""
     entry = entries(rows=2_000)
     settled: list[int] = []
@@ -399,7 +403,9 @@ def test_closing_while_a_loop_is_still_at_it_loses_no_answer(journal: Path, entr
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_fork_cannot_use_its_parents_entry_nor_harm_it(journal: Path, entries: Callable[..., Entry]) -> None:
+def test_a_fork_cannot_use_its_parents_entry_nor_harm_it(
+    journal: Path, entries: Callable[..., SqliteRunJournal]
+) -> None:
     """In the child a claim is an error at once, not a wait for a thread that is not there; the parent goes on."""
     entry = entries()
     claim(entry, 0)
@@ -419,7 +425,9 @@ def test_a_fork_cannot_use_its_parents_entry_nor_harm_it(journal: Path, entries:
     assert known(journal) == {0: "e0", 1: "e1"}
 
 
-def test_a_file_that_is_replaced_in_the_middle_stops_the_claims(journal: Path, entries: Callable[..., Entry]) -> None:
+def test_a_file_that_is_replaced_in_the_middle_stops_the_claims(
+    journal: Path, entries: Callable[..., SqliteRunJournal]
+) -> None:
     """What is written to a deleted file nobody reads, so nothing more is granted; put back, nothing is missing."""
     entry = entries()
     claim(entry, 0)
@@ -438,7 +446,7 @@ FULL = """
 import asyncio, resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from eachlabs_frames.journal.sqlite import Entry
+from eachlabs_frames.journal.sqlite import SqliteRunJournal
 from eachlabs_frames.errors import JournalError
 from tests.test_journal import PIN, claim, queued, sheet
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -457,7 +465,7 @@ path = Path(sys.argv[1])
 limit(0)
 attempt(Entry, path, "r")
 limit(hard)
-entry = Entry(path, "r")
+entry = SqliteRunJournal(path, "r")
 limit(0)
 attempt(entry.enter, PIN)
 limit(hard)
@@ -561,8 +569,8 @@ def test_two_entries_are_as_one_dictionary(  # noqa: C901 - the model is a whole
 _UNSENT = ("new", -1)
 
 
-def _entered(path: Path) -> Entry:
-    entry = Entry(path, "r")
+def _entered(path: Path) -> SqliteRunJournal:
+    entry = SqliteRunJournal(path, "r")
     entry.enter(PIN)
     entry.register([sheet(range(4))])
     return entry
@@ -572,9 +580,9 @@ CONTENDER = """
 import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from eachlabs_frames.journal.sqlite import Entry
+from eachlabs_frames.journal.sqlite import SqliteRunJournal
 from tests.test_journal import PIN, queued, sheet
-entry = Entry(Path(sys.argv[1]), "r")
+entry = SqliteRunJournal(Path(sys.argv[1]), "r")
 entry.enter(PIN)
 print("ready", flush=True)
 sys.stdin.readline()

@@ -19,13 +19,13 @@ import pytest
 from eachlabs_frames.errors import JournalError, RunError
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.journal import history, leases, loss, mark, queries, sessions, sqlite_file
-from eachlabs_frames.journal.sqlite import Entry
+from eachlabs_frames.journal.sqlite import SqliteRunJournal
 from eachlabs_frames.journal.sqlite_rows import CHUNK
-from eachlabs_frames.models import Outcome, Pin, Sheet, Standing
+from eachlabs_frames.models import Outcome, RowChunk, RowState, RunSpec
 
 from .chaos.stage import until
 
-PIN = Pin("wf", "v1", "http://localhost")
+PIN = RunSpec("wf", "v1", "http://localhost")
 
 
 @pytest.fixture
@@ -35,16 +35,16 @@ def journal(tmp_path: Path) -> Path:
 
 
 def _fill(path: Path, rows: int = 500) -> None:
-    entry = Entry(path, "r")
+    entry = SqliteRunJournal(path, "r")
     entry.enter(PIN)
     digests = [fingerprint(row) for row in range(rows)]
     payloads = [b'{"prompt":"%d"}' % row for row in range(rows)]
-    entry.register([Sheet(digests, digests, list(range(rows)), payloads, [True] * rows)])
+    entry.register([RowChunk(digests, digests, list(range(rows)), payloads, [True] * rows)])
     assert entry.close() is None
 
 
 def _enter(path: Path) -> None:
-    entry = Entry(path, "r", patience=0.05)
+    entry = SqliteRunJournal(path, "r", patience=0.05)
     try:
         entry.enter(PIN)
     finally:
@@ -63,7 +63,7 @@ def test_a_journal_is_made_with_its_folders_for_its_owner_alone(tmp_path: Path) 
     path = tmp_path / "a" / "b" / "j.sqlite"
     before = os.umask(0)
     try:
-        entry = Entry(path, "r")
+        entry = SqliteRunJournal(path, "r")
         entry.enter(PIN)
         files = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
         entry.close()
@@ -211,10 +211,10 @@ def test_a_record_that_cannot_be_read_is_a_damaged_journal(journal: Path) -> Non
 def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     """It counts as unknown and can be deleted; other runs are listed, loaded, gone on with and searched for."""
     _fill(journal, 5)
-    entry = Entry(journal, "s")
+    entry = SqliteRunJournal(journal, "s")
     entry.enter(PIN)
     digests = [fingerprint("other")]
-    entry.register([Sheet(digests, digests, [0], [b"{}"], [0])])
+    entry.register([RowChunk(digests, digests, [0], [b"{}"], [0])])
     entry.settle("s", [Outcome(0, "queued", "b", "e0")])
     entry.close()
     connection = sqlite3.connect(journal)
@@ -230,7 +230,7 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     assert queries.load(journal, "s").book.results.execution_id == ["e0"]
     assert history.runs_of_ids(journal, {"b", "other"}) == {"b": ("s", PIN)}
     assert history.costs(journal, "wf", "http://localhost") == []
-    entry = Entry(journal, "s")
+    entry = SqliteRunJournal(journal, "s")
     entry.enter(PIN)
     assert asyncio.run(entry.taken(0.0)).executions == {"e0"}
     assert asyncio.run(entry.claim("s", [0]))[0].word == "new"
@@ -254,9 +254,9 @@ def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> Non
     connection.execute("INSERT INTO records VALUES (7, 1, 1, 0, 1, ?, NULL)", (b"\0" * 4,))
     connection.commit()
     connection.close()
-    entry = Entry(journal, "r")
+    entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
-    assert entry.standing(0) == Standing("sent", alive=False)
+    assert entry.standing(0) == RowState("sent", alive=False)
     entry.settle("r", [Outcome(0, "queued", "b", "e0")])
     entry.close()
     marked = mark.read(journal)
@@ -268,14 +268,14 @@ def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> Non
 def test_nothing_of_a_deleted_run_can_be_read_in_the_files(journal: Path, is_used: bool) -> None:
     """Its prompts are overwritten, in the log too; the file shrinks, unless others write to it meanwhile."""
     _fill(journal, 1)
-    other = Entry(journal, "s")
+    other = SqliteRunJournal(journal, "s")
     if is_used:
         other.enter(PIN)
-    entry = Entry(journal, "secret")
+    entry = SqliteRunJournal(journal, "secret")
     entry.enter(PIN)
     digests = [fingerprint(row) for row in range(500)]
     payloads = [b'{"prompt":"a secret picture %d"}' % row for row in range(500)]
-    entry.register([Sheet(digests, digests, list(range(500)), payloads, [0] * 500)])
+    entry.register([RowChunk(digests, digests, list(range(500)), payloads, [0] * 500)])
     entry.settle("secret", [Outcome(0, "failed", "b", "e", "a secret picture failed")])
     entry.close()
     before = journal.stat().st_size
@@ -284,7 +284,7 @@ def test_nothing_of_a_deleted_run_can_be_read_in_the_files(journal: Path, is_use
     assert [name for name, content in files.items() if b"secret picture" in content] == []
     assert is_used or journal.stat().st_size < before
     if is_used:
-        other.register([Sheet(digests[1:2], digests[1:2], [0], [b"{}"], [0])])
+        other.register([RowChunk(digests[1:2], digests[1:2], [0], [b"{}"], [0])])
         assert asyncio.run(other.claim("s", [0]))[0].word == "new"
     assert other.close() is None
     assert queries.load(journal, "r").labels == [0]
@@ -292,10 +292,10 @@ def test_nothing_of_a_deleted_run_can_be_read_in_the_files(journal: Path, is_use
 
 def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> None:
     """Rows that are new or were refused, in groups of a request; not while a call is at work in the journal."""
-    entry = Entry(journal, "r")
+    entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
     digests = [fingerprint(row) for row in range(15)]
-    entry.register([Sheet(digests, digests, [0] * 15, [b"{}"] * 15, [0] * 15)])
+    entry.register([RowChunk(digests, digests, [0] * 15, [b"{}"] * 15, [0] * 15)])
     asyncio.run(entry.claim("r", [0, 1]))
     answers = [("queued", "e0"), ("failed", None), ("invalid", None)]
     entry.settle("r", [Outcome(row, status, None, known) for row, (status, known) in enumerate(answers)])
@@ -318,7 +318,7 @@ def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> 
     connection.close()
     assert loss.accept(journal) == {"r": 12}
     assert loss.accept(journal) == {}
-    again = Entry(journal, "r")
+    again = SqliteRunJournal(journal, "r")
     again.enter(PIN)
     assert [again.standing(row).word for row in range(5)] == ["settled", "sent", "new", "sent", "sent"]
     assert [again.standing(row).alive for row in (1, 3)] == [False, False]
@@ -332,14 +332,14 @@ def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> 
 def test_numbers_of_records_are_not_given_twice(journal: Path) -> None:
     """Where the run with the latest records is deleted, the mark does not accuse the journal."""
     for run in ("r", "s"):
-        entry = Entry(journal, run)
+        entry = SqliteRunJournal(journal, run)
         entry.enter(PIN)
         digests = [fingerprint(run)]
-        entry.register([Sheet(digests, digests, [0], [b"{}"], [0])])
+        entry.register([RowChunk(digests, digests, [0], [b"{}"], [0])])
         entry.settle(run, [Outcome(0, "queued", "b", "e0")])
         entry.close()
     queries.delete(journal, "s")
-    entry = Entry(journal, "r")
+    entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
     entry.settle("r", [Outcome(0, "queued", "b", "e0")])
     entry.close()
@@ -348,12 +348,12 @@ def test_numbers_of_records_are_not_given_twice(journal: Path) -> None:
     connection.close()
 
 
-def _started(path: Path) -> Entry:
+def _started(path: Path) -> SqliteRunJournal:
     """Return a call that has got an answer for the first of its two rows, on the disk."""
-    entry = Entry(path, "r")
+    entry = SqliteRunJournal(path, "r")
     entry.enter(PIN)
     digests = [fingerprint(row) for row in range(2)]
-    entry.register([Sheet(digests, digests, [0, 1], [b"{}"] * 2, [0] * 2)])
+    entry.register([RowChunk(digests, digests, [0, 1], [b"{}"] * 2, [0] * 2)])
     asyncio.run(entry.claim("r", [0]))
     entry.settle("r", [Outcome(0, "queued", "b", "e0")])
     asyncio.run(entry.flush())
@@ -389,17 +389,17 @@ def test_a_log_that_was_deleted_is_saved_when_its_call_ends(journal: Path) -> No
 
 def test_rows_are_read_without_the_lock(journal: Path) -> None:
     """Reading a sheet calls functions of the user's, and takes long: others write meanwhile, also the same rows."""
-    first, second = Entry(journal, "r"), Entry(journal, "r", patience=0.05)
+    first, second = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r", patience=0.05)
     first.enter(PIN)
     second.enter(PIN)
     size = CHUNK
     digests = [fingerprint(row) for row in range(2 * size)]
 
-    def sheets() -> Iterator[Sheet]:
+    def sheets() -> Iterator[RowChunk]:
         for start in (0, size):
             part = digests[start : start + size]
-            assert second.register([Sheet(part[:2], part[:2], [0, 1], [b"{}"] * 2, [0] * 2)]) == [start, start + 1]
-            yield Sheet(part, part, list(range(size)), [b"{}"] * size, [0] * size)
+            assert second.register([RowChunk(part[:2], part[:2], [0, 1], [b"{}"] * 2, [0] * 2)]) == [start, start + 1]
+            yield RowChunk(part, part, list(range(size)), [b"{}"] * size, [0] * size)
 
     assert first.register(sheets()) == list(range(2 * size))
     first.close()
@@ -410,18 +410,18 @@ def test_rows_are_read_without_the_lock(journal: Path) -> None:
 def test_a_large_frame_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> None:
     """Also where a part of it was written already, unless another call relies on that."""
     digests = [fingerprint(row) for row in range(CHUNK)]
-    entry, other = Entry(journal, "r"), Entry(journal, "r")
+    entry, other = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r")
     entry.enter(PIN)
 
-    def sheets() -> Iterator[Sheet]:
-        yield Sheet(digests, digests, list(range(CHUNK)), [b"{}"] * CHUNK, [0] * CHUNK)
+    def sheets() -> Iterator[RowChunk]:
+        yield RowChunk(digests, digests, list(range(CHUNK)), [b"{}"] * CHUNK, [0] * CHUNK)
         msg = "the picture is not there"
         raise FileNotFoundError(msg)
 
     with pytest.raises(FileNotFoundError):
         entry.register(sheets())
     assert queries.load(journal, "r").labels == []
-    assert entry.register([Sheet(digests[:1], digests[:1], [0], [b"{}"], [0])]) == [0]
+    assert entry.register([RowChunk(digests[:1], digests[:1], [0], [b"{}"], [0])]) == [0]
     other.enter(PIN)
     with pytest.raises(FileNotFoundError):
         entry.register(sheets())
@@ -434,14 +434,14 @@ def test_a_large_frame_that_cannot_be_read_leaves_nothing_behind(journal: Path) 
 def test_a_frame_that_cannot_be_read_takes_no_row_of_another_call_with_it(journal: Path, extra: int) -> None:
     """Rows that the other call has found there, or has added, and had accepted stay in the run after it has ended."""
     digests = [fingerprint(row) for row in range(2 * CHUNK + extra)]
-    entry, other = Entry(journal, "r"), Entry(journal, "r")
+    entry, other = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r")
     entry.enter(PIN)
     other.enter(PIN)
 
-    def sheet(part: list[bytes]) -> Sheet:
-        return Sheet(part, part, [0] * len(part), [b"{}"] * len(part), [0] * len(part))
+    def sheet(part: list[bytes]) -> RowChunk:
+        return RowChunk(part, part, [0] * len(part), [b"{}"] * len(part), [0] * len(part))
 
-    def sheets() -> Iterator[Sheet]:
+    def sheets() -> Iterator[RowChunk]:
         yield sheet(digests[:CHUNK])
         [first, *added] = other.register([sheet([digests[0], *digests[2 * CHUNK :]])])
         assert (first, len(added)) == (0, extra)
@@ -462,13 +462,13 @@ def test_a_frame_that_cannot_be_read_takes_no_row_of_another_call_with_it(journa
 
 def test_a_lock_of_another_call_is_waited_for(journal: Path, caplog: pytest.LogCaptureFixture) -> None:
     """However long another call of this package writes, nobody fails for it; what is waited for is logged."""
-    first, second = Entry(journal, "r", patience=0.01), Entry(journal, "r")
+    first, second = SqliteRunJournal(journal, "r", patience=0.01), SqliteRunJournal(journal, "r")
     first.enter(PIN)
     second.enter(PIN)
     caplog.set_level("WARNING", logger="eachlabs_frames")
     with ThreadPoolExecutor(1) as pool:
         second._connection.execute("BEGIN IMMEDIATE")
-        waiting = pool.submit(first.register, [Sheet([fingerprint(0)], [fingerprint(0)], [0], [b"{}"], [0])])
+        waiting = pool.submit(first.register, [RowChunk([fingerprint(0)], [fingerprint(0)], [0], [b"{}"], [0])])
         until(lambda: caplog.text.count("is locked by another call") > 2)
         second._connection.execute("ROLLBACK")
         assert waiting.result() == [0]
@@ -479,7 +479,7 @@ def test_a_lock_of_another_call_is_waited_for(journal: Path, caplog: pytest.LogC
 def test_a_session_that_cannot_be_proved_dead_counts_as_at_work_for_an_hour(journal: Path) -> None:
     """Of another machine, and without its lock: until an hour after its last record, and not for ever."""
     _fill(journal, 1)
-    entry = Entry(journal, "r")
+    entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
     connection = entry._connection
     here = sessions.this_process()
@@ -510,7 +510,7 @@ def test_a_session_that_cannot_be_proved_dead_counts_as_at_work_for_an_hour(jour
 def test_a_session_of_this_process_is_at_work_without_its_lock_too(journal: Path) -> None:
     """The process is alive whether its call has ended or not, so it looks up which locks it has taken."""
     entry = _started(journal)
-    other = Entry(journal, "r")
+    other = SqliteRunJournal(journal, "r")
     Path(f"{journal}-owners").unlink()
     assert other._presence.at_work(entry._session)
     entry.close()
@@ -547,13 +547,13 @@ import os, sys
 from pathlib import Path
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.journal import queries
-from eachlabs_frames.journal.sqlite import Entry
+from eachlabs_frames.journal.sqlite import SqliteRunJournal
 from eachlabs_frames.errors import JournalError
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 path = Path(sys.argv[1])
 try:
-    Entry(path, "r")
+    SqliteRunJournal(path, "r")
 except JournalError as exc:
     print(exc)
 print([run.name for run in queries.summaries(path)], len(queries.load(path, "r").inputs))
@@ -585,7 +585,7 @@ def test_a_file_that_may_only_be_read_is_read_and_nothing_is_sent(open_folder: P
 def test_a_lock_that_another_holds_is_waited_for_and_then_named(journal: Path) -> None:
     """At each step before anything is sent, a lock is an error that says so; reading waits for nobody."""
     _fill(journal, 5)
-    entry = Entry(journal, "r", patience=0.05)
+    entry = SqliteRunJournal(journal, "r", patience=0.05)
     other = sqlite3.connect(journal, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     for use in (lambda: entry.enter(PIN), lambda: _enter(journal)):
@@ -604,7 +604,7 @@ def test_a_lock_that_another_holds_is_waited_for_and_then_named(journal: Path) -
 @pytest.mark.parametrize("step", ["enter", "register"])
 def test_a_journal_that_was_replaced_meanwhile_is_not_written(journal: Path, step: str) -> None:
     """What goes to a deleted file nobody will ever read: it is an error, though the system takes it."""
-    entry = Entry(journal, "r")
+    entry = SqliteRunJournal(journal, "r")
     if step == "register":
         entry.enter(PIN)
     journal.rename(journal.with_name("moved"))
@@ -615,15 +615,15 @@ def test_a_journal_that_was_replaced_meanwhile_is_not_written(journal: Path, ste
 
 def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path) -> None:
     """POSIX drops a process's locks when any handle of a file is closed: another process must not end the log then."""
-    entry = Entry(journal, "r")
+    entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
     queries.summaries(journal)
-    Entry(journal, "s").close()
+    SqliteRunJournal(journal, "s").close()
     log = Path(f"{journal}-wal")
     before = log.stat().st_ino
     code = "import sys; from pathlib import Path; from eachlabs_frames.journal import queries\n"
-    code += "queries.summaries(Path(sys.argv[1])); from eachlabs_frames.journal.sqlite import Entry\n"
-    code += "Entry(Path(sys.argv[1]), 't').close()"
+    code += "queries.summaries(Path(sys.argv[1])); from eachlabs_frames.journal.sqlite import SqliteRunJournal\n"
+    code += "SqliteRunJournal(Path(sys.argv[1]), 't').close()"
     _python(code, journal)
     assert log.stat().st_ino == before
     entry.close()
@@ -632,10 +632,10 @@ def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path
 def test_many_processes_make_one_journal_together(journal: Path) -> None:
     """To switch the log on, SQLite waits for nobody; this package does."""
     code = (
-        "import sys; from pathlib import Path; from eachlabs_frames.journal.sqlite import Entry\n"
-        "from eachlabs_frames.models import Pin; print('ready', flush=True); sys.stdin.readline()\n"
+        "import sys; from pathlib import Path; from eachlabs_frames.journal.sqlite import SqliteRunJournal\n"
+        "from eachlabs_frames.models import RunSpec; print('ready', flush=True); sys.stdin.readline()\n"
         "for place in range(8):\n"
-        "    entry = Entry(Path(sys.argv[1] + str(place)), 'r'); entry.enter(Pin('w', 'v', 'u')); entry.close()"
+        "    entry = SqliteRunJournal(Path(sys.argv[1] + str(place)), 'r'); entry.enter(RunSpec('w', 'v', 'u')); entry.close()"
     )
     command = [sys.executable, "-c", code, str(journal)]
     several = [

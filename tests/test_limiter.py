@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eachlabs_frames.api.protocol import Retry
 from eachlabs_frames.api.stated_cap import Cap, read_cap
 from eachlabs_frames.engine.limiter import HOLD_FOR, OPENING_SECONDS, RESERVED_TRIES, Limiter
-from eachlabs_frames.engine.quota import PROBE_AFTER, RECHECK_AFTER, Window
+from eachlabs_frames.engine.quota import PROBE_AFTER, RECHECK_AFTER, RequestWindow
 from tests.fakes import ManualClock
 
 SLOW = Retry("HTTP 429: too many requests: too many starts at once", limited=True)
@@ -220,7 +220,7 @@ class Desk:
         self.told: list[str | None] = []
         self.limiter = self.new_limiter(workers, max_wait)
         # As after the first requests of a run: what these tests are about begins then.
-        self.limiter._window = Window(workers, workers)
+        self.limiter._window = RequestWindow(workers, workers)
 
     def new_limiter(self, workers: int, max_wait: float) -> Limiter:
         return Limiter(

@@ -8,36 +8,50 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.engine.recovery.matching import Bulk, Matching, Member, Span, candidates, match, spans
-from eachlabs_frames.models import Lost
+from eachlabs_frames.engine.recovery.matching import (
+    BulkCandidate,
+    BulkMember,
+    MatchResult,
+    TimeRange,
+    candidates,
+    match,
+    spans,
+)
+from eachlabs_frames.models import LostRequest
 
 
 def lost(
     inputs: str, *, first: int = 0, since: float = 100.0, until: float = 110.0, bulk_id: str | None = None
-) -> Lost:
+) -> LostRequest:
     """Make a trigger of one row per letter, numbered from `first`."""
     rows = tuple(range(first, first + len(inputs)))
-    return Lost(rows, tuple(letter.encode() for letter in inputs), since, until, bulk_id)
+    return LostRequest(rows, tuple(letter.encode() for letter in inputs), since, until, bulk_id)
 
 
-def bulk(name: str, inputs: str, *, at: float | None = 105.0) -> Bulk:
+def bulk(name: str, inputs: str, *, at: float | None = 105.0) -> BulkCandidate:
     """Make a bulk operation of one execution per letter; "?" has inputs that nobody knows."""
-    return Bulk(
+    return BulkCandidate(
         name,
         tuple(
-            Member(f"{name}-{place}", None if letter == "?" else letter.encode(), at)
+            BulkMember(f"{name}-{place}", None if letter == "?" else letter.encode(), at)
             for place, letter in enumerate(inputs)
         ),
     )
 
 
-def found(matching: Matching) -> dict[int, int]:
+def found(matching: MatchResult) -> dict[int, int]:
     """Give each lost trigger's bulk operation."""
     return {one.lost: one.bulk for one in matching.found}
 
 
 def paired(
-    triggers: list[Lost], bulks: list[Bulk], *, last: Any = (), barred: Any = (), early: float = 2.5, late: float = 30.0
+    triggers: list[LostRequest],
+    bulks: list[BulkCandidate],
+    *,
+    last: Any = (),
+    barred: Any = (),
+    early: float = 2.5,
+    late: float = 30.0,
 ) -> dict[int, int]:
     """Match, with the margins of an API that says its time."""
     return found(match(triggers, bulks, early=early, late=late, last=last, barred=barred))
@@ -45,7 +59,7 @@ def paired(
 
 def test_rows_get_executions_by_their_inputs_whatever_the_order() -> None:
     """Equal inputs within a batch are given in the order of their creation."""
-    said = Bulk("b", bulk("b", "cabba").members[::-1])
+    said = BulkCandidate("b", bulk("b", "cabba").members[::-1])
     (one,) = match([lost("abcab")], [said], early=2.5, late=30.0).found
     assert one.pairs == ((0, "b-1"), (1, "b-2"), (2, "b-0"), (3, "b-4"), (4, "b-3"))
 
@@ -107,7 +121,7 @@ def test_what_may_grow_into_anothers_is_left() -> None:
     """A listing may show a part of a larger trigger's bulk operation, which is all of a smaller one's."""
     triggers = [lost("ab"), lost("abc", first=2)]
     bulks = [bulk("x", "ab")]
-    assert match(triggers, bulks, early=0, late=30) == Matching((), frozenset({0}))
+    assert match(triggers, bulks, early=0, late=30) == MatchResult((), frozenset({0}))
     assert paired(triggers, [*bulks, bulk("y", "abc")]) == {0: 0, 1: 1}
     assert paired(triggers, bulks, last={0}) == {0: 0}
     assert paired(triggers, bulks, barred={1}) == {}
@@ -117,7 +131,7 @@ def test_a_part_that_may_be_anothers_whole_is_left() -> None:
     """Until the other's time is over too."""
     triggers = [lost("abcd"), lost("abc", first=4, since=101, until=120)]
     bulks = [bulk("x", "ab")]
-    assert match(triggers, bulks, early=0, late=30, last={0}) == Matching((), frozenset({0}))
+    assert match(triggers, bulks, early=0, late=30, last={0}) == MatchResult((), frozenset({0}))
     assert match(triggers, bulks, early=0, late=30, last={1}).contested == {1}
     assert paired(triggers, bulks, last={0, 1}) == {1: 0} or paired(triggers, bulks, last={0, 1}) == {0: 0}
     assert match([triggers[0], lost("ab", first=9)], bulks, early=0, late=30, last={0}, barred={1}).found == ()
@@ -128,26 +142,26 @@ def test_time_decides() -> None:
     for at, fits in ((97.4, False), (97.5, True), (140.0, True), (140.1, False), (None, False)):
         assert paired([lost("a")], [bulk("x", "a", at=at)]) == ({0: 0} if fits else {})
         assert paired([lost("ab")], [bulk("x", "a", at=at)], last={0}) == ({0: 0} if fits else {})
-    halves = Bulk("x", (Member("e", b"a", 105.0), Member("f", b"b", 141.0)))
+    halves = BulkCandidate("x", (BulkMember("e", b"a", 105.0), BulkMember("f", b"b", 141.0)))
     assert paired([lost("ab")], [halves], last={0}) == {}
 
 
 def test_stretches_of_time_that_touch_are_one() -> None:
     """The latest comes first, as the listing has it."""
     triggers = [lost("a", since=500, until=501), lost("a", since=100, until=160), lost("a", since=150, until=151)]
-    assert spans(triggers, late=30, near=60) == [Span(500, 531), Span(100, 190)]
-    assert spans(triggers, late=30, near=310) == [Span(100, 531)]
+    assert spans(triggers, late=30, near=60) == [TimeRange(500, 531), TimeRange(100, 190)]
+    assert spans(triggers, late=30, near=310) == [TimeRange(100, 531)]
     assert spans([], late=30, near=60) == []
 
 
 def test_candidates_have_the_inputs_and_the_time() -> None:
     """Neither alone is enough."""
     members = [
-        Member("e", b"a", 105.0),
-        Member("f", b"z", 105.0),
-        Member("g", b"a", 99.0),
-        Member("h", b"a", None),
-        Member("i", None, 105.0),
+        BulkMember("e", b"a", 105.0),
+        BulkMember("f", b"z", 105.0),
+        BulkMember("g", b"a", 99.0),
+        BulkMember("h", b"a", None),
+        BulkMember("i", None, 105.0),
     ]
     assert [one.execution_id for one in candidates(lost("ab"), members, early=0.5, late=0)] == ["e"]
 
@@ -157,9 +171,9 @@ MOMENTS = st.integers(0, 6).map(float)
 
 
 @st.composite
-def triggers(draw: st.DrawFn) -> list[Lost]:
+def triggers(draw: st.DrawFn) -> list[LostRequest]:
     """Draw lost triggers, some of whose bulk operation is known."""
-    made: list[Lost] = []
+    made: list[LostRequest] = []
     for inputs in draw(st.lists(LETTERS, max_size=5)):
         since = draw(MOMENTS)
         first = sum(len(one.rows) for one in made)
@@ -169,7 +183,7 @@ def triggers(draw: st.DrawFn) -> list[Lost]:
 
 
 @st.composite
-def listings(draw: st.DrawFn) -> list[Bulk]:
+def listings(draw: st.DrawFn) -> list[BulkCandidate]:
     """Draw bulk operations."""
     made = []
     for number, inputs in enumerate(draw(st.lists(st.text("ab?", max_size=4), max_size=5))):
@@ -183,7 +197,7 @@ PLACES = st.sets(st.integers(0, 4))
 @settings(deadline=None)
 @given(triggers(), listings(), PLACES, PLACES)
 def test_nothing_is_given_twice_and_nothing_that_does_not_fit(
-    wanted: list[Lost], bulks: list[Bulk], last: set[int], barred: set[int]
+    wanted: list[LostRequest], bulks: list[BulkCandidate], last: set[int], barred: set[int]
 ) -> None:
     """No trigger, bulk operation, row or execution is paired twice; what is paired has the same inputs."""
     matching = match(wanted, bulks, early=1, late=1, last=last, barred=barred)
@@ -210,15 +224,15 @@ def test_nothing_is_given_twice_and_nothing_that_does_not_fit(
 @settings(deadline=None)
 @given(triggers(), listings(), PLACES, st.randoms(use_true_random=False))
 def test_the_order_of_the_listing_changes_nothing(
-    wanted: list[Lost], bulks: list[Bulk], last: set[int], random: Any
+    wanted: list[LostRequest], bulks: list[BulkCandidate], last: set[int], random: Any
 ) -> None:
     """Nor does the order in which triggers were lost."""
 
-    def names(triggers: list[Lost], listed: list[Bulk], ends: set[int]) -> set[Any]:
+    def names(triggers: list[LostRequest], listed: list[BulkCandidate], ends: set[int]) -> set[Any]:
         matching = match(triggers, listed, early=1, late=1, last=ends)
         return {(triggers[one.lost].rows, listed[one.bulk].bulk_id, one.pairs) for one in matching.found}
 
-    mixed = [Bulk(one.bulk_id, tuple(random.sample(one.members, len(one.members)))) for one in bulks]
+    mixed = [BulkCandidate(one.bulk_id, tuple(random.sample(one.members, len(one.members)))) for one in bulks]
     random.shuffle(mixed)
     order = random.sample(range(len(wanted)), len(wanted))
     moved = [wanted[place] for place in order]

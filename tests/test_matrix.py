@@ -48,18 +48,18 @@ def sweep(**columns: Any) -> pd.DataFrame:
     return result(rows, **columns)
 
 
-def cell(shown: Matrix, row: int, column: int) -> model.Cell:
+def cell(shown: Matrix, row: int, column: int) -> model.MatrixCell:
     """Return one cell of what the browser is sent."""
-    sent: model.Cell = shown.table["cells"][row][column]
+    sent: model.MatrixCell = shown.table["cells"][row][column]
     return sent
 
 
-def texts(one: model.Cell) -> list[list[str | None]]:
+def texts(one: model.MatrixCell) -> list[list[str | None]]:
     """Return the numbers in a cell, slot by slot; None where the frame has no row, or that has none."""
     return [[None if mark is None else mark["text"] for mark in slot["marks"]] for slot in one["slots"]]
 
 
-def rows_of(one: model.Cell) -> list[list[int | None]]:
+def rows_of(one: model.MatrixCell) -> list[list[int | None]]:
     """Return the rows in a cell, slot by slot."""
     return [[None if mark is None else mark["at"] for mark in slot["marks"]] for slot in one["slots"]]
 
@@ -298,9 +298,9 @@ def test_cards_beyond_the_first_are_sent_when_they_are_asked_for(monkeypatch: py
 
 def test_what_is_too_much_is_cut_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """But never of the pivot."""
-    monkeypatch.setattr(model, "MOST_ROWS", 40)
-    monkeypatch.setattr(model, "MOST_COLUMNS", 4)
-    monkeypatch.setattr(model, "MOST_REPEATS", 2)
+    monkeypatch.setattr(model, "MAX_ROWS", 40)
+    monkeypatch.setattr(model, "MAX_COLUMNS", 4)
+    monkeypatch.setattr(model, "MAX_REPEATS", 2)
     out = result([(row, column, 0) for row in range(9) for column in range(6) for _ in range(3)])
     shown = out.eachlabs.matrix("prompt", "style")
     assert (len(shown.table["cells"]), len(shown.table["cells"][0])) == (5, 4)
@@ -389,12 +389,12 @@ def test_the_table_is_bounded(tmp_path: Path) -> None:
     out = result([(f"{row} " + "long " * 400, column, 0) for row in range(40) for column in range(44)])
     out = downloaded(out, tmp_path, {row: b"\x89PNG\r\n\x1a\n" + bytes(12_000) for row in range(120)})
     html = bundle(out.eachlabs.matrix("prompt", "style"))["text/html"]
-    assert len(html) <= static.LARGEST
+    assert len(html) <= static.MAX_HTML_BYTES
     assert "data:image/png;base64," in html
     assert re.search(r"And \d+ more rows and 4 more columns\.", html)
     assert html.endswith("</div>")
     one = bundle(out.eachlabs.matrix("seed", "style"))["text/html"]
-    assert len(one) <= static.LARGEST
+    assert len(one) <= static.MAX_HTML_BYTES
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -511,11 +511,11 @@ def test_a_picture_that_would_be_too_large_is_made_smaller_or_refused(
 ) -> None:
     """Its pictures shrink first; in the end the error says what to do."""
     out = sweep()
-    monkeypatch.setattr(png, "MOST_PIXELS", 300_000)
+    monkeypatch.setattr(png, "MAX_PIXELS", 300_000)
     shown = out.eachlabs.matrix("prompt", "style", by="seed")
     assert png._fitting(shown.table).picture == 120
     assert pixels(shown.save(tmp_path / "a.png")).shape[1] < 2 * 800
-    monkeypatch.setattr(png, "MOST_PIXELS", 1_000)
+    monkeypatch.setattr(png, "MAX_PIXELS", 1_000)
     for value in ("output", "cost"):
         with pytest.raises(ef.ConfigurationError, match=r"2 by 2 cells take .* pixels, too many .* save the matrix as"):
             out.eachlabs.matrix("prompt", "style", value).save(tmp_path / "b.png")

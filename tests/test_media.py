@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.media import LONGEST_DATA, LONGEST_TEXT, LONGEST_URL, MOST_NODES, Media, cut, read, urls
+from eachlabs_frames.media import (
+    MAX_DATA_URL_LENGTH,
+    MAX_NODES,
+    MAX_TEXT_LENGTH,
+    MAX_URL_LENGTH,
+    Media,
+    cut,
+    read,
+    urls,
+)
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 
@@ -77,8 +86,8 @@ def test_a_safe_url_is_shown_by_its_extension(url: str, expected: str) -> None:
         "vbscript:x",
         "see https://example.com/fox.png",
         "",
-        f"https://example.com/{'a' * LONGEST_URL}.png",
-        f"{PNG}{'A' * LONGEST_DATA}",
+        f"https://example.com/{'a' * MAX_URL_LENGTH}.png",
+        f"{PNG}{'A' * MAX_DATA_URL_LENGTH}",
     ],
 )
 def test_whatever_else_is_text(string: str) -> None:
@@ -86,7 +95,7 @@ def test_whatever_else_is_text(string: str) -> None:
     media = read(string)
     assert media is not None
     assert media[:2] == ("text", None)
-    assert media.text == cut(string, LONGEST_TEXT)
+    assert media.text == cut(string, MAX_TEXT_LENGTH)
 
 
 def test_the_first_picture_of_many_values_is_shown() -> None:
@@ -149,7 +158,7 @@ def test_a_number_that_python_refuses_to_write_has_a_text() -> None:
     media = read([1, 10**5_000])
     assert media is not None
     assert media.text.startswith("[1")
-    assert len(media.text) <= LONGEST_TEXT
+    assert len(media.text) <= MAX_TEXT_LENGTH
 
 
 def test_no_output_shows_nothing() -> None:
@@ -179,14 +188,14 @@ def test_reading_never_fails_and_can_be_sent(output: Any) -> None:
         assert output is None
         return
     json.dumps(media, ensure_ascii=False).encode()
-    assert len(media.text) <= LONGEST_TEXT
+    assert len(media.text) <= MAX_TEXT_LENGTH
     assert (media.url is None) == (media.kind == "text")
     assert media.url is None or media.url.lower().startswith(("https://", "http://", "data:image/"))
 
 
 def test_every_url_is_yielded_in_order_however_many() -> None:
     """A picture is looked for among the first values; whoever wants all of them gets all of them."""
-    many = [f"https://cdn.example.com/{n}.png" for n in range(MOST_NODES + 5)]
+    many = [f"https://cdn.example.com/{n}.png" for n in range(MAX_NODES + 5)]
     output = {"note": "see https://cdn.example.com/x.png", "pictures": many, "page": "https://cdn.example.com/"}
     everything = [*(("image", one) for one in many), ("link", "https://cdn.example.com/")]
     assert list(urls(output, most=None)) == everything

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import eachlabs_frames as ef
 from eachlabs_frames.downloads import content_types, naming
 from eachlabs_frames.downloads.content_types import ANY, KNOWN, belongs, extension
-from eachlabs_frames.downloads.naming import Identity, distinct, fit, key, mark, read, safe
+from eachlabs_frames.downloads.naming import FileKey, distinct, fit, key, mark, read, safe
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{word}{n}" for word in ("com", "lpt") for n in range(10))}
 
@@ -32,7 +32,7 @@ def is_valid(name: str) -> bool:
     """Say by an account of its own whether every common file system takes this name."""
     encoded = name.encode()
     return (
-        0 < len(encoded) <= naming.LONGEST
+        0 < len(encoded) <= naming.MAX_NAME_BYTES
         and not re.search(r'[\x00-\x1f\x7f<>:"/\\|?*]', name)
         and not any(unicodedata.category(one) in ("Cc", "Cf", "Cs") for one in name)
         and name.strip(" ") == name
@@ -66,7 +66,7 @@ def test_a_field_leads_to_no_other_folder(values: list[str]) -> None:
 @given(
     st.dictionaries(
         st.builds(
-            Identity,
+            FileKey,
             st.sampled_from(["", "e1", "e2", "11111111-a", "22222222-a", "../x"]),
             st.integers(0, 2),
             st.sampled_from(["", "m"]),
@@ -79,7 +79,7 @@ def test_a_field_leads_to_no_other_folder(values: list[str]) -> None:
         max_size=12,
     )
 )
-def test_no_two_files_have_one_name(wanted: dict[Identity, list[str]]) -> None:
+def test_no_two_files_have_one_name(wanted: dict[FileKey, list[str]]) -> None:
     """Also where a file system knows no capitals and no other way to write an accent; and whatever the order."""
     found = distinct(wanted)
     assert len({key(stem) for stem in found.values()}) == len(found)
@@ -91,7 +91,7 @@ def test_no_two_files_have_one_name(wanted: dict[Identity, list[str]]) -> None:
 def test_a_name_that_nobody_else_wants_stays_as_it_is() -> None:
     """Those that clash get the end of their execution's id."""
     found = distinct(
-        {Identity("aaaaaaaa-1111", 0, ""): ["x"], Identity("aaaaaaaa-2222", 0, ""): ["X"], Identity("b", 0, ""): ["y"]}
+        {FileKey("aaaaaaaa-1111", 0, ""): ["x"], FileKey("aaaaaaaa-2222", 0, ""): ["X"], FileKey("b", 0, ""): ["y"]}
     )
     assert list(found.values()) == ["x-aaa-1111", "X-aaa-2222", "y"]
 
@@ -126,7 +126,7 @@ def test_a_long_prompt_leaves_room_for_what_follows() -> None:
     """A field has its own length, in bytes, and is cut between two characters."""
     stem = read("{prompt}-{n}", ["prompt"]).stem({"prompt": "füchse " * 60}, n=12, several=True)
     assert stem.endswith("-12")
-    assert len(stem.encode()) <= naming.LONGEST_FIELD + 3
+    assert len(stem.encode()) <= naming.MAX_FIELD_LENGTH + 3
 
 
 @pytest.mark.parametrize("name", ["{colour}", "{}", "{0}"])
@@ -205,7 +205,7 @@ def test_no_extension_is_one_that_is_run() -> None:
         ".vbs",
     }
     assert not KNOWN & runs
-    assert max(map(len, KNOWN)) <= content_types.LONGEST_EXTENSION
+    assert max(map(len, KNOWN)) <= content_types.MAX_EXTENSION_LENGTH
     assert set("".join(KNOWN)) <= set(string.ascii_lowercase + string.digits + ".")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.api.steps import Step, steps
-from eachlabs_frames.frames.output_items import Piece, leaves, pieces
+from eachlabs_frames.frames.output_items import OutputItem, leaves, pieces
 from eachlabs_frames.media import DEEPEST, urls
 
 FOX = "https://cdn.example.com/fox.png"
@@ -57,33 +57,37 @@ def test_nothing_of_an_output_is_lost(output: Any) -> None:
 @pytest.mark.parametrize(
     ("output", "expected"),
     [
-        (FOX, [Piece("image", FOX, FOX)]),
-        ("a fox", [Piece("text", "a fox")]),
-        (3.5, [Piece("number", 3.5)]),
-        (True, [Piece("boolean", True)]),
-        ([], [Piece("json", [])]),
-        ({}, [Piece("json", {})]),
-        ([FOX, OWL], [Piece("image", FOX, FOX, "0"), Piece("video", OWL, OWL, "1")]),
-        (["a", "b"], [Piece("text", "a", None, "0"), Piece("text", "b", None, "1")]),
-        ([0.1, 0.2, None], [Piece("json", [0.1, 0.2, None])]),
-        ([[1, 2], [3, 4]], [Piece("json", [1, 2], None, "0"), Piece("json", [3, 4], None, "1")]),
+        (FOX, [OutputItem("image", FOX, FOX)]),
+        ("a fox", [OutputItem("text", "a fox")]),
+        (3.5, [OutputItem("number", 3.5)]),
+        (True, [OutputItem("boolean", True)]),
+        ([], [OutputItem("json", [])]),
+        ({}, [OutputItem("json", {})]),
+        ([FOX, OWL], [OutputItem("image", FOX, FOX, "0"), OutputItem("video", OWL, OWL, "1")]),
+        (["a", "b"], [OutputItem("text", "a", None, "0"), OutputItem("text", "b", None, "1")]),
+        ([0.1, 0.2, None], [OutputItem("json", [0.1, 0.2, None])]),
+        ([[1, 2], [3, 4]], [OutputItem("json", [1, 2], None, "0"), OutputItem("json", [3, 4], None, "1")]),
         (
             ["a", None, 1],
-            [Piece("text", "a", None, "0"), Piece("json", None, None, "1"), Piece("number", 1, None, "2")],
+            [
+                OutputItem("text", "a", None, "0"),
+                OutputItem("json", None, None, "1"),
+                OutputItem("number", 1, None, "2"),
+            ],
         ),
-        ({"text": "hi"}, [Piece("json", {"text": "hi"})]),
-        ([{"a": 1}, {"a": 2}], [Piece("json", {"a": 1}, None, "0"), Piece("json", {"a": 2}, None, "1")]),
-        ({"image": FOX, "seed": 1}, [Piece("image", {"image": FOX, "seed": 1}, FOX, "image")]),
+        ({"text": "hi"}, [OutputItem("json", {"text": "hi"})]),
+        ([{"a": 1}, {"a": 2}], [OutputItem("json", {"a": 1}, None, "0"), OutputItem("json", {"a": 2}, None, "1")]),
+        ({"image": FOX, "seed": 1}, [OutputItem("image", {"image": FOX, "seed": 1}, FOX, "image")]),
         (
             [{"pictures": [{"url": FOX}, {"url": PAGE}]}],
             [
-                Piece("image", {"pictures": [{"url": FOX}, {"url": PAGE}]}, FOX, "0.pictures.0.url"),
-                Piece("link", {"pictures": [{"url": FOX}, {"url": PAGE}]}, PAGE, "0.pictures.1.url"),
+                OutputItem("image", {"pictures": [{"url": FOX}, {"url": PAGE}]}, FOX, "0.pictures.0.url"),
+                OutputItem("link", {"pictures": [{"url": FOX}, {"url": PAGE}]}, PAGE, "0.pictures.1.url"),
             ],
         ),
     ],
 )
-def test_a_piece_says_what_it_is_and_where_it_stood(output: Any, expected: list[Piece]) -> None:
+def test_a_piece_says_what_it_is_and_where_it_stood(output: Any, expected: list[OutputItem]) -> None:
     """A list is its values, a vector is one, an object is a piece for each of its URLs."""
     assert pieces(output) == expected
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.views.common import html_page
-from eachlabs_frames.views.common.html_page import File
+from eachlabs_frames.views.common.html_page import PageFile
 
 SCRIPT = "const one = 1;\nexport default () => ({ render() {} });\n"
 STYLE = ".a { color: red }"
@@ -58,7 +58,7 @@ def digest(text: str) -> str:
 def test_a_page_holds_its_state_and_its_files() -> None:
     """The state as JSON, and each file under its row and place."""
     text = html_page.page(
-        "Sheet", script=SCRIPT, style=STYLE, state={"cards": [1, "é"]}, files=[File(3, 1, "image/png", b"\x89PNG")]
+        "Sheet", script=SCRIPT, style=STYLE, state={"cards": [1, "é"]}, files=[PageFile(3, 1, "image/png", b"\x89PNG")]
     )
     scripts = Read(text).all("script")
     state, file, module = scripts
@@ -105,8 +105,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     written = html_page.write(path, "first", script=SCRIPT, style=STYLE, state={})
     assert written == path
 
-    def failing() -> Iterator[File]:
-        yield File(0, 0, "image/png", b"1")
+    def failing() -> Iterator[PageFile]:
+        yield PageFile(0, 0, "image/png", b"1")
         msg = "no more"
         raise OSError(msg)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.views.matrix.pivot import Names, Pivot, pivot, spread
-from eachlabs_frames.views.matrix.pivot_order import Level, Slot, axis, grid
+from eachlabs_frames.views.matrix.pivot import AxisNames, Pivot, pivot, spread
+from eachlabs_frames.views.matrix.pivot_order import AxisLevel, Slot, axis, grid
 
 KEYS = st.sampled_from([0, 1, 2])
 ROWS = st.lists(st.tuples(KEYS, KEYS, KEYS, KEYS), max_size=25)
@@ -20,7 +20,7 @@ ROWS = st.lists(st.tuples(KEYS, KEYS, KEYS, KEYS), max_size=25)
 
 def made(frame: pd.DataFrame, rows: str, columns: str, by: str = "", *others: pd.DataFrame) -> Pivot:
     """Make the pivot of columns that have names of one letter."""
-    names = Names(tuple(rows), tuple(columns), tuple(by))
+    names = AxisNames(tuple(rows), tuple(columns), tuple(by))
     wanted = dict.fromkeys(sum(names, ()))
     return pivot(names, [{label: one[label] for label in wanted} for one in (frame, *others)])
 
@@ -46,7 +46,7 @@ def test_every_row_is_in_exactly_one_place(
     """With any number of levels, of one frame or of two; and the places of a cell are in the frame's order."""
     size = len(rows)
     columns = [[row[at] for row in rows] for at in range(4)]
-    axes = [axis([Level(column) for column in columns[:levels]], size) for levels in (deep, wide, by)]
+    axes = [axis([AxisLevel(column) for column in columns[:levels]], size) for levels in (deep, wide, by)]
     made = grid(*axes, second=second)
     assert sorted(made.found.values()) == list(range(size))
     sides = 2 if second is not None else 1
@@ -67,15 +67,15 @@ def test_every_row_is_in_exactly_one_place(
 
 def test_an_axis_is_in_the_order_of_first_appearance() -> None:
     """Level by level, so that what has the same first key stands together."""
-    first = Level(["x", "y", "x", "y"])
-    second = Level([2, 1, 1, 2])
+    first = AxisLevel(["x", "y", "x", "y"])
+    second = AxisLevel([2, 1, 1, 2])
     found = axis([first, second], 4)
     assert [(first.keys[at], second.keys[at]) for at in found.first] == [("x", 2), ("x", 1), ("y", 2), ("y", 1)]
 
 
 def test_an_order_that_is_known_comes_before_that_of_appearance() -> None:
     """As a categorical's; keys that it does not hold come after it, and those that no row has take no place."""
-    found = axis([Level(["c", "a", "?", "b"], order=("a", "b", "unused", "c"))], 4)
+    found = axis([AxisLevel(["c", "a", "?", "b"], order=("a", "b", "unused", "c"))], 4)
     assert list(found.of) == [2, 0, 3, 1]
 
 

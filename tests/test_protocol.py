@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.api import protocol
-from eachlabs_frames.api.protocol import Done, Refused, Retry, Said, Split, Stop, Unknown, judge, judge_look
+from eachlabs_frames.api.protocol import Done, Refused, Retry, Split, Stop, Success, Unknown, judge, judge_look
 from eachlabs_frames.api.stated_cap import Cap
 from eachlabs_frames.models import Batch, Fault, Reply, Secret, Target
 from tests.fakes import reply
@@ -307,12 +307,12 @@ def test_an_error_answer_becomes_one_sentence(answer: Reply, sentence: str) -> N
 
 def test_a_sentence_has_an_end() -> None:
     """An API that answers a novel does not fill a frame with it."""
-    assert len(protocol.explain(reply(400, {"error": "x" * 100_000}))) == protocol.LONGEST_REASON
+    assert len(protocol.explain(reply(400, {"error": "x" * 100_000}))) == protocol.MAX_REASON_LENGTH
 
 
 def test_a_look_is_an_answer_a_later_try_or_the_end() -> None:
     """A GET may be tried again after anything but a refusal."""
-    assert judge_look(reply(200, {"a": 1})) == Said({"a": 1})
+    assert judge_look(reply(200, {"a": 1})) == Success({"a": 1})
     for again in (reply(429), reply(500), reply(408), reply(200, b"{"), Fault(sent=True, reason="reset")):
         assert isinstance(judge_look(again), Retry)
     for end in (reply(400), reply(401), reply(404), reply(302)):

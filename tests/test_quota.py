@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eachlabs_frames.aio.backoff import settle_delay
 from eachlabs_frames.api.stated_cap import Cap, read_cap
-from eachlabs_frames.engine.quota import OPENING, PROBE_AFTER, RECHECK_AFTER, Share, Window
+from eachlabs_frames.engine.quota import OPENING, PROBE_AFTER, RECHECK_AFTER, ExecutionQuota, RequestWindow
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_words_that_go_on_and_on_are_read_in_no_time() -> None:
 
 def test_a_window_is_halved_and_starts_slowly() -> None:
     """1, then doubled per round up to half, then one more per round, to the pool's size and no further."""
-    window = Window(8, 8).cut()
+    window = RequestWindow(8, 8).cut()
     sizes = []
     for _ in range(9):
         sizes.append(window.size)
@@ -125,7 +125,7 @@ def test_a_window_is_halved_and_starts_slowly() -> None:
 @given(st.integers(1, 64), st.lists(st.booleans(), max_size=300))
 def test_a_window_stays_between_one_and_the_pool(workers: int, steps: list[bool]) -> None:
     """Whatever happens, somebody may send, and never more than all."""
-    window = Window(workers, workers)
+    window = RequestWindow(workers, workers)
     for cut in steps:
         before = window.size
         window = window.cut() if cut else window.grown(workers)
@@ -152,48 +152,48 @@ def test_a_window_stays_between_one_and_the_pool(workers: int, steps: list[bool]
 )
 def test_a_refusal_says_how_much_is_left(said: Cap, others_out: int, sent: int, level: int) -> None:
     """What it says is free is believed; without that, half of what was refused."""
-    assert Share().cut(said, others_out=others_out, sent=sent) == Share(level, said.limit)
+    assert ExecutionQuota().cut(said, others_out=others_out, sent=sent) == ExecutionQuota(level, said.limit)
 
 
 def test_executions_that_have_ended_since_explain_a_refusal() -> None:
     """Ten ran when the request was sent and none when its refusal came: nobody else uses the cap of ten."""
-    assert Share().cut(Cap(10), others_out=0, sent=10, out_before=10) == Share(10, 10)
-    assert Share().cut(Cap(20), others_out=0, sent=10, out_before=5) == Share(5, 20)
+    assert ExecutionQuota().cut(Cap(10), others_out=0, sent=10, out_before=10) == ExecutionQuota(10, 10)
+    assert ExecutionQuota().cut(Cap(20), others_out=0, sent=10, out_before=5) == ExecutionQuota(5, 20)
 
 
 def test_a_run_begins_with_a_few_requests_and_then_with_the_pool() -> None:
     """A refusal in between counts as one of the whole pool: half of that is reached slowly."""
-    window = Window.at_start(8)
+    window = RequestWindow.at_start(8)
     assert window.size == OPENING
     assert window.grown(8).size == OPENING
-    assert window.grown(8).grown(8) == Window(8, 8)
-    assert window.cut() == Window(1, 4)
-    assert Window.at_start(1).size == 1
+    assert window.grown(8).grown(8) == RequestWindow(8, 8)
+    assert window.cut() == RequestWindow(1, 4)
+    assert RequestWindow.at_start(1).size == 1
 
 
 def test_a_refusal_never_raises_a_share() -> None:
     """A refusal that comes late, of a request from before, does not undo what was learned."""
-    assert Share(4, 10).cut(Cap(), others_out=8, sent=10) == Share(4, 10)
-    assert Share(4, 10).cut(Cap(20, 15), others_out=8, sent=10) == Share(4, 20)
+    assert ExecutionQuota(4, 10).cut(Cap(), others_out=8, sent=10) == ExecutionQuota(4, 10)
+    assert ExecutionQuota(4, 10).cut(Cap(20, 15), others_out=8, sent=10) == ExecutionQuota(4, 20)
 
 
 @pytest.mark.parametrize(("cap", "steps"), [(None, PROBE_AFTER), (10, PROBE_AFTER), (4, RECHECK_AFTER)])
 def test_a_share_stands_still_after_a_refusal_and_then_grows_by_one(cap: int | None, steps: int) -> None:
     """Ten requests for a guess, fifty for the API's own cap; then each one that fills the share adds one."""
-    share = Share(4, cap)
+    share = ExecutionQuota(4, cap)
     for _ in range(steps):
         share = share.grown(4)
-    assert share == Share(4, cap, steps)
+    assert share == ExecutionQuota(4, cap, steps)
     share = share.grown(4)
-    assert share == Share(5, None if cap == 4 else cap, steps + 1)
+    assert share == ExecutionQuota(5, None if cap == 4 else cap, steps + 1)
     assert share.grown(5).level == 6
 
 
 def test_a_share_that_is_not_used_up_does_not_grow() -> None:
     """What was never tried is not known to be allowed."""
-    share = Share(4, None, 1_000)
+    share = ExecutionQuota(4, None, 1_000)
     assert share.grown(3).level == 4
-    assert Share().grown(50) == Share()
+    assert ExecutionQuota().grown(50) == ExecutionQuota()
 
 
 def test_looks_are_spaced_out() -> None:

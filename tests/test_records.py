@@ -10,8 +10,8 @@ from eachlabs_frames.journal.records import (
     ANSWER,
     CLAIM,
     LOOK,
-    Book,
     Record,
+    RunState,
     ids_of,
     pack_outcomes,
     pack_rows,
@@ -43,8 +43,8 @@ def _said(number: int, session: int, *outcomes: Outcome, kind: int = ANSWER) -> 
     return Record(number, session, kind, 0, pack_rows(one.position for one in outcomes), pack_outcomes(outcomes))
 
 
-def _book(*records: Record, size: int = 3) -> Book:
-    book = Book(size)
+def _book(*records: Record, size: int = 3) -> RunState:
+    book = RunState(size)
     for record in records:
         book.add(record)
     return book
@@ -146,7 +146,7 @@ STEP = st.tuples(
 @given(st.lists(STEP, max_size=25))
 def test_an_accepted_execution_is_only_replaced_after_a_newer_claim(steps: list[tuple[int, int, str]]) -> None:
     """Whatever two calls write in whatever order, what was accepted stays, until the row is claimed once more."""
-    book, held = Book(3), dict[int, str]()
+    book, held = RunState(3), dict[int, str]()
     for number, (row, session, step) in enumerate(steps, start=1):
         said = {
             "execution": Outcome(row, "queued", f"b{session}", f"e{number}"),

@@ -20,7 +20,7 @@ from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.inputs.repeats import repeated
 from eachlabs_frames.sandbox import Fault, Sandbox, Version
 from eachlabs_frames.views.common.card_builder import Cards
-from eachlabs_frames.views.dashboard.controller import Desk
+from eachlabs_frames.views.dashboard.controller import DashboardController
 
 from .chaos.stage import until
 
@@ -413,7 +413,7 @@ def test_views_say_which_rows_were_edited(edited: pd.DataFrame, tmp_path: Path) 
     cards = Cards(edited)
     errors = [card["error"] for card in cards.make(cards.outcomes())]
     assert errors == [None, sent_inputs.EDITED, None]
-    said = [outcome.error for outcome in Desk(Calls(edited)).outcomes(lambda: None)]
+    said = [outcome.error for outcome in DashboardController(Calls(edited)).outcomes(lambda: None)]
     assert said == [None, sent_inputs.EDITED, None]
     edited.eachlabs.gallery().save(tmp_path / "sheet.html")
     assert (tmp_path / "sheet.html").read_text().count(sent_inputs.EDITED) == 1

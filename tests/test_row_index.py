@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.inputs.fingerprints import SIZE, fingerprint
-from eachlabs_frames.journal.row_index import UNSEEN, Roll
+from eachlabs_frames.journal.row_index import UNSEEN, RowIndex
 
 LETTERS = st.lists(st.sampled_from("abcd"), max_size=12)
 
@@ -14,7 +14,7 @@ def _digests(letters: list[str]) -> list[bytes]:
 
 
 def _found(run: list[str], frame: list[str], **options: object) -> list[int]:
-    roll = Roll(b"".join(_digests(run)), **options)  # type: ignore[arg-type]
+    roll = RowIndex(b"".join(_digests(run)), **options)  # type: ignore[arg-type]
     return [roll.find(digest) for digest in _digests(frame)]
 
 
@@ -45,7 +45,7 @@ def test_rows_that_are_taken_are_never_given_and_preferred_ones_come_first(
     run: list[str], frame: list[str], taken: set[int], open_: set[int]
 ) -> None:
     """What the frame holds by its executions is left out, and what may still be sent is found before what was."""
-    roll = Roll(b"".join(_digests(run)), taken=taken)
+    roll = RowIndex(b"".join(_digests(run)), taken=taken)
     left = [at for at in range(len(run)) if at not in taken]
     for letter in frame:
         candidates = [at for at in left if run[at] == letter]
@@ -64,7 +64,7 @@ def test_a_key_stands_for_its_latest_row() -> None:
 def test_a_hundred_thousand_equal_rows_ask_of_each_number_once() -> None:
     """Where all inputs are equal, finding a row does not mean going through all the others."""
     asked: list[int] = []
-    roll = Roll(fingerprint("same") * 100_000)
+    roll = RowIndex(fingerprint("same") * 100_000)
 
     def sent(number: int) -> bool:
         asked.append(number)
@@ -76,9 +76,9 @@ def test_a_hundred_thousand_equal_rows_ask_of_each_number_once() -> None:
 
 def test_an_empty_roll_knows_nobody() -> None:
     """A new run has no rows, and says so."""
-    assert not Roll(b"")
-    assert Roll(bytes(SIZE))
-    assert Roll(b"").find(fingerprint("a")) == UNSEEN
+    assert not RowIndex(b"")
+    assert RowIndex(bytes(SIZE))
+    assert RowIndex(b"").find(fingerprint("a")) == UNSEEN
 
 
 @settings(deadline=None)
@@ -87,7 +87,7 @@ def test_rows_that_another_call_adds_meanwhile_are_found_as_if_they_had_been_the
     run: list[str], more: list[str], before: list[str], after: list[str]
 ) -> None:
     """A digest's k-th row is its k-th row in the run, where the run has it by the time it is asked for."""
-    roll = Roll(b"".join(_digests(run)))
+    roll = RowIndex(b"".join(_digests(run)))
     whole = [*run, *more]
     found = [roll.find(digest) for digest in _digests(before)]
     roll.extend(len(run), b"".join(_digests(more)))

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.columns import Origin
+from eachlabs_frames.frames.columns import ResultMeta
 from eachlabs_frames.views.common.row_labels import MAX_LABEL, RowLabels
 
 
 def named(frame: pd.DataFrame, label: Any = None, inputs: Any = None) -> RowLabels:
     """Return the labels of a frame whose inputs were made as `inputs` says, in the words of a frame's attrs."""
-    return RowLabels(frame, label, origin=lambda: Origin("wf", inputs=inputs))
+    return RowLabels(frame, label, origin=lambda: ResultMeta("wf", inputs=inputs))
 
 
 FRAME = pd.DataFrame(

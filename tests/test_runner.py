@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.engine.limiter import OPENING_SECONDS
-from eachlabs_frames.engine.runner import INTERRUPTED, UNANSWERED_IN_A_ROW, Halt
+from eachlabs_frames.engine.runner import INTERRUPTED, UNANSWERED_IN_A_ROW, StopReason
 from eachlabs_frames.inputs.batches import batched
 from eachlabs_frames.models import Batch, Event, Fault, Reply, Request
 from eachlabs_frames.results import Results
@@ -39,10 +39,10 @@ class Trial:
         self._size, self._workers, self._canary = size, workers, canary
         self._max_wait = max_wait
 
-    def run(self) -> Halt | None:
+    def run(self) -> StopReason | None:
         return asyncio.run(self._run())
 
-    async def _run(self) -> Halt | None:
+    async def _run(self) -> StopReason | None:
         self.stop = asyncio.Event()
         made = runner(
             self.results,
@@ -235,7 +235,7 @@ def test_an_interrupt_ends_a_wait_for_executions_in_flight_at_once() -> None:
         return reply(402, {"error": "insufficient balance", "details": details})
 
     trial = Trial(30, answer)
-    assert trial.run() == Halt(INTERRUPTED)
+    assert trial.run() == StopReason(INTERRUPTED)
     assert trial.results.tally() == {"queued": 10, "pending": 20}
     assert len(trial.transport.sent) == 2
 
@@ -312,7 +312,7 @@ def test_stopping_sends_nothing_new_and_keeps_the_answers_in_flight() -> None:
 
     trial = Trial(300, answer, workers=4)
     halt = trial.run()
-    assert halt == Halt(INTERRUPTED)
+    assert halt == StopReason(INTERRUPTED)
     sent = len(trial.transport.sent)
     assert sent <= 8
     assert trial.results.tally() == {"queued": sent * 10, "pending": 300 - sent * 10}
@@ -385,7 +385,7 @@ def test_an_answer_that_cannot_even_be_read_leaves_its_rows_unknown() -> None:
 def test_stopping_ends_a_wait() -> None:
     """A run that waits out a 429 ends when it is stopped, without the wait's end."""
 
-    async def scenario() -> tuple[Halt | None, ManualClock]:
+    async def scenario() -> tuple[StopReason | None, ManualClock]:
         never = asyncio.Event()
 
         class Sleepless(ManualClock):
@@ -399,7 +399,7 @@ def test_stopping_ends_a_wait() -> None:
 
     trial = Trial(20, lambda _: reply(429))
     halt, clock = asyncio.run(scenario())
-    assert halt == Halt(INTERRUPTED)
+    assert halt == StopReason(INTERRUPTED)
     assert len(clock.slept) == 1
 
 
@@ -475,7 +475,7 @@ def test_whatever_the_api_answers_no_row_is_lost_or_accepted_twice(size: int, an
 def test_a_row_that_can_no_longer_be_read_ends_the_run_and_loses_nothing() -> None:
     """A frame that changes under a run is no reason to drop what was accepted."""
 
-    async def run() -> tuple[Halt | None, Results]:
+    async def run() -> tuple[StopReason | None, Results]:
         results = Results(20)
 
         def items() -> Iterator[Batch]:

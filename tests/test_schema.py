@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from eachlabs_frames.inputs.schema import LONGEST_REASON, SchemaError, compile_check, integer_keys
+from eachlabs_frames.inputs.schema import MAX_REASON_LENGTH, SchemaError, compile_check, integer_keys
 from eachlabs_frames.models import Json
 
 
@@ -16,7 +16,7 @@ def test_a_reason_never_repeats_a_whole_prompt() -> None:
     reason = check({"a": "x" * 100_000})
     assert reason is not None
     assert reason.endswith('is not of type "integer"')
-    assert len(reason) <= LONGEST_REASON + 5
+    assert len(reason) <= MAX_REASON_LENGTH + 5
 
 
 @pytest.mark.parametrize("closed", [True, False])

@@ -23,10 +23,10 @@ from eachlabs_frames.aio.clock import SystemClock
 from eachlabs_frames.api import protocol
 from eachlabs_frames.api.client import Client
 from eachlabs_frames.api.protocol import is_filter, server_time, trigger_request
-from eachlabs_frames.engine.recovery.clock_skew import Skew
-from eachlabs_frames.engine.recovery.search import RIVALS, Search
+from eachlabs_frames.engine.recovery.clock_skew import ClockSkew
+from eachlabs_frames.engine.recovery.search import RIVALS, LostRequestSearch
 from eachlabs_frames.inputs.fingerprints import fingerprint
-from eachlabs_frames.models import Batch, Fault, Lost, Outcome, Reply, Request, Taken, Target, Transport
+from eachlabs_frames.models import Batch, Claimed, Fault, LostRequest, Outcome, Reply, Request, Target, Transport
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 
 
@@ -145,7 +145,7 @@ class Trial:
         self.given_up: dict[int, str] = {}
         self.found_at: dict[int, float] = {}
         self.told: list[int] = []
-        self.search = Search(
+        self.search = LostRequestSearch(
             "wf",
             version_id="v1",
             transport=self.transport,
@@ -159,11 +159,11 @@ class Trial:
             tell=self.told.append,
         )
 
-    async def _taken(self, since: float) -> Taken:
+    async def _taken(self, since: float) -> Claimed:
         self.asked_since.append(since)
-        return Taken(frozenset(self.owned), self.rivals())
+        return Claimed(frozenset(self.owned), self.rivals())
 
-    async def _adopt(self, lost: Lost, outcomes: Sequence[Outcome]) -> bool:
+    async def _adopt(self, lost: LostRequest, outcomes: Sequence[Outcome]) -> bool:
         if self.outrun:
             self.outrun -= 1
             return False
@@ -176,7 +176,7 @@ class Trial:
             self.owned.add(str(outcome.execution_id))
         return True
 
-    def _give_up(self, lost: Lost, rows: Sequence[int], why: str, looked: bool) -> None:
+    def _give_up(self, lost: LostRequest, rows: Sequence[int], why: str, looked: bool) -> None:
         assert not self.adopted.keys() & set(rows)
         assert not self.given_up.keys() & set(rows)
         self.given_up.update(dict.fromkeys(rows, why))
@@ -187,7 +187,7 @@ class Trial:
     ) -> None:
         rows = tuple(range(first, first + len(inputs)))
         self.search.lose(
-            Lost(rows, tuple(fingerprints(inputs)), EPOCH + since, EPOCH + until, name and self.api.named(name))
+            LostRequest(rows, tuple(fingerprints(inputs)), EPOCH + since, EPOCH + until, name and self.api.named(name))
         )
 
     def run(self, *later: tuple[float, Callable[[], None]], close: bool = True) -> None:
@@ -258,7 +258,7 @@ def test_a_bulk_id_that_is_no_uuid_is_never_a_filter(says_bulk: bool, inputs: bo
 def test_nothing_is_asked_where_nothing_is_lost() -> None:
     """Closed before anything was lost, a search is over; and a trigger of no rows is none."""
     trial = Trial()
-    trial.search.lose(Lost((), (), EPOCH, EPOCH))
+    trial.search.lose(LostRequest((), (), EPOCH, EPOCH))
     trial.run()
     assert trial.api.asked == []
     assert trial.told == []
@@ -908,7 +908,7 @@ def test_pages_smaller_than_asked_for_are_not_the_end() -> None:
 
 def test_the_skew_is_between_what_each_answer_allows() -> None:
     """Whole seconds leave a second of doubt, less with every answer; a slow answer adds none."""
-    skew = Skew()
+    skew = ClockSkew()
     assert (skew.ahead, skew.margin) == (0.0, 30.0)
     skew.note(105.0, before=100.2, after=100.3)
     assert skew.ahead == pytest.approx(5.25)
@@ -949,14 +949,14 @@ class Lossy:
         self.batches, self.window, self.send = batches, window, send
         call(self._go)
 
-    async def _adopt(self, lost: Lost, outcomes: Sequence[Outcome]) -> bool:
+    async def _adopt(self, lost: LostRequest, outcomes: Sequence[Outcome]) -> bool:
         self.adopted.update((one.position, one) for one in outcomes)
         return True
 
     async def _go(self, stop: asyncio.Event) -> None:
         clock = SystemClock()
         client = Client(settings.current())
-        search = Search(
+        search = LostRequestSearch(
             "wf_free",
             version_id="v1",
             transport=client,
@@ -976,16 +976,16 @@ class Lossy:
         search.close()
         await search.run(stop)
 
-    async def _lose(self, client: Transport, clock: SystemClock, inputs: Sequence[Any], first: int) -> Lost:
+    async def _lose(self, client: Transport, clock: SystemClock, inputs: Sequence[Any], first: int) -> LostRequest:
         rows = tuple(range(first, first + len(inputs)))
         since = clock.epoch()
         if self.send:
             batch = Batch(rows, tuple(orjson.dumps(one) for one in inputs))
             await client.send(trigger_request(settings.current().dialect, Target("wf_free", "v1"), batch))
-        return Lost(rows, tuple(fingerprints(inputs)), since, clock.epoch())
+        return LostRequest(rows, tuple(fingerprints(inputs)), since, clock.epoch())
 
-    async def _taken(self, since: float) -> Taken:
-        return Taken({str(one.execution_id) for one in self.adopted.values()}, {})
+    async def _taken(self, since: float) -> Claimed:
+        return Claimed({str(one.execution_id) for one in self.adopted.values()}, {})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.options import Options
+from eachlabs_frames.frames.options import TriggerOptions
 from eachlabs_frames.models import Request, Secret, Target
 from eachlabs_frames.sandbox import Fault, Sandbox
 from eachlabs_frames.settings import current
@@ -140,7 +140,7 @@ def test_no_repr_shows_a_secret(sandbox: Sandbox) -> None:
             current().key(),
             Target("wf", "v1", "https://example.org", secret),
             Request("POST", "/x", body=body),
-            Options(webhook_secret=secret),
+            TriggerOptions(webhook_secret=secret),
             hook,
             sandbox.accepted,
         ]

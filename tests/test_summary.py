@@ -9,9 +9,9 @@ import pytest
 
 from eachlabs_frames.frames.run_status import Phase
 from eachlabs_frames.models import Outcome
-from eachlabs_frames.views.common.messages import Snapshot
+from eachlabs_frames.views.common.messages import DashboardSnapshot
 from eachlabs_frames.views.common.static_summary import html, sentence, table, text, title
-from eachlabs_frames.views.dashboard.model import Board
+from eachlabs_frames.views.dashboard.model import DashboardModel
 
 HEAD = {"workflow": "wf_abc123", "version": "3f2a1111-2222-3333-4444-555555555555", "run": "sweep-7"}
 HOSTILE = [
@@ -28,9 +28,9 @@ HOSTILE = [
 ]
 
 
-def snapshot(outcomes: list[Outcome], rows: int, **head: Any) -> Snapshot:
+def snapshot(outcomes: list[Outcome], rows: int, **head: Any) -> DashboardSnapshot:
     """Return what a board of these rows shows."""
-    board = Board([f"row {row}" for row in range(rows)])
+    board = DashboardModel([f"row {row}" for row in range(rows)])
     board.take(outcomes, now=None)
     return board.snapshot({**HEAD, **head}, 1_700_000_000.0)
 
@@ -131,7 +131,7 @@ def test_words_for_what_is_stale_and_for_a_run_without_a_name() -> None:
 @pytest.mark.parametrize("rows", [0, 3])
 def test_a_frame_with_no_triggered_row_says_so(rows: int) -> None:
     """In each of its forms, and with no empty table."""
-    board = Board([str(row) for row in range(rows)])
+    board = DashboardModel([str(row) for row in range(rows)])
     shown = board.snapshot({"workflow": "", "version": None, "run": None, "phase": "settled"}, 1.0)
     said = f"No row of this frame has been triggered yet ({rows} rows)"
     assert sentence(shown["head"]) == title(shown["head"]) == text(shown) == said
@@ -197,7 +197,7 @@ def test_more_errors_than_ten_are_counted() -> None:
 
 def test_lines_that_a_retry_left_empty_are_not_shown() -> None:
     """Nor are messages that no row has any more."""
-    board = Board(["row 0"])
+    board = DashboardModel(["row 0"])
     board.take([Outcome(0, "failed", "old", "e1", "no fox")], now=1.0)
     board.take([Outcome(0, "completed", "new", "e2")], now=2.0)
     shown = text(board.snapshot(HEAD, 3.0))
@@ -207,7 +207,7 @@ def test_lines_that_a_retry_left_empty_are_not_shown() -> None:
 @pytest.mark.parametrize("foreign", HOSTILE)
 def test_what_comes_from_outside_is_text(foreign: str) -> None:
     """Wherever it stands: no element, no attribute, no control sequence, no reversed line, and no novel."""
-    board = Board([foreign])
+    board = DashboardModel([foreign])
     board.take([Outcome(0, foreign, foreign, foreign, foreign, output=foreign)], now=1.0)
     head = dict.fromkeys(("workflow", "version", "run", "waiting_for", "problem"), foreign)
     shown = board.snapshot({**head, "phase": "sending"}, 2.0)

@@ -18,7 +18,7 @@ from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.views.common import local_files, thumbnails
 from eachlabs_frames.views.common.thumbnails import MAX_SIDE, Thumbnails
 from eachlabs_frames.views.gallery.static import HELD
-from eachlabs_frames.views.matrix.static import LARGEST
+from eachlabs_frames.views.matrix.static import MAX_HTML_BYTES
 
 MAX_ADDED = 500_000
 
@@ -131,4 +131,4 @@ def test_views_outlive_their_files_and_stay_small(sandbox: Sandbox, tmp_path: Pa
 def test_what_a_static_view_may_hold_fits_into_its_bound() -> None:
     """Base64 makes four characters of three bytes; the rest is for words."""
     assert HELD * 4 / 3 + 60 * 1_500 < MAX_ADDED
-    assert LARGEST <= MAX_ADDED
+    assert MAX_HTML_BYTES <= MAX_ADDED

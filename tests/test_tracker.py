@@ -15,7 +15,7 @@ from eachlabs_frames.api.details import FORGOTTEN, MAX_OTHERS, OTHER_EXECUTION
 from eachlabs_frames.api.protocol import is_filter
 from eachlabs_frames.api.responses import NO_REASON
 from eachlabs_frames.engine.absences import MIN_AGE
-from eachlabs_frames.engine.events import Reporter
+from eachlabs_frames.engine.events import EventEmitter
 from eachlabs_frames.engine.tracker import Tracker
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.models import Event, Fault, Outcome, Reply, Request
@@ -83,7 +83,7 @@ class Trial:
             self.results,
             transport=self.transport,
             clock=self.clock,
-            reporter=Reporter(self.events.append, self.results, total=self.results.size, until_settled=True),
+            reporter=EventEmitter(self.events.append, self.results, total=self.results.size, until_settled=True),
             dialect="current",
             workers=self._workers,
             content=self.contents.__getitem__,

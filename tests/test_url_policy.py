@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.downloads.url_policy import Bounds, RefusedAddressError, check, follow, is_public, literal, origin
+from eachlabs_frames.downloads.url_policy import (
+    RefusedAddressError,
+    UrlPolicy,
+    check,
+    follow,
+    is_public,
+    literal,
+    origin,
+)
 
-ANYWHERE = Bounds()
+ANYWHERE = UrlPolicy()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +153,7 @@ def test_a_private_address_that_is_written_out_is_refused(url: str) -> None:
     """However it is written; unless everything is allowed."""
     with pytest.raises(RefusedAddressError, match="allow_private=True"):
         check(url, ANYWHERE)
-    check(url, Bounds(allow_private=True))
+    check(url, UrlPolicy(allow_private=True))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +173,7 @@ def test_a_private_address_that_is_written_out_is_refused(url: str) -> None:
 def test_nothing_but_http_is_asked_for(url: str) -> None:
     """Not even where every address is allowed."""
     with pytest.raises(RefusedAddressError, match="not an http or https URL"):
-        check(url, Bounds(allow_private=True))
+        check(url, UrlPolicy(allow_private=True))
 
 
 @pytest.mark.parametrize("host", ["localhost", "db", "printer.local", "metadata.google.internal", "a.localhost"])
@@ -179,7 +187,7 @@ def test_a_proxy_is_not_asked_for_local_names(host: str) -> None:
 
 def test_the_configured_host_may_be_private_at_its_own_port_only() -> None:
     """Beside it, other services of the same machine listen."""
-    home = Bounds(home=origin("http://127.0.0.1:8123/v1"), loopback=True)
+    home = UrlPolicy(home=origin("http://127.0.0.1:8123/v1"), loopback=True)
     check("http://127.0.0.1:8123/media/a.png", home)
     for url in ("http://127.0.0.1:8888/", "http://127.0.0.1/", "http://127.0.0.2:8123/"):
         with pytest.raises(RefusedAddressError):
@@ -206,7 +214,7 @@ def test_a_redirect_from_https_to_less_is_refused(location: str) -> None:
     """But for a loopback address that was configured."""
     with pytest.raises(RefusedAddressError, match="from https to"):
         follow("https://a.example/x", location, ANYWHERE)
-    home = Bounds(home=("127.0.0.1", 8123), loopback=True)
+    home = UrlPolicy(home=("127.0.0.1", 8123), loopback=True)
     assert follow("https://a.example/x", "http://127.0.0.1:8123/z", home) == "http://127.0.0.1:8123/z"
     with pytest.raises(RefusedAddressError):
         follow("https://a.example/x", "http://b.example/z", home)

@@ -28,8 +28,8 @@ import eachlabs_frames as ef
 from eachlabs_frames import WebhookReceiver
 from eachlabs_frames.aio import bridge
 from eachlabs_frames.sandbox import Fault, Sandbox
-from eachlabs_frames.views.dashboard.controller import Desk
-from eachlabs_frames.webhooks.server import Receiver, listen
+from eachlabs_frames.views.dashboard.controller import DashboardController
+from eachlabs_frames.webhooks.server import WebhookServer, listen
 from eachlabs_frames.webhooks.signatures import Verifier, path_token
 
 from .waiting import until
@@ -400,7 +400,7 @@ def test_a_dashboard_that_looks_on_hears_of_it(sandbox: Sandbox, hook: WebhookRe
     sandbox.change(hold=True)
     run = frame(3).eachlabs.start(WF, webhook=hook, track=False)
     run.result()
-    desk = Desk(run._calls)
+    desk = DashboardController(run._calls)
     desk.pace(0.2)
     desk.follow(True)
     until(lambda: desk.frame["status"].tolist() == ["running"] * 3)
@@ -419,7 +419,7 @@ def test_a_retry_is_announced_as_well(sandbox: Sandbox, hook: WebhookReceiver) -
     sandbox.change(fail_when=lambda inputs: inputs["prompt"] in ("p1", "p4"))
     run = frame(6).eachlabs.start(WF, webhook=hook)
     run.result()
-    desk = Desk(run._calls)
+    desk = DashboardController(run._calls)
     desk.retry([4])
     until(lambda: sandbox.accepted_count() == 7 and not desk.can_cancel)
     sandbox.change(fail_when=None)
@@ -661,7 +661,7 @@ def test_bodies_take_bounded_memory(caplog: pytest.LogCaptureFixture) -> None:
 
     async def go() -> tuple[list[int], dict[str, int], int]:
         listener = listen("127.0.0.1", 0)
-        receiver = Receiver(
+        receiver = WebhookServer(
             listener,
             path="/h",
             verifier=Verifier(SECRET),
@@ -707,7 +707,7 @@ def test_a_failing_receiver_shows_no_secret(caplog: pytest.LogCaptureFixture) ->
 
     async def go() -> int:
         listener = listen("127.0.0.1", 0)
-        receiver = Receiver(listener, path="/h", verifier=Verifier(SECRET), max_body=1000, timeout=20, take=fail)
+        receiver = WebhookServer(listener, path="/h", verifier=Verifier(SECRET), max_body=1000, timeout=20, take=fail)
         body = as_bytes({"execution_id": "e", "status": "running"})
         head = f"POST /h HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{lines(signed(body))}\r\n".encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Door:
+class AccessorBase:
     """Base class of the accessor's method groups.
 
     Parameters

@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
-from ..frames.unsupported import LateRefusal, Refusal
-from .outputs import Fetching
-from .tracking import Tracking
-from .triggering import Sending
-from .views import Looking
+from ..frames.unsupported import UnsupportedAccessor, UnsupportedGroupBy
+from .outputs import OutputMethods
+from .tracking import TrackMethods
+from .triggering import TriggerMethods
+from .views import ViewMethods
 
 
-class EachlabsAccessor(Sending, Tracking, Fetching, Looking):
+class EachlabsAccessor(TriggerMethods, TrackMethods, OutputMethods, ViewMethods):
     """Run a workflow of the each::labs API for the rows of a DataFrame.
 
     Available as ``df.eachlabs`` after ``import eachlabs_frames``.
@@ -75,11 +75,11 @@ def register() -> None:
     """Register ``df.eachlabs``, and let objects that are not a DataFrame say why they have none."""
     pd.api.extensions.register_dataframe_accessor("eachlabs")(EachlabsAccessor)
     setattr(pd.DataFrame, "eachlabs", _AccessorProperty(accessor))  # noqa: B010 - its type has no such attribute
-    pd.api.extensions.register_series_accessor("eachlabs")(Refusal)
+    pd.api.extensions.register_series_accessor("eachlabs")(UnsupportedAccessor)
     groups: tuple[Any, ...] = (DataFrameGroupBy, SeriesGroupBy)  # pandas has no accessors for these
     for group in groups:
-        group.eachlabs = property(LateRefusal)
+        group.eachlabs = property(UnsupportedGroupBy)
     if "dask.dataframe" in sys.modules:
         from dask.dataframe.extensions import register_dataframe_accessor  # loaded already: its user's choice
 
-        register_dataframe_accessor("eachlabs")(Refusal)  # type: ignore[no-untyped-call]  # Dask has no types
+        register_dataframe_accessor("eachlabs")(UnsupportedAccessor)  # type: ignore[no-untyped-call]  # Dask has no types

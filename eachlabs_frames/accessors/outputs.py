@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .base import Door
+from .base import AccessorBase
 
 if TYPE_CHECKING:
     from ..aio.bridge import Steps
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_SIZE = 2 * 1024**3
 
 
-class Fetching(Door):
+class OutputMethods(AccessorBase):
     """Methods that return outputs as rows or as files."""
 
     def outputs(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..frames.background_run import Course
+from ..frames.background_run import BackgroundRun
 from ..frames.calls import Calls
 from ..tracebacks import short
-from ..views.dashboard.controller import Desk, shown, still
+from ..views.dashboard.controller import DashboardController, shown, still
 
 if TYPE_CHECKING:
     from ..views.dashboard.widget import Dashboard
@@ -38,7 +38,7 @@ class Run:
     (True, {'completed': 2})
     """
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: BackgroundRun) -> None:
         self._calls = Calls(course)
 
     @property
@@ -160,7 +160,7 @@ class Run:
             `interval` is not a positive number.
         """
         interval = self.interval if interval is None else interval
-        return shown(Desk(self._calls, label=label), auto_refresh=auto_refresh, interval=interval)
+        return shown(DashboardController(self._calls, label=label), auto_refresh=auto_refresh, interval=interval)
 
     def gallery(
         self,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .base import Door
+from .base import AccessorBase
 
 if TYPE_CHECKING:
     from ..aio.bridge import Steps
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..webhooks.receiver import WebhookReceiver
 
 
-class Tracking(Door):
+class TrackMethods(AccessorBase):
     """Methods that poll executions and count their states."""
 
     def refresh(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..models import Secret
 from ..suggestions import check_keywords
-from .base import Door
+from .base import AccessorBase
 
 if TYPE_CHECKING:
     from ..aio.bridge import Steps
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 
-class Sending(Door):
+class TriggerMethods(AccessorBase):
     """Methods that trigger executions, check the input first, and recover from failures."""
 
     def preview(
@@ -302,11 +302,11 @@ class Sending(Door):
         secret = Secret.wrap(webhook_secret)
         del webhook_secret  # at once: a traceback may show local variables
         from ..frames import trigger
-        from ..frames.background_run import Course
-        from ..frames.options import Options, check_flag
+        from ..frames.background_run import BackgroundRun
+        from ..frames.options import TriggerOptions, check_flag
         from .run import Run
 
-        options = Options(
+        options = TriggerOptions(
             version_id=version_id,
             run=run,
             key=key,
@@ -323,8 +323,8 @@ class Sending(Door):
             wait=check_flag("track", track),
             progress=False if progress is None else progress,
         )
-        call = trigger.Trigger(self._frame, workflow_id, inputs, options)
-        return Run(Course(call, inputs=inputs, options=options))
+        call = trigger.TriggerCall(self._frame, workflow_id, inputs, options)
+        return Run(BackgroundRun(call, inputs=inputs, options=options))
 
     def retry_failed(
         self,
@@ -366,9 +366,9 @@ class Sending(Door):
         secret = Secret.wrap(webhook_secret)
         del webhook_secret  # at once: a traceback may show local variables
         from ..frames import again
-        from ..frames.options import Options
+        from ..frames.options import TriggerOptions
 
-        options = Options(
+        options = TriggerOptions(
             webhook_url=webhook_url,
             webhook_secret=secret,
             webhook=webhook,
@@ -416,10 +416,10 @@ class Sending(Door):
 
     def _trigger(self, workflow_id: str, inputs: Any, **options: Any) -> Steps[pd.DataFrame]:
         from ..frames import trigger
-        from ..frames.options import Options
+        from ..frames.options import TriggerOptions
 
-        return trigger.bulk_trigger(self._frame, workflow_id, inputs, Options(**options))
+        return trigger.bulk_trigger(self._frame, workflow_id, inputs, TriggerOptions(**options))
 
 
 # Keywords are handed on as they are; what a notebook shows of them is the signature that they have.
-Sending.bulk_trigger_async.__signature__ = inspect.signature(Sending.bulk_trigger)  # type: ignore[attr-defined]  # functions have it
+TriggerMethods.bulk_trigger_async.__signature__ = inspect.signature(TriggerMethods.bulk_trigger)  # type: ignore[attr-defined]  # functions have it

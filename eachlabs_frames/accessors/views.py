@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .base import Door
+from .base import AccessorBase
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..views.review.rating_widget import Rating
 
 
-class Looking(Door):
+class ViewMethods(AccessorBase):
     """Methods that return a view of the results."""
 
     def dashboard(
@@ -65,9 +65,9 @@ class Looking(Door):
         No row of this frame has been triggered yet (1 row)
         """
         from ..frames.calls import Calls
-        from ..views.dashboard.controller import Desk, shown
+        from ..views.dashboard.controller import DashboardController, shown
 
-        desk = Desk(Calls(self._frame, workflow_id=workflow_id, prefix=prefix), label=label)
+        desk = DashboardController(Calls(self._frame, workflow_id=workflow_id, prefix=prefix), label=label)
         return shown(desk, auto_refresh=auto_refresh, interval=interval)
 
     def gallery(

@@ -13,7 +13,7 @@ SETTLE_FIRST: Final = 0.25
 SETTLE_CAP: Final = 10.0
 SEARCH_FIRST: Final = 0.5
 SEARCH_CAP: Final = 8.0
-SHORTEST: Final = 0.05
+MIN_DELAY: Final = 0.05
 
 
 def retry_delay(attempt: int, *, floor: float | None, draw: float) -> float:
@@ -29,7 +29,7 @@ def retry_delay(attempt: int, *, floor: float | None, draw: float) -> float:
         A random number of [0, 1).
     """
     ceiling = min(RETRY_CAP, RETRY_BASE * 2.0 ** min(attempt - 1, 16))
-    return max(floor or 0.0, ceiling * draw, SHORTEST)
+    return max(floor or 0.0, ceiling * draw, MIN_DELAY)
 
 
 def poll_delay(look: int, *, floor: float | None, draw: float) -> float:

@@ -30,7 +30,7 @@ from .protocol import key_header
 # Servers close idle connections, some after 5 s. A POST written to one that is closing has no answer and would
 # leave its rows unknown, so connections are let go first.
 KEEPALIVE: Final = 4.0
-LONGEST_CONNECT: Final = 10.0
+CONNECT_TIMEOUT: Final = 10.0
 MAX_REPLY: Final = 256 * 1024 * 1024
 """Bytes of a reply's body, decompressed: a page of 100 executions with outputs of 2.5 MB each."""
 
@@ -65,7 +65,7 @@ class Client:
         self._proxy = proxy_for(parts.scheme, parts.hostname or "")
         self._mask = Mask([self._key, *hidden, *(self._proxy.secrets if self._proxy is not None else ())])
         self._timeout = aiohttp.ClientTimeout(
-            total=settings.timeout, connect=min(LONGEST_CONNECT, settings.timeout / 2)
+            total=settings.timeout, connect=min(CONNECT_TIMEOUT, settings.timeout / 2)
         )
 
     async def send(self, request: Request) -> Reply | Fault:

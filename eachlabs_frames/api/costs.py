@@ -83,7 +83,7 @@ async def _read_listing(
 
 async def _page(request: Request, transport: Transport) -> list[Mapping[str, Any]]:
     verdict = protocol.judge_look(await transport.send(request))
-    if isinstance(verdict, protocol.Said):
+    if isinstance(verdict, protocol.Success):
         return list(entries(verdict.json))
     logger.info("the costs of executions could not be requested: %s", verdict.reason)
     return []

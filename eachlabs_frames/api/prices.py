@@ -41,7 +41,7 @@ async def _read_balance(transport: Transport, clock: Clock) -> tuple[float | Non
     """Return the balance, or None, and whether a later read may succeed."""
     for attempt in range(1, BALANCE_TRIES + 1):
         verdict = protocol.judge_look(await transport.send(protocol.balance_request()))
-        if isinstance(verdict, protocol.Said):
+        if isinstance(verdict, protocol.Success):
             amount = parse_amount(verdict.json.get("balance_usd")) if isinstance(verdict.json, Mapping) else None
             return amount, amount is not None
         if isinstance(verdict, protocol.Stop):
@@ -98,7 +98,7 @@ async def mean_cost(workflow_id: str, *, transport: Transport) -> float | None:
     of what the next one costs: it may have been a failure, a credit or a cache.
     """
     verdict = protocol.judge_look(await transport.send(protocol.listing_request(workflow_id)))
-    if not isinstance(verdict, protocol.Said):
+    if not isinstance(verdict, protocol.Success):
         logger.warning("the costs of earlier executions cannot be read: %s", verdict.reason)
         return None
     ended = [entry for entry in entries(verdict.json) if canonical_status(entry.get("status")) == COMPLETED]

@@ -28,7 +28,7 @@ from .stated_cap import Cap, read_cap
 PAGE: Final = 100
 """Executions of one page, at most (API reference, "Pagination")."""
 
-LONGEST_REASON: Final = 500
+MAX_REASON_LENGTH: Final = 500
 
 MAX_RETRY_AFTER: Final = 60.0
 """Seconds: a GET is repeated after at most this long, whatever ``Retry-After`` says."""
@@ -111,7 +111,7 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Success:
     """What a GET gave."""
 
     json: Json
@@ -271,7 +271,7 @@ def next_offset(said: Json, size: int, offset: int) -> int | None:
     return offset + min(size, PAGE) if is_full or more else None
 
 
-def is_past_the_end(verdict: Said | Retry | Stop, offset: int) -> bool:
+def is_past_the_end(verdict: Success | Retry | Stop, offset: int) -> bool:
     """Return whether a page was refused because its offset is beyond the last execution."""
     return offset > 0 and isinstance(verdict, Stop) and verdict.status in PAST_THE_END
 
@@ -310,7 +310,7 @@ def _judge_payment(reply: Reply, reason: str) -> Retry | Stop:
     return Stop(reason, APIError, reply.status, raises=False)
 
 
-def judge_look(reply: Reply | Fault) -> Said | Retry | Stop:
+def judge_look(reply: Reply | Fault) -> Success | Retry | Stop:
     """Return what the answer to a GET means: its content, a later try, or the end.
 
     A ``Retry-After`` beyond `MAX_RETRY_AFTER` is cut to that, and the reason says so: a GET may be repeated freely, and
@@ -320,7 +320,7 @@ def judge_look(reply: Reply | Fault) -> Said | Retry | Stop:
         return Retry(reply.reason)
     if 200 <= reply.status < 300:
         said = decode(reply)
-        return Retry(f"HTTP {reply.status} with a body that is no JSON") if said is None else Said(said)
+        return Retry(f"HTTP {reply.status} with a body that is no JSON") if said is None else Success(said)
     if reply.status in (408, 429) or reply.status >= 500:
         reason, after = explain(reply), retry_after(reply)
         if after is not None and after > MAX_RETRY_AFTER:
@@ -340,7 +340,7 @@ def explain(reply: Reply) -> str:
         head += f" {_phrase(reply.status)}"
         if 300 <= reply.status < 400:
             head += " (a redirect, which is not followed: check base_url)"
-    return ": ".join([head, *dict.fromkeys(words)])[:LONGEST_REASON]
+    return ": ".join([head, *dict.fromkeys(words)])[:MAX_REASON_LENGTH]
 
 
 def _words(value: Json) -> str:
@@ -421,7 +421,7 @@ def _read_entry(position: int, entry: Json, bulk_id: str | None) -> Outcome:
         return Outcome(position, QUEUED, bulk_id, execution_id)  # nearly every entry of nearly every answer
     status = canonical_status(entry.get("status"))
     message = entry.get("message") or entry.get("error")
-    error = with_note(_words(message)[:LONGEST_REASON] if message else None, entry)
+    error = with_note(_words(message)[:MAX_REASON_LENGTH] if message else None, entry)
     if isinstance(execution_id, str) and execution_id:
         started_at = parse_time(entry.get("started_at"))
         return Outcome(position, status or QUEUED, bulk_id, execution_id, error, started_at)

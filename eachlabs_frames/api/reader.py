@@ -16,7 +16,7 @@ from .workflows import choose_version
 logger = logging.getLogger("eachlabs_frames")
 
 TRIES: Final = 4
-LONGEST_PAUSE: Final = 30.0
+MAX_PAUSE: Final = 30.0
 """Seconds: a ``Retry-After`` beyond it is reported at once, for a person is waiting."""
 
 
@@ -30,12 +30,12 @@ async def fetch(request: Request, *, transport: Transport, clock: Clock) -> Json
     """
     for attempt in range(1, TRIES + 1):
         verdict = protocol.judge_look(await transport.send(request))
-        if isinstance(verdict, protocol.Said):
+        if isinstance(verdict, protocol.Success):
             return verdict.json
         if isinstance(verdict, protocol.Stop):
             raise _refused(verdict, request)
         delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
-        if attempt == TRIES or delay > LONGEST_PAUSE:
+        if attempt == TRIES or delay > MAX_PAUSE:
             raise _given_up(verdict)
         await clock.sleep(delay)
     raise AssertionError  # the last try returns or raises

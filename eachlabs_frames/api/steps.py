@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from ..models import Json
 from .responses import canonical_status, parse_time, reason
 
-LONGEST: Final = 1e9
+MAX_SECONDS: Final = 1e9
 """Seconds of a step, at most: whatever is more is no time."""
 
 
@@ -63,5 +63,5 @@ def _elapsed(started_at: int | None, completed_at: int | None, about: Mapping[st
     if started_at is not None and completed_at is not None:
         return (completed_at - started_at) / 1e9
     said = about.get("elapsed_seconds", about.get("execution_time"))
-    sound = isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said < LONGEST
+    sound = isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said < MAX_SECONDS
     return float(said) if sound else None

@@ -34,7 +34,7 @@ DEMO_FILE: Final = "eachlabs-demo.csv"
 DEMO_INPUTS: Final = ["prompt", "style", "seed"]
 
 
-class _Parser(argparse.ArgumentParser):
+class _ArgumentParser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
@@ -43,7 +43,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; the command's name is in ``command``."""
-    parser = _Parser(
+    parser = _ArgumentParser(
         prog="eachlabs-frames",
         description="Trigger an each::labs workflow for each row of a table, and write the results as a table.",
         epilog=KEY_HELP,

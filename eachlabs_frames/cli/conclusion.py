@@ -17,7 +17,7 @@ from ..models import COMPLETED, PENDING, SETTLED, STATUSES, UNKNOWN
 from .codes import DONE, NOT_ALL
 from .messages import explain, plain, say
 from .signals import Signals
-from .sink import Sink, run_of
+from .sink import OutputFile, run_of
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 500
 
 
-def finish(frame: pd.DataFrame, args: argparse.Namespace, sink: Sink, signals: Signals, *, interrupted: bool) -> int:
+def finish(
+    frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, signals: Signals, *, interrupted: bool
+) -> int:
     """Wait where that was asked for, write the result, say how it ended, and return the exit code."""
     refused = False
     if args.wait and not interrupted:
@@ -34,7 +36,9 @@ def finish(frame: pd.DataFrame, args: argparse.Namespace, sink: Sink, signals: S
     return _conclude(frame, args, sink, signals) or (NOT_ALL if refused else DONE)
 
 
-def _wait(frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: Sink) -> tuple[pd.DataFrame, bool]:
+def _wait(
+    frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: OutputFile
+) -> tuple[pd.DataFrame, bool]:
     """Return the frame once all executions have ended, and whether the API refused to say.
 
     Where the wait ends early, it is the frame that was saved before.
@@ -51,7 +55,7 @@ def _wait(frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink:
     return waited, False
 
 
-def _conclude(frame: pd.DataFrame, args: argparse.Namespace, sink: Sink, signals: Signals) -> int:
+def _conclude(frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, signals: Signals) -> int:
     frame = with_errors_reworded(frame, sink.prefix)
     sink.close()
     if signals.number:
@@ -76,7 +80,7 @@ def _conclude(frame: pd.DataFrame, args: argparse.Namespace, sink: Sink, signals
     return code
 
 
-def _say_how_many(frame: pd.DataFrame, rows: pd.Series[bool], what: str, sink: Sink) -> None:
+def _say_how_many(frame: pd.DataFrame, rows: pd.Series[bool], what: str, sink: OutputFile) -> None:
     reasons = frame.loc[rows, f"{sink.prefix}error"].dropna()
     first = f". First error: {reasons.iloc[0]}" if len(reasons) else ""
     say(f"{int(rows.sum())} of {len(frame)} rows {what}; see the error column{first}"[:MAX_MESSAGE])
@@ -104,13 +108,13 @@ def go_on(frame: pd.DataFrame, args: argparse.Namespace) -> str:
     return f"To resume, run the same command{how}; it sends only rows that were not sent"
 
 
-def told(frame: pd.DataFrame, sink: Sink) -> str:
+def told(frame: pd.DataFrame, sink: OutputFile) -> str:
     """Return how many rows there are of each kind, where they are, and in which run."""
     run = run_of(frame)
     return f"{_tally(frame, sink)} -> {sink.name}" + (f", run {plain(run)}" if run is not None else "")
 
 
-def _tally(frame: pd.DataFrame, sink: Sink) -> str:
+def _tally(frame: pd.DataFrame, sink: OutputFile) -> str:
     accepted = frame[sink.execution_id].notna()
     statuses = frame[f"{sink.prefix}status"].astype(object)
 

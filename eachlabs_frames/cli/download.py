@@ -15,7 +15,7 @@ from .codes import DONE, NOT_ALL
 from .conclusion import MAX_MESSAGE
 from .messages import say
 from .signals import Signals
-from .sink import Sink, sink_for
+from .sink import OutputFile, sink_for
 from .wording import reworded
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _objects(cells: list[Any]) -> Any:
     return pd.Series(cells, dtype=object).to_numpy()
 
 
-def _conclude(fetched: pd.DataFrame, args: argparse.Namespace, sink: Sink | None) -> int:
+def _conclude(fetched: pd.DataFrame, args: argparse.Namespace, sink: OutputFile | None) -> int:
     if sink is not None:
         sink.save(fetched)
         sink.close()

@@ -33,11 +33,11 @@ def run(
     """Find out what would be sent, and print it."""
     from ..aio.bridge import complete_async
     from ..frames.dry_run import dry_run
-    from ..frames.options import Options
+    from ..frames.options import TriggerOptions
     from ..models import Secret
 
     secret = Secret.wrap(options["webhook_secret"])
-    steps = dry_run(frame, args.workflow, inputs, Options(**{**options, "webhook_secret": secret}))
+    steps = dry_run(frame, args.workflow, inputs, TriggerOptions(**{**options, "webhook_secret": secret}))
     try:
         would: DryRun = signals.run(complete_async(steps))
     except asyncio.CancelledError as exc:

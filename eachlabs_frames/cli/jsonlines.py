@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
 
-class Member(NamedTuple):
+class JsonCell(NamedTuple):
     """One cell of a line: its value, how it is written, and where on the line it ends."""
 
     value: Any
@@ -20,12 +20,12 @@ class Member(NamedTuple):
     end: int
 
 
-class Line(NamedTuple):
+class JsonLine(NamedTuple):
     """One row: its line's number and text, and its cells by name."""
 
     number: int
     text: str
-    members: Mapping[str, Member]
+    members: Mapping[str, JsonCell]
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -37,7 +37,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
-def lines(text: str) -> Iterator[Line]:
+def lines(text: str) -> Iterator[JsonLine]:
     """Yield the rows. Blank lines are none.
 
     Raises
@@ -53,7 +53,7 @@ def lines(text: str) -> Iterator[Line]:
             msg = f"line {number} is not a JSON object: each line is a row, such as {{...}}"
             raise ValueError(msg)
         try:
-            yield Line(number, bare, _members(bare))
+            yield JsonLine(number, bare, _members(bare))
         except json.JSONDecodeError as exc:
             msg = f"line {number} is not JSON: {exc.msg} at column {exc.colno}"
             raise ValueError(msg) from exc
@@ -65,9 +65,9 @@ def lines(text: str) -> Iterator[Line]:
             raise ValueError(msg) from exc
 
 
-def _members(text: str) -> dict[str, Member]:
+def _members(text: str) -> dict[str, JsonCell]:
     """Read one object. Member by member, because Python's reader does not say where a value stands."""
-    found: dict[str, Member] = {}
+    found: dict[str, JsonCell] = {}
     place = _after(text, 1)
     closed = text.startswith("}", place)
     while not closed:
@@ -77,7 +77,7 @@ def _members(text: str) -> dict[str, Member]:
             raise ValueError(msg)
         place = _after(text, _expect(text, _after(text, place), ":"))
         value, end = _DECODER.raw_decode(text, place)
-        found[name] = Member(value, text[place:end], end)
+        found[name] = JsonCell(value, text[place:end], end)
         place = _after(text, end)
         closed = text.startswith("}", place)
         if not closed:

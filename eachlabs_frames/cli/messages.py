@@ -37,7 +37,7 @@ def plain(message: object) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(str(message).split()))
 
 
-class _OneLine(logging.Handler):
+class _OneLineHandler(logging.Handler):
     """The library's log, without tracebacks. A cancellation is left out: the command itself says what it stopped."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -59,7 +59,7 @@ def in_one_line() -> Iterator[None]:
     ) -> None:
         say(reworded(message))
 
-    logger, handler = logging.getLogger("eachlabs_frames"), _OneLine(logging.WARNING)
+    logger, handler = logging.getLogger("eachlabs_frames"), _OneLineHandler(logging.WARNING)
     logger.addHandler(handler)
     try:
         with warnings.catch_warnings():

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HEAD: Final = 5
-LONGEST: Final = 40
+MAX_CELL_LENGTH: Final = 40
 WHEN: Final = "%Y-%m-%d %H:%M"
 
 
@@ -118,7 +118,8 @@ def _first_rows(frame: pd.DataFrame, *, prefix: str) -> str:
     texts = [prefix + name for name in ("status", "execution_id", "error", "output")]
     names = [*inputs, *(name for name in texts if head[name].notna().any())]
     cells = [
-        [shown(cell, LONGEST) for cell in head[name].astype(object).where(head[name].notna(), "")] for name in names
+        [shown(cell, MAX_CELL_LENGTH) for cell in head[name].astype(object).where(head[name].notna(), "")]
+        for name in names
     ]
     labels = ["; ".join(map(str, label)) if isinstance(label, tuple) else label for label in head.index.tolist()]
     table = aligned(["", *map(plain, names)], list(zip(labels, *cells, strict=True)))

@@ -21,7 +21,7 @@ _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+\Z")
 _BREAKS_TSV: Final = re.compile(r"[\t\r\n]")
 
 
-class Record(NamedTuple):
+class CsvRecord(NamedTuple):
     """One record: the line that it begins on, its cells, and how each of them is written."""
 
     line: int
@@ -29,7 +29,7 @@ class Record(NamedTuple):
     written: Sequence[str]
 
 
-def records(text: str, separator: str) -> Iterator[Record]:
+def records(text: str, separator: str) -> Iterator[CsvRecord]:
     """Yield the header and the rows of a table, each with as many cells as the header.
 
     Parameters
@@ -64,19 +64,19 @@ def records(text: str, separator: str) -> Iterator[Record]:
         raise ValueError(msg)
 
 
-def _csv(text: str) -> Iterator[Record]:
+def _csv(text: str) -> Iterator[CsvRecord]:
     start, line = 0, 1
     while start < len(text):
         end = text.find("\n", start)
         plain = text[start:] if end < 0 else text[start:end].removesuffix("\r")
         if '"' in plain or "\r" in plain:
             cells, written, end = _quoted_record(text, start)
-            yield Record(line, cells, written)
+            yield CsvRecord(line, cells, written)
             line += text.count("\n", start, end)
             start = end
         else:
             cells = plain.split(COMMA)
-            yield Record(line, cells, cells)
+            yield CsvRecord(line, cells, cells)
             start, line = (len(text) if end < 0 else end + 1), line + 1
 
 
@@ -121,14 +121,14 @@ def _cells(count: int) -> str:
     return f"{count} cell{'' if count == 1 else 's'}"
 
 
-def _tsv(text: str) -> Iterator[Record]:
+def _tsv(text: str) -> Iterator[CsvRecord]:
     for number, line in enumerate(_LINE.findall(text), start=1):
         plain = line[:-1].removesuffix("\r") if line.endswith("\n") else line
         if "\r" in plain:
             msg = f"line {number}: a carriage return alone does not end a line: use LF or CRLF"
             raise ValueError(msg)
         cells = plain.split(TAB)
-        yield Record(number, cells, cells)
+        yield CsvRecord(number, cells, cells)
 
 
 def breaks_tsv(cell: str) -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STDOUT: Final = "-"
 
 
-class Sink:
+class OutputFile:
     """The file at ``--out``; where that cannot be written, a file beside it or in the temporary folder.
 
     Parameters
@@ -98,7 +98,7 @@ class Sink:
             say(f"{wanted} could not be written ({exc}); the result is in {self.name}")
 
 
-class Stdout(Sink):
+class Stdout(OutputFile):
     """Standard output, for a pipe: it is written once, when the command ends.
 
     Parameters
@@ -106,7 +106,7 @@ class Stdout(Sink):
     suffix : str
         The format, as a file's suffix.
     prefix : str
-        As for `Sink`.
+        As for `OutputFile`.
     """
 
     def __init__(self, suffix: str, *, prefix: str) -> None:
@@ -144,7 +144,7 @@ class Stdout(Sink):
                 say(f"stdout could not be written ({exc}){_back(frame)}")
 
 
-def sink_for(out: str, out_format: str | None, *, prefix: str, force: bool, source: str | None = None) -> Sink:
+def sink_for(out: str, out_format: str | None, *, prefix: str, force: bool, source: str | None = None) -> OutputFile:
     """Return where ``--out`` leads.
 
     Parameters
@@ -175,7 +175,7 @@ def sink_for(out: str, out_format: str | None, *, prefix: str, force: bool, sour
     path = Path(out)
     check_suffix(path)
     files.check_free(path, force=force, source=None if source is None else Path(source))
-    return Sink(path, prefix=prefix, force=force)
+    return OutputFile(path, prefix=prefix, force=force)
 
 
 def run_of(frame: pd.DataFrame) -> str | None:

@@ -21,7 +21,7 @@ from .codes import DONE, NOT_ALL
 from .conclusion import finish, go_on, told
 from .messages import explain, say
 from .signals import Signals
-from .sink import Sink, sink_for
+from .sink import OutputFile, sink_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,14 +136,16 @@ def has_failed(frame: pd.DataFrame, prefix: str) -> bool:
     return bool((frame[f"{prefix}status"].astype(object) == FAILED).any())
 
 
-def retry_failed(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: Sink) -> bool:
+def retry_failed(
+    frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: OutputFile
+) -> bool:
     """Trigger the failed rows of `frame` again, into `frame` itself; return whether that was interrupted."""
     from ..aio.bridge import complete_async
     from ..frames import again
-    from ..frames.options import Options
+    from ..frames.options import TriggerOptions
     from ..models import Secret
 
-    options = Options(
+    options = TriggerOptions(
         run=getattr(args, "run", None),  # the command `retry` has no such option
         webhook_url=args.webhook_url,
         webhook_secret=Secret.wrap(webhook_secret(args)),
@@ -157,7 +159,7 @@ def retry_failed(frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, sig
 
 
 def send(
-    work: Coroutine[Any, Any, object], frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: Sink
+    work: Coroutine[Any, Any, object], frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: OutputFile
 ) -> bool:
     """Do `work`, which triggers into `frame` itself, and save it; return whether that was interrupted.
 

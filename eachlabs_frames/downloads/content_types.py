@@ -11,7 +11,7 @@ from ..media import EXTENSIONS
 from ..media_formats import media_type
 
 ANY: Final = ".bin"
-LONGEST_EXTENSION: Final = 12
+MAX_EXTENSION_LENGTH: Final = 12
 
 TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "image/png": (".png",),

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from . import content_types
-from .naming import Identity
+from .naming import FileKey
 
 LIFETIME: Final = 24 * 3600.0
 """Seconds for which an output's URL is sure to work (API reference, "Executions")."""
@@ -27,7 +27,7 @@ _PAIR: Final = re.compile(r"\s*([A-Za-z0-9-]+)\s*=\s*:?([A-Za-z0-9+/=_-]+):?\s*"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedFile:
     """One file that is to be fetched.
 
     Attributes
@@ -40,7 +40,7 @@ class Wanted:
         When the execution ended, in epoch seconds.
     """
 
-    identity: Identity
+    identity: FileKey
     url: str
     stem: str
     ended_at: float | None = None
@@ -61,7 +61,7 @@ class Fetched(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class Expected:
     """What headers say of a body: its size and digest where they do, and what it is called."""
 
     extension: str
@@ -70,23 +70,23 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class Accept:
     """The body is the file, or what follows its first `offset` bytes; `etag` is a strong validator of it."""
 
-    promise: Promise
+    promise: Expected
     offset: int = 0
     etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Redirect:
     """It is elsewhere."""
 
     location: str
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RetryLater:
     """It may come at another try, after that many seconds. ``replaced``: something else was sent in its place."""
 
     reason: str
@@ -95,7 +95,7 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
-class Never:
+class GiveUp:
     """No further try would help. ``expired``: a new link to the same output might."""
 
     reason: str
@@ -103,7 +103,7 @@ class Never:
     expired: bool = False
 
 
-Verdict: TypeAlias = Take | Move | Again | Never
+Verdict: TypeAlias = Accept | Redirect | RetryLater | GiveUp
 
 
 def judge(
@@ -133,31 +133,33 @@ def judge(
     """
     if status in (301, 302, 303, 307, 308):
         location = headers.get("location", "")
-        return Move(location) if location else Never(f"HTTP {status}, a redirect without a location")
+        return Redirect(location) if location else GiveUp(f"HTTP {status}, a redirect without a location")
     if status in (408, 425, 429) or status >= 500:
-        return Again(f"HTTP {status}", after)
+        return RetryLater(f"HTTP {status}", after)
     if offset and status in (206, 416):
-        return _rest(headers, url, offset, etag) if status == 206 else Again("the requested range is not in the file")
+        return (
+            _rest(headers, url, offset, etag) if status == 206 else RetryLater("the requested range is not in the file")
+        )
     if status != 200:
-        return Never(f"HTTP {status}", status, expired=status in GONE)
+        return GiveUp(f"HTTP {status}", status, expired=status in GONE)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_types.promises_media(url) and not content_types.may_be_media(kind, url):
-        return Again(f"{kind} was sent instead of the file", replaced=True)
-    return Take(_promise(headers, content_types.extension(kind, url)), etag=_etag(headers))
+        return RetryLater(f"{kind} was sent instead of the file", replaced=True)
+    return Accept(_promise(headers, content_types.extension(kind, url)), etag=_etag(headers))
 
 
-def _rest(headers: Mapping[str, str], url: str, offset: int, etag: str | None) -> Take | Again:
+def _rest(headers: Mapping[str, str], url: str, offset: int, etag: str | None) -> Accept | RetryLater:
     """Read a 206: its headers speak of the whole file, but for its length and its own checksum (RFC 9110, 15.3.7)."""
     found = _RANGE.fullmatch(headers.get("content-range", "").strip())
     if found is None or int(found[1]) != offset:
-        return Again("the server sent a different range of the file than requested")
+        return RetryLater("the server sent a different range of the file than requested")
     # A 206 has the ETag (RFC 9110, 15.3.7). Some servers ignore If-Range, and send the rest of a new file.
     if _etag(headers) != etag:
-        return Again("the file has changed since its first part was downloaded")
+        return RetryLater("the file has changed since its first part was downloaded")
     whole = {name: value for name, value in headers.items() if name not in _OF_THE_PART}
     promise = _promise(whole, content_types.extension(headers.get("content-type", ""), url))
     size = int(found[3]) if found[3] != "*" else None
-    return Take(Promise(promise.extension, size, promise.digest), offset, _etag(headers))
+    return Accept(Expected(promise.extension, size, promise.digest), offset, _etag(headers))
 
 
 def _etag(headers: Mapping[str, str]) -> str | None:
@@ -172,11 +174,11 @@ _RANGE: Final = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15}|\*)"
 _OF_THE_PART: Final = frozenset({"content-length", "content-digest", "content-md5"})
 
 
-def _promise(headers: Mapping[str, str], extension: str) -> Promise:
+def _promise(headers: Mapping[str, str], extension: str) -> Expected:
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        return Promise(extension)  # what is said is said of the packed body
+        return Expected(extension)  # what is said is said of the packed body
     length = headers.get("content-length", "").strip()
-    return Promise(extension, int(length) if re.fullmatch("[0-9]{1,15}", length) else None, digest(headers))
+    return Expected(extension, int(length) if re.fullmatch("[0-9]{1,15}", length) else None, digest(headers))
 
 
 def digest(headers: Mapping[str, str]) -> tuple[str, bytes] | None:
@@ -215,7 +217,7 @@ def is_old(ended_at: float | None, now: float) -> bool:
     return ended_at is not None and now - ended_at > LIFETIME
 
 
-def explained(refused: Never, *, ended_at: float | None, now: float) -> str:
+def explained(refused: GiveUp, *, ended_at: float | None, now: float) -> str:
     """Return the reason of a refusal, and what it probably means where the execution ended long ago."""
     if refused.status not in GONE or ended_at is None or not is_old(ended_at, now):
         return refused.reason

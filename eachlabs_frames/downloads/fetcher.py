@@ -18,16 +18,16 @@ from ..api.content_encoding import BrokenError
 from ..api.protocol import retry_after
 from ..models import Clock, Reply
 from . import decisions, url_policy
-from .decisions import Again, Fetched, Move, Never, Promise, Take, Verdict, Wanted
-from .folder import FULL, Entry, Folder, ReplacedError, SpoiledError, TakenError
-from .http import Answer, Web
-from .partial_file import PIECE, Part
-from .url_policy import Bounds, RefusedAddressError
+from .decisions import Accept, Expected, Fetched, GiveUp, Redirect, RequestedFile, RetryLater, Verdict
+from .folder import FULL, FileRecord, Folder, ReplacedError, SpoiledError, TakenError
+from .http import HttpClient, Response
+from .partial_file import PIECE, PartialFile
+from .url_policy import RefusedAddressError, UrlPolicy
 
 T = TypeVar("T")
 
 TRIES: Final = 4
-LONGEST_PAUSE: Final = 60.0
+MAX_PAUSE: Final = 60.0
 """Seconds: what asks for a longer one is left, for many others wait behind it."""
 
 SLOWEST: Final = 4096.0
@@ -39,15 +39,15 @@ WRITERS: Final = 2
 Told = Callable[[int, Fetched], None]
 """Told of each file, by its place among those that are wanted."""
 
-Renew = Callable[[Wanted], Awaitable[Wanted | str]]
+Renew = Callable[[RequestedFile], Awaitable[RequestedFile | str]]
 """Gives a file with the link that the API has for it now, or the reason why there is no new one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class FetchOptions:
     """How one call fetches."""
 
-    bounds: Bounds
+    bounds: UrlPolicy
     timeout: float
     workers: int
     max_size: int | None
@@ -62,7 +62,9 @@ class Fetcher:
         Why the disk took no more; then nothing more was fetched.
     """
 
-    def __init__(self, folder: Folder, terms: Terms, *, clock: Clock, told: Told, renew: Renew | None = None) -> None:
+    def __init__(
+        self, folder: Folder, terms: FetchOptions, *, clock: Clock, told: Told, renew: Renew | None = None
+    ) -> None:
         self._folder = folder
         self._terms = terms
         self._clock = clock
@@ -70,10 +72,10 @@ class Fetcher:
         self._renew = renew
         self.full: str | None = None
 
-    async def run(self, wanted: Sequence[Wanted], stop: asyncio.Event) -> None:
+    async def run(self, wanted: Sequence[RequestedFile], stop: asyncio.Event) -> None:
         """Fetch all that is wanted, until `stop` is set: then what is on its way is left, for it costs nothing."""
 
-        async def one(numbered: tuple[int, Wanted]) -> None:
+        async def one(numbered: tuple[int, RequestedFile]) -> None:
             place, file = numbered
             try:
                 fetched = await self._fetch(file)
@@ -85,7 +87,7 @@ class Fetcher:
             self._told(place, fetched)
 
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="eachlabs-download") as self._writers:
-            async with Web(self._terms.bounds, timeout=self._terms.timeout) as self._web:
+            async with HttpClient(self._terms.bounds, timeout=self._terms.timeout) as self._web:
                 await until(stop, drain(self._while_room(enumerate(wanted)), one, workers=self._terms.workers))
 
     def _while_room(self, numbered: Iterator[T]) -> Iterator[T]:
@@ -94,10 +96,10 @@ class Fetcher:
                 return
             yield one
 
-    async def _fetch(self, wanted: Wanted) -> Fetched:
+    async def _fetch(self, wanted: RequestedFile) -> Fetched:
         """Fetch one file, in a few tries; where its link has expired, by the one that the API gives now."""
         verdict = await self._try(wanted)
-        if isinstance(verdict, Entry):
+        if isinstance(verdict, FileRecord):
             return Fetched(verdict.file, verdict.size)
         reason = decisions.explained(verdict, ended_at=wanted.ended_at, now=self._clock.epoch())
         if not verdict.expired or self._renew is None:
@@ -106,57 +108,57 @@ class Fetcher:
         if isinstance(renewed, str):
             return Fetched(error=f"{reason}; {renewed}")
         verdict = await self._try(renewed)
-        if isinstance(verdict, Entry):
+        if isinstance(verdict, FileRecord):
             return Fetched(verdict.file, verdict.size, url=renewed.url)
         return Fetched(error=f"{verdict.reason}, with a new link too", url=renewed.url)
 
-    async def _try(self, wanted: Wanted) -> Entry | Never:
+    async def _try(self, wanted: RequestedFile) -> FileRecord | GiveUp:
         attempt = 0
         while True:
             attempt += 1
             verdict = await self._attempt(wanted)
-            if not isinstance(verdict, Again):
+            if not isinstance(verdict, RetryLater):
                 return verdict
             delay = retry_delay(attempt, floor=verdict.after, draw=self._clock.draw())
-            if attempt == TRIES or delay > LONGEST_PAUSE:
+            if attempt == TRIES or delay > MAX_PAUSE:
                 reason = f"{verdict.reason} ({attempt} tries)" if attempt > 1 else verdict.reason
-                return Never(reason, expired=verdict.replaced)
+                return GiveUp(reason, expired=verdict.replaced)
             await self._clock.sleep(delay)
 
-    async def _attempt(self, wanted: Wanted) -> Entry | Again | Never:
+    async def _attempt(self, wanted: RequestedFile) -> FileRecord | RetryLater | GiveUp:
         try:
             if wanted.is_embedded:
                 return await self._embedded(wanted)
             return await self._linked(wanted)
         except RefusedAddressError as exc:
-            return Never(f"not downloaded: {exc}")
+            return GiveUp(f"not downloaded: {exc}")
         except ReplacedError as exc:
-            return Again(str(exc), replaced=True)
+            return RetryLater(str(exc), replaced=True)
         except (BrokenError, SpoiledError) as exc:
-            return Again(str(exc))
+            return RetryLater(str(exc))
         except TakenError as exc:
-            return Never(str(exc))
+            return GiveUp(str(exc))
         except OSError as exc:
             if exc.errno in FULL:
                 raise
-            return Never(f"cannot be written: {exc.strerror or exc}")
+            return GiveUp(f"cannot be written: {exc.strerror or exc}")
 
-    async def _embedded(self, wanted: Wanted) -> Entry | Never:
+    async def _embedded(self, wanted: RequestedFile) -> FileRecord | GiveUp:
         part = self._folder.part()
 
-        def written() -> Entry:
+        def written() -> FileRecord:
             extension, data = decisions.embedded(wanted.url, max_size=self._terms.max_size)
             part.write([data])
-            return self._folder.land(part, wanted.identity, wanted.stem, Promise(extension), check_content=False)
+            return self._folder.land(part, wanted.identity, wanted.stem, Expected(extension), check_content=False)
 
         try:
             return await self._patiently(written)
         except (ValueError, SpoiledError) as exc:
-            return Never(str(exc))
+            return GiveUp(str(exc))
         finally:
             part.discard()
 
-    async def _linked(self, wanted: Wanted) -> Entry | Again | Never:
+    async def _linked(self, wanted: RequestedFile) -> FileRecord | RetryLater | GiveUp:
         """Follow a link to its file, and go on where an earlier attempt was interrupted, if the server allows it."""
         part = await self._patiently(self._folder.resume, wanted.identity)
         try:
@@ -167,28 +169,30 @@ class Fetcher:
         finally:
             self._folder.put_away(part, wanted.identity)
 
-    async def _follow(self, wanted: Wanted, part: Part) -> Entry | Again | Never:
+    async def _follow(self, wanted: RequestedFile, part: PartialFile) -> FileRecord | RetryLater | GiveUp:
         url = wanted.url
         asked = {"Range": f"bytes={part.size}-", "If-Range": part.etag} if part.etag is not None else None
-        for _ in range(url_policy.MOST_REDIRECTS + 1):
+        for _ in range(url_policy.MAX_REDIRECTS + 1):
             async with self._web.get(url, asked) as answer:
                 verdict = self._judged(answer, url, part)
-                if isinstance(verdict, Take):
+                if isinstance(verdict, Accept):
                     return await self._take(answer, verdict, wanted, part)
-            if not isinstance(verdict, Move):
+            if not isinstance(verdict, Redirect):
                 if answer.status in (206, 416):
                     part.discard()  # the next attempt asks for the whole file
                 return verdict
             url = url_policy.follow(url, verdict.location, self._terms.bounds)
-        return Never(f"more than {url_policy.MOST_REDIRECTS} redirects")
+        return GiveUp(f"more than {url_policy.MAX_REDIRECTS} redirects")
 
-    def _judged(self, answer: Answer, url: str, part: Part) -> Verdict:
+    def _judged(self, answer: Response, url: str, part: PartialFile) -> Verdict:
         after = None
         if "retry-after" in answer.headers:
             after = retry_after(Reply(answer.status, b"", answer.headers, self._clock.epoch()))
         return decisions.judge(answer.status, answer.headers, url, after=after, offset=part.size, etag=part.etag)
 
-    async def _take(self, answer: Answer, take: Take, wanted: Wanted, part: Part) -> Entry | Never:
+    async def _take(
+        self, answer: Response, take: Accept, wanted: RequestedFile, part: PartialFile
+    ) -> FileRecord | GiveUp:
         """Write the body into a part, and give that its name."""
         folder, most, promise = self._folder, self._terms.max_size, take.promise
         if take.offset != part.size:
@@ -196,7 +200,7 @@ class Fetcher:
         part.etag = take.etag
         if most is not None and (promise.size or 0) > most:
             part.discard()
-            return Never(decisions.too_large(most))
+            return GiveUp(decisions.too_large(most))
         folder.check_free(wanted.identity, wanted.stem + promise.extension, promise.size)
         pieces: list[bytes] = []
         size = received = 0
@@ -207,7 +211,7 @@ class Fetcher:
             received += len(piece)
             if most is not None and take.offset + received > most:
                 part.discard()
-                return Never(decisions.too_large(most))
+                return GiveUp(decisions.too_large(most))
             self._check_pace(received, self._clock.now() - began)
             if size >= PIECE:
                 await self._patiently(part.write, pieces)
@@ -233,7 +237,9 @@ class Fetcher:
             raise BrokenError(msg)
 
 
-def _finished(folder: Folder, part: Part, pieces: Sequence[bytes], wanted: Wanted, promise: Promise) -> Entry:
+def _finished(
+    folder: Folder, part: PartialFile, pieces: Sequence[bytes], wanted: RequestedFile, promise: Expected
+) -> FileRecord:
     """Write the rest and name the file, in one call: nothing that ends the download comes between name and entry."""
     part.write(pieces)
     entry = folder.land(part, wanted.identity, wanted.stem, promise)

@@ -25,9 +25,9 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import ConfigurationError
 from . import content_types
-from .decisions import LIFETIME, Promise
-from .naming import Identity
-from .partial_file import PART, Part, digest, is_same, move_without_replacing
+from .decisions import LIFETIME, Expected
+from .naming import FileKey
+from .partial_file import PART, PartialFile, digest, is_same, move_without_replacing
 
 ROOM: Final = ".eachlabs"
 """A folder inside of the folder; no name that is made for a file begins with a dot."""
@@ -44,7 +44,7 @@ MIN_KEPT: Final = 1024 * 1024
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
-class Entry(NamedTuple):
+class FileRecord(NamedTuple):
     """A file as it was when it was complete."""
 
     execution_id: str
@@ -56,9 +56,9 @@ class Entry(NamedTuple):
     mtime_ns: int
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> FileKey:
         """Whose it is."""
-        return Identity(self.execution_id, self.n, self.source)
+        return FileKey(self.execution_id, self.n, self.source)
 
 
 class TakenError(Exception):
@@ -97,8 +97,8 @@ class Folder:
         self._overwrite = overwrite
         self._lock = threading.Lock()
         # Of several entries for one file the last one counts: it was overwritten.
-        self._entries: dict[str, Entry] = {}
-        self._files: dict[Identity, list[str]] = {}
+        self._entries: dict[str, FileRecord] = {}
+        self._files: dict[FileKey, list[str]] = {}
         self._made: set[str] = set()
         room = self.path / ROOM
         try:
@@ -127,10 +127,10 @@ class Folder:
         with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
             for line in lines:
                 with contextlib.suppress(ValueError, TypeError, RecursionError):
-                    entry = Entry(**json.loads(line))
-                    self._know(Entry(*map(_checked, entry, (str, int, str, str, int, str, int))))
+                    entry = FileRecord(**json.loads(line))
+                    self._know(FileRecord(*map(_checked, entry, (str, int, str, str, int, str, int))))
 
-    def _know(self, entry: Entry) -> None:
+    def _know(self, entry: FileRecord) -> None:
         self._entries[entry.file] = entry
         files = self._files.setdefault(entry.identity, [])
         if entry.file not in files:
@@ -147,7 +147,7 @@ class Folder:
 
     # -- what is there ----------------------------------------------------------------------------------------------
 
-    def complete(self, identity: Identity, stems: Iterable[str]) -> Entry | None:
+    def complete(self, identity: FileKey, stems: Iterable[str]) -> FileRecord | None:
         """Return the file of one of these names that is this one's, whole and unchanged; None where there is none.
 
         Its size is looked at, and where its time is another one than it was, its checksum.
@@ -160,7 +160,7 @@ class Folder:
                 return entry
         return None
 
-    def _is_unchanged(self, entry: Entry) -> bool:
+    def _is_unchanged(self, entry: FileRecord) -> bool:
         path = self._named(entry.file)
         try:
             found = os.lstat(path)
@@ -176,7 +176,7 @@ class Folder:
         self._note(entry._replace(mtime_ns=found.st_mtime_ns))
         return True
 
-    def check_free(self, identity: Identity, file: str, size: int | None) -> None:
+    def check_free(self, identity: FileKey, file: str, size: int | None) -> None:
         """Make sure that `file` may become this one's, as far as can be said before it has come.
 
         Raises
@@ -194,18 +194,18 @@ class Folder:
         if not same and not self._is_ours(identity, file):
             raise TakenError(_taken(file))
 
-    def _is_ours(self, identity: Identity, file: str) -> bool:
+    def _is_ours(self, identity: FileKey, file: str) -> bool:
         """Say whether what is there may be replaced: it is meant so, or it is this very output, torn or changed."""
         entry = self._entries.get(file)
         return self._overwrite or (entry is not None and entry.identity == identity)
 
     # -- how it gets there ------------------------------------------------------------------------------------------
 
-    def part(self) -> Part:
+    def part(self) -> PartialFile:
         """Return a new file that has no name yet."""
-        return Part(f"{self._parts}{next(self._numbers)}{PART}")
+        return PartialFile(f"{self._parts}{next(self._numbers)}{PART}")
 
-    def resume(self, identity: Identity) -> Part:
+    def resume(self, identity: FileKey) -> PartialFile:
         """Return the unfinished part of a file that an earlier attempt has kept, else a new one.
 
         Its name is taken by one rename: of two processes that want to go on with it, one gets it.
@@ -215,10 +215,10 @@ class Folder:
                 etag = base64.urlsafe_b64decode(kept.name.removesuffix(PART).rpartition(".")[2]).decode()
                 part = self.part()
                 kept.rename(part.path)
-                return Part.reopened(part.path, etag)
+                return PartialFile.reopened(part.path, etag)
         return self.part()
 
-    def put_away(self, part: Part, identity: Identity) -> None:
+    def put_away(self, part: PartialFile, identity: FileKey) -> None:
         """Keep a part that may be gone on with, for a day at most; remove any other that has no name."""
         if part.named or part.etag is None or part.size < MIN_KEPT:
             part.discard()
@@ -230,7 +230,9 @@ class Folder:
         except OSError:
             part.discard()
 
-    def land(self, part: Part, identity: Identity, stem: str, promise: Promise, *, check_content: bool = True) -> Entry:
+    def land(
+        self, part: PartialFile, identity: FileKey, stem: str, promise: Expected, *, check_content: bool = True
+    ) -> FileRecord:
         """Give a part its name, when it is what was promised, and note it.
 
         ``check_content`` is off for what the output itself holds: nothing can have been sent in its place.
@@ -263,7 +265,7 @@ class Folder:
         self._make(os.path.dirname(target))  # noqa: PTH120
         if not self._move(part, target, replace=self._is_ours(identity, file)):
             mtime_ns = os.lstat(target).st_mtime_ns
-        entry = Entry(*identity, file, part.size, part.sha256.hexdigest(), mtime_ns)
+        entry = FileRecord(*identity, file, part.size, part.sha256.hexdigest(), mtime_ns)
         self._note(entry)
         return entry
 
@@ -289,7 +291,7 @@ class Folder:
         real = os.path.realpath(parent)
         return real == self._root or real.startswith(os.path.join(self._root, ""))  # noqa: PTH118 - with its slash
 
-    def _move(self, part: Part, target: str, *, replace: bool) -> bool:
+    def _move(self, part: PartialFile, target: str, *, replace: bool) -> bool:
         """Give a part its name; False where the very same file is there already."""
         try:
             if replace:
@@ -306,7 +308,7 @@ class Folder:
         part.named = True
         return True
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: FileRecord) -> None:
         self._know(entry)
         # A line end before it too: the line before may have been torn.
         line = f"\n{json.dumps(entry._asdict(), separators=(',', ':'))}\n".encode()
@@ -314,7 +316,7 @@ class Folder:
             self._list.write(line)
 
 
-def _kept(identity: Identity) -> str:
+def _kept(identity: FileKey) -> str:
     digest = hashlib.sha256(json.dumps(identity).encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return f"{KEPT}{digest}."
 

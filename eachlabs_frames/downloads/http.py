@@ -23,10 +23,10 @@ from ..errors import ConfigurationError
 from ..masking import Mask
 from ..proxies import HEADER, Proxy, proxy_for
 from . import url_policy
-from .url_policy import Bounds
+from .url_policy import UrlPolicy
 
-LONGEST_CONNECT: Final = 10.0
-LONGEST_REASON: Final = 200
+CONNECT_TIMEOUT: Final = 10.0
+MAX_REASON_LENGTH: Final = 200
 HEADERS: Final = {
     "Accept": "*/*",
     # What is packed on its way has neither the size nor the checksum that is promised.
@@ -35,7 +35,7 @@ HEADERS: Final = {
 }
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """The head of an answer, its names in lower case, and the body in pieces as they come."""
 
     status: int
@@ -43,7 +43,7 @@ class Answer(NamedTuple):
     body: AsyncIterator[bytes]
 
 
-class Web:
+class HttpClient:
     """The connections of one call; an async context manager.
 
     Parameters
@@ -53,16 +53,16 @@ class Web:
         Seconds without a single byte after which an answer counts as broken, and in which its head has to be there.
     """
 
-    def __init__(self, bounds: Bounds, *, timeout: float) -> None:
+    def __init__(self, bounds: UrlPolicy, *, timeout: float) -> None:
         self._bounds = bounds
         self._proxy = lru_cache(proxy_for)  # the environment is read anew for each call
-        connect = min(LONGEST_CONNECT, timeout)
+        connect = min(CONNECT_TIMEOUT, timeout)
         self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=connect, sock_connect=LONGEST_CONNECT, sock_read=timeout
+            total=None, connect=connect, sock_connect=CONNECT_TIMEOUT, sock_read=timeout
         )
         self._until_head = connect + timeout
 
-    async def __aenter__(self) -> Web:
+    async def __aenter__(self) -> HttpClient:
         # Apart, so that a kept connection of the one is never used for the other.
         self._guarded = self._session(_public_socket)
         self._trusting = self._session(None)
@@ -86,7 +86,7 @@ class Web:
         )
 
     @asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Answer]:
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Response]:
         """Ask for `url` once, with these headers beside the usual ones, and give its answer.
 
         Raises
@@ -114,7 +114,7 @@ class Web:
             # A head that comes byte by byte, or "100 Continue" again and again, is never silent and never ends.
             async with await asyncio.wait_for(asked, self._until_head) as response:
                 headers = _headers(response)
-                yield Answer(response.status, headers, _body(response, headers.get("content-encoding", "")))
+                yield Response(response.status, headers, _body(response, headers.get("content-encoding", "")))
         except aiohttp.ClientConnectorError as exc:
             if isinstance(exc.os_error, _PrivateAddressError):
                 raise url_policy.RefusedAddressError(url_policy.private(url_policy.origin(url)[0])) from exc
@@ -180,4 +180,4 @@ def _reason(exc: BaseException, proxy: Proxy | None) -> str:
         # Its own text has the URL, and with it a signature; and a status that nobody has sent.
         said = f"the response cannot be read: {exc.message}"
     said = Mask(() if proxy is None else proxy.secrets).text(said)
-    return media.cut(said.partition("\n")[0], LONGEST_REASON) or type(exc).__name__
+    return media.cut(said.partition("\n")[0], MAX_REASON_LENGTH) or type(exc).__name__

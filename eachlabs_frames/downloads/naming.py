@@ -16,12 +16,12 @@ from ..errors import ConfigurationError, MappingError
 from ..inputs.coercion import read_as
 from ..inputs.mapping import FORMATTER
 from ..suggestions import MAX_LISTED, closest
-from .content_types import KNOWN, LONGEST_EXTENSION
+from .content_types import KNOWN, MAX_EXTENSION_LENGTH
 
-LONGEST: Final = 255
+MAX_NAME_BYTES: Final = 255
 """Bytes of UTF-8 in one name, the extension included: what every common file system takes."""
 
-LONGEST_FIELD: Final = 100
+MAX_FIELD_LENGTH: Final = 100
 """Bytes of one field, so that a long prompt leaves room for what tells its files apart."""
 
 OWN: Final = ("index", "row", "n", "execution_id")
@@ -41,7 +41,7 @@ _UNSAFE: Final = frozenset('<>:"/\\|?*')
 _UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 
 
-class Identity(NamedTuple):
+class FileKey(NamedTuple):
     """Whose file it is.
 
     Attributes
@@ -59,7 +59,7 @@ class Identity(NamedTuple):
     source: str
 
 
-class Piece(NamedTuple):
+class TemplatePart(NamedTuple):
     """Some text of a template, and the field after it."""
 
     text: str
@@ -69,10 +69,10 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class NameTemplate:
     """A checked ``name=``."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[TemplatePart, ...]
 
     @property
     def fields(self) -> frozenset[str]:
@@ -97,7 +97,7 @@ class Template:
         return "/".join(fit(part) for part in text.split("/"))
 
 
-def read(name: object, columns: Collection[str]) -> Template:
+def read(name: object, columns: Collection[str]) -> NameTemplate:
     """Return the template that ``name=`` is.
 
     Parameters
@@ -118,7 +118,9 @@ def read(name: object, columns: Collection[str]) -> Template:
         msg = f"name must be a template such as '{{index}}-{{n}}'; got {type(name).__name__}"
         raise ConfigurationError(msg)
     try:
-        parsed = [Piece(text, field, conversion, spec or "") for text, field, spec, conversion in FORMATTER.parse(name)]
+        parsed = [
+            TemplatePart(text, field, conversion, spec or "") for text, field, spec, conversion in FORMATTER.parse(name)
+        ]
     except ValueError as exc:
         msg = f"name={name!r} is not a valid template: {exc}; write {{{{ and }}}} for braces"
         raise ConfigurationError(msg) from exc
@@ -126,7 +128,7 @@ def read(name: object, columns: Collection[str]) -> Template:
         if piece.field is not None and piece.field not in OWN and piece.field not in columns:
             raise MappingError(_unknown_field(name, piece.field, columns))
     _check_parts(name, parsed)
-    return Template((*parsed[:-1], _without_extension(parsed[-1])))
+    return NameTemplate((*parsed[:-1], _without_extension(parsed[-1])))
 
 
 def _unknown_field(name: str, field: str, columns: Collection[str]) -> str:
@@ -140,7 +142,7 @@ def _unknown_field(name: str, field: str, columns: Collection[str]) -> str:
     return f"name={name!r} uses {{{field}}}, which does not exist; available are {known}{more}"
 
 
-def _check_parts(name: str, pieces: Sequence[Piece]) -> None:
+def _check_parts(name: str, pieces: Sequence[TemplatePart]) -> None:
     shown = "".join(piece.text + ("x" if piece.field is not None else "") for piece in pieces)
     wrong = next((part for part in shown.split("/") if part.strip(" .") == ""), None)
     if wrong is not None or "\\" in shown or re.match("[A-Za-z]:", shown) or any("{" in one.spec for one in pieces):
@@ -148,14 +150,14 @@ def _check_parts(name: str, pieces: Sequence[Piece]) -> None:
         raise ConfigurationError(msg)
 
 
-def _without_extension(last: Piece) -> Piece:
+def _without_extension(last: TemplatePart) -> TemplatePart:
     """Drop an extension that the template itself ends in: what was sent says what it is."""
     stem, dot, extension = last.text.rpartition(".")
     known = last.field is None and dot + extension.lower() in KNOWN and not stem.endswith("/")
     return last._replace(text=stem) if known else last
 
 
-def _filled(piece: Piece, values: Mapping[str, Any]) -> str:
+def _filled(piece: TemplatePart, values: Mapping[str, Any]) -> str:
     if piece.field is None:
         return ""
     value = values[piece.field]
@@ -172,7 +174,7 @@ def _filled(piece: Piece, values: Mapping[str, Any]) -> str:
     except (ValueError, TypeError) as exc:
         msg = f"name= cannot write {value!r} as {{{piece.field}:{piece.spec}}}: {exc}"
         raise MappingError(msg) from exc
-    return cut(safe(text), LONGEST_FIELD)
+    return cut(safe(text), MAX_FIELD_LENGTH)
 
 
 def safe(text: str) -> str:
@@ -199,7 +201,7 @@ def cut(text: str, longest: int) -> str:
 def fit(part: str, end: str = "") -> str:
     """Return one part of a name, safe, with `end` behind it and room for any extension."""
     # Twice: what was cut off may have been all that kept it from being a reserved name.
-    return safe(cut(safe(part), LONGEST - LONGEST_EXTENSION - 1 - len(end.encode()))) + end
+    return safe(cut(safe(part), MAX_NAME_BYTES - MAX_EXTENSION_LENGTH - 1 - len(end.encode()))) + end
 
 
 def key(stem: str) -> str:
@@ -207,7 +209,7 @@ def key(stem: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", stem).casefold())
 
 
-def distinct(wanted: Mapping[Identity, Iterable[str]]) -> dict[tuple[Identity, str], str]:
+def distinct(wanted: Mapping[FileKey, Iterable[str]]) -> dict[tuple[FileKey, str], str]:
     """Return a stem for each that is wanted, no two of them the same on any file system.
 
     Where several want the same, each gets its execution's id behind it, so that it depends on no order.
@@ -229,8 +231,8 @@ def distinct(wanted: Mapping[Identity, Iterable[str]]) -> dict[tuple[Identity, s
         attempt += 1
 
 
-def _clashes(found: Mapping[tuple[Identity, str], str]) -> list[tuple[Identity, str]]:
-    claims: dict[str, dict[tuple[Identity, str], None]] = {}
+def _clashes(found: Mapping[tuple[FileKey, str], str]) -> list[tuple[FileKey, str]]:
+    claims: dict[str, dict[tuple[FileKey, str], None]] = {}
     for claim, stem in found.items():
         claims.setdefault(key(stem), {})[claim] = None
     # One identity that wants "A" and "a" has two files as well.
@@ -248,7 +250,7 @@ def mark(url: str) -> str:
     return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _end(identity: Identity, stem: str, attempt: int) -> str:
+def _end(identity: FileKey, stem: str, attempt: int) -> str:
     if attempt < 2:
         # The last characters: the first ones of an id that begins with a time are the same for a whole bulk.
         end = f"-{safe(identity.execution_id[-8:])}"

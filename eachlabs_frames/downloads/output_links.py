@@ -15,7 +15,7 @@ from .. import media
 from ..api import details, responses
 from ..errors import EachlabsError
 from ..models import Clock, DialectName, Transport
-from .decisions import Wanted
+from .decisions import RequestedFile
 from .naming import mark
 
 UNCHANGED: Final = "the API still returns the same link for it"
@@ -31,7 +31,7 @@ class OutputLinks:
         self._dialect = dialect
         self._asked: dict[str, asyncio.Task[list[str] | str]] = {}
 
-    async def renew(self, wanted: Wanted, before: Sequence[str]) -> Wanted | str:
+    async def renew(self, wanted: RequestedFile, before: Sequence[str]) -> RequestedFile | str:
         """Return `wanted` with its new link, or the reason why there is none.
 
         Parameters

@@ -24,7 +24,7 @@ _NEW: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES, errno.EINVAL})
 
 
-class Part:
+class PartialFile:
     """A file on its way: written in pieces, and hashed as it is written. Made when its first bytes come.
 
     Attributes
@@ -55,7 +55,7 @@ class Part:
         self._begun = False
 
     @classmethod
-    def reopened(cls, path: str, etag: str) -> Part:
+    def reopened(cls, path: str, etag: str) -> PartialFile:
         """Return a part whose first bytes are in the file at `path` already; they are read once, for the checksum."""
         part = cls(path)
         part._begun = True
@@ -123,7 +123,7 @@ def move_without_replacing(source: str, target: str, *, link: Callable[[str, str
         os.unlink(source)  # noqa: PTH108
 
 
-def is_same(path: str, part: Part) -> bool:
+def is_same(path: str, part: PartialFile) -> bool:
     """Say whether a file holds the very bytes of a part."""
     try:
         found = os.lstat(path)

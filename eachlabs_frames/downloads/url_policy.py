@@ -18,7 +18,7 @@ from .. import media
 Address: TypeAlias = IPv4Address | IPv6Address
 
 PORTS: Final = {"http": 80, "https": 443}
-MOST_REDIRECTS: Final = 5
+MAX_REDIRECTS: Final = 5
 
 # Written out, because `is_global` is another one in each Python. Source: IANA's registries of special-purpose
 # addresses (RFC 6890); 192.88.99.0/24 once led to 6to4 relays.
@@ -58,7 +58,7 @@ _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class UrlPolicy:
     """Where a call may fetch from.
 
     Attributes
@@ -90,7 +90,7 @@ def origin(url: str) -> tuple[str, int]:
     return (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme.lower(), 0)
 
 
-def check(url: str, bounds: Bounds, *, proxied: bool = False) -> None:
+def check(url: str, bounds: UrlPolicy, *, proxied: bool = False) -> None:
     """Make sure that `url` may be asked for, as far as it says so itself.
 
     Parameters
@@ -119,7 +119,7 @@ def check(url: str, bounds: Bounds, *, proxied: bool = False) -> None:
         raise RefusedAddressError(private(host))
 
 
-def follow(url: str, location: str, bounds: Bounds) -> str:
+def follow(url: str, location: str, bounds: UrlPolicy) -> str:
     """Return where a redirect leads from `url`.
 
     Raises

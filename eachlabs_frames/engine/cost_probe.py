@@ -15,7 +15,7 @@ from .budget import Budget
 NO_COSTS: Final = "max_cost= cannot be enforced: the cost of the first executions is not known"
 
 
-class Lesson:
+class CostProbe:
     """What the first batch of a run teaches its budget.
 
     Parameters

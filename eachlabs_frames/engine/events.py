@@ -20,7 +20,7 @@ T = TypeVar("T")
 logger = logging.getLogger("eachlabs_frames")
 
 
-class Emitter:
+class GuardedObserver:
     """Calls one observer, and ends the job at work where it raises SystemExit, KeyboardInterrupt or the like.
 
     An `Exception` of the observer's is logged, and the call goes on without it.
@@ -92,7 +92,7 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-class Reporter(Emitter):
+class EventEmitter(GuardedObserver):
     """Tells one observer how a call goes.
 
     Parameters
@@ -217,7 +217,7 @@ class Reporter(Emitter):
         return "; ".join(filter(None, (self._waiting_for, looking, self._throttled))) or None
 
 
-class FileReporter(Emitter):
+class DownloadEvents(GuardedObserver):
     """Tells one observer how a download goes.
 
     Parameters

@@ -24,7 +24,7 @@ from ..aio.backoff import retry_delay, settle_delay
 from ..aio.tasks import until
 from ..api.protocol import Retry
 from ..models import Clock
-from .quota import Share, Window
+from .quota import ExecutionQuota, RequestWindow
 
 HOLD_FOR: Final = 5.0
 """Seconds without an end, after which room for less than a full batch is used."""
@@ -95,7 +95,7 @@ class Limiter:
         self._reservations: dict[object, _Reservation] = {}
         self._reserved = self._accepted = 0
         self._began = inf  # when the first request was sent
-        self._window, self._share = Window.at_start(workers), Share()
+        self._window, self._share = RequestWindow.at_start(workers), ExecutionQuota()
         # Who waits, in order, and what wakes them; how often they looked, and whether what is known is too old.
         self._line: dict[object, None] = {}
         self._news = asyncio.Event()

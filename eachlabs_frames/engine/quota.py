@@ -24,7 +24,7 @@ RECHECK_AFTER: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class RequestWindow:
     """How many requests may be out at once: halved by a refusal, then a slow start, then one more per round.
 
     Attributes
@@ -45,7 +45,7 @@ class Window:
     opening: int = 0
 
     @classmethod
-    def at_start(cls, workers: int) -> Window:
+    def at_start(cls, workers: int) -> RequestWindow:
         """Return the window of a run that begins: `OPENING` requests, so that a cap refuses those and not the pool's.
 
         An account with a cap of 10 executions takes one request of ten: a pool of eight would have seven refused.
@@ -54,16 +54,16 @@ class Window:
             return cls(workers, workers)
         return cls(OPENING, workers, opening=OPENING)
 
-    def opened(self, workers: int) -> Window:
+    def opened(self, workers: int) -> RequestWindow:
         """Return the window of a run whose first requests are answered, or have been waited for long enough."""
-        return Window(workers, self.slow_until) if self.opening else self
+        return RequestWindow(workers, self.slow_until) if self.opening else self
 
-    def cut(self) -> Window:
+    def cut(self) -> RequestWindow:
         """Return the window after a refusal: a slow start from 1 up to half of what it was."""
         reached = self.slow_until if self.opening else self.size
-        return Window(1, max(1, reached // 2))
+        return RequestWindow(1, max(1, reached // 2))
 
-    def grown(self, most: int) -> Window:
+    def grown(self, most: int) -> RequestWindow:
         """Return the window after one request was taken; it is never larger than `most`."""
         if self.opening > 1:
             return replace(self, opening=self.opening - 1)
@@ -72,14 +72,14 @@ class Window:
         if self.size >= most:
             return self
         if self.size < self.slow_until:
-            return Window(self.size + 1, self.slow_until)
+            return RequestWindow(self.size + 1, self.slow_until)
         if self.taken + 1 >= self.size:
-            return Window(self.size + 1, self.slow_until)
+            return RequestWindow(self.size + 1, self.slow_until)
         return replace(self, taken=self.taken + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class ExecutionQuota:
     """How many executions of this run may be in flight at once: the API's cap, less what others seem to use of it.
 
     Attributes
@@ -96,7 +96,7 @@ class Share:
     cap: int | None = None
     taken: int = 0
 
-    def cut(self, stated: Cap, *, others_out: int, sent: int, out_before: int = 0) -> Share:
+    def cut(self, stated: Cap, *, others_out: int, sent: int, out_before: int = 0) -> ExecutionQuota:
         """Return the share after `sent` inputs were refused while `others_out` of this run were in flight or out.
 
         Parameters
@@ -121,9 +121,9 @@ class Share:
         else:
             fits = others_out + sent // 2
         bounds = (fits, self.level, cap)
-        return Share(max(1, min(bound for bound in bounds if bound is not None)), cap)
+        return ExecutionQuota(max(1, min(bound for bound in bounds if bound is not None)), cap)
 
-    def grown(self, out: int) -> Share:
+    def grown(self, out: int) -> ExecutionQuota:
         """Return the share after a request was taken and `out` executions and inputs are in flight or out.
 
         It grows by one, where it is used up, with each request after the first `PROBE_AFTER` (or `RECHECK_AFTER`,
@@ -135,4 +135,4 @@ class Share:
         at_cap = self.level == self.cap
         if out < self.level or taken <= (RECHECK_AFTER if at_cap else PROBE_AFTER):
             return replace(self, taken=taken)
-        return Share(self.level + 1, None if at_cap else self.cap, taken)
+        return ExecutionQuota(self.level + 1, None if at_cap else self.cap, taken)

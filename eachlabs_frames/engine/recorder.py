@@ -15,9 +15,9 @@ import orjson
 
 from ..errors import JournalError
 from ..inputs.fingerprints import fingerprint
-from ..models import PENDING, UNKNOWN, Batch, Journal, Lost, Outcome, Taken
+from ..models import PENDING, UNKNOWN, Batch, Claimed, Journal, LostRequest, Outcome
 from ..results import Results
-from .events import Reporter
+from .events import EventEmitter
 from .recovery.clock_skew import UNSURE
 
 logger = logging.getLogger("eachlabs_frames")
@@ -28,7 +28,7 @@ GIVEN_BACK: Final = "another call had claimed this row but did not send it"
 _EXECUTION_ID: Final = attrgetter("execution_id")
 
 
-class Bookkeeper:
+class Recorder:
     """The books of one call.
 
     Parameters
@@ -56,7 +56,7 @@ class Bookkeeper:
     def __init__(
         self,
         results: Results,
-        reporter: Reporter,
+        reporter: EventEmitter,
         *,
         journal: Journal,
         run: str,
@@ -140,14 +140,14 @@ class Bookkeeper:
             numbers = [self._numbers[position] for position in batch.positions]
             self._journal.settle(self._run, [Outcome(number, PENDING) for number in numbers])
 
-    def doubt(self, batch: Batch, reason: str, bulk_id: str | None, since: float, until: float) -> Lost:
+    def doubt(self, batch: Batch, reason: str, bulk_id: str | None, since: float, until: float) -> LostRequest:
         """Write down, in the frame alone, that a batch has no answer: in the journal its claim stays open.
 
         So whoever resumes the run looks for it, should this process not come to the end of its own search.
         """
         self._write([Outcome(position, UNKNOWN, bulk_id, error=reason) for position in batch.positions])
         numbers = tuple(self._numbers[position] for position in batch.positions)
-        return Lost(numbers, tuple(map(_content, batch.payloads)), since, until, bulk_id)
+        return LostRequest(numbers, tuple(map(_content, batch.payloads)), since, until, bulk_id)
 
     async def flush(self) -> None:
         """Wait until every answer is noted, where it can be: its row is in the frame in any case."""
@@ -179,7 +179,7 @@ class Bookkeeper:
 
     # -- answers that were lost -------------------------------------------------------------------------------------
 
-    async def taken(self, since: float) -> Taken:
+    async def taken(self, since: float) -> Claimed:
         """Say what a search must not take: the journal's, this frame's, and what is in flight here."""
         known = await self._journal.taken(since)
         mine = {execution_id for execution_id in self._results.execution_id if execution_id is not None}
@@ -188,9 +188,9 @@ class Bookkeeper:
             for payload in batch.payloads:
                 content = _content(payload)
                 waiting[content] = min(moment, waiting.get(content, moment))
-        return Taken(mine.union(known.executions), waiting)
+        return Claimed(mine.union(known.executions), waiting)
 
-    async def adopt(self, lost: Lost, outcomes: Sequence[Outcome]) -> bool:
+    async def adopt(self, lost: LostRequest, outcomes: Sequence[Outcome]) -> bool:
         """Write down what a search has found, unless somebody has got it; positions are numbers in the run."""
         if self._closed:
             return True
@@ -201,7 +201,7 @@ class Bookkeeper:
         self._replace([one for one in placed if one.position >= 0])
         return True
 
-    def give_up(self, lost: Lost, rows: Sequence[int], why: str, looked: bool) -> None:
+    def give_up(self, lost: LostRequest, rows: Sequence[int], why: str, looked: bool) -> None:
         """Write down that a search has not found these rows of the run.
 
         Where it could not look, that is written into the frame alone: the claim stays open, and is looked for again
@@ -233,7 +233,7 @@ class Bookkeeper:
         self._journal.settle(self._run, [one._replace(position=self._numbers[one.position]) for one in outcomes])
         self._replace(outcomes)
 
-    def lost(self, numbers: Iterable[int], *, timeout: float) -> list[Lost]:
+    def lost(self, numbers: Iterable[int], *, timeout: float) -> list[LostRequest]:
         """Return the requests of these rows of the run that were never answered."""
         return self._journal.lost(sorted(numbers), timeout=timeout)
 

@@ -16,15 +16,15 @@ from ..aio.tasks import drain
 from ..api.protocol import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
-from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, Lost, Outcome, Reply, Target, Transport
+from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, LostRequest, Outcome, Reply, Target, Transport
 from ..results import Results
 from .budget import Budget
-from .cost_probe import Lesson
-from .events import Reporter, described
+from .cost_probe import CostProbe
+from .events import EventEmitter, described
 from .limiter import Limiter
-from .recorder import Bookkeeper
-from .recovery.recovery import Pursuit
-from .recovery.search import Search
+from .recorder import Recorder
+from .recovery.recovery import Recovery
+from .recovery.search import LostRequestSearch
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -40,7 +40,7 @@ INTERRUPTED: Final = "interrupted before it was sent"
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
+class StopReason:
     """Why a run ended before its last batch. ``error`` is what to raise where nothing at all was sent."""
 
     reason: str
@@ -87,12 +87,12 @@ class Runner:
         target: Target,
         results: Results,
         *,
-        books: Bookkeeper,
-        search: Callable[[], Search],
+        books: Recorder,
+        search: Callable[[], LostRequestSearch],
         poll: Callable[[], Coroutine[Any, Any, None]],
         transport: Transport,
         clock: Clock,
-        reporter: Reporter,
+        reporter: EventEmitter,
         dialect: DialectName,
         limits: Limits,
         budget: Budget | None = None,
@@ -116,17 +116,17 @@ class Runner:
             in_flight=results.in_flight,
             poll=poll,
         )
-        self._pursuit: Pursuit | None = None
+        self._pursuit: Recovery | None = None
         self._stop = asyncio.Event()
         self._unanswered = 0
         self._touched = False
         self._abandoned = False
-        self._spent: Halt | None = None
-        self.halted: Halt | None = None
+        self._spent: StopReason | None = None
+        self.halted: StopReason | None = None
 
     async def run(
-        self, batches: Iterator[Batch], *, canary: bool, stop: asyncio.Event, lost: Sequence[Lost] = ()
-    ) -> Halt | None:
+        self, batches: Iterator[Batch], *, canary: bool, stop: asyncio.Event, lost: Sequence[LostRequest] = ()
+    ) -> StopReason | None:
         """Send every batch, or as many as can be; return why it ended early, if it did.
 
         Parameters
@@ -148,7 +148,7 @@ class Runner:
             The first claim could not be noted.
         """
         self._stop = stop
-        self._pursuit = pursuit = Pursuit(
+        self._pursuit = pursuit = Recovery(
             self._books, self._clock, search=self._search, timeout=self._limits.timeout, stop=stop
         )
         watch = asyncio.ensure_future(self._watch(stop))
@@ -172,7 +172,7 @@ class Runner:
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        self._halt(Halt(INTERRUPTED))
+        self._halt(StopReason(INTERRUPTED))
 
     async def _first(self, batches: Iterator[Batch], *, canary: bool) -> None:
         """Send the first batch alone, where it has something to tell before more are paid for."""
@@ -184,7 +184,7 @@ class Runner:
 
     async def _learn(self, budget: Budget, batches: Iterator[Batch]) -> None:
         """Send one batch, and wait for what it costs; the next one too, where that was refused."""
-        lesson = Lesson(budget, self._results, clock=self._clock, poll=self._poll, max_wait=self._limits.max_wait)
+        lesson = CostProbe(budget, self._results, clock=self._clock, poll=self._poll, max_wait=self._limits.max_wait)
         self._reporter.waiting("the first executions to end, to learn what one costs")
         while budget.mean is None and (first := next(self._stream(batches), None)) is not None:
             await self._deliver(first)
@@ -192,7 +192,7 @@ class Runner:
                 None if self.halted is not None else await lesson.learn(first, self._stop, searching=self._searches)
             )
             if reason is not None:
-                self._halt(Halt(reason))
+                self._halt(StopReason(reason))
         self._reporter.waiting(None)
 
     def _searches(self) -> bool:
@@ -205,10 +205,10 @@ class Runner:
             except Exception as exc:
                 # Every row was read once before the first was sent, so the frame has changed since.
                 logger.exception("a row could not be read while the run was sending")
-                self._halt(Halt(f"the rows could not be read: {described(exc)}"))
+                self._halt(StopReason(f"the rows could not be read: {described(exc)}"))
                 return
             except BaseException as exc:  # noqa: BLE001 - raised again when nothing is in flight
-                self._halt(Halt(f"the rows could not be read: {described(exc)}"))
+                self._halt(StopReason(f"the rows could not be read: {described(exc)}"))
                 self._reporter.interrupt(exc, "a row's value or the inputs= function")
                 return
             if batch is None:
@@ -245,7 +245,7 @@ class Runner:
     def _room(self, reserved: int) -> int:
         """Return how many inputs of those that the API may take are to be sent; 0 where the run is over."""
         if self.halted is None and self._limiter.exhausted is not None:
-            self._halt(Halt(self._limiter.exhausted))
+            self._halt(StopReason(self._limiter.exhausted))
         if self.halted is not None or self._abandoned:
             return 0
         if self._budget is None:
@@ -253,7 +253,7 @@ class Runner:
         room = self._budget.affordable(reserved)
         if not room:
             # No halt yet: what others have reserved is within the budget, and goes.
-            self._spent = Halt(self._budget.words())
+            self._spent = StopReason(self._budget.words())
         # At once: the next worker asks before this one's batch is on its way.
         self._budget.reserve(room)
         return room
@@ -291,7 +291,7 @@ class Runner:
         try:
             claimed = await self._books.claim(batch)
         except JournalError as exc:
-            self._halt(Halt(str(exc), exc))
+            self._halt(StopReason(str(exc), exc))
             return None
         if claimed is not None and (self.halted is not None or self._abandoned):
             self._books.give_back(claimed)
@@ -345,7 +345,7 @@ class Runner:
         self._unanswered += 1
         if self._unanswered >= UNANSWERED_IN_A_ROW:
             words = f"{UNANSWERED_IN_A_ROW} consecutive requests had no usable response, the last: {verdict.reason}"
-            self._halt(Halt(words))
+            self._halt(StopReason(words))
 
     def _settle(self, batch: Batch, verdict: Verdict) -> int:
         """Write down what the answer says; return how many executions there may be now."""
@@ -362,7 +362,7 @@ class Runner:
         self._books.give_back(batch)
         if isinstance(verdict, Stop):
             error = verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
-            self._halt(Halt(verdict.reason, error if verdict.raises else None))
+            self._halt(StopReason(verdict.reason, error if verdict.raises else None))
         return 0
 
     def abandon(self) -> None:
@@ -370,7 +370,7 @@ class Runner:
         self._abandoned = True
         self._books.close(CUT_OFF)
 
-    def _halt(self, halt: Halt) -> None:
+    def _halt(self, halt: StopReason) -> None:
         if self.halted is None:
             self.halted = halt
             self._reporter.stopped(halt.reason)

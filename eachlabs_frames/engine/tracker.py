@@ -23,11 +23,11 @@ from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
 from ..results import Results
 from ..webhooks import dispatcher
-from ..webhooks.dispatcher import Feed
-from ..webhooks.subscription import Hearing
+from ..webhooks.dispatcher import DeliverySource
+from ..webhooks.subscription import Subscription
 from .absences import Absences
 from .assignments import Assignments
-from .events import Reporter
+from .events import EventEmitter
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -65,11 +65,11 @@ class Tracker:
         *,
         transport: Transport,
         clock: Clock,
-        reporter: Reporter,
+        reporter: EventEmitter,
         dialect: DialectName,
         workers: int,
         noted: Callable[[Sequence[Outcome]], None] | None = None,
-        feed: Feed | None = None,
+        feed: DeliverySource | None = None,
         content: Callable[[int], bytes | None] | None = None,
         corrected: Callable[[Sequence[Outcome]], None] | None = None,
         sent_at: Callable[[int], float | None] | None = None,
@@ -94,7 +94,7 @@ class Tracker:
         self._closed = False
         self._took = 0.0
         self._answered_at = clock.epoch()
-        self.hearing = Hearing(
+        self.hearing = Subscription(
             workflow_id,
             results,
             feed=feed,
@@ -436,7 +436,7 @@ class Tracker:
     async def _ask(self, request: Request) -> Json:
         return self._said(protocol.judge_look(await self._transport.send(request)))
 
-    def _said(self, verdict: protocol.Said | protocol.Retry | protocol.Stop) -> Json:
+    def _said(self, verdict: protocol.Success | protocol.Retry | protocol.Stop) -> Json:
         if isinstance(verdict, protocol.Stop):
             raise verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
         if isinstance(verdict, protocol.Retry):

@@ -18,20 +18,20 @@ from ..models import FAILED, UNKNOWN, Observer
 from ..results import Results
 from ..settings import current
 from . import columns, lost_attrs, sent_inputs
-from .columns import Origin
-from .options import Options
+from .columns import ResultMeta
+from .options import TriggerOptions
 from .rows import FrameInputs
-from .trigger import Trigger
+from .trigger import TriggerCall
 
 
 def retry_failed(
     frame: pd.DataFrame,
     inputs: object,
-    options: Options,
+    options: TriggerOptions,
     *,
     prefix: str | None = None,
     among: Collection[int] | None = None,
-) -> Trigger:
+) -> TriggerCall:
     """Return the call that triggers the failed rows again, in the version and with the mapping of before.
 
     Parameters
@@ -61,7 +61,7 @@ def retry_failed(
         validate=before.validate,
         retrigger=True,
     )
-    return Trigger(frame, before.workflow_id, inputs, again, only=rows)
+    return TriggerCall(frame, before.workflow_id, inputs, again, only=rows)
 
 
 def reconcile(
@@ -77,7 +77,7 @@ def reconcile(
         raise ColumnError(msg)
     held = columns.read(frame, before.prefix)
     rows = np.array([row for row, status in enumerate(held.status) if status == UNKNOWN], dtype=np.int64)
-    options = Options(
+    options = TriggerOptions(
         version_id=before.version_id,
         run=before.run,
         na=before.na,
@@ -87,11 +87,11 @@ def reconcile(
     )
     if columns.origin(frame, before.prefix) != before:
         frame = _described(frame, before)
-    return (yield from Trigger(frame, before.workflow_id, inputs, options, only=rows, sends=False).steps())
+    return (yield from TriggerCall(frame, before.workflow_id, inputs, options, only=rows, sends=False).steps())
 
 
 def _restored(
-    frame: pd.DataFrame, before: Origin, held: Results, failed: list[int], inputs: object, *, inplace: bool
+    frame: pd.DataFrame, before: ResultMeta, held: Results, failed: list[int], inputs: object, *, inplace: bool
 ) -> pd.DataFrame:
     """Return a frame that says again what it was triggered with, where it can be sent in the same way.
 
@@ -120,13 +120,13 @@ def _restored(
     return out
 
 
-def _described(frame: pd.DataFrame, before: Origin, *, inplace: bool = False) -> pd.DataFrame:
+def _described(frame: pd.DataFrame, before: ResultMeta, *, inplace: bool = False) -> pd.DataFrame:
     out = frame if inplace else columns.snapshot(frame)
     columns.describe(out, before)
     return out
 
 
-def _fits(frame: pd.DataFrame, before: Origin, held: Results) -> bool:
+def _fits(frame: pd.DataFrame, before: ResultMeta, held: Results) -> bool:
     """Say whether the mapping gives any row the input that its execution was sent with, by the journal."""
     fields = sent_inputs.fields_of(frame, before)
     path = current().journal

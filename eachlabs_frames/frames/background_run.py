@@ -16,26 +16,26 @@ from ..engine.tracker import Tracker
 from ..errors import ConfigurationError
 from ..models import SETTLED, Event, Observer, Outcome
 from . import columns
-from .observers import Audience
-from .result_frame import Handover
+from .observers import ObserverList
+from .result_frame import ResultFrame
 
 if TYPE_CHECKING:
     from ..settings import Settings
-    from .columns import Origin
-    from .options import Options
-    from .run_status import Head, Phase
+    from .columns import ResultMeta
+    from .options import TriggerOptions
+    from .run_status import Phase, RunStatus
 
 logger = logging.getLogger("eachlabs_frames")
 
 INTERVAL: Final = 2.0
-SHORTEST: Final = 0.2
+MIN_INTERVAL: Final = 0.2
 
 
 class Call(Protocol):
-    """What a run carries out: a `Trigger` or a `Watch`."""
+    """What a run carries out: a `TriggerCall` or a `WaitCall`."""
 
-    handover: Handover
-    audience: Audience | None
+    handover: ResultFrame
+    audience: ObserverList | None
     pace: Callable[[], float] | None
     tracker: Tracker | None
 
@@ -49,7 +49,7 @@ class Call(Protocol):
         ...
 
 
-class Course:
+class BackgroundRun:
     """One call, begun when this is made.
 
     Parameters
@@ -69,7 +69,7 @@ class Course:
     """
 
     def __init__(
-        self, call: Call, *, inputs: object = None, options: Options | None = None, interval: float = INTERVAL
+        self, call: Call, *, inputs: object = None, options: TriggerOptions | None = None, interval: float = INTERVAL
     ) -> None:
         self._interval = check_interval(interval)
         self.inputs: Final = inputs
@@ -80,7 +80,7 @@ class Course:
         self._phase: Phase = "preparing"
         self._tally = call.handover.tally()
         self._accepted: Final = call.handover.accepted()
-        self._audience = call.audience = Audience()
+        self._audience = call.audience = ObserverList()
         self._audience.add(self._note)
         self._look: Errand[None] | None = None
         call.pace = lambda: self._interval
@@ -98,12 +98,12 @@ class Course:
         return self._call.handover.origin.prefix
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> ResultMeta:
         """What its frame's attrs will say, as far as that is known."""
         return self._call.handover.origin
 
     @property
-    def described(self) -> Origin:
+    def described(self) -> ResultMeta:
         """What its frame's attrs say now, with the executions that it has superseded."""
         return self._call.handover.described()
 
@@ -147,7 +147,7 @@ class Course:
         """Whether it has ended because it was told to."""
         return self.done and self._is_cancelled(self.errand.future.exception())
 
-    def head(self) -> Head:
+    def head(self) -> RunStatus:
         """Return how it stands, as a dashboard's head says it."""
         latest, origin = self._audience.latest, self._call.handover.described()
         counts = dict(self.status)
@@ -250,7 +250,7 @@ def check_interval(seconds: object) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < inf:
         msg = f"interval must be a positive number of seconds; got {seconds!r}"
         raise ConfigurationError(msg)
-    return max(float(seconds), SHORTEST)
+    return max(float(seconds), MIN_INTERVAL)
 
 
 def _once(tracker: Tracker) -> Steps[None]:

@@ -22,17 +22,17 @@ from ..models import Event, Outcome
 from ..results import Results
 from ..settings import Settings, current
 from . import again, columns, lost_attrs, sent_inputs, track
-from .background_run import INTERVAL, Call, Course, check_interval
-from .columns import Origin
-from .options import Options
+from .background_run import INTERVAL, BackgroundRun, Call, check_interval
+from .columns import ResultMeta
+from .options import TriggerOptions
 
 if TYPE_CHECKING:
-    from .run_status import Head
+    from .run_status import RunStatus
 
-Make: TypeAlias = Callable[[], tuple[Call, object, "Options | None"]]
+Make: TypeAlias = Callable[[], tuple[Call, object, "TriggerOptions | None"]]
 
 
-class View(Protocol):
+class ResultView(Protocol):
     """A dashboard or a gallery of the result."""
 
     def hear(self, event: Event) -> None:
@@ -56,30 +56,32 @@ class Calls:
     """
 
     def __init__(
-        self, source: pd.DataFrame | Course, *, workflow_id: str | None = None, prefix: str | None = None
+        self, source: pd.DataFrame | BackgroundRun, *, workflow_id: str | None = None, prefix: str | None = None
     ) -> None:
-        course = source if isinstance(source, Course) else None
-        if isinstance(source, Course):
+        course = source if isinstance(source, BackgroundRun) else None
+        if isinstance(source, BackgroundRun):
             self._frame, self._origin = source.source, source.origin
         else:
             # Checked here, because a widget that is half made cannot be taken down.
             own = lost_attrs.prefix_of(source, prefix)
             columns.refuse_twins(source, own)
-            self._origin = lost_attrs.known(source, own) or Origin(workflow_id or "", prefix=own)
+            self._origin = lost_attrs.known(source, own) or ResultMeta(workflow_id or "", prefix=own)
             self._frame = columns.snapshot(source)
         self._workflow_id = workflow_id
         self._where = _where(current() if course is None else course.settings)
         self._lock = threading.RLock()
         self._at_work = course
-        self._last: Course | None = None  # the call that the result comes from; None: it is the frame that was given
+        self._last: BackgroundRun | None = (
+            None  # the call that the result comes from; None: it is the frame that was given
+        )
         self._first = self._paid = course  # the first and the latest call that triggered
         self._looks_only = False
         self._interval = INTERVAL if course is None else course.interval
         self._open: bool | None = None  # whether executions are open, once that was read from the frame
         self._problem: str | None = None
         self._next: Make | None = None
-        self._views: tuple[View, ...] = ()
-        self._followers: tuple[View, ...] = ()
+        self._views: tuple[ResultView, ...] = ()
+        self._followers: tuple[ResultView, ...] = ()
         if course is not None:
             self._await(course)
 
@@ -91,7 +93,7 @@ class Calls:
         return self._frame
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> ResultMeta:
         """What the result's attrs say, as far as that is known."""
         course = self._paid if self._at_work is self._paid else None
         return self._origin if course is None else course.origin
@@ -125,7 +127,7 @@ class Calls:
         """Whether a call that triggers is at work, or was asked for."""
         return self._triggering() is not None
 
-    def outcomes(self, view: View, meanwhile: Callable[[], None]) -> list[Outcome]:
+    def outcomes(self, view: ResultView, meanwhile: Callable[[], None]) -> list[Outcome]:
         """Return how each row stands, and do `meanwhile` at that moment; `view` hears what happens later."""
         course = self._at_work
         if course is not None:
@@ -136,10 +138,10 @@ class Calls:
         sent_inputs.mark(frame, results, self._origin.prefix, self._origin)
         return _outcomes(results)
 
-    def head(self) -> Head:
+    def head(self) -> RunStatus:
         """Return what a dashboard's head shows beside the counts of the rows."""
         course, paid = self._at_work, self._paid
-        head: Head = {"workflow": self._origin.workflow_id, "version": self._origin.version_id}
+        head: RunStatus = {"workflow": self._origin.workflow_id, "version": self._origin.version_id}
         head |= {"run": self._origin.run, "phase": "settled"}
         head |= {"superseded": self._origin.superseded, "superseded_cost_usd": self._origin.superseded_cost}
         if paid is not None:
@@ -154,7 +156,7 @@ class Calls:
             head["phase"] = "idle" if self._is_open() else "settled"
         return head
 
-    def summary(self) -> Head:
+    def summary(self) -> RunStatus:
         """Return the head with the counts of the rows."""
         head, course = self.head(), self._latest
         if course is not None:
@@ -216,7 +218,7 @@ class Calls:
         else:
             course.look()
 
-    def follow(self, view: View, on: bool) -> None:
+    def follow(self, view: ResultView, on: bool) -> None:
         """Look again and again until all have ended, as long as any view asks for it and no other call does it."""
         self._take_over()
         with self._lock:
@@ -251,12 +253,12 @@ class Calls:
         else:
             course.errand.stop()
 
-    def attend(self, view: View) -> None:
+    def attend(self, view: ResultView) -> None:
         """Tell `view` of each call's begin and end."""
         with self._lock:
             self._views = (*_without(self._views, view), view)
 
-    def leave(self, view: View) -> None:
+    def leave(self, view: ResultView) -> None:
         """Tell `view` nothing more, and look no longer for it."""
         with self._lock:
             self._views = _without(self._views, view)
@@ -268,11 +270,11 @@ class Calls:
     # -- inside -----------------------------------------------------------------------------------------------------
 
     @property
-    def _latest(self) -> Course | None:
+    def _latest(self) -> BackgroundRun | None:
         """The call that shows the result as it is now; None where that is the frame that was given."""
         return self._at_work or self._last
 
-    def _triggering(self) -> Course | None:
+    def _triggering(self) -> BackgroundRun | None:
         """Return the call to wait for: one that triggers, or a look that ends so that a retry can begin."""
         with self._lock:
             return self._at_work if not self._looks_only or self._next is not None else None
@@ -284,11 +286,11 @@ class Calls:
             self._open = next(results.open_rows(), None) is not None
         return self._open
 
-    def _watch(self, *, once: bool) -> tuple[Call, object, Options | None]:
+    def _watch(self, *, once: bool) -> tuple[Call, object, TriggerOptions | None]:
         self._check_where(self._where[:1])
         paid = None if self._paid is None else self._paid.options
         webhook = None if paid is None else paid.webhook
-        watch = track.Watch(
+        watch = track.WaitCall(
             self.frame,
             workflow_id=self._workflow_id,
             prefix=self._origin.prefix,
@@ -298,11 +300,11 @@ class Calls:
         )
         return watch, None, None
 
-    def _again(self, rows: Collection[int]) -> tuple[Call, object, Options | None]:
+    def _again(self, rows: Collection[int]) -> tuple[Call, object, TriggerOptions | None]:
         self._check_where(self._where)
         paid = self._paid
-        before = Options() if paid is None or paid.options is None else paid.options
-        options = Options(
+        before = TriggerOptions() if paid is None or paid.options is None else paid.options
+        options = TriggerOptions(
             webhook_url=before.webhook_url,
             webhook_secret=before.webhook_secret,
             webhook=before.webhook,
@@ -339,7 +341,7 @@ class Calls:
             course = self._started(make, looks_only=looks_only)
         self._announce(course)
 
-    def _started(self, make: Make, *, looks_only: bool = False) -> Course | None:
+    def _started(self, make: Make, *, looks_only: bool = False) -> BackgroundRun | None:
         """Begin a call where none is at work; None where it cannot be, which the head says. Under the lock."""
         if background.is_closing():
             return None
@@ -349,19 +351,19 @@ class Calls:
         except EachlabsError as exc:
             self._problem = f"{type(exc).__name__}: {exc}"
             return None
-        course = self._at_work = Course(call, inputs=inputs, options=options, interval=self._interval)
+        course = self._at_work = BackgroundRun(call, inputs=inputs, options=options, interval=self._interval)
         self._looks_only = looks_only
         if not looks_only:
             self._paid = course
         return course
 
-    def _announce(self, course: Course | None) -> None:
+    def _announce(self, course: BackgroundRun | None) -> None:
         if course is not None:
             self._await(course)
         for view in self._views:
             view.turned()
 
-    def _await(self, course: Course) -> None:
+    def _await(self, course: BackgroundRun) -> None:
         """Take over what `course` comes to. It does not keep this alive where nobody needs it any more."""
         this = weakref.ref(self)
 
@@ -378,7 +380,7 @@ class Calls:
         if course is not None and course.done:
             self._end(course)
 
-    def _end(self, course: Course) -> None:
+    def _end(self, course: BackgroundRun) -> None:
         with self._lock:
             if course is not self._at_work:
                 return
@@ -404,7 +406,7 @@ class Calls:
             self._begin(lambda: self._watch(once=False), looks_only=True)
 
 
-def _without(views: tuple[View, ...], view: View) -> tuple[View, ...]:
+def _without(views: tuple[ResultView, ...], view: ResultView) -> tuple[ResultView, ...]:
     return tuple(one for one in views if one is not view)
 
 

@@ -40,7 +40,7 @@ _COPY_ON_WRITE: Final = int(pd.__version__.partition(".")[0]) >= 3
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ResultMeta:
     """What a frame needs to be refreshed and retried: it travels in ``df.attrs["eachlabs"]``, as JSON.
 
     ``superseded`` and ``superseded_cost`` (USD) are of executions that rows had before they were triggered again.
@@ -57,14 +57,14 @@ class Origin:
     superseded_cost: float = 0.0
 
 
-def origin(frame: pd.DataFrame, prefix: str | None = None) -> Origin | None:
+def origin(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
     """Return what the frame says of its result; of the one with `prefix`, or of the latest."""
     said = _said(frame)
     if prefix is not None and said.get("prefix", "") != prefix:
         said = _mapping(_earlier(frame).get(prefix))
     if not isinstance(said.get("workflow_id"), str):
         return None
-    return Origin(**{name: said[name] for name in Origin.__slots__ if name in said})
+    return ResultMeta(**{name: said[name] for name in ResultMeta.__slots__ if name in said})
 
 
 def _said(frame: pd.DataFrame) -> Mapping[str, Any]:
@@ -80,7 +80,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def describe(frame: pd.DataFrame, new: Origin) -> None:
+def describe(frame: pd.DataFrame, new: ResultMeta) -> None:
     """Write `new` into the frame's attrs, and keep what was said of results with another prefix."""
     earlier = dict(_earlier(frame))
     latest = origin(frame)

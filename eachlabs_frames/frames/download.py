@@ -16,12 +16,12 @@ from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
 from ..api.client import Client
 from ..downloads import url_policy
-from ..downloads.decisions import Fetched, Wanted, is_old
-from ..downloads.fetcher import Fetcher, Renew, Terms
+from ..downloads.decisions import Fetched, RequestedFile, is_old
+from ..downloads.fetcher import Fetcher, FetchOptions, Renew
 from ..downloads.folder import Folder
 from ..downloads.output_links import OutputLinks
-from ..downloads.url_policy import Bounds
-from ..engine.events import FileReporter
+from ..downloads.url_policy import UrlPolicy
+from ..engine.events import DownloadEvents
 from ..errors import ConfigurationError, Interrupted, UnsettledWarning
 from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback
@@ -29,7 +29,7 @@ from ..stacklevel import callers_level
 from ..tracebacks import is_bare
 from . import columns, lost_attrs, sent_inputs
 from . import progress_bar as bars
-from .download_plan import FileList, check_column, require_outputs
+from .download_plan import DownloadPlan, check_column, require_outputs
 
 CLOCK: Final = SystemClock()
 LEFT: Final = Fetched(error="not downloaded")
@@ -83,7 +83,9 @@ class Download:
         self._open = sum(1 for _ in results.open_rows())
         self._accepted = results.accepted
         edited = sent_inputs.edited_of(frame, results, self._prefix, origin)
-        self._list = FileList(frame, results, name, edited=edited.tolist(), fields=sent_inputs.fields_of(frame, origin))
+        self._list = DownloadPlan(
+            frame, results, name, edited=edited.tolist(), fields=sent_inputs.fields_of(frame, origin)
+        )
         self._source = columns.snapshot(frame)
         self._fetched = [LEFT] * len(self._list.wanted)
         self._progress = progress
@@ -119,14 +121,14 @@ class Download:
     def _fetch(self, folder: Folder, left: Sequence[int]) -> Steps[None]:
         total = len(self._fetched)
         with bars.observing(self._progress, total=total, what="download", unit="file") as observer:
-            reporter = FileReporter(observer, total=total, complete=total - len(left), accepted=self._accepted)
+            reporter = DownloadEvents(observer, total=total, complete=total - len(left), accepted=self._accepted)
 
             def told(number: int, fetched: Fetched) -> None:
                 self._fetched[left[number]] = fetched
                 reporter.fetched(failed=fetched.file is None)
 
             fetcher = Fetcher(folder, self._terms, clock=self._clock, told=told, renew=self._renewal())
-            wanted: list[Wanted] = [self._list.wanted[place] for place in left]
+            wanted: list[RequestedFile] = [self._list.wanted[place] for place in left]
 
             async def job(stop: asyncio.Event) -> None:
                 await fetcher.run(wanted, stop)
@@ -144,7 +146,7 @@ class Download:
             return None
         links = OutputLinks(Client(self._settings), clock=self._clock, dialect=self._settings.dialect)
 
-        async def renew(wanted: Wanted) -> Wanted | str:
+        async def renew(wanted: RequestedFile) -> RequestedFile | str:
             row = self._list.row_of(wanted)
             return await links.renew(wanted, self._list.links[row])
 
@@ -209,10 +211,10 @@ def _checked_flag(name: str, value: object) -> bool:
     return value
 
 
-def _terms(settings: Settings, allow_private: object, max_size: object) -> Terms:
+def _terms(settings: Settings, allow_private: object, max_size: object) -> FetchOptions:
     if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1):
         msg = f"max_size must be a number of bytes, 1 or more, or None for any; got {max_size!r}"
         raise ConfigurationError(msg)
     home = url_policy.origin(settings.base_url)
-    bounds = Bounds(home, is_loopback(home[0]), _checked_flag("allow_private", allow_private))
-    return Terms(bounds, settings.timeout, settings.max_concurrency, max_size)
+    bounds = UrlPolicy(home, is_loopback(home[0]), _checked_flag("allow_private", allow_private))
+    return FetchOptions(bounds, settings.timeout, settings.max_concurrency, max_size)

@@ -14,8 +14,8 @@ import pandas as pd
 
 from .. import media
 from ..downloads import decisions, naming
-from ..downloads.decisions import Fetched, Wanted
-from ..downloads.naming import Identity, Template
+from ..downloads.decisions import Fetched, RequestedFile
+from ..downloads.naming import FileKey, NameTemplate
 from ..errors import ColumnError, ConfigurationError, MappingError
 from ..inputs.mapping import Fields, labels_of
 from ..results import COLUMNS, NO_TIME, Results
@@ -30,7 +30,7 @@ MISNAMED: Final = (
 NAMED: Final = 5
 
 
-class FileList:
+class DownloadPlan:
     """The files of a frame's rows, each once, whatever number of rows it stands in.
 
     Parameters
@@ -65,7 +65,7 @@ class FileList:
     ) -> None:
         self._frame = frame
         self._size = results.size
-        self.wanted: list[Wanted] = []
+        self.wanted: list[RequestedFile] = []
         self.bases: list[str] = []
         self._rows: dict[int, list[int]] = {}
         places = Counter(str(one) for one in frame.columns)
@@ -77,22 +77,22 @@ class FileList:
         for row in edited if misnamed else ():
             links.pop(row, None)
         stems = self._stems(template, links, results)
-        asked: dict[Identity, list[str]] = {}
+        asked: dict[FileKey, list[str]] = {}
         for (row, n), stem in stems.items():
             asked.setdefault(_identity(results, row, n, links[row][n]), []).append(stem)
         names = naming.distinct(asked)
-        known: dict[tuple[Identity, str], int] = {}
+        known: dict[tuple[FileKey, str], int] = {}
         for (row, n), stem in stems.items():
             url = links[row][n]
             claim = (_identity(results, row, n, url), stem)
             if claim not in known:
                 known[claim] = len(self.wanted)
-                self.wanted.append(Wanted(claim[0], url, names[claim], _ended_at(results, row)))
+                self.wanted.append(RequestedFile(claim[0], url, names[claim], _ended_at(results, row)))
                 self.bases.append(stem)
             self._rows.setdefault(row, []).append(known[claim])
 
     def _stems(
-        self, template: Template, links: Mapping[int, Sequence[str]], results: Results
+        self, template: NameTemplate, links: Mapping[int, Sequence[str]], results: Results
     ) -> dict[tuple[int, int], str]:
         """Return the name of each row's n-th file, as the template has it."""
         cells = {field: self._cells(field) for field in template.fields if field not in naming.OWN}
@@ -118,7 +118,7 @@ class FileList:
         chosen = set(places)
         return [row for row, files in self._rows.items() if not chosen.isdisjoint(files)]
 
-    def row_of(self, wanted: Wanted) -> int:
+    def row_of(self, wanted: RequestedFile) -> int:
         """Return the first row that has this file."""
         return self.rows_of([self.wanted.index(wanted)])[0]
 
@@ -204,8 +204,8 @@ def _links(results: Results) -> dict[int, list[str]]:
     return {row: [url for _, url in media.urls(output, None, any_length=True)] for row, output in outputs}
 
 
-def _identity(results: Results, row: int, n: int, url: str) -> Identity:
-    return Identity(results.execution_id[row] or "", n, naming.mark(url))
+def _identity(results: Results, row: int, n: int, url: str) -> FileKey:
+    return FileKey(results.execution_id[row] or "", n, naming.mark(url))
 
 
 def _ended_at(results: Results, row: int) -> float | None:

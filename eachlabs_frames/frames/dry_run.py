@@ -16,11 +16,11 @@ from ..errors import InputError, RunError
 from ..inputs.encoding import Problem
 from ..models import Json, Prices
 from .estimate import Estimate, estimate
-from .options import Options
+from .options import TriggerOptions
 from .plan import Plan
 from .preview import journaled_costs
-from .row_actions import Todo
-from .trigger import Trigger
+from .row_actions import RowActions
+from .trigger import TriggerCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class DryRun:
     estimate: Estimate
 
 
-def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Options) -> Steps[DryRun]:
+def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: TriggerOptions) -> Steps[DryRun]:
     """Do everything that `bulk_trigger` does before it sends, and say what it would send.
 
     Raises
@@ -59,13 +59,13 @@ def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Opti
     UsageError, APIError
         As `bulk_trigger` does before it sends.
     """
-    call = Trigger(frame, workflow_id, inputs, options)
+    call = TriggerCall(frame, workflow_id, inputs, options)
     settings = call.settings
     prices: Prices = yield lambda stop: until(
         stop, money.prices(workflow_id, transport=Client(settings), clock=SystemClock(), dialect=settings.dialect)
     )
     refused: str | None = None
-    todo = Todo()
+    todo = RowActions()
     try:
         todo = yield from call.rehearsal()
     except (InputError, RunError) as exc:

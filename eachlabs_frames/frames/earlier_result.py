@@ -13,18 +13,18 @@ import pandas as pd
 
 from ..errors import ColumnError, JournalError, MappingError
 from ..inputs.mapping import Fields, RowFunction, as_pinned, from_spec, to_spec
-from ..models import Json, Pin
+from ..models import Json, RunSpec
 from ..results import Results
 from ..settings import Settings
 from . import columns, sent_inputs
-from .columns import Origin
-from .options import Options
+from .columns import ResultMeta
+from .options import TriggerOptions
 from .plan import Positions
 
 logger = logging.getLogger("eachlabs_frames")
 
 
-def check_prefix(frame: pd.DataFrame, workflow_id: str, options: Options) -> None:
+def check_prefix(frame: pd.DataFrame, workflow_id: str, options: TriggerOptions) -> None:
     """Refuse a call without the prefix of the result, which would pay for its rows once more under other names.
 
     Raises
@@ -43,7 +43,7 @@ def check_prefix(frame: pd.DataFrame, workflow_id: str, options: Options) -> Non
         raise ColumnError(msg)
 
 
-def check_run(before: str | None, options: Options, results: Results) -> None:
+def check_run(before: str | None, options: TriggerOptions, results: Results) -> None:
     """Refuse a call that names another run than the frame's, which would pay for every row once more.
 
     Raises
@@ -61,7 +61,7 @@ def check_run(before: str | None, options: Options, results: Results) -> None:
     raise ColumnError(msg)
 
 
-def check_workflow(before: Origin | None, workflow_id: str, results: Results) -> None:
+def check_workflow(before: ResultMeta | None, workflow_id: str, results: Results) -> None:
     """Refuse another workflow than that of the frame's executions.
 
     Raises
@@ -79,7 +79,11 @@ def check_workflow(before: Origin | None, workflow_id: str, results: Results) ->
 
 
 def check_kind(
-    before: Origin | None, options: Options, fields: Fields | RowFunction | None, results: Results, settings: Settings
+    before: ResultMeta | None,
+    options: TriggerOptions,
+    fields: Fields | RowFunction | None,
+    results: Results,
+    settings: Settings,
 ) -> None:
     """Refuse another version, mapping or `na` than those of the frame's executions. A named run checks that itself.
 
@@ -111,14 +115,14 @@ def made_differently(differs: str) -> str:
     )
 
 
-def _is_pinned(spec: dict[str, Json] | None, before: Origin, settings: Settings) -> bool:
+def _is_pinned(spec: dict[str, Json] | None, before: ResultMeta, settings: Settings) -> bool:
     """Say whether the frame's run was made with this mapping: `load_run` gives a frame of the inputs' own keys."""
     if before.run is None or settings.journal is None or not settings.journal.exists():
         return False
     from ..journal import queries
 
     try:
-        pin: Pin | None = queries.pin_of_run(settings.journal, before.run)
+        pin: RunSpec | None = queries.pin_of_run(settings.journal, before.run)
     except JournalError as exc:
         logger.warning("how run %s was made cannot be read from the journal: %s", before.run, exc)
         return False
@@ -126,7 +130,11 @@ def _is_pinned(spec: dict[str, Json] | None, before: Origin, settings: Settings)
 
 
 def edited_rows(
-    frame: pd.DataFrame, before: Origin, options: Options, fields: Fields | RowFunction | None, results: Results
+    frame: pd.DataFrame,
+    before: ResultMeta,
+    options: TriggerOptions,
+    fields: Fields | RowFunction | None,
+    results: Results,
 ) -> Positions:
     """Return the rows of a result whose input was edited since they were sent, as far as the frame knows that.
 
@@ -154,7 +162,7 @@ def edited_rows(
     return rows
 
 
-def remembered(before: Origin) -> Fields:
+def remembered(before: ResultMeta) -> Fields:
     """Return the mapping that a result was made with: its other rows are to be sent in the same way.
 
     Raises

@@ -13,11 +13,11 @@ from typing import Final
 import pandas as pd
 
 from ..errors import ColumnError, EachlabsError, JournalError
-from ..models import Pin
+from ..models import RunSpec
 from ..results import Results
 from ..settings import current
 from . import columns
-from .columns import Origin
+from .columns import ResultMeta
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -31,7 +31,7 @@ class SeveralRunsError(ColumnError):
 
 def find(
     frame: pd.DataFrame, *, prefix: str | None = None, workflow_id: str | None = None, one_run: bool = False
-) -> Origin:
+) -> ResultMeta:
     """Return what a result was triggered with: by its attrs, else by the journal.
 
     Parameters
@@ -59,11 +59,11 @@ def find(
     except ColumnError:
         if workflow_id is None:
             raise
-        return Origin(workflow_id, prefix=own)
-    return found if workflow_id in (None, found.workflow_id) else Origin(str(workflow_id), prefix=own)
+        return ResultMeta(workflow_id, prefix=own)
+    return found if workflow_id in (None, found.workflow_id) else ResultMeta(str(workflow_id), prefix=own)
 
 
-def _with_run(frame: pd.DataFrame, origin: Origin) -> Origin:
+def _with_run(frame: pd.DataFrame, origin: ResultMeta) -> ResultMeta:
     try:
         found = _by_ids(columns.read(frame, origin.prefix), origin.prefix, one_run=True)
     except SeveralRunsError:
@@ -73,7 +73,7 @@ def _with_run(frame: pd.DataFrame, origin: Origin) -> Origin:
     return found if found.workflow_id == origin.workflow_id else origin
 
 
-def known(frame: pd.DataFrame, prefix: str | None = None) -> Origin | None:
+def known(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
     """Return what `find` returns; None where it raises, or where the frame holds no result."""
     origin = columns.origin(frame, prefix)
     if origin is not None:
@@ -105,7 +105,7 @@ def prefix_of(frame: pd.DataFrame, prefix: str | None) -> str:
     return found[0] if found else ""
 
 
-def _by_ids(results: Results, prefix: str, *, one_run: bool) -> Origin:
+def _by_ids(results: Results, prefix: str, *, one_run: bool) -> ResultMeta:
     ids = [bulk or execution for bulk, execution in zip(results.bulk_id, results.execution_id, strict=True)]
     rows = Counter(one for one in ids if one is not None)
     if not rows:
@@ -124,7 +124,7 @@ def _by_ids(results: Results, prefix: str, *, one_run: bool) -> Origin:
         )
         raise ColumnError(msg)
     by_run = Counter[str]()
-    pins: dict[str, Pin] = {}
+    pins: dict[str, RunSpec] = {}
     for one, (run, pin) in runs.items():
         by_run[run] += rows[one]
         pins[run] = pin
@@ -134,7 +134,7 @@ def _by_ids(results: Results, prefix: str, *, one_run: bool) -> Origin:
     versions = {pin.version_id for pin in pins.values()}
     first = next(iter(pins.values()))
     is_same = all((pin.inputs, pin.na) == (first.inputs, first.na) for pin in pins.values())
-    return Origin(
+    return ResultMeta(
         first.workflow_id,
         first.version_id if len(versions) == 1 else None,
         prefix,
@@ -144,7 +144,7 @@ def _by_ids(results: Results, prefix: str, *, one_run: bool) -> Origin:
     )
 
 
-def _runs_of(ids: set[str]) -> dict[str, tuple[str, Pin]]:
+def _runs_of(ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
     """Return the run that each of these bulk operations or executions belongs to.
 
     Raises
@@ -166,7 +166,7 @@ def _runs_of(ids: set[str]) -> dict[str, tuple[str, Pin]]:
         raise ColumnError(msg) from exc
 
 
-def _check_server(rows: Counter[str], pins: dict[str, Pin]) -> None:
+def _check_server(rows: Counter[str], pins: dict[str, RunSpec]) -> None:
     here = current().base_url
     others = {pin.base_url for pin in pins.values()} - {here}
     if others:
@@ -177,7 +177,7 @@ def _check_server(rows: Counter[str], pins: dict[str, Pin]) -> None:
         raise ColumnError(msg)
 
 
-def _check_together(rows: Counter[str], pins: dict[str, Pin], *, one_run: bool) -> None:
+def _check_together(rows: Counter[str], pins: dict[str, RunSpec], *, one_run: bool) -> None:
     workflows = {pin.workflow_id for pin in pins.values()}
     if len(workflows) > 1:
         named = " and ".join(map(repr, sorted(workflows)))

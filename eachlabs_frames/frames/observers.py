@@ -11,7 +11,7 @@ from ..models import Event, Observer
 logger = logging.getLogger("eachlabs_frames")
 
 
-def joined(audience: Audience | None, shown: Observer | None) -> Observer | None:
+def joined(audience: ObserverList | None, shown: Observer | None) -> Observer | None:
     """Return one observer that tells both."""
     if audience is None:
         return shown
@@ -20,7 +20,7 @@ def joined(audience: Audience | None, shown: Observer | None) -> Observer | None
     return audience
 
 
-class Audience:
+class ObserverList:
     """An observer that passes each event on to others, and drops the one that raises.
 
     Attributes

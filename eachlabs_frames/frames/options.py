@@ -17,11 +17,11 @@ from .plan import check_na
 if TYPE_CHECKING:
     from ..webhooks.receiver import WebhookReceiver
 
-LONGEST_NAME: Final = 200
+MAX_NAME_LENGTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class TriggerOptions:
     """The keywords of `bulk_trigger`, as they were given."""
 
     version_id: str | None = None
@@ -42,7 +42,7 @@ class Options:
     progress: bool | Observer | None = None
 
     def __repr__(self) -> str:
-        return "Options(...)"  # no traceback with local variables shows the URL, which may have a token
+        return "TriggerOptions(...)"  # no traceback with local variables shows the URL, which may have a token
 
     def checked(self, workflow_id: str) -> Settings:
         """Return this call's settings.
@@ -71,7 +71,7 @@ class Options:
         self._check_run(settings)
         return settings
 
-    def announced(self, settings: Settings) -> Options:
+    def announced(self, settings: Settings) -> TriggerOptions:
         """Return these with the URL and the secret of the receiver, where there is one.
 
         Raises
@@ -148,7 +148,7 @@ def check_name(run: object) -> str:
     ConfigurationError
         No text that can be one.
     """
-    if not isinstance(run, str) or not run.strip() or len(run) > LONGEST_NAME or not run.isprintable():
-        msg = f"run must be a name of 1 to {LONGEST_NAME} printable characters; got {run!r}"
+    if not isinstance(run, str) or not run.strip() or len(run) > MAX_NAME_LENGTH or not run.isprintable():
+        msg = f"run must be a name of 1 to {MAX_NAME_LENGTH} printable characters; got {run!r}"
         raise ConfigurationError(msg)
     return run

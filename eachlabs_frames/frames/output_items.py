@@ -16,7 +16,7 @@ Path: TypeAlias = tuple[str, ...]
 JSON: Final = "json"
 
 
-class Piece(NamedTuple):
+class OutputItem(NamedTuple):
     """One result of an output.
 
     Attributes
@@ -37,7 +37,7 @@ class Piece(NamedTuple):
     key: str | None = None
 
 
-def pieces(output: Json) -> list[Piece]:
+def pieces(output: Json) -> list[OutputItem]:
     """Return the pieces of an output, in their order; none where there is none.
 
     A list gives the pieces of each of its values, unless it holds nothing but numbers, which is one value, a vector
@@ -47,7 +47,7 @@ def pieces(output: Json) -> list[Piece]:
     return [] if output is None else list(_split(output, (), 1))
 
 
-def _split(value: Json, path: Path, level: int) -> Iterator[Piece]:
+def _split(value: Json, path: Path, level: int) -> Iterator[OutputItem]:
     if level <= DEEPEST and isinstance(value, list | tuple) and not _is_vector(value):
         for number, one in enumerate(value):
             yield from _split(one, (*path, str(number)), level + 1)
@@ -55,9 +55,9 @@ def _split(value: Json, path: Path, level: int) -> Iterator[Piece]:
         found = False
         for kind, url, key in _urls(value, path, level):
             found = True
-            yield Piece(kind, value, url, key)
+            yield OutputItem(kind, value, url, key)
         if not found:
-            yield Piece(JSON, value, None, _key(path))
+            yield OutputItem(JSON, value, None, _key(path))
     else:
         yield _single(value, path)
 
@@ -66,12 +66,12 @@ def _is_vector(values: Sequence[Json]) -> bool:
     return not any(isinstance(one, str | dict | list | tuple) for one in values)
 
 
-def _single(value: Json, path: Path) -> Piece:
+def _single(value: Json, path: Path) -> OutputItem:
     if isinstance(value, str):
         kind = kind_of(value, any_length=True)
-        return Piece(kind, value, None if kind == "text" else value, _key(path))
+        return OutputItem(kind, value, None if kind == "text" else value, _key(path))
     kind_of_value = "boolean" if isinstance(value, bool) else "number" if isinstance(value, int | float) else JSON
-    return Piece(kind_of_value, value, None, _key(path))
+    return OutputItem(kind_of_value, value, None, _key(path))
 
 
 def _urls(value: Json, path: Path, level: int) -> Iterator[tuple[str, str, str | None]]:

@@ -19,19 +19,19 @@ from ..api import details as reading
 from ..api.client import Client
 from ..api.steps import Step
 from ..api.steps import steps as read_steps
-from ..engine.events import Reporter
+from ..engine.events import EventEmitter
 from ..errors import ConfigurationError
 from ..models import Json, Observer
 from ..results import NO_TIME, Results
 from ..settings import current
 from . import attrs, columns, lost_attrs, sent_inputs
 from . import progress_bar as bars
-from .output_items import Path, Piece, leaves, pieces
+from .output_items import OutputItem, Path, leaves, pieces
 
-MOST_COLUMNS: Final = 500
+MAX_COLUMNS: Final = 500
 """Columns that objects are expanded to, at most: an object whose keys are names of things has no end of them."""
 
-NOTHING: Final = Piece("", None)
+NOTHING: Final = OutputItem("", None)
 NO_STEP: Final = Step(None)
 
 
@@ -79,7 +79,7 @@ class _Files:
         self._column = attrs.paths(frame, prefix)
         self.there = self._column is not None
 
-    def of(self, row: int, found: Sequence[Piece]) -> Iterator[str | None]:
+    def of(self, row: int, found: Sequence[OutputItem]) -> Iterator[str | None]:
         """Yield the path of each piece's URL; nothing is guessed where there are more or fewer of them than URLs."""
         count = sum(piece.url is not None for piece in found)
         paths = attrs.paths_in(self._column.iloc[row]) if self._column is not None and count else []
@@ -90,7 +90,7 @@ class _Files:
 
 def _piece_lines(results: Results, files: _Files) -> tuple[array[int], dict[str, Any]]:
     rows, numbers = array("q"), array("q")
-    found: list[Piece] = []
+    found: list[OutputItem] = []
     paths: list[str | None] = []
     for row, output in enumerate(results.output):
         here = pieces(output) or [NOTHING]
@@ -125,7 +125,7 @@ def _details(results: Results, progress: bool | Observer | None) -> Steps[dict[s
     settings = current()
     client = Client(settings)
     with bars.observing(progress, total=results.accepted, what="steps") as observer:
-        reporter = Reporter(observer, results, total=results.accepted)
+        reporter = EventEmitter(observer, results, total=results.accepted)
 
         def told(execution_id: str) -> None:
             reporter.answered([results.outcome(row) for row in asked[execution_id]])
@@ -189,7 +189,7 @@ def _expanded(values: Sequence[Json], taken: Mapping[Any, Any]) -> dict[str, Any
     found = [leaves(value) for value in values]
     paths: dict[Path, None] = dict.fromkeys(path for one in found for path in one)
     names: dict[str, Path] = {}
-    for path in list(paths)[:MOST_COLUMNS]:
+    for path in list(paths)[:MAX_COLUMNS]:
         name = ".".join(path)
         while name in taken or name in names:
             name = f"output.{name}"

@@ -29,7 +29,7 @@ from ..inputs.mapping import (
 )
 from ..inputs.repeats import Fingerprints, pack
 from ..inputs.schema import Check, SchemaError, commonest, compile_check, integer_keys
-from ..models import Batch, Json, Sheet, Workflow
+from ..models import Batch, Json, RowChunk, Workflow
 from . import attrs, source_file
 from .rows import FrameInputs
 
@@ -177,7 +177,7 @@ class Plan:
             found.append(b"".join([content for position, content in pairs if position not in self.refused]))
         return pack(b"".join(found))
 
-    def sheets(self, labels: Labels, digests: Digests | None, wishes: Wishes) -> Iterator[Sheet]:
+    def sheets(self, labels: Labels, digests: Digests | None, wishes: Wishes) -> Iterator[RowChunk]:
         """Read every row once, as the journal takes it in.
 
         Raises
@@ -188,7 +188,7 @@ class Plan:
         for positions, inputs, payloads in self.noted():
             contents = fingerprints(inputs, payloads)
             known_by = contents if digests is None else digests(positions)
-            yield Sheet(known_by, contents, labels(positions), payloads, wishes(positions))
+            yield RowChunk(known_by, contents, labels(positions), payloads, wishes(positions))
 
     def batches(self, *, without: Container[int]) -> Iterator[Batch]:
         """Return the batches of all rows but those, made as they are taken."""

@@ -19,7 +19,7 @@ from ..api.client import Client
 from ..api.protocol import checked_id
 from ..errors import InputError, JournalError
 from ..inputs.encoding import Problem
-from ..models import Json, Pin, Prices, Workflow
+from ..models import Json, Prices, RunSpec, Workflow
 from ..settings import current
 from ..suggestions import listed
 from . import columns
@@ -27,7 +27,7 @@ from .display import PreviewFrame
 from .estimate import estimate, show
 from .options import check_flag
 from .plan import Plan, check_na, commonest_problem, misspellings, read_inputs
-from .rerun import Repeats, RerunGuard
+from .rerun import RepeatedRows, RerunGuard
 from .workflows import naming_the_nearest
 
 logger = logging.getLogger("eachlabs_frames")
@@ -106,10 +106,10 @@ def _problem_notes(frame: pd.DataFrame, out: pd.DataFrame) -> list[str]:
     return [f"{rows}: {commonest_problem(dict(zip(places, problems.tolist(), strict=True)), frame)}"]
 
 
-def _repeats(plan: Plan, workflow: Workflow, na: str) -> Repeats | None:
+def _repeats(plan: Plan, workflow: Workflow, na: str) -> RepeatedRows | None:
     """Return which rows the journal knows as accepted lately, so that triggering them would pay again."""
     settings = current()
-    pin = Pin(workflow.workflow_id, workflow.version_id, settings.base_url, plan.pinned_spec(), na)
+    pin = RunSpec(workflow.workflow_id, workflow.version_id, settings.base_url, plan.pinned_spec(), na)
     guard = RerunGuard(settings, pin)
     try:
         return guard.find(plan.fingerprints()) if guard else None

@@ -19,7 +19,7 @@ logger = logging.getLogger("eachlabs_frames")
 
 FILES: Final = ("downloaded", "complete", "failed")
 SHOWN: Final = (COMPLETED, FAILED, INVALID, UNKNOWN)
-LONGEST_NOTE: Final = 100
+MAX_NOTE_LENGTH: Final = 100
 
 # The output itself has this class only where the model was not found.
 _SHOW_UNFINISHED: Final = (
@@ -131,7 +131,7 @@ def describe(event: Event) -> str:
     if event.balance_usd is not None:
         parts.append(f"balance {format_usd(event.balance_usd)}")
     if event.waiting_for:
-        parts.append(event.waiting_for[:LONGEST_NOTE])
+        parts.append(event.waiting_for[:MAX_NOTE_LENGTH])
     return ", ".join(parts)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import JournalError, RunError
 from ..inputs.repeats import Fingerprints, repeated
-from ..models import Pin
+from ..models import RunSpec
 from ..settings import Settings
 from ..stacklevel import callers_level
 
@@ -31,7 +31,7 @@ MAX_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Repeats:
+class RepeatedRows:
     """The rows of a call whose inputs were sent lately.
 
     Attributes
@@ -87,7 +87,7 @@ class RerunGuard:
         Whether the call retries failed rows, so that no run's name makes it go on with another run.
     """
 
-    def __init__(self, settings: Settings, pin: Pin, *, own: str | None = None, retries: bool = False) -> None:
+    def __init__(self, settings: Settings, pin: RunSpec, *, own: str | None = None, retries: bool = False) -> None:
         self._pin = pin
         self._own = own
         self._retries = retries
@@ -97,7 +97,7 @@ class RerunGuard:
         """Whether there is any such run."""
         return bool(self._runs)
 
-    def find(self, inputs: Fingerprints) -> Repeats | None:
+    def find(self, inputs: Fingerprints) -> RepeatedRows | None:
         """Return what is known of these inputs, None where no other run has sent any of them."""
         rows, left = len(inputs), inputs
         runs: list[tuple[RecentRun, int]] = []
@@ -110,7 +110,7 @@ class RerunGuard:
             unanswered += before - accepted - len(left)
             if len(left) < before:
                 runs.append((run, before - len(left)))
-        return Repeats(rows, runs, unanswered) if runs else None
+        return RepeatedRows(rows, runs, unanswered) if runs else None
 
     def check(self, inputs: Fingerprints) -> None:
         """Refuse a call that would send nothing but these inputs, or warn of those that are paid again.
@@ -148,7 +148,7 @@ class RerunGuard:
         return f"{go_on}; retrigger=True sends and pays for every row again"
 
 
-def _recent_runs(settings: Settings, pin: Pin, own: str | None) -> Sequence[RecentRun]:
+def _recent_runs(settings: Settings, pin: RunSpec, own: str | None) -> Sequence[RecentRun]:
     from ..journal.recent import recent_runs
 
     if settings.rerun_guard is None or settings.journal is None or not settings.journal.exists():

@@ -26,7 +26,7 @@ from ..models import Outcome
 from ..results import Results
 from ..tracebacks import is_bare
 from . import attrs, columns, sent_inputs
-from .columns import Origin
+from .columns import ResultMeta
 from .plan import Positions
 
 logger = logging.getLogger("eachlabs_frames")
@@ -35,7 +35,7 @@ _lock = threading.Lock()
 _written_into: set[int | None] = set()
 
 
-class Handover:
+class ResultFrame:
     """The frame of one call, from before the first request to after the last answer.
 
     Parameters
@@ -57,7 +57,7 @@ class Handover:
         Called on the bridge's thread before the results are used up: nobody may write into them afterwards.
     """
 
-    def __init__(self, frame: pd.DataFrame, results: Results, origin: Origin, *, inplace: bool) -> None:
+    def __init__(self, frame: pd.DataFrame, results: Results, origin: ResultMeta, *, inplace: bool) -> None:
         self.source = columns.snapshot(frame)
         self.origin = origin
         self._superseded = origin.superseded, origin.superseded_cost
@@ -247,7 +247,7 @@ class Handover:
             )
         return msg
 
-    def described(self) -> Origin:
+    def described(self) -> ResultMeta:
         """Return what the frame's attrs say now, with the executions that this call has superseded."""
         count, cost = self._superseded
         results = self._results

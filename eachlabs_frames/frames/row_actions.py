@@ -12,20 +12,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..models import ANY_ROW, FAILED, INVALID, PENDING, REFUSED_ROW, UNKNOWN, UNKNOWN_ROW, UNSENT_ROW, Outcome, Standing
+from ..models import ANY_ROW, FAILED, INVALID, PENDING, REFUSED_ROW, UNKNOWN, UNKNOWN_ROW, UNSENT_ROW, Outcome, RowState
 from ..results import Results
 from .plan import Plan
-from .run_rows import Enrolment
+from .run_rows import RunBinding
 
 logger = logging.getLogger("eachlabs_frames")
 
-NEW_ROW: Final = Standing("new")
+NEW_ROW: Final = RowState("new")
 
 _WISHES: Final = {PENDING: UNSENT_ROW, INVALID: UNSENT_ROW, UNKNOWN: UNKNOWN_ROW, FAILED: REFUSED_ROW}
 
 
 @dataclass(slots=True)
-class Todo:
+class RowActions:
     """The rows of a call, by position, sorted by what is to be done.
 
     Attributes
@@ -53,7 +53,7 @@ class Todo:
 
 
 def wishes(results: Results, *, held: bool) -> np.ndarray[Any, np.dtype[np.int8]]:
-    """Return what a frame says of each of its rows, as `models.Sheet` has it; one that holds no result says nothing."""
+    """Return what a frame says of each of its rows, as `models.RowChunk` has it; one that holds no result says nothing."""
     if not held:
         return np.zeros(results.size, dtype=np.int8)
     states = zip(results.execution_id, results.status, strict=True)
@@ -62,16 +62,16 @@ def wishes(results: Results, *, held: bool) -> np.ndarray[Any, np.dtype[np.int8]
 
 
 def sort_out(
-    plan: Plan, enrolment: Enrolment, numbers: Sequence[int], results: Results, *, held: bool, sends: bool
-) -> Todo:
+    plan: Plan, enrolment: RunBinding, numbers: Sequence[int], results: Results, *, held: bool, sends: bool
+) -> RowActions:
     """Sort the rows of a plan, and write into `results` what the journal knows of them.
 
     Rows that are not in the run are those that would be sent, in a call that sends; else nothing is known of them.
     """
     if not held and enrolment.is_fresh():
-        return Todo(plan.compact(), numbers)
+        return RowActions(plan.compact(), numbers)
     send: list[int] = []
-    todo = Todo(send, numbers)
+    todo = RowActions(send, numbers)
     rows = plan.compact() if sends else [row for row in plan.compact() if numbers[row] >= 0]
     for row in rows:
         word, outcome, alive = enrolment.entry.standing(numbers[row]) if numbers[row] >= 0 else NEW_ROW
@@ -93,13 +93,13 @@ def sort_out(
     return todo
 
 
-def sort_out_failed(plan: Plan, enrolment: Enrolment, numbers: Sequence[int], results: Results) -> Todo:
+def sort_out_failed(plan: Plan, enrolment: RunBinding, numbers: Sequence[int], results: Results) -> RowActions:
     """Sort failed rows that are to be paid again: but those of which the journal knows that they were already.
 
     Their frame is an old one then, of a cell that was run twice or of another dashboard.
     """
     send: list[int] = []
-    todo = Todo(send, numbers)
+    todo = RowActions(send, numbers)
     for row in plan.compact():
         word, outcome, alive = enrolment.entry.standing(numbers[row])
         if word == "sent":

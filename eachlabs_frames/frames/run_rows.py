@@ -23,13 +23,13 @@ from ..inputs.mapping import Fields, as_pinned, from_spec
 from ..inputs.values import MISSING, RefusedValueError, clean_local
 from ..journal.records import SENT
 from ..journal.run_names import readable
-from ..journal.sqlite import Entry
-from ..models import INVALID, PENDING, UNKNOWN, Json, Outcome, Pin, Sheet
+from ..journal.sqlite import SqliteRunJournal
+from ..models import INVALID, PENDING, UNKNOWN, Json, Outcome, RowChunk, RunSpec
 from ..settings import Settings
 from ..suggestions import hint
 from . import labels, source_file
-from .columns import Origin
-from .options import Options
+from .columns import ResultMeta
+from .options import TriggerOptions
 from .plan import Digests, Plan, read_inputs
 
 logger = logging.getLogger("eachlabs_frames")
@@ -44,7 +44,7 @@ _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 Wishes: TypeAlias = "np.ndarray[Any, np.dtype[np.int8]]"
 
 
-class Enrolment:
+class RunBinding:
     """One call's place in a run.
 
     Parameters
@@ -63,7 +63,9 @@ class Enrolment:
         The run is another workflow's, version's or server's.
     """
 
-    def __init__(self, settings: Settings, options: Options, workflow_id: str, *, before: Origin | None) -> None:
+    def __init__(
+        self, settings: Settings, options: TriggerOptions, workflow_id: str, *, before: ResultMeta | None
+    ) -> None:
         assert settings.journal is not None
         self._settings = settings
         self._options = options
@@ -72,7 +74,7 @@ class Enrolment:
         remembered = before.run if before is not None else None
         # Nobody has asked for a run by its name: whatever name it gets, it is a new one.
         self._fresh = options.run is None and remembered is None
-        self.entry = Entry(settings.journal, options.run or remembered or new_name())
+        self.entry = SqliteRunJournal(settings.journal, options.run or remembered or new_name())
         # A frame of this very run brings its own mapping: that of `load_run` is the inputs' own keys.
         self.brought = before.inputs if before is not None and remembered == self.entry.name else None
         try:
@@ -88,7 +90,7 @@ class Enrolment:
         listed = self.entry.book.results.execution_id
         return {execution_id: number for number, execution_id in enumerate(listed) if execution_id is not None}
 
-    def _known(self, before: str | None) -> Pin | None:
+    def _known(self, before: str | None) -> RunSpec | None:
         """Return what the run is pinned to. Where it was not asked for by name and does not fit, begin another."""
         pin = None if self._fresh else self.entry.pin()
         if pin is None:
@@ -105,9 +107,9 @@ class Enrolment:
     def _begin_anew(self) -> None:
         self.leave()
         assert self._settings.journal is not None
-        self.entry, self._fresh = Entry(self._settings.journal, new_name()), True
+        self.entry, self._fresh = SqliteRunJournal(self._settings.journal, new_name()), True
 
-    def _differs(self, pin: Pin) -> str:
+    def _differs(self, pin: RunSpec) -> str:
         """Say what of this call is not as the run was pinned, of what is known before anything is asked."""
         options = self._options
         key = None if options.key is None else str(options.key)
@@ -162,7 +164,7 @@ class Enrolment:
         read_inputs(frame, fields := from_spec(spec), None, self._options.prefix)
         return fields
 
-    def check_mapping(self, pin: Pin) -> None:
+    def check_mapping(self, pin: RunSpec) -> None:
         """Begin another run if this one has another mapping than `pin`.
 
         Raises
@@ -179,7 +181,7 @@ class Enrolment:
         self.pinned = None
 
     def enter(
-        self, plan: Plan, pin: Pin, *, held: Sequence[str | None], wishes: Wishes, add: bool, retries: bool
+        self, plan: Plan, pin: RunSpec, *, held: Sequence[str | None], wishes: Wishes, add: bool, retries: bool
     ) -> Sequence[int]:
         """Check every row, give each its number in the run, and return the numbers of the frame's rows by position.
 
@@ -192,7 +194,7 @@ class Enrolment:
         held : sequence of str or None
             The execution that each row of the frame has already.
         wishes : numpy.ndarray of int8
-            What the frame itself says of each of its rows (`models.Sheet`).
+            What the frame itself says of each of its rows (`models.RowChunk`).
         add : bool
             Whether rows that the run has not seen become rows of it.
         retries : bool
@@ -254,20 +256,20 @@ class Enrolment:
                     given.add(number)
         return numbers
 
-    def _with_numbers(self, sheets: Iterator[Sheet], numbers: array[int], plan: Plan) -> Iterator[Sheet]:
+    def _with_numbers(self, sheets: Iterator[RowChunk], numbers: array[int], plan: Plan) -> Iterator[RowChunk]:
         """Say on each sheet which rows the frame knows the numbers of, by their executions."""
         start = 0
         for sheet in sheets:
             positions = plan.positions[start : start + len(sheet.contents)].tolist()
             start += len(positions)
             known = [numbers[position] for position in positions]
-            yield Sheet(sheet.digests, sheet.contents, sheet.labels, sheet.payloads, sheet.wishes, known)
+            yield RowChunk(sheet.digests, sheet.contents, sheet.labels, sheet.payloads, sheet.wishes, known)
 
-    def pin(self, plan: Plan, version_id: str) -> Pin:
+    def pin(self, plan: Plan, version_id: str) -> RunSpec:
         """Return what a run of this call's rows is pinned to."""
         pinned = self.pinned
         key = self._options.key if self._options.key is not None or pinned is None else pinned.key
-        return Pin(
+        return RunSpec(
             self._workflow_id,
             version_id,
             self._settings.base_url,

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, TypedDict
 Phase: TypeAlias = Literal["preparing", "sending", "tracking", "idle", "settled", "cancelled", "failed"]
 
 
-class Head(TypedDict, total=False):
+class RunStatus(TypedDict, total=False):
     """What stands above the lines. An update brings only the keys whose values changed; None takes a value away.
 
     ``phase`` is "preparing" (rows are checked; nothing was sent), "sending", "tracking" (all is sent; executions are

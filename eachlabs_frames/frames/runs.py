@@ -13,7 +13,7 @@ from ..errors import ConfigurationError
 from ..models import STATUSES
 from ..settings import journal_path
 from . import columns, labels, sent_inputs
-from .columns import Origin
+from .columns import ResultMeta
 from .display import CountsFrame
 from .options import check_name
 
@@ -126,7 +126,7 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     spec: dict[str, Any] | None = {key: {"column": key} for key in keys}
     if pin.na == "null" and any(len(row) < len(keys) for row in loaded.inputs):
         spec = None  # a column cannot say of a row that it had no such key at all
-    meta = Origin(pin.workflow_id, pin.version_id, prefix, inputs=spec, na=pin.na, run=loaded.name)
+    meta = ResultMeta(pin.workflow_id, pin.version_id, prefix, inputs=spec, na=pin.na, run=loaded.name)
     columns.describe(out, replace(meta, superseded=loaded.superseded, superseded_cost=loaded.superseded_cost))
     rows = np.arange(len(out), dtype=np.int64)
     sent = sent_inputs.checksums_of(list(map(dict, loaded.inputs)))

@@ -15,22 +15,22 @@ from ..aio.tasks import beside, until
 from ..api import prices
 from ..api.client import Client
 from ..engine.budget import Budget
-from ..engine.events import Reporter
-from ..engine.recorder import Bookkeeper
+from ..engine.events import EventEmitter
+from ..engine.recorder import Recorder
 from ..engine.recovery.resend import CONTESTED, UNCERTAIN, Findings, ResendCheck
-from ..engine.recovery.search import Search
-from ..engine.runner import INTERRUPTED, Halt, Limits, Runner
+from ..engine.recovery.search import LostRequestSearch
+from ..engine.runner import INTERRUPTED, Limits, Runner, StopReason
 from ..engine.tracker import Tracker
 from ..errors import APIError, JournalError
-from ..journal.none import Unjournaled
-from ..models import PENDING, UNKNOWN, Batch, Lost, Target
+from ..journal.none import NullJournal
+from ..models import PENDING, UNKNOWN, Batch, LostRequest, Target
 from ..results import Results
 from ..settings import Settings
-from .columns import Origin
-from .options import Options
+from .columns import ResultMeta
+from .options import TriggerOptions
 from .plan import Plan
-from .row_actions import Todo
-from .run_rows import Enrolment
+from .row_actions import RowActions
+from .run_rows import RunBinding
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -38,7 +38,7 @@ CLOCK: Final = SystemClock()
 NO_RUN: Final = ""
 
 
-class Delivery:
+class Sender:
     """The sending of one call; with `looks` also rows are looked for that were looked for before.
 
     With `pace`, the executions that were accepted are looked at meanwhile.
@@ -48,12 +48,12 @@ class Delivery:
         self,
         results: Results,
         settings: Settings,
-        options: Options,
+        options: TriggerOptions,
         *,
         client: Client,
-        reporter: Reporter,
+        reporter: EventEmitter,
         tracker: Tracker,
-        enrolment: Enrolment | None,
+        enrolment: RunBinding | None,
         watched: bool,
         looks: bool,
         pace: Callable[[], float] | None = None,
@@ -69,7 +69,7 @@ class Delivery:
         self._looks = looks
         self._pace = pace
 
-    def steps(self, plan: Plan, todo: Todo, origin: Origin) -> Steps[None]:
+    def steps(self, plan: Plan, todo: RowActions, origin: ResultMeta) -> Steps[None]:
         """Send the rows, look for lost answers, and send again what was not found, where that is meant."""
         resend = self._options.on_unknown == "resend" and not self._options.retrigger
         once_more = self._enrolment is not None and self._enrolment.named and not (resend or self._looks)
@@ -98,12 +98,12 @@ class Delivery:
             runner.abandon()
             self._explain(todo.send, INTERRUPTED, earlier)
             raise
-        halted: Halt | None = runner.halted
+        halted: StopReason | None = runner.halted
         self._explain(todo.send, halted.reason if halted is not None else "the run ended early", earlier)
         if self._enrolment is not None:
             self._enrolment.entry.halted(None if halted is None else halted.reason)
 
-    def _resendable(self, plan: Plan, rows: Sequence[int], books: Bookkeeper, origin: Origin) -> Job[list[int]]:
+    def _resendable(self, plan: Plan, rows: Sequence[int], books: Recorder, origin: ResultMeta) -> Job[list[int]]:
         """Return the job that says which rows may be sent again; the others are told why not."""
         check = ResendCheck(
             origin.workflow_id,
@@ -136,17 +136,17 @@ class Delivery:
     def _is_unknown(self, row: int) -> bool:
         return self._results.status[row] == UNKNOWN and self._results.execution_id[row] is None
 
-    def _books(self, todo: Todo) -> Bookkeeper:
-        journal = Unjournaled() if self._enrolment is None else self._enrolment.entry
+    def _books(self, todo: RowActions) -> Recorder:
+        journal = NullJournal() if self._enrolment is None else self._enrolment.entry
         run = NO_RUN if self._enrolment is None else self._enrolment.entry.name
         executions = () if self._enrolment is None else self._enrolment.executions()
-        books = Bookkeeper(
+        books = Recorder(
             self._results, self._reporter, journal=journal, run=run, numbers=todo.numbers, executions=executions
         )
         books.elsewhere.update(todo.numbers[row] for row in todo.elsewhere)
         return books
 
-    def _lost(self, todo: Todo, books: Bookkeeper, *, unknown: Sequence[int], once: bool) -> list[Lost]:
+    def _lost(self, todo: RowActions, books: Recorder, *, unknown: Sequence[int], once: bool) -> list[LostRequest]:
         """Return the requests to look for; those that were looked for before perhaps just `once` more."""
         for row in todo.unanswered:
             self._results.note(row, status=UNKNOWN, error="sent by a call that ended before the response arrived")
@@ -156,11 +156,13 @@ class Delivery:
         rest = {todo.numbers[row] for row in unknown} - covered
         return lost + [replace(one, once=once) for one in books.lost(rest, timeout=timeout)]
 
-    def _job(self, runner: Runner, plan: Plan, rows: Sequence[int], lost: Sequence[Lost]) -> Job[Halt | None]:
+    def _job(
+        self, runner: Runner, plan: Plan, rows: Sequence[int], lost: Sequence[LostRequest]
+    ) -> Job[StopReason | None]:
         canary = self._options.version_id is not None and not self._options.validate
         batches = self._batches(plan, rows)
 
-        async def job(stop: asyncio.Event) -> Halt | None:
+        async def job(stop: asyncio.Event) -> StopReason | None:
             return await beside(runner.run(batches, canary=canary, stop=stop, lost=lost), self._meanwhile())
 
         return job
@@ -188,7 +190,7 @@ class Delivery:
         whole = len(rows) == len(plan.positions)
         return plan.batches(without=() if whole else set(plan.positions.tolist()).difference(rows))
 
-    def _runner(self, origin: Origin, books: Bookkeeper, budget: Budget | None) -> Runner:
+    def _runner(self, origin: ResultMeta, books: Recorder, budget: Budget | None) -> Runner:
         options, settings = self._options, self._settings
         version_id = str(origin.version_id)
         target = Target(origin.workflow_id, version_id, options.webhook_url, options.webhook_secret)
@@ -196,7 +198,7 @@ class Delivery:
             target,
             self._results,
             books=books,
-            search=lambda: Search(
+            search=lambda: LostRequestSearch(
                 origin.workflow_id,
                 version_id=version_id,
                 transport=self._client,
@@ -218,7 +220,7 @@ class Delivery:
             budget=budget,
         )
 
-    async def _budget(self, max_cost: float, origin: Origin) -> Budget:
+    async def _budget(self, max_cost: float, origin: ResultMeta) -> Budget:
         """Return what may be spent: what earlier calls of this run have paid counts too."""
         mean = await prices.mean_cost(origin.workflow_id, transport=self._client)
         if self._enrolment is None:

@@ -20,7 +20,7 @@ from ..inputs.mapping import Fields, RowFunction, from_spec
 from ..models import UNKNOWN
 from ..results import Results
 from . import columns
-from .columns import Origin
+from .columns import ResultMeta
 from .plan import Positions, read_inputs
 from .rows import FrameInputs
 
@@ -70,7 +70,7 @@ class SentInputs:
         return _among(hashes, executions_) & ~_among(_paired(hashes, inputs), pairs)
 
 
-def fields_of(frame: pd.DataFrame, origin: Origin | None) -> Fields | None:
+def fields_of(frame: pd.DataFrame, origin: ResultMeta | None) -> Fields | None:
     """Return the mapping that a result was made with; None where it is not known, or a column of it is gone."""
     if origin is None or not isinstance(origin.inputs, Mapping):
         return None
@@ -82,7 +82,7 @@ def fields_of(frame: pd.DataFrame, origin: Origin | None) -> Fields | None:
     return fields
 
 
-def edited_of(frame: pd.DataFrame, results: Results, prefix: str, origin: Origin | None) -> Positions:
+def edited_of(frame: pd.DataFrame, results: Results, prefix: str, origin: ResultMeta | None) -> Positions:
     """Return the rows of a result that were edited, by what the frame itself knows of its mapping."""
     fields = fields_of(frame, origin)
     if origin is None or fields is None:
@@ -90,7 +90,7 @@ def edited_of(frame: pd.DataFrame, results: Results, prefix: str, origin: Origin
     return edited(frame, results, prefix, fields, omit=origin.na != "null")
 
 
-def mark(frame: pd.DataFrame, results: Results, prefix: str, origin: Origin | None) -> None:
+def mark(frame: pd.DataFrame, results: Results, prefix: str, origin: ResultMeta | None) -> None:
     """Say of each row that was edited, in `results`, that its output is of another input."""
     for row in edited_of(frame, results, prefix, origin).tolist():
         results.note(row, error=noted(results.error[row]))

@@ -18,22 +18,22 @@ from ..api import reader
 from ..api.client import Client
 from ..api.protocol import checked_id
 from ..api.responses import read as read_entry
-from ..engine.events import Reporter
+from ..engine.events import EventEmitter
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
 from ..inputs.mapping import Label
-from ..journal.updates import Notes
+from ..journal.updates import JournalUpdater
 from ..models import PENDING, Observer
 from ..results import Results, per_bulk, status_columns
 from ..settings import Settings, current
 from ..stacklevel import warn
 from . import columns, lost_attrs
 from . import progress_bar as bars
-from .columns import Origin
+from .columns import ResultMeta
 from .display import CountsFrame
-from .observers import Audience, joined
+from .observers import ObserverList, joined
 from .options import check_receiver
-from .result_frame import Handover
+from .result_frame import ResultFrame
 
 if TYPE_CHECKING:
     from ..webhooks.receiver import WebhookReceiver
@@ -45,8 +45,8 @@ def refresh(frame: pd.DataFrame, *, workflow_id: str | None, prefix: str | None)
     """Look once."""
     origin = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
     results = columns.read(frame, origin.prefix)
-    with closing(Notes(current().journal, origin.run, results)) as notes:
-        tracker = _tracker(origin, results, Reporter(None, results, total=results.size), notes)
+    with closing(JournalUpdater(current().journal, origin.run, results)) as notes:
+        tracker = _tracker(origin, results, EventEmitter(None, results, total=results.size), notes)
         yield tracker.refresh
     return _written(frame, results, origin)
 
@@ -65,7 +65,7 @@ def wait(
         msg = f"timeout must be a number of seconds, 0 or more, or None for no limit; got {timeout!r}"
         raise ConfigurationError(msg)
     bars.check(progress)
-    watch = Watch(frame, workflow_id=workflow_id, prefix=prefix, timeout=timeout, webhook=webhook, progress=progress)
+    watch = WaitCall(frame, workflow_id=workflow_id, prefix=prefix, timeout=timeout, webhook=webhook, progress=progress)
     out = yield from watch.steps()
     if watch.left:
         msg = f"{watch.left} of {watch.accepted} rows are still open after {timeout:g} s: call wait() again"
@@ -73,7 +73,7 @@ def wait(
     return out
 
 
-class Watch:
+class WaitCall:
     """One call that looks at a result until all of it is settled.
 
     Parameters
@@ -123,8 +123,8 @@ class Watch:
         self._timeout = timeout
         self._once = once
         self._progress = progress
-        self.handover = Handover(frame, self._results, self._origin, inplace=False)
-        self.audience: Audience | None = None
+        self.handover = ResultFrame(frame, self._results, self._origin, inplace=False)
+        self.audience: ObserverList | None = None
         self.pace: Callable[[], float] | None = None
         self.tracker: Tracker | None = None
         self.left = 0
@@ -140,11 +140,11 @@ class Watch:
         results = self._results
         total = results.size - results.tally().get(PENDING, 0)
         with (
-            closing(Notes(self._settings.journal, self._origin.run, results)) as notes,
+            closing(JournalUpdater(self._settings.journal, self._origin.run, results)) as notes,
             self.handover.kept(),
             bars.observing(self._progress, total=total, what="eachlabs") as shown,
         ):
-            reporter = Reporter(joined(self.audience, shown), results, total=total, until_settled=True)
+            reporter = EventEmitter(joined(self.audience, shown), results, total=total, until_settled=True)
             tracker = self.tracker = _tracker(
                 self._origin, results, reporter, notes, settings=self._settings, feed=self._webhook
             )
@@ -207,17 +207,17 @@ def attach(bulk_id: str, workflow_id: str, *, prefix: str) -> Steps[pd.DataFrame
     results = Results(len(found))
     for position, entry in enumerate(found):
         results.replace(read_entry(position, {"bulk_id": known, **entry}))
-    origin = Origin(workflow_id, found[0].get("version_id"), prefix)
-    tracker = _tracker(origin, results, Reporter(None, results, total=results.size))
+    origin = ResultMeta(workflow_id, found[0].get("version_id"), prefix)
+    tracker = _tracker(origin, results, EventEmitter(None, results, total=results.size))
     yield tracker.refresh
     return _written(frame, results, origin)
 
 
 def _tracker(
-    origin: Origin,
+    origin: ResultMeta,
     results: Results,
-    reporter: Reporter,
-    notes: Notes | None = None,
+    reporter: EventEmitter,
+    notes: JournalUpdater | None = None,
     *,
     settings: Settings | None = None,
     feed: WebhookReceiver | None = None,
@@ -239,7 +239,7 @@ def _tracker(
     )
 
 
-def _written(frame: pd.DataFrame, results: Results, origin: Origin) -> pd.DataFrame:
+def _written(frame: pd.DataFrame, results: Results, origin: ResultMeta) -> pd.DataFrame:
     out = columns.write(columns.snapshot(frame), results, origin.prefix)
     columns.describe(out, origin)
     return out

@@ -21,26 +21,26 @@ from ..aio.clock import SystemClock
 from ..aio.tasks import beside, until
 from ..api import reader
 from ..api.client import Client
-from ..engine.events import Reporter
+from ..engine.events import EventEmitter
 from ..engine.tracker import Tracker
 from ..errors import APIError
 from ..inputs.mapping import Fields, RowFunction
 from ..inputs.repeats import pack
-from ..journal.updates import Notes, RunRows
-from ..models import INVALID, PENDING, UNKNOWN, Outcome, Pin, Workflow
+from ..journal.updates import JournalUpdater, RunRows
+from ..models import INVALID, PENDING, UNKNOWN, Outcome, RunSpec, Workflow
 from ..settings import Settings
 from . import columns, source_file
 from . import progress_bar as bars
-from .columns import Origin
+from .columns import ResultMeta
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
-from .observers import Audience, joined
-from .options import Options
+from .observers import ObserverList, joined
+from .options import TriggerOptions
 from .plan import Plan, Positions, check_na, commonest_problem, misspellings, read_inputs
 from .rerun import RerunGuard
-from .result_frame import Handover
-from .row_actions import Todo, sort_out, sort_out_failed, wishes
-from .run_rows import Enrolment, check_key
-from .send import Delivery
+from .result_frame import ResultFrame
+from .row_actions import RowActions, sort_out, sort_out_failed, wishes
+from .run_rows import RunBinding, check_key
+from .send import Sender
 from .workflows import naming_the_nearest
 
 logger = logging.getLogger("eachlabs_frames")
@@ -48,12 +48,12 @@ logger = logging.getLogger("eachlabs_frames")
 CLOCK: Final = SystemClock()
 
 
-def bulk_trigger(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Options) -> Steps[pd.DataFrame]:
+def bulk_trigger(frame: pd.DataFrame, workflow_id: str, inputs: object, options: TriggerOptions) -> Steps[pd.DataFrame]:
     """Trigger the rows that have no execution yet."""
-    return (yield from Trigger(frame, workflow_id, inputs, options).steps())
+    return (yield from TriggerCall(frame, workflow_id, inputs, options).steps())
 
 
-class Trigger:
+class TriggerCall:
     """One call of `bulk_trigger`.
 
     Parameters
@@ -87,7 +87,7 @@ class Trigger:
         frame: pd.DataFrame,
         workflow_id: str,
         inputs: object,
-        options: Options,
+        options: TriggerOptions,
         *,
         only: Positions | None = None,
         sends: bool = True,
@@ -113,9 +113,9 @@ class Trigger:
         if options.key is not None:
             check_key(frame, options.key)
         self._client = Client(self._settings, hidden=options.secrets())
-        origin = self._before or Origin(workflow_id, options.version_id, options.prefix)
-        self.handover = Handover(frame, self._results, origin, inplace=options.inplace)
-        self.audience: Audience | None = None
+        origin = self._before or ResultMeta(workflow_id, options.version_id, options.prefix)
+        self.handover = ResultFrame(frame, self._results, origin, inplace=options.inplace)
+        self.audience: ObserverList | None = None
         self.pace: Callable[[], float] | None = None
         self.tracker: Tracker | None = None
         self.plan: Plan | None = None
@@ -129,7 +129,7 @@ class Trigger:
         """Look at the workflow, check every row, send, and wait where that was asked for."""
         self._release_edited()
         with self._enrolled() as enrolment:
-            todo = Todo()
+            todo = RowActions()
             rows = self._rows(enrolment)
             plan = (yield from self._planned(rows, enrolment)) if len(rows) else None
             if plan is not None:
@@ -139,30 +139,30 @@ class Trigger:
             raise self.handover.interrupted_late(self._late) from None
         return self.handover.written()
 
-    def rehearsal(self) -> Steps[Todo]:
+    def rehearsal(self) -> Steps[RowActions]:
         """Do all that `steps` does before it sends, add no row to the run, and return what would be done."""
         self._adds = False
         self._release_edited()
         with self._enrolled() as enrolment:
             rows = self._rows(enrolment)
             if not len(rows):
-                return Todo()
+                return RowActions()
             plan = yield from self._planned(rows, enrolment)
             return self._set_out(plan, enrolment)
 
-    def _carried_out(self, plan: Plan | None, todo: Todo, enrolment: Enrolment | None) -> Steps[None]:
+    def _carried_out(self, plan: Plan | None, todo: RowActions, enrolment: RunBinding | None) -> Steps[None]:
         wait = self._options.wait
         total = self._results.size if wait else len(todo.send) + len(todo.refused)
         # Where nothing was to be sent, no place in the run was taken: what a wait sees is noted all the same.
         webhook = self._options.webhook
         with (
             nullcontext() if webhook is None else webhook.at_work(self._settings),
-            closing(Notes(self._settings.journal, self.handover.origin.run, self._results)) as notes,
+            closing(JournalUpdater(self._settings.journal, self.handover.origin.run, self._results)) as notes,
             self.handover.kept(),
             bars.observing(self._options.progress, total=total, what="eachlabs") as shown,
         ):
             observer = joined(self.audience, shown)
-            reporter = Reporter(observer, self._results, total=total, done=len(todo.refused), until_settled=wait)
+            reporter = EventEmitter(observer, self._results, total=total, done=len(todo.refused), until_settled=wait)
             reporter.started()
             rows = notes if enrolment is None else RunRows(enrolment.entry, todo.numbers)
             tracker = self._tracker(reporter, rows)
@@ -171,7 +171,7 @@ class Trigger:
                 self.handover.before_writing = tracker.close
             delivery = None
             if plan is not None:
-                delivery = Delivery(
+                delivery = Sender(
                     self._results,
                     self._settings,
                     self._options,
@@ -192,7 +192,7 @@ class Trigger:
             reporter.finished()
 
     @contextmanager
-    def _enrolled(self) -> Iterator[Enrolment | None]:
+    def _enrolled(self) -> Iterator[RunBinding | None]:
         """Take a place in a run, for as long as this call is at work; None without a journal, or without a row."""
         before = self._before.run if self._before is not None else None
         nothing = not len(self._unsent) and self._only is None and self._options.on_unknown == "keep"
@@ -200,7 +200,7 @@ class Trigger:
             yield None
             return
         check_run(before, self._options, self._results)
-        enrolment = Enrolment(self._settings, self._options, self._workflow_id, before=self._before)
+        enrolment = RunBinding(self._settings, self._options, self._workflow_id, before=self._before)
         try:
             yield enrolment
         finally:
@@ -235,7 +235,7 @@ class Trigger:
             self._results.replace(Outcome(row, PENDING))
         self._unsent = np.union1d(self._unsent, rows)
 
-    def _rows(self, enrolment: Enrolment | None) -> Positions:
+    def _rows(self, enrolment: RunBinding | None) -> Positions:
         """Return the rows that this call is about: in a named run all but those of executions which it does not know.
 
         There, a row's input says whether it was sent, and so a row may have changed since.
@@ -270,7 +270,7 @@ class Trigger:
         from_file = source_file.of(self.handover.source) is not None
         return self._options.version_id is not None and not self._options.validate and not from_file
 
-    def _planned(self, rows: Positions, enrolment: Enrolment | None) -> Steps[Plan]:
+    def _planned(self, rows: Positions, enrolment: RunBinding | None) -> Steps[Plan]:
         """Read the workflow, and make the plan of these rows."""
         fields = self._known_fields(enrolment)
         version_id = (None if enrolment is None else enrolment.version_id) or self._version_id
@@ -288,7 +288,7 @@ class Trigger:
             omit=check_na(options.na),
             validate=options.validate,
         )
-        self.handover.origin = Origin(
+        self.handover.origin = ResultMeta(
             self._workflow_id,
             workflow.version_id,
             options.prefix,
@@ -300,7 +300,7 @@ class Trigger:
         self.plan = plan
         return plan
 
-    def _known_fields(self, enrolment: Enrolment | None) -> Fields | RowFunction | None:
+    def _known_fields(self, enrolment: RunBinding | None) -> Fields | RowFunction | None:
         """Return what fills each key: as the call says, else as the run is pinned, else as the frame remembers."""
         if self._fields is not None:
             return self._fields
@@ -319,12 +319,12 @@ class Trigger:
             )
         return found
 
-    def _set_out(self, plan: Plan, enrolment: Enrolment | None) -> Todo:
+    def _set_out(self, plan: Plan, enrolment: RunBinding | None) -> RowActions:
         """Check every row, find out what the journal knows of it, and mark those that set out and those that do not."""
         results = self._results
         if enrolment is None:
             deque(plan.noted(), maxlen=0)
-            todo = Todo(plan.compact(), range(results.size))
+            todo = RowActions(plan.compact(), range(results.size))
         else:
             todo = self._sorted_out(plan, enrolment)
         self.handover.sent = (plan.positions, plan.checksums)
@@ -347,7 +347,7 @@ class Trigger:
         reason = commonest_problem(refused, self.handover.source)
         return f"{do} not fit the workflow's input schema and {are} not sent: {reason}"
 
-    def _sorted_out(self, plan: Plan, enrolment: Enrolment) -> Todo:
+    def _sorted_out(self, plan: Plan, enrolment: RunBinding) -> RowActions:
         """Enter the rows into the run, and sort them by what it knows; see that nothing is paid for again unasked."""
         results = self._results
         pin = enrolment.pin(plan, str(self.handover.origin.version_id))
@@ -368,14 +368,14 @@ class Trigger:
         if self._sends and self._only is not None:
             return sort_out_failed(plan, enrolment, numbers, results)
         if self._sends and self._options.retrigger:
-            return Todo(plan.compact(), numbers)
+            return RowActions(plan.compact(), numbers)
         todo = sort_out(plan, enrolment, numbers, results, held=self._held, sends=self._sends)
         if guard and not is_new and self._adds:
             send = [row for row in todo.send if row not in plan.refused]
             guard.check(pack(b"".join(enrolment.entry.content(numbers[row]) for row in send)))
         return todo
 
-    def _rerun_guard(self, enrolment: Enrolment, pin: Pin) -> RerunGuard | None:
+    def _rerun_guard(self, enrolment: RunBinding, pin: RunSpec) -> RerunGuard | None:
         """Return the guard of a call that neither names its run nor says that it pays again.
 
         A retry needs it in a new run only, which does not know whether the failed rows were retried before.
@@ -385,7 +385,7 @@ class Trigger:
             return None
         return RerunGuard(self._settings, pin, own=None if is_new else enrolment.entry.name, retries=is_retry)
 
-    def _tracker(self, reporter: Reporter, rows: Notes | RunRows) -> Tracker:
+    def _tracker(self, reporter: EventEmitter, rows: JournalUpdater | RunRows) -> Tracker:
         return Tracker(
             self._workflow_id,
             self._results,
@@ -401,7 +401,7 @@ class Trigger:
             sent_at=rows.sent_at,
         )
 
-    def _follow(self, tracker: Tracker, reporter: Reporter, delivery: Delivery | None) -> Steps[None]:
+    def _follow(self, tracker: Tracker, reporter: EventEmitter, delivery: Sender | None) -> Steps[None]:
         watched = delivery if self.audience is not None else None
         try:
             yield from reporter.stoppable(

@@ -23,14 +23,14 @@ def refusal(thing: object) -> str:
     return f".eachlabs works on a pandas DataFrame; this is a {kind}: {_HINTS.get(kind, 'convert it to a DataFrame')}"
 
 
-class Refusal:
+class UnsupportedAccessor:
     """An accessor that cannot be had: it raises when it is asked for."""
 
     def __init__(self, thing: object) -> None:
         raise FrameTypeError(refusal(thing))
 
 
-class LateRefusal:
+class UnsupportedGroupBy:
     """The same for a GroupBy, whose own ``__getattr__`` would hide an error: it raises when it is used."""
 
     def __init__(self, thing: object) -> None:

@@ -17,7 +17,7 @@ from ..models import Json
 from ..suggestions import closest
 from .mapping import properties
 
-LONGEST_REASON: Final = 300
+MAX_REASON_LENGTH: Final = 300
 
 Check = Callable[[dict[str, Json]], str | None]
 
@@ -71,9 +71,9 @@ def _misspelt(payload: Mapping[str, Json], schema: Mapping[str, Json]) -> str:
 
 
 def _short(text: str) -> str:
-    if len(text) <= LONGEST_REASON:
+    if len(text) <= MAX_REASON_LENGTH:
         return text
-    half = LONGEST_REASON // 2
+    half = MAX_REASON_LENGTH // 2
     return f"{text[:half]} ... {text[-half:]}"
 
 

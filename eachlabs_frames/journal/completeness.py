@@ -26,7 +26,7 @@ SINCE_VERSION: Final = 2
 """The version of the tables that brought the table `journal`: older ones cannot tell."""
 
 
-class State(NamedTuple):
+class JournalState(NamedTuple):
     """The row of the table `journal`, with the highest record number that the journal has had."""
 
     id: bytes
@@ -37,7 +37,7 @@ class State(NamedTuple):
 class Evidence(NamedTuple):
     """What is known from outside the database."""
 
-    marked: mark.Marked | None
+    marked: mark.MarkContent | None
     has_log: bool
 
 
@@ -50,14 +50,14 @@ def evidence(path: Path) -> Evidence:
     return Evidence(mark.read(path), has_log)
 
 
-def state(connection: sqlite3.Connection) -> State:
+def state(connection: sqlite3.Connection) -> JournalState:
     """Read the state of a journal."""
     query = "SELECT id, is_open, max(floor, coalesce((SELECT max(id) FROM records), 0)) FROM journal"
     found: tuple[bytes, int, int] = connection.execute(query).fetchone()
-    return State(found[0], bool(found[1]), found[2])
+    return JournalState(found[0], bool(found[1]), found[2])
 
 
-def missing(found: State, outside: Evidence) -> str | None:
+def missing(found: JournalState, outside: Evidence) -> str | None:
     """Say what a journal has lost, or None if it has lost nothing."""
     marked = outside.marked
     if marked is not None and marked.journal == found.id:

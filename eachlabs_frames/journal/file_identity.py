@@ -12,7 +12,7 @@ from .sqlite_errors import ELSEWHERE, translated
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class FileIdentity:
     """What tells the files of a journal from others that take their place later."""
 
     path: Path
@@ -20,7 +20,7 @@ class Stamp:
     files: tuple[tuple[int, int], tuple[int, int]]
 
     @classmethod
-    def of(cls, path: Path) -> Stamp:
+    def of(cls, path: Path) -> FileIdentity:
         """Return the stamp of a journal that is open, so that its log is there."""
         log = log_of(path)
         with translated(path):

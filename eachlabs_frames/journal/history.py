@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import JournalError
-from ..models import COMPLETED, Pin
+from ..models import COMPLETED, RunSpec
 from ..suggestions import MAX_COMPARED
 from .queries import UNREADABLE, book_of, read_pin, snapshot
 from .records import ANSWER, ids_of
@@ -20,9 +20,9 @@ MIN_COSTS: Final = 100
 """Executions whose costs are enough to estimate the next: a page of the API's listing, because prices change."""
 
 
-def runs_of_ids(path: Path, ids: set[str]) -> dict[str, tuple[str, Pin]]:
+def runs_of_ids(path: Path, ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
     """Return the run that each of these bulk operations or executions belongs to, of those that the journal knows."""
-    found: dict[str, tuple[str, Pin]] = {}
+    found: dict[str, tuple[str, RunSpec]] = {}
     with reading(path) as connection, snapshot(connection):
         query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
         for run, body in connection.execute(query, (ANSWER,)):

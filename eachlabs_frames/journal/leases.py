@@ -81,14 +81,14 @@ if hasattr(os, "register_at_fork"):
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Lease:
     """What `hold` gives and `release` takes."""
 
     file: _File
     session: int
 
 
-def hold(path: Path, session: int) -> Hold:
+def hold(path: Path, session: int) -> Lease:
     """Lock the byte of `session` of the journal at `path`, until `release` or the end of this process.
 
     `path` is to be without symbolic links, so that all who share a journal share its locks.
@@ -103,10 +103,10 @@ def hold(path: Path, session: int) -> Hold:
             file.ours.add(session)
         finally:
             _close_if_idle(file)
-    return Hold(file, session)
+    return Lease(file, session)
 
 
-def renewed(path: Path, held: Hold) -> Hold:
+def renewed(path: Path, held: Lease) -> Lease:
     """Return a lock that others can see: the same one, or a new one if the file was deleted or replaced."""
     if _key(path) == held.file.key:
         return held
@@ -115,7 +115,7 @@ def renewed(path: Path, held: Hold) -> Hold:
     return new
 
 
-def release(held: Hold) -> None:
+def release(held: Lease) -> None:
     """Release the lock of a session that has ended."""
     file = held.file
     with _guard:

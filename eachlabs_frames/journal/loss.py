@@ -13,7 +13,7 @@ from ..errors import JournalError
 from ..models import FAILED, INVALID, MAX_BATCH
 from . import completeness, sessions
 from .queries import book_of
-from .records import CLAIM, NEW, Book, pack_rows
+from .records import CLAIM, NEW, RunState, pack_rows
 from .sqlite_errors import translated
 from .sqlite_file import connect
 from .transactions import transaction
@@ -78,7 +78,7 @@ def _claim_all(connection: sqlite3.Connection, path: Path, number: int) -> dict[
     return claimed
 
 
-def _may_have_been_sent(book: Book, row: int) -> bool:
+def _may_have_been_sent(book: RunState, row: int) -> bool:
     status = book.results.status[row]
     return (book.words[row] == NEW and status != INVALID) or (
         status == FAILED and book.results.execution_id[row] is None

@@ -23,7 +23,7 @@ _SLOTS: Final = 254
 """Slots of a file of 4 KiB. Two sessions share one only if 254 others began in between."""
 
 
-class Marked(NamedTuple):
+class MarkContent(NamedTuple):
     """What a mark says: the id of its journal, and the highest record number."""
 
     journal: bytes
@@ -36,7 +36,7 @@ def path_of(path: Path) -> Path:
     return real.with_name(f"{real.name}-mark")
 
 
-def read(path: Path) -> Marked | None:
+def read(path: Path) -> MarkContent | None:
     """Return what the mark of the journal at `path` says, or None if there is none that can be read."""
     try:
         content = path_of(path).read_bytes()
@@ -48,7 +48,7 @@ def read(path: Path) -> Marked | None:
     if magic != _MAGIC or checksum != zlib.crc32(journal):
         return None
     slots = _SLOT.iter_unpack(content[_HEADER.size :][: (len(content) - _HEADER.size) // _SLOT.size * _SLOT.size])
-    return Marked(journal, max((number for number, check in slots if check == _check(journal, number)), default=0))
+    return MarkContent(journal, max((number for number, check in slots if check == _check(journal, number)), default=0))
 
 
 class MarkWriter:

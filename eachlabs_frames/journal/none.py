@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ..models import Lost, Outcome, Standing, Taken
+from ..models import Claimed, LostRequest, Outcome, RowState
 
-_NEW: Final = Standing("new")
-_NOTHING: Final = Taken(frozenset(), {})
+_NEW: Final = RowState("new")
+_NOTHING: Final = Claimed(frozenset(), {})
 
 
-class Unjournaled:
+class NullJournal:
     """A `models.Journal` without a memory."""
 
-    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:  # noqa: ARG002 - the Protocol's
+    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[RowState]:  # noqa: ARG002 - the Protocol's
         """Let every row be sent."""
         return [_NEW] * len(rows)
 
@@ -28,14 +28,14 @@ class Unjournaled:
     async def flush(self) -> None:
         """Have nothing to write."""
 
-    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:  # noqa: ARG002
+    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[RowState]:  # noqa: ARG002
         """Know of no other call."""
         return [_NEW] * len(rows)
 
-    def lost(self, rows: Sequence[int], *, timeout: float) -> list[Lost]:  # noqa: ARG002
+    def lost(self, rows: Sequence[int], *, timeout: float) -> list[LostRequest]:  # noqa: ARG002
         """Remember no request."""
         return []
 
-    async def taken(self, since: float) -> Taken:  # noqa: ARG002
+    async def taken(self, since: float) -> Claimed:  # noqa: ARG002
         """Know of no other run."""
         return _NOTHING

@@ -15,7 +15,7 @@ from typing import Final
 
 from ..errors import JournalError
 from . import completeness, leases, sessions
-from .file_identity import Stamp
+from .file_identity import FileIdentity
 from .mark import MarkWriter
 from .sqlite_errors import translated
 from .sqlite_file import Connection
@@ -34,8 +34,8 @@ class Presence:
         self._connection = connection
         self._path = path
         self._shared = path.resolve()
-        self._stamp = Stamp.of(path)
-        self._hold: leases.Hold | None = None
+        self._stamp = FileIdentity.of(path)
+        self._hold: leases.Lease | None = None
         self._mark: MarkWriter | None = None
         self._written = 0
         self._uncommitted = 0

@@ -20,10 +20,10 @@ import orjson
 
 from ..errors import JournalError, RunError
 from ..inputs.fingerprints import SIZE
-from ..models import PENDING, UNKNOWN, Json, Pin
+from ..models import PENDING, UNKNOWN, Json, RunSpec
 from ..suggestions import MAX_COMPARED, hint
 from . import sessions
-from .records import ANSWER, CLAIM, SENT, UNANSWERED, Book, Record, unpack_outcomes, unpack_rows
+from .records import ANSWER, CLAIM, SENT, UNANSWERED, Record, RunState, unpack_outcomes, unpack_rows
 from .sqlite_errors import damaged, translated
 from .sqlite_file import connect, reading
 from .supersession import first_calls, relabelled
@@ -34,11 +34,11 @@ logger = logging.getLogger("eachlabs_frames")
 UNREADABLE: Final = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What reading a record raises that is damaged."""
 
-_NO_PIN: Final = Pin("", "", "")
+_NO_PIN: Final = RunSpec("", "", "")
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class RunSummary:
     """One run: what it is pinned to, when it was made (epoch nanoseconds), and its rows per status.
 
     ``executions`` and ``cost_usd`` are of all that was paid: also of rows that were triggered again, or whose key has
@@ -46,7 +46,7 @@ class Summary:
     """
 
     name: str
-    pin: Pin
+    pin: RunSpec
     created_at: int
     counts: Mapping[str, int]
     executions: int
@@ -54,7 +54,7 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class RunContents:
     """All of one run, row by row in the order in which the run first saw them.
 
     ``superseded`` and ``superseded_cost`` are of executions that no row here has any more. ``is_superseded`` says of
@@ -62,25 +62,25 @@ class Loaded:
     """
 
     name: str
-    pin: Pin
+    pin: RunSpec
     index_names: list[str | None]
     labels: list[Json]
     inputs: list[Mapping[str, Json]]
-    book: Book
+    book: RunState
     keys: list[Json] | None = None
     superseded: int = 0
     superseded_cost: float = 0.0
     is_superseded: Sequence[bool] = ()
 
 
-def pin_of(connection: sqlite3.Connection, path: Path, name: str) -> Pin | None:
+def pin_of(connection: sqlite3.Connection, path: Path, name: str) -> RunSpec | None:
     """Return what a run is pinned to, or None where there is no such run, or one without a row."""
     query = "SELECT pin FROM runs WHERE name = ? AND EXISTS (SELECT 1 FROM sheets WHERE run = runs.id)"
     found = connection.execute(query, (name,)).fetchone()
     return None if found is None else read_pin(path, name, found[0])
 
 
-def pin_of_run(path: Path, name: str) -> Pin | None:
+def pin_of_run(path: Path, name: str) -> RunSpec | None:
     """Return what a run is pinned to, or None where the journal has none of this name, or one without a row."""
     with reading(path) as connection:
         return pin_of(connection, path, name)
@@ -125,7 +125,7 @@ def records_of(connection: sqlite3.Connection, run: int, *, after: int = 0) -> I
         yield Record(*found)
 
 
-def add_records(book: Book, records: Iterable[Record], path: Path) -> int:
+def add_records(book: RunState, records: Iterable[Record], path: Path) -> int:
     """Take records into a book, and return the number of the last.
 
     Raises
@@ -200,7 +200,7 @@ def _rows_of(packed: bytes) -> Sequence[int]:
         return ()
 
 
-def summaries(path: Path) -> list[Summary]:
+def summaries(path: Path) -> list[RunSummary]:
     """Return every run of the journal, the newest first."""
     with reading(path) as connection, snapshot(connection):
         query = "SELECT id, name, pin, created_at FROM runs ORDER BY created_at DESC, id DESC"
@@ -216,7 +216,7 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def _summary(connection: sqlite3.Connection, path: Path, run: int, name: str, pin: str, created_at: int) -> Summary:
+def _summary(connection: sqlite3.Connection, path: Path, run: int, name: str, pin: str, created_at: int) -> RunSummary:
     pinned = _NO_PIN
     try:
         pinned = read_pin(path, name, pin)
@@ -225,14 +225,14 @@ def _summary(connection: sqlite3.Connection, path: Path, run: int, name: str, pi
         logger.warning("the rows of run %r count as unknown, and it cannot be resumed: %s", name, exc)
         query = "SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ?"
         rows: int = connection.execute(query, (run,)).fetchone()[0]
-        return Summary(name, pinned, created_at, {UNKNOWN: rows}, 0, 0.0)
+        return RunSummary(name, pinned, created_at, {UNKNOWN: rows}, 0, 0.0)
     results = book.results
     counts = Counter(UNKNOWN if book.words[row] == SENT else results.status[row] for row in _latest(digests, pinned))
     cost = book.replaced_cost + sum(known for known in results.cost if known == known)
-    return Summary(name, pinned, created_at, counts, results.accepted + book.replaced, cost)
+    return RunSummary(name, pinned, created_at, counts, results.accepted + book.replaced, cost)
 
 
-def read_pin(path: Path, name: str, written: str) -> Pin:
+def read_pin(path: Path, name: str, written: str) -> RunSpec:
     """Read what a run is pinned to.
 
     Raises
@@ -241,20 +241,20 @@ def read_pin(path: Path, name: str, written: str) -> Pin:
         It cannot be read.
     """
     try:
-        return Pin(**json.loads(written))
+        return RunSpec(**json.loads(written))
     except (ValueError, TypeError) as exc:
         raise damaged(path, f"the settings of its run {name!r} cannot be read: {exc}") from exc
 
 
-def book_of(connection: sqlite3.Connection, path: Path, run: int) -> tuple[bytearray, Book]:
+def book_of(connection: sqlite3.Connection, path: Path, run: int) -> tuple[bytearray, RunState]:
     """Return what the rows of a run are known by, and what its records add up to."""
     digests, _ = digests_of(connection, path, run)
-    book = Book(len(digests) // SIZE)
+    book = RunState(len(digests) // SIZE)
     add_records(book, records_of(connection, run), path)
     return digests, book
 
 
-def _latest(digests: bytearray, pin: Pin) -> list[int]:
+def _latest(digests: bytearray, pin: RunSpec) -> list[int]:
     """Return the rows that count: where rows have keys, the latest of each key."""
     size = len(digests) // SIZE
     if pin.key is None:
@@ -263,7 +263,7 @@ def _latest(digests: bytearray, pin: Pin) -> list[int]:
     return sorted(last.values())
 
 
-def load(path: Path, name: str) -> Loaded:
+def load(path: Path, name: str) -> RunContents:
     """Return all of one run.
 
     Raises
@@ -292,7 +292,7 @@ def load(path: Path, name: str) -> Loaded:
         labels, keys = [label for label, _ in pairs], [key for _, key in pairs]
     # With keys, the rows that are left out below are those.
     stale = relabelled(labels, calls) if pin.key is None else [False] * len(labels)
-    loaded = Loaded(name, pin, names, labels, inputs, book, keys, is_superseded=stale)
+    loaded = RunContents(name, pin, names, labels, inputs, book, keys, is_superseded=stale)
     return _chosen(loaded, _latest(digests, pin), note)
 
 
@@ -307,7 +307,7 @@ def read_labels(packed: bytes) -> list[Json]:
     return labels
 
 
-def _chosen(loaded: Loaded, rows: list[int], note: str | None) -> Loaded:
+def _chosen(loaded: RunContents, rows: list[int], note: str | None) -> RunContents:
     """Keep `rows`, and say of each row without an outcome why it has none."""
     whole = loaded.book
     for row in rows:
@@ -318,7 +318,7 @@ def _chosen(loaded: Loaded, rows: list[int], note: str | None) -> Loaded:
     loaded = replace(loaded, superseded=whole.replaced, superseded_cost=whole.replaced_cost)
     if len(rows) == whole.results.size:
         return loaded
-    book = Book(len(rows))
+    book = RunState(len(rows))
     for place, row in enumerate(rows):
         book.results.replace(whole.results.outcome(row)._replace(position=place))
     return replace(
@@ -333,7 +333,7 @@ def _chosen(loaded: Loaded, rows: list[int], note: str | None) -> Loaded:
     )
 
 
-def _found(connection: sqlite3.Connection, path: Path, name: str) -> tuple[int, Pin, list[str | None], str | None]:
+def _found(connection: sqlite3.Connection, path: Path, name: str) -> tuple[int, RunSpec, list[str | None], str | None]:
     query = "SELECT id, pin, index_names, note FROM runs WHERE name = ?"
     found: tuple[int, str, str, str | None] | None = connection.execute(query, (name,)).fetchone()
     if found is None:

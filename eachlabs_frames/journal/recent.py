@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import JournalError
 from ..inputs.fingerprints import SIZE
 from ..inputs.repeats import Fingerprints, pack
-from ..models import UNKNOWN, Pin
+from ..models import UNKNOWN, RunSpec
 from .queries import CLOCK_STEP, UNREADABLE, digests_of
 from .records import ANSWER, CLAIM, LOOK, unpack_outcomes, unpack_rows
 from .sessions import at_work
@@ -53,7 +53,7 @@ class RecentRun:
     unanswered: Fingerprints
 
 
-def recent_runs(path: Path, pin: Pin, since: int, *, without: str | None = None) -> list[RecentRun]:
+def recent_runs(path: Path, pin: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:
     """Return what was sent since `since` (epoch ns) by other runs of the same workflow, version, server and mapping.
 
     Parameters
@@ -97,7 +97,7 @@ def last_sent(path: Path, name: str) -> float | None:
 
 
 def _matching(
-    connection: sqlite3.Connection, pin: Pin, since: int, without: str | None
+    connection: sqlite3.Connection, pin: RunSpec, since: int, without: str | None
 ) -> list[tuple[int, str, str | None]]:
     query = "SELECT id, name, pin FROM runs WHERE instr(pin, ?) OR instr(pin, ?) ORDER BY id DESC"
     latest = "SELECT at FROM records WHERE run = ? ORDER BY id DESC LIMIT 1"
@@ -106,7 +106,7 @@ def _matching(
     texts = json.dumps(pin.workflow_id), json.dumps(pin.version_id)
     for run, name, written in connection.execute(query, texts).fetchall():
         try:
-            other = Pin(**json.loads(written))
+            other = RunSpec(**json.loads(written))
         except UNREADABLE:
             continue  # that run cannot be gone on with either, and says so itself
         last = connection.execute(latest, (run,)).fetchone()
@@ -116,7 +116,7 @@ def _matching(
     return matching
 
 
-def _agrees(one: Pin, other: Pin) -> bool:
+def _agrees(one: RunSpec, other: RunSpec) -> bool:
     names = ("version_id", "base_url", "inputs", "na")
     if any(getattr(one, name) != getattr(other, name) for name in names):
         return False

@@ -30,7 +30,7 @@ from ..models import (
     UNKNOWN_ROW,
     UNSENT_ROW,
     Outcome,
-    Standing,
+    RowState,
 )
 from ..results import NO_TIME, Results
 
@@ -158,7 +158,7 @@ _WORDS: Final = {status: status for status in STATUSES}
 """One string for all rows of a status, not one for each."""
 
 
-class Book:
+class RunState:
     """What the records of one run add up to.
 
     Parameters
@@ -273,12 +273,12 @@ class Book:
         else:
             results.merge(_outcome(row, bulk_id, fields))
 
-    def standing(self, row: int) -> Standing:
+    def standing(self, row: int) -> RowState:
         """Say how one row stands."""
         word = self.words[row]
         if word == SETTLED:
-            return Standing("settled", self._results.outcome(row))
-        return Standing("sent") if word == SENT else Standing("new", self._refusal(row))
+            return RowState("settled", self._results.outcome(row))
+        return RowState("sent") if word == SENT else RowState("new", self._refusal(row))
 
     def suits(self, wish: int, row: int) -> bool:
         """Say whether a row is what a frame says of its own: not sent, unknown, or refused."""

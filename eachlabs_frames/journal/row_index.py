@@ -14,7 +14,7 @@ from ..inputs.fingerprints import SIZE
 UNSEEN: Final = -1
 
 
-class Roll:
+class RowIndex:
     """The rows that a run has, each to be found once.
 
     Parameters

@@ -25,7 +25,7 @@ UNPROVEN: Final = 3_600.0
 _NANO: Final = 1_000_000_000
 
 
-class Process(NamedTuple):
+class ProcessIdentity(NamedTuple):
     """What tells a process from every other: where it runs, since when the machine is up, its id and its start."""
 
     host: str
@@ -62,7 +62,7 @@ def at_work(connection: sqlite3.Connection, path: Path, session: int, *, unprove
     # In a session of an older version of the tables, which has no host, the lock alone decides.
     if row is None or row[1] is None or row[5] is not None:
         return False
-    known = Process(row[1], row[2], row[0], row[3])
+    known = ProcessIdentity(row[1], row[2], row[0], row[3])
     if known == this_process():
         return leases.is_ours(path, session)
     # Also where the lock is free: the file may be a copy that took the place of the one that is locked.
@@ -96,7 +96,7 @@ def end_dead(connection: sqlite3.Connection, path: Path, *, but: int) -> bool:
     return bool(alive)
 
 
-def _is_alive(known: Process) -> bool | None:
+def _is_alive(known: ProcessIdentity) -> bool | None:
     """Say whether a process is there; None if that cannot be known from here."""
     here = this_process()
     if known.host != here.host or not here.began:
@@ -106,10 +106,10 @@ def _is_alive(known: Process) -> bool | None:
     return _began(known.process) == known.began
 
 
-def this_process() -> Process:
+def this_process() -> ProcessIdentity:
     """Return what this process is known by."""
     process = os.getpid()
-    return Process(*_machine(), process, _began(process))
+    return ProcessIdentity(*_machine(), process, _began(process))
 
 
 @cache

@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import JournalError, RunError
-from ..models import PENDING, UNKNOWN, Lost, Outcome, Pin, Sheet, Standing, Taken
+from ..models import PENDING, UNKNOWN, Claimed, LostRequest, Outcome, RowChunk, RowState, RunSpec
 from .presence import Presence
 from .queries import add_records, executions_since, pin_of, read_pin, records_of
-from .records import ANSWER, CLAIM, CORRECTION, LOOK, SENT, Book, pack_outcomes, pack_rows, unpack_rows
-from .row_index import Roll
+from .records import ANSWER, CLAIM, CORRECTION, LOOK, SENT, RunState, pack_outcomes, pack_rows, unpack_rows
+from .row_index import RowIndex
 from .sqlite_errors import PATIENCE, translated
 from .sqlite_file import connect
-from .sqlite_rows import Extent, Rows, chunks
-from .sqlite_writer import Writer
+from .sqlite_rows import ReadExtent, RunRowIndex, chunks
+from .sqlite_writer import SqliteWriter
 from .transactions import transaction
 from .unanswered import NANO, lost_requests, taken
 
-_NEW_ROW: Final = Standing("new")
+_NEW_ROW: Final = RowState("new")
 
 
-class Entry:
+class SqliteRunJournal:
     """A `models.Journal` for one run, for as long as one call is at work in it.
 
     Parameters
@@ -61,7 +61,7 @@ class Entry:
         except BaseException:
             self._connection.close()
             raise
-        self._writer = Writer(
+        self._writer = SqliteWriter(
             self._connection,
             path,
             begin=self._begin,
@@ -77,19 +77,19 @@ class Entry:
         self._read_until: tuple[int, int] | None = None
         self._theirs: set[int] = set()
         self._notes: list[tuple[int, int, int, int, bytes, bytes | None]] = []
-        self._rows = Rows(self._connection, path, 0)
-        self.book = Book(0)
+        self._rows = RunRowIndex(self._connection, path, 0)
+        self.book = RunState(0)
 
     # -- before anything is sent ------------------------------------------------------------------------------------
 
-    def pin(self) -> Pin | None:
+    def pin(self) -> RunSpec | None:
         """Return what the run is pinned to, or None where there is no such run yet, or only its name."""
         with translated(self._path):
             return pin_of(self._connection, self._path, self.name)
 
     def enter(
         self,
-        pin: Pin,
+        pin: RunSpec,
         *,
         index_names: Sequence[str | None] = (None,),
         rename: Callable[[], str] | None = None,
@@ -149,14 +149,14 @@ class Entry:
         return records, self._one("SELECT count(*) FROM sheets WHERE run = ?", (self._run,))
 
     def _read(self) -> None:
-        self._rows = Rows(self._connection, self._path, self._run)
-        self.book = Book(len(self._rows))
+        self._rows = RunRowIndex(self._connection, self._path, self._run)
+        self.book = RunState(len(self._rows))
         self._seen = add_records(self.book, records_of(self._connection, self._run), self._path)
         self._read_until = self._extent()
 
     def register(
         self,
-        sheets: Iterable[Sheet],
+        sheets: Iterable[RowChunk],
         *,
         taken: Sequence[int] = (),
         keyed: bool = False,
@@ -191,8 +191,8 @@ class Entry:
             Whatever reading a sheet raises; nothing of them is written then, unless another call relies on it by now.
         """
         numbers: list[int] = []
-        roll: Roll | None = None
-        before: Extent | None = None
+        roll: RowIndex | None = None
+        before: ReadExtent | None = None
         try:
             # Sheets are read between the transactions: that takes long, and calls functions of the user's.
             for chunk in chunks(sheets):
@@ -213,7 +213,7 @@ class Entry:
             self._presence.publish()
         return numbers
 
-    def _caught_up(self, roll: Roll | None, taken: Sequence[int], *, latest: bool) -> Roll:
+    def _caught_up(self, roll: RowIndex | None, taken: Sequence[int], *, latest: bool) -> RowIndex:
         """Read what other calls have added since, perhaps the very same rows."""
         if roll is not None:
             self._rows.catch_up(roll)
@@ -226,7 +226,7 @@ class Entry:
         self._read_until = None
         return self._rows.roll(taken=taken, latest=latest)
 
-    def _take_back(self, before: Extent) -> None:
+    def _take_back(self, before: ReadExtent) -> None:
         """Delete the rows of a frame that cannot be registered as a whole, unless another call may rely on them."""
         with suppress(JournalError), transaction(self._connection, self._path), translated(self._path):
             if not self._presence.shares(self._run):
@@ -249,10 +249,10 @@ class Entry:
 
     # -- while it is sent -------------------------------------------------------------------------------------------
 
-    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:
+    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[RowState]:
         """Note durably that `rows` are about to be sent, those of them that no other call has claimed since."""
         assert run == self.name
-        standings: Sequence[Standing] = await self._writer.durably(lambda: self._claim(rows))
+        standings: Sequence[RowState] = await self._writer.durably(lambda: self._claim(rows))
         return standings
 
     def _begin(self) -> None:
@@ -264,7 +264,7 @@ class Entry:
             self._catch_up()
             self._others_wrote = others_wrote
 
-    def _claim(self, rows: Sequence[int]) -> Sequence[Standing]:
+    def _claim(self, rows: Sequence[int]) -> Sequence[RowState]:
         if len(rows) and self._theirs.isdisjoint(rows):
             self._note(CLAIM, pack_rows(rows), None)
             return [_NEW_ROW] * len(rows)
@@ -339,13 +339,13 @@ class Entry:
         """Note why rows of this run were not sent, for whoever looks at it later; None: that is over."""
         self._writer.soon(lambda: self._do("UPDATE runs SET note = ? WHERE id = ?", (reason, self._run)))
 
-    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[Standing]:
+    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[RowState]:
         """Read what other calls have written since, and say how `rows` stand."""
         assert run == self.name
-        standings: Sequence[Standing] = await self._writer.durably(lambda: self._standings(rows))
+        standings: Sequence[RowState] = await self._writer.durably(lambda: self._standings(rows))
         return standings
 
-    def _standings(self, rows: Sequence[int]) -> Sequence[Standing]:
+    def _standings(self, rows: Sequence[int]) -> Sequence[RowState]:
         # What this call itself has claimed since is not in its book: there, a row that it retries is as it was before.
         told = [row in self._theirs or self.book.words[row] == SENT for row in rows]
         return [self._standing(row) if known else _NEW_ROW for row, known in zip(rows, told, strict=True)]
@@ -375,20 +375,20 @@ class Entry:
 
     # -- what was sent, and never answered --------------------------------------------------------------------------
 
-    def _standing(self, number: int) -> Standing:
+    def _standing(self, number: int) -> RowState:
         standing = self.book.standing(number)
         if standing.word == "sent":
-            return Standing("sent", alive=self._presence.at_work(self.book.sessions[number]))
+            return RowState("sent", alive=self._presence.at_work(self.book.sessions[number]))
         return standing
 
-    def standing(self, number: int) -> Standing:
+    def standing(self, number: int) -> RowState:
         """Say how a row stands, as far as this call has read."""
         if self.book.words[number] != SENT:
             return self.book.standing(number)
         with translated(self._path):
             return self._standing(number)
 
-    def lost(self, numbers: Sequence[int], *, timeout: float) -> list[Lost]:
+    def lost(self, numbers: Sequence[int], *, timeout: float) -> list[LostRequest]:
         """Return the triggers whose answer none of `numbers` has: all rows of each that wait, for they went together.
 
         Parameters
@@ -400,13 +400,13 @@ class Entry:
         """
         return lost_requests(self._path, self._rows, self.book, numbers, timeout=timeout)
 
-    async def taken(self, since: float) -> Taken:
+    async def taken(self, since: float) -> Claimed:
         """Read what any run has sent since `since`."""
 
         def at_work(session: int) -> bool:
             return session != self._session and self._presence.at_work(session)
 
-        found: Taken = await self._writer.durably(lambda: taken(self._connection, self._path, since, at_work=at_work))
+        found: Claimed = await self._writer.durably(lambda: taken(self._connection, self._path, since, at_work=at_work))
         return found
 
     def close(self) -> JournalError | None:
@@ -430,7 +430,7 @@ def _packed(outcomes: Sequence[Outcome]) -> tuple[bytes, bytes]:
     return pack_rows([outcome.position for outcome in outcomes]), pack_outcomes(outcomes)
 
 
-def _written(pin: Pin) -> str:
+def _written(pin: RunSpec) -> str:
     """Write a pin down, the same for equal ones."""
     return json.dumps(asdict(pin), sort_keys=True)
 

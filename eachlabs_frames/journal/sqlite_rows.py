@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..inputs.fingerprints import SIZE
-from ..models import REFUSED_ROW, UNKNOWN_ROW, UNSENT_ROW, Sheet
+from ..models import REFUSED_ROW, UNKNOWN_ROW, UNSENT_ROW, RowChunk
 from .queries import digests_of, write_labels
-from .records import Book
-from .row_index import UNSEEN, Roll
+from .records import RunState
+from .row_index import UNSEEN, RowIndex
 from .sqlite_errors import translated
 
 CHUNK: Final = 10_000
 """Rows that are written in one transaction: others get their turn in between."""
 
 
-class Extent(NamedTuple):
+class ReadExtent(NamedTuple):
     """How far a call has read a run: its rows, those of them that the call has added, and the latest record."""
 
     rows: int
@@ -30,7 +30,7 @@ class Extent(NamedTuple):
     record: int
 
 
-class Rows:
+class RunRowIndex:
     """What the rows of a run are known by, as far as this call has read and written."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, run: int) -> None:
@@ -47,11 +47,11 @@ class Rows:
         """Return the fingerprint of a row's input."""
         return bytes(self._contents[number * SIZE : (number + 1) * SIZE])
 
-    def extent(self, record: int) -> Extent:
+    def extent(self, record: int) -> ReadExtent:
         """Return how far this call has read the rows, beside the latest `record`."""
-        return Extent(len(self), self._added, record)
+        return ReadExtent(len(self), self._added, record)
 
-    def take_back(self, before: Extent) -> None:
+    def take_back(self, before: ReadExtent) -> None:
         """Delete the rows that were added since `before`, unless another call has written to the run since."""
         query = "SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ? AND first >= ?"
         (found,) = self._connection.execute(query, (self._run, before.rows)).fetchone()
@@ -66,14 +66,14 @@ class Rows:
         """Read on, where another call has added rows."""
         _, self._contents = digests_of(connection, self._path, self._run)
 
-    def roll(self, *, taken: Sequence[int], latest: bool) -> Roll:
+    def roll(self, *, taken: Sequence[int], latest: bool) -> RowIndex:
         """Return what finds the rows that the run has, of which the frame holds those of `taken` already."""
-        roll = Roll(self._digests, taken=taken, latest=latest)
+        roll = RowIndex(self._digests, taken=taken, latest=latest)
         # Needed once, and as large as the run: whoever registers again reads again.
         self._digests = bytearray()
         return roll
 
-    def catch_up(self, roll: Roll) -> None:
+    def catch_up(self, roll: RowIndex) -> None:
         """Read the rows that other calls have added since."""
         first = len(self)
         digests, contents = digests_of(self._connection, self._path, self._run, first=first)
@@ -82,13 +82,13 @@ class Rows:
 
     def register(
         self,
-        sheets: Iterable[Sheet],
-        roll: Roll,
+        sheets: Iterable[RowChunk],
+        roll: RowIndex,
         *,
         keyed: bool,
         changed: Callable[[int], None] | None,
         add: bool,
-        book: Book,
+        book: RunState,
         before: int,
     ) -> list[int]:
         """Do what `Entry.register` says, for rows of the frame that stand behind `before` others.
@@ -106,7 +106,7 @@ class Rows:
             numbers += found
         return numbers
 
-    def _found(self, sheet: Sheet, roll: Roll, book: Book) -> list[int]:
+    def _found(self, sheet: RowChunk, roll: RowIndex, book: RunState) -> list[int]:
         """Return each row's number, `UNSEEN` where the run has not seen it."""
         if not roll:
             return [UNSEEN] * len(sheet.digests)
@@ -121,9 +121,9 @@ class Rows:
 
     def _renew_changed(
         self,
-        sheet: Sheet,
+        sheet: RowChunk,
         found: list[int],
-        book: Book,
+        book: RunState,
         changed: Callable[[int], None],
         *,
         before: int,
@@ -135,7 +135,7 @@ class Rows:
                     changed(before + place)
                 found[place] = UNSEEN
 
-    def _add(self, sheet: Sheet, found: list[int]) -> None:
+    def _add(self, sheet: RowChunk, found: list[int]) -> None:
         """Write down the rows of a sheet that were not found, and put their numbers in."""
         first = len(self)
         fresh = [place for place, number in enumerate(found) if number == UNSEEN]
@@ -156,9 +156,9 @@ class Rows:
             found[place] = number
 
 
-def chunks(sheets: Iterable[Sheet]) -> Iterator[list[Sheet]]:
+def chunks(sheets: Iterable[RowChunk]) -> Iterator[list[RowChunk]]:
     """Yield sheets by `CHUNK` rows or a few more; one empty list if there are none."""
-    chunk: list[Sheet] = []
+    chunk: list[RowChunk] = []
     rows, is_first = 0, True
     for sheet in sheets:
         chunk.append(sheet)

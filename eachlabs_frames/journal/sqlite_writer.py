@@ -26,7 +26,7 @@ logger = logging.getLogger("eachlabs_frames")
 LINGER: Final = 0.02
 """Seconds that an answer waits for a claim to be written with; begun at once, its commit would make that claim wait."""
 
-LONGEST_GOODBYE: Final = 30.0
+CLOSE_TIMEOUT: Final = 30.0
 
 Work = Callable[[], Any]
 
@@ -39,7 +39,7 @@ class _Task(NamedTuple):
     future: asyncio.Future[Any] | None = None
 
 
-class Writer:
+class SqliteWriter:
     """Commits what it is given, in order; its thread is started with the first task, and ended by `close`.
 
     Parameters
@@ -121,10 +121,10 @@ class Writer:
                 return None
             self._some.set()
             self._urgent.set()
-        self._thread.join(LONGEST_GOODBYE)
+        self._thread.join(CLOSE_TIMEOUT)
         if self._thread.is_alive():
             return JournalError(
-                f"the journal {self._path} has accepted no writes for {LONGEST_GOODBYE:g} s: is its disk available?"
+                f"the journal {self._path} has accepted no writes for {CLOSE_TIMEOUT:g} s: is its disk available?"
             )
         return self.failure if self._unwritten else None
 

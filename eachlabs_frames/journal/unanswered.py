@@ -8,18 +8,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..models import UNKNOWN, Lost, Taken
+from ..models import UNKNOWN, Claimed, LostRequest
 from .queries import executions_since, rivals_since
-from .records import NO_CLAIM, SENT, SETTLED, Book, unpack_rows
+from .records import NO_CLAIM, SENT, SETTLED, RunState, unpack_rows
 from .sqlite_file import reading
-from .sqlite_rows import Rows
+from .sqlite_rows import RunRowIndex
 
 NANO: Final = 1_000_000_000
 RECENT: Final = 3_600
 """Seconds: what another run sent longer ago cannot be what is under way now."""
 
 
-def lost_requests(path: Path, rows: Rows, book: Book, numbers: Sequence[int], *, timeout: float) -> list[Lost]:
+def lost_requests(
+    path: Path, rows: RunRowIndex, book: RunState, numbers: Sequence[int], *, timeout: float
+) -> list[LostRequest]:
     """Return the requests whose answer none of the rows `numbers` has, each with all its rows that wait.
 
     It reads by a connection of its own, so that it never waits for the disk while a commit does. A request took at most
@@ -33,7 +35,7 @@ def lost_requests(path: Path, rows: Rows, book: Book, numbers: Sequence[int], *,
             rows.read_contents(connection)
         query = "SELECT at, rows, body FROM records WHERE id = ?"
         found = [(claim, *connection.execute(query, (claim,)).fetchone()) for claim in claims]
-    lost: list[Lost] = []
+    lost: list[LostRequest] = []
     for claim, at, packed, until in found:
         since = at / NANO
         # Nobody waits for it any more, so it was over by now at the latest.
@@ -42,7 +44,9 @@ def lost_requests(path: Path, rows: Rows, book: Book, numbers: Sequence[int], *,
     return lost
 
 
-def _lost(book: Book, rows: Rows, claim: int, claimed: Sequence[int], since: float, until: float) -> Lost:
+def _lost(
+    book: RunState, rows: RunRowIndex, claim: int, claimed: Sequence[int], since: float, until: float
+) -> LostRequest:
     results, words = book.results, book.words
     together = [row for row in claimed if book.claims[row] == claim]
     # What a row held before it was sent once more is no answer to this request.
@@ -51,12 +55,12 @@ def _lost(book: Book, rows: Rows, claim: int, claimed: Sequence[int], since: flo
     # Where some of them were found before, the others are in the same bulk operation or nowhere.
     known = (results.bulk_id[row] for row in together if words[row] == SETTLED)
     bulk_id = next((bulk_id for bulk_id in known if bulk_id is not None), None)
-    return Lost(waiting, tuple(map(rows.content, waiting)), since, until, bulk_id)
+    return LostRequest(waiting, tuple(map(rows.content, waiting)), since, until, bulk_id)
 
 
-def taken(connection: sqlite3.Connection, path: Path, since: float, *, at_work: Callable[[int], bool]) -> Taken:
+def taken(connection: sqlite3.Connection, path: Path, since: float, *, at_work: Callable[[int], bool]) -> Claimed:
     """Read what any run has sent since `since` (epoch seconds), as far as sessions that are `at_work` wait for it."""
     executions = executions_since(connection, int(since * NANO))
     # Also what was sent before `since`: it may take effect after it.
     rivals = rivals_since(connection, path, int((time.time() - RECENT) * NANO), at_work=at_work)
-    return Taken(executions, rivals)
+    return Claimed(executions, rivals)

@@ -15,12 +15,12 @@ from ..errors import JournalError
 from ..models import Outcome
 from ..results import Results
 from .recent import last_sent
-from .sqlite import Entry
+from .sqlite import SqliteRunJournal
 
 logger = logging.getLogger("eachlabs_frames")
 
 
-class Notes:
+class JournalUpdater:
     """The notes of one call; the journal is opened when it is first needed.
 
     Parameters
@@ -35,7 +35,7 @@ class Notes:
         self._path = self._journal = journal
         self._run = run
         self._results = Results(0) if results is None else results
-        self._entry: Entry | None = None
+        self._entry: SqliteRunJournal | None = None
         self._numbers: dict[str, int] = {}
         self._rows: list[int] = []
 
@@ -98,7 +98,7 @@ class Notes:
         if path is None or run is None:
             return False
         try:
-            entry = Entry(path, run)
+            entry = SqliteRunJournal(path, run)
         except JournalError as exc:
             logger.warning("the new states are not recorded: %s", exc)
             return False
@@ -139,7 +139,7 @@ class RunRows:
         The number in the run of each row of the frame, by position; empty where no row has one.
     """
 
-    def __init__(self, entry: Entry, numbers: Sequence[int]) -> None:
+    def __init__(self, entry: SqliteRunJournal, numbers: Sequence[int]) -> None:
         self._entry = entry
         self._numbers = numbers
 

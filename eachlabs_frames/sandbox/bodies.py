@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from .answers import RefusalError
 from .options import Dialect
 
-MOST_INPUTS = 10
+MAX_INPUTS = 10
 _FIELDS: Mapping[Dialect, frozenset[str]] = {
     "current": frozenset({"inputs", "webhook_url", "webhook_secret"}),
     "legacy": frozenset({"inputs", "webhook_url", "version_id"}),
@@ -86,8 +86,8 @@ def read_trigger(body: bytes, content_type: str, dialect: Dialect) -> TriggerBod
 def _read_inputs(inputs: Any) -> tuple[dict[str, Any], ...]:
     if not isinstance(inputs, list):
         _bad("inputs must be an array")
-    if not 1 <= len(inputs) <= MOST_INPUTS:
-        _bad(f"inputs must hold 1 to {MOST_INPUTS} objects, got {len(inputs)}")
+    if not 1 <= len(inputs) <= MAX_INPUTS:
+        _bad(f"inputs must hold 1 to {MAX_INPUTS} objects, got {len(inputs)}")
     for position, item in enumerate(inputs):
         if not isinstance(item, dict):
             _bad(f"inputs[{position}] must be an object")

@@ -25,7 +25,7 @@ from .faults import BEFORE, ELSEWHERE, Fault, Schedule, instead, spoil
 from .ledger import Ledger, RequestRecord
 from .options import Dialect
 
-MOST_BYTES = 12 * 1024 * 1024
+MAX_BODY_BYTES = 12 * 1024 * 1024
 _CUT = frozenset({"lost_answer", "dropped"})
 _REQUEST_ID = "X-Request-Id"
 _PRINTABLE = re.compile(r"[\x21-\x7e]{1,200}")
@@ -101,7 +101,7 @@ class Routes:
 
     def application(self) -> web.Application:
         """Make the aiohttp application."""
-        app = web.Application(middlewares=[self._as_json], client_max_size=MOST_BYTES)
+        app = web.Application(middlewares=[self._as_json], client_max_size=MAX_BODY_BYTES)
         app.on_response_prepare.append(_add_request_id)
         for dialect, method, path, route in _PATHS:
             app.router.add_route(method, path, self._endpoint(route, dialect))

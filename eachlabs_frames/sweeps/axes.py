@@ -23,7 +23,7 @@ from .grid import GREATEST, Places
 
 Values: TypeAlias = "pd.Series[Any] | range"
 
-MOST: Final = 10_000_000
+MAX_VALUES: Final = 10_000_000
 """Values of an iterator, at most: whatever gives more may never end."""
 
 OPTIONS: Final = ("sample", "random_state", "repeats", "where", "allow_large")
@@ -46,7 +46,7 @@ class Axis:
             yield label, _stretch(values, places) if isinstance(values, range) else _taken(values, places)
 
 
-def read(name: object, values: object, *, most: int = MOST) -> Axis:
+def read(name: object, values: object, *, most: int = MAX_VALUES) -> Axis:
     """Return the axis `name` of these values; an iterator is read once, and `most` values of it.
 
     Raises

@@ -21,7 +21,7 @@ from .grid import Draw, Grid, Places, drawing, shuffled
 
 REPEAT: Final = "repeat"
 
-LARGEST: Final = 100_000
+MAX_ROWS: Final = 100_000
 """Rows of a sweep that nobody has to ask for twice: each may be a paid execution."""
 
 CHUNK: Final = 1_000
@@ -100,10 +100,10 @@ def sweep(
     times = _whole("repeats", repeats, least=1)
     _check_options(where, random_state, allow_large, draws=wanted is not None)
     unbounded = allow_large or wanted is not None
-    found = _read(axes, more_axes, most=reading.MOST if unbounded else LARGEST)
+    found = _read(axes, more_axes, most=reading.MAX_VALUES if unbounded else MAX_ROWS)
     _check_labels([label for axis in found for label in axis.columns], times)
     grid = Grid(tuple(axis.size for axis in found))
-    if not unbounded and grid.size * times > LARGEST:
+    if not unbounded and grid.size * times > MAX_ROWS:
         raise ConfigurationError(_too_large(found, grid, times))
     cells = _chosen(found, grid, wanted, where=where, random_state=random_state)
     places = grid.whole(times=times) if cells is None else grid.places(cells, times=times)
@@ -177,7 +177,7 @@ def _too_large(found: Sequence[Axis], grid: Grid, times: int) -> str:
     parts = [f"{axis.name} {axis.size:,}" for axis in found] + ([f"repeats {times:,}"] if times > 1 else [])
     return (
         f"this sweep has {grid.size * times:,} rows ({' x '.join(parts)}), and each may be a paid execution: draw a "
-        f"sample of its cells with sample=, or pass allow_large=True for more than {LARGEST:,}"
+        f"sample of its cells with sample=, or pass allow_large=True for more than {MAX_ROWS:,}"
     )
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from .payload import Known, Notice, agrees
+from .payload import Delivery, KnownExecution, agrees
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -27,24 +27,24 @@ LINGER: Final = 0.02
 SHARE: Final = 10
 """A pause is at least so many times what the sorting, or the noting, before it took."""
 
-LONGEST_PAUSE: Final = 1.0
+MAX_PAUSE: Final = 1.0
 """Seconds between two looks at what is held."""
 
-MOST_WAITING: Final = 10_000
+MAX_PENDING: Final = 10_000
 """Deliveries that wait, each for its execution to be known; the oldest is let go for one more."""
 
-LONGEST_WAIT: Final = 120.0
+MAX_WAIT: Final = 120.0
 """Seconds that one waits: a request may take as long as that, with the search for its lost answer."""
 
 REMEMBERED: Final = 200_000
 
 Word: TypeAlias = Literal["accepted", "unknown", "mismatched"]
 
-Ask: TypeAlias = Callable[[Sequence[Notice]], Sequence[Word]]
+Ask: TypeAlias = Callable[[Sequence[Delivery]], Sequence[Word]]
 """Notes in the journal what it knows the executions of, and says that of each; waits for the disk."""
 
 
-class Feed(Protocol):
+class DeliverySource(Protocol):
     """A receiver of deliveries, as a call sees it that waits for them."""
 
     @property
@@ -58,24 +58,24 @@ class Feed(Protocol):
         ...
 
 
-class Addressee(Protocol):
+class Subscriber(Protocol):
     """A call that is open to deliveries."""
 
-    def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
+    def find(self, wanted: Collection[str]) -> Mapping[str, KnownExecution]:
         """Return what it knows of these executions; from another thread."""
         ...
 
 
-class Letterbox:
+class Mailbox:
     """Where an addressee finds what was delivered; `ring` is called when there is something, or a receiver stops."""
 
-    def __init__(self, addressee: Addressee, ring: Callable[[], None]) -> None:
+    def __init__(self, addressee: Subscriber, ring: Callable[[], None]) -> None:
         self.addressee = addressee
         self._ring = ring
         self._loop = asyncio.get_running_loop()
-        self._notices: list[Notice] = []
+        self._notices: list[Delivery] = []
 
-    def put(self, notices: Sequence[Notice]) -> None:
+    def put(self, notices: Sequence[Delivery]) -> None:
         """Leave something; under the lock of those who are open."""
         self._notices += notices
         self.ring()
@@ -85,7 +85,7 @@ class Letterbox:
         with contextlib.suppress(RuntimeError):  # a closed loop looks at nothing any more
             self._loop.call_soon_threadsafe(self._ring)
 
-    def emptied(self) -> list[Notice]:
+    def emptied(self) -> list[Delivery]:
         """Return what is there."""
         with _lock:
             found, self._notices = self._notices, []
@@ -93,7 +93,7 @@ class Letterbox:
 
 
 _lock = threading.Lock()
-_open: list[Letterbox] = []
+_open: list[Mailbox] = []
 _without_cost: OrderedDict[str, None] = OrderedDict()
 
 
@@ -108,12 +108,12 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def opened(addressee: Addressee, ring: Callable[[], None]) -> Iterator[Letterbox]:
+def opened(addressee: Subscriber, ring: Callable[[], None]) -> Iterator[Mailbox]:
     """Have what is delivered to this process put into a letterbox, until this is left; what is in it then is the last.
 
     To be used on the loop on which `ring` is to be called.
     """
-    box = Letterbox(addressee, ring)
+    box = Mailbox(addressee, ring)
     with _lock:
         _open.append(box)
     try:
@@ -140,12 +140,12 @@ def cost_is_known(execution_id: str) -> None:
     _without_cost.pop(execution_id, None)
 
 
-class _Waiting(NamedTuple):
-    notice: Notice
+class _Pending(NamedTuple):
+    notice: Delivery
     since: float
 
 
-class Sorter:
+class Dispatcher:
     """The deliveries of one receiver.
 
     Parameters
@@ -164,9 +164,9 @@ class Sorter:
     def __init__(self, ask_journal: Ask, *, is_held: Callable[[], bool]) -> None:
         self._ask_journal = ask_journal
         self._is_held = is_held
-        self._came: list[_Waiting] = []
-        self._held: list[_Waiting] = []
-        self._unclaimed: list[Notice] = []
+        self._came: list[_Pending] = []
+        self._held: list[_Pending] = []
+        self._unclaimed: list[Delivery] = []
         self._done: OrderedDict[str, None] = OrderedDict()
         self._some = asyncio.Event()
         self._nobodys = asyncio.Event()
@@ -177,11 +177,11 @@ class Sorter:
         """How many have no fate yet."""
         return len(self._came) + len(self._held) + len(self._unclaimed)
 
-    def take(self, notice: Notice) -> bool:
+    def take(self, notice: Delivery) -> bool:
         """Take a delivery in, to be sorted soon; False where there are too many."""
-        if len(self._came) >= MOST_WAITING:
+        if len(self._came) >= MAX_PENDING:
             return False
-        self._came.append(_Waiting(notice, time.monotonic()))
+        self._came.append(_Pending(notice, time.monotonic()))
         self._some.set()
         return True
 
@@ -197,13 +197,13 @@ class Sorter:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def rest(self) -> list[Notice]:
+    def rest(self) -> list[Delivery]:
         """Sort what is there, once `run` has ended; return what is left for the journal, to be given to `noted`."""
         self._sort(hold=False)
         rest, self._unclaimed = self._unclaimed, []
         return rest
 
-    def noted(self, notices: Sequence[Notice], words: Sequence[Word]) -> None:
+    def noted(self, notices: Sequence[Delivery], words: Sequence[Word]) -> None:
         """Count what the journal said."""
         for notice, word in zip(notices, words, strict=True):
             self._count(notice, word)
@@ -221,7 +221,7 @@ class Sorter:
         """Return when to look again at what is held: the answer that names it comes by itself, and mostly soon."""
         if not self._held:
             return None
-        return min(max(LINGER, (time.monotonic() - self._held[-1].since) / 4), LONGEST_PAUSE)
+        return min(max(LINGER, (time.monotonic() - self._held[-1].since) / 4), MAX_PAUSE)
 
     async def _note_on(self) -> None:
         while True:
@@ -248,17 +248,17 @@ class Sorter:
         for one, word in zip(pending, _put([one.notice for one in pending], self._done), strict=True):
             if word is not None:
                 self._count(one.notice, word)
-            elif hold and now - one.since < LONGEST_WAIT:
+            elif hold and now - one.since < MAX_WAIT:
                 self._held.append(one)
             else:
                 self._unclaimed.append(one.notice)
-        over = max(0, len(self._held) - MOST_WAITING)
+        over = max(0, len(self._held) - MAX_PENDING)
         self._unclaimed += [one.notice for one in self._held[:over]]
         del self._held[:over]
         if self._unclaimed:
             self._nobodys.set()
 
-    def _count(self, notice: Notice, word: Word) -> None:
+    def _count(self, notice: Delivery, word: Word) -> None:
         execution_id = notice.execution_id
         if word != "accepted":
             self.counts[word] += 1
@@ -277,7 +277,7 @@ def _remember(ids: OrderedDict[str, None], execution_id: str) -> None:
         ids.popitem(last=False)
 
 
-def _put(notices: Sequence[Notice], done: Collection[str]) -> list[Word | None]:
+def _put(notices: Sequence[Delivery], done: Collection[str]) -> list[Word | None]:
     """Put deliveries into the letterboxes of those who know their executions; None for one that nobody knows.
 
     Of an execution that is `done`, nobody is told again: the first word is the one that counts.
@@ -287,7 +287,7 @@ def _put(notices: Sequence[Notice], done: Collection[str]) -> list[Word | None]:
     with _lock:
         for box in _open if wanted else ():
             known = box.addressee.find(wanted)
-            mine: dict[tuple[str, bool], Notice] = {}
+            mine: dict[tuple[str, bool], Delivery] = {}
             for place, notice in enumerate(notices):
                 facts = known.get(notice.execution_id)
                 if facts is None:

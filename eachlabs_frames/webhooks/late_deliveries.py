@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..errors import JournalError
-from ..journal.updates import Notes
-from ..models import TERMINAL, Outcome, Pin
+from ..journal.updates import JournalUpdater
+from ..models import TERMINAL, Outcome, RunSpec
 from ..settings import journal_path
 from .dispatcher import Word
-from .payload import Known, Notice, agrees
+from .payload import Delivery, KnownExecution, agrees
 
 logger = logging.getLogger("eachlabs_frames")
 
 REMEMBERED: Final = 10_000
 
 
-class _Place(NamedTuple):
+class _RunOfBulk(NamedTuple):
     """Which run a bulk operation belongs to, and of which workflow that is."""
 
     path: Path
@@ -33,7 +33,7 @@ class _Place(NamedTuple):
     workflow_id: str
 
 
-class Ledger:
+class LateDeliveryRecorder:
     """Notes deliveries in the journal, and says which it knows; from one thread at a time.
 
     Attributes
@@ -44,18 +44,18 @@ class Ledger:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
-        self._places: OrderedDict[str, _Place] = OrderedDict()
+        self._places: OrderedDict[str, _RunOfBulk] = OrderedDict()
         self.paths: set[Path] = set()
 
-    def __call__(self, notices: Sequence[Notice]) -> list[Word]:
+    def __call__(self, notices: Sequence[Delivery]) -> list[Word]:
         """Note what the journal knows, and return a word for each delivery."""
         with self._turn:
             return self._noted(notices)
 
-    def _noted(self, notices: Sequence[Notice]) -> list[Word]:
+    def _noted(self, notices: Sequence[Delivery]) -> list[Word]:
         words: list[Word] = ["unknown"] * len(notices)
         self._find({str(notice.outcome.bulk_id) for notice in notices} - {"None"})
-        by_run: dict[_Place, list[int]] = {}
+        by_run: dict[_RunOfBulk, list[int]] = {}
         for at, notice in enumerate(notices):
             place = self._places.get(str(notice.outcome.bulk_id))
             if place is not None:
@@ -72,12 +72,12 @@ class Ledger:
             if path is None or not wanted:
                 continue
             for bulk_id, (run, pin) in _runs_of(path, wanted).items():
-                self._places[bulk_id] = _Place(path, run, pin.workflow_id)
+                self._places[bulk_id] = _RunOfBulk(path, run, pin.workflow_id)
         while len(self._places) > REMEMBERED:
             self._places.popitem(last=False)
 
 
-def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, Pin]]:
+def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
     from ..journal import history
 
     try:
@@ -87,17 +87,17 @@ def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, Pin]]:
         return {}
 
 
-def _note(place: _Place, notices: Sequence[Notice]) -> list[Word]:
+def _note(place: _RunOfBulk, notices: Sequence[Delivery]) -> list[Word]:
     """Note what was delivered of one run, but what the journal knows to have ended."""
     words: list[Word] = []
     ended: dict[str, Outcome] = {}
-    with closing(Notes(place.path, place.run)) as notes:
+    with closing(JournalUpdater(place.path, place.run)) as notes:
         for notice in notices:
             before = notes.known(notice.execution_id)
             if before is None:
                 words.append("unknown")
                 continue
-            if not agrees(notice, Known(before.bulk_id, place.workflow_id)):
+            if not agrees(notice, KnownExecution(before.bulk_id, place.workflow_id)):
                 words.append("mismatched")
                 continue
             words.append("accepted")

@@ -19,7 +19,7 @@ MAX_ID_LENGTH: Final = 200
 _NOWHERE: Final = -1
 
 
-class Notice(NamedTuple):
+class Delivery(NamedTuple):
     """What one delivery says about one execution.
 
     Attributes
@@ -58,14 +58,14 @@ class Notice(NamedTuple):
         return None not in (self.inputs, content) and self.inputs != content
 
 
-class Known(NamedTuple):
+class KnownExecution(NamedTuple):
     """What somebody knows of an execution before it is delivered."""
 
     bulk_id: str | None
     workflow_id: str | None
 
 
-def read_delivery(body: bytes) -> Notice | None:
+def read_delivery(body: bytes) -> Delivery | None:
     """Return what a delivery says, or None where it has not the shape of an execution's details."""
     try:
         said = decode(body)
@@ -80,10 +80,10 @@ def read_delivery(body: bytes) -> Notice | None:
         return None
     if canonical_status(said.get("status")) is None:
         return None
-    return Notice(read(_NOWHERE, said), workflow_id or None, try_fingerprint(said.get("inputs")))
+    return Delivery(read(_NOWHERE, said), workflow_id or None, try_fingerprint(said.get("inputs")))
 
 
-def agrees(notice: Notice, known: Known) -> bool:
+def agrees(notice: Delivery, known: KnownExecution) -> bool:
     """Say whether a delivery speaks of the very execution that is known: of its bulk operation and its workflow."""
     if None not in (notice.outcome.bulk_id, known.bulk_id) and not _same(notice.outcome.bulk_id, known.bulk_id):
         return False

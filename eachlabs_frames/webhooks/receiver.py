@@ -32,14 +32,14 @@ from .endpoint import (
     checked_signatures,
     checked_whole,
 )
-from .late_deliveries import Ledger
-from .payload import Notice
+from .late_deliveries import LateDeliveryRecorder
+from .payload import Delivery
 from .signatures import SignaturePolicy, Verifier, path_token
 
 if TYPE_CHECKING:
     import socket
 
-    from .server import Receiver
+    from .server import WebhookServer
 
 MAX_BODY: Final = 4 * 1024 * 1024
 SWEEP: Final = 180.0
@@ -146,11 +146,11 @@ class WebhookReceiver:
         self._at_work = 0
         self._address: tuple[str, int] | None = None
         self._listener: socket.socket | None = None
-        self._receiver: Receiver | None = None
+        self._receiver: WebhookServer | None = None
         self._sorting: asyncio.Future[None] | None = None
         self._process = 0
-        self._ledger = Ledger()
-        self._sorter = dispatcher.Sorter(self._ledger, is_held=lambda: self._at_work > 0)
+        self._ledger = LateDeliveryRecorder()
+        self._sorter = dispatcher.Dispatcher(self._ledger, is_held=lambda: self._at_work > 0)
         self._before: dict[str, int] = dict.fromkeys(FATES, 0)
 
     # -- its life ---------------------------------------------------------------------------------------------------
@@ -233,11 +233,11 @@ class WebhookReceiver:
         return self._listener
 
     async def _begin(self, _: asyncio.Event) -> None:
-        from .server import Receiver
+        from .server import WebhookServer
 
         assert self._listener is not None
         self._sorting = asyncio.ensure_future(self._sorter.run())
-        self._receiver = Receiver(
+        self._receiver = WebhookServer(
             self._listener,
             path=urlsplit(self.url).path,
             verifier=self._verifier,
@@ -265,7 +265,7 @@ class WebhookReceiver:
         # Here, and not on a thread of the loop's: at the end of a process there is none to be had.
         self._sorter.noted(rest, self._ledger(rest))
 
-    async def _end(self, receiver: Receiver) -> list[Notice]:
+    async def _end(self, receiver: WebhookServer) -> list[Delivery]:
         await receiver.stop()
         if self._sorting is not None:
             self._sorting.cancel()

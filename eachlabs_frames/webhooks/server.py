@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from .payload import Notice, read_delivery
+from .payload import Delivery, read_delivery
 from .signatures import REDELIVERY_HEADER, SECRET_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Credentials, Verifier
 
 logger = logging.getLogger("eachlabs_frames")
@@ -43,7 +43,7 @@ _Answer: TypeAlias = tuple[int, str | None]
 """The status of the answer, and what to count the request as where it was not taken."""
 
 
-class Receiver:
+class WebhookServer:
     """A server on the running loop.
 
     Parameters
@@ -77,7 +77,7 @@ class Receiver:
         verifier: Verifier,
         max_body: int,
         timeout: float,
-        take: Callable[[Notice], bool],
+        take: Callable[[Delivery], bool],
         max_buffered: int = MAX_BUFFERED,
     ) -> None:
         self._listener = listener

@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from ..models import TERMINAL, Outcome
 from ..results import Results
 from . import dispatcher
-from .dispatcher import Feed, Letterbox
-from .payload import Known, Notice
+from .dispatcher import DeliverySource, Mailbox
+from .payload import Delivery, KnownExecution
 
 
-class Hearing:
+class Subscription:
     """The ear of one call.
 
     Parameters
@@ -44,7 +44,7 @@ class Hearing:
         workflow_id: str,
         results: Results,
         *,
-        feed: Feed | None,
+        feed: DeliverySource | None,
         awaited: Callable[[], Collection[str]],
         write: Callable[[Sequence[Outcome]], None],
         content: Callable[[int], bytes | None] | None = None,
@@ -94,7 +94,7 @@ class Hearing:
             self.heard_all = next(self._results.open_rows(), None) is None
         some = asyncio.Event()
         fed = self.sweep is not None
-        box: Letterbox | None = None
+        box: Mailbox | None = None
         try:
             with dispatcher.opened(self, some.set) as box:
                 while True:
@@ -108,15 +108,15 @@ class Hearing:
             if box is not None:
                 self._take_in(box.emptied())
 
-    def find(self, wanted: Collection[str]) -> Mapping[str, Known]:
+    def find(self, wanted: Collection[str]) -> Mapping[str, KnownExecution]:
         """Return what is known of these executions; from any thread."""
         listed, bulks = self._results.execution_id, self._results.bulk_id
         if self._closed or listed is None or bulks is None:
             return {}  # they were handed over
         rows = [row for row, execution_id in enumerate(listed) if execution_id in wanted]
-        return {str(listed[row]): Known(bulks[row], self._workflow_id) for row in rows}
+        return {str(listed[row]): KnownExecution(bulks[row], self._workflow_id) for row in rows}
 
-    def _take_in(self, notices: Sequence[Notice]) -> None:
+    def _take_in(self, notices: Sequence[Delivery]) -> None:
         """Write what was delivered: of each execution the first end, or the latest state if it has not ended."""
         if self._closed or not notices:
             return
@@ -142,6 +142,6 @@ class Hearing:
         )
         self.tell()
 
-    def _is_doubtful(self, notice: Notice, rows: Sequence[int]) -> bool:
+    def _is_doubtful(self, notice: Delivery, rows: Sequence[int]) -> bool:
         content = self._content
         return notice.ended and content is not None and all(notice.differs(content(row)) for row in rows)

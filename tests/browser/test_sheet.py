@@ -14,7 +14,7 @@ from eachlabs_frames.models import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 from eachlabs_frames.sandbox import media
 from eachlabs_frames.views.common.assets import WEB
 from eachlabs_frames.views.common.card import Card, card
-from eachlabs_frames.views.gallery.model import Layout, Sheet, find
+from eachlabs_frames.views.gallery.model import GalleryLayout, GalleryModel, find
 
 from ..test_costs import AMOUNTS
 from . import stage as stages
@@ -37,7 +37,7 @@ SVG = list(media.svg({"prompt": "a fox"}))
 class Stage(stages.Stage):
     """A page with a gallery, and the kernel's side of its model, which is the real one."""
 
-    sheet: Sheet
+    sheet: GalleryModel
 
     def show(
         self, rows: list[Outcome], *, page: int = 100, columns: int = 4, size: int = 220, files: Any = (), **how: Any
@@ -45,10 +45,10 @@ class Stage(stages.Stage):
         def make(outcomes: Sequence[Outcome]) -> list[Card]:
             return [made(one, files=files) for one in outcomes]
 
-        self.sheet = Sheet(len(rows), make, first=page + 1)
+        self.sheet = GalleryModel(len(rows), make, first=page + 1)
         self.sheet.take(rows)
         self.sheet.settle("posters", None)
-        shown: Any = self.sheet.snapshot("posters", None, 1_790_000_000.0, Layout(columns, size, page))
+        shown: Any = self.sheet.snapshot("posters", None, 1_790_000_000.0, GalleryLayout(columns, size, page))
         self.start(shown, **how)
 
     def happen(self, *outcomes: Outcome) -> None:
@@ -235,7 +235,7 @@ def test_a_lost_message_is_asked_for(stage: Stage) -> None:
     update: Any = stage.sheet.update("posters", None, 0.0)
     stage.push(update)
     stage.page.wait_for_function("() => stage.model.sent.some(m => m.kind === 'watch' && m.seq === -1)")
-    whole: Any = stage.sheet.snapshot("posters", None, 1_790_000_002.0, Layout(4, 220, 100))
+    whole: Any = stage.sheet.snapshot("posters", None, 1_790_000_002.0, GalleryLayout(4, 220, 100))
     stage.page.evaluate("snapshot => stage.replace(snapshot)", whole)
     assert stage.find(".elf-card[data-status=completed]").count() == 2
 

@@ -12,7 +12,7 @@ UNSURE: Final = 30.0
 """The same where the API does not say its own time."""
 
 
-class Skew:
+class ClockSkew:
     """How far the server's clock is ahead of ours, from what its answers say of the time."""
 
     def __init__(self) -> None:

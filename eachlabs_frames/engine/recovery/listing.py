@@ -15,9 +15,9 @@ from ...aio.tasks import drain
 from ...api import protocol
 from ...api.responses import entries, parse_time
 from ...inputs.fingerprints import try_fingerprint
-from ...models import Clock, DialectName, Json, Lost, Reply, Request, Transport
-from .clock_skew import Skew
-from .matching import Bulk, Member, Span, candidates, timely
+from ...models import Clock, DialectName, Json, LostRequest, Reply, Request, Transport
+from .clock_skew import ClockSkew
+from .matching import BulkCandidate, BulkMember, TimeRange, candidates, timely
 
 Entry = Mapping[str, Any]
 
@@ -56,7 +56,7 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListingPage:
     """A page of the listing: its executions, when these were created, by our clock, and where the next page starts."""
 
     found: list[Entry]
@@ -65,7 +65,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ExecutionFacts:
     """What the details say that a listing may not."""
 
     fingerprint: bytes | None
@@ -91,22 +91,22 @@ class Listing:
         self._clock = clock
         self._dialect = dialect
         self._workers = workers
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, ExecutionFacts] = {}
         self._seen: Mapping[str, Entry] = {}
         self._inputs: dict[str, set[bytes]] = {}
         self._failures = 0
-        self.skew = Skew()
+        self.skew = ClockSkew()
         self.trouble: UnreadableError | None = None
 
     def begin(self) -> None:
         """Begin a new look."""
         self._failures = 0
-        self.skew = Skew()
+        self.skew = ClockSkew()
         self.trouble = None
 
     # -- pages of the workflow's listing ----------------------------------------------------------------------------
 
-    async def read(self, stretches: Sequence[Span]) -> dict[str, Entry]:
+    async def read(self, stretches: Sequence[TimeRange]) -> dict[str, Entry]:
         """Return what was created in these stretches of time, the latest first, and what stands beside it.
 
         Raises
@@ -120,7 +120,7 @@ class Listing:
             offset = await self._read(stretch, offset, found)
         return found
 
-    async def _read(self, stretch: Span, offset: int, found: dict[str, Entry]) -> int:
+    async def _read(self, stretch: TimeRange, offset: int, found: dict[str, Entry]) -> int:
         page = await self._page(offset)
         if self._newer(page, stretch):
             offset = await self._skip(offset, stretch)
@@ -142,7 +142,7 @@ class Listing:
         msg = f"it has more than {MAX_PAGES * protocol.PAGE:,} executions of the {seconds:.0f} s around the request"
         raise UnreadableError(msg)
 
-    async def _skip(self, low: int, stretch: Span) -> int:
+    async def _skip(self, low: int, stretch: TimeRange) -> int:
         """Return the first offset that may be of a stretch, from one that is newer: doubled steps down, halved back.
 
         What is newer by its offset stays so, whatever is created meanwhile: that only moves the rest further down.
@@ -162,13 +162,13 @@ class Listing:
                 high = middle
         return low + protocol.PAGE
 
-    def _newer(self, page: Page, stretch: Span) -> bool:
+    def _newer(self, page: ListingPage, stretch: TimeRange) -> bool:
         return bool(page.times) and min(page.times) > stretch.until + self.skew.margin
 
-    async def _page(self, offset: int) -> Page:
+    async def _page(self, offset: int) -> ListingPage:
         verdict = await self._ask(protocol.listing_request(self._workflow_id, offset=offset))
         if protocol.is_past_the_end(verdict, offset):
-            return Page([], [], None)
+            return ListingPage([], [], None)
         if isinstance(verdict, protocol.Stop):
             raise UnreadableError(verdict.reason, hopeless=True)
         if isinstance(verdict, protocol.Retry):
@@ -185,7 +185,7 @@ class Listing:
         if listed and not times:
             msg = "it does not say when an execution was created"
             raise UnreadableError(msg)
-        return Page(found, times, protocol.next_offset(said, len(listed), offset))
+        return ListingPage(found, times, protocol.next_offset(said, len(listed), offset))
 
     def _created(self, entry: Entry) -> float | None:
         created = parse_time(entry.get("created_at"))
@@ -194,8 +194,8 @@ class Listing:
     # -- bulk operations --------------------------------------------------------------------------------------------
 
     async def bulks(
-        self, lost: Sequence[Lost], seen: Mapping[str, Entry], *, taken: Collection[str], late: float
-    ) -> tuple[list[Bulk], dict[str, Entry]]:
+        self, lost: Sequence[LostRequest], seen: Mapping[str, Entry], *, taken: Collection[str], late: float
+    ) -> tuple[list[BulkCandidate], dict[str, Entry]]:
         """Return the bulk operations that may be those of lost triggers, and the entry of each of their executions.
 
         Raises
@@ -215,7 +215,9 @@ class Listing:
             for known, entry in seen.items()
             if known not in taken
             and self._ours(entry)
-            and any(timely(one, Member(known, None, self._created(entry)), early=early, late=late) for one in unnamed)
+            and any(
+                timely(one, BulkMember(known, None, self._created(entry)), early=early, late=late) for one in unnamed
+            )
         }
         await self._learn(known for known, entry in free.items() if entry.get("inputs") is None)
         fitting = [list(candidates(one, map(self._member, free.values()), early=early, late=late)) for one in unnamed]
@@ -279,7 +281,7 @@ class Listing:
 
     async def _read_bulk(self, bulk_id: str, found: dict[str, Entry]) -> None:
         verdict = await self._ask(protocol.listing_request(self._workflow_id, bulk_id=bulk_id))
-        if isinstance(verdict, protocol.Said):
+        if isinstance(verdict, protocol.Success):
             for entry in _entries(verdict.json):
                 if _text(entry.get("bulk_id")) in (None, bulk_id):
                     found[entry["execution_id"]] = entry
@@ -292,7 +294,7 @@ class Listing:
 
     async def _gathered(
         self, read: Mapping[str, dict[str, Entry]], named: Collection[str | None], taken: Collection[str]
-    ) -> tuple[list[Bulk], dict[str, Entry]]:
+    ) -> tuple[list[BulkCandidate], dict[str, Entry]]:
         ours: dict[str, dict[str, Entry]] = {}
         for bulk_id, found in read.items():
             if bulk_id in named:
@@ -301,22 +303,22 @@ class Listing:
                 ours[bulk_id] = found
         whole = {one: entry for found in ours.values() for one, entry in found.items()}
         await self._learn(one for one, entry in whole.items() if entry.get("inputs") is None)
-        made = [Bulk(bulk_id, tuple(map(self._member, found.values()))) for bulk_id, found in ours.items()]
+        made = [BulkCandidate(bulk_id, tuple(map(self._member, found.values()))) for bulk_id, found in ours.items()]
         return made, whole
 
     # -- executions -------------------------------------------------------------------------------------------------
 
-    def _member(self, entry: Entry) -> Member:
+    def _member(self, entry: Entry) -> BulkMember:
         execution_id, inputs = entry["execution_id"], entry.get("inputs")
         content = self._about(execution_id).fingerprint if inputs is None else try_fingerprint(inputs)
-        return Member(execution_id, content, self._created(entry))
+        return BulkMember(execution_id, content, self._created(entry))
 
     def _ours(self, entry: Entry) -> bool:
         """Say whether an execution may be of our version; the API need not say of which it is."""
         said = _text(entry.get("version_id"))
         return said is None or self._version_id is None or said == self._version_id
 
-    def _about(self, execution_id: str) -> Known:
+    def _about(self, execution_id: str) -> ExecutionFacts:
         return self._known.get(execution_id, _NOTHING)
 
     async def _learn(self, executions: Iterable[str]) -> None:
@@ -327,17 +329,19 @@ class Listing:
         verdict = await self._ask(protocol.details_request(self._dialect, execution_id))
         if isinstance(verdict, protocol.Retry):
             self._failed(verdict)
-        elif isinstance(verdict, protocol.Said):
+        elif isinstance(verdict, protocol.Success):
             said = verdict.json
             if isinstance(said, Mapping) and protocol.names(said, execution_id):
-                self._known[execution_id] = Known(try_fingerprint(said.get("inputs")), _text(said.get("bulk_id")))
+                self._known[execution_id] = ExecutionFacts(
+                    try_fingerprint(said.get("inputs")), _text(said.get("bulk_id"))
+                )
 
     async def _each(self, names: Collection[str], ask: Callable[[str], Awaitable[None]]) -> None:
         await drain(iter(names), ask, workers=min(self._workers, len(names)))
 
     # -- questions --------------------------------------------------------------------------------------------------
 
-    async def _ask(self, request: Request) -> protocol.Said | protocol.Retry | protocol.Stop:
+    async def _ask(self, request: Request) -> protocol.Success | protocol.Retry | protocol.Stop:
         before = self._clock.epoch()
         answer = await self._transport.send(request)
         said = protocol.server_time(answer) if isinstance(answer, Reply) else None
@@ -354,7 +358,7 @@ class Listing:
             raise self.trouble
 
 
-_NOTHING: Final = Known(None, None)
+_NOTHING: Final = ExecutionFacts(None, None)
 
 
 def _entries(said: Json) -> Iterator[Entry]:

@@ -10,11 +10,11 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ...models import MAX_BATCH, Lost
+from ...models import MAX_BATCH, LostRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class BulkMember:
     """One execution of a bulk operation; None where the API does not say its inputs, or when it was created.
 
     ``created`` is in epoch seconds, by this machine's clock.
@@ -26,11 +26,11 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Bulk:
+class BulkCandidate:
     """A bulk operation that no row owns, with the executions of it that were seen."""
 
     bulk_id: str
-    members: tuple[Member, ...]
+    members: tuple[BulkMember, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class Matching:
+class MatchResult:
     """What was paired, and the places in `lost` of those that got nothing because another may own it."""
 
     found: tuple[Match, ...]
@@ -51,14 +51,14 @@ class Matching:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeRange:
     """A stretch of time in epoch seconds, by this machine's clock."""
 
     since: float
     until: float
 
 
-def spans(lost: Iterable[Lost], *, late: float, near: float) -> list[Span]:
+def spans(lost: Iterable[LostRequest], *, late: float, near: float) -> list[TimeRange]:
     """Return when the executions of lost triggers can have been created, the latest stretch first.
 
     Parameters
@@ -69,16 +69,16 @@ def spans(lost: Iterable[Lost], *, late: float, near: float) -> list[Span]:
     near : float
         Stretches with no more than so many seconds between them become one.
     """
-    merged: list[Span] = []
+    merged: list[TimeRange] = []
     for one in sorted(lost, key=lambda one: one.since):
         if merged and one.since <= merged[-1].until + near:
             merged[-1] = replace(merged[-1], until=max(merged[-1].until, one.until + late))
         else:
-            merged.append(Span(one.since, one.until + late))
+            merged.append(TimeRange(one.since, one.until + late))
     return merged[::-1]
 
 
-def candidates(lost: Lost, members: Iterable[Member], *, early: float, late: float) -> Iterator[Member]:
+def candidates(lost: LostRequest, members: Iterable[BulkMember], *, early: float, late: float) -> Iterator[BulkMember]:
     """Yield the executions that may be a lost trigger's, by their inputs and by when they were created."""
     wanted = set(lost.fingerprints)
     for member in members:
@@ -86,20 +86,20 @@ def candidates(lost: Lost, members: Iterable[Member], *, early: float, late: flo
             yield member
 
 
-def timely(lost: Lost, member: Member, *, early: float, late: float) -> bool:
+def timely(lost: LostRequest, member: BulkMember, *, early: float, late: float) -> bool:
     """Say whether an execution was created when a lost trigger can have taken effect."""
     return member.created is not None and lost.since - early <= member.created <= lost.until + late
 
 
 def match(
-    lost: Sequence[Lost],
-    bulks: Sequence[Bulk],
+    lost: Sequence[LostRequest],
+    bulks: Sequence[BulkCandidate],
     *,
     early: float,
     late: float,
     last: Collection[int] = (),
     barred: Collection[int] = (),
-) -> Matching:
+) -> MatchResult:
     """Say which lost trigger gets which bulk operation, and which row which execution.
 
     A bulk operation that an unusable answer named goes to that trigger. Then equal inputs decide, counted and in any
@@ -124,10 +124,10 @@ def match(
     pairing.named()
     pairing.equal()
     pairing.parts()
-    return Matching(tuple(pairing.found), frozenset(pairing.contested))
+    return MatchResult(tuple(pairing.found), frozenset(pairing.contested))
 
 
-def usual(member: Member) -> tuple[float, str]:
+def usual(member: BulkMember) -> tuple[float, str]:
     """Sort by creation: the API creates in the order of the inputs, as far as its clock can tell."""
     return (member.created or 0.0, member.execution_id)
 
@@ -137,8 +137,8 @@ class _Pairing:
 
     def __init__(
         self,
-        lost: Sequence[Lost],
-        bulks: Sequence[Bulk],
+        lost: Sequence[LostRequest],
+        bulks: Sequence[BulkCandidate],
         early: float,
         late: float,
         last: frozenset[int],
@@ -235,11 +235,11 @@ class _Pairing:
             self.found.append(Match(one, place, tuple(pairs)))
 
 
-def _age(lost: Lost) -> tuple[float, float, tuple[int, ...]]:
+def _age(lost: LostRequest) -> tuple[float, float, tuple[int, ...]]:
     return lost.until, lost.since, lost.rows
 
 
-def _distinct(members: Iterable[Member]) -> list[Member]:
+def _distinct(members: Iterable[BulkMember]) -> list[BulkMember]:
     """Return each execution once, the oldest first; none of what is larger than any trigger's."""
     seen = {member.execution_id: member for member in members}
     return sorted(seen.values(), key=usual) if len(seen) <= MAX_BATCH else []

@@ -12,9 +12,9 @@ from typing import Final
 
 from ...aio.tasks import until
 from ...errors import JournalError
-from ...models import Clock, Lost
-from ..recorder import Bookkeeper
-from .search import Search
+from ...models import Clock, LostRequest
+from ..recorder import Recorder
+from .search import LostRequestSearch
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -22,7 +22,7 @@ PAUSE: Final = 0.5
 """Seconds between two looks at what other calls of the same run have settled."""
 
 
-class Pursuit:
+class Recovery:
     """The pursuit of one run's missing answers.
 
     Parameters
@@ -38,14 +38,20 @@ class Pursuit:
     """
 
     def __init__(
-        self, books: Bookkeeper, clock: Clock, *, search: Callable[[], Search], timeout: float, stop: asyncio.Event
+        self,
+        books: Recorder,
+        clock: Clock,
+        *,
+        search: Callable[[], LostRequestSearch],
+        timeout: float,
+        stop: asyncio.Event,
     ) -> None:
         self._books = books
         self._clock = clock
         self._make_search = search
         self._timeout = timeout
         self._stop = stop
-        self._search: Search | None = None
+        self._search: LostRequestSearch | None = None
         self._searching: asyncio.Future[None] | None = None
 
     @property
@@ -53,7 +59,7 @@ class Pursuit:
         """Whether a lost answer is being looked for."""
         return self._search is not None and self._search.busy
 
-    def look_for(self, lost: Lost) -> None:
+    def look_for(self, lost: LostRequest) -> None:
         """Look for a lost answer, beside the sending."""
         if self._search is None:
             self._search = self._make_search()

@@ -57,7 +57,7 @@ class Findings:
     doubt: str | None = None
 
 
-class Inputs:
+class InputMatcher:
     """The inputs of rows, found again in what the API shows, which may have more keys, and no nulls.
 
     Parameters
@@ -128,7 +128,7 @@ class ResendCheck:
         since : float
             Epoch seconds of the first request whose answer was lost.
         """
-        inputs = Inputs(payloads)
+        inputs = InputMatcher(payloads)
         shown: dict[str, list[int] | None] = {}
         try:
             doubt = await self._read_pages(inputs, shown, since)
@@ -141,7 +141,7 @@ class ResendCheck:
         contested = {row: known for known, rows in shown.items() for row in rows or ()}
         return Findings(contested, doubt)
 
-    async def _read_pages(self, inputs: Inputs, shown: dict[str, list[int] | None], since: float) -> str | None:
+    async def _read_pages(self, inputs: InputMatcher, shown: dict[str, list[int] | None], since: float) -> str | None:
         """Read the listing, newest first and one page after the other: what moves down meanwhile is read twice."""
         offset, repeats = 0, 0
         known: set[str] = set()
@@ -186,7 +186,7 @@ class ResendCheck:
             raise APIError(msg)
         return page, protocol.next_offset(answer, len(page), offset)
 
-    async def _read_details(self, inputs: Inputs, shown: dict[str, list[int] | None]) -> str | None:
+    async def _read_details(self, inputs: InputMatcher, shown: dict[str, list[int] | None]) -> str | None:
         """Put in the rows of executions whose inputs the listing does not show; return why that cannot be done."""
         hidden = [known for known, rows in shown.items() if rows is None]
         if not hidden:

@@ -17,10 +17,10 @@ from ...aio.backoff import SEARCH_FIRST, search_delay
 from ...aio.tasks import until
 from ...api.protocol import is_filter
 from ...api.responses import read, says_too_little
-from ...models import QUEUED, RUNNING, UNKNOWN, Clock, DialectName, Lost, Outcome, Taken, Transport
+from ...models import QUEUED, RUNNING, UNKNOWN, Claimed, Clock, DialectName, LostRequest, Outcome, Transport
 from .clock_skew import UNSURE
 from .listing import Entry, Listing, UnreadableError
-from .matching import Bulk, Match, match, spans
+from .matching import BulkCandidate, Match, match, spans
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -34,20 +34,20 @@ RIVALS: Final = "an execution in the workflow's listing may belong to another re
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Wanted:
+class SearchEntry:
     """A lost trigger, when its time is over, and when also what stands in its way is waited for no longer.
 
     Both in seconds of the monotonic clock. ``now`` and ``epoch`` are both clocks when the search for it began.
     """
 
-    lost: Lost
+    lost: LostRequest
     due: float
     end: float
     now: float
     epoch: float
 
 
-class Search:
+class LostRequestSearch:
     """The search for the lost answers of one run.
 
     Parameters
@@ -83,9 +83,9 @@ class Search:
         dialect: DialectName,
         settle_window: float,
         workers: int,
-        taken: Callable[[float], Awaitable[Taken]],
-        adopt: Callable[[Lost, Sequence[Outcome]], Awaitable[bool]],
-        give_up: Callable[[Lost, Sequence[int], str, bool], None],
+        taken: Callable[[float], Awaitable[Claimed]],
+        adopt: Callable[[LostRequest, Sequence[Outcome]], Awaitable[bool]],
+        give_up: Callable[[LostRequest, Sequence[int], str, bool], None],
         tell: Callable[[int], None],
     ) -> None:
         self._listing = Listing(
@@ -97,7 +97,7 @@ class Search:
         self._adopt = adopt
         self._give_up = give_up
         self._tell = tell
-        self._open: list[Wanted] = []
+        self._open: list[SearchEntry] = []
         self._told = 0
         self._closed = False
         self._news = asyncio.Event()
@@ -111,7 +111,7 @@ class Search:
         """Whether something is looked for."""
         return bool(self._open)
 
-    def lose(self, lost: Lost) -> None:
+    def lose(self, lost: LostRequest) -> None:
         """Look for one more."""
         if not lost.rows:
             return
@@ -119,7 +119,7 @@ class Search:
         now, epoch = lost.clocks or (self._clock.now(), self._clock.epoch())
         due = now + max(0.0, min(lost.until - epoch, lost.until - lost.since) + self._settle_window)
         due, end = (now, now) if lost.once else (due, due + self._settle_window)
-        self._open.append(Wanted(lost, due, end, now, epoch))
+        self._open.append(SearchEntry(lost, due, end, now, epoch))
         self._looks = 0
         self._news.set()
         self._count()
@@ -177,7 +177,7 @@ class Search:
         self._looks += 1
         self._count()
 
-    def _lost(self, one: Wanted) -> Lost:
+    def _lost(self, one: SearchEntry) -> LostRequest:
         """Return a lost trigger, with its moments by this machine's clock as it is set now.
 
         The two clocks drift apart where the machine's time is set, and where it sleeps: so the stretch only grows.
@@ -189,7 +189,7 @@ class Search:
 
     # -- what -------------------------------------------------------------------------------------------------------
 
-    async def _see(self, opened: Sequence[Wanted], begun: float) -> None:
+    async def _see(self, opened: Sequence[SearchEntry], begun: float) -> None:
         self._floor = 0.0
         listing, lost = self._listing, [self._lost(one) for one in opened]
         listing.begin()
@@ -203,10 +203,10 @@ class Search:
 
     async def _decide(
         self,
-        opened: Sequence[Wanted],
+        opened: Sequence[SearchEntry],
         begun: float,
-        taken: Taken,
-        bulks: Sequence[Bulk],
+        taken: Claimed,
+        bulks: Sequence[BulkCandidate],
         entries: Mapping[str, Entry],
     ) -> None:
         everybody = tuple(self._open)  # also what was lost meanwhile: it may own what is there
@@ -239,14 +239,14 @@ class Search:
             elif begun >= one.end:
                 self._drop(one, one.lost.rows, RIVALS, looked=False)
 
-    def _has_rivals(self, lost: Lost, taken: Taken) -> bool:
+    def _has_rivals(self, lost: LostRequest, taken: Claimed) -> bool:
         """Say whether a request under way may have made executions with a lost trigger's inputs, in its time."""
         if lost.bulk_id is not None:
             return False
         latest = lost.until + self._settle_window + 2 * self._listing.skew.margin
         return any(taken.fingerprints.get(content, inf) <= latest for content in lost.fingerprints)
 
-    async def _found(self, one: Wanted, bulk: Bulk, found: Match, entries: Mapping[str, Entry]) -> bool:
+    async def _found(self, one: SearchEntry, bulk: BulkCandidate, found: Match, entries: Mapping[str, Entry]) -> bool:
         """Write down what was found; return False where somebody has got it since, which the next look will see."""
         rows = {row for row, _ in found.pairs}
         outcomes = [_outcome(row, entries[execution_id], bulk.bulk_id) for row, execution_id in found.pairs]
@@ -258,18 +258,18 @@ class Search:
             self._give_up(one.lost, left, f"not among the executions found for bulk operation {bulk.bulk_id}", True)
         return True
 
-    def _drop(self, one: Wanted, rows: Sequence[int], why: str, *, looked: bool) -> None:
+    def _drop(self, one: SearchEntry, rows: Sequence[int], why: str, *, looked: bool) -> None:
         self._open.remove(one)
         self._give_up(one.lost, rows, why, looked)
 
-    def _not_found(self, lost: Lost) -> str:
+    def _not_found(self, lost: LostRequest) -> str:
         if lost.once:
             return "not found by a later search either"
         if lost.bulk_id is not None:
             return f"bulk operation {lost.bulk_id} lists no such executions within {self._settle_window:g} s"
         return f"not found in the workflow's listing within {self._settle_window:g} s of the request"
 
-    def _troubled(self, trouble: UnreadableError, opened: Sequence[Wanted]) -> None:
+    def _troubled(self, trouble: UnreadableError, opened: Sequence[SearchEntry]) -> None:
         """After a look that saw too little: give up what is not worth another, or may not wait for it."""
         self._floor = trouble.after
         again = self._clock.now() + trouble.after

@@ -13,23 +13,23 @@ from typing import Final, TypedDict
 from ...media import Kind, cut, kind_of, text, urls
 from ...models import Json, Outcome
 
-MOST_MEDIA: Final = 12
-LONGEST_DATA: Final = 65_536
+MAX_MEDIA: Final = 12
+MAX_DATA_URL_LENGTH: Final = 65_536
 """Characters of ``data:`` URLs in one card: a page of a hundred cards goes to the browser at once."""
 
-LONGEST_TEXT: Final = 6_000
-LONGEST_ERROR: Final = 2_000
-LONGEST_LABEL: Final = 300
-LONGEST_WORD: Final = 24
-LONGEST_NAME: Final = 100
-LONGEST_VALUE: Final = 8_000
-LONGEST_INPUT: Final = 24_000
+MAX_TEXT_LENGTH: Final = 6_000
+MAX_ERROR_LENGTH: Final = 2_000
+MAX_LABEL_LENGTH: Final = 300
+MAX_STATUS_LENGTH: Final = 24
+MAX_NAME_LENGTH: Final = 100
+MAX_VALUE_LENGTH: Final = 8_000
+MAX_INPUT_LENGTH: Final = 24_000
 """Characters of all values of one input."""
 
 _NANO: Final = 1_000_000_000
 
 
-class Item(TypedDict):
+class CardMedia(TypedDict):
     """One URL of an output; with ``has_file`` also a file of the user's, which is shown in its place."""
 
     kind: Kind
@@ -45,7 +45,7 @@ class Card(TypedDict):
     label: str
     status: str
     error: str | None
-    media: list[Item]
+    media: list[CardMedia]
     more_media: int  # URLs beside those of `media`
     text: str | None  # the output where its URLs do not say it all: a text, or JSON with line breaks
     is_json: bool  # of `text`
@@ -74,9 +74,9 @@ def card(outcome: Outcome, *, label: str, sent: Mapping[str, Json], files: Seque
     said, is_json = _said(outcome.output, any_length=bool(files))
     return {
         "row": outcome.position,
-        "label": cut(label, LONGEST_LABEL),
-        "status": cut(outcome.status, LONGEST_WORD),
-        "error": cut(outcome.error, LONGEST_ERROR) if outcome.error else None,
+        "label": cut(label, MAX_LABEL_LENGTH),
+        "status": cut(outcome.status, MAX_STATUS_LENGTH),
+        "error": cut(outcome.error, MAX_ERROR_LENGTH) if outcome.error else None,
         "media": media,
         "more_media": more,
         "text": said,
@@ -91,15 +91,15 @@ def _count(output: Json, files: Sequence[str | None]) -> int:
     return sum(1 for _ in urls(output, None, any_length=True)) if files else 0
 
 
-def _media(output: Json, files: Sequence[str | None]) -> tuple[list[Item], int]:
-    found: list[Item] = []
-    room, more = LONGEST_DATA, 0
+def _media(output: Json, files: Sequence[str | None]) -> tuple[list[CardMedia], int]:
+    found: list[CardMedia] = []
+    room, more = MAX_DATA_URL_LENGTH, 0
     # Those too, that are too long to be shown: their files can be, and they have their numbers.
     for n, (kind, url) in enumerate(urls(output, any_length=True)):
         has_file, is_short = n < len(files) and files[n] is not None, _is_url(url)
         if not (has_file or is_short):
             continue
-        if len(found) == MOST_MEDIA:
+        if len(found) == MAX_MEDIA:
             more += 1
             continue
         is_data = is_short and url.startswith("data:")
@@ -115,8 +115,8 @@ def _said(output: Json, *, any_length: bool) -> tuple[str | None, bool]:
     if output is None or all(_is_url(one, any_length=any_length) for one in several):
         return None, False
     if isinstance(output, str):
-        return cut(output, LONGEST_TEXT), False
-    return text(output, LONGEST_TEXT, indent=2), True
+        return cut(output, MAX_TEXT_LENGTH), False
+    return text(output, MAX_TEXT_LENGTH, indent=2), True
 
 
 def _is_url(value: Json, *, any_length: bool = False) -> bool:
@@ -124,14 +124,14 @@ def _is_url(value: Json, *, any_length: bool = False) -> bool:
 
 
 def _input(sent: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
-    room = LONGEST_INPUT
+    room = MAX_INPUT_LENGTH
     for left, (name, value) in zip(range(len(sent), 0, -1), sent.items(), strict=True):
         if room <= 0:
             yield "…", f"{left} more"
             return
-        said = text(value, min(LONGEST_VALUE, room))
+        said = text(value, min(MAX_VALUE_LENGTH, room))
         room -= len(said) + len(name)
-        yield cut(name, LONGEST_NAME), said
+        yield cut(name, MAX_NAME_LENGTH), said
 
 
 def seconds(started_at: int | None, completed_at: int | None) -> float | None:

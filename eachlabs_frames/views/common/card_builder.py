@@ -15,7 +15,7 @@ import pandas as pd
 
 from ...errors import EachlabsError
 from ...frames import attrs, columns, lost_attrs, sent_inputs
-from ...frames.columns import Origin
+from ...frames.columns import ResultMeta
 from ...frames.labels import texts
 from ...frames.rows import FrameInputs
 from ...inputs.encoding import Problem, Row
@@ -57,7 +57,7 @@ class Cards:
         *,
         label: Hashable | Sequence[Hashable] | None = None,
         prefix: str | None = None,
-        origin: Callable[[], Origin | None] | None = None,
+        origin: Callable[[], ResultMeta | None] | None = None,
     ) -> None:
         self.prefix: Final = lost_attrs.prefix_of(frame, prefix)
         known = None if origin is not None else lost_attrs.known(frame, self.prefix)

@@ -29,7 +29,7 @@ body { max-width: 1600px; margin: 0 auto; padding: 16px; background: Canvas; }
 """
 
 
-class File(NamedTuple):
+class PageFile(NamedTuple):
     """A file that the page holds, for the medium at place `n` of a row's output."""
 
     row: int
@@ -38,13 +38,13 @@ class File(NamedTuple):
     content: bytes
 
 
-def page(title: str, *, script: str, style: str, state: Mapping[str, Json], files: Iterable[File] = ()) -> str:
+def page(title: str, *, script: str, style: str, state: Mapping[str, Json], files: Iterable[PageFile] = ()) -> str:
     """Return the page as a text; see `write` for what it is made of."""
     return "".join(_parts(title, script, style, state, files))
 
 
 def write(
-    path: Path, title: str, *, script: str, style: str, state: Mapping[str, Json], files: Iterable[File] = ()
+    path: Path, title: str, *, script: str, style: str, state: Mapping[str, Json], files: Iterable[PageFile] = ()
 ) -> Path:
     """Write a page into a file, whole or not at all, and return its path.
 
@@ -121,7 +121,7 @@ def whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def _parts(title: str, script: str, style: str, state: Mapping[str, Json], files: Iterable[File]) -> Iterator[str]:
+def _parts(title: str, script: str, style: str, state: Mapping[str, Json], files: Iterable[PageFile]) -> Iterator[str]:
     runs = _module(script)
     looks = _STYLE + style
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -12,11 +12,11 @@ from typing import BinaryIO, Final, NamedTuple
 
 from ...media_formats import HEAD, media_type
 
-LARGEST: Final = 32_000_000
+MAX_FILE_BYTES: Final = 32_000_000
 """Bytes of a file that is shown."""
 
 
-class Found(NamedTuple):
+class LocalFile(NamedTuple):
     """A file that can be shown, not read yet; with `copy`, the bytes that are held of one that is gone."""
 
     path: Path
@@ -25,7 +25,7 @@ class Found(NamedTuple):
     copy: bytes | None = None
 
 
-def find(path: str | None, *, largest: int = LARGEST) -> Found | None:
+def find(path: str | None, *, largest: int = MAX_FILE_BYTES) -> LocalFile | None:
     """Return what is at a path, where it can be shown and has at most `largest` bytes."""
     if path is None:
         return None
@@ -38,10 +38,10 @@ def find(path: str | None, *, largest: int = LARGEST) -> Found | None:
             kind = media_type(file.read(HEAD)) if 0 < size <= largest else None
     except (OSError, ValueError):  # a name with a zero byte is a ValueError
         return None
-    return None if kind is None else Found(place, kind, size)
+    return None if kind is None else LocalFile(place, kind, size)
 
 
-def read(found: Found) -> bytes | None:
+def read(found: LocalFile) -> bytes | None:
     """Return its bytes, no more than there were; None where it cannot be read any more."""
     if found.copy is not None:
         return found.copy

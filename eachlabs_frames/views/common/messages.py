@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-from ...frames.run_status import Head
+from ...frames.run_status import RunStatus
 
 Line = tuple[str, "float | None", list[int]]
 """``[bulk_id, created_at, [code, rows, code, rows, ...]]``; bulk_id is "" for rows that went with none."""
@@ -19,7 +19,7 @@ ErrorGroup = tuple[int, str, list[str]]
 """``[rows, message, labels]``: equal messages, and the labels of the first rows that have it, with their titles."""
 
 
-class Media(TypedDict, total=False):
+class MediaMessage(TypedDict, total=False):
     """What an output shows: ``text`` always, ``url`` only where it is safe to show as that kind of media."""
 
     kind: Literal["image", "video", "audio", "link", "text"]
@@ -27,7 +27,7 @@ class Media(TypedDict, total=False):
     text: str
 
 
-class Row(TypedDict):
+class RowMessage(TypedDict):
     """One row of an opened line."""
 
     label: str  # in the frame's index
@@ -35,33 +35,33 @@ class Row(TypedDict):
     execution_id: str | None
     status: str
     error: str | None
-    output: Media | None
+    output: MediaMessage | None
     cost_usd: float | None
     seconds: float | None  # that its execution took
 
 
-class Snapshot(TypedDict):
+class DashboardSnapshot(TypedDict):
     """All that is shown: the synced trait ``snapshot``, which a saved notebook keeps."""
 
     seq: int
     now: float
-    head: Head
+    head: RunStatus
     words: list[str]
     lines: list[Line]
     errors: list[ErrorGroup]
     more_errors: int  # messages beside those of `errors`
-    rows: dict[str, Opened]  # by line: what was opened when this was written
+    rows: dict[str, OpenedLine]  # by line: what was opened when this was written
 
 
-class Opened(TypedDict):
+class OpenedLine(TypedDict):
     """The rows of an opened line, from `offset` on."""
 
     offset: int
     total: int
-    rows: list[Row]
+    rows: list[RowMessage]
 
 
-class Update(TypedDict, total=False):
+class DashboardUpdate(TypedDict, total=False):
     """Kernel to browser, at most four a second. Only ``kind``, ``seq`` and ``now`` are always there.
 
     A browser that sees `seq` skip a number asks for a ``sync``, and shows what it has meanwhile.
@@ -70,7 +70,7 @@ class Update(TypedDict, total=False):
     kind: Literal["update"]
     seq: int
     now: float
-    head: Head
+    head: RunStatus
     words: list[str]  # the whole list, where it grew
     added: list[Line]  # lines behind those that are there
     lines: list[list[int]]  # [line, code, rows, code, rows, ...] of changed lines
@@ -80,17 +80,17 @@ class Update(TypedDict, total=False):
     more_errors: int
 
 
-class Rows(TypedDict):
+class RowsMessage(TypedDict):
     """Kernel to browser: the rows of a line that was opened, and again when they change."""
 
     kind: Literal["rows"]
     line: int
     offset: int
     total: int
-    rows: list[Row]
+    rows: list[RowMessage]
 
 
-class Found(TypedDict):
+class FoundLines(TypedDict):
     """Kernel to browser: the lines that hold a text; see `Board.find`."""
 
     kind: Literal["found"]
@@ -98,7 +98,7 @@ class Found(TypedDict):
     lines: list[int]
 
 
-class File(TypedDict):
+class FileMessage(TypedDict):
     """Kernel to browser: a file to be saved; its bytes are the message's one buffer."""
 
     kind: Literal["file"]
@@ -106,7 +106,7 @@ class File(TypedDict):
     type: str
 
 
-class Asked(TypedDict, total=False):
+class DashboardRequest(TypedDict, total=False):
     """Browser to kernel."""
 
     kind: Literal["sync", "open", "close", "find"]

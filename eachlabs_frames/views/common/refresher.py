@@ -13,11 +13,11 @@ from typing import Final
 
 logger = logging.getLogger("eachlabs_frames")
 
-SHORTEST: Final = 0.25
+MIN_INTERVAL: Final = 0.25
 """Seconds between two beats, at least: what a notebook takes without getting slow, and faster than anybody reads."""
 
 
-class Pulse:
+class Refresher:
     """Calls `beat` soon after each `wake`, and as often as it asks for.
 
     Parameters
@@ -57,9 +57,9 @@ class Pulse:
             except Exception:
                 logger.exception("a view could not be brought up to date")
                 again = None
-            self._pause(SHORTEST)
+            self._pause(MIN_INTERVAL)
             if again is not None and not self._closed:
-                self._some.wait(max(again - SHORTEST, 0.0))
+                self._some.wait(max(again - MIN_INTERVAL, 0.0))
             elif self._ends():
                 return
 

@@ -15,14 +15,14 @@ import pandas as pd
 
 from ...errors import ColumnError, EachlabsError
 from ...frames import attrs
-from ...frames.columns import Origin
+from ...frames.columns import ResultMeta
 from ...inputs.encoding import from_columns
 from ...inputs.mapping import Column, Fields, Label, Literal, from_spec, labels_of
 from ...inputs.values import MISSING, RefusedValueError, clean_local
 from ...media import cut, kind_of, text
 from ...models import Json
 from ...suggestions import hint
-from .card import LONGEST_LABEL
+from .card import MAX_LABEL_LENGTH
 
 BETWEEN: Final = " · "
 
@@ -60,7 +60,7 @@ class RowLabels:
         label: Hashable | Sequence[Hashable] | None = None,
         *,
         prefix: str = "",
-        origin: Callable[[], Origin | None],
+        origin: Callable[[], ResultMeta | None],
     ) -> None:
         self._frame: Final = frame
         self._chosen: Final = attrs.axes(frame) if label is None else check_label(frame, label)
@@ -177,6 +177,6 @@ def label_parts(frame: pd.DataFrame, label: Hashable) -> list[str]:
     place = next(place for place, known in enumerate(frame.columns) if known == label)
     cells = (cleaned(cell) for cell in frame.iloc[:, place].tolist())
     return [
-        "" if cell is MISSING else cell if isinstance(cell, str) else f"{name_of(label)} {text(cell, LONGEST_LABEL)}"
+        "" if cell is MISSING else cell if isinstance(cell, str) else f"{name_of(label)} {text(cell, MAX_LABEL_LENGTH)}"
         for cell in cells
     ]

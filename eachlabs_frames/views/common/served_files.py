@@ -11,7 +11,7 @@ from . import local_files as files
 from .thumbnails import Thumbnails
 
 
-class FileSubject(Protocol):
+class FileSource(Protocol):
     """What knows which file belongs where."""
 
     def files(self, row: int) -> Sequence[str | None]:
@@ -21,7 +21,7 @@ class FileSubject(Protocol):
         """Return the path of the file that stands for the URL at place `n` of a row's output; None where none does."""
 
 
-class Files:
+class FileServer:
     """Answers a widget's browser that asks for a file: with its bytes, or with none where it cannot be had.
 
     Parameters
@@ -32,13 +32,13 @@ class Files:
         The rows that the widget shows, in the order in which they are seen: their pictures outlive their files.
     """
 
-    def __init__(self, widget: anywidget.AnyWidget, subject: FileSubject, rows: Iterable[int]) -> None:
+    def __init__(self, widget: anywidget.AnyWidget, subject: FileSource, rows: Iterable[int]) -> None:
         self._widget = widget
         self._subject = subject
         self._thumbnails = Thumbnails(path for row in rows for path in subject.files(row))
         widget.on_msg(lambda _, content, __: self._asked(content))
 
-    def find(self, row: int, n: int, *, largest: int = files.LARGEST) -> files.Found | None:
+    def find(self, row: int, n: int, *, largest: int = files.MAX_FILE_BYTES) -> files.LocalFile | None:
         """Return the file that stands for the URL at place `n` of a row's output, or the copy of one that is gone."""
         return self._thumbnails.find(self._subject.path(row, n), largest=largest)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from . import local_files
-from .local_files import LARGEST, Found
+from .local_files import MAX_FILE_BYTES, LocalFile
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -65,13 +65,13 @@ class Thumbnails:
             self._thread = threading.Thread(target=self._keep, args=[others], name="eachlabs-thumbnails", daemon=True)
             self._thread.start()
 
-    def find(self, path: str | None, *, largest: int = LARGEST) -> Found | None:
+    def find(self, path: str | None, *, largest: int = MAX_FILE_BYTES) -> LocalFile | None:
         """Return the file at a path, or its copy where the file is gone or has more than `largest` bytes."""
         found = local_files.find(path, largest=largest)
         if found is not None:
             return found
         kind, content = self._held.get(path or "", ("", b""))
-        return Found(Path(path), kind, len(content), content) if path and 0 < len(content) <= largest else None
+        return LocalFile(Path(path), kind, len(content), content) if path and 0 < len(content) <= largest else None
 
     def wait(self) -> None:
         """Return when everything is copied that is going to be."""

@@ -12,14 +12,22 @@ import anywidget
 import traitlets
 
 from ..common import assets
-from ..common.messages import Asked, File, Found, Opened, Rows, Snapshot, Update
+from ..common.messages import (
+    DashboardRequest,
+    DashboardSnapshot,
+    DashboardUpdate,
+    FileMessage,
+    FoundLines,
+    OpenedLine,
+    RowsMessage,
+)
 
 
 def _written(value: Callable[[], object], _: object) -> object:
     return value()
 
 
-class Shown(anywidget.AnyWidget):
+class BrowserWidget(anywidget.AnyWidget):
     """Shows what it is told, in the way of whoever derives from it: ``_esm`` and ``_css`` are its files.
 
     Parameters
@@ -44,31 +52,33 @@ class Shown(anywidget.AnyWidget):
         self.send_state("snapshot")
 
 
-class Live(Shown):
+class DashboardBrowser(BrowserWidget):
     """Shows a dashboard."""
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
     _esm = assets.script("dashboard")
     _css = assets.style("dashboard")
 
-    def __init__(self, written: Callable[[], Snapshot], asked: Callable[[Asked], None], *, static_key: str) -> None:
+    def __init__(
+        self, written: Callable[[], DashboardSnapshot], asked: Callable[[DashboardRequest], None], *, static_key: str
+    ) -> None:
         super().__init__(written, asked, static_key=static_key)
 
-    def tell(self, update: Update) -> None:
+    def tell(self, update: DashboardUpdate) -> None:
         """Send what has changed."""
         self.send(dict(update))
 
-    def show_rows(self, line: int, opened: Opened) -> None:
+    def show_rows(self, line: int, opened: OpenedLine) -> None:
         """Send an opened line's rows."""
-        rows: Rows = {"kind": "rows", "line": line, **opened}
+        rows: RowsMessage = {"kind": "rows", "line": line, **opened}
         self.send(rows)
 
     def show_found(self, text: str, lines: list[int]) -> None:
         """Send the lines that hold a text."""
-        found: Found = {"kind": "found", "text": text, "lines": lines}
+        found: FoundLines = {"kind": "found", "text": text, "lines": lines}
         self.send(found)
 
     def save_file(self, name: str, content: bytes, *, media_type: str) -> None:
         """Have the browser save a file."""
-        file: File = {"kind": "file", "name": name, "type": media_type}
+        file: FileMessage = {"kind": "file", "name": name, "type": media_type}
         self.send(file, [content])

@@ -1,4 +1,4 @@
-"""``Desk``: what a dashboard shows of a result, and what its buttons do with it. The calls themselves are `Calls`'s."""
+"""The controller of a dashboard or gallery: what it shows of a result, and what its buttons do. `Calls` makes the calls."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ...models import Event, Observer, Outcome
 from ...notebook import in_kernel
 from ...settings import current
 from ..common.row_labels import RowLabels
-from .model import Board
+from .model import DashboardModel
 from .spreadsheet import to_csv
 
 if TYPE_CHECKING:
-    from ...frames.run_status import Head
-    from ..common.messages import Snapshot
+    from ...frames.run_status import RunStatus
+    from ..common.messages import DashboardSnapshot
     from .widget import Dashboard
 
 
-class Desk:
+class DashboardController:
     """One dashboard's or gallery's view of a result.
 
     Parameters
@@ -83,7 +83,7 @@ class Desk:
         """Return how each row stands, and do `meanwhile` at that moment; what happens later is heard."""
         return self._calls.outcomes(self, meanwhile)
 
-    def head(self) -> Head:
+    def head(self) -> RunStatus:
         """Return what is shown beside the rows' own counts."""
         return self._calls.head()
 
@@ -142,15 +142,15 @@ class Desk:
         self._calls.leave(self)
 
 
-def still(calls: Calls) -> Snapshot:
+def still(calls: Calls) -> DashboardSnapshot:
     """Return what there is to show of a result, as it is."""
-    board = Board(texts(calls.source.index), _named(calls).of)
+    board = DashboardModel(texts(calls.source.index), _named(calls).of)
     results = columns.read(calls.frame, calls.origin.prefix)
     board.take([results.outcome(row) for row in range(results.size)], now=None)
     return board.snapshot(calls.head(), time.time())
 
 
-def shown(desk: Desk, *, auto_refresh: bool | None, interval: float) -> Dashboard:
+def shown(desk: DashboardController, *, auto_refresh: bool | None, interval: float) -> Dashboard:
     """Return a dashboard of a desk."""
     from .widget import Dashboard  # takes 0.2 s to import, and is only for those who look
 

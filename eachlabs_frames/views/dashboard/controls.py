@@ -12,7 +12,7 @@ from ...money import format_usd
 INTERVALS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 
-class Actions(Protocol):
+class ControlActions(Protocol):
     """What the buttons do."""
 
     def refresh(self) -> None:
@@ -31,7 +31,7 @@ class Actions(Protocol):
         """Stop sending."""
 
 
-class Question(NamedTuple):
+class RetryQuestion(NamedTuple):
     """What a retry is about: rows by position, what one of them costs, and what is to be known beside it."""
 
     rows: Collection[int]
@@ -44,16 +44,16 @@ class Controls:
 
     def __init__(
         self,
-        actions: Actions,
+        actions: ControlActions,
         *,
-        failed: Callable[[], Question],
+        failed: Callable[[], RetryQuestion],
         export: Callable[[], None],
         auto_refresh: bool,
         interval: float,
     ) -> None:
         self._actions = actions
         self._failed = failed
-        self._asked: Question | None = None
+        self._asked: RetryQuestion | None = None
         self._refresh = _button("Refresh", "Poll the executions now", self._on(actions.refresh))
         self._auto = ipywidgets.Checkbox(value=auto_refresh, description="Auto-refresh", indent=False)
         self._auto.layout.width = "auto"

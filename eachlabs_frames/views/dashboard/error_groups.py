@@ -13,13 +13,13 @@ import orjson
 
 from ...media import cut
 
-MOST_GROUPS: Final = 50
-MOST_LABELS: Final = 5
-LONGEST_MESSAGE: Final = 500
+MAX_GROUPS: Final = 50
+MAX_LABELS: Final = 5
+MAX_MESSAGE_LENGTH: Final = 500
 NOWHERE: Final = -1
 
 
-class Group:
+class ErrorRows:
     """The rows that have one error message."""
 
     __slots__ = ("_first", "message", "place", "rows")
@@ -33,9 +33,9 @@ class Group:
     def join(self, row: int) -> None:
         """Count a row in."""
         self.rows.add(row)
-        if self._first is not None and (len(self._first) < MOST_LABELS or row < self._first[-1]):
+        if self._first is not None and (len(self._first) < MAX_LABELS or row < self._first[-1]):
             insort(self._first, row)
-            del self._first[MOST_LABELS:]
+            del self._first[MAX_LABELS:]
 
     def leave(self, row: int) -> None:
         """Count a row out."""
@@ -46,11 +46,11 @@ class Group:
     def first(self) -> list[int]:
         """Return the first rows, in the frame's order."""
         if self._first is None:
-            self._first = nsmallest(MOST_LABELS, self.rows)
+            self._first = nsmallest(MAX_LABELS, self.rows)
         return self._first
 
 
-class Groups:
+class ErrorGroups:
     """Error messages and their places: a message keeps its place as long as a row has it.
 
     Parameters
@@ -60,20 +60,20 @@ class Groups:
     """
 
     def __init__(self, dirty: dict[int, None]) -> None:
-        self.shown: list[Group] = []
+        self.shown: list[ErrorRows] = []
         self._dirty = dirty
         self._told: dict[int, tuple[str, list[int]]] = {}
-        self._by_message: dict[str, Group] = {}
-        self._by_row: dict[int, Group] = {}
+        self._by_message: dict[str, ErrorRows] = {}
+        self._by_row: dict[int, ErrorRows] = {}
         self._free: dict[int, None] = {}  # places whose message no row has; whoever waits gets one at once
-        self._waiting: dict[str, Group] = {}
+        self._waiting: dict[str, ErrorRows] = {}
 
     @property
     def more(self) -> int:
         """Messages without a place."""
         return len(self._waiting)
 
-    def filled(self) -> list[Group]:
+    def filled(self) -> list[ErrorRows]:
         """Return the groups that have a row."""
         return [group for group in (*self.shown, *self._waiting.values()) if group.rows]
 
@@ -97,10 +97,10 @@ class Groups:
             group.leave(row)
             self._left(group)
         if error:
-            message = fit(error, LONGEST_MESSAGE)
+            message = fit(error, MAX_MESSAGE_LENGTH)
             group = self._by_message.get(message)
             if group is None:
-                group = self._by_message[message] = Group(message)
+                group = self._by_message[message] = ErrorRows(message)
                 self._settle(group)
             self._by_row[row] = group
             group.join(row)
@@ -108,7 +108,7 @@ class Groups:
                 self._free.pop(group.place, None)
                 self._dirty[-1 - group.place] = None
 
-    def _left(self, group: Group) -> None:
+    def _left(self, group: ErrorRows) -> None:
         if group.place != NOWHERE:
             self._dirty[-1 - group.place] = None
         if group.rows:
@@ -120,9 +120,9 @@ class Groups:
         if self._waiting:
             self._settle(self._waiting.pop(next(iter(self._waiting))))
 
-    def _settle(self, group: Group) -> None:
+    def _settle(self, group: ErrorRows) -> None:
         """Give a message a place: a new one, else that of a message that no row has any more; else it waits."""
-        if len(self.shown) < MOST_GROUPS:
+        if len(self.shown) < MAX_GROUPS:
             group.place = len(self.shown)
             self.shown.append(group)
         elif self._free:

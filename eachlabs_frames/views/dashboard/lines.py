@@ -8,7 +8,7 @@ from typing import Final
 from ..common.messages import Line
 from .error_groups import NOWHERE, fit
 
-LONGEST_ID: Final = 200
+MAX_ID_LENGTH: Final = 200
 
 
 class BulkLine:
@@ -49,4 +49,4 @@ class BulkLine:
 
     def whole(self) -> Line:
         """Return it as a browser is told of a new one."""
-        return (fit(self.bulk_id or "", LONGEST_ID), self.created_at, self.pairs())
+        return (fit(self.bulk_id or "", MAX_ID_LENGTH), self.created_at, self.pairs())

@@ -11,28 +11,28 @@ from itertools import islice
 from math import isfinite
 from typing import Any, Final, NamedTuple, cast
 
-from ...frames.run_status import Head
+from ...frames.run_status import RunStatus
 from ...media import cut, read
 from ...models import PENDING, STATUSES, Outcome
 from ..common.card import seconds
-from ..common.messages import ErrorGroup, Media, Opened, Row, Snapshot, Update
-from .error_groups import NOWHERE, Group, Groups, fit, size
-from .lines import LONGEST_ID, BulkLine
+from ..common.messages import DashboardSnapshot, DashboardUpdate, ErrorGroup, MediaMessage, OpenedLine, RowMessage
+from .error_groups import NOWHERE, ErrorGroups, ErrorRows, fit, size
+from .lines import MAX_ID_LENGTH, BulkLine
 
 USUAL: Final = 2_400
-LARGEST: Final = 5_200
+MAX_MESSAGE_BYTES: Final = 5_200
 """Bytes of an update as compact JSON, usually and at most; Jupyter's envelope of about 560 comes to them."""
 
-MOST_WORDS: Final = 20
+MAX_STATUSES: Final = 20
 OTHER: Final = "other"
-"""The word for all words beyond `MOST_WORDS`: the API has eight, and each is named in every head."""
+"""The word for all words beyond `MAX_STATUSES`: the API has eight, and each is named in every head."""
 
-LONGEST_ERROR: Final = 2_000
-LONGEST_SENTENCE: Final = 300
-LONGEST_NAME: Final = 100
-LONGEST_LABEL: Final = 60
-LONGEST_WORD: Final = 24
-SHORTEST_TITLE: Final = 12
+MAX_ERROR_LENGTH: Final = 2_000
+MAX_SENTENCE_LENGTH: Final = 300
+MAX_NAME_LENGTH: Final = 100
+MAX_LABEL_LENGTH: Final = 60
+MAX_STATUS_LENGTH: Final = 24
+MIN_TITLE_LENGTH: Final = 12
 """Characters of a title below which a label stands alone."""
 
 _NAMES: Final = frozenset({"workflow", "version", "run"})
@@ -41,7 +41,7 @@ _UNSEEN: Final = Outcome(-1, PENDING)
 _NANO: Final = 1_000_000_000
 
 
-class Board:
+class DashboardModel:
     """The rows of one frame or run, all pending at first.
 
     Parameters
@@ -69,7 +69,7 @@ class Board:
         self._outcomes = [_UNSEEN] * self.total
         self._words = list(STATUSES)
         self._codes = {word: code for code, word in enumerate(STATUSES)}
-        self._tally = [0] * MOST_WORDS
+        self._tally = [0] * MAX_STATUSES
         self._tally[0] = self.total
         self._known_costs = 0
         self._cost = 0  # in 1e-9 USD: a sum of floats would depend on the order of the rows
@@ -79,8 +79,8 @@ class Board:
         self._by_bulk: dict[str | None, BulkLine] = {None: self._bare}
         self._line_of = [self._bare] * self.total
         self._dirty: dict[int, None] = {}  # lines as they are, groups as -1 - place; the first to change comes first
-        self._groups = Groups(self._dirty)
-        self._told = _Told({}, 0, len(self._words), 0)
+        self._groups = ErrorGroups(self._dirty)
+        self._told = _SentState({}, 0, len(self._words), 0)
 
     def take(self, outcomes: Iterable[Outcome], *, now: float | None) -> None:
         """Take in how rows stand; one that stands as before changes nothing.
@@ -147,7 +147,7 @@ class Board:
         """Return a number that grows whenever a row of this line changes in any way."""
         return self._lines[line].version
 
-    def rows(self, line: int, offset: int = 0, limit: int = 50) -> Opened:
+    def rows(self, line: int, offset: int = 0, limit: int = 50) -> OpenedLine:
         """Return rows of a line as they stand, in the frame's order; none of a line that does not exist."""
         self._place_bare()
         rows = self._lines[line].in_order() if 0 <= line < len(self._lines) else []
@@ -179,7 +179,7 @@ class Board:
 
     # -- what is told -----------------------------------------------------------------------------------------------
 
-    def head(self, extra: Mapping[str, object]) -> Head:
+    def head(self, extra: Mapping[str, object]) -> RunStatus:
         """Return what stands above the lines: what this board knows, and what its caller says beside it."""
         head = {key: _presentable(key, value) for key, value in extra.items()}
         cost = self.cost_usd
@@ -187,9 +187,9 @@ class Board:
         if isinstance(superseded, float) and superseded:
             cost = (cost or 0.0) + superseded
         head |= {"total": self.total, "accepted": self.accepted, "counts": self.counts, "cost_usd": cost}
-        return cast("Head", head)
+        return cast("RunStatus", head)
 
-    def snapshot(self, extra: Mapping[str, object], now: float, *, sent: bool = False) -> Snapshot:
+    def snapshot(self, extra: Mapping[str, object], now: float, *, sent: bool = False) -> DashboardSnapshot:
         """Return everything, with no line opened.
 
         Parameters
@@ -209,7 +209,7 @@ class Board:
                 self.seq += 1
             self._dirty.clear()
             self._groups.tell_all()
-            self._told = _Told(head, len(self._lines), len(self._words), self._groups.more)
+            self._told = _SentState(head, len(self._lines), len(self._words), self._groups.more)
         return {
             "seq": self.seq,
             "now": round(now, 3),
@@ -221,7 +221,7 @@ class Board:
             "rows": {},
         }
 
-    def update(self, extra: Mapping[str, object], now: float, *, budget: int = USUAL) -> Update | None:
+    def update(self, extra: Mapping[str, object], now: float, *, budget: int = USUAL) -> DashboardUpdate | None:
         """Return what changed since the last message, the oldest change first; None where nothing did.
 
         Parameters
@@ -231,8 +231,9 @@ class Board:
         now : float
             Epoch seconds; it alone is no change.
         budget : int
-            Bytes of the message as compact JSON. Where more changes would be left than it took it is `LARGEST`
-            instead: the longest head and the longest change fit into that together. What does not fit waits (`behind`).
+            Bytes of the message as compact JSON. Where more changes would be left than it took it is
+            `MAX_MESSAGE_BYTES` instead: the longest head and the longest change fit into that together. What does not
+            fit waits (`behind`).
         """
         self._place_bare()
         head = self.head(extra)
@@ -240,18 +241,18 @@ class Board:
         if not difference and not self.behind:
             return None
         self.seq += 1
-        message: Update = {"kind": "update", "seq": self.seq, "now": round(now, 3)}
+        message: DashboardUpdate = {"kind": "update", "seq": self.seq, "now": round(now, 3)}
         if difference:
-            message["head"] = cast("Head", difference)
+            message["head"] = cast("RunStatus", difference)
         if self._told.words < len(self._words):
             message["words"] = self._words[:]
         if self._told.more_errors != self._groups.more:
             message["more_errors"] = self._groups.more
-        self._told = _Told(head, self._told.lines, len(self._words), self._groups.more)
+        self._told = _SentState(head, self._told.lines, len(self._words), self._groups.more)
         self._fill(message, budget)
         return message
 
-    def _fill(self, message: Update, budget: int) -> None:
+    def _fill(self, message: DashboardUpdate, budget: int) -> None:
         """Write changes into `message` until its budget is spent."""
         spent = size(message) + _LIST_KEYS
         written = 0
@@ -259,7 +260,7 @@ class Board:
             kind, change = self._change_of(key)
             spent += size(change) + 1
             if spent > budget:
-                budget = LARGEST if len(self._dirty) > 2 * written else budget
+                budget = MAX_MESSAGE_BYTES if len(self._dirty) > 2 * written else budget
                 if spent > budget:
                     break
             cast("dict[str, Any]", message).setdefault(kind, []).append(change)
@@ -331,9 +332,9 @@ class Board:
     def _code(self, status: str) -> int:
         code = self._codes.get(status)
         if code is None:
-            word = fit(status, LONGEST_WORD)
+            word = fit(status, MAX_STATUS_LENGTH)
             if word not in self._words:
-                word = word if len(self._words) < MOST_WORDS - 1 else OTHER
+                word = word if len(self._words) < MAX_STATUSES - 1 else OTHER
             if word not in self._words:
                 self._words.append(word)
             code = self._codes[status] = self._words.index(word)
@@ -345,20 +346,20 @@ class Board:
         starts = [start for row in line.rows if (start := self._outcomes[row].started_at) is not None]
         return round(min(starts) / _NANO, 3) if starts else None
 
-    def _error_group(self, group: Group) -> ErrorGroup:
+    def _error_group(self, group: ErrorRows) -> ErrorGroup:
         rows = group.first()
         labels = [_called(self._labels[row], title) for row, title in zip(rows, self._titles(rows), strict=True)]
         return len(group.rows), group.message, labels
 
-    def _row(self, row: int, title: str) -> Row:
+    def _row(self, row: int, title: str) -> RowMessage:
         outcome = self._outcomes[row]
         _, status, _, execution_id, error, started_at, completed_at, output, cost = outcome
         return {
-            "label": cut(self._labels[row], LONGEST_ID),
-            "title": cut(title, LONGEST_ID),
-            "execution_id": None if execution_id is None else cut(execution_id, LONGEST_ID),
+            "label": cut(self._labels[row], MAX_ID_LENGTH),
+            "title": cut(title, MAX_ID_LENGTH),
+            "execution_id": None if execution_id is None else cut(execution_id, MAX_ID_LENGTH),
             "status": self._words[self._code(status)],
-            "error": cut(error, LONGEST_ERROR) if error else None,
+            "error": cut(error, MAX_ERROR_LENGTH) if error else None,
             "output": _media(output),
             "cost_usd": cost if cost is not None and isfinite(cost) else None,
             "seconds": seconds(started_at, completed_at),
@@ -378,10 +379,10 @@ class Board:
         return False
 
 
-class _Told(NamedTuple):
+class _SentState(NamedTuple):
     """How far the browser has been told."""
 
-    head: Head
+    head: RunStatus
     lines: int
     words: int
     more_errors: int
@@ -393,9 +394,9 @@ def _untitled(rows: Sequence[int]) -> Sequence[str]:
 
 def _called(label: str, title: str) -> str:
     """Return a row's label with its title, as in `7 “a fox in the snow”`, where there is room for it."""
-    room = LONGEST_LABEL - len(label) - 3
-    if not title or room < SHORTEST_TITLE:
-        return fit(label, LONGEST_LABEL)
+    room = MAX_LABEL_LENGTH - len(label) - 3
+    if not title or room < MIN_TITLE_LENGTH:
+        return fit(label, MAX_LABEL_LENGTH)
     return f"{label} “{fit(title, room)}”"
 
 
@@ -407,7 +408,7 @@ def _equal(before: Outcome, outcome: Outcome) -> bool:
         return False
 
 
-def _difference(old: Head, new: Head) -> dict[str, Any]:
+def _difference(old: RunStatus, new: RunStatus) -> dict[str, Any]:
     before, after = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
     return {key: after.get(key) for key in {**before, **after} if before.get(key) != after.get(key)}
 
@@ -415,17 +416,17 @@ def _difference(old: Head, new: Head) -> dict[str, Any]:
 def _presentable(key: str, value: object) -> object:
     """Return one value of a head as it can be sent."""
     if isinstance(value, str):
-        return fit(value, LONGEST_NAME if key in _NAMES else LONGEST_SENTENCE)
+        return fit(value, MAX_NAME_LENGTH if key in _NAMES else MAX_SENTENCE_LENGTH)
     if isinstance(value, float):
         return round(value, 4) if isfinite(value) else None
     return value
 
 
-def _media(output: object) -> Media | None:
+def _media(output: object) -> MediaMessage | None:
     media = read(output)
     if media is None:
         return None
-    shown: Media = {"kind": media.kind, "text": media.text}
+    shown: MediaMessage = {"kind": media.kind, "text": media.text}
     if media.url is not None:
         shown["url"] = media.url
     return shown

@@ -14,15 +14,15 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import ipywidgets
 
-from ...frames.run_status import Head
+from ...frames.run_status import RunStatus
 from ...models import FAILED, TERMINAL, Event, Observer, Outcome
 from ..common import static_summary
-from ..common.messages import Asked, Snapshot
+from ..common.messages import DashboardRequest, DashboardSnapshot
 from ..common.notebook_output import MAX_AGE, NotebookOutput
-from ..common.refresher import SHORTEST, Pulse
-from .browser import Live
-from .controls import Controls, Question
-from .model import Board
+from ..common.refresher import MIN_INTERVAL, Refresher
+from .browser import DashboardBrowser
+from .controls import Controls, RetryQuestion
+from .model import DashboardModel
 
 HEARTBEAT: Final = 5.0
 """Seconds after which the head is looked at though nothing has happened: a rate falls by itself."""
@@ -36,7 +36,7 @@ ROWS_AT_ONCE: Final = 2
 AT_WORK: Final = ("preparing", "sending", "tracking")
 
 
-class Subject(Protocol):
+class DashboardData(Protocol):
     """What a dashboard is about, and what its buttons do with it."""
 
     @property
@@ -67,7 +67,7 @@ class Subject(Protocol):
     def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
         """Return how each row stands, and do `meanwhile` at that moment."""
 
-    def head(self) -> Head:
+    def head(self) -> RunStatus:
         """Return what is to be said beside the rows' own counts."""
 
     def refresh(self) -> None:
@@ -111,20 +111,20 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     table (HTML or text); in a notebook, the table is updated at most every 30 s, and when a call starts or ends.
     """
 
-    def __init__(self, subject: Subject, *, auto_refresh: bool, interval: float) -> None:
+    def __init__(self, subject: DashboardData, *, auto_refresh: bool, interval: float) -> None:
         self._subject = subject
         self._lock = threading.RLock()
-        self._board = Board(subject.labels, subject.titles)
+        self._board = DashboardModel(subject.labels, subject.titles)
         self._heard: deque[Event] = deque()
         self._has_turned = True
         self._opened: dict[int, _Opened] = {}
         self._settled: deque[tuple[float, int]] = deque()
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
-        self._pulse = Pulse(self._beat)
+        self._pulse = Refresher(self._beat)
         self._is_made = False  # what is heard before is shown when there is something to show it
         subject.attend(self._hear, self._turn)
         self._take(self._fetched(), None)
-        self._live = Live(lambda: self._written(sent=True), self._asked, static_key=self._output.key)
+        self._live = DashboardBrowser(lambda: self._written(sent=True), self._asked, static_key=self._output.key)
         self._controls = Controls(
             subject, failed=self._failed, export=self._export, auto_refresh=auto_refresh, interval=interval
         )
@@ -197,7 +197,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         while self._heard:
             self._board.take(self._heard.popleft().changed, now=now)
 
-    def _asked(self, asked: Asked) -> None:
+    def _asked(self, asked: DashboardRequest) -> None:
         """Answer the browser, which may ask anything."""
         kind, line = asked.get("kind"), asked.get("line")
         text = str(asked.get("text", ""))
@@ -219,7 +219,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
 
     # -- what is shown ----------------------------------------------------------------------------------------------
 
-    def _written(self, *, sent: bool = False) -> Snapshot:
+    def _written(self, *, sent: bool = False) -> DashboardSnapshot:
         with self._lock:
             now = time.time()
             return self._board.snapshot(self._head(now), now, sent=sent)
@@ -246,7 +246,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
                 self._live.keep()
             self._enable()
             if self._board.behind or late[ROWS_AT_ONCE:]:
-                return SHORTEST
+                return MIN_INTERVAL
             return HEARTBEAT if head["phase"] in AT_WORK else None
 
     def _show_rows(self, line: int, offset: int) -> None:
@@ -258,11 +258,11 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
         can_retry = self._subject.can_retry and self._board.rows_with(FAILED) > 0
         self._controls.show(can_retry=can_retry, can_cancel=self._subject.can_cancel)
 
-    def _failed(self) -> Question:
+    def _failed(self) -> RetryQuestion:
         with self._lock:
-            return Question(self._board.rows_of(FAILED), self._board.mean_cost_usd, self._subject.caution)
+            return RetryQuestion(self._board.rows_of(FAILED), self._board.mean_cost_usd, self._subject.caution)
 
-    def _head(self, now: float) -> Head:
+    def _head(self, now: float) -> RunStatus:
         head = self._subject.head()
         head["rate"] = self._rate(now) if head["phase"] in AT_WORK else None
         return head

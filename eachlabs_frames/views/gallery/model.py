@@ -17,25 +17,25 @@ import orjson
 
 from ...media import cut
 from ...models import PENDING, STATUSES, Outcome
-from ..common.card import LONGEST_WORD, Card
+from ..common.card import MAX_STATUS_LENGTH, Card
 
-LARGEST: Final = 240_000
+MAX_MESSAGE_BYTES: Final = 240_000
 """Bytes of cards in an update, as compact JSON; and of those in a snapshot, which a saved notebook keeps."""
 
-MOST_CODES: Final = 5_000
-MOST_WATCHED: Final = 2_500
+MAX_CODES: Final = 5_000
+MAX_WATCHED: Final = 2_500
 """Rows that are looked at, at most: two views of the largest page, and what stands beside it."""
 
 CHUNK: Final = 500
 FEW: Final = 50
-MOST_WORDS: Final = 20
+MAX_STATUSES: Final = 20
 OTHER: Final = "other"
-"""The word for all words beyond `MOST_WORDS`."""
+"""The word for all words beyond `MAX_STATUSES`."""
 
 Make = Callable[[Sequence[Outcome]], list[Card]]
 
 
-class Layout(NamedTuple):
+class GalleryLayout(NamedTuple):
     """How cards are laid out: how many across at most, how many pixels wide, and how many on a page."""
 
     columns: int
@@ -43,7 +43,7 @@ class Layout(NamedTuple):
     page: int
 
 
-class Snapshot(TypedDict):
+class GallerySnapshot(TypedDict):
     """All that is shown: the synced trait ``snapshot``, which a saved notebook keeps."""
 
     seq: int
@@ -58,7 +58,7 @@ class Snapshot(TypedDict):
     cards: list[Card]  # some of those that are looked at
 
 
-class Update(TypedDict, total=False):
+class GalleryUpdate(TypedDict, total=False):
     """Kernel to browser, at most four a second. Only ``kind``, ``seq`` and ``now`` are always there.
 
     A browser that sees `seq` skip a number says so by its next ``watch``, and gets a whole snapshot.
@@ -74,7 +74,7 @@ class Update(TypedDict, total=False):
     cards: list[Card]
 
 
-class Found(TypedDict):
+class FoundRows(TypedDict):
     """Kernel to browser: the rows whose card holds a text."""
 
     kind: Literal["found"]
@@ -82,7 +82,7 @@ class Found(TypedDict):
     rows: list[int]
 
 
-class File(TypedDict):
+class GalleryFile(TypedDict):
     """Kernel to browser: a file of a row; its bytes are the message's one buffer, of which there is none otherwise."""
 
     kind: Literal["file"]
@@ -91,7 +91,7 @@ class File(TypedDict):
     type: str | None
 
 
-class Asked(TypedDict, total=False):
+class GalleryRequest(TypedDict, total=False):
     """Browser to kernel."""
 
     kind: Literal["watch", "find", "file"]
@@ -103,7 +103,7 @@ class Asked(TypedDict, total=False):
     n: int
 
 
-class Sheet:
+class GalleryModel:
     """The rows of one frame or run, all pending at first.
 
     Parameters
@@ -145,17 +145,17 @@ class Sheet:
 
     def watch(self, rows: Iterable[object], missing: Iterable[object]) -> None:
         """Have the cards of these rows told as they change, of those that are missing now, and of others no longer."""
-        self._watched = dict.fromkeys(islice(self._known(rows), MOST_WATCHED))
+        self._watched = dict.fromkeys(islice(self._known(rows), MAX_WATCHED))
         late = [*self._late, *self._known(missing)]
         self._late = {row: None for row in late if row in self._watched}
 
-    def snapshot(self, title: str, said: str | None, now: float, layout: Layout) -> Snapshot:
+    def snapshot(self, title: str, said: str | None, now: float, layout: GalleryLayout) -> GallerySnapshot:
         """Return all that is shown, with as many cards as a notebook keeps."""
         cards: list[Card] = []
         spent = 0
         for card in self._made(list(self._watched)):
             spent += _weight(card)
-            if spent > LARGEST:
+            if spent > MAX_MESSAGE_BYTES:
                 break
             cards.append(card)
         return {
@@ -199,19 +199,19 @@ class Sheet:
         """Whether there is more to tell than one update took."""
         return bool(self._late or self._changed)
 
-    def update(self, title: str, said: str | None, now: float) -> Update | None:
+    def update(self, title: str, said: str | None, now: float) -> GalleryUpdate | None:
         """Return what has changed since the last time, as much of it as fits; None where nothing has."""
         if not self.behind and self._told == (title, said):
             return None
         self.seq += 1
-        message: Update = {"kind": "update", "seq": self.seq, "now": round(now, 3)}
+        message: GalleryUpdate = {"kind": "update", "seq": self.seq, "now": round(now, 3)}
         if self._told != (title, said):
             message |= {"title": title, "said": said}
             self._told = (title, said)
         if self._told_words < len(self._words):
             message["words"] = self._words[:]
             self._told_words = len(self._words)
-        rows = list(islice(self._changed, MOST_CODES))
+        rows = list(islice(self._changed, MAX_CODES))
         if rows:
             message["codes"] = [one for row in rows for one in (row, self._codes[row])]
             for row in rows:
@@ -227,7 +227,7 @@ class Sheet:
         spent = 0
         for card in self._made(list(self._late)):
             spent += _weight(card)
-            if cards and spent > LARGEST:
+            if cards and spent > MAX_MESSAGE_BYTES:
                 break
             cards.append(card)
             del self._late[card["row"]]
@@ -242,9 +242,9 @@ class Sheet:
         return (row for row in rows if type(row) is int and 0 <= row < len(self.outcomes))
 
     def _code(self, status: str) -> int:
-        word = cut(status, LONGEST_WORD)
+        word = cut(status, MAX_STATUS_LENGTH)
         if word not in self._words:
-            word = word if len(self._words) < MOST_WORDS - 1 else OTHER
+            word = word if len(self._words) < MAX_STATUSES - 1 else OTHER
         if word not in self._words:
             self._words.append(word)
         return self._words.index(word)

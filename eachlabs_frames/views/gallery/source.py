@@ -15,18 +15,18 @@ from ...frames.calls import Calls
 from ...models import Observer, Outcome
 from ..common.card import Card
 from ..common.card_builder import Cards
-from ..dashboard.controller import Desk
+from ..dashboard.controller import DashboardController
 
 if TYPE_CHECKING:
-    from ...frames.run_status import Head
+    from ...frames.run_status import RunStatus
     from .widget import Gallery
 
-MOST_COLUMNS: Final = 50
+MAX_COLUMNS: Final = 50
 SMALLEST, LARGEST = 80, 2_000
-MOST_ON_PAGE: Final = 1_000
+MAX_PAGE_SIZE: Final = 1_000
 
 
-class Sheets:
+class GallerySource:
     """The rows of a desk, as a gallery shows them.
 
     Parameters
@@ -36,7 +36,7 @@ class Sheets:
     cards : Cards
     """
 
-    def __init__(self, desk: Desk, cards: Cards) -> None:
+    def __init__(self, desk: DashboardController, cards: Cards) -> None:
         self._desk = desk
         self._cards = cards
 
@@ -53,7 +53,7 @@ class Sheets:
         """Return how each row stands, and do `meanwhile` at that moment."""
         return self._desk.outcomes(meanwhile)
 
-    def head(self) -> Head:
+    def head(self) -> RunStatus:
         """Return what is to be said of the call."""
         return self._desk.head()
 
@@ -82,13 +82,13 @@ def gallery(
     ConfigurationError
         `columns`, `size` or `page` is no number that can be used.
     """
-    across = _whole("columns", columns, 1, MOST_COLUMNS)
+    across = _whole("columns", columns, 1, MAX_COLUMNS)
     width = round(_number("size", size, SMALLEST, LARGEST))
-    on_page = _whole("page", page, 1, MOST_ON_PAGE)
+    on_page = _whole("page", page, 1, MAX_PAGE_SIZE)
     cards = Cards(calls.frame, label=label, prefix=calls.origin.prefix, origin=lambda: calls.origin)
     from .widget import Gallery  # takes 0.2 s to import, and is only for those who look
 
-    return Gallery(Sheets(Desk(calls), cards), columns=across, size=width, page=on_page)
+    return Gallery(GallerySource(DashboardController(calls), cards), columns=across, size=width, page=on_page)
 
 
 def _whole(name: str, value: object, least: int, most: int) -> int:

@@ -10,22 +10,22 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from ...money import format_usd
-from ..common.card import Card, Item
+from ..common.card import Card, CardMedia
 from ..common.static_summary import escaped, plain
-from .model import Layout
+from .model import GalleryLayout
 
-MOST_CARDS: Final = 60
-MOST_LINES: Final = 20
-LARGEST_PICTURE: Final = 32_000
+MAX_CARDS: Final = 60
+MAX_LINES: Final = 20
+MAX_PICTURE_BYTES: Final = 32_000
 """Bytes of a picture that is in the sheet itself; of a larger one it is a small copy."""
 
 HELD: Final = 300_000
 """Bytes of all pictures that are in the sheet itself."""
 
-LONGEST_LABEL: Final = 120
-LONGEST_TEXT: Final = 240
-LONGEST_ERROR: Final = 200
-LONGEST_LINE: Final = 100
+MAX_LABEL_LENGTH: Final = 120
+MAX_TEXT_LENGTH: Final = 240
+MAX_ERROR_LENGTH: Final = 200
+MAX_LINE_LENGTH: Final = 100
 SYMBOLS: Final = {
     "completed": "✓",
     "failed": "✕",
@@ -52,12 +52,12 @@ _QUIET: Final = "font-size:12px;opacity:.8"
 
 def text(title: str, cards: list[Card], total: int) -> str:
     """Return what a terminal shows: the title, and a line for each of the first rows."""
-    lines = [f"  {plain(card['label'], LONGEST_LABEL)}: {_line(card)}" for card in cards]
+    lines = [f"  {plain(card['label'], MAX_LABEL_LENGTH)}: {_line(card)}" for card in cards]
     more = [f"  and {total - len(cards):,} more"] if total > len(cards) else []
     return "\n".join([title, *lines, *more])
 
 
-def html(title: str, cards: list[Card], total: int, layout: Layout, *, pictures: Pictures) -> str:
+def html(title: str, cards: list[Card], total: int, layout: GalleryLayout, *, pictures: Pictures) -> str:
     """Return the first cards as HTML.
 
     Parameters
@@ -72,7 +72,7 @@ def html(title: str, cards: list[Card], total: int, layout: Layout, *, pictures:
         Gives a picture that is on the disk.
     """
     columns, size, page = layout
-    most = min(page, MOST_CARDS)
+    most = min(page, MAX_CARDS)
     room = HELD
     parts: list[str] = []
     for card in cards[:most]:
@@ -92,10 +92,10 @@ def _figure(card: Card, pictures: Pictures, room: int, size: int) -> tuple[str, 
     facts = [f"{SYMBOLS.get(status, OTHER)} {status}"]
     facts += [] if card["cost_usd"] is None else [format_usd(card["cost_usd"])]
     facts += [] if card["seconds"] is None else [f"{card['seconds']:,.1f} s"]
-    caption = f'<div dir="auto">{escaped(plain(card["label"], LONGEST_LABEL))}</div>'
+    caption = f'<div dir="auto">{escaped(plain(card["label"], MAX_LABEL_LENGTH))}</div>'
     caption += f'<div style="{_QUIET}">{escaped(" · ".join(facts))}</div>'
     if card["error"]:
-        caption += f'<div dir="auto" style="{_QUIET}">{escaped(plain(card["error"], LONGEST_ERROR))}</div>'
+        caption += f'<div dir="auto" style="{_QUIET}">{escaped(plain(card["error"], MAX_ERROR_LENGTH))}</div>'
     body = f'{shown}<figcaption style="{_CAPTION}">{caption}</figcaption>'
     return f'<figure style="{_CARD};width:{size}px;max-width:100%">{body}</figure>', spent
 
@@ -112,12 +112,15 @@ def _shown(card: Card, pictures: Pictures, room: int, size: int) -> tuple[str, i
         if url is not None and embedded <= room:
             return _medium(item, url, card, size), embedded
     if card["text"] is not None:
-        return f'<div dir="auto" style="{_WORDS};max-height:{size}px">{escaped(card["text"][:LONGEST_TEXT])}</div>', 0
+        return (
+            f'<div dir="auto" style="{_WORDS};max-height:{size}px">{escaped(card["text"][:MAX_TEXT_LENGTH])}</div>',
+            0,
+        )
     symbol = SYMBOLS.get(card["status"], OTHER)
     return f'<div style="{_STAGE};height:{size}px;line-height:{size}px;{_SYMBOL}" aria-hidden="true">{symbol}</div>', 0
 
 
-def _medium(item: Item, url: str, card: Card, size: int) -> str:
+def _medium(item: CardMedia, url: str, card: Card, size: int) -> str:
     if item["kind"] == "image":
         return _picture(url, card, size)
     link = f'<a href="{escaped(url)}" target="_blank" rel="noopener noreferrer">{item["kind"]}</a>'
@@ -125,7 +128,7 @@ def _medium(item: Item, url: str, card: Card, size: int) -> str:
 
 
 def _picture(source: str, card: Card, size: int) -> str:
-    name = escaped(plain(card["label"], LONGEST_LABEL))
+    name = escaped(plain(card["label"], MAX_LABEL_LENGTH))
     how = f'width="{size}" loading="lazy" decoding="async" referrerpolicy="no-referrer"'
     return f'<img src="{escaped(source)}" alt="{name}" {how} style="{_STAGE};height:{size}px">'
 
@@ -133,4 +136,4 @@ def _picture(source: str, card: Card, size: int) -> str:
 def _line(card: Card) -> str:
     said = [url for item in card["media"] if (url := item["url"]) and not url.startswith("data:")]
     what = card["error"] or (said[0] if said else card["text"] or "")
-    return " ".join(filter(None, [plain(card["status"], 24), plain(what, LONGEST_LINE)]))
+    return " ".join(filter(None, [plain(card["status"], 24), plain(what, MAX_LINE_LENGTH)]))

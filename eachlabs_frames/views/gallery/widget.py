@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import ipywidgets
 
-from ...frames.run_status import Head
+from ...frames.run_status import RunStatus
 from ...media import cut
 from ...models import Event, Json, Observer, Outcome
 from ..common import assets, embedded_files, static_summary
@@ -24,23 +24,23 @@ from ..common import html_page as page
 from ..common import local_files as files
 from ..common.card import Card
 from ..common.notebook_output import MAX_AGE, NotebookOutput
-from ..common.refresher import SHORTEST, Pulse
+from ..common.refresher import MIN_INTERVAL, Refresher
 from ..common.thumbnails import Thumbnails
-from ..dashboard.browser import Shown
+from ..dashboard.browser import BrowserWidget
 from . import static
-from .model import Asked, Layout, Sheet, Snapshot, cards_of, find
+from .model import GalleryLayout, GalleryModel, GalleryRequest, GallerySnapshot, cards_of, find
 
 logger = logging.getLogger("eachlabs_frames")
 
 SENT_AT_ONCE: Final = 12_000_000
 """Bytes of files that go out with one beat."""
 
-LONGEST_SOUGHT: Final = 300
+MAX_QUERY_LENGTH: Final = 300
 PATIENCE: Final = 1.0
 """Seconds that whoever saves a sheet waits for a beat that takes in rows; on the loop itself it would wait for ever."""
 
 
-class Subject(Protocol):
+class GalleryData(Protocol):
     """What a gallery is about."""
 
     @property
@@ -53,7 +53,7 @@ class Subject(Protocol):
     def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
         """Return how each row stands, and do `meanwhile` at that moment."""
 
-    def head(self) -> Head:
+    def head(self) -> RunStatus:
         """Return what is to be said of the call."""
 
     def make(self, outcomes: Sequence[Outcome]) -> list[Card]:
@@ -66,7 +66,7 @@ class Subject(Protocol):
         """Look no more."""
 
 
-class _Window(Shown):
+class _GalleryBrowser(BrowserWidget):
     """The browser's side."""
 
     # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
@@ -82,25 +82,25 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     a notebook, these are updated at most every 30 s, and when a call starts or ends. `save` writes a file.
     """
 
-    def __init__(self, subject: Subject, *, columns: int, size: int, page: int) -> None:
+    def __init__(self, subject: GalleryData, *, columns: int, size: int, page: int) -> None:
         self._subject = subject
-        self._laid_out: Final = Layout(columns, size, page)
+        self._laid_out: Final = GalleryLayout(columns, size, page)
         self._thumbnails = Thumbnails(path for row in range(subject.size) for path in subject.files(row))
         self._lock = threading.RLock()
         self._taking = threading.Lock()  # what was fetched is taken in before what is heard later
-        self._sheet = Sheet(subject.size, subject.make, first=page + 1)
+        self._sheet = GalleryModel(subject.size, subject.make, first=page + 1)
         self._heard: deque[Event] = deque()
         self._has_turned = True
         self._is_behind = False  # the browser, by its own words
         self._sought: str | None = None
         self._wanted: deque[tuple[int, int]] = deque()
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
-        self._pulse = Pulse(self._beat)
+        self._pulse = Refresher(self._beat)
         self._is_made = False  # what is heard before is shown when there is something to show it
         subject.attend(self._hear, self._turn)
         self._take(self._fetched())
         self._sheet.settle(*self._words())
-        self._window = _Window(self._written, self._asked, static_key=self._output.key)
+        self._window = _GalleryBrowser(self._written, self._asked, static_key=self._output.key)
         super().__init__([self._window])
         self.add_class("eachlabs-gallery-box")
         self._is_made = True
@@ -164,7 +164,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def __repr__(self) -> str:
         self._catch_up()
         with self._lock:
-            return static.text(static_summary.title(self._head()), self._first(static.MOST_LINES), self._subject.size)
+            return static.text(static_summary.title(self._head()), self._first(static.MAX_LINES), self._subject.size)
 
     def _ipython_display_(self, **_: Any) -> None:
         """Display the widget, and static HTML that stays when the widget is gone."""
@@ -178,7 +178,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _static(self) -> dict[str, str]:
         self._catch_up()
         with self._lock:
-            title, cards = static_summary.title(self._head()), self._first(static.MOST_CARDS)
+            title, cards = static_summary.title(self._head()), self._first(static.MAX_CARDS)
         sheet = static.html(title, cards, self._subject.size, self._laid_out, pictures=self._picture)
         return {"text/html": sheet, "text/plain": repr(self)}
 
@@ -218,7 +218,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             finally:
                 self._taking.release()
 
-    def _asked(self, asked: Asked | object) -> None:
+    def _asked(self, asked: GalleryRequest | object) -> None:
         """Note what the browser asks, which may be anything; the pulse answers."""
         if not isinstance(asked, dict):
             return
@@ -230,7 +230,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
                     self._sheet.watch(rows, missing)
                 self._is_behind = self._is_behind or asked.get("seq") != self._sheet.seq
         elif kind == "find":
-            self._sought = cut(str(asked.get("text", "")), LONGEST_SOUGHT)
+            self._sought = cut(str(asked.get("text", "")), MAX_QUERY_LENGTH)
         elif kind == "file":
             row, n = asked.get("row"), asked.get("n")
             if type(row) is int and type(n) is int and 0 <= row < self._subject.size and n >= 0:
@@ -239,7 +239,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     # -- what is shown ----------------------------------------------------------------------------------------------
 
-    def _head(self) -> Head:
+    def _head(self) -> RunStatus:
         head = self._subject.head()
         sheet = self._sheet
         head |= {"total": self._subject.size, "counts": sheet.counts, "accepted": sheet.accepted}
@@ -252,7 +252,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         is_well = head.get("phase") == "settled" and not head.get("problem")
         return static_summary.heading(head), None if is_well else static_summary.state(head) or None
 
-    def _written(self) -> Snapshot:
+    def _written(self) -> GallerySnapshot:
         with self._lock:
             return self._sheet.snapshot(*self._words(), time.time(), self._laid_out)
 
@@ -275,7 +275,7 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._output.refresh(0.0 if outcomes is not None else MAX_AGE)
         self._find()
         self._send_files()
-        return SHORTEST if has_more or self._wanted else None
+        return MIN_INTERVAL if has_more or self._wanted else None
 
     def _find(self) -> None:
         """Answer what was sought last. It looks at every card: not under the lock, which a click may wait for."""
@@ -295,13 +295,13 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             sent += len(content or b"")
 
     def _picture(self, row: int, n: int, room: int) -> tuple[str, bytes] | None:
-        found = self._thumbnails.find(self._path(row, n), largest=min(room, static.LARGEST_PICTURE))
+        found = self._thumbnails.find(self._path(row, n), largest=min(room, static.MAX_PICTURE_BYTES))
         if found is None or not found.media_type.startswith("image/"):
             return None
         content = files.read(found)
         return None if content is None else (found.media_type, content)
 
-    def _found(self, row: int, n: int) -> files.Found | None:
+    def _found(self, row: int, n: int) -> files.LocalFile | None:
         return self._thumbnails.find(self._path(row, n))
 
     def _path(self, row: int, n: int) -> str | None:

@@ -24,7 +24,7 @@ WIDE: Final = 0.62
 
 Colour: TypeAlias = str | tuple[float, ...]
 
-LONGEST: Final = 2_000
+MAX_TEXT_LENGTH: Final = 2_000
 
 INK, EDGE, GROUND = "#1f2328", "#d1d9e0", "#ffffff"
 
@@ -171,7 +171,7 @@ def _fonts() -> list[str]:
 
 def lines_of(text: str, width: float) -> int:
     """Return how many lines a header's text takes in a box of so many pixels."""
-    return sum(1 for _ in _wrapped(plain(text, LONGEST), _room(width - 10, TEXT, bold=True), LONGEST))
+    return sum(1 for _ in _wrapped(plain(text, MAX_TEXT_LENGTH), _room(width - 10, TEXT, bold=True), MAX_TEXT_LENGTH))
 
 
 def _room(width: float, size: float, *, bold: bool) -> int:

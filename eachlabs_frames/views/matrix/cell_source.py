@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..common.card import Card
-from ..common.served_files import FileSubject
+from ..common.served_files import FileSource
 
 
-class Source(FileSubject, Protocol):
+class CardSource(FileSource, Protocol):
     """Where a matrix has its cards from, by the numbers that the table's marks have."""
 
     @property

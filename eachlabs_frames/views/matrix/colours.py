@@ -20,10 +20,10 @@ RED_BLUE: Final = (
 )
 # fmt: on
 
-MOST_TICKS: Final = 4
+MAX_TICKS: Final = 4
 
 
-class Paint(NamedTuple):
+class ColourPair(NamedTuple):
     """A colour, and the one in which text on it can be read: black or white, ``#rrggbb``."""
 
     colour: str
@@ -51,21 +51,21 @@ class Scale(NamedTuple):
             return min(1.0, max(0.0, (number / 2 - self.low / 2) / (self.high / 2 - self.low / 2)))
         return min(1.0, max(0.0, (number - self.low) / width)) if width else 0.5
 
-    def paint(self, number: float) -> Paint:
+    def paint(self, number: float) -> ColourPair:
         """Return the number's colour."""
         table = RED_BLUE if self.is_around_zero else VIRIDIS
         place = self.share(number) * (len(table) - 1)
         before = min(floor(place), len(table) - 2)
         pairs = zip(_channels(table[before]), _channels(table[before + 1]), strict=True)
         colour = [round(a + (b - a) * (place - before)) for a, b in pairs]
-        return Paint("#{:02x}{:02x}{:02x}".format(*colour), _ink(colour))
+        return ColourPair("#{:02x}{:02x}{:02x}".format(*colour), _ink(colour))
 
     def ticks(self) -> list[float]:
         """Return round numbers between the ends, few enough to be read."""
         width = self.high - self.low
         if not (width > 0 and isfinite(width)):
             return []
-        least = width / MOST_TICKS
+        least = width / MAX_TICKS
         power = 10.0 ** floor(log10(least)) if least >= 1e-300 else 0.0
         step = next((power * factor for factor in (1, 2, 5, 10) if power * factor >= least), 0.0)
         if not step:

@@ -14,32 +14,32 @@ from ...media import cut
 from ...models import COMPLETED
 from .colours import Scale, scale
 from .legend import Legend, legend
-from .pivot_order import Grid, Slot
+from .pivot_order import PivotGrid, Slot
 from .quantity import NOTHING, Unit, quantity
 
 Kind: TypeAlias = Literal["cards", "numbers", "statuses"]
 
-MOST_ROWS: Final = 10_000
+MAX_ROWS: Final = 10_000
 """Rows of the frame that are shown, places without one among them."""
 
-MOST_COLUMNS: Final = 500
-MOST_REPEATS: Final = 100
-MOST_GAPS: Final = 20
+MAX_COLUMNS: Final = 500
+MAX_REPEATS: Final = 100
+MAX_GAPS: Final = 20
 """Slots of a cell up to which one without a row is marked: of more, `by` names moments rather than an axis."""
 
-LONGEST_HEAD: Final = 2_000
-LONGEST_SLOT: Final = 100
-LONGEST_WORD: Final = 24
+MAX_HEAD_LENGTH: Final = 2_000
+MAX_SLOT_LENGTH: Final = 100
+MAX_STATUS_LENGTH: Final = 24
 
 
-class Head(TypedDict):
+class AxisHead(TypedDict):
     """An axis: what its levels are called, and each place's texts, one per level."""
 
     names: list[str]
     places: list[list[str]]
 
 
-class Mark(TypedDict):
+class CellMark(TypedDict):
     """A row of the frame in its slot."""
 
     at: int  # its position; those of the second frame go on where the first ends
@@ -47,38 +47,38 @@ class Mark(TypedDict):
     text: str | None  # its number; None where it has none, and where cards are shown
 
 
-class Place(TypedDict):
+class CellSlot(TypedDict):
     """A slot of a cell: a repeat."""
 
     label: str  # empty where it is the only one
-    marks: list[Mark | None]  # one per side; None where the frame has no such row
+    marks: list[CellMark | None]  # one per side; None where the frame has no such row
     difference: str | None
 
 
-class Cell(TypedDict):
+class MatrixCell(TypedDict):
     """What stands where a row and a column meet."""
 
-    slots: list[Place]  # none where the frame has no such combination
+    slots: list[CellSlot]  # none where the frame has no such combination
     more: int  # slots that are not shown
     mean: str | None  # of several numbers, or of several differences
     paint: tuple[str, str] | None  # its colour, and the one of text on it
 
 
-class Table(TypedDict):
+class MatrixTable(TypedDict):
     """All of a matrix but its cards."""
 
     kind: Kind
     title: str
-    rows: Head
-    columns: Head
+    rows: AxisHead
+    columns: AxisHead
     sides: list[str]  # what two frames are called; empty where there is one
-    cells: list[list[Cell]]
+    cells: list[list[MatrixCell]]
     legend: Legend | None
     size: int  # pixels of a picture's side
     cut: str  # what is not shown, as a sentence
 
 
-class Reading(NamedTuple):
+class MatrixValues(NamedTuple):
     """What is shown of each row, those of a second frame after those of the first."""
 
     kind: Kind
@@ -89,15 +89,15 @@ class Reading(NamedTuple):
     bounds: tuple[float, float] | None = None  # the least and the greatest number that there can be, as of a score
 
 
-class Heads(NamedTuple):
+class AxisHeads(NamedTuple):
     """The axes' texts; `by` holds the whole label of each place."""
 
-    rows: Head
-    columns: Head
+    rows: AxisHead
+    columns: AxisHead
     by: Sequence[str]
 
 
-def table(grid: Grid, heads: Heads, reading: Reading, *, sides: Sequence[str], size: int) -> Table:
+def table(grid: PivotGrid, heads: AxisHeads, reading: MatrixValues, *, sides: Sequence[str], size: int) -> MatrixTable:
     """Return what a matrix shows.
 
     Parameters
@@ -110,12 +110,12 @@ def table(grid: Grid, heads: Heads, reading: Reading, *, sides: Sequence[str], s
     size : int
         Pixels of a picture's side.
     """
-    sides = [cut(side, LONGEST_SLOT) for side in sides]
-    reading = reading._replace(name=cut(reading.name, LONGEST_SLOT))
-    columns = min(grid.columns.size, MOST_COLUMNS)
-    wide = sum(min(len(slots), MOST_REPEATS) for slots in grid.slots[:columns]) * max(1, len(sides))
-    rows = min(grid.rows.size, max(1, MOST_ROWS // max(1, wide)))
-    writer = _Writer(grid, heads.by, reading, sides)
+    sides = [cut(side, MAX_SLOT_LENGTH) for side in sides]
+    reading = reading._replace(name=cut(reading.name, MAX_SLOT_LENGTH))
+    columns = min(grid.columns.size, MAX_COLUMNS)
+    wide = sum(min(len(slots), MAX_REPEATS) for slots in grid.slots[:columns]) * max(1, len(sides))
+    rows = min(grid.rows.size, max(1, MAX_ROWS // max(1, wide)))
+    writer = _CellWriter(grid, heads.by, reading, sides)
     return {
         "kind": reading.kind,
         "title": _title(heads, reading, sides),
@@ -129,10 +129,10 @@ def table(grid: Grid, heads: Heads, reading: Reading, *, sides: Sequence[str], s
     }
 
 
-class _Writer:
+class _CellWriter:
     """Writes cells, of one grid and on one scale."""
 
-    def __init__(self, grid: Grid, by: Sequence[str], reading: Reading, sides: Sequence[str]) -> None:
+    def __init__(self, grid: PivotGrid, by: Sequence[str], reading: MatrixValues, sides: Sequence[str]) -> None:
         self._grid = grid
         self._by = by
         self._reading = reading
@@ -152,19 +152,19 @@ class _Writer:
             numbers += [low - high, high - low] if self._sides > 1 else [low, high]
         return scale(numbers, is_around_zero=self._sides > 1)
 
-    def cell(self, row: int, column: int) -> Cell:
+    def cell(self, row: int, column: int) -> MatrixCell:
         """Return one cell."""
         slots = self._grid.slots[column]
         shown = [
             (slot, found)
             for slot, found in self._held(row, column)
-            if any(at is not None for at in found) or (not slot.repeat and len(slots) <= MOST_GAPS)
+            if any(at is not None for at in found) or (not slot.repeat and len(slots) <= MAX_GAPS)
         ]
         mean = self._mean(row, column)
         paint = None if isnan(mean) or self.scale is None else self.scale.paint(mean)
         return {
-            "slots": [self._place(slot, found, is_single=len(slots) == 1) for slot, found in shown[:MOST_REPEATS]],
-            "more": max(0, len(shown) - MOST_REPEATS),
+            "slots": [self._place(slot, found, is_single=len(slots) == 1) for slot, found in shown[:MAX_REPEATS]],
+            "more": max(0, len(shown) - MAX_REPEATS),
             "mean": self._text(mean) if len(shown) > 1 and not isnan(mean) else None,
             "paint": None if paint is None else (paint.colour, paint.ink),
         }
@@ -185,7 +185,7 @@ class _Writer:
         # Each divided first: the sum of large ones may be more than the largest float.
         return sum(number / len(known) for number in known)
 
-    def _place(self, slot: Slot, found: Sequence[int | None], *, is_single: bool) -> Place:
+    def _place(self, slot: Slot, found: Sequence[int | None], *, is_single: bool) -> CellSlot:
         difference = self._number(found) if self._sides > 1 else nan
         return {
             "label": "" if is_single else self._label(slot),
@@ -196,13 +196,13 @@ class _Writer:
     def _label(self, slot: Slot) -> str:
         name = self._by[slot.by] if self._by else ""
         if not self._grid.is_repeated:
-            return cut(name, LONGEST_SLOT)
-        return f"{cut(name, LONGEST_SLOT)} #{slot.repeat + 1}".strip()
+            return cut(name, MAX_SLOT_LENGTH)
+        return f"{cut(name, MAX_SLOT_LENGTH)} #{slot.repeat + 1}".strip()
 
-    def _mark(self, at: int) -> Mark:
+    def _mark(self, at: int) -> CellMark:
         number = self._reading.numbers[at] if self._reading.kind == "numbers" else nan
         text = None if isnan(number) else quantity(number, self._reading.unit)
-        return {"at": at, "status": cut(self._reading.statuses[at], LONGEST_WORD), "text": text}
+        return {"at": at, "status": cut(self._reading.statuses[at], MAX_STATUS_LENGTH), "text": text}
 
     def _number(self, found: Sequence[int | None]) -> float:
         """Return the number that a slot is coloured by; NaN where it has none."""
@@ -221,19 +221,19 @@ class _Writer:
         return quantity(number, self._reading.unit, signed=self._sides > 1)
 
 
-def _title(heads: Heads, reading: Reading, sides: Sequence[str]) -> str:
+def _title(heads: AxisHeads, reading: MatrixValues, sides: Sequence[str]) -> str:
     axes = " and ".join(", ".join(head["names"]) for head in (heads.rows, heads.columns))
-    return cut(f"{reading.name} by {axes}" + (f": {sides[0]} beside {sides[1]}" if sides else ""), LONGEST_HEAD)
+    return cut(f"{reading.name} by {axes}" + (f": {sides[0]} beside {sides[1]}" if sides else ""), MAX_HEAD_LENGTH)
 
 
-def _shown(head: Head, most: int) -> Head:
+def _shown(head: AxisHead, most: int) -> AxisHead:
     return {
-        "names": [cut(name, LONGEST_SLOT) for name in head["names"]],
-        "places": [[cut(text, LONGEST_HEAD) for text in texts] for texts in head["places"][:most]],
+        "names": [cut(name, MAX_SLOT_LENGTH) for name in head["names"]],
+        "places": [[cut(text, MAX_HEAD_LENGTH) for text in texts] for texts in head["places"][:most]],
     }
 
 
-def _cut(grid: Grid, rows: int, columns: int) -> str:
+def _cut(grid: PivotGrid, rows: int, columns: int) -> str:
     """Say what is not shown."""
     parts = [
         f"the first {shown:,} of {size:,} {what}"
@@ -243,7 +243,7 @@ def _cut(grid: Grid, rows: int, columns: int) -> str:
     return f"Shown: {' and '.join(parts)}. All of it is in the matrix's frame." if parts else ""
 
 
-def words(mark: Mark, kind: Kind) -> str:
+def words(mark: CellMark, kind: Kind) -> str:
     """Return what is said of a row where its output is not shown: its number, else how it stands."""
     if mark["text"] is not None:
         return mark["text"]
@@ -260,7 +260,7 @@ def spans(places: Sequence[Sequence[str]], level: int) -> Iterator[tuple[int, in
             start = end
 
 
-def marks(shown: Table) -> Iterator[Mark]:
+def marks(shown: MatrixTable) -> Iterator[CellMark]:
     """Yield every row that is shown, in reading order."""
     for line in shown["cells"]:
         for cell in line:

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from ...inputs.values import MISSING
-from .pivot_order import Axis, Grid, Level, axis, grid
+from .pivot_order import AxisLevel, GridAxis, PivotGrid, axis, grid
 
 RUN: Final = "run"
 REPEAT: Final = "repeat"
 
 
-class Names(NamedTuple):
+class AxisNames(NamedTuple):
     """The columns along each axis, by label."""
 
     rows: tuple[Hashable, ...]
@@ -30,14 +30,14 @@ class Names(NamedTuple):
 class Pivot(NamedTuple):
     """A grid, and the values of each axis: a frame per axis, a line per place, a column per level."""
 
-    names: Names
-    grid: Grid
+    names: AxisNames
+    grid: PivotGrid
     rows: pd.DataFrame
     columns: pd.DataFrame
     by: pd.DataFrame
 
 
-def pivot(names: Names, sides: Sequence[Mapping[Hashable, pd.Series[Any]]]) -> Pivot:
+def pivot(names: AxisNames, sides: Sequence[Mapping[Hashable, pd.Series[Any]]]) -> Pivot:
     """Put the rows of one or two frames into one grid.
 
     Parameters
@@ -105,7 +105,7 @@ def _index(levels: pd.DataFrame, names: list[Any]) -> pd.Index[Any]:
     return several
 
 
-def _labels(joined: Mapping[Hashable, pd.Series[Any]], labels: Sequence[Hashable], along: Axis) -> pd.DataFrame:
+def _labels(joined: Mapping[Hashable, pd.Series[Any]], labels: Sequence[Hashable], along: GridAxis) -> pd.DataFrame:
     """Return each place's values, a column per level; a value that cannot be looked up becomes its JSON text."""
     lines = range(along.size)
     found = {at: _named(joined[label].iloc[list(along.first)]).set_axis(lines) for at, label in enumerate(labels)}
@@ -132,9 +132,11 @@ def _joined(columns: Sequence[pd.Series[Any]]) -> pd.Series[Any]:
     return joined
 
 
-def _level(columns: Sequence[pd.Series[Any]]) -> Level:
+def _level(columns: Sequence[pd.Series[Any]]) -> AxisLevel:
     order = [column.dtype.categories for column in columns if isinstance(column.dtype, pd.CategoricalDtype)]
-    return Level([key for column in columns for key in _keys(column)], [key for known in order for key in _keys(known)])
+    return AxisLevel(
+        [key for column in columns for key in _keys(column)], [key for known in order for key in _keys(known)]
+    )
 
 
 def _keys(values: pd.Series[Any] | pd.Index[Any]) -> list[Hashable]:

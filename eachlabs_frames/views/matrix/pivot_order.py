@@ -13,14 +13,14 @@ ONE: Final = (0,)
 """The places of an axis that nobody asked for."""
 
 
-class Level(NamedTuple):
+class AxisLevel(NamedTuple):
     """A column along an axis: each row's key; `order` holds keys whose order is known beforehand."""
 
     keys: Sequence[Hashable]
     order: Sequence[Hashable] = ()
 
 
-class Axis(NamedTuple):
+class GridAxis(NamedTuple):
     """The places along one direction.
 
     `of` holds each row's place, `first` a row that has each place, and `codes` each place's key per level, as a number.
@@ -43,16 +43,16 @@ class Slot(NamedTuple):
     repeat: int
 
 
-class Grid(NamedTuple):
+class PivotGrid(NamedTuple):
     """Rows of one frame, or of two side by side, in a grid.
 
     `slots` holds, for each column, the slots that any of its cells fills, in order; `found` the row in each place, by
     side, row, column and slot.
     """
 
-    rows: Axis
-    columns: Axis
-    by: Axis
+    rows: GridAxis
+    columns: GridAxis
+    by: GridAxis
     slots: Sequence[Sequence[Slot]]
     found: Mapping[tuple[int, int, int, Slot], int]
 
@@ -67,17 +67,17 @@ class Grid(NamedTuple):
             yield slot, tuple(self.found.get((side, row, column, slot)) for side in range(sides))
 
 
-def axis(levels: Sequence[Level], size: int) -> Axis:
+def axis(levels: Sequence[AxisLevel], size: int) -> GridAxis:
     """Return the places that `size` rows have along these levels; a single place where there is no level."""
     codes = list(zip(*map(_coded, levels), strict=True)) if levels else [ONE] * size
     first: dict[tuple[int, ...], int] = {}
     for row, code in enumerate(codes):
         first.setdefault(code, row)
     places = {code: place for place, code in enumerate(sorted(first))}
-    return Axis([places[code] for code in codes], [first[code] for code in places], list(places))
+    return GridAxis([places[code] for code in codes], [first[code] for code in places], list(places))
 
 
-def grid(rows: Axis, columns: Axis, by: Axis, *, second: int | None = None) -> Grid:
+def grid(rows: GridAxis, columns: GridAxis, by: GridAxis, *, second: int | None = None) -> PivotGrid:
     """Put rows into cells.
 
     Parameters
@@ -99,9 +99,9 @@ def grid(rows: Axis, columns: Axis, by: Axis, *, second: int | None = None) -> G
         slot = Slot(place, repeat)
         found[side, row, column, slot] = at
         slots[column].add(slot)
-    return Grid(rows, columns, by, [sorted(one) for one in slots], found)
+    return PivotGrid(rows, columns, by, [sorted(one) for one in slots], found)
 
 
-def _coded(level: Level) -> list[int]:
+def _coded(level: AxisLevel) -> list[int]:
     codes = {key: code for code, key in enumerate(dict.fromkeys(level.order))}
     return [codes.setdefault(key, len(codes)) for key in level.keys]

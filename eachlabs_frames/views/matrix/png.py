@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..common.card import Card
-    from .cell_source import Source
+    from .cell_source import CardSource
     from .legend import Legend
-    from .model import Cell, Mark, Table
+    from .model import CellMark, MatrixCell, MatrixTable
 
-MOST_PIXELS: Final = 48_000_000
-LONGEST_SIDE: Final = 2**16 - 1
+MAX_PIXELS: Final = 48_000_000
+MAX_SIDE: Final = 2**16 - 1
 """Pixels that matplotlib can draw along one side."""
 
-SMALLEST: Final = 40
+MIN_CELL: Final = 40
 IN_LINE: Final = 4
 HEAD: Final = 150
 LINE: Final = 16
@@ -40,11 +40,11 @@ PAD: Final = 8
 BETWEEN: Final = 6
 TOP: Final = 40
 LEGEND: Final = 250
-MOST_LINES: Final = 4
+MAX_LINES: Final = 4
 MUTED, SHADE, RED = "#59636e", "#f4f5f7", "#c9252d"
 
 
-def save(path: Path, table: Table, source: Source) -> Path:
+def save(path: Path, table: MatrixTable, source: CardSource) -> Path:
     """Draw a matrix into a PNG file and return its path.
 
     Raises
@@ -82,22 +82,22 @@ class _Sizes(NamedTuple):
         return self.rows[-1] + PAD + self.foot
 
 
-def _fitting(table: Table) -> _Sizes:
+def _fitting(table: MatrixTable) -> _Sizes:
     """Return sizes that fit into a picture, with smaller ones of its own where they must be."""
     picture = table["size"]
     while True:
         sizes = _sizes(table, picture)
-        if sizes.width * sizes.height <= MOST_PIXELS and max(sizes.width, sizes.height) <= LONGEST_SIDE:
+        if sizes.width * sizes.height <= MAX_PIXELS and max(sizes.width, sizes.height) <= MAX_SIDE:
             return sizes
-        if table["kind"] != "cards" or picture <= SMALLEST:
+        if table["kind"] != "cards" or picture <= MIN_CELL:
             rows, columns = len(table["rows"]["places"]), len(table["columns"]["places"])
             taken = f"{rows:,} by {columns:,} cells take {sizes.width:,} by {sizes.height:,} pixels"
             msg = f"{taken}, too many for a picture: save the matrix as .html, or make it of fewer rows and columns"
             raise ConfigurationError(msg)
-        picture = max(SMALLEST, picture * 3 // 4)
+        picture = max(MIN_CELL, picture * 3 // 4)
 
 
-def _sizes(table: Table, picture: int) -> _Sizes:
+def _sizes(table: MatrixTable, picture: int) -> _Sizes:
     in_line = max(1, IN_LINE // max(1, len(table["sides"])))
     columns = [PAD + HEAD * len(table["rows"]["names"])]
     for column in zip(*table["cells"], strict=True):
@@ -106,17 +106,17 @@ def _sizes(table: Table, picture: int) -> _Sizes:
     for level in range(len(table["columns"]["names"])):
         spans_ = spans(table["columns"]["places"], level)
         lines = max((lines_of(text, columns[end] - columns[start]) for start, end, text in spans_), default=1)
-        levels.append(levels[-1] + LINE * min(lines, MOST_LINES) + PAD)
+        levels.append(levels[-1] + LINE * min(lines, MAX_LINES) + PAD)
     rows = [levels[-1] + (LINE + 4 if table["sides"] else 0)]
     for place, cells in zip(table["rows"]["places"], table["cells"], strict=True):
-        head = 2 * PAD + LINE * min(MOST_LINES, lines_of(place[-1], HEAD))
+        head = 2 * PAD + LINE * min(MAX_LINES, lines_of(place[-1], HEAD))
         rows.append(rows[-1] + max(head, *(_cell_height(cell, table, picture, in_line) for cell in cells)))
     title = 2 * PAD + int(length(table["title"]) * 11.5) + (LEGEND + PAD if table["legend"] else 0)
     foot = LINE * ((table["kind"] == "cards") + bool(table["cut"]))
     return _Sizes(picture, columns, rows, levels, max(columns[-1] + PAD, min(title, 900)), in_line, foot)
 
 
-def _cell_width(cell: Cell, table: Table, picture: int, in_line: int) -> int:
+def _cell_width(cell: MatrixCell, table: MatrixTable, picture: int, in_line: int) -> int:
     if table["kind"] == "cards":
         pictures = min(max(1, len(cell["slots"])), in_line) * max(1, len(table["sides"]))
         return pictures * (picture + BETWEEN) - BETWEEN + 2 * PAD
@@ -124,18 +124,18 @@ def _cell_width(cell: Cell, table: Table, picture: int, in_line: int) -> int:
     return max(84, 2 * PAD + int(longest * TEXT * 100 / 72 * WIDE))
 
 
-def _cell_height(cell: Cell, table: Table, picture: int, in_line: int) -> int:
+def _cell_height(cell: MatrixCell, table: MatrixTable, picture: int, in_line: int) -> int:
     if table["kind"] != "cards":
         return 2 * PAD + LINE * max(1, sum(1 for _ in _lines(cell, table)))
     lines = -(-max(1, len(cell["slots"])) // in_line)
     return 2 * PAD + lines * (picture + _label_height(cell) + BETWEEN) - BETWEEN
 
 
-def _label_height(cell: Cell) -> int:
+def _label_height(cell: MatrixCell) -> int:
     return LINE if any(slot["label"] for slot in cell["slots"]) else 0
 
 
-def _lines(cell: Cell, table: Table) -> Iterator[tuple[str, bool]]:
+def _lines(cell: MatrixCell, table: MatrixTable) -> Iterator[tuple[str, bool]]:
     """Yield what a cell of numbers or words says, line by line, and whether that counts most."""
     if not cell["slots"]:
         yield GAP, False
@@ -156,7 +156,7 @@ def _lines(cell: Cell, table: Table) -> Iterator[tuple[str, bool]]:
 class _Drawing:
     """One matrix on its canvas."""
 
-    def __init__(self, table: Table, source: Source, sizes: _Sizes) -> None:
+    def __init__(self, table: MatrixTable, source: CardSource, sizes: _Sizes) -> None:
         self.canvas: Final = Canvas(sizes.width, sizes.height)
         self._table = table
         self._source = source
@@ -232,7 +232,7 @@ class _Drawing:
             align = "center" if not last or 0 < at < last else "right" if at else "left"
             self.canvas.text(text, left + share * wide, 24, align=align, size=SMALL)
 
-    def _said(self, cell: Cell, box: Box) -> None:
+    def _said(self, cell: MatrixCell, box: Box) -> None:
         lines = list(_lines(cell, self._table)) if self._table["kind"] != "cards" else [(GAP, False)]
         left, top, right, bottom = box
         colour = cell["paint"][1] if cell["paint"] else _tone(cell)
@@ -242,7 +242,7 @@ class _Drawing:
                 plain(line), (left + right) / 2, y + at * LINE, align="center", colour=colour, bold=is_main
             )
 
-    def _slots(self, cell: Cell, box: Box) -> None:
+    def _slots(self, cell: MatrixCell, box: Box) -> None:
         picture, label = self._sizes.picture, _label_height(cell)
         for at, slot in enumerate(cell["slots"]):
             wide = len(slot["marks"]) * (picture + BETWEEN)
@@ -253,7 +253,7 @@ class _Drawing:
             where = (x, y + picture + 2, x + wide - BETWEEN, y + picture + LINE)
             self.canvas.words(slot["label"], where, colour=MUTED, size=SMALL, lines=1)
 
-    def _mark(self, mark: Mark | None, place: tuple[float, float]) -> None:
+    def _mark(self, mark: CellMark | None, place: tuple[float, float]) -> None:
         picture = self._sizes.picture
         box = (*place, place[0] + picture, place[1] + picture)
         if mark is None:
@@ -280,7 +280,7 @@ def _inner(box: Box, above: int) -> Box:
     return left + 6, top + above, right - 4, bottom
 
 
-def _tone(cell: Cell) -> str:
+def _tone(cell: MatrixCell) -> str:
     statuses = {mark["status"] for slot in cell["slots"] for mark in slot["marks"] if mark}
     return RED if statuses == {FAILED} else INK if statuses else MUTED
 
@@ -296,7 +296,7 @@ def _words(card: Card, why: str) -> tuple[str, str]:
     return f"({f'{kind}: {why}' if kind == 'image' else kind}) {card['label']}", MUTED
 
 
-def _picture(card: Card, source: Source) -> bytes | None:
+def _picture(card: Card, source: CardSource) -> bytes | None:
     """Return the bytes of the first picture that is here: one that was downloaded, or that the output itself holds."""
     for item in card["media"]:
         if item["kind"] != "image":

@@ -20,11 +20,11 @@ from ...media import cut
 from ...models import Json, Outcome
 from ...results import NO_TIME, Results
 from ...suggestions import hint
-from ..common.card import LONGEST_LABEL, Card
+from ..common.card import MAX_LABEL_LENGTH, Card
 from ..common.card_builder import Cards
 from ..common.row_labels import BETWEEN, name_of
-from .model import Head, Heads, Kind, Reading, table
-from .pivot import Names, Pivot, pivot, spread
+from .model import AxisHead, AxisHeads, Kind, MatrixValues, table
+from .pivot import AxisNames, Pivot, pivot, spread
 from .quantity import Unit
 from .widget import Matrix
 
@@ -33,7 +33,7 @@ OURS: Final = ("output", "cost", "status")
 DURATION: Final = "duration"
 SIDES: Final = ("A", "B")
 MISSING_TEXT: Final = "missing"
-LONGEST_PART: Final = 80
+MAX_PART_LENGTH: Final = 80
 
 UNITS: Final[Mapping[str, Unit]] = {
     "boolean": "truth",
@@ -45,7 +45,7 @@ UNITS: Final[Mapping[str, Unit]] = {
 _NANO: Final = 1_000_000_000
 
 
-class Values(NamedTuple):
+class FrameValues(NamedTuple):
     """What is shown of each row of one frame; `numbers` where that is a number, NaN where it is missing.
 
     `bounds` are the least and the greatest number that there can be, where that is known.
@@ -59,14 +59,14 @@ class Values(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class FrameSide:
     """One frame, as it is shown."""
 
     cards: Cards
     labels: Sequence[str]  # by the axes, each cut: of a long prompt the others would not be seen
     results: Results
     axes: Mapping[Hashable, pd.Series[Any]]
-    values: Values
+    values: FrameValues
     run: str | None
 
 
@@ -97,13 +97,15 @@ def matrix(
     reading = _reading(value, sides)
     shown = table(laid.grid, _heads(laid), reading, sides=called, size=size)
     spread_ = spread(laid, [side.values.column for side in sides], called)
-    return Matrix(shown, _Source(sides, called, spread_, is_output=value == "output" or reading.kind != "cards"))
+    return Matrix(shown, _FrameCards(sides, called, spread_, is_output=value == "output" or reading.kind != "cards"))
 
 
-class _Source:
+class _FrameCards:
     """The cards of one frame or two: those of the second go on where the first ends."""
 
-    def __init__(self, sides: Sequence[Side], called: Sequence[str], frame: pd.DataFrame, *, is_output: bool) -> None:
+    def __init__(
+        self, sides: Sequence[FrameSide], called: Sequence[str], frame: pd.DataFrame, *, is_output: bool
+    ) -> None:
         self._sides = sides
         self._called = called
         self._is_output = is_output
@@ -118,7 +120,7 @@ class _Source:
             for row, card in zip(rows, side.cards.make([self._outcome(side, row) for row in rows]), strict=True):
                 number = card["row"] = row + self._start(place)
                 called = f"{self._called[place]}: " if self._called else ""
-                card["label"] = cut(called + side.labels[row], LONGEST_LABEL)
+                card["label"] = cut(called + side.labels[row], MAX_LABEL_LENGTH)
                 if not self._is_output:
                     for item in card["media"]:
                         item["has_file"] = False
@@ -137,7 +139,7 @@ class _Source:
         place, own = self._place(row)
         return self._sides[place].cards.files(own)
 
-    def _outcome(self, side: Side, row: int) -> Outcome:
+    def _outcome(self, side: FrameSide, row: int) -> Outcome:
         outcome = side.results.outcome(row)
         return outcome if self._is_output else outcome._replace(output=_plain(side.values.column.iloc[row]))
 
@@ -152,7 +154,7 @@ class _Source:
 # -- what the call says ---------------------------------------------------------------------------------------------
 
 
-def _names(frame: pd.DataFrame, said: Mapping[str, Any]) -> Names:
+def _names(frame: pd.DataFrame, said: Mapping[str, Any]) -> AxisNames:
     found = {axis: _listed(frame, axis, one) for axis, one in said.items()}
     counted = Counter(label for labels in found.values() for label in labels)
     twice = next((label for label, count in counted.items() if count > 1), None)
@@ -160,7 +162,7 @@ def _names(frame: pd.DataFrame, said: Mapping[str, Any]) -> Names:
         where = " and ".join(f"{axis}=" for axis, labels in found.items() if twice in labels)
         msg = f"{where} name column {twice!r} more than once: a column stands along one axis"
         raise ColumnError(msg)
-    return Names(**found)
+    return AxisNames(**found)
 
 
 def _listed(frame: pd.DataFrame, axis: str, said: Any) -> tuple[Hashable, ...]:
@@ -200,7 +202,7 @@ def _column(frame: pd.DataFrame, label: Any, said: str) -> pd.Series[Any]:
     return found
 
 
-def _side(frame: pd.DataFrame, names: Names, value: Hashable, prefix: str | None, where: str) -> Side:
+def _side(frame: pd.DataFrame, names: AxisNames, value: Hashable, prefix: str | None, where: str) -> FrameSide:
     """Read one frame.
 
     Raises
@@ -216,33 +218,33 @@ def _side(frame: pd.DataFrame, names: Names, value: Hashable, prefix: str | None
         raise ColumnError(msg) from None
     axes = {
         label: _column(frame, label, f"{where and f'{where} '}{axis}=").reset_index(drop=True)
-        for axis, labels in zip(Names._fields, names, strict=True)
+        for axis, labels in zip(AxisNames._fields, names, strict=True)
         for label in labels
     }
     parts = [_texts(axes[label], name_of(label)) for labels in names for label in labels]
-    labels = [BETWEEN.join(cut(part, LONGEST_PART) for part in each) for each in zip(*parts, strict=True)]
+    labels = [BETWEEN.join(cut(part, MAX_PART_LENGTH) for part in each) for each in zip(*parts, strict=True)]
     results = columns.read(frame, own)
     values = _values(frame, value, own, results, where)
     known = lost_attrs.known(frame, own)
     cards = Cards(frame, prefix=own, origin=lambda: known)
-    return Side(cards, labels, results, axes, values, known.run if known else None)
+    return FrameSide(cards, labels, results, axes, values, known.run if known else None)
 
 
 # -- values ---------------------------------------------------------------------------------------------------------
 
 
-def _values(frame: pd.DataFrame, value: Hashable, prefix: str, results: Results, where: str) -> Values:
+def _values(frame: pd.DataFrame, value: Hashable, prefix: str, results: Results, where: str) -> FrameValues:
     if value == "status":
-        return Values(pd.Series(results.status, dtype="string"), "statuses")
+        return FrameValues(pd.Series(results.status, dtype="string"), "statuses")
     if value == "cost":
-        return Values(pd.Series(results.cost, dtype="float64"), "numbers", list(results.cost), "usd")
+        return FrameValues(pd.Series(results.cost, dtype="float64"), "numbers", list(results.cost), "usd")
     if value == DURATION and not _holds(frame, value):
         seconds = _seconds(results)
-        return Values(pd.Series(seconds, dtype="float64"), "numbers", seconds, "seconds")
+        return FrameValues(pd.Series(seconds, dtype="float64"), "numbers", seconds, "seconds")
     label = columns.label(frame, "output", prefix) if value == "output" else value
     column = _column(frame, label, f"{where and f'{where} '}value=").reset_index(drop=True)
     return (
-        Values(column, "cards")
+        FrameValues(column, "cards")
         if value == "output"
         else _measured(column)._replace(bounds=attrs.score_range(frame, value))
     )
@@ -253,15 +255,15 @@ def _seconds(results: Results) -> list[float]:
     return [np.nan if NO_TIME in (start, end) else (end - start) / _NANO for start, end in moments]
 
 
-def _measured(column: pd.Series[Any]) -> Values:
+def _measured(column: pd.Series[Any]) -> FrameValues:
     """Return a user's column as numbers, where all that it holds are numbers, truths or spans of time."""
     kind = pd.api.types.infer_dtype(column, skipna=True)
     unit = UNITS.get(kind)
     if unit is None or isinstance(column.dtype, pd.CategoricalDtype):
-        return Values(column, "cards")
+        return FrameValues(column, "cards")
     missing = column.isna().tolist()
     cells = zip(column.astype(object).tolist(), missing, strict=True)
-    return Values(column, "numbers", [np.nan if gone else _number(cell) for cell, gone in cells], unit)
+    return FrameValues(column, "numbers", [np.nan if gone else _number(cell) for cell, gone in cells], unit)
 
 
 def _number(cell: Any) -> float:
@@ -282,24 +284,24 @@ def _plain(cell: object) -> Json:
     return None if found is MISSING else found
 
 
-def _reading(value: Hashable, sides: Sequence[Side]) -> Reading:
+def _reading(value: Hashable, sides: Sequence[FrameSide]) -> MatrixValues:
     """Return what is shown of all rows: as numbers where both frames have such."""
     kinds = {side.values.kind for side in sides}
     units = {side.values.unit for side in sides}
     statuses = [status for side in sides for status in side.results.status]
     name = name_of(value)
     if kinds != {"numbers"}:
-        return Reading("cards" if "cards" in kinds else "statuses", name, statuses)
+        return MatrixValues("cards" if "cards" in kinds else "statuses", name, statuses)
     numbers = [number for side in sides for number in side.values.numbers]
     bounds = [side.values.bounds for side in sides if side.values.bounds is not None]
     whole = (min(low for low, _ in bounds), max(high for _, high in bounds)) if len(bounds) == len(sides) else None
-    return Reading("numbers", name, statuses, numbers, units.pop() if len(units) == 1 else "number", whole)
+    return MatrixValues("numbers", name, statuses, numbers, units.pop() if len(units) == 1 else "number", whole)
 
 
 # -- headers --------------------------------------------------------------------------------------------------------
 
 
-def _called(sides: Sequence[Side]) -> list[str]:
+def _called(sides: Sequence[FrameSide]) -> list[str]:
     """Return what two frames are called: by their runs, where they have different ones."""
     if len(sides) == 1:
         return []
@@ -309,15 +311,17 @@ def _called(sides: Sequence[Side]) -> list[str]:
     return [run or letter for run, letter in zip(runs, SIDES, strict=True)]
 
 
-def _heads(laid: Pivot) -> Heads:
+def _heads(laid: Pivot) -> AxisHeads:
     texts = [[_texts(along.iloc[:, at]) for at in range(along.shape[1])] for along in (laid.rows, laid.columns)]
     rows, columns_ = (
-        Head(names=[name_of(label) for label in labels], places=[list(place) for place in zip(*levels, strict=True)])
+        AxisHead(
+            names=[name_of(label) for label in labels], places=[list(place) for place in zip(*levels, strict=True)]
+        )
         for labels, levels in zip(laid.names[:2], texts, strict=True)
     )
     named = zip(laid.names.by, (laid.by.iloc[:, at] for at in range(laid.by.shape[1])), strict=True)
     by = [_texts(column, name_of(label)) for label, column in named]
-    return Heads(rows, columns_, [BETWEEN.join(parts) for parts in zip(*by, strict=True)])
+    return AxisHeads(rows, columns_, [BETWEEN.join(parts) for parts in zip(*by, strict=True)])
 
 
 def _texts(values: pd.Series[Any], name: str = "") -> list[str]:

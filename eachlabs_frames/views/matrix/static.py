@@ -16,29 +16,29 @@ from ..common.static_summary import plain
 from .model import words
 
 if TYPE_CHECKING:
-    from ..common.card import Card, Item
-    from .cell_source import Source
+    from ..common.card import Card, CardMedia
+    from .cell_source import CardSource
     from .legend import Legend
-    from .model import Cell, Kind, Mark, Place, Table
+    from .model import CellMark, CellSlot, Kind, MatrixCell, MatrixTable
 
-LARGEST: Final = 500_000
+MAX_HTML_BYTES: Final = 500_000
 """Characters of the HTML: it is stored in the notebook."""
 
-LARGEST_PICTURE: Final = 32_000
+MAX_PICTURE_BYTES: Final = 32_000
 """Bytes of a picture that is put into the HTML itself."""
 
-LARGEST_PICTURES: Final = 400_000
+MAX_PICTURES_BYTES: Final = 400_000
 """Characters of all such pictures: the others are links."""
 
-MOST_COLUMNS: Final = 40
-MOST_SLOTS: Final = 12
+MAX_COLUMNS: Final = 40
+MAX_SLOTS: Final = 12
 NARROW: Final = 40
 IN_LINE: Final = 5
 """Parts of a cell that stand beside one another, whatever room there is."""
 
-LONGEST_HEAD: Final = 200
-LONGEST_TEXT: Final = 240
-LARGEST_SIDE: Final = 120
+MAX_HEAD_LENGTH: Final = 200
+MAX_TEXT_LENGTH: Final = 240
+MAX_SIDE: Final = 120
 
 TEXT_ROWS, TEXT_COLUMNS, TEXT_WIDTH = 20, 8, 22
 
@@ -48,14 +48,14 @@ _SMALL: Final = "font-size:smaller"
 GAP: Final = "no row"
 
 
-class Find(Protocol):
+class FindFile(Protocol):
     """Gives a file, or a small copy of it where it has more than `largest` bytes."""
 
-    def __call__(self, row: int, n: int, *, largest: int) -> local_files.Found | None:
+    def __call__(self, row: int, n: int, *, largest: int) -> local_files.LocalFile | None:
         """Return what stands for the URL at place `n` of a row's output; None where nothing does."""
 
 
-def text(table: Table) -> str:
+def text(table: MatrixTable) -> str:
     """Return what a terminal shows: the title, and the first cells in columns."""
     places = table["columns"]["places"][:TEXT_COLUMNS]
     names = [", ".join(place) for place in places]
@@ -66,16 +66,16 @@ def text(table: Table) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     shown = ["  ".join(f"{cell:<{wide}}" for cell, wide in zip(line, widths, strict=True)).rstrip() for line in lines]
     more = _beyond(len(lines) - 1, len(places), table)
-    title = plain(table["title"], LONGEST_TEXT)
+    title = plain(table["title"], MAX_TEXT_LENGTH)
     return "\n".join([title, *(shown if names else ["no rows"]), *([more] if more else [])])
 
 
-def html(table: Table, source: Source, find: Find) -> str:
+def html(table: MatrixTable, source: CardSource, find: FindFile) -> str:
     """Return the same as a table with its pictures: what GitHub shows, and nbconvert writes, of a notebook."""
-    return _Writer(table, source, find).written()
+    return _TableWriter(table, source, find).written()
 
 
-def _beyond(rows: int, columns: int, table: Table) -> str:
+def _beyond(rows: int, columns: int, table: MatrixTable) -> str:
     """Say what is not shown."""
     parts = [
         f"{len(places) - shown:,} more {what}"
@@ -88,7 +88,7 @@ def _beyond(rows: int, columns: int, table: Table) -> str:
     return " ".join(filter(None, [f"And {' and '.join(parts)}." if parts else "", table["cut"]]))
 
 
-def _said(cell: Cell, kind: Kind) -> str:
+def _said(cell: MatrixCell, kind: Kind) -> str:
     """Return a cell as one short text."""
     if not cell["slots"]:
         return "-"
@@ -104,15 +104,15 @@ def _said(cell: Cell, kind: Kind) -> str:
 # -- HTML -----------------------------------------------------------------------------------------------------------
 
 
-class _Writer:
+class _TableWriter:
     """Writes one table, and keeps account of the room that is left."""
 
-    def __init__(self, table: Table, source: Source, find: Find) -> None:
+    def __init__(self, table: MatrixTable, source: CardSource, find: FindFile) -> None:
         self._table = table
         self._source = source
         self._find = find
-        self._columns = min(len(table["columns"]["places"]), MOST_COLUMNS)
-        self._pictures = LARGEST_PICTURES
+        self._columns = min(len(table["columns"]["places"]), MAX_COLUMNS)
+        self._pictures = MAX_PICTURES_BYTES
         self._cards: dict[int, Card] = {}
 
     def written(self) -> str:
@@ -120,7 +120,7 @@ class _Writer:
         table = self._table
         parts = _scale(table["legend"])
         parts.append(f'<table style="border-collapse:collapse">{self._heads()}<tbody>')
-        room = LARGEST - sum(map(len, parts)) - 500
+        room = MAX_HTML_BYTES - sum(map(len, parts)) - 500
         shown = 0
         for row, place in enumerate(table["rows"]["places"]):
             line = f"<tr>{_headers(place)}{self._line(row)}</tr>"
@@ -143,7 +143,7 @@ class _Writer:
             span = f'colspan="{len(table["rows"]["names"])}" rowspan="{len(names)}"'
             first = "" if level else f'<td {span} style="{_CELL}">{_escaped(corner)}</td>'
             heads = "".join(
-                f'<th scope="col" dir="auto" style="{_CELL}">{_escaped(place[level], LONGEST_HEAD)}</th>'
+                f'<th scope="col" dir="auto" style="{_CELL}">{_escaped(place[level], MAX_HEAD_LENGTH)}</th>'
                 for place in table["columns"]["places"][: self._columns]
             )
             lines.append(f"<tr>{first}{heads}</tr>")
@@ -154,13 +154,11 @@ class _Writer:
 
     def _line(self, row: int) -> str:
         cells = self._table["cells"][row][: self._columns]
-        numbers = [
-            mark["at"] for cell in cells for slot in cell["slots"][:MOST_SLOTS] for mark in slot["marks"] if mark
-        ]
+        numbers = [mark["at"] for cell in cells for slot in cell["slots"][:MAX_SLOTS] for mark in slot["marks"] if mark]
         self._cards = {card["row"]: card for card in self._source.cards(numbers)}
         return "".join(map(self._cell, cells))
 
-    def _cell(self, cell: Cell) -> str:
+    def _cell(self, cell: MatrixCell) -> str:
         style = _CELL if self._table["kind"] == "cards" else _NUMBER
         if cell["paint"]:
             colour, ink = cell["paint"]
@@ -168,13 +166,13 @@ class _Writer:
         if not cell["slots"]:
             return f'<td style="{style}"><em>{GAP}</em></td>'
         parts = [f"<div><strong>mean {_escaped(cell['mean'])}</strong></div>"] if cell["mean"] is not None else []
-        parts += map(self._slot, cell["slots"][:MOST_SLOTS])
-        more = max(0, len(cell["slots"]) - MOST_SLOTS) + cell["more"]
+        parts += map(self._slot, cell["slots"][:MAX_SLOTS])
+        more = max(0, len(cell["slots"]) - MAX_SLOTS) + cell["more"]
         parts += [f"<div>and {more:,} more</div>"] if more else []
         style += ";white-space:nowrap" if len(parts) <= IN_LINE else ""
         return f'<td dir="auto" style="{style}">{" ".join(parts)}</td>'
 
-    def _slot(self, slot: Place) -> str:
+    def _slot(self, slot: CellSlot) -> str:
         marks = list(map(self._mark, slot["marks"]))
         # Of a fixed width where it has lines of text: a browser reckons a cell by what it takes without line breaks.
         wide = "" if all(map(_is_narrow, marks)) else "width:14em;"
@@ -183,7 +181,7 @@ class _Writer:
         style = f"display:inline-block;vertical-align:top;margin:2px;white-space:normal;{wide}"
         return f'<div style="{style}">{" | ".join(marks)}{difference}{label}</div>'
 
-    def _mark(self, mark: Mark | None) -> str:
+    def _mark(self, mark: CellMark | None) -> str:
         if mark is None:
             return f"<em>{GAP}</em>"
         kind, card = self._table["kind"], self._cards[mark["at"]]
@@ -205,8 +203,8 @@ class _Writer:
         counted = f" +{more:,}" if more else ""
         source = self._embedded(card, item) or item["url"] or ""
         if item["kind"] == "image" and source:
-            size = min(self._table["size"], LARGEST_SIDE)
-            named = f'alt="{_escaped(card["label"], LONGEST_HEAD)}" width="{size}"'
+            size = min(self._table["size"], MAX_SIDE)
+            named = f'alt="{_escaped(card["label"], MAX_HEAD_LENGTH)}" width="{size}"'
             # A front end's `img {max-width: 100%}` would let pictures stick out of a narrow column.
             how = 'loading="lazy" referrerpolicy="no-referrer" style="max-width:none"'
             return f'<img src="{escape(source, quote=True)}" {named} {how}>{counted}'
@@ -214,9 +212,9 @@ class _Writer:
             return f'<a href="{escape(source, quote=True)}" rel="noopener noreferrer">{item["kind"]}</a>{counted}'
         return f"{item['kind']}{counted}"
 
-    def _embedded(self, card: Card, item: Item) -> str | None:
+    def _embedded(self, card: Card, item: CardMedia) -> str | None:
         """Return a picture that was downloaded as a ``data:`` URL, where it is small and there is room; else None."""
-        room = min(LARGEST_PICTURE, self._pictures * 3 // 4)
+        room = min(MAX_PICTURE_BYTES, self._pictures * 3 // 4)
         is_picture = item["has_file"] and item["kind"] == "image"
         found = self._find(card["row"], item["n"], largest=room) if is_picture else None
         content = None if found is None or not found.media_type.startswith("image/") else local_files.read(found)
@@ -229,7 +227,7 @@ class _Writer:
 
 def _headers(place: Sequence[str]) -> str:
     return "".join(
-        f'<th scope="row" dir="auto" style="{_CELL};max-width:16em">{_escaped(text, LONGEST_HEAD)}</th>'
+        f'<th scope="row" dir="auto" style="{_CELL};max-width:16em">{_escaped(text, MAX_HEAD_LENGTH)}</th>'
         for text in place
     )
 
@@ -249,5 +247,5 @@ def _scale(legend: Legend | None) -> list[str]:
     return [f"<p>{_escaped(legend['title'])}: {ends}</p>"]
 
 
-def _escaped(string: str, longest: int = LONGEST_TEXT) -> str:
+def _escaped(string: str, longest: int = MAX_TEXT_LENGTH) -> str:
     return escape(plain(string, longest), quote=True)

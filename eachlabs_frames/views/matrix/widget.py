@@ -17,7 +17,7 @@ import traitlets
 
 from ..common import assets, embedded_files, html_page
 from ..common.notebook_output import NotebookOutput
-from ..common.served_files import Files
+from ..common.served_files import FileServer
 from . import static
 from .model import marks
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from ...models import Json
     from ..common.card import Card
-    from .cell_source import Source
-    from .model import Table
+    from .cell_source import CardSource
+    from .model import MatrixTable
 
 FIRST: Final = 2_000_000
 """Bytes of cards that come with the table: they are saved with the notebook, and seen without a kernel."""
@@ -53,13 +53,13 @@ class Matrix(anywidget.AnyWidget):
     cards = traitlets.Any().tag(sync=True)
     static_key = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, table: Table, source: Source) -> None:
+    def __init__(self, table: MatrixTable, source: CardSource) -> None:
         self._source = source
         self._plain = table
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         super().__init__(table=table, cards=_first(_cards(table, source)), static_key=self._output.key)
         self.on_msg(lambda _, content, __: self._answer(content))
-        self._files = Files(self, source, (mark["at"] for mark in marks(table)))
+        self._files = FileServer(self, source, (mark["at"] for mark in marks(table)))
 
     @property
     def frame(self) -> Any:
@@ -148,7 +148,7 @@ class Matrix(anywidget.AnyWidget):
             self.send({"kind": "cards", "cards": self._source.cards(numbers)})
 
 
-def _cards(table: Table, source: Source) -> Iterator[Card]:
+def _cards(table: MatrixTable, source: CardSource) -> Iterator[Card]:
     """Yield the cards of all that is shown, in reading order."""
     numbers = (mark["at"] for mark in marks(table))
     while some := list(islice(numbers, AT_ONCE)):

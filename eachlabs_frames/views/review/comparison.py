@@ -20,8 +20,8 @@ from ...frames.unsupported import refusal
 from ...models import COMPLETED, Outcome
 from ..common.card import Card, card
 from ..common.html_page import whole
-from .pairs import Pairs, Side, said
-from .win_rate import Judged
+from .pairs import Pairs, PairSide, said
+from .win_rate import Judgement
 
 if TYPE_CHECKING:
     from .comparison_widget import Comparison, Pair
@@ -99,10 +99,10 @@ def compare(
             raise FrameTypeError(refusal(frame))
     checked, sure = _checked(names), check_confidence(confidence)
     pairs = Pairs(a, b, _chosen(by, a), _generator(random_state))
-    return Comparison(Compared(pairs, names=checked, judged=judged), confidence=sure)
+    return Comparison(ComparisonSource(pairs, names=checked, judged=judged), confidence=sure)
 
 
-class Compared:
+class ComparisonSource:
     """The pairs of two results, as they are shown: places count them in the order that was drawn.
 
     Attributes
@@ -141,7 +141,7 @@ class Compared:
         """How many pairs there are."""
         return len(self._pairs.order)
 
-    def judged(self) -> Mapping[int, Judged]:
+    def judged(self) -> Mapping[int, Judgement]:
         """Return what was judged before, by place."""
         held = ((place, self._pairs.judged.get(number)) for place, number in enumerate(self._pairs.order))
         return {place: judged for place, judged in held if judged is not None}
@@ -155,7 +155,7 @@ class Compared:
         left, right = (self._nameless(place, side) for side in (0, 1))
         return {"by": self._pairs.texts(self._pairs.order[place]), "left": left, "right": right}
 
-    def judge(self, place: int, judged: Judged | None) -> None:
+    def judge(self, place: int, judged: Judgement | None) -> None:
         """Keep a judgement, or that there is none any more; in the file too, where there is one."""
         number = self._pairs.order[place]
         if judged is None:
@@ -190,7 +190,7 @@ class Compared:
         """The rows of all cards, in the order in which they are shown."""
         return range(2 * self.size)
 
-    def _whose(self, place: int, side: int) -> tuple[Side, int]:
+    def _whose(self, place: int, side: int) -> tuple[PairSide, int]:
         """Return of which of the two results the left (0) or the right (1) one is, and its row there."""
         number = self._pairs.order[place]
         which = side if self._pairs.a_is_left[number] else 1 - side

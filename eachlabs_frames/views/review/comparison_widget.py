@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol, TypedDict
 from ..common import assets
 from ..common import static_summary as summary
 from ..common.card import Card
-from ..common.served_files import Files, FileSubject
-from .stepper import Stepper
-from .win_rate import TIE, A, B, Judged
+from ..common.served_files import FileServer, FileSource
+from .stepper import ReviewWidget
+from .win_rate import TIE, A, B, Judgement
 
 LEFT: Final = "l"
 RIGHT: Final = "r"
@@ -30,7 +30,7 @@ class Pair(TypedDict):
     right: Card
 
 
-class Subject(FileSubject, Protocol):
+class ComparisonData(FileSource, Protocol):
     """What is compared, and what keeps the judgements. Places count the pairs as they are shown."""
 
     @property
@@ -57,7 +57,7 @@ class Subject(FileSubject, Protocol):
     def rows(self) -> Sequence[int]:
         """The rows of all cards, in the order in which they are shown."""
 
-    def judged(self) -> Mapping[int, Judged]:
+    def judged(self) -> Mapping[int, Judgement]:
         """Return what was judged before, by place."""
 
     def a_is_left(self, place: int) -> bool:
@@ -66,7 +66,7 @@ class Subject(FileSubject, Protocol):
     def pair(self, place: int) -> Pair:
         """Return what is to be seen, of which nothing says whose it is."""
 
-    def judge(self, place: int, judged: Judged | None) -> None:
+    def judge(self, place: int, judged: Judgement | None) -> None:
         """Keep a judgement, or that there is none any more."""
 
     def shares(self, confidence: float) -> list[dict[str, Any]]:
@@ -76,7 +76,7 @@ class Subject(FileSubject, Protocol):
         """Return each side's share of wins as a frame."""
 
 
-class Comparison(Stepper[Judged]):
+class Comparison(ReviewWidget[Judgement]):
     """A widget to choose the better of two results, pair by pair, returned by `compare`.
 
     It is blind until all pairs are judged, or until you reveal the result.
@@ -92,12 +92,12 @@ class Comparison(Stepper[Judged]):
     _esm = assets.script("comparison")
     _css = assets.style("comparison")
 
-    def __init__(self, subject: Subject, *, confidence: float) -> None:
+    def __init__(self, subject: ComparisonData, *, confidence: float) -> None:
         self._subject = subject
         self._confidence = confidence
         self._is_revealed = False
         super().__init__(subject.size, subject.judged())
-        self._files = Files(self, subject, subject.rows)
+        self._files = FileServer(self, subject, subject.rows)
 
     @property
     def frame(self) -> Any:
@@ -165,13 +165,13 @@ class Comparison(Stepper[Judged]):
 
     # -- what a stepper asks ----------------------------------------------------------------------------------------
 
-    def _read(self, place: int, mark: object) -> Judged | None:
+    def _read(self, place: int, mark: object) -> Judgement | None:
         if mark not in (LEFT, RIGHT, EVEN):
             return None
         winner = TIE if mark == EVEN else A if (mark == LEFT) == self._subject.a_is_left(place) else B
-        return Judged(winner, not self._is_revealed)
+        return Judgement(winner, not self._is_revealed)
 
-    def _written(self, place: int, mark: Judged) -> str:
+    def _written(self, place: int, mark: Judgement) -> str:
         if mark.winner == TIE:
             return EVEN
         return LEFT if (mark.winner == A) == self._subject.a_is_left(place) else RIGHT

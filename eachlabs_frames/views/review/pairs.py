@@ -21,13 +21,13 @@ from ...media import text
 from ...models import COMPLETED
 from ...suggestions import did_you_mean, hint
 from ..common.row_labels import name_of
-from .win_rate import WINNERS, A, B, Judged, pair, tally
+from .win_rate import WINNERS, A, B, Judgement, pair, tally
 
 OWN: Final = ("execution_id_a", "execution_id_b", "left", "winner", "blind")
 SHARES: Final = ("name", "wins", "losses", "ties", "judged", "win_rate", "low", "high")
 
 
-class Side:
+class PairSide:
     """One of the two results, as far as pairs need it."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
@@ -99,7 +99,7 @@ class Pairs:
     def __init__(
         self, a: pd.DataFrame, b: pd.DataFrame, by: Sequence[Hashable] | None, draw: np.random.Generator
     ) -> None:
-        self.a, self.b = Side(a), Side(b)
+        self.a, self.b = PairSide(a), PairSide(b)
         self.by: Final = _by(self.a, self.b, by)
         found = pair(self.a.keys(self.by), self.b.keys(self.by))
         fit = [(i, j) for i, j in found.pairs if self.a.is_fit(i) and self.b.is_fit(j)]
@@ -114,7 +114,7 @@ class Pairs:
         draw.shuffle(sides)
         self.a_is_left: Final[list[bool]] = sides.tolist()
         self.order: Final[list[int]] = draw.permutation(len(self.rows)).tolist()
-        self.judged: Final[dict[int, Judged]] = {}
+        self.judged: Final[dict[int, Judgement]] = {}
 
     def texts(self, number: int) -> list[tuple[str, str]]:
         """Return what a pair is paired by: each column's name, and its value."""
@@ -207,7 +207,7 @@ class Pairs:
             copies = numbers[line["execution_id_a"], line["execution_id_b"]]
             copies.append(number := copies.pop(0))
             self.a_is_left[number] = line["left"] == A
-            self.judged[number] = Judged(line["winner"], str(line["blind"]) != "False")
+            self.judged[number] = Judgement(line["winner"], str(line["blind"]) != "False")
 
     def _executions(self, row_a: int, row_b: int) -> tuple[str | None, str | None]:
         return self.a.results.execution_id[row_a], self.b.results.execution_id[row_b]
@@ -218,7 +218,7 @@ def _table(lines: list[dict[str, Any]], names: list[str]) -> pd.DataFrame:
     return table
 
 
-def _by(a: Side, b: Side, by: Sequence[Hashable] | None) -> list[Hashable]:
+def _by(a: PairSide, b: PairSide, by: Sequence[Hashable] | None) -> list[Hashable]:
     """Return the columns that pair the rows.
 
     Raises
@@ -243,7 +243,7 @@ def _by(a: Side, b: Side, by: Sequence[Hashable] | None) -> list[Hashable]:
     return chosen
 
 
-def _by_index(a: Side, b: Side) -> list[Hashable]:
+def _by_index(a: PairSide, b: PairSide) -> list[Hashable]:
     """Make columns of the index, if both have the same labels, and return them; none otherwise.
 
     Raises
@@ -279,7 +279,7 @@ def _is_numbering(index: pd.Index[Any]) -> bool:
     return isinstance(index, pd.RangeIndex) and index.name is None and (index.start, index.step) == (0, 1)
 
 
-def _reordered(a: Side, b: Side) -> Hashable | None:
+def _reordered(a: PairSide, b: PairSide) -> Hashable | None:
     """Return a column that holds the same values in both, but in another order; None where there is none."""
     for label in a.frame.columns:
         if label in a.own | b.own or list(b.frame.columns).count(label) != 1 or list(a.frame.columns).count(label) != 1:

@@ -12,7 +12,7 @@ from ...errors import ConfigurationError
 from ...frames import columns
 from ...frames.options import check_flag
 from ...models import COMPLETED, Outcome
-from ..common.card import LONGEST_WORD, Card
+from ..common.card import MAX_STATUS_LENGTH, Card
 from ..common.card_builder import Cards
 from ..common.static_summary import plain
 from .scores import Scores
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WORST_SCALE, BEST_SCALE = 2, 9
 
 
-class Rated:
+class RatingSource:
     """The rows of one frame that can be rated, in the frame's order.
 
     Attributes
@@ -117,7 +117,7 @@ def rate(
         msg = f"scale must be the best score, a whole number from {WORST_SCALE} to {BEST_SCALE}; got {scale!r}"
         raise ConfigurationError(msg)
     check_flag("only_unrated", only_unrated)
-    rated = Rated(frame, column, label=label, scale=scale, only_unrated=only_unrated, prefix=prefix)
+    rated = RatingSource(frame, column, label=label, scale=scale, only_unrated=only_unrated, prefix=prefix)
     return Rating(rated, scale=scale)
 
 
@@ -127,7 +127,9 @@ def _is_fit(outcome: Outcome) -> bool:
 
 def _left_out(outcomes: Sequence[Outcome], rated: int) -> str:
     unfit = [one.status for one in outcomes if not _is_fit(one)]
-    words = Counter("without an output" if status == COMPLETED else plain(status, LONGEST_WORD) for status in unfit)
+    words = Counter(
+        "without an output" if status == COMPLETED else plain(status, MAX_STATUS_LENGTH) for status in unfit
+    )
     parts = [f"{rows:,} {word}" for word, rows in words.most_common()]
     parts += [f"{rated:,} rated before"] if rated else []
     total = len(unfit) + rated

@@ -7,16 +7,16 @@ from typing import Any, Final, Protocol
 
 from ..common import assets, static_summary
 from ..common.card import Card
-from ..common.served_files import Files, FileSubject
-from .stepper import Stepper
+from ..common.served_files import FileServer, FileSource
+from .stepper import ReviewWidget
 
 OTHER: Final = "x"
 """The mark of a score that is none of this scale: it was there before, and counts."""
 
-MOST_LINES: Final = 200
+MAX_LINES: Final = 200
 
 
-class Subject(FileSubject, Protocol):
+class RatingData(FileSource, Protocol):
     """What is rated, and what keeps the scores. Places count the rows that can be rated."""
 
     @property
@@ -56,7 +56,7 @@ class Subject(FileSubject, Protocol):
         """Keep a score, or that there is none any more."""
 
 
-class Rating(Stepper[float]):
+class Rating(ReviewWidget[float]):
     """A widget to score results one by one, by keyboard or mouse, returned by ``df.eachlabs.rate()``.
 
     Keys while it has the focus: a digit scores and moves to the next result; the left and right arrows move; U,
@@ -72,11 +72,11 @@ class Rating(Stepper[float]):
     _esm = assets.script("rating")
     _css = assets.style("rating")
 
-    def __init__(self, subject: Subject, *, scale: int) -> None:
+    def __init__(self, subject: RatingData, *, scale: int) -> None:
         self._subject = subject
         self._scores: Final = range(1, scale + 1)
         super().__init__(subject.size, subject.scores())
-        self._files = Files(self, subject, subject.rows)
+        self._files = FileServer(self, subject, subject.rows)
 
     @property
     def frame(self) -> Any:
@@ -93,10 +93,10 @@ class Rating(Stepper[float]):
         marks, size = self._sitting.marks, self._sitting.size
         cells = [
             [self._subject.label(place), f"{marks[place]:g}" if place in marks else ""]
-            for place in range(min(size, MOST_LINES))
+            for place in range(min(size, MAX_LINES))
         ]
         caption = repr(self).strip("<>")
-        beyond = f"<p>and {size - MOST_LINES:,} more</p>" if size > MOST_LINES else ""
+        beyond = f"<p>and {size - MAX_LINES:,} more</p>" if size > MAX_LINES else ""
         return f"<div>{static_summary.table(caption, ['row', self._subject.column], cells, numbers=(1,))}{beyond}</div>"
 
     # -- what a stepper asks ----------------------------------------------------------------------------------------

@@ -17,9 +17,9 @@ import traitlets
 
 from ..common import cell_requests
 from ..common.notebook_output import NotebookOutput
-from ..common.refresher import Pulse
-from ..common.served_files import Files
-from .undo_history import Sitting
+from ..common.refresher import Refresher
+from ..common.served_files import FileServer
+from .undo_history import MarkHistory
 
 Mark = TypeVar("Mark")
 
@@ -33,12 +33,12 @@ AHEAD: Final = 8
 STEPS: Final = 50
 """Steps that the browser can take back by itself, until it is answered."""
 
-MOST_SENDERS: Final = 16
-MOST_EARLY: Final = 1_000
-LONGEST_SENDER: Final = 40
+MAX_SENDERS: Final = 16
+MAX_EARLY: Final = 1_000
+MAX_SENDER_LENGTH: Final = 40
 
 
-class State(TypedDict):
+class ReviewState(TypedDict):
     """The synced trait ``state``: how things stand. ``marks`` has a character for each place."""
 
     at: int  # the place that is shown; behind the last one: the end
@@ -49,19 +49,19 @@ class State(TypedDict):
     more: dict[str, Any]  # what the widget itself says
 
 
-class Window(TypedDict):
+class ReviewWindow(TypedDict):
     """The synced trait ``window``: what is at the places from ``first`` on."""
 
     first: int
     things: list[Any]
 
 
-class Asked(TypedDict, total=False):
+class ReviewRequest(TypedDict, total=False):
     """Browser to kernel."""
 
     kind: str  # "mark", "undo", "go", or one of the widget's own
     place: int  # mark, go
-    mark: str | None  # mark: as in `State`; None takes it away
+    mark: str | None  # mark: as in `ReviewState`; None takes it away
     sender: str
     number: int
 
@@ -71,7 +71,7 @@ def _kept(name: str) -> Any:
     return lambda _, widget: getattr(widget, name)
 
 
-class Stepper(anywidget.AnyWidget, Generic[Mark]):
+class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
     """Things that are marked one by one.
 
     Parameters
@@ -87,14 +87,14 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
     requested_at = traitlets.Float(None, allow_none=True).tag(sync=True, from_json=_kept("requested_at"))
     """When the cell that displays it was run, alone (epoch seconds by the browser's clock): it may take the focus."""
     static_key = traitlets.Unicode().tag(sync=True, from_json=_kept("static_key"))
-    _files: Files
+    _files: FileServer
 
     def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
         self._lock = threading.RLock()
-        self._sitting = Sitting(size, marks)
+        self._sitting = MarkHistory(size, marks)
         self._senders: dict[str, tuple[int, dict[int, Mapping[str, Any]]]] = {}
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
-        self._pulse = Pulse(self._output.refresh)
+        self._pulse = Refresher(self._output.refresh)
         # The widget's state goes out with its first message: it is whole by then.
         super().__init__(window=self._window(), state=self._state(), static_key=self._output.key)
         self.on_msg(lambda _, content, __: self._take(content))
@@ -163,7 +163,7 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
         if not isinstance(asked, dict):
             return
         sender, number = asked.get("sender"), asked.get("number")
-        if type(sender) is not str or not 0 < len(sender) <= LONGEST_SENDER or type(number) is not int:
+        if type(sender) is not str or not 0 < len(sender) <= MAX_SENDER_LENGTH or type(number) is not int:
             return
         with self._lock:
             for one in self._due(sender, number, asked):
@@ -178,14 +178,14 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
         them meanwhile), and come later: what is early waits. What comes twice is passed over.
         """
         heard, early = self._senders.pop(sender, (0, {}))
-        if heard < number <= heard + MOST_EARLY:
+        if heard < number <= heard + MAX_EARLY:
             early[number] = asked
         due: list[Mapping[str, Any]] = []
         while heard + 1 in early:
             heard += 1
             due.append(early.pop(heard))
         self._senders[sender] = heard, early  # the latest is the last: of many senders those are known
-        for old in list(self._senders)[:-MOST_SENDERS]:
+        for old in list(self._senders)[:-MAX_SENDERS]:
             del self._senders[old]
         return due
 
@@ -214,12 +214,12 @@ class Stepper(anywidget.AnyWidget, Generic[Mark]):
             self.window = dict(self._window())
         self.state = dict(self._state())
 
-    def _window(self) -> Window:
+    def _window(self) -> ReviewWindow:
         first = max(0, min(self._sitting.at - AHEAD, self._sitting.size - WINDOW))
         places = range(first, min(first + WINDOW, self._sitting.size))
         return {"first": first, "things": [self._thing(place) for place in places]}
 
-    def _state(self) -> State:
+    def _state(self) -> ReviewState:
         sitting = self._sitting
         marks = [self._character(place, sitting.marks.get(place)) for place in range(sitting.size)]
         return {

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 Mark = TypeVar("Mark")
 
 
-class Sitting(Generic[Mark]):
+class MarkHistory(Generic[Mark]):
     """Marks on things that have places 0 to `size` - 1.
 
     Parameters

@@ -18,14 +18,14 @@ TIE: Final = "tie"
 WINNERS: Final = (A, B, TIE)
 
 
-class Judged(NamedTuple):
+class Judgement(NamedTuple):
     """What was judged of one pair: `A`, `B` or `TIE`, and whether whoever judged did not know which was which."""
 
     winner: str
     blind: bool
 
 
-class Pairing(NamedTuple):
+class RowPairing(NamedTuple):
     """Rows of two tables, by position: those that belong together, and those that have no partner."""
 
     pairs: list[tuple[int, int]]
@@ -33,7 +33,7 @@ class Pairing(NamedTuple):
     only_b: list[int]
 
 
-def pair(a: Sequence[Hashable], b: Sequence[Hashable]) -> Pairing:
+def pair(a: Sequence[Hashable], b: Sequence[Hashable]) -> RowPairing:
     """Pair the rows of two tables by their keys: of several with one key, the first with the first, and so on."""
     waiting: dict[Hashable, deque[int]] = {}
     for row, key in enumerate(b):
@@ -45,10 +45,10 @@ def pair(a: Sequence[Hashable], b: Sequence[Hashable]) -> Pairing:
             pairs.append((row, partners.popleft()))
         else:
             only_a.append(row)
-    return Pairing(pairs, only_a, sorted(row for partners in waiting.values() for row in partners))
+    return RowPairing(pairs, only_a, sorted(row for partners in waiting.values() for row in partners))
 
 
-class Share(NamedTuple):
+class WinRate(NamedTuple):
     """A share of wins between 0 and 1, and the interval that it is in; NaN, all three, where nothing was judged."""
 
     win_rate: float
@@ -56,7 +56,7 @@ class Share(NamedTuple):
     high: float
 
 
-class Tally(NamedTuple):
+class WinTally(NamedTuple):
     """What was judged of one side."""
 
     wins: int
@@ -68,23 +68,23 @@ class Tally(NamedTuple):
         """How many pairs were judged."""
         return self.wins + self.losses + self.ties
 
-    def share(self, confidence: float) -> Share:
+    def share(self, confidence: float) -> WinRate:
         """Return the share of wins, a tie being half a win and half a loss, with its interval.
 
         With a tie as half a win the outcomes vary less than a coin of that share would: where there are ties, the
         interval is rather too wide than too narrow.
         """
         if not self.judged:
-            return Share(nan, nan, nan)
+            return WinRate(nan, nan, nan)
         won = self.wins + self.ties / 2
-        return Share(won / self.judged, *wilson(won, self.judged, confidence))
+        return WinRate(won / self.judged, *wilson(won, self.judged, confidence))
 
 
-def tally(winners: Sequence[str], side: str) -> Tally:
+def tally(winners: Sequence[str], side: str) -> WinTally:
     """Count what was judged of `side`, `A` or `B`."""
     ties = winners.count(TIE)
     wins = winners.count(side)
-    return Tally(wins, len(winners) - wins - ties, ties)
+    return WinTally(wins, len(winners) - wins - ties, ties)
 
 
 def wilson(won: float, judged: int, confidence: float) -> tuple[float, float]:
