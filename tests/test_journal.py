@@ -463,7 +463,7 @@ def attempt(what, *arguments):
 
 path = Path(sys.argv[1])
 limit(0)
-attempt(Entry, path, "r")
+attempt(SqliteRunJournal, path, "r")
 limit(hard)
 entry = SqliteRunJournal(path, "r")
 limit(0)

@@ -635,7 +635,8 @@ def test_many_processes_make_one_journal_together(journal: Path) -> None:
         "import sys; from pathlib import Path; from eachlabs_frames.journal.sqlite import SqliteRunJournal\n"
         "from eachlabs_frames.models import RunSpec; print('ready', flush=True); sys.stdin.readline()\n"
         "for place in range(8):\n"
-        "    entry = SqliteRunJournal(Path(sys.argv[1] + str(place)), 'r'); entry.enter(RunSpec('w', 'v', 'u')); entry.close()"
+        "    entry = SqliteRunJournal(Path(sys.argv[1] + str(place)), 'r')\n"
+        "    entry.enter(RunSpec('w', 'v', 'u')); entry.close()"
     )
     command = [sys.executable, "-c", code, str(journal)]
     several = [

@@ -53,7 +53,7 @@ class RowActions:
 
 
 def wishes(results: Results, *, held: bool) -> np.ndarray[Any, np.dtype[np.int8]]:
-    """Return what a frame says of each of its rows, as `models.RowChunk` has it; one that holds no result says nothing."""
+    """Return what a frame says of each of its rows, as `models.RowChunk` has it; nothing where it holds no result."""
     if not held:
         return np.zeros(results.size, dtype=np.int8)
     states = zip(results.execution_id, results.status, strict=True)

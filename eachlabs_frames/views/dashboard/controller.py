@@ -1,4 +1,4 @@
-"""The controller of a dashboard or gallery: what it shows of a result, and what its buttons do. `Calls` makes the calls."""
+"""The controller of a dashboard or gallery: what it shows of a result, and what its buttons do. `Calls` makes calls."""
 
 from __future__ import annotations
 
