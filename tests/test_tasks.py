@@ -1,4 +1,4 @@
-"""The pool, and reads that are left."""
+"""Worker pools, and reads that are cancelled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eachlabs_frames.aio.tasks import drain, until
+from eachlabs_frames.aio.tasks import cancel_on, run_workers
 
 
 def test_a_pool_reads_an_item_only_when_a_worker_is_free_for_it() -> None:
@@ -25,7 +25,7 @@ def test_a_pool_reads_an_item_only_when_a_worker_is_free_for_it() -> None:
         await asyncio.sleep(0)
         done.append(number)
 
-    asyncio.run(drain(items(), work, workers=3))
+    asyncio.run(run_workers(items(), work, workers=3))
     assert sorted(done) == list(range(20))
 
 
@@ -43,7 +43,7 @@ def test_the_first_error_leaves_no_worker_running() -> None:
             ended.append(number)
 
     with pytest.raises(RuntimeError, match="the third fails"):
-        asyncio.run(drain(iter(range(5)), work, workers=5))
+        asyncio.run(run_workers(iter(range(5)), work, workers=5))
     assert sorted(ended) == [0, 1, 2, 3, 4]
 
 
@@ -60,7 +60,7 @@ def test_a_read_is_left_when_it_is_stopped() -> None:
             finally:
                 left.set()
 
-        return await until(stop, reading()), left.is_set()
+        return await cancel_on(stop, reading()), left.is_set()
 
     assert asyncio.run(scenario()) == (None, True)
 
@@ -76,8 +76,8 @@ def test_a_read_that_ends_gives_its_value_or_its_error() -> None:
         raise LookupError(msg)
 
     async def scenario() -> None:
-        assert await until(asyncio.Event(), value()) == 7
+        assert await cancel_on(asyncio.Event(), value()) == 7
         with pytest.raises(LookupError):
-            await until(asyncio.Event(), error())
+            await cancel_on(asyncio.Event(), error())
 
     asyncio.run(scenario())

@@ -1,4 +1,7 @@
-"""How long to wait: before a request is tried again, and between two looks. Numbers in, seconds out."""
+"""Delays before a retry and between polls: pure functions from numbers to seconds.
+
+The random number comes from the caller, so that tests can fix it.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ MIN_DELAY: Final = 0.05
 
 
 def retry_delay(attempt: int, *, floor: float | None, draw: float) -> float:
-    """Return the seconds before try number `attempt` + 1: full jitter, never under what the API asked for.
+    """Return the seconds before try number `attempt` + 1: full jitter, and at least what the API asked for.
 
     Parameters
     ----------
     attempt : int
-        Tries that were refused in a row, from 1.
+        Consecutive tries that were refused, from 1.
     floor : float or None
         ``Retry-After``, in seconds.
     draw : float
@@ -32,19 +35,19 @@ def retry_delay(attempt: int, *, floor: float | None, draw: float) -> float:
     return max(floor or 0.0, ceiling * draw, MIN_DELAY)
 
 
-def poll_delay(look: int, *, floor: float | None, draw: float) -> float:
-    """Return the seconds after look number `look` (from 1): 1 s growing to 15 s, a fifth less or more by `draw`."""
-    steady = min(POLL_CAP, POLL_FIRST * POLL_GROWTH ** min(look - 1, 16))
+def poll_delay(polls: int, *, floor: float | None, draw: float) -> float:
+    """Return the seconds after poll number `polls` (from 1): 1 s growing to 15 s, with a jitter of a fifth."""
+    steady = min(POLL_CAP, POLL_FIRST * POLL_GROWTH ** min(polls - 1, 16))
     return max(floor or 0.0, min(POLL_CAP, steady * (0.8 + 0.4 * draw)))
 
 
-def settle_delay(look: int, *, draw: float) -> float:
-    """Return the seconds before look number `look` (from 1) for a free slot: 0.25 s to 10 s, a fifth more or less."""
-    steady = min(SETTLE_CAP, SETTLE_FIRST * POLL_GROWTH ** min(look - 1, 16))
+def settle_delay(polls: int, *, draw: float) -> float:
+    """Return the seconds before poll number `polls` (from 1) for free capacity: 0.25 s to 10 s, jitter of a fifth."""
+    steady = min(SETTLE_CAP, SETTLE_FIRST * POLL_GROWTH ** min(polls - 1, 16))
     return min(SETTLE_CAP, steady * (0.8 + 0.4 * draw))
 
 
-def search_delay(look: int, *, floor: float | None, draw: float) -> float:
-    """Return the seconds after look number `look` (from 1) for lost answers: 0.5 s doubling to 8 s, by `draw`."""
-    steady = min(SEARCH_CAP, SEARCH_FIRST * 2.0 ** min(look - 1, 16))
+def search_delay(polls: int, *, floor: float | None, draw: float) -> float:
+    """Return the seconds after search number `polls` (from 1) for lost replies: 0.5 s doubling to 8 s, with jitter."""
+    steady = min(SEARCH_CAP, SEARCH_FIRST * 2.0 ** min(polls - 1, 16))
     return max(floor or 0.0, min(SEARCH_CAP, steady * (0.8 + 0.4 * draw)))

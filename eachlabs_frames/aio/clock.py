@@ -1,4 +1,4 @@
-"""Real time and real chance. The engine's only source of either; tests hand in their own `Clock`."""
+"""The engine's only source of time and randomness. Tests pass their own `Clock`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import time
 
 
 class SystemClock:
-    """The machine's monotonic clock, and a generator that is no secret's."""
+    """The machine's clocks, and a random generator that is not for secrets."""
 
     def now(self) -> float:
-        """Return seconds that only grow."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     def epoch(self) -> float:
@@ -23,5 +23,5 @@ class SystemClock:
         return random.random()  # noqa: S311 - jitter, not a secret
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep."""
         await asyncio.sleep(seconds)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from math import ceil, isnan
 from typing import Any, Final, TypeAlias
 
-from ..aio.tasks import drain
+from ..aio.tasks import run_workers
 from ..models import COMPLETED, TERMINAL, Request, Transport
 from ..results import Results
 from . import protocol
@@ -74,7 +74,7 @@ async def _read_listing(
         async def one(start: int, sizes: list[int] = sizes) -> None:
             sizes.append(await read(protocol.listing_request(workflow_id, offset=start)))
 
-        await drain(iter(range(offset, offset + width * protocol.PAGE, protocol.PAGE)), one, workers=width)
+        await run_workers(iter(range(offset, offset + width * protocol.PAGE, protocol.PAGE)), one, workers=width)
         if min(sizes) < protocol.PAGE:
             return
         offset += width * protocol.PAGE

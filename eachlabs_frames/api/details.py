@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from ..aio.tasks import drain
+from ..aio.tasks import run_workers
 from ..errors import APIConnectionError, APIError, AuthenticationError, NotFoundError, PermissionDeniedError
 from ..models import Clock, DialectName, Json, Transport
 from . import protocol
@@ -70,7 +70,7 @@ async def read(
             silent, answered = 0 if is_answer else silent + 1, answered or is_answer
         told(execution_id)
 
-    await drain(iter(execution_ids), one, workers=workers)
+    await run_workers(iter(execution_ids), one, workers=workers)
     if found and not answered and forbidden is not None:
         raise forbidden
     if found and not answered:

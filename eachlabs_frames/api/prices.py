@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final, TypeAlias
 
 from ..aio.backoff import retry_delay
-from ..aio.tasks import until
+from ..aio.tasks import cancel_on
 from ..models import COMPLETED, Clock, DialectName, Prices, Transport
 from . import protocol
 from .responses import canonical_status, cost_of, entries, parse_amount
@@ -78,7 +78,7 @@ async def read_balance_again(
         return await asyncio.wait_for(balance(transport=transport, clock=clock, dialect=dialect), MAX_BALANCE_DELAY)
 
     with suppress(asyncio.TimeoutError):
-        amount = await until(stop, read())
+        amount = await cancel_on(stop, read())
         if amount is not None:
             report(amount)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from ..aio.backoff import retry_delay
-from ..aio.tasks import drain, until
+from ..aio.tasks import cancel_on, run_workers
 from ..api.content_encoding import BrokenError
 from ..api.protocol import retry_after
 from ..models import Clock, Reply
@@ -88,7 +88,9 @@ class Fetcher:
 
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="eachlabs-download") as self._writers:
             async with HttpClient(self._terms.bounds, timeout=self._terms.timeout) as self._web:
-                await until(stop, drain(self._while_room(enumerate(wanted)), one, workers=self._terms.workers))
+                await cancel_on(
+                    stop, run_workers(self._while_room(enumerate(wanted)), one, workers=self._terms.workers)
+                )
 
     def _while_room(self, numbered: Iterator[T]) -> Iterator[T]:
         for one in numbered:

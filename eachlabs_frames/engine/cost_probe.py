@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from ..aio.backoff import poll_delay
-from ..aio.tasks import until
+from ..aio.tasks import cancel_on
 from ..models import FAILED, PENDING, SETTLED, Batch, Clock
 from ..results import Results
 from .budget import Budget
@@ -71,7 +71,7 @@ class CostProbe:
             if self._clock.now() >= deadline:
                 return f"{NO_COSTS}: they have not ended within max_wait={self._max_wait:g} s"
             look += 1
-            await until(stop, self._clock.sleep(poll_delay(look, floor=None, draw=self._clock.draw())))
+            await cancel_on(stop, self._clock.sleep(poll_delay(look, floor=None, draw=self._clock.draw())))
             await self._poll()
         return None
 

@@ -21,7 +21,7 @@ from math import inf
 from typing import Any, Final, NamedTuple
 
 from ..aio.backoff import retry_delay, settle_delay
-from ..aio.tasks import until
+from ..aio.tasks import cancel_on
 from ..api.protocol import Retry
 from ..models import Clock
 from .quota import ExecutionQuota, RequestWindow
@@ -214,7 +214,7 @@ class Limiter:
             if not self._takes_turn(worker):
                 await self._wait_for_turn(worker)
             elif (pause := self._until - self._clock.now()) > 0:
-                await until(self._over, self._clock.sleep(pause))
+                await cancel_on(self._over, self._clock.sleep(pause))
             elif rows := self._room(wanted):
                 if self._owner is None:
                     self._say(None)
@@ -231,7 +231,7 @@ class Limiter:
         if not self._window.opening or self._tries or worker != next(iter(self._line)):
             await self._news.wait()
         elif left > 0:
-            await until(self._news, self._clock.sleep(left))
+            await cancel_on(self._news, self._clock.sleep(left))
         else:
             self._window = self._window.opened(self._workers)
             self._wake()
@@ -297,9 +297,9 @@ class Limiter:
         self._looking = True
         try:
             pause = settle_delay(self._looks, draw=self._clock.draw())
-            await until(self._over, self._clock.sleep(min(left, pause)))
+            await cancel_on(self._over, self._clock.sleep(min(left, pause)))
             if not self._over.is_set():
-                await until(self._over, self._poll())
+                await cancel_on(self._over, self._poll())
             self._stale = False
         finally:
             self._looking = False

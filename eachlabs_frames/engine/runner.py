@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ..aio.tasks import drain
+from ..aio.tasks import run_workers
 from ..api.protocol import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
@@ -156,7 +156,7 @@ class Runner:
             for one in lost:
                 pursuit.look_for(one)
             await self._first(batches, canary=canary)
-            await drain(self._stream(batches), self._deliver, workers=self._limits.workers)
+            await run_workers(self._stream(batches), self._deliver, workers=self._limits.workers)
             if self._spent is not None:
                 self._halt(self._spent)
             await pursuit.follow_others()

@@ -15,7 +15,7 @@ from math import ceil
 from typing import Any, Final
 
 from ..aio.backoff import poll_delay
-from ..aio.tasks import beside, drain, until
+from ..aio.tasks import cancel_on, run_alongside, run_workers
 from ..api import costs, protocol
 from ..api.details import FORGOTTEN, MAX_OTHERS, NO_DETAILS, OTHER_EXECUTION, UNREADABLE
 from ..api.responses import completed, entries, read, says_too_little
@@ -116,13 +116,13 @@ class Tracker:
         APIError
             Refused; or no question at all was answered. What was answered is kept in the results.
         """
-        await until(stop, self._look())
+        await cancel_on(stop, self._look())
         if self._refusals and not self._answers:
             msg = f"no usable response from the API: {self._refusals[-1].reason}"
             raise APIConnectionError(msg)
         if is_last:
-            await until(stop, self._release())
-        await until(stop, self._ask_costs())
+            await cancel_on(stop, self._release())
+        await cancel_on(stop, self._ask_costs())
         return self._left()
 
     async def glance(self, *, thrifty: bool = True) -> None:
@@ -153,7 +153,7 @@ class Tracker:
         APIError
             Refused: 401, 403, 404.
         """
-        await beside(self._wait(stop, timeout, pace), [self.hearing.attend()])
+        await run_alongside(self._wait(stop, timeout, pace), [self.hearing.attend()])
         return self._left()
 
     async def _wait(self, stop: asyncio.Event, timeout: float | None, pace: Callable[[], float] | None) -> None:
@@ -165,7 +165,7 @@ class Tracker:
         while True:
             if needs_look:
                 self.hearing.forget()
-                await until(stop, self._bounded(self._look(), deadline))
+                await cancel_on(stop, self._bounded(self._look(), deadline))
                 looks += 1
             left = None if deadline is None else deadline - self._clock.now()
             if not self._open or stop.is_set() or (left is not None and left <= 0):
@@ -173,17 +173,17 @@ class Tracker:
             delay = self._delay(looks, pace)
             if left is not None and left <= delay:
                 # No time for another poll, but perhaps for the details of what is released.
-                await until(stop, self._bounded(self._release(), deadline))
-            await until(stop, self._rest(delay if left is None else min(delay, left)))
+                await cancel_on(stop, self._bounded(self._release(), deadline))
+            await cancel_on(stop, self._rest(delay if left is None else min(delay, left)))
             needs_look = bool(self._open)
-        await until(stop, self._bounded(self._release() if self._open else self._ask_costs(), deadline))
+        await cancel_on(stop, self._bounded(self._release() if self._open else self._ask_costs(), deadline))
 
     async def _rest(self, seconds: float) -> None:
         """Wait, but no longer than there are news."""
         news = self.hearing.news
         news.clear()
         self.hearing.tell()
-        await until(news, self._clock.sleep(seconds))
+        await cancel_on(news, self._clock.sleep(seconds))
 
     def _delay(self, looks: int, pace: Callable[[], float] | None) -> float:
         if pace is None and self.hearing.sweep is None:
@@ -245,8 +245,8 @@ class Tracker:
             bulks = await self._read_listing(bulks)
         for bulk_id in [bulk_id for bulk_id in bulks if not protocol.is_filter(bulk_id)]:
             alone |= bulks.pop(bulk_id)
-        await drain(iter(bulks.items()), self._read_bulk, workers=self._workers)
-        await drain(iter(alone | self._absences.suspects(self._open)), self._read_alone, workers=self._workers)
+        await run_workers(iter(bulks.items()), self._read_bulk, workers=self._workers)
+        await run_workers(iter(alone | self._absences.suspects(self._open)), self._read_alone, workers=self._workers)
         await self._correct()
 
     def _find_open(self) -> tuple[dict[str, set[str]], set[str]]:
@@ -292,7 +292,7 @@ class Tracker:
         async def one(offset: int) -> None:
             read[offset] = await self._page(offset)
 
-        await drain(iter(offsets), one, workers=self._workers)
+        await run_workers(iter(offsets), one, workers=self._workers)
         return [read[offset] for offset in offsets]
 
     async def _page(self, offset: int) -> list[Mapping[str, Any]] | None:
@@ -344,7 +344,7 @@ class Tracker:
             else:
                 known += outcomes
         self._write(known)
-        await drain(iter(brief), self._ask_more, workers=self._workers)
+        await run_workers(iter(brief), self._ask_more, workers=self._workers)
 
     async def _ask_more(self, brief: Outcome) -> None:
         execution_id = str(brief.execution_id)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
-from ..aio.tasks import until
+from ..aio.tasks import cancel_on
 from ..api import prices as money
 from ..api.client import Client
 from ..errors import InputError, RunError
@@ -61,7 +61,7 @@ def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Trig
     """
     call = TriggerCall(frame, workflow_id, inputs, options)
     settings = call.settings
-    prices: Prices = yield lambda stop: until(
+    prices: Prices = yield lambda stop: cancel_on(
         stop, money.prices(workflow_id, transport=Client(settings), clock=SystemClock(), dialect=settings.dialect)
     )
     refused: str | None = None

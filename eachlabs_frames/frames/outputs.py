@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
-from ..aio.tasks import until
+from ..aio.tasks import cancel_on
 from ..api import details as reading
 from ..api.client import Client
 from ..api.steps import Step
@@ -132,7 +132,7 @@ def _details(results: Results, progress: bool | Observer | None) -> Steps[dict[s
 
         reporter.started()
         said = yield from reporter.stoppable(
-            lambda stop: until(
+            lambda stop: cancel_on(
                 stop,
                 reading.read(
                     asked,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
-from ..aio.tasks import until
+from ..aio.tasks import cancel_on
 from ..api import prices as money
 from ..api import reader
 from ..api.client import Client
@@ -62,10 +62,10 @@ def preview(
         client = Client(settings)
         named = checked_id("workflow_id", workflow_id)
         with naming_the_nearest(named, settings):
-            workflow = yield lambda stop: until(
+            workflow = yield lambda stop: cancel_on(
                 stop, reader.workflow(named, version_id=version_id, transport=client, clock=SystemClock())
             )
-        prices = yield lambda stop: until(
+        prices = yield lambda stop: cancel_on(
             stop, money.prices(named, transport=client, clock=SystemClock(), dialect=settings.dialect)
         )
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)

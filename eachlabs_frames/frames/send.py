@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..aio.bridge import Job, Steps
 from ..aio.clock import SystemClock
-from ..aio.tasks import beside, until
+from ..aio.tasks import cancel_on, run_alongside
 from ..api import prices
 from ..api.client import Client
 from ..engine.budget import Budget
@@ -119,7 +119,7 @@ class Sender:
         since = min(books.not_found[row] for row in rows)
 
         async def job(stop: asyncio.Event) -> list[int]:
-            found: Findings | None = await until(stop, check.run(payloads, since=since))
+            found: Findings | None = await cancel_on(stop, check.run(payloads, since=since))
             if found is None:
                 return []
             kept = {row: CONTESTED.format(execution_id=known) for row, known in found.contested.items()}
@@ -163,7 +163,7 @@ class Sender:
         batches = self._batches(plan, rows)
 
         async def job(stop: asyncio.Event) -> StopReason | None:
-            return await beside(runner.run(batches, canary=canary, stop=stop, lost=lost), self._meanwhile())
+            return await run_alongside(runner.run(batches, canary=canary, stop=stop, lost=lost), self._meanwhile())
 
         return job
 

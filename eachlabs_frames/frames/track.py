@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..aio.bridge import Job, Steps
 from ..aio.clock import SystemClock
-from ..aio.tasks import until
+from ..aio.tasks import cancel_on
 from ..api import reader
 from ..api.client import Client
 from ..api.protocol import checked_id
@@ -199,7 +199,7 @@ def attach(bulk_id: str, workflow_id: str, *, prefix: str) -> Steps[pd.DataFrame
         msg = f"bulk_id must be a UUID, as bulk_trigger writes it into the frame; got {bulk_id!r}"
         raise ConfigurationError(msg) from exc
     client = Client(settings)
-    found = yield lambda stop: until(stop, reader.bulk(workflow_id, known, transport=client, clock=SystemClock()))
+    found = yield lambda stop: cancel_on(stop, reader.bulk(workflow_id, known, transport=client, clock=SystemClock()))
     inputs = [entry.get("inputs") or {} for entry in found]
     keys: dict[Label, None] = dict.fromkeys(key for one in inputs for key in one)
     frame = pd.DataFrame({key: [one.get(key) for one in inputs] for key in keys}, index=range(len(found)))

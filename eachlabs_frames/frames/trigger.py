@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
-from ..aio.tasks import beside, until
+from ..aio.tasks import cancel_on, run_alongside
 from ..api import reader
 from ..api.client import Client
 from ..engine.events import EventEmitter
@@ -314,7 +314,7 @@ class TriggerCall:
         if version_id is not None and self._canary:
             return Workflow(self._workflow_id, version_id)
         with naming_the_nearest(self._workflow_id, self._settings):
-            found: Workflow = yield lambda stop: until(
+            found: Workflow = yield lambda stop: cancel_on(
                 stop, reader.workflow(self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK)
             )
         return found
@@ -405,7 +405,7 @@ class TriggerCall:
         watched = delivery if self.audience is not None else None
         try:
             yield from reporter.stoppable(
-                lambda stop: beside(
+                lambda stop: run_alongside(
                     tracker.wait(stop, pace=self.pace), [] if watched is None else [watched.watch_balance()]
                 )
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from ...aio.tasks import drain
+from ...aio.tasks import run_workers
 from ...api import protocol
 from ...api.responses import entries, parse_time
 from ...inputs.fingerprints import try_fingerprint
@@ -337,7 +337,7 @@ class Listing:
                 )
 
     async def _each(self, names: Collection[str], ask: Callable[[str], Awaitable[None]]) -> None:
-        await drain(iter(names), ask, workers=min(self._workers, len(names)))
+        await run_workers(iter(names), ask, workers=min(self._workers, len(names)))
 
     # -- questions --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from ...aio.tasks import until
+from ...aio.tasks import cancel_on
 from ...errors import JournalError
 from ...models import Clock, LostRequest
 from ..recorder import Recorder
@@ -79,7 +79,7 @@ class Recovery:
                 self.look_for(lost)
             if not self._books.elsewhere or self._clock.now() >= deadline:
                 break
-            await until(self._stop, self._clock.sleep(PAUSE))
+            await cancel_on(self._stop, self._clock.sleep(PAUSE))
         self._books.leave_others()
 
     async def end(self) -> None:

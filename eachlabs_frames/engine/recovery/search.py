@@ -14,7 +14,7 @@ from math import inf
 from typing import Final
 
 from ...aio.backoff import SEARCH_FIRST, search_delay
-from ...aio.tasks import until
+from ...aio.tasks import cancel_on
 from ...api.protocol import is_filter
 from ...api.responses import read, says_too_little
 from ...models import QUEUED, RUNNING, UNKNOWN, Claimed, Clock, DialectName, LostRequest, Outcome, Transport
@@ -133,7 +133,7 @@ class LostRequestSearch:
         """Look until `close` was called and nothing is left, or until `stop` is set: what is open then stays so."""
         try:
             if not stop.is_set():
-                await until(stop, self._run())
+                await cancel_on(stop, self._run())
         finally:
             self._say(0)
 
@@ -152,7 +152,7 @@ class LostRequestSearch:
         """Wait for the time of the next look, which comes nearer when something more is lost."""
         while (left := self._next() - self._clock.now()) > 0:
             self._news.clear()
-            await until(self._news, self._clock.sleep(left))
+            await cancel_on(self._news, self._clock.sleep(left))
 
     def _next(self) -> float:
         delay = search_delay(max(1, self._looks), floor=None, draw=self._draw)
