@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { labelLines } from "../../eachlabs_frames/views/web/cards.js";
-import { countStatuses, matchingRows } from "../../eachlabs_frames/views/web/gallery.js";
+import { countStatuses, matchingRows } from "../../eachlabs_frames/views/web/gallery_filters.js";
+import { noticeText } from "../../eachlabs_frames/views/web/gallery_header.js";
 import { applyUpdate, createStore, findRows } from "../../eachlabs_frames/views/web/gallery_store.js";
 import { FakeModel } from "./model.js";
 
@@ -110,4 +111,14 @@ test("a saved page asks nothing", () => {
   store.watch();
   store.find("x");
   assert.deepEqual(model.sent, []);
+});
+
+test("a notice says that there is no kernel, and of a saved page when it was saved", () => {
+  const store = { isDisconnected: false, isLive: true, isPage: false, missing: 0, since: 0, snapshot: snapshot() };
+  const text = (/** @type {object} */ others) => noticeText(/** @type {any} */ ({ ...store, ...others }));
+  assert.equal(text({}), "Waiting");
+  assert.match(text({ isPage: true }), /^State at .*: Waiting$/);
+  assert.match(text({ isDisconnected: true }), /No kernel is connected\.$/);
+  assert.match(text({ isLive: false, missing: 2 }), /No kernel is connected; only saved cards are shown\.$/);
+  assert.equal(text({ isLive: false, missing: 2, since: Date.now() }), "Waiting");
 });

@@ -16,6 +16,22 @@ const ROWS_PER_BULK = 10;
 
 /** @typedef {LineView & { order: number[], all: number }} ListView `order`: the places of its lines */
 
+/**
+ * Put nodes in order without moving the one that has the focus, which would lose it.
+ *
+ * @param {HTMLElement} parent
+ * @param {HTMLElement[]} nodes
+ * @param {HTMLElement | undefined} focused
+ */
+function arrange(parent, nodes, focused) {
+  const pivot = Math.max(0, focused ? nodes.indexOf(focused) : 0);
+  if (nodes.length && nodes[pivot].parentNode !== parent) parent.prepend(nodes[pivot]);
+  for (let i = pivot - 1; i >= 0; i--)
+    if (nodes[i].nextSibling !== nodes[i + 1]) parent.insertBefore(nodes[i], nodes[i + 1]);
+  for (let i = pivot + 1; i < nodes.length; i++)
+    if (nodes[i - 1].nextSibling !== nodes[i]) nodes[i - 1].after(nodes[i]);
+}
+
 let lists = 0;
 
 /**
@@ -117,24 +133,9 @@ export function createList(store, view) {
       line.paint(positionOf(place), view.order.length, topOf(blocks, positionOf(place)));
       return line.node;
     });
-    arrange(nodes, focused === null ? undefined : shown.get(focused)?.node);
+    arrange(canvas, nodes, focused === null ? undefined : shown.get(focused)?.node);
     rove(places, view.order[positionAt(scrollTop + LINE_HEIGHT - 1)]);
     paintEmpty();
-  }
-
-  /**
-   * Put nodes in order without moving the one that has the focus, which would lose it.
-   *
-   * @param {HTMLElement[]} nodes
-   * @param {HTMLElement | undefined} focused
-   */
-  function arrange(nodes, focused) {
-    const pivot = Math.max(0, focused ? nodes.indexOf(focused) : 0);
-    if (nodes.length && nodes[pivot].parentNode !== canvas) canvas.prepend(nodes[pivot]);
-    for (let i = pivot - 1; i >= 0; i--)
-      if (nodes[i].nextSibling !== nodes[i + 1]) canvas.insertBefore(nodes[i], nodes[i + 1]);
-    for (let i = pivot + 1; i < nodes.length; i++)
-      if (nodes[i - 1].nextSibling !== nodes[i]) nodes[i - 1].after(nodes[i]);
   }
 
   /**
