@@ -1,4 +1,4 @@
-"""Formats amounts of money as text: the only place that does. ``formatUsd`` in ``views/web/pieces.js`` is its copy.
+"""Formats amounts of money as text: the only place that does. ``formatUsd`` in ``views/web/format.js`` is its copy.
 
 Never used for values in frames, files or JSON: those are numbers.
 """

@@ -18,7 +18,7 @@ import { FakeModel } from "./model.js";
 
 const WORDS = ["pending", "running", "completed", "failed"];
 
-/** @returns {import("../../eachlabs_frames/views/web/dashboard_store.js").Snapshot} */
+/** @returns {import("../../eachlabs_frames/views/web/dashboard_store.js").DashboardSnapshot} */
 const snapshot = () => ({
   seq: 1,
   now: Date.now() / 1000,

@@ -4,7 +4,7 @@ Two outputs, because JupyterLab shows exactly one representation of an output, p
 fall back: where the kernel is gone it says "model not found". A static output beside the widget is shown then, by every
 front end: JupyterLab, nbconvert, nbviewer, GitHub. What the HTML contains belongs to the views.
 
-- While the view is alive, the browser's side hides the static output (`hideStatic` in ``web/pieces.js``).
+- While the view is alive, the browser's side hides the static output (`hideStatic` in ``web/dom.js``).
 - Where the model is missing, a style rule inside the static output hides JupyterLab's error message, which is the only
   content of a widget's output that has no element in it. GitHub removes the rule, and shows no widgets.
 """

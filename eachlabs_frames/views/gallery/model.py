@@ -1,8 +1,8 @@
 """What a gallery shows, kept as outcomes come in: a status for each row, and the cards of the rows that are looked at.
 
 It owns what is told and in which order, never when: no thread, no clock, no widget. One thread at a time may use it.
-All shapes that the kernel and `web/gallery.js` tell each other are here. Everything is JSON, each value is absolute,
-and a *code* is the place of a status in ``words``.
+All messages between the kernel and `web/gallery_store.js` are here. Everything is JSON, each value is absolute, and a
+*code* is the place of a status in ``words``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 /**
- * Shows a row of a frame as a card (see `cards.py`): its output, its label, its status, its cost and its input.
+ * Shows a row of a frame as a card (see `common/card.py`): its output, its label, its status, its cost and its input.
  *
  * @typedef {object} Card
  * @property {number} row its position in the frame
  * @property {string} label
  * @property {string} status
  * @property {string | null} error
- * @property {Item[]} media
+ * @property {CardMedia[]} media
  * @property {number} more_media URLs that are not in `media`
  * @property {string | null} text the output, where its URLs do not show all of it
  * @property {boolean} is_json whether `text` is JSON
@@ -15,7 +15,7 @@
  * @property {number | null} seconds the duration of its execution
  */
 
-/** @import { Item } from "./media.js" */
+/** @import { CardMedia } from "./media.js" */
 /** @import { Files } from "./model.js" */
 import { createLabel, h, on, setAttributes, setText, targetOf } from "./dom.js";
 import { clip, costAndTime, symbolOf, whole } from "./format.js";

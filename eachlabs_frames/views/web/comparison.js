@@ -22,7 +22,7 @@
  * @property {string} confidence
  * @property {number} seeing pairs judged after the reveal
  *
- * @typedef {{ revealed: Revealed | null }} More what `state.more` holds (see `comparison.py`)
+ * @typedef {{ revealed: Revealed | null }} More what `state.more` holds (see `review/comparison_widget.py`)
  */
 
 /** @import { Card } from "./cards.js" */

@@ -1,7 +1,7 @@
 /** Creates what stands above the lines of a dashboard: the run, its metrics, its statuses, and the toolbar. */
 
 /** @import { Sort } from "./dashboard_lines.js" */
-/** @import { Head, Store } from "./dashboard_store.js" */
+/** @import { RunStatus, Store } from "./dashboard_store.js" */
 import { inOrder, MAIN, SETTLED, SORTS } from "./dashboard_lines.js";
 import { createBar, paintBar } from "./dashboard_parts.js";
 import { createChip, createLabel, createSearch, h, on, setAttribute, setText } from "./dom.js";
@@ -19,7 +19,7 @@ const PHASES = new Map([
   ["failed", ["✕", "Failed", "The call ended with an error; accepted executions are kept."]],
 ]);
 
-/** @param {Head} head */
+/** @param {RunStatus} head */
 export const isActive = ({ phase }) => ["preparing", "sending", "tracking"].includes(phase ?? "");
 
 /**
@@ -74,7 +74,7 @@ function createMetrics() {
   };
 }
 
-/** @param {Head} head */
+/** @param {RunStatus} head */
 function costTitle({ superseded, superseded_cost_usd: cost = 0 }) {
   const title = "Cost in USD of the executions whose cost is known";
   if (!superseded) return title;
@@ -133,7 +133,7 @@ export function createHeader(store, statuses, toggle) {
   const title = h("div.elf-title", {}, workflow, h("span.elf-tags", {}, version.node, run.node), phase.node);
   const node = h("div.elf-head", {}, title, metrics.node, bar, legend, notice.node);
 
-  /** @param {Head} head */
+  /** @param {RunStatus} head */
   function paintCounts({ counts: all = {}, total = 0 }) {
     const counts = inOrder(Object.entries(all));
     const rows = new Map(counts);
@@ -149,7 +149,7 @@ export function createHeader(store, statuses, toggle) {
     for (const [status, chip] of chips) chip.paint(rows.get(status) ?? 0, statuses.has(status));
   }
 
-  /** @param {Head} head */
+  /** @param {RunStatus} head */
   function paintMetrics(head) {
     setText(
       metrics.rate,

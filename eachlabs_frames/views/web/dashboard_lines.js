@@ -17,7 +17,7 @@
  * @typedef {{ at: number, height: number }} Block the rows below the opened line at a position
  */
 
-/** @import { Opened } from "./dashboard_store.js" */
+/** @import { OpenedLine } from "./dashboard_store.js" */
 import { clip, rankOf, whole } from "./format.js";
 
 /** Pixels. */
@@ -129,7 +129,7 @@ export function sortLines(places, { lines, words }, sort) {
 /**
  * The height of the rows of an opened line, also before they are here. Where they cannot come, a sentence is shown.
  *
- * @param {Opened | undefined} opened
+ * @param {OpenedLine | undefined} opened
  * @param {number} expected rows of the line
  * @param {boolean} isDisconnected
  */

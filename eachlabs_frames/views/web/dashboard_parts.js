@@ -1,7 +1,7 @@
 /** Creates what appears several times in a dashboard: bars, outputs, and ids that can be copied. */
 
 /** @import { StatusCounts } from "./dashboard_lines.js" */
-/** @import { Output } from "./dashboard_store.js" */
+/** @import { MediaMessage } from "./dashboard_store.js" */
 import { describeCounts } from "./dashboard_lines.js";
 import { focusedIn, h, insertByStatus, linkAttributes, on, setText, textBox } from "./dom.js";
 import { clip, nameOf, safeUrl } from "./format.js";
@@ -40,7 +40,7 @@ export function paintBar(bar, counts) {
 /**
  * The output of a row: media with a link, or text.
  *
- * @param {Output} output
+ * @param {MediaMessage} output
  * @param {string} label of the row
  * @returns {HTMLElement[]}
  */

@@ -1,6 +1,6 @@
 /** Shows the rows of an opened line of a dashboard, a page at a time. */
 
-/** @import { Row, Store, Wanted } from "./dashboard_store.js" */
+/** @import { RowMessage, Store, Wanted } from "./dashboard_store.js" */
 import { countRows, PAGE, rowsHeight } from "./dashboard_lines.js";
 import { createId, createOutput } from "./dashboard_parts.js";
 import { createLabel, h, on, setText, textBox } from "./dom.js";
@@ -77,7 +77,7 @@ export function createRows(line, store, view, id) {
     view.repaint();
   }
 
-  /** @param {Row[]} rows */
+  /** @param {RowMessage[]} rows */
   function paintRows(rows) {
     table.classList.toggle("elf-untitled", !rows.some((row) => row.title));
     for (const row of shown.splice(rows.length)) row.node.remove();
@@ -136,11 +136,11 @@ function createRow(view) {
   const cost = createCell("elf-cost");
   const seconds = createCell("elf-seconds");
   const node = h("div.elf-row", { role: "row" }, label, title, execution, status.node, result, cost, seconds);
-  /** @type {Row | null} */
+  /** @type {RowMessage | null} */
   let painted = null;
   let paintedResult = "";
 
-  /** @param {Row} row */
+  /** @param {RowMessage} row */
   function paint(row) {
     if (row === painted) return;
     painted = row;
@@ -162,7 +162,7 @@ function createRow(view) {
   return { node, paint };
 }
 
-/** @param {Row} row */
+/** @param {RowMessage} row */
 function createResult({ error, output, label }) {
   const box = error ? [textBox("elf-error", error, `error of row ${clip(label, 60)}`)] : [];
   return output ? [...box, ...createOutput(output, label)] : box;

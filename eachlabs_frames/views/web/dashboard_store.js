@@ -1,10 +1,10 @@
 /**
- * Keeps what a dashboard shows (see `messages.py` for the messages), once per model.
+ * Keeps what a dashboard shows (see `common/messages.py` for the messages), once per model.
  *
  * The store is the synced object `snapshot` itself, which updates change in place, so that a notebook saved at any
  * moment holds the current state. The kernel's state is never written.
  *
- * @typedef {object} Head The state of the run.
+ * @typedef {object} RunStatus The state of the run.
  * @property {string} [workflow]
  * @property {string | null} [version]
  * @property {string} [run]
@@ -23,52 +23,52 @@
  * @property {number | null} [stale_since]
  * @property {string | null} [problem]
  *
- * @typedef {{ kind: string, url?: string, text?: string }} Output
+ * @typedef {{ kind: string, url?: string, text?: string }} MediaMessage
  *
- * @typedef {object} Row
+ * @typedef {object} RowMessage
  * @property {string} label
  * @property {string} title
  * @property {string | null} execution_id
  * @property {string} status
  * @property {string | null} error
- * @property {Output | null} output
+ * @property {MediaMessage | null} output
  * @property {number | null} cost_usd
  * @property {number | null} seconds
  *
- * @typedef {object} Opened The rows of an opened line.
+ * @typedef {object} OpenedLine The rows of an opened line.
  * @property {number} offset
  * @property {number} total
- * @property {Row[]} rows
+ * @property {RowMessage[]} rows
  *
  * @typedef {[rows: number, message: string, labels: string[]]} ErrorGroup
  *
- * @typedef {object} Snapshot
+ * @typedef {object} DashboardSnapshot
  * @property {number} seq
  * @property {number} now epoch seconds by the kernel's clock
- * @property {Head} head
+ * @property {RunStatus} head
  * @property {string[]} words statuses
  * @property {LineData[]} lines
  * @property {ErrorGroup[]} errors
  * @property {number} more_errors messages that are not in `errors`
- * @property {Record<number, Opened>} rows by place of a line
+ * @property {Record<number, OpenedLine>} rows by place of a line
  *
- * @typedef {object} Update
+ * @typedef {object} DashboardUpdate
  * @property {number} seq
  * @property {number} now
- * @property {Head} [head]
+ * @property {RunStatus} [head]
  * @property {string[]} [words]
  * @property {LineData[]} [added]
  * @property {number[][]} [lines] place of a line and its counts
  * @property {[group: number, rows: number, message?: string, labels?: string[]][]} [errors]
  * @property {number} [more_errors]
  *
- * @typedef {{ text: string, lines: number[] }} Matches of a search
+ * @typedef {{ text: string, lines: number[] }} FoundLines of a search
  *
  * @typedef {object} Change
  * @property {boolean} [reset] whether everything may have changed
  * @property {number | null} [added] the place of the first line that was added
  * @property {boolean} [lines] whether lines changed
- * @property {Matches} [matches]
+ * @property {FoundLines} [matches]
  *
  * @typedef {object} Wanted An opened line.
  * @property {number} views the number of views in which it is open
@@ -76,7 +76,7 @@
  * @property {number | null} askedAt null where the kernel has answered
  *
  * @typedef {object} Store
- * @property {Snapshot} snapshot
+ * @property {DashboardSnapshot} snapshot
  * @property {Map<string, number>} places of the lines, by bulk id
  * @property {Map<number, Wanted>} wanted by place of a line
  * @property {boolean} isLive whether the kernel has answered
@@ -100,7 +100,7 @@ import { isDisconnected, listen, trySend } from "./model.js";
 
 const SYNC_AGAIN = 5_000; // milliseconds
 
-/** @returns {Snapshot} */
+/** @returns {DashboardSnapshot} */
 const emptySnapshot = () => ({
   seq: 0,
   now: Date.now() / 1000,
@@ -115,8 +115,8 @@ const emptySnapshot = () => ({
 /**
  * Change a snapshot to what an update says, its added lines apart.
  *
- * @param {Snapshot} snapshot
- * @param {Update} update
+ * @param {DashboardSnapshot} snapshot
+ * @param {DashboardUpdate} update
  */
 export function applyUpdate(snapshot, { seq, now, head, words, lines = [], errors = [], more_errors: more }) {
   Object.assign(snapshot, { seq, now });
@@ -136,7 +136,7 @@ export function applyUpdate(snapshot, { seq, now, head, words, lines = [], error
  * @returns {Store}
  */
 export function createStore(model) {
-  /** @type {Snapshot | undefined} */
+  /** @type {DashboardSnapshot | undefined} */
   let raw;
   let skew = 0; // seconds that the kernel's clock is ahead
   let isOutOfStep = false; // whether an update was lost
@@ -216,7 +216,7 @@ export function createStore(model) {
     send({ kind: "close", line });
   }
 
-  /** @param {Update} message */
+  /** @param {DashboardUpdate} message */
   function update(message) {
     const { snapshot } = store;
     if (message.seq <= snapshot.seq) return;
@@ -237,7 +237,7 @@ export function createStore(model) {
     else if (!isOutOfStep) store.places.set(line[0], store.snapshot.lines.push(line) - 1); // else its place is unknown
   }
 
-  /** @param {{ line: number } & Opened} message */
+  /** @param {{ line: number } & OpenedLine} message */
   function takeRows({ line, offset, total, rows }) {
     const wanted = store.wanted.get(line);
     if (!wanted || (offset !== wanted.offset && offset !== total)) return; // the kernel cuts an offset beyond the end

@@ -218,8 +218,8 @@ export function insertByStatus(parent, node) {
 }
 
 /**
- * Hide the static HTML that the notebook keeps for when there is no kernel (see `notebook_output.py`). The rule stands
- * inside of the view, so it applies exactly as long as the view is in the page.
+ * Hide the static HTML that the notebook keeps for when there is no kernel (see `common/notebook_output.py`). The rule
+ * stands inside of the view, so it applies exactly as long as the view is in the page.
  *
  * @param {HTMLElement} el
  * @param {Model} model

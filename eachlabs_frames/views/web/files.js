@@ -1,6 +1,6 @@
 /**
- * Requests files of the user from the kernel, which sends them as buffers (see `files.py`). A file that does not come,
- * also because no kernel is there, is null: its view shows the URL instead.
+ * Requests files of the user from the kernel, which sends them as buffers (see `common/served_files.py`). A file that
+ * does not come, also because no kernel is there, is null: its view shows the URL instead.
  *
  * @typedef {object} Request
  * @property {Promise<Blob | null>} promise

@@ -21,7 +21,7 @@ export function isKeyOfElement(target, root, key) {
  * focus is still where that left it, and nobody is typing.
  *
  * @param {Element} el
- * @param {unknown} requestedAt when its cell was run alone, in epoch seconds (see `cell_requests.py`)
+ * @param {unknown} requestedAt when its cell was run alone, in epoch seconds (see `common/cell_requests.py`)
  */
 export function mayTakeFocus(el, requestedAt) {
   const cell = el.closest(".jp-Cell");

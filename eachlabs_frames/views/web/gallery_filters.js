@@ -7,12 +7,12 @@
  * @property {Set<number> | null} matches of the search; null until it is answered
  */
 
-/** @import { Snapshot } from "./gallery_store.js" */
+/** @import { GallerySnapshot } from "./gallery_store.js" */
 
 /**
  * The status of a row.
  *
- * @param {Pick<Snapshot, "words" | "codes">} snapshot
+ * @param {Pick<GallerySnapshot, "words" | "codes">} snapshot
  * @param {number} row
  */
 export const statusOf = ({ words, codes }, row) => words[codes[row]] ?? "unknown";
@@ -20,7 +20,7 @@ export const statusOf = ({ words, codes }, row) => words[codes[row]] ?? "unknown
 /**
  * The number of rows per status.
  *
- * @param {Pick<Snapshot, "words" | "codes">} snapshot
+ * @param {Pick<GallerySnapshot, "words" | "codes">} snapshot
  */
 export function countStatuses(snapshot) {
   /** @type {Map<string, number>} */
@@ -35,7 +35,7 @@ export function countStatuses(snapshot) {
 /**
  * The rows that match a view's filters, in the order of the frame.
  *
- * @param {Pick<Snapshot, "words" | "codes">} snapshot
+ * @param {Pick<GallerySnapshot, "words" | "codes">} snapshot
  * @param {Filters} filters
  */
 export function matchingRows(snapshot, { statuses, text, matches }) {

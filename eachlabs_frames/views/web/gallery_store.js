@@ -1,10 +1,10 @@
 /**
- * Keeps what a gallery shows (see `sheet.py` for the messages), once per model.
+ * Keeps what a gallery shows (see `gallery/model.py` for the messages), once per model.
  *
  * The store is the synced object `snapshot` itself, which updates change in place, so that a notebook saved at any
  * moment holds the current state. It keeps the cards that are visible. The kernel's state is never written.
  *
- * @typedef {object} Snapshot
+ * @typedef {object} GallerySnapshot
  * @property {number} seq
  * @property {number} now epoch seconds by the kernel's clock
  * @property {string} title
@@ -16,7 +16,7 @@
  * @property {number[]} codes of each row the place of its status in `words`
  * @property {Card[]} cards
  *
- * @typedef {object} Update
+ * @typedef {object} GalleryUpdate
  * @property {number} seq
  * @property {number} now
  * @property {string} [title]
@@ -25,14 +25,14 @@
  * @property {number[]} [codes] row, code, row, code, ...
  * @property {Card[]} [cards]
  *
- * @typedef {{ text: string, rows: number[] }} Matches of a search
+ * @typedef {{ text: string, rows: number[] }} FoundRows of a search
  *
  * @typedef {object} Change
  * @property {boolean} [codes] whether statuses changed
- * @property {Matches} [matches]
+ * @property {FoundRows} [matches]
  *
  * @typedef {object} Store
- * @property {Snapshot} snapshot
+ * @property {GallerySnapshot} snapshot
  * @property {Map<number, Card>} cards
  * @property {number} missing visible rows without a card
  * @property {boolean} isLive whether the kernel has answered
@@ -74,8 +74,8 @@ export function findRows(cards, text) {
 /**
  * Change a snapshot to what an update says, its cards apart.
  *
- * @param {Snapshot} snapshot
- * @param {Update} update
+ * @param {GallerySnapshot} snapshot
+ * @param {GalleryUpdate} update
  */
 export function applyUpdate(snapshot, { seq, now, title, said, words, codes = [] }) {
   Object.assign(snapshot, { seq, now });
@@ -85,7 +85,7 @@ export function applyUpdate(snapshot, { seq, now, title, said, words, codes = []
   for (let i = 0; i < codes.length; i += 2) snapshot.codes[codes[i]] = codes[i + 1];
 }
 
-/** @returns {Snapshot} */
+/** @returns {GallerySnapshot} */
 const emptySnapshot = () => ({
   seq: 0,
   now: Date.now() / 1000,
@@ -105,7 +105,7 @@ const emptySnapshot = () => ({
  * @returns {Store}
  */
 export function createStore(model, pageFiles) {
-  /** @type {Snapshot | undefined} */
+  /** @type {GallerySnapshot | undefined} */
   let raw;
   let isOutOfStep = false; // whether an update was lost
   let asked = "";
@@ -167,7 +167,7 @@ export function createStore(model, pageFiles) {
     notify({ codes: true });
   }
 
-  /** @param {Update} message */
+  /** @param {GalleryUpdate} message */
   function update(message) {
     const { snapshot } = store;
     if (message.seq <= snapshot.seq) return;
@@ -178,7 +178,7 @@ export function createStore(model, pageFiles) {
     notify({ codes: Boolean(message.codes?.length) });
   }
 
-  /** @param {{ kind: string } & Update & Matches} message */
+  /** @param {{ kind: string } & GalleryUpdate & FoundRows} message */
   function receive(message) {
     if (model.get("snapshot") !== raw) adopt(); // Backbone replaces it by an equal object without an event
     setLive();

@@ -1,12 +1,12 @@
 /**
- * Shows a matrix: a real table, so that a screen reader knows the headers of each cell (see `table.py` for its data, and
- * `matrix.py` for what it may request). Cells are filled when they become visible, and stay. The kernel's state is never
- * written.
+ * Shows a matrix: a real table, so that a screen reader knows the headers of each cell (see `matrix/model.py` for its
+ * data, and `matrix/widget.py` for what it may request). Cells are filled when they become visible, and stay. The
+ * kernel's state is never written.
  */
 
 /** @import { Card } from "./cards.js" */
 /** @import { CardStore } from "./matrix_cards.js" */
-/** @import { Context, Table } from "./matrix_cells.js" */
+/** @import { Context, MatrixTable } from "./matrix_cells.js" */
 /** @import { Line } from "./matrix_keys.js" */
 /** @import { Files, Model, View } from "./model.js" */
 import { h, hideStatic, keepKeys, on } from "./dom.js";
@@ -23,7 +23,7 @@ const MAX_HEADER = 60; // characters of a header in the name of a cell
 /** @param {string} text */
 const shorten = (text) => (text.length > MAX_HEADER ? `${text.slice(0, MAX_HEADER - 1)}…` : text);
 
-/** @param {NonNullable<Table["legend"]>} legend */
+/** @param {NonNullable<MatrixTable["legend"]>} legend */
 function createLegend({ title, stops, ticks }) {
   const bar = h("div.elf-scale");
   bar.style.background = stops.length > 1 ? `linear-gradient(to right, ${stops.join(", ")})` : stops[0];
@@ -50,7 +50,7 @@ function createLegend({ title, stops, ticks }) {
  * The widths of the columns. Those of cards are known from the start, so that nothing moves as cells are filled; those
  * of numbers are what they need.
  *
- * @param {Table} data
+ * @param {MatrixTable} data
  */
 function createWidths(data) {
   const { kind, cells, columns, rows } = data;
@@ -86,7 +86,7 @@ function fillWhenNear(lines, scroll) {
 }
 
 /**
- * @param {Table} data
+ * @param {MatrixTable} data
  * @param {CardStore} cards
  * @param {Files} files
  */
@@ -150,7 +150,7 @@ function createLines(context, tip) {
  * @param {Files} files
  */
 function render(model, el, cards, files) {
-  /** @type {Table} */
+  /** @type {MatrixTable} */
   const data = model.get("table");
   const dialog = createDialog(data, cards, files);
   const tip = createTip();

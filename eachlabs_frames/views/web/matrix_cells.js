@@ -1,37 +1,38 @@
 /**
- * Creates the cells of a matrix (see `table.py` for their data). What is in a cell is created when it becomes visible.
+ * Creates the cells of a matrix (see `matrix/model.py` for their data). What is in a cell is created when it becomes
+ * visible.
  *
- * @typedef {object} Mark A row of the frame in its slot.
+ * @typedef {object} CellMark A row of the frame in its slot.
  * @property {number} at its position; those of a second frame follow those of the first
  * @property {string} status
  * @property {string | null} text its number; null where it has none, and where cards are shown
  *
- * @typedef {object} Slot A repeat.
+ * @typedef {object} CellSlot A repeat.
  * @property {string} label "" where it is the only one
- * @property {(Mark | null)[]} marks one per side; null where the frame has no such row
+ * @property {(CellMark | null)[]} marks one per side; null where the frame has no such row
  * @property {string | null} difference
  *
- * @typedef {object} CellData What stands where a row and a column meet.
- * @property {Slot[]} slots none where the frame has no such combination
+ * @typedef {object} MatrixCell What stands where a row and a column meet.
+ * @property {CellSlot[]} slots none where the frame has no such combination
  * @property {number} more slots that are not shown
  * @property {string | null} mean
  * @property {[string, string] | null} paint its colour, and that of text on it
  *
- * @typedef {{ names: string[], places: string[][] }} Axis the names of its levels, and the texts of each place
+ * @typedef {{ names: string[], places: string[][] }} AxisHead the names of its levels, and the texts of each place
  *
- * @typedef {object} Table
+ * @typedef {object} MatrixTable
  * @property {"cards" | "numbers" | "statuses"} kind
  * @property {string} title
- * @property {Axis} rows
- * @property {Axis} columns
+ * @property {AxisHead} rows
+ * @property {AxisHead} columns
  * @property {string[]} sides the names of two frames; empty where there is one
- * @property {CellData[][]} cells
+ * @property {MatrixCell[][]} cells
  * @property {{ title: string, stops: string[], ticks: [number, string][] } | null} legend
  * @property {number} size pixels of an image's side
  * @property {string} cut what is not shown, as a sentence
  *
  * @typedef {object} Context
- * @property {Table} data
+ * @property {MatrixTable} data
  * @property {CardStore} cards
  * @property {Files | null} files
  * @property {(at: number, medium?: number) => void} open
@@ -77,7 +78,7 @@ function createError(error) {
 /**
  * A row of the frame as a card.
  *
- * @param {Mark} mark
+ * @param {CellMark} mark
  * @param {string} label
  * @param {Context} context
  * @returns {Part}
@@ -111,7 +112,7 @@ function createCardMark(mark, label, { cards, files, open }) {
 /**
  * A row of the frame as its number or its status.
  *
- * @param {Mark} mark
+ * @param {CellMark} mark
  * @param {string} label
  * @param {Context} context
  * @returns {Part}
@@ -150,8 +151,8 @@ const slotsInLine = (slots, sides) =>
 /**
  * The height of a cell of cards, which is known before it is filled: so the table keeps its layout.
  *
- * @param {Pick<CellData, "slots" | "more">} cell
- * @param {Pick<Table, "sides" | "size">} table
+ * @param {Pick<MatrixCell, "slots" | "more">} cell
+ * @param {Pick<MatrixTable, "sides" | "size">} table
  */
 export function cellHeight({ slots, more }, { sides, size }) {
   const lines = Math.ceil(Math.max(1, slots.length) / slotsInLine(slots.length, sides.length));
@@ -163,7 +164,7 @@ export function cellHeight({ slots, more }, { sides, size }) {
  * The width of a column of cards.
  *
  * @param {number} slots the largest number in a cell
- * @param {Pick<Table, "sides" | "size">} table
+ * @param {Pick<MatrixTable, "sides" | "size">} table
  */
 export function columnWidth(slots, { sides, size }) {
   const inLine = slotsInLine(slots, sides.length);
@@ -181,7 +182,7 @@ function createMean(mean, isDifference) {
 }
 
 /**
- * @param {CellData} cell
+ * @param {MatrixCell} cell
  * @param {string} name
  * @param {Context} context
  * @returns {Cell}
@@ -195,7 +196,7 @@ export function createCell(cell, name, context) {
   let isFilled = false;
 
   /**
-   * @param {Mark | null} mark
+   * @param {CellMark | null} mark
    * @param {number} side
    * @param {string} slotName
    */
@@ -205,7 +206,7 @@ export function createCell(cell, name, context) {
     return data.kind === "cards" ? createCardMark(mark, label, context) : createTextMark(mark, label, context);
   }
 
-  /** @param {Slot} slot */
+  /** @param {CellSlot} slot */
   function createSlot({ label, marks, difference }) {
     const slotName = [name, label].filter(Boolean).join(", ");
     const own = (marks.some(Boolean) ? marks : [null]).map((mark, side) => createPart(mark, side, slotName));

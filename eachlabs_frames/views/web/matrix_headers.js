@@ -1,6 +1,6 @@
 /** Creates the headers of a matrix, whose axes may have several levels. */
 
-/** @import { Axis, Table } from "./matrix_cells.js" */
+/** @import { AxisHead, MatrixTable } from "./matrix_cells.js" */
 import { h, on } from "./dom.js";
 
 const MARGIN = 8; // pixels between a tooltip and the edge of the window
@@ -68,7 +68,7 @@ function createHeader(spec, text, attributes, tip) {
 /**
  * The lines of the columns' headers. Where two frames are shown, a last line names their halves.
  *
- * @param {Pick<Table, "columns" | "rows" | "sides">} table
+ * @param {Pick<MatrixTable, "columns" | "rows" | "sides">} table
  * @param {Tip} tip
  */
 export function createColumnHeaders({ columns, rows, sides }, tip) {
@@ -112,7 +112,7 @@ function createCorner(rows, columns, lines) {
 /**
  * The headers that begin in a line.
  *
- * @param {Axis} rows
+ * @param {AxisHead} rows
  * @param {number} at
  * @param {Tip} tip
  */

@@ -4,7 +4,7 @@
  * Media are requested once, and only when they are near to what is visible. A medium that cannot be shown becomes a
  * placeholder with its link. Where the kernel has a file of the user's for it, that is shown instead of its URL.
  *
- * @typedef {object} Item One URL of an output (see `Item` in `cards.py`).
+ * @typedef {object} CardMedia One URL of an output (see `common/card.py`).
  * @property {"image" | "video" | "audio" | "link" | "text"} kind
  * @property {string | null} url null where it is too long to be sent
  * @property {number} n its place among all URLs of the output
@@ -126,7 +126,7 @@ function createPlayer(kind, name, large) {
  * One medium of an output. Its size is that of its place. A file is requested when it comes near, and a video or sound
  * when it is to be played.
  *
- * @param {Item} item
+ * @param {CardMedia} item
  * @param {number} row
  * @param {string} name
  * @param {MediumOptions} [options]

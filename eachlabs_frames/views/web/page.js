@@ -1,7 +1,7 @@
 /**
  * Shows a view in a saved HTML page, where neither a notebook nor a kernel exists.
  *
- * `views/page.py` writes the model's state and the files into the page as text, and calls `showPage`.
+ * `common/html_page.py` writes the model's state and the files into the page as text, and calls `showPage`.
  */
 
 /** @import { View, Files } from "./model.js" */

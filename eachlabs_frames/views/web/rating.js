@@ -1,7 +1,7 @@
 /**
  * A rating: one result enlarged, with its label and its input beside it, and a score for each.
  *
- * @typedef {{ scale: number, column: string, others: number }} More what `state.more` holds (see `rating.py`)
+ * @typedef {{ scale: number, column: string, others: number }} More `state.more` (see `review/rating_widget.py`)
  */
 
 /** @import { Card } from "./cards.js" */
@@ -15,7 +15,7 @@ import { clip, plural, whole } from "./format.js";
 import { createStepper } from "./stepper.js";
 import { OPEN } from "./stepper_store.js";
 
-const OTHER_SCALE = "x"; // the mark of a score that is not on this scale, as in rating.py
+const OTHER_SCALE = "x"; // the mark of a score that is not on this scale, as in rating_widget.py
 
 /** @param {Files} files */
 function createResult(files) {

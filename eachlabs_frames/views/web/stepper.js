@@ -11,7 +11,7 @@
  * @property {(by: number) => void} move
  * @property {(place: number) => void} go
  * @property {() => void} goToOpen
- * @property {(request: Request) => void} ask
+ * @property {(request: ReviewRequest) => void} ask
  */
 /**
  * @template Thing
@@ -30,16 +30,16 @@
  * @property {(actions: Actions) => Record<string, () => void>} keys
  * @property {[keys: string[], meaning: string][]} hints
  * @property {(mark: string | null) => string} announcement
- * @property {(thing: Thing) => Item[]} mediaOf
+ * @property {(thing: Thing) => CardMedia[]} mediaOf
  * @property {(files: Files) => { node: HTMLElement, paint: (thing: Thing, now: Now) => void, destroy: () => void }}
  *   createThing
  * @property {() => { node: HTMLElement, paint: (now: Now, actions: Actions) => void }} createEnd what is shown behind
  *   the last result
  */
 
-/** @import { Item } from "./media.js" */
+/** @import { CardMedia } from "./media.js" */
 /** @import { Files, Model, View } from "./model.js" */
-/** @import { Now, Request, Store } from "./stepper_store.js" */
+/** @import { Now, ReviewRequest, Store } from "./stepper_store.js" */
 import { focusedIn, h, hasModifier, hideStatic, on, setAttribute, setAttributes, setText, targetOf } from "./dom.js";
 import { createFiles } from "./files.js";
 import { isKeyOfElement, mayTakeFocus, whenShown } from "./focus.js";
@@ -224,7 +224,7 @@ function createHints({ hints }) {
 /**
  * Load images before they are shown. Files are not: the kernel may be busy.
  *
- * @param {Item[]} media
+ * @param {CardMedia[]} media
  */
 function preload(media) {
   for (const { kind, url, has_file: hasFile } of media) {

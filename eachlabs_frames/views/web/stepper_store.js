@@ -1,10 +1,10 @@
 /**
- * Keeps the state of a stepper, a widget whose results are marked one after the other (see `stepper.py`).
+ * Keeps the state of a stepper, a widget whose results are marked one after the other (see `review/stepper.py`).
  *
  * A request takes effect here at once, as not confirmed, and is repeated until the kernel's state says that it was
  * received. The model's state itself is never written.
  *
- * @typedef {object} State The synced trait `state`.
+ * @typedef {object} ReviewState The synced trait `state`.
  * @property {number} at the place that is shown; behind the last one: the end
  * @property {string} marks a character for each place
  * @property {[number, string][]} steps those that can be undone: a place and its earlier mark
@@ -12,12 +12,12 @@
  * @property {string | null} problem
  * @property {any} more what only one kind of stepper has
  *
- * @typedef {object} Request
+ * @typedef {object} ReviewRequest
  * @property {string} kind "mark", "undo", "go", or a kind of the widget's own
  * @property {number} [place] of "mark" and "go"
  * @property {string | null} [mark] of "mark"; null removes it
  *
- * @typedef {Request & { sender: string, number: number }} Message
+ * @typedef {ReviewRequest & { sender: string, number: number }} Message
  *
  * @typedef {object} Applied The state with the requests that are not confirmed.
  * @property {number} at
@@ -34,7 +34,7 @@
  * @property {Map<number, any>} things what is to be marked, by place, as far as the kernel has sent it
  * @property {boolean} isDisconnected
  * @property {Set<{ paint: () => void }>} views
- * @property {(request: Request) => void} ask
+ * @property {(request: ReviewRequest) => void} ask
  * @property {() => void} repeat send again what has no answer for long
  * @property {() => void} check whether the kernel is gone
  * @property {() => void} destroy
@@ -51,8 +51,8 @@ const REPEAT_AFTER = 10_000; // milliseconds; the kernel ignores a number that i
 /**
  * Apply requests to the kernel's state, as it will.
  *
- * @param {Pick<State, "at" | "marks" | "steps">} state
- * @param {Request[]} requests
+ * @param {Pick<ReviewState, "at" | "marks" | "steps">} state
+ * @param {ReviewRequest[]} requests
  * @returns {Applied}
  */
 export function applyRequests(state, requests) {
@@ -117,7 +117,7 @@ export function createStore(model) {
 
   /** @returns {Now} */
   function read() {
-    /** @type {State} */
+    /** @type {ReviewState} */
     const state = model.get("state");
     waiting = waiting.filter((request) => request.number > (state.heard[sender] ?? 0));
     const { problem, more } = state;
@@ -146,7 +146,7 @@ export function createStore(model) {
     if (!trySend(model, message)) disconnect();
   }
 
-  /** @param {Request} request */
+  /** @param {ReviewRequest} request */
   function ask(request) {
     if (store.isDisconnected) return;
     number += 1;
