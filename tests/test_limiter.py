@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.api.protocol import Retry
-from eachlabs_frames.api.stated_cap import Cap, read_cap
+from eachlabs_frames.api.verdicts import Cap, Retry, read_cap
 from eachlabs_frames.engine.limiter import HOLD_FOR, OPENING_SECONDS, RESERVED_TRIES, Limiter
 from eachlabs_frames.engine.quota import PROBE_AFTER, RECHECK_AFTER, RequestWindow
 from tests.fakes import ManualClock

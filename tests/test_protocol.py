@@ -11,9 +11,23 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.api import protocol
-from eachlabs_frames.api.protocol import Done, Refused, Retry, Split, Stop, Success, Unknown, judge, judge_look
-from eachlabs_frames.api.stated_cap import Cap
+from eachlabs_frames.api.requests import check_webhook, checked_id, details_request, key_header, trigger_request
+from eachlabs_frames.api.verdicts import (
+    MAX_REASON_LENGTH,
+    MAX_RETRY_AFTER,
+    Cap,
+    Done,
+    Refused,
+    Retry,
+    Split,
+    Stop,
+    Success,
+    Unknown,
+    error_message,
+    judge_read,
+    judge_trigger,
+    retry_after,
+)
 from eachlabs_frames.models import Batch, Fault, Reply, Secret, Target
 from tests.fakes import reply
 
@@ -31,11 +45,11 @@ IN_FLIGHT = (
 def test_a_402_about_executions_in_flight_waits_and_any_other_stops() -> None:
     """Amounts of money are no cap; a balance that is too low for the request alone ends the run, without an error."""
     batch = Batch((0,), (b"{}",))
-    waits = judge(reply(402, {"error": "insufficient balance", "details": IN_FLIGHT}), batch)
+    waits = judge_trigger(reply(402, {"error": "insufficient balance", "details": IN_FLIGHT}), batch)
     assert isinstance(waits, Retry)
     assert (waits.cap, waits.reserved, waits.limited) == (Cap(), True, False)
     alone = "the estimated cost ($0.10) exceeds your current balance ($0.00)"
-    stops = judge(reply(402, {"error": "insufficient balance", "details": alone}), batch)
+    stops = judge_trigger(reply(402, {"error": "insufficient balance", "details": alone}), batch)
     assert isinstance(stops, Stop)
     assert not stops.raises
 
@@ -43,17 +57,17 @@ def test_a_402_about_executions_in_flight_waits_and_any_other_stops() -> None:
 @pytest.mark.parametrize("status", [408, 409, 502])
 def test_ambiguous_errors_of_a_trigger_are_lost_answers(status: int) -> None:
     """They may have taken effect: such a POST is never sent again by itself."""
-    assert isinstance(judge(reply(status, {"error": "conflict"}), Batch((0,), (b"{}",))), Unknown)
+    assert isinstance(judge_trigger(reply(status, {"error": "conflict"}), Batch((0,), (b"{}",))), Unknown)
 
 
 @pytest.mark.parametrize("asked", ["999999999", "9" * 400, "Thu, 31 Dec 2099 23:59:59 GMT"])
 def test_a_far_retry_after_of_a_get_is_cut_and_reported(asked: str) -> None:
     """Every GET is judged by this function; a POST keeps the number, which ends the run where it is too long."""
-    verdict = judge_look(reply(429, {"error": "slow"}, retry_after=asked))
+    verdict = judge_read(reply(429, {"error": "slow"}, retry_after=asked))
     assert isinstance(verdict, Retry)
-    assert verdict.after == protocol.MAX_RETRY_AFTER
+    assert verdict.after == MAX_RETRY_AFTER
     assert "the API asks to wait" in verdict.reason
-    posted = judge(reply(429, {"error": "slow"}, retry_after=asked), Batch((0,), (b"{}",)))
+    posted = judge_trigger(reply(429, {"error": "slow"}, retry_after=asked), Batch((0,), (b"{}",)))
     assert isinstance(posted, Retry)
     assert posted.after is not None
     assert posted.after > 1e8
@@ -62,7 +76,7 @@ def test_a_far_retry_after_of_a_get_is_cut_and_reported(asked: str) -> None:
 def test_the_current_dialect_names_the_version_in_the_path() -> None:
     """Its body is inputs and webhook."""
     target = Target("wf_abc", "v2", "https://example.org/h", Secret("s3cret"))
-    request = protocol.trigger_request("current", target, PAIR)
+    request = trigger_request("current", target, PAIR)
     assert (request.method, request.path) == ("POST", "/workflows/bulk-trigger/wf_abc/v2")
     assert orjson.loads(request.body or b"") == {
         "inputs": [{"a": 1}, {"a": 2}],
@@ -73,21 +87,21 @@ def test_the_current_dialect_names_the_version_in_the_path() -> None:
 
 def test_the_legacy_dialect_names_the_version_in_the_body() -> None:
     """Its path is the workflow's own."""
-    request = protocol.trigger_request("legacy", Target("wf_abc", "v2"), ONE)
+    request = trigger_request("legacy", Target("wf_abc", "v2"), ONE)
     assert (request.method, request.path) == ("POST", "/wf_abc/bulk-trigger")
     assert orjson.loads(request.body or b"") == {"inputs": [{"a": 1}], "version_id": "v2"}
 
 
 def test_the_key_has_each_dialects_own_header() -> None:
     """Bearer, and X-API-Key."""
-    assert protocol.key_header("current", "k") == ("Authorization", "Bearer k")
-    assert protocol.key_header("legacy", "k") == ("X-API-Key", "k")
+    assert key_header("current", "k") == ("Authorization", "Bearer k")
+    assert key_header("legacy", "k") == ("X-API-Key", "k")
 
 
 def test_details_have_each_dialects_own_path() -> None:
     """An id that the API gives is quoted whatever it is."""
-    assert protocol.details_request("current", "e/1").path == "/workflows/executions/e%2F1"
-    assert protocol.details_request("legacy", "e1").path == "/executions/e1"
+    assert details_request("current", "e/1").path == "/workflows/executions/e%2F1"
+    assert details_request("legacy", "e1").path == "/executions/e1"
 
 
 @pytest.mark.parametrize(
@@ -96,13 +110,13 @@ def test_details_have_each_dialects_own_path() -> None:
 def test_an_id_that_would_change_the_url_is_refused(value: Any) -> None:
     """Before anything is sent."""
     with pytest.raises(ef.ConfigurationError, match="workflow_id"):
-        protocol.checked_id("workflow_id", value)
+        checked_id("workflow_id", value)
 
 
 @pytest.mark.parametrize("value", ["wf_abc123", "50741f40-8621-4d46-8a91-dff4d873be98", "text-to-image", "a.b", "~x"])
 def test_an_id_or_slug_is_taken_as_it_is(value: str) -> None:
     """Letters, digits, '_', '-', '~' and dots inside."""
-    assert protocol.checked_id("workflow_id", value) == value
+    assert checked_id("workflow_id", value) == value
 
 
 @pytest.mark.parametrize(
@@ -124,7 +138,7 @@ def test_an_id_or_slug_is_taken_as_it_is(value: str) -> None:
 def test_a_webhook_url_must_be_http(url: Any) -> None:
     """With a host."""
     with pytest.raises(ef.ConfigurationError, match="webhook_url"):
-        protocol.check_webhook("current", url, None)
+        check_webhook("current", url, None)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +153,7 @@ def test_a_webhook_url_must_be_http(url: Any) -> None:
 def test_a_webhook_secret_must_have_somewhere_to_go(dialect: Any, url: Any, secret: Any, message: str) -> None:
     """A URL, and a dialect that knows it."""
     with pytest.raises(ef.ConfigurationError, match=message):
-        protocol.check_webhook(dialect, url, Secret.wrap(secret))
+        check_webhook(dialect, url, Secret.wrap(secret))
 
 
 def test_an_answer_is_read_by_position() -> None:
@@ -148,7 +162,7 @@ def test_an_answer_is_read_by_position() -> None:
         {"execution_id": ID1, "status": "queued", "started_at": "2025-12-20T10:00:00Z"},
         {"status": "failed", "message": "invalid input: missing required field 'prompt'"},
     ]
-    verdict = judge(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
+    verdict = judge_trigger(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
     assert isinstance(verdict, Done)
     first, second = verdict.outcomes
     assert (first.position, first.status, first.execution_id, first.bulk_id) == (3, "queued", ID1, "b")
@@ -160,7 +174,7 @@ def test_an_answer_is_read_by_position() -> None:
 def test_an_entry_without_an_id_is_unknown_rather_than_refused() -> None:
     """It may have started; only `failed` says that it did not."""
     entries = [{"status": "queued"}, "odd"]
-    verdict = judge(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
+    verdict = judge_trigger(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
     assert isinstance(verdict, Done)
     assert [outcome.status for outcome in verdict.outcomes] == ["unknown", "unknown"]
     assert all("may have started" in (outcome.error or "") for outcome in verdict.outcomes)
@@ -175,17 +189,17 @@ def test_an_entry_that_is_odd_in_every_field_is_read_all_the_same() -> None:
         {"execution_id": ID1, "status": "queued", "started_at": "0000-01-01T00:00:00Z", "message": {"deep": 1}},
         {"execution_id": ID2, "status": "pending"},
     ]
-    verdict = judge(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
+    verdict = judge_trigger(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
     assert isinstance(verdict, Done)
     assert [one.execution_id for one in verdict.outcomes] == [ID1, ID2]
     assert [one.status for one in verdict.outcomes] == ["queued", "queued"]
-    assert protocol.explain(reply(400, json.dumps({"error": deep}).encode())).startswith("HTTP 400: (details nested")
+    assert error_message(reply(400, json.dumps({"error": deep}).encode())).startswith("HTTP 400: (details nested")
 
 
 def test_a_failed_entry_with_an_odd_id_may_have_started() -> None:
     """Only one without an id says that nothing did."""
     entries = [{"execution_id": 7, "status": "failed"}, {"status": "failed", "message": "no"}]
-    verdict = judge(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
+    verdict = judge_trigger(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
     assert isinstance(verdict, Done)
     assert [one.status for one in verdict.outcomes] == ["unknown", "failed"]
 
@@ -194,7 +208,7 @@ def test_a_failed_entry_with_an_odd_id_may_have_started() -> None:
 def test_an_answer_of_another_length_is_never_guessed_at(count: int) -> None:
     """Its rows are unknown; the bulk_id that it names is kept."""
     entries = [{"execution_id": f"e{n}", "status": "queued"} for n in range(count)]
-    verdict = judge(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
+    verdict = judge_trigger(reply(202, {"bulk_id": "b", "executions": entries}), PAIR)
     assert isinstance(verdict, Unknown)
     assert verdict.bulk_id == "b"
     assert f"{count} entries for 2 inputs" in verdict.reason
@@ -203,7 +217,7 @@ def test_an_answer_of_another_length_is_never_guessed_at(count: int) -> None:
 def test_an_answer_that_names_one_execution_twice_is_never_guessed_at() -> None:
     """Two rows cannot share an execution."""
     entries = [{"execution_id": ID1, "status": "queued"}] * 2
-    assert isinstance(judge(reply(202, {"bulk_id": "b", "executions": entries}), PAIR), Unknown)
+    assert isinstance(judge_trigger(reply(202, {"bulk_id": "b", "executions": entries}), PAIR), Unknown)
 
 
 @pytest.mark.parametrize(
@@ -235,8 +249,8 @@ def test_an_answer_that_names_one_execution_twice_is_never_guessed_at() -> None:
 )
 def test_the_verdict_on_each_reply(answer: Any, pair: type, one: type) -> None:
     """By the API reference's table; what it does not promise to have created nothing is unknown."""
-    assert type(judge(answer, PAIR)) is pair
-    assert type(judge(answer, ONE)) is one
+    assert type(judge_trigger(answer, PAIR)) is pair
+    assert type(judge_trigger(answer, ONE)) is one
 
 
 @settings(max_examples=400)
@@ -261,12 +275,12 @@ def test_the_verdict_on_each_reply(answer: Any, pair: type, one: type) -> None:
 def test_no_reply_raises_and_only_a_plain_refusal_is_ever_sent_again(status: int, body: bytes, header: str) -> None:
     """Any garbage has a verdict; `Retry` and `Split` come from 429, 400, 413 and 422 alone."""
     answer = Reply(status, body, {"retry-after": header})
-    verdict = judge(answer, PAIR)
+    verdict = judge_trigger(answer, PAIR)
     if isinstance(verdict, Retry | Split):
         assert status in {400, 413, 422, 429}
     if isinstance(verdict, Done):
         assert len(verdict.outcomes) == len(PAIR)
-    judge_look(answer)
+    judge_read(answer)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +300,7 @@ def test_no_reply_raises_and_only_a_plain_refusal_is_ever_sent_again(status: int
 def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) -> None:
     """A date counts from when the answer came."""
     answer = Reply(429, b"", {"retry-after": header}, received_at=1_445_412_480.0)
-    assert protocol.retry_after(answer) == seconds
+    assert retry_after(answer) == seconds
 
 
 @pytest.mark.parametrize(
@@ -302,18 +316,18 @@ def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) ->
 )
 def test_an_error_answer_becomes_one_sentence(answer: Reply, sentence: str) -> None:
     """The API's own words with its details, and no HTML."""
-    assert protocol.explain(answer) == sentence
+    assert error_message(answer) == sentence
 
 
 def test_a_sentence_has_an_end() -> None:
     """An API that answers a novel does not fill a frame with it."""
-    assert len(protocol.explain(reply(400, {"error": "x" * 100_000}))) == protocol.MAX_REASON_LENGTH
+    assert len(error_message(reply(400, {"error": "x" * 100_000}))) == MAX_REASON_LENGTH
 
 
 def test_a_look_is_an_answer_a_later_try_or_the_end() -> None:
     """A GET may be tried again after anything but a refusal."""
-    assert judge_look(reply(200, {"a": 1})) == Success({"a": 1})
+    assert judge_read(reply(200, {"a": 1})) == Success({"a": 1})
     for again in (reply(429), reply(500), reply(408), reply(200, b"{"), Fault(sent=True, reason="reset")):
-        assert isinstance(judge_look(again), Retry)
+        assert isinstance(judge_read(again), Retry)
     for end in (reply(400), reply(401), reply(404), reply(302)):
-        assert isinstance(judge_look(end), Stop)
+        assert isinstance(judge_read(end), Stop)

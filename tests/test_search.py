@@ -20,9 +20,10 @@ from eachlabs_frames import settings
 from eachlabs_frames.aio.backoff import search_delay
 from eachlabs_frames.aio.bridge import call
 from eachlabs_frames.aio.clock import SystemClock
-from eachlabs_frames.api import protocol
 from eachlabs_frames.api.client import Client
-from eachlabs_frames.api.protocol import is_filter, server_time, trigger_request
+from eachlabs_frames.api.requests import is_filter, trigger_request
+from eachlabs_frames.api.responses import next_offset
+from eachlabs_frames.api.verdicts import server_time
 from eachlabs_frames.engine.recovery.clock_skew import ClockSkew
 from eachlabs_frames.engine.recovery.search import RIVALS, LostRequestSearch
 from eachlabs_frames.inputs.fingerprints import fingerprint
@@ -897,13 +898,13 @@ def test_a_listing_that_ignores_the_offset_is_given_up_with_the_reason(at: float
 def test_pages_smaller_than_asked_for_are_not_the_end() -> None:
     """Where the API cuts a page, its own limit or its count of all says that more follows."""
     full = {"limit": 20}
-    assert protocol.next_offset(full, 20, 40) == 60
-    assert protocol.next_offset({"limit": 100, "total_count": 61}, 20, 40) == 60
-    assert protocol.next_offset({"limit": 100, "total_count": 60}, 20, 40) is None
-    assert protocol.next_offset({"limit": 100, "total_count": 10**9}, 0, 40) is None
-    assert protocol.next_offset({"limit": "20", "total_count": [1]}, 20, 0) is None
-    assert protocol.next_offset({"total_count": 3}, 100, 0) == 100
-    assert protocol.next_offset(full, 5_000, 0) == 100
+    assert next_offset(full, 20, 40) == 60
+    assert next_offset({"limit": 100, "total_count": 61}, 20, 40) == 60
+    assert next_offset({"limit": 100, "total_count": 60}, 20, 40) is None
+    assert next_offset({"limit": 100, "total_count": 10**9}, 0, 40) is None
+    assert next_offset({"limit": "20", "total_count": [1]}, 20, 0) is None
+    assert next_offset({"total_count": 3}, 100, 0) == 100
+    assert next_offset(full, 5_000, 0) == 100
 
 
 def test_the_skew_is_between_what_each_answer_allows() -> None:

@@ -25,7 +25,7 @@ from ..models import Fault, Reply, Request, Secret
 from ..proxies import HEADER, proxy_for
 from ..settings import Settings
 from .content_encoding import PACKED, BrokenError, unpacked
-from .protocol import key_header
+from .requests import key_header
 
 # Servers close idle connections, some after 5 s. A POST written to one that is closing has no answer and would
 # leave its rows unknown, so connections are let go first.

@@ -13,8 +13,9 @@ from typing import Any, Final, TypeAlias
 from ..aio.tasks import run_workers
 from ..models import COMPLETED, TERMINAL, Request, Transport
 from ..results import Results
-from . import protocol
+from .requests import PAGE_SIZE, is_filter, listing_request
 from .responses import cost_of, entries
+from .verdicts import Success, judge_read
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -54,9 +55,9 @@ async def look(
         return len(listed)
 
     bulks = {bulk_id for places in rows.values() if (bulk_id := results.bulk_id[places[0]]) is not None}
-    if len(bulks) <= FEW_BULKS and all(map(protocol.is_filter, bulks)):
+    if len(bulks) <= FEW_BULKS and all(map(is_filter, bulks)):
         for bulk_id in bulks:
-            await read(protocol.listing_request(workflow_id, bulk_id=bulk_id))
+            await read(listing_request(workflow_id, bulk_id=bulk_id))
     else:
         await _read_listing(workflow_id, set(rows), found, read, workers=workers)
     return {execution_id: found[execution_id] for execution_id in rows if execution_id in found}
@@ -68,22 +69,22 @@ async def _read_listing(
     """Read the workflow's listing until all were seen, or it speaks of others alone."""
     offset, empty = 0, 0
     while empty < EMPTY_ROUNDS and (left := wanted - found.keys()):
-        width = min(workers, ceil(len(left) / protocol.PAGE))
+        width = min(workers, ceil(len(left) / PAGE_SIZE))
         sizes: list[int] = []
 
         async def one(start: int, sizes: list[int] = sizes) -> None:
-            sizes.append(await read(protocol.listing_request(workflow_id, offset=start)))
+            sizes.append(await read(listing_request(workflow_id, offset=start)))
 
-        await run_workers(iter(range(offset, offset + width * protocol.PAGE, protocol.PAGE)), one, workers=width)
-        if min(sizes) < protocol.PAGE:
+        await run_workers(iter(range(offset, offset + width * PAGE_SIZE, PAGE_SIZE)), one, workers=width)
+        if min(sizes) < PAGE_SIZE:
             return
-        offset += width * protocol.PAGE
+        offset += width * PAGE_SIZE
         empty = empty + 1 if left.isdisjoint(found) else 0
 
 
 async def _page(request: Request, transport: Transport) -> list[Mapping[str, Any]]:
-    verdict = protocol.judge_look(await transport.send(request))
-    if isinstance(verdict, protocol.Success):
+    verdict = judge_read(await transport.send(request))
+    if isinstance(verdict, Success):
         return list(entries(verdict.json))
     logger.info("the costs of executions could not be requested: %s", verdict.reason)
     return []

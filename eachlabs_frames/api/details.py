@@ -8,8 +8,9 @@ from typing import Any, Final
 from ..aio.tasks import run_workers
 from ..errors import APIConnectionError, APIError, AuthenticationError, NotFoundError, PermissionDeniedError
 from ..models import Clock, DialectName, Json, Transport
-from . import protocol
 from .reader import fetch
+from .requests import details_request
+from .responses import is_details_of
 
 PATIENCE: Final = 3
 """Executions in a row of each worker that get no answer, after which nothing more is asked."""
@@ -55,7 +56,7 @@ async def read(
             found[execution_id] = NOT_ASKED
         else:
             try:
-                said = await fetch(protocol.details_request(dialect, execution_id), transport=transport, clock=clock)
+                said = await fetch(details_request(dialect, execution_id), transport=transport, clock=clock)
             except AuthenticationError:
                 raise
             except APIError as exc:
@@ -82,6 +83,4 @@ async def read(
 def _checked(details: Json, execution_id: str) -> Mapping[str, Any] | str:
     if not isinstance(details, Mapping):
         return "not read: the response is not an object"
-    return (
-        details if protocol.names(details, execution_id) else "not read: the API returned another execution's details"
-    )
+    return details if is_details_of(details, execution_id) else "not read: the API returned another execution's details"

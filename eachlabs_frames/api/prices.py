@@ -11,8 +11,9 @@ from typing import Final, TypeAlias
 from ..aio.backoff import retry_delay
 from ..aio.tasks import cancel_on
 from ..models import COMPLETED, Clock, DialectName, Prices, Transport
-from . import protocol
+from .requests import balance_request, listing_request
 from .responses import canonical_status, cost_of, entries, parse_amount
+from .verdicts import Stop, Success, judge_read
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -40,11 +41,11 @@ async def balance(*, transport: Transport, clock: Clock, dialect: DialectName) -
 async def _read_balance(transport: Transport, clock: Clock) -> tuple[float | None, bool]:
     """Return the balance, or None, and whether a later read may succeed."""
     for attempt in range(1, BALANCE_TRIES + 1):
-        verdict = protocol.judge_look(await transport.send(protocol.balance_request()))
-        if isinstance(verdict, protocol.Success):
+        verdict = judge_read(await transport.send(balance_request()))
+        if isinstance(verdict, Success):
             amount = parse_amount(verdict.json.get("balance_usd")) if isinstance(verdict.json, Mapping) else None
             return amount, amount is not None
-        if isinstance(verdict, protocol.Stop):
+        if isinstance(verdict, Stop):
             return None, False
         delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
         if attempt == BALANCE_TRIES or delay > MAX_BALANCE_DELAY:
@@ -97,8 +98,8 @@ async def mean_cost(workflow_id: str, *, transport: Transport) -> float | None:
     Of the newest page of its listing, for costs change with the model and its price. What cost nothing is no measure
     of what the next one costs: it may have been a failure, a credit or a cache.
     """
-    verdict = protocol.judge_look(await transport.send(protocol.listing_request(workflow_id)))
-    if not isinstance(verdict, protocol.Success):
+    verdict = judge_read(await transport.send(listing_request(workflow_id)))
+    if not isinstance(verdict, Success):
         logger.warning("the costs of earlier executions cannot be read: %s", verdict.reason)
         return None
     ended = [entry for entry in entries(verdict.json) if canonical_status(entry.get("status")) == COMPLETED]

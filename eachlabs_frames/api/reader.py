@@ -9,8 +9,9 @@ from typing import Any, Final
 from ..aio.backoff import retry_delay
 from ..errors import APIConnectionError, APIError, NotFoundError, RateLimitError
 from ..models import Clock, Json, Request, Transport, Workflow
-from . import protocol
+from .requests import listing_request, workflow_request
 from .responses import entries
+from .verdicts import Retry, Stop, Success, judge_read
 from .workflows import choose_version
 
 logger = logging.getLogger("eachlabs_frames")
@@ -29,10 +30,10 @@ async def fetch(request: Request, *, transport: Transport, clock: Clock) -> Json
         Refused (by its status), or no usable answer.
     """
     for attempt in range(1, TRIES + 1):
-        verdict = protocol.judge_look(await transport.send(request))
-        if isinstance(verdict, protocol.Success):
+        verdict = judge_read(await transport.send(request))
+        if isinstance(verdict, Success):
             return verdict.json
-        if isinstance(verdict, protocol.Stop):
+        if isinstance(verdict, Stop):
             raise _refused(verdict, request)
         delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
         if attempt == TRIES or delay > MAX_PAUSE:
@@ -41,7 +42,7 @@ async def fetch(request: Request, *, transport: Transport, clock: Clock) -> Json
     raise AssertionError  # the last try returns or raises
 
 
-def _refused(verdict: protocol.Stop, request: Request) -> APIError:
+def _refused(verdict: Stop, request: Request) -> APIError:
     hints = {
         401: "check EACHLABS_API_KEY, or configure(api_key=...)",
         403: f"the key is not allowed to do this ({request.path})",
@@ -52,7 +53,7 @@ def _refused(verdict: protocol.Stop, request: Request) -> APIError:
     return verdict.error(message, status=verdict.status, details=verdict.reason)
 
 
-def _given_up(verdict: protocol.Retry) -> APIError:
+def _given_up(verdict: Retry) -> APIError:
     if verdict.limited:
         return RateLimitError(verdict.reason, status=429, details=verdict.reason)
     return APIConnectionError(f"no usable response from the API: {verdict.reason} (is base_url correct?)")
@@ -66,7 +67,7 @@ async def workflow(workflow_id: str, *, version_id: str | None, transport: Trans
     AuthenticationError, PermissionDeniedError, NotFoundError
         401, 403, 404.
     """
-    said = await fetch(protocol.workflow_request(workflow_id), transport=transport, clock=clock)
+    said = await fetch(workflow_request(workflow_id), transport=transport, clock=clock)
     found = choose_version(said, workflow_id=workflow_id, version_id=version_id)
     if version_id is None:
         logger.info("workflow %s: using version %s, the latest", workflow_id, found.version_id)
@@ -81,7 +82,7 @@ async def bulk(workflow_id: str, bulk_id: str, *, transport: Transport, clock: C
     NotFoundError
         The workflow has none with this ``bulk_id``.
     """
-    request = protocol.listing_request(workflow_id, bulk_id=bulk_id)
+    request = listing_request(workflow_id, bulk_id=bulk_id)
     found = list(entries(await fetch(request, transport=transport, clock=clock)))
     if not found:
         msg = f"workflow {workflow_id!r} has no executions with bulk_id {bulk_id!r}"

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ..decoding import replaced
 from ..models import CANCELLED, COMPLETED, FAILED, INVALID, PENDING, QUEUED, RUNNING, UNKNOWN, Json, Outcome
+from .requests import PAGE_SIZE
 
 _WORDS: Final = {
     **{status: status for status in (QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED)},
@@ -160,3 +161,24 @@ def completed(outcome: Outcome) -> Outcome:
     if outcome.status == FAILED and outcome.error is None:
         return outcome._replace(error=NO_REASON)
     return outcome
+
+
+def is_details_of(details: Mapping[str, Json], execution_id: str) -> bool:
+    """Return whether details are of the execution that was asked for: a proxy may mix answers up."""
+    known = details.get("execution_id")
+    return isinstance(known, str) and known.lower() == execution_id.lower()
+
+
+def next_offset(said: Json, size: int, offset: int) -> int | None:
+    """Return where the page after one of `size` entries at `offset` starts; None after the last page.
+
+    A page with fewer entries than were asked for is the last, unless the answer says that it was cut: by a ``limit``
+    that is smaller than the one asked for, or by a ``total_count`` beyond what was read.
+    """
+    if not size:
+        return None
+    said = said if isinstance(said, Mapping) else {}
+    limit, total = said.get("limit"), said.get("total_count")
+    is_full = size >= PAGE_SIZE or (type(limit) is int and 0 < limit <= size)
+    more = type(total) is int and total > offset + size
+    return offset + min(size, PAGE_SIZE) if is_full or more else None

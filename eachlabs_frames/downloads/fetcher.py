@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from ..aio.backoff import retry_delay
 from ..aio.tasks import cancel_on, run_workers
 from ..api.content_encoding import BrokenError
-from ..api.protocol import retry_after
+from ..api.verdicts import retry_after
 from ..models import Clock, Reply
 from . import decisions, url_policy
 from .decisions import Accept, Expected, Fetched, GiveUp, Redirect, RequestedFile, RetryLater, Verdict

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..aio.bridge import Job, Steps
-from ..api.protocol import MAX_RETRY_AFTER
+from ..api.verdicts import MAX_RETRY_AFTER
 from ..models import SETTLED, Event, EventKind, Observer, Outcome
 from ..results import Results
 

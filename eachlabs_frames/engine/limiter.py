@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from ..aio.backoff import retry_delay, settle_delay
 from ..aio.tasks import cancel_on
-from ..api.protocol import Retry
+from ..api.verdicts import Retry
 from ..models import Clock
 from .quota import ExecutionQuota, RequestWindow
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ..api.stated_cap import Cap
+from ..api.verdicts import Cap
 
 PROBE_AFTER: Final = 10
 """Requests taken after a refusal before a share may grow again: at most one in ten is refused for probing."""

@@ -1,7 +1,7 @@
 """Sends a run's batches: a fixed pool of workers on one lazy stream, each obeying the core's verdict.
 
 Owns the order of things (claim, send, judge, settle, tell) and when a run ends. It never decides whether a POST may be
-sent again: `core.wire.judge` does, and only a `Retry` or a `Split` comes back here to be sent.
+sent again: `core.wire.judge_trigger` does, and only a `Retry` or a `Split` comes back here to be sent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..aio.tasks import run_workers
-from ..api.protocol import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge, trigger_request
+from ..api.requests import trigger_request
+from ..api.verdicts import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge_trigger
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
 from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, LostRequest, Outcome, Reply, Target, Transport
@@ -384,7 +385,7 @@ _TAKEN: Final = Done(())
 def _judged(answer: Reply | Fault, batch: Batch) -> Verdict:
     """Judge an answer; one that cannot even be read may be the answer to something that started."""
     try:
-        return judge(answer, batch)
+        return judge_trigger(answer, batch)
     except Exception as exc:
         logger.exception("a response could not be read")
         return Unknown(f"the response could not be read ({type(exc).__name__}): it may have started")

@@ -16,9 +16,11 @@ from typing import Any, Final
 
 from ..aio.backoff import poll_delay
 from ..aio.tasks import cancel_on, run_alongside, run_workers
-from ..api import costs, protocol
+from ..api import costs
 from ..api.details import FORGOTTEN, MAX_OTHERS, NO_DETAILS, OTHER_EXECUTION, UNREADABLE
-from ..api.responses import completed, entries, read, says_too_little
+from ..api.requests import PAGE_SIZE, details_request, is_filter, listing_request
+from ..api.responses import completed, entries, is_details_of, read, says_too_little
+from ..api.verdicts import MAX_RETRY_AFTER, Retry, Stop, Success, is_past_the_end, judge_read
 from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
 from ..results import Results
@@ -89,7 +91,7 @@ class Tracker:
         # An execution may stand in several rows, in a frame that was put together from copies.
         self._open: dict[str, list[int]] = {}
         self._answers = 0
-        self._refusals: list[protocol.Retry] = []
+        self._refusals: list[Retry] = []
         self._turn = asyncio.Lock()
         self._closed = False
         self._took = 0.0
@@ -228,22 +230,20 @@ class Tracker:
             if self._answers:
                 self._answered_at = self._clock.epoch()
             self._reporter.stale(self._answered_at if self._refusals and not self._answers else None)
-            throttled = (
-                refusal.reason for refusal in self._refusals if (refusal.after or 0) >= protocol.MAX_RETRY_AFTER
-            )
+            throttled = (refusal.reason for refusal in self._refusals if (refusal.after or 0) >= MAX_RETRY_AFTER)
             self._reporter.throttled(next(throttled, None))
 
     async def _ask_for_all(self, *, thrifty: bool) -> None:
         """Ask; `thrifty` with as few requests as can be, of executions that are new."""
         self._answers, self._refusals = 0, []
         bulks, alone = self._find_open()
-        pages = ceil(len(self._open) / protocol.PAGE)
+        pages = ceil(len(self._open) / PAGE_SIZE)
         few, worth = (1, 1) if thrifty else (FEW_BULKS, WORTH)
         # What the listing cannot be filtered by costs a request for each execution.
-        requests = sum(1 if protocol.is_filter(bulk_id) else len(ids) for bulk_id, ids in bulks.items())
+        requests = sum(1 if is_filter(bulk_id) else len(ids) for bulk_id, ids in bulks.items())
         if requests > few and requests >= worth * pages:
             bulks = await self._read_listing(bulks)
-        for bulk_id in [bulk_id for bulk_id in bulks if not protocol.is_filter(bulk_id)]:
+        for bulk_id in [bulk_id for bulk_id in bulks if not is_filter(bulk_id)]:
             alone |= bulks.pop(bulk_id)
         await run_workers(iter(bulks.items()), self._read_bulk, workers=self._workers)
         await run_workers(iter(alone | self._absences.suspects(self._open)), self._read_alone, workers=self._workers)
@@ -266,8 +266,8 @@ class Tracker:
         owner = {execution_id: bulk_id for bulk_id, ids in bulks.items() for execution_id in ids}
         offset = 0
         while wanted:
-            width = min(self._workers, max(1, ceil(sum(map(len, wanted.values())) / protocol.PAGE)))
-            offsets = range(offset, offset + width * protocol.PAGE, protocol.PAGE)
+            width = min(self._workers, max(1, ceil(sum(map(len, wanted.values())) / PAGE_SIZE)))
+            offsets = range(offset, offset + width * PAGE_SIZE, PAGE_SIZE)
             pages = await self._pages(offsets)
             touched = set()
             for page in pages:
@@ -278,12 +278,12 @@ class Tracker:
                         wanted[bulk_id].discard(entry["execution_id"])
             await self._take([entry for page in pages for entry in page or ()])
             wanted = {bulk_id: ids for bulk_id, ids in wanted.items() if ids}
-            if any(page is None or len(page) < protocol.PAGE for page in pages):
+            if any(page is None or len(page) < PAGE_SIZE for page in pages):
                 self._absences.note(known for ids in wanted.values() for known in ids if None not in pages)
                 return {}
             if len(touched) < POOR_YIELD * width:
                 return dict(wanted)
-            offset += width * protocol.PAGE
+            offset += width * PAGE_SIZE
         return {}
 
     async def _pages(self, offsets: range) -> list[list[Mapping[str, Any]] | None]:
@@ -296,17 +296,15 @@ class Tracker:
         return [read[offset] for offset in offsets]
 
     async def _page(self, offset: int) -> list[Mapping[str, Any]] | None:
-        verdict = protocol.judge_look(
-            await self._transport.send(protocol.listing_request(self._workflow_id, offset=offset))
-        )
-        if protocol.is_past_the_end(verdict, offset):
+        verdict = judge_read(await self._transport.send(listing_request(self._workflow_id, offset=offset)))
+        if is_past_the_end(verdict, offset):
             return []
         said = self._said(verdict)
         return None if said is None else list(entries(said))
 
     async def _read_bulk(self, bulk: tuple[str, set[str]]) -> None:
         bulk_id, wanted = bulk
-        said = await self._ask(protocol.listing_request(self._workflow_id, bulk_id=bulk_id))
+        said = await self._ask(listing_request(self._workflow_id, bulk_id=bulk_id))
         if said is None:
             return
         found = list(entries(said))
@@ -419,27 +417,27 @@ class Tracker:
 
         What one execution's details are refused with says nothing of the others; but for 401, which is about the key.
         """
-        request = protocol.details_request(self._dialect, execution_id)
-        verdict = protocol.judge_look(await self._transport.send(request))
-        if isinstance(verdict, protocol.Stop) and verdict.status != 401:
+        request = details_request(self._dialect, execution_id)
+        verdict = judge_read(await self._transport.send(request))
+        if isinstance(verdict, Stop) and verdict.status != 401:
             self._answers += 1
             return FORGOTTEN if verdict.status in (404, 410) else UNREADABLE.format(reason=verdict.reason)
         details = self._said(verdict)
-        if isinstance(verdict, protocol.Retry):
+        if isinstance(verdict, Retry):
             return None
-        if isinstance(details, Mapping) and protocol.names(details, execution_id):
+        if isinstance(details, Mapping) and is_details_of(details, execution_id):
             self._others.pop(execution_id, None)
             return {**details, "execution_id": execution_id}
         self._others[execution_id] += 1
         return OTHER_EXECUTION if self._others[execution_id] >= MAX_OTHERS else None
 
     async def _ask(self, request: Request) -> Json:
-        return self._said(protocol.judge_look(await self._transport.send(request)))
+        return self._said(judge_read(await self._transport.send(request)))
 
-    def _said(self, verdict: protocol.Success | protocol.Retry | protocol.Stop) -> Json:
-        if isinstance(verdict, protocol.Stop):
+    def _said(self, verdict: Success | Retry | Stop) -> Json:
+        if isinstance(verdict, Stop):
             raise verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
-        if isinstance(verdict, protocol.Retry):
+        if isinstance(verdict, Retry):
             self._refusals.append(verdict)
             return None
         self._answers += 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from ..api import protocol
+from ..api.requests import check_webhook, checked_id
 from ..errors import ConfigurationError
 from ..models import Observer, Secret
 from ..settings import Settings, current
@@ -54,13 +54,13 @@ class TriggerOptions:
         """
         settings = current(max_concurrency=self.max_concurrency)
         settings.key()
-        protocol.checked_id("workflow_id", workflow_id)
+        checked_id("workflow_id", workflow_id)
         if self.version_id is not None:
-            protocol.checked_id("version_id", self.version_id)
+            checked_id("version_id", self.version_id)
         if self.webhook is not None and (self.webhook_url is not None or self.webhook_secret is not None):
             msg = "webhook= brings its own URL and secret: leave webhook_url= and webhook_secret= out"
             raise ConfigurationError(msg)
-        protocol.check_webhook(settings.dialect, self.webhook_url, self.webhook_secret)
+        check_webhook(settings.dialect, self.webhook_url, self.webhook_secret)
         check_na(self.na)
         bars.check(self.progress)
         for name in ("validate", "retrigger", "inplace", "wait"):

@@ -16,7 +16,7 @@ from ..aio.tasks import cancel_on
 from ..api import prices as money
 from ..api import reader
 from ..api.client import Client
-from ..api.protocol import checked_id
+from ..api.requests import checked_id
 from ..errors import InputError, JournalError
 from ..inputs.encoding import Problem
 from ..models import Json, Prices, RunSpec, Workflow

@@ -16,7 +16,7 @@ from ..aio.clock import SystemClock
 from ..aio.tasks import cancel_on
 from ..api import reader
 from ..api.client import Client
-from ..api.protocol import checked_id
+from ..api.requests import checked_id
 from ..api.responses import read as read_entry
 from ..engine.events import EventEmitter
 from ..engine.tracker import Tracker

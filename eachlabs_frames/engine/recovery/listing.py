@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Any, Final
 
 from ...aio.tasks import run_workers
-from ...api import protocol
-from ...api.responses import entries, parse_time
+from ...api.requests import PAGE_SIZE, details_request, is_filter, listing_request
+from ...api.responses import entries, is_details_of, next_offset, parse_time
+from ...api.verdicts import Retry, Stop, Success, is_past_the_end, judge_read, server_time
 from ...inputs.fingerprints import try_fingerprint
 from ...models import Clock, DialectName, Json, LostRequest, Reply, Request, Transport
 from .clock_skew import ClockSkew
@@ -139,7 +140,7 @@ class Listing:
             offset = page.next_offset
             page = await self._page(offset)
         seconds = stretch.until - stretch.since
-        msg = f"it has more than {MAX_PAGES * protocol.PAGE:,} executions of the {seconds:.0f} s around the request"
+        msg = f"it has more than {MAX_PAGES * PAGE_SIZE:,} executions of the {seconds:.0f} s around the request"
         raise UnreadableError(msg)
 
     async def _skip(self, low: int, stretch: TimeRange) -> int:
@@ -147,31 +148,31 @@ class Listing:
 
         What is newer by its offset stays so, whatever is created meanwhile: that only moves the rest further down.
         """
-        step = protocol.PAGE
+        step = PAGE_SIZE
         while self._newer(await self._page(low + step), stretch):
             low, step = low + step, step * 2
             if low > MAX_OFFSET:
                 msg = "it returns newer executions at every offset"
                 raise UnreadableError(msg)
         high = low + step
-        while high - low > protocol.PAGE:
-            middle = low + (high - low) // 2 // protocol.PAGE * protocol.PAGE
+        while high - low > PAGE_SIZE:
+            middle = low + (high - low) // 2 // PAGE_SIZE * PAGE_SIZE
             if self._newer(await self._page(middle), stretch):
                 low = middle
             else:
                 high = middle
-        return low + protocol.PAGE
+        return low + PAGE_SIZE
 
     def _newer(self, page: ListingPage, stretch: TimeRange) -> bool:
         return bool(page.times) and min(page.times) > stretch.until + self.skew.margin
 
     async def _page(self, offset: int) -> ListingPage:
-        verdict = await self._ask(protocol.listing_request(self._workflow_id, offset=offset))
-        if protocol.is_past_the_end(verdict, offset):
+        verdict = await self._ask(listing_request(self._workflow_id, offset=offset))
+        if is_past_the_end(verdict, offset):
             return ListingPage([], [], None)
-        if isinstance(verdict, protocol.Stop):
+        if isinstance(verdict, Stop):
             raise UnreadableError(verdict.reason, hopeless=True)
-        if isinstance(verdict, protocol.Retry):
+        if isinstance(verdict, Retry):
             raise UnreadableError(verdict.reason, after=verdict.after)
         said = verdict.json
         listed = said.get("executions", 0) if isinstance(said, Mapping) else 0
@@ -185,7 +186,7 @@ class Listing:
         if listed and not times:
             msg = "it does not say when an execution was created"
             raise UnreadableError(msg)
-        return ListingPage(found, times, protocol.next_offset(said, len(listed), offset))
+        return ListingPage(found, times, next_offset(said, len(listed), offset))
 
     def _created(self, entry: Entry) -> float | None:
         created = parse_time(entry.get("created_at"))
@@ -246,7 +247,7 @@ class Listing:
         read.update(new)
 
     async def _read_bulks(self, read: Mapping[str, dict[str, Entry]]) -> None:
-        filters = [bulk_id for bulk_id in read if protocol.is_filter(bulk_id)]
+        filters = [bulk_id for bulk_id in read if is_filter(bulk_id)]
         await self._each(filters, lambda bulk_id: self._read_bulk(bulk_id, read[bulk_id]))
         for bulk_id in read.keys() - filters:
             await self._find_bulk(bulk_id, read[bulk_id])
@@ -280,14 +281,14 @@ class Listing:
         return entry.get("inputs") is None or try_fingerprint(entry.get("inputs")) in inputs
 
     async def _read_bulk(self, bulk_id: str, found: dict[str, Entry]) -> None:
-        verdict = await self._ask(protocol.listing_request(self._workflow_id, bulk_id=bulk_id))
-        if isinstance(verdict, protocol.Success):
+        verdict = await self._ask(listing_request(self._workflow_id, bulk_id=bulk_id))
+        if isinstance(verdict, Success):
             for entry in _entries(verdict.json):
                 if _text(entry.get("bulk_id")) in (None, bulk_id):
                     found[entry["execution_id"]] = entry
             return
         found.clear()  # whatever else is in it, one may be somebody's
-        if isinstance(verdict, protocol.Retry):
+        if isinstance(verdict, Retry):
             self._failed(verdict)
         elif verdict.status in (401, 403):
             raise UnreadableError(verdict.reason, hopeless=True)
@@ -326,12 +327,12 @@ class Listing:
         await self._each([one for one in executions if one not in self._known], self._learn_one)
 
     async def _learn_one(self, execution_id: str) -> None:
-        verdict = await self._ask(protocol.details_request(self._dialect, execution_id))
-        if isinstance(verdict, protocol.Retry):
+        verdict = await self._ask(details_request(self._dialect, execution_id))
+        if isinstance(verdict, Retry):
             self._failed(verdict)
-        elif isinstance(verdict, protocol.Success):
+        elif isinstance(verdict, Success):
             said = verdict.json
-            if isinstance(said, Mapping) and protocol.names(said, execution_id):
+            if isinstance(said, Mapping) and is_details_of(said, execution_id):
                 self._known[execution_id] = ExecutionFacts(
                     try_fingerprint(said.get("inputs")), _text(said.get("bulk_id"))
                 )
@@ -341,15 +342,15 @@ class Listing:
 
     # -- questions --------------------------------------------------------------------------------------------------
 
-    async def _ask(self, request: Request) -> protocol.Success | protocol.Retry | protocol.Stop:
+    async def _ask(self, request: Request) -> Success | Retry | Stop:
         before = self._clock.epoch()
         answer = await self._transport.send(request)
-        said = protocol.server_time(answer) if isinstance(answer, Reply) else None
+        said = server_time(answer) if isinstance(answer, Reply) else None
         if said is not None:
             self.skew.note(said, before=before, after=self._clock.epoch())
-        return protocol.judge_look(answer)
+        return judge_read(answer)
 
-    def _failed(self, verdict: protocol.Retry) -> None:
+    def _failed(self, verdict: Retry) -> None:
         """Note that a question had no answer; after a few, or where the API is busy, the look is left."""
         self._failures += 1
         after = max(verdict.after or 0.0, self.trouble.after if self.trouble is not None else 0.0)

@@ -13,10 +13,12 @@ from typing import Any, Final
 
 import orjson
 
-from ...api import details, protocol
+from ...api import details
 from ...api.details import FORGOTTEN
 from ...api.reader import fetch
-from ...api.responses import entries, parse_time
+from ...api.requests import PAGE_SIZE, listing_request
+from ...api.responses import entries, next_offset, parse_time
+from ...api.verdicts import PAST_THE_END
 from ...errors import APIError, EachlabsError
 from ...inputs.fingerprints import fingerprint, try_fingerprint
 from ...models import Clock, DialectName, Json, Transport
@@ -163,18 +165,18 @@ class ResendCheck:
             offset = following
             if repeats >= MAX_REPEATS:
                 return "the listing returns the same executions at every offset"
-        return f"the workflow has more than {MAX_PAGES * protocol.PAGE:,} executions to search"
+        return f"the workflow has more than {MAX_PAGES * PAGE_SIZE:,} executions to search"
 
     def _is_of_another_version(self, shown: Json) -> bool:
         return isinstance(shown, str) and shown.lower() != self._version_id.lower()
 
     async def _page(self, offset: int) -> tuple[list[Mapping[str, Any]], int | None]:
         """Return a page, and where the next one starts."""
-        request = protocol.listing_request(self._workflow_id, offset=offset)
+        request = listing_request(self._workflow_id, offset=offset)
         try:
             answer = await fetch(request, transport=self._transport, clock=self._clock)
         except APIError as exc:
-            if offset and exc.status in protocol.PAST_THE_END:
+            if offset and exc.status in PAST_THE_END:
                 return [], None
             raise
         if not isinstance(answer, Mapping) or not isinstance(answer.get("executions", 0), list | None):
@@ -184,7 +186,7 @@ class ResendCheck:
         if len(page) < len(answer.get("executions") or ()):
             msg = "it has executions without an id"
             raise APIError(msg)
-        return page, protocol.next_offset(answer, len(page), offset)
+        return page, next_offset(answer, len(page), offset)
 
     async def _read_details(self, inputs: InputMatcher, shown: dict[str, list[int] | None]) -> str | None:
         """Put in the rows of executions whose inputs the listing does not show; return why that cannot be done."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from ...aio.backoff import SEARCH_FIRST, search_delay
 from ...aio.tasks import cancel_on
-from ...api.protocol import is_filter
+from ...api.requests import is_filter
 from ...api.responses import read, says_too_little
 from ...models import QUEUED, RUNNING, UNKNOWN, Claimed, Clock, DialectName, LostRequest, Outcome, Transport
 from .clock_skew import UNSURE
