@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eachlabs_frames import UsageError
-from eachlabs_frames.cli import files, separated
+from eachlabs_frames.cli import delimited, files
 from eachlabs_frames.cli.formats import SUFFIXES
 
 EVERY = pytest.mark.parametrize("suffix", SUFFIXES)
@@ -330,10 +330,10 @@ CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 def test_csv_is_read_as_an_independent_reader_does(rows: list[list[str]]) -> None:
     """Whatever is written, Python's own strict reader sees the same cells, and so do we."""
     text = "".join(
-        separated.joined([separated.written(cell, separated.COMMA) for cell in row], separated.COMMA, "\r\n")
+        delimited.joined([delimited.written(cell, delimited.COMMA) for cell in row], delimited.COMMA, "\r\n")
         for row in rows
     )
-    assert [list(record.cells) for record in separated.records(text, separated.COMMA)] == rows
+    assert [list(record.cells) for record in delimited.records(text, delimited.COMMA)] == rows
     assert list(csv.reader(io.StringIO(text, newline=""), strict=True)) == rows
 
 

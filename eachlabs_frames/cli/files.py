@@ -1,6 +1,6 @@
 """Tables in files, by the name's suffix: a file is written whole or not at all, and what is read is never guessed at.
 
-Owns paths, streams and what goes wrong with them; `encoding` has the formats. It never sends anything.
+Owns paths, streams and what goes wrong with them; `formats` encodes and decodes. It never sends anything.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from ..errors import UsageError
-from . import encoding
+from . import formats
 from .formats import NO_PARQUET, check_suffix, suffix_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ STDIN: Final = "standard input"
 STDOUT: Final = "standard output"
 
 _CANNOT_HOLD: Final = (ValueError, TypeError, KeyError, NotImplementedError, OverflowError)
-"""What pandas, pyarrow and `encoding` raise for a table that a format cannot hold."""
+"""What pandas, pyarrow and `formats` raise for a table that a format cannot hold."""
 
 # Reading
 
@@ -61,7 +61,7 @@ def read(source: Path | BinaryIO, *, suffix: str | None = None) -> pd.DataFrame:
             msg = f"{source}: {'a folder, not a file' if source.is_dir() else 'no such file'}"
             raise UsageError(msg)
         data = source.read_bytes() if isinstance(source, Path) else source.read()
-        return encoding.decode(data, suffix, name)
+        return formats.decode(data, suffix, name)
     except ImportError as exc:
         msg = f"{name}: {NO_PARQUET} ({_first_line(exc)})"
         raise UsageError(msg) from exc
@@ -160,7 +160,7 @@ def write(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -> N
         The suffix says the format. A link is followed, not replaced. Cells that are as they were read are written as
         they stood in their file, where that had the same format.
     packed : collection of str
-        As for `encoding.encode`.
+        As for `formats.encode`.
     """
     real = Path(os.path.realpath(path))
     with _part(frame, real, packed) as part:
@@ -183,7 +183,7 @@ def dump(frame: pd.DataFrame, stream: BinaryIO, suffix: str, *, packed: Collecti
         The stream takes no more.
     """
     with _encodable(STDOUT, suffix):
-        pieces = list(encoding.encode(frame, suffix, packed=packed))
+        pieces = list(formats.encode(frame, suffix, packed=packed))
     stream.writelines(pieces)
     stream.flush()
 
@@ -212,7 +212,7 @@ def _part(frame: pd.DataFrame, path: Path, packed: Collection[str]) -> Iterator[
     part = path.with_name(f".eachlabs-{secrets.token_hex(8)}.part")
     try:
         with part.open("wb") as file:
-            file.writelines(encoding.encode(frame, suffix_of(path), packed=packed))
+            file.writelines(formats.encode(frame, suffix_of(path), packed=packed))
         _sync(part)
         yield part
     finally:

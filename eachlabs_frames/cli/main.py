@@ -10,9 +10,8 @@ from importlib import import_module
 
 from ..errors import EachlabsError, UsageError
 from .arguments import parser
-from .codes import DONE, NOT_ALL, WRONG_CALL
-from .messages import explain, in_one_line, say
 from .signals import Signals
+from .terminal import DONE, NOT_ALL, WRONG_CALL, explain, in_one_line, say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exc.code if isinstance(exc.code, int) else DONE
     with Signals() as signals, in_one_line():
         try:
-            command = import_module(f".{args.command}", __package__)  # one module a command, read when it is called
+            # Each command is a module of its own, imported only when it is called.
+            command = import_module(f".{args.command}_command", __package__)
             code: int = command.run(args, signals)
         except UsageError as exc:
             say(explain(exc))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, TypeVar
 
-from .messages import say
+from .terminal import say
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from ..errors import ConfigurationError, InputError
 from ..inputs.batches import batched
 from ..inputs.encoding import Problem, Row, encode_all
 from ..inputs.fingerprints import checksums, fingerprints
-from ..inputs.local_files import local_file_check
+from ..inputs.local_paths import local_file_check
 from ..inputs.mapping import (
     Fields,
     RowFunction,

@@ -11,10 +11,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from ..frames.estimate import words
-from .codes import DONE, NOT_ALL, WRONG_CALL
-from .messages import plain, say
 from .signals import Signals
-from .tables import aligned, shown
+from .terminal import DONE, NOT_ALL, WRONG_CALL, aligned, plain, say, shown
 from .wording import reworded
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from ..errors import UsageError
-from . import source
-from .conclusion import finish
-from .messages import say
+from . import input_table
+from .finish import finish
+from .output_table import sink_for
 from .signals import Signals
-from .sink import sink_for
-from .trigger import check_waiting, has_failed, inputs_of, retry_failed
+from .terminal import say
+from .trigger_command import check_waiting, has_failed, inputs_of, retry_failed
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:
@@ -20,9 +20,9 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
         msg = "--out FILE is required (- for stdout)"
         raise UsageError(msg)
     inputs = inputs_of(args)
-    frame = source.load(args)
+    frame = input_table.load(args)
     sink = sink_for(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.source)
-    frame = source.refreshed(frame, args.workflow, prefix=args.prefix)
+    frame = input_table.refreshed(frame, args.workflow, prefix=args.prefix)
     sink.check(frame)
     try:
         if not has_failed(frame, args.prefix):

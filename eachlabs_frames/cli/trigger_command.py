@@ -15,13 +15,12 @@ from .. import configure
 from ..errors import RunError, UsageError
 from ..frames.runs import load_run
 from ..models import FAILED
-from . import dry_run, source
+from . import input_table, trigger_dry_run
 from .arguments import read_inputs
-from .codes import DONE, NOT_ALL
-from .conclusion import finish, go_on, told
-from .messages import explain, say
+from .finish import finish, go_on, told
+from .output_table import OutputFile, sink_for
 from .signals import Signals
-from .sink import OutputFile, sink_for
+from .terminal import DONE, NOT_ALL, explain, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +48,10 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
     """Check everything, send, write; then wait where asked, and write again."""
     _check(args)
     inputs = inputs_of(args)
-    frame = source.read(args.file, args.input_format)
+    frame = input_table.read(args.file, args.input_format)
     options = {name: getattr(args, name) for name in OPTIONS} | {"webhook_secret": webhook_secret(args)}
     if args.dry_run:
-        return dry_run.run(frame, inputs, options, args, signals)
+        return trigger_dry_run.run(frame, inputs, options, args, signals)
     sink = sink_for(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.file)
     sink.check(frame)
     if args.retry_failed:
@@ -126,9 +125,9 @@ def _refreshed(frame: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
         except RunError:
             pass  # a new run
         else:
-            source.refreshed(known, args.workflow, prefix=OWN_PREFIX)
+            input_table.refreshed(known, args.workflow, prefix=OWN_PREFIX)
     held = f"{args.prefix}execution_id" in frame.columns
-    return source.refreshed(frame, args.workflow, prefix=args.prefix) if held else frame
+    return input_table.refreshed(frame, args.workflow, prefix=args.prefix) if held else frame
 
 
 def has_failed(frame: pd.DataFrame, prefix: str) -> bool:

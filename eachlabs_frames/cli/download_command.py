@@ -10,12 +10,11 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from ..models import SETTLED
-from . import source
-from .codes import DONE, NOT_ALL
-from .conclusion import MAX_MESSAGE
-from .messages import say
+from . import input_table
+from .finish import MAX_MESSAGE
+from .output_table import OutputFile, sink_for
 from .signals import Signals
-from .sink import OutputFile, sink_for
+from .terminal import DONE, NOT_ALL, say
 from .wording import reworded
 
 if TYPE_CHECKING:
@@ -27,14 +26,14 @@ ERROR: Final = "_error"
 
 def run(args: argparse.Namespace, signals: Signals) -> int:
     """Fetch the files, and write the table with their paths where that was asked for."""
-    frame = source.load(args)
+    frame = input_table.load(args)
     sink = None
     if args.out is not None:
         sink = sink_for(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.source)
         sink.packed = (*sink.packed, args.column)
         sink.check(frame)
     if args.refresh:
-        frame = source.refreshed(frame, args.workflow, prefix=args.prefix)
+        frame = input_table.refreshed(frame, args.workflow, prefix=args.prefix)
     given = {name: getattr(args, name) for name in OPTIONS}
     given |= {} if args.max_size is None else {"max_size": args.max_size}
     readable = _with_outputs(_with_earlier_paths(frame, args), f"{args.prefix}output")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.inputs.local_files import MAX_PATH, local_file_check
+from eachlabs_frames.inputs.local_paths import MAX_PATH, local_file_check
 from eachlabs_frames.inputs.mapping import Column
 from eachlabs_frames.sandbox import Sandbox
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from ..errors import UsageError
 from . import files
 from .formats import check_suffix
-from .messages import say
+from .terminal import say
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:

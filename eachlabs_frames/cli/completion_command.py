@@ -9,8 +9,8 @@ from typing import Final
 import shtab
 
 from .arguments import parser
-from .codes import DONE
 from .signals import Signals
+from .terminal import DONE
 
 COMPLETED_AS: Final = {"FILE": shtab.FILE, "FILE|RUN": shtab.FILE, "DIR": shtab.DIRECTORY}
 """What an argument's value is completed with, by the name that ``--help`` shows for it."""

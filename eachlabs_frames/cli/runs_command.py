@@ -16,12 +16,10 @@ from ..models import INVALID, PENDING, STATUSES
 from ..money import format_usd
 from ..results import COLUMNS
 from . import files
-from .codes import DONE, NOT_ALL
 from .formats import check_suffix
-from .messages import plain, say
+from .input_table import labelled
 from .signals import Signals
-from .source import labelled
-from .tables import aligned, shown
+from .terminal import DONE, NOT_ALL, aligned, plain, say, shown
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:

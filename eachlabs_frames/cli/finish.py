@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import APIError
 from ..models import COMPLETED, PENDING, SETTLED, STATUSES, UNKNOWN
-from .codes import DONE, NOT_ALL
-from .messages import explain, plain, say
+from .output_table import OutputFile, run_of
 from .signals import Signals
-from .sink import OutputFile, run_of
+from .terminal import DONE, NOT_ALL, explain, plain, say
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
