@@ -312,6 +312,16 @@ class Claimed:
     fingerprints: Mapping[bytes, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How the engine reaches the API: what sends, what waits, how requests are written, and how many go at once."""
+
+    transport: Transport
+    clock: Clock
+    dialect: DialectName
+    workers: int
+
+
 class Transport(Protocol):
     """Carries one request. Values in, values out: a failure is a `Fault`, never an exception."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from eachlabs_frames.engine.absences import MIN_AGE
 from eachlabs_frames.engine.events import EventEmitter
 from eachlabs_frames.engine.tracker import Tracker
 from eachlabs_frames.inputs.fingerprints import fingerprint
-from eachlabs_frames.models import Event, Fault, Outcome, Reply, Request
+from eachlabs_frames.models import Connection, Event, Fault, Outcome, Reply, Request
 from eachlabs_frames.results import Results
+from eachlabs_frames.webhooks.subscription import Subscription
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 
 DONE = {"status": "completed", "output": "x", "ended_at": "2025-12-20T10:00:00Z", "cost": 0.01}
@@ -71,7 +73,7 @@ class Trial:
         self._workers = workers
         self.contents: list[bytes | None] = [None] * size
         self.corrected: list[Outcome] = []
-        self.sent_at: list[float | None] = [None] * size
+        self.sent_times: list[float | None] = [None] * size
 
     def sent(self, *inputs: dict[str, Any]) -> None:
         """Say which inputs the rows were sent with."""
@@ -81,15 +83,23 @@ class Trial:
         return Tracker(
             "wf",
             self.results,
-            transport=self.transport,
-            clock=self.clock,
-            reporter=EventEmitter(self.events.append, self.results, total=self.results.size, until_settled=True),
-            dialect="current",
-            workers=self._workers,
-            content=self.contents.__getitem__,
-            corrected=self.corrected.extend,
-            sent_at=self.sent_at.__getitem__,
+            Connection(self.transport, self.clock, "current", self._workers),
+            events=EventEmitter(self.events.append, self.results, total=self.results.size, until_settled=True),
+            open_feed=partial(Subscription, "wf", self.results, feed=None, content=self.content),
+            rows=self,
         )
+
+    def record(self, outcomes: Sequence[Outcome]) -> None:
+        """Take in ended executions, as the journal does."""
+
+    def correct(self, outcomes: Sequence[Outcome]) -> None:
+        self.corrected.extend(outcomes)
+
+    def content(self, row: int) -> bytes | None:
+        return self.contents[row]
+
+    def sent_at(self, row: int) -> float | None:
+        return self.sent_times[row]
 
     def refresh(self) -> int:
         async def go() -> int:
@@ -297,7 +307,7 @@ def test_a_refresh_settles_an_old_execution_that_the_api_forgot(knows: str, in_b
         trial.results.bulk_id[:] = [None] * 2
     sent = [EPOCH - MIN_AGE - 1, EPOCH - MIN_AGE + 60]
     if knows == "journal":
-        trial.sent_at = [*sent]
+        trial.sent_times = [*sent]
     else:
         for row, time in enumerate(sent):
             trial.results.started_at[row] = int(time * 1e9)
@@ -314,7 +324,7 @@ def test_an_old_execution_that_has_details_is_not_gone() -> None:
     api.end()
     api.entries = []
     trial = Trial(1, api)
-    trial.sent_at = [EPOCH - 2 * MIN_AGE]
+    trial.sent_times = [EPOCH - 2 * MIN_AGE]
     assert trial.refresh() == 0
     assert trial.results.status == ["completed"]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from ..inputs.fingerprints import try_fingerprint
 from ..models import QUEUED, UNKNOWN, Outcome
@@ -53,6 +53,26 @@ class Corrections:
 
     outcomes: list[Outcome] = field(default_factory=list)
     entries: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+class TrackedRows(Protocol):
+    """What is recorded of the rows of a call. A row is a position in the frame."""
+
+    def record(self, outcomes: Sequence[Outcome]) -> None:
+        """Record how executions have ended."""
+        ...
+
+    def correct(self, outcomes: Sequence[Outcome]) -> None:
+        """Record that rows have another execution, or none."""
+        ...
+
+    def content(self, row: int) -> bytes | None:
+        """Return the fingerprint of a row's input, or None where it is not known."""
+        ...
+
+    def sent_at(self, row: int) -> float | None:
+        """Return the epoch seconds before which a row was sent, or None where that is not known."""
+        ...
 
 
 class Assignments:

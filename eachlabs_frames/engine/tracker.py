@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import ceil
 from typing import Any, Final
@@ -22,13 +22,11 @@ from ..api.requests import PAGE_SIZE, details_request, is_filter, listing_reques
 from ..api.responses import completed, entries, is_details_of, read, says_too_little
 from ..api.verdicts import MAX_RETRY_AFTER, Retry, Stop, Success, is_past_the_end, judge_read
 from ..errors import APIConnectionError, APIError
-from ..models import FAILED, TERMINAL, UNKNOWN, Clock, DialectName, Json, Outcome, Request, Transport
+from ..models import FAILED, TERMINAL, UNKNOWN, Connection, Json, Outcome, Request
 from ..results import Results
-from ..webhooks import dispatcher
-from ..webhooks.dispatcher import DeliverySource
-from ..webhooks.subscription import Subscription
 from .absences import Absences
-from .assignments import Assignments
+from .assignments import Assignments, TrackedRows
+from .delivery_feed import OpenFeed
 from .events import EventEmitter
 
 logger = logging.getLogger("eachlabs_frames")
@@ -47,47 +45,46 @@ SHARE: Final = 3
 
 
 class Tracker:
-    """Follows the open rows of `results`; `noted` is told of those whose execution has ended.
+    """Follows the open rows of `results`.
 
-    With `content`, the inputs that the API repeats are compared with those that were sent; `corrected` is told of rows
-    that get another execution for it, or lose theirs. `sent_at` gives the epoch seconds before which a row was sent.
-
-    What is delivered to this process is heard while `wait` is at work, and with a `feed` that delivers, looks are few.
+    Parameters
+    ----------
+    workflow_id : str
+    results : Results
+    connection : Connection
+    events : EventEmitter
+    open_feed : callable
+        Opens the feed of webhook deliveries. While a receiver listens, polls are few.
+    rows : TrackedRows, optional
+        Records what changes. With it, the inputs that the API repeats are compared with those that were sent.
 
     Attributes
     ----------
-    hearing : Hearing
-        What hears of deliveries; to be attended while rows are sent.
+    deliveries : DeliveryFeed
+        To be attended while rows are sent; `wait` does so itself.
     """
 
     def __init__(
         self,
         workflow_id: str,
         results: Results,
+        connection: Connection,
         *,
-        transport: Transport,
-        clock: Clock,
-        reporter: EventEmitter,
-        dialect: DialectName,
-        workers: int,
-        noted: Callable[[Sequence[Outcome]], None] | None = None,
-        feed: DeliverySource | None = None,
-        content: Callable[[int], bytes | None] | None = None,
-        corrected: Callable[[Sequence[Outcome]], None] | None = None,
-        sent_at: Callable[[int], float | None] | None = None,
+        events: EventEmitter,
+        open_feed: OpenFeed,
+        rows: TrackedRows | None = None,
     ) -> None:
-        self._noted = noted
-        self._assignments = None if content is None else Assignments(results, content)
-        self._corrected = corrected
-        self._absences = Absences(results, clock, sent_at)
+        self._rows = rows
+        self._assignments = None if rows is None else Assignments(results, rows.content)
+        self._absences = Absences(results, connection.clock, None if rows is None else rows.sent_at)
         self._others: Counter[str] = Counter()
         self._workflow_id = workflow_id
         self._results = results
-        self._transport = transport
-        self._clock = clock
-        self._reporter = reporter
-        self._dialect = dialect
-        self._workers = workers
+        self._transport = connection.transport
+        self._clock = connection.clock
+        self._dialect = connection.dialect
+        self._workers = connection.workers
+        self._events = events
         # An execution may stand in several rows, in a frame that was put together from copies.
         self._open: dict[str, list[int]] = {}
         self._answers = 0
@@ -95,20 +92,13 @@ class Tracker:
         self._turn = asyncio.Lock()
         self._closed = False
         self._took = 0.0
-        self._answered_at = clock.epoch()
-        self.hearing = Subscription(
-            workflow_id,
-            results,
-            feed=feed,
-            awaited=lambda: self._open.keys(),
-            write=self._write,
-            content=content,
-        )
+        self._answered_at = self._clock.epoch()
+        self.deliveries = open_feed(awaited=self._open_executions, write=self._write)
 
     def close(self) -> None:
         """Write nothing more: the results are handed over."""
         self._closed = True
-        self.hearing.close()
+        self.deliveries.close()
 
     async def refresh(self, stop: asyncio.Event, *, is_last: bool = True) -> int:
         """Poll once for every open row; return how many are still open. `is_last`: the call does not poll again.
@@ -134,6 +124,9 @@ class Tracker:
         except APIError as exc:
             logger.warning("the executions could not be polled: %s", exc)
 
+    def _open_executions(self) -> Collection[str]:
+        return self._open.keys()
+
     def _left(self) -> int:
         return sum(map(len, self._open.values()))
 
@@ -155,7 +148,7 @@ class Tracker:
         APIError
             Refused: 401, 403, 404.
         """
-        await run_alongside(self._wait(stop, timeout, pace), [self.hearing.attend()])
+        await run_alongside(self._wait(stop, timeout, pace), [self.deliveries.attend()])
         return self._left()
 
     async def _wait(self, stop: asyncio.Event, timeout: float | None, pace: Callable[[], float] | None) -> None:
@@ -163,10 +156,10 @@ class Tracker:
         looks = 0
         self._find_open()
         # Of what was sent before anybody listened, the end may have been told to nobody.
-        needs_look = self.hearing.sweep is None or not self.hearing.heard_all
+        needs_look = self.deliveries.sweep is None or not self.deliveries.heard_all
         while True:
             if needs_look:
-                self.hearing.forget()
+                self.deliveries.forget()
                 await cancel_on(stop, self._bounded(self._look(), deadline))
                 looks += 1
             left = None if deadline is None else deadline - self._clock.now()
@@ -182,19 +175,19 @@ class Tracker:
 
     async def _rest(self, seconds: float) -> None:
         """Wait, but no longer than there are news."""
-        news = self.hearing.news
+        news = self.deliveries.news
         news.clear()
-        self.hearing.tell()
+        self.deliveries.tell()
         await cancel_on(news, self._clock.sleep(seconds))
 
     def _delay(self, looks: int, pace: Callable[[], float] | None) -> float:
-        if pace is None and self.hearing.sweep is None:
+        if pace is None and self.deliveries.sweep is None:
             return poll_delay(looks, floor=self._floor(), draw=self._clock.draw())
         return self._pause(pace)
 
     def _pause(self, pace: Callable[[], float] | None) -> float:
         asked = 0.0 if pace is None else pace()
-        return max(asked, self.hearing.sweep or 0.0, SHARE * self._took, self._floor())
+        return max(asked, self.deliveries.sweep or 0.0, SHARE * self._took, self._floor())
 
     def _floor(self) -> float:
         return max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
@@ -208,13 +201,13 @@ class Tracker:
         """Read the costs of executions whose end was delivered without one. A failure is ignored."""
         if self._closed:
             return
-        unasked = dispatcher.without_cost()
-        wanted = costs.wanted(self._results, unasked, all_completed=self.hearing.has_feed)
+        unasked = self.deliveries.without_cost()
+        wanted = costs.wanted(self._results, unasked, all_completed=self.deliveries.has_feed)
         found = await costs.look(
             self._workflow_id, wanted, results=self._results, transport=self._transport, workers=self._workers
         )
         for execution_id in found:
-            dispatcher.cost_is_known(execution_id)
+            self.deliveries.cost_is_known(execution_id)
         rows = ((row, cost) for known, cost in found.items() if cost is not None for row in wanted[known])
         # The output is not said again: it is in the frame, and perhaps large.
         self._write([self._results.outcome(row)._replace(cost=cost, output=None) for row, cost in rows])
@@ -229,9 +222,9 @@ class Tracker:
             self._took = self._clock.now() - began
             if self._answers:
                 self._answered_at = self._clock.epoch()
-            self._reporter.stale(self._answered_at if self._refusals and not self._answers else None)
+            self._events.stale(self._answered_at if self._refusals and not self._answers else None)
             throttled = (refusal.reason for refusal in self._refusals if (refusal.after or 0) >= MAX_RETRY_AFTER)
-            self._reporter.throttled(next(throttled, None))
+            self._events.throttled(next(throttled, None))
 
     async def _ask_for_all(self, *, thrifty: bool) -> None:
         """Ask; `thrifty` with as few requests as can be, of executions that are new."""
@@ -325,7 +318,7 @@ class Tracker:
         rows = self._open.pop(execution_id, ())
         for row in rows:
             self._results.note(row, status=UNKNOWN, error=details)
-        self._reporter.refreshed([self._results.outcome(row) for row in rows])
+        self._events.refreshed([self._results.outcome(row) for row in rows])
 
     async def _take(self, found: Iterable[Mapping[str, Any]]) -> None:
         """Write down what a listing says of our rows; ask for the details of those of which it says too little."""
@@ -378,9 +371,9 @@ class Tracker:
             self._assignments.forget(str(outcome.execution_id) for outcome in ended)
         if changed:
             # As the rows stand: a look that a delivery overtook says less, and so does one at what they cost.
-            self._reporter.refreshed([self._results.outcome(outcome.position) for outcome in changed])
-        if ended and self._noted is not None:
-            self._noted(ended)
+            self._events.refreshed([self._results.outcome(outcome.position) for outcome in changed])
+        if ended and self._rows is not None:
+            self._rows.record(ended)
 
     def _accepts(self, rows: Sequence[int], entry: Mapping[str, Any]) -> bool:
         return self._assignments is None or self._assignments.accepts(rows, entry)
@@ -401,9 +394,9 @@ class Tracker:
                     self._open[outcome.execution_id] = [outcome.position]
             labels = f"{len(changed)} row(s) had executions of other rows, according to the inputs that the API returns"
             logger.warning("%s: they now have their own execution, or are unknown", labels)
-            if self._corrected is not None:
-                self._corrected(done.outcomes)
-            self._reporter.refreshed(done.outcomes)
+            if self._rows is not None:
+                self._rows.correct(done.outcomes)
+            self._events.refreshed(done.outcomes)
         await self._take(done.entries)
 
     async def _release(self) -> None:

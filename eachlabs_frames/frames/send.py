@@ -168,7 +168,7 @@ class Sender:
         return job
 
     def _meanwhile(self) -> Iterator[Coroutine[Any, Any, None]]:
-        yield self._tracker.hearing.attend()
+        yield self._tracker.deliveries.attend()
         if self._watched:
             yield self.watch_balance()
         if self._pace is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -23,10 +24,11 @@ from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
 from ..inputs.mapping import Label
 from ..journal.updates import JournalUpdater
-from ..models import PENDING, Observer
+from ..models import PENDING, Connection, Observer
 from ..results import Results, per_bulk, status_columns
 from ..settings import Settings, current
 from ..stacklevel import warn
+from ..webhooks.subscription import Subscription
 from . import columns, lost_attrs
 from . import progress_bar as bars
 from .columns import ResultMeta
@@ -223,19 +225,16 @@ def _tracker(
     feed: WebhookReceiver | None = None,
 ) -> Tracker:
     settings = settings or current()
+    workflow_id = checked_id("workflow_id", origin.workflow_id)
     return Tracker(
-        checked_id("workflow_id", origin.workflow_id),
+        workflow_id,
         results,
-        transport=Client(settings),
-        clock=SystemClock(),
-        reporter=reporter,
-        dialect=settings.dialect,
-        workers=settings.max_concurrency,
-        noted=notes,
-        feed=feed,
-        content=None if notes is None else notes.content,
-        corrected=None if notes is None else notes.correct,
-        sent_at=None if notes is None else notes.sent_at,
+        Connection(Client(settings), SystemClock(), settings.dialect, settings.max_concurrency),
+        events=reporter,
+        open_feed=partial(
+            Subscription, workflow_id, results, feed=feed, content=None if notes is None else notes.content
+        ),
+        rows=notes,
     )
 
 

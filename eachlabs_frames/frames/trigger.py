@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -27,8 +28,9 @@ from ..errors import APIError
 from ..inputs.mapping import Fields, RowFunction
 from ..inputs.repeats import pack
 from ..journal.updates import JournalUpdater, RunRows
-from ..models import INVALID, PENDING, UNKNOWN, Outcome, RunSpec, Workflow
+from ..models import INVALID, PENDING, UNKNOWN, Connection, Outcome, RunSpec, Workflow
 from ..settings import Settings
+from ..webhooks.subscription import Subscription
 from . import columns, source_file
 from . import progress_bar as bars
 from .columns import ResultMeta
@@ -185,7 +187,7 @@ class TriggerCall:
                 )
                 yield from delivery.steps(plan, todo, self.handover.described())
                 if todo.unanswered or todo.elsewhere:
-                    tracker.hearing.miss()
+                    tracker.deliveries.miss()
             if wait:
                 reporter.tracking()
                 yield from self._follow(tracker, reporter, delivery)
@@ -389,16 +391,12 @@ class TriggerCall:
         return Tracker(
             self._workflow_id,
             self._results,
-            transport=self._client,
-            clock=CLOCK,
-            reporter=reporter,
-            dialect=self._settings.dialect,
-            workers=self._settings.max_concurrency,
-            noted=rows,
-            feed=self._options.webhook,
-            content=rows.content,
-            corrected=rows.correct,
-            sent_at=rows.sent_at,
+            Connection(self._client, CLOCK, self._settings.dialect, self._settings.max_concurrency),
+            events=reporter,
+            open_feed=partial(
+                Subscription, self._workflow_id, self._results, feed=self._options.webhook, content=rows.content
+            ),
+            rows=rows,
         )
 
     def _follow(self, tracker: Tracker, reporter: EventEmitter, delivery: Sender | None) -> Steps[None]:

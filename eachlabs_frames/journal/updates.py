@@ -47,7 +47,7 @@ class JournalUpdater:
         number = self._numbers.get(execution_id)
         return None if number is None else self._entry.book.results.outcome(number)
 
-    def __call__(self, outcomes: Sequence[Outcome]) -> None:
+    def record(self, outcomes: Sequence[Outcome]) -> None:
         """Note how these executions have ended."""
         if not outcomes or (self._entry is None and not self._open()):
             return
@@ -143,7 +143,7 @@ class RunRows:
         self._entry = entry
         self._numbers = numbers
 
-    def __call__(self, outcomes: Sequence[Outcome]) -> None:
+    def record(self, outcomes: Sequence[Outcome]) -> None:
         """Note how executions have ended."""
         self._entry.look(self._placed(outcomes))
 

@@ -105,5 +105,5 @@ def _note(place: _RunOfBulk, notices: Sequence[Delivery]) -> list[Word]:
             is_clear = not notice.brief and not notice.differs(notes.content_of(notice.execution_id))
             if notice.ended and is_clear and before.status not in TERMINAL:
                 ended.setdefault(notice.execution_id, notice.outcome)
-        notes(list(ended.values()))
+        notes.record(list(ended.values()))
     return words

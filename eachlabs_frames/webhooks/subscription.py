@@ -116,6 +116,14 @@ class Subscription:
         rows = [row for row, execution_id in enumerate(listed) if execution_id in wanted]
         return {str(listed[row]): KnownExecution(bulks[row], self._workflow_id) for row in rows}
 
+    def without_cost(self) -> Collection[str]:
+        """Return executions whose end was delivered to this process without a cost."""
+        return dispatcher.without_cost()
+
+    def cost_is_known(self, execution_id: str) -> None:
+        """Note that the cost of an execution was read."""
+        dispatcher.cost_is_known(execution_id)
+
     def _take_in(self, notices: Sequence[Delivery]) -> None:
         """Write what was delivered: of each execution the first end, or the latest state if it has not ended."""
         if self._closed or not notices:
