@@ -45,7 +45,6 @@ from .errors import (
     UnsettledWarning,
     UsageError,
 )
-from .frames.attach import attach
 from .frames.runs import accept_journal_loss, delete_run, load_run, runs
 from .inputs.mapping import lit, template
 from .log import guard
@@ -57,6 +56,7 @@ from .views.review.comparison import compare
 
 if TYPE_CHECKING:
     from .accessors.run import Run
+    from .frames.track import attach
     from .webhooks.receiver import WebhookReceiver
 
 __version__ = "0.1.0"
@@ -104,7 +104,7 @@ __all__ = [
 ]
 
 
-_LATER = {"Run": ".accessors.run", "WebhookReceiver": ".webhooks.receiver"}
+_LATER = {"Run": ".accessors.run", "WebhookReceiver": ".webhooks.receiver", "attach": ".frames.track"}
 """Names whose modules import asyncio, so they are imported on first use."""
 
 

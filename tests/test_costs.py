@@ -16,7 +16,7 @@ from eachlabs_frames.api.prices import watch_balance
 from eachlabs_frames.engine.budget import Budget
 from eachlabs_frames.engine.events import EventEmitter
 from eachlabs_frames.frames.calls import Calls
-from eachlabs_frames.frames.estimate import estimate, words
+from eachlabs_frames.frames.preview import estimate_sentence, make_estimate
 from eachlabs_frames.frames.progress_bar import describe
 from eachlabs_frames.models import Event, Prices
 from eachlabs_frames.money import format_usd
@@ -295,11 +295,11 @@ def test_extreme_amounts_are_short(amount: float) -> None:
 
 def test_an_estimate_in_words() -> None:
     """What is known is said, and what is not known is called that."""
-    assert words(estimate(24, Prices(4.98, 0.01))) == (
+    assert estimate_sentence(make_estimate(24, Prices(4.98, 0.01))) == (
         "24 rows can be sent, in 3 requests: about $0.24; the balance is $4.98"
     )
-    assert words(estimate(1, Prices())) == "1 row can be sent, in 1 request: cost not known yet"
-    assert words(estimate(10, Prices(), journaled=[0.5, 0.7])) == (
+    assert estimate_sentence(make_estimate(1, Prices())) == "1 row can be sent, in 1 request: cost not known yet"
+    assert estimate_sentence(make_estimate(10, Prices(), journaled=[0.5, 0.7])) == (
         "10 rows can be sent, in 1 request: about $6.00 (by the mean of 2 executions in the journal)"
     )
 
@@ -339,7 +339,7 @@ def test_a_balance_that_is_busy_is_read_again_and_may_be_negative(fault: Fault) 
     with ef.sandbox.start(balance_usd=-1.25, faults=[fault]) as sandbox:
         made = frame(2).eachlabs.preview(WF).attrs["eachlabs_preview"]
         assert made["balance_usd"] == -1.25
-        assert words(estimate(2, Prices(-1.25, None))).endswith("the balance is \N{MINUS SIGN}$1.25")
+        assert estimate_sentence(make_estimate(2, Prices(-1.25, None))).endswith("the balance is \N{MINUS SIGN}$1.25")
         events: list[Event] = []
         out = frame(5).eachlabs.bulk_trigger(WF, progress=events.append)
         assert out["status"].eq("pending").all()

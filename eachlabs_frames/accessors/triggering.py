@@ -365,7 +365,7 @@ class TriggerMethods(AccessorBase):
         """
         secret = Secret.wrap(webhook_secret)
         del webhook_secret  # at once: a traceback may show local variables
-        from ..frames import again
+        from ..frames import retry
         from ..frames.options import TriggerOptions
 
         options = TriggerOptions(
@@ -378,7 +378,7 @@ class TriggerMethods(AccessorBase):
             wait=wait,
             progress=progress,
         )
-        return self._complete(again.retry_failed(self._frame, inputs, options).steps())
+        return self._complete(retry.retry_failed(self._frame, inputs, options).steps())
 
     def reconcile(
         self, inputs: Any = None, *, prefix: str | None = None, progress: bool | Observer | None = None
@@ -410,9 +410,9 @@ class TriggerMethods(AccessorBase):
         JournalError, RunError
             The journal cannot be read, or does not have the run.
         """
-        from ..frames import again
+        from ..frames import retry
 
-        return self._complete(again.reconcile(self._frame, inputs, prefix=prefix, progress=progress))
+        return self._complete(retry.reconcile(self._frame, inputs, prefix=prefix, progress=progress))
 
     def _trigger(self, workflow_id: str, inputs: Any, **options: Any) -> Steps[pd.DataFrame]:
         from ..frames import trigger

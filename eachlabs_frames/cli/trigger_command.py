@@ -140,7 +140,7 @@ def retry_failed(
 ) -> bool:
     """Trigger the failed rows of `frame` again, into `frame` itself; return whether that was interrupted."""
     from ..aio.bridge import complete_async
-    from ..frames import again
+    from ..frames import retry
     from ..frames.options import TriggerOptions
     from ..models import Secret
 
@@ -153,7 +153,7 @@ def retry_failed(
         inplace=True,
         progress=args.progress,
     )
-    call = again.retry_failed(frame, inputs, options, prefix=args.prefix)
+    call = retry.retry_failed(frame, inputs, options, prefix=args.prefix)
     return send(complete_async(call.steps()), frame, args, signals, sink)
 
 

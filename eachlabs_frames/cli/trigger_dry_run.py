@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from ..frames.estimate import words
 from .signals import Signals
 from .terminal import DONE, NOT_ALL, WRONG_CALL, aligned, plain, say, shown
 from .wording import reworded
@@ -18,7 +17,7 @@ from .wording import reworded
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..frames.dry_run import DryRun
+    from ..frames.preview import DryRun
 
 MAX_ROWS: Final = 5
 """Rows and problems that are shown on a terminal; ``--json`` has all."""
@@ -30,8 +29,8 @@ def run(
 ) -> int:
     """Find out what would be sent, and print it."""
     from ..aio.bridge import complete_async
-    from ..frames.dry_run import dry_run
     from ..frames.options import TriggerOptions
+    from ..frames.preview import dry_run
     from ..models import Secret
 
     secret = Secret.wrap(options["webhook_secret"])
@@ -72,8 +71,10 @@ def _as_json(would: DryRun, args: argparse.Namespace, rows: int) -> str:
 
 
 def _as_text(would: DryRun, rows: int) -> str:
+    from ..frames.preview import estimate_sentence
+
     made = would.estimate
-    parts = [words(made)]
+    parts = [estimate_sentence(made)]
     if would.left_alone:
         parts.append(f"{would.left_alone} of {rows} rows were sent before and would not be sent again")
     if would.inputs:

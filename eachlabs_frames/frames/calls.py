@@ -21,7 +21,7 @@ from ..errors import ConfigurationError, EachlabsError
 from ..models import Event, Outcome
 from ..results import Results
 from ..settings import Settings, current
-from . import again, columns, lost_attrs, sent_inputs, track
+from . import columns, lost_attrs, retry, sent_inputs, track
 from .background_run import INTERVAL, BackgroundRun, Call, check_interval
 from .columns import ResultMeta
 from .options import TriggerOptions
@@ -315,7 +315,7 @@ class Calls:
         )
         # A frame remembers how its inputs were made, but for a function.
         inputs = None if paid is None or not callable(paid.inputs) else paid.inputs
-        call = again.retry_failed(self.frame, inputs, options, prefix=self._origin.prefix, among=rows)
+        call = retry.retry_failed(self.frame, inputs, options, prefix=self._origin.prefix, among=rows)
         return call, inputs, options
 
     def _check_where(self, where: tuple[object, ...]) -> None:

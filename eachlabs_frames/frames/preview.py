@@ -1,10 +1,14 @@
-"""What `preview` does, as steps: each row's input and problem. It never triggers anything."""
+"""Implements `preview` and the dry run of a trigger: what rows would send, and an estimate of its cost.
+
+Nothing here triggers an execution or writes to the journal.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Final
 
 import numpy as np
@@ -17,17 +21,20 @@ from ..api import prices as money
 from ..api import reader
 from ..api.client import Client
 from ..api.requests import checked_id
-from ..errors import InputError, JournalError
+from ..errors import InputError, JournalError, RunError
 from ..inputs.encoding import Problem
-from ..models import Json, Prices, RunSpec, Workflow
+from ..models import MAX_BATCH, Json, Prices, RunSpec, Workflow
+from ..money import format_usd
 from ..settings import current
 from ..suggestions import listed
 from . import columns
 from .display import PreviewFrame
-from .estimate import estimate, show
-from .options import check_flag
+from .options import TriggerOptions, check_flag
 from .plan import Plan, check_na, commonest_problem, misspellings, read_inputs
+from .progress_bar import somebody_looks
 from .rerun import RepeatedRows, RerunGuard
+from .row_actions import RowActions
+from .trigger import TriggerCall
 from .workflows import naming_the_nearest
 
 logger = logging.getLogger("eachlabs_frames")
@@ -73,7 +80,7 @@ def preview(
     plan = Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True)
     out = _shown(plan)
     journaled = _journaled(frame, workflow_id) if prices.cost_usd is None else ()
-    made = estimate(int(out["problem"].isna().sum()), prices, journaled=journaled)
+    made = make_estimate(int(out["problem"].isna().sum()), prices, journaled=journaled)
     known = asdict(made)
     if made.cost_from is None:
         del known["cost_from"]
@@ -85,7 +92,7 @@ def preview(
     if repeats is not None:
         out.attrs[REPEATS] = repeats.count
         notes = [repeats.facts(), *notes]
-    show(made, notes=notes)
+    show_estimate(made, notes=notes)
     return PreviewFrame.of(out, full=full)
 
 
@@ -153,3 +160,145 @@ def _shown(plan: Plan) -> pd.DataFrame:
     out["payload"] = pd.Series(payloads, dtype=object).to_numpy()
     out["problem"] = pd.array(reasons, dtype="string")
     return out
+
+
+# -- dry runs ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a call would do.
+
+    Attributes
+    ----------
+    version_id : str or None
+        The version that would run; None where no row would be looked at.
+    inputs : mapping of int to Json
+        The input of each row that would be sent, by position.
+    problems : mapping of int to str
+        Rows that would not be sent, and why.
+    left_alone : int
+        Rows that have an execution already, or whose answer was lost.
+    refused : str or None
+        Why nothing at all would be sent: a row has a value or a key that cannot be sent, or an earlier run has sent
+        all of them.
+    estimate : Estimate
+    """
+
+    version_id: str | None
+    inputs: Mapping[int, Json]
+    problems: Mapping[int, str]
+    left_alone: int
+    refused: str | None
+    estimate: Estimate
+
+
+def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: TriggerOptions) -> Steps[DryRun]:
+    """Do everything that `bulk_trigger` does before it sends, and say what it would send.
+
+    Raises
+    ------
+    UsageError, APIError
+        As `bulk_trigger` does before it sends.
+    """
+    call = TriggerCall(frame, workflow_id, inputs, options)
+    settings = call.settings
+    prices: Prices = yield lambda stop: cancel_on(
+        stop, money.prices(workflow_id, transport=Client(settings), clock=SystemClock(), dialect=settings.dialect)
+    )
+    refused: str | None = None
+    todo = RowActions()
+    try:
+        todo = yield from call.rehearsal()
+    except (InputError, RunError) as exc:
+        if call.plan is None:
+            raise
+        refused = str(exc)
+    plan = call.plan
+    problems = _problems(plan) if refused is not None and plan is not None else todo.refused
+    made = {} if plan is None else _inputs(plan, set(todo.send))
+    considered = len(made) + len(problems)
+    if refused is not None and plan is not None:
+        considered = len(plan.positions)
+    journaled = journaled_costs(workflow_id) if prices.cost_usd is None else ()
+    return DryRun(
+        call.handover.origin.version_id,
+        made,
+        problems,
+        len(frame) - considered,
+        refused,
+        make_estimate(len(made), prices, journaled=journaled),
+    )
+
+
+def _problems(plan: Plan) -> dict[int, str]:
+    return {position: str(problem) for position, problem, _ in plan.source.check(plan.check)}
+
+
+def _inputs(plan: Plan, wanted: set[int]) -> dict[int, Json]:
+    return {
+        position: row
+        for positions, rows in plan.source.rows()
+        for position, row in zip(positions, rows, strict=True)
+        if position in wanted and not isinstance(row, Problem)
+    }
+
+
+# -- estimates ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What triggering a preview's rows would come to; money in USD, None where nobody knows.
+
+    Attributes
+    ----------
+    cost_from : str or None
+        Whose knowledge the cost is, where it is not the API's.
+    """
+
+    rows: int
+    requests: int
+    cost_usd: float | None
+    balance_usd: float | None
+    cost_from: str | None = None
+
+
+def make_estimate(rows: int, prices: Prices, *, journaled: Sequence[float] = ()) -> Estimate:
+    """Return what `rows` rows that can be sent come to.
+
+    Parameters
+    ----------
+    rows : int
+    prices : Prices
+        What the API says of money.
+    journaled : sequence of float
+        What executions have cost by the journal, in USD: it counts where the API says nothing.
+    """
+    each, cost_from = prices.cost_usd, None
+    if each is None and journaled:
+        each = sum(journaled) / len(journaled)
+        cost_from = f"the mean of {_counted(len(journaled), 'execution')} in the journal"
+    cost = None if each is None else rows * each
+    return Estimate(rows, ceil(rows / MAX_BATCH), cost, prices.balance_usd, cost_from)
+
+
+def estimate_sentence(made: Estimate) -> str:
+    """Return an estimate as a sentence."""
+    cost = "cost not known yet" if made.cost_usd is None else f"about {format_usd(made.cost_usd)}"
+    if made.cost_from is not None:
+        cost += f" (by {made.cost_from})"
+    said = f"{_counted(made.rows, 'row')} can be sent, in {_counted(made.requests, 'request')}: {cost}"
+    return said if made.balance_usd is None else f"{said}; the balance is {format_usd(made.balance_usd)}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def show_estimate(made: Estimate, *, notes: Sequence[str] = ()) -> None:
+    """Print an estimate where somebody may be looking, with each note on a line of its own."""
+    if somebody_looks():
+        print(estimate_sentence(made))
+        for note in notes:
+            print(note)

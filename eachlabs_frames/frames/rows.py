@@ -1,10 +1,18 @@
-"""A frame's rows -> inputs, in chunks of 1,000, column by column. Reads the frame, and never writes to it."""
+"""Reads the rows of a frame: their inputs, in chunks of 1,000, and their index labels as JSON. Never writes to it.
+
+Inputs are read column by column. A label whose type is not listed here is stored as its text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+import base64
+import contextlib
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
 from itertools import accumulate
 from typing import Any, Final
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -13,6 +21,7 @@ from ..inputs.encoding import LocalFileCheck, Problem, Row, encode_all, from_col
 from ..inputs.mapping import Fields, Label, RowFunction, labels_of
 from ..inputs.schema import Check
 from ..inputs.values import MISSING, RefusedValueError, clean, treat_as_missing, whole_number
+from ..models import Json
 
 CHUNK: Final = 1_000
 KEPT: Final = 4_000_000
@@ -164,3 +173,137 @@ def _as_given(cell: object) -> object:
         return None if clean(cell) is MISSING else whole_number(cell)
     except RefusedValueError:
         return cell
+
+
+# -- index labels ------------------------------------------------------------------------------------------------------
+
+_KIND: Final = "kind"
+
+
+def _timestamp(written: dict[str, Any]) -> Any:
+    moment = pd.Timestamp(written["value"])
+    zone = written.get("zone")
+    if zone is not None:
+        # The offset says which instant is meant, the zone what its clock shows: also in the hour that comes twice.
+        with contextlib.suppress(KeyError, ValueError, OSError):  # a zone that this machine does not know
+            moment = moment.tz_convert(zone)
+    return moment.as_unit(written.get("unit", "ns"))
+
+
+_MISSING: Final[dict[str | None, Any]] = {None: None, "NaT": pd.NaT, "NA": pd.NA}
+
+_LABEL_READERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
+    "timestamp": _timestamp,
+    "timedelta": lambda written: pd.Timedelta(written["value"]),
+    "date": lambda written: date.fromisoformat(written["value"]),
+    "time": lambda written: time.fromisoformat(written["value"]),
+    "period": lambda written: pd.Period(ordinal=written["value"], freq=written["freq"]),
+    "interval": lambda written: pd.Interval(
+        label_from_json(written["left"]), label_from_json(written["right"]), written["closed"]
+    ),
+    "uuid": lambda written: UUID(written["value"]),
+    "decimal": lambda written: Decimal(written["value"]),
+    "bytes": lambda written: base64.b64decode(written["value"]),
+    "tuple": lambda written: tuple(map(label_from_json, written["value"])),
+    "float": lambda written: float(written["value"]),
+    "missing": lambda written: _MISSING.get(written["value"]),
+}
+
+
+def label_to_json(label: Any) -> Json:
+    """Return a label as JSON: text and numbers as they are, anything else with its kind."""
+    if isinstance(label, np.datetime64 | np.timedelta64):
+        label = pd.Timestamp(label) if isinstance(label, np.datetime64) else pd.Timedelta(label)
+    elif isinstance(label, np.generic):
+        label = label.item()
+    if type(label) in (str, int, bool):
+        return label if type(label) is not str or _is_utf8(label) else label.encode("utf-8", "replace").decode()
+    if type(label) is float:
+        return label if np.isfinite(label) else {_KIND: "float", "value": str(label)}
+    written = _with_kind(label)
+    return str(label) if written is None else written
+
+
+def _with_kind(label: Any) -> dict[str, Json] | None:
+    """Return a label that JSON has no type for as its kind and its value; None where it is of no kind known here."""
+    if label is None or label is pd.NaT or label is pd.NA:
+        return {_KIND: "missing", "value": next(word for word, value in _MISSING.items() if value is label)}
+    if isinstance(label, tuple):
+        return {_KIND: "tuple", "value": [label_to_json(part) for part in label]}
+    if isinstance(label, datetime):  # a pandas.Timestamp too
+        return _with_zone(pd.Timestamp(label))
+    if isinstance(label, pd.Timedelta):
+        return {_KIND: "timedelta", "value": label.isoformat()}
+    if isinstance(label, pd.Period):
+        return {_KIND: "period", "value": label.ordinal, "freq": label.freqstr}
+    if isinstance(label, pd.Interval):
+        return {
+            _KIND: "interval",
+            "left": label_to_json(label.left),
+            "right": label_to_json(label.right),
+            "closed": label.closed,
+        }
+    if isinstance(label, date | time):
+        return {_KIND: type(label).__name__, "value": label.isoformat()}
+    if isinstance(label, UUID | Decimal):
+        return {_KIND: type(label).__name__.lower(), "value": str(label)}
+    if isinstance(label, bytes):
+        return {_KIND: "bytes", "value": base64.b64encode(label).decode()}
+    return None
+
+
+def _with_zone(moment: pd.Timestamp) -> dict[str, Json]:
+    written: dict[str, Json] = {_KIND: "timestamp", "value": moment.isoformat()}
+    # zoneinfo calls it key, pytz zone; a fixed offset has no name, and is in the text.
+    zone = getattr(moment.tzinfo, "key", None) or getattr(moment.tzinfo, "zone", None)
+    if isinstance(zone, str):
+        written["zone"] = zone
+    if moment.unit != "ns":
+        written["unit"] = moment.unit
+    return written
+
+
+def labels_to_json(found: Sequence[Any]) -> Sequence[Json]:
+    """Return each label as JSON; plain numbers and plain text are looked at in one stroke."""
+    kinds = set(map(type, found))
+    if kinds == {int} or (kinds == {str} and _is_utf8("".join(found))):
+        return found
+    return [label_to_json(label) for label in found]
+
+
+def label_from_json(written: Json) -> Any:
+    """Return the label that `label_to_json` wrote down."""
+    if isinstance(written, dict):
+        return _LABEL_READERS[written[_KIND]](written)
+    return written
+
+
+def label_texts(index: pd.Index[Any]) -> list[str]:
+    """Return each label of an index as a text."""
+    labels: Iterable[object] = index
+    if index.nlevels > 1:
+        labels = (", ".join(map(str, label)) for label in index)
+    return [str(label) for label in labels]
+
+
+def quoted_label(index: pd.Index[Any], position: int) -> str:
+    """Return the label at a position as Python writes it: 3, and not np.int64(3)."""
+    return repr(index[position : position + 1].tolist()[0])
+
+
+def index_from_json(written: Sequence[Json], names: Sequence[str | None]) -> pd.Index[Any]:
+    """Return the index of these labels."""
+    labels = [label_from_json(one) for one in written]
+    if len(names) > 1 and all(isinstance(label, tuple) and len(label) == len(names) for label in labels):
+        several: pd.Index[Any] = pd.MultiIndex.from_tuples(labels, names=list(names))
+        return several
+    single: pd.Index[Any] = pd.Index(labels, name=names[0] if len(names) == 1 else None, tupleize_cols=False)
+    return single
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -27,10 +27,11 @@ from ..journal.sqlite import SqliteRunJournal
 from ..models import INVALID, PENDING, UNKNOWN, Json, Outcome, RowChunk, RunSpec
 from ..settings import Settings
 from ..suggestions import hint
-from . import labels, source_file
+from . import source_file
 from .columns import ResultMeta
 from .options import TriggerOptions
 from .plan import Digests, Plan, read_inputs
+from .rows import labels_to_json
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -363,7 +364,7 @@ def _labels(frame: pd.DataFrame, keys: Sequence[Json] | None) -> Callable[[Seque
     """Return what gives rows' index labels as JSON; where rows have keys, each with its key."""
 
     def written(positions: Sequence[int]) -> Sequence[Any]:
-        found = labels.write_all(frame.index.take(positions).tolist())
+        found = labels_to_json(frame.index.take(positions).tolist())
         if keys is None:
             return found
         return [[label, keys[position]] for label, position in zip(found, positions, strict=True)]

@@ -12,10 +12,11 @@ import pandas as pd
 from ..errors import ConfigurationError
 from ..models import STATUSES
 from ..settings import journal_path
-from . import columns, labels, sent_inputs
+from . import columns, sent_inputs
 from .columns import ResultMeta
 from .display import CountsFrame
 from .options import check_name
+from .rows import index_from_json
 
 
 def runs() -> pd.DataFrame:
@@ -118,7 +119,7 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     if loaded.keys is not None and loaded.pin.key not in keys:
         inputs = {str(loaded.pin.key): _column(loaded.keys)} | inputs
     frame = pd.DataFrame(inputs, index=range(len(loaded.labels)))
-    frame.index = labels.index(loaded.labels, loaded.index_names)
+    frame.index = index_from_json(loaded.labels, loaded.index_names)
     columns.check_columns(frame, prefix)
     out = columns.write(frame, loaded.book.results, prefix)
     pin = loaded.pin

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
-from .labels import quoted
+from .rows import quoted_label
 
 ATTRS: Final = "eachlabs_file"
 
@@ -87,4 +87,4 @@ def place(frame: pd.DataFrame, position: int) -> str:
     file = of(frame)
     if file is not None and position < len(file.lines):
         return f"{file.name}, line {file.lines[position]}"
-    return f"row {quoted(frame.index, position)}"
+    return f"row {quoted_label(frame.index, position)}"

@@ -1,4 +1,4 @@
-"""What `refresh`, `wait`, `summary` and `attach` do, as steps: they read from the API, and never trigger anything."""
+"""Implements `refresh`, `wait`, `summary` and `attach`: they poll the API, write what it says, and never trigger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pandas as pd
 
-from ..aio.bridge import Job, Steps
+from ..aio.bridge import Job, Steps, call, complete
 from ..aio.clock import SystemClock
 from ..aio.tasks import cancel_on
 from ..api import reader
@@ -190,8 +190,39 @@ def _sum_known(costs: Sequence[float]) -> float:
     return sum(known) if known else nan
 
 
-def attach(bulk_id: str, workflow_id: str, *, prefix: str) -> Steps[pd.DataFrame]:
-    """Make a frame of a bulk operation that somebody else triggered."""
+def attach(bulk_id: str, workflow_id: str, *, prefix: str = "") -> pd.DataFrame:
+    """Return a frame with the executions of a bulk operation that was triggered elsewhere.
+
+    Parameters
+    ----------
+    bulk_id : str
+        UUID of the bulk operation.
+    workflow_id : str
+        The workflow that the executions belong to.
+    prefix : str, default ""
+        Prefix of the result's column names, required if an input has the name of one of them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per execution, oldest first: a column for each key of the inputs, if the API returns them, followed by
+        the result columns as in `bulk_trigger`. The frame works with `refresh` and `wait`.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no API key, `bulk_id` is not a UUID, or `workflow_id` is not a valid id.
+    ColumnError
+        An input has the name of a result column.
+    NotFoundError
+        The workflow has no executions with this ``bulk_id``.
+    APIError
+        The API refused a request or did not respond.
+    """
+    return complete(_attach(bulk_id, workflow_id, prefix), call=partial(call, kind=current().bridge))
+
+
+def _attach(bulk_id: str, workflow_id: str, prefix: str) -> Steps[pd.DataFrame]:
     settings = current()
     settings.key()
     checked_id("workflow_id", workflow_id)

@@ -16,8 +16,7 @@ import pandas as pd
 from ...errors import EachlabsError
 from ...frames import attrs, columns, lost_attrs, sent_inputs
 from ...frames.columns import ResultMeta
-from ...frames.labels import texts
-from ...frames.rows import FrameInputs
+from ...frames.rows import FrameInputs, label_texts
 from ...inputs.encoding import Problem, Row
 from ...inputs.mapping import Column, Fields, Literal, Template, from_spec
 from ...inputs.values import MISSING
@@ -85,7 +84,9 @@ class Cards:
         return (
             found
             if all(found)
-            else [label or index for label, index in zip(found, texts(self._frame.index[list(rows)]), strict=True)]
+            else [
+                label or index for label, index in zip(found, label_texts(self._frame.index[list(rows)]), strict=True)
+            ]
         )
 
     def outcomes(self) -> list[Outcome]:

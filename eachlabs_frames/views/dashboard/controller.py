@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...frames import columns
 from ...frames.calls import Calls
-from ...frames.labels import texts
+from ...frames.rows import label_texts
 from ...models import Event, Observer, Outcome
 from ...notebook import in_kernel
 from ...settings import current
@@ -47,7 +47,7 @@ class DashboardController:
     def __init__(self, calls: Calls, *, label: Hashable | Sequence[Hashable] | None = None) -> None:
         self._calls: Final = calls
         self._named: Final = _named(calls, label)
-        self.labels: Final = texts(calls.source.index)
+        self.labels: Final = label_texts(calls.source.index)
         self._hear: Observer = _ignore
         self._turned: Callable[[], None] = _nothing
 
@@ -144,7 +144,7 @@ class DashboardController:
 
 def still(calls: Calls) -> DashboardSnapshot:
     """Return what there is to show of a result, as it is."""
-    board = DashboardModel(texts(calls.source.index), _named(calls).of)
+    board = DashboardModel(label_texts(calls.source.index), _named(calls).of)
     results = columns.read(calls.frame, calls.origin.prefix)
     board.take([results.outcome(row) for row in range(results.size)], now=None)
     return board.snapshot(calls.head(), time.time())
