@@ -421,7 +421,8 @@ async def _in_thread(
     if isinstance(turn, _Wanted):
         return await _in_thread(steps, error=interrupt)
     # The steps came to their end meanwhile: what they made, or what their error carries, goes along.
-    interrupt.frame = turn.value if isinstance(turn, _Finished) else getattr(turn.error, "frame", None)  # type: ignore[attr-defined]
+    frame = turn.value if isinstance(turn, _Finished) else getattr(turn.error, "frame", None)
+    interrupt.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
     raise interrupt from (turn.error if isinstance(turn, _Raised) else None)
 
 

@@ -88,4 +88,4 @@ async def bulk(workflow_id: str, bulk_id: str, *, transport: Transport, clock: C
         msg = f"workflow {workflow_id!r} has no executions with bulk_id {bulk_id!r}"
         raise NotFoundError(msg, status=404)
     # The listing is newest first, and its times may be of whole seconds: turned round, equal times keep their order.
-    return sorted(reversed(found), key=lambda entry: str(entry.get("created_at", "")))  # noqa: C414
+    return sorted(reversed(found), key=lambda entry: str(entry.get("created_at", "")))  # noqa: C414 - see above

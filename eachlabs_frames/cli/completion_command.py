@@ -29,6 +29,6 @@ def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - th
 def _actions(commands: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     for action in commands._actions:  # noqa: SLF001 - argparse has no public way to list them; shtab does the same
         yield action
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - as above
             for command in action.choices.values():
                 yield from _actions(command)

@@ -8,7 +8,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TextIO
+from typing import Final
 
 from ..errors import UsageError
 from .wording import reworded
@@ -57,14 +57,7 @@ class _OneLineHandler(logging.Handler):
 def in_one_line() -> Iterator[None]:
     """Show the library's log and Python's warnings as one line each, and raise for none of them."""
 
-    def show(
-        message: Warning | str,
-        category: type[Warning],  # noqa: ARG001 - the signature is Python's
-        filename: str,  # noqa: ARG001
-        lineno: int,  # noqa: ARG001
-        file: TextIO | None = None,  # noqa: ARG001
-        line: str | None = None,  # noqa: ARG001
-    ) -> None:
+    def show(message: Warning | str, *_: object, **__: object) -> None:
         say(reworded(message))
 
     logger, handler = logging.getLogger("eachlabs_frames"), _OneLineHandler(logging.WARNING)

@@ -262,7 +262,7 @@ class Folder:
             raise ReplacedError(msg)
         file = stem + extension
         target = self._named(file)
-        self._make(os.path.dirname(target))  # noqa: PTH120
+        self._make(os.path.dirname(target))  # noqa: PTH120 - the target is a str
         if not self._move(part, target, replace=self._is_ours(identity, file)):
             mtime_ns = os.lstat(target).st_mtime_ns
         entry = FileRecord(*identity, file, part.size, part.sha256.hexdigest(), mtime_ns)
@@ -295,7 +295,7 @@ class Folder:
         """Give a part its name; False where the very same file is there already."""
         try:
             if replace:
-                os.replace(part.path, target)  # noqa: PTH105
+                os.replace(part.path, target)  # noqa: PTH105 - the paths are str
             else:
                 move_without_replacing(part.path, target, link=self._link)
         except IsADirectoryError as exc:

@@ -102,7 +102,7 @@ class PartialFile:
             self.close()
         if self._begun and not self.named:
             with contextlib.suppress(OSError):
-                os.unlink(self.path)  # noqa: PTH108
+                os.unlink(self.path)  # noqa: PTH108 - the paths are str
         self._reset()
 
 
@@ -118,9 +118,9 @@ def move_without_replacing(source: str, target: str, *, link: Callable[[str, str
             raise
         # A file system without links: the name is taken first, by an empty file.
         os.close(os.open(target, _NEW, 0o666))
-        os.replace(source, target)  # noqa: PTH105
+        os.replace(source, target)  # noqa: PTH105 - the paths are str
     else:
-        os.unlink(source)  # noqa: PTH108
+        os.unlink(source)  # noqa: PTH108 - the paths are str
 
 
 def is_same(path: str, part: PartialFile) -> bool:

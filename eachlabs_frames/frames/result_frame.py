@@ -95,7 +95,7 @@ class ResultFrame:
                     raise self._interrupted(words, frame, exc) from (None if is_bare(exc) else exc)
                 exc.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
                 if isinstance(exc, asyncio.CancelledError):
-                    exc.run = self.origin.run  # type: ignore[attr-defined]
+                    exc.run = self.origin.run  # type: ignore[attr-defined]  # as above
                     exc.args = (self._sentence("cancelled", words),)
                     # Whoever cancels a task often drops its exception; `asyncio.run` of Python 3.10 does.
                     logger.warning("%s", exc.args[0], extra={"is_cancellation": True})
@@ -196,7 +196,8 @@ class ResultFrame:
         try:
             late = _insisting(lambda: whole.append(self._attach(made)))
         except Exception as exc:
-            exc.frame = self._describe(columns.attach(pd.DataFrame(index=self._index), made, self.origin.prefix))  # type: ignore[attr-defined]
+            bare = columns.attach(pd.DataFrame(index=self._index), made, self.origin.prefix)
+            exc.frame = self._describe(bare)  # type: ignore[attr-defined]  # any exception may carry it
             raise
         struck = late or early
         if isinstance(struck, KeyboardInterrupt):

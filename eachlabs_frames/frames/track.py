@@ -154,7 +154,7 @@ class WaitCall:
                 self.handover.before_writing = tracker.close
             reporter.started()
             reporter.tracking()
-            looks: Job[int] = lambda stop: tracker.wait(stop, timeout=self._timeout, pace=self.pace)  # noqa: E731
+            looks: Job[int] = lambda stop: tracker.wait(stop, timeout=self._timeout, pace=self.pace)  # noqa: E731 - one line
             self.left = yield from reporter.stoppable(tracker.refresh if self._once else looks)
             reporter.finished()
         return self.handover.written()

@@ -91,8 +91,7 @@ class Routes:
 
     def set_faults(self, faults: Iterable[Fault]) -> None:
         """Replace the schedule, from any thread; ordinals start again at 1."""
-        # S311: the seed is there to repeat a run, not to guard a secret.
-        self._schedule = Schedule(faults, random.Random(self._account.options.seed))  # noqa: S311
+        self._schedule = Schedule(faults, random.Random(self._account.options.seed))  # noqa: S311 - repeats a run; no secret
 
     def end(self) -> None:
         """Let every waiting request go, so that the server can stop at once."""
