@@ -2,7 +2,7 @@
 
     python .ci/test_ids.py                    the total, against .ci/tests.txt (CI runs this)
     python .ci/test_ids.py --record           write .ci/tests.txt: the cases of each file
-    python .ci/test_ids.py --ids OLD [NEW]    files with the output of: pytest --collect-only -q -o norecursedirs=.*
+    python .ci/test_ids.py --ids OLD [NEW]    output of: pytest --collect-only -q -m '' -o norecursedirs=.*
 
 Without NEW, the cases are collected now. A case under the same name and parameters in another file has moved. For the
 cases that vanished from a file, as many must be new in that file or in the files to which its other cases moved.
@@ -19,8 +19,8 @@ RECORD = Path(__file__).with_name("tests.txt")
 
 
 def collect() -> list[str]:
-    # The last option adds tests/browser and tests/contract, which plain `pytest` leaves out.
-    options = ["--collect-only", "-q", "-p", "no:cacheprovider", "-o", "norecursedirs=.*"]
+    # The last options add what plain `pytest` leaves out: tests/browser and tests/contract, and marked tests.
+    options = ["--collect-only", "-q", "-p", "no:cacheprovider", "-o", "norecursedirs=.*", "-m", ""]
     listing = subprocess.run([sys.executable, "-m", "pytest", *options], stdout=subprocess.PIPE, text=True, check=False)
     if listing.returncode:
         sys.exit(f"{listing.stdout[-3000:]}\nerror: pytest could not collect the tests")

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -24,9 +25,40 @@ _NAMES = ("api_key", "base_url", "dialect", "max_concurrency", "timeout", "max_w
 DEFAULTS: dict[str, Any] = dict.fromkeys(_NAMES) | {"journal": True, "rerun_guard": 86_400.0}
 
 
+# Test cases by the mark for which they were left out; with xdist, of each worker, and all of them collect the same.
+_LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Return twice the number of cores: most tests wait."""
     return 2 * (os.cpu_count() or 1)
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Count what `-m` left out. What `-k` leaves out comes in a call of its own, with tests that have no such mark."""
+    marks = [next((m.name for m in item.iter_markers() if m.name in ("chaos", "slow")), "") for item in items]
+    if all(marks):
+        items[0].config.stash[_LEFT_OUT] = Counter(marks)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Give the counts of an xdist worker to the process that writes the summary."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(session.config.stash.get(_LEFT_OUT, Counter()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the counts of an xdist worker. A worker that crashed has none."""
+    if left_out := getattr(node, "workeroutput", {}).get("left_out"):
+        node.config.stash[_LEFT_OUT] = Counter(left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which tests were left out, and how to run them."""
+    if left_out := config.stash.get(_LEFT_OUT, None):
+        counts = ", ".join(f"{count} {mark}" for mark, count in sorted(left_out.items()))
+        terminalreporter.write_line(f"not run: {counts}; pytest -n auto -m '' runs them too")
 
 
 @pytest.fixture(autouse=True)

@@ -277,6 +277,7 @@ def test_one_session_is_kept_for_every_caller_and_closed_with_the_bridge() -> No
 # Where people work
 
 
+@pytest.mark.slow
 def test_sixteen_threads_at_once(sandbox: Sandbox) -> None:
     """Each sends its own frame: every row is accepted once, and every result stands in its place."""
     with ThreadPoolExecutor(16) as pool:
@@ -376,6 +377,7 @@ def test_a_script_ends_without_a_word(script: Script, sandbox: Sandbox) -> None:
 # Forks and other processes
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("way", ["sys.exit", "os._exit"])
 def test_a_fork_leaves_both_sides_whole(script: Script, sandbox: Sandbox, way: str) -> None:
@@ -413,6 +415,7 @@ def test_a_fork_leaves_both_sides_whole(script: Script, sandbox: Sandbox, way: s
     assert sorted(one.inputs["prompt"] for one in sandbox.accepted) == ["child", "parent", "parent again"]
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_process_pools(script: Script, sandbox: Sandbox, method: str) -> None:
@@ -501,6 +504,7 @@ def interrupted_twice(script: Script, sandbox: Sandbox) -> Any:
     return ended(process, quiet=False)
 
 
+@pytest.mark.slow
 @posix
 def test_a_second_interrupt_ends_at_once(script: Script, sandbox: Sandbox) -> None:
     """It waits no longer; what was answered is in the frame, and nothing more was sent."""
@@ -509,6 +513,7 @@ def test_a_second_interrupt_ends_at_once(script: Script, sandbox: Sandbox) -> No
     assert (said["tasks"], said["threads"]) == (0, ["MainThread"])
 
 
+@pytest.mark.slow
 @posix
 def test_what_a_second_interrupt_cut_off_is_unknown(script: Script, sandbox: Sandbox) -> None:
     """The API took them: to say that they were not sent would have them paid for again."""
@@ -555,6 +560,7 @@ def test_a_timeout_of_the_callers_stops_a_trigger(
     assert any(text.startswith("cancelled: ") and "load_run('timed')" in text for text in caplog.messages)
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("call", ["await frame.eachlabs.bulk_trigger_async", "frame.eachlabs.bulk_trigger"])
 def test_an_interrupt_of_asyncio_run(script: Script, sandbox: Sandbox, call: str) -> None:
@@ -660,6 +666,7 @@ def test_a_cancellation_leaves_a_function_that_hangs(monkeypatch: pytest.MonkeyP
 # Nested in the caller's own loop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["asyncio", "no loop"])
 def test_the_nested_bridge(script: Script, sandbox: Sandbox, kind: str) -> None:
     """The caller's coroutines go on during the call, its loop keeps no session; without a loop, it is the thread."""
@@ -701,6 +708,7 @@ def test_the_nested_bridge(script: Script, sandbox: Sandbox, kind: str) -> None:
     assert sandbox.accepted_count() == 3
 
 
+@pytest.mark.slow
 def test_the_thread_works_where_the_caller_has_patched_asyncio(script: Script, sandbox: Sandbox) -> None:
     """Many a notebook begins with a nest-asyncio: it patches the class of the bridge's loop too, while that runs."""
     said = script.run(
@@ -728,6 +736,7 @@ def test_the_thread_works_where_the_caller_has_patched_asyncio(script: Script, s
     assert (sandbox.accepted_count(), sandbox.duplicates()) == (51, {})
 
 
+@pytest.mark.slow
 def test_nested_calls_that_overlap_share_a_session_until_the_outermost_ends(script: Script, sandbox: Sandbox) -> None:
     """A coroutine that runs during one nested call may make another, which does not take the first one's session."""
     sandbox.change(latency=0.05)
@@ -775,6 +784,7 @@ def test_the_nested_bridge_refuses_uvloop_before_anything_is_sent(sandbox: Sandb
     assert sandbox.requests == ()
 
 
+@pytest.mark.slow
 @posix
 def test_an_interrupt_of_a_nested_call_harms_no_task_of_the_callers(script: Script, sandbox: Sandbox) -> None:
     """The caller's own coroutine is busy nearly all the time, and yet the interrupt is the call's alone."""

@@ -164,6 +164,7 @@ _json = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(output=_json, sent=st.dictionaries(st.text(), _json), error=st.none() | st.text(), label=st.text())
 @settings(max_examples=60, deadline=None)
 def test_whatever_comes_from_outside_a_card_is_json_of_bounded_size(

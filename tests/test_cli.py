@@ -455,6 +455,7 @@ def test_a_disk_that_takes_nothing_leaves_the_ids_on_stderr(
     assert billed(sandbox) <= set(err.replace("\n", ",").split(","))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_in_the_middle_leaves_every_accepted_execution_in_the_file(
@@ -479,6 +480,7 @@ def test_a_signal_in_the_middle_leaves_every_accepted_execution_in_the_file(
     assert ids(files.read(tmp_path / "s.csv")) == billed(sandbox)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 def test_a_signal_keeps_the_answers_in_flight(sandbox: Sandbox, tmp_path: Path) -> None:
     """A request that is with the API when the signal comes is waited for, and its rows are in the file."""
@@ -504,6 +506,7 @@ def test_a_signal_keeps_the_answers_in_flight(sandbox: Sandbox, tmp_path: Path) 
     assert ids(back) == billed(sandbox)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 def test_a_signal_during_the_wait_ends_it(sandbox: Sandbox, tmp_path: Path) -> None:
     """The executions are in the file already, and go on."""
@@ -518,6 +521,7 @@ def test_a_signal_during_the_wait_ends_it(sandbox: Sandbox, tmp_path: Path) -> N
     assert ids(files.read(tmp_path / "r.jsonl")) == billed(sandbox)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 def test_a_signal_before_anything_was_sent_leaves_no_file(sandbox: Sandbox, tmp_path: Path) -> None:
     """It says so."""
@@ -530,6 +534,7 @@ def test_a_signal_before_anything_was_sent_leaves_no_file(sandbox: Sandbox, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
 def test_a_reader_that_has_left_is_no_traceback(sandbox: Sandbox, tmp_path: Path) -> None:
     """The file is written by the time anything is printed."""
@@ -546,6 +551,7 @@ def test_a_reader_that_has_left_is_no_traceback(sandbox: Sandbox, tmp_path: Path
 # demo and sandbox
 
 
+@pytest.mark.slow
 def test_the_demo_needs_nothing_and_ends_with_a_file(tmp_path: Path) -> None:
     """Whatever the environment says: no key, no account, no network, and a few seconds."""
     strange = {"EACHLABS_BASE_URL": "not a url", "EACHLABS_API_KEY": "no key", "HTTP_PROXY": "http://127.0.0.1:9"}
@@ -578,6 +584,7 @@ def test_a_demo_that_could_not_write_does_not_begin(run: Callable[..., Said]) ->
     one_line(err)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_sandbox_says_how_it_is_used_and_stops_cleanly(

@@ -99,6 +99,7 @@ def test_a_killed_command_is_gone_on_with(sandbox: Sandbox, run: Callable[..., S
     assert ids(result()) == billed(sandbox)
 
 
+@pytest.mark.slow
 @unless_windows
 @pytest.mark.parametrize("named", [(), ("--run", "it's mine"), ("--run", "mine", "--force")])
 def test_a_terminated_command_says_how_to_go_on(
@@ -122,6 +123,7 @@ def test_a_terminated_command_says_how_to_go_on(
     assert ids(ef.load_run(found.group(1))) == ids(result()) == billed(sandbox)
 
 
+@pytest.mark.slow
 @unless_windows
 def test_a_second_signal_ends_it_at_once(sandbox: Sandbox, run: Callable[..., Said], tmp_path: Path) -> None:
     """After the first, it says that it waits for an answer; the rows of one that never came are unknown."""
@@ -378,6 +380,7 @@ def test_a_run_is_deleted_for_scripts(run: Callable[..., Said], sandbox: Sandbox
     assert ef.runs()["run"].tolist() == ["b"]
 
 
+@pytest.mark.slow
 @unless_windows
 @pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, []), ("\n", 1, ["r"]), ("no\n", 1, ["r"])])
 def test_a_run_is_deleted_on_a_terminal_after_asking(

@@ -288,6 +288,7 @@ def test_what_cannot_be_decompressed_is_no_answer(body: bytes, header: str, reas
     assert reason in fault.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encodings", [1, 2])
 def test_an_answer_beyond_the_bound_is_no_answer(encodings: int) -> None:
     """A small body that decompresses to gigabytes is left at the bound, and other coroutines run meanwhile."""

@@ -278,6 +278,7 @@ outcomes = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(outcomes, max_size=8), st.randoms(use_true_random=False))
 def test_any_interleaving_of_outcomes_gives_the_same_columns(made: list[Outcome], chance: Any) -> None:

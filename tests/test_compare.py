@@ -177,6 +177,7 @@ def test_nothing_judged_is_no_rate_and_no_error() -> None:
 ROWS = st.lists(st.tuples(st.sampled_from("xyz"), st.booleans()), max_size=12)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(ROWS, ROWS, st.integers(0, 99))
 def test_every_row_is_in_a_pair_or_counted(a: list[tuple[str, bool]], b: list[tuple[str, bool]], seed: int) -> None:

@@ -285,6 +285,7 @@ def test_an_update_of_100_changed_lines_is_one_message_of_at_most_3_kib() -> Non
     dashboard.close()
 
 
+@pytest.mark.slow
 def test_10_000_bulk_ids_that_all_change_at_once_stay_under_6_kib_an_update() -> None:
     """What does not fit waits its turn, and comes."""
     subject = Fake(100_000)
@@ -482,6 +483,7 @@ def test_a_callback_may_do_anything_with_a_dashboard(sandbox: Sandbox) -> None:
     assert said
 
 
+@pytest.mark.slow
 def test_the_frame_of_a_dashboard_is_the_runs_result_from_the_first_moment(sandbox: Sandbox) -> None:
     """Whoever waits for the run and asks its dashboard right then sees every execution."""
     for turn in range(5):

@@ -124,6 +124,7 @@ heads = st.fixed_dictionaries(
 steps = st.lists(st.tuples(st.lists(outcomes, max_size=15), st.booleans(), st.none() | st.floats(0, 1e9), heads))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(steps)
 def test_the_browser_shows_what_the_board_holds_once_it_has_caught_up(steps: Any) -> None:
@@ -142,6 +143,7 @@ def test_the_browser_shows_what_the_board_holds_once_it_has_caught_up(steps: Any
     assert plain(browser.shown) == plain(told.snapshot(last, now))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.lists(outcomes, max_size=15)))
 def test_a_board_is_what_its_final_outcomes_make_it(taken: list[list[Outcome]]) -> None:

@@ -88,6 +88,7 @@ def test_what_is_no_json_is_refused(text: bytes) -> None:
         decode(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [b"[NaN" + b",[]" * 300_000 + b"]", nested(300_000)])
 def test_a_hostile_body_is_given_up(text: bytes) -> None:
     """After a bounded number of steps, without recursion."""
@@ -135,6 +136,7 @@ def test_what_an_api_sends_under_the_key_of_the_note_is_no_note() -> None:
     assert replaced(decode(orjson.dumps({decoding.REPLACED: {"a": 1}}))) is None
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(JSON)
 def test_the_parser_reads_what_orjson_reads(value: Any) -> None:

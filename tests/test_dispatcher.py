@@ -88,6 +88,7 @@ def test_what_has_another_shape_is_none(wrong: bytes) -> None:
     assert read_delivery(wrong) is None
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.binary()

@@ -197,6 +197,7 @@ def test_where_a_schema_wants_integers(rule: Any, wanted: bool) -> None:
     assert integer_keys({"properties": {"n": rule}}) == ({"n"} if wanted else set())
 
 
+@pytest.mark.slow
 @given(st.lists(values, max_size=8), st.booleans())
 def test_a_column_gives_json_or_a_problem_for_every_row(cells: list[Any], omit: bool) -> None:
     """Any cells at all: as many rows out as in, each encodable with a second encoder's agreement, or a problem."""

@@ -38,6 +38,7 @@ def same(one: Any, other: Any) -> bool:
     return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(VALUES, st.randoms(use_true_random=False))
 def test_what_is_equal_as_json_has_one_fingerprint(value: Any, random: Any) -> None:
@@ -45,6 +46,7 @@ def test_what_is_equal_as_json_has_one_fingerprint(value: Any, random: Any) -> N
     assert fingerprint(shuffled(value, random)) == fingerprint(value)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(VALUES, VALUES)
 def test_one_fingerprint_is_equality_as_json(one: Any, other: Any) -> None:
@@ -52,6 +54,7 @@ def test_one_fingerprint_is_equality_as_json(one: Any, other: Any) -> None:
     assert (fingerprint(one) == fingerprint(other)) == same(one, other)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(VALUES)
 def test_the_wire_changes_no_fingerprint(value: Any) -> None:
@@ -101,6 +104,7 @@ def test_a_fingerprint_is_short() -> None:
     assert len(fingerprint({})) == SIZE
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text(), VALUES)))
 def test_json_that_is_there_already_saves_work_and_changes_nothing(rows: list[dict[str, Any]]) -> None:

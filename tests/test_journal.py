@@ -486,6 +486,7 @@ print(entry.close())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("then", ["room again", "still full"])
 def test_a_disk_that_is_full_stops_every_step_and_keeps_the_answers(journal: Path, then: str) -> None:
     """Opening, entering, registering and claiming say so; what was settled is written at the end, if there is room."""
@@ -514,6 +515,7 @@ STEP = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(STEP, max_size=14))
 def test_two_entries_are_as_one_dictionary(  # noqa: C901 - the model is a whole
@@ -610,6 +612,7 @@ print(entry.close(), file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["lives", "dies"])
 def test_two_processes_that_send_the_same_rows_are_granted_each_row_once(journal: Path, first: str) -> None:
     """Started together, in small batches; also where one of them dies, no row of its is given to the other."""

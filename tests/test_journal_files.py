@@ -570,6 +570,7 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_a_file_that_may_only_be_read_is_read_and_nothing_is_sent(open_folder: Path) -> None:
     """No call is made with a journal that cannot be written; what it holds is shown all the same."""
     path = open_folder / "j.sqlite"
@@ -613,6 +614,7 @@ def test_a_journal_that_was_replaced_meanwhile_is_not_written(journal: Path, ste
     entry.close()
 
 
+@pytest.mark.slow
 def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path) -> None:
     """POSIX drops a process's locks when any handle of a file is closed: another process must not end the log then."""
     entry = SqliteRunJournal(journal, "r")
@@ -629,6 +631,7 @@ def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path
     entry.close()
 
 
+@pytest.mark.slow
 def test_many_processes_make_one_journal_together(journal: Path) -> None:
     """To switch the log on, SQLite waits for nobody; this package does."""
     code = (

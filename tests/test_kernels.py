@@ -24,6 +24,8 @@ from jupyter_client.manager import KernelManager
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Fault, Sandbox
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT = 240
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

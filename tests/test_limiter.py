@@ -160,6 +160,7 @@ class Run:
         assert level is None or out <= level or count == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [full, capped, vague])
 @pytest.mark.parametrize(
     ("cap", "lasts", "tenant"),
@@ -186,6 +187,7 @@ def test_a_cap_of_one_is_a_queue(words: Callable[[int, int, int], Retry]) -> Non
     assert len(account.refused) * 10 < len(account.accepted) * 2
 
 
+@pytest.mark.slow
 def test_a_named_cap_is_hardly_ever_asked_again() -> None:
     """Once the API named its cap, it is tried again once in fifty requests, in case it was raised."""
     account = Account(10)
@@ -983,6 +985,7 @@ class Chaos(Desk):
             self.limiter.leave(worker)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(steps=st.lists(STEPS, max_size=60), survivor=st.integers(0, 4))
 def test_whoever_is_cancelled_no_reservation_is_left_and_nobody_hangs(
@@ -1005,6 +1008,7 @@ def test_whoever_is_cancelled_no_reservation_is_left_and_nobody_hangs(
     test()
 
 
+@pytest.mark.slow
 def test_a_share_that_is_a_guess_is_probed_once_in_ten_at_most() -> None:
     """Without a number in its words, an account refuses no more than one request in ten, but for the learning."""
     account = Account(10, words=vague)

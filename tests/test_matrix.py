@@ -384,6 +384,7 @@ def test_a_column_of_objects_stays_one() -> None:
         assert shown["ink"].tolist() == values
 
 
+@pytest.mark.slow
 def test_the_table_is_bounded(tmp_path: Path) -> None:
     """However many rows there are, and however large the pictures are; it says what is left out."""
     out = result([(f"{row} " + "long " * 400, column, 0) for row in range(40) for column in range(44)])
@@ -421,6 +422,7 @@ def pixels(path: Path) -> Any:
         return np.asarray(opened.convert("RGB"))
 
 
+@pytest.mark.slow
 def test_a_heat_map_is_saved_as_a_picture(tmp_path: Path) -> None:
     """With the cells' colours in it, and the scale's."""
     shown = sweep().eachlabs.matrix("prompt", "style", "cost", by="seed")
@@ -466,6 +468,7 @@ def test_a_picture_that_is_not_drawn_says_why() -> None:
     assert png._words(card, "SVG, not drawn") == ("(image: SVG, not drawn) a fox", png.MUTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["output", "cost", "status"])
 def test_any_script_is_drawn_without_a_warning(tmp_path: Path, value: str) -> None:
     """What no font has is a box, a dollar sign is no formula, and pyplot is not touched."""
@@ -491,6 +494,7 @@ def test_no_decoder_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not started.exists()
 
 
+@pytest.mark.slow
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:
     """No figure is open, no back end was chosen, and what the user has set changes nothing."""
     code = f"""

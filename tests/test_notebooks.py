@@ -44,6 +44,7 @@ def test_there_are_notebooks() -> None:
     assert {path.name for path in NOTEBOOKS} == set(LAST_WORDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In an empty folder and this environment's own kernel: no cell raises, and the last one says what it should."""

@@ -44,6 +44,7 @@ def result(values: list[Any], index: Any = None, *, prefix: str = "") -> pd.Data
 labels = st.sampled_from(["x", "y", None, 3])
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.tuples(any_outputs, labels), max_size=6), st.booleans())
 def test_lines_stay_with_their_rows_and_nothing_is_lost(rows: list[tuple[Any, Any]], expand: bool) -> None:

@@ -91,6 +91,7 @@ def test_the_same_place_is_numbered() -> None:
 # -- the frame --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(ROWS, st.sampled_from([("a", "b", "c"), ("ab", "c", "d"), ("a", "bc", "d"), ("ab", "cd", ""), ("a", "b", "")]))
 @settings(deadline=None)
 def test_without_duplicates_it_is_the_pivot_of_pandas(rows: list[tuple[int, ...]], names: tuple[str, str, str]) -> None:
@@ -110,6 +111,7 @@ def test_without_duplicates_it_is_the_pivot_of_pandas(rows: list[tuple[int, ...]
     )
 
 
+@pytest.mark.slow
 @given(ROWS)
 @settings(deadline=None)
 def test_no_row_is_lost_where_there_are_duplicates(rows: list[tuple[int, ...]]) -> None:

@@ -58,6 +58,7 @@ def test_row_numbers_come_back(rows: list[int]) -> None:
     assert len(pack_rows(rows)) == 4 * len(rows)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     TEXT,

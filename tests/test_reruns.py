@@ -86,6 +86,7 @@ def test_some_repeated_rows_are_sent_with_a_warning_that_counts_them(sandbox: Sa
     assert sent(sandbox) == 8
 
 
+@pytest.mark.slow
 def test_a_restarted_process_is_refused_as_well(sandbox: Sandbox, tmp_path: Path) -> None:
     """Restart and run all is the same case: the journal knows what another process has sent."""
     frame(3).eachlabs.bulk_trigger(WF, INPUTS)

@@ -582,6 +582,7 @@ def test_a_journal_that_cannot_be_used_stops_a_call_before_anything_is_sent(sand
     assert (tmp_path / "notes.txt").read_text().startswith("these are my notes")
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=12), min_size=1, max_size=4))
 def test_however_frames_of_a_run_overlap_each_occurrence_is_paid_once(sandbox: Sandbox, calls: list[list[int]]) -> None:

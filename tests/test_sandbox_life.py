@@ -130,6 +130,7 @@ def test_options_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
         start(configure=False, **wrong)
 
 
+@pytest.mark.slow
 def test_importing_the_sandbox_imports_no_server() -> None:
     """The server is loaded when a sandbox is asked for."""
     code = (
@@ -141,6 +142,7 @@ def test_importing_the_sandbox_imports_no_server() -> None:
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_a_forgotten_sandbox_does_not_keep_the_interpreter() -> None:
     """The exit stops it, silently."""
     code = "from eachlabs_frames.sandbox import start; s = start(configure=False); print(s.port)"
@@ -155,6 +157,7 @@ def test_a_forgotten_sandbox_does_not_keep_the_interpreter() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent the POSIX way")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_foreground_sandbox_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
@@ -205,6 +208,7 @@ def _swallow(sandbox: Sandbox, n: int) -> None:
         trigger(sandbox, {"prompt": str(n)})
 
 
+@pytest.mark.slow
 def test_ten_thousand_executions_keep_a_listing_by_bulk_small() -> None:
     """A bulk's page is found by its index, and nothing is accepted twice."""
     with start(configure=False, hold=True) as sandbox:

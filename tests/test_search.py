@@ -514,6 +514,7 @@ def test_a_claim_of_long_ago_costs_one_look() -> None:
     assert trial.api.count()["page"] < 45
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_makes_no_look_expensive() -> None:
     """A loss at its start is looked for where it is, however much was made since."""
     trial = Trial()

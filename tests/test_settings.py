@@ -184,6 +184,7 @@ def test_a_journal_that_was_chosen_is_used_for_a_sandbox_too(tmp_path: Path) -> 
             assert ef.configure(journal=None).journal is None
 
 
+@pytest.mark.slow
 def test_the_journals_of_sandboxes_are_deleted_with_their_process(tmp_path: Path) -> None:
     """But not by a child that was forked: its end is not that of the sandbox."""
     code = """

@@ -482,6 +482,7 @@ def test_a_forked_child_does_not_wait_for_its_parents_run(sandbox: Sandbox) -> N
 # The end of the process
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_keeps_the_answers_in_flight(sandbox: Sandbox, tmp_path: Path) -> None:
     """The run is stopped as by an interrupt: each execution is in the journal, and nothing is unknown."""
     sandbox.change(latency=0.2, hold=True)

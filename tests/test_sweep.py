@@ -37,6 +37,7 @@ def test_a_sweep_is_the_product_of_its_axes_in_their_order(axes: dict[str, list[
     assert grid.index.equals(pd.RangeIndex(len(grid)))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(grids, st.data(), st.integers(0, 2**32 - 1))
 def test_a_sample_is_of_different_cells_in_the_products_order(
@@ -53,6 +54,7 @@ def test_a_sample_is_of_different_cells_in_the_products_order(
     pd.testing.assert_frame_equal(drawn, ef.sweep(axes, sample=wanted, random_state=seed))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(grids, st.integers(2, 4), st.integers(0, 3))
 def test_where_prunes_and_repeats_number_what_is_left(axes: dict[str, list[Any]], times: int, seed: int) -> None:
@@ -228,6 +230,7 @@ def test_a_sample_needs_no_product() -> None:
         assert set(drawn["c"]) == set(range(7))
 
 
+@pytest.mark.slow
 def test_a_draw_is_uniform() -> None:
     """Each pair of four cells comes as often as any other, within what chance allows (six standard deviations)."""
     source = np.random.default_rng(5)
@@ -237,6 +240,7 @@ def test_a_draw_is_uniform() -> None:
     assert all(abs(count - draws / 6) < 6 * (draws * 5 / 36) ** 0.5 for count in counts.values())
 
 
+@pytest.mark.slow
 def test_a_draw_among_the_cells_that_pass_is_uniform() -> None:
     """Those that do not pass take nobody's place."""
     source = np.random.RandomState(5)
@@ -262,6 +266,7 @@ def test_any_random_state_of_pandas_makes_a_draw_repeatable(state: Any) -> None:
     assert ef.sweep(a=range(10**6), sample=5)["a"].tolist() != ef.sweep(a=range(10**6), sample=5)["a"].tolist()
 
 
+@pytest.mark.slow
 def test_a_search_for_cells_that_pass_ends() -> None:
     """Where next to none of very many pass: it says how many did of those that it tried."""
     grid = {"a": range(10**15)}

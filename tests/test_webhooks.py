@@ -102,6 +102,7 @@ def fates(hook: WebhookReceiver) -> dict[str, int]:
 # What is delivered is what is known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dialect", "pages"), [("current", 0), ("legacy", 10)])
 def test_a_thousand_at_once_and_none_is_lost(hook: WebhookReceiver, dialect: Any, pages: int) -> None:
     """All end in the same moment, in any order; only legacy deliveries lack the cost, so that it is read from pages."""
@@ -366,6 +367,7 @@ def test_stopping_waits_until_all_is_noted(sandbox: Sandbox) -> None:
     assert fates(hook) == {"accepted": 10}
 
 
+@pytest.mark.slow
 def test_another_process_can_take_its_deliveries(sandbox: Sandbox) -> None:
     """With the same secret and port: the journal knows the executions."""
     sandbox.change(hold=True)
@@ -526,6 +528,7 @@ def test_a_forked_child_has_no_receiver(hook: WebhookReceiver) -> None:
     assert genuine(hook, {"execution_id": "nobody's", "status": "completed"}) == 204
 
 
+@pytest.mark.slow
 def test_at_the_end_of_a_process_what_came_is_noted(sandbox: Sandbox) -> None:
     """A script that forgets to stop its receiver."""
     sandbox.change(hold=True)
