@@ -112,6 +112,7 @@ def test_stdout_holds_the_table_alone(run: Run, sandbox: Sandbox) -> None:
     assert [json.loads(line)["status"] for line in out.splitlines()] == ["completed"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
 def test_a_reader_of_stdout_that_has_left_loses_no_row(sandbox: Sandbox, tmp_path: Path) -> None:
     """The run is in the journal; the message says how to get it, and the exit code is 1."""

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 DAY = """
@@ -92,6 +94,7 @@ def day(folder: Path, script: str) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_the_tour_works_on_two_days_and_leaves_no_run_behind(tmp_path: Path) -> None:
     """The second day is as the first; the real journal has no run of either. What a CSV file holds is gone on with."""
     (tmp_path / "home").mkdir()

@@ -134,6 +134,7 @@ def csv_file() -> tuple[list[str], dict[str, dict[str, Any]]]:
     return records, {key: {"negative_prompt": key, **row} for key, row in zip(keys, inputs, strict=True)}
 
 
+@pytest.mark.slow
 def test_a_csv_file_goes_out_and_comes_back(sandbox: Sandbox, tmp_path: Path) -> None:
     """50 nasty cells, a BOM and CRLF: sent as the schema asks, written back byte for byte, never paid twice."""
     records, wanted = csv_file()
@@ -162,6 +163,7 @@ TSV = (
 )
 
 
+@pytest.mark.slow
 def test_a_tsv_file_has_no_quotes_and_types_may_be_named(sandbox: Sandbox, tmp_path: Path) -> None:
     """A quote is a character. Without a schema a cell is text, unless --inputs names a type; a retry keeps to it."""
     (tmp_path / "in.tsv").write_text("\n".join(TSV) + "\n")
@@ -202,6 +204,7 @@ LINES = (
 )
 
 
+@pytest.mark.slow
 def test_json_lines_go_out_and_come_back(sandbox: Sandbox, tmp_path: Path) -> None:
     """Numbers keep their digits beside gaps, names that a row has not stay away, and each line begins as it did."""
     (tmp_path / "in.jsonl").write_text("\n".join(LINES) + "\n")
@@ -267,6 +270,7 @@ def shell(sandbox: Sandbox, tmp_path: Path) -> Callable[[str], subprocess.Comple
     return run
 
 
+@pytest.mark.slow
 @needs_bash
 def test_a_pipeline_of_commands(
     shell: Callable[[str], subprocess.CompletedProcess[str]], sandbox: Sandbox, tmp_path: Path

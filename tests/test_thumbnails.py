@@ -107,6 +107,7 @@ def with_photographs(folder: Path, rows: int) -> pd.DataFrame:
     return out
 
 
+@pytest.mark.slow
 def test_views_outlive_their_files_and_stay_small(sandbox: Sandbox, tmp_path: Path) -> None:
     """Each view answers for a file that is gone, its static HTML shows pictures, and it stays within its bound."""
     folder = tmp_path / "pictures"
