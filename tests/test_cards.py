@@ -22,7 +22,7 @@ from eachlabs_frames.views.common.card import (
     Card,
     card,
 )
-from eachlabs_frames.views.common.card_builder import Cards
+from eachlabs_frames.views.common.source import Cards
 
 PICTURE = "https://media.example/a.png"
 FILM = "https://media.example/b.mp4"

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.views.matrix.colours import RED_BLUE, VIRIDIS, Scale, scale
-from eachlabs_frames.views.matrix.legend import legend
-from eachlabs_frames.views.matrix.quantity import quantity
+from eachlabs_frames.views.matrix.colours import RED_BLUE, VIRIDIS, Scale, legend, quantity, scale
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=True)
 

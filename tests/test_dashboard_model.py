@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.models import STATUSES, Outcome
-from eachlabs_frames.views.dashboard.error_groups import MAX_GROUPS
 from eachlabs_frames.views.dashboard.model import MAX_MESSAGE_BYTES, MAX_STATUSES, OTHER, DashboardModel
+from eachlabs_frames.views.dashboard.row_groups import MAX_GROUPS
 
 USUAL_LIMIT = 3_072 - 600
 HARD_LIMIT = 6_144 - 600

@@ -24,7 +24,7 @@ from eachlabs_frames.models import COMPLETED, FAILED, PENDING, RUNNING, Event, O
 from eachlabs_frames.sandbox import Sandbox, media
 from eachlabs_frames.views.common import local_files as files
 from eachlabs_frames.views.common.card import Card, card
-from eachlabs_frames.views.common.card_builder import Cards
+from eachlabs_frames.views.common.source import Cards
 from eachlabs_frames.views.gallery import static
 from eachlabs_frames.views.gallery.model import MAX_CODES, MAX_MESSAGE_BYTES, GalleryLayout, GalleryModel, find
 from eachlabs_frames.views.gallery.widget import Gallery
@@ -397,7 +397,7 @@ def test_a_file_beyond_its_bound_is_none(tmp_path: Path) -> None:
         file.write(PNG)
         file.truncate(files.MAX_FILE_BYTES + 1)
     assert files.find(str(large)) is None
-    assert files.find(str(large), largest=files.MAX_FILE_BYTES + 1) is not None
+    assert files.find(str(large), max_bytes=files.MAX_FILE_BYTES + 1) is not None
 
 
 @pytest.mark.parametrize(

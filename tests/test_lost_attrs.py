@@ -12,7 +12,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.sandbox import Sandbox
-from eachlabs_frames.views.common.card_builder import Cards
+from eachlabs_frames.views.common.source import Cards
 
 from .waiting import until
 

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.views.matrix.pivot import AxisNames, Pivot, pivot, spread
-from eachlabs_frames.views.matrix.pivot_order import AxisLevel, Slot, axis, grid
+from eachlabs_frames.views.matrix.pivot import AxisLevel, AxisNames, Pivot, Slot, axis, grid, pivot, spread
 
 KEYS = st.sampled_from([0, 1, 2])
 ROWS = st.lists(st.tuples(KEYS, KEYS, KEYS, KEYS), max_size=25)

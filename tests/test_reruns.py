@@ -19,7 +19,7 @@ from eachlabs_frames.frames import sent_inputs
 from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.inputs.repeats import repeated
 from eachlabs_frames.sandbox import Fault, Sandbox, Version
-from eachlabs_frames.views.common.card_builder import Cards
+from eachlabs_frames.views.common.source import Cards
 from eachlabs_frames.views.dashboard.controller import DashboardController
 
 from .chaos.stage import until

@@ -10,7 +10,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.frames.columns import ResultMeta
-from eachlabs_frames.views.common.row_labels import MAX_LABEL, RowLabels
+from eachlabs_frames.views.common.source import MAX_LABEL, RowLabels
 
 
 def named(frame: pd.DataFrame, label: Any = None, inputs: Any = None) -> RowLabels:

@@ -15,8 +15,8 @@ from PIL import Image
 import eachlabs_frames as ef
 from eachlabs_frames.frames.attrs import DOWNLOAD
 from eachlabs_frames.sandbox import Sandbox
-from eachlabs_frames.views.common import local_files, thumbnails
-from eachlabs_frames.views.common.thumbnails import MAX_SIDE, Thumbnails
+from eachlabs_frames.views.common import local_files
+from eachlabs_frames.views.common.local_files import MAX_SIDE, Thumbnails
 from eachlabs_frames.views.gallery.static import HELD
 from eachlabs_frames.views.matrix.static import MAX_HTML_BYTES
 
@@ -87,10 +87,10 @@ def test_copies_have_a_bound_and_the_first_ones_are_made_at_once(
     first = photograph(tmp_path / "0.png", "PNG", side=40)
     paths = [first, *(str(shutil.copy(first, tmp_path / f"{n}.png")) for n in range(1, 5))]
     size = Path(paths[0]).stat().st_size
-    monkeypatch.setattr(thumbnails, "MAX_HELD", 3 * size + size // 2)
+    monkeypatch.setattr(local_files, "MAX_HELD", 3 * size + size // 2)
     bounded = Thumbnails(paths)
-    monkeypatch.setattr(thumbnails, "MAX_HELD", 100 * size)
-    monkeypatch.setattr(thumbnails, "MAX_AT_ONCE", 2)
+    monkeypatch.setattr(local_files, "MAX_HELD", 100 * size)
+    monkeypatch.setattr(local_files, "MAX_AT_ONCE", 2)
     late = Thumbnails(paths)
     late.wait()
     shutil.rmtree(tmp_path)

@@ -1,23 +1,62 @@
-"""Files of the user's, as a view may show them: a picture, a film or a sound, by its own first bytes, within a bound.
+"""Local files that a view shows: images, videos and audio that were downloaded, within a size limit.
 
-A path comes from the frame alone, never from a browser. What is something else, too large or not there is None.
+Owns reading them, sending them to a widget's browser, embedding them in a saved page, and the thumbnails that stay
+when a file is moved or deleted. A path comes from the frame only, never from a browser; the media type comes from the
+file's first bytes. A file that is missing, too large or of another type is None.
 """
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
 
 from ...media_formats import HEAD, media_type
+from .html_page import PageFile
+
+if TYPE_CHECKING:
+    import anywidget
+
+    from .card import Card
+
+logger = logging.getLogger("eachlabs_frames")
 
 MAX_FILE_BYTES: Final = 32_000_000
 """Bytes of a file that is shown."""
 
+MAX_TOTAL_BYTES: Final = 200_000_000
+"""Bytes of all files embedded in a page: browsers do not open much larger pages."""
+
+MAX_SIDE: Final = 192
+"""Pixels of a copy's longer side."""
+
+MAX_UNCHANGED: Final = 16_000
+"""Bytes of a file that is copied unchanged."""
+
+MAX_UNDECODED: Final = 200_000
+"""Bytes of an image that is copied unchanged because it is not decoded here, such as an SVG."""
+
+MAX_HELD: Final = 32_000_000
+"""Bytes of all copies of one view: about 6,000 photographs."""
+
+MAX_AT_ONCE: Final = 100
+"""Images that are copied before the view is shown, about a second of work; others are copied in the background."""
+
+MAX_PIXELS: Final = 100_000_000
+"""Of an image that is decoded: a small file can claim to be a very large image."""
+
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+
 
 class LocalFile(NamedTuple):
-    """A file that can be shown, not read yet; with `copy`, the bytes that are held of one that is gone."""
+    """A file that can be shown and is not read yet; `copy` holds the thumbnail of a file that cannot be used."""
 
     path: Path
     media_type: str
@@ -25,38 +64,240 @@ class LocalFile(NamedTuple):
     copy: bytes | None = None
 
 
-def find(path: str | None, *, largest: int = MAX_FILE_BYTES) -> LocalFile | None:
-    """Return what is at a path, where it can be shown and has at most `largest` bytes."""
+def find(path: str | None, *, max_bytes: int = MAX_FILE_BYTES) -> LocalFile | None:
+    """Return the file at a path if it can be shown and has at most `max_bytes` bytes."""
     if path is None:
         return None
     place = Path(path)
     try:
-        if not place.is_file():  # to open a device may do something
+        if not place.is_file():  # opening a device may have side effects
             return None
-        with _opened(place) as file:
+        with _open(place) as file:
             size = os.fstat(file.fileno()).st_size
-            kind = media_type(file.read(HEAD)) if 0 < size <= largest else None
-    except (OSError, ValueError):  # a name with a zero byte is a ValueError
+            kind = media_type(file.read(HEAD)) if 0 < size <= max_bytes else None
+    except (OSError, ValueError):  # a path with a zero byte raises ValueError
         return None
     return None if kind is None else LocalFile(place, kind, size)
 
 
-def read(found: LocalFile) -> bytes | None:
-    """Return its bytes, no more than there were; None where it cannot be read any more."""
-    if found.copy is not None:
-        return found.copy
+def read(file: LocalFile | None) -> bytes | None:
+    """Return the file's bytes, at most `file.size` of them; None if there is no file or it cannot be read any more."""
+    if file is None or file.copy is not None:
+        return None if file is None else file.copy
     try:
-        with _opened(found.path) as file:
-            return file.read(found.size)
+        with _open(file.path) as opened:
+            return opened.read(file.size)
     except OSError:
         return None
 
 
-def _opened(path: Path) -> BinaryIO:
-    """Open what is a file, and still is when it is open: a pipe would be waited for, and a device has no end."""
+def _open(path: Path) -> BinaryIO:
+    """Open a regular file. Checked once it is open, because reading a pipe blocks and a device has no end."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         msg = f"{str(path)!r} is no file"
         raise OSError(msg)
     return os.fdopen(handle, "rb")
+
+
+# -- thumbnails -----------------------------------------------------------------------------------------------------
+
+
+class Thumbnails:
+    """Small copies of the images of a view, held in memory, by path.
+
+    A file is used as long as it exists. Its copy is shown in static HTML, where a whole file has no room, and in the
+    live view once the file was moved or deleted.
+
+    Parameters
+    ----------
+    paths : iterable of str or None
+        The files of the view, in display order.
+    """
+
+    def __init__(self, paths: Iterable[str | None]) -> None:
+        self._held: dict[str, tuple[str, bytes]] = {}
+        self._left = MAX_HELD
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        distinct = _distinct(paths)
+        first = list(islice(distinct, MAX_AT_ONCE))
+        if first:
+            with ThreadPoolExecutor(4, "eachlabs-thumbnails") as pool:
+                self._keep(pool.map(_copy, first))
+        if len(first) == MAX_AT_ONCE:
+            others = map(_copy, distinct)
+            self._thread = threading.Thread(target=self._keep, args=[others], name="eachlabs-thumbnails", daemon=True)
+            self._thread.start()
+
+    def find(self, path: str | None, *, max_bytes: int = MAX_FILE_BYTES) -> LocalFile | None:
+        """Return the file at a path, or its copy if the file is gone or has more than `max_bytes` bytes."""
+        file = find(path, max_bytes=max_bytes)
+        if file is not None:
+            return file
+        kind, content = self._held.get(path or "", ("", b""))
+        return LocalFile(Path(path), kind, len(content), content) if path and 0 < len(content) <= max_bytes else None
+
+    def wait(self) -> None:
+        """Wait until all copies are made."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def close(self) -> None:
+        """Stop copying and release the copies."""
+        self._closed = True
+        self._held = {}
+
+    def _keep(self, copies: Iterable[tuple[str, str, bytes] | None]) -> None:
+        for copy in copies:
+            if self._closed or self._left <= 0:
+                return
+            if copy is not None and len(copy[2]) <= self._left:
+                path, kind, content = copy
+                self._left -= len(content)
+                self._held[path] = kind, content
+
+
+def _distinct(paths: Iterable[str | None]) -> Iterator[str]:
+    seen: set[str | None] = {None}
+    for path in paths:
+        if path not in seen:
+            seen.add(path)
+            yield cast("str", path)
+
+
+def _copy(path: str) -> tuple[str, str, bytes] | None:
+    """Return the path, media type and content of a copy; None if the file is no image or cannot be copied."""
+    file = find(path)
+    if file is None or not file.media_type.startswith("image/"):
+        return None
+    content = read(file)
+    if content is None:
+        return None
+    if file.size <= MAX_UNCHANGED:
+        return path, file.media_type, content
+    small = None if file.media_type == "image/svg+xml" else _shrink(content)
+    if small is not None:
+        return path, "image/webp", small
+    return (path, file.media_type, content) if file.size <= MAX_UNDECODED else None
+
+
+def _shrink(content: bytes) -> bytes | None:
+    """Return a small WebP version of an image; None if it cannot be decoded."""
+    from PIL import Image, ImageOps  # imported when the first image is copied
+
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                return None
+            picture.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))
+            picture.thumbnail((MAX_SIDE, MAX_SIDE))
+            upright = ImageOps.exif_transpose(picture)
+            mode = "RGBA" if upright.has_transparency_data else "RGB"
+            written = io.BytesIO()
+            upright.convert(mode).save(written, "WEBP", quality=60)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        logger.debug("a picture could not be copied", exc_info=True)
+        return None
+    return written.getvalue()
+
+
+# -- files for a widget's browser -----------------------------------------------------------------------------------
+
+
+class FileSource(Protocol):
+    """Knows the files of each row."""
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of a row's downloaded files, in the order of the URLs in its output."""
+
+    def path(self, row: int, n: int) -> str | None:
+        """Return the path of the file downloaded from URL number `n` of a row's output, or None."""
+
+
+class FileServer:
+    """Answers the file requests of a widget's browser, which name a row and a number, never a path.
+
+    Parameters
+    ----------
+    widget : AnyWidget
+    source : FileSource
+    rows : iterable of int
+        The rows that the widget shows, in display order. Thumbnails are made in this order.
+    """
+
+    def __init__(self, widget: anywidget.AnyWidget, source: FileSource, rows: Iterable[int]) -> None:
+        self._widget = widget
+        self._source = source
+        self._thumbnails = Thumbnails(path for row in rows for path in source.files(row))
+        widget.on_msg(lambda _, content, __: self._on_request(content))
+
+    def find(self, row: int, n: int, *, max_bytes: int = MAX_FILE_BYTES) -> LocalFile | None:
+        """Return the file downloaded from URL number `n` of a row's output, or its thumbnail if that is gone."""
+        return self._thumbnails.find(self._source.path(row, n), max_bytes=max_bytes)
+
+    def close(self) -> None:
+        """Release the thumbnails."""
+        self._thumbnails.close()
+
+    def _on_request(self, request: object) -> None:
+        if not isinstance(request, dict) or request.get("kind") != "file":
+            return
+        row, n = request.get("row"), request.get("n")
+        if type(row) is int and type(n) is int:
+            send(self._widget, row, n, self.find(row, n))
+
+
+def send(widget: anywidget.AnyWidget, row: int, n: int, file: LocalFile | None) -> int:
+    """Send a file to the widget's browser, or that there is none, and return the number of bytes sent."""
+    content = read(file)
+    kind = None if file is None or content is None else file.media_type
+    widget.send({"kind": "file", "row": row, "n": n, "type": kind}, [content] if content else None)
+    return len(content or b"")
+
+
+# -- files in a saved page ------------------------------------------------------------------------------------------
+
+
+class EmbeddedFile(NamedTuple):
+    """A file to embed in a page, for URL number `n` of a row's output."""
+
+    row: int
+    n: int
+    file: LocalFile
+
+
+def choose_embedded(cards: Iterable[Card], find: Callable[[int, int], LocalFile | None]) -> list[EmbeddedFile]:
+    """Return the files to embed in a page, and set ``has_file`` of the cards accordingly.
+
+    Parameters
+    ----------
+    cards : iterable of Card
+    find : callable
+        Returns the file downloaded from a URL of a row's output, by row and number; None if there is none.
+    """
+    bytes_left, linked = MAX_TOTAL_BYTES, 0
+    chosen: list[EmbeddedFile] = []
+    for card in cards:
+        for item in card["media"]:
+            file = find(card["row"], item["n"]) if item["has_file"] else None
+            item["has_file"] = file is not None and file.size <= bytes_left
+            if file is not None and item["has_file"]:
+                bytes_left -= file.size
+                chosen.append(EmbeddedFile(card["row"], item["n"], file))
+            elif file is not None:
+                linked += 1
+    if linked:
+        logger.warning(
+            "%d files are linked, not held: the page has %d MB of others", linked, MAX_TOTAL_BYTES // 1_000_000
+        )
+    return chosen
+
+
+def read_embedded(chosen: Iterable[EmbeddedFile]) -> Iterator[PageFile]:
+    """Yield each file with its content, read one at a time. Files that cannot be read any more are left out."""
+    for row, n, file in chosen:
+        content = read(file)
+        if content is not None:
+            yield PageFile(row, n, file.media_type, content)

@@ -14,7 +14,7 @@ from ...frames.rows import label_texts
 from ...models import Event, Observer, Outcome
 from ...notebook import in_kernel
 from ...settings import current
-from ..common.row_labels import RowLabels
+from ..common.source import RowLabels
 from .model import DashboardModel
 from .spreadsheet import to_csv
 

@@ -16,8 +16,7 @@ from ...media import cut, read
 from ...models import PENDING, STATUSES, Outcome
 from ..common.card import seconds
 from ..common.messages import DashboardSnapshot, DashboardUpdate, ErrorGroup, MediaMessage, OpenedLine, RowMessage
-from .error_groups import NOWHERE, ErrorGroups, ErrorRows, fit, size
-from .lines import MAX_ID_LENGTH, BulkLine
+from .row_groups import MAX_ID_LENGTH, NOWHERE, BulkLine, ErrorGroups, ErrorRows, fit, size
 
 USUAL: Final = 2_400
 MAX_MESSAGE_BYTES: Final = 5_200

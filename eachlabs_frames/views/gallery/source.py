@@ -14,7 +14,7 @@ from ...errors import ConfigurationError
 from ...frames.calls import Calls
 from ...models import Observer, Outcome
 from ..common.card import Card
-from ..common.card_builder import Cards
+from ..common.source import Cards
 from ..dashboard.controller import DashboardController
 
 if TYPE_CHECKING:

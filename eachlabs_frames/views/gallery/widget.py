@@ -19,13 +19,11 @@ import ipywidgets
 from ...frames.run_status import RunStatus
 from ...media import cut
 from ...models import Event, Json, Observer, Outcome
-from ..common import assets, embedded_files, static_summary
-from ..common import html_page as page
-from ..common import local_files as files
+from ..common import assets, html_page, local_files, static_summary
 from ..common.card import Card
+from ..common.local_files import Thumbnails
 from ..common.notebook_output import MAX_AGE, NotebookOutput
 from ..common.refresher import MIN_INTERVAL, Refresher
-from ..common.thumbnails import Thumbnails
 from ..dashboard.browser import BrowserWidget
 from . import static
 from .model import GalleryLayout, GalleryModel, GalleryRequest, GallerySnapshot, cards_of, find
@@ -136,18 +134,20 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         PosixPath('sheet.html')
         """
         target = Path(path)
-        page.check_suffix(target, "gallery", ".html")
+        html_page.check_suffix(target, "gallery", ".html")
         self._catch_up()
         with self._lock:
             outcomes = self._sheet.outcomes[:]
             snapshot = self._written()
             title = static_summary.title(self._head())
         cards = list(cards_of(outcomes, self._subject.make))
-        chosen = embedded_files.choose(cards, self._found)
+        chosen = local_files.choose_embedded(cards, self._find_file)
         kept: Json = {**snapshot, "cards": cards}
         state = {"snapshot": kept, "is_page": True}
         script, style = assets.script("gallery"), assets.style("gallery")
-        return page.write(target, title, script=script, style=style, state=state, files=embedded_files.read(chosen))
+        return html_page.write(
+            target, title, script=script, style=style, state=state, files=local_files.read_embedded(chosen)
+        )
 
     def close(self) -> None:
         """Stop updating and remove the widget. A run in progress continues."""
@@ -288,20 +288,16 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         sent = 0
         while self._wanted and sent < SENT_AT_ONCE:
             row, n = self._wanted.popleft()
-            found = self._found(row, n)
-            content = None if found is None else files.read(found)
-            kind = None if found is None or content is None else found.media_type
-            self._window.send({"kind": "file", "row": row, "n": n, "type": kind}, [content] if content else [])
-            sent += len(content or b"")
+            sent += local_files.send(self._window, row, n, self._find_file(row, n))
 
     def _picture(self, row: int, n: int, room: int) -> tuple[str, bytes] | None:
-        found = self._thumbnails.find(self._path(row, n), largest=min(room, static.MAX_PICTURE_BYTES))
+        found = self._thumbnails.find(self._path(row, n), max_bytes=min(room, static.MAX_PICTURE_BYTES))
         if found is None or not found.media_type.startswith("image/"):
             return None
-        content = files.read(found)
+        content = local_files.read(found)
         return None if content is None else (found.media_type, content)
 
-    def _found(self, row: int, n: int) -> files.LocalFile | None:
+    def _find_file(self, row: int, n: int) -> local_files.LocalFile | None:
         return self._thumbnails.find(self._path(row, n))
 
     def _path(self, row: int, n: int) -> str | None:

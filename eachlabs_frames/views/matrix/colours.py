@@ -1,4 +1,4 @@
-"""Numbers -> colours, with the ticks of their legend. Pure; every scale can be read without seeing red or green.
+"""The colour scale of a matrix, its legend, and how numbers are written. Pure; readable with colour blindness.
 
 Viridis (CC0, by S. van der Walt and N. Smith) from dark to light where more is more; ColorBrewer's RdBu (Apache 2.0,
 by C. Brewer) for differences, pale at zero.
@@ -6,9 +6,11 @@ by C. Brewer) for differences, pale at zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import ceil, floor, isfinite, isinf, log10
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from math import ceil, floor, isfinite, isinf, isnan, log10
+from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
+
+from ...money import MINUS, format_usd
 
 # fmt: off
 VIRIDIS: Final = (
@@ -101,3 +103,97 @@ def _ink(colour: Iterable[int]) -> str:
     )
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return "#000000" if luminance > 0.179 else "#ffffff"
+
+
+Unit: TypeAlias = Literal["usd", "seconds", "truth", "number"]
+
+NOTHING: Final = "\N{EN DASH}"
+
+HUGE: Final = 1e12
+"""From here on digits say nothing."""
+
+
+def quantity(number: float, unit: Unit = "number", *, signed: bool = False) -> str:
+    """Return a number as a short text.
+
+    Parameters
+    ----------
+    number : float
+    unit : {"usd", "seconds", "truth", "number"}
+        Of "truth" 1 is True and 0 is False, and what lies between is a share of trues.
+    signed : bool
+        Whether a plus stands before what is more than zero.
+    """
+    if isnan(number):
+        return NOTHING
+    sign = MINUS if number < 0 else "+" if signed and number > 0 else ""
+    return sign + _unsigned(abs(float(number)), unit, is_share=signed or number not in (0, 1))
+
+
+def _unsigned(number: float, unit: Unit, *, is_share: bool) -> str:
+    if isinf(number):
+        return "∞"
+    if unit == "usd":
+        return format_usd(number)
+    if unit == "seconds":
+        return f"{_short(number)} s"
+    if unit == "truth":
+        return f"{_short(number * 100)} %" if is_share else str(bool(number))
+    return _short(number)
+
+
+def _short(number: float) -> str:
+    """Return at most four digits, but for whole numbers all of them up to a million millions."""
+    if number.is_integer() and number < HUGE:
+        return f"{number:,.0f}"
+    if 1_000 <= number < HUGE:
+        return f"{number:,.0f}"
+    return f"{number:.4g}"
+
+
+CHARACTER: Final = 0.025
+"""Of a legend's width, what one character of its ticks takes."""
+
+
+class Legend(TypedDict):
+    """The scale of the colours; `ticks` are shares of its width with their texts, its ends among them."""
+
+    title: str
+    stops: list[str]
+    ticks: list[tuple[float, str]]
+
+
+def legend(known: Scale, name: str, unit: Unit, sides: Sequence[str]) -> Legend:
+    """Return the legend of a scale.
+
+    Parameters
+    ----------
+    known : Scale
+    name : str
+        What is measured.
+    unit : Unit
+    sides : sequence of str
+        What two frames are called, whose difference it is; empty for one.
+    """
+    signed = bool(sides)
+    title = f"{name}, {sides[1]} {MINUS} {sides[0]}" if signed else name
+    stops = [known.paint(known.low).colour] if known.low == known.high else list(known.stops)
+    inner = [] if unit == "truth" and not signed else known.ticks()
+    ticks = [known.low, *inner, known.high] if known.low < known.high else [known.low]
+    written = [(round(known.share(tick), 4), quantity(tick, unit, signed=signed)) for tick in ticks]
+    return {"title": title, "stops": stops, "ticks": _apart(written)}
+
+
+def _apart(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Return the ends, and what else can be read beside them: the ends' texts lie within the scale."""
+    if len(ticks) < 3:
+        return ticks
+    low, *inner, high = ticks
+    shown = [low]
+    taken, end = len(low[1]) * CHARACTER, 1 - len(high[1]) * CHARACTER
+    for share, text in inner:
+        half = len(text) * CHARACTER / 2
+        if share - half > taken + CHARACTER and share + half < end - CHARACTER:
+            shown.append((share, text))
+            taken = share + half
+    return [*shown, high]

@@ -8,14 +8,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from math import isfinite, isnan, nan
-from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypedDict
 
 from ...media import cut
 from ...models import COMPLETED
-from .colours import Scale, scale
-from .legend import Legend, legend
-from .pivot_order import PivotGrid, Slot
-from .quantity import NOTHING, Unit, quantity
+from ..common.card import Card
+from ..common.local_files import FileSource
+from .colours import NOTHING, Legend, Scale, Unit, legend, quantity, scale
+from .pivot import PivotGrid, Slot
 
 Kind: TypeAlias = Literal["cards", "numbers", "statuses"]
 
@@ -266,3 +266,18 @@ def marks(shown: MatrixTable) -> Iterator[CellMark]:
         for cell in line:
             for place in cell["slots"]:
                 yield from (mark for mark in place["marks"] if mark is not None)
+
+
+class CardSource(FileSource, Protocol):
+    """Where a matrix has its cards from, by the numbers that the table's marks have."""
+
+    @property
+    def frame(self) -> Any:
+        """The pivot."""
+
+    @property
+    def size(self) -> int:
+        """How many cards there are."""
+
+    def cards(self, numbers: Sequence[int]) -> list[Card]:
+        """Return these cards."""

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..common.card import Card
-    from .cell_source import CardSource
-    from .legend import Legend
-    from .model import CellMark, MatrixCell, MatrixTable
+    from .colours import Legend
+    from .model import CardSource, CellMark, MatrixCell, MatrixTable
 
 MAX_PIXELS: Final = 48_000_000
 MAX_SIDE: Final = 2**16 - 1

@@ -21,11 +21,10 @@ from ...models import Json, Outcome
 from ...results import NO_TIME, Results
 from ...suggestions import hint
 from ..common.card import MAX_LABEL_LENGTH, Card
-from ..common.card_builder import Cards
-from ..common.row_labels import BETWEEN, name_of
+from ..common.source import BETWEEN, Cards, name_of
+from .colours import Unit
 from .model import AxisHead, AxisHeads, Kind, MatrixValues, table
 from .pivot import AxisNames, Pivot, pivot, spread
-from .quantity import Unit
 from .widget import Matrix
 
 SMALLEST, LARGEST = 32, 1_024

@@ -17,9 +17,8 @@ from .model import words
 
 if TYPE_CHECKING:
     from ..common.card import Card, CardMedia
-    from .cell_source import CardSource
-    from .legend import Legend
-    from .model import CellMark, CellSlot, Kind, MatrixCell, MatrixTable
+    from .colours import Legend
+    from .model import CardSource, CellMark, CellSlot, Kind, MatrixCell, MatrixTable
 
 MAX_HTML_BYTES: Final = 500_000
 """Characters of the HTML: it is stored in the notebook."""
@@ -49,9 +48,9 @@ GAP: Final = "no row"
 
 
 class FindFile(Protocol):
-    """Gives a file, or a small copy of it where it has more than `largest` bytes."""
+    """Gives a file, or a small copy of it where it has more than `max_bytes` bytes."""
 
-    def __call__(self, row: int, n: int, *, largest: int) -> local_files.LocalFile | None:
+    def __call__(self, row: int, n: int, *, max_bytes: int) -> local_files.LocalFile | None:
         """Return what stands for the URL at place `n` of a row's output; None where nothing does."""
 
 
@@ -216,7 +215,7 @@ class _TableWriter:
         """Return a picture that was downloaded as a ``data:`` URL, where it is small and there is room; else None."""
         room = min(MAX_PICTURE_BYTES, self._pictures * 3 // 4)
         is_picture = item["has_file"] and item["kind"] == "image"
-        found = self._find(card["row"], item["n"], largest=room) if is_picture else None
+        found = self._find(card["row"], item["n"], max_bytes=room) if is_picture else None
         content = None if found is None or not found.media_type.startswith("image/") else local_files.read(found)
         if found is None or content is None:
             return None

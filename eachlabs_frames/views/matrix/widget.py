@@ -15,9 +15,9 @@ import anywidget
 import orjson
 import traitlets
 
-from ..common import assets, embedded_files, html_page
+from ..common import assets, html_page, local_files
+from ..common.local_files import FileServer
 from ..common.notebook_output import NotebookOutput
-from ..common.served_files import FileServer
 from . import static
 from .model import marks
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from ...models import Json
     from ..common.card import Card
-    from .cell_source import CardSource
-    from .model import MatrixTable
+    from .model import CardSource, MatrixTable
 
 FIRST: Final = 2_000_000
 """Bytes of cards that come with the table: they are saved with the notebook, and seen without a kernel."""
@@ -137,7 +136,7 @@ class Matrix(anywidget.AnyWidget):
             script=self._esm,
             style=self._css,
             state={"table": self._plain, "cards": held},
-            files=embedded_files.read(embedded_files.choose(held, self._files.find)),
+            files=local_files.read_embedded(local_files.choose_embedded(held, self._files.find)),
         )
 
     def _answer(self, asked: Json) -> None:

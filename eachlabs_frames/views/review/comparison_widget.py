@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypedDict
 from ..common import assets
 from ..common import static_summary as summary
 from ..common.card import Card
-from ..common.served_files import FileServer, FileSource
+from ..common.local_files import FileServer, FileSource
 from .stepper import ReviewWidget
 from .win_rate import TIE, A, B, Judgement
 

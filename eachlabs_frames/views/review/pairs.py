@@ -20,7 +20,7 @@ from ...inputs.values import MISSING, RefusedValueError, clean
 from ...media import text
 from ...models import COMPLETED
 from ...suggestions import did_you_mean, hint
-from ..common.row_labels import name_of
+from ..common.source import name_of
 from .win_rate import WINNERS, A, B, Judgement, pair, tally
 
 OWN: Final = ("execution_id_a", "execution_id_b", "left", "winner", "blind")

@@ -13,7 +13,7 @@ from ...frames import columns
 from ...frames.options import check_flag
 from ...models import COMPLETED, Outcome
 from ..common.card import MAX_STATUS_LENGTH, Card
-from ..common.card_builder import Cards
+from ..common.source import Cards
 from ..common.static_summary import plain
 from .scores import Scores
 

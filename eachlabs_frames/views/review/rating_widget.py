@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from ..common import assets, static_summary
 from ..common.card import Card
-from ..common.served_files import FileServer, FileSource
+from ..common.local_files import FileServer, FileSource
 from .stepper import ReviewWidget
 
 OTHER: Final = "x"

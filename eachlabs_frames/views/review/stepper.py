@@ -16,9 +16,9 @@ import anywidget
 import traitlets
 
 from ..common import cell_requests
+from ..common.local_files import FileServer
 from ..common.notebook_output import NotebookOutput
 from ..common.refresher import Refresher
-from ..common.served_files import FileServer
 from .undo_history import MarkHistory
 
 Mark = TypeVar("Mark")

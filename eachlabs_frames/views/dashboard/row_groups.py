@@ -1,17 +1,19 @@
-"""Rows that have one and the same error: their groups, and the place that each has in what is shown.
+"""Groups of rows in a dashboard: the rows of each bulk operation, and the rows with the same error message.
 
-A message keeps its place as long as a row has it. What comes from outside is cut to size here.
+A message keeps its place as long as a row has it. Text from outside is cut to size here.
 """
 
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Iterable
 from heapq import nsmallest
 from typing import Final
 
 import orjson
 
 from ...media import cut
+from ..common.messages import Line
 
 MAX_GROUPS: Final = 50
 MAX_LABELS: Final = 5
@@ -150,3 +152,47 @@ def fit(text: str, longest: int) -> str:
 def size(value: object) -> int:
     """Return the bytes of a value as compact JSON."""
     return len(orjson.dumps(value))
+
+
+MAX_ID_LENGTH: Final = 200
+
+
+class BulkLine:
+    """The rows of one bulk operation."""
+
+    __slots__ = ("_order", "bulk_id", "counts", "created_at", "place", "rows", "version")
+
+    def __init__(self, bulk_id: str | None, rows: Iterable[int] = ()) -> None:
+        self.bulk_id = bulk_id
+        self.created_at: float | None = None
+        self.place = NOWHERE
+        self.rows = set(rows)
+        self.counts = {0: len(self.rows)}
+        self.version = 0
+        self._order: list[int] | None = None
+
+    def join(self, row: int, code: int) -> None:
+        """Count a row in."""
+        self.rows.add(row)
+        self.counts[code] = self.counts.get(code, 0) + 1
+        self._order = None
+
+    def leave(self, row: int, code: int) -> None:
+        """Count a row out."""
+        self.rows.discard(row)
+        self.counts[code] -= 1
+        self._order = None
+
+    def in_order(self) -> list[int]:
+        """Return its rows, in the frame's order."""
+        if self._order is None:
+            self._order = sorted(self.rows)
+        return self._order
+
+    def pairs(self) -> list[int]:
+        """Return ``[code, rows, code, rows, ...]``."""
+        return [number for code in sorted(self.counts) if self.counts[code] for number in (code, self.counts[code])]
+
+    def whole(self) -> Line:
+        """Return it as a browser is told of a new one."""
+        return (fit(self.bulk_id or "", MAX_ID_LENGTH), self.created_at, self.pairs())
