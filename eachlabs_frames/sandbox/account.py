@@ -1,7 +1,6 @@
-"""The account: executions, what may still be started, what was spent.
+"""The account: its executions, concurrency limit and balance.
 
-Owns every execution, the concurrency cap and the balance; decides what is accepted. It never touches a
-socket. Every method may be called from any thread.
+Decides whether a bulk trigger is accepted. It never touches a socket. All methods are thread-safe.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from .options import Clock, Options
 from .window import Window
 from .workflows import Version, Workflow
 
-# The API's own example, and what an unlimited account starts with.
+# The balance in the API's own example; an unlimited account starts with it.
 _START_MICROS = 53_475_000
 # An account with $10.00 or less is limited in its executions, so an unlimited one is topped up before.
 _LOW_MICROS = 10_000_000
 
-# The words of the API's documentation, "Errors".
+# Texts from the API's documentation, "Errors".
 _CAPPED = (
     "accounts with a balance of $10.00 or less are limited to {cap} concurrent executions. "
     "Wait for in-flight executions to finish, or top up."
@@ -48,7 +47,7 @@ def _dollars(micros: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """What came of one trigger: an execution per input, or why there is none."""
+    """The result of a bulk trigger: for each input an execution, or the reason why it was rejected."""
 
     bulk_id: str
     outcomes: tuple[Execution | str, ...]
@@ -95,11 +94,11 @@ class Account:
             return self._options
 
     def now(self) -> float:
-        """Read the sandbox's clock."""
+        """Return the time of the sandbox's clock."""
         return self._clock()
 
     def change(self, **changes: Any) -> None:
-        """Replace some options; a new balance replaces what is left of the old one."""
+        """Replace some options. A new `balance_usd` replaces the current balance."""
         with self._lock:
             self._in_flight(self._clock())
             self._options = replace(self._options, **changes)
@@ -107,12 +106,12 @@ class Account:
                 self._micros = self._initial_micros()
 
     def reset(self) -> None:
-        """Forget every execution, and start again with the whole balance."""
+        """Delete all executions and restore the balance."""
         with self._lock:
             self._forget()
 
     def start(self, workflow: Workflow, version: Version, body: TriggerBody) -> Bulk:
-        """Accept a bulk trigger in whole or in part, or refuse it."""
+        """Accept a bulk trigger as a whole or in part, or raise `RefusalError`."""
         with self._lock:
             schema = version.input_schema
             problems = [problem(schema, item) if schema is not None else None for item in body.inputs]
@@ -120,8 +119,8 @@ class Account:
             self._refuse_too_much(problems.count(None))
             bulk_id = str(uuid.uuid4())
             outcomes = tuple(
-                found if found is not None else self._create(workflow, version, bulk_id, body, item)
-                for found, item in zip(problems, body.inputs, strict=True)
+                reason if reason is not None else self._create(workflow, version, bulk_id, body, item)
+                for reason, item in zip(problems, body.inputs, strict=True)
             )
             return Bulk(bulk_id, outcomes)
 
@@ -129,10 +128,10 @@ class Account:
     def _refuse_invalid(workflow: Workflow, problems: Sequence[str | None]) -> None:
         if workflow.reject == "entry":
             return
-        for position, found in enumerate(problems):
-            if found is not None:
+        for position, reason in enumerate(problems):
+            if reason is not None:
                 status = 400 if workflow.reject == "request" else 422
-                raise RefusalError(status, "invalid inputs", details=f"inputs[{position}]: {found}")
+                raise RefusalError(status, "invalid inputs", details=f"inputs[{position}]: {reason}")
 
     def _refuse_too_much(self, count: int) -> None:
         options, now = self._options, self._clock()
@@ -149,7 +148,7 @@ class Account:
         self._refuse_unpaid(count)
 
     def _refuse_unpaid(self, count: int) -> None:
-        """Refuse `count` executions whose estimate the balance does not cover beside what is reserved already."""
+        """Raise `RefusalError` if the balance does not cover `count` more executions and those in flight."""
         if self._options.balance_usd is None:
             return
         estimate = count * self._estimate_micros()
@@ -210,7 +209,7 @@ class Account:
         return len(self._open)
 
     def _settle(self, execution: Execution) -> None:
-        """Give back what an execution reserved, and charge what it cost: the balance may become negative."""
+        """Release an execution's reservation and charge its cost. The balance may become negative."""
         self._reserved_micros -= execution.reserved_micros
         self._micros -= self._as_micros(execution.cost_usd)
         if self._options.balance_usd is None and self._micros <= _LOW_MICROS:
@@ -218,12 +217,12 @@ class Account:
 
     @property
     def in_flight(self) -> int:
-        """How many executions are not over."""
+        """The number of executions that have not ended."""
         with self._lock:
             return self._in_flight(self._clock())
 
     def release(self, count: int | None = None) -> int:
-        """End the oldest `count` held executions now (all of them by default); say how many."""
+        """End the oldest `count` held executions (all by default), and return how many were ended."""
         with self._lock:
             chosen = list(itertools.islice(self._held.values(), count))
             now = self._clock()
@@ -232,7 +231,7 @@ class Account:
             return len(chosen)
 
     def set_status(self, execution_id: str, status: str) -> None:
-        """Put an execution into a status, also one that the API does not know."""
+        """Set the status of an execution, also to one that the API does not document."""
         with self._lock:
             execution = self._all[execution_id]
             if status in TERMINAL:
@@ -244,10 +243,10 @@ class Account:
                 if execution_id not in self._open:
                     self._reserved_micros += execution.reserved_micros
                 self._open[execution_id] = self._held[execution_id] = execution
-            execution.word = status
+            execution.forced_status = status
 
     def expire(self, execution_ids: Collection[str]) -> None:
-        """Remove executions from the details and the listings; the record of what was accepted keeps them."""
+        """Remove executions from details and listings; they stay in the record of accepted executions."""
         with self._lock:
             for execution_id in execution_ids:
                 execution = self._all[execution_id]
@@ -258,13 +257,13 @@ class Account:
 
     def _end(self, execution: Execution, now: float) -> None:
         self._held.pop(execution.execution_id, None)
-        execution.word = None
+        execution.forced_status = None
         execution.starts = min(execution.starts, now)
         execution.ends = min(execution.ends, now)
         heapq.heappush(self._endings, (execution.ends, next(self._number), execution))
 
     def find(self, execution_id: str) -> Execution:
-        """Return one execution, or refuse as the API does."""
+        """Return an execution, or raise a 404 refusal."""
         with self._lock:
             execution = None if execution_id in self._expired else self._all.get(execution_id)
         if execution is None:
@@ -272,26 +271,26 @@ class Account:
         return execution
 
     def page(self, workflow: Workflow, page: Page) -> tuple[list[Execution], int]:
-        """Give a page of a workflow's listing, the newest first, and the total count."""
+        """Return a page of a workflow's listing, newest first, and the total count."""
         with self._lock:
             if page.bulk_id is None:
                 listed = self._by_workflow.get(workflow.workflow_id, [])
             else:
                 bulk = self._by_bulk.get(page.bulk_id, [])
                 listed = [e for e in bulk if e.workflow.workflow_id == workflow.workflow_id]
-            # Executions are kept in the order of their creation: what is old enough to be seen is a prefix.
+            # Executions are stored by creation time, so those older than the lag are a prefix.
             seen_until = self._clock() - self._options.listing_lag
             total = bisect_right(listed, seen_until, key=lambda e: e.created)
             stop = max(0, total - page.offset)
             return listed[max(0, stop - page.limit) : stop][::-1], total
 
     def version_counts(self, workflow: Workflow) -> Mapping[str, int]:
-        """Count the executions per version of a workflow."""
+        """Return the number of executions of each version of a workflow."""
         with self._lock:
             return dict(self._versions.get(workflow.workflow_id, {}))
 
     def balance(self) -> float:
-        """Answer a look at the balance, at most three times a second."""
+        """Return the balance for the API's endpoint, which allows three requests per second."""
         with self._lock:
             if not self._balance_calls.allows(3, self._clock()):
                 raise RefusalError(429, "too many requests", details="3 requests per second", retry_after=1)
@@ -299,26 +298,26 @@ class Account:
 
     @property
     def balance_usd(self) -> float:
-        """The balance: what has ended is paid, what runs is reserved and not taken off. It may be negative."""
+        """The balance in USD without reservations. It may be negative."""
         with self._lock:
             self._in_flight(self._clock())
             return self._micros / 1_000_000
 
     def top_up(self, usd: float) -> None:
-        """Add to the balance."""
+        """Add an amount to the balance."""
         with self._lock:
             self._in_flight(self._clock())
             self._micros += self._as_micros(usd)
 
     def accepted(self) -> tuple[Accepted, ...]:
-        """Give every accepted execution, in order."""
+        """Return all accepted executions in order of acceptance."""
         return tuple(
             Accepted(r.execution_id, r.bulk_id, r.workflow_id, r.version_id, r.inputs, r.created_at)
             for r in self.records()
         )
 
     def records(self) -> tuple[ExecutionRecord, ...]:
-        """Give every execution and where it stands, in order."""
+        """Return all executions and their current status, in order of acceptance."""
         with self._lock:
             now = self._clock()
             return tuple(self._record(execution, now) for execution in self._all.values())
@@ -337,11 +336,11 @@ class Account:
         )
 
     def accepted_count(self, inputs: Mapping[str, Any] | None = None) -> int:
-        """Count the accepted executions, or those of exactly these inputs."""
+        """Return the number of accepted executions, or of those with exactly these inputs."""
         with self._lock:
             return len(self._all) if inputs is None else self._by_inputs[canonical(inputs)]
 
     def duplicates(self) -> dict[str, int]:
-        """Count the inputs, as canonical JSON, that were accepted more than once."""
+        """Return the inputs that were accepted more than once, as canonical JSON, with their counts."""
         with self._lock:
             return {text: count for text, count in self._by_inputs.items() if count > 1}

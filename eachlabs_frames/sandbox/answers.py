@@ -1,6 +1,6 @@
-"""What the sandbox answers, as values: a status, a body, headers, and refusals.
+"""Responses of the sandbox as values: status, body and headers.
 
-Owns the JSON that leaves the sandbox. It never touches a socket and never decides whether to refuse.
+Owns the JSON of responses and errors. It never touches a socket and never decides whether a request is rejected.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CANONICAL = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=("
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer before it is sent."""
+    """An HTTP response before it is sent."""
 
     status: int
     body: bytes = b""
@@ -25,7 +25,7 @@ class Answer:
 
 
 class RefusalError(Exception):
-    """A request that the sandbox refuses: carries the answer to send."""
+    """The sandbox rejects a request; `answer` is the response to send."""
 
     def __init__(
         self, status: int, error: str, *, details: str | None = None, retry_after: float | None = None
@@ -35,17 +35,17 @@ class RefusalError(Exception):
 
 
 def as_json(value: Any, *, status: int = 200) -> Answer:
-    """Answer with a JSON document."""
+    """Return a JSON response."""
     return Answer(status, _COMPACT.encode(value).encode())
 
 
 def refusal(status: int, error: str, *, details: str | None = None, retry_after: float | None = None) -> Answer:
-    """Answer with an error in the API's shape."""
+    """Return an error response in the API's format."""
     document = {"error": error} if details is None else {"error": error, "details": details}
     headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
     return Answer(status, _COMPACT.encode(document).encode(), headers=headers)
 
 
 def canonical(value: Any) -> str:
-    """Write a JSON value in the one way that makes equal values equal strings."""
+    """Return canonical JSON: equal values have equal texts."""
     return _CANONICAL.encode(value)

@@ -1,7 +1,6 @@
-"""The API's endpoints: a call in, an answer out.
+"""The API's endpoints, in both dialects: a call in, a response out.
 
-Owns authentication and what each route answers, in both dialects. It never touches a socket, and never
-spoils an answer: that is the faults' work.
+Owns authentication and the response of each route. It never touches a socket, and never injects faults.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _MEDIA_NAME = re.compile(r"([0-9a-f-]{36})-([0-9])\.(svg|png)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, read whole."""
+    """A complete request."""
 
     route: str
     dialect: Dialect
@@ -65,7 +64,7 @@ class Api:
         }
 
     def answer(self, call: Call) -> Answer:
-        """Act on a call and answer it; a refusal is an answer too."""
+        """Process a call and return its response, which may be a rejection."""
         try:
             if call.route != "media":
                 self._authenticate(call)
@@ -74,7 +73,7 @@ class Api:
             return refused.answer
 
     def view(self, dialect: Dialect) -> View:
-        """Look at executions as they are now."""
+        """Return a view of executions at the current time."""
         account = self._account
         return View(account.now(), dialect, account.options, account.stamps, self._media_url())
 
@@ -136,7 +135,7 @@ class Api:
         workflow = self._catalog.find(call.names["workflow"])
         return as_json(workflow.shown(call.dialect, counts=self._account.version_counts(workflow)))
 
-    def _create(self, call: Call) -> Answer:  # noqa: ARG002  # every request is refused
+    def _create(self, call: Call) -> Answer:  # noqa: ARG002  # every request is rejected
         raise RefusalError(403, "forbidden", details="this key may not create workflows")
 
     def _balance(self, call: Call) -> Answer:
@@ -173,7 +172,7 @@ class Api:
 
 
 def ledger_document(account: Account, *, requests: Mapping[str, int], peak: int) -> dict[str, Any]:
-    """Give the ledger for another process."""
+    """Return the record of executions as JSON, for other processes."""
     accepted = [
         {
             "execution_id": record.execution_id,

@@ -1,7 +1,7 @@
-"""Requests read strictly: the bytes of a bulk trigger, the query of a listing.
+"""Strict parsing of requests: the body of a bulk trigger, the query of a listing.
 
-Owns what the sandbox accepts as well-formed. It never looks at schemas or accounts, and refuses whatever the
-real API is not known to accept.
+Decides which requests are well-formed. It never looks at schemas or accounts, and rejects everything that the real API
+is not known to accept.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TriggerBody:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a listing is asked for."""
+    """The requested part of a listing."""
 
     bulk_id: str | None
     offset: int
@@ -47,7 +47,7 @@ class Page:
 
 
 def read_json(body: bytes) -> Any:
-    """Read strict JSON: UTF-8, no repeated key, no NaN or infinity, no lone surrogate."""
+    """Parse strict JSON: UTF-8, no repeated key, no NaN or infinity, no lone surrogate."""
     try:
         value = json.loads(
             body.decode("utf-8"),
@@ -63,7 +63,7 @@ def read_json(body: bytes) -> Any:
 
 
 def read_trigger(body: bytes, content_type: str, dialect: Dialect) -> TriggerBody:
-    """Read a bulk trigger's body or refuse it whole."""
+    """Parse the body of a bulk trigger, or raise a 400 refusal."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         _bad("Content-Type must be application/json")
     document = read_json(body)
@@ -95,7 +95,7 @@ def _read_inputs(inputs: Any) -> tuple[dict[str, Any], ...]:
 
 
 def read_trigger_query(query: Sequence[tuple[str, str]], dialect: Dialect) -> str | None:
-    """Read a trigger's query: the current dialect takes `webhook_url` there too, and the body's takes precedence."""
+    """Return the `webhook_url` of a trigger's query (current dialect only); that of the body takes precedence."""
     check_query(query, allowed=frozenset({"webhook_url"} if dialect == "current" else ()))
     url = dict(query).get("webhook_url")
     if url is not None:
@@ -104,7 +104,7 @@ def read_trigger_query(query: Sequence[tuple[str, str]], dialect: Dialect) -> st
 
 
 def count_inputs(body: bytes) -> int:
-    """Count a trigger's inputs for the record, however wrong the rest of it is."""
+    """Return the number of a trigger's inputs for the record, even if the body is invalid otherwise."""
     try:
         return len(json.loads(body)["inputs"])
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -112,7 +112,7 @@ def count_inputs(body: bytes) -> int:
 
 
 def read_page(query: Sequence[tuple[str, str]]) -> Page:
-    """Read a listing's query or refuse it."""
+    """Parse the query of a listing, or raise a 400 refusal."""
     check_query(query, allowed=frozenset({"bulk_id", "offset", "limit"}))
     given = dict(query)
     bulk_id = given.get("bulk_id")
@@ -125,7 +125,7 @@ def read_page(query: Sequence[tuple[str, str]]) -> Page:
 
 
 def check_query(query: Sequence[tuple[str, str]], *, allowed: frozenset[str] = frozenset()) -> None:
-    """Refuse a query parameter that is not allowed, or that comes twice."""
+    """Raise a 400 refusal for a query parameter that is unknown or repeated."""
     names = [name for name, _ in query]
     for name in names:
         if name not in allowed:

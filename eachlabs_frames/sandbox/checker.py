@@ -1,8 +1,7 @@
-"""Inputs checked against a workflow's input schema, by hand.
+"""Checks inputs against a workflow's input schema.
 
-Owns the sandbox's own reading of the JSON Schema words that its workflows use. It never uses a schema
-library: the product does, and the two must not share a mistake. Stricter than the standard in one place:
-1.0 is no integer.
+Implements the JSON Schema keywords that the sandbox's workflows use. It never uses a schema library: the product does,
+and the two must not share a mistake. Stricter than the standard in one place: 1.0 is not an integer.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _NOTES = frozenset({"$schema", "title", "description", "default", "examples", "f
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """Refuse a schema with a word that this checker would silently ignore."""
+    """Raise `ValueError` if the schema has a keyword that this checker does not support."""
     unknown = set(schema) - _KEYWORDS - _NOTES
     if unknown:
         msg = f"the sandbox does not know these words of JSON Schema: {sorted(unknown)}"
@@ -52,7 +51,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def problem(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with `inputs` in the API's words, or None."""
+    """Return what is wrong with `inputs`, in the API's words, or None."""
     found = next(_problems(schema, inputs, ""), None)
     return None if found is None else f"invalid input: {found}"
 

@@ -1,7 +1,7 @@
-"""One execution: where it stands at a moment, and how the API shows it.
+"""An execution: its status at a given time, and its JSON in listings and details.
 
-Owns an execution's life and its two shapes, the summary and the details. It never reads a clock: the moment
-is an argument.
+Owns the life cycle of an execution and its two representations, the summary and the details. It never reads a clock:
+the time is an argument.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FAIL_MARKER = "[fail]"
 
 @dataclass(slots=True, eq=False)
 class Execution:
-    """One accepted execution; times are on the sandbox's monotonic clock, `ends` is infinite while held."""
+    """An accepted execution. Times are those of the sandbox's monotonic clock; `ends` is infinite while it is held."""
 
     execution_id: str
     bulk_id: str
@@ -41,35 +41,35 @@ class Execution:
     starts: float
     ends: float
     cause: str | None
-    word: str | None = None
+    forced_status: str | None = None
     occurrence: int = 0
     reserved_micros: int = 0
     webhook_url: str | None = None
     webhook_secret: str | None = None
 
     def status(self, now: float) -> str:
-        """Give the status on the wire at `now`."""
-        if self.word is not None:
-            return self.word
+        """Return the status at `now`."""
+        if self.forced_status is not None:
+            return self.forced_status
         if now >= self.ends:
             return "completed" if self.cause is None else "failed"
         return "running" if now >= self.starts else "queued"
 
     def ended(self, now: float) -> bool:
-        """Tell whether the execution is over at `now`."""
+        """Return whether the execution has ended at `now`."""
         return self.status(now) in TERMINAL
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What an execution will come to, known when it is accepted."""
+    """The run time and the result of an execution, decided when it is accepted."""
 
     run_seconds: float
     cause: str | None
 
 
 def fate(inputs: Mapping[str, Any], options: Options, *, fingerprint: str, occurrence: int) -> Fate:
-    """Decide an execution's length and end from the seed, its inputs and how often they have come."""
+    """Derive an execution's run time and result from the seed, its inputs and the number of earlier ones like it."""
     text = f"{options.seed}:{occurrence}:{fingerprint}"
     digest = hashlib.blake2b(text.encode(), digest_size=12).digest()
     length, luck, pick = (int.from_bytes(digest[i : i + 4], "big") / 2**32 for i in (0, 4, 8))
@@ -83,17 +83,17 @@ def fate(inputs: Mapping[str, Any], options: Options, *, fingerprint: str, occur
 
 
 class Stamps:
-    """Moments of the monotonic clock written as RFC 3339."""
+    """Converts times of the monotonic clock to RFC 3339."""
 
     def __init__(self, clock: Clock) -> None:
         self._epoch = time.time() - clock()
 
     def wall(self, moment: float, options: Options) -> float:
-        """Give seconds since the epoch, by the sandbox's own (skewed) reckoning."""
+        """Return seconds since the epoch by the sandbox's (skewed) clock."""
         return self._epoch + moment + options.clock_skew
 
     def text(self, moment: float, options: Options) -> str:
-        """Give the RFC 3339 timestamp, cut (not rounded) to the digits asked for."""
+        """Return the RFC 3339 timestamp, truncated to `timestamp_digits`."""
         wall = self.wall(moment, options) + options.timestamp_skew
         seconds = math.floor(wall)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
@@ -106,7 +106,7 @@ class Stamps:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the shapes need to know beside the execution: the moment, the dialect, where media are served."""
+    """The context of a representation: the time, the dialect, the options and the URL of media."""
 
     now: float
     dialect: Dialect
@@ -115,21 +115,21 @@ class View:
     media_url: str
 
     def stamp(self, moment: float) -> str:
-        """Write a moment as the API does."""
+        """Return a time as an RFC 3339 timestamp."""
         return self.stamps.text(moment, self.options)
 
     def status(self, execution: Execution) -> str:
-        """Return the status as the API shows it: `queued` is a word of the trigger's answer alone."""
+        """Return the status as the API shows it: only the response to a trigger has `queued`."""
         status = execution.status(self.now)
         return "running" if status == "queued" else status
 
     def started(self, execution: Execution) -> bool:
-        """Tell whether the execution has left the queue; until then it has no `started_at` and no steps."""
+        """Return whether the execution has left the queue; before that it has no `started_at` and no steps."""
         return execution.status(self.now) != "queued"
 
 
 def pictures(execution: Execution) -> int:
-    """Count the pictures that an execution makes."""
+    """Return the number of pictures that an execution generates."""
     if execution.workflow.output == "image":
         return 1
     if execution.workflow.output == "images":
@@ -139,7 +139,7 @@ def pictures(execution: Execution) -> int:
 
 
 def output(execution: Execution, media_url: str) -> Any:
-    """Give what a completed execution puts out."""
+    """Return the output of a completed execution."""
     kind = execution.workflow.output
     prompt = str(execution.inputs.get("prompt", execution.fingerprint))
     if callable(kind):
@@ -154,7 +154,7 @@ def output(execution: Execution, media_url: str) -> Any:
 
 
 def summary(execution: Execution, view: View) -> dict[str, Any]:
-    """Return an entry of a listing: no error text, and output only where it is a string or an object."""
+    """Return an entry of a listing: no error text, and an output only if it is a string or an object."""
     status = view.status(execution)
     over = status in TERMINAL
     started = view.started(execution)
@@ -189,7 +189,7 @@ def summary(execution: Execution, view: View) -> dict[str, Any]:
 
 
 def details(execution: Execution, view: View) -> dict[str, Any]:
-    """Return an execution's details: the answer to a GET, and the body of a webhook."""
+    """Return an execution's details: the response to a GET, and the body of a webhook delivery."""
     status = view.status(execution)
     over, started = status in TERMINAL, view.started(execution)
     made = output(execution, view.media_url) if status == "completed" else None
@@ -219,16 +219,16 @@ def details(execution: Execution, view: View) -> dict[str, Any]:
 
 
 def _cause(execution: Execution) -> str:
-    """Say why an execution failed, by the name of the step that did."""
+    """Return why an execution failed, with the name of the failed step."""
     steps = execution.workflow.steps
-    said = execution.cause or "the sandbox was told to fail it"
-    return said.replace("'generate'", repr(steps[failing(steps)].step_id), 1)
+    cause = execution.cause or "the sandbox was told to fail it"
+    return cause.replace("'generate'", repr(steps[failing(steps)].step_id), 1)
 
 
 def _steps(execution: Execution, view: View, status: str, made: Any) -> dict[str, Any]:
     steps = execution.workflow.steps
-    found = stages(steps, status, Span(execution.starts, execution.ends, view.now))
-    return {step.step_id: _step(execution, view, step, stage, made) for step, stage in zip(steps, found, strict=True)}
+    current = stages(steps, status, Span(execution.starts, execution.ends, view.now))
+    return {step.step_id: _step(execution, view, step, stage, made) for step, stage in zip(steps, current, strict=True)}
 
 
 def _step(execution: Execution, view: View, step: Step, stage: Stage, made: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Which request goes wrong, and how: decided here, done elsewhere.
+"""Faults of the sandbox: which requests they affect, and what they do to the response.
 
-Owns the kinds of fault and the schedule that picks them. It never touches a socket, a clock or the account;
-chance comes from the `random.Random` that it is given.
+Owns the kinds of fault and the schedule that selects them. It never touches a socket, a clock or the account, and its
+only source of randomness is the `random.Random` that it is given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .answers import Answer, refusal
 
 ROUTES = ("trigger", "list", "details", "workflow", "balance", "media")
 
-# Kinds that are an ordinary refusal: nothing takes effect.
+# Rejections: the request has no effect.
 REFUSALS: Mapping[str, tuple[int, str]] = {
     "rate_limit": (429, "too many requests"),
     "payment": (402, "insufficient balance"),
@@ -34,12 +34,12 @@ BEFORE = frozenset(REFUSALS) | {"dropped", "redirect"}
 ENTRIES = frozenset({"too_few", "too_many", "no_ids"})
 AFTER = ENTRIES | {"error_after", "lost_answer", "silence", "cut_short", "stalled", "altered", "garbage"}
 KINDS = BEFORE | AFTER | {"latency"}
-# A 2xx answer that is whole and well-formed, and says something else than what happened.
+# A complete, well-formed 2xx response with wrong content.
 CONFUSED = frozenset({"permuted", "replayed"})
 
-ELSEWHERE = "/_sandbox/elsewhere"
+REDIRECT_PATH = "/_sandbox/elsewhere"
 _GARBAGE = b"<!doctype html><html><body><h1>Bad gateway</h1><p>Please try again.</p></body></html>"
-# Answers of the API that do not say whether the request took effect.
+# Statuses that do not tell whether the request took effect.
 _AMBIGUOUS = frozenset({408, 409, *range(500, 600)})
 _ERROR_TEXTS = {408: "Upstream request timed out", 409: "Conflict", 502: "Upstream service unavailable"}
 _STATUSES: Mapping[str, Collection[int]] = {
@@ -51,41 +51,42 @@ _STATUSES: Mapping[str, Collection[int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong, and when.
+    """One fault to inject, and the requests that it affects.
 
     Parameters
     ----------
     kind
-        Without effect: `rate_limit`, `payment`, `unauthorized`, `forbidden`, `not_found`, `gone`, `bad_request`,
-        `unprocessable`, `error_before`, `dropped` (the connection is cut), `redirect`. After the request took
-        effect: `error_after`, `lost_answer` (cut with no byte of answer), `silence` (no answer for `seconds`;
-        0 is for ever), `cut_short` (half of the promised body), `stalled` (half of it, and the rest after
-        `seconds`; 0 is never), `altered` (another last byte than the headers speak of), `garbage` (200 with HTML),
-        `replayed` (on the trigger and the details: the answer to the request before it on that route, as of a proxy
-        that mixes answers up), and on the trigger `permuted` (the entries in reverse order), `too_few`, `too_many`,
-        `no_ids` entries. `latency` waits `seconds`, and goes with any other.
+        What happens. Before the request takes effect: `rate_limit`, `payment`, `unauthorized`, `forbidden`,
+        `not_found`, `gone`, `bad_request`, `unprocessable`, `error_before`, `dropped` (the connection is closed),
+        `redirect`. After it took effect: `error_after`, `lost_answer` (the connection is closed without a response),
+        `silence` (no response for `seconds`; 0 means none at all), `cut_short` (half of the body, then the connection
+        is closed), `stalled` (half of the body, and the rest after `seconds`; 0 means never), `altered` (the last byte
+        of the body is changed), `garbage` (200 with HTML), `replayed` (on the trigger and the details: the response to
+        the previous request on that route, as from a faulty proxy), and on the trigger `permuted` (the entries in
+        reverse order), `too_few`, `too_many`, `no_ids`. `latency` delays the request by `seconds`, and can be combined
+        with another fault.
     on
         The route: `trigger`, `list`, `details`, `workflow`, `balance`, `media` or `any` (all of them).
     at
-        Ordinals, from 1, of the requests on that route since the schedule was set.
+        Positions of the affected requests on that route, counted from 1 since the faults were set.
     every
-        Each n-th request on that route.
+        Every n-th request on that route.
     chance
-        Share of the requests on that route, by the sandbox's seed.
+        Probability for each request on that route, by the sandbox's seed.
     times
-        Most often that it happens. Without `at`, `every` and `chance` it happens at every request.
+        Maximum number of times. Without `at`, `every` and `chance`, every request is affected.
     retry_after
-        Seconds for the `Retry-After` header of a refusal.
+        Seconds for the `Retry-After` header of a rejection.
     seconds
-        How long `latency`, `silence` and `stalled` last.
+        Duration of `latency`, `silence` and `stalled`.
     status
-        Another status for `error_before`, `error_after` (408, 409 or 5xx) or `redirect` (302 by default).
+        The status of `error_before` and `error_after` (408, 409 or 5xx), or of `redirect` (302 by default).
     details
-        The error's `details`.
+        The `details` of the error.
     location
-        Where a `redirect` leads; by default to nowhere.
+        The target of a `redirect`; by default a path that always returns 404.
     execution_id
-        Only requests for this execution's details; `at` and `every` still count all requests on the route.
+        Only requests for the details of this execution; `at` and `every` still count all requests on the route.
 
     Examples
     --------
@@ -124,7 +125,7 @@ class Fault:
         if self.kind in ENTRIES | {"permuted"} and self.on != "trigger":
             return f"a {self.kind!r} fault changes a trigger's entries: on must be 'trigger', not {self.on!r}"
         if self.location is not None and self.kind != "redirect":
-            return f"a {self.kind!r} fault leads nowhere: location goes with 'redirect'"
+            return f"a {self.kind!r} fault has no target: location goes with 'redirect'"
         if self.execution_id is not None and self.on != "details":
             return f"execution_id goes with on='details', not on={self.on!r}"
         if self.status is not None and self.status not in _STATUSES.get(self.kind, ()):
@@ -133,7 +134,7 @@ class Fault:
 
     def _untimely(self) -> str | None:
         if not 0 <= self.chance <= 1:
-            return f"chance={self.chance!r} is no probability"
+            return f"chance={self.chance!r} must be between 0 and 1"
         if self.every is not None and self.every < 1:
             return f"every={self.every!r} must be at least 1"
         if self.at is not None and not all(isinstance(n, int) and n >= 1 for n in self.at):
@@ -146,7 +147,7 @@ class Fault:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Fault:
-        """Read a fault from JSON, as `POST /_sandbox/faults` takes it."""
+        """Return the fault that a JSON object of `POST /_sandbox/faults` describes."""
         unknown = set(document) - {f.name for f in fields(cls)}
         if unknown or "kind" not in document:
             msg = f"a fault needs 'kind' and knows no {sorted(unknown)}"
@@ -155,7 +156,7 @@ class Fault:
 
 
 class Schedule:
-    """The faults in force, and how often each has been met."""
+    """The active faults, and the number of requests and uses of each."""
 
     def __init__(self, faults: Iterable[Fault], rng: random.Random) -> None:
         self._faults = tuple(faults)
@@ -164,7 +165,7 @@ class Schedule:
         self._used: Counter[int] = Counter()
 
     def next(self, route: str, execution_id: str | None = None) -> tuple[Fault, ...]:
-        """Count one request on `route` (for the details, of one execution); give its latencies and one other fault."""
+        """Count a request, and return its latency faults and at most one other fault."""
         self._seen[route] += 1
         self._seen["any"] += 1
         chosen: list[Fault] = []
@@ -183,7 +184,7 @@ class Schedule:
         return tuple(chosen)
 
     def _due(self, position: int, fault: Fault) -> bool:
-        # The draw comes first, so that one fault's limits do not shift the chance of another.
+        # Drawn before `times` is checked, so that the limit of a fault does not change the draws of others.
         drawn = fault.chance > 0 and self._rng.random() < fault.chance
         if fault.times is not None and self._used[position] >= fault.times:
             return False
@@ -195,9 +196,9 @@ class Schedule:
 
 
 def instead(fault: Fault) -> Answer | None:
-    """Give the answer sent instead of acting, or None where the connection is cut."""
+    """Return the response that is sent instead of processing the request, or None to close the connection."""
     if fault.kind == "redirect":
-        return Answer(fault.status or 302, headers={"Location": fault.location or ELSEWHERE})
+        return Answer(fault.status or 302, headers={"Location": fault.location or REDIRECT_PATH})
     if fault.kind in REFUSALS:
         status, error = REFUSALS[fault.kind]
         if fault.status is not None:
@@ -207,7 +208,7 @@ def instead(fault: Fault) -> Answer | None:
 
 
 def spoil(fault: Fault, answer: Answer) -> Answer:
-    """Change an answer whose request took effect; the kinds that cut the connection leave it as it is."""
+    """Return the response with the fault applied. Faults of the connection do not change it."""
     if fault.kind == "error_after":
         status = fault.status or 500
         return refusal(status, _ERROR_TEXTS.get(status, "internal server error"), details=fault.details)

@@ -1,6 +1,6 @@
-"""A sandbox in the foreground, for a command line.
+"""Runs a sandbox in the foreground, for a command line.
 
-Owns the wait for SIGINT or SIGTERM. It never prints: whoever calls it says where the sandbox listens.
+Owns the wait for SIGINT or SIGTERM. It never prints: the caller shows the URL.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def serve(
     Parameters
     ----------
     ready
-        Called with the sandbox once it listens: to print its URL, say.
+        Called with the sandbox once it listens, for example to print its URL.
     """
     done = threading.Event()
 
@@ -42,7 +42,7 @@ def serve(
         with Sandbox(port=port, dialect=dialect, api_key=api_key, faults=faults, options=options) as sandbox:
             if ready is not None:
                 ready(sandbox)
-            # In short waits: on Windows an endless one would not see the signal.
+            # Short waits, because on Windows a wait without a timeout does not notice signals.
             while not done.wait(0.5):
                 pass
     finally:

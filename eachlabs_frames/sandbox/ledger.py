@@ -1,6 +1,6 @@
-"""What happened, kept as proof for tests.
+"""The record of requests and accepted executions, for tests.
 
-Owns the records of requests and of accepted executions. It never holds a key, a header or a query.
+It never holds a key, a header or a query.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """One execution that was accepted, and so billed; `at` is in seconds since the epoch."""
+    """An execution that was accepted, and so billed. `at` is in seconds since the epoch."""
 
     execution_id: str
     bulk_id: str
@@ -26,7 +26,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionRecord:
-    """One execution and where it stands now; times are in seconds since the epoch."""
+    """An execution and its current status. Times are in seconds since the epoch."""
 
     execution_id: str
     bulk_id: str
@@ -40,9 +40,9 @@ class ExecutionRecord:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request that came in; `status` is None where no whole answer went out.
+    """A request. `status` is None if no complete response was sent.
 
-    `inputs` counts the inputs of a trigger, accepted or not; `with_key` says whether a credential came along.
+    `inputs` is the number of a trigger's inputs, accepted or not; `with_key` is whether the request had a credential.
     """
 
     route: str
@@ -55,7 +55,7 @@ class RequestRecord:
 
 
 class Ledger:
-    """The requests, and how many triggers were handled at the same time."""
+    """The requests, and the maximum number of concurrent triggers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -64,14 +64,14 @@ class Ledger:
         self._peak = 0
 
     def begin(self, route: str) -> None:
-        """Count a request in."""
+        """Record that a request has arrived."""
         if route == "trigger":
             with self._lock:
                 self._triggers += 1
                 self._peak = max(self._peak, self._triggers)
 
     def end(self, record: RequestRecord) -> None:
-        """Count a request out, and keep its record."""
+        """Record that a request has ended."""
         with self._lock:
             self._requests.append(record)
             if record.route == "trigger":
@@ -79,22 +79,22 @@ class Ledger:
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """Every request so far, in the order in which they were over."""
+        """All completed requests, in order of completion."""
         with self._lock:
             return tuple(self._requests)
 
     @property
     def peak(self) -> int:
-        """The most triggers handled at the same time."""
+        """The maximum number of concurrent triggers."""
         with self._lock:
             return self._peak
 
     def counts(self) -> dict[str, int]:
-        """Count the requests per route."""
+        """Return the number of requests per route."""
         return dict(Counter(record.route for record in self.requests))
 
     def reset(self) -> None:
-        """Forget what is over; what is under way still counts."""
+        """Delete the completed requests; those in progress still count."""
         with self._lock:
             self._requests.clear()
             self._peak = self._triggers

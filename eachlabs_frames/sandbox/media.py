@@ -1,6 +1,6 @@
-"""Pictures made from inputs: an SVG to look at and a PNG, the same bytes each time.
+"""Generates pictures from inputs, as SVG and PNG. The same inputs give the same bytes.
 
-Owns how the pictures look. It never reads a file or the network; what comes from outside is escaped text.
+It never reads a file or the network, and escapes all texts.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from xml.sax.saxutils import escape
 _SIZE = 512
 _CELLS = 8
 _AROUND = 57
-"""Bytes of a PNG beside its picture and what pads it: the signature, two chunks, and the padding's own head."""
+"""Bytes of a PNG without its IDAT data and padding: the signature, two chunks, and the header of the padding chunk."""
 
 
 def svg(inputs: Mapping[str, Any], *, index: int = 0) -> bytes:
-    """Draw a gradient, some shapes and the prompt."""
+    """Return an SVG with a gradient, shapes and the prompt."""
     dice = _dice(inputs, index)
     hue = dice[0] * 360 // 256
     shapes = "".join(_shape(dice[3 + 5 * n : 8 + 5 * n], hue) for n in range(9))
@@ -48,7 +48,7 @@ def svg(inputs: Mapping[str, Any], *, index: int = 0) -> bytes:
 
 
 def png(inputs: Mapping[str, Any], *, index: int = 0, at_least: int = 0) -> bytes:
-    """Draw a mirrored mosaic of 256 by 256 pixels, in a file of at least so many bytes."""
+    """Return a PNG of 256 by 256 pixels, padded to at least `at_least` bytes."""
     dice = _dice(inputs, index)
     cell = 256 // _CELLS
     low, high = dice[0:3], dice[3:6]
@@ -59,7 +59,7 @@ def png(inputs: Mapping[str, Any], *, index: int = 0, at_least: int = 0) -> byte
         rows.append(line * cell)
     head = struct.pack(">IIBBBBB", 256, 256, 8, 2, 0, 0, 0)
     picture = _chunk(b"IDAT", zlib.compress(b"".join(rows), 6))
-    # A chunk that no reader knows, and each passes over; no two bytes of it are alike enough to be packed.
+    # Readers skip unknown chunks. The data is pseudorandom, so that it cannot be compressed.
     rest = at_least - len(picture) - _AROUND
     padding = _chunk(b"paDd", hashlib.shake_128(dice).digest(rest)) if rest > 0 else b""
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + padding + picture + _chunk(b"IEND", b"")

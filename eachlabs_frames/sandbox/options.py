@@ -1,6 +1,6 @@
-"""How one sandbox behaves: values only.
+"""The options of a sandbox: values and their valid ranges.
 
-Owns the knobs of a sandbox and their limits. It never acts on them, and imports nothing of the product.
+Owns the definition of every option. It never acts on one, and imports nothing from the rest of the package.
 """
 
 from __future__ import annotations
@@ -21,66 +21,67 @@ PREFIXES: Mapping[Dialect, str] = {"current": "/v1", "legacy": "/api/v1"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The knobs of a sandbox; `Sandbox.change` replaces some of them while it runs.
+    """The options of a sandbox. `Sandbox.change` replaces some of them while it runs.
 
     Parameters
     ----------
     seed
-        Decides how long each execution runs, which ones fail by `failure_rate`, and the chance of faults.
+        Seed of run times, of failures by `failure_rate`, and of faults with a `chance`.
     latency
-        Seconds before any API request is acted on.
+        Seconds to wait before an API request is processed.
     queue_seconds
-        Seconds that an execution stays queued.
+        Seconds that an execution is queued.
     run_seconds
-        The shortest and the longest run, in seconds.
+        Shortest and longest run time of an execution, in seconds.
     failure_rate
-        Share of executions that end `failed`, picked by a hash of the inputs and of how often they came.
+        Fraction of executions that fail, 0 to 1. A hash of the seed, the inputs and the number of earlier executions
+        with the same inputs selects them.
     fail_when
-        Called with an execution's inputs; true means that it ends `failed`.
+        Called with the inputs of an execution; if it returns a true value, the execution fails.
     account_cap
-        Most executions in flight; a request that would exceed it is refused whole with 429.
+        Maximum number of concurrent executions. A request that would exceed it is rejected as a whole with 429.
     cap_retry_after
-        The `Retry-After` of such a 429, in seconds; None sends no such header.
+        Seconds in the `Retry-After` header of that 429; without the header if None.
     trigger_rate
-        Most bulk triggers in one second, else 429.
+        Maximum number of bulk triggers per second; requests beyond it get 429.
     balance_usd
-        What the account may spend; it may be negative. None is unlimited: the balance starts at 53.475, goes down as
-        executions are paid, and is topped up to that again when 10 or less are left.
+        Balance of the account, which may be negative. If None, it is unlimited: it starts at 53.475 USD, and is reset
+        to that amount when 10 USD or less are left.
     cost_usd
-        What each execution costs; it is paid when the execution ends.
+        Cost of an execution, charged when it ends.
     estimate_usd
-        What each running execution reserves of the balance until it ends; None is as much as it costs.
+        Amount that an execution reserves from the balance until it ends; `cost_usd` if None.
     cost_shape
-        How a listing shows the cost: as a number, an object, or not at all; then the details have none either.
+        Format of the cost in listings: a number, an object, or none. With "none", details have no cost either.
     listing_lag
-        Seconds before an execution appears in a listing; `math.inf` means never.
+        Seconds until an execution appears in listings; `math.inf` for never.
     listing_inputs
-        Whether a listing says each execution's inputs.
+        Whether listings contain the inputs of executions.
     hold
-        Executions keep running until they are released.
+        Whether executions run until they are released with `Sandbox.release`.
     timestamp_digits
-        Decimal places of the seconds in timestamps: 0 as in the API's examples, at most 6.
+        Decimal places of the seconds in timestamps, 0 to 6. The examples in the API's documentation have none.
     clock_skew
-        Seconds that the sandbox's clock, and so its timestamps, are ahead of this machine's clock.
+        Seconds by which the sandbox's clock, and so its timestamps, are ahead of this machine's clock.
     timestamp_skew
-        Seconds that timestamps in answers are ahead of the sandbox's own clock, which the header `Date` says.
+        Seconds by which timestamps in responses are ahead of the sandbox's clock, which the `Date` header shows.
     webhook_pause
-        Seconds between two attempts at one webhook delivery.
+        Seconds between two attempts to send a webhook delivery.
     media_bytes
-        The least size of a PNG, in bytes.
+        Minimum size of a PNG file, in bytes.
     webhook_loss
-        Share of executions whose end is never announced, picked by a hash of the inputs and of how often they came.
+        Fraction of executions without a webhook delivery, selected like `failure_rate`.
     webhook_repeats
-        Times that a notification is sent again after it was delivered.
+        Number of times that a delivery is sent again after it succeeded.
     webhook_shuffle
-        Notifications that are due together go in another order, by the seed.
+        Whether deliveries that are due at the same time are sent in random order, by the seed.
     webhook_burst
-        Notifications that must be due before any is sent; then all of them go at once.
+        Number of deliveries that must be due before any is sent; all of them are then sent at once.
     webhook_faults
-        What is wrong with the first, second, ... attempt at each notification; attempts beyond are right. ``forged``:
-        by someone who does not know the secret. ``altered``: another body than the one that was signed. ``aged``,
-        ``early``: signed six minutes ago, or ahead of time. ``undated``: the timestamp is a date in words.
-        ``stripped``: only `X-Webhook-Secret`, as before 2026-09-21.
+        Faults of the first, second, ... attempt at each delivery; later attempts have none. ``forged``: signed with
+        another secret. ``altered``: the body is not the signed one. ``aged``, ``early``: the timestamp is six minutes
+        in the past, or in the future. ``undated``: the timestamp is an HTTP date instead of a number. ``stripped``:
+        only the header `X-Webhook-Secret`, as before 2026-09-21.
     """
 
     seed: int = 0

@@ -1,7 +1,7 @@
-"""The sandbox's HTTP: requests read, faults done, answers sent.
+"""HTTP of the sandbox: reads requests, injects faults, sends responses.
 
-Owns every use of aiohttp's server. It never decides what an endpoint answers (api.py) or which request goes
-wrong (faults.py).
+Owns every use of aiohttp's server. It never decides on the content of a response (`api`) or which requests a fault
+affects (`faults`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .account import Account
 from .answers import Answer, RefusalError, as_json, refusal
 from .api import Api, Call, ledger_document
 from .bodies import count_inputs, read_json
-from .faults import BEFORE, ELSEWHERE, Fault, Schedule, instead, spoil
+from .faults import BEFORE, REDIRECT_PATH, Fault, Schedule, instead, spoil
 from .ledger import Ledger, RequestRecord
 from .options import Dialect
 
@@ -49,7 +49,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(slots=True)
 class Visit:
-    """What is known about a request while it is handled."""
+    """A request in progress."""
 
     request: web.Request
     route: str
@@ -58,7 +58,7 @@ class Visit:
     faults: tuple[Fault, ...] = ()
 
     def record(self) -> RequestRecord:
-        """Say what came of the request, without its secrets."""
+        """Return the record of the request, without its secrets."""
         headers = self.request.headers
         return RequestRecord(
             self.route,
@@ -72,13 +72,13 @@ class Visit:
 
 
 async def _add_request_id(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Echo the caller's `X-Request-Id`, or make a new ID where there is none that a header may hold."""
+    """Return the caller's `X-Request-Id`, or a new ID if the request has none or an invalid one."""
     given = request.headers.get(_REQUEST_ID, "")
     response.headers[_REQUEST_ID] = given if _PRINTABLE.fullmatch(given) else str(uuid.uuid4())
 
 
 class Routes:
-    """The HTTP side of one sandbox; lives in the server's loop."""
+    """The HTTP side of a sandbox. It runs in the server's loop."""
 
     def __init__(self, api: Api, *, account: Account, ledger: Ledger, wake: Callable[[], None]) -> None:
         self._api = api
@@ -90,16 +90,16 @@ class Routes:
         self.set_faults(())
 
     def set_faults(self, faults: Iterable[Fault]) -> None:
-        """Replace the schedule, from any thread; ordinals start again at 1."""
+        """Replace the faults and count requests from 1 again. Thread-safe."""
         self._schedule = Schedule(faults, random.Random(self._account.options.seed))  # noqa: S311 - repeats a run; no secret
 
     def end(self) -> None:
-        """Let every waiting request go, so that the server can stop at once."""
+        """End all delays, so that the server can stop at once."""
         if not self._over.done():
             self._over.set_result(None)
 
     def application(self) -> web.Application:
-        """Make the aiohttp application."""
+        """Return the aiohttp application."""
         app = web.Application(middlewares=[self._as_json], client_max_size=MAX_BODY_BYTES)
         app.on_response_prepare.append(_add_request_id)
         for dialect, method, path, route in _PATHS:
@@ -107,7 +107,7 @@ class Routes:
         app.router.add_route("GET", "/_sandbox/ledger", self._show_ledger)
         app.router.add_route("POST", "/_sandbox/faults", self._take_faults)
         app.router.add_route("POST", "/_sandbox/release", self._release)
-        app.router.add_route("*", ELSEWHERE, self._elsewhere)
+        app.router.add_route("*", REDIRECT_PATH, self._elsewhere)
         return app
 
     def _endpoint(self, route: str, dialect: Dialect) -> Handler:
@@ -115,7 +115,7 @@ class Routes:
             visit = Visit(request, route)
             self._ledger.begin(route)
             try:
-                # Read whole before anything is decided: the connection stays usable after a refusal.
+                # Read to the end first, so that the connection can be reused after a rejection.
                 body = await request.read()
                 call = Call(route, dialect, request.match_info, list(request.query.items()), request.headers, body)
                 return await self._handle(visit, call)
@@ -154,7 +154,7 @@ class Routes:
         return self._send(visit, spoil(fault, answer))
 
     async def _pause(self, seconds: float | None) -> None:
-        """Wait, but no longer than the server runs."""
+        """Wait for `seconds` (None for ever), or until the server stops."""
         if seconds != 0:
             await asyncio.wait([self._over], timeout=seconds)
 
@@ -177,11 +177,11 @@ class Routes:
     def _cut(self, visit: Visit) -> web.Response:
         if visit.request.transport is not None:
             visit.request.transport.abort()
-        # Never reaches anyone; aiohttp wants an answer all the same.
+        # It is never sent, but aiohttp requires a response.
         return web.Response(status=500)
 
     async def _send_in_halves(self, visit: Visit, answer: Answer, fault: Fault) -> web.StreamResponse:
-        """Send half of the body; the other half never comes, or late."""
+        """Send half of the body, and the other half later or never."""
         headers = {**self._headers(answer), "Content-Length": str(len(answer.body))}
         response = web.StreamResponse(status=answer.status, headers=headers)
         response.content_type = answer.content_type

@@ -115,13 +115,13 @@ class Sandbox:
     ) -> None:
         self.stop()
 
-    # The life of the thread
+    # Thread
 
     def _run(self, port: int, faults: tuple[Fault, ...]) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._serve(port, faults))
-        except Exception as problem:  # noqa: BLE001  # carried to the thread that asked for the start
+        except Exception as problem:  # noqa: BLE001  # raised in the thread that started the sandbox
             if not self._ready.done():
                 self._ready.set_exception(problem)
         finally:
@@ -161,7 +161,7 @@ class Sandbox:
             with contextlib.suppress(asyncio.CancelledError):
                 await sender
             await runner.cleanup()
-            # One turn of the loop for transports that are closing.
+            # One iteration of the loop for transports that are closing.
             await asyncio.sleep(0)
 
     def _webhook_payload(self, execution: Execution) -> bytes:
@@ -176,11 +176,11 @@ class Sandbox:
             atexit.unregister(self.stop)
 
     def _in_loop(self, act: Callable[[], None]) -> None:
-        # The loop may close at any moment: what it would have done is then moot.
+        # The loop may have closed meanwhile; the call has no purpose then.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(act)
 
-    # Where it is
+    # URLs
 
     @property
     def url(self) -> str:
@@ -202,7 +202,7 @@ class Sandbox:
         """The base URL of the legacy dialect."""
         return self.url + PREFIXES["legacy"]
 
-    # What it does next
+    # Control
 
     def add_workflow(
         self,
@@ -334,7 +334,7 @@ class Sandbox:
         self._ledger.reset()
         self._webhooks.forget()
 
-    # What happened
+    # Records
 
     @property
     def accepted(self) -> tuple[Accepted, ...]:

@@ -1,7 +1,7 @@
-"""The steps of an execution at a moment, as its details show them (OpenAPI, "StepOutput").
+"""The steps of an execution at a given time, as its details show them (OpenAPI, "StepOutput").
 
-Owns how a run's time is shared among its steps, and which of them a failure hits: the one in the middle, so that there
-are steps that were completed before it and cancelled after it. It never reads a clock.
+Distributes the run time over the steps, and decides which step fails: the one in the middle, so that some steps are
+completed before it and some cancelled after it. It never reads a clock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .workflows import Step
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An execution's time: when it began, when it ends (infinite while held), and the moment that is looked at."""
+    """The times of an execution: its start, its end (infinite while it is held), and the current time."""
 
     begun: float
     ends: float
@@ -24,7 +24,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where one step stands; `completed` only where it is over."""
+    """The state of a step. `completed` is set if it has ended."""
 
     status: str
     started: float | None = None
@@ -32,12 +32,12 @@ class Stage:
 
 
 def failing(steps: Sequence[Step]) -> int:
-    """Give the position of the step that fails where the execution does."""
+    """Return the position of the step that fails in a failed execution."""
     return len(steps) // 2
 
 
 def stages(steps: Sequence[Step], status: str, span: Span) -> list[Stage]:
-    """Say how each step stands in an execution of that status."""
+    """Return the state of each step of an execution with this status."""
     last = failing(steps) if status == "failed" else len(steps) - 1
     share = (span.ends - span.begun) / (last + 1)
     return [_stage(number, last, status, share, span) for number in range(len(steps))]
@@ -58,11 +58,11 @@ def _stage(number: int, last: int, status: str, share: float, span: Span) -> Sta
 
 
 def metadata(step: Step, stage: Stage, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what a step says of itself, by its type."""
+    """Return the metadata of a step, by its type."""
     took = None if stage.started is None or stage.completed is None else stage.completed - stage.started
     if step.type == "http":
-        said: dict[str, Any] = {"type": "http", "method": "POST", "url": f"https://example.com/{step.step_id}"}
-        return said | {"params": params} | ({} if took is None else {"elapsed_seconds": took})
+        http: dict[str, Any] = {"type": "http", "method": "POST", "url": f"https://example.com/{step.step_id}"}
+        return http | {"params": params} | ({} if took is None else {"elapsed_seconds": took})
     if step.type == "python":
         return {"type": "python", "params": params} | ({} if took is None else {"execution_time": took})
     return {"model": step.model, "version": "0.0.1", "params": params}

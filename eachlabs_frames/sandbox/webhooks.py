@@ -1,7 +1,7 @@
-"""Webhooks: each execution's own notification, sent when it ends.
+"""Webhook deliveries: sent when an execution ends.
 
-Owns the deliveries and their record. It never sends to another machine, and speaks HTTP by hand: the sandbox
-uses no HTTP client that the product uses too.
+Owns the deliveries and their record. It never sends to another machine, and implements HTTP itself: the sandbox shares
+no HTTP client with the product.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _SECONDS_AWAY = {"aged": -360, "early": 360}
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One attempt at a notification; `status` is None where no answer came.
+    """An attempt to send a delivery. `status` is None if there was no response.
 
-    `outcome` is `refused` where the host is not this machine, and `lost` by `webhook_loss`: nothing was sent.
-    `redelivery` is true where it had been delivered before.
+    `outcome` is `refused` if the host is not this machine, and `lost` by `webhook_loss`: nothing was sent.
+    `redelivery` is true if it had been delivered before.
     """
 
     execution_id: str
@@ -46,7 +46,7 @@ class Delivery:
 
 
 class Webhooks:
-    """The notifications still to send, and the record of those that were."""
+    """The deliveries to send, and the record of attempts."""
 
     def __init__(
         self, clock: Clock, *, wall: Clock, payload: Callable[[Execution], bytes], options: Callable[[], Options]
@@ -61,35 +61,35 @@ class Webhooks:
         self._deliveries: list[Delivery] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._wakeup = asyncio.Event()
-        # More connections at once would be more than some systems give a process.
+        # Some systems limit the connections of a process.
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
-        """Every attempt so far."""
+        """All attempts."""
         with self._lock:
             return tuple(self._deliveries)
 
     def expect(self, execution: Execution) -> None:
-        """Notify when this execution ends; called in the server's loop."""
+        """Send a delivery when this execution ends. Called in the server's loop."""
         if execution.webhook_url is not None:
             with self._lock:
                 self._waiting.append(execution)
             self._wakeup.set()
 
     def wake(self) -> None:
-        """Look again at who has ended; called in the server's loop."""
+        """Check again which executions have ended. Called in the server's loop."""
         self._wakeup.set()
 
     def forget(self) -> None:
-        """Drop what is waiting, and the record."""
+        """Delete pending deliveries and the record."""
         with self._lock:
             self._waiting.clear()
             self._due.clear()
             self._deliveries.clear()
 
     async def run(self) -> None:
-        """Send what is due, until cancelled."""
+        """Send deliveries that are due, until cancelled."""
         try:
             while True:
                 self._wakeup.clear()
@@ -104,7 +104,7 @@ class Webhooks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _send_due(self) -> float | None:
-        """Start the deliveries that are due; say in how many seconds to look again."""
+        """Start the deliveries that are due, and return the seconds until the next one, or None."""
         now = self._clock()
         with self._lock:
             self._due += [e for e in self._waiting if e.ended(now)]
@@ -114,7 +114,7 @@ class Webhooks:
             if len(self._due) >= self._options().webhook_burst:
                 due, self._due = self._due, due
         if self._options().webhook_shuffle:
-            random.Random(self._options().seed).shuffle(due)  # noqa: S311 - no secret's
+            random.Random(self._options().seed).shuffle(due)  # noqa: S311 - not for security
         for execution in due:
             task = asyncio.get_running_loop().create_task(self._deliver(execution))
             self._tasks.add(task)
@@ -161,7 +161,7 @@ class Webhooks:
 
     def _is_lost(self, execution: Execution) -> bool:
         options = self._options()
-        # Of its own: which ones are lost says nothing of which ones fail.
+        # A hash of its own, so that losses are independent of failures.
         text = f"webhook:{options.seed}:{execution.occurrence}:{execution.fingerprint}"
         digest = hashlib.blake2b(text.encode(), digest_size=4).digest()
         return int.from_bytes(digest, "big") / 2**32 < options.webhook_loss
@@ -172,7 +172,7 @@ class Webhooks:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine by its name or address alone; nothing is resolved."""
+    """Return whether a host is this machine, by its name or address. Nothing is resolved."""
     if host == "localhost":
         return True
     try:
@@ -182,13 +182,13 @@ def is_loopback(host: str) -> bool:
 
 
 def credentials(secret: str | None, body: bytes, *, wall: float, fault: WebhookFault | None) -> dict[str, str]:
-    """Make the headers of one attempt, signed anew at `wall` seconds since the epoch; none without a secret."""
+    """Return the headers of an attempt, signed at `wall` seconds since the epoch; none without a secret."""
     if secret is None:
         return {}
     if fault == "stripped":
         return {"X-Webhook-Secret": secret}
     if fault == "forged":
-        secret = "not-the-secret"  # noqa: S105 - nobody's
+        secret = "not-the-secret"  # noqa: S105 - not a real secret
     seconds = int(wall) + _SECONDS_AWAY.get(fault or "", 0)
     timestamp = formatdate(seconds, usegmt=True) if fault == "undated" else str(seconds)
     digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
@@ -200,12 +200,12 @@ def credentials(secret: str | None, body: bytes, *, wall: float, fault: WebhookF
 
 
 def altered(body: bytes) -> bytes:
-    """Change what a notification says; it stays well-formed."""
+    """Return another, well-formed body."""
     return json.dumps({**json.loads(body), "output": "altered on the way"}).encode()
 
 
 async def post(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> int:
-    """POST JSON over a connection of its own; give the status of the answer."""
+    """POST JSON over a new connection, and return the status of the response."""
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -228,5 +228,5 @@ async def post(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> i
             raise ValueError(msg)
         return int(status)
     finally:
-        # Aborted, not closed: a receiver that never closes must not hold the sandbox up.
+        # Not close(), which waits for a receiver that never closes its side.
         writer.transport.abort()

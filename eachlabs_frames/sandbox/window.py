@@ -1,6 +1,6 @@
-"""A rate: so many calls in one second.
+"""A limit of calls per second.
 
-Owns the count of recent calls. It never reads a clock: the moment is an argument.
+It never reads a clock: the time is an argument.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections import deque
 
 
 class Window:
-    """At most so many calls in one second."""
+    """Counts the calls of the last second."""
 
     def __init__(self) -> None:
         self._calls: deque[float] = deque()
 
     def allows(self, limit: int, now: float) -> bool:
-        """Count a call at `now`, unless it is one too many."""
+        """Count a call at `now` and return True, or return False if the limit is reached."""
         while self._calls and now - self._calls[0] >= 1.0:
             self._calls.popleft()
         if len(self._calls) >= limit:

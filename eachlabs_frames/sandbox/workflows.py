@@ -1,6 +1,6 @@
-"""The workflows that the sandbox serves, and how the API shows them.
+"""The workflows that the sandbox serves, and their JSON.
 
-Owns definitions, versions and their lookup. It never knows about executions or accounts.
+Owns definitions, versions and their lookup. It never touches executions or the account.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UPDATED = "2026-03-01T12:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a workflow; `input_schema=None` means that it stores no definition."""
+    """A version of a workflow. Without `input_schema` it has no definition."""
 
     version_id: str
     status: Literal["active", "archived", "deleted"] = "active"
@@ -36,7 +36,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a workflow. What the last one puts out is the execution's output; `output` is that of any other."""
+    """A step of a workflow. `output` is not used for the last step: its output is the execution's."""
 
     step_id: str = "generate"
     model: str = "sandbox-model"
@@ -44,13 +44,13 @@ class Step:
     output: Callable[[Mapping[str, Any]], Any] | None = None
 
     def shown(self) -> dict[str, Any]:
-        """Give the step as a workflow's definition has it."""
+        """Return the step's JSON in a workflow's definition."""
         return {"step_id": self.step_id, "type": self.type} | ({"model": self.model} if self.type == "model" else {})
 
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """One workflow. `reject` says what invalid inputs meet: their own entry, or a 400 or 422 for all."""
+    """A workflow. `reject` is how invalid inputs are rejected: by an entry each, or by a 400 or 422 for the request."""
 
     workflow_id: str
     slug: str
@@ -67,7 +67,7 @@ class Workflow:
             raise ValueError(msg)
 
     def version(self, version_id: str | None) -> Version:
-        """Give the version of that name, or the latest active one where none is named."""
+        """Return the version with this id, or the latest active one."""
         active = [v for v in self.versions if v.status == "active"]
         if version_id is None:
             if not active:
@@ -79,7 +79,7 @@ class Workflow:
         raise RefusalError(404, "workflow version not found")
 
     def shown(self, dialect: Dialect, *, counts: Mapping[str, int]) -> dict[str, Any]:
-        """Give the workflow as the API shows it; only the legacy dialect names the latest version."""
+        """Return the workflow's JSON. Only the legacy dialect has the latest version."""
         document: dict[str, Any] = {
             "workflow_id": self.workflow_id,
             "slug": self.slug,
@@ -123,7 +123,7 @@ class Workflow:
 
 
 class Catalog:
-    """The workflows by id and by slug."""
+    """The workflows, by id and slug."""
 
     def __init__(self, workflows: Iterable[Workflow]) -> None:
         self._by_name: dict[str, Workflow] = {}
@@ -131,12 +131,12 @@ class Catalog:
             self.add(workflow)
 
     def add(self, workflow: Workflow) -> None:
-        """Serve one more workflow, or another one under the same names."""
+        """Add a workflow, or replace the one with this id or slug."""
         self._by_name[workflow.workflow_id] = workflow
         self._by_name[workflow.slug] = workflow
 
     def find(self, name: str) -> Workflow:
-        """Give the workflow of that id or slug, or refuse as the API does."""
+        """Return the workflow with this id or slug, or raise a 404 or 403 refusal."""
         workflow = self._by_name.get(name)
         if workflow is None:
             raise RefusalError(404, "workflow not found")
@@ -146,7 +146,7 @@ class Catalog:
 
 
 def picture_schema(*, closed: bool) -> dict[str, Any]:
-    """Give the input schema of the sandbox's picture workflows."""
+    """Return the input schema of the picture workflows."""
     properties: dict[str, Any] = {
         "prompt": {"type": "string", "minLength": 1, "maxLength": 4000, "description": "What to draw"},
         "style": {"type": "string", "description": "How to draw it"},
@@ -168,10 +168,10 @@ def picture_schema(*, closed: bool) -> dict[str, Any]:
 
 
 def default_workflows() -> tuple[Workflow, ...]:
-    """Give what every sandbox serves.
+    """Return the workflows of every sandbox.
 
-    The newest version of `wf_abc123` is archived and the newest active one stands in the middle, so that a
-    client which takes the first, the last or the newest of all versions is caught.
+    The newest version of `wf_abc123` is archived and the newest active one is in the middle, so that a client that
+    takes the first, the last or the newest version is wrong.
     """
     opened, closed = picture_schema(closed=False), picture_schema(closed=True)
     text = {"type": "object", "required": ["prompt"], "properties": {"prompt": {"type": "string"}}}
