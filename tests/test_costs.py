@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.api.prices import watch_balance
+from eachlabs_frames.api.reader import watch_balance
 from eachlabs_frames.engine.budget import Budget
 from eachlabs_frames.engine.events import EventEmitter
 from eachlabs_frames.frames.calls import Calls

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.api.steps import Step, steps
+from eachlabs_frames.api.responses import Step, read_steps
 from eachlabs_frames.frames.output_items import OutputItem, leaves, pieces
 from eachlabs_frames.media import DEEPEST, urls
 
@@ -144,7 +144,7 @@ def test_steps_are_read_in_the_order_in_which_they_began() -> None:
             },
         }
     }
-    first, second, third = steps(said)
+    first, second, third = read_steps(said)
     began, ended = 1_764_848_890_000_000_000, 1_764_849_053_500_000_000
     assert first == Step("a", "failed", "http", began, None, 2.5, None, None, "timed out after 30 seconds")
     assert second == Step("b", "completed", "nano-banana-pro", began + 29 * 10**9, ended, 134.5, FOX, [FOX, OWL], None)
@@ -157,8 +157,8 @@ def test_no_answer_about_steps_is_too_odd(step: Any, field: Any) -> None:
     """What is no step is left out, and what is no field of one is missing."""
     names = ("step_id", "status", "started_at", "completed_at", "metadata", "error", "output")
     for said in ({"step_outputs": step}, {"step_outputs": {"x": step}}, {"step_outputs": {"x": {}}}):
-        assert all(isinstance(one, Step) for one in steps(said))
-    (one,) = steps({"step_outputs": {"x": dict.fromkeys(names, field) | {"metadata": {"model": field}}}})
+        assert all(isinstance(one, Step) for one in read_steps(said))
+    (one,) = read_steps({"step_outputs": {"x": dict.fromkeys(names, field) | {"metadata": {"model": field}}}})
     assert one.step_id
     json.dumps(one.error)
     assert one.elapsed is None or one.elapsed >= 0 or one.started_at is not None

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.api import details
+from eachlabs_frames.api import reader
 from eachlabs_frames.frames.columns import read as read_results
 from eachlabs_frames.frames.columns import write
 from eachlabs_frames.frames.output_items import pieces
@@ -369,7 +369,7 @@ def test_details_that_one_execution_is_refused_stay_with_it(status: int) -> None
 
     found = asyncio.run(_read(answer, size=20))
     assert [known for known, one in found.items() if isinstance(one, str)] == ["e3"]
-    assert found["e3"].startswith(details.FORGOTTEN if status == 410 else f"not read: HTTP {status}")
+    assert found["e3"].startswith(reader.FORGOTTEN if status == 410 else f"not read: HTTP {status}")
 
 
 def test_details_of_another_execution_are_no_answer() -> None:
@@ -395,7 +395,7 @@ def test_an_api_that_is_out_of_reach_is_asked_only_so_often() -> None:
     found = asyncio.run(_read(lambda request: reply(503) if next(left, None) is None else _details(request), size=500))
     assert len(found) == 500
     assert sum(isinstance(one, dict) for one in found.values()) == 5
-    assert list(found.values()).count(details.NOT_ASKED) > 400
+    assert list(found.values()).count(reader.NOT_REQUESTED) > 400
 
 
 def test_a_few_executions_are_read_at_once() -> None:
@@ -408,7 +408,7 @@ def test_a_few_executions_are_read_at_once() -> None:
 async def _read(answers: Any, *, size: int) -> dict[str, Any]:
     transport = answers if isinstance(answers, FakeTransport) else FakeTransport(_typed(answers))
     ids = [f"e{n}" for n in range(size)]
-    return await details.read(ids, transport=transport, clock=ManualClock(), dialect="current", workers=2, told=str)
+    return await reader.read_details(ids, transport=transport, clock=ManualClock(), dialect="current", workers=2)
 
 
 def _typed(answers: Any) -> Any:

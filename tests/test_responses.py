@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.aio.backoff import poll_delay, retry_delay
-from eachlabs_frames.api.responses import canonical_status, entries, parse_cost, parse_time, read, says_too_little
-from eachlabs_frames.api.workflows import choose_version
+from eachlabs_frames.api.responses import (
+    canonical_status,
+    choose_version,
+    entries,
+    lacks_details,
+    parse_cost,
+    parse_time,
+    read_outcome,
+)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +121,10 @@ def test_lists_and_details_are_read_alike() -> None:
         "error_cause": "model out of memory",
         "bulk_id": "b",
     }
-    assert read(0, listed).output == {"a": 1}
-    assert read(0, listed).completed_at == read(0, detailed).completed_at == 1_766_224_800_000_000_000
-    assert read(0, detailed).error == "model out of memory"
-    assert read(0, detailed).bulk_id == "b"
+    assert read_outcome(0, listed).output == {"a": 1}
+    assert read_outcome(0, listed).completed_at == read_outcome(0, detailed).completed_at == 1_766_224_800_000_000_000
+    assert read_outcome(0, detailed).error == "model out of memory"
+    assert read_outcome(0, detailed).bulk_id == "b"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +142,7 @@ def test_lists_and_details_are_read_alike() -> None:
 )
 def test_the_cost_stands_in_either_of_two_fields(entry: dict[str, Any], cost: float | None) -> None:
     """`cost` in a listing, `total_cost` in the details; what is no cost does not hide the other."""
-    assert read(0, {"execution_id": "e", "status": "completed", **entry}).cost == cost
+    assert read_outcome(0, {"execution_id": "e", "status": "completed", **entry}).cost == cost
 
 
 @pytest.mark.parametrize(
@@ -154,15 +161,15 @@ def test_the_cost_stands_in_either_of_two_fields(entry: dict[str, Any], cost: fl
 )
 def test_the_output_stands_in_either_of_three_fields(entry: dict[str, Any], output: Any) -> None:
     """The structured one is the whole output, unless it is empty."""
-    assert read(0, {"execution_id": "e", "status": "completed", **entry}).output == output
+    assert read_outcome(0, {"execution_id": "e", "status": "completed", **entry}).output == output
 
 
 def test_what_a_listing_leaves_out_is_asked_for() -> None:
     """Why an execution failed, and what a completed one gave."""
-    assert says_too_little(read(0, {"execution_id": "e", "status": "failed"}))
-    assert says_too_little(read(0, {"execution_id": "e", "status": "completed"}))
-    assert not says_too_little(read(0, {"execution_id": "e", "status": "running"}))
-    assert not says_too_little(read(0, {"execution_id": "e", "status": "completed", "output": ""}))
+    assert lacks_details(read_outcome(0, {"execution_id": "e", "status": "failed"}))
+    assert lacks_details(read_outcome(0, {"execution_id": "e", "status": "completed"}))
+    assert not lacks_details(read_outcome(0, {"execution_id": "e", "status": "running"}))
+    assert not lacks_details(read_outcome(0, {"execution_id": "e", "status": "completed", "output": ""}))
 
 
 @pytest.mark.parametrize("said", [None, [], {}, {"executions": None}, {"executions": [1, {}, {"execution_id": 3}]}])

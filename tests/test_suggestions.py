@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.api.workflows import choose_version
+from eachlabs_frames.api.responses import choose_version
 from eachlabs_frames.suggestions import closest, did_you_mean, hint
 
 TEXTS = {"bulk_id": "b", "execution_id": "e", "status": "completed", "error": None, "output": "a text"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.api.details import FORGOTTEN, MAX_OTHERS, OTHER_EXECUTION
+from eachlabs_frames.api.reader import FORGOTTEN, MAX_OTHERS, OTHER_EXECUTION
 from eachlabs_frames.api.requests import is_filter
 from eachlabs_frames.api.responses import NO_REASON
 from eachlabs_frames.engine.absences import MIN_AGE

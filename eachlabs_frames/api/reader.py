@@ -1,45 +1,70 @@
-"""Reads from the API: a workflow, a bulk operation, or any page. A GET may be sent as often as one likes."""
+"""Every GET: workflows, listings and their pages, details, costs and the balance.
+
+Owns which requests a question takes, and the retries of reads. It never sends a POST, and never decides what a status
+code means: see `verdicts`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from math import ceil, isnan
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..aio.backoff import retry_delay
-from ..errors import APIConnectionError, APIError, NotFoundError, RateLimitError
-from ..models import Clock, Json, Request, Transport, Workflow
-from .requests import listing_request, workflow_request
-from .responses import entries
-from .verdicts import Retry, Stop, Success, judge_read
-from .workflows import choose_version
+from ..aio.tasks import cancel_on, run_workers
+from ..errors import (
+    APIConnectionError,
+    APIError,
+    AuthenticationError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+)
+from ..models import COMPLETED, TERMINAL, Clock, DialectName, Json, Prices, Request, Transport, Workflow
+from ..results import Results
+from .requests import PAGE_SIZE, balance_request, details_request, is_filter, listing_request, workflow_request
+from .responses import (
+    canonical_status,
+    choose_version,
+    cost_in,
+    entries,
+    is_details_of,
+    next_offset,
+    parse_amount,
+)
+from .verdicts import Retry, Stop, Success, is_past_the_end, judge_read
 
 logger = logging.getLogger("eachlabs_frames")
 
-TRIES: Final = 4
+Details: TypeAlias = Mapping[str, Any]
+
+MAX_ATTEMPTS: Final = 4
 MAX_PAUSE: Final = 30.0
-"""Seconds: a ``Retry-After`` beyond it is reported at once, for a person is waiting."""
+"""Seconds. A longer ``Retry-After`` is reported at once, because the caller is waiting."""
 
 
 async def fetch(request: Request, *, transport: Transport, clock: Clock) -> Json:
-    """Return the JSON that a GET gives, after a few tries where the API is busy or out of reach.
+    """Return the JSON of a GET, after up to `MAX_ATTEMPTS` attempts if the API is busy or unreachable.
 
     Raises
     ------
     APIError
-        Refused (by its status), or no usable answer.
+        Refused (the class depends on the status), or no usable response.
     """
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         verdict = judge_read(await transport.send(request))
         if isinstance(verdict, Success):
             return verdict.json
         if isinstance(verdict, Stop):
             raise _refused(verdict, request)
         delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
-        if attempt == TRIES or delay > MAX_PAUSE:
+        if attempt == MAX_ATTEMPTS or delay > MAX_PAUSE:
             raise _given_up(verdict)
         await clock.sleep(delay)
-    raise AssertionError  # the last try returns or raises
+    raise AssertionError  # the last attempt returns or raises
 
 
 def _refused(verdict: Stop, request: Request) -> APIError:
@@ -59,22 +84,91 @@ def _given_up(verdict: Retry) -> APIError:
     return APIConnectionError(f"no usable response from the API: {verdict.reason} (is base_url correct?)")
 
 
-async def workflow(workflow_id: str, *, version_id: str | None, transport: Transport, clock: Clock) -> Workflow:
-    """Return the version to run: the one named, or the latest. The canary of a run.
+async def read_workflow(workflow_id: str, *, version_id: str | None, transport: Transport, clock: Clock) -> Workflow:
+    """Return the requested version of a workflow, or the latest. Every run starts with this request.
 
     Raises
     ------
     AuthenticationError, PermissionDeniedError, NotFoundError
         401, 403, 404.
     """
-    said = await fetch(workflow_request(workflow_id), transport=transport, clock=clock)
-    found = choose_version(said, workflow_id=workflow_id, version_id=version_id)
+    data = await fetch(workflow_request(workflow_id), transport=transport, clock=clock)
+    workflow = choose_version(data, workflow_id=workflow_id, version_id=version_id)
     if version_id is None:
-        logger.info("workflow %s: using version %s, the latest", workflow_id, found.version_id)
-    return found
+        logger.info("workflow %s: using version %s, the latest", workflow_id, workflow.version_id)
+    return workflow
 
 
-async def bulk(workflow_id: str, bulk_id: str, *, transport: Transport, clock: Clock) -> list[Mapping[str, Any]]:
+# -- the listing -------------------------------------------------------------------------------------------------------
+
+
+class ExecutionPage(NamedTuple):
+    """A page of a workflow's listing.
+
+    Attributes
+    ----------
+    executions : list of mapping
+        Those that have an id.
+    size : int or None
+        Number of entries, with and without an id; None if the response has no list of executions.
+    next_offset : int or None
+        None for the last page.
+    """
+
+    executions: list[Mapping[str, Any]]
+    size: int | None
+    next_offset: int | None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the page is shorter than requested."""
+        return len(self.executions) < PAGE_SIZE
+
+
+Judged: TypeAlias = Success | Retry | Stop
+Send: TypeAlias = Callable[[Request], Awaitable[Judged]]
+"""Sends a GET and judges its reply."""
+
+
+def sender(transport: Transport) -> Send:
+    """Return a `Send` that sends each request once."""
+
+    async def send(request: Request) -> Judged:
+        return judge_read(await transport.send(request))
+
+    return send
+
+
+async def read_page(
+    workflow_id: str, send: Send, *, offset: int = 0, bulk_id: str | None = None
+) -> ExecutionPage | Retry | Stop:
+    """Return a page of a workflow's listing; an empty one at an offset beyond its end, however that is refused."""
+    verdict = await send(listing_request(workflow_id, bulk_id=bulk_id, offset=offset))
+    if is_past_the_end(verdict, offset):
+        return ExecutionPage([], 0, None)
+    if not isinstance(verdict, Success):
+        return verdict
+    data = verdict.json
+    listed = data.get("executions", 0) if isinstance(data, Mapping) else 0
+    size = 0 if listed is None else len(listed) if isinstance(listed, list) else None
+    return ExecutionPage(list(entries(data)), size, next_offset(data, size or 0, offset))
+
+
+async def read_pages(
+    workflow_id: str, send: Send, offsets: Iterable[int], *, workers: int
+) -> list[ExecutionPage | Retry | Stop]:
+    """Return several pages of a workflow's listing, read concurrently, in the order of `offsets`."""
+    pages: dict[int, ExecutionPage | Retry | Stop] = {}
+    offsets = list(offsets)
+
+    async def read(offset: int) -> None:
+        pages[offset] = await read_page(workflow_id, send, offset=offset)
+
+    await run_workers(iter(offsets), read, workers=workers)
+    return [pages[offset] for offset in offsets]
+
+
+async def read_bulk(workflow_id: str, bulk_id: str, *, transport: Transport, clock: Clock) -> list[Mapping[str, Any]]:
     """Return the executions of a bulk operation, oldest first.
 
     Raises
@@ -83,9 +177,235 @@ async def bulk(workflow_id: str, bulk_id: str, *, transport: Transport, clock: C
         The workflow has none with this ``bulk_id``.
     """
     request = listing_request(workflow_id, bulk_id=bulk_id)
-    found = list(entries(await fetch(request, transport=transport, clock=clock)))
-    if not found:
+    newest_first = list(entries(await fetch(request, transport=transport, clock=clock)))
+    if not newest_first:
         msg = f"workflow {workflow_id!r} has no executions with bulk_id {bulk_id!r}"
         raise NotFoundError(msg, status=404)
-    # The listing is newest first, and its times may be of whole seconds: turned round, equal times keep their order.
-    return sorted(reversed(found), key=lambda entry: str(entry.get("created_at", "")))  # noqa: C414 - see above
+    # Times may be of whole seconds: reversing first keeps the order of equal times.
+    return sorted(reversed(newest_first), key=lambda entry: str(entry.get("created_at", "")))  # noqa: C414 - see above
+
+
+# -- details -----------------------------------------------------------------------------------------------------------
+
+MAX_UNANSWERED: Final = 3
+"""Consecutive executions without a response, per worker, after which no more are requested."""
+
+MAX_OTHERS: Final = 5
+"""Responses that are not the details of the requested execution, after which they are not requested any more."""
+
+FORGOTTEN: Final = "the API no longer has this execution"
+UNREADABLE: Final = "the API refuses this execution's details: {reason} (load_run(run) and wait() request them again)"
+NO_DETAILS: Final = "the output is not known: {reason}"
+OTHER_EXECUTION: Final = (
+    f"its details were requested {MAX_OTHERS} times; the API returned those of another execution, or none"
+)
+NOT_REQUESTED: Final = "not read: the API had stopped responding"
+
+
+async def read_details(
+    execution_ids: Collection[str],
+    *,
+    transport: Transport,
+    clock: Clock,
+    dialect: DialectName,
+    workers: int,
+    on_read: Callable[[str], None] | None = None,
+) -> dict[str, Details | str]:
+    """Return each execution's details, or why there are none; `on_read` is called with each id that is done.
+
+    Raises
+    ------
+    AuthenticationError, PermissionDeniedError
+        401; 403 for each requested execution.
+    APIConnectionError
+        No request was answered.
+    """
+    results: dict[str, Details | str] = {}
+    unanswered, any_answer = 0, False
+    forbidden: PermissionDeniedError | None = None
+
+    async def read(execution_id: str) -> None:
+        nonlocal unanswered, any_answer, forbidden
+        if unanswered >= MAX_UNANSWERED * workers:
+            results[execution_id] = NOT_REQUESTED
+        else:
+            try:
+                data = await fetch(details_request(dialect, execution_id), transport=transport, clock=clock)
+            except AuthenticationError:
+                raise
+            except APIError as exc:
+                is_gone = isinstance(exc, NotFoundError) or exc.status == 410
+                results[execution_id] = FORGOTTEN if is_gone else f"not read: {exc}"
+                # A 403 may be about one execution, or about the key: then no other is readable either.
+                is_answer = exc.status not in (None, 403, 429)
+                forbidden = exc if isinstance(exc, PermissionDeniedError) else forbidden
+            else:
+                results[execution_id] = _checked_details(data, execution_id)
+                is_answer = True
+            unanswered, any_answer = 0 if is_answer else unanswered + 1, any_answer or is_answer
+        if on_read is not None:
+            on_read(execution_id)
+
+    await run_workers(iter(execution_ids), read, workers=workers)
+    if results and not any_answer and forbidden is not None:
+        raise forbidden
+    if results and not any_answer:
+        msg = f"no execution's details could be read: {next(iter(results.values()))}"
+        raise APIConnectionError(msg)
+    return results
+
+
+def _checked_details(details: Json, execution_id: str) -> Details | str:
+    if not isinstance(details, Mapping):
+        return "not read: the response is not an object"
+    return details if is_details_of(details, execution_id) else "not read: the API returned another execution's details"
+
+
+# -- costs -------------------------------------------------------------------------------------------------------------
+
+MAX_BULKS: Final = 2
+"""Bulk operations whose costs are read one by one; for more, the workflow's listing is read."""
+
+MAX_EMPTY_ROUNDS: Final = 2
+"""Consecutive rounds of pages without a requested execution, after which no more pages are read."""
+
+
+def rows_without_cost(results: Results, requested: Collection[str], *, all_completed: bool) -> dict[str, list[int]]:
+    """Return the executions that have ended and whose cost is not known, with their rows.
+
+    These are the executions in `requested`, and with `all_completed` all that have completed: the API need not state
+    the cost of a failure.
+    """
+    rows: dict[str, list[int]] = {}
+    for row, execution_id in enumerate(results.execution_id):
+        status = results.status[row]
+        if execution_id is None or status not in TERMINAL or not isnan(results.cost[row]):
+            continue
+        if execution_id in requested or (all_completed and status == COMPLETED):
+            rows.setdefault(execution_id, []).append(row)
+    return rows
+
+
+async def read_costs(
+    workflow_id: str, rows: Mapping[str, list[int]], *, results: Results, transport: Transport, workers: int
+) -> dict[str, float | None]:
+    """Return the costs of executions, given with their rows, with as few requests as possible.
+
+    None is a cost that the API does not state. An execution that the listing does not show is left out.
+    """
+    costs: dict[str, float | None] = {}
+    send = sender(transport)
+
+    def add(page: ExecutionPage | Retry | Stop) -> bool:
+        """Add the costs on a page; return whether another page may follow."""
+        if isinstance(page, Retry | Stop):
+            logger.info("the costs of executions could not be requested: %s", page.reason)
+            return False
+        costs.update((entry["execution_id"], cost_in(entry)) for entry in page.executions)
+        return not page.is_last
+
+    bulks = {bulk_id for places in rows.values() if (bulk_id := results.bulk_id[places[0]]) is not None}
+    if len(bulks) <= MAX_BULKS and all(map(is_filter, bulks)):
+        for bulk_id in bulks:
+            add(await read_page(workflow_id, send, bulk_id=bulk_id))
+    else:
+        offset, empty_rounds = 0, 0
+        while empty_rounds < MAX_EMPTY_ROUNDS and (missing := rows.keys() - costs.keys()):
+            width = min(workers, ceil(len(missing) / PAGE_SIZE))
+            end = offset + width * PAGE_SIZE
+            pages = await read_pages(workflow_id, send, range(offset, end, PAGE_SIZE), workers=width)
+            more = [add(page) for page in pages]
+            if not all(more):
+                break
+            offset = end
+            empty_rounds = empty_rounds + 1 if missing.isdisjoint(costs) else 0
+    return {execution_id: costs[execution_id] for execution_id in rows if execution_id in costs}
+
+
+async def mean_cost(workflow_id: str, *, transport: Transport) -> float | None:
+    """Return the mean cost in USD of the workflow's latest completed executions; None if none is known.
+
+    Only the newest page of the listing counts, because costs change with the model and its price. Costs of 0 do not
+    count: they may come from a failure, a credit or a cache, and say nothing about the next execution.
+    """
+    page = await read_page(workflow_id, sender(transport))
+    if not isinstance(page, ExecutionPage):
+        logger.warning("the costs of earlier executions cannot be read: %s", page.reason)
+        return None
+    completed = [entry for entry in page.executions if canonical_status(entry.get("status")) == COMPLETED]
+    costs = [cost for entry in completed if (cost := cost_in(entry)) is not None and cost > 0]
+    return sum(costs) / len(costs) if costs else None
+
+
+# -- the balance -------------------------------------------------------------------------------------------------------
+
+BALANCE_PAUSE: Final = 20.0
+"""Seconds between two reads of the balance; the API allows three a second for a whole organization."""
+
+MAX_BALANCE_ATTEMPTS: Final = 3
+"""Attempts of one read if the API answers 429 (with ``Retry-After: 1``) or 503."""
+
+MAX_BALANCE_DELAY: Final = 2.0
+"""Seconds. An attempt that would have to wait longer is not made."""
+
+BalanceObserver: TypeAlias = Callable[[float | None], None]
+"""Receives a balance in USD, or None while it is unknown."""
+
+
+async def read_balance(*, transport: Transport, clock: Clock, dialect: DialectName) -> float | None:
+    """Return the account's balance in USD, which may be negative; None if the API does not return it.
+
+    A 429 or 503 is not a balance of zero: the read is repeated, and the balance is unknown after that.
+    """
+    return None if dialect == "legacy" else (await _read_balance(transport, clock))[0]
+
+
+async def _read_balance(transport: Transport, clock: Clock) -> tuple[float | None, bool]:
+    """Return the balance, or None, and whether a later read may succeed."""
+    for attempt in range(1, MAX_BALANCE_ATTEMPTS + 1):
+        verdict = judge_read(await transport.send(balance_request()))
+        if isinstance(verdict, Success):
+            amount = parse_amount(verdict.json.get("balance_usd")) if isinstance(verdict.json, Mapping) else None
+            return amount, amount is not None
+        if isinstance(verdict, Stop):
+            return None, False
+        delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
+        if attempt == MAX_BALANCE_ATTEMPTS or delay > MAX_BALANCE_DELAY:
+            logger.info("the balance could not be read: %s", verdict.reason)
+            break
+        await clock.sleep(delay)
+    return None, True
+
+
+async def watch_balance(report: BalanceObserver, *, transport: Transport, clock: Clock, dialect: DialectName) -> None:
+    """Call `report` with the balance every `BALANCE_PAUSE` seconds, until cancelled; with None if it is unknown."""
+    readable = dialect != "legacy"
+    while readable:
+        amount, readable = await _read_balance(transport, clock)
+        report(amount)
+        if readable:
+            await clock.sleep(BALANCE_PAUSE)
+
+
+async def read_balance_again(
+    stop: asyncio.Event, report: BalanceObserver, *, transport: Transport, clock: Clock, dialect: DialectName
+) -> None:
+    """Call `report` with the balance after the last execution has ended, if it can be read at once."""
+
+    async def read() -> float | None:
+        return await asyncio.wait_for(
+            read_balance(transport=transport, clock=clock, dialect=dialect), MAX_BALANCE_DELAY
+        )
+
+    with suppress(asyncio.TimeoutError):
+        amount = await cancel_on(stop, read())
+        if amount is not None:
+            report(amount)
+
+
+async def read_prices(workflow_id: str, *, transport: Transport, clock: Clock, dialect: DialectName) -> Prices:
+    """Return the balance and the mean cost of the workflow's executions, as known before a run."""
+    balance, cost = await asyncio.gather(
+        read_balance(transport=transport, clock=clock, dialect=dialect), mean_cost(workflow_id, transport=transport)
+    )
+    return Prices(balance, cost)

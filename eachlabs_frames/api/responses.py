@@ -1,7 +1,8 @@
-"""Reads an execution's JSON into an outcome: statuses, times, costs, outputs and errors. It does no IO.
+"""Parses the JSON of the API's responses: executions, listings, steps and workflows. It does no IO.
 
 A listing's entry and an execution's details (also the body of a webhook) use different names: ``ended_at``,
 ``cost`` and ``output_json`` in the former, ``completed_at``, ``total_cost`` and ``workflow_output`` in the latter.
+Nothing is assumed to have its documented shape: a field of another type counts as missing.
 """
 
 from __future__ import annotations
@@ -9,20 +10,22 @@ from __future__ import annotations
 import re
 from calendar import timegm
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..decoding import replaced
-from ..models import CANCELLED, COMPLETED, FAILED, INVALID, PENDING, QUEUED, RUNNING, UNKNOWN, Json, Outcome
+from ..errors import NotFoundError
+from ..models import CANCELLED, COMPLETED, FAILED, INVALID, PENDING, QUEUED, RUNNING, UNKNOWN, Json, Outcome, Workflow
+from ..suggestions import did_you_mean
 from .requests import PAGE_SIZE
 
-_WORDS: Final = {
+_STATUSES: Final = {
     **{status: status for status in (QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED)},
     "succeeded": COMPLETED,
     "canceled": CANCELLED,
     **dict.fromkeys((PENDING, INVALID, UNKNOWN), QUEUED),
 }
-"""The API's words, one object for all rows; those of the platform's other endpoints (API reference, "Webhooks"); and
-those that mean something of our own here, which must not be taken for it."""
+"""The API's statuses; those of the platform's other endpoints (API reference, "Webhooks"); and statuses that only this
+package sets, which must not be taken from a response."""
 
 _RFC3339: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?\s*(?:[Zz]|([+-])(\d\d):?(\d\d))?\Z"
@@ -38,36 +41,39 @@ _COST_KEYS: Final = ("total_usd", "cost_usd", "total_cost", "total", "amount", "
 MAX_USD: Final = 1e12
 """Larger amounts, and infinity, are ignored: they are no prices, and sums of them would be infinite."""
 
+MAX_SECONDS: Final = 1e9
+"""Seconds of a step; a larger number is ignored."""
 
-def canonical_status(word: object) -> str | None:
-    """Return the status word of this package, an unknown word as it is, and None where there is none."""
-    if not isinstance(word, str):
+
+def canonical_status(value: object) -> str | None:
+    """Return this package's name of a status, an unknown status in lower case, and None if there is none."""
+    if not isinstance(value, str):
         return None
-    known = _WORDS.get(word)
-    if known is not None:
-        return known
-    plain = word.strip().lower()
-    return _WORDS.get(plain, plain) or None
+    status = _STATUSES.get(value)
+    if status is not None:
+        return status
+    plain = value.strip().lower()
+    return _STATUSES.get(plain, plain) or None
 
 
 def parse_time(text: object) -> int | None:
-    """Return an RFC 3339 time as nanoseconds since the epoch, UTC; None where it is none."""
+    """Return an RFC 3339 time as nanoseconds since the epoch, UTC; None if it is not one."""
     if not isinstance(text, str):
         return None
-    found = _RFC3339.match(text)
-    if found is None:
+    match = _RFC3339.match(text)
+    if match is None:
         return None
-    fields = tuple(map(int, found.group(1, 2, 3, 4, 5, 6)))
+    fields = tuple(map(int, match.group(1, 2, 3, 4, 5, 6)))
     if not (1 <= fields[1] <= 12 and 1 <= fields[2] <= 31):
         return None
     try:
         seconds = timegm(fields)
     except ValueError:
         return None
-    sign, hours, minutes = found.group(8, 9, 10)
+    sign, hours, minutes = match.group(8, 9, 10)
     if sign:
         seconds -= (1 if sign == "+" else -1) * (int(hours) * 3600 + int(minutes) * 60)
-    nanoseconds = seconds * _NS + int((found.group(7) or "0")[:9].ljust(9, "0"))
+    nanoseconds = seconds * _NS + int((match.group(7) or "0")[:9].ljust(9, "0"))
     return nanoseconds if abs(nanoseconds) < _LATEST_NS else None
 
 
@@ -90,37 +96,37 @@ def parse_cost(value: object) -> float | None:
     return amount if amount is not None and amount >= 0 else None
 
 
-def cost_of(entry: Mapping[str, Any]) -> float | None:
+def cost_in(entry: Mapping[str, Any]) -> float | None:
     """Return an execution's cost in USD: ``cost`` of a listing's entry, ``total_cost`` of the details."""
     cost = parse_cost(entry.get("cost"))
     return parse_cost(entry.get("total_cost")) if cost is None else cost
 
 
 def _output_of(entry: Mapping[str, Any]) -> Json:
-    """Return an execution's output: the structured one where there is one, as it is the whole output, else ``output``.
+    """Return an execution's output: the structured one if there is one, as it is the whole output, else ``output``.
 
-    An empty object does not hide a plain output, but it is an output where there is no other.
+    An empty object does not hide a plain output, but is returned if there is no other.
     """
     plain, structured = entry.get("output"), [entry.get("output_json"), entry.get("workflow_output")]
     outputs = [*(value for value in structured if value not in (None, {})), plain, *structured]
     return next((value for value in outputs if value is not None), None)
 
 
-def entries(said: Json) -> Iterator[Mapping[str, Any]]:
-    """Yield the executions of a page that have an id."""
-    listed = said.get("executions") if isinstance(said, Mapping) else None
+def entries(data: Json) -> Iterator[Mapping[str, Any]]:
+    """Yield the executions of a listing's page that have an id."""
+    listed = data.get("executions") if isinstance(data, Mapping) else None
     for entry in listed if isinstance(listed, list) else ():
         if isinstance(entry, Mapping) and isinstance(entry.get("execution_id"), str):
             yield entry
 
 
-def read(position: int, entry: Mapping[str, Any]) -> Outcome:
-    """Return the outcome that a listing's entry or an execution's details give the row at `position`."""
+def read_outcome(position: int, entry: Mapping[str, Any]) -> Outcome:
+    """Return the outcome of the row at `position` from a listing's entry or an execution's details."""
     bulk_id = entry.get("bulk_id")
     status = canonical_status(entry.get("status")) or UNKNOWN
-    error = reason(entry)
-    if error is not None or status != FAILED:  # a failure without a reason is looked up, and must look like one
-        error = with_note(error, entry)
+    error = error_of(entry)
+    if error is not None or status != FAILED:  # `lacks_details` recognizes a failure without a reason by its error
+        error = with_replacements(error, entry)
     return Outcome(
         position=position,
         status=status,
@@ -130,55 +136,154 @@ def read(position: int, entry: Mapping[str, Any]) -> Outcome:
         started_at=parse_time(entry.get("started_at")),
         completed_at=parse_time(entry.get("ended_at")) or parse_time(entry.get("completed_at")),
         output=_output_of(entry),
-        cost=cost_of(entry),
+        cost=cost_in(entry),
     )
 
 
-def says_too_little(outcome: Outcome) -> bool:
-    """Say whether only the details can tell: why an execution failed, or what a completed one gave."""
+def lacks_details(outcome: Outcome) -> bool:
+    """Return whether the details have to be read: for the reason of a failure, or a completed execution's output."""
     return (outcome.status == FAILED and outcome.error is None) or (
         outcome.status == COMPLETED and outcome.output is None
     )
 
 
-def reason(entry: Mapping[str, Any]) -> str | None:
-    """Return why something failed, by the more telling of the two fields that say it."""
-    said = [entry.get("error_cause"), entry.get("error")]
-    words = [word if isinstance(word, str) else str(word) for word in said if word]
-    return words[0] if words else None
+def error_of(entry: Mapping[str, Any]) -> str | None:
+    """Return why an execution or a step failed: ``error_cause``, which is more specific, else ``error``."""
+    error = entry.get("error_cause") or entry.get("error")
+    return str(error) if error else None
 
 
-def with_note(error: str | None, entry: Mapping[str, Any]) -> str | None:
-    """Return an execution's error with what was replaced in the API's JSON about it, where anything was."""
+def with_replacements(error: str | None, entry: Mapping[str, Any]) -> str | None:
+    """Return an execution's error, with a note if something was replaced in its JSON: see `decoding.decode`."""
     note = replaced(entry)
     if note is None:
         return error
     return f"{error} ({note})" if error else note
 
 
-def completed(outcome: Outcome) -> Outcome:
-    """Return an outcome from an execution's details, which say all there is: a failure without a reason says so."""
+def with_default_error(outcome: Outcome) -> Outcome:
+    """Return an outcome that was read from details; a failure without a reason gets `NO_REASON`."""
     if outcome.status == FAILED and outcome.error is None:
         return outcome._replace(error=NO_REASON)
     return outcome
 
 
 def is_details_of(details: Mapping[str, Json], execution_id: str) -> bool:
-    """Return whether details are of the execution that was asked for: a proxy may mix answers up."""
-    known = details.get("execution_id")
-    return isinstance(known, str) and known.lower() == execution_id.lower()
+    """Return whether details are those of an execution: a proxy may mix up responses."""
+    named = details.get("execution_id")
+    return isinstance(named, str) and named.lower() == execution_id.lower()
 
 
-def next_offset(said: Json, size: int, offset: int) -> int | None:
-    """Return where the page after one of `size` entries at `offset` starts; None after the last page.
+def next_offset(data: Json, size: int, offset: int) -> int | None:
+    """Return the offset of the page after one of `size` entries at `offset`; None after the last page.
 
-    A page with fewer entries than were asked for is the last, unless the answer says that it was cut: by a ``limit``
-    that is smaller than the one asked for, or by a ``total_count`` beyond what was read.
+    A page with fewer entries than requested is the last, unless the response says that it was cut: by a ``limit``
+    smaller than the one requested, or a ``total_count`` beyond what was read.
     """
     if not size:
         return None
-    said = said if isinstance(said, Mapping) else {}
-    limit, total = said.get("limit"), said.get("total_count")
+    data = data if isinstance(data, Mapping) else {}
+    limit, total = data.get("limit"), data.get("total_count")
     is_full = size >= PAGE_SIZE or (type(limit) is int and 0 < limit <= size)
     more = type(total) is int and total > offset + size
     return offset + min(size, PAGE_SIZE) if is_full or more else None
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------
+
+
+class Step(NamedTuple):
+    """A step of an execution. Times are nanoseconds since the epoch, UTC; `elapsed` is in seconds."""
+
+    step_id: str | None
+    status: str | None = None
+    model: str | None = None
+    started_at: int | None = None
+    completed_at: int | None = None
+    elapsed: float | None = None
+    primary: Json = None
+    output: Json = None
+    error: str | None = None
+
+
+def read_steps(details: Mapping[str, Any]) -> list[Step]:
+    """Return an execution's steps by their start (API reference, "StepOutput"); those not yet started are last."""
+    outputs = details.get("step_outputs")
+    named = outputs.items() if isinstance(outputs, Mapping) else ()
+    steps = [_read_step(str(name), entry) for name, entry in named if isinstance(entry, Mapping)]
+    return sorted(steps, key=lambda step: (step.started_at is None, step.started_at or 0))
+
+
+def _read_step(name: str, entry: Mapping[str, Any]) -> Step:
+    step_id, metadata = entry.get("step_id"), entry.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    started_at, completed_at = parse_time(entry.get("started_at")), parse_time(entry.get("completed_at"))
+    return Step(
+        step_id=step_id if isinstance(step_id, str) and step_id else name,
+        status=canonical_status(entry.get("status")),
+        model=_text(metadata.get("model")) or _text(metadata.get("type")),
+        started_at=started_at,
+        completed_at=completed_at,
+        elapsed=_elapsed(started_at, completed_at, metadata),
+        primary=entry.get("primary"),
+        output=entry.get("output"),
+        error=error_of(entry),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _elapsed(started_at: int | None, completed_at: int | None, metadata: Mapping[str, Any]) -> float | None:
+    """Return a step's duration from its times, else from the metadata of an http or python step."""
+    if started_at is not None and completed_at is not None:
+        return (completed_at - started_at) / 1e9
+    seconds = metadata.get("elapsed_seconds", metadata.get("execution_time"))
+    is_valid = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < MAX_SECONDS
+    return float(seconds) if is_valid else None
+
+
+# -- workflows --------------------------------------------------------------------------------------------------------
+
+
+def choose_version(data: Json, *, workflow_id: str, version_id: str | None) -> Workflow:
+    """Return the requested version of a workflow and its input schema, or the latest.
+
+    The latest is ``latest_version_id`` if the API names it (legacy), else the active version with the newest
+    ``updated_at`` (API reference, "Two dialects, one API").
+
+    Raises
+    ------
+    NotFoundError
+        There is no such version, or none that is active.
+    """
+    data = data if isinstance(data, Mapping) else {}
+    listed = data.get("versions")
+    versions = [v for v in listed if isinstance(v, Mapping)] if isinstance(listed, list) else []
+    chosen_id = version_id or _latest(data, versions)
+    version = next((v for v in versions if v.get("version_id") == chosen_id), None)
+    if chosen_id is None or (version_id is not None and versions and version is None):
+        ids = [str(v.get("version_id")) for v in versions]
+        names = ", ".join(ids) or "none"
+        what = f"no version {version_id!r}{did_you_mean(version_id, ids)}" if version_id else "no active version"
+        msg = f"workflow {workflow_id!r} has {what}; its versions: {names}"
+        raise NotFoundError(msg, status=404)
+    return Workflow(workflow_id, chosen_id, _input_schema(version))
+
+
+def _latest(workflow: Mapping[str, Any], versions: list[Mapping[str, Any]]) -> str | None:
+    named = workflow.get("latest_version_id")
+    if isinstance(named, str) and named:
+        return named
+    active = [v for v in versions if v.get("status") == "active" and isinstance(v.get("version_id"), str)]
+    if not active:
+        return None
+    newest = max(active, key=lambda version: parse_time(version.get("updated_at")) or 0)
+    return str(newest["version_id"])
+
+
+def _input_schema(version: Mapping[str, Any] | None) -> Mapping[str, Json] | None:
+    definition = (version or {}).get("definition")
+    schema = definition.get("input_schema") if isinstance(definition, Mapping) else None
+    return schema if isinstance(schema, Mapping) else None

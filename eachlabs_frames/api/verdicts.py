@@ -18,7 +18,7 @@ import orjson
 from .. import decoding
 from ..errors import APIError, AuthenticationError, NotFoundError, PermissionDeniedError
 from ..models import FAILED, QUEUED, UNKNOWN, Batch, Fault, Json, Outcome, Reply
-from .responses import canonical_status, parse_time, with_note
+from .responses import canonical_status, parse_time, with_replacements
 
 MAX_REASON_LENGTH: Final = 500
 
@@ -267,7 +267,7 @@ def _read_entry(position: int, entry: Json, bulk_id: str | None) -> Outcome:
         return Outcome(position, QUEUED, bulk_id, execution_id)  # nearly every entry of nearly every reply
     status = canonical_status(entry.get("status"))
     message = entry.get("message") or entry.get("error")
-    error = with_note(_as_text(message)[:MAX_REASON_LENGTH] if message else None, entry)
+    error = with_replacements(_as_text(message)[:MAX_REASON_LENGTH] if message else None, entry)
     if isinstance(execution_id, str) and execution_id:
         started_at = parse_time(entry.get("started_at"))
         return Outcome(position, status or QUEUED, bulk_id, execution_id, error, started_at)

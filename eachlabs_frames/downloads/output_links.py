@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from .. import media
-from ..api import details, responses
+from ..api import reader, responses
 from ..errors import EachlabsError
 from ..models import Clock, DialectName, Transport
 from .decisions import RequestedFile
@@ -61,13 +61,12 @@ class OutputLinks:
 
     async def _ask(self, execution_id: str) -> list[str] | str:
         try:
-            found = await details.read(
+            found = await reader.read_details(
                 [execution_id],
                 transport=self._transport,
                 clock=self._clock,
                 dialect=self._dialect,
                 workers=1,
-                told=lambda _: None,
             )
         except EachlabsError as exc:
             return str(exc)
@@ -76,5 +75,5 @@ class OutputLinks:
             return str(entry)
         if entry.get("execution_id") != execution_id:
             return "the response is about another execution"
-        output = responses.read(0, entry).output
+        output = responses.read_outcome(0, entry).output
         return [url for _, url in media.urls(output, None, any_length=True)]

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from ..aio.backoff import poll_delay
 from ..aio.tasks import cancel_on, run_alongside, run_workers
-from ..api import costs
-from ..api.details import FORGOTTEN, MAX_OTHERS, NO_DETAILS, OTHER_EXECUTION, UNREADABLE
+from ..api import reader
+from ..api.reader import FORGOTTEN, MAX_OTHERS, NO_DETAILS, OTHER_EXECUTION, UNREADABLE
 from ..api.requests import PAGE_SIZE, details_request, is_filter, listing_request
-from ..api.responses import completed, entries, is_details_of, read, says_too_little
+from ..api.responses import entries, is_details_of, lacks_details, read_outcome, with_default_error
 from ..api.verdicts import MAX_RETRY_AFTER, Retry, Stop, Success, is_past_the_end, judge_read
 from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, Connection, Json, Outcome, Request
@@ -202,8 +202,8 @@ class Tracker:
         if self._closed:
             return
         unasked = self.deliveries.without_cost()
-        wanted = costs.wanted(self._results, unasked, all_completed=self.deliveries.has_feed)
-        found = await costs.look(
+        wanted = reader.rows_without_cost(self._results, unasked, all_completed=self.deliveries.has_feed)
+        found = await reader.read_costs(
             self._workflow_id, wanted, results=self._results, transport=self._transport, workers=self._workers
         )
         for execution_id in found:
@@ -280,13 +280,13 @@ class Tracker:
         return {}
 
     async def _pages(self, offsets: range) -> list[list[Mapping[str, Any]] | None]:
-        read: dict[int, list[Mapping[str, Any]] | None] = {}
+        read_outcome: dict[int, list[Mapping[str, Any]] | None] = {}
 
         async def one(offset: int) -> None:
-            read[offset] = await self._page(offset)
+            read_outcome[offset] = await self._page(offset)
 
         await run_workers(iter(offsets), one, workers=self._workers)
-        return [read[offset] for offset in offsets]
+        return [read_outcome[offset] for offset in offsets]
 
     async def _page(self, offset: int) -> list[Mapping[str, Any]] | None:
         verdict = judge_read(await self._transport.send(listing_request(self._workflow_id, offset=offset)))
@@ -311,7 +311,7 @@ class Tracker:
             return
         if not isinstance(details, str):
             if self._accepts(rows, details):
-                self._write([completed(read(row, details)) for row in rows])
+                self._write([with_default_error(read_outcome(row, details)) for row in rows])
             return
         if details == FORGOTTEN and not self._absences.is_gone(execution_id, rows):
             return
@@ -329,8 +329,8 @@ class Tracker:
             self._absences.forget(entry["execution_id"])
             if rows and not self._accepts(rows, entry):
                 continue
-            outcomes = [read(row, entry) for row in rows]
-            if outcomes and says_too_little(outcomes[0]):
+            outcomes = [read_outcome(row, entry) for row in rows]
+            if outcomes and lacks_details(outcomes[0]):
                 brief.append(outcomes[0])
             else:
                 known += outcomes
@@ -349,7 +349,7 @@ class Tracker:
             return
         if not self._accepts(rows, details):
             return
-        more = read(brief.position, details)
+        more = read_outcome(brief.position, details)
         whole = brief._replace(
             error=more.error,
             output=more.output,
@@ -358,7 +358,7 @@ class Tracker:
             completed_at=brief.completed_at or more.completed_at,
             cost=more.cost if brief.cost is None else brief.cost,
         )
-        self._write([completed(whole._replace(position=row)) for row in self._open.get(execution_id, ())])
+        self._write([with_default_error(whole._replace(position=row)) for row in self._open.get(execution_id, ())])
 
     def _write(self, outcomes: Iterable[Outcome]) -> None:
         if self._closed:

@@ -15,10 +15,9 @@ import pandas as pd
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
 from ..aio.tasks import cancel_on
-from ..api import details as reading
+from ..api import reader
 from ..api.client import Client
-from ..api.steps import Step
-from ..api.steps import steps as read_steps
+from ..api.responses import Step, read_steps
 from ..engine.events import EventEmitter
 from ..errors import ConfigurationError
 from ..models import Json, Observer
@@ -134,13 +133,13 @@ def _details(results: Results, progress: bool | Observer | None) -> Steps[dict[s
         said = yield from reporter.stoppable(
             lambda stop: cancel_on(
                 stop,
-                reading.read(
+                reader.read_details(
                     asked,
                     transport=client,
                     clock=SystemClock(),
                     dialect=settings.dialect,
                     workers=settings.max_concurrency,
-                    told=told,
+                    on_read=told,
                 ),
             )
         )

@@ -17,7 +17,6 @@ import pandas as pd
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
 from ..aio.tasks import cancel_on
-from ..api import prices as money
 from ..api import reader
 from ..api.client import Client
 from ..api.requests import checked_id
@@ -70,10 +69,10 @@ def preview(
         named = checked_id("workflow_id", workflow_id)
         with naming_the_nearest(named, settings):
             workflow = yield lambda stop: cancel_on(
-                stop, reader.workflow(named, version_id=version_id, transport=client, clock=SystemClock())
+                stop, reader.read_workflow(named, version_id=version_id, transport=client, clock=SystemClock())
             )
         prices = yield lambda stop: cancel_on(
-            stop, money.prices(named, transport=client, clock=SystemClock(), dialect=settings.dialect)
+            stop, reader.read_prices(named, transport=client, clock=SystemClock(), dialect=settings.dialect)
         )
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)
     rows = np.arange(len(frame), dtype=np.int64)
@@ -204,7 +203,7 @@ def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Trig
     call = TriggerCall(frame, workflow_id, inputs, options)
     settings = call.settings
     prices: Prices = yield lambda stop: cancel_on(
-        stop, money.prices(workflow_id, transport=Client(settings), clock=SystemClock(), dialect=settings.dialect)
+        stop, reader.read_prices(workflow_id, transport=Client(settings), clock=SystemClock(), dialect=settings.dialect)
     )
     refused: str | None = None
     todo = RowActions()

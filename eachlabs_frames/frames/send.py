@@ -12,7 +12,7 @@ from typing import Any, Final
 from ..aio.bridge import Job, Steps
 from ..aio.clock import SystemClock
 from ..aio.tasks import cancel_on, run_alongside
-from ..api import prices
+from ..api import reader
 from ..api.client import Client
 from ..engine.budget import Budget
 from ..engine.events import EventEmitter
@@ -176,13 +176,13 @@ class Sender:
 
     async def watch_balance(self) -> None:
         """Tell the balance now and then, until cancelled."""
-        await prices.watch_balance(
+        await reader.watch_balance(
             self._reporter.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
         )
 
     async def read_balance_again(self, stop: asyncio.Event) -> None:
         """Report the balance once more, so that the last one that is shown is not from before the executions."""
-        await prices.read_balance_again(
+        await reader.read_balance_again(
             stop, self._reporter.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
         )
 
@@ -222,7 +222,7 @@ class Sender:
 
     async def _budget(self, max_cost: float, origin: ResultMeta) -> Budget:
         """Return what may be spent: what earlier calls of this run have paid counts too."""
-        mean = await prices.mean_cost(origin.workflow_id, transport=self._client)
+        mean = await reader.mean_cost(origin.workflow_id, transport=self._client)
         if self._enrolment is None:
             # Without a journal the frame alone knows what was paid.
             spent, open_ = self._results.paid()

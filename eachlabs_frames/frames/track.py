@@ -18,7 +18,7 @@ from ..aio.tasks import cancel_on
 from ..api import reader
 from ..api.client import Client
 from ..api.requests import checked_id
-from ..api.responses import read as read_entry
+from ..api.responses import read_outcome as read_entry
 from ..engine.events import EventEmitter
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
@@ -232,7 +232,9 @@ def _attach(bulk_id: str, workflow_id: str, prefix: str) -> Steps[pd.DataFrame]:
         msg = f"bulk_id must be a UUID, as bulk_trigger writes it into the frame; got {bulk_id!r}"
         raise ConfigurationError(msg) from exc
     client = Client(settings)
-    found = yield lambda stop: cancel_on(stop, reader.bulk(workflow_id, known, transport=client, clock=SystemClock()))
+    found = yield lambda stop: cancel_on(
+        stop, reader.read_bulk(workflow_id, known, transport=client, clock=SystemClock())
+    )
     inputs = [entry.get("inputs") or {} for entry in found]
     keys: dict[Label, None] = dict.fromkeys(key for one in inputs for key in one)
     frame = pd.DataFrame({key: [one.get(key) for one in inputs] for key in keys}, index=range(len(found)))

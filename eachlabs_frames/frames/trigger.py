@@ -317,7 +317,8 @@ class TriggerCall:
             return Workflow(self._workflow_id, version_id)
         with naming_the_nearest(self._workflow_id, self._settings):
             found: Workflow = yield lambda stop: cancel_on(
-                stop, reader.workflow(self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK)
+                stop,
+                reader.read_workflow(self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK),
             )
         return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from ..api.responses import canonical_status, read, says_too_little
+from ..api.responses import canonical_status, lacks_details, read_outcome
 from ..decoding import decode
 from ..inputs.fingerprints import try_fingerprint
 from ..models import TERMINAL, Outcome
@@ -48,7 +48,7 @@ class Delivery(NamedTuple):
     @property
     def brief(self) -> bool:
         """Whether it says that, and not what came of it: the details do."""
-        return says_too_little(self.outcome)
+        return lacks_details(self.outcome)
 
     def differs(self, content: bytes | None) -> bool:
         """Return whether the execution has other inputs than a row has sent, by their fingerprints.
@@ -80,7 +80,7 @@ def read_delivery(body: bytes) -> Delivery | None:
         return None
     if canonical_status(said.get("status")) is None:
         return None
-    return Delivery(read(_NOWHERE, said), workflow_id or None, try_fingerprint(said.get("inputs")))
+    return Delivery(read_outcome(_NOWHERE, said), workflow_id or None, try_fingerprint(said.get("inputs")))
 
 
 def agrees(notice: Delivery, known: KnownExecution) -> bool:

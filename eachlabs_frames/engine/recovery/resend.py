@@ -13,9 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from ...api import details
-from ...api.details import FORGOTTEN
-from ...api.reader import fetch
+from ...api.reader import FORGOTTEN, fetch, read_details
 from ...api.requests import PAGE_SIZE, listing_request
 from ...api.responses import entries, next_offset, parse_time
 from ...api.verdicts import PAST_THE_END
@@ -195,13 +193,12 @@ class ResendCheck:
             return None
         if len(hidden) > MAX_DETAILS:
             return f"{len(hidden):,} executions that no row owns are listed without their inputs"
-        read = await details.read(
+        read = await read_details(
             hidden,
             transport=self._transport,
             clock=self._clock,
             dialect=self._dialect,
             workers=self._workers,
-            told=lambda _: None,
         )
         for known, answer in read.items():
             if not isinstance(answer, str):

@@ -16,7 +16,7 @@ from typing import Final
 from ...aio.backoff import SEARCH_FIRST, search_delay
 from ...aio.tasks import cancel_on
 from ...api.requests import is_filter
-from ...api.responses import read, says_too_little
+from ...api.responses import lacks_details, read_outcome
 from ...models import QUEUED, RUNNING, UNKNOWN, Claimed, Clock, DialectName, LostRequest, Outcome, Transport
 from .clock_skew import UNSURE
 from .listing import Entry, Listing, UnreadableError
@@ -289,10 +289,10 @@ class LostRequestSearch:
 def _outcome(row: int, entry: Entry, bulk_id: str) -> Outcome:
     """Return what a row gets: its ids in any case, and what its entry says, where that can be read."""
     try:
-        outcome = read(row, entry)._replace(bulk_id=bulk_id)
+        outcome = read_outcome(row, entry)._replace(bulk_id=bulk_id)
     except (TypeError, ValueError, RecursionError):
         return Outcome(row, QUEUED, bulk_id, entry["execution_id"])
     if outcome.status == UNKNOWN:
         return outcome._replace(status=QUEUED)
     # Not ended yet, for what follows a run: it then asks for the details, which say more.
-    return outcome._replace(status=RUNNING) if says_too_little(outcome) else outcome
+    return outcome._replace(status=RUNNING) if lacks_details(outcome) else outcome
