@@ -12,11 +12,11 @@ import threading
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
+from .checks import check_positive, check_whole
 from .errors import ConfigurationError
 from .models import DialectName
 from .models import Secret as Secret
@@ -291,18 +291,18 @@ def _build(named: dict[str, Any]) -> Settings:
         api_key=None if key is None else _checked_key(key),
         base_url=checked,
         dialect=cast("DialectName", dialect or _dialect_of(checked)),
-        max_concurrency=_checked_concurrency(named.get("max_concurrency", 8)),
-        timeout=_checked_seconds("timeout", named.get("timeout", 60.0)),
-        max_wait=_checked_seconds("max_wait", named.get("max_wait", 900.0)),
+        max_concurrency=check_whole("max_concurrency", named.get("max_concurrency", 8), 1, MAX_CONCURRENCY),
+        timeout=check_positive("timeout", named.get("timeout", 60.0)),
+        max_wait=check_positive("max_wait", named.get("max_wait", 900.0)),
         bridge=_checked_bridge(named.get("bridge", "thread")),
-        settle_window=_checked_seconds("settle_window", named.get("settle_window", 30.0)),
+        settle_window=check_positive("settle_window", named.get("settle_window", 30.0)),
         journal=_journal(named),
         rerun_guard=_rerun_guard(named.get("rerun_guard", 86_400.0)),
     )
 
 
 def _rerun_guard(named: object) -> float | None:
-    return None if named is False else _checked_seconds("rerun_guard", named)
+    return None if named is False else check_positive("rerun_guard", named)
 
 
 def _dialect_of(url: str) -> DialectName:
@@ -355,20 +355,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _checked_concurrency(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) <= MAX_CONCURRENCY:
-        msg = f"max_concurrency must be a whole number from 1 to {MAX_CONCURRENCY}; got {value!r}"
-        raise ConfigurationError(msg)
-    return int(value)
-
-
-def _checked_seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        msg = f"{name} must be a positive number of seconds; got {value!r}"
-        raise ConfigurationError(msg)
-    return float(value)
 
 
 def _checked_bridge(value: Any) -> BridgeName:

@@ -301,9 +301,10 @@ class TriggerMethods(AccessorBase):
         """
         secret = Secret.wrap(webhook_secret)
         del webhook_secret  # at once: a traceback may show local variables
+        from ..checks import check_flag
         from ..frames import trigger
         from ..frames.background_run import BackgroundRun
-        from ..frames.options import TriggerOptions, check_flag
+        from ..frames.options import TriggerOptions
         from .run import Run
 
         options = TriggerOptions(

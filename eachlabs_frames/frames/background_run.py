@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 
 import pandas as pd
 
 from ..aio.background import Errand
 from ..aio.bridge import Steps
+from ..checks import check_positive
 from ..engine.tracker import Tracker
-from ..errors import ConfigurationError
 from ..models import SETTLED, Event, Observer, Outcome
 from . import columns
 from .observers import ObserverList
@@ -247,10 +246,7 @@ def check_interval(seconds: object) -> float:
     ConfigurationError
         No positive number.
     """
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < inf:
-        msg = f"interval must be a positive number of seconds; got {seconds!r}"
-        raise ConfigurationError(msg)
-    return max(float(seconds), MIN_INTERVAL)
+    return max(check_positive("interval", seconds), MIN_INTERVAL)
 
 
 def _once(tracker: Tracker) -> Steps[None]:

@@ -1,4 +1,4 @@
-"""What `download` does, as steps: it only ever reads from the network, and writes files and a new frame."""
+"""Implements `download`: fetches the files of a result and writes their paths into a new frame. It never triggers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import pandas as pd
 from ..aio.bridge import Steps
 from ..aio.clock import SystemClock
 from ..api.client import Client
+from ..checks import check_flag
 from ..downloads import url_policy
 from ..downloads.decisions import Fetched, RequestedFile, is_old
 from ..downloads.fetcher import Fetcher, FetchOptions, Renew
@@ -32,12 +34,33 @@ from . import progress_bar as bars
 from .download_plan import DownloadPlan, check_column, require_outputs
 
 CLOCK: Final = SystemClock()
-LEFT: Final = Fetched(error="not downloaded")
+NOT_FETCHED: Final = Fetched(error="not downloaded")
 
 
-def download(frame: pd.DataFrame, folder: str | os.PathLike[str], **options: Any) -> Steps[pd.DataFrame]:
-    """Fetch a frame's files, with the options of `Download`."""
-    return (yield from Download(frame, folder, **options).steps())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadOptions:
+    """The keywords of `download`, as the user wrote them."""
+
+    name: str
+    column: str
+    overwrite: bool
+    allow_private: bool
+    max_concurrency: int | None
+    max_size: int | None
+    prefix: str | None
+    progress: bool | Observer | None
+
+
+def download(
+    frame: pd.DataFrame,
+    folder: str | os.PathLike[str],
+    *,
+    clock: Clock = CLOCK,
+    store: Callable[..., Folder] = Folder,
+    **options: Any,
+) -> Steps[pd.DataFrame]:
+    """Fetch a frame's files, with the keywords of `DownloadOptions`."""
+    return (yield from Download(frame, folder, DownloadOptions(**options), clock=clock, store=store).steps())
 
 
 class Download:
@@ -46,8 +69,8 @@ class Download:
     Parameters
     ----------
     frame : pandas.DataFrame
-    folder, name, column, overwrite, allow_private, max_concurrency, max_size, prefix, progress
-        As the user wrote them.
+    folder : path
+    options : DownloadOptions
     clock : Clock
     store : callable
         Opens the folder.
@@ -57,49 +80,42 @@ class Download:
         self,
         frame: pd.DataFrame,
         folder: str | os.PathLike[str],
+        options: DownloadOptions,
         *,
-        name: str,
-        column: str,
-        overwrite: bool,
-        allow_private: bool,
-        max_concurrency: int | None,
-        max_size: int | None,
-        prefix: str | None,
-        progress: bool | Observer | None,
-        clock: Clock = CLOCK,
-        store: Callable[..., Folder] = Folder,
+        clock: Clock,
+        store: Callable[..., Folder],
     ) -> None:
-        bars.check(progress)
+        bars.check(options.progress)
         self._path = _checked_folder(folder)
-        self._column = check_column(frame, column)
-        self._overwrite = _checked_flag("overwrite", overwrite)
-        self._settings = current(max_concurrency=max_concurrency)
-        self._terms = _terms(self._settings, allow_private, max_size)
-        origin = columns.origin(frame, prefix)
-        self._prefix = lost_attrs.prefix_of(frame, prefix)
+        self._column = check_column(frame, options.column)
+        self._overwrite = check_flag("overwrite", options.overwrite)
+        self._settings = current(max_concurrency=options.max_concurrency)
+        self._fetch_options = _fetch_options(self._settings, options.allow_private, options.max_size)
+        origin = columns.origin(frame, options.prefix)
+        self._prefix = lost_attrs.prefix_of(frame, options.prefix)
         columns.require_result(frame, self._prefix)
         results = columns.read(frame, self._prefix)
         require_outputs(frame, self._prefix)
         self._open = sum(1 for _ in results.open_rows())
         self._accepted = results.accepted
         edited = sent_inputs.edited_of(frame, results, self._prefix, origin)
-        self._list = DownloadPlan(
-            frame, results, name, edited=edited.tolist(), fields=sent_inputs.fields_of(frame, origin)
+        self._plan = DownloadPlan(
+            frame, results, options.name, edited=edited.tolist(), fields=sent_inputs.fields_of(frame, origin)
         )
         self._source = columns.snapshot(frame)
-        self._fetched = [LEFT] * len(self._list.wanted)
-        self._progress = progress
+        self._fetched = [NOT_FETCHED] * len(self._plan.wanted)
+        self._progress = options.progress
         self._clock = clock
         self._store = store
 
     def steps(self) -> Steps[pd.DataFrame]:
-        """Look at what is there, fetch the rest, and write the frame."""
+        """Skip complete files, fetch the rest, and write the frame."""
         with closing(self._store(self._path, overwrite=self._overwrite)) as folder:
             try:
                 self._warn_of_open_rows()
-                left = self._skip(folder)
-                self._warn_of_age(left)
-                yield from self._fetch(folder, left)
+                missing = self._skip(folder)
+                self._warn_of_age(missing)
+                yield from self._fetch(folder, missing)
             except KeyboardInterrupt as exc:
                 raise self._interrupted(exc) from (None if is_bare(exc) else exc)
             except BaseException as exc:
@@ -108,27 +124,27 @@ class Download:
         return self._written("not downloaded")
 
     def _skip(self, folder: Folder) -> list[int]:
-        """Take what is complete, and return the places of the rest."""
-        left = []
-        for place, (wanted, base) in enumerate(zip(self._list.wanted, self._list.bases, strict=True)):
+        """Record the files that are complete, and return the positions of the others."""
+        missing = []
+        for place, (wanted, base) in enumerate(zip(self._plan.wanted, self._plan.bases, strict=True)):
             entry = folder.complete(wanted.identity, {wanted.stem, base})
             if entry is None:
-                left.append(place)
+                missing.append(place)
             else:
                 self._fetched[place] = Fetched(entry.file, entry.size)
-        return left
+        return missing
 
-    def _fetch(self, folder: Folder, left: Sequence[int]) -> Steps[None]:
+    def _fetch(self, folder: Folder, missing: Sequence[int]) -> Steps[None]:
         total = len(self._fetched)
         with bars.observing(self._progress, total=total, what="download", unit="file") as observer:
-            reporter = DownloadEvents(observer, total=total, complete=total - len(left), accepted=self._accepted)
+            reporter = DownloadEvents(observer, total=total, complete=total - len(missing), accepted=self._accepted)
 
-            def told(number: int, fetched: Fetched) -> None:
-                self._fetched[left[number]] = fetched
+            def on_fetched(number: int, fetched: Fetched) -> None:
+                self._fetched[missing[number]] = fetched
                 reporter.fetched(failed=fetched.file is None)
 
-            fetcher = Fetcher(folder, self._terms, clock=self._clock, told=told, renew=self._renewal())
-            wanted: list[RequestedFile] = [self._list.wanted[place] for place in left]
+            fetcher = Fetcher(folder, self._fetch_options, clock=self._clock, told=on_fetched, renew=self._renewal())
+            wanted: list[RequestedFile] = [self._plan.wanted[place] for place in missing]
 
             async def job(stop: asyncio.Event) -> None:
                 await fetcher.run(wanted, stop)
@@ -141,20 +157,20 @@ class Download:
             self._stop(fetcher.full)
 
     def _renewal(self) -> Renew | None:
-        """Return what asks for a new link; None where there is no key to ask with."""
+        """Return the function that requests a new link; None without an API key."""
         if self._settings.api_key is None:
             return None
         links = OutputLinks(Client(self._settings), clock=self._clock, dialect=self._settings.dialect)
 
         async def renew(wanted: RequestedFile) -> RequestedFile | str:
-            row = self._list.row_of(wanted)
-            return await links.renew(wanted, self._list.links[row])
+            row = self._plan.row_of(wanted)
+            return await links.renew(wanted, self._plan.links[row])
 
         return renew
 
     def _stop(self, reason: str) -> None:
-        """Say of what was not downloaded why, where the disk took no more."""
-        missing = [place for place, fetched in enumerate(self._fetched) if fetched is LEFT]
+        """Write why files were not downloaded, when the disk is full, and warn."""
+        missing = [place for place, fetched in enumerate(self._fetched) if fetched is NOT_FETCHED]
         for place in missing:
             self._fetched[place] = Fetched(error=f"not downloaded: {reason}")
         msg = (
@@ -168,29 +184,29 @@ class Download:
             msg = f"{self._open} row(s) are still open and have no files yet: call wait() before download()"
             warnings.warn(msg, UnsettledWarning, stacklevel=callers_level())
 
-    def _warn_of_age(self, left: Sequence[int]) -> None:
+    def _warn_of_age(self, missing: Sequence[int]) -> None:
         now = self._clock.epoch()
-        old = [place for place in left if is_old(self._list.wanted[place].ended_at, now)]
-        rows = self._list.rows_of([place for place in old if not self._list.wanted[place].is_embedded])
+        old = [place for place in missing if is_old(self._plan.wanted[place].ended_at, now)]
+        rows = self._plan.rows_of([place for place in old if not self._plan.wanted[place].is_embedded])
         if rows:
             msg = (
                 f"{len(rows)} row(s) ended over 24 hours ago, and output URLs live about 24 hours: files of "
-                f"{self._list.named(rows)} that are not yet downloaded may be gone"
+                f"{self._plan.named(rows)} that are not yet downloaded may be gone"
             )
             warnings.warn(msg, UserWarning, stacklevel=callers_level())
 
     def _interrupted(self, error: KeyboardInterrupt) -> Interrupted:
-        there = sum(fetched.file is not None for fetched in self._fetched)
+        complete = sum(fetched.file is not None for fetched in self._fetched)
         reason = f" ({error})" if str(error) else ""
         msg = (
-            f"interrupted{reason}: {there} of {len(self._fetched)} files are there; the frame so far is in .frame (in "
-            f"a notebook: sys.last_value.frame), and the same call downloads only what is missing"
+            f"interrupted{reason}: {complete} of {len(self._fetched)} files are there; the frame so far is in .frame "
+            f"(in a notebook: sys.last_value.frame), and the same call downloads only what is missing"
         )
         return Interrupted(msg, self._written("not downloaded: interrupted"))
 
     def _written(self, otherwise: str) -> pd.DataFrame:
-        fetched = [Fetched(error=otherwise) if one is LEFT else one for one in self._fetched]
-        return self._list.written(self._source, self._column, str(self._path), fetched, prefix=self._prefix)
+        fetched = [Fetched(error=otherwise) if file is NOT_FETCHED else file for file in self._fetched]
+        return self._plan.written(self._source, self._column, str(self._path), fetched, prefix=self._prefix)
 
 
 def _checked_folder(folder: object) -> Path:
@@ -204,17 +220,10 @@ def _checked_folder(folder: object) -> Path:
     return path
 
 
-def _checked_flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        msg = f"{name} must be True or False; got {value!r}"
-        raise ConfigurationError(msg)
-    return value
-
-
-def _terms(settings: Settings, allow_private: object, max_size: object) -> FetchOptions:
+def _fetch_options(settings: Settings, allow_private: object, max_size: object) -> FetchOptions:
     if max_size is not None and (isinstance(max_size, bool) or not isinstance(max_size, int) or max_size < 1):
         msg = f"max_size must be a number of bytes, 1 or more, or None for any; got {max_size!r}"
         raise ConfigurationError(msg)
     home = url_policy.origin(settings.base_url)
-    bounds = UrlPolicy(home, is_loopback(home[0]), _checked_flag("allow_private", allow_private))
+    bounds = UrlPolicy(home, is_loopback(home[0]), check_flag("allow_private", allow_private))
     return FetchOptions(bounds, settings.timeout, settings.max_concurrency, max_size)

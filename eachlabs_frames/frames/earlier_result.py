@@ -19,7 +19,7 @@ from ..settings import Settings
 from . import columns, sent_inputs
 from .columns import ResultMeta
 from .options import TriggerOptions
-from .plan import Positions
+from .rows import Positions
 
 logger = logging.getLogger("eachlabs_frames")
 

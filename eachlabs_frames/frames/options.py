@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 from ..api.requests import check_webhook, checked_id
+from ..checks import check_flag, check_positive
 from ..errors import ConfigurationError
 from ..models import Observer, Secret
 from ..settings import Settings, current
 from . import progress_bar as bars
-from .plan import check_na
 
 if TYPE_CHECKING:
     from ..webhooks.receiver import WebhookReceiver
@@ -104,10 +103,8 @@ class TriggerOptions:
                 "them once more, then send and pay for those not found); got {self.on_unknown!r}"
             )
             raise ConfigurationError(msg)
-        cost = self.max_cost
-        if cost is not None and (isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 < cost < inf):
-            msg = f"max_cost must be a positive number of USD; got {cost!r}"
-            raise ConfigurationError(msg)
+        if self.max_cost is not None:
+            check_positive("max_cost", self.max_cost, "USD")
 
 
 def check_receiver(webhook: object) -> WebhookReceiver:
@@ -126,18 +123,18 @@ def check_receiver(webhook: object) -> WebhookReceiver:
     return webhook
 
 
-def check_flag(name: str, value: object) -> bool:
-    """Return a keyword that is True or False.
+def check_na(na: object) -> bool:
+    """Return whether a missing value leaves its key out.
 
     Raises
     ------
     ConfigurationError
-        It is neither.
+        Neither "omit" nor "null".
     """
-    if not isinstance(value, bool):
-        msg = f"{name} must be True or False; got {value!r}"
+    if na not in ("omit", "null"):
+        msg = f"na must be 'omit' (leave the key out) or 'null'; got {na!r}"
         raise ConfigurationError(msg)
-    return value
+    return na == "omit"
 
 
 def check_name(run: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigurationError, InputError
+from ..errors import InputError
 from ..inputs.batches import batched
 from ..inputs.encoding import Problem, Row, encode_all
 from ..inputs.fingerprints import checksums, fingerprints
@@ -31,28 +31,13 @@ from ..inputs.repeats import Fingerprints, pack
 from ..inputs.schema import Check, SchemaError, commonest, compile_check, integer_keys
 from ..models import Batch, Json, RowChunk, Workflow
 from . import attrs, source_file
-from .rows import FrameInputs
+from .rows import FrameInputs, Positions
 
 logger = logging.getLogger("eachlabs_frames")
 
-Positions = np.ndarray[Any, np.dtype[np.int64]]
 Labels = Callable[[Sequence[int]], Sequence[Json]]
 Digests = Callable[[Sequence[int]], Sequence[bytes]]
 Wishes = Callable[[Sequence[int]], Sequence[int]]
-
-
-def check_na(na: object) -> bool:
-    """Return whether a missing value leaves its key out.
-
-    Raises
-    ------
-    ConfigurationError
-        Neither "omit" nor "null".
-    """
-    if na not in ("omit", "null"):
-        msg = f"na must be 'omit' (leave the key out) or 'null'; got {na!r}"
-        raise ConfigurationError(msg)
-    return na == "omit"
 
 
 def read_inputs(frame: pd.DataFrame, inputs: object, schema: Any, prefix: str) -> Fields | RowFunction:

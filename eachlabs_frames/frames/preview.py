@@ -20,6 +20,7 @@ from ..aio.tasks import cancel_on
 from ..api import reader
 from ..api.client import Client
 from ..api.requests import checked_id
+from ..checks import check_flag
 from ..errors import InputError, JournalError, RunError
 from ..inputs.encoding import Problem
 from ..models import MAX_BATCH, Json, Prices, RunSpec, Workflow
@@ -28,8 +29,8 @@ from ..settings import current
 from ..suggestions import listed
 from . import columns
 from .display import PreviewFrame
-from .options import TriggerOptions, check_flag
-from .plan import Plan, check_na, commonest_problem, misspellings, read_inputs
+from .options import TriggerOptions, check_na
+from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .progress_bar import somebody_looks
 from .rerun import RepeatedRows, RerunGuard
 from .row_actions import RowActions

@@ -27,7 +27,7 @@ from ..results import Results
 from ..tracebacks import is_bare
 from . import attrs, columns, sent_inputs
 from .columns import ResultMeta
-from .plan import Positions
+from .rows import Positions
 
 logger = logging.getLogger("eachlabs_frames")
 

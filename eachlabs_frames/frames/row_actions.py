@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from ..models import ANY_ROW, FAILED, INVALID, PENDING, REFUSED_ROW, UNKNOWN, UNKNOWN_ROW, UNSENT_ROW, Outcome, RowState
 from ..results import Results
-from .plan import Plan
-from .run_rows import RunBinding
+
+if TYPE_CHECKING:
+    from .plan import Plan
+    from .run_rows import RunBinding
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -27,6 +27,8 @@ CHUNK: Final = 1_000
 KEPT: Final = 4_000_000
 """Bytes of inputs that are kept between the check and the sending: a larger frame's are made again."""
 
+Positions = np.ndarray[Any, np.dtype[np.int64]]
+
 treat_as_missing(type(pd.NA))
 
 
@@ -51,7 +53,7 @@ class FrameInputs:
     def __init__(
         self,
         frame: pd.DataFrame,
-        positions: np.ndarray[Any, np.dtype[np.int64]],
+        positions: Positions,
         fields: Fields | RowFunction,
         *,
         omit: bool,
@@ -130,7 +132,7 @@ class FrameInputs:
             kept = [(position, joined[end - size : end]) for position, size, end in cut if position not in without]
             yield [position for position, _ in kept], [payload for _, payload in kept]
 
-    def _chunk(self, start: int, positions: np.ndarray[Any, np.dtype[np.int64]]) -> Sequence[Row | Problem]:
+    def _chunk(self, start: int, positions: Positions) -> Sequence[Row | Problem]:
         if not callable(self._fields):
             labels = labels_of(self._fields)
             columns = {label: self._cells(self._places[label], positions) for label in labels}
@@ -139,7 +141,7 @@ class FrameInputs:
             self._kept = list(self._call(self._fields))
         return self._kept[start : start + len(positions)]
 
-    def _cells(self, place: int, positions: np.ndarray[Any, np.dtype[np.int64]]) -> list[Any]:
+    def _cells(self, place: int, positions: Positions) -> list[Any]:
         column = self._frame.iloc[:, place]
         first, last = int(positions[0]), int(positions[-1])
         if last - first + 1 == len(positions):

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ import pandas as pd
 from ..aio.clock import SystemClock
 from ..errors import InputError, MappingError, RunError
 from ..inputs.fingerprints import fingerprint, fingerprints
-from ..inputs.mapping import Fields, as_pinned, from_spec
+from ..inputs.mapping import Fields, as_pinned, from_spec, resolve
 from ..inputs.values import MISSING, RefusedValueError, clean_local
 from ..journal.records import SENT
 from ..journal.run_names import readable
@@ -30,8 +30,10 @@ from ..suggestions import hint
 from . import source_file
 from .columns import ResultMeta
 from .options import TriggerOptions
-from .plan import Digests, Plan, read_inputs
 from .rows import labels_to_json
+
+if TYPE_CHECKING:
+    from .plan import Digests, Plan
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -162,7 +164,7 @@ class RunBinding:
         spec = self.brought if self.brought is not None or self.pinned is None else self.pinned.inputs
         if self.pinned is None or spec is None:
             return None
-        read_inputs(frame, fields := from_spec(spec), None, self._options.prefix)
+        resolve(fields := from_spec(spec), list(frame.columns), None, ours=frozenset())
         return fields
 
     def check_mapping(self, pin: RunSpec) -> None:

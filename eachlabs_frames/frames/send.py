@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..aio.bridge import Job, Steps
 from ..aio.clock import SystemClock
@@ -27,10 +27,12 @@ from ..models import PENDING, UNKNOWN, Batch, LostRequest, Target
 from ..results import Results
 from ..settings import Settings
 from .columns import ResultMeta
-from .options import TriggerOptions
-from .plan import Plan
-from .row_actions import RowActions
-from .run_rows import RunBinding
+
+if TYPE_CHECKING:
+    from .options import TriggerOptions
+    from .plan import Plan
+    from .row_actions import RowActions
+    from .run_rows import RunBinding
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -16,13 +16,12 @@ import pandas as pd
 from ..errors import EachlabsError
 from ..inputs.encoding import Problem, Row, encode_all
 from ..inputs.fingerprints import checksum, checksums
-from ..inputs.mapping import Fields, RowFunction, from_spec
+from ..inputs.mapping import Fields, RowFunction, from_spec, resolve
 from ..models import UNKNOWN
 from ..results import Results
 from . import columns
 from .columns import ResultMeta
-from .plan import Positions, read_inputs
-from .rows import FrameInputs
+from .rows import FrameInputs, Positions
 
 ATTRS: Final = "eachlabs_inputs"
 """``{prefix: base64}``: a hash of 8 bytes of each row's execution, and a checksum of 4 of its input."""
@@ -76,7 +75,7 @@ def fields_of(frame: pd.DataFrame, origin: ResultMeta | None) -> Fields | None:
         return None
     try:
         fields = from_spec(origin.inputs)
-        read_inputs(frame, fields, None, origin.prefix)
+        resolve(fields, list(frame.columns), None, ours=frozenset())
     except (EachlabsError, KeyError, TypeError, AttributeError):
         return None  # attrs are anybody's to write
     return fields

@@ -36,11 +36,12 @@ from . import progress_bar as bars
 from .columns import ResultMeta
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
 from .observers import ObserverList, joined
-from .options import TriggerOptions
-from .plan import Plan, Positions, check_na, commonest_problem, misspellings, read_inputs
+from .options import TriggerOptions, check_na
+from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .rerun import RerunGuard
 from .result_frame import ResultFrame
 from .row_actions import RowActions, sort_out, sort_out_failed, wishes
+from .rows import Positions
 from .run_rows import RunBinding, check_key
 from .send import Sender
 from .workflows import naming_the_nearest

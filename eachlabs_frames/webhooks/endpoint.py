@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from math import inf
 from typing import Final, get_args
 from urllib.parse import urlsplit
 
@@ -54,34 +53,6 @@ def checked_host(host: object) -> str:
         msg = f"host must be an address of this machine, as in '127.0.0.1'; got {host!r}"
         raise ConfigurationError(msg)
     return host
-
-
-def checked_whole(name: str, value: object, low: int, high: int) -> int:
-    """Return a whole number from `low` to `high`.
-
-    Raises
-    ------
-    ConfigurationError
-        It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        msg = f"{name} must be a whole number from {low} to {high}; got {value!r}"
-        raise ConfigurationError(msg)
-    return value
-
-
-def checked_seconds(name: str, value: object) -> float:
-    """Return a positive number of seconds.
-
-    Raises
-    ------
-    ConfigurationError
-        It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
-        msg = f"{name} must be a positive number of seconds; got {value!r}"
-        raise ConfigurationError(msg)
-    return float(value)
 
 
 _URL: Final = r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?"

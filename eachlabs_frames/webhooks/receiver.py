@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ..aio.bridge import Steps, complete, complete_async
+from ..checks import check_positive, check_whole
 from ..errors import ConfigurationError
 from ..models import DialectName
 from ..settings import Secret, Settings, is_loopback
@@ -28,9 +29,7 @@ from .endpoint import (
     check_secret,
     checked_host,
     checked_public_url,
-    checked_seconds,
     checked_signatures,
-    checked_whole,
 )
 from .late_deliveries import LateDeliveryRecorder
 from .payload import Delivery
@@ -134,13 +133,13 @@ class WebhookReceiver:
         self._secret = Secret(secrets.token_urlsafe(32) if secret is None else secret)
         secret = None  # a traceback may show local variables
         check_secret(self._secret)
-        self._port = checked_whole("port", port, 0, 65_535)
+        self._port = check_whole("port", port, 0, 65_535)
         self._host = checked_host(host)
         self._public_url = None if public_url is None else checked_public_url(public_url)
         self._verifier = Verifier(self._secret.reveal(), checked_signatures(signatures))
-        self._max_body = checked_whole("max_body", max_body, 1, 2**31)
-        self._sweep = checked_seconds("sweep", sweep)
-        self._timeout = checked_seconds("timeout", timeout)
+        self._max_body = check_whole("max_body", max_body, 1, 2**31)
+        self._sweep = check_positive("sweep", sweep)
+        self._timeout = check_positive("timeout", timeout)
         self._life = threading.Lock()
         self._lock = threading.Lock()
         self._at_work = 0

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from ...checks import check_flag
 from ...errors import ConfigurationError
 from ...frames import columns
-from ...frames.options import check_flag
 from ...models import COMPLETED, Outcome
 from ..common.card import MAX_STATUS_LENGTH, Card
 from ..common.source import Cards
