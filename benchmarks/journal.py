@@ -19,8 +19,9 @@ import pandas as pd
 
 import eachlabs_frames as ef
 from eachlabs_frames.inputs.fingerprints import fingerprints
-from eachlabs_frames.journal.sqlite import SqliteRunJournal
-from eachlabs_frames.models import Outcome, RowChunk, RunSpec
+from eachlabs_frames.journal.base import RowChunk, RunSpec
+from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
+from eachlabs_frames.models import Outcome
 
 from . import clients
 from .measure import CPU, WALL, Result, Timer, in_turn, prompts
@@ -113,11 +114,11 @@ def resuming() -> Result:
 def _finish(path: Path, run: str) -> None:
     """Note that every execution of a run has ended."""
     entry = SqliteRunJournal(path, run)
-    pin = entry.pin()
+    pin = entry.spec()
     assert pin is not None
     entry.enter(pin)
-    ids = entry.book.results.execution_id
-    entry.look([_ended(row, str(ids[row])) for row in range(len(ids))])
+    ids = entry.state.results.execution_id
+    entry.update([_ended(row, str(ids[row])) for row in range(len(ids))])
     assert entry.close() is None
 
 
@@ -146,11 +147,11 @@ async def _note(path: Path) -> int:
     async def work() -> None:
         for first in batches:
             rows = range(first, first + clients.BATCH)
-            await entry.claim("large", rows)
+            await entry.claim(rows)
             bulk_id = str(uuid.uuid4())
             accepted = [Outcome(row, "queued", bulk_id, str(uuid.uuid4())) for row in rows]
-            entry.settle("large", accepted)
-            entry.look([_ended(one.position, str(one.execution_id)) for one in accepted])
+            entry.settle(accepted)
+            entry.update([_ended(one.position, str(one.execution_id)) for one in accepted])
 
     await asyncio.gather(*(work() for _ in range(WORKERS)))
     assert entry.close() is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -196,120 +196,8 @@ class Prices:
     cost_usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunSpec:
-    """What every call of a named run has in common; a call that differs is refused.
-
-    Attributes
-    ----------
-    inputs : mapping or None
-        The mapping, as `core.mapping.to_spec` writes it; None where it cannot be written down (a function).
-    key : str or None
-        The column by which rows are known; None where they are known by their content.
-    """
-
-    workflow_id: str
-    version_id: str
-    base_url: str
-    inputs: Mapping[str, Json] | None = None
-    na: str = "omit"
-    key: str | None = None
-
-
-class RowState(NamedTuple):
-    """What a journal says of one row of a run.
-
-    ``new``: nothing was sent, or what was sent certainly created nothing. ``sent``: there is no answer; `alive` says
-    whether the call that sent it is still at work. ``settled``: `outcome` is what became of it, its position being
-    the row's number in the run.
-    """
-
-    word: Literal["new", "sent", "settled"]
-    outcome: Outcome | None = None
-    alive: bool = False
-
-
-ANY_ROW, UNSENT_ROW, UNKNOWN_ROW, REFUSED_ROW = range(4)
-
-
-@dataclass(frozen=True, slots=True)
-class RowChunk:
-    """Some rows of a frame, as a journal takes them in; an entry for each row in each of its lists.
-
-    Attributes
-    ----------
-    digests : sequence of bytes
-        What a row is known by.
-    contents : sequence of bytes
-        The fingerprint of its input.
-    labels : sequence of JSON values
-        Its label in the frame's index.
-    payloads : sequence of bytes
-        Its input as JSON.
-    wishes : sequence of int
-        What the frame says of it: of several rows with one digest, one of which the journal says so is its own. One of
-        `ANY_ROW`, `UNSENT_ROW`, `UNKNOWN_ROW` and `REFUSED_ROW`.
-    numbers : sequence of int
-        Its number in the run, where the frame knows that by its execution; -1, or an empty list, where it does not.
-    """
-
-    digests: Sequence[bytes]
-    contents: Sequence[bytes]
-    labels: Sequence[Json]
-    payloads: Sequence[bytes]
-    wishes: Sequence[int]
-    numbers: Sequence[int] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LostRequest:
-    """One trigger whose answer never came: what was sent, and between which moments it can have taken effect.
-
-    Attributes
-    ----------
-    rows : tuple of int
-        Positions of its rows, in the order in which they were sent.
-    fingerprints : tuple of bytes
-        Of each row's input.
-    since, until : float
-        Epoch seconds, by this machine's clock: just before the POST, and when it can no longer take effect.
-    bulk_id : str or None
-        Where an unusable answer named it.
-    clocks : tuple of float or None
-        This machine's monotonic clock and its epoch seconds, read together when the answer was lost in this process:
-        they say whether the machine's time was set since.
-    once : bool
-        Whether it was looked for before, so that one more look is enough, and nothing is waited for.
-    """
-
-    rows: tuple[int, ...]
-    fingerprints: tuple[bytes, ...]
-    since: float
-    until: float
-    bulk_id: str | None = None
-    clocks: tuple[float, float] | None = None
-    once: bool = False
-
-
 Observer: TypeAlias = Callable[[Event], None]
 """Told of each event, on the loop's thread: it must return soon. What it raises never reaches the run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What a search for lost answers must not take: executions that a row owns, and inputs that still wait for theirs.
-
-    Attributes
-    ----------
-    executions : set of str
-        Executions that some row of some run has.
-    fingerprints : mapping of bytes to float
-        Inputs of requests that are under way, and when the first of these was sent, in epoch seconds: what was
-        created since may be the answer to come.
-    """
-
-    executions: Set[str]
-    fingerprints: Mapping[bytes, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,49 +215,6 @@ class Transport(Protocol):
 
     async def send(self, request: Request) -> Reply | Fault:
         """Send `request` once, and never a second time."""
-        ...
-
-
-class Journal(Protocol):
-    """Knows what was sent, whatever happens to this process. Rows are numbered by the run."""
-
-    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[RowState]:
-        """Note durably that these rows are about to be sent, and say of each whether it may be: only a ``new`` one.
-
-        Every POST needs a claim of its own. To be atomic among all who share the journal.
-
-        Raises
-        ------
-        JournalError
-            It could not be noted: nothing may be sent.
-        """
-        ...
-
-    def settle(self, run: str, outcomes: Sequence[Outcome]) -> None:
-        """Note what became of claimed rows, soon; ``pending`` gives a claim back, because nothing was created."""
-        ...
-
-    async def adopt(self, run: str, outcomes: Sequence[Outcome], *, since: float) -> bool:
-        """Note durably which executions a search has found, all or none; False where a row of any run has one by now.
-
-        Executions that were created before `since` (epoch seconds) are not asked for.
-        """
-        ...
-
-    async def flush(self) -> None:
-        """Wait until all that was settled is noted durably."""
-        ...
-
-    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[RowState]:
-        """Say how rows stand that another call has claimed."""
-        ...
-
-    def lost(self, rows: Sequence[int], *, timeout: float) -> list[LostRequest]:
-        """Return the requests of these rows that were never answered; one may take `timeout` seconds."""
-        ...
-
-    async def taken(self, since: float) -> Claimed:
-        """Say what belongs to somebody already, of all that was sent since `since` (epoch seconds), in any run."""
         ...
 
 

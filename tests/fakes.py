@@ -15,8 +15,9 @@ from eachlabs_frames.engine.budget import Budget
 from eachlabs_frames.engine.events import EventEmitter
 from eachlabs_frames.engine.recorder import Recorder
 from eachlabs_frames.engine.runner import Limits, Runner
-from eachlabs_frames.journal.none import NullJournal
-from eachlabs_frames.models import Fault, Journal, LostRequest, Reply, Request, Target
+from eachlabs_frames.journal.base import LostRequest, RunJournal
+from eachlabs_frames.journal.none import NullRunJournal
+from eachlabs_frames.models import Fault, Reply, Request, Target
 from eachlabs_frames.results import Results
 
 Answer = Reply | Fault
@@ -109,7 +110,7 @@ def runner(
     observer: Any = None,
     max_wait: float = 900.0,
     workers: int = 1,
-    journal: Journal | None = None,
+    journal: RunJournal | None = None,
     budget: Budget | None = None,
     poll: Callable[[], Any] | None = None,
 ) -> Runner:
@@ -122,7 +123,7 @@ def runner(
     return Runner(
         Target("wf", "v1"),
         results,
-        books=Recorder(results, reporter, journal=journal or NullJournal(), run="", numbers=range(results.size)),
+        books=Recorder(results, reporter, journal=journal or NullRunJournal(), numbers=range(results.size)),
         search=QuietSearch,  # type: ignore[arg-type]  # all of it that a runner uses
         poll=poll or no_look,
         transport=transport,

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 from eachlabs_frames.errors import JournalError, RunError
 from eachlabs_frames.inputs.fingerprints import fingerprint
-from eachlabs_frames.journal import queries
-from eachlabs_frames.journal.sqlite import SqliteRunJournal
-from eachlabs_frames.models import Outcome, RowChunk, RowState, RunSpec
+from eachlabs_frames.journal import open_journal
+from eachlabs_frames.journal.base import RowChunk, RunSpec
+from eachlabs_frames.journal.records import RowState
+from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
+from eachlabs_frames.models import Outcome
 
 PIN = RunSpec("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}})
 
@@ -81,9 +83,9 @@ def queued(*rows: int, by: str = "e") -> list[Outcome]:
     return [Outcome(row, "queued", "b", f"{by}{row}") for row in rows]
 
 
-def words(standings: Sequence[RowState]) -> list[str]:
+def words(states: Sequence[RowState]) -> list[str]:
     """Return how rows stand, in a word each."""
-    return [standing.word for standing in standings]
+    return [row_state.state for row_state in states]
 
 
 def claim(entry: SqliteRunJournal, *rows: int) -> list[str]:
@@ -92,12 +94,12 @@ def claim(entry: SqliteRunJournal, *rows: int) -> list[str]:
 
 
 async def _claim(entry: SqliteRunJournal, rows: Sequence[int]) -> Sequence[RowState]:
-    return await entry.claim("r", rows)
+    return await entry.claim(rows)
 
 
 def known(journal: Path) -> dict[int, str | None]:
     """Return the executions that a journal knows."""
-    results = queries.load(journal, "r").book.results
+    results = open_journal(journal).load("r").state.results
     return {row: results.execution_id[row] for row in range(results.size) if results.execution_id[row]}
 
 
@@ -108,8 +110,8 @@ def test_a_claim_is_in_the_file_when_it_is_granted(journal: Path, entries: Calla
     """Before anything is sent, another process reads of it; the answer follows."""
     entry = entries()
     assert claim(entry, 0, 1) == ["new", "new"]
-    assert queries.summaries(journal)[0].counts == {"unknown": 2, "pending": 18}
-    entry.settle("r", queued(0, 1))
+    assert open_journal(journal).summaries()[0].counts == {"unknown": 2, "pending": 18}
+    entry.settle(queued(0, 1))
     assert entry.close() is None
     assert known(journal) == {0: "e0", 1: "e1"}
 
@@ -118,19 +120,19 @@ def test_a_row_is_granted_to_one_of_two(entries: Callable[..., SqliteRunJournal]
     """Whoever comes second learns that the row is sent, that its owner is at work, and then what became of it."""
     first, second = entries(), entries()
     assert claim(first, 0, 1) == ["new", "new"]
-    standings = asyncio.run(_claim(second, [1, 2]))
-    assert standings == [RowState("sent", alive=True), RowState("new")]
-    first.settle("r", queued(1))
+    states = asyncio.run(_claim(second, [1, 2]))
+    assert states == [RowState("sent", is_live=True), RowState("new")]
+    first.settle(queued(1))
     first.close()
     assert asyncio.run(_claim(second, [1]))[0].outcome == queued(1)[0]
-    assert asyncio.run(second.standings("r", [0])) == [RowState("sent", alive=False)]
+    assert asyncio.run(second.row_states([0])) == [RowState("sent", is_live=False)]
 
 
 def test_a_claim_that_was_given_back_is_free_for_others(entries: Callable[..., SqliteRunJournal]) -> None:
     """A refused request created nothing."""
     first, second = entries(), entries()
     claim(first, 0)
-    first.settle("r", [Outcome(0, "pending")])
+    first.settle([Outcome(0, "pending")])
     assert claim(first, 5) == ["new"]
     assert claim(second, 0) == ["new"]
     assert claim(first, 0) == ["sent"]
@@ -141,7 +143,7 @@ def test_giving_back_what_was_not_granted_frees_nothing(entries: Callable[..., S
     first, second, third = entries(), entries(), entries()
     claim(first, 0)
     assert claim(second, 0) == ["sent"]
-    second.settle("r", [Outcome(0, "pending")])
+    second.settle([Outcome(0, "pending")])
     claim(second, 7)
     assert claim(third, 0) == ["sent"]
 
@@ -152,24 +154,24 @@ def test_giving_up_on_an_old_request_says_nothing_of_a_newer_one(entries: Callab
     claim(first, 0)
     first.close()
     second, third = entries(), entries()
-    assert second.standing(0) == RowState("sent", alive=False)
-    second.settle("r", [Outcome(0, "unknown", error="lost")])
+    assert second.row_state(0) == RowState("sent", is_live=False)
+    second.settle([Outcome(0, "unknown", error="lost")])
     claim(second, 1)
     fourth = entries()
     assert claim(fourth, 0) == ["new"]
-    third.settle("r", [Outcome(0, "unknown", error="lost")])
+    third.settle([Outcome(0, "unknown", error="lost")])
     claim(third, 2)
-    assert entries().standing(0) == RowState("sent", alive=True)
+    assert entries().row_state(0) == RowState("sent", is_live=True)
 
 
 def test_a_look_of_another_call_takes_no_row_away(entries: Callable[..., SqliteRunJournal]) -> None:
     """Only whoever claims or answers a row since is in the way of a retry."""
     first = entries()
     claim(first, 0)
-    first.settle("r", [Outcome(0, "failed", "b", "e0")])
+    first.settle([Outcome(0, "failed", "b", "e0")])
     first.close()
     retry, watcher = entries(), entries()
-    watcher.look([Outcome(0, "failed", "b", "e0", completed_at=5)])
+    watcher.update([Outcome(0, "failed", "b", "e0", completed_at=5)])
     watcher.close()
     assert claim(retry, 0) == ["new"]
 
@@ -185,10 +187,10 @@ def test_one_settlement_is_noted_as_one(journal: Path, entries: Callable[..., Sq
         Outcome(4, "pending"),
         Outcome(5, "unknown"),
     ]
-    entry.settle("r", outcomes)
+    entry.settle(outcomes)
     entry.close()
     assert known(journal) == {0: "e0", 1: "e1", 3: "e3"}
-    assert queries.summaries(journal)[0].counts == {"queued": 3, "failed": 1, "pending": 15, "unknown": 1}
+    assert open_journal(journal).summaries()[0].counts == {"queued": 3, "failed": 1, "pending": 15, "unknown": 1}
 
 
 def test_answers_are_in_order_with_the_claims_of_one_loop(
@@ -197,16 +199,16 @@ def test_answers_are_in_order_with_the_claims_of_one_loop(
     """A claim that is cancelled and given back in the same turn of the loop is not left open."""
 
     async def cut_off(entry: SqliteRunJournal) -> None:
-        task = asyncio.ensure_future(entry.claim("r", [3]))
+        task = asyncio.ensure_future(entry.claim([3]))
         await asyncio.sleep(0)
         task.cancel()
-        entry.settle("r", [Outcome(3, "pending")])
+        entry.settle([Outcome(3, "pending")])
         await asyncio.gather(task, return_exceptions=True)
 
     entry = entries()
     asyncio.run(cut_off(entry))
     entry.close()
-    assert queries.summaries(journal)[0].counts == {"pending": 20}
+    assert open_journal(journal).summaries()[0].counts == {"pending": 20}
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -222,7 +224,7 @@ def test_two_calls_that_register_the_same_rows_give_them_the_same_numbers(journa
     assert first.register([sheet("xab")]) == [4, 0, 1]
     first.close()
     second.close()
-    assert len(queries.load(journal, "r").inputs) == 5
+    assert len(open_journal(journal).load("r").inputs) == 5
 
 
 def test_a_sheet_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> None:
@@ -242,7 +244,7 @@ def test_a_sheet_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> Non
     assert entry.register([sheet("bc")]) == [0, 1]
     assert entry.register([sheet("dc")], add=False) == [-1, 1]
     entry.close()
-    assert queries.load(journal, "r").labels == [0, 1]
+    assert open_journal(journal).load("r").labels == [0, 1]
 
 
 def _interrupted() -> Iterator[RowChunk]:
@@ -265,11 +267,11 @@ def test_a_key_whose_input_has_changed_is_told_and_is_then_another_row(journal: 
     entry.close()
     entry, told = SqliteRunJournal(journal, "r"), list[int]()
     entry.enter(pin)
-    assert entry.register([rows("x2", "y2")], keyed=True, changed=told.append) == [2, 3]
+    assert entry.register([rows("x2", "y2")], keyed=True, on_changed=told.append) == [2, 3]
     assert told == [1]
     assert entry.content(3) == fingerprint("y2")
     entry.close()
-    assert queries.load(journal, "r").labels == [0, 1]
+    assert open_journal(journal).load("r").labels == [0, 1]
 
 
 @pytest.mark.parametrize("labels", [[float("nan"), 2**80], ["\ud800", "ü👩‍🎨"], [None, {"date": "2026-01-01"}]])
@@ -280,7 +282,7 @@ def test_any_label_comes_back(journal: Path, labels: list[Any]) -> None:
     digests = [fingerprint(row) for row in range(2)]
     entry.register([RowChunk(digests, digests, labels, [b"{}", b"{}"], [True, True])])
     entry.close()
-    loaded = queries.load(journal, "r")
+    loaded = open_journal(journal).load("r")
     assert repr(loaded.labels) == repr(labels)
     assert loaded.index_names == ["a", None]
 
@@ -299,10 +301,10 @@ def test_a_run_that_is_at_work_is_not_deleted(journal: Path, entries: Callable[.
     """Nobody loses a run from under a call; afterwards it goes with all that it holds."""
     entry = entries()
     with pytest.raises(RunError, match="in progress"):
-        queries.delete(journal, "r")
+        open_journal(journal).delete("r")
     entry.close()
-    assert queries.delete(journal, "r") == 20
-    assert queries.summaries(journal) == []
+    assert open_journal(journal).delete("r") == 20
+    assert open_journal(journal).summaries() == []
 
 
 # -- what was lost -----------------------------------------------------------------------------------------------------
@@ -312,29 +314,29 @@ def test_a_lost_request_is_told_with_all_its_rows_that_wait(entries: Callable[..
     """Rows of one request went together: one that has its answer names the bulk, and is not looked for."""
     first = entries()
     claim(first, 0, 1, 2)
-    first.settle("r", [*queued(1), Outcome(2, "unknown", error="lost")])
+    first.settle([*queued(1), Outcome(2, "unknown", error="lost")])
     claim(first, 5)
     first.close()
     second = entries()
-    lost = second.lost([0, 5], timeout=60)
+    lost = second.lost_requests([0, 5], timeout=60)
     assert [one.rows for one in lost] == [(0, 2), (5,)]
     assert [one.bulk_id for one in lost] == ["b", None]
     assert lost[0].fingerprints == (fingerprint(0), fingerprint(2))
     assert 0 < lost[0].until - lost[0].since < 60  # nobody waits for it now, so it was over at the latest then
-    assert second.lost([0], timeout=1e-9)[0].until - lost[0].since == pytest.approx(0, abs=1e-6)
-    assert second.lost([7], timeout=60) == []
+    assert second.lost_requests([0], timeout=1e-9)[0].until - lost[0].since == pytest.approx(0, abs=1e-6)
+    assert second.lost_requests([7], timeout=60) == []
 
 
 def test_a_retry_that_was_lost_is_looked_for(entries: Callable[..., SqliteRunJournal]) -> None:
     """The failed execution that a row had before it was sent once more is no answer to that request."""
     first = entries()
     claim(first, 0)
-    first.settle("r", [Outcome(0, "failed", "old", "e0")])
+    first.settle([Outcome(0, "failed", "old", "e0")])
     first.close()
     second = entries()
     claim(second, 0)
     second.close()
-    (lost,) = entries().lost([0], timeout=60)
+    (lost,) = entries().lost_requests([0], timeout=60)
     assert (lost.rows, lost.bulk_id) == ((0,), None)
 
 
@@ -342,15 +344,15 @@ def test_what_another_call_waits_for_is_taken(entries: Callable[..., SqliteRunJo
     """Executions that have a row, and inputs whose request is under way: also those that were sent a little before."""
     first, second = entries(), entries()
     claim(first, 0, 1)
-    first.settle("r", queued(1))
+    first.settle(queued(1))
     claim(first, 2)
     since = time.time()
-    taken = asyncio.run(second.taken(since))
+    taken = asyncio.run(second.claimed(since))
     assert set(taken.fingerprints) == {fingerprint(0), fingerprint(2)}
     assert taken.executions == {"e1"}
-    assert asyncio.run(first.taken(since)).fingerprints == {}
+    assert asyncio.run(first.claimed(since)).fingerprints == {}
     first.close()
-    assert asyncio.run(second.taken(since)).fingerprints == {}
+    assert asyncio.run(second.claimed(since)).fingerprints == {}
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------
@@ -365,7 +367,7 @@ def test_closing_twice_and_using_it_afterwards_is_safe(entries: Callable[..., Sq
     assert entry.close() is None
     assert "eachlabs-frames-journal" in before
     assert "eachlabs-frames-journal" not in {thread.name for thread in threading.enumerate()}
-    entry.settle("r", queued(0))
+    entry.settle(queued(0))
     assert "a response is not recorded" in caplog.text
     with pytest.raises(JournalError, match="already closed the journal"):
         claim(entry, 1)
@@ -383,8 +385,8 @@ def test_closing_while_a_loop_is_still_at_it_loses_no_answer(
 
     async def go() -> None:
         for row in range(2_000):
-            await entry.claim("r", [row])
-            entry.settle("r", queued(row))
+            await entry.claim([row])
+            entry.settle(queued(row))
             settled.append(row)
             if row == 20:
                 going.set()
@@ -420,7 +422,7 @@ def test_a_fork_cannot_use_its_parents_entry_nor_harm_it(
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert claim(entry, 1) == ["new"]
-    entry.settle("r", queued(0, 1))
+    entry.settle(queued(0, 1))
     assert entry.close() is None
     assert known(journal) == {0: "e0", 1: "e1"}
 
@@ -432,7 +434,7 @@ def test_a_file_that_is_replaced_in_the_middle_stops_the_claims(
     entry = entries()
     claim(entry, 0)
     journal.rename(journal.with_name("moved"))
-    entry.settle("r", queued(0))
+    entry.settle(queued(0))
     with pytest.raises(JournalError, match="moved, deleted or replaced"):
         claim(entry, 1)
     with pytest.raises(JournalError, match="moved, deleted or replaced"):
@@ -446,7 +448,7 @@ FULL = """
 import asyncio, resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from eachlabs_frames.journal.sqlite import SqliteRunJournal
+from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
 from eachlabs_frames.errors import JournalError
 from tests.test_journal import PIN, claim, queued, sheet
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -476,9 +478,9 @@ limit(hard)
 assert entry.register([sheet(range(20))]) == list(range(20))
 assert claim(entry, 0, 1) == ["new", "new"]
 limit(0)
-entry.settle("r", queued(0))
+entry.settle(queued(0))
 attempt(claim, entry, 2)
-entry.settle("r", queued(1))
+entry.settle(queued(1))
 attempt(claim, entry, 3)
 if sys.argv[3] == "room again":
     limit(hard)
@@ -497,7 +499,7 @@ def test_a_disk_that_is_full_stops_every_step_and_keeps_the_answers(journal: Pat
     *refused, end = said.stdout.splitlines()
     assert len(refused) == 5
     assert all("disk" in one and "configure(journal=...)" in one for one in refused)
-    summary = queries.summaries(journal)[0]
+    summary = open_journal(journal).summaries()[0]
     if then == "room again":
         assert end == "None"
         assert summary.counts == {"queued": 2, "pending": 18}
@@ -531,7 +533,7 @@ def test_two_entries_are_as_one_dictionary(  # noqa: C901 - the model is a whole
         entry = all_[who]
         if what in ("close", "leave"):
             if what == "leave":
-                asyncio.run(entry.standings("r", [0]))  # whatever was settled is in the file by then
+                asyncio.run(entry.row_states([0]))  # whatever was settled is in the file by then
             entry.close()
             here[who], done[who] = set(), set()
             all_[who], seen[who] = _entered(path), dict(model)
@@ -552,8 +554,8 @@ def test_two_entries_are_as_one_dictionary(  # noqa: C901 - the model is a whole
                 "release": Outcome(row, "pending"),
                 "unknown": Outcome(row, "unknown", error="lost"),
             }[what]
-            entry.settle("r", [outcome])
-            asyncio.run(entry.standings("r", [row]))
+            entry.settle([outcome])
+            asyncio.run(entry.row_states([row]))
             back = what == "release" and seen[who].get(row, _UNSENT)[0] != "settled"
             model[row] = _UNSENT if back else ("settled", number)
             if what == "release":
@@ -582,7 +584,7 @@ CONTENDER = """
 import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from eachlabs_frames.journal.sqlite import SqliteRunJournal
+from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
 from tests.test_journal import PIN, queued, sheet
 entry = SqliteRunJournal(Path(sys.argv[1]), "r")
 entry.enter(PIN)
@@ -590,7 +592,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 entry.register([sheet(range(300))])
 # As a call does: what the other had sent before this one read the journal is its own, and is not asked for.
-free = {row for row in range(300) if entry.standing(row).word == "new"}
+free = {row for row in range(300) if entry.row_state(row).state == "new"}
 
 async def go():
     batches = iter(range(0, 300, 3))
@@ -599,12 +601,12 @@ async def go():
             rows = [row for row in (first, first + 1, first + 2) if row in free]
             if not rows:
                 continue
-            standings = await entry.claim("r", rows)
-            granted = [row for row, standing in zip(rows, standings) if standing.word == "new"]
+            states = await entry.claim(rows)
+            granted = [row for row, row_state in zip(rows, states) if row_state.state == "new"]
             print(*granted, flush=True)
             if sys.argv[3] == "dies" and first > 100:
                 os._exit(9)
-            entry.settle("r", queued(*granted, by=str(os.getpid()) + "-"))
+            entry.settle(queued(*granted, by=str(os.getpid()) + "-"))
     await asyncio.gather(*(work() for _ in range(8)))
 
 asyncio.run(go())
@@ -638,7 +640,7 @@ def test_two_processes_that_send_the_same_rows_are_granted_each_row_once(journal
     assert said[1][1] == "None\n"
     granted = [int(row) for out, _ in said for row in out.split()]
     assert len(granted) == len(set(granted))
-    loaded = queries.load(journal, "r")
+    loaded = open_journal(journal).load("r")
     assert len(loaded.inputs) == 300
     if first == "lives":
         assert said[0][1] == "None\n"
@@ -647,4 +649,6 @@ def test_two_processes_that_send_the_same_rows_are_granted_each_row_once(journal
     else:
         assert both[0].returncode == 9
         answered = set(known(journal))
-        assert set(range(300)) - answered == {row for row in range(300) if loaded.book.results.status[row] == "unknown"}
+        assert set(range(300)) - answered == {
+            row for row in range(300) if loaded.state.results.status[row] == "unknown"
+        }

@@ -18,10 +18,13 @@ import pytest
 
 from eachlabs_frames.errors import JournalError, RunError
 from eachlabs_frames.inputs.fingerprints import fingerprint
-from eachlabs_frames.journal import history, leases, loss, mark, queries, sessions, sqlite_file
-from eachlabs_frames.journal.sqlite import SqliteRunJournal
-from eachlabs_frames.journal.sqlite_rows import CHUNK
-from eachlabs_frames.models import Outcome, RowChunk, RowState, RunSpec
+from eachlabs_frames.journal import open_journal
+from eachlabs_frames.journal.base import RowChunk, RunSpec
+from eachlabs_frames.journal.records import RowState
+from eachlabs_frames.journal.sqlite import database, leases, mark, sessions
+from eachlabs_frames.journal.sqlite.row_table import CHUNK
+from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
+from eachlabs_frames.models import Outcome
 
 from .chaos.stage import until
 
@@ -81,12 +84,12 @@ def test_an_empty_file_becomes_a_journal_for_its_owner_alone(journal: Path) -> N
     journal.chmod(0o644)
     _fill(journal)
     assert journal.stat().st_mode & 0o777 == 0o600
-    assert [run.name for run in queries.summaries(journal)] == ["r"]
+    assert [run.name for run in open_journal(journal).summaries()] == ["r"]
 
 
 def test_a_commit_is_synchronous_on_the_connection_that_writes(journal: Path) -> None:
     """synchronous=FULL (2) and a write-ahead log, on this very connection: a claim survives a power cut."""
-    connection = sqlite_file.connect(journal)
+    connection = database.connect(journal)
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
     assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
@@ -105,7 +108,7 @@ BAD_FILES = {
 def test_a_file_that_is_no_journal_is_named_and_left_as_it_is(journal: Path, content: bytes) -> None:
     """A text, or half a header, is never written over."""
     journal.write_bytes(content)
-    for use in (_enter, queries.summaries):
+    for use in (_enter, lambda path: open_journal(path).summaries()):
         with pytest.raises(JournalError, match=r"j\.sqlite is not a journal of this package .*configure\(journal="):
             use(journal)
     assert journal.read_bytes() == content
@@ -118,7 +121,7 @@ def test_a_database_of_another_program_is_left_as_it_is(journal: Path) -> None:
         other.execute(statement)
         other.close()
         before = journal.read_bytes()
-        for use in (_enter, queries.summaries):
+        for use in (_enter, lambda path: open_journal(path).summaries()):
             with pytest.raises(JournalError, match="database of another program"):
                 use(journal)
         assert journal.read_bytes() == before
@@ -127,24 +130,24 @@ def test_a_database_of_another_program_is_left_as_it_is(journal: Path) -> None:
 
 def test_a_newer_version_is_refused_and_not_made_older(journal: Path) -> None:
     """What a newer package has written is read by a newer package."""
-    sqlite_file.connect(journal, migrations=(*sqlite_file.MIGRATIONS, "CREATE TABLE more (a)")).close()
-    for use in (_enter, queries.summaries):
+    database.connect(journal, migrations=(*database.MIGRATIONS, "CREATE TABLE more (a)")).close()
+    for use in (_enter, lambda path: open_journal(path).summaries()):
         with pytest.raises(JournalError, match=r"newer eachlabs-frames .*upgrade"):
             use(journal)
     connection = sqlite3.connect(journal)
-    assert connection.execute("PRAGMA user_version").fetchone()[0] == len(sqlite_file.MIGRATIONS) + 1
+    assert connection.execute("PRAGMA user_version").fetchone()[0] == len(database.MIGRATIONS) + 1
     connection.close()
 
 
 def test_an_older_version_is_brought_forward_with_all_that_it_holds(journal: Path) -> None:
     """Each step is done once, in order, from whatever version a file has; a file with our mark and no tables too."""
     marked = sqlite3.connect(journal)
-    marked.execute(f"PRAGMA application_id = {sqlite_file.APPLICATION_ID}")
+    marked.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
     marked.close()
     _fill(journal)
-    later = (*sqlite_file.MIGRATIONS, "ALTER TABLE runs ADD COLUMN colour TEXT DEFAULT 'blue'", "CREATE TABLE more (a)")
+    later = (*database.MIGRATIONS, "ALTER TABLE runs ADD COLUMN colour TEXT DEFAULT 'blue'", "CREATE TABLE more (a)")
     for _ in range(2):
-        connection = sqlite_file.connect(journal, migrations=later)
+        connection = database.connect(journal, migrations=later)
         assert connection.execute("SELECT name, colour FROM runs").fetchall() == [("r", "blue")]
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(later)
         connection.close()
@@ -154,8 +157,8 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(journal: Path) -> None
     """All steps are one transaction."""
     _fill(journal)
     with pytest.raises(JournalError, match="cannot be used"):
-        sqlite_file.connect(journal, migrations=(*sqlite_file.MIGRATIONS, "CREATE TABLE more (a); SELECT nonsense"))
-    connection = sqlite_file.connect(journal)
+        database.connect(journal, migrations=(*database.MIGRATIONS, "CREATE TABLE more (a); SELECT nonsense"))
+    connection = database.connect(journal)
     assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'more'").fetchone()[0] == 0
     connection.close()
 
@@ -202,7 +205,7 @@ def test_a_record_that_cannot_be_read_is_a_damaged_journal(journal: Path) -> Non
         connection.execute("DELETE FROM records")
         connection.execute("INSERT INTO records VALUES (1, 1, 1, 1, 0, ?, ?)", (rows, body))
         connection.commit()
-        for use in (_enter, lambda path: queries.load(path, "r")):
+        for use in (_enter, lambda path: open_journal(path).load("r")):
             with pytest.raises(JournalError, match=r"damaged .*record 1"):
                 use(journal)
     connection.close()
@@ -215,7 +218,7 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     entry.enter(PIN)
     digests = [fingerprint("other")]
     entry.register([RowChunk(digests, digests, [0], [b"{}"], [0])])
-    entry.settle("s", [Outcome(0, "queued", "b", "e0")])
+    entry.settle([Outcome(0, "queued", "b", "e0")])
     entry.close()
     connection = sqlite3.connect(journal)
     now = time.time_ns()
@@ -226,24 +229,27 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     connection.execute("UPDATE sheets SET contents = x'00' WHERE run = 1")
     connection.commit()
     connection.close()
-    assert {run.name: run.counts for run in queries.summaries(journal)} == {"r": {"unknown": 5}, "s": {"queued": 1}}
-    assert queries.load(journal, "s").book.results.execution_id == ["e0"]
-    assert history.runs_of_ids(journal, {"b", "other"}) == {"b": ("s", PIN)}
-    assert history.costs(journal, "wf", "http://localhost") == []
+    assert {run.name: run.counts for run in open_journal(journal).summaries()} == {
+        "r": {"unknown": 5},
+        "s": {"queued": 1},
+    }
+    assert open_journal(journal).load("s").state.results.execution_id == ["e0"]
+    assert open_journal(journal).runs_of_ids({"b", "other"}) == {"b": ("s", PIN)}
+    assert open_journal(journal).costs("wf", "http://localhost") == []
     entry = SqliteRunJournal(journal, "s")
     entry.enter(PIN)
-    assert asyncio.run(entry.taken(0.0)).executions == {"e0"}
-    assert asyncio.run(entry.claim("s", [0]))[0].word == "new"
+    assert asyncio.run(entry.claimed(0.0)).executions == {"e0"}
+    assert asyncio.run(entry.claim([0]))[0].state == "new"
     entry.close()
-    assert queries.delete(journal, "r") == 5
-    assert [run.name for run in queries.summaries(journal)] == ["s"]
+    assert open_journal(journal).delete("r") == 5
+    assert [run.name for run in open_journal(journal).summaries()] == ["s"]
 
 
 def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> None:
     """It has no mark and no state; what it holds is gone on with, and protected from then on."""
     connection = sqlite3.connect(journal)
-    connection.executescript(sqlite_file.MIGRATIONS[0])
-    connection.execute(f"PRAGMA application_id = {sqlite_file.APPLICATION_ID}")
+    connection.executescript(database.MIGRATIONS[0])
+    connection.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
     connection.execute("PRAGMA user_version = 1")
     connection.execute(
         "INSERT INTO runs VALUES (1, 'r', ?, '[null]', 1, NULL)", (json.dumps(asdict(PIN), sort_keys=True),)
@@ -256,8 +262,8 @@ def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> Non
     connection.close()
     entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
-    assert entry.standing(0) == RowState("sent", alive=False)
-    entry.settle("r", [Outcome(0, "queued", "b", "e0")])
+    assert entry.row_state(0) == RowState("sent", is_live=False)
+    entry.settle([Outcome(0, "queued", "b", "e0")])
     entry.close()
     marked = mark.read(journal)
     assert marked is not None
@@ -276,18 +282,18 @@ def test_nothing_of_a_deleted_run_can_be_read_in_the_files(journal: Path, is_use
     digests = [fingerprint(row) for row in range(500)]
     payloads = [b'{"prompt":"a secret picture %d"}' % row for row in range(500)]
     entry.register([RowChunk(digests, digests, list(range(500)), payloads, [0] * 500)])
-    entry.settle("secret", [Outcome(0, "failed", "b", "e", "a secret picture failed")])
+    entry.settle([Outcome(0, "failed", "b", "e", "a secret picture failed")])
     entry.close()
     before = journal.stat().st_size
-    assert queries.delete(journal, "secret") == 500
+    assert open_journal(journal).delete("secret") == 500
     files = {file.name: file.read_bytes() for file in journal.parent.iterdir()}
     assert [name for name, content in files.items() if b"secret picture" in content] == []
     assert is_used or journal.stat().st_size < before
     if is_used:
         other.register([RowChunk(digests[1:2], digests[1:2], [0], [b"{}"], [0])])
-        assert asyncio.run(other.claim("s", [0]))[0].word == "new"
+        assert asyncio.run(other.claim([0]))[0].state == "new"
     assert other.close() is None
-    assert queries.load(journal, "r").labels == [0]
+    assert open_journal(journal).load("r").labels == [0]
 
 
 def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> None:
@@ -296,10 +302,10 @@ def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> 
     entry.enter(PIN)
     digests = [fingerprint(row) for row in range(15)]
     entry.register([RowChunk(digests, digests, [0] * 15, [b"{}"] * 15, [0] * 15)])
-    asyncio.run(entry.claim("r", [0, 1]))
+    asyncio.run(entry.claim([0, 1]))
     answers = [("queued", "e0"), ("failed", None), ("invalid", None)]
-    entry.settle("r", [Outcome(row, status, None, known) for row, (status, known) in enumerate(answers)])
-    asyncio.run(entry.claim("r", [3]))
+    entry.settle([Outcome(row, status, None, known) for row, (status, known) in enumerate(answers)])
+    asyncio.run(entry.claim([3]))
     marked = mark.read(journal)
     assert marked is not None
     lost = mark.MarkWriter(journal, marked.journal, 0)
@@ -307,22 +313,22 @@ def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> 
     lost.write(99)
     lost.close()
     with pytest.raises(JournalError, match=f"is in use \\(by process {os.getpid()}\\): stop that process"):
-        loss.accept(journal)
+        open_journal(journal).accept_loss()
     entry.close()
     with pytest.raises(JournalError, match="not complete"):
-        queries.load(journal, "r")
+        open_journal(journal).load("r")
     connection = sqlite3.connect(journal)
     with connection:
         connection.execute("UPDATE records SET at = at - 3600000000000")
         connection.execute("UPDATE runs SET created_at = created_at - 3600000000000")
     connection.close()
-    assert loss.accept(journal) == {"r": 12}
-    assert loss.accept(journal) == {}
+    assert open_journal(journal).accept_loss() == {"r": 12}
+    assert open_journal(journal).accept_loss() == {}
     again = SqliteRunJournal(journal, "r")
     again.enter(PIN)
-    assert [again.standing(row).word for row in range(5)] == ["settled", "sent", "new", "sent", "sent"]
-    assert [again.standing(row).alive for row in (1, 3)] == [False, False]
-    found = again.lost([1, *range(4, 15)], timeout=1.0)
+    assert [again.row_state(row).state for row in range(5)] == ["settled", "sent", "new", "sent", "sent"]
+    assert [again.row_state(row).is_live for row in (1, 3)] == [False, False]
+    found = again.lost_requests([1, *range(4, 15)], timeout=1.0)
     assert [len(one.rows) for one in found] == [10, 2]
     # They can have been sent at any time between the last record that is left and the loss.
     assert all(one.until - one.since > 3_000 for one in found)
@@ -336,12 +342,12 @@ def test_numbers_of_records_are_not_given_twice(journal: Path) -> None:
         entry.enter(PIN)
         digests = [fingerprint(run)]
         entry.register([RowChunk(digests, digests, [0], [b"{}"], [0])])
-        entry.settle(run, [Outcome(0, "queued", "b", "e0")])
+        entry.settle([Outcome(0, "queued", "b", "e0")])
         entry.close()
-    queries.delete(journal, "s")
+    open_journal(journal).delete("s")
     entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
-    entry.settle("r", [Outcome(0, "queued", "b", "e0")])
+    entry.settle([Outcome(0, "queued", "b", "e0")])
     entry.close()
     connection = sqlite3.connect(journal)
     assert [number for (number,) in connection.execute("SELECT id FROM records ORDER BY id")] == [1, 3]
@@ -354,8 +360,8 @@ def _started(path: Path) -> SqliteRunJournal:
     entry.enter(PIN)
     digests = [fingerprint(row) for row in range(2)]
     entry.register([RowChunk(digests, digests, [0, 1], [b"{}"] * 2, [0] * 2)])
-    asyncio.run(entry.claim("r", [0]))
-    entry.settle("r", [Outcome(0, "queued", "b", "e0")])
+    asyncio.run(entry.claim([0]))
+    entry.settle([Outcome(0, "queued", "b", "e0")])
     asyncio.run(entry.flush())
     return entry
 
@@ -368,7 +374,7 @@ def test_records_that_vanish_while_a_call_is_at_work_stop_it(journal: Path) -> N
         connection.execute("DELETE FROM records WHERE id > 1")
     connection.close()
     with pytest.raises(JournalError, match=r"not complete: it holds 1 record\(s\), and held 2 a moment ago"):
-        asyncio.run(entry.claim("r", [1]))
+        asyncio.run(entry.claim([1]))
     entry.close()
 
 
@@ -404,7 +410,7 @@ def test_rows_are_read_without_the_lock(journal: Path) -> None:
     assert first.register(sheets()) == list(range(2 * size))
     first.close()
     second.close()
-    assert len(queries.load(journal, "r").inputs) == 2 * size
+    assert len(open_journal(journal).load("r").inputs) == 2 * size
 
 
 def test_a_large_frame_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> None:
@@ -420,12 +426,12 @@ def test_a_large_frame_that_cannot_be_read_leaves_nothing_behind(journal: Path) 
 
     with pytest.raises(FileNotFoundError):
         entry.register(sheets())
-    assert queries.load(journal, "r").labels == []
+    assert open_journal(journal).load("r").labels == []
     assert entry.register([RowChunk(digests[:1], digests[:1], [0], [b"{}"], [0])]) == [0]
     other.enter(PIN)
     with pytest.raises(FileNotFoundError):
         entry.register(sheets())
-    assert len(queries.load(journal, "r").labels) == CHUNK
+    assert len(open_journal(journal).load("r").labels) == CHUNK
     entry.close()
     other.close()
 
@@ -445,8 +451,8 @@ def test_a_frame_that_cannot_be_read_takes_no_row_of_another_call_with_it(journa
         yield sheet(digests[:CHUNK])
         [first, *added] = other.register([sheet([digests[0], *digests[2 * CHUNK :]])])
         assert (first, len(added)) == (0, extra)
-        asyncio.run(other.claim("r", [first, *added]))
-        other.settle("r", [Outcome(row, "queued", "b", f"e{row}") for row in (first, *added)])
+        asyncio.run(other.claim([first, *added]))
+        other.settle([Outcome(row, "queued", "b", f"e{row}") for row in (first, *added)])
         assert other.close() is None
         yield sheet(digests[CHUNK : 2 * CHUNK])
         msg = "the picture is not there"
@@ -455,8 +461,8 @@ def test_a_frame_that_cannot_be_read_takes_no_row_of_another_call_with_it(journa
     with pytest.raises(FileNotFoundError):
         entry.register(sheets())
     entry.close()
-    loaded = queries.load(journal, "r")
-    assert loaded.book.results.accepted == 1 + extra
+    loaded = open_journal(journal).load("r")
+    assert loaded.state.results.accepted == 1 + extra
     assert len(loaded.inputs) == 2 * CHUNK + extra
 
 
@@ -546,8 +552,8 @@ NOBODY = """
 import os, sys
 from pathlib import Path
 from eachlabs_frames.inputs.fingerprints import fingerprint
-from eachlabs_frames.journal import queries
-from eachlabs_frames.journal.sqlite import SqliteRunJournal
+from eachlabs_frames.journal import open_journal
+from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
 from eachlabs_frames.errors import JournalError
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -556,7 +562,7 @@ try:
     SqliteRunJournal(path, "r")
 except JournalError as exc:
     print(exc)
-print([run.name for run in queries.summaries(path)], len(queries.load(path, "r").inputs))
+print([run.name for run in open_journal(path).summaries()], len(open_journal(path).load("r").inputs))
 """
 
 
@@ -592,7 +598,7 @@ def test_a_lock_that_another_holds_is_waited_for_and_then_named(journal: Path) -
     for use in (lambda: entry.enter(PIN), lambda: _enter(journal)):
         with pytest.raises(JournalError, match=r"another process has locked the journal .*0\.05 s"):
             use()
-    assert queries.load(journal, "r").labels == [0, 1, 2, 3, 4]
+    assert open_journal(journal).load("r").labels == [0, 1, 2, 3, 4]
     other.execute("ROLLBACK")
     entry.enter(PIN)
     other.execute("BEGIN IMMEDIATE")
@@ -619,13 +625,12 @@ def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path
     """POSIX drops a process's locks when any handle of a file is closed: another process must not end the log then."""
     entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
-    queries.summaries(journal)
+    open_journal(journal).summaries()
     SqliteRunJournal(journal, "s").close()
     log = Path(f"{journal}-wal")
     before = log.stat().st_ino
-    code = "import sys; from pathlib import Path; from eachlabs_frames.journal import queries\n"
-    code += "queries.summaries(Path(sys.argv[1])); from eachlabs_frames.journal.sqlite import SqliteRunJournal\n"
-    code += "SqliteRunJournal(Path(sys.argv[1]), 't').close()"
+    code = "import sys; from pathlib import Path; from eachlabs_frames.journal import open_journal\n"
+    code += "open_journal(Path(sys.argv[1])).summaries()\nopen_journal(Path(sys.argv[1])).open('t').close()"
     _python(code, journal)
     assert log.stat().st_ino == before
     entry.close()
@@ -635,8 +640,9 @@ def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path
 def test_many_processes_make_one_journal_together(journal: Path) -> None:
     """To switch the log on, SQLite waits for nobody; this package does."""
     code = (
-        "import sys; from pathlib import Path; from eachlabs_frames.journal.sqlite import SqliteRunJournal\n"
-        "from eachlabs_frames.models import RunSpec; print('ready', flush=True); sys.stdin.readline()\n"
+        "import sys; from pathlib import Path; from eachlabs_frames.journal.base import RunSpec\n"
+        "from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
         "for place in range(8):\n"
         "    entry = SqliteRunJournal(Path(sys.argv[1] + str(place)), 'r')\n"
         "    entry.enter(RunSpec('w', 'v', 'u')); entry.close()"
@@ -660,9 +666,9 @@ def test_many_processes_make_one_journal_together(journal: Path) -> None:
 def test_a_run_that_is_not_there_is_named_with_those_that_are(journal: Path) -> None:
     """Whoever mistypes a run sees the latest ones; an empty journal is made, and says that it is empty."""
     with pytest.raises(RunError, match="holds none"):
-        queries.load(journal, "x")
+        open_journal(journal).load("x")
     _fill(journal, 1)
     with pytest.raises(RunError, match="the latest are 'r'"):
-        queries.delete(journal, "x")
-    assert queries.delete(journal, "r") == 1
-    assert queries.summaries(journal) == []
+        open_journal(journal).delete("x")
+    assert open_journal(journal).delete("r") == 1
+    assert open_journal(journal).summaries() == []

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from eachlabs_frames.journal import leases
+from eachlabs_frames.journal.sqlite import leases
 
 HOLDER = """
 import sys
 from pathlib import Path
-from eachlabs_frames.journal import leases
+from eachlabs_frames.journal.sqlite import leases
 held = leases.hold(Path(sys.argv[1]), int(sys.argv[2]))
 print("held", flush=True)
 sys.stdin.readline()
@@ -70,7 +70,7 @@ def test_asking_after_one_session_lets_go_of_no_other(journal: Path) -> None:
     assert not _held(journal, 3)
     leases.release(second)
     leases.release(second)
-    code = "import sys; from pathlib import Path; from eachlabs_frames.journal import leases\n"
+    code = "import sys; from pathlib import Path; from eachlabs_frames.journal.sqlite import leases\n"
     code += "print([leases.ask(Path(sys.argv[1]), number) == 'held' for number in (1, 2, 3)])"
     said = subprocess.run([sys.executable, "-c", code, str(journal)], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[True, False, False]"
@@ -117,7 +117,7 @@ def test_a_fork_sees_its_parent_at_work_and_takes_nothing_from_it(journal: Path)
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    code_ = "import sys; from pathlib import Path; from eachlabs_frames.journal import leases\n"
+    code_ = "import sys; from pathlib import Path; from eachlabs_frames.journal.sqlite import leases\n"
     code_ += "print(leases.ask(Path(sys.argv[1]), 5) == 'held')"
     said = subprocess.run([sys.executable, "-c", code_, str(journal)], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "True"

@@ -17,7 +17,7 @@ from eachlabs_frames.engine.recovery.matching import (
     match,
     spans,
 )
-from eachlabs_frames.models import LostRequest
+from eachlabs_frames.journal.base import LostRequest
 
 
 def lost(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eachlabs_frames.journal.records import (
     ANSWER,
     CLAIM,
-    LOOK,
+    UPDATE,
     Record,
     RunState,
     ids_of,
@@ -103,22 +103,22 @@ def test_a_body_that_was_cut_short_raises_what_the_journal_expects(body: bytes) 
 
 def test_a_release_undoes_the_claim_of_its_own_call_alone() -> None:
     """Who gave a claim back that was never granted must not open a row that another call has in flight."""
-    assert _book(_claim(1, 1, 0), _said(2, 1, Outcome(0, "pending"))).standing(0).word == "new"
-    assert _book(_claim(1, 1, 0), _said(2, 2, Outcome(0, "pending"))).standing(0).word == "sent"
+    assert _book(_claim(1, 1, 0), _said(2, 1, Outcome(0, "pending"))).row_state(0).state == "new"
+    assert _book(_claim(1, 1, 0), _said(2, 2, Outcome(0, "pending"))).row_state(0).state == "sent"
 
 
 def test_a_release_gives_back_what_was_known_before_the_claim() -> None:
     """A retry that was refused leaves the failed execution where it was."""
     failed = Outcome(0, "failed", "b", "e1", "why")
     book = _book(_claim(1, 1, 0), _said(2, 1, failed), _claim(3, 2, 0), _said(4, 2, Outcome(0, "pending")))
-    assert book.standing(0).outcome == failed
+    assert book.row_state(0).outcome == failed
 
 
 def test_a_refused_input_never_hides_an_execution_or_a_request() -> None:
     """`invalid` says something of a row that was not sent, and nothing of one that was."""
     invalid = Outcome(0, "invalid", error="too long")
-    assert _book(_said(1, 1, invalid)).standing(0) == ("new", invalid, False)
-    assert _book(_claim(1, 1, 0), _said(2, 2, invalid)).standing(0).word == "sent"
+    assert _book(_said(1, 1, invalid)).row_state(0) == ("new", invalid, False)
+    assert _book(_claim(1, 1, 0), _said(2, 2, invalid)).row_state(0).state == "sent"
     done = _book(_claim(1, 1, 0), _said(2, 1, Outcome(0, "queued", "b", "e1")), _said(3, 2, invalid))
     assert done.results.execution_id[0] == "e1"
 
@@ -127,13 +127,13 @@ def test_a_look_speaks_only_of_the_execution_that_it_saw() -> None:
     """A look at an execution that the row has no more is dropped; a later one fills the row in."""
     start = (_claim(1, 1, 0), _said(2, 1, Outcome(0, "queued", "b", "e1")))
     whole = Outcome(0, "completed", "b", "e1", None, 5, 6, {"url": "u"}, 0.5)
-    assert _book(*start, _said(3, 2, whole, kind=LOOK)).standing(0).outcome == whole
+    assert _book(*start, _said(3, 2, whole, kind=UPDATE)).row_state(0).outcome == whole
     partial = Outcome(0, "completed", "b", "e1", completed_at=6)
-    assert _book(*start, _said(3, 2, partial, kind=LOOK)).standing(0).outcome == partial
+    assert _book(*start, _said(3, 2, partial, kind=UPDATE)).row_state(0).outcome == partial
     other = whole._replace(execution_id="e0")
-    assert _book(*start, _said(3, 2, other, kind=LOOK)).results.status[0] == "queued"
+    assert _book(*start, _said(3, 2, other, kind=UPDATE)).results.status[0] == "queued"
     later = Outcome(0, "running", "b", "e1")
-    assert _book(*start, _said(3, 2, whole, later, kind=LOOK)).results.status[0] == "completed"
+    assert _book(*start, _said(3, 2, whole, later, kind=UPDATE)).results.status[0] == "completed"
 
 
 STEP = st.tuples(
@@ -163,11 +163,11 @@ def test_an_accepted_execution_is_only_replaced_after_a_newer_claim(steps: list[
         elif step == "execution" and row in held and book.sessions[row] == session:
             continue  # nobody answers one claim twice
         else:
-            book.add(_said(number, session, said[step], kind=LOOK if step == "look" else ANSWER))
+            book.add(_said(number, session, said[step], kind=UPDATE if step == "look" else ANSWER))
             if step == "execution":
                 held.setdefault(row, f"e{number}")
         for known, execution_id in held.items():
-            assert book.standing(known).outcome is not None
+            assert book.row_state(known).outcome is not None
             assert book.results.execution_id[known] == execution_id
     tally = book.results.tally()
     assert sum(tally.values()) == 3

@@ -27,7 +27,8 @@ from eachlabs_frames.api.verdicts import server_time
 from eachlabs_frames.engine.recovery.clock_skew import ClockSkew
 from eachlabs_frames.engine.recovery.search import RIVALS, LostRequestSearch
 from eachlabs_frames.inputs.fingerprints import fingerprint
-from eachlabs_frames.models import Batch, Claimed, Fault, LostRequest, Outcome, Reply, Request, Target, Transport
+from eachlabs_frames.journal.base import Claimed, LostRequest
+from eachlabs_frames.models import Batch, Fault, Outcome, Reply, Request, Target, Transport
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 
 

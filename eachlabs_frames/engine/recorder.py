@@ -15,7 +15,8 @@ import orjson
 
 from ..errors import JournalError
 from ..inputs.fingerprints import fingerprint
-from ..models import PENDING, UNKNOWN, Batch, Claimed, Journal, LostRequest, Outcome
+from ..journal.base import Claimed, LostRequest, RunJournal
+from ..models import PENDING, UNKNOWN, Batch, Outcome
 from ..results import Results
 from .events import EventEmitter
 from .recovery.clock_skew import UNSURE
@@ -37,9 +38,7 @@ class Recorder:
         By position in the frame.
     reporter : Reporter
         Told of what changes.
-    journal : Journal
-    run : str
-        The run's name in it.
+    journal : RunJournal
     numbers : sequence of int
         The number in the run of each row of the frame, by position; -1 where the run does not know it.
     executions : iterable of str
@@ -58,15 +57,13 @@ class Recorder:
         results: Results,
         reporter: EventEmitter,
         *,
-        journal: Journal,
-        run: str,
+        journal: RunJournal,
         numbers: Sequence[int],
         executions: Iterable[str] = (),
     ) -> None:
         self._results = results
         self._reporter = reporter
         self._journal = journal
-        self._run = run
         self._numbers = numbers
         # A fresh run's rows are numbered as they stand, and their outcomes are written as they come.
         self._same = all(map(eq, numbers, count()))
@@ -90,19 +87,19 @@ class Recorder:
         """
         numbers = batch.positions if self._same else [self._numbers[position] for position in batch.positions]
         try:
-            standings = await self._journal.claim(self._run, numbers)
+            standings = await self._journal.claim(numbers)
         except BaseException:
             # It may have been noted all the same, and what was not sent must not look as if it had been.
-            self._journal.settle(self._run, [Outcome(number, PENDING) for number in numbers])
+            self._journal.settle([Outcome(number, PENDING) for number in numbers])
             raise
-        free = [place for place, (word, _, _) in enumerate(standings) if word == "new"]
+        free = [place for place, (state, _, _) in enumerate(standings) if state == "new"]
         if len(free) == len(batch):
             return batch
         known: list[Outcome] = []
         for position, number, standing in zip(batch.positions, numbers, standings, strict=True):
-            if standing.outcome is not None and standing.word == "settled":
+            if standing.outcome is not None and standing.state == "settled":
                 known.append(standing.outcome._replace(position=position))
-            elif standing.word == "sent":
+            elif standing.state == "sent":
                 self.elsewhere.add(number)
         self._write(known)
         if not free:
@@ -131,14 +128,14 @@ class Recorder:
         numbered = outcomes
         if not self._same:
             numbered = [one._replace(position=self._numbers[one.position]) for one in outcomes]
-        self._journal.settle(self._run, numbered)
+        self._journal.settle(numbered)
         self._write(outcomes)
 
     def give_back(self, batch: Batch) -> None:
         """Write down that a claimed batch created nothing."""
         if not self._closed:
             numbers = [self._numbers[position] for position in batch.positions]
-            self._journal.settle(self._run, [Outcome(number, PENDING) for number in numbers])
+            self._journal.settle([Outcome(number, PENDING) for number in numbers])
 
     def doubt(self, batch: Batch, reason: str, bulk_id: str | None, since: float, until: float) -> LostRequest:
         """Write down, in the frame alone, that a batch has no answer: in the journal its claim stays open.
@@ -181,7 +178,7 @@ class Recorder:
 
     async def taken(self, since: float) -> Claimed:
         """Say what a search must not take: the journal's, this frame's, and what is in flight here."""
-        known = await self._journal.taken(since)
+        known = await self._journal.claimed(since)
         mine = {execution_id for execution_id in self._results.execution_id if execution_id is not None}
         waiting = dict(known.fingerprints)
         for batch, moment in self._in_flight.values():
@@ -194,7 +191,7 @@ class Recorder:
         """Write down what a search has found, unless somebody has got it; positions are numbers in the run."""
         if self._closed:
             return True
-        if not await self._journal.adopt(self._run, outcomes, since=lost.since - UNSURE):
+        if not await self._journal.adopt(outcomes, since=lost.since - UNSURE):
             return False
         self._note_executions(outcomes)
         placed = [one._replace(position=self._place(one.position)) for one in outcomes]
@@ -215,7 +212,7 @@ class Recorder:
             first = self._results.error[place] if place >= 0 else None
             unknown.append(Outcome(row, UNKNOWN, lost.bulk_id, error=_joined(first, why)))
         if looked:
-            self._journal.settle(self._run, unknown)
+            self._journal.settle(unknown)
             self.not_found.update((place, lost.since) for row in rows if (place := self._place(row)) >= 0)
         placed = [one._replace(position=self._place(one.position)) for one in unknown]
         self._replace([one for one in placed if one.position >= 0])
@@ -230,12 +227,12 @@ class Recorder:
             Outcome(row, UNKNOWN, self._results.bulk_id[row], error=_joined(self._results.error[row], why))
             for row, why in reasons.items()
         ]
-        self._journal.settle(self._run, [one._replace(position=self._numbers[one.position]) for one in outcomes])
+        self._journal.settle([one._replace(position=self._numbers[one.position]) for one in outcomes])
         self._replace(outcomes)
 
     def lost(self, numbers: Iterable[int], *, timeout: float) -> list[LostRequest]:
         """Return the requests of these rows of the run that were never answered."""
-        return self._journal.lost(sorted(numbers), timeout=timeout)
+        return self._journal.lost_requests(sorted(numbers), timeout=timeout)
 
     # -- what other calls are at ------------------------------------------------------------------------------------
 
@@ -244,13 +241,13 @@ class Recorder:
         rows = sorted(self.elsewhere)
         died: set[int] = set()
         known: list[Outcome] = []
-        for row, standing in zip(rows, await self._journal.standings(self._run, rows), strict=True):
-            if standing.word == "sent" and standing.alive:
+        for row, standing in zip(rows, await self._journal.row_states(rows), strict=True):
+            if standing.state == "sent" and standing.is_live:
                 continue
             self.elsewhere.discard(row)
-            if standing.word == "sent":
+            if standing.state == "sent":
                 died.add(row)
-            elif standing.outcome is not None and standing.word == "settled":
+            elif standing.outcome is not None and standing.state == "settled":
                 known.append(standing.outcome._replace(position=self._place(row)))
             else:
                 self._results.note(self._place(row), error=GIVEN_BACK)
@@ -261,10 +258,10 @@ class Recorder:
         """See whether another call has found meanwhile what this one has not."""
         rows = sorted(self._numbers[position] for position in self.not_found)
         try:
-            standings = await self._journal.standings(self._run, rows) if rows else []
+            standings = await self._journal.row_states(rows) if rows else []
         except JournalError:
             return  # what is known already stays as it is
-        found = [standing.outcome for standing in standings if standing.word == "settled" and standing.outcome]
+        found = [standing.outcome for standing in standings if standing.state == "settled" and standing.outcome]
         placed = [one._replace(position=self._place(one.position)) for one in found if one.execution_id is not None]
         self._replace(placed)
         for one in placed:

@@ -17,7 +17,8 @@ from ..api.requests import trigger_request
 from ..api.verdicts import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge_trigger
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
-from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, LostRequest, Outcome, Reply, Target, Transport
+from ..journal.base import LostRequest
+from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, Outcome, Reply, Target, Transport
 from ..results import Results
 from .budget import Budget
 from .cost_probe import CostProbe

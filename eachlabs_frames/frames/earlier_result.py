@@ -13,7 +13,8 @@ import pandas as pd
 
 from ..errors import ColumnError, JournalError, MappingError
 from ..inputs.mapping import Fields, RowFunction, as_pinned, from_spec, to_spec
-from ..models import Json, RunSpec
+from ..journal import open_journal
+from ..models import Json
 from ..results import Results
 from ..settings import Settings
 from . import columns, sent_inputs
@@ -117,12 +118,10 @@ def made_differently(differs: str) -> str:
 
 def _is_pinned(spec: dict[str, Json] | None, before: ResultMeta, settings: Settings) -> bool:
     """Say whether the frame's run was made with this mapping: `load_run` gives a frame of the inputs' own keys."""
-    if before.run is None or settings.journal is None or not settings.journal.exists():
+    if before.run is None:
         return False
-    from ..journal import queries
-
     try:
-        pin: RunSpec | None = queries.pin_of_run(settings.journal, before.run)
+        pin = open_journal(settings.journal).spec_of(before.run)
     except JournalError as exc:
         logger.warning("how run %s was made cannot be read from the journal: %s", before.run, exc)
         return False

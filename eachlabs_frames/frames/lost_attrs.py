@@ -13,7 +13,8 @@ from typing import Final
 import pandas as pd
 
 from ..errors import ColumnError, EachlabsError, JournalError
-from ..models import RunSpec
+from ..journal import open_journal
+from ..journal.base import RunSpec
 from ..results import Results
 from ..settings import current
 from . import columns
@@ -152,15 +153,14 @@ def _runs_of(ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
     ColumnError
         There is no journal to tell.
     """
-    from ..journal import history
-
     path = current().journal
+    journal = open_journal(path)
     lost = "the frame's attrs were lost, and the journal, which records the workflow,"
-    if path is None or not path.exists():
+    if not journal.exists():
         msg = f"{lost} {'is off' if path is None else 'is empty'}: pass workflow_id= to refresh, wait or dashboard"
         raise ColumnError(msg)
     try:
-        return history.runs_of_ids(path, ids)
+        return journal.runs_of_ids(ids)
     except JournalError as exc:
         msg = f"{lost} cannot be read ({exc}): pass workflow_id= to refresh, wait or dashboard"
         raise ColumnError(msg) from exc

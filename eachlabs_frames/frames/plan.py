@@ -29,7 +29,8 @@ from ..inputs.mapping import (
 )
 from ..inputs.repeats import Fingerprints, pack
 from ..inputs.schema import Check, SchemaError, commonest, compile_check, integer_keys
-from ..models import Batch, Json, RowChunk, Workflow
+from ..journal.base import RowChunk
+from ..models import Batch, Json, Workflow
 from . import attrs, source_file
 from .rows import FrameInputs, Positions
 
@@ -37,7 +38,7 @@ logger = logging.getLogger("eachlabs_frames")
 
 Labels = Callable[[Sequence[int]], Sequence[Json]]
 Digests = Callable[[Sequence[int]], Sequence[bytes]]
-Wishes = Callable[[Sequence[int]], Sequence[int]]
+RowHints = Callable[[Sequence[int]], Sequence[int]]
 
 
 def read_inputs(frame: pd.DataFrame, inputs: object, schema: Any, prefix: str) -> Fields | RowFunction:
@@ -162,7 +163,7 @@ class Plan:
             found.append(b"".join([content for position, content in pairs if position not in self.refused]))
         return pack(b"".join(found))
 
-    def sheets(self, labels: Labels, digests: Digests | None, wishes: Wishes) -> Iterator[RowChunk]:
+    def sheets(self, labels: Labels, digests: Digests | None, hints: RowHints) -> Iterator[RowChunk]:
         """Read every row once, as the journal takes it in.
 
         Raises
@@ -173,7 +174,7 @@ class Plan:
         for positions, inputs, payloads in self.noted():
             contents = fingerprints(inputs, payloads)
             known_by = contents if digests is None else digests(positions)
-            yield RowChunk(known_by, contents, labels(positions), payloads, wishes(positions))
+            yield RowChunk(known_by, contents, labels(positions), payloads, hints(positions))
 
     def batches(self, *, without: Container[int]) -> Iterator[Batch]:
         """Return the batches of all rows but those, made as they are taken."""

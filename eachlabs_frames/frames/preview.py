@@ -23,7 +23,9 @@ from ..api.requests import checked_id
 from ..checks import check_flag
 from ..errors import InputError, JournalError, RunError
 from ..inputs.encoding import Problem
-from ..models import MAX_BATCH, Json, Prices, RunSpec, Workflow
+from ..journal import open_journal
+from ..journal.base import RunSpec
+from ..models import MAX_BATCH, Json, Prices, Workflow
 from ..money import format_usd
 from ..settings import current
 from ..suggestions import listed
@@ -137,12 +139,8 @@ def _journaled(frame: pd.DataFrame, workflow_id: str | None) -> Sequence[float]:
 def journaled_costs(workflow_id: str) -> Sequence[float]:
     """Return what executions of the workflow have cost by the journal."""
     settings = current()
-    if settings.journal is None or not settings.journal.exists():
-        return ()
-    from ..journal import history
-
     try:
-        return history.costs(settings.journal, workflow_id, settings.base_url)
+        return open_journal(settings.journal).costs(workflow_id, settings.base_url)
     except JournalError as exc:
         logger.warning("the costs of earlier executions cannot be read from the journal: %s", exc)
         return ()

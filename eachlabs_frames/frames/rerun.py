@@ -12,16 +12,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..errors import JournalError, RunError
 from ..inputs.repeats import Fingerprints, repeated
-from ..models import RunSpec
+from ..journal import open_journal
+from ..journal.base import RecentRun, RunSpec
 from ..settings import Settings
 from ..stacklevel import callers_level
-
-if TYPE_CHECKING:
-    from ..journal.recent import RecentRun
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -149,13 +147,11 @@ class RerunGuard:
 
 
 def _recent_runs(settings: Settings, pin: RunSpec, own: str | None) -> Sequence[RecentRun]:
-    from ..journal.recent import recent_runs
-
-    if settings.rerun_guard is None or settings.journal is None or not settings.journal.exists():
+    if settings.rerun_guard is None:
         return ()
     since = time.time_ns() - int(settings.rerun_guard * NANO)
     try:
-        return recent_runs(settings.journal, pin, since, without=own)
+        return open_journal(settings.journal).recent_runs(pin, since, without=own)
     except JournalError as exc:
         logger.warning("what was sent before cannot be read from the journal: %s", exc)
         return ()

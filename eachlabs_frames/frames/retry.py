@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..aio.bridge import Steps
 from ..errors import ColumnError
-from ..journal import queries
+from ..journal import open_journal
 from ..models import FAILED, UNKNOWN, Observer
 from ..results import Results
 from ..settings import current
@@ -132,9 +132,9 @@ def _fits(frame: pd.DataFrame, before: ResultMeta, held: Results) -> bool:
     path = current().journal
     if fields is None or path is None or before.run is None:
         return True  # which is an error of its own, where the inputs are read
-    loaded = queries.load(path, before.run)
+    loaded = open_journal(path).load(before.run)
     checksums = sent_inputs.checksums_of([dict(row) for row in loaded.inputs])
-    sent = dict(zip(loaded.book.results.execution_id, checksums.tolist(), strict=True))
+    sent = dict(zip(loaded.state.results.execution_id, checksums.tolist(), strict=True))
     rows = [row for row, execution_id in enumerate(held.execution_id) if execution_id and execution_id in sent]
     if not rows:
         return True  # all of them were triggered again since: the journal's results are taken over, nothing is sent

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..models import ANY_ROW, FAILED, INVALID, PENDING, REFUSED_ROW, UNKNOWN, UNKNOWN_ROW, UNSENT_ROW, Outcome, RowState
+from ..journal.records import RowHint, RowState
+from ..models import FAILED, INVALID, PENDING, UNKNOWN, Outcome
 from ..results import Results
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ logger = logging.getLogger("eachlabs_frames")
 
 NEW_ROW: Final = RowState("new")
 
-_WISHES: Final = {PENDING: UNSENT_ROW, INVALID: UNSENT_ROW, UNKNOWN: UNKNOWN_ROW, FAILED: REFUSED_ROW}
+_HINTS: Final = {
+    PENDING: RowHint.UNSENT,
+    INVALID: RowHint.UNSENT,
+    UNKNOWN: RowHint.UNKNOWN,
+    FAILED: RowHint.REFUSED,
+}
 
 
 @dataclass(slots=True)
@@ -54,13 +60,15 @@ class RowActions:
     elsewhere: list[int] = field(default_factory=list)
 
 
-def wishes(results: Results, *, held: bool) -> np.ndarray[Any, np.dtype[np.int8]]:
-    """Return what a frame says of each of its rows, as `models.RowChunk` has it; nothing where it holds no result."""
+def row_hints(results: Results, *, held: bool) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """Return the `RowHint` of each of a frame's rows; `ANY` if the frame has no results."""
     if not held:
         return np.zeros(results.size, dtype=np.int8)
     states = zip(results.execution_id, results.status, strict=True)
-    said = [ANY_ROW if execution_id is not None else _WISHES.get(status, ANY_ROW) for execution_id, status in states]
-    return np.array(said, dtype=np.int8)
+    hints = [
+        RowHint.ANY if execution_id is not None else _HINTS.get(status, RowHint.ANY) for execution_id, status in states
+    ]
+    return np.array(hints, dtype=np.int8)
 
 
 def sort_out(
@@ -76,7 +84,7 @@ def sort_out(
     todo = RowActions(send, numbers)
     rows = plan.compact() if sends else [row for row in plan.compact() if numbers[row] >= 0]
     for row in rows:
-        word, outcome, alive = enrolment.entry.standing(numbers[row]) if numbers[row] >= 0 else NEW_ROW
+        word, outcome, alive = enrolment.entry.row_state(numbers[row]) if numbers[row] >= 0 else NEW_ROW
         if word == "sent":
             (todo.elsewhere if alive else todo.unanswered).append(row)
         elif word == "settled" and outcome is not None:
@@ -103,7 +111,7 @@ def sort_out_failed(plan: Plan, enrolment: RunBinding, numbers: Sequence[int], r
     send: list[int] = []
     todo = RowActions(send, numbers)
     for row in plan.compact():
-        word, outcome, alive = enrolment.entry.standing(numbers[row])
+        word, outcome, alive = enrolment.entry.row_state(numbers[row])
         if word == "sent":
             (todo.elsewhere if alive else todo.unanswered).append(row)
         elif outcome is None or outcome.execution_id == results.execution_id[row] or _is_refused(outcome):

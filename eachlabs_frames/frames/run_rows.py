@@ -21,10 +21,10 @@ from ..errors import InputError, MappingError, RunError
 from ..inputs.fingerprints import fingerprint, fingerprints
 from ..inputs.mapping import Fields, as_pinned, from_spec, resolve
 from ..inputs.values import MISSING, RefusedValueError, clean_local
-from ..journal.records import SENT
+from ..journal import open_journal
+from ..journal.base import RowChunk, RunSpec
 from ..journal.run_names import readable
-from ..journal.sqlite import SqliteRunJournal
-from ..models import INVALID, PENDING, UNKNOWN, Json, Outcome, RowChunk, RunSpec
+from ..models import INVALID, Json, Outcome
 from ..settings import Settings
 from ..suggestions import hint
 from . import source_file
@@ -44,7 +44,7 @@ MAX_KEY_DIGITS: Final = 18
 
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 
-Wishes: TypeAlias = "np.ndarray[Any, np.dtype[np.int8]]"
+RowHints: TypeAlias = "np.ndarray[Any, np.dtype[np.int8]]"
 
 
 class RunBinding:
@@ -69,7 +69,6 @@ class RunBinding:
     def __init__(
         self, settings: Settings, options: TriggerOptions, workflow_id: str, *, before: ResultMeta | None
     ) -> None:
-        assert settings.journal is not None
         self._settings = settings
         self._options = options
         self._workflow_id = workflow_id
@@ -77,7 +76,7 @@ class RunBinding:
         remembered = before.run if before is not None else None
         # Nobody has asked for a run by its name: whatever name it gets, it is a new one.
         self._fresh = options.run is None and remembered is None
-        self.entry = SqliteRunJournal(settings.journal, options.run or remembered or new_name())
+        self.entry = open_journal(settings.journal).open(options.run or remembered or new_name())
         # A frame of this very run brings its own mapping: that of `load_run` is the inputs' own keys.
         self.brought = before.inputs if before is not None and remembered == self.entry.name else None
         try:
@@ -90,12 +89,11 @@ class RunBinding:
 
     def executions(self) -> dict[str, int]:
         """Return the executions that the run has, and each one's row in it."""
-        listed = self.entry.book.results.execution_id
-        return {execution_id: number for number, execution_id in enumerate(listed) if execution_id is not None}
+        return self.entry.state.executions()
 
     def _known(self, before: str | None) -> RunSpec | None:
         """Return what the run is pinned to. Where it was not asked for by name and does not fit, begin another."""
-        pin = None if self._fresh else self.entry.pin()
+        pin = None if self._fresh else self.entry.spec()
         if pin is None:
             return None
         differs = self._differs(pin)
@@ -109,8 +107,7 @@ class RunBinding:
 
     def _begin_anew(self) -> None:
         self.leave()
-        assert self._settings.journal is not None
-        self.entry, self._fresh = SqliteRunJournal(self._settings.journal, new_name()), True
+        self.entry, self._fresh = open_journal(self._settings.journal).open(new_name()), True
 
     def _differs(self, pin: RunSpec) -> str:
         """Say what of this call is not as the run was pinned, of what is known before anything is asked."""
@@ -127,12 +124,11 @@ class RunBinding:
 
     def is_fresh(self) -> bool:
         """Say whether nothing is known of any row of the run."""
-        book = self.entry.book
-        return not any(book.words) and book.results.tally().keys() <= {PENDING}
+        return self.entry.state.is_untouched()
 
     def leave(self) -> None:
         """Write what is left, and leave the run; where it has no row, it is as if it had never been."""
-        if not self.entry.book.results.size:
+        if not self.entry.state.results.size:
             self.entry.withdraw()
         failure = self.entry.close()
         if failure is not None:
@@ -143,16 +139,7 @@ class RunBinding:
 
         A row whose answer was lost counts: it may be billed.
         """
-        book = self.entry.book
-        results, words = book.results, book.words
-        spent, open_ = book.replaced_cost, book.replaced_open
-        for number, execution_id in enumerate(results.execution_id):
-            cost = results.cost[number]
-            if cost == cost:
-                spent += cost
-            elif execution_id is not None or words[number] == SENT or results.status[number] == UNKNOWN:
-                open_ += 1
-        return spent, open_
+        return self.entry.state.paid()
 
     @property
     def version_id(self) -> str | None:
@@ -184,7 +171,7 @@ class RunBinding:
         self.pinned = None
 
     def enter(
-        self, plan: Plan, pin: RunSpec, *, held: Sequence[str | None], wishes: Wishes, add: bool, retries: bool
+        self, plan: Plan, pin: RunSpec, *, held: Sequence[str | None], hints: RowHints, add: bool, retries: bool
     ) -> Sequence[int]:
         """Check every row, give each its number in the run, and return the numbers of the frame's rows by position.
 
@@ -196,8 +183,8 @@ class RunBinding:
             What `pin` gave for it, after `check_mapping`.
         held : sequence of str or None
             The execution that each row of the frame has already.
-        wishes : numpy.ndarray of int8
-            What the frame itself says of each of its rows (`models.RowChunk`).
+        hints : numpy.ndarray of int8
+            What the frame itself says of each of its rows (`RowHint`).
         add : bool
             Whether rows that the run has not seen become rows of it.
         retries : bool
@@ -217,12 +204,12 @@ class RunBinding:
         if pin.key is not None:
             found_by, keys = _keys(plan.frame, self._options.key if self._options.key is not None else pin.key)
             digests = partial(_at, found_by)
-        sheets = plan.sheets(_labels(plan.frame, keys), digests, lambda rows: wishes[rows].tolist())
+        sheets = plan.sheets(_labels(plan.frame, keys), digests, lambda rows: hints[rows].tolist())
         found = self.entry.register(
             self._with_numbers(sheets, numbers, plan),
-            taken=[number for number in numbers if number >= 0],
+            assigned=[number for number in numbers if number >= 0],
             keyed=pin.key is not None,
-            changed=self._changed(plan),
+            on_changed=self._changed(plan),
             add=add,
         )
         for position, number in zip(plan.positions.tolist(), found, strict=True):
@@ -237,7 +224,7 @@ class RunBinding:
         A row whose input has changed is another row, and leaves its place to whoever has that input now.
         """
         numbers = array("q", [NOT_IN_RUN]) * len(plan.frame)
-        replaced = self.entry.book.replaced_executions  # an old frame has them, whose rows were triggered again since
+        replaced = self.entry.state.replaced_executions  # an old frame has them, whose rows were triggered again since
         known = replaced | self.executions()
         if not known:
             return numbers
@@ -266,7 +253,7 @@ class RunBinding:
             positions = plan.positions[start : start + len(sheet.contents)].tolist()
             start += len(positions)
             known = [numbers[position] for position in positions]
-            yield RowChunk(sheet.digests, sheet.contents, sheet.labels, sheet.payloads, sheet.wishes, known)
+            yield RowChunk(sheet.digests, sheet.contents, sheet.labels, sheet.payloads, sheet.hints, known)
 
     def pin(self, plan: Plan, version_id: str) -> RunSpec:
         """Return what a run of this call's rows is pinned to."""
@@ -299,7 +286,7 @@ class RunBinding:
     def _note_refused(self, plan: Plan, numbers: Sequence[int]) -> None:
         if plan.refused:
             refused = [Outcome(numbers[row], INVALID, error=reason) for row, reason in plan.refused.items()]
-            self.entry.settle(self.entry.name, refused)
+            self.entry.settle(refused)
 
 
 def new_name() -> str:

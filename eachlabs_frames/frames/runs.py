@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import ConfigurationError
+from ..journal import open_journal
+from ..journal.base import Journal
 from ..models import STATUSES
 from ..settings import journal_path
 from . import columns, sent_inputs
@@ -45,9 +46,7 @@ def runs() -> pd.DataFrame:
     >>> ef.runs().columns[:3].tolist()
     ['run', 'created_at', 'rows']
     """
-    from ..journal import queries
-
-    found = queries.summaries(_path())
+    found = _journal().summaries()
     out: pd.DataFrame = pd.DataFrame({"run": pd.array([run.name for run in found], dtype="string")})
     out["created_at"] = pd.to_datetime([run.created_at for run in found], utc=True, unit="ns").astype(
         "datetime64[ns, UTC]"
@@ -57,10 +56,10 @@ def runs() -> pd.DataFrame:
     more = sorted({status for run in found for status in run.counts}.difference(STATUSES))
     for status in (*STATUSES, *more):
         out[status] = pd.array([run.counts.get(status, 0) for run in found], dtype="int64")
-    out["workflow_id"] = pd.array([run.pin.workflow_id for run in found], dtype="string")
+    out["workflow_id"] = pd.array([run.spec.workflow_id for run in found], dtype="string")
     out["executions"] = pd.array([run.executions for run in found], dtype="int64")
     for name in ("version_id", "base_url"):
-        out[name] = pd.array([getattr(run.pin, name) for run in found], dtype="string")
+        out[name] = pd.array([getattr(run.spec, name) for run in found], dtype="string")
     shown: pd.DataFrame = CountsFrame(out)
     return shown
 
@@ -111,18 +110,16 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     >>> ef.delete_run("readme")
     2
     """
-    from ..journal import queries
-
-    loaded = queries.load(_path(), check_name(run))
+    loaded = _journal().load(check_name(run))
     keys: dict[str, None] = dict.fromkeys(key for row in loaded.inputs for key in row)
     inputs = {key: _column([row.get(key) for row in loaded.inputs]) for key in keys}
-    if loaded.keys is not None and loaded.pin.key not in keys:
-        inputs = {str(loaded.pin.key): _column(loaded.keys)} | inputs
+    if loaded.keys is not None and loaded.spec.key not in keys:
+        inputs = {str(loaded.spec.key): _column(loaded.keys)} | inputs
     frame = pd.DataFrame(inputs, index=range(len(loaded.labels)))
     frame.index = index_from_json(loaded.labels, loaded.index_names)
     columns.check_columns(frame, prefix)
-    out = columns.write(frame, loaded.book.results, prefix)
-    pin = loaded.pin
+    out = columns.write(frame, loaded.state.results, prefix)
+    pin = loaded.spec
     # The columns are the inputs' own keys, so that is the mapping with which this frame can be gone on with.
     spec: dict[str, Any] | None = {key: {"column": key} for key in keys}
     if pin.na == "null" and any(len(row) < len(keys) for row in loaded.inputs):
@@ -177,9 +174,7 @@ def delete_run(run: str) -> int:
     ConfigurationError
         The journal is turned off, or `run` is not a valid name.
     """
-    from ..journal import queries
-
-    return queries.delete(_path(), check_name(run))
+    return _journal().delete(check_name(run))
 
 
 def accept_journal_loss() -> dict[str, int]:
@@ -202,14 +197,12 @@ def accept_journal_loss() -> dict[str, int]:
     ConfigurationError
         The journal is turned off.
     """
-    from ..journal import loss
-
-    return loss.accept(_path())
+    return _journal().accept_loss()
 
 
-def _path() -> Path:
+def _journal() -> Journal:
     path = journal_path()
     if path is None:
         msg = "the journal is off: configure(journal=True) turns it on"
         raise ConfigurationError(msg)
-    return path
+    return open_journal(path)

@@ -22,8 +22,9 @@ from ..engine.recovery.search import LostRequestSearch
 from ..engine.runner import INTERRUPTED, Limits, Runner, StopReason
 from ..engine.tracker import Tracker
 from ..errors import APIError, JournalError
-from ..journal.none import NullJournal
-from ..models import PENDING, UNKNOWN, Batch, LostRequest, Target
+from ..journal import open_journal
+from ..journal.base import LostRequest
+from ..models import PENDING, UNKNOWN, Batch, Target
 from ..results import Results
 from ..settings import Settings
 from .columns import ResultMeta
@@ -103,7 +104,7 @@ class Sender:
         halted: StopReason | None = runner.halted
         self._explain(todo.send, halted.reason if halted is not None else "the run ended early", earlier)
         if self._enrolment is not None:
-            self._enrolment.entry.halted(None if halted is None else halted.reason)
+            self._enrolment.entry.note_stop(None if halted is None else halted.reason)
 
     def _resendable(self, plan: Plan, rows: Sequence[int], books: Recorder, origin: ResultMeta) -> Job[list[int]]:
         """Return the job that says which rows may be sent again; the others are told why not."""
@@ -139,12 +140,9 @@ class Sender:
         return self._results.status[row] == UNKNOWN and self._results.execution_id[row] is None
 
     def _books(self, todo: RowActions) -> Recorder:
-        journal = NullJournal() if self._enrolment is None else self._enrolment.entry
-        run = NO_RUN if self._enrolment is None else self._enrolment.entry.name
+        journal = open_journal(None).open(NO_RUN) if self._enrolment is None else self._enrolment.entry
         executions = () if self._enrolment is None else self._enrolment.executions()
-        books = Recorder(
-            self._results, self._reporter, journal=journal, run=run, numbers=todo.numbers, executions=executions
-        )
+        books = Recorder(self._results, self._reporter, journal=journal, numbers=todo.numbers, executions=executions)
         books.elsewhere.update(todo.numbers[row] for row in todo.elsewhere)
         return books
 

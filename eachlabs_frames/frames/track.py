@@ -23,6 +23,7 @@ from ..engine.events import EventEmitter
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
 from ..inputs.mapping import Label
+from ..journal import open_journal
 from ..journal.updates import JournalUpdater
 from ..models import PENDING, Connection, Observer
 from ..results import Results, per_bulk, status_columns
@@ -47,7 +48,7 @@ def refresh(frame: pd.DataFrame, *, workflow_id: str | None, prefix: str | None)
     """Look once."""
     origin = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
     results = columns.read(frame, origin.prefix)
-    with closing(JournalUpdater(current().journal, origin.run, results)) as notes:
+    with closing(JournalUpdater(open_journal(current().journal), origin.run, results)) as notes:
         tracker = _tracker(origin, results, EventEmitter(None, results, total=results.size), notes)
         yield tracker.refresh
     return _written(frame, results, origin)
@@ -142,7 +143,7 @@ class WaitCall:
         results = self._results
         total = results.size - results.tally().get(PENDING, 0)
         with (
-            closing(JournalUpdater(self._settings.journal, self._origin.run, results)) as notes,
+            closing(JournalUpdater(open_journal(self._settings.journal), self._origin.run, results)) as notes,
             self.handover.kept(),
             bars.observing(self._progress, total=total, what="eachlabs") as shown,
         ):

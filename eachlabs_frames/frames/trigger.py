@@ -27,8 +27,10 @@ from ..engine.tracker import Tracker
 from ..errors import APIError
 from ..inputs.mapping import Fields, RowFunction
 from ..inputs.repeats import pack
+from ..journal import open_journal
+from ..journal.base import RunSpec
 from ..journal.updates import JournalUpdater, RunRows
-from ..models import INVALID, PENDING, UNKNOWN, Connection, Outcome, RunSpec, Workflow
+from ..models import INVALID, PENDING, UNKNOWN, Connection, Outcome, Workflow
 from ..settings import Settings
 from ..webhooks.subscription import Subscription
 from . import columns, source_file
@@ -40,7 +42,7 @@ from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .rerun import RerunGuard
 from .result_frame import ResultFrame
-from .row_actions import RowActions, sort_out, sort_out_failed, wishes
+from .row_actions import RowActions, row_hints, sort_out, sort_out_failed
 from .rows import Positions
 from .run_rows import RunBinding, check_key
 from .send import Sender
@@ -157,10 +159,10 @@ class TriggerCall:
         wait = self._options.wait
         total = self._results.size if wait else len(todo.send) + len(todo.refused)
         # Where nothing was to be sent, no place in the run was taken: what a wait sees is noted all the same.
-        webhook = self._options.webhook
+        webhook, journal = self._options.webhook, open_journal(self._settings.journal)
         with (
             nullcontext() if webhook is None else webhook.at_work(self._settings),
-            closing(JournalUpdater(self._settings.journal, self.handover.origin.run, self._results)) as notes,
+            closing(JournalUpdater(journal, self.handover.origin.run, self._results)) as notes,
             self.handover.kept(),
             bars.observing(self._options.progress, total=total, what="eachlabs") as shown,
         ):
@@ -364,7 +366,7 @@ class TriggerCall:
             plan,
             pin,
             held=results.execution_id,
-            wishes=wishes(results, held=self._held),
+            hints=row_hints(results, held=self._held),
             add=self._adds,
             retries=self._sends and self._only is not None,
         )
@@ -376,7 +378,7 @@ class TriggerCall:
         todo = sort_out(plan, enrolment, numbers, results, held=self._held, sends=self._sends)
         if guard and not is_new and self._adds:
             send = [row for row in todo.send if row not in plan.refused]
-            guard.check(pack(b"".join(enrolment.entry.content(numbers[row]) for row in send)))
+            guard.check(pack(b"".join(enrolment.entry.content(numbers[row]) or b"" for row in send)))
         return todo
 
     def _rerun_guard(self, enrolment: RunBinding, pin: RunSpec) -> RerunGuard | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import JournalError, NotFoundError
+from ..journal import open_journal
 from ..settings import Settings
 from ..suggestions import did_you_mean
 
@@ -25,11 +26,7 @@ def naming_the_nearest(workflow_id: str, settings: Settings) -> Iterator[None]:
 
 
 def _known(settings: Settings) -> list[str]:
-    if settings.journal is None or not settings.journal.exists():
-        return []
-    from ..journal import history
-
     try:
-        return history.workflow_ids(settings.journal, settings.base_url)
+        return open_journal(settings.journal).workflow_ids(settings.base_url)
     except JournalError:
         return []  # the error about the workflow is the one to show

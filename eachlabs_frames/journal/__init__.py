@@ -1,7 +1,27 @@
-"""The journal on this machine: what was sent, and what became of it, in one SQLite file. Alone imports sqlite3.
+"""The journal: which rows were sent, and what became of them, whatever happens to the process.
 
-`store` opens the file, `stamp` sees that it stays in place, `transactions` waits for the write lock, `writer` commits.
-`mark` and `completeness` tell whether records were lost, and `loss` goes on without them. `owners` has the locks of
-running sessions, `sessions` who is running, `presence` one session's part in all of these. `entry` is one call's place
-in a run, `rows` its rows, `unanswered` its requests without an answer. `archive` reads and deletes runs.
+Other packages use `open_journal`, and the modules `base` (the Protocols and values), `records` (the state of a run's
+rows), `updates` and `run_names`. `sqlite` and `none` implement the Protocols, and only this package imports them.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .base import Journal
+
+
+def open_journal(path: Path | None) -> Journal:
+    """Return the journal in the SQLite file at `path`, or one that remembers nothing if `path` is None.
+
+    The file is created when a run is opened.
+    """
+    if path is None:
+        from .none import NullJournal
+
+        return NullJournal()
+    from .sqlite.journal import SqliteJournal
+
+    return SqliteJournal(path)

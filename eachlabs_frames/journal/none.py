@@ -1,41 +1,131 @@
-"""What stands in for the journal where it is turned off: everything may be sent, and nothing is remembered."""
+"""Implements the Protocols for a journal that is turned off: every row may be sent, and nothing is remembered."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from ..models import Claimed, LostRequest, Outcome, RowState
+from ..errors import RunError
+from ..models import Outcome
+from .base import Claimed, LostRequest, RecentRun, RowChunk, RunContents, RunSpec, RunSummary
+from .records import RowState, RunState
 
 _NEW: Final = RowState("new")
-_NOTHING: Final = Claimed(frozenset(), {})
+
+
+class NullRunJournal:
+    """A `RunJournal` that numbers rows as they come, and forgets what becomes of them."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.state = RunState(0)
+
+    def spec(self) -> RunSpec | None:
+        return None
+
+    def enter(
+        self, spec: RunSpec, *, index_names: Sequence[str | None] = (None,), rename: Callable[[], str] | None = None
+    ) -> None:
+        pass
+
+    def register(
+        self,
+        chunks: Iterable[RowChunk],
+        *,
+        assigned: Sequence[int] = (),
+        keyed: bool = False,
+        on_changed: Callable[[int], None] | None = None,
+        add: bool = True,
+    ) -> list[int]:
+        first = self.state.results.size
+        rows = sum(len(chunk.digests) for chunk in chunks)
+        if not add:
+            return [-1] * rows
+        self.state.grow(first + rows)
+        return list(range(first, first + rows))
+
+    def content(self, number: int) -> bytes | None:
+        return None
+
+    def row_state(self, number: int) -> RowState:
+        return _NEW
+
+    async def claim(self, rows: Sequence[int]) -> Sequence[RowState]:
+        return [_NEW] * len(rows)
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        pass
+
+    async def adopt(self, outcomes: Sequence[Outcome], *, since: float) -> bool:
+        return True
+
+    def update(self, outcomes: Sequence[Outcome]) -> None:
+        pass
+
+    def correct(self, outcomes: Sequence[Outcome]) -> None:
+        pass
+
+    def note_stop(self, reason: str | None) -> None:
+        pass
+
+    async def flush(self) -> None:
+        pass
+
+    async def row_states(self, rows: Sequence[int]) -> Sequence[RowState]:
+        return [_NEW] * len(rows)
+
+    def lost_requests(self, rows: Sequence[int], *, timeout: float) -> list[LostRequest]:
+        return []
+
+    async def claimed(self, since: float) -> Claimed:
+        return Claimed(frozenset(), {})
+
+    def withdraw(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class NullJournal:
-    """A `models.Journal` without a memory."""
+    """A `Journal` without a run."""
 
-    async def claim(self, run: str, rows: Sequence[int]) -> Sequence[RowState]:  # noqa: ARG002 - the Protocol
-        """Let every row be sent."""
-        return [_NEW] * len(rows)
+    def exists(self) -> bool:
+        return False
 
-    def settle(self, run: str, outcomes: Sequence[Outcome]) -> None:
-        """Forget."""
+    def open(self, run: str) -> NullRunJournal:
+        return NullRunJournal(run)
 
-    async def adopt(self, run: str, outcomes: Sequence[Outcome], *, since: float) -> bool:  # noqa: ARG002 - the Protocol
-        """Know of no other owner."""
-        return True
-
-    async def flush(self) -> None:
-        """Have nothing to write."""
-
-    async def standings(self, run: str, rows: Sequence[int]) -> Sequence[RowState]:  # noqa: ARG002 - the Protocol
-        """Know of no other call."""
-        return [_NEW] * len(rows)
-
-    def lost(self, rows: Sequence[int], *, timeout: float) -> list[LostRequest]:  # noqa: ARG002 - the Protocol
-        """Remember no request."""
+    def summaries(self) -> list[RunSummary]:
         return []
 
-    async def taken(self, since: float) -> Claimed:  # noqa: ARG002 - the Protocol
-        """Know of no other run."""
-        return _NOTHING
+    def load(self, run: str) -> RunContents:
+        raise _missing(run)
+
+    def delete(self, run: str) -> int:
+        raise _missing(run)
+
+    def accept_loss(self) -> dict[str, int]:
+        return {}
+
+    def spec_of(self, run: str) -> RunSpec | None:
+        return None
+
+    def runs_of_ids(self, ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
+        return {}
+
+    def workflow_ids(self, base_url: str) -> list[str]:
+        return []
+
+    def costs(self, workflow_id: str, base_url: str) -> list[float]:
+        return []
+
+    def recent_runs(self, spec: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:
+        return []
+
+    def last_sent(self, run: str) -> float | None:
+        return None
+
+
+def _missing(run: str) -> RunError:
+    return RunError(f"there is no run {run!r}: the journal is off")

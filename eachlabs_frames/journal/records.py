@@ -13,8 +13,9 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from math import nan
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -27,16 +28,13 @@ from ..models import (
     STATUSES,
     TERMINAL,
     UNKNOWN,
-    UNKNOWN_ROW,
-    UNSENT_ROW,
     Outcome,
-    RowState,
 )
 from ..results import NO_TIME, Results
 
 CLAIM: Final = 0
 ANSWER: Final = 1
-LOOK: Final = 2
+UPDATE: Final = 2
 CORRECTION: Final = 3
 
 NEW: Final = 0
@@ -158,8 +156,30 @@ _WORDS: Final = {status: status for status in STATUSES}
 """One string for all rows of a status, not one for each."""
 
 
+class RowState(NamedTuple):
+    """The state of one row of a run.
+
+    ``new``: nothing was sent, or what was sent certainly created nothing. ``sent``: there is no response; `is_live`
+    says whether the call that sent it is still running. ``settled``: `outcome` is the result, its position being the
+    row's number in the run.
+    """
+
+    state: Literal["new", "sent", "settled"]
+    outcome: Outcome | None = None
+    is_live: bool = False
+
+
+class RowHint(IntEnum):
+    """What a frame says of its row: of several rows of a run with the same digest, it is one in this state."""
+
+    ANY = 0
+    UNSENT = 1
+    UNKNOWN = 2
+    REFUSED = 3
+
+
 class RunState:
-    """What the records of one run add up to.
+    """What the records of one run add up to: the state of each row.
 
     Parameters
     ----------
@@ -178,7 +198,7 @@ class RunState:
         self.replaced = self.replaced_open = 0
         self.replaced_cost = 0.0
         self.replaced_executions: dict[str, int] = {}
-        self.words = bytearray(size)
+        self.phases = bytearray(size)
         self.claims = array("q", [NO_CLAIM]) * size
         self.sessions = array("q", [NO_CLAIM]) * size
 
@@ -196,7 +216,7 @@ class RunState:
         more = size - self._results.size
         if more > 0:
             self._results.grow(more)
-            self.words += bytearray(more)
+            self.phases += bytearray(more)
             self.claims += array("q", [NO_CLAIM]) * more
             self.sessions += array("q", [NO_CLAIM]) * more
 
@@ -205,25 +225,25 @@ class RunState:
         rows = unpack_rows(record.rows)
         if record.kind == CLAIM:
             for row in rows:
-                self.words[row] = SENT
+                self.phases[row] = SENT
                 self.claims[row] = record.number
                 self.sessions[row] = record.session
         else:
             # Column by column and counted later: that is four times as fast, and a run may have a million rows.
             self._counted = False
             bulk_id, listed = _read(record.body or b"")
-            take = {LOOK: self._look, CORRECTION: self._correct}.get(record.kind, self._answer)
+            take = {UPDATE: self._update, CORRECTION: self._correct}.get(record.kind, self._answer)
             for row, fields in zip(rows, listed, strict=True):
                 take(row, bulk_id, fields, record.session)
         return rows
 
     def _answer(self, row: int, bulk_id: str | None, fields: list[Any], session: int) -> None:
         """Take in an answer: what only some call believes never covers an execution, nor another call's request."""
-        results, word, status = self._results, self.words[row], fields[0]
+        results, word, status = self._results, self.phases[row], fields[0]
         if status == PENDING:
             # Nothing was created by this call, so the row is what it was before this call's claim.
             if word == SENT and self.sessions[row] == session:
-                self.words[row] = NEW if results.status[row] in (PENDING, INVALID) else SETTLED
+                self.phases[row] = NEW if results.status[row] in (PENDING, INVALID) else SETTLED
             return
         if status == INVALID:
             if word != NEW:
@@ -233,11 +253,11 @@ class RunState:
             if len(fields) < _WITH_EXECUTION or fields[1] is None or self.sessions[row] != session:
                 return
         else:
-            self.words[row] = SETTLED
+            self.phases[row] = SETTLED
         self._put(row, bulk_id, fields)
 
     def _correct(self, row: int, bulk_id: str | None, fields: list[Any], _session: int) -> None:
-        self.words[row] = SETTLED
+        self.phases[row] = SETTLED
         # The execution that the row loses is another row's: it was not paid in addition.
         self._results.execution_id[row] = None
         self._put(row, bulk_id, fields)
@@ -260,7 +280,7 @@ class RunState:
         results.cost[row] = nan if cost is None else cost
         results.output[row] = output
 
-    def _look(self, row: int, bulk_id: str | None, fields: list[Any], _session: int) -> None:
+    def _update(self, row: int, bulk_id: str | None, fields: list[Any], _session: int) -> None:
         results = self._results
         execution_id = results.execution_id[row]
         if execution_id is None or len(fields) < _WITH_EXECUTION or fields[1] != execution_id:
@@ -273,28 +293,51 @@ class RunState:
         else:
             results.merge(_outcome(row, bulk_id, fields))
 
-    def standing(self, row: int) -> RowState:
-        """Say how one row stands."""
-        word = self.words[row]
-        if word == SETTLED:
+    def row_state(self, row: int) -> RowState:
+        """Return the state of one row; this cannot tell whether the call that sent it is still running."""
+        phase = self.phases[row]
+        if phase == SETTLED:
             return RowState("settled", self._results.outcome(row))
-        return RowState("sent") if word == SENT else RowState("new", self._refusal(row))
+        return RowState("sent") if phase == SENT else RowState("new", self._refusal(row))
 
-    def suits(self, wish: int, row: int) -> bool:
-        """Say whether a row is what a frame says of its own: not sent, unknown, or refused."""
-        word, status = self.words[row], self._results.status[row]
-        if wish == UNSENT_ROW:
-            return word == NEW
+    def matches(self, hint: RowHint, row: int) -> bool:
+        """Return whether a row is what a frame's hint says of its own row."""
+        phase, status = self.phases[row], self._results.status[row]
+        if hint == RowHint.UNSENT:
+            return phase == NEW
         if self._results.execution_id[row] is not None:
             return False
-        return (word == SENT or status == UNKNOWN) if wish == UNKNOWN_ROW else status == FAILED
+        return (phase == SENT or status == UNKNOWN) if hint == RowHint.UNKNOWN else status == FAILED
 
     def _refusal(self, row: int) -> Outcome | None:
         return self._results.outcome(row) if self._results.status[row] == INVALID else None
 
+    def executions(self) -> dict[str, int]:
+        """Return the executions that the run has, and each one's row."""
+        return {known: row for row, known in enumerate(self._results.execution_id) if known is not None}
+
+    def is_untouched(self) -> bool:
+        """Return whether nothing was recorded of any row."""
+        return not any(self.phases) and self.results.tally().keys() <= {PENDING}
+
+    def paid(self) -> tuple[float, int]:
+        """Return the known cost of the run's executions in USD, and how many have no known cost.
+
+        A row whose response was lost counts: it may be billed.
+        """
+        results = self._results
+        spent, open_ = self.replaced_cost, self.replaced_open
+        for row, execution_id in enumerate(results.execution_id):
+            cost = results.cost[row]
+            if cost == cost:
+                spent += cost
+            elif execution_id is not None or self.phases[row] == SENT or results.status[row] == UNKNOWN:
+                open_ += 1
+        return spent, open_
+
     def unanswered(self) -> Iterator[int]:
         """Yield the rows that were sent and have no answer."""
-        row = self.words.find(SENT)
+        row = self.phases.find(SENT)
         while row >= 0:
             yield row
-            row = self.words.find(SENT, row + 1)
+            row = self.phases.find(SENT, row + 1)

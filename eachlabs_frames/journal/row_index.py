@@ -62,7 +62,7 @@ class RowIndex:
         """Say whether the run has any row."""
         return bool(self._first)
 
-    def find(self, digest: bytes, prefers: Callable[[int], bool] | None = None, wish: int = 0) -> int:
+    def find(self, digest: bytes, prefers: Callable[[int], bool] | None = None, hint: int = 0) -> int:
         """Return the number of the row with this digest, or `UNSEEN`; the same number is never given twice.
 
         Parameters
@@ -71,7 +71,7 @@ class RowIndex:
         prefers : callable, optional
             Of several occurrences, the first for which it is true is taken; by default, and where it is true for
             none, the first of all. What it says of a number may not change.
-        wish : int
+        hint : int
             Which of several such callables this is.
         """
         number = self._first.get(digest, UNSEEN)
@@ -79,9 +79,9 @@ class RowIndex:
         if others is None:
             return self._give(number)
         if prefers is not None:
-            if (digest, wish) not in self._preferred:
-                self._preferred[digest, wish] = [one for one in (*others, number) if prefers(one)]
-            found = self._last(self._preferred[digest, wish])
+            if (digest, hint) not in self._preferred:
+                self._preferred[digest, hint] = [one for one in (*others, number) if prefers(one)]
+            found = self._last(self._preferred[digest, hint])
             if found != UNSEEN:
                 return found
         first = self._give(number)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..errors import JournalError
+from ..journal import open_journal
+from ..journal.base import RunSpec
 from ..journal.updates import JournalUpdater
-from ..models import TERMINAL, Outcome, RunSpec
+from ..models import TERMINAL, Outcome
 from ..settings import journal_path
 from .dispatcher import Word
 from .payload import Delivery, KnownExecution, agrees
@@ -78,10 +80,8 @@ class LateDeliveryRecorder:
 
 
 def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
-    from ..journal import history
-
     try:
-        return history.runs_of_ids(path, bulk_ids)
+        return open_journal(path).runs_of_ids(bulk_ids)
     except JournalError as exc:
         logger.warning("which runs the delivered executions belong to cannot be read from the journal: %s", exc)
         return {}
@@ -91,7 +91,7 @@ def _note(place: _RunOfBulk, notices: Sequence[Delivery]) -> list[Word]:
     """Note what was delivered of one run, but what the journal knows to have ended."""
     words: list[Word] = []
     ended: dict[str, Outcome] = {}
-    with closing(JournalUpdater(place.path, place.run)) as notes:
+    with closing(JournalUpdater(open_journal(place.path), place.run)) as notes:
         for notice in notices:
             before = notes.known(notice.execution_id)
             if before is None:

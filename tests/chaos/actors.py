@@ -32,7 +32,7 @@ import eachlabs_frames as ef
 import eachlabs_frames.aio.nested
 import eachlabs_frames.api.client
 import eachlabs_frames.frames.trigger
-import eachlabs_frames.journal.queries
+import eachlabs_frames.journal.sqlite.journal
 import eachlabs_frames.sandbox.server  # so that no actor has to
 from eachlabs_frames.aio import bridge
 from tests.chaos.stage import WORKFLOW, known, problems, tally

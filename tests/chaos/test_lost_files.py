@@ -12,7 +12,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.errors import JournalError
-from eachlabs_frames.journal import loss, queries
+from eachlabs_frames.journal import open_journal
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 from .actors import rows_of
@@ -58,8 +58,8 @@ def refused(actor: Actor) -> str:
 
 def accepts_and_goes_on(theatre: Theatre, sandbox: Sandbox, journal: Path) -> None:
     """Accept the loss: the same call then adopts what it finds, and pays nothing twice; nor does resending."""
-    assert set(loss.accept(journal)) == {"chaos"}
-    assert loss.accept(journal) == {}
+    assert set(open_journal(journal).accept_loss()) == {"chaos"}
+    assert open_journal(journal).accept_loss() == {}
     for on_unknown in ("keep", "resend"):
         call = trigger(on_unknown=on_unknown)
         [said] = theatre.actor(sandbox, journal, call, prompts=PROMPTS, **AGAIN).go().ended()
@@ -81,7 +81,7 @@ def test_a_copy_without_the_log_after_a_kill_is_refused(
         assert "not complete" in said
         assert "accept_journal_loss" in said
         assert sandbox.duplicates() == {}
-        for read in (queries.summaries, lambda path: queries.load(path, "chaos")):
+        for read in (lambda path: open_journal(path).summaries(), lambda path: open_journal(path).load("chaos")):
             with pytest.raises(JournalError, match="not complete"):
                 read(journal)
         accepts_and_goes_on(theatre, sandbox, journal)

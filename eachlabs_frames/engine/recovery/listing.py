@@ -16,7 +16,8 @@ from ...api.requests import PAGE_SIZE, details_request, is_filter, listing_reque
 from ...api.responses import entries, is_details_of, next_offset, parse_time
 from ...api.verdicts import Retry, Stop, Success, is_past_the_end, judge_read, server_time
 from ...inputs.fingerprints import try_fingerprint
-from ...models import Clock, DialectName, Json, LostRequest, Reply, Request, Transport
+from ...journal.base import LostRequest
+from ...models import Clock, DialectName, Json, Reply, Request, Transport
 from .clock_skew import ClockSkew
 from .matching import BulkCandidate, BulkMember, TimeRange, candidates, timely
 

@@ -10,7 +10,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ...models import MAX_BATCH, LostRequest
+from ...journal.base import LostRequest
+from ...models import MAX_BATCH
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Final
 
 from ...aio.tasks import cancel_on
 from ...errors import JournalError
-from ...models import Clock, LostRequest
+from ...journal.base import LostRequest
+from ...models import Clock
 from ..recorder import Recorder
 from .search import LostRequestSearch
 

@@ -17,7 +17,8 @@ from ...aio.backoff import SEARCH_FIRST, search_delay
 from ...aio.tasks import cancel_on
 from ...api.requests import is_filter
 from ...api.responses import lacks_details, read_outcome
-from ...models import QUEUED, RUNNING, UNKNOWN, Claimed, Clock, DialectName, LostRequest, Outcome, Transport
+from ...journal.base import Claimed, LostRequest
+from ...models import QUEUED, RUNNING, UNKNOWN, Clock, DialectName, Outcome, Transport
 from .clock_skew import UNSURE
 from .listing import Entry, Listing, UnreadableError
 from .matching import BulkCandidate, Match, match, spans

@@ -18,7 +18,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ..errors import JournalError
+from ...errors import JournalError
 from . import mark
 from .file_identity import log_of
 

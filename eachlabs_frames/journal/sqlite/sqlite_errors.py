@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ..errors import EachlabsError, JournalError
+from ...errors import EachlabsError, JournalError
 
-PATIENCE: Final = 10.0
+BUSY_TIMEOUT: Final = 10.0
 """Seconds that a write waits for another process's."""
 
 ELSEWHERE: Final = "name another file with configure(journal=...) or EACHLABS_JOURNAL"
@@ -21,7 +21,7 @@ _FULL: Final = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC
 
 
 @contextmanager
-def translated(path: Path, patience: float = PATIENCE, *, to_send: bool = True) -> Iterator[None]:
+def translated(path: Path, patience: float = BUSY_TIMEOUT, *, to_send: bool = True) -> Iterator[None]:
     """Say what is wrong with the file in words that help; `to_send` where requests depend on it.
 
     Raises

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import JournalError
+from ...errors import JournalError
 from .sqlite_errors import ELSEWHERE, translated
 
 

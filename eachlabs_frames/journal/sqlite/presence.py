@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 from typing import Final
 
-from ..errors import JournalError
+from ...errors import JournalError
 from . import completeness, leases, sessions
+from .database import Connection
 from .file_identity import FileIdentity
 from .mark import MarkWriter
 from .sqlite_errors import translated
-from .sqlite_file import Connection
 from .transactions import transaction
 
 logger = logging.getLogger("eachlabs_frames")

@@ -1,27 +1,36 @@
-"""Which inputs the runs of a journal have sent lately. It only reads, and never decides whether a row is sent."""
+"""Answers questions about all runs: which run an id belongs to, what executions cost, what was sent lately.
+
+Only reads; a run that cannot be read is left out. Whether a row is sent is decided elsewhere.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import sqlite3
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
 
-from ..errors import JournalError
-from ..inputs.fingerprints import SIZE
-from ..inputs.repeats import Fingerprints, pack
-from ..models import UNKNOWN, RunSpec
-from .queries import CLOCK_STEP, UNREADABLE, digests_of
-from .records import ANSWER, CLAIM, LOOK, unpack_outcomes, unpack_rows
+from ...errors import JournalError
+from ...inputs.fingerprints import SIZE
+from ...inputs.repeats import pack
+from ...models import COMPLETED, UNKNOWN
+from ...suggestions import MAX_COMPARED
+from ..base import RecentRun, RunSpec
+from ..records import ANSWER, CLAIM, UPDATE, ids_of, unpack_outcomes, unpack_rows
+from .database import reading
+from .lost_requests import CLOCK_STEP
+from .queries import UNREADABLE, digests_of, read_spec, snapshot, state_of
 from .sessions import at_work
-from .sqlite_file import reading
 
 logger = logging.getLogger("eachlabs_frames")
+
+MIN_COSTS: Final = 100
+"""Executions whose costs are enough to estimate the next: a page of the API's listing, because prices change."""
 
 MAX_SESSIONS: Final = 100
 """Sessions of a run that are asked whether they are at work, the newest first."""
@@ -29,37 +38,66 @@ MAX_SESSIONS: Final = 100
 NOTHING, UNANSWERED, ACCEPTED = range(3)
 
 
-@dataclass(frozen=True, slots=True)
-class RecentRun:
-    """The inputs that one run has sent lately.
+def runs_of_ids(path: Path, ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
+    """Return the run that each of these bulk operations or executions belongs to, of those that the journal knows."""
+    found: dict[str, tuple[str, RunSpec]] = {}
+    with reading(path) as connection, snapshot(connection):
+        query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
+        for run, body in connection.execute(query, (ANSWER,)):
+            here: set[str] = set()
+            with suppress(*UNREADABLE):
+                here = ids_of(body) & ids
+            for known in here - found.keys():
+                name, written = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
+                found[known] = name, read_spec(path, name, written)
+            if len(found) == len(ids):
+                break
+    return found
 
-    Attributes
-    ----------
-    name : str
-    key : str or None
-        The column by which it knows its rows.
-    at : int
-        When it last sent one of them, in epoch nanoseconds.
-    accepted : numpy.ndarray of uint64
-        Fingerprints of inputs that have an execution.
-    unanswered : numpy.ndarray of uint64
-        Fingerprints of inputs without one that may have been accepted, or that a call at work is about to send.
+
+def workflow_ids(path: Path, base_url: str) -> list[str]:
+    """Return the workflows of the newest runs on that server, each once."""
+    found: dict[str, None] = {}
+    with reading(path) as connection:
+        query = "SELECT name, pin FROM runs ORDER BY id DESC LIMIT ?"
+        for name, written in connection.execute(query, (MAX_COMPARED,)):
+            with suppress(JournalError):
+                spec = read_spec(path, name, written)
+                if spec.base_url == base_url:
+                    found[spec.workflow_id] = None
+    return list(found)
+
+
+def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
+    """Return what completed executions of a workflow on that server have cost, in USD: those of its newest runs.
+
+    What cost nothing is no measure of what the next one costs: it may have been a credit or a cache.
     """
+    found: list[float] = []
+    with reading(path) as connection, snapshot(connection):
+        query = "SELECT id, name, pin FROM runs ORDER BY id DESC"
+        for run, name, written in connection.execute(query).fetchall():
+            try:
+                spec = read_spec(path, name, written)
+                if (spec.workflow_id, spec.base_url) != (workflow_id, base_url):
+                    continue
+                results = state_of(connection, path, run)[1].results
+            except JournalError:
+                continue  # other runs tell what an execution costs, too
+            known = zip(results.status, results.cost, strict=True)
+            found += [cost for status, cost in known if status == COMPLETED and cost > 0]
+            if len(found) >= MIN_COSTS:
+                break
+    return found
 
-    name: str
-    key: str | None
-    at: int
-    accepted: Fingerprints
-    unanswered: Fingerprints
 
-
-def recent_runs(path: Path, pin: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:
+def recent_runs(path: Path, spec: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:
     """Return what was sent since `since` (epoch ns) by other runs of the same workflow, version, server and mapping.
 
     Parameters
     ----------
     path : pathlib.Path
-    pin : Pin
+    spec : RunSpec
         What the other runs have to agree with; by which key they know their rows does not matter.
     since : int
     without : str, optional
@@ -77,7 +115,7 @@ def recent_runs(path: Path, pin: RunSpec, since: int, *, without: str | None = N
     """
     with reading(path) as connection:
         connection.execute("BEGIN")
-        found = [_read(connection, path, *run, since) for run in _matching(connection, pin, since, without)]
+        found = [_read(connection, path, *run, since) for run in _matching(connection, spec, since, without)]
         connection.execute("COMMIT")
     return [run for run in found if run is not None]
 
@@ -97,13 +135,13 @@ def last_sent(path: Path, name: str) -> float | None:
 
 
 def _matching(
-    connection: sqlite3.Connection, pin: RunSpec, since: int, without: str | None
+    connection: sqlite3.Connection, spec: RunSpec, since: int, without: str | None
 ) -> list[tuple[int, str, str | None]]:
     query = "SELECT id, name, pin FROM runs WHERE instr(pin, ?) OR instr(pin, ?) ORDER BY id DESC"
     latest = "SELECT at FROM records WHERE run = ? ORDER BY id DESC LIMIT 1"
     matching: list[tuple[int, str, str | None]] = []
     # The text narrows the runs down before any of them is decoded.
-    texts = json.dumps(pin.workflow_id), json.dumps(pin.version_id)
+    texts = json.dumps(spec.workflow_id), json.dumps(spec.version_id)
     for run, name, written in connection.execute(query, texts).fetchall():
         try:
             other = RunSpec(**json.loads(written))
@@ -111,7 +149,7 @@ def _matching(
             continue  # that run cannot be gone on with either, and says so itself
         last = connection.execute(latest, (run,)).fetchone()
         # A clock may have been set back since: the records themselves are compared exactly.
-        if name != without and _agrees(other, pin) and last is not None and last[0] >= since - CLOCK_STEP:
+        if name != without and _agrees(other, spec) and last is not None and last[0] >= since - CLOCK_STEP:
             matching.append((run, name, other.key))
     return matching
 
@@ -154,7 +192,7 @@ def _replay(connection: sqlite3.Connection, run: int, states: np.ndarray[Any, np
     """Write into `states` what was sent of each row; return when a row was last sent, 0 for never."""
     latest = 0
     query = "SELECT id, kind, at, rows, body FROM records WHERE run = ? AND kind <> ? AND at >= ? ORDER BY id"
-    for number, kind, at, packed, body in connection.execute(query, (run, LOOK, since)):
+    for number, kind, at, packed, body in connection.execute(query, (run, UPDATE, since)):
         try:
             if _apply(kind, packed, body, states):
                 latest = max(latest, at)

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..errors import JournalError
+from ...errors import JournalError
+from .database import Connection
 from .sqlite_errors import translated
-from .sqlite_file import Connection
 from .transactions import transaction
 
 logger = logging.getLogger("eachlabs_frames")

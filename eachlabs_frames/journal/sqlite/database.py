@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import JournalError
+from ...errors import JournalError
 from . import completeness, mark
 from .file_identity import log_of
-from .sqlite_errors import ELSEWHERE, PATIENCE, damaged, translated
+from .sqlite_errors import BUSY_TIMEOUT, ELSEWHERE, damaged, translated
 from .transactions import transaction
 
 APPLICATION_ID: Final = 0x45464A31
@@ -112,7 +112,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def connect(
-    path: Path, *, patience: float = PATIENCE, migrations: Sequence[str] = MIGRATIONS, incomplete: bool = False
+    path: Path, *, patience: float = BUSY_TIMEOUT, migrations: Sequence[str] = MIGRATIONS, incomplete: bool = False
 ) -> Connection:
     """Open the journal at `path`, created if it is missing, and brought to this version.
 
@@ -163,12 +163,12 @@ def reading(path: Path) -> Iterator[Connection]:
 def _opened_to_read(path: Path) -> Connection:
     _check_kind(path)
     try:
-        connection, current = _checked(_opened(path, PATIENCE), path)
+        connection, current = _checked(_opened(path, BUSY_TIMEOUT), path)
     except sqlite3.OperationalError:
         # In a folder that cannot be written there can be no log; where there is none, nothing is missing from the file.
         if _size(log_of(path)):
             raise
-        connection, current = _checked(_opened(path, PATIENCE, immutable=True), path)
+        connection, current = _checked(_opened(path, BUSY_TIMEOUT, immutable=True), path)
     if current:
         return connection
     connection.close()

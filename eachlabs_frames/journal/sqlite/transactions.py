@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from . import sessions
-from .sqlite_errors import PATIENCE, translated
+from .sqlite_errors import BUSY_TIMEOUT, translated
 
 logger = logging.getLogger("eachlabs_frames")
 
 MAX_LOCK_WAIT: Final = 300.0
-"""Seconds that a write waits for the sessions of other calls; for another program's lock it waits for `PATIENCE`."""
+"""Seconds that a write waits for other calls; for another program's lock it waits `BUSY_TIMEOUT`."""
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, path: Path, patience: float = PATIENCE) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection, path: Path, patience: float = BUSY_TIMEOUT) -> Iterator[None]:
     """Write everything inside, durably, or nothing of it. What is raised inside passes as it is.
 
     Raises

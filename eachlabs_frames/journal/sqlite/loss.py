@@ -9,13 +9,13 @@ import sqlite3
 import time
 from pathlib import Path
 
-from ..errors import JournalError
-from ..models import FAILED, INVALID, MAX_BATCH
+from ...errors import JournalError
+from ...models import FAILED, INVALID, MAX_BATCH
+from ..records import CLAIM, NEW, RunState, pack_rows
 from . import completeness, sessions
-from .queries import book_of
-from .records import CLAIM, NEW, RunState, pack_rows
+from .database import connect
+from .queries import state_of
 from .sqlite_errors import translated
-from .sqlite_file import connect
 from .transactions import transaction
 
 _NO_SESSION = 0
@@ -65,10 +65,10 @@ def _claim_all(connection: sqlite3.Connection, path: Path, number: int) -> dict[
     insert = "INSERT INTO records (id, run, session, kind, at, rows, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
     for run, name, created_at in connection.execute("SELECT id, name, created_at FROM runs ORDER BY id").fetchall():
         try:
-            book = book_of(connection, path, run)[1]
+            state = state_of(connection, path, run)[1]
         except JournalError:
             continue  # a run that cannot be read is never gone on with
-        rows = [row for row in range(book.results.size) if _may_have_been_sent(book, row)]
+        rows = [row for row in range(state.results.size) if _may_have_been_sent(state, row)]
         for start in range(0, len(rows), MAX_BATCH):
             packed = pack_rows(rows[start : start + MAX_BATCH])
             connection.execute(insert, (number, run, _NO_SESSION, CLAIM, max(latest, created_at), packed, until))
@@ -78,8 +78,8 @@ def _claim_all(connection: sqlite3.Connection, path: Path, number: int) -> dict[
     return claimed
 
 
-def _may_have_been_sent(book: RunState, row: int) -> bool:
-    status = book.results.status[row]
-    return (book.words[row] == NEW and status != INVALID) or (
-        status == FAILED and book.results.execution_id[row] is None
+def _may_have_been_sent(state: RunState, row: int) -> bool:
+    status = state.results.status[row]
+    return (state.phases[row] == NEW and status != INVALID) or (
+        status == FAILED and state.results.execution_id[row] is None
     )

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ..inputs.fingerprints import SIZE
-from ..models import REFUSED_ROW, UNKNOWN_ROW, UNSENT_ROW, RowChunk
+from ...inputs.fingerprints import SIZE
+from ..base import RowChunk
+from ..records import RowHint, RunState
+from ..row_index import UNSEEN, RowIndex
 from .queries import digests_of, write_labels
-from .records import RunState
-from .row_index import UNSEEN, RowIndex
 from .sqlite_errors import translated
 
 CHUNK: Final = 10_000
@@ -30,7 +30,7 @@ class ReadExtent(NamedTuple):
     record: int
 
 
-class RunRowIndex:
+class RowTable:
     """What the rows of a run are known by, as far as this call has read and written."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, run: int) -> None:
@@ -66,85 +66,88 @@ class RunRowIndex:
         """Read on, where another call has added rows."""
         _, self._contents = digests_of(connection, self._path, self._run)
 
-    def roll(self, *, taken: Sequence[int], latest: bool) -> RowIndex:
+    def index(self, *, taken: Sequence[int], latest: bool) -> RowIndex:
         """Return what finds the rows that the run has, of which the frame holds those of `taken` already."""
-        roll = RowIndex(self._digests, taken=taken, latest=latest)
+        index = RowIndex(self._digests, taken=taken, latest=latest)
         # Needed once, and as large as the run: whoever registers again reads again.
         self._digests = bytearray()
-        return roll
+        return index
 
-    def catch_up(self, roll: RowIndex) -> None:
+    def catch_up(self, index: RowIndex) -> None:
         """Read the rows that other calls have added since."""
         first = len(self)
         digests, contents = digests_of(self._connection, self._path, self._run, first=first)
-        roll.extend(first, digests)
+        index.extend(first, digests)
         self._contents += contents
 
     def register(
         self,
-        sheets: Iterable[RowChunk],
-        roll: RowIndex,
+        chunks: Iterable[RowChunk],
+        index: RowIndex,
         *,
         keyed: bool,
-        changed: Callable[[int], None] | None,
+        on_changed: Callable[[int], None] | None,
         add: bool,
-        book: RunState,
+        state: RunState,
         before: int,
     ) -> list[int]:
         """Do what `Entry.register` says, for rows of the frame that stand behind `before` others.
 
-        `book` says how the rows stand that the run has.
+        `state` says how the rows stand that the run has.
         """
         numbers: list[int] = []
-        for sheet in sheets:
+        for chunk in chunks:
             with translated(self._path):
-                found = self._found(sheet, roll, book)
-                if keyed and changed is not None:
-                    self._renew_changed(sheet, found, book, changed, before=before + len(numbers))
+                found = self._found(chunk, index, state)
+                if keyed and on_changed is not None:
+                    self._renew_changed(chunk, found, state, on_changed, before=before + len(numbers))
                 if add:
-                    self._add(sheet, found)
+                    self._add(chunk, found)
             numbers += found
         return numbers
 
-    def _found(self, sheet: RowChunk, roll: RowIndex, book: RunState) -> list[int]:
+    def _found(self, chunk: RowChunk, index: RowIndex, state: RunState) -> list[int]:
         """Return each row's number, `UNSEEN` where the run has not seen it."""
-        if not roll:
-            return [UNSEEN] * len(sheet.digests)
-        numbers = sheet.numbers or [UNSEEN] * len(sheet.digests)
+        if not index:
+            return [UNSEEN] * len(chunk.digests)
+        numbers = chunk.numbers or [UNSEEN] * len(chunk.digests)
         found: list[int] = []
-        suits = [None, *(partial(book.suits, wish) for wish in (UNSENT_ROW, UNKNOWN_ROW, REFUSED_ROW))]
-        for digest, content, wish, number in zip(sheet.digests, sheet.contents, sheet.wishes, numbers, strict=True):
+        matchers = [
+            None,
+            *(partial(state.matches, hint) for hint in (RowHint.UNSENT, RowHint.UNKNOWN, RowHint.REFUSED)),
+        ]
+        for digest, content, hint, number in zip(chunk.digests, chunk.contents, chunk.hints, numbers, strict=True):
             if number == UNSEEN or self.content(number) != content:
-                number = roll.find(digest, suits[wish], wish)
+                number = index.find(digest, matchers[hint], hint)
             found.append(number)
         return found
 
     def _renew_changed(
         self,
-        sheet: RowChunk,
+        chunk: RowChunk,
         found: list[int],
-        book: RunState,
-        changed: Callable[[int], None],
+        state: RunState,
+        on_changed: Callable[[int], None],
         *,
         before: int,
     ) -> None:
         """Make a row whose key was seen with another input a new one; where that was sent, `changed` may object."""
         for place, number in enumerate(found):
-            if number != UNSEEN and self.content(number) != sheet.contents[place]:
-                if not book.suits(UNSENT_ROW, number):
-                    changed(before + place)
+            if number != UNSEEN and self.content(number) != chunk.contents[place]:
+                if not state.matches(RowHint.UNSENT, number):
+                    on_changed(before + place)
                 found[place] = UNSEEN
 
-    def _add(self, sheet: RowChunk, found: list[int]) -> None:
+    def _add(self, chunk: RowChunk, found: list[int]) -> None:
         """Write down the rows of a sheet that were not found, and put their numbers in."""
         first = len(self)
         fresh = [place for place, number in enumerate(found) if number == UNSEEN]
         if not fresh:
             return
-        digests = b"".join([sheet.digests[place] for place in fresh])
-        contents = b"".join([sheet.contents[place] for place in fresh])
-        labels = write_labels([sheet.labels[place] for place in fresh])
-        inputs = b"[" + b",".join([sheet.payloads[place] for place in fresh]) + b"]"
+        digests = b"".join([chunk.digests[place] for place in fresh])
+        contents = b"".join([chunk.contents[place] for place in fresh])
+        labels = write_labels([chunk.labels[place] for place in fresh])
+        inputs = b"[" + b",".join([chunk.payloads[place] for place in fresh]) + b"]"
         same = contents == digests
         self._connection.execute(
             "INSERT INTO sheets (run, first, size, digests, contents, labels, inputs) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -156,15 +159,15 @@ class RunRowIndex:
             found[place] = number
 
 
-def chunks(sheets: Iterable[RowChunk]) -> Iterator[list[RowChunk]]:
-    """Yield sheets by `CHUNK` rows or a few more; one empty list if there are none."""
-    chunk: list[RowChunk] = []
+def in_transactions(chunks: Iterable[RowChunk]) -> Iterator[list[RowChunk]]:
+    """Yield the chunks of one transaction each: `CHUNK` rows or a few more; one empty list if there are none."""
+    group: list[RowChunk] = []
     rows, is_first = 0, True
-    for sheet in sheets:
-        chunk.append(sheet)
-        rows += len(sheet.digests)
+    for chunk in chunks:
+        group.append(chunk)
+        rows += len(chunk.digests)
         if rows >= CHUNK:
-            yield chunk
-            chunk, rows, is_first = [], 0, False
-    if chunk or is_first:
-        yield chunk
+            yield group
+            group, rows, is_first = [], 0, False
+    if group or is_first:
+        yield group
