@@ -5,10 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.errors import JournalError, RunError
-from eachlabs_frames.inputs.fingerprints import fingerprint
+from eachlabs_frames.errors import JournalError
 from eachlabs_frames.journal import open_journal
-from eachlabs_frames.journal.base import RowChunk, RunSpec
-from eachlabs_frames.journal.records import RowState
 from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
 from eachlabs_frames.models import Outcome
-
-PIN = RunSpec("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}})
+from tests.test_journal_contract import PIN, claim, queued, sheet
 
 
 @pytest.fixture
@@ -50,309 +43,10 @@ def entries(journal: Path) -> Iterator[Callable[..., SqliteRunJournal]]:
         entry.close()
 
 
-def test_a_name_that_nobody_chose_is_never_somebody_elses(journal: Path) -> None:
-    """Two calls hit upon the same made-up name: the second gets another one."""
-    names = iter(["s", "t"])
-    first, second = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r")
-    with closing(first), closing(second):
-        first.enter(PIN, rename=lambda: next(names))
-        second.enter(PIN, rename=lambda: next(names))
-        assert (first.name, second.name) == ("r", "s")
-
-
-def test_a_run_that_another_call_has_made_meanwhile_is_not_taken_for_ones_own(journal: Path) -> None:
-    """Both begin it while it has no row, for different workflows: one of them has it."""
-    first, second = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r")
-    with closing(first), closing(second):
-        first.enter(PIN)
-        second.enter(replace(PIN, workflow_id="other"))
-        second.register([sheet([1])])
-        with pytest.raises(RunError, match="was created by another call in the meantime"):
-            first.register([sheet([1])])
-
-
-def sheet(values: Sequence[Any], **more: Any) -> RowChunk:
-    """Make a sheet of rows that are known by their values."""
-    digests = [fingerprint(value) for value in values]
-    payloads = [b'{"prompt":"%s"}' % str(value).encode() for value in values]
-    return RowChunk(digests, digests, list(range(len(values))), payloads, [True] * len(values), **more)
-
-
-def queued(*rows: int, by: str = "e") -> list[Outcome]:
-    """Make the outcomes of accepted rows."""
-    return [Outcome(row, "queued", "b", f"{by}{row}") for row in rows]
-
-
-def words(states: Sequence[RowState]) -> list[str]:
-    """Return how rows stand, in a word each."""
-    return [row_state.state for row_state in states]
-
-
-def claim(entry: SqliteRunJournal, *rows: int) -> list[str]:
-    """Claim rows, in a loop of its own."""
-    return words(asyncio.run(_claim(entry, rows)))
-
-
-async def _claim(entry: SqliteRunJournal, rows: Sequence[int]) -> Sequence[RowState]:
-    return await entry.claim(rows)
-
-
 def known(journal: Path) -> dict[int, str | None]:
     """Return the executions that a journal knows."""
     results = open_journal(journal).load("r").state.results
     return {row: results.execution_id[row] for row in range(results.size) if results.execution_id[row]}
-
-
-# -- claims and answers -----------------------------------------------------------------------------------------------
-
-
-def test_a_claim_is_in_the_file_when_it_is_granted(journal: Path, entries: Callable[..., SqliteRunJournal]) -> None:
-    """Before anything is sent, another process reads of it; the answer follows."""
-    entry = entries()
-    assert claim(entry, 0, 1) == ["new", "new"]
-    assert open_journal(journal).summaries()[0].counts == {"unknown": 2, "pending": 18}
-    entry.settle(queued(0, 1))
-    assert entry.close() is None
-    assert known(journal) == {0: "e0", 1: "e1"}
-
-
-def test_a_row_is_granted_to_one_of_two(entries: Callable[..., SqliteRunJournal]) -> None:
-    """Whoever comes second learns that the row is sent, that its owner is at work, and then what became of it."""
-    first, second = entries(), entries()
-    assert claim(first, 0, 1) == ["new", "new"]
-    states = asyncio.run(_claim(second, [1, 2]))
-    assert states == [RowState("sent", is_live=True), RowState("new")]
-    first.settle(queued(1))
-    first.close()
-    assert asyncio.run(_claim(second, [1]))[0].outcome == queued(1)[0]
-    assert asyncio.run(second.row_states([0])) == [RowState("sent", is_live=False)]
-
-
-def test_a_claim_that_was_given_back_is_free_for_others(entries: Callable[..., SqliteRunJournal]) -> None:
-    """A refused request created nothing."""
-    first, second = entries(), entries()
-    claim(first, 0)
-    first.settle([Outcome(0, "pending")])
-    assert claim(first, 5) == ["new"]
-    assert claim(second, 0) == ["new"]
-    assert claim(first, 0) == ["sent"]
-
-
-def test_giving_back_what_was_not_granted_frees_nothing(entries: Callable[..., SqliteRunJournal]) -> None:
-    """A call that is cut off while it claims gives all of it back, and another's request stays in flight."""
-    first, second, third = entries(), entries(), entries()
-    claim(first, 0)
-    assert claim(second, 0) == ["sent"]
-    second.settle([Outcome(0, "pending")])
-    claim(second, 7)
-    assert claim(third, 0) == ["sent"]
-
-
-def test_giving_up_on_an_old_request_says_nothing_of_a_newer_one(entries: Callable[..., SqliteRunJournal]) -> None:
-    """A search that ends without a find leaves alone what another call has sent meanwhile."""
-    first = entries()
-    claim(first, 0)
-    first.close()
-    second, third = entries(), entries()
-    assert second.row_state(0) == RowState("sent", is_live=False)
-    second.settle([Outcome(0, "unknown", error="lost")])
-    claim(second, 1)
-    fourth = entries()
-    assert claim(fourth, 0) == ["new"]
-    third.settle([Outcome(0, "unknown", error="lost")])
-    claim(third, 2)
-    assert entries().row_state(0) == RowState("sent", is_live=True)
-
-
-def test_a_look_of_another_call_takes_no_row_away(entries: Callable[..., SqliteRunJournal]) -> None:
-    """Only whoever claims or answers a row since is in the way of a retry."""
-    first = entries()
-    claim(first, 0)
-    first.settle([Outcome(0, "failed", "b", "e0")])
-    first.close()
-    retry, watcher = entries(), entries()
-    watcher.update([Outcome(0, "failed", "b", "e0", completed_at=5)])
-    watcher.close()
-    assert claim(retry, 0) == ["new"]
-
-
-def test_one_settlement_is_noted_as_one(journal: Path, entries: Callable[..., SqliteRunJournal]) -> None:
-    """Rows that were accepted, refused and given back together are written together, whatever their bulk."""
-    entry = entries()
-    claim(entry, *range(6))
-    outcomes = [
-        *queued(0, 1),
-        Outcome(2, "failed", error="no"),
-        *queued(3),
-        Outcome(4, "pending"),
-        Outcome(5, "unknown"),
-    ]
-    entry.settle(outcomes)
-    entry.close()
-    assert known(journal) == {0: "e0", 1: "e1", 3: "e3"}
-    assert open_journal(journal).summaries()[0].counts == {"queued": 3, "failed": 1, "pending": 15, "unknown": 1}
-
-
-def test_answers_are_in_order_with_the_claims_of_one_loop(
-    journal: Path, entries: Callable[..., SqliteRunJournal]
-) -> None:
-    """A claim that is cancelled and given back in the same turn of the loop is not left open."""
-
-    async def cut_off(entry: SqliteRunJournal) -> None:
-        task = asyncio.ensure_future(entry.claim([3]))
-        await asyncio.sleep(0)
-        task.cancel()
-        entry.settle([Outcome(3, "pending")])
-        await asyncio.gather(task, return_exceptions=True)
-
-    entry = entries()
-    asyncio.run(cut_off(entry))
-    entry.close()
-    assert open_journal(journal).summaries()[0].counts == {"pending": 20}
-
-
-# -- rows -------------------------------------------------------------------------------------------------------------
-
-
-def test_two_calls_that_register_the_same_rows_give_them_the_same_numbers(journal: Path) -> None:
-    """Both have entered before either has written: the second reads what the first wrote."""
-    first, second = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r")
-    first.enter(PIN)
-    second.enter(PIN)
-    assert first.register([sheet("abca")]) == [0, 1, 2, 3]
-    assert second.register([sheet("caab"), sheet("x")]) == [2, 0, 3, 1, 4]
-    assert first.register([sheet("xab")]) == [4, 0, 1]
-    first.close()
-    second.close()
-    assert len(open_journal(journal).load("r").inputs) == 5
-
-
-def test_a_sheet_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> None:
-    """All rows of a frame are registered or none, what is raised is raised as it is, and the call can be made again."""
-    entry = SqliteRunJournal(journal, "r")
-    entry.enter(PIN)
-
-    def sheets() -> Iterator[RowChunk]:
-        yield sheet("ab")
-        msg = "the picture is not there"
-        raise FileNotFoundError(msg)
-
-    with pytest.raises(FileNotFoundError, match="the picture"):
-        entry.register(sheets())
-    with pytest.raises(KeyboardInterrupt):
-        entry.register(_interrupted())
-    assert entry.register([sheet("bc")]) == [0, 1]
-    assert entry.register([sheet("dc")], add=False) == [-1, 1]
-    entry.close()
-    assert open_journal(journal).load("r").labels == [0, 1]
-
-
-def _interrupted() -> Iterator[RowChunk]:
-    yield sheet("xy")
-    raise KeyboardInterrupt
-
-
-def test_a_key_whose_input_has_changed_is_told_and_is_then_another_row(journal: Path) -> None:
-    """A row that was not sent may change; one that was sent is told, by its place in the frame."""
-    pin = RunSpec("wf", "v1", "http://localhost", key="k")
-    entry = SqliteRunJournal(journal, "r")
-    entry.enter(pin)
-    keys = [fingerprint(key) for key in "ab"]
-
-    def rows(*contents: str) -> RowChunk:
-        return RowChunk(keys, [fingerprint(one) for one in contents], [0, 1], [b"{}", b"{}"], [True, True])
-
-    assert entry.register([rows("x", "y")], keyed=True) == [0, 1]
-    claim(entry, 1)
-    entry.close()
-    entry, told = SqliteRunJournal(journal, "r"), list[int]()
-    entry.enter(pin)
-    assert entry.register([rows("x2", "y2")], keyed=True, on_changed=told.append) == [2, 3]
-    assert told == [1]
-    assert entry.content(3) == fingerprint("y2")
-    entry.close()
-    assert open_journal(journal).load("r").labels == [0, 1]
-
-
-@pytest.mark.parametrize("labels", [[float("nan"), 2**80], ["\ud800", "ü👩‍🎨"], [None, {"date": "2026-01-01"}]])
-def test_any_label_comes_back(journal: Path, labels: list[Any]) -> None:
-    """Labels are the user's own: NaN, huge numbers and half characters too."""
-    entry = SqliteRunJournal(journal, "r")
-    entry.enter(PIN, index_names=["a", None])
-    digests = [fingerprint(row) for row in range(2)]
-    entry.register([RowChunk(digests, digests, labels, [b"{}", b"{}"], [True, True])])
-    entry.close()
-    loaded = open_journal(journal).load("r")
-    assert repr(loaded.labels) == repr(labels)
-    assert loaded.index_names == ["a", None]
-
-
-def test_a_run_of_another_kind_is_refused(journal: Path, entries: Callable[..., SqliteRunJournal]) -> None:
-    """Two calls that make a run of one name at once must mean the same; a tuple and a list do."""
-    entries()
-    other = SqliteRunJournal(journal, "r")
-    with pytest.raises(RunError, match="with other settings"):
-        other.enter(RunSpec("wf", "v2", "http://localhost"))
-    other.enter(RunSpec("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}}))
-    other.close()
-
-
-def test_a_run_that_is_at_work_is_not_deleted(journal: Path, entries: Callable[..., SqliteRunJournal]) -> None:
-    """Nobody loses a run from under a call; afterwards it goes with all that it holds."""
-    entry = entries()
-    with pytest.raises(RunError, match="in progress"):
-        open_journal(journal).delete("r")
-    entry.close()
-    assert open_journal(journal).delete("r") == 20
-    assert open_journal(journal).summaries() == []
-
-
-# -- what was lost -----------------------------------------------------------------------------------------------------
-
-
-def test_a_lost_request_is_told_with_all_its_rows_that_wait(entries: Callable[..., SqliteRunJournal]) -> None:
-    """Rows of one request went together: one that has its answer names the bulk, and is not looked for."""
-    first = entries()
-    claim(first, 0, 1, 2)
-    first.settle([*queued(1), Outcome(2, "unknown", error="lost")])
-    claim(first, 5)
-    first.close()
-    second = entries()
-    lost = second.lost_requests([0, 5], timeout=60)
-    assert [one.rows for one in lost] == [(0, 2), (5,)]
-    assert [one.bulk_id for one in lost] == ["b", None]
-    assert lost[0].fingerprints == (fingerprint(0), fingerprint(2))
-    assert 0 < lost[0].until - lost[0].since < 60  # nobody waits for it now, so it was over at the latest then
-    assert second.lost_requests([0], timeout=1e-9)[0].until - lost[0].since == pytest.approx(0, abs=1e-6)
-    assert second.lost_requests([7], timeout=60) == []
-
-
-def test_a_retry_that_was_lost_is_looked_for(entries: Callable[..., SqliteRunJournal]) -> None:
-    """The failed execution that a row had before it was sent once more is no answer to that request."""
-    first = entries()
-    claim(first, 0)
-    first.settle([Outcome(0, "failed", "old", "e0")])
-    first.close()
-    second = entries()
-    claim(second, 0)
-    second.close()
-    (lost,) = entries().lost_requests([0], timeout=60)
-    assert (lost.rows, lost.bulk_id) == ((0,), None)
-
-
-def test_what_another_call_waits_for_is_taken(entries: Callable[..., SqliteRunJournal]) -> None:
-    """Executions that have a row, and inputs whose request is under way: also those that were sent a little before."""
-    first, second = entries(), entries()
-    claim(first, 0, 1)
-    first.settle(queued(1))
-    claim(first, 2)
-    since = time.time()
-    taken = asyncio.run(second.claimed(since))
-    assert set(taken.fingerprints) == {fingerprint(0), fingerprint(2)}
-    assert taken.executions == {"e1"}
-    assert asyncio.run(first.claimed(since)).fingerprints == {}
-    first.close()
-    assert asyncio.run(second.claimed(since)).fingerprints == {}
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------
@@ -450,7 +144,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
 from eachlabs_frames.errors import JournalError
-from tests.test_journal import PIN, claim, queued, sheet
+from tests.test_journal_contract import PIN, claim, queued, sheet
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 
 def limit(size):
@@ -585,7 +279,7 @@ import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
-from tests.test_journal import PIN, queued, sheet
+from tests.test_journal_contract import PIN, queued, sheet
 entry = SqliteRunJournal(Path(sys.argv[1]), "r")
 entry.enter(PIN)
 print("ready", flush=True)
