@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from benchmarks.structure import code_lines, explanation, longest_chain
 
 SOURCE = '''\
@@ -43,3 +46,13 @@ def test_a_suppression_is_explained_by_what_follows_its_codes() -> None:
     assert explanation("# noqa: S311 - jitter, not a secret") == "jitter, not a secret"
     assert explanation("# type: ignore[misc]  # no types") == "no types"
     assert explanation("# type: ignore[misc]  # noqa: N802, S311") == ""
+
+
+def test_the_architecture_names_files_that_exist() -> None:
+    """A renamed module is renamed in `docs/architecture.md` too."""
+    root = Path(__file__).parents[1]
+    text = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_/]+/(?:[a-z_]+\.[a-z]+)?|[a-z]+\.(?:py|toml))`", text)
+    assert "api/verdicts.py" in named
+    folders = (root, root / "eachlabs_frames")
+    assert [name for name in named if not any((folder / name).exists() for folder in folders)] == []
