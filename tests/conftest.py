@@ -25,7 +25,7 @@ _NAMES = ("api_key", "base_url", "dialect", "max_concurrency", "timeout", "max_w
 DEFAULTS: dict[str, Any] = dict.fromkeys(_NAMES) | {"journal": True, "rerun_guard": 86_400.0}
 
 
-# Test cases by the mark for which they were left out; with xdist, of each worker, and all of them collect the same.
+# The number of tests left out, by mark. Each xdist worker collects all of the tests, so the counts of one are enough.
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
