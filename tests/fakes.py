@@ -17,7 +17,7 @@ from eachlabs_frames.engine.recorder import Recorder
 from eachlabs_frames.engine.runner import Limits, Runner
 from eachlabs_frames.journal.base import LostRequest, RunJournal
 from eachlabs_frames.journal.none import NullRunJournal
-from eachlabs_frames.models import Fault, Reply, Request, Target
+from eachlabs_frames.models import Connection, Fault, Reply, Request, Target
 from eachlabs_frames.results import Results
 
 Answer = Reply | Fault
@@ -92,7 +92,7 @@ class QuietSearch:
     def __init__(self) -> None:
         self.lost: list[LostRequest] = []
 
-    def lose(self, lost: LostRequest) -> None:
+    def add(self, lost: LostRequest) -> None:
         self.lost.append(lost)
 
     def close(self) -> None:
@@ -122,15 +122,11 @@ def runner(
 
     return Runner(
         Target("wf", "v1"),
-        results,
-        books=Recorder(results, reporter, journal=journal or NullRunJournal(), numbers=range(results.size)),
+        Connection(transport, clock, "current", workers),
+        Recorder(results, reporter, journal=journal or NullRunJournal(), numbers=range(results.size)),
+        limits=Limits(timeout=60.0, max_wait=max_wait),
         search=QuietSearch,  # type: ignore[arg-type]  # all of it that a runner uses
         poll=poll or no_look,
-        transport=transport,
-        clock=clock,
-        reporter=reporter,
-        dialect="current",
-        limits=Limits(timeout=60.0, max_wait=max_wait, workers=workers),
         budget=budget,
     )
 

@@ -128,7 +128,7 @@ class Run:
             self.account.clock,
             workers=self.workers,
             max_wait=self.max_wait,
-            tell=self.told.append,
+            on_waiting=self.told.append,
             in_flight=lambda: len(self.account.known),
             poll=self.account.poll,
         )
@@ -141,21 +141,21 @@ class Run:
             self.left -= batch
             worker = object()
             while batch:
-                count = await self.limiter.admitted(worker, batch)
+                count = await self.limiter.acquire(worker, batch)
                 if not count:
                     self.left += batch
                     return
                 self._check(count)
                 verdict = await self.account.trigger(count)
                 if verdict is not None:
-                    await self.limiter.refused(worker, verdict, count)
+                    await self.limiter.back_off(worker, verdict, count)
                 else:
                     batch -= count
-                    self.limiter.answered(worker, count, count)
+                    self.limiter.release(worker, count, count)
 
     def _check(self, count: int) -> None:
         """No reservation beyond what is learned, but for a knock of one row that finds out whether it still holds."""
-        level = self.limiter._share.level
+        level = self.limiter._quota.level
         out = len(self.account.known) + self.limiter._reserved
         assert level is None or out <= level or count == 1
 
@@ -228,7 +228,7 @@ class Desk:
             self.clock,
             workers=workers,
             max_wait=max_wait,
-            tell=self.told.append,
+            on_waiting=self.told.append,
             in_flight=lambda: self.known,
             poll=self.poll,
         )
@@ -240,19 +240,19 @@ class Desk:
     def take(self, worker: object, count: int) -> None:
         """Have the API accept what `worker` sent."""
         self.known += count
-        self.limiter.answered(worker, count, count)
+        self.limiter.release(worker, count, count)
 
     async def learn(self, cap: int, *, out: int) -> None:
         """Have `out` executions in flight, and the cap known from a refusal that is over."""
-        assert await self.limiter.admitted("teacher", 10) == 10
+        assert await self.limiter.acquire("teacher", 10) == 10
         self.known = cap
-        await self.limiter.refused("teacher", full(cap, cap, 10), 10)
+        await self.limiter.back_off("teacher", full(cap, cap, 10), 10)
         self.known = out
-        self.limiter.leave("teacher")
-        self.limiter._tries, self.limiter._until, self.limiter._stale, self.limiter._since = 0, 0.0, False, None
+        self.limiter.abandon("teacher")
+        self.limiter._tries, self.limiter._until, self.limiter._stale, self.limiter._waiting_since = 0, 0.0, False, None
 
     def ask(self, worker: object, wanted: int = 10) -> asyncio.Task[int]:
-        return asyncio.ensure_future(self.limiter.admitted(worker, wanted))
+        return asyncio.ensure_future(self.limiter.acquire(worker, wanted))
 
 
 async def turns(count: int = 20) -> None:
@@ -283,7 +283,7 @@ async def test_while_nothing_is_refused_nobody_waits() -> None:
     for round_ in range(50):
         for worker in range(8):
             with pytest.raises(StopIteration) as passed:
-                desk.limiter.admitted(worker, 10).send(None)
+                desk.limiter.acquire(worker, 10).send(None)
             assert passed.value.value == 10
         for worker in range(8):
             desk.take(worker, 10)
@@ -296,9 +296,9 @@ async def test_one_worker_knocks_and_a_slow_start_follows() -> None:
     """Eight refusals are one pause and one cut: then 1, 2 and 4 requests at once, and one more with each round."""
     desk = Desk()
     for worker in range(8):
-        await desk.limiter.admitted(worker, 10)
+        await desk.limiter.acquire(worker, 10)
     for worker in range(8):
-        assert await desk.limiter.refused(worker, SLOW, 10)
+        assert await desk.limiter.back_off(worker, SLOW, 10)
     line = {worker: desk.ask(worker) for worker in range(8)}
     sizes: list[int] = []
     while len(sizes) < 9:
@@ -319,9 +319,9 @@ async def test_the_first_who_was_refused_is_the_one_who_knocks() -> None:
     """The gate stays closed for everybody else, new workers too, until its answer is there."""
     desk = Desk()
     for worker in "ab":
-        await desk.limiter.admitted(worker, 10)
-    await desk.limiter.refused("b", SLOW, 10)
-    await desk.limiter.refused("a", SLOW, 10)
+        await desk.limiter.acquire(worker, 10)
+    await desk.limiter.back_off("b", SLOW, 10)
+    await desk.limiter.back_off("a", SLOW, 10)
     line = [desk.ask(worker) for worker in "acdb"]
     await turns(100)
     assert [task.done() for task in line] == [False, False, False, True]
@@ -337,11 +337,11 @@ async def test_a_late_refusal_of_the_same_burst_is_no_second_cut() -> None:
     """What was sent before the cut and is refused after the pause makes nobody slower once more."""
     desk = Desk()
     for worker in range(8):
-        await desk.limiter.admitted(worker, 10)
-    await desk.limiter.refused(0, SLOW, 10)
-    assert await desk.limiter.admitted(0, 10) == 10
+        await desk.limiter.acquire(worker, 10)
+    await desk.limiter.back_off(0, SLOW, 10)
+    assert await desk.limiter.acquire(0, 10) == 10
     desk.take(0, 10)
-    await desk.limiter.refused(7, SLOW, 10)
+    await desk.limiter.back_off(7, SLOW, 10)
     assert desk.limiter._window.slow_until == 4
     desk.limiter.end()
 
@@ -352,10 +352,10 @@ async def test_a_new_refusal_after_the_pause_cuts_again() -> None:
     desk = Desk()
     for _ in range(2):
         before = desk.limiter._window.size
-        assert await desk.limiter.admitted(0, 10) == 10
-        await desk.limiter.refused(0, SLOW, 10)
+        assert await desk.limiter.acquire(0, 10) == 10
+        await desk.limiter.back_off(0, SLOW, 10)
         assert desk.limiter._window.slow_until == max(1, before // 2)
-        await desk.limiter.admitted(0, 10)
+        await desk.limiter.acquire(0, 10)
         desk.take(0, 10)
     desk.limiter.end()
 
@@ -364,10 +364,10 @@ async def test_a_new_refusal_after_the_pause_cuts_again() -> None:
 async def test_no_connection_is_a_pause_without_a_cut() -> None:
     """An API that cannot be reached says nothing of its limits."""
     desk = Desk()
-    await desk.limiter.admitted(0, 10)
+    await desk.limiter.acquire(0, 10)
     for _ in range(3):
-        assert await desk.limiter.refused(0, UNSENT, 10)
-        assert await desk.limiter.admitted(0, 10) == 10
+        assert await desk.limiter.back_off(0, UNSENT, 10)
+        assert await desk.limiter.acquire(0, 10) == 10
     desk.take(0, 10)
     assert desk.clock.slept == [0.5, 1.0, 2.0]
     assert desk.limiter._window.size == 8
@@ -380,12 +380,12 @@ async def test_knocks_grow_smaller_when_nobody_can_read_what_is_refused() -> Non
     desk = Desk()
     sizes = []
     for _ in range(7):
-        sizes.append(await desk.limiter.admitted(0, 10))
-        await desk.limiter.refused(0, SLOW, sizes[-1])
+        sizes.append(await desk.limiter.acquire(0, 10))
+        await desk.limiter.back_off(0, SLOW, sizes[-1])
     assert sizes == [10, 10, 10, 5, 2, 1, 1]
-    await desk.limiter.admitted(0, 10)
+    await desk.limiter.acquire(0, 10)
     desk.take(0, 1)
-    assert await desk.limiter.admitted(0, 10) == 10
+    assert await desk.limiter.acquire(0, 10) == 10
     desk.take(0, 10)
 
 
@@ -398,11 +398,11 @@ def test_retry_after_is_a_floor(verdict: Retry, own: int) -> None:
     async def test() -> None:
         desk = Desk()
         desk.settling = [3]
-        await desk.limiter.admitted(0, 10)
+        await desk.limiter.acquire(0, 10)
         desk.known = own
-        await desk.limiter.refused(0, Retry(verdict.reason, 30.0, verdict.limited), 10)
+        await desk.limiter.back_off(0, Retry(verdict.reason, 30.0, verdict.limited), 10)
         assert desk.told == [f"{verdict.reason}; retrying in 30 s"]
-        assert await desk.limiter.admitted(0, 10) > 0
+        assert await desk.limiter.acquire(0, 10) > 0
         assert desk.clock.time >= 30
         desk.take(0, 1)
 
@@ -414,10 +414,10 @@ async def test_a_second_workers_retry_after_counts_too() -> None:
     """The pause is as long as the longest that any answer asked for."""
     desk = Desk()
     for worker in range(2):
-        await desk.limiter.admitted(worker, 10)
-    await desk.limiter.refused(0, SLOW, 10)
-    await desk.limiter.refused(1, Retry(SLOW.reason, 20.0, limited=True), 10)
-    await desk.limiter.admitted(0, 10)
+        await desk.limiter.acquire(worker, 10)
+    await desk.limiter.back_off(0, SLOW, 10)
+    await desk.limiter.back_off(1, Retry(SLOW.reason, 20.0, limited=True), 10)
+    await desk.limiter.acquire(0, 10)
     assert desk.clock.time == 20
     desk.limiter.end()
 
@@ -427,10 +427,10 @@ async def test_at_the_cap_executions_are_waited_for_until_a_full_batch_fits() ->
     """Ten of ten are in flight: polls, no requests, until all have settled; then ten rows go in one request."""
     desk = Desk()
     desk.settling = [0, 0, 0, 3, 3, 4]
-    await desk.limiter.admitted(0, 10)
+    await desk.limiter.acquire(0, 10)
     desk.known = 10
-    assert await desk.limiter.refused(0, capped(10, 10, 10), 10)
-    assert await desk.limiter.admitted(0, 10) == 10
+    assert await desk.limiter.back_off(0, capped(10, 10, 10), 10)
+    assert await desk.limiter.acquire(0, 10) == 10
     assert desk.polls == 6
     assert desk.told == [f"waiting for {count} of 10 concurrent executions to settle" for count in (10, 7, 4)]
     desk.take(0, 10)
@@ -443,12 +443,12 @@ async def test_an_execution_that_runs_on_holds_no_batch_twice() -> None:
     desk = Desk()
     await desk.learn(10, out=10)
     desk.settling = [9]
-    assert await desk.limiter.admitted(0, 10) == 9
+    assert await desk.limiter.acquire(0, 10) == 9
     assert desk.clock.time > HOLD_FOR
     desk.take(0, 9)
     desk.settling = [9]
     before = desk.polls
-    assert await desk.limiter.admitted(0, 10) == 9
+    assert await desk.limiter.acquire(0, 10) == 9
     assert desk.polls == before + 1
     desk.limiter.end()
 
@@ -458,7 +458,7 @@ async def test_a_batch_is_never_held_for_longer_than_max_wait() -> None:
     """A short max_wait ends the hold, not the run, where there is room."""
     desk = Desk(max_wait=1.0)
     await desk.learn(10, out=6)
-    assert await desk.limiter.admitted(0, 10) == 4
+    assert await desk.limiter.acquire(0, 10) == 4
     assert desk.limiter.exhausted is None
     desk.limiter.end()
 
@@ -469,11 +469,11 @@ async def test_looks_grow_rarer_until_something_settles() -> None:
     desk = Desk()
     await desk.learn(10, out=10)
     desk.settling = [0] * 12 + [1]
-    assert await desk.limiter.admitted(0, 1) == 1
+    assert await desk.limiter.acquire(0, 1) == 1
     assert desk.clock.slept == [pytest.approx(min(10, 0.25 * 1.5**look)) for look in range(13)]
     desk.settling = [1]
     desk.take(0, 1)
-    assert await desk.limiter.admitted(0, 1) == 1
+    assert await desk.limiter.acquire(0, 1) == 1
     assert desk.clock.slept[-1] == 0.25
     desk.limiter.end()
 
@@ -484,9 +484,9 @@ async def test_where_others_use_the_cap_backoff_is_all_there_is() -> None:
     desk = Desk()
     sizes = []
     for _ in range(4):
-        sizes.append(await desk.limiter.admitted(0, 10))
-        await desk.limiter.refused(0, full(10, 10, sizes[-1]), sizes[-1])
-    assert await desk.limiter.admitted(0, 10) == 1
+        sizes.append(await desk.limiter.acquire(0, 10))
+        await desk.limiter.back_off(0, full(10, 10, sizes[-1]), sizes[-1])
+    assert await desk.limiter.acquire(0, 10) == 1
     assert sizes == [10, 1, 1, 1]
     assert (desk.polls, desk.clock.slept) == (0, [0.5, 1.0, 2.0, 4.0])
     desk.limiter.end()
@@ -504,7 +504,7 @@ async def test_eight_workers_together_never_overshoot_the_cap() -> None:
     desk.limiter.end()
     await asyncio.gather(*line)
     for worker in range(8):
-        desk.limiter.leave(worker)
+        desk.limiter.abandon(worker)
     assert desk.limiter._reserved == 0
 
 
@@ -536,7 +536,7 @@ def test_room_for_less_than_a_batch_is_held_for_a_while(cap: int, out: int, sett
         desk = Desk()
         await desk.learn(cap, out=out)
         desk.settling = list(settling)
-        assert await desk.limiter.admitted(0, 10) == sent
+        assert await desk.limiter.acquire(0, 10) == sent
         assert (desk.clock.time > HOLD_FOR) == (sent < min(10, cap))
         desk.limiter.end()
 
@@ -552,22 +552,22 @@ async def test_patience_ends_once_and_for_everybody() -> None:
     while not all(task.done() for task in line):
         await asyncio.sleep(0)
         for worker, task in enumerate(line):
-            if task.done() and task.result() and await desk.limiter.refused(worker, full(10, 10, 1), 1):
+            if task.done() and task.result() and await desk.limiter.back_off(worker, full(10, 10, 1), 1):
                 line[worker] = desk.ask(worker)
     assert not any(task.result() for task in line if task.result() != 1)
     assert desk.limiter.exhausted is not None
     assert "10 of 10" in desk.limiter.exhausted
     assert 59 < desk.clock.time <= 60
-    assert await desk.limiter.admitted("late", 10) == 0
-    assert not await desk.limiter.refused("later", SLOW, 10)
+    assert await desk.limiter.acquire("late", 10) == 0
+    assert not await desk.limiter.back_off("later", SLOW, 10)
 
 
 @scenario
 async def test_nobody_waits_longer_than_patience_to_be_told_that_it_is_over() -> None:
     """A Retry-After beyond max_wait ends the run at once, and the reason says so."""
     desk = Desk(max_wait=60)
-    await desk.limiter.admitted(0, 10)
-    assert not await desk.limiter.refused(0, Retry(SLOW.reason, 3600.0, limited=True), 10)
+    await desk.limiter.acquire(0, 10)
+    assert not await desk.limiter.back_off(0, Retry(SLOW.reason, 3600.0, limited=True), 10)
     assert desk.limiter.exhausted == f"the API asks to wait 3600 s, more than max_wait=60 s: {SLOW.reason}"
     assert desk.clock.slept == []
 
@@ -578,7 +578,7 @@ async def test_patience_starts_anew_with_each_execution_that_settles() -> None:
     desk = Desk(max_wait=60)
     await desk.learn(10, out=20)
     desk.settling = ([0] * 7 + [1]) * 11
-    assert await desk.limiter.admitted(0, 10) == 1
+    assert await desk.limiter.acquire(0, 10) == 1
     assert desk.clock.time > 60
     assert desk.limiter.exhausted is None
     desk.limiter.end()
@@ -589,9 +589,9 @@ async def test_patience_starts_anew_with_each_request_that_is_taken() -> None:
     """Fifteen seconds of pause per request, ten times, are no twenty in a row."""
     desk = Desk(max_wait=20)
     for _ in range(10):
-        await desk.limiter.admitted(0, 10)
-        assert await desk.limiter.refused(0, Retry(SLOW.reason, 15.0, limited=True), 10)
-        await desk.limiter.admitted(0, 10)
+        await desk.limiter.acquire(0, 10)
+        assert await desk.limiter.back_off(0, Retry(SLOW.reason, 15.0, limited=True), 10)
+        await desk.limiter.acquire(0, 10)
         desk.take(0, 10)
     assert desk.clock.time == 150
 
@@ -600,13 +600,13 @@ async def test_patience_starts_anew_with_each_request_that_is_taken() -> None:
 async def test_while_nothing_settles_a_single_row_knocks_now_and_then() -> None:
     """Others may have left the account meanwhile: a run whose own execution hangs finds out before it gives up."""
     desk = Desk(max_wait=100)
-    await desk.limiter.admitted(0, 10)
+    await desk.limiter.acquire(0, 10)
     desk.known = 1
-    await desk.limiter.refused(0, full(10, 10, 10), 10)
+    await desk.limiter.back_off(0, full(10, 10, 10), 10)
     knocks = []
-    while await desk.limiter.admitted(0, 10) == 1:
+    while await desk.limiter.acquire(0, 10) == 1:
         knocks.append(desk.clock.time)
-        await desk.limiter.refused(0, full(10, 10, 1), 1)
+        await desk.limiter.back_off(0, full(10, 10, 1), 1)
     assert len(knocks) == 4
     assert desk.limiter.exhausted is not None
 
@@ -617,9 +617,9 @@ async def test_answers_without_an_execution_give_the_room_back() -> None:
     desk = Desk()
     await desk.learn(10, out=0)
     for sent, accepted in ((10, 0), (10, 0), (0, 0)):
-        assert await desk.limiter.admitted(0, 10) == 10
-        desk.limiter.answered(0, sent, accepted)
-    desk.limiter.answered(0, 10, 10)
+        assert await desk.limiter.acquire(0, 10) == 10
+        desk.limiter.release(0, sent, accepted)
+    desk.limiter.release(0, 10, 10)
     assert desk.limiter._reserved == 0
     assert desk.limiter._accepted == 0
 
@@ -649,8 +649,8 @@ async def test_the_end_of_the_run_lets_everybody_through_with_nothing() -> None:
 async def test_the_end_of_the_run_ends_a_pause() -> None:
     """Nobody sits out a Retry-After of a run that is over."""
     desk = Desk()
-    await desk.limiter.admitted(0, 10)
-    await desk.limiter.refused(0, Retry(SLOW.reason, 600.0, limited=True), 10)
+    await desk.limiter.acquire(0, 10)
+    await desk.limiter.back_off(0, Retry(SLOW.reason, 600.0, limited=True), 10)
     waiting = desk.ask(0)
     await turns(5)
     desk.limiter.end()
@@ -662,8 +662,8 @@ async def test_the_end_of_the_run_ends_a_pause() -> None:
 async def test_who_is_cancelled_in_the_pause_hands_it_over() -> None:
     """The next in line takes the pause over, to its end: the others do not hang, and Retry-After still holds."""
     desk = Desk()
-    await desk.limiter.admitted("owner", 10)
-    await desk.limiter.refused("owner", Retry(SLOW.reason, 30.0, limited=True), 10)
+    await desk.limiter.acquire("owner", 10)
+    await desk.limiter.back_off("owner", Retry(SLOW.reason, 30.0, limited=True), 10)
     owner, second, third = desk.ask("owner"), desk.ask("second"), desk.ask("third")
     await turns(5)
     owner.cancel()
@@ -673,7 +673,7 @@ async def test_who_is_cancelled_in_the_pause_hands_it_over() -> None:
     assert not third.done()
     desk.take("second", 10)
     assert await third == 10
-    desk.limiter.leave("third")
+    desk.limiter.abandon("third")
     assert desk.limiter._reserved == 0
 
 
@@ -681,14 +681,14 @@ async def test_who_is_cancelled_in_the_pause_hands_it_over() -> None:
 async def test_who_goes_away_before_it_knocks_hands_the_pause_over() -> None:
     """A worker that ends between its refusal and its knock leaves the gate to the others."""
     desk = Desk()
-    await desk.limiter.admitted("owner", 10)
-    await desk.limiter.refused("owner", SLOW, 10)
+    await desk.limiter.acquire("owner", 10)
+    await desk.limiter.back_off("owner", SLOW, 10)
     second = desk.ask("second")
     await turns()
-    desk.limiter.leave("owner")
+    desk.limiter.abandon("owner")
     assert await second == 10
     desk.take("second", 10)
-    assert await desk.limiter.admitted("third", 10) == 10
+    assert await desk.limiter.acquire("third", 10) == 10
 
 
 @scenario
@@ -708,13 +708,13 @@ async def test_who_is_cancelled_while_it_looks_is_replaced() -> None:
 async def test_after_a_refusal_for_the_cap_a_look_comes_before_the_knock() -> None:
     """What is known of our own executions may be old: one look, and then all that is free."""
     desk = Desk()
-    await desk.limiter.admitted(0, 10)
+    await desk.limiter.acquire(0, 10)
     desk.known = 3
-    await desk.limiter.refused(0, full(3, 10, 10), 10)
-    assert await desk.limiter.admitted(0, 7) == 7
+    await desk.limiter.back_off(0, full(3, 10, 10), 10)
+    assert await desk.limiter.acquire(0, 7) == 7
     assert desk.polls == 1
     desk.take(0, 3)
-    assert await desk.limiter.admitted(0, 4) == 4
+    assert await desk.limiter.acquire(0, 4) == 4
     assert desk.polls == 1
     desk.limiter.end()
 
@@ -723,11 +723,11 @@ async def test_after_a_refusal_for_the_cap_a_look_comes_before_the_knock() -> No
 async def test_the_rows_of_other_requests_count_when_a_cap_is_learned() -> None:
     """Five in flight and ten on their way: a refusal of ten more says nothing against those fifteen."""
     desk = Desk()
-    await desk.limiter.admitted("other", 10)
-    await desk.limiter.admitted(0, 10)
+    await desk.limiter.acquire("other", 10)
+    await desk.limiter.acquire(0, 10)
     desk.known = 5
-    await desk.limiter.refused(0, vague(0, 0, 0), 10)
-    assert desk.limiter._share.level == 20
+    await desk.limiter.back_off(0, vague(0, 0, 0), 10)
+    assert desk.limiter._quota.level == 20
     desk.limiter.end()
 
 
@@ -737,11 +737,11 @@ async def test_answers_are_waited_for_where_nothing_is_in_flight_yet() -> None:
     desk = Desk()
     await desk.learn(10, out=0)
     desk.limiter._window = desk.limiter._window.__class__(8, 8)
-    assert await desk.limiter.admitted("first", 10) == 10
+    assert await desk.limiter.acquire("first", 10) == 10
     second = desk.ask("second")
     await turns(200)
     assert (second.done(), desk.polls) == (False, 0)
-    desk.limiter.answered("first", 10, 0)
+    desk.limiter.release("first", 10, 0)
     assert await second == 10
     desk.limiter.end()
 
@@ -752,7 +752,7 @@ async def test_sending_that_goes_on_is_told() -> None:
     desk = Desk()
     await desk.learn(10, out=10)
     desk.settling = [0, 0, 1]
-    await desk.limiter.admitted(0, 1)
+    await desk.limiter.acquire(0, 1)
     assert desk.told == ["waiting for 10 of 10 concurrent executions to settle", None]
     desk.limiter.end()
 
@@ -768,11 +768,11 @@ async def test_what_is_accepted_during_a_look_does_not_hide_what_settled() -> No
         desk.known -= 2
         desk.take("other", 3)
         desk.limiter._poll = desk.poll
-        desk.limiter._since = -100.0
+        desk.limiter._waiting_since = -100.0
 
     desk.limiter._poll = poll
     waiting = desk.ask(0)
-    while desk.limiter._since != 0.25:
+    while desk.limiter._waiting_since != 0.25:
         assert desk.clock.time < 1
         await asyncio.sleep(0)
     desk.limiter.end()
@@ -783,11 +783,11 @@ async def test_what_is_accepted_during_a_look_does_not_hide_what_settled() -> No
 async def test_what_was_never_sent_is_no_progress() -> None:
     """A worker that finds nothing left to send leaves the pause and the patience as they are."""
     desk = Desk()
-    await desk.limiter.admitted("idle", 10)
-    await desk.limiter.admitted(0, 10)
-    await desk.limiter.refused(0, SLOW, 10)
-    desk.limiter.answered("idle", 0, 0)
-    assert desk.limiter._since == 0.0
+    await desk.limiter.acquire("idle", 10)
+    await desk.limiter.acquire(0, 10)
+    await desk.limiter.back_off(0, SLOW, 10)
+    desk.limiter.release("idle", 0, 0)
+    assert desk.limiter._waiting_since == 0.0
     desk.limiter.end()
 
 
@@ -811,7 +811,7 @@ async def test_a_run_begins_with_two_requests() -> None:
     await turns()
     assert [task.done() for task in line] == [True] * 2 + [False] * 6
     desk.take(0, 10)
-    desk.limiter.answered(1, 10, 0)
+    desk.limiter.release(1, 10, 0)
     await asyncio.gather(*line)
     assert desk.clock.time == 0.0
     desk.limiter.end()
@@ -831,11 +831,11 @@ async def test_first_requests_without_an_answer_hold_up_the_others_for_seconds_o
 async def test_a_402_about_executions_in_flight_waits_for_them() -> None:
     """They are polled, an observer hears what is waited for, and then the rest goes on."""
     desk = Desk()
-    await desk.limiter.admitted(0, 10)
+    await desk.limiter.acquire(0, 10)
     desk.known = 10
     desk.settling = [0, 0, 10]
-    assert await desk.limiter.refused(0, RESERVED, 10)
-    assert await desk.limiter.admitted(0, 10) == 10
+    assert await desk.limiter.back_off(0, RESERVED, 10)
+    assert await desk.limiter.acquire(0, 10) == 10
     assert desk.polls == 3
     assert desk.told == [
         "waiting for 10 of 15 concurrent executions to settle, which releases their part of the balance "
@@ -849,9 +849,9 @@ async def test_a_402_about_executions_in_flight_waits_for_them() -> None:
 async def test_a_402_about_executions_in_flight_stops_where_none_is_ours() -> None:
     """After a few smaller tries, as the API may free the balance late, or for less than a full request."""
     desk = Desk()
-    sizes = [await desk.limiter.admitted(0, 10)]
-    while await desk.limiter.refused(0, RESERVED, sizes[-1]):
-        sizes.append(await desk.limiter.admitted(0, 10))
+    sizes = [await desk.limiter.acquire(0, 10)]
+    while await desk.limiter.back_off(0, RESERVED, sizes[-1]):
+        sizes.append(await desk.limiter.acquire(0, 10))
     assert sizes == [10, 5, 2, 1]
     assert len(sizes) == RESERVED_TRIES + 1
     assert desk.limiter.exhausted is not None
@@ -865,13 +865,13 @@ async def test_a_402_about_executions_in_flight_stops_where_none_is_ours() -> No
 async def test_a_402_that_waiting_does_not_clear_ends_with_max_wait() -> None:
     """The run's own executions never end: a few tries of one row, and then it is over."""
     desk = Desk(max_wait=100)
-    await desk.limiter.admitted(0, 10)
+    await desk.limiter.acquire(0, 10)
     desk.known = 3
-    await desk.limiter.refused(0, RESERVED, 10)
+    await desk.limiter.back_off(0, RESERVED, 10)
     tries = 0
-    while count := await desk.limiter.admitted(0, 10):
+    while count := await desk.limiter.acquire(0, 10):
         tries += 1
-        await desk.limiter.refused(0, RESERVED, count)
+        await desk.limiter.back_off(0, RESERVED, count)
     assert tries <= 7
     assert desk.clock.time <= 100
     assert desk.limiter.exhausted == f"gave up after max_wait=100 s: {RESERVED.reason}"
@@ -886,8 +886,8 @@ def test_a_cap_of_zero_ends_with_max_wait(stated: str) -> None:
         desk = Desk(max_wait=60)
         refusal = limited(f"HTTP 429: concurrency: you are limited to {stated}")
         assert refusal.cap == Cap()
-        while count := await desk.limiter.admitted(0, 10):
-            await desk.limiter.refused(0, refusal, count)
+        while count := await desk.limiter.acquire(0, 10):
+            await desk.limiter.back_off(0, refusal, count)
         assert desk.clock.time <= 60
         assert desk.limiter.exhausted is not None
 
@@ -958,11 +958,11 @@ class Chaos(Desk):
         if action == "take":
             self.take(worker, count)
         elif action == "lose":
-            self.limiter.answered(worker, count, 0)
+            self.limiter.release(worker, count, 0)
         elif action == "refuse":
-            await self.limiter.refused(worker, verdict, count)
+            await self.limiter.back_off(worker, verdict, count)
         else:
-            self.limiter.leave(worker)
+            self.limiter.abandon(worker)
 
     async def collect(self) -> None:
         await turns(6)
@@ -982,7 +982,7 @@ class Chaos(Desk):
         await self.collect()
         for worker in set(range(5)) - {survivor}:
             self.held.pop(worker, None)
-            self.limiter.leave(worker)
+            self.limiter.abandon(worker)
 
 
 @pytest.mark.slow
@@ -1001,7 +1001,7 @@ def test_whoever_is_cancelled_no_reservation_is_left_and_nobody_hangs(
         await desk.leave_alone(survivor)
         if survivor not in desk.held:
             assert await asyncio.wait_for(desk.asked.get(survivor) or desk.ask(survivor), 30) > 0
-        desk.limiter.leave(survivor)
+        desk.limiter.abandon(survivor)
         assert desk.limiter._reserved == 0
         assert not desk.limiter._line
 

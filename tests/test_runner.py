@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.engine.limiter import OPENING_SECONDS
-from eachlabs_frames.engine.runner import INTERRUPTED, UNANSWERED_IN_A_ROW, StopReason
+from eachlabs_frames.engine.runner import INTERRUPTED, MAX_UNANSWERED, StopReason
 from eachlabs_frames.inputs.batches import batched
 from eachlabs_frames.models import Batch, Event, Fault, Reply, Request
 from eachlabs_frames.results import Results
@@ -291,7 +291,7 @@ def test_ten_lost_answers_in_a_row_stop_the_run() -> None:
     halt = trial.run()
     assert halt is not None
     assert "down" in halt.reason
-    assert len(trial.transport.sent) == UNANSWERED_IN_A_ROW
+    assert len(trial.transport.sent) == MAX_UNANSWERED
     assert trial.results.tally() == {"unknown": 100, "pending": 900}
 
 

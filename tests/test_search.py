@@ -28,7 +28,7 @@ from eachlabs_frames.engine.recovery.clock_skew import ClockSkew
 from eachlabs_frames.engine.recovery.search import RIVALS, LostRequestSearch
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.journal.base import Claimed, LostRequest
-from eachlabs_frames.models import Batch, Fault, Outcome, Reply, Request, Target, Transport
+from eachlabs_frames.models import Batch, Connection, Fault, Outcome, Reply, Request, Target, Transport
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 
 
@@ -148,24 +148,18 @@ class Trial:
         self.found_at: dict[int, float] = {}
         self.told: list[int] = []
         self.search = LostRequestSearch(
-            "wf",
-            version_id="v1",
-            transport=self.transport,
-            clock=self.clock,
-            dialect="current",
+            Target("wf", "v1"),
+            Connection(self.transport, self.clock, "current", 4),
             settle_window=30.0,
-            workers=4,
-            taken=self._taken,
-            adopt=self._adopt,
-            give_up=self._give_up,
-            tell=self.told.append,
+            records=self,
+            on_count=self.told.append,
         )
 
-    async def _taken(self, since: float) -> Claimed:
+    async def claimed(self, since: float) -> Claimed:
         self.asked_since.append(since)
         return Claimed(frozenset(self.owned), self.rivals())
 
-    async def _adopt(self, lost: LostRequest, outcomes: Sequence[Outcome]) -> bool:
+    async def adopt(self, lost: LostRequest, outcomes: Sequence[Outcome]) -> bool:
         if self.outrun:
             self.outrun -= 1
             return False
@@ -178,17 +172,17 @@ class Trial:
             self.owned.add(str(outcome.execution_id))
         return True
 
-    def _give_up(self, lost: LostRequest, rows: Sequence[int], why: str, looked: bool) -> None:
+    def give_up(self, lost: LostRequest, rows: Sequence[int], reason: str, complete: bool) -> None:
         assert not self.adopted.keys() & set(rows)
         assert not self.given_up.keys() & set(rows)
-        self.given_up.update(dict.fromkeys(rows, why))
+        self.given_up.update(dict.fromkeys(rows, reason))
         self.found_at.update(dict.fromkeys(rows, self.clock.time))
 
     def lose(
         self, *inputs: Any, first: int = 0, since: float = -1.0, until: float = 0.0, name: str | None = None
     ) -> None:
         rows = tuple(range(first, first + len(inputs)))
-        self.search.lose(
+        self.search.add(
             LostRequest(rows, tuple(fingerprints(inputs)), EPOCH + since, EPOCH + until, name and self.api.named(name))
         )
 
@@ -260,7 +254,7 @@ def test_a_bulk_id_that_is_no_uuid_is_never_a_filter(says_bulk: bool, inputs: bo
 def test_nothing_is_asked_where_nothing_is_lost() -> None:
     """Closed before anything was lost, a search is over; and a trigger of no rows is none."""
     trial = Trial()
-    trial.search.lose(LostRequest((), (), EPOCH, EPOCH))
+    trial.search.add(LostRequest((), (), EPOCH, EPOCH))
     trial.run()
     assert trial.api.asked == []
     assert trial.told == []
@@ -952,29 +946,26 @@ class Lossy:
         self.batches, self.window, self.send = batches, window, send
         call(self._go)
 
-    async def _adopt(self, lost: LostRequest, outcomes: Sequence[Outcome]) -> bool:
+    async def adopt(self, lost: LostRequest, outcomes: Sequence[Outcome]) -> bool:
         self.adopted.update((one.position, one) for one in outcomes)
         return True
+
+    def give_up(self, lost: LostRequest, rows: Sequence[int], reason: str, complete: bool) -> None:
+        self.given_up.update(dict.fromkeys(rows, reason))
 
     async def _go(self, stop: asyncio.Event) -> None:
         clock = SystemClock()
         client = Client(settings.current())
         search = LostRequestSearch(
-            "wf_free",
-            version_id="v1",
-            transport=client,
-            clock=clock,
-            dialect=settings.current().dialect,
+            Target("wf_free", "v1"),
+            Connection(client, clock, settings.current().dialect, 4),
             settle_window=self.window,
-            workers=4,
-            taken=self._taken,
-            adopt=self._adopt,
-            give_up=lambda lost, rows, why, looked: self.given_up.update(dict.fromkeys(rows, why)),
-            tell=lambda rows: None,
+            records=self,
+            on_count=lambda rows: None,
         )
         first = 0
         for inputs in self.batches:
-            search.lose(await self._lose(client, clock, inputs, first))
+            search.add(await self._lose(client, clock, inputs, first))
             first += len(inputs)
         search.close()
         await search.run(stop)
@@ -987,7 +978,7 @@ class Lossy:
             await client.send(trigger_request(settings.current().dialect, Target("wf_free", "v1"), batch))
         return LostRequest(rows, tuple(fingerprints(inputs)), since, clock.epoch())
 
-    async def _taken(self, since: float) -> Claimed:
+    async def claimed(self, since: float) -> Claimed:
         return Claimed({str(one.execution_id) for one in self.adopted.values()}, {})
 
 

@@ -103,7 +103,7 @@ class Trial:
 
     def refresh(self) -> int:
         async def go() -> int:
-            return await self._tracker().refresh(asyncio.Event())
+            return await self._tracker().poll_once(asyncio.Event())
 
         return asyncio.run(go())
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ..aio.bridge import Job, Steps
 from ..api.verdicts import MAX_RETRY_AFTER
@@ -92,6 +93,60 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+class ObserverList:
+    """An observer that passes each event on to others, and drops the one that raises.
+
+    Attributes
+    ----------
+    latest : Event or None
+        The last event.
+    drops_raising : bool
+        True: what is raised by calling this does not mean that it is to be called no more.
+    """
+
+    drops_raising: Final = True
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._observers: tuple[Observer, ...] = ()
+        self.latest: Event | None = None
+
+    def add(self, observer: Observer) -> None:
+        """Tell `observer` of each event from now on, once."""
+        with self._lock:
+            self._observers = (*(one for one in self._observers if one != observer), observer)
+
+    def remove(self, observer: Observer) -> None:
+        """Tell it nothing more."""
+        with self._lock:
+            self._observers = tuple(one for one in self._observers if one != observer)
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event on; then raise what is no `Exception` but was raised by an observer (SystemExit, for one)."""
+        self.latest = event
+        error: BaseException | None = None
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:
+                self.remove(observer)
+                logger.exception("an observer raised, and is not called again; the run goes on")
+            except BaseException as exc:  # noqa: BLE001 - raised below
+                self.remove(observer)
+                error = error or exc
+        if error is not None:
+            raise error
+
+
+def joined(audience: ObserverList | None, shown: Observer | None) -> Observer | None:
+    """Return one observer that tells both."""
+    if audience is None:
+        return shown
+    if shown is not None:
+        audience.add(shown)
+    return audience
+
+
 class EventEmitter(GuardedObserver):
     """Tells one observer how a call goes.
 
@@ -122,7 +177,7 @@ class EventEmitter(GuardedObserver):
         self._answered = done
         self._until_settled = until_settled
         self._waiting_for: str | None = None
-        self._looking_for = 0
+        self._searching_for = 0
         self._throttled: str | None = None
         self._stale_since: float | None = None
         self.balance_usd: float | None = None
@@ -157,9 +212,9 @@ class EventEmitter(GuardedObserver):
         self._waiting_for = reason
         self._tell("resumed" if reason is None else "waiting")
 
-    def looking(self, rows: int) -> None:
-        """Say for how many rows a lost answer is looked for."""
-        self._looking_for = rows
+    def searching(self, rows: int) -> None:
+        """Report for how many rows a lost reply is searched for."""
+        self._searching_for = rows
         self._tell("waiting" if self._waits_for() else "resumed")
 
     def balance(self, balance_usd: float | None) -> None:
@@ -210,8 +265,8 @@ class EventEmitter(GuardedObserver):
     def _waits_for(self) -> str | None:
         """Return what is waited for, and what is looked for beside it."""
         looking = (
-            f"searching for the executions of {self._looking_for} rows without a response"
-            if self._looking_for
+            f"searching for the executions of {self._searching_for} rows without a response"
+            if self._searching_for
             else None
         )
         return "; ".join(filter(None, (self._waiting_for, looking, self._throttled))) or None

@@ -23,8 +23,8 @@ from .recovery.clock_skew import UNSURE
 
 logger = logging.getLogger("eachlabs_frames")
 
-ELSEWHERE: Final = "another call has sent this row and is waiting for the response"
-GIVEN_BACK: Final = "another call had claimed this row but did not send it"
+OWNED_ELSEWHERE: Final = "another call has sent this row and is waiting for the response"
+NOT_SENT_ELSEWHERE: Final = "another call had claimed this row but did not send it"
 
 _EXECUTION_ID: Final = attrgetter("execution_id")
 
@@ -36,7 +36,7 @@ class Recorder:
     ----------
     results : Results
         By position in the frame.
-    reporter : Reporter
+    events : EventEmitter
         Told of what changes.
     journal : RunJournal
     numbers : sequence of int
@@ -55,19 +55,19 @@ class Recorder:
     def __init__(
         self,
         results: Results,
-        reporter: EventEmitter,
+        events: EventEmitter,
         *,
         journal: RunJournal,
         numbers: Sequence[int],
         executions: Iterable[str] = (),
     ) -> None:
-        self._results = results
-        self._reporter = reporter
+        self.results = results
+        self.events = events
         self._journal = journal
         self._numbers = numbers
         # A fresh run's rows are numbered as they stand, and their outcomes are written as they come.
-        self._same = all(map(eq, numbers, count()))
-        self._places: dict[int, int] | None = None
+        self._numbers_are_positions = all(map(eq, numbers, count()))
+        self._positions: dict[int, int] | None = None
         self._in_flight: dict[tuple[int, ...], tuple[Batch, float]] = {}
         self._closed = False
         # None may be in it: a row without an execution.
@@ -85,7 +85,11 @@ class Recorder:
         JournalError
             The claim could not be noted: nothing may be sent.
         """
-        numbers = batch.positions if self._same else [self._numbers[position] for position in batch.positions]
+        numbers = (
+            batch.positions
+            if self._numbers_are_positions
+            else [self._numbers[position] for position in batch.positions]
+        )
         try:
             standings = await self._journal.claim(numbers)
         except BaseException:
@@ -107,15 +111,15 @@ class Recorder:
         positions, payloads = batch.positions, batch.payloads
         return Batch(tuple(positions[place] for place in free), tuple(payloads[place] for place in free))
 
-    def sending(self, batch: Batch, moment: float) -> None:
+    def begin_sending(self, batch: Batch, moment: float) -> None:
         """Mark a batch as in flight, from `moment` (epoch seconds) on."""
         self._in_flight[batch.positions] = (batch, moment)
 
-    def arrived(self, batch: Batch) -> None:
+    def end_sending(self, batch: Batch) -> None:
         """Unmark it."""
         self._in_flight.pop(batch.positions, None)
 
-    def knows_any(self, outcomes: Sequence[Outcome]) -> bool:
+    def has_any(self, outcomes: Sequence[Outcome]) -> bool:
         """Return whether a row of the run has one of these executions already."""
         self._executions.discard(None)
         return not self._executions.isdisjoint(map(_EXECUTION_ID, outcomes))
@@ -126,18 +130,18 @@ class Recorder:
             return
         # The journal first: the frame's observer is somebody's code, and may raise anything.
         numbered = outcomes
-        if not self._same:
+        if not self._numbers_are_positions:
             numbered = [one._replace(position=self._numbers[one.position]) for one in outcomes]
         self._journal.settle(numbered)
         self._write(outcomes)
 
-    def give_back(self, batch: Batch) -> None:
+    def release(self, batch: Batch) -> None:
         """Write down that a claimed batch created nothing."""
         if not self._closed:
             numbers = [self._numbers[position] for position in batch.positions]
             self._journal.settle([Outcome(number, PENDING) for number in numbers])
 
-    def doubt(self, batch: Batch, reason: str, bulk_id: str | None, since: float, until: float) -> LostRequest:
+    def mark_unknown(self, batch: Batch, reason: str, bulk_id: str | None, since: float, until: float) -> LostRequest:
         """Write down, in the frame alone, that a batch has no answer: in the journal its claim stays open.
 
         So whoever resumes the run looks for it, should this process not come to the end of its own search.
@@ -161,25 +165,25 @@ class Recorder:
         self._closed = True
         for batch, _ in tuple(self._in_flight.values()):
             for position in batch.positions:
-                self._results.replace(Outcome(position, UNKNOWN, error=reason))
+                self.results.replace(Outcome(position, UNKNOWN, error=reason))
 
     def _write(self, outcomes: Sequence[Outcome]) -> None:
         if self._closed or not outcomes:
             return
         for outcome in outcomes:
-            self._results.replace(outcome)
+            self.results.replace(outcome)
         self._note_executions(outcomes)
-        self._reporter.answered(outcomes)
+        self.events.answered(outcomes)
 
     def _note_executions(self, outcomes: Sequence[Outcome]) -> None:
         self._executions.update(map(_EXECUTION_ID, outcomes))
 
     # -- answers that were lost -------------------------------------------------------------------------------------
 
-    async def taken(self, since: float) -> Claimed:
+    async def claimed(self, since: float) -> Claimed:
         """Say what a search must not take: the journal's, this frame's, and what is in flight here."""
         known = await self._journal.claimed(since)
-        mine = {execution_id for execution_id in self._results.execution_id if execution_id is not None}
+        mine = {execution_id for execution_id in self.results.execution_id if execution_id is not None}
         waiting = dict(known.fingerprints)
         for batch, moment in self._in_flight.values():
             for payload in batch.payloads:
@@ -194,37 +198,37 @@ class Recorder:
         if not await self._journal.adopt(outcomes, since=lost.since - UNSURE):
             return False
         self._note_executions(outcomes)
-        placed = [one._replace(position=self._place(one.position)) for one in outcomes]
+        placed = [one._replace(position=self._position(one.position)) for one in outcomes]
         self._replace([one for one in placed if one.position >= 0])
         return True
 
-    def give_up(self, lost: LostRequest, rows: Sequence[int], why: str, looked: bool) -> None:
-        """Write down that a search has not found these rows of the run.
+    def give_up(self, lost: LostRequest, rows: Sequence[int], reason: str, complete: bool) -> None:
+        """Record that a search has not found these rows of the run.
 
-        Where it could not look, that is written into the frame alone: the claim stays open, and is looked for again
-        by the next call of the run.
+        Unless the search was complete, this is recorded in the frame alone: the claim stays open, and the next call of
+        the run searches again.
         """
         if self._closed:
             return
         unknown: list[Outcome] = []
         for row in rows:
-            place = self._place(row)
-            first = self._results.error[place] if place >= 0 else None
-            unknown.append(Outcome(row, UNKNOWN, lost.bulk_id, error=_joined(first, why)))
-        if looked:
+            place = self._position(row)
+            first = self.results.error[place] if place >= 0 else None
+            unknown.append(Outcome(row, UNKNOWN, lost.bulk_id, error=_join_reasons(first, reason)))
+        if complete:
             self._journal.settle(unknown)
-            self.not_found.update((place, lost.since) for row in rows if (place := self._place(row)) >= 0)
-        placed = [one._replace(position=self._place(one.position)) for one in unknown]
+            self.not_found.update((place, lost.since) for row in rows if (place := self._position(row)) >= 0)
+        placed = [one._replace(position=self._position(one.position)) for one in unknown]
         self._replace([one for one in placed if one.position >= 0])
 
-    async def owned(self) -> Set[str]:
+    async def owned_executions(self) -> Set[str]:
         """Return the executions that rows have, of any run of the journal and of this frame."""
-        return (await self.taken(0.0)).executions
+        return (await self.claimed(0.0)).executions
 
     def keep_unknown(self, reasons: Mapping[int, str]) -> None:
         """Write down why rows, given by position, stay unknown and are not sent again."""
         outcomes = [
-            Outcome(row, UNKNOWN, self._results.bulk_id[row], error=_joined(self._results.error[row], why))
+            Outcome(row, UNKNOWN, self.results.bulk_id[row], error=_join_reasons(self.results.error[row], why))
             for row, why in reasons.items()
         ]
         self._journal.settle([one._replace(position=self._numbers[one.position]) for one in outcomes])
@@ -236,7 +240,7 @@ class Recorder:
 
     # -- what other calls are at ------------------------------------------------------------------------------------
 
-    async def ask_others(self) -> set[int]:
+    async def poll_other_sessions(self) -> set[int]:
         """Write down what other calls have settled; return the rows of those that died without an answer."""
         rows = sorted(self.elsewhere)
         died: set[int] = set()
@@ -248,9 +252,9 @@ class Recorder:
             if standing.state == "sent":
                 died.add(row)
             elif standing.outcome is not None and standing.state == "settled":
-                known.append(standing.outcome._replace(position=self._place(row)))
+                known.append(standing.outcome._replace(position=self._position(row)))
             else:
-                self._results.note(self._place(row), error=GIVEN_BACK)
+                self.results.note(self._position(row), error=NOT_SENT_ELSEWHERE)
         self._write(known)
         return died
 
@@ -262,31 +266,31 @@ class Recorder:
         except JournalError:
             return  # what is known already stays as it is
         found = [standing.outcome for standing in standings if standing.state == "settled" and standing.outcome]
-        placed = [one._replace(position=self._place(one.position)) for one in found if one.execution_id is not None]
+        placed = [one._replace(position=self._position(one.position)) for one in found if one.execution_id is not None]
         self._replace(placed)
         for one in placed:
             self.not_found.pop(one.position, None)
 
-    def leave_others(self) -> None:
+    def mark_owned_elsewhere(self) -> None:
         """Say of the rows that other calls still wait for that they do."""
-        outcomes = [Outcome(self._place(row), UNKNOWN, error=ELSEWHERE) for row in sorted(self.elsewhere)]
+        outcomes = [Outcome(self._position(row), UNKNOWN, error=OWNED_ELSEWHERE) for row in sorted(self.elsewhere)]
         self._write(outcomes)
 
     def _replace(self, outcomes: Sequence[Outcome]) -> None:
         if not outcomes:
             return
         for outcome in outcomes:
-            self._results.replace(outcome)
-        self._reporter.refreshed(outcomes)
+            self.results.replace(outcome)
+        self.events.refreshed(outcomes)
 
-    def _place(self, number: int) -> int:
+    def _position(self, number: int) -> int:
         """Return the position of a row of the run, or -1 where this frame does not have it."""
-        if self._places is None:
-            self._places = {known: place for place, known in enumerate(self._numbers) if known >= 0}
-        return self._places.get(number, -1)
+        if self._positions is None:
+            self._positions = {known: place for place, known in enumerate(self._numbers) if known >= 0}
+        return self._positions.get(number, -1)
 
 
-def _joined(first: str | None, why: str) -> str:
+def _join_reasons(first: str | None, why: str) -> str:
     """Return both reasons, each once: a row may be looked for many times."""
     if first is None or why in first:
         return first or why

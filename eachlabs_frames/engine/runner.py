@@ -18,23 +18,20 @@ from ..api.verdicts import Done, Refused, Retry, Split, Stop, Unknown, Verdict, 
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
 from ..journal.base import LostRequest
-from ..models import FAILED, UNKNOWN, Batch, Clock, DialectName, Fault, Outcome, Reply, Target, Transport
-from ..results import Results
-from .budget import Budget
-from .cost_probe import CostProbe
-from .events import EventEmitter, described
+from ..models import FAILED, UNKNOWN, Batch, Connection, Fault, Outcome, Reply, Target
+from .budget import Budget, CostProbe
+from .events import described
 from .limiter import Limiter
 from .recorder import Recorder
-from .recovery.recovery import Recovery
-from .recovery.search import LostRequestSearch
+from .recovery.search import LostRequestSearch, Recovery
 
 logger = logging.getLogger("eachlabs_frames")
 
-UNANSWERED_IN_A_ROW: Final = 10
+MAX_UNANSWERED: Final = 10
 """Lost answers in a row, with none that came, after which a run stops: each may be billed and cannot be undone."""
 
 CUT_OFF: Final = "interrupted before its response arrived: it may have started"
-NAMELESS: Final = "the response names no execution for this input: it may have started"
+UNNAMED: Final = "the response names no execution for this input: it may have started"
 NOT_ITS_OWN: Final = (
     "the response names executions of other rows, so it belongs to another request: it may have started"
 )
@@ -55,7 +52,6 @@ class Limits:
 
     timeout: float
     max_wait: float
-    workers: int
 
 
 class Runner:
@@ -65,66 +61,61 @@ class Runner:
     ----------
     target : Target
         What is triggered.
-    results : Results
-        Where each outcome stands, at its row's position.
-    books : Bookkeeper
-        Writes outcomes down.
-    search : callable
-        Makes the search for lost answers, when the first is lost.
-    poll : callable
-        Looks once at the executions that have not ended.
-    transport, clock : Transport, Clock
-        What sends, and what waits.
-    reporter : Reporter
-        Told of each step.
-    dialect : {"current", "legacy"}
-        How a request is written.
+    connection : Connection
+    recorder : Recorder
+        Records outcomes and reports each step.
     limits : Limits
+    search : callable
+        Makes the search for lost replies when the first reply is lost.
+    poll : callable
+        Polls once the executions that have not ended.
     budget : Budget, optional
         What may be spent.
+
+    Attributes
+    ----------
+    stop_reason : StopReason or None
+        Why the run ended early; None where it did not.
     """
 
     def __init__(
         self,
         target: Target,
-        results: Results,
+        connection: Connection,
+        recorder: Recorder,
         *,
-        books: Recorder,
+        limits: Limits,
         search: Callable[[], LostRequestSearch],
         poll: Callable[[], Coroutine[Any, Any, None]],
-        transport: Transport,
-        clock: Clock,
-        reporter: EventEmitter,
-        dialect: DialectName,
-        limits: Limits,
         budget: Budget | None = None,
     ) -> None:
         self._target = target
-        self._results = results
-        self._books = books
+        self._recorder = recorder
+        self._results = recorder.results
+        self._events = recorder.events
         self._search = search
         self._poll = poll
-        self._transport = transport
-        self._clock = clock
-        self._reporter = reporter
-        self._dialect = dialect
+        self._transport = connection.transport
+        self._clock = connection.clock
+        self._dialect = connection.dialect
+        self._workers = connection.workers
         self._limits = limits
         self._budget = budget
         self._limiter = Limiter(
-            clock,
-            workers=limits.workers,
+            self._clock,
+            workers=self._workers,
             max_wait=limits.max_wait,
-            tell=reporter.waiting,
-            in_flight=results.in_flight,
+            on_waiting=recorder.events.waiting,
+            in_flight=self._results.in_flight,
             poll=poll,
         )
-        self._pursuit: Recovery | None = None
+        self._recovery: Recovery | None = None
         self._stop = asyncio.Event()
         self._unanswered = 0
-        self._touched = False
+        self._has_outcomes = False
         self._abandoned = False
-        self._spent: StopReason | None = None
-        self.halted: StopReason | None = None
+        self._out_of_budget: StopReason | None = None
+        self.stop_reason: StopReason | None = None
 
     async def run(
         self, batches: Iterator[Batch], *, canary: bool, stop: asyncio.Event, lost: Sequence[LostRequest] = ()
@@ -150,87 +141,86 @@ class Runner:
             The first claim could not be noted.
         """
         self._stop = stop
-        self._pursuit = pursuit = Recovery(
-            self._books, self._clock, search=self._search, timeout=self._limits.timeout, stop=stop
+        self._recovery = recovery = Recovery(
+            self._recorder, self._clock, search=self._search, timeout=self._limits.timeout, stop=stop
         )
         watch = asyncio.ensure_future(self._watch(stop))
         try:
             for one in lost:
-                pursuit.look_for(one)
-            await self._first(batches, canary=canary)
-            await run_workers(self._stream(batches), self._deliver, workers=self._limits.workers)
-            if self._spent is not None:
-                self._halt(self._spent)
-            await pursuit.follow_others()
-            await pursuit.end()
-            await self._books.catch_up()
-            await self._books.flush()
+                recovery.search_for(one)
+            await self._send_first(batches, canary=canary)
+            await run_workers(self._stream(batches), self._send_batch, workers=self._workers)
+            if self._out_of_budget is not None:
+                self._end(self._out_of_budget)
+            await recovery.follow_others()
+            await recovery.end()
+            await self._recorder.catch_up()
+            await self._recorder.flush()
         finally:
             watch.cancel()
-            await pursuit.drop()
-        if self.halted is not None and self.halted.error is not None and not self._touched:
-            raise self.halted.error
-        return self.halted
+            await recovery.cancel()
+        if self.stop_reason is not None and self.stop_reason.error is not None and not self._has_outcomes:
+            raise self.stop_reason.error
+        return self.stop_reason
 
     async def _watch(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        self._halt(StopReason(INTERRUPTED))
+        self._end(StopReason(INTERRUPTED))
 
-    async def _first(self, batches: Iterator[Batch], *, canary: bool) -> None:
+    async def _send_first(self, batches: Iterator[Batch], *, canary: bool) -> None:
         """Send the first batch alone, where it has something to tell before more are paid for."""
         if self._budget is not None and self._budget.mean is None:
             logger.warning("this workflow's cost is not known yet: one batch is sent first to learn it for max_cost=")
-            await self._learn(self._budget, batches)
+            await self._probe_cost(self._budget, batches)
         elif canary and (first := next(self._stream(batches), None)) is not None:
-            await self._deliver(first)
+            await self._send_batch(first)
 
-    async def _learn(self, budget: Budget, batches: Iterator[Batch]) -> None:
+    async def _probe_cost(self, budget: Budget, batches: Iterator[Batch]) -> None:
         """Send one batch, and wait for what it costs; the next one too, where that was refused."""
-        lesson = CostProbe(budget, self._results, clock=self._clock, poll=self._poll, max_wait=self._limits.max_wait)
-        self._reporter.waiting("the first executions to end, to learn what one costs")
+        probe = CostProbe(budget, self._results, clock=self._clock, poll=self._poll, max_wait=self._limits.max_wait)
+        self._events.waiting("the first executions to end, to learn what one costs")
         while budget.mean is None and (first := next(self._stream(batches), None)) is not None:
-            await self._deliver(first)
-            reason = (
-                None if self.halted is not None else await lesson.learn(first, self._stop, searching=self._searches)
-            )
-            if reason is not None:
-                self._halt(StopReason(reason))
-        self._reporter.waiting(None)
+            await self._send_batch(first)
+            if self.stop_reason is None:
+                reason = await probe.learn(first, self._stop, searching=self._is_searching)
+                if reason is not None:
+                    self._end(StopReason(reason))
+        self._events.waiting(None)
 
-    def _searches(self) -> bool:
-        return self._pursuit is not None and self._pursuit.busy
+    def _is_searching(self) -> bool:
+        return self._recovery is not None and self._recovery.busy
 
     def _stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        while self.halted is None and self._spent is None and not self._abandoned:
+        while self.stop_reason is None and self._out_of_budget is None and not self._abandoned:
             try:
                 batch = next(batches, None)
             except Exception as exc:
                 # Every row was read once before the first was sent, so the frame has changed since.
                 logger.exception("a row could not be read while the run was sending")
-                self._halt(StopReason(f"the rows could not be read: {described(exc)}"))
+                self._end(StopReason(f"the rows could not be read: {described(exc)}"))
                 return
             except BaseException as exc:  # noqa: BLE001 - raised again when nothing is in flight
-                self._halt(StopReason(f"the rows could not be read: {described(exc)}"))
-                self._reporter.interrupt(exc, "a row's value or the inputs= function")
+                self._end(StopReason(f"the rows could not be read: {described(exc)}"))
+                self._events.interrupt(exc, "a row's value or the inputs= function")
                 return
             if batch is None:
                 return
             yield batch
 
-    async def _deliver(self, batch: Batch) -> None:
+    async def _send_batch(self, batch: Batch) -> None:
         """Send a batch, in parts where it does not fit or is refused as a whole, until each row has its verdict."""
         parts = [batch]
         worker = object()
         try:
-            while parts and await self._deliver_next(worker, parts):
+            while parts and await self._send_next_part(worker, parts):
                 pass
         finally:
-            self._limiter.leave(worker)
+            self._limiter.abandon(worker)
 
-    async def _deliver_next(self, worker: object, parts: list[Batch]) -> bool:
+    async def _send_next_part(self, worker: object, parts: list[Batch]) -> bool:
         """Send the last of `parts`, or what fits of it; return whether the run goes on."""
         part = parts.pop()
-        reserved = await self._limiter.admitted(worker, len(part))
+        reserved = await self._limiter.acquire(worker, len(part))
         room = self._room(reserved)
         if not room:
             return False
@@ -246,16 +236,16 @@ class Runner:
 
     def _room(self, reserved: int) -> int:
         """Return how many inputs of those that the API may take are to be sent; 0 where the run is over."""
-        if self.halted is None and self._limiter.exhausted is not None:
-            self._halt(StopReason(self._limiter.exhausted))
-        if self.halted is not None or self._abandoned:
+        if self.stop_reason is None and self._limiter.exhausted is not None:
+            self._end(StopReason(self._limiter.exhausted))
+        if self.stop_reason is not None or self._abandoned:
             return 0
         if self._budget is None:
             return reserved
         room = self._budget.affordable(reserved)
         if not room:
             # No halt yet: what others have reserved is within the budget, and goes.
-            self._spent = StopReason(self._budget.words())
+            self._out_of_budget = StopReason(self._budget.stop_reason())
         # At once: the next worker asks before this one's batch is on its way.
         self._budget.reserve(room)
         return room
@@ -267,87 +257,87 @@ class Runner:
         """
         claimed = await self._claim(batch)
         if claimed is None:
-            self._spare(len(batch))
-            self._limiter.leave(worker)
-            return None if self.halted is not None else _TAKEN
-        verdict = await self._ask(claimed)
+            self._release_budget(len(batch))
+            self._limiter.abandon(worker)
+            return None if self.stop_reason is not None else _CLAIMED_ELSEWHERE
+        verdict = await self._post(claimed)
         if verdict is None:
             return None
         created = self._settle(claimed, verdict)
-        self._spare(len(batch) - created)
+        self._release_budget(len(batch) - created)
         if not isinstance(verdict, Retry):
-            self._limiter.answered(worker, reserved, created)
+            self._limiter.release(worker, reserved, created)
             return verdict
-        if await self._limiter.refused(worker, verdict, reserved):
+        if await self._limiter.back_off(worker, verdict, reserved):
             return verdict
         self._room(0)  # says why the run is over, where nobody has
         return None
 
-    def _spare(self, count: int) -> None:
+    def _release_budget(self, count: int) -> None:
         """Give back to the budget what was reserved and not created."""
         if self._budget is not None:
-            self._budget.give_back(count)
+            self._budget.release(count)
 
     async def _claim(self, batch: Batch) -> Batch | None:
         """Return what may be sent of a batch; None where that is nothing, or where nothing can be noted any more."""
         try:
-            claimed = await self._books.claim(batch)
+            claimed = await self._recorder.claim(batch)
         except JournalError as exc:
-            self._halt(StopReason(str(exc), exc))
+            self._end(StopReason(str(exc), exc))
             return None
-        if claimed is not None and (self.halted is not None or self._abandoned):
-            self._books.give_back(claimed)
+        if claimed is not None and (self.stop_reason is not None or self._abandoned):
+            self._recorder.release(claimed)
             return None
         return claimed
 
-    async def _ask(self, batch: Batch) -> Verdict | None:
+    async def _post(self, batch: Batch) -> Verdict | None:
         """Send once, and judge the answer; None where nobody waits for this run any more, and nothing was sent."""
         request = trigger_request(self._dialect, self._target, batch)
         # In this order, and `abandon` in the other: whatever the two threads do, a batch is marked or not sent.
         since, began = self._clock.epoch(), self._clock.now()
-        self._books.sending(batch, since)
+        self._recorder.begin_sending(batch, since)
         try:
             answer = None if self._abandoned else await self._transport.send(request)
         except BaseException:
             # Cut off in flight: it may have started, and to call it "not sent" would have it paid for again.
-            self._books.doubt(batch, CUT_OFF, None, since, since)
+            self._recorder.mark_unknown(batch, CUT_OFF, None, since, since)
             raise
         finally:
-            self._books.arrived(batch)
+            self._recorder.end_sending(batch)
         if answer is None:
             return None
-        verdict = _judged(answer, batch)
-        if isinstance(verdict, Done) and self._books.knows_any(verdict.outcomes):
+        verdict = _judge(answer, batch)
+        if isinstance(verdict, Done) and self._recorder.has_any(verdict.outcomes):
             verdict = Unknown(NOT_ITS_OWN)
         if isinstance(verdict, Unknown):
-            self._doubt(batch, verdict, since, began)
+            self._search_for(batch, verdict, since, began)
         elif isinstance(verdict, Done):
-            return self._without_doubts(batch, verdict, since, began)
+            return self._search_for_unnamed(batch, verdict, since, began)
         return verdict
 
-    def _without_doubts(self, batch: Batch, verdict: Done, since: float, began: float) -> Done:
+    def _search_for_unnamed(self, batch: Batch, verdict: Done, since: float, began: float) -> Done:
         """Return what a good answer says; inputs for which it names no execution are looked for like lost ones."""
-        nameless = [place for place, outcome in enumerate(verdict.outcomes) if outcome.status == UNKNOWN]
-        if not nameless:
+        unnamed = [place for place, outcome in enumerate(verdict.outcomes) if outcome.status == UNKNOWN]
+        if not unnamed:
             return verdict
-        first = verdict.outcomes[nameless[0]]
-        part = Batch(tuple(batch.positions[at] for at in nameless), tuple(batch.payloads[at] for at in nameless))
-        self._doubt(part, Unknown(first.error or NAMELESS, first.bulk_id), since, began)
+        first = verdict.outcomes[unnamed[0]]
+        part = Batch(tuple(batch.positions[at] for at in unnamed), tuple(batch.payloads[at] for at in unnamed))
+        self._search_for(part, Unknown(first.error or UNNAMED, first.bulk_id), since, began)
         return Done(tuple(outcome for outcome in verdict.outcomes if outcome.status != UNKNOWN))
 
-    def _doubt(self, batch: Batch, verdict: Unknown, since: float, began: float) -> None:
+    def _search_for(self, batch: Batch, verdict: Unknown, since: float, began: float) -> None:
         # The machine's clock may have been set meanwhile: then both moments are allowed for.
         now, ended = self._clock.now(), self._clock.epoch()
         elapsed = now - began
         first, last = min(since, ended - elapsed), max(ended, since + elapsed)
-        lost = self._books.doubt(batch, verdict.reason, verdict.bulk_id, first, last)
-        assert self._pursuit is not None
-        self._pursuit.look_for(replace(lost, clocks=(now, ended)))
-        self._touched = True
+        lost = self._recorder.mark_unknown(batch, verdict.reason, verdict.bulk_id, first, last)
+        assert self._recovery is not None
+        self._recovery.search_for(replace(lost, clocks=(now, ended)))
+        self._has_outcomes = True
         self._unanswered += 1
-        if self._unanswered >= UNANSWERED_IN_A_ROW:
-            words = f"{UNANSWERED_IN_A_ROW} consecutive requests had no usable response, the last: {verdict.reason}"
-            self._halt(StopReason(words))
+        if self._unanswered >= MAX_UNANSWERED:
+            words = f"{MAX_UNANSWERED} consecutive requests had no usable response, the last: {verdict.reason}"
+            self._end(StopReason(words))
 
     def _settle(self, batch: Batch, verdict: Verdict) -> int:
         """Write down what the answer says; return how many executions there may be now."""
@@ -355,35 +345,35 @@ class Runner:
             return len(batch)
         if isinstance(verdict, Done | Refused):
             outcomes = _outcomes(batch, verdict)
-            self._touched = True
+            self._has_outcomes = True
             if outcomes:
                 self._unanswered = 0
-            self._books.settle(outcomes)
+            self._recorder.settle(outcomes)
             refused = sum(outcome.status == FAILED and outcome.execution_id is None for outcome in outcomes)
             return len(batch) - refused
-        self._books.give_back(batch)
+        self._recorder.release(batch)
         if isinstance(verdict, Stop):
             error = verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
-            self._halt(StopReason(verdict.reason, error if verdict.raises else None))
+            self._end(StopReason(verdict.reason, error if verdict.raises else None))
         return 0
 
     def abandon(self) -> None:
         """Send nothing more and write nothing more: nobody waits. Called from the thread that gave up."""
         self._abandoned = True
-        self._books.close(CUT_OFF)
+        self._recorder.close(CUT_OFF)
 
-    def _halt(self, halt: StopReason) -> None:
-        if self.halted is None:
-            self.halted = halt
-            self._reporter.stopped(halt.reason)
+    def _end(self, reason: StopReason) -> None:
+        if self.stop_reason is None:
+            self.stop_reason = reason
+            self._events.stopped(reason.reason)
         self._limiter.end()
 
 
-_TAKEN: Final = Done(())
+_CLAIMED_ELSEWHERE: Final = Done(())
 """Other calls have sent all of a batch."""
 
 
-def _judged(answer: Reply | Fault, batch: Batch) -> Verdict:
+def _judge(answer: Reply | Fault, batch: Batch) -> Verdict:
     """Judge an answer; one that cannot even be read may be the answer to something that started."""
     try:
         return judge_trigger(answer, batch)

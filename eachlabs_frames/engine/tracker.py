@@ -1,4 +1,4 @@
-"""Asks how the executions stand, or hears it: one look, or looks until all have ended. It only ever reads.
+"""Asks how the executions stand, or hears it: one look, or polls until all have ended. It only ever reads.
 
 Owns which questions are asked: a listing per bulk operation, or the workflow's own listing where that is far
 fewer requests, and the details where a listing says too little.
@@ -100,7 +100,7 @@ class Tracker:
         self._closed = True
         self.deliveries.close()
 
-    async def refresh(self, stop: asyncio.Event, *, is_last: bool = True) -> int:
+    async def poll_once(self, stop: asyncio.Event, *, is_last: bool = True) -> int:
         """Poll once for every open row; return how many are still open. `is_last`: the call does not poll again.
 
         Raises
@@ -108,7 +108,7 @@ class Tracker:
         APIError
             Refused; or no question at all was answered. What was answered is kept in the results.
         """
-        await cancel_on(stop, self._look())
+        await cancel_on(stop, self._poll())
         if self._refusals and not self._answers:
             msg = f"no usable response from the API: {self._refusals[-1].reason}"
             raise APIConnectionError(msg)
@@ -117,10 +117,10 @@ class Tracker:
         await cancel_on(stop, self._ask_costs())
         return self._left()
 
-    async def glance(self, *, thrifty: bool = True) -> None:
+    async def poll_quietly(self, *, thrifty: bool = True) -> None:
         """Look once while something else is the matter: what goes wrong is left to a later look."""
         try:
-            await self._look(thrifty=thrifty)
+            await self._poll(thrifty=thrifty)
         except APIError as exc:
             logger.warning("the executions could not be polled: %s", exc)
 
@@ -130,11 +130,11 @@ class Tracker:
     def _left(self) -> int:
         return sum(map(len, self._open.values()))
 
-    async def follow(self, pace: Callable[[], float]) -> None:
+    async def poll_repeatedly(self, pace: Callable[[], float]) -> None:
         """Look every `pace()` seconds until this is cancelled; what goes wrong is left to a later look."""
         while True:
             await self._clock.sleep(self._pause(pace))
-            await self.glance(thrifty=False)
+            await self.poll_quietly(thrifty=False)
 
     async def wait(
         self, stop: asyncio.Event, *, timeout: float | None = None, pace: Callable[[], float] | None = None
@@ -153,24 +153,24 @@ class Tracker:
 
     async def _wait(self, stop: asyncio.Event, timeout: float | None, pace: Callable[[], float] | None) -> None:
         deadline = None if timeout is None else self._clock.now() + timeout
-        looks = 0
+        polls = 0
         self._find_open()
         # Of what was sent before anybody listened, the end may have been told to nobody.
-        needs_look = self.deliveries.sweep is None or not self.deliveries.heard_all
+        needs_poll = self.deliveries.sweep is None or not self.deliveries.heard_all
         while True:
-            if needs_look:
+            if needs_poll:
                 self.deliveries.forget()
-                await cancel_on(stop, self._bounded(self._look(), deadline))
-                looks += 1
+                await cancel_on(stop, self._bounded(self._poll(), deadline))
+                polls += 1
             left = None if deadline is None else deadline - self._clock.now()
             if not self._open or stop.is_set() or (left is not None and left <= 0):
                 break
-            delay = self._delay(looks, pace)
+            delay = self._delay(polls, pace)
             if left is not None and left <= delay:
                 # No time for another poll, but perhaps for the details of what is released.
                 await cancel_on(stop, self._bounded(self._release(), deadline))
             await cancel_on(stop, self._rest(delay if left is None else min(delay, left)))
-            needs_look = bool(self._open)
+            needs_poll = bool(self._open)
         await cancel_on(stop, self._bounded(self._release() if self._open else self._ask_costs(), deadline))
 
     async def _rest(self, seconds: float) -> None:
@@ -180,9 +180,9 @@ class Tracker:
         self.deliveries.tell()
         await cancel_on(news, self._clock.sleep(seconds))
 
-    def _delay(self, looks: int, pace: Callable[[], float] | None) -> float:
+    def _delay(self, polls: int, pace: Callable[[], float] | None) -> float:
         if pace is None and self.deliveries.sweep is None:
-            return poll_delay(looks, floor=self._floor(), draw=self._clock.draw())
+            return poll_delay(polls, floor=self._floor(), draw=self._clock.draw())
         return self._pause(pace)
 
     def _pause(self, pace: Callable[[], float] | None) -> float:
@@ -212,7 +212,7 @@ class Tracker:
         # The output is not said again: it is in the frame, and perhaps large.
         self._write([self._results.outcome(row)._replace(cost=cost, output=None) for row, cost in rows])
 
-    async def _look(self, *, thrifty: bool = False) -> None:
+    async def _poll(self, *, thrifty: bool = False) -> None:
         """Ask once for all that is open, and say whether answers still come."""
         async with self._turn:
             if self._closed:

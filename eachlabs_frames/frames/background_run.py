@@ -12,10 +12,10 @@ import pandas as pd
 from ..aio.background import Errand
 from ..aio.bridge import Steps
 from ..checks import check_positive
+from ..engine.events import ObserverList
 from ..engine.tracker import Tracker
 from ..models import SETTLED, Event, Observer, Outcome
 from . import columns
-from .observers import ObserverList
 from .result_frame import ResultFrame
 
 if TYPE_CHECKING:
@@ -251,6 +251,6 @@ def check_interval(seconds: object) -> float:
 
 def _once(tracker: Tracker) -> Steps[None]:
     try:
-        yield lambda stop: tracker.refresh(stop, is_last=False)
+        yield lambda stop: tracker.poll_once(stop, is_last=False)
     except Exception as exc:  # noqa: BLE001 - the run itself goes on, and says what is the matter
         logger.warning("the executions could not be polled: %s", exc)

@@ -24,7 +24,7 @@ from ..engine.tracker import Tracker
 from ..errors import APIError, JournalError
 from ..journal import open_journal
 from ..journal.base import LostRequest
-from ..models import PENDING, UNKNOWN, Batch, Target
+from ..models import PENDING, UNKNOWN, Batch, Connection, Target
 from ..results import Results
 from ..settings import Settings
 from .columns import ResultMeta
@@ -65,6 +65,7 @@ class Sender:
         self._settings = settings
         self._options = options
         self._client = client
+        self._connection = Connection(client, CLOCK, settings.dialect, settings.max_concurrency)
         self._reporter = reporter
         self._tracker = tracker
         self._enrolment = enrolment
@@ -88,7 +89,7 @@ class Sender:
         earlier = {row: known for row in todo.send if (known := self._results.execution_id[row]) is not None}
         try:
             yield from self._reporter.stoppable(self._job(runner, plan, todo.send, lost))
-            if resend and runner.halted is None:
+            if resend and runner.stop_reason is None:
                 again = sorted(row for row in books.not_found if self._is_unknown(row))
                 if again:
                     again = yield self._resendable(plan, again, books, origin)
@@ -101,22 +102,14 @@ class Sender:
             runner.abandon()
             self._explain(todo.send, INTERRUPTED, earlier)
             raise
-        halted: StopReason | None = runner.halted
+        halted: StopReason | None = runner.stop_reason
         self._explain(todo.send, halted.reason if halted is not None else "the run ended early", earlier)
         if self._enrolment is not None:
             self._enrolment.entry.note_stop(None if halted is None else halted.reason)
 
     def _resendable(self, plan: Plan, rows: Sequence[int], books: Recorder, origin: ResultMeta) -> Job[list[int]]:
         """Return the job that says which rows may be sent again; the others are told why not."""
-        check = ResendCheck(
-            origin.workflow_id,
-            str(origin.version_id),
-            transport=self._client,
-            clock=CLOCK,
-            dialect=self._settings.dialect,
-            workers=self._settings.max_concurrency,
-            owned=books.owned,
-        )
+        check = ResendCheck(self._target(origin), self._connection, owned=books.owned_executions)
         pairs = (zip(batch.positions, batch.payloads, strict=True) for batch in self._batches(plan, rows))
         payloads = dict(chain.from_iterable(pairs))
         since = min(books.not_found[row] for row in rows)
@@ -172,7 +165,7 @@ class Sender:
         if self._watched:
             yield self.watch_balance()
         if self._pace is not None:
-            yield self._tracker.follow(self._pace)
+            yield self._tracker.poll_repeatedly(self._pace)
 
     async def watch_balance(self) -> None:
         """Tell the balance now and then, until cancelled."""
@@ -190,33 +183,25 @@ class Sender:
         whole = len(rows) == len(plan.positions)
         return plan.batches(without=() if whole else set(plan.positions.tolist()).difference(rows))
 
+    def _target(self, origin: ResultMeta) -> Target:
+        options = self._options
+        return Target(origin.workflow_id, str(origin.version_id), options.webhook_url, options.webhook_secret)
+
     def _runner(self, origin: ResultMeta, books: Recorder, budget: Budget | None) -> Runner:
-        options, settings = self._options, self._settings
-        version_id = str(origin.version_id)
-        target = Target(origin.workflow_id, version_id, options.webhook_url, options.webhook_secret)
+        settings, target = self._settings, self._target(origin)
         return Runner(
             target,
-            self._results,
-            books=books,
+            self._connection,
+            books,
+            limits=Limits(timeout=settings.timeout, max_wait=settings.max_wait),
             search=lambda: LostRequestSearch(
-                origin.workflow_id,
-                version_id=version_id,
-                transport=self._client,
-                clock=CLOCK,
-                dialect=settings.dialect,
+                target,
+                self._connection,
                 settle_window=settings.settle_window,
-                workers=settings.max_concurrency,
-                taken=books.taken,
-                adopt=books.adopt,
-                give_up=books.give_up,
-                tell=self._reporter.looking,
+                records=books,
+                on_count=self._reporter.searching,
             ),
-            poll=self._tracker.glance,
-            transport=self._client,
-            clock=CLOCK,
-            reporter=self._reporter,
-            dialect=settings.dialect,
-            limits=Limits(timeout=settings.timeout, max_wait=settings.max_wait, workers=settings.max_concurrency),
+            poll=self._tracker.poll_quietly,
             budget=budget,
         )
 

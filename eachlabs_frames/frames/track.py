@@ -19,7 +19,7 @@ from ..api import reader
 from ..api.client import Client
 from ..api.requests import checked_id
 from ..api.responses import read_outcome as read_entry
-from ..engine.events import EventEmitter
+from ..engine.events import EventEmitter, ObserverList, joined
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
 from ..inputs.mapping import Label
@@ -34,7 +34,6 @@ from . import columns, lost_attrs
 from . import progress_bar as bars
 from .columns import ResultMeta
 from .display import CountsFrame
-from .observers import ObserverList, joined
 from .options import check_receiver
 from .result_frame import ResultFrame
 
@@ -50,7 +49,7 @@ def refresh(frame: pd.DataFrame, *, workflow_id: str | None, prefix: str | None)
     results = columns.read(frame, origin.prefix)
     with closing(JournalUpdater(open_journal(current().journal), origin.run, results)) as notes:
         tracker = _tracker(origin, results, EventEmitter(None, results, total=results.size), notes)
-        yield tracker.refresh
+        yield tracker.poll_once
     return _written(frame, results, origin)
 
 
@@ -156,7 +155,7 @@ class WaitCall:
             reporter.started()
             reporter.tracking()
             looks: Job[int] = lambda stop: tracker.wait(stop, timeout=self._timeout, pace=self.pace)  # noqa: E731 - one line
-            self.left = yield from reporter.stoppable(tracker.refresh if self._once else looks)
+            self.left = yield from reporter.stoppable(tracker.poll_once if self._once else looks)
             reporter.finished()
         return self.handover.written()
 
@@ -245,7 +244,7 @@ def _attach(bulk_id: str, workflow_id: str, prefix: str) -> Steps[pd.DataFrame]:
         results.replace(read_entry(position, {"bulk_id": known, **entry}))
     origin = ResultMeta(workflow_id, found[0].get("version_id"), prefix)
     tracker = _tracker(origin, results, EventEmitter(None, results, total=results.size))
-    yield tracker.refresh
+    yield tracker.poll_once
     return _written(frame, results, origin)
 
 

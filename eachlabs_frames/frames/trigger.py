@@ -22,7 +22,7 @@ from ..aio.clock import SystemClock
 from ..aio.tasks import cancel_on, run_alongside
 from ..api import reader
 from ..api.client import Client
-from ..engine.events import EventEmitter
+from ..engine.events import EventEmitter, ObserverList, joined
 from ..engine.tracker import Tracker
 from ..errors import APIError
 from ..inputs.mapping import Fields, RowFunction
@@ -37,7 +37,6 @@ from . import columns, source_file
 from . import progress_bar as bars
 from .columns import ResultMeta
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
-from .observers import ObserverList, joined
 from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .rerun import RerunGuard

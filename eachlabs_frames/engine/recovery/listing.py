@@ -17,7 +17,7 @@ from ...api.responses import entries, is_details_of, next_offset, parse_time
 from ...api.verdicts import Retry, Stop, Success, is_past_the_end, judge_read, server_time
 from ...inputs.fingerprints import try_fingerprint
 from ...journal.base import LostRequest
-from ...models import Clock, DialectName, Json, Reply, Request, Transport
+from ...models import Connection, Json, Reply, Request, Target
 from .clock_skew import ClockSkew
 from .matching import BulkCandidate, BulkMember, TimeRange, candidates, timely
 
@@ -77,22 +77,13 @@ class ExecutionFacts:
 class Listing:
     """What one search sees of a workflow's executions; details are asked for once in its life."""
 
-    def __init__(
-        self,
-        workflow_id: str,
-        *,
-        version_id: str | None,
-        transport: Transport,
-        clock: Clock,
-        dialect: DialectName,
-        workers: int,
-    ) -> None:
-        self._workflow_id = workflow_id
-        self._version_id = version_id
-        self._transport = transport
-        self._clock = clock
-        self._dialect = dialect
-        self._workers = workers
+    def __init__(self, target: Target, connection: Connection) -> None:
+        self._workflow_id = target.workflow_id
+        self._version_id = target.version_id
+        self._transport = connection.transport
+        self._clock = connection.clock
+        self._dialect = connection.dialect
+        self._workers = connection.workers
         self._known: dict[str, ExecutionFacts] = {}
         self._seen: Mapping[str, Entry] = {}
         self._inputs: dict[str, set[bytes]] = {}

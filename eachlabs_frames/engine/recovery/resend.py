@@ -19,7 +19,7 @@ from ...api.responses import entries, next_offset, parse_time
 from ...api.verdicts import PAST_THE_END
 from ...errors import APIError, EachlabsError
 from ...inputs.fingerprints import fingerprint, try_fingerprint
-from ...models import Clock, DialectName, Json, Transport
+from ...models import Connection, Json, Target
 from .listing import MAX_REPEATS
 
 MIN_PAGES: Final = 10
@@ -90,32 +90,20 @@ class ResendCheck:
 
     Parameters
     ----------
-    workflow_id, version_id : str
-    transport, clock : Transport, Clock
-    dialect : {"current", "legacy"}
-    workers : int
-        Details that are read at once, at most.
+    target : Target
+        The workflow; executions of another version are ignored.
+    connection : Connection
     owned : callable
         Returns the executions that rows have, of any run.
     """
 
-    def __init__(
-        self,
-        workflow_id: str,
-        version_id: str,
-        *,
-        transport: Transport,
-        clock: Clock,
-        dialect: DialectName,
-        workers: int,
-        owned: Callable[[], Awaitable[Set[str]]],
-    ) -> None:
-        self._workflow_id = workflow_id
-        self._version_id = version_id
-        self._transport = transport
-        self._clock = clock
-        self._dialect = dialect
-        self._workers = workers
+    def __init__(self, target: Target, connection: Connection, *, owned: Callable[[], Awaitable[Set[str]]]) -> None:
+        self._workflow_id = target.workflow_id
+        self._version_id = target.version_id
+        self._transport = connection.transport
+        self._clock = connection.clock
+        self._dialect = connection.dialect
+        self._workers = connection.workers
         self._owned = owned
 
     async def run(self, payloads: Mapping[int, bytes], *, since: float) -> Findings:
