@@ -1003,7 +1003,7 @@ def test_whoever_is_cancelled_no_reservation_is_left_and_nobody_hangs(
             assert await asyncio.wait_for(desk.asked.get(survivor) or desk.ask(survivor), 30) > 0
         desk.limiter.abandon(survivor)
         assert desk.limiter._reserved == 0
-        assert not desk.limiter._line
+        assert not desk.limiter._queue
 
     test()
 
