@@ -1,7 +1,7 @@
-"""Outcomes -> columns in the frame's order, and tallies. The one place that holds a run's state, a list per column.
+"""Owns the result columns: their names, their kinds, and what is known of each row of a run, with its tallies.
 
-Row i's place in each list is i, whatever order answers come in. Lists, not an object per row: at 100,000 rows
-that is what keeps the result small.
+Row i of each column is row i of the frame, whatever order answers come in. A list per column, not an object per row,
+keeps the result of 100,000 rows small. No other module lists the columns.
 """
 
 from __future__ import annotations
@@ -11,21 +11,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from math import isnan, nan
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from .models import FAILED, PENDING, SETTLED, STATUSES, TERMINAL, UNKNOWN, Json, Outcome
 
-COLUMNS: Final = (
-    "bulk_id",
-    "execution_id",
-    "status",
-    "error",
-    "started_at",
-    "completed_at",
-    "output",
-    "cost",
-)
+Kind: TypeAlias = Literal["text", "time", "number", "json"]
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "bulk_id": "text",
+    "execution_id": "text",
+    "status": "text",
+    "error": "text",
+    "started_at": "time",
+    "completed_at": "time",
+    "output": "json",
+    "cost": "number",
+}
+"""The result columns in their order, and what each holds. Times are nanoseconds since 1970 (UTC), costs USD."""
+
+COLUMNS: Final = tuple(KINDS)
 NO_TIME: Final = -(2**63)
+_MISSING: Final[Mapping[Kind, Any]] = {"time": NO_TIME, "number": nan}
 _not_in_flight: Final = itemgetter(*SETTLED, PENDING)
 
 
@@ -72,12 +78,8 @@ class Results:
 
     def grow(self, more: int) -> None:
         """Add pending rows at the end."""
-        for name in ("bulk_id", "execution_id", "error", "output"):
-            getattr(self, name).extend([None] * more)
-        self.status += [PENDING] * more
-        self.started_at += array("q", [NO_TIME]) * more
-        self.completed_at += array("q", [NO_TIME]) * more
-        self.cost += array("d", [nan]) * more
+        for name, kind in KINDS.items():
+            self.column(name).extend([PENDING if name == "status" else _MISSING.get(kind)] * more)
         self.size += more
         self._tally[PENDING] += more
 

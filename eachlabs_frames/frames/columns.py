@@ -10,7 +10,7 @@ import logging
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ import pandas as pd
 from ..errors import ColumnError
 from ..media import DEEPEST
 from ..models import PENDING, Json
-from ..results import COLUMNS, NO_TIME, Results
+from ..results import COLUMNS, KINDS, NO_TIME, Kind, Results
 from ..suggestions import hint
 
 logger = logging.getLogger("eachlabs_frames")
@@ -34,7 +34,6 @@ PIECE: Final = 5_000
 _NUMBERS: Final = ("integer", "floating", "mixed-integer-float")
 """Kinds (`pandas.api.types.infer_dtype`) of an object column that holds only numbers and missing values."""
 
-_TIMES: Final = ("started_at", "completed_at")
 _WIDE: Final = 90
 _COPY_ON_WRITE: Final = int(pd.__version__.partition(".")[0]) >= 3
 
@@ -55,6 +54,27 @@ class ResultMeta:
     run: str | None = None
     superseded: int = 0
     superseded_cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FrameState:
+    """What a frame holds of one result: read once per call, and passed on.
+
+    Attributes
+    ----------
+    prefix : str
+    is_result : bool
+        Whether the frame has the result's columns.
+    meta : ResultMeta or None
+        What its attrs record of the result.
+    results : Results
+        All pending if the frame holds no result.
+    """
+
+    prefix: str
+    is_result: bool
+    meta: ResultMeta | None
+    results: Results
 
 
 def origin(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
@@ -205,10 +225,21 @@ def read(frame: pd.DataFrame, prefix: str) -> Results:
         return results
     refuse_twins(frame, prefix)
     held = {name: _column(frame, name, prefix) for name in COLUMNS if _places(frame, name, prefix)}
-    readers = {"output": _objects, "cost": _numbers} | dict.fromkeys(_TIMES, _nanoseconds)
-    columns = {name: readers.get(name, _texts)(column) for name, column in held.items()}
+    columns = {name: _READERS[KINDS[name]](column) for name, column in held.items()}
     results.load(**columns | {"status": [status or PENDING for status in columns["status"]]})
     return results
+
+
+def read_state(frame: pd.DataFrame, prefix: str) -> FrameState:
+    """Return what the frame holds of its result with this prefix.
+
+    Raises
+    ------
+    ColumnError
+        A result column exists twice.
+    """
+    held = is_result(frame, prefix)
+    return FrameState(prefix, held, origin(frame, prefix) if held else None, read(frame, prefix))
 
 
 def executions(frame: pd.DataFrame, prefix: str) -> list[str | None]:
@@ -283,12 +314,13 @@ def _column(frame: pd.DataFrame, name: str, prefix: str) -> Any:
 
 
 def _array(name: str, column: Any, index: pd.Index[Any]) -> Any:
-    if name in _TIMES:
+    kind = KINDS[name]
+    if kind == "time":
         moments = np.array(column, dtype="int64").view("datetime64[ns]")
         return pd.DatetimeIndex(moments).tz_localize("UTC").array
-    if name == "cost":
+    if kind == "number":
         return np.array(column, dtype="float64")
-    if name == "output":
+    if kind == "json":
         # A Series of the frame's own index: an array of nothing but texts would become a string column.
         return pd.Series(column, index=index, dtype=object)
     return _strings(column)
@@ -331,6 +363,14 @@ def _plain(value: Any, level: int = 1) -> Json:
     if isinstance(value, dict):
         return {name: _plain(one, level + 1) for name, one in value.items()}
     return [_plain(one, level + 1) for one in value.tolist()]
+
+
+_READERS: Final[Mapping[Kind, Callable[[Any], Any]]] = {
+    "text": _texts,
+    "time": _nanoseconds,
+    "number": _numbers,
+    "json": _objects,
+}
 
 
 def place(frame: pd.DataFrame, label: Hashable) -> int | None:

@@ -91,10 +91,8 @@ class Download:
         self._overwrite = check_flag("overwrite", options.overwrite)
         self._settings = current(max_concurrency=options.max_concurrency)
         self._fetch_options = _fetch_options(self._settings, options.allow_private, options.max_size)
-        origin = columns.origin(frame, options.prefix)
-        self._prefix = lost_attrs.prefix_of(frame, options.prefix)
-        columns.require_result(frame, self._prefix)
-        results = columns.read(frame, self._prefix)
+        state = lost_attrs.read_state(frame, options.prefix)
+        self._prefix, origin, results = state.prefix, state.meta, state.results
         require_outputs(frame, self._prefix)
         self._open = sum(1 for _ in results.open_rows())
         self._accepted = results.accepted

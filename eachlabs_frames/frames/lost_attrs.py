@@ -18,7 +18,7 @@ from ..journal.base import RunSpec
 from ..results import Results
 from ..settings import current
 from . import columns
-from .columns import ResultMeta
+from .columns import FrameState, ResultMeta
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -32,8 +32,8 @@ class SeveralRunsError(ColumnError):
 
 def find(
     frame: pd.DataFrame, *, prefix: str | None = None, workflow_id: str | None = None, one_run: bool = False
-) -> ResultMeta:
-    """Return what a result was triggered with: by its attrs, else by the journal.
+) -> tuple[ResultMeta, Results]:
+    """Return what a result was triggered with, by its attrs or else by the journal, and the rows of that result.
 
     Parameters
     ----------
@@ -50,23 +50,40 @@ def find(
     ColumnError
         The frame holds no result, none of its rows was sent, or nobody knows with which workflow.
     """
-    origin, own = columns.origin(frame, prefix), prefix_of(frame, prefix)
+    state = read_state(frame, prefix)
+    return _meta(state, workflow_id, one_run=one_run), state.results
+
+
+def read_state(frame: pd.DataFrame, prefix: str | None) -> FrameState:
+    """Return what a frame holds of a result: of the one with `prefix`, of the latest, or of the only one.
+
+    Raises
+    ------
+    ColumnError
+        The frame holds no such result, or several and its attrs were lost.
+    """
+    own = prefix_of(frame, prefix)
     columns.require_result(frame, own)
-    if origin is not None and workflow_id in (None, origin.workflow_id):
-        # Without a run, it may be what was found of several.
-        return origin if origin.run is not None or not one_run else _with_run(frame, origin)
+    return columns.read_state(frame, own)
+
+
+def _meta(state: FrameState, workflow_id: str | None, *, one_run: bool) -> ResultMeta:
+    recorded = state.meta
+    if recorded is not None and workflow_id in (None, recorded.workflow_id):
+        # A result of several runs records none.
+        return recorded if recorded.run is not None or not one_run else _with_run(state.results, recorded)
     try:
-        found = _by_ids(columns.read(frame, own), own, one_run=one_run)
+        found = _by_ids(state.results, state.prefix, one_run=one_run)
     except ColumnError:
         if workflow_id is None:
             raise
-        return ResultMeta(workflow_id, prefix=own)
-    return found if workflow_id in (None, found.workflow_id) else ResultMeta(str(workflow_id), prefix=own)
+        return ResultMeta(workflow_id, prefix=state.prefix)
+    return found if workflow_id in (None, found.workflow_id) else ResultMeta(str(workflow_id), prefix=state.prefix)
 
 
-def _with_run(frame: pd.DataFrame, origin: ResultMeta) -> ResultMeta:
+def _with_run(results: Results, origin: ResultMeta) -> ResultMeta:
     try:
-        found = _by_ids(columns.read(frame, origin.prefix), origin.prefix, one_run=True)
+        found = _by_ids(results, origin.prefix, one_run=True)
     except SeveralRunsError:
         raise
     except ColumnError:
@@ -80,7 +97,7 @@ def known(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
     if origin is not None:
         return origin
     try:
-        return find(frame, prefix=prefix) if columns.is_result(frame, prefix_of(frame, prefix)) else None
+        return find(frame, prefix=prefix)[0] if columns.is_result(frame, prefix_of(frame, prefix)) else None
     except EachlabsError as exc:
         logger.info("the frame does not record how it was made: %s", exc)
         return None

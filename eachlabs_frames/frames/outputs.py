@@ -23,7 +23,7 @@ from ..errors import ConfigurationError
 from ..models import Json, Observer
 from ..results import NO_TIME, Results
 from ..settings import current
-from . import attrs, columns, lost_attrs, sent_inputs
+from . import attrs, lost_attrs, sent_inputs
 from . import progress_bar as bars
 from .output_items import OutputItem, Path, leaves, pieces
 
@@ -48,10 +48,8 @@ def outputs(
         if not isinstance(value, bool | np.bool_):
             msg = f"{name} must be True or False; got {value!r}"
             raise ConfigurationError(msg)
-    known = columns.origin(frame, prefix)
-    own = lost_attrs.prefix_of(frame, prefix)
-    columns.require_result(frame, own)
-    results = columns.read(frame, own)
+    state = lost_attrs.read_state(frame, prefix)
+    known, own, results = state.meta, state.prefix, state.results
     sent_inputs.mark(frame, results, own, known)
     made: dict[str, Any]
     if steps:

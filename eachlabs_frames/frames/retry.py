@@ -43,8 +43,7 @@ def retry_failed(
     among : collection of int, optional
         Positions: other rows are left alone, though they have failed.
     """
-    before = lost_attrs.find(frame, prefix=prefix, one_run=True)
-    held = columns.read(frame, before.prefix)
+    before, held = lost_attrs.find(frame, prefix=prefix, one_run=True)
     failed = [row for row, status in enumerate(held.status) if status == FAILED and (among is None or row in among)]
     rows = np.array(failed, dtype=np.int64)
     if columns.origin(frame, before.prefix) != before:
@@ -68,14 +67,13 @@ def reconcile(
     frame: pd.DataFrame, inputs: object, *, prefix: str | None, progress: bool | Observer | None
 ) -> Steps[pd.DataFrame]:
     """Look for the answers that were lost, and send nothing."""
-    before = lost_attrs.find(frame, prefix=prefix, one_run=True)
+    before, held = lost_attrs.find(frame, prefix=prefix, one_run=True)
     if before.run is None:
         msg = (
             "the frame does not name its run (the journal was off), so it is not known when its rows were sent: "
             "load_run() loads a run, runs() lists them"
         )
         raise ColumnError(msg)
-    held = columns.read(frame, before.prefix)
     rows = np.array([row for row, status in enumerate(held.status) if status == UNKNOWN], dtype=np.int64)
     options = TriggerOptions(
         version_id=before.version_id,

@@ -45,8 +45,7 @@ logger = logging.getLogger("eachlabs_frames")
 
 def refresh(frame: pd.DataFrame, *, workflow_id: str | None, prefix: str | None) -> Steps[pd.DataFrame]:
     """Look once."""
-    origin = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
-    results = columns.read(frame, origin.prefix)
+    origin, results = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
     with closing(JournalUpdater(open_journal(current().journal), origin.run, results)) as notes:
         tracker = _tracker(origin, results, EventEmitter(None, results, total=results.size), notes)
         yield tracker.poll_once
@@ -116,8 +115,7 @@ class WaitCall:
         webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = False,
     ) -> None:
-        self._origin = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
-        self._results = columns.read(frame, self._origin.prefix)
+        self._origin, self._results = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
         self._settings = current()
         self._webhook = webhook
         if webhook is not None:
@@ -162,10 +160,8 @@ class WaitCall:
 
 def summary(frame: pd.DataFrame, *, prefix: str | None) -> pd.DataFrame:
     """Count the rows of each bulk operation per status, and sum up what was paid."""
-    origin = columns.origin(frame, prefix)
-    known = lost_attrs.prefix_of(frame, prefix)
-    columns.require_result(frame, known)
-    results = columns.read(frame, known)
+    state = lost_attrs.read_state(frame, prefix)
+    origin, results = state.meta, state.results
     lines = per_bulk(results.bulk_id, results.status)
     costs: dict[str | None, list[float]] = {}
     for bulk_id, cost in zip(results.bulk_id, results.cost, strict=True):

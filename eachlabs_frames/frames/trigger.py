@@ -104,9 +104,8 @@ class TriggerCall:
         columns.check_columns(frame, options.prefix)
         self._workflow_id = workflow_id
         check_prefix(frame, workflow_id, options)
-        self._held = columns.is_result(frame, options.prefix)
-        self._before = columns.origin(frame, options.prefix) if self._held else None
-        self._results = columns.read(frame, options.prefix)
+        state = columns.read_state(frame, options.prefix)
+        self._held, self._before, self._results = state.is_result, state.meta, state.results
         self._had_executions = self._results.accepted > 0
         self._unsent = self._find_unsent()
         self._only = only
