@@ -1,7 +1,7 @@
-"""What an execution's output shows first: a picture, a film, a sound, a link or a short text.
+"""Which media an output or a file is: the URLs in an execution's output, and the type of a file by its first bytes.
 
-Never trusts it: an output comes from outside. A string is a URL only where a browser can do nothing but fetch what it
-names; anything else is text.
+Never trusts an output or a file name. A string counts as a URL only if a browser can do nothing but fetch it; anything
+else is text.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ Kind: TypeAlias = Literal["image", "video", "audio", "link", "text"]
 MAX_TEXT_LENGTH: Final = 300
 MAX_URL_LENGTH: Final = 4_096
 MAX_DATA_URL_LENGTH: Final = 32_768
-"""Characters of a ``data:`` URL: fifty rows are shown at once, and each goes to the browser whole."""
+"""Characters of a ``data:`` URL. A view shows fifty rows at once and sends each URL whole to the browser."""
 
 MAX_NODES: Final = 1_000
-DEEPEST: Final = 20
+MAX_DEPTH: Final = 20
 
 EXTENSIONS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("apng", "avif", "bmp", "gif", "ico", "jfif", "jpeg", "jpg", "png", "svg", "webp"), "image"),
     **dict.fromkeys(("m4v", "mov", "mp4", "ogv", "webm"), "video"),
     **dict.fromkeys(("aac", "flac", "m4a", "mp3", "oga", "ogg", "opus", "wav", "weba"), "audio"),
 }
-"""By what browsers show: a TIFF is a link."""
+"""File extensions that browsers can show. A TIFF is a link."""
 
 _WEB: Final = re.compile(r"https?://[^/]", re.IGNORECASE)
 _DATA_IMAGE: Final = re.compile(r"data:image/[a-z0-9.+-]+(;[a-z0-9=.+-]+)*,", re.IGNORECASE)
-# White space and control characters, which browsers drop or trim before they look at the scheme; backslashes, which
-# they read as slashes; marks that hide a URL's true order; quotes and angle brackets, which no valid URL holds.
+# White space and control characters, which browsers drop before they parse the scheme; backslashes, which they read as
+# slashes; bidirectional marks, which hide the order of a URL; quotes and angle brackets, which no valid URL contains.
 _NEVER_IN_A_URL: Final = re.compile(
     r'[\x00-\x20\x7f-\xa0\xad\\"<>`\s\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff]'
 )
@@ -43,7 +43,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class Media(NamedTuple):
-    """What is shown of an output: `text` always, `url` where it is safe to show as that kind."""
+    """What a view shows of an output: its `text`, and a `url` if it is safe to show as that kind."""
 
     kind: Kind
     url: str | None
@@ -51,9 +51,9 @@ class Media(NamedTuple):
 
 
 def read(output: Json) -> Media | None:
-    """Return what `output` shows; None where there is none.
+    """Return the media that represents an output; None if the output is None.
 
-    Of many URLs the first picture, film or sound counts, else the first link, among the first 1,000 values.
+    That is the first image, video or audio URL among the first `MAX_NODES` values, else the first link, else the text.
     """
     if output is None:
         return None
@@ -66,13 +66,13 @@ def read(output: Json) -> Media | None:
     return Media("text", None, text(output)) if link is None else Media("link", link, text(output))
 
 
-def urls(output: Json, most: int | None = MAX_NODES, *, any_length: bool = False) -> Iterator[tuple[Kind, str]]:
-    """Yield each URL of `output` that is safe, with what it may be shown as, in their order.
+def urls(output: Json, max_nodes: int | None = MAX_NODES, *, any_length: bool = False) -> Iterator[tuple[Kind, str]]:
+    """Yield each safe URL of `output` and its kind, in order.
 
-    A string inside a longer text is no URL. Of values, the first `most` are looked at; None: all of them. For what is
-    shown, a very long one is a text; with `any_length` it is a URL too.
+    A URL within a longer text does not count. Only the first `max_nodes` values are examined; None: all of them. A URL
+    too long to be shown counts as text unless `any_length`.
     """
-    for string in _strings(output, most):
+    for string in _strings(output, max_nodes):
         kind = kind_of(string, any_length=any_length)
         if kind != "text":
             yield kind, string
@@ -82,7 +82,7 @@ def with_links(output: Json, links: Mapping[str, str], *, depth: int = 0) -> Jso
     """Return a copy of `output` in which each string that is a key of `links` is replaced by its value."""
     if isinstance(output, str):
         return links.get(output, output)
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         return output
     if isinstance(output, dict):
         return {key: with_links(value, links, depth=depth + 1) for key, value in output.items()}
@@ -92,7 +92,7 @@ def with_links(output: Json, links: Mapping[str, str], *, depth: int = 0) -> Jso
 
 
 def kind_of(string: str, *, any_length: bool = False) -> Kind:
-    """Return what `string` may be shown as: "text" unless it is a URL that is safe, and not too long to be shown."""
+    """Return the kind of media that a string is: "text" unless it is a safe URL that is short enough to be shown."""
     is_data = _DATA_IMAGE.match(string) is not None
     if not is_data and not _WEB.match(string):
         return "text"
@@ -104,7 +104,7 @@ def kind_of(string: str, *, any_length: bool = False) -> Kind:
         return "image"
     try:
         parts = urlsplit(string)
-        parts.port  # noqa: B018  # it is looked at only when it is asked for, and raises where it is none
+        parts.port  # noqa: B018  # parsed on access, and raises ValueError if it is invalid
     except ValueError:
         return "text"
     if not parts.hostname or "@" in parts.netloc:
@@ -113,46 +113,46 @@ def kind_of(string: str, *, any_length: bool = False) -> Kind:
     return EXTENSIONS.get(extension.lower(), "link") if dot else "link"
 
 
-def text(output: Json, longest: int = MAX_TEXT_LENGTH, *, indent: int | None = None) -> str:
-    """Return `output` as a short text: a string as it is, anything else as JSON, on one line or not. Never fails."""
+def text(output: Json, max_length: int = MAX_TEXT_LENGTH, *, indent: int | None = None) -> str:
+    """Return `output` as a short text: a string as it is, anything else as JSON. Never fails."""
     if isinstance(output, str):
-        return cut(output, longest)
+        return cut(output, max_length)
     written, whole = "", False
     encoder = _encoder if indent is None else _indenting(indent)
     try:
-        # Piece by piece: an output of many megabytes must not be written out for its first 300 characters.
+        # Piece by piece, so that an output of many megabytes is not encoded whole for its first 300 characters.
         for piece in encoder.iterencode(output):
             written += piece
-            if len(written) > longest:
+            if len(written) > max_length:
                 break
         else:
             whole = True
     except (TypeError, ValueError, OverflowError, RuntimeError):
         written = written or _name(output)
-    return cut(written if whole else f"{written}…", longest)
+    return cut(written if whole else f"{written}…", max_length)
 
 
-def cut(string: str, longest: int) -> str:
-    """Return at most `longest` characters of `string`, the last one an ellipsis where it goes on; sound Unicode."""
-    if len(string) > longest:
-        string = f"{string[: longest - 1]}…"
+def cut(string: str, max_length: int) -> str:
+    """Return at most `max_length` characters of `string`, with an ellipsis if it was cut, and no surrogates."""
+    if len(string) > max_length:
+        string = f"{string[: max_length - 1]}…"
     return string if string.isascii() else _SURROGATE.sub("\ufffd", string)
 
 
-def _strings(output: Json, most: int | None) -> Iterator[str]:
-    """Yield the strings of `output` in their order, among its first values, not too deep."""
-    open_ones = [iter((output,))]
-    for _ in count() if most is None else range(most):
-        value = next(open_ones[-1], open_ones)
-        while value is open_ones:
-            open_ones.pop()
-            if not open_ones:
+def _strings(output: Json, max_nodes: int | None) -> Iterator[str]:
+    """Yield the strings among the first `max_nodes` values of `output`, in order and down to `MAX_DEPTH` levels."""
+    stack = [iter((output,))]
+    for _ in count() if max_nodes is None else range(max_nodes):
+        value = next(stack[-1], stack)
+        while value is stack:
+            stack.pop()
+            if not stack:
                 return
-            value = next(open_ones[-1], open_ones)
+            value = next(stack[-1], stack)
         if isinstance(value, str):
             yield value
-        elif isinstance(value, (dict, list, tuple)) and len(open_ones) <= DEEPEST:
-            open_ones.append(iter(value.values() if isinstance(value, dict) else value))
+        elif isinstance(value, (dict, list, tuple)) and len(stack) <= MAX_DEPTH:
+            stack.append(iter(value.values() if isinstance(value, dict) else value))
 
 
 def _name(value: object) -> str:
@@ -164,3 +164,48 @@ def _indenting(indent: int) -> json.JSONEncoder:
 
 
 _encoder: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), skipkeys=True, default=_name)
+
+
+# -- the type of a file -----------------------------------------------------------------------------------------------
+
+HEAD_BYTES: Final = 4_096
+"""Number of first bytes that `media_type` needs: an SVG may begin with a comment."""
+
+_STARTS: Final = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"\x00\x00\x01\x00", "image/x-icon"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+    (b"OggS", "audio/ogg"),
+    (b"ID3", "audio/mpeg"),
+    (b"fLaC", "audio/flac"),
+)
+_RIFF: Final = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
+_BRANDS: Final = {b"avif": "image/avif", b"avis": "image/avif", b"M4A ": "audio/mp4", b"M4B ": "audio/mp4"}
+# The negative lookahead ends a comment at the first "-->"; otherwise many comments backtrack exponentially.
+_SVG: Final = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?(<!--(?:(?!-->).)*-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]", re.S
+)
+
+
+def media_type(head: bytes) -> str | None:
+    """Return the media type of an image, video or audio file from its content; None for anything else.
+
+    Parameters
+    ----------
+    head : bytes
+        The file's first `HEAD_BYTES` bytes.
+    """
+    for start, kind in _STARTS:
+        if head.startswith(start):
+            return kind
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12])
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12], "video/mp4")
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:  # the sync word of an MPEG frame
+        return "audio/aac" if head[1] & 0xF6 == 0xF0 else "audio/mpeg"
+    return "image/svg+xml" if _SVG.match(head[:HEAD_BYTES]) else None

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.media_formats import media_type
+from eachlabs_frames.media import media_type
 from eachlabs_frames.models import COMPLETED, FAILED, PENDING, RUNNING, Event, Observer, Outcome
 from eachlabs_frames.sandbox import Sandbox, media
 from eachlabs_frames.views.common import local_files as files

@@ -198,5 +198,5 @@ def test_every_url_is_yielded_in_order_however_many() -> None:
     many = [f"https://cdn.example.com/{n}.png" for n in range(MAX_NODES + 5)]
     output = {"note": "see https://cdn.example.com/x.png", "pictures": many, "page": "https://cdn.example.com/"}
     everything = [*(("image", one) for one in many), ("link", "https://cdn.example.com/")]
-    assert list(urls(output, most=None)) == everything
+    assert list(urls(output, max_nodes=None)) == everything
     assert 0 < len(list(urls(output))) < len(many)

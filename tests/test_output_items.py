@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eachlabs_frames.api.responses import Step, read_steps
 from eachlabs_frames.frames.output_items import OutputItem, leaves, pieces
-from eachlabs_frames.media import DEEPEST, urls
+from eachlabs_frames.media import MAX_DEPTH, urls
 
 FOX = "https://cdn.example.com/fox.png"
 OWL = "https://cdn.example.com/owl.mp4"
@@ -95,7 +95,7 @@ def test_a_piece_says_what_it_is_and_where_it_stood(output: Any, expected: list[
 def test_an_output_without_end_comes_to_one() -> None:
     """However deep it is, and whatever it holds: as deep as pictures are looked for, then as it is."""
     deep: Any = FOX
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         deep = [deep]
     assert [piece.url for piece in pieces(deep)] == [FOX]
     assert pieces([deep])[0].kind == "json"

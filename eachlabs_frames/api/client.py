@@ -1,9 +1,9 @@
-"""A request to the API -> a reply or a fault. It decides nothing.
+"""Sends a request to the API and returns a reply or a fault. It decides nothing.
 
-It owns the sessions, one per event loop, and it alone puts the key on a request. Whatever a server or a proxy wrote is
-masked here, so that no other module sees a secret in it; a reply is read within `MAX_REPLY` bytes, however it is
-compressed. It never sends anything twice: aiohttp repeats an idempotent request by itself when a kept connection turns
-out to be dead, and never a POST (its own ``IDEMPOTENT_METHODS``); a test holds it to that.
+Owns the sessions, one per event loop, and is the only module that adds the key to a request. It masks secrets in all
+that a server or a proxy sends, so that no other module sees them, and reads at most `MAX_REPLY` bytes of a reply,
+however it is compressed. It never sends anything twice: aiohttp repeats an idempotent request if a kept connection is
+closed, but never a POST (its ``IDEMPOTENT_METHODS``; a test checks that).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from yarl import URL
 from ..aio.bridge import LoopResource, register_resource
 from ..masking import Mask
 from ..models import Fault, Reply, Request, Secret
-from ..proxies import HEADER, proxy_for
+from ..proxies import proxy_for, proxy_headers
 from ..settings import Settings
 from .content_encoding import PACKED, BrokenError, unpacked
 from .requests import key_header
 
-# Servers close idle connections, some after 5 s. A POST written to one that is closing has no answer and would
-# leave its rows unknown, so connections are let go first.
+# Some servers close idle connections after 5 s. A POST on a closing connection gets no reply and leaves its rows
+# unknown, so close ours first.
 KEEPALIVE: Final = 4.0
 CONNECT_TIMEOUT: Final = 10.0
 MAX_REPLY: Final = 256 * 1024 * 1024
@@ -38,10 +38,10 @@ LARGE_BODY: Final = 512 * 1024
 MAX_REASON: Final = 300
 MAX_ENCODINGS: Final = 4
 BREATH: Final = 1024 * 1024
-"""Decompressed bytes after which other coroutines have their turn."""
+"""Decompressed bytes after which other coroutines get to run."""
 
 KEPT: Final = ("retry-after", "date")
-"""Headers that are read; an answer's own are found whatever their case."""
+"""The headers that are kept; aiohttp finds them in any case."""
 
 _UNSENT: Final = (
     aiohttp.ClientConnectorError,
@@ -54,7 +54,7 @@ _sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 
 
 class Client:
-    """A `Transport` over HTTP, with one call's settings; `hidden` are secrets of the call, beside the key."""
+    """A `Transport` over HTTP with the settings of a call; `hidden` are its secrets beside the key."""
 
     def __init__(self, settings: Settings, *, hidden: Iterable[Secret] = ()) -> None:
         self._base_url = settings.base_url
@@ -62,6 +62,7 @@ class Client:
         self._dialect = settings.dialect
         self._address = lru_cache(self._url)
         parts = urlsplit(settings.base_url)
+        self._scheme = parts.scheme
         self._proxy = proxy_for(parts.scheme, parts.hostname or "")
         self._mask = Mask([self._key, *hidden, *(self._proxy.secrets if self._proxy is not None else ())])
         self._timeout = aiohttp.ClientTimeout(
@@ -69,7 +70,7 @@ class Client:
         )
 
     async def send(self, request: Request) -> Reply | Fault:
-        """Send `request` once. Never raises but for being cancelled."""
+        """Send `request` once. Raises nothing but `asyncio.CancelledError`."""
         deadline = asyncio.get_running_loop().time() + (self._timeout.total or 0.0)
         try:
             async with session().request(
@@ -79,7 +80,7 @@ class Client:
                 headers=self._headers(request),
                 timeout=self._timeout,
                 proxy=None if self._proxy is None else self._proxy.url,
-                proxy_headers=self._proxy_headers(),
+                proxy_headers=proxy_headers(self._proxy, self._scheme)[1],
                 allow_redirects=False,
             ) as response:
                 return self._reply(response, await _body(response, deadline))
@@ -87,10 +88,10 @@ class Client:
             return Fault(sent=False, reason=self._reason(exc, "timed out while connecting"))
         except asyncio.TimeoutError:
             return Fault(sent=True, reason=f"timed out after {self._timeout.total:g} s")
-        except Exception as exc:  # noqa: BLE001 - whatever it was, the request may have left
+        except Exception as exc:  # noqa: BLE001 - whatever happened, the request may have been sent
             return Fault(sent=True, reason=self._reason(exc, type(exc).__name__))
-        except BaseException as exc:  # noqa: BLE001 - it was cancelled, and goes on as it is
-            # Without aiohttp's frames: their local variables hold the key.
+        except BaseException as exc:  # noqa: BLE001 - it is raised again
+            # Without aiohttp's frames: their local variables contain the key.
             exc.__context__ = None
             raise exc.with_traceback(None) from None
 
@@ -99,58 +100,57 @@ class Client:
 
     def _headers(self, request: Request) -> dict[str, str]:
         name, value = key_header(self._dialect, self._key.reveal())
-        headers = {name: value, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+        headers = {
+            name: value,
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            **proxy_headers(self._proxy, self._scheme)[0],
+        }
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         return headers
-
-    def _proxy_headers(self) -> dict[str, str] | None:
-        if self._proxy is None or self._proxy.authorization is None:
-            return None
-        return {HEADER: self._proxy.authorization.reveal()}
 
     def _reply(self, response: aiohttp.ClientResponse, body: bytes) -> Reply:
         headers = {name: self._mask.text(response.headers[name]) for name in KEPT if name in response.headers}
         return Reply(response.status, self._mask.bytes(body), headers, time.time())
 
     def _reason(self, exc: BaseException, otherwise: str) -> str:
-        """Say why no reply came. aiohttp quotes what it cannot parse, perhaps half a key: that is left out."""
+        """Return why there is no reply. Text that aiohttp could not parse is left out: it may be a part of the key."""
         if isinstance(exc, aiohttp.ClientHttpProxyError):
-            words = f"the proxy answered HTTP {exc.status}: {exc.message}"
+            reason = f"the proxy answered HTTP {exc.status}: {exc.message}"
         elif isinstance(exc, aiohttp.ClientResponseError):
-            words = "the response is not valid HTTP"
+            reason = "the response is not valid HTTP"
         elif isinstance(exc, aiohttp.ClientPayloadError):
-            words = "the response was truncated or is not valid HTTP"
+            reason = "the response was truncated or is not valid HTTP"
         else:
-            words = str(exc) or otherwise
-        return self._mask.text(words)[:MAX_REASON]
+            reason = str(exc) or otherwise
+        return self._mask.text(reason)[:MAX_REASON]
 
 
 def session() -> aiohttp.ClientSession:
-    """Return the running loop's session, opened when it is first asked for."""
+    """Return the running loop's session; it is opened on first use."""
     loop = asyncio.get_running_loop()
-    found = _sessions.get(loop)
-    if found is None or found.closed:
-        # No limit here: how many are in flight is the runner's to say, and waiting for a free connection would
-        # count as a time-out.
+    current = _sessions.get(loop)
+    if current is None or current.closed:
+        # No limit: the runner bounds the requests in flight, and waiting for a connection would count as a timeout.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
-        found = _sessions[loop] = aiohttp.ClientSession(
+        current = _sessions[loop] = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # aiohttp's own has no bound
+            auto_decompress=False,  # aiohttp does not bound the result's size
         )
-    return found
+    return current
 
 
 async def close_session() -> None:
-    """Close the running loop's session, where there is one."""
-    found = _sessions.pop(asyncio.get_running_loop(), None)
-    if found is not None:
-        await found.close()
+    """Close the running loop's session, if there is one."""
+    current = _sessions.pop(asyncio.get_running_loop(), None)
+    if current is not None:
+        await current.close()
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    # aiohttp warns of large bytes, which for some is an error, and one in the middle of a paid request.
+    # aiohttp warns about large bytes, and a warning may be an error, in the middle of a paid request.
     return io.BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
 
 
@@ -162,12 +162,12 @@ async def _body(response: aiohttp.ClientResponse, deadline: float) -> bytes:
     BrokenError
         It is larger than `MAX_REPLY`, or cannot be decompressed.
     asyncio.TimeoutError
-        It was not there by `deadline`, in the loop's time.
+        It was not complete at `deadline`, in the loop's time.
     """
     length = response.content_length
     encoded = response.headers.getall("Content-Encoding", [])
     if length is not None and length <= BREATH and not encoded:
-        # Nearly every answer. aiohttp reads as many bytes as the header says, and no more.
+        # Nearly every reply. aiohttp reads as many bytes as the header says, and no more.
         return await response.read()
     if (length or 0) > MAX_REPLY:
         raise _too_large()
@@ -183,7 +183,7 @@ async def _body(response: aiohttp.ClientResponse, deadline: float) -> bytes:
         if size >= breath:
             breath = size + BREATH
             await asyncio.sleep(0)
-        # aiohttp looks at the time only where it waits for a byte.
+        # aiohttp checks its timeout only while it waits for data.
         if asyncio.get_running_loop().time() > deadline:
             raise asyncio.TimeoutError
     return b"".join(pieces)
@@ -194,21 +194,21 @@ def _too_large() -> BrokenError:
 
 
 def _encodings(headers: Iterable[str]) -> list[str]:
-    """Return the encodings of a body, the outermost first."""
+    """Return the encodings of a body, outermost first."""
     named = [name.strip().lower() for header in headers for name in header.split(",")]
-    found = [name for name in reversed(named) if name not in ("", "identity")]
-    unknown = [name for name in found if name not in PACKED]
-    if unknown or len(found) > MAX_ENCODINGS:
-        msg = f"the response is encoded as {', '.join(reversed(found))}: only gzip and deflate are accepted"
+    encodings = [name for name in reversed(named) if name not in ("", "identity")]
+    unsupported = [name for name in encodings if name not in PACKED]
+    if unsupported or len(encodings) > MAX_ENCODINGS:
+        msg = f"the response is encoded as {', '.join(reversed(encodings))}: only gzip and deflate are accepted"
         raise BrokenError(msg)
-    return found
+    return encodings
 
 
 def forget_sessions() -> Any:
-    """After a fork: let go of the parent's sessions without closing them.
+    """After a fork: forget the parent's sessions without closing them.
 
-    Their sockets and their selector are shared with the parent: to close them here would take its connections
-    away. What is returned must be kept for as long as the process lives.
+    Their sockets and selector are shared with the parent, so closing them would close its connections. The caller must
+    keep the returned object alive for as long as the process lives.
     """
     kept = dict(_sessions)
     _sessions.clear()

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from ..media import EXTENSIONS
-from ..media_formats import media_type
+from ..media import EXTENSIONS, media_type
 
 ANY: Final = ".bin"
 MAX_EXTENSION_LENGTH: Final = 12
@@ -137,7 +136,7 @@ def by_content(promised: str, head: bytes) -> str | None:
     promised : str
         The extension by headers and URL.
     head : bytes
-        The first bytes, of which `core.formats.HEAD` are enough.
+        The first bytes, of which `media.HEAD_BYTES` are enough.
     """
     if promised[1:] not in EXTENSIONS:
         return promised

@@ -1,7 +1,7 @@
-"""A GET of anybody's URL, streamed: beside `client`, the only importer of aiohttp's client. It decides nothing.
+"""Streams the response to a GET of any URL. With `api.client`, the only importer of aiohttp's client. Decides nothing.
 
-It never has the key, keeps no cookie, follows no redirect, and connects to no address that is not public, unless the
-URL is trusted: what is looked at is the address of the very socket, so that no name can lead elsewhere meanwhile.
+It never has the key, stores no cookie, follows no redirect, and connects only to public addresses unless the URL is
+trusted. The address checked is that of the socket itself, so that a name cannot resolve differently after the check.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .. import media
 from ..api.content_encoding import BUFFER, PACKED, UNREADABLE, BrokenError, unpacked
 from ..errors import ConfigurationError
 from ..masking import Mask
-from ..proxies import HEADER, Proxy, proxy_for
+from ..proxies import Proxy, proxy_for, proxy_headers
 from . import url_policy
 from .url_policy import UrlPolicy
 
@@ -29,14 +29,14 @@ CONNECT_TIMEOUT: Final = 10.0
 MAX_REASON_LENGTH: Final = 200
 HEADERS: Final = {
     "Accept": "*/*",
-    # What is packed on its way has neither the size nor the checksum that is promised.
+    # A compressed body has neither the size nor the checksum that the headers state.
     "Accept-Encoding": "identity",
     "User-Agent": "eachlabs-frames",
 }
 
 
 class Response(NamedTuple):
-    """The head of an answer, its names in lower case, and the body in pieces as they come."""
+    """A response's status, its headers with lower-case names, and its body in pieces as they arrive."""
 
     status: int
     headers: Mapping[str, str]
@@ -48,14 +48,14 @@ class HttpClient:
 
     Parameters
     ----------
-    bounds : Bounds
+    policy : UrlPolicy
     timeout : float
-        Seconds without a single byte after which an answer counts as broken, and in which its head has to be there.
+        Seconds without data after which a response counts as broken; also the time for its headers to arrive.
     """
 
-    def __init__(self, bounds: UrlPolicy, *, timeout: float) -> None:
-        self._bounds = bounds
-        self._proxy = lru_cache(proxy_for)  # the environment is read anew for each call
+    def __init__(self, policy: UrlPolicy, *, timeout: float) -> None:
+        self._policy = policy
+        self._proxy = lru_cache(proxy_for)  # the environment is read again for each call
         connect = min(CONNECT_TIMEOUT, timeout)
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=connect, sock_connect=CONNECT_TIMEOUT, sock_read=timeout
@@ -63,7 +63,7 @@ class HttpClient:
         self._until_head = connect + timeout
 
     async def __aenter__(self) -> HttpClient:
-        # Apart, so that a kept connection of the one is never used for the other.
+        # Separate, so that a kept connection of a trusted URL is never used for another.
         self._guarded = self._session(_public_socket)
         self._trusting = self._session(None)
         return self
@@ -81,13 +81,13 @@ class HttpClient:
             headers=HEADERS,
             timeout=self._timeout,
             read_bufsize=BUFFER,
-            auto_decompress=False,  # an older aiohttp unpacks a piece at once, however much is in it
+            auto_decompress=False,  # older versions of aiohttp decompress a piece whole, whatever its size
             trust_env=False,
         )
 
     @asynccontextmanager
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Response]:
-        """Ask for `url` once, with these headers beside the usual ones, and give its answer.
+        """Request `url` once, with these headers beside the usual ones, and yield the response.
 
         Raises
         ------
@@ -100,19 +100,20 @@ class HttpClient:
             proxy = self._proxy(scheme, url_policy.origin(url)[0])
         except ConfigurationError as exc:
             raise url_policy.RefusedAddressError(str(exc)) from exc
-        url_policy.check(url, self._bounds, proxied=proxy is not None)
-        # A proxy's own address is its owner's business, and it alone sees where the name leads.
-        session = self._trusting if proxy is not None or self._bounds.trusts(url) else self._guarded
+        url_policy.check(url, self._policy, proxied=proxy is not None)
+        # A proxy may have a private address, and resolves the name itself.
+        session = self._trusting if proxy is not None or self._policy.trusts(url) else self._guarded
         try:
-            asked = session.get(
+            # Not in local variables, which a traceback may show.
+            response_context = session.get(
                 _address(url),
                 proxy=None if proxy is None else proxy.url,
-                proxy_headers=_login(proxy, scheme)[1],
+                proxy_headers=proxy_headers(proxy, scheme)[1],
                 allow_redirects=False,
-                headers={**(headers or {}), **_login(proxy, scheme)[0]},
+                headers={**(headers or {}), **proxy_headers(proxy, scheme)[0]},
             )
-            # A head that comes byte by byte, or "100 Continue" again and again, is never silent and never ends.
-            async with await asyncio.wait_for(asked, self._until_head) as response:
+            # Headers that arrive byte by byte, or repeated "100 Continue", never trigger the read timeout.
+            async with await asyncio.wait_for(response_context, self._until_head) as response:
                 headers = _headers(response)
                 yield Response(response.status, headers, _body(response, headers.get("content-encoding", "")))
         except aiohttp.ClientConnectorError as exc:
@@ -133,28 +134,20 @@ def _body(response: aiohttp.ClientResponse, encoding: str) -> AsyncIterator[byte
 
 
 class _PrivateAddressError(OSError):
-    """A name that leads to an address which is not public."""
+    """A name that resolves to an address that is not public."""
 
 
 def _public_socket(info: Any) -> socket.socket:
     family, kind, protocol, _, where = info
     if not url_policy.is_public(where[0]):
-        # The same words for each address: of several errors with one text the connector raises the first as it is.
+        # The same text for each address: of several errors with one text, the connector raises the first unchanged.
         msg = "a private address"
         raise _PrivateAddressError(msg)
     return socket.socket(family, kind, protocol)
 
 
-def _login(proxy: Proxy | None, scheme: str) -> tuple[dict[str, str], dict[str, str] | None]:
-    """Return the headers that log in to a proxy: of the request itself, and of the request for a tunnel."""
-    if proxy is None or proxy.authorization is None:
-        return {}, None
-    headers = {HEADER: proxy.authorization.reveal()}
-    return (headers, None) if scheme == "http" else ({}, headers)
-
-
 def _address(url: str) -> URL:
-    # As it is: a signature may not outlive the slightest change of its query.
+    # Unchanged: any change of its query would invalidate a signature.
     try:
         return URL(url, encoded=True) if url.isascii() else URL(url)
     except ValueError as exc:
@@ -163,21 +156,21 @@ def _address(url: str) -> URL:
 
 
 def _headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
-    found: dict[str, str] = {}
+    headers: dict[str, str] = {}
     for name, value in response.headers.items():
-        known = name.lower()
-        found[known] = f"{found[known]}, {value}" if known in found else value
-    return found
+        lower = name.lower()
+        headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
+    return headers
 
 
 def _reason(exc: BaseException, proxy: Proxy | None) -> str:
     if isinstance(exc, aiohttp.InvalidURL):
         return "not an http or https URL"
-    said = str(exc)
+    reason = str(exc)
     if isinstance(exc, aiohttp.ClientHttpProxyError):
-        said = f"the proxy answered HTTP {exc.status}: {exc.message}"
+        reason = f"the proxy answered HTTP {exc.status}: {exc.message}"
     elif isinstance(exc, aiohttp.ClientResponseError):
-        # Its own text has the URL, and with it a signature; and a status that nobody has sent.
-        said = f"the response cannot be read: {exc.message}"
-    said = Mask(() if proxy is None else proxy.secrets).text(said)
-    return media.cut(said.partition("\n")[0], MAX_REASON_LENGTH) or type(exc).__name__
+        # Its text contains the URL, which may be signed, and a status that was not sent.
+        reason = f"the response cannot be read: {exc.message}"
+    reason = Mask(() if proxy is None else proxy.secrets).text(reason)
+    return media.cut(reason.partition("\n")[0], MAX_REASON_LENGTH) or type(exc).__name__

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ..media_formats import HEAD
+from ..media import HEAD_BYTES
 
 PART: Final = ".part"
 PIECE: Final = 1024 * 1024
@@ -34,7 +34,7 @@ class PartialFile:
         Bytes so far.
     sha256 : hashlib's object
     head : bytes
-        The first `HEAD` bytes, which say what kind of file it is.
+        The first `HEAD_BYTES` bytes, which say what kind of file it is.
     named : bool
         Whether it has its name, so that nothing of it is left to clear away.
     etag : str or None
@@ -78,8 +78,8 @@ class PartialFile:
 
     def _take_in(self, data: bytes | memoryview) -> None:
         self.sha256.update(data)
-        if len(self.head) < HEAD:
-            self.head += bytes(data[: HEAD - len(self.head)])
+        if len(self.head) < HEAD_BYTES:
+            self.head += bytes(data[: HEAD_BYTES - len(self.head)])
         self.size += len(data)
 
     def digest(self, name: str) -> bytes:

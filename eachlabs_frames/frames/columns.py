@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ColumnError
-from ..media import DEEPEST
+from ..media import MAX_DEPTH
 from ..models import PENDING, Json
 from ..results import COLUMNS, KINDS, NO_TIME, Kind, Results
 from ..suggestions import hint
@@ -358,7 +358,7 @@ def _objects(column: Any) -> list[Json]:
 
 def _plain(value: Any, level: int = 1) -> Json:
     """Return an output as lists and objects: Parquet gives arrays back, also inside of its objects."""
-    if level > DEEPEST or not isinstance(value, np.ndarray | dict):
+    if level > MAX_DEPTH or not isinstance(value, np.ndarray | dict):
         return value
     if isinstance(value, dict):
         return {name: _plain(one, level + 1) for name, one in value.items()}

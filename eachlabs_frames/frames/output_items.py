@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ..media import DEEPEST, kind_of
+from ..media import MAX_DEPTH, kind_of
 from ..models import Json
 
 Path: TypeAlias = tuple[str, ...]
@@ -48,10 +48,10 @@ def pieces(output: Json) -> list[OutputItem]:
 
 
 def _split(value: Json, path: Path, level: int) -> Iterator[OutputItem]:
-    if level <= DEEPEST and isinstance(value, list | tuple) and not _is_vector(value):
+    if level <= MAX_DEPTH and isinstance(value, list | tuple) and not _is_vector(value):
         for number, one in enumerate(value):
             yield from _split(one, (*path, str(number)), level + 1)
-    elif level <= DEEPEST and isinstance(value, dict):
+    elif level <= MAX_DEPTH and isinstance(value, dict):
         found = False
         for kind, url, key in _urls(value, path, level):
             found = True
@@ -80,7 +80,7 @@ def _urls(value: Json, path: Path, level: int) -> Iterator[tuple[str, str, str |
         kind = kind_of(value, any_length=True)
         if kind != "text":
             yield kind, value, _key(path)
-    elif isinstance(value, dict | list | tuple) and level <= DEEPEST:
+    elif isinstance(value, dict | list | tuple) and level <= MAX_DEPTH:
         for name, one in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _urls(one, (*path, str(name)), level + 1)
 
@@ -97,7 +97,7 @@ def leaves(value: Any) -> dict[Path, Json]:
 def _leaves(value: dict[Any, Json], path: Path, level: int) -> Iterator[tuple[Path, Json]]:
     for name, one in value.items():
         inner = (*path, str(name))
-        if isinstance(one, dict) and one and level < DEEPEST:
+        if isinstance(one, dict) and one and level < MAX_DEPTH:
             yield from _leaves(one, inner, level + 1)
         else:
             yield inner, one

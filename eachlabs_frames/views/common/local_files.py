@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
 
-from ...media_formats import HEAD, media_type
+from ...media import HEAD_BYTES, media_type
 from .html_page import PageFile
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def find(path: str | None, *, max_bytes: int = MAX_FILE_BYTES) -> LocalFile | No
             return None
         with _open(place) as file:
             size = os.fstat(file.fileno()).st_size
-            kind = media_type(file.read(HEAD)) if 0 < size <= max_bytes else None
+            kind = media_type(file.read(HEAD_BYTES)) if 0 < size <= max_bytes else None
     except (OSError, ValueError):  # a path with a zero byte raises ValueError
         return None
     return None if kind is None else LocalFile(place, kind, size)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from ...errors import ConfigurationError
-from ...media_formats import HEAD as HEAD_BYTES
-from ...media_formats import media_type
+from ...media import HEAD_BYTES, media_type
 from ...models import COMPLETED, FAILED
 from ..common import html_page, local_files
 from ..common.static_summary import plain
