@@ -1,10 +1,9 @@
-"""A journal's records <-> bytes, and what they add up to: what is known of each row of a run.
+"""Encodes a journal's records, and computes the state of a run's rows from them. Reads and writes no file.
 
-Owns the meaning of a record and of their order. It never reads or writes a file.
-
-A journal is a list of records that only grows. A *claim* says that rows are about to be sent; an *answer* says what
-became of rows; a *look* says how their executions stand later on; a *correction* gives rows the executions that an
-answer had given to other rows, or takes them away. The rows of a run are numbered from 0.
+Owns the meaning of records and of their order. A journal is a list of records that only grows. A *claim* says that rows
+are about to be sent; an *answer* says what became of rows; an *update* gives a later state of their executions; a
+*correction* gives rows the executions that an answer had given to other rows, or takes them away. The rows of a run are
+numbered from 0.
 """
 
 from __future__ import annotations
@@ -314,7 +313,9 @@ class RunState:
 
     def executions(self) -> dict[str, int]:
         """Return the executions that the run has, and each one's row."""
-        return {known: row for row, known in enumerate(self._results.execution_id) if known is not None}
+        return {
+            execution_id: row for row, execution_id in enumerate(self._results.execution_id) if execution_id is not None
+        }
 
     def is_untouched(self) -> bool:
         """Return whether nothing was recorded of any row."""

@@ -1,7 +1,7 @@
-"""The rows of a frame -> the rows of a run: which of them the run has seen before.
+"""Finds the rows of a run by their digests, to tell which rows of a frame the run has already.
 
-A row is known by its digest, and by which occurrence of that digest it is: so a frame may be sorted, filtered or
-appended to, and rows that are there twice are two rows. It never looks at a row itself.
+A row is identified by its digest, and by which occurrence of that digest it is: so a frame may be sorted, filtered or
+appended to, and equal rows are two rows. Knows digests only, never a row's content.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ UNSEEN: Final = -1
 
 
 class RowIndex:
-    """The rows that a run has, each to be found once.
+    """The rows of a run; each is returned once.
 
     Parameters
     ----------
     digests : bytes
         `SIZE` bytes for each row of the run, in the order of their numbers.
     taken : iterable of int
-        Rows of the run that the frame holds already, by their executions.
+        Rows of the run that are assigned already, by their executions.
     latest : bool
-        Whether a digest stands for its latest row alone: where rows have keys.
+        Whether a digest means its latest row only: for runs with keys.
     """
 
     def __init__(self, digests: bytes | bytearray, *, taken: Iterable[int] = (), latest: bool = False) -> None:
@@ -41,13 +41,13 @@ class RowIndex:
             self._first = dict(zip(split, range(len(split)), strict=True))
             return
         for number in range(len(split) - 1, -1, -1):
-            known = self._first.get(split[number])
-            if known is not None:
-                self._others.setdefault(split[number], []).append(known)
+            later = self._first.get(split[number])
+            if later is not None:
+                self._others.setdefault(split[number], []).append(later)
             self._first[split[number]] = number
 
     def extend(self, first: int, digests: bytes | bytearray) -> None:
-        """Add rows that the run got since, numbered from `first` on: their numbers are the highest so far."""
+        """Add rows that were added to the run, numbered from `first` on: the highest numbers so far."""
         each = bytes(digests)
         for number, start in enumerate(range(0, len(each), SIZE), start=first):
             digest = each[start : start + SIZE]
@@ -55,22 +55,22 @@ class RowIndex:
                 self._first[digest] = number
                 continue
             self._others.setdefault(digest, []).insert(0, number)
-            for known in [known for known in self._preferred if known[0] == digest]:
-                del self._preferred[known]
+            for key in [key for key in self._preferred if key[0] == digest]:
+                del self._preferred[key]
 
     def __bool__(self) -> bool:
-        """Say whether the run has any row."""
+        """Whether the run has any row."""
         return bool(self._first)
 
     def find(self, digest: bytes, prefers: Callable[[int], bool] | None = None, hint: int = 0) -> int:
-        """Return the number of the row with this digest, or `UNSEEN`; the same number is never given twice.
+        """Return the number of the row with this digest, or `UNSEEN`; the same number is never returned twice.
 
         Parameters
         ----------
         digest : bytes
         prefers : callable, optional
             Of several occurrences, the first for which it is true is taken; by default, and where it is true for
-            none, the first of all. What it says of a number may not change.
+            none, the first of all. Its result for a number may not change.
         hint : int
             Which of several such callables this is.
         """
@@ -80,15 +80,15 @@ class RowIndex:
             return self._give(number)
         if prefers is not None:
             if (digest, hint) not in self._preferred:
-                self._preferred[digest, hint] = [one for one in (*others, number) if prefers(one)]
-            found = self._last(self._preferred[digest, hint])
-            if found != UNSEEN:
-                return found
+                self._preferred[digest, hint] = [candidate for candidate in (*others, number) if prefers(candidate)]
+            preferred = self._last(self._preferred[digest, hint])
+            if preferred != UNSEEN:
+                return preferred
         first = self._give(number)
         return first if first != UNSEEN else self._last(others)
 
     def _last(self, numbers: list[int]) -> int:
-        """Return the last that was not given yet, and drop all after it: each number is looked at once."""
+        """Return the last number that was not returned yet, and drop all after it: each is tested once."""
         while numbers:
             number = self._give(numbers.pop())
             if number != UNSEEN:

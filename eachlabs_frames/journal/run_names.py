@@ -1,4 +1,4 @@
-"""A readable name for a run that was given none: a date and two words, which people can read out and type."""
+"""Makes readable names for runs that were given none: a date and two words, easy to say and to type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a journal holds every record that it once held. It decides, and repairs nothing: `loss` does.
+"""Decides whether a journal still has every record that it ever had. Repairs nothing: `loss` does.
 
 Commits are in the `-wal` file first, and only a checkpoint brings them into the main file. So a journal can lose
 records without being damaged: its `-wal` is deleted or not copied, or an older copy is put in its place. Two things
@@ -35,14 +35,14 @@ class JournalState(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What is known from outside the database."""
+    """What the files beside the database show."""
 
     marked: mark.MarkContent | None
     has_log: bool
 
 
 def evidence(path: Path) -> Evidence:
-    """Collect what is known from outside; to be read before the database, which may only grow meanwhile."""
+    """Read the files beside the database; call this before reading the database, which only grows meanwhile."""
     try:
         has_log = log_of(path).stat().st_size > 0
     except OSError:
@@ -53,28 +53,28 @@ def evidence(path: Path) -> Evidence:
 def state(connection: sqlite3.Connection) -> JournalState:
     """Read the state of a journal."""
     query = "SELECT id, is_open, max(floor, coalesce((SELECT max(id) FROM records), 0)) FROM journal"
-    found: tuple[bytes, int, int] = connection.execute(query).fetchone()
-    return JournalState(found[0], bool(found[1]), found[2])
+    row: tuple[bytes, int, int] = connection.execute(query).fetchone()
+    return JournalState(row[0], bool(row[1]), row[2])
 
 
-def missing(found: JournalState, outside: Evidence) -> str | None:
-    """Say what a journal has lost, or None if it has lost nothing."""
+def missing(journal: JournalState, outside: Evidence) -> str | None:
+    """Return what a journal has lost, in a sentence, or None if nothing."""
     marked = outside.marked
-    if marked is not None and marked.journal == found.id:
-        if found.written < marked.written:
-            lost = marked.written - found.written
-            return f"its last {lost} record(s), numbers {found.written + 1} to {marked.written}, are missing"
+    if marked is not None and marked.journal == journal.id:
+        if journal.written < marked.written:
+            lost = marked.written - journal.written
+            return f"its last {lost} record(s), numbers {journal.written + 1} to {marked.written}, are missing"
         return None
-    if found.is_open and not outside.has_log:
+    if journal.is_open and not outside.has_log:
         return (
-            f"it was in use, and its -wal file is not there (nor its -mark): records after record {found.written}"
+            f"it was in use, and its -wal file is not there (nor its -mark): records after record {journal.written}"
             " may be missing"
         )
     return None
 
 
 def incomplete(path: Path, what: str) -> JournalError:
-    """Make the error for a journal that has lost records."""
+    """Return the error for a journal that has lost records."""
     return JournalError(
         f"the journal {path} is not complete: {what}. Rows that were sent and paid for would count as not sent. "
         f"Put {path.name}, {path.name}-wal, {path.name}-mark and {path.name}-owners back together, as they were; or, "
@@ -84,5 +84,5 @@ def incomplete(path: Path, what: str) -> JournalError:
 
 
 def set_open(connection: sqlite3.Connection, *, is_open: bool) -> None:
-    """Note whether records may be missing from the main file alone."""
+    """Record whether records may be missing from the main file alone."""
     connection.execute("UPDATE journal SET is_open = ? WHERE is_open <> ?", (is_open, is_open))

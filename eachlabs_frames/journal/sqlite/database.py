@@ -1,4 +1,4 @@
-"""The journal's file: where it is, who may read it, its tables and their version. It knows nothing of a run's meaning.
+"""The journal's file: its permissions, its tables and their version. Knows nothing of runs.
 
 Whatever is wrong with the file, or missing from it, is found when it is opened, before anything is written. The file is
 opened by SQLite alone: POSIX drops all of a process's locks on a file when any handle of it is closed, and another
@@ -271,8 +271,8 @@ def _logged(connection: Connection, patience: float) -> str:
 
 
 def _pragma(connection: Connection, name: str) -> int:
-    found: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    return found
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value
 
 
 def _check_owner(connection: Connection, path: Path, migrations: Sequence[str]) -> bool:

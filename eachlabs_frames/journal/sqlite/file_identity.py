@@ -1,4 +1,4 @@
-"""Whether the files of an open journal are still in place. It only looks, and never opens one: see `store`."""
+"""Checks that the files of an open journal are still in place. Never opens one: see `database`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .sqlite_errors import ELSEWHERE, translated
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What tells the files of a journal from others that take their place later."""
+    """Identifies the files of a journal, to notice others in their place."""
 
     path: Path
     log: Path
@@ -21,13 +21,13 @@ class FileIdentity:
 
     @classmethod
     def of(cls, path: Path) -> FileIdentity:
-        """Return the stamp of a journal that is open, so that its log is there."""
+        """Return the identity of an open journal, whose log exists."""
         log = log_of(path)
         with translated(path):
             return cls(path, log, (_identity(path), _identity(log)))
 
     def check(self) -> None:
-        """See that both files are still in place: nobody reads what is written to a deleted one.
+        """Check that both files are in place: what is written to a deleted one is lost.
 
         Raises
         ------
@@ -47,14 +47,14 @@ class FileIdentity:
         raise JournalError(msg)
 
     def has_log(self) -> bool:
-        """Say whether the log is still in place."""
+        """Return whether the log is still in place."""
         try:
             return _identity(self.log) == self.files[1]
         except FileNotFoundError:
             return False
 
     def lost_log(self) -> bool:
-        """Say whether the log was deleted, and the main file, in its place, has no other one yet."""
+        """Return whether the log was deleted, and the main file, still in place, has no other log yet."""
         with contextlib.suppress(FileNotFoundError):
             return _identity(self.path) == self.files[0] and not self.log.exists()
         return False
@@ -67,5 +67,5 @@ def log_of(path: Path) -> Path:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    found = os.stat(path)  # noqa: PTH116 - with each commit, and pathlib takes five times as long
-    return found.st_dev, found.st_ino
+    status = os.stat(path)  # noqa: PTH116 - with each commit, and pathlib takes five times as long
+    return status.st_dev, status.st_ino

@@ -40,32 +40,32 @@ NOTHING, UNANSWERED, ACCEPTED = range(3)
 
 def runs_of_ids(path: Path, ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
     """Return the run that each of these bulk operations or executions belongs to, of those that the journal knows."""
-    found: dict[str, tuple[str, RunSpec]] = {}
+    runs: dict[str, tuple[str, RunSpec]] = {}
     with reading(path) as connection, snapshot(connection):
         query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
         for run, body in connection.execute(query, (ANSWER,)):
             here: set[str] = set()
             with suppress(*UNREADABLE):
                 here = ids_of(body) & ids
-            for known in here - found.keys():
+            for known_id in here - runs.keys():
                 name, written = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
-                found[known] = name, read_spec(path, name, written)
-            if len(found) == len(ids):
+                runs[known_id] = name, read_spec(path, name, written)
+            if len(runs) == len(ids):
                 break
-    return found
+    return runs
 
 
 def workflow_ids(path: Path, base_url: str) -> list[str]:
     """Return the workflows of the newest runs on that server, each once."""
-    found: dict[str, None] = {}
+    workflows: dict[str, None] = {}
     with reading(path) as connection:
         query = "SELECT name, pin FROM runs ORDER BY id DESC LIMIT ?"
         for name, written in connection.execute(query, (MAX_COMPARED,)):
             with suppress(JournalError):
                 spec = read_spec(path, name, written)
                 if spec.base_url == base_url:
-                    found[spec.workflow_id] = None
-    return list(found)
+                    workflows[spec.workflow_id] = None
+    return list(workflows)
 
 
 def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
@@ -73,7 +73,7 @@ def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
 
     What cost nothing is no measure of what the next one costs: it may have been a credit or a cache.
     """
-    found: list[float] = []
+    values: list[float] = []
     with reading(path) as connection, snapshot(connection):
         query = "SELECT id, name, pin FROM runs ORDER BY id DESC"
         for run, name, written in connection.execute(query).fetchall():
@@ -84,11 +84,11 @@ def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
                 results = state_of(connection, path, run)[1].results
             except JournalError:
                 continue  # other runs tell what an execution costs, too
-            known = zip(results.status, results.cost, strict=True)
-            found += [cost for status, cost in known if status == COMPLETED and cost > 0]
-            if len(found) >= MIN_COSTS:
+            pairs = zip(results.status, results.cost, strict=True)
+            values += [cost for status, cost in pairs if status == COMPLETED and cost > 0]
+            if len(values) >= MIN_COSTS:
                 break
-    return found
+    return values
 
 
 def recent_runs(path: Path, spec: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:
@@ -115,9 +115,9 @@ def recent_runs(path: Path, spec: RunSpec, since: int, *, without: str | None = 
     """
     with reading(path) as connection:
         connection.execute("BEGIN")
-        found = [_read(connection, path, *run, since) for run in _matching(connection, spec, since, without)]
+        runs = [_read(connection, path, *run, since) for run in _matching(connection, spec, since, without)]
         connection.execute("COMMIT")
-    return [run for run in found if run is not None]
+    return [run for run in runs if run is not None]
 
 
 def last_sent(path: Path, name: str) -> float | None:
@@ -154,12 +154,12 @@ def _matching(
     return matching
 
 
-def _agrees(one: RunSpec, other: RunSpec) -> bool:
+def _agrees(spec: RunSpec, other: RunSpec) -> bool:
     names = ("version_id", "base_url", "inputs", "na")
-    if any(getattr(one, name) != getattr(other, name) for name in names):
+    if any(getattr(spec, name) != getattr(other, name) for name in names):
         return False
     # A workflow may be called by its ID or by its slug. A version's UUID belongs to one workflow only.
-    return one.workflow_id == other.workflow_id or _is_uuid(one.version_id)
+    return spec.workflow_id == other.workflow_id or _is_uuid(spec.version_id)
 
 
 def _is_uuid(version_id: str) -> bool:

@@ -106,22 +106,22 @@ def hold(path: Path, session: int) -> Lease:
     return Lease(file, session)
 
 
-def renewed(path: Path, held: Lease) -> Lease:
+def renewed(path: Path, lease: Lease) -> Lease:
     """Return a lock that others can see: the same one, or a new one if the file was deleted or replaced."""
-    if _key(path) == held.file.key:
-        return held
-    new = hold(path, held.session)
-    release(held)
+    if _key(path) == lease.file.key:
+        return lease
+    new = hold(path, lease.session)
+    release(lease)
     return new
 
 
-def release(held: Lease) -> None:
+def release(lease: Lease) -> None:
     """Release the lock of a session that has ended."""
-    file = held.file
+    file = lease.file
     with _guard:
-        if _files.get(file.key) is file and held.session in file.ours:
-            file.ours.discard(held.session)
-            _unlock(file.handle, held.session)
+        if _files.get(file.key) is file and lease.session in file.ours:
+            file.ours.discard(lease.session)
+            _unlock(file.handle, lease.session)
             _close_if_idle(file)
 
 
@@ -167,17 +167,17 @@ def _opened(path: Path, *, create: bool) -> _File | None:
         handle = os.open(f"{path}-owners", os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
     except FileNotFoundError:
         return None
-    found = os.fstat(handle)
-    key = (found.st_dev, found.st_ino)
+    status = os.fstat(handle)
+    key = (status.st_dev, status.st_ino)
     return _files.setdefault(key, _File(handle, key, path))
 
 
 def _key(path: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(f"{path}-owners")  # noqa: PTH116 - with each commit, and pathlib takes five times as long
+        status = os.stat(f"{path}-owners")  # noqa: PTH116 - with each commit, and pathlib takes five times as long
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _close_if_idle(file: _File) -> None:

@@ -1,6 +1,6 @@
-"""Goes on with a journal that has lost records: what may have been sent then counts as perhaps sent.
+"""Continues with a journal that has lost records: rows that may have been sent count as perhaps sent.
 
-Owns the decision which rows that are. It sends nothing and looks for nothing: the next call of each run does.
+Decides which rows these are. Sends and searches nothing: the next call of each run does.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _claim_all(connection: sqlite3.Connection, path: Path, number: int) -> dict[
         try:
             state = state_of(connection, path, run)[1]
         except JournalError:
-            continue  # a run that cannot be read is never gone on with
+            continue  # a run that cannot be read is never continued
         rows = [row for row in range(state.results.size) if _may_have_been_sent(state, row)]
         for start in range(0, len(rows), MAX_BATCH):
             packed = pack_rows(rows[start : start + MAX_BATCH])

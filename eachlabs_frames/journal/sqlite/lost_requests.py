@@ -38,9 +38,9 @@ def lost_requests(
     if len(rows) < state.results.size:
         rows.read_contents(connection)
     query = "SELECT at, rows, body FROM records WHERE id = ?"
-    found = [(claim, *connection.execute(query, (claim,)).fetchone()) for claim in claims]
+    requests = [(claim, *connection.execute(query, (claim,)).fetchone()) for claim in claims]
     lost: list[LostRequest] = []
-    for claim, at, packed, until in found:
+    for claim, at, packed, until in requests:
         since = at / NANO
         # Nobody waits for it any more, so it was over by now at the latest.
         latest = int(until) / NANO + timeout if until else since + timeout
@@ -55,8 +55,8 @@ def _lost(state: RunState, rows: RowTable, claim: int, sent: Sequence[int], sinc
     unknown = {row for row in together if results.status[row] == UNKNOWN and results.execution_id[row] is None}
     waiting = tuple(row for row in together if phases[row] == SENT or row in unknown)
     # Where some of them were found before, the others are in the same bulk operation or nowhere.
-    known = (results.bulk_id[row] for row in together if phases[row] == SETTLED)
-    bulk_id = next((bulk_id for bulk_id in known if bulk_id is not None), None)
+    bulk_ids = (results.bulk_id[row] for row in together if phases[row] == SETTLED)
+    bulk_id = next((bulk_id for bulk_id in bulk_ids if bulk_id is not None), None)
     return LostRequest(waiting, tuple(map(rows.content, waiting)), since, until, bulk_id)
 
 
@@ -74,7 +74,7 @@ CLOCK_STEP: Final = 300 * 10**9
 
 def executions_since(connection: sqlite3.Connection, moment: int) -> set[str]:
     """Return the executions that rows of any run have got since `moment` (epoch nanoseconds), and some from before."""
-    found: set[str] = set()
+    executions: set[str] = set()
     query = "SELECT id, kind, at, rows, body FROM records ORDER BY id DESC"
     for number, kind, at, packed, body in connection.execute(query):
         if at < moment - CLOCK_STEP:
@@ -86,8 +86,8 @@ def executions_since(connection: sqlite3.Connection, moment: int) -> set[str]:
         except UNREADABLE as exc:
             logger.warning("record %d of the journal cannot be read, and is left out: %s", number, exc)
             continue
-        found.update(known.execution_id for known in outcomes if known.execution_id)
-    return found
+        executions.update(outcome.execution_id for outcome in outcomes if outcome.execution_id)
+    return executions
 
 
 def rivals_since(
@@ -111,11 +111,11 @@ def rivals_since(
     for run in {run for run, _ in rivals}:
         with suppress(JournalError):
             contents[run] = digests_of(connection, path, run)[1]
-    found: dict[bytes, float] = {}
+    first_sent: dict[bytes, float] = {}
     for (run, row), at in rivals.items():
         content = bytes(contents.get(run, b"")[row * SIZE : (row + 1) * SIZE])
-        found[content] = min(at / 1e9, found.get(content, math.inf))
-    return found
+        first_sent[content] = min(at / 1e9, first_sent.get(content, math.inf))
+    return first_sent
 
 
 def _rows_of(packed: bytes) -> Sequence[int]:

@@ -76,15 +76,15 @@ class MarkWriter:
         if self._stamp is not None and self._found() == self._stamp:
             return
         self.close()
-        known = read(self._journal_path)
+        existing = read(self._journal_path)
         self._handle = os.open(self._path, os.O_CREAT | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o600)
-        if known is None or known.journal != self._journal:
+        if existing is None or existing.journal != self._journal:
             # All of its 4 KiB at once: a full disk is then noticed here, and never after a commit.
             header = _HEADER.pack(_MAGIC, self._journal, zlib.crc32(self._journal))
             self._put(0, header + bytes(_SLOTS * _SLOT.size))
             self.write(written)
-        found = os.fstat(self._handle)
-        self._stamp = found.st_dev, found.st_ino
+        status = os.fstat(self._handle)
+        self._stamp = status.st_dev, status.st_ino
 
     def write(self, number: int) -> None:
         """Note that the records up to `number` are committed."""
@@ -102,10 +102,10 @@ class MarkWriter:
 
     def _found(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._path)  # noqa: PTH116 - with each commit, and pathlib takes five times as long
+            status = os.stat(self._path)  # noqa: PTH116 - with each commit, and pathlib takes five times as long
         except FileNotFoundError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
 
 def _check(journal: bytes, number: int) -> int:

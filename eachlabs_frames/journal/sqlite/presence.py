@@ -1,7 +1,7 @@
-"""One session's presence in a journal: its lock, its slot in the mark, and the checks before each of its commits.
+"""One session's presence in a journal: its lease, its slot in the mark, and the checks before each of its commits.
 
-Owns what must hold around a commit so that others can tell that the session is at work, and that no record was lost.
-It knows nothing of runs and rows.
+Owns what must hold around a commit so that others can tell that the session is running, and that no record was lost.
+Knows nothing of rows.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import logging
 import sqlite3
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ...errors import JournalError
 from . import completeness, leases, sessions
-from .database import Connection
 from .file_identity import FileIdentity
 from .mark import MarkWriter
 from .sqlite_errors import translated
 from .transactions import transaction
+
+if TYPE_CHECKING:
+    from .database import Connection
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -44,7 +46,7 @@ class Presence:
         """Begin a session in a run; return its number."""
         self._release()
         session = self._connection.session = sessions.begin(self._connection, run)
-        # Before anybody can see the session: whoever deletes the run must find it at work.
+        # Before the session is visible: a process that deletes the run must see that it is running.
         self._hold = leases.hold(self._shared, session)
         found = completeness.state(self._connection)
         self._written = found.written
@@ -54,15 +56,15 @@ class Presence:
         return session
 
     def at_work(self, session: int) -> bool:
-        """Say whether a session is at work, or may be."""
+        """Return whether a session is running, or may be."""
         return sessions.at_work(self._connection, self._shared, session)
 
     def shares(self, run: int) -> bool:
-        """Say whether another session is at work in a run."""
+        """Return whether another session is running in a run."""
         return sessions.others_at_work(self._connection, self._shared, but=self._connection.session, run=run)
 
     def check(self) -> None:
-        """See that the files are in place, and replace a lock or a mark that was deleted.
+        """Check that the files are in place, and replace a lease or a mark that was deleted.
 
         Raises
         ------
@@ -90,11 +92,11 @@ class Presence:
         return written + 1
 
     def note(self, number: int) -> None:
-        """Note the last record of this transaction, for the mark."""
+        """Remember the last record of this transaction, for the mark."""
         self._uncommitted = number
 
     def committed(self) -> None:
-        """Bring the mark up to what was committed; to be called before anybody relies on it."""
+        """Write to the mark what was committed; call this before anybody relies on the commit."""
         if self._uncommitted and self._mark is not None:
             self._written, self._uncommitted = self._uncommitted, 0
             with translated(self._path):
@@ -116,11 +118,11 @@ class Presence:
     def end(self) -> None:
         """End the session and close the connection; a second call does nothing."""
         if self._hold is not None:
-            # Whatever fails here only makes the next call look more carefully.
+            # A failure here only makes the next call check more.
             with contextlib.suppress(JournalError, sqlite3.Error, OSError):
                 self._sign_off()
         self._release()
-        # Closing moves the log into the file, or leaves that to others: nothing is lost where it fails.
+        # Closing moves the log into the file, or leaves that to others: nothing is lost if it fails.
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 

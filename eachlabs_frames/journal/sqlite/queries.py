@@ -33,8 +33,8 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 def spec_of(connection: sqlite3.Connection, path: Path, name: str) -> RunSpec | None:
     """Return a run's spec, or None where there is no such run, or one without a row."""
     query = "SELECT pin FROM runs WHERE name = ? AND EXISTS (SELECT 1 FROM sheets WHERE run = runs.id)"
-    found = connection.execute(query, (name,)).fetchone()
-    return None if found is None else read_spec(path, name, found[0])
+    row = connection.execute(query, (name,)).fetchone()
+    return None if row is None else read_spec(path, name, row[0])
 
 
 def read_spec(path: Path, name: str, written: str) -> RunSpec:
@@ -86,8 +86,8 @@ _NOTHING: Final = bytes(SIZE)
 def records_of(connection: sqlite3.Connection, run: int, *, after: int = 0) -> Iterator[Record]:
     """Yield the records of a run, in the order in which they were written."""
     query = "SELECT id, session, kind, at, rows, body FROM records WHERE run = ? AND id > ? ORDER BY id"
-    for found in connection.execute(query, (run, after)):
-        yield Record(*found)
+    for fields in connection.execute(query, (run, after)):
+        yield Record(*fields)
 
 
 def add_records(state: RunState, records: Iterable[Record], path: Path) -> int:

@@ -1,6 +1,6 @@
-"""The rows of one run: read from the journal, found again in a frame, and written down where they are new.
+"""The rows of one run: reads them, matches a frame's rows to them, and writes those that are new.
 
-Owns the numbers of rows. Whoever calls has begun a transaction where rows are written.
+Owns the numbers of rows. Begins no transaction: the caller does before rows are written.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .queries import digests_of, write_labels
 from .sqlite_errors import translated
 
 CHUNK: Final = 10_000
-"""Rows that are written in one transaction: others get their turn in between."""
+"""Rows that are written in one transaction: other processes can write in between."""
 
 
 class ReadExtent(NamedTuple):
-    """How far a call has read a run: its rows, those of them that the call has added, and the latest record."""
+    """How far a call has read a run: its number of rows, how many of these it added, and the latest record."""
 
     rows: int
     added: int
@@ -31,7 +31,7 @@ class ReadExtent(NamedTuple):
 
 
 class RowTable:
-    """What the rows of a run are known by, as far as this call has read and written."""
+    """The digests and contents of a run's rows, as far as this call has read and written them."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, run: int) -> None:
         self._connection = connection
@@ -48,14 +48,14 @@ class RowTable:
         return bytes(self._contents[number * SIZE : (number + 1) * SIZE])
 
     def extent(self, record: int) -> ReadExtent:
-        """Return how far this call has read the rows, beside the latest `record`."""
+        """Return how far this call has read, `record` being the latest record."""
         return ReadExtent(len(self), self._added, record)
 
     def take_back(self, before: ReadExtent) -> None:
         """Delete the rows that were added since `before`, unless another call has written to the run since."""
         query = "SELECT coalesce(sum(size), 0) FROM sheets WHERE run = ? AND first >= ?"
-        (found,) = self._connection.execute(query, (self._run, before.rows)).fetchone()
-        if found == self._added - before.added:
+        (added,) = self._connection.execute(query, (self._run, before.rows)).fetchone()
+        if added == self._added - before.added:
             self._connection.execute(
                 "DELETE FROM sheets WHERE run = ? AND first >= ? "
                 "AND NOT EXISTS (SELECT 1 FROM records WHERE run = ? AND id > ?)",
@@ -63,13 +63,13 @@ class RowTable:
             )
 
     def read_contents(self, connection: sqlite3.Connection) -> None:
-        """Read on, where another call has added rows."""
+        """Read the contents again, because another call has added rows."""
         _, self._contents = digests_of(connection, self._path, self._run)
 
     def index(self, *, taken: Sequence[int], latest: bool) -> RowIndex:
-        """Return what finds the rows that the run has, of which the frame holds those of `taken` already."""
+        """Return the index of the run's rows; those of `taken` are assigned already."""
         index = RowIndex(self._digests, taken=taken, latest=latest)
-        # Needed once, and as large as the run: whoever registers again reads again.
+        # Needed once, and as large as the run: the next registration reads it again.
         self._digests = bytearray()
         return index
 
@@ -91,27 +91,24 @@ class RowTable:
         state: RunState,
         before: int,
     ) -> list[int]:
-        """Do what `Entry.register` says, for rows of the frame that stand behind `before` others.
-
-        `state` says how the rows stand that the run has.
-        """
+        """Register the rows of one transaction, which come after `before` rows of the frame; see `RunJournal`."""
         numbers: list[int] = []
         for chunk in chunks:
             with translated(self._path):
-                found = self._found(chunk, index, state)
+                assigned = self._find(chunk, index, state)
                 if keyed and on_changed is not None:
-                    self._renew_changed(chunk, found, state, on_changed, before=before + len(numbers))
+                    self._renew_changed(chunk, assigned, state, on_changed, before=before + len(numbers))
                 if add:
-                    self._add(chunk, found)
-            numbers += found
+                    self._add(chunk, assigned)
+            numbers += assigned
         return numbers
 
-    def _found(self, chunk: RowChunk, index: RowIndex, state: RunState) -> list[int]:
-        """Return each row's number, `UNSEEN` where the run has not seen it."""
+    def _find(self, chunk: RowChunk, index: RowIndex, state: RunState) -> list[int]:
+        """Return each row's number; `UNSEEN` if it is new to the run."""
         if not index:
             return [UNSEEN] * len(chunk.digests)
         numbers = chunk.numbers or [UNSEEN] * len(chunk.digests)
-        found: list[int] = []
+        assigned: list[int] = []
         matchers = [
             None,
             *(partial(state.matches, hint) for hint in (RowHint.UNSENT, RowHint.UNKNOWN, RowHint.REFUSED)),
@@ -119,29 +116,29 @@ class RowTable:
         for digest, content, hint, number in zip(chunk.digests, chunk.contents, chunk.hints, numbers, strict=True):
             if number == UNSEEN or self.content(number) != content:
                 number = index.find(digest, matchers[hint], hint)
-            found.append(number)
-        return found
+            assigned.append(number)
+        return assigned
 
     def _renew_changed(
         self,
         chunk: RowChunk,
-        found: list[int],
+        assigned: list[int],
         state: RunState,
         on_changed: Callable[[int], None],
         *,
         before: int,
     ) -> None:
-        """Make a row whose key was seen with another input a new one; where that was sent, `changed` may object."""
-        for place, number in enumerate(found):
+        """Treat a row whose key has another input in the run as new; `on_changed` may refuse that if it was sent."""
+        for place, number in enumerate(assigned):
             if number != UNSEEN and self.content(number) != chunk.contents[place]:
                 if not state.matches(RowHint.UNSENT, number):
                     on_changed(before + place)
-                found[place] = UNSEEN
+                assigned[place] = UNSEEN
 
-    def _add(self, chunk: RowChunk, found: list[int]) -> None:
-        """Write down the rows of a sheet that were not found, and put their numbers in."""
+    def _add(self, chunk: RowChunk, assigned: list[int]) -> None:
+        """Write the new rows of a chunk, and put their numbers into `assigned`."""
         first = len(self)
-        fresh = [place for place, number in enumerate(found) if number == UNSEEN]
+        fresh = [place for place, number in enumerate(assigned) if number == UNSEEN]
         if not fresh:
             return
         digests = b"".join([chunk.digests[place] for place in fresh])
@@ -156,7 +153,7 @@ class RowTable:
         self._contents += contents
         self._added += len(fresh)
         for number, place in enumerate(fresh, start=first):
-            found[place] = number
+            assigned[place] = number
 
 
 def in_transactions(chunks: Iterable[RowChunk]) -> Iterator[list[RowChunk]]:

@@ -1,7 +1,7 @@
-"""One call's place in one run: its rows are registered, then claimed before each POST and settled after it.
+"""Implements `RunJournal`: rows are registered, then claimed before each POST and settled after it.
 
-Owns what is written and when. It never decides whether a row should be sent, only whether it may be: a row that
-another call has claimed since is not new any more.
+Owns what is written and when. Never decides whether a row should be sent, only whether it may be: a row that another
+call has claimed is not new any more.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SqliteRunJournal:
     name : str
         The run's name.
     patience : float
-        Seconds that a write waits for another process's.
+        Seconds that a write waits for another process.
 
     Raises
     ------
@@ -96,7 +96,6 @@ class SqliteRunJournal:
     # -- before anything is sent ------------------------------------------------------------------------------------
 
     def spec(self) -> RunSpec | None:
-        """Return the run's spec, or None where there is no such run yet, or only its name."""
         with translated(self._path):
             return spec_of(self._connection, self._path, self.name)
 
@@ -107,29 +106,28 @@ class SqliteRunJournal:
             self._presence.check()
             written = _written(spec)
             query = "SELECT id, pin, EXISTS (SELECT 1 FROM sheets WHERE run = runs.id) FROM runs WHERE name = ?"
-            found = self._connection.execute(query, (self.name,)).fetchone()
-            while found is not None and rename is not None:
+            row = self._connection.execute(query, (self.name,)).fetchone()
+            while row is not None and rename is not None:
                 self.name = rename()
-                found = self._connection.execute(query, (self.name,)).fetchone()
-            if found is not None and not found[2]:
-                # A call that was refused before it had a row has left its name behind: it pins nobody.
-                self._do("UPDATE runs SET pin = ? WHERE id = ?", (written, found[0]))
-                self._run = found[0]
-            elif found is None:
+                row = self._connection.execute(query, (self.name,)).fetchone()
+            if row is not None and not row[2]:
+                # A call that was refused before it registered a row left its name behind: its spec binds nobody.
+                self._do("UPDATE runs SET pin = ? WHERE id = ?", (written, row[0]))
+                self._run = row[0]
+            elif row is None:
                 values = (self.name, written, json.dumps(list(index_names)), time.time_ns())
                 self._do("INSERT INTO runs (name, pin, index_names, created_at) VALUES (?, ?, ?, ?)", values)
                 self._run = self._one("SELECT last_insert_rowid()")
-            elif _written(read_spec(self._path, self.name, found[1])) != written:
+            elif _written(read_spec(self._path, self.name, row[1])) != written:
                 msg = f"run {self.name!r} was created by another call in the meantime, with other settings: try again"
                 raise RunError(msg)
             else:
-                self._run = found[0]
+                self._run = row[0]
             self._spec = written
             self._session = self._presence.begin(self._run)
             self._read()
 
     def withdraw(self) -> None:
-        """Take the run's name back where this call alone has made it, and has sent and written down no row."""
         with suppress(JournalError), translated(self._path):
             self._do(
                 "DELETE FROM runs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM sheets WHERE run = runs.id) "
@@ -160,7 +158,7 @@ class SqliteRunJournal:
         index: RowIndex | None = None
         before: ReadExtent | None = None
         try:
-            # Sheets are read between the transactions: that takes long, and calls functions of the user's.
+            # Chunks are read between the transactions: reading is slow and may call the user's functions.
             for chunk in in_transactions(chunks):
                 with transaction(self._connection, self._path, self._patience):
                     with translated(self._path):
@@ -180,7 +178,7 @@ class SqliteRunJournal:
         return numbers
 
     def _caught_up(self, index: RowIndex | None, assigned: Sequence[int], *, latest: bool) -> RowIndex:
-        """Read what other calls have added since, perhaps the very same rows."""
+        """Read the rows that other calls have added, perhaps the same ones, and return the up-to-date index."""
         if index is not None:
             self._rows.catch_up(index)
             self.state.grow(len(self._rows))
@@ -199,7 +197,7 @@ class SqliteRunJournal:
                 self._rows.take_back(before)
 
     def _check_spec(self) -> None:
-        """See that no other call has made another run of this one while it had no rows yet."""
+        """Raise if another call has changed the run's spec while the run had no rows."""
         (stored,) = self._connection.execute("SELECT pin FROM runs WHERE id = ?", (self._run,)).fetchone()
         if _written(read_spec(self._path, self.name, stored)) != self._spec:
             msg = f"run {self.name!r} was created by another call in the meantime, with other settings: try again"
@@ -211,12 +209,11 @@ class SqliteRunJournal:
     # -- while it is sent -------------------------------------------------------------------------------------------
 
     async def claim(self, rows: Sequence[int]) -> Sequence[RowState]:
-        """Note durably that `rows` are about to be sent, those of them that no other call has claimed since."""
         states: Sequence[RowState] = await self._writer.durably(lambda: self._claim(rows))
         return states
 
     def _begin(self) -> None:
-        """See what others have written: nobody can write more of it until this transaction ends."""
+        """Read what others have written; nobody can write more until this transaction ends."""
         self._notes.clear()
         self._presence.check()
         others_wrote = self._one("PRAGMA data_version")
@@ -235,11 +232,9 @@ class SqliteRunJournal:
         return states
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Note what became of claimed rows: all of it or, for now, nothing."""
         self._soon(ANSWER, outcomes)
 
     async def adopt(self, outcomes: Sequence[Outcome], *, since: float) -> bool:
-        """Note durably which executions a search has found, unless a row has got one of them: all or nothing."""
         adopted: bool = await self._writer.durably(lambda: self._adopt(outcomes, since))
         return adopted
 
@@ -254,15 +249,13 @@ class SqliteRunJournal:
         return True
 
     def update(self, outcomes: Sequence[Outcome]) -> None:
-        """Note how executions of this run stand later on."""
         self._soon(UPDATE, outcomes)
 
     def correct(self, outcomes: Sequence[Outcome]) -> None:
-        """Note that rows of this run have other executions than the API's answers said."""
         self._soon(CORRECTION, outcomes)
 
     def _soon(self, kind: int, outcomes: Sequence[Outcome]) -> None:
-        """Pack now, for the outcomes may not outlive the call; write with the next commit."""
+        """Pack the outcomes now, because they may change; write them with the next commit."""
         notes: list[tuple[bytes, bytes]] = []
         doubts: list[Outcome] = []
         for _, group in groupby(outcomes, key=attrgetter("bulk_id")):
@@ -283,29 +276,28 @@ class SqliteRunJournal:
             self._note(kind, rows, body)
 
     def _is_theirs(self, outcome: Outcome) -> bool:
-        """Say whether another call has claimed the row since, so that this one's doubt says nothing of it."""
+        """Return whether another call has claimed the row since, so that this call's doubt does not concern it."""
         row = outcome.position
         if row not in self._theirs or self.state.phases[row] != SENT:
             return False
         return outcome.status == PENDING or self._row_state(row).is_live
 
     async def flush(self) -> None:
-        """Wait until all that was settled is on the disk."""
         await self._writer.durably(_nothing)
 
     def note_stop(self, reason: str | None) -> None:
-        """Note why rows of this run were not sent, for whoever looks at it later; None: that is over."""
         self._writer.soon(lambda: self._do("UPDATE runs SET note = ? WHERE id = ?", (reason, self._run)))
 
     async def row_states(self, rows: Sequence[int]) -> Sequence[RowState]:
-        """Read what other calls have written since, and say how `rows` stand."""
         states: Sequence[RowState] = await self._writer.durably(lambda: self._read_row_states(rows))
         return states
 
     def _read_row_states(self, rows: Sequence[int]) -> Sequence[RowState]:
-        # What this call itself has claimed since is not in its state: there, a row that it retries is as it was before.
-        told = [row in self._theirs or self.state.phases[row] == SENT for row in rows]
-        return [self._row_state(row) if known else _NEW_ROW for row, known in zip(rows, told, strict=True)]
+        # The state does not contain this call's own claims: a row that it retries is there as it was before.
+        recorded = [row in self._theirs or self.state.phases[row] == SENT for row in rows]
+        return [
+            self._row_state(row) if is_recorded else _NEW_ROW for row, is_recorded in zip(rows, recorded, strict=True)
+        ]
 
     def _catch_up(self) -> None:
         for record in records_of(self._connection, self._run, after=self._seen):
@@ -321,7 +313,7 @@ class SqliteRunJournal:
         self._notes.append((self._run, self._session, kind, time.time_ns(), rows, body))
 
     def _finish(self) -> None:
-        """Write the notes of a commit, all at once: their order is that in which they were made."""
+        """Write the records of a commit at once, in the order in which they were made."""
         if not self._notes:
             return
         first = self._presence.next_number()
@@ -330,7 +322,7 @@ class SqliteRunJournal:
         self._presence.note(first + len(self._notes) - 1)
         self._notes.clear()
 
-    # -- what was sent, and never answered --------------------------------------------------------------------------
+    # -- what was sent, without a response --------------------------------------------------------------------------
 
     def _row_state(self, number: int) -> RowState:
         row_state = self.state.row_state(number)
@@ -339,7 +331,6 @@ class SqliteRunJournal:
         return row_state
 
     def row_state(self, number: int) -> RowState:
-        """Say how a row stands, as far as this call has read."""
         if self.state.phases[number] != SENT:
             return self.state.row_state(number)
         with translated(self._path):
@@ -354,30 +345,27 @@ class SqliteRunJournal:
             return lost_requests(connection, self._rows, self.state, sorted(claims), timeout=timeout)
 
     async def claimed(self, since: float) -> Claimed:
-        """Read what any run has sent since `since`."""
-
         def at_work(session: int) -> bool:
             return session != self._session and self._presence.at_work(session)
 
-        found: Claimed = await self._writer.durably(
+        result: Claimed = await self._writer.durably(
             lambda: claimed(self._connection, self._path, since, at_work=at_work)
         )
-        return found
+        return result
 
     def close(self) -> JournalError | None:
-        """Write what is left, and leave the run; return what went wrong where something could not be written."""
         return self._writer.close()
 
     def _do(self, statement: str, values: Sequence[object] = ()) -> None:
         self._connection.execute(statement, values)
 
     def _one(self, statement: str, values: Sequence[object] = ()) -> int:
-        found: int = self._connection.execute(statement, values).fetchone()[0]
-        return found
+        value: int = self._connection.execute(statement, values).fetchone()[0]
+        return value
 
 
 _DOUBTS: Final = frozenset({PENDING, UNKNOWN})
-"""What a call may say of a row that another has claimed since, without knowing it."""
+"""Statuses that do not count for a row that another call has claimed since."""
 
 
 def _packed(outcomes: Sequence[Outcome]) -> tuple[bytes, bytes]:
@@ -386,9 +374,9 @@ def _packed(outcomes: Sequence[Outcome]) -> tuple[bytes, bytes]:
 
 
 def _written(spec: RunSpec) -> str:
-    """Write a spec down, the same for equal ones."""
+    """Return a spec as JSON, the same for equal specs."""
     return json.dumps(asdict(spec), sort_keys=True)
 
 
 def _nothing() -> None:
-    """Write nothing more than what waits already."""
+    """Add nothing to the next commit."""

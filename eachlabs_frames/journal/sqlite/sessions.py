@@ -1,9 +1,9 @@
-"""The sessions of a journal: each call that is at work in it, and how another call can tell that it is.
+"""The sessions of a journal, one per running call, and whether a session is still running.
 
-A lock that is held in the `-owners` file is proof (`owners`). A free one is not, for the file may have been deleted or
-replaced: then the process decides, by its id, its start and the machine's boot. If that cannot be known (another
-machine, a system without /proc), a free lock decides where the file knows the session; else the session counts as at
-work for `UNPROVEN` seconds after its last record.
+A held lock in the `-owners` file proves that it is (`leases`). A free one proves nothing, because the file may have
+been deleted or replaced: then the process decides, by its id, its start and the machine's boot. If that cannot be known
+(another machine, a system without /proc), a free lock decides if the file has recorded the session; else the session
+counts as running for `UNPROVEN` seconds after its last record.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Final, NamedTuple
 from . import leases
 
 UNPROVEN: Final = 3_600.0
-"""Seconds after its last record for which a session counts as at work that cannot be proved to have ended."""
+"""Seconds after its last record for which a session counts as running that cannot be proved to have ended."""
 
 _NANO: Final = 1_000_000_000
 
 
 class ProcessIdentity(NamedTuple):
-    """What tells a process from every other: where it runs, since when the machine is up, its id and its start."""
+    """Identifies a process: its machine, the machine's boot, its id and its start."""
 
     host: str
     boot: str
@@ -35,7 +35,7 @@ class ProcessIdentity(NamedTuple):
 
 
 def begin(connection: sqlite3.Connection, run: int) -> int:
-    """Write down that this process is at work in a run; return the session's number."""
+    """Record that this process runs a call in a run; return the session's number."""
     here = this_process()
     query = "INSERT INTO sessions (run, process, started_at, host, boot, began) VALUES (?, ?, ?, ?, ?, ?)"
     values = (run, here.process, time.time_ns(), here.host, here.boot, here.began)
@@ -45,31 +45,31 @@ def begin(connection: sqlite3.Connection, run: int) -> int:
 
 
 def end(connection: sqlite3.Connection, session: int) -> None:
-    """Write down that a session has ended."""
+    """Record that a session has ended."""
     connection.execute("UPDATE sessions SET ended_at = ? WHERE id = ?", (time.time_ns(), session))
 
 
 def at_work(connection: sqlite3.Connection, path: Path, session: int, *, unproven: bool = True) -> bool:
-    """Say whether a session of the journal at `path` (without symbolic links) is at work, or may be.
+    """Return whether a session of the journal at `path` (without symbolic links) is running, or may be.
 
-    Where nothing proves either, the answer is `unproven` for `UNPROVEN` seconds.
+    If nothing proves either, the result is `unproven` for `UNPROVEN` seconds.
     """
-    found = leases.ask(path, session)
-    if found == leases.HELD:
+    lease = leases.ask(path, session)
+    if lease == leases.HELD:
         return True
     query = "SELECT process, host, boot, began, started_at, ended_at FROM sessions WHERE id = ?"
     row = connection.execute(query, (session,)).fetchone()
     # In a session of an older version of the tables, which has no host, the lock alone decides.
     if row is None or row[1] is None or row[5] is not None:
         return False
-    known = ProcessIdentity(row[1], row[2], row[0], row[3])
-    if known == this_process():
+    owner = ProcessIdentity(row[1], row[2], row[0], row[3])
+    if owner == this_process():
         return leases.is_ours(path, session)
     # Also where the lock is free: the file may be a copy that took the place of the one that is locked.
-    alive = _is_alive(known)
+    alive = _is_alive(owner)
     if alive is not None:
         return alive
-    if found == leases.FREE:
+    if lease == leases.FREE:
         return False
     started_at = row[4]
     query = "SELECT max(at) FROM records WHERE session = ?"
@@ -79,42 +79,42 @@ def at_work(connection: sqlite3.Connection, path: Path, session: int, *, unprove
 
 
 def others_at_work(connection: sqlite3.Connection, path: Path, *, but: int, run: int | None = None) -> bool:
-    """Say whether any session but this one is at work in the journal, or in one run of it."""
+    """Return whether any other session is running in the journal, or in one run of it."""
     query = "SELECT id FROM sessions WHERE ended_at IS NULL AND id <> ? AND (? IS NULL OR run = ?) ORDER BY id DESC"
-    found = connection.execute(query, (but, run, run)).fetchall()
-    return any(at_work(connection, path, session) for (session,) in found)
+    rows = connection.execute(query, (but, run, run)).fetchall()
+    return any(at_work(connection, path, session) for (session,) in rows)
 
 
 def end_dead(connection: sqlite3.Connection, path: Path, *, but: int) -> bool:
-    """Write down of sessions that were killed that they have ended; say whether any but this one is left at work."""
+    """Record that killed sessions have ended; return whether any other session is running."""
     query = "SELECT id FROM sessions WHERE ended_at IS NULL AND id <> ?"
-    found = [session for (session,) in connection.execute(query, (but,))]
-    alive = {session for session in found if at_work(connection, path, session)}
-    for session in found:
+    unended = [session for (session,) in connection.execute(query, (but,))]
+    alive = {session for session in unended if at_work(connection, path, session)}
+    for session in unended:
         if session not in alive:
             end(connection, session)
     return bool(alive)
 
 
-def _is_alive(known: ProcessIdentity) -> bool | None:
-    """Say whether a process is there; None if that cannot be known from here."""
+def _is_alive(owner: ProcessIdentity) -> bool | None:
+    """Return whether a process is alive; None if that cannot be known from here."""
     here = this_process()
-    if known.host != here.host or not here.began:
+    if owner.host != here.host or not here.began:
         return None
-    if known.boot != here.boot:
+    if owner.boot != here.boot:
         return False
-    return _began(known.process) == known.began
+    return _began(owner.process) == owner.began
 
 
 def this_process() -> ProcessIdentity:
-    """Return what this process is known by."""
+    """Return the identity of this process."""
     process = os.getpid()
     return ProcessIdentity(*_machine(), process, _began(process))
 
 
 @cache
 def _machine() -> tuple[str, str]:
-    """Return this machine and its boot; containers count as machines, for a process's id means nothing outside."""
+    """Return this machine and its boot; a container counts as a machine, because its process ids are its own."""
     try:
         space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no path
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,4 +1,4 @@
-"""What can be wrong with the journal's file, in words that say what to do. Any trouble with it is a JournalError."""
+"""Turns errors of SQLite and of the file system into a `JournalError` that says what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from ...errors import EachlabsError, JournalError
 
 BUSY_TIMEOUT: Final = 10.0
-"""Seconds that a write waits for another process's."""
+"""Seconds that a write waits for another process."""
 
 ELSEWHERE: Final = "name another file with configure(journal=...) or EACHLABS_JOURNAL"
 
@@ -22,7 +22,7 @@ _FULL: Final = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC
 
 @contextmanager
 def translated(path: Path, patience: float = BUSY_TIMEOUT, *, to_send: bool = True) -> Iterator[None]:
-    """Say what is wrong with the file in words that help; `to_send` where requests depend on it.
+    """Raise errors of SQLite and of the system as a `JournalError`; `to_send`: requests depend on the journal.
 
     Raises
     ------
@@ -34,34 +34,36 @@ def translated(path: Path, patience: float = BUSY_TIMEOUT, *, to_send: bool = Tr
     except EachlabsError:
         raise
     except (sqlite3.Error, OSError) as exc:
-        words = _words(exc, path, patience)
-        msg = f"{words}. {_NOTHING_SENT}" if to_send else words
+        message = _message(exc, path, patience)
+        msg = f"{message}. {_NOTHING_SENT}" if to_send else message
         raise JournalError(msg) from exc
 
 
-def damaged(path: Path, said: object) -> JournalError:
-    """Make the error for a file whose content cannot be right."""
-    return JournalError(f"the journal {path} is damaged ({said}): keep the file for recovery, and {ELSEWHERE}")
+def damaged(path: Path, detail: object) -> JournalError:
+    """Return the error for a file with impossible content."""
+    return JournalError(f"the journal {path} is damaged ({detail}): keep the file for recovery, and {ELSEWHERE}")
 
 
-def _words(exc: Exception, path: Path, patience: float) -> str:
-    said = str(exc)
+def _message(exc: Exception, path: Path, patience: float) -> str:
+    detail = str(exc)
     if isinstance(exc, OSError):
-        said = exc.strerror or said
+        detail = exc.strerror or detail
         if exc.errno in _FULL:
-            said = f"the disk is full: {said}"
-        return f"the journal {path} cannot be used ({said}): {ELSEWHERE}"
-    if "not a database" in said:
-        return f"{path} is not a journal of this package ({said}): {ELSEWHERE}"
-    if "malformed" in said or "corrupt" in said:
-        return str(damaged(path, said))
-    if "locked" in said or "busy" in said:
-        return f"another process has locked the journal {path} ({said}, for {patience:g} s): try again, or {ELSEWHERE}"
-    if "full" in said:
-        return f"the disk of the journal {path} is full ({said}): free some space, or {ELSEWHERE}"
-    if "disk I/O" in said:
+            detail = f"the disk is full: {detail}"
+        return f"the journal {path} cannot be used ({detail}): {ELSEWHERE}"
+    if "not a database" in detail:
+        return f"{path} is not a journal of this package ({detail}): {ELSEWHERE}"
+    if "malformed" in detail or "corrupt" in detail:
+        return str(damaged(path, detail))
+    if "locked" in detail or "busy" in detail:
         return (
-            f"the disk of the journal {path} fails ({said}): check that it is mounted and has free space, or "
+            f"another process has locked the journal {path} ({detail}, for {patience:g} s): try again, or {ELSEWHERE}"
+        )
+    if "full" in detail:
+        return f"the disk of the journal {path} is full ({detail}): free some space, or {ELSEWHERE}"
+    if "disk I/O" in detail:
+        return (
+            f"the disk of the journal {path} fails ({detail}): check that it is mounted and has free space, or "
             f"{ELSEWHERE}"
         )
-    return f"the journal {path} cannot be used ({said}): {ELSEWHERE}"
+    return f"the journal {path} cannot be used ({detail}): {ELSEWHERE}"

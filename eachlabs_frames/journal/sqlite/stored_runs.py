@@ -57,7 +57,7 @@ def _summary(
         return RunSummary(name, spec, created_at, {UNKNOWN: rows}, 0, 0.0)
     results = state.results
     counts = Counter(UNKNOWN if state.phases[row] == SENT else results.status[row] for row in _latest(digests, spec))
-    cost = state.replaced_cost + sum(known for known in results.cost if known == known)
+    cost = state.replaced_cost + sum(value for value in results.cost if value == value)
     return RunSummary(name, spec, created_at, counts, results.accepted + state.replaced, cost)
 
 
@@ -137,13 +137,13 @@ def _chosen(loaded: RunContents, rows: list[int], note: str | None) -> RunConten
 
 def _found(connection: sqlite3.Connection, path: Path, name: str) -> tuple[int, RunSpec, list[str | None], str | None]:
     query = "SELECT id, pin, index_names, note FROM runs WHERE name = ?"
-    found: tuple[int, str, str, str | None] | None = connection.execute(query, (name,)).fetchone()
-    if found is None:
+    row: tuple[int, str, str, str | None] | None = connection.execute(query, (name,)).fetchone()
+    if row is None:
         latest = connection.execute("SELECT name FROM runs ORDER BY created_at DESC LIMIT ?", (MAX_COMPARED,))
-        near = hint(name, [known for (known,) in latest], listing="the latest are") or " (it holds none)"
+        near = hint(name, [other for (other,) in latest], listing="the latest are") or " (it holds none)"
         msg = f"there is no run {name!r} in the journal {path}{near}"
         raise RunError(msg)
-    run, written, names, note = found
+    run, written, names, note = row
     return run, read_spec(path, name, written), json.loads(names), note
 
 
@@ -190,8 +190,8 @@ def delete(path: Path, name: str) -> int:
         connection.execute("PRAGMA secure_delete = ON")
         with transaction(connection, path), translated(path):
             # Also a run that cannot be read can be deleted.
-            found = connection.execute("SELECT id FROM runs WHERE name = ?", (name,)).fetchone()
-            run: int = _found(connection, path, name)[0] if found is None else found[0]
+            row = connection.execute("SELECT id FROM runs WHERE name = ?", (name,)).fetchone()
+            run: int = _found(connection, path, name)[0] if row is None else row[0]
             query = "SELECT id, process FROM sessions WHERE run = ? AND ended_at IS NULL"
             for session, process in connection.execute(query, (run,)).fetchall():
                 if sessions.at_work(connection, path.resolve(), session):

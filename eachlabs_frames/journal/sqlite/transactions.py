@@ -1,4 +1,4 @@
-"""Write transactions: who may write next, and how long the others wait. It knows nothing of what is written."""
+"""Write transactions: who may write next, and how long the others wait. Knows nothing of what is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_LOCK_WAIT: Final = 300.0
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, path: Path, patience: float = BUSY_TIMEOUT) -> Iterator[None]:
-    """Write everything inside, durably, or nothing of it. What is raised inside passes as it is.
+    """Commit everything inside durably, or nothing. What is raised inside is not changed.
 
     Raises
     ------
@@ -45,10 +45,10 @@ def transaction(connection: sqlite3.Connection, path: Path, patience: float = BU
 
 
 def _begin(connection: sqlite3.Connection, path: Path, patience: float) -> None:
-    """Wait for the write lock, for as long as its owner may be another session.
+    """Wait for the write lock while its owner may be another session.
 
-    SQLite's own waiting sleeps longer each time, up to 0.1 s, so that those who wait longest get the lock last. Here
-    everybody asks as often as everybody else, whether it has waited long or has just committed.
+    SQLite's own busy handler sleeps longer each time, up to 0.1 s, so that the process that waits longest gets the lock
+    last. Here every process tries equally often.
     """
     began = time.monotonic()
     deadline = began + patience

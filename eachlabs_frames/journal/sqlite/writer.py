@@ -1,8 +1,8 @@
-"""One thread that writes to the journal: claims and answers, in groups, each group one durable commit.
+"""One thread that writes claims and responses to the journal in groups, one durable commit per group.
 
-Owns when a commit is made and who is told of it. A claim is awaited, an answer is not; both stay in their order. A
-commit takes some milliseconds of the disk, whatever is in it: so answers wait for the next claim, and a claim for those
-that the loop makes in the same turn. What could not be written is kept and tried again, until the end.
+Owns when a commit is made and who is notified. A claim is awaited, a response is not; their order is kept. A commit
+takes milliseconds of disk time, whatever is in it: so responses wait for the next claim, and a claim for those that the
+loop makes in the same iteration. What could not be written is kept and retried until `close`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import asyncio
 import contextlib
 import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ...errors import JournalError
-from .database import Connection
 from .sqlite_errors import translated
 from .transactions import transaction
 
 logger = logging.getLogger("eachlabs_frames")
 
 LINGER: Final = 0.02
-"""Seconds that an answer waits for a claim to be written with; begun at once, its commit would make that claim wait."""
+"""Seconds that a response waits for a claim to share a commit; its own commit would delay that claim."""
 
 CLOSE_TIMEOUT: Final = 30.0
 
@@ -32,7 +32,7 @@ Work = Callable[[], Any]
 
 
 class _Task(NamedTuple):
-    """Something to write, and who waits for it."""
+    """Work to do in a transaction, and the future that awaits it."""
 
     work: Work
     loop: asyncio.AbstractEventLoop | None = None
@@ -44,7 +44,7 @@ class SqliteWriter:
 
     Parameters
     ----------
-    connection : Connection
+    connection : sqlite3.Connection
     path : pathlib.Path
     begin, finish : callable
         Called at the start and at the end of each transaction.
@@ -56,7 +56,7 @@ class SqliteWriter:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: sqlite3.Connection,
         path: Path,
         *,
         begin: Callable[[], None],
@@ -82,14 +82,14 @@ class SqliteWriter:
         self.failure: JournalError | None = None
 
     def soon(self, work: Work) -> None:
-        """Have `work` done with the next commit."""
+        """Do `work` in the next commit."""
         try:
             self._put(_Task(work))
         except JournalError as exc:
             logger.warning("a response is not recorded: %s", exc)
 
     async def durably(self, work: Work) -> Any:
-        """Have `work` done, and return what it returns once it is on the disk.
+        """Do `work`, and return its result once it is on the disk.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class SqliteWriter:
         self._put(_Task(work, loop, future))
         if not self._called:
             self._called = True
-            # After whatever else is to run in this turn of the loop: other workers claim too.
+            # After what else runs in this iteration of the loop: other workers claim too.
             loop.call_soon(self._urgent.set)
         return await future
 
@@ -178,7 +178,7 @@ class SqliteWriter:
                 self._begin()
                 results = [task.work() for task in group]
                 self._finish()
-        except Exception as exc:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
+        except Exception as exc:  # noqa: BLE001 - any error must reach whoever awaits the commit
             self._fail(group, exc, unwritten=group)
             return
         self._unwritten = []
@@ -187,7 +187,7 @@ class SqliteWriter:
         except Exception as exc:  # noqa: BLE001 - as above
             self._fail(group, exc, unwritten=[])
         else:
-            _tell([(task, result, None) for task, result in zip(group, results, strict=True)])
+            _notify([(task, result, None) for task, result in zip(group, results, strict=True)])
 
     def _fail(self, group: list[_Task], exc: Exception, *, unwritten: list[_Task]) -> None:
         failure = exc if isinstance(exc, JournalError) else JournalError(f"the journal {self._path} failed: {exc!r}")
@@ -195,11 +195,11 @@ class SqliteWriter:
             logger.error("%s", failure)
         self.failure = failure
         self._unwritten = [task for task in unwritten if task.future is None]
-        _tell([(task, None, JournalError(str(failure))) for task in group])
+        _notify([(task, None, JournalError(str(failure))) for task in group])
 
 
-def _tell(news: list[tuple[_Task, Any, JournalError | None]]) -> None:
-    """Tell each loop once of all that it waits for."""
+def _notify(news: list[tuple[_Task, Any, JournalError | None]]) -> None:
+    """Resolve the futures of each loop in one callback."""
     for loop in {task.loop for task, _, _ in news if task.loop is not None}:
         mine = [(task.future, result, error) for task, result, error in news if task.loop is loop]
         with contextlib.suppress(RuntimeError):  # a closed loop waits for nothing
