@@ -128,8 +128,8 @@ def feed(subject, updates, act):
 
 def begin(updates):
     if isinstance(shown, Dashboard):
-        shown._pulse._beat = timed("kernel", shown._pulse._beat)
-        shown._board.update = timed("board", shown._board.update)
+        shown._refresher._refresh = timed("kernel", shown._refresher._refresh)
+        shown._model.update = timed("board", shown._model.update)
         tell = lambda changed: subject.hear(Event("refreshed", len(subject.rows), 0, len(subject.rows), {}, changed))
     else:
         tell = timed("kernel", lambda changed: setattr(shown, "value", table(subject)))

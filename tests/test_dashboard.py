@@ -40,21 +40,21 @@ pytestmark = pytest.mark.usefixtures("wire")
 
 def told(dashboard: Dashboard, kind: str | None = None) -> list[dict[str, Any]]:
     """Return the custom messages that the browser was sent."""
-    model = dashboard._live.model_id
+    model = dashboard._browser.model_id
     contents = [data["content"] for known, _, data, _ in Wire.sent if known == model and data.get("method") == "custom"]
     return [content for content in contents if kind in (None, content["kind"])]
 
 
 def kept(dashboard: Dashboard) -> list[dict[str, Any]]:
     """Return the snapshots that the browser was sent."""
-    model = dashboard._live.model_id
+    model = dashboard._browser.model_id
     states = [data.get("state", {}) for known, _, data, _ in Wire.sent if known == model]
     return [state["snapshot"] for state in states if "snapshot" in state]
 
 
 def ask(dashboard: Dashboard, **content: Any) -> None:
     """Do as the browser does that asks something."""
-    dashboard._live._handle_custom_msg(content, [])
+    dashboard._browser._handle_custom_msg(content, [])
 
 
 def click(dashboard: Dashboard, text: str) -> None:
@@ -77,7 +77,7 @@ def frame(size: int) -> pd.DataFrame:
 
 def shown(dashboard: Dashboard) -> dict[str, Any]:
     """Return what a browser shows that was sent the first snapshot and then each message, as its script puts it in."""
-    model = dashboard._live.model_id
+    model = dashboard._browser.model_id
     store: dict[str, Any] = {}
     for known, _, data, _ in list(Wire.sent):
         state = data.get("state", {})
@@ -192,13 +192,13 @@ def test_the_first_state_holds_everything() -> None:
 
 
 def test_what_happens_while_it_is_made_is_shown(caplog: pytest.LogCaptureFixture) -> None:
-    """A beat that comes before there is a widget waits for it."""
+    """An event that occurs before there is a widget waits for it."""
 
     class Early(Fake):
         def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
             rows = list(super().outcomes(meanwhile))
             self.happen([0], FAILED)
-            time.sleep(0)  # lets the pulse's thread go
+            time.sleep(0)  # lets the refresher's thread run
             return rows
 
     dashboard = board(Early(10))
@@ -208,14 +208,14 @@ def test_what_happens_while_it_is_made_is_shown(caplog: pytest.LogCaptureFixture
 
 
 def test_updates_keep_a_quarter_of_a_second_apart_whatever_the_rate_of_events() -> None:
-    """Of each beat's pause the length is given; 5,000 events become as many updates as there were beats."""
+    """Refreshes pause for at least the minimum interval; 5,000 events become a few updates."""
     pauses: list[float] = []
-    beats = 0
+    refreshes = 0
     go, enough = threading.Semaphore(0), threading.Event()
 
-    def beat() -> float | None:
-        nonlocal beats
-        beats += 1
+    def refresh() -> float | None:
+        nonlocal refreshes
+        refreshes += 1
         return None
 
     def pause(seconds: float) -> None:
@@ -224,17 +224,17 @@ def test_updates_keep_a_quarter_of_a_second_apart_whatever_the_rate_of_events() 
             enough.set()
         go.acquire(timeout=120)
 
-    pulse = Refresher(beat, pause=pause)
+    refresher = Refresher(refresh, pause=pause)
     for _ in range(3):
         for _ in range(5_000):
-            pulse.wake()
-        until(lambda: len(pauses) == beats > 0)
+            refresher.schedule()
+        until(lambda: len(pauses) == refreshes > 0)
         go.release()
         until(lambda: len(pauses) > 1)
     assert MIN_INTERVAL >= 0.25
     assert set(pauses) == {MIN_INTERVAL}
-    assert beats <= 4
-    pulse.close()
+    assert refreshes <= 4
+    refresher.close()
     go.release(10)
 
 
@@ -261,9 +261,9 @@ def test_no_flood_of_messages_and_nothing_is_missing() -> None:
 
 
 def is_told(dashboard: Dashboard) -> bool:
-    """Say whether the browser knows all; not in the middle of a beat, which takes in before it tells."""
+    """Say whether the browser has everything; not in the middle of a refresh, which takes events before it sends."""
     with dashboard._lock:
-        return not dashboard._board.behind and not dashboard._heard
+        return not dashboard._model.behind and not dashboard._events
 
 
 def test_an_update_of_100_changed_lines_is_one_message_of_at_most_3_kib() -> None:
@@ -295,8 +295,8 @@ def test_10_000_bulk_ids_that_all_change_at_once_stay_under_6_kib_an_update() ->
     until(lambda: len(told(dashboard, "update")) >= 4)
     sizes = [len(json.dumps(data, separators=(",", ":"))) + ENVELOPE for _, _, data, _ in Wire.sent[before:]]
     assert max(sizes) <= 6 * 1024
-    while dashboard._board.behind:  # the rest without the waiting
-        dashboard._beat()
+    while dashboard._model.behind:  # the rest without the waiting
+        dashboard._refresh()
     assert counts(shown(dashboard)) == {COMPLETED: 10_000, QUEUED: 90_000}
     dashboard.close()
 
@@ -306,9 +306,9 @@ def test_nothing_is_sent_while_nothing_happens() -> None:
     subject = Fake(20)
     subject.phase = "settled"
     dashboard = board(subject)
-    until(lambda: dashboard._pulse._thread is None)
+    until(lambda: dashboard._refresher._thread is None)
     before = len(Wire.sent)
-    dashboard._beat()
+    dashboard._refresh()
     assert len(Wire.sent) == before
     dashboard.close()
 
@@ -332,7 +332,7 @@ def test_whoever_asks_for_the_state_gets_it_as_it_is_now() -> None:
     dashboard = board(subject)
     subject.happen(range(5), FAILED)
     until(lambda: counts(shown(dashboard)) == {FAILED: 5, QUEUED: 15})
-    assert counts(dashboard._live.get_state()["snapshot"]) == {FAILED: 5, QUEUED: 15}
+    assert counts(dashboard._browser.get_state()["snapshot"]) == {FAILED: 5, QUEUED: 15}
     ask(dashboard, kind="sync")
     assert counts(kept(dashboard)[-1]) == {FAILED: 5, QUEUED: 15}
     subject.happen([6], FAILED)
@@ -472,7 +472,7 @@ def test_a_callback_may_do_anything_with_a_dashboard(sandbox: Sandbox) -> None:
     def meddle(event: Event) -> None:
         if dashboards:
             said.append(str(dashboards[0]))
-            dashboards[0]._subject.follow(len(said) % 2 == 0)
+            dashboards[0]._source.follow(len(said) % 2 == 0)
             if event.kind == "finished":
                 dashboards[0].close()
 
@@ -621,7 +621,7 @@ def test_a_closed_dashboard_is_let_go(sandbox: Sandbox) -> None:
     run = frame(20).eachlabs.start(WF)
     dashboard = run.dashboard(auto_refresh=False)
     run.result()
-    desk = weakref.ref(dashboard._subject)
+    desk = weakref.ref(dashboard._source)
     until(lambda: not any(thread.name == "eachlabs-view" for thread in threading.enumerate()))
     dashboard.close()
     assert set(ipywidgets.widgets.widget._instances) <= known
@@ -637,9 +637,9 @@ def test_closing_ends_everything() -> None:
     dashboard.close()
     subject.happen([1], FAILED)
     assert subject.done[-1] == "close"
-    until(lambda: dashboard._pulse._thread is None or not dashboard._pulse._thread.is_alive())
+    until(lambda: dashboard._refresher._thread is None or not dashboard._refresher._thread.is_alive())
     assert dashboard.comm is None
-    assert dashboard._live.comm is None
+    assert dashboard._browser.comm is None
 
 
 # Where there are no widgets
@@ -683,7 +683,7 @@ def test_a_run_as_its_dashboard_shows_it(sandbox: Sandbox) -> None:
     assert shown(dashboard)["head"]["run"] == "shown"
     assert {line[0] for line in shown(dashboard)["lines"] if line[2]} == set(out["bulk_id"])
     looks = len(sandbox.requests)
-    until(lambda: dashboard._pulse._thread is None)
+    until(lambda: dashboard._refresher._thread is None)
     assert len(sandbox.requests) == looks
     pd.testing.assert_frame_equal(dashboard.frame, out)
     dashboard.close()

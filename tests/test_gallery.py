@@ -95,27 +95,27 @@ def gallery(subject: Fake, *, page: int = 100) -> Gallery:
 
 def told(shown: Gallery, kind: str) -> list[dict[str, Any]]:
     """Return the messages of one kind that the browser was sent."""
-    model = shown._window.model_id
+    model = shown._browser.model_id
     contents = [data["content"] for known, _, data, _ in Wire.sent if known == model and data.get("method") == "custom"]
     return [content for content in contents if content["kind"] == kind]
 
 
 def buffers(shown: Gallery) -> list[bytes]:
     """Return the bytes that the browser was sent."""
-    model = shown._window.model_id
+    model = shown._browser.model_id
     return [bytes(one) for known, _, data, held in Wire.sent if known == model and "content" in data for one in held]
 
 
 def snapshots(shown: Gallery) -> list[dict[str, Any]]:
     """Return the snapshots that the browser was sent."""
-    model = shown._window.model_id
+    model = shown._browser.model_id
     states = [data.get("state", {}) for known, _, data, _ in Wire.sent if known == model]
     return [state["snapshot"] for state in states if "snapshot" in state]
 
 
 def ask(shown: Gallery, **content: Any) -> None:
     """Do as the browser does that asks something."""
-    shown._window._handle_custom_msg(content, [])
+    shown._browser._handle_custom_msg(content, [])
 
 
 def cards_told(shown: Gallery) -> list[int]:
@@ -307,7 +307,7 @@ def test_a_browser_that_missed_something_gets_all_of_it() -> None:
     shown = gallery(subject)
     subject.happen([1], COMPLETED, output="a")
     until(lambda: cards_told(shown) == [1])
-    until(lambda: shown._pulse._thread is None)
+    until(lambda: shown._refresher._thread is None)
     before = len(snapshots(shown))
     ask(shown, kind="watch", seq=told(shown, "update")[-1]["seq"], rows=[0, 1, 2], missing=[2])
     until(lambda: cards_told(shown) == [1, 2])
@@ -316,7 +316,7 @@ def test_a_browser_that_missed_something_gets_all_of_it() -> None:
         ask(shown, kind="watch", seq=-1, rows=[0, 1, 2], missing=[])
     until(lambda: len(snapshots(shown)) > before)
     assert snapshots(shown)[-1]["codes"] == [0, 4, 0]
-    until(lambda: shown._pulse._thread is None)
+    until(lambda: shown._refresher._thread is None)
     assert len(snapshots(shown)) < before + 10
     shown.close()
 
@@ -350,7 +350,7 @@ def test_a_browser_may_ask_anything(asked: Any, caplog: pytest.LogCaptureFixture
     """And gets no file for it, and does no harm."""
     subject = Fake(2, paths={0: [__file__]})
     shown = gallery(subject)
-    shown._window._handle_custom_msg(asked, [])
+    shown._browser._handle_custom_msg(asked, [])
     assert caplog.records == []  # what a widget's listener raises is logged
     subject.happen([0], COMPLETED)
     until(lambda: cards_told(shown) == [0])
@@ -498,7 +498,7 @@ def test_a_closed_gallery_of_a_run_is_let_go(sandbox: Sandbox) -> None:
     sandbox.change(hold=True)
     run = pd.DataFrame({"prompt": ["a", "b"]}).eachlabs.start(WF)
     shown = run.gallery()
-    held = weakref.ref(shown._subject)
+    held = weakref.ref(shown._source)
     shown.close()
     until(lambda: len(sandbox.accepted) == 2)
     sandbox.release()
@@ -574,7 +574,7 @@ def test_a_frame_is_never_written() -> None:
     shown = out.eachlabs.gallery()
     pd.testing.assert_frame_equal(out, before)
     out.loc["r0", "status"] = FAILED
-    assert shown._written()["codes"] == [4, 4]
+    assert shown._snapshot()["codes"] == [4, 4]
     shown.close()
 
 
@@ -700,7 +700,7 @@ def test_a_sheet_that_is_saved_before_the_next_beat_is_no_older_than_its_run(tmp
     """As in a cell that waits for the result and saves at once: what was heard counts, shown or not."""
     subject = Fake(2)
     shown = gallery(subject)
-    shown._pulse.close()
+    shown._refresher.close()
     for row in range(2):
         subject.happen([row], COMPLETED, output="a poem")
         state = state_of(shown.save(tmp_path / "sheet.html"))

@@ -1,43 +1,36 @@
-"""``Dashboard``: a live view of a frame or run, with buttons. Owns when the browser is updated; never uses the network.
-
-Events arrive on the loop's thread and requests from the browser on the kernel's, and a thread of the view updates the
-browser: code that reads or writes the board must hold its lock.
-"""
+"""``Dashboard``: a live view of a frame or run, with buttons. Owns when the browser is updated; never uses the network."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-import ipywidgets
-
 from ...frames.run_status import RunStatus
-from ...models import FAILED, TERMINAL, Event, Observer, Outcome
-from ..common import static_summary
-from ..common.messages import DashboardRequest, DashboardSnapshot
-from ..common.notebook_output import MAX_AGE, NotebookOutput
-from ..common.refresher import MIN_INTERVAL, Refresher
-from .browser import DashboardBrowser
+from ...models import FAILED, TERMINAL, Outcome
+from ..common import assets, static_summary
+from ..common.live_view import BrowserWidget, LiveData, LiveView
+from ..common.messages import DashboardRequest, DashboardSnapshot, FileMessage, FoundLines, RowsMessage
+from ..common.notebook_output import MAX_AGE
+from ..common.refresher import MIN_INTERVAL
 from .controls import Controls, RetryQuestion
 from .model import DashboardModel
 
 HEARTBEAT: Final = 5.0
-"""Seconds after which the head is looked at though nothing has happened: a rate falls by itself."""
+"""Seconds between two updates of the run's status without an event: the rate falls by itself."""
 
-RATED: Final = 60.0
-"""Seconds over which the rate is taken."""
+RATE_WINDOW: Final = 60.0
+"""Seconds over which the rate is computed."""
 
 ROWS_AT_ONCE: Final = 2
-"""Opened lines whose rows go out beside one update: three messages in all."""
+"""Opened lines whose rows are sent with one update: three messages in all."""
 
 AT_WORK: Final = ("preparing", "sending", "tracking")
 
 
-class DashboardData(Protocol):
-    """What a dashboard is about, and what its buttons do with it."""
+class DashboardData(LiveData, Protocol):
+    """The result that a dashboard displays, and the actions of its buttons."""
 
     @property
     def labels(self) -> Sequence[str]:
@@ -61,15 +54,6 @@ class DashboardData(Protocol):
     def can_retry(self) -> bool:
         """Whether failed rows could be triggered again now."""
 
-    def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
-        """Have `hear` told of each event, and `turned` of each call's begin and end; from any thread."""
-
-    def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
-        """Return how each row stands, and do `meanwhile` at that moment."""
-
-    def head(self) -> RunStatus:
-        """Return what is to be said beside the rows' own counts."""
-
     def refresh(self) -> None:
         """Look at the executions now."""
 
@@ -92,18 +76,23 @@ class DashboardData(Protocol):
     def csv(self) -> bytes:
         """Return the frame as a CSV file."""
 
-    def close(self) -> None:
-        """Look no more."""
-
 
 class _Opened(NamedTuple):
-    """From where on an opened line's rows are shown, and what the browser knows of them."""
+    """An opened line: the first row that is displayed, and the version of the rows that the browser has."""
 
     offset: int
     version: int
 
 
-class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+class _DashboardBrowser(BrowserWidget):
+    """The browser side. A message that is lost or comes twice does no harm: the next ``sync`` repairs it."""
+
+    # Texts, because anywidget watches a path for changes and so keeps each widget alive for ever.
+    _esm = assets.script("dashboard")
+    _css = assets.style("dashboard")
+
+
+class Dashboard(LiveView):
     """A live view of a frame or a run: an entry per ``bulk_id`` with its rows, the errors, and buttons.
 
     ``df.eachlabs.dashboard()`` and ``run.dashboard()`` return it. It is updated in the background, at most four times
@@ -111,167 +100,134 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no typ
     table (HTML or text); in a notebook, the table is updated at most every 30 s, and when a call starts or ends.
     """
 
-    def __init__(self, subject: DashboardData, *, auto_refresh: bool, interval: float) -> None:
-        self._subject = subject
-        self._lock = threading.RLock()
-        self._board = DashboardModel(subject.labels, subject.titles)
-        self._heard: deque[Event] = deque()
-        self._has_turned = True
+    _source: DashboardData
+
+    def __init__(self, source: DashboardData, *, auto_refresh: bool, interval: float) -> None:
+        self._model = DashboardModel(source.labels, source.titles)
         self._opened: dict[int, _Opened] = {}
         self._settled: deque[tuple[float, int]] = deque()
-        self._output = NotebookOutput(self._repr_mimebundle_, self._static)
-        self._pulse = Refresher(self._beat)
-        self._is_made = False  # what is heard before is shown when there is something to show it
-        subject.attend(self._hear, self._turn)
-        self._take(self._fetched(), None)
-        self._live = DashboardBrowser(lambda: self._written(sent=True), self._asked, static_key=self._output.key)
         self._controls = Controls(
-            subject, failed=self._failed, export=self._export, auto_refresh=auto_refresh, interval=interval
+            source, failed=self._retry_question, export=self._export, auto_refresh=auto_refresh, interval=interval
         )
-        super().__init__([self._controls.line, self._controls.question, self._live])
+        super().__init__(source)
         self.add_class("eachlabs-dashboard-box")
-        self._enable()
-        subject.follow(auto_refresh)
-        self._is_made = True
-        self._pulse.wake()
+        source.follow(auto_refresh)
+        self._refresher.schedule()
 
     @property
     def frame(self) -> Any:
         """The current result as a new pandas.DataFrame; after a retry, with the new executions."""
-        return self._subject.frame
+        return self._source.frame
 
     def close(self) -> None:
         """Stop polling and remove the widget. A run or a retry in progress continues."""
-        self._pulse.close()
-        self._output.remove()
-        self._subject.close()
-        self._controls.close()
-        for widget in (self._live, self):
-            if widget.comm is not None:
-                widget.layout.close()
-        self._live.close()
         super().close()
+        self._controls.close()
 
     def __repr__(self) -> str:
-        return static_summary.text(self._written())
+        return static_summary.text(self._snapshot())
 
-    def _ipython_display_(self, **_: Any) -> None:
-        """Display the widget, and static HTML that stays when the widget is gone."""
-        self._output.display()
-
-    def _repr_mimebundle_(self, **more: Any) -> dict[str, Any]:
-        """Offer the widget, and for where there is none the same as a table, in HTML and in text."""
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**more)
-        return bundle | self._static()
+    def _create_widgets(self) -> Sequence[Any]:
+        self._browser = _DashboardBrowser(
+            lambda: self._snapshot(sent=True), self._on_request, static_key=self._output.key
+        )
+        self._update_controls()
+        return [self._controls.line, self._controls.question, self._browser]
 
     def _static(self) -> dict[str, str]:
-        written = self._written()
-        return {"text/html": static_summary.html(written), "text/plain": static_summary.text(written)}
+        snapshot = self._snapshot()
+        return {"text/html": static_summary.html(snapshot), "text/plain": static_summary.text(snapshot)}
 
-    # -- what is heard ----------------------------------------------------------------------------------------------
+    # -- events and requests ----------------------------------------------------------------------------------------
 
-    def _hear(self, event: Event) -> None:
-        self._heard.append(event)
-        self._wake()
-
-    def _turn(self) -> None:
-        self._has_turned = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._is_made:
-            self._pulse.wake()
-
-    def _fetched(self) -> list[Outcome] | None:
-        """Return how each row stands, where a call has begun or ended. It may wait for the loop: not under the lock."""
-        if not self._has_turned:
-            return None
-        self._has_turned = False
-        return self._subject.outcomes(self._heard.clear)
-
-    def _take(self, outcomes: list[Outcome] | None, now: float | None) -> None:
-        """Take in what has happened since the last time."""
+    def _take(self, outcomes: list[Outcome] | None, now: float | None = None) -> None:
         if outcomes is not None:
             self._settled.clear()
-            self._board.take(outcomes, now=now)
-        while self._heard:
-            self._board.take(self._heard.popleft().changed, now=now)
+            self._model.take(outcomes, now=now)
+        while self._events:
+            self._model.take(self._events.popleft().changed, now=now)
 
-    def _asked(self, asked: DashboardRequest) -> None:
-        """Answer the browser, which may ask anything."""
-        kind, line = asked.get("kind"), asked.get("line")
-        text = str(asked.get("text", ""))
-        inputs = self._subject.inputs() if kind == "find" and text else None  # it takes a while: not under the lock
+    def _on_request(self, request: DashboardRequest) -> None:
+        """Answer the browser. A request may hold anything."""
+        kind, line = request.get("kind"), request.get("line")
+        text = str(request.get("text", ""))
+        inputs = self._source.inputs() if kind == "find" and text else None  # slow, so not under the lock
         with self._lock:
             if kind == "sync":
-                self._live.keep()
+                self._browser.send_snapshot()
             elif kind == "find":
-                self._live.show_found(text, self._board.find(text, inputs))
-            elif kind == "open" and isinstance(line, int) and 0 <= line < self._board.size:
-                offset = asked.get("offset")
-                self._show_rows(line, offset if isinstance(offset, int) else 0)
+                self._send_found(text, self._model.find(text, inputs))
+            elif kind == "open" and isinstance(line, int) and 0 <= line < self._model.size:
+                offset = request.get("offset")
+                self._send_rows(line, offset if isinstance(offset, int) else 0)
             elif kind == "close" and isinstance(line, int):
                 self._opened.pop(line, None)
 
+    def _send_found(self, text: str, lines: list[int]) -> None:
+        message: FoundLines = {"kind": "found", "text": text, "lines": lines}
+        self._browser.send(message)
+
     def _export(self) -> None:
-        name = self._subject.head().get("run") or "eachlabs"
-        self._live.save_file(f"{name}.csv", self._subject.csv(), media_type="text/csv")
+        name = self._source.head().get("run") or "eachlabs"
+        message: FileMessage = {"kind": "file", "name": f"{name}.csv", "type": "text/csv"}
+        self._browser.send(message, [self._source.csv()])
 
-    # -- what is shown ----------------------------------------------------------------------------------------------
+    # -- display ----------------------------------------------------------------------------------------------------
 
-    def _written(self, *, sent: bool = False) -> DashboardSnapshot:
+    def _snapshot(self, *, sent: bool = False) -> DashboardSnapshot:
         with self._lock:
             now = time.time()
-            return self._board.snapshot(self._head(now), now, sent=sent)
+            return self._model.snapshot(self._head(now), now, sent=sent)
 
-    def _beat(self) -> float | None:
-        outcomes = self._fetched()
-        again = self._updated(outcomes)
+    def _refresh(self) -> float | None:
+        outcomes = self._fetch()
+        delay = self._send_update(outcomes)
         self._output.refresh(0.0 if outcomes is not None else MAX_AGE)
-        return again
+        return delay
 
-    def _updated(self, outcomes: list[Outcome] | None) -> float | None:
-        """Send what has changed; return the seconds after which there is more to do."""
+    def _send_update(self, outcomes: list[Outcome] | None) -> float | None:
+        """Send what has changed; return after how many seconds to send more, or None."""
         with self._lock:
             now = time.time()
             self._take(outcomes, now)
             head = self._head(now)
-            update = self._board.update(head, now)
+            update = self._model.update(head, now)
             if update is not None:
-                self._live.tell(update)
-            late = [line for line, opened in self._opened.items() if opened.version != self._board.version(line)]
-            for line in late[:ROWS_AT_ONCE]:
-                self._show_rows(line, self._opened[line].offset)
+                self._browser.send(dict(update))
+            stale = [line for line, opened in self._opened.items() if opened.version != self._model.version(line)]
+            for line in stale[:ROWS_AT_ONCE]:
+                self._send_rows(line, self._opened[line].offset)
             if outcomes is not None and head["phase"] not in AT_WORK:
-                self._live.keep()
-            self._enable()
-            if self._board.behind or late[ROWS_AT_ONCE:]:
+                self._browser.send_snapshot()
+            self._update_controls()
+            if self._model.behind or stale[ROWS_AT_ONCE:]:
                 return MIN_INTERVAL
             return HEARTBEAT if head["phase"] in AT_WORK else None
 
-    def _show_rows(self, line: int, offset: int) -> None:
-        self._opened.pop(line, None)  # so that of many lines each has its turn
-        self._opened[line] = _Opened(offset, self._board.version(line))
-        self._live.show_rows(line, self._board.rows(line, offset))
+    def _send_rows(self, line: int, offset: int) -> None:
+        self._opened.pop(line, None)  # and moves to the end, so that each of many lines gets its turn
+        self._opened[line] = _Opened(offset, self._model.version(line))
+        message: RowsMessage = {"kind": "rows", "line": line, **self._model.rows(line, offset)}
+        self._browser.send(message)
 
-    def _enable(self) -> None:
-        can_retry = self._subject.can_retry and self._board.rows_with(FAILED) > 0
-        self._controls.show(can_retry=can_retry, can_cancel=self._subject.can_cancel)
+    def _update_controls(self) -> None:
+        can_retry = self._source.can_retry and self._model.rows_with(FAILED) > 0
+        self._controls.show(can_retry=can_retry, can_cancel=self._source.can_cancel)
 
-    def _failed(self) -> RetryQuestion:
+    def _retry_question(self) -> RetryQuestion:
         with self._lock:
-            return RetryQuestion(self._board.rows_of(FAILED), self._board.mean_cost_usd, self._subject.caution)
+            return RetryQuestion(self._model.rows_of(FAILED), self._model.mean_cost_usd, self._source.caution)
 
     def _head(self, now: float) -> RunStatus:
-        head = self._subject.head()
+        head = self._source.head()
         head["rate"] = self._rate(now) if head["phase"] in AT_WORK else None
         return head
 
     def _rate(self, now: float) -> float | None:
         """Return the rows settled per minute, over the last minute."""
-        settled = sum(self._board.counts.get(status, 0) for status in TERMINAL)
+        settled = sum(self._model.counts.get(status, 0) for status in TERMINAL)
         self._settled.append((now, settled))
-        while now - self._settled[0][0] > RATED:
+        while now - self._settled[0][0] > RATE_WINDOW:
             self._settled.popleft()
-        since, before = self._settled[0]
-        return round((settled - before) / (now - since) * 60, 1) if now - since >= 1 else None
+        start, settled_at_start = self._settled[0]
+        return round((settled - settled_at_start) / (now - start) * 60, 1) if now - start >= 1 else None

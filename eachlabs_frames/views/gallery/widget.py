@@ -10,49 +10,38 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import ipywidgets
-
 from ...frames.run_status import RunStatus
 from ...media import cut
-from ...models import Event, Json, Observer, Outcome
+from ...models import Json, Outcome
 from ..common import assets, html_page, local_files, static_summary
 from ..common.card import Card
+from ..common.live_view import BrowserWidget, LiveData, LiveView
 from ..common.local_files import Thumbnails
-from ..common.notebook_output import MAX_AGE, NotebookOutput
-from ..common.refresher import MIN_INTERVAL, Refresher
-from ..dashboard.browser import BrowserWidget
+from ..common.notebook_output import MAX_AGE
+from ..common.refresher import MIN_INTERVAL
 from . import static
 from .model import GalleryLayout, GalleryModel, GalleryRequest, GallerySnapshot, cards_of, find
 
 logger = logging.getLogger("eachlabs_frames")
 
-SENT_AT_ONCE: Final = 12_000_000
-"""Bytes of files that go out with one beat."""
+MAX_BYTES_PER_REFRESH: Final = 12_000_000
+"""Bytes of files that are sent in one refresh."""
 
 MAX_QUERY_LENGTH: Final = 300
-PATIENCE: Final = 1.0
-"""Seconds that whoever saves a sheet waits for a beat that takes in rows; on the loop itself it would wait for ever."""
+SAVE_TIMEOUT: Final = 1.0
+"""Seconds that `save` waits for a refresh that is reading rows. Without it, a call on the loop's thread would deadlock."""
 
 
-class GalleryData(Protocol):
-    """What a gallery is about."""
+class GalleryData(LiveData, Protocol):
+    """The result that a gallery displays."""
 
     @property
     def size(self) -> int:
         """How many rows there are."""
-
-    def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
-        """Have `hear` told of each event, and `turned` of a call's end; from any thread."""
-
-    def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
-        """Return how each row stands, and do `meanwhile` at that moment."""
-
-    def head(self) -> RunStatus:
-        """Return what is to be said of the call."""
 
     def make(self, outcomes: Sequence[Outcome]) -> list[Card]:
         """Return the cards of these rows."""
@@ -60,19 +49,16 @@ class GalleryData(Protocol):
     def files(self, row: int) -> Sequence[str | None]:
         """Return the paths of a row's files, in the order of its URLs."""
 
-    def close(self) -> None:
-        """Look no more."""
-
 
 class _GalleryBrowser(BrowserWidget):
-    """The browser's side."""
+    """The browser side."""
 
-    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    # Texts, because anywidget watches a path for changes and so keeps each widget alive for ever.
     _esm = assets.script("gallery")
     _css = assets.style("gallery")
 
 
-class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+class Gallery(LiveView):
     """A contact sheet: a card for each row, with its outputs, its status and its input.
 
     ``df.eachlabs.gallery()`` and ``run.gallery()`` return it. During a run, cards are updated as executions complete,
@@ -80,30 +66,18 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     a notebook, these are updated at most every 30 s, and when a call starts or ends. `save` writes a file.
     """
 
-    def __init__(self, subject: GalleryData, *, columns: int, size: int, page: int) -> None:
-        self._subject = subject
-        self._laid_out: Final = GalleryLayout(columns, size, page)
-        self._thumbnails = Thumbnails(path for row in range(subject.size) for path in subject.files(row))
-        self._lock = threading.RLock()
-        self._taking = threading.Lock()  # what was fetched is taken in before what is heard later
-        self._sheet = GalleryModel(subject.size, subject.make, first=page + 1)
-        self._heard: deque[Event] = deque()
-        self._has_turned = True
-        self._is_behind = False  # the browser, by its own words
-        self._sought: str | None = None
-        self._wanted: deque[tuple[int, int]] = deque()
-        self._output = NotebookOutput(self._repr_mimebundle_, self._static)
-        self._pulse = Refresher(self._beat)
-        self._is_made = False  # what is heard before is shown when there is something to show it
-        subject.attend(self._hear, self._turn)
-        self._take(self._fetched())
-        self._sheet.settle(*self._words())
-        self._window = _GalleryBrowser(self._written, self._asked, static_key=self._output.key)
-        super().__init__([self._window])
+    _source: GalleryData
+
+    def __init__(self, source: GalleryData, *, columns: int, size: int, page: int) -> None:
+        self._layout: Final = GalleryLayout(columns, size, page)
+        self._thumbnails = Thumbnails(path for row in range(source.size) for path in source.files(row))
+        self._taking = threading.Lock()  # outcomes that were read are taken before later events
+        self._model = GalleryModel(source.size, source.make, first=page + 1)
+        self._is_behind = False  # the browser, as it says itself
+        self._query: str | None = None
+        self._requested_files: deque[tuple[int, int]] = deque()
+        super().__init__(source)
         self.add_class("eachlabs-gallery-box")
-        self._is_made = True
-        if self._heard or self._has_turned:
-            self._pulse.wake()
 
     def save(self, path: str | Path) -> Path:
         """Write the current sheet to one HTML file, which opens without a notebook.
@@ -137,10 +111,10 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
         html_page.check_suffix(target, "gallery", ".html")
         self._catch_up()
         with self._lock:
-            outcomes = self._sheet.outcomes[:]
-            snapshot = self._written()
+            outcomes = self._model.outcomes[:]
+            snapshot = self._snapshot()
             title = static_summary.title(self._head())
-        cards = list(cards_of(outcomes, self._subject.make))
+        cards = list(cards_of(outcomes, self._source.make))
         chosen = local_files.choose_embedded(cards, self._find_file)
         kept: Json = {**snapshot, "cards": cards}
         state = {"snapshot": kept, "is_page": True}
@@ -151,155 +125,127 @@ class Gallery(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def close(self) -> None:
         """Stop updating and remove the widget. A run in progress continues."""
-        self._pulse.close()
-        self._output.remove()
-        self._thumbnails.close()
-        self._subject.close()
-        for widget in (self._window, self):
-            if widget.comm is not None:
-                widget.layout.close()
-        self._window.close()
         super().close()
+        self._thumbnails.close()
 
     def __repr__(self) -> str:
         self._catch_up()
         with self._lock:
-            return static.text(static_summary.title(self._head()), self._first(static.MAX_LINES), self._subject.size)
+            return static.text(
+                static_summary.title(self._head()), self._first_cards(static.MAX_LINES), self._source.size
+            )
 
-    def _ipython_display_(self, **_: Any) -> None:
-        """Display the widget, and static HTML that stays when the widget is gone."""
-        self._output.display()
-
-    def _repr_mimebundle_(self, **more: Any) -> dict[str, Any]:
-        """Offer the widget, and for where there is none a sheet in HTML and a text."""
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**more)
-        return bundle | self._static()
+    def _create_widgets(self) -> Sequence[Any]:
+        self._model.settle(*self._texts())
+        self._browser = _GalleryBrowser(self._snapshot, self._on_request, static_key=self._output.key)
+        return [self._browser]
 
     def _static(self) -> dict[str, str]:
         self._catch_up()
         with self._lock:
-            title, cards = static_summary.title(self._head()), self._first(static.MAX_CARDS)
-        sheet = static.html(title, cards, self._subject.size, self._laid_out, pictures=self._picture)
+            title, cards = static_summary.title(self._head()), self._first_cards(static.MAX_CARDS)
+        sheet = static.html(title, cards, self._source.size, self._layout, pictures=self._picture)
         return {"text/html": sheet, "text/plain": repr(self)}
 
-    # -- what is heard ----------------------------------------------------------------------------------------------
-
-    def _hear(self, event: Event) -> None:
-        self._heard.append(event)
-        self._wake()
-
-    def _turn(self) -> None:
-        self._has_turned = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._is_made:
-            self._pulse.wake()
-
-    def _fetched(self) -> list[Outcome] | None:
-        """Return how each row stands, where a call has ended. It may wait for the loop: not under the lock."""
-        if not self._has_turned:
-            return None
-        self._has_turned = False
-        return self._subject.outcomes(self._heard.clear)
+    # -- events and requests ----------------------------------------------------------------------------------------
 
     def _take(self, outcomes: list[Outcome] | None) -> None:
         if outcomes is not None:
-            self._sheet.take(outcomes)
-        while self._heard:
-            self._sheet.take(self._heard.popleft().changed)
+            self._model.take(outcomes)
+        while self._events:
+            self._model.take(self._events.popleft().changed)
 
     def _catch_up(self) -> None:
-        """Take in what was heard since the last beat: a run may have ended just now."""
-        if self._taking.acquire(timeout=PATIENCE):
+        """Take the events since the last refresh: a run may have ended just now."""
+        if self._taking.acquire(timeout=SAVE_TIMEOUT):
             try:
                 with self._lock:
                     self._take(None)
             finally:
                 self._taking.release()
 
-    def _asked(self, asked: GalleryRequest | object) -> None:
-        """Note what the browser asks, which may be anything; the pulse answers."""
-        if not isinstance(asked, dict):
+    def _on_request(self, request: GalleryRequest | object) -> None:
+        """Note a request of the browser, which may hold anything; the next refresh answers it."""
+        if not isinstance(request, dict):
             return
-        kind = asked.get("kind")
+        kind = request.get("kind")
         if kind == "watch":
-            rows, missing = asked.get("rows"), asked.get("missing")
+            rows, missing = request.get("rows"), request.get("missing")
             with self._lock:
                 if isinstance(rows, list) and isinstance(missing, list):
-                    self._sheet.watch(rows, missing)
-                self._is_behind = self._is_behind or asked.get("seq") != self._sheet.seq
+                    self._model.watch(rows, missing)
+                self._is_behind = self._is_behind or request.get("seq") != self._model.seq
         elif kind == "find":
-            self._sought = cut(str(asked.get("text", "")), MAX_QUERY_LENGTH)
+            self._query = cut(str(request.get("text", "")), MAX_QUERY_LENGTH)
         elif kind == "file":
-            row, n = asked.get("row"), asked.get("n")
-            if type(row) is int and type(n) is int and 0 <= row < self._subject.size and n >= 0:
-                self._wanted.append((row, n))
+            row, n = request.get("row"), request.get("n")
+            if type(row) is int and type(n) is int and 0 <= row < self._source.size and n >= 0:
+                self._requested_files.append((row, n))
         self._wake()
 
-    # -- what is shown ----------------------------------------------------------------------------------------------
+    # -- display ----------------------------------------------------------------------------------------------------
 
     def _head(self) -> RunStatus:
-        head = self._subject.head()
-        sheet = self._sheet
-        head |= {"total": self._subject.size, "counts": sheet.counts, "accepted": sheet.accepted}
-        head["cost_usd"] = sheet.cost_usd
+        head = self._source.head()
+        model = self._model
+        head |= {"total": self._source.size, "counts": model.counts, "accepted": model.accepted}
+        head["cost_usd"] = model.cost_usd
         return head
 
-    def _words(self) -> tuple[str, str | None]:
-        """Return what the run is called, and what there is to say of it where not all is well and done."""
+    def _texts(self) -> tuple[str, str | None]:
+        """Return the heading, and a sentence on the state of the run unless all rows are settled without a problem."""
         head = self._head()
         is_well = head.get("phase") == "settled" and not head.get("problem")
         return static_summary.heading(head), None if is_well else static_summary.state(head) or None
 
-    def _written(self) -> GallerySnapshot:
+    def _snapshot(self) -> GallerySnapshot:
         with self._lock:
-            return self._sheet.snapshot(*self._words(), time.time(), self._laid_out)
+            return self._model.snapshot(*self._texts(), time.time(), self._layout)
 
-    def _first(self, most: int) -> list[Card]:
-        return self._subject.make(self._sheet.outcomes[:most])
+    def _first_cards(self, count: int) -> list[Card]:
+        return self._source.make(self._model.outcomes[:count])
 
-    def _beat(self) -> float | None:
+    def _refresh(self) -> float | None:
         with self._taking:
-            outcomes = self._fetched()
+            outcomes = self._fetch()
             with self._lock:
                 self._take(outcomes)
         with self._lock:
-            update = self._sheet.update(*self._words(), time.time())
+            update = self._model.update(*self._texts(), time.time())
             if update is not None:
-                self._window.send(dict(update))
+                self._browser.send(dict(update))
             if outcomes is not None or self._is_behind:
-                self._window.keep()
+                self._browser.send_snapshot()
             self._is_behind = False
-            has_more = self._sheet.behind
+            has_more = self._model.behind
         self._output.refresh(0.0 if outcomes is not None else MAX_AGE)
-        self._find()
+        self._answer_query()
         self._send_files()
-        return MIN_INTERVAL if has_more or self._wanted else None
+        return MIN_INTERVAL if has_more or self._requested_files else None
 
-    def _find(self) -> None:
-        """Answer what was sought last. It looks at every card: not under the lock, which a click may wait for."""
-        sought, self._sought = self._sought, None
-        if sought is not None:
-            rows = find(sought, cards_of(self._sheet.outcomes[:], self._subject.make))
-            self._window.send({"kind": "found", "text": sought, "rows": rows})
+    def _answer_query(self) -> None:
+        """Answer the latest search. It reads every card, so it does not hold the lock, which a click may wait for."""
+        query, self._query = self._query, None
+        if query is not None:
+            rows = find(query, cards_of(self._model.outcomes[:], self._source.make))
+            self._browser.send({"kind": "found", "text": query, "rows": rows})
 
     def _send_files(self) -> None:
         sent = 0
-        while self._wanted and sent < SENT_AT_ONCE:
-            row, n = self._wanted.popleft()
-            sent += local_files.send(self._window, row, n, self._find_file(row, n))
+        while self._requested_files and sent < MAX_BYTES_PER_REFRESH:
+            row, n = self._requested_files.popleft()
+            sent += local_files.send(self._browser, row, n, self._find_file(row, n))
 
     def _picture(self, row: int, n: int, room: int) -> tuple[str, bytes] | None:
-        found = self._thumbnails.find(self._path(row, n), max_bytes=min(room, static.MAX_PICTURE_BYTES))
-        if found is None or not found.media_type.startswith("image/"):
+        file = self._thumbnails.find(self._path(row, n), max_bytes=min(room, static.MAX_PICTURE_BYTES))
+        if file is None or not file.media_type.startswith("image/"):
             return None
-        content = local_files.read(found)
-        return None if content is None else (found.media_type, content)
+        content = local_files.read(file)
+        return None if content is None else (file.media_type, content)
 
     def _find_file(self, row: int, n: int) -> local_files.LocalFile | None:
         return self._thumbnails.find(self._path(row, n))
 
     def _path(self, row: int, n: int) -> str | None:
-        paths = self._subject.files(row)
+        paths = self._source.files(row)
         return paths[n] if n < len(paths) else None

@@ -94,14 +94,14 @@ class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
         self._sitting = MarkHistory(size, marks)
         self._senders: dict[str, tuple[int, dict[int, Mapping[str, Any]]]] = {}
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
-        self._pulse = Refresher(self._output.refresh)
+        self._refresher = Refresher(self._output.refresh)
         # The widget's state goes out with its first message: it is whole by then.
         super().__init__(window=self._window(), state=self._state(), static_key=self._output.key)
         self.on_msg(lambda _, content, __: self._take(content))
 
     def close(self) -> None:
         """Remove the widget."""
-        self._pulse.close()
+        self._refresher.close()
         self._output.remove()
         self._files.close()
         if self.comm is not None:
@@ -169,7 +169,7 @@ class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
             for one in self._due(sender, number, asked):
                 self._act(one)
             self._tell()
-        self._pulse.wake()
+        self._refresher.schedule()
 
     def _due(self, sender: str, number: int, asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """Return what is to be done now, in the order in which it was asked.
