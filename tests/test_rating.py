@@ -14,8 +14,8 @@ import eachlabs_frames as ef
 from eachlabs_frames.models import COMPLETED, FAILED, PENDING
 from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.views.common.cell_requests import alone
+from eachlabs_frames.views.review.rating import Scores
 from eachlabs_frames.views.review.rating_widget import Rating
-from eachlabs_frames.views.review.scores import Scores
 from eachlabs_frames.views.review.stepper import AHEAD, WINDOW
 
 PICTURE = "https://media.example/{}.png"

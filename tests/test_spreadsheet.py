@@ -11,7 +11,7 @@ import pytest
 from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.views.dashboard.controller import DashboardController
-from eachlabs_frames.views.dashboard.spreadsheet import to_csv
+from eachlabs_frames.views.dashboard.source import to_csv
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1", '=HYPERLINK("http://x")']
 

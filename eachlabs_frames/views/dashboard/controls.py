@@ -1,4 +1,4 @@
-"""A dashboard's buttons. Owns how they look and when they can be pressed; what they do is handed in."""
+"""The buttons of a dashboard. Owns their appearance and when they are enabled; the actions are passed in."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ INTERVALS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 
 class ControlActions(Protocol):
-    """What the buttons do."""
+    """The actions of the buttons."""
 
     def refresh(self) -> None:
-        """Look now."""
+        """Poll the executions once."""
 
     def follow(self, on: bool) -> None:
-        """Look again and again, or no longer."""
+        """Start or stop polling."""
 
     def pace(self, interval: float) -> None:
-        """Look so often."""
+        """Set the seconds between two polls, at least."""
 
     def retry(self, rows: Collection[int]) -> None:
-        """Trigger these rows again, where they have failed."""
+        """Trigger the failed rows among these again."""
 
     def cancel(self) -> None:
         """Stop sending."""
 
 
 class RetryQuestion(NamedTuple):
-    """What a retry is about: rows by position, what one of them costs, and what is to be known beside it."""
+    """The rows that a retry would trigger, by position, the mean cost of an execution, and a warning."""
 
     rows: Collection[int]
     mean_cost_usd: float | None
@@ -40,20 +40,20 @@ class RetryQuestion(NamedTuple):
 
 
 class Controls:
-    """Refresh, auto-refresh, retry, cancel and export, in one line that wraps; and the question before a retry."""
+    """The buttons, in one line that wraps, and the question before a retry."""
 
     def __init__(
         self,
         actions: ControlActions,
         *,
-        failed: Callable[[], RetryQuestion],
+        question: Callable[[], RetryQuestion],
         export: Callable[[], None],
         auto_refresh: bool,
         interval: float,
     ) -> None:
         self._actions = actions
-        self._failed = failed
-        self._asked: RetryQuestion | None = None
+        self._ask_about = question
+        self._question: RetryQuestion | None = None
         self._refresh = _button("Refresh", "Poll the executions now", self._on(actions.refresh))
         self._auto = ipywidgets.Checkbox(value=auto_refresh, description="Auto-refresh", indent=False)
         self._auto.layout.width = "auto"
@@ -69,27 +69,27 @@ class Controls:
         self._retry = _button("Retry failed", "Trigger the failed rows again", self._on(self._ask))
         self._cancel = _button("Cancel", "Stop sending; accepted executions continue", self._on(actions.cancel))
         self._export = _button("Export CSV", "Save the current frame", self._on(export))
-        self._words = ipywidgets.Label()
-        self._yes = _button("", "Trigger them again (paid)", self._on(self._say_yes), button_style="danger")
+        self._prompt = ipywidgets.Label()
+        self._yes = _button("", "Trigger them again (paid)", self._on(self._confirm), button_style="danger")
         self._no = _button("Do not retry", "Trigger nothing", self._on(self._close))
         self._auto.observe(lambda change: actions.follow(change["new"]), "value")
         self._interval.observe(lambda change: actions.pace(change["new"]), "value")
         line = [self._refresh, self._auto, self._interval, self._retry, self._cancel, self._export]
         self.line = _wrapped(line)
         self.line.add_class("elf-controls")
-        self.question = _wrapped([self._words, self._yes, self._no])
+        self.question = _wrapped([self._prompt, self._yes, self._no])
         self.question.layout.display = "none"
         self.question.add_class("elf-ask")
 
     def show(self, *, can_retry: bool, can_cancel: bool) -> None:
-        """Enable what can be pressed. Nothing is sent where nothing changes."""
+        """Enable or disable the buttons. Nothing is sent if nothing changes."""
         self._retry.disabled = not can_retry
         self._cancel.disabled = not can_cancel
         if self._retry.disabled:
             self._close()
 
     def close(self) -> None:
-        """Close every widget of these."""
+        """Close all widgets."""
         for box in (self.line, self.question):
             for widget in (*box.children, box):
                 for part in ("style", "layout"):
@@ -98,26 +98,26 @@ class Controls:
                 widget.close()
 
     def _ask(self) -> None:
-        asked = self._asked = self._failed()
-        count = len(asked.rows)
+        question = self._question = self._ask_about()
+        count = len(question.rows)
         rows = f"{count:,} failed row" + ("s" if count != 1 else "")
-        cost = "" if asked.mean_cost_usd is None else f", about {format_usd(count * asked.mean_cost_usd)}"
+        cost = "" if question.mean_cost_usd is None else f", about {format_usd(count * question.mean_cost_usd)}"
         each = "a new execution, which is paid for" if count == 1 else "a new execution each, which is paid for"
-        caution = f" {asked.caution}" if asked.caution else ""
-        self._words.value = f"Trigger {rows} again? That is {each}{cost}.{caution}"
+        caution = f" {question.caution}" if question.caution else ""
+        self._prompt.value = f"Trigger {rows} again? That is {each}{cost}.{caution}"
         self._yes.description = f"Retry {rows}"
         self.question.layout.display = ""
-        self._no.focus()  # so that a screen reader says it, and Enter pays for nothing
+        self._no.focus()  # a screen reader reads it, and Enter does not pay
 
-    def _say_yes(self) -> None:
-        # For the rows that were asked about, once: a double click comes twice, and others may have failed since.
-        asked = self._asked
+    def _confirm(self) -> None:
+        # The rows of the question, once: a double click sends two messages, and other rows may have failed since.
+        question = self._question
         self._close()
-        if asked is not None:
-            self._actions.retry(asked.rows)
+        if question is not None:
+            self._actions.retry(question.rows)
 
     def _close(self) -> None:
-        self._asked = None
+        self._question = None
         self.question.layout.display = "none"
 
     def _on(self, act: Callable[[], None]) -> Callable[[Any], None]:

@@ -1,4 +1,7 @@
-"""``Dashboard``: a live view of a frame or run, with buttons. Owns when the browser is updated; never uses the network."""
+"""``Dashboard``: a live view of a frame or run, with buttons.
+
+Owns when the browser is updated; never uses the network.
+"""
 
 from __future__ import annotations
 
@@ -34,44 +37,44 @@ class DashboardData(LiveData, Protocol):
 
     @property
     def labels(self) -> Sequence[str]:
-        """Each row's label in the index."""
+        """Each row's index label, as text."""
 
     def titles(self, rows: Sequence[int]) -> Sequence[str]:
-        """Return what these rows are called beside that; "" for one without a title."""
+        """Return the titles of these rows, which are shown beside their labels; "" for a row without a title."""
 
     def inputs(self) -> Sequence[str]:
-        """Return the texts of each row's input, to be searched."""
+        """Return the text of each row's input, for the search."""
 
     @property
     def frame(self) -> Any:
-        """The result as it is now."""
+        """The current result."""
 
     @property
     def can_cancel(self) -> bool:
-        """Whether a call is at work that triggers."""
+        """Whether a call that triggers is in progress."""
 
     @property
     def can_retry(self) -> bool:
-        """Whether failed rows could be triggered again now."""
+        """Whether failed rows can be triggered again now."""
 
     def refresh(self) -> None:
-        """Look at the executions now."""
+        """Poll the executions once."""
 
     def follow(self, on: bool) -> None:
-        """Look again and again until all have ended, or no longer."""
+        """Start or stop polling until all executions have ended."""
 
     def pace(self, interval: float) -> None:
-        """Have at least so many seconds between two looks."""
+        """Set the seconds between two polls, at least."""
 
     def cancel(self) -> None:
         """Stop the call that triggers."""
 
     @property
     def caution(self) -> str | None:
-        """What whoever pays for a retry should know beside the number of rows."""
+        """A warning for the question before a retry, or None."""
 
     def retry(self, rows: Collection[int]) -> None:
-        """Trigger those of `rows` (positions) again that have failed."""
+        """Trigger the failed rows among `rows` (positions) again."""
 
     def csv(self) -> bytes:
         """Return the frame as a CSV file."""
@@ -107,7 +110,7 @@ class Dashboard(LiveView):
         self._opened: dict[int, _Opened] = {}
         self._settled: deque[tuple[float, int]] = deque()
         self._controls = Controls(
-            source, failed=self._retry_question, export=self._export, auto_refresh=auto_refresh, interval=interval
+            source, question=self._retry_question, export=self._export, auto_refresh=auto_refresh, interval=interval
         )
         super().__init__(source)
         self.add_class("eachlabs-dashboard-box")

@@ -33,7 +33,7 @@ MAX_BYTES_PER_REFRESH: Final = 12_000_000
 
 MAX_QUERY_LENGTH: Final = 300
 SAVE_TIMEOUT: Final = 1.0
-"""Seconds that `save` waits for a refresh that is reading rows. Without it, a call on the loop's thread would deadlock."""
+"""Seconds that `save` waits for a refresh that reads rows: on the loop thread it would wait for ever."""
 
 
 class GalleryData(LiveData, Protocol):
@@ -41,7 +41,7 @@ class GalleryData(LiveData, Protocol):
 
     @property
     def size(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
 
     def make(self, outcomes: Sequence[Outcome]) -> list[Card]:
         """Return the cards of these rows."""

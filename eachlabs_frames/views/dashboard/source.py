@@ -1,6 +1,6 @@
-"""A frame -> a CSV file that a spreadsheet may open: prompts and outputs come from outside, and some begin with "=".
+"""Writes a dashboard's frame as CSV for spreadsheets: text that a spreadsheet would run as a formula is escaped.
 
-Owns which texts are changed for that. A file that a program reads again is not written here.
+Prompts and outputs come from outside, and some begin with "=". Files that programs read are not written here.
 """
 
 from __future__ import annotations
