@@ -67,7 +67,7 @@ class Judge:
 
     def choose(self, place: int, winner: str) -> None:
         """Choose the side on which a run stands, which only the kernel knows."""
-        a_is_left = self.comparison._subject.a_is_left(place)
+        a_is_left = self.comparison._source.a_is_left(place)
         self.mark(place, "t" if winner == "tie" else "l" if (winner == "a") == a_is_left else "r")
 
 
@@ -97,10 +97,10 @@ def test_the_side_that_is_chosen_is_the_run_that_stands_there() -> None:
 def test_what_is_shown_on_a_side_is_that_runs_output() -> None:
     """Each pair's pictures are those of its two rows."""
     comparison = pair_of()
-    outputs = [side.results.output for side in (comparison._subject._pairs.a, comparison._subject._pairs.b)]
+    outputs = [side.results.output for side in (comparison._source._pairs.a, comparison._source._pairs.b)]
     for place, pair in enumerate(comparison.window["things"]):
         row = int(pair["by"][0][1].removeprefix("p"))
-        sides = ("left", "right") if comparison._subject.a_is_left(place) else ("right", "left")
+        sides = ("left", "right") if comparison._source.a_is_left(place) else ("right", "left")
         assert [pair[side]["media"][0]["url"] for side in sides] == [outputs[0][row], outputs[1][row]]
 
 
@@ -146,7 +146,7 @@ def test_win_rates_of_each_value_of_an_axis() -> None:
     a, b = (result(who, list("wxyz"), style=styles) for who in ("alpha", "beta"))
     judge = Judge(ef.compare(a, b, by=["prompt", "style"], random_state=1))
     frame = judge.comparison.frame
-    for place, number in enumerate(judge.comparison._subject._pairs.order):
+    for place, number in enumerate(judge.comparison._source._pairs.order):
         if frame["style"][number] == "ink":
             judge.choose(place, "b")
     summary = judge.comparison.summary(by="style")
@@ -188,13 +188,13 @@ def test_every_row_is_in_a_pair_or_counted(a: list[tuple[str, bool]], b: list[tu
     ]
     comparison = ef.compare(*frames, by="prompt", random_state=seed)
     pairs = comparison.frame
-    left_out = [number for number, *_ in comparison._subject._pairs.left_out]
+    left_out = [number for number, *_ in comparison._source._pairs.left_out]
     assert len(a) == left_out[0] + left_out[2] + len(pairs)
     assert len(b) == left_out[1] + left_out[2] + len(pairs)
     assert pairs["execution_id_a"].is_unique
     assert pairs["execution_id_b"].is_unique
     assert abs((pairs["left"] == "a").sum() - (pairs["left"] == "b").sum()) <= 1
-    assert sorted(comparison._subject._pairs.order) == list(range(len(pairs)))
+    assert sorted(comparison._source._pairs.order) == list(range(len(pairs)))
 
 
 def test_rows_of_one_combination_are_paired_in_their_order() -> None:
@@ -322,7 +322,7 @@ def test_the_same_random_state_draws_the_same() -> None:
     first, again, other = (pair_of(40, random_state=seed) for seed in (1, 1, 2))
     assert first.window == again.window
     assert first.window != other.window
-    assert first._subject._pairs.order != list(range(40))
+    assert first._source._pairs.order != list(range(40))
 
 
 # -- blind ----------------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ def spoken(comparison: Comparison) -> str:
     """Return all that goes to a browser or a saved notebook, without the addresses of the pictures."""
     bundle, _ = comparison._repr_mimebundle_()
     said = json.dumps([comparison.get_state(["state", "window"]), bundle])
-    for output in [*comparison._subject._pairs.a.results.output, *comparison._subject._pairs.b.results.output]:
+    for output in [*comparison._source._pairs.a.results.output, *comparison._source._pairs.b.results.output]:
         said = said.replace(output, "")
     return said
 
@@ -360,7 +360,7 @@ def test_the_rows_of_the_cards_say_nothing_either() -> None:
 
 def test_a_side_says_nothing_of_the_run() -> None:
     """Over many draws each run stands on either side of each place."""
-    drawn = [pair_of(4, random_state=seed)._subject for seed in range(40)]
+    drawn = [pair_of(4, random_state=seed)._source for seed in range(40)]
     assert len({(place, one.a_is_left(place)) for one in drawn for place in range(4)}) == 8
     assert len({tuple(one._pairs.a_is_left) for one in drawn}) == 6  # all ways to put two of four on the left
 

@@ -45,7 +45,7 @@ class Matrix(anywidget.AnyWidget):
         The data as a pivot table; ``df.eachlabs.matrix`` documents its layout.
     """
 
-    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    # Texts, because anywidget watches a path for changes and so keeps each widget alive for ever.
     _esm = assets.script("matrix")
     _css = assets.style("matrix")
     table = traitlets.Any().tag(sync=True)

@@ -88,16 +88,16 @@ class Comparison(ReviewWidget[Judgement]):
     or a sentence while it is blind.
     """
 
-    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    # Texts, because anywidget watches a path for changes and so keeps each widget alive for ever.
     _esm = assets.script("comparison")
     _css = assets.style("comparison")
 
-    def __init__(self, subject: ComparisonData, *, confidence: float) -> None:
-        self._subject = subject
+    def __init__(self, source: ComparisonData, *, confidence: float) -> None:
+        self._source = source
         self._confidence = confidence
         self._is_revealed = False
-        super().__init__(subject.size, subject.judged())
-        self._files = FileServer(self, subject, subject.rows)
+        super().__init__(source.size, source.judged())
+        self._files = FileServer(self, source, source.rows)
 
     @property
     def frame(self) -> Any:
@@ -109,7 +109,7 @@ class Comparison(ReviewWidget[Judgement]):
         to continue.
         """
         with self._lock:
-            return self._subject.frame
+            return self._source.frame
 
     def summary(self, by: Hashable | None = None, *, confidence: float | None = None) -> Any:
         """Return the win rate of each side.
@@ -141,17 +141,17 @@ class Comparison(ReviewWidget[Judgement]):
             `confidence` is not between 0 and 1.
         """
         with self._lock:
-            return self._subject.summary(by, self._confidence if confidence is None else confidence)
+            return self._source.summary(by, self._confidence if confidence is None else confidence)
 
     def __repr__(self) -> str:
-        judged, size = len(self._sitting.marks), self._sitting.size
-        note = self._subject.left_out
+        judged, size = len(self._history.marks), self._history.size
+        note = self._source.left_out
         left_out = f"; {note[0].lower()}{note[1:]}" if note else ""
         return f"<Comparison: {judged:,} of {size:,} pairs judged{'' if self._is_open() else ', blind'}{left_out}>"
 
     def _html(self) -> str:
         names = ["name", "wins", "losses", "ties", "judged", "win_rate", "low", "high"]
-        shares = self._subject.shares(self._confidence) if self._is_open() else []
+        shares = self._source.shares(self._confidence) if self._is_open() else []
         cells = [[_cell(share[name]) for name in names] for share in shares]
         said = repr(self).strip("<>")
         if not cells:
@@ -160,49 +160,49 @@ class Comparison(ReviewWidget[Judgement]):
 
     def _is_open(self) -> bool:
         """Say whether it may be told which is which; once all is judged it may for ever."""
-        self._is_revealed = self._is_revealed or (self._sitting.is_done and self._sitting.size > 0)
+        self._is_revealed = self._is_revealed or (self._history.is_done and self._history.size > 0)
         return self._is_revealed
 
-    # -- what a stepper asks ----------------------------------------------------------------------------------------
+    # -- hooks of ReviewWidget ---------------------------------------------------------------------------------------
 
     def _read(self, place: int, mark: object) -> Judgement | None:
         if mark not in (LEFT, RIGHT, EVEN):
             return None
-        winner = TIE if mark == EVEN else A if (mark == LEFT) == self._subject.a_is_left(place) else B
+        winner = TIE if mark == EVEN else A if (mark == LEFT) == self._source.a_is_left(place) else B
         return Judgement(winner, not self._is_revealed)
 
     def _written(self, place: int, mark: Judgement) -> str:
         if mark.winner == TIE:
             return EVEN
-        return LEFT if (mark.winner == A) == self._subject.a_is_left(place) else RIGHT
+        return LEFT if (mark.winner == A) == self._source.a_is_left(place) else RIGHT
 
     def _thing(self, place: int) -> Pair:
-        return self._subject.pair(place)
+        return self._source.pair(place)
 
     def _more(self) -> dict[str, Any]:
         revealed = self._revealed() if self._is_open() else None
-        return {"left_out": self._subject.left_out, "revealed": revealed}
+        return {"left_out": self._source.left_out, "revealed": revealed}
 
     def _revealed(self) -> dict[str, Any]:
-        sides = (self._subject.a_is_left(place) for place in range(self._sitting.size))
+        sides = (self._source.a_is_left(place) for place in range(self._history.size))
         return {
-            "names": self._subject.names,
+            "names": self._source.names,
             "a_is_left": "".join("1" if left else "0" for left in sides),
-            "shares": [_without_nan(share) for share in self._subject.shares(self._confidence)],
+            "shares": [_without_nan(share) for share in self._source.shares(self._confidence)],
             "confidence": f"{100 * self._confidence:g}%",
-            "seeing": sum(not judged.blind for judged in self._sitting.marks.values()),
+            "seeing": sum(not judged.blind for judged in self._history.marks.values()),
         }
 
     def _marked(self, place: int) -> None:
-        self._subject.judge(place, self._sitting.marks.get(place))
+        self._source.judge(place, self._history.marks.get(place))
 
-    def _do(self, asked: Mapping[str, Any]) -> None:
-        if asked.get("kind") == "reveal":
+    def _do(self, request: Mapping[str, Any]) -> None:
+        if request.get("kind") == "reveal":
             self._is_revealed = True
 
     @property
     def _problem(self) -> str | None:
-        return self._subject.problem
+        return self._source.problem
 
 
 def _cell(value: object) -> str:

@@ -1,4 +1,4 @@
-"""``Rating``: a widget to score results one by one. Owns the scale; its subject stores the scores."""
+"""``Rating``: a widget to score results one by one. Owns the scale; its source stores the scores."""
 
 from __future__ import annotations
 
@@ -68,38 +68,38 @@ class Rating(ReviewWidget[float]):
     table of the scores.
     """
 
-    # As texts: of a path anywidget would hold each widget for ever, to tell it of changes of the file.
+    # Texts, because anywidget watches a path for changes and so keeps each widget alive for ever.
     _esm = assets.script("rating")
     _css = assets.style("rating")
 
-    def __init__(self, subject: RatingData, *, scale: int) -> None:
-        self._subject = subject
+    def __init__(self, source: RatingData, *, scale: int) -> None:
+        self._source = source
         self._scores: Final = range(1, scale + 1)
-        super().__init__(subject.size, subject.scores())
-        self._files = FileServer(self, subject, subject.rows)
+        super().__init__(source.size, source.scores())
+        self._files = FileServer(self, source, source.rows)
 
     @property
     def frame(self) -> Any:
         """The rows as they were when the widget was created, with the current scores: a new pandas.DataFrame."""
         with self._lock:
-            return self._subject.frame
+            return self._source.frame
 
     def __repr__(self) -> str:
-        rated, size = len(self._sitting.marks), self._sitting.size
-        left_out = f"; {self._subject.left_out}" if self._subject.left_out else ""
-        return f"<Rating in column {self._subject.column!r}: {rated:,} of {size:,} rated{left_out}>"
+        rated, size = len(self._history.marks), self._history.size
+        left_out = f"; {self._source.left_out}" if self._source.left_out else ""
+        return f"<Rating in column {self._source.column!r}: {rated:,} of {size:,} rated{left_out}>"
 
     def _html(self) -> str:
-        marks, size = self._sitting.marks, self._sitting.size
+        marks, size = self._history.marks, self._history.size
         cells = [
-            [self._subject.label(place), f"{marks[place]:g}" if place in marks else ""]
+            [self._source.label(place), f"{marks[place]:g}" if place in marks else ""]
             for place in range(min(size, MAX_LINES))
         ]
         caption = repr(self).strip("<>")
         beyond = f"<p>and {size - MAX_LINES:,} more</p>" if size > MAX_LINES else ""
-        return f"<div>{static_summary.table(caption, ['row', self._subject.column], cells, numbers=(1,))}{beyond}</div>"
+        return f"<div>{static_summary.table(caption, ['row', self._source.column], cells, numbers=(1,))}{beyond}</div>"
 
-    # -- what a stepper asks ----------------------------------------------------------------------------------------
+    # -- hooks of ReviewWidget ---------------------------------------------------------------------------------------
 
     def _read(self, place: int, mark: object) -> float | None:  # noqa: ARG002 - a stepper's
         return next((score for score in self._scores if mark == str(score)), None)
@@ -108,20 +108,20 @@ class Rating(ReviewWidget[float]):
         return str(int(mark)) if mark in self._scores else OTHER
 
     def _thing(self, place: int) -> Card:
-        return self._subject.card(place)
+        return self._source.card(place)
 
     def _more(self) -> dict[str, Any]:
-        others = sum(score not in self._scores for score in self._sitting.marks.values())
+        others = sum(score not in self._scores for score in self._history.marks.values())
         return {
             "scale": len(self._scores),
-            "column": self._subject.column,
-            "left_out": self._subject.left_out,
+            "column": self._source.column,
+            "left_out": self._source.left_out,
             "others": others,
         }
 
     def _marked(self, place: int) -> None:
-        self._subject.rate(place, self._sitting.marks.get(place))
+        self._source.rate(place, self._history.marks.get(place))
 
     @property
     def _problem(self) -> str | None:
-        return self._subject.problem
+        return self._source.problem

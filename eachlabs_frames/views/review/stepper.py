@@ -1,9 +1,8 @@
-"""A widget that steps through things one by one and has each marked: what a rating and a comparison have in common.
+"""``ReviewWidget``: steps through items one by one and marks each. Base class of `Rating` and `Comparison`.
 
-Owns what the kernel's side and the browser's say to each other. The browser asks; what is so is said here alone: a
-mark counts when it is in ``state``, and one that was asked for and is not answered yet is shown as such. Each request
-has its sender's name and a number, and ``heard`` says up to which number each sender was heard, so that none is lost
-while the kernel is busy, and none is taken twice.
+Owns the messages between kernel and browser. The kernel has the truth: a mark counts once it is in ``state``, and the
+browser displays a mark without an answer as pending. Each request has a sender and a number, and ``heard`` holds the
+last number that was processed of each sender, so that no request is lost while the kernel is busy or processed twice.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from .undo_history import MarkHistory
 Mark = TypeVar("Mark")
 
 OPEN: Final = "."
-"""In ``marks``: a place that has none."""
+"""In ``marks``: a place without a mark."""
 
 WINDOW: Final = 24
-"""Things that the browser holds at once: so far it can go on while the kernel is busy."""
+"""Items that the browser has at a time: it can go on with these while the kernel is busy."""
 
 AHEAD: Final = 8
 STEPS: Final = 50
-"""Steps that the browser can take back by itself, until it is answered."""
+"""Steps that the browser can undo without the kernel."""
 
 MAX_SENDERS: Final = 16
 MAX_EARLY: Final = 1_000
@@ -39,18 +38,18 @@ MAX_SENDER_LENGTH: Final = 40
 
 
 class ReviewState(TypedDict):
-    """The synced trait ``state``: how things stand. ``marks`` has a character for each place."""
+    """The synced trait ``state``. ``marks`` has a character for each place."""
 
-    at: int  # the place that is shown; behind the last one: the end
+    at: int  # the place that is displayed; the number of places at the end
     marks: str
-    steps: list[tuple[int, str]]  # the latest that can be taken back: a place, and its mark of before
+    steps: list[tuple[int, str]]  # the latest that can be undone: a place, and its mark before
     heard: dict[str, int]
     problem: str | None  # a sentence
-    more: dict[str, Any]  # what the widget itself says
+    more: dict[str, Any]  # of the subclass
 
 
 class ReviewWindow(TypedDict):
-    """The synced trait ``window``: what is at the places from ``first`` on."""
+    """The synced trait ``window``: the items at the places from ``first`` on."""
 
     first: int
     things: list[Any]
@@ -67,37 +66,37 @@ class ReviewRequest(TypedDict, total=False):
 
 
 def _kept(name: str) -> Any:
-    """Return a trait's reader that takes nothing from the browser."""
+    """Return a ``from_json`` that ignores the browser's value of a trait."""
     return lambda _, widget: getattr(widget, name)
 
 
 class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
-    """Things that are marked one by one.
+    """Items that are marked one by one.
 
     Parameters
     ----------
     size : int
-        How many things there are.
+        Number of items.
     marks : mapping of int to mark
-        What was marked before, by place.
+        Earlier marks, by place.
     """
 
     state = traitlets.Dict().tag(sync=True, from_json=_kept("state"))
     window = traitlets.Dict().tag(sync=True, from_json=_kept("window"))
     requested_at = traitlets.Float(None, allow_none=True).tag(sync=True, from_json=_kept("requested_at"))
-    """When the cell that displays it was run, alone (epoch seconds by the browser's clock): it may take the focus."""
+    """When its cell was run alone (epoch seconds by the browser's clock), so that it may take the focus; else None."""
     static_key = traitlets.Unicode().tag(sync=True, from_json=_kept("static_key"))
     _files: FileServer
 
     def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
         self._lock = threading.RLock()
-        self._sitting = MarkHistory(size, marks)
+        self._history = MarkHistory(size, marks)
         self._senders: dict[str, tuple[int, dict[int, Mapping[str, Any]]]] = {}
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         self._refresher = Refresher(self._output.refresh)
-        # The widget's state goes out with its first message: it is whole by then.
+        # The first message contains the state, so it is complete by then.
         super().__init__(window=self._window(), state=self._state(), static_key=self._output.key)
-        self.on_msg(lambda _, content, __: self._take(content))
+        self.on_msg(lambda _, content, __: self._on_request(content))
 
     def close(self) -> None:
         """Remove the widget."""
@@ -113,7 +112,7 @@ class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
         self._output.display()
 
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Offer the widget, and for where there is none a table, and a sentence."""
+        """Return the widget's MIME bundle, with static HTML and text for front ends without widgets."""
         self.requested_at = cell_requests.requested_alone()
         bundle, metadata = super()._repr_mimebundle_(**more) or ({}, {})
         return bundle | self._static(), metadata
@@ -122,110 +121,110 @@ class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
         with self._lock:
             return {"text/plain": repr(self), "text/html": self._html()}
 
-    # -- what a widget says of its own ------------------------------------------------------------------------------
+    # -- hooks of subclasses ----------------------------------------------------------------------------------------
 
     def _read(self, place: int, mark: object) -> Mark | None:
-        """Return the mark that the browser means at a place; None where it is none."""
+        """Parse a mark from the browser; None if it is invalid."""
         raise NotImplementedError
 
     def _written(self, place: int, mark: Mark) -> str:
-        """Return the mark of a place as the browser is told of it: one character."""
+        """Return a mark as the character that the browser gets."""
         raise NotImplementedError
 
     def _thing(self, place: int) -> Any:
-        """Return what is to be seen at a place, as JSON."""
+        """Return the item at a place, as JSON."""
         raise NotImplementedError
 
     def _html(self) -> str:
-        """Return what is shown where there are no widgets."""
+        """Return static HTML for front ends without widgets."""
         raise NotImplementedError
 
     def _more(self) -> dict[str, Any]:
-        """Return what is to be said beside the marks, as JSON."""
+        """Return what ``state`` contains beside the marks, as JSON."""
         raise NotImplementedError
 
     def _marked(self, place: int) -> None:
-        """Keep what was marked, or taken away, at a place."""
+        """Store the mark at a place, or that it was removed."""
         raise NotImplementedError
 
     @property
     def _problem(self) -> str | None:
-        """What went wrong with keeping it, in a sentence."""
+        """Why marks could not be stored, in a sentence."""
         raise NotImplementedError
 
-    def _do(self, asked: Mapping[str, Any]) -> None:
-        """Do what only this widget can be asked for."""
+    def _do(self, request: Mapping[str, Any]) -> None:
+        """Handle a request that only the subclass knows."""
 
-    # -- what is asked ----------------------------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------------------------------
 
-    def _take(self, asked: object) -> None:
-        """Do what the browser asks, which may ask anything, from whatever thread the kernel takes for it."""
-        if not isinstance(asked, dict):
+    def _on_request(self, request: object) -> None:
+        """Handle a request, which may hold anything. May be called from several threads of the kernel."""
+        if not isinstance(request, dict):
             return
-        sender, number = asked.get("sender"), asked.get("number")
+        sender, number = request.get("sender"), request.get("number")
         if type(sender) is not str or not 0 < len(sender) <= MAX_SENDER_LENGTH or type(number) is not int:
             return
         with self._lock:
-            for one in self._due(sender, number, asked):
-                self._act(one)
-            self._tell()
+            for due in self._due(sender, number, request):
+                self._handle(due)
+            self._send_state()
         self._refresher.schedule()
 
-    def _due(self, sender: str, number: int, asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """Return what is to be done now, in the order in which it was asked.
+    def _due(self, sender: str, number: int, request: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Return the requests to process now, in the order of their numbers.
 
-        The first messages may go another way to the kernel than those behind them (JupyterLab opens a subshell for
-        them meanwhile), and come later: what is early waits. What comes twice is passed over.
+        The first messages may take another way to the kernel than later ones (JupyterLab opens a subshell for those)
+        and arrive after them, so early requests wait. Duplicates are ignored.
         """
         heard, early = self._senders.pop(sender, (0, {}))
         if heard < number <= heard + MAX_EARLY:
-            early[number] = asked
+            early[number] = request
         due: list[Mapping[str, Any]] = []
         while heard + 1 in early:
             heard += 1
             due.append(early.pop(heard))
-        self._senders[sender] = heard, early  # the latest is the last: of many senders those are known
+        self._senders[sender] = heard, early  # moves to the end: only the latest senders are kept
         for old in list(self._senders)[:-MAX_SENDERS]:
             del self._senders[old]
         return due
 
-    def _act(self, asked: Mapping[str, Any]) -> None:
-        kind, place, sitting = asked.get("kind"), asked.get("place"), self._sitting
+    def _handle(self, request: Mapping[str, Any]) -> None:
+        kind, place, history = request.get("kind"), request.get("place"), self._history
         if kind == "undo":
-            undone = sitting.undo()
+            undone = history.undo()
             if undone is not None:
                 self._marked(undone)
         elif kind == "go" and type(place) is int:
-            sitting.go(place)
-        elif kind == "mark" and type(place) is int and 0 <= place < sitting.size:
-            mark = asked.get("mark")
+            history.go(place)
+        elif kind == "mark" and type(place) is int and 0 <= place < history.size:
+            mark = request.get("mark")
             read = None if mark is None else self._read(place, mark)
             if mark is None or read is not None:
-                sitting.mark(place, read)
+                history.mark(place, read)
                 self._marked(place)
         else:
-            self._do(asked)
+            self._do(request)
 
-    # -- what is told -----------------------------------------------------------------------------------------------
+    # -- state ------------------------------------------------------------------------------------------------------
 
-    def _tell(self) -> None:
-        at, first, end = self._sitting.at, self.window["first"], self.window["first"] + len(self.window["things"])
-        if at < first or min(at + AHEAD, self._sitting.size) > end:
+    def _send_state(self) -> None:
+        at, first, end = self._history.at, self.window["first"], self.window["first"] + len(self.window["things"])
+        if at < first or min(at + AHEAD, self._history.size) > end:
             self.window = dict(self._window())
         self.state = dict(self._state())
 
     def _window(self) -> ReviewWindow:
-        first = max(0, min(self._sitting.at - AHEAD, self._sitting.size - WINDOW))
-        places = range(first, min(first + WINDOW, self._sitting.size))
+        first = max(0, min(self._history.at - AHEAD, self._history.size - WINDOW))
+        places = range(first, min(first + WINDOW, self._history.size))
         return {"first": first, "things": [self._thing(place) for place in places]}
 
     def _state(self) -> ReviewState:
-        sitting = self._sitting
-        marks = [self._character(place, sitting.marks.get(place)) for place in range(sitting.size)]
+        history = self._history
+        marks = [self._character(place, history.marks.get(place)) for place in range(history.size)]
         return {
-            "at": sitting.at,
+            "at": history.at,
             "marks": "".join(marks),
-            "steps": [(place, self._character(place, mark)) for place, mark in sitting.steps(STEPS)],
+            "steps": [(place, self._character(place, mark)) for place, mark in history.steps(STEPS)],
             "heard": {sender: heard for sender, (heard, _) in self._senders.items()},
             "problem": self._problem,
             "more": self._more(),
