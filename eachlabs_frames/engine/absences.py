@@ -1,10 +1,10 @@
-"""Decides when an execution that the API does not show is gone, as after an organization's retention.
+"""Decides when an execution that the API does not list is gone, for example after an organization's retention.
 
-Owns how often each execution was not shown, and how old it is. It never asks the API, and never writes a result: the
+Owns how often each execution was missing, and how old it is. It never calls the API and never writes a result: the
 tracker does.
 
-A listing or the details may lag behind a trigger, so a young execution that is not shown may still appear, and is asked
-for again. One that is older than `MIN_AGE` cannot be late any more.
+Listings and details may lag behind a trigger, so a young execution that is missing may still appear and is polled
+again. An execution older than `MIN_AGE` cannot be late any more.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ..models import Clock
 from ..results import NO_TIME, Results
 
 MAX_MISSED: Final = 3
-"""Polls in a row that do not show an execution, after which its details decide, whatever its age."""
+"""Consecutive polls without an execution after which its details decide, whatever its age."""
 
 MIN_AGE: Final = 86_400.0
-"""Seconds. An execution that was sent longer ago is gone where neither the listing nor its details show it. The API
+"""Seconds. An execution that was sent longer ago is gone if neither the listing nor its details have it. The API
 keeps outputs for at least 24 hours, and no listing or clock is expected to be wrong by a day."""
 
 NANO: Final = 1_000_000_000
 
 
 class Absences:
-    """The executions of one tracker that the API did not show.
+    """The executions of one tracker that the API did not list.
 
     Parameters
     ----------
@@ -44,23 +44,23 @@ class Absences:
         self._missed: Counter[str] = Counter()
 
     def note(self, execution_ids: Iterable[str]) -> None:
-        """Note that a poll did not show these."""
+        """Count a poll that lacked these executions."""
         self._missed.update(execution_ids)
 
     def forget(self, execution_id: str) -> None:
-        """Note that a poll did show it."""
+        """Reset the count of an execution that a poll returned."""
         self._missed.pop(execution_id, None)
 
     def suspects(self, open_rows: Mapping[str, Sequence[int]]) -> set[str]:
-        """Return the executions whose details are to decide, out of those that have open rows."""
+        """Return the executions with open rows whose details are to decide."""
         return {
-            known
-            for known, rows in open_rows.items()
-            if (missed := self._missed[known]) >= MAX_MISSED or (missed and self._is_old(rows, default=False))
+            execution_id
+            for execution_id, rows in open_rows.items()
+            if (missed := self._missed[execution_id]) >= MAX_MISSED or (missed and self._is_old(rows, default=False))
         }
 
     def is_gone(self, execution_id: str, rows: Sequence[int]) -> bool:
-        """Return whether details that are not found mean that the execution is gone; it may be late otherwise."""
+        """Return whether missing details mean that the execution is gone; otherwise it may be late."""
         if self._missed[execution_id] >= MAX_MISSED or self._is_old(rows, default=True):
             return True
         self.note([execution_id])

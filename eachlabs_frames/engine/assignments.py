@@ -1,7 +1,7 @@
 """Checks that each execution is in the row whose input it was given, by the inputs that the API repeats.
 
-Owns what proves that an execution belongs to another row, and which row gets it. It never asks the API, and never
-writes a result: the tracker does.
+Owns the proof that an execution belongs to another row, and which row gets it. It never calls the API and never writes
+a result: the tracker does.
 
 The rule. The API may repeat an input in another form: with defaults for absent keys, without nulls. So inputs that
 differ from the row's are no proof by themselves. But such a form is final: an input that has it already is repeated as
@@ -20,7 +20,7 @@ from ..inputs.fingerprints import try_fingerprint
 from ..models import QUEUED, UNKNOWN, Outcome
 from ..results import Results
 
-MAX_LOOKS: Final = 3
+MAX_POLLS: Final = 3
 """Polls of one call for which executions with other inputs are held back, while the API has not shown the inputs of all
 open rows. A call that ends earlier releases what cannot be another row's."""
 
@@ -31,7 +31,7 @@ MISPLACED: Final = (
 
 
 class _Held(NamedTuple):
-    """An execution with other inputs than its row has sent, and what the API said of it."""
+    """An execution with other inputs than its row has sent, and its entry in the API's reply."""
 
     row: int
     bulk_id: str | None
@@ -41,14 +41,14 @@ class _Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Corrections:
-    """What follows from one look.
+    """What follows from one poll.
 
     Attributes
     ----------
     outcomes : list of Outcome
         Rows that get another execution, or lose theirs.
     entries : list of mapping
-        What the API said of executions that are in their rows now.
+        The API's entries of executions that are in their rows now.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -93,10 +93,10 @@ class Assignments:
         # Rows that lost their execution, and executions that no row has: they may turn out to fit.
         self._orphans: dict[str, _Held] = {}
         self._without: dict[int, bytes] = {}
-        self._looks = 0
+        self._polls = 0
 
     def accepts(self, rows: Sequence[int], entry: Mapping[str, Any]) -> bool:
-        """Return whether what the API says of an execution may be written into its rows; it is held back otherwise."""
+        """Return whether an execution's entry may be written into its rows; otherwise it is held back."""
         execution_id = entry["execution_id"]
         # An execution in several rows, as after pd.concat([out, out]), is in none of them by an answer's order.
         if execution_id in self._checked or len(rows) != 1:
@@ -113,15 +113,15 @@ class Assignments:
         return True
 
     def forget(self, execution_ids: Iterable[str]) -> None:
-        """Drop what is known of executions that have ended."""
+        """Drop the state of executions that have ended."""
         self._checked.difference_update(execution_ids)
 
     def settle(self, open_rows: Mapping[str, Sequence[int]]) -> Corrections:
-        """Decide about what was held back; called after each look, with the rows of each open execution."""
+        """Decide about entries that were held back; called after each poll with the rows of each open execution."""
         self._held = self._still_held(open_rows)
         if not self._held:
             return Corrections()
-        self._looks += 1
+        self._polls += 1
         unseen = {
             content
             for execution_id, rows in open_rows.items()
@@ -129,9 +129,9 @@ class Assignments:
             for row in rows
             if (content := self._content(row)) is not None
         }
-        if unseen and self._looks < MAX_LOOKS:
+        if unseen and self._polls < MAX_POLLS:
             return Corrections()
-        self._looks = 0
+        self._polls = 0
         known = self._results.execution_id
         self._without = {row: content for row, content in self._without.items() if known[row] is None}
         held, self._held = self._held, {}
@@ -139,7 +139,7 @@ class Assignments:
         return self._corrected(held, unseen)
 
     def release(self, open_rows: Mapping[str, Sequence[int]]) -> list[Mapping[str, Any]]:
-        """Return what need not be held back any longer, as no poll of this call follows that could prove a mistake.
+        """Return the entries to release, because no poll follows that could prove a mistake.
 
         What may be another row's stays held back: an execution with exactly an input that a row has sent, and that of
         the row which has sent it.
@@ -159,7 +159,7 @@ class Assignments:
         return [held.entry for held in free.values()]
 
     def _still_held(self, open_rows: Mapping[str, Sequence[int]]) -> dict[str, _Held]:
-        """Return what is held back and still in its row alone."""
+        """Return the executions that are held back and still in a single row."""
         return {known: held for known, held in self._held.items() if [*open_rows.get(known, ())] == [held.row]}
 
     def _corrected(self, held: Mapping[str, _Held], unseen: Collection[bytes]) -> Corrections:

@@ -1,6 +1,6 @@
-"""Turns the steps of a run or a download into events, for one observer.
+"""Emits the steps of a run or a download as events to observers.
 
-Owns what becomes of an exception that an observer raises: never does it pass through the code that sends and records.
+Owns the handling of exceptions that an observer raises: they never pass through the code that sends and records.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ logger = logging.getLogger("eachlabs_frames")
 
 
 class GuardedObserver:
-    """Calls one observer, and ends the job at work where it raises SystemExit, KeyboardInterrupt or the like.
+    """Calls one observer, and stops the job if it raises SystemExit, KeyboardInterrupt or the like.
 
-    An `Exception` of the observer's is logged, and the call goes on without it.
+    If it raises an `Exception`, that is logged, and the call continues without the observer.
     """
 
     def __init__(self, observer: Observer | None) -> None:
@@ -34,17 +34,17 @@ class GuardedObserver:
         self._stop: Callable[[], object] | None = None
 
     def stoppable(self, job: Job[T]) -> Steps[T]:
-        """Do `job`, which what the observer raises meanwhile stops as an interrupt does; then raise that.
+        """Run `job`, stop it as an interrupt does if the observer raises meanwhile, and then raise that.
 
         Raises
         ------
         KeyboardInterrupt
-            From what was raised, and saying what it was. The answers in flight are in.
+            Raised from the observer's exception. Replies in flight are recorded.
         """
 
         async def stoppable(stop: asyncio.Event) -> T:
             loop = asyncio.get_running_loop()
-            # An observer of webhooks may be called on another thread than the job's.
+            # An observer of webhooks may be called on another thread than that of the job.
             self._stop = lambda: loop.call_soon_threadsafe(stop.set)
             try:
                 return await job(stop)
@@ -57,10 +57,10 @@ class GuardedObserver:
         return value
 
     def interrupt(self, error: BaseException, who: str) -> None:
-        """Stop the job at work, because code of the user's (`who`) raised `error`; without one, raise at once."""
+        """Stop the job because code of the user (`who`) raised `error`; raise at once if there is no job."""
         reason = f"{who} raised {described(error)}"
         if self._stop is None:
-            # In the caller's own thread, where a KeyboardInterrupt may also be a Ctrl-C.
+            # This is the caller's thread, where a KeyboardInterrupt may also be a Ctrl-C.
             if isinstance(error, KeyboardInterrupt):
                 raise error
             raise KeyboardInterrupt(reason) from error
@@ -78,7 +78,7 @@ class GuardedObserver:
             self._observer = None
             logger.exception("the progress observer raised, and is not called again; the run continues")
         except BaseException as exc:  # noqa: BLE001 - raised again when nothing is in flight
-            # Several observers have dropped the one that raised; the others still hear of the answers in flight.
+            # An ObserverList has dropped the one that raised; the others still get events of replies in flight.
             if not getattr(self._observer, "drops_raising", False):
                 self._observer = None
             self.interrupt(exc, "the progress callable")
@@ -94,14 +94,14 @@ def described(error: BaseException) -> str:
 
 
 class ObserverList:
-    """An observer that passes each event on to others, and drops the one that raises.
+    """An observer that passes each event on to others, and drops those that raise.
 
     Attributes
     ----------
     latest : Event or None
-        The last event.
+        The latest event.
     drops_raising : bool
-        True: what is raised by calling this does not mean that it is to be called no more.
+        True: it may be called again after an exception.
     """
 
     drops_raising: Final = True
@@ -112,17 +112,17 @@ class ObserverList:
         self.latest: Event | None = None
 
     def add(self, observer: Observer) -> None:
-        """Tell `observer` of each event from now on, once."""
+        """Pass each event from now on to `observer`, once."""
         with self._lock:
             self._observers = (*(one for one in self._observers if one != observer), observer)
 
     def remove(self, observer: Observer) -> None:
-        """Tell it nothing more."""
+        """Pass no more events to `observer`."""
         with self._lock:
             self._observers = tuple(one for one in self._observers if one != observer)
 
     def __call__(self, event: Event) -> None:
-        """Pass an event on; then raise what is no `Exception` but was raised by an observer (SystemExit, for one)."""
+        """Pass an event on; then raise the first exception that is not an `Exception` (such as SystemExit)."""
         self.latest = event
         error: BaseException | None = None
         for observer in self._observers:
@@ -139,7 +139,7 @@ class ObserverList:
 
 
 def joined(audience: ObserverList | None, shown: Observer | None) -> Observer | None:
-    """Return one observer that tells both."""
+    """Return one observer that passes events to both."""
     if audience is None:
         return shown
     if shown is not None:
@@ -148,14 +148,14 @@ def joined(audience: ObserverList | None, shown: Observer | None) -> Observer | 
 
 
 class EventEmitter(GuardedObserver):
-    """Tells one observer how a call goes.
+    """Emits the events of a call.
 
     Parameters
     ----------
     observer : Observer or None
     results : Results
     total : int
-        Rows that the call is about.
+        Rows of the call.
     done : int
         Rows of those that needed nothing from the start.
     until_settled : bool
@@ -183,30 +183,30 @@ class EventEmitter(GuardedObserver):
         self.balance_usd: float | None = None
 
     def started(self) -> None:
-        """Say that the call begins."""
+        """Report that the call begins."""
         self._tell("started")
 
     def answered(self, outcomes: Sequence[Outcome]) -> None:
-        """Say that the API answered for these rows."""
+        """Report that the API answered for these rows."""
         self._answered += len(outcomes)
         self._tell("answered", changed=outcomes)
 
     def refreshed(self, outcomes: Sequence[Outcome]) -> None:
-        """Say that a look changed these rows."""
+        """Report that a poll changed these rows."""
         self._tell("refreshed", changed=outcomes)
 
     def tracking(self) -> None:
-        """Say that nothing more is sent, and that the executions are waited for."""
+        """Report that nothing more is sent and that the executions are awaited."""
         self._tell("tracking")
 
     def stale(self, since: float | None) -> None:
-        """Say when a look was last answered (epoch seconds), where the latest was not; None: it was."""
+        """Report since when polls have no reply (epoch seconds); None: the latest had one."""
         if (since is None) != (self._stale_since is None):
             self._stale_since = since
             self._tell("stale")
 
     def waiting(self, reason: str | None) -> None:
-        """Say what is waited for, or that it is over."""
+        """Report why the run waits; None: it no longer does."""
         if reason is not None:
             logger.info("waiting: %s", reason)
         self._waiting_for = reason
@@ -233,13 +233,13 @@ class EventEmitter(GuardedObserver):
             self._tell("waiting" if self._waits_for() else "resumed")
 
     def stopped(self, reason: str) -> None:
-        """Say that nothing more is sent."""
+        """Report that nothing more is sent."""
         logger.info("stopped: %s", reason)
         self._waiting_for = reason
         self._tell("stopped")
 
     def finished(self) -> None:
-        """Say that the run is over."""
+        """Report that the run is over."""
         self._tell("finished")
 
     def _tell(self, kind: EventKind, *, changed: Sequence[Outcome] = ()) -> None:
@@ -254,7 +254,7 @@ class EventEmitter(GuardedObserver):
             done,
             self._results.accepted,
             tally,
-            # As they were written: an answer may leave unsaid what an earlier one has said.
+            # As they are recorded: a reply may lack what an earlier one had.
             tuple(self._results.outcome(one.position) for one in changed),
             self._waits_for(),
             self.balance_usd,
@@ -263,7 +263,7 @@ class EventEmitter(GuardedObserver):
         self._emit(event)
 
     def _waits_for(self) -> str | None:
-        """Return what is waited for, and what is looked for beside it."""
+        """Return why the run waits, and for how many rows it searches."""
         looking = (
             f"searching for the executions of {self._searching_for} rows without a response"
             if self._searching_for
@@ -273,13 +273,13 @@ class EventEmitter(GuardedObserver):
 
 
 class DownloadEvents(GuardedObserver):
-    """Tells one observer how a download goes.
+    """Emits the events of a download.
 
     Parameters
     ----------
     observer : Observer or None
     total : int
-        Files that the call is about.
+        Files of the call.
     complete : int
         Files of those that were there from the start.
     accepted : int
@@ -293,16 +293,16 @@ class DownloadEvents(GuardedObserver):
         self._tally = {"complete": complete, "downloaded": 0, "failed": 0}
 
     def started(self) -> None:
-        """Say that the call begins."""
+        """Report that the call begins."""
         self._tell("started")
 
     def fetched(self, *, failed: bool) -> None:
-        """Say that a file has come, or will not."""
+        """Report that a file was downloaded or has failed."""
         self._tally["failed" if failed else "downloaded"] += 1
         self._tell("downloaded")
 
     def finished(self) -> None:
-        """Say that the call is over."""
+        """Report that the call is over."""
         self._tell("finished")
 
     def _tell(self, kind: EventKind) -> None:

@@ -1,16 +1,15 @@
-"""How much of a run may be in flight, learned from 429s and 402s: who may send now, how much, and for how long to wait.
+"""Limits how much of a run is in flight, learned from 429s and 402s: which worker may send, how much, and when.
 
-Owns every pause before a trigger. It never sends one and never decides whether one may be sent again, nor what a
-refusal means: `core.wire.judge` does.
+Owns every pause before a trigger. It never sends and never decides what a refusal means: `api.verdicts` does.
 
-- A run begins with a few requests; the whole pool sends once they were taken.
-- A refusal halves the window of requests, once for the whole run, and closes the gate. The worker that was refused
-  first owns the pause: it alone sends when the pause is over (never before ``Retry-After``), and opens the gate
-  once the API takes something; a slow start follows.
-- A refusal about executions in flight is not cleared by a pause (API reference, "Bulk trigger"): a cap, or a balance
-  that they hold. So the run keeps a share of executions, and the first worker in line polls the run's own until there
-  is room for a full batch: few full requests, rather than one for each execution that ends.
-- Nothing is paced once a run has begun and nothing was refused: `Limiter.acquire` does not even wait for the loop.
+- A run begins with a few requests; the whole pool sends once these were accepted.
+- A refusal halves the request window, once for the whole run, and stops sending. The worker that was refused first
+  owns the cooldown: it alone sends when the pause is over (never before ``Retry-After``), and the others follow once
+  the API accepts a request; a slow start follows.
+- A pause does not clear a refusal about executions in flight (API reference, "Bulk trigger"): a cap, or a balance that
+  they reserve. So the run keeps a quota of executions, and the first worker in the queue polls the run's own until
+  there is room for a full batch: few full requests instead of one per execution that ends.
+- Until the first refusal, nothing is paced: `Limiter.acquire` does not even yield to the loop.
 """
 
 from __future__ import annotations
@@ -27,22 +26,22 @@ from ..models import Clock
 from .quota import ExecutionQuota, RequestWindow
 
 HOLD_FOR: Final = 5.0
-"""Seconds without an end, after which room for less than a full batch is used."""
+"""Seconds without an ended execution after which a batch that is not full is sent."""
 
 HOLD_SHARE: Final = 1.0
-"""It is held for this multiple of the time that the latest to end had taken, where that is longer."""
+"""A full batch is awaited for this multiple of the duration of the latest execution to end, if that is longer."""
 
 RESERVED_TRIES: Final = 3
-"""Tries after a 402 about executions in flight while none of the run's own is: the API may free the balance late."""
+"""Tries after a 402 about executions in flight while this run has none: the API may release the balance late."""
 
 OPENING_SECONDS: Final = 3.0
-"""Seconds after which the whole pool sends, though the first requests are not answered: their answers may be lost."""
+"""Seconds after which the whole pool sends although the first requests have no reply, which may be lost."""
 
 PROBES: Final = 4
-"""Tries with one row, spread over ``max_wait``, while nothing settles: other users of the cap may have left it."""
+"""Tries with one row, spread over ``max_wait``, while nothing settles: other users of the cap may have freed it."""
 
 WHOLE_TRIES: Final = 2
-"""Refusals in a row after which each try is half as large: perhaps it is a cap, in a wording that is not known."""
+"""Consecutive refusals after which each try is half as large: it may be a cap in an unknown wording."""
 
 
 class _Reservation(NamedTuple):
@@ -53,9 +52,9 @@ class _Reservation(NamedTuple):
 
 
 class Limiter:
-    """The gate that every worker passes before it sends.
+    """Admits workers to sending, like a semaphore.
 
-    All of it runs on one event loop. A worker is anything hashable, and holds one reservation at most.
+    It runs on one event loop. A worker is anything hashable, and has at most one reservation.
 
     Parameters
     ----------
@@ -63,18 +62,18 @@ class Limiter:
     workers : int
         Requests at once, at most.
     max_wait : float
-        Seconds that a run waits in a row, with nothing taken and nothing settled in between.
+        Seconds that a run waits while nothing is accepted and nothing settles.
     on_waiting : callable
-        Told, in a sentence, what is waited for; None when sending goes on.
+        Gets a sentence that says why the run waits; None when sending goes on.
     in_flight : callable
-        Counts this frame's executions that were accepted and are not known to have ended.
+        Counts this frame's executions that were accepted and have not ended.
     poll : callable
-        Looks at them once, so that `in_flight` may be smaller afterwards. Raises nothing but cancellation.
+        Polls them once, so that `in_flight` may be smaller afterwards. Raises nothing but cancellation.
 
     Attributes
     ----------
     exhausted : str or None
-        Why the run should not wait any longer, with what the API says; None while it may.
+        Why the run must not wait any longer, with the API's reason; None while it may.
     """
 
     def __init__(
@@ -91,40 +90,40 @@ class Limiter:
         self._on_waiting, self._in_flight, self._poll = on_waiting, in_flight, poll
         self.exhausted: str | None = None
         self._ended = asyncio.Event()
-        # What is out, and how much more may be.
+        # Reservations, and limits.
         self._reservations: dict[object, _Reservation] = {}
         self._reserved = self._accepted = 0
         self._began = inf  # when the first request was sent
         self._window, self._quota = RequestWindow.at_start(workers), ExecutionQuota()
-        # Who waits, in order, and what wakes them; how often they looked, and whether what is known is too old.
+        # Waiting workers in order, what wakes them, the number of polls, and whether a poll is needed first.
         self._queue: dict[object, None] = {}
         self._changed = asyncio.Event()
         self._polling = self._stale = False
         self._polls = 0
-        # When the latest request was taken, when executions last settled, and those that no batch is held for.
+        # When a request was last accepted, when executions last settled, and those no batch waits for any more.
         self._taken_at = self._settled_at = 0.0
         self._settled_before = self._stragglers = 0
-        # The cooldown: whose it is, until when, its refusals, and which one the last cut was made in.
+        # The cooldown: its owner, its end, its refusals, its number, and the number at the last cut.
         self._owner: object = None
         self._until = 0.0
         self._tries = self._epoch = 0
         self._cut_epoch = -1
-        # Patience: since when nothing goes on, and what is said of it.
+        # Since when there is no progress, and what was reported of it.
         self._waiting_since: float | None = None
         self._probes = 0
         self._reason, self._frees = "", ""
         self._reported: str | None = None
 
     async def acquire(self, worker: object, count: int) -> int:
-        """Wait until `worker` may send; return how many inputs, which are reserved for it.
+        """Wait until `worker` may send; return how many inputs, which are then reserved.
 
-        The reservation ends with `release`, `back_off` or `abandon`. With little room a worker sends what fits,
-        but it is held for a while until there is room for a full batch.
+        The reservation ends with `release`, `back_off` or `abandon`. With little room a worker sends what
+        fits, after waiting a while for room for a full batch.
 
         Returns
         -------
         int
-            From 1 to `count`; 0 when the run is over or patience is at its end.
+            From 1 to `count`; 0 when the run is over or has waited too long.
         """
         calm = not (self._queue or self._tries or self._quota.level or self._ended.is_set())
         if calm and len(self._reservations) < self._window.size:
@@ -140,12 +139,12 @@ class Limiter:
             self._wake()
 
     async def back_off(self, worker: object, verdict: Retry, sent: int) -> bool:
-        """Note that the API took nothing; the pause is then waited out in `acquire`.
+        """Release the reservation after a refusal; `acquire` then waits for the pause.
 
         Returns
         -------
         bool
-            False where patience, or the run, is at its end.
+            False if the run is over or has waited too long.
         """
         reservation = self._end_reservation(worker)
         if self._ended.is_set():
@@ -173,18 +172,18 @@ class Limiter:
         return not self._ended.is_set()
 
     def _is_cleared_by_own(self, reservation: _Reservation | None) -> bool:
-        """Return whether executions of this run that end may clear a 402, or have ended only a few tries ago."""
+        """Return whether executions of this run that end may clear a 402, or ended only a few tries ago."""
         others_out = 0 if reservation is None else reservation.others_out
         return bool(others_out or self._reserved or self._in_flight() or self._tries <= RESERVED_TRIES)
 
     def release(self, worker: object, sent: int, accepted: int) -> None:
-        """Note any other answer; `accepted` of the inputs are counted by `in_flight` from now on."""
+        """Release the reservation after any other reply; `in_flight` counts the `accepted` inputs from now on."""
         if worker not in self._reservations or not sent:
             self.abandon(worker)
             return
         self._end_reservation(worker)
         self._reset_patience(None)
-        # A refusal of inputs, too, is an answer of an API that has room for the request.
+        # A refusal of inputs also shows that the API has room for the request.
         self._window = self._window.grown(self._workers)
         if accepted:
             self._accepted += accepted
@@ -198,14 +197,14 @@ class Limiter:
         self._wake()
 
     def abandon(self, worker: object) -> None:
-        """Give back whatever `worker` holds: it goes without an answer, or was cancelled. Harmless to repeat."""
+        """Release the worker's reservation without a reply. Idempotent."""
         self._end_reservation(worker)
         if worker == self._owner:
             self._owner = None
         self._wake()
 
     def end(self) -> None:
-        """Let everybody through with nothing and end every pause: the run is over."""
+        """End every wait with 0 inputs: the run is over."""
         self._ended.set()
         self._wake()
 
@@ -226,7 +225,7 @@ class Limiter:
         return 0
 
     async def _wait_for_turn(self, worker: object) -> None:
-        """Wait for news; the first in line waits `OPENING_SECONDS` at most for answers to a run's first requests."""
+        """Wait for a change; the first in the queue waits at most `OPENING_SECONDS` for the first replies."""
         left = self._began + OPENING_SECONDS - self._clock.now()
         if not self._window.opening or self._tries or worker != next(iter(self._queue)):
             await self._changed.wait()
@@ -237,15 +236,15 @@ class Limiter:
             self._wake()
 
     def _takes_turn(self, worker: object) -> bool:
-        """Say whether it is on `worker` to go on: the owner's while there is one, else the first in line's."""
+        """Return whether it is the turn of `worker`: the owner of the cooldown, else the first in the queue."""
         if self._owner is None and worker == next(iter(self._queue)):
             if not self._tries:
                 return len(self._reservations) < self._window.size
-            self._owner = worker  # The last owner went away, and the pause is not over.
+            self._owner = worker  # The last owner left before the pause was over.
         return worker == self._owner
 
     def _room(self, count: int) -> int:
-        """Return how many inputs may be sent now; 0 where some of what is out has to settle first."""
+        """Return how many inputs may be sent now; 0 if executions have to settle first."""
         level = self._quota.level
         if level is None:
             tries = self._tries if self._cut_epoch == self._epoch else 0
@@ -262,9 +261,9 @@ class Limiter:
         return self._probe() if own else 0
 
     def _is_held_enough(self) -> bool:
-        """Return whether executions have not ended for so long that room for less than a full batch is to be used.
+        """Return whether no execution has ended for so long that a batch that is not full is to be sent.
 
-        Those that run on are then not waited for again, however long they take.
+        The executions that run on are not waited for again, however long they take.
         """
         hold = min(max(HOLD_FOR, HOLD_SHARE * (self._settled_at - self._taken_at)), self._max_wait / PROBES)
         if self._clock.now() - self._settled_at < hold:
@@ -273,7 +272,7 @@ class Limiter:
         return True
 
     def _probe(self) -> int:
-        """Return 1 where nothing has settled for another quarter of the patience."""
+        """Return 1 if nothing has settled for another quarter of `max_wait`."""
         if self._waiting_since is None or self._reserved:
             return 0
         if (self._clock.now() - self._waiting_since) * PROBES < (self._probes + 1) * self._max_wait:
@@ -282,7 +281,7 @@ class Limiter:
         return 1
 
     async def _poll_once(self) -> None:
-        """Wait a little and look once at the run's own executions; whoever waits for room hears of it."""
+        """Wait a little, poll the run's own executions once, and wake the queue."""
         now = self._clock.now()
         self._waiting_since = now if self._waiting_since is None else self._waiting_since
         left = self._max_wait - (now - self._waiting_since)

@@ -1,6 +1,6 @@
-"""How much may be in flight: the arithmetic of windows and shares.
+"""How much may be in flight: the arithmetic of request windows and execution quotas.
 
-Numbers in, values out. It never waits and never counts anything itself: `engine.limiter` does.
+Pure functions of numbers. It never waits and never counts anything itself: `engine.limiter` does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from ..api.verdicts import Cap
 
 PROBE_AFTER: Final = 10
-"""Requests taken after a refusal before a share may grow again: at most one in ten is refused for probing."""
+"""Requests taken after a refusal before a quota may grow again: at most one in ten is refused for probing."""
 
 OPENING: Final = 2
 """Requests with which a run begins; the whole pool sends once they were taken."""
@@ -55,7 +55,7 @@ class RequestWindow:
         return cls(OPENING, workers, opening=OPENING)
 
     def opened(self, workers: int) -> RequestWindow:
-        """Return the window of a run whose first requests are answered, or have been waited for long enough."""
+        """Return the window of a run whose first requests are answered, or are overdue."""
         return RequestWindow(workers, self.slow_until) if self.opening else self
 
     def cut(self) -> RequestWindow:
@@ -97,7 +97,7 @@ class ExecutionQuota:
     taken: int = 0
 
     def cut(self, stated: Cap, *, others_out: int, sent: int, out_before: int = 0) -> ExecutionQuota:
-        """Return the share after `sent` inputs were refused while `others_out` of this run were in flight or out.
+        """Return the quota after `sent` inputs were refused while `others_out` of this run were in flight or out.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class ExecutionQuota:
         return ExecutionQuota(max(1, min(bound for bound in bounds if bound is not None)), cap)
 
     def grown(self, out: int) -> ExecutionQuota:
-        """Return the share after a request was taken and `out` executions and inputs are in flight or out.
+        """Return the quota after a request was taken and `out` executions and inputs are in flight or out.
 
         It grows by one, where it is used up, with each request after the first `PROBE_AFTER` (or `RECHECK_AFTER`,
         where that is more than the API's own cap).

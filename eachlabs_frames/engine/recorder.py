@@ -1,6 +1,6 @@
-"""Writes every outcome down twice: in the frame's results at its position, in the journal at its number in the run.
+"""Records every outcome twice: in the frame's results by position, and in the journal by number in the run.
 
-Owns the claim before a request and the answer after it. It never decides what an answer means.
+Owns the claim before a request and the outcomes after it. It never decides what a reply means.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _EXECUTION_ID: Final = attrgetter("execution_id")
 
 
 class Recorder:
-    """The books of one call.
+    """The records of one call.
 
     Parameters
     ----------
     results : Results
         By position in the frame.
     events : EventEmitter
-        Told of what changes.
+        Gets every change.
     journal : RunJournal
     numbers : sequence of int
         The number in the run of each row of the frame, by position; -1 where the run does not know it.
@@ -49,7 +49,7 @@ class Recorder:
     elsewhere : set of int
         Rows of the run that another call has sent and waits for.
     not_found : dict of int to float
-        Positions whose lost answer was looked for to the end, and not found, and when they were sent (epoch seconds).
+        Positions whose lost reply a complete search has not found, and when they were sent (epoch seconds).
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Recorder:
         self.events = events
         self._journal = journal
         self._numbers = numbers
-        # A fresh run's rows are numbered as they stand, and their outcomes are written as they come.
+        # In a new run, numbers equal positions, and outcomes need no translation.
         self._numbers_are_positions = all(map(eq, numbers, count()))
         self._positions: dict[int, int] | None = None
         self._in_flight: dict[tuple[int, ...], tuple[Batch, float]] = {}
@@ -78,12 +78,12 @@ class Recorder:
     # -- before and after a request ---------------------------------------------------------------------------------
 
     async def claim(self, batch: Batch) -> Batch | None:
-        """Claim a batch; return the part of it that may be sent, or None where others have sent all of it.
+        """Claim a batch; return the part that may be sent, or None if other calls have sent all of it.
 
         Raises
         ------
         JournalError
-            The claim could not be noted: nothing may be sent.
+            The claim could not be written: nothing may be sent.
         """
         numbers = (
             batch.positions
@@ -93,7 +93,7 @@ class Recorder:
         try:
             standings = await self._journal.claim(numbers)
         except BaseException:
-            # It may have been noted all the same, and what was not sent must not look as if it had been.
+            # The claim may have been written all the same, and rows that were not sent must not look sent.
             self._journal.settle([Outcome(number, PENDING) for number in numbers])
             raise
         free = [place for place, (state, _, _) in enumerate(standings) if state == "new"]
@@ -125,10 +125,10 @@ class Recorder:
         return not self._executions.isdisjoint(map(_EXECUTION_ID, outcomes))
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Write down what became of rows."""
+        """Record the outcomes of rows."""
         if self._closed:
             return
-        # The journal first: the frame's observer is somebody's code, and may raise anything.
+        # The journal first: the observer is the user's code and may raise anything.
         numbered = outcomes
         if not self._numbers_are_positions:
             numbered = [one._replace(position=self._numbers[one.position]) for one in outcomes]
@@ -136,31 +136,31 @@ class Recorder:
         self._write(outcomes)
 
     def release(self, batch: Batch) -> None:
-        """Write down that a claimed batch created nothing."""
+        """Record that a claimed batch created nothing."""
         if not self._closed:
             numbers = [self._numbers[position] for position in batch.positions]
             self._journal.settle([Outcome(number, PENDING) for number in numbers])
 
     def mark_unknown(self, batch: Batch, reason: str, bulk_id: str | None, since: float, until: float) -> LostRequest:
-        """Write down, in the frame alone, that a batch has no answer: in the journal its claim stays open.
+        """Record in the frame that a batch has no reply. In the journal its claim stays open.
 
-        So whoever resumes the run looks for it, should this process not come to the end of its own search.
+        So whoever resumes the run searches for it, if this process does not finish its own search.
         """
         self._write([Outcome(position, UNKNOWN, bulk_id, error=reason) for position in batch.positions])
         numbers = tuple(self._numbers[position] for position in batch.positions)
         return LostRequest(numbers, tuple(map(_content, batch.payloads)), since, until, bulk_id)
 
     async def flush(self) -> None:
-        """Wait until every answer is noted, where it can be: its row is in the frame in any case."""
+        """Wait until every outcome is in the journal. A failure is logged: the frame has the outcomes anyway."""
         try:
             await self._journal.flush()
         except JournalError as exc:
             logger.warning("the frame has results that the journal does not have: %s", exc)
 
     def close(self, reason: str) -> None:
-        """Write nothing more: nobody waits. What is in flight may have started.
+        """Record nothing more, and mark requests in flight as unknown.
 
-        Called from the thread that gave up, while the loop's own may be stuck in an observer.
+        Called from the thread that stopped waiting, while the loop thread may be stuck in an observer.
         """
         self._closed = True
         for batch, _ in tuple(self._in_flight.values()):
@@ -178,10 +178,10 @@ class Recorder:
     def _note_executions(self, outcomes: Sequence[Outcome]) -> None:
         self._executions.update(map(_EXECUTION_ID, outcomes))
 
-    # -- answers that were lost -------------------------------------------------------------------------------------
+    # -- lost replies ------------------------------------------------------------------------------------------------
 
     async def claimed(self, since: float) -> Claimed:
-        """Say what a search must not take: the journal's, this frame's, and what is in flight here."""
+        """Return what a search must not take: what the journal and this frame own, and what is in flight here."""
         known = await self._journal.claimed(since)
         mine = {execution_id for execution_id in self.results.execution_id if execution_id is not None}
         waiting = dict(known.fingerprints)
@@ -192,7 +192,7 @@ class Recorder:
         return Claimed(mine.union(known.executions), waiting)
 
     async def adopt(self, lost: LostRequest, outcomes: Sequence[Outcome]) -> bool:
-        """Write down what a search has found, unless somebody has got it; positions are numbers in the run."""
+        """Record what a search has found; False if another call owns it by now. Positions are numbers in the run."""
         if self._closed:
             return True
         if not await self._journal.adopt(outcomes, since=lost.since - UNSURE):
@@ -226,7 +226,7 @@ class Recorder:
         return (await self.claimed(0.0)).executions
 
     def keep_unknown(self, reasons: Mapping[int, str]) -> None:
-        """Write down why rows, given by position, stay unknown and are not sent again."""
+        """Record why rows, given by position, stay unknown and are not sent again."""
         outcomes = [
             Outcome(row, UNKNOWN, self.results.bulk_id[row], error=_join_reasons(self.results.error[row], why))
             for row, why in reasons.items()
@@ -238,10 +238,10 @@ class Recorder:
         """Return the requests of these rows of the run that were never answered."""
         return self._journal.lost_requests(sorted(numbers), timeout=timeout)
 
-    # -- what other calls are at ------------------------------------------------------------------------------------
+    # -- other calls of the run -------------------------------------------------------------------------------------
 
     async def poll_other_sessions(self) -> set[int]:
-        """Write down what other calls have settled; return the rows of those that died without an answer."""
+        """Record what other calls have settled; return the rows of calls that died without a reply."""
         rows = sorted(self.elsewhere)
         died: set[int] = set()
         known: list[Outcome] = []
@@ -259,12 +259,12 @@ class Recorder:
         return died
 
     async def catch_up(self) -> None:
-        """See whether another call has found meanwhile what this one has not."""
+        """Record what another call has found meanwhile and this one has not."""
         rows = sorted(self._numbers[position] for position in self.not_found)
         try:
             standings = await self._journal.row_states(rows) if rows else []
         except JournalError:
-            return  # what is known already stays as it is
+            return  # the rows stay as they are
         found = [standing.outcome for standing in standings if standing.state == "settled" and standing.outcome]
         placed = [one._replace(position=self._position(one.position)) for one in found if one.execution_id is not None]
         self._replace(placed)
@@ -272,7 +272,7 @@ class Recorder:
             self.not_found.pop(one.position, None)
 
     def mark_owned_elsewhere(self) -> None:
-        """Say of the rows that other calls still wait for that they do."""
+        """Record that other calls still wait for their rows."""
         outcomes = [Outcome(self._position(row), UNKNOWN, error=OWNED_ELSEWHERE) for row in sorted(self.elsewhere)]
         self._write(outcomes)
 
@@ -291,7 +291,7 @@ class Recorder:
 
 
 def _join_reasons(first: str | None, why: str) -> str:
-    """Return both reasons, each once: a row may be looked for many times."""
+    """Join two reasons without repeating one: a row may be searched for many times."""
     if first is None or why in first:
         return first or why
     return f"{first}; {why}"

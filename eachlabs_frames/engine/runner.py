@@ -1,7 +1,7 @@
-"""Sends a run's batches: a fixed pool of workers on one lazy stream, each obeying the core's verdict.
+"""Sends the batches of a run with a fixed pool of workers on one lazy stream.
 
-Owns the order of things (claim, send, judge, settle, tell) and when a run ends. It never decides whether a POST may be
-sent again: `core.wire.judge_trigger` does, and only a `Retry` or a `Split` comes back here to be sent.
+Owns the order of steps (claim, send, judge, settle, report) and when a run ends. It never decides whether a POST may be
+sent again: `api.verdicts.judge_trigger` does, and only a `Retry` or a `Split` is sent again here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .recovery.search import LostRequestSearch, Recovery
 logger = logging.getLogger("eachlabs_frames")
 
 MAX_UNANSWERED: Final = 10
-"""Lost answers in a row, with none that came, after which a run stops: each may be billed and cannot be undone."""
+"""Consecutive lost replies after which a run stops: each of these requests may be billed."""
 
 CUT_OFF: Final = "interrupted before its response arrived: it may have started"
 UNNAMED: Final = "the response names no execution for this input: it may have started"
@@ -40,7 +40,7 @@ INTERRUPTED: Final = "interrupted before it was sent"
 
 @dataclass(frozen=True, slots=True)
 class StopReason:
-    """Why a run ended before its last batch. ``error`` is what to raise where nothing at all was sent."""
+    """Why a run ended before its last batch. ``error`` is raised if nothing was sent at all."""
 
     reason: str
     error: EachlabsError | None = None
@@ -48,7 +48,7 @@ class StopReason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long one request may take, and how long a run waits while the API takes nothing; in seconds."""
+    """How long one request may take, and how long a run waits while the API accepts nothing; in seconds."""
 
     timeout: float
     max_wait: float
@@ -120,25 +120,25 @@ class Runner:
     async def run(
         self, batches: Iterator[Batch], *, canary: bool, stop: asyncio.Event, lost: Sequence[LostRequest] = ()
     ) -> StopReason | None:
-        """Send every batch, or as many as can be; return why it ended early, if it did.
+        """Send every batch; return why the run ended early, or None.
 
         Parameters
         ----------
         batches : iterator of Batch
-            Read as batches are sent, never ahead.
+            Read lazily, as batches are sent.
         canary : bool
-            Whether the first batch goes alone, because nothing was asked of the API before it.
+            Whether the first batch is sent alone, because no request was made before it.
         stop : asyncio.Event
-            Set from outside to send nothing new; answers in flight are still read.
-        lost : sequence of Lost
-            Requests of an earlier call that are to be looked for meanwhile.
+            Set to stop sending; replies in flight are still read.
+        lost : sequence of LostRequest
+            Requests of an earlier call to search for while this run sends.
 
         Raises
         ------
         APIError
-            401, 403 or 404 where no row of this run was accepted, refused or left unknown.
+            401, 403 or 404, if no row of this run was accepted, refused or left unknown.
         JournalError
-            The first claim could not be noted.
+            The first claim could not be written.
         """
         self._stop = stop
         self._recovery = recovery = Recovery(
@@ -146,8 +146,8 @@ class Runner:
         )
         watch = asyncio.ensure_future(self._watch(stop))
         try:
-            for one in lost:
-                recovery.search_for(one)
+            for request in lost:
+                recovery.search_for(request)
             await self._send_first(batches, canary=canary)
             await run_workers(self._stream(batches), self._send_batch, workers=self._workers)
             if self._out_of_budget is not None:
@@ -168,7 +168,7 @@ class Runner:
         self._end(StopReason(INTERRUPTED))
 
     async def _send_first(self, batches: Iterator[Batch], *, canary: bool) -> None:
-        """Send the first batch alone, where it has something to tell before more are paid for."""
+        """Send the first batch alone if its reply or its cost is needed before more are paid for."""
         if self._budget is not None and self._budget.mean is None:
             logger.warning("this workflow's cost is not known yet: one batch is sent first to learn it for max_cost=")
             await self._probe_cost(self._budget, batches)
@@ -176,7 +176,7 @@ class Runner:
             await self._send_batch(first)
 
     async def _probe_cost(self, budget: Budget, batches: Iterator[Batch]) -> None:
-        """Send one batch, and wait for what it costs; the next one too, where that was refused."""
+        """Send one batch and wait for its cost; if it was refused, do the same with the next."""
         probe = CostProbe(budget, self._results, clock=self._clock, poll=self._poll, max_wait=self._limits.max_wait)
         self._events.waiting("the first executions to end, to learn what one costs")
         while budget.mean is None and (first := next(self._stream(batches), None)) is not None:
@@ -195,7 +195,7 @@ class Runner:
             try:
                 batch = next(batches, None)
             except Exception as exc:
-                # Every row was read once before the first was sent, so the frame has changed since.
+                # Every row was read once before the first batch was sent, so the frame has changed since.
                 logger.exception("a row could not be read while the run was sending")
                 self._end(StopReason(f"the rows could not be read: {described(exc)}"))
                 return
@@ -208,7 +208,7 @@ class Runner:
             yield batch
 
     async def _send_batch(self, batch: Batch) -> None:
-        """Send a batch, in parts where it does not fit or is refused as a whole, until each row has its verdict."""
+        """Send a batch until each row has its verdict; in parts if it does not fit or is refused as a whole."""
         parts = [batch]
         worker = object()
         try:
@@ -218,7 +218,7 @@ class Runner:
             self._limiter.abandon(worker)
 
     async def _send_next_part(self, worker: object, parts: list[Batch]) -> bool:
-        """Send the last of `parts`, or what fits of it; return whether the run goes on."""
+        """Send the last of `parts`, or as much of it as fits; return whether the run continues."""
         part = parts.pop()
         reserved = await self._limiter.acquire(worker, len(part))
         room = self._room(reserved)
@@ -235,7 +235,7 @@ class Runner:
         return verdict is not None
 
     def _room(self, reserved: int) -> int:
-        """Return how many inputs of those that the API may take are to be sent; 0 where the run is over."""
+        """Return how many of the reserved inputs may be sent, given the budget; 0 if the run is over."""
         if self.stop_reason is None and self._limiter.exhausted is not None:
             self._end(StopReason(self._limiter.exhausted))
         if self.stop_reason is not None or self._abandoned:
@@ -244,16 +244,16 @@ class Runner:
             return reserved
         room = self._budget.affordable(reserved)
         if not room:
-            # No halt yet: what others have reserved is within the budget, and goes.
+            # The run does not end yet: batches that other workers have reserved are within the budget.
             self._out_of_budget = StopReason(self._budget.stop_reason())
-        # At once: the next worker asks before this one's batch is on its way.
+        # Reserve now: the next worker asks before this batch is sent.
         self._budget.reserve(room)
         return room
 
     async def _send(self, worker: object, batch: Batch, reserved: int) -> Verdict | None:
-        """Claim a batch, send it and settle it; return what is still to be done for it: a later try, or its halves.
+        """Claim, send and settle a batch; return the verdict, which may ask for another try or for halves.
 
-        None where nothing more is to be sent.
+        None if nothing more is to be sent.
         """
         claimed = await self._claim(batch)
         if claimed is None:
@@ -270,16 +270,16 @@ class Runner:
             return verdict
         if await self._limiter.back_off(worker, verdict, reserved):
             return verdict
-        self._room(0)  # says why the run is over, where nobody has
+        self._room(0)  # sets the stop reason
         return None
 
     def _release_budget(self, count: int) -> None:
-        """Give back to the budget what was reserved and not created."""
+        """Release the part of the budget that was reserved and not used."""
         if self._budget is not None:
             self._budget.release(count)
 
     async def _claim(self, batch: Batch) -> Batch | None:
-        """Return what may be sent of a batch; None where that is nothing, or where nothing can be noted any more."""
+        """Return the part of a batch that may be sent; None if there is none, or if the journal cannot be written."""
         try:
             claimed = await self._recorder.claim(batch)
         except JournalError as exc:
@@ -291,15 +291,15 @@ class Runner:
         return claimed
 
     async def _post(self, batch: Batch) -> Verdict | None:
-        """Send once, and judge the answer; None where nobody waits for this run any more, and nothing was sent."""
+        """Send once and judge the reply; None if the run was abandoned and nothing was sent."""
         request = trigger_request(self._dialect, self._target, batch)
-        # In this order, and `abandon` in the other: whatever the two threads do, a batch is marked or not sent.
+        # `abandon` takes these steps in reverse order, so a batch is marked or not sent, whatever the two threads do.
         since, began = self._clock.epoch(), self._clock.now()
         self._recorder.begin_sending(batch, since)
         try:
             answer = None if self._abandoned else await self._transport.send(request)
         except BaseException:
-            # Cut off in flight: it may have started, and to call it "not sent" would have it paid for again.
+            # Cancelled in flight: it may have started, and if it were recorded as not sent it would be paid for again.
             self._recorder.mark_unknown(batch, CUT_OFF, None, since, since)
             raise
         finally:
@@ -316,7 +316,7 @@ class Runner:
         return verdict
 
     def _search_for_unnamed(self, batch: Batch, verdict: Done, since: float, began: float) -> Done:
-        """Return what a good answer says; inputs for which it names no execution are looked for like lost ones."""
+        """Return the named outcomes of a good reply; search for inputs without an execution as for a lost request."""
         unnamed = [place for place, outcome in enumerate(verdict.outcomes) if outcome.status == UNKNOWN]
         if not unnamed:
             return verdict
@@ -326,7 +326,7 @@ class Runner:
         return Done(tuple(outcome for outcome in verdict.outcomes if outcome.status != UNKNOWN))
 
     def _search_for(self, batch: Batch, verdict: Unknown, since: float, began: float) -> None:
-        # The machine's clock may have been set meanwhile: then both moments are allowed for.
+        # The machine's clock may have been set meanwhile: allow for both times.
         now, ended = self._clock.now(), self._clock.epoch()
         elapsed = now - began
         first, last = min(since, ended - elapsed), max(ended, since + elapsed)
@@ -340,7 +340,7 @@ class Runner:
             self._end(StopReason(words))
 
     def _settle(self, batch: Batch, verdict: Verdict) -> int:
-        """Write down what the answer says; return how many executions there may be now."""
+        """Record a verdict; return how many executions may have been created."""
         if isinstance(verdict, Unknown):
             return len(batch)
         if isinstance(verdict, Done | Refused):
@@ -358,7 +358,7 @@ class Runner:
         return 0
 
     def abandon(self) -> None:
-        """Send nothing more and write nothing more: nobody waits. Called from the thread that gave up."""
+        """Send and record nothing more. Called from the thread that stopped waiting."""
         self._abandoned = True
         self._recorder.close(CUT_OFF)
 
@@ -370,11 +370,11 @@ class Runner:
 
 
 _CLAIMED_ELSEWHERE: Final = Done(())
-"""Other calls have sent all of a batch."""
+"""Other calls have sent the whole batch."""
 
 
 def _judge(answer: Reply | Fault, batch: Batch) -> Verdict:
-    """Judge an answer; one that cannot even be read may be the answer to something that started."""
+    """Judge a reply. If it cannot be read, the executions may have started all the same."""
     try:
         return judge_trigger(answer, batch)
     except Exception as exc:

@@ -1,7 +1,7 @@
-"""Asks how the executions stand, or hears it: one look, or polls until all have ended. It only ever reads.
+"""Follows executions until they have ended, by polling and by webhook deliveries. It only reads from the API.
 
-Owns which questions are asked: a listing per bulk operation, or the workflow's own listing where that is far
-fewer requests, and the details where a listing says too little.
+Owns which requests a poll makes: a listing per bulk operation, or the workflow's own listing where that is far fewer
+requests, and the details where a listing lacks them.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from .events import EventEmitter
 logger = logging.getLogger("eachlabs_frames")
 
 FEW_BULKS: Final = 10
-"""Up to so many bulk operations are asked for one by one, whatever the listing would cost."""
+"""Up to this many bulk operations are read one by one, whatever the listing would cost."""
 
 WORTH: Final = 5
-"""The workflow's listing is read where that is so many times fewer requests."""
+"""The workflow's listing is read if that takes this many times fewer requests."""
 
 POOR_YIELD: Final = 2
-"""Open bulk operations that a page of the workflow's listing must speak of to be worth its request."""
+"""Open bulk operations that a page of the workflow's listing must contain to be worth its request."""
 
 SHARE: Final = 3
-"""A look is followed by a pause of at least so many times what it took, whatever pace was asked for."""
+"""The pause after a poll is at least this multiple of its duration, whatever pace was asked for."""
 
 
 class Tracker:
@@ -96,7 +96,7 @@ class Tracker:
         self.deliveries = open_feed(awaited=self._open_executions, write=self._write)
 
     def close(self) -> None:
-        """Write nothing more: the results are handed over."""
+        """Write nothing more: the results belong to the caller now."""
         self._closed = True
         self.deliveries.close()
 
@@ -106,7 +106,7 @@ class Tracker:
         Raises
         ------
         APIError
-            Refused; or no question at all was answered. What was answered is kept in the results.
+            Refused, or no request had a usable reply. The replies that came are kept in the results.
         """
         await cancel_on(stop, self._poll())
         if self._refusals and not self._answers:
@@ -118,7 +118,7 @@ class Tracker:
         return self._left()
 
     async def poll_quietly(self, *, thrifty: bool = True) -> None:
-        """Look once while something else is the matter: what goes wrong is left to a later look."""
+        """Poll once while the run sends. A failure is logged; a later poll asks again."""
         try:
             await self._poll(thrifty=thrifty)
         except APIError as exc:
@@ -131,7 +131,7 @@ class Tracker:
         return sum(map(len, self._open.values()))
 
     async def poll_repeatedly(self, pace: Callable[[], float]) -> None:
-        """Look every `pace()` seconds until this is cancelled; what goes wrong is left to a later look."""
+        """Poll every `pace()` seconds until cancelled. A failure is logged; a later poll asks again."""
         while True:
             await self._clock.sleep(self._pause(pace))
             await self.poll_quietly(thrifty=False)
@@ -139,9 +139,9 @@ class Tracker:
     async def wait(
         self, stop: asyncio.Event, *, timeout: float | None = None, pace: Callable[[], float] | None = None
     ) -> int:
-        """Look until every row is settled or `timeout` seconds have passed; return how many are still open.
+        """Poll until every row is settled or `timeout` seconds have passed; return how many are still open.
 
-        A look that fails is no end: the next one asks again, after `pace()` seconds where that is given.
+        A failed poll does not end the wait: the next one follows, after `pace()` seconds if that is given.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class Tracker:
         deadline = None if timeout is None else self._clock.now() + timeout
         polls = 0
         self._find_open()
-        # Of what was sent before anybody listened, the end may have been told to nobody.
+        # Ends of executions sent before the subscription began may not have been delivered.
         needs_poll = self.deliveries.sweep is None or not self.deliveries.heard_all
         while True:
             if needs_poll:
@@ -167,7 +167,7 @@ class Tracker:
                 break
             delay = self._delay(polls, pace)
             if left is not None and left <= delay:
-                # No time for another poll, but perhaps for the details of what is released.
+                # There is no time for another poll, but perhaps for the details of released executions.
                 await cancel_on(stop, self._bounded(self._release(), deadline))
             await cancel_on(stop, self._rest(delay if left is None else min(delay, left)))
             needs_poll = bool(self._open)
@@ -209,11 +209,11 @@ class Tracker:
         for execution_id in found:
             self.deliveries.cost_is_known(execution_id)
         rows = ((row, cost) for known, cost in found.items() if cost is not None for row in wanted[known])
-        # The output is not said again: it is in the frame, and perhaps large.
+        # Without the output: it is in the frame already and may be large.
         self._write([self._results.outcome(row)._replace(cost=cost, output=None) for row, cost in rows])
 
     async def _poll(self, *, thrifty: bool = False) -> None:
-        """Ask once for all that is open, and say whether answers still come."""
+        """Poll all open executions once, and report whether the API still replies."""
         async with self._turn:
             if self._closed:
                 return
@@ -254,7 +254,7 @@ class Tracker:
         return bulks, alone
 
     async def _read_listing(self, bulks: Mapping[str, set[str]]) -> dict[str, set[str]]:
-        """Read the workflow's listing, newest first; return the bulk operations better asked for one by one."""
+        """Read the workflow's listing, newest first; return the bulk operations that are better read one by one."""
         wanted = {bulk_id: set(ids) for bulk_id, ids in bulks.items()}
         owner = {execution_id: bulk_id for bulk_id, ids in bulks.items() for execution_id in ids}
         offset = 0
@@ -321,7 +321,7 @@ class Tracker:
         self._events.refreshed([self._results.outcome(row) for row in rows])
 
     async def _take(self, found: Iterable[Mapping[str, Any]]) -> None:
-        """Write down what a listing says of our rows; ask for the details of those of which it says too little."""
+        """Write a listing's entries into our rows; read the details of entries that lack them."""
         known: list[Outcome] = []
         brief: list[Outcome] = []
         for entry in found:
@@ -370,7 +370,7 @@ class Tracker:
         if self._assignments is not None:
             self._assignments.forget(str(outcome.execution_id) for outcome in ended)
         if changed:
-            # As the rows stand: a look that a delivery overtook says less, and so does one at what they cost.
+            # The rows as they are now: a poll that a delivery overtook has older values, and so has one for costs.
             self._events.refreshed([self._results.outcome(outcome.position) for outcome in changed])
         if ended and self._rows is not None:
             self._rows.record(ended)
@@ -400,13 +400,13 @@ class Tracker:
         await self._take(done.entries)
 
     async def _release(self) -> None:
-        """Write what need not be held back any longer, as this call does not poll again."""
+        """Write entries that need not be held back any longer, because this call does not poll again."""
         async with self._turn:
             if self._assignments is not None and not self._closed:
                 await self._take(self._assignments.release(self._open))
 
     async def _ask_details(self, execution_id: str) -> Mapping[str, Any] | str | None:
-        """Return an execution's details, a sentence where they cannot be had, or None where a later look may get them.
+        """Return an execution's details, a reason why they cannot be read, or None if a later poll may read them.
 
         What one execution's details are refused with says nothing of the others; but for 401, which is about the key.
         """

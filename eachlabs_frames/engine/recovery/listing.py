@@ -1,7 +1,7 @@
-"""Reads a workflow's listing between two moments, and the bulk operations that lost triggers may have become.
+"""Reads a workflow's listing for a time range, and the bulk operations that lost requests may have created.
 
-Owns which requests a look costs, and how the server's clock stands to ours. It only ever reads, and gives nothing to
-anybody: `core.matching` does.
+Owns which requests a search makes, and the server's clock skew. It only reads, and never assigns an execution to a row:
+`matching` does.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ BULK_SECONDS: Final = 5.0
 """Seconds between the first and the last execution of one bulk trigger, at most, by the API's own times."""
 
 FAILURES: Final = 3
-"""Questions of one look that may fail before it is left."""
+"""Requests of one search that may fail before it is given up."""
 
 
 MAX_REPEATS: Final = 10
-"""Pages in a row without a new execution, after which a listing is not read on: it ignores the offset."""
+"""Consecutive pages without a new execution after which reading stops: the listing ignores the offset."""
 
 MAX_PAGES: Final = 1_000
-"""Pages of one stretch, at most."""
+"""Pages of one time range, at most."""
 
 MAX_OFFSET: Final = 100_000_000
-"""Executions of a listing that are passed over, at most."""
+"""Executions of a listing that are skipped, at most."""
 
 
 class UnreadableError(Exception):
-    """A look came to nothing: the words say why, ``after`` is a floor in seconds, ``hopeless`` for good."""
+    """A search could not read the listing. ``after``: seconds to wait at least; ``hopeless``: do not try again."""
 
     def __init__(
         self,
@@ -68,14 +68,14 @@ class ListingPage:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionFacts:
-    """What the details say that a listing may not."""
+    """Facts from the details that a listing may lack."""
 
     fingerprint: bytes | None
     bulk_id: str | None
 
 
 class Listing:
-    """What one search sees of a workflow's executions; details are asked for once in its life."""
+    """A workflow's executions as one search sees them; the details of each are read once."""
 
     def __init__(self, target: Target, connection: Connection) -> None:
         self._workflow_id = target.workflow_id
@@ -92,7 +92,7 @@ class Listing:
         self.trouble: UnreadableError | None = None
 
     def begin(self) -> None:
-        """Begin a new look."""
+        """Begin a new search."""
         self._failures = 0
         self.skew = ClockSkew()
         self.trouble = None
@@ -100,12 +100,12 @@ class Listing:
     # -- pages of the workflow's listing ----------------------------------------------------------------------------
 
     async def read(self, stretches: Sequence[TimeRange]) -> dict[str, Entry]:
-        """Return what was created in these stretches of time, the latest first, and what stands beside it.
+        """Return the executions created in these time ranges, latest first, and others on the same pages.
 
         Raises
         ------
         UnreadableError
-            A page did not come.
+            A page could not be read.
         """
         found: dict[str, Entry] = {}
         offset = 0
@@ -124,7 +124,7 @@ class Listing:
             found.update((entry["execution_id"], entry) for entry in page.found)
             if page.next_offset is None or page.times[-1] < stretch.since - self.skew.margin:
                 return offset
-            # Executions that are created meanwhile move whole pages down; only an offset without effect does so often.
+            # New executions shift pages down, but only an ignored offset repeats this many.
             repeats = repeats + 1 if len(found) == known else 0
             if repeats >= MAX_REPEATS:
                 msg = "it returns the same executions at every offset"
@@ -136,9 +136,9 @@ class Listing:
         raise UnreadableError(msg)
 
     async def _skip(self, low: int, stretch: TimeRange) -> int:
-        """Return the first offset that may be of a stretch, from one that is newer: doubled steps down, halved back.
+        """Return the first offset that may be in a time range, from one that is newer: exponential, then binary search.
 
-        What is newer by its offset stays so, whatever is created meanwhile: that only moves the rest further down.
+        An offset that is newer stays newer: executions created meanwhile only move the rest further down.
         """
         step = PAGE_SIZE
         while self._newer(await self._page(low + step), stretch):
@@ -189,12 +189,12 @@ class Listing:
     async def bulks(
         self, lost: Sequence[LostRequest], seen: Mapping[str, Entry], *, taken: Collection[str], late: float
     ) -> tuple[list[BulkCandidate], dict[str, Entry]]:
-        """Return the bulk operations that may be those of lost triggers, and the entry of each of their executions.
+        """Return the bulk operations that lost requests may have created, and the entry of each of their executions.
 
         Raises
         ------
         UnreadableError
-            Too many questions failed; of a few that did, `trouble` says why.
+            Too many requests failed. If only a few did, `trouble` is the reason.
         """
         early, late = self.skew.margin, late + self.skew.margin
         self._seen = seen
@@ -216,7 +216,7 @@ class Listing:
         fitting = [list(candidates(one, map(self._member, free.values()), early=early, late=late)) for one in unnamed]
         examined: set[str] = set()
         while True:
-            # One for each lost trigger at a time: its bulk operation then names all the others.
+            # One execution per lost request at a time: its bulk operation then lists the others.
             chosen: set[str] = set()
             for members in fitting:
                 new = (member.execution_id for member in members if member.execution_id not in examined | chosen)
@@ -232,7 +232,7 @@ class Listing:
         new: dict[str, dict[str, Entry]] = {}
         for execution_id, entry in chosen.items():
             bulk_id = _text(entry.get("bulk_id")) or self._about(execution_id).bulk_id
-            # None: no bulk trigger made it, or nobody says which.
+            # None: it was not made by a bulk trigger, or the API does not say which.
             if bulk_id is not None and bulk_id not in read:
                 new.setdefault(bulk_id, {})[execution_id] = entry
         await self._read_bulks(new)
@@ -245,10 +245,10 @@ class Listing:
             await self._find_bulk(bulk_id, read[bulk_id])
 
     async def _find_bulk(self, bulk_id: str, found: dict[str, Entry]) -> None:
-        """Find a bulk operation that the listing cannot be filtered by, in what was read of the listing.
+        """Find a bulk operation whose id cannot be a filter among the pages that were read.
 
-        Where one of its executions is known, the others were created in the same seconds. Else their inputs say which
-        executions may be of it.
+        If one of its executions is known, the others were created within seconds. Otherwise their inputs show which
+        executions may be part of it.
         """
         times = [time for entry in found.values() if (time := self._created(entry)) is not None]
         inputs = self._inputs.get(bulk_id, set()) if not found else set()
@@ -279,7 +279,7 @@ class Listing:
                 if _text(entry.get("bulk_id")) in (None, bulk_id):
                     found[entry["execution_id"]] = entry
             return
-        found.clear()  # whatever else is in it, one may be somebody's
+        found.clear()  # one of the executions that were not read may be owned by a row
         if isinstance(verdict, Retry):
             self._failed(verdict)
         elif verdict.status in (401, 403):
@@ -307,9 +307,9 @@ class Listing:
         return BulkMember(execution_id, content, self._created(entry))
 
     def _ours(self, entry: Entry) -> bool:
-        """Say whether an execution may be of our version; the API need not say of which it is."""
-        said = _text(entry.get("version_id"))
-        return said is None or self._version_id is None or said == self._version_id
+        """Return whether an execution may be of our version; the API need not name it."""
+        version_id = _text(entry.get("version_id"))
+        return version_id is None or self._version_id is None or version_id == self._version_id
 
     def _about(self, execution_id: str) -> ExecutionFacts:
         return self._known.get(execution_id, _NOTHING)
@@ -332,7 +332,7 @@ class Listing:
     async def _each(self, names: Collection[str], ask: Callable[[str], Awaitable[None]]) -> None:
         await run_workers(iter(names), ask, workers=min(self._workers, len(names)))
 
-    # -- questions --------------------------------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------------------------------
 
     async def _ask(self, request: Request) -> Success | Retry | Stop:
         before = self._clock.epoch()
@@ -343,7 +343,7 @@ class Listing:
         return judge_read(answer)
 
     def _failed(self, verdict: Retry) -> None:
-        """Note that a question had no answer; after a few, or where the API is busy, the look is left."""
+        """Count a failed request; give the search up after a few, or if the API is busy."""
         self._failures += 1
         after = max(verdict.after or 0.0, self.trouble.after if self.trouble is not None else 0.0)
         self.trouble = UnreadableError(verdict.reason, after=after)

@@ -1,7 +1,7 @@
-"""Executions of a listing -> the rows whose answer was lost. Values in, pairs out.
+"""Matches executions of a listing to the rows of lost requests. Pure: values in, pairs out.
 
-Owns who gets what: a lost trigger at most one bulk operation, a bulk operation at most one lost trigger, a row at most
-one execution. It never decides how long to look, and never guesses: what does not fit belongs to nobody.
+Owns the assignment: a lost request gets at most one bulk operation, a bulk operation belongs to at most one request, a
+row gets at most one execution. It never decides how long to search and never guesses: what does not fit is left alone.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ class MatchResult:
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """A stretch of time in epoch seconds, by this machine's clock."""
+    """A time range in epoch seconds, by this machine's clock."""
 
     since: float
     until: float
 
 
 def spans(lost: Iterable[LostRequest], *, late: float, near: float) -> list[TimeRange]:
-    """Return when the executions of lost triggers can have been created, the latest stretch first.
+    """Return the time ranges in which executions of lost requests can have been created, latest first.
 
     Parameters
     ----------
-    lost : iterable of Lost
+    lost : iterable of LostRequest
     late : float
         Seconds after a trigger's last moment in which it may still take effect.
     near : float
-        Stretches with no more than so many seconds between them become one.
+        Ranges with at most this many seconds between them are merged.
     """
     merged: list[TimeRange] = []
     for one in sorted(lost, key=lambda one: one.since):
@@ -80,7 +80,7 @@ def spans(lost: Iterable[LostRequest], *, late: float, near: float) -> list[Time
 
 
 def candidates(lost: LostRequest, members: Iterable[BulkMember], *, early: float, late: float) -> Iterator[BulkMember]:
-    """Yield the executions that may be a lost trigger's, by their inputs and by when they were created."""
+    """Yield the executions that may belong to a lost request, by their inputs and creation times."""
     wanted = set(lost.fingerprints)
     for member in members:
         if member.fingerprint in wanted and timely(lost, member, early=early, late=late):
@@ -88,7 +88,7 @@ def candidates(lost: LostRequest, members: Iterable[BulkMember], *, early: float
 
 
 def timely(lost: LostRequest, member: BulkMember, *, early: float, late: float) -> bool:
-    """Say whether an execution was created when a lost trigger can have taken effect."""
+    """Return whether an execution was created in the time range of a lost request."""
     return member.created is not None and lost.since - early <= member.created <= lost.until + late
 
 
@@ -101,25 +101,25 @@ def match(
     last: Collection[int] = (),
     barred: Collection[int] = (),
 ) -> MatchResult:
-    """Say which lost trigger gets which bulk operation, and which row which execution.
+    """Return which lost request gets which bulk operation, and which row which execution.
 
-    A bulk operation that an unusable answer named goes to that trigger. Then equal inputs decide, counted and in any
-    order; of several equal ones the oldest goes with the oldest. Only where there is no later look, a bulk operation
-    may have fewer executions than its trigger had rows: some may have been refused. As a listing may show a part of
-    what is there, what may still grow into another trigger's is left for a later look.
+    A bulk operation that an unusable reply named goes to that request. Else equal inputs decide, as multisets; among
+    equal candidates the oldest goes to the oldest. Only in a request's last search may its bulk operation have fewer
+    executions than the request had rows, some of which may have been refused. As a listing may be incomplete, a bulk
+    operation that may still grow into another request's is left for a later search.
 
     Parameters
     ----------
-    lost : sequence of Lost
+    lost : sequence of LostRequest
         In any order.
-    bulks : sequence of Bulk
+    bulks : sequence of BulkCandidate
         In any order.
     early, late : float
         Seconds by which an execution may have been created before `since` and after `until`.
     last : collection of int
-        Places in `lost` of those for which this look is the last.
+        Indices in `lost` of requests for which this search is the last.
     barred : collection of int
-        Places in `lost` of those that get nothing now, though it may be theirs.
+        Indices in `lost` of requests that get nothing in this search, although executions may be theirs.
     """
     pairing = _Pairing(lost, bulks, early, late, frozenset(last) - frozenset(barred), frozenset(barred))
     pairing.named()
@@ -129,12 +129,12 @@ def match(
 
 
 def usual(member: BulkMember) -> tuple[float, str]:
-    """Sort by creation: the API creates in the order of the inputs, as far as its clock can tell."""
+    """Sort key by creation: the API creates in the order of the inputs, within the resolution of its clock."""
     return (member.created or 0.0, member.execution_id)
 
 
 class _Pairing:
-    """What is left of both sides while they are paired."""
+    """Requests and bulk operations that are not yet paired."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class _Pairing:
         self._executions: set[str] = set()
 
     def named(self) -> None:
-        """Give each trigger whose bulk operation is known that one, and nothing else."""
+        """Pair each request whose bulk operation is known with that one, and with nothing else."""
         places = {self._bulks[place].bulk_id: place for place in reversed(self._free)}
         names = {one.bulk_id for one in self._lost if one.bulk_id is not None}
         for one in [one for one in self._open if self._lost[one].bulk_id is not None]:
@@ -171,7 +171,7 @@ class _Pairing:
         self._free = [place for place in self._free if self._bulks[place].bulk_id not in names]
 
     def equal(self) -> None:
-        """Give each bulk operation, the oldest first, to the trigger with equal inputs whose time ends first.
+        """Pair each bulk operation, oldest first, with the request with equal inputs whose time ends first.
 
         That pairs as many as can be paired, whichever of several equal triggers were refused. The largest go first:
         what is left then cannot be a part of theirs.
@@ -187,7 +187,7 @@ class _Pairing:
                 self._pair(one, place)
 
     def parts(self) -> None:
-        """Give what is left to triggers that had these inputs and more, the largest part first."""
+        """Pair the rest with requests that had these inputs and more, the largest part first."""
         later = [one for one in self._open if one not in self._last]
         fitting = []
         for order, place in enumerate(self._free):
@@ -241,6 +241,6 @@ def _age(lost: LostRequest) -> tuple[float, float, tuple[int, ...]]:
 
 
 def _distinct(members: Iterable[BulkMember]) -> list[BulkMember]:
-    """Return each execution once, the oldest first; none of what is larger than any trigger's."""
+    """Return each execution once, oldest first; none if there are more than a request can create."""
     seen = {member.execution_id: member for member in members}
     return sorted(seen.values(), key=usual) if len(seen) <= MAX_BATCH else []

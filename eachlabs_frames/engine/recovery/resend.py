@@ -1,7 +1,7 @@
-"""Looks for earlier executions of rows that are to be sent again. It only reads, and gives no execution to any row.
+"""Searches for earlier executions of rows that are to be sent again. It only reads, and assigns no execution to a row.
 
-Times are no evidence here: the clock of the API or of this machine may be wrong, or may have been set. So an execution
-with a row's input that no row owns stands in the way of sending that row again, whatever its time.
+Times are no evidence here: the clock of the API or of this machine may be wrong or may have been set. So an execution
+with a row's input that no row owns blocks sending that row again, whatever its time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...models import Connection, Json, Target
 from .listing import MAX_REPEATS
 
 MIN_PAGES: Final = 10
-"""Pages that are read in any case, whatever their times."""
+"""Pages that are always read, whatever their times."""
 
 MAX_PAGES: Final = 500
 """Pages that are read, at most: 50,000 executions. Where the listing goes on, nothing is sent again."""
@@ -43,7 +43,7 @@ UNCERTAIN: Final = "not sent again, because it is not certain that nothing was c
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What stands in the way of sending rows again.
+    """What blocks sending rows again.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Findings:
 
 
 class InputMatcher:
-    """The inputs of rows, found again in what the API shows, which may have more keys, and no nulls.
+    """Finds rows by the inputs that the API returns, which may have more keys and lack nulls.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class InputMatcher:
             by_content[fingerprint(inputs)].append(row)
 
     def rows(self, shown: Json) -> list[int]:
-        """Return the rows whose input an execution may have been given."""
+        """Return the rows whose input an execution may have."""
         if not isinstance(shown, Mapping):
             return []
         found: list[int] = []
@@ -86,7 +86,7 @@ class InputMatcher:
 
 
 class ResendCheck:
-    """One reading of a workflow's listing.
+    """One search of a workflow's listing.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class ResendCheck:
         self._owned = owned
 
     async def run(self, payloads: Mapping[int, bytes], *, since: float) -> Findings:
-        """Return what stands in the way of sending rows again.
+        """Return what blocks sending rows again.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class ResendCheck:
         shown: dict[str, list[int] | None] = {}
         try:
             doubt = await self._read_pages(inputs, shown, since)
-            # After the listing was read: whatever stands in it has been answered by now.
+            # Read after the listing: every execution in it is recorded by now.
             owned = await self._owned()
             shown = {known: rows for known, rows in shown.items() if known not in owned}
             doubt = await self._read_details(inputs, shown) or doubt
@@ -130,7 +130,7 @@ class ResendCheck:
         return Findings(contested, doubt)
 
     async def _read_pages(self, inputs: InputMatcher, shown: dict[str, list[int] | None], since: float) -> str | None:
-        """Read the listing, newest first and one page after the other: what moves down meanwhile is read twice."""
+        """Read the listing, newest first, page by page: entries that move down meanwhile are read twice."""
         offset, repeats = 0, 0
         known: set[str] = set()
         for number in range(MAX_PAGES):
@@ -175,7 +175,7 @@ class ResendCheck:
         return page, next_offset(answer, len(page), offset)
 
     async def _read_details(self, inputs: InputMatcher, shown: dict[str, list[int] | None]) -> str | None:
-        """Put in the rows of executions whose inputs the listing does not show; return why that cannot be done."""
+        """Add the rows of executions whose inputs the listing lacks; return why that is impossible, or None."""
         hidden = [known for known, rows in shown.items() if rows is None]
         if not hidden:
             return None
