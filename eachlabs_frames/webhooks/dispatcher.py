@@ -1,7 +1,7 @@
-"""What was delivered finds its rows: in the calls of this process that are open, else in the journal, else nowhere.
+"""Routes deliveries to the open calls that own the execution, otherwise to the journal; unknown ones are dropped.
 
-Owns who is open to deliveries, and how long one waits that nobody knows: an execution may end before the answer that
-names it has been read. It never asks the API anything, and never decides what a delivery means for a row.
+Owns the list of open calls, and how long a delivery of an unknown execution is held: an execution may end before the
+response that names it was read. It never sends a request, and never decides what a delivery means for a row.
 """
 
 from __future__ import annotations
@@ -22,52 +22,52 @@ from .payload import Delivery, KnownExecution, agrees
 logger = logging.getLogger("eachlabs_frames")
 
 LINGER: Final = 0.02
-"""Seconds in which deliveries come together: they are sorted at once, and a burst is few steps for whoever looks."""
+"""Seconds for which deliveries are collected, so that a burst is dispatched in few steps."""
 
 SHARE: Final = 10
-"""A pause is at least so many times what the sorting, or the noting, before it took."""
+"""A pause is at least this multiple of the time that dispatching, or writing to the journal, took before it."""
 
 MAX_PAUSE: Final = 1.0
-"""Seconds between two looks at what is held."""
+"""Seconds between two attempts to dispatch held deliveries, at most."""
 
 MAX_PENDING: Final = 10_000
-"""Deliveries that wait, each for its execution to be known; the oldest is let go for one more."""
+"""Held deliveries; beyond that, the oldest go to the journal."""
 
 MAX_WAIT: Final = 120.0
-"""Seconds that one waits: a request may take as long as that, with the search for its lost answer."""
+"""Seconds for which a delivery is held: a request may take that long, with the search for its lost reply."""
 
 REMEMBERED: Final = 200_000
 
 Word: TypeAlias = Literal["accepted", "unknown", "mismatched"]
 
 Ask: TypeAlias = Callable[[Sequence[Delivery]], Sequence[Word]]
-"""Notes in the journal what it knows the executions of, and says that of each; waits for the disk."""
+"""Records deliveries in the journal and returns the fate of each. Blocks on the disk."""
 
 
 class DeliverySource(Protocol):
-    """A receiver of deliveries, as a call sees it that waits for them."""
+    """A receiver of deliveries, as seen by a call."""
 
     @property
     def listening(self) -> bool:
-        """Whether deliveries can come."""
+        """Whether deliveries can arrive."""
         ...
 
     @property
     def sweep(self) -> float:
-        """Seconds between two looks at what may not have been delivered."""
+        """Seconds between two polls for what may not have been delivered."""
         ...
 
 
 class Subscriber(Protocol):
-    """A call that is open to deliveries."""
+    """A call that receives deliveries."""
 
     def find(self, wanted: Collection[str]) -> Mapping[str, KnownExecution]:
-        """Return what it knows of these executions; from another thread."""
+        """Return what it knows of these executions. Called from another thread."""
         ...
 
 
 class Mailbox:
-    """Where an addressee finds what was delivered; `ring` is called when there is something, or a receiver stops."""
+    """The deliveries of one subscriber; `ring` is called on its loop when there are any, or a receiver stops."""
 
     def __init__(self, addressee: Subscriber, ring: Callable[[], None]) -> None:
         self.addressee = addressee
@@ -76,17 +76,17 @@ class Mailbox:
         self._notices: list[Delivery] = []
 
     def put(self, notices: Sequence[Delivery]) -> None:
-        """Leave something; under the lock of those who are open."""
+        """Add deliveries. The caller holds the lock."""
         self._notices += notices
         self.ring()
 
     def ring(self) -> None:
-        """Have the addressee look."""
-        with contextlib.suppress(RuntimeError):  # a closed loop looks at nothing any more
+        """Call `ring` on the subscriber's loop."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._ring)
 
     def emptied(self) -> list[Delivery]:
-        """Return what is there."""
+        """Return the deliveries and empty the mailbox."""
         with _lock:
             found, self._notices = self._notices, []
         return found
@@ -109,9 +109,9 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def opened(addressee: Subscriber, ring: Callable[[], None]) -> Iterator[Mailbox]:
-    """Have what is delivered to this process put into a letterbox, until this is left; what is in it then is the last.
+    """Open a mailbox for deliveries to this process; after the block, those left in it are the last.
 
-    To be used on the loop on which `ring` is to be called.
+    `ring` is called on the loop on which the mailbox is opened.
     """
     box = Mailbox(addressee, ring)
     with _lock:
@@ -124,19 +124,19 @@ def opened(addressee: Subscriber, ring: Callable[[], None]) -> Iterator[Mailbox]
 
 
 def ring_all() -> None:
-    """Have everybody look who is open: a receiver has stopped."""
+    """Notify all open calls that a receiver has stopped."""
     with _lock:
         for box in _open:
             box.ring()
 
 
 def without_cost() -> Collection[str]:
-    """Return executions whose end was delivered here without a cost, as in the legacy dialect."""
+    """Return executions whose end was delivered without a cost, as in the legacy dialect."""
     return _without_cost.keys()
 
 
 def cost_is_known(execution_id: str) -> None:
-    """Say that somebody has asked what an execution cost."""
+    """Note that the cost of an execution was requested."""
     _without_cost.pop(execution_id, None)
 
 
@@ -153,7 +153,7 @@ class Dispatcher:
     ask_journal : callable
         See `Ask`; called in a thread.
     is_held : callable
-        Says whether a call is at work that may learn of an execution after its end was delivered.
+        Returns whether a call is running that may learn an execution's id after its end was delivered.
 
     Attributes
     ----------
@@ -174,11 +174,11 @@ class Dispatcher:
 
     @property
     def waiting(self) -> int:
-        """How many have no fate yet."""
+        """Number of deliveries that are not dispatched yet."""
         return len(self._came) + len(self._held) + len(self._unclaimed)
 
     def take(self, notice: Delivery) -> bool:
-        """Take a delivery in, to be sorted soon; False where there are too many."""
+        """Accept a delivery to be dispatched soon; False if there are too many."""
         if len(self._came) >= MAX_PENDING:
             return False
         self._came.append(_Pending(notice, time.monotonic()))
@@ -186,7 +186,7 @@ class Dispatcher:
         return True
 
     async def run(self) -> None:
-        """Sort and note, until cancelled."""
+        """Dispatch deliveries and record them, until cancelled."""
         self._some, self._nobodys = asyncio.Event(), asyncio.Event()  # of this loop
         self._some.set()
         tasks = [asyncio.ensure_future(self._sort_on()), asyncio.ensure_future(self._note_on())]
@@ -198,13 +198,13 @@ class Dispatcher:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def rest(self) -> list[Delivery]:
-        """Sort what is there, once `run` has ended; return what is left for the journal, to be given to `noted`."""
+        """Dispatch what is left after `run` has ended; return what the journal is to record. See `noted`."""
         self._sort(hold=False)
         rest, self._unclaimed = self._unclaimed, []
         return rest
 
     def noted(self, notices: Sequence[Delivery], words: Sequence[Word]) -> None:
-        """Count what the journal said."""
+        """Count the fates that the journal returned."""
         for notice, word in zip(notices, words, strict=True):
             self._count(notice, word)
 
@@ -218,7 +218,7 @@ class Dispatcher:
             await asyncio.sleep(max(LINGER, SHARE * (time.monotonic() - began)))
 
     def _until_again(self) -> float | None:
-        """Return when to look again at what is held: the answer that names it comes by itself, and mostly soon."""
+        """Return the seconds until held deliveries are tried again; the response that names them mostly comes soon."""
         if not self._held:
             return None
         return min(max(LINGER, (time.monotonic() - self._held[-1].since) / 4), MAX_PAUSE)
@@ -241,7 +241,7 @@ class Dispatcher:
         pending = [*self._held, *self._came]
         self._came, self._held = [], []
         now = time.monotonic()
-        # Before anybody is told: a row that reads as completed must be known to lack its cost.
+        # Before subscribers are notified: a row that reads as completed must be known to lack its cost.
         for one in pending:
             if one.notice.ended and one.notice.outcome.cost is None and one.notice.execution_id not in self._done:
                 _remember(_without_cost, one.notice.execution_id)
@@ -278,9 +278,9 @@ def _remember(ids: OrderedDict[str, None], execution_id: str) -> None:
 
 
 def _put(notices: Sequence[Delivery], done: Collection[str]) -> list[Word | None]:
-    """Put deliveries into the letterboxes of those who know their executions; None for one that nobody knows.
+    """Put deliveries into the mailboxes of the calls that own the executions; return None for one that no call owns.
 
-    Of an execution that is `done`, nobody is told again: the first word is the one that counts.
+    The first end of an execution counts: once it is in `done`, no further delivery of it reaches a mailbox.
     """
     words: list[Word | None] = [None] * len(notices)
     wanted = {notice.execution_id for notice in notices}

@@ -1,4 +1,4 @@
-"""The keywords of a `WebhookReceiver`: what each may be. What is wrong is said without what is secret."""
+"""Checks the arguments of `WebhookReceiver`. Error messages never contain the secret."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What was delivered while no call was open to it -> the journal, for the runs that it knows the executions of.
+"""Records deliveries in the journal that belong to no open call.
 
-It notes how executions have ended, and nothing else; what the journal does not know is stored nowhere.
+It records only how executions ended; deliveries of executions that are not in the journal are not stored.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REMEMBERED: Final = 10_000
 
 
 class _RunOfBulk(NamedTuple):
-    """Which run a bulk operation belongs to, and of which workflow that is."""
+    """The run and workflow of a bulk operation."""
 
     path: Path
     run: str
@@ -36,12 +36,12 @@ class _RunOfBulk(NamedTuple):
 
 
 class LateDeliveryRecorder:
-    """Notes deliveries in the journal, and says which it knows; from one thread at a time.
+    """Records deliveries in the journal and returns their fates. Thread-safe.
 
     Attributes
     ----------
     paths : set of pathlib.Path
-        The journals of calls whose executions may be delivered, beside the one that is configured now.
+        The journals of calls whose executions may be delivered, beside the configured one.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class LateDeliveryRecorder:
         self.paths: set[Path] = set()
 
     def __call__(self, notices: Sequence[Delivery]) -> list[Word]:
-        """Note what the journal knows, and return a word for each delivery."""
+        """Record deliveries of executions that are in the journal, and return each delivery's fate."""
         with self._turn:
             return self._noted(notices)
 
@@ -68,7 +68,7 @@ class LateDeliveryRecorder:
         return words
 
     def _find(self, bulk_ids: set[str]) -> None:
-        """See which runs these bulk operations belong to."""
+        """Look up the runs of these bulk operations."""
         for path in {journal_path(), *self.paths}:
             wanted = bulk_ids.difference(self._places)
             if path is None or not wanted:
@@ -88,7 +88,7 @@ def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
 
 
 def _note(place: _RunOfBulk, notices: Sequence[Delivery]) -> list[Word]:
-    """Note what was delivered of one run, but what the journal knows to have ended."""
+    """Record the deliveries of one run, except for executions that the journal knows to have ended."""
     words: list[Word] = []
     ended: dict[str, Outcome] = {}
     with closing(JournalUpdater(open_journal(place.path), place.run)) as notes:

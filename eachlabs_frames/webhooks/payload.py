@@ -1,7 +1,7 @@
-"""The body of a webhook's delivery: bytes in, the outcome of one execution out.
+"""Parses the body of a webhook delivery into the outcome of one execution.
 
-Owns what makes a delivery readable, and what makes it agree with an execution that is known. It reads no socket, and
-does not decide whether a delivery is genuine: see `signatures`.
+Owns which bodies are valid, and when a delivery matches a known execution. It reads no socket, and does not decide
+whether a delivery is genuine: see `signatures`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NOWHERE: Final = -1
 
 
 class Delivery(NamedTuple):
-    """What one delivery says about one execution.
+    """The delivery of one execution's state.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Delivery(NamedTuple):
         Without a position: the receiver does not know the execution's row.
     workflow_id : str or None
     inputs : bytes or None
-        The fingerprint of the inputs that the API repeats; None where it repeats none.
+        The fingerprint of the inputs in the delivery; None if there are none.
     """
 
     outcome: Outcome
@@ -37,36 +37,36 @@ class Delivery(NamedTuple):
 
     @property
     def execution_id(self) -> str:
-        """Whose it is."""
+        """The execution's id."""
         return str(self.outcome.execution_id)
 
     @property
     def ended(self) -> bool:
-        """Whether it says that the execution is over."""
+        """Whether the execution has ended."""
         return self.outcome.status in TERMINAL
 
     @property
     def brief(self) -> bool:
-        """Whether it says that, and not what came of it: the details do."""
+        """Whether it has no result or error, so that the details have to be read."""
         return lacks_details(self.outcome)
 
     def differs(self, content: bytes | None) -> bool:
-        """Return whether the execution has other inputs than a row has sent, by their fingerprints.
+        """Return whether the execution's inputs differ from those of a row, by their fingerprints.
 
-        That is no proof that it is another row's execution: the API may add defaults to inputs. Polling decides.
+        That does not prove that it is another row's execution: the API may add defaults to inputs. Polling decides.
         """
         return None not in (self.inputs, content) and self.inputs != content
 
 
 class KnownExecution(NamedTuple):
-    """What somebody knows of an execution before it is delivered."""
+    """What a call or the journal knows of an execution before its delivery."""
 
     bulk_id: str | None
     workflow_id: str | None
 
 
 def read_delivery(body: bytes) -> Delivery | None:
-    """Return what a delivery says, or None where it has not the shape of an execution's details."""
+    """Return the delivery in a body, or None if the body does not have the shape of an execution's details."""
     try:
         said = decode(body)
     except ValueError:
@@ -84,11 +84,11 @@ def read_delivery(body: bytes) -> Delivery | None:
 
 
 def agrees(notice: Delivery, known: KnownExecution) -> bool:
-    """Say whether a delivery speaks of the very execution that is known: of its bulk operation and its workflow."""
+    """Return whether a delivery has the bulk operation and the workflow of the known execution."""
     if None not in (notice.outcome.bulk_id, known.bulk_id) and not _same(notice.outcome.bulk_id, known.bulk_id):
         return False
     ours, theirs = known.workflow_id, notice.workflow_id
-    # A workflow may be known here by its slug, and the API speaks of it by its id: those cannot be compared.
+    # The call may have named the workflow by its slug while the API returns its id: those cannot be compared.
     return ours is None or theirs is None or not _is_id(ours) or _same(ours, theirs)
 
 

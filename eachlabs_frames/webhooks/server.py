@@ -1,8 +1,8 @@
-"""An HTTP server for deliveries, and the only importer of aiohttp's server. It decides nothing of what they mean.
+"""The HTTP server for deliveries, and the only importer of aiohttp's server. It does not interpret deliveries.
 
-Owns what a stranger can do to this process: a bounded number of connections, one request on each, a bounded time for
-it, and bounded memory for all bodies together. No body is read whose headers are not those of a genuine delivery, none
-is parsed before its signature was verified, and nothing of any is logged.
+Owns the limits on unauthenticated clients: a bounded number of connections, one request on each, a bounded time for it,
+and bounded memory for all bodies together. A body is read only if the headers may be genuine, parsed only after its
+signature is verified, and never logged.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from .signatures import REDELIVERY_HEADER, SECRET_HEADER, SIGNATURE_HEADER, TIME
 logger = logging.getLogger("eachlabs_frames")
 
 MAX_CONNECTIONS: Final = 256
-"""Connections at once; more wait in the system's queue, so that a burst costs no file handles."""
+"""Concurrent connections; more wait in the system's queue, so that a burst uses no file handles."""
 
 MAX_BUFFERED: Final = 64 * 1024 * 1024
-"""Bytes of all bodies that are being read: a signature can only be verified over a whole body, so that strangers can
-have theirs read as well."""
+"""Bytes of all bodies that are being read. A signature can only be verified over a whole body, so unauthenticated
+bodies are read too."""
 
 BACKLOG: Final = 2_048
 
 BREATH: Final = 0.005
 FAREWELL: Final = 2.0
 LINGER: Final = 1.0
-"""Seconds in which a body that is not wanted is thrown away, so that its sender reads why."""
+"""Seconds in which a refused body is read and discarded, so that its sender reads the response."""
 
 # What strangers send is nobody's log: aiohttp's own would repeat lines of it.
 _SILENT: Final = logging.Logger("eachlabs_frames.receiver", level=logging.CRITICAL + 1)
 
 _Answer: TypeAlias = tuple[int, str | None]
-"""The status of the answer, and what to count the request as where it was not taken."""
+"""The status of the response, and the count for a request that was not accepted."""
 
 
 class WebhookServer:
@@ -97,22 +97,22 @@ class WebhookServer:
 
     @property
     def listening(self) -> bool:
-        """Whether deliveries can come."""
+        """Whether deliveries can arrive."""
         return not self._accepting.done()
 
     def when_over(self, act: Callable[[], None]) -> None:
-        """Call `act` when it listens no more, whatever has ended it."""
+        """Call `act` when the server stops listening, for whatever reason."""
         self._accepting.add_done_callback(lambda _: act())
 
     async def stop(self) -> None:
-        """Take no more connections, and give those that are there a moment."""
+        """Accept no more connections, and close open ones after a grace period."""
         self._accepting.cancel()
         await asyncio.gather(self._accepting, return_exceptions=True)
         self._server.pre_shutdown()
         await self._server.shutdown(FAREWELL)
 
     async def _accept(self) -> None:
-        """Take connections one by one, for as long as there is room: the loop's own servers take all that come."""
+        """Accept connections one by one while there is room; asyncio's own servers accept without limit."""
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -147,7 +147,7 @@ class WebhookServer:
         return response
 
     async def _judge(self, request: web.BaseRequest) -> _Answer:
-        """Verify and take one delivery; nothing of an unverified body is parsed."""
+        """Verify and accept a delivery. An unverified body is not parsed."""
         path, _, token = request.rel_url.raw_path.partition(f"{self._path}/")
         by_token = not path and bool(token)
         if request.rel_url.raw_path != self._path and not by_token:
@@ -175,7 +175,7 @@ class WebhookServer:
         return (204, None) if self._take(notice) else (503, "refused")
 
     async def _read(self, request: web.BaseRequest) -> bytes | _Answer:
-        """Return the body, or the refusal as soon as it is known to be too large."""
+        """Return the body, or a refusal as soon as it is too large."""
         if (request.content_length or 0) > self._max_body:
             return 413, "oversized"
         body = bytearray()
@@ -202,12 +202,12 @@ def _credentials(request: web.BaseRequest) -> Credentials:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens at an address of this machine.
+    """Return a socket that listens on an address of this machine.
 
     Raises
     ------
     OSError
-        It is in use, or no address of this machine.
+        The address is in use, or is not one of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=BACKLOG)

@@ -1,4 +1,4 @@
-"""What makes a webhook's delivery genuine: its headers and body in, a verdict out.
+"""Verifies webhook deliveries by their headers and body.
 
 Owns the signature's format, its age limit and the secret. It reads no socket and no clock, compares in constant time,
 and never gives the secret back: only digests that were made with it are held.

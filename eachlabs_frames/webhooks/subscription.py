@@ -1,6 +1,6 @@
-"""What is delivered to one call, written down in its rows: beside the tracker, which asks. It never asks anything.
+"""Applies webhook deliveries to the rows of one call. It never sends a request; the tracker polls.
 
-Owns what a delivery changes: rows whose execution has not ended, once, and not by what says too little.
+Owns what a delivery changes: rows whose execution has not ended, once, and only if the delivery has the result.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from .payload import Delivery, KnownExecution
 
 
 class Subscription:
-    """The ear of one call.
+    """The deliveries of one call.
 
     Parameters
     ----------
     workflow_id : str
     results : Results
     feed : Feed or None
-        What delivers, where the call was given one; others of this process are heard too.
+        The receiver that the call was given; deliveries to other receivers of this process are applied too.
     awaited : callable
-        Gives the executions that are waited for.
+        Returns the executions that the call waits for.
     write : callable
-        Writes outcomes down.
+        Writes outcomes to the rows.
     content : callable, optional
-        Returns the fingerprint of a row's input, or None where it is not known.
+        Returns the fingerprint of a row's input, or None if it is not known.
 
     Attributes
     ----------
     news : asyncio.Event
-        Set when all that is waited for was delivered, or nothing can be any more.
+        Set when all awaited executions were delivered, or the receiver has stopped.
     heard_all : bool
-        Whether it has listened since before the first of the open rows was sent.
+        Whether it was open before the first of the open rows was sent.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Subscription:
         self.heard_all = False
 
     def close(self) -> None:
-        """Write nothing more."""
+        """Write no more outcomes."""
         self._closed = True
 
     @property
@@ -71,24 +71,24 @@ class Subscription:
 
     @property
     def sweep(self) -> float | None:
-        """Seconds between two looks while the call's receiver listens; None where it does not."""
+        """Seconds between two polls while the call's receiver is listening; None if it is not."""
         return self._feed.sweep if self._feed is not None and self._feed.listening else None
 
     def miss(self) -> None:
-        """Say that some rows were sent by others, so that their end may be delivered to others."""
+        """Note that other sessions sent some rows, so that their deliveries may go elsewhere."""
         self.heard_all = False
 
     def forget(self) -> None:
-        """Say that what said too little is being asked for."""
+        """Clear executions whose delivery lacked details; a poll for them has started."""
         self._brief.clear()
 
     def tell(self) -> None:
-        """See whether there are news."""
+        """Set `news` if all awaited executions were delivered."""
         if self._brief.issuperset(self._awaited()):
             self.news.set()
 
     async def attend(self) -> None:
-        """Hear what is delivered, until cancelled."""
+        """Apply deliveries until cancelled."""
         if not self._began:
             self._began = True
             self.heard_all = next(self._results.open_rows(), None) is None
@@ -109,10 +109,10 @@ class Subscription:
                 self._take_in(box.emptied())
 
     def find(self, wanted: Collection[str]) -> Mapping[str, KnownExecution]:
-        """Return what is known of these executions; from any thread."""
+        """Return what the call knows of these executions. Thread-safe."""
         listed, bulks = self._results.execution_id, self._results.bulk_id
         if self._closed or listed is None or bulks is None:
-            return {}  # they were handed over
+            return {}  # closed: the results belong to the frame now
         rows = [row for row, execution_id in enumerate(listed) if execution_id in wanted]
         return {str(listed[row]): KnownExecution(bulks[row], self._workflow_id) for row in rows}
 
@@ -125,7 +125,7 @@ class Subscription:
         dispatcher.cost_is_known(execution_id)
 
     def _take_in(self, notices: Sequence[Delivery]) -> None:
-        """Write what was delivered: of each execution the first end, or the latest state if it has not ended."""
+        """Write deliveries to rows: of each execution the first end, or its latest state if it has not ended."""
         if self._closed or not notices:
             return
         latest = {notice.execution_id: notice for notice in notices if not notice.ended}
@@ -134,7 +134,7 @@ class Subscription:
         for row, execution_id in enumerate(self._results.execution_id):
             if execution_id in latest and self._results.status[row] not in TERMINAL:
                 rows.setdefault(execution_id, []).append(row)
-        # These are polled: an end without a result, and one of an execution that may be another row's.
+        # Polling decides about an end without a result, and about an execution that may be another row's.
         self._brief.update(
             execution_id
             for execution_id, places in rows.items()
