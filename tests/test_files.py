@@ -47,7 +47,7 @@ def test_a_table_comes_back_as_it_went(tmp_path: Path, suffix: str) -> None:
     """Every text, number and gap is the same after a round trip (its text, where the format has nothing but text)."""
     path = tmp_path / f"table{suffix}"
     frame = table([text for text in TEXTS if suffix != ".tsv" or not text or not set(text) & set("\t\r\n")])
-    files.rehearse(frame, path)
+    files.check_writable(frame, path)
     assert names(tmp_path) == []
     files.write(frame, path)
     back = files.read(path)
@@ -245,7 +245,7 @@ def test_a_table_that_the_format_cannot_hold_is_refused_in_the_rehearsal(tmp_pat
     """The message names the format that can; nothing is left behind."""
     mixed = pd.DataFrame({"x": pd.Series([1, "b"], dtype=object)})
     with pytest.raises(UsageError, match=r"\.jsonl can"):
-        files.rehearse(mixed, tmp_path / "mixed.parquet")
+        files.check_writable(mixed, tmp_path / "mixed.parquet")
     assert names(tmp_path) == []
 
 
@@ -255,7 +255,7 @@ def test_a_place_that_takes_no_file_is_refused_in_the_rehearsal(tmp_path: Path, 
     (tmp_path / "file").touch()
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(UsageError):
-        files.rehearse(table(), tmp_path / name)
+        files.check_writable(table(), tmp_path / name)
     assert names(tmp_path) == ["file", "folder.csv"]
 
 
@@ -309,7 +309,7 @@ from eachlabs_frames import UsageError
 from eachlabs_frames.cli import files
 files.write(pd.DataFrame({"a": ["x"]}), Path("a.csv"))
 print(files.read(Path("a.csv")).shape)
-for attempt in (lambda: files.read(Path("a.parquet")), lambda: files.rehearse(pd.DataFrame(), Path("b.parquet"))):
+for attempt in (lambda: files.read(Path("a.parquet")), lambda: files.check_writable(pd.DataFrame(), Path("b.parquet"))):
     try:
         attempt()
     except UsageError as exc:

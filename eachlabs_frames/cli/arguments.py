@@ -1,4 +1,4 @@
-"""The commands' arguments: their names, their words and their limits. It runs nothing."""
+"""The command line's arguments: names, help texts, types and limits. It runs no command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEMO_INPUTS: Final = ["prompt", "style", "seed"]
 
 
 class _ArgumentParser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_CALL, f"eachlabs-frames: {message} (see {self.prog} --help)\n")
@@ -316,7 +316,7 @@ def count(text: str) -> int:
 
 
 def port(text: str) -> int:
-    """Return a port, 0 for a free one."""
+    """Return a port; 0 selects a free port."""
     if not text.isdecimal() or int(text) > 65535:
         msg = f"{text!r} is not a port (0 to 65535)"
         raise argparse.ArgumentTypeError(msg)
@@ -324,7 +324,7 @@ def port(text: str) -> int:
 
 
 def usd(text: str) -> float:
-    """Return a sum of money above 0."""
+    """Return an amount in USD above 0."""
     amount = _finite(text)
     if not amount > 0:
         msg = f"{text!r} is not a number of USD above 0"
@@ -342,7 +342,7 @@ def seconds(text: str) -> float:
 
 
 def _finite(text: str) -> float:
-    """Return a number, NaN for what is none that is finite."""
+    """Return a finite number, or NaN if the text is not one."""
     try:
         number = float(text)
     except ValueError:
@@ -356,14 +356,14 @@ def read_inputs(columns: str | None, constants: Sequence[str]) -> list[str] | di
     Raises
     ------
     UsageError
-        A pair that cannot be read, or a key that is filled twice.
+        A pair is invalid, or a key is set twice.
     """
     if columns is None:
         if constants:
             msg = f"--set {constants[0]} requires --inputs: name the other columns to send"
             raise UsageError(msg)
         return None
-    # As a line of CSV, so that a column's name with a comma in it can be quoted.
+    # Parsed as CSV, so that a column name with a comma can be quoted.
     pairs = [cell.strip() for cell in next(csv.reader([columns], skipinitialspace=True), [])]
     fields: list[tuple[str, Any]] = [_field(pair) for pair in pairs]
     plain = not constants and all(key == column for key, column in fields)
@@ -385,7 +385,7 @@ def _field(pair: str) -> tuple[str, Any]:
     """Return the key and the column that ``col``, ``key=col``, ``col:type`` or ``key=col:type`` names."""
     key, equals, column = pair.partition("=")
     name, _, type_ = (column if equals else key).rpartition(":")
-    if not name or type_ not in TYPES:  # a column's own name may have a colon
+    if not name or type_ not in TYPES:  # a column name may contain a colon
         return key, column or key
     return (key if equals else name), Column(name, type_)
 

@@ -1,4 +1,4 @@
-"""`eachlabs-frames completion`: a script for the shell, made from the commands' arguments."""
+"""`eachlabs-frames completion`: prints a shell completion script."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .signals import Signals
 from .terminal import DONE
 
 COMPLETED_AS: Final = {"FILE": shtab.FILE, "FILE|RUN": shtab.FILE, "DIR": shtab.DIRECTORY}
-"""What an argument's value is completed with, by the name that ``--help`` shows for it."""
+"""How the value of an argument is completed, by its metavar."""
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape

@@ -1,7 +1,7 @@
-"""CSV by RFC 4180 and TSV by IANA's text/tab-separated-values: text <-> cells. It opens no file.
+"""Parses and writes CSV (RFC 4180) and TSV (IANA's text/tab-separated-values). It opens no file.
 
-Every cell is text, and read exactly. What the format does not allow is refused with its line, because each lenient
-reading of it is a guess: Python's reader, for one, lets a lone quote swallow the lines that follow.
+Every cell is text. Invalid input is an error with its line, because a lenient parser guesses: Python's csv module, for
+example, reads the lines after a lone quote as one cell.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BREAKS_TSV: Final = re.compile(r"[\t\r\n]")
 
 
 class CsvRecord(NamedTuple):
-    """One record: the line that it begins on, its cells, and how each of them is written."""
+    """A record: the number of its first line, its cells, and the text of each cell."""
 
     line: int
     cells: Sequence[str]
@@ -42,7 +42,7 @@ def records(text: str, separator: str) -> Iterator[CsvRecord]:
     Raises
     ------
     ValueError
-        The text is not of this format; the message begins with the line.
+        The text is not valid in this format; the message begins with the line number.
     """
     if "\0" in text:
         msg = f"line {_line_of(text, text.index(chr(0)))}: a NUL character: save the file as UTF-8 text"
@@ -81,7 +81,7 @@ def _csv(text: str) -> Iterator[CsvRecord]:
 
 
 def _quoted_record(text: str, start: int) -> tuple[list[str], list[str], int]:
-    """Return the cells of a record, how each is written, and where the next record begins."""
+    """Return the cells of a record, the text of each, and the position of the next record."""
     cells: list[str] = []
     written: list[str] = []
     place = start
@@ -98,12 +98,12 @@ def _quoted_record(text: str, start: int) -> tuple[list[str], list[str], int]:
 
 
 def _fault(text: str, start: int, cell: int) -> str:
-    """Say what is wrong with the cell that begins at `start`."""
+    """Return the error of the cell that begins at `start`."""
     place = f"line {_line_of(text, start)}, cell {cell}"
     if not text.startswith('"', start):
-        found = _UNQUOTED.match(text, start)
-        assert found is not None  # it matches nothing, too
-        if text.startswith("\r", found.end()):
+        match = _UNQUOTED.match(text, start)
+        assert match is not None  # the pattern matches an empty text
+        if text.startswith("\r", match.end()):
             return f"{place}: a carriage return alone does not end a line: use LF or CRLF, or quote the cell"
         return f"{place}: a quote in an unquoted cell: quote the cell, and double each quote in it"
     closed = _QUOTED.match(text, start)
@@ -132,17 +132,17 @@ def _tsv(text: str) -> Iterator[CsvRecord]:
 
 
 def breaks_tsv(cell: str) -> bool:
-    """Say whether TSV cannot hold a cell: it has neither quotes nor an escape."""
+    """Return whether TSV cannot hold a cell: it has no quotes or escapes."""
     return _BREAKS_TSV.search(cell) is not None
 
 
 def written(cell: str, separator: str) -> str:
-    """Return how a cell is written.
+    """Return the text of a cell in this format.
 
     Raises
     ------
     ValueError
-        TSV has no way to write a tab or a line break.
+        A cell of TSV contains a tab or a line break.
     """
     if separator == COMMA:
         return f'"{cell.replace(chr(34), chr(34) * 2)}"' if _SPECIAL.search(cell) else cell
@@ -153,7 +153,7 @@ def written(cell: str, separator: str) -> str:
 
 
 def joined(cells: Iterable[str], separator: str, newline: str) -> str:
-    """Return a record of cells that are written as they should be.
+    """Return a record of encoded cells.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`eachlabs-frames demo`: the main job, for whoever wants to see it. It needs no account, key or network."""
+"""`eachlabs-frames demo`: runs an example against a local sandbox. It needs no account, key or network."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
-    """Show the library at work on the package's prompts."""
+    """Trigger the package's prompts in a sandbox, and write the result."""
     out = Path(args.out)
     table = _prompts(args.rows)
-    files.rehearse(table, out)
+    files.check_writable(table, out)
     print(f"Triggering {len(table)} prompts with workflow wf_abc123, in batches of 10:")
     print(f'\n    df.eachlabs.bulk_trigger("wf_abc123", inputs={DEMO_INPUTS})\n')
     print("The API is a sandbox on this machine: nothing is billed.", flush=True)
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - th
             sent = table.eachlabs.bulk_trigger("wf_abc123", DEMO_INPUTS, max_concurrency=2, progress=True)
             done = sent.eachlabs.wait(progress=True)
     finally:
-        # What the environment says then is not the demo's: it is no reason to fail.
+        # An invalid environment variable must not fail the demo.
         with suppress(UsageError):
             configure(api_key=None, base_url=None)
     files.write(done, out, packed=("output",))
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - th
 
 
 def _prompts(rows: int | None) -> pd.DataFrame:
-    """Return the package's prompts: each once, or as many as asked for, from the top again where there are fewer."""
+    """Return the package's prompts, each once, or `rows` of them, repeated from the top if there are fewer."""
     from importlib import resources
 
     with resources.as_file(resources.files("eachlabs_frames") / "data" / "prompts.csv") as path:

@@ -1,4 +1,4 @@
-"""`eachlabs-frames download`: the files that a result's outputs name, in a folder. It triggers nothing."""
+"""`eachlabs-frames download`: downloads a result's output files to a folder. It triggers nothing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ..models import SETTLED
 from . import input_table
 from .finish import MAX_MESSAGE
-from .output_table import OutputFile, sink_for
+from .output_table import OutputFile, open_output
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, say
+from .terminal import DONE, NOT_ALL, notify
 from .wording import reworded
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ ERROR: Final = "_error"
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:
-    """Fetch the files, and write the table with their paths where that was asked for."""
+    """Download the files, and with ``--out`` write the table with their paths."""
     frame = input_table.load(args)
     sink = None
     if args.out is not None:
-        sink = sink_for(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.source)
+        sink = open_output(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.source)
         sink.packed = (*sink.packed, args.column)
         sink.check(frame)
     if args.refresh:
@@ -40,22 +40,24 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
     try:
         fetched = signals.run(readable.eachlabs.download_async(args.to, **given))
     except asyncio.CancelledError:
-        say(f"{signal.Signals(signals.number).name}: stopped. Run the same command again to fetch only missing files")
+        notify(
+            f"{signal.Signals(signals.number).name}: stopped. Run the same command again to fetch only missing files"
+        )
         return signals.exit_code
     if f"{args.prefix}output" in frame.columns:
         fetched[f"{args.prefix}output"] = frame[f"{args.prefix}output"].array
-    return _conclude(fetched, args, sink)
+    return _report(fetched, args, sink)
 
 
 def _with_earlier_paths(frame: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
-    """Return `frame`, which says that its paths are those of an earlier download, where its file has such columns."""
+    """Return `frame`, marked as the result of an earlier download if it has the columns of one."""
     if {args.column, args.column + ERROR} <= set(frame.columns):
         frame.attrs["eachlabs_download"] = {"column": args.column, "prefix": args.prefix}
     return frame
 
 
 def _with_outputs(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return `frame` with outputs that a file has as JSON text as the lists and objects that they are."""
+    """Return `frame` with outputs in JSON text parsed to lists and objects."""
     if column not in frame.columns:
         return frame
     read: pd.DataFrame = frame.copy(deep=False)
@@ -69,7 +71,7 @@ def _parsed(cell: object) -> Any:
     try:
         return json.loads(cell)
     except ValueError:
-        return cell  # a text that only begins like JSON
+        return cell  # text that only looks like JSON
 
 
 def _objects(cells: list[Any]) -> Any:
@@ -78,7 +80,7 @@ def _objects(cells: list[Any]) -> Any:
     return pd.Series(cells, dtype=object).to_numpy()
 
 
-def _conclude(fetched: pd.DataFrame, args: argparse.Namespace, sink: OutputFile | None) -> int:
+def _report(fetched: pd.DataFrame, args: argparse.Namespace, sink: OutputFile | None) -> int:
     if sink is not None:
         sink.save(fetched)
         sink.close()
@@ -89,7 +91,7 @@ def _conclude(fetched: pd.DataFrame, args: argparse.Namespace, sink: OutputFile 
     errors = fetched[args.column + ERROR].dropna()
     if len(errors):
         first = f"{len(errors)} row(s) have missing files. First error: {reworded(errors.iloc[0])}"
-        say(first[:MAX_MESSAGE])
+        notify(first[:MAX_MESSAGE])
     ended = fetched[f"{args.prefix}execution_id"].isna() | fetched[f"{args.prefix}status"].isin(SETTLED)
     return NOT_ALL if len(errors) or not ended.all() or (sink is not None and sink.failed) else DONE
 

@@ -1,6 +1,6 @@
-"""Tables in files, by the name's suffix: a file is written whole or not at all, and what is read is never guessed at.
+"""Reads and writes tables in files and streams. A file is written completely or not at all.
 
-Owns paths, streams and what goes wrong with them; `formats` encodes and decodes. It never sends anything.
+Owns paths, streams and their errors; `formats` encodes and decodes. It never uses the network.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STDIN: Final = "standard input"
 STDOUT: Final = "standard output"
 
 _CANNOT_HOLD: Final = (ValueError, TypeError, KeyError, NotImplementedError, OverflowError)
-"""What pandas, pyarrow and `formats` raise for a table that a format cannot hold."""
+"""Exceptions of pandas, pyarrow and `formats` for a table that a format cannot hold."""
 
 # Reading
 
@@ -36,20 +36,20 @@ def read(source: Path | BinaryIO, *, suffix: str | None = None) -> pd.DataFrame:
     Parameters
     ----------
     source : pathlib.Path or binary stream
-        Every cell of CSV (RFC 4180) and TSV (no quotes) is the text that stands there, and a missing value where
-        nothing does. A line of JSON lines is a row, and its values stay as they are.
+        Cells of CSV (RFC 4180) and TSV (no quotes) are read as text; empty cells are missing values. Each line of JSON
+        lines is a row with its JSON values.
     suffix : str, optional
-        The format of a stream; that of a path is its own suffix.
+        The format of a stream. The format of a path is its suffix.
 
     Returns
     -------
     pandas.DataFrame
-        With a RangeIndex: a Parquet file's own index becomes columns.
+        With a RangeIndex; the index of a Parquet file becomes columns.
 
     Raises
     ------
     UsageError
-        No such file, or not a table of that format; the message says on which line.
+        There is no such file, or it is not a table of this format; the message has the line.
     """
     name = STDIN
     if isinstance(source, Path):
@@ -77,37 +77,37 @@ def _first_line(exc: BaseException) -> str:
 # Writing
 
 
-def rehearse(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -> None:
-    """Make sure, by doing it and taking it away again, that `frame` can be written to `path`.
+def check_writable(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -> None:
+    """Check that `frame` can be written to `path`, by writing a temporary file in the same folder.
 
     Raises
     ------
     UsageError
-        The folder takes no file, or the format cannot hold this table.
+        The folder is not writable, or the format cannot hold this table.
     """
-    with _told(path), _part(frame, path, packed):
+    with _write_errors(path), _temporary_file(frame, path, packed):
         pass
 
 
 def save(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -> None:
-    """Do as `write`, for what can be written again another time.
+    """Write a table as `write` does, but raise `UsageError`.
 
     Raises
     ------
     UsageError
-        As for `rehearse`.
+        As for `check_writable`.
     """
-    with _told(path):
+    with _write_errors(path):
         write(frame, path, packed=packed)
 
 
 def check_free(path: Path, *, force: bool, source: Path | None = None) -> None:
-    """Make sure that nothing is written over by mistake.
+    """Check that `path` does not exist, unless `force` is set.
 
     Raises
     ------
     UsageError
-        There is a file of this name, perhaps `source` itself, and it was not said that it may be replaced.
+        The file exists. The message says if it is `source`.
     """
     if os.path.lexists(path) and not force and not path.is_dir():
         which = "already exists"
@@ -131,11 +131,11 @@ def _encodable(name: str, suffix: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Check where a table is to be written, and say what goes wrong with it there."""
+def _write_errors(path: Path) -> Iterator[None]:
+    """Check the path of an output, and raise `UsageError` for errors while it is written."""
     check_suffix(path)
     try:
-        # A name that is too long raises here, and not in the end.
+        # A name that is too long raises an OSError here.
         if path.is_dir():
             msg = f"{path}: a folder, not a file"
             raise UsageError(msg)
@@ -150,24 +150,24 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def write(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -> None:
-    """Write a table: the file is there whole and on the disk, or it is as it was before.
+    """Write a table atomically and durably.
 
     Parameters
     ----------
     frame : pandas.DataFrame
         Its index is not written.
     path : pathlib.Path
-        The suffix says the format. A link is followed, not replaced. Cells that are as they were read are written as
-        they stood in their file, where that had the same format.
+        Its suffix sets the format. A symbolic link is followed. Unchanged cells keep the text of the source file, if it
+        had the same format.
     packed : collection of str
         As for `formats.encode`.
     """
     real = Path(os.path.realpath(path))
-    with _part(frame, real, packed) as part:
+    with _temporary_file(frame, real, packed) as part:
         if real.exists():
             shutil.copymode(real, part)
         part.replace(real)
-    # Windows opens no folders; the file itself is on the disk by then.
+    # Windows cannot open folders; the file itself has been synced.
     with contextlib.suppress(OSError):
         _sync(real.parent)
 
@@ -180,7 +180,7 @@ def dump(frame: pd.DataFrame, stream: BinaryIO, suffix: str, *, packed: Collecti
     UsageError
         The format cannot hold this table; nothing was written.
     OSError
-        The stream takes no more.
+        The stream cannot be written.
     """
     with _encodable(STDOUT, suffix):
         pieces = list(formats.encode(frame, suffix, packed=packed))
@@ -189,7 +189,7 @@ def dump(frame: pd.DataFrame, stream: BinaryIO, suffix: str, *, packed: Collecti
 
 
 def rescue(frame: pd.DataFrame, path: Path) -> Path:
-    """Write a table that could not be written to `path` as JSON lines: beside it, else in the temporary folder.
+    """Write a table as JSON lines to the folder of `path`, or else to the temporary folder, and return the file.
 
     Raises
     ------
@@ -207,8 +207,8 @@ def rescue(frame: pd.DataFrame, path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _part(frame: pd.DataFrame, path: Path, packed: Collection[str]) -> Iterator[Path]:
-    """Write a temporary file in the folder of `path`, and take it away where it still is in the end."""
+def _temporary_file(frame: pd.DataFrame, path: Path, packed: Collection[str]) -> Iterator[Path]:
+    """Write a temporary file in the folder of `path`, and delete it at the end if it still exists."""
     part = path.with_name(f".eachlabs-{secrets.token_hex(8)}.part")
     try:
         with part.open("wb") as file:

@@ -1,6 +1,6 @@
-"""The end of a command that triggers: the wait for its executions, the message that says how it ended, the exit code.
+"""The end of a command that triggers: waits for executions, prints a summary, returns the exit code.
 
-It sends nothing.
+It triggers nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import APIError
 from ..models import COMPLETED, PENDING, SETTLED, STATUSES, UNKNOWN
 from .output_table import OutputFile, run_of
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, explain, plain, say
+from .terminal import DONE, NOT_ALL, error_text, notify, one_line
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
@@ -28,19 +28,19 @@ MAX_MESSAGE = 500
 def finish(
     frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, signals: Signals, *, interrupted: bool
 ) -> int:
-    """Wait where that was asked for, write the result, say how it ended, and return the exit code."""
+    """With ``--wait``, wait for the executions; then write the result, print a summary and return the exit code."""
     refused = False
     if args.wait and not interrupted:
         frame, refused = _wait(frame, args, signals, sink)
-    return _conclude(frame, args, sink, signals) or (NOT_ALL if refused else DONE)
+    return _report(frame, args, sink, signals) or (NOT_ALL if refused else DONE)
 
 
 def _wait(
     frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: OutputFile
 ) -> tuple[pd.DataFrame, bool]:
-    """Return the frame once all executions have ended, and whether the API refused to say.
+    """Return the frame once all executions have ended, and whether the API returned an error.
 
-    Where the wait ends early, it is the frame that was saved before.
+    If the wait ends early, return the frame that was saved before.
     """
     options = {"workflow_id": args.workflow, "prefix": sink.prefix, "progress": args.progress}
     try:
@@ -48,53 +48,53 @@ def _wait(
     except asyncio.CancelledError:
         return frame, False
     except APIError as exc:
-        say(f"stopped waiting; the executions continue: {explain(exc)}")
+        notify(f"stopped waiting; the executions continue: {error_text(exc)}")
         return frame, True
     sink.save(waited)
     return waited, False
 
 
-def _conclude(frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, signals: Signals) -> int:
+def _report(frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, signals: Signals) -> int:
     frame = with_errors_reworded(frame, sink.prefix)
     sink.close()
     if signals.number:
         name = signal.Signals(signals.number).name
-        say(f"{name}: stopped. {told(frame, sink)}. {go_on(frame, args)}")
+        notify(f"{name}: stopped. {result_summary(frame, sink)}. {resume_hint(frame, args)}")
         return signals.exit_code
-    print(told(frame, sink), file=sink.messages, flush=True)
+    print(result_summary(frame, sink), file=sink.messages, flush=True)
     code = NOT_ALL if sink.failed else DONE
     without = frame[sink.execution_id].isna()
     if without.any():
-        _say_how_many(frame, without, "have no execution", sink)
-        _say_what_next(frame, args, frame.loc[without, f"{sink.prefix}status"])
+        _report_rows(frame, without, "have no execution", sink)
+        _report_next_steps(frame, args, frame.loc[without, f"{sink.prefix}status"])
         code = NOT_ALL
     if args.wait and not args.ok_if_failed:
         statuses = frame[f"{sink.prefix}status"].astype(object)
         incomplete = ~without & (statuses != COMPLETED)
-        ended = incomplete & statuses.isin(SETTLED)  # of the others, the end of the wait has been reported
+        ended = incomplete & statuses.isin(SETTLED)  # open rows have been reported at the end of the wait
         if ended.any():
-            _say_how_many(frame, ended, "have not completed", sink)
+            _report_rows(frame, ended, "have not completed", sink)
         if incomplete.any():
             code = NOT_ALL
     return code
 
 
-def _say_how_many(frame: pd.DataFrame, rows: pd.Series[bool], what: str, sink: OutputFile) -> None:
+def _report_rows(frame: pd.DataFrame, rows: pd.Series[bool], what: str, sink: OutputFile) -> None:
     reasons = frame.loc[rows, f"{sink.prefix}error"].dropna()
     first = f". First error: {reasons.iloc[0]}" if len(reasons) else ""
-    say(f"{int(rows.sum())} of {len(frame)} rows {what}; see the error column{first}"[:MAX_MESSAGE])
+    notify(f"{int(rows.sum())} of {len(frame)} rows {what}; see the error column{first}"[:MAX_MESSAGE])
 
 
-def _say_what_next(frame: pd.DataFrame, args: argparse.Namespace, statuses: pd.Series[str]) -> None:
+def _report_next_steps(frame: pd.DataFrame, args: argparse.Namespace, statuses: pd.Series[str]) -> None:
     run = run_of(frame)
     if (statuses == UNKNOWN).any() and run is not None:
-        say(f"to search for lost responses again: eachlabs-frames runs {shlex.quote(run)} --refresh")
+        notify(f"to search for lost responses again: eachlabs-frames runs {shlex.quote(run)} --refresh")
     if (statuses == PENDING).any():
-        say(go_on(frame, args))
+        notify(resume_hint(frame, args))
 
 
-def go_on(frame: pd.DataFrame, args: argparse.Namespace) -> str:
-    """Say how to send what was not sent."""
+def resume_hint(frame: pd.DataFrame, args: argparse.Namespace) -> str:
+    """Return a sentence that says how to send the remaining rows."""
     run = run_of(frame)
     if args.command == "retry":
         return "To resume, run eachlabs-frames retry with the result"
@@ -107,20 +107,20 @@ def go_on(frame: pd.DataFrame, args: argparse.Namespace) -> str:
     return f"To resume, run the same command{how}; it sends only rows that were not sent"
 
 
-def told(frame: pd.DataFrame, sink: OutputFile) -> str:
-    """Return how many rows there are of each kind, where they are, and in which run."""
+def result_summary(frame: pd.DataFrame, sink: OutputFile) -> str:
+    """Return the number of rows by status, the name of the output, and the run."""
     run = run_of(frame)
-    return f"{_tally(frame, sink)} -> {sink.name}" + (f", run {plain(run)}" if run is not None else "")
+    return f"{_status_counts(frame, sink)} -> {sink.name}" + (f", run {one_line(run)}" if run is not None else "")
 
 
-def _tally(frame: pd.DataFrame, sink: OutputFile) -> str:
+def _status_counts(frame: pd.DataFrame, sink: OutputFile) -> str:
     accepted = frame[sink.execution_id].notna()
     statuses = frame[f"{sink.prefix}status"].astype(object)
 
     def counts(of: pd.Series[bool]) -> list[str]:
-        found = Counter(map(str, statuses[of]))
-        words = sorted(found, key=lambda word: (STATUSES.index(word) if word in STATUSES else len(STATUSES), word))
-        return [f"{found[word]} {word}" for word in words]
+        by_status = Counter(map(str, statuses[of]))
+        order = sorted(by_status, key=lambda name: (STATUSES.index(name) if name in STATUSES else len(STATUSES), name))
+        return [f"{by_status[name]} {name}" for name in order]
 
     inside = ", ".join(counts(accepted))
     parts = [f"{int(accepted.sum())} accepted" + (f" ({inside})" if inside else ""), *counts(~accepted)]

@@ -1,7 +1,7 @@
-"""A frame <-> the bytes of a file's format. It opens no file, and knows nothing of what a column means.
+"""The file formats of tables: encodes and decodes CSV, TSV, JSON lines and Parquet. It opens no file.
 
-CSV, TSV and JSON lines are read as text or JSON values, exactly, and a cell that nobody has changed is written as it
-stood in the file that it came from.
+Cells of CSV and TSV are read as text, those of JSON lines as JSON values, without any conversion. An unchanged cell is
+written exactly as it was in the file that it came from.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _MARK: Final = b"\xef\xbb\xbf"
 
 
 def check_suffix(path: Path) -> None:
-    """Make sure that the file's format is known, and that this installation can read and write it.
+    """Check that the file's format is supported by this installation.
 
     Raises
     ------
     UsageError
-        Another suffix, or Parquet without pyarrow.
+        Unknown suffix, or Parquet without pyarrow.
     """
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
@@ -49,7 +49,7 @@ def check_suffix(path: Path) -> None:
 
 
 def suffix_of(path: Path) -> str:
-    """Return what says a file's format, in lower case."""
+    """Return the suffix of a file name in lower case, which sets the format."""
     return path.suffix.lower()
 
 
@@ -57,7 +57,7 @@ def suffix_of(path: Path) -> str:
 
 
 def decode(data: bytes, suffix: str, name: str) -> pd.DataFrame:
-    """Return the table that a file holds; it remembers the file (`source_file.of`).
+    """Return the table in a file. Its attrs hold the file's text (`source_file.of`).
 
     Parameters
     ----------
@@ -66,12 +66,12 @@ def decode(data: bytes, suffix: str, name: str) -> pd.DataFrame:
     suffix : str
         Its format.
     name : str
-        What messages call it.
+        Its name in messages.
 
     Raises
     ------
     ValueError
-        Not a table of that format; the message says where.
+        The file is not a table of this format; the message says where.
     ImportError
         Parquet without pyarrow.
     """
@@ -139,7 +139,7 @@ def _from_lines(text: str, suffix: str, name: str) -> tuple[pd.DataFrame, Source
 
 
 def _frame(values: Mapping[str, Sequence[Any]], size: int) -> pd.DataFrame:
-    """Return a frame of objects: pandas' own dtypes would change numbers that stand beside others, or beside a gap."""
+    """Return a frame of dtype object: pandas' dtype inference changes numbers in mixed or incomplete columns."""
     import pandas as pd
 
     columns = {label: pd.Series(column, dtype=object) for label, column in values.items()}
@@ -162,7 +162,7 @@ def _from_parquet(data: bytes) -> pd.DataFrame:
 
 
 def _restore_integers(frame: pd.DataFrame, data: bytes) -> None:
-    """Read columns of integers with a gap once more: pandas makes them float64, in which large ones lose digits."""
+    """Read integer columns with missing values again: pandas converts them to float64, which loses digits."""
     import pandas as pd
 
     floats = [label for label in frame.columns if frame[label].dtype.kind == "f" and frame[label].hasnans]
@@ -177,7 +177,7 @@ def _restore_integers(frame: pd.DataFrame, data: bytes) -> None:
 
 
 def encode(frame: pd.DataFrame, suffix: str, *, packed: Collection[str] = ()) -> Iterator[bytes]:
-    """Yield a file of this format, piece by piece. The frame's index is not written.
+    """Yield the bytes of a file of this format in chunks. The frame's index is not written.
 
     Parameters
     ----------
@@ -185,9 +185,8 @@ def encode(frame: pd.DataFrame, suffix: str, *, packed: Collection[str] = ()) ->
     suffix : str
         The format.
     packed : collection of str
-        Columns whose values become JSON text where the format has no values of any kind (all but JSON lines); what
-        is text already stays as it is. Where TSV cannot hold a text of these columns, or one that was not in the
-        file that the frame came from, it becomes JSON text too.
+        Columns whose values are written as JSON text, except in JSON lines; strings are written as they are. A string
+        in these columns, or one that was not in the source file, is written as JSON text if TSV cannot hold it.
 
     Raises
     ------
@@ -219,7 +218,7 @@ def _to_separated(frame: pd.DataFrame, packed: Collection[str], *, suffix: str) 
 def _written(
     frame: pd.DataFrame, place: int, packed: Collection[str], *, separator: str, file: SourceFile | None
 ) -> Iterator[str]:
-    """Yield how each cell of a column is written: as it stood, where it is unchanged."""
+    """Yield the text of each cell of a column. An unchanged cell has its original text."""
     name = str(frame.columns[place])
     is_same = file is not None and SEPARATORS.get(file.suffix) == separator
     for row, cell in enumerate(_cells(frame, place)):
@@ -228,11 +227,11 @@ def _written(
         if before is not None and is_same:
             yield before
             continue
-        # What JSON lines have written as a number or a list is written here in the same digits.
+        # Numbers and lists from JSON lines keep their original text.
         text = before if before is not None and not isinstance(cell, str | None) else _as_text(cell, name in packed)
         is_result = name in packed or (file is not None and not is_held)
         if separator == delimited.TAB and is_result and delimited.breaks_tsv(text):
-            text = jsonlines.dumped(text)  # it is paid for, so it is written somehow
+            text = jsonlines.dumped(text)  # a paid result must not fail the write
         try:
             yield delimited.written(text, separator)
         except ValueError as exc:
@@ -241,7 +240,7 @@ def _written(
 
 
 def _cells(frame: pd.DataFrame, place: int) -> list[Any]:
-    """Return the cells of a column as Python objects, with None for what is missing."""
+    """Return the cells of a column as Python objects; missing values are None."""
     import pandas as pd
 
     def is_missing(cell: Any) -> bool:
@@ -266,12 +265,12 @@ def _to_lines(frame: pd.DataFrame, packed: Collection[str]) -> Iterator[bytes]: 
     columns = [_cells(frame, place) for place in range(len(names))]
     for row, cells in enumerate(zip(*columns, strict=True)):
         line = _line(dict(zip(names, cells, strict=True)), row, same)
-        # Half of a surrogate pair has no UTF-8; a backslash and its number are what JSON writes for it.
+        # A lone surrogate cannot be encoded as UTF-8; JSON escapes it as \uXXXX.
         yield f"{line}\n".encode(errors="backslashreplace")
 
 
 def _line(cells: dict[str, Any], row: int, file: SourceFile | None) -> str:
-    """Return a row as a line: as it stood, up to the first cell that has changed."""
+    """Return a row as a line. It keeps its original text up to the first changed cell."""
     if file is None or row >= len(file.rows):
         return jsonlines.extended("{", {name: jsonlines.dumped(cell) for name, cell in cells.items()})
     text, head = file.rows[row].text, "{"
@@ -294,7 +293,7 @@ def _to_parquet(frame: pd.DataFrame, packed: Collection[str]) -> Iterator[bytes]
     import pandas as pd
 
     table: pd.DataFrame = frame.copy(deep=False)
-    # Of attrs pandas writes JSON, and what the frame remembers of its file is none.
+    # pandas writes attrs as JSON; the source file's text is not JSON.
     table.attrs = {name: value for name, value in frame.attrs.items() if name != source_file.ATTRS}
     for place, label in enumerate(frame.columns):
         if label in packed and frame.dtypes.iloc[place].kind == "O":

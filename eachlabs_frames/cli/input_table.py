@@ -1,4 +1,4 @@
-"""Where the rows come from: a file, stdin, or a run of the journal."""
+"""The input of a command: a file, stdin, or a run of the journal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ STDIN: Final = "-"
 
 
 def read(source: str, input_format: str | None) -> pd.DataFrame:
-    """Read a table from a file, or from stdin where `source` is ``-``.
+    """Read a table from a file, or from stdin if `source` is ``-``.
 
     Raises
     ------
     UsageError
-        It cannot be read, or the format of a file was given.
+        It cannot be read, or `input_format` is given for a file.
     """
     if source != STDIN:
         if input_format is not None:
@@ -39,41 +39,41 @@ def read(source: str, input_format: str | None) -> pd.DataFrame:
 
 
 def load(args: argparse.Namespace) -> pd.DataFrame:
-    """Return the result that ``FILE|RUN`` names: a file where the suffix is that of a table, else a run."""
+    """Return the result that ``FILE|RUN`` names: a file if it has the suffix of a table, otherwise a run."""
     source: str = args.source
     if source == STDIN or suffix_of(Path(source)) in SUFFIXES:
         return read(source, args.input_format)
     if args.input_format is not None:
         msg = f"--input-format requires - (stdin); {source} is a run"
         raise UsageError(msg)
-    return labelled(load_run(source, prefix=args.prefix))
+    return with_index_columns(load_run(source, prefix=args.prefix))
 
 
-def labelled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a run with its index labels as first columns, unless they are the rows' places: files have no index."""
+def with_index_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a run with its index as the first columns, unless it is 0, 1, 2, ...: files have no index."""
     index = frame.index
     plain_numbers = index.nlevels == 1 and index.name is None and index.dtype.kind in "iu"
     if not len(index) or (plain_numbers and index.tolist() == list(range(len(index)))):
         return frame
     default = ["index"] if index.nlevels == 1 else [f"level_{level}" for level in range(index.nlevels)]
-    names = [_free(str(name or other), frame) for name, other in zip(index.names, default, strict=True)]
+    names = [_unused_name(str(name or other), frame) for name, other in zip(index.names, default, strict=True)]
     out: pd.DataFrame = frame.reset_index(names=names)
     return out
 
 
-def _free(name: str, frame: pd.DataFrame) -> str:
+def _unused_name(name: str, frame: pd.DataFrame) -> str:
     while name in frame.columns:
         name += "_"
     return name
 
 
 def refreshed(frame: pd.DataFrame, workflow: str | None, *, prefix: str) -> pd.DataFrame:
-    """Return a result as the API knows it now, with its run, workflow and mapping where the journal knows them.
+    """Return a result refreshed from the API, with its run, workflow and mapping if the journal has them.
 
     Raises
     ------
     UsageError
-        The table is no result, or neither the journal nor `workflow` says of which workflow.
+        The table is not a result, or its workflow is neither in the journal nor in `workflow`.
     """
     try:
         return frame.eachlabs.refresh(prefix=prefix)

@@ -1,6 +1,6 @@
-"""JSON lines: text <-> rows of cells. It opens no file.
+"""Parses and writes JSON lines. It opens no file.
 
-A number keeps all of its digits, and each line is kept as it stands, so that what nobody changes is written as it was.
+The text of each line and cell is kept, so that numbers keep all digits and unchanged cells are written as they were.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 
 class JsonCell(NamedTuple):
-    """One cell of a line: its value, how it is written, and where on the line it ends."""
+    """A cell of a line: its value, its text and the position of its end."""
 
     value: Any
     written: str
@@ -21,7 +21,7 @@ class JsonCell(NamedTuple):
 
 
 class JsonLine(NamedTuple):
-    """One row: its line's number and text, and its cells by name."""
+    """A row: the number and text of its line, and its cells by name."""
 
     number: int
     text: str
@@ -38,12 +38,12 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
 def lines(text: str) -> Iterator[JsonLine]:
-    """Yield the rows. Blank lines are none.
+    """Yield the rows. Blank lines are skipped.
 
     Raises
     ------
     ValueError
-        A line is no JSON object; the message begins with the line.
+        A line is not a JSON object; the message begins with the line number.
     """
     for number, line in enumerate(text.split("\n"), start=1):
         bare = line.strip(" \t\r")
@@ -60,24 +60,24 @@ def lines(text: str) -> Iterator[JsonLine]:
         except RecursionError as exc:
             msg = f"line {number}: values are nested too deeply"
             raise ValueError(msg) from exc
-        except ValueError as exc:  # a number of thousands of digits among them
+        except ValueError as exc:  # such as a number with thousands of digits
             msg = f"line {number}: {exc}"
             raise ValueError(msg) from exc
 
 
 def _members(text: str) -> dict[str, JsonCell]:
-    """Read one object. Member by member, because Python's reader does not say where a value stands."""
-    found: dict[str, JsonCell] = {}
+    """Parse an object member by member, because `json` does not return the positions of values."""
+    members: dict[str, JsonCell] = {}
     place = _after(text, 1)
     closed = text.startswith("}", place)
     while not closed:
         name, place = _name(text, place)
-        if name in found:
+        if name in members:
             msg = f"the key {name!r} occurs twice"
             raise ValueError(msg)
         place = _after(text, _expect(text, _after(text, place), ":"))
         value, end = _DECODER.raw_decode(text, place)
-        found[name] = JsonCell(value, text[place:end], end)
+        members[name] = JsonCell(value, text[place:end], end)
         place = _after(text, end)
         closed = text.startswith("}", place)
         if not closed:
@@ -85,7 +85,7 @@ def _members(text: str) -> dict[str, JsonCell]:
     if place + 1 < len(text):
         msg = "Extra data"
         raise json.JSONDecodeError(msg, text, _after(text, place + 1))
-    return found
+    return members
 
 
 def _name(text: str, place: int) -> tuple[str, int]:
@@ -104,32 +104,32 @@ def _expect(text: str, place: int, mark: str) -> int:
 
 
 def _after(text: str, place: int) -> int:
-    found = _SPACE.match(text, place)
-    assert found is not None  # it matches nothing, too
-    return found.end()
+    match = _SPACE.match(text, place)
+    assert match is not None  # the pattern matches an empty text
+    return match.end()
 
 
 def extended(head: str, cells: Mapping[str, str]) -> str:
-    """Return the line that begins with `head` and goes on with more cells.
+    """Return a line that begins with `head` and has more cells.
 
     Parameters
     ----------
     head : str
-        An object up to the end of a cell; "{" where it has none yet.
+        The text of an object up to the end of a cell, or "{".
     cells : mapping of str to str
-        What follows: names, and cells as they are written.
+        The cells to append, as JSON text by name.
     """
     more = ", ".join(f"{dumped(name)}: {cell}" for name, cell in cells.items())
     return f"{head}{', ' if more and head != '{' else ''}{more}}}"
 
 
 def dumped(cell: Any) -> str:
-    """Return how a cell is written."""
+    """Return a cell as JSON text."""
     return json.dumps(plain(cell), ensure_ascii=False)
 
 
 def plain(value: Any) -> Any:
-    """Return a cell as JSON knows it: null for what is missing, text for what JSON has no value for."""
+    """Return a cell as a JSON value: None for missing values, a string for types that JSON does not have."""
     import pandas as pd
 
     if value is None or value is pd.NA or value is pd.NaT:

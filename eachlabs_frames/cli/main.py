@@ -1,4 +1,4 @@
-"""Runs one command and turns whatever ends it into one line and an exit code."""
+"""Runs a command, and turns every exception into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import import_module
 from ..errors import EachlabsError, UsageError
 from .arguments import parser
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, WRONG_CALL, explain, in_one_line, say
+from .terminal import DONE, NOT_ALL, WRONG_CALL, error_text, in_one_line, notify
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,12 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0: every row was accepted and, where that was waited for, has completed. 1: some were not or have not, or the
-        API refused. 2: the call was wrong, and nothing was sent. 130, 143: interrupted, terminated.
+        0: every row was accepted and, with ``--wait``, completed. 1: some rows were not, or the API returned an error.
+        2: invalid command, nothing was sent. 130, 143: interrupted, terminated.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without emoji is no reason to stop
+            stream.reconfigure(errors="replace")  # for terminals that are not UTF-8
     try:
         args = parser().parse_args(argv)
     except SystemExit as exc:
@@ -41,16 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             command = import_module(f".{args.command}_command", __package__)
             code: int = command.run(args, signals)
         except UsageError as exc:
-            say(explain(exc))
+            notify(error_text(exc))
             return WRONG_CALL
         except EachlabsError as exc:
-            say(explain(exc))
+            notify(error_text(exc))
             return NOT_ALL
         except BrokenPipeError:
-            # Whoever read our output has left; without this, Python would complain once more at its exit.
+            # The reader has closed the pipe. Without this, Python reports the error again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return NOT_ALL
         except KeyboardInterrupt:
-            say("interrupted; nothing was sent")
+            notify("interrupted; nothing was sent")
             return signals.exit_code
     return code

@@ -1,6 +1,6 @@
-"""Where a result is written: to a file or to stdout. These rows are paid for: they are written, whatever is in the way.
+"""The output of a command, ``--out``: a file or stdout. The rows are paid for, so an error never loses them.
 
-A file is written after each step. Stdout can be written only once, so it is written at the end, and holds nothing else.
+A file is written after each step. Stdout can be written only once, so it is written at the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from ..errors import UsageError
 from . import files
 from .formats import check_suffix
-from .terminal import say
+from .terminal import notify
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ STDOUT: Final = "-"
 
 
 class OutputFile:
-    """The file at ``--out``; where that cannot be written, a file beside it or in the temporary folder.
+    """The file at ``--out``. If it cannot be written, a file in the same or the temporary folder.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ class OutputFile:
     Attributes
     ----------
     name : str
-        Where the result is, for messages.
+        The name of the output in messages.
     failed : bool
-        Whether it could not be written where it was wanted.
+        Whether the output could not be written.
     packed : tuple of str
-        Columns whose values become JSON text where the format holds no lists.
+        Columns whose values are written as JSON text if the format has no lists.
     """
 
     def __init__(self, path: Path, *, prefix: str, force: bool) -> None:
@@ -57,21 +57,21 @@ class OutputFile:
 
     @property
     def messages(self) -> TextIO:
-        """The stream for the message that says how it ended."""
+        """The stream for the summary."""
         return sys.stdout
 
     def check(self, frame: pd.DataFrame) -> None:
-        """Make sure, before anything is sent, that a table like `frame` can be written.
+        """Check, before anything is sent, that a table like `frame` can be written.
 
         Raises
         ------
         UsageError
             It cannot.
         """
-        files.rehearse(frame, self._path, packed=self.packed)
+        files.check_writable(frame, self._path, packed=self.packed)
 
     def save(self, frame: pd.DataFrame) -> None:
-        """Write `frame`. This never raises, because the rows are paid for."""
+        """Write `frame`. It never raises, because the rows are paid for."""
         frame = with_errors_reworded(frame, self.prefix)
         try:
             if not self._may_replace and os.path.lexists(self._path):
@@ -83,23 +83,26 @@ class OutputFile:
             self._rescue(frame, exc)
 
     def close(self) -> None:
-        """Write what is still to be written; nothing for a file."""
+        """Write pending output; there is none for a file."""
 
     def _rescue(self, frame: pd.DataFrame, exc: Exception) -> None:
-        wanted, self.failed = self.name, True
+        target, self.failed = self.name, True
         try:
             self._path, self._may_replace = files.rescue(frame, self._path), True
             self.name = str(self._path)
         except OSError:
-            say(f"{wanted} could not be written ({exc}), nor could a copy; these are the executions{_back(frame)}:")
+            notify(
+                f"{target} could not be written ({exc}), nor could a copy; these are the executions"
+                f"{_recovery_hint(frame)}:"
+            )
             ids = frame.loc[frame[self.execution_id].notna(), [f"{self.prefix}bulk_id", self.execution_id]]
             ids.to_csv(sys.stderr, index_label="row")
         else:
-            say(f"{wanted} could not be written ({exc}); the result is in {self.name}")
+            notify(f"{target} could not be written ({exc}); the result is in {self.name}")
 
 
 class Stdout(OutputFile):
-    """Standard output, for a pipe: it is written once, when the command ends.
+    """Standard output, written once at the end of the command.
 
     Parameters
     ----------
@@ -116,11 +119,11 @@ class Stdout(OutputFile):
 
     @property
     def messages(self) -> TextIO:
-        """Stderr: stdout holds the table alone."""
+        """Stderr, because stdout has only the table."""
         return sys.stderr
 
     def check(self, frame: pd.DataFrame) -> None:
-        """Make sure that the format can hold a table like `frame`."""
+        """Check that the format can hold a table like `frame`."""
         files.dump(frame, io.BytesIO(), self._path.suffix, packed=self.packed)
 
     def save(self, frame: pd.DataFrame) -> None:
@@ -136,28 +139,28 @@ class Stdout(OutputFile):
             files.dump(frame, sys.stdout.buffer, self._path.suffix, packed=self.packed)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the rows must be kept
             self.failed = True
-            # Whoever read our output has left; without this, Python would complain once more at its exit.
+            # The reader has closed the pipe. Without this, Python reports the error again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if run_of(frame) is None:
                 self._rescue(frame, exc)
             else:
-                say(f"stdout could not be written ({exc}){_back(frame)}")
+                notify(f"stdout could not be written ({exc}){_recovery_hint(frame)}")
 
 
-def sink_for(out: str, out_format: str | None, *, prefix: str, force: bool, source: str | None = None) -> OutputFile:
-    """Return where ``--out`` leads.
+def open_output(out: str, out_format: str | None, *, prefix: str, force: bool, source: str | None = None) -> OutputFile:
+    """Return the output for ``--out``.
 
     Parameters
     ----------
     out, out_format, prefix, force
         As the command line has them.
     source : str, optional
-        The file that the rows come from.
+        The input file.
 
     Raises
     ------
     UsageError
-        The options do not fit each other, the format is not known, or there is such a file.
+        The options conflict, the format is unknown, or the file exists.
     """
     if out == STDOUT:
         suffix = f".{out_format or 'csv'}"
@@ -179,12 +182,12 @@ def sink_for(out: str, out_format: str | None, *, prefix: str, force: bool, sour
 
 
 def run_of(frame: pd.DataFrame) -> str | None:
-    """Return the run that a result belongs to, where it says so."""
+    """Return the run that a result belongs to, or None."""
     meta = frame.attrs.get("eachlabs")
     run = meta.get("run") if isinstance(meta, Mapping) else None
     return run if isinstance(run, str) else None
 
 
-def _back(frame: pd.DataFrame) -> str:
+def _recovery_hint(frame: pd.DataFrame) -> str:
     run = run_of(frame)
     return "" if run is None else f" (eachlabs-frames runs {shlex.quote(run)} --out FILE writes them again)"

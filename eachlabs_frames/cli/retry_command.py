@@ -1,4 +1,4 @@
-"""`eachlabs-frames retry`: the failed rows of a result are triggered again; all others are left as they are."""
+"""`eachlabs-frames retry`: triggers the failed rows of a result again. Other rows are not changed."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import argparse
 from ..errors import UsageError
 from . import input_table
 from .finish import finish
-from .output_table import sink_for
+from .output_table import open_output
 from .signals import Signals
-from .terminal import say
+from .terminal import notify
 from .trigger_command import check_waiting, has_failed, inputs_of, retry_failed
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:
-    """Ask which rows have failed, send these, and write the whole result."""
+    """Refresh the result, trigger its failed rows again, and write it."""
     check_waiting(args)
     if args.out is None:
         msg = "--out FILE is required (- for stdout)"
         raise UsageError(msg)
     inputs = inputs_of(args)
     frame = input_table.load(args)
-    sink = sink_for(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.source)
+    sink = open_output(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.source)
     frame = input_table.refreshed(frame, args.workflow, prefix=args.prefix)
     sink.check(frame)
     try:
         if not has_failed(frame, args.prefix):
-            say("no row has failed; nothing is sent")
+            notify("no row has failed; nothing is sent")
             sink.save(frame)
             return finish(frame, args, sink, signals, interrupted=False)
         interrupted = retry_failed(frame, inputs, args, signals, sink)

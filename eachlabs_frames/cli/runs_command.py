@@ -1,6 +1,6 @@
-"""`eachlabs-frames runs`: what the journal of this machine holds, listed, shown, written to a file or deleted.
+"""`eachlabs-frames runs`: lists, shows, exports or deletes the runs in the journal of this machine.
 
-It sends nothing that is paid for; the API is asked only with ``--refresh``.
+It triggers nothing, and uses the API only with ``--refresh``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ..money import format_usd
 from ..results import COLUMNS
 from . import files
 from .formats import check_suffix
-from .input_table import labelled
+from .input_table import with_index_columns
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, aligned, plain, say, shown
+from .terminal import DONE, NOT_ALL, cell_text, format_table, notify, one_line
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ WHEN: Final = "%Y-%m-%d %H:%M"
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
-    """List the runs, or do with one what was asked for."""
+    """List the runs, or show, write or delete one."""
     _check(args)
     if args.accept_loss:
         return _accept_loss()
     if args.run is None:
-        print(_listed(runs()), flush=True)
+        print(_runs_table(runs()), flush=True)
         return DONE
     if args.delete:
         return _delete(args.run, asked=args.yes)
@@ -66,25 +66,25 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(msg)
 
 
-def _listed(known: pd.DataFrame) -> str:
-    """Return a line per run, with a column for each status that some row has."""
-    if not len(known):
+def _runs_table(listing: pd.DataFrame) -> str:
+    """Return a table with a line per run and a column per status that occurs."""
+    if not len(listing):
         return "the journal has no runs"
-    names = known.columns.tolist()
-    counts = [name for name in names[names.index("cost") + 1 : names.index("workflow_id")] if known[name].any()]
+    names = listing.columns.tolist()
+    counts = [name for name in names[names.index("cost") + 1 : names.index("workflow_id")] if listing[name].any()]
     header = ["run", "workflow", "when (UTC)", "rows", *counts, "cost"]
     rows = [
         [
-            one["run"],
-            one["workflow_id"],
-            one["created_at"].strftime(WHEN),
-            one["rows"],
-            *(one[name] or None for name in counts),
-            _cost(one["cost"]),
+            row["run"],
+            row["workflow_id"],
+            row["created_at"].strftime(WHEN),
+            row["rows"],
+            *(row[name] or None for name in counts),
+            _cost(row["cost"]),
         ]
-        for one in known.to_dict("records")
+        for row in listing.to_dict("records")
     ]
-    return aligned(header, rows, numbers=frozenset(header[3:]))
+    return format_table(header, rows, numbers=frozenset(header[3:]))
 
 
 def _cost(cost: float) -> str | None:
@@ -103,24 +103,25 @@ def _summary(run: str, frame: pd.DataFrame, *, prefix: str) -> str:
     counts = frame[f"{prefix}status"].value_counts()
     words = sorted(counts.index, key=lambda word: (STATUSES.index(word) if word in STATUSES else len(STATUSES), word))
     cost = _cost(frame[f"{prefix}cost"].sum())
-    parts = [*(f"{counts[word]} {plain(word)}" for word in words), *([f"{cost} so far"] if cost else [])]
+    parts = [*(f"{counts[word]} {one_line(word)}" for word in words), *([f"{cost} so far"] if cost else [])]
     rows = f"{len(frame)} row{'' if len(frame) == 1 else 's'}: {', '.join(parts)}"
-    return f"run {plain(run)} of workflow {plain(origin['workflow_id'])}, version {plain(origin['version_id'])}\n{rows}"
+    workflow, version = one_line(origin["workflow_id"]), one_line(origin["version_id"])
+    return f"run {one_line(run)} of workflow {workflow}, version {version}\n{rows}"
 
 
 def _first_rows(frame: pd.DataFrame, *, prefix: str) -> str:
-    """Return the first rows: their labels, their inputs and what matters of their results."""
+    """Return the first rows as text: labels, inputs and the main result columns."""
     results = [prefix + name for name in COLUMNS]
     inputs = [name for name in frame.columns if name not in results][:3]
     head = frame.head(HEAD)
     texts = [prefix + name for name in ("status", "execution_id", "error", "output")]
     names = [*inputs, *(name for name in texts if head[name].notna().any())]
     cells = [
-        [shown(cell, MAX_CELL_LENGTH) for cell in head[name].astype(object).where(head[name].notna(), "")]
+        [cell_text(cell, MAX_CELL_LENGTH) for cell in head[name].astype(object).where(head[name].notna(), "")]
         for name in names
     ]
     labels = ["; ".join(map(str, label)) if isinstance(label, tuple) else label for label in head.index.tolist()]
-    table = aligned(["", *map(plain, names)], list(zip(labels, *cells, strict=True)))
+    table = format_table(["", *map(one_line, names)], list(zip(labels, *cells, strict=True)))
     return table if len(frame) <= HEAD else f"{table}\n... and {len(frame) - HEAD} more; --out FILE writes them all"
 
 
@@ -128,7 +129,7 @@ def _write(args: argparse.Namespace, out: Path) -> int:
     check_suffix(out)
     files.check_free(out, force=args.force)
     frame = _load(args)
-    files.save(labelled(frame), out, packed=(f"{args.prefix}output",))
+    files.save(with_index_columns(frame), out, packed=(f"{args.prefix}output",))
     print(f"{_summary(args.run, frame, prefix=args.prefix)} -> {out}", flush=True)
     return DONE
 
@@ -136,7 +137,7 @@ def _write(args: argparse.Namespace, out: Path) -> int:
 def _accept_loss() -> int:
     claimed = accept_journal_loss()
     for name, rows in claimed.items():
-        print(f"run {plain(name)}: {rows} row{'' if rows == 1 else 's'} now count as possibly sent")
+        print(f"run {one_line(name)}: {rows} row{'' if rows == 1 else 's'} now count as possibly sent")
     if not claimed:
         print("no row of this journal is affected")
     return DONE
@@ -146,17 +147,17 @@ def _delete(run: str, *, asked: bool) -> int:
     if not asked and not sys.stdin.isatty():
         msg = "--delete asks for confirmation, but stdin is not a terminal: pass --yes to delete without asking"
         raise UsageError(msg)
-    known = runs()
-    found = known[known["run"] == run].to_dict("records")
-    if found and not asked:  # what is not there, delete_run tells
-        rows = found[0]["rows"]
-        say(
-            f"run {run} has {rows} rows, {rows - found[0][PENDING] - found[0][INVALID]} of them sent. After it is "
+    listing = runs()
+    matches = listing[listing["run"] == run].to_dict("records")
+    if matches and not asked:  # delete_run raises if there is no such run
+        rows = matches[0]["rows"]
+        notify(
+            f"run {run} has {rows} rows, {rows - matches[0][PENDING] - matches[0][INVALID]} of them sent. After it is "
             "deleted, the same command with this name sends and pays for every row again. Delete it? [y/N]"
         )
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            say("nothing was deleted")
+            notify("nothing was deleted")
             return NOT_ALL
     rows = delete_run(run)
-    print(f"deleted run {plain(run)} with {rows} row{'' if rows == 1 else 's'}", flush=True)
+    print(f"deleted run {one_line(run)} with {rows} row{'' if rows == 1 else 's'}", flush=True)
     return DONE

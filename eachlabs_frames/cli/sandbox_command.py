@@ -1,4 +1,4 @@
-"""`eachlabs-frames sandbox`: the local each::labs alone, in the foreground."""
+"""`eachlabs-frames sandbox`: runs the local sandbox in the foreground."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .terminal import DONE
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
-    """Run the sandbox until a signal ends it."""
-    # Its runs are toys, and mean nothing once it has ended: they go to a journal that ends with it.
+    """Run the sandbox until a signal arrives."""
+    # The sandbox keeps executions in memory only, so its runs are worthless afterwards: use a temporary journal.
     with tempfile.TemporaryDirectory(prefix="eachlabs-sandbox-", ignore_cleanup_errors=True) as folder:
         return _serve(args, Path(folder) / "journal.sqlite")
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: what they do to a command, and the exit code that tells of them."""
+"""Signals of a command (SIGINT, SIGTERM, SIGHUP): how they stop it, and the exit code."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from collections.abc import Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, TypeVar
 
-from .terminal import say
+from .terminal import notify
 
 T = TypeVar("T")
 
-SIGNALLED: Final = 128
+SIGNAL_CODE_BASE: Final = 128
 
-PATIENCE: Final = 0.5
-"""Seconds after which somebody who has pressed Ctrl-C should hear why nothing happens."""
+NOTICE_DELAY: Final = 0.5
+"""Seconds from a Ctrl-C to the message that explains the delay."""
 
 STOPPING: Final = "stopping: waiting up to 10 s for responses in flight; interrupt again to stop immediately"
 
 
 class Signals:
-    """Ctrl-C, SIGTERM and a closed terminal, for as long as one command runs.
+    """Handles SIGINT, SIGTERM and SIGHUP while a command runs.
 
-    Until `run`, one raises a KeyboardInterrupt. During `run` it cancels the work; after it, it is only remembered, so
-    that nothing strikes while a result is being written.
+    Before `run`, a signal raises KeyboardInterrupt. During `run` it cancels the coroutine. After `run` it is only
+    recorded, so that it cannot interrupt the write of a result.
 
     Attributes
     ----------
     number : int
-        The signal that came last; 0 where none did.
+        The last signal; 0 if there was none.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGINT", "SIGTERM", "SIGHUP"):
                 number = getattr(signal, name, None)
-                # nohup has the closed terminal ignored.
+                # nohup ignores SIGHUP.
                 if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
                     self._before.append((number, signal.signal(number, self._on_signal)))
         return self
@@ -59,26 +59,26 @@ class Signals:
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process that a signal ended."""
-        return SIGNALLED + (self.number or signal.SIGINT)
+        """The exit code of a process that was ended by a signal, as in a shell."""
+        return SIGNAL_CODE_BASE + (self.number or signal.SIGINT)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end; a signal cancels it.
+        """Run a coroutine to its end; a signal cancels it.
 
         Raises
         ------
         asyncio.CancelledError
             A signal came before `work` had ended.
         """
-        self._act = _nothing
+        self._act = _ignore
 
         async def cancellable() -> T:
             loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
-            told: list[asyncio.TimerHandle] = []
+            notices: list[asyncio.TimerHandle] = []
 
             def stop() -> None:
-                if not told:
-                    told.append(loop.call_later(PATIENCE, say, STOPPING))
+                if not notices:
+                    notices.append(loop.call_later(NOTICE_DELAY, notify, STOPPING))
                 task.cancel()
 
             self._act = lambda: loop.call_soon_threadsafe(stop)
@@ -87,8 +87,8 @@ class Signals:
             try:
                 return await task
             finally:
-                self._act = _nothing
-                for handle in told:
+                self._act = _ignore
+                for handle in notices:
                     handle.cancel()
 
         return asyncio.run(cancellable())
@@ -98,5 +98,5 @@ def _interrupt() -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _nothing() -> None:
+def _ignore() -> None:
     return None

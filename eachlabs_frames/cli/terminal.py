@@ -1,4 +1,7 @@
-"""What is said on stderr: one line at a time, above a progress bar where there is one."""
+"""Output on the terminal: one-line messages on stderr, tables as aligned text, and the exit codes.
+
+Text from outside is data: control characters are replaced.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,9 @@ WRONG_CALL: Final = 2
 GAP: Final = "  "
 
 
-def say(message: object) -> None:
-    """Say something on stderr, in one line, above a bar where there is one."""
-    line = f"eachlabs-frames: {plain(message)}"
+def notify(message: object) -> None:
+    """Print a one-line message on stderr, above a progress bar if there is one."""
+    line = f"eachlabs-frames: {one_line(message)}"
     tqdm = sys.modules.get("tqdm")
     if tqdm is not None:
         tqdm.tqdm.write(line, file=sys.stderr)
@@ -32,33 +35,33 @@ def say(message: object) -> None:
     sys.stderr.flush()
 
 
-def explain(error: Exception) -> str:
-    """Return what an exception says, in the words of the command line.
+def error_text(error: Exception) -> str:
+    """Return the message of an exception in the terms of the command line.
 
-    The library raises subclasses of `UsageError`; the class itself is raised by the commands, in their own words.
+    Only the commands raise `UsageError` itself, and those messages are not reworded.
     """
     return str(error) if type(error) is UsageError else reworded(error)
 
 
-def plain(message: object) -> str:
-    """Return text in one line without what a terminal would obey: an API's words, or a cell's, may hold anything."""
+def one_line(message: object) -> str:
+    """Return text in one line without control characters, which texts of the API and of cells may contain."""
     return "".join(char if char.isprintable() else "\ufffd" for char in " ".join(str(message).split()))
 
 
 class _OneLineHandler(logging.Handler):
-    """The library's log, without tracebacks. A cancellation is left out: the command itself says what it stopped."""
+    """Prints the library's log without tracebacks, and without cancellations, which the command reports."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "is_cancellation", False):
-            say(reworded(record.getMessage()))
+            notify(reworded(record.getMessage()))
 
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """Show the library's log and Python's warnings as one line each, and raise for none of them."""
+    """Print the library's log and Python's warnings as one line each; warnings never raise."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        say(reworded(message))
+        notify(reworded(message))
 
     logger, handler = logging.getLogger("eachlabs_frames"), _OneLineHandler(logging.WARNING)
     logger.addHandler(handler)
@@ -72,18 +75,20 @@ def in_one_line() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def aligned(header: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: frozenset[str] = frozenset()) -> str:
+def format_table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: frozenset[str] = frozenset()
+) -> str:
     """Return a table as lines of text.
 
     Parameters
     ----------
     header : sequence of str
     rows : sequence of sequence of object
-        None is shown as nothing.
+        None is an empty cell.
     numbers : frozenset of str
-        Columns that are aligned on their right.
+        Columns that are right-aligned.
     """
-    lines = [list(header), *([*map(shown, row)] for row in rows)]
+    lines = [list(header), *([*map(cell_text, row)] for row in rows)]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         GAP.join(
@@ -94,12 +99,12 @@ def aligned(header: Sequence[str], rows: Sequence[Sequence[object]], *, numbers:
     )
 
 
-def shown(cell: object, length: int | None = None) -> str:
-    """Return a cell in one line, cut to `length`."""
-    text = "" if cell is None else plain(cell)
+def cell_text(cell: object, length: int | None = None) -> str:
+    """Return a cell in one line, truncated to `length`."""
+    text = "" if cell is None else one_line(cell)
     return text if length is None or len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _width(text: str) -> int:
-    """Return the columns that a terminal needs for `text`."""
+    """Return the width of `text` in columns of a terminal."""
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char) for char in text)

@@ -1,6 +1,6 @@
-"""`eachlabs-frames trigger`: a table of rows in, a table of results out.
+"""`eachlabs-frames trigger`: triggers the rows of a table, and writes the table with their results.
 
-Everything is checked before anything is sent; whatever ends the command, what it paid for is written first.
+Everything is checked before anything is sent. However the command ends, paid results are written first.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ..frames.runs import load_run
 from ..models import FAILED
 from . import input_table, trigger_dry_run
 from .arguments import read_inputs
-from .finish import finish, go_on, told
-from .output_table import OutputFile, sink_for
+from .finish import finish, result_summary, resume_hint
+from .output_table import OutputFile, open_output
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, explain, say
+from .terminal import DONE, NOT_ALL, error_text, notify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,19 +40,19 @@ OPTIONS: Final = (
     "progress",
 )
 
-OWN_PREFIX: Final = "eachlabs_refreshed_"
-"""Result columns of a frame that no user sees; no input has a name like theirs."""
+REFRESH_PREFIX: Final = "eachlabs_refreshed_"
+"""Prefix of the result columns of an internal frame, so that they conflict with no input column."""
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:
-    """Check everything, send, write; then wait where asked, and write again."""
+    """Check everything, send and write; with ``--wait``, wait and write again."""
     _check(args)
     inputs = inputs_of(args)
     frame = input_table.read(args.file, args.input_format)
     options = {name: getattr(args, name) for name in OPTIONS} | {"webhook_secret": webhook_secret(args)}
     if args.dry_run:
         return trigger_dry_run.run(frame, inputs, options, args, signals)
-    sink = sink_for(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.file)
+    sink = open_output(args.out, args.out_format, prefix=args.prefix, force=args.force, source=args.file)
     sink.check(frame)
     if args.retry_failed:
         frame = _refreshed(frame, args)
@@ -69,15 +69,15 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
             try:
                 interrupted = retry_failed(frame, inputs, args, signals, sink)
             except UsageError as exc:
-                refused = True  # other rows have been sent: this is no wrong call any more
-                say(f"the failed rows were not sent again: {explain(exc)}")
+                refused = True  # not exit code 2, because other rows have been sent
+                notify(f"the failed rows were not sent again: {error_text(exc)}")
         return finish(frame, args, sink, signals, interrupted=interrupted) or (NOT_ALL if refused else DONE)
     finally:
         sink.close()
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse options that do not go together."""
+    """Raise `UsageError` for options that conflict."""
     check_waiting(args)
     if args.json and not args.dry_run:
         msg = "--json requires --dry-run; for a result in JSON, use --out FILE.jsonl"
@@ -98,7 +98,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def check_waiting(args: argparse.Namespace) -> None:
-    """Refuse options about the wait without ``--wait``."""
+    """Raise `UsageError` for options that require ``--wait``."""
     for option, is_given in (("--timeout", args.timeout is not None), ("--ok-if-failed", args.ok_if_failed)):
         if is_given and not args.wait:
             msg = f"{option} requires --wait"
@@ -106,39 +106,39 @@ def check_waiting(args: argparse.Namespace) -> None:
 
 
 def inputs_of(args: argparse.Namespace) -> Any:
-    """Return ``inputs=`` as ``--inputs`` and ``--set`` say it; apply ``--max-wait``."""
+    """Return ``inputs=`` from ``--inputs`` and ``--set``; apply ``--max-wait``."""
     if args.max_wait is not None:
         configure(max_wait=args.max_wait)
     return read_inputs(args.inputs, [constant for given in args.set for constant in given])
 
 
 def webhook_secret(args: argparse.Namespace) -> str | None:
-    """Return the secret that is repeated to ``--webhook-url``: from the environment, as the key."""
+    """Return the secret for ``--webhook-url``, which is read from the environment like the key."""
     return os.environ.get("EACHLABS_WEBHOOK_SECRET") if args.webhook_url is not None else None
 
 
 def _refreshed(frame: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
-    """Ask the API which rows have failed by now: those of the file, and those of the run, which the journal notes."""
+    """Refresh the rows of the file and, in the journal, those of the run, to find the failed ones."""
     if args.run is not None:
         try:
-            known = load_run(args.run, prefix=OWN_PREFIX)
+            loaded = load_run(args.run, prefix=REFRESH_PREFIX)
         except RunError:
             pass  # a new run
         else:
-            input_table.refreshed(known, args.workflow, prefix=OWN_PREFIX)
-    held = f"{args.prefix}execution_id" in frame.columns
-    return input_table.refreshed(frame, args.workflow, prefix=args.prefix) if held else frame
+            input_table.refreshed(loaded, args.workflow, prefix=REFRESH_PREFIX)
+    is_result = f"{args.prefix}execution_id" in frame.columns
+    return input_table.refreshed(frame, args.workflow, prefix=args.prefix) if is_result else frame
 
 
 def has_failed(frame: pd.DataFrame, prefix: str) -> bool:
-    """Say whether a row of a result has failed."""
+    """Return whether a row of a result has failed."""
     return bool((frame[f"{prefix}status"].astype(object) == FAILED).any())
 
 
 def retry_failed(
     frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: OutputFile
 ) -> bool:
-    """Trigger the failed rows of `frame` again, into `frame` itself; return whether that was interrupted."""
+    """Trigger the failed rows of `frame` again, in place; return whether it was interrupted."""
     from ..aio.bridge import complete_async
     from ..frames import retry
     from ..frames.options import TriggerOptions
@@ -160,10 +160,10 @@ def retry_failed(
 def send(
     work: Coroutine[Any, Any, object], frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: OutputFile
 ) -> bool:
-    """Do `work`, which triggers into `frame` itself, and save it; return whether that was interrupted.
+    """Run `work`, which triggers `frame` in place, and save it; return whether it was interrupted.
 
-    In place, and as a coroutine that a signal cancels: a KeyboardInterrupt can strike between the last answer and the
-    assignment of a result, and then what was paid for is lost. A cancellation cannot.
+    In place, and as a coroutine that a signal cancels: a KeyboardInterrupt could arrive between the last response and
+    the assignment of a result, which would lose paid rows. A cancellation cannot.
     """
     try:
         signals.run(work)
@@ -173,10 +173,10 @@ def send(
         sink.save(frame)
         return True
     except BaseException as exc:
-        kept = getattr(exc, "frame", None)  # it is there where something may have been sent
+        kept = getattr(exc, "frame", None)  # set if something may have been sent
         if kept is not None:
             sink.save(kept)
-            say(f"{told(kept, sink)}. {go_on(kept, args)}")
+            notify(f"{result_summary(kept, sink)}. {resume_hint(kept, args)}")
         raise
     sink.save(frame)
     return False

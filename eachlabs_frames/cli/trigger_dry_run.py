@@ -1,4 +1,4 @@
-"""`eachlabs-frames trigger --dry-run`: what the command would send, what is wrong and what it would cost."""
+"""`eachlabs-frames trigger --dry-run`: prints what would be sent, rows with problems and the estimated cost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, WRONG_CALL, aligned, plain, say, shown
+from .terminal import DONE, NOT_ALL, WRONG_CALL, cell_text, format_table, notify, one_line
 from .wording import reworded
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from ..frames.preview import DryRun
 
 MAX_ROWS: Final = 5
-"""Rows and problems that are shown on a terminal; ``--json`` has all."""
+"""Rows and problems that are printed as text; ``--json`` prints all."""
 MAX_WIDTH: Final = 100
 
 
 def run(
     frame: pd.DataFrame, inputs: Any, options: Mapping[str, Any], args: argparse.Namespace, signals: Signals
 ) -> int:
-    """Find out what would be sent, and print it."""
+    """Run the dry run and print its result."""
     from ..aio.bridge import complete_async
     from ..frames.options import TriggerOptions
     from ..frames.preview import dry_run
@@ -39,18 +39,18 @@ def run(
         would: DryRun = signals.run(complete_async(steps))
     except asyncio.CancelledError as exc:
         raise KeyboardInterrupt from exc
-    print(_as_json(would, args, len(frame)) if args.json else _as_text(would, len(frame)), flush=True)
+    print(_to_json(would, args, len(frame)) if args.json else _to_text(would, len(frame)), flush=True)
     if would.refused is not None:
-        say(f"nothing would be sent: {reworded(would.refused)}")
+        notify(f"nothing would be sent: {reworded(would.refused)}")
         return WRONG_CALL
     cost, limit = would.estimate.cost_usd, args.max_cost
     is_too_much = cost is not None and limit is not None and cost > limit
     if is_too_much:
-        say(f"the run would stop at --max-cost {limit:g}, before all rows are sent")
+        notify(f"the run would stop at --max-cost {limit:g}, before all rows are sent")
     return NOT_ALL if would.problems or is_too_much else DONE
 
 
-def _as_json(would: DryRun, args: argparse.Namespace, rows: int) -> str:
+def _to_json(would: DryRun, args: argparse.Namespace, rows: int) -> str:
     known = asdict(would.estimate)
     whole = {
         "workflow_id": args.workflow,
@@ -70,7 +70,7 @@ def _as_json(would: DryRun, args: argparse.Namespace, rows: int) -> str:
     return json.dumps(whole, ensure_ascii=False, indent=1)
 
 
-def _as_text(would: DryRun, rows: int) -> str:
+def _to_text(would: DryRun, rows: int) -> str:
     from ..frames.preview import estimate_sentence
 
     made = would.estimate
@@ -79,7 +79,7 @@ def _as_text(would: DryRun, rows: int) -> str:
         parts.append(f"{would.left_alone} of {rows} rows were sent before and would not be sent again")
     if would.inputs:
         head = list(would.inputs.items())[:MAX_ROWS]
-        lines = [[row, shown(json.dumps(sent, ensure_ascii=False), MAX_WIDTH)] for row, sent in head]
+        lines = [[row, cell_text(json.dumps(sent, ensure_ascii=False), MAX_WIDTH)] for row, sent in head]
         parts.append(_table(["row", "input"], lines, len(would.inputs)))
     if would.problems:
         parts.append(_problems(would.problems))
@@ -89,10 +89,10 @@ def _as_text(would: DryRun, rows: int) -> str:
 def _problems(problems: Mapping[int, str]) -> str:
     counted = Counter(map(reworded, problems.values())).most_common()
     first = {reworded(problem): row for row, problem in reversed(list(problems.items()))}
-    lines = [[count, first[problem], shown(plain(problem), MAX_WIDTH)] for problem, count in counted[:MAX_ROWS]]
+    lines = [[count, first[problem], cell_text(one_line(problem), MAX_WIDTH)] for problem, count in counted[:MAX_ROWS]]
     return _table(["rows", "first", "problem"], lines, len(counted))
 
 
 def _table(header: list[str], lines: list[list[Any]], total: int) -> str:
-    table = aligned(header, lines, numbers=frozenset({"row", "rows", "first"}))
+    table = format_table(header, lines, numbers=frozenset({"row", "rows", "first"}))
     return table if total <= len(lines) else f"{table}\n... and {total - len(lines)} more; --json lists all"

@@ -1,4 +1,4 @@
-"""Puts the library's messages into the words of the command line: its options, its commands, the environment.
+"""Rewrites the library's messages in the terms of the command line: its options, commands and environment variables.
 
 The library speaks to Python users (``on_unknown=``, ``load_run()``). This module rewrites such names and nothing else;
 quoted values stay as they are. A test runs it over every message that a command can show.
@@ -67,9 +67,9 @@ CALLS: Final[Mapping[str, str]] = {
     "start": "`eachlabs-frames demo`",
     "wait": REFRESH,
 }
-"""Functions and methods, and the commands that do the same; {} is where a run's name goes."""
+"""Functions and methods, and the commands that do the same; {} is replaced by the run's name."""
 
-# Where a name's replacement alone would not make a sentence. In order; the patterns are of the library's own texts.
+# For messages in which replacing the names alone gives no proper sentence. Applied in order.
 _PHRASES: Final = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -120,12 +120,12 @@ _NOUNS: Final = {"frame": "table", "Frame": "Table", "same call": "same command"
 
 
 def reworded(message: object) -> str:
-    """Return a message of the library in the words of the command line.
+    """Return a message of the library in the terms of the command line.
 
     Parameters
     ----------
     message : object
-        An exception, a warning or a text. Text in quotes is a value, and stays as it is.
+        An exception, a warning or a text. Text in quotes is a value, and is not changed.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def reworded(message: object) -> str:
 
 
 def with_errors_reworded(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    """Return a result whose ``error`` column is in the words of the command line, but for what the API itself says."""
+    """Return a result whose ``error`` column is in the terms of the command line, except for messages of the API."""
     column, status = f"{prefix}error", f"{prefix}status"
     if not {column, status} <= set(frame.columns):
         return frame
@@ -169,5 +169,5 @@ def _replaced(match: re.Match[str]) -> str:
 
 
 def _shell(value: str) -> str:
-    """Return a Python literal as a shell takes it."""
+    """Return a Python literal as a shell word."""
     return shlex.quote(str(ast.literal_eval(value)))
