@@ -1,4 +1,4 @@
-"""What a file is called by its type. Never trusts it: no extension is one that a double click would run."""
+"""File extensions by media type, URL and content. Never returns an extension that a double click would execute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the answer to a download means, and what its headers promise of the file. Values in, a verdict out."""
+"""What a download's response means, and what its headers state about the file: values in, a verdict out."""
 
 from __future__ import annotations
 

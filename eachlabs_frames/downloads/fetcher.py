@@ -1,6 +1,6 @@
-"""Files come: each is asked for, followed, read to the end, compared with what was promised, and given its name.
+"""Downloads files: requests each, follows redirects, reads the body, verifies it and gives the file its name.
 
-Owns when something is tried again. A failure is a value: one file's harms no other, but for a disk that takes no more.
+Owns the retries. A failure is a value and affects no other file, except for a full disk.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ T = TypeVar("T")
 
 TRIES: Final = 4
 MAX_PAUSE: Final = 60.0
-"""Seconds: what asks for a longer one is left, for many others wait behind it."""
+"""Seconds. A file whose server asks for a longer pause fails, because other files wait behind it."""
 
 SLOWEST: Final = 4096.0
-"""Bytes a second, over the whole of a file: a server that trickles must not hold a place for ever."""
+"""Bytes a second, averaged over a file, so that a slow server cannot occupy a worker for ever."""
 
 WRITERS: Final = 2
-"""Threads that write and hash. More of them only wait for each other: a disk is one, and so is the interpreter."""
+"""Threads that write and hash. More would only wait for the disk and the interpreter lock."""
 
 Told = Callable[[int, Fetched], None]
-"""Told of each file, by its place among those that are wanted."""
+"""Called with each file's position among the requested ones, and its result."""
 
 Renew = Callable[[RequestedFile], Awaitable[RequestedFile | str]]
-"""Gives a file with the link that the API has for it now, or the reason why there is no new one."""
+"""Returns a file with a new link from the API, or the reason why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
-    """How one call fetches."""
+    """The options of one call."""
 
     bounds: UrlPolicy
     timeout: float
@@ -59,7 +59,7 @@ class Fetcher:
     Attributes
     ----------
     full : str or None
-        Why the disk took no more; then nothing more was fetched.
+        The error of a full disk, after which no more files were fetched.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Fetcher:
         self.full: str | None = None
 
     async def run(self, wanted: Sequence[RequestedFile], stop: asyncio.Event) -> None:
-        """Fetch all that is wanted, until `stop` is set: then what is on its way is left, for it costs nothing."""
+        """Fetch all files until `stop` is set; downloads in progress are then cancelled, because they cost nothing."""
 
         async def one(numbered: tuple[int, RequestedFile]) -> None:
             place, file = numbered
@@ -99,7 +99,7 @@ class Fetcher:
             yield one
 
     async def _fetch(self, wanted: RequestedFile) -> Fetched:
-        """Fetch one file, in a few tries; where its link has expired, by the one that the API gives now."""
+        """Fetch one file in a few attempts; if its link has expired, with a new link from the API."""
         verdict = await self._try(wanted)
         if isinstance(verdict, FileRecord):
             return Fetched(verdict.file, verdict.size)
@@ -161,7 +161,7 @@ class Fetcher:
             part.discard()
 
     async def _linked(self, wanted: RequestedFile) -> FileRecord | RetryLater | GiveUp:
-        """Follow a link to its file, and go on where an earlier attempt was interrupted, if the server allows it."""
+        """Follow a link to its file, resuming an interrupted attempt if the server allows it."""
         part = await self._patiently(self._folder.resume, wanted.identity)
         try:
             return await self._follow(wanted, part)
@@ -195,7 +195,7 @@ class Fetcher:
     async def _take(
         self, answer: Response, take: Accept, wanted: RequestedFile, part: PartialFile
     ) -> FileRecord | GiveUp:
-        """Write the body into a part, and give that its name."""
+        """Write the body to a partial file and give that its name."""
         folder, most, promise = self._folder, self._terms.max_size, take.promise
         if take.offset != part.size:
             part.discard()
@@ -221,7 +221,7 @@ class Fetcher:
         return await self._patiently(_finished, folder, part, pieces, wanted, promise)
 
     async def _patiently(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do `work` in a writer, and wait for its end even when cancelled: nothing is cleared away under its hands."""
+        """Run `work` in a writer thread, and wait for its end even when cancelled, so that its file stays open."""
         doing = asyncio.get_running_loop().run_in_executor(self._writers, work, *arguments)
         try:
             return await asyncio.shield(doing)
@@ -242,7 +242,7 @@ class Fetcher:
 def _finished(
     folder: Folder, part: PartialFile, pieces: Sequence[bytes], wanted: RequestedFile, promise: Expected
 ) -> FileRecord:
-    """Write the rest and name the file, in one call: nothing that ends the download comes between name and entry."""
+    """Write the rest and name the file in one call, so that a cancellation cannot come between name and record."""
     part.write(pieces)
     entry = folder.land(part, wanted.identity, wanted.stem, promise)
     part.discard()  # where the same file was there already

@@ -1,7 +1,6 @@
-"""Asks for the links of an execution's output again, once for each execution: a link lives about 24 hours.
+"""Requests new links for the files of an execution's output, once per execution: a link lives about 24 hours.
 
-Owns which new link belongs to which file. It only ever reads, and never guesses: an output of another shape names
-other files.
+Owns which new link belongs to which file. It only reads, and never guesses: an output of another shape has other files.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ OTHER_FILES: Final = "this output now has other files: refresh() the frame, and 
 
 
 class OutputLinks:
-    """The links that the API gives for outputs now."""
+    """The current links of outputs."""
 
     def __init__(self, transport: Transport, *, clock: Clock, dialect: DialectName) -> None:
         self._transport = transport
@@ -32,7 +31,7 @@ class OutputLinks:
         self._asked: dict[str, asyncio.Task[list[str] | str]] = {}
 
     async def renew(self, wanted: RequestedFile, before: Sequence[str]) -> RequestedFile | str:
-        """Return `wanted` with its new link, or the reason why there is none.
+        """Return a file with its new link, or the reason why there is none.
 
         Parameters
         ----------

@@ -1,6 +1,6 @@
-"""A file on its way: bytes that have no name yet, and how they get one. It knows nothing of whose they are.
+"""A partial file: writing, hashing and renaming it. It does not know which execution the file belongs to.
 
-A part is written and hashed by one thread at a time, and has its final name in one step or not at all.
+One thread at a time writes and hashes a partial file. It gets its final name in one step or not at all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno
 
 
 class PartialFile:
-    """A file on its way: written in pieces, and hashed as it is written. Made when its first bytes come.
+    """A file written in pieces and hashed as it is written; it is created with its first bytes.
 
     Attributes
     ----------
