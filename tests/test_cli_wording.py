@@ -27,7 +27,7 @@ NOT_SHOWN = (
         "sweeps/",
         "accessors/",
         "frames/background_run",
-        "frames/outputs",
+        "frames/output_rows",
         "frames/progress_bar",
         "notebook.py",
     ),

@@ -107,9 +107,9 @@ class OutputMethods(AccessorBase):
         return await complete_async(self._outputs(expand, steps, prefix, progress))
 
     def _outputs(self, expand: Any, steps: Any, prefix: Any, progress: Any) -> Steps[pd.DataFrame]:
-        from ..frames import outputs
+        from ..frames import output_rows
 
-        return outputs.outputs(self._frame, expand=expand, steps=steps, prefix=prefix, progress=progress)
+        return output_rows.outputs(self._frame, expand=expand, steps=steps, prefix=prefix, progress=progress)
 
     def download(
         self,

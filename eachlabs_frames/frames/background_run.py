@@ -1,4 +1,4 @@
-"""A call on its way in the background: what it says of itself, and who is told. It decides nothing of the call."""
+"""Runs a call in the background and gives its status, observers and frame so far. It never changes the call itself."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class BackgroundRun:
     call : Call
     inputs : None, list, dict or callable
         As its user wrote them: for another call of the same kind.
-    options : Options or None
+    options : TriggerOptions or None
         Those of a call that triggers.
     interval : float
         See `interval`.

@@ -1,4 +1,4 @@
-"""The calls made on one result, one at a time: a run, a refresh, a retry; and the frame that they have led to.
+"""Runs the calls on one result, one at a time (a run, a refresh, a retry), and holds the frame that they produce.
 
 A `Run`, its dashboards and its galleries share one, so each of them shows what another has started. The frame that was
 given is never written. Observers are called on other threads and may do anything there, so nothing waits under the
@@ -49,7 +49,7 @@ class Calls:
 
     Parameters
     ----------
-    source : pandas.DataFrame or Course
+    source : pandas.DataFrame or BackgroundRun
         A result, a frame of which nothing was triggered yet, or the call that triggers its rows.
     workflow_id, prefix : str or None
         As for `refresh`.

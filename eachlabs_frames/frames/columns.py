@@ -1,6 +1,6 @@
-"""Results <-> a frame's columns. Owns where the columns stand, their dtypes, and what travels in ``attrs``.
+"""Reads and writes the result columns of a frame. Owns their position, their dtypes, and the result's ``attrs``.
 
-The user's own columns, their dtypes and the index are never touched, and nothing is ever aligned: row i is row i.
+The user's own columns, their dtypes and the index are never changed, and nothing is aligned: row i is row i.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class FrameState:
 
 
 def origin(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
-    """Return what the frame says of its result; of the one with `prefix`, or of the latest."""
+    """Return what attrs record of the result with `prefix`, or of the latest result; None if there is no record."""
     said = _said(frame)
     if prefix is not None and said.get("prefix", "") != prefix:
         said = _mapping(_earlier(frame).get(prefix))
@@ -88,7 +88,7 @@ def origin(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
 
 
 def _said(frame: pd.DataFrame) -> Mapping[str, Any]:
-    """Return what attrs say, where it is ours: anybody may write anything there."""
+    """Return the entry of this package in attrs. Any code may write attrs, so its type is checked."""
     return _mapping(frame.attrs.get(ATTRS))
 
 
@@ -101,7 +101,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def describe(frame: pd.DataFrame, new: ResultMeta) -> None:
-    """Write `new` into the frame's attrs, and keep what was said of results with another prefix."""
+    """Write `new` into the frame's attrs, and keep the records of results with other prefixes."""
     earlier = dict(_earlier(frame))
     latest = origin(frame)
     if latest is not None:
@@ -152,7 +152,7 @@ def check_columns(frame: pd.DataFrame, prefix: str) -> None:
 
 
 def refuse_twins(frame: pd.DataFrame, prefix: str) -> None:
-    """Raise `ColumnError` where a column of the result is there twice: nobody knows which of the two is meant."""
+    """Raise `ColumnError` if a result column exists twice, because it is unknown which one is meant."""
     if not is_result(frame, prefix):
         return
     twice = next((name for name in COLUMNS if len(_places(frame, name, prefix)) > 1), None)
@@ -170,7 +170,7 @@ def prefixes(frame: pd.DataFrame) -> list[str]:
 
 
 def require_result(frame: pd.DataFrame, prefix: str) -> None:
-    """Raise `ColumnError` where the frame holds no result with this prefix."""
+    """Raise `ColumnError` if the frame holds no result with this prefix."""
     if not is_result(frame, prefix):
         missing = [prefix + name for name in IDENTIFYING if label(frame, name, prefix) not in frame.columns]
         existing = prefixes(frame)
@@ -253,7 +253,7 @@ def statuses(frame: pd.DataFrame, prefix: str) -> list[str | None]:
 
 
 def stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> list[int]:
-    """Return the rows that have another execution than `before`, or none any more: what is its is not theirs."""
+    """Return the rows whose execution in `before` was replaced or removed."""
     if not is_result(before, prefix):
         return []
     pairs = zip(executions(before, prefix), executions(frame, prefix), strict=True)
@@ -261,7 +261,7 @@ def stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> list[int]:
 
 
 def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> dict[str, Any]:
-    """Make each result column into what pandas holds, and let go of it: interrupted, it goes on where it was.
+    """Convert each result column into a pandas array and free the original. After an interrupt, call it again.
 
     Parameters
     ----------
@@ -285,7 +285,7 @@ def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> d
 
 
 def attach(frame: pd.DataFrame, made: Mapping[str, Any], prefix: str) -> pd.DataFrame:
-    """Put every result column into `frame`, by position, and return it. May be done again where it was interrupted."""
+    """Write every result column into `frame` by position, and return it. Idempotent."""
     for name in COLUMNS:
         places = _places(frame, name, prefix)
         if places:
@@ -327,7 +327,7 @@ def _array(name: str, column: Any, index: pd.Index[Any]) -> Any:
 
 
 def _strings(column: list[str | None]) -> Any:
-    """Make a column of texts piece by piece: Arrow takes twice the room of what it is building."""
+    """Build a string column in pieces, because Arrow needs twice the memory of what it builds."""
     pieces = [pd.Series(column[start : start + PIECE], dtype="string") for start in range(0, len(column), PIECE)]
     return pd.concat(pieces, ignore_index=True).array if pieces else pd.array([], dtype="string")
 
@@ -357,7 +357,7 @@ def _objects(column: Any) -> list[Json]:
 
 
 def _plain(value: Any, level: int = 1) -> Json:
-    """Return an output as lists and objects: Parquet gives arrays back, also inside of its objects."""
+    """Return an output as lists and dicts. Parquet returns arrays, also inside dicts."""
     if level > MAX_DEPTH or not isinstance(value, np.ndarray | dict):
         return value
     if isinstance(value, dict):

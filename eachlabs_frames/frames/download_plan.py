@@ -1,6 +1,6 @@
-"""A frame's outputs -> the files that are wanted; what became of them -> two columns. It touches no disk.
+"""Lists the files of a frame's outputs, and writes their paths and errors into two columns. It never opens a file.
 
-Row i's files are row i's: nothing is aligned, and a file that is missing leaves its place empty.
+Nothing is aligned: row i's files are written to row i, and a missing file leaves its cell empty.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DownloadPlan:
 
     Attributes
     ----------
-    wanted : list of Wanted
+    wanted : list of RequestedFile
     bases : list of str
         The name of each before it was told apart from another of the same name.
     links : dict of int to list of str

@@ -1,4 +1,4 @@
-"""What a frame that holds a result already asks of a call that triggers it again.
+"""Checks a call that triggers a frame which already holds a result, and finds its edited rows.
 
 A result frame behaves as its run does: rows whose input is unchanged are left alone, edited rows are sent as new rows,
 and a call of another kind (workflow, version, mapping) is refused. It reads the frame, and sends nothing.

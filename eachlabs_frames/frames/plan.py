@@ -1,4 +1,4 @@
-"""A call's ``inputs=`` and a workflow's schema -> the inputs of a frame's rows, checked before a row is sent."""
+"""Makes the inputs of a frame's rows from ``inputs=`` and checks them against the schema before any row is sent."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Plan:
         return cls(frame, positions, fields, source, _check(schema) if validate else None)
 
     def compact(self) -> Sequence[int]:
-        """Return the positions as Python's integers, of which a list would be as large as the results."""
+        """Return the positions as a range or an array of int64 (a list would double the memory)."""
         first, last = (int(self.positions[0]), int(self.positions[-1])) if len(self.positions) else (0, -1)
         if last - first + 1 == len(self.positions):
             return range(first, last + 1)

@@ -77,7 +77,7 @@ class RerunGuard:
     Parameters
     ----------
     settings : Settings
-    pin : Pin
+    pin : RunSpec
         What this call agrees with the other runs on.
     own : str, optional
         The call's own run, whose rows its journal entry knows.

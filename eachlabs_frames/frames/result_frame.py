@@ -1,7 +1,7 @@
-"""Results -> the frame that its user gets, whatever ends the run. What was paid for is never dropped here.
+"""Builds the frame returned to the caller. Accepted executions are always written, however the run ends.
 
-Owns the moment after the last answer: a second Ctrl-C, a frame that was changed meanwhile or an error of ours must
-not stand between an execution and its row.
+Owns the time after the last response: a second Ctrl-C, a frame that was changed meanwhile or an internal error never
+loses an execution.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ResultFrame:
         As the user gave it.
     results : Results
         What is written, by position.
-    origin : Origin
+    origin : ResultMeta
         What the frame's attrs will say; a call may change it on its way.
     inplace : bool
         Whether `frame` itself is written.

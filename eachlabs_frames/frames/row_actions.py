@@ -1,6 +1,6 @@
-"""What is to be done with each row of a call: what its frame says of it, and what the journal knows.
+"""Decides per row whether a call sends it, from the state in the frame and in the journal. It never sends.
 
-The journal knows better than the frame, which may be an old one; but for what a frame has seen of an execution since.
+The journal takes precedence, because the frame may be old; later states that the frame has of the same execution stay.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A frame's rows -> their places in a run of the journal, and what is known there of each.
+"""Maps a frame's rows to rows of a journaled run and reads their recorded state.
 
-Owns which run a call belongs to and whether it fits that run. Nothing is sent while this is at work.
+Owns which run a call belongs to and whether the call fits that run. It never sends anything.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ RowHints: TypeAlias = "np.ndarray[Any, np.dtype[np.int8]]"
 
 
 class RunBinding:
-    """One call's place in a run.
+    """Binds the frame of one call to a run of the journal.
 
     Parameters
     ----------
     settings : Settings
-    options : Options
+    options : TriggerOptions
     workflow_id : str
-    before : Origin or None
-        What the frame remembers.
+    before : ResultMeta or None
+        What the frame's attrs record.
 
     Raises
     ------
@@ -123,11 +123,11 @@ class RunBinding:
         return _worded(pairs)
 
     def is_fresh(self) -> bool:
-        """Say whether nothing is known of any row of the run."""
+        """Return whether no row of the run has a recorded state."""
         return self.entry.state.is_untouched()
 
     def leave(self) -> None:
-        """Write what is left, and leave the run; where it has no row, it is as if it had never been."""
+        """Write pending records and close the run; a run without rows is deleted."""
         if not self.entry.state.results.size:
             self.entry.withdraw()
         failure = self.entry.close()

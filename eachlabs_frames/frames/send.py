@@ -1,4 +1,4 @@
-"""A call's rows, checked and numbered -> the engine's jobs that send them, and why some were not sent."""
+"""Sends the rows of a call with the engine, searches for lost answers, and records why rows were not sent."""
 
 from __future__ import annotations
 

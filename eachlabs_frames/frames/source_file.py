@@ -1,4 +1,4 @@
-"""What a frame that was read from a file remembers of it: how each cell and line is written there.
+"""Records the file that a frame was read from: the original text of its cells and lines.
 
 It travels in ``df.attrs`` within one process, and tells that the frame's text is a file's: what the schema calls a
 number is text only because a file has nothing else. It opens no file, and never changes a cell.

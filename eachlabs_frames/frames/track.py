@@ -92,12 +92,12 @@ class WaitCall:
 
     Attributes
     ----------
-    handover : Handover
+    handover : ResultFrame
         The frame, from before the first request on.
-    audience : Audience or None
-        Told of each step, beside ``progress=``.
+    audience : ObserverList or None
+        Called with each event, besides ``progress=``.
     pace : callable or None
-        Gives the seconds between two looks.
+        Returns the seconds between two polls.
     tracker : Tracker or None
         What looks, while it does.
     left, accepted : int

@@ -1,7 +1,6 @@
-"""What a call that triggers does, as steps: plain work on frames that yields the engine's jobs.
+"""Implements `bulk_trigger`: plans the rows, sends them, optionally waits, and writes the results back.
 
-Everything that can be wrong with a call is found before a row is sent; from the first request on, nothing that is
-known of a row is ever dropped: whatever ends the run, the frame is written.
+Every check of a call comes before the first request. From then on the frame is always written, however the run ends.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class TriggerCall:
     workflow_id : str
     inputs : None, list, dict or callable
         As the user wrote it.
-    options : Options
+    options : TriggerOptions
     only : numpy.ndarray of int64, optional
         The rows to trigger, whatever they hold; by default those that have no execution yet.
     sends : bool
@@ -74,10 +73,10 @@ class TriggerCall:
 
     Attributes
     ----------
-    handover : Handover
+    handover : ResultFrame
         The frame, from before the first request on.
-    audience : Audience or None
-        Told of each step, beside ``progress=``.
+    audience : ObserverList or None
+        Called with each event, besides ``progress=``.
     pace : callable or None
         Gives the seconds between two looks. With it, a call that waits looks at executions already while it sends.
     tracker : Tracker or None
