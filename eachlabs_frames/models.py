@@ -201,7 +201,7 @@ Observer: TypeAlias = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ApiConnection:
     """How the engine reaches the API: what sends, what waits, how requests are written, and how many go at once."""
 
     transport: Transport

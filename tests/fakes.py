@@ -17,7 +17,7 @@ from eachlabs_frames.engine.recorder import Recorder
 from eachlabs_frames.engine.runner import Limits, Runner
 from eachlabs_frames.journal.base import LostRequest, RunJournal
 from eachlabs_frames.journal.none import NullRunJournal
-from eachlabs_frames.models import Connection, Fault, Reply, Request, Target
+from eachlabs_frames.models import ApiConnection, Fault, Reply, Request, Target
 from eachlabs_frames.results import Results
 
 Answer = Reply | Fault
@@ -122,7 +122,7 @@ def runner(
 
     return Runner(
         Target("wf", "v1"),
-        Connection(transport, clock, "current", workers),
+        ApiConnection(transport, clock, "current", workers),
         Recorder(results, reporter, journal=journal or NullRunJournal(), numbers=range(results.size)),
         limits=Limits(timeout=60.0, max_wait=max_wait),
         search=QuietSearch,  # type: ignore[arg-type]  # all of it that a runner uses

@@ -11,7 +11,7 @@ import pytest
 
 from eachlabs_frames.engine.recovery import resend
 from eachlabs_frames.engine.recovery.resend import Findings, ResendCheck
-from eachlabs_frames.models import Connection, Reply, Request, Target
+from eachlabs_frames.models import ApiConnection, Reply, Request, Target
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 
 TIME = "2026-09-21T13:33:20Z"
@@ -45,7 +45,7 @@ def check(
         return frozenset(owned)
 
     transport = FakeTransport(answer)
-    reading = ResendCheck(Target("wf", "v1"), Connection(transport, ManualClock(), "current", 4), owned=owns)
+    reading = ResendCheck(Target("wf", "v1"), ApiConnection(transport, ManualClock(), "current", 4), owned=owns)
     payloads = {row: orjson.dumps(one, option=orjson.OPT_SORT_KEYS) for row, one in enumerate(inputs)}
     return asyncio.run(reading.run(payloads, since=EPOCH)), transport
 
@@ -147,7 +147,7 @@ def test_a_listing_that_cannot_be_read_is_no_certainty(answer: Reply) -> None:
         return frozenset()
 
     reading = ResendCheck(
-        Target("wf", "v1"), Connection(FakeTransport(lambda _: answer), ManualClock(), "current", 4), owned=owns
+        Target("wf", "v1"), ApiConnection(FakeTransport(lambda _: answer), ManualClock(), "current", 4), owned=owns
     )
     assert asyncio.run(reading.run({0: b"{}"}, since=EPOCH)).doubt is not None
     pages = iter([reply(200, {"executions": listing(*[B] * 100)}), reply(400, {"error": "offset"})])

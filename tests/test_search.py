@@ -28,7 +28,7 @@ from eachlabs_frames.engine.recovery.clock_skew import ClockSkew
 from eachlabs_frames.engine.recovery.search import RIVALS, LostRequestSearch
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.journal.base import Claimed, LostRequest
-from eachlabs_frames.models import Batch, Connection, Fault, Outcome, Reply, Request, Target, Transport
+from eachlabs_frames.models import ApiConnection, Batch, Fault, Outcome, Reply, Request, Target, Transport
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 
 
@@ -149,7 +149,7 @@ class Trial:
         self.told: list[int] = []
         self.search = LostRequestSearch(
             Target("wf", "v1"),
-            Connection(self.transport, self.clock, "current", 4),
+            ApiConnection(self.transport, self.clock, "current", 4),
             settle_window=30.0,
             records=self,
             on_count=self.told.append,
@@ -958,7 +958,7 @@ class Lossy:
         client = Client(settings.current())
         search = LostRequestSearch(
             Target("wf_free", "v1"),
-            Connection(client, clock, settings.current().dialect, 4),
+            ApiConnection(client, clock, settings.current().dialect, 4),
             settle_window=self.window,
             records=self,
             on_count=lambda rows: None,

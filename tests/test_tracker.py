@@ -19,7 +19,7 @@ from eachlabs_frames.engine.absences import MIN_AGE
 from eachlabs_frames.engine.events import EventEmitter
 from eachlabs_frames.engine.tracker import Tracker
 from eachlabs_frames.inputs.fingerprints import fingerprint
-from eachlabs_frames.models import Connection, Event, Fault, Outcome, Reply, Request
+from eachlabs_frames.models import ApiConnection, Event, Fault, Outcome, Reply, Request
 from eachlabs_frames.results import Results
 from eachlabs_frames.webhooks.subscription import Subscription
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
@@ -83,7 +83,7 @@ class Trial:
         return Tracker(
             "wf",
             self.results,
-            Connection(self.transport, self.clock, "current", self._workers),
+            ApiConnection(self.transport, self.clock, "current", self._workers),
             events=EventEmitter(self.events.append, self.results, total=self.results.size, until_settled=True),
             open_feed=partial(Subscription, "wf", self.results, feed=None, content=self.content),
             rows=self,

@@ -18,7 +18,7 @@ from ..api.verdicts import Done, Refused, Retry, Split, Stop, Unknown, Verdict, 
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
 from ..journal.base import LostRequest
-from ..models import FAILED, UNKNOWN, Batch, Connection, Fault, Outcome, Reply, Target
+from ..models import FAILED, UNKNOWN, ApiConnection, Batch, Fault, Outcome, Reply, Target
 from .budget import Budget, CostProbe
 from .events import described
 from .limiter import Limiter
@@ -61,7 +61,7 @@ class Runner:
     ----------
     target : Target
         What is triggered.
-    connection : Connection
+    connection : ApiConnection
     recorder : Recorder
         Records outcomes and reports each step.
     limits : Limits
@@ -81,7 +81,7 @@ class Runner:
     def __init__(
         self,
         target: Target,
-        connection: Connection,
+        connection: ApiConnection,
         recorder: Recorder,
         *,
         limits: Limits,

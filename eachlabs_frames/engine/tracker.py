@@ -22,7 +22,7 @@ from ..api.requests import PAGE_SIZE, details_request, is_filter, listing_reques
 from ..api.responses import entries, is_details_of, lacks_details, read_outcome, with_default_error
 from ..api.verdicts import MAX_RETRY_AFTER, Retry, Stop, Success, is_past_the_end, judge_read
 from ..errors import APIConnectionError, APIError
-from ..models import FAILED, TERMINAL, UNKNOWN, Connection, Json, Outcome, Request
+from ..models import FAILED, TERMINAL, UNKNOWN, ApiConnection, Json, Outcome, Request
 from ..results import Results
 from .absences import Absences
 from .assignments import Assignments, TrackedRows
@@ -51,7 +51,7 @@ class Tracker:
     ----------
     workflow_id : str
     results : Results
-    connection : Connection
+    connection : ApiConnection
     events : EventEmitter
     open_feed : callable
         Opens the feed of webhook deliveries. While a receiver listens, polls are few.
@@ -68,7 +68,7 @@ class Tracker:
         self,
         workflow_id: str,
         results: Results,
-        connection: Connection,
+        connection: ApiConnection,
         *,
         events: EventEmitter,
         open_feed: OpenFeed,

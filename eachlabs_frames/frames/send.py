@@ -24,7 +24,7 @@ from ..engine.tracker import Tracker
 from ..errors import APIError, JournalError
 from ..journal import open_journal
 from ..journal.base import LostRequest
-from ..models import PENDING, UNKNOWN, Batch, Connection, Target
+from ..models import PENDING, UNKNOWN, ApiConnection, Batch, Target
 from ..results import Results
 from ..settings import Settings
 from .columns import ResultMeta
@@ -65,7 +65,7 @@ class Sender:
         self._settings = settings
         self._options = options
         self._client = client
-        self._connection = Connection(client, CLOCK, settings.dialect, settings.max_concurrency)
+        self._connection = ApiConnection(client, CLOCK, settings.dialect, settings.max_concurrency)
         self._reporter = reporter
         self._tracker = tracker
         self._enrolment = enrolment

@@ -25,7 +25,7 @@ from ..errors import ConfigurationError, UnsettledWarning
 from ..inputs.mapping import Label
 from ..journal import open_journal
 from ..journal.updates import JournalUpdater
-from ..models import PENDING, Connection, Observer
+from ..models import PENDING, ApiConnection, Observer
 from ..results import Results, per_bulk, status_columns
 from ..settings import Settings, current
 from ..stacklevel import warn
@@ -258,7 +258,7 @@ def _tracker(
     return Tracker(
         workflow_id,
         results,
-        Connection(Client(settings), SystemClock(), settings.dialect, settings.max_concurrency),
+        ApiConnection(Client(settings), SystemClock(), settings.dialect, settings.max_concurrency),
         events=reporter,
         open_feed=partial(
             Subscription, workflow_id, results, feed=feed, content=None if notes is None else notes.content

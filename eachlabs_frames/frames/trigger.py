@@ -29,7 +29,7 @@ from ..inputs.repeats import pack
 from ..journal import open_journal
 from ..journal.base import RunSpec
 from ..journal.updates import JournalUpdater, RunRows
-from ..models import INVALID, PENDING, UNKNOWN, Connection, Outcome, Workflow
+from ..models import INVALID, PENDING, UNKNOWN, ApiConnection, Outcome, Workflow
 from ..settings import Settings
 from ..webhooks.subscription import Subscription
 from . import columns, source_file
@@ -392,7 +392,7 @@ class TriggerCall:
         return Tracker(
             self._workflow_id,
             self._results,
-            Connection(self._client, CLOCK, self._settings.dialect, self._settings.max_concurrency),
+            ApiConnection(self._client, CLOCK, self._settings.dialect, self._settings.max_concurrency),
             events=reporter,
             open_feed=partial(
                 Subscription, self._workflow_id, self._results, feed=self._options.webhook, content=rows.content

@@ -17,7 +17,7 @@ from ...api.responses import entries, is_details_of, next_offset, parse_time
 from ...api.verdicts import Retry, Stop, Success, is_past_the_end, judge_read, server_time
 from ...inputs.fingerprints import try_fingerprint
 from ...journal.base import LostRequest
-from ...models import Connection, Json, Reply, Request, Target
+from ...models import ApiConnection, Json, Reply, Request, Target
 from .clock_skew import ClockSkew
 from .matching import BulkCandidate, BulkMember, TimeRange, candidates, timely
 
@@ -77,7 +77,7 @@ class ExecutionFacts:
 class Listing:
     """A workflow's executions as one search sees them; the details of each are read once."""
 
-    def __init__(self, target: Target, connection: Connection) -> None:
+    def __init__(self, target: Target, connection: ApiConnection) -> None:
         self._workflow_id = target.workflow_id
         self._version_id = target.version_id
         self._transport = connection.transport

@@ -19,7 +19,7 @@ from ...api.responses import entries, next_offset, parse_time
 from ...api.verdicts import PAST_THE_END
 from ...errors import APIError, EachlabsError
 from ...inputs.fingerprints import fingerprint, try_fingerprint
-from ...models import Connection, Json, Target
+from ...models import ApiConnection, Json, Target
 from .listing import MAX_REPEATS
 
 MIN_PAGES: Final = 10
@@ -92,12 +92,12 @@ class ResendCheck:
     ----------
     target : Target
         The workflow; executions of another version are ignored.
-    connection : Connection
+    connection : ApiConnection
     owned : callable
         Returns the executions that rows have, of any run.
     """
 
-    def __init__(self, target: Target, connection: Connection, *, owned: Callable[[], Awaitable[Set[str]]]) -> None:
+    def __init__(self, target: Target, connection: ApiConnection, *, owned: Callable[[], Awaitable[Set[str]]]) -> None:
         self._workflow_id = target.workflow_id
         self._version_id = target.version_id
         self._transport = connection.transport

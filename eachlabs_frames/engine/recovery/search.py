@@ -19,7 +19,7 @@ from ...api.requests import is_filter
 from ...api.responses import lacks_details, read_outcome
 from ...errors import JournalError
 from ...journal.base import Claimed, LostRequest
-from ...models import QUEUED, RUNNING, UNKNOWN, Clock, Connection, Outcome, Target
+from ...models import QUEUED, RUNNING, UNKNOWN, ApiConnection, Clock, Outcome, Target
 from .clock_skew import UNSURE
 from .listing import Entry, Listing, UnreadableError
 from .matching import BulkCandidate, Match, match, spans
@@ -96,7 +96,7 @@ class LostRequestSearch:
     ----------
     target : Target
         The workflow; executions of another version are ignored.
-    connection : Connection
+    connection : ApiConnection
     settle_window : float
         Seconds after the last moment of a trigger in which its executions may appear.
     records : SearchRecords
@@ -107,7 +107,7 @@ class LostRequestSearch:
     def __init__(
         self,
         target: Target,
-        connection: Connection,
+        connection: ApiConnection,
         *,
         settle_window: float,
         records: SearchRecords,
