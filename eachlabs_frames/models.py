@@ -1,4 +1,4 @@
-"""What passes between the rooms: frozen values, and the Protocols at the seams. It holds no behaviour."""
+"""Frozen values that pass between packages, and the Protocols at their boundaries. It holds no behaviour."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CANCELLED = "cancelled"
 UNKNOWN = "unknown"
 
 STATUSES = (PENDING, INVALID, QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED, UNKNOWN)
-"""Every status word of this package; an unknown word of the API's is shown as it is."""
+"""The statuses of this package. An unknown status of the API is shown as it is."""
 
 TERMINAL = frozenset({COMPLETED, FAILED, CANCELLED})
-"""The words after which an execution never changes (API reference, "Executions")."""
+"""Statuses after which an execution never changes (API reference, "Executions")."""
 
 
 SETTLED = TERMINAL | {INVALID, UNKNOWN}
-"""The words that no further look changes."""
+"""Statuses that polling does not change."""
 
 
 class Secret:
@@ -118,7 +118,7 @@ class Fault:
 
 
 class Outcome(NamedTuple):
-    """What is known of one row. Times are nanoseconds since the epoch, UTC; cost is in USD.
+    """The current state of a row. Times are nanoseconds since the epoch, UTC; cost is in USD.
 
     One is made for each row of each answer: a tuple takes a quarter of a frozen dataclass's time.
     """

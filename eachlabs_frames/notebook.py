@@ -23,6 +23,6 @@ def in_kernel() -> bool:
 
 def publish(data: dict[str, Any], metadata: dict[str, Any], display_id: str | None = None, **more: Any) -> None:
     """Publish MIME data as an output of the running cell, or as the update of the output with this id."""
-    from IPython.display import display  # it is there, as there is a kernel
+    from IPython.display import display  # always installed in a kernel
 
     display(data, metadata=metadata, raw=True, display_id=display_id, **more)  # type: ignore[no-untyped-call]  # IPython has no types

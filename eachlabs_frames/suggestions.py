@@ -1,6 +1,6 @@
 """Hints for names that may be misspelt: "did you mean ...?".
 
-Owns how names are compared and how a hint is worded. It never decides whether a name is wrong.
+Owns the comparison of names and the wording of hints. It never decides whether a name is wrong.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ T = TypeVar("T", bound=Hashable)
 
 MAX_LISTED: Final = 8
 MAX_COMPARED: Final = 1_000
-"""Names that are compared at most: `difflib` takes about 10 us for each."""
+"""Maximum number of names to compare: `difflib` takes about 10 us for each."""
 
 MIN_SIMILARITY: Final = 0.7
 """Of `difflib`, from 0 to 1: by its own 0.6, "status" is close to "tags"."""

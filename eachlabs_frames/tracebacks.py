@@ -16,7 +16,7 @@ from types import CodeType, TracebackType
 from typing import Any, Final
 
 MAX_LINES: Final = 15
-"""Lines that an interrupt takes at most."""
+"""Maximum number of lines shown for an interrupt."""
 
 _OWN: Final = str(Path(__file__).parent) + os.sep
 _LIBRARIES: Final = tuple(
@@ -111,7 +111,7 @@ def _shown(frames: TracebackType | None) -> TracebackType | None:
 
 
 def is_bare(exc: BaseException) -> bool:
-    """Say whether `exc` is an interrupt about which there is nothing to know but that it came."""
+    """Return whether `exc` is an interrupt without a message or cause."""
     return isinstance(exc, _INTERRUPTS) and not exc.args and exc.__cause__ is None
 
 
@@ -136,7 +136,7 @@ def _has_users(frames: TracebackType | None) -> bool:
 
 
 def _is_users(frames: TracebackType | None) -> bool:
-    """Say whether the user's code was called by this package when the exception was raised."""
+    """Return whether this package had called the user's code when the exception was raised."""
     own = users = -1
     for depth, code in enumerate(_codes(frames)):
         if _is_own(code):

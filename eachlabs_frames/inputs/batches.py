@@ -1,6 +1,6 @@
-"""Encoded inputs -> batches of at most 10, in row order, one at a time.
+"""Groups encoded inputs into batches of at most 10, lazily and in row order.
 
-Owns a batch's size and how it is halved. Never holds more than the chunk that it is cutting.
+Owns the size of a batch and how it is split. It never holds more than one chunk of rows.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _batched(chunks: Iterable[tuple[Sequence[int], Sequence[bytes]]], size: int)
         positions += more_positions
         payloads += more_payloads
         start = 0
-        # What does not fill a batch waits for the next chunk, so that only the last batch may be short.
+        # Keep incomplete batches for the next chunk, so that only the last batch may be short.
         while len(positions) - start >= size:
             batch = _cut(positions, payloads, start, size)
             yield batch

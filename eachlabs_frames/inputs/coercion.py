@@ -1,7 +1,7 @@
-"""The text of a cell -> the JSON value that a schema or a named type asks for.
+"""Converts the text of a cell to the type of the schema, or to a type that the user has named.
 
-Owns how text is read as a number, a boolean, a list or an object: a CSV file has nothing but text. It never guesses:
-text that is not exactly of the wanted type stays text, or is refused where the type was named.
+Owns the parsing of text as a number, boolean, list or object, because CSV files have only text. It never guesses: text
+that is not exactly of the type stays text, or is an error if the user has named the type.
 """
 
 from __future__ import annotations

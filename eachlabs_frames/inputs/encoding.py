@@ -1,7 +1,7 @@
-"""Columns of a chunk + fields -> one input a row, as a dict and as the JSON that is sent; or that row's problem.
+"""Builds the input of each row, as a dict and as JSON, or the row's problem.
 
-Owns how inputs are made from cells and how large one may be. A row's input depends on that row alone, never on its
-neighbours, so that it is the same in whichever chunk, order or run the row comes.
+Owns the conversion of cells to inputs and the maximum size of an input. A row's input depends on that row alone, so
+that it is the same in any chunk, order or run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Cells: TypeAlias = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a row cannot become an input: its reason, the column or key where it lies, and what a row function raised."""
+    """Why a row cannot become an input: the reason, the column or key, and the exception of a row function."""
 
     reason: str
     place: str | None = None

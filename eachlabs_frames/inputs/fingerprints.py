@@ -1,7 +1,7 @@
-"""An input -> its fingerprint: what a row is known by, in a journal and in the API's listing.
+"""Fingerprints of inputs, which identify a row in the journal and in the API's listing.
 
-Two inputs that are equal as JSON have one fingerprint: key order does not count, and 1 and 1.0 are one number, so a
-column that became float because another row's cell is missing is still the same input.
+Equal JSON values have the same fingerprint: key order does not matter, and 1 equals 1.0, so that a column that became
+float because of a missing value in another row has the same inputs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Inputs that name a file of this machine where the workflow wants a URL.
+"""Finds local paths in inputs where the workflow expects a URL.
 
-Owns which keys of an input hold URLs and which of their texts may be a path. It reads no disk: whether a file exists is
-asked of a function that the caller passes, and only for texts that may be a path.
+Decides which keys of an input hold URLs and which texts may be a path. It never reads the disk: the caller passes a
+function that checks whether a file exists.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_PATH: Final = 4096
 """Bytes of a path, at most (Linux, ``PATH_MAX``)."""
 MAX_SHOWN: Final = 80
 MAX_REMEMBERED: Final = 10_000
-"""Texts of which is remembered whether they are files: a sweep has one picture in many rows."""
+"""Size of the cache of checked texts: a sweep has the same picture in many rows."""
 
 _ENDINGS: Final = ("_url", "_urls", "_uri", "_uris")
 _FORMATS: Final = frozenset({"uri", "uri-reference", "iri", "iri-reference", "url"})

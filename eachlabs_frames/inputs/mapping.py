@@ -1,6 +1,6 @@
-"""``inputs=`` -> fields: which column, constant or template fills which key of the input.
+"""Resolves ``inputs=``: which column, constant or template fills which key of the input.
 
-Owns the four forms that a user may write, and their errors. It sees column labels and a schema, never a cell.
+Owns the four forms of ``inputs=`` and their errors. It sees column labels and a schema, never a cell.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which rows of a call have an input that was sent before. It compares fingerprints, and never sees an input."""
+"""Finds the rows of a call whose input was sent before. It compares fingerprints, and never sees an input."""
 
 from __future__ import annotations
 

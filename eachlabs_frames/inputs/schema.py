@@ -1,6 +1,6 @@
-"""An input checked against the workflow's input schema: the reason why it does not fit, or None.
+"""Checks inputs against the workflow's input schema.
 
-Owns how a schema is read. Never refuses a row because the schema itself is broken: the API has the last word.
+Owns the use of JSON Schema. It never rejects a row because the schema itself is invalid: the API decides then.
 
 jsonschema-rs, not jsonschema: for 10,000 inputs of 4 keys it took 2 ms where jsonschema took 200 ms, with the same
 messages; and it is told to fetch nothing that a schema refers to.

@@ -1,7 +1,6 @@
-"""One value of a cell -> one JSON value of plain Python types, or the reason why there is none.
+"""Converts a value of a cell to a JSON value of plain Python types, or raises `RefusedValueError`.
 
-Owns the table of types (design: "Missing values, NumPy scalars, timestamps ..."). Never guesses: a type that is
-not in the table is refused.
+Owns the table of types. It never guesses: a type that is not in the table is an error.
 """
 
 from __future__ import annotations
