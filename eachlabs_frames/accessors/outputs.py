@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .base import AccessorBase
+from .method_group import AccessorBase
 
 if TYPE_CHECKING:
     from ..aio.bridge import Steps

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..models import Secret
 from ..suggestions import check_keywords
-from .base import AccessorBase
+from .method_group import AccessorBase
 
 if TYPE_CHECKING:
     from ..aio.bridge import Steps

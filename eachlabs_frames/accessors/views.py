@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .base import AccessorBase
+from .method_group import AccessorBase
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
