@@ -34,7 +34,7 @@ from .display import PreviewFrame
 from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .progress_bar import somebody_looks
-from .rerun import RepeatedRows, RerunGuard
+from .rerun_guard import RepeatedRows, RerunGuard
 from .row_actions import RowActions
 from .trigger import TriggerCall
 from .workflows import naming_the_nearest

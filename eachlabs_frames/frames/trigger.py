@@ -38,7 +38,7 @@ from .columns import ResultMeta
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
 from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
-from .rerun import RerunGuard
+from .rerun_guard import RerunGuard
 from .result_frame import ResultFrame
 from .row_actions import RowActions, row_hints, sort_out, sort_out_failed
 from .rows import Positions
