@@ -280,13 +280,13 @@ class Tracker:
         return {}
 
     async def _pages(self, offsets: range) -> list[list[Mapping[str, Any]] | None]:
-        read_outcome: dict[int, list[Mapping[str, Any]] | None] = {}
+        pages: dict[int, list[Mapping[str, Any]] | None] = {}
 
         async def one(offset: int) -> None:
-            read_outcome[offset] = await self._page(offset)
+            pages[offset] = await self._page(offset)
 
         await run_workers(iter(offsets), one, workers=self._workers)
-        return [read_outcome[offset] for offset in offsets]
+        return [pages[offset] for offset in offsets]
 
     async def _page(self, offset: int) -> list[Mapping[str, Any]] | None:
         verdict = judge_read(await self._transport.send(listing_request(self._workflow_id, offset=offset)))
