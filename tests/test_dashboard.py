@@ -730,7 +730,7 @@ def test_a_cancelled_run_is_followed_by_its_dashboard(sandbox: Sandbox) -> None:
     until(lambda: shown(dashboard)["head"]["phase"] == "cancelled")
     assert dashboard.frame["status"].value_counts().to_dict() == {"pending": 300 - accepted, "completed": accepted}
     assert any("not sent" in message for _, message, _ in shown(dashboard)["errors"])
-    assert button(dashboard, "Cancel").disabled
+    until(lambda: button(dashboard, "Cancel").disabled)
     dashboard.close()
 
 

@@ -205,7 +205,7 @@ def test_a_row_function_that_leaves_while_rows_are_sent_keeps_the_answers(sandbo
     running = runner(results, transport=transport, clock=ManualClock(), workers=4)
 
     def steps() -> Any:
-        yield from running._reporter.stoppable(lambda stop: running.run(batches(), canary=False, stop=stop))
+        yield from running._events.stoppable(lambda stop: running.run(batches(), canary=False, stop=stop))
 
     with pytest.raises(KeyboardInterrupt, match="raised SystemExit: 2") as caught:
         complete(steps())
