@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.models import Outcome
+from eachlabs_frames.results import Results
 from eachlabs_frames.webhooks import dispatcher
 from eachlabs_frames.webhooks.dispatcher import Dispatcher, Mailbox, Word
 from eachlabs_frames.webhooks.payload import Delivery, KnownExecution, agrees, read_delivery
 from eachlabs_frames.webhooks.signatures import MAX_AGE, Credentials, Verifier, _matches, path_token
+from eachlabs_frames.webhooks.subscription import Subscription
 
 BULK = "5f0c1e9a-0d1b-4c4e-9f8a-0123456789ab"
 OTHER = "6f0c1e9a-0d1b-4c4e-9f8a-0123456789ab"
@@ -355,6 +357,39 @@ def test_a_missing_cost_is_known_before_anybody_reads_of_the_end() -> None:
     asyncio.run(go())
     assert seen
     assert all(seen)
+
+
+class Receiver:
+    """A receiver as a call sees it; `listening` is set by the test."""
+
+    listening = True
+    sweep = 600.0
+
+
+def test_a_receiver_that_stops_while_a_call_begins_to_wait_is_noticed() -> None:
+    """The wait has chosen its pause by then, and must not sleep through it; after a poll, there is no news."""
+
+    async def go() -> None:
+        receiver = Receiver()
+        subscription = Subscription(
+            "wf_abc123", Results(1), feed=receiver, awaited=lambda: {"d1"}, write=lambda outcomes: None
+        )
+        attending = subscription.attend()
+        receiver.listening = False
+        task = asyncio.ensure_future(attending)
+        await asyncio.sleep(0)
+        subscription.news.clear()  # as a wait does when it begins to rest
+        subscription.tell()
+        assert subscription.news.is_set()
+        assert not subscription.heard_all
+        subscription.forget()
+        subscription.news.clear()
+        subscription.tell()
+        assert not subscription.news.is_set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(go())
 
 
 def test_a_failure_ends_all_of_it_and_loses_nothing() -> None:

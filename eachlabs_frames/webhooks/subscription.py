@@ -6,7 +6,8 @@ Owns what a delivery changes: rows whose execution has not ended, once, and only
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any
 
 from ..models import TERMINAL, Outcome
 from ..results import Results
@@ -57,6 +58,7 @@ class Subscription:
         self._content = content
         self._began = self._closed = False
         self._brief: set[str] = set()
+        self._must_poll = False  # the receiver has stopped, and no poll has started since
         self.news = asyncio.Event()
         self.heard_all = False
 
@@ -81,29 +83,35 @@ class Subscription:
     def forget(self) -> None:
         """Clear executions whose delivery lacked details; a poll for them has started."""
         self._brief.clear()
+        self._must_poll = False
 
     def tell(self) -> None:
-        """Set `news` if all awaited executions were delivered."""
-        if self._brief.issuperset(self._awaited()):
+        """Set `news` if all awaited executions were delivered, or the receiver has stopped since the last poll."""
+        if self._must_poll or self._brief.issuperset(self._awaited()):
             self.news.set()
 
-    async def attend(self) -> None:
-        """Apply deliveries until cancelled."""
+    def attend(self) -> Coroutine[Any, Any, None]:
+        """Return a coroutine that applies deliveries until cancelled."""
+        # Read now, and not when the coroutine starts: the receiver may stop in between, and the caller has chosen its
+        # next poll by what it is now.
+        return self._attend(was_listening=self.sweep is not None)
+
+    async def _attend(self, *, was_listening: bool) -> None:
         if not self._began:
             self._began = True
             self.heard_all = next(self._results.open_rows(), None) is None
         some = asyncio.Event()
-        fed = self.sweep is not None
         box: Mailbox | None = None
         try:
             with dispatcher.opened(self, some.set) as box:
                 while True:
+                    if was_listening and self.sweep is None:
+                        was_listening = self.heard_all = False
+                        self._must_poll = True
+                        self.news.set()
                     await some.wait()
                     some.clear()
                     self._take_in(box.emptied())
-                    if fed and self.sweep is None:
-                        fed = self.heard_all = False
-                        self.news.set()
         finally:
             if box is not None:
                 self._take_in(box.emptied())
