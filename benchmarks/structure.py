@@ -49,7 +49,7 @@ LIMITS = {
     "module names used for two things": (0, 0),
     "classes": (360, 230),
     "constructor parameters, at most": (10, 7),
-    "code lines": (24_539, 17_500),
+    "code lines": (24_544, 17_500),
     "modules that import pandas": (49, 20),
     "noqa and type: ignore": (91, 37),
     "those without an explanation": (0, 0),
