@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 
-def callers_level() -> int:
+def find_stack_level() -> int:
     """Return the stacklevel at which a warning names the line that called this package."""
     package = __name__.partition(".")[0]
     level, here = 1, sys._getframe(1)  # noqa: SLF001 - as the warnings module itself does
@@ -25,7 +25,7 @@ def warn(message: str, category: type[Warning], frame: Any) -> None:
         Where the application's filters make an error of it: with the frame as its ``frame``.
     """
     try:
-        warnings.warn(message, category, stacklevel=callers_level())
+        warnings.warn(message, category, stacklevel=find_stack_level())
     except Warning as exc:
         exc.frame = frame  # type: ignore[attr-defined]  # as any exception that ends a call
         raise

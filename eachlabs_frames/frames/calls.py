@@ -64,7 +64,7 @@ class Calls:
         else:
             # Checked here, because a widget that is half made cannot be taken down.
             own = lost_attrs.prefix_of(source, prefix)
-            columns.refuse_twins(source, own)
+            columns.check_no_duplicates(source, own)
             self._origin = lost_attrs.known(source, own) or ResultMeta(workflow_id or "", prefix=own)
             self._frame = columns.snapshot(source)
         self._workflow_id = workflow_id

@@ -77,7 +77,7 @@ class FrameState:
     results: Results
 
 
-def origin(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
+def read_meta(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
     """Return what attrs record of the result with `prefix`, or of the latest result; None if there is no record."""
     said = _said(frame)
     if prefix is not None and said.get("prefix", "") != prefix:
@@ -100,10 +100,10 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def describe(frame: pd.DataFrame, new: ResultMeta) -> None:
+def write_meta(frame: pd.DataFrame, new: ResultMeta) -> None:
     """Write `new` into the frame's attrs, and keep the records of results with other prefixes."""
     earlier = dict(_earlier(frame))
-    latest = origin(frame)
+    latest = read_meta(frame)
     if latest is not None:
         earlier[latest.prefix] = asdict(latest)
     earlier.pop(new.prefix, None)
@@ -142,7 +142,7 @@ def check_columns(frame: pd.DataFrame, prefix: str) -> None:
         offer = "another prefix=" if prefix else "prefix='eachlabs_'"
         msg = f"the frame already has a column named {names}: rename it, or pass {offer}"
         raise ColumnError(msg)
-    refuse_twins(frame, prefix)
+    check_no_duplicates(frame, prefix)
     try:
         write(frame.iloc[:0].copy(), Results(0), prefix)
     except (TypeError, ValueError) as exc:
@@ -151,7 +151,7 @@ def check_columns(frame: pd.DataFrame, prefix: str) -> None:
         raise ColumnError(msg) from exc
 
 
-def refuse_twins(frame: pd.DataFrame, prefix: str) -> None:
+def check_no_duplicates(frame: pd.DataFrame, prefix: str) -> None:
     """Raise `ColumnError` if a result column exists twice, because it is unknown which one is meant."""
     if not is_result(frame, prefix):
         return
@@ -223,7 +223,7 @@ def read(frame: pd.DataFrame, prefix: str) -> Results:
     results = Results(len(frame))
     if not is_result(frame, prefix):
         return results
-    refuse_twins(frame, prefix)
+    check_no_duplicates(frame, prefix)
     held = {name: _column(frame, name, prefix) for name in COLUMNS if _places(frame, name, prefix)}
     columns = {name: _READERS[KINDS[name]](column) for name, column in held.items()}
     results.load(**columns | {"status": [status or PENDING for status in columns["status"]]})
@@ -239,7 +239,7 @@ def read_state(frame: pd.DataFrame, prefix: str) -> FrameState:
         A result column exists twice.
     """
     held = is_result(frame, prefix)
-    return FrameState(prefix, held, origin(frame, prefix) if held else None, read(frame, prefix))
+    return FrameState(prefix, held, read_meta(frame, prefix) if held else None, read(frame, prefix))
 
 
 def executions(frame: pd.DataFrame, prefix: str) -> list[str | None]:

@@ -27,7 +27,7 @@ from ..engine.events import DownloadEvents
 from ..errors import ConfigurationError, Interrupted, UnsettledWarning
 from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback
-from ..stacklevel import callers_level
+from ..stacklevel import find_stack_level
 from ..tracebacks import is_bare
 from . import columns, lost_attrs, sent_inputs
 from . import progress_bar as bars
@@ -175,12 +175,12 @@ class Download:
             f"the download stopped, {len(missing)} of {len(self._fetched)} files were not downloaded: {reason}; "
             "complete files were kept: free some disk space, and the same call downloads the rest"
         )
-        warnings.warn(msg, UserWarning, stacklevel=callers_level())
+        warnings.warn(msg, UserWarning, stacklevel=find_stack_level())
 
     def _warn_of_open_rows(self) -> None:
         if self._open:
             msg = f"{self._open} row(s) are still open and have no files yet: call wait() before download()"
-            warnings.warn(msg, UnsettledWarning, stacklevel=callers_level())
+            warnings.warn(msg, UnsettledWarning, stacklevel=find_stack_level())
 
     def _warn_of_age(self, missing: Sequence[int]) -> None:
         now = self._clock.epoch()
@@ -191,7 +191,7 @@ class Download:
                 f"{len(rows)} row(s) ended over 24 hours ago, and output URLs live about 24 hours: files of "
                 f"{self._plan.named(rows)} that are not yet downloaded may be gone"
             )
-            warnings.warn(msg, UserWarning, stacklevel=callers_level())
+            warnings.warn(msg, UserWarning, stacklevel=find_stack_level())
 
     def _interrupted(self, error: KeyboardInterrupt) -> Interrupted:
         complete = sum(fetched.file is not None for fetched in self._fetched)

@@ -33,7 +33,7 @@ def check_prefix(frame: pd.DataFrame, workflow_id: str, options: TriggerOptions)
     ColumnError
         The frame's latest result is of this workflow, with a prefix.
     """
-    latest = columns.origin(frame)
+    latest = columns.read_meta(frame)
     if latest is None or options.prefix or options.retrigger or not latest.prefix:
         return
     if latest.workflow_id == workflow_id and columns.is_result(frame, latest.prefix):

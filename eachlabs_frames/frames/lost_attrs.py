@@ -93,7 +93,7 @@ def _with_run(results: Results, origin: ResultMeta) -> ResultMeta:
 
 def known(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
     """Return what `find` returns; None where it raises, or where the frame holds no result."""
-    origin = columns.origin(frame, prefix)
+    origin = columns.read_meta(frame, prefix)
     if origin is not None:
         return origin
     try:
@@ -111,7 +111,7 @@ def prefix_of(frame: pd.DataFrame, prefix: str | None) -> str:
     ColumnError
         The frame holds several results, its attrs were lost, and `prefix` is None.
     """
-    origin = columns.origin(frame, prefix)
+    origin = columns.read_meta(frame, prefix)
     if origin is not None:
         return origin.prefix
     if prefix is not None or columns.is_result(frame, ""):

@@ -129,7 +129,7 @@ def _repeats(plan: Plan, workflow: Workflow, na: str) -> RepeatedRows | None:
 def _journaled(frame: pd.DataFrame, workflow_id: str | None) -> Sequence[float]:
     """Return what executions of the workflow have cost by the journal: of the one named, or of the frame's own."""
     if workflow_id is None:
-        known = columns.origin(frame)
+        known = columns.read_meta(frame)
         if known is None:
             return ()
         workflow_id = known.workflow_id

@@ -19,7 +19,7 @@ from ..inputs.repeats import Fingerprints, repeated
 from ..journal import open_journal
 from ..journal.base import RecentRun, RunSpec
 from ..settings import Settings
-from ..stacklevel import callers_level
+from ..stacklevel import find_stack_level
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -127,7 +127,7 @@ class RerunGuard:
             raise RunError(msg)
         msg = f"{facts}: these are sent and paid for again; in run {run.name!r}, only the other rows would be"
         # Before anything is sent: where warnings are errors, this refuses the call.
-        warnings.warn(msg, UserWarning, stacklevel=callers_level())
+        warnings.warn(msg, UserWarning, stacklevel=find_stack_level())
 
     def _ways_on(self, run: RecentRun) -> str:
         if self._retries:

@@ -257,7 +257,7 @@ class ResultFrame:
         )
 
     def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
-        columns.describe(frame, self.described())
+        columns.write_meta(frame, self.described())
         self._record_inputs(frame)
         attrs.forget_stale(frame, self.source, self.origin.prefix)
         return frame

@@ -46,7 +46,7 @@ def retry_failed(
     before, held = lost_attrs.find(frame, prefix=prefix, one_run=True)
     failed = [row for row, status in enumerate(held.status) if status == FAILED and (among is None or row in among)]
     rows = np.array(failed, dtype=np.int64)
-    if columns.origin(frame, before.prefix) != before:
+    if columns.read_meta(frame, before.prefix) != before:
         frame = _restored(frame, before, held, failed, inputs, inplace=options.inplace)
     known = [held.execution_id[row] for row in rows if held.execution_id[row] is not None]
     if len(set(known)) < len(known):
@@ -83,7 +83,7 @@ def reconcile(
         prefix=before.prefix,
         progress=progress,
     )
-    if columns.origin(frame, before.prefix) != before:
+    if columns.read_meta(frame, before.prefix) != before:
         frame = _described(frame, before)
     return (yield from TriggerCall(frame, before.workflow_id, inputs, options, only=rows, sends=False).steps())
 
@@ -120,7 +120,7 @@ def _restored(
 
 def _described(frame: pd.DataFrame, before: ResultMeta, *, inplace: bool = False) -> pd.DataFrame:
     out = frame if inplace else columns.snapshot(frame)
-    columns.describe(out, before)
+    columns.write_meta(out, before)
     return out
 
 

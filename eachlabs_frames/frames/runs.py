@@ -125,7 +125,7 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     if pin.na == "null" and any(len(row) < len(keys) for row in loaded.inputs):
         spec = None  # a column cannot say of a row that it had no such key at all
     meta = ResultMeta(pin.workflow_id, pin.version_id, prefix, inputs=spec, na=pin.na, run=loaded.name)
-    columns.describe(out, replace(meta, superseded=loaded.superseded, superseded_cost=loaded.superseded_cost))
+    columns.write_meta(out, replace(meta, superseded=loaded.superseded, superseded_cost=loaded.superseded_cost))
     rows = np.arange(len(out), dtype=np.int64)
     sent = sent_inputs.checksums_of(list(map(dict, loaded.inputs)))
     sent_inputs.record(out, pd.DataFrame(index=out.index), prefix, rows, sent)

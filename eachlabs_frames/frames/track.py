@@ -269,5 +269,5 @@ def _tracker(
 
 def _written(frame: pd.DataFrame, results: Results, origin: ResultMeta) -> pd.DataFrame:
     out = columns.write(columns.snapshot(frame), results, origin.prefix)
-    columns.describe(out, origin)
+    columns.write_meta(out, origin)
     return out

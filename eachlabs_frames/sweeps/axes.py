@@ -64,7 +64,7 @@ def read(name: object, values: object, *, most: int = MAX_VALUES) -> Axis:
     else:
         column = _column(name, values, most)
         axis = Axis(name, len(column), {name: column})
-    _refuse_twins(axis)
+    _check_no_duplicates(axis)
     return axis
 
 
@@ -162,7 +162,7 @@ def _taken(values: pd.Series[Any], places: Places) -> pd.Series[Any]:
     return column
 
 
-def _refuse_twins(axis: Axis) -> None:
+def _check_no_duplicates(axis: Axis) -> None:
     """Equal cells would be paid for twice, and nobody could tell them apart."""
     columns = [pd.Series(values) for values in axis.columns.values()]
     codes = pd.DataFrame(dict(enumerate(map(_codes, columns))))
