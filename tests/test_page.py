@@ -58,7 +58,7 @@ def digest(text: str) -> str:
 def test_a_page_holds_its_state_and_its_files() -> None:
     """The state as JSON, and each file under its row and place."""
     text = html_page.page(
-        "Sheet", script=SCRIPT, style=STYLE, state={"cards": [1, "é"]}, files=[PageFile(3, 1, "image/png", b"\x89PNG")]
+        "Sheet", script=SCRIPT, style=STYLE, state={"cards": [1, "é"]}, files=[(3, 1, "image/png", b"\x89PNG")]
     )
     scripts = Read(text).all("script")
     state, file, module = scripts
@@ -106,7 +106,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert written == path
 
     def failing() -> Iterator[PageFile]:
-        yield PageFile(0, 0, "image/png", b"1")
+        yield 0, 0, "image/png", b"1"
         msg = "no more"
         raise OSError(msg)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import eachlabs_frames as ef
 from eachlabs_frames.frames.attrs import DOWNLOAD
 from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.views.common import local_files
-from eachlabs_frames.views.common.local_files import MAX_SIDE, Thumbnails
+from eachlabs_frames.views.common.local_files import MAX_SIDE, ViewFiles
 from eachlabs_frames.views.gallery.static import HELD
 from eachlabs_frames.views.matrix.static import MAX_HTML_BYTES
 
@@ -30,10 +31,15 @@ def photograph(path: Path, kind: str = "JPEG", *, side: int = 700, mode: str = "
     return str(path)
 
 
-def copy_of(held: Thumbnails, path: str) -> tuple[str, Image.Image]:
-    """Delete a file, and return the type and the pixels of what stands for it."""
+def view_files(paths: Sequence[str | None]) -> ViewFiles:
+    """Return the files of a view of one row."""
+    return ViewFiles(lambda row: paths, range(1))
+
+
+def copy_of(files: ViewFiles, n: int, path: str) -> tuple[str, Image.Image]:
+    """Delete a file, and return the type and the pixels of its copy."""
     Path(path).unlink()
-    found = held.find(path)
+    found = files.find(0, n)
     assert found is not None
     content = local_files.read(found)
     assert content is not None
@@ -44,9 +50,9 @@ def copy_of(held: Thumbnails, path: str) -> tuple[str, Image.Image]:
 def test_a_picture_outlives_its_file_as_a_small_copy(tmp_path: Path, kind: str) -> None:
     """While the file is there it is used as it is."""
     path = photograph(tmp_path / "picture", kind)
-    held = Thumbnails([None, path, path])
-    assert held.find(path) == local_files.find(path)
-    media_type, picture = copy_of(held, path)
+    files = view_files([None, path, path])
+    assert files.find(0, 1) == local_files.find(path)
+    media_type, picture = copy_of(files, 2, path)
     assert media_type == "image/webp"
     assert max(picture.size) == MAX_SIDE
 
@@ -59,9 +65,9 @@ def test_a_copy_stands_upright_and_keeps_its_transparency(tmp_path: Path) -> Non
     wide.putdata([(x % 251, x % 241, x % 239) for x in range(900 * 600)])
     wide.save(tmp_path / "turned.jpg", exif=turned)
     clear = photograph(tmp_path / "clear.png", "PNG", mode="RGBA")
-    held = Thumbnails([str(tmp_path / "turned.jpg"), clear])
-    assert copy_of(held, str(tmp_path / "turned.jpg"))[1].size == (128, 192)
-    assert copy_of(held, clear)[1].mode in ("RGBA", "RGB")
+    files = view_files([str(tmp_path / "turned.jpg"), clear])
+    assert copy_of(files, 0, str(tmp_path / "turned.jpg"))[1].size == (128, 192)
+    assert copy_of(files, 1, clear)[1].mode in ("RGBA", "RGB")
 
 
 def test_a_small_file_is_held_as_it_is_and_what_is_no_picture_is_not(tmp_path: Path) -> None:
@@ -72,10 +78,10 @@ def test_a_small_file_is_held_as_it_is_and_what_is_no_picture_is_not(tmp_path: P
     paths = [str(tmp_path / name) for name in ("drawing", "film", "broken", "nothing")]
     small = photograph(tmp_path / "small.png", "PNG", side=40)
     before = Path(small).read_bytes()
-    held = Thumbnails([*paths, small])
+    files = view_files([*paths, small])
     shutil.rmtree(tmp_path)
-    assert [held.find(path) is not None for path in paths] == [True, False, False, False]
-    found = held.find(small)
+    assert [files.find(0, n) is not None for n in range(4)] == [True, False, False, False]
+    found = files.find(0, 4)
     assert found is not None
     assert local_files.read(found) == before
 
@@ -88,14 +94,14 @@ def test_copies_have_a_bound_and_the_first_ones_are_made_at_once(
     paths = [first, *(str(shutil.copy(first, tmp_path / f"{n}.png")) for n in range(1, 5))]
     size = Path(paths[0]).stat().st_size
     monkeypatch.setattr(local_files, "MAX_HELD", 3 * size + size // 2)
-    bounded = Thumbnails(paths)
+    bounded = view_files(paths)
     monkeypatch.setattr(local_files, "MAX_HELD", 100 * size)
     monkeypatch.setattr(local_files, "MAX_AT_ONCE", 2)
-    late = Thumbnails(paths)
+    late = view_files(paths)
     late.wait()
     shutil.rmtree(tmp_path)
-    assert [bounded.find(path) is not None for path in paths] == [True, True, True, False, False]
-    assert [late.find(path) is not None for path in paths] == [True] * 5
+    assert [bounded.find(0, n) is not None for n in range(5)] == [True, True, True, False, False]
+    assert [late.find(0, n) is not None for n in range(5)] == [True] * 5
 
 
 def with_photographs(folder: Path, rows: int) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -21,21 +21,15 @@ from ...errors import ConfigurationError
 from ...models import Json
 from . import assets
 
+PageFile: TypeAlias = tuple[int, int, str, bytes]
+"""An embedded file: its row, its number among the URLs of the row's output, its media type, and its content."""
+
 EXPORT: Final = "export default "
 _LINES: Final = {"\u2028": "\\u2028", "\u2029": "\\u2029", "<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 _STYLE: Final = """
 html { color-scheme: light dark; }
 body { max-width: 1600px; margin: 0 auto; padding: 16px; background: Canvas; }
 """
-
-
-class PageFile(NamedTuple):
-    """A file that the page holds, for the medium at place `n` of a row's output."""
-
-    row: int
-    n: int
-    media_type: str
-    content: bytes
 
 
 def page(title: str, *, script: str, style: str, state: Mapping[str, Json], files: Iterable[PageFile] = ()) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
 
 from ...media import HEAD_BYTES, media_type
 from .html_page import PageFile
@@ -101,27 +101,30 @@ def _open(path: Path) -> BinaryIO:
     return os.fdopen(handle, "rb")
 
 
-# -- thumbnails -----------------------------------------------------------------------------------------------------
+# -- the files of a view ---------------------------------------------------------------------------------------------
 
 
-class Thumbnails:
-    """Small copies of the images of a view, held in memory, by path.
+class ViewFiles:
+    """The downloaded files of a view, with small copies of its images in memory.
 
     A file is used as long as it exists. Its copy is shown in static HTML, where a whole file has no room, and in the
     live view once the file was moved or deleted.
 
     Parameters
     ----------
-    paths : iterable of str or None
-        The files of the view, in display order.
+    files : callable
+        Returns the paths of a row's downloaded files, in the order of the URLs in its output.
+    rows : iterable of int
+        The rows that the view shows, in display order. Copies are made in this order.
     """
 
-    def __init__(self, paths: Iterable[str | None]) -> None:
-        self._held: dict[str, tuple[str, bytes]] = {}
+    def __init__(self, files: Callable[[int], Sequence[str | None]], rows: Iterable[int]) -> None:
+        self._files = files
+        self._copies: dict[str, tuple[str, bytes]] = {}
         self._left = MAX_HELD
         self._closed = False
         self._thread: threading.Thread | None = None
-        distinct = _distinct(paths)
+        distinct = _distinct(path for row in rows for path in files(row))
         first = list(islice(distinct, MAX_AT_ONCE))
         if first:
             with ThreadPoolExecutor(4, "eachlabs-thumbnails") as pool:
@@ -131,13 +134,30 @@ class Thumbnails:
             self._thread = threading.Thread(target=self._keep, args=[others], name="eachlabs-thumbnails", daemon=True)
             self._thread.start()
 
-    def find(self, path: str | None, *, max_bytes: int = MAX_FILE_BYTES) -> LocalFile | None:
-        """Return the file at a path, or its copy if the file is gone or has more than `max_bytes` bytes."""
+    def find(self, row: int, n: int, *, max_bytes: int = MAX_FILE_BYTES) -> LocalFile | None:
+        """Return the file downloaded from URL number `n` of a row's output.
+
+        Its copy if the file is gone or has more than `max_bytes` bytes; None if there is neither.
+        """
+        paths = self._files(row)
+        path = paths[n] if 0 <= n < len(paths) else None
         file = find(path, max_bytes=max_bytes)
         if file is not None:
             return file
-        kind, content = self._held.get(path or "", ("", b""))
+        kind, content = self._copies.get(path or "", ("", b""))
         return LocalFile(Path(path), kind, len(content), content) if path and 0 < len(content) <= max_bytes else None
+
+    def serve(self, widget: anywidget.AnyWidget) -> None:
+        """Answer the file requests of a widget's browser, which name a row and a number, never a path."""
+
+        def answer(_: object, request: object, __: object) -> None:
+            if not isinstance(request, dict) or request.get("kind") != "file":
+                return
+            row, n = request.get("row"), request.get("n")
+            if type(row) is int and type(n) is int:
+                send(widget, row, n, self.find(row, n))
+
+        widget.on_msg(answer)
 
     def wait(self) -> None:
         """Wait until all copies are made."""
@@ -147,7 +167,7 @@ class Thumbnails:
     def close(self) -> None:
         """Stop copying and release the copies."""
         self._closed = True
-        self._held = {}
+        self._copies = {}
 
     def _keep(self, copies: Iterable[tuple[str, str, bytes] | None]) -> None:
         for copy in copies:
@@ -156,7 +176,7 @@ class Thumbnails:
             if copy is not None and len(copy[2]) <= self._left:
                 path, kind, content = copy
                 self._left -= len(content)
-                self._held[path] = kind, content
+                self._copies[path] = kind, content
 
 
 def _distinct(paths: Iterable[str | None]) -> Iterator[str]:
@@ -203,52 +223,6 @@ def _shrink(content: bytes) -> bytes | None:
     return written.getvalue()
 
 
-# -- files for a widget's browser -----------------------------------------------------------------------------------
-
-
-class FileSource(Protocol):
-    """Knows the files of each row."""
-
-    def files(self, row: int) -> Sequence[str | None]:
-        """Return the paths of a row's downloaded files, in the order of the URLs in its output."""
-
-    def path(self, row: int, n: int) -> str | None:
-        """Return the path of the file downloaded from URL number `n` of a row's output, or None."""
-
-
-class FileServer:
-    """Answers the file requests of a widget's browser, which name a row and a number, never a path.
-
-    Parameters
-    ----------
-    widget : AnyWidget
-    source : FileSource
-    rows : iterable of int
-        The rows that the widget shows, in display order. Thumbnails are made in this order.
-    """
-
-    def __init__(self, widget: anywidget.AnyWidget, source: FileSource, rows: Iterable[int]) -> None:
-        self._widget = widget
-        self._source = source
-        self._thumbnails = Thumbnails(path for row in rows for path in source.files(row))
-        widget.on_msg(lambda _, content, __: self._on_request(content))
-
-    def find(self, row: int, n: int, *, max_bytes: int = MAX_FILE_BYTES) -> LocalFile | None:
-        """Return the file downloaded from URL number `n` of a row's output, or its thumbnail if that is gone."""
-        return self._thumbnails.find(self._source.path(row, n), max_bytes=max_bytes)
-
-    def close(self) -> None:
-        """Release the thumbnails."""
-        self._thumbnails.close()
-
-    def _on_request(self, request: object) -> None:
-        if not isinstance(request, dict) or request.get("kind") != "file":
-            return
-        row, n = request.get("row"), request.get("n")
-        if type(row) is int and type(n) is int:
-            send(self._widget, row, n, self.find(row, n))
-
-
 def send(widget: anywidget.AnyWidget, row: int, n: int, file: LocalFile | None) -> int:
     """Send a file to the widget's browser, or that there is none, and return the number of bytes sent."""
     content = read(file)
@@ -260,16 +234,10 @@ def send(widget: anywidget.AnyWidget, row: int, n: int, file: LocalFile | None) 
 # -- files in a saved page ------------------------------------------------------------------------------------------
 
 
-class EmbeddedFile(NamedTuple):
-    """A file to embed in a page, for URL number `n` of a row's output."""
-
-    row: int
-    n: int
-    file: LocalFile
-
-
-def choose_embedded(cards: Iterable[Card], find: Callable[[int, int], LocalFile | None]) -> list[EmbeddedFile]:
-    """Return the files to embed in a page, and set ``has_file`` of the cards accordingly.
+def choose_embedded(
+    cards: Iterable[Card], find: Callable[[int, int], LocalFile | None]
+) -> list[tuple[int, int, LocalFile]]:
+    """Return the files to embed in a page, by row and URL number, and set ``has_file`` of the cards accordingly.
 
     Parameters
     ----------
@@ -278,26 +246,26 @@ def choose_embedded(cards: Iterable[Card], find: Callable[[int, int], LocalFile 
         Returns the file downloaded from a URL of a row's output, by row and number; None if there is none.
     """
     bytes_left, linked = MAX_TOTAL_BYTES, 0
-    chosen: list[EmbeddedFile] = []
+    chosen: list[tuple[int, int, LocalFile]] = []
     for card in cards:
         for item in card["media"]:
             file = find(card["row"], item["n"]) if item["has_file"] else None
             item["has_file"] = file is not None and file.size <= bytes_left
             if file is not None and item["has_file"]:
                 bytes_left -= file.size
-                chosen.append(EmbeddedFile(card["row"], item["n"], file))
+                chosen.append((card["row"], item["n"], file))
             elif file is not None:
                 linked += 1
     if linked:
         logger.warning(
-            "%d files are linked, not held: the page has %d MB of others", linked, MAX_TOTAL_BYTES // 1_000_000
+            "%d files are linked, not embedded: the page has %d MB of others", linked, MAX_TOTAL_BYTES // 1_000_000
         )
     return chosen
 
 
-def read_embedded(chosen: Iterable[EmbeddedFile]) -> Iterator[PageFile]:
+def read_embedded(chosen: Iterable[tuple[int, int, LocalFile]]) -> Iterator[PageFile]:
     """Yield each file with its content, read one at a time. Files that cannot be read any more are left out."""
     for row, n, file in chosen:
         content = read(file)
         if content is not None:
-            yield PageFile(row, n, file.media_type, content)
+            yield row, n, file.media_type, content

@@ -20,7 +20,7 @@ from ...models import Json, Outcome
 from ..common import assets, html_page, local_files, static_summary
 from ..common.card import Card
 from ..common.live_view import BrowserWidget, LiveData, LiveView
-from ..common.local_files import Thumbnails
+from ..common.local_files import ViewFiles
 from ..common.notebook_output import MAX_AGE
 from ..common.refresher import MIN_INTERVAL
 from . import static
@@ -70,7 +70,7 @@ class Gallery(LiveView):
 
     def __init__(self, source: GalleryData, *, columns: int, size: int, page: int) -> None:
         self._layout: Final = GalleryLayout(columns, size, page)
-        self._thumbnails = Thumbnails(path for row in range(source.size) for path in source.files(row))
+        self._files = ViewFiles(source.files, range(source.size))
         self._taking = threading.Lock()  # outcomes that were read are taken before later events
         self._model = GalleryModel(source.size, source.make, first=page + 1)
         self._is_behind = False  # the browser, as it says itself
@@ -115,7 +115,7 @@ class Gallery(LiveView):
             snapshot = self._snapshot()
             title = static_summary.title(self._head())
         cards = list(cards_of(outcomes, self._source.make))
-        chosen = local_files.choose_embedded(cards, self._find_file)
+        chosen = local_files.choose_embedded(cards, self._files.find)
         kept: Json = {**snapshot, "cards": cards}
         state = {"snapshot": kept, "is_page": True}
         script, style = assets.script("gallery"), assets.style("gallery")
@@ -126,7 +126,7 @@ class Gallery(LiveView):
     def close(self) -> None:
         """Stop updating and remove the widget. A run in progress continues."""
         super().close()
-        self._thumbnails.close()
+        self._files.close()
 
     def __repr__(self) -> str:
         self._catch_up()
@@ -234,18 +234,11 @@ class Gallery(LiveView):
         sent = 0
         while self._requested_files and sent < MAX_BYTES_PER_REFRESH:
             row, n = self._requested_files.popleft()
-            sent += local_files.send(self._browser, row, n, self._find_file(row, n))
+            sent += local_files.send(self._browser, row, n, self._files.find(row, n))
 
     def _picture(self, row: int, n: int, room: int) -> tuple[str, bytes] | None:
-        file = self._thumbnails.find(self._path(row, n), max_bytes=min(room, static.MAX_PICTURE_BYTES))
+        file = self._files.find(row, n, max_bytes=min(room, static.MAX_PICTURE_BYTES))
         if file is None or not file.media_type.startswith("image/"):
             return None
         content = local_files.read(file)
         return None if content is None else (file.media_type, content)
-
-    def _find_file(self, row: int, n: int) -> local_files.LocalFile | None:
-        return self._thumbnails.find(self._path(row, n))
-
-    def _path(self, row: int, n: int) -> str | None:
-        paths = self._source.files(row)
-        return paths[n] if n < len(paths) else None

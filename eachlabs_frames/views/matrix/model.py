@@ -13,7 +13,6 @@ from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypedDi
 from ...media import cut
 from ...models import COMPLETED
 from ..common.card import Card
-from ..common.local_files import FileSource
 from .colours import NOTHING, Legend, Scale, Unit, legend, quantity, scale
 from .pivot import PivotGrid, Slot
 
@@ -268,7 +267,7 @@ def marks(shown: MatrixTable) -> Iterator[CellMark]:
                 yield from (mark for mark in place["marks"] if mark is not None)
 
 
-class CardSource(FileSource, Protocol):
+class CardSource(Protocol):
     """Where a matrix has its cards from, by the numbers that the table's marks have."""
 
     @property
@@ -281,3 +280,6 @@ class CardSource(FileSource, Protocol):
 
     def cards(self, numbers: Sequence[int]) -> list[Card]:
         """Return these cards."""
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of a card's downloaded files, in the order of the URLs in its output."""

@@ -299,7 +299,7 @@ def _picture(card: Card, source: CardSource) -> bytes | None:
     for item in card["media"]:
         if item["kind"] != "image":
             continue
-        found = local_files.find(source.path(card["row"], item["n"])) if item["has_file"] else None
+        found = local_files.find(source.files(card["row"])[item["n"]]) if item["has_file"] else None
         if found is not None:
             return local_files.read(found)
         head, _, data = (item["url"] or "").partition(",")

@@ -126,11 +126,6 @@ class _FrameCards:
                 made[number] = card
         return [made[number] for number in numbers]
 
-    def path(self, row: int, n: int) -> str | None:
-        """Return the path of what was downloaded of a card's output, from its URL at place `n`; None where none was."""
-        paths = self.files(row)
-        return paths[n] if 0 <= n < len(paths) else None
-
     def files(self, row: int) -> Sequence[str | None]:
         """Return the paths of what was downloaded of a card's output, in the order of its URLs."""
         if not (self._is_output and 0 <= row < self.size):

@@ -16,7 +16,7 @@ import orjson
 import traitlets
 
 from ..common import assets, html_page, local_files
-from ..common.local_files import FileServer
+from ..common.local_files import ViewFiles
 from ..common.notebook_output import NotebookOutput
 from . import static
 from .model import marks
@@ -58,7 +58,8 @@ class Matrix(anywidget.AnyWidget):
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         super().__init__(table=table, cards=_first(_cards(table, source)), static_key=self._output.key)
         self.on_msg(lambda _, content, __: self._answer(content))
-        self._files = FileServer(self, source, (mark["at"] for mark in marks(table)))
+        self._files = ViewFiles(source.files, (mark["at"] for mark in marks(table)))
+        self._files.serve(self)
 
     @property
     def frame(self) -> Any:

@@ -173,13 +173,8 @@ class ComparisonSource:
         """Return each side's share of wins as a frame."""
         return self._pairs.summary(by, self.names, check_confidence(confidence))
 
-    def path(self, row: int, n: int) -> str | None:
-        """Return the path of what was downloaded of an output; `row` is that of a card of `pair`."""
-        files = self.files(row)
-        return files[n] if 0 <= n < len(files) else None
-
     def files(self, row: int) -> Sequence[str | None]:
-        """Return the paths of what was downloaded of an output, in the order of its URLs."""
+        """Return the paths of what was downloaded of an output, in the order of its URLs; `row` is a card's."""
         if not 0 <= row < 2 * self.size:
             return ()
         whose, its_row = self._whose(row // 2, row % 2)

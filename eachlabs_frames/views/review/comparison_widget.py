@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypedDict
 from ..common import assets
 from ..common import static_summary as summary
 from ..common.card import Card
-from ..common.local_files import FileServer, FileSource
+from ..common.local_files import ViewFiles
 from .stepper import ReviewWidget
 from .win_rate import TIE, A, B, Judgement
 
@@ -30,7 +30,7 @@ class Pair(TypedDict):
     right: Card
 
 
-class ComparisonData(FileSource, Protocol):
+class ComparisonData(Protocol):
     """What is compared, and what keeps the judgements. Places count the pairs as they are shown."""
 
     @property
@@ -52,6 +52,9 @@ class ComparisonData(FileSource, Protocol):
     @property
     def size(self) -> int:
         """How many pairs there are."""
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of a row's downloaded files, in the order of the URLs in its output."""
 
     @property
     def rows(self) -> Sequence[int]:
@@ -97,7 +100,8 @@ class Comparison(ReviewWidget[Judgement]):
         self._confidence = confidence
         self._is_revealed = False
         super().__init__(source.size, source.judged())
-        self._files = FileServer(self, source, source.rows)
+        self._files = ViewFiles(source.files, source.rows)
+        self._files.serve(self)
 
     @property
     def frame(self) -> Any:

@@ -92,11 +92,6 @@ class RatingSource:
         """Write a score, or that there is none any more."""
         self._scores.put(self._outcomes[place].position, score)
 
-    def path(self, row: int, n: int) -> str | None:
-        """Return the path of what was downloaded of a row's output."""
-        files = self.files(row)
-        return files[n] if 0 <= n < len(files) else None
-
     def files(self, row: int) -> Sequence[str | None]:
         """Return the paths of what was downloaded of a row's output, in the order of its URLs."""
         return self._cards.files(row) if 0 <= row < len(self._cards) else ()

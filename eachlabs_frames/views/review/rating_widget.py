@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from ..common import assets, static_summary
 from ..common.card import Card
-from ..common.local_files import FileServer, FileSource
+from ..common.local_files import ViewFiles
 from .stepper import ReviewWidget
 
 OTHER: Final = "x"
@@ -16,7 +16,7 @@ OTHER: Final = "x"
 MAX_LINES: Final = 200
 
 
-class RatingData(FileSource, Protocol):
+class RatingData(Protocol):
     """What is rated, and what keeps the scores. Places count the rows that can be rated."""
 
     @property
@@ -38,6 +38,9 @@ class RatingData(FileSource, Protocol):
     @property
     def size(self) -> int:
         """How many rows can be rated."""
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of a row's downloaded files, in the order of the URLs in its output."""
 
     @property
     def rows(self) -> Sequence[int]:
@@ -76,7 +79,8 @@ class Rating(ReviewWidget[float]):
         self._source = source
         self._scores: Final = range(1, scale + 1)
         super().__init__(source.size, source.scores())
-        self._files = FileServer(self, source, source.rows)
+        self._files = ViewFiles(source.files, source.rows)
+        self._files.serve(self)
 
     @property
     def frame(self) -> Any:

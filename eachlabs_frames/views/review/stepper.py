@@ -15,7 +15,7 @@ import anywidget
 import traitlets
 
 from ..common import cell_requests
-from ..common.local_files import FileServer
+from ..common.local_files import ViewFiles
 from ..common.notebook_output import NotebookOutput
 from ..common.refresher import Refresher
 from .undo_history import MarkHistory
@@ -86,7 +86,7 @@ class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
     requested_at = traitlets.Float(None, allow_none=True).tag(sync=True, from_json=_kept("requested_at"))
     """When its cell was run alone (epoch seconds by the browser's clock), so that it may take the focus; else None."""
     static_key = traitlets.Unicode().tag(sync=True, from_json=_kept("static_key"))
-    _files: FileServer
+    _files: ViewFiles
 
     def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
         self._lock = threading.RLock()
