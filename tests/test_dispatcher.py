@@ -1,4 +1,4 @@
-"""What a delivery says and whether it may, without a socket; and who is told of it."""
+"""Parsing, verifying and dispatching deliveries, without a socket."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from eachlabs_frames.models import Outcome
 from eachlabs_frames.results import Results
 from eachlabs_frames.webhooks import dispatcher
-from eachlabs_frames.webhooks.dispatcher import Dispatcher, Mailbox, Word
+from eachlabs_frames.webhooks.dispatcher import Dispatcher, Fate, Mailbox
 from eachlabs_frames.webhooks.payload import Delivery, KnownExecution, agrees, read_delivery
 from eachlabs_frames.webhooks.signatures import MAX_AGE, Credentials, Verifier, _matches, path_token
 from eachlabs_frames.webhooks.subscription import Subscription
@@ -24,46 +24,46 @@ BULK = "5f0c1e9a-0d1b-4c4e-9f8a-0123456789ab"
 OTHER = "6f0c1e9a-0d1b-4c4e-9f8a-0123456789ab"
 
 
-def body(**said: Any) -> bytes:
+def body(**data: Any) -> bytes:
     """Write a delivery as the API does."""
-    whole = {"execution_id": "d1", "bulk_id": BULK, "workflow_id": "wf_abc123", "status": "completed", "output": "x"}
-    return json.dumps(whole | said).encode()
+    base = {"execution_id": "d1", "bulk_id": BULK, "workflow_id": "wf_abc123", "status": "completed", "output": "x"}
+    return json.dumps(base | data).encode()
 
 
-def notice(execution_id: str = "d1", status: str = "completed", **said: Any) -> Delivery:
-    """Make what `read_delivery` gives."""
-    return Delivery(Outcome(-1, status, said.pop("bulk_id", BULK), execution_id, output="x", **said), "wf_abc123")
+def delivered(execution_id: str = "d1", status: str = "completed", **data: Any) -> Delivery:
+    """Return a delivery as `read_delivery` does."""
+    return Delivery(Outcome(-1, status, data.pop("bulk_id", BULK), execution_id, output="x", **data), "wf_abc123")
 
 
-# What it says
+# Parsing
 
 
 def test_a_delivery_is_the_details_of_an_execution() -> None:
-    """Its outcome, as a look would give it."""
-    said = body(status="failed", output=None, error="E", error_cause="why", completed_at="2025-12-20T10:00:00Z")
-    found = read_delivery(said)
+    """Its outcome is the one that a poll would read."""
+    data = body(status="failed", output=None, error="E", error_cause="why", completed_at="2025-12-20T10:00:00Z")
+    found = read_delivery(data)
     assert found is not None
     assert found.workflow_id == "wf_abc123"
     assert (found.outcome.status, found.outcome.error, found.outcome.bulk_id) == ("failed", "why", BULK)
     assert found.outcome.completed_at == 1_766_224_800 * 10**9
-    assert (found.ended, found.brief) == (True, False)
+    assert (found.ended, found.needs_poll([None])) == (True, False)
 
 
 @pytest.mark.parametrize(
-    ("status", "word", "ended"),
+    ("status", "expected", "ended"),
     [("succeeded", "completed", True), ("running", "running", False), ("canceled", "cancelled", True)],
 )
-def test_the_platforms_other_words_are_taken(status: str, word: str, ended: bool) -> None:
-    """`succeeded` is what predictions say for completed."""
+def test_the_platforms_other_statuses_are_accepted(status: str, expected: str, ended: bool) -> None:
+    """Predictions have the status `succeeded` instead of `completed`."""
     found = read_delivery(body(status=status))
     assert found is not None
-    assert (found.outcome.status, found.ended) == (word, ended)
+    assert (found.outcome.status, found.ended) == (expected, ended)
 
 
-def test_an_end_without_what_came_of_it_is_brief() -> None:
-    """The details are asked for it."""
+def test_an_end_without_details_needs_a_poll() -> None:
+    """The API is asked for an output or error that the delivery does not have."""
     found = [read_delivery(body(output=None)), read_delivery(body(status="failed", output=None))]
-    assert [one is not None and one.brief for one in found] == [True, True]
+    assert [delivery is not None and delivery.needs_poll([None]) for delivery in found] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_an_end_without_what_came_of_it_is_brief() -> None:
         b"[" * 100_000,
     ],
 )
-def test_what_has_another_shape_is_none(wrong: bytes) -> None:
-    """No delivery, and no error."""
+def test_a_body_of_another_shape_is_no_delivery(wrong: bytes) -> None:
+    """None is returned; nothing raises."""
     assert read_delivery(wrong) is None
 
 
@@ -96,9 +96,9 @@ def test_what_has_another_shape_is_none(wrong: bytes) -> None:
     st.binary()
     | st.recursive(st.none() | st.text() | st.integers(), lambda x: st.lists(x)).map(json.dumps).map(str.encode)
 )
-def test_any_bytes_can_be_read(some: bytes) -> None:
-    """Nothing that a stranger sends raises."""
-    assert read_delivery(some) is None
+def test_any_bytes_can_be_read(data: bytes) -> None:
+    """No body of an unauthenticated client raises."""
+    assert read_delivery(data) is None
 
 
 @settings(deadline=None)
@@ -108,13 +108,13 @@ def test_any_bytes_can_be_read(some: bytes) -> None:
         st.none() | st.text(max_size=5) | st.integers() | st.floats(allow_nan=False) | st.lists(st.text(max_size=2)),
     )
 )
-def test_any_object_can_be_read(some: dict[str, Any]) -> None:
-    """What is taken has an id and a status."""
-    found = read_delivery(json.dumps(some).encode())
-    assert found is None or (found.execution_id == some["execution_id"] and found.outcome.status)
+def test_any_object_can_be_read(data: dict[str, Any]) -> None:
+    """A delivery that is returned has an id and a status."""
+    found = read_delivery(json.dumps(data).encode())
+    assert found is None or (found.execution_id == data["execution_id"] and found.outcome.status)
 
 
-# Whether it may
+# Verifying
 
 
 def signed(body: bytes, *, secret: str = "s3cret", timestamp: str = "1000") -> Credentials:
@@ -181,8 +181,8 @@ def test_signatures_and_secrets_are_compared_in_constant_time() -> None:
 def test_a_verifier_shows_no_secret() -> None:
     """Nor do the headers of a delivery that repeats it."""
     verifier = Verifier("s3cret")
-    held = [getattr(verifier, name) for name in Verifier.__slots__]
-    assert "s3cret" not in repr(verifier) + repr(held) + repr(Credentials(secrets=["s3cret"]))
+    attributes = [getattr(verifier, name) for name in Verifier.__slots__]
+    assert "s3cret" not in repr(verifier) + repr(attributes) + repr(Credentials(secrets=["s3cret"]))
 
 
 @settings(deadline=None)
@@ -214,63 +214,63 @@ def test_no_other_secret_is_accepted(secret: str, word: str, body: bytes) -> Non
         (KnownExecution(None, OTHER), False),
     ],
 )
-def test_a_delivery_must_be_of_what_is_known(known: KnownExecution, fine: bool) -> None:
-    """Of its bulk operation, and of its workflow where that is known by its id."""
-    assert agrees(notice(), known) is fine
+def test_a_delivery_must_agree_with_the_known_execution(known: KnownExecution, fine: bool) -> None:
+    """In the bulk operation, and in the workflow if it is known by its id."""
+    assert agrees(delivered(), known) is fine
 
 
-# Who is told
+# Dispatching
 
 
 class Call:
-    """Somebody who knows some executions."""
+    """A call that owns executions."""
 
     def __init__(self, *ids: str, bulk_id: str = BULK) -> None:
         self.ids = set(ids)
         self.bulk_id = bulk_id
-        self.box: Mailbox | None = None
+        self.mailbox: Mailbox | None = None
 
-    def find(self, wanted: Collection[str]) -> Mapping[str, KnownExecution]:
-        return {one: KnownExecution(self.bulk_id, "wf_abc123") for one in self.ids & set(wanted)}
+    def find(self, execution_ids: Collection[str]) -> Mapping[str, KnownExecution]:
+        return {found: KnownExecution(self.bulk_id, "wf_abc123") for found in self.ids & set(execution_ids)}
 
-    def heard(self) -> list[str]:
-        assert self.box is not None
-        return [one.outcome.status for one in self.box.emptied()]
-
-
-def sorter(*, known: Collection[str] = (), held: bool = False) -> Dispatcher:
-    """Make one whose journal knows some executions."""
-
-    def ask(notices: Sequence[Delivery]) -> list[Word]:
-        return ["accepted" if one.execution_id in known else "unknown" for one in notices]
-
-    return Dispatcher(ask, is_held=lambda: held)
+    def received(self) -> list[str]:
+        assert self.mailbox is not None
+        return [delivery.outcome.status for delivery in self.mailbox.take_all()]
 
 
-async def settled(post: Dispatcher, *notices: Delivery, waiting: int = 0) -> None:
-    """Take deliveries, and wait until each has its fate."""
-    running = asyncio.ensure_future(post.run())
-    for one in notices:
-        assert post.take(one)
-    while sum(post.counts.values()) + waiting < len(notices):
+def make_dispatcher(*, known: Collection[str] = (), hold: bool = False) -> Dispatcher:
+    """Return a dispatcher whose journal has the executions `known`."""
+
+    def record(deliveries: Sequence[Delivery]) -> list[Fate]:
+        return ["accepted" if delivery.execution_id in known else "unknown" for delivery in deliveries]
+
+    return Dispatcher(record, holds_unknown=lambda: hold)
+
+
+async def settled(routing: Dispatcher, *deliveries: Delivery, waiting: int = 0) -> None:
+    """Offer deliveries, and wait until each has its fate."""
+    running = asyncio.ensure_future(routing.run())
+    for delivery in deliveries:
+        assert routing.offer(delivery)
+    while sum(routing.counts.values()) + waiting < len(deliveries):
         await asyncio.sleep(0)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
-def test_a_later_word_is_told_to_nobody() -> None:
+def test_a_delivery_after_the_end_reaches_no_call() -> None:
     """The first end of an execution counts: in one burst, and long after."""
 
     async def go() -> None:
-        call, post = Call("d1"), sorter()
-        with dispatcher.opened(call, lambda: None) as call.box:
-            await settled(post, notice(), notice(status="failed"))
-            assert call.heard() == ["completed"]
-            assert post.counts == {"accepted": 1, "repeated": 1}
-            post.counts.clear()
-            await settled(post, notice(status="cancelled"), notice(status="running"))
-            assert call.heard() == []
-            assert post.counts == {"repeated": 1, "unfinished": 1}
+        call, routing = Call("d1"), make_dispatcher()
+        with dispatcher.open_mailbox(call.find, lambda: None) as call.mailbox:
+            await settled(routing, delivered(), delivered(status="failed"))
+            assert call.received() == ["completed"]
+            assert routing.counts == {"accepted": 1, "repeated": 1}
+            routing.counts.clear()
+            await settled(routing, delivered(status="cancelled"), delivered(status="running"))
+            assert call.received() == []
+            assert routing.counts == {"repeated": 1, "unfinished": 1}
 
     asyncio.run(go())
 
@@ -279,80 +279,83 @@ def test_a_false_delivery_does_not_stand_in_the_way_of_the_true_one() -> None:
     """Of another bulk operation, before it."""
 
     async def go() -> None:
-        call, post = Call("d1"), sorter()
-        with dispatcher.opened(call, lambda: None) as call.box:
-            await settled(post, notice(status="failed", bulk_id=OTHER), notice())
-            assert call.heard() == ["completed"]
-        assert post.counts == {"mismatched": 1, "accepted": 1}
+        call, routing = Call("d1"), make_dispatcher()
+        with dispatcher.open_mailbox(call.find, lambda: None) as call.mailbox:
+            await settled(routing, delivered(status="failed", bulk_id=OTHER), delivered())
+            assert call.received() == ["completed"]
+        assert routing.counts == {"mismatched": 1, "accepted": 1}
 
     asyncio.run(go())
 
 
-def test_every_open_call_is_told_and_it_counts_once() -> None:
+def test_a_delivery_reaches_every_open_call_and_counts_once() -> None:
     """A run and a wait for the same frame."""
 
     async def go() -> None:
-        one, two, post = Call("d1"), Call("d1", "d2"), sorter()
-        with dispatcher.opened(one, lambda: None) as one.box, dispatcher.opened(two, lambda: None) as two.box:
-            await settled(post, notice(), notice("d2"))
-            assert (one.heard(), two.heard()) == (["completed"], ["completed", "completed"])
-        assert post.counts == {"accepted": 2}
+        first, second, routing = Call("d1"), Call("d1", "d2"), make_dispatcher()
+        with (
+            dispatcher.open_mailbox(first.find, lambda: None) as first.mailbox,
+            dispatcher.open_mailbox(second.find, lambda: None) as second.mailbox,
+        ):
+            await settled(routing, delivered(), delivered("d2"))
+            assert (first.received(), second.received()) == (["completed"], ["completed", "completed"])
+        assert routing.counts == {"accepted": 2}
 
     asyncio.run(go())
 
 
-def test_what_nobody_knows_is_held_while_a_call_may_learn_of_it() -> None:
-    """And is told as soon as it is known; what is left in the end goes to the journal."""
+def test_an_unknown_delivery_is_held_while_a_call_may_learn_its_id() -> None:
+    """It is dispatched as soon as a call knows the id; what is left at the end goes to the journal."""
 
     async def go() -> None:
-        call, post = Call(), sorter(known=["d2"], held=True)
-        with dispatcher.opened(call, lambda: None) as call.box:
-            await settled(post, notice(), notice("d2"), notice("d3"), waiting=3)
-            assert post.waiting == 3
-            assert not post.counts
+        call, routing = Call(), make_dispatcher(known=["d2"], hold=True)
+        with dispatcher.open_mailbox(call.find, lambda: None) as call.mailbox:
+            await settled(routing, delivered(), delivered("d2"), delivered("d3"), waiting=3)
+            assert routing.waiting == 3
+            assert not routing.counts
             call.ids.add("d1")
-            await settled(post, notice(), waiting=0)
-            assert call.heard() == ["completed"]
-        rest = post.rest()
-        assert [one.execution_id for one in rest] == ["d2", "d3"]
-        assert post.counts == {"accepted": 1, "repeated": 1} or post.counts == {"accepted": 1}
+            await settled(routing, delivered(), waiting=0)
+            assert call.received() == ["completed"]
+        rest = routing.drain()
+        assert [delivery.execution_id for delivery in rest] == ["d2", "d3"]
+        assert routing.counts == {"accepted": 1, "repeated": 1} or routing.counts == {"accepted": 1}
 
     asyncio.run(go())
 
 
-def test_what_the_journal_knows_counts_once_too() -> None:
-    """Where no call is open."""
+def test_a_delivery_in_the_journal_counts_once_too() -> None:
+    """No call is open."""
 
     async def go() -> None:
-        post = sorter(known=["d1"])
-        await settled(post, notice(), notice(), notice("d2"))
-        assert post.counts == {"accepted": 1, "repeated": 1, "unknown": 1}
+        routing = make_dispatcher(known=["d1"])
+        await settled(routing, delivered(), delivered(), delivered("d2"))
+        assert routing.counts == {"accepted": 1, "repeated": 1, "unknown": 1}
         assert "d1" in dispatcher.without_cost()
 
     asyncio.run(go())
 
 
-def test_a_missing_cost_is_known_before_anybody_reads_of_the_end() -> None:
-    """A refresh right after the journal says "completed" asks for it, however late the counting comes."""
-    dispatcher.cost_is_known("d1")
-    dispatcher.cost_is_known("d2")
+def test_a_missing_cost_is_noted_before_a_call_reads_the_end() -> None:
+    """A refresh right after the journal has "completed" reads the cost, however late the delivery is counted."""
+    dispatcher.cost_was_read("d1")
+    dispatcher.cost_was_read("d2")
     seen: list[bool] = []
 
     class Reader(Call):
-        """One whose row is read the moment that it is told."""
+        """A call whose row is read as soon as the delivery arrives."""
 
-        def find(self, wanted: Collection[str]) -> Mapping[str, KnownExecution]:
+        def find(self, execution_ids: Collection[str]) -> Mapping[str, KnownExecution]:
             seen.append("d2" in dispatcher.without_cost())
-            return super().find(wanted)
+            return super().find(execution_ids)
 
     async def go() -> None:
-        def ask(notices: Sequence[Delivery]) -> list[Word]:
-            seen.append(all(one.execution_id in dispatcher.without_cost() for one in notices))
-            return ["accepted"] * len(notices)
+        def record(deliveries: Sequence[Delivery]) -> list[Fate]:
+            seen.append(all(delivery.execution_id in dispatcher.without_cost() for delivery in deliveries))
+            return ["accepted"] * len(deliveries)
 
-        call, post = Reader("d2"), Dispatcher(ask, is_held=lambda: False)
-        with dispatcher.opened(call, lambda: None) as call.box:
-            await settled(post, notice(), notice("d2"))
+        call, routing = Reader("d2"), Dispatcher(record, holds_unknown=lambda: False)
+        with dispatcher.open_mailbox(call.find, lambda: None) as call.mailbox:
+            await settled(routing, delivered(), delivered("d2"))
 
     asyncio.run(go())
     assert seen
@@ -367,70 +370,66 @@ class Receiver:
 
 
 def test_a_receiver_that_stops_while_a_call_begins_to_wait_is_noticed() -> None:
-    """The wait has chosen its pause by then, and must not sleep through it; after a poll, there is no news."""
+    """The wait has chosen its pause by then, and must not sleep through it; a poll clears the event."""
 
     async def go() -> None:
         receiver = Receiver()
         subscription = Subscription(
-            "wf_abc123", Results(1), feed=receiver, awaited=lambda: {"d1"}, write=lambda outcomes: None
+            "wf_abc123", Results(1), receiver=cast(Any, receiver), awaited=lambda: {"d1"}, write=lambda outcomes: None
         )
-        attending = subscription.attend()
+        receiving = subscription.receive()
         receiver.listening = False
-        task = asyncio.ensure_future(attending)
+        task = asyncio.ensure_future(receiving)
         await asyncio.sleep(0)
-        subscription.news.clear()  # as a wait does when it begins to rest
-        subscription.tell()
-        assert subscription.news.is_set()
-        assert not subscription.heard_all
-        subscription.forget()
-        subscription.news.clear()
-        subscription.tell()
-        assert not subscription.news.is_set()
+        assert subscription.delivered().is_set()
+        assert not subscription.is_complete
+        subscription.poll_started()
+        assert not subscription.delivered().is_set()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(go())
 
 
-def test_a_failure_ends_all_of_it_and_loses_nothing() -> None:
-    """So that whoever waits polls; what was not noted is left for the next to note."""
+def test_a_failure_ends_the_dispatcher_and_loses_nothing() -> None:
+    """Waiting calls poll then; deliveries that were not recorded are left for `drain`."""
 
     async def go() -> None:
-        def ask(notices: Sequence[Delivery]) -> list[Word]:
+        def record(deliveries: Sequence[Delivery]) -> list[Fate]:
             raise RuntimeError
 
-        post = Dispatcher(ask, is_held=lambda: False)
-        post.take(notice())
+        routing = Dispatcher(record, holds_unknown=lambda: False)
+        routing.offer(delivered())
         with pytest.raises(RuntimeError):
-            await post.run()
-        assert [one.execution_id for one in post.rest()] == ["d1"]
+            await routing.run()
+        assert [delivery.execution_id for delivery in routing.drain()] == ["d1"]
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(go())
 
 
-def test_no_more_is_taken_than_can_be_held() -> None:
-    """The sender is told, and tries again."""
-    post = sorter()
-    assert all(post.take(notice()) for _ in range(dispatcher.MAX_PENDING))
-    assert not post.take(notice())
+def test_a_full_dispatcher_accepts_no_delivery() -> None:
+    """The sender gets a 503 and sends it again."""
+    routing = make_dispatcher()
+    assert all(routing.offer(delivered()) for _ in range(dispatcher.MAX_PENDING))
+    assert not routing.offer(delivered())
 
 
-def test_no_more_is_held_than_can_be() -> None:
-    """The oldest goes to the journal, for one more."""
+def test_the_number_of_held_deliveries_is_limited() -> None:
+    """The oldest ones go to the journal."""
 
     async def go() -> None:
-        post = sorter(held=True)
-        over = dispatcher.MAX_PENDING + 5
-        running = asyncio.ensure_future(post.run())
-        for at in range(over):
-            while not post.take(notice(f"d{at}")):
+        routing = make_dispatcher(hold=True)
+        total = dispatcher.MAX_PENDING + 5
+        running = asyncio.ensure_future(routing.run())
+        for number in range(total):
+            while not routing.offer(delivered(f"d{number}")):
                 await asyncio.sleep(0.01)
-        while post.counts["unknown"] < 5:
+        while routing.counts["unknown"] < 5:
             await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        assert post.waiting == dispatcher.MAX_PENDING
-        assert post.rest()[0].execution_id == "d5"
+        assert routing.waiting == dispatcher.MAX_PENDING
+        assert routing.drain()[0].execution_id == "d5"
 
     asyncio.run(go())

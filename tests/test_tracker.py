@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from eachlabs_frames.engine.tracker import Tracker
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.models import ApiConnection, Event, Fault, Outcome, Reply, Request
 from eachlabs_frames.results import Results
-from eachlabs_frames.webhooks.subscription import Subscription
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 
 DONE = {"status": "completed", "output": "x", "ended_at": "2025-12-20T10:00:00Z", "cost": 0.01}
@@ -85,7 +83,6 @@ class Trial:
             self.results,
             ApiConnection(self.transport, self.clock, "current", self._workers),
             events=EventEmitter(self.events.append, self.results, total=self.results.size, until_settled=True),
-            open_feed=partial(Subscription, "wf", self.results, feed=None, content=self.content),
             rows=self,
         )
 

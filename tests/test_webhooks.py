@@ -517,7 +517,7 @@ def test_an_async_cell_uses_it(sandbox: Sandbox) -> None:
 def test_a_forked_child_has_no_receiver(hook: WebhookReceiver) -> None:
     """It may start its own; the parent's goes on."""
     url = hook.url
-    with hook._life:  # as another thread may hold, which the child does not have
+    with hook._lifecycle:  # as another thread may hold, which the child does not have
         child = os.fork()
         if child == 0:
             heard = hook.listening
@@ -671,7 +671,7 @@ def test_bodies_take_bounded_memory(caplog: pytest.LogCaptureFixture) -> None:
             max_body=1000,
             max_buffered=1500,
             timeout=20,
-            take=lambda _: True,
+            offer=lambda _: True,
         )
         port = listener.getsockname()[1]
         body = as_bytes({"execution_id": "e", "status": "running", "x": "x" * 900})
@@ -710,7 +710,7 @@ def test_a_failing_receiver_shows_no_secret(caplog: pytest.LogCaptureFixture) ->
 
     async def go() -> int:
         listener = listen("127.0.0.1", 0)
-        receiver = WebhookServer(listener, path="/h", verifier=Verifier(SECRET), max_body=1000, timeout=20, take=fail)
+        receiver = WebhookServer(listener, path="/h", verifier=Verifier(SECRET), max_body=1000, timeout=20, offer=fail)
         body = as_bytes({"execution_id": "e", "status": "running"})
         head = f"POST /h HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{lines(signed(body))}\r\n".encode()
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import ceil
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..aio.backoff import poll_delay
 from ..aio.tasks import cancel_on, run_alongside, run_workers
@@ -24,10 +24,14 @@ from ..api.verdicts import MAX_RETRY_AFTER, Retry, Stop, Success, is_past_the_en
 from ..errors import APIConnectionError, APIError
 from ..models import FAILED, TERMINAL, UNKNOWN, ApiConnection, Json, Outcome, Request
 from ..results import Results
+from ..webhooks import dispatcher
+from ..webhooks.subscription import Subscription
 from .absences import Absences
 from .assignments import Assignments, TrackedRows
-from .delivery_feed import OpenFeed
 from .events import EventEmitter
+
+if TYPE_CHECKING:
+    from ..webhooks.receiver import WebhookReceiver
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -53,15 +57,15 @@ class Tracker:
     results : Results
     connection : ApiConnection
     events : EventEmitter
-    open_feed : callable
-        Opens the feed of webhook deliveries. While a receiver listens, polls are few.
+    receiver : WebhookReceiver or None
+        The receiver that the call was given. While it listens, polls are few.
     rows : TrackedRows, optional
         Records what changes. With it, the inputs that the API repeats are compared with those that were sent.
 
     Attributes
     ----------
-    deliveries : DeliveryFeed
-        To be attended while rows are sent; `wait` does so itself.
+    deliveries : Subscription
+        Its coroutine `receive` must run while rows are sent; `wait` runs it itself.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class Tracker:
         connection: ApiConnection,
         *,
         events: EventEmitter,
-        open_feed: OpenFeed,
+        receiver: WebhookReceiver | None = None,
         rows: TrackedRows | None = None,
     ) -> None:
         self._rows = rows
@@ -93,7 +97,15 @@ class Tracker:
         self._closed = False
         self._took = 0.0
         self._answered_at = self._clock.epoch()
-        self.deliveries = open_feed(awaited=self._open_executions, write=self._write)
+        self._has_receiver = receiver is not None
+        self.deliveries = Subscription(
+            workflow_id,
+            results,
+            receiver=receiver,
+            awaited=lambda: self._open.keys(),
+            write=self._write,
+            content=None if rows is None else rows.content,
+        )
 
     def close(self) -> None:
         """Write nothing more: the results belong to the caller now."""
@@ -124,9 +136,6 @@ class Tracker:
         except APIError as exc:
             logger.warning("the executions could not be polled: %s", exc)
 
-    def _open_executions(self) -> Collection[str]:
-        return self._open.keys()
-
     def _left(self) -> int:
         return sum(map(len, self._open.values()))
 
@@ -148,7 +157,7 @@ class Tracker:
         APIError
             Refused: 401, 403, 404.
         """
-        await run_alongside(self._wait(stop, timeout, pace), [self.deliveries.attend()])
+        await run_alongside(self._wait(stop, timeout, pace), [self.deliveries.receive()])
         return self._left()
 
     async def _wait(self, stop: asyncio.Event, timeout: float | None, pace: Callable[[], float] | None) -> None:
@@ -156,10 +165,10 @@ class Tracker:
         polls = 0
         self._find_open()
         # Ends of executions sent before the subscription began may not have been delivered.
-        needs_poll = self.deliveries.sweep is None or not self.deliveries.heard_all
+        needs_poll = self.deliveries.poll_interval is None or not self.deliveries.is_complete
         while True:
             if needs_poll:
-                self.deliveries.forget()
+                self.deliveries.poll_started()
                 await cancel_on(stop, self._bounded(self._poll(), deadline))
                 polls += 1
             left = None if deadline is None else deadline - self._clock.now()
@@ -174,20 +183,17 @@ class Tracker:
         await cancel_on(stop, self._bounded(self._release() if self._open else self._ask_costs(), deadline))
 
     async def _rest(self, seconds: float) -> None:
-        """Wait, but no longer than there are news."""
-        news = self.deliveries.news
-        news.clear()
-        self.deliveries.tell()
-        await cancel_on(news, self._clock.sleep(seconds))
+        """Wait, until no execution is left to be delivered at the latest."""
+        await cancel_on(self.deliveries.delivered(), self._clock.sleep(seconds))
 
     def _delay(self, polls: int, pace: Callable[[], float] | None) -> float:
-        if pace is None and self.deliveries.sweep is None:
+        if pace is None and self.deliveries.poll_interval is None:
             return poll_delay(polls, floor=self._floor(), draw=self._clock.draw())
         return self._pause(pace)
 
     def _pause(self, pace: Callable[[], float] | None) -> float:
         asked = 0.0 if pace is None else pace()
-        return max(asked, self.deliveries.sweep or 0.0, SHARE * self._took, self._floor())
+        return max(asked, self.deliveries.poll_interval or 0.0, SHARE * self._took, self._floor())
 
     def _floor(self) -> float:
         return max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
@@ -201,13 +207,13 @@ class Tracker:
         """Read the costs of executions whose end was delivered without one. A failure is ignored."""
         if self._closed:
             return
-        unasked = self.deliveries.without_cost()
-        wanted = reader.rows_without_cost(self._results, unasked, all_completed=self.deliveries.has_feed)
+        unasked = dispatcher.without_cost()
+        wanted = reader.rows_without_cost(self._results, unasked, all_completed=self._has_receiver)
         found = await reader.read_costs(
             self._workflow_id, wanted, results=self._results, transport=self._transport, workers=self._workers
         )
         for execution_id in found:
-            self.deliveries.cost_is_known(execution_id)
+            dispatcher.cost_was_read(execution_id)
         rows = ((row, cost) for known, cost in found.items() if cost is not None for row in wanted[known])
         # Without the output: it is in the frame already and may be large.
         self._write([self._results.outcome(row)._replace(cost=cost, output=None) for row, cost in rows])

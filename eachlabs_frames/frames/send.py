@@ -161,7 +161,7 @@ class Sender:
         return job
 
     def _meanwhile(self) -> Iterator[Coroutine[Any, Any, None]]:
-        yield self._tracker.deliveries.attend()
+        yield self._tracker.deliveries.receive()
         if self._watched:
             yield self.watch_balance()
         if self._pace is not None:

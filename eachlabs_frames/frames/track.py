@@ -29,7 +29,6 @@ from ..models import PENDING, ApiConnection, Observer
 from ..results import Results, per_bulk, status_columns
 from ..settings import Settings, current
 from ..stacklevel import warn
-from ..webhooks.subscription import Subscription
 from . import columns, lost_attrs
 from . import progress_bar as bars
 from .columns import ResultMeta
@@ -146,7 +145,7 @@ class WaitCall:
         ):
             reporter = EventEmitter(joined(self.audience, shown), results, total=total, until_settled=True)
             tracker = self.tracker = _tracker(
-                self._origin, results, reporter, notes, settings=self._settings, feed=self._webhook
+                self._origin, results, reporter, notes, settings=self._settings, receiver=self._webhook
             )
             if self.audience is not None:
                 self.handover.before_writing = tracker.close
@@ -251,7 +250,7 @@ def _tracker(
     notes: JournalUpdater | None = None,
     *,
     settings: Settings | None = None,
-    feed: WebhookReceiver | None = None,
+    receiver: WebhookReceiver | None = None,
 ) -> Tracker:
     settings = settings or current()
     workflow_id = checked_id("workflow_id", origin.workflow_id)
@@ -260,9 +259,7 @@ def _tracker(
         results,
         ApiConnection(Client(settings), SystemClock(), settings.dialect, settings.max_concurrency),
         events=reporter,
-        open_feed=partial(
-            Subscription, workflow_id, results, feed=feed, content=None if notes is None else notes.content
-        ),
+        receiver=receiver,
         rows=notes,
     )
 

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 import numpy as np
@@ -31,7 +30,6 @@ from ..journal.base import RunSpec
 from ..journal.updates import JournalUpdater, RunRows
 from ..models import INVALID, PENDING, UNKNOWN, ApiConnection, Outcome, Workflow
 from ..settings import Settings
-from ..webhooks.subscription import Subscription
 from . import columns, source_file
 from . import progress_bar as bars
 from .columns import ResultMeta
@@ -187,7 +185,7 @@ class TriggerCall:
                 )
                 yield from delivery.steps(plan, todo, self.handover.described())
                 if todo.unanswered or todo.elsewhere:
-                    tracker.deliveries.miss()
+                    tracker.deliveries.is_complete = False
             if wait:
                 reporter.tracking()
                 yield from self._follow(tracker, reporter, delivery)
@@ -394,9 +392,7 @@ class TriggerCall:
             self._results,
             ApiConnection(self._client, CLOCK, self._settings.dialect, self._settings.max_concurrency),
             events=reporter,
-            open_feed=partial(
-                Subscription, self._workflow_id, self._results, feed=self._options.webhook, content=rows.content
-            ),
+            receiver=self._options.webhook,
             rows=rows,
         )
 

@@ -15,7 +15,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from .payload import Delivery, KnownExecution, agrees
 
@@ -36,71 +36,52 @@ MAX_PENDING: Final = 10_000
 MAX_WAIT: Final = 120.0
 """Seconds for which a delivery is held: a request may take that long, with the search for its lost reply."""
 
-REMEMBERED: Final = 200_000
+MAX_REMEMBERED: Final = 200_000
 
-Word: TypeAlias = Literal["accepted", "unknown", "mismatched"]
+Fate: TypeAlias = Literal["accepted", "unknown", "mismatched"]
 
-Ask: TypeAlias = Callable[[Sequence[Delivery]], Sequence[Word]]
+Record: TypeAlias = Callable[[Sequence[Delivery]], Sequence[Fate]]
 """Records deliveries in the journal and returns the fate of each. Blocks on the disk."""
 
-
-class DeliverySource(Protocol):
-    """A receiver of deliveries, as seen by a call."""
-
-    @property
-    def listening(self) -> bool:
-        """Whether deliveries can arrive."""
-        ...
-
-    @property
-    def sweep(self) -> float:
-        """Seconds between two polls for what may not have been delivered."""
-        ...
-
-
-class Subscriber(Protocol):
-    """A call that receives deliveries."""
-
-    def find(self, wanted: Collection[str]) -> Mapping[str, KnownExecution]:
-        """Return what it knows of these executions. Called from another thread."""
-        ...
+Find: TypeAlias = Callable[[Collection[str]], Mapping[str, KnownExecution]]
+"""Returns what a call knows of these executions. Called from another thread."""
 
 
 class Mailbox:
-    """The deliveries of one subscriber; `ring` is called on its loop when there are any, or a receiver stops."""
+    """The deliveries to one call; `notify` is called on its loop when there are any, or when a receiver stops."""
 
-    def __init__(self, addressee: Subscriber, ring: Callable[[], None]) -> None:
-        self.addressee = addressee
-        self._ring = ring
+    def __init__(self, find: Find, notify: Callable[[], None]) -> None:
+        self.find = find
+        self._notify = notify
         self._loop = asyncio.get_running_loop()
-        self._notices: list[Delivery] = []
+        self._deliveries: list[Delivery] = []
 
-    def put(self, notices: Sequence[Delivery]) -> None:
+    def put(self, deliveries: Sequence[Delivery]) -> None:
         """Add deliveries. The caller holds the lock."""
-        self._notices += notices
-        self.ring()
+        self._deliveries += deliveries
+        self.notify()
 
-    def ring(self) -> None:
-        """Call `ring` on the subscriber's loop."""
+    def notify(self) -> None:
+        """Call `notify` on the call's loop."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._ring)
+            self._loop.call_soon_threadsafe(self._notify)
 
-    def emptied(self) -> list[Delivery]:
+    def take_all(self) -> list[Delivery]:
         """Return the deliveries and empty the mailbox."""
         with _lock:
-            found, self._notices = self._notices, []
-        return found
+            deliveries, self._deliveries = self._deliveries, []
+        return deliveries
 
 
 _lock = threading.Lock()
-_open: list[Mailbox] = []
+_mailboxes: list[Mailbox] = []
 _without_cost: OrderedDict[str, None] = OrderedDict()
 
 
 def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()
-    _open.clear()
+    _mailboxes.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -108,26 +89,26 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def opened(addressee: Subscriber, ring: Callable[[], None]) -> Iterator[Mailbox]:
+def open_mailbox(find: Find, notify: Callable[[], None]) -> Iterator[Mailbox]:
     """Open a mailbox for deliveries to this process; after the block, those left in it are the last.
 
-    `ring` is called on the loop on which the mailbox is opened.
+    `notify` is called on the loop on which the mailbox is opened.
     """
-    box = Mailbox(addressee, ring)
+    mailbox = Mailbox(find, notify)
     with _lock:
-        _open.append(box)
+        _mailboxes.append(mailbox)
     try:
-        yield box
+        yield mailbox
     finally:
         with _lock:
-            _open.remove(box)
+            _mailboxes.remove(mailbox)
 
 
-def ring_all() -> None:
+def notify_all() -> None:
     """Notify all open calls that a receiver has stopped."""
     with _lock:
-        for box in _open:
-            box.ring()
+        for mailbox in _mailboxes:
+            mailbox.notify()
 
 
 def without_cost() -> Collection[str]:
@@ -135,14 +116,9 @@ def without_cost() -> Collection[str]:
     return _without_cost.keys()
 
 
-def cost_is_known(execution_id: str) -> None:
+def cost_was_read(execution_id: str) -> None:
     """Note that the cost of an execution was requested."""
     _without_cost.pop(execution_id, None)
-
-
-class _Pending(NamedTuple):
-    notice: Delivery
-    since: float
 
 
 class Dispatcher:
@@ -150,9 +126,9 @@ class Dispatcher:
 
     Parameters
     ----------
-    ask_journal : callable
-        See `Ask`; called in a thread.
-    is_held : callable
+    record : callable
+        See `Record`; called in a thread.
+    holds_unknown : callable
         Returns whether a call is running that may learn an execution's id after its end was delivered.
 
     Attributes
@@ -161,35 +137,36 @@ class Dispatcher:
         Deliveries per fate: ``accepted``, ``repeated``, ``unfinished``, ``unknown``, ``mismatched``.
     """
 
-    def __init__(self, ask_journal: Ask, *, is_held: Callable[[], bool]) -> None:
-        self._ask_journal = ask_journal
-        self._is_held = is_held
-        self._came: list[_Pending] = []
-        self._held: list[_Pending] = []
+    def __init__(self, record: Record, *, holds_unknown: Callable[[], bool]) -> None:
+        self._record = record
+        self._holds_unknown = holds_unknown
+        # Each with the time at which it arrived.
+        self._incoming: list[tuple[Delivery, float]] = []
+        self._held: list[tuple[Delivery, float]] = []
         self._unclaimed: list[Delivery] = []
-        self._done: OrderedDict[str, None] = OrderedDict()
-        self._some = asyncio.Event()
-        self._nobodys = asyncio.Event()
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._has_incoming = asyncio.Event()
+        self._has_unclaimed = asyncio.Event()
         self.counts: Counter[str] = Counter()
 
     @property
     def waiting(self) -> int:
         """Number of deliveries that are not dispatched yet."""
-        return len(self._came) + len(self._held) + len(self._unclaimed)
+        return len(self._incoming) + len(self._held) + len(self._unclaimed)
 
-    def take(self, notice: Delivery) -> bool:
+    def offer(self, delivery: Delivery) -> bool:
         """Accept a delivery to be dispatched soon; False if there are too many."""
-        if len(self._came) >= MAX_PENDING:
+        if len(self._incoming) >= MAX_PENDING:
             return False
-        self._came.append(_Pending(notice, time.monotonic()))
-        self._some.set()
+        self._incoming.append((delivery, time.monotonic()))
+        self._has_incoming.set()
         return True
 
     async def run(self) -> None:
         """Dispatch deliveries and record them, until cancelled."""
-        self._some, self._nobodys = asyncio.Event(), asyncio.Event()  # of this loop
-        self._some.set()
-        tasks = [asyncio.ensure_future(self._sort_on()), asyncio.ensure_future(self._note_on())]
+        self._has_incoming, self._has_unclaimed = asyncio.Event(), asyncio.Event()  # of this loop
+        self._has_incoming.set()
+        tasks = [asyncio.ensure_future(self._dispatch_incoming()), asyncio.ensure_future(self._record_unclaimed())]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -197,107 +174,109 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def rest(self) -> list[Delivery]:
-        """Dispatch what is left after `run` has ended; return what the journal is to record. See `noted`."""
-        self._sort(hold=False)
-        rest, self._unclaimed = self._unclaimed, []
-        return rest
+    def drain(self) -> list[Delivery]:
+        """Dispatch what is left after `run` has ended; return what the caller must record. See `count_recorded`."""
+        self._dispatch(hold=False)
+        unclaimed, self._unclaimed = self._unclaimed, []
+        return unclaimed
 
-    def noted(self, notices: Sequence[Delivery], words: Sequence[Word]) -> None:
-        """Count the fates that the journal returned."""
-        for notice, word in zip(notices, words, strict=True):
-            self._count(notice, word)
+    def count_recorded(self, deliveries: Sequence[Delivery], fates: Sequence[Fate]) -> None:
+        """Count the fates that recording has returned."""
+        for delivery, fate in zip(deliveries, fates, strict=True):
+            self._count(delivery, fate)
 
-    async def _sort_on(self) -> None:
+    async def _dispatch_incoming(self) -> None:
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._some.wait(), self._until_again())
-            self._some.clear()
+                await asyncio.wait_for(self._has_incoming.wait(), self._next_attempt())
+            self._has_incoming.clear()
             began = time.monotonic()
-            self._sort(hold=self._is_held())
+            self._dispatch(hold=self._holds_unknown())
             await asyncio.sleep(max(LINGER, SHARE * (time.monotonic() - began)))
 
-    def _until_again(self) -> float | None:
+    def _next_attempt(self) -> float | None:
         """Return the seconds until held deliveries are tried again; the response that names them mostly comes soon."""
         if not self._held:
             return None
-        return min(max(LINGER, (time.monotonic() - self._held[-1].since) / 4), MAX_PAUSE)
+        _, latest = self._held[-1]
+        return min(max(LINGER, (time.monotonic() - latest) / 4), MAX_PAUSE)
 
-    async def _note_on(self) -> None:
+    async def _record_unclaimed(self) -> None:
         while True:
-            await self._nobodys.wait()
-            self._nobodys.clear()
+            await self._has_unclaimed.wait()
+            self._has_unclaimed.clear()
             began = time.monotonic()
-            asked, self._unclaimed = self._unclaimed, []
+            deliveries, self._unclaimed = self._unclaimed, []
             try:
-                words = await asyncio.to_thread(self._ask_journal, asked)
+                fates = await asyncio.to_thread(self._record, deliveries)
             except BaseException:
-                self._unclaimed = asked + self._unclaimed
+                self._unclaimed = deliveries + self._unclaimed
                 raise
-            self.noted(asked, words)
+            self.count_recorded(deliveries, fates)
             await asyncio.sleep(max(LINGER, SHARE * (time.monotonic() - began)))
 
-    def _sort(self, *, hold: bool) -> None:
-        pending = [*self._held, *self._came]
-        self._came, self._held = [], []
+    def _dispatch(self, *, hold: bool) -> None:
+        pending = [*self._held, *self._incoming]
+        self._incoming, self._held = [], []
         now = time.monotonic()
         # Before subscribers are notified: a row that reads as completed must be known to lack its cost.
-        for one in pending:
-            if one.notice.ended and one.notice.outcome.cost is None and one.notice.execution_id not in self._done:
-                _remember(_without_cost, one.notice.execution_id)
-        for one, word in zip(pending, _put([one.notice for one in pending], self._done), strict=True):
-            if word is not None:
-                self._count(one.notice, word)
-            elif hold and now - one.since < MAX_WAIT:
-                self._held.append(one)
+        for delivery, _ in pending:
+            if delivery.ended and delivery.outcome.cost is None and delivery.execution_id not in self._ended:
+                _remember(_without_cost, delivery.execution_id)
+        fates = _deliver([delivery for delivery, _ in pending], self._ended)
+        for (delivery, arrived), fate in zip(pending, fates, strict=True):
+            if fate is not None:
+                self._count(delivery, fate)
+            elif hold and now - arrived < MAX_WAIT:
+                self._held.append((delivery, arrived))
             else:
-                self._unclaimed.append(one.notice)
-        over = max(0, len(self._held) - MAX_PENDING)
-        self._unclaimed += [one.notice for one in self._held[:over]]
-        del self._held[:over]
+                self._unclaimed.append(delivery)
+        excess = max(0, len(self._held) - MAX_PENDING)
+        self._unclaimed += [delivery for delivery, _ in self._held[:excess]]
+        del self._held[:excess]
         if self._unclaimed:
-            self._nobodys.set()
+            self._has_unclaimed.set()
 
-    def _count(self, notice: Delivery, word: Word) -> None:
-        execution_id = notice.execution_id
-        if word != "accepted":
-            self.counts[word] += 1
-        elif not notice.ended:
+    def _count(self, delivery: Delivery, fate: Fate) -> None:
+        execution_id = delivery.execution_id
+        if fate != "accepted":
+            self.counts[fate] += 1
+        elif not delivery.ended:
             self.counts["unfinished"] += 1
-        elif execution_id in self._done:
+        elif execution_id in self._ended:
             self.counts["repeated"] += 1
         else:
             self.counts["accepted"] += 1
-            _remember(self._done, execution_id)
+            _remember(self._ended, execution_id)
 
 
 def _remember(ids: OrderedDict[str, None], execution_id: str) -> None:
     ids[execution_id] = None
-    if len(ids) > REMEMBERED:
+    if len(ids) > MAX_REMEMBERED:
         ids.popitem(last=False)
 
 
-def _put(notices: Sequence[Delivery], done: Collection[str]) -> list[Word | None]:
+def _deliver(deliveries: Sequence[Delivery], ended: Collection[str]) -> list[Fate | None]:
     """Put deliveries into the mailboxes of the calls that own the executions; return None for one that no call owns.
 
-    The first end of an execution counts: once it is in `done`, no further delivery of it reaches a mailbox.
+    The first end of an execution counts: once it is in `ended`, no further delivery of it reaches a mailbox.
     """
-    words: list[Word | None] = [None] * len(notices)
-    wanted = {notice.execution_id for notice in notices}
+    fates: list[Fate | None] = [None] * len(deliveries)
+    execution_ids = {delivery.execution_id for delivery in deliveries}
     with _lock:
-        for box in _open if wanted else ():
-            known = box.addressee.find(wanted)
-            mine: dict[tuple[str, bool], Delivery] = {}
-            for place, notice in enumerate(notices):
-                facts = known.get(notice.execution_id)
-                if facts is None:
+        for mailbox in _mailboxes if execution_ids else ():
+            known = mailbox.find(execution_ids)
+            matching: dict[tuple[str, bool], Delivery] = {}
+            for position, delivery in enumerate(deliveries):
+                execution = known.get(delivery.execution_id)
+                if execution is None:
                     continue
-                if not agrees(notice, facts):
-                    words[place] = words[place] or "mismatched"
+                if not agrees(delivery, execution):
+                    fates[position] = fates[position] or "mismatched"
                     continue
-                words[place] = "accepted"
-                if notice.execution_id not in done:
-                    mine.setdefault((notice.execution_id, notice.ended), notice)
-            if mine:
-                box.put(list(mine.values()))
-    return words
+                fates[position] = "accepted"
+                if delivery.execution_id not in ended:
+                    matching.setdefault((delivery.execution_id, delivery.ended), delivery)
+            if matching:
+                mailbox.put(list(matching.values()))
+    return fates

@@ -11,28 +11,22 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from ..errors import JournalError
 from ..journal import open_journal
-from ..journal.base import RunSpec
 from ..journal.updates import JournalUpdater
 from ..models import TERMINAL, Outcome
 from ..settings import journal_path
-from .dispatcher import Word
+from .dispatcher import Fate
 from .payload import Delivery, KnownExecution, agrees
 
 logger = logging.getLogger("eachlabs_frames")
 
-REMEMBERED: Final = 10_000
+MAX_REMEMBERED: Final = 10_000
 
-
-class _RunOfBulk(NamedTuple):
-    """The run and workflow of a bulk operation."""
-
-    path: Path
-    run: str
-    workflow_id: str
+_Run: TypeAlias = tuple[Path, str, str]
+"""A journal, the name of a run in it, and the run's workflow."""
 
 
 class LateDeliveryRecorder:
@@ -45,65 +39,59 @@ class LateDeliveryRecorder:
     """
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._places: OrderedDict[str, _RunOfBulk] = OrderedDict()
+        self._lock = threading.Lock()
+        self._runs: OrderedDict[str, _Run] = OrderedDict()
         self.paths: set[Path] = set()
 
-    def __call__(self, notices: Sequence[Delivery]) -> list[Word]:
+    def __call__(self, deliveries: Sequence[Delivery]) -> list[Fate]:
         """Record deliveries of executions that are in the journal, and return each delivery's fate."""
-        with self._turn:
-            return self._noted(notices)
+        with self._lock:
+            fates: list[Fate] = ["unknown"] * len(deliveries)
+            self._find_runs({str(delivery.outcome.bulk_id) for delivery in deliveries} - {"None"})
+            by_run: dict[_Run, list[int]] = {}
+            for position, delivery in enumerate(deliveries):
+                run = self._runs.get(str(delivery.outcome.bulk_id))
+                if run is not None:
+                    by_run.setdefault(run, []).append(position)
+            for run, positions in by_run.items():
+                recorded = _record(run, [deliveries[position] for position in positions])
+                for position, fate in zip(positions, recorded, strict=True):
+                    fates[position] = fate
+            return fates
 
-    def _noted(self, notices: Sequence[Delivery]) -> list[Word]:
-        words: list[Word] = ["unknown"] * len(notices)
-        self._find({str(notice.outcome.bulk_id) for notice in notices} - {"None"})
-        by_run: dict[_RunOfBulk, list[int]] = {}
-        for at, notice in enumerate(notices):
-            place = self._places.get(str(notice.outcome.bulk_id))
-            if place is not None:
-                by_run.setdefault(place, []).append(at)
-        for place, mine in by_run.items():
-            for at, word in zip(mine, _note(place, [notices[at] for at in mine]), strict=True):
-                words[at] = word
-        return words
-
-    def _find(self, bulk_ids: set[str]) -> None:
+    def _find_runs(self, bulk_ids: set[str]) -> None:
         """Look up the runs of these bulk operations."""
         for path in {journal_path(), *self.paths}:
-            wanted = bulk_ids.difference(self._places)
-            if path is None or not wanted:
+            missing = bulk_ids.difference(self._runs)
+            if path is None or not missing:
                 continue
-            for bulk_id, (run, pin) in _runs_of(path, wanted).items():
-                self._places[bulk_id] = _RunOfBulk(path, run, pin.workflow_id)
-        while len(self._places) > REMEMBERED:
-            self._places.popitem(last=False)
+            try:
+                runs = open_journal(path).runs_of_ids(missing)
+            except JournalError as exc:
+                logger.warning("which runs the delivered executions belong to cannot be read from the journal: %s", exc)
+                continue
+            self._runs.update((bulk_id, (path, run, spec.workflow_id)) for bulk_id, (run, spec) in runs.items())
+        while len(self._runs) > MAX_REMEMBERED:
+            self._runs.popitem(last=False)
 
 
-def _runs_of(path: Path, bulk_ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
-    try:
-        return open_journal(path).runs_of_ids(bulk_ids)
-    except JournalError as exc:
-        logger.warning("which runs the delivered executions belong to cannot be read from the journal: %s", exc)
-        return {}
-
-
-def _note(place: _RunOfBulk, notices: Sequence[Delivery]) -> list[Word]:
+def _record(run: _Run, deliveries: Sequence[Delivery]) -> list[Fate]:
     """Record the deliveries of one run, except for executions that the journal knows to have ended."""
-    words: list[Word] = []
+    path, name, workflow_id = run
+    fates: list[Fate] = []
     ended: dict[str, Outcome] = {}
-    with closing(JournalUpdater(open_journal(place.path), place.run)) as notes:
-        for notice in notices:
-            before = notes.known(notice.execution_id)
+    with closing(JournalUpdater(open_journal(path), name)) as updater:
+        for delivery in deliveries:
+            before = updater.known(delivery.execution_id)
             if before is None:
-                words.append("unknown")
+                fates.append("unknown")
                 continue
-            if not agrees(notice, KnownExecution(before.bulk_id, place.workflow_id)):
-                words.append("mismatched")
+            if not agrees(delivery, KnownExecution(before.bulk_id, workflow_id)):
+                fates.append("mismatched")
                 continue
-            words.append("accepted")
-            # Polling decides about an end without a result, and about an execution that may be another row's.
-            is_clear = not notice.brief and not notice.differs(notes.content_of(notice.execution_id))
-            if notice.ended and is_clear and before.status not in TERMINAL:
-                ended.setdefault(notice.execution_id, notice.outcome)
-        notes.record(list(ended.values()))
-    return words
+            fates.append("accepted")
+            needs_poll = delivery.needs_poll([updater.content_of(delivery.execution_id)])
+            if delivery.ended and not needs_poll and before.status not in TERMINAL:
+                ended.setdefault(delivery.execution_id, delivery.outcome)
+        updater.record(list(ended.values()))
+    return fates

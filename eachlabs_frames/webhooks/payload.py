@@ -6,6 +6,7 @@ whether a delivery is genuine: see `signatures`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from ..models import TERMINAL, Outcome
 
 MAX_ID_LENGTH: Final = 200
 
-_NOWHERE: Final = -1
+_NO_POSITION: Final = -1
 
 
 class Delivery(NamedTuple):
@@ -45,17 +46,19 @@ class Delivery(NamedTuple):
         """Whether the execution has ended."""
         return self.outcome.status in TERMINAL
 
-    @property
-    def brief(self) -> bool:
-        """Whether it has no result or error, so that the details have to be read."""
-        return lacks_details(self.outcome)
+    def needs_poll(self, contents: Iterable[bytes | None]) -> bool:
+        """Return whether polling decides, and not this delivery: it has no details, or inputs of none of these rows.
 
-    def differs(self, content: bytes | None) -> bool:
-        """Return whether the execution's inputs differ from those of a row, by their fingerprints.
+        Other inputs do not prove that it is another row's execution: the API may add defaults to inputs.
 
-        That does not prove that it is another row's execution: the API may add defaults to inputs. Polling decides.
+        Parameters
+        ----------
+        contents : iterable of bytes or None
+            The fingerprints of the inputs of the rows that have the execution; None for one that is not known.
         """
-        return None not in (self.inputs, content) and self.inputs != content
+        return lacks_details(self.outcome) or (
+            self.ended and all(None not in (self.inputs, content) and self.inputs != content for content in contents)
+        )
 
 
 class KnownExecution(NamedTuple):
@@ -68,32 +71,32 @@ class KnownExecution(NamedTuple):
 def read_delivery(body: bytes) -> Delivery | None:
     """Return the delivery in a body, or None if the body does not have the shape of an execution's details."""
     try:
-        said = decode(body)
+        data = decode(body)
     except ValueError:
         return None
-    if not isinstance(said, dict):
+    if not isinstance(data, dict):
         return None
-    execution_id, bulk_id, workflow_id = (said.get(name) for name in ("execution_id", "bulk_id", "workflow_id"))
+    execution_id, bulk_id, workflow_id = (data.get(name) for name in ("execution_id", "bulk_id", "workflow_id"))
     if not isinstance(execution_id, str) or not 0 < len(execution_id) <= MAX_ID_LENGTH:
         return None
     if not all(name is None or isinstance(name, str) for name in (bulk_id, workflow_id)):
         return None
-    if canonical_status(said.get("status")) is None:
+    if canonical_status(data.get("status")) is None:
         return None
-    return Delivery(read_outcome(_NOWHERE, said), workflow_id or None, try_fingerprint(said.get("inputs")))
+    return Delivery(read_outcome(_NO_POSITION, data), workflow_id or None, try_fingerprint(data.get("inputs")))
 
 
-def agrees(notice: Delivery, known: KnownExecution) -> bool:
+def agrees(delivery: Delivery, known: KnownExecution) -> bool:
     """Return whether a delivery has the bulk operation and the workflow of the known execution."""
-    if None not in (notice.outcome.bulk_id, known.bulk_id) and not _same(notice.outcome.bulk_id, known.bulk_id):
+    if None not in (delivery.outcome.bulk_id, known.bulk_id) and not _same_id(delivery.outcome.bulk_id, known.bulk_id):
         return False
-    ours, theirs = known.workflow_id, notice.workflow_id
+    ours, theirs = known.workflow_id, delivery.workflow_id
     # The call may have named the workflow by its slug while the API returns its id: those cannot be compared.
-    return ours is None or theirs is None or not _is_id(ours) or _same(ours, theirs)
+    return ours is None or theirs is None or not _is_id(ours) or _same_id(ours, theirs)
 
 
-def _same(one: str | None, other: str | None) -> bool:
-    return str(one).lower() == str(other).lower()
+def _same_id(left: str | None, right: str | None) -> bool:
+    return str(left).lower() == str(right).lower()
 
 
 def _is_id(workflow_id: str) -> bool:

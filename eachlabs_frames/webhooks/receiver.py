@@ -140,19 +140,19 @@ class WebhookReceiver:
         self._max_body = check_whole("max_body", max_body, 1, 2**31)
         self._sweep = check_positive("sweep", sweep)
         self._timeout = check_positive("timeout", timeout)
-        self._life = threading.Lock()
+        self._lifecycle = threading.Lock()
         self._lock = threading.Lock()
-        self._at_work = 0
+        self._open_calls = 0
         self._address: tuple[str, int] | None = None
         self._listener: socket.socket | None = None
-        self._receiver: WebhookServer | None = None
-        self._sorting: asyncio.Future[None] | None = None
+        self._server: WebhookServer | None = None
+        self._dispatching: asyncio.Future[None] | None = None
         self._process = 0
-        self._ledger = LateDeliveryRecorder()
-        self._sorter = dispatcher.Dispatcher(self._ledger, is_held=lambda: self._at_work > 0)
-        self._before: dict[str, int] = dict.fromkeys(FATES, 0)
+        self._late_deliveries = LateDeliveryRecorder()
+        self._dispatcher = dispatcher.Dispatcher(self._late_deliveries, holds_unknown=lambda: self._open_calls > 0)
+        self._earlier_counts: dict[str, int] = dict.fromkeys(FATES, 0)
 
-    # -- its life ---------------------------------------------------------------------------------------------------
+    # -- starting and stopping ----------------------------------------------------------------------------------------
 
     def start(self) -> WebhookReceiver:
         """Start listening, on a background thread. No effect if the receiver is already listening.
@@ -203,23 +203,23 @@ class WebhookReceiver:
         await complete_async(self._stopping())
 
     def _starting(self) -> Steps[None]:
-        with self._life:
+        with self._lifecycle:
             if self.listening:
                 return
-            yield from self._wound_up()  # what has ended without being asked
+            yield from self._shut_down()  # a server whose loop has ended
             listener = self._listen()
             self._address = listener.getsockname()[:2]
             self._process = os.getpid()
             _started.add(self)
             try:
-                yield self._begin
+                yield self._open_server
             except BaseException:
-                if self._receiver is None:
+                if self._server is None:
                     listener.close()
                 raise
 
     def _listen(self) -> socket.socket:
-        from .server import listen  # brings aiohttp's server in: only for those who listen
+        from .server import listen  # imports aiohttp's server: only for processes that listen
 
         try:
             self._listener = listen(self._host, self._port)
@@ -231,47 +231,47 @@ class WebhookReceiver:
             raise ConfigurationError(msg) from exc
         return self._listener
 
-    async def _begin(self, _: asyncio.Event) -> None:
+    async def _open_server(self, _: asyncio.Event) -> None:
         from .server import WebhookServer
 
         assert self._listener is not None
-        self._sorting = asyncio.ensure_future(self._sorter.run())
-        self._receiver = WebhookServer(
+        self._dispatching = asyncio.ensure_future(self._dispatcher.run())
+        self._server = WebhookServer(
             self._listener,
             path=urlsplit(self.url).path,
             verifier=self._verifier,
             max_body=self._max_body,
             timeout=self._timeout,
-            take=self._sorter.take,
+            offer=self._dispatcher.offer,
         )
-        self._receiver.when_over(dispatcher.ring_all)
-        self._sorting.add_done_callback(_over)
+        self._server.on_stop(dispatcher.notify_all)
+        self._dispatching.add_done_callback(_on_dispatcher_done)
 
     def _stopping(self) -> Steps[None]:
-        with self._life:
-            yield from self._wound_up()
+        with self._lifecycle:
+            yield from self._shut_down()
 
-    def _wound_up(self) -> Steps[None]:
-        receiver = self._receiver
-        if receiver is None:
+    def _shut_down(self) -> Steps[None]:
+        server = self._server
+        if server is None:
             return
-        # Where its loop has ended, so has all that was on it.
-        rest = (yield lambda _: self._end(receiver)) if receiver.listening else self._sorter.rest()
-        self._receiver = None
+        # If its loop has ended, there is no server left to close.
+        unclaimed = (yield lambda _: self._close_server(server)) if server.listening else self._dispatcher.drain()
+        self._server = None
         _started.discard(self)
-        for fate, count in receiver.counts.items():
-            self._before[fate] += count
-        # Here, and not on a thread of the loop's: at the end of a process there is none to be had.
-        self._sorter.noted(rest, self._ledger(rest))
+        for fate, count in server.counts.items():
+            self._earlier_counts[fate] += count
+        # In this thread: the loop can start no threads while the interpreter exits.
+        self._dispatcher.count_recorded(unclaimed, self._late_deliveries(unclaimed))
 
-    async def _end(self, receiver: WebhookServer) -> list[Delivery]:
-        await receiver.stop()
-        if self._sorting is not None:
-            self._sorting.cancel()
-            await asyncio.gather(self._sorting, return_exceptions=True)
-        return self._sorter.rest()
+    async def _close_server(self, server: WebhookServer) -> list[Delivery]:
+        await server.stop()
+        if self._dispatching is not None:
+            self._dispatching.cancel()
+            await asyncio.gather(self._dispatching, return_exceptions=True)
+        return self._dispatcher.drain()
 
-    # -- what is seen of it -----------------------------------------------------------------------------------------
+    # -- state --------------------------------------------------------------------------------------------------------
 
     @property
     def url(self) -> str:
@@ -294,8 +294,8 @@ class WebhookReceiver:
     @property
     def listening(self) -> bool:
         """Whether the receiver is running in this process."""
-        receiver, sorting = self._receiver, self._sorting
-        alive = receiver is not None and receiver.listening and sorting is not None and not sorting.done()
+        server, dispatching = self._server, self._dispatching
+        alive = server is not None and server.listening and dispatching is not None and not dispatching.done()
         return alive and self._process == os.getpid()
 
     @property
@@ -327,13 +327,13 @@ class WebhookReceiver:
         ``redelivered`` is the number of genuine deliveries that the API has marked as sent again; these are also
         counted above.
         """
-        found, receiver = dict(self._before), self._receiver
-        # Copies, each made in one step: the loop counts on meanwhile.
-        for counted in (dict(self._sorter.counts), {} if receiver is None else dict(receiver.counts)):
-            for fate, count in counted.items():
-                found[fate] += count
-        found["waiting"] = self._sorter.waiting
-        return found
+        counts, server = dict(self._earlier_counts), self._server
+        # Copied, because the loop's thread changes them.
+        for source in (dict(self._dispatcher.counts), {} if server is None else dict(server.counts)):
+            for fate, count in source.items():
+                counts[fate] += count
+        counts["waiting"] = self._dispatcher.waiting
+        return counts
 
     def __repr__(self) -> str:
         where = "" if self._address is None and self._public_url is None else f" {self.url}"
@@ -345,7 +345,7 @@ class WebhookReceiver:
         msg = "a webhook receiver is not pickled: it is a server of this process"
         raise TypeError(msg)
 
-    # -- for the calls that use it ----------------------------------------------------------------------------------
+    # -- for the calls that use it ------------------------------------------------------------------------------------
 
     def target(self, settings: Settings) -> tuple[str, Secret | None]:
         """Return the webhook URL and the secret for trigger requests. The legacy dialect has no secret (None).
@@ -376,19 +376,19 @@ class WebhookReceiver:
     def at_work(self, settings: Settings) -> Iterator[None]:
         """Hold deliveries of unknown executions: a call in this block may get their ids from a later response."""
         if settings.journal is not None:
-            self._ledger.paths.add(settings.journal)
+            self._late_deliveries.paths.add(settings.journal)
         with self._lock:
-            self._at_work += 1
+            self._open_calls += 1
         try:
             yield
         finally:
             with self._lock:
-                self._at_work -= 1
+                self._open_calls -= 1
 
     def orphan(self) -> None:
         """In a forked child: close the inherited socket, so that the port is free when the parent exits."""
-        self._life, self._lock = threading.Lock(), threading.Lock()
-        self._receiver = self._sorting = None
+        self._lifecycle, self._lock = threading.Lock(), threading.Lock()
+        self._server = self._dispatching = None
         if self._listener is not None:
             self._listener.close()
 
@@ -397,12 +397,12 @@ def _is_local(url: str) -> bool:
     return is_loopback(urlsplit(url).hostname or "")
 
 
-def _over(sorting: asyncio.Future[None]) -> None:
+def _on_dispatcher_done(dispatching: asyncio.Future[None]) -> None:
     """Make all waiting calls poll, because deliveries are no longer processed; log the error if there was one."""
-    error = None if sorting.cancelled() else sorting.exception()
+    error = None if dispatching.cancelled() else dispatching.exception()
     if error is not None:
         logger.error("the webhook receiver has failed; its executions are polled: %r", error)
-    dispatcher.ring_all()
+    dispatcher.notify_all()
 
 
 _started: set[WebhookReceiver] = set()

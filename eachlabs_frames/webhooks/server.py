@@ -31,15 +31,15 @@ bodies are read too."""
 
 BACKLOG: Final = 2_048
 
-BREATH: Final = 0.005
-FAREWELL: Final = 2.0
+ACCEPT_PAUSE: Final = 0.005
+SHUTDOWN_TIMEOUT: Final = 2.0
 LINGER: Final = 1.0
 """Seconds in which a refused body is read and discarded, so that its sender reads the response."""
 
-# What strangers send is nobody's log: aiohttp's own would repeat lines of it.
+# aiohttp would log what unauthenticated clients send.
 _SILENT: Final = logging.Logger("eachlabs_frames.receiver", level=logging.CRITICAL + 1)
 
-_Answer: TypeAlias = tuple[int, str | None]
+_Result: TypeAlias = tuple[int, str | None]
 """The status of the response, and the count for a request that was not accepted."""
 
 
@@ -51,21 +51,21 @@ class WebhookServer:
     listener : socket.socket
         Bound and listening; closed by `stop`.
     path : str
-        The only path that is served: with a signature in the headers, or with a token as one more segment.
+        The only path that is served: with a signature in the headers, or with a token as a further segment.
     verifier : Verifier
     max_body : int
         Bytes of one body.
     max_buffered : int
-        Bytes of all bodies that are being read; a request beyond them is refused (503), and tried again by the API.
+        Bytes of all bodies that are being read; a request beyond them is refused (503), and sent again by the API.
     timeout : float
         Seconds that a connection may last.
-    take : callable
+    offer : callable
         Given each genuine delivery; False where there is no room for it now.
 
     Attributes
     ----------
     counts : Counter
-        Requests that were not taken, per reason; ``received`` is all requests, and ``redelivered`` is genuine
+        Requests that were not accepted, per reason; ``received`` is all requests, and ``redelivered`` is genuine
         deliveries that the API has marked as sent again.
     """
 
@@ -77,7 +77,7 @@ class WebhookServer:
         verifier: Verifier,
         max_body: int,
         timeout: float,
-        take: Callable[[Delivery], bool],
+        offer: Callable[[Delivery], bool],
         max_buffered: int = MAX_BUFFERED,
     ) -> None:
         self._listener = listener
@@ -87,10 +87,10 @@ class WebhookServer:
         self._max_buffered = max(max_buffered, max_body)
         self._buffered = 0
         self._timeout = timeout
-        self._take = take
+        self._offer = offer
         self.counts: Counter[str] = Counter()
         self._server = web.Server(
-            self._answer, access_log=None, logger=_SILENT, lingering_time=LINGER, auto_decompress=False
+            self._handle, access_log=None, logger=_SILENT, lingering_time=LINGER, auto_decompress=False
         )
         listener.setblocking(False)
         self._accepting = asyncio.ensure_future(self._accept())
@@ -100,16 +100,16 @@ class WebhookServer:
         """Whether deliveries can arrive."""
         return not self._accepting.done()
 
-    def when_over(self, act: Callable[[], None]) -> None:
-        """Call `act` when the server stops listening, for whatever reason."""
-        self._accepting.add_done_callback(lambda _: act())
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the server stops listening, for whatever reason."""
+        self._accepting.add_done_callback(lambda _: callback())
 
     async def stop(self) -> None:
         """Accept no more connections, and close open ones after a grace period."""
         self._accepting.cancel()
         await asyncio.gather(self._accepting, return_exceptions=True)
         self._server.pre_shutdown()
-        await self._server.shutdown(FAREWELL)
+        await self._server.shutdown(SHUTDOWN_TIMEOUT)
 
     async def _accept(self) -> None:
         """Accept connections one by one while there is room; asyncio's own servers accept without limit."""
@@ -117,7 +117,7 @@ class WebhookServer:
         try:
             while True:
                 while len(self._server.connections) >= MAX_CONNECTIONS:
-                    await asyncio.sleep(BREATH)
+                    await asyncio.sleep(ACCEPT_PAUSE)
                 try:
                     connection, _ = await loop.sock_accept(self._listener)
                     transport, _ = await loop.connect_accepted_socket(self._server, connection)
@@ -125,12 +125,12 @@ class WebhookServer:
                     logger.warning("a delivery could not connect: %s", exc)
                     await asyncio.sleep(1.0)
                 else:
-                    # Whoever sends a byte now and then, or none, has as long as everybody.
+                    # Also ends a client that sends a byte now and then, or none.
                     loop.call_later(self._timeout, transport.abort)
         finally:
             self._listener.close()
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.counts["received"] += 1
         try:
             status, fate = await self._judge(request)
@@ -143,10 +143,10 @@ class WebhookServer:
         if fate is not None:
             self.counts[fate] += 1
         response = web.Response(status=status)
-        response.force_close()  # one request to a connection, so that its time is that request's
+        response.force_close()  # one request to a connection, so that `timeout` limits the request
         return response
 
-    async def _judge(self, request: web.BaseRequest) -> _Answer:
+    async def _judge(self, request: web.BaseRequest) -> _Result:
         """Verify and accept a delivery. An unverified body is not parsed."""
         path, _, token = request.rel_url.raw_path.partition(f"{self._path}/")
         by_token = not path and bool(token)
@@ -167,14 +167,14 @@ class WebhookServer:
             return body
         if not by_token and not self._verifier.is_genuine(credentials, body):
             return 401, "forged"
-        notice = read_delivery(body)
-        if notice is None:
+        delivery = read_delivery(body)
+        if delivery is None:
             return 400, "malformed"
         if request.headers.get(REDELIVERY_HEADER, "").lower() == "true":
             self.counts["redelivered"] += 1
-        return (204, None) if self._take(notice) else (503, "refused")
+        return (204, None) if self._offer(delivery) else (503, "refused")
 
-    async def _read(self, request: web.BaseRequest) -> bytes | _Answer:
+    async def _read(self, request: web.BaseRequest) -> bytes | _Result:
         """Return the body, or a refusal as soon as it is too large."""
         if (request.content_length or 0) > self._max_body:
             return 413, "oversized"

@@ -18,7 +18,7 @@ SIGNATURE_HEADER: Final = "X-Webhook-Signature"
 TIMESTAMP_HEADER: Final = "X-Webhook-Timestamp"
 REDELIVERY_HEADER: Final = "X-Webhook-Redelivery"
 SECRET_HEADER: Final = "X-Webhook-Secret"  # noqa: S105 - a name
-"""Repeats the secret verbatim; "still sent for older receivers" (API documentation, "Webhooks")."""
+"""Contains the secret itself; "still sent for older receivers" (API documentation, "Webhooks")."""
 
 MAX_AGE: Final = 300
 """Seconds between the timestamp and the receiver's clock, in either direction (API documentation, "Webhooks")."""
@@ -108,8 +108,8 @@ class Verifier:
 
 def path_token(secret: str) -> str:
     """Return the last segment of the URL for the legacy dialect, which has no secret: derived from it, one way."""
-    made = hmac.new(secret.encode(), b"eachlabs-frames: the path of a webhook", sha256)
-    return urlsafe_b64encode(made.digest()).rstrip(b"=").decode()
+    mac = hmac.new(secret.encode(), b"eachlabs-frames: the path of a webhook", sha256)
+    return urlsafe_b64encode(mac.digest()).rstrip(b"=").decode()
 
 
 def _only(values: Sequence[str], pattern: re.Pattern[str]) -> str | None:
@@ -118,5 +118,5 @@ def _only(values: Sequence[str], pattern: re.Pattern[str]) -> str | None:
 
 def _matches(values: Sequence[str], digest: bytes) -> bool:
     """Compare digests: their lengths are equal, and they show nothing of the secret where locals are logged."""
-    word = values[0] if len(values) == 1 else ""
-    return hmac.compare_digest(sha256(word.encode("utf-8", "surrogateescape")).digest(), digest)
+    value = values[0] if len(values) == 1 else ""
+    return hmac.compare_digest(sha256(value.encode("utf-8", "surrogateescape")).digest(), digest)
