@@ -14,11 +14,12 @@ import orjson
 from eachlabs_frames.engine.budget import Budget
 from eachlabs_frames.engine.events import EventEmitter
 from eachlabs_frames.engine.recorder import Recorder
-from eachlabs_frames.engine.runner import Limits, Runner
+from eachlabs_frames.engine.runner import Runner
 from eachlabs_frames.journal.base import LostRequest, RunJournal
 from eachlabs_frames.journal.none import NullRunJournal
 from eachlabs_frames.models import ApiConnection, Fault, Reply, Request, Target
 from eachlabs_frames.results import Results
+from eachlabs_frames.settings import Settings
 
 Answer = Reply | Fault
 
@@ -124,7 +125,7 @@ def runner(
         Target("wf", "v1"),
         ApiConnection(transport, clock, "current", workers),
         Recorder(results, reporter, journal=journal or NullRunJournal(), numbers=range(results.size)),
-        limits=Limits(timeout=60.0, max_wait=max_wait),
+        settings=Settings(None, "https://api.example", "current", max_wait=max_wait),
         search=QuietSearch,  # type: ignore[arg-type]  # all of it that a runner uses
         poll=poll or no_look,
         budget=budget,

@@ -9,10 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.engine.recovery.matching import (
-    BulkCandidate,
     BulkMember,
-    MatchResult,
-    TimeRange,
     candidates,
     match,
     spans,
@@ -28,40 +25,38 @@ def lost(
     return LostRequest(rows, tuple(letter.encode() for letter in inputs), since, until, bulk_id)
 
 
-def bulk(name: str, inputs: str, *, at: float | None = 105.0) -> BulkCandidate:
-    """Make a bulk operation of one execution per letter; "?" has inputs that nobody knows."""
-    return BulkCandidate(
-        name,
-        tuple(
-            BulkMember(f"{name}-{place}", None if letter == "?" else letter.encode(), at)
-            for place, letter in enumerate(inputs)
-        ),
-    )
+Bulk = tuple[str, list[BulkMember]]
 
 
-def found(matching: MatchResult) -> dict[int, int]:
-    """Give each lost trigger's bulk operation."""
-    return {one.lost: one.bulk for one in matching.found}
+def bulk(name: str, inputs: str, *, at: float | None = 105.0) -> Bulk:
+    """Return a bulk operation with one execution per letter; the inputs of "?" are unknown."""
+    return name, [
+        BulkMember(f"{name}-{place}", None if letter == "?" else letter.encode(), at)
+        for place, letter in enumerate(inputs)
+    ]
 
 
 def paired(
     triggers: list[LostRequest],
-    bulks: list[BulkCandidate],
+    bulks: list[Bulk],
     *,
     last: Any = (),
     barred: Any = (),
     early: float = 2.5,
     late: float = 30.0,
 ) -> dict[int, int]:
-    """Match, with the margins of an API that says its time."""
-    return found(match(triggers, bulks, early=early, late=late, last=last, barred=barred))
+    """Return the place of each lost trigger's bulk operation, with the margins of an API that states its time."""
+    matches, _ = match(triggers, dict(bulks), early=early, late=late, last=last, barred=barred)
+    names = [name for name, _ in bulks]
+    return {place: names.index(name) for place, (name, _) in matches.items()}
 
 
 def test_rows_get_executions_by_their_inputs_whatever_the_order() -> None:
     """Equal inputs within a batch are given in the order of their creation."""
-    said = BulkCandidate("b", bulk("b", "cabba").members[::-1])
-    (one,) = match([lost("abcab")], [said], early=2.5, late=30.0).found
-    assert one.pairs == ((0, "b-1"), (1, "b-2"), (2, "b-0"), (3, "b-4"), (4, "b-3"))
+    name, members = bulk("b", "cabba")
+    matches, contested = match([lost("abcab")], {name: members[::-1]}, early=2.5, late=30.0)
+    assert matches == {0: ("b", [(0, "b-1"), (1, "b-2"), (2, "b-0"), (3, "b-4"), (4, "b-3")])}
+    assert contested == set()
 
 
 def test_equal_batches_are_told_apart_by_count() -> None:
@@ -94,8 +89,7 @@ def test_a_name_waits_for_the_rest_until_the_last_look() -> None:
     one = lost("abc", bulk_id="x")
     assert paired([one], [bulk("x", "ab")]) == {}
     assert paired([one, lost("ab", first=3)], [bulk("x", "ab")], last={1}) == {}
-    (got,) = match([one], [bulk("x", "a?z")], early=0, late=0, last={0}).found
-    assert got.pairs == ((0, "x-0"),)
+    assert match([one], dict([bulk("x", "a?z")]), early=0, late=0, last={0})[0] == {0: ("x", [(0, "x-0")])}
     assert paired([one], [bulk("x", "cbad")]) == {0: 0}
     assert paired([one], [bulk("x", "abc")], barred={0}, last={0}) == {}
 
@@ -121,7 +115,7 @@ def test_what_may_grow_into_anothers_is_left() -> None:
     """A listing may show a part of a larger trigger's bulk operation, which is all of a smaller one's."""
     triggers = [lost("ab"), lost("abc", first=2)]
     bulks = [bulk("x", "ab")]
-    assert match(triggers, bulks, early=0, late=30) == MatchResult((), frozenset({0}))
+    assert match(triggers, dict(bulks), early=0, late=30) == ({}, {0})
     assert paired(triggers, [*bulks, bulk("y", "abc")]) == {0: 0, 1: 1}
     assert paired(triggers, bulks, last={0}) == {0: 0}
     assert paired(triggers, bulks, barred={1}) == {}
@@ -131,10 +125,10 @@ def test_a_part_that_may_be_anothers_whole_is_left() -> None:
     """Until the other's time is over too."""
     triggers = [lost("abcd"), lost("abc", first=4, since=101, until=120)]
     bulks = [bulk("x", "ab")]
-    assert match(triggers, bulks, early=0, late=30, last={0}) == MatchResult((), frozenset({0}))
-    assert match(triggers, bulks, early=0, late=30, last={1}).contested == {1}
+    assert match(triggers, dict(bulks), early=0, late=30, last={0}) == ({}, {0})
+    assert match(triggers, dict(bulks), early=0, late=30, last={1})[1] == {1}
     assert paired(triggers, bulks, last={0, 1}) == {1: 0} or paired(triggers, bulks, last={0, 1}) == {0: 0}
-    assert match([triggers[0], lost("ab", first=9)], bulks, early=0, late=30, last={0}, barred={1}).found == ()
+    assert match([triggers[0], lost("ab", first=9)], dict(bulks), early=0, late=30, last={0}, barred={1})[0] == {}
 
 
 def test_time_decides() -> None:
@@ -142,15 +136,15 @@ def test_time_decides() -> None:
     for at, fits in ((97.4, False), (97.5, True), (140.0, True), (140.1, False), (None, False)):
         assert paired([lost("a")], [bulk("x", "a", at=at)]) == ({0: 0} if fits else {})
         assert paired([lost("ab")], [bulk("x", "a", at=at)], last={0}) == ({0: 0} if fits else {})
-    halves = BulkCandidate("x", (BulkMember("e", b"a", 105.0), BulkMember("f", b"b", 141.0)))
+    halves = ("x", [BulkMember("e", b"a", 105.0), BulkMember("f", b"b", 141.0)])
     assert paired([lost("ab")], [halves], last={0}) == {}
 
 
 def test_stretches_of_time_that_touch_are_one() -> None:
     """The latest comes first, as the listing has it."""
     triggers = [lost("a", since=500, until=501), lost("a", since=100, until=160), lost("a", since=150, until=151)]
-    assert spans(triggers, late=30, near=60) == [TimeRange(500, 531), TimeRange(100, 190)]
-    assert spans(triggers, late=30, near=310) == [TimeRange(100, 531)]
+    assert spans(triggers, late=30, near=60) == [(500, 531), (100, 190)]
+    assert spans(triggers, late=30, near=310) == [(100, 531)]
     assert spans([], late=30, near=60) == []
 
 
@@ -183,7 +177,7 @@ def triggers(draw: st.DrawFn) -> list[LostRequest]:
 
 
 @st.composite
-def listings(draw: st.DrawFn) -> list[BulkCandidate]:
+def listings(draw: st.DrawFn) -> list[Bulk]:
     """Draw bulk operations."""
     made = []
     for number, inputs in enumerate(draw(st.lists(st.text("ab?", max_size=4), max_size=5))):
@@ -197,42 +191,43 @@ PLACES = st.sets(st.integers(0, 4))
 @settings(deadline=None)
 @given(triggers(), listings(), PLACES, PLACES)
 def test_nothing_is_given_twice_and_nothing_that_does_not_fit(
-    wanted: list[LostRequest], bulks: list[BulkCandidate], last: set[int], barred: set[int]
+    wanted: list[LostRequest], bulks: list[Bulk], last: set[int], barred: set[int]
 ) -> None:
     """No trigger, bulk operation, row or execution is paired twice; what is paired has the same inputs."""
-    matching = match(wanted, bulks, early=1, late=1, last=last, barred=barred)
-    rows = [row for one in matching.found for row, _ in one.pairs]
-    executions = [execution_id for one in matching.found for _, execution_id in one.pairs]
+    members_of = dict(bulks)
+    matches, contested = match(wanted, members_of, early=1, late=1, last=last, barred=barred)
+    rows = [row for _, pairs in matches.values() for row, _ in pairs]
+    executions = [execution_id for _, pairs in matches.values() for _, execution_id in pairs]
     assert len(set(rows)) == len(rows)
     assert len(set(executions)) == len(executions)
-    assert len({one.lost for one in matching.found}) == len({one.bulk for one in matching.found}) == len(matching.found)
-    assert not {one.lost for one in matching.found} & (barred | matching.contested)
-    for one in matching.found:
-        trigger, said = wanted[one.lost], bulks[one.bulk]
+    assert len({name for name, _ in matches.values()}) == len(matches)
+    assert not matches.keys() & (barred | contested)
+    for place, (name, pairs) in matches.items():
+        trigger, members = wanted[place], members_of[name]
         content = dict(zip(trigger.rows, trigger.fingerprints, strict=True))
-        known = {member.execution_id: member for member in said.members}
-        assert all(content[row] == known[execution_id].fingerprint for row, execution_id in one.pairs)
-        assert trigger.bulk_id in (None, said.bulk_id)
-        assert len(one.pairs) == len(trigger.rows) or one.lost in last
+        inputs = {member.execution_id: member.fingerprint for member in members}
+        assert all(content[row] == inputs[execution_id] for row, execution_id in pairs)
+        assert trigger.bulk_id in (None, name)
+        assert len(pairs) == len(trigger.rows) or place in last
         if trigger.bulk_id is None:
-            assert len(one.pairs) == len(said.members)
-            times = [-9.0 if member.created is None else member.created for member in said.members]
+            assert len(pairs) == len(members)
+            times = [-9.0 if member.created is None else member.created for member in members]
             assert trigger.since - 1 <= min(times) <= max(times) <= trigger.until + 1
-            assert said.bulk_id not in {other.bulk_id for other in wanted}
+            assert name not in {other.bulk_id for other in wanted}
 
 
 @settings(deadline=None)
 @given(triggers(), listings(), PLACES, st.randoms(use_true_random=False))
 def test_the_order_of_the_listing_changes_nothing(
-    wanted: list[LostRequest], bulks: list[BulkCandidate], last: set[int], random: Any
+    wanted: list[LostRequest], bulks: list[Bulk], last: set[int], random: Any
 ) -> None:
     """Nor does the order in which triggers were lost."""
 
-    def names(triggers: list[LostRequest], listed: list[BulkCandidate], ends: set[int]) -> set[Any]:
-        matching = match(triggers, listed, early=1, late=1, last=ends)
-        return {(triggers[one.lost].rows, listed[one.bulk].bulk_id, one.pairs) for one in matching.found}
+    def names(triggers: list[LostRequest], listed: list[Bulk], ends: set[int]) -> set[Any]:
+        matches, _ = match(triggers, dict(listed), early=1, late=1, last=ends)
+        return {(triggers[place].rows, name, tuple(pairs)) for place, (name, pairs) in matches.items()}
 
-    mixed = [BulkCandidate(one.bulk_id, tuple(random.sample(one.members, len(one.members)))) for one in bulks]
+    mixed = [(name, random.sample(members, len(members))) for name, members in bulks]
     random.shuffle(mixed)
     order = random.sample(range(len(wanted)), len(wanted))
     moved = [wanted[place] for place in order]

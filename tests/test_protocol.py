@@ -17,7 +17,6 @@ from eachlabs_frames.api.verdicts import (
     MAX_RETRY_AFTER,
     Cap,
     Done,
-    Refused,
     Retry,
     Split,
     Stop,
@@ -225,9 +224,9 @@ def test_an_answer_that_names_one_execution_twice_is_never_guessed_at() -> None:
     [
         (Fault(sent=False, reason="refused"), Retry, Retry),
         (Fault(sent=True, reason="reset"), Unknown, Unknown),
-        (reply(400), Split, Refused),
-        (reply(422), Split, Refused),
-        (reply(413), Split, Refused),
+        (reply(400), Split, Done),
+        (reply(422), Split, Done),
+        (reply(413), Split, Done),
         (reply(409), Unknown, Unknown),
         (reply(415), Unknown, Unknown),
         (reply(401), Stop, Stop),
@@ -250,7 +249,12 @@ def test_an_answer_that_names_one_execution_twice_is_never_guessed_at() -> None:
 def test_the_verdict_on_each_reply(answer: Any, pair: type, one: type) -> None:
     """By the API reference's table; what it does not promise to have created nothing is unknown."""
     assert type(judge_trigger(answer, PAIR)) is pair
-    assert type(judge_trigger(answer, ONE)) is one
+    verdict = judge_trigger(answer, ONE)
+    assert type(verdict) is one
+    if isinstance(verdict, Done):
+        (outcome,) = verdict.outcomes
+        assert (outcome.position, outcome.status, outcome.execution_id) == (ONE.positions[0], "failed", None)
+        assert outcome.error
 
 
 @settings(max_examples=400)

@@ -151,5 +151,5 @@ def test_a_listing_that_cannot_be_read_is_no_certainty(answer: Reply) -> None:
     )
     assert asyncio.run(reading.run({0: b"{}"}, since=EPOCH)).doubt is not None
     pages = iter([reply(200, {"executions": listing(*[B] * 100)}), reply(400, {"error": "offset"})])
-    reading._transport = FakeTransport(lambda _: next(pages))
+    reading._connection = ApiConnection(FakeTransport(lambda _: next(pages)), ManualClock(), "current", 4)
     assert asyncio.run(reading.run({0: orjson.dumps(A)}, since=EPOCH)) == Findings({})

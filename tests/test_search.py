@@ -24,7 +24,7 @@ from eachlabs_frames.api.client import Client
 from eachlabs_frames.api.requests import is_filter, trigger_request
 from eachlabs_frames.api.responses import next_offset
 from eachlabs_frames.api.verdicts import server_time
-from eachlabs_frames.engine.recovery.clock_skew import ClockSkew
+from eachlabs_frames.engine.recovery.matching import ClockSkew
 from eachlabs_frames.engine.recovery.search import RIVALS, LostRequestSearch
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.journal.base import Claimed, LostRequest

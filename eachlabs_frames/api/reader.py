@@ -46,6 +46,38 @@ MAX_PAUSE: Final = 30.0
 """Seconds. A longer ``Retry-After`` is reported at once, because the caller is waiting."""
 
 
+Judged: TypeAlias = Success | Retry | Stop
+Send: TypeAlias = Callable[[Request], Awaitable[Judged]]
+"""Sends a GET and judges its reply."""
+
+
+def sender(transport: Transport) -> Send:
+    """Return a `Send` that sends each request once."""
+
+    async def send(request: Request) -> Judged:
+        return judge_read(await transport.send(request))
+
+    return send
+
+
+def retrying_sender(transport: Transport, clock: Clock) -> Send:
+    """Return a `Send` that makes up to `MAX_ATTEMPTS` attempts if the API is busy or unreachable."""
+
+    async def send(request: Request) -> Judged:
+        attempt = 1
+        while True:
+            verdict = judge_read(await transport.send(request))
+            if not isinstance(verdict, Retry):
+                return verdict
+            delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
+            if attempt == MAX_ATTEMPTS or delay > MAX_PAUSE:
+                return verdict
+            await clock.sleep(delay)
+            attempt += 1
+
+    return send
+
+
 async def fetch(request: Request, *, transport: Transport, clock: Clock) -> Json:
     """Return the JSON of a GET, after up to `MAX_ATTEMPTS` attempts if the API is busy or unreachable.
 
@@ -54,34 +86,26 @@ async def fetch(request: Request, *, transport: Transport, clock: Clock) -> Json
     APIError
         Refused (the class depends on the status), or no usable response.
     """
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        verdict = judge_read(await transport.send(request))
-        if isinstance(verdict, Success):
-            return verdict.json
-        if isinstance(verdict, Stop):
-            raise _refused(verdict, request)
-        delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
-        if attempt == MAX_ATTEMPTS or delay > MAX_PAUSE:
-            raise _given_up(verdict)
-        await clock.sleep(delay)
-    raise AssertionError  # the last attempt returns or raises
+    verdict = await retrying_sender(transport, clock)(request)
+    if isinstance(verdict, Success):
+        return verdict.json
+    raise _error(verdict, request.path)
 
 
-def _refused(verdict: Stop, request: Request) -> APIError:
+def _error(verdict: Retry | Stop, path: str) -> APIError:
+    """Return the exception for a request that was refused, or that has no usable response after the last attempt."""
+    if isinstance(verdict, Retry):
+        if verdict.limited:
+            return RateLimitError(verdict.reason, status=429, details=verdict.reason)
+        return APIConnectionError(f"no usable response from the API: {verdict.reason} (is base_url correct?)")
     hints = {
         401: "check EACHLABS_API_KEY, or configure(api_key=...)",
-        403: f"the key is not allowed to do this ({request.path})",
-        404: f"no such resource ({request.path})",
+        403: f"the key is not allowed to do this ({path})",
+        404: f"no such resource ({path})",
     }
     hint = hints.get(verdict.status)
     message = f"{verdict.reason}: {hint}" if hint else verdict.reason
     return verdict.error(message, status=verdict.status, details=verdict.reason)
-
-
-def _given_up(verdict: Retry) -> APIError:
-    if verdict.limited:
-        return RateLimitError(verdict.reason, status=429, details=verdict.reason)
-    return APIConnectionError(f"no usable response from the API: {verdict.reason} (is base_url correct?)")
 
 
 async def read_workflow(workflow_id: str, *, version_id: str | None, transport: Transport, clock: Clock) -> Workflow:
@@ -125,20 +149,6 @@ class ExecutionPage(NamedTuple):
         return len(self.executions) < PAGE_SIZE
 
 
-Judged: TypeAlias = Success | Retry | Stop
-Send: TypeAlias = Callable[[Request], Awaitable[Judged]]
-"""Sends a GET and judges its reply."""
-
-
-def sender(transport: Transport) -> Send:
-    """Return a `Send` that sends each request once."""
-
-    async def send(request: Request) -> Judged:
-        return judge_read(await transport.send(request))
-
-    return send
-
-
 async def read_page(
     workflow_id: str, send: Send, *, offset: int = 0, bulk_id: str | None = None
 ) -> ExecutionPage | Retry | Stop:
@@ -168,6 +178,22 @@ async def read_pages(
     return [pages[offset] for offset in offsets]
 
 
+async def fetch_page(
+    workflow_id: str, *, transport: Transport, clock: Clock, offset: int = 0, bulk_id: str | None = None
+) -> ExecutionPage:
+    """Return a page of a workflow's listing as `read_page` does, after several attempts if necessary.
+
+    Raises
+    ------
+    APIError
+        Refused, or no usable response.
+    """
+    page = await read_page(workflow_id, retrying_sender(transport, clock), offset=offset, bulk_id=bulk_id)
+    if isinstance(page, ExecutionPage):
+        return page
+    raise _error(page, listing_request(workflow_id).path)
+
+
 async def read_bulk(workflow_id: str, bulk_id: str, *, transport: Transport, clock: Clock) -> list[Mapping[str, Any]]:
     """Return the executions of a bulk operation, oldest first.
 
@@ -176,13 +202,13 @@ async def read_bulk(workflow_id: str, bulk_id: str, *, transport: Transport, clo
     NotFoundError
         The workflow has none with this ``bulk_id``.
     """
-    request = listing_request(workflow_id, bulk_id=bulk_id)
-    newest_first = list(entries(await fetch(request, transport=transport, clock=clock)))
-    if not newest_first:
+    page = await fetch_page(workflow_id, transport=transport, clock=clock, bulk_id=bulk_id)
+    if not page.executions:
         msg = f"workflow {workflow_id!r} has no executions with bulk_id {bulk_id!r}"
         raise NotFoundError(msg, status=404)
-    # Times may be of whole seconds: reversing first keeps the order of equal times.
-    return sorted(reversed(newest_first), key=lambda entry: str(entry.get("created_at", "")))  # noqa: C414 - see above
+    # The listing is newest first. Times may be of whole seconds: reversing first keeps the order of equal times.
+    oldest_first = page.executions[::-1]
+    return sorted(oldest_first, key=lambda entry: str(entry.get("created_at", "")))
 
 
 # -- details -----------------------------------------------------------------------------------------------------------

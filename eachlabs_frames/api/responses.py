@@ -116,7 +116,7 @@ def entries(data: Json) -> Iterator[Mapping[str, Any]]:
     """Yield the executions of a listing's page that have an id."""
     listed = data.get("executions") if isinstance(data, Mapping) else None
     for entry in listed if isinstance(listed, list) else ():
-        if isinstance(entry, Mapping) and isinstance(entry.get("execution_id"), str):
+        if isinstance(entry, Mapping) and (execution_id := entry.get("execution_id")) and isinstance(execution_id, str):
             yield entry
 
 

@@ -37,13 +37,6 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """The API refused a request with a single input. Nothing was created."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Split:
     """The API refused the request as a whole. Nothing was created, so its halves may be sent."""
 
@@ -105,7 +98,7 @@ class Success:
     json: Json
 
 
-Verdict: TypeAlias = Done | Refused | Split | Retry | Stop | Unknown
+Verdict: TypeAlias = Done | Split | Retry | Stop | Unknown
 
 _STOPS: Final[dict[int, type[APIError]]] = {
     401: AuthenticationError,
@@ -114,13 +107,13 @@ _STOPS: Final[dict[int, type[APIError]]] = {
     404: NotFoundError,
 }
 
-PAST_THE_END: Final = frozenset({400, 404, 416, 422})
+_PAST_THE_END: Final = frozenset({400, 404, 416, 422})
 """Statuses with which a server may refuse an offset beyond the last execution."""
 
 
 def is_past_the_end(verdict: Success | Retry | Stop, offset: int) -> bool:
     """Return whether a page was refused because its offset is beyond the last execution."""
-    return offset > 0 and isinstance(verdict, Stop) and verdict.status in PAST_THE_END
+    return offset > 0 and isinstance(verdict, Stop) and verdict.status in _PAST_THE_END
 
 
 def judge_trigger(reply: Reply | Fault, batch: Batch) -> Verdict:
@@ -140,7 +133,9 @@ def judge_trigger(reply: Reply | Fault, batch: Batch) -> Verdict:
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Retry(reason, retry_after(reply), limited=True, cap=read_cap(reason))
     if status in (400, 413, 422):
-        return Split(reason) if len(batch) > 1 else Refused(reason)
+        if len(batch) > 1:
+            return Split(reason)
+        return Done(tuple(Outcome(position, FAILED, error=reason) for position in batch.positions))
     return Unknown(f"{reason}: it may have started")
 
 

@@ -19,7 +19,7 @@ from ..journal.base import Claimed, LostRequest, RunJournal
 from ..models import PENDING, UNKNOWN, Batch, Outcome
 from ..results import Results
 from .events import EventEmitter
-from .recovery.clock_skew import UNSURE
+from .recovery.matching import UNSURE
 
 logger = logging.getLogger("eachlabs_frames")
 

@@ -12,24 +12,30 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ..aio.tasks import run_workers
+from ..aio.backoff import poll_delay
+from ..aio.tasks import cancel_on, run_workers
 from ..api.requests import trigger_request
-from ..api.verdicts import Done, Refused, Retry, Split, Stop, Unknown, Verdict, judge_trigger
+from ..api.verdicts import Done, Retry, Split, Stop, Unknown, Verdict, judge_trigger
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
 from ..journal.base import LostRequest
-from ..models import FAILED, UNKNOWN, ApiConnection, Batch, Fault, Outcome, Reply, Target
-from .budget import Budget, CostProbe
+from ..models import FAILED, PENDING, SETTLED, UNKNOWN, ApiConnection, Batch, Fault, Reply, Target
+from ..settings import Settings
+from .budget import Budget
 from .events import described
 from .limiter import Limiter
 from .recorder import Recorder
-from .recovery.search import LostRequestSearch, Recovery
+from .recovery.search import LostRequestSearch
 
 logger = logging.getLogger("eachlabs_frames")
 
 MAX_UNANSWERED: Final = 10
 """Consecutive lost replies after which a run stops: each of these requests may be billed."""
 
+OTHER_SESSIONS_INTERVAL: Final = 0.5
+"""Seconds between two polls of what other calls of the same run have settled."""
+
+NO_COSTS: Final = "max_cost= cannot be enforced: the cost of the first executions is not known"
 CUT_OFF: Final = "interrupted before its response arrived: it may have started"
 UNNAMED: Final = "the response names no execution for this input: it may have started"
 NOT_ITS_OWN: Final = (
@@ -46,14 +52,6 @@ class StopReason:
     error: EachlabsError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long one request may take, and how long a run waits while the API accepts nothing; in seconds."""
-
-    timeout: float
-    max_wait: float
-
-
 class Runner:
     """One run of one target.
 
@@ -64,7 +62,8 @@ class Runner:
     connection : ApiConnection
     recorder : Recorder
         Records outcomes and reports each step.
-    limits : Limits
+    settings : Settings
+        How long one request may take, and how long a run waits while the API accepts nothing.
     search : callable
         Makes the search for lost replies when the first reply is lost.
     poll : callable
@@ -84,7 +83,7 @@ class Runner:
         connection: ApiConnection,
         recorder: Recorder,
         *,
-        limits: Limits,
+        settings: Settings,
         search: Callable[[], LostRequestSearch],
         poll: Callable[[], Coroutine[Any, Any, None]],
         budget: Budget | None = None,
@@ -93,23 +92,24 @@ class Runner:
         self._recorder = recorder
         self._results = recorder.results
         self._events = recorder.events
-        self._search = search
+        self._make_search = search
         self._poll = poll
         self._transport = connection.transport
         self._clock = connection.clock
         self._dialect = connection.dialect
         self._workers = connection.workers
-        self._limits = limits
+        self._settings = settings
         self._budget = budget
         self._limiter = Limiter(
             self._clock,
             workers=self._workers,
-            max_wait=limits.max_wait,
+            max_wait=settings.max_wait,
             on_waiting=recorder.events.waiting,
             in_flight=self._results.in_flight,
             poll=poll,
         )
-        self._recovery: Recovery | None = None
+        self._search: LostRequestSearch | None = None
+        self._searching: asyncio.Future[None] | None = None
         self._stop = asyncio.Event()
         self._unanswered = 0
         self._has_outcomes = False
@@ -141,24 +141,26 @@ class Runner:
             The first claim could not be written.
         """
         self._stop = stop
-        self._recovery = recovery = Recovery(
-            self._recorder, self._clock, search=self._search, timeout=self._limits.timeout, stop=stop
-        )
+        self._search = self._searching = None
         watch = asyncio.ensure_future(self._watch(stop))
         try:
             for request in lost:
-                recovery.search_for(request)
+                self._search_for(request)
             await self._send_first(batches, canary=canary)
             await run_workers(self._stream(batches), self._send_batch, workers=self._workers)
             if self._out_of_budget is not None:
                 self._end(self._out_of_budget)
-            await recovery.follow_others()
-            await recovery.end()
+            await self._follow_other_sessions()
+            if self._search is not None and self._searching is not None:
+                self._search.close()
+                await self._searching
             await self._recorder.catch_up()
             await self._recorder.flush()
         finally:
             watch.cancel()
-            await recovery.cancel()
+            if self._searching is not None and not self._searching.done():
+                self._searching.cancel()
+                await asyncio.gather(self._searching, return_exceptions=True)
         if self.stop_reason is not None and self.stop_reason.error is not None and not self._has_outcomes:
             raise self.stop_reason.error
         return self.stop_reason
@@ -171,24 +173,41 @@ class Runner:
         """Send the first batch alone if its reply or its cost is needed before more are paid for."""
         if self._budget is not None and self._budget.mean is None:
             logger.warning("this workflow's cost is not known yet: one batch is sent first to learn it for max_cost=")
-            await self._probe_cost(self._budget, batches)
+            self._events.waiting("the first executions to end, to learn what one costs")
+            # If a batch was refused, nothing is learned from it.
+            while self._budget.mean is None and (first := next(self._stream(batches), None)) is not None:
+                await self._send_batch(first)
+                if self.stop_reason is None:
+                    await self._learn_cost(self._budget, first)
+            self._events.waiting(None)
         elif canary and (first := next(self._stream(batches), None)) is not None:
             await self._send_batch(first)
 
-    async def _probe_cost(self, budget: Budget, batches: Iterator[Batch]) -> None:
-        """Send one batch and wait for its cost; if it was refused, do the same with the next."""
-        probe = CostProbe(budget, self._results, clock=self._clock, poll=self._poll, max_wait=self._limits.max_wait)
-        self._events.waiting("the first executions to end, to learn what one costs")
-        while budget.mean is None and (first := next(self._stream(batches), None)) is not None:
-            await self._send_batch(first)
-            if self.stop_reason is None:
-                reason = await probe.learn(first, self._stop, searching=self._is_searching)
-                if reason is not None:
-                    self._end(StopReason(reason))
-        self._events.waiting(None)
+    async def _learn_cost(self, budget: Budget, first: Batch) -> None:
+        """Wait until executions of `first` have ended and pass their costs to the budget; end the run if it cannot be.
 
-    def _is_searching(self) -> bool:
-        return self._recovery is not None and self._recovery.busy
+        Nothing is learned if the whole batch was refused, or when the run is stopped.
+        """
+        results, clock, max_wait = self._results, self._clock, self._settings.max_wait
+        deadline, polls = clock.now() + max_wait, 0
+        while not self._stop.is_set():
+            costs = [results.cost[row] for row in first.positions if results.cost[row] > 0]
+            if costs:
+                budget.learn(costs)
+                return
+            statuses = {results.status[row] for row in first.positions}
+            if statuses <= {FAILED, PENDING} and not any(results.execution_id[row] for row in first.positions):
+                return
+            is_searching = self._search is not None and self._search.busy
+            if statuses <= SETTLED and not is_searching:
+                self._end(StopReason(NO_COSTS))
+                return
+            if clock.now() >= deadline:
+                self._end(StopReason(f"{NO_COSTS}: they have not ended within max_wait={max_wait:g} s"))
+                return
+            polls += 1
+            await cancel_on(self._stop, clock.sleep(poll_delay(polls, floor=None, draw=clock.draw())))
+            await self._poll()
 
     def _stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         while self.stop_reason is None and self._out_of_budget is None and not self._abandoned:
@@ -310,7 +329,7 @@ class Runner:
         if isinstance(verdict, Done) and self._recorder.has_any(verdict.outcomes):
             verdict = Unknown(NOT_ITS_OWN)
         if isinstance(verdict, Unknown):
-            self._search_for(batch, verdict, since, began)
+            self._search_for_batch(batch, verdict, since, began)
         elif isinstance(verdict, Done):
             return self._search_for_unnamed(batch, verdict, since, began)
         return verdict
@@ -322,29 +341,52 @@ class Runner:
             return verdict
         first = verdict.outcomes[unnamed[0]]
         part = Batch(tuple(batch.positions[at] for at in unnamed), tuple(batch.payloads[at] for at in unnamed))
-        self._search_for(part, Unknown(first.error or UNNAMED, first.bulk_id), since, began)
+        self._search_for_batch(part, Unknown(first.error or UNNAMED, first.bulk_id), since, began)
         return Done(tuple(outcome for outcome in verdict.outcomes if outcome.status != UNKNOWN))
 
-    def _search_for(self, batch: Batch, verdict: Unknown, since: float, began: float) -> None:
+    def _search_for_batch(self, batch: Batch, verdict: Unknown, since: float, began: float) -> None:
         # The machine's clock may have been set meanwhile: allow for both times.
         now, ended = self._clock.now(), self._clock.epoch()
         elapsed = now - began
         first, last = min(since, ended - elapsed), max(ended, since + elapsed)
         lost = self._recorder.mark_unknown(batch, verdict.reason, verdict.bulk_id, first, last)
-        assert self._recovery is not None
-        self._recovery.search_for(replace(lost, clocks=(now, ended)))
+        self._search_for(replace(lost, clocks=(now, ended)))
         self._has_outcomes = True
         self._unanswered += 1
         if self._unanswered >= MAX_UNANSWERED:
-            words = f"{MAX_UNANSWERED} consecutive requests had no usable response, the last: {verdict.reason}"
-            self._end(StopReason(words))
+            reason = f"{MAX_UNANSWERED} consecutive requests had no usable response, the last: {verdict.reason}"
+            self._end(StopReason(reason))
+
+    def _search_for(self, lost: LostRequest) -> None:
+        """Search for the executions of a lost request while the run sends."""
+        if self._search is None:
+            self._search = self._make_search()
+            self._searching = asyncio.ensure_future(self._search.run(self._stop))
+        self._search.add(lost)
+
+    async def _follow_other_sessions(self) -> None:
+        """Wait for the rows that other calls of this run have sent; search for those of calls that died."""
+        recorder, timeout = self._recorder, self._settings.timeout
+        deadline = self._clock.now() + timeout
+        while recorder.elsewhere and not self._stop.is_set():
+            try:
+                died = await recorder.poll_other_sessions()
+            except JournalError as exc:
+                logger.warning("what another call has sent cannot be read from the journal: %s", exc)
+                break
+            for lost in recorder.lost(died, timeout=timeout):
+                self._search_for(lost)
+            if not recorder.elsewhere or self._clock.now() >= deadline:
+                break
+            await cancel_on(self._stop, self._clock.sleep(OTHER_SESSIONS_INTERVAL))
+        recorder.mark_owned_elsewhere()
 
     def _settle(self, batch: Batch, verdict: Verdict) -> int:
         """Record a verdict; return how many executions may have been created."""
         if isinstance(verdict, Unknown):
             return len(batch)
-        if isinstance(verdict, Done | Refused):
-            outcomes = _outcomes(batch, verdict)
+        if isinstance(verdict, Done):
+            outcomes = verdict.outcomes
             self._has_outcomes = True
             if outcomes:
                 self._unanswered = 0
@@ -380,9 +422,3 @@ def _judge(answer: Reply | Fault, batch: Batch) -> Verdict:
     except Exception as exc:
         logger.exception("a response could not be read")
         return Unknown(f"the response could not be read ({type(exc).__name__}): it may have started")
-
-
-def _outcomes(batch: Batch, verdict: Done | Refused) -> tuple[Outcome, ...]:
-    if isinstance(verdict, Done):
-        return verdict.outcomes
-    return tuple(Outcome(position, FAILED, error=verdict.reason) for position in batch.positions)

@@ -19,7 +19,7 @@ from ..engine.events import EventEmitter
 from ..engine.recorder import Recorder
 from ..engine.recovery.resend import CONTESTED, UNCERTAIN, Findings, ResendCheck
 from ..engine.recovery.search import LostRequestSearch
-from ..engine.runner import INTERRUPTED, Limits, Runner, StopReason
+from ..engine.runner import INTERRUPTED, Runner, StopReason
 from ..engine.tracker import Tracker
 from ..errors import APIError, JournalError
 from ..journal import open_journal
@@ -193,7 +193,7 @@ class Sender:
             target,
             self._connection,
             books,
-            limits=Limits(timeout=settings.timeout, max_wait=settings.max_wait),
+            settings=settings,
             search=lambda: LostRequestSearch(
                 target,
                 self._connection,

@@ -6,30 +6,33 @@ Owns which requests a search makes, and the server's clock skew. It only reads, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence, Set
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ...aio.tasks import run_workers
-from ...api.requests import PAGE_SIZE, details_request, is_filter, listing_request
-from ...api.responses import entries, is_details_of, next_offset, parse_time
-from ...api.verdicts import Retry, Stop, Success, is_past_the_end, judge_read, server_time
+from ...api.reader import ExecutionPage, read_page
+from ...api.requests import PAGE_SIZE, details_request, is_filter
+from ...api.responses import is_details_of, parse_time
+from ...api.verdicts import Retry, Stop, Success, judge_read, server_time
 from ...inputs.fingerprints import try_fingerprint
 from ...journal.base import LostRequest
 from ...models import ApiConnection, Json, Reply, Request, Target
-from .clock_skew import ClockSkew
-from .matching import BulkCandidate, BulkMember, TimeRange, candidates, timely
+from .matching import BulkMember, ClockSkew, TimeRange, candidates, timely
 
-Entry = Mapping[str, Any]
+Entry: TypeAlias = Mapping[str, Any]
+Entries: TypeAlias = dict[str, Entry]
+"""Executions of a listing by their id."""
+
+Facts: TypeAlias = tuple[bytes | None, str | None]
+"""What an execution's details say and a listing may lack: the fingerprint of its inputs, and its bulk operation."""
 
 NANO: Final = 1e9
 BULK_SECONDS: Final = 5.0
 """Seconds between the first and the last execution of one bulk trigger, at most, by the API's own times."""
 
-FAILURES: Final = 3
+MAX_FAILURES: Final = 3
 """Requests of one search that may fail before it is given up."""
-
 
 MAX_REPEATS: Final = 10
 """Consecutive pages without a new execution after which reading stops: the listing ignores the offset."""
@@ -57,91 +60,75 @@ class UnreadableError(Exception):
         self.hopeless = hopeless
 
 
-@dataclass(frozen=True, slots=True)
-class ListingPage:
-    """A page of the listing: its executions, when these were created, by our clock, and where the next page starts."""
-
-    found: list[Entry]
-    times: list[float]
-    next_offset: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionFacts:
-    """Facts from the details that a listing may lack."""
-
-    fingerprint: bytes | None
-    bulk_id: str | None
-
-
 class Listing:
-    """A workflow's executions as one search sees them; the details of each are read once."""
+    """A workflow's executions as one search sees them.
 
-    def __init__(self, target: Target, connection: ApiConnection) -> None:
-        self._workflow_id = target.workflow_id
-        self._version_id = target.version_id
-        self._transport = connection.transport
-        self._clock = connection.clock
-        self._dialect = connection.dialect
-        self._workers = connection.workers
-        self._known: dict[str, ExecutionFacts] = {}
-        self._seen: Mapping[str, Entry] = {}
-        self._inputs: dict[str, set[bytes]] = {}
+    Parameters
+    ----------
+    target : Target
+    connection : ApiConnection
+    facts : dict of str to Facts
+        Of the executions whose details earlier searches have read: those of each execution are read once.
+
+    Attributes
+    ----------
+    skew : ClockSkew
+    trouble : UnreadableError or None
+        Why a part of the listing could not be read.
+    """
+
+    def __init__(self, target: Target, connection: ApiConnection, facts: dict[str, Facts]) -> None:
+        self._target = target
+        self._connection = connection
+        self._facts = facts
+        self._listed: Entries = {}
         self._failures = 0
         self.skew = ClockSkew()
         self.trouble: UnreadableError | None = None
 
-    def begin(self) -> None:
-        """Begin a new search."""
-        self._failures = 0
-        self.skew = ClockSkew()
-        self.trouble = None
-
     # -- pages of the workflow's listing ----------------------------------------------------------------------------
 
-    async def read(self, stretches: Sequence[TimeRange]) -> dict[str, Entry]:
-        """Return the executions created in these time ranges, latest first, and others on the same pages.
+    async def read(self, ranges: Sequence[TimeRange]) -> None:
+        """Read the executions created in these time ranges, latest first, and others on the same pages.
 
         Raises
         ------
         UnreadableError
             A page could not be read.
         """
-        found: dict[str, Entry] = {}
         offset = 0
-        for stretch in stretches:
-            offset = await self._read(stretch, offset, found)
-        return found
+        for since, until in ranges:
+            offset = await self._read_range(since, until, offset)
 
-    async def _read(self, stretch: TimeRange, offset: int, found: dict[str, Entry]) -> int:
-        page = await self._page(offset)
-        if self._newer(page, stretch):
-            offset = await self._skip(offset, stretch)
-            page = await self._page(offset)
+    async def _read_range(self, since: float, until: float, offset: int) -> int:
+        """Read the pages of a time range, from an offset that is newer; return the offset of the last one."""
+        page, times = await self._page(offset)
+        if self._is_newer(times, until):
+            offset = await self._skip(offset, until)
+            page, times = await self._page(offset)
         repeats = 0
         for _ in range(MAX_PAGES):
-            known = len(found)
-            found.update((entry["execution_id"], entry) for entry in page.found)
-            if page.next_offset is None or page.times[-1] < stretch.since - self.skew.margin:
+            count = len(self._listed)
+            self._listed.update((entry["execution_id"], entry) for entry in page.executions)
+            if page.next_offset is None or times[-1] < since - self.skew.margin:
                 return offset
             # New executions shift pages down, but only an ignored offset repeats this many.
-            repeats = repeats + 1 if len(found) == known else 0
+            repeats = repeats + 1 if len(self._listed) == count else 0
             if repeats >= MAX_REPEATS:
                 msg = "it returns the same executions at every offset"
                 raise UnreadableError(msg)
             offset = page.next_offset
-            page = await self._page(offset)
-        seconds = stretch.until - stretch.since
-        msg = f"it has more than {MAX_PAGES * PAGE_SIZE:,} executions of the {seconds:.0f} s around the request"
+            page, times = await self._page(offset)
+        msg = f"it has more than {MAX_PAGES * PAGE_SIZE:,} executions of the {until - since:.0f} s around the request"
         raise UnreadableError(msg)
 
-    async def _skip(self, low: int, stretch: TimeRange) -> int:
+    async def _skip(self, low: int, until: float) -> int:
         """Return the first offset that may be in a time range, from one that is newer: exponential, then binary search.
 
         An offset that is newer stays newer: executions created meanwhile only move the rest further down.
         """
         step = PAGE_SIZE
-        while self._newer(await self._page(low + step), stretch):
+        while await self._is_newer_at(low + step, until):
             low, step = low + step, step * 2
             if low > MAX_OFFSET:
                 msg = "it returns newer executions at every offset"
@@ -149,47 +136,49 @@ class Listing:
         high = low + step
         while high - low > PAGE_SIZE:
             middle = low + (high - low) // 2 // PAGE_SIZE * PAGE_SIZE
-            if self._newer(await self._page(middle), stretch):
+            if await self._is_newer_at(middle, until):
                 low = middle
             else:
                 high = middle
         return low + PAGE_SIZE
 
-    def _newer(self, page: ListingPage, stretch: TimeRange) -> bool:
-        return bool(page.times) and min(page.times) > stretch.until + self.skew.margin
+    async def _is_newer_at(self, offset: int, until: float) -> bool:
+        return self._is_newer((await self._page(offset))[1], until)
 
-    async def _page(self, offset: int) -> ListingPage:
-        verdict = await self._ask(listing_request(self._workflow_id, offset=offset))
-        if is_past_the_end(verdict, offset):
-            return ListingPage([], [], None)
-        if isinstance(verdict, Stop):
-            raise UnreadableError(verdict.reason, hopeless=True)
-        if isinstance(verdict, Retry):
-            raise UnreadableError(verdict.reason, after=verdict.after)
-        said = verdict.json
-        listed = said.get("executions", 0) if isinstance(said, Mapping) else 0
-        if listed is None:
-            listed = []
-        if not isinstance(listed, list):
+    def _is_newer(self, times: Sequence[float], until: float) -> bool:
+        return bool(times) and min(times) > until + self.skew.margin
+
+    async def _page(self, offset: int) -> tuple[ExecutionPage, list[float]]:
+        """Return a page, and when its executions were created, by this machine's clock."""
+        page = await read_page(self._target.workflow_id, self._get, offset=offset)
+        if isinstance(page, Stop):
+            raise UnreadableError(page.reason, hopeless=True)
+        if isinstance(page, Retry):
+            raise UnreadableError(page.reason, after=page.after)
+        if page.size is None:
             msg = "the response has no list of executions"
             raise UnreadableError(msg)
-        found = list(_entries(said))
-        times = [created for entry in found if (created := self._created(entry)) is not None]
-        if listed and not times:
+        times = self._times(page.executions)
+        if page.size and not times:
             msg = "it does not say when an execution was created"
             raise UnreadableError(msg)
-        return ListingPage(found, times, next_offset(said, len(listed), offset))
+        return page, times
 
     def _created(self, entry: Entry) -> float | None:
         created = parse_time(entry.get("created_at"))
         return None if created is None else created / NANO - self.skew.ahead
 
+    def _times(self, entries: Iterable[Entry]) -> list[float]:
+        return [created for entry in entries if (created := self._created(entry)) is not None]
+
     # -- bulk operations --------------------------------------------------------------------------------------------
 
-    async def bulks(
-        self, lost: Sequence[LostRequest], seen: Mapping[str, Entry], *, taken: Collection[str], late: float
-    ) -> tuple[list[BulkCandidate], dict[str, Entry]]:
+    async def find_bulks(
+        self, lost: Sequence[LostRequest], *, owned: Set[str], late: float
+    ) -> tuple[dict[str, list[BulkMember]], Entries]:
         """Return the bulk operations that lost requests may have created, and the entry of each of their executions.
+
+        Executions that are `owned` by a row are left out.
 
         Raises
         ------
@@ -197,165 +186,145 @@ class Listing:
             Too many requests failed. If only a few did, `trouble` is the reason.
         """
         early, late = self.skew.margin, late + self.skew.margin
-        self._seen = seen
-        self._inputs = {one.bulk_id: set(one.fingerprints) for one in lost if one.bulk_id is not None}
-        unnamed = [one for one in lost if one.bulk_id is None]
-        named = dict.fromkeys(one.bulk_id for one in lost if one.bulk_id is not None)
-        read: dict[str, dict[str, Entry]] = {bulk_id: {} for bulk_id in named}
-        await self._read_bulks(read)
+        inputs = {request.bulk_id: set(request.fingerprints) for request in lost if request.bulk_id is not None}
+        bulks: dict[str, Entries] = {bulk_id: {} for bulk_id in inputs}
+        await self._read_bulks(bulks, inputs)
+        unnamed = [request for request in lost if request.bulk_id is None]
         free = {
-            known: entry
-            for known, entry in seen.items()
-            if known not in taken
-            and self._ours(entry)
-            and any(
-                timely(one, BulkMember(known, None, self._created(entry)), early=early, late=late) for one in unnamed
-            )
+            execution_id: entry
+            for execution_id, entry in self._listed.items()
+            if execution_id not in owned
+            and self._is_of_version(entry)
+            and any(timely(request, self._created(entry), early=early, late=late) for request in unnamed)
         }
-        await self._learn(known for known, entry in free.items() if entry.get("inputs") is None)
-        fitting = [list(candidates(one, map(self._member, free.values()), early=early, late=late)) for one in unnamed]
+        await self._read_details(id_ for id_, entry in free.items() if entry.get("inputs") is None)
+        members = [self._member(entry) for entry in free.values()]
+        fitting = [list(candidates(request, members, early=early, late=late)) for request in unnamed]
         examined: set[str] = set()
         while True:
             # One execution per lost request at a time: its bulk operation then lists the others.
             chosen: set[str] = set()
-            for members in fitting:
-                new = (member.execution_id for member in members if member.execution_id not in examined | chosen)
+            for matches in fitting:
+                new = (member.execution_id for member in matches if member.execution_id not in examined | chosen)
                 chosen.update(islice(new, 1))
             if not chosen:
-                return await self._gathered(read, named, taken)
-            await self._follow({known: free[known] for known in sorted(chosen)}, read)
-            examined.update(chosen, *read.values())
+                break
+            await self._read_bulks_of({id_: free[id_] for id_ in sorted(chosen)}, bulks)
+            examined.update(chosen, *bulks.values())
+        return await self._unowned(bulks, named=inputs, owned=owned)
 
-    async def _follow(self, chosen: Mapping[str, Entry], read: dict[str, dict[str, Entry]]) -> None:
+    async def _read_bulks_of(self, chosen: Entries, bulks: dict[str, Entries]) -> None:
         """Read the bulk operations of some executions."""
-        await self._learn(execution_id for execution_id, entry in chosen.items() if _text(entry.get("bulk_id")) is None)
-        new: dict[str, dict[str, Entry]] = {}
+        await self._read_details(id_ for id_, entry in chosen.items() if _text(entry.get("bulk_id")) is None)
+        new: dict[str, Entries] = {}
         for execution_id, entry in chosen.items():
-            bulk_id = _text(entry.get("bulk_id")) or self._about(execution_id).bulk_id
+            bulk_id = self._bulk_id(entry)
             # None: it was not made by a bulk trigger, or the API does not say which.
-            if bulk_id is not None and bulk_id not in read:
+            if bulk_id is not None and bulk_id not in bulks:
                 new.setdefault(bulk_id, {})[execution_id] = entry
-        await self._read_bulks(new)
-        read.update(new)
+        await self._read_bulks(new, {})
+        bulks.update(new)
 
-    async def _read_bulks(self, read: Mapping[str, dict[str, Entry]]) -> None:
-        filters = [bulk_id for bulk_id in read if is_filter(bulk_id)]
-        await self._each(filters, lambda bulk_id: self._read_bulk(bulk_id, read[bulk_id]))
-        for bulk_id in read.keys() - filters:
-            await self._find_bulk(bulk_id, read[bulk_id])
+    async def _read_bulks(self, bulks: Mapping[str, Entries], inputs: Mapping[str, Collection[bytes]]) -> None:
+        """Add the executions of bulk operations; `inputs` are those of the operations of which none is known."""
+        filters = [bulk_id for bulk_id in bulks if is_filter(bulk_id)]
+        await self._for_each(filters, lambda bulk_id: self._read_bulk(bulk_id, bulks[bulk_id]))
+        for bulk_id in bulks.keys() - filters:
+            await self._find_in_pages(bulk_id, bulks[bulk_id], inputs.get(bulk_id, ()))
 
-    async def _find_bulk(self, bulk_id: str, found: dict[str, Entry]) -> None:
+    async def _find_in_pages(self, bulk_id: str, members: Entries, inputs: Collection[bytes]) -> None:
         """Find a bulk operation whose id cannot be a filter among the pages that were read.
 
         If one of its executions is known, the others were created within seconds. Otherwise their inputs show which
         executions may be part of it.
         """
-        times = [time for entry in found.values() if (time := self._created(entry)) is not None]
-        inputs = self._inputs.get(bulk_id, set()) if not found else set()
-        near = {
-            known: entry
-            for known, entry in self._seen.items()
-            if known not in found and (self._is_near(entry, times) if found else self._may_have(entry, inputs))
-        }
-        await self._learn(known for known, entry in near.items() if _text(entry.get("bulk_id")) is None)
-        of_bulk = [
-            known
-            for known, entry in near.items()
-            if (_text(entry.get("bulk_id")) or self._about(known).bulk_id) == bulk_id
-        ]
-        found.update((known, near[known]) for known in of_bulk)
+        times = self._times(members.values())
 
-    def _is_near(self, entry: Entry, times: Sequence[float]) -> bool:
-        created = self._created(entry)
-        return created is not None and any(abs(created - time) <= BULK_SECONDS for time in times)
+        def may_belong(entry: Entry) -> bool:
+            if not members:
+                return entry.get("inputs") is None or try_fingerprint(entry.get("inputs")) in inputs
+            created = self._created(entry)
+            return created is not None and any(abs(created - time) <= BULK_SECONDS for time in times)
 
-    def _may_have(self, entry: Entry, inputs: Collection[bytes]) -> bool:
-        return entry.get("inputs") is None or try_fingerprint(entry.get("inputs")) in inputs
+        near = {id_: entry for id_, entry in self._listed.items() if id_ not in members and may_belong(entry)}
+        await self._read_details(id_ for id_, entry in near.items() if _text(entry.get("bulk_id")) is None)
+        members.update((id_, entry) for id_, entry in near.items() if self._bulk_id(entry) == bulk_id)
 
-    async def _read_bulk(self, bulk_id: str, found: dict[str, Entry]) -> None:
-        verdict = await self._ask(listing_request(self._workflow_id, bulk_id=bulk_id))
-        if isinstance(verdict, Success):
-            for entry in _entries(verdict.json):
-                if _text(entry.get("bulk_id")) in (None, bulk_id):
-                    found[entry["execution_id"]] = entry
+    async def _read_bulk(self, bulk_id: str, members: Entries) -> None:
+        page = await read_page(self._target.workflow_id, self._get, bulk_id=bulk_id)
+        if isinstance(page, ExecutionPage):
+            listed = (entry for entry in page.executions if _text(entry.get("bulk_id")) in (None, bulk_id))
+            members.update((entry["execution_id"], entry) for entry in listed)
             return
-        found.clear()  # one of the executions that were not read may be owned by a row
-        if isinstance(verdict, Retry):
-            self._failed(verdict)
-        elif verdict.status in (401, 403):
-            raise UnreadableError(verdict.reason, hopeless=True)
+        members.clear()  # one of the executions that were not read may be owned by a row
+        if isinstance(page, Retry):
+            self._count_failure(page)
+        elif page.status in (401, 403):
+            raise UnreadableError(page.reason, hopeless=True)
 
-    async def _gathered(
-        self, read: Mapping[str, dict[str, Entry]], named: Collection[str | None], taken: Collection[str]
-    ) -> tuple[list[BulkCandidate], dict[str, Entry]]:
-        ours: dict[str, dict[str, Entry]] = {}
-        for bulk_id, found in read.items():
+    async def _unowned(
+        self, bulks: Mapping[str, Entries], *, named: Collection[str], owned: Set[str]
+    ) -> tuple[dict[str, list[BulkMember]], Entries]:
+        """Return the bulk operations without those that rows own, and the entries of their executions."""
+        unowned: dict[str, Entries] = {}
+        for bulk_id, members in bulks.items():
             if bulk_id in named:
-                ours[bulk_id] = {one: entry for one, entry in found.items() if one not in taken}
-            elif all(one not in taken and self._ours(entry) for one, entry in found.items()):
-                ours[bulk_id] = found
-        whole = {one: entry for found in ours.values() for one, entry in found.items()}
-        await self._learn(one for one, entry in whole.items() if entry.get("inputs") is None)
-        made = [BulkCandidate(bulk_id, tuple(map(self._member, found.values()))) for bulk_id, found in ours.items()]
-        return made, whole
+                unowned[bulk_id] = {id_: entry for id_, entry in members.items() if id_ not in owned}
+            elif owned.isdisjoint(members) and all(map(self._is_of_version, members.values())):
+                unowned[bulk_id] = members
+        entries = {id_: entry for members in unowned.values() for id_, entry in members.items()}
+        await self._read_details(id_ for id_, entry in entries.items() if entry.get("inputs") is None)
+        return {bulk_id: list(map(self._member, members.values())) for bulk_id, members in unowned.items()}, entries
 
     # -- executions -------------------------------------------------------------------------------------------------
 
     def _member(self, entry: Entry) -> BulkMember:
         execution_id, inputs = entry["execution_id"], entry.get("inputs")
-        content = self._about(execution_id).fingerprint if inputs is None else try_fingerprint(inputs)
+        content = self._facts.get(execution_id, (None, None))[0] if inputs is None else try_fingerprint(inputs)
         return BulkMember(execution_id, content, self._created(entry))
 
-    def _ours(self, entry: Entry) -> bool:
+    def _bulk_id(self, entry: Entry) -> str | None:
+        return _text(entry.get("bulk_id")) or self._facts.get(entry["execution_id"], (None, None))[1]
+
+    def _is_of_version(self, entry: Entry) -> bool:
         """Return whether an execution may be of our version; the API need not name it."""
         version_id = _text(entry.get("version_id"))
-        return version_id is None or self._version_id is None or version_id == self._version_id
+        return version_id is None or self._target.version_id in (None, version_id)
 
-    def _about(self, execution_id: str) -> ExecutionFacts:
-        return self._known.get(execution_id, _NOTHING)
-
-    async def _learn(self, executions: Iterable[str]) -> None:
+    async def _read_details(self, execution_ids: Iterable[str]) -> None:
         """Read the details of executions that were not read before."""
-        await self._each([one for one in executions if one not in self._known], self._learn_one)
+        await self._for_each([id_ for id_ in execution_ids if id_ not in self._facts], self._read_facts)
 
-    async def _learn_one(self, execution_id: str) -> None:
-        verdict = await self._ask(details_request(self._dialect, execution_id))
+    async def _read_facts(self, execution_id: str) -> None:
+        verdict = await self._get(details_request(self._connection.dialect, execution_id))
         if isinstance(verdict, Retry):
-            self._failed(verdict)
+            self._count_failure(verdict)
         elif isinstance(verdict, Success):
-            said = verdict.json
-            if isinstance(said, Mapping) and is_details_of(said, execution_id):
-                self._known[execution_id] = ExecutionFacts(
-                    try_fingerprint(said.get("inputs")), _text(said.get("bulk_id"))
-                )
+            details = verdict.json
+            if isinstance(details, Mapping) and is_details_of(details, execution_id):
+                self._facts[execution_id] = (try_fingerprint(details.get("inputs")), _text(details.get("bulk_id")))
 
-    async def _each(self, names: Collection[str], ask: Callable[[str], Awaitable[None]]) -> None:
-        await run_workers(iter(names), ask, workers=min(self._workers, len(names)))
+    async def _for_each(self, ids: Collection[str], read: Callable[[str], Awaitable[None]]) -> None:
+        await run_workers(iter(ids), read, workers=min(self._connection.workers, len(ids)))
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
-    async def _ask(self, request: Request) -> Success | Retry | Stop:
-        before = self._clock.epoch()
-        answer = await self._transport.send(request)
-        said = server_time(answer) if isinstance(answer, Reply) else None
-        if said is not None:
-            self.skew.note(said, before=before, after=self._clock.epoch())
-        return judge_read(answer)
+    async def _get(self, request: Request) -> Success | Retry | Stop:
+        clock = self._connection.clock
+        before = clock.epoch()
+        reply = await self._connection.transport.send(request)
+        date = server_time(reply) if isinstance(reply, Reply) else None
+        if date is not None:
+            self.skew.note(date, before=before, after=clock.epoch())
+        return judge_read(reply)
 
-    def _failed(self, verdict: Retry) -> None:
+    def _count_failure(self, verdict: Retry) -> None:
         """Count a failed request; give the search up after a few, or if the API is busy."""
         self._failures += 1
         after = max(verdict.after or 0.0, self.trouble.after if self.trouble is not None else 0.0)
         self.trouble = UnreadableError(verdict.reason, after=after)
-        if verdict.limited or self._failures >= FAILURES:
+        if verdict.limited or self._failures >= MAX_FAILURES:
             raise self.trouble
-
-
-_NOTHING: Final = ExecutionFacts(None, None)
-
-
-def _entries(said: Json) -> Iterator[Entry]:
-    return (entry for entry in entries(said) if entry["execution_id"])
 
 
 def _text(value: Json) -> str | None:

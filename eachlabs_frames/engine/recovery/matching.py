@@ -1,17 +1,53 @@
 """Matches executions of a listing to the rows of lost requests. Pure: values in, pairs out.
 
-Owns the assignment: a lost request gets at most one bulk operation, a bulk operation belongs to at most one request, a
-row gets at most one execution. It never decides how long to search and never guesses: what does not fit is left alone.
+Owns the assignment, and the margins by which times may differ. A lost request gets at most one bulk operation, a bulk
+operation belongs to at most one request, a row gets at most one execution. It never decides how long to search and
+never guesses: what does not fit is left alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final, TypeAlias
 
 from ...journal.base import LostRequest
 from ...models import MAX_BATCH
+
+SURE: Final = 2.0
+"""Seconds by which times may differ beyond the known skew: ``created_at`` is truncated to whole seconds."""
+
+UNSURE: Final = 30.0
+"""The same if the API does not send its own time."""
+
+TimeRange: TypeAlias = tuple[float, float]
+"""The begin and the end of a time range in epoch seconds, by this machine's clock."""
+
+Matches: TypeAlias = dict[int, tuple[str, list[tuple[int, str]]]]
+"""For the index of a lost request: its bulk operation, and pairs of a row and its execution."""
+
+
+class ClockSkew:
+    """How far the server's clock is ahead of ours, from the times in its replies. It reads neither clock."""
+
+    def __init__(self) -> None:
+        self._low, self._high = -inf, inf
+
+    def note(self, server_time: float, *, before: float, after: float) -> None:
+        """Take in a server time in whole seconds that was read between two of our times."""
+        self._low, self._high = max(self._low, server_time - after), min(self._high, server_time + 1.0 - before)
+
+    @property
+    def ahead(self) -> float:
+        """The most likely difference in seconds."""
+        return 0.0 if self._low == -inf else (self._low + self._high) / 2
+
+    @property
+    def margin(self) -> float:
+        """Seconds by which a corrected server time may still be off."""
+        return UNSURE if self._low == -inf else min(UNSURE, SURE + abs(self._high - self._low) / 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,39 +62,6 @@ class BulkMember:
     created: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class BulkCandidate:
-    """A bulk operation that no row owns, with the executions of it that were seen."""
-
-    bulk_id: str
-    members: tuple[BulkMember, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A lost trigger's bulk operation: `lost` and `bulk` are places in what was given, `pairs` rows and executions."""
-
-    lost: int
-    bulk: int
-    pairs: tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MatchResult:
-    """What was paired, and the places in `lost` of those that got nothing because another may own it."""
-
-    found: tuple[Match, ...]
-    contested: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class TimeRange:
-    """A time range in epoch seconds, by this machine's clock."""
-
-    since: float
-    until: float
-
-
 def spans(lost: Iterable[LostRequest], *, late: float, near: float) -> list[TimeRange]:
     """Return the time ranges in which executions of lost requests can have been created, latest first.
 
@@ -71,37 +74,37 @@ def spans(lost: Iterable[LostRequest], *, late: float, near: float) -> list[Time
         Ranges with at most this many seconds between them are merged.
     """
     merged: list[TimeRange] = []
-    for one in sorted(lost, key=lambda one: one.since):
-        if merged and one.since <= merged[-1].until + near:
-            merged[-1] = replace(merged[-1], until=max(merged[-1].until, one.until + late))
+    for since, until in sorted((request.since, request.until + late) for request in lost):
+        if merged and since <= merged[-1][1] + near:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], until))
         else:
-            merged.append(TimeRange(one.since, one.until + late))
+            merged.append((since, until))
     return merged[::-1]
 
 
 def candidates(lost: LostRequest, members: Iterable[BulkMember], *, early: float, late: float) -> Iterator[BulkMember]:
     """Yield the executions that may belong to a lost request, by their inputs and creation times."""
-    wanted = set(lost.fingerprints)
+    fingerprints = set(lost.fingerprints)
     for member in members:
-        if member.fingerprint in wanted and timely(lost, member, early=early, late=late):
+        if member.fingerprint in fingerprints and timely(lost, member.created, early=early, late=late):
             yield member
 
 
-def timely(lost: LostRequest, member: BulkMember, *, early: float, late: float) -> bool:
+def timely(lost: LostRequest, created: float | None, *, early: float, late: float) -> bool:
     """Return whether an execution was created in the time range of a lost request."""
-    return member.created is not None and lost.since - early <= member.created <= lost.until + late
+    return created is not None and lost.since - early <= created <= lost.until + late
 
 
 def match(
     lost: Sequence[LostRequest],
-    bulks: Sequence[BulkCandidate],
+    bulks: Mapping[str, Sequence[BulkMember]],
     *,
     early: float,
     late: float,
     last: Collection[int] = (),
     barred: Collection[int] = (),
-) -> MatchResult:
-    """Return which lost request gets which bulk operation, and which row which execution.
+) -> tuple[Matches, set[int]]:
+    """Match lost requests with bulk operations, and their rows with executions.
 
     A bulk operation that an unusable reply named goes to that request. Else equal inputs decide, as multisets; among
     equal candidates the oldest goes to the oldest. Only in a request's last search may its bulk operation have fewer
@@ -112,135 +115,141 @@ def match(
     ----------
     lost : sequence of LostRequest
         In any order.
-    bulks : sequence of BulkCandidate
-        In any order.
+    bulks : mapping of str to sequence of BulkMember
+        Bulk operations that no row owns, in any order, with the executions that were seen.
     early, late : float
         Seconds by which an execution may have been created before `since` and after `until`.
     last : collection of int
         Indices in `lost` of requests for which this search is the last.
     barred : collection of int
         Indices in `lost` of requests that get nothing in this search, although executions may be theirs.
+
+    Returns
+    -------
+    matches : Matches
+    contested : set of int
+        Indices in `lost` of requests that got nothing because another may own the bulk operation.
     """
     pairing = _Pairing(lost, bulks, early, late, frozenset(last) - frozenset(barred), frozenset(barred))
-    pairing.named()
-    pairing.equal()
-    pairing.parts()
-    return MatchResult(tuple(pairing.found), frozenset(pairing.contested))
-
-
-def usual(member: BulkMember) -> tuple[float, str]:
-    """Sort key by creation: the API creates in the order of the inputs, within the resolution of its clock."""
-    return (member.created or 0.0, member.execution_id)
+    pairing.match_named()
+    pairing.match_equal()
+    pairing.match_parts()
+    return pairing.matches, pairing.contested
 
 
 class _Pairing:
-    """Requests and bulk operations that are not yet paired."""
+    """Requests and bulk operations that are not yet paired. A request is given by its index."""
 
     def __init__(
         self,
         lost: Sequence[LostRequest],
-        bulks: Sequence[BulkCandidate],
+        bulks: Mapping[str, Sequence[BulkMember]],
         early: float,
         late: float,
         last: frozenset[int],
         barred: frozenset[int],
     ) -> None:
-        self.found: list[Match] = []
+        self.matches: Matches = {}
         self.contested: set[int] = set()
-        self._lost, self._bulks = lost, bulks
+        self._lost = lost
         self._early, self._late = early, late
         self._last, self._barred = last, barred
-        self._open = sorted(range(len(lost)), key=lambda one: _age(lost[one]))
-        self._members = [_distinct(bulk.members) for bulk in bulks]
-        self._inputs = [Counter(member.fingerprint for member in members) for members in self._members]
-        self._wanted: list[Counter[bytes | None]] = [Counter(one.fingerprints) for one in lost]
-        self._free = sorted((place for place in range(len(bulks)) if self._members[place]), key=self._order)
+        self._open = sorted(
+            range(len(lost)), key=lambda index: (lost[index].until, lost[index].since, lost[index].rows)
+        )
+        self._wanted: list[Counter[bytes | None]] = [Counter(request.fingerprints) for request in lost]
+        members = {bulk_id: _distinct(listed) for bulk_id, listed in bulks.items()}
+        self._members = {bulk_id: listed for bulk_id, listed in members.items() if listed}
+        self._inputs = {
+            bulk_id: Counter(member.fingerprint for member in listed) for bulk_id, listed in self._members.items()
+        }
+        self._free = sorted(self._members, key=lambda bulk_id: (self._members[bulk_id][0].created or 0.0, bulk_id))
         self._rows: set[int] = set()
         self._executions: set[str] = set()
 
-    def named(self) -> None:
+    def match_named(self) -> None:
         """Pair each request whose bulk operation is known with that one, and with nothing else."""
-        places = {self._bulks[place].bulk_id: place for place in reversed(self._free)}
-        names = {one.bulk_id for one in self._lost if one.bulk_id is not None}
-        for one in [one for one in self._open if self._lost[one].bulk_id is not None]:
-            self._open.remove(one)
-            place = places.pop(str(self._lost[one].bulk_id), None)
-            whole = place is not None and self._wanted[one] <= self._inputs[place]
-            if place is not None and one not in self._barred and (whole or one in self._last):
-                self._pair(one, place)
-        self._free = [place for place in self._free if self._bulks[place].bulk_id not in names]
+        names = {request.bulk_id for request in self._lost if request.bulk_id is not None}
+        unpaired = set(self._free)
+        for request in [request for request in self._open if self._lost[request].bulk_id is not None]:
+            self._open.remove(request)
+            bulk_id = str(self._lost[request].bulk_id)
+            if bulk_id not in unpaired:
+                continue
+            unpaired.remove(bulk_id)
+            is_whole = self._wanted[request] <= self._inputs[bulk_id]
+            if request not in self._barred and (is_whole or request in self._last):
+                self._pair(request, bulk_id)
+        self._free = [bulk_id for bulk_id in self._free if bulk_id not in names]
 
-    def equal(self) -> None:
+    def match_equal(self) -> None:
         """Pair each bulk operation, oldest first, with the request with equal inputs whose time ends first.
 
         That pairs as many as can be paired, whichever of several equal triggers were refused. The largest go first:
         what is left then cannot be a part of theirs.
         """
-        for place in sorted(self._free, key=lambda place: -len(self._members[place])):
-            one = next((one for one in self._open if self._equal(one, place)), None)
-            if one is None:
+        for bulk_id in sorted(self._free, key=lambda bulk_id: -len(self._members[bulk_id])):
+            equal = (
+                request for request in self._open if request not in self._barred and self._equals(request, bulk_id)
+            )
+            request = next(equal, None)
+            if request is None:
                 continue
-            if one not in self._last and any(self._part(other, place) for other in self._open):
-                self.contested.add(one)
+            if request not in self._last and any(self._contains(other, bulk_id) for other in self._open):
+                self.contested.add(request)
             else:
-                self._open.remove(one)
-                self._pair(one, place)
+                self._open.remove(request)
+                self._pair(request, bulk_id)
 
-    def parts(self) -> None:
+    def match_parts(self) -> None:
         """Pair the rest with requests that had these inputs and more, the largest part first."""
-        later = [one for one in self._open if one not in self._last]
+        later = [request for request in self._open if request not in self._last]
         fitting = []
-        for order, place in enumerate(self._free):
-            disputed = any(self._part(other, place) or self._same(other, place) for other in later)
-            for rank, one in enumerate(self._open):
-                if one in self._last and self._part(one, place):
-                    if disputed:
-                        self.contested.add(one)
+        for order, bulk_id in enumerate(self._free):
+            is_disputed = any(self._contains(other, bulk_id) or self._equals(other, bulk_id) for other in later)
+            for rank, request in enumerate(self._open):
+                if request in self._last and self._contains(request, bulk_id):
+                    if is_disputed:
+                        self.contested.add(request)
                     else:
-                        fitting.append((-len(self._members[place]), order, rank, one, place))
-        for _, _, _, one, place in sorted(fitting):
-            if one in self._open and place in self._free:
-                self._open.remove(one)
-                self._pair(one, place)
+                        fitting.append((-len(self._members[bulk_id]), order, rank, request, bulk_id))
+        for _, _, _, request, bulk_id in sorted(fitting):
+            if request in self._open and bulk_id in self._free:
+                self._open.remove(request)
+                self._pair(request, bulk_id)
         self.contested.intersection_update(self._open)
 
-    def _order(self, place: int) -> tuple[float, str]:
-        return usual(self._members[place][0])[0], self._bulks[place].bulk_id
+    def _equals(self, request: int, bulk_id: str) -> bool:
+        return self._wanted[request] == self._inputs[bulk_id] and self._is_timely(request, bulk_id)
 
-    def _equal(self, one: int, place: int) -> bool:
-        return one not in self._barred and self._same(one, place)
+    def _contains(self, request: int, bulk_id: str) -> bool:
+        return self._inputs[bulk_id] < self._wanted[request] and self._is_timely(request, bulk_id)
 
-    def _same(self, one: int, place: int) -> bool:
-        return self._wanted[one] == self._inputs[place] and self._timely(one, place)
+    def _is_timely(self, request: int, bulk_id: str) -> bool:
+        lost, margins = self._lost[request], {"early": self._early, "late": self._late}
+        return all(timely(lost, member.created, **margins) for member in self._members[bulk_id])
 
-    def _part(self, one: int, place: int) -> bool:
-        return self._inputs[place] < self._wanted[one] and self._timely(one, place)
-
-    def _timely(self, one: int, place: int) -> bool:
-        lost = self._lost[one]
-        return all(timely(lost, member, early=self._early, late=self._late) for member in self._members[place])
-
-    def _pair(self, one: int, place: int) -> None:
-        self._free.remove(place)
+    def _pair(self, request: int, bulk_id: str) -> None:
+        self._free.remove(bulk_id)
         executions: defaultdict[bytes | None, deque[str]] = defaultdict(deque)
-        for member in self._members[place]:
+        for member in self._members[bulk_id]:
             if member.execution_id not in self._executions:
                 executions[member.fingerprint].append(member.execution_id)
         pairs = []
-        for row, content in zip(self._lost[one].rows, self._lost[one].fingerprints, strict=True):
+        lost = self._lost[request]
+        for row, content in zip(lost.rows, lost.fingerprints, strict=True):
             if executions[content] and row not in self._rows:
                 pairs.append((row, executions[content].popleft()))
                 self._rows.add(row)
         self._executions.update(execution_id for _, execution_id in pairs)
         if pairs:
-            self.found.append(Match(one, place, tuple(pairs)))
-
-
-def _age(lost: LostRequest) -> tuple[float, float, tuple[int, ...]]:
-    return lost.until, lost.since, lost.rows
+            self.matches[request] = (bulk_id, pairs)
 
 
 def _distinct(members: Iterable[BulkMember]) -> list[BulkMember]:
     """Return each execution once, oldest first; none if there are more than a request can create."""
-    seen = {member.execution_id: member for member in members}
-    return sorted(seen.values(), key=usual) if len(seen) <= MAX_BATCH else []
+    unique = {member.execution_id: member for member in members}
+    if len(unique) > MAX_BATCH:
+        return []
+    # The API creates in the order of the inputs, within the resolution of its clock.
+    return sorted(unique.values(), key=lambda member: (member.created or 0.0, member.execution_id))

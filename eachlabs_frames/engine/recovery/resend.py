@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from ...api.reader import FORGOTTEN, fetch, read_details
-from ...api.requests import PAGE_SIZE, listing_request
-from ...api.responses import entries, next_offset, parse_time
-from ...api.verdicts import PAST_THE_END
+from ...api.reader import FORGOTTEN, ExecutionPage, fetch_page, read_details
+from ...api.requests import PAGE_SIZE
+from ...api.responses import parse_time
 from ...errors import APIError, EachlabsError
 from ...inputs.fingerprints import fingerprint, try_fingerprint
 from ...models import ApiConnection, Json, Target
@@ -57,34 +56,6 @@ class Findings:
     doubt: str | None = None
 
 
-class InputMatcher:
-    """Finds rows by the inputs that the API returns, which may have more keys and lack nulls.
-
-    Parameters
-    ----------
-    payloads : mapping of int to bytes
-        Each row's input as JSON.
-    """
-
-    def __init__(self, payloads: Mapping[int, bytes]) -> None:
-        self._rows: dict[frozenset[str], dict[bytes, list[int]]] = {}
-        for row, payload in payloads.items():
-            inputs = {key: value for key, value in orjson.loads(payload).items() if value is not None}
-            by_content = self._rows.setdefault(frozenset(inputs), defaultdict(list))
-            by_content[fingerprint(inputs)].append(row)
-
-    def rows(self, shown: Json) -> list[int]:
-        """Return the rows whose input an execution may have."""
-        if not isinstance(shown, Mapping):
-            return []
-        found: list[int] = []
-        for keys, by_content in self._rows.items():
-            content = try_fingerprint({key: shown.get(key) for key in keys})
-            if content is not None:
-                found += by_content.get(content, ())
-        return found
-
-
 class ResendCheck:
     """One search of a workflow's listing.
 
@@ -98,13 +69,11 @@ class ResendCheck:
     """
 
     def __init__(self, target: Target, connection: ApiConnection, *, owned: Callable[[], Awaitable[Set[str]]]) -> None:
-        self._workflow_id = target.workflow_id
-        self._version_id = target.version_id
-        self._transport = connection.transport
-        self._clock = connection.clock
-        self._dialect = connection.dialect
-        self._workers = connection.workers
+        self._target = target
+        self._connection = connection
         self._owned = owned
+        # Each row by the keys of its input, without nulls, and then by the fingerprint of that input.
+        self._rows: dict[frozenset[str], dict[bytes, list[int]]] = {}
 
     async def run(self, payloads: Mapping[int, bytes], *, since: float) -> Findings:
         """Return what blocks sending rows again.
@@ -116,81 +85,98 @@ class ResendCheck:
         since : float
             Epoch seconds of the first request whose answer was lost.
         """
-        inputs = InputMatcher(payloads)
-        shown: dict[str, list[int] | None] = {}
+        self._rows = {}
+        for row, payload in payloads.items():
+            inputs = {key: value for key, value in orjson.loads(payload).items() if value is not None}
+            by_content = self._rows.setdefault(frozenset(inputs), defaultdict(list))
+            by_content[fingerprint(inputs)].append(row)
+        listed: dict[str, list[int] | None] = {}
         try:
-            doubt = await self._read_pages(inputs, shown, since)
+            doubt = await self._read_pages(listed, since)
             # Read after the listing: every execution in it is recorded by now.
             owned = await self._owned()
-            shown = {known: rows for known, rows in shown.items() if known not in owned}
-            doubt = await self._read_details(inputs, shown) or doubt
+            listed = {execution_id: rows for execution_id, rows in listed.items() if execution_id not in owned}
+            doubt = await self._read_details(listed) or doubt
         except EachlabsError as exc:
             doubt = f"the listing or the journal could not be read ({exc})"
-        contested = {row: known for known, rows in shown.items() for row in rows or ()}
+        contested = {row: execution_id for execution_id, rows in listed.items() for row in rows or ()}
         return Findings(contested, doubt)
 
-    async def _read_pages(self, inputs: InputMatcher, shown: dict[str, list[int] | None], since: float) -> str | None:
-        """Read the listing, newest first, page by page: entries that move down meanwhile are read twice."""
+    def _rows_with(self, inputs: Json) -> list[int]:
+        """Return the rows whose input an execution may have; the API's form may have more keys, and lack nulls."""
+        if not isinstance(inputs, Mapping):
+            return []
+        rows: list[int] = []
+        for keys, by_content in self._rows.items():
+            content = try_fingerprint({key: inputs.get(key) for key in keys})
+            if content is not None:
+                rows += by_content.get(content, ())
+        return rows
+
+    async def _read_pages(self, listed: dict[str, list[int] | None], since: float) -> str | None:
+        """Add the executions of the listing with their rows, or None where it does not show inputs.
+
+        Pages are read one by one, newest first: entries that move down meanwhile are read twice. Return why the
+        listing could not be read far enough, or None.
+        """
         offset, repeats = 0, 0
-        known: set[str] = set()
+        seen: set[str] = set()
         for number in range(MAX_PAGES):
-            page, following = await self._page(offset)
-            ids = {entry["execution_id"] for entry in page}
-            repeats = repeats + 1 if ids <= known else 0
-            known |= ids
-            for entry in page:
+            page = await self._page(offset)
+            ids = {entry["execution_id"] for entry in page.executions}
+            repeats = repeats + 1 if ids <= seen else 0
+            seen |= ids
+            for entry in page.executions:
                 if not self._is_of_another_version(entry.get("version_id")):
-                    listed = entry.get("inputs")
-                    rows = None if listed is None else inputs.rows(listed)
+                    inputs = entry.get("inputs")
+                    rows = None if inputs is None else self._rows_with(inputs)
                     if rows is None or rows:
-                        shown[entry["execution_id"]] = rows
-            times = [time / 1e9 for entry in page if (time := parse_time(entry.get("created_at"))) is not None]
+                        listed[entry["execution_id"]] = rows
+            times = [
+                time / 1e9 for entry in page.executions if (time := parse_time(entry.get("created_at"))) is not None
+            ]
             is_old = number >= MIN_PAGES and bool(times) and max(times) < since - MAX_AGE
-            if following is None or is_old:
+            if page.next_offset is None or is_old:
                 return None
-            offset = following
+            offset = page.next_offset
             if repeats >= MAX_REPEATS:
                 return "the listing returns the same executions at every offset"
         return f"the workflow has more than {MAX_PAGES * PAGE_SIZE:,} executions to search"
 
-    def _is_of_another_version(self, shown: Json) -> bool:
-        return isinstance(shown, str) and shown.lower() != self._version_id.lower()
+    def _is_of_another_version(self, version_id: Json) -> bool:
+        return isinstance(version_id, str) and version_id.lower() != self._target.version_id.lower()
 
-    async def _page(self, offset: int) -> tuple[list[Mapping[str, Any]], int | None]:
-        """Return a page, and where the next one starts."""
-        request = listing_request(self._workflow_id, offset=offset)
-        try:
-            answer = await fetch(request, transport=self._transport, clock=self._clock)
-        except APIError as exc:
-            if offset and exc.status in PAST_THE_END:
-                return [], None
-            raise
-        if not isinstance(answer, Mapping) or not isinstance(answer.get("executions", 0), list | None):
+    async def _page(self, offset: int) -> ExecutionPage:
+        connection = self._connection
+        page = await fetch_page(
+            self._target.workflow_id, transport=connection.transport, clock=connection.clock, offset=offset
+        )
+        if page.size is None:
             msg = "the response has no list of executions"
             raise APIError(msg)
-        page = list(entries(answer))
-        if len(page) < len(answer.get("executions") or ()):
+        if len(page.executions) < page.size:
             msg = "it has executions without an id"
             raise APIError(msg)
-        return page, next_offset(answer, len(page), offset)
+        return page
 
-    async def _read_details(self, inputs: InputMatcher, shown: dict[str, list[int] | None]) -> str | None:
+    async def _read_details(self, listed: dict[str, list[int] | None]) -> str | None:
         """Add the rows of executions whose inputs the listing lacks; return why that is impossible, or None."""
-        hidden = [known for known, rows in shown.items() if rows is None]
+        hidden = [execution_id for execution_id, rows in listed.items() if rows is None]
         if not hidden:
             return None
         if len(hidden) > MAX_DETAILS:
             return f"{len(hidden):,} executions that no row owns are listed without their inputs"
+        connection = self._connection
         read = await read_details(
             hidden,
-            transport=self._transport,
-            clock=self._clock,
-            dialect=self._dialect,
-            workers=self._workers,
+            transport=connection.transport,
+            clock=connection.clock,
+            dialect=connection.dialect,
+            workers=connection.workers,
         )
-        for known, answer in read.items():
-            if not isinstance(answer, str):
-                shown[known] = inputs.rows(answer.get("inputs"))
-            elif answer != FORGOTTEN:
-                return f"execution {known}: {answer}"
+        for execution_id, details in read.items():
+            if not isinstance(details, str):
+                listed[execution_id] = self._rows_with(details.get("inputs"))
+            elif details != FORGOTTEN:
+                return f"execution {execution_id}: {details}"
         return None
