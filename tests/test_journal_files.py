@@ -21,9 +21,9 @@ from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.journal import open_journal
 from eachlabs_frames.journal.base import RowChunk, RunSpec
 from eachlabs_frames.journal.records import RowState
-from eachlabs_frames.journal.sqlite import database, leases, mark, sessions
-from eachlabs_frames.journal.sqlite.row_table import CHUNK
+from eachlabs_frames.journal.sqlite import database, integrity, sessions
 from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
+from eachlabs_frames.journal.sqlite.run_tables import CHUNK
 from eachlabs_frames.models import Outcome
 
 from .chaos.stage import until
@@ -47,7 +47,7 @@ def _fill(path: Path, rows: int = 500) -> None:
 
 
 def _enter(path: Path) -> None:
-    entry = SqliteRunJournal(path, "r", patience=0.05)
+    entry = SqliteRunJournal(path, "r", timeout=0.05)
     try:
         entry.enter(PIN)
     finally:
@@ -265,9 +265,9 @@ def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> Non
     assert entry.row_state(0) == RowState("sent", is_live=False)
     entry.settle([Outcome(0, "queued", "b", "e0")])
     entry.close()
-    marked = mark.read(journal)
+    marked = integrity.read_mark(journal)
     assert marked is not None
-    assert marked.written == 8
+    assert marked[1] == 8
 
 
 @pytest.mark.parametrize("is_used", [False, True])
@@ -306,9 +306,9 @@ def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> 
     answers = [("queued", "e0"), ("failed", None), ("invalid", None)]
     entry.settle([Outcome(row, status, None, known) for row, (status, known) in enumerate(answers)])
     asyncio.run(entry.claim([3]))
-    marked = mark.read(journal)
+    marked = integrity.read_mark(journal)
     assert marked is not None
-    lost = mark.MarkWriter(journal, marked.journal, 0)
+    lost = integrity.MarkWriter(journal, marked[0], 0)
     lost.open(99)
     lost.write(99)
     lost.close()
@@ -395,7 +395,7 @@ def test_a_log_that_was_deleted_is_saved_when_its_call_ends(journal: Path) -> No
 
 def test_rows_are_read_without_the_lock(journal: Path) -> None:
     """Reading a sheet calls functions of the user's, and takes long: others write meanwhile, also the same rows."""
-    first, second = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r", patience=0.05)
+    first, second = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r", timeout=0.05)
     first.enter(PIN)
     second.enter(PIN)
     size = CHUNK
@@ -468,7 +468,7 @@ def test_a_frame_that_cannot_be_read_takes_no_row_of_another_call_with_it(journa
 
 def test_a_lock_of_another_call_is_waited_for(journal: Path, caplog: pytest.LogCaptureFixture) -> None:
     """However long another call of this package writes, nobody fails for it; what is waited for is logged."""
-    first, second = SqliteRunJournal(journal, "r", patience=0.01), SqliteRunJournal(journal, "r")
+    first, second = SqliteRunJournal(journal, "r", timeout=0.01), SqliteRunJournal(journal, "r")
     first.enter(PIN)
     second.enter(PIN)
     caplog.set_level("WARNING", logger="eachlabs_frames")
@@ -488,19 +488,19 @@ def test_a_session_that_cannot_be_proved_dead_counts_as_at_work_for_an_hour(jour
     entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
     connection = entry._connection
-    here = sessions.this_process()
+    host, boot, process, start = sessions.this_process()
     rows = [
-        ("elsewhere", here.boot, here.process, here.began, time.time_ns()),
-        ("elsewhere", here.boot, here.process, here.began, time.time_ns() - int(2e9 * sessions.UNPROVEN)),
-        (here.host, "before the last boot", here.process, here.began, time.time_ns()),
-        (here.host, here.boot, here.process, "another start", time.time_ns()),
-        (here.host, here.boot, os.getppid(), sessions._began(os.getppid()), time.time_ns()),
-        (here.host, here.boot, here.process, here.began, time.time_ns()),
+        ("elsewhere", boot, process, start, time.time_ns()),
+        ("elsewhere", boot, process, start, time.time_ns() - int(2e9 * sessions.UNPROVEN)),
+        (host, "before the last boot", process, start, time.time_ns()),
+        (host, boot, process, "another start", time.time_ns()),
+        (host, boot, os.getppid(), sessions._start_of(os.getppid()), time.time_ns()),
+        (host, boot, process, start, time.time_ns()),
     ]
     query = "INSERT INTO sessions (run, host, boot, process, began, started_at) VALUES (1, ?, ?, ?, ?, ?)"
     numbers = [connection.execute(query, row).lastrowid or 0 for row in rows]
     Path(f"{journal}-owners").unlink()
-    assert [sessions.at_work(connection, journal, number) for number in numbers] == [
+    assert [sessions.is_running(connection, journal, number) for number in numbers] == [
         True,
         False,
         False,
@@ -508,8 +508,8 @@ def test_a_session_that_cannot_be_proved_dead_counts_as_at_work_for_an_hour(jour
         True,
         False,
     ]
-    sessions.end(connection, numbers[0])
-    assert not sessions.at_work(connection, journal, numbers[0])
+    sessions.end_session(connection, numbers[0])
+    assert not sessions.is_running(connection, journal, numbers[0])
     entry.close()
 
 
@@ -518,9 +518,9 @@ def test_a_session_of_this_process_is_at_work_without_its_lock_too(journal: Path
     entry = _started(journal)
     other = SqliteRunJournal(journal, "r")
     Path(f"{journal}-owners").unlink()
-    assert other._presence.at_work(entry._session)
+    assert other._session.is_running(entry._session.number)
     entry.close()
-    assert not other._presence.at_work(entry._session)
+    assert not other._session.is_running(entry._session.number)
     other.close()
 
 
@@ -529,11 +529,11 @@ def test_a_lock_that_was_released_proves_the_end_of_a_session_elsewhere(journal:
     entry = _started(journal)
     query = "INSERT INTO sessions (run, host, process, began, boot, started_at) VALUES (1, 'elsewhere', 1, '', '', ?)"
     number = entry._connection.execute(query, (time.time_ns(),)).lastrowid or 0
-    assert entry._presence.at_work(number)
-    held = leases.hold(journal, number)
-    assert entry._presence.at_work(number)
-    leases.release(held)
-    assert not entry._presence.at_work(number)
+    assert entry._session.is_running(number)
+    lease = sessions.acquire_lease(journal, number)
+    assert entry._session.is_running(number)
+    sessions.release_lease(lease, number)
+    assert not entry._session.is_running(number)
     entry.close()
 
 
@@ -592,7 +592,7 @@ def test_a_file_that_may_only_be_read_is_read_and_nothing_is_sent(open_folder: P
 def test_a_lock_that_another_holds_is_waited_for_and_then_named(journal: Path) -> None:
     """At each step before anything is sent, a lock is an error that says so; reading waits for nobody."""
     _fill(journal, 5)
-    entry = SqliteRunJournal(journal, "r", patience=0.05)
+    entry = SqliteRunJournal(journal, "r", timeout=0.05)
     other = sqlite3.connect(journal, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     for use in (lambda: entry.enter(PIN), lambda: _enter(journal)):

@@ -36,17 +36,17 @@ STATUS = st.sampled_from(["queued", "running", "completed", "failed", "unknown",
 
 
 def _claim(number: int, session: int, *rows: int) -> Record:
-    return Record(number, session, CLAIM, 0, pack_rows(rows), None)
+    return number, session, CLAIM, pack_rows(rows), None
 
 
 def _said(number: int, session: int, *outcomes: Outcome, kind: int = ANSWER) -> Record:
-    return Record(number, session, kind, 0, pack_rows(one.position for one in outcomes), pack_outcomes(outcomes))
+    return number, session, kind, pack_rows(one.position for one in outcomes), pack_outcomes(outcomes)
 
 
 def _book(*records: Record, size: int = 3) -> RunState:
     book = RunState(size)
     for record in records:
-        book.add(record)
+        book.add(*record)
     return book
 
 
@@ -98,7 +98,7 @@ def test_a_long_body_is_compressed_and_a_bare_answer_is_not() -> None:
 def test_a_body_that_was_cut_short_raises_what_the_journal_expects(body: bytes) -> None:
     """Zeros and halves are noticed, not read as something else."""
     with pytest.raises((ValueError, LookupError)):
-        _book(Record(1, 1, ANSWER, 0, pack_rows([0]), body))
+        _book((1, 1, ANSWER, pack_rows([0]), body))
 
 
 def test_a_release_undoes_the_claim_of_its_own_call_alone() -> None:
@@ -158,12 +158,12 @@ def test_an_accepted_execution_is_only_replaced_after_a_newer_claim(steps: list[
             "look": Outcome(row, "completed", execution_id=held.get(row, "e0"), output=number),
         }
         if step == "claim":
-            book.add(_claim(number, session, row))
+            book.add(*_claim(number, session, row))
             held.pop(row, None)
         elif step == "execution" and row in held and book.sessions[row] == session:
             continue  # nobody answers one claim twice
         else:
-            book.add(_said(number, session, said[step], kind=UPDATE if step == "look" else ANSWER))
+            book.add(*_said(number, session, said[step], kind=UPDATE if step == "look" else ANSWER))
             if step == "execution":
                 held.setdefault(row, f"e{number}")
         for known, execution_id in held.items():

@@ -11,10 +11,9 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from math import nan
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import orjson
 
@@ -42,19 +41,14 @@ SETTLED: Final = 2
 
 NO_CLAIM: Final = -1
 
+NANO: Final = 1_000_000_000
+"""Times of records are nanoseconds since the epoch."""
+
 UNANSWERED: Final = "sent, but no response was recorded: it may have started"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record; `at` is in epoch nanoseconds, `session` the call that wrote it."""
-
-    number: int
-    session: int
-    kind: int
-    at: int
-    rows: bytes
-    body: bytes | None
+Record: TypeAlias = tuple[int, int, int, bytes, bytes | None]
+"""Number, session, kind, packed rows and packed outcomes of a record. A session is the call that wrote it."""
 
 
 def pack_rows(rows: Iterable[int]) -> bytes:
@@ -219,21 +213,21 @@ class RunState:
             self.claims += array("q", [NO_CLAIM]) * more
             self.sessions += array("q", [NO_CLAIM]) * more
 
-    def add(self, record: Record) -> Sequence[int]:
-        """Take in the next record; return the rows that it speaks of."""
-        rows = unpack_rows(record.rows)
-        if record.kind == CLAIM:
+    def add(self, number: int, session: int, kind: int, packed_rows: bytes, body: bytes | None) -> Sequence[int]:
+        """Apply the next record (a `Record`), and return its rows."""
+        rows = unpack_rows(packed_rows)
+        if kind == CLAIM:
             for row in rows:
                 self.phases[row] = SENT
-                self.claims[row] = record.number
-                self.sessions[row] = record.session
+                self.claims[row] = number
+                self.sessions[row] = session
         else:
             # Column by column and counted later: that is four times as fast, and a run may have a million rows.
             self._counted = False
-            bulk_id, listed = _read(record.body or b"")
-            take = {UPDATE: self._update, CORRECTION: self._correct}.get(record.kind, self._answer)
+            bulk_id, listed = _read(body or b"")
+            take = {UPDATE: self._update, CORRECTION: self._correct}.get(kind, self._answer)
             for row, fields in zip(rows, listed, strict=True):
-                take(row, bulk_id, fields, record.session)
+                take(row, bulk_id, fields, session)
         return rows
 
     def _answer(self, row: int, bulk_id: str | None, fields: list[Any], session: int) -> None:

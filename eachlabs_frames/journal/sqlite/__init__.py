@@ -1,7 +1,7 @@
 """The journal in one SQLite file on this machine. Alone imports sqlite3; only `journal.open_journal` uses it.
 
-`journal` implements `Journal` by means of `stored_runs` (list, load, delete), `history` (questions about all runs) and
-`loss` (lost records); `run_journal` implements `RunJournal` with `row_table`, `lost_requests` and `writer` (one thread,
-durable groups). `database` opens the file, `transactions` waits for the write lock. `sessions` and `leases` tell which
-calls are running; `presence` is one call's part in that; `completeness` and `mark` tell whether records were lost.
+`journal` implements `Journal` with `history`, which reads the records of all runs. `run_journal` implements
+`RunJournal` with `run_tables`, the rows and records of one run, and `writer`, one thread that commits in durable
+groups. `database` opens the file and begins transactions, `sessions` tells which calls are running, and `integrity`
+whether records were lost.
 """

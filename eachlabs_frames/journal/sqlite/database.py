@@ -1,14 +1,17 @@
-"""The journal's file: its permissions, its tables and their version. Knows nothing of runs.
+"""The SQLite file: its permissions, tables, version, transactions and errors. Knows nothing of rows.
 
 Whatever is wrong with the file, or missing from it, is found when it is opened, before anything is written. The file is
 opened by SQLite alone: POSIX drops all of a process's locks on a file when any handle of it is closed, and another
-process would then take the write-ahead log away from under a call that is at work.
+process would then take the write-ahead log away from under a running call.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -18,20 +21,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from ...errors import JournalError
-from . import completeness, mark
-from .file_identity import log_of
-from .sqlite_errors import BUSY_TIMEOUT, ELSEWHERE, damaged, translated
-from .transactions import transaction
+from ...errors import EachlabsError, JournalError
+from . import integrity
+from .integrity import ELSEWHERE, damaged, file_size, log_of
+from .sessions import others_running
+
+logger = logging.getLogger("eachlabs_frames")
 
 APPLICATION_ID: Final = 0x45464A31
 """Tells this package's files from any other program's (SQLite's `application_id`)."""
 
-_PAUSE: Final = 0.01
+BUSY_TIMEOUT: Final = 10.0
+"""Seconds that a write waits for another program."""
+
+MAX_LOCK_WAIT: Final = 300.0
+"""Seconds that a write waits for other calls; for another program's lock it waits `BUSY_TIMEOUT`."""
 
 LOG_PAGES: Final = 256
 """Pages of the write-ahead log (1 MiB) after which a commit writes it into the main file. This bounds what is lost with
 a lost log: the records of some 50 to 100 commits, each of a few requests."""
+
+_PAUSE: Final = 0.01
+_LOCK_RETRY: Final = (0.0005, 0.0015)
+"""Seconds between two requests for the write lock. A commit takes 2 to 5 ms."""
+
+_ATTEMPTS: Final = 4
+_NOTHING_SENT: Final = "Nothing is sent without a journal, but with journal=None"
+_FULL: Final = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 MIGRATIONS: Final = (
     """
@@ -70,7 +86,7 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX records_of_run ON records (run, id);
     """,
-    # What tells whether records are missing (`completeness`), and whether a session is at work (`sessions`).
+    # What tells whether records are missing (`integrity`), and whether a session is running (`sessions`).
     """
     CREATE TABLE journal (
         one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -85,7 +101,7 @@ MIGRATIONS: Final = (
     ALTER TABLE sessions ADD COLUMN began TEXT;
     """,
 )
-"""Each brings a file from the version of its place to the next; `PRAGMA user_version` says how many were done."""
+"""Each brings a file from the version of its index to the next; `PRAGMA user_version` says how many were done."""
 
 
 class Connection(sqlite3.Connection):
@@ -94,32 +110,35 @@ class Connection(sqlite3.Connection):
     session = 0
 
 
-_making = threading.Lock()
-_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+_creation_lock = threading.Lock()
+_open_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 _inherited: list[Any] = []
 
 
 def _after_fork() -> None:
     """Keep the parent's connections from ever being closed here: that would take its log away."""
-    global _making
-    _making = threading.Lock()
-    _inherited.extend(_open)
-    _open.clear()
+    global _creation_lock
+    _creation_lock = threading.Lock()
+    _inherited.extend(_open_connections)
+    _open_connections.clear()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+# -- opening ----------------------------------------------------------------------------------------------------------
+
+
 def connect(
-    path: Path, *, patience: float = BUSY_TIMEOUT, migrations: Sequence[str] = MIGRATIONS, incomplete: bool = False
+    path: Path, *, timeout: float = BUSY_TIMEOUT, migrations: Sequence[str] = MIGRATIONS, incomplete: bool = False
 ) -> Connection:
-    """Open the journal at `path`, created if it is missing, and brought to this version.
+    """Open the journal at `path` to write to it; create it if it is missing, and bring it to this version.
 
     Parameters
     ----------
     path : pathlib.Path
-    patience : float
+    timeout : float
         Seconds that a write waits for another program's lock.
     migrations : sequence of str
     incomplete : bool
@@ -130,13 +149,13 @@ def connect(
     JournalError
         It cannot be opened, read or written, it has lost records, or it is not this package's, or a newer version's.
     """
-    with translated(path, patience):
+    with translated(path, timeout):
         if not incomplete:
-            _check_not_deleted(path)
-        _make(path)
-        connection = _opened(path, patience)
+            integrity.check_not_deleted(path)
+        _create(path)
+        connection = _connect(path, timeout)
         try:
-            _prepare(connection, path, patience, migrations, incomplete=incomplete)
+            _prepare(connection, path, timeout, migrations, incomplete=incomplete)
         except BaseException:
             connection.close()
             raise
@@ -145,7 +164,7 @@ def connect(
 
 @contextmanager
 def reading(path: Path) -> Iterator[Connection]:
-    """Open the journal for as long as it is read: nobody is waited for, and a disk that takes no more does not matter.
+    """Open the journal to read it: this waits for nobody, and works on a full disk.
 
     Raises
     ------
@@ -153,58 +172,70 @@ def reading(path: Path) -> Iterator[Connection]:
         It cannot be opened or read, or it is not this package's, or a newer version's.
     """
     with translated(path, to_send=False):
-        connection = _opened_to_read(path) if path.exists() and path.stat().st_size else connect(path)
+        connection = _connect_to_read(path) if path.exists() and path.stat().st_size else connect(path)
         try:
             yield connection
         finally:
             connection.close()
 
 
-def _opened_to_read(path: Path) -> Connection:
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read one state of the journal, whatever others write meanwhile."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _connect_to_read(path: Path) -> Connection:
     _check_kind(path)
     try:
-        connection, current = _checked(_opened(path, BUSY_TIMEOUT), path)
+        connection, is_current = _checked(_connect(path, BUSY_TIMEOUT), path)
     except sqlite3.OperationalError:
         # In a folder that cannot be written there can be no log; where there is none, nothing is missing from the file.
-        if _size(log_of(path)):
+        if file_size(log_of(path)):
             raise
-        connection, current = _checked(_opened(path, BUSY_TIMEOUT, immutable=True), path)
-    if current:
+        connection, is_current = _checked(_connect(path, BUSY_TIMEOUT, immutable=True), path)
+    if is_current:
         return connection
     connection.close()
     return connect(path)
 
 
 def _checked(connection: Connection, path: Path) -> tuple[Connection, bool]:
+    """Check an open journal; return it, and whether it is of this version."""
     try:
-        with _one_state(connection):
-            current = _check_owner(connection, path, MIGRATIONS)
-            _check_whole(connection, path)
-        check_complete(connection, path)
+        with snapshot(connection):
+            is_current = _check_owner(connection, path, MIGRATIONS)
+            integrity.check_not_truncated(connection, path)
+        _check_complete(connection, path)
     except BaseException:
         connection.close()
         raise
-    return connection, current
+    return connection, is_current
 
 
-def _opened(path: Path, patience: float, *, immutable: bool = False) -> Connection:
-    # By its URI: with mode=rw, a file that is gone by now is not made again, and readable for everybody.
+def _connect(path: Path, timeout: float, *, immutable: bool = False) -> Connection:
+    # By its URI: with mode=rw, a file that is gone by now is not created again, and readable for everybody.
     uri = f"{path.absolute().as_uri()}?{'immutable=1' if immutable else 'mode=rw'}"
     connection: Connection = sqlite3.connect(
-        uri, timeout=patience, isolation_level=None, check_same_thread=False, factory=Connection, uri=True
+        uri, timeout=timeout, isolation_level=None, check_same_thread=False, factory=Connection, uri=True
     )
-    _open.add(connection)
+    _open_connections.add(connection)
     return connection
 
 
-def _make(path: Path) -> None:
-    """Make the file where there is none, for its owner's eyes alone: it holds prompts and results."""
+def _create(path: Path) -> None:
+    """Create the file if it is missing, readable for its owner alone: it holds prompts and results."""
     _check_kind(path)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Nobody else opens a journal before this handle is closed: see the rule of this module.
-    with _making, contextlib.suppress(FileExistsError):
+    with _creation_lock, contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    if not _size(path):
+    if not file_size(path):
         with contextlib.suppress(PermissionError):
             path.chmod(0o600)
 
@@ -216,15 +247,15 @@ def _check_kind(path: Path) -> None:
 
 
 def _prepare(
-    connection: Connection, path: Path, patience: float, migrations: Sequence[str], *, incomplete: bool
+    connection: Connection, path: Path, timeout: float, migrations: Sequence[str], *, incomplete: bool
 ) -> None:
-    with _one_state(connection):
+    with snapshot(connection):
         _check_owner(connection, path, migrations)
         # Before anything is written, for that would stand in the log and count as what is missing in the file.
-        _check_whole(connection, path)
+        integrity.check_not_truncated(connection, path)
     if not incomplete:
-        check_complete(connection, path)
-    mode = _logged(connection, patience)
+        _check_complete(connection, path)
+    mode = _enable_log(connection, timeout)
     if mode != "wal":
         msg = (
             f"the journal {path} is on a file system that does not support a write-ahead log (mode {mode!r}): "
@@ -234,8 +265,8 @@ def _prepare(
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-    with transaction(connection, path, patience):
-        # Again, for another process may have been at it meanwhile.
+    with transaction(connection, path, timeout):
+        # Again: another process may have changed it meanwhile.
         _check_owner(connection, path, migrations)
         version = _pragma(connection, "user_version")
         # Also a proof that the file can be written, before anything is sent.
@@ -246,19 +277,9 @@ def _prepare(
         connection.execute(f"PRAGMA user_version = {len(migrations)}")
 
 
-@contextmanager
-def _one_state(connection: Connection) -> Iterator[None]:
-    """Read one state of the file: another process may be making it."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def _logged(connection: Connection, patience: float) -> str:
-    """Switch the log on; SQLite itself does not wait for another process that is just doing so."""
-    deadline = time.monotonic() + patience
+def _enable_log(connection: Connection, timeout: float) -> str:
+    """Switch to a write-ahead log; SQLite itself does not wait for another process that is just doing so."""
+    deadline = time.monotonic() + timeout
     while True:
         try:
             mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
@@ -276,10 +297,10 @@ def _pragma(connection: Connection, name: str) -> int:
 
 
 def _check_owner(connection: Connection, path: Path, migrations: Sequence[str]) -> bool:
-    """See that the file is this package's; return whether it is of this version."""
+    """Check that the file is this package's; return whether it is of this version."""
     application, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
-    holds = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application != APPLICATION_ID and (holds or version or application):
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application != APPLICATION_ID and (tables or version or application):
         msg = f"{path} is a database of another program: {ELSEWHERE}"
         raise JournalError(msg)
     if version > len(migrations):
@@ -291,53 +312,124 @@ def _check_owner(connection: Connection, path: Path, migrations: Sequence[str]) 
     return version == len(migrations)
 
 
-def _check_whole(connection: Connection, path: Path) -> None:
-    """See that no pages are missing at the file's end. SQLite does not look for them where a log was left behind."""
-    pages, size = _pragma(connection, "page_count"), _pragma(connection, "page_size")
-    # The log first: what is moved out of it meanwhile is in the file afterwards.
-    logged = -(-_size(log_of(path)) // size)
-    if pages - logged > _size(path) // size:
-        raise damaged(path, "it is truncated")
+def _check_complete(connection: Connection, path: Path) -> None:
+    """Check that no records are missing."""
+    loss: str | None = None
+    for attempt in range(_ATTEMPTS):
+        mark, has_log = integrity.evidence(path)
+        with snapshot(connection):
+            if _pragma(connection, "user_version") < integrity.SINCE_VERSION:
+                return
+            loss = integrity.describe_loss(connection, mark, has_log=has_log)
+        if loss is None:
+            return
+        # Another process may have begun or ended between the two readings.
+        time.sleep(_PAUSE * attempt)
+    raise integrity.incomplete(path, str(loss))
 
 
-def _check_not_deleted(path: Path) -> None:
-    """See that the main file was not deleted alone: a new one in its place would know of nothing that was paid."""
-    marked = mark.read(path) if not _size(path) else None
-    if marked is not None and marked.written:
-        what = (
-            f"it is missing, and its -mark says that it had {marked.written} record(s) (to start a new journal, "
-            f"delete the files beside it too)"
-        )
-        raise completeness.incomplete(path, what)
+# -- transactions -----------------------------------------------------------------------------------------------------
 
 
-def check_complete(connection: Connection, path: Path) -> None:
-    """See that no records are missing.
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path, timeout: float = BUSY_TIMEOUT) -> Iterator[None]:
+    """Commit everything inside durably, or nothing. What is raised inside is not changed.
 
     Raises
     ------
     JournalError
-        Some are, or may be.
+        It could not be begun, or not be written.
     """
-    what: str | None = None
-    for attempt in range(_ATTEMPTS):
-        outside = completeness.evidence(path)
-        with _one_state(connection):
-            if _pragma(connection, "user_version") < completeness.SINCE_VERSION:
-                return
-            what = completeness.missing(completeness.state(connection), outside)
-        if what is None:
-            return
-        # Another process may have begun or ended between the two readings.
-        time.sleep(_PAUSE * attempt)
-    raise completeness.incomplete(path, str(what))
-
-
-_ATTEMPTS: Final = 4
-
-
-def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+        with translated(path, timeout):
+            _begin(connection, path, timeout)
+        yield
+        with translated(path, timeout):
+            connection.execute("COMMIT")
+    except BaseException:
+        # If the disk is full, SQLite may have done so already.
+        with contextlib.suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise
+
+
+def _begin(connection: sqlite3.Connection, path: Path, timeout: float) -> None:
+    """Wait for the write lock while its owner may be another session.
+
+    SQLite's own busy handler sleeps longer each time, up to 0.1 s, so that the process that waits longest gets the lock
+    last. Here every process tries equally often.
+    """
+    began = time.monotonic()
+    deadline = began + timeout
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as exc:
+                if "locked" not in str(exc):
+                    raise
+                now = time.monotonic()
+                if now >= deadline:
+                    if now - began >= MAX_LOCK_WAIT or not _has_others(connection, path):
+                        raise
+                    logger.warning("the journal %s is locked by another call for %.0f s: waiting", path, now - began)
+                    deadline = now + timeout
+                time.sleep(random.uniform(*_LOCK_RETRY))  # noqa: S311 - no secret
+            else:
+                return
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(timeout * 1_000)}")
+
+
+def _has_others(connection: sqlite3.Connection, path: Path) -> bool:
+    session: int = getattr(connection, "session", 0)
+    with contextlib.suppress(sqlite3.Error, OSError):
+        return others_running(connection, path.resolve(), but=session)
+    return False
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def translated(path: Path, timeout: float = BUSY_TIMEOUT, *, to_send: bool = True) -> Iterator[None]:
+    """Raise errors of SQLite and of the system as a `JournalError`; `to_send`: requests depend on the journal.
+
+    Raises
+    ------
+    JournalError
+        In place of whatever SQLite or the system raises.
+    """
+    try:
+        yield
+    except EachlabsError:
+        raise
+    except (sqlite3.Error, OSError) as exc:
+        message = _message(exc, path, timeout)
+        msg = f"{message}. {_NOTHING_SENT}" if to_send else message
+        raise JournalError(msg) from exc
+
+
+def _message(exc: Exception, path: Path, timeout: float) -> str:
+    detail = str(exc)
+    if isinstance(exc, OSError):
+        detail = exc.strerror or detail
+        if exc.errno in _FULL:
+            detail = f"the disk is full: {detail}"
+        return f"the journal {path} cannot be used ({detail}): {ELSEWHERE}"
+    if "not a database" in detail:
+        return f"{path} is not a journal of this package ({detail}): {ELSEWHERE}"
+    if "malformed" in detail or "corrupt" in detail:
+        return str(damaged(path, detail))
+    if "locked" in detail or "busy" in detail:
+        return f"another process has locked the journal {path} ({detail}, for {timeout:g} s): try again, or {ELSEWHERE}"
+    if "full" in detail:
+        return f"the disk of the journal {path} is full ({detail}): free some space, or {ELSEWHERE}"
+    if "disk I/O" in detail:
+        return (
+            f"the disk of the journal {path} fails ({detail}): check that it is mounted and has free space, or "
+            f"{ELSEWHERE}"
+        )
+    return f"the journal {path} cannot be used ({detail}): {ELSEWHERE}"

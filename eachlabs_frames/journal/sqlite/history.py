@@ -1,4 +1,4 @@
-"""Answers questions about all runs: which run an id belongs to, what executions cost, what was sent lately.
+"""Reads the records of all runs: which run an id belongs to, what executions cost, what was sent lately.
 
 Only reads; a run that cannot be read is left out. Whether a row is sent is decided elsewhere.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sqlite3
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +23,11 @@ from ...inputs.fingerprints import SIZE
 from ...inputs.repeats import pack
 from ...models import COMPLETED, UNKNOWN
 from ...suggestions import MAX_COMPARED
-from ..base import RecentRun, RunSpec
-from ..records import ANSWER, CLAIM, UPDATE, ids_of, unpack_outcomes, unpack_rows
-from .database import reading
-from .lost_requests import CLOCK_STEP
-from .queries import UNREADABLE, digests_of, read_spec, snapshot, state_of
-from .sessions import at_work
+from ..base import Claimed, RecentRun, RunSpec
+from ..records import ANSWER, CLAIM, NANO, UPDATE, ids_of, unpack_outcomes, unpack_rows
+from . import sessions
+from .database import reading, snapshot
+from .run_tables import UNREADABLE, read_digests, read_spec, read_state
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -33,9 +35,15 @@ MIN_COSTS: Final = 100
 """Executions whose costs are enough to estimate the next: a page of the API's listing, because prices change."""
 
 MAX_SESSIONS: Final = 100
-"""Sessions of a run that are asked whether they are at work, the newest first."""
+"""Sessions of a run that are tested for whether they are running, the newest first."""
 
-NOTHING, UNANSWERED, ACCEPTED = range(3)
+CLOCK_STEP: Final = 300 * NANO
+"""By how much a machine's clock may have been set back between two records."""
+
+RECENT: Final = 3_600 * NANO
+"""What another run sent longer ago cannot be what is under way now."""
+
+NOT_SENT, UNANSWERED, ACCEPTED = range(3)
 
 
 def runs_of_ids(path: Path, ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
@@ -44,12 +52,12 @@ def runs_of_ids(path: Path, ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
     with reading(path) as connection, snapshot(connection):
         query = "SELECT run, body FROM records WHERE kind = ? ORDER BY id DESC"
         for run, body in connection.execute(query, (ANSWER,)):
-            here: set[str] = set()
+            matches: set[str] = set()
             with suppress(*UNREADABLE):
-                here = ids_of(body) & ids
-            for known_id in here - runs.keys():
-                name, written = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
-                runs[known_id] = name, read_spec(path, name, written)
+                matches = ids_of(body) & ids
+            for match in matches - runs.keys():
+                name, stored = connection.execute("SELECT name, pin FROM runs WHERE id = ?", (run,)).fetchone()
+                runs[match] = name, read_spec(path, name, stored)
             if len(runs) == len(ids):
                 break
     return runs
@@ -60,9 +68,9 @@ def workflow_ids(path: Path, base_url: str) -> list[str]:
     workflows: dict[str, None] = {}
     with reading(path) as connection:
         query = "SELECT name, pin FROM runs ORDER BY id DESC LIMIT ?"
-        for name, written in connection.execute(query, (MAX_COMPARED,)):
+        for name, stored in connection.execute(query, (MAX_COMPARED,)):
             with suppress(JournalError):
-                spec = read_spec(path, name, written)
+                spec = read_spec(path, name, stored)
                 if spec.base_url == base_url:
                     workflows[spec.workflow_id] = None
     return list(workflows)
@@ -71,17 +79,17 @@ def workflow_ids(path: Path, base_url: str) -> list[str]:
 def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
     """Return what completed executions of a workflow on that server have cost, in USD: those of its newest runs.
 
-    What cost nothing is no measure of what the next one costs: it may have been a credit or a cache.
+    Executions that cost nothing are left out: they may have been a credit or a cache.
     """
     values: list[float] = []
     with reading(path) as connection, snapshot(connection):
         query = "SELECT id, name, pin FROM runs ORDER BY id DESC"
-        for run, name, written in connection.execute(query).fetchall():
+        for run, name, stored in connection.execute(query).fetchall():
             try:
-                spec = read_spec(path, name, written)
+                spec = read_spec(path, name, stored)
                 if (spec.workflow_id, spec.base_url) != (workflow_id, base_url):
                     continue
-                results = state_of(connection, path, run)[1].results
+                results = read_state(connection, path, run)[1].results
             except JournalError:
                 continue  # other runs tell what an execution costs, too
             pairs = zip(results.status, results.cost, strict=True)
@@ -92,13 +100,13 @@ def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
 
 
 def recent_runs(path: Path, spec: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:
-    """Return what was sent since `since` (epoch ns) by other runs of the same workflow, version, server and mapping.
+    """Return what other runs of the same workflow, version, server and mapping have sent since `since` (epoch ns).
 
     Parameters
     ----------
     path : pathlib.Path
     spec : RunSpec
-        What the other runs have to agree with; by which key they know their rows does not matter.
+        What the other runs have in common with this one, apart from the key.
     since : int
     without : str, optional
         A run that is left out.
@@ -113,15 +121,13 @@ def recent_runs(path: Path, spec: RunSpec, since: int, *, without: str | None = 
     JournalError
         The journal cannot be read.
     """
-    with reading(path) as connection:
-        connection.execute("BEGIN")
+    with reading(path) as connection, snapshot(connection):
         runs = [_read(connection, path, *run, since) for run in _matching(connection, spec, since, without)]
-        connection.execute("COMMIT")
     return [run for run in runs if run is not None]
 
 
 def last_sent(path: Path, name: str) -> float | None:
-    """Return when the run `name` last sent a row, or got an answer (epoch seconds); None where it never did.
+    """Return when the run `name` last sent a row or got a response (epoch seconds); None if it never did.
 
     Raises
     ------
@@ -131,7 +137,7 @@ def last_sent(path: Path, name: str) -> float | None:
     query = "SELECT MAX(at) FROM records WHERE run = (SELECT id FROM runs WHERE name = ?) AND kind IN (?, ?)"
     with reading(path) as connection:
         (at,) = connection.execute(query, (name, CLAIM, ANSWER)).fetchone()
-    return None if at is None else at / 10**9
+    return None if at is None else at / NANO
 
 
 def _matching(
@@ -142,11 +148,11 @@ def _matching(
     matching: list[tuple[int, str, str | None]] = []
     # The text narrows the runs down before any of them is decoded.
     texts = json.dumps(spec.workflow_id), json.dumps(spec.version_id)
-    for run, name, written in connection.execute(query, texts).fetchall():
+    for run, name, stored in connection.execute(query, texts).fetchall():
         try:
-            other = RunSpec(**json.loads(written))
+            other = RunSpec(**json.loads(stored))
         except UNREADABLE:
-            continue  # that run cannot be gone on with either, and says so itself
+            continue  # that run cannot be continued either: `read_spec` raises
         last = connection.execute(latest, (run,)).fetchone()
         # A clock may have been set back since: the records themselves are compared exactly.
         if name != without and _agrees(other, spec) and last is not None and last[0] >= since - CLOCK_STEP:
@@ -174,22 +180,22 @@ def _read(
     connection: sqlite3.Connection, path: Path, run: int, name: str, key: str | None, since: int
 ) -> RecentRun | None:
     try:
-        _, contents = digests_of(connection, path, run)
+        _, contents = read_digests(connection, path, run)
     except JournalError as exc:
         logger.warning("run %r is left out of the comparison with what was sent before: %s", name, exc)
         return None
     inputs = pack(contents)
     states = np.zeros(len(contents) // SIZE, dtype=np.int8)
     latest = _replay(connection, run, states, since)
-    if _is_at_work(connection, path, run):
-        states[states == NOTHING] = UNANSWERED
+    if _is_in_use(connection, path, run):
+        states[states == NOT_SENT] = UNANSWERED
     if not states.any() or not latest:
         return None
     return RecentRun(name, key, latest, inputs[states == ACCEPTED], inputs[states == UNANSWERED])
 
 
 def _replay(connection: sqlite3.Connection, run: int, states: np.ndarray[Any, np.dtype[np.int8]], since: int) -> int:
-    """Write into `states` what was sent of each row; return when a row was last sent, 0 for never."""
+    """Write the state of each row into `states`; return when a row was last sent, 0 for never."""
     latest = 0
     query = "SELECT id, kind, at, rows, body FROM records WHERE run = ? AND kind <> ? AND at >= ? ORDER BY id"
     for number, kind, at, packed, body in connection.execute(query, (run, UPDATE, since)):
@@ -197,13 +203,13 @@ def _replay(connection: sqlite3.Connection, run: int, states: np.ndarray[Any, np
             if _apply(kind, packed, body, states):
                 latest = max(latest, at)
         except UNREADABLE as exc:
-            # A row whose answer cannot be read stays as its claim left it: perhaps billed.
+            # A row whose response cannot be read stays claimed: perhaps billed.
             logger.warning("record %d of the journal cannot be read, and is left out: %s", number, exc)
     return latest
 
 
 def _apply(kind: int, packed: bytes, body: bytes, states: np.ndarray[Any, np.dtype[np.int8]]) -> bool:
-    """Write into `states` what one record says; return whether a row was sent or accepted."""
+    """Apply one record to `states`; return whether a row was sent or accepted."""
     rows = unpack_rows(packed)
     if kind == CLAIM:
         sent = np.asarray(rows)
@@ -216,14 +222,77 @@ def _apply(kind: int, packed: bytes, body: bytes, states: np.ndarray[Any, np.dty
             states[row] = ACCEPTED
             was_accepted = True
         elif before == UNANSWERED and outcome.status != UNKNOWN:
-            states[row] = NOTHING  # given back, or refused: nothing was created
+            states[row] = NOT_SENT  # released, or refused: nothing was created
     return was_accepted
 
 
-def _is_at_work(connection: sqlite3.Connection, path: Path, run: int) -> bool:
-    """Say whether a call is at work in the run: rows that it has not sent yet are about to be."""
+def _is_in_use(connection: sqlite3.Connection, path: Path, run: int) -> bool:
+    """Return whether a call is running in the run: rows that it has not sent yet are about to be."""
     query = "SELECT id FROM sessions WHERE run = ? ORDER BY id DESC LIMIT ?"
-    listed = connection.execute(query, (run, MAX_SESSIONS)).fetchall()
-    shared = path.resolve()
-    # Where nothing proves it, only what was claimed counts as sent.
-    return any(at_work(connection, shared, session, unproven=False) for (session,) in listed)
+    newest = connection.execute(query, (run, MAX_SESSIONS)).fetchall()
+    real_path = path.resolve()
+    # If nothing proves that a session is running, only its claims count as sent.
+    return any(sessions.is_running(connection, real_path, session, unproven=False) for (session,) in newest)
+
+
+# -- what a search for lost responses must not adopt ------------------------------------------------------------------
+
+
+def claimed(connection: sqlite3.Connection, path: Path, since: float, *, is_running: Callable[[int], bool]) -> Claimed:
+    """Return the executions and the requests in flight of any run, of what was sent since `since` (epoch seconds)."""
+    return Claimed(executions_since(connection, since), _in_flight(connection, path, is_running))
+
+
+def executions_since(connection: sqlite3.Connection, since: float) -> set[str]:
+    """Return the executions that rows of any run have got since `since` (epoch seconds), and some from before."""
+    executions: set[str] = set()
+    query = "SELECT id, kind, at, rows, body FROM records ORDER BY id DESC"
+    for number, kind, at, packed, body in connection.execute(query):
+        if at < int(since * NANO) - CLOCK_STEP:
+            break
+        if kind != ANSWER:
+            continue
+        try:
+            outcomes = list(unpack_outcomes(unpack_rows(packed), body))
+        except UNREADABLE as exc:
+            logger.warning("record %d of the journal cannot be read, and is left out: %s", number, exc)
+            continue
+        executions.update(outcome.execution_id for outcome in outcomes if outcome.execution_id)
+    return executions
+
+
+def _in_flight(connection: sqlite3.Connection, path: Path, is_running: Callable[[int], bool]) -> dict[bytes, float]:
+    """Return the inputs of requests that running calls wait for, and when each was first sent (epoch seconds).
+
+    Requests sent before the search's own are included: they may take effect after it.
+    """
+    unanswered: dict[tuple[int, int], tuple[int, int]] = {}
+    answered: set[tuple[int, int]] = set()
+    query = "SELECT run, session, kind, at, rows FROM records ORDER BY id DESC"
+    earliest = time.time_ns() - RECENT
+    for run, session, kind, at, packed in connection.execute(query):
+        if at < earliest:
+            break
+        for row in _rows_of(packed) if kind in (CLAIM, ANSWER) else ():
+            if kind == ANSWER:
+                answered.add((run, row))
+            elif (run, row) not in answered:
+                unanswered.setdefault((run, row), (session, at))
+    running = {session for session in {session for session, _ in unanswered.values()} if is_running(session)}
+    in_flight = {row: at for row, (session, at) in unanswered.items() if session in running}
+    contents: dict[int, bytearray] = {}
+    for run in {run for run, _ in in_flight}:
+        with suppress(JournalError):
+            contents[run] = read_digests(connection, path, run)[1]
+    first_sent: dict[bytes, float] = {}
+    for (run, row), at in in_flight.items():
+        content = bytes(contents.get(run, b"")[row * SIZE : (row + 1) * SIZE])
+        first_sent[content] = min(at / NANO, first_sent.get(content, math.inf))
+    return first_sent
+
+
+def _rows_of(packed: bytes) -> Sequence[int]:
+    try:
+        return unpack_rows(packed)
+    except UNREADABLE:
+        return ()

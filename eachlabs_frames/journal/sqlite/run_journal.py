@@ -34,14 +34,10 @@ from ..records import (
     unpack_rows,
 )
 from ..row_index import RowIndex
-from .database import connect, reading
-from .lost_requests import NANO, claimed, executions_since, lost_requests
-from .presence import Presence
-from .queries import add_records, read_spec, records_of, spec_of
-from .row_table import ReadExtent, RowTable, in_transactions
-from .sqlite_errors import BUSY_TIMEOUT, translated
-from .transactions import transaction
-from .writer import SqliteWriter
+from .database import BUSY_TIMEOUT, connect, reading, transaction, translated
+from .history import claimed, executions_since
+from .run_tables import RowTable, add_record, in_transactions, lost_requests, read_records, read_spec, spec_of
+from .writer import Session, SqliteWriter
 
 _NEW_ROW: Final = RowState("new")
 
@@ -55,7 +51,7 @@ class SqliteRunJournal:
         The journal's file.
     name : str
         The run's name.
-    patience : float
+    timeout : float
         Seconds that a write waits for another process.
 
     Raises
@@ -64,32 +60,19 @@ class SqliteRunJournal:
         The file cannot be opened, read or written.
     """
 
-    def __init__(self, path: Path, name: str, *, patience: float = BUSY_TIMEOUT) -> None:
+    def __init__(self, path: Path, name: str, *, timeout: float = BUSY_TIMEOUT) -> None:
         self.name = name
         self._path = path
-        self._patience = patience
-        self._connection = connect(path, patience=patience)
-        try:
-            self._presence = Presence(self._connection, path)
-        except BaseException:
-            self._connection.close()
-            raise
-        self._writer = SqliteWriter(
-            self._connection,
-            path,
-            begin=self._begin,
-            finish=self._finish,
-            committed=self._presence.committed,
-            end=self._presence.end,
-        )
-        self._session = 0
+        self._timeout = timeout
+        self._connection = connect(path, timeout=timeout)
+        self._session = Session(self._connection, path)
+        self._writer = SqliteWriter(self._connection, path, self._session, begin=self._begin)
         self._run = 0
-        self._seen = 0
-        self._others_wrote = -1
-        self._spec = ""
-        self._read_until: tuple[int, int] | None = None
-        self._theirs: set[int] = set()
-        self._notes: list[tuple[int, int, int, int, bytes, bytes | None]] = []
+        self._last_record = 0
+        self._data_version = -1
+        self._stored_spec = ""
+        self._read_extent: tuple[int, int] | None = None
+        self._rows_of_others: set[int] = set()
         self._rows = RowTable(self._connection, path, 0)
         self.state = RunState(0)
 
@@ -102,9 +85,9 @@ class SqliteRunJournal:
     def enter(
         self, spec: RunSpec, *, index_names: Sequence[str | None] = (None,), rename: Callable[[], str] | None = None
     ) -> None:
-        with transaction(self._connection, self._path, self._patience), translated(self._path, self._patience):
-            self._presence.check()
-            written = _written(spec)
+        with transaction(self._connection, self._path, self._timeout), translated(self._path, self._timeout):
+            self._session.check()
+            stored = _encoded(spec)
             query = "SELECT id, pin, EXISTS (SELECT 1 FROM sheets WHERE run = runs.id) FROM runs WHERE name = ?"
             row = self._connection.execute(query, (self.name,)).fetchone()
             while row is not None and rename is not None:
@@ -112,19 +95,18 @@ class SqliteRunJournal:
                 row = self._connection.execute(query, (self.name,)).fetchone()
             if row is not None and not row[2]:
                 # A call that was refused before it registered a row left its name behind: its spec binds nobody.
-                self._do("UPDATE runs SET pin = ? WHERE id = ?", (written, row[0]))
+                self._do("UPDATE runs SET pin = ? WHERE id = ?", (stored, row[0]))
                 self._run = row[0]
             elif row is None:
-                values = (self.name, written, json.dumps(list(index_names)), time.time_ns())
+                values = (self.name, stored, json.dumps(list(index_names)), time.time_ns())
                 self._do("INSERT INTO runs (name, pin, index_names, created_at) VALUES (?, ?, ?, ?)", values)
-                self._run = self._one("SELECT last_insert_rowid()")
-            elif _written(read_spec(self._path, self.name, row[1])) != written:
-                msg = f"run {self.name!r} was created by another call in the meantime, with other settings: try again"
-                raise RunError(msg)
+                self._run = self._value("SELECT last_insert_rowid()")
+            elif _encoded(read_spec(self._path, self.name, row[1])) != stored:
+                raise _other_settings(self.name)
             else:
                 self._run = row[0]
-            self._spec = written
-            self._session = self._presence.begin(self._run)
+            self._stored_spec = stored
+            self._session.begin(self._run)
             self._read()
 
     def withdraw(self) -> None:
@@ -132,18 +114,21 @@ class SqliteRunJournal:
             self._do(
                 "DELETE FROM runs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM sheets WHERE run = runs.id) "
                 "AND NOT EXISTS (SELECT 1 FROM sessions WHERE run = runs.id AND id <> ?)",
-                (self._run, self._session),
+                (self._run, self._session.number),
             )
 
     def _extent(self) -> tuple[int, int]:
-        records = self._one("SELECT coalesce(max(id), 0) FROM records WHERE run = ?", (self._run,))
-        return records, self._one("SELECT count(*) FROM sheets WHERE run = ?", (self._run,))
+        records = self._value("SELECT coalesce(max(id), 0) FROM records WHERE run = ?", (self._run,))
+        return records, self._value("SELECT count(*) FROM sheets WHERE run = ?", (self._run,))
 
     def _read(self) -> None:
         self._rows = RowTable(self._connection, self._path, self._run)
         self.state = RunState(len(self._rows))
-        self._seen = add_records(self.state, records_of(self._connection, self._run), self._path)
-        self._read_until = self._extent()
+        self._last_record = 0
+        for record in read_records(self._connection, self._run):
+            add_record(self.state, record, self._path)
+            self._last_record = record[0]
+        self._read_extent = self._extent()
 
     def register(
         self,
@@ -156,28 +141,35 @@ class SqliteRunJournal:
     ) -> list[int]:
         numbers: list[int] = []
         index: RowIndex | None = None
-        before: ReadExtent | None = None
+        before: tuple[int, int] | None = None
+        last_record = 0
         try:
             # Chunks are read between the transactions: reading is slow and may call the user's functions.
-            for chunk in in_transactions(chunks):
-                with transaction(self._connection, self._path, self._patience):
-                    with translated(self._path):
-                        self._presence.check()
-                        index = self._caught_up(index, assigned, latest=keyed)
-                    before = before or self._rows.extent(self._seen)
-                    numbers += self._rows.register(
-                        chunk, index, keyed=keyed, on_changed=on_changed, add=add, state=self.state, before=len(numbers)
-                    )
+            for group in in_transactions(chunks):
+                with transaction(self._connection, self._path, self._timeout), translated(self._path):
+                    self._session.check()
+                    index = self._updated(index, assigned, latest=keyed)
+                    if before is None:
+                        before, last_record = self._rows.extent(), self._last_record
+                    for chunk in group:
+                        numbers += self._rows.register(
+                            chunk,
+                            index,
+                            self.state,
+                            on_changed=on_changed if keyed else None,
+                            add=add,
+                            before=len(numbers),
+                        )
                     self.state.grow(len(self._rows))
         except BaseException:
             if before is not None:
-                self._take_back(before)
+                self._unregister(before, last_record)
             raise
         with translated(self._path):
-            self._presence.publish()
+            self._session.publish()
         return numbers
 
-    def _caught_up(self, index: RowIndex | None, assigned: Sequence[int], *, latest: bool) -> RowIndex:
+    def _updated(self, index: RowIndex | None, assigned: Sequence[int], *, latest: bool) -> RowIndex:
         """Read the rows that other calls have added, perhaps the same ones, and return the up-to-date index."""
         if index is not None:
             self._rows.catch_up(index)
@@ -185,23 +177,22 @@ class SqliteRunJournal:
             self._catch_up()
             return index
         self._check_spec()
-        if self._extent() != self._read_until:
+        if self._extent() != self._read_extent:
             self._read()
-        self._read_until = None
+        self._read_extent = None
         return self._rows.index(taken=assigned, latest=latest)
 
-    def _take_back(self, before: ReadExtent) -> None:
+    def _unregister(self, before: tuple[int, int], last_record: int) -> None:
         """Delete the rows of a frame that cannot be registered as a whole, unless another call may rely on them."""
         with suppress(JournalError), transaction(self._connection, self._path), translated(self._path):
-            if not self._presence.shares(self._run):
-                self._rows.take_back(before)
+            if not self._session.others_running():
+                self._rows.remove_since(before, last_record)
 
     def _check_spec(self) -> None:
         """Raise if another call has changed the run's spec while the run had no rows."""
         (stored,) = self._connection.execute("SELECT pin FROM runs WHERE id = ?", (self._run,)).fetchone()
-        if _written(read_spec(self._path, self.name, stored)) != self._spec:
-            msg = f"run {self.name!r} was created by another call in the meantime, with other settings: try again"
-            raise RunError(msg)
+        if _encoded(read_spec(self._path, self.name, stored)) != self._stored_spec:
+            raise _other_settings(self.name)
 
     def content(self, number: int) -> bytes | None:
         return (self._rows.content(number) or None) if number >= 0 else None
@@ -214,71 +205,59 @@ class SqliteRunJournal:
 
     def _begin(self) -> None:
         """Read what others have written; nobody can write more until this transaction ends."""
-        self._notes.clear()
-        self._presence.check()
-        others_wrote = self._one("PRAGMA data_version")
-        if others_wrote != self._others_wrote:
+        self._session.check()
+        data_version = self._value("PRAGMA data_version")  # changes when another connection has written
+        if data_version != self._data_version:
             self._catch_up()
-            self._others_wrote = others_wrote
+            self._data_version = data_version
 
     def _claim(self, rows: Sequence[int]) -> Sequence[RowState]:
-        if len(rows) and self._theirs.isdisjoint(rows):
-            self._note(CLAIM, pack_rows(rows), None)
-            return [_NEW_ROW] * len(rows)
-        states = [self._row_state(row) if row in self._theirs else _NEW_ROW for row in rows]
-        mine = [row for row, row_state in zip(rows, states, strict=True) if row_state.state == "new"]
-        if mine:
-            self._note(CLAIM, pack_rows(mine), None)
+        states = [self._row_state(row) if row in self._rows_of_others else _NEW_ROW for row in rows]
+        granted = [row for row, row_state in zip(rows, states, strict=True) if row_state.state == "new"]
+        if granted:
+            self._session.append(CLAIM, pack_rows(granted), None)
         return states
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        self._soon(ANSWER, outcomes)
+        self._record(ANSWER, outcomes)
 
     async def adopt(self, outcomes: Sequence[Outcome], *, since: float) -> bool:
         adopted: bool = await self._writer.durably(lambda: self._adopt(outcomes, since))
         return adopted
 
     def _adopt(self, outcomes: Sequence[Outcome], since: float) -> bool:
-        # Within the transaction that writes, and after what was made before it in the same one: two searches may have
-        # read the same listing.
-        self._finish()
-        taken = executions_since(self._connection, int(since * NANO))
-        if any(outcome.execution_id in taken for outcome in outcomes):
+        # In the transaction that writes, and after the records that are before it in the same one: two searches may
+        # have read the same listing.
+        self._session.write_records()
+        existing = executions_since(self._connection, since)
+        if any(outcome.execution_id in existing for outcome in outcomes):
             return False
-        self._note(ANSWER, *_packed(outcomes))
+        self._session.append(ANSWER, *_packed(outcomes))
         return True
 
     def update(self, outcomes: Sequence[Outcome]) -> None:
-        self._soon(UPDATE, outcomes)
+        self._record(UPDATE, outcomes)
 
     def correct(self, outcomes: Sequence[Outcome]) -> None:
-        self._soon(CORRECTION, outcomes)
+        self._record(CORRECTION, outcomes)
 
-    def _soon(self, kind: int, outcomes: Sequence[Outcome]) -> None:
+    def _record(self, kind: int, outcomes: Sequence[Outcome]) -> None:
         """Pack the outcomes now, because they may change; write them with the next commit."""
-        notes: list[tuple[bytes, bytes]] = []
-        doubts: list[Outcome] = []
-        for _, group in groupby(outcomes, key=attrgetter("bulk_id")):
-            same = list(group)
-            if kind == ANSWER and any(outcome.status in _DOUBTS for outcome in same):
-                doubts += [outcome for outcome in same if outcome.status in _DOUBTS]
-                same = [outcome for outcome in same if outcome.status not in _DOUBTS]
-            if same:
-                notes.append(_packed(same))
-        if notes or doubts:
-            self._writer.soon(partial(self._write, kind, notes, doubts))
+        uncertain = [outcome for outcome in outcomes if kind == ANSWER and outcome.status in _UNCERTAIN]
+        certain = [outcome for outcome in outcomes if kind != ANSWER or outcome.status not in _UNCERTAIN]
+        packed = _packed_by_bulk(certain)
+        if packed or uncertain:
+            self._writer.soon(partial(self._append, kind, packed, uncertain))
 
-    def _write(self, kind: int, notes: list[tuple[bytes, bytes]], doubts: list[Outcome]) -> None:
-        certain = [outcome for outcome in doubts if not self._is_theirs(outcome)]
-        for _, group in groupby(certain, key=attrgetter("bulk_id")):
-            self._note(kind, *_packed(list(group)))
-        for rows, body in notes:
-            self._note(kind, rows, body)
+    def _append(self, kind: int, packed: list[tuple[bytes, bytes]], uncertain: list[Outcome]) -> None:
+        own = [outcome for outcome in uncertain if not self._is_superseded(outcome)]
+        for rows, body in _packed_by_bulk(own) + packed:
+            self._session.append(kind, rows, body)
 
-    def _is_theirs(self, outcome: Outcome) -> bool:
-        """Return whether another call has claimed the row since, so that this call's doubt does not concern it."""
+    def _is_superseded(self, outcome: Outcome) -> bool:
+        """Return whether another call has claimed the row since, so that an uncertain outcome does not apply to it."""
         row = outcome.position
-        if row not in self._theirs or self.state.phases[row] != SENT:
+        if row not in self._rows_of_others or self.state.phases[row] != SENT:
             return False
         return outcome.status == PENDING or self._row_state(row).is_live
 
@@ -294,40 +273,28 @@ class SqliteRunJournal:
 
     def _read_row_states(self, rows: Sequence[int]) -> Sequence[RowState]:
         # The state does not contain this call's own claims: a row that it retries is there as it was before.
-        recorded = [row in self._theirs or self.state.phases[row] == SENT for row in rows]
+        recorded = [row in self._rows_of_others or self.state.phases[row] == SENT for row in rows]
         return [
             self._row_state(row) if is_recorded else _NEW_ROW for row, is_recorded in zip(rows, recorded, strict=True)
         ]
 
     def _catch_up(self) -> None:
-        for record in records_of(self._connection, self._run, after=self._seen):
-            if record.session != self._session:
-                rows = unpack_rows(record.rows)
-                self.state.grow(max(rows, default=-1) + 1)
-                add_records(self.state, (record,), self._path)
-                if record.kind != UPDATE:
-                    self._theirs.update(rows)
-            self._seen = record.number
-
-    def _note(self, kind: int, rows: bytes, body: bytes | None) -> None:
-        self._notes.append((self._run, self._session, kind, time.time_ns(), rows, body))
-
-    def _finish(self) -> None:
-        """Write the records of a commit at once, in the order in which they were made."""
-        if not self._notes:
-            return
-        first = self._presence.next_number()
-        query = "INSERT INTO records (id, run, session, kind, at, rows, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        self._connection.executemany(query, [(number, *note) for number, note in enumerate(self._notes, start=first)])
-        self._presence.note(first + len(self._notes) - 1)
-        self._notes.clear()
+        """Apply the records that other calls have written since."""
+        for record in read_records(self._connection, self._run, after=self._last_record):
+            number, session, kind, packed_rows, _ = record
+            if session != self._session.number:
+                self.state.grow(max(unpack_rows(packed_rows), default=-1) + 1)
+                rows = add_record(self.state, record, self._path)
+                if kind != UPDATE:
+                    self._rows_of_others.update(rows)
+            self._last_record = number
 
     # -- what was sent, without a response --------------------------------------------------------------------------
 
     def _row_state(self, number: int) -> RowState:
         row_state = self.state.row_state(number)
         if row_state.state == "sent":
-            return RowState("sent", is_live=self._presence.at_work(self.state.sessions[number]))
+            return RowState("sent", is_live=self._session.is_running(self.state.sessions[number]))
         return row_state
 
     def row_state(self, number: int) -> RowState:
@@ -345,11 +312,11 @@ class SqliteRunJournal:
             return lost_requests(connection, self._rows, self.state, sorted(claims), timeout=timeout)
 
     async def claimed(self, since: float) -> Claimed:
-        def at_work(session: int) -> bool:
-            return session != self._session and self._presence.at_work(session)
+        def is_other(session: int) -> bool:
+            return session != self._session.number and self._session.is_running(session)
 
         result: Claimed = await self._writer.durably(
-            lambda: claimed(self._connection, self._path, since, at_work=at_work)
+            lambda: claimed(self._connection, self._path, since, is_running=is_other)
         )
         return result
 
@@ -359,13 +326,17 @@ class SqliteRunJournal:
     def _do(self, statement: str, values: Sequence[object] = ()) -> None:
         self._connection.execute(statement, values)
 
-    def _one(self, statement: str, values: Sequence[object] = ()) -> int:
+    def _value(self, statement: str, values: Sequence[object] = ()) -> int:
         value: int = self._connection.execute(statement, values).fetchone()[0]
         return value
 
 
-_DOUBTS: Final = frozenset({PENDING, UNKNOWN})
-"""Statuses that do not count for a row that another call has claimed since."""
+_UNCERTAIN: Final = frozenset({PENDING, UNKNOWN})
+"""Statuses that do not apply to a row that another call has claimed since."""
+
+
+def _packed_by_bulk(outcomes: Iterable[Outcome]) -> list[tuple[bytes, bytes]]:
+    return [_packed(list(group)) for _, group in groupby(outcomes, key=attrgetter("bulk_id"))]
 
 
 def _packed(outcomes: Sequence[Outcome]) -> tuple[bytes, bytes]:
@@ -373,9 +344,13 @@ def _packed(outcomes: Sequence[Outcome]) -> tuple[bytes, bytes]:
     return pack_rows([outcome.position for outcome in outcomes]), pack_outcomes(outcomes)
 
 
-def _written(spec: RunSpec) -> str:
+def _encoded(spec: RunSpec) -> str:
     """Return a spec as JSON, the same for equal specs."""
     return json.dumps(asdict(spec), sort_keys=True)
+
+
+def _other_settings(name: str) -> RunError:
+    return RunError(f"run {name!r} was created by another call in the meantime, with other settings: try again")
 
 
 def _nothing() -> None:
