@@ -6,24 +6,28 @@ settings; and it imports nothing heavy before a sandbox is started.
 
 from __future__ import annotations
 
+import atexit
+import itertools
+import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .faults import Fault
-from .journals import temporary_journal
 from .options import API_KEY, Clock, CostShape, Dialect, Options, WebhookFault
 
 if TYPE_CHECKING:
-    from .foreground import serve
-    from .server import Sandbox
+    from .server import Sandbox, serve
     from .workflows import Step, Version, Workflow
 
 __all__ = ["API_KEY", "Dialect", "Fault", "Options", "Sandbox", "Step", "Version", "Workflow", "serve", "start"]
 
 _LAZY = {
     "Sandbox": "server",
-    "serve": "foreground",
+    "serve": "server",
     "Step": "workflows",
     "Version": "workflows",
     "Workflow": "workflows",
@@ -41,6 +45,34 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+# The journals of this process's sandboxes, in one temporary folder. The key is the process: after a fork, the child
+# inherits the entry of its parent, and must not delete that folder.
+_journal_folders: dict[int, Path] = {}
+_journal_numbers = itertools.count(1)
+_journal_lock = threading.Lock()
+
+
+def _temporary_journal(name: str) -> Path:
+    """Return the path of a new journal; no two calls return the same one."""
+    import tempfile  # takes time to import, and is needed only where a sandbox is started
+
+    with _journal_lock:
+        process = os.getpid()
+        if process not in _journal_folders:
+            _journal_folders[process] = Path(tempfile.mkdtemp(prefix="eachlabs-sandbox-"))
+        return _journal_folders[process] / f"journal-{name}-{next(_journal_numbers)}.sqlite"
+
+
+# Registered on import, before the engine's: handlers run in reverse order, so calls at work are stopped first.
+@atexit.register
+def _delete_journals() -> None:
+    folder = _journal_folders.pop(os.getpid(), None)
+    if folder is not None:
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def start(
@@ -139,42 +171,17 @@ def start(
     ...     sandbox.accepted_count()
     0
     """
+    arguments = locals()
     from .server import Sandbox
 
-    options = Options(
-        seed=seed,
-        latency=latency,
-        queue_seconds=queue_seconds,
-        run_seconds=run_seconds,
-        failure_rate=failure_rate,
-        fail_when=fail_when,
-        account_cap=account_cap,
-        cap_retry_after=cap_retry_after,
-        trigger_rate=trigger_rate,
-        balance_usd=balance_usd,
-        cost_usd=cost_usd,
-        estimate_usd=estimate_usd,
-        cost_shape=cost_shape,
-        listing_lag=listing_lag,
-        listing_inputs=listing_inputs,
-        hold=hold,
-        timestamp_digits=timestamp_digits,
-        clock_skew=clock_skew,
-        timestamp_skew=timestamp_skew,
-        webhook_pause=webhook_pause,
-        webhook_loss=webhook_loss,
-        webhook_repeats=webhook_repeats,
-        webhook_shuffle=webhook_shuffle,
-        webhook_burst=webhook_burst,
-        webhook_faults=webhook_faults,
-        media_bytes=media_bytes,
-    )
+    # Every option is a parameter of the same name.
+    options = Options(**{field.name: arguments[field.name] for field in fields(Options)})
     sandbox = Sandbox(port=port, dialect=dialect, api_key=api_key, faults=faults, options=options, clock=clock)
     try:
         from eachlabs_frames import settings
 
         urls = sandbox.current_base_url, sandbox.legacy_base_url
-        settings.use_journal_for(urls, temporary_journal(f"{sandbox.port}-{seed}"))
+        settings.use_journal_for(urls, _temporary_journal(f"{sandbox.port}-{seed}"))
         if configure:
             # dialect=None: read from the base URL, so that no choice outlives this sandbox.
             settings.configure(api_key=api_key, base_url=sandbox.base_url, dialect=None)

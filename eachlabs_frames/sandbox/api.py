@@ -1,4 +1,4 @@
-"""The API's endpoints, in both dialects: a call in, a response out.
+"""The API's endpoints, in both dialects: a request in, a response out.
 
 Owns authentication and the response of each route. It never touches a socket, and never injects faults.
 """
@@ -9,51 +9,38 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import media
 from .account import Account
-from .answers import Answer, RefusalError, as_json
-from .bodies import check_query, read_page, read_trigger, read_trigger_query
-from .executions import Execution, View, details, pictures, summary
+from .executions import Execution, View, details, summary
+from .messages import RefusalError, Request, Response, json_response
 from .options import Dialect
-from .workflows import Catalog
+from .parsing import parse_page, parse_query, parse_trigger
+from .workflows import Workflow
 
 _MEDIA_NAME = re.compile(r"([0-9a-f-]{36})-([0-9])\.(svg|png)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A complete request."""
-
-    route: str
-    dialect: Dialect
-    names: Mapping[str, str]
-    query: Sequence[tuple[str, str]]
-    headers: Mapping[str, str]
-    body: bytes = b""
-
-
 class Api:
-    """Every route of the API over one account and one catalog."""
+    """Every route of the API over one account and its workflows, which are found by id and by slug."""
 
     def __init__(
         self,
         account: Account,
         *,
-        catalog: Catalog,
+        workflows: Mapping[str, Workflow],
         api_key: str,
         media_url: Callable[[], str],
-        accepted: Callable[[Execution], None],
+        on_accepted: Callable[[Execution], None],
     ) -> None:
         self._account = account
-        self._catalog = catalog
+        self._workflows = workflows
         self._api_key = api_key.encode()
         self._media_url = media_url
-        self._accepted = accepted
-        self._table: Mapping[str, Callable[[Call], Answer]] = {
+        self._on_accepted = on_accepted
+        self._handlers: Mapping[str, Callable[[Request], Response]] = {
             "trigger": self._trigger,
             "create": self._create,
             "list": self._list,
@@ -63,135 +50,116 @@ class Api:
             "media": self._media,
         }
 
-    def answer(self, call: Call) -> Answer:
-        """Process a call and return its response, which may be a rejection."""
+    def respond(self, request: Request) -> Response:
+        """Process a request and return its response, which may be a rejection."""
         try:
-            if call.route != "media":
-                self._authenticate(call)
-            return self._table[call.route](call)
-        except RefusalError as refused:
-            return refused.answer
+            if request.route != "media":
+                self._authenticate(request)
+            return self._handlers[request.route](request)
+        except RefusalError as exc:
+            return exc.response
 
     def view(self, dialect: Dialect) -> View:
         """Return a view of executions at the current time."""
         account = self._account
-        return View(account.now(), dialect, account.options, account.stamps, self._media_url())
+        return View(account.now(), dialect, account.options, account.epoch, self._media_url())
 
-    def _authenticate(self, call: Call) -> None:
-        if call.dialect == "legacy":
-            key = call.headers.get("X-API-Key", "")
+    def _authenticate(self, request: Request) -> None:
+        if request.dialect == "legacy":
+            key = request.headers.get("X-API-Key", "")
         else:
-            scheme, _, key = call.headers.get("Authorization", "").partition(" ")
+            scheme, _, key = request.headers.get("Authorization", "").partition(" ")
             key = key if scheme.lower() == "bearer" else ""
         if not hmac.compare_digest(key.encode("utf-8", "surrogateescape"), self._api_key):
             raise RefusalError(401, "invalid or missing API key")
 
-    def _trigger(self, call: Call) -> Answer:
-        workflow = self._catalog.find(call.names["workflow"])
-        url = read_trigger_query(call.query, call.dialect)
-        named = call.names.get("version")
-        if named is not None:
-            workflow.version(named)
-        body = read_trigger(call.body, call.headers.get("Content-Type", ""), call.dialect)
-        body = replace(body, webhook_url=body.webhook_url or url)
-        version = workflow.version(named if named is not None else body.version_id)
-        bulk = self._account.start(workflow, version, body)
-        view = self.view(call.dialect)
+    def _find_workflow(self, request: Request) -> Workflow:
+        workflow = self._workflows.get(request.names["workflow"])
+        if workflow is None:
+            raise RefusalError(404, "workflow not found")
+        if workflow.forbidden:
+            raise RefusalError(403, "forbidden", details="this key may not use this workflow")
+        return workflow
+
+    def _trigger(self, request: Request) -> Response:
+        workflow = self._find_workflow(request)
+        version_id = request.names.get("version")
+        if version_id is not None:
+            workflow.version(version_id)
+        body = parse_trigger(request)
+        version = workflow.version(body.get("version_id", version_id))
+        webhook = body.get("webhook_url"), body.get("webhook_secret")
+        bulk_id, outcomes = self._account.trigger(workflow, version, body["inputs"], webhook)
+        view = self.view(request.dialect)
         entries = []
-        for outcome in bulk.outcomes:
+        for outcome in outcomes:
             if isinstance(outcome, str):
                 entries.append({"status": "failed", "message": outcome})
                 continue
-            self._accepted(outcome)
+            self._on_accepted(outcome)
             entry = {"execution_id": outcome.execution_id, "status": "queued"}
-            if call.dialect == "legacy":
-                entry["started_at"] = view.stamp(outcome.created)
+            if request.dialect == "legacy":
+                entry["started_at"] = view.timestamp(outcome.created)
             entries.append(entry)
-        return as_json({"bulk_id": bulk.bulk_id, "executions": entries}, status=202)
+        return json_response({"bulk_id": bulk_id, "executions": entries}, status=202)
 
-    def _list(self, call: Call) -> Answer:
-        workflow = self._catalog.find(call.names["workflow"])
-        page = read_page(call.query)
-        executions, total = self._account.page(workflow, page)
-        view = self.view(call.dialect)
-        document: dict[str, Any] = {"executions": [summary(e, view) for e in executions]}
-        after = page.offset + len(executions)
-        if call.dialect == "current":
-            document["limit"] = page.limit
-        elif after < total:
-            document["offset"] = after
-        elif page.bulk_id is None:
-            document["offset"] = None
-        document["total_count"] = total
-        return as_json(document)
-
-    def _details(self, call: Call) -> Answer:
-        check_query(call.query)
-        execution = self._account.find(call.names["execution"])
-        return as_json(details(execution, self.view(call.dialect)))
-
-    def _workflow(self, call: Call) -> Answer:
-        check_query(call.query)
-        workflow = self._catalog.find(call.names["workflow"])
-        return as_json(workflow.shown(call.dialect, counts=self._account.version_counts(workflow)))
-
-    def _create(self, call: Call) -> Answer:  # noqa: ARG002  # every request is rejected
+    @staticmethod
+    def _create(_request: Request) -> Response:
         raise RefusalError(403, "forbidden", details="this key may not create workflows")
 
-    def _balance(self, call: Call) -> Answer:
-        check_query(call.query)
-        return as_json({"balance_usd": self._account.balance()})
+    def _list(self, request: Request) -> Response:
+        workflow = self._find_workflow(request)
+        bulk_id, offset, limit = parse_page(request.query)
+        executions, total = self._account.page(workflow.workflow_id, bulk_id, offset, limit)
+        view = self.view(request.dialect)
+        document: dict[str, Any] = {"executions": [summary(e, view) for e in executions]}
+        next_offset = offset + len(executions)
+        if request.dialect == "current":
+            document["limit"] = limit
+        elif next_offset < total:
+            document["offset"] = next_offset
+        elif bulk_id is None:
+            document["offset"] = None
+        document["total_count"] = total
+        return json_response(document)
 
-    def _media(self, call: Call) -> Answer:
-        match = _MEDIA_NAME.fullmatch(call.names["name"])
+    def _details(self, request: Request) -> Response:
+        parse_query(request.query)
+        execution = self._account.find(request.names["execution"])
+        return json_response(details(execution, self.view(request.dialect)))
+
+    def _workflow(self, request: Request) -> Response:
+        parse_query(request.query)
+        workflow = self._find_workflow(request)
+        counts = self._account.version_counts(workflow.workflow_id)
+        return json_response(workflow.shown(request.dialect, counts=counts))
+
+    def _balance(self, request: Request) -> Response:
+        parse_query(request.query)
+        return json_response({"balance_usd": self._account.read_balance()})
+
+    def _media(self, request: Request) -> Response:
+        match = _MEDIA_NAME.fullmatch(request.names["name"])
         if match is None:
             raise RefusalError(404, "no such picture")
-        execution = self._account.find(match[1])
-        number, kind = int(match[2]), match[3]
-        now = self._account.now()
-        if number >= pictures(execution) or execution.status(now) != "completed":
+        execution_id, index, suffix = match[1], int(match[2]), match[3]
+        execution = self._account.find(execution_id)
+        if index >= execution.media_count() or execution.status(self._account.now()) != "completed":
             raise RefusalError(404, "no such picture")
-        if kind == "svg":
-            body = media.svg(execution.inputs, index=number)
-        else:
-            body = media.png(execution.inputs, index=number, at_least=self._account.options.media_bytes)
-        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
         # An output's name never changes its picture: the name itself is the tag.
-        tag = f'"{match[1]}-{number}-{kind}"'
+        tag = f'"{execution_id}-{index}-{suffix}"'
+        if suffix == "svg":
+            body, content_type = media.svg(execution.inputs, index=index), "image/svg+xml"
+        else:
+            body = media.png(execution.inputs, index=index, at_least=self._account.options.media_bytes)
+            content_type = "image/png"
         headers = {
             "ETag": tag,
-            "Repr-Digest": f"sha-256=:{digest}:",
+            "Repr-Digest": f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:",
             "Cache-Control": "max-age=86400",
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
         }
-        if tag in call.headers.get("If-None-Match", ""):
-            return Answer(304, headers=headers)
-        content_type = "image/svg+xml" if kind == "svg" else "image/png"
-        return Answer(200, body, content_type=content_type, headers=headers)
-
-
-def ledger_document(account: Account, *, requests: Mapping[str, int], peak: int) -> dict[str, Any]:
-    """Return the record of executions as JSON, for other processes."""
-    accepted = [
-        {
-            "execution_id": record.execution_id,
-            "bulk_id": record.bulk_id,
-            "workflow_id": record.workflow_id,
-            "version_id": record.version_id,
-            "inputs": record.inputs,
-            "status": record.status,
-            "at": record.created_at,
-            "ended_at": record.ended_at,
-        }
-        for record in account.records()
-    ]
-    return {
-        "accepted_count": len(accepted),
-        "duplicates": account.duplicates(),
-        "in_flight": account.in_flight,
-        "balance_usd": account.balance_usd,
-        "peak_in_flight": peak,
-        "requests": dict(requests),
-        "accepted": accepted,
-    }
+        if tag in request.headers.get("If-None-Match", ""):
+            return Response(304, headers=headers)
+        return Response(200, body, content_type=content_type, headers=headers)

@@ -1,21 +1,21 @@
 """An execution: its status at a given time, and its JSON in listings and details.
 
-Owns the life cycle of an execution and its two representations, the summary and the details. It never reads a clock:
-the time is an argument.
+Owns the life cycle of an execution and of its steps, and the two representations: the summary and the details. It never
+reads a clock: the time is an argument.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
-from .options import Clock, Dialect, Options
-from .steps import Span, Stage, failing, metadata, stages
-from .workflows import Step, Workflow
+from .options import Dialect, Options
+
+if TYPE_CHECKING:
+    from .workflows import Step, Workflow
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 _CAUSES = (
@@ -36,16 +36,17 @@ class Execution:
     version_id: str
     inputs: dict[str, Any]
     fingerprint: str
+    occurrence: int
     cost_usd: float
+    reserved_micros: int
     created: float
     starts: float
     ends: float
     cause: str | None
+    webhook_url: str | None
+    webhook_secret: str | None
     forced_status: str | None = None
-    occurrence: int = 0
-    reserved_micros: int = 0
-    webhook_url: str | None = None
-    webhook_secret: str | None = None
+    is_expired: bool = False
 
     def status(self, now: float) -> str:
         """Return the status at `now`."""
@@ -59,64 +60,82 @@ class Execution:
         """Return whether the execution has ended at `now`."""
         return self.status(now) in TERMINAL
 
+    def fraction(self, name: str) -> float:
+        """Return a number from 0 to 1 that depends on `name`, the inputs and the number of earlier ones like them."""
+        return _fractions(f"{name}:{self.occurrence}:{self.fingerprint}", 1)[0]
+
+    def media_count(self) -> int:
+        """Return the number of pictures that the execution generates."""
+        if self.workflow.output == "image":
+            return 1
+        if self.workflow.output == "images":
+            count = self.inputs.get("num_images")
+            return count if isinstance(count, int) and 1 <= count <= 4 else 3
+        return 0
+
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """The run time and the result of an execution, decided when it is accepted."""
+class Accepted:
+    """An execution that was accepted, and so billed. `at` is in seconds since the epoch."""
 
-    run_seconds: float
-    cause: str | None
+    execution_id: str
+    bulk_id: str
+    workflow_id: str
+    version_id: str
+    inputs: Mapping[str, Any]
+    at: float
 
 
-def fate(inputs: Mapping[str, Any], options: Options, *, fingerprint: str, occurrence: int) -> Fate:
-    """Derive an execution's run time and result from the seed, its inputs and the number of earlier ones like it."""
-    text = f"{options.seed}:{occurrence}:{fingerprint}"
-    digest = hashlib.blake2b(text.encode(), digest_size=12).digest()
-    length, luck, pick = (int.from_bytes(digest[i : i + 4], "big") / 2**32 for i in (0, 4, 8))
+@dataclass(frozen=True, slots=True)
+class ExecutionRecord:
+    """An execution and its current status. Times are in seconds since the epoch."""
+
+    execution_id: str
+    bulk_id: str
+    workflow_id: str
+    version_id: str
+    inputs: Mapping[str, Any]
+    status: str
+    created_at: float
+    ended_at: float | None
+
+
+def _fractions(text: str, count: int) -> list[float]:
+    digest = hashlib.blake2b(text.encode(), digest_size=4 * count).digest()
+    return [int.from_bytes(digest[4 * i : 4 * i + 4], "big") / 2**32 for i in range(count)]
+
+
+def draw(inputs: Mapping[str, Any], options: Options, *, fingerprint: str, occurrence: int) -> tuple[float, str | None]:
+    """Derive the run time and the cause of a failure from the seed, the inputs and the number of earlier ones alike."""
+    duration, failure, cause = _fractions(f"{options.seed}:{occurrence}:{fingerprint}", 3)
     low, high = options.run_seconds
-    cause = None
+    seconds = low + (high - low) * duration
     if any(isinstance(value, str) and FAIL_MARKER in value for value in inputs.values()):
-        cause = f"Step 'generate' failed: the input asks for it with {FAIL_MARKER}"
-    elif luck < options.failure_rate or (options.fail_when is not None and options.fail_when(inputs)):
-        cause = _CAUSES[int(pick * len(_CAUSES))]
-    return Fate(low + (high - low) * length, cause)
-
-
-class Stamps:
-    """Converts times of the monotonic clock to RFC 3339."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._epoch = time.time() - clock()
-
-    def wall(self, moment: float, options: Options) -> float:
-        """Return seconds since the epoch by the sandbox's (skewed) clock."""
-        return self._epoch + moment + options.clock_skew
-
-    def text(self, moment: float, options: Options) -> str:
-        """Return the RFC 3339 timestamp, truncated to `timestamp_digits`."""
-        wall = self.wall(moment, options) + options.timestamp_skew
-        seconds = math.floor(wall)
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-        digits = options.timestamp_digits
-        if digits:
-            fraction = min(int((wall - seconds) * 10**digits), 10**digits - 1)
-            stamp += f".{fraction:0{digits}d}"
-        return stamp + "Z"
+        return seconds, f"Step 'generate' failed: the input asks for it with {FAIL_MARKER}"
+    if failure < options.failure_rate or (options.fail_when is not None and options.fail_when(inputs)):
+        return seconds, _CAUSES[int(cause * len(_CAUSES))]
+    return seconds, None
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The context of a representation: the time, the dialect, the options and the URL of media."""
+    """The context of a representation: the time, the dialect, the options and the URL of media.
+
+    `epoch` converts a time of the sandbox's clock to seconds since the epoch.
+    """
 
     now: float
     dialect: Dialect
     options: Options
-    stamps: Stamps
+    epoch: Callable[[float], float]
     media_url: str
 
-    def stamp(self, moment: float) -> str:
-        """Return a time as an RFC 3339 timestamp."""
-        return self.stamps.text(moment, self.options)
+    def timestamp(self, moment: float) -> str:
+        """Return a time in RFC 3339, truncated to `timestamp_digits`."""
+        seconds = self.epoch(moment) + self.options.timestamp_skew
+        digits = self.options.timestamp_digits
+        text = datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds")
+        return text[: 20 + digits if digits else 19] + "Z"
 
     def status(self, execution: Execution) -> str:
         """Return the status as the API shows it: only the response to a trigger has `queued`."""
@@ -128,26 +147,15 @@ class View:
         return execution.status(self.now) != "queued"
 
 
-def pictures(execution: Execution) -> int:
-    """Return the number of pictures that an execution generates."""
-    if execution.workflow.output == "image":
-        return 1
-    if execution.workflow.output == "images":
-        wanted = execution.inputs.get("num_images")
-        return wanted if isinstance(wanted, int) and 1 <= wanted <= 4 else 3
-    return 0
-
-
-def output(execution: Execution, media_url: str) -> Any:
-    """Return the output of a completed execution."""
+def _output(execution: Execution, media_url: str) -> Any:
     kind = execution.workflow.output
-    prompt = str(execution.inputs.get("prompt", execution.fingerprint))
     if callable(kind):
         return kind(execution.inputs)
     if kind == "image":
         return f"{media_url}/{execution.execution_id}-0.svg"
     if kind == "images":
-        return [f"{media_url}/{execution.execution_id}-{n}.png" for n in range(pictures(execution))]
+        return [f"{media_url}/{execution.execution_id}-{n}.png" for n in range(execution.media_count())]
+    prompt = str(execution.inputs.get("prompt", execution.fingerprint))
     if kind == "object":
         return {"text": f"On {prompt}", "words": len(prompt.split()), "model": "sandbox-model"}
     return f"You said: {prompt}"
@@ -156,9 +164,8 @@ def output(execution: Execution, media_url: str) -> Any:
 def summary(execution: Execution, view: View) -> dict[str, Any]:
     """Return an entry of a listing: no error text, and an output only if it is a string or an object."""
     status = view.status(execution)
-    over = status in TERMINAL
-    started = view.started(execution)
-    touched = execution.ends if over else execution.starts if started else execution.created
+    has_ended, started = status in TERMINAL, view.started(execution)
+    updated = execution.ends if has_ended else execution.starts if started else execution.created
     document: dict[str, Any] = {
         "execution_id": execution.execution_id,
         "flow_id": execution.workflow.workflow_id,
@@ -166,13 +173,13 @@ def summary(execution: Execution, view: View) -> dict[str, Any]:
         "version_id": execution.version_id,
         "api_key": "sandbox-user",
         "status": status,
-        "created_at": view.stamp(execution.created),
-        "updated_at": view.stamp(touched),
+        "created_at": view.timestamp(execution.created),
+        "updated_at": view.timestamp(updated),
     }
     if started:
-        document["started_at"] = view.stamp(execution.starts)
-    if over:
-        document["ended_at"] = view.stamp(execution.ends)
+        document["started_at"] = view.timestamp(execution.starts)
+    if has_ended:
+        document["ended_at"] = view.timestamp(execution.ends)
         if view.options.cost_shape == "number":
             document["cost"] = execution.cost_usd
         elif view.options.cost_shape == "object":
@@ -180,73 +187,106 @@ def summary(execution: Execution, view: View) -> dict[str, Any]:
     if view.options.listing_inputs:
         document["inputs"] = execution.inputs
     if status == "completed":
-        made = output(execution, view.media_url)
-        if isinstance(made, str):
-            document["output"] = made
-        elif isinstance(made, dict):
-            document["output_json"] = made
+        output = _output(execution, view.media_url)
+        if isinstance(output, str):
+            document["output"] = output
+        elif isinstance(output, dict):
+            document["output_json"] = output
     return document
 
 
 def details(execution: Execution, view: View) -> dict[str, Any]:
     """Return an execution's details: the response to a GET, and the body of a webhook delivery."""
     status = view.status(execution)
-    over, started = status in TERMINAL, view.started(execution)
-    made = output(execution, view.media_url) if status == "completed" else None
+    has_ended, started = status in TERMINAL, view.started(execution)
+    output = _output(execution, view.media_url) if status == "completed" else None
     document: dict[str, Any] = {
         "execution_id": execution.execution_id,
         "workflow_id": execution.workflow.workflow_id,
         "bulk_id": execution.bulk_id,
         "status": status,
         "inputs": execution.inputs,
-        "step_outputs": _steps(execution, view, status, made) if started else {},
-        "output": made,
+        "step_outputs": _steps(execution, view, status, output) if started else {},
+        "output": output,
     }
     if started:
-        document["started_at"] = view.stamp(execution.starts)
-    if over:
-        document["completed_at"] = view.stamp(execution.ends)
+        document["started_at"] = view.timestamp(execution.starts)
+    if has_ended:
+        document["completed_at"] = view.timestamp(execution.ends)
     if view.dialect == "current":
         document["version_id"] = execution.version_id
-        if isinstance(made, dict):
-            document["workflow_output"] = made
-        if over and view.options.cost_shape != "none":
+        if isinstance(output, dict):
+            document["workflow_output"] = output
+        if has_ended and view.options.cost_shape != "none":
             document["total_cost"] = execution.cost_usd
     if status == "failed":
-        document["error"] = "ExecutionFailed"
-        document["error_cause"] = _cause(execution)
+        document |= {"error": "ExecutionFailed", "error_cause": _cause(execution)}
     return document
+
+
+# Steps, as in the OpenAPI document's "StepOutput". The run time is distributed evenly over the steps.
+
+
+def _failing_step(execution: Execution) -> int:
+    # In the middle, so that some steps are completed before it and some cancelled after it.
+    return len(execution.workflow.steps) // 2
 
 
 def _cause(execution: Execution) -> str:
     """Return why an execution failed, with the name of the failed step."""
-    steps = execution.workflow.steps
     cause = execution.cause or "the sandbox was told to fail it"
-    return cause.replace("'generate'", repr(steps[failing(steps)].step_id), 1)
+    return cause.replace("'generate'", repr(execution.workflow.steps[_failing_step(execution)].step_id), 1)
 
 
-def _steps(execution: Execution, view: View, status: str, made: Any) -> dict[str, Any]:
+def _steps(execution: Execution, view: View, status: str, output: Any) -> dict[str, Any]:
     steps = execution.workflow.steps
-    current = stages(steps, status, Span(execution.starts, execution.ends, view.now))
-    return {step.step_id: _step(execution, view, step, stage, made) for step, stage in zip(steps, current, strict=True)}
+    documents = {}
+    for number, step in enumerate(steps):
+        step_status, started, completed = _step_state(execution, number, status, view.now)
+        duration = None if started is None or completed is None else completed - started
+        document = {
+            "step_id": step.step_id,
+            "status": step_status,
+            "metadata": _metadata(step, execution.inputs, duration),
+        }
+        if started is not None:
+            document["started_at"] = view.timestamp(started)
+        if completed is not None:
+            document["completed_at"] = view.timestamp(completed)
+        if step_status == "completed":
+            value = output
+            if step is not steps[-1]:
+                value = f"{step.step_id} is done" if step.output is None else step.output(execution.inputs)
+            document |= {"output": value, "primary": value[0] if isinstance(value, list) and value else value}
+        if step_status == "failed":
+            document |= {"error": "StepFailed", "error_cause": _cause(execution)}
+        documents[step.step_id] = document
+    return documents
 
 
-def _step(execution: Execution, view: View, step: Step, stage: Stage, made: Any) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "step_id": step.step_id,
-        "status": stage.status,
-        "metadata": metadata(step, stage, execution.inputs),
-    }
-    if stage.started is not None:
-        shown["started_at"] = view.stamp(stage.started)
-    if stage.completed is not None:
-        shown["completed_at"] = view.stamp(stage.completed)
-    if stage.status == "completed":
-        if step is not execution.workflow.steps[-1]:
-            made = f"{step.step_id} is done" if step.output is None else step.output(execution.inputs)
-        shown["output"] = made
-        shown["primary"] = made[0] if isinstance(made, list) and made else made
-    if stage.status == "failed":
-        shown["error"] = "StepFailed"
-        shown["error_cause"] = _cause(execution)
-    return shown
+def _step_state(execution: Execution, number: int, status: str, now: float) -> tuple[str, float | None, float | None]:
+    """Return the status of a step and the times of its start and end, if it has started or ended."""
+    last = _failing_step(execution) if status == "failed" else len(execution.workflow.steps) - 1
+    if number > last or (number and status == "cancelled"):
+        return "cancelled", None, None
+    duration = (execution.ends - execution.starts) / (last + 1)
+    # The duration is infinite while an execution is held, and 0 times infinity is not a number.
+    started = execution.starts + number * duration if number else execution.starts
+    completed = execution.starts + (number + 1) * duration
+    if status == "cancelled" or (status == "failed" and number == last):
+        return status, started, execution.ends
+    if status in ("completed", "failed") or completed <= now:
+        return "completed", started, completed
+    return ("running", started, None) if started <= now else ("queued", None, None)
+
+
+def _metadata(step: Step, params: Mapping[str, Any], duration: float | None) -> dict[str, Any]:
+    """Return the metadata of a step, by its type."""
+    if step.type == "model":
+        return {"model": step.model, "version": "0.0.1", "params": params}
+    document: dict[str, Any] = {"type": step.type, "params": params}
+    if step.type == "http":
+        document |= {"method": "POST", "url": f"https://example.com/{step.step_id}"}
+    if duration is not None:
+        document["elapsed_seconds" if step.type == "http" else "execution_time"] = duration
+    return document

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from .answers import Answer, refusal
+from .messages import Response, error_response
 
 ROUTES = ("trigger", "list", "details", "workflow", "balance", "media")
 
@@ -130,9 +130,9 @@ class Fault:
             return f"execution_id goes with on='details', not on={self.on!r}"
         if self.status is not None and self.status not in _STATUSES.get(self.kind, ()):
             return f"status={self.status!r} does not go with a {self.kind!r} fault"
-        return self._untimely()
+        return self._range_problem()
 
-    def _untimely(self) -> str | None:
+    def _range_problem(self) -> str | None:
         if not 0 <= self.chance <= 1:
             return f"chance={self.chance!r} must be between 0 and 1"
         if self.every is not None and self.every < 1:
@@ -161,68 +161,65 @@ class Schedule:
     def __init__(self, faults: Iterable[Fault], rng: random.Random) -> None:
         self._faults = tuple(faults)
         self._rng = rng
-        self._seen: Counter[str] = Counter()
-        self._used: Counter[int] = Counter()
+        self._requests: Counter[str] = Counter()
+        self._uses: Counter[int] = Counter()
 
     def next(self, route: str, execution_id: str | None = None) -> tuple[Fault, ...]:
         """Count a request, and return its latency faults and at most one other fault."""
-        self._seen[route] += 1
-        self._seen["any"] += 1
-        chosen: list[Fault] = []
-        upset = False
+        self._requests[route] += 1
+        self._requests["any"] += 1
+        selected: list[Fault] = []
         for position, fault in enumerate(self._faults):
             if fault.on not in (route, "any") or fault.execution_id not in (None, execution_id):
                 continue
-            if not self._due(position, fault):
+            if not self._is_due(position, fault):
                 continue
-            if fault.kind != "latency":
-                if upset:
-                    continue
-                upset = True
-            self._used[position] += 1
-            chosen.append(fault)
-        return tuple(chosen)
+            if fault.kind != "latency" and any(other.kind != "latency" for other in selected):
+                continue
+            self._uses[position] += 1
+            selected.append(fault)
+        return tuple(selected)
 
-    def _due(self, position: int, fault: Fault) -> bool:
+    def _is_due(self, position: int, fault: Fault) -> bool:
         # Drawn before `times` is checked, so that the limit of a fault does not change the draws of others.
-        drawn = fault.chance > 0 and self._rng.random() < fault.chance
-        if fault.times is not None and self._used[position] >= fault.times:
+        is_drawn = fault.chance > 0 and self._rng.random() < fault.chance
+        if fault.times is not None and self._uses[position] >= fault.times:
             return False
-        ordinal = self._seen[fault.on]
         if fault.at is None and fault.every is None and not fault.chance:
             return True
-        listed = fault.at is not None and ordinal in fault.at
-        return drawn or listed or (fault.every is not None and ordinal % fault.every == 0)
+        ordinal = self._requests[fault.on]
+        is_listed = fault.at is not None and ordinal in fault.at
+        return is_drawn or is_listed or (fault.every is not None and ordinal % fault.every == 0)
 
 
-def instead(fault: Fault) -> Answer | None:
+def early_response(fault: Fault) -> Response | None:
     """Return the response that is sent instead of processing the request, or None to close the connection."""
     if fault.kind == "redirect":
-        return Answer(fault.status or 302, headers={"Location": fault.location or REDIRECT_PATH})
+        return Response(fault.status or 302, headers={"Location": fault.location or REDIRECT_PATH})
     if fault.kind in REFUSALS:
         status, error = REFUSALS[fault.kind]
         if fault.status is not None:
             status, error = fault.status, _ERROR_TEXTS.get(fault.status, error)
-        return refusal(status, error, details=fault.details, retry_after=fault.retry_after)
+        return error_response(status, error, details=fault.details, retry_after=fault.retry_after)
     return None
 
 
-def spoil(fault: Fault, answer: Answer) -> Answer:
+def altered_response(fault: Fault, response: Response) -> Response:
     """Return the response with the fault applied. Faults of the connection do not change it."""
     if fault.kind == "error_after":
         status = fault.status or 500
-        return refusal(status, _ERROR_TEXTS.get(status, "internal server error"), details=fault.details)
+        return error_response(status, _ERROR_TEXTS.get(status, "internal server error"), details=fault.details)
     if fault.kind == "garbage":
-        return Answer(200, _GARBAGE, content_type="text/html")
-    if fault.kind == "altered" and answer.body:
-        return replace(answer, body=answer.body[:-1] + bytes([answer.body[-1] ^ 1]))
-    if fault.kind in ENTRIES | {"permuted"} and answer.status == 202:
-        return _other_entries(fault, answer)
-    return answer
+        return Response(200, _GARBAGE, content_type="text/html")
+    if fault.kind == "altered" and response.body:
+        return replace(response, body=response.body[:-1] + bytes([response.body[-1] ^ 1]))
+    if fault.kind in ENTRIES | {"permuted"} and response.status == 202:
+        return _other_entries(fault, response)
+    return response
 
 
-def _other_entries(fault: Fault, answer: Answer) -> Answer:
-    document = json.loads(answer.body)
+def _other_entries(fault: Fault, response: Response) -> Response:
+    document = json.loads(response.body)
     entries = document["executions"]
     if fault.kind == "permuted":
         entries.reverse()
@@ -233,4 +230,4 @@ def _other_entries(fault: Fault, answer: Answer) -> Answer:
     else:
         for entry in entries:
             entry.pop("execution_id", None)
-    return Answer(answer.status, json.dumps(document).encode(), headers=answer.headers)
+    return Response(response.status, json.dumps(document).encode(), headers=response.headers)

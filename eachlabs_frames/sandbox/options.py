@@ -134,7 +134,7 @@ class Options:
             "webhook_faults": isinstance(self.webhook_faults, tuple)
             and set(self.webhook_faults) <= set(get_args(WebhookFault)),
         }
-        for name, fine in checks.items():
-            if not fine:
+        for name, is_valid in checks.items():
+            if not is_valid:
                 msg = f"{name}={getattr(self, name)!r} is out of its range; see sandbox.Options"
                 raise ValueError(msg)

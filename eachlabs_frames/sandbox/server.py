@@ -1,7 +1,7 @@
 """A running sandbox: one daemon thread, one event loop, one server on loopback.
 
-Owns that thread and the public methods of a sandbox. It never decides what a response is, and imports nothing from the
-rest of the package.
+Owns that thread and the public methods of a sandbox. It never decides what a response is, never prints, and imports
+nothing from the rest of the package.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,15 +20,14 @@ from typing import Any
 from aiohttp import web
 
 from .account import Account
-from .answers import as_json
 from .api import Api
-from .executions import Execution, details
+from .executions import Accepted, Execution, ExecutionRecord, details
 from .faults import Fault
-from .ledger import Accepted, ExecutionRecord, Ledger, RequestRecord
+from .messages import json_response
 from .options import API_KEY, PREFIXES, Clock, Dialect, Options
-from .routes import Routes
+from .routes import RequestRecord, Routes
 from .webhooks import Delivery, Webhooks
-from .workflows import Catalog, Output, Reject, Step, Version, Workflow, default_workflows
+from .workflows import Output, Reject, Step, Version, Workflow, default_workflows
 
 _HOST = "127.0.0.1"
 
@@ -82,10 +82,10 @@ class Sandbox:
             raise ValueError(msg)
         self.dialect: Dialect = dialect
         self.api_key = api_key
-        self._clock = clock
         self._account = Account(options or Options(), clock)
-        self._ledger = Ledger()
-        self._catalog = Catalog(default_workflows())
+        self._workflows: dict[str, Workflow] = {}
+        for workflow in default_workflows():
+            self._add(workflow)
         self._ready: Future[int] = Future()
         self._stop_lock = threading.Lock()
         self._loop = asyncio.SelectorEventLoop()
@@ -121,9 +121,9 @@ class Sandbox:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._serve(port, faults))
-        except Exception as problem:  # noqa: BLE001  # raised in the thread that started the sandbox
+        except Exception as exc:  # noqa: BLE001  # raised in the thread that started the sandbox
             if not self._ready.done():
-                self._ready.set_exception(problem)
+                self._ready.set_exception(exc)
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             asyncio.set_event_loop(None)
@@ -131,21 +131,15 @@ class Sandbox:
 
     async def _serve(self, port: int, faults: tuple[Fault, ...]) -> None:
         self._stopping = asyncio.Event()
-        self._webhooks = Webhooks(
-            self._clock,
-            wall=lambda: self._account.stamps.wall(self._account.now(), self._account.options),
-            payload=self._webhook_payload,
-            options=lambda: self._account.options,
-        )
-        api = Api(
+        self._webhooks = Webhooks(self._account, payload=self._webhook_payload)
+        self._api = Api(
             self._account,
-            catalog=self._catalog,
+            workflows=self._workflows,
             api_key=self.api_key,
             media_url=lambda: f"{self.url}/media",
-            accepted=self._webhooks.expect,
+            on_accepted=self._webhooks.expect,
         )
-        self._api = api
-        self._routes = Routes(api, account=self._account, ledger=self._ledger, wake=self._webhooks.wake)
+        self._routes = Routes(self._api.respond, account=self._account, on_release=self._webhooks.wake)
         self._routes.set_faults(faults)
         runner = web.AppRunner(self._routes.application(), access_log=None, handle_signals=False, shutdown_timeout=2.0)
         await runner.setup()
@@ -156,7 +150,7 @@ class Sandbox:
             self._ready.set_result(int(runner.addresses[0][1]))
             await self._stopping.wait()
         finally:
-            self._routes.end()
+            self._routes.stop()
             sender.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await sender
@@ -165,20 +159,20 @@ class Sandbox:
             await asyncio.sleep(0)
 
     def _webhook_payload(self, execution: Execution) -> bytes:
-        return as_json(details(execution, self._api.view(self.dialect))).body
+        return json_response(details(execution, self._api.view(self.dialect))).body
 
     def stop(self) -> None:
         """Stop the server and join its thread. No effect if it is already stopped."""
         with self._stop_lock:
             if self._thread.is_alive():
-                self._in_loop(lambda: self._stopping.set())
+                self._in_loop(self._stopping.set)
                 self._thread.join()
             atexit.unregister(self.stop)
 
-    def _in_loop(self, act: Callable[[], None]) -> None:
+    def _in_loop(self, callback: Callable[[], None]) -> None:
         # The loop may have closed meanwhile; the call has no purpose then.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(act)
+            self._loop.call_soon_threadsafe(callback)
 
     # URLs
 
@@ -252,10 +246,13 @@ class Sandbox:
             There are no steps, two steps have the same id, or the schema has a keyword that the sandbox does not
             support.
         """
-        made = tuple(versions) if versions is not None else (Version("v1", input_schema=input_schema),)
+        if versions is None:
+            versions = [Version("v1", input_schema=input_schema)]
         names = (workflow_id, slug or workflow_id, name or workflow_id)
-        workflow = Workflow(*names, made, output, reject, forbidden, tuple(steps))
-        self._catalog.add(workflow)
+        return self._add(Workflow(*names, tuple(versions), output, reject, forbidden, tuple(steps)))
+
+    def _add(self, workflow: Workflow) -> Workflow:
+        self._workflows[workflow.workflow_id] = self._workflows[workflow.slug] = workflow
         return workflow
 
     def faults(self, *faults: Fault) -> None:
@@ -331,8 +328,8 @@ class Sandbox:
     def reset(self) -> None:
         """Delete all executions and records, and restore the balance. Workflows, options and faults stay."""
         self._account.reset()
-        self._ledger.reset()
-        self._webhooks.forget()
+        self._routes.reset()
+        self._webhooks.reset()
 
     # Records
 
@@ -349,7 +346,7 @@ class Sandbox:
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
         """All completed requests, in order of completion."""
-        return self._ledger.requests
+        return self._routes.requests
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
@@ -359,7 +356,7 @@ class Sandbox:
     @property
     def peak_in_flight(self) -> int:
         """The maximum number of bulk trigger requests that were in progress at the same time."""
-        return self._ledger.peak
+        return self._routes.peak
 
     @property
     def in_flight(self) -> int:
@@ -384,3 +381,34 @@ class Sandbox:
     def duplicates(self) -> dict[str, int]:
         """Return the inputs that were accepted more than once, as canonical JSON, with the number of executions."""
         return self._account.duplicates()
+
+
+def serve(
+    port: int = 8088,
+    *,
+    ready: Callable[[Sandbox], None] | None = None,
+    dialect: Dialect = "current",
+    api_key: str = API_KEY,
+    faults: Iterable[Fault] = (),
+    options: Options | None = None,
+) -> None:
+    """Run a sandbox in the foreground until SIGINT or SIGTERM; call from the main thread.
+
+    Parameters
+    ----------
+    ready
+        Called with the sandbox once it listens, for example to print its URL.
+    """
+    stop = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda *_: stop.set()) for number in signals]
+    try:
+        with Sandbox(port=port, dialect=dialect, api_key=api_key, faults=faults, options=options) as sandbox:
+            if ready is not None:
+                ready(sandbox)
+            # Short waits, because on Windows a wait without a timeout does not notice signals.
+            while not stop.wait(0.5):
+                pass
+    finally:
+        for number, handler in zip(signals, previous, strict=True):
+            signal.signal(number, handler)

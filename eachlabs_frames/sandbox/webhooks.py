@@ -7,26 +7,27 @@ no HTTP client with the product.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import ipaddress
 import json
 import math
-import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Literal
+from typing import Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
+from .account import Account
 from .executions import Execution
-from .options import Clock, Options, WebhookFault
+from .options import WebhookFault
+
+Outcome: TypeAlias = Literal["delivered", "failed", "refused", "lost"]
 
 ATTEMPTS = 3
 _TIMEOUT = 5.0
-_AT_ONCE = 128
-_SECONDS_AWAY = {"aged": -360, "early": 360}
+_MAX_CONNECTIONS = 128
+_TIMESTAMP_OFFSETS = {"aged": -360, "early": 360}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +42,24 @@ class Delivery:
     url: str
     attempt: int
     status: int | None
-    outcome: Literal["delivered", "failed", "refused", "lost"]
+    outcome: Outcome
     redelivery: bool = False
 
 
 class Webhooks:
     """The deliveries to send, and the record of attempts."""
 
-    def __init__(
-        self, clock: Clock, *, wall: Clock, payload: Callable[[Execution], bytes], options: Callable[[], Options]
-    ) -> None:
-        self._clock = clock
-        self._wall = wall
+    def __init__(self, account: Account, *, payload: Callable[[Execution], bytes]) -> None:
+        self._account = account
         self._payload = payload
-        self._options = options
         self._lock = threading.Lock()
-        self._waiting: list[Execution] = []
+        self._pending: list[Execution] = []
         self._due: list[Execution] = []
         self._deliveries: list[Delivery] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._wakeup = asyncio.Event()
         # Some systems limit the connections of a process.
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._connections = asyncio.Semaphore(_MAX_CONNECTIONS)
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:
@@ -74,17 +71,17 @@ class Webhooks:
         """Send a delivery when this execution ends. Called in the server's loop."""
         if execution.webhook_url is not None:
             with self._lock:
-                self._waiting.append(execution)
+                self._pending.append(execution)
             self._wakeup.set()
 
     def wake(self) -> None:
         """Check again which executions have ended. Called in the server's loop."""
         self._wakeup.set()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Delete pending deliveries and the record."""
         with self._lock:
-            self._waiting.clear()
+            self._pending.clear()
             self._due.clear()
             self._deliveries.clear()
 
@@ -105,68 +102,65 @@ class Webhooks:
 
     def _send_due(self) -> float | None:
         """Start the deliveries that are due, and return the seconds until the next one, or None."""
-        now = self._clock()
+        now, options = self._account.now(), self._account.options
         with self._lock:
-            self._due += [e for e in self._waiting if e.ended(now)]
-            self._waiting = [e for e in self._waiting if not e.ended(now)]
-            soonest = min((e.ends for e in self._waiting), default=math.inf)
+            self._due += [e for e in self._pending if e.ended(now)]
+            self._pending = [e for e in self._pending if not e.ended(now)]
+            next_end = min((e.ends for e in self._pending), default=math.inf)
             due: list[Execution] = []
-            if len(self._due) >= self._options().webhook_burst:
+            if len(self._due) >= options.webhook_burst:
                 due, self._due = self._due, due
-        if self._options().webhook_shuffle:
-            random.Random(self._options().seed).shuffle(due)  # noqa: S311 - not for security
+        if options.webhook_shuffle:
+            due.sort(key=lambda e: e.fraction(f"shuffle:{options.seed}"))
         for execution in due:
             task = asyncio.get_running_loop().create_task(self._deliver(execution))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return None if soonest == math.inf else max(soonest - now, 0.001)
+        return None if next_end == math.inf else max(next_end - now, 0.001)
 
     async def _deliver(self, execution: Execution) -> None:
-        url = execution.webhook_url or ""
-        parts = urlsplit(url)
-        if not is_loopback(parts.hostname or ""):
-            self._record(Delivery(execution.execution_id, url, 1, None, "refused"))
+        options = self._account.options
+        host = urlsplit(execution.webhook_url or "").hostname
+        if not is_loopback(host or ""):
+            self._record(execution, 1, None, "refused")
             return
-        if self._is_lost(execution):
-            self._record(Delivery(execution.execution_id, url, 1, None, "lost"))
+        if execution.fraction(f"webhook:{options.seed}") < options.webhook_loss:
+            self._record(execution, 1, None, "lost")
             return
         body = self._payload(execution)
         for attempt in range(1, ATTEMPTS + 1):
-            if await self._attempt(execution, parts, body, attempt):
-                for again in range(self._options().webhook_repeats):
-                    await self._attempt(execution, parts, body, attempt + again + 1, redelivery=True)
+            if await self._attempt(execution, body, attempt):
+                for repeat in range(self._account.options.webhook_repeats):
+                    await self._attempt(execution, body, attempt + repeat + 1, redelivery=True)
                 return
             if attempt < ATTEMPTS:
-                await asyncio.sleep(self._options().webhook_pause)
+                await asyncio.sleep(self._account.options.webhook_pause)
 
-    async def _attempt(
-        self, execution: Execution, parts: SplitResult, body: bytes, attempt: int, *, redelivery: bool = False
-    ) -> bool:
-        faults = self._options().webhook_faults
+    async def _attempt(self, execution: Execution, body: bytes, attempt: int, *, redelivery: bool = False) -> bool:
+        """Send a delivery once, and return whether the response is a 2xx."""
+        faults = self._account.options.webhook_faults
         fault = faults[attempt - 1] if attempt <= len(faults) else None
         try:
-            async with self._room:
-                headers = credentials(execution.webhook_secret, body, wall=self._wall(), fault=fault)
+            async with self._connections:
+                seconds = self._account.epoch(self._account.now())
+                headers = signature_headers(execution.webhook_secret, body, seconds=seconds, fault=fault)
                 if redelivery:
                     headers["X-Webhook-Redelivery"] = "true"
-                sent = altered(body) if fault == "altered" else body
-                status = await asyncio.wait_for(post(parts, sent, headers), _TIMEOUT)
+                if fault == "altered":
+                    body = json.dumps({**json.loads(body), "output": "altered on the way"}).encode()
+                parts = urlsplit(execution.webhook_url or "")
+                status = await asyncio.wait_for(post(parts, body, headers), _TIMEOUT)
         except (OSError, EOFError, ValueError, asyncio.TimeoutError):
             status = None
-        fine = status is not None and 200 <= status < 300
-        outcome: Literal["delivered", "failed"] = "delivered" if fine else "failed"
+        is_delivered = status is not None and 200 <= status < 300
+        self._record(execution, attempt, status, "delivered" if is_delivered else "failed", redelivery=redelivery)
+        return is_delivered
+
+    def _record(
+        self, execution: Execution, attempt: int, status: int | None, outcome: Outcome, *, redelivery: bool = False
+    ) -> None:
         url = execution.webhook_url or ""
-        self._record(Delivery(execution.execution_id, url, attempt, status, outcome, redelivery))
-        return fine
-
-    def _is_lost(self, execution: Execution) -> bool:
-        options = self._options()
-        # A hash of its own, so that losses are independent of failures.
-        text = f"webhook:{options.seed}:{execution.occurrence}:{execution.fingerprint}"
-        digest = hashlib.blake2b(text.encode(), digest_size=4).digest()
-        return int.from_bytes(digest, "big") / 2**32 < options.webhook_loss
-
-    def _record(self, delivery: Delivery) -> None:
+        delivery = Delivery(execution.execution_id, url, attempt, status, outcome, redelivery)
         with self._lock:
             self._deliveries.append(delivery)
 
@@ -181,27 +175,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def credentials(secret: str | None, body: bytes, *, wall: float, fault: WebhookFault | None) -> dict[str, str]:
-    """Return the headers of an attempt, signed at `wall` seconds since the epoch; none without a secret."""
+def signature_headers(secret: str | None, body: bytes, *, seconds: float, fault: WebhookFault | None) -> dict[str, str]:
+    """Return the headers of an attempt, signed at `seconds` since the epoch; none without a secret."""
     if secret is None:
         return {}
     if fault == "stripped":
         return {"X-Webhook-Secret": secret}
     if fault == "forged":
-        secret = "not-the-secret"  # noqa: S105 - not a real secret
-    seconds = int(wall) + _SECONDS_AWAY.get(fault or "", 0)
+        secret = f"{secret}-forged"
+    seconds = int(seconds) + _TIMESTAMP_OFFSETS.get(fault or "", 0)
     timestamp = formatdate(seconds, usegmt=True) if fault == "undated" else str(seconds)
-    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    digest = hmac.digest(secret.encode(), f"{timestamp}.".encode() + body, "sha256").hex()
     return {
         "X-Webhook-Secret": secret,
         "X-Webhook-Timestamp": timestamp,
         "X-Webhook-Signature": f"sha256={digest}",
     }
-
-
-def altered(body: bytes) -> bytes:
-    """Return another, well-formed body."""
-    return json.dumps({**json.loads(body), "output": "altered on the way"}).encode()
 
 
 async def post(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> int:
@@ -221,10 +210,9 @@ async def post(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> i
     try:
         writer.write("\r\n".join([*head, "", ""]).encode("ascii") + body)
         await writer.drain()
-        answer = await reader.readuntil(b"\r\n")
-        version, status = answer.split(b" ", 2)[:2]
+        version, status = (await reader.readuntil(b"\r\n")).split(b" ", 2)[:2]
         if not version.startswith(b"HTTP/1."):
-            msg = "the webhook's answer is no HTTP"
+            msg = "the webhook's response is not HTTP"
             raise ValueError(msg)
         return int(status)
     finally:

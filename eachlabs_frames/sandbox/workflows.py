@@ -1,17 +1,17 @@
 """The workflows that the sandbox serves, and their JSON.
 
-Owns definitions, versions and their lookup. It never touches executions or the account.
+Owns definitions and versions. It never touches executions or the account.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from .answers import RefusalError
-from .checker import check_schema
+from .messages import RefusalError
 from .options import Dialect
+from .schema import check_schema
 
 Output: TypeAlias = Literal["image", "images", "object", "text"] | Callable[[Mapping[str, Any]], Any]
 Reject: TypeAlias = Literal["entry", "request", "unprocessable"]
@@ -122,31 +122,8 @@ class Workflow:
         return document
 
 
-class Catalog:
-    """The workflows, by id and slug."""
-
-    def __init__(self, workflows: Iterable[Workflow]) -> None:
-        self._by_name: dict[str, Workflow] = {}
-        for workflow in workflows:
-            self.add(workflow)
-
-    def add(self, workflow: Workflow) -> None:
-        """Add a workflow, or replace the one with this id or slug."""
-        self._by_name[workflow.workflow_id] = workflow
-        self._by_name[workflow.slug] = workflow
-
-    def find(self, name: str) -> Workflow:
-        """Return the workflow with this id or slug, or raise a 404 or 403 refusal."""
-        workflow = self._by_name.get(name)
-        if workflow is None:
-            raise RefusalError(404, "workflow not found")
-        if workflow.forbidden:
-            raise RefusalError(403, "forbidden", details="this key may not use this workflow")
-        return workflow
-
-
-def picture_schema(*, closed: bool) -> dict[str, Any]:
-    """Return the input schema of the picture workflows."""
+def _image_schema(*, closed: bool) -> dict[str, Any]:
+    """Return the input schema of the image workflows."""
     properties: dict[str, Any] = {
         "prompt": {"type": "string", "minLength": 1, "maxLength": 4000, "description": "What to draw"},
         "style": {"type": "string", "description": "How to draw it"},
@@ -162,9 +139,7 @@ def picture_schema(*, closed: bool) -> dict[str, Any]:
         "options": {"type": "object"},
     }
     schema: dict[str, Any] = {"type": "object", "required": ["prompt"], "properties": properties}
-    if closed:
-        schema["additionalProperties"] = False
-    return schema
+    return schema | ({"additionalProperties": False} if closed else {})
 
 
 def default_workflows() -> tuple[Workflow, ...]:
@@ -173,17 +148,17 @@ def default_workflows() -> tuple[Workflow, ...]:
     The newest version of `wf_abc123` is archived and the newest active one is in the middle, so that a client that
     takes the first, the last or the newest version is wrong.
     """
-    opened, closed = picture_schema(closed=False), picture_schema(closed=True)
+    opened, closed = _image_schema(closed=False), _image_schema(closed=True)
     text = {"type": "object", "required": ["prompt"], "properties": {"prompt": {"type": "string"}}}
-    pictures = (
+    images = (
         Version("v1", "active", "2026-01-10T08:00:00Z", opened),
         Version("v2", "active", "2026-02-20T16:30:00Z", closed),
         Version("v3", "archived", "2026-03-15T10:45:00Z", closed),
     )
     return (
-        Workflow("wf_abc123", "text-to-image", "Text to Image", pictures, "image"),
+        Workflow("wf_abc123", "text-to-image", "Text to Image", images, "image"),
         Workflow("wf_text", "text-to-text", "Text to Text", (Version("v1", input_schema=text),), "object"),
-        Workflow("wf_images", "text-to-images", "Text to Images", pictures[:2], "images"),
+        Workflow("wf_images", "text-to-images", "Text to Images", images[:2], "images"),
         Workflow("wf_free", "anything-goes", "Anything Goes", (Version("v1"),), "text"),
         Workflow("wf_forbidden", "forbidden", "Forbidden", (Version("v1"),), "text", forbidden=True),
     )

@@ -32,71 +32,70 @@ _SIZES: Mapping[type, tuple[str, str, str]] = {
 _KEYWORDS = frozenset(
     {"type", "required", "properties", "additionalProperties", "items", "enum", "const", "pattern"}
     | set(_BOUNDS)
-    | {word for low, high, _ in _SIZES.values() for word in (low, high)}
+    | {keyword for low, high, _ in _SIZES.values() for keyword in (low, high)}
 )
-_NOTES = frozenset({"$schema", "title", "description", "default", "examples", "format"})
+_ANNOTATIONS = frozenset({"$schema", "title", "description", "default", "examples", "format"})
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
     """Raise `ValueError` if the schema has a keyword that this checker does not support."""
-    unknown = set(schema) - _KEYWORDS - _NOTES
+    unknown = set(schema) - _KEYWORDS - _ANNOTATIONS
     if unknown:
-        msg = f"the sandbox does not know these words of JSON Schema: {sorted(unknown)}"
+        msg = f"the sandbox does not support these keywords of JSON Schema: {sorted(unknown)}"
         raise ValueError(msg)
     for part in schema.get("properties", {}).values():
         check_schema(part)
-    for word in ("items", "additionalProperties"):
-        if isinstance(schema.get(word), Mapping):
-            check_schema(schema[word])
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(schema.get(keyword), Mapping):
+            check_schema(schema[keyword])
 
 
-def problem(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with `inputs`, in the API's words, or None."""
-    found = next(_problems(schema, inputs, ""), None)
-    return None if found is None else f"invalid input: {found}"
+def validation_error(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> str | None:
+    """Return the API's message if `inputs` does not match the schema, or None."""
+    message = next(_errors(schema, inputs, ""), None)
+    return None if message is None else f"invalid input: {message}"
 
 
-def _problems(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[str]:
+def _errors(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[str]:
     name = f"field '{path}'" if path else "the input"
-    kinds = schema.get("type")
-    if kinds is not None:
-        wanted = [kinds] if isinstance(kinds, str) else list(kinds)
-        if not any(_TYPES[kind](value) for kind in wanted):
-            yield f"{name} must be of type {' or '.join(wanted)}"
+    if "type" in schema:
+        types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+        if not any(_TYPES[kind](value) for kind in types):
+            yield f"{name} must be of type {' or '.join(types)}"
             return
-    if "enum" in schema and not any(_same(value, choice) for choice in schema["enum"]):
+    if "enum" in schema and not any(_equal(value, choice) for choice in schema["enum"]):
         yield f"{name} must be one of {', '.join(map(repr, schema['enum']))}"
-    if "const" in schema and not _same(value, schema["const"]):
+    if "const" in schema and not _equal(value, schema["const"]):
         yield f"{name} must be {schema['const']!r}"
     if isinstance(value, dict):
-        yield from _object_problems(schema, value, path)
+        yield from _object_errors(schema, value, path)
     elif isinstance(value, list) and "items" in schema:
         for position, item in enumerate(value):
-            yield from _problems(schema["items"], item, f"{path}[{position}]")
-    yield from _size_problems(schema, value, name)
+            yield from _errors(schema["items"], item, f"{path}[{position}]")
+    yield from _size_errors(schema, value, name)
 
 
-def _object_problems(schema: Mapping[str, Any], value: Mapping[str, Any], path: str) -> Iterator[str]:
-    inside = f"{path}." if path else ""
+def _object_errors(schema: Mapping[str, Any], value: Mapping[str, Any], path: str) -> Iterator[str]:
+    prefix = f"{path}." if path else ""
     for key in schema.get("required", ()):
         if key not in value:
-            yield f"missing required field '{inside}{key}'"
+            yield f"missing required field '{prefix}{key}'"
     properties = schema.get("properties", {})
-    others = schema.get("additionalProperties", True)
+    additional = schema.get("additionalProperties", True)
     for key, item in value.items():
         if key in properties:
-            yield from _problems(properties[key], item, f"{inside}{key}")
-        elif others is False:
-            yield f"unknown field '{inside}{key}'"
-        elif isinstance(others, Mapping):
-            yield from _problems(others, item, f"{inside}{key}")
+            yield from _errors(properties[key], item, f"{prefix}{key}")
+        elif additional is False:
+            yield f"unknown field '{prefix}{key}'"
+        elif isinstance(additional, Mapping):
+            yield from _errors(additional, item, f"{prefix}{key}")
 
 
-def _size_problems(schema: Mapping[str, Any], value: Any, name: str) -> Iterator[str]:
+def _size_errors(schema: Mapping[str, Any], value: Any, name: str) -> Iterator[str]:
     if _TYPES["number"](value):
-        for word, (holds, phrase) in _BOUNDS.items():
-            if word in schema and not holds(value, schema[word]):
-                yield f"{name} must be {phrase} {schema[word]}"
+        for keyword, (is_within, phrase) in _BOUNDS.items():
+            if keyword in schema and not is_within(value, schema[keyword]):
+                yield f"{name} must be {phrase} {schema[keyword]}"
     elif isinstance(value, (str, list)):
         low, high, noun = _SIZES[type(value)]
         if low in schema and len(value) < schema[low]:
@@ -107,6 +106,6 @@ def _size_problems(schema: Mapping[str, Any], value: Any, name: str) -> Iterator
             yield f"{name} must match {schema['pattern']}"
 
 
-def _same(value: Any, other: Any) -> bool:
+def _equal(value: Any, other: Any) -> bool:
     # In JSON, true is not 1.
     return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)

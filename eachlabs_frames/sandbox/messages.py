@@ -1,4 +1,4 @@
-"""Responses of the sandbox as values: status, body and headers.
+"""Requests and responses of the sandbox as values.
 
 Owns the JSON of responses and errors. It never touches a socket and never decides whether a request is rejected.
 """
@@ -6,16 +6,30 @@ Owns the JSON of responses and errors. It never touches a socket and never decid
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from .options import Dialect
 
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
+@dataclass(slots=True)
+class Request:
+    """A request to the API. `body` is set when it has been read."""
+
+    route: str
+    dialect: Dialect
+    names: Mapping[str, str]
+    query: Sequence[tuple[str, str]]
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """An HTTP response before it is sent."""
 
     status: int
@@ -25,25 +39,27 @@ class Answer:
 
 
 class RefusalError(Exception):
-    """The sandbox rejects a request; `answer` is the response to send."""
+    """The sandbox rejects a request; `response` is what it sends."""
 
     def __init__(
         self, status: int, error: str, *, details: str | None = None, retry_after: float | None = None
     ) -> None:
         super().__init__(error)
-        self.answer = refusal(status, error, details=details, retry_after=retry_after)
+        self.response = error_response(status, error, details=details, retry_after=retry_after)
 
 
-def as_json(value: Any, *, status: int = 200) -> Answer:
+def json_response(value: Any, *, status: int = 200) -> Response:
     """Return a JSON response."""
-    return Answer(status, _COMPACT.encode(value).encode())
+    return Response(status, _COMPACT.encode(value).encode())
 
 
-def refusal(status: int, error: str, *, details: str | None = None, retry_after: float | None = None) -> Answer:
+def error_response(
+    status: int, error: str, *, details: str | None = None, retry_after: float | None = None
+) -> Response:
     """Return an error response in the API's format."""
     document = {"error": error} if details is None else {"error": error, "details": details}
     headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-    return Answer(status, _COMPACT.encode(document).encode(), headers=headers)
+    return Response(status, _COMPACT.encode(document).encode(), headers=headers)
 
 
 def canonical(value: Any) -> str:
