@@ -19,7 +19,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import media
-from eachlabs_frames.views.matrix import canvas, model, png, static, widget
+from eachlabs_frames.views.matrix import model, png, static, widget
 from eachlabs_frames.views.matrix.widget import Matrix
 
 NASTY = '"><img src=x onerror=alert(1)><script>window.ran=1</script>\u202e'
@@ -465,7 +465,7 @@ def test_a_picture_that_is_not_drawn_says_why() -> None:
     """In its place: an SVG, a broken file and a picture that was not downloaded are three things."""
     shown = sweep().eachlabs.matrix("prompt", "style")
     card = shown._source.cards([0])[0] | {"label": "a fox"}
-    assert png._words(card, "SVG, not drawn") == ("(image: SVG, not drawn) a fox", png.MUTED)
+    assert png._caption(card, "SVG, not drawn") == ("(image: SVG, not drawn) a fox", png.MUTED)
 
 
 @pytest.mark.slow
@@ -517,7 +517,7 @@ def test_a_picture_that_would_be_too_large_is_made_smaller_or_refused(
     out = sweep()
     monkeypatch.setattr(png, "MAX_PIXELS", 300_000)
     shown = out.eachlabs.matrix("prompt", "style", by="seed")
-    assert png._fitting(shown.table).picture == 120
+    assert png._fit(shown.table).picture == 120
     assert pixels(shown.save(tmp_path / "a.png")).shape[1] < 2 * 800
     monkeypatch.setattr(png, "MAX_PIXELS", 1_000)
     for value in ("output", "cost"):
@@ -563,11 +563,11 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_a_text_is_wrapped_by_what_it_takes() -> None:
     """Wide characters count twice, long words break, and a text that goes on says so."""
-    assert list(canvas._wrapped("one two three", 7, 5)) == ["one two", "three"]
-    assert list(canvas._wrapped("abcdefghij", 4, 5)) == ["abcd", "efgh", "ij"]
-    assert list(canvas._wrapped("雪の中の狐", 4, 5)) == ["雪の", "中の", "狐"]
-    assert list(canvas._wrapped("one two three four", 5, 2)) == ["one", "two…"]
-    assert list(canvas._wrapped("", 5, 2)) == [""]
+    assert png._wrap("one two three", 7, 5) == ["one two", "three"]
+    assert png._wrap("abcdefghij", 4, 5) == ["abcd", "efgh", "ij"]
+    assert png._wrap("雪の中の狐", 4, 5) == ["雪の", "中の", "狐"]
+    assert png._wrap("one two three four", 5, 2) == ["one", "two…"]
+    assert png._wrap("", 5, 2) == [""]
 
 
 # -- wrong calls ------------------------------------------------------------------------------------------------------

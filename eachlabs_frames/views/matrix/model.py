@@ -30,6 +30,8 @@ MAX_HEAD_LENGTH: Final = 2_000
 MAX_SLOT_LENGTH: Final = 100
 MAX_STATUS_LENGTH: Final = 24
 
+GAP: Final = "no row"
+
 
 class AxisHead(TypedDict):
     """An axis: what its levels are called, and each place's texts, one per level."""
@@ -242,21 +244,27 @@ def _cut(grid: PivotGrid, rows: int, columns: int) -> str:
     return f"Shown: {' and '.join(parts)}. All of it is in the matrix's frame." if parts else ""
 
 
-def words(mark: CellMark, kind: Kind) -> str:
-    """Return what is said of a row where its output is not shown: its number, else how it stands."""
+def mark_text(mark: CellMark | None, kind: Kind) -> str:
+    """Return the text of a row whose output is not shown: its number, else its status."""
+    if mark is None:
+        return GAP
     if mark["text"] is not None:
         return mark["text"]
     return NOTHING if kind == "numbers" and mark["status"] == COMPLETED else mark["status"]
 
 
-def spans(places: Sequence[Sequence[str]], level: int) -> Iterator[tuple[int, int, str]]:
-    """Yield the runs of places with the same header down to a level: first, end, and its text. The last has no runs."""
-    start = 0
-    is_last = bool(places) and level == len(places[0]) - 1
-    for end in range(1, len(places) + 1):
-        if is_last or end == len(places) or places[end][: level + 1] != places[start][: level + 1]:
-            yield start, end, places[start][level]
-            start = end
+def cell_lines(cell: MatrixCell, kind: Kind) -> Iterator[str]:
+    """Yield the lines of a cell of numbers or statuses."""
+    if not cell["slots"]:
+        yield GAP
+    if cell["mean"] is not None:
+        yield f"mean {cell['mean']}"
+    for slot in cell["slots"]:
+        label = f"{cut(slot['label'], 24)}: " if slot["label"] else ""
+        difference = f" ({slot['difference']})" if slot["difference"] else ""
+        yield label + " | ".join(mark_text(mark, kind) for mark in slot["marks"]) + difference
+    if cell["more"]:
+        yield f"and {cell['more']:,} more"
 
 
 def marks(shown: MatrixTable) -> Iterator[CellMark]:

@@ -1,13 +1,19 @@
-"""A matrix as a PNG. Owns where things stand and what is drawn of each; never the network.
+"""Draws a matrix as a PNG with matplotlib, which is imported only here. Never uses the network.
 
-A picture that was not downloaded, or that cannot be drawn, such as an SVG, is named, with the reason.
+Cells have sizes in pixels; matplotlib places the headers, the colour scale and the title around them. An image that was
+not downloaded, or that cannot be drawn, such as an SVG, is replaced by its label and the reason.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+import io
+import textwrap
+import warnings
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from unicodedata import east_asian_width
 from urllib.parse import unquote_to_bytes
 
 from ...errors import ConfigurationError
@@ -15,9 +21,7 @@ from ...media import HEAD_BYTES, media_type
 from ...models import COMPLETED, FAILED
 from ..common import html_page, local_files
 from ..common.static_summary import plain
-from .canvas import GROUND, INK, SMALL, TEXT, WIDE, Canvas, length, lines_of
-from .model import spans, words
-from .static import GAP
+from .model import GAP, cell_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,16 +34,33 @@ MAX_PIXELS: Final = 48_000_000
 MAX_SIDE: Final = 2**16 - 1
 """Pixels that matplotlib can draw along one side."""
 
-MIN_CELL: Final = 40
-IN_LINE: Final = 4
-HEAD: Final = 150
-LINE: Final = 16
+MAX_SHARP_PIXELS: Final = 12_000_000
+"""Pixels up to which everything is drawn at twice the size, for screens of high density."""
+
+MIN_PICTURE: Final = 40
+MIN_CELL: Final = 84
+SLOTS_PER_LINE: Final = 4
 PAD: Final = 8
-BETWEEN: Final = 6
-TOP: Final = 40
-LEGEND: Final = 250
-MAX_LINES: Final = 4
-MUTED, SHADE, RED = "#59636e", "#f4f5f7", "#c9252d"
+LINE: Final = 16
+CHARACTER: Final = 7.75
+"""Height of a line and mean width of a character, in pixels, of text of 9 points."""
+
+MAX_HEAD_LINES: Final = 4
+ROW_HEAD_LENGTH: Final = 24
+LEGEND_WIDTH, LEGEND_HEIGHT = 120, 160
+INK, MUTED, EDGE, SHADE, RED = "#1f2328", "#59636e", "#d1d9e0", "#f4f5f7", "#c9252d"
+
+FORMATS: Final = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "ICO", "AVIF")
+"""Formats that are decoded: those that a browser shows. A decoder of others may start a program (EPS: Ghostscript)."""
+
+FONTS: Final = (
+    "DejaVu Sans",
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans SC"),
+    *("WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Arial Unicode MS"),
+    *("Noto Sans", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai"),
+)
+"""Tried in this order for each character, if installed."""
 
 
 def save(path: Path, table: MatrixTable, source: CardSource) -> Path:
@@ -48,234 +69,250 @@ def save(path: Path, table: MatrixTable, source: CardSource) -> Path:
     Raises
     ------
     ConfigurationError
-        Matplotlib is not installed, or there are more cells than a picture can show.
+        Matplotlib is not installed, or there are more cells than an image can show.
     """
-    drawing = _Drawing(table, source, _fitting(table))
-    drawing.heads()
-    for row in range(len(table["cells"])):
-        drawing.line(row)
-    drawing.foot()
-    content = drawing.canvas.png(table["title"], " ".join(drawing.notes))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # older versions warn of deprecations in what they import themselves
+            from matplotlib import font_manager, style
+            from matplotlib.figure import Figure
+    except ImportError as exc:
+        msg = 'a picture of a matrix needs matplotlib: pip install "eachlabs-frames[plot]", or save it as .html'
+        raise ConfigurationError(msg) from exc
+    layout = _fit(table)
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    fonts = {"font.family": [name for name in FONTS if name in installed], "font.size": 9, "text.parse_math": False}
+    colours = {"text.color": INK, "axes.labelcolor": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK}
+    out = io.BytesIO()
+    with style.context(["default", fonts, colours]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of characters that no font has, and of scripts that are not shaped
+        figure = Figure((layout.width / 100, layout.height / 100), dpi=100 * layout.scale)
+        drawing = _Drawing(figure, table, source, layout)
+        drawing.draw()
+        metadata = {"Title": table["title"], "Description": " ".join(drawing.notes)}
+        figure.savefig(out, format="png", dpi="figure", bbox_inches="tight", pad_inches=0.1, metadata=metadata)
     with html_page.whole(path) as written:
-        written.write_bytes(content)
+        written.write_bytes(out.getvalue())
     return path
 
 
-# -- where things stand ---------------------------------------------------------------------------------------------
+# -- sizes ------------------------------------------------------------------------------------------------------------
 
 
-class _Sizes(NamedTuple):
-    """Where columns and rows begin, and each level of the columns' headers, in pixels; the last is where they end."""
+class _Layout(NamedTuple):
+    """Where columns and rows begin and end, in pixels from the upper left cell, and the texts of their headers."""
 
     picture: int
     columns: Sequence[int]
     rows: Sequence[int]
-    levels: Sequence[int]
-    width: int
-    in_line: int  # slots beside one another
-    foot: int  # for what is to be said of the whole
+    column_heads: Sequence[str]
+    row_heads: Sequence[str]
+    scale: int = 1
+
+    @property
+    def width(self) -> int:
+        return max(MIN_CELL, self.columns[-1])
 
     @property
     def height(self) -> int:
-        return self.rows[-1] + PAD + self.foot
+        return max(MIN_CELL, self.rows[-1])
 
 
-def _fitting(table: MatrixTable) -> _Sizes:
-    """Return sizes that fit into a picture, with smaller ones of its own where they must be."""
+def _fit(table: MatrixTable) -> _Layout:
+    """Return a layout that fits into an image, with smaller pictures if necessary."""
     picture = table["size"]
     while True:
-        sizes = _sizes(table, picture)
-        if sizes.width * sizes.height <= MAX_PIXELS and max(sizes.width, sizes.height) <= MAX_SIDE:
-            return sizes
-        if table["kind"] != "cards" or picture <= MIN_CELL:
-            rows, columns = len(table["rows"]["places"]), len(table["columns"]["places"])
-            taken = f"{rows:,} by {columns:,} cells take {sizes.width:,} by {sizes.height:,} pixels"
-            msg = f"{taken}, too many for a picture: save the matrix as .html, or make it of fewer rows and columns"
+        layout = _layout(table, picture)
+        heads = [head.split("\n") for head in layout.row_heads]
+        around = max((_length(line) for head in heads for line in head), default=0) * CHARACTER
+        width = int(layout.width + around + 2 * PAD) + (LEGEND_WIDTH if table["legend"] else 0)
+        above = max((head.count("\n") for head in layout.column_heads), default=0)
+        height = layout.height + LINE * (above + 5)
+        if width * height <= MAX_PIXELS and max(width, height) <= MAX_SIDE:
+            return layout._replace(scale=2 if width * height <= MAX_SHARP_PIXELS else 1)
+        if table["kind"] != "cards" or picture <= MIN_PICTURE:
+            cells = f"{len(layout.row_heads):,} by {len(layout.column_heads):,} cells"
+            msg = (
+                f"{cells} take {width:,} by {height:,} pixels, too many for a picture: save the matrix as .html, or "
+                f"make it of fewer rows and columns"
+            )
             raise ConfigurationError(msg)
-        picture = max(MIN_CELL, picture * 3 // 4)
+        picture = max(MIN_PICTURE, picture * 3 // 4)
 
 
-def _sizes(table: MatrixTable, picture: int) -> _Sizes:
-    in_line = max(1, IN_LINE // max(1, len(table["sides"])))
-    columns = [PAD + HEAD * len(table["rows"]["names"])]
-    for column in zip(*table["cells"], strict=True):
-        columns.append(columns[-1] + max(_cell_width(cell, table, picture, in_line) for cell in column))
-    levels = [TOP]
-    for level in range(len(table["columns"]["names"])):
-        spans_ = spans(table["columns"]["places"], level)
-        lines = max((lines_of(text, columns[end] - columns[start]) for start, end, text in spans_), default=1)
-        levels.append(levels[-1] + LINE * min(lines, MAX_LINES) + PAD)
-    rows = [levels[-1] + (LINE + 4 if table["sides"] else 0)]
-    for place, cells in zip(table["rows"]["places"], table["cells"], strict=True):
-        head = 2 * PAD + LINE * min(MAX_LINES, lines_of(place[-1], HEAD))
-        rows.append(rows[-1] + max(head, *(_cell_height(cell, table, picture, in_line) for cell in cells)))
-    title = 2 * PAD + int(length(table["title"]) * 11.5) + (LEGEND + PAD if table["legend"] else 0)
-    foot = LINE * ((table["kind"] == "cards") + bool(table["cut"]))
-    return _Sizes(picture, columns, rows, levels, max(columns[-1] + PAD, min(title, 900)), in_line, foot)
+def _layout(table: MatrixTable, picture: int) -> _Layout:
+    sizes = [[_cell_size(cell, table, picture) for cell in row] for row in table["cells"]]
+    widths = [max(width for width, _ in column) for column in zip(*sizes, strict=True)]
+    columns = [
+        "\n".join(line for text in place for line in _wrap(text, int(width / CHARACTER), MAX_HEAD_LINES))
+        for place, width in zip(table["columns"]["places"], widths, strict=False)
+    ]
+    rows, heights = [], []
+    for place, cells in zip(table["rows"]["places"], sizes, strict=True):
+        height = max(height for _, height in cells)
+        head = _wrap(" · ".join(place), ROW_HEAD_LENGTH, max(MAX_HEAD_LINES, height // LINE - 1))
+        rows.append("\n".join(head))
+        heights.append(max(height, LINE * len(head) + PAD))
+    column_edges, row_edges = (list(accumulate(lengths, initial=0)) for lengths in (widths, heights))
+    return _Layout(picture, column_edges, row_edges, columns, rows)
 
 
-def _cell_width(cell: MatrixCell, table: MatrixTable, picture: int, in_line: int) -> int:
-    if table["kind"] == "cards":
-        pictures = min(max(1, len(cell["slots"])), in_line) * max(1, len(table["sides"]))
-        return pictures * (picture + BETWEEN) - BETWEEN + 2 * PAD
-    longest = max((length(line) for line, _ in _lines(cell, table)), default=0)
-    return max(84, 2 * PAD + int(longest * TEXT * 100 / 72 * WIDE))
-
-
-def _cell_height(cell: MatrixCell, table: MatrixTable, picture: int, in_line: int) -> int:
+def _cell_size(cell: MatrixCell, table: MatrixTable, picture: int) -> tuple[int, int]:
     if table["kind"] != "cards":
-        return 2 * PAD + LINE * max(1, sum(1 for _ in _lines(cell, table)))
-    lines = -(-max(1, len(cell["slots"])) // in_line)
-    return 2 * PAD + lines * (picture + _label_height(cell) + BETWEEN) - BETWEEN
+        lines = [plain(line) for line in cell_lines(cell, table["kind"])]
+        return max(MIN_CELL, 2 * PAD + int(max(map(_length, lines)) * CHARACTER)), 2 * PAD + LINE * len(lines)
+    slots, sides = max(1, len(cell["slots"])), max(1, len(table["sides"]))
+    per_line = _slots_per_line(table)
+    width = PAD + min(slots, per_line) * sides * (picture + PAD)
+    return width, PAD + -(-slots // per_line) * (picture + _label_height(cell) + PAD)
+
+
+def _slots_per_line(table: MatrixTable) -> int:
+    return max(1, SLOTS_PER_LINE // max(1, len(table["sides"])))
 
 
 def _label_height(cell: MatrixCell) -> int:
     return LINE if any(slot["label"] for slot in cell["slots"]) else 0
 
 
-def _lines(cell: MatrixCell, table: MatrixTable) -> Iterator[tuple[str, bool]]:
-    """Yield what a cell of numbers or words says, line by line, and whether that counts most."""
-    if not cell["slots"]:
-        yield GAP, False
-    if cell["mean"] is not None:
-        yield f"mean {cell['mean']}", True
-    for slot in cell["slots"]:
-        marks = " | ".join(GAP if mark is None else words(mark, table["kind"]) for mark in slot["marks"])
-        difference = f" ({slot['difference']})" if slot["difference"] else ""
-        label = f"{plain(slot['label'], 24)}: " if slot["label"] else ""
-        yield f"{label}{marks}{difference}", len(cell["slots"]) == 1
-    if cell["more"]:
-        yield f"and {cell['more']:,} more", False
+def _length(text: str) -> int:
+    """Return how many characters of usual width a text takes."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
-# -- what is drawn --------------------------------------------------------------------------------------------------
+def _wrap(text: str, width: int, max_lines: int) -> list[str]:
+    """Return at most so many lines of a text, each of so many characters; the last one says whether it goes on."""
+    text = plain(text, 2 * width * max_lines)
+    width = max(2, width * len(text) // max(1, _length(text)))
+    return textwrap.wrap(text, width, max_lines=max_lines, placeholder="…", break_on_hyphens=False) or [""]
+
+
+# -- drawing ----------------------------------------------------------------------------------------------------------
 
 
 class _Drawing:
-    """One matrix on its canvas."""
+    """One matrix on the axes of a figure, whose coordinates are pixels from the upper left cell."""
 
-    def __init__(self, table: MatrixTable, source: CardSource, sizes: _Sizes) -> None:
-        self.canvas: Final = Canvas(sizes.width, sizes.height)
+    def __init__(self, figure: Any, table: MatrixTable, source: CardSource, layout: _Layout) -> None:
+        self._axes = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(layout.height, 0), frame_on=False)
+        self._figure = figure
         self._table = table
         self._source = source
-        self._sizes = sizes
-        self._cards: dict[int, Card] = {}
-        self._not_drawn = 0
-
-    def heads(self) -> None:
-        """Draw all that is around the cells."""
-        table, sizes, canvas = self._table, self._sizes, self.canvas
-        left, top = sizes.columns[0], sizes.rows[0]
-        if table["legend"] is not None:
-            self._legend(table["legend"], sizes.width - LEGEND)
-        title = sizes.width - PAD - (LEGEND + PAD if table["legend"] else 0)
-        canvas.words(table["title"], (PAD, 10, title, TOP), bold=True, size=11, lines=1)
-        canvas.box((PAD, TOP, left, top), SHADE)
-        down, across = (", ".join(table[axis]["names"]) for axis in ("rows", "columns"))
-        names = f"{down} \N{DOWNWARDS ARROW}  {across} \N{RIGHTWARDS ARROW}"
-        canvas.words(names, (PAD + 6, TOP + 4, left - 4, top), colour=MUTED, size=SMALL)
-        for level in range(len(table["columns"]["names"])):
-            for start, end, text in spans(table["columns"]["places"], level):
-                self._head(
-                    text, (sizes.columns[start], sizes.levels[level], sizes.columns[end], sizes.levels[level + 1])
-                )
-        for level in range(len(table["rows"]["names"])):
-            for start, end, text in spans(table["rows"]["places"], level):
-                x = PAD + level * HEAD
-                self._head(text, (x, sizes.rows[start], x + HEAD, sizes.rows[end]))
-        for column in range(len(sizes.columns) - 1) if table["sides"] else ():
-            box = (sizes.columns[column], sizes.levels[-1], sizes.columns[column + 1], top)
-            canvas.box(box, SHADE)
-            canvas.words(" | ".join(table["sides"]), _inner(box, 2), colour=MUTED, size=SMALL, lines=1)
-
-    def line(self, row: int) -> None:
-        """Draw a line of cells."""
-        cells, sizes = self._table["cells"][row], self._sizes
-        numbers = [mark["at"] for cell in cells for slot in cell["slots"] for mark in slot["marks"] if mark]
-        self._cards = {card["row"]: card for card in self._source.cards(numbers)}
-        for column, cell in enumerate(cells):
-            box = (sizes.columns[column], sizes.rows[row], sizes.columns[column + 1], sizes.rows[row + 1])
-            colour = cell["paint"][0] if cell["paint"] else GROUND
-            is_empty = not cell["slots"] or (self._table["kind"] == "numbers" and not cell["paint"])
-            self.canvas.box(box, colour, hatch=is_empty)
-            if self._table["kind"] != "cards" or not cell["slots"]:
-                self._said(cell, box)
-            else:
-                self._slots(cell, box)
+        self._layout = layout
+        self._svg_count = 0
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said of the whole: what is not in it."""
+        """What the picture does not show, as sentences."""
         notes = [self._table["cut"]] if self._table["cut"] else []
-        if self._not_drawn:
-            pictures = f"{self._not_drawn:,} SVG picture{'' if self._not_drawn == 1 else 's'}"
+        if self._svg_count:
+            pictures = f"{self._svg_count:,} SVG picture{'' if self._svg_count == 1 else 's'}"
             notes.append(f"{pictures} cannot be drawn in a PNG: save the matrix as .html to see them.")
         return notes
 
-    def foot(self) -> None:
-        """Draw the notes, below the cells."""
-        for at, note in enumerate(self.notes):
-            top = self._sizes.rows[-1] + PAD / 2 + at * LINE
-            self.canvas.words(note, (PAD, top, self._sizes.width - PAD, top + LINE), colour=MUTED, size=SMALL, lines=1)
+    def draw(self) -> None:
+        """Draw all of it."""
+        from matplotlib.colors import to_rgb
 
-    def _head(self, text: str, box: Box) -> None:
-        self.canvas.box(box, SHADE)
-        self.canvas.words(text, _inner(box, 5), bold=True)
+        colours = [
+            [to_rgb(cell["paint"][0] if cell["paint"] else "white") for cell in row] for row in self._table["cells"]
+        ]
+        if colours and colours[0]:
+            self._axes.pcolormesh(self._layout.columns, self._layout.rows, colours, edgecolors=EDGE, linewidth=0.6)
+        for row, cells in enumerate(self._table["cells"]):
+            numbers = [mark["at"] for cell in cells for slot in cell["slots"] for mark in slot["marks"] if mark]
+            cards = {card["row"]: card for card in self._source.cards(numbers)}
+            for column, cell in enumerate(cells):
+                self._draw_cell(cell, row, column, cards)
+        self._draw_heads()
+        if self._table["legend"] is not None:
+            self._draw_legend(self._table["legend"])
+        for line, note in enumerate(self.notes):
+            self._axes.text(0, self._layout.height + LINE * line + PAD, note, va="top", color=MUTED, fontsize=8)
 
-    def _legend(self, legend: Legend, left: int) -> None:
-        wide, last = LEGEND - 2 * PAD, len(legend["ticks"]) - 1
-        self.canvas.text(plain(legend["title"], 48), left + wide, 1, align="right", colour=MUTED, size=SMALL)
-        self.canvas.gradient(legend["stops"], (left, 15, left + wide, 23))
-        for at, (share, text) in enumerate(legend["ticks"]):
-            align = "center" if not last or 0 < at < last else "right" if at else "left"
-            self.canvas.text(text, left + share * wide, 24, align=align, size=SMALL)
+    def _draw_heads(self) -> None:
+        table, layout, axes = self._table, self._layout, self._axes
+        axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("top")
+        axes.set_xticks([(start + end) / 2 for start, end in pairwise(layout.columns)], layout.column_heads)
+        axes.set_yticks([(start + end) / 2 for start, end in pairwise(layout.rows)], layout.row_heads)
+        axes.tick_params(length=0, pad=6)
+        sides = f" ({' | '.join(table['sides'])})" if table["sides"] else ""
+        room = int(layout.width / CHARACTER)
+        axes.set_xlabel("\n".join(_wrap(", ".join(table["columns"]["names"]) + sides, room, 2)))
+        axes.set_ylabel("\n".join(_wrap(", ".join(table["rows"]["names"]), int(layout.height / CHARACTER), 2)))
+        title = "\n".join(_wrap(table["title"], max(40, room), 2))
+        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
 
-    def _said(self, cell: MatrixCell, box: Box) -> None:
-        lines = list(_lines(cell, self._table)) if self._table["kind"] != "cards" else [(GAP, False)]
-        left, top, right, bottom = box
-        colour = cell["paint"][1] if cell["paint"] else _tone(cell)
-        y = top + (bottom - top - LINE * len(lines)) / 2
-        for at, (line, is_main) in enumerate(lines):
-            self.canvas.text(
-                plain(line), (left + right) / 2, y + at * LINE, align="center", colour=colour, bold=is_main
-            )
+    def _draw_legend(self, legend: Legend) -> None:
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import LinearSegmentedColormap
 
-    def _slots(self, cell: MatrixCell, box: Box) -> None:
-        picture, label = self._sizes.picture, _label_height(cell)
+        colours = LinearSegmentedColormap.from_list("", legend["stops"] * (1 if len(legend["stops"]) > 1 else 2))
+        width, height = self._layout.width, self._layout.height
+        axes = self._figure.add_axes((1 + 24 / width, 1 - LEGEND_HEIGHT / height, 12 / width, LEGEND_HEIGHT / height))
+        bar = self._figure.colorbar(ScalarMappable(cmap=colours), cax=axes, label=plain(legend["title"], 48))
+        bar.set_ticks([share for share, _ in legend["ticks"]], labels=[text for _, text in legend["ticks"]])
+
+    def _draw_cell(self, cell: MatrixCell, row: int, column: int, cards: dict[int, Card]) -> None:
+        layout, kind = self._layout, self._table["kind"]
+        left, right = layout.columns[column : column + 2]
+        top, bottom = layout.rows[row : row + 2]
+        if not cell["slots"] or (kind == "numbers" and not cell["paint"]):
+            self._draw_box(left, top, right - left, bottom - top, is_empty=True)
+        if kind == "cards" and cell["slots"]:
+            self._draw_slots(cell, left, top, cards)
+            return
+        lines = [plain(line) for line in cell_lines(cell, kind)]
+        text = self._axes.text(
+            (left + right) / 2,
+            (top + bottom) / 2,
+            "\n".join(lines),
+            ha="center",
+            va="center",
+            color=cell["paint"][1] if cell["paint"] else _tone(cell),
+            fontweight="bold" if len(lines) == 1 and cell["slots"] else "normal",
+        )
+        text.set_in_layout(False)  # it does not reach beyond the axes, and measuring it takes time
+
+    def _draw_slots(self, cell: MatrixCell, left: int, top: int, cards: dict[int, Card]) -> None:
+        picture, per_line = self._layout.picture, _slots_per_line(self._table)
         for at, slot in enumerate(cell["slots"]):
-            wide = len(slot["marks"]) * (picture + BETWEEN)
-            x = box[0] + PAD + (at % self._sizes.in_line) * wide
-            y = box[1] + PAD + (at // self._sizes.in_line) * (picture + label + BETWEEN)
+            width = len(slot["marks"]) * (picture + PAD)
+            x = left + PAD + at % per_line * width
+            y = top + PAD + at // per_line * (picture + _label_height(cell) + PAD)
             for side, mark in enumerate(slot["marks"]):
-                self._mark(mark, (x + side * (picture + BETWEEN), y))
-            where = (x, y + picture + 2, x + wide - BETWEEN, y + picture + LINE)
-            self.canvas.words(slot["label"], where, colour=MUTED, size=SMALL, lines=1)
+                self._draw_mark(mark, x + side * (picture + PAD), y, cards)
+            (label,) = _wrap(slot["label"], int(width / CHARACTER), 1)
+            self._axes.text(x, y + picture + 2, label, va="top", color=MUTED, fontsize=8)
 
-    def _mark(self, mark: CellMark | None, place: tuple[float, float]) -> None:
-        picture = self._sizes.picture
-        box = (*place, place[0] + picture, place[1] + picture)
-        if mark is None:
-            self.canvas.box(box, GROUND, hatch=True)
-            middle = place[0] + picture / 2, place[1] + picture / 2 - LINE / 2
-            self.canvas.text(GAP, *middle, align="center", colour=MUTED, size=SMALL)
-            return
-        card = self._cards[mark["at"]]
-        content = _picture(card, self._source)
-        if content is not None and self.canvas.picture(content, box):
-            return
-        self.canvas.box(box, SHADE)
-        is_svg = content is not None and media_type(content[:HEAD_BYTES]) == "image/svg+xml"
-        self._not_drawn += is_svg
-        text, colour = _words(card, "SVG, not drawn" if is_svg else "cannot be read" if content else "not downloaded")
-        self.canvas.words(text, _inner(box, 5), colour=colour, size=SMALL)
+    def _draw_mark(self, mark: CellMark | None, x: int, y: int, cards: dict[int, Card]) -> None:
+        picture, content = self._layout.picture, None
+        text, colour = GAP, MUTED
+        if mark is not None:
+            card = cards[mark["at"]]
+            content = _picture(card, self._source)
+            pixels = _decode(content, picture * self._layout.scale) if content else None
+            if pixels is not None:
+                height, width = (picture * size / max(pixels.shape[:2]) / 2 for size in pixels.shape[:2])
+                x, y = x + picture // 2, y + picture // 2
+                self._axes.imshow(
+                    pixels, extent=(x - width, x + width, y + height, y - height), aspect="auto", zorder=2
+                )
+                return
+            is_svg = content is not None and media_type(content[:HEAD_BYTES]) == "image/svg+xml"
+            self._svg_count += is_svg
+            why = "SVG, not drawn" if is_svg else "cannot be read" if content else "not downloaded"
+            text, colour = _caption(card, why)
+        self._draw_box(x, y, picture, picture, is_empty=mark is None)
+        lines = _wrap(text, int((picture - PAD) / CHARACTER * 1.125), (picture - PAD) // LINE)
+        self._axes.text(x + 5, y + 5, "\n".join(lines), va="top", color=colour, fontsize=8)
 
+    def _draw_box(self, x: int, y: int, width: int, height: int, *, is_empty: bool) -> None:
+        from matplotlib.patches import Rectangle
 
-Box: TypeAlias = tuple[float, float, float, float]
-
-
-def _inner(box: Box, above: int) -> Box:
-    left, top, right, bottom = box
-    return left + 6, top + above, right - 4, bottom
+        style: dict[str, Any] = {"facecolor": "white", "hatch": "////"} if is_empty else {"facecolor": SHADE}
+        self._axes.add_patch(Rectangle((x, y), width, height, edgecolor=EDGE, linewidth=0.6, **style))
 
 
 def _tone(cell: MatrixCell) -> str:
@@ -283,11 +320,11 @@ def _tone(cell: MatrixCell) -> str:
     return RED if statuses == {FAILED} else INK if statuses else MUTED
 
 
-def _words(card: Card, why: str) -> tuple[str, str]:
-    """Return what stands for a card without a picture, and its colour; of a picture, why it is not drawn."""
+def _caption(card: Card, why: str) -> tuple[str, str]:
+    """Return the text of a card without a picture, and its colour; for a picture, why it is not drawn."""
     if card["status"] != COMPLETED:
-        said = f"{card['status']}: {card['error']}" if card["error"] else card["status"]
-        return said, RED if card["error"] else MUTED
+        text = f"{card['status']}: {card['error']}" if card["error"] else card["status"]
+        return text, RED if card["error"] else MUTED
     if card["text"] is not None and not card["media"]:
         return card["text"], INK
     kind = card["media"][0]["kind"] if card["media"] else "nothing"
@@ -295,13 +332,13 @@ def _words(card: Card, why: str) -> tuple[str, str]:
 
 
 def _picture(card: Card, source: CardSource) -> bytes | None:
-    """Return the bytes of the first picture that is here: one that was downloaded, or that the output itself holds."""
+    """Return the bytes of the first image that was downloaded, or that the output itself contains."""
     for item in card["media"]:
         if item["kind"] != "image":
             continue
-        found = local_files.find(source.files(card["row"])[item["n"]]) if item["has_file"] else None
-        if found is not None:
-            return local_files.read(found)
+        file = local_files.find(source.files(card["row"])[item["n"]]) if item["has_file"] else None
+        if file is not None:
+            return local_files.read(file)
         head, _, data = (item["url"] or "").partition(",")
         if head.startswith("data:"):
             try:
@@ -309,3 +346,20 @@ def _picture(card: Card, source: CardSource) -> bytes | None:
             except ValueError:
                 return None
     return None
+
+
+def _decode(content: bytes, side: int) -> Any:
+    """Return an image as an array of pixels, the longer side `side` long; None if it cannot be read."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Pillow warns of images that are broken, or suspiciously large
+            Image.init()  # AVIF is decoded by newer versions of Pillow only
+            formats: list[str] = [name for name in FORMATS if name in Image.OPEN]
+            with Image.open(io.BytesIO(content), formats=formats) as opened:
+                opened.draft("RGB", (side, side))
+                return np.asarray(ImageOps.contain(opened.convert("RGBA"), (side, side)))
+    except Exception:  # noqa: BLE001  # a decoder may raise anything for bytes from outside
+        return None

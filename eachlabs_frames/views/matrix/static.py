@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ...models import COMPLETED
 from ..common import local_files
 from ..common.static_summary import plain
-from .model import words
+from .model import GAP, mark_text
 
 if TYPE_CHECKING:
     from ..common.card import Card, CardMedia
@@ -44,7 +44,6 @@ TEXT_ROWS, TEXT_COLUMNS, TEXT_WIDTH = 20, 8, 22
 _CELL: Final = "padding:4px 8px;text-align:left;vertical-align:top;border:1px solid #8884"
 _NUMBER: Final = "padding:4px 8px;text-align:center;border:1px solid #8884"
 _SMALL: Final = "font-size:smaller"
-GAP: Final = "no row"
 
 
 class FindFile(Protocol):
@@ -93,11 +92,11 @@ def _said(cell: MatrixCell, kind: Kind) -> str:
         return "-"
     if cell["mean"] is not None:
         return f"mean {cell['mean']}"
-    said = []
+    texts = []
     for slot in cell["slots"]:
-        marks = [GAP if mark is None else words(mark, kind) for mark in slot["marks"]]
-        said.append(" | ".join([*marks, *([f"({slot['difference']})"] if slot["difference"] else [])]))
-    return ", ".join(said) if len(set(said)) > 1 or len(said) == 1 else f"{len(said)} {said[0]}"
+        differences = [f"({slot['difference']})"] if slot["difference"] else []
+        texts.append(" | ".join([*(mark_text(mark, kind) for mark in slot["marks"]), *differences]))
+    return ", ".join(texts) if len(set(texts)) > 1 or len(texts) == 1 else f"{len(texts)} {texts[0]}"
 
 
 # -- HTML -----------------------------------------------------------------------------------------------------------
@@ -185,7 +184,7 @@ class _TableWriter:
             return f"<em>{GAP}</em>"
         kind, card = self._table["kind"], self._cards[mark["at"]]
         if mark["text"] is not None or (kind == "numbers" and mark["status"] == COMPLETED):
-            return _escaped(words(mark, kind))
+            return _escaped(mark_text(mark, kind))
         shown = self._output(card) if kind == "cards" else ""
         if mark["status"] == COMPLETED and shown:
             return shown
