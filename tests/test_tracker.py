@@ -14,9 +14,8 @@ import eachlabs_frames as ef
 from eachlabs_frames.api.reader import FORGOTTEN, MAX_OTHERS, OTHER_EXECUTION
 from eachlabs_frames.api.requests import is_filter
 from eachlabs_frames.api.responses import NO_REASON
-from eachlabs_frames.engine.absences import MIN_AGE
 from eachlabs_frames.engine.events import EventEmitter
-from eachlabs_frames.engine.tracker import Tracker
+from eachlabs_frames.engine.tracker import MIN_AGE, Tracker
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.models import ApiConnection, Event, Fault, Outcome, Reply, Request
 from eachlabs_frames.results import Results

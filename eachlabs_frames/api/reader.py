@@ -30,8 +30,8 @@ from .responses import (
     canonical_status,
     choose_version,
     cost_in,
+    details_of,
     entries,
-    is_details_of,
     next_offset,
     parse_amount,
 )
@@ -284,7 +284,7 @@ async def read_details(
 def _checked_details(details: Json, execution_id: str) -> Details | str:
     if not isinstance(details, Mapping):
         return "not read: the response is not an object"
-    return details if is_details_of(details, execution_id) else "not read: the API returned another execution's details"
+    return details_of(details, execution_id) or "not read: the API returned another execution's details"
 
 
 # -- costs -------------------------------------------------------------------------------------------------------------

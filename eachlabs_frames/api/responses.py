@@ -168,10 +168,27 @@ def with_default_error(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def is_details_of(details: Mapping[str, Json], execution_id: str) -> bool:
-    """Return whether details are those of an execution: a proxy may mix up responses."""
-    named = details.get("execution_id")
-    return isinstance(named, str) and named.lower() == execution_id.lower()
+def complete_outcome(brief: Outcome, details: Mapping[str, Any]) -> Outcome:
+    """Return an outcome that was read from a listing's entry, with what the entry lacked from the details."""
+    more = read_outcome(brief.position, details)
+    return with_default_error(
+        brief._replace(
+            error=more.error,
+            output=more.output,
+            bulk_id=more.bulk_id,
+            started_at=brief.started_at or more.started_at,
+            completed_at=brief.completed_at or more.completed_at,
+            cost=more.cost if brief.cost is None else brief.cost,
+        )
+    )
+
+
+def details_of(data: Json, execution_id: str) -> Mapping[str, Any] | None:
+    """Return a response's details under the id that was requested; None if they are another's: a proxy may mix up."""
+    named = data.get("execution_id") if isinstance(data, Mapping) else None
+    if isinstance(named, str) and named.lower() == execution_id.lower():
+        return {**data, "execution_id": execution_id}
+    return None
 
 
 def next_offset(data: Json, size: int, offset: int) -> int | None:

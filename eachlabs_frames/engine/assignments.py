@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from ..inputs.fingerprints import try_fingerprint
 from ..models import QUEUED, UNKNOWN, Outcome
@@ -30,29 +29,17 @@ MISPLACED: Final = (
 )
 
 
-class _Held(NamedTuple):
+Entry: TypeAlias = Mapping[str, Any]
+"""An execution as the API returns it."""
+
+
+class _Withheld(NamedTuple):
     """An execution with other inputs than its row has sent, and its entry in the API's reply."""
 
     row: int
     bulk_id: str | None
     inputs: bytes
-    entry: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Corrections:
-    """What follows from one poll.
-
-    Attributes
-    ----------
-    outcomes : list of Outcome
-        Rows that get another execution, or lose theirs.
-    entries : list of mapping
-        The API's entries of executions that are in their rows now.
-    """
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    entries: list[Mapping[str, Any]] = field(default_factory=list)
+    entry: Entry
 
 
 class TrackedRows(Protocol):
@@ -89,13 +76,13 @@ class Assignments:
         self._results = results
         self._content = content
         self._checked: set[str] = set()
-        self._held: dict[str, _Held] = {}
-        # Rows that lost their execution, and executions that no row has: they may turn out to fit.
-        self._orphans: dict[str, _Held] = {}
-        self._without: dict[int, bytes] = {}
+        self._withheld: dict[str, _Withheld] = {}
+        # Executions that no row has, and rows that lost their execution: they may turn out to fit.
+        self._orphans: dict[str, _Withheld] = {}
+        self._vacant: dict[int, bytes] = {}
         self._polls = 0
 
-    def accepts(self, rows: Sequence[int], entry: Mapping[str, Any]) -> bool:
+    def accepts(self, rows: Sequence[int], entry: Entry) -> bool:
         """Return whether an execution's entry may be written into its rows; otherwise it is held back."""
         execution_id = entry["execution_id"]
         # An execution in several rows, as after pd.concat([out, out]), is in none of them by an answer's order.
@@ -106,9 +93,10 @@ class Assignments:
         if inputs is None or content is None:
             return True
         if inputs != content:
-            self._held[execution_id] = _Held(rows[0], self._results.bulk_id[rows[0]], inputs, entry)
+            bulk_id = self._results.bulk_id[rows[0]]
+            self._withheld[execution_id] = _Withheld(rows[0], bulk_id, inputs, entry)
             return False
-        self._held.pop(execution_id, None)
+        self._withheld.pop(execution_id, None)
         self._checked.add(execution_id)
         return True
 
@@ -116,80 +104,91 @@ class Assignments:
         """Drop the state of executions that have ended."""
         self._checked.difference_update(execution_ids)
 
-    def settle(self, open_rows: Mapping[str, Sequence[int]]) -> Corrections:
-        """Decide about entries that were held back; called after each poll with the rows of each open execution."""
-        self._held = self._still_held(open_rows)
-        if not self._held:
-            return Corrections()
+    def settle(self, open_rows: Mapping[str, Sequence[int]]) -> tuple[list[Outcome], list[Entry]]:
+        """Decide about entries that were held back; called after each poll with the rows of each open execution.
+
+        Returns
+        -------
+        outcomes : list of Outcome
+            Rows that get another execution, or lose theirs.
+        entries : list of mapping
+            The API's entries of executions that are in their rows now.
+        """
+        withheld = self._withheld = self._still_withheld(open_rows)
+        if not withheld:
+            return [], []
         self._polls += 1
         unseen = {
             content
             for execution_id, rows in open_rows.items()
-            if execution_id not in self._checked and execution_id not in self._held
+            if execution_id not in self._checked and execution_id not in withheld
             for row in rows
             if (content := self._content(row)) is not None
         }
         if unseen and self._polls < MAX_POLLS:
-            return Corrections()
+            return [], []
         self._polls = 0
-        known = self._results.execution_id
-        self._without = {row: content for row, content in self._without.items() if known[row] is None}
-        held, self._held = self._held, {}
-        self._checked.update(held)
-        return self._corrected(held, unseen)
+        self._withheld = {}
+        self._checked.update(withheld)
+        return self._corrections(withheld, unseen)
 
-    def release(self, open_rows: Mapping[str, Sequence[int]]) -> list[Mapping[str, Any]]:
+    def release(self, open_rows: Mapping[str, Sequence[int]]) -> list[Entry]:
         """Return the entries to release, because no poll follows that could prove a mistake.
 
         What may be another row's stays held back: an execution with exactly an input that a row has sent, and that of
         the row which has sent it.
         """
-        self._held = self._still_held(open_rows)
-        if not self._held:
+        self._withheld = self._still_withheld(open_rows)
+        if not self._withheld:
             return []
         sent = {self._content(row) for row in range(self._results.size)}
-        shown = {one.inputs for one in (*self._held.values(), *self._orphans.values())}
+        returned = {item.inputs for item in (*self._withheld.values(), *self._orphans.values())}
         free = {
-            known: held
-            for known, held in self._held.items()
-            if held.inputs not in sent and self._content(held.row) not in shown
+            execution_id: item
+            for execution_id, item in self._withheld.items()
+            if item.inputs not in sent and self._content(item.row) not in returned
         }
-        self._held = {known: held for known, held in self._held.items() if known not in free}
+        self._withheld = {id_: item for id_, item in self._withheld.items() if id_ not in free}
         self._checked.update(free)
-        return [held.entry for held in free.values()]
+        return [item.entry for item in free.values()]
 
-    def _still_held(self, open_rows: Mapping[str, Sequence[int]]) -> dict[str, _Held]:
+    def _still_withheld(self, open_rows: Mapping[str, Sequence[int]]) -> dict[str, _Withheld]:
         """Return the executions that are held back and still in a single row."""
-        return {known: held for known, held in self._held.items() if [*open_rows.get(known, ())] == [held.row]}
+        return {id_: item for id_, item in self._withheld.items() if [*open_rows.get(id_, ())] == [item.row]}
 
-    def _corrected(self, held: Mapping[str, _Held], unseen: Collection[bytes]) -> Corrections:
-        contents = {one.row: self._content(one.row) for one in held.values()} | self._without
-        wanting: defaultdict[bytes | None, list[int]] = defaultdict(list)
+    def _corrections(
+        self, withheld: Mapping[str, _Withheld], unseen: Collection[bytes]
+    ) -> tuple[list[Outcome], list[Entry]]:
+        current = self._results.execution_id
+        self._vacant = {row: content for row, content in self._vacant.items() if current[row] is None}
+        contents = {item.row: self._content(item.row) for item in withheld.values()} | self._vacant
+        rows_by_content: defaultdict[bytes | None, list[int]] = defaultdict(list)
         for row in sorted(contents):
-            wanting[contents[row]].append(row)
-        executions = {**self._orphans, **held}
-        proven = {one.inputs for one in executions.values()}
+            rows_by_content[contents[row]].append(row)
+        executions = {**self._orphans, **withheld}
+        proven = {item.inputs for item in executions.values()}
         # Rows whose input another execution has exactly, and rows whose execution has the input of a row not seen yet.
         misplaced = {row for row, content in contents.items() if content in proven}
-        misplaced.update(one.row for one in held.values() if one.inputs in unseen)
-        given: dict[int, str] = {}
-        done = Corrections()
+        misplaced.update(item.row for item in withheld.values() if item.inputs in unseen)
+        assigned: dict[int, str] = {}
+        outcomes: list[Outcome] = []
+        entries: list[Entry] = []
         self._orphans = {}
-        for execution_id, one in executions.items():
-            if wanting.get(one.inputs):
-                given[wanting[one.inputs].pop(0)] = execution_id
-                done.entries.append(one.entry)
-            elif execution_id in held and one.row not in misplaced:
-                done.entries.append(one.entry)
+        for execution_id, item in executions.items():
+            if rows_by_content.get(item.inputs):
+                assigned[rows_by_content[item.inputs].pop(0)] = execution_id
+                entries.append(item.entry)
+            elif execution_id in withheld and item.row not in misplaced:
+                entries.append(item.entry)
             else:
-                self._orphans[execution_id] = one
-        misplaced.update(held[execution_id].row for execution_id in given.values() if execution_id in held)
+                self._orphans[execution_id] = item
+        misplaced.update(withheld[execution_id].row for execution_id in assigned.values() if execution_id in withheld)
         for row in sorted(misplaced):
-            if (new := given.get(row)) is not None:
-                self._without.pop(row, None)
-                done.outcomes.append(Outcome(row, QUEUED, executions[new].bulk_id, new))
-            elif row not in self._without:
-                self._without[row] = contents[row] or b""
-                error = MISPLACED.format(execution_id=self._results.execution_id[row])
-                done.outcomes.append(Outcome(row, UNKNOWN, error=error))
-        return done
+            if (new := assigned.get(row)) is not None:
+                self._vacant.pop(row, None)
+                outcomes.append(Outcome(row, QUEUED, executions[new].bulk_id, new))
+            elif row not in self._vacant:
+                self._vacant[row] = contents[row] or b""
+                error = MISPLACED.format(execution_id=current[row])
+                outcomes.append(Outcome(row, UNKNOWN, error=error))
+        return outcomes, entries

@@ -1,7 +1,8 @@
 """Follows executions until they have ended, by polling and by webhook deliveries. It only reads from the API.
 
-Owns which requests a poll makes: a listing per bulk operation, or the workflow's own listing where that is far fewer
-requests, and the details where a listing lacks them.
+Owns which requests a poll makes (a listing per bulk operation, or the workflow's own listing where that is far fewer
+requests, and the details where a listing lacks them), and when an execution that the API does not list is gone, for
+example after an organization's retention.
 """
 
 from __future__ import annotations
@@ -9,25 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..aio.backoff import poll_delay
 from ..aio.tasks import cancel_on, run_alongside, run_workers
 from ..api import reader
-from ..api.reader import FORGOTTEN, MAX_OTHERS, NO_DETAILS, OTHER_EXECUTION, UNREADABLE
-from ..api.requests import PAGE_SIZE, details_request, is_filter, listing_request
-from ..api.responses import entries, is_details_of, lacks_details, read_outcome, with_default_error
-from ..api.verdicts import MAX_RETRY_AFTER, Retry, Stop, Success, is_past_the_end, judge_read
+from ..api.reader import ExecutionPage, read_page, read_pages
+from ..api.requests import PAGE_SIZE, details_request, is_filter
+from ..api.responses import complete_outcome, details_of, lacks_details, read_outcome, with_default_error
+from ..api.verdicts import MAX_RETRY_AFTER, Retry, Stop, Success, judge_read
 from ..errors import APIConnectionError, APIError
-from ..models import FAILED, TERMINAL, UNKNOWN, ApiConnection, Json, Outcome, Request
-from ..results import Results
+from ..models import FAILED, TERMINAL, UNKNOWN, ApiConnection, Outcome, Request
+from ..results import NO_TIME, Results
 from ..webhooks import dispatcher
 from ..webhooks.subscription import Subscription
-from .absences import Absences
-from .assignments import Assignments, TrackedRows
+from .assignments import Assignments, Entry, TrackedRows
 from .events import EventEmitter
 
 if TYPE_CHECKING:
@@ -44,8 +44,19 @@ WORTH: Final = 5
 POOR_YIELD: Final = 2
 """Open bulk operations that a page of the workflow's listing must contain to be worth its request."""
 
+MAX_MISSED: Final = 3
+"""Consecutive polls without an execution after which its details decide, whatever its age: listings and details may lag
+behind a trigger, so a young execution that is missing may still appear and is polled again."""
+
+MIN_AGE: Final = 86_400.0
+"""Seconds. An execution that was sent longer ago is gone if neither the listing nor its details have it. The API keeps
+outputs for at least 24 hours, and no listing or clock is expected to be wrong by a day."""
+
 SHARE: Final = 3
 """The pause after a poll is at least this multiple of its duration, whatever pace was asked for."""
+
+
+Answer = TypeVar("Answer", Success, ExecutionPage)
 
 
 class Tracker:
@@ -80,7 +91,8 @@ class Tracker:
     ) -> None:
         self._rows = rows
         self._assignments = None if rows is None else Assignments(results, rows.content)
-        self._absences = Absences(results, connection.clock, None if rows is None else rows.sent_at)
+        # For each execution: consecutive polls without it, and responses with the details of another execution.
+        self._missed: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
         self._workflow_id = workflow_id
         self._results = results
@@ -91,12 +103,13 @@ class Tracker:
         self._events = events
         # An execution may stand in several rows, in a frame that was put together from copies.
         self._open: dict[str, list[int]] = {}
+        # The latest poll: replies that could be used, and those that could not; its duration.
         self._answers = 0
         self._refusals: list[Retry] = []
-        self._turn = asyncio.Lock()
-        self._closed = False
-        self._took = 0.0
+        self._duration = 0.0
         self._answered_at = self._clock.epoch()
+        self._lock = asyncio.Lock()
+        self._closed = False
         self._has_receiver = receiver is not None
         self.deliveries = Subscription(
             workflow_id,
@@ -126,8 +139,8 @@ class Tracker:
             raise APIConnectionError(msg)
         if is_last:
             await cancel_on(stop, self._release())
-        await cancel_on(stop, self._ask_costs())
-        return self._left()
+        await cancel_on(stop, self._read_costs())
+        return sum(map(len, self._open.values()))
 
     async def poll_quietly(self, *, thrifty: bool = True) -> None:
         """Poll once while the run sends. A failure is logged; a later poll asks again."""
@@ -135,9 +148,6 @@ class Tracker:
             await self._poll(thrifty=thrifty)
         except APIError as exc:
             logger.warning("the executions could not be polled: %s", exc)
-
-    def _left(self) -> int:
-        return sum(map(len, self._open.values()))
 
     async def poll_repeatedly(self, pace: Callable[[], float]) -> None:
         """Poll every `pace()` seconds until cancelled. A failure is logged; a later poll asks again."""
@@ -158,7 +168,7 @@ class Tracker:
             Refused: 401, 403, 404.
         """
         await run_alongside(self._wait(stop, timeout, pace), [self.deliveries.receive()])
-        return self._left()
+        return sum(map(len, self._open.values()))
 
     async def _wait(self, stop: asyncio.Event, timeout: float | None, pace: Callable[[], float] | None) -> None:
         deadline = None if timeout is None else self._clock.now() + timeout
@@ -174,66 +184,61 @@ class Tracker:
             left = None if deadline is None else deadline - self._clock.now()
             if not self._open or stop.is_set() or (left is not None and left <= 0):
                 break
-            delay = self._delay(polls, pace)
+            delay = self._pause(pace, polls)
             if left is not None and left <= delay:
                 # There is no time for another poll, but perhaps for the details of released executions.
                 await cancel_on(stop, self._bounded(self._release(), deadline))
             await cancel_on(stop, self._rest(delay if left is None else min(delay, left)))
             needs_poll = bool(self._open)
-        await cancel_on(stop, self._bounded(self._release() if self._open else self._ask_costs(), deadline))
+        await cancel_on(stop, self._bounded(self._release() if self._open else self._read_costs(), deadline))
 
     async def _rest(self, seconds: float) -> None:
         """Wait, until no execution is left to be delivered at the latest."""
         await cancel_on(self.deliveries.delivered(), self._clock.sleep(seconds))
 
-    def _delay(self, polls: int, pace: Callable[[], float] | None) -> float:
-        if pace is None and self.deliveries.poll_interval is None:
-            return poll_delay(polls, floor=self._floor(), draw=self._clock.draw())
-        return self._pause(pace)
+    def _pause(self, pace: Callable[[], float] | None, polls: int = 1) -> float:
+        """Return the seconds until the next poll: after `pace()`, or more slowly with each of several `polls`."""
+        floor = max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
+        interval = self.deliveries.poll_interval
+        if pace is None and interval is None:
+            return poll_delay(polls, floor=floor, draw=self._clock.draw())
+        return max(0.0 if pace is None else pace(), interval or 0.0, SHARE * self._duration, floor)
 
-    def _pause(self, pace: Callable[[], float] | None) -> float:
-        asked = 0.0 if pace is None else pace()
-        return max(asked, self.deliveries.poll_interval or 0.0, SHARE * self._took, self._floor())
-
-    def _floor(self) -> float:
-        return max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
-
-    async def _bounded(self, look: Any, deadline: float | None) -> None:
+    async def _bounded(self, poll: Coroutine[Any, Any, None], deadline: float | None) -> None:
         seconds = None if deadline is None else max(deadline - self._clock.now(), 0.001)
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(look, seconds)
+            await asyncio.wait_for(poll, seconds)
 
-    async def _ask_costs(self) -> None:
+    async def _read_costs(self) -> None:
         """Read the costs of executions whose end was delivered without one. A failure is ignored."""
         if self._closed:
             return
-        unasked = dispatcher.without_cost()
-        wanted = reader.rows_without_cost(self._results, unasked, all_completed=self._has_receiver)
-        found = await reader.read_costs(
-            self._workflow_id, wanted, results=self._results, transport=self._transport, workers=self._workers
+        missing = reader.rows_without_cost(self._results, dispatcher.without_cost(), all_completed=self._has_receiver)
+        costs = await reader.read_costs(
+            self._workflow_id, missing, results=self._results, transport=self._transport, workers=self._workers
         )
-        for execution_id in found:
+        for execution_id in costs:
             dispatcher.cost_was_read(execution_id)
-        rows = ((row, cost) for known, cost in found.items() if cost is not None for row in wanted[known])
+        stated = ((row, cost) for id_, cost in costs.items() if cost is not None for row in missing[id_])
         # Without the output: it is in the frame already and may be large.
-        self._write([self._results.outcome(row)._replace(cost=cost, output=None) for row, cost in rows])
+        self._write([self._results.outcome(row)._replace(cost=cost, output=None) for row, cost in stated])
 
     async def _poll(self, *, thrifty: bool = False) -> None:
         """Poll all open executions once, and report whether the API still replies."""
-        async with self._turn:
+        async with self._lock:
             if self._closed:
                 return
             began = self._clock.now()
-            await self._ask_for_all(thrifty=thrifty)
-            self._took = self._clock.now() - began
+            await self._read_open(thrifty=thrifty)
+            self._duration = self._clock.now() - began
             if self._answers:
                 self._answered_at = self._clock.epoch()
             self._events.stale(self._answered_at if self._refusals and not self._answers else None)
             throttled = (refusal.reason for refusal in self._refusals if (refusal.after or 0) >= MAX_RETRY_AFTER)
             self._events.throttled(next(throttled, None))
 
-    async def _ask_for_all(self, *, thrifty: bool) -> None:
-        """Ask; `thrifty` with as few requests as can be, of executions that are new."""
+    async def _read_open(self, *, thrifty: bool) -> None:
+        """Read the open executions; `thrifty`: with as few requests as possible, because they are new."""
         self._answers, self._refusals = 0, []
         bulks, alone = self._find_open()
         pages = ceil(len(self._open) / PAGE_SIZE)
@@ -245,7 +250,7 @@ class Tracker:
         for bulk_id in [bulk_id for bulk_id in bulks if not is_filter(bulk_id)]:
             alone |= bulks.pop(bulk_id)
         await run_workers(iter(bulks.items()), self._read_bulk, workers=self._workers)
-        await run_workers(iter(alone | self._absences.suspects(self._open)), self._read_alone, workers=self._workers)
+        await run_workers(iter(alone | self._suspects()), self._read_alone, workers=self._workers)
         await self._correct()
 
     def _find_open(self) -> tuple[dict[str, set[str]], set[str]]:
@@ -261,110 +266,107 @@ class Tracker:
 
     async def _read_listing(self, bulks: Mapping[str, set[str]]) -> dict[str, set[str]]:
         """Read the workflow's listing, newest first; return the bulk operations that are better read one by one."""
-        wanted = {bulk_id: set(ids) for bulk_id, ids in bulks.items()}
-        owner = {execution_id: bulk_id for bulk_id, ids in bulks.items() for execution_id in ids}
+        missing = {bulk_id: set(ids) for bulk_id, ids in bulks.items()}
+        bulk_of = {execution_id: bulk_id for bulk_id, ids in bulks.items() for execution_id in ids}
         offset = 0
-        while wanted:
-            width = min(self._workers, max(1, ceil(sum(map(len, wanted.values())) / PAGE_SIZE)))
+        while missing:
+            width = min(self._workers, max(1, ceil(sum(map(len, missing.values())) / PAGE_SIZE)))
             offsets = range(offset, offset + width * PAGE_SIZE, PAGE_SIZE)
-            pages = await self._pages(offsets)
+            read = await read_pages(self._workflow_id, self._get, offsets, workers=self._workers)
+            pages = list(map(self._answered, read))
+            listed = [entry for page in pages if page is not None for entry in page.executions]
             touched = set()
-            for page in pages:
-                for entry in page or ():
-                    bulk_id = owner.get(entry["execution_id"])
-                    if bulk_id in wanted and entry["execution_id"] in wanted[bulk_id]:
-                        touched.add(bulk_id)
-                        wanted[bulk_id].discard(entry["execution_id"])
-            await self._take([entry for page in pages for entry in page or ()])
-            wanted = {bulk_id: ids for bulk_id, ids in wanted.items() if ids}
-            if any(page is None or len(page) < PAGE_SIZE for page in pages):
-                self._absences.note(known for ids in wanted.values() for known in ids if None not in pages)
+            for entry in listed:
+                execution_id = entry["execution_id"]
+                bulk_id = bulk_of.get(execution_id)
+                if bulk_id in missing and execution_id in missing[bulk_id]:
+                    touched.add(bulk_id)
+                    missing[bulk_id].discard(execution_id)
+            await self._take(listed)
+            missing = {bulk_id: ids for bulk_id, ids in missing.items() if ids}
+            if any(page is None or page.is_last for page in pages):
+                if None not in pages:
+                    self._missed.update(execution_id for ids in missing.values() for execution_id in ids)
                 return {}
             if len(touched) < POOR_YIELD * width:
-                return dict(wanted)
+                return missing
             offset += width * PAGE_SIZE
         return {}
 
-    async def _pages(self, offsets: range) -> list[list[Mapping[str, Any]] | None]:
-        pages: dict[int, list[Mapping[str, Any]] | None] = {}
-
-        async def one(offset: int) -> None:
-            pages[offset] = await self._page(offset)
-
-        await run_workers(iter(offsets), one, workers=self._workers)
-        return [pages[offset] for offset in offsets]
-
-    async def _page(self, offset: int) -> list[Mapping[str, Any]] | None:
-        verdict = judge_read(await self._transport.send(listing_request(self._workflow_id, offset=offset)))
-        if is_past_the_end(verdict, offset):
-            return []
-        said = self._said(verdict)
-        return None if said is None else list(entries(said))
-
     async def _read_bulk(self, bulk: tuple[str, set[str]]) -> None:
-        bulk_id, wanted = bulk
-        said = await self._ask(listing_request(self._workflow_id, bulk_id=bulk_id))
-        if said is None:
-            return
-        found = list(entries(said))
-        self._absences.note(wanted - {entry["execution_id"] for entry in found})
-        await self._take(found)
+        bulk_id, execution_ids = bulk
+        page = self._answered(await read_page(self._workflow_id, self._get, bulk_id=bulk_id))
+        if page is not None:
+            self._missed.update(execution_ids - {entry["execution_id"] for entry in page.executions})
+            await self._take(page.executions)
 
     async def _read_alone(self, execution_id: str) -> None:
         rows = self._open.get(execution_id, ())
-        details = await self._ask_details(execution_id) if rows else None
-        if details is None:
-            return
-        if not isinstance(details, str):
+        details = await self._read_details(execution_id) if rows else None
+        if isinstance(details, Mapping):
             if self._accepts(rows, details):
                 self._write([with_default_error(read_outcome(row, details)) for row in rows])
-            return
-        if details == FORGOTTEN and not self._absences.is_gone(execution_id, rows):
-            return
-        rows = self._open.pop(execution_id, ())
-        for row in rows:
-            self._results.note(row, status=UNKNOWN, error=details)
-        self._events.refreshed([self._results.outcome(row) for row in rows])
+        elif details is not None and (details != reader.FORGOTTEN or self._is_gone(execution_id, rows)):
+            rows = self._open.pop(execution_id, ())
+            for row in rows:
+                self._results.note(row, status=UNKNOWN, error=details)
+            self._events.refreshed([self._results.outcome(row) for row in rows])
 
-    async def _take(self, found: Iterable[Mapping[str, Any]]) -> None:
+    def _suspects(self) -> set[str]:
+        """Return the open executions that listings lack and whose details are to decide."""
+        return {
+            execution_id
+            for execution_id, rows in self._open.items()
+            if (missed := self._missed[execution_id]) >= MAX_MISSED or (missed and self._is_old(rows, default=False))
+        }
+
+    def _is_gone(self, execution_id: str, rows: Sequence[int]) -> bool:
+        """Return whether missing details mean that the execution is gone; otherwise it may be late."""
+        if self._missed[execution_id] < MAX_MISSED and not self._is_old(rows, default=True):
+            self._missed[execution_id] += 1
+            return self._missed[execution_id] >= MAX_MISSED
+        return True
+
+    def _is_old(self, rows: Sequence[int], *, default: bool) -> bool:
+        """Return whether an execution is older than `MIN_AGE`, or `default` where its age is not known."""
+        started_at = [self._results.started_at[row] for row in rows]
+        times = [time / 1e9 for time in started_at if time != NO_TIME]
+        if self._rows is not None:
+            times += [time for time in map(self._rows.sent_at, rows) if time is not None]
+        return self._clock.epoch() - max(times) > MIN_AGE if times else default
+
+    async def _take(self, listed: Iterable[Entry]) -> None:
         """Write a listing's entries into our rows; read the details of entries that lack them."""
-        known: list[Outcome] = []
+        complete: list[Outcome] = []
         brief: list[Outcome] = []
-        for entry in found:
+        for entry in listed:
             rows = self._open.get(entry["execution_id"], [])
-            self._absences.forget(entry["execution_id"])
+            self._missed.pop(entry["execution_id"], None)
             if rows and not self._accepts(rows, entry):
                 continue
             outcomes = [read_outcome(row, entry) for row in rows]
             if outcomes and lacks_details(outcomes[0]):
                 brief.append(outcomes[0])
             else:
-                known += outcomes
-        self._write(known)
-        await run_workers(iter(brief), self._ask_more, workers=self._workers)
+                complete += outcomes
+        self._write(complete)
+        await run_workers(iter(brief), self._complete, workers=self._workers)
 
-    async def _ask_more(self, brief: Outcome) -> None:
+    async def _complete(self, brief: Outcome) -> None:
+        """Write an outcome whose details have to be read."""
         execution_id = str(brief.execution_id)
         rows = self._open.get(execution_id, ())
-        details = await self._ask_details(execution_id)
+        details = await self._read_details(execution_id)
         if details is None:
-            return  # The row stays open, and the next look asks again.
+            return  # The row stays open, and the next poll reads it again.
         if isinstance(details, str):
-            error = details if brief.status == FAILED else NO_DETAILS.format(reason=details)
+            error = details if brief.status == FAILED else reader.NO_DETAILS.format(reason=details)
             self._write([brief._replace(position=row, error=error) for row in rows])
             return
         if not self._accepts(rows, details):
             return
-        more = read_outcome(brief.position, details)
-        whole = brief._replace(
-            error=more.error,
-            output=more.output,
-            bulk_id=more.bulk_id,
-            started_at=brief.started_at or more.started_at,
-            completed_at=brief.completed_at or more.completed_at,
-            cost=more.cost if brief.cost is None else brief.cost,
-        )
-        self._write([with_default_error(whole._replace(position=row)) for row in self._open.get(execution_id, ())])
+        whole = complete_outcome(brief, details)
+        self._write([whole._replace(position=row) for row in self._open.get(execution_id, ())])
 
     def _write(self, outcomes: Iterable[Outcome]) -> None:
         if self._closed:
@@ -381,63 +383,67 @@ class Tracker:
         if ended and self._rows is not None:
             self._rows.record(ended)
 
-    def _accepts(self, rows: Sequence[int], entry: Mapping[str, Any]) -> bool:
+    def _accepts(self, rows: Sequence[int], entry: Entry) -> bool:
         return self._assignments is None or self._assignments.accepts(rows, entry)
 
     async def _correct(self) -> None:
         """Give executions that turned out to be in the wrong rows to the rows whose inputs they have."""
         if self._assignments is None or self._closed:
             return
-        done = self._assignments.settle(self._open)
-        if done.outcomes:
+        outcomes, entries = self._assignments.settle(self._open)
+        if outcomes:
             results = self._results
-            changed = [outcome.position for outcome in done.outcomes]
-            for row in changed:
-                self._open.pop(str(results.execution_id[row]), None)
-            for outcome in done.outcomes:
+            for outcome in outcomes:
+                self._open.pop(str(results.execution_id[outcome.position]), None)
+            for outcome in outcomes:
                 results.correct(outcome)
                 if outcome.execution_id is not None:
                     self._open[outcome.execution_id] = [outcome.position]
-            labels = f"{len(changed)} row(s) had executions of other rows, according to the inputs that the API returns"
-            logger.warning("%s: they now have their own execution, or are unknown", labels)
+            logger.warning(
+                "%d row(s) had executions of other rows, according to the inputs that the API returns: they now have "
+                "their own execution, or are unknown",
+                len(outcomes),
+            )
             if self._rows is not None:
-                self._rows.correct(done.outcomes)
-            self._events.refreshed(done.outcomes)
-        await self._take(done.entries)
+                self._rows.correct(outcomes)
+            self._events.refreshed(outcomes)
+        await self._take(entries)
 
     async def _release(self) -> None:
         """Write entries that need not be held back any longer, because this call does not poll again."""
-        async with self._turn:
+        async with self._lock:
             if self._assignments is not None and not self._closed:
                 await self._take(self._assignments.release(self._open))
 
-    async def _ask_details(self, execution_id: str) -> Mapping[str, Any] | str | None:
+    async def _read_details(self, execution_id: str) -> Entry | str | None:
         """Return an execution's details, a reason why they cannot be read, or None if a later poll may read them.
 
         What one execution's details are refused with says nothing of the others; but for 401, which is about the key.
         """
-        request = details_request(self._dialect, execution_id)
-        verdict = judge_read(await self._transport.send(request))
+        verdict = await self._get(details_request(self._dialect, execution_id))
         if isinstance(verdict, Stop) and verdict.status != 401:
             self._answers += 1
-            return FORGOTTEN if verdict.status in (404, 410) else UNREADABLE.format(reason=verdict.reason)
-        details = self._said(verdict)
-        if isinstance(verdict, Retry):
+            return reader.FORGOTTEN if verdict.status in (404, 410) else reader.UNREADABLE.format(reason=verdict.reason)
+        answer = self._answered(verdict)
+        if answer is None:
             return None
-        if isinstance(details, Mapping) and is_details_of(details, execution_id):
+        details = details_of(answer.json, execution_id)
+        if details is not None:
             self._others.pop(execution_id, None)
-            return {**details, "execution_id": execution_id}
+            return details
         self._others[execution_id] += 1
-        return OTHER_EXECUTION if self._others[execution_id] >= MAX_OTHERS else None
+        return reader.OTHER_EXECUTION if self._others[execution_id] >= reader.MAX_OTHERS else None
 
-    async def _ask(self, request: Request) -> Json:
-        return self._said(judge_read(await self._transport.send(request)))
-
-    def _said(self, verdict: Success | Retry | Stop) -> Json:
-        if isinstance(verdict, Stop):
-            raise verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
+    async def _get(self, request: Request) -> Success | Retry | Stop:
+        verdict = judge_read(await self._transport.send(request))
         if isinstance(verdict, Retry):
             self._refusals.append(verdict)
-            return None
-        self._answers += 1
-        return verdict.json
+        elif isinstance(verdict, Success):
+            self._answers += 1
+        return verdict
+
+    def _answered(self, reply: Answer | Retry | Stop) -> Answer | None:
+        """Return a usable reply, or None if a later poll may get it; raise `APIError` if it was refused."""
+        if isinstance(reply, Stop):
+            raise reply.error(reply.reason, status=reply.status, details=reply.reason)
+        return None if isinstance(reply, Retry) else reply

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from ...aio.tasks import run_workers
 from ...api.reader import ExecutionPage, read_page
 from ...api.requests import PAGE_SIZE, details_request, is_filter
-from ...api.responses import is_details_of, parse_time
+from ...api.responses import details_of, parse_time
 from ...api.verdicts import Retry, Stop, Success, judge_read, server_time
 from ...inputs.fingerprints import try_fingerprint
 from ...journal.base import LostRequest
@@ -300,8 +300,8 @@ class Listing:
         if isinstance(verdict, Retry):
             self._count_failure(verdict)
         elif isinstance(verdict, Success):
-            details = verdict.json
-            if isinstance(details, Mapping) and is_details_of(details, execution_id):
+            details = details_of(verdict.json, execution_id)
+            if details is not None:
                 self._facts[execution_id] = (try_fingerprint(details.get("inputs")), _text(details.get("bulk_id")))
 
     async def _for_each(self, ids: Collection[str], read: Callable[[str], Awaitable[None]]) -> None:
