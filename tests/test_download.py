@@ -28,8 +28,8 @@ import eachlabs_frames as ef
 from eachlabs_frames.aio.bridge import complete
 from eachlabs_frames.aio.clock import SystemClock
 from eachlabs_frames.api.content_encoding import BUFFER, BrokenError, unpacked
-from eachlabs_frames.downloads.decisions import Expected
-from eachlabs_frames.downloads.folder import Folder, SpoiledError
+from eachlabs_frames.downloads.decisions import Accept
+from eachlabs_frames.downloads.folder import Folder, RejectedFileError
 from eachlabs_frames.downloads.http import HttpClient
 from eachlabs_frames.downloads.naming import FileKey
 from eachlabs_frames.downloads.partial_file import PartialFile
@@ -560,8 +560,8 @@ def test_a_part_of_another_size_than_promised_gets_no_name(tmp_path: Path) -> No
     with closing(Folder(tmp_path)) as folder:
         part = folder.part()
         part.write([b"abc", b"de"])
-        with pytest.raises(SpoiledError, match="5 of 6 bytes were received"):
-            folder.land(part, FileKey("e", 0, ""), "a", Expected(".png", 6))
+        with pytest.raises(RejectedFileError, match="5 of 6 bytes were received"):
+            folder.finish(part, FileKey("e", 0, ""), "a", Accept(".png", 6))
         part.discard()
     assert files(tmp_path) == {}
     assert leftovers(tmp_path) == []

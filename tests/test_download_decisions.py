@@ -1,4 +1,4 @@
-"""What an answer to a download means, and what its headers promise. Nothing is fetched here."""
+"""What a response to a download means, and what its headers state about the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from eachlabs_frames.downloads.decisions import (
     Accept,
-    Expected,
     GiveUp,
     Redirect,
     RetryLater,
@@ -51,26 +50,26 @@ HOUR = 3600.0
     ],
 )
 def test_a_status_decides(status: int, headers: dict[str, str], kind: Any) -> None:
-    """A page of HTML in the place of a picture is an error that was sent as an answer."""
+    """HTML instead of an image is an error page with status 200."""
     assert type(judge(status, headers, URL)) is kind
 
 
-def test_a_page_is_taken_where_no_picture_was_promised() -> None:
-    """As a text."""
-    assert judge(200, {"content-type": "text/html"}, "https://example.com/page") == Accept(Expected(".txt"))
+def test_html_is_accepted_where_the_url_names_no_image() -> None:
+    """It is stored as text."""
+    assert judge(200, {"content-type": "text/html"}, "https://example.com/page") == Accept(".txt")
 
 
-def test_a_later_try_waits_as_it_is_asked_to() -> None:
-    """And says why."""
+def test_a_retry_waits_as_long_as_retry_after_says() -> None:
+    """And has a reason."""
     assert judge(429, {}, URL, after=7.0) == RetryLater("HTTP 429", 7.0)
 
 
-def test_headers_promise_a_size_and_a_checksum() -> None:
-    """Of a body that is not packed: of one that is, they speak of something else."""
+def test_headers_state_a_size_and_a_checksum() -> None:
+    """Not if the body has a content encoding: the headers describe the encoded body."""
     headers = {"content-type": "image/png", "content-length": "5", "repr-digest": f"sha-256=:{SHA}:"}
-    assert judge(200, headers, URL) == Accept(Expected(".png", 5, ("sha256", hashlib.sha256(BODY).digest())))
-    assert judge(200, headers | {"content-encoding": "gzip"}, URL) == Accept(Expected(".png"))
-    assert judge(200, headers | {"content-encoding": "identity", "content-length": "-5"}, URL).promise.size is None  # type: ignore[union-attr]
+    assert judge(200, headers, URL) == Accept(".png", 5, ("sha256", hashlib.sha256(BODY).digest()))
+    assert judge(200, headers | {"content-encoding": "gzip"}, URL) == Accept(".png")
+    assert judge(200, headers | {"content-encoding": "identity", "content-length": "-5"}, URL).size is None  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -92,17 +91,17 @@ def test_headers_promise_a_size_and_a_checksum() -> None:
         ({}, None),
     ],
 )
-def test_the_best_checksum_that_is_given_is_read(headers: dict[str, str], name: str | None) -> None:
-    """What is none of its size is as good as none, and an ETag is nobody's checksum."""
+def test_the_best_checksum_in_the_headers_is_read(headers: dict[str, str], name: str | None) -> None:
+    """A value of the wrong size is ignored, and an ETag is no checksum."""
     expected = None if name is None else (name, hashlib.new(name, BODY).digest())
     assert digest(headers) == expected
 
 
-def test_what_is_gone_says_how_old_it_is() -> None:
-    """Only where that explains it."""
+def test_the_error_of_an_expired_url_says_how_old_it_is() -> None:
+    """Only if the age explains the status."""
     now = 1_000 * HOUR
-    told = explained(GiveUp("HTTP 404", 404), ended_at=now - 30 * HOUR, now=now)
-    assert told == "HTTP 404: the execution ended 30 hours ago, and output URLs live about 24 hours"
+    reason = explained(GiveUp("HTTP 404", 404), ended_at=now - 30 * HOUR, now=now)
+    assert reason == "HTTP 404: the execution ended 30 hours ago, and output URLs live about 24 hours"
     assert "10 days" in explained(GiveUp("HTTP 403", 403), ended_at=now - 240 * HOUR, now=now)
     assert explained(GiveUp("HTTP 404", 404), ended_at=now - 5 * HOUR, now=now) == "HTTP 404"
     assert explained(GiveUp("HTTP 400", 400), ended_at=now - 30 * HOUR, now=now) == "HTTP 400"
@@ -131,13 +130,13 @@ def test_a_data_url_is_decoded(url: str, extension: str, data: bytes) -> None:
     [("data:image/png;base64,a!b", "cannot be decoded"), ("data:image/png;base64,YSBmb3hl", "larger than max_size=5")],
 )
 def test_a_data_url_that_cannot_be_a_file_says_why(url: str, message: str) -> None:
-    """One row's error."""
+    """The message is the error of one row."""
     with pytest.raises(ValueError, match=message):
         embedded(url, max_size=5)
 
 
 def test_a_row_of_several_files_says_which_one_failed() -> None:
-    """By its number."""
+    """Each error has the number of its file."""
     assert joined(["gone"]) == "gone"
     assert joined([None, "gone", None, "late"]) == "1: gone; 3: late"
     assert joined([None, None]) is None

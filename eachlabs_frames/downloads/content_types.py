@@ -1,4 +1,4 @@
-"""File extensions by media type, URL and content. Never returns an extension that a double click would execute."""
+"""File extensions by media type, URL and content. It never returns an extension that a double click would execute."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "model/vnd.usdz+zip": (".usdz",),
     "model/ply": (".ply",),
 }
-"""What a file is called by its type. None of these is run by a double click; a page of HTML is kept as a text."""
+"""Extensions by media type. No desktop executes files with these extensions; HTML is stored as text."""
 
-KNOWN: Final = frozenset(one for several in TYPES.values() for one in several) | {
+KNOWN: Final = frozenset(suffix for suffixes in TYPES.values() for suffix in suffixes) | {
     ".txt",
     ".ply",
     ".npy",
@@ -74,7 +74,7 @@ KNOWN: Final = frozenset(one for several in TYPES.values() for one in several) |
 
 
 def extension(content_type: str, url: str) -> str:
-    """Return what a file ends in: by its type, else by its URL's path, else ``.bin``; never what may be run."""
+    """Return a file's extension: by its type, else by its URL's path, else ``.bin``; never an executable one."""
     kind = content_type.partition(";")[0].strip().lower()
     by_type = TYPES.get(kind, ())
     by_path = suffix(url)
@@ -86,25 +86,25 @@ def extension(content_type: str, url: str) -> str:
 
 
 def suffix(url: str) -> str:
-    """Return the extension in a URL's path, where it is a known one; else ""."""
-    last = unquote(urlsplit(url).path).rpartition("/")[2]
-    _, dot, ending = last.rpartition(".")
-    return dot + ending.lower() if dot + ending.lower() in KNOWN else ""
+    """Return the extension in a URL's path if it is known, else ""."""
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    ending = "." + name.rpartition(".")[2].lower()
+    return ending if "." in name and ending in KNOWN else ""
 
 
-def promises_media(url: str) -> bool:
-    """Say whether a URL's path names a picture, a film or a sound."""
+def names_media(url: str) -> bool:
+    """Return whether a URL's path has the extension of an image, video or audio file."""
     return suffix(url)[1:] in EXTENSIONS
 
 
 _DOCUMENT: Final = re.compile(r"text/.*|application/(?:.*\+)?(?:xml|json)")
-"""What is sent in place of a file: an error page, or an error message (RFC 6839 for the suffixes)."""
+"""Types of error pages and messages, which servers send instead of a file (RFC 6839 for the suffixes)."""
 
 
 def may_be_media(kind: str, url: str) -> bool:
-    """Say whether a body of media type `kind` may be the picture, film or sound that `url` names."""
+    """Return whether a body of media type `kind` may be the image, video or audio file that `url` names."""
     if suffix(url) == ".svg" and kind in ("text/xml", "application/xml"):
-        return True  # its first bytes decide
+        return True  # the first bytes decide
     return _DOCUMENT.fullmatch(kind) is None
 
 
@@ -115,48 +115,48 @@ _CONTAINERS: Final = (
     frozenset({".mp4", ".m4v", ".mov", ".m4a", ".avif"}),
     frozenset({".mp3", ".aac"}),
 )
-"""Extensions that the first bytes do not tell apart."""
+"""Extensions whose files have the same first bytes."""
 
 _MP4_BOXES: Final = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot"})
-"""What an MP4 or QuickTime file may begin with (ISO/IEC 14496-12; QuickTime File Format)."""
+"""The boxes that an MP4 or QuickTime file may begin with (ISO/IEC 14496-12; QuickTime File Format)."""
 
 _NO_SIGNATURE: Final = frozenset({".mp3", ".aac", ".ico", ".bmp"})
-"""Media files that may begin with almost anything; text is none of them all the same."""
+"""Media files without a fixed signature. They do not begin with text."""
 
 _TEXT: Final = frozenset(range(0x20, 0x7F)) | {0x09, 0x0A, 0x0D}
 
 
-def by_content(promised: str, head: bytes) -> str | None:
-    """Return the extension of a file of which `promised` is expected; None where its first bytes contradict that.
+def by_content(expected: str, head: bytes) -> str | None:
+    """Return the extension by a file's first bytes; None if they are not those of a file with extension `expected`.
 
-    Only pictures, films and sounds are looked into. One of another kind than promised has its own kind's extension.
+    Only images, video and audio are checked. A media file of another kind gets the extension of its kind.
 
     Parameters
     ----------
-    promised : str
+    expected : str
         The extension by headers and URL.
     head : bytes
-        The first bytes, of which `media.HEAD_BYTES` are enough.
+        The first `media.HEAD_BYTES` bytes.
     """
-    if promised[1:] not in EXTENSIONS:
-        return promised
+    if expected[1:] not in EXTENSIONS:
+        return expected
     kind = media_type(head)
     if kind is None:
-        return promised if _may_be(promised, head) else None
-    known = TYPES[kind]
-    same = any(promised in group and known[0] in group for group in _CONTAINERS)
-    return promised if same or promised in known else known[0]
+        return expected if _may_be(expected, head) else None
+    extensions = TYPES[kind]
+    same = any(expected in group and extensions[0] in group for group in _CONTAINERS)
+    return expected if same or expected in extensions else extensions[0]
 
 
-def _may_be(promised: str, head: bytes) -> bool:
-    """Say whether a file whose kind is not recognized may be of the promised one."""
-    if promised == ".svg":
-        return b"<svg" in head  # after a comment or a document type of its own
-    if promised in (".mp4", ".m4v", ".mov", ".m4a"):
+def _may_be(expected: str, head: bytes) -> bool:
+    """Return whether a file of an unrecognized kind may be of the expected one."""
+    if expected == ".svg":
+        return b"<svg" in head  # a comment or document type may precede it
+    if expected in (".mp4", ".m4v", ".mov", ".m4a"):
         return head[4:8] in _MP4_BOXES
-    return promised in _NO_SIGNATURE and not _TEXT.issuperset(head)
+    return expected in _NO_SIGNATURE and not _TEXT.issuperset(head)
 
 
 def belongs(file: str, stem: str) -> bool:
-    """Say whether `file` is `stem` with an extension that this module gives."""
+    """Return whether `file` is `stem` with one of this module's extensions."""
     return file.startswith(stem) and (file[len(stem) :] in KNOWN or file[len(stem) :] == ANY)

@@ -1,8 +1,8 @@
-"""The folder that files are downloaded into: what is in it by its own list, and how a file gets there whole.
+"""The folder that files are downloaded into, and the list of the files in it.
 
-A file has its final name only when it is complete, and takes nobody's place unless it is meant to. The list says which
-file is which execution's, so that a later call need not ask for it: a line of JSON each, only ever added to. It holds
-neither a URL nor a key.
+A file gets its final name only when it is complete, and never replaces another file unless the call asks for it. The
+list (one line of JSON per file, append-only) says which execution a file belongs to, so that a later call does not
+download it again. It never contains a URL or a key.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import ConfigurationError
 from . import content_types
-from .decisions import LIFETIME, Expected
+from .decisions import LIFETIME, Accept, GiveUp, RetryLater
 from .naming import FileKey
 from .partial_file import PART, PartialFile, digest, is_same, move_without_replacing
 
-ROOM: Final = ".eachlabs"
-"""A folder inside of the folder; no name that is made for a file begins with a dot."""
+PRIVATE_FOLDER: Final = ".eachlabs"
+"""The sub-folder for the list and partial files; no name of a downloaded file begins with a dot."""
 
 LIST: Final = "downloads.jsonl"
-ABANDONED: Final = 3600.0
-"""Seconds after which a part that nobody has written to is a killed process's."""
+ABANDONED_AFTER: Final = 3600.0
+"""Seconds without a write after which a partial file is taken for that of a killed process."""
 
 KEPT: Final = "kept-"
 MAX_KEPT_SECONDS: Final = LIFETIME
 MIN_KEPT: Final = 1024 * 1024
-"""Bytes of an unfinished file that are worth keeping: less is sent again as quickly."""
+"""Bytes of a partial file that is kept; a smaller one is downloaded again as quickly."""
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class FileRecord(NamedTuple):
-    """A file as it was when it was complete."""
+    """A complete file, as the list has it."""
 
     execution_id: str
     n: int
@@ -56,268 +56,253 @@ class FileRecord(NamedTuple):
     mtime_ns: int
 
     @property
-    def identity(self) -> FileKey:
-        """Whose it is."""
+    def key(self) -> FileKey:
+        """The file of an output that it is."""
         return FileKey(self.execution_id, self.n, self.source)
 
 
-class TakenError(Exception):
-    """There is a file of that name, and it is not known to be this one."""
+class RejectedFileError(Exception):
+    """A received file that is not put into the folder; `verdict` says whether another attempt may succeed."""
 
-
-class SpoiledError(Exception):
-    """What came is not what was promised."""
-
-
-class ReplacedError(SpoiledError):
-    """What came is no such file at all, but a message in its place."""
+    def __init__(self, verdict: RetryLater | GiveUp) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
 
 
 class Folder:
-    """A folder on disk, and what its list says.
+    """A folder on disk and its list.
 
     Parameters
     ----------
     path : pathlib.Path
     overwrite : bool
-        Whether files that are in the way are replaced.
+        Whether other files of the same name are replaced.
     link : callable
-        Gives a file a second name, or raises `FileExistsError`; `os.link`.
+        Creates a hard link, or raises `FileExistsError`; `os.link`.
 
     Raises
     ------
     ConfigurationError
-        It cannot be made, read or written.
+        It cannot be created, read or written.
     """
 
     def __init__(self, path: Path, *, overwrite: bool = False, link: Callable[[str, str], None] = os.link) -> None:
         self._link = link
-        # Absolute at once: a notebook may change its folder meanwhile.
+        # Absolute, because a notebook may change the working directory later.
         self.path = path.absolute()
         self._overwrite = overwrite
         self._lock = threading.Lock()
-        # Of several entries for one file the last one counts: it was overwritten.
+        # Of several entries for a file name the last one counts: the file was overwritten.
         self._entries: dict[str, FileRecord] = {}
         self._files: dict[FileKey, list[str]] = {}
-        self._made: set[str] = set()
-        room = self.path / ROOM
+        self._created: set[Path] = set()
+        private = self.path / PRIVATE_FOLDER
         try:
-            room.mkdir(parents=True, exist_ok=True)
-            self._root = os.path.realpath(path)
-            if os.path.realpath(room) != os.path.join(self._root, ROOM):  # noqa: PTH118 - as realpath writes it
+            private.mkdir(parents=True, exist_ok=True)
+            self._root = Path(os.path.realpath(path))
+            if Path(os.path.realpath(private)) != self._root / PRIVATE_FOLDER:
                 msg = "its .eachlabs is a symbolic link"
                 raise NotADirectoryError(msg)
-            self._read(room / LIST)
-            self._list = (room / LIST).open("ab", buffering=0)
-            self._was_empty = all(one.name == ROOM for one in islice(path.iterdir(), 2))
+            self._read(private / LIST)
+            self._list = (private / LIST).open("ab", buffering=0)
+            self._was_empty = all(entry.name == PRIVATE_FOLDER for entry in islice(path.iterdir(), 2))
         except OSError as exc:
             msg = f"the folder {str(path)!r} cannot be written: {exc.strerror or exc}"
             raise ConfigurationError(msg) from exc
-        self._room = room
-        self._parts = os.path.join(room, f"{uuid.uuid4().hex}-")  # noqa: PTH118 - a text: one is made for each file
+        self._private = private
+        self._part_prefix = f"{private}{os.sep}{uuid.uuid4().hex}-"
+        self._path_prefix = os.path.join(self.path, "")  # noqa: PTH118 - Path has no final separator
         self._numbers = itertools.count()
-        self._sweep()
+        self._remove_abandoned()
 
     def close(self) -> None:
-        """Let go of the list."""
+        """Close the list."""
         self._list.close()
 
     def _read(self, path: Path) -> None:
-        """Take in the list; a line that was torn or that nobody here wrote is as good as none."""
+        """Read the list; invalid lines, for example of a process that was killed, are ignored."""
         with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
             for line in lines:
                 with contextlib.suppress(ValueError, TypeError, RecursionError):
                     entry = FileRecord(**json.loads(line))
-                    self._know(FileRecord(*map(_checked, entry, (str, int, str, str, int, str, int))))
+                    self._add(FileRecord(*map(_checked, entry, (str, int, str, str, int, str, int))))
 
-    def _know(self, entry: FileRecord) -> None:
+    def _add(self, entry: FileRecord) -> None:
         self._entries[entry.file] = entry
-        files = self._files.setdefault(entry.identity, [])
+        files = self._files.setdefault(entry.key, [])
         if entry.file not in files:
             files.append(entry.file)
 
-    def _sweep(self) -> None:
-        """Remove the parts that killed processes have left, and those that nobody went on with."""
+    def _remove_abandoned(self) -> None:
+        """Remove partial files of killed processes, and kept ones that were not resumed."""
         with contextlib.suppress(OSError):
-            for part in self._room.glob(f"*{PART}"):
-                oldest = MAX_KEPT_SECONDS if part.name.startswith(KEPT) else ABANDONED
+            for part in self._private.glob(f"*{PART}"):
+                max_age = MAX_KEPT_SECONDS if part.name.startswith(KEPT) else ABANDONED_AFTER
                 with contextlib.suppress(OSError):
-                    if time.time() - part.stat().st_mtime > oldest:
+                    if time.time() - part.stat().st_mtime > max_age:
                         part.unlink()
 
-    # -- what is there ----------------------------------------------------------------------------------------------
+    # -- files in the folder ------------------------------------------------------------------------------------------
 
-    def complete(self, identity: FileKey, stems: Iterable[str]) -> FileRecord | None:
-        """Return the file of one of these names that is this one's, whole and unchanged; None where there is none.
+    def complete(self, key: FileKey, stems: Iterable[str]) -> FileRecord | None:
+        """Return the record of this file under one of these names, if it is complete and unchanged; else None.
 
-        Its size is looked at, and where its time is another one than it was, its checksum.
+        The size is compared and, if the modification time has changed, the checksum.
         """
         stems = tuple(stems)
-        for file in reversed(self._files.get(identity, ())):
+        for file in reversed(self._files.get(key, ())):
             entry = self._entries[file]
             named = any(content_types.belongs(file, stem) for stem in stems)
-            if named and entry.identity == identity and self._is_unchanged(entry):
+            if named and entry.key == key and self._is_unchanged(entry):
                 return entry
         return None
 
     def _is_unchanged(self, entry: FileRecord) -> bool:
-        path = self._named(entry.file)
+        path = self._absolute(entry.file)
         try:
-            found = os.lstat(path)
-            if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size:
+            info = os.lstat(path)
+            if not stat.S_ISREG(info.st_mode) or info.st_size != entry.size:
                 return False
-            if found.st_mtime_ns == entry.mtime_ns:
+            if info.st_mtime_ns == entry.mtime_ns:
                 return True
             if digest(path, "sha256").hex() != entry.sha256:
                 return False
         except OSError:
             return False
-        # Copied, say: so that it is not read whole at every call.
-        self._note(entry._replace(mtime_ns=found.st_mtime_ns))
+        # A copy of the file, for example: record the new time, so that the next call need not read the whole file.
+        self._record(entry._replace(mtime_ns=info.st_mtime_ns))
         return True
 
-    def check_free(self, identity: FileKey, file: str, size: int | None) -> None:
-        """Make sure that `file` may become this one's, as far as can be said before it has come.
+    def check_free(self, key: FileKey, file: str, size: int | None) -> None:
+        """Check before the download that no other file has the name `file`.
 
         Raises
         ------
-        TakenError
-            There is a file of that name, which has another size.
+        RejectedFileError
+            There is a file of that name with another size.
         """
         if self._was_empty:
-            return  # what has come since is seen when the file gets its name
+            return  # a file that was created since is found when this one gets its name
         try:
-            found = os.lstat(self._named(file))
+            info = os.lstat(self._absolute(file))
         except OSError:
             return
-        same = stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
-        if not same and not self._is_ours(identity, file):
-            raise TakenError(_taken(file))
+        is_same_size = stat.S_ISREG(info.st_mode) and size in (None, info.st_size)
+        if not is_same_size and not self._may_replace(key, file):
+            raise _name_taken(file)
 
-    def _is_ours(self, identity: FileKey, file: str) -> bool:
-        """Say whether what is there may be replaced: it is meant so, or it is this very output, torn or changed."""
+    def _may_replace(self, key: FileKey, file: str) -> bool:
+        """Return whether an existing file may be replaced: with `overwrite`, or an incomplete or edited copy of it."""
         entry = self._entries.get(file)
-        return self._overwrite or (entry is not None and entry.identity == identity)
+        return self._overwrite or (entry is not None and entry.key == key)
 
-    # -- how it gets there ------------------------------------------------------------------------------------------
+    # -- partial files, and giving them their names --------------------------------------------------------------------
 
     def part(self) -> PartialFile:
-        """Return a new file that has no name yet."""
-        return PartialFile(f"{self._parts}{next(self._numbers)}{PART}")
+        """Return a new partial file."""
+        return PartialFile(f"{self._part_prefix}{next(self._numbers)}{PART}")
 
-    def resume(self, identity: FileKey) -> PartialFile:
-        """Return the unfinished part of a file that an earlier attempt has kept, else a new one.
+    def resume(self, key: FileKey) -> PartialFile:
+        """Return the partial file that an earlier attempt has kept, else a new one.
 
-        Its name is taken by one rename: of two processes that want to go on with it, one gets it.
+        It is renamed atomically, so that only one of several processes resumes it.
         """
         with contextlib.suppress(OSError, ValueError):
-            for kept in self._room.glob(f"{_kept(identity)}*{PART}"):
+            for kept in self._private.glob(f"{_kept_prefix(key)}*{PART}"):
                 etag = base64.urlsafe_b64decode(kept.name.removesuffix(PART).rpartition(".")[2]).decode()
                 part = self.part()
                 kept.rename(part.path)
                 return PartialFile.reopened(part.path, etag)
         return self.part()
 
-    def put_away(self, part: PartialFile, identity: FileKey) -> None:
-        """Keep a part that may be gone on with, for a day at most; remove any other that has no name."""
+    def keep(self, part: PartialFile, key: FileKey) -> None:
+        """Keep a partial file that can be resumed, for at most a day; remove any other that was not renamed."""
         if part.named or part.etag is None or part.size < MIN_KEPT:
             part.discard()
             return
         try:
             part.close()
-            name = _kept(identity) + base64.urlsafe_b64encode(part.etag.encode()).decode()
-            Path(part.path).replace(self._room / f"{name}{PART}")
+            name = _kept_prefix(key) + base64.urlsafe_b64encode(part.etag.encode()).decode()
+            Path(part.path).replace(self._private / f"{name}{PART}")
         except OSError:
             part.discard()
 
-    def land(
-        self, part: PartialFile, identity: FileKey, stem: str, promise: Expected, *, check_content: bool = True
+    def finish(
+        self, part: PartialFile, key: FileKey, stem: str, expected: Accept, *, check_content: bool = True
     ) -> FileRecord:
-        """Give a part its name, when it is what was promised, and note it.
+        """Verify a partial file, give it its name, and add it to the list.
 
-        ``check_content`` is off for what the output itself holds: nothing can have been sent in its place.
+        ``check_content`` is off for files that the output itself contains: no server can have sent something else.
 
         Raises
         ------
-        SpoiledError
-            It is not; `ReplacedError` where its first bytes are not those of such a file.
-        TakenError
-            There is another file of that name, which is left as it is.
+        RejectedFileError
+            It differs from what the headers state, or another file of that name exists, which is not changed.
         OSError
-            The disk refuses.
+            The file system raises it.
         """
         mtime_ns = part.close()
-        if promise.size is not None and part.size != promise.size:
-            msg = f"{part.size} of {promise.size} bytes were received"
-            raise SpoiledError(msg)
+        if expected.size is not None and part.size != expected.size:
+            raise RejectedFileError(RetryLater(f"{part.size} of {expected.size} bytes were received"))
         if part.size == 0:
-            msg = "an empty file was received"
-            raise SpoiledError(msg)
-        if promise.digest is not None and part.digest(promise.digest[0]) != promise.digest[1]:
-            msg = f"the file's {promise.digest[0]} does not match the server's"
-            raise SpoiledError(msg)
-        extension = content_types.by_content(promise.extension, part.head) if check_content else promise.extension
+            raise RejectedFileError(RetryLater("an empty file was received"))
+        if expected.digest is not None and part.digest(expected.digest[0]) != expected.digest[1]:
+            raise RejectedFileError(RetryLater(f"the file's {expected.digest[0]} does not match the server's"))
+        extension = content_types.by_content(expected.extension, part.head) if check_content else expected.extension
         if extension is None:
-            msg = f"its first bytes are not those of a {promise.extension} file: the server sent something else"
-            raise ReplacedError(msg)
+            msg = f"its first bytes are not those of a {expected.extension} file: the server sent something else"
+            raise RejectedFileError(RetryLater(msg, replaced=True))
         file = stem + extension
-        target = self._named(file)
-        self._make(os.path.dirname(target))  # noqa: PTH120 - the target is a str
-        if not self._move(part, target, replace=self._is_ours(identity, file)):
+        target = self._absolute(file)
+        self._create(Path(target).parent)
+        if not self._move(part, target, replace=self._may_replace(key, file)):
             mtime_ns = os.lstat(target).st_mtime_ns
-        entry = FileRecord(*identity, file, part.size, part.sha256.hexdigest(), mtime_ns)
-        self._note(entry)
+        entry = FileRecord(*key, file, part.size, part.sha256.hexdigest(), mtime_ns)
+        self._record(entry)
         return entry
 
-    def _make(self, parent: str) -> None:
-        """Make a sub-folder, and see that no link leads out of the folder."""
-        if parent in self._made:
+    def _create(self, parent: Path) -> None:
+        """Create a sub-folder, unless a symbolic link leads out of the folder."""
+        if parent in self._created:
             return
-        if not self._is_inside(parent):
-            msg = "a symbolic link in the folder points outside of it"
-            raise TakenError(msg)
+        if not Path(os.path.realpath(parent)).is_relative_to(self._root):
+            raise RejectedFileError(GiveUp("a symbolic link in the folder points outside of it"))
         try:
-            Path(parent).mkdir(parents=True, exist_ok=True)
+            parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as exc:
-            msg = "a file has the name of the sub-folder: pass another name="
-            raise TakenError(msg) from exc
-        self._made.add(parent)
+            raise RejectedFileError(GiveUp("a file has the name of the sub-folder: pass another name=")) from exc
+        self._created.add(parent)
 
-    def _named(self, file: str) -> str:
-        return os.path.join(self.path, file)  # noqa: PTH118 - a text: many are made
-
-    def _is_inside(self, parent: str) -> bool:
-        """Say whether a sub-folder is inside of the folder, whatever links are on the way."""
-        real = os.path.realpath(parent)
-        return real == self._root or real.startswith(os.path.join(self._root, ""))  # noqa: PTH118 - with its slash
+    def _absolute(self, file: str) -> str:
+        return self._path_prefix + file
 
     def _move(self, part: PartialFile, target: str, *, replace: bool) -> bool:
-        """Give a part its name; False where the very same file is there already."""
+        """Rename a partial file; return False if the same file exists already."""
         try:
             if replace:
                 os.replace(part.path, target)  # noqa: PTH105 - the paths are str
             else:
                 move_without_replacing(part.path, target, link=self._link)
         except IsADirectoryError as exc:
-            raise TakenError(_taken(target)) from exc
+            raise _name_taken(target) from exc
         except FileExistsError as exc:
-            # Another process was as quick, or one was killed before it could note it: then it is the same file.
+            # It may be the same file: of a concurrent process, or of one that was killed before it wrote the list.
             if not is_same(target, part):
-                raise TakenError(_taken(target)) from exc
+                raise _name_taken(target) from exc
             return False
         part.named = True
         return True
 
-    def _note(self, entry: FileRecord) -> None:
-        self._know(entry)
-        # A line end before it too: the line before may have been torn.
+    def _record(self, entry: FileRecord) -> None:
+        self._add(entry)
+        # Begins with a newline, because the last line may be incomplete.
         line = f"\n{json.dumps(entry._asdict(), separators=(',', ':'))}\n".encode()
         with self._lock, contextlib.suppress(OSError):
             self._list.write(line)
 
 
-def _kept(identity: FileKey) -> str:
-    digest = hashlib.sha256(json.dumps(identity).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+def _kept_prefix(key: FileKey) -> str:
+    digest = hashlib.sha256(json.dumps(key).encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return f"{KEPT}{digest}."
 
 
@@ -327,6 +312,9 @@ def _checked(value: Any, kind: type) -> Any:
     return value
 
 
-def _taken(path: str) -> str:
-    name = os.path.basename(path)  # noqa: PTH119 - a text
-    return f"another file named {name!r} exists and was not overwritten: pass overwrite=True, another name= or folder"
+def _name_taken(path: str) -> RejectedFileError:
+    msg = (
+        f"another file named {Path(path).name!r} exists and was not overwritten: pass overwrite=True, another name= "
+        "or folder"
+    )
+    return RejectedFileError(GiveUp(msg))

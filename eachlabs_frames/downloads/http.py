@@ -60,7 +60,7 @@ class HttpClient:
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=connect, sock_connect=CONNECT_TIMEOUT, sock_read=timeout
         )
-        self._until_head = connect + timeout
+        self._headers_timeout = connect + timeout
 
     async def __aenter__(self) -> HttpClient:
         # Separate, so that a kept connection of a trusted URL is never used for another.
@@ -113,7 +113,7 @@ class HttpClient:
                 headers={**(headers or {}), **proxy_headers(proxy, scheme)[0]},
             )
             # Headers that arrive byte by byte, or repeated "100 Continue", never trigger the read timeout.
-            async with await asyncio.wait_for(response_context, self._until_head) as response:
+            async with await asyncio.wait_for(response_context, self._headers_timeout) as response:
                 headers = _headers(response)
                 yield Response(response.status, headers, _body(response, headers.get("content-encoding", "")))
         except aiohttp.ClientConnectorError as exc:
@@ -128,9 +128,9 @@ class HttpClient:
 
 
 def _body(response: aiohttp.ClientResponse, encoding: str) -> AsyncIterator[bytes]:
-    packed = encoding.strip().lower()
+    encoding = encoding.strip().lower()
     body = response.content.iter_any()
-    return unpacked(body, packed) if packed in PACKED | UNREADABLE else body
+    return unpacked(body, encoding) if encoding in PACKED | UNREADABLE else body
 
 
 class _PrivateAddressError(OSError):
@@ -138,8 +138,8 @@ class _PrivateAddressError(OSError):
 
 
 def _public_socket(info: Any) -> socket.socket:
-    family, kind, protocol, _, where = info
-    if not url_policy.is_public(where[0]):
+    family, kind, protocol, _, address = info
+    if not url_policy.is_public(address[0]):
         # The same text for each address: of several errors with one text, the connector raises the first unchanged.
         msg = "a private address"
         raise _PrivateAddressError(msg)

@@ -19,9 +19,8 @@ from ..api.client import Client
 from ..checks import check_flag
 from ..downloads import url_policy
 from ..downloads.decisions import Fetched, RequestedFile, is_old
-from ..downloads.fetcher import Fetcher, FetchOptions, Renew
+from ..downloads.fetcher import Fetcher, FetchOptions, OutputLinks, Renew
 from ..downloads.folder import Folder
-from ..downloads.output_links import OutputLinks
 from ..downloads.url_policy import UrlPolicy
 from ..engine.events import DownloadEvents
 from ..errors import ConfigurationError, Interrupted, UnsettledWarning
@@ -125,7 +124,7 @@ class Download:
         """Record the files that are complete, and return the positions of the others."""
         missing = []
         for place, (wanted, base) in enumerate(zip(self._plan.wanted, self._plan.bases, strict=True)):
-            entry = folder.complete(wanted.identity, {wanted.stem, base})
+            entry = folder.complete(wanted.key, {wanted.stem, base})
             if entry is None:
                 missing.append(place)
             else:
@@ -141,7 +140,9 @@ class Download:
                 self._fetched[missing[number]] = fetched
                 reporter.fetched(failed=fetched.file is None)
 
-            fetcher = Fetcher(folder, self._fetch_options, clock=self._clock, told=on_fetched, renew=self._renewal())
+            fetcher = Fetcher(
+                folder, self._fetch_options, clock=self._clock, on_fetched=on_fetched, renew=self._renewal()
+            )
             wanted: list[RequestedFile] = [self._plan.wanted[place] for place in missing]
 
             async def job(stop: asyncio.Event) -> None:
