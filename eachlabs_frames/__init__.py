@@ -52,7 +52,7 @@ from .models import Event, Outcome
 from .settings import Settings, configure
 from .sweeps.sweep import sweep
 from .views.common.cell_requests import watch
-from .views.review.comparison import compare
+from .views.comparison.source import compare
 
 if TYPE_CHECKING:
     from .accessors.run import Run

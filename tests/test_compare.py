@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import eachlabs_frames as ef
 from eachlabs_frames.models import COMPLETED, FAILED
 from eachlabs_frames.sandbox import Sandbox
-from eachlabs_frames.views.review.comparison_widget import Comparison
-from eachlabs_frames.views.review.win_rate import wilson
+from eachlabs_frames.views.comparison.model import wilson
+from eachlabs_frames.views.comparison.widget import Comparison
 
 SECRETS = ("alpha", "beta", "wf_", "exec", "bulk", "run-", "model-", "9.87", "row label")
 
@@ -97,8 +97,8 @@ def test_the_side_that_is_chosen_is_the_run_that_stands_there() -> None:
 def test_what_is_shown_on_a_side_is_that_runs_output() -> None:
     """Each pair's pictures are those of its two rows."""
     comparison = pair_of()
-    outputs = [side.results.output for side in (comparison._source._pairs.a, comparison._source._pairs.b)]
-    for place, pair in enumerate(comparison.window["things"]):
+    outputs = [side.results.output for side in (comparison._source.a, comparison._source.b)]
+    for place, pair in enumerate(comparison.window["items"]):
         row = int(pair["by"][0][1].removeprefix("p"))
         sides = ("left", "right") if comparison._source.a_is_left(place) else ("right", "left")
         assert [pair[side]["media"][0]["url"] for side in sides] == [outputs[0][row], outputs[1][row]]
@@ -146,7 +146,7 @@ def test_win_rates_of_each_value_of_an_axis() -> None:
     a, b = (result(who, list("wxyz"), style=styles) for who in ("alpha", "beta"))
     judge = Judge(ef.compare(a, b, by=["prompt", "style"], random_state=1))
     frame = judge.comparison.frame
-    for place, number in enumerate(judge.comparison._source._pairs.order):
+    for place, number in enumerate(judge.comparison._source.order):
         if frame["style"][number] == "ink":
             judge.choose(place, "b")
     summary = judge.comparison.summary(by="style")
@@ -188,13 +188,13 @@ def test_every_row_is_in_a_pair_or_counted(a: list[tuple[str, bool]], b: list[tu
     ]
     comparison = ef.compare(*frames, by="prompt", random_state=seed)
     pairs = comparison.frame
-    left_out = [number for number, *_ in comparison._source._pairs.left_out]
+    left_out = [number for number, *_ in comparison._source.left_out_counts]
     assert len(a) == left_out[0] + left_out[2] + len(pairs)
     assert len(b) == left_out[1] + left_out[2] + len(pairs)
     assert pairs["execution_id_a"].is_unique
     assert pairs["execution_id_b"].is_unique
     assert abs((pairs["left"] == "a").sum() - (pairs["left"] == "b").sum()) <= 1
-    assert sorted(comparison._source._pairs.order) == list(range(len(pairs)))
+    assert sorted(comparison._source.order) == list(range(len(pairs)))
 
 
 def test_rows_of_one_combination_are_paired_in_their_order() -> None:
@@ -204,7 +204,7 @@ def test_rows_of_one_combination_are_paired_in_their_order() -> None:
     comparison = ef.compare(a, b, by="prompt")
     assert comparison.frame["execution_id_a"].tolist() == ["exec-alpha-0", "exec-alpha-2"]
     assert comparison.frame["execution_id_b"].tolist() == ["exec-beta-0", "exec-beta-2"]
-    assert comparison.state["more"]["left_out"] == "Not compared: 1 pair without a completed output on one side"
+    assert comparison.state["details"]["left_out"] == "Not compared: 1 pair without a completed output on one side"
     assert "blind; not compared: 1 pair" in repr(comparison)
 
 
@@ -214,7 +214,7 @@ def test_values_that_mean_the_same_are_paired() -> None:
     b = result("beta", [None, "x", 1.0], more=[np.nan, {"k": 1}, [1, 2]])
     frame = ef.compare(a, b, by=["prompt", "more"]).frame
     assert frame["execution_id_b"].tolist() == ["exec-beta-2", "exec-beta-0", "exec-beta-1"]
-    shown = [dict(pair["by"]) for pair in ef.compare(a, b, by=["prompt", "more"]).window["things"]]
+    shown = [dict(pair["by"]) for pair in ef.compare(a, b, by=["prompt", "more"]).window["items"]]
     assert sorted((one["prompt"], one["more"]) for one in shown) == [
         ("1", "[1, 2]"),
         ("missing", "missing"),
@@ -322,7 +322,7 @@ def test_the_same_random_state_draws_the_same() -> None:
     first, again, other = (pair_of(40, random_state=seed) for seed in (1, 1, 2))
     assert first.window == again.window
     assert first.window != other.window
-    assert first._source._pairs.order != list(range(40))
+    assert first._source.order != list(range(40))
 
 
 # -- blind ----------------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ def spoken(comparison: Comparison) -> str:
     """Return all that goes to a browser or a saved notebook, without the addresses of the pictures."""
     bundle, _ = comparison._repr_mimebundle_()
     said = json.dumps([comparison.get_state(["state", "window"]), bundle])
-    for output in [*comparison._source._pairs.a.results.output, *comparison._source._pairs.b.results.output]:
+    for output in [*comparison._source.a.results.output, *comparison._source.b.results.output]:
         said = said.replace(output, "")
     return said
 
@@ -342,18 +342,18 @@ def test_nothing_says_whose_a_result_is_until_all_is_judged() -> None:
     judge = Judge(pair_of())
     for place in range(6):
         assert [word for word in SECRETS if word in spoken(judge.comparison)] == []
-        assert judge.comparison.state["more"]["revealed"] is None
+        assert judge.comparison.state["details"]["revealed"] is None
         judge.choose(place, "a" if place % 2 else "b")
-    revealed = judge.comparison.state["more"]["revealed"]
+    revealed = judge.comparison.state["details"]["revealed"]
     assert list(revealed["names"]) == ["alpha", "beta"]
-    assert revealed["seeing"] == 0
+    assert revealed["not_blind"] == 0
     assert "alpha" in spoken(judge.comparison)
     assert "execution" not in spoken(judge.comparison)
 
 
 def test_the_rows_of_the_cards_say_nothing_either() -> None:
     """They are places on the page, whichever row of whichever result stands there."""
-    for place, pair in enumerate(pair_of().window["things"]):
+    for place, pair in enumerate(pair_of().window["items"]):
         assert (pair["left"]["row"], pair["right"]["row"]) == (2 * place, 2 * place + 1)
         assert all(pair[side]["cost_usd"] is None and pair[side]["seconds"] is None for side in ("left", "right"))
 
@@ -362,7 +362,7 @@ def test_a_side_says_nothing_of_the_run() -> None:
     """Over many draws each run stands on either side of each place."""
     drawn = [pair_of(4, random_state=seed)._source for seed in range(40)]
     assert len({(place, one.a_is_left(place)) for one in drawn for place in range(4)}) == 8
-    assert len({tuple(one._pairs.a_is_left) for one in drawn}) == 6  # all ways to put two of four on the left
+    assert len({tuple(one.is_a_left) for one in drawn}) == 6  # all ways to put two of four on the left
 
 
 def test_what_is_judged_after_the_reveal_is_not_blind() -> None:
@@ -370,13 +370,13 @@ def test_what_is_judged_after_the_reveal_is_not_blind() -> None:
     judge = Judge(pair_of())
     judge.choose(0, "a")
     judge.ask("reveal")
-    assert judge.comparison.state["more"]["revealed"]["seeing"] == 0
+    assert judge.comparison.state["details"]["revealed"]["not_blind"] == 0
     assert "blind" not in repr(judge.comparison)
     judge.choose(1, "b")
     judge.choose(0, "b")
     judged = judge.comparison.frame["blind"].dropna().tolist()
     assert judged == [False, False]
-    assert judge.comparison.state["more"]["revealed"]["seeing"] == 2
+    assert judge.comparison.state["details"]["revealed"]["not_blind"] == 2
     judge.ask("undo")
     assert sorted(judge.comparison.frame["blind"].dropna().tolist()) == [False, True]
 
@@ -474,7 +474,7 @@ def test_what_no_file_can_hold_is_said(tmp_path: Path) -> None:
     judge = Judge(ef.compare(a, b, by="prompt", names=("alpha", "beta"), judged=tmp_path / "judged.csv"))
     judge.choose(0, "a")
     assert "judged.csv" in judge.comparison.state["problem"]
-    assert judge.comparison.state["heard"] == {"judge": judge.number}
+    assert judge.comparison.state["processed"] == {"judge": judge.number}
     assert sorted(judge.comparison.frame["prompt"]) == ["p0", "\ud800"]
     assert list(tmp_path.iterdir()) == []
 

@@ -14,8 +14,8 @@ import eachlabs_frames as ef
 from eachlabs_frames.models import COMPLETED, FAILED, PENDING
 from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.views.common.cell_requests import alone
-from eachlabs_frames.views.review.rating import Scores
-from eachlabs_frames.views.review.rating_widget import Rating
+from eachlabs_frames.views.rating.source import RatingSource
+from eachlabs_frames.views.rating.widget import Rating
 from eachlabs_frames.views.review.stepper import AHEAD, WINDOW
 
 PICTURE = "https://media.example/{}.png"
@@ -141,7 +141,7 @@ def test_what_comes_twice_counts_once() -> None:
     browser.mark(0, "5")
     Browser(browser.rating, "another").mark(1, "2")
     assert scores(out) == [3, 2, None, None]
-    assert browser.rating.state["heard"] == {"browser": 1, "another": 1}
+    assert browser.rating.state["processed"] == {"browser": 1, "another": 1}
 
 
 def test_what_comes_early_waits_for_its_turn() -> None:
@@ -157,11 +157,11 @@ def test_what_comes_early_waits_for_its_turn() -> None:
     for number in (3, 4, 2, 2_000):
         browser.send({**asked[(number - 1) % 4], "sender": "fast", "number": number})
         assert scores(out) == [None] * 4
-        assert browser.rating.state["heard"] == {"fast": 0}
+        assert browser.rating.state["processed"] == {"fast": 0}
     for number in (1, 3):
         browser.send({**asked[number - 1], "sender": "fast", "number": number})
     assert scores(out) == [1, None, 3, None]
-    assert browser.rating.state["heard"] == {"fast": 4}
+    assert browser.rating.state["processed"] == {"fast": 4}
 
 
 def test_many_browsers_are_not_remembered_for_ever() -> None:
@@ -169,14 +169,14 @@ def test_many_browsers_are_not_remembered_for_ever() -> None:
     rating = rated(result()).rating
     for number in range(40):
         Browser(rating, f"browser {number}").ask("go", place=1)
-    assert list(rating.state["heard"]) == [f"browser {number}" for number in range(24, 40)]
+    assert list(rating.state["processed"]) == [f"browser {number}" for number in range(24, 40)]
 
 
 def test_the_browser_cannot_set_state() -> None:
     """It asks; what it writes into the traits is not taken."""
     browser = rated(result())
     before = dict(browser.rating.state), dict(browser.rating.window)
-    browser.rating.set_state({"state": {"marks": "5555"}, "window": {"first": 0, "things": []}})
+    browser.rating.set_state({"state": {"marks": "5555"}, "window": {"first": 0, "items": []}})
     assert (browser.rating.state, browser.rating.window) == before
 
 
@@ -194,7 +194,7 @@ def test_the_browser_has_what_comes_next() -> None:
     for at in (0, 1, 20, 100, 99, 60, 199, 200, 0):
         browser.ask("go", place=at)
         window = browser.rating.window
-        rows = [card["row"] for card in window["things"]]
+        rows = [card["row"] for card in window["items"]]
         assert rows == list(range(window["first"], window["first"] + WINDOW))
         assert set(range(at, min(at + AHEAD, 200))) <= set(rows)
 
@@ -231,7 +231,9 @@ def test_rows_without_a_result_are_left_out_and_counted() -> None:
     out = result(6, status=[FAILED, COMPLETED, PENDING, COMPLETED, COMPLETED, FAILED])
     out.loc[3, "output"] = None
     browser = rated(out)
-    assert browser.rating.state["more"]["left_out"] == "4 rows are left out: 2 failed, 1 pending, 1 without an output"
+    assert (
+        browser.rating.state["details"]["left_out"] == "4 rows are left out: 2 failed, 1 pending, 1 without an output"
+    )
     browser.mark(1, "2")
     assert scores(out) == [None, None, None, None, 2, None]
 
@@ -243,7 +245,7 @@ def test_it_goes_on_with_scores_of_before() -> None:
     assert (browser.rating.state["marks"], browser.rating.state["at"]) == ("5.2.", 1)
     only = rated(out, only_unrated=True)
     assert only.rating.state["marks"] == ".."
-    assert only.rating.state["more"]["left_out"] == "2 rows are left out: 2 rated before"
+    assert only.rating.state["details"]["left_out"] == "2 rows are left out: 2 rated before"
     only.mark(1, "1")
     assert scores(out) == [5, None, 2, 1]
 
@@ -274,7 +276,7 @@ def test_a_number_that_is_no_score_counts_and_comes_back() -> None:
     out = result(2, score=[3.5, None])
     browser = rated(out)
     assert browser.rating.state["marks"] == "x."
-    assert browser.rating.state["more"]["others"] == 1
+    assert browser.rating.state["details"]["others"] == 1
     browser.mark(0, "4")
     assert (str(out["score"].dtype), scores(out)) == ("Int64", [4, None])
     browser.ask("undo")
@@ -397,8 +399,8 @@ class Stubborn(pd.DataFrame):
 
 def test_a_frame_that_cannot_be_written_loses_no_score() -> None:
     """The widget says why, and the next score tries again."""
-    scored = Scores(Stubborn(result()), "score", "", best=5)
-    scored.put(1, 4)
+    scored = RatingSource(Stubborn(result()), "score", scale=5)
+    scored.store(1, 4)
     assert "no room" in (scored.problem or "")
     assert scored.values == [None, 4, None, None]
 
@@ -476,11 +478,11 @@ def test_rows_without_an_execution_are_known_by_the_index() -> None:
     """Some come from elsewhere."""
     out = result()
     out["execution_id"] = pd.Series([None, "e1", None, "e3"], dtype=object)
-    scored = Scores(out, "score", "", best=5)
-    scored.put(0, 3)
+    scored = RatingSource(out, "score", scale=5)
+    scored.store(0, 3)
     assert scored.problem is None
     out.index = [4, 5, 6, 7]
-    scored.put(1, 3)
+    scored.store(1, 3)
     assert scored.problem is not None
 
 
@@ -580,7 +582,7 @@ def test_a_rating_of_nothing_says_so() -> None:
     """An empty frame, and one whose rows have all failed."""
     assert rated(result(0)).rating.state["marks"] == ""
     browser = rated(result(2, status=FAILED))
-    assert browser.rating.state["more"]["left_out"] == "2 rows are left out: 2 failed"
+    assert browser.rating.state["details"]["left_out"] == "2 rows are left out: 2 failed"
     browser.mark(0, "3")
     browser.ask("undo")
     assert repr(browser.rating).endswith("0 of 0 rated; 2 rows are left out: 2 failed>")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eachlabs_frames.views.review.win_rate import TIE, A, B, pair, tally, wilson
+from eachlabs_frames.views.comparison.model import TIE, A, B, pair, wilson, win_rate
 
 COUNTS = st.integers(1, 2_000).flatmap(
     lambda n: st.tuples(st.integers(0, 2 * n).map(lambda half: half / 2), st.just(n))
@@ -84,22 +84,23 @@ def test_more_judgements_make_it_narrower(counts: tuple[float, int], confidence:
 
 def test_a_tie_is_half_a_win() -> None:
     """Of ten pairs, six won and two tied: seven of ten."""
-    counted = tally([A] * 6 + [TIE] * 2 + [B] * 2, A)
-    assert (counted.wins, counted.losses, counted.ties, counted.judged) == (6, 2, 2, 10)
-    assert counted.share(0.95) == pytest.approx((0.7, *wilson(7, 10, 0.95)))
+    counted = win_rate([A] * 6 + [TIE] * 2 + [B] * 2, A, 0.95)
+    assert [counted[name] for name in ("wins", "losses", "ties", "judged")] == [6, 2, 2, 10]
+    assert [counted[name] for name in ("win_rate", "low", "high")] == pytest.approx([0.7, *wilson(7, 10, 0.95)])
 
 
 def test_nothing_judged_is_no_share() -> None:
     """NaN three times, and no error."""
-    assert all(map(math.isnan, tally([], A).share(0.95)))
+    counted = win_rate([], A, 0.95)
+    assert all(math.isnan(counted[name]) for name in ("win_rate", "low", "high"))
 
 
 @given(st.lists(st.sampled_from([A, B, TIE])))
 def test_both_sides_are_counted_alike(winners: list[str]) -> None:
     """One side's wins are the other's losses."""
-    one, other = tally(winners, A), tally(winners, B)
-    assert (one.wins, one.losses, one.ties) == (other.losses, other.wins, other.ties)
-    assert one.judged == len(winners)
+    one, other = win_rate(winners, A, 0.95), win_rate(winners, B, 0.95)
+    assert (one["wins"], one["losses"], one["ties"]) == (other["losses"], other["wins"], other["ties"])
+    assert one["judged"] == len(winners)
 
 
 @given(KEYS, KEYS)
@@ -116,7 +117,7 @@ def test_each_row_is_in_one_pair_or_left_over(a: list[int], b: list[int]) -> Non
 @given(KEYS, KEYS)
 def test_rows_of_one_key_are_paired_in_their_order(a: list[int], b: list[int]) -> None:
     """The first with the first, the second with the second."""
-    pairs = pair(a, b).pairs
+    pairs, _, _ = pair(a, b)
     assert pairs == sorted(pairs)
     for row_a, row_b in pairs:
         assert a[:row_a].count(a[row_a]) == b[:row_b].count(b[row_b])

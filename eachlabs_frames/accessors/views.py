@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..views.dashboard.widget import Dashboard
     from ..views.gallery.widget import Gallery
     from ..views.matrix.widget import Matrix
-    from ..views.review.rating_widget import Rating
+    from ..views.rating.widget import Rating
 
 
 class ViewMethods(AccessorBase):
@@ -264,6 +264,6 @@ class ViewMethods(AccessorBase):
         >>> out["score"].dtype
         Int64Dtype()
         """
-        from ..views.review import rating
+        from ..views.rating.source import rate
 
-        return rating.rate(self._frame, column, label=label, scale=scale, only_unrated=only_unrated, prefix=prefix)
+        return rate(self._frame, column, label=label, scale=scale, only_unrated=only_unrated, prefix=prefix)

@@ -28,17 +28,19 @@ def card(place: int, url: str | None = None, *, kind: str = "image", text: str |
     return {**shown, **known, "cost_usd": None, "seconds": None, **more}
 
 
-def state(marks: str, at: int, *, heard: dict[str, int] | None = None, problem: str | None = None, **more: Any) -> Json:
+def state(
+    marks: str, at: int, *, processed: dict[str, int] | None = None, problem: str | None = None, **more: Any
+) -> Json:
     """What the kernel says."""
     said = {"scale": 5, "column": "score", "left_out": "", "others": 0, **more}
-    return {"at": at, "marks": marks, "steps": [], "heard": heard or {}, "problem": problem, "more": said}
+    return {"at": at, "marks": marks, "steps": [], "processed": processed or {}, "problem": problem, "details": said}
 
 
 class Stage(stages.Stage):
     """A page with a rating or a comparison, and the kernel's side of its model."""
 
-    def open(self, things: list[Json], said: Json, **options: Any) -> None:
-        states = {"state": said, "window": {"first": 0, "things": things}}
+    def open(self, items: list[Json], said: Json, **options: Any) -> None:
+        states = {"state": said, "window": {"first": 0, "items": items}}
         self.page.evaluate("([states, options]) => stage.open(states, options)", [states, options])
 
     def say(self, said: Json) -> None:
@@ -93,9 +95,9 @@ def test_what_the_kernel_has_not_heard_is_shown_as_such(rating: Callable[..., St
     stage.page.clock.fast_forward(11_000)
     assert stage.sent() == []
     sender = asked[0]["sender"]
-    stage.say(state("3...", 1, heard={sender: 1}))
+    stage.say(state("3...", 1, processed={sender: 1}))
     assert stage.find(".elf-step-score").inner_text() == "Rated 4 (not confirmed yet)"
-    stage.say(state("34..", 1, heard={sender: 5}))
+    stage.say(state("34..", 1, processed={sender: 5}))
     assert stage.find(".elf-step-score").inner_text() == "Rated 4"
     assert stage.find(".elf-step-sure").inner_text() == ""
     assert stage.find(".elf-stepper").get_attribute("data-waiting") == "0"
@@ -117,7 +119,7 @@ def test_what_the_kernel_says_counts(rating: Callable[..., Stage]) -> None:
     stage = rating()
     stage.open([card(place) for place in range(3)], state("...", 0))
     stage.press("3")
-    stage.say(state("...", 0, heard={stage.sent()[0]["sender"]: 1}, problem="the frame <b>was</b> changed"))
+    stage.say(state("...", 0, processed={stage.sent()[0]["sender"]: 1}, problem="the frame <b>was</b> changed"))
     assert stage.where() == "1 of 3"
     assert stage.find(".elf-step-score").is_hidden()
     assert stage.find("[data-kind=problem]").inner_text() == "the frame <b>was</b> changed"
@@ -141,7 +143,7 @@ def test_nothing_is_marked_unseen(rating: Callable[..., Stage]) -> None:
     stage.press("3", "5", "0")
     assert [one["place"] for one in stage.sent()] == [0]
     assert stage.find(".elf-step-unseen").is_visible()
-    stage.page.evaluate("([first, things]) => stage.put('window', {first, things})", [1, [card(1), card(2)]])
+    stage.page.evaluate("([first, items]) => stage.put('window', {first, items})", [1, [card(1), card(2)]])
     assert stage.where() == "2 of 3"
     stage.find(".elf-stepper").focus()
     stage.page.keyboard.down("4")
@@ -201,9 +203,9 @@ def test_a_comparison_shows_no_name_until_it_is_told(comparison: Callable[..., S
     stage = comparison()
     left = card(0, OVER_HTTP.format("run-a-secret.bin"), kind="link", label="")
     right = card(1, text="<img src=x onerror='window.ran = 1'>", label="")
-    things = [{"by": [["style", "<b>noir</b>"]], "left": left, "right": right}] * 2
+    items = [{"by": [["style", "<b>noir</b>"]], "left": left, "right": right}] * 2
     blind = {"revealed": None}
-    stage.open(things, state("..", 0, **blind))
+    stage.open(items, state("..", 0, **blind))
     assert "secret" not in stage.find(".elf-stepper").inner_text()
     assert "secret" not in stage.find(".elf-stepper").evaluate('node => node.outerHTML.replace(/href="[^"]*"/, \'\')')
     assert stage.find(".elf-step-pairing").inner_text() == "style<b>noir</b>"
@@ -220,8 +222,14 @@ def test_a_comparison_shows_no_name_until_it_is_told(comparison: Callable[..., S
         "high": 0.9,
     }
     none = {**share, "win_rate": None, "low": None, "high": None}
-    told = {"names": ["first", "second"], "a_is_left": "01", "shares": [share, none], "confidence": "95%", "seeing": 1}
-    stage.say(state("rl", 2, heard={}, revealed=told))
+    told = {
+        "names": ["first", "second"],
+        "a_is_left": "01",
+        "win_rates": [share, none],
+        "confidence": "95%",
+        "not_blind": 1,
+    }
+    stage.say(state("rl", 2, processed={}, revealed=told))
     assert stage.find(".elf-step-share").all_inner_texts()[0].split("\n")[:2] == ["<i>a</i>", "50.0%"]
     assert "%" not in stage.find(".elf-step-share").last.inner_text()
     assert "1 pair judged after the reveal" in stage.find(".elf-step-mean").inner_text()

@@ -11,14 +11,22 @@ import { FakeModel } from "./model.js";
  * @param {string} marks
  * @param {object} [others]
  */
-const state = (marks, others = {}) => ({ at: 0, marks, steps: [], heard: {}, problem: null, more: {}, ...others });
+const state = (marks, others = {}) => ({
+  at: 0,
+  marks,
+  steps: [],
+  processed: {},
+  problem: null,
+  details: {},
+  ...others,
+});
 
 /**
  * @param {string} marks
  * @param {object} [others]
  */
 const model = (marks, others) =>
-  new FakeModel({ state: state(marks, others), window: { first: 0, things: ["a", "b"] } });
+  new FakeModel({ state: state(marks, others), window: { first: 0, items: ["a", "b"] } });
 
 test("requests apply in order: a mark goes on, removing one stays, undo goes back", () => {
   const before = state("..1.", { at: 1 });
@@ -60,7 +68,7 @@ test("a request takes effect at once and is confirmed by its number", () => {
   store.ask({ kind: "mark", place: 1, mark: "2" });
   assert.deepEqual([...store.now.unconfirmed], [0, 1]);
   const [{ sender, number }] = fake.sent;
-  fake.state.state = state("4.", { at: 1, heard: { [sender]: number } });
+  fake.state.state = state("4.", { at: 1, processed: { [sender]: number } });
   fake.emit("change:state");
   assert.deepEqual(store.now.marks, ["4", "2"]);
   assert.deepEqual([...store.now.unconfirmed], [1]);
@@ -100,10 +108,10 @@ test("without a kernel nothing more is asked, and what is not confirmed stays so
 test("the window adds to what the kernel sent before", () => {
   const fake = model("...");
   const store = createStore(fake);
-  fake.state.window = { first: 1, things: ["B", "c"] };
+  fake.state.window = { first: 1, items: ["B", "c"] };
   fake.emit("change:window");
   assert.deepEqual(
-    [...store.things],
+    [...store.items],
     [
       [0, "a"],
       [1, "B"],

@@ -1,15 +1,17 @@
 """``ReviewWidget``: steps through items one by one and marks each. Base class of `Rating` and `Comparison`.
 
 Owns the messages between kernel and browser. The kernel has the truth: a mark counts once it is in ``state``, and the
-browser displays a mark without an answer as pending. Each request has a sender and a number, and ``heard`` holds the
-last number that was processed of each sender, so that no request is lost while the kernel is busy or processed twice.
+browser displays a mark without an answer as pending. Each request has a ``sender`` and a ``number``, and ``processed``
+holds the last number that was processed of each sender, so that no request is lost while the kernel is busy or
+processed twice. Its ``kind`` is "mark" (``place``, and ``mark`` as in `ReviewState`, None to remove it), "undo", "go"
+(``place``), or one of the subclass.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any, Final, Generic, TypedDict, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Generic, Protocol, TypedDict, TypeVar
 
 import anywidget
 import traitlets
@@ -43,60 +45,70 @@ class ReviewState(TypedDict):
     at: int  # the place that is displayed; the number of places at the end
     marks: str
     steps: list[tuple[int, str]]  # the latest that can be undone: a place, and its mark before
-    heard: dict[str, int]
+    processed: dict[str, int]
     problem: str | None  # a sentence
-    more: dict[str, Any]  # of the subclass
+    details: dict[str, Any]  # of the subclass
 
 
-class ReviewWindow(TypedDict):
-    """The synced trait ``window``: the items at the places from ``first`` on."""
+class ReviewSource(Protocol[Mark]):
+    """The items, by place, and the store of their marks."""
 
-    first: int
-    things: list[Any]
+    @property
+    def size(self) -> int:
+        """Number of items."""
+
+    @property
+    def frame(self) -> Any:
+        """A new frame with the current marks."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why marks could not be stored, as a sentence."""
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows of all cards, in display order."""
+
+    def files(self, row: int) -> Sequence[str | None]:
+        """Return the paths of a row's downloaded files, in the order of the URLs in its output."""
+
+    def marks(self) -> Mapping[int, Mark]:
+        """Return the marks, by place."""
+
+    def item(self, place: int) -> Any:
+        """Return the item at a place, as JSON."""
+
+    def store(self, place: int, mark: Mark | None, /) -> None:
+        """Store the mark of a place, or remove it (None)."""
 
 
-class ReviewRequest(TypedDict, total=False):
-    """Browser to kernel."""
-
-    kind: str  # "mark", "undo", "go", or one of the widget's own
-    place: int  # mark, go
-    mark: str | None  # mark: as in `ReviewState`; None takes it away
-    sender: str
-    number: int
-
-
-def _kept(name: str) -> Any:
+def _read_only(name: str) -> Any:
     """Return a ``from_json`` that ignores the browser's value of a trait."""
     return lambda _, widget: getattr(widget, name)
 
 
 class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
-    """Items that are marked one by one.
+    """Items that are marked one by one."""
 
-    Parameters
-    ----------
-    size : int
-        Number of items.
-    marks : mapping of int to mark
-        Earlier marks, by place.
-    """
-
-    state = traitlets.Dict().tag(sync=True, from_json=_kept("state"))
-    window = traitlets.Dict().tag(sync=True, from_json=_kept("window"))
-    requested_at = traitlets.Float(None, allow_none=True).tag(sync=True, from_json=_kept("requested_at"))
+    state = traitlets.Dict().tag(sync=True, from_json=_read_only("state"))
+    window = traitlets.Dict().tag(sync=True, from_json=_read_only("window"))
+    """``items`` at the places from ``first`` on."""
+    requested_at = traitlets.Float(None, allow_none=True).tag(sync=True, from_json=_read_only("requested_at"))
     """When its cell was run alone (epoch seconds by the browser's clock), so that it may take the focus; else None."""
-    static_key = traitlets.Unicode().tag(sync=True, from_json=_kept("static_key"))
-    _files: ViewFiles
+    static_key = traitlets.Unicode().tag(sync=True, from_json=_read_only("static_key"))
 
-    def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
+    def __init__(self, source: ReviewSource[Mark]) -> None:
+        self._source = source
         self._lock = threading.RLock()
-        self._history = MarkHistory(size, marks)
+        self._history = MarkHistory(source.size, source.marks())
         self._senders: dict[str, tuple[int, dict[int, Mapping[str, Any]]]] = {}
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         self._refresher = Refresher(self._output.refresh)
         # The first message contains the state, so it is complete by then.
         super().__init__(window=self._window(), state=self._state(), static_key=self._output.key)
         self.on_msg(lambda _, content, __: self._on_request(content))
+        self._files = ViewFiles(source.files, source.rows)
+        self._files.serve(self)
 
     def close(self) -> None:
         """Remove the widget."""
@@ -123,37 +135,24 @@ class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
 
     # -- hooks of subclasses ----------------------------------------------------------------------------------------
 
-    def _read(self, place: int, mark: object) -> Mark | None:
+    def _parse_mark(self, place: int, mark: object, /) -> Mark | None:
         """Parse a mark from the browser; None if it is invalid."""
         raise NotImplementedError
 
-    def _written(self, place: int, mark: Mark) -> str:
+    def _format_mark(self, place: int, mark: Mark, /) -> str:
         """Return a mark as the character that the browser gets."""
-        raise NotImplementedError
-
-    def _thing(self, place: int) -> Any:
-        """Return the item at a place, as JSON."""
         raise NotImplementedError
 
     def _html(self) -> str:
         """Return static HTML for front ends without widgets."""
         raise NotImplementedError
 
-    def _more(self) -> dict[str, Any]:
-        """Return what ``state`` contains beside the marks, as JSON."""
+    def _details(self) -> dict[str, Any]:
+        """Return the ``details`` of ``state``, as JSON."""
         raise NotImplementedError
 
-    def _marked(self, place: int) -> None:
-        """Store the mark at a place, or that it was removed."""
-        raise NotImplementedError
-
-    @property
-    def _problem(self) -> str | None:
-        """Why marks could not be stored, in a sentence."""
-        raise NotImplementedError
-
-    def _do(self, request: Mapping[str, Any]) -> None:
-        """Handle a request that only the subclass knows."""
+    def _on_other_request(self, request: Mapping[str, Any]) -> None:
+        """Handle a request of a kind that only the subclass defines."""
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
@@ -176,14 +175,14 @@ class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
         The first messages may take another way to the kernel than later ones (JupyterLab opens a subshell for those)
         and arrive after them, so early requests wait. Duplicates are ignored.
         """
-        heard, early = self._senders.pop(sender, (0, {}))
-        if heard < number <= heard + MAX_EARLY:
+        processed, early = self._senders.pop(sender, (0, {}))
+        if processed < number <= processed + MAX_EARLY:
             early[number] = request
         due: list[Mapping[str, Any]] = []
-        while heard + 1 in early:
-            heard += 1
-            due.append(early.pop(heard))
-        self._senders[sender] = heard, early  # moves to the end: only the latest senders are kept
+        while processed + 1 in early:
+            processed += 1
+            due.append(early.pop(processed))
+        self._senders[sender] = processed, early  # moves to the end: only the latest senders are kept
         for old in list(self._senders)[:-MAX_SENDERS]:
             del self._senders[old]
         return due
@@ -193,30 +192,30 @@ class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
         if kind == "undo":
             undone = history.undo()
             if undone is not None:
-                self._marked(undone)
+                self._source.store(undone, history.marks.get(undone))
         elif kind == "go" and type(place) is int:
             history.go(place)
         elif kind == "mark" and type(place) is int and 0 <= place < history.size:
             mark = request.get("mark")
-            read = None if mark is None else self._read(place, mark)
-            if mark is None or read is not None:
-                history.mark(place, read)
-                self._marked(place)
+            parsed = None if mark is None else self._parse_mark(place, mark)
+            if mark is None or parsed is not None:
+                history.mark(place, parsed)
+                self._source.store(place, parsed)
         else:
-            self._do(request)
+            self._on_other_request(request)
 
     # -- state ------------------------------------------------------------------------------------------------------
 
     def _send_state(self) -> None:
-        at, first, end = self._history.at, self.window["first"], self.window["first"] + len(self.window["things"])
+        at, first, end = self._history.at, self.window["first"], self.window["first"] + len(self.window["items"])
         if at < first or min(at + AHEAD, self._history.size) > end:
-            self.window = dict(self._window())
+            self.window = self._window()
         self.state = dict(self._state())
 
-    def _window(self) -> ReviewWindow:
+    def _window(self) -> dict[str, Any]:
         first = max(0, min(self._history.at - AHEAD, self._history.size - WINDOW))
         places = range(first, min(first + WINDOW, self._history.size))
-        return {"first": first, "things": [self._thing(place) for place in places]}
+        return {"first": first, "items": [self._source.item(place) for place in places]}
 
     def _state(self) -> ReviewState:
         history = self._history
@@ -225,10 +224,10 @@ class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
             "at": history.at,
             "marks": "".join(marks),
             "steps": [(place, self._character(place, mark)) for place, mark in history.steps(STEPS)],
-            "heard": {sender: heard for sender, (heard, _) in self._senders.items()},
-            "problem": self._problem,
-            "more": self._more(),
+            "processed": {sender: number for sender, (number, _) in self._senders.items()},
+            "problem": self._source.problem,
+            "details": self._details(),
         }
 
     def _character(self, place: int, mark: Mark | None) -> str:
-        return OPEN if mark is None else self._written(place, mark)
+        return OPEN if mark is None else self._format_mark(place, mark)

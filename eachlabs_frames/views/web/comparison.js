@@ -18,11 +18,11 @@
  * @typedef {object} Revealed
  * @property {[string, string]} names
  * @property {string} a_is_left "1" for each pair whose left result is of the first side, else "0"
- * @property {Share[]} shares
+ * @property {Share[]} win_rates
  * @property {string} confidence
- * @property {number} seeing pairs judged after the reveal
+ * @property {number} not_blind pairs judged after the reveal
  *
- * @typedef {{ revealed: Revealed | null }} More what `state.more` holds (see `review/comparison_widget.py`)
+ * @typedef {{ revealed: Revealed | null }} Details what `state.details` holds (see `comparison/widget.py`)
  */
 
 /** @import { Card } from "./cards.js" */
@@ -79,7 +79,7 @@ function createPair(files) {
    */
   function paint(pair, now) {
     setText(place, `${whole.format(now.at + 1)} of ${whole.format(now.size)}`);
-    const names = ownersOf(now.more, now.at);
+    const names = ownersOf(now.details, now.at);
     left.paint(pair.left, now, names[0]);
     right.paint(pair.right, now, names[1]);
     const content = JSON.stringify(pair.by);
@@ -97,7 +97,7 @@ function createPair(files) {
 /**
  * Whose the left and the right result of a pair are; empty while that is not revealed.
  *
- * @param {More} more
+ * @param {Details} details
  * @param {number} place
  * @returns {string[]}
  */
@@ -156,10 +156,10 @@ function createVerdict() {
   on(reveal, "click", () => current?.ask({ kind: "reveal" }));
 
   /** @param {Revealed} revealed */
-  function paintRates({ shares, confidence, seeing }) {
+  function paintRates({ win_rates, confidence, not_blind }) {
     const list = { role: "list", "aria-label": "Win rates" };
-    rates.replaceChildren(h("div.elf-step-bars", list, ...shares.map(createShare)));
-    const after = seeing ? ` ${plural(seeing, "pair")} judged after the reveal.` : "";
+    rates.replaceChildren(h("div.elf-step-bars", list, ...win_rates.map(createShare)));
+    const after = not_blind ? ` ${plural(not_blind, "pair")} judged after the reveal.` : "";
     setText(note, `Win rate, a tie being half a win, with its ${confidence} interval (Wilson).${after}`);
   }
 
@@ -167,9 +167,9 @@ function createVerdict() {
    * @param {Now} now
    * @param {Actions} actions
    */
-  function paint({ done, size, more }, actions) {
+  function paint({ done, size, details }, actions) {
     current = actions;
-    const { revealed } = /** @type {More} */ (more);
+    const { revealed } = /** @type {Details} */ (details);
     const left = `${plural(size - done, "pair")} not judged yet`;
     const all = size ? `All ${plural(size, "pair")} judged` : "There are no pairs to judge.";
     setText(title, done === size ? all : left);
@@ -210,7 +210,7 @@ export default createStepper(() => ({
   title: "Which is better?",
   label: "Compare pairs: left or right arrow chooses, T is a tie, U undoes",
   verb: "judged",
-  tag: (/** @type {More} */ { revealed }) => (revealed ? "no longer blind" : "blind"),
+  tag: (/** @type {Details} */ { revealed }) => (revealed ? "no longer blind" : "blind"),
   marks: [
     [LEFT, "Left", "The left one is better (left arrow, 1, A)", "←"],
     [TIE, "Tie", "Neither is better (T, =, space)", "T"],
@@ -234,6 +234,6 @@ export default createStepper(() => ({
   announcement: (mark) =>
     ({ [LEFT]: "left is better", [RIGHT]: "right is better", [TIE]: "a tie" })[mark ?? ""] ?? "cleared",
   mediaOf: ({ left, right }) => [...mediaOf(left), ...mediaOf(right)],
-  createThing: createPair,
+  createItem: createPair,
   createEnd: createVerdict,
 }));

@@ -1,7 +1,7 @@
 /**
  * A rating: one result enlarged, with its label and its input beside it, and a score for each.
  *
- * @typedef {{ scale: number, column: string, others: number }} More `state.more` (see `review/rating_widget.py`)
+ * @typedef {{ scale: number, column: string, others: number }} Details `state.details` (see `rating/widget.py`)
  */
 
 /** @import { Card } from "./cards.js" */
@@ -94,7 +94,7 @@ function createDistribution(scale) {
    * @param {Now} now
    * @param {Actions} actions
    */
-  function paint({ marks, done, size, more }, actions) {
+  function paint({ marks, done, size, details }, actions) {
     goToOpen = actions.goToOpen;
     const { counts, scored, mean } = distribution(marks, scale);
     const left = `${plural(size - done, "result")} not rated yet`;
@@ -102,20 +102,20 @@ function createDistribution(scale) {
     setText(title, done === size ? all : left);
     bars.replaceChildren(...counts.map((count, at) => createBar(at + 1, count, Math.max(...counts), scored)).reverse());
     bars.hidden = meanLine.hidden = mean === null;
-    const others = more.others ? `; ${plural(more.others, "score")} on another scale` : "";
+    const others = details.others ? `; ${plural(details.others, "score")} on another scale` : "";
     setText(meanLine, mean === null ? "" : `mean ${mean.toFixed(2)}${others}`);
     rest.hidden = done === size;
   }
   return { node, paint };
 }
 
-export default createStepper((/** @type {More} */ { scale }) => {
+export default createStepper((/** @type {Details} */ { scale }) => {
   const scores = Array.from({ length: scale }, (_, at) => String(at + 1));
   return {
     title: "Rate",
     label: `Rate results: keys 1 to ${scale}, arrows, U takes back`,
     verb: "rated",
-    tag: (/** @type {More} */ { column }) => column,
+    tag: (/** @type {Details} */ { column }) => column,
     marks: scores.map((score) => [score, score, `Score ${score} (${score})`]),
     marksLabel: "Score",
     backTitle: "Previous (left arrow)",
@@ -137,7 +137,7 @@ export default createStepper((/** @type {More} */ { scale }) => {
     ],
     announcement: (mark) => (mark === null ? "score cleared" : `rated ${mark}`),
     mediaOf,
-    createThing: createResult,
+    createItem: createResult,
     createEnd: () => createDistribution(scale),
   };
 });

@@ -14,12 +14,12 @@
  * @property {(request: ReviewRequest) => void} ask
  */
 /**
- * @template Thing
+ * @template Item
  * @typedef {object} Kind What is special to one kind of stepper.
  * @property {string} title
  * @property {string} label of the whole
  * @property {string} verb such as "rated"
- * @property {(more: any) => string} tag
+ * @property {(details: any) => string} tag
  * @property {[mark: string, text: string, title: string, key?: string][]} marks the buttons
  * @property {string} marksLabel
  * @property {string} backTitle
@@ -30,9 +30,9 @@
  * @property {(actions: Actions) => Record<string, () => void>} keys
  * @property {[keys: string[], meaning: string][]} hints
  * @property {(mark: string | null) => string} announcement
- * @property {(thing: Thing) => CardMedia[]} mediaOf
- * @property {(files: Files) => { node: HTMLElement, paint: (thing: Thing, now: Now) => void, destroy: () => void }}
- *   createThing
+ * @property {(item: Item) => CardMedia[]} mediaOf
+ * @property {(files: Files) => { node: HTMLElement, paint: (item: Item, now: Now) => void, destroy: () => void }}
+ *   createItem
  * @property {() => { node: HTMLElement, paint: (now: Now, actions: Actions) => void }} createEnd what is shown behind
  *   the last result
  */
@@ -67,7 +67,7 @@ export function keyOf({ key, ctrlKey, metaKey, altKey, shiftKey }) {
  * @returns {Actions}
  */
 function createActions(store, announce) {
-  const canMark = () => !store.isDisconnected && store.now.at < store.now.size && store.things.has(store.now.at);
+  const canMark = () => !store.isDisconnected && store.now.at < store.now.size && store.items.has(store.now.at);
   /** @param {string | null} mark */
   function mark(mark) {
     if (!canMark()) return;
@@ -117,7 +117,7 @@ function createHead(store, kind) {
 
   function paint() {
     const { now } = store;
-    setText(tag, clip(kind.tag(now.more), 100));
+    setText(tag, clip(kind.tag(now.details), 100));
     tag.hidden = !tag.textContent;
     setText(count, `${whole.format(now.done)} of ${whole.format(now.size)} ${kind.verb}`);
     filled.style.width = `${now.size ? (100 * now.done) / now.size : 0}%`;
@@ -129,7 +129,7 @@ function createHead(store, kind) {
     setText(confirmation, confirmationText(now));
     setAttribute(confirmation, "data-kind", store.isDisconnected ? "parted" : "waiting");
     paintNote(problem, now.problem);
-    paintNote(leftOut, now.more.left_out);
+    paintNote(leftOut, now.details.left_out);
   }
   return { nodes, paint };
 }
@@ -245,7 +245,7 @@ function createView(store, kind, files) {
     const place = at < size ? `${whole.format(at + 1)} of ${whole.format(size)}` : "the end";
     setText(live, mark === undefined ? place : `${kind.announcement(mark)}; now ${place}`);
   });
-  const thing = kind.createThing(files);
+  const item = kind.createItem(files);
   const end = kind.createEnd();
   const unseen = h("div.elf-step-unseen", {}, "Waiting for the kernel to send this result.");
   const head = createHead(store, kind);
@@ -254,27 +254,27 @@ function createView(store, kind, files) {
     "div.eachlabs-view.elf-stepper",
     { tabindex: "0", role: "group", "aria-label": kind.label, "data-lm-suppress-shortcuts": "true" },
     ...head.nodes,
-    h("div.elf-step-body", {}, thing.node, end.node, unseen),
+    h("div.elf-step-body", {}, item.node, end.node, unseen),
     controls.node,
     createHints(kind),
     live,
   );
 
   function paint() {
-    const { now, things } = store;
+    const { now, items } = store;
     const isEnd = now.at >= now.size;
-    const isHere = things.has(now.at);
+    const isHere = items.has(now.at);
     setAttribute(root, "data-waiting", now.waiting);
     head.paint();
-    thing.node.hidden = isEnd || !isHere;
+    item.node.hidden = isEnd || !isHere;
     unseen.hidden = isEnd || isHere;
     end.node.hidden = !isEnd;
     if (isEnd) end.paint(now, actions);
-    else if (isHere) thing.paint(things.get(now.at), now);
+    else if (isHere) item.paint(items.get(now.at), now);
     controls.paint();
-    if (things.has(now.at + 1)) preload(kind.mediaOf(things.get(now.at + 1)));
+    if (items.has(now.at + 1)) preload(kind.mediaOf(items.get(now.at + 1)));
   }
-  return { root, actions, paint, paintHead: head.paint, destroy: thing.destroy };
+  return { root, actions, paint, paintHead: head.paint, destroy: item.destroy };
 }
 
 /**
@@ -362,8 +362,8 @@ function render(store, el, kind, files, requestedAt) {
 /**
  * The default export of a stepper's module, with one store per model.
  *
- * @template Thing
- * @param {(more: any) => Kind<Thing>} kindOf
+ * @template Item
+ * @param {(details: any) => Kind<Item>} kindOf
  * @returns {() => View}
  */
 export function createStepper(kindOf) {
@@ -386,7 +386,7 @@ export function createStepper(kindOf) {
       render({ model, el }) {
         const { store, files } = start(model);
         hideStatic(el, model);
-        return render(store, el, kindOf(store.now.more), files, () => model.get("requested_at"));
+        return render(store, el, kindOf(store.now.details), files, () => model.get("requested_at"));
       },
     };
   };

@@ -8,9 +8,9 @@
  * @property {number} at the place that is shown; behind the last one: the end
  * @property {string} marks a character for each place
  * @property {[number, string][]} steps those that can be undone: a place and its earlier mark
- * @property {Record<string, number>} heard the number of the last request received, by sender
+ * @property {Record<string, number>} processed the number of the last request received, by sender
  * @property {string | null} problem
- * @property {any} more what only one kind of stepper has
+ * @property {any} details what only one kind of stepper has
  *
  * @typedef {object} ReviewRequest
  * @property {string} kind "mark", "undo", "go", or a kind of the widget's own
@@ -27,11 +27,11 @@
  * @property {number} done
  * @property {boolean} canUndo
  *
- * @typedef {Applied & { problem: string | null, more: any, waiting: number, since: number | null }} Now
+ * @typedef {Applied & { problem: string | null, details: any, waiting: number, since: number | null }} Now
  *
  * @typedef {object} Store
  * @property {Now} now
- * @property {Map<number, any>} things what is to be marked, by place, as far as the kernel has sent it
+ * @property {Map<number, any>} items what is to be marked, by place, as far as the kernel has sent it
  * @property {boolean} isDisconnected
  * @property {Set<{ paint: () => void }>} views
  * @property {(request: ReviewRequest) => void} ask
@@ -106,7 +106,7 @@ export function createStore(model) {
   /** @type {Store} */
   const store = {
     now: read(),
-    things: new Map(),
+    items: new Map(),
     isDisconnected: false,
     views: new Set(),
     ask,
@@ -119,10 +119,10 @@ export function createStore(model) {
   function read() {
     /** @type {ReviewState} */
     const state = model.get("state");
-    waiting = waiting.filter((request) => request.number > (state.heard[sender] ?? 0));
-    const { problem, more } = state;
+    waiting = waiting.filter((request) => request.number > (state.processed[sender] ?? 0));
+    const { problem, details } = state;
     const since = waiting[0]?.since ?? null;
-    return { ...applyRequests(state, waiting), problem, more, waiting: waiting.length, since };
+    return { ...applyRequests(state, waiting), problem, details, waiting: waiting.length, since };
   }
 
   function update() {
@@ -131,8 +131,8 @@ export function createStore(model) {
   }
 
   function takeWindow() {
-    const { first, things } = /** @type {{ first: number, things: any[] }} */ (model.get("window"));
-    things.forEach((thing, at) => store.things.set(first + at, thing));
+    const { first, items } = /** @type {{ first: number, items: any[] }} */ (model.get("window"));
+    items.forEach((item, at) => store.items.set(first + at, item));
   }
 
   function disconnect() {

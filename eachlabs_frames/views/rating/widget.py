@@ -2,61 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from ..common import assets, static_summary
-from ..common.card import Card
-from ..common.local_files import ViewFiles
-from .stepper import ReviewWidget
+from ..review.stepper import ReviewWidget
+
+if TYPE_CHECKING:
+    from .source import RatingSource
 
 OTHER: Final = "x"
-"""The mark of a score that is none of this scale: it was there before, and counts."""
+"""The mark of an earlier score that is not on this scale."""
 
 MAX_LINES: Final = 200
-
-
-class RatingData(Protocol):
-    """What is rated, and what keeps the scores. Places count the rows that can be rated."""
-
-    @property
-    def column(self) -> str:
-        """What the scores are called."""
-
-    @property
-    def left_out(self) -> str:
-        """How many rows cannot be rated, and why; empty where there is none."""
-
-    @property
-    def frame(self) -> Any:
-        """A new frame with the scores as they are."""
-
-    @property
-    def problem(self) -> str | None:
-        """Why the frame that was given is not written, in a sentence."""
-
-    @property
-    def size(self) -> int:
-        """How many rows can be rated."""
-
-    def files(self, row: int) -> Sequence[str | None]:
-        """Return the paths of a row's downloaded files, in the order of the URLs in its output."""
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """The rows that can be rated, in the order in which they are shown."""
-
-    def scores(self) -> Mapping[int, float]:
-        """Return the scores that were there before, by place."""
-
-    def label(self, place: int) -> str:
-        """Return what a row is called."""
-
-    def card(self, place: int) -> Card:
-        """Return what is to be seen."""
-
-    def rate(self, place: int, score: float | None) -> None:
-        """Keep a score, or that there is none any more."""
 
 
 class Rating(ReviewWidget[float]):
@@ -75,12 +32,11 @@ class Rating(ReviewWidget[float]):
     _esm = assets.script("rating")
     _css = assets.style("rating")
 
-    def __init__(self, source: RatingData, *, scale: int) -> None:
-        self._source = source
+    _source: RatingSource
+
+    def __init__(self, source: RatingSource, *, scale: int) -> None:
         self._scores: Final = range(1, scale + 1)
-        super().__init__(source.size, source.scores())
-        self._files = ViewFiles(source.files, source.rows)
-        self._files.serve(self)
+        super().__init__(source)
 
     @property
     def frame(self) -> Any:
@@ -105,16 +61,13 @@ class Rating(ReviewWidget[float]):
 
     # -- hooks of ReviewWidget ---------------------------------------------------------------------------------------
 
-    def _read(self, place: int, mark: object) -> float | None:  # noqa: ARG002 - a stepper's
+    def _parse_mark(self, _place: int, mark: object) -> float | None:
         return next((score for score in self._scores if mark == str(score)), None)
 
-    def _written(self, place: int, mark: float) -> str:  # noqa: ARG002 - a stepper's
+    def _format_mark(self, _place: int, mark: float) -> str:
         return str(int(mark)) if mark in self._scores else OTHER
 
-    def _thing(self, place: int) -> Card:
-        return self._source.card(place)
-
-    def _more(self) -> dict[str, Any]:
+    def _details(self) -> dict[str, Any]:
         others = sum(score not in self._scores for score in self._history.marks.values())
         return {
             "scale": len(self._scores),
@@ -122,10 +75,3 @@ class Rating(ReviewWidget[float]):
             "left_out": self._source.left_out,
             "others": others,
         }
-
-    def _marked(self, place: int) -> None:
-        self._source.rate(place, self._history.marks.get(place))
-
-    @property
-    def _problem(self) -> str | None:
-        return self._source.problem

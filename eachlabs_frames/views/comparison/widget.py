@@ -6,77 +6,20 @@ input, execution, row, time or cost.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from math import isnan
-from typing import Any, Final, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
-from ..common import assets
-from ..common import static_summary as summary
-from ..common.card import Card
-from ..common.local_files import ViewFiles
-from .stepper import ReviewWidget
-from .win_rate import TIE, A, B, Judgement
+from ..common import assets, static_summary
+from ..review.stepper import ReviewWidget
+from .model import SUMMARY_COLUMNS, TIE, A, B, Judgement
+
+if TYPE_CHECKING:
+    from .source import ComparisonSource
 
 LEFT: Final = "l"
 RIGHT: Final = "r"
 EVEN: Final = "t"
-
-
-class Pair(TypedDict):
-    """Two results beside each other."""
-
-    by: list[tuple[str, str]]  # what they are paired by: each column's name, and its value
-    left: Card
-    right: Card
-
-
-class ComparisonData(Protocol):
-    """What is compared, and what keeps the judgements. Places count the pairs as they are shown."""
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """What the two are called."""
-
-    @property
-    def left_out(self) -> str:
-        """What is not judged, and why; empty where all is."""
-
-    @property
-    def frame(self) -> Any:
-        """A new frame with a line per pair."""
-
-    @property
-    def problem(self) -> str | None:
-        """Why judgements are not in their file, in a sentence."""
-
-    @property
-    def size(self) -> int:
-        """How many pairs there are."""
-
-    def files(self, row: int) -> Sequence[str | None]:
-        """Return the paths of a row's downloaded files, in the order of the URLs in its output."""
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """The rows of all cards, in the order in which they are shown."""
-
-    def judged(self) -> Mapping[int, Judgement]:
-        """Return what was judged before, by place."""
-
-    def a_is_left(self, place: int) -> bool:
-        """Say which of the two stands on the left."""
-
-    def pair(self, place: int) -> Pair:
-        """Return what is to be seen, of which nothing says whose it is."""
-
-    def judge(self, place: int, judged: Judgement | None) -> None:
-        """Keep a judgement, or that there is none any more."""
-
-    def shares(self, confidence: float) -> list[dict[str, Any]]:
-        """Return both sides' counts and shares, as `summary` does."""
-
-    def summary(self, by: Hashable | None, confidence: float) -> Any:
-        """Return each side's share of wins as a frame."""
 
 
 class Comparison(ReviewWidget[Judgement]):
@@ -95,13 +38,12 @@ class Comparison(ReviewWidget[Judgement]):
     _esm = assets.script("comparison")
     _css = assets.style("comparison")
 
-    def __init__(self, source: ComparisonData, *, confidence: float) -> None:
-        self._source = source
+    _source: ComparisonSource
+
+    def __init__(self, source: ComparisonSource, *, confidence: float) -> None:
         self._confidence = confidence
         self._is_revealed = False
-        super().__init__(source.size, source.judged())
-        self._files = ViewFiles(source.files, source.rows)
-        self._files.serve(self)
+        super().__init__(source)
 
     @property
     def frame(self) -> Any:
@@ -154,36 +96,32 @@ class Comparison(ReviewWidget[Judgement]):
         return f"<Comparison: {judged:,} of {size:,} pairs judged{'' if self._is_open() else ', blind'}{left_out}>"
 
     def _html(self) -> str:
-        names = ["name", "wins", "losses", "ties", "judged", "win_rate", "low", "high"]
-        shares = self._source.shares(self._confidence) if self._is_open() else []
-        cells = [[_cell(share[name]) for name in names] for share in shares]
-        said = repr(self).strip("<>")
+        rates = self._source.win_rates(self._confidence) if self._is_open() else []
+        cells = [[_cell(line[name]) for name in SUMMARY_COLUMNS] for line in rates]
+        caption = repr(self).strip("<>")
         if not cells:
-            return f'<p dir="auto">{summary.escaped(said)}</p>'
-        return summary.table(said, names, cells, numbers=range(1, len(names)))
+            return f'<p dir="auto">{static_summary.escaped(caption)}</p>'
+        return static_summary.table(caption, [*SUMMARY_COLUMNS], cells, numbers=range(1, len(SUMMARY_COLUMNS)))
 
     def _is_open(self) -> bool:
-        """Say whether it may be told which is which; once all is judged it may for ever."""
+        """Return whether the page may show which result is which; it stays so once all pairs are judged."""
         self._is_revealed = self._is_revealed or (self._history.is_done and self._history.size > 0)
         return self._is_revealed
 
     # -- hooks of ReviewWidget ---------------------------------------------------------------------------------------
 
-    def _read(self, place: int, mark: object) -> Judgement | None:
+    def _parse_mark(self, place: int, mark: object) -> Judgement | None:
         if mark not in (LEFT, RIGHT, EVEN):
             return None
         winner = TIE if mark == EVEN else A if (mark == LEFT) == self._source.a_is_left(place) else B
         return Judgement(winner, not self._is_revealed)
 
-    def _written(self, place: int, mark: Judgement) -> str:
+    def _format_mark(self, place: int, mark: Judgement) -> str:
         if mark.winner == TIE:
             return EVEN
         return LEFT if (mark.winner == A) == self._source.a_is_left(place) else RIGHT
 
-    def _thing(self, place: int) -> Pair:
-        return self._source.pair(place)
-
-    def _more(self) -> dict[str, Any]:
+    def _details(self) -> dict[str, Any]:
         revealed = self._revealed() if self._is_open() else None
         return {"left_out": self._source.left_out, "revealed": revealed}
 
@@ -192,27 +130,20 @@ class Comparison(ReviewWidget[Judgement]):
         return {
             "names": self._source.names,
             "a_is_left": "".join("1" if left else "0" for left in sides),
-            "shares": [_without_nan(share) for share in self._source.shares(self._confidence)],
+            "win_rates": [_without_nan(line) for line in self._source.win_rates(self._confidence)],
             "confidence": f"{100 * self._confidence:g}%",
-            "seeing": sum(not judged.blind for judged in self._history.marks.values()),
+            "not_blind": sum(not judgement.blind for judgement in self._history.marks.values()),
         }
 
-    def _marked(self, place: int) -> None:
-        self._source.judge(place, self._history.marks.get(place))
-
-    def _do(self, request: Mapping[str, Any]) -> None:
+    def _on_other_request(self, request: Mapping[str, Any]) -> None:
         if request.get("kind") == "reveal":
             self._is_revealed = True
-
-    @property
-    def _problem(self) -> str | None:
-        return self._source.problem
 
 
 def _cell(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _without_nan(share: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what JSON can hold: None where nothing was judged."""
-    return {name: None if isinstance(value, float) and isnan(value) else value for name, value in share.items()}
+def _without_nan(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what JSON can hold: None for NaN."""
+    return {name: None if isinstance(value, float) and isnan(value) else value for name, value in line.items()}

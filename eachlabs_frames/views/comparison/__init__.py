@@ -1,0 +1,1 @@
+"""Comparisons: two results are judged pair by pair, blind."""

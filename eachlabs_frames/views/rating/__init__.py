@@ -1,0 +1,1 @@
+"""Ratings: the results of a frame are scored one by one."""
