@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ..aio.backoff import retry_delay, settle_delay
 from ..aio.tasks import cancel_on
@@ -42,13 +42,6 @@ PROBES: Final = 4
 
 WHOLE_TRIES: Final = 2
 """Consecutive refusals after which each try is half as large: it may be a cap in an unknown wording."""
-
-
-class _Reservation(NamedTuple):
-    rows: int
-    epoch: int
-    others_out: int
-    """This run's executions in flight, and rows of other requests, when it was made."""
 
 
 class Limiter:
@@ -90,8 +83,9 @@ class Limiter:
         self._on_waiting, self._in_flight, self._poll = on_waiting, in_flight, poll
         self.exhausted: str | None = None
         self._ended = asyncio.Event()
-        # Reservations, and limits.
-        self._reservations: dict[object, _Reservation] = {}
+        # For each worker: the rows that it has reserved, the cooldown's number, and this run's executions in flight and
+        # rows of other requests at that time.
+        self._reservations: dict[object, tuple[int, int, int]] = {}
         self._reserved = self._accepted = 0
         self._began = inf  # when the first request was sent
         self._window, self._quota = RequestWindow.at_start(workers), ExecutionQuota()
@@ -146,11 +140,11 @@ class Limiter:
         bool
             False if the run is over or has waited too long.
         """
-        reservation = self._end_reservation(worker)
+        epoch, out_before = self._end_reservation(worker)
         if self._ended.is_set():
             return False
         self._reason = verdict.reason
-        capped = self._adjust(verdict, sent, reservation)
+        capped = self._adjust(verdict, sent, epoch, out_before)
         now = self._clock.now()
         self._waiting_since = now if self._waiting_since is None else self._waiting_since
         self._owner = worker if self._owner is None else self._owner
@@ -162,7 +156,7 @@ class Limiter:
             if delay:
                 self._report(f"{verdict.reason}; retrying in {delay:.0f} s")
         self._until = max(self._until, now + delay)
-        if verdict.reserved and not self._is_cleared_by_own(reservation):
+        if verdict.reserved and not self._is_cleared_by_own(out_before):
             self._give_up("no execution of this run is in flight that could release a part of the balance")
         elif (verdict.after or 0.0) > self._max_wait:
             self._give_up(f"the API asks to wait {verdict.after:.0f} s, more than max_wait={self._max_wait:g} s")
@@ -171,10 +165,9 @@ class Limiter:
         self._wake()
         return not self._ended.is_set()
 
-    def _is_cleared_by_own(self, reservation: _Reservation | None) -> bool:
+    def _is_cleared_by_own(self, out_before: int) -> bool:
         """Return whether executions of this run that end may clear a 402, or ended only a few tries ago."""
-        others_out = 0 if reservation is None else reservation.others_out
-        return bool(others_out or self._reserved or self._in_flight() or self._tries <= RESERVED_TRIES)
+        return bool(out_before or self._reserved or self._in_flight() or self._tries <= RESERVED_TRIES)
 
     def release(self, worker: object, sent: int, accepted: int) -> None:
         """Release the reservation after any other reply; `in_flight` counts the `accepted` inputs from now on."""
@@ -310,36 +303,32 @@ class Limiter:
         """Return a number that grows when executions settle, and not when more are accepted."""
         return self._accepted - self._in_flight()
 
-    def _adjust(self, verdict: Retry, sent: int, reservation: _Reservation | None) -> bool:
+    def _adjust(self, verdict: Retry, sent: int, epoch: int, out_before: int) -> bool:
         """Learn from a refusal; return whether it is about executions in flight."""
         if not (verdict.limited or verdict.cap):
             return False
         # What was sent before the last cut is already covered by that cut.
-        if reservation is not None and reservation.epoch > self._cut_epoch:
+        if epoch > self._cut_epoch:
             self._window, self._cut_epoch = self._window.cut(), self._epoch
         if verdict.cap is None:
             return False
         self._frees = f", which releases their part of the balance ({verdict.reason})" if verdict.reserved else ""
-        self._quota = self._quota.cut(
-            verdict.cap,
-            others_out=self._in_flight() + self._reserved,
-            sent=sent,
-            out_before=0 if reservation is None else reservation.others_out,
-        )
+        others_out = self._in_flight() + self._reserved
+        self._quota = self._quota.cut(verdict.cap, others_out=others_out, sent=sent, out_before=out_before)
         self._stale = True
         return True
 
     def _reserve(self, worker: object, rows: int) -> int:
-        self._reservations[worker] = _Reservation(rows, self._epoch, self._in_flight() + self._reserved)
+        self._reservations[worker] = (rows, self._epoch, self._in_flight() + self._reserved)
         self._reserved += rows
         self._began = min(self._began, self._clock.now())
         return rows
 
-    def _end_reservation(self, worker: object) -> _Reservation | None:
-        reservation = self._reservations.pop(worker, None)
-        if reservation is not None:
-            self._reserved -= reservation.rows
-        return reservation
+    def _end_reservation(self, worker: object) -> tuple[int, int]:
+        """Return the cooldown's number and what else was in flight when `worker` made its reservation."""
+        rows, epoch, out_before = self._reservations.pop(worker, (0, -1, 0))
+        self._reserved -= rows
+        return epoch, out_before
 
     def _reset_patience(self, since: float | None) -> None:
         self._waiting_since, self._polls, self._probes = since, 0, 0

@@ -85,27 +85,23 @@ class Recorder:
         JournalError
             The claim could not be written: nothing may be sent.
         """
-        numbers = (
-            batch.positions
-            if self._numbers_are_positions
-            else [self._numbers[position] for position in batch.positions]
-        )
+        numbers = self._numbers_of(batch)
         try:
-            standings = await self._journal.claim(numbers)
+            states = await self._journal.claim(numbers)
         except BaseException:
             # The claim may have been written all the same, and rows that were not sent must not look sent.
-            self._journal.settle([Outcome(number, PENDING) for number in numbers])
+            self._settle_pending(numbers)
             raise
-        free = [place for place, (state, _, _) in enumerate(standings) if state == "new"]
+        free = [place for place, (state, _, _) in enumerate(states) if state == "new"]
         if len(free) == len(batch):
             return batch
-        known: list[Outcome] = []
-        for position, number, standing in zip(batch.positions, numbers, standings, strict=True):
-            if standing.outcome is not None and standing.state == "settled":
-                known.append(standing.outcome._replace(position=position))
-            elif standing.state == "sent":
+        settled: list[Outcome] = []
+        for position, number, row in zip(batch.positions, numbers, states, strict=True):
+            if row.outcome is not None and row.state == "settled":
+                settled.append(row.outcome._replace(position=position))
+            elif row.state == "sent":
                 self.elsewhere.add(number)
-        self._write(known)
+        self._write(settled)
         if not free:
             return None
         positions, payloads = batch.positions, batch.payloads
@@ -129,17 +125,16 @@ class Recorder:
         if self._closed:
             return
         # The journal first: the observer is the user's code and may raise anything.
-        numbered = outcomes
-        if not self._numbers_are_positions:
-            numbered = [one._replace(position=self._numbers[one.position]) for one in outcomes]
-        self._journal.settle(numbered)
+        self._journal.settle(self._numbered(outcomes))
         self._write(outcomes)
 
     def release(self, batch: Batch) -> None:
         """Record that a claimed batch created nothing."""
         if not self._closed:
-            numbers = [self._numbers[position] for position in batch.positions]
-            self._journal.settle([Outcome(number, PENDING) for number in numbers])
+            self._settle_pending(self._numbers_of(batch))
+
+    def _settle_pending(self, numbers: Sequence[int]) -> None:
+        self._journal.settle([Outcome(number, PENDING) for number in numbers])
 
     def mark_unknown(self, batch: Batch, reason: str, bulk_id: str | None, since: float, until: float) -> LostRequest:
         """Record in the frame that a batch has no reply. In the journal its claim stays open.
@@ -147,8 +142,7 @@ class Recorder:
         So whoever resumes the run searches for it, if this process does not finish its own search.
         """
         self._write([Outcome(position, UNKNOWN, bulk_id, error=reason) for position in batch.positions])
-        numbers = tuple(self._numbers[position] for position in batch.positions)
-        return LostRequest(numbers, tuple(map(_content, batch.payloads)), since, until, bulk_id)
+        return LostRequest(tuple(self._numbers_of(batch)), tuple(map(_content, batch.payloads)), since, until, bulk_id)
 
     async def flush(self) -> None:
         """Wait until every outcome is in the journal. A failure is logged: the frame has the outcomes anyway."""
@@ -172,24 +166,20 @@ class Recorder:
             return
         for outcome in outcomes:
             self.results.replace(outcome)
-        self._note_executions(outcomes)
-        self.events.answered(outcomes)
-
-    def _note_executions(self, outcomes: Sequence[Outcome]) -> None:
         self._executions.update(map(_EXECUTION_ID, outcomes))
+        self.events.answered(outcomes)
 
     # -- lost replies ------------------------------------------------------------------------------------------------
 
     async def claimed(self, since: float) -> Claimed:
         """Return what a search must not take: what the journal and this frame own, and what is in flight here."""
-        known = await self._journal.claimed(since)
-        mine = {execution_id for execution_id in self.results.execution_id if execution_id is not None}
-        waiting = dict(known.fingerprints)
+        claimed = await self._journal.claimed(since)
+        own = {execution_id for execution_id in self.results.execution_id if execution_id is not None}
+        in_flight = dict(claimed.fingerprints)
         for batch, moment in self._in_flight.values():
-            for payload in batch.payloads:
-                content = _content(payload)
-                waiting[content] = min(moment, waiting.get(content, moment))
-        return Claimed(mine.union(known.executions), waiting)
+            for content in map(_content, batch.payloads):
+                in_flight[content] = min(moment, in_flight.get(content, moment))
+        return Claimed(own.union(claimed.executions), in_flight)
 
     async def adopt(self, lost: LostRequest, outcomes: Sequence[Outcome]) -> bool:
         """Record what a search has found; False if another call owns it by now. Positions are numbers in the run."""
@@ -197,9 +187,8 @@ class Recorder:
             return True
         if not await self._journal.adopt(outcomes, since=lost.since - UNSURE):
             return False
-        self._note_executions(outcomes)
-        placed = [one._replace(position=self._position(one.position)) for one in outcomes]
-        self._replace([one for one in placed if one.position >= 0])
+        self._executions.update(map(_EXECUTION_ID, outcomes))
+        self._replace(self._placed(outcomes))
         return True
 
     def give_up(self, lost: LostRequest, rows: Sequence[int], reason: str, complete: bool) -> None:
@@ -212,14 +201,14 @@ class Recorder:
             return
         unknown: list[Outcome] = []
         for row in rows:
-            place = self._position(row)
-            first = self.results.error[place] if place >= 0 else None
-            unknown.append(Outcome(row, UNKNOWN, lost.bulk_id, error=_join_reasons(first, reason)))
+            position = self._position(row)
+            earlier = self.results.error[position] if position >= 0 else None
+            unknown.append(Outcome(row, UNKNOWN, lost.bulk_id, error=_join_reasons(earlier, reason)))
+        placed = self._placed(unknown)
         if complete:
             self._journal.settle(unknown)
-            self.not_found.update((place, lost.since) for row in rows if (place := self._position(row)) >= 0)
-        placed = [one._replace(position=self._position(one.position)) for one in unknown]
-        self._replace([one for one in placed if one.position >= 0])
+            self.not_found.update((outcome.position, lost.since) for outcome in placed)
+        self._replace(placed)
 
     async def owned_executions(self) -> Set[str]:
         """Return the executions that rows have, of any run of the journal and of this frame."""
@@ -228,10 +217,10 @@ class Recorder:
     def keep_unknown(self, reasons: Mapping[int, str]) -> None:
         """Record why rows, given by position, stay unknown and are not sent again."""
         outcomes = [
-            Outcome(row, UNKNOWN, self.results.bulk_id[row], error=_join_reasons(self.results.error[row], why))
-            for row, why in reasons.items()
+            Outcome(row, UNKNOWN, self.results.bulk_id[row], error=_join_reasons(self.results.error[row], reason))
+            for row, reason in reasons.items()
         ]
-        self._journal.settle([one._replace(position=self._numbers[one.position]) for one in outcomes])
+        self._journal.settle(self._numbered(outcomes))
         self._replace(outcomes)
 
     def lost(self, numbers: Iterable[int], *, timeout: float) -> list[LostRequest]:
@@ -242,34 +231,34 @@ class Recorder:
 
     async def poll_other_sessions(self) -> set[int]:
         """Record what other calls have settled; return the rows of calls that died without a reply."""
-        rows = sorted(self.elsewhere)
+        numbers = sorted(self.elsewhere)
         died: set[int] = set()
-        known: list[Outcome] = []
-        for row, standing in zip(rows, await self._journal.row_states(rows), strict=True):
-            if standing.state == "sent" and standing.is_live:
+        settled: list[Outcome] = []
+        for number, row in zip(numbers, await self._journal.row_states(numbers), strict=True):
+            if row.state == "sent" and row.is_live:
                 continue
-            self.elsewhere.discard(row)
-            if standing.state == "sent":
-                died.add(row)
-            elif standing.outcome is not None and standing.state == "settled":
-                known.append(standing.outcome._replace(position=self._position(row)))
+            self.elsewhere.discard(number)
+            if row.state == "sent":
+                died.add(number)
+            elif row.outcome is not None and row.state == "settled":
+                settled.append(row.outcome._replace(position=self._position(number)))
             else:
-                self.results.note(self._position(row), error=NOT_SENT_ELSEWHERE)
-        self._write(known)
+                self.results.note(self._position(number), error=NOT_SENT_ELSEWHERE)
+        self._write(settled)
         return died
 
     async def catch_up(self) -> None:
         """Record what another call has found meanwhile and this one has not."""
-        rows = sorted(self._numbers[position] for position in self.not_found)
+        numbers = sorted(self._numbers[position] for position in self.not_found)
         try:
-            standings = await self._journal.row_states(rows) if rows else []
+            states = await self._journal.row_states(numbers) if numbers else []
         except JournalError:
             return  # the rows stay as they are
-        found = [standing.outcome for standing in standings if standing.state == "settled" and standing.outcome]
-        placed = [one._replace(position=self._position(one.position)) for one in found if one.execution_id is not None]
+        settled = [row.outcome for row in states if row.state == "settled" and row.outcome is not None]
+        placed = self._placed([outcome for outcome in settled if outcome.execution_id is not None])
         self._replace(placed)
-        for one in placed:
-            self.not_found.pop(one.position, None)
+        for outcome in placed:
+            self.not_found.pop(outcome.position, None)
 
     def mark_owned_elsewhere(self) -> None:
         """Record that other calls still wait for their rows."""
@@ -283,18 +272,35 @@ class Recorder:
             self.results.replace(outcome)
         self.events.refreshed(outcomes)
 
+    def _numbers_of(self, batch: Batch) -> Sequence[int]:
+        """Return the number in the run of each row of a batch."""
+        if self._numbers_are_positions:
+            return batch.positions
+        return [self._numbers[position] for position in batch.positions]
+
+    def _numbered(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Return outcomes with numbers in the run for positions."""
+        if self._numbers_are_positions:
+            return outcomes
+        return [outcome._replace(position=self._numbers[outcome.position]) for outcome in outcomes]
+
+    def _placed(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Return outcomes with positions for numbers in the run, without those of rows that this frame lacks."""
+        placed = [outcome._replace(position=self._position(outcome.position)) for outcome in outcomes]
+        return [outcome for outcome in placed if outcome.position >= 0]
+
     def _position(self, number: int) -> int:
         """Return the position of a row of the run, or -1 where this frame does not have it."""
         if self._positions is None:
-            self._positions = {known: place for place, known in enumerate(self._numbers) if known >= 0}
+            self._positions = {number: position for position, number in enumerate(self._numbers) if number >= 0}
         return self._positions.get(number, -1)
 
 
-def _join_reasons(first: str | None, why: str) -> str:
+def _join_reasons(first: str | None, second: str) -> str:
     """Join two reasons without repeating one: a row may be searched for many times."""
-    if first is None or why in first:
-        return first or why
-    return f"{first}; {why}"
+    if first is None or second in first:
+        return first or second
+    return f"{first}; {second}"
 
 
 def _content(payload: bytes) -> bytes:
