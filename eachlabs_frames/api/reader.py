@@ -60,8 +60,13 @@ def sender(transport: Transport) -> Send:
     return send
 
 
-def retrying_sender(transport: Transport, clock: Clock) -> Send:
-    """Return a `Send` that makes up to `MAX_ATTEMPTS` attempts if the API is busy or unreachable."""
+def retrying_sender(
+    transport: Transport, clock: Clock, *, attempts: int = MAX_ATTEMPTS, max_pause: float = MAX_PAUSE
+) -> Send:
+    """Return a `Send` that makes several attempts if the API is busy or unreachable.
+
+    It does not make an attempt for which it would have to wait more than `max_pause` seconds.
+    """
 
     async def send(request: Request) -> Judged:
         attempt = 1
@@ -70,7 +75,7 @@ def retrying_sender(transport: Transport, clock: Clock) -> Send:
             if not isinstance(verdict, Retry):
                 return verdict
             delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
-            if attempt == MAX_ATTEMPTS or delay > MAX_PAUSE:
+            if attempt == attempts or delay > max_pause:
                 return verdict
             await clock.sleep(delay)
             attempt += 1
@@ -388,19 +393,14 @@ async def read_balance(*, transport: Transport, clock: Clock, dialect: DialectNa
 
 async def _read_balance(transport: Transport, clock: Clock) -> tuple[float | None, bool]:
     """Return the balance, or None, and whether a later read may succeed."""
-    for attempt in range(1, MAX_BALANCE_ATTEMPTS + 1):
-        verdict = judge_read(await transport.send(balance_request()))
-        if isinstance(verdict, Success):
-            amount = parse_amount(verdict.json.get("balance_usd")) if isinstance(verdict.json, Mapping) else None
-            return amount, amount is not None
-        if isinstance(verdict, Stop):
-            return None, False
-        delay = retry_delay(attempt, floor=verdict.after, draw=clock.draw())
-        if attempt == MAX_BALANCE_ATTEMPTS or delay > MAX_BALANCE_DELAY:
-            logger.info("the balance could not be read: %s", verdict.reason)
-            break
-        await clock.sleep(delay)
-    return None, True
+    send = retrying_sender(transport, clock, attempts=MAX_BALANCE_ATTEMPTS, max_pause=MAX_BALANCE_DELAY)
+    verdict = await send(balance_request())
+    if isinstance(verdict, Success):
+        amount = parse_amount(verdict.json.get("balance_usd")) if isinstance(verdict.json, Mapping) else None
+        return amount, amount is not None
+    if isinstance(verdict, Retry):
+        logger.info("the balance could not be read: %s", verdict.reason)
+    return None, isinstance(verdict, Retry)
 
 
 async def watch_balance(report: BalanceObserver, *, transport: Transport, clock: Clock, dialect: DialectName) -> None:

@@ -100,7 +100,7 @@ class Assignments:
         self._checked.add(execution_id)
         return True
 
-    def forget(self, execution_ids: Iterable[str]) -> None:
+    def discard(self, execution_ids: Iterable[str]) -> None:
         """Drop the state of executions that have ended."""
         self._checked.difference_update(execution_ids)
 

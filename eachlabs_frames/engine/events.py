@@ -114,12 +114,12 @@ class ObserverList:
     def add(self, observer: Observer) -> None:
         """Pass each event from now on to `observer`, once."""
         with self._lock:
-            self._observers = (*(one for one in self._observers if one != observer), observer)
+            self._observers = (*(other for other in self._observers if other != observer), observer)
 
     def remove(self, observer: Observer) -> None:
         """Pass no more events to `observer`."""
         with self._lock:
-            self._observers = tuple(one for one in self._observers if one != observer)
+            self._observers = tuple(other for other in self._observers if other != observer)
 
     def __call__(self, event: Event) -> None:
         """Pass an event on; then raise the first exception that is not an `Exception` (such as SystemExit)."""
@@ -184,65 +184,65 @@ class EventEmitter(GuardedObserver):
 
     def started(self) -> None:
         """Report that the call begins."""
-        self._tell("started")
+        self._report("started")
 
     def answered(self, outcomes: Sequence[Outcome]) -> None:
         """Report that the API answered for these rows."""
         self._answered += len(outcomes)
-        self._tell("answered", changed=outcomes)
+        self._report("answered", changed=outcomes)
 
     def refreshed(self, outcomes: Sequence[Outcome]) -> None:
         """Report that a poll changed these rows."""
-        self._tell("refreshed", changed=outcomes)
+        self._report("refreshed", changed=outcomes)
 
     def tracking(self) -> None:
         """Report that nothing more is sent and that the executions are awaited."""
-        self._tell("tracking")
+        self._report("tracking")
 
     def stale(self, since: float | None) -> None:
         """Report since when polls have no reply (epoch seconds); None: the latest had one."""
         if (since is None) != (self._stale_since is None):
             self._stale_since = since
-            self._tell("stale")
+            self._report("stale")
 
     def waiting(self, reason: str | None) -> None:
         """Report why the run waits; None: it no longer does."""
         if reason is not None:
             logger.info("waiting: %s", reason)
         self._waiting_for = reason
-        self._tell("resumed" if reason is None else "waiting")
+        self._report("resumed" if reason is None else "waiting")
 
     def searching(self, rows: int) -> None:
         """Report for how many rows a lost reply is searched for."""
         self._searching_for = rows
-        self._tell("waiting" if self._waits_for() else "resumed")
+        self._report("waiting" if self._waits_for() else "resumed")
 
     def balance(self, balance_usd: float | None) -> None:
         """Report the account's balance; None where it cannot be read."""
         if balance_usd is None and self.balance_usd is None:
             return
         self.balance_usd = balance_usd
-        self._tell("balance")
+        self._report("balance")
 
     def throttled(self, reason: str | None) -> None:
-        """Report that the API asks to wait longer between reads than this library does; None: it does not any more."""
+        """Report that the API asks to wait longer between reads than this library does; None: it no longer does."""
         if reason != self._throttled:
             if reason is not None:
                 logger.warning("reads resume after at most %g s: %s", MAX_RETRY_AFTER, reason)
             self._throttled = reason
-            self._tell("waiting" if self._waits_for() else "resumed")
+            self._report("waiting" if self._waits_for() else "resumed")
 
     def stopped(self, reason: str) -> None:
         """Report that nothing more is sent."""
         logger.info("stopped: %s", reason)
         self._waiting_for = reason
-        self._tell("stopped")
+        self._report("stopped")
 
     def finished(self) -> None:
         """Report that the run is over."""
-        self._tell("finished")
+        self._report("finished")
 
-    def _tell(self, kind: EventKind, *, changed: Sequence[Outcome] = ()) -> None:
+    def _report(self, kind: EventKind, *, changed: Sequence[Outcome] = ()) -> None:
         if self._observer is None:
             return
         tally = self._results.tally()
@@ -255,7 +255,7 @@ class EventEmitter(GuardedObserver):
             self._results.accepted,
             tally,
             # As they are recorded: a reply may lack what an earlier one had.
-            tuple(self._results.outcome(one.position) for one in changed),
+            tuple(self._results.outcome(outcome.position) for outcome in changed),
             self._waits_for(),
             self.balance_usd,
             self._stale_since,
@@ -264,12 +264,9 @@ class EventEmitter(GuardedObserver):
 
     def _waits_for(self) -> str | None:
         """Return why the run waits, and for how many rows it searches."""
-        looking = (
-            f"searching for the executions of {self._searching_for} rows without a response"
-            if self._searching_for
-            else None
-        )
-        return "; ".join(filter(None, (self._waiting_for, looking, self._throttled))) or None
+        rows = self._searching_for
+        search = f"searching for the executions of {rows} rows without a response" if rows else None
+        return "; ".join(filter(None, (self._waiting_for, search, self._throttled))) or None
 
 
 class DownloadEvents(GuardedObserver):
@@ -294,18 +291,18 @@ class DownloadEvents(GuardedObserver):
 
     def started(self) -> None:
         """Report that the call begins."""
-        self._tell("started")
+        self._report("started")
 
     def fetched(self, *, failed: bool) -> None:
         """Report that a file was downloaded or has failed."""
         self._tally["failed" if failed else "downloaded"] += 1
-        self._tell("downloaded")
+        self._report("downloaded")
 
     def finished(self) -> None:
         """Report that the call is over."""
-        self._tell("finished")
+        self._report("finished")
 
-    def _tell(self, kind: EventKind) -> None:
+    def _report(self, kind: EventKind) -> None:
         if self._observer is None:
             return
         tally = dict(self._tally)

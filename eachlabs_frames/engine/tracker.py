@@ -53,7 +53,7 @@ MIN_AGE: Final = 86_400.0
 outputs for at least 24 hours, and no listing or clock is expected to be wrong by a day."""
 
 SHARE: Final = 3
-"""The pause after a poll is at least this multiple of its duration, whatever pace was asked for."""
+"""The pause after a poll is at least this multiple of its duration, whatever the requested interval."""
 
 
 Answer = TypeVar("Answer", Success, ExecutionPage)
@@ -376,7 +376,7 @@ class Tracker:
         for outcome in ended:
             self._open.pop(str(outcome.execution_id), None)
         if self._assignments is not None:
-            self._assignments.forget(str(outcome.execution_id) for outcome in ended)
+            self._assignments.discard(str(outcome.execution_id) for outcome in ended)
         if changed:
             # The rows as they are now: a poll that a delivery overtook has older values, and so has one for costs.
             self._events.refreshed([self._results.outcome(outcome.position) for outcome in changed])
