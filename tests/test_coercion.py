@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from eachlabs_frames.inputs.coercion import TYPES, convert, read_as, wanted_types
+from eachlabs_frames.inputs.coercion import TYPES, convert, read_as, schema_types
 from eachlabs_frames.inputs.encoding import Problem, from_columns
+from eachlabs_frames.inputs.json_values import RefusedValueError
 from eachlabs_frames.inputs.mapping import Column, Fields, as_pinned, from_spec, to_spec, with_types
-from eachlabs_frames.inputs.values import RefusedValueError
 
 EXACT = 1234567890123456789
 
@@ -42,7 +42,7 @@ EXACT = 1234567890123456789
 def test_a_schema_says_what_text_is_read_as(rule: Any, wanted: tuple[str, ...]) -> None:
     """Where it takes text, or does not say, text stays text; a broken or circular schema does not say."""
     schema = {"$defs": {"Seed": {"type": "integer"}, "Loop": {"$ref": "#/$defs/Loop"}}}
-    assert wanted_types(rule, schema) == wanted
+    assert schema_types(rule, schema) == wanted
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import eachlabs_frames as ef
 from eachlabs_frames.inputs.encoding import MAX_PAYLOAD, Problem, encode, from_columns, from_function, problems
 from eachlabs_frames.inputs.mapping import Column, resolve
 from eachlabs_frames.inputs.schema import compile_check, integer_keys
-from tests.test_values import plain, values
+from tests.test_json_values import plain, values
 
 NO_KEYS: frozenset[str] = frozenset()
 

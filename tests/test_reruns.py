@@ -17,7 +17,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.frames import sent_inputs
 from eachlabs_frames.frames.calls import Calls
-from eachlabs_frames.inputs.repeats import repeated
+from eachlabs_frames.inputs.fingerprints import repeated
 from eachlabs_frames.sandbox import Fault, Sandbox, Version
 from eachlabs_frames.views.common.source import Cards
 from eachlabs_frames.views.dashboard.controller import DashboardController

@@ -15,7 +15,7 @@ import pandas as pd
 from ..errors import InputError
 from ..inputs.batches import batched
 from ..inputs.encoding import Problem, Row, encode_all
-from ..inputs.fingerprints import checksums, fingerprints
+from ..inputs.fingerprints import Fingerprints, checksums, fingerprints, pack
 from ..inputs.local_paths import local_file_check
 from ..inputs.mapping import (
     Fields,
@@ -27,7 +27,6 @@ from ..inputs.mapping import (
     unused_columns,
     with_types,
 )
-from ..inputs.repeats import Fingerprints, pack
 from ..inputs.schema import Check, SchemaError, commonest, compile_check, integer_keys
 from ..journal.base import RowChunk
 from ..models import Batch, Json, Workflow

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from typing import Final
 
 from ..errors import JournalError, RunError
-from ..inputs.repeats import Fingerprints, repeated
+from ..inputs.fingerprints import Fingerprints, repeated
 from ..journal import open_journal
 from ..journal.base import RecentRun, RunSpec
 from ..settings import Settings

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from ..inputs.encoding import LocalFileCheck, Problem, Row, encode_all, from_columns, from_function, problems, unfit
+from ..inputs.json_values import MISSING, RefusedValueError, clean, treat_as_missing, whole_number
 from ..inputs.mapping import Fields, Label, RowFunction, labels_of
 from ..inputs.schema import Check
-from ..inputs.values import MISSING, RefusedValueError, clean, treat_as_missing, whole_number
 from ..models import Json
 
 CHUNK: Final = 1_000

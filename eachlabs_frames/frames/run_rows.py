@@ -19,8 +19,8 @@ import pandas as pd
 from ..aio.clock import SystemClock
 from ..errors import InputError, MappingError, RunError
 from ..inputs.fingerprints import fingerprint, fingerprints
+from ..inputs.json_values import MISSING, RefusedValueError, clean_local
 from ..inputs.mapping import Fields, as_pinned, from_spec, resolve
-from ..inputs.values import MISSING, RefusedValueError, clean_local
 from ..journal import open_journal
 from ..journal.base import RowChunk, RunSpec
 from ..journal.run_names import readable

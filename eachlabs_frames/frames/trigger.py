@@ -23,8 +23,8 @@ from ..api.client import Client
 from ..engine.events import EventEmitter, ObserverList, joined
 from ..engine.tracker import Tracker
 from ..errors import APIError
+from ..inputs.fingerprints import pack
 from ..inputs.mapping import Fields, RowFunction
-from ..inputs.repeats import pack
 from ..journal import open_journal
 from ..journal.base import RunSpec
 from ..journal.updates import JournalUpdater, RunRows

@@ -12,19 +12,19 @@ from .encoding import MAX_PAYLOAD
 
 
 def batched(chunks: Iterable[tuple[Sequence[int], Sequence[bytes]]], *, size: int = MAX_BATCH) -> Iterator[Batch]:
-    """Yield batches of up to `size` inputs, and of no more bytes than one input may have.
+    """Yield batches of up to `size` inputs that are together no larger than one input may be.
 
     Parameters
     ----------
     chunks : iterable of (positions, payloads)
-        Chunk after chunk of rows: each one's position in the frame, and its encoded input.
+        Chunks of rows: their positions in the frame, and their encoded inputs.
     size : int, default 10
-        Inputs of one batch, 1 to 10.
+        Inputs per batch, 1 to 10.
 
     Raises
     ------
     ValueError
-        A size that the API does not take.
+        The size is not 1 to 10.
     """
     if not 1 <= size <= MAX_BATCH:
         msg = f"a batch has 1 to {MAX_BATCH} inputs; got {size}"
@@ -38,35 +38,36 @@ def _batched(chunks: Iterable[tuple[Sequence[int], Sequence[bytes]]], size: int)
     for more_positions, more_payloads in chunks:
         positions += more_positions
         payloads += more_payloads
-        start = 0
-        # Keep incomplete batches for the next chunk, so that only the last batch may be short.
-        while len(positions) - start >= size:
-            batch = _cut(positions, payloads, start, size)
-            yield batch
-            start += len(batch)
-        del positions[:start], payloads[:start]
+        # Incomplete batches are kept for the next chunk, so that only the last batch may be short.
+        yield from _cut_all(positions, payloads, size, at_least=size)
+    yield from _cut_all(positions, payloads, size, at_least=1)
+
+
+def _cut_all(positions: list[int], payloads: list[bytes], size: int, *, at_least: int) -> Iterator[Batch]:
+    """Yield batches and remove them from the lists, while there are `at_least` rows."""
     start = 0
-    while start < len(positions):
+    while len(positions) - start >= at_least:
         batch = _cut(positions, payloads, start, size)
         yield batch
         start += len(batch)
+    del positions[:start], payloads[:start]
 
 
 def _cut(positions: list[int], payloads: list[bytes], start: int, size: int) -> Batch:
     """Return the batch that begins at `start`: as many rows as fit in one request, and at least one."""
-    taken = payloads[start : start + size]
-    while len(taken) > 1 and sum(map(len, taken)) > MAX_PAYLOAD:
-        taken.pop()
-    return Batch(tuple(positions[start : start + len(taken)]), tuple(taken))
+    fitting = payloads[start : start + size]
+    while len(fitting) > 1 and sum(map(len, fitting)) > MAX_PAYLOAD:
+        fitting.pop()
+    return Batch(tuple(positions[start : start + len(fitting)]), tuple(fitting))
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:
-    """Return the two halves of a batch of two or more, in row order."""
+    """Return the two halves of a batch of at least two rows, in row order."""
     return cut(batch, len(batch) // 2)
 
 
 def cut(batch: Batch, size: int) -> tuple[Batch, Batch]:
-    """Return the first `size` rows of a batch, and the others."""
+    """Return the first `size` rows of a batch, and the rest."""
     return (
         Batch(batch.positions[:size], batch.payloads[:size]),
         Batch(batch.positions[size:], batch.payloads[size:]),

@@ -1,7 +1,7 @@
-"""Converts the text of a cell to the type of the schema, or to a type that the user has named.
+"""Converts the text of a cell to the type in the schema, or to a type that the user has given.
 
 Owns the parsing of text as a number, boolean, list or object, because CSV files have only text. It never guesses: text
-that is not exactly of the type stays text, or is an error if the user has named the type.
+that is not exactly of the type stays text, or is an error if the user has given the type.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from decimal import Decimal
 from typing import Any, Final, NoReturn
 
 from ..models import Json
-from .values import MAX_INTEGER, MIN_INTEGER, RefusedValueError, clean, whole_number
+from .json_values import MAX_INTEGER, MIN_INTEGER, RefusedValueError, clean, whole_number
 
 TYPES: Final = ("int", "float", "bool", "json", "str")
-"""The types that a user may name for a column."""
+"""The types that a user may give for a column."""
 
 READABLE: Final = ("integer", "number", "boolean", "array", "object")
-"""JSON Schema's types that text can be read as, in the order in which they are tried."""
+"""The types of JSON Schema that text can be read as, in the order in which they are tried."""
 
 MAX_REFERENCES: Final = 8
 
@@ -40,8 +40,8 @@ _KINDS: Final[Mapping[type, str]] = {
 }
 
 
-def wanted_types(rule: Json, schema: Mapping[str, Json] | None) -> tuple[str, ...]:
-    """Return the types that text for a property is read as; none where the schema takes text, or does not say.
+def schema_types(rule: Json, schema: Mapping[str, Json] | None) -> tuple[str, ...]:
+    """Return the types that text for a property is read as; none if the schema allows text or any type.
 
     Parameters
     ----------
@@ -50,48 +50,47 @@ def wanted_types(rule: Json, schema: Mapping[str, Json] | None) -> tuple[str, ..
     schema : mapping or None
         The whole schema, for references within it.
     """
-    found = _types(rule, schema or {}, 0)
-    return () if found is None or "string" in found else tuple(kind for kind in READABLE if kind in found)
+    types = _types(rule, schema or {}, 0)
+    return () if types is None or "string" in types else tuple(kind for kind in READABLE if kind in types)
 
 
 def _types(rule: Json, schema: Mapping[str, Json], depth: int) -> frozenset[str] | None:
-    """Return the types that a schema allows, or None where it allows any."""
+    """Return the types that a schema allows, or None if it allows any."""
     if not isinstance(rule, Mapping) or depth > MAX_REFERENCES:
         return None
+    constraints: list[frozenset[str] | None] = []
     named = rule.get("type")
-    listed = named if isinstance(named, list) else [named]
-    found = [frozenset(kind for kind in listed if isinstance(kind, str))] if named is not None else []
+    if named is not None:
+        listed = named if isinstance(named, list) else [named]
+        constraints.append(frozenset(kind for kind in listed if isinstance(kind, str)))
     constants = [rule.get("enum"), [rule["const"]] if "const" in rule else None]
-    found += [frozenset(_KINDS[type(value)] for value in values) for values in constants if isinstance(values, list)]
+    constraints += [
+        frozenset(_KINDS[type(value)] for value in values) for values in constants if isinstance(values, list)
+    ]
     if isinstance(rule.get("$ref"), str):
-        found += _some(_types(_referred(rule["$ref"], schema), schema, depth + 1))
-    for word in ("anyOf", "oneOf"):
-        choices = rule.get(word)
-        if isinstance(choices, list):
-            allowed = [_types(choice, schema, depth + 1) for choice in choices]
-            found += [] if None in allowed else [frozenset().union(*filter(None, allowed))]
-    parts = rule.get("allOf")
-    for part in parts if isinstance(parts, list) else []:
-        found += _some(_types(part, schema, depth + 1))
-    return frozenset.intersection(*found) or found[0] if found else None
-
-
-def _some(found: frozenset[str] | None) -> list[frozenset[str]]:
-    return [] if found is None else [found]
+        constraints.append(_types(_referred(rule["$ref"], schema), schema, depth + 1))
+    for keyword in ("anyOf", "oneOf"):
+        if isinstance(rule.get(keyword), list):
+            choices = [_types(choice, schema, depth + 1) for choice in rule[keyword]]
+            constraints.append(None if None in choices else frozenset().union(*filter(None, choices)))
+    if isinstance(rule.get("allOf"), list):
+        constraints += [_types(part, schema, depth + 1) for part in rule["allOf"]]
+    known = [types for types in constraints if types is not None]
+    return frozenset.intersection(*known) or known[0] if known else None
 
 
 def _referred(pointer: str, schema: Mapping[str, Json]) -> Json:
-    """Return what a reference within the schema, such as ``#/$defs/Seed``, points to; None where it is nothing."""
+    """Return what a reference within the schema, such as ``#/$defs/Seed``, points to; None if it points to nothing."""
     if not pointer.startswith("#/"):
         return None
-    found: Any = schema
+    target: Any = schema
     for step in pointer[2:].split("/"):
-        found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-    return found
+        target = target.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
+    return target
 
 
 def read_as(cell: Json, types: tuple[str, ...], *, omit: bool) -> Json:
-    """Return a cell's text as the first of `types` that it can be read as; else the cell as it is.
+    """Return a cell's text as the first of `types` that it can be read as; else return the cell unchanged.
 
     Parameters
     ----------
@@ -105,7 +104,7 @@ def read_as(cell: Json, types: tuple[str, ...], *, omit: bool) -> Json:
     Raises
     ------
     RefusedValueError
-        JSON text that holds what cannot be sent, such as an integer beyond 64 bits.
+        JSON text with a value that cannot be sent, such as an integer beyond 64 bits.
     """
     if not isinstance(cell, str):
         return cell
@@ -117,7 +116,7 @@ def read_as(cell: Json, types: tuple[str, ...], *, omit: bool) -> Json:
 
 
 def convert(cell: Json, type_: str, *, omit: bool) -> Json:
-    """Return a cell as the type that the user has named for its column.
+    """Return a cell as the type that the user has given for its column.
 
     Parameters
     ----------
@@ -154,7 +153,7 @@ _NAMED: Final[Mapping[str, tuple[str, ...]]] = {"int": ("integer",), "float": ("
 
 
 def _integer(text: str) -> int | None:
-    """Read a whole number of 64 bits, exactly: "7", "0400" and "7.0", as pandas writes integers beside a blank."""
+    """Read an integer of 64 bits, exactly: "7", "0400" and "7.0", as pandas writes integers next to a missing cell."""
     text = text.strip()
     if len(text) > _MAX_DIGITS or not _NUMBER.fullmatch(text):
         return None
@@ -165,7 +164,7 @@ def _integer(text: str) -> int | None:
 
 
 def _number(text: str) -> int | float | None:
-    """Read a number; one that is written without a fraction stays an integer, and exact."""
+    """Read a number; one without a fraction stays an exact integer."""
     text = text.strip()
     if len(text) > _MAX_DIGITS or not _NUMBER.fullmatch(text):
         return None
@@ -198,7 +197,7 @@ def _container(text: str, kind: type) -> Json:
 
 def _parsed(text: str) -> Any:
     def refuse(constant: str) -> NoReturn:
-        raise ValueError(constant)  # NaN and Infinity are Python's, not JSON's
+        raise ValueError(constant)  # NaN and Infinity, which JSON does not have
 
     try:
         return json.loads(text, parse_constant=refuse)

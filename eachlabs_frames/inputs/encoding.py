@@ -7,6 +7,7 @@ that it is the same in any chunk, order or run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import isfinite
@@ -17,13 +18,13 @@ import orjson
 from ..models import Json
 from .coercion import convert, read_as
 from .fingerprints import SORTED
+from .json_values import MISSING, RefusedValueError, clean, clean_local, whole_number
 from .mapping import FORMATTER, Column, Fields, Label, Literal, RowFunction, Template
-from .values import MISSING, RefusedValueError, clean, clean_local, whole_number
 
 MAX_PAYLOAD: Final = 10_000_000
-"""Bytes of JSON of one input: this package's own limit, the API states none."""
+"""Bytes of JSON of one input. A limit of this package: the API states none."""
 
-_ROWS_ONLY: Final = SORTED | orjson.OPT_PASSTHROUGH_DATACLASS  # a Problem is no JSON
+_ROWS_ONLY: Final = SORTED | orjson.OPT_PASSTHROUGH_DATACLASS  # fails on a Problem
 
 Row: TypeAlias = dict[str, Json]
 Cells: TypeAlias = Sequence[Any]
@@ -42,7 +43,7 @@ class Problem:
 
 
 LocalFileCheck: TypeAlias = Callable[[Row], Problem | None]
-"""Says which value of an input is a file of this machine where a URL is wanted."""
+"""Returns the problem of an input with the path of a local file where a URL is expected."""
 
 
 def from_columns(
@@ -61,25 +62,25 @@ def from_columns(
     omit : bool
         Whether a missing value leaves its key out; it becomes null otherwise.
     integers : frozenset of str
-        Keys where a whole float is sent as an integer; one that has lost digits is that row's problem.
+        Keys for which a whole float is sent as an integer; a float that may have lost digits is a `Problem`.
     """
     cleaned: dict[str, Cells] = {}
     for key, source in fields.items():
         cells = _fill(source, columns, size, omit)
         cleaned[key] = [_as_integer(cell) for cell in cells] if key in integers else cells
-    kinds = {key: set(map(type, cells)) for key, cells in cleaned.items()}
-    in_rows = zip(*cleaned.values(), strict=True)
-    if any(RefusedValueError in found for found in kinds.values()):
+    types = {key: set(map(type, cells)) for key, cells in cleaned.items()}
+    by_row = zip(*cleaned.values(), strict=True)
+    if any(RefusedValueError in of_key for of_key in types.values()):
         places = [_place(key, source) for key, source in fields.items()]
-        return [_assemble(tuple(fields), cells, places, omit) for cells in in_rows]
-    rows = list(map(dict, map(zip, repeat(tuple(fields)), in_rows)))
-    for key, found in kinds.items():
-        if type(MISSING) in found:
-            _settle_missing(rows, key, cleaned[key], omit)
+        return [_assemble(tuple(fields), cells, places, omit) for cells in by_row]
+    rows = list(map(dict, map(zip, repeat(tuple(fields)), by_row)))
+    for key, of_key in types.items():
+        if type(MISSING) in of_key:
+            _omit_missing(rows, key, cleaned[key], omit)
     return rows
 
 
-def _settle_missing(rows: Sequence[Row], key: str, cells: Cells, omit: bool) -> None:
+def _omit_missing(rows: Sequence[Row], key: str, cells: Cells, omit: bool) -> None:
     for row, cell in zip(rows, cells, strict=True):
         if cell is MISSING:
             if omit:
@@ -91,83 +92,79 @@ def _settle_missing(rows: Sequence[Row], key: str, cells: Cells, omit: bool) -> 
 def from_function(
     function: RowFunction, record: dict[Any, Any], *, omit: bool, integers: frozenset[str]
 ) -> Row | Problem:
-    """Return the input that `function` makes of one row; what it raises is that row's problem."""
+    """Return the input that `function` returns for a row, or the row's problem if it raises."""
     try:
-        made = function(record)
-    except Exception as exc:  # noqa: BLE001 - the user's own code: whatever it raises belongs to this row
+        returned = function(record)
+    except Exception as exc:  # noqa: BLE001 - the user's function may raise anything
         return Problem(f"inputs= raised {type(exc).__name__}: {exc}", cause=exc)
-    if not isinstance(made, Mapping):
-        return Problem(f"inputs= must return a dict; it returned {type(made).__name__}")
-    keys = tuple(made)
-    odd = next((key for key in keys if not isinstance(key, str)), None)
-    if odd is not None:
-        return Problem(f"inputs= returned a key that is not a string: {odd!r}")
-    cells = [_cell(value, omit) for value in made.values()]
+    if not isinstance(returned, Mapping):
+        return Problem(f"inputs= must return a dict; it returned {type(returned).__name__}")
+    keys = tuple(returned)
+    for key in keys:
+        if not isinstance(key, str):
+            return Problem(f"inputs= returned a key that is not a string: {key!r}")
+    cells = [_cell(value, omit) for value in returned.values()]
     cells = [_as_integer(cell) if key in integers else cell for key, cell in zip(keys, cells, strict=True)]
     return _assemble(keys, cells, [f"key {key!r}" for key in keys], omit)
 
 
 def encode(row: Row) -> bytes | Problem:
-    """Return `row` as JSON, or why it cannot be sent."""
+    """Return `row` as JSON, or its problem."""
     try:
         payload = orjson.dumps(row, option=SORTED)
     except orjson.JSONEncodeError as exc:
-        return _culprit(row, exc)
+        return _encoding_problem(row, exc)
     if len(payload) > MAX_PAYLOAD:
         size = f"{len(payload) / 1e6:.1f} MB as JSON, more than the limit of {MAX_PAYLOAD / 1e6:.0f} MB"
         return Problem(f"{size}: upload large values and send their URLs")
     return payload
 
 
-def encode_all(rows: Sequence[Row | Problem]) -> list[bytes | Problem]:
+def encode_all(rows: Sequence[Row | Problem]) -> Sequence[bytes | Problem]:
     """Return each row of a chunk as JSON, or its problem."""
-    try:
-        payloads: list[bytes | Problem] = [orjson.dumps(row, option=_ROWS_ONLY) for row in rows]
-    except orjson.JSONEncodeError:
-        return [row if isinstance(row, Problem) else encode(row) for row in rows]
-    if sum(map(len, payloads)) > MAX_PAYLOAD:  # type: ignore[arg-type]  # all are bytes here
-        return [row if isinstance(row, Problem) else encode(row) for row in rows]
-    return payloads
+    with suppress(orjson.JSONEncodeError):
+        payloads = [orjson.dumps(row, option=_ROWS_ONLY) for row in rows]
+        if sum(map(len, payloads)) <= MAX_PAYLOAD:
+            return payloads
+    return [row if isinstance(row, Problem) else encode(row) for row in rows]
 
 
 def problems(
     rows: Sequence[Row | Problem], check: Callable[[Row], str | None] | None, local_file: LocalFileCheck | None = None
 ) -> Iterator[tuple[int, Problem, bool]]:
-    """Yield what is wrong in a chunk: its row's place in it, the problem, and whether the schema alone refuses it."""
-    encodable = _encodable(rows)
-    for place, row in enumerate(rows):
+    """Yield the problems of a chunk: the row's index in it, the problem, and whether only the schema rejects it."""
+    encodable = _all_encodable(rows)
+    for index, row in enumerate(rows):
         if isinstance(row, Problem):
-            yield place, row, False
+            yield index, row, False
             continue
         payload = b"" if encodable else encode(row)
         if isinstance(payload, Problem):
-            yield place, payload, False
+            yield index, payload, False
             continue
         local = local_file(row) if local_file is not None else None
         if local is not None:
-            yield place, local, False
+            yield index, local, False
             continue
-        refused = check(row) if check is not None else None
-        if refused is not None:
-            yield place, Problem(refused), True
+        reason = check(row) if check is not None else None
+        if reason is not None:
+            yield index, Problem(reason), True
 
 
 def unfit(
     rows: Sequence[Row | Problem], payloads: Sequence[bytes | Problem], local_file: LocalFileCheck | None = None
 ) -> Iterator[tuple[int, Problem]]:
-    """Yield the rows of a chunk, by their place in it, that cannot be sent whatever the schema says, and why."""
-    for place, payload in enumerate(payloads):
-        if isinstance(payload, Problem):
-            yield place, payload
-    if local_file is not None:
-        for place, (row, payload) in enumerate(zip(rows, payloads, strict=True)):
-            found = None if isinstance(row, Problem) or isinstance(payload, Problem) else local_file(row)
-            if found is not None:
-                yield place, found
+    """Yield each row of a chunk that cannot be sent even without a schema: its index in the chunk, and the problem."""
+    yield from ((index, payload) for index, payload in enumerate(payloads) if isinstance(payload, Problem))
+    for index, (row, payload) in enumerate(zip(rows, payloads, strict=True)):
+        if local_file is not None and not isinstance(row, Problem) and not isinstance(payload, Problem):
+            problem = local_file(row)
+            if problem is not None:
+                yield index, problem
 
 
-def _encodable(rows: Sequence[Row | Problem]) -> bool:
-    """Say in one stroke that every row of a chunk can be encoded and is small: one dump instead of one a row."""
+def _all_encodable(rows: Sequence[Row | Problem]) -> bool:
+    """Return whether every row of a chunk can be encoded and is small: one call of orjson instead of one per row."""
     try:
         return len(orjson.dumps(rows)) <= MAX_PAYLOAD
     except orjson.JSONEncodeError:
@@ -185,11 +182,11 @@ def _fill(source: object, columns: Mapping[Label, Cells], size: int, omit: bool)
 
 
 def _column(cells: Cells, omit: bool) -> Cells:
-    kinds = set(map(type, cells))
+    types = set(map(type, cells))
     # Text that is no UTF-8 and integers beyond 64 bits are left to `encode`: orjson finds them at no cost.
-    if kinds <= {str, bool} or kinds == {int}:
+    if types <= {str, bool} or types == {int}:
         return cells
-    if kinds == {float}:
+    if types == {float}:
         return [cell if isfinite(cell) else _cell(cell, omit) for cell in cells]
     return [cell if type(cell) is str else _cell(cell, omit) for cell in cells]
 
@@ -202,7 +199,7 @@ def _cell(value: object, omit: bool) -> Json:
 
 
 def _typed(cell: Json, source: Column, omit: bool) -> Json:
-    """Return a cell as the type that the user has named for its column, or else the schema."""
+    """Return a cell as the type that the user has given for its column, else as a type of the schema."""
     if cell is MISSING or type(cell) is RefusedValueError:
         return cell
     try:
@@ -225,7 +222,7 @@ def _text(source: Template, row: tuple[Any, ...]) -> Json:
         return FORMATTER.vformat(source.text, (), dict(zip(source.labels, row, strict=True)))
     except RefusedValueError as exc:
         return exc
-    except Exception as exc:  # noqa: BLE001 - a cell's own __format__ may raise anything
+    except Exception as exc:  # noqa: BLE001 - the __format__ of a cell may raise anything
         return RefusedValueError(f"template {source.text!r}: {exc}")
 
 
@@ -255,10 +252,10 @@ def _assemble(keys: Sequence[str], cells: Sequence[Json], places: Sequence[str],
     return row
 
 
-def _culprit(row: Row, exc: Exception) -> Problem:
+def _encoding_problem(row: Row, exc: Exception) -> Problem:
     for key, value in row.items():
         try:
             clean(value)
-        except RefusedValueError as refused:
-            return Problem(str(refused), f"key {key!r}")
+        except RefusedValueError as refusal:
+            return Problem(str(refusal), f"key {key!r}")
     return Problem(f"cannot be written as JSON: {exc}")

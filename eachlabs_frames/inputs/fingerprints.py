@@ -1,4 +1,4 @@
-"""Fingerprints of inputs, which identify a row in the journal and in the API's listing.
+"""Fingerprints of inputs, which identify a row in the journal and in the API's listing, and repeats among them.
 
 Equal JSON values have the same fingerprint: key order does not matter, and 1 equals 1.0, so that a column that became
 float because of a missing value in another row has the same inputs.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 import orjson
 
 from ..models import Json
@@ -28,14 +29,14 @@ def fingerprint(value: Json) -> bytes:
     Raises
     ------
     orjson.JSONEncodeError
-        No JSON value.
+        `value` is no JSON value.
     """
     plain = _is_plain(value) if type(value) is dict else type(value) in _PLAIN
     return _digest(orjson.dumps(value if plain else _whole(value), option=SORTED))
 
 
 def try_fingerprint(inputs: Json) -> bytes | None:
-    """Return the fingerprint of the inputs of an execution, or None where no row can have sent them."""
+    """Return the fingerprint of an execution's inputs, or None if no row can have sent them."""
     try:
         return fingerprint(inputs) if isinstance(inputs, dict) else None
     except (TypeError, ValueError, RecursionError):
@@ -43,7 +44,7 @@ def try_fingerprint(inputs: Json) -> bytes | None:
 
 
 def fingerprints(rows: Sequence[dict[str, Json]], payloads: Sequence[bytes]) -> list[bytes]:
-    """Return the fingerprint of each input, of which the JSON with sorted keys is there already."""
+    """Return the fingerprint of each input, given their JSON with sorted keys."""
     return [
         _digest(payload) if _is_plain(row) else fingerprint(row) for row, payload in zip(rows, payloads, strict=True)
     ]
@@ -55,7 +56,7 @@ def checksum(value: Json) -> int:
 
 
 def checksums(rows: Sequence[dict[str, Json]], payloads: Sequence[bytes]) -> list[int]:
-    """Return the checksum of each input, of which the JSON with sorted keys is there already."""
+    """Return the checksum of each input, given their JSON with sorted keys."""
     joined = b"".join(payloads)
     if not any(mark in joined for mark in _WHOLE_FLOATS):
         return list(map(zlib.crc32, payloads))
@@ -64,11 +65,11 @@ def checksums(rows: Sequence[dict[str, Json]], payloads: Sequence[bytes]) -> lis
 
 
 _WHOLE_FLOATS: Final = (b".0", b"e1", b"e2", b"e3")
-"""What the JSON of any whole float has in it, as orjson writes it: "7.0", and from 1e16 on "1e16" to "1e308"."""
+"""The JSON of any whole float contains one of these: orjson writes "7.0", and from 1e16 on "1e16" to "1e308"."""
 
 
 def _is_plain(row: dict[str, Json]) -> bool:
-    """Say whether the JSON of an input is the same for every equal input: no whole float is in it, and nothing deep."""
+    """Return whether equal inputs have the same JSON as this one: it contains no whole float and nothing nested."""
     cells = row.values()
     if _PLAIN.issuperset(map(type, cells)):
         return True
@@ -80,7 +81,7 @@ def _digest(text: bytes) -> bytes:
 
 
 def _whole(value: Json) -> Json:
-    """Make whole floats integers, all the way down; one beyond 64 bits stays the float that both sides read it as."""
+    """Convert whole floats to integers, recursively, up to 64 bits: JSON parsers read larger ones as floats."""
     if type(value) is float and value.is_integer() and -(2.0**63) <= value < 2.0**64:
         return int(value)
     if isinstance(value, dict):
@@ -88,3 +89,32 @@ def _whole(value: Json) -> Json:
     if isinstance(value, list):
         return [_whole(item) for item in value]
     return value
+
+
+Fingerprints: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
+"""The first 8 bytes of each fingerprint: unique among millions of inputs, and small."""
+
+
+def pack(contents: bytes | bytearray) -> Fingerprints:
+    """Return fingerprints of `SIZE` bytes each as an array of their first 8 bytes."""
+    packed: Fingerprints = np.frombuffer(bytes(contents), dtype="<u8")[:: SIZE // 8].copy()
+    return packed
+
+
+def repeated(inputs: Fingerprints, earlier: Fingerprints) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which of `inputs` are in `earlier`, counted by occurrence.
+
+    The k-th occurrence of an input is a repeat where `earlier` has it at least k times: a sweep that asks for an
+    input three times repeats one row of a run that has it once.
+    """
+    out = np.zeros(len(inputs), dtype=bool)
+    distinct, counts = np.unique(earlier, return_counts=True)
+    if not len(distinct) or not len(inputs):
+        return out
+    order = np.argsort(inputs, kind="stable")
+    ordered = inputs[order]
+    begins = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    first = np.maximum.accumulate(np.where(begins, np.arange(len(ordered)), 0))
+    nearest = np.minimum(np.searchsorted(distinct, ordered), len(distinct) - 1)
+    out[order] = (distinct[nearest] == ordered) & (np.arange(len(ordered)) - first < counts[nearest])
+    return out

@@ -1,6 +1,6 @@
 """Finds local paths in inputs where the workflow expects a URL.
 
-Decides which keys of an input hold URLs and which texts may be a path. It never reads the disk: the caller passes a
+Decides which keys of an input hold URLs and which texts may be paths. It never reads the disk: the caller passes a
 function that checks whether a file exists.
 """
 
@@ -16,13 +16,13 @@ from .mapping import Column, Fields, RowFunction, properties
 MAX_PATH: Final = 4096
 """Bytes of a path, at most (Linux, ``PATH_MAX``)."""
 MAX_SHOWN: Final = 80
-MAX_REMEMBERED: Final = 10_000
-"""Size of the cache of checked texts: a sweep has the same picture in many rows."""
+MAX_CACHED: Final = 10_000
+"""Size of the cache of checked texts: a sweep has the same image in many rows."""
 
-_ENDINGS: Final = ("_url", "_urls", "_uri", "_uris")
+_SUFFIXES: Final = ("_url", "_urls", "_uri", "_uris")
 _FORMATS: Final = frozenset({"uri", "uri-reference", "iri", "iri-reference", "url"})
 _REMOTE: Final = ("http://", "https://", "data:", "//", "\\\\")
-"""Beginnings of texts that are never looked up: ``//host/a.png`` is a URL, and on Windows a request to that host."""
+"""Texts that begin so are never checked: on Windows, to look for ``//host/a.png`` would be a request to that host."""
 
 
 def local_file_check(
@@ -40,7 +40,7 @@ def local_file_check(
     schema : mapping or None
         The workflow's input schema.
     is_file : callable
-        Says whether a path leads to a file of this machine.
+        Returns whether a path is that of a file on this machine.
     """
     by_schema = frozenset(key for key, rule in properties(schema).items() if _is_uri(rule))
     if callable(fields):
@@ -50,18 +50,18 @@ def local_file_check(
 
 
 def _check(keys_of: Callable[[Row], list[str]], is_file: Callable[[str], bool]) -> LocalFileCheck:
-    remembered: dict[str, bool] = {}
+    checked: dict[str, bool] = {}
 
     def is_local(text: str) -> bool:
         if text[:5].lower() == "file:":
             return True
         if not may_be_path(text):
             return False
-        if text not in remembered:
-            if len(remembered) >= MAX_REMEMBERED:
-                remembered.clear()
-            remembered[text] = is_file(text)
-        return remembered[text]
+        if text not in checked:
+            if len(checked) >= MAX_CACHED:
+                checked.clear()
+            checked[text] = is_file(text)
+        return checked[text]
 
     def check(row: Row) -> Problem | None:
         for key in keys_of(row):
@@ -79,7 +79,7 @@ def _check(keys_of: Callable[[Row], list[str]], is_file: Callable[[str], bool]) 
 
 
 def may_be_path(text: str) -> bool:
-    """Return whether a text can be a path, as far as can be told without a disk."""
+    """Return whether a text may be a path, without access to the disk."""
     return 0 < len(text) < MAX_PATH and not text[:8].lower().startswith(_REMOTE) and text.isprintable()
 
 
@@ -94,7 +94,7 @@ def _texts(value: Json) -> Iterator[str]:
 
 def _is_url_name(name: str) -> bool:
     folded = name.casefold()
-    return folded.endswith(_ENDINGS) or folded in ("url", "urls", "uri", "uris")
+    return folded.endswith(_SUFFIXES) or folded in ("url", "urls", "uri", "uris")
 
 
 def _is_url_column(source: Any) -> bool:
@@ -102,7 +102,7 @@ def _is_url_column(source: Any) -> bool:
 
 
 def _is_uri(rule: Json) -> bool:
-    """Return whether a schema's rule wants a URI, or a list of them."""
+    """Return whether a schema's rule requires a URI, or a list of them."""
     if not isinstance(rule, Mapping):
         return False
     form = rule.get("format")

@@ -1,6 +1,6 @@
 """Resolves ``inputs=``: which column, constant or template fills which key of the input.
 
-Owns the four forms of ``inputs=`` and their errors. It sees column labels and a schema, never a cell.
+Owns the four forms of ``inputs=`` and their errors. It reads column labels and a schema, never a cell.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from .. import media
 from ..errors import MappingError
 from ..models import Json
 from ..suggestions import closest, hint
-from .coercion import READABLE, TYPES, wanted_types
-from .values import MISSING, RefusedValueError, clean, whole_number
+from .coercion import READABLE, TYPES, schema_types
+from .json_values import MISSING, RefusedValueError, clean, whole_number
 
 Label: TypeAlias = Hashable
 RowFunction: TypeAlias = Callable[[dict[Any, Any]], Mapping[str, Any]]
 
 
 class _ByName(Formatter):
-    """Reads ``{a.b}`` as the column "a.b", and prints a whole float as the integer that it is.
+    """Reads ``{a.b}`` as the column "a.b", and formats a whole float as an integer.
 
-    A column of integers becomes float64 as soon as one cell of it is missing. What a row's text says must not depend
-    on that, or the row would be another input, and be paid for again.
+    A column of integers becomes float64 if one of its cells is missing. A row's text must not depend on that: the row
+    would have another input, and be paid for again.
     """
 
-    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:  # noqa: ARG002 - its signature
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:  # noqa: ARG002 - the signature of Formatter
         return kwargs[field_name], field_name
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
@@ -40,7 +40,7 @@ class _ByName(Formatter):
         if not _FLOAT_TYPE.search(format_spec):
             value = whole_number(value)
         if type(value) is int and _PRECISION_ALONE.fullmatch(format_spec):
-            value = float(value)  # ".3" without a type is a float's alone
+            value = float(value)  # ".3" without a type is valid for floats only
         return super().format_field(value, format_spec)
 
 
@@ -58,14 +58,19 @@ class Column:
     ----------
     label : hashable
     type : str or None
-        The type that the user has named for it, one of `coercion.TYPES`.
+        The type that the user has given for it, one of `coercion.TYPES`.
     by_schema : tuple of str
-        The types that its text is read as, where no type was named and the frame came from a file.
+        The types that its text is read as, if no type was given and the frame was read from a file.
     """
 
     label: Label
     type: str | None = None
     by_schema: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The columns that it reads."""
+        return (self.label,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,11 @@ class Literal:
     """A constant: a key with the same value in every row. Created by `lit`."""
 
     value: Json
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The columns that it reads: none."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +97,9 @@ Source: TypeAlias = Column | Literal | Template
 Fields: TypeAlias = Mapping[str, Source]
 
 MAX_SHOWN: Final = 60
-"""Characters of a value that a message shows."""
+"""Characters of a value in a message."""
 MAX_UNUSED: Final = 200
-"""Columns that are compared with the schema's names."""
+"""Columns that are compared with the names in the schema."""
 
 
 def lit(value: object) -> Literal:
@@ -174,22 +184,22 @@ def template(text: str) -> Template:
 
 
 def _labels(text: str) -> list[str]:
-    found: list[str] = []
+    labels: list[str] = []
     for _, name, spec, _ in FORMATTER.parse(text):
         if name is None:
             continue
         if not name or name.isdigit():
             msg = f"{{{name}}} names no column"
             raise ValueError(msg)
-        found.append(name)
-        found += _labels(spec or "")
-    return found
+        labels.append(name)
+        labels += _labels(spec or "")
+    return labels
 
 
 def resolve(
     inputs: object, labels: Sequence[Label], schema: Mapping[str, Json] | None, *, ours: frozenset[Label]
 ) -> Fields | RowFunction:
-    """Return what fills each key of an input, or the callable that makes the whole of it.
+    """Return what fills each key of an input, or the callable that builds it.
 
     Parameters
     ----------
@@ -200,26 +210,26 @@ def resolve(
     schema : mapping or None
         The workflow's input schema.
     ours : frozenset of hashable
-        The result's own columns, and those that number a sweep's repeats: never an input unless named.
+        The result columns, and those that number a sweep's repeats: inputs only if named.
 
     Raises
     ------
     MappingError
-        No such column (with the nearest name), one that is there twice, an empty or unreadable mapping.
+        A column does not exist (with the nearest name) or exists twice, or the mapping is empty or invalid.
     """
-    known = Counter(labels)
+    counts = Counter(labels)
     if isinstance(inputs, str | bytes):
         msg = f"inputs={inputs!r} is one string: write inputs=[{inputs!r}] for a column"
         raise MappingError(msg)
     if callable(inputs):
-        _refuse_twice([label for label in labels if label not in ours], known)
+        _check_unique([label for label in labels if label not in ours], counts)
         return inputs
     fields = _fields(inputs, labels, schema, ours)
     if not fields:
         msg = "inputs= is empty: name at least one column, as in inputs=['prompt']"
         raise MappingError(msg)
     for source in fields.values():
-        _check_source(source, known)
+        _check_source(source, counts)
     return fields
 
 
@@ -266,18 +276,18 @@ def _by_schema(labels: Sequence[Label], schema: Mapping[str, Json] | None, ours:
     named = properties(schema)
     if not named:
         return {_key(label): Column(label) for label in mine}
-    found: dict[str, Source] = {label: Column(label) for label in named if label in mine}
-    if not found:
-        wanted = ", ".join(map(repr, named))
+    fields: dict[str, Source] = {label: Column(label) for label in named if label in mine}
+    if not fields:
+        expected = ", ".join(map(repr, named))
         close = hint(next(iter(named)), mine)
         example = "map them, as in inputs={'key': 'column'}"
-        msg = f"the workflow takes {wanted}, but no column has such a name{close}: {example}"
+        msg = f"the workflow takes {expected}, but no column has such a name{close}: {example}"
         raise MappingError(msg)
-    return found
+    return fields
 
 
 def properties(schema: Mapping[str, Json] | None) -> Mapping[str, Json]:
-    """Return the properties that a schema names; empty where it names none that can be read."""
+    """Return the properties of a schema; empty if it has none, or invalid ones."""
     named = schema.get("properties") if schema else None
     return named if isinstance(named, Mapping) else {}
 
@@ -303,39 +313,28 @@ def _source(key: str, value: object) -> Source:
     return Column(value)
 
 
-def _check_source(source: Source, known: Counter[Label]) -> None:
-    wanted: tuple[Label, ...] = ()
-    if isinstance(source, Column):
-        wanted = (source.label,)
-    elif isinstance(source, Template):
-        wanted = source.labels
-    for label in wanted:
-        if label not in known:
-            msg = f"the frame has no column {label!r}{hint(label, known)}; for a constant write lit({label!r})"
+def _check_source(source: Source, counts: Counter[Label]) -> None:
+    for label in source.labels:
+        if label not in counts:
+            msg = f"the frame has no column {label!r}{hint(label, counts)}; for a constant write lit({label!r})"
             raise MappingError(msg)
-    _refuse_twice(wanted, known)
+    _check_unique(source.labels, counts)
 
 
-def _refuse_twice(wanted: Sequence[Label], known: Counter[Label]) -> None:
-    twice = next((label for label in wanted if known[label] > 1), None)
-    if twice is not None:
-        msg = f"the frame has {known[twice]} columns named {twice!r}: rename one of them"
-        raise MappingError(msg)
+def _check_unique(labels: Sequence[Label], counts: Counter[Label]) -> None:
+    for label in labels:
+        if counts[label] > 1:
+            msg = f"the frame has {counts[label]} columns named {label!r}: rename one of them"
+            raise MappingError(msg)
 
 
 def labels_of(fields: Fields) -> set[Label]:
-    """Return the columns that inputs are made of."""
-    found: set[Label] = set()
-    for source in fields.values():
-        if isinstance(source, Column):
-            found.add(source.label)
-        elif isinstance(source, Template):
-            found.update(source.labels)
-    return found
+    """Return the columns that inputs are built from."""
+    return {label for source in fields.values() for label in source.labels}
 
 
 def unused_columns(fields: Fields, labels: Sequence[Label], *, ours: frozenset[Label]) -> list[Label]:
-    """Return the columns of the user's own that no key is filled from, in their order."""
+    """Return the user's columns that fill no key, in their order."""
     used = labels_of(fields)
     return [label for label in dict.fromkeys(labels) if label not in used and label not in ours]
 
@@ -343,15 +342,15 @@ def unused_columns(fields: Fields, labels: Sequence[Label], *, ours: frozenset[L
 def misspelling_notes(
     fields: Fields, unused: Sequence[Label], schema: Mapping[str, Json] | None
 ) -> tuple[list[str], list[Label]]:
-    """Return a note for each name that is probably misspelt, and the unused columns that are not.
+    """Return a note for each name that is probably misspelt, and the other unused columns.
 
     Parameters
     ----------
     fields : Fields
     unused : sequence of labels
-        Columns that no key is filled from.
+        Columns that fill no key.
     schema : mapping or None
-        The workflow's input schema: its names are the right ones.
+        The workflow's input schema, which has the correct names.
     """
     named = properties(schema)
     free = [key for key in named if key not in fields]
@@ -360,31 +359,31 @@ def misspelling_notes(
         match = closest(key, free) if named and key not in named else None
         if match is not None:
             notes.append(f"{key!r} is sent, but the workflow's schema has no such key; did you mean {match!r}?")
-    unknown = [label for label in unused[:MAX_UNUSED] if label not in named]  # a named one gave way to a constant
+    unknown = [label for label in unused[:MAX_UNUSED] if label not in named]  # the others are replaced by a constant
     near = {label: match for label in unknown if (match := closest(label, free)) is not None}
     notes += [f"{label!r} is not sent; did you mean {match!r}?" for label, match in near.items()]
     return notes, [label for label in unused if label not in near]
 
 
 def with_types(fields: Fields, schema: Mapping[str, Json] | None) -> Fields:
-    """Return `fields` for a frame that came from a file: the schema says what each column's text is read as.
+    """Return `fields` for a frame that was read from a file: the schema determines the types that text is read as.
 
-    A type that the user has named stands. A property that the schema does not name is read by its
-    ``additionalProperties``.
+    A type that the user has given is kept. ``additionalProperties`` applies to properties that the schema does not
+    name.
     """
     named = properties(schema)
-    others = schema.get("additionalProperties") if schema else None
+    additional = schema.get("additionalProperties") if schema else None
 
     def typed(key: str, source: Source) -> Source:
         if not isinstance(source, Column) or source.type is not None:
             return source
-        return Column(source.label, by_schema=wanted_types(named.get(key, others), schema))
+        return Column(source.label, by_schema=schema_types(named.get(key, additional), schema))
 
     return {key: typed(key, source) for key, source in fields.items()}
 
 
 def to_spec(fields: Fields) -> dict[str, Json] | None:
-    """Return `fields` as JSON that `from_spec` reads, or None where a column's label is no string."""
+    """Return `fields` as JSON that `from_spec` reads, or None if a column's label is no string."""
     spec: dict[str, Json] = {}
     for key, source in fields.items():
         if isinstance(source, Literal):
@@ -401,7 +400,7 @@ def to_spec(fields: Fields) -> dict[str, Json] | None:
 
 
 def as_pinned(spec: Mapping[str, Json] | None) -> dict[str, Json] | None:
-    """Return a spec as a run is pinned to it: without what the schema says, which the run's version pins already."""
+    """Return a spec as a run stores it: without the types of the schema, which the run's version determines."""
     if not isinstance(spec, Mapping):
         return None
     return {
@@ -410,20 +409,20 @@ def as_pinned(spec: Mapping[str, Json] | None) -> dict[str, Json] | None:
     }
 
 
-def _column(entry: Mapping[str, Any]) -> Column:
+def _column_from_entry(entry: Mapping[str, Any]) -> Column:
     label, type_, by_schema = entry["column"], entry.get("type"), tuple(entry.get("by_schema", ()))
-    hash(label)  # raises where it can be none: a frame's attrs are anybody's to write
+    hash(label)  # raises TypeError: users may write anything into a frame's attrs
     if type_ not in (None, *TYPES) or not set(by_schema).issubset(READABLE):
         raise KeyError(type_)
     return Column(label, type_, by_schema)
 
 
 def from_spec(spec: Mapping[str, Json]) -> Fields:
-    """Return the fields that `to_spec` wrote down."""
+    """Return the fields of a spec that `to_spec` returned."""
     return {key: _from_entry(entry) for key, entry in spec.items()}
 
 
 def _from_entry(entry: Mapping[str, Any]) -> Source:
     if "lit" in entry:
         return Literal(entry["lit"])
-    return template(entry["template"]) if "template" in entry else _column(entry)
+    return template(entry["template"]) if "template" in entry else _column_from_entry(entry)

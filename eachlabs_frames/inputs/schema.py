@@ -3,7 +3,7 @@
 Owns the use of JSON Schema. It never rejects a row because the schema itself is invalid: the API decides then.
 
 jsonschema-rs, not jsonschema: for 10,000 inputs of 4 keys it took 2 ms where jsonschema took 200 ms, with the same
-messages; and it is told to fetch nothing that a schema refers to.
+messages; and it is configured to fetch no referenced schemas.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ Check = Callable[[dict[str, Json]], str | None]
 
 
 class SchemaError(ValueError):
-    """The workflow's input schema is no JSON Schema that can be used."""
+    """The workflow's input schema is not a usable JSON Schema."""
 
 
 def compile_check(schema: Mapping[str, Json]) -> Check:
-    """Return a function that says why an input does not fit `schema`, or None where it fits.
+    """Return a function that returns the reason why an input does not conform to `schema`, or None if it does.
 
     Raises
     ------
     SchemaError
-        No JSON Schema, or one that refers to another document.
+        `schema` is no JSON Schema, or refers to another document.
     """
-    import jsonschema_rs  # its import costs what a session without validation need not pay
+    import jsonschema_rs  # slow to import, and not needed without validation
 
     try:
-        validator = jsonschema_rs.validator_for(dict(schema), retriever=_fetch_nothing)
+        validator = jsonschema_rs.validator_for(dict(schema), retriever=_refuse_reference)
     except ValueError as exc:
         raise SchemaError(_short(str(exc).partition("\n")[0])) from exc
 
     def check(payload: dict[str, Json]) -> str | None:
         if validator.is_valid(payload):
             return None
-        return _reason(next(iter(validator.iter_errors(payload)))) + _misspelt(payload, schema)
+        return _reason(next(iter(validator.iter_errors(payload)))) + _misspelling_hint(payload, schema)
 
     return check
 
 
-def _fetch_nothing(uri: str) -> Any:
+def _refuse_reference(uri: str) -> Any:
     msg = f"the schema refers to {uri}, which is not loaded"
     raise ValueError(msg)
 
@@ -59,8 +59,8 @@ def _reason(error: Any) -> str:
     return _short(f"{path}: {error.message}" if path else str(error.message))
 
 
-def _misspelt(payload: Mapping[str, Json], schema: Mapping[str, Json]) -> str:
-    """Return a hint at the key that is probably a misspelling of another one that the schema names."""
+def _misspelling_hint(payload: Mapping[str, Json], schema: Mapping[str, Json]) -> str:
+    """Return a hint if a key is probably a misspelling of one in the schema, else ""."""
     named = properties(schema)
     free = [key for key in named if key not in payload]
     for key in payload:
@@ -78,11 +78,11 @@ def _short(text: str) -> str:
 
 
 _VALUE: Final = re.compile(r"((?:[^\s:]+: )?)(?:.+?)( (?:is|has|does) (?!a required).*)", re.DOTALL)
-"""A reason that begins with the refused value, as almost all of them do, after the path to it."""
+"""A reason: the path to the refused value, the value, and the rest. Almost all reasons have this form."""
 
 
 def commonest(reasons: Iterable[str]) -> tuple[str, int]:
-    """Return the reason that most rows have, as the first of them has it, and how many have it with any value."""
+    """Return the most frequent reason, with the value of its first row, and the number of rows that have it."""
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for reason in reasons:
@@ -94,7 +94,7 @@ def commonest(reasons: Iterable[str]) -> tuple[str, int]:
 
 
 def integer_keys(schema: Mapping[str, Json] | None) -> frozenset[str]:
-    """Return the keys that `schema` wants as integers: there a float that is whole is sent as an integer."""
+    """Return the keys of integers in `schema`: a whole float is sent as an integer there."""
     return frozenset(key for key, rule in properties(schema).items() if _wants_integer(rule))
 
 
@@ -102,7 +102,7 @@ def _wants_integer(rule: Json) -> bool:
     if not isinstance(rule, Mapping):
         return False
     kinds = rule.get("type")
-    named = kinds if isinstance(kinds, list) else [kinds]  # no set: what an invalid schema has may not be hashable
+    named = kinds if isinstance(kinds, list) else [kinds]  # no set: an invalid schema may have unhashable types
     if "number" in named:
         return False
     if "integer" in named:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import JournalError
-from ..inputs.repeats import Fingerprints
+from ..inputs.fingerprints import Fingerprints
 from ..models import Json, Outcome
 from .records import RowState, RunState
 

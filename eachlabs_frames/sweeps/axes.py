@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import ConfigurationError
 from ..inputs.fingerprints import fingerprint
-from ..inputs.values import MISSING, RefusedValueError, clean_local
+from ..inputs.json_values import MISSING, RefusedValueError, clean_local
 from ..media import text
 from ..suggestions import did_you_mean
 from .grid import GREATEST, Places

@@ -19,8 +19,7 @@ from uuid import UUID
 import numpy as np
 
 from ...errors import JournalError
-from ...inputs.fingerprints import SIZE
-from ...inputs.repeats import pack
+from ...inputs.fingerprints import SIZE, pack
 from ...models import COMPLETED, UNKNOWN
 from ...suggestions import MAX_COMPARED
 from ..base import Claimed, RecentRun, RunSpec

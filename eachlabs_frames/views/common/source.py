@@ -19,8 +19,8 @@ from ...frames import attrs, columns, lost_attrs, sent_inputs
 from ...frames.columns import ResultMeta
 from ...frames.rows import FrameInputs, label_texts
 from ...inputs.encoding import Problem, Row, from_columns
+from ...inputs.json_values import MISSING, RefusedValueError, clean_local
 from ...inputs.mapping import Column, Fields, Label, Literal, Template, from_spec, labels_of
-from ...inputs.values import MISSING, RefusedValueError, clean_local
 from ...media import cut, kind_of, text
 from ...models import Json, Outcome
 from ...suggestions import hint

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from ...errors import ColumnError, ConfigurationError
-from ...inputs.values import MISSING, RefusedValueError, clean
+from ...inputs.json_values import MISSING, RefusedValueError, clean
 
 A: Final = "a"
 B: Final = "b"

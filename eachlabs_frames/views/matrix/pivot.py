@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ...inputs.values import MISSING
+from ...inputs.json_values import MISSING
 
 ONE: Final = (0,)
 """The places of an axis that nobody asked for."""

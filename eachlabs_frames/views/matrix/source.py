@@ -15,7 +15,7 @@ import pandas as pd
 
 from ...errors import ColumnError, ConfigurationError, FrameTypeError
 from ...frames import attrs, columns, lost_attrs
-from ...inputs.values import MISSING, RefusedValueError, clean
+from ...inputs.json_values import MISSING, RefusedValueError, clean
 from ...media import cut
 from ...models import Json, Outcome
 from ...results import NO_TIME, Results

@@ -25,9 +25,9 @@ MAX_DEPTH: Final = 64
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**64 - 1
 EXACT_FLOAT: Final = 2.0**53
-"""Up to here each integer is a float64 of its own."""
+"""Up to here, float64 represents every integer exactly."""
 MAX_EXACT_DIGITS: Final = 15
-"""Significant digits that a float64 always keeps (C's DBL_DIG)."""
+"""Significant digits that float64 always preserves (C's DBL_DIG)."""
 
 
 class _Missing(enum.Enum):
@@ -38,11 +38,11 @@ class _Missing(enum.Enum):
 
 
 MISSING: Final = _Missing.MISSING
-"""What None, NaN, NaT and their kin become: the caller leaves the key out, or writes null."""
+"""Stands for None, NaN, NaT and other missing values: the caller leaves the key out, or writes null."""
 
 
 class RefusedValueError(ValueError):
-    """One value cannot be sent. The caller adds the row and the column; `path` says where inside the cell."""
+    """A value that cannot be sent. The caller adds row and column; `path` is the place inside the cell."""
 
     def __init__(self, reason: str, path: str = "") -> None:
         super().__init__(f"{reason} (at {path} in the value)" if path else reason)
@@ -58,10 +58,10 @@ def clean(value: object, *, omit: bool = True, depth: int = 0) -> Json:
     value : object
         A cell, or a part of one.
     omit : bool
-        Whether a missing value inside a dict leaves its key out; it becomes null otherwise, as it always does
-        inside a list, where leaving it out would move its neighbours.
+        Whether a missing value inside a dict leaves its key out; otherwise it becomes null, as it always does inside a
+        list.
     depth : int
-        How deep inside the cell `value` lies.
+        Nesting depth of `value` inside the cell.
 
     Raises
     ------
@@ -72,17 +72,17 @@ def clean(value: object, *, omit: bool = True, depth: int = 0) -> Json:
     if leaf is not None:
         return leaf(value)
     kind: Any = type(value)
-    branch, leaf = _way(kind)
-    if branch is None:
+    container, leaf = _converters(kind)
+    if container is None:
         return leaf(value)
     if depth >= MAX_DEPTH:
         msg = f"nested more than {MAX_DEPTH} deep (does it contain itself?)"
         raise RefusedValueError(msg)
-    return branch(value, omit, depth + 1)
+    return container(value, omit, depth + 1)
 
 
 def clean_local(value: object) -> Json:
-    """Return `value` as `clean` does, for a use that stays on this machine (a key, a label): a path is its text there.
+    """Return `value` as `clean` does, for use on this machine (as a key or label), where a path becomes its text.
 
     Raises
     ------
@@ -93,9 +93,9 @@ def clean_local(value: object) -> Json:
 
 
 def whole_number(value: Any) -> Any:
-    """Return a whole float as the integer that it was before pandas made its column float64; other values as they are.
+    """Return a whole float as the integer that it was before pandas converted its column to float64; else the value.
 
-    Beyond 64 bits there is no integer column, and a float stays one.
+    Floats beyond 64 bits stay floats.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def whole_number(value: Any) -> Any:
         return value
     if -EXACT_FLOAT <= value <= EXACT_FLOAT:
         return int(value)
-    # A float64 keeps 15 digits of any integer: where the shortest decimal has no more of them, it is that integer.
+    # float64 preserves 15 digits of any integer: if the shortest decimal has no more of them, it is that integer.
     shortest = Decimal(repr(value))
     if not MIN_INTEGER <= shortest <= MAX_INTEGER:
         return value
@@ -122,7 +122,7 @@ def whole_number(value: Any) -> Any:
 
 
 def treat_as_missing(kind: type) -> None:
-    """Let values of `kind` count as missing: a door's own marker, such as ``pandas.NA``."""
+    """Let values of `kind` count as missing, such as ``pandas.NA``."""
     _LEAVES[kind] = _missing
 
 
@@ -167,7 +167,7 @@ def _decimal(value: Decimal) -> Json:
 
 
 def _moment(value: Any) -> Json:
-    # NaT is a datetime by type, and alone among them differs from itself.
+    # NaT is a datetime, and the only one that does not equal itself.
     return value.isoformat() if value == value else MISSING
 
 
@@ -184,15 +184,15 @@ def _plain(value: object) -> str:
 
 
 def _scalar(value: Any) -> Json:
-    """Clean a NumPy scalar by what it holds."""
+    """Convert a NumPy scalar by its Python value."""
     if isinstance(value, np.datetime64):
         return MISSING if np.isnat(value) else value.astype("datetime64[us]").item().isoformat()
     if isinstance(value, np.timedelta64):
         return MISSING if np.isnat(value) else float(value / np.timedelta64(1, "s"))
-    held = value.item()
-    if isinstance(held, np.generic):  # longdouble's item() is itself
-        return _number(held) if isinstance(held, np.floating) else _refuse(value)
-    return clean(held)
+    item = value.item()
+    if isinstance(item, np.generic):  # longdouble's item() is itself
+        return _number(item) if isinstance(item, np.floating) else _refuse(value)
+    return clean(item)
 
 
 def _refuse(value: object) -> Json:
@@ -279,7 +279,7 @@ _LEAVES: Final[dict[type, Callable[[Any], Json]]] = {
     memoryview: _refuse_bytes,
 }
 
-_BRANCHES: Final[tuple[tuple[type, Callable[[Any, bool, int], Json]], ...]] = (
+_CONTAINERS: Final[tuple[tuple[type, Callable[[Any, bool, int], Json]], ...]] = (
     (list, _sequence),
     (tuple, _sequence),
     (dict, _mapping),
@@ -307,7 +307,7 @@ _LEAF_BASES: Final[tuple[tuple[type, Callable[[Any], Json]], ...]] = (
 
 
 @lru_cache(maxsize=256)
-def _way(kind: type) -> tuple[Callable[[Any, bool, int], Json] | None, Callable[[Any], Json]]:
-    """Return the branch, or else the leaf, for values of a `kind` that is only derived from one in the table."""
-    branch = next((branch for base, branch in _BRANCHES if issubclass(kind, base)), None)
-    return branch, next((leaf for base, leaf in _LEAF_BASES if issubclass(kind, base)), _refuse)
+def _converters(kind: type) -> tuple[Callable[[Any, bool, int], Json] | None, Callable[[Any], Json]]:
+    """Return the converters for a subclass of a type in the tables: for containers, and for other values."""
+    container = next((convert for base, convert in _CONTAINERS if issubclass(kind, base)), None)
+    return container, next((leaf for base, leaf in _LEAF_BASES if issubclass(kind, base)), _refuse)

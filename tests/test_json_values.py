@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eachlabs_frames.frames import rows  # noqa: F401 - registers pandas.NA
-from eachlabs_frames.inputs.values import MAX_DEPTH, MISSING, RefusedValueError, clean, clean_local
+from eachlabs_frames.inputs.json_values import MAX_DEPTH, MISSING, RefusedValueError, clean, clean_local
 
 
 class Style(enum.Enum):
