@@ -41,20 +41,20 @@ def test_any_number_has_a_colour_and_readable_text(numbers: list[float], number:
 def test_more_is_lighter() -> None:
     """All the way, so that it reads in grey too, and to whoever sees no red or green."""
     found = Scale(0.0, 100.0)
-    shown = [luminance(found.paint(number).colour) for number in range(101)]
+    shown = [luminance(found.paint(number)[0]) for number in range(101)]
     assert all(low < high for low, high in pairwise(shown))
-    assert found.paint(0).colour == f"#{VIRIDIS[0]}"
-    assert found.paint(100).colour == f"#{VIRIDIS[-1]}"
+    assert found.paint(0)[0] == f"#{VIRIDIS[0]}"
+    assert found.paint(100)[0] == f"#{VIRIDIS[-1]}"
 
 
 def test_differences_are_palest_at_zero_and_as_wide_to_either_side() -> None:
     """Though all of them may be on one."""
     found = scale([1.0, 4.0], is_around_zero=True)
     assert found == Scale(-4.0, 4.0, True)
-    assert found.paint(0).colour == f"#{RED_BLUE[5]}"
-    assert found.paint(-4).colour == f"#{RED_BLUE[0]}"
+    assert found.paint(0)[0] == f"#{RED_BLUE[5]}"
+    assert found.paint(-4)[0] == f"#{RED_BLUE[0]}"
     assert scale([-4.0, 1.0], is_around_zero=True) == found
-    assert luminance(found.paint(2).colour) == pytest.approx(luminance(found.paint(-2).colour), abs=0.1)
+    assert luminance(found.paint(2)[0]) == pytest.approx(luminance(found.paint(-2)[0]), abs=0.1)
 
 
 def test_infinite_numbers_are_off_the_ends_and_move_them_not() -> None:
@@ -78,7 +78,7 @@ def test_the_same_number_everywhere_is_in_the_middle() -> None:
     assert found.share(3.0) == 0.5
     assert legend(found, "score", "number", []) == {
         "title": "score",
-        "stops": [found.paint(3.0).colour],
+        "stops": [found.paint(3.0)[0]],
         "ticks": [(0.5, "3")],
     }
 

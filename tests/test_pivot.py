@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.views.matrix.pivot import AxisLevel, AxisNames, Pivot, Slot, axis, grid, pivot, spread
+from eachlabs_frames.views.matrix.pivot import Slot, axis, grid
+from eachlabs_frames.views.matrix.source import AxisNames, Pivot, pivot, spread
 
 KEYS = st.sampled_from([0, 1, 2])
 ROWS = st.lists(st.tuples(KEYS, KEYS, KEYS, KEYS), max_size=25)
@@ -45,9 +46,9 @@ def test_every_row_is_in_exactly_one_place(
     """With any number of levels, of one frame or of two; and the places of a cell are in the frame's order."""
     size = len(rows)
     columns = [[row[at] for row in rows] for at in range(4)]
-    axes = [axis([AxisLevel(column) for column in columns[:levels]], size) for levels in (deep, wide, by)]
+    axes = [axis([(column, ()) for column in columns[:levels]], size) for levels in (deep, wide, by)]
     made = grid(*axes, second=second)
-    assert sorted(made.found.values()) == list(range(size))
+    assert sorted(made.row_at.values()) == list(range(size))
     sides = 2 if second is not None else 1
     seen = []
     for row in range(made.rows.size):
@@ -56,26 +57,25 @@ def test_every_row_is_in_exactly_one_place(
                 here = [found[side] for _, found in made.cell(row, column, sides) if found[side] is not None]
                 seen += here
                 for at in here:
-                    assert rows[at][:deep] == rows[made.rows.first[row]][:deep]
-                    assert rows[at][:wide] == rows[made.columns.first[column]][:wide]
+                    assert rows[at][:deep] == rows[made.rows.first_rows[row]][:deep]
+                    assert rows[at][:wide] == rows[made.columns.first_rows[column]][:wide]
                     assert (second is not None and at >= second) == bool(side)
-                order = [(made.by.of[at], at) for at in here]
+                order = [(made.by.places[at], at) for at in here]
                 assert order == sorted(order)
     assert sorted(seen) == list(range(size))
 
 
 def test_an_axis_is_in_the_order_of_first_appearance() -> None:
     """Level by level, so that what has the same first key stands together."""
-    first = AxisLevel(["x", "y", "x", "y"])
-    second = AxisLevel([2, 1, 1, 2])
-    found = axis([first, second], 4)
-    assert [(first.keys[at], second.keys[at]) for at in found.first] == [("x", 2), ("x", 1), ("y", 2), ("y", 1)]
+    first, second = ["x", "y", "x", "y"], [2, 1, 1, 2]
+    found = axis([(first, ()), (second, ())], 4)
+    assert [(first[at], second[at]) for at in found.first_rows] == [("x", 2), ("x", 1), ("y", 2), ("y", 1)]
 
 
 def test_an_order_that_is_known_comes_before_that_of_appearance() -> None:
     """As a categorical's; keys that it does not hold come after it, and those that no row has take no place."""
-    found = axis([AxisLevel(["c", "a", "?", "b"], order=("a", "b", "unused", "c"))], 4)
-    assert list(found.of) == [2, 0, 3, 1]
+    found = axis([(["c", "a", "?", "b"], ("a", "b", "unused", "c"))], 4)
+    assert list(found.places) == [2, 0, 3, 1]
 
 
 def test_the_same_place_is_numbered() -> None:

@@ -25,13 +25,6 @@ RED_BLUE: Final = (
 MAX_TICKS: Final = 4
 
 
-class ColourPair(NamedTuple):
-    """A colour, and the one in which text on it can be read: black or white, ``#rrggbb``."""
-
-    colour: str
-    ink: str
-
-
 class Scale(NamedTuple):
     """Numbers from `low` to `high`; `is_around_zero` where they are differences."""
 
@@ -42,28 +35,28 @@ class Scale(NamedTuple):
     @property
     def stops(self) -> tuple[str, ...]:
         """The colours from low to high, at even distances, ``#rrggbb``."""
-        return tuple(f"#{one}" for one in (RED_BLUE if self.is_around_zero else VIRIDIS))
+        return tuple(f"#{colour}" for colour in (RED_BLUE if self.is_around_zero else VIRIDIS))
 
     def share(self, number: float) -> float:
-        """Return how far from low to high a number is, from 0 to 1; the middle where all are the same."""
+        """Return the position of a number between low and high, from 0 to 1; 0.5 if these are equal."""
         if isinf(number):
             return float(number > 0)
         width = self.high - self.low
-        if isinf(width):  # more than the largest float: by halves, of which the smallest floats have none
+        if isinf(width):  # more than the largest float, so halves are used; the smallest floats have none
             return min(1.0, max(0.0, (number / 2 - self.low / 2) / (self.high / 2 - self.low / 2)))
         return min(1.0, max(0.0, (number - self.low) / width)) if width else 0.5
 
-    def paint(self, number: float) -> ColourPair:
-        """Return the number's colour."""
+    def paint(self, number: float) -> tuple[str, str]:
+        """Return the number's colour, and that of a text on it (black or white), as ``#rrggbb``."""
         table = RED_BLUE if self.is_around_zero else VIRIDIS
         place = self.share(number) * (len(table) - 1)
         before = min(floor(place), len(table) - 2)
         pairs = zip(_channels(table[before]), _channels(table[before + 1]), strict=True)
         colour = [round(a + (b - a) * (place - before)) for a, b in pairs]
-        return ColourPair("#{:02x}{:02x}{:02x}".format(*colour), _ink(colour))
+        return ("#{:02x}{:02x}{:02x}".format(*colour), _ink(colour))
 
     def ticks(self) -> list[float]:
-        """Return round numbers between the ends, few enough to be read."""
+        """Return a few round numbers between the ends."""
         width = self.high - self.low
         if not (width > 0 and isfinite(width)):
             return []
@@ -72,14 +65,14 @@ class Scale(NamedTuple):
         step = next((power * factor for factor in (1, 2, 5, 10) if power * factor >= least), 0.0)
         if not step:
             return []
-        found = (number * step for number in range(ceil(self.low / step), floor(self.high / step) + 1))
-        return [tick for tick in found if self.low < tick < self.high]
+        ticks = (number * step for number in range(ceil(self.low / step), floor(self.high / step) + 1))
+        return [tick for tick in ticks if self.low < tick < self.high]
 
 
 def scale(numbers: Iterable[float], *, is_around_zero: bool = False) -> Scale | None:
-    """Return the scale that these numbers fill; infinite ones are off its ends. None where there is no other.
+    """Return the scale from the least to the greatest finite number; None if there is none.
 
-    Around zero it is as wide to either side.
+    If it is around zero, both ends have the same distance from it.
     """
     finite = [number for number in numbers if isfinite(number)]
     if not finite:
@@ -110,7 +103,7 @@ Unit: TypeAlias = Literal["usd", "seconds", "truth", "number"]
 NOTHING: Final = "\N{EN DASH}"
 
 HUGE: Final = 1e12
-"""From here on digits say nothing."""
+"""Numbers from here on are written with an exponent."""
 
 
 def quantity(number: float, unit: Unit = "number", *, signed: bool = False) -> str:
@@ -120,9 +113,9 @@ def quantity(number: float, unit: Unit = "number", *, signed: bool = False) -> s
     ----------
     number : float
     unit : {"usd", "seconds", "truth", "number"}
-        Of "truth" 1 is True and 0 is False, and what lies between is a share of trues.
+        For "truth", 1 is True, 0 is False, and other numbers are a share of True.
     signed : bool
-        Whether a plus stands before what is more than zero.
+        Whether positive numbers get a plus sign.
     """
     if isnan(number):
         return NOTHING
@@ -143,7 +136,7 @@ def _unsigned(number: float, unit: Unit, *, is_share: bool) -> str:
 
 
 def _short(number: float) -> str:
-    """Return at most four digits, but for whole numbers all of them up to a million millions."""
+    """Return four significant digits; all digits of whole numbers and of those from 1,000 on, up to `HUGE`."""
     if number.is_integer() and number < HUGE:
         return f"{number:,.0f}"
     if 1_000 <= number < HUGE:
@@ -152,7 +145,7 @@ def _short(number: float) -> str:
 
 
 CHARACTER: Final = 0.025
-"""Of a legend's width, what one character of its ticks takes."""
+"""Width of a character of the ticks, as a share of the legend's width."""
 
 
 class Legend(TypedDict):
@@ -163,29 +156,29 @@ class Legend(TypedDict):
     ticks: list[tuple[float, str]]
 
 
-def legend(known: Scale, name: str, unit: Unit, sides: Sequence[str]) -> Legend:
+def legend(scale: Scale, name: str, unit: Unit, sides: Sequence[str]) -> Legend:
     """Return the legend of a scale.
 
     Parameters
     ----------
-    known : Scale
+    scale : Scale
     name : str
-        What is measured.
+        Of the numbers.
     unit : Unit
     sides : sequence of str
-        What two frames are called, whose difference it is; empty for one.
+        Names of the two frames whose difference it is; empty for one frame.
     """
     signed = bool(sides)
     title = f"{name}, {sides[1]} {MINUS} {sides[0]}" if signed else name
-    stops = [known.paint(known.low).colour] if known.low == known.high else list(known.stops)
-    inner = [] if unit == "truth" and not signed else known.ticks()
-    ticks = [known.low, *inner, known.high] if known.low < known.high else [known.low]
-    written = [(round(known.share(tick), 4), quantity(tick, unit, signed=signed)) for tick in ticks]
-    return {"title": title, "stops": stops, "ticks": _apart(written)}
+    stops = [scale.paint(scale.low)[0]] if scale.low == scale.high else list(scale.stops)
+    inner = [] if unit == "truth" and not signed else scale.ticks()
+    ticks = [scale.low, *inner, scale.high] if scale.low < scale.high else [scale.low]
+    texts = [(round(scale.share(tick), 4), quantity(tick, unit, signed=signed)) for tick in ticks]
+    return {"title": title, "stops": stops, "ticks": _without_overlap(texts)}
 
 
-def _apart(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Return the ends, and what else can be read beside them: the ends' texts lie within the scale."""
+def _without_overlap(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Return the ends, and the inner ticks whose texts do not overlap; the ends' texts lie within the scale."""
     if len(ticks) < 3:
         return ticks
     low, *inner, high = ticks

@@ -1,6 +1,6 @@
-"""What a matrix shows, as plain data: headers, cells, numbers, colours. Values in, JSON out; no frame and no widget.
+"""What a matrix displays, as plain data: headers, cells, numbers, colours. Values in, JSON out; no frame, no widget.
 
-A widget, a page, a table and a picture show the same. What is too much for one is cut here, and said.
+The widget, the page, the table and the PNG display the same. What exceeds a limit is left out here, and reported.
 """
 
 from __future__ import annotations
@@ -8,23 +8,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from math import isfinite, isnan, nan
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, TypedDict
+from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
 
 from ...media import cut
 from ...models import COMPLETED
-from ..common.card import Card
 from .colours import NOTHING, Legend, Scale, Unit, legend, quantity, scale
 from .pivot import PivotGrid, Slot
 
 Kind: TypeAlias = Literal["cards", "numbers", "statuses"]
 
 MAX_ROWS: Final = 10_000
-"""Rows of the frame that are shown, places without one among them."""
+"""Rows of the frame that are displayed, including places without a row."""
 
 MAX_COLUMNS: Final = 500
 MAX_REPEATS: Final = 100
 MAX_GAPS: Final = 20
-"""Slots of a cell up to which one without a row is marked: of more, `by` names moments rather than an axis."""
+"""Slots of a cell up to which those without a row are displayed: if there are more, `by` is hardly an axis."""
 
 MAX_HEAD_LENGTH: Final = 2_000
 MAX_SLOT_LENGTH: Final = 100
@@ -34,7 +33,7 @@ GAP: Final = "no row"
 
 
 class AxisHead(TypedDict):
-    """An axis: what its levels are called, and each place's texts, one per level."""
+    """An axis: the names of its levels, and the texts of each place, one per level."""
 
     names: list[str]
     places: list[list[str]]
@@ -43,199 +42,185 @@ class AxisHead(TypedDict):
 class CellMark(TypedDict):
     """A row of the frame in its slot."""
 
-    at: int  # its position; those of the second frame go on where the first ends
+    at: int  # its number: the position, counted on into the second frame
     status: str
-    text: str | None  # its number; None where it has none, and where cards are shown
+    text: str | None  # its number; None if it has none, or if cards are displayed
 
 
 class CellSlot(TypedDict):
     """A slot of a cell: a repeat."""
 
-    label: str  # empty where it is the only one
-    marks: list[CellMark | None]  # one per side; None where the frame has no such row
+    label: str  # empty if it is the only one
+    marks: list[CellMark | None]  # one per side; None if the frame has no such row
     difference: str | None
 
 
 class MatrixCell(TypedDict):
-    """What stands where a row and a column meet."""
+    """The intersection of a row and a column."""
 
-    slots: list[CellSlot]  # none where the frame has no such combination
-    more: int  # slots that are not shown
+    slots: list[CellSlot]  # empty if the frame has no such combination
+    more: int  # number of slots that are left out
     mean: str | None  # of several numbers, or of several differences
-    paint: tuple[str, str] | None  # its colour, and the one of text on it
+    paint: tuple[str, str] | None  # background and text colour
 
 
 class MatrixTable(TypedDict):
-    """All of a matrix but its cards."""
+    """A matrix without its cards."""
 
     kind: Kind
     title: str
     rows: AxisHead
     columns: AxisHead
-    sides: list[str]  # what two frames are called; empty where there is one
+    sides: list[str]  # names of two frames; empty for one
     cells: list[list[MatrixCell]]
     legend: Legend | None
     size: int  # pixels of a picture's side
-    cut: str  # what is not shown, as a sentence
+    cut: str  # what is left out, as a sentence
 
 
 class MatrixValues(NamedTuple):
-    """What is shown of each row, those of a second frame after those of the first."""
+    """What is displayed of each row; rows of a second frame follow those of the first."""
 
     kind: Kind
-    name: str
-    statuses: Sequence[str]
-    numbers: Sequence[float] = ()
+    numbers: Sequence[float] = ()  # NaN if missing
     unit: Unit = "number"
-    bounds: tuple[float, float] | None = None  # the least and the greatest number that there can be, as of a score
+    bounds: tuple[float, float] | None = None  # the least and the greatest possible number, if known
+    name: str = ""
+    statuses: Sequence[str] = ()
 
 
-class AxisHeads(NamedTuple):
-    """The axes' texts; `by` holds the whole label of each place."""
-
-    rows: AxisHead
-    columns: AxisHead
-    by: Sequence[str]
-
-
-def table(grid: PivotGrid, heads: AxisHeads, reading: MatrixValues, *, sides: Sequence[str], size: int) -> MatrixTable:
-    """Return what a matrix shows.
+def table(
+    grid: PivotGrid,
+    rows: AxisHead,
+    columns: AxisHead,
+    by: Sequence[str],
+    values: MatrixValues,
+    *,
+    sides: Sequence[str],
+    size: int,
+) -> MatrixTable:
+    """Return what a matrix displays.
 
     Parameters
     ----------
-    grid : Grid
-    heads : Heads
-    reading : Reading
+    grid : PivotGrid
+    rows, columns : AxisHead
+    by : sequence of str
+        The label of each place along `by`.
+    values : MatrixValues
     sides : sequence of str
-        What two frames are called; empty for one.
+        Names of two frames; empty for one.
     size : int
         Pixels of a picture's side.
     """
     sides = [cut(side, MAX_SLOT_LENGTH) for side in sides]
-    reading = reading._replace(name=cut(reading.name, MAX_SLOT_LENGTH))
-    columns = min(grid.columns.size, MAX_COLUMNS)
-    wide = sum(min(len(slots), MAX_REPEATS) for slots in grid.slots[:columns]) * max(1, len(sides))
-    rows = min(grid.rows.size, max(1, MAX_ROWS // max(1, wide)))
-    writer = _CellWriter(grid, heads.by, reading, sides)
+    values = values._replace(name=cut(values.name, MAX_SLOT_LENGTH))
+    width = min(grid.columns.size, MAX_COLUMNS)
+    marks_per_row = sum(min(len(slots), MAX_REPEATS) for slots in grid.slots[:width]) * max(1, len(sides))
+    height = min(grid.rows.size, max(1, MAX_ROWS // max(1, marks_per_row)))
+    writer = _CellWriter(grid, by, values, sides)
+    axes = " and ".join(", ".join(head["names"]) for head in (rows, columns))
+    beside = f": {sides[0]} beside {sides[1]}" if sides else ""
     return {
-        "kind": reading.kind,
-        "title": _title(heads, reading, sides),
-        "rows": _shown(heads.rows, rows),
-        "columns": _shown(heads.columns, columns),
+        "kind": values.kind,
+        "title": cut(f"{values.name} by {axes}{beside}", MAX_HEAD_LENGTH),
+        "rows": _cut_head(rows, height),
+        "columns": _cut_head(columns, width),
         "sides": sides,
-        "cells": [[writer.cell(row, column) for column in range(columns)] for row in range(rows)],
-        "legend": None if writer.scale is None else legend(writer.scale, reading.name, reading.unit, sides),
+        "cells": [[writer.cell(row, column) for column in range(width)] for row in range(height)],
+        "legend": None if writer.scale is None else legend(writer.scale, values.name, values.unit, sides),
         "size": size,
-        "cut": _cut(grid, rows, columns),
+        "cut": _describe_cut(grid, height, width),
     }
 
 
 class _CellWriter:
-    """Writes cells, of one grid and on one scale."""
+    """Writes the cells of one grid, on one scale."""
 
-    def __init__(self, grid: PivotGrid, by: Sequence[str], reading: MatrixValues, sides: Sequence[str]) -> None:
+    def __init__(self, grid: PivotGrid, by: Sequence[str], values: MatrixValues, sides: Sequence[str]) -> None:
         self._grid = grid
         self._by = by
-        self._reading = reading
+        self._values = values
         self._sides = max(1, len(sides))
-        self.scale: Final = self._measured()
+        self.scale: Final = self._scale()
 
-    def _measured(self) -> Scale | None:
-        """Return the scale of the numbers that cells are coloured by."""
-        if self._reading.kind != "numbers":
+    def _scale(self) -> Scale | None:
+        """Return the scale of the cells' colours."""
+        if self._values.kind != "numbers":
             return None
-        if self._sides == 1 and self._reading.unit == "truth":
+        if self._sides == 1 and self._values.unit == "truth":
             return Scale(0.0, 1.0)
         places = itertools.product(range(self._grid.rows.size), range(self._grid.columns.size))
         numbers = [number for place in places if not isnan(number := self._mean(*place))]
-        if numbers and self._reading.bounds is not None:
-            low, high = self._reading.bounds
+        if numbers and self._values.bounds is not None:
+            low, high = self._values.bounds
             numbers += [low - high, high - low] if self._sides > 1 else [low, high]
         return scale(numbers, is_around_zero=self._sides > 1)
 
     def cell(self, row: int, column: int) -> MatrixCell:
         """Return one cell."""
-        slots = self._grid.slots[column]
+        slots = list(self._grid.cell(row, column, self._sides))
+        is_empty = all(at is None for _, rows in slots for at in rows)
         shown = [
-            (slot, found)
-            for slot, found in self._held(row, column)
-            if any(at is not None for at in found) or (not slot.repeat and len(slots) <= MAX_GAPS)
+            (slot, rows)
+            for slot, rows in slots
+            if any(at is not None for at in rows) or not (is_empty or slot.repeat or len(slots) > MAX_GAPS)
         ]
         mean = self._mean(row, column)
-        paint = None if isnan(mean) or self.scale is None else self.scale.paint(mean)
         return {
-            "slots": [self._place(slot, found, is_single=len(slots) == 1) for slot, found in shown[:MAX_REPEATS]],
+            "slots": [self._slot(slot, rows, is_single=len(slots) == 1) for slot, rows in shown[:MAX_REPEATS]],
             "more": max(0, len(shown) - MAX_REPEATS),
             "mean": self._text(mean) if len(shown) > 1 and not isnan(mean) else None,
-            "paint": None if paint is None else (paint.colour, paint.ink),
+            "paint": None if isnan(mean) or self.scale is None else self.scale.paint(mean),
         }
 
-    def _held(self, row: int, column: int) -> list[tuple[Slot, tuple[int | None, ...]]]:
-        """Return a cell's slots, and the rows in them; none where no row is in any."""
-        slots = list(self._grid.cell(row, column, self._sides))
-        return slots if any(at is not None for _, found in slots for at in found) else []
-
     def _mean(self, row: int, column: int) -> float:
-        """Return the mean of the numbers that there are; of opposite infinities, and of nothing, NaN."""
-        numbers = [self._number(found) for _, found in self._grid.cell(row, column, self._sides)]
-        known = [number for number in numbers if not isnan(number)]
-        if not known:
+        """Return the mean of a cell's numbers; NaN if there is none, or if there are opposite infinities."""
+        numbers = [self._number(rows) for _, rows in self._grid.cell(row, column, self._sides)]
+        numbers = [number for number in numbers if not isnan(number)]
+        if not numbers:
             return nan
-        if not all(map(isfinite, known)):
-            return sum(number for number in known if not isfinite(number))
-        # Each divided first: the sum of large ones may be more than the largest float.
-        return sum(number / len(known) for number in known)
+        if not all(map(isfinite, numbers)):
+            return sum(number for number in numbers if not isfinite(number))
+        # Each is divided first, because the sum may exceed the largest float.
+        return sum(number / len(numbers) for number in numbers)
 
-    def _place(self, slot: Slot, found: Sequence[int | None], *, is_single: bool) -> CellSlot:
-        difference = self._number(found) if self._sides > 1 else nan
+    def _slot(self, slot: Slot, rows: Sequence[int | None], *, is_single: bool) -> CellSlot:
+        difference = self._number(rows) if self._sides > 1 else nan
         return {
             "label": "" if is_single else self._label(slot),
-            "marks": [None if at is None else self._mark(at) for at in found],
+            "marks": [None if at is None else self._mark(at) for at in rows],
             "difference": None if isnan(difference) else self._text(difference),
         }
 
     def _label(self, slot: Slot) -> str:
-        name = self._by[slot.by] if self._by else ""
-        if not self._grid.is_repeated:
-            return cut(name, MAX_SLOT_LENGTH)
-        return f"{cut(name, MAX_SLOT_LENGTH)} #{slot.repeat + 1}".strip()
+        name = cut(self._by[slot.by], MAX_SLOT_LENGTH) if self._by else ""
+        return f"{name} #{slot.repeat + 1}".strip() if self._grid.is_repeated else name
 
     def _mark(self, at: int) -> CellMark:
-        number = self._reading.numbers[at] if self._reading.kind == "numbers" else nan
-        text = None if isnan(number) else quantity(number, self._reading.unit)
-        return {"at": at, "status": cut(self._reading.statuses[at], MAX_STATUS_LENGTH), "text": text}
+        number = self._values.numbers[at] if self._values.kind == "numbers" else nan
+        text = None if isnan(number) else quantity(number, self._values.unit)
+        return {"at": at, "status": cut(self._values.statuses[at], MAX_STATUS_LENGTH), "text": text}
 
-    def _number(self, found: Sequence[int | None]) -> float:
-        """Return the number that a slot is coloured by; NaN where it has none."""
-        if self._reading.kind != "numbers":
+    def _number(self, rows: Sequence[int | None]) -> float:
+        """Return the number that a slot is coloured by, which is the difference of two sides; NaN if it has none."""
+        if self._values.kind != "numbers":
             return nan
-        if self._sides > 1:
-            return self._difference(*found)
-        (at,) = found
-        return nan if at is None else self._reading.numbers[at]
-
-    def _difference(self, first: int | None, second: int | None) -> float:
-        numbers = self._reading.numbers
-        return nan if first is None or second is None else numbers[second] - numbers[first]
+        numbers = [nan if at is None else self._values.numbers[at] for at in rows]
+        return numbers[1] - numbers[0] if self._sides > 1 else numbers[0]
 
     def _text(self, number: float) -> str:
-        return quantity(number, self._reading.unit, signed=self._sides > 1)
+        return quantity(number, self._values.unit, signed=self._sides > 1)
 
 
-def _title(heads: AxisHeads, reading: MatrixValues, sides: Sequence[str]) -> str:
-    axes = " and ".join(", ".join(head["names"]) for head in (heads.rows, heads.columns))
-    return cut(f"{reading.name} by {axes}" + (f": {sides[0]} beside {sides[1]}" if sides else ""), MAX_HEAD_LENGTH)
-
-
-def _shown(head: AxisHead, most: int) -> AxisHead:
+def _cut_head(head: AxisHead, size: int) -> AxisHead:
     return {
         "names": [cut(name, MAX_SLOT_LENGTH) for name in head["names"]],
-        "places": [[cut(text, MAX_HEAD_LENGTH) for text in texts] for texts in head["places"][:most]],
+        "places": [[cut(text, MAX_HEAD_LENGTH) for text in texts] for texts in head["places"][:size]],
     }
 
 
-def _cut(grid: PivotGrid, rows: int, columns: int) -> str:
-    """Say what is not shown."""
+def _describe_cut(grid: PivotGrid, rows: int, columns: int) -> str:
     parts = [
         f"the first {shown:,} of {size:,} {what}"
         for shown, size, what in ((rows, grid.rows.size, "rows"), (columns, grid.columns.size, "columns"))
@@ -267,27 +252,9 @@ def cell_lines(cell: MatrixCell, kind: Kind) -> Iterator[str]:
         yield f"and {cell['more']:,} more"
 
 
-def marks(shown: MatrixTable) -> Iterator[CellMark]:
-    """Yield every row that is shown, in reading order."""
-    for line in shown["cells"]:
-        for cell in line:
-            for place in cell["slots"]:
-                yield from (mark for mark in place["marks"] if mark is not None)
-
-
-class CardSource(Protocol):
-    """Where a matrix has its cards from, by the numbers that the table's marks have."""
-
-    @property
-    def frame(self) -> Any:
-        """The pivot."""
-
-    @property
-    def size(self) -> int:
-        """How many cards there are."""
-
-    def cards(self, numbers: Sequence[int]) -> list[Card]:
-        """Return these cards."""
-
-    def files(self, row: int) -> Sequence[str | None]:
-        """Return the paths of a card's downloaded files, in the order of the URLs in its output."""
+def marks(table: MatrixTable) -> Iterator[CellMark]:
+    """Yield every row that is displayed, in reading order."""
+    for cells in table["cells"]:
+        for cell in cells:
+            for slot in cell["slots"]:
+                yield from (mark for mark in slot["marks"] if mark is not None)

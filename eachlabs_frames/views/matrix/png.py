@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..common.card import Card
+    from .cards import MatrixCards
     from .colours import Legend
-    from .model import CardSource, CellMark, MatrixCell, MatrixTable
+    from .model import CellMark, MatrixCell, MatrixTable
 
 MAX_PIXELS: Final = 48_000_000
 MAX_SIDE: Final = 2**16 - 1
@@ -63,7 +64,7 @@ FONTS: Final = (
 """Tried in this order for each character, if installed."""
 
 
-def save(path: Path, table: MatrixTable, source: CardSource) -> Path:
+def save(path: Path, table: MatrixTable, source: MatrixCards) -> Path:
     """Draw a matrix into a PNG file and return its path.
 
     Raises
@@ -193,7 +194,7 @@ def _wrap(text: str, width: int, max_lines: int) -> list[str]:
 class _Drawing:
     """One matrix on the axes of a figure, whose coordinates are pixels from the upper left cell."""
 
-    def __init__(self, figure: Any, table: MatrixTable, source: CardSource, layout: _Layout) -> None:
+    def __init__(self, figure: Any, table: MatrixTable, source: MatrixCards, layout: _Layout) -> None:
         self._axes = figure.add_axes((0, 0, 1, 1), xlim=(0, layout.width), ylim=(layout.height, 0), frame_on=False)
         self._figure = figure
         self._table = table
@@ -331,7 +332,7 @@ def _caption(card: Card, why: str) -> tuple[str, str]:
     return f"({f'{kind}: {why}' if kind == 'image' else kind}) {card['label']}", MUTED
 
 
-def _picture(card: Card, source: CardSource) -> bytes | None:
+def _picture(card: Card, source: MatrixCards) -> bytes | None:
     """Return the bytes of the first image that was downloaded, or that the output itself contains."""
     for item in card["media"]:
         if item["kind"] != "image":

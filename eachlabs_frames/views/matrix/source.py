@@ -1,13 +1,13 @@
-"""What ``matrix`` shows of a frame, or of two. It reads them, and never writes to them.
+"""What ``matrix`` reads from a frame, or from two, and the pivot table that it builds. It never writes to the frames.
 
-Whatever can be wrong with a call is found before anything is made.
+Wrong arguments are errors before anything is built. Values are taken by position, never aligned by index.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,21 +15,21 @@ import pandas as pd
 
 from ...errors import ColumnError, ConfigurationError, FrameTypeError
 from ...frames import attrs, columns, lost_attrs
-from ...inputs.json_values import MISSING, RefusedValueError, clean
+from ...inputs.json_values import MISSING
 from ...media import cut
-from ...models import Json, Outcome
 from ...results import NO_TIME, Results
 from ...suggestions import hint
-from ..common.card import MAX_LABEL_LENGTH, Card
 from ..common.source import BETWEEN, Cards, name_of
+from .cards import FrameSide, MatrixCards
 from .colours import Unit
-from .model import AxisHead, AxisHeads, Kind, MatrixValues, table
-from .pivot import AxisNames, Pivot, pivot, spread
+from .model import AxisHead, MatrixValues, table
+from .pivot import GridAxis, PivotGrid, axis, grid
 from .widget import Matrix
 
-SMALLEST, LARGEST = 32, 1_024
-OURS: Final = ("output", "cost", "status")
+MIN_SIZE, MAX_SIZE = 32, 1_024
 DURATION: Final = "duration"
+RUN: Final = "run"
+REPEAT: Final = "repeat"
 SIDES: Final = ("A", "B")
 MISSING_TEXT: Final = "missing"
 MAX_PART_LENGTH: Final = 80
@@ -39,34 +39,27 @@ UNITS: Final[Mapping[str, Unit]] = {
     **dict.fromkeys(("timedelta", "timedelta64"), "seconds"),
     **dict.fromkeys(("integer", "floating", "mixed-integer-float", "decimal"), "number"),
 }
-"""Of columns that are numbers, by pandas' word for what they hold. A moment is none: its mean says little."""
+"""Units of columns of numbers, by pandas' name for their values. Points in time are none: their mean says little."""
 
 _NANO: Final = 1_000_000_000
 
 
-class FrameValues(NamedTuple):
-    """What is shown of each row of one frame; `numbers` where that is a number, NaN where it is missing.
+class AxisNames(NamedTuple):
+    """The columns along each axis, by label."""
 
-    `bounds` are the least and the greatest number that there can be, where that is known.
-    """
-
-    column: pd.Series[Any]
-    kind: Kind
-    numbers: Sequence[float] = ()
-    unit: Unit = "number"
-    bounds: tuple[float, float] | None = None
+    rows: tuple[Hashable, ...]
+    columns: tuple[Hashable, ...]
+    by: tuple[Hashable, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FrameSide:
-    """One frame, as it is shown."""
+class Pivot(NamedTuple):
+    """A grid, and the values of each axis: a frame per axis, with a row per place and a column per level."""
 
-    cards: Cards
-    labels: Sequence[str]  # by the axes, each cut: of a long prompt the others would not be seen
-    results: Results
-    axes: Mapping[Hashable, pd.Series[Any]]
-    values: FrameValues
-    run: str | None
+    names: AxisNames
+    grid: PivotGrid
+    rows: pd.DataFrame
+    columns: pd.DataFrame
+    by: pd.DataFrame
 
 
 def matrix(
@@ -80,120 +73,69 @@ def matrix(
     size: int,
     prefix: str | None,
 ) -> Matrix:
-    """Lay a frame's rows out."""
-    if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST <= size <= LARGEST:
-        msg = f"size= is the pixels of a picture's side, {SMALLEST} to {LARGEST}; got {size!r}"
+    """Return the widget that displays a frame's rows in a grid."""
+    if isinstance(size, bool) or not isinstance(size, int) or not MIN_SIZE <= size <= MAX_SIZE:
+        msg = f"size= is the pixels of a picture's side, {MIN_SIZE} to {MAX_SIZE}; got {size!r}"
         raise ConfigurationError(msg)
     if compare is not None and not isinstance(compare, pd.DataFrame):
         msg = f"compare= takes a second result, a pandas DataFrame; got {type(compare).__name__}"
         raise FrameTypeError(msg)
-    names = _names(frame, {"rows": rows, "columns": columns_, "by": by})
-    sides = [_side(frame, names, value, prefix, "")]
+    axes = _axis_names(frame, {"rows": rows, "columns": columns_, "by": by})
+    sides = [_side(frame, axes, value, prefix, "")]
     if compare is not None:
-        sides.append(_side(compare, names, value, prefix, "compare="))
-    called = _called(sides)
-    laid = pivot(names, [side.axes for side in sides])
-    reading = _reading(value, sides)
-    shown = table(laid.grid, _heads(laid), reading, sides=called, size=size)
-    spread_ = spread(laid, [side.values.column for side in sides], called)
-    return Matrix(shown, _FrameCards(sides, called, spread_, is_output=value == "output" or reading.kind != "cards"))
+        sides.append(_side(compare, axes, value, prefix, "compare="))
+    names = _side_names(sides)
+    layout = pivot(axes, [side.axes for side in sides])
+    values = _all_values(value, sides)
+    shown = table(layout.grid, *_heads(layout), values, sides=names, size=size)
+    cards = MatrixCards(sides, names, shows_output=value == "output" or values.kind != "cards")
+    return Matrix(shown, cards, spread(layout, [side.column for side in sides], names))
 
 
-class _FrameCards:
-    """The cards of one frame or two: those of the second go on where the first ends."""
-
-    def __init__(
-        self, sides: Sequence[FrameSide], called: Sequence[str], frame: pd.DataFrame, *, is_output: bool
-    ) -> None:
-        self._sides = sides
-        self._called = called
-        self._is_output = is_output
-        self.frame: Final = frame
-        self.size: Final = sum(len(side.cards) for side in sides)
-
-    def cards(self, numbers: Sequence[int]) -> list[Card]:
-        """Return these cards."""
-        made: dict[int, Card] = {}
-        for place, side in enumerate(self._sides):
-            rows = [self._place(number)[1] for number in numbers if self._place(number)[0] == place]
-            for row, card in zip(rows, side.cards.make([self._outcome(side, row) for row in rows]), strict=True):
-                number = card["row"] = row + self._start(place)
-                called = f"{self._called[place]}: " if self._called else ""
-                card["label"] = cut(called + side.labels[row], MAX_LABEL_LENGTH)
-                if not self._is_output:
-                    for item in card["media"]:
-                        item["has_file"] = False
-                made[number] = card
-        return [made[number] for number in numbers]
-
-    def files(self, row: int) -> Sequence[str | None]:
-        """Return the paths of what was downloaded of a card's output, in the order of its URLs."""
-        if not (self._is_output and 0 <= row < self.size):
-            return ()
-        place, own = self._place(row)
-        return self._sides[place].cards.files(own)
-
-    def _outcome(self, side: FrameSide, row: int) -> Outcome:
-        outcome = side.results.outcome(row)
-        return outcome if self._is_output else outcome._replace(output=_plain(side.values.column.iloc[row]))
-
-    def _place(self, number: int) -> tuple[int, int]:
-        first = len(self._sides[0].cards)
-        return (0, number) if number < first else (1, number - first)
-
-    def _start(self, place: int) -> int:
-        return len(self._sides[0].cards) if place else 0
+# -- arguments --------------------------------------------------------------------------------------------------------
 
 
-# -- what the call says ---------------------------------------------------------------------------------------------
-
-
-def _names(frame: pd.DataFrame, said: Mapping[str, Any]) -> AxisNames:
-    found = {axis: _listed(frame, axis, one) for axis, one in said.items()}
-    counted = Counter(label for labels in found.values() for label in labels)
-    twice = next((label for label, count in counted.items() if count > 1), None)
+def _axis_names(frame: pd.DataFrame, arguments: Mapping[str, Any]) -> AxisNames:
+    axes = {name: _labels(frame, name, argument) for name, argument in arguments.items()}
+    counts = Counter(label for labels in axes.values() for label in labels)
+    twice = next((label for label, count in counts.items() if count > 1), None)
     if twice is not None:
-        where = " and ".join(f"{axis}=" for axis, labels in found.items() if twice in labels)
+        where = " and ".join(f"{name}=" for name, labels in axes.items() if twice in labels)
         msg = f"{where} name column {twice!r} more than once: a column stands along one axis"
         raise ColumnError(msg)
-    return AxisNames(**found)
+    return AxisNames(**axes)
 
 
-def _listed(frame: pd.DataFrame, axis: str, said: Any) -> tuple[Hashable, ...]:
-    if said is None and axis == "by":
+def _labels(frame: pd.DataFrame, name: str, argument: Any) -> tuple[Hashable, ...]:
+    if argument is None and name == "by":
         return ()
-    several = isinstance(said, list | pd.Index | np.ndarray) or (isinstance(said, tuple) and not _holds(frame, said))
-    labels = tuple(said) if several else (said,)
+    is_list = isinstance(argument, list | pd.Index | np.ndarray)
+    is_list = is_list or (isinstance(argument, tuple) and not _has_column(frame, argument))
+    labels = tuple(argument) if is_list else (argument,)
     if not labels or any(isinstance(label, list | dict | set) for label in labels):
-        msg = f"{axis}= takes a column's name, or a list of names; got {said!r}"
+        msg = f"{name}= takes a column's name, or a list of names; got {argument!r}"
         raise ColumnError(msg)
     return labels
 
 
-def _holds(frame: pd.DataFrame, label: object) -> bool:
+def _has_column(frame: pd.DataFrame, label: object) -> bool:
     try:
         return label in frame.columns
-    except TypeError:  # it cannot be looked up
+    except TypeError:  # it is not hashable
         return False
 
 
-def _column(frame: pd.DataFrame, label: Any, said: str) -> pd.Series[Any]:
-    """Return one column, by position.
-
-    Raises
-    ------
-    ColumnError
-        There is none, with the nearest name; or there are two.
-    """
-    places = [place for place, known in enumerate(frame.columns) if known == label]
+def _column(frame: pd.DataFrame, label: Any, argument: str) -> pd.Series[Any]:
+    """Return a column, or raise `ColumnError` if there is none of this name, or two."""
+    places = [place for place, existing in enumerate(frame.columns) if existing == label]
     if not places:
-        msg = f"{said}{label!r}: the frame has no such column{hint(label, frame.columns)}"
+        msg = f"{argument}{label!r}: the frame has no such column{hint(label, frame.columns)}"
         raise ColumnError(msg)
     if len(places) > 1:
-        msg = f"{said}{label!r}: the frame has {len(places)} columns of this name: rename one"
+        msg = f"{argument}{label!r}: the frame has {len(places)} columns of this name: rename one"
         raise ColumnError(msg)
-    found: pd.Series[Any] = frame.iloc[:, places[0]]
-    return found
+    column: pd.Series[Any] = frame.iloc[:, places[0]].reset_index(drop=True)
+    return column
 
 
 def _side(frame: pd.DataFrame, names: AxisNames, value: Hashable, prefix: str | None, where: str) -> FrameSide:
@@ -202,62 +144,57 @@ def _side(frame: pd.DataFrame, names: AxisNames, value: Hashable, prefix: str | 
     Raises
     ------
     ColumnError
-        It holds no result, or has not the columns that are named.
+        It holds no result, or does not have the columns that are named.
     """
     try:
-        own = lost_attrs.prefix_of(frame, prefix)
-        columns.require_result(frame, own)
+        prefix = lost_attrs.prefix_of(frame, prefix)
+        columns.require_result(frame, prefix)
     except ColumnError as exc:
         msg = f"{where} {exc}".strip()
         raise ColumnError(msg) from None
+    where = where and f"{where} "
     axes = {
-        label: _column(frame, label, f"{where and f'{where} '}{axis}=").reset_index(drop=True)
+        label: _column(frame, label, f"{where}{axis}=")
         for axis, labels in zip(AxisNames._fields, names, strict=True)
         for label in labels
     }
-    parts = [_texts(axes[label], name_of(label)) for labels in names for label in labels]
-    labels = [BETWEEN.join(cut(part, MAX_PART_LENGTH) for part in each) for each in zip(*parts, strict=True)]
-    results = columns.read(frame, own)
-    values = _values(frame, value, own, results, where)
-    known = lost_attrs.known(frame, own)
-    cards = Cards(frame, prefix=own, origin=lambda: known)
-    return FrameSide(cards, labels, results, axes, values, known.run if known else None)
+    parts = [_texts(column, name_of(label)) for label, column in axes.items()]
+    # Each part is cut, because a long prompt would hide the others.
+    labels = [BETWEEN.join(cut(part, MAX_PART_LENGTH) for part in row) for row in zip(*parts, strict=True)]
+    results = columns.read(frame, prefix)
+    column, values = _values(frame, value, prefix, results, where)
+    meta = lost_attrs.known(frame, prefix)
+    cards = Cards(frame, prefix=prefix, origin=lambda: meta)
+    return FrameSide(cards, labels, results, axes, column, values, meta.run if meta else None)
 
 
-# -- values ---------------------------------------------------------------------------------------------------------
+# -- values -----------------------------------------------------------------------------------------------------------
 
 
-def _values(frame: pd.DataFrame, value: Hashable, prefix: str, results: Results, where: str) -> FrameValues:
+def _values(
+    frame: pd.DataFrame, value: Hashable, prefix: str, results: Results, where: str
+) -> tuple[pd.Series[Any], MatrixValues]:
     if value == "status":
-        return FrameValues(pd.Series(results.status, dtype="string"), "statuses")
+        return pd.Series(results.status, dtype="string"), MatrixValues("statuses")
     if value == "cost":
-        return FrameValues(pd.Series(results.cost, dtype="float64"), "numbers", list(results.cost), "usd")
-    if value == DURATION and not _holds(frame, value):
-        seconds = _seconds(results)
-        return FrameValues(pd.Series(seconds, dtype="float64"), "numbers", seconds, "seconds")
-    label = columns.label(frame, "output", prefix) if value == "output" else value
-    column = _column(frame, label, f"{where and f'{where} '}value=").reset_index(drop=True)
-    return (
-        FrameValues(column, "cards")
-        if value == "output"
-        else _measured(column)._replace(bounds=attrs.score_range(frame, value))
-    )
+        return pd.Series(results.cost, dtype="float64"), MatrixValues("numbers", list(results.cost), "usd")
+    if value == DURATION and not _has_column(frame, value):
+        moments = zip(results.started_at, results.completed_at, strict=True)
+        seconds = [np.nan if NO_TIME in (start, end) else (end - start) / _NANO for start, end in moments]
+        return pd.Series(seconds, dtype="float64"), MatrixValues("numbers", seconds, "seconds")
+    column = _column(frame, columns.label(frame, "output", prefix) if value == "output" else value, f"{where}value=")
+    if value == "output":
+        return column, MatrixValues("cards")
+    return column, _numbers(column)._replace(bounds=attrs.score_range(frame, value))
 
 
-def _seconds(results: Results) -> list[float]:
-    moments = zip(results.started_at, results.completed_at, strict=True)
-    return [np.nan if NO_TIME in (start, end) else (end - start) / _NANO for start, end in moments]
-
-
-def _measured(column: pd.Series[Any]) -> FrameValues:
-    """Return a user's column as numbers, where all that it holds are numbers, truths or spans of time."""
-    kind = pd.api.types.infer_dtype(column, skipna=True)
-    unit = UNITS.get(kind)
+def _numbers(column: pd.Series[Any]) -> MatrixValues:
+    """Return a user's column as numbers if it holds only numbers, booleans or time differences."""
+    unit = UNITS.get(pd.api.types.infer_dtype(column, skipna=True))
     if unit is None or isinstance(column.dtype, pd.CategoricalDtype):
-        return FrameValues(column, "cards")
-    missing = column.isna().tolist()
-    cells = zip(column.astype(object).tolist(), missing, strict=True)
-    return FrameValues(column, "numbers", [np.nan if gone else _number(cell) for cell, gone in cells], unit)
+        return MatrixValues("cards")
+    cells = zip(column.astype(object).tolist(), column.isna().tolist(), strict=True)
+    return MatrixValues("numbers", [np.nan if is_missing else _number(cell) for cell, is_missing in cells], unit)
 
 
 def _number(cell: Any) -> float:
@@ -269,34 +206,32 @@ def _number(cell: Any) -> float:
         return np.inf if cell > 0 else -np.inf
 
 
-def _plain(cell: object) -> Json:
-    """Return a user's cell as a card shows it."""
-    try:
-        found = clean(cell)
-    except RefusedValueError:
-        return str(cell)
-    return None if found is MISSING else found
-
-
-def _reading(value: Hashable, sides: Sequence[FrameSide]) -> MatrixValues:
-    """Return what is shown of all rows: as numbers where both frames have such."""
-    kinds = {side.values.kind for side in sides}
-    units = {side.values.unit for side in sides}
-    statuses = [status for side in sides for status in side.results.status]
-    name = name_of(value)
+def _all_values(value: Hashable, sides: Sequence[FrameSide]) -> MatrixValues:
+    """Return the values of all rows: as numbers if both frames have numbers."""
+    values = [side.values for side in sides]
+    kinds, units = {v.kind for v in values}, {v.unit for v in values}
+    joined = MatrixValues(
+        "cards" if "cards" in kinds else "statuses",
+        name=name_of(value),
+        statuses=[status for side in sides for status in side.results.status],
+    )
     if kinds != {"numbers"}:
-        return MatrixValues("cards" if "cards" in kinds else "statuses", name, statuses)
-    numbers = [number for side in sides for number in side.values.numbers]
-    bounds = [side.values.bounds for side in sides if side.values.bounds is not None]
-    whole = (min(low for low, _ in bounds), max(high for _, high in bounds)) if len(bounds) == len(sides) else None
-    return MatrixValues("numbers", name, statuses, numbers, units.pop() if len(units) == 1 else "number", whole)
+        return joined
+    bounds = [v.bounds for v in values if v.bounds is not None]
+    is_bounded = len(bounds) == len(sides)
+    return joined._replace(
+        kind="numbers",
+        numbers=[number for v in values for number in v.numbers],
+        unit=units.pop() if len(units) == 1 else "number",
+        bounds=(min(low for low, _ in bounds), max(high for _, high in bounds)) if is_bounded else None,
+    )
 
 
-# -- headers --------------------------------------------------------------------------------------------------------
+# -- headers ----------------------------------------------------------------------------------------------------------
 
 
-def _called(sides: Sequence[FrameSide]) -> list[str]:
-    """Return what two frames are called: by their runs, where they have different ones."""
+def _side_names(sides: Sequence[FrameSide]) -> list[str]:
+    """Return the names of two frames: their runs, if these differ."""
     if len(sides) == 1:
         return []
     runs = [side.run for side in sides]
@@ -305,21 +240,19 @@ def _called(sides: Sequence[FrameSide]) -> list[str]:
     return [run or letter for run, letter in zip(runs, SIDES, strict=True)]
 
 
-def _heads(laid: Pivot) -> AxisHeads:
-    texts = [[_texts(along.iloc[:, at]) for at in range(along.shape[1])] for along in (laid.rows, laid.columns)]
-    rows, columns_ = (
-        AxisHead(
-            names=[name_of(label) for label in labels], places=[list(place) for place in zip(*levels, strict=True)]
-        )
-        for labels, levels in zip(laid.names[:2], texts, strict=True)
-    )
-    named = zip(laid.names.by, (laid.by.iloc[:, at] for at in range(laid.by.shape[1])), strict=True)
-    by = [_texts(column, name_of(label)) for label, column in named]
-    return AxisHeads(rows, columns_, [BETWEEN.join(parts) for parts in zip(*by, strict=True)])
+def _heads(layout: Pivot) -> tuple[AxisHead, AxisHead, list[str]]:
+    """Return the headers of rows and columns, and the label of each place along `by`."""
+    heads = []
+    for labels, frame in zip(layout.names[:2], (layout.rows, layout.columns), strict=True):
+        levels = [_texts(frame.iloc[:, at]) for at in range(frame.shape[1])]
+        places = [list(place) for place in zip(*levels, strict=True)]
+        heads.append(AxisHead(names=[name_of(label) for label in labels], places=places))
+    by = [_texts(layout.by.iloc[:, at], name_of(label)) for at, label in enumerate(layout.names.by)]
+    return heads[0], heads[1], [BETWEEN.join(parts) for parts in zip(*by, strict=True)]
 
 
 def _texts(values: pd.Series[Any], name: str = "") -> list[str]:
-    """Return each value as a header says it: with its column's name, where that is given and it is no text itself."""
+    """Return each value as a header shows it; with its column's name, if given, unless the value is a text."""
     cells = values.astype(object).tolist()
     texts = [MISSING_TEXT if _is_missing(cell) else str(cell) or '""' for cell in cells]
     return [
@@ -329,3 +262,140 @@ def _texts(values: pd.Series[Any], name: str = "") -> list[str]:
 
 def _is_missing(cell: Any) -> bool:
     return not isinstance(cell, tuple) and bool(pd.isna(cell))
+
+
+# -- the pivot table --------------------------------------------------------------------------------------------------
+
+
+def pivot(names: AxisNames, sides: Sequence[Mapping[Hashable, pd.Series[Any]]]) -> Pivot:
+    """Put the rows of one or two frames into one grid.
+
+    Parameters
+    ----------
+    names : AxisNames
+    sides : sequence of mapping
+        Each frame's columns along the axes, by label.
+    """
+    sizes = [len(next(iter(side.values()))) for side in sides]
+    columns = {label: [side[label] for side in sides] for labels in names for label in labels}
+    axes = [axis([_level(columns[label]) for label in labels], sum(sizes)) for labels in names]
+    joined = {label: _join(parts) for label, parts in columns.items()}
+    rows, columns_, by = (_place_values(joined, labels, of) for labels, of in zip(names, axes, strict=True))
+    return Pivot(names, grid(*axes, second=sizes[0] if len(sides) > 1 else None), rows, columns_, by)
+
+
+def spread(pivot: Pivot, columns: Sequence[pd.Series[Any]], sides: Sequence[str]) -> pd.DataFrame:
+    """Return the values as a pivot table: a row per place of the rows, a column per slot of the columns.
+
+    Parameters
+    ----------
+    pivot : Pivot
+    columns : sequence of Series
+        Each side's values, in its frame's order.
+    sides : sequence of str
+        Names of the sides; empty if there is only one.
+    """
+    places = [(column, slot) for column, slots in enumerate(pivot.grid.slots) for slot in slots]
+    lines = range(pivot.grid.rows.size)
+    start, spread_columns = 0, []
+    for side, values in enumerate(columns):
+        values = values.set_axis(pd.RangeIndex(len(values)))
+        for column, slot in places:
+            rows = (pivot.grid.row_at.get((side, row, column, slot), start - 1) for row in lines)
+            spread_columns.append(by_position.reindex([row - start for row in rows]).set_axis(lines))
+        start += len(values)
+    # Of Series, not of arrays: pandas would infer another dtype from an array of objects.
+    frame: pd.DataFrame = pd.DataFrame(dict(enumerate(spread_columns)), index=lines)
+    frame.index = _index(pivot.rows, list(pivot.names.rows))
+    frame.columns = _header(pivot, [*places] * len(columns), [side for side in sides for _ in places])
+    return frame
+
+
+def _header(pivot: Pivot, places: Sequence[Any], sides: Sequence[str]) -> pd.Index[Any]:
+    """Return the columns of the pivot table, with levels for the side, the keys, those along `by`, and the repeat."""
+    columns = pivot.columns.iloc[[column for column, _ in places]].reset_index(drop=True)
+    by = pivot.by.iloc[[slot.by for _, slot in places]].reset_index(drop=True)
+    levels = [columns.iloc[:, at] for at in range(columns.shape[1])] + [by.iloc[:, at] for at in range(by.shape[1])]
+    names: list[Hashable] = [*pivot.names.columns, *pivot.names.by]
+    if pivot.grid.is_repeated:
+        levels.append(pd.Series([slot.repeat + 1 for _, slot in places], dtype="int64"))
+        names.append(REPEAT if REPEAT not in names else "occurrence")
+    if sides:
+        levels.insert(0, pd.Series(sides, dtype=object))
+        names.insert(0, RUN)
+    return _index(pd.concat(levels, axis=1, ignore_index=True), names)
+
+
+def _index(levels: pd.DataFrame, names: list[Any]) -> pd.Index[Any]:
+    columns = [levels.iloc[:, at] for at in range(levels.shape[1])]
+    if len(columns) == 1:
+        single: pd.Index[Any] = pd.Index(columns[0], dtype=columns[0].dtype, name=names[0], tupleize_cols=False)
+        return single
+    several: pd.Index[Any] = pd.MultiIndex.from_arrays(columns, names=names)
+    return several
+
+
+def _place_values(joined: Mapping[Hashable, pd.Series[Any]], labels: Sequence[Hashable], of: GridAxis) -> pd.DataFrame:
+    """Return each place's values, a column per level; a value that is not hashable becomes its JSON."""
+    lines = range(of.size)
+    levels = {at: _hashable(joined[label].iloc[list(of.first_rows)]).set_axis(lines) for at, label in enumerate(labels)}
+    frame: pd.DataFrame = pd.DataFrame(levels, index=lines)
+    return frame
+
+
+def _hashable(values: pd.Series[Any]) -> pd.Series[Any]:
+    if values.dtype == object:
+        cells = [value if _is_hashable(value) else _to_json(value) for value in values.tolist()]
+        values = pd.Series(cells, dtype=object)  # pandas would infer another dtype for some
+    return values
+
+
+def _join(parts: Sequence[pd.Series[Any]]) -> pd.Series[Any]:
+    """Return the columns one after the other, with their dtype if it is the same."""
+    if len(parts) == 1:
+        return parts[0]
+    if all(part.dtype == parts[0].dtype for part in parts):
+        return pd.concat(list(parts), ignore_index=True)
+    values = [value for part in parts for value in part.astype(object).tolist()]
+    joined: pd.Series[Any] = pd.Series(values, dtype=object).infer_objects()
+    return joined
+
+
+def _level(parts: Sequence[pd.Series[Any]]) -> tuple[list[Hashable], list[Hashable]]:
+    """Return the key of each row, and keys in the order of categories."""
+    categories = [part.dtype.categories for part in parts if isinstance(part.dtype, pd.CategoricalDtype)]
+    keys, order = ([_key(v) for values in each for v in values.astype(object).tolist()] for each in (parts, categories))
+    return keys, order
+
+
+def _key(value: Any) -> Hashable:
+    """Return what distinguishes a value: all missing values are equal, and True is not 1."""
+    kind = type(value)
+    if kind is str:
+        return str(value)
+    if kind in (bool, np.bool_):
+        return "truth", bool(value)
+    if not _is_hashable(value):
+        return "json", _to_json(value)
+    if kind is not tuple and pd.isna(value):
+        return MISSING
+    key: Hashable = value
+    return key
+
+
+def _is_hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _to_json(value: object) -> str:
+    """Return a list, a dict or an array as JSON, with the texts of values that JSON does not have."""
+    try:
+        return json.dumps(
+            value, ensure_ascii=False, default=lambda value: value.tolist() if hasattr(value, "tolist") else str(value)
+        )
+    except (TypeError, ValueError, RecursionError):
+        return str(value)

@@ -1,6 +1,6 @@
-"""A matrix where no widget can be shown: a text, or a table in HTML that means as much without style.
+"""A matrix for front ends without widgets: a text, or an HTML table that is complete without styles.
 
-Whatever comes from outside is escaped and cut: it never becomes markup, nor a terminal's control sequence.
+Values are escaped and shortened: they never become markup or a terminal's control sequences.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ...models import COMPLETED
 from ..common import local_files
@@ -17,23 +17,25 @@ from .model import GAP, mark_text
 
 if TYPE_CHECKING:
     from ..common.card import Card, CardMedia
+    from ..common.local_files import ViewFiles
+    from .cards import MatrixCards
     from .colours import Legend
-    from .model import CardSource, CellMark, CellSlot, Kind, MatrixCell, MatrixTable
+    from .model import CellMark, CellSlot, Kind, MatrixCell, MatrixTable
 
 MAX_HTML_BYTES: Final = 500_000
-"""Characters of the HTML: it is stored in the notebook."""
+"""Characters of the HTML, which is stored in the notebook."""
 
 MAX_PICTURE_BYTES: Final = 32_000
-"""Bytes of a picture that is put into the HTML itself."""
+"""Bytes of a picture that is embedded in the HTML."""
 
 MAX_PICTURES_BYTES: Final = 400_000
-"""Characters of all such pictures: the others are links."""
+"""Characters of all embedded pictures; others are links."""
 
 MAX_COLUMNS: Final = 40
 MAX_SLOTS: Final = 12
-NARROW: Final = 40
-IN_LINE: Final = 5
-"""Parts of a cell that stand beside one another, whatever room there is."""
+MAX_NARROW_LENGTH: Final = 40
+MAX_UNBROKEN_PARTS: Final = 5
+"""Parts of a cell that are never broken into lines."""
 
 MAX_HEAD_LENGTH: Final = 200
 MAX_TEXT_LENGTH: Final = 240
@@ -46,35 +48,28 @@ _NUMBER: Final = "padding:4px 8px;text-align:center;border:1px solid #8884"
 _SMALL: Final = "font-size:smaller"
 
 
-class FindFile(Protocol):
-    """Gives a file, or a small copy of it where it has more than `max_bytes` bytes."""
-
-    def __call__(self, row: int, n: int, *, max_bytes: int) -> local_files.LocalFile | None:
-        """Return what stands for the URL at place `n` of a row's output; None where nothing does."""
-
-
 def text(table: MatrixTable) -> str:
-    """Return what a terminal shows: the title, and the first cells in columns."""
+    """Return the title, and the first cells in columns."""
     places = table["columns"]["places"][:TEXT_COLUMNS]
     names = [", ".join(place) for place in places]
     lines = [["", *names]]
     for place, cells in zip(table["rows"]["places"][:TEXT_ROWS], table["cells"], strict=False):
-        lines.append([", ".join(place), *(_said(cell, table["kind"]) for cell in cells[:TEXT_COLUMNS])])
+        lines.append([", ".join(place), *(_cell_text(cell, table["kind"]) for cell in cells[:TEXT_COLUMNS])])
     lines = [[plain(cell, TEXT_WIDTH) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     shown = ["  ".join(f"{cell:<{wide}}" for cell, wide in zip(line, widths, strict=True)).rstrip() for line in lines]
-    more = _beyond(len(lines) - 1, len(places), table)
+    more = _remainder(len(lines) - 1, len(places), table)
     title = plain(table["title"], MAX_TEXT_LENGTH)
     return "\n".join([title, *(shown if names else ["no rows"]), *([more] if more else [])])
 
 
-def html(table: MatrixTable, source: CardSource, find: FindFile) -> str:
-    """Return the same as a table with its pictures: what GitHub shows, and nbconvert writes, of a notebook."""
-    return _TableWriter(table, source, find).written()
+def html(table: MatrixTable, source: MatrixCards, files: ViewFiles) -> str:
+    """Return the matrix as a table with its pictures, for a notebook on GitHub or exported by nbconvert."""
+    return _TableWriter(table, source, files).html()
 
 
-def _beyond(rows: int, columns: int, table: MatrixTable) -> str:
-    """Say what is not shown."""
+def _remainder(rows: int, columns: int, table: MatrixTable) -> str:
+    """Return what is left out, as a sentence."""
     parts = [
         f"{len(places) - shown:,} more {what}"
         for shown, places, what in (
@@ -86,7 +81,7 @@ def _beyond(rows: int, columns: int, table: MatrixTable) -> str:
     return " ".join(filter(None, [f"And {' and '.join(parts)}." if parts else "", table["cut"]]))
 
 
-def _said(cell: MatrixCell, kind: Kind) -> str:
+def _cell_text(cell: MatrixCell, kind: Kind) -> str:
     """Return a cell as one short text."""
     if not cell["slots"]:
         return "-"
@@ -103,20 +98,20 @@ def _said(cell: MatrixCell, kind: Kind) -> str:
 
 
 class _TableWriter:
-    """Writes one table, and keeps account of the room that is left."""
+    """Writes one table within the size limits."""
 
-    def __init__(self, table: MatrixTable, source: CardSource, find: FindFile) -> None:
+    def __init__(self, table: MatrixTable, source: MatrixCards, files: ViewFiles) -> None:
         self._table = table
         self._source = source
-        self._find = find
+        self._files = files
         self._columns = min(len(table["columns"]["places"]), MAX_COLUMNS)
         self._pictures = MAX_PICTURES_BYTES
         self._cards: dict[int, Card] = {}
 
-    def written(self) -> str:
-        """Return as many lines as there is room for."""
+    def html(self) -> str:
+        """Return the table with as many rows as the limit allows."""
         table = self._table
-        parts = _scale(table["legend"])
+        parts = _legend(table["legend"])
         parts.append(f'<table style="border-collapse:collapse">{self._heads()}<tbody>')
         room = MAX_HTML_BYTES - sum(map(len, parts)) - 500
         shown = 0
@@ -127,7 +122,7 @@ class _TableWriter:
                 break
             parts.append(line)
             shown += 1
-        more = _beyond(shown, self._columns, table)
+        more = _remainder(shown, self._columns, table)
         parts += ["</tbody></table>", *([f"<p>{_escaped(more)}</p>"] if more else [])]
         return f"<div>{''.join(parts)}</div>"
 
@@ -167,12 +162,12 @@ class _TableWriter:
         parts += map(self._slot, cell["slots"][:MAX_SLOTS])
         more = max(0, len(cell["slots"]) - MAX_SLOTS) + cell["more"]
         parts += [f"<div>and {more:,} more</div>"] if more else []
-        style += ";white-space:nowrap" if len(parts) <= IN_LINE else ""
+        style += ";white-space:nowrap" if len(parts) <= MAX_UNBROKEN_PARTS else ""
         return f'<td dir="auto" style="{style}">{" ".join(parts)}</td>'
 
     def _slot(self, slot: CellSlot) -> str:
         marks = list(map(self._mark, slot["marks"]))
-        # Of a fixed width where it has lines of text: a browser reckons a cell by what it takes without line breaks.
+        # A browser computes a cell's width without line breaks, so a slot with lines of text has a fixed width.
         wide = "" if all(map(_is_narrow, marks)) else "width:14em;"
         label = f'<div style="{_SMALL}">{_escaped(slot["label"])}</div>' if slot["label"] else ""
         difference = f"<div><strong>{_escaped(slot['difference'])}</strong></div>" if slot["difference"] else ""
@@ -192,7 +187,7 @@ class _TableWriter:
         return f"{shown} <em>{_escaped(mark['status'])}</em>{error}".strip()
 
     def _output(self, card: Card) -> str:
-        """Return the first picture of an output, or a link to what it is, or its text."""
+        """Return the first picture of an output, else a link to its first file, else its text."""
         media = [item for item in card["media"] if item["kind"] != "text"]
         if not media:
             return f"<span>{_escaped(card['text'])}</span>" if card["text"] else ""
@@ -203,7 +198,7 @@ class _TableWriter:
         if item["kind"] == "image" and source:
             size = min(self._table["size"], MAX_SIDE)
             named = f'alt="{_escaped(card["label"], MAX_HEAD_LENGTH)}" width="{size}"'
-            # A front end's `img {max-width: 100%}` would let pictures stick out of a narrow column.
+            # With a front end's `img {max-width: 100%}`, pictures would overflow a narrow column.
             how = 'loading="lazy" referrerpolicy="no-referrer" style="max-width:none"'
             return f'<img src="{escape(source, quote=True)}" {named} {how}>{counted}'
         if source and not source.startswith("data:"):
@@ -211,16 +206,16 @@ class _TableWriter:
         return f"{item['kind']}{counted}"
 
     def _embedded(self, card: Card, item: CardMedia) -> str | None:
-        """Return a picture that was downloaded as a ``data:`` URL, where it is small and there is room; else None."""
+        """Return a downloaded picture as a ``data:`` URL if it is within the limits; else None."""
         room = min(MAX_PICTURE_BYTES, self._pictures * 3 // 4)
         is_picture = item["has_file"] and item["kind"] == "image"
-        found = self._find(card["row"], item["n"], max_bytes=room) if is_picture else None
-        content = None if found is None or not found.media_type.startswith("image/") else local_files.read(found)
-        if found is None or content is None:
+        file = self._files.find(card["row"], item["n"], max_bytes=room) if is_picture else None
+        content = None if file is None or not file.media_type.startswith("image/") else local_files.read(file)
+        if file is None or content is None:
             return None
-        written = f"data:{found.media_type};base64,{base64.b64encode(content).decode('ascii')}"
-        self._pictures -= len(written)
-        return written
+        url = f"data:{file.media_type};base64,{base64.b64encode(content).decode('ascii')}"
+        self._pictures -= len(url)
+        return url
 
 
 def _headers(place: Sequence[str]) -> str:
@@ -231,15 +226,15 @@ def _headers(place: Sequence[str]) -> str:
 
 
 def _is_narrow(mark: str) -> bool:
-    return mark.startswith("<img") or len(mark) < NARROW
+    return mark.startswith("<img") or len(mark) < MAX_NARROW_LENGTH
 
 
-def _scale(legend: Legend | None) -> list[str]:
+def _legend(legend: Legend | None) -> list[str]:
     if legend is None:
         return []
     texts = [text for _, text in legend["ticks"]]
     blocks = "".join(f'<span style="background:{stop};padding:0 6px">&nbsp;</span>' for stop in legend["stops"])
-    # "from" and "to" are what is left of the scale where a front end removes its colours, as GitHub does.
+    # "from" and "to" remain if a front end removes the colours, as GitHub does.
     low, high = _escaped(texts[0]), _escaped(texts[-1])
     ends = f"from {low} {blocks} to {high}" if len(texts) > 1 else f"{low} {blocks}"
     return [f"<p>{_escaped(legend['title'])}: {ends}</p>"]

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
     from ...models import Json
     from ..common.card import Card
-    from .model import CardSource, MatrixTable
+    from .cards import MatrixCards
+    from .model import MatrixTable
 
 FIRST: Final = 2_000_000
-"""Bytes of cards that come with the table: they are saved with the notebook, and seen without a kernel."""
+"""Bytes of cards that are sent with the table: they are saved with the notebook, and displayed without a kernel."""
 
-AT_ONCE: Final = 100
+MAX_CARDS_PER_MESSAGE: Final = 100
 
 
 class Matrix(anywidget.AnyWidget):
@@ -52,19 +53,20 @@ class Matrix(anywidget.AnyWidget):
     cards = traitlets.Any().tag(sync=True)
     static_key = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, table: MatrixTable, source: CardSource) -> None:
-        self._source = source
-        self._plain = table
+    def __init__(self, table: MatrixTable, cards: MatrixCards, frame: Any) -> None:
+        self._source = cards
+        self._table = table
+        self._frame = frame
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
-        super().__init__(table=table, cards=_first(_cards(table, source)), static_key=self._output.key)
-        self.on_msg(lambda _, content, __: self._answer(content))
-        self._files = ViewFiles(source.files, (mark["at"] for mark in marks(table)))
+        super().__init__(table=table, cards=_first(_cards(table, cards)), static_key=self._output.key)
+        self.on_msg(lambda _, content, __: self._on_request(content))
+        self._files = ViewFiles(cards.files, (mark["at"] for mark in marks(table)))
         self._files.serve(self)
 
     @property
     def frame(self) -> Any:
         """The data as a pivot table, a new pandas.DataFrame."""
-        return self._source.frame.copy()
+        return self._frame.copy()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the matrix to a file.
@@ -100,7 +102,7 @@ class Matrix(anywidget.AnyWidget):
         if html_page.check_suffix(target, "matrix", ".html", ".png") == ".png":
             from .png import save
 
-            return save(target, self._plain, self._source)
+            return save(target, self._table, self._source)
         return self._save_page(target)
 
     def close(self) -> None:
@@ -112,14 +114,14 @@ class Matrix(anywidget.AnyWidget):
         super().close()
 
     def __repr__(self) -> str:
-        return static.text(self._plain)
+        return static.text(self._table)
 
     def _ipython_display_(self, **_: Any) -> None:
         """Display the widget, and static HTML that stays when the widget is gone."""
         self._output.display()
 
     def _repr_mimebundle_(self, **more: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Offer the widget, and for where there is none the same as a table, in HTML and in text."""
+        """Return the widget's MIME bundle, with static HTML and text for front ends without widgets."""
         bundle = super()._repr_mimebundle_(**more)
         if bundle is None:
             return None
@@ -127,41 +129,42 @@ class Matrix(anywidget.AnyWidget):
         return data | self._static(), metadata
 
     def _static(self) -> dict[str, str]:
-        return {"text/plain": repr(self), "text/html": static.html(self._plain, self._source, self._files.find)}
+        return {"text/plain": repr(self), "text/html": static.html(self._table, self._source, self._files)}
 
     def _save_page(self, target: Path) -> Path:
-        held = list(_cards(self._plain, self._source))
+        cards = list(_cards(self._table, self._source))
         return html_page.write(
             target,
-            self._plain["title"],
+            self._table["title"],
             script=self._esm,
             style=self._css,
-            state={"table": self._plain, "cards": held},
-            files=local_files.read_embedded(local_files.choose_embedded(held, self._files.find)),
+            state={"table": self._table, "cards": cards},
+            files=local_files.read_embedded(local_files.choose_embedded(cards, self._files.find)),
         )
 
-    def _answer(self, asked: Json) -> None:
-        """Answer the browser, which may ask anything."""
-        kind = asked.get("kind") if isinstance(asked, dict) else None
-        if kind == "cards" and isinstance(asked.get("at"), list):
-            numbers = [at for at in asked["at"][:AT_ONCE] if type(at) is int and 0 <= at < self._source.size]
-            self.send({"kind": "cards", "cards": self._source.cards(numbers)})
+    def _on_request(self, request: Json) -> None:
+        """Answer a request of the browser, which may contain anything."""
+        kind = request.get("kind") if isinstance(request, dict) else None
+        if kind == "cards" and isinstance(request.get("at"), list):
+            numbers = request["at"][:MAX_CARDS_PER_MESSAGE]
+            valid = [at for at in numbers if type(at) is int and 0 <= at < self._source.size]
+            self.send({"kind": "cards", "cards": self._source.cards(valid)})
 
 
-def _cards(table: MatrixTable, source: CardSource) -> Iterator[Card]:
-    """Yield the cards of all that is shown, in reading order."""
+def _cards(table: MatrixTable, source: MatrixCards) -> Iterator[Card]:
+    """Yield the cards of all rows that are displayed, in reading order."""
     numbers = (mark["at"] for mark in marks(table))
-    while some := list(islice(numbers, AT_ONCE)):
-        yield from source.cards(some)
+    while chunk := list(islice(numbers, MAX_CARDS_PER_MESSAGE)):
+        yield from source.cards(chunk)
 
 
 def _first(cards: Iterator[Card]) -> list[Card]:
-    """Return the first cards, as many as are small together."""
-    found: list[Card] = []
-    room = FIRST
+    """Return the first cards, up to a size limit."""
+    first: list[Card] = []
+    bytes_left = FIRST
     for card in cards:
-        room -= len(orjson.dumps(card))
-        if room < 0:
+        bytes_left -= len(orjson.dumps(card))
+        if bytes_left < 0:
             break
-        found.append(card)
-    return found
+        first.append(card)
+    return first
