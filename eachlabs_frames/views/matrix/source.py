@@ -299,7 +299,7 @@ def spread(pivot: Pivot, columns: Sequence[pd.Series[Any]], sides: Sequence[str]
     lines = range(pivot.grid.rows.size)
     start, spread_columns = 0, []
     for side, values in enumerate(columns):
-        values = values.set_axis(pd.RangeIndex(len(values)))
+        by_position = values.set_axis(pd.RangeIndex(len(values)))
         for column, slot in places:
             rows = (pivot.grid.row_at.get((side, row, column, slot), start - 1) for row in lines)
             spread_columns.append(by_position.reindex([row - start for row in rows]).set_axis(lines))
