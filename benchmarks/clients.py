@@ -18,7 +18,7 @@ import orjson
 import pandas as pd
 
 import eachlabs_frames as ef
-from eachlabs_frames.aio import bridge
+from eachlabs_frames.aio import loop_thread
 
 CONCURRENCY = 32
 BATCH = 10
@@ -36,7 +36,7 @@ def package(port: int, frame: pd.DataFrame) -> list[str]:
 
 def triggered(port: int, frame: pd.DataFrame, *, run: str | None = None) -> pd.DataFrame:
     ef.configure(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1", max_concurrency=CONCURRENCY)
-    bridge.close()  # and with it the connections of the call before
+    loop_thread.close()  # and with it the connections of the call before
     out: pd.DataFrame = frame.eachlabs.bulk_trigger("wf_bench", progress=False, run=run)
     return out
 

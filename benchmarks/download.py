@@ -16,7 +16,7 @@ import aiohttp
 import pandas as pd
 
 import eachlabs_frames as ef
-from eachlabs_frames.aio import bridge
+from eachlabs_frames.aio import loop_thread
 
 from .clients import KEY
 from .measure import WALL, Result, in_turn
@@ -58,7 +58,7 @@ def results(port: int) -> pd.DataFrame:
 
 def package(port: int, frame: pd.DataFrame, folder: Path) -> None:
     ef.configure(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1", max_concurrency=CONCURRENCY)
-    bridge.close()  # and with it the loop of the call before
+    loop_thread.close()  # and with it the loop of the call before
     out = frame.eachlabs.download(folder, progress=False)
     assert out["path_error"].isna().all()
     checked(folder)

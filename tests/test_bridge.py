@@ -1,4 +1,4 @@
-"""The doorway: from every place that calls, interrupted and cancelled, after a fork, and nested in the caller's loop.
+"""The bridge: from every place that calls, interrupted and cancelled, after a fork, and nested in the caller's loop.
 
 What ends a process, forks it or patches asyncio runs in a process of its own, against a sandbox in this one.
 """
@@ -6,6 +6,7 @@ What ends a process, forks it or patches asyncio runs in a process of its own, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -24,8 +25,9 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.aio import bridge as doorway
-from eachlabs_frames.aio.bridge import bridge, call, call_async, close, complete
+from eachlabs_frames.aio import bridge as bridging
+from eachlabs_frames.aio.bridge import BridgeTask, Call, Read, call, run, run_async
+from eachlabs_frames.aio.loop_thread import close, loop_thread
 from eachlabs_frames.api.client import session
 from eachlabs_frames.sandbox import Fault, Sandbox
 
@@ -144,11 +146,11 @@ def test_what_ends_a_job_does_not_end_the_bridge(error: type[BaseException]) -> 
     async def stay(_: asyncio.Event) -> int:
         return 1
 
-    before = bridge()
+    before = loop_thread()
     with pytest.raises(error):
         call(leave)
     assert call(stay) == 1
-    assert bridge() is before
+    assert loop_thread() is before
 
 
 def test_a_loop_policy_of_the_application_does_not_reach_the_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +158,7 @@ def test_a_loop_policy_of_the_application_does_not_reach_the_bridge(monkeypatch:
     uvloop = pytest.importorskip("uvloop")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(asyncio, "new_event_loop", uvloop.new_event_loop)
-        own = bridge().loop
+        own = loop_thread().loop
     assert isinstance(own, asyncio.SelectorEventLoop)
 
 
@@ -195,7 +197,7 @@ def test_a_second_cancellation_does_not_wait_for_answers() -> None:
             told.append("cleaned up")
 
     async def main() -> None:
-        task = asyncio.create_task(call_async(stubborn))
+        task = asyncio.create_task(run_async(lambda: Execution(stubborn)))
         await asyncio.to_thread(until, lambda: told == ["started"])
         task.cancel()
         await asyncio.to_thread(asked.wait)
@@ -207,46 +209,77 @@ def test_a_second_cancellation_does_not_wait_for_answers() -> None:
     asyncio.run(main())
 
 
-def test_steps_are_given_what_their_jobs_raise() -> None:
-    """Steps are plain code: they may catch what a job raised, go on, and return."""
+class Execution(Call[Any]):
+    """A call that only executes a job."""
 
-    async def fail(_: asyncio.Event) -> int:
-        raise LookupError
+    def __init__(self, job: bridging.Job[Any]) -> None:
+        self._job = job
 
-    async def two(_: asyncio.Event) -> int:
+    async def execute(self, stop: asyncio.Event) -> Any:
+        return await self._job(stop)
+
+
+class Noted(Call[int]):
+    """A call that notes which of its parts run, and on which thread; `prepare` reads."""
+
+    def __init__(self, parts: list[tuple[str, str]]) -> None:
+        self._parts = parts
+
+    def _note(self, part: str) -> None:
+        self._parts.append((part, threading.current_thread().name))
+
+    def prepare(self, read: Read) -> None:
+        self._note("prepare")
+
+        async def fail(_: asyncio.Event) -> None:
+            self._note("read")
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            read(fail)
+
+    async def execute(self, stop: asyncio.Event) -> int:
+        self._note("execute")
         return 2
 
-    def steps() -> doorway.Steps[int]:
-        try:
-            yield fail
-        except LookupError:
-            value: int = yield two
-            return value
-        return 0
+    def close(self) -> None:
+        self._note("close")
 
-    assert complete(steps()) == 2
-    assert asyncio.run(doorway.complete_async(steps())) == 2
+    def conclude(self, result: int) -> int:
+        self._note("conclude")
+        return result + 1
 
 
-def test_a_cancellation_in_a_synchronous_part_reaches_the_steps() -> None:
-    """The part is not torn: it comes to its end, and then the steps see the cancellation where they wait."""
+def test_a_call_runs_its_parts_in_order_and_on_their_threads() -> None:
+    """`prepare` gets what a job raises that it reads with; only jobs and `execute` run on the loop thread."""
+    parts: list[tuple[str, str]] = []
+    assert run(lambda: Noted(parts)) == 3
+    loop, here, own = "eachlabs-frames", "MainThread", "eachlabs-frames-work"
+    assert parts == [("prepare", here), ("read", loop), ("execute", loop), ("close", here), ("conclude", here)]
+    parts.clear()
+    assert asyncio.run(run_async(lambda: Noted(parts))) == 3
+    assert parts == [("prepare", own), ("read", loop), ("execute", loop), ("close", own), ("conclude", here)]
+
+
+def test_a_cancellation_during_prepare_sends_nothing() -> None:
+    """`prepare` is not torn: it comes to its end, and then the call is closed and never executed."""
     inside, go = threading.Event(), threading.Event()
     seen: list[str] = []
 
-    async def never(_: asyncio.Event) -> None:
-        seen.append("sent")
+    class Blocked(Call[None]):
+        def prepare(self, read: Read) -> None:
+            inside.set()
+            assert go.wait(30)
+            seen.append("prepared")
 
-    def steps() -> doorway.Steps[None]:
-        inside.set()
-        assert go.wait(30)
-        try:
-            yield never
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-            raise
+        async def execute(self, stop: asyncio.Event) -> None:
+            seen.append("executed")
+
+        def close(self) -> None:
+            seen.append("closed")
 
     async def main() -> None:
-        task = asyncio.create_task(doorway.complete_async(steps()))
+        task = asyncio.create_task(run_async(Blocked))
         await asyncio.to_thread(inside.wait)
         task.cancel()
         await asyncio.sleep(0)
@@ -255,7 +288,7 @@ def test_a_cancellation_in_a_synchronous_part_reaches_the_steps() -> None:
             await task
 
     asyncio.run(main())
-    assert seen == ["cancelled"]
+    assert seen == ["prepared", "closed"]
 
 
 def test_one_session_is_kept_for_every_caller_and_closed_with_the_bridge() -> None:
@@ -266,7 +299,7 @@ def test_one_session_is_kept_for_every_caller_and_closed_with_the_bridge() -> No
 
     first = call(mine)
     with ThreadPoolExecutor() as pool:
-        others = [pool.submit(call, mine).result(), asyncio.run(call_async(mine))]
+        others = [pool.submit(call, mine).result(), asyncio.run(run_async(lambda: Execution(mine)))]
     assert all(other is first for other in others)
     assert not first.closed
     close()
@@ -388,7 +421,7 @@ def test_a_fork_leaves_both_sides_whole(script: Script, sandbox: Sandbox, way: s
         import pandas as pd
         import eachlabs_frames as ef
         from eachlabs_frames.api.client import session
-        from eachlabs_frames.aio import bridge
+        from eachlabs_frames.aio import loop_thread
         from eachlabs_frames.aio.bridge import call
 
         def trigger(name):
@@ -399,7 +432,7 @@ def test_a_fork_leaves_both_sides_whole(script: Script, sandbox: Sandbox, way: s
 
         trigger("parent")
         before = call(mine)
-        held = bridge._lock
+        held = loop_thread._lock
         held.acquire()  # as another thread may, which the child does not have
         child = os.fork()
         if child == 0:
@@ -595,26 +628,24 @@ def test_an_interrupt_of_asyncio_run(script: Script, sandbox: Sandbox, call: str
     assert name == "Interrupted" or "load_run('stopped')" in err
 
 
-def test_a_coroutine_that_is_closed_ends_its_steps() -> None:
-    """As at the end of a loop that a second Ctrl-C ended: the job is cancelled, and the steps see it."""
+def test_a_coroutine_that_is_closed_ends_its_call() -> None:
+    """As at the end of a loop that a second Ctrl-C ended: the execution is cancelled, and the call is closed."""
     seen: list[str] = []
     started = threading.Event()
 
-    async def forever(_: asyncio.Event) -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            seen.append("job")
+    class Endless(Call[None]):
+        async def execute(self, stop: asyncio.Event) -> None:
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                seen.append("executed")
 
-    def steps() -> doorway.Steps[None]:
-        try:
-            yield forever
-        finally:
-            seen.append("steps")
+        def close(self) -> None:
+            seen.append("closed")
 
     own = asyncio.new_event_loop()
-    work = doorway.complete_async(steps())
+    work = run_async(Endless)
     task = own.create_task(work)
 
     async def begin() -> None:
@@ -622,7 +653,7 @@ def test_a_coroutine_that_is_closed_ends_its_steps() -> None:
 
     own.run_until_complete(begin())
     work.close()
-    assert seen == ["job", "steps"]
+    assert seen == ["executed", "closed"]
     task.cancel()
     with pytest.raises((RuntimeError, asyncio.CancelledError)):
         own.run_until_complete(task)
@@ -631,27 +662,25 @@ def test_a_coroutine_that_is_closed_ends_its_steps() -> None:
 
 
 def test_a_cancellation_leaves_a_function_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The caller's loop is free; when the function returns after all, the steps end there, and no job is run."""
-    monkeypatch.setattr(doorway, "GRACE", 0.0)
+    """The caller's loop is free; when the function returns after all, the call is closed there and not executed."""
+    monkeypatch.setattr(bridging, "GRACE", 0.0)
     inside, go, over = threading.Event(), threading.Event(), threading.Event()
     seen: list[str] = []
 
-    async def never(_: asyncio.Event) -> None:
-        seen.append("sent")
+    class Hanging(Call[None]):
+        def prepare(self, read: Read) -> None:
+            inside.set()
+            assert go.wait(30)
 
-    def steps() -> doorway.Steps[None]:
-        inside.set()
-        assert go.wait(30)
-        try:
-            yield never
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-            raise
-        finally:
+        async def execute(self, stop: asyncio.Event) -> None:
+            seen.append("executed")
+
+        def close(self) -> None:
+            seen.append("closed")
             over.set()
 
     async def main() -> None:
-        task = asyncio.create_task(doorway.complete_async(steps()))
+        task = asyncio.create_task(run_async(Hanging))
         await asyncio.to_thread(inside.wait)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -660,7 +689,7 @@ def test_a_cancellation_leaves_a_function_that_hangs(monkeypatch: pytest.MonkeyP
 
     asyncio.run(main())
     assert over.wait(30)
-    assert seen == ["cancelled"]
+    assert seen == ["closed"]
 
 
 # Nested in the caller's own loop
@@ -825,16 +854,33 @@ def test_an_interrupt_of_a_nested_call_harms_no_task_of_the_callers(script: Scri
     assert (harmed, restored) == (False, True)
 
 
-def test_a_job_that_is_stopped_before_it_was_launched_never_runs() -> None:
-    """An interrupt may come between the making of a call and its start: nothing is sent behind its back."""
-    ran: list[int] = []
+def test_a_task_that_is_stopped_before_it_was_started_knows_it() -> None:
+    """An interrupt may come between the making of a task and its start: its first step finds the event set."""
+    seen: list[bool] = []
 
-    async def job(_: asyncio.Event) -> None:
-        ran.append(1)
+    async def job(stop: asyncio.Event) -> None:
+        seen.append(stop.is_set())
 
-    flight = doorway.Flight(bridge().loop, job)
-    flight.stop()
-    flight.start()
-    assert flight.wait(20)
-    assert flight.future.cancelled()
-    assert ran == []
+    task = BridgeTask(job)
+    task.stop()
+    task.start()
+    assert task.wait(20)
+    assert seen == [True]
+
+
+def test_an_interrupt_that_prepare_suppresses_still_ends_the_call() -> None:
+    """A function of the user's may catch KeyboardInterrupt, and a finalizer drops it: nothing is sent all the same."""
+    executed: list[int] = []
+
+    class Suppressing(Call[None]):
+        def prepare(self, read: Read) -> None:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+        async def execute(self, stop: asyncio.Event) -> None:
+            executed.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Suppressing)
+    assert executed == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

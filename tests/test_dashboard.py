@@ -490,10 +490,10 @@ def test_the_frame_of_a_dashboard_is_the_runs_result_from_the_first_moment(sandb
         rows = frame(50)
         run = rows.assign(prompt=[f"{prompt}, turn {turn}" for prompt in rows["prompt"]]).eachlabs.start(WF)
         go = threading.Event()
-        course = run._calls._at_work
-        assert course is not None
+        background = run._calls._current
+        assert background is not None
         # In front of all others: the dashboards hear of the end later.
-        course.errand.future._done_callbacks.insert(0, lambda _: go.wait(30))  # type: ignore[attr-defined]  # noqa: B023
+        background._task.future._done_callbacks.insert(0, lambda _: go.wait(30))  # type: ignore[attr-defined]  # noqa: B023
         dashboards = [run.dashboard(auto_refresh=False) for _ in range(2)]
         out = run.result()
         pd.testing.assert_frame_equal(dashboards[0].frame, out)

@@ -25,7 +25,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.aio.bridge import complete
+from eachlabs_frames.aio.bridge import run
 from eachlabs_frames.aio.clock import SystemClock
 from eachlabs_frames.api.content_encoding import BUFFER, BrokenError, unpacked
 from eachlabs_frames.downloads.decisions import Accept
@@ -34,7 +34,7 @@ from eachlabs_frames.downloads.http import HttpClient
 from eachlabs_frames.downloads.naming import FileKey
 from eachlabs_frames.downloads.partial_file import PartialFile
 from eachlabs_frames.downloads.url_policy import UrlPolicy
-from eachlabs_frames.frames.download import download
+from eachlabs_frames.frames.download import Download, DownloadOptions
 from eachlabs_frames.models import Event
 from eachlabs_frames.sandbox import Fault, Sandbox
 
@@ -93,9 +93,11 @@ class HastyClock(SystemClock):
 
 def hasty(out: pd.DataFrame, folder: Path, *, clock: Any = None, **options: Any) -> pd.DataFrame:
     """Download as the method does, but for what is handed in."""
+    store = {"store": options.pop("store")} if "store" in options else {}
     known = {"name": "{index}-{n}", "column": "path", "overwrite": False, "allow_private": True, "progress": False}
     known |= dict.fromkeys(("max_concurrency", "max_size", "prefix"))
-    got: pd.DataFrame = complete(download(out, folder, **{**known, "clock": clock or HastyClock(), **options}))
+    given = DownloadOptions(**{**known, **options})
+    got: pd.DataFrame = run(lambda: Download(out, folder, given, clock=clock or HastyClock(), **store))
     return got
 
 

@@ -301,7 +301,8 @@ NEW = itertools.count()
 BLOCKED = (
     "import signal, threading, time\n"
     "def tell():\n"
-    "    while signal.getsignal(signal.SIGINT) is not signal.default_int_handler: time.sleep(0.001)\n"
+    "    while getattr(signal.getsignal(signal.SIGINT), '__module__', '') != 'eachlabs_frames.aio.interrupts':\n"
+    "        time.sleep(0.001)\n"
     "    print('begun', flush=True)\n"
     "await asyncio.sleep(0)\n"
     "threading.Thread(target=tell).start()\n"

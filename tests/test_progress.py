@@ -15,7 +15,7 @@ import pytest
 import tqdm.auto
 
 import eachlabs_frames as ef
-from eachlabs_frames.aio.bridge import complete
+from eachlabs_frames.aio.bridge import call
 from eachlabs_frames.frames.progress_bar import describe
 from eachlabs_frames.models import Batch, Event
 from eachlabs_frames.results import Results
@@ -204,11 +204,12 @@ def test_a_row_function_that_leaves_while_rows_are_sent_keeps_the_answers(sandbo
     transport = FakeTransport()
     running = runner(results, transport=transport, clock=ManualClock(), workers=4)
 
-    def steps() -> Any:
-        yield from running._events.stoppable(lambda stop: running.run(batches(), canary=False, stop=stop))
+    async def job(stop: asyncio.Event) -> None:
+        with running._events.stopping(stop):
+            await running.run(batches(), canary=False, stop=stop)
 
     with pytest.raises(KeyboardInterrupt, match="raised SystemExit: 2") as caught:
-        complete(steps())
+        call(job)
     assert caught.value.__cause__ is exit_
     assert results.accepted == 10 * len(transport.sent) == 20
 

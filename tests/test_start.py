@@ -19,7 +19,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.accessors.run import Run
-from eachlabs_frames.aio import background
+from eachlabs_frames.aio import bridge as bridging
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 from .waiting import until
@@ -269,7 +269,7 @@ def test_an_interrupted_wait_leaves_the_run_at_work(sandbox: Sandbox, monkeypatc
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(background.concurrent, "futures", Interrupting)
+        patched.setattr(bridging.BridgeTask, "wait", Interrupting.wait)
         with pytest.raises(KeyboardInterrupt):
             run.result()
     assert not run.done

@@ -68,6 +68,6 @@ def test_an_error_of_ours_is_shown_whole() -> None:
 
     def interrupted() -> None:
         with short():
-            pd.DataFrame({"prompt": ["a"]}).eachlabs._complete(None)
+            pd.DataFrame({"prompt": ["a"]}).eachlabs._run(None)
 
     assert not hasattr(caught(interrupted), "_render_traceback_")

@@ -26,7 +26,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames import WebhookReceiver
-from eachlabs_frames.aio import bridge
+from eachlabs_frames.aio import loop_thread
 from eachlabs_frames.sandbox import Fault, Sandbox
 from eachlabs_frames.views.dashboard.controller import DashboardController
 from eachlabs_frames.webhooks.server import WebhookServer, listen
@@ -481,11 +481,11 @@ def test_a_receiver_whose_loop_has_ended_can_begin_again(sandbox: Sandbox) -> No
     """It says that it is at work no more, and forgets no count."""
     hook = WebhookReceiver().start()
     frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True)
-    bridge.close()
+    loop_thread.close()
     assert not hook.listening
     with hook:
         frame(1).eachlabs.bulk_trigger(WF, webhook=hook, wait=True, retrigger=True)
-        bridge.close()
+        loop_thread.close()
     assert fates(hook) == {"accepted": 2}
 
 

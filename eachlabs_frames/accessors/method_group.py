@@ -1,8 +1,8 @@
-"""The base class of the accessor's method groups: it holds the frame and runs engine code synchronously."""
+"""The base class of the accessor's method groups: it holds the frame and runs calls on it."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
@@ -12,7 +12,7 @@ from ..frames.columns import check_attrs
 from ..frames.unsupported import refusal
 
 if TYPE_CHECKING:
-    from ..aio.bridge import Steps
+    from ..aio.bridge import Call
 
 T = TypeVar("T")
 
@@ -38,8 +38,13 @@ class AccessorBase:
         check_attrs(frame)
         self._frame = frame
 
-    def _complete(self, steps: Steps[T]) -> T:
-        from ..aio.bridge import call, complete
+    def _run(self, make: Callable[[], Call[T]]) -> T:
+        from ..aio.bridge import run
         from ..settings import current
 
-        return complete(steps, call=partial(call, kind=current().bridge))
+        return run(make, kind=current().bridge)
+
+    async def _run_async(self, make: Callable[[], Call[T]]) -> T:
+        from ..aio.bridge import run_async
+
+        return await run_async(make)

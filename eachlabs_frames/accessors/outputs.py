@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,7 +12,7 @@ import pandas as pd
 from .method_group import AccessorBase
 
 if TYPE_CHECKING:
-    from ..aio.bridge import Steps
+    from ..aio.bridge import Call
     from ..models import Observer
 
 MAX_SIZE = 2 * 1024**3
@@ -91,7 +93,7 @@ class OutputMethods(AccessorBase):
         >>> out[["prompt"]].join(items)["prompt"].tolist()
         ['a fox', 'a fox', 'a heron']
         """
-        return self._complete(self._outputs(expand, steps, prefix, progress))
+        return self._run(self._outputs(expand=expand, steps=steps, prefix=prefix, progress=progress))
 
     async def outputs_async(
         self,
@@ -102,14 +104,13 @@ class OutputMethods(AccessorBase):
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Async variant of `outputs`; it does not block the running event loop."""
-        from ..aio.bridge import complete_async
+        return await self._run_async(self._outputs(expand=expand, steps=steps, prefix=prefix, progress=progress))
 
-        return await complete_async(self._outputs(expand, steps, prefix, progress))
-
-    def _outputs(self, expand: Any, steps: Any, prefix: Any, progress: Any) -> Steps[pd.DataFrame]:
+    def _outputs(self, **options: Any) -> Callable[[], Call[pd.DataFrame]]:
+        from ..aio.bridge import ReadCall
         from ..frames import output_rows
 
-        return output_rows.outputs(self._frame, expand=expand, steps=steps, prefix=prefix, progress=progress)
+        return lambda: ReadCall(partial(output_rows.outputs, self._frame, **options))
 
     def download(
         self,
@@ -202,7 +203,7 @@ class OutputMethods(AccessorBase):
         ...     out["path"].str.endswith("0-0.svg").tolist()
         [True]
         """
-        return self._complete(
+        return self._run(
             self._download(
                 folder,
                 name=name,
@@ -230,9 +231,7 @@ class OutputMethods(AccessorBase):
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Async variant of `download`; it does not block the running event loop."""
-        from ..aio.bridge import complete_async
-
-        return await complete_async(
+        return await self._run_async(
             self._download(
                 folder,
                 name=name,
@@ -246,7 +245,7 @@ class OutputMethods(AccessorBase):
             )
         )
 
-    def _download(self, folder: Any, **options: Any) -> Steps[pd.DataFrame]:
-        from ..frames import download
+    def _download(self, folder: Any, **options: Any) -> Callable[[], Call[pd.DataFrame]]:
+        from ..frames.download import Download, DownloadOptions
 
-        return download.download(self._frame, folder, **options)
+        return lambda: Download(self._frame, folder, DownloadOptions(**options))

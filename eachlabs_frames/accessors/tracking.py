@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -9,7 +11,7 @@ import pandas as pd
 from .method_group import AccessorBase
 
 if TYPE_CHECKING:
-    from ..aio.bridge import Steps
+    from ..aio.bridge import Call
     from ..models import Observer
     from ..webhooks.receiver import WebhookReceiver
 
@@ -40,16 +42,11 @@ class TrackMethods(AccessorBase):
         APIError
             The API refused the request or did not respond.
         """
-        from ..frames import track
-
-        return self._complete(track.refresh(self._frame, workflow_id=workflow_id, prefix=prefix))
+        return self._run(self._refresh(workflow_id=workflow_id, prefix=prefix))
 
     async def refresh_async(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
         """Async variant of `refresh`; it does not block the running event loop."""
-        from ..aio.bridge import complete_async
-        from ..frames import track
-
-        return await complete_async(track.refresh(self._frame, workflow_id=workflow_id, prefix=prefix))
+        return await self._run_async(self._refresh(workflow_id=workflow_id, prefix=prefix))
 
     def wait(
         self,
@@ -87,7 +84,9 @@ class TrackMethods(AccessorBase):
         APIError
             401, 403, 404. Server and network errors are retried.
         """
-        return self._complete(self._wait(timeout, workflow_id, prefix, webhook, progress))
+        return self._run(
+            self._wait(timeout=timeout, workflow_id=workflow_id, prefix=prefix, webhook=webhook, progress=progress)
+        )
 
     async def wait_async(
         self,
@@ -99,9 +98,9 @@ class TrackMethods(AccessorBase):
         progress: bool | Observer | None = None,
     ) -> pd.DataFrame:
         """Async variant of `wait`; it does not block the running event loop."""
-        from ..aio.bridge import complete_async
-
-        return await complete_async(self._wait(timeout, workflow_id, prefix, webhook, progress))
+        return await self._run_async(
+            self._wait(timeout=timeout, workflow_id=workflow_id, prefix=prefix, webhook=webhook, progress=progress)
+        )
 
     def summary(self, *, prefix: str | None = None) -> pd.DataFrame:
         """Count rows per bulk operation and status, and sum the costs, without a request to the API.
@@ -129,14 +128,13 @@ class TrackMethods(AccessorBase):
 
         return track.summary(self._frame, prefix=prefix)
 
-    def _wait(self, timeout: Any, workflow_id: Any, prefix: Any, webhook: Any, progress: Any) -> Steps[pd.DataFrame]:
+    def _refresh(self, **options: Any) -> Callable[[], Call[pd.DataFrame]]:
+        from ..aio.bridge import ReadCall
         from ..frames import track
 
-        return track.wait(
-            self._frame,
-            timeout=timeout,
-            workflow_id=workflow_id,
-            prefix=prefix,
-            webhook=webhook,
-            progress=progress,
-        )
+        return lambda: ReadCall(partial(track.refresh, self._frame, **options))
+
+    def _wait(self, **options: Any) -> Callable[[], Call[pd.DataFrame]]:
+        from ..frames import track
+
+        return lambda: track.WaitCall(self._frame, **options)

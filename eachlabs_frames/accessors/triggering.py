@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from ..suggestions import check_keywords
 from .method_group import AccessorBase
 
 if TYPE_CHECKING:
-    from ..aio.bridge import Steps
+    from ..aio.bridge import Call
     from ..models import Observer
     from ..webhooks.receiver import WebhookReceiver
     from .run import Run
@@ -76,13 +77,20 @@ class TriggerMethods(AccessorBase):
         >>> df.eachlabs.preview()["payload"].tolist()
         [{'prompt': 'a fox', 'seed': 1}, {'seed': 2}]
         """
+        from ..aio.bridge import ReadCall
         from ..frames import preview
 
-        return self._complete(
-            preview.preview(
-                self._frame, inputs, workflow_id=workflow_id, version_id=version_id, na=na, prefix=prefix, full=full
-            )
+        function = partial(
+            preview.preview,
+            self._frame,
+            inputs,
+            workflow_id=workflow_id,
+            version_id=version_id,
+            na=na,
+            prefix=prefix,
+            full=full,
         )
+        return self._run(lambda: ReadCall(function))
 
     def bulk_trigger(
         self,
@@ -206,7 +214,7 @@ class TriggerMethods(AccessorBase):
         """
         secret = Secret.wrap(webhook_secret)
         del webhook_secret  # at once: a traceback may show local variables
-        return self._complete(
+        return self._run(
             self._trigger(
                 workflow_id,
                 inputs,
@@ -237,9 +245,7 @@ class TriggerMethods(AccessorBase):
         """
         options["webhook_secret"] = Secret.wrap(options.get("webhook_secret"))  # at once: see `bulk_trigger`
         check_keywords(self.bulk_trigger_async, options)
-        from ..aio.bridge import complete_async
-
-        return await complete_async(self._trigger(workflow_id, inputs, **options))
+        return await self._run_async(self._trigger(workflow_id, inputs, **options))
 
     def start(
         self,
@@ -379,7 +385,7 @@ class TriggerMethods(AccessorBase):
             wait=wait,
             progress=progress,
         )
-        return self._complete(retry.retry_failed(self._frame, inputs, options).steps())
+        return self._run(lambda: retry.retry_failed(self._frame, inputs, options))
 
     def reconcile(
         self, inputs: Any = None, *, prefix: str | None = None, progress: bool | Observer | None = None
@@ -413,13 +419,13 @@ class TriggerMethods(AccessorBase):
         """
         from ..frames import retry
 
-        return self._complete(retry.reconcile(self._frame, inputs, prefix=prefix, progress=progress))
+        return self._run(lambda: retry.reconcile(self._frame, inputs, prefix=prefix, progress=progress))
 
-    def _trigger(self, workflow_id: str, inputs: Any, **options: Any) -> Steps[pd.DataFrame]:
-        from ..frames import trigger
+    def _trigger(self, workflow_id: str, inputs: Any, **options: Any) -> Callable[[], Call[pd.DataFrame]]:
         from ..frames.options import TriggerOptions
+        from ..frames.trigger import TriggerCall
 
-        return trigger.bulk_trigger(self._frame, workflow_id, inputs, TriggerOptions(**options))
+        return lambda: TriggerCall(self._frame, workflow_id, inputs, TriggerOptions(**options))
 
 
 # Keywords are handed on as they are; what a notebook shows of them is the signature that they have.

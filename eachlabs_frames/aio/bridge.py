@@ -1,429 +1,417 @@
-"""The one doorway from synchronous code to asyncio, and the only owner of a thread and its event loop.
+"""Runs calls: from synchronous code, from a coroutine of the caller's, and in the background. The only such bridge.
 
-One daemon thread runs one loop; a call hands it a job and waits. It works from a script, a thread, a notebook cell
-whose own loop is running, or inside uvloop, because it never touches the caller's loop. ``bridge="nest"`` is the
-exception that a user must ask for. No job's logic is here: a job is a coroutine function of the engine's.
+A call prepares itself in its caller's thread and is carried out on the loop thread, while the caller only waits. So it
+works from a script, a thread, a notebook cell whose own loop is running, or inside uvloop: it never touches the
+caller's loop. ``bridge="nest"`` is the exception that a user must ask for. What a call does is not known here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import concurrent.futures
 import contextlib
 import contextvars
-import inspect
-import os
 import threading
-from collections.abc import Callable, Coroutine, Generator
-from dataclasses import dataclass
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from ..errors import BridgeError
 from ..settings import BridgeName
-from ..tracebacks import short
-from .interrupts import ended, on_second_interrupt, raised_in_blocking_calls
+from ..tracebacks import is_bare, short
+from .interrupts import InterruptHandler, ended, on_second_interrupt
+from .loop_thread import SHUTDOWN_TIMEOUT, is_loop_thread, loop_thread
+from .tasks import cancel_on, in_thread
 
 T = TypeVar("T")
 
 Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, T]]
-"""A coroutine function; the event that it is given is set when it should come to an end."""
-
-Steps: TypeAlias = Generator[Job[Any], Any, T]
-"""Synchronous work that yields the jobs which it needs done: the same for the synchronous and the async dress."""
+"""A coroutine function. It gets an event, and returns soon after the event is set."""
 
 GRACE: Final = 10.0
-"""Seconds that an interrupted call waits for the answers in flight."""
+"""Seconds that a stopped call has for the responses in flight."""
 
-MAX_WRITING: Final = 60.0
-"""Seconds that a cancelled call waits for the frame that is being written: perhaps the only record of what was paid."""
-
-_GLANCE: Final = 0.5
-_SHUTDOWN: Final = 2.0
+_WAIT_STEP: Final = 0.5
+"""Seconds of one blocking wait: an endless one cannot be interrupted on every system."""
 
 
-class Flight(Generic[T]):
-    """A job on its way on a bridge's loop; made first and started then, so that an interrupt always finds it."""
+def cancellable(read: Callable[[], Coroutine[Any, Any, T]]) -> Job[T]:
+    """Return a job that awaits `read()`, and cancels it when the event is set. Never for a paid request."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, job: Job[T]) -> None:
-        self._loop = loop
-        self._job = job
-        self._stop = asyncio.Event()
-        self._task: asyncio.Task[T] | None = None
-        self._abandoned = False
-        self.started = False
-        self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    async def job(stop: asyncio.Event) -> T:
+        result = await cancel_on(stop, read())
+        if stop.is_set():
+            raise asyncio.CancelledError
+        return result  # type: ignore[return-value]  # None only if it was cancelled
 
-    def start(self) -> Flight[T]:
-        """Hand the job to the loop."""
-        self.started = True
-        self._loop.call_soon_threadsafe(self._launch)
-        return self
-
-    def _launch(self) -> None:
-        if self._abandoned:
-            self._cancelled()
-            return
-        self._task = self._loop.create_task(self._job(self._stop))
-        self._task.add_done_callback(self._landed)
-
-    def _landed(self, task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            self._cancelled()
-        elif (error := task.exception()) is not None:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(task.result())
-
-    def _cancelled(self) -> None:
-        self.future.cancel()
-        self.future.set_running_or_notify_cancel()
-
-    def stop(self) -> None:
-        """Ask the job to end: nothing new, but the answers in flight are kept. One not launched yet never is."""
-        self._abandoned = True
-        self._soon(self._stop.set)
-
-    def cancel(self) -> None:
-        """End the job where it stands. Not `Future.cancel`, which returns before the task has cleaned up."""
-        if self._task is not None:
-            self._soon(self._task.cancel)
-
-    def _soon(self, act: Callable[[], object]) -> None:
-        # A loop that was closed meanwhile has ended the job already.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(act)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the job has ended; return whether it has."""
-        left = timeout
-        while not self.future.done() and (left is None or left > 0):
-            # In short glances: an endless wait cannot be interrupted on every system.
-            step = _GLANCE if left is None else min(_GLANCE, left)
-            concurrent.futures.wait([self.future], timeout=step)
-            left = None if left is None else left - step
-        return self.future.done()
+    return job
 
 
-class Bridge:
-    """A daemon thread that runs one event loop."""
+class Read(Protocol):
+    """Runs a job on the loop, blocks until it has ended, and returns its result."""
 
-    def __init__(self) -> None:
-        # Not the policy's: an application's choice (uvloop, a patched loop) is for its own loops.
-        self.loop = asyncio.SelectorEventLoop()
-        self._closing = False
-        self.thread = threading.Thread(target=self._run, name="eachlabs-frames", daemon=True)
-        self.thread.start()
+    def __call__(self, job: Job[T], /) -> T:
+        """Run `job`."""
+        ...
 
-    def _run(self) -> None:
-        while not self._closing:
-            # A SystemExit raised in an observer is its call's, which is given it too; the loop is everybody's.
-            with contextlib.suppress(SystemExit, KeyboardInterrupt):
-                self.loop.run_forever()
-        try:
-            self.loop.run_until_complete(_wind_up())
-        finally:
-            self.loop.close()
+
+class Call(Generic[T]):
+    """What the bridge runs: `prepare`, `execute`, `close`, in this order."""
+
+    def prepare(self, read: Read) -> None:
+        """Check and plan, in the caller's thread: functions of the user's run here. Nothing is paid for yet.
+
+        Parameters
+        ----------
+        read : Read
+            Runs the requests that only read.
+        """
+
+    async def execute(self, stop: asyncio.Event) -> T:
+        """Do the work on the loop thread: the only part that pays. Return soon after `stop` is set."""
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Close the session, end the loop and wait for the thread."""
-        if self.thread.is_alive():
-            self._closing = True
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self.thread.join(_SHUTDOWN)
+        """Release what `prepare` has opened, however the call has ended. In the caller's thread."""
+
+    def conclude(self, result: T) -> T:
+        """Warn about the result, in the caller's thread, so that a warning names the caller's line."""
+        return result
+
+    def interrupted(self, error: BaseException) -> BaseException:
+        """Return the exception to raise for `error`, which has ended the wait for `execute`."""
+        return error
 
 
-async def _wind_up() -> None:
-    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=_SHUTDOWN / 2)
-    await close_resources()
-    await asyncio.get_running_loop().shutdown_asyncgens()
+class ReadCall(Call[T]):
+    """A call that pays for nothing: it only prepares.
+
+    Parameters
+    ----------
+    function : callable
+        Gets a `Read` and returns the result.
+    """
+
+    def __init__(self, function: Callable[[Read], T]) -> None:
+        self._function = function
+        self._results: list[T] = []
+
+    def prepare(self, read: Read) -> None:
+        """Call the function."""
+        self._results.append(self._function(read))
+
+    async def execute(self, stop: asyncio.Event) -> T:  # noqa: ARG002 - the signature is the base class's
+        """Return what the function has returned."""
+        return self._results.pop()
 
 
-class LoopResource(NamedTuple):
-    """Something that other modules keep per event loop, such as HTTP sessions.
+class BridgeTask(Generic[T]):
+    """A job on an event loop, which other threads can stop and wait for. It has its maker's context variables.
+
+    Parameters
+    ----------
+    job : callable
+    loop : asyncio.AbstractEventLoop, optional
+        The loop thread's by default.
+    on_end : callable, optional
+        Called with the job's exception or None just before `future` is done.
 
     Attributes
     ----------
-    close : callable
-        Closes what belongs to the running loop.
-    abandon : callable
-        Called in a forked child: drops everything without closing it and returns it. Its sockets are shared with the
-        parent, so the returned object must be kept for as long as the process lives.
+    future : concurrent.futures.Future
+        The job's result or exception. Cancelling it has no effect: use `stop`.
+    stopped : bool
+        Whether it was stopped before it had ended.
     """
 
-    close: Callable[[], Coroutine[Any, Any, None]]
-    abandon: Callable[[], Any]
+    def __init__(
+        self,
+        job: Job[T],
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        on_end: Callable[[BaseException | None], object] = lambda _: None,
+    ) -> None:
+        self._job = job
+        self._loop = loop_thread().loop if loop is None else loop
+        self._on_end = on_end
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._deadline: float | None = None
+        self._cancelled = False
+        self._settling = threading.Lock()
+        self.stopped = False
+        self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self.future.set_running_or_notify_cancel()
+
+    def start(self) -> BridgeTask[T]:
+        """Run the job, soon."""
+        self._loop.call_soon_threadsafe(self._begin, context=contextvars.copy_context())
+        return self
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._run())
+        self._task.add_done_callback(lambda _: self._fail(asyncio.CancelledError()))  # cancelled before its first step
+
+    async def _run(self) -> None:
+        # The task itself never raises: a KeyboardInterrupt out of a task would end its loop.
+        try:
+            result = await self._job(self._stop)
+        except BaseException as exc:  # noqa: BLE001 - raised where the result is read
+            self._fail(exc)
+        else:
+            self._settle(None, lambda: self.future.set_result(result))
+
+    def _fail(self, error: BaseException) -> None:
+        self._settle(error, lambda: self.future.set_exception(error))
+
+    def _settle(self, error: BaseException | None, settle: Callable[[], None]) -> None:
+        # Once: the loop may come to the end of a job that was abandoned.
+        if self._settling.acquire(blocking=False):
+            try:
+                self._on_end(error)
+            finally:
+                settle()
+
+    def stop(self) -> None:
+        """Ask the job to end; responses in flight are kept. A second call cancels it. Works in a signal handler too."""
+        if self.future.done():
+            return
+        if self.stopped:
+            self.cancel()
+            return
+        self.stopped = True
+        self._deadline = time.monotonic() + GRACE
+        self._soon(self._set_stop)
+
+    def _set_stop(self) -> None:
+        self._stop.set()
+        self._loop.call_later(GRACE, self.cancel)
+
+    def cancel(self) -> None:
+        """End the job at its next step. Not `Future.cancel`, which returns before the task has cleaned up."""
+        if self.future.done() or self._cancelled:
+            return
+        self._cancelled = True
+        self._deadline = time.monotonic() + SHUTDOWN_TIMEOUT
+        self._soon(lambda: None if self._task is None else self._task.cancel())
+
+    def _soon(self, action: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, which has ended the job
+            self._loop.call_soon_threadsafe(action)
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has ended, or was abandoned."""
+        self._time_left()
+        return self.future.done()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the job has ended; return whether it has.
+
+        A stopped job is cancelled after `GRACE` seconds. If it does not end then, because an observer blocks the loop,
+        it is abandoned: `future` has a CancelledError.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.done:
+            left = _WAIT_STEP if end is None else end - time.monotonic()
+            if left <= 0:
+                break
+            concurrent.futures.wait([self.future], timeout=min(left, self._time_left()))
+        return self.future.done()
+
+    async def wait_async(self) -> None:
+        """Wait as `wait` does, without blocking the running loop."""
+        while not self.done:
+            await ended(self.future, self._time_left())
+
+    def _time_left(self) -> float:
+        """Return the seconds until a waiter looks again; cancel or abandon a job that is past its deadline."""
+        left = _WAIT_STEP if self._deadline is None else self._deadline - time.monotonic()
+        if left > 0:
+            return min(left, _WAIT_STEP)
+        if self._cancelled:
+            self._fail(asyncio.CancelledError())
+        else:
+            self.cancel()
+        return 0.0
+
+    def orphan(self) -> None:
+        """In a forked child, where the loop thread does not exist: end with an error."""
+        self.future = concurrent.futures.Future()  # the parent's may be locked for ever
+        msg = (
+            "the run was started by the parent process and continues there: load_run() returns what the journal has "
+            "recorded"
+        )
+        self.future.set_exception(BridgeError(msg))
 
 
-_resources: list[LoopResource] = []
+def run(make: Callable[[], Call[T]], *, kind: BridgeName = "thread", handler: InterruptHandler | None = None) -> T:
+    """Make a call, run it and return its result; the calling thread waits.
 
+    Parameters
+    ----------
+    make : callable
+        Makes the call, in the calling thread.
+    kind : {"thread", "nest"}
+    handler : InterruptHandler, optional
+        Handles signals already. By default SIGINT is handled until this returns.
 
-def register_resource(resource: LoopResource) -> None:
-    """Close `resource` with every loop that a bridge uses, and abandon it after a fork."""
-    _resources.append(resource)
-
-
-async def close_resources() -> None:
-    """Close what was registered, for the running loop."""
-    for resource in _resources:
-        await resource.close()
-
-
-_lock = threading.Lock()
-_bridge: Bridge | None = None
-_inherited: list[Any] = []
-
-
-def bridge() -> Bridge:
-    """Return the process's bridge, started when it is first asked for."""
-    global _bridge
-    with _lock:
-        if _bridge is None or not _bridge.thread.is_alive():
-            _bridge = Bridge()
-        return _bridge
-
-
-@atexit.register
-def close() -> None:
-    """Close the bridge; a later call starts another."""
-    global _bridge
-    with _lock:
-        closing, _bridge = _bridge, None
-    if closing is not None:
-        closing.close()
-
-
-def _after_fork() -> None:
-    """Start anew: the thread did not come along, and its sockets are the parent's, so nothing of them is touched."""
-    global _bridge, _lock
-    _lock = threading.Lock()
-    _inherited.append((_bridge, [resource.abandon() for resource in _resources]))
-    _bridge = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
-    """Run `job` and return what it returns; the calling thread waits.
-
-    Interrupted (by Ctrl-C, or anything else that is raised in the waiting thread), it asks the job to end, waits up
-    to `GRACE` seconds for it and raises; interrupted again, it cancels the job at once.
+    An interrupt (Ctrl-C, or anything else that is raised in the waiting thread) during `execute` stops it, waits up to
+    `GRACE` seconds and raises what `Call.interrupted` returns; a second interrupt cancels `execute`.
 
     Raises
     ------
     BridgeError
-        From the bridge's own thread, or where ``kind="nest"`` cannot work.
+        On the loop thread, or where ``kind="nest"`` cannot work.
     """
-    # First of all: nested in the bridge's own loop, a call would end with everybody's session closed.
-    if _bridge is not None and threading.current_thread() is _bridge.thread:
-        msg = "a synchronous call from inside a progress callback would deadlock: use the _async method"
-        raise BridgeError(msg)
-    if kind == "nest" and (running := _running_loop()) is not None:
-        from .nested import nested  # needs nest-asyncio2: only for those who ask
-
-        return nested(running, job, grace=GRACE, close=close_resources)
-    flight = Flight(bridge().loop, job)
-    try:
-        flight.start().wait()
-    except BaseException:
-        land(flight)
-        raise
-    return flight.future.result()
-
-
-def land(flight: Flight[Any]) -> None:
-    """Ask a job to end, and wait for that up to `GRACE` seconds; interrupted meanwhile, no longer."""
-    if not flight.started:
-        return
-    landed = False
-    with contextlib.suppress(KeyboardInterrupt):  # interrupted again: at once
-        flight.stop()
-        landed = flight.wait(GRACE)
-    if not landed:
-        flight.cancel()
-        flight.wait(_SHUTDOWN)
-
-
-async def call_async(job: Job[T]) -> T:
-    """Run `job` on the bridge's loop and await it from any other; cancelled, it does as an interrupted `call`."""
-    flight = Flight(bridge().loop, job).start()
-    try:
-        await ended(flight.future)
-    except GeneratorExit:  # the coroutine is closed, so that it cannot wait: its loop was ended by a second Ctrl-C
-        flight.stop()
-        flight.cancel()
-        flight.wait(_SHUTDOWN)
-        raise
-    except BaseException:
-        await _land_async(flight)
-        raise
-    if flight.future.cancelled():
-        raise asyncio.CancelledError
-    return flight.future.result()
-
-
-async def _land_async(flight: Flight[Any]) -> None:
-    """Do as `land`, on the caller's loop."""
-    landed = False
-    flight.stop()
-    # Cancelled or interrupted again: at once.
-    with on_second_interrupt(flight.cancel), contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt):
-        landed = await ended(flight.future, GRACE)
-    if not landed:
-        flight.cancel()
-        await ended(flight.future, _SHUTDOWN)
-
-
-def complete(steps: Steps[T], *, call: Callable[[Job[Any]], Any] = call) -> T:
-    """Go through `steps`, doing each job that they ask for by `call`, and return what they return.
-
-    Whatever is raised while the steps are waiting, in a job or between two of them, is raised inside of them: they
-    alone know what was paid for.
-    """
-    value: Any = None
-    error: BaseException | None = None
-    with short(), raised_in_blocking_calls():
-        while True:
-            try:
-                turn = _advance(steps, value, error=error)
-                if isinstance(turn, _Finished):
-                    return turn.value
-                value, error = call(turn.job), None
-            except BaseException as exc:
-                if inspect.getgeneratorstate(steps) != inspect.GEN_SUSPENDED:
-                    raise
-                value, error = None, exc
-
-
-async def complete_async(steps: Steps[T]) -> T:
-    """Go through `steps` from a coroutine: their synchronous parts run in a thread, so that no loop stands still."""
-    with short():
-        turn = await _in_thread(steps, patience=GRACE)
-        while isinstance(turn, _Wanted):
-            try:
-                value = await call_async(turn.job)
-            except GeneratorExit:
-                steps.close()
-                raise
-            except BaseException as exc:  # noqa: BLE001 - the steps decide what to do with it
-                turn = await _in_thread(steps, error=exc)
-            else:
-                turn = await _in_thread(steps, value)
-        return turn.value
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    job: Job[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Finished(Generic[T]):
-    value: T
-
-
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    error: BaseException
-
-
-def _advance(steps: Steps[T], value: Any = None, *, error: BaseException | None = None) -> _Wanted | _Finished[T]:
-    try:
-        return _Wanted(steps.send(value) if error is None else steps.throw(error))
-    except StopIteration as done:
-        return _Finished(done.value)
-
-
-def _attempt(steps: Steps[T], value: Any, error: BaseException | None) -> _Wanted | _Finished[T] | _Raised:
-    try:
-        return _advance(steps, value, error=error)
-    except BaseException as exc:  # noqa: BLE001 - raised again where the steps are awaited
-        return _Raised(exc)
-
-
-class _Part(Generic[T]):
-    """A synchronous part of some steps, in a thread that may be left by whoever waits for it."""
-
-    def __init__(self, steps: Steps[T], value: Any, error: BaseException | None) -> None:
-        self._steps = steps
-        self._given = (value, error)
-        self._lock = threading.Lock()
-        self._left: BaseException | None = None
-        # What the steps raise is a value here: through a future, Python 3.10 would make a CancelledError anew.
-        self.future: concurrent.futures.Future[_Wanted | _Finished[T] | _Raised] = concurrent.futures.Future()
-
-    def run(self) -> None:
-        turn = _attempt(self._steps, *self._given)
-        with self._lock:
-            if self._left is None:
-                self.future.set_result(turn)
-                return
-        self._end(turn, self._left)
-
-    def leave(self, error: BaseException) -> bool:
-        """Have the thread itself end the steps, by `error`; return False where the part has ended already."""
-        with self._lock:
-            if not self.future.done():
-                self._left = error
-            return self._left is not None
-
-    def close(self, error: BaseException) -> None:
-        """End the steps by `error`: here, or in the thread where that is still at work."""
-        if not self.leave(error):
-            self._end(self.future.result(), error)
-
-    def _end(self, turn: _Wanted | _Finished[T] | _Raised, error: BaseException) -> None:
-        while isinstance(turn, _Wanted):
-            turn = _attempt(self._steps, None, error)
-
-
-async def _in_thread(
-    steps: Steps[T],
-    value: Any = None,
-    *,
-    error: BaseException | None = None,
-    patience: float = MAX_WRITING,
-) -> _Wanted | _Finished[T]:
-    """Advance in a thread. A cancellation waits for the thread, and then reaches the steps as any other error.
-
-    It waits `patience` seconds, however often it is repeated; a part that has not ended by then (a function of the
-    user's that hangs) is left to its thread, which ends the steps as soon as it can.
-    """
-    part = _Part(steps, value, error)
-    # The waiter cannot cancel it: a part that has not begun when its caller goes away still has to end the steps.
-    asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, part.run)
-    interrupt: BaseException | None = None
-    loop = asyncio.get_running_loop()
-    deadline: float | None = None
-    while not part.future.done() and (deadline is None or loop.time() < deadline):
+    check_not_on_loop("a synchronous call from inside a progress callback would deadlock: use the _async method")
+    call: Call[T] | None = None
+    with short(), InterruptHandler() if handler is None else contextlib.nullcontext(handler) as handler:
         try:
-            await ended(part.future, None if deadline is None else deadline - loop.time())
-        except GeneratorExit as exc:
-            part.close(exc)
+            try:
+                call = make()
+                call.prepare(partial(_read, handler=handler, kind=kind))
+                result = _wait_for(call.execute, handler, kind)
+            finally:
+                handler.action = _ignore
+                if call is not None:
+                    call.close()
+            handler.restore()
+            handler.check()
+            return call.conclude(result)
+        except BaseException as exc:
+            error = exc if call is None else call.interrupted(exc)
+            if error is exc:
+                raise
+            raise error from (None if is_bare(exc) else exc)
+
+
+def call(job: Job[T], *, kind: BridgeName = "thread") -> T:
+    """Run a job that only reads and return its result; the calling thread waits.
+
+    Raises
+    ------
+    BridgeError
+        As for `run`.
+    """
+    return run(lambda: ReadCall(lambda read: read(job)), kind=kind)
+
+
+def _read(job: Job[T], /, *, handler: InterruptHandler, kind: BridgeName) -> T:
+    result = _wait_for(job, handler, kind)
+    handler.action = None  # functions of the user's are interrupted where they are
+    handler.check()
+    return result
+
+
+def _wait_for(job: Job[T], handler: InterruptHandler, kind: BridgeName) -> T:
+    """Run `job` and return its result. An interrupt stops the job and raises nothing before that has ended."""
+    handler.check()
+    running = _running_loop() if kind == "nest" else None
+    task = BridgeTask(job, running)
+    handler.action = task.stop
+    with contextlib.ExitStack() as nesting:
+        wait: Callable[[], object] = task.wait
+        if running is not None:
+            from .nested import nested  # needs nest-asyncio2: only for those who ask
+
+            run_nested = nesting.enter_context(nested(running))
+            wait = lambda: run_nested(task.wait_async())  # noqa: E731 - one line
+        task.start()
+        try:
+            wait()
+        except BaseException:  # raised by a signal handler of the application's
+            while not task.done:
+                with contextlib.suppress(KeyboardInterrupt):
+                    task.stop()
+                    wait()
             raise
-        except (asyncio.CancelledError, KeyboardInterrupt) as exc:
-            interrupt = interrupt or exc
-            deadline = deadline or loop.time() + patience
-    if interrupt is None:
-        turn = part.future.result()
-        if isinstance(turn, _Raised):
-            raise turn.error
-        return turn
-    if part.leave(interrupt):
-        raise interrupt
-    turn = part.future.result()
-    if isinstance(turn, _Wanted):
-        return await _in_thread(steps, error=interrupt)
-    # The steps came to their end meanwhile: what they made, or what their error carries, goes along.
-    frame = turn.value if isinstance(turn, _Finished) else getattr(turn.error, "frame", None)
-    interrupt.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
-    raise interrupt from (turn.error if isinstance(turn, _Raised) else None)
+    if handler.count:
+        error = task.future.exception()
+        raise KeyboardInterrupt from (None if isinstance(error, asyncio.CancelledError) else error)
+    return task.future.result()
+
+
+async def run_async(make: Callable[[], Call[T]]) -> T:
+    """Make a call, run it on the loop thread, and await it on any other loop, which is never blocked.
+
+    Cancelled, it does what `run` does when interrupted; the CancelledError keeps its class.
+    """
+    made: list[Call[T]] = []
+
+    def make_here() -> Call[T]:
+        made.append(make())
+        return made[0]
+
+    with short():
+        task = BridgeTask(partial(run_all, make_here)).start()
+        try:
+            await task.wait_async()
+            result = task.future.result()
+            return made[0].conclude(result)
+        except GeneratorExit:  # the coroutine is closed and cannot wait: a second Ctrl-C has ended its loop
+            task.stop()
+            task.cancel()
+            task.wait()
+            raise
+        except BaseException as exc:
+            await _stop_async(task)
+            error = await in_thread(partial(made[0].interrupted, exc)) if made else exc
+            if error is exc:
+                raise
+            raise error from (None if is_bare(exc) else exc)
+
+
+async def _stop_async(task: BridgeTask[Any]) -> None:
+    task.stop()
+    with on_second_interrupt(task.stop):
+        while not task.done:
+            try:
+                await task.wait_async()
+            except (asyncio.CancelledError, KeyboardInterrupt):
+                task.stop()
+
+
+async def run_all(make: Callable[[], Call[T]], stop: asyncio.Event) -> T:
+    """Make a call and run it on the loop thread from beginning to end; `prepare` has a thread of its own."""
+    loop = asyncio.get_running_loop()
+    made: list[Call[T]] = []
+
+    def close() -> None:
+        for call in made:
+            call.close()
+
+    def prepare() -> None:
+        try:
+            made.append(make())
+            made[0].prepare(partial(_read_from_thread, stop=stop, loop=loop))
+        except BaseException:
+            close()
+            raise
+
+    await in_thread(prepare, on_left=close)
+    call = made[0]
+    try:
+        if stop.is_set():
+            raise asyncio.CancelledError
+        return await call.execute(stop)
+    finally:
+        await in_thread(call.close)
+
+
+def _read_from_thread(job: Job[T], /, *, stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> T:
+    task = BridgeTask(lambda _: job(stop), loop).start()
+    task.wait()
+    if stop.is_set():
+        raise asyncio.CancelledError
+    return task.future.result()
+
+
+def check_not_on_loop(message: str) -> None:
+    """Raise BridgeError on the loop thread, which would wait for itself."""
+    if is_loop_thread():
+        raise BridgeError(message)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -431,3 +419,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _ignore() -> None:
+    return None

@@ -1,7 +1,7 @@
 """Lets Ctrl-C and a notebook's stop button reach a call, whatever its caller waits with.
 
-Owns every wait on a caller's event loop, and the SIGINT handlers that are replaced while a call is at work. It never
-decides what an interrupt does to a job.
+Owns every wait on a caller's event loop, and the SIGINT handlers that are replaced while a call runs. It never decides
+what an interrupt does to a call.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ async def ended(future: concurrent.futures.Future[Any], timeout: float | None = 
         if not waker.done():
             waker.set_result(None)
 
-    def tell(_: object) -> None:
+    def on_done(_: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(wake)
 
-    future.add_done_callback(tell)
+    future.add_done_callback(on_done)
     deadline = None if timeout is None else loop.time() + timeout
     while not future.done():
         left = MAX_IDLE if deadline is None else min(MAX_IDLE, deadline - loop.time())
@@ -49,55 +49,88 @@ async def ended(future: concurrent.futures.Future[Any], timeout: float | None = 
     return future.done()
 
 
-@contextlib.contextmanager
-def raised_in_blocking_calls() -> Iterator[None]:
-    """Let SIGINT raise KeyboardInterrupt in the main thread, also inside a coroutine of ipykernel or `asyncio.run`."""
-    before = _handler()
-    if not _is_of(before, *_DEFERRING):
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, before)
+class InterruptHandler:
+    """Handles SIGINT while a call blocks the main thread, also inside a coroutine of ipykernel or `asyncio.run`.
+
+    A context manager. It does nothing on other threads, and leaves a handler of the application's in place.
+
+    Attributes
+    ----------
+    action : callable or None
+        Called for an interrupt. None: the interrupt raises KeyboardInterrupt.
+    count : int
+        Number of interrupts so far.
+    """
+
+    def __init__(self) -> None:
+        self.action: Callable[[], object] | None = None
+        self.count = 0
+        self._previous: Any = None
+
+    def __enter__(self) -> InterruptHandler:
+        previous = _current_handler()
+        if previous is signal.default_int_handler or _is_of(previous, *_DEFERRING, __name__):
+            self._previous = previous
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Put the previous handler back. Idempotent."""
+        previous, self._previous = self._previous, None
+        # The kernel may have restored its own handler meanwhile, at the end of the cell.
+        if previous is not None and signal.getsignal(signal.SIGINT) == self._handle:
+            signal.signal(signal.SIGINT, previous)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if there was an interrupt: code that ran meanwhile may have suppressed it."""
+        if self.count:
+            raise KeyboardInterrupt
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if self.action is None:
+            signal.default_int_handler(number, frame)
+        else:
+            self.action()
 
 
-_landing: list[Callable[[], object]] = []
+_actions: list[Callable[[], object]] = []
 _replaced: Any = None
 
 
 @contextlib.contextmanager
-def on_second_interrupt(act: Callable[[], object]) -> Iterator[None]:
-    """Call `act` at a further SIGINT where the handler drops it: ipykernel's heeds only the first one of a cell."""
+def on_second_interrupt(action: Callable[[], object]) -> Iterator[None]:
+    """Call `action` for a further SIGINT whose handler ignores it: ipykernel's handles only the first one of a cell."""
     global _replaced
-    before = _handler()
-    if not (_is_of(before, "ipykernel.ipkernel") or before is _pressed):
+    previous = _current_handler()
+    if not (_is_of(previous, "ipykernel.ipkernel") or previous is _call_actions):
         yield
         return
-    _landing.append(act)
-    if before is not _pressed:
-        _replaced = before
-        signal.signal(signal.SIGINT, _pressed)
+    _actions.append(action)
+    if previous is not _call_actions:
+        _replaced = previous
+        signal.signal(signal.SIGINT, _call_actions)
     try:
         yield
     finally:
-        _landing.remove(act)
-        # The kernel may have put back its own meanwhile, at the end of the cell.
-        if not _landing and signal.getsignal(signal.SIGINT) is _pressed:
+        _actions.remove(action)
+        # The kernel may have restored its own handler meanwhile, at the end of the cell.
+        if not _actions and signal.getsignal(signal.SIGINT) is _call_actions:
             signal.signal(signal.SIGINT, _replaced)
 
 
-def _pressed(number: int, frame: FrameType | None) -> None:
-    if not _landing:
+def _call_actions(number: int, frame: FrameType | None) -> None:
+    if not _actions:
         signal.default_int_handler(number, frame)
-    for act in tuple(_landing):
-        act()
+    for action in tuple(_actions):
+        action()
 
 
-def _handler() -> Any:
-    """Return the handler of SIGINT; None in any thread but the main one, which alone runs it and may change it."""
+def _current_handler() -> Any:
+    """Return the handler of SIGINT; None on any thread but the main one, which alone runs it and may change it."""
     return signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
 
 

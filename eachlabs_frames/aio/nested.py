@@ -1,40 +1,29 @@
-"""The nested bridge: a job inside the caller's own running loop, by nest-asyncio2. Importing it patches nothing.
+"""The nested bridge: waits inside the caller's own running loop, by nest-asyncio2. Importing it patches nothing.
 
-Owns which loops may be nested, and what an interrupt does there. No job's logic is here, and no loop is its own.
+Owns which loops may be nested. It knows nothing of calls, and no loop is its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-import threading
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import nest_asyncio2
 
 from ..errors import BridgeError
+from .loop_thread import close_resources
 
 T = TypeVar("T")
-
-Job: TypeAlias = Callable[[asyncio.Event], Coroutine[Any, Any, T]]
-"""As in `engine.loop`, which imports this module."""
-
 
 _borrowed: set[asyncio.AbstractEventLoop] = set()
 
 
-def nested(
-    running: asyncio.AbstractEventLoop,
-    job: Job[T],
-    *,
-    grace: float,
-    close: Callable[[], Coroutine[Any, Any, None]],
-) -> T:
-    """Run `job` inside the caller's running loop, by nest-asyncio2; `close` closes what the call has opened on it.
-
-    Interrupted, it asks the job to end, waits up to `grace` seconds for it and raises; interrupted again, it cancels.
+@contextmanager
+def nested(running: asyncio.AbstractEventLoop) -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
+    """Give a function that runs coroutines inside the caller's running loop; close what was opened on it at the end.
 
     Raises
     ------
@@ -52,48 +41,11 @@ def nested(
     outermost = running not in _borrowed
     _borrowed.add(running)
     try:
-        return _fly(running, job, grace)
+        yield running.run_until_complete
     finally:
         if outermost:
             _borrowed.discard(running)
-            running.run_until_complete(close())
-
-
-def _fly(running: asyncio.AbstractEventLoop, job: Job[T], grace: float) -> T:
-    stop = asyncio.Event()
-    task = running.create_task(job(stop))
-    presses = 0
-
-    def land() -> None:
-        stop.set()
-        running.call_later(grace, task.cancel)
-
-    def pressed(*_: object) -> None:
-        nonlocal presses
-        presses += 1
-        running.call_soon_threadsafe(land if presses == 1 else task.cancel)
-
-    # Python raises a KeyboardInterrupt in whatever runs: here that may be the caller's own task, or the one by
-    # which a notebook's kernel reads its messages, and would be the end of it.
-    on_main = threading.current_thread() is threading.main_thread()
-    ours = on_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ours:
-        signal.signal(signal.SIGINT, pressed)
-    try:
-        running.run_until_complete(asyncio.wait([task]))
-    except BaseException:
-        land()
-        running.run_until_complete(asyncio.wait([task], timeout=grace))
-        raise
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if not task.done():
-            task.cancel()
-    if presses:
-        task.cancelled() or task.exception()  # looked at, so that asyncio does not speak of it
-        raise KeyboardInterrupt
-    return task.result()
+            running.run_until_complete(close_resources())
 
 
 def _check_kernel() -> None:

@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 from yarl import URL
 
-from ..aio.bridge import LoopResource, register_resource
+from ..aio.loop_thread import LoopResource, register_resource
 from ..masking import Mask
 from ..models import Fault, Reply, Request, Secret
 from ..proxies import proxy_for, proxy_headers

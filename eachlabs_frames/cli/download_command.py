@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from ..accessors.outputs import MAX_SIZE
+from ..frames.download import Download, DownloadOptions
 from ..models import SETTLED
 from . import input_table
 from .finish import MAX_MESSAGE
@@ -35,11 +36,11 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
     if args.refresh:
         frame = input_table.refreshed(frame, args.workflow, prefix=args.prefix)
     given = {name: getattr(args, name) for name in OPTIONS}
-    given |= {} if args.max_size is None else {"max_size": args.max_size}
+    given["max_size"] = MAX_SIZE if args.max_size is None else args.max_size
     readable = _with_outputs(_with_earlier_paths(frame, args), f"{args.prefix}output")
     try:
-        fetched = signals.run(readable.eachlabs.download_async(args.to, **given))
-    except asyncio.CancelledError:
+        fetched = signals.run(lambda: Download(readable, args.to, DownloadOptions(**given)))
+    except KeyboardInterrupt:
         notify(
             f"{signal.Signals(signals.number).name}: stopped. Run the same command again to fetch only missing files"
         )

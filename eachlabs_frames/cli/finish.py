@@ -6,13 +6,13 @@ It triggers nothing.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shlex
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ..errors import APIError
+from ..errors import APIError, Interrupted
+from ..frames.track import WaitCall
 from ..models import COMPLETED, PENDING, SETTLED, STATUSES, UNKNOWN
 from .output_table import OutputFile, run_of
 from .signals import Signals
@@ -25,12 +25,10 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 500
 
 
-def finish(
-    frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, signals: Signals, *, interrupted: bool
-) -> int:
+def finish(frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, signals: Signals) -> int:
     """With ``--wait``, wait for the executions; then write the result, print a summary and return the exit code."""
     refused = False
-    if args.wait and not interrupted:
+    if args.wait and not signals.number:
         frame, refused = _wait(frame, args, signals, sink)
     return _report(frame, args, sink, signals) or (NOT_ALL if refused else DONE)
 
@@ -44,8 +42,10 @@ def _wait(
     """
     options = {"workflow_id": args.workflow, "prefix": sink.prefix, "progress": args.progress}
     try:
-        waited: pd.DataFrame = signals.run(frame.eachlabs.wait_async(args.timeout, **options))
-    except asyncio.CancelledError:
+        waited = signals.run(lambda: WaitCall(frame, timeout=args.timeout, **options))
+    except Interrupted as exc:
+        waited = exc.frame
+    except KeyboardInterrupt:
         return frame, False
     except APIError as exc:
         notify(f"stopped waiting; the executions continue: {error_text(exc)}")

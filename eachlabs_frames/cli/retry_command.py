@@ -28,8 +28,7 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
         if not has_failed(frame, args.prefix):
             notify("no row has failed; nothing is sent")
             sink.save(frame)
-            return finish(frame, args, sink, signals, interrupted=False)
-        interrupted = retry_failed(frame, inputs, args, signals, sink)
-        return finish(frame, args, sink, signals, interrupted=interrupted)
+            return finish(frame, args, sink, signals)
+        return finish(retry_failed(frame, inputs, args, signals, sink), args, sink, signals)
     finally:
         sink.close()

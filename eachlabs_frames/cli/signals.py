@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine
-from types import FrameType, TracebackType
-from typing import Any, Final, NoReturn, TypeVar
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from ..aio.interrupts import InterruptHandler
 from .terminal import notify
+
+if TYPE_CHECKING:
+    from ..aio.bridge import Call
 
 T = TypeVar("T")
 
@@ -21,11 +24,11 @@ NOTICE_DELAY: Final = 0.5
 STOPPING: Final = "stopping: waiting up to 10 s for responses in flight; interrupt again to stop immediately"
 
 
-class Signals:
+class Signals(InterruptHandler):
     """Handles SIGINT, SIGTERM and SIGHUP while a command runs.
 
-    Before `run`, a signal raises KeyboardInterrupt. During `run` it cancels the coroutine. After `run` it is only
-    recorded, so that it cannot interrupt the write of a result.
+    Before `run`, a signal raises KeyboardInterrupt. During `run` it stops the call. After `run` it is only recorded, so
+    that it cannot interrupt the write of a result.
 
     Attributes
     ----------
@@ -34,9 +37,11 @@ class Signals:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.number = 0
-        self._act: Callable[[], object] = _interrupt
-        self._before: list[tuple[int, Any]] = []
+        self._replaced: list[tuple[int, Any]] = []
+        self._is_running = False
+        self._notice: threading.Timer | None = None
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
@@ -44,59 +49,42 @@ class Signals:
                 number = getattr(signal, name, None)
                 # nohup ignores SIGHUP.
                 if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
-                    self._before.append((number, signal.signal(number, self._on_signal)))
+                    self._replaced.append((number, signal.signal(number, self._handle)))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before:
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._replaced:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature is Python's
+    def restore(self) -> None:
+        """Keep handling signals: they are recorded until the command ends."""
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        self._act()
+        if self._is_running and self.action is not None and self._notice is None:
+            self._notice = threading.Timer(NOTICE_DELAY, notify, [STOPPING])
+            self._notice.start()
+        super()._handle(number, frame)
 
     @property
     def exit_code(self) -> int:
         """The exit code of a process that was ended by a signal, as in a shell."""
         return SIGNAL_CODE_BASE + (self.number or signal.SIGINT)
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end; a signal cancels it.
+    def run(self, make: Callable[[], Call[T]]) -> T:
+        """Run a call to its end; a signal stops it.
 
         Raises
         ------
-        asyncio.CancelledError
-            A signal came before `work` had ended.
+        KeyboardInterrupt
+            There was a signal before the call had ended. If rows may have been sent, it is an `Interrupted`.
         """
-        self._act = _ignore
+        from ..aio.bridge import run
 
-        async def cancellable() -> T:
-            loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
-            notices: list[asyncio.TimerHandle] = []
-
-            def stop() -> None:
-                if not notices:
-                    notices.append(loop.call_later(NOTICE_DELAY, notify, STOPPING))
-                task.cancel()
-
-            self._act = lambda: loop.call_soon_threadsafe(stop)
-            if self.number:
-                task.cancel()
-            try:
-                return await task
-            finally:
-                self._act = _ignore
-                for handle in notices:
-                    handle.cancel()
-
-        return asyncio.run(cancellable())
-
-
-def _interrupt() -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _ignore() -> None:
-    return None
+        self._is_running = True
+        try:
+            return run(make, handler=self)
+        finally:
+            self._is_running = False
+            if self._notice is not None:
+                self._notice.cancel()

@@ -6,15 +6,17 @@ Everything is checked before anything is sent. However the command ends, paid re
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import configure
-from ..errors import RunError, UsageError
+from ..errors import Interrupted, RunError, UsageError
+from ..frames import retry
+from ..frames.options import TriggerOptions
 from ..frames.runs import load_run
-from ..models import FAILED
+from ..frames.trigger import TriggerCall
+from ..models import FAILED, Secret
 from . import input_table, trigger_dry_run
 from .arguments import read_inputs
 from .finish import finish, result_summary, resume_hint
@@ -57,21 +59,16 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
     if args.retry_failed:
         frame = _refreshed(frame, args)
     try:
-        interrupted = send(
-            frame.eachlabs.bulk_trigger_async(args.workflow, inputs, inplace=True, **options),
-            frame,
-            args,
-            signals,
-            sink,
-        )
+        given = TriggerOptions(**options)
+        frame = send(lambda: TriggerCall(frame, args.workflow, inputs, given), args, signals, sink)
         refused = False
-        if args.retry_failed and not interrupted and has_failed(frame, args.prefix):
+        if args.retry_failed and not signals.number and has_failed(frame, args.prefix):
             try:
-                interrupted = retry_failed(frame, inputs, args, signals, sink)
+                frame = retry_failed(frame, inputs, args, signals, sink)
             except UsageError as exc:
                 refused = True  # not exit code 2, because other rows have been sent
                 notify(f"the failed rows were not sent again: {error_text(exc)}")
-        return finish(frame, args, sink, signals, interrupted=interrupted) or (NOT_ALL if refused else DONE)
+        return finish(frame, args, sink, signals) or (NOT_ALL if refused else DONE)
     finally:
         sink.close()
 
@@ -112,9 +109,9 @@ def inputs_of(args: argparse.Namespace) -> Any:
     return read_inputs(args.inputs, [constant for given in args.set for constant in given])
 
 
-def webhook_secret(args: argparse.Namespace) -> str | None:
+def webhook_secret(args: argparse.Namespace) -> Secret | None:
     """Return the secret for ``--webhook-url``, which is read from the environment like the key."""
-    return os.environ.get("EACHLABS_WEBHOOK_SECRET") if args.webhook_url is not None else None
+    return Secret.wrap(os.environ.get("EACHLABS_WEBHOOK_SECRET") if args.webhook_url is not None else None)
 
 
 def _refreshed(frame: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
@@ -137,41 +134,25 @@ def has_failed(frame: pd.DataFrame, prefix: str) -> bool:
 
 def retry_failed(
     frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: OutputFile
-) -> bool:
-    """Trigger the failed rows of `frame` again, in place; return whether it was interrupted."""
-    from ..aio.bridge import complete_async
-    from ..frames import retry
-    from ..frames.options import TriggerOptions
-    from ..models import Secret
-
+) -> pd.DataFrame:
+    """Trigger the failed rows of `frame` again, save the result and return it."""
     options = TriggerOptions(
         run=getattr(args, "run", None),  # the command `retry` has no such option
         webhook_url=args.webhook_url,
-        webhook_secret=Secret.wrap(webhook_secret(args)),
+        webhook_secret=webhook_secret(args),
         max_concurrency=args.max_concurrency,
         max_cost=args.max_cost,
-        inplace=True,
         progress=args.progress,
     )
-    call = retry.retry_failed(frame, inputs, options, prefix=args.prefix)
-    return send(complete_async(call.steps()), frame, args, signals, sink)
+    return send(lambda: retry.retry_failed(frame, inputs, options, prefix=args.prefix), args, signals, sink)
 
 
-def send(
-    work: Coroutine[Any, Any, object], frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: OutputFile
-) -> bool:
-    """Run `work`, which triggers `frame` in place, and save it; return whether it was interrupted.
-
-    In place, and as a coroutine that a signal cancels: a KeyboardInterrupt could arrive between the last response and
-    the assignment of a result, which would lose paid rows. A cancellation cannot.
-    """
+def send(make: Callable[[], TriggerCall], args: argparse.Namespace, signals: Signals, sink: OutputFile) -> pd.DataFrame:
+    """Run a call that triggers, save its frame and return it, also if a signal has stopped the call."""
     try:
-        signals.run(work)
-    except asyncio.CancelledError as exc:
-        if sink.execution_id not in frame.columns:
-            raise KeyboardInterrupt from exc  # before anything was sent
-        sink.save(frame)
-        return True
+        frame = signals.run(make)
+    except Interrupted as exc:
+        frame = exc.frame
     except BaseException as exc:
         kept = getattr(exc, "frame", None)  # set if something may have been sent
         if kept is not None:
@@ -179,4 +160,4 @@ def send(
             notify(f"{result_summary(kept, sink)}. {resume_hint(kept, args)}")
         raise
     sink.save(frame)
-    return False
+    return frame

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .signals import Signals
@@ -28,17 +28,12 @@ def run(
     frame: pd.DataFrame, inputs: Any, options: Mapping[str, Any], args: argparse.Namespace, signals: Signals
 ) -> int:
     """Run the dry run and print its result."""
-    from ..aio.bridge import complete_async
+    from ..aio.bridge import ReadCall
     from ..frames.options import TriggerOptions
     from ..frames.preview import dry_run
-    from ..models import Secret
 
-    secret = Secret.wrap(options["webhook_secret"])
-    steps = dry_run(frame, args.workflow, inputs, TriggerOptions(**{**options, "webhook_secret": secret}))
-    try:
-        would: DryRun = signals.run(complete_async(steps))
-    except asyncio.CancelledError as exc:
-        raise KeyboardInterrupt from exc
+    function = partial(dry_run, frame, args.workflow, inputs, TriggerOptions(**options))
+    would: DryRun = signals.run(lambda: ReadCall(function))
     print(_to_json(would, args, len(frame)) if args.json else _to_text(would, len(frame)), flush=True)
     if would.refused is not None:
         notify(f"nothing would be sent: {reworded(would.refused)}")

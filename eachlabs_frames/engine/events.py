@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
 
-from ..aio.bridge import Job, Steps
 from ..api.verdicts import MAX_RETRY_AFTER
 from ..models import SETTLED, Event, EventKind, Observer, Outcome
 from ..results import Results
-
-T = TypeVar("T")
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -33,28 +31,35 @@ class GuardedObserver:
         self._reason = ""
         self._stop: Callable[[], object] | None = None
 
-    def stoppable(self, job: Job[T]) -> Steps[T]:
-        """Run `job`, stop it as an interrupt does if the observer raises meanwhile, and then raise that.
+    @property
+    def has_observer(self) -> bool:
+        """Whether events are observed."""
+        return self._observer is not None
+
+    @contextmanager
+    def stopping(self, stop: asyncio.Event) -> Iterator[None]:
+        """Set `stop` if the observer raises meanwhile, and raise that at the end of this block, on the running loop.
 
         Raises
         ------
         KeyboardInterrupt
-            Raised from the observer's exception. Replies in flight are recorded.
+            Raised from the observer's exception. Replies in flight are recorded by then.
         """
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
 
-        async def stoppable(stop: asyncio.Event) -> T:
-            loop = asyncio.get_running_loop()
-            # An observer of webhooks may be called on another thread than that of the job.
-            self._stop = lambda: loop.call_soon_threadsafe(stop.set)
-            try:
-                return await job(stop)
-            finally:
-                self._stop = None
+        def stop_soon() -> None:
+            if threading.get_ident() == thread:
+                stop.set()  # at once: nothing more is sent in this step of the loop
+            else:
+                loop.call_soon_threadsafe(stop.set)
 
-        value: T = yield stoppable
+        self._stop = stop_soon
+        try:
+            yield
+        finally:
+            self._stop = None
         if self._error is not None:
             raise KeyboardInterrupt(self._reason) from self._error
-        return value
 
     def interrupt(self, error: BaseException, who: str) -> None:
         """Stop the job because code of the user (`who`) raised `error`; raise at once if there is no job."""

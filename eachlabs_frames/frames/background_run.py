@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from ..aio.background import Errand
-from ..aio.bridge import Steps
+from ..aio import background
+from ..aio.bridge import BridgeTask, run_all
 from ..checks import check_positive
 from ..engine.events import ObserverList
 from ..engine.tracker import Tracker
 from ..models import SETTLED, Event, Observer, Outcome
-from . import columns
-from .result_frame import ResultFrame
+from .result_frame import FrameCall
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -30,45 +33,27 @@ INTERVAL: Final = 2.0
 MIN_INTERVAL: Final = 0.2
 
 
-class Call(Protocol):
-    """What a run carries out: a `TriggerCall` or a `WaitCall`."""
-
-    handover: ResultFrame
-    audience: ObserverList | None
-    pace: Callable[[], float] | None
-    tracker: Tracker | None
-
-    @property
-    def settings(self) -> Settings:
-        """What it was made with."""
-        ...
-
-    def steps(self) -> Steps[pd.DataFrame]:
-        """Do it."""
-        ...
-
-
 class BackgroundRun:
-    """One call, begun when this is made.
+    """One call in the background, started when this is made.
 
     Parameters
     ----------
-    call : Call
+    call : FrameCall
     inputs : None, list, dict or callable
         As its user wrote them: for another call of the same kind.
     options : TriggerOptions or None
         Those of a call that triggers.
     interval : float
         See `interval`.
-
-    Attributes
-    ----------
-    errand : Errand
-        What waits, stops and ends.
     """
 
     def __init__(
-        self, call: Call, *, inputs: object = None, options: TriggerOptions | None = None, interval: float = INTERVAL
+        self,
+        call: FrameCall,
+        *,
+        inputs: object = None,
+        options: TriggerOptions | None = None,
+        interval: float = INTERVAL,
     ) -> None:
         self._interval = check_interval(interval)
         self.inputs: Final = inputs
@@ -77,39 +62,37 @@ class BackgroundRun:
         self._ended_at: float | None = None
         self._call = call
         self._phase: Phase = "preparing"
-        self._tally = call.handover.tally()
-        self._accepted: Final = call.handover.accepted()
-        self._audience = call.audience = ObserverList()
-        self._audience.add(self._note)
-        self._look: Errand[None] | None = None
+        self._observers = call.observers = ObserverList()
+        self._observers.add(self._note)
+        self._poll: BridgeTask[None] | None = None
         call.pace = lambda: self._interval
-        self.errand: Errand[pd.DataFrame] = Errand(self._steps(), name="eachlabs-run")
-        self.errand.start()
+        self._task: Final = BridgeTask(partial(run_all, lambda: call), on_end=self._end)
+        background.start(self._task)
 
     @property
     def frame(self) -> pd.DataFrame:
         """The result so far: a frame of the caller's own."""
-        return self._call.handover.so_far()
+        return self._call.result.so_far()
 
     @property
     def prefix(self) -> str:
         """What stands before the result's column names."""
-        return self._call.handover.origin.prefix
+        return self._call.result.meta.prefix
 
     @property
-    def origin(self) -> ResultMeta:
+    def meta(self) -> ResultMeta:
         """What its frame's attrs will say, as far as that is known."""
-        return self._call.handover.origin
+        return self._call.result.meta
 
     @property
-    def described(self) -> ResultMeta:
+    def written_meta(self) -> ResultMeta:
         """What its frame's attrs say now, with the executions that it has superseded."""
-        return self._call.handover.described()
+        return self._call.result.written_meta()
 
     @property
     def source(self) -> pd.DataFrame:
         """The frame that the call was given: not to be written."""
-        return self._call.handover.source
+        return self._call.result.source
 
     @property
     def settings(self) -> Settings:
@@ -119,18 +102,34 @@ class BackgroundRun:
     @property
     def name(self) -> str | None:
         """The run's name in the journal, once it is known."""
-        return self._call.handover.origin.run
+        return self._call.result.meta.run
 
     @property
     def done(self) -> bool:
         """Whether it has ended."""
-        return self.errand.future.done()
+        return self._task.done
+
+    def stop(self) -> None:
+        """Send nothing new, and keep the responses in flight; the second call ends at once."""
+        self._task.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended; return whether it has. An interrupt raises and leaves it running."""
+        return background.wait(self._task, timeout)
+
+    async def wait_async(self) -> None:
+        """Wait until it has ended, without blocking the running loop."""
+        await self._task.wait_async()
+
+    def exception(self) -> BaseException | None:
+        """Return what has ended it, if that is an exception; it has ended."""
+        return self._task.future.exception()
 
     @property
     def status(self) -> Mapping[str, int]:
         """How many rows have each status."""
-        latest = self._audience.latest
-        return dict(self._tally if latest is None or self._ended_at is not None else latest.tally)
+        latest = self._observers.latest
+        return dict(self._call.result.tally() if latest is None or self._ended_at is not None else latest.tally)
 
     @property
     def interval(self) -> float:
@@ -144,11 +143,11 @@ class BackgroundRun:
     @property
     def is_cancelled(self) -> bool:
         """Whether it has ended because it was told to."""
-        return self.done and self._is_cancelled(self.errand.future.exception())
+        return self.done and self._is_cancelled(self.exception())
 
     def head(self) -> RunStatus:
         """Return how it stands, as a dashboard's head says it."""
-        latest, origin = self._audience.latest, self._call.handover.described()
+        latest, origin = self._observers.latest, self._call.result.written_meta()
         counts = dict(self.status)
         waiting_for = None if latest is None else latest.waiting_for
         # Why it has sent no more is no wait any longer, once it has ended; of a cancelled one it is known.
@@ -159,7 +158,7 @@ class BackgroundRun:
             "run": origin.run,
             "phase": self._phase,
             "total": sum(counts.values()),
-            "accepted": self._accepted if latest is None else latest.accepted,
+            "accepted": self._call.result.accepted() if latest is None else latest.accepted,
             "counts": counts,
             "superseded": origin.superseded,
             "superseded_cost_usd": origin.superseded_cost,
@@ -173,36 +172,41 @@ class BackgroundRun:
 
     def problem(self) -> str | None:
         """Return what made it fail."""
-        error = self.errand.future.exception() if self.done else None
+        error = self.exception() if self.done else None
         return None if error is None or self._is_cancelled(error) else f"{type(error).__name__}: {error}"
 
     def join(self, observer: Observer, meanwhile: Callable[[], None]) -> list[Outcome]:
         """Tell `observer` of each event from now on, and return how each row stands now; do `meanwhile` just then."""
 
         def joined() -> None:
-            self._audience.add(observer)
+            self._observers.add(observer)
             meanwhile()
 
-        return self._call.handover.outcomes(joined)
+        return self._call.result.outcomes(joined)
 
     def leave(self, observer: Observer) -> None:
         """Tell it nothing more."""
-        self._audience.remove(observer)
+        self._observers.remove(observer)
 
-    def when_done(self, act: Callable[[], None]) -> None:
-        """Call `act` when it has ended, from its own thread, or at once."""
-        self.errand.future.add_done_callback(lambda _: act())
+    def when_done(self, action: Callable[[], None]) -> None:
+        """Call `action` when it has ended, on a thread of its own: it may start another call."""
 
-    def look(self) -> None:
-        """Look at the executions now, beside what is going on."""
-        tracker, before = self._call.tracker, self._look
-        if tracker is not None and not self.done and (before is None or before.future.done()):
-            self._look = Errand(_once(tracker), name="eachlabs-look").start()
+        def act(_: object) -> None:
+            with suppress(RuntimeError):  # the interpreter ends, and no thread can be started
+                threading.Thread(target=action, name="eachlabs-frames-work", daemon=True).start()
+
+        self._task.future.add_done_callback(act)
+
+    def poll(self) -> None:
+        """Poll the executions now, beside what is going on."""
+        tracker, before = self._call.tracker, self._poll
+        if tracker is not None and not self.done and (before is None or before.done):
+            self._poll = BridgeTask(partial(_poll_once, tracker)).start()
 
     @property
     def has_result(self) -> bool:
         """Whether its frame holds what became of its rows; not where it failed before it could send or look."""
-        return self._call.handover.is_written
+        return self._call.result.is_written
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -212,30 +216,25 @@ class BackgroundRun:
         elif event.kind == "tracking":
             self._phase = "tracking"
 
-    def _steps(self) -> Steps[pd.DataFrame]:
-        """Do the call, and take down how it ended before anybody hears that it has."""
-        try:
-            out = yield from self._call.steps()
-        except BaseException as exc:
-            self._end(exc)
-            raise
-        self._end(None)
-        return out
-
     def _end(self, error: BaseException | None) -> None:
-        self._call.handover.end()
-        self._tally = columns.tally(self.frame, self._call.handover.origin.prefix)
-        if error is None:
-            self._phase = "settled" if SETTLED.union(["pending"]).issuperset(self._tally) else "idle"
-        elif self._is_cancelled(error):
+        """Note how the call has ended, before anybody hears that it has."""
+        result = self._call.result
+        if error is not None:
+            self._call.interrupted(error)  # an observer that blocks the loop keeps the call from writing the frame
+        result.end()
+        if self._is_cancelled(error):
             self._phase = "cancelled"
+            if error is not None and not isinstance(error, asyncio.CancelledError):
+                logger.warning("a call that was stopped had failed: %s: %s", type(error).__name__, error)
+        elif error is None:
+            self._phase = "settled" if SETTLED.union(["pending"]).issuperset(result.tally()) else "idle"
         else:
             self._phase = "failed"
             logger.error("the run in the background failed: %s: %s", type(error).__name__, error)
         self._ended_at = time.time()
 
     def _is_cancelled(self, error: BaseException | None) -> bool:
-        return self.errand.stopped and isinstance(error, KeyboardInterrupt)
+        return self._task.stopped and (error is not None or self._call.result.is_cut_short)
 
 
 def check_interval(seconds: object) -> float:
@@ -249,8 +248,8 @@ def check_interval(seconds: object) -> float:
     return max(check_positive("interval", seconds), MIN_INTERVAL)
 
 
-def _once(tracker: Tracker) -> Steps[None]:
+async def _poll_once(tracker: Tracker, stop: asyncio.Event) -> None:
     try:
-        yield lambda stop: tracker.poll_once(stop, is_last=False)
-    except Exception as exc:  # noqa: BLE001 - the run itself goes on, and says what is the matter
+        await tracker.poll_once(stop, is_last=False)
+    except Exception as exc:  # noqa: BLE001 - the run itself goes on, and reports what is wrong
         logger.warning("the executions could not be polled: %s", exc)

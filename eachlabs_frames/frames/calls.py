@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import pandas as pd
 
 from ..aio import background
-from ..aio.interrupts import ended
 from ..errors import ConfigurationError, EachlabsError
 from ..models import Event, Outcome
 from ..results import Results
 from ..settings import Settings, current
 from . import columns, lost_attrs, retry, sent_inputs, track
-from .background_run import INTERVAL, BackgroundRun, Call, check_interval
+from .background_run import INTERVAL, BackgroundRun, check_interval
 from .columns import ResultMeta
 from .options import TriggerOptions
+from .result_frame import FrameCall
 
 if TYPE_CHECKING:
     from .run_status import RunStatus
 
-Make: TypeAlias = Callable[[], tuple[Call, object, "TriggerOptions | None"]]
+Make: TypeAlias = Callable[[], tuple[FrameCall, object, "TriggerOptions | None"]]
 
 
 class ResultView(Protocol):
@@ -58,32 +58,30 @@ class Calls:
     def __init__(
         self, source: pd.DataFrame | BackgroundRun, *, workflow_id: str | None = None, prefix: str | None = None
     ) -> None:
-        course = source if isinstance(source, BackgroundRun) else None
+        run = source if isinstance(source, BackgroundRun) else None
         if isinstance(source, BackgroundRun):
-            self._frame, self._origin = source.source, source.origin
+            self._frame, self._meta = source.source, source.meta
         else:
             # Checked here, because a widget that is half made cannot be taken down.
             own = lost_attrs.prefix_of(source, prefix)
             columns.check_no_duplicates(source, own)
-            self._origin = lost_attrs.known(source, own) or ResultMeta(workflow_id or "", prefix=own)
+            self._meta = lost_attrs.known(source, own) or ResultMeta(workflow_id or "", prefix=own)
             self._frame = columns.snapshot(source)
         self._workflow_id = workflow_id
-        self._where = _where(current() if course is None else course.settings)
+        self._endpoints = _endpoints(current() if run is None else run.settings)
         self._lock = threading.RLock()
-        self._at_work = course
-        self._last: BackgroundRun | None = (
-            None  # the call that the result comes from; None: it is the frame that was given
-        )
-        self._first = self._paid = course  # the first and the latest call that triggered
-        self._looks_only = False
-        self._interval = INTERVAL if course is None else course.interval
+        self._current = run
+        self._last: BackgroundRun | None = None  # the result's call; None: the result is the frame that was given
+        self._first_trigger = self._last_trigger = run  # the first and the latest call that triggered
+        self._only_polls = False
+        self._interval = INTERVAL if run is None else run.interval
         self._open: bool | None = None  # whether executions are open, once that was read from the frame
         self._problem: str | None = None
         self._next: Make | None = None
         self._views: tuple[ResultView, ...] = ()
         self._followers: tuple[ResultView, ...] = ()
-        if course is not None:
-            self._await(course)
+        if run is not None:
+            self._watch_end(run)
 
     # -- how it stands ----------------------------------------------------------------------------------------------
 
@@ -95,20 +93,20 @@ class Calls:
     @property
     def origin(self) -> ResultMeta:
         """What the result's attrs say, as far as that is known."""
-        course = self._paid if self._at_work is self._paid else None
-        return self._origin if course is None else course.origin
+        run = self._last_trigger if self._current is self._last_trigger else None
+        return self._meta if run is None else run.meta
 
     @property
     def frame(self) -> pd.DataFrame:
         """The result as it is now, a frame of the caller's own."""
-        course = self._latest
-        return columns.snapshot(self._frame) if course is None else course.frame
+        run = self._latest
+        return columns.snapshot(self._frame) if run is None else run.frame
 
     @property
     def status(self) -> dict[str, int]:
         """How many rows have each status."""
-        course = self._latest
-        return columns.tally(self._frame, self._origin.prefix) if course is None else dict(course.status)
+        run = self._latest
+        return columns.tally(self._frame, self._meta.prefix) if run is None else dict(run.status)
 
     @property
     def interval(self) -> float:
@@ -118,9 +116,9 @@ class Calls:
     @interval.setter
     def interval(self, seconds: float) -> None:
         self._interval = check_interval(seconds)
-        course = self._at_work
-        if course is not None:
-            course.interval = self._interval
+        run = self._current
+        if run is not None:
+            run.interval = self._interval
 
     @property
     def can_cancel(self) -> bool:
@@ -129,28 +127,28 @@ class Calls:
 
     def outcomes(self, view: ResultView, meanwhile: Callable[[], None]) -> list[Outcome]:
         """Return how each row stands, and do `meanwhile` at that moment; `view` hears what happens later."""
-        course = self._at_work
-        if course is not None:
-            return course.join(view.hear, meanwhile)
+        run = self._current
+        if run is not None:
+            return run.join(view.hear, meanwhile)
         meanwhile()
         frame = self.frame
-        results = columns.read(frame, self._origin.prefix)
-        sent_inputs.mark(frame, results, self._origin.prefix, self._origin)
+        results = columns.read(frame, self._meta.prefix)
+        sent_inputs.mark(frame, results, self._meta.prefix, self._meta)
         return _outcomes(results)
 
     def head(self) -> RunStatus:
         """Return what a dashboard's head shows beside the counts of the rows."""
-        course, paid = self._at_work, self._paid
-        head: RunStatus = {"workflow": self._origin.workflow_id, "version": self._origin.version_id}
-        head |= {"run": self._origin.run, "phase": "settled"}
-        head |= {"superseded": self._origin.superseded, "superseded_cost_usd": self._origin.superseded_cost}
-        if paid is not None:
-            head |= paid.head()
-        if course is not None and course is not paid:
-            now = course.head()
+        run, trigger = self._current, self._last_trigger
+        head: RunStatus = {"workflow": self._meta.workflow_id, "version": self._meta.version_id}
+        head |= {"run": self._meta.run, "phase": "settled"}
+        head |= {"superseded": self._meta.superseded, "superseded_cost_usd": self._meta.superseded_cost}
+        if trigger is not None:
+            head |= trigger.head()
+        if run is not None and run is not trigger:
+            now = run.head()
             head |= {"phase": now["phase"], "waiting_for": now["waiting_for"], "stale_since": now["stale_since"]}
         head["problem"] = self._problem or head.get("problem")
-        if course is not None:
+        if run is not None:
             head["ended_at"] = None
         elif head["phase"] not in ("cancelled", "failed"):
             head["phase"] = "idle" if self._is_open() else "settled"
@@ -158,9 +156,9 @@ class Calls:
 
     def summary(self) -> RunStatus:
         """Return the head with the counts of the rows."""
-        head, course = self.head(), self._latest
-        if course is not None:
-            now = course.head()
+        head, run = self.head(), self._latest
+        if run is not None:
+            now = run.head()
             head |= {"total": now["total"], "accepted": now["accepted"], "counts": now["counts"]}
         return head
 
@@ -169,7 +167,7 @@ class Calls:
     @property
     def done(self) -> bool:
         """Whether no call that triggers is at work, or was asked for."""
-        self._take_over()
+        self._collect()
         return self._triggering() is None
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -181,18 +179,18 @@ class Calls:
             From inside a progress callback.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while (course := self._triggering()) is not None:
+        while (run := self._triggering()) is not None:
             left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            if not course.errand.wait(left):
+            if not run.wait(left):
                 return False
-            self._take_over()
+            self._collect()
         return True
 
     async def ended(self) -> None:
         """Wait as `wait` does, without holding up the running event loop."""
-        while (course := self._triggering()) is not None:
-            await ended(course.errand.future)
-            self._take_over()
+        while (run := self._triggering()) is not None:
+            await run.wait_async()
+            self._collect()
 
     def result(self) -> pd.DataFrame:
         """Return the frame, or raise what ended the latest call that triggered.
@@ -200,10 +198,10 @@ class Calls:
         A retry that failed before it could send leaves the rows as they were, so the frame is returned then: the head
         names the error.
         """
-        paid = self._paid
-        assert paid is not None, "only a run has a result"
-        error = paid.errand.future.exception()
-        if error is None or paid.is_cancelled or (paid is not self._first and not paid.has_result):
+        trigger = self._last_trigger
+        assert trigger is not None, "only a run has a result"
+        error = trigger.exception()
+        if error is None or trigger.is_cancelled or (trigger is not self._first_trigger and not trigger.has_result):
             return self.frame  # a new one: what becomes of it does not reach the run's own
         raise error
 
@@ -211,47 +209,47 @@ class Calls:
 
     def refresh(self) -> None:
         """Look at the executions now."""
-        self._take_over()
-        course = self._at_work
-        if course is None:
-            self._begin(lambda: self._watch(once=True), looks_only=True)
+        self._collect()
+        run = self._current
+        if run is None:
+            self._begin(lambda: self._watch(once=True), only_polls=True)
         else:
-            course.look()
+            run.poll()
 
     def follow(self, view: ResultView, on: bool) -> None:
         """Look again and again until all have ended, as long as any view asks for it and no other call does it."""
-        self._take_over()
+        self._collect()
         with self._lock:
             self._followers = (*_without(self._followers, view), *([view] if on else []))
-            course, looks_only = self._at_work, self._looks_only
+            run, only_polls = self._current, self._only_polls
             is_followed = bool(self._followers)
         if is_followed:
-            self._go_on()
-        elif course is not None and looks_only:
-            course.errand.stop()
+            self._poll_if_followed()
+        elif run is not None and only_polls:
+            run.stop()
 
     def cancel(self) -> None:
         """Stop the call that triggers, and begin none that was asked for; at the second call, stop it at once."""
         with self._lock:
             self._next = None
-            course = None if self._looks_only else self._at_work
-        if course is not None:
-            course.errand.stop()
+            run = None if self._only_polls else self._current
+        if run is not None:
+            run.stop()
 
     def retry(self, rows: Collection[int]) -> None:
-        """Trigger those of `rows` (positions) again that have failed: each is paid once more; no other row is."""
-        self._take_over()
+        """Trigger those of `rows` (positions) again that have failed: each is paid for once more; no other row is."""
+        self._collect()
         asked = frozenset(rows)
         with self._lock:
-            course = self._at_work
-            if course is not None and not self._looks_only:
+            run = self._current
+            if run is not None and not self._only_polls:
                 return  # it was asked for before
-            if course is not None:
+            if run is not None:
                 self._next = lambda: self._again(asked)
-        if course is None:
+        if run is None:
             self._begin(lambda: self._again(asked))
         else:
-            course.errand.stop()
+            run.stop()
 
     def attend(self, view: ResultView) -> None:
         """Tell `view` of each call's begin and end."""
@@ -263,47 +261,47 @@ class Calls:
         with self._lock:
             self._views = _without(self._views, view)
         self.follow(view, False)
-        course = self._at_work
-        if course is not None:
-            course.leave(view.hear)
+        run = self._current
+        if run is not None:
+            run.leave(view.hear)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
     @property
     def _latest(self) -> BackgroundRun | None:
         """The call that shows the result as it is now; None where that is the frame that was given."""
-        return self._at_work or self._last
+        return self._current or self._last
 
     def _triggering(self) -> BackgroundRun | None:
         """Return the call to wait for: one that triggers, or a look that ends so that a retry can begin."""
         with self._lock:
-            return self._at_work if not self._looks_only or self._next is not None else None
+            return self._current if not self._only_polls or self._next is not None else None
 
     def _is_open(self) -> bool:
         """Say whether executions are open, where no call is at work."""
         if self._open is None:
-            results = columns.read(self.frame, self._origin.prefix)
+            results = columns.read(self.frame, self._meta.prefix)
             self._open = next(results.open_rows(), None) is not None
         return self._open
 
-    def _watch(self, *, once: bool) -> tuple[Call, object, TriggerOptions | None]:
-        self._check_where(self._where[:1])
-        paid = None if self._paid is None else self._paid.options
-        webhook = None if paid is None else paid.webhook
+    def _watch(self, *, once: bool) -> tuple[FrameCall, object, TriggerOptions | None]:
+        self._check_settings(self._endpoints[:1])
+        trigger = None if self._last_trigger is None else self._last_trigger.options
+        webhook = None if trigger is None else trigger.webhook
         watch = track.WaitCall(
             self.frame,
             workflow_id=self._workflow_id,
-            prefix=self._origin.prefix,
+            prefix=self._meta.prefix,
             once=once,
             # Where it has stopped meanwhile, asking is all there is.
             webhook=webhook if webhook is not None and webhook.listening else None,
         )
         return watch, None, None
 
-    def _again(self, rows: Collection[int]) -> tuple[Call, object, TriggerOptions | None]:
-        self._check_where(self._where)
-        paid = self._paid
-        before = TriggerOptions() if paid is None or paid.options is None else paid.options
+    def _again(self, rows: Collection[int]) -> tuple[FrameCall, object, TriggerOptions | None]:
+        self._check_settings(self._endpoints)
+        trigger = self._last_trigger
+        before = TriggerOptions() if trigger is None or trigger.options is None else trigger.options
         options = TriggerOptions(
             webhook_url=before.webhook_url,
             webhook_secret=before.webhook_secret,
@@ -314,11 +312,11 @@ class Calls:
             progress=False,
         )
         # A frame remembers how its inputs were made, but for a function.
-        inputs = None if paid is None or not callable(paid.inputs) else paid.inputs
-        call = retry.retry_failed(self.frame, inputs, options, prefix=self._origin.prefix, among=rows)
+        inputs = None if trigger is None or not callable(trigger.inputs) else trigger.inputs
+        call = retry.retry_failed(self.frame, inputs, options, prefix=self._meta.prefix, among=rows)
         return call, inputs, options
 
-    def _check_where(self, where: tuple[object, ...]) -> None:
+    def _check_settings(self, expected: tuple[object, ...]) -> None:
         """See that the settings speak of the server and the journal that know these rows.
 
         Raises
@@ -326,22 +324,22 @@ class Calls:
         ConfigurationError
             They speak of others now.
         """
-        now = _where(current())[: len(where)]
-        if now != where:
+        now = _endpoints(current())[: len(expected)]
+        if now != expected:
             msg = (
-                f"the settings have changed since this dashboard was made: {now}, not {where}; restore them with "
+                f"the settings have changed since this dashboard was made: {now}, not {expected}; restore them with "
                 f"configure()"
             )
             raise ConfigurationError(msg)
 
-    def _begin(self, make: Make, *, looks_only: bool = False) -> None:
+    def _begin(self, make: Make, *, only_polls: bool = False) -> None:
         with self._lock:
-            if self._at_work is not None:
+            if self._current is not None:
                 return
-            course = self._started(make, looks_only=looks_only)
-        self._announce(course)
+            run = self._start_call(make, only_polls=only_polls)
+        self._announce(run)
 
-    def _started(self, make: Make, *, looks_only: bool = False) -> BackgroundRun | None:
+    def _start_call(self, make: Make, *, only_polls: bool = False) -> BackgroundRun | None:
         """Begin a call where none is at work; None where it cannot be, which the head says. Under the lock."""
         if background.is_closing():
             return None
@@ -351,66 +349,66 @@ class Calls:
         except EachlabsError as exc:
             self._problem = f"{type(exc).__name__}: {exc}"
             return None
-        course = self._at_work = BackgroundRun(call, inputs=inputs, options=options, interval=self._interval)
-        self._looks_only = looks_only
-        if not looks_only:
-            self._paid = course
-        return course
+        run = self._current = BackgroundRun(call, inputs=inputs, options=options, interval=self._interval)
+        self._only_polls = only_polls
+        if not only_polls:
+            self._last_trigger = run
+        return run
 
-    def _announce(self, course: BackgroundRun | None) -> None:
-        if course is not None:
-            self._await(course)
+    def _announce(self, run: BackgroundRun | None) -> None:
+        if run is not None:
+            self._watch_end(run)
         for view in self._views:
             view.turned()
 
-    def _await(self, course: BackgroundRun) -> None:
-        """Take over what `course` comes to. It does not keep this alive where nobody needs it any more."""
+    def _watch_end(self, run: BackgroundRun) -> None:
+        """Take over what `run` comes to. It does not keep this alive where nobody needs it any more."""
         this = weakref.ref(self)
 
         def end() -> None:
             calls = this()
             if calls is not None:
-                calls._end(course)  # noqa: SLF001 - of this very class
+                calls._finish(run)  # noqa: SLF001 - of this very class
 
-        course.when_done(end)
+        run.when_done(end)
 
-    def _take_over(self) -> None:
+    def _collect(self) -> None:
         """Take over a call that has ended just now, whoever comes to it first."""
-        course = self._at_work
-        if course is not None and course.done:
-            self._end(course)
+        run = self._current
+        if run is not None and run.done:
+            self._finish(run)
 
-    def _end(self, course: BackgroundRun) -> None:
+    def _finish(self, run: BackgroundRun) -> None:
         with self._lock:
-            if course is not self._at_work:
+            if run is not self._current:
                 return
             # What a look has seen stays seen, whatever ended it; a retry that could not begin leaves the rows alone.
-            if course.has_result or self._looks_only or course is self._first:
-                self._last, self._origin, self._open = course, course.described, None
-            problem = course.problem()
-            if self._looks_only:
+            if run.has_result or self._only_polls or run is self._first_trigger:
+                self._last, self._meta, self._open = run, run.written_meta, None
+            problem = run.problem()
+            if self._only_polls:
                 self._problem = problem
-            self._at_work = None
-            self._looks_only = False
+            self._current = None
+            self._only_polls = False
             # Under the same lock: whoever waits for the retry never sees a moment without a call.
             make, self._next = self._next, None
-            follows = None if make is None else self._started(make)
+            follows = None if make is None else self._start_call(make)
         for view in self._views:
-            course.leave(view.hear)
+            run.leave(view.hear)
         self._announce(follows)
         if make is None and problem is None:
-            self._go_on()
+            self._poll_if_followed()
 
-    def _go_on(self) -> None:
-        if self._followers and self._at_work is None and self._is_open():
-            self._begin(lambda: self._watch(once=False), looks_only=True)
+    def _poll_if_followed(self) -> None:
+        if self._followers and self._current is None and self._is_open():
+            self._begin(lambda: self._watch(once=False), only_polls=True)
 
 
 def _without(views: tuple[ResultView, ...], view: ResultView) -> tuple[ResultView, ...]:
     return tuple(one for one in views if one is not view)
 
 
-def _where(settings: Settings) -> tuple[object, ...]:
+def _endpoints(settings: Settings) -> tuple[object, ...]:
     return settings.base_url, settings.journal
 
 

@@ -6,15 +6,17 @@ import asyncio
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
 
-from ..aio.bridge import Steps
+from ..aio.bridge import Call, Read
 from ..aio.clock import SystemClock
+from ..aio.tasks import in_thread
 from ..api.client import Client
 from ..checks import check_flag
 from ..downloads import url_policy
@@ -26,8 +28,7 @@ from ..engine.events import DownloadEvents
 from ..errors import ConfigurationError, Interrupted, UnsettledWarning
 from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback
-from ..stacklevel import find_stack_level
-from ..tracebacks import is_bare
+from ..stacklevel import find_stack_level, warn
 from . import columns, lost_attrs, sent_inputs
 from . import progress_bar as bars
 from .download_plan import DownloadPlan, check_column, require_outputs
@@ -50,19 +51,7 @@ class DownloadOptions:
     progress: bool | Observer | None
 
 
-def download(
-    frame: pd.DataFrame,
-    folder: str | os.PathLike[str],
-    *,
-    clock: Clock = CLOCK,
-    store: Callable[..., Folder] = Folder,
-    **options: Any,
-) -> Steps[pd.DataFrame]:
-    """Fetch a frame's files, with the keywords of `DownloadOptions`."""
-    return (yield from Download(frame, folder, DownloadOptions(**options), clock=clock, store=store).steps())
-
-
-class Download:
+class Download(Call[pd.DataFrame]):
     """One call that fetches a frame's files.
 
     Parameters
@@ -81,8 +70,8 @@ class Download:
         folder: str | os.PathLike[str],
         options: DownloadOptions,
         *,
-        clock: Clock,
-        store: Callable[..., Folder],
+        clock: Clock = CLOCK,
+        store: Callable[..., Folder] = Folder,
     ) -> None:
         bars.check(options.progress)
         self._path = _checked_folder(folder)
@@ -104,21 +93,58 @@ class Download:
         self._progress = options.progress
         self._clock = clock
         self._store = store
+        self._resources = ExitStack()
+        self._has_folder = False
+        self._missing: list[int] = []
+        self._full_warning: str | None = None
 
-    def steps(self) -> Steps[pd.DataFrame]:
-        """Skip complete files, fetch the rest, and write the frame."""
-        with closing(self._store(self._path, overwrite=self._overwrite)) as folder:
-            try:
-                self._warn_of_open_rows()
-                missing = self._skip(folder)
-                self._warn_of_age(missing)
-                yield from self._fetch(folder, missing)
-            except KeyboardInterrupt as exc:
-                raise self._interrupted(exc) from (None if is_bare(exc) else exc)
-            except BaseException as exc:
-                exc.frame = self._written("not downloaded")  # type: ignore[attr-defined]  # any exception may carry it
-                raise
-        return self._written("not downloaded")
+    def prepare(self, read: Read) -> None:  # noqa: ARG002 - the signature is the base class's
+        """Open the folder, recognize complete files, warn of missing ones, and open the progress bar."""
+        folder = self._resources.enter_context(closing(self._store(self._path, overwrite=self._overwrite)))
+        self._has_folder = True
+        self._warn_of_open_rows()
+        self._missing = self._skip(folder)
+        self._warn_of_age(self._missing)
+        total = len(self._fetched)
+        observer = self._resources.enter_context(
+            bars.observing(self._progress, total=total, what="download", unit="file")
+        )
+        complete = total - len(self._missing)
+        self._events = DownloadEvents(observer, total=total, complete=complete, accepted=self._accepted)
+        self._fetcher = Fetcher(
+            folder, self._fetch_options, clock=self._clock, on_fetched=self._on_fetched, renew=self._renewal()
+        )
+
+    async def execute(self, stop: asyncio.Event) -> pd.DataFrame:
+        """Fetch the missing files and return the frame."""
+        wanted: list[RequestedFile] = [self._plan.wanted[place] for place in self._missing]
+        with self._events.stopping(stop):
+            self._events.started()
+            if wanted:
+                await self._fetcher.run(wanted, stop)
+            self._events.finished()
+        if self._fetcher.full is not None:
+            self._note_full(self._fetcher.full)
+        return await in_thread(partial(self._written, "not downloaded"))
+
+    def close(self) -> None:
+        """Close the folder and the progress bar."""
+        self._resources.close()
+
+    def conclude(self, result: pd.DataFrame) -> pd.DataFrame:
+        """Warn if the disk is full."""
+        if self._full_warning is not None:
+            warn(self._full_warning, UserWarning, result)
+        return result
+
+    def interrupted(self, error: BaseException) -> BaseException:
+        """Return what to raise, with the frame so far: a KeyboardInterrupt becomes an `Interrupted`."""
+        if not self._has_folder or getattr(error, "frame", None) is not None:
+            return error
+        if isinstance(error, KeyboardInterrupt):
+            return self._interrupted(error)
+        error.frame = self._written("not downloaded")  # type: ignore[attr-defined]  # any exception may carry it
+        return error
 
     def _skip(self, folder: Folder) -> list[int]:
         """Record the files that are complete, and return the positions of the others."""
@@ -131,29 +157,9 @@ class Download:
                 self._fetched[place] = Fetched(entry.file, entry.size)
         return missing
 
-    def _fetch(self, folder: Folder, missing: Sequence[int]) -> Steps[None]:
-        total = len(self._fetched)
-        with bars.observing(self._progress, total=total, what="download", unit="file") as observer:
-            reporter = DownloadEvents(observer, total=total, complete=total - len(missing), accepted=self._accepted)
-
-            def on_fetched(number: int, fetched: Fetched) -> None:
-                self._fetched[missing[number]] = fetched
-                reporter.fetched(failed=fetched.file is None)
-
-            fetcher = Fetcher(
-                folder, self._fetch_options, clock=self._clock, on_fetched=on_fetched, renew=self._renewal()
-            )
-            wanted: list[RequestedFile] = [self._plan.wanted[place] for place in missing]
-
-            async def job(stop: asyncio.Event) -> None:
-                await fetcher.run(wanted, stop)
-
-            reporter.started()
-            if wanted:
-                yield from reporter.stoppable(job)
-            reporter.finished()
-        if fetcher.full is not None:
-            self._stop(fetcher.full)
+    def _on_fetched(self, number: int, fetched: Fetched) -> None:
+        self._fetched[self._missing[number]] = fetched
+        self._events.fetched(failed=fetched.file is None)
 
     def _renewal(self) -> Renew | None:
         """Return the function that requests a new link; None without an API key."""
@@ -167,16 +173,15 @@ class Download:
 
         return renew
 
-    def _stop(self, reason: str) -> None:
-        """Write why files were not downloaded, when the disk is full, and warn."""
+    def _note_full(self, reason: str) -> None:
+        """Write why files were not downloaded, when the disk is full."""
         missing = [place for place, fetched in enumerate(self._fetched) if fetched is NOT_FETCHED]
         for place in missing:
             self._fetched[place] = Fetched(error=f"not downloaded: {reason}")
-        msg = (
+        self._full_warning = (
             f"the download stopped, {len(missing)} of {len(self._fetched)} files were not downloaded: {reason}; "
             "complete files were kept: free some disk space, and the same call downloads the rest"
         )
-        warnings.warn(msg, UserWarning, stacklevel=find_stack_level())
 
     def _warn_of_open_rows(self) -> None:
         if self._open:

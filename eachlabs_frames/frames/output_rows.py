@@ -1,10 +1,11 @@
-"""What `outputs` does, as steps: a result's outputs one a line, or the steps of its executions. It only ever reads.
+"""Implements `outputs`: a result's outputs one a line, or the steps of its executions. It only ever reads.
 
 Lines are told whose they are by position, never by label: row i's lines are row i's.
 """
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from ..aio.bridge import Steps
+from ..aio.bridge import Read
 from ..aio.clock import SystemClock
 from ..aio.tasks import cancel_on
 from ..api import reader
@@ -36,12 +37,13 @@ NO_STEP: Final = Step(None)
 
 def outputs(
     frame: pd.DataFrame,
+    read: Read,
     *,
     expand: object,
     steps: object,
     prefix: str | None,
     progress: bool | Observer | None,
-) -> Steps[pd.DataFrame]:
+) -> pd.DataFrame:
     """Make the lines; with `steps`, read the details of every execution first."""
     bars.check(progress)
     for name, value in (("expand", expand), ("steps", steps)):
@@ -53,7 +55,7 @@ def outputs(
     sent_inputs.mark(frame, results, own, known)
     made: dict[str, Any]
     if steps:
-        said = yield from _details(results, progress)
+        said = _details(results, progress, read)
         rows, made = _step_lines(results, said)
     else:
         rows, made = _piece_lines(results, _Files(frame, own))
@@ -112,37 +114,37 @@ def _piece_lines(results: Results, files: _Files) -> tuple[array[int], dict[str,
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
-def _details(results: Results, progress: bool | Observer | None) -> Steps[dict[str, Mapping[str, Any] | str]]:
-    asked: dict[str, list[int]] = {}
+def _details(results: Results, progress: bool | Observer | None, read: Read) -> Mapping[str, Mapping[str, Any] | str]:
+    rows: dict[str, list[int]] = {}
     for row, execution_id in enumerate(results.execution_id):
         if execution_id is not None:
-            asked.setdefault(execution_id, []).append(row)
-    if not asked:
+            rows.setdefault(execution_id, []).append(row)
+    if not rows:
         return {}
     settings = current()
     client = Client(settings)
     with bars.observing(progress, total=results.accepted, what="steps") as observer:
-        reporter = EventEmitter(observer, results, total=results.accepted)
+        events = EventEmitter(observer, results, total=results.accepted)
 
-        def told(execution_id: str) -> None:
-            reporter.answered([results.outcome(row) for row in asked[execution_id]])
+        def on_read(execution_id: str) -> None:
+            events.answered([results.outcome(row) for row in rows[execution_id]])
 
-        reporter.started()
-        said = yield from reporter.stoppable(
-            lambda stop: cancel_on(
-                stop,
-                reader.read_details(
-                    asked,
-                    transport=client,
-                    clock=SystemClock(),
-                    dialect=settings.dialect,
-                    workers=settings.max_concurrency,
-                    on_read=told,
-                ),
+        async def job(stop: asyncio.Event) -> Mapping[str, Mapping[str, Any] | str] | None:
+            reading = reader.read_details(
+                rows,
+                transport=client,
+                clock=SystemClock(),
+                dialect=settings.dialect,
+                workers=settings.max_concurrency,
+                on_read=on_read,
             )
-        )
-        reporter.finished()
-    return said or {}
+            with events.stopping(stop):
+                return await cancel_on(stop, reading)
+
+        events.started()
+        details = read(job)
+        events.finished()
+    return details or {}
 
 
 def _step_lines(results: Results, said: Mapping[str, Mapping[str, Any] | str]) -> tuple[array[int], dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Final
@@ -14,9 +15,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from ..aio.bridge import Steps
+from ..aio.bridge import Read, cancellable
 from ..aio.clock import SystemClock
-from ..aio.tasks import cancel_on
 from ..api import reader
 from ..api.client import Client
 from ..api.requests import checked_id
@@ -27,7 +27,7 @@ from ..journal import open_journal
 from ..journal.base import RunSpec
 from ..models import MAX_BATCH, Json, Prices, Workflow
 from ..money import format_usd
-from ..settings import current
+from ..settings import Settings, current
 from ..suggestions import listed
 from . import columns
 from .display import PreviewFrame
@@ -54,13 +54,14 @@ REPEATS: Final = "eachlabs_accepted_before"
 def preview(
     frame: pd.DataFrame,
     inputs: object,
+    read: Read,
     *,
     workflow_id: str | None,
     version_id: str | None,
     na: str,
     prefix: str,
     full: bool = False,
-) -> Steps[pd.DataFrame]:
+) -> pd.DataFrame:
     """Read the workflow, where one is named, make every row's input, and say what they would come to."""
     omit = check_na(na)
     check_flag("full", full)
@@ -71,12 +72,12 @@ def preview(
         client = Client(settings)
         named = checked_id("workflow_id", workflow_id)
         with naming_the_nearest(named, settings):
-            workflow = yield lambda stop: cancel_on(
-                stop, reader.read_workflow(named, version_id=version_id, transport=client, clock=SystemClock())
+            workflow = read(
+                cancellable(
+                    lambda: reader.read_workflow(named, version_id=version_id, transport=client, clock=SystemClock())
+                )
             )
-        prices = yield lambda stop: cancel_on(
-            stop, reader.read_prices(named, transport=client, clock=SystemClock(), dialect=settings.dialect)
-        )
+        prices = _prices(named, read, settings)
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)
     rows = np.arange(len(frame), dtype=np.int64)
     plan = Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True)
@@ -96,6 +97,13 @@ def preview(
         notes = [repeats.facts(), *notes]
     show_estimate(made, notes=notes)
     return PreviewFrame.of(out, full=full)
+
+
+def _prices(workflow_id: str, read: Read, settings: Settings) -> Prices:
+    client, clock = Client(settings), SystemClock()
+    return read(
+        cancellable(lambda: reader.read_prices(workflow_id, transport=client, clock=clock, dialect=settings.dialect))
+    )
 
 
 def _notes(plan: Plan, workflow: Workflow | None, prefix: str) -> list[str]:
@@ -191,7 +199,7 @@ class DryRun:
     estimate: Estimate
 
 
-def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: TriggerOptions) -> Steps[DryRun]:
+def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: TriggerOptions, read: Read) -> DryRun:
     """Do everything that `bulk_trigger` does before it sends, and say what it would send.
 
     Raises
@@ -200,27 +208,25 @@ def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Trig
         As `bulk_trigger` does before it sends.
     """
     call = TriggerCall(frame, workflow_id, inputs, options)
-    settings = call.settings
-    prices: Prices = yield lambda stop: cancel_on(
-        stop, reader.read_prices(workflow_id, transport=Client(settings), clock=SystemClock(), dialect=settings.dialect)
-    )
+    prices = _prices(workflow_id, read, call.settings)
     refused: str | None = None
-    todo = RowActions()
-    try:
-        todo = yield from call.rehearsal()
-    except (InputError, RunError) as exc:
-        if call.plan is None:
-            raise
-        refused = str(exc)
+    actions = RowActions()
+    with closing(call):
+        try:
+            actions = call.rehearse(read)
+        except (InputError, RunError) as exc:
+            if call.plan is None:
+                raise
+            refused = str(exc)
     plan = call.plan
-    problems = _problems(plan) if refused is not None and plan is not None else todo.refused
-    made = {} if plan is None else _inputs(plan, set(todo.send))
+    problems = _problems(plan) if refused is not None and plan is not None else actions.refused
+    made = {} if plan is None else _inputs(plan, set(actions.send))
     considered = len(made) + len(problems)
     if refused is not None and plan is not None:
         considered = len(plan.positions)
     journaled = journaled_costs(workflow_id) if prices.cost_usd is None else ()
     return DryRun(
-        call.handover.origin.version_id,
+        call.result.meta.version_id,
         made,
         problems,
         len(frame) - considered,

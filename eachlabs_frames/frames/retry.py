@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..aio.bridge import Steps
 from ..errors import ColumnError
 from ..journal import open_journal
 from ..models import FAILED, UNKNOWN, Observer
@@ -65,8 +64,8 @@ def retry_failed(
 
 def reconcile(
     frame: pd.DataFrame, inputs: object, *, prefix: str | None, progress: bool | Observer | None
-) -> Steps[pd.DataFrame]:
-    """Look for the answers that were lost, and send nothing."""
+) -> TriggerCall:
+    """Return the call that searches for lost responses and sends nothing."""
     before, held = lost_attrs.find(frame, prefix=prefix, one_run=True)
     if before.run is None:
         msg = (
@@ -85,7 +84,7 @@ def reconcile(
     )
     if columns.read_meta(frame, before.prefix) != before:
         frame = _described(frame, before)
-    return (yield from TriggerCall(frame, before.workflow_id, inputs, options, only=rows, sends=False).steps())
+    return TriggerCall(frame, before.workflow_id, inputs, options, only=rows, sends=False)
 
 
 def _restored(

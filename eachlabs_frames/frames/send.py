@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from ..aio.bridge import Job, Steps
 from ..aio.clock import SystemClock
 from ..aio.tasks import cancel_on, run_alongside
 from ..api import reader
@@ -19,7 +18,7 @@ from ..engine.events import EventEmitter
 from ..engine.recorder import Recorder
 from ..engine.recovery.resend import CONTESTED, UNCERTAIN, Findings, ResendCheck
 from ..engine.recovery.search import LostRequestSearch
-from ..engine.runner import INTERRUPTED, Runner, StopReason
+from ..engine.runner import INTERRUPTED, Runner
 from ..engine.tracker import Tracker
 from ..errors import APIError, JournalError
 from ..journal import open_journal
@@ -42,9 +41,17 @@ NO_RUN: Final = ""
 
 
 class Sender:
-    """The sending of one call; with `looks` also rows are looked for that were looked for before.
+    """The sending of one call: `prepare` in the caller's thread, then `send` on the loop.
 
-    With `pace`, the executions that were accepted are looked at meanwhile.
+    Parameters
+    ----------
+    results : Results
+    settings : Settings
+    options : TriggerOptions
+    client : Client
+    events : EventEmitter
+    tracker : Tracker
+    binding : RunBinding or None
     """
 
     def __init__(
@@ -52,178 +59,204 @@ class Sender:
         results: Results,
         settings: Settings,
         options: TriggerOptions,
-        *,
         client: Client,
-        reporter: EventEmitter,
+        events: EventEmitter,
         tracker: Tracker,
-        enrolment: RunBinding | None,
-        watched: bool,
-        looks: bool,
-        pace: Callable[[], float] | None = None,
+        binding: RunBinding | None,
     ) -> None:
         self._results = results
         self._settings = settings
         self._options = options
         self._client = client
         self._connection = ApiConnection(client, CLOCK, settings.dialect, settings.max_concurrency)
-        self._reporter = reporter
+        self._events = events
         self._tracker = tracker
-        self._enrolment = enrolment
-        self._watched = watched
-        self._looks = looks
-        self._pace = pace
+        self._binding = binding
+        self._resends = options.on_unknown == "resend" and not options.retrigger
+        self._recorder: Recorder | None = None
+        self._runner: Runner | None = None
 
-    def steps(self, plan: Plan, todo: RowActions, origin: ResultMeta) -> Steps[None]:
-        """Send the rows, look for lost answers, and send again what was not found, where that is meant."""
-        resend = self._options.on_unknown == "resend" and not self._options.retrigger
-        once_more = self._enrolment is not None and self._enrolment.named and not (resend or self._looks)
-        looks = resend or self._looks or once_more
-        if not (todo.send or todo.unanswered or todo.elsewhere or (looks and todo.unknown)):
+    def prepare(self, plan: Plan, actions: RowActions, meta: ResultMeta, *, searches: bool) -> None:
+        """Read from the journal what is needed to send these rows.
+
+        Parameters
+        ----------
+        plan : Plan
+        actions : RowActions
+        meta : ResultMeta
+            The version that is sent to.
+        searches : bool
+            Whether rows that were searched for before are searched for once more.
+        """
+        self._plan, self._actions, self._meta = plan, actions, meta
+        once_more = self._binding is not None and self._binding.named and not (self._resends or searches)
+        unknown = actions.unknown if self._resends or searches or once_more else ()
+        if not (actions.send or actions.unanswered or actions.elsewhere or unknown):
             return
-        books = self._books(todo)
-        lost = self._lost(todo, books, unknown=todo.unknown if looks else (), once=once_more)
-        budget = None
-        if self._options.max_cost is not None:
-            budget = yield lambda _: self._budget(self._options.max_cost or 0.0, origin)
-        runner = self._runner(origin, books, budget)
-        earlier = {row: known for row in todo.send if (known := self._results.execution_id[row]) is not None}
+        execution_id = self._results.execution_id
+        self._earlier = {row: earlier for row in actions.send if (earlier := execution_id[row]) is not None}
+        self._recorder = self._make_recorder()
+        self._lost = self._lost_requests(self._recorder, unknown, once=once_more)
+        self._target = Target(
+            meta.workflow_id, str(meta.version_id), self._options.webhook_url, self._options.webhook_secret
+        )
+
+    async def send(self, stop: asyncio.Event, *, pace: Callable[[], float] | None) -> None:
+        """Send the rows, search for lost responses, and send again what was not found, where that is meant.
+
+        Parameters
+        ----------
+        stop : asyncio.Event
+        pace : callable or None
+            Returns the seconds between two polls. With it, accepted executions are polled meanwhile.
+        """
+        recorder = self._recorder
+        if recorder is None:
+            return
+        if stop.is_set():
+            self._explain(INTERRUPTED)
+            return
+        budget = None if self._options.max_cost is None else await self._budget(self._options.max_cost)
+        runner = self._runner = self._make_runner(recorder, budget)
         try:
-            yield from self._reporter.stoppable(self._job(runner, plan, todo.send, lost))
-            if resend and runner.stop_reason is None:
-                again = sorted(row for row in books.not_found if self._is_unknown(row))
-                if again:
-                    again = yield self._resendable(plan, again, books, origin)
+            await self._run(runner, self._actions.send, self._lost, stop, pace)
+            if self._resends and runner.stop_reason is None:
+                again = await self._resendable(recorder, stop)
                 if again:
                     logger.warning("%d row(s) were not found and are sent again: on_unknown='resend'", len(again))
-                    yield from self._reporter.stoppable(self._job(runner, plan, again, []))
+                    await self._run(runner, again, [], stop, pace)
         except (APIError, JournalError):
             raise  # nothing was sent, and the exception says why
         except BaseException:
             runner.abandon()
-            self._explain(todo.send, INTERRUPTED, earlier)
+            self._explain(INTERRUPTED)
             raise
-        halted: StopReason | None = runner.stop_reason
-        self._explain(todo.send, halted.reason if halted is not None else "the run ended early", earlier)
-        if self._enrolment is not None:
-            self._enrolment.entry.note_stop(None if halted is None else halted.reason)
+        reason = None if runner.stop_reason is None else runner.stop_reason.reason
+        self._explain(INTERRUPTED if stop.is_set() else reason or "the run ended early")
+        if self._binding is not None and not stop.is_set():
+            self._binding.entry.note_stop(reason)
 
-    def _resendable(self, plan: Plan, rows: Sequence[int], books: Recorder, origin: ResultMeta) -> Job[list[int]]:
-        """Return the job that says which rows may be sent again; the others are told why not."""
-        check = ResendCheck(self._target(origin), self._connection, owned=books.owned_executions)
-        pairs = (zip(batch.positions, batch.payloads, strict=True) for batch in self._batches(plan, rows))
+    def abandon(self) -> None:
+        """Record nothing more, and mark requests in flight as unknown. For the thread that stops waiting."""
+        if self._runner is not None:
+            self._runner.abandon()
+
+    async def _resendable(self, recorder: Recorder, stop: asyncio.Event) -> list[int]:
+        """Return the rows without a response that may be sent again; the error of each other one says why not."""
+        not_found = recorder.not_found
+        rows = sorted(row for row in not_found if self._is_unknown(row))
+        if not rows:
+            return []
+        check = ResendCheck(self._target, self._connection, owned=recorder.owned_executions)
+        pairs = (zip(batch.positions, batch.payloads, strict=True) for batch in self._batches(rows))
         payloads = dict(chain.from_iterable(pairs))
-        since = min(books.not_found[row] for row in rows)
-
-        async def job(stop: asyncio.Event) -> list[int]:
-            found: Findings | None = await cancel_on(stop, check.run(payloads, since=since))
-            if found is None:
-                return []
-            kept = {row: CONTESTED.format(execution_id=known) for row, known in found.contested.items()}
-            if found.doubt is not None:
-                reason = UNCERTAIN.format(reason=found.doubt)
-                kept |= {row: reason for row in rows if row not in kept}
-            if kept:
-                logger.warning("%d row(s) stay unknown and are not sent again: see their error", len(kept))
-                books.keep_unknown(kept)
-            return [row for row in rows if row not in kept]
-
-        return job
+        findings: Findings | None = await cancel_on(
+            stop, check.run(payloads, since=min(not_found[row] for row in rows))
+        )
+        if findings is None:
+            return []
+        kept = {row: CONTESTED.format(execution_id=execution_id) for row, execution_id in findings.contested.items()}
+        if findings.doubt is not None:
+            reason = UNCERTAIN.format(reason=findings.doubt)
+            kept |= {row: reason for row in rows if row not in kept}
+        if kept:
+            logger.warning("%d row(s) stay unknown and are not sent again: see their error", len(kept))
+            recorder.keep_unknown(kept)
+        return [row for row in rows if row not in kept]
 
     def _is_unknown(self, row: int) -> bool:
         return self._results.status[row] == UNKNOWN and self._results.execution_id[row] is None
 
-    def _books(self, todo: RowActions) -> Recorder:
-        journal = open_journal(None).open(NO_RUN) if self._enrolment is None else self._enrolment.entry
-        executions = () if self._enrolment is None else self._enrolment.executions()
-        books = Recorder(self._results, self._reporter, journal=journal, numbers=todo.numbers, executions=executions)
-        books.elsewhere.update(todo.numbers[row] for row in todo.elsewhere)
-        return books
+    def _make_recorder(self) -> Recorder:
+        journal = open_journal(None).open(NO_RUN) if self._binding is None else self._binding.entry
+        executions = () if self._binding is None else self._binding.executions()
+        numbers = self._actions.numbers
+        recorder = Recorder(self._results, self._events, journal=journal, numbers=numbers, executions=executions)
+        recorder.elsewhere.update(numbers[row] for row in self._actions.elsewhere)
+        return recorder
 
-    def _lost(self, todo: RowActions, books: Recorder, *, unknown: Sequence[int], once: bool) -> list[LostRequest]:
-        """Return the requests to look for; those that were looked for before perhaps just `once` more."""
-        for row in todo.unanswered:
+    def _lost_requests(self, recorder: Recorder, unknown: Sequence[int], *, once: bool) -> list[LostRequest]:
+        """Return the requests to search for; those that were searched for before perhaps just `once` more."""
+        numbers, unanswered, timeout = self._actions.numbers, self._actions.unanswered, self._settings.timeout
+        for row in unanswered:
             self._results.note(row, status=UNKNOWN, error="sent by a call that ended before the response arrived")
-        timeout = self._settings.timeout
-        lost = books.lost((todo.numbers[row] for row in todo.unanswered), timeout=timeout)
-        covered = {number for one in lost for number in one.rows}
-        rest = {todo.numbers[row] for row in unknown} - covered
-        return lost + [replace(one, once=once) for one in books.lost(rest, timeout=timeout)]
+        lost = recorder.lost((numbers[row] for row in unanswered), timeout=timeout)
+        covered = {number for request in lost for number in request.rows}
+        rest = {numbers[row] for row in unknown} - covered
+        return lost + [replace(request, once=once) for request in recorder.lost(rest, timeout=timeout)]
 
-    def _job(
-        self, runner: Runner, plan: Plan, rows: Sequence[int], lost: Sequence[LostRequest]
-    ) -> Job[StopReason | None]:
+    async def _run(
+        self,
+        runner: Runner,
+        rows: Sequence[int],
+        lost: Sequence[LostRequest],
+        stop: asyncio.Event,
+        pace: Callable[[], float] | None,
+    ) -> None:
         canary = self._options.version_id is not None and not self._options.validate
-        batches = self._batches(plan, rows)
+        sending = runner.run(self._batches(rows), canary=canary, stop=stop, lost=lost)
+        await run_alongside(sending, self._meanwhile(pace))
 
-        async def job(stop: asyncio.Event) -> StopReason | None:
-            return await run_alongside(runner.run(batches, canary=canary, stop=stop, lost=lost), self._meanwhile())
-
-        return job
-
-    def _meanwhile(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def _meanwhile(self, pace: Callable[[], float] | None) -> Iterator[Coroutine[Any, Any, None]]:
         yield self._tracker.deliveries.receive()
-        if self._watched:
+        if self._events.has_observer:
             yield self.watch_balance()
-        if self._pace is not None:
-            yield self._tracker.poll_repeatedly(self._pace)
+        if pace is not None:
+            yield self._tracker.poll_repeatedly(pace)
 
     async def watch_balance(self) -> None:
-        """Tell the balance now and then, until cancelled."""
+        """Report the balance now and then, until cancelled."""
         await reader.watch_balance(
-            self._reporter.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
+            self._events.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
         )
 
     async def read_balance_again(self, stop: asyncio.Event) -> None:
         """Report the balance once more, so that the last one that is shown is not from before the executions."""
         await reader.read_balance_again(
-            stop, self._reporter.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
+            stop, self._events.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
         )
 
-    def _batches(self, plan: Plan, rows: Sequence[int]) -> Iterator[Batch]:
-        whole = len(rows) == len(plan.positions)
-        return plan.batches(without=() if whole else set(plan.positions.tolist()).difference(rows))
+    def _batches(self, rows: Sequence[int]) -> Iterator[Batch]:
+        positions = self._plan.positions
+        return self._plan.batches(without=() if len(rows) == len(positions) else set(positions.tolist()) - set(rows))
 
-    def _target(self, origin: ResultMeta) -> Target:
-        options = self._options
-        return Target(origin.workflow_id, str(origin.version_id), options.webhook_url, options.webhook_secret)
-
-    def _runner(self, origin: ResultMeta, books: Recorder, budget: Budget | None) -> Runner:
-        settings, target = self._settings, self._target(origin)
+    def _make_runner(self, recorder: Recorder, budget: Budget | None) -> Runner:
+        settings = self._settings
         return Runner(
-            target,
+            self._target,
             self._connection,
-            books,
+            recorder,
             settings=settings,
             search=lambda: LostRequestSearch(
-                target,
+                self._target,
                 self._connection,
                 settle_window=settings.settle_window,
-                records=books,
-                on_count=self._reporter.searching,
+                records=recorder,
+                on_count=self._events.searching,
             ),
             poll=self._tracker.poll_quietly,
             budget=budget,
         )
 
-    async def _budget(self, max_cost: float, origin: ResultMeta) -> Budget:
+    async def _budget(self, max_cost: float) -> Budget:
         """Return what may be spent: what earlier calls of this run have paid counts too."""
-        mean = await reader.mean_cost(origin.workflow_id, transport=self._client)
-        if self._enrolment is None:
+        mean = await reader.mean_cost(self._meta.workflow_id, transport=self._client)
+        if self._binding is None:
             # Without a journal the frame alone knows what was paid.
             spent, open_ = self._results.paid()
-            spent += origin.superseded_cost
+            spent += self._meta.superseded_cost
         else:
-            spent, open_ = self._enrolment.paid()
+            spent, open_ = self._binding.paid()
         return Budget(max_cost, mean=mean, spent=spent, open_=open_)
 
-    def _explain(self, rows: Sequence[int], reason: str, earlier: Mapping[int, str]) -> None:
-        """Give the rows that were not sent the reason why. A row that has an `earlier` execution keeps its error."""
+    def _explain(self, reason: str) -> None:
+        """Give the rows that were not sent the reason why. A row that has an earlier execution keeps its error."""
         status, execution_id = self._results.status, self._results.execution_id
-        left = [row for row in rows if status[row] == PENDING and execution_id[row] is None]
+        left = [row for row in self._actions.send if status[row] == PENDING and execution_id[row] is None]
         for row in left:
             self._results.note(row, error=f"not sent: {reason}")
         if left:
             logger.warning("%d row(s) were not sent and are pending: %s", len(left), reason)
-        kept = sum(execution_id[row] == known and status[row] != UNKNOWN for row, known in earlier.items())
+        kept = sum(execution_id[row] == known and status[row] != UNKNOWN for row, known in self._earlier.items())
         if kept:
             logger.warning("%d row(s) were not sent again and keep their earlier execution: %s", kept, reason)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from math import isnan, nan
@@ -12,14 +13,13 @@ from uuid import UUID
 
 import pandas as pd
 
-from ..aio.bridge import Job, Steps, call, complete
+from ..aio.bridge import Read, ReadCall, cancellable, run
 from ..aio.clock import SystemClock
-from ..aio.tasks import cancel_on
 from ..api import reader
 from ..api.client import Client
 from ..api.requests import checked_id
 from ..api.responses import read_outcome as read_entry
-from ..engine.events import EventEmitter, ObserverList, joined
+from ..engine.events import EventEmitter, joined
 from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
 from ..inputs.mapping import Label
@@ -34,7 +34,7 @@ from . import progress_bar as bars
 from .columns import ResultMeta
 from .display import CountsFrame
 from .options import check_receiver
-from .result_frame import ResultFrame
+from .result_frame import FrameCall, ResultFrame
 
 if TYPE_CHECKING:
     from ..webhooks.receiver import WebhookReceiver
@@ -42,39 +42,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("eachlabs_frames")
 
 
-def refresh(frame: pd.DataFrame, *, workflow_id: str | None, prefix: str | None) -> Steps[pd.DataFrame]:
-    """Look once."""
-    origin, results = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
-    with closing(JournalUpdater(open_journal(current().journal), origin.run, results)) as notes:
-        tracker = _tracker(origin, results, EventEmitter(None, results, total=results.size), notes)
-        yield tracker.poll_once
-    return _written(frame, results, origin)
+def refresh(frame: pd.DataFrame, read: Read, *, workflow_id: str | None, prefix: str | None) -> pd.DataFrame:
+    """Poll the open rows once."""
+    meta, results = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
+    with closing(JournalUpdater(open_journal(current().journal), meta.run, results)) as updates:
+        tracker = _make_tracker(meta, results, EventEmitter(None, results, total=results.size), updates)
+        read(tracker.poll_once)
+    return _written(frame, results, meta)
 
 
-def wait(
-    frame: pd.DataFrame,
-    *,
-    timeout: float | None,
-    workflow_id: str | None,
-    prefix: str | None,
-    webhook: WebhookReceiver | None,
-    progress: bool | Observer | None,
-) -> Steps[pd.DataFrame]:
-    """Look until all is settled."""
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0):
-        msg = f"timeout must be a number of seconds, 0 or more, or None for no limit; got {timeout!r}"
-        raise ConfigurationError(msg)
-    bars.check(progress)
-    watch = WaitCall(frame, workflow_id=workflow_id, prefix=prefix, timeout=timeout, webhook=webhook, progress=progress)
-    out = yield from watch.steps()
-    if watch.left:
-        msg = f"{watch.left} of {watch.accepted} rows are still open after {timeout:g} s: call wait() again"
-        warn(msg, UnsettledWarning, out)
-    return out
-
-
-class WaitCall:
-    """One call that looks at a result until all of it is settled.
+class WaitCall(FrameCall):
+    """One call that polls a result until all of it is settled.
 
     Parameters
     ----------
@@ -84,23 +62,15 @@ class WaitCall:
     timeout : float or None
         Seconds after which it ends, whatever is open.
     once : bool
-        Whether one look is all.
+        Whether it polls once and ends.
     webhook : WebhookReceiver or None
-        Where the ends of executions are delivered to.
+        Receives the ends of executions.
     progress : bool, callable or None
 
-    Attributes
-    ----------
-    handover : ResultFrame
-        The frame, from before the first request on.
-    audience : ObserverList or None
-        Called with each event, besides ``progress=``.
-    pace : callable or None
-        Returns the seconds between two polls.
-    tracker : Tracker or None
-        What looks, while it does.
-    left, accepted : int
-        Rows that were open in the end, and rows that have an execution.
+    Raises
+    ------
+    ConfigurationError
+        `timeout`, `webhook` or `progress` cannot be used.
     """
 
     def __init__(
@@ -114,47 +84,56 @@ class WaitCall:
         webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = False,
     ) -> None:
-        self._origin, self._results = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
-        self._settings = current()
+        is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+        if timeout is not None and not (is_number and timeout >= 0):
+            msg = f"timeout must be a number of seconds, 0 or more, or None for no limit; got {timeout!r}"
+            raise ConfigurationError(msg)
+        bars.check(progress)
+        self._meta, self._results = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
+        super().__init__(ResultFrame(frame, self._results, self._meta, inplace=False), current())
         self._webhook = webhook
         if webhook is not None:
-            check_receiver(webhook).target(self._settings)
+            check_receiver(webhook).target(self.settings)
         self._timeout = timeout
         self._once = once
         self._progress = progress
-        self.handover = ResultFrame(frame, self._results, self._origin, inplace=False)
-        self.audience: ObserverList | None = None
-        self.pace: Callable[[], float] | None = None
-        self.tracker: Tracker | None = None
-        self.left = 0
-        self.accepted = self._results.accepted
+        self._open = 0
 
-    @property
-    def settings(self) -> Settings:
-        """What this call was made with."""
-        return self._settings
-
-    def steps(self) -> Steps[pd.DataFrame]:
-        """Look, and write what was seen."""
+    def prepare(self, read: Read) -> None:  # noqa: ARG002 - the signature is the base class's
+        """Open the run in the journal, and the progress bar."""
         results = self._results
         total = results.size - results.tally().get(PENDING, 0)
-        with (
-            closing(JournalUpdater(open_journal(self._settings.journal), self._origin.run, results)) as notes,
-            self.handover.kept(),
-            bars.observing(self._progress, total=total, what="eachlabs") as shown,
-        ):
-            reporter = EventEmitter(joined(self.audience, shown), results, total=total, until_settled=True)
-            tracker = self.tracker = _tracker(
-                self._origin, results, reporter, notes, settings=self._settings, receiver=self._webhook
-            )
-            if self.audience is not None:
-                self.handover.before_writing = tracker.close
-            reporter.started()
-            reporter.tracking()
-            looks: Job[int] = lambda stop: tracker.wait(stop, timeout=self._timeout, pace=self.pace)  # noqa: E731 - one line
-            self.left = yield from reporter.stoppable(tracker.poll_once if self._once else looks)
-            reporter.finished()
-        return self.handover.written()
+        updates = JournalUpdater(open_journal(self.settings.journal), self._meta.run, results)
+        self._resources.callback(updates.close)
+        bar = self._display.enter_context(bars.observing(self._progress, total=total, what="eachlabs"))
+        self._events = EventEmitter(joined(self.observers, bar), results, total=total, until_settled=True)
+        self.tracker = _make_tracker(
+            self._meta, results, self._events, updates, settings=self.settings, receiver=self._webhook
+        )
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Poll until all rows are settled."""
+        tracker = self.tracker
+        assert tracker is not None
+        with self._events.stopping(stop):
+            try:
+                self._events.started()
+                self._events.tracking()
+                if self._once:
+                    await tracker.poll_once(stop)
+                else:
+                    self._open = await tracker.wait(stop, timeout=self._timeout, pace=self.pace)
+                self._events.finished()
+            finally:
+                tracker.close()
+
+    def conclude(self, result: pd.DataFrame) -> pd.DataFrame:
+        """Warn if the time was over before all rows were settled."""
+        if self._open:
+            accepted = self.result.accepted()
+            msg = f"{self._open} of {accepted} rows are still open after {self._timeout:g} s: call wait() again"
+            warn(msg, UnsettledWarning, result)
+        return result
 
 
 def summary(frame: pd.DataFrame, *, prefix: str | None) -> pd.DataFrame:
@@ -214,57 +193,55 @@ def attach(bulk_id: str, workflow_id: str, *, prefix: str = "") -> pd.DataFrame:
     APIError
         The API refused a request or did not respond.
     """
-    return complete(_attach(bulk_id, workflow_id, prefix), call=partial(call, kind=current().bridge))
+    return run(lambda: ReadCall(partial(_attach, bulk_id, workflow_id, prefix)), kind=current().bridge)
 
 
-def _attach(bulk_id: str, workflow_id: str, prefix: str) -> Steps[pd.DataFrame]:
+def _attach(bulk_id: str, workflow_id: str, prefix: str, read: Read) -> pd.DataFrame:
     settings = current()
     settings.key()
     checked_id("workflow_id", workflow_id)
     try:
-        known = str(UUID(bulk_id))
+        bulk_id = str(UUID(bulk_id))
     except (ValueError, AttributeError, TypeError) as exc:
         msg = f"bulk_id must be a UUID, as bulk_trigger writes it into the frame; got {bulk_id!r}"
         raise ConfigurationError(msg) from exc
     client = Client(settings)
-    found = yield lambda stop: cancel_on(
-        stop, reader.read_bulk(workflow_id, known, transport=client, clock=SystemClock())
-    )
-    inputs = [entry.get("inputs") or {} for entry in found]
-    keys: dict[Label, None] = dict.fromkeys(key for one in inputs for key in one)
-    frame = pd.DataFrame({key: [one.get(key) for one in inputs] for key in keys}, index=range(len(found)))
+    entries = read(cancellable(lambda: reader.read_bulk(workflow_id, bulk_id, transport=client, clock=SystemClock())))
+    inputs = [entry.get("inputs") or {} for entry in entries]
+    keys: dict[Label, None] = dict.fromkeys(key for row in inputs for key in row)
+    frame = pd.DataFrame({key: [row.get(key) for row in inputs] for key in keys}, index=range(len(entries)))
     columns.check_columns(frame, prefix)
-    results = Results(len(found))
-    for position, entry in enumerate(found):
-        results.replace(read_entry(position, {"bulk_id": known, **entry}))
-    origin = ResultMeta(workflow_id, found[0].get("version_id"), prefix)
-    tracker = _tracker(origin, results, EventEmitter(None, results, total=results.size))
-    yield tracker.poll_once
-    return _written(frame, results, origin)
+    results = Results(len(entries))
+    for position, entry in enumerate(entries):
+        results.replace(read_entry(position, {"bulk_id": bulk_id, **entry}))
+    meta = ResultMeta(workflow_id, entries[0].get("version_id"), prefix)
+    tracker = _make_tracker(meta, results, EventEmitter(None, results, total=results.size))
+    read(tracker.poll_once)
+    return _written(frame, results, meta)
 
 
-def _tracker(
-    origin: ResultMeta,
+def _make_tracker(
+    meta: ResultMeta,
     results: Results,
-    reporter: EventEmitter,
-    notes: JournalUpdater | None = None,
+    events: EventEmitter,
+    updates: JournalUpdater | None = None,
     *,
     settings: Settings | None = None,
     receiver: WebhookReceiver | None = None,
 ) -> Tracker:
     settings = settings or current()
-    workflow_id = checked_id("workflow_id", origin.workflow_id)
+    workflow_id = checked_id("workflow_id", meta.workflow_id)
     return Tracker(
         workflow_id,
         results,
         ApiConnection(Client(settings), SystemClock(), settings.dialect, settings.max_concurrency),
-        events=reporter,
+        events=events,
         receiver=receiver,
-        rows=notes,
+        rows=updates,
     )
 
 
-def _written(frame: pd.DataFrame, results: Results, origin: ResultMeta) -> pd.DataFrame:
-    out = columns.write(columns.snapshot(frame), results, origin.prefix)
-    columns.write_meta(out, origin)
+def _written(frame: pd.DataFrame, results: Results, meta: ResultMeta) -> pd.DataFrame:
+    out = columns.write(columns.snapshot(frame), results, meta.prefix)
+    columns.write_meta(out, meta)
     return out

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from ..aio.bridge import Steps, complete, complete_async
+from ..aio.bridge import Read, ReadCall, run, run_async
 from ..checks import check_positive, check_whole
 from ..errors import ConfigurationError
 from ..models import DialectName
@@ -169,7 +169,7 @@ class WebhookReceiver:
         BridgeError
             Called from a progress callback.
         """
-        complete(self._starting())
+        run(lambda: ReadCall(self._open))
         return self
 
     def stop(self) -> None:
@@ -183,7 +183,7 @@ class WebhookReceiver:
         BridgeError
             Called from a progress callback.
         """
-        complete(self._stopping())
+        run(lambda: ReadCall(self._close))
 
     def __enter__(self) -> WebhookReceiver:
         return self.start()
@@ -194,25 +194,25 @@ class WebhookReceiver:
         self.stop()
 
     async def __aenter__(self) -> WebhookReceiver:
-        await complete_async(self._starting())
+        await run_async(lambda: ReadCall(self._open))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await complete_async(self._stopping())
+        await run_async(lambda: ReadCall(self._close))
 
-    def _starting(self) -> Steps[None]:
+    def _open(self, read: Read) -> None:
         with self._lifecycle:
             if self.listening:
                 return
-            yield from self._shut_down()  # a server whose loop has ended
+            self._shut_down(read)  # a server whose loop has ended
             listener = self._listen()
             self._address = listener.getsockname()[:2]
             self._process = os.getpid()
             _started.add(self)
             try:
-                yield self._open_server
+                read(self._open_server)
             except BaseException:
                 if self._server is None:
                     listener.close()
@@ -247,16 +247,16 @@ class WebhookReceiver:
         self._server.on_stop(dispatcher.notify_all)
         self._dispatching.add_done_callback(_on_dispatcher_done)
 
-    def _stopping(self) -> Steps[None]:
+    def _close(self, read: Read) -> None:
         with self._lifecycle:
-            yield from self._shut_down()
+            self._shut_down(read)
 
-    def _shut_down(self) -> Steps[None]:
+    def _shut_down(self, read: Read) -> None:
         server = self._server
         if server is None:
             return
         # If its loop has ended, there is no server left to close.
-        unclaimed = (yield lambda _: self._close_server(server)) if server.listening else self._dispatcher.drain()
+        unclaimed = read(lambda _: self._close_server(server)) if server.listening else self._dispatcher.drain()
         self._server = None
         _started.discard(self)
         for fate, count in server.counts.items():

@@ -34,7 +34,7 @@ import eachlabs_frames.api.client
 import eachlabs_frames.frames.trigger
 import eachlabs_frames.journal.sqlite.journal
 import eachlabs_frames.sandbox.server  # so that no actor has to
-from eachlabs_frames.aio import bridge
+from eachlabs_frames.aio import loop_thread
 from tests.chaos.stage import WORKFLOW, known, problems, tally
 
 Say = Callable[[Any], None]
@@ -100,7 +100,7 @@ def play(part: dict[str, Any], say: Say) -> None:
         else:
             run = frame.attrs.get("eachlabs", {}).get("run")
             say({"call": name, "rows": rows_of(frame), "run": run, "left": left_over()})
-    bridge.close()
+    loop_thread.close()
     gc.collect()
     say({"closed": {**left_over(), "base_files": at_first["files"], "base_sockets": at_first["sockets"]}})
 
@@ -149,7 +149,7 @@ def _kept(frame: pd.DataFrame | None) -> list[dict[str, Any]] | None:
 
 def left_over() -> dict[str, Any]:
     """Say which threads and tasks there are, and how many files and sockets are open."""
-    running = bridge._bridge
+    running = loop_thread._current
     places = [os.path.realpath(one) for one in Path("/dev/fd").iterdir()]
     return {
         "threads": sorted(thread.name for thread in threading.enumerate()),
