@@ -36,7 +36,7 @@ ERROR_SUFFIX: Final = "_error"
 def own_columns(frame: pd.DataFrame, prefix: str) -> frozenset[Hashable]:
     """Return the labels of result columns and of columns that downloads and ratings have written."""
     downloads = [(columns.label(frame, name, ""), error_label(frame, name)) for name in path_columns(frame)]
-    # A column of paths without its errors may be the user's own column of the same name.
+    # A column of paths without its errors may be a user's column of the same name.
     written = {label for pair in downloads if all(label in frame.columns for label in pair) for label in pair}
     scores = {columns.label(frame, name, "") for name in score_columns(frame)}
     return columns.labels(frame, prefix) | written | scores
@@ -66,7 +66,7 @@ def forget_stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> None
             try:
                 numbers = pd.array(columns.nullable(frame.iloc[:, place]), copy=True)
             except (ColumnError, ValueError, TypeError, OverflowError):
-                continue  # no scores any more; this must not keep a paid result from its frame
+                continue  # no longer scores; a paid result must be written anyway
             numbers[stale] = pd.NA
             frame.isetitem(place, numbers)
 
@@ -75,7 +75,7 @@ def forget_stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> None
 
 
 def axes(frame: pd.DataFrame) -> list[Hashable]:
-    """Return the columns of a sweep's axes and of its repeats, as far as the frame has each once."""
+    """Return the columns of a sweep's axes and of its repeats that the frame has exactly once."""
     recorded = _recorded(frame, SWEEP)
     by_axis = recorded.get("axes")
     if not isinstance(by_axis, Mapping):
@@ -87,7 +87,7 @@ def axes(frame: pd.DataFrame) -> list[Hashable]:
 
 
 def repeat_columns(frame: pd.DataFrame) -> frozenset[Hashable]:
-    """Return the columns in which a sweep has numbered its repeats: not inputs, unless ``inputs=`` names them."""
+    """Return the column in which a sweep numbers its repeats: no input unless ``inputs=`` names it."""
     label = _recorded(frame, SWEEP).get("repeat")
     return frozenset({label} if isinstance(label, str) else ())
 
@@ -105,7 +105,7 @@ def path_columns(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def paths(frame: pd.DataFrame, prefix: str) -> Any:
-    """Return the column of paths of this result's latest download, as a Series of object; None where there is none."""
+    """Return the column of paths of this result's latest download, as a Series of object, or None."""
     for name, owner in reversed(path_columns(frame).items()):
         places = columns.places(frame, name)
         if owner == prefix and len(places) == 1:
@@ -138,7 +138,7 @@ def score_scales(frame: pd.DataFrame) -> dict[str, int]:
 
 
 def score_range(frame: pd.DataFrame, column: Hashable) -> tuple[float, float] | None:
-    """Return the worst and best possible score of a column; None where it is not a column of scores."""
+    """Return the worst and best possible score of a column; None if it is no column of scores."""
     names = score_columns(frame)
     for name, best in score_scales(frame).items():
         if name in names and column == columns.label(frame, name, ""):

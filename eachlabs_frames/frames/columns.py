@@ -27,9 +27,9 @@ logger = logging.getLogger("eachlabs_frames")
 
 ATTRS: Final = "eachlabs"
 IDENTIFYING: Final = ("bulk_id", "execution_id", "status")
-"""A frame that has these three is a result, whatever else of it was dropped."""
+"""A frame with these three columns is a result, even if others were dropped."""
 
-PIECE: Final = 5_000
+STRING_CHUNK: Final = 5_000
 
 _NUMBERS: Final = ("integer", "floating", "mixed-integer-float")
 """Kinds (`pandas.api.types.infer_dtype`) of an object column that holds only numbers and missing values."""
@@ -58,7 +58,7 @@ class ResultMeta:
 
 @dataclass(frozen=True, slots=True)
 class FrameState:
-    """What a frame holds of one result: read once per call, and passed on.
+    """What a frame has of one result: read once per call, and passed on.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class FrameState:
     meta : ResultMeta or None
         What its attrs record of the result.
     results : Results
-        All pending if the frame holds no result.
+        All pending if the frame has no result.
     """
 
     prefix: str
@@ -79,21 +79,21 @@ class FrameState:
 
 def read_meta(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
     """Return what attrs record of the result with `prefix`, or of the latest result; None if there is no record."""
-    said = _said(frame)
-    if prefix is not None and said.get("prefix", "") != prefix:
-        said = _mapping(_earlier(frame).get(prefix))
-    if not isinstance(said.get("workflow_id"), str):
+    entry = _entry(frame)
+    if prefix is not None and entry.get("prefix", "") != prefix:
+        entry = _mapping(_earlier(frame).get(prefix))
+    if not isinstance(entry.get("workflow_id"), str):
         return None
-    return ResultMeta(**{name: said[name] for name in ResultMeta.__slots__ if name in said})
+    return ResultMeta(**{name: entry[name] for name in ResultMeta.__slots__ if name in entry})
 
 
-def _said(frame: pd.DataFrame) -> Mapping[str, Any]:
+def _entry(frame: pd.DataFrame) -> Mapping[str, Any]:
     """Return the entry of this package in attrs. Any code may write attrs, so its type is checked."""
     return _mapping(frame.attrs.get(ATTRS))
 
 
 def _earlier(frame: pd.DataFrame) -> Mapping[str, Any]:
-    return _mapping(_said(frame).get("earlier"))
+    return _mapping(_entry(frame).get("earlier"))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -111,30 +111,30 @@ def write_meta(frame: pd.DataFrame, new: ResultMeta) -> None:
 
 
 def label(frame: pd.DataFrame, name: str, prefix: str) -> Hashable:
-    """Return a result column's label: a tuple filled up with "" where the columns are a MultiIndex."""
+    """Return a result column's label: a tuple padded with "" if the columns are a MultiIndex."""
     full = prefix + name
     return full if frame.columns.nlevels == 1 else (full, *[""] * (frame.columns.nlevels - 1))
 
 
 def labels(frame: pd.DataFrame, prefix: str) -> frozenset[Hashable]:
-    """Return the labels of every result column, of this prefix and of those that the frame remembers."""
-    known = {prefix, str(_said(frame).get("prefix", "")), *map(str, _earlier(frame))}
-    held = {one for one in known if one == prefix or is_result(frame, one)}
-    return frozenset(label(frame, name, one) for one in held for name in COLUMNS)
+    """Return the labels of all result columns, with this prefix and with those in the frame's attrs."""
+    recorded = {str(_entry(frame).get("prefix", "")), *map(str, _earlier(frame))}
+    present = {prefix, *(other for other in recorded if is_result(frame, other))}
+    return frozenset(label(frame, name, each) for each in present for name in COLUMNS)
 
 
 def is_result(frame: pd.DataFrame, prefix: str) -> bool:
-    """Say whether the frame holds a result with this prefix."""
+    """Return whether the frame has a result with this prefix."""
     return all(label(frame, name, prefix) in frame.columns for name in IDENTIFYING)
 
 
 def check_columns(frame: pd.DataFrame, prefix: str) -> None:
-    """Make sure, before anything is sent, that the result's columns can be written into this frame.
+    """Check, before anything is sent, that the result columns can be written into this frame.
 
     Raises
     ------
     ColumnError
-        A column of the user's own is in the way, a result column is there twice, or the columns take no new one.
+        A user's column has the name of a result column, a result column exists twice, or no column can be added.
     """
     present = [name for name in COLUMNS if label(frame, name, prefix) in frame.columns]
     if present and not is_result(frame, prefix):
@@ -155,22 +155,22 @@ def check_no_duplicates(frame: pd.DataFrame, prefix: str) -> None:
     """Raise `ColumnError` if a result column exists twice, because it is unknown which one is meant."""
     if not is_result(frame, prefix):
         return
-    twice = next((name for name in COLUMNS if len(_places(frame, name, prefix)) > 1), None)
+    twice = next((name for name in COLUMNS if len(places(frame, prefix + name)) > 1), None)
     if twice is not None:
         msg = f"the frame has two columns named {prefix + twice!r}: drop one"
         raise ColumnError(msg)
 
 
 def prefixes(frame: pd.DataFrame) -> list[str]:
-    """Return the prefixes of the results that the frame's columns make up."""
-    names = [known[0] if isinstance(known, tuple) else known for known in frame.columns]
-    ending = "execution_id"
-    candidates = [name.removesuffix(ending) for name in names if isinstance(name, str) and name.endswith(ending)]
+    """Return the prefixes of the results in the frame."""
+    names = [label[0] if isinstance(label, tuple) else label for label in frame.columns]
+    suffix = "execution_id"
+    candidates = [name.removesuffix(suffix) for name in names if isinstance(name, str) and name.endswith(suffix)]
     return [prefix for prefix in dict.fromkeys(candidates) if is_result(frame, prefix)]
 
 
 def require_result(frame: pd.DataFrame, prefix: str) -> None:
-    """Raise `ColumnError` if the frame holds no result with this prefix."""
+    """Raise `ColumnError` if the frame has no result with this prefix."""
     if not is_result(frame, prefix):
         missing = [prefix + name for name in IDENTIFYING if label(frame, name, prefix) not in frame.columns]
         existing = prefixes(frame)
@@ -183,17 +183,17 @@ def require_result(frame: pd.DataFrame, prefix: str) -> None:
 
 
 def snapshot(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy that later changes of the original do not reach; free of cost where pandas copies on write.
+    """Return a copy that later changes of the original do not affect; lazy if pandas copies on write.
 
-    A wide frame is copied all the same: that makes few blocks of many, and a frame of over 100 blocks warns at each
-    column that is added to it.
+    A wide frame is always copied: that consolidates its blocks, and pandas warns when a column is added to a frame with
+    more than 100 blocks.
     """
     copied: pd.DataFrame = frame.copy(deep=not _COPY_ON_WRITE or frame.shape[1] > _WIDE)
     return copied
 
 
 def check_attrs(frame: pd.DataFrame) -> None:
-    """Raise `ColumnError` where an entry of ``df.attrs`` cannot be copied, as pandas does with each new frame."""
+    """Raise `ColumnError` if an entry of ``df.attrs`` cannot be copied, as pandas does for each new frame."""
     for name, value in frame.attrs.items():
         try:
             copy.deepcopy(value)
@@ -206,49 +206,49 @@ def check_attrs(frame: pd.DataFrame) -> None:
 
 
 def tally(frame: pd.DataFrame, prefix: str) -> dict[str, int]:
-    """Return the rows per status."""
+    """Return the number of rows per status."""
     return dict(Counter(read(frame, prefix).status))
 
 
 def read(frame: pd.DataFrame, prefix: str) -> Results:
-    """Return the results that the frame holds: all pending where it holds none.
+    """Return the results in the frame: all pending if it has none.
 
-    A frame that went through a file is read too: of CSV texts become times and numbers again, of Parquet arrays lists.
+    Values that were changed by a file format are converted back: text to times and numbers, arrays to lists.
 
     Raises
     ------
     ColumnError
-        A result column is there twice, as where two results were put side by side.
+        A result column exists twice, for example because two results were concatenated.
     """
     results = Results(len(frame))
     if not is_result(frame, prefix):
         return results
     check_no_duplicates(frame, prefix)
-    held = {name: _column(frame, name, prefix) for name in COLUMNS if _places(frame, name, prefix)}
-    columns = {name: _READERS[KINDS[name]](column) for name, column in held.items()}
+    present = {name: _column(frame, name, prefix) for name in COLUMNS if places(frame, prefix + name)}
+    columns = {name: _READERS[KINDS[name]](column) for name, column in present.items()}
     results.load(**columns | {"status": [status or PENDING for status in columns["status"]]})
     return results
 
 
 def read_state(frame: pd.DataFrame, prefix: str) -> FrameState:
-    """Return what the frame holds of its result with this prefix.
+    """Return what the frame has of its result with this prefix.
 
     Raises
     ------
     ColumnError
         A result column exists twice.
     """
-    held = is_result(frame, prefix)
-    return FrameState(prefix, held, read_meta(frame, prefix) if held else None, read(frame, prefix))
+    has_result = is_result(frame, prefix)
+    return FrameState(prefix, has_result, read_meta(frame, prefix) if has_result else None, read(frame, prefix))
 
 
 def executions(frame: pd.DataFrame, prefix: str) -> list[str | None]:
-    """Return each row's execution alone, of a frame that holds a result."""
+    """Return each row's execution, of a frame that has a result."""
     return _texts(_column(frame, "execution_id", prefix))
 
 
 def statuses(frame: pd.DataFrame, prefix: str) -> list[str | None]:
-    """Return each row's status alone, of a frame that holds a result."""
+    """Return each row's status, of a frame that has a result."""
     return _texts(_column(frame, "status", prefix))
 
 
@@ -257,7 +257,7 @@ def stale(frame: pd.DataFrame, before: pd.DataFrame, prefix: str) -> list[int]:
     if not is_result(before, prefix):
         return []
     pairs = zip(executions(before, prefix), executions(frame, prefix), strict=True)
-    return [row for row, (then, now) in enumerate(pairs) if then not in (None, now)]
+    return [row for row, (old, new) in enumerate(pairs) if old not in (None, new)]
 
 
 def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> dict[str, Any]:
@@ -266,18 +266,18 @@ def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> d
     Parameters
     ----------
     results : Results
-        Used up.
+        Emptied.
     index : pandas.Index
-        The frame's own.
+        The frame's index.
     made : dict of str to array
-        The columns made so far; filled.
+        The columns converted so far; filled.
     """
     for name in COLUMNS:
         if name not in made:
             try:
                 made[name] = _array(name, results.column(name), index)
             except Exception:
-                # A dtype is worth less than a result that was paid for.
+                # A result that was paid for is worth more than its dtype.
                 logger.exception("column %s could not be created with its own dtype, and has dtype object", name)
                 made[name] = pd.Series(list(results.column(name)), index=index, dtype=object)
         results.let_go(name)
@@ -286,30 +286,21 @@ def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> d
 
 def attach(frame: pd.DataFrame, made: Mapping[str, Any], prefix: str) -> pd.DataFrame:
     """Write every result column into `frame` by position, and return it. Idempotent."""
-    for name in COLUMNS:
-        places = _places(frame, name, prefix)
-        if places:
-            frame.isetitem(places[0], made[name])
-            continue
-        with warnings.catch_warnings():
-            # A warning that is an error must not stand between a paid result and its frame.
-            warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
-            frame.insert(frame.shape[1], label(frame, name, prefix), made[name])
+    with warnings.catch_warnings():
+        # A filter that turns warnings into errors must not prevent a paid result from being written.
+        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
+        for name in COLUMNS:
+            put(frame, prefix + name, made[name])
     return frame
 
 
 def write(frame: pd.DataFrame, results: Results, prefix: str) -> pd.DataFrame:
-    """Write every result column into `frame` and return it. The results are used up."""
+    """Write every result column into `frame` and return it. `results` is emptied."""
     return attach(frame, arrays(results, frame.index, made={}), prefix)
 
 
-def _places(frame: pd.DataFrame, name: str, prefix: str) -> list[int]:
-    where = label(frame, name, prefix)
-    return [place for place, known in enumerate(frame.columns) if known == where]
-
-
 def _column(frame: pd.DataFrame, name: str, prefix: str) -> Any:
-    column: Any = frame.iloc[:, _places(frame, name, prefix)[0]]
+    column: Any = frame.iloc[:, places(frame, prefix + name)[0]]
     return column
 
 
@@ -321,29 +312,30 @@ def _array(name: str, column: Any, index: pd.Index[Any]) -> Any:
     if kind == "number":
         return np.array(column, dtype="float64")
     if kind == "json":
-        # A Series of the frame's own index: an array of nothing but texts would become a string column.
+        # A Series with the frame's index: an array that contains only strings would become a string column.
         return pd.Series(column, index=index, dtype=object)
     return _strings(column)
 
 
 def _strings(column: list[str | None]) -> Any:
-    """Build a string column in pieces, because Arrow needs twice the memory of what it builds."""
-    pieces = [pd.Series(column[start : start + PIECE], dtype="string") for start in range(0, len(column), PIECE)]
-    return pd.concat(pieces, ignore_index=True).array if pieces else pd.array([], dtype="string")
+    """Build a string column in chunks, because Arrow needs twice the memory of what it builds."""
+    starts = range(0, len(column), STRING_CHUNK)
+    chunks = [pd.Series(column[start : start + STRING_CHUNK], dtype="string") for start in starts]
+    return pd.concat(chunks, ignore_index=True).array if chunks else pd.array([], dtype="string")
 
 
 def _texts(column: Any) -> list[str | None]:
     missing = column.isna().tolist()
-    return [None if gone else str(value) or None for value, gone in zip(column.tolist(), missing, strict=True)]
+    return [None if is_na else str(value) or None for value, is_na in zip(column.tolist(), missing, strict=True)]
 
 
 def _nanoseconds(column: Any) -> array[int]:
     try:
         moments = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce").astype("datetime64[ns, UTC]")
     except pd.errors.OutOfBoundsDatetime:
-        return array("q", [NO_TIME] * len(column))  # no time of ours: such years have no nanoseconds
-    plain = moments.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").view("int64")
-    return array("q", plain.tolist())
+        return array("q", [NO_TIME] * len(column))  # not written by this package: such years cannot be in nanoseconds
+    naive = moments.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").view("int64")
+    return array("q", naive.tolist())
 
 
 def _numbers(column: Any) -> array[float]:
@@ -353,7 +345,7 @@ def _numbers(column: Any) -> array[float]:
 def _objects(column: Any) -> list[Json]:
     values = column.astype(object).tolist()
     missing = [value is pd.NA or (isinstance(value, float) and np.isnan(value)) for value in values]
-    return [None if gone else _plain(value) for value, gone in zip(values, missing, strict=True)]
+    return [None if is_na else _plain(value) for value, is_na in zip(values, missing, strict=True)]
 
 
 def _plain(value: Any, level: int = 1) -> Json:
@@ -361,8 +353,8 @@ def _plain(value: Any, level: int = 1) -> Json:
     if level > MAX_DEPTH or not isinstance(value, np.ndarray | dict):
         return value
     if isinstance(value, dict):
-        return {name: _plain(one, level + 1) for name, one in value.items()}
-    return [_plain(one, level + 1) for one in value.tolist()]
+        return {name: _plain(item, level + 1) for name, item in value.items()}
+    return [_plain(item, level + 1) for item in value.tolist()]
 
 
 _READERS: Final[Mapping[Kind, Callable[[Any], Any]]] = {
@@ -374,32 +366,32 @@ _READERS: Final[Mapping[Kind, Callable[[Any], Any]]] = {
 
 
 def place(frame: pd.DataFrame, label: Hashable) -> int | None:
-    """Return the position of the first column with this label; None where there is none."""
-    return next((place for place, known in enumerate(frame.columns) if known == label), None)
+    """Return the position of the first column with this label, or None."""
+    return next((place for place, other in enumerate(frame.columns) if other == label), None)
 
 
 def places(frame: pd.DataFrame, name: str) -> list[int]:
-    """Return the positions of the columns of this name, filled up to a label where the columns are a MultiIndex."""
-    wanted = label(frame, name, "")
-    return [place for place, known in enumerate(frame.columns) if known == wanted]
+    """Return the positions of the columns with this name; if the columns are a MultiIndex, with its `label`."""
+    full = label(frame, name, "")
+    return [place for place, other in enumerate(frame.columns) if other == full]
 
 
 def put(frame: pd.DataFrame, name: str, values: Any) -> None:
-    """Write a column by position: over the first of this name, or as a new last one."""
-    found = places(frame, name)
-    if found:
-        frame.isetitem(found[0], values)
+    """Write a column by position: replace the first with this name, or append it."""
+    existing = places(frame, name)
+    if existing:
+        frame.isetitem(existing[0], values)
     else:
         frame.insert(frame.shape[1], label(frame, name, ""), values)
 
 
 def nullable(column: pd.Series[Any]) -> Any:
-    """Return a column's numbers as an array that knows missing values: Int64, or Float64 where one is not whole.
+    """Return a column's numbers as a nullable array: Int64, or Float64 if a number is not whole.
 
     Raises
     ------
     ColumnError
-        It holds something that is not a number.
+        It contains a value that is not a number.
     """
     if str(column.dtype) == "Int64":
         return column.array
@@ -411,7 +403,7 @@ def nullable(column: pd.Series[Any]) -> Any:
         msg = f"column {column.name!r} holds {first[0]!r}, which is not a score: name a numeric column, or a new one"
         raise ColumnError(msg)
     numbers = column.astype(object).where(column.notna(), np.nan).astype("float64").to_numpy()
-    there = numbers[~np.isnan(numbers)]
-    whole = bool((np.isfinite(there) & (there == np.floor(there))).all())
+    present = numbers[~np.isnan(numbers)]
+    is_whole = bool((np.isfinite(present) & (present == np.floor(present))).all())
     floating = pd.array(numbers, dtype="Float64")
-    return floating.astype("Int64") if whole else floating
+    return floating.astype("Int64") if is_whole else floating

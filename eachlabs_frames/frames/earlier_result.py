@@ -109,7 +109,7 @@ def check_kind(
 
 
 def made_differently(differs: str) -> str:
-    """Say that a result was made differently, and the ways on."""
+    """Return the error message for a result that was made differently."""
     return (
         f"the frame holds results that were made differently: {differs}. Make the same call as before, pass prefix= "
         f"to keep both, or retrigger=True to pay for every row again"
@@ -117,15 +117,15 @@ def made_differently(differs: str) -> str:
 
 
 def _is_pinned(spec: dict[str, Json] | None, before: ResultMeta, settings: Settings) -> bool:
-    """Say whether the frame's run was made with this mapping: `load_run` gives a frame of the inputs' own keys."""
+    """Return whether the frame's run was made with this mapping: frames of `load_run` have a column for each key."""
     if before.run is None:
         return False
     try:
-        pin = open_journal(settings.journal).spec_of(before.run)
+        run_spec = open_journal(settings.journal).spec_of(before.run)
     except JournalError as exc:
         logger.warning("how run %s was made cannot be read from the journal: %s", before.run, exc)
         return False
-    return pin is not None and pin.inputs == spec
+    return run_spec is not None and run_spec.inputs == spec
 
 
 def edited_rows(
@@ -135,19 +135,19 @@ def edited_rows(
     fields: Fields | RowFunction | None,
     results: Results,
 ) -> Positions:
-    """Return the rows of a result whose input was edited since they were sent, as far as the frame knows that.
+    """Return the rows of a result whose input was edited since they were sent, as far as the frame records it.
 
     Raises
     ------
     ColumnError
-        The mapping is a function, and gives another input for every row: it is another function, or never gives the
-        same input twice.
+        The mapping is a function, and returns another input for every row: it is another function, or is not
+        deterministic.
     """
     if fields is None and before.inputs is None and sent_inputs.of(frame, options.prefix):
         logger.warning("rows that were edited cannot be found without the function that made inputs: pass inputs=")
-    # The mapping of before knows what the schema makes of text, and the call's own does not yet.
+    # The recorded mapping has the types of the schema, which that of the call does not have yet.
     is_same = fields is not None and not callable(fields) and to_spec(fields) == as_pinned(before.inputs)
-    # Where a column of the mapping was dropped, nobody knows; where rows are to be sent, that is an error.
+    # None if a column of the mapping was dropped; that is an error when rows are sent.
     fields = sent_inputs.fields_of(frame, before) if is_same or fields is None else fields
     if fields is None:
         return np.array([], dtype=np.int64)
@@ -162,12 +162,12 @@ def edited_rows(
 
 
 def remembered(before: ResultMeta) -> Fields:
-    """Return the mapping that a result was made with: its other rows are to be sent in the same way.
+    """Return the mapping that a result was made with, for sending its other rows in the same way.
 
     Raises
     ------
     MappingError
-        The frame remembers none: it was a function.
+        The frame records none: it was a function.
     """
     if before.inputs is None:
         msg = (

@@ -1,7 +1,7 @@
 """Finds the run, the workflow and the mapping of a result whose attrs were lost, by its ids in the journal.
 
 Attrs are lost in CSV files, merges and concatenations. Nothing is guessed: rows of two workflows or servers, or rows
-that the journal does not know, are an error that says how to go on. It reads the journal and never asks the API.
+that are not in the journal, are an error that says what to do. It reads the journal and never calls the API.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .columns import FrameState, ResultMeta
 logger = logging.getLogger("eachlabs_frames")
 
 MAX_NAMED: Final = 5
-"""Runs that an error names."""
+"""Runs that an error message names, at most."""
 
 
 class SeveralRunsError(ColumnError):
@@ -33,69 +33,69 @@ class SeveralRunsError(ColumnError):
 def find(
     frame: pd.DataFrame, *, prefix: str | None = None, workflow_id: str | None = None, one_run: bool = False
 ) -> tuple[ResultMeta, Results]:
-    """Return what a result was triggered with, by its attrs or else by the journal, and the rows of that result.
+    """Return what a result was triggered with, from its attrs or else from the journal, and its rows.
 
     Parameters
     ----------
     frame : pandas.DataFrame
     prefix : str, optional
-        Which result, where the frame holds several; by default the latest, or the only one.
+        Which result, if the frame has several; by default the latest, or the only one.
     workflow_id : str, optional
-        As the user named it; it takes precedence over attrs and journal.
+        As the user passed it; it takes precedence over attrs and journal.
     one_run : bool
         Whether rows of several runs are an error, even if the runs are of one workflow.
 
     Raises
     ------
     ColumnError
-        The frame holds no result, none of its rows was sent, or nobody knows with which workflow.
+        The frame has no result, none of its rows was sent, or their workflow is not known.
     """
     state = read_state(frame, prefix)
     return _meta(state, workflow_id, one_run=one_run), state.results
 
 
 def read_state(frame: pd.DataFrame, prefix: str | None) -> FrameState:
-    """Return what a frame holds of a result: of the one with `prefix`, of the latest, or of the only one.
+    """Return what a frame has of a result: the one with `prefix`, the latest, or the only one.
 
     Raises
     ------
     ColumnError
-        The frame holds no such result, or several and its attrs were lost.
+        The frame has no such result, or has several and its attrs were lost.
     """
-    own = prefix_of(frame, prefix)
-    columns.require_result(frame, own)
-    return columns.read_state(frame, own)
+    prefix = prefix_of(frame, prefix)
+    columns.require_result(frame, prefix)
+    return columns.read_state(frame, prefix)
 
 
 def _meta(state: FrameState, workflow_id: str | None, *, one_run: bool) -> ResultMeta:
     recorded = state.meta
     if recorded is not None and workflow_id in (None, recorded.workflow_id):
-        # A result of several runs records none.
+        # The attrs of a result of several runs have no run.
         return recorded if recorded.run is not None or not one_run else _with_run(state.results, recorded)
     try:
-        found = _by_ids(state.results, state.prefix, one_run=one_run)
+        meta = _by_ids(state.results, state.prefix, one_run=one_run)
     except ColumnError:
         if workflow_id is None:
             raise
         return ResultMeta(workflow_id, prefix=state.prefix)
-    return found if workflow_id in (None, found.workflow_id) else ResultMeta(str(workflow_id), prefix=state.prefix)
+    return meta if workflow_id in (None, meta.workflow_id) else ResultMeta(str(workflow_id), prefix=state.prefix)
 
 
-def _with_run(results: Results, origin: ResultMeta) -> ResultMeta:
+def _with_run(results: Results, meta: ResultMeta) -> ResultMeta:
     try:
-        found = _by_ids(results, origin.prefix, one_run=True)
+        by_ids = _by_ids(results, meta.prefix, one_run=True)
     except SeveralRunsError:
         raise
     except ColumnError:
-        return origin  # the journal was off, or is another one
-    return found if found.workflow_id == origin.workflow_id else origin
+        return meta  # the journal was off, or another one is configured now
+    return by_ids if by_ids.workflow_id == meta.workflow_id else meta
 
 
 def known(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
-    """Return what `find` returns; None where it raises, or where the frame holds no result."""
-    origin = columns.read_meta(frame, prefix)
-    if origin is not None:
-        return origin
+    """Return what `find` returns first; None if it raises, or if the frame has no result."""
+    meta = columns.read_meta(frame, prefix)
+    if meta is not None:
+        return meta
     try:
         return find(frame, prefix=prefix)[0] if columns.is_result(frame, prefix_of(frame, prefix)) else None
     except EachlabsError as exc:
@@ -104,28 +104,28 @@ def known(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
 
 
 def prefix_of(frame: pd.DataFrame, prefix: str | None) -> str:
-    """Return the prefix of a result: of the latest, where the frame says that, else of the only one.
+    """Return the prefix of a result: of the latest, if attrs record it, else of the only one.
 
     Raises
     ------
     ColumnError
-        The frame holds several results, its attrs were lost, and `prefix` is None.
+        The frame has several results, its attrs were lost, and `prefix` is None.
     """
-    origin = columns.read_meta(frame, prefix)
-    if origin is not None:
-        return origin.prefix
+    meta = columns.read_meta(frame, prefix)
+    if meta is not None:
+        return meta.prefix
     if prefix is not None or columns.is_result(frame, ""):
         return prefix or ""
-    found = columns.prefixes(frame)
-    if len(found) > 1:
-        msg = f"the frame holds several results: pass prefix=, one of {', '.join(map(repr, found))}"
+    prefixes = columns.prefixes(frame)
+    if len(prefixes) > 1:
+        msg = f"the frame holds several results: pass prefix=, one of {', '.join(map(repr, prefixes))}"
         raise ColumnError(msg)
-    return found[0] if found else ""
+    return prefixes[0] if prefixes else ""
 
 
 def _by_ids(results: Results, prefix: str, *, one_run: bool) -> ResultMeta:
     ids = [bulk or execution for bulk, execution in zip(results.bulk_id, results.execution_id, strict=True)]
-    rows = Counter(one for one in ids if one is not None)
+    rows = Counter(id_ for id_ in ids if id_ is not None)
     if not rows:
         msg = (
             "no row of this frame has a bulk_id, so none is known to have been sent: call bulk_trigger, with the "
@@ -134,7 +134,7 @@ def _by_ids(results: Results, prefix: str, *, one_run: bool) -> ResultMeta:
         raise ColumnError(msg)
     runs = _runs_of(set(rows))
     if len(runs) < len(rows):
-        unknown = sum(count for one, count in rows.items() if one not in runs)
+        unknown = sum(count for id_, count in rows.items() if id_ not in runs)
         sent = rows.total()
         msg = (
             f"the frame's attrs were lost, and the journal has {sent - unknown} of its {sent} sent rows: if all are "
@@ -142,23 +142,23 @@ def _by_ids(results: Results, prefix: str, *, one_run: bool) -> ResultMeta:
         )
         raise ColumnError(msg)
     by_run = Counter[str]()
-    pins: dict[str, RunSpec] = {}
-    for one, (run, pin) in runs.items():
-        by_run[run] += rows[one]
-        pins[run] = pin
-    _check_server(by_run, pins)
-    if len(pins) > 1:
-        _check_together(by_run, pins, one_run=one_run)
-    versions = {pin.version_id for pin in pins.values()}
-    first = next(iter(pins.values()))
-    is_same = all((pin.inputs, pin.na) == (first.inputs, first.na) for pin in pins.values())
+    specs: dict[str, RunSpec] = {}
+    for id_, (run, spec) in runs.items():
+        by_run[run] += rows[id_]
+        specs[run] = spec
+    _check_server(by_run, specs)
+    if len(specs) > 1:
+        _check_one_workflow(by_run, specs, one_run=one_run)
+    versions = {spec.version_id for spec in specs.values()}
+    first = next(iter(specs.values()))
+    is_same = all((spec.inputs, spec.na) == (first.inputs, first.na) for spec in specs.values())
     return ResultMeta(
         first.workflow_id,
         first.version_id if len(versions) == 1 else None,
         prefix,
         inputs=first.inputs if is_same else None,
         na=first.na if is_same else "omit",
-        run=next(iter(pins)) if len(pins) == 1 else None,
+        run=next(iter(specs)) if len(specs) == 1 else None,
     )
 
 
@@ -168,37 +168,37 @@ def _runs_of(ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
     Raises
     ------
     ColumnError
-        There is no journal to tell.
+        There is no journal, or it cannot be read.
     """
     path = current().journal
     journal = open_journal(path)
-    lost = "the frame's attrs were lost, and the journal, which records the workflow,"
+    problem = "the frame's attrs were lost, and the journal, which records the workflow,"
     if not journal.exists():
-        msg = f"{lost} {'is off' if path is None else 'is empty'}: pass workflow_id= to refresh, wait or dashboard"
+        msg = f"{problem} {'is off' if path is None else 'is empty'}: pass workflow_id= to refresh, wait or dashboard"
         raise ColumnError(msg)
     try:
         return journal.runs_of_ids(ids)
     except JournalError as exc:
-        msg = f"{lost} cannot be read ({exc}): pass workflow_id= to refresh, wait or dashboard"
+        msg = f"{problem} cannot be read ({exc}): pass workflow_id= to refresh, wait or dashboard"
         raise ColumnError(msg) from exc
 
 
-def _check_server(rows: Counter[str], pins: dict[str, RunSpec]) -> None:
-    here = current().base_url
-    others = {pin.base_url for pin in pins.values()} - {here}
+def _check_server(rows: Counter[str], specs: dict[str, RunSpec]) -> None:
+    base_url = current().base_url
+    others = {spec.base_url for spec in specs.values()} - {base_url}
     if others:
         msg = (
             f"the frame's rows were sent to {' and '.join(sorted(others))} ({_listed(rows)}), and base_url is now "
-            f"{here}: restore it with configure(base_url=...)"
+            f"{base_url}: restore it with configure(base_url=...)"
         )
         raise ColumnError(msg)
 
 
-def _check_together(rows: Counter[str], pins: dict[str, RunSpec], *, one_run: bool) -> None:
-    workflows = {pin.workflow_id for pin in pins.values()}
+def _check_one_workflow(rows: Counter[str], specs: dict[str, RunSpec], *, one_run: bool) -> None:
+    workflows = {spec.workflow_id for spec in specs.values()}
     if len(workflows) > 1:
-        named = " and ".join(map(repr, sorted(workflows)))
-        msg = f"the frame's rows are of different workflows, {named} ({_listed(rows)}): split the frame by its runs"
+        names = " and ".join(map(repr, sorted(workflows)))
+        msg = f"the frame's rows are of different workflows, {names} ({_listed(rows)}): split the frame by its runs"
         raise SeveralRunsError(msg)
     if one_run:
         msg = (
@@ -209,5 +209,5 @@ def _check_together(rows: Counter[str], pins: dict[str, RunSpec], *, one_run: bo
 
 
 def _listed(rows: Counter[str]) -> str:
-    named = [f"{count} of run {run!r}" for run, count in rows.most_common(MAX_NAMED)]
-    return ", ".join(named) + (f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else "")
+    runs = [f"{count} of run {run!r}" for run, count in rows.most_common(MAX_NAMED)]
+    return ", ".join(runs) + (f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else "")

@@ -34,22 +34,22 @@ _HINTS: Final = {
 
 @dataclass(slots=True)
 class RowActions:
-    """The rows of a call, by position, sorted by what is to be done.
+    """The rows of a call, by position, by the action to take.
 
     Attributes
     ----------
     send : sequence of int
-        Rows that are sent, in the frame's order.
+        Rows to send, in the frame's order.
     numbers : sequence of int
         The number in the run of each row of the frame, by position.
     refused : dict of int to str
-        Rows that the schema refuses, and why.
+        Rows that the schema rejects, and why.
     unanswered : list of int
-        Rows that a call has sent which is over, without an answer: they are looked for.
+        Rows that a finished call sent without getting a response: their executions are searched for.
     unknown : list of int
-        Rows whose answer was looked for and not found.
+        Rows whose executions were searched for and not found.
     elsewhere : list of int
-        Rows that another call has sent and waits for.
+        Rows that another call has sent and is waiting for.
     """
 
     send: Sequence[int] = ()
@@ -74,54 +74,54 @@ def row_hints(results: Results, *, held: bool) -> np.ndarray[Any, np.dtype[np.in
 def sort_out(
     plan: Plan, enrolment: RunBinding, numbers: Sequence[int], results: Results, *, held: bool, sends: bool
 ) -> RowActions:
-    """Sort the rows of a plan, and write into `results` what the journal knows of them.
+    """Decide on the rows of a plan, and write the state that the journal has of them into `results`.
 
-    Rows that are not in the run are those that would be sent, in a call that sends; else nothing is known of them.
+    Rows that are not in the run are sent by a call that sends; otherwise they are left as they are.
     """
     if not held and enrolment.is_fresh():
         return RowActions(plan.compact(), numbers)
     send: list[int] = []
-    todo = RowActions(send, numbers)
+    actions = RowActions(send, numbers)
     rows = plan.compact() if sends else [row for row in plan.compact() if numbers[row] >= 0]
     for row in rows:
-        word, outcome, alive = enrolment.entry.row_state(numbers[row]) if numbers[row] >= 0 else NEW_ROW
-        if word == "sent":
-            (todo.elsewhere if alive else todo.unanswered).append(row)
-        elif word == "settled" and outcome is not None:
+        state, outcome, is_live = enrolment.entry.row_state(numbers[row]) if numbers[row] >= 0 else NEW_ROW
+        if state == "sent":
+            (actions.elsewhere if is_live else actions.unanswered).append(row)
+        elif state == "settled" and outcome is not None:
             if _is_refused(outcome) and not enrolment.named:
-                send.append(row)  # it was refused, and nothing was created
+                send.append(row)  # the API refused it and created nothing
             elif _settle(results, outcome._replace(position=row)):
-                todo.unknown.append(row)
+                actions.unknown.append(row)
         elif _is_unsent(results, row):
             send.append(row)
         else:
-            todo.unknown.append(row)
-    strangers = len(plan.positions) - len(rows)
-    if strangers:
+            actions.unknown.append(row)
+    missing = len(plan.positions) - len(rows)
+    if missing:
         run = enrolment.entry.name
-        logger.warning("%d row(s) are not of run %s, which cannot say when they were sent", strangers, run)
-    return todo
+        logger.warning("%d row(s) are not of run %s, which cannot say when they were sent", missing, run)
+    return actions
 
 
 def sort_out_failed(plan: Plan, enrolment: RunBinding, numbers: Sequence[int], results: Results) -> RowActions:
-    """Sort failed rows that are to be paid again: but those of which the journal knows that they were already.
+    """Decide on failed rows that are retried: all but those that the journal has a later execution of.
 
-    Their frame is an old one then, of a cell that was run twice or of another dashboard.
+    The frame is outdated then: a cell was run twice, or another dashboard has retried them.
     """
     send: list[int] = []
-    todo = RowActions(send, numbers)
+    actions = RowActions(send, numbers)
     for row in plan.compact():
-        word, outcome, alive = enrolment.entry.row_state(numbers[row])
-        if word == "sent":
-            (todo.elsewhere if alive else todo.unanswered).append(row)
+        state, outcome, is_live = enrolment.entry.row_state(numbers[row])
+        if state == "sent":
+            (actions.elsewhere if is_live else actions.unanswered).append(row)
         elif outcome is None or outcome.execution_id == results.execution_id[row] or _is_refused(outcome):
             send.append(row)
         elif _settle(results, outcome._replace(position=row)):
-            todo.unknown.append(row)
+            actions.unknown.append(row)
     if len(send) < len(plan.positions):
-        said = "%d row(s) were triggered again before and are not paid for once more: the journal's results are used"
-        logger.warning(said, len(plan.positions) - len(send))
-    return todo
+        message = "%d row(s) were triggered again before and are not paid for once more: the journal's results are used"
+        logger.warning(message, len(plan.positions) - len(send))
+    return actions
 
 
 def _is_refused(outcome: Outcome) -> bool:
@@ -129,7 +129,7 @@ def _is_refused(outcome: Outcome) -> bool:
 
 
 def _settle(results: Results, outcome: Outcome) -> bool:
-    """Write down what the journal knows of a row; return whether that is that its answer was lost."""
+    """Write the state that the journal has of a row into `results`; return whether its response was lost."""
     if outcome.execution_id is not None and results.execution_id[outcome.position] == outcome.execution_id:
         results.merge(outcome)
     else:
@@ -138,8 +138,8 @@ def _settle(results: Results, outcome: Outcome) -> bool:
 
 
 def _is_unsent(results: Results, row: int) -> bool:
-    """Say whether a row that the journal knows nothing of was not sent, by what the frame says."""
+    """Return whether a row that is not in the journal was not sent, according to the frame."""
     if results.execution_id[row] is not None:
-        results.replace(Outcome(row, PENDING))  # of another input, which the row had before
+        results.replace(Outcome(row, PENDING))  # it is of an earlier input of the row
         return True
     return results.status[row] != UNKNOWN

@@ -40,7 +40,7 @@ logger = logging.getLogger("eachlabs_frames")
 CLOCK: Final = SystemClock()
 NOT_IN_RUN: Final = -1
 MAX_KEY_DIGITS: Final = 18
-"""An integer of so many digits has 64 bits."""
+"""An integer of this many digits fits in 64 bits."""
 
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 
@@ -56,14 +56,14 @@ class RunBinding:
     options : TriggerOptions
     workflow_id : str
     before : ResultMeta or None
-        What the frame's attrs record.
+        The record in the frame's attrs.
 
     Raises
     ------
     JournalError
         The journal cannot be used.
     RunError
-        The run is another workflow's, version's or server's.
+        The run is of another workflow, version or server.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class RunBinding:
         self._options = options
         self._workflow_id = workflow_id
         self.named = options.run is not None
-        remembered = before.run if before is not None else None
-        # Nobody has asked for a run by its name: whatever name it gets, it is a new one.
-        self._fresh = options.run is None and remembered is None
-        self.entry = open_journal(settings.journal).open(options.run or remembered or new_name())
-        # A frame of this very run brings its own mapping: that of `load_run` is the inputs' own keys.
-        self.brought = before.inputs if before is not None and remembered == self.entry.name else None
+        recorded = before.run if before is not None else None
+        # The caller named no run, so it is a new one whatever its name is.
+        self._fresh = options.run is None and recorded is None
+        self.entry = open_journal(settings.journal).open(options.run or recorded or new_name())
+        # A frame of the same run has its own mapping: `load_run` returns a frame with a column for each key.
+        self.brought = before.inputs if before is not None and recorded == self.entry.name else None
         try:
-            self.pinned = self._known(remembered)
+            self.pinned = self._continued_spec(recorded)
             if self.pinned is not None:
                 self.entry.enter(self.pinned)
         except BaseException:
@@ -91,17 +91,17 @@ class RunBinding:
         """Return the executions that the run has, and each one's row in it."""
         return self.entry.state.executions()
 
-    def _known(self, before: str | None) -> RunSpec | None:
-        """Return what the run is pinned to. Where it was not asked for by name and does not fit, begin another."""
-        pin = None if self._fresh else self.entry.spec()
-        if pin is None:
+    def _continued_spec(self, recorded: str | None) -> RunSpec | None:
+        """Return the run's spec. If the call differs from it and did not name the run, begin another run."""
+        spec = None if self._fresh else self.entry.spec()
+        if spec is None:
             return None
-        differs = self._differs(pin)
+        differs = self._differs(spec)
         if not differs:
-            return pin
+            return spec
         if self.named:
             raise RunError(_differing(self.entry.name, differs))
-        logger.info("run %s is not continued: %s", before, differs)
+        logger.info("run %s is not continued: %s", recorded, differs)
         self._begin_anew()
         return None
 
@@ -109,18 +109,18 @@ class RunBinding:
         self.leave()
         self.entry, self._fresh = open_journal(self._settings.journal).open(new_name()), True
 
-    def _differs(self, pin: RunSpec) -> str:
-        """Say what of this call is not as the run was pinned, of what is known before anything is asked."""
+    def _differs(self, spec: RunSpec) -> str:
+        """Return how this call differs from the run's spec, as far as is known before the first request."""
         options = self._options
         key = None if options.key is None else str(options.key)
         pairs = [
-            ("workflow", pin.workflow_id, self._workflow_id),
-            ("base_url", pin.base_url, self._settings.base_url),
-            ("version_id", pin.version_id, options.version_id or pin.version_id),
-            ("key", pin.key, pin.key if key is None else key),
-            ("na", pin.na, options.na),
+            ("workflow", spec.workflow_id, self._workflow_id),
+            ("base_url", spec.base_url, self._settings.base_url),
+            ("version_id", spec.version_id, options.version_id or spec.version_id),
+            ("key", spec.key, spec.key if key is None else key),
+            ("na", spec.na, options.na),
         ]
-        return _worded(pairs)
+        return _differences(pairs)
 
     def is_fresh(self) -> bool:
         """Return whether no row of the run has a recorded state."""
@@ -135,128 +135,127 @@ class RunBinding:
             logger.error("the frame has results that the journal does not have, so keep the frame: %s", failure)
 
     def paid(self) -> tuple[float, int]:
-        """Return what executions of this run are known to have cost, in USD, and how many have no known cost.
+        """Return the sum of the known costs of this run's executions, in USD, and how many have no known cost.
 
-        A row whose answer was lost counts: it may be billed.
+        A row whose response was lost counts: it may be billed.
         """
         return self.entry.state.paid()
 
     @property
     def version_id(self) -> str | None:
-        """The version that the run is pinned to, or the one that was asked for."""
+        """The version in the run's spec, or else the one that the caller passed."""
         return self.pinned.version_id if self.pinned is not None else self._options.version_id
 
     def fields(self, frame: pd.DataFrame) -> Fields | None:
-        """Return the mapping that the run is pinned to, where it can be read."""
+        """Return the mapping of the run, if it has one that can be stored."""
         spec = self.brought if self.brought is not None or self.pinned is None else self.pinned.inputs
         if self.pinned is None or spec is None:
             return None
         resolve(fields := from_spec(spec), list(frame.columns), None, ours=frozenset())
         return fields
 
-    def check_mapping(self, pin: RunSpec) -> None:
-        """Begin another run if this one has another mapping than `pin`.
+    def check_mapping(self, spec: RunSpec) -> None:
+        """Begin another run if this one has another mapping than `spec`.
 
         Raises
         ------
         RunError
-            The run was asked for by its name.
+            The caller named the run.
         """
-        known_by = self.pinned.inputs if self.pinned is not None else None
-        if self.pinned is None or pin.inputs in (known_by, as_pinned(self.brought)):
+        if self.pinned is None or spec.inputs in (self.pinned.inputs, as_pinned(self.brought)):
             return
         if self.named:
-            raise RunError(_differing(self.entry.name, _worded([("inputs", known_by, pin.inputs)])))
+            raise RunError(_differing(self.entry.name, _differences([("inputs", self.pinned.inputs, spec.inputs)])))
         self._begin_anew()
         self.pinned = None
 
     def enter(
-        self, plan: Plan, pin: RunSpec, *, held: Sequence[str | None], hints: RowHints, add: bool, retries: bool
+        self, plan: Plan, spec: RunSpec, *, held: Sequence[str | None], hints: RowHints, add: bool, retries: bool
     ) -> Sequence[int]:
-        """Check every row, give each its number in the run, and return the numbers of the frame's rows by position.
+        """Check every row, assign its number in the run, and return the numbers of the frame's rows by position.
 
         Parameters
         ----------
         plan : Plan
-            What is read; it knows afterwards what the schema refuses.
-        pin : Pin
-            What `pin` gave for it, after `check_mapping`.
+            Its `refused` has the rows that the schema rejects afterwards.
+        spec : RunSpec
+            The result of `pin`, after `check_mapping`.
         held : sequence of str or None
-            The execution that each row of the frame has already.
+            The current execution of each row of the frame.
         hints : numpy.ndarray of int8
-            What the frame itself says of each of its rows (`RowHint`).
+            The `RowHint` of each row of the frame.
         add : bool
-            Whether rows that the run has not seen become rows of it.
+            Whether new rows are added to the run.
         retries : bool
-            Whether these are failed rows, of which those that were triggered again since are not sent.
+            Whether these are failed rows to retry; those that were retried before are not sent again.
 
         Raises
         ------
         InputError
-            A row's values cannot be an input, its key is missing or there twice, or its input has changed.
+            A row has no valid input, its key is missing or not unique, or its input has changed.
         """
         if self.pinned is None:
             names = [_text(name) for name in plan.frame.index.names]
-            self.entry.enter(pin, index_names=names, rename=new_name if self._fresh else None)
-        numbers = self._held(plan, held, keyed=pin.key is not None, retries=retries)
+            self.entry.enter(spec, index_names=names, rename=new_name if self._fresh else None)
+        numbers = self._held_numbers(plan, held, keyed=spec.key is not None, retries=retries)
         keys: list[Json] | None = None
         digests: Digests | None = None
-        if pin.key is not None:
-            found_by, keys = _keys(plan.frame, self._options.key if self._options.key is not None else pin.key)
-            digests = partial(_at, found_by)
-        sheets = plan.sheets(_labels(plan.frame, keys), digests, lambda rows: hints[rows].tolist())
-        found = self.entry.register(
-            self._with_numbers(sheets, numbers, plan),
+        if spec.key is not None:
+            key_digests, keys = _keys(plan.frame, self._options.key if self._options.key is not None else spec.key)
+            digests = partial(_at, key_digests)
+        chunks = plan.sheets(_labels(plan.frame, keys), digests, lambda rows: hints[rows].tolist())
+        registered = self.entry.register(
+            self._with_numbers(chunks, numbers, plan),
             assigned=[number for number in numbers if number >= 0],
-            keyed=pin.key is not None,
+            keyed=spec.key is not None,
             on_changed=self._changed(plan),
             add=add,
         )
-        for position, number in zip(plan.positions.tolist(), found, strict=True):
+        for position, number in zip(plan.positions.tolist(), registered, strict=True):
             numbers[position] = number
         if add:
             self._note_refused(plan, numbers)
         return numbers
 
-    def _held(self, plan: Plan, held: Sequence[str | None], *, keyed: bool, retries: bool) -> array[int]:
-        """Return the numbers of the rows that the frame holds the executions of, where their input is the same still.
+    def _held_numbers(self, plan: Plan, held: Sequence[str | None], *, keyed: bool, retries: bool) -> array[int]:
+        """Return the numbers of the rows whose executions the frame has and whose input has not changed.
 
-        A row whose input has changed is another row, and leaves its place to whoever has that input now.
+        A row whose input has changed is another row; its number goes to the row that has that input now.
         """
         numbers = array("q", [NOT_IN_RUN]) * len(plan.frame)
-        replaced = self.entry.state.replaced_executions  # an old frame has them, whose rows were triggered again since
-        known = replaced | self.executions()
-        if not known:
+        replaced = self.entry.state.replaced_executions  # in outdated frames, whose rows were retried since
+        by_execution = replaced | self.executions()
+        if not by_execution:
             return numbers
         for position, execution_id in enumerate(held):
             if execution_id is not None:
-                numbers[position] = known.get(execution_id, NOT_IN_RUN)
+                numbers[position] = by_execution.get(execution_id, NOT_IN_RUN)
         if not any(numbers[position] >= 0 for position in plan.compact()):
             return numbers
-        given: set[int] = set()
+        assigned: set[int] = set()
         for positions, inputs, payloads in plan.checked():
             for position, content in zip(positions, fingerprints(inputs, payloads), strict=True):
                 number = numbers[position]
                 is_old = held[position] in replaced
-                # A retry takes over what became of an old execution's row; any other call sends each row of the frame.
-                again = self._options.retrigger and number in given and not (is_old and retries)
+                # A retry uses the later execution of such a row; any other call sends each row of the frame.
+                again = self._options.retrigger and number in assigned and not (is_old and retries)
                 if keyed or again or (number >= 0 and self.entry.content(number) != content):
                     numbers[position] = NOT_IN_RUN
                 if not (is_old and retries):
-                    given.add(number)
+                    assigned.add(number)
         return numbers
 
-    def _with_numbers(self, sheets: Iterator[RowChunk], numbers: array[int], plan: Plan) -> Iterator[RowChunk]:
-        """Say on each sheet which rows the frame knows the numbers of, by their executions."""
+    def _with_numbers(self, chunks: Iterator[RowChunk], numbers: array[int], plan: Plan) -> Iterator[RowChunk]:
+        """Add to each chunk the numbers that are known by the executions in the frame."""
         start = 0
-        for sheet in sheets:
-            positions = plan.positions[start : start + len(sheet.contents)].tolist()
+        for chunk in chunks:
+            positions = plan.positions[start : start + len(chunk.contents)].tolist()
             start += len(positions)
             known = [numbers[position] for position in positions]
-            yield RowChunk(sheet.digests, sheet.contents, sheet.labels, sheet.payloads, sheet.hints, known)
+            yield RowChunk(chunk.digests, chunk.contents, chunk.labels, chunk.payloads, chunk.hints, known)
 
     def pin(self, plan: Plan, version_id: str) -> RunSpec:
-        """Return what a run of this call's rows is pinned to."""
+        """Return the spec of a run of this call's rows."""
         pinned = self.pinned
         key = self._options.key if self._options.key is not None or pinned is None else pinned.key
         return RunSpec(
@@ -269,12 +268,12 @@ class RunBinding:
         )
 
     def _changed(self, plan: Plan) -> Callable[[int], None]:
-        """Return what is called with a row whose key was sent with another input."""
+        """Return the callback for a row whose key was sent with another input."""
 
-        def refuse(place: int) -> None:
+        def refuse(index: int) -> None:
             if self._options.retrigger:
                 return
-            where = source_file.place(plan.frame, int(plan.positions[place]))
+            where = source_file.place(plan.frame, int(plan.positions[index]))
             msg = (
                 f"{where}: its key was sent in run {self.entry.name!r} with another input; to pay for the new "
                 "input too, pass the changed rows alone with retrigger=True"
@@ -290,18 +289,18 @@ class RunBinding:
 
 
 def new_name() -> str:
-    """Return a readable name for a run that was given none."""
+    """Return a readable name for a run without a name."""
     day = datetime.now(timezone.utc).date().isoformat()
     return readable(day, CLOCK.draw(), CLOCK.draw())
 
 
 def check_key(frame: pd.DataFrame, key: Any) -> int:
-    """Return the place of the column of keys.
+    """Return the position of the column of keys.
 
     Raises
     ------
     MappingError
-        No such column, or two.
+        There is no such column, or more than one.
     """
     places = [place for place, label in enumerate(frame.columns) if label == key or str(label) == key]
     if len(places) != 1:
@@ -312,12 +311,12 @@ def check_key(frame: pd.DataFrame, key: Any) -> int:
 
 
 def _keys(frame: pd.DataFrame, key: Any) -> tuple[list[bytes], list[Json]]:
-    """Return what each row is known by, and its key.
+    """Return the digest that identifies each row, and its key.
 
     Raises
     ------
     InputError
-        A key is missing, is there twice, or cannot be written as JSON.
+        A key is missing, not unique, or cannot be written as JSON.
     """
     place = check_key(frame, key)
     digests: list[bytes] = []
@@ -344,19 +343,19 @@ def _keys(frame: pd.DataFrame, key: Any) -> tuple[list[bytes], list[Json]]:
 
 
 def _as_number(key: Json) -> Json:
-    """Return a key's text as the integer that it writes, so that "12" of a file is 12 of a frame; "012" stays text."""
+    """Convert a key's text to an integer, so that "12" in a file equals 12 in a frame; "012" stays text."""
     is_number = isinstance(key, str) and len(key) <= MAX_KEY_DIGITS and _INTEGER.fullmatch(key)
     return int(key) if is_number else key
 
 
 def _labels(frame: pd.DataFrame, keys: Sequence[Json] | None) -> Callable[[Sequence[int]], Sequence[Any]]:
-    """Return what gives rows' index labels as JSON; where rows have keys, each with its key."""
+    """Return a function that returns rows' index labels as JSON; if rows have keys, each with its key."""
 
     def written(positions: Sequence[int]) -> Sequence[Any]:
-        found = labels_to_json(frame.index.take(positions).tolist())
+        labels = labels_to_json(frame.index.take(positions).tolist())
         if keys is None:
-            return found
-        return [[label, keys[position]] for label, position in zip(found, positions, strict=True)]
+            return labels
+        return [[label, keys[position]] for label, position in zip(labels, positions, strict=True)]
 
     return written
 
@@ -369,8 +368,8 @@ def _text(name: object) -> str | None:
     return None if name is None else str(name)
 
 
-def _worded(pairs: Sequence[tuple[str, Any, Any]]) -> str:
-    return "; ".join(f"{name} is {ours!r}, and was {theirs!r}" for name, theirs, ours in pairs if theirs != ours)
+def _differences(pairs: Sequence[tuple[str, Any, Any]]) -> str:
+    return "; ".join(f"{name} is {new!r}, and was {old!r}" for name, old, new in pairs if old != new)
 
 
 def _differing(run: str, differs: str) -> str:
