@@ -53,7 +53,7 @@ ERRORS = [f"Model answered {code}: the prompt was refused by a filter" for code 
 class Fake:
     '''A run of ten rows a bulk_id, each row at random in a state of its own, of which 100 lines change at a time.'''
 
-    can_cancel, can_retry, frame = True, False, None
+    can_cancel, frame, interval = True, None, 2.0
 
     def __init__(self, lines):
         self.lines = lines
@@ -87,13 +87,13 @@ class Fake:
     def titles(self, rows):
         return [f"a long prompt of some sixty characters that a row is called by, {row}" for row in rows]
 
-    def inputs(self):
+    def searchable(self):
         return self.titles(range(len(self.rows)))
 
-    def attend(self, hear, turned):
-        self.hear = hear
+    def attend(self, view):
+        self.view = view
 
-    def outcomes(self, meanwhile):
+    def outcomes(self, view, meanwhile):
         meanwhile()
         return self.rows
 
@@ -103,7 +103,7 @@ class Fake:
     def ignore(self, *_):
         pass
 
-    refresh = follow = pace = cancel = retry = csv = close = ignore
+    refresh = follow = cancel = retry = leave = ignore
 
 ticks, spent = [], {"kernel": [], "board": []}
 
@@ -130,7 +130,8 @@ def begin(updates):
     if isinstance(shown, Dashboard):
         shown._refresher._refresh = timed("kernel", shown._refresher._refresh)
         shown._model.update = timed("board", shown._model.update)
-        tell = lambda changed: subject.hear(Event("refreshed", len(subject.rows), 0, len(subject.rows), {}, changed))
+        size = len(subject.rows)
+        tell = lambda changed: subject.view.hear(Event("refreshed", size, 0, size, {}, changed))
     else:
         tell = timed("kernel", lambda changed: setattr(shown, "value", table(subject)))
     feed(subject, updates, tell)

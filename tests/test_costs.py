@@ -22,7 +22,6 @@ from eachlabs_frames.models import Event, Prices
 from eachlabs_frames.money import format_usd
 from eachlabs_frames.results import Results
 from eachlabs_frames.sandbox import Fault, Sandbox
-from eachlabs_frames.views.dashboard.controller import DashboardController
 from tests.fakes import FakeTransport, ManualClock, reply
 
 from .waiting import until
@@ -439,7 +438,7 @@ def test_retries_count_what_superseded_executions_cost(sandbox: Sandbox, journal
     assert summary["superseded"].sum() == executions - 20
     assert summary["cost"].sum() == pytest.approx(paid)
     assert summary["bulk_id"].isna().tolist() == [False] * (len(summary) - 1) + [True]
-    head = DashboardController(Calls(out)).head()
+    head = Calls(out).head()
     assert (head["superseded"], head["superseded_cost_usd"]) == (executions - 20, meta["superseded_cost"])
     if journal:
         line = ef.runs().iloc[0]

@@ -20,7 +20,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.accessors.run import Run
 from eachlabs_frames.frames.run_status import RunStatus
-from eachlabs_frames.models import COMPLETED, FAILED, QUEUED, Event, Observer, Outcome
+from eachlabs_frames.models import COMPLETED, FAILED, QUEUED, Event, Outcome
 from eachlabs_frames.sandbox import Fault, Sandbox
 from eachlabs_frames.views.common.refresher import MIN_INTERVAL, Refresher
 from eachlabs_frames.views.dashboard.widget import Dashboard
@@ -88,7 +88,7 @@ def shown(dashboard: Dashboard) -> dict[str, Any]:
             assert update["seq"] == store["seq"] + 1
             store["seq"] = update["seq"]
             store["head"] |= update.get("head", {})
-            store["words"] = update.get("words", store["words"])
+            store["statuses"] = update.get("statuses", store["statuses"])
             store["lines"] += update.get("added", [])
             for line, *pairs in update.get("lines", []):
                 store["lines"][line][2] = pairs
@@ -105,7 +105,7 @@ def counts(store: dict[str, Any]) -> dict[str, int]:
     found: dict[str, int] = {}
     for _, _, pairs in store["lines"]:
         for code, rows in zip(pairs[::2], pairs[1::2], strict=True):
-            word = store["words"][code]
+            word = store["statuses"][code]
             found[word] = found.get(word, 0) + rows
     return found
 
@@ -117,24 +117,21 @@ class Fake:
         self.labels = [str(row) for row in range(size)]
         self.phase: Any = "tracking"
         self.can_cancel = True
-        self.can_retry = False
         self.rows = [Outcome(row, QUEUED, f"{row // 10:032x}", f"{row:032x}") for row in range(size)]
         self.done: list[str] = []
-        self.hear: Observer = lambda event: None
-        self.turned: Callable[[], None] = lambda: None
 
-    frame = None
+    frame = pd.DataFrame({"b": [1]}, index=pd.Index([0], name="a"))
 
     def titles(self, rows: Sequence[int]) -> list[str]:
         return [f"prompt {row}" for row in rows]
 
-    def inputs(self) -> list[str]:
+    def searchable(self) -> list[str]:
         return [f"prompt {row}, seed {row % 7}" for row in range(len(self.rows))]
 
-    def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
-        self.hear, self.turned = hear, turned
+    def attend(self, view: Any) -> None:
+        self.view = view
 
-    def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
+    def outcomes(self, view: Any, meanwhile: Callable[[], None]) -> list[Outcome]:
         meanwhile()
         return self.rows
 
@@ -146,35 +143,35 @@ class Fake:
         changed = tuple(self.rows[row]._replace(status=status) for row in rows)
         for outcome in changed:
             self.rows[outcome.position] = outcome
-        self.hear(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
+        self.view.hear(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
 
     def refresh(self) -> None:
         self.done.append("refresh")
 
-    def follow(self, on: bool) -> None:
+    def follow(self, view: Any, on: bool) -> None:
         self.done.append(f"follow {on}")
 
-    def pace(self, interval: float) -> None:
-        self.done.append(f"pace {interval}")
+    @property
+    def interval(self) -> float:
+        raise AssertionError
+
+    @interval.setter
+    def interval(self, seconds: float) -> None:
+        self.done.append(f"interval {seconds}")
 
     def cancel(self) -> None:
         self.done.append("cancel")
 
-    caution: str | None = None
-
     def retry(self, rows: Collection[int]) -> None:
         self.done.append(f"retry {sorted(rows)}")
 
-    def csv(self) -> bytes:
-        return b"a,b\n"
-
-    def close(self) -> None:
-        self.done.append("close")
+    def leave(self, view: Any) -> None:
+        self.done.append("leave")
 
 
 def board(subject: Fake) -> Dashboard:
     """Show a fake subject, without looking by itself."""
-    return Dashboard(subject, auto_refresh=False, interval=2.0)
+    return Dashboard(subject, subject, auto_refresh=False, interval=2.0)
 
 
 # When and how much
@@ -195,8 +192,8 @@ def test_what_happens_while_it_is_made_is_shown(caplog: pytest.LogCaptureFixture
     """An event that occurs before there is a widget waits for it."""
 
     class Early(Fake):
-        def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
-            rows = list(super().outcomes(meanwhile))
+        def outcomes(self, view: Any, meanwhile: Callable[[], None]) -> list[Outcome]:
+            rows = list(super().outcomes(view, meanwhile))
             self.happen([0], FAILED)
             time.sleep(0)  # lets the refresher's thread run
             return rows
@@ -319,7 +316,7 @@ def test_the_last_snapshot_is_sent_when_a_call_ends() -> None:
     dashboard = board(subject)
     subject.happen(range(20), COMPLETED)
     subject.phase = "settled"
-    subject.turned()
+    subject.view.turned()
     until(lambda: len(kept(dashboard)) == 2)
     assert counts(kept(dashboard)[-1]) == {COMPLETED: 20}
     assert kept(dashboard)[-1]["head"]["phase"] == "settled"
@@ -411,17 +408,17 @@ def test_buttons_do_what_they_say() -> None:
     click(dashboard, "Cancel")
     line[1].value = True
     line[2].value = 15.0
-    assert subject.done == ["follow False", "refresh", "cancel", "follow True", "pace 15.0"]
+    assert subject.done == ["follow False", "refresh", "cancel", "follow True", "interval 15.0"]
     click(dashboard, "Export")
     assert told(dashboard, "file") == [{"kind": "file", "name": "fake.csv", "type": "text/csv"}]
-    assert Wire.sent[-1][3] == [b"a,b\n"]
+    assert Wire.sent[-1][3] == [b'"a","b"\n0,1\n']
     dashboard.close()
 
 
 def test_a_retry_asks_first_and_says_what_it_costs() -> None:
     """How many rows, that they are paid again, and about how much; it can be declined."""
     subject = Fake(40)
-    subject.can_retry, subject.can_cancel = True, False
+    subject.can_cancel = False
     subject.rows = [one._replace(status=COMPLETED, cost=0.05) for one in subject.rows]
     dashboard = board(subject)
     assert button(dashboard, "Retry failed").disabled
@@ -438,9 +435,10 @@ def test_a_retry_asks_first_and_says_what_it_costs() -> None:
     click(dashboard, "Do not")
     assert question.layout.display == "none"
     assert not any("retry" in done for done in subject.done)
-    subject.caution = "The journal is off."
+    with pytest.warns(UserWarning, match="the journal is off"):
+        ef.configure(journal=None)
     click(dashboard, "Retry failed")
-    assert "The journal is off." in question.children[0].value
+    assert "The journal is off, so another cell" in question.children[0].value
     yes = button(dashboard, "Retry 12")
     yes.click()
     yes.click()
@@ -452,7 +450,7 @@ def test_a_retry_asks_first_and_says_what_it_costs() -> None:
 def test_a_retry_is_for_the_rows_that_were_asked_about() -> None:
     """Whatever has failed since the question was put."""
     subject = Fake(40)
-    subject.can_retry, subject.can_cancel = True, False
+    subject.can_cancel = False
     dashboard = board(subject)
     subject.happen([3, 7], FAILED)
     until(lambda: not button(dashboard, "Retry failed").disabled)
@@ -472,7 +470,7 @@ def test_a_callback_may_do_anything_with_a_dashboard(sandbox: Sandbox) -> None:
     def meddle(event: Event) -> None:
         if dashboards:
             said.append(str(dashboards[0]))
-            dashboards[0]._source.follow(len(said) % 2 == 0)
+            dashboards[0]._calls.follow(dashboards[0]._subscriber, len(said) % 2 == 0)
             if event.kind == "finished":
                 dashboards[0].close()
 
@@ -621,13 +619,13 @@ def test_a_closed_dashboard_is_let_go(sandbox: Sandbox) -> None:
     run = frame(20).eachlabs.start(WF)
     dashboard = run.dashboard(auto_refresh=False)
     run.result()
-    desk = weakref.ref(dashboard._source)
+    reference = weakref.ref(dashboard)
     until(lambda: not any(thread.name == "eachlabs-view" for thread in threading.enumerate()))
     dashboard.close()
     assert set(ipywidgets.widgets.widget._instances) <= known
     del dashboard
     gc.collect()
-    assert desk() is None
+    assert reference() is None
 
 
 def test_closing_ends_everything() -> None:
@@ -636,7 +634,7 @@ def test_closing_ends_everything() -> None:
     dashboard = board(subject)
     dashboard.close()
     subject.happen([1], FAILED)
-    assert subject.done[-1] == "close"
+    assert subject.done[-1] == "leave"
     until(lambda: dashboard._refresher._thread is None or not dashboard._refresher._thread.is_alive())
     assert dashboard.comm is None
     assert dashboard._browser.comm is None

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.models import STATUSES, Outcome
-from eachlabs_frames.views.dashboard.model import MAX_MESSAGE_BYTES, MAX_STATUSES, OTHER, DashboardModel
+from eachlabs_frames.views.common.outcomes import MAX_STATUSES, OTHER
+from eachlabs_frames.views.dashboard.model import MAX_MESSAGE_BYTES, DashboardModel
 from eachlabs_frames.views.dashboard.row_groups import MAX_GROUPS
 
 USUAL_LIMIT = 3_072 - 600
@@ -43,7 +44,7 @@ class Browser:
         assert update["seq"] == shown["seq"] + 1
         shown["seq"], shown["now"] = update["seq"], update["now"]
         shown["head"].update(update.get("head", {}))
-        shown["words"] = update.get("words", shown["words"])
+        shown["statuses"] = update.get("statuses", shown["statuses"])
         shown["more_errors"] = update.get("more_errors", shown["more_errors"])
         shown["lines"] += update.get("added", [])
         for place, *pairs in update.get("lines", []):
@@ -76,7 +77,7 @@ def plain(snapshot: Any) -> Any:
 
 def unordered(snapshot: Any) -> Any:
     """Return what does not depend on the order in which things came."""
-    words = snapshot["words"]
+    words = snapshot["statuses"]
     lines = {
         bulk_id: {words[code]: rows for code, rows in zip(pairs[::2], pairs[1::2], strict=True)}
         for bulk_id, _, pairs in snapshot["lines"]
@@ -91,7 +92,7 @@ def by_word(snapshot: Any) -> dict[str, int]:
     counts: dict[str, int] = {}
     for _, _, pairs in snapshot["lines"]:
         for code, rows in zip(pairs[::2], pairs[1::2], strict=True):
-            counts[snapshot["words"][code]] = counts.get(snapshot["words"][code], 0) + rows
+            counts[snapshot["statuses"][code]] = counts.get(snapshot["statuses"][code], 0) + rows
     return counts
 
 
@@ -221,13 +222,13 @@ def test_a_word_of_the_api_is_shown_as_it_is() -> None:
     told.take([Outcome(1, "timed_out", "b1")], now=1.0)
     update = told.update({}, 2.0)
     assert update is not None
-    assert update["words"] == [*STATUSES, "timed_out"]
+    assert update["statuses"] == [*STATUSES, "timed_out"]
     assert update["added"] == [("b1", 1.0, [8, 1])]
     assert told.rows_with("timed_out") == 1
     told.take([Outcome(0, "timed_out", "b1")], now=2.0)
     update = told.update({}, 3.0)
     assert update is not None
-    assert "words" not in update
+    assert "statuses" not in update
 
 
 def test_more_words_than_anybody_reads_are_one() -> None:
@@ -235,8 +236,8 @@ def test_more_words_than_anybody_reads_are_one() -> None:
     told = board(100)
     told.take([Outcome(row, f"word {row}") for row in range(100)], now=1.0)
     shown = told.snapshot({}, 1.0)
-    assert len(shown["words"]) == MAX_STATUSES
-    assert shown["words"][-1] == OTHER
+    assert len(shown["statuses"]) == MAX_STATUSES
+    assert shown["statuses"][-1] == OTHER
     assert sum(by_word(shown).values()) == 100
 
 

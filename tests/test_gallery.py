@@ -20,10 +20,11 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.media import media_type
-from eachlabs_frames.models import COMPLETED, FAILED, PENDING, RUNNING, Event, Observer, Outcome
+from eachlabs_frames.models import COMPLETED, FAILED, PENDING, RUNNING, Event, Outcome
 from eachlabs_frames.sandbox import Sandbox, media
 from eachlabs_frames.views.common import local_files as files
 from eachlabs_frames.views.common.card import Card, card
+from eachlabs_frames.views.common.live_view import Subscriber
 from eachlabs_frames.views.common.source import Cards
 from eachlabs_frames.views.gallery import static
 from eachlabs_frames.views.gallery.model import MAX_CODES, MAX_MESSAGE_BYTES, GalleryLayout, GalleryModel, find
@@ -51,17 +52,15 @@ class Fake:
         self.is_closed = False
         self.made: list[int] = []
         self.said: dict[str, Any] = {"workflow": WF, "run": "spring", "phase": "tracking", "started_at": 1.0}
-        self.hear: Observer = lambda event: None
-        self.turned: Callable[[], None] = lambda: None
+        self.view: Any = Subscriber(lambda event: None, lambda: None)
 
-    @property
-    def size(self) -> int:
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
-        self.hear, self.turned = hear, turned
+    def attend(self, view: Any) -> None:
+        self.view = view
 
-    def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
+    def outcomes(self, view: Any, meanwhile: Callable[[], None]) -> list[Outcome]:
         meanwhile()
         return self.rows[:]
 
@@ -78,19 +77,19 @@ class Fake:
     def files(self, row: int) -> Sequence[str | None]:
         return self.paths.get(row, ())
 
-    def close(self) -> None:
+    def leave(self, view: Any) -> None:
         self.is_closed = True
 
     def happen(self, rows: Iterable[int], status: str, **values: Any) -> None:
         changed = tuple(Outcome(row, status, "b", f"e{row}", **values) for row in rows)
         for outcome in changed:
             self.rows[outcome.position] = outcome
-        self.hear(Event("refreshed", self.size, 0, 0, {}, changed))
+        self.view.hear(Event("refreshed", len(self), 0, 0, {}, changed))
 
 
 def gallery(subject: Fake, *, page: int = 100) -> Gallery:
     """Show a subject."""
-    return Gallery(subject, columns=4, size=220, page=page)
+    return Gallery(subject, subject, GalleryLayout(4, 220, page))
 
 
 def told(shown: Gallery, kind: str) -> list[dict[str, Any]]:
@@ -169,7 +168,7 @@ def test_an_update_holds_what_changed_and_nothing_else() -> None:
     assert rows.update("t", None, 2.0) is None
     said = rows.update("t", "stopped", 3.0)
     assert said is not None
-    assert said["said"] == "stopped"
+    assert said["notice"] == "stopped"
 
 
 def test_a_card_that_was_told_comes_again_when_it_changes() -> None:
@@ -221,8 +220,8 @@ def test_words_have_an_end() -> None:
     rows = sheet(100)
     rows.take([Outcome(row, f"odd {row}") for row in range(100)])
     shown = rows.snapshot("t", None, 0.0, GalleryLayout(4, 220, 100))
-    assert len(shown["words"]) == 20
-    assert shown["words"][-1] == "other"
+    assert len(shown["statuses"]) == 20
+    assert shown["statuses"][-1] == "other"
     assert sum(rows.counts.values()) == 100
 
 
@@ -280,13 +279,13 @@ def test_what_a_run_says_is_told() -> None:
     subject = Fake(2)
     shown = gallery(subject)
     subject.said |= {"phase": "failed", "problem": "AuthenticationError: the key is refused"}
-    subject.turned()
-    until(lambda: any("the key is refused" in (one.get("said") or "") for one in told(shown, "update")))
+    subject.view.turned()
+    until(lambda: any("the key is refused" in (one.get("notice") or "") for one in told(shown, "update")))
     subject.happen([0, 1], COMPLETED)
     subject.said = {"workflow": WF, "run": "spring", "phase": "settled"}
-    subject.turned()
-    until(lambda: told(shown, "update")[-1].get("said", 1) is None)
-    assert snapshots(shown)[-1]["said"] is None
+    subject.view.turned()
+    until(lambda: told(shown, "update")[-1].get("notice", 1) is None)
+    assert snapshots(shown)[-1]["notice"] is None
     shown.close()
 
 
@@ -498,7 +497,7 @@ def test_a_closed_gallery_of_a_run_is_let_go(sandbox: Sandbox) -> None:
     sandbox.change(hold=True)
     run = pd.DataFrame({"prompt": ["a", "b"]}).eachlabs.start(WF)
     shown = run.gallery()
-    held = weakref.ref(shown._source)
+    reference = weakref.ref(shown)
     shown.close()
     until(lambda: len(sandbox.accepted) == 2)
     sandbox.release()
@@ -506,7 +505,7 @@ def test_a_closed_gallery_of_a_run_is_let_go(sandbox: Sandbox) -> None:
     until(lambda: not any(thread.name == "eachlabs-view" for thread in threading.enumerate()))
     del shown
     gc.collect()
-    assert held() is None
+    assert reference() is None
 
 
 # -- the door -------------------------------------------------------------------------------------------------------
@@ -515,13 +514,13 @@ def test_a_closed_gallery_of_a_run_is_let_go(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"columns": 0}, "columns must be a whole number of 1 to 50; got 0"),
+        ({"columns": 0}, "columns must be a whole number from 1 to 50; got 0"),
         ({"columns": 2.5}, "columns"),
         ({"columns": True}, "columns"),
         ({"size": "large"}, "size must be a number of pixels, 80 to 2,000; got 'large'"),
         ({"size": float("nan")}, "size"),
         ({"size": 3}, "size"),
-        ({"page": 1_001}, "page must be a whole number of 1 to 1,000; got 1001"),
+        ({"page": 1_001}, "page must be a whole number from 1 to 1000; got 1001"),
         ({"page": None}, "page"),
     ],
 )
@@ -609,13 +608,13 @@ def test_a_sheet_holds_what_was_downloaded_within_its_bound(tmp_path: Path, monk
     (tmp_path / "a.png").write_bytes(PNG)
     with (tmp_path / "b.png").open("wb") as file:
         file.write(PNG)
-        file.truncate(static.HELD)
+        file.truncate(static.MAX_EMBEDDED_BYTES)
     out = downloaded(triggered(3), [str(tmp_path / "a.png"), str(tmp_path / "b.png"), str(tmp_path / "a.png")])
     shown = out.eachlabs.gallery()
     sheet_ = shown._repr_mimebundle_()["text/html"]
     assert sheet_.count(base64.b64encode(PNG).decode()) == 2
     assert sheet_.count("data:image/webp;base64,") == 1
-    monkeypatch.setattr(static, "HELD", len(PNG) + 1)
+    monkeypatch.setattr(static, "MAX_EMBEDDED_BYTES", len(PNG) + 1)
     sheet_ = shown._repr_mimebundle_()["text/html"]
     assert sheet_.count(base64.b64encode(PNG).decode()) == 1
     assert 'src="https://media.example/1.png"' in sheet_
@@ -692,7 +691,7 @@ def test_a_sheet_that_is_saved_while_it_fills_is_as_it_stands(tmp_path: Path) ->
     state = state_of(shown.save(tmp_path / "sheet.html"))
     assert state["snapshot"]["codes"] == [0, 4, 0]
     assert [one["text"] for one in state["snapshot"]["cards"]] == [None, "a poem", None]
-    assert state["snapshot"]["said"]
+    assert state["snapshot"]["notice"]
     shown.close()
 
 

@@ -19,8 +19,8 @@ from eachlabs_frames.frames import sent_inputs
 from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.inputs.fingerprints import repeated
 from eachlabs_frames.sandbox import Fault, Sandbox, Version
+from eachlabs_frames.views.common.live_view import Subscriber
 from eachlabs_frames.views.common.source import Cards
-from eachlabs_frames.views.dashboard.controller import DashboardController
 
 from .chaos.stage import until
 
@@ -414,7 +414,8 @@ def test_views_say_which_rows_were_edited(edited: pd.DataFrame, tmp_path: Path) 
     cards = Cards(edited)
     errors = [card["error"] for card in cards.make(cards.outcomes())]
     assert errors == [None, sent_inputs.EDITED, None]
-    said = [outcome.error for outcome in DashboardController(Calls(edited)).outcomes(lambda: None)]
+    view = Subscriber(lambda event: None, lambda: None)
+    said = [outcome.error for outcome in Calls(edited).outcomes(view, lambda: None)]
     assert said == [None, sent_inputs.EDITED, None]
     edited.eachlabs.gallery().save(tmp_path / "sheet.html")
     assert (tmp_path / "sheet.html").read_text().count(sent_inputs.EDITED) == 1

@@ -10,7 +10,6 @@ import pytest
 
 from eachlabs_frames.frames.calls import Calls
 from eachlabs_frames.sandbox import Sandbox
-from eachlabs_frames.views.dashboard.controller import DashboardController
 from eachlabs_frames.views.dashboard.source import to_csv
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1", '=HYPERLINK("http://x")']
@@ -54,6 +53,6 @@ def test_a_dashboards_file_is_written_so(sandbox: Sandbox) -> None:
     """The frame itself is left as it is."""
     frame = pd.DataFrame({"prompt": ["=cmd|' /C calc'!A0"]})
     out = frame.eachlabs.bulk_trigger("wf_abc123", wait=True)
-    data = DashboardController(Calls(out)).csv()
+    data = to_csv(Calls(out).frame)
     assert b"\"'=cmd|" in data
     assert out["prompt"][0] == "=cmd|' /C calc'!A0"

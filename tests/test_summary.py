@@ -9,9 +9,11 @@ import pytest
 
 from eachlabs_frames.frames.run_status import Phase
 from eachlabs_frames.models import Outcome
-from eachlabs_frames.views.common.messages import DashboardSnapshot
-from eachlabs_frames.views.common.static_summary import html, sentence, table, text, title
+from eachlabs_frames.views.common.static_html import table
+from eachlabs_frames.views.common.status_text import PHASES, sentence, title
+from eachlabs_frames.views.dashboard.messages import DashboardSnapshot
 from eachlabs_frames.views.dashboard.model import DashboardModel
+from eachlabs_frames.views.dashboard.static import html, text
 
 HEAD = {"workflow": "wf_abc123", "version": "3f2a1111-2222-3333-4444-555555555555", "run": "sweep-7"}
 HOSTILE = [
@@ -105,9 +107,7 @@ def test_each_phase_has_its_words(phase: str, words: str) -> None:
 
 def test_no_phase_is_forgotten() -> None:
     """Those of the test above are all."""
-    from eachlabs_frames.views.common.static_summary import DOING
-
-    assert set(DOING) == set(get_args(Phase))
+    assert set(PHASES) == set(get_args(Phase))
 
 
 def test_a_run_that_prepares_is_not_an_untouched_frame() -> None:
@@ -214,7 +214,7 @@ def test_what_comes_from_outside_is_text(foreign: str) -> None:
     # As from a hand that has cut nothing.
     shown["head"] |= head  # type: ignore[typeddict-item]
     shown["errors"] = [(1, foreign, [foreign] * 5)]
-    shown["lines"] = [(foreign, 1.0, [len(shown["words"]) - 1, 1])]
+    shown["lines"] = [(foreign, 1.0, [len(shown["statuses"]) - 1, 1])]
     written = html(shown)
     tags = Tags(written)
     assert tags.names == {"div", "p", "strong", "table", "caption", "thead", "tbody", "tr", "th", "td"}

@@ -18,7 +18,7 @@ from eachlabs_frames.frames.attrs import DOWNLOAD
 from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.views.common import local_files
 from eachlabs_frames.views.common.local_files import MAX_SIDE, ViewFiles
-from eachlabs_frames.views.gallery.static import HELD
+from eachlabs_frames.views.gallery.static import MAX_EMBEDDED_BYTES
 from eachlabs_frames.views.matrix.static import MAX_HTML_BYTES
 
 MAX_ADDED = 500_000
@@ -137,5 +137,5 @@ def test_views_outlive_their_files_and_stay_small(sandbox: Sandbox, tmp_path: Pa
 
 def test_what_a_static_view_may_hold_fits_into_its_bound() -> None:
     """Base64 makes four characters of three bytes; the rest is for words."""
-    assert HELD * 4 / 3 + 60 * 1_500 < MAX_ADDED
+    assert MAX_EMBEDDED_BYTES * 4 / 3 + 60 * 1_500 < MAX_ADDED
     assert MAX_HTML_BYTES <= MAX_ADDED

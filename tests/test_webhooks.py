@@ -28,7 +28,7 @@ import eachlabs_frames as ef
 from eachlabs_frames import WebhookReceiver
 from eachlabs_frames.aio import loop_thread
 from eachlabs_frames.sandbox import Fault, Sandbox
-from eachlabs_frames.views.dashboard.controller import DashboardController
+from eachlabs_frames.views.common.live_view import Subscriber
 from eachlabs_frames.webhooks.server import WebhookServer, listen
 from eachlabs_frames.webhooks.signatures import Verifier, path_token
 
@@ -402,18 +402,18 @@ def test_a_dashboard_that_looks_on_hears_of_it(sandbox: Sandbox, hook: WebhookRe
     sandbox.change(hold=True)
     run = frame(3).eachlabs.start(WF, webhook=hook, track=False)
     run.result()
-    desk = DashboardController(run._calls)
-    desk.pace(0.2)
-    desk.follow(True)
-    until(lambda: desk.frame["status"].tolist() == ["running"] * 3)
+    calls, view = run._calls, Subscriber(lambda event: None, lambda: None)
+    calls.interval = 0.2
+    calls.follow(view, True)
+    until(lambda: calls.frame["status"].tolist() == ["running"] * 3)
     asked = count(sandbox, "list", "details")
     sandbox.release(1)
-    until(lambda: desk.frame["status"].tolist() == ["completed", "running", "running"])
+    until(lambda: calls.frame["status"].tolist() == ["completed", "running", "running"])
     sandbox.release()
-    until(lambda: desk.frame["status"].tolist() == ["completed"] * 3)
-    until(lambda: desk.frame["cost"].tolist() == [0.01] * 3)
+    until(lambda: calls.frame["status"].tolist() == ["completed"] * 3)
+    until(lambda: calls.frame["cost"].tolist() == [0.01] * 3)
     assert (asked, count(sandbox, "list", "details")) == (1, 1)
-    desk.close()
+    calls.leave(view)
 
 
 def test_a_retry_is_announced_as_well(sandbox: Sandbox, hook: WebhookReceiver) -> None:
@@ -421,11 +421,11 @@ def test_a_retry_is_announced_as_well(sandbox: Sandbox, hook: WebhookReceiver) -
     sandbox.change(fail_when=lambda inputs: inputs["prompt"] in ("p1", "p4"))
     run = frame(6).eachlabs.start(WF, webhook=hook)
     run.result()
-    desk = DashboardController(run._calls)
-    desk.retry([4])
-    until(lambda: sandbox.accepted_count() == 7 and not desk.can_cancel)
+    calls = run._calls
+    calls.retry([4])
+    until(lambda: sandbox.accepted_count() == 7 and not calls.can_cancel)
     sandbox.change(fail_when=None)
-    out = desk.frame.eachlabs.retry_failed(webhook=hook, wait=True)
+    out = calls.frame.eachlabs.retry_failed(webhook=hook, wait=True)
     assert out["status"].tolist() == ["completed"] * 6
     assert fates(hook) == {"accepted": 9}
     assert len(sandbox.deliveries) == 9

@@ -11,7 +11,6 @@ import pandas as pd
 from ..frames.background_run import BackgroundRun
 from ..frames.calls import Calls
 from ..tracebacks import short
-from ..views.dashboard.controller import DashboardController, shown, still
 
 if TYPE_CHECKING:
     from ..views.dashboard.widget import Dashboard
@@ -160,7 +159,9 @@ class Run:
             `interval` is not a positive number.
         """
         interval = self.interval if interval is None else interval
-        return shown(DashboardController(self._calls, label=label), auto_refresh=auto_refresh, interval=interval)
+        from ..views.dashboard.widget import dashboard
+
+        return dashboard(self._calls, label=label, auto_refresh=auto_refresh, interval=interval)
 
     def gallery(
         self,
@@ -192,19 +193,20 @@ class Run:
         ConfigurationError
             `columns`, `size` or `page` is not a valid number.
         """
-        from ..views.gallery.source import gallery
+        from ..views.gallery.widget import gallery
 
         return gallery(self._calls, label=label, columns=columns, size=size, page=page)
 
     def __repr__(self) -> str:
-        from ..views.common.static_summary import sentence
+        from ..views.common.status_text import sentence
 
         return f"<{sentence(self._calls.summary())}>"
 
     def _repr_html_(self) -> str:
-        from ..views.common.static_summary import html
+        from ..views.dashboard.source import snapshot
+        from ..views.dashboard.static import html
 
-        return html(still(self._calls))
+        return html(snapshot(self._calls))
 
     async def _awaited(self) -> pd.DataFrame:
         with short():

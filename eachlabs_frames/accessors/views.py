@@ -65,10 +65,10 @@ class ViewMethods(AccessorBase):
         No row of this frame has been triggered yet (1 row)
         """
         from ..frames.calls import Calls
-        from ..views.dashboard.controller import DashboardController, shown
+        from ..views.dashboard.widget import dashboard
 
-        desk = DashboardController(Calls(self._frame, workflow_id=workflow_id, prefix=prefix), label=label)
-        return shown(desk, auto_refresh=auto_refresh, interval=interval)
+        calls = Calls(self._frame, workflow_id=workflow_id, prefix=prefix)
+        return dashboard(calls, label=label, auto_refresh=auto_refresh, interval=interval)
 
     def gallery(
         self,
@@ -120,7 +120,7 @@ class ViewMethods(AccessorBase):
         >>> sheet = out.eachlabs.gallery(label="prompt", columns=2)
         """
         from ..frames.calls import Calls
-        from ..views.gallery.source import gallery
+        from ..views.gallery.widget import gallery
 
         calls = Calls(self._frame, prefix=prefix)
         return gallery(calls, label=label, columns=columns, size=size, page=page)

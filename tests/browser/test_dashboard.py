@@ -44,8 +44,9 @@ from eachlabs_frames.models import Event, Outcome
 from eachlabs_frames.views.dashboard.widget import Dashboard
 
 class Subject:
-    can_cancel = can_retry = False
-    frame = caution = None
+    can_cancel = False
+    frame = None
+    interval = 2.0
 
     def __init__(self, rows):
         self.rows = rows
@@ -54,13 +55,13 @@ class Subject:
     def titles(self, rows):
         return [f"prompt {row}" for row in rows]
 
-    def inputs(self):
+    def searchable(self):
         return self.titles(range(len(self.rows)))
 
-    def attend(self, hear, turned):
-        self.hear, self.turned = hear, turned
+    def attend(self, view):
+        self.view = view
 
-    def outcomes(self, meanwhile):
+    def outcomes(self, view, meanwhile):
         meanwhile()
         return self.rows
 
@@ -68,18 +69,16 @@ class Subject:
         return {"workflow": "wf_abc123", "version": "v2", "run": "made up", "phase": "tracking"}
 
     def refresh(self): ...
-    def follow(self, on): ...
-    def pace(self, interval): ...
+    def follow(self, view, on): ...
     def cancel(self): ...
     def retry(self, rows): ...
-    def csv(self): ...
-    def close(self): ...
+    def leave(self, view): ...
 
     def happen(self, rows, **changes):
         changed = tuple(self.rows[row]._replace(**changes) for row in rows)
         for one in changed:
             self.rows[one.position] = one
-        self.hear(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
+        self.view.hear(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
 """
 
 

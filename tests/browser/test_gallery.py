@@ -81,7 +81,7 @@ def test_a_run_fills_its_gallery_in(open_notebook: Open) -> None:
     states = stored["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
     (snapshot,) = [one["state"]["snapshot"] for one in states if "snapshot" in one["state"]]
     assert [one["label"] for one in snapshot["cards"]] == notebook.evaluate(
-        "sheet._source._cards.labels(range(len(sheet._source._cards)))"
+        "sheet._cards.labels(range(len(sheet._cards)))"
     )
     assert "<figure" in json.dumps(stored["cells"][1]["outputs"])
     assert page.evaluate("window.ran ?? null") is None

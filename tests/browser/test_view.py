@@ -102,7 +102,7 @@ def snapshot(lines: list[list[int]] | int, *, now: float | None = None, **head: 
         "seq": 1,
         "now": now,
         "head": {**usual, **more, "ended_at": None, "rate": 118.2, **head},
-        "words": WORDS,
+        "statuses": WORDS,
         "lines": [[bulk(place), now - 100 + place * 1e-3, line] for place, line in enumerate(pairs)],
         "errors": [],
         "more_errors": 0,
@@ -173,7 +173,7 @@ def test_what_is_saved_is_what_is_shown(stage: Stage) -> None:
 def test_a_word_that_is_new_is_shown_as_it_is(stage: Stage) -> None:
     """The API may say a status that we do not know."""
     stage.start(snapshot([[RUNNING, 10]]))
-    stage.update(words=[*WORDS, "throttled"], lines=[[0, 8, 10]], head={"counts": {"throttled": 10}})
+    stage.update(statuses=[*WORDS, "throttled"], lines=[[0, 8, 10]], head={"counts": {"throttled": 10}})
     assert stage.find(".elf-legend [data-status=throttled]").inner_text().split() == ["◇", "throttled", "10"]
     assert stage.line(0).locator(".elf-bar").get_attribute("aria-label") == "10 throttled"
     stage.update(head={"counts": {"running": 10}})
@@ -613,7 +613,7 @@ LONG = "x" * 100_000
 def test_whatever_comes_is_text(stage: Stage, text: str) -> None:
     """In every place that shows what is from outside."""
     start = snapshot([[COMPLETED, 1], []], workflow=text, version=text, run=text, problem=text, waiting_for=text)
-    start["words"] = [*WORDS, text]
+    start["statuses"] = [*WORDS, text]
     start["lines"][1][2] = [len(WORDS), 1]
     start["head"]["counts"][text] = 1
     start["lines"][0][0] = text

@@ -23,7 +23,7 @@ const snapshot = () => ({
   seq: 1,
   now: Date.now() / 1000,
   head: { phase: "tracking", total: 40 },
-  words: WORDS,
+  statuses: WORDS,
   lines: [
     ["aaa", 10, [2, 5, 3, 5]],
     ["bbb", 20, [0, 10]],

@@ -10,11 +10,11 @@ const snapshot = () => ({
   seq: 1,
   now: 10,
   title: "Run",
-  said: "Waiting",
+  notice: "Waiting",
   columns: 4,
   size: 220,
   page: 100,
-  words: ["completed", "failed"],
+  statuses: ["completed", "failed"],
   codes: [0, 1, 0, 9],
   cards: /** @type {any[]} */ ([]),
 });
@@ -67,8 +67,8 @@ test("a search looks into label, error, output and input, in any case", () => {
 
 test("an update changes what it names", () => {
   const changed = snapshot();
-  applyUpdate(changed, { seq: 2, now: 11, said: null, codes: [1, 0, 4, 1] });
-  assert.deepEqual(changed, { ...snapshot(), seq: 2, now: 11, said: null, codes: [0, 0, 0, 9, 1] });
+  applyUpdate(changed, { seq: 2, now: 11, notice: null, codes: [1, 0, 4, 1] });
+  assert.deepEqual(changed, { ...snapshot(), seq: 2, now: 11, notice: null, codes: [0, 0, 0, 9, 1] });
 });
 
 test("visible rows are watched; after a lost update all of them are asked for", () => {

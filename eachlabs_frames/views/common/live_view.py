@@ -8,32 +8,25 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anywidget
 import ipywidgets
 import traitlets
 
-from ...frames.run_status import RunStatus
 from ...models import Event, Observer, Outcome
 from .notebook_output import NotebookOutput
 from .refresher import Refresher
 
+if TYPE_CHECKING:
+    from ...frames.calls import Calls
 
-class LiveData(Protocol):
-    """The result that a view displays, and the calls that work on it."""
 
-    def attend(self, hear: Observer, turned: Callable[[], None]) -> None:
-        """Call `hear` with each event and `turned` when a call starts or ends, from any thread."""
+class Subscriber(NamedTuple):
+    """The callbacks of one view, a `ResultView` of `Calls`; they are called from any thread."""
 
-    def outcomes(self, meanwhile: Callable[[], None]) -> list[Outcome]:
-        """Return each row's outcome, and call `meanwhile` while no event can occur. May wait for the loop."""
-
-    def head(self) -> RunStatus:
-        """Return the status of the run, without the rows' own counts."""
-
-    def close(self) -> None:
-        """Stop polling for this view."""
+    hear: Observer
+    turned: Callable[[], None]
 
 
 def _snapshot_to_json(snapshot: Callable[[], object], _: object) -> object:
@@ -76,21 +69,22 @@ class LiveView(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
 
     Parameters
     ----------
-    source : LiveData
+    calls : Calls
+        The result, and the calls that work on it.
     """
 
     _browser: BrowserWidget
-    _source: LiveData
 
-    def __init__(self, source: LiveData) -> None:
+    def __init__(self, calls: Calls) -> None:
         self._lock = threading.RLock()
         self._events: deque[Event] = deque()
         self._call_changed = True
         self._is_ready = False  # events before that are displayed once there is something to display them in
-        self._source = source
+        self._calls: Final = calls
+        self._subscriber: Final = Subscriber(self._on_event, self._on_call_changed)
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         self._refresher = Refresher(self._refresh)
-        source.attend(self._on_event, self._on_call_changed)
+        calls.attend(self._subscriber)
         self._take(self._fetch())
         super().__init__(self._create_widgets())
         self._is_ready = True
@@ -101,7 +95,7 @@ class LiveView(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
         """Stop updating and remove the widget."""
         self._refresher.close()
         self._output.remove()
-        self._source.close()
+        self._calls.leave(self._subscriber)
         for widget in (self._browser, self):
             if widget.comm is not None:
                 widget.layout.close()
@@ -154,4 +148,4 @@ class LiveView(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
         if not self._call_changed:
             return None
         self._call_changed = False
-        return self._source.outcomes(self._events.clear)
+        return self._calls.outcomes(self._subscriber, self._events.clear)

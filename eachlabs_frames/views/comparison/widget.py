@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
-from ..common import assets, static_summary
+from ..common import assets, static_html
 from ..review.stepper import ReviewWidget
 from .model import SUMMARY_COLUMNS, TIE, A, B, Judgement
 
@@ -100,8 +100,8 @@ class Comparison(ReviewWidget[Judgement]):
         cells = [[_cell(line[name]) for name in SUMMARY_COLUMNS] for line in rates]
         caption = repr(self).strip("<>")
         if not cells:
-            return f'<p dir="auto">{static_summary.escaped(caption)}</p>'
-        return static_summary.table(caption, [*SUMMARY_COLUMNS], cells, numbers=range(1, len(SUMMARY_COLUMNS)))
+            return f'<p dir="auto">{static_html.escaped(caption)}</p>'
+        return static_html.table(caption, [*SUMMARY_COLUMNS], cells, numbers=range(1, len(SUMMARY_COLUMNS)))
 
     def _is_open(self) -> bool:
         """Return whether the page may show which result is which; it stays so once all pairs are judged."""

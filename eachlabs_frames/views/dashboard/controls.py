@@ -1,81 +1,69 @@
-"""The buttons of a dashboard. Owns their appearance and when they are enabled; the actions are passed in."""
+"""The buttons of a dashboard. Owns their appearance, when they are enabled, and the question before a retry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import ipywidgets
 
 from ...money import format_usd
 
+if TYPE_CHECKING:
+    from ...frames.calls import Calls
+
 INTERVALS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 
-class ControlActions(Protocol):
-    """The actions of the buttons."""
-
-    def refresh(self) -> None:
-        """Poll the executions once."""
-
-    def follow(self, on: bool) -> None:
-        """Start or stop polling."""
-
-    def pace(self, interval: float) -> None:
-        """Set the seconds between two polls, at least."""
-
-    def retry(self, rows: Collection[int]) -> None:
-        """Trigger the failed rows among these again."""
-
-    def cancel(self) -> None:
-        """Stop sending."""
-
-
-class RetryQuestion(NamedTuple):
-    """The rows that a retry would trigger, by position, the mean cost of an execution, and a warning."""
-
-    rows: Collection[int]
-    mean_cost_usd: float | None
-    caution: str | None
-
-
 class Controls:
-    """The buttons, in one line that wraps, and the question before a retry."""
+    """The buttons, in one line that wraps, and the question before a retry.
+
+    Parameters
+    ----------
+    calls : Calls
+    follow : callable
+        Starts or stops polling.
+    question : callable
+        Returns the rows that a retry would trigger, by position, the mean cost of an execution, and a warning or None.
+    export : callable
+        Saves the frame.
+    auto_refresh : bool
+    interval : float
+        Seconds between two polls, at least.
+    """
 
     def __init__(
         self,
-        actions: ControlActions,
+        calls: Calls,
         *,
-        question: Callable[[], RetryQuestion],
+        follow: Callable[[bool], None],
+        question: Callable[[], tuple[Collection[int], float | None, str | None]],
         export: Callable[[], None],
         auto_refresh: bool,
         interval: float,
     ) -> None:
-        self._actions = actions
-        self._ask_about = question
-        self._question: RetryQuestion | None = None
-        self._refresh = _button("Refresh", "Poll the executions now", self._on(actions.refresh))
-        self._auto = ipywidgets.Checkbox(value=auto_refresh, description="Auto-refresh", indent=False)
-        self._auto.layout.width = "auto"
-        choices = sorted({*INTERVALS, interval})
-        self._interval = ipywidgets.Dropdown(
-            options=[(f"{seconds:g} s", seconds) for seconds in choices],
+        self._calls = calls
+        self._read_question = question
+        self._rows: Collection[int] | None = None  # of the question while it is displayed
+        refresh = _button("Refresh", "Poll the executions now", calls.refresh)
+        auto = ipywidgets.Checkbox(value=auto_refresh, description="Auto-refresh", indent=False)
+        auto.observe(lambda change: follow(change["new"]), "value")
+        choice = ipywidgets.Dropdown(
+            options=[(f"{seconds:g} s", seconds) for seconds in sorted({*INTERVALS, interval})],
             value=interval,
             description="every",
             style={"description_width": "initial"},
             tooltip="Minimum seconds between polls",
         )
-        self._interval.layout.width = "auto"
-        self._retry = _button("Retry failed", "Trigger the failed rows again", self._on(self._ask))
-        self._cancel = _button("Cancel", "Stop sending; accepted executions continue", self._on(actions.cancel))
-        self._export = _button("Export CSV", "Save the current frame", self._on(export))
+        choice.observe(lambda change: setattr(calls, "interval", change["new"]), "value")
+        auto.layout.width = choice.layout.width = "auto"
+        self._retry = _button("Retry failed", "Trigger the failed rows again", self._ask)
+        self._cancel = _button("Cancel", "Stop sending; accepted executions continue", calls.cancel)
+        save = _button("Export CSV", "Save the current frame", export)
         self._prompt = ipywidgets.Label()
-        self._yes = _button("", "Trigger them again (paid)", self._on(self._confirm), button_style="danger")
-        self._no = _button("Do not retry", "Trigger nothing", self._on(self._close))
-        self._auto.observe(lambda change: actions.follow(change["new"]), "value")
-        self._interval.observe(lambda change: actions.pace(change["new"]), "value")
-        line = [self._refresh, self._auto, self._interval, self._retry, self._cancel, self._export]
-        self.line = _wrapped(line)
+        self._yes = _button("", "Trigger them again (paid)", self._confirm, button_style="danger")
+        self._no = _button("Do not retry", "Trigger nothing", self._hide_question)
+        self.line = _wrapped([refresh, auto, choice, self._retry, self._cancel, save])
         self.line.add_class("elf-controls")
         self.question = _wrapped([self._prompt, self._yes, self._no])
         self.question.layout.display = "none"
@@ -85,8 +73,8 @@ class Controls:
         """Enable or disable the buttons. Nothing is sent if nothing changes."""
         self._retry.disabled = not can_retry
         self._cancel.disabled = not can_cancel
-        if self._retry.disabled:
-            self._close()
+        if not can_retry:
+            self._hide_question()
 
     def close(self) -> None:
         """Close all widgets."""
@@ -98,38 +86,34 @@ class Controls:
                 widget.close()
 
     def _ask(self) -> None:
-        question = self._question = self._ask_about()
-        count = len(question.rows)
+        self._rows, mean_cost, warning = self._read_question()
+        count = len(self._rows)
         rows = f"{count:,} failed row" + ("s" if count != 1 else "")
-        cost = "" if question.mean_cost_usd is None else f", about {format_usd(count * question.mean_cost_usd)}"
+        cost = "" if mean_cost is None else f", about {format_usd(count * mean_cost)}"
         each = "a new execution, which is paid for" if count == 1 else "a new execution each, which is paid for"
-        caution = f" {question.caution}" if question.caution else ""
-        self._prompt.value = f"Trigger {rows} again? That is {each}{cost}.{caution}"
+        self._prompt.value = f"Trigger {rows} again? That is {each}{cost}.{f' {warning}' if warning else ''}"
         self._yes.description = f"Retry {rows}"
         self.question.layout.display = ""
         self._no.focus()  # a screen reader reads it, and Enter does not pay
 
     def _confirm(self) -> None:
         # The rows of the question, once: a double click sends two messages, and other rows may have failed since.
-        question = self._question
-        self._close()
-        if question is not None:
-            self._actions.retry(question.rows)
+        rows = self._rows
+        self._hide_question()
+        if rows is not None:
+            self._calls.retry(rows)
 
-    def _close(self) -> None:
-        self._question = None
+    def _hide_question(self) -> None:
+        self._rows = None
         self.question.layout.display = "none"
-
-    def _on(self, act: Callable[[], None]) -> Callable[[Any], None]:
-        return lambda _: act()
 
 
 def _wrapped(children: list[Any]) -> Any:
     return ipywidgets.HBox(children, layout={"flex_flow": "row wrap", "align_items": "center", "overflow": "visible"})
 
 
-def _button(text: str, tooltip: str, act: Callable[[Any], None], **more: Any) -> ipywidgets.Button:
+def _button(text: str, tooltip: str, action: Callable[[], None], **more: Any) -> ipywidgets.Button:
     button = ipywidgets.Button(description=text, tooltip=tooltip, **more)
     button.layout.width = "auto"
-    button.on_click(act)
+    button.on_click(lambda _: action())
     return button

@@ -1,6 +1,6 @@
 """Groups of rows in a dashboard: the rows of each bulk operation, and the rows with the same error message.
 
-A message keeps its place as long as a row has it. Text from outside is cut to size here.
+Owns their places. Text from outside is cut to size here.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from collections.abc import Iterable
 from heapq import nsmallest
 from typing import Final
 
-import orjson
-
-from ...media import cut
-from ..common.messages import Line
+from ..common.outcomes import fit
+from .messages import Line
 
 MAX_GROUPS: Final = 50
 MAX_LABELS: Final = 5
 MAX_MESSAGE_LENGTH: Final = 500
+MAX_ID_LENGTH: Final = 200
 NOWHERE: Final = -1
 
 
@@ -33,17 +32,17 @@ class ErrorRows:
         self._first: list[int] | None = []
 
     def join(self, row: int) -> None:
-        """Count a row in."""
+        """Add a row."""
         self.rows.add(row)
         if self._first is not None and (len(self._first) < MAX_LABELS or row < self._first[-1]):
             insort(self._first, row)
             del self._first[MAX_LABELS:]
 
     def leave(self, row: int) -> None:
-        """Count a row out."""
+        """Remove a row."""
         self.rows.discard(row)
         if self._first is not None and row in self._first:
-            self._first = None  # looked up when it is asked for: a retry takes thousands of rows away, one by one
+            self._first = None  # computed when it is read: a retry removes thousands of rows, one by one
 
     def first(self) -> list[int]:
         """Return the first rows, in the frame's order."""
@@ -58,16 +57,16 @@ class ErrorGroups:
     Parameters
     ----------
     dirty : dict
-        Takes up each place that changed, as -1 - place.
+        Each place that has changed is added to it, as -1 - place.
     """
 
     def __init__(self, dirty: dict[int, None]) -> None:
         self.shown: list[ErrorRows] = []
         self._dirty = dirty
-        self._told: dict[int, tuple[str, list[int]]] = {}
+        self._sent: dict[int, tuple[str, list[int]]] = {}
         self._by_message: dict[str, ErrorRows] = {}
         self._by_row: dict[int, ErrorRows] = {}
-        self._free: dict[int, None] = {}  # places whose message no row has; whoever waits gets one at once
+        self._free: dict[int, None] = {}  # places whose message no row has; a waiting message gets one at once
         self._waiting: dict[str, ErrorRows] = {}
 
     @property
@@ -79,38 +78,38 @@ class ErrorGroups:
         """Return the groups that have a row."""
         return [group for group in (*self.shown, *self._waiting.values()) if group.rows]
 
-    def is_told(self, place: int) -> bool:
-        """Say whether the browser knows this place's message and labels."""
-        return self._told.get(place) == self._state(place)
+    def is_sent(self, place: int) -> bool:
+        """Return whether the browser has the current message and labels of this place."""
+        return self._sent.get(place) == self._state(place)
 
-    def tell(self, place: int) -> None:
-        """Note that the browser is told of this place as it is."""
-        self._told[place] = self._state(place)
+    def mark_sent(self, place: int) -> None:
+        """Record that the current message and labels of this place are sent."""
+        self._sent[place] = self._state(place)
 
-    def tell_all(self) -> None:
-        """Note that it is told of every place."""
+    def mark_all_sent(self) -> None:
+        """Record that those of every place are sent."""
         for place in range(len(self.shown)):
-            self.tell(place)
+            self.mark_sent(place)
 
     def move(self, row: int, error: str | None) -> None:
-        """Take `row` out of its group, and into that of its new error."""
+        """Move `row` from its group to that of its new error."""
         group = self._by_row.pop(row, None)
         if group is not None:
             group.leave(row)
-            self._left(group)
+            self._release(group)
         if error:
             message = fit(error, MAX_MESSAGE_LENGTH)
             group = self._by_message.get(message)
             if group is None:
                 group = self._by_message[message] = ErrorRows(message)
-                self._settle(group)
+                self._assign(group)
             self._by_row[row] = group
             group.join(row)
             if group.place != NOWHERE:
                 self._free.pop(group.place, None)
                 self._dirty[-1 - group.place] = None
 
-    def _left(self, group: ErrorRows) -> None:
+    def _release(self, group: ErrorRows) -> None:
         if group.place != NOWHERE:
             self._dirty[-1 - group.place] = None
         if group.rows:
@@ -120,10 +119,10 @@ class ErrorGroups:
             return
         self._free[group.place] = None
         if self._waiting:
-            self._settle(self._waiting.pop(next(iter(self._waiting))))
+            self._assign(self._waiting.pop(next(iter(self._waiting))))
 
-    def _settle(self, group: ErrorRows) -> None:
-        """Give a message a place: a new one, else that of a message that no row has any more; else it waits."""
+    def _assign(self, group: ErrorRows) -> None:
+        """Give a message a new place, or one whose message no row has any more; otherwise it waits."""
         if len(self.shown) < MAX_GROUPS:
             group.place = len(self.shown)
             self.shown.append(group)
@@ -141,22 +140,6 @@ class ErrorGroups:
         return group.message, group.first()[:]
 
 
-def fit(text: str, longest: int) -> str:
-    """Return at most `longest` characters, and about twice as many bytes of JSON."""
-    text = cut(text, longest)
-    while size(text) > 2 * longest + 2:
-        text = cut(text, max(1, len(text) * 3 // 4))
-    return text
-
-
-def size(value: object) -> int:
-    """Return the bytes of a value as compact JSON."""
-    return len(orjson.dumps(value))
-
-
-MAX_ID_LENGTH: Final = 200
-
-
 class BulkLine:
     """The rows of one bulk operation."""
 
@@ -172,19 +155,19 @@ class BulkLine:
         self._order: list[int] | None = None
 
     def join(self, row: int, code: int) -> None:
-        """Count a row in."""
+        """Add a row."""
         self.rows.add(row)
         self.counts[code] = self.counts.get(code, 0) + 1
         self._order = None
 
     def leave(self, row: int, code: int) -> None:
-        """Count a row out."""
+        """Remove a row."""
         self.rows.discard(row)
         self.counts[code] -= 1
         self._order = None
 
     def in_order(self) -> list[int]:
-        """Return its rows, in the frame's order."""
+        """Return the rows in the frame's order."""
         if self._order is None:
             self._order = sorted(self.rows)
         return self._order
@@ -194,5 +177,5 @@ class BulkLine:
         return [number for code in sorted(self.counts) if self.counts[code] for number in (code, self.counts[code])]
 
     def whole(self) -> Line:
-        """Return it as a browser is told of a new one."""
+        """Return the message for a new line."""
         return (fit(self.bulk_id or "", MAX_ID_LENGTH), self.created_at, self.pairs())

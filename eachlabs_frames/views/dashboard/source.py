@@ -1,17 +1,42 @@
-"""Writes a dashboard's frame as CSV for spreadsheets: text that a spreadsheet would run as a formula is escaped.
+"""What a dashboard reads of a result: the texts of its rows, a snapshot without a widget, and the frame as CSV.
 
-Prompts and outputs come from outside, and some begin with "=". Files that programs read are not written here.
+In the CSV, text that a spreadsheet would run as a formula is escaped: prompts and outputs come from outside, and some
+begin with "=". Files that programs read are not written here.
 """
 
 from __future__ import annotations
 
 import csv
-from typing import Any, Final
+import time
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from ...frames import columns
+from ..common.source import RowTexts
+from .model import DashboardModel
+
+if TYPE_CHECKING:
+    from ...frames.calls import Calls
+    from .messages import DashboardSnapshot
+
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What a cell begins with that spreadsheets run (OWASP, "CSV Injection"), also as full-width characters."""
+"""First characters of cells that spreadsheets run (OWASP, "CSV Injection"), also as full-width characters."""
+
+
+def row_texts(calls: Calls, label: Hashable | Sequence[Hashable] | None = None) -> RowTexts:
+    """Return the texts of a result's rows; see `RowTexts` for `label`."""
+    return RowTexts(calls.source, label, prefix=calls.origin.prefix, origin=lambda: calls.origin)
+
+
+def snapshot(calls: Calls) -> DashboardSnapshot:
+    """Return a snapshot of a result as it is now."""
+    texts = row_texts(calls)
+    model = DashboardModel(texts.labels, texts.titles)
+    results = columns.read(calls.frame, calls.origin.prefix)
+    model.take([results.outcome(row) for row in range(results.size)], now=None)
+    return model.snapshot(calls.head(), time.time())
 
 
 def to_csv(frame: pd.DataFrame) -> bytes:
@@ -20,7 +45,7 @@ def to_csv(frame: pd.DataFrame) -> bytes:
         if not pd.api.types.is_numeric_dtype(dtype):
             cells: Any = frame.iloc[:, place].astype(object).map(without_formula)
             frame.isetitem(place, cells)
-    frame.index, frame.columns = _renamed(frame.index), _renamed(frame.columns)
+    frame.index, frame.columns = _escaped(frame.index), _escaped(frame.columns)
     # Quoted, so that a spreadsheet with another separator does not begin a cell in the middle of a text.
     text: str = frame.to_csv(quoting=csv.QUOTE_NONNUMERIC)
     return text.encode("utf-8", "replace")
@@ -33,10 +58,14 @@ def without_formula(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
-def _renamed(index: pd.Index[Any]) -> pd.Index[Any]:
-    labels = index.tolist()
-    changed = [without_formula(label) for label in labels]
+def _escaped(index: pd.Index[Any]) -> pd.Index[Any]:
+    if not len(index):
+        return index
+    labels = [without_formula(label) for label in index.tolist()]
     names = [without_formula(name) for name in index.names]
+    escaped: pd.Index[Any]
     if index.nlevels > 1:
-        return pd.MultiIndex.from_tuples(changed, names=names) if labels else index
-    return pd.Index(changed, name=names[0], tupleize_cols=False) if labels else index
+        escaped = pd.MultiIndex.from_tuples(labels, names=names)
+    else:
+        escaped = pd.Index(labels, name=names[0], tupleize_cols=False)
+    return escaped

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from ...frames.run_status import RunStatus
 from ...models import FAILED, TERMINAL, Outcome
-from ..common import assets, static_summary
-from ..common.live_view import BrowserWidget, LiveData, LiveView
-from ..common.messages import DashboardRequest, DashboardSnapshot, FileMessage, FoundLines, RowsMessage
+from ...notebook import in_kernel
+from ...settings import current
+from ..common import assets
+from ..common.live_view import BrowserWidget, LiveView
 from ..common.notebook_output import MAX_AGE
 from ..common.refresher import MIN_INTERVAL
-from .controls import Controls, RetryQuestion
+from ..common.status_text import ACTIVE_PHASES
+from . import static
+from .controls import Controls
 from .model import DashboardModel
+from .source import row_texts, to_csv
+
+if TYPE_CHECKING:
+    from ...frames.calls import Calls
+    from ...frames.run_status import RunStatus
+    from ..common.source import RowTexts
+    from .messages import DashboardSnapshot
 
 HEARTBEAT: Final = 5.0
 """Seconds between two updates of the run's status without an event: the rate falls by itself."""
@@ -26,65 +35,10 @@ HEARTBEAT: Final = 5.0
 RATE_WINDOW: Final = 60.0
 """Seconds over which the rate is computed."""
 
-ROWS_AT_ONCE: Final = 2
+MAX_LINES_PER_UPDATE: Final = 2
 """Opened lines whose rows are sent with one update: three messages in all."""
 
-AT_WORK: Final = ("preparing", "sending", "tracking")
-
-
-class DashboardData(LiveData, Protocol):
-    """The result that a dashboard displays, and the actions of its buttons."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """Each row's index label, as text."""
-
-    def titles(self, rows: Sequence[int]) -> Sequence[str]:
-        """Return the titles of these rows, which are shown beside their labels; "" for a row without a title."""
-
-    def inputs(self) -> Sequence[str]:
-        """Return the text of each row's input, for the search."""
-
-    @property
-    def frame(self) -> Any:
-        """The current result."""
-
-    @property
-    def can_cancel(self) -> bool:
-        """Whether a call that triggers is in progress."""
-
-    @property
-    def can_retry(self) -> bool:
-        """Whether failed rows can be triggered again now."""
-
-    def refresh(self) -> None:
-        """Poll the executions once."""
-
-    def follow(self, on: bool) -> None:
-        """Start or stop polling until all executions have ended."""
-
-    def pace(self, interval: float) -> None:
-        """Set the seconds between two polls, at least."""
-
-    def cancel(self) -> None:
-        """Stop the call that triggers."""
-
-    @property
-    def caution(self) -> str | None:
-        """A warning for the question before a retry, or None."""
-
-    def retry(self, rows: Collection[int]) -> None:
-        """Trigger the failed rows among `rows` (positions) again."""
-
-    def csv(self) -> bytes:
-        """Return the frame as a CSV file."""
-
-
-class _Opened(NamedTuple):
-    """An opened line: the first row that is displayed, and the version of the rows that the browser has."""
-
-    offset: int
-    version: int
+NO_JOURNAL: Final = "The journal is off, so another cell or dashboard may already have paid for them."
 
 
 class _DashboardBrowser(BrowserWidget):
@@ -103,24 +57,28 @@ class Dashboard(LiveView):
     table (HTML or text); in a notebook, the table is updated at most every 30 s, and when a call starts or ends.
     """
 
-    _source: DashboardData
-
-    def __init__(self, source: DashboardData, *, auto_refresh: bool, interval: float) -> None:
-        self._model = DashboardModel(source.labels, source.titles)
-        self._opened: dict[int, _Opened] = {}
+    def __init__(self, calls: Calls, texts: RowTexts, *, auto_refresh: bool, interval: float) -> None:
+        self._texts = texts
+        self._model = DashboardModel(texts.labels, texts.titles)
+        self._opened: dict[int, tuple[int, int]] = {}  # by line: the first row shown, and the version that was sent
         self._settled: deque[tuple[float, int]] = deque()
         self._controls = Controls(
-            source, question=self._retry_question, export=self._export, auto_refresh=auto_refresh, interval=interval
+            calls,
+            follow=lambda on: calls.follow(self._subscriber, on),
+            question=self._retry_question,
+            export=self._export,
+            auto_refresh=auto_refresh,
+            interval=interval,
         )
-        super().__init__(source)
+        super().__init__(calls)
         self.add_class("eachlabs-dashboard-box")
-        source.follow(auto_refresh)
+        calls.follow(self._subscriber, auto_refresh)
         self._refresher.schedule()
 
     @property
     def frame(self) -> Any:
         """The current result as a new pandas.DataFrame; after a retry, with the new executions."""
-        return self._source.frame
+        return self._calls.frame
 
     def close(self) -> None:
         """Stop polling and remove the widget. A run or a retry in progress continues."""
@@ -128,7 +86,7 @@ class Dashboard(LiveView):
         self._controls.close()
 
     def __repr__(self) -> str:
-        return static_summary.text(self._snapshot())
+        return static.text(self._snapshot())
 
     def _create_widgets(self) -> Sequence[Any]:
         self._browser = _DashboardBrowser(
@@ -139,7 +97,7 @@ class Dashboard(LiveView):
 
     def _static(self) -> dict[str, str]:
         snapshot = self._snapshot()
-        return {"text/html": static_summary.html(snapshot), "text/plain": static_summary.text(snapshot)}
+        return {"text/html": static.html(snapshot), "text/plain": static.text(snapshot)}
 
     # -- events and requests ----------------------------------------------------------------------------------------
 
@@ -150,30 +108,24 @@ class Dashboard(LiveView):
         while self._events:
             self._model.take(self._events.popleft().changed, now=now)
 
-    def _on_request(self, request: DashboardRequest) -> None:
+    def _on_request(self, request: Mapping[str, object]) -> None:
         """Answer the browser. A request may hold anything."""
-        kind, line = request.get("kind"), request.get("line")
+        kind, line, offset = request.get("kind"), request.get("line"), request.get("offset")
         text = str(request.get("text", ""))
-        inputs = self._source.inputs() if kind == "find" and text else None  # slow, so not under the lock
+        inputs = self._texts.searchable() if kind == "find" and text else None  # slow, so not under the lock
         with self._lock:
             if kind == "sync":
                 self._browser.send_snapshot()
             elif kind == "find":
-                self._send_found(text, self._model.find(text, inputs))
+                self._browser.send({"kind": "found", "text": text, "lines": self._model.find(text, inputs)})
             elif kind == "open" and isinstance(line, int) and 0 <= line < self._model.size:
-                offset = request.get("offset")
                 self._send_rows(line, offset if isinstance(offset, int) else 0)
             elif kind == "close" and isinstance(line, int):
                 self._opened.pop(line, None)
 
-    def _send_found(self, text: str, lines: list[int]) -> None:
-        message: FoundLines = {"kind": "found", "text": text, "lines": lines}
-        self._browser.send(message)
-
     def _export(self) -> None:
-        name = self._source.head().get("run") or "eachlabs"
-        message: FileMessage = {"kind": "file", "name": f"{name}.csv", "type": "text/csv"}
-        self._browser.send(message, [self._source.csv()])
+        name = self._calls.head().get("run") or "eachlabs"
+        self._browser.send({"kind": "file", "name": f"{name}.csv", "type": "text/csv"}, [to_csv(self.frame)])
 
     # -- display ----------------------------------------------------------------------------------------------------
 
@@ -194,36 +146,37 @@ class Dashboard(LiveView):
             now = time.time()
             self._take(outcomes, now)
             head = self._head(now)
+            is_active = head["phase"] in ACTIVE_PHASES
             update = self._model.update(head, now)
             if update is not None:
                 self._browser.send(dict(update))
-            stale = [line for line, opened in self._opened.items() if opened.version != self._model.version(line)]
-            for line in stale[:ROWS_AT_ONCE]:
-                self._send_rows(line, self._opened[line].offset)
-            if outcomes is not None and head["phase"] not in AT_WORK:
+            stale = [line for line, (_, version) in self._opened.items() if version != self._model.version(line)]
+            for line in stale[:MAX_LINES_PER_UPDATE]:
+                self._send_rows(line, self._opened[line][0])
+            if outcomes is not None and not is_active:
                 self._browser.send_snapshot()
             self._update_controls()
-            if self._model.behind or stale[ROWS_AT_ONCE:]:
+            if self._model.behind or stale[MAX_LINES_PER_UPDATE:]:
                 return MIN_INTERVAL
-            return HEARTBEAT if head["phase"] in AT_WORK else None
+            return HEARTBEAT if is_active else None
 
     def _send_rows(self, line: int, offset: int) -> None:
         self._opened.pop(line, None)  # and moves to the end, so that each of many lines gets its turn
-        self._opened[line] = _Opened(offset, self._model.version(line))
-        message: RowsMessage = {"kind": "rows", "line": line, **self._model.rows(line, offset)}
-        self._browser.send(message)
+        self._opened[line] = offset, self._model.version(line)
+        self._browser.send({"kind": "rows", "line": line, **self._model.rows(line, offset)})
 
     def _update_controls(self) -> None:
-        can_retry = self._source.can_retry and self._model.rows_with(FAILED) > 0
-        self._controls.show(can_retry=can_retry, can_cancel=self._source.can_cancel)
+        can_cancel = self._calls.can_cancel
+        self._controls.show(can_retry=not can_cancel and self._model.rows_with(FAILED) > 0, can_cancel=can_cancel)
 
-    def _retry_question(self) -> RetryQuestion:
+    def _retry_question(self) -> tuple[Collection[int], float | None, str | None]:
+        warning = NO_JOURNAL if current().journal is None else None
         with self._lock:
-            return RetryQuestion(self._model.rows_of(FAILED), self._model.mean_cost_usd, self._source.caution)
+            return self._model.rows_of(FAILED), self._model.mean_cost_usd, warning
 
     def _head(self, now: float) -> RunStatus:
-        head = self._source.head()
-        head["rate"] = self._rate(now) if head["phase"] in AT_WORK else None
+        head = self._calls.head()
+        head["rate"] = self._rate(now) if head["phase"] in ACTIVE_PHASES else None
         return head
 
     def _rate(self, now: float) -> float | None:
@@ -234,3 +187,26 @@ class Dashboard(LiveView):
             self._settled.popleft()
         start, settled_at_start = self._settled[0]
         return round((settled - settled_at_start) / (now - start) * 60, 1) if now - start >= 1 else None
+
+
+def dashboard(
+    calls: Calls,
+    *,
+    label: Hashable | Sequence[Hashable] | None = None,
+    auto_refresh: bool | None = None,
+    interval: float,
+) -> Dashboard:
+    """Return a dashboard of a result.
+
+    Raises
+    ------
+    ColumnError
+        `label` names no column, or one that is there twice.
+    ConfigurationError
+        `interval` is not a positive number.
+    """
+    texts = row_texts(calls, label)
+    calls.interval = interval
+    return Dashboard(
+        calls, texts, auto_refresh=in_kernel() if auto_refresh is None else auto_refresh, interval=interval
+    )

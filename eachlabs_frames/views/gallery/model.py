@@ -1,8 +1,17 @@
-"""What a gallery shows, kept as outcomes come in: a status for each row, and the cards of the rows that are looked at.
+"""The state of a gallery: a status for each row, and the cards of the rows that are displayed.
 
-It owns what is told and in which order, never when: no thread, no clock, no widget. One thread at a time may use it.
-All messages between the kernel and `web/gallery_store.js` are here. Everything is JSON, each value is absolute, and a
-*code* is the place of a status in ``words``.
+Owns what is sent and in which order, never when: no thread, no clock, no widget. One thread at a time may use it.
+
+All messages between the kernel and ``web/gallery_store.js`` are here, as JSON. Each value is absolute, and a *code* is
+the place of a status in ``statuses``. Kernel to browser, with the synced trait ``snapshot`` as their start:
+
+- ``update``: `GalleryUpdate`.
+- ``found``: the ``rows`` whose card contains ``text``.
+- ``file``: the file of URL number ``n`` of a ``row``, with its media ``type``; its bytes are the message's one buffer,
+  which is missing if there is no file.
+
+Browser to kernel: ``watch`` (``seq`` of the latest message, ``rows`` that are displayed, and those of them whose card
+is ``missing``), ``find`` (``text``) and ``file`` (``row``, ``n``).
 """
 
 from __future__ import annotations
@@ -11,32 +20,27 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from math import fsum, isfinite
-from typing import Final, Literal, NamedTuple, TypedDict
+from typing import Final, Literal, NamedTuple, TypeAlias, TypedDict
 
-import orjson
-
-from ...media import cut
-from ...models import PENDING, STATUSES, Outcome
-from ..common.card import MAX_STATUS_LENGTH, Card
+from ...models import PENDING, Outcome
+from ..common.card import Card
+from ..common.outcomes import StatusCodes, is_same, json_size
 
 MAX_MESSAGE_BYTES: Final = 240_000
-"""Bytes of cards in an update, as compact JSON; and of those in a snapshot, which a saved notebook keeps."""
+"""Bytes of the cards in an update, as compact JSON, and in a snapshot, which a saved notebook keeps."""
 
 MAX_CODES: Final = 5_000
 MAX_WATCHED: Final = 2_500
-"""Rows that are looked at, at most: two views of the largest page, and what stands beside it."""
+"""Rows that are displayed, at most: two views of the largest page, and their neighbours."""
 
 CHUNK: Final = 500
-FEW: Final = 50
-MAX_STATUSES: Final = 20
-OTHER: Final = "other"
-"""The word for all words beyond `MAX_STATUSES`."""
+SMALL_CHUNK: Final = 50
 
-Make = Callable[[Sequence[Outcome]], list[Card]]
+MakeCards: TypeAlias = Callable[[Sequence[Outcome]], list[Card]]
 
 
 class GalleryLayout(NamedTuple):
-    """How cards are laid out: how many across at most, how many pixels wide, and how many on a page."""
+    """The layout: the maximum number of cards side by side, their width in pixels, and the cards per page."""
 
     columns: int
     size: int
@@ -44,63 +48,34 @@ class GalleryLayout(NamedTuple):
 
 
 class GallerySnapshot(TypedDict):
-    """All that is shown: the synced trait ``snapshot``, which a saved notebook keeps."""
+    """All that is displayed: the synced trait ``snapshot``, which a saved notebook keeps."""
 
     seq: int
     now: float  # epoch seconds, by the kernel's clock
     title: str
-    said: str | None  # what is to be said of the call, where there is something: a sentence
+    notice: str | None  # the state of the run, unless all is well: a sentence
     columns: int
     size: int  # pixels
     page: int  # cards
-    words: list[str]
-    codes: list[int]  # a row each
-    cards: list[Card]  # some of those that are looked at
+    statuses: list[str]
+    codes: list[int]  # one per row
+    cards: list[Card]  # some of those that are displayed
 
 
 class GalleryUpdate(TypedDict, total=False):
-    """Kernel to browser, at most four a second. Only ``kind``, ``seq`` and ``now`` are always there.
+    """What has changed. Only ``kind``, ``seq`` and ``now`` are always there.
 
-    A browser that sees `seq` skip a number says so by its next ``watch``, and gets a whole snapshot.
+    A browser that sees `seq` skip a number says so with its next ``watch``, and gets a snapshot.
     """
 
     kind: Literal["update"]
     seq: int
     now: float
     title: str
-    said: str | None
-    words: list[str]  # the whole list, where it grew
+    notice: str | None
+    statuses: list[str]  # the whole list, if it grew
     codes: list[int]  # [row, code, row, code, ...]
     cards: list[Card]
-
-
-class FoundRows(TypedDict):
-    """Kernel to browser: the rows whose card holds a text."""
-
-    kind: Literal["found"]
-    text: str
-    rows: list[int]
-
-
-class GalleryFile(TypedDict):
-    """Kernel to browser: a file of a row; its bytes are the message's one buffer, of which there is none otherwise."""
-
-    kind: Literal["file"]
-    row: int
-    n: int
-    type: str | None
-
-
-class GalleryRequest(TypedDict, total=False):
-    """Browser to kernel."""
-
-    kind: Literal["watch", "find", "file"]
-    seq: int  # watch: of what the browser heard last
-    rows: list[int]  # watch: all that is looked at now
-    missing: list[int]  # watch: those of them whose card is not there
-    text: str  # find
-    row: int  # file
-    n: int
 
 
 class GalleryModel:
@@ -109,168 +84,138 @@ class GalleryModel:
     Parameters
     ----------
     size : int
-        How many rows there are.
+        Number of rows.
     make : callable
         Makes cards of outcomes.
     first : int
-        Rows that are looked at before a browser says which.
+        Rows that are displayed until a browser says which.
     """
 
-    def __init__(self, size: int, make: Make, *, first: int) -> None:
+    def __init__(self, size: int, make: MakeCards, *, first: int) -> None:
         self.seq = 0
         self.outcomes: Final = [Outcome(row, PENDING) for row in range(size)]
         self._make = make
-        self._words = list(STATUSES)
+        self._statuses = StatusCodes()
         self._codes = [0] * size
         self._watched: dict[int, None] = dict.fromkeys(range(min(first, size)))
-        self._late: dict[int, None] = {}  # rows that are looked at, and whose card was not told as it is now
-        self._changed: dict[int, None] = {}  # rows whose code was not told
-        self._told_words = len(self._words)
-        self._told: tuple[str, str | None] | None = None
+        self._stale: dict[int, None] = {}  # displayed rows whose current card was not sent
+        self._changed: dict[int, None] = {}  # rows whose code was not sent
+        self._sent_statuses = len(self._statuses.names)
+        self._sent_texts: tuple[str, str | None] | None = None
 
     def take(self, outcomes: Iterable[Outcome]) -> None:
-        """Take in how rows stand; one that stands as before changes nothing."""
+        """Take in outcomes; one that is equal to the row's current outcome changes nothing."""
         for outcome in outcomes:
             row = outcome.position
-            before = self.outcomes[row]
-            if before is outcome or _equal(before, outcome):
+            if is_same(self.outcomes[row], outcome):
                 continue
             self.outcomes[row] = outcome
-            code = self._code(outcome.status)
+            code = self._statuses.code(outcome.status)
             if code != self._codes[row]:
                 self._codes[row] = code
                 self._changed[row] = None
             if row in self._watched:
-                self._late[row] = None
+                self._stale[row] = None
 
     def watch(self, rows: Iterable[object], missing: Iterable[object]) -> None:
-        """Have the cards of these rows told as they change, of those that are missing now, and of others no longer."""
-        self._watched = dict.fromkeys(islice(self._known(rows), MAX_WATCHED))
-        late = [*self._late, *self._known(missing)]
-        self._late = {row: None for row in late if row in self._watched}
+        """Send the cards of these rows when they change, of `missing` ones now, and of others no longer."""
+        self._watched = dict.fromkeys(islice(self._valid(rows), MAX_WATCHED))
+        stale = [*self._stale, *self._valid(missing)]
+        self._stale = {row: None for row in stale if row in self._watched}
 
-    def snapshot(self, title: str, said: str | None, now: float, layout: GalleryLayout) -> GallerySnapshot:
-        """Return all that is shown, with as many cards as a notebook keeps."""
-        cards: list[Card] = []
-        spent = 0
-        for card in self._made(list(self._watched)):
-            spent += _weight(card)
-            if spent > MAX_MESSAGE_BYTES:
-                break
-            cards.append(card)
+    def snapshot(self, title: str, notice: str | None, now: float, layout: GalleryLayout) -> GallerySnapshot:
+        """Return all that is displayed, with as many cards as a notebook keeps."""
         return {
             "seq": self.seq,
             "now": round(now, 3),
             "title": title,
-            "said": said,
+            "notice": notice,
             "columns": layout.columns,
             "size": layout.size,
             "page": layout.page,
-            "words": self._words[:],
+            "statuses": self._statuses.names[:],
             "codes": self._codes[:],
-            "cards": cards,
+            "cards": self._fitting(self._watched, at_least=0),
         }
 
-    def settle(self, title: str, said: str | None) -> None:
-        """Take everything as told, because the first snapshot tells it; a card that it lacks is asked for."""
-        self._told = (title, said)
-        self._told_words = len(self._words)
+    def settle(self, title: str, notice: str | None) -> None:
+        """Mark everything as sent, because the first snapshot contains it; the browser requests a missing card."""
+        self._sent_texts = (title, notice)
+        self._sent_statuses = len(self._statuses.names)
         self._changed.clear()
-        self._late.clear()
+        self._stale.clear()
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows have each status word; those that none has are left out."""
-        return {self._words[code]: rows for code, rows in sorted(Counter(self._codes).items())}
+        """Number of rows by status, without zeros."""
+        return {self._statuses.names[code]: rows for code, rows in sorted(Counter(self._codes).items())}
 
     @property
     def accepted(self) -> int:
-        """How many rows have an execution."""
+        """Number of rows that have an execution."""
         return sum(outcome.execution_id is not None for outcome in self.outcomes)
 
     @property
     def cost_usd(self) -> float | None:
-        """What the executions cost whose cost is known; None where none is."""
+        """Cost of the executions whose cost is known; None if none is."""
         costs = [outcome.cost for outcome in self.outcomes if outcome.cost is not None and isfinite(outcome.cost)]
         return fsum(costs) if costs else None
 
     @property
     def behind(self) -> bool:
-        """Whether there is more to tell than one update took."""
-        return bool(self._late or self._changed)
+        """Whether cards or codes wait to be sent."""
+        return bool(self._stale or self._changed)
 
-    def update(self, title: str, said: str | None, now: float) -> GalleryUpdate | None:
-        """Return what has changed since the last time, as much of it as fits; None where nothing has."""
-        if not self.behind and self._told == (title, said):
+    def update(self, title: str, notice: str | None, now: float) -> GalleryUpdate | None:
+        """Return what has changed since the last message, as much of it as fits; None if nothing has."""
+        if not self.behind and self._sent_texts == (title, notice):
             return None
         self.seq += 1
         message: GalleryUpdate = {"kind": "update", "seq": self.seq, "now": round(now, 3)}
-        if self._told != (title, said):
-            message |= {"title": title, "said": said}
-            self._told = (title, said)
-        if self._told_words < len(self._words):
-            message["words"] = self._words[:]
-            self._told_words = len(self._words)
+        if self._sent_texts != (title, notice):
+            message |= {"title": title, "notice": notice}
+            self._sent_texts = (title, notice)
+        if self._sent_statuses < len(self._statuses.names):
+            message["statuses"] = self._statuses.names[:]
+            self._sent_statuses = len(self._statuses.names)
         rows = list(islice(self._changed, MAX_CODES))
         if rows:
-            message["codes"] = [one for row in rows for one in (row, self._codes[row])]
+            message["codes"] = [number for row in rows for number in (row, self._codes[row])]
             for row in rows:
                 del self._changed[row]
-        cards = self._due()
+        cards = self._fitting(self._stale, at_least=1)
         if cards:
             message["cards"] = cards
+            for card in cards:
+                del self._stale[card["row"]]
         return message
 
-    def _due(self) -> list[Card]:
-        """Return cards that are late, at least one where one is, and no more than fit."""
+    def _fitting(self, rows: Iterable[int], *, at_least: int) -> list[Card]:
+        """Return the cards of the first of these rows that fit into one message."""
         cards: list[Card] = []
-        spent = 0
-        for card in self._made(list(self._late)):
-            spent += _weight(card)
-            if cards and spent > MAX_MESSAGE_BYTES:
+        size = 0
+        for card in make_cards([self.outcomes[row] for row in rows], self._make, SMALL_CHUNK):
+            size += json_size(card)
+            if size > MAX_MESSAGE_BYTES and len(cards) >= at_least:
                 break
             cards.append(card)
-            del self._late[card["row"]]
         return cards
 
-    def _made(self, rows: Sequence[int]) -> Iterator[Card]:
-        for start in range(0, len(rows), FEW):
-            yield from self._make([self.outcomes[row] for row in rows[start : start + FEW]])
-
-    def _known(self, rows: Iterable[object]) -> Iterator[int]:
-        """Yield what of `rows`, which a browser may have made up, are rows."""
+    def _valid(self, rows: Iterable[object]) -> Iterator[int]:
+        """Yield the items that are rows; a browser may send anything."""
         return (row for row in rows if type(row) is int and 0 <= row < len(self.outcomes))
 
-    def _code(self, status: str) -> int:
-        word = cut(status, MAX_STATUS_LENGTH)
-        if word not in self._words:
-            word = word if len(self._words) < MAX_STATUSES - 1 else OTHER
-        if word not in self._words:
-            self._words.append(word)
-        return self._words.index(word)
 
-
-def cards_of(outcomes: Sequence[Outcome], make: Make) -> Iterator[Card]:
-    """Yield the cards of these rows, made a few at a time: it takes its time, and holds nobody up."""
-    for start in range(0, len(outcomes), CHUNK):
-        yield from make(outcomes[start : start + CHUNK])
+def make_cards(outcomes: Sequence[Outcome], make: MakeCards, chunk: int = CHUNK) -> Iterator[Card]:
+    """Yield the cards of these rows. They are made in chunks, so that other threads do not wait long."""
+    for start in range(0, len(outcomes), chunk):
+        yield from make(outcomes[start : start + chunk])
 
 
 def find(text: str, cards: Iterable[Card]) -> list[int]:
-    """Return the rows whose card holds a text: in its label, its input, its error or its output."""
-    wanted = text.casefold()
-    return [card["row"] for card in cards if any(wanted in one.casefold() for one in _texts(card))]
-
-
-def _equal(before: Outcome, outcome: Outcome) -> bool:
-    try:
-        return before == outcome
-    except Exception:  # noqa: BLE001  # an output may be nested too deep, or hold what refuses to be compared
-        return False
-
-
-def _weight(card: Card) -> int:
-    return len(orjson.dumps(card))
+    """Return the rows whose card contains a text: in its label, its input, its error or its output."""
+    needle = text.casefold()
+    return [card["row"] for card in cards if any(needle in string.casefold() for string in _texts(card))]
 
 
 def _texts(card: Card) -> Iterator[str]:

@@ -6,27 +6,36 @@ that neither the kernel nor a run waits for an image.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from numbers import Real
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from ...frames.run_status import RunStatus
+from ...checks import check_whole
+from ...errors import ConfigurationError
 from ...media import cut
 from ...models import Json, Outcome
-from ..common import assets, html_page, local_files, static_summary
+from ..common import assets, html_page, local_files
 from ..common.card import Card
-from ..common.live_view import BrowserWidget, LiveData, LiveView
+from ..common.live_view import BrowserWidget, LiveView
 from ..common.local_files import ViewFiles
 from ..common.notebook_output import MAX_AGE
 from ..common.refresher import MIN_INTERVAL
+from ..common.source import Cards
+from ..common.status_text import heading, state, title
 from . import static
-from .model import GalleryLayout, GalleryModel, GalleryRequest, GallerySnapshot, cards_of, find
+from .model import GalleryLayout, GalleryModel, GallerySnapshot, find, make_cards
 
-logger = logging.getLogger("eachlabs_frames")
+if TYPE_CHECKING:
+    from ...frames.calls import Calls
+    from ...frames.run_status import RunStatus
+
+MAX_COLUMNS: Final = 50
+MIN_SIZE, MAX_SIZE = 80, 2_000
+MAX_PAGE_SIZE: Final = 1_000
 
 MAX_BYTES_PER_REFRESH: Final = 12_000_000
 """Bytes of files that are sent in one refresh."""
@@ -34,20 +43,6 @@ MAX_BYTES_PER_REFRESH: Final = 12_000_000
 MAX_QUERY_LENGTH: Final = 300
 SAVE_TIMEOUT: Final = 1.0
 """Seconds that `save` waits for a refresh that reads rows: on the loop thread it would wait for ever."""
-
-
-class GalleryData(LiveData, Protocol):
-    """The result that a gallery displays."""
-
-    @property
-    def size(self) -> int:
-        """Number of rows."""
-
-    def make(self, outcomes: Sequence[Outcome]) -> list[Card]:
-        """Return the cards of these rows."""
-
-    def files(self, row: int) -> Sequence[str | None]:
-        """Return the paths of a row's files, in the order of its URLs."""
 
 
 class _GalleryBrowser(BrowserWidget):
@@ -66,17 +61,16 @@ class Gallery(LiveView):
     a notebook, these are updated at most every 30 s, and when a call starts or ends. `save` writes a file.
     """
 
-    _source: GalleryData
-
-    def __init__(self, source: GalleryData, *, columns: int, size: int, page: int) -> None:
-        self._layout: Final = GalleryLayout(columns, size, page)
-        self._files = ViewFiles(source.files, range(source.size))
+    def __init__(self, calls: Calls, cards: Cards, layout: GalleryLayout) -> None:
+        self._cards = cards
+        self._layout: Final = layout
+        self._files = ViewFiles(cards.files, range(len(cards)))
         self._taking = threading.Lock()  # outcomes that were read are taken before later events
-        self._model = GalleryModel(source.size, source.make, first=page + 1)
-        self._is_behind = False  # the browser, as it says itself
+        self._model = GalleryModel(len(cards), cards.make, first=layout.page + 1)
+        self._is_behind = False  # the browser, as it reports itself
         self._query: str | None = None
         self._requested_files: deque[tuple[int, int]] = deque()
-        super().__init__(source)
+        super().__init__(calls)
         self.add_class("eachlabs-gallery-box")
 
     def save(self, path: str | Path) -> Path:
@@ -112,15 +106,16 @@ class Gallery(LiveView):
         self._catch_up()
         with self._lock:
             outcomes = self._model.outcomes[:]
-            snapshot = self._snapshot()
-            title = static_summary.title(self._head())
-        cards = list(cards_of(outcomes, self._source.make))
-        chosen = local_files.choose_embedded(cards, self._files.find)
-        kept: Json = {**snapshot, "cards": cards}
-        state = {"snapshot": kept, "is_page": True}
-        script, style = assets.script("gallery"), assets.style("gallery")
+            snapshot: Json = self._snapshot()
+            page_title = title(self._head())
+        cards = snapshot["cards"] = list(make_cards(outcomes, self._cards.make))
         return html_page.write(
-            target, title, script=script, style=style, state=state, files=local_files.read_embedded(chosen)
+            target,
+            page_title,
+            script=assets.script("gallery"),
+            style=assets.style("gallery"),
+            state={"snapshot": snapshot, "is_page": True},
+            files=local_files.read_embedded(local_files.choose_embedded(cards, self._files.find)),
         )
 
     def close(self) -> None:
@@ -131,9 +126,7 @@ class Gallery(LiveView):
     def __repr__(self) -> str:
         self._catch_up()
         with self._lock:
-            return static.text(
-                static_summary.title(self._head()), self._first_cards(static.MAX_LINES), self._source.size
-            )
+            return static.text(title(self._head()), self._first_cards(static.MAX_LINES), len(self._cards))
 
     def _create_widgets(self) -> Sequence[Any]:
         self._model.settle(*self._texts())
@@ -143,9 +136,9 @@ class Gallery(LiveView):
     def _static(self) -> dict[str, str]:
         self._catch_up()
         with self._lock:
-            title, cards = static_summary.title(self._head()), self._first_cards(static.MAX_CARDS)
-        sheet = static.html(title, cards, self._source.size, self._layout, pictures=self._picture)
-        return {"text/html": sheet, "text/plain": repr(self)}
+            caption, cards = title(self._head()), self._first_cards(static.MAX_CARDS)
+        html = static.html(caption, cards, len(self._cards), self._layout, read_picture=self._read_picture)
+        return {"text/html": html, "text/plain": repr(self)}
 
     # -- events and requests ----------------------------------------------------------------------------------------
 
@@ -164,8 +157,8 @@ class Gallery(LiveView):
             finally:
                 self._taking.release()
 
-    def _on_request(self, request: GalleryRequest | object) -> None:
-        """Note a request of the browser, which may hold anything; the next refresh answers it."""
+    def _on_request(self, request: object) -> None:
+        """Record a request of the browser, which may hold anything; the next refresh answers it."""
         if not isinstance(request, dict):
             return
         kind = request.get("kind")
@@ -179,16 +172,15 @@ class Gallery(LiveView):
             self._query = cut(str(request.get("text", "")), MAX_QUERY_LENGTH)
         elif kind == "file":
             row, n = request.get("row"), request.get("n")
-            if type(row) is int and type(n) is int and 0 <= row < self._source.size and n >= 0:
+            if type(row) is int and type(n) is int and 0 <= row < len(self._cards) and n >= 0:
                 self._requested_files.append((row, n))
         self._wake()
 
     # -- display ----------------------------------------------------------------------------------------------------
 
     def _head(self) -> RunStatus:
-        head = self._source.head()
-        model = self._model
-        head |= {"total": self._source.size, "counts": model.counts, "accepted": model.accepted}
+        head, model = self._calls.head(), self._model
+        head |= {"total": len(self._cards), "counts": model.counts, "accepted": model.accepted}
         head["cost_usd"] = model.cost_usd
         return head
 
@@ -196,14 +188,14 @@ class Gallery(LiveView):
         """Return the heading, and a sentence on the state of the run unless all rows are settled without a problem."""
         head = self._head()
         is_well = head.get("phase") == "settled" and not head.get("problem")
-        return static_summary.heading(head), None if is_well else static_summary.state(head) or None
+        return heading(head), None if is_well else state(head) or None
 
     def _snapshot(self) -> GallerySnapshot:
         with self._lock:
             return self._model.snapshot(*self._texts(), time.time(), self._layout)
 
     def _first_cards(self, count: int) -> list[Card]:
-        return self._source.make(self._model.outcomes[:count])
+        return self._cards.make(self._model.outcomes[:count])
 
     def _refresh(self) -> float | None:
         with self._taking:
@@ -227,7 +219,7 @@ class Gallery(LiveView):
         """Answer the latest search. It reads every card, so it does not hold the lock, which a click may wait for."""
         query, self._query = self._query, None
         if query is not None:
-            rows = find(query, cards_of(self._model.outcomes[:], self._source.make))
+            rows = find(query, make_cards(self._model.outcomes[:], self._cards.make))
             self._browser.send({"kind": "found", "text": query, "rows": rows})
 
     def _send_files(self) -> None:
@@ -236,9 +228,31 @@ class Gallery(LiveView):
             row, n = self._requested_files.popleft()
             sent += local_files.send(self._browser, row, n, self._files.find(row, n))
 
-    def _picture(self, row: int, n: int, room: int) -> tuple[str, bytes] | None:
-        file = self._files.find(row, n, max_bytes=min(room, static.MAX_PICTURE_BYTES))
+    def _read_picture(self, row: int, n: int, max_bytes: int) -> tuple[str, bytes] | None:
+        file = self._files.find(row, n, max_bytes=min(max_bytes, static.MAX_PICTURE_BYTES))
         if file is None or not file.media_type.startswith("image/"):
             return None
         content = local_files.read(file)
         return None if content is None else (file.media_type, content)
+
+
+def gallery(
+    calls: Calls, *, label: Hashable | Sequence[Hashable] | None, columns: object, size: object, page: object
+) -> Gallery:
+    """Return a gallery of a result.
+
+    Raises
+    ------
+    ColumnError
+        `label` names no column.
+    ConfigurationError
+        `columns`, `size` or `page` is not a valid number.
+    """
+    across = check_whole("columns", columns, 1, MAX_COLUMNS)
+    pixels = float(size) if isinstance(size, Real) and not isinstance(size, bool) else 0.0
+    if not MIN_SIZE <= pixels <= MAX_SIZE:
+        msg = f"size must be a number of pixels, {MIN_SIZE:,} to {MAX_SIZE:,}; got {size!r}"
+        raise ConfigurationError(msg)
+    layout = GalleryLayout(across, round(pixels), check_whole("page", page, 1, MAX_PAGE_SIZE))
+    cards = Cards(calls.frame, label=label, prefix=calls.origin.prefix, origin=lambda: calls.origin)
+    return Gallery(calls, cards, layout)

@@ -20,7 +20,7 @@ from ...errors import ConfigurationError
 from ...media import HEAD_BYTES, media_type
 from ...models import COMPLETED, FAILED
 from ..common import html_page, local_files
-from ..common.static_summary import plain
+from ..common.static_html import plain
 from .model import GAP, cell_lines
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ...inputs.json_values import MISSING
 from ...media import cut
 from ...results import NO_TIME, Results
 from ...suggestions import hint
-from ..common.source import BETWEEN, Cards, name_of
+from ..common.source import SEPARATOR, Cards, name_of
 from .cards import FrameSide, MatrixCards
 from .colours import Unit
 from .model import AxisHead, MatrixValues, table
@@ -160,7 +160,7 @@ def _side(frame: pd.DataFrame, names: AxisNames, value: Hashable, prefix: str | 
     }
     parts = [_texts(column, name_of(label)) for label, column in axes.items()]
     # Each part is cut, because a long prompt would hide the others.
-    labels = [BETWEEN.join(cut(part, MAX_PART_LENGTH) for part in row) for row in zip(*parts, strict=True)]
+    labels = [SEPARATOR.join(cut(part, MAX_PART_LENGTH) for part in row) for row in zip(*parts, strict=True)]
     results = columns.read(frame, prefix)
     column, values = _values(frame, value, prefix, results, where)
     meta = lost_attrs.known(frame, prefix)
@@ -248,7 +248,7 @@ def _heads(layout: Pivot) -> tuple[AxisHead, AxisHead, list[str]]:
         places = [list(place) for place in zip(*levels, strict=True)]
         heads.append(AxisHead(names=[name_of(label) for label in labels], places=places))
     by = [_texts(layout.by.iloc[:, at], name_of(label)) for at, label in enumerate(layout.names.by)]
-    return heads[0], heads[1], [BETWEEN.join(parts) for parts in zip(*by, strict=True)]
+    return heads[0], heads[1], [SEPARATOR.join(parts) for parts in zip(*by, strict=True)]
 
 
 def _texts(values: pd.Series[Any], name: str = "") -> list[str]:

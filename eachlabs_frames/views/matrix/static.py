@@ -5,14 +5,13 @@ Values are escaped and shortened: they never become markup or a terminal's contr
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Final
 
 from ...models import COMPLETED
 from ..common import local_files
-from ..common.static_summary import plain
+from ..common.static_html import data_url, plain
 from .model import GAP, mark_text
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ class _TableWriter:
         content = None if file is None or not file.media_type.startswith("image/") else local_files.read(file)
         if file is None or content is None:
             return None
-        url = f"data:{file.media_type};base64,{base64.b64encode(content).decode('ascii')}"
+        url = data_url(file.media_type, content)
         self._pictures -= len(url)
         return url
 

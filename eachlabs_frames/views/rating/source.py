@@ -21,7 +21,7 @@ from ...inputs.mapping import from_spec, labels_of
 from ...models import COMPLETED, Outcome
 from ..common.card import MAX_STATUS_LENGTH, Card
 from ..common.source import Cards
-from ..common.static_summary import plain
+from ..common.static_html import plain
 
 if TYPE_CHECKING:
     from .widget import Rating

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ..common import assets, static_summary
+from ..common import assets, static_html
 from ..review.stepper import ReviewWidget
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Rating(ReviewWidget[float]):
         ]
         caption = repr(self).strip("<>")
         beyond = f"<p>and {size - MAX_LINES:,} more</p>" if size > MAX_LINES else ""
-        return f"<div>{static_summary.table(caption, ['row', self._source.column], cells, numbers=(1,))}{beyond}</div>"
+        return f"<div>{static_html.table(caption, ['row', self._source.column], cells, numbers=(1,))}{beyond}</div>"
 
     # -- hooks of ReviewWidget ---------------------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ export function createLine(place, store, view, rowsId) {
     const data = store.snapshot.lines[place][2];
     if (data === painted) return;
     painted = data;
-    const all = statusCounts(data, store.snapshot.words);
+    const all = statusCounts(data, store.snapshot.statuses);
     paintBar(bar, all);
     counts.paint(all);
     const name = bulkId ? `Bulk operation ${clip(bulkId, 8)}` : "Rows that were not sent";

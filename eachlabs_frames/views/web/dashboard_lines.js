@@ -4,7 +4,7 @@
  * A line is a bulk operation, or the rows that were not sent with any. Only the visible lines are in the page, so their
  * positions are computed from the heights here, which dashboard.css draws.
  *
- * @typedef {number[]} Counts the place of a status in `words` and its number of rows, by turns
+ * @typedef {number[]} Counts the place of a status in `statuses` and its number of rows, by turns
  * @typedef {[bulkId: string, createdAt: number | null, counts: Counts]} LineData
  * @typedef {[status: string, rows: number][]} StatusCounts in the order of a bar
  * @typedef {"sent" | "newest" | "failures" | "least" | "most"} Sort
@@ -36,33 +36,33 @@ const FAILED = new Set(["failed", "invalid"]);
 /** The statuses that are always shown, even without rows. */
 export const MAIN = ["completed", "running", "queued", "pending", "failed"];
 
-/** @type {Record<Sort, { name: string, key: ((line: LineData, words: string[]) => number) | null }>} */
+/** @type {Record<Sort, { name: string, key: ((line: LineData, names: string[]) => number) | null }>} */
 export const SORTS = {
   sent: { name: "Order sent", key: null },
   newest: { name: "Newest first", key: ([, createdAt]) => -(createdAt ?? 0) },
-  failures: { name: "Most failures", key: ([, , counts], words) => -countRows(counts, words, FAILED) },
-  least: { name: "Least progress", key: ([, , counts], words) => progress(counts, words) },
-  most: { name: "Most progress", key: ([, , counts], words) => -progress(counts, words) },
+  failures: { name: "Most failures", key: ([, , counts], names) => -countRows(counts, names, FAILED) },
+  least: { name: "Least progress", key: ([, , counts], names) => progress(counts, names) },
+  most: { name: "Most progress", key: ([, , counts], names) => -progress(counts, names) },
 };
 
 /**
  * The number of rows, of all statuses or of some.
  *
  * @param {Counts} counts
- * @param {string[]} words
+ * @param {string[]} names
  * @param {Set<string>} [statuses]
  */
-export function countRows(counts, words, statuses) {
+export function countRows(counts, names, statuses) {
   let rows = 0;
-  for (let i = 0; i < counts.length; i += 2) if (!statuses || statuses.has(words[counts[i]])) rows += counts[i + 1];
+  for (let i = 0; i < counts.length; i += 2) if (!statuses || statuses.has(names[counts[i]])) rows += counts[i + 1];
   return rows;
 }
 
 /**
  * @param {Counts} counts
- * @param {string[]} words
+ * @param {string[]} names
  */
-const progress = (counts, words) => countRows(counts, words, SETTLED) / (countRows(counts, words) || 1);
+const progress = (counts, names) => countRows(counts, names, SETTLED) / (countRows(counts, names) || 1);
 
 /**
  * Those with rows, in the order of a bar.
@@ -74,12 +74,12 @@ export const inOrder = (counts) => counts.filter(([, rows]) => rows > 0).sort(([
 
 /**
  * @param {Counts} counts
- * @param {string[]} words
+ * @param {string[]} names
  */
-export function statusCounts(counts, words) {
+export function statusCounts(counts, names) {
   /** @type {StatusCounts} */
   const entries = [];
-  for (let i = 0; i < counts.length; i += 2) entries.push([words[counts[i]] ?? "unknown", counts[i + 1]]);
+  for (let i = 0; i < counts.length; i += 2) entries.push([names[counts[i]] ?? "unknown", counts[i + 1]]);
   return inOrder(entries);
 }
 
@@ -90,20 +90,20 @@ export const describeCounts = (counts) =>
 /**
  * The places, from `first` on, of the lines that match the filters, and the number of lines there are to choose from.
  *
- * @param {{ lines: LineData[], words: string[] }} snapshot
+ * @param {{ lines: LineData[], statuses: string[] }} snapshot
  * @param {Filters} filters
  * @param {number} [first]
  */
-export function chooseLines({ lines, words }, { statuses, text, matches }, first = 0) {
+export function chooseLines({ lines, statuses: names }, { statuses, text, matches }, first = 0) {
   const needle = text.toLowerCase();
   /** @type {number[]} */
   const chosen = [];
   let all = 0;
   for (let place = first; place < lines.length; place++) {
     const [bulkId, , counts] = lines[place];
-    if (!countRows(counts, words)) continue; // its rows were sent again with other lines
+    if (!countRows(counts, names)) continue; // its rows were sent again with other lines
     all++;
-    if (statuses.size && !countRows(counts, words, statuses)) continue;
+    if (statuses.size && !countRows(counts, names, statuses)) continue;
     if (needle && !(bulkId || "not sent").toLowerCase().includes(needle) && !matches?.has(place)) continue;
     chosen.push(place);
   }
@@ -114,13 +114,13 @@ export function chooseLines({ lines, words }, { statuses, text, matches }, first
  * Sort places of lines, in place.
  *
  * @param {number[]} places
- * @param {{ lines: LineData[], words: string[] }} snapshot
+ * @param {{ lines: LineData[], statuses: string[] }} snapshot
  * @param {Sort} sort
  */
-export function sortLines(places, { lines, words }, sort) {
+export function sortLines(places, { lines, statuses: names }, sort) {
   const { key } = SORTS[sort];
   if (!key) return places;
-  const keys = new Map(places.map((place) => [place, key(lines[place], words)]));
+  const keys = new Map(places.map((place) => [place, key(lines[place], names)]));
   const keyOf = (/** @type {number} */ place) => keys.get(place) ?? 0;
   const tie = sort === "newest" ? -1 : 1;
   return places.sort((a, b) => keyOf(a) - keyOf(b) || tie * (a - b));

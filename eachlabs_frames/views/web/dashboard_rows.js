@@ -34,7 +34,7 @@ const COLUMNS = [
  * @param {number} line
  */
 export function heightOf({ snapshot, isDisconnected }, line) {
-  return rowsHeight(snapshot.rows[line], countRows(snapshot.lines[line][2], snapshot.words), isDisconnected);
+  return rowsHeight(snapshot.rows[line], countRows(snapshot.lines[line][2], snapshot.statuses), isDisconnected);
 }
 
 /**

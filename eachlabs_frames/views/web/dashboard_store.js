@@ -1,5 +1,5 @@
 /**
- * Keeps what a dashboard shows (see `common/messages.py` for the messages), once per model.
+ * Keeps what a dashboard shows (see `dashboard/messages.py` for the messages), once per model.
  *
  * The store is the synced object `snapshot` itself, which updates change in place, so that a notebook saved at any
  * moment holds the current state. The kernel's state is never written.
@@ -46,7 +46,7 @@
  * @property {number} seq
  * @property {number} now epoch seconds by the kernel's clock
  * @property {RunStatus} head
- * @property {string[]} words statuses
+ * @property {string[]} statuses
  * @property {LineData[]} lines
  * @property {ErrorGroup[]} errors
  * @property {number} more_errors messages that are not in `errors`
@@ -56,7 +56,7 @@
  * @property {number} seq
  * @property {number} now
  * @property {RunStatus} [head]
- * @property {string[]} [words]
+ * @property {string[]} [statuses]
  * @property {LineData[]} [added]
  * @property {number[][]} [lines] place of a line and its counts
  * @property {[group: number, rows: number, message?: string, labels?: string[]][]} [errors]
@@ -105,7 +105,7 @@ const emptySnapshot = () => ({
   seq: 0,
   now: Date.now() / 1000,
   head: {},
-  words: [],
+  statuses: [],
   lines: [],
   errors: [],
   more_errors: 0,
@@ -118,10 +118,10 @@ const emptySnapshot = () => ({
  * @param {DashboardSnapshot} snapshot
  * @param {DashboardUpdate} update
  */
-export function applyUpdate(snapshot, { seq, now, head, words, lines = [], errors = [], more_errors: more }) {
+export function applyUpdate(snapshot, { seq, now, head, statuses, lines = [], errors = [], more_errors: more }) {
   Object.assign(snapshot, { seq, now });
   Object.assign(snapshot.head, head);
-  snapshot.words = words ?? snapshot.words;
+  snapshot.statuses = statuses ?? snapshot.statuses;
   snapshot.more_errors = more ?? snapshot.more_errors;
   for (const [place, ...counts] of lines) if (snapshot.lines[place]) snapshot.lines[place][2] = counts;
   for (const [group, rows, message, labels = []] of errors) {

@@ -12,15 +12,15 @@
 /**
  * The status of a row.
  *
- * @param {Pick<GallerySnapshot, "words" | "codes">} snapshot
+ * @param {Pick<GallerySnapshot, "statuses" | "codes">} snapshot
  * @param {number} row
  */
-export const statusOf = ({ words, codes }, row) => words[codes[row]] ?? "unknown";
+export const statusOf = ({ statuses, codes }, row) => statuses[codes[row]] ?? "unknown";
 
 /**
  * The number of rows per status.
  *
- * @param {Pick<GallerySnapshot, "words" | "codes">} snapshot
+ * @param {Pick<GallerySnapshot, "statuses" | "codes">} snapshot
  */
 export function countStatuses(snapshot) {
   /** @type {Map<string, number>} */
@@ -35,7 +35,7 @@ export function countStatuses(snapshot) {
 /**
  * The rows that match a view's filters, in the order of the frame.
  *
- * @param {Pick<GallerySnapshot, "words" | "codes">} snapshot
+ * @param {Pick<GallerySnapshot, "statuses" | "codes">} snapshot
  * @param {Filters} filters
  */
 export function matchingRows(snapshot, { statuses, text, matches }) {

@@ -12,7 +12,7 @@ import { countStatuses } from "./gallery_filters.js";
 import { NO_KERNEL } from "./model.js";
 
 /**
- * What is said of the run and of the kernel; "" for nothing.
+ * The notice about the run or the kernel; "" for none.
  *
  * @param {Store} store
  */
@@ -21,8 +21,8 @@ export function noticeText({ snapshot, isDisconnected, isLive, isPage, missing, 
   const state = `State at ${timeOfDay(snapshot.now)}`;
   if (isDisconnected || isSilent)
     return `${state}. No kernel is connected${missing ? "; only saved cards are shown" : ""}.`;
-  if (!snapshot.said) return "";
-  return isPage ? `${state}: ${snapshot.said}` : snapshot.said;
+  if (!snapshot.notice) return "";
+  return isPage ? `${state}: ${snapshot.notice}` : snapshot.notice;
 }
 
 /**

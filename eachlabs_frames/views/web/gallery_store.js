@@ -8,20 +8,20 @@
  * @property {number} seq
  * @property {number} now epoch seconds by the kernel's clock
  * @property {string} title
- * @property {string | null} said a sentence about the run
+ * @property {string | null} notice a sentence about the run
  * @property {number} columns
  * @property {number} size pixels
  * @property {number} page cards per page
- * @property {string[]} words statuses
- * @property {number[]} codes of each row the place of its status in `words`
+ * @property {string[]} statuses
+ * @property {number[]} codes of each row the place of its status in `statuses`
  * @property {Card[]} cards
  *
  * @typedef {object} GalleryUpdate
  * @property {number} seq
  * @property {number} now
  * @property {string} [title]
- * @property {string | null} [said]
- * @property {string[]} [words]
+ * @property {string | null} [notice]
+ * @property {string[]} [statuses]
  * @property {number[]} [codes] row, code, row, code, ...
  * @property {Card[]} [cards]
  *
@@ -77,11 +77,11 @@ export function findRows(cards, text) {
  * @param {GallerySnapshot} snapshot
  * @param {GalleryUpdate} update
  */
-export function applyUpdate(snapshot, { seq, now, title, said, words, codes = [] }) {
+export function applyUpdate(snapshot, { seq, now, title, notice, statuses, codes = [] }) {
   Object.assign(snapshot, { seq, now });
   if (title !== undefined) snapshot.title = title;
-  if (said !== undefined) snapshot.said = said;
-  if (words !== undefined) snapshot.words = words;
+  if (notice !== undefined) snapshot.notice = notice;
+  if (statuses !== undefined) snapshot.statuses = statuses;
   for (let i = 0; i < codes.length; i += 2) snapshot.codes[codes[i]] = codes[i + 1];
 }
 
@@ -90,11 +90,11 @@ const emptySnapshot = () => ({
   seq: 0,
   now: Date.now() / 1000,
   title: "",
-  said: null,
+  notice: null,
   columns: 4,
   size: 220,
   page: 100,
-  words: [],
+  statuses: [],
   codes: [],
   cards: [],
 });
