@@ -95,7 +95,7 @@ class Limiter:
         self._polling = self._stale = False
         self._polls = 0
         # When a request was last accepted, when executions last settled, and those no batch waits for any more.
-        self._taken_at = self._settled_at = 0.0
+        self._accepted_at = self._settled_at = 0.0
         self._settled_before = self._stragglers = 0
         # The cooldown: its owner, its end, its refusals, its number, and the number at the last cut.
         self._owner: object = None
@@ -105,7 +105,7 @@ class Limiter:
         # Since when there is no progress, and what was reported of it.
         self._waiting_since: float | None = None
         self._probes = 0
-        self._reason, self._frees = "", ""
+        self._reason, self._effect = "", ""
         self._reported: str | None = None
 
     async def acquire(self, worker: object, count: int) -> int:
@@ -119,8 +119,8 @@ class Limiter:
         int
             From 1 to `count`; 0 when the run is over or has waited too long.
         """
-        calm = not (self._queue or self._tries or self._quota.level or self._ended.is_set())
-        if calm and len(self._reservations) < self._window.size:
+        is_unlimited = not (self._queue or self._tries or self._quota.level or self._ended.is_set())
+        if is_unlimited and len(self._reservations) < self._window.size:
             return self._reserve(worker, count)
         self._queue[worker] = None
         try:
@@ -180,7 +180,7 @@ class Limiter:
         self._window = self._window.grown(self._workers)
         if accepted:
             self._accepted += accepted
-            self._taken_at = self._settled_at = self._clock.now()
+            self._accepted_at = self._settled_at = self._clock.now()
             if self._quota.level is not None:
                 self._quota = self._quota.grown(self._in_flight() + self._reserved)
         if worker == self._owner:
@@ -258,7 +258,7 @@ class Limiter:
 
         The executions that run on are not waited for again, however long they take.
         """
-        hold = min(max(HOLD_FOR, HOLD_SHARE * (self._settled_at - self._taken_at)), self._max_wait / PROBES)
+        hold = min(max(HOLD_FOR, HOLD_SHARE * (self._settled_at - self._accepted_at)), self._max_wait / PROBES)
         if self._clock.now() - self._settled_at < hold:
             return False
         self._stragglers = self._in_flight()
@@ -284,7 +284,7 @@ class Limiter:
         before = self._settled()
         level = self._quota.level or 1
         running = min(self._in_flight(), level)
-        self._report(f"waiting for {running} of {level} concurrent executions to settle{self._frees}")
+        self._report(f"waiting for {running} of {level} concurrent executions to settle{self._effect}")
         self._polls += 1
         self._polling = True
         try:
@@ -312,7 +312,7 @@ class Limiter:
             self._window, self._cut_epoch = self._window.cut(), self._epoch
         if verdict.cap is None:
             return False
-        self._frees = f", which releases their part of the balance ({verdict.reason})" if verdict.reserved else ""
+        self._effect = f", which releases their part of the balance ({verdict.reason})" if verdict.reserved else ""
         others_out = self._in_flight() + self._reserved
         self._quota = self._quota.cut(verdict.cap, others_out=others_out, sent=sent, out_before=out_before)
         self._stale = True

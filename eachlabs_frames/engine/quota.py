@@ -11,21 +11,21 @@ from typing import Final
 from ..api.verdicts import Cap
 
 PROBE_AFTER: Final = 10
-"""Requests taken after a refusal before a quota may grow again: at most one in ten is refused for probing."""
+"""Requests accepted after a refusal before a quota may grow again: at most one in ten is refused for probing."""
 
 OPENING: Final = 2
-"""Requests with which a run begins; the whole pool sends once they were taken."""
+"""Requests with which a run begins; the whole pool sends once they were accepted."""
 
 SMALL_POOL: Final = 4
 """Requests at once, up to which a run begins with all of them: a cap refuses too few of those to wait for."""
 
 RECHECK_AFTER: Final = 50
-"""Requests taken before one more than the API's own cap is tried: a balance may be topped up during a run."""
+"""Requests accepted before one more than the API's own cap is tried: a balance may be topped up during a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestWindow:
-    """How many requests may be out at once: halved by a refusal, then a slow start, then one more per round.
+    """How many requests may be in flight at once: halved by a refusal, then a slow start, then one more per round.
 
     Attributes
     ----------
@@ -33,22 +33,22 @@ class RequestWindow:
         Requests at once.
     slow_until : int
         Up to this size it doubles per round; above, it grows by one per round.
-    taken : int
-        Requests taken in this round of the slow growth.
+    accepted : int
+        Requests accepted in this round of the slow growth.
     opening : int
-        Requests that have to be taken before the whole pool may send; 0 once they were.
+        Requests that have to be accepted before the whole pool may send; 0 once they were.
     """
 
     size: int
     slow_until: int
-    taken: int = 0
+    accepted: int = 0
     opening: int = 0
 
     @classmethod
     def at_start(cls, workers: int) -> RequestWindow:
         """Return the window of a run that begins: `OPENING` requests, so that a cap refuses those and not the pool's.
 
-        An account with a cap of 10 executions takes one request of ten: a pool of eight would have seven refused.
+        An account with a cap of 10 executions accepts one request of ten: a pool of eight would have seven refused.
         """
         if workers <= SMALL_POOL:
             return cls(workers, workers)
@@ -63,19 +63,19 @@ class RequestWindow:
         reached = self.slow_until if self.opening else self.size
         return RequestWindow(1, max(1, reached // 2))
 
-    def grown(self, most: int) -> RequestWindow:
-        """Return the window after one request was taken; it is never larger than `most`."""
+    def grown(self, workers: int) -> RequestWindow:
+        """Return the window after a request was accepted; it is never larger than the pool of `workers`."""
         if self.opening > 1:
             return replace(self, opening=self.opening - 1)
         if self.opening:
-            return self.opened(most)
-        if self.size >= most:
+            return self.opened(workers)
+        if self.size >= workers:
             return self
         if self.size < self.slow_until:
             return RequestWindow(self.size + 1, self.slow_until)
-        if self.taken + 1 >= self.size:
+        if self.accepted + 1 >= self.size:
             return RequestWindow(self.size + 1, self.slow_until)
-        return replace(self, taken=self.taken + 1)
+        return replace(self, accepted=self.accepted + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +87,17 @@ class ExecutionQuota:
     level : int or None
         Executions at once, at least 1; None while nothing is known.
     cap : int or None
-        What the API named last; None where it named none, or where more than that was taken since.
-    taken : int
-        Requests taken since the last refusal.
+        The cap that the API last stated; None where it stated none, or where more than that was accepted since.
+    accepted : int
+        Requests accepted since the last refusal.
     """
 
     level: int | None = None
     cap: int | None = None
-    taken: int = 0
+    accepted: int = 0
 
     def cut(self, stated: Cap, *, others_out: int, sent: int, out_before: int = 0) -> ExecutionQuota:
-        """Return the quota after `sent` inputs were refused while `others_out` of this run were in flight or out.
+        """Return the quota after `sent` inputs were refused while `others_out` others were in flight or being sent.
 
         Parameters
         ----------
@@ -124,15 +124,15 @@ class ExecutionQuota:
         return ExecutionQuota(max(1, min(bound for bound in bounds if bound is not None)), cap)
 
     def grown(self, out: int) -> ExecutionQuota:
-        """Return the quota after a request was taken and `out` executions and inputs are in flight or out.
+        """Return the quota after a request was accepted and `out` executions and inputs are in flight or being sent.
 
         It grows by one, where it is used up, with each request after the first `PROBE_AFTER` (or `RECHECK_AFTER`,
         where that is more than the API's own cap).
         """
         if self.level is None:
             return self
-        taken = self.taken + 1
+        accepted = self.accepted + 1
         at_cap = self.level == self.cap
-        if out < self.level or taken <= (RECHECK_AFTER if at_cap else PROBE_AFTER):
-            return replace(self, taken=taken)
-        return ExecutionQuota(self.level + 1, None if at_cap else self.cap, taken)
+        if out < self.level or accepted <= (RECHECK_AFTER if at_cap else PROBE_AFTER):
+            return replace(self, accepted=accepted)
+        return ExecutionQuota(self.level + 1, None if at_cap else self.cap, accepted)
