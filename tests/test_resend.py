@@ -10,12 +10,13 @@ import orjson
 import pytest
 
 from eachlabs_frames.engine.recovery import resend
-from eachlabs_frames.engine.recovery.resend import Findings, ResendCheck
+from eachlabs_frames.engine.recovery.resend import CONTESTED, UNCERTAIN, ResendCheck
 from eachlabs_frames.models import ApiConnection, Reply, Request, Target
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 
 TIME = "2026-09-21T13:33:20Z"
 OLD = "2026-08-21T13:33:20Z"
+UNSURE = UNCERTAIN.partition("{")[0]
 A, B = {"prompt": "a", "seed": 1}, {"prompt": "b"}
 
 
@@ -31,7 +32,7 @@ def check(
     owned: Any = (),
     details: Callable[[str], Reply] | None = None,
     page: Callable[[int], Any] | None = None,
-) -> tuple[Findings, FakeTransport]:
+) -> tuple[dict[int, str], FakeTransport]:
     """Return what stands in the way of rows with these inputs, and what was asked."""
 
     def answer(request: Request) -> Reply:
@@ -50,6 +51,11 @@ def check(
     return asyncio.run(reading.run(payloads, since=EPOCH)), transport
 
 
+def contested(rows: dict[int, str]) -> dict[int, str]:
+    """Return the reasons for rows whose input these executions have."""
+    return {row: CONTESTED.format(execution_id=execution_id) for row, execution_id in rows.items()}
+
+
 @pytest.mark.parametrize(
     "shown",
     [
@@ -61,16 +67,16 @@ def check(
 def test_an_input_that_the_api_shows_in_another_form_is_the_rows(shown: Any) -> None:
     """Defaults for absent keys, without nulls, whole floats as integers: it may be the row's execution."""
     found, _ = check(listing(shown), B, {**A, "note": None})
-    assert found == Findings({1: "e0"})
+    assert found == contested({1: "e0"})
 
 
 @pytest.mark.parametrize("shown", [{"prompt": "a"}, {**A, "seed": 2}, "a", [A], {}])
 def test_other_inputs_stand_in_nobodys_way(shown: Any) -> None:
     """Nor do executions that rows own, or of another version."""
-    assert check(listing(shown), A)[0] == Findings({})
-    assert check(listing(A), A, owned=["e0"])[0] == Findings({})
-    assert check(listing(A, version_id="v2"), A)[0] == Findings({})
-    assert check(listing(A, version_id="v1"), A)[0] == Findings({0: "e0"})
+    assert check(listing(shown), A)[0] == {}
+    assert check(listing(A), A, owned=["e0"])[0] == {}
+    assert check(listing(A, version_id="v2"), A)[0] == {}
+    assert check(listing(A, version_id="v1"), A)[0] == contested({0: "e0"})
 
 
 def test_inputs_that_are_not_listed_are_read_from_the_details() -> None:
@@ -81,29 +87,29 @@ def test_inputs_that_are_not_listed_are_read_from_the_details() -> None:
         return said or reply(200, {"execution_id": known, "inputs": A if known == "e2" else B})
 
     found, transport = check(listing(None, None, None, None), A, owned=["e0"], details=details)
-    assert found == Findings({0: "e2"})
+    assert found == contested({0: "e2"})
     assert sum("executions/" in request.path for request in transport.sent) == 3
     found, _ = check(listing(None), A, details=lambda known: reply(403, {"error": "no"}))
-    assert found.doubt is not None
+    assert found[0].startswith(UNSURE)
 
 
 def test_the_listing_is_read_to_its_end_or_a_week_back() -> None:
     """Ten pages in any case: a clock may be wrong by more."""
     entries = listing(*[B] * 3_000, A)
-    assert check(entries, A)[0].contested == {0: "e3000"}
+    assert check(entries, A)[0] == contested({0: "e3000"})
     for number, entry in enumerate(entries):
         entry.update(created_at=OLD, execution_id=f"x{number}")
     found, transport = check(entries, A)
-    assert (found, len(transport.sent)) == (Findings({}), 11)
+    assert (found, len(transport.sent)) == ({}, 11)
     entries.insert(999, {"execution_id": "y", "created_at": "1970-01-01T00:00:00Z", "inputs": A})
-    assert check(entries, A)[0].contested == {0: "y"}
+    assert check(entries, A)[0] == contested({0: "y"})
 
 
 def test_a_listing_that_goes_on_for_too_long_is_no_certainty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then nothing is sent again."""
     monkeypatch.setattr(resend, "MAX_PAGES", 5)
     found, transport = check(listing(*[B] * 501), A)
-    assert found.doubt == "the workflow has more than 500 executions to search"
+    assert found == {0: UNCERTAIN.format(reason="the workflow has more than 500 executions to search")}
     assert len(transport.sent) == 5
 
 
@@ -113,7 +119,7 @@ def test_a_page_that_the_api_has_cut_is_not_the_listings_end(says: str) -> None:
     entries = listing(*[B] * 50, A)
     more = {"limit": 20} if says == "limit" else {"limit": 100, "total_count": len(entries)}
     found, transport = check(entries, A, page=lambda start: {"executions": entries[start : start + 20], **more})
-    assert found == Findings({0: "e50"})
+    assert found == contested({0: "e50"})
     assert len(transport.sent) == 3
 
 
@@ -121,21 +127,21 @@ def test_a_listing_that_ignores_the_offset_is_no_certainty() -> None:
     """It shows its first page for ever: what stands behind it is not known."""
     entries = listing(*[B] * 100)
     found, transport = check(entries, A, page=lambda start: {"executions": entries, "total_count": 1_000})
-    assert found.doubt == "the listing returns the same executions at every offset"
+    assert found == {0: UNCERTAIN.format(reason="the listing returns the same executions at every offset")}
     assert len(transport.sent) < 20
 
 
 def test_a_version_that_is_shown_in_another_form_may_be_the_rows() -> None:
     """Only an execution that is plainly of another version stands in nobody's way."""
-    assert check(listing(A, version_id="V1"), A)[0].contested == {0: "e0"}
-    assert check(listing(A, version_id=1), A)[0].contested == {0: "e0"}
-    assert check(listing(A, version_id="v2"), A)[0].contested == {}
+    assert check(listing(A, version_id="V1"), A)[0] == contested({0: "e0"})
+    assert check(listing(A, version_id=1), A)[0] == contested({0: "e0"})
+    assert check(listing(A, version_id="v2"), A)[0] == {}
 
 
 def test_too_many_executions_without_inputs_are_no_certainty() -> None:
     """They are not asked for one by one."""
     found, transport = check(listing(*[None] * 1_001), A)
-    assert "1,001 executions that no row owns" in str(found.doubt)
+    assert "1,001 executions that no row owns" in found[0]
     assert len(transport.sent) == 11
 
 
@@ -149,7 +155,7 @@ def test_a_listing_that_cannot_be_read_is_no_certainty(answer: Reply) -> None:
     reading = ResendCheck(
         Target("wf", "v1"), ApiConnection(FakeTransport(lambda _: answer), ManualClock(), "current", 4), owned=owns
     )
-    assert asyncio.run(reading.run({0: b"{}"}, since=EPOCH)).doubt is not None
+    assert asyncio.run(reading.run({0: b"{}"}, since=EPOCH))[0].startswith(UNSURE)
     pages = iter([reply(200, {"executions": listing(*[B] * 100)}), reply(400, {"error": "offset"})])
     reading._connection = ApiConnection(FakeTransport(lambda _: next(pages)), ManualClock(), "current", 4)
-    assert asyncio.run(reading.run({0: orjson.dumps(A)}, since=EPOCH)) == Findings({})
+    assert asyncio.run(reading.run({0: orjson.dumps(A)}, since=EPOCH)) == {}

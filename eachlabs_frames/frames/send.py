@@ -16,7 +16,7 @@ from ..api.client import Client
 from ..engine.budget import Budget
 from ..engine.events import EventEmitter
 from ..engine.recorder import Recorder
-from ..engine.recovery.resend import CONTESTED, UNCERTAIN, Findings, ResendCheck
+from ..engine.recovery.resend import ResendCheck
 from ..engine.recovery.search import LostRequestSearch
 from ..engine.runner import INTERRUPTED, Runner
 from ..engine.tracker import Tracker
@@ -150,15 +150,10 @@ class Sender:
         check = ResendCheck(self._target, self._connection, owned=recorder.owned_executions)
         pairs = (zip(batch.positions, batch.payloads, strict=True) for batch in self._batches(rows))
         payloads = dict(chain.from_iterable(pairs))
-        findings: Findings | None = await cancel_on(
-            stop, check.run(payloads, since=min(not_found[row] for row in rows))
-        )
-        if findings is None:
+        since = min(not_found[row] for row in rows)
+        kept: dict[int, str] | None = await cancel_on(stop, check.run(payloads, since=since))
+        if kept is None:
             return []
-        kept = {row: CONTESTED.format(execution_id=execution_id) for row, execution_id in findings.contested.items()}
-        if findings.doubt is not None:
-            reason = UNCERTAIN.format(reason=findings.doubt)
-            kept |= {row: reason for row in rows if row not in kept}
         if kept:
             logger.warning("%d row(s) stay unknown and are not sent again: see their error", len(kept))
             recorder.keep_unknown(kept)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Set
-from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -40,22 +39,6 @@ CONTESTED: Final = (
 UNCERTAIN: Final = "not sent again, because it is not certain that nothing was created: {reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What blocks sending rows again.
-
-    Attributes
-    ----------
-    contested : dict of int to str
-        Rows whose input an execution has that no row owns, and such an execution.
-    doubt : str or None
-        Why the listing could not be read far enough, which stands in the way of all rows.
-    """
-
-    contested: Mapping[int, str]
-    doubt: str | None = None
-
-
 class ResendCheck:
     """One search of a workflow's listing.
 
@@ -75,8 +58,8 @@ class ResendCheck:
         # Each row by the keys of its input, without nulls, and then by the fingerprint of that input.
         self._rows: dict[frozenset[str], dict[bytes, list[int]]] = {}
 
-    async def run(self, payloads: Mapping[int, bytes], *, since: float) -> Findings:
-        """Return what blocks sending rows again.
+    async def run(self, payloads: Mapping[int, bytes], *, since: float) -> dict[int, str]:
+        """Return why rows must not be sent again: all of them, if the listing could not be read far enough.
 
         Parameters
         ----------
@@ -99,8 +82,10 @@ class ResendCheck:
             doubt = await self._read_details(listed) or doubt
         except EachlabsError as exc:
             doubt = f"the listing or the journal could not be read ({exc})"
-        contested = {row: execution_id for execution_id, rows in listed.items() for row in rows or ()}
-        return Findings(contested, doubt)
+        reasons = {} if doubt is None else dict.fromkeys(payloads, UNCERTAIN.format(reason=doubt))
+        for execution_id, rows in listed.items():
+            reasons.update(dict.fromkeys(rows or (), CONTESTED.format(execution_id=execution_id)))
+        return reasons
 
     def _rows_with(self, inputs: Json) -> list[int]:
         """Return the rows whose input an execution may have; the API's form may have more keys, and lack nulls."""
