@@ -13,8 +13,8 @@ from .. import __version__
 from ..errors import UsageError
 from ..inputs.coercion import TYPES
 from ..inputs.mapping import Column, lit
+from .exit_codes import WRONG_CALL
 from .formats import SUFFIXES
-from .terminal import WRONG_CALL
 
 KEY_HELP: Final = (
     "The API key is read from EACHLABS_API_KEY only, because other users of the machine can see a command's arguments. "

@@ -9,8 +9,8 @@ from typing import Final
 import shtab
 
 from .arguments import parser
+from .exit_codes import DONE
 from .signals import Signals
-from .terminal import DONE
 
 COMPLETED_AS: Final = {"FILE": shtab.FILE, "FILE|RUN": shtab.FILE, "DIR": shtab.DIRECTORY}
 """How the value of an argument is completed, by its metavar."""

@@ -56,7 +56,14 @@ def records(text: str, separator: str) -> Iterator[CsvRecord]:
             msg = f"line {record.line} is empty: delete it{hint}"
             raise ValueError(msg)
         if len(record.cells) != width:
-            msg = f"line {record.line} has {_cells(len(record.cells))}, but the header has {width}"
+            count = len(record.cells)
+            if count < width:
+                advice = f"add the missing cells, each after a {'comma' if separator == COMMA else 'tab'}"
+            else:
+                advice = (
+                    "quote the cells that contain a comma" if separator == COMMA else "remove the tabs inside of cells"
+                )
+            msg = f"line {record.line} has {_cells(count)}, but the header has {width}: {advice}"
             raise ValueError(msg)
         yield record
     if width is None:

@@ -11,8 +11,8 @@ from .. import configure, sandbox
 from ..errors import UsageError
 from . import files
 from .arguments import DEMO_INPUTS
+from .exit_codes import DONE
 from .signals import Signals
-from .terminal import DONE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,10 +12,11 @@ from ..accessors.outputs import MAX_SIZE
 from ..frames.download import Download, DownloadOptions
 from ..models import SETTLED
 from . import input_table
-from .finish import MAX_MESSAGE
+from .exit_codes import DONE, NOT_ALL
 from .output_table import OutputFile, open_output
+from .sending import MAX_MESSAGE
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, notify
+from .terminal import notify
 from .wording import reworded
 
 if TYPE_CHECKING:

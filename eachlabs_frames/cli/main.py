@@ -10,8 +10,9 @@ from importlib import import_module
 
 from ..errors import EachlabsError, UsageError
 from .arguments import parser
+from .exit_codes import DONE, NOT_ALL, WRONG_CALL
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, WRONG_CALL, error_text, in_one_line, notify
+from .terminal import error_text, in_one_line, notify
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,11 +6,10 @@ import argparse
 
 from ..errors import UsageError
 from . import input_table
-from .finish import finish
 from .output_table import open_output
+from .sending import check_waiting, finish, has_failed, inputs_of, retry_failed
 from .signals import Signals
 from .terminal import notify
-from .trigger_command import check_waiting, has_failed, inputs_of, retry_failed
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:

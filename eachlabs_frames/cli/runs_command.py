@@ -16,10 +16,11 @@ from ..models import INVALID, PENDING, STATUSES
 from ..money import format_usd
 from ..results import COLUMNS
 from . import files
+from .exit_codes import DONE, NOT_ALL
 from .formats import check_suffix
 from .input_table import with_index_columns
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, cell_text, format_table, notify, one_line
+from .terminal import cell_text, format_table, notify, one_line
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..errors import UsageError
 from ..sandbox import Options, serve
+from .exit_codes import DONE
 from .signals import Signals
-from .terminal import DONE
 
 
 def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape

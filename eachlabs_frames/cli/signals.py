@@ -9,14 +9,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..aio.interrupts import InterruptHandler
+from .exit_codes import SIGNAL_CODE_BASE
 from .terminal import notify
 
 if TYPE_CHECKING:
     from ..aio.bridge import Call
 
 T = TypeVar("T")
-
-SIGNAL_CODE_BASE: Final = 128
 
 NOTICE_DELAY: Final = 0.5
 """Seconds from a Ctrl-C to the message that explains the delay."""

@@ -1,4 +1,4 @@
-"""Output on the terminal: one-line messages on stderr, tables as aligned text, and the exit codes.
+"""Output on the terminal: one-line messages on stderr, and tables as aligned text.
 
 Text from outside is data: control characters are replaced.
 """
@@ -15,11 +15,6 @@ from typing import Final
 
 from ..errors import UsageError
 from .wording import reworded
-
-DONE: Final = 0
-NOT_ALL: Final = 1
-WRONG_CALL: Final = 2
-"""Exit codes. Those of a signal are in `signals`."""
 
 GAP: Final = "  "
 

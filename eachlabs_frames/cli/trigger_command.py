@@ -6,23 +6,18 @@ Everything is checked before anything is sent. However the command ends, paid re
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from .. import configure
-from ..errors import Interrupted, RunError, UsageError
-from ..frames import retry
+from ..errors import RunError, UsageError
 from ..frames.options import TriggerOptions
 from ..frames.runs import load_run
 from ..frames.trigger import TriggerCall
-from ..models import FAILED, Secret
 from . import input_table, trigger_dry_run
-from .arguments import read_inputs
-from .finish import finish, result_summary, resume_hint
-from .output_table import OutputFile, open_output
+from .exit_codes import DONE, NOT_ALL
+from .output_table import open_output
+from .sending import check_waiting, finish, has_failed, inputs_of, retry_failed, send, webhook_secret
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, error_text, notify
+from .terminal import error_text, notify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,26 +89,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(msg)
 
 
-def check_waiting(args: argparse.Namespace) -> None:
-    """Raise `UsageError` for options that require ``--wait``."""
-    for option, is_given in (("--timeout", args.timeout is not None), ("--ok-if-failed", args.ok_if_failed)):
-        if is_given and not args.wait:
-            msg = f"{option} requires --wait"
-            raise UsageError(msg)
-
-
-def inputs_of(args: argparse.Namespace) -> Any:
-    """Return ``inputs=`` from ``--inputs`` and ``--set``; apply ``--max-wait``."""
-    if args.max_wait is not None:
-        configure(max_wait=args.max_wait)
-    return read_inputs(args.inputs, [constant for given in args.set for constant in given])
-
-
-def webhook_secret(args: argparse.Namespace) -> Secret | None:
-    """Return the secret for ``--webhook-url``, which is read from the environment like the key."""
-    return Secret.wrap(os.environ.get("EACHLABS_WEBHOOK_SECRET") if args.webhook_url is not None else None)
-
-
 def _refreshed(frame: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
     """Refresh the rows of the file and, in the journal, those of the run, to find the failed ones."""
     if args.run is not None:
@@ -125,39 +100,3 @@ def _refreshed(frame: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
             input_table.refreshed(loaded, args.workflow, prefix=REFRESH_PREFIX)
     is_result = f"{args.prefix}execution_id" in frame.columns
     return input_table.refreshed(frame, args.workflow, prefix=args.prefix) if is_result else frame
-
-
-def has_failed(frame: pd.DataFrame, prefix: str) -> bool:
-    """Return whether a row of a result has failed."""
-    return bool((frame[f"{prefix}status"].astype(object) == FAILED).any())
-
-
-def retry_failed(
-    frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: OutputFile
-) -> pd.DataFrame:
-    """Trigger the failed rows of `frame` again, save the result and return it."""
-    options = TriggerOptions(
-        run=getattr(args, "run", None),  # the command `retry` has no such option
-        webhook_url=args.webhook_url,
-        webhook_secret=webhook_secret(args),
-        max_concurrency=args.max_concurrency,
-        max_cost=args.max_cost,
-        progress=args.progress,
-    )
-    return send(lambda: retry.retry_failed(frame, inputs, options, prefix=args.prefix), args, signals, sink)
-
-
-def send(make: Callable[[], TriggerCall], args: argparse.Namespace, signals: Signals, sink: OutputFile) -> pd.DataFrame:
-    """Run a call that triggers, save its frame and return it, also if a signal has stopped the call."""
-    try:
-        frame = signals.run(make)
-    except Interrupted as exc:
-        frame = exc.frame
-    except BaseException as exc:
-        kept = getattr(exc, "frame", None)  # set if something may have been sent
-        if kept is not None:
-            sink.save(kept)
-            notify(f"{result_summary(kept, sink)}. {resume_hint(kept, args)}")
-        raise
-    sink.save(frame)
-    return frame

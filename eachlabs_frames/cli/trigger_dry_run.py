@@ -10,8 +10,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from .exit_codes import DONE, NOT_ALL, WRONG_CALL
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, WRONG_CALL, cell_text, format_table, notify, one_line
+from .terminal import cell_text, format_table, notify, one_line
 from .wording import reworded
 
 if TYPE_CHECKING:

@@ -13,19 +13,20 @@ from ..suggestions import did_you_mean
 
 @contextmanager
 def naming_the_nearest(workflow_id: str, settings: Settings) -> Iterator[None]:
-    """Add the nearest id of an earlier run to the error of a workflow that does not exist."""
+    """Add to the error of a workflow that does not exist the nearest id of an earlier run, or what to check."""
     try:
         yield
     except NotFoundError as exc:
-        known = _known(settings)
-        near = "" if workflow_id in known else did_you_mean(workflow_id, known)  # else a version is what is missing
-        if not near:
-            raise
-        msg = f"{exc}{near}"
+        journaled = _journaled_ids(settings)
+        if workflow_id in journaled:
+            raise  # a version is missing, not the workflow
+        near = did_you_mean(workflow_id, journaled)
+        advice = near or "; check the id, and that the API key belongs to the account that has the workflow"
+        msg = f"{exc}{advice}"
         raise NotFoundError(msg, status=exc.status, details=exc.details) from None
 
 
-def _known(settings: Settings) -> list[str]:
+def _journaled_ids(settings: Settings) -> list[str]:
     try:
         return open_journal(settings.journal).workflow_ids(settings.base_url)
     except JournalError:

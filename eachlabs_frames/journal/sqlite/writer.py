@@ -34,7 +34,7 @@ _MAX_PUBLISH: Final = 1.0
 _PAUSE: Final = 0.01
 
 Work: TypeAlias = Callable[[], Any]
-Task: TypeAlias = "tuple[Work, asyncio.Future[Any] | None]"
+Task: TypeAlias = tuple[Work, asyncio.Future[Any] | None]
 """Work to do in a transaction, and the future that awaits its commit."""
 
 
@@ -321,7 +321,7 @@ class SqliteWriter:
         _notify([(future, None, JournalError(str(failure))) for _, future in group if future is not None])
 
 
-Result: TypeAlias = "tuple[asyncio.Future[Any], Any, JournalError | None]"
+Result: TypeAlias = tuple[asyncio.Future[Any], Any, JournalError | None]
 """Who awaits a commit, the result of its work, and the error if it failed."""
 
 

@@ -1,28 +1,93 @@
-"""The end of a command that triggers: waits for executions, prints a summary, returns the exit code.
+"""What the commands that send rows share: they send, save the result, wait, and print a summary.
 
-It triggers nothing.
+However a call ends, paid results are written first.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from ..errors import APIError, Interrupted
+from .. import configure
+from ..errors import APIError, Interrupted, UsageError
+from ..frames import retry
+from ..frames.options import TriggerOptions
 from ..frames.track import WaitCall
-from ..models import COMPLETED, PENDING, SETTLED, STATUSES, UNKNOWN
+from ..frames.trigger import TriggerCall
+from ..models import COMPLETED, FAILED, PENDING, SETTLED, STATUSES, UNKNOWN, Secret
+from .arguments import read_inputs
+from .exit_codes import DONE, NOT_ALL
 from .output_table import OutputFile, run_of
 from .signals import Signals
-from .terminal import DONE, NOT_ALL, error_text, notify, one_line
+from .terminal import error_text, notify, one_line
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_MESSAGE = 500
+
+
+def check_waiting(args: argparse.Namespace) -> None:
+    """Raise `UsageError` for options that require ``--wait``."""
+    for option, is_given in (("--timeout", args.timeout is not None), ("--ok-if-failed", args.ok_if_failed)):
+        if is_given and not args.wait:
+            msg = f"{option} requires --wait"
+            raise UsageError(msg)
+
+
+def inputs_of(args: argparse.Namespace) -> Any:
+    """Return ``inputs=`` from ``--inputs`` and ``--set``; apply ``--max-wait``."""
+    if args.max_wait is not None:
+        configure(max_wait=args.max_wait)
+    return read_inputs(args.inputs, [constant for given in args.set for constant in given])
+
+
+def webhook_secret(args: argparse.Namespace) -> Secret | None:
+    """Return the secret for ``--webhook-url``, which is read from the environment like the key."""
+    return Secret.wrap(os.environ.get("EACHLABS_WEBHOOK_SECRET") if args.webhook_url is not None else None)
+
+
+def has_failed(frame: pd.DataFrame, prefix: str) -> bool:
+    """Return whether a row of a result has failed."""
+    return bool((frame[f"{prefix}status"].astype(object) == FAILED).any())
+
+
+def retry_failed(
+    frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: OutputFile
+) -> pd.DataFrame:
+    """Trigger the failed rows of `frame` again, save the result and return it."""
+    options = TriggerOptions(
+        run=getattr(args, "run", None),  # the command `retry` has no such option
+        webhook_url=args.webhook_url,
+        webhook_secret=webhook_secret(args),
+        max_concurrency=args.max_concurrency,
+        max_cost=args.max_cost,
+        progress=args.progress,
+    )
+    return send(lambda: retry.retry_failed(frame, inputs, options, prefix=args.prefix), args, signals, sink)
+
+
+def send(make: Callable[[], TriggerCall], args: argparse.Namespace, signals: Signals, sink: OutputFile) -> pd.DataFrame:
+    """Run a call that triggers, save its frame and return it, also if a signal has stopped the call."""
+    frame: pd.DataFrame
+    try:
+        frame = signals.run(make)
+    except Interrupted as exc:
+        frame = exc.frame
+    except BaseException as exc:
+        kept = getattr(exc, "frame", None)  # set if something may have been sent
+        if kept is not None:
+            sink.save(kept)
+            notify(f"{result_summary(kept, sink)}. {resume_hint(kept, args)}")
+        raise
+    sink.save(frame)
+    return frame
 
 
 def finish(frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, signals: Signals) -> int:
