@@ -60,9 +60,7 @@ def records(text: str, separator: str) -> Iterator[CsvRecord]:
             if count < width:
                 advice = f"add the missing cells, each after a {'comma' if separator == COMMA else 'tab'}"
             else:
-                advice = (
-                    "quote the cells that contain a comma" if separator == COMMA else "remove the tabs inside of cells"
-                )
+                advice = "quote cells that contain a comma" if separator == COMMA else "remove the tabs inside of cells"
             msg = f"line {record.line} has {_cells(count)}, but the header has {width}: {advice}"
             raise ValueError(msg)
         yield record
