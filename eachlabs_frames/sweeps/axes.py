@@ -1,6 +1,6 @@
-"""One axis of a sweep: what a user may write for it -> columns, with the dtype that pandas gives them.
+"""The axes of a sweep: reads the values that a user passes into columns with the dtype that pandas infers.
 
-It reads values, and never changes one.
+It never changes a value.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ from ..inputs.fingerprints import fingerprint
 from ..inputs.json_values import MISSING, RefusedValueError, clean_local
 from ..media import text
 from ..suggestions import did_you_mean
-from .grid import GREATEST, Places
+from .grid import MAX_INT64, Places
 
 Values: TypeAlias = "pd.Series[Any] | range"
 
 MAX_VALUES: Final = 10_000_000
-"""Values of an iterator, at most: whatever gives more may never end."""
+"""Values of an iterator: one that yields more may be infinite."""
 
 OPTIONS: Final = ("sample", "random_state", "repeats", "where", "allow_large")
-"""The keywords of `sweep` that are no axes: a misspelt one is taken for an axis."""
+"""The options of `sweep`: a misspelt one is an axis."""
 
-_SHOWN: Final = 60
+_MAX_VALUE_LENGTH: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A name, how many places it has, and the columns that it fills: one of its own name, or those of a frame."""
+    """A name, the number of places, and the columns: one with the name of the axis, or those of a frame."""
 
     name: str
     size: int
     columns: Mapping[Hashable, Values]
 
     def take(self, places: Places) -> Iterator[tuple[Hashable, pd.Series[Any]]]:
-        """Yield each of its columns, a value for each of `places`."""
+        """Yield each column, with a value for each of `places`."""
         for label, values in self.columns.items():
-            yield label, _stretch(values, places) if isinstance(values, range) else _taken(values, places)
+            yield label, _take_range(values, places) if isinstance(values, range) else _take(values, places)
 
 
-def read(name: object, values: object, *, most: int = MAX_VALUES) -> Axis:
-    """Return the axis `name` of these values; an iterator is read once, and `most` values of it.
+def read_axis(name: object, values: object, *, max_values: int = MAX_VALUES) -> Axis:
+    """Return the axis `name` of these values; an iterator is consumed.
 
     Raises
     ------
     ConfigurationError
-        No name, no values of an axis, or a value that is there twice.
+        The name or the values are invalid, or a value occurs twice.
     """
     if not isinstance(name, str):
         msg = f"an axis is named by a string, for its column; got {name!r}"
@@ -62,14 +62,14 @@ def read(name: object, values: object, *, most: int = MAX_VALUES) -> Axis:
     if isinstance(values, pd.DataFrame):
         axis = Axis(name, len(values), _columns(name, values))
     else:
-        column = _column(name, values, most)
+        column = _column(name, values, max_values)
         axis = Axis(name, len(column), {name: column})
     _check_no_duplicates(axis)
     return axis
 
 
 def _length(values: range) -> int:
-    """Return what `len` does, also where that is beyond 64 bits."""
+    """Return the length, also beyond the 64 bits of `len`."""
     least = 1 if values.step > 0 else -1
     return max(0, (values.stop - values.start + values.step - least) // values.step)
 
@@ -88,7 +88,7 @@ def _columns(name: str, frame: pd.DataFrame) -> dict[Hashable, Values]:
     return {label: frame.iloc[:, place] for place, label in enumerate(frame.columns)}
 
 
-def _column(name: str, values: object, most: int) -> pd.Series[Any]:
+def _column(name: str, values: object, max_values: int) -> pd.Series[Any]:
     if isinstance(values, pd.MultiIndex):
         msg = f"axis {name!r} is a MultiIndex: for its levels as columns together write {name}=index.to_frame()"
         raise ConfigurationError(msg)
@@ -106,24 +106,23 @@ def _column(name: str, values: object, most: int) -> pd.Series[Any]:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable) or isinstance(values, np.ndarray):
         kind = type(values).__name__
         near = did_you_mean(name, OPTIONS)
-        msg = f"axis {name!r}{near} is one value ({kind} {_shown(values)}): wrap it in a list, as in {name}=[...]"
+        msg = f"axis {name!r}{near} is one value ({kind} {_repr(values)}): wrap it in a list, as in {name}=[...]"
         raise ConfigurationError(msg)
     if isinstance(values, set | frozenset):
         msg = f"axis {name!r} is a set, which has no order: sort it, or make it a list"
         raise ConfigurationError(msg)
-    cells = list(islice(values, most + 1))
-    if len(cells) > most:
+    cells = list(islice(values, max_values + 1))
+    if len(cells) > max_values:
         msg = (
-            f"axis {name!r} yields more than {most:,} values and may be infinite: limit it with itertools.islice, "
-            f"write "
-            "range(...) for numbers, or pass sample= or allow_large=True if it really is that long"
+            f"axis {name!r} yields more than {max_values:,} values and may be infinite: limit it with "
+            "itertools.islice, write range(...) for numbers, or pass sample= or allow_large=True if it really is that long"
         )
         raise ConfigurationError(msg)
     return _inferred(cells)
 
 
 def _inferred(cells: Any) -> pd.Series[Any]:
-    """Return the column that pandas makes of `cells`; of objects, where it can make none or changes one."""
+    """Return the column that pandas infers; of objects if it cannot, or if it would change a value."""
     try:
         column: pd.Series[Any] = pd.Series(cells)
     except (UnicodeEncodeError, ValueError, TypeError, OverflowError):
@@ -136,16 +135,16 @@ def _inferred(cells: Any) -> pd.Series[Any]:
 
 
 def _objects(cells: list[Any]) -> pd.Series[Any]:
-    made = np.empty(len(cells), dtype=object)
+    array = np.empty(len(cells), dtype=object)
     for place, cell in enumerate(cells):
-        made[place] = cell
-    column: pd.Series[Any] = pd.Series(made, dtype=object)
+        array[place] = cell
+    column: pd.Series[Any] = pd.Series(array, dtype=object)
     return column
 
 
-def _stretch(values: range, places: Places) -> pd.Series[Any]:
+def _take_range(values: range, places: Places) -> pd.Series[Any]:
     ends = (values.start, values.start + max(0, _length(values) - 1) * values.step)
-    if places.dtype == object or not all(-GREATEST <= end <= GREATEST for end in (*ends, values.step)):
+    if places.dtype == object or not all(-MAX_INT64 <= end <= MAX_INT64 for end in (*ends, values.step)):
         numbers = [values.start + int(place) * values.step for place in places]
         column: pd.Series[Any] = pd.Series(numbers, dtype=object if numbers else "int64")
         return column
@@ -155,15 +154,15 @@ def _stretch(values: range, places: Places) -> pd.Series[Any]:
     return stretched + values.start
 
 
-def _taken(values: pd.Series[Any], places: Places) -> pd.Series[Any]:
+def _take(values: pd.Series[Any], places: Places) -> pd.Series[Any]:
     array = values.array if isinstance(values.dtype, pd.api.extensions.ExtensionDtype) else values.to_numpy()
-    # Its dtype is said: an array of nothing but texts would become a string column.
+    # With its dtype, because pandas would infer strings from an array of texts.
     column: pd.Series[Any] = pd.Series(array.take(places), dtype=values.dtype, copy=False)
     return column
 
 
 def _check_no_duplicates(axis: Axis) -> None:
-    """Equal cells would be paid for twice, and nobody could tell them apart."""
+    """Refuse equal values, which would be paid for twice and could not be distinguished."""
     columns = [pd.Series(values) for values in axis.columns.values()]
     codes = pd.DataFrame(dict(enumerate(map(_codes, columns))))
     twice = np.flatnonzero(codes.duplicated())
@@ -171,7 +170,7 @@ def _check_no_duplicates(axis: Axis) -> None:
         return
     place = int(twice[0])
     cells = {label: values[place : place + 1].tolist()[0] for label, values in zip(axis.columns, columns, strict=True)}
-    what = f"the row {_shown(cells)}" if axis.name not in cells or len(cells) > 1 else _shown(cells[axis.name])
+    what = f"the row {_repr(cells)}" if axis.name not in cells or len(cells) > 1 else _repr(cells[axis.name])
     msg = (
         f"axis {axis.name!r} has {what} twice (at position {place}): drop one, or pass repeats= to run each cell "
         f"several times"
@@ -180,15 +179,15 @@ def _check_no_duplicates(axis: Axis) -> None:
 
 
 def _codes(column: pd.Series[Any]) -> Any:
-    """Return a number for each value, the same where inputs made of them would be the same."""
+    """Return a number for each value; it is the same if the inputs would be the same."""
     if column.dtype != object and not isinstance(column.dtype, pd.ArrowDtype):
         return pd.factorize(column)[0]
-    known: dict[Any, int] = {}
-    return [known.setdefault(_identity(cell), len(known)) for cell in column]
+    codes: dict[Any, int] = {}
+    return [codes.setdefault(_identity(cell), len(codes)) for cell in column]
 
 
 def _identity(cell: Any) -> Any:
-    """Return what a cell is known by; what cannot be sent as it is equals nothing."""
+    """Return a key that is equal for cells that are sent alike; unique for a cell that cannot be sent."""
     try:
         cleaned = clean_local(cell)
         return cleaned if cleaned is MISSING or type(cleaned) is str else fingerprint(cleaned)
@@ -196,5 +195,5 @@ def _identity(cell: Any) -> Any:
         return object()
 
 
-def _shown(value: object) -> str:
-    return repr(value)[:_SHOWN] if isinstance(value, str | bytes) else text(value, _SHOWN)
+def _repr(value: object) -> str:
+    return repr(value)[:_MAX_VALUE_LENGTH] if isinstance(value, str | bytes) else text(value, _MAX_VALUE_LENGTH)

@@ -6,6 +6,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -15,21 +16,20 @@ from ..errors import ColumnError, ConfigurationError
 from ..frames import attrs, columns
 from ..frames.rows import records
 from ..media import text
-from . import axes as reading
-from .axes import Axis
-from .grid import Draw, Grid, Places, drawing, shuffled
+from .axes import MAX_VALUES, Axis, read_axis
+from .grid import Places, RandomInteger, all_places, places_of, random_integers, shuffled
 
 REPEAT: Final = "repeat"
 
 MAX_ROWS: Final = 100_000
-"""Rows of a sweep that nobody has to ask for twice: each may be a paid execution."""
+"""Rows of a sweep without ``allow_large=True``: each may be a paid execution."""
 
-CHUNK: Final = 1_000
-TESTED: Final = 200_000
-PER_CELL: Final = 100
-"""Cells that are drawn and tested, at most, where few of them pass; or so many for each that is wanted."""
+CHUNK_SIZE: Final = 1_000
+MIN_TESTED: Final = 200_000
+MAX_TESTED_PER_CELL: Final = 100
+"""At most `MIN_TESTED` cells are drawn and tested by ``where``, or so many for each cell of the sample."""
 
-Test = Callable[[dict[Any, Any]], object]
+CellFilter = Callable[[dict[Any, Any]], object]
 
 
 def sweep(
@@ -96,21 +96,25 @@ def sweep(
     >>> ef.sweep(seed=range(10**15), sample=4, repeats=2, random_state=7)["repeat"].tolist()
     [1, 2, 1, 2, 1, 2, 1, 2]
     """
-    wanted = None if sample is None else _whole("sample", sample, least=0)
-    times = _whole("repeats", repeats, least=1)
-    _check_options(where, random_state, allow_large, draws=wanted is not None)
-    unbounded = allow_large or wanted is not None
-    found = _read(axes, more_axes, most=reading.MAX_VALUES if unbounded else MAX_ROWS)
-    _check_labels([label for axis in found for label in axis.columns], times)
-    grid = Grid(tuple(axis.size for axis in found))
-    if not unbounded and grid.size * times > MAX_ROWS:
-        raise ConfigurationError(_too_large(found, grid, times))
-    cells = _chosen(found, grid, wanted, where=where, random_state=random_state)
-    places = grid.whole(times=times) if cells is None else grid.places(cells, times=times)
-    out = _frame(found, places, times=times)
+    count = None if sample is None else _check_integer("sample", sample, minimum=0)
+    repeats = _check_integer("repeats", repeats, minimum=1)
+    _check_options(where, random_state, allow_large, is_sample=count is not None)
+    is_unlimited = allow_large or count is not None
+    read = _read_axes(axes, more_axes, max_values=MAX_VALUES if is_unlimited else MAX_ROWS)
+    _check_labels([label for axis in read for label in axis.columns], repeats)
+    sizes = [axis.size for axis in read]
+    if not is_unlimited and prod(sizes) * repeats > MAX_ROWS:
+        raise ConfigurationError(_too_large(read, repeats))
+    cells: Sequence[int] | None
+    if count is not None:
+        cells = _sample(read, count, where, random_state)
+    else:
+        cells = None if where is None else list(_filter(read, range(prod(sizes)), where))
+    places = all_places(sizes, repeats=repeats) if cells is None else places_of(cells, sizes, repeats=repeats)
+    out = _frame(read, places, repeats=repeats)
     out.attrs[attrs.SWEEP] = {
-        "axes": {axis.name: [str(label) for label in axis.columns] for axis in found},
-        "repeat": REPEAT if times > 1 else None,
+        "axes": {axis.name: [str(label) for label in axis.columns] for axis in read},
+        "repeat": REPEAT if repeats > 1 else None,
     }
     return out
 
@@ -118,23 +122,23 @@ def sweep(
 _AXIS: Final = "; an axis of this name goes into a dict, as in sweep({{{!r}: [...]}})"
 
 
-def _whole(name: str, value: object, *, least: int) -> int:
+def _check_integer(name: str, value: object, *, minimum: int) -> int:
     try:
-        whole = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # it says so itself
+        number = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # it may raise
     except TypeError:
-        whole = -1
-    if whole < least:
-        msg = f"{name} must be a whole number, {least} or more; got {text(value, 60)}"
+        number = -1
+    if number < minimum:
+        msg = f"{name} must be a whole number, {minimum} or more; got {text(value, 60)}"
         raise ConfigurationError(msg + _AXIS.format(name))
-    return whole
+    return number
 
 
-def _check_options(where: object, random_state: object, allow_large: object, *, draws: bool) -> None:
-    """Refuse what may well be an axis of that name: nobody must miss one."""
+def _check_options(where: object, random_state: object, allow_large: object, *, is_sample: bool) -> None:
+    """Refuse values of the other options that may be meant as an axis of that name."""
     if where is not None and not callable(where):
         msg = f"where must be a function of a cell, as in where=lambda cell: cell['seed'] > 0; got {text(where, 60)}"
         raise ConfigurationError(msg + _AXIS.format("where"))
-    if random_state is not None and not draws:
+    if random_state is not None and not is_sample:
         msg = "random_state= has no effect without sample="
         raise ConfigurationError(msg + _AXIS.format("random_state"))
     if not isinstance(allow_large, bool | np.bool_):
@@ -142,30 +146,30 @@ def _check_options(where: object, random_state: object, allow_large: object, *, 
         raise ConfigurationError(msg + _AXIS.format("allow_large"))
 
 
-def _read(first: object, more: Mapping[str, Any], *, most: int) -> list[Axis]:
+def _read_axes(first: object, more: Mapping[str, Any], *, max_values: int) -> list[Axis]:
     if first is not None and not isinstance(first, Mapping):
         kind = type(first).__name__
         msg = f"axes are given by name, as in sweep(prompt=[...]) or sweep({{'prompt': [...]}}); got a {kind}"
         raise ConfigurationError(msg)
-    named = dict(first or {})
-    twice = next((name for name in more if name in named), None)
+    axes = dict(first or {})
+    twice = next((name for name in more if name in axes), None)
     if twice is not None:
         msg = f"axis {twice!r} is given twice"
         raise ConfigurationError(msg)
-    named |= more
-    if not named:
+    axes |= more
+    if not axes:
         msg = "a sweep needs an axis, as in sweep(prompt=['a fox', 'a heron'], seed=range(3))"
         raise ConfigurationError(msg)
-    return [reading.read(name, values, most=most) for name, values in named.items()]
+    return [read_axis(name, values, max_values=max_values) for name, values in axes.items()]
 
 
-def _check_labels(labels: Sequence[Hashable], times: int) -> None:
+def _check_labels(labels: Sequence[Hashable], repeats: int) -> None:
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
         msg = f"two axes fill the column {twice[0]!r}: rename it in one of them"
         raise ColumnError(msg)
-    if times > 1 and REPEAT in labels:
-        msg = f"repeats={times} writes a column {REPEAT!r}, which an axis also fills: rename the axis"
+    if repeats > 1 and REPEAT in labels:
+        msg = f"repeats={repeats} writes a column {REPEAT!r}, which an axis also fills: rename the axis"
         raise ColumnError(msg)
     if set(columns.IDENTIFYING) <= set(labels):
         names = ", ".join(map(repr, columns.IDENTIFYING))
@@ -173,72 +177,68 @@ def _check_labels(labels: Sequence[Hashable], times: int) -> None:
         raise ColumnError(msg)
 
 
-def _too_large(found: Sequence[Axis], grid: Grid, times: int) -> str:
-    parts = [f"{axis.name} {axis.size:,}" for axis in found] + ([f"repeats {times:,}"] if times > 1 else [])
+def _too_large(axes: Sequence[Axis], repeats: int) -> str:
+    rows = prod(axis.size for axis in axes) * repeats
+    parts = [f"{axis.name} {axis.size:,}" for axis in axes] + ([f"repeats {repeats:,}"] if repeats > 1 else [])
     return (
-        f"this sweep has {grid.size * times:,} rows ({' x '.join(parts)}), and each may be a paid execution: draw a "
-        f"sample of its cells with sample=, or pass allow_large=True for more than {MAX_ROWS:,}"
+        f"this sweep has {rows:,} rows ({' x '.join(parts)}), and each may be a paid execution: draw a sample of its "
+        f"cells with sample=, or pass allow_large=True for more than {MAX_ROWS:,}"
     )
 
 
-def _frame(found: Sequence[Axis], places: Iterable[Places], *, times: int = 1) -> pd.DataFrame:
-    taken = [pair for axis, where in zip(found, places, strict=True) for pair in axis.take(where)]
-    index = taken[0][1].index
-    if times > 1:
-        taken.append((REPEAT, pd.Series(np.tile(np.arange(1, times + 1, dtype=np.int64), len(index) // times))))
-    out: pd.DataFrame = pd.DataFrame(dict(enumerate(column for _, column in taken)), index=index, copy=False)
-    out.columns = pd.Index([label for label, _ in taken], tupleize_cols=False)
+def _frame(axes: Sequence[Axis], places: Iterable[Places], *, repeats: int = 1) -> pd.DataFrame:
+    columns = [column for axis, axis_places in zip(axes, places, strict=True) for column in axis.take(axis_places)]
+    index = columns[0][1].index
+    if repeats > 1:
+        numbers = np.tile(np.arange(1, repeats + 1, dtype=np.int64), len(index) // repeats)
+        columns.append((REPEAT, pd.Series(numbers)))
+    out: pd.DataFrame = pd.DataFrame(dict(enumerate(column for _, column in columns)), index=index, copy=False)
+    out.columns = pd.Index([label for label, _ in columns], tupleize_cols=False)
     return out
 
 
-def _chosen(
-    found: Sequence[Axis], grid: Grid, wanted: int | None, *, where: Test | None, random_state: object
-) -> Sequence[int] | None:
-    """Return the numbers of the cells to make, in their order; None for every one."""
-    if wanted is None:
-        return None if where is None else list(_passing(found, grid, range(grid.size), where))
-    if wanted > grid.size:
+def _sample(axes: Sequence[Axis], count: int, where: CellFilter | None, random_state: object) -> list[int]:
+    """Return the numbers of the cells that are drawn, in ascending order."""
+    size = prod(axis.size for axis in axes)
+    if count > size:
         msg = (
-            f"sample={wanted:,} of a product of {grid.size:,} cells: each cell is drawn at most once; repeats= runs "
-            f"it several times"
+            f"sample={count:,} of a product of {size:,} cells: each cell is drawn at most once; repeats= runs it "
+            f"several times"
         )
         raise ConfigurationError(msg)
-    order = shuffled(grid.size, _draw(random_state))
+    order = shuffled(size, _random_integers(random_state))
     if where is None:
-        return sorted(islice(order, wanted))
-    tested = min(grid.size, max(TESTED, PER_CELL * wanted))
-    drawn = sorted(islice(_passing(found, grid, islice(order, tested), where), wanted))
-    if len(drawn) < wanted:
-        of = f"the {grid.size:,} cells" if tested == grid.size else f"{tested:,} cells drawn of {grid.size:,}"
-        msg = f"sample={wanted:,}, but only {len(drawn):,} of {of} pass where=: ask for fewer, or narrow the axes"
+        return sorted(islice(order, count))
+    tested = min(size, max(MIN_TESTED, MAX_TESTED_PER_CELL * count))
+    cells = sorted(islice(_filter(axes, islice(order, tested), where), count))
+    if len(cells) < count:
+        of = f"the {size:,} cells" if tested == size else f"{tested:,} cells drawn of {size:,}"
+        msg = f"sample={count:,}, but only {len(cells):,} of {of} pass where=: ask for fewer, or narrow the axes"
         raise ConfigurationError(msg)
-    return drawn
+    return cells
 
 
-def _passing(found: Sequence[Axis], grid: Grid, cells: Iterable[int], where: Test) -> Iterator[int]:
-    """Yield those of `cells` that the user's test keeps, in their order; each is made when it is asked for."""
-    left = iter(cells)
-    while chunk := list(islice(left, CHUNK)):
-        made = _frame(found, grid.places(chunk))
-        values = [made.iloc[:, place].tolist() for place in range(made.shape[1])]
-        for cell, record in zip(chunk, records(list(made.columns), values, size=len(chunk)), strict=True):
-            if _keeps(where, record):
+def _filter(axes: Sequence[Axis], cells: Iterable[int], where: CellFilter) -> Iterator[int]:
+    """Yield those of `cells` that pass the user's filter, in their order, lazily."""
+    iterator, sizes = iter(cells), [axis.size for axis in axes]
+    while chunk := list(islice(iterator, CHUNK_SIZE)):
+        frame = _frame(axes, places_of(chunk, sizes))
+        values = [frame.iloc[:, place].tolist() for place in range(frame.shape[1])]
+        for cell, record in zip(chunk, records(list(frame.columns), values, size=len(chunk)), strict=True):
+            try:
+                passes = bool(where(record))
+            except Exception as exc:
+                msg = f"where= failed for the cell {text(record, 200)}: {type(exc).__name__}: {exc}"
+                raise ConfigurationError(msg) from exc
+            if passes:
                 yield cell
 
 
-def _keeps(where: Test, record: dict[Any, Any]) -> bool:
-    try:
-        return bool(where(record))
-    except Exception as exc:
-        msg = f"where= failed for the cell {text(record, 200)}: {type(exc).__name__}: {exc}"
-        raise ConfigurationError(msg) from exc
-
-
-def _draw(random_state: Any) -> Draw:
+def _random_integers(random_state: Any) -> RandomInteger:
     if isinstance(random_state, np.random.Generator | np.random.RandomState):
-        return drawing(random_state.bytes)
+        return random_integers(random_state.bytes)
     try:
-        return drawing(np.random.RandomState(random_state).bytes)
+        return random_integers(np.random.RandomState(random_state).bytes)
     except (ValueError, TypeError) as exc:
         msg = f"random_state must be a number, a numpy.random.Generator or a RandomState: {exc}"
         raise ConfigurationError(msg) from exc
