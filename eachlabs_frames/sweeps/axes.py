@@ -115,7 +115,8 @@ def _column(name: str, values: object, max_values: int) -> pd.Series[Any]:
     if len(cells) > max_values:
         msg = (
             f"axis {name!r} yields more than {max_values:,} values and may be infinite: limit it with "
-            "itertools.islice, write range(...) for numbers, or pass sample= or allow_large=True if it really is that long"
+            "itertools.islice, write range(...) for numbers, or pass sample= or allow_large=True if it really is that "
+            "long"
         )
         raise ConfigurationError(msg)
     return _inferred(cells)
