@@ -1,4 +1,4 @@
-"""Frozen values that pass between packages, and the Protocols at their boundaries. It holds no behaviour."""
+"""Frozen values that pass between packages, the result columns, and the Protocols at the boundaries. No behaviour."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole HTTP answer. ``headers`` has lower-case names; ``received_at`` is in epoch seconds."""
+    """A complete HTTP response. ``headers`` has lower-case names; ``received_at`` is in epoch seconds."""
 
     status: int
     body: bytes = b""
@@ -111,16 +111,17 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """No whole answer came. ``sent`` is False only where the request certainly never left."""
+    """There was no complete response. ``sent`` is False only if the request was certainly not sent."""
 
     sent: bool
     reason: str
 
 
 class Outcome(NamedTuple):
-    """The current state of a row. Times are nanoseconds since the epoch, UTC; cost is in USD.
+    """The current state of a row: its position, and a field for each result column. Missing values are None.
 
-    One is made for each row of each answer: a tuple takes a quarter of a frozen dataclass's time.
+    Times are nanoseconds since the epoch, UTC; cost is in USD. A tuple, because one is built for each row of each
+    response: that takes a quarter of a frozen dataclass's time.
     """
 
     position: int
@@ -132,6 +133,25 @@ class Outcome(NamedTuple):
     completed_at: int | None = None
     output: Json = None
     cost: float | None = None
+
+
+ColumnKind: TypeAlias = Literal["text", "time", "number", "json"]
+
+COLUMNS: Mapping[str, ColumnKind] = {
+    "bulk_id": "text",
+    "execution_id": "text",
+    "status": "text",
+    "error": "text",
+    "started_at": "time",
+    "completed_at": "time",
+    "output": "json",
+    "cost": "number",
+}
+"""The result columns in the frame's order, and what each holds.
+
+A new column is a field at the end of `Outcome` and a line here: the dtype in frames, the storage in `results.Results`
+and in the journal, and the list of columns follow from these two. Only `api.responses` has to read its value.
+"""
 
 
 EventKind: TypeAlias = Literal[
@@ -156,25 +176,25 @@ class Event:
     Attributes
     ----------
     kind : EventKind
-        What happened. ``tracking``: nothing more is sent, and the executions are looked at until they have ended.
-        ``stale``: looks are no longer answered, or are again. ``downloaded``: a file has come, or will not.
+        What happened. ``tracking``: nothing more is sent, and the executions are polled until they have ended.
+        ``stale``: polls get no response any more, or do again. ``downloaded``: a file was downloaded, or failed.
     total : int
         Rows that this call is about; of a download, files.
     done : int
-        Rows of those that need nothing more: settled where the call waits for that, else answered. Of a download,
-        files that are there or will not come.
+        Rows of those that need nothing more: settled if the call waits for that, else answered. Of a download,
+        files that are complete or have failed.
     accepted : int
         Rows of the whole frame that have an execution.
     tally : mapping of str to int
         Rows of the whole frame per status; of a download, files: ``complete`` from before, ``downloaded``, ``failed``.
     changed : tuple of Outcome
-        The rows that this step changed, as they stand now.
+        The current state of the rows that this step changed.
     waiting_for : str or None
-        Why nothing is sent at the moment, or what is looked for, in a sentence.
+        Why nothing is sent at the moment, or what is being searched for, in a sentence.
     balance_usd : float or None
-        What the account may still spend, as it was last seen.
+        The balance of the account, as last read.
     stale_since : float or None
-        When a look was last answered, in epoch seconds, where the latest one was not.
+        When a poll last got a response, in epoch seconds, if the latest did not.
     """
 
     kind: EventKind
@@ -190,19 +210,19 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What the API says of money, in USD: what the account has left, and the mean cost of an execution."""
+    """The balance of the account and the mean cost of an execution, in USD, as far as the API tells."""
 
     balance_usd: float | None = None
     cost_usd: float | None = None
 
 
 Observer: TypeAlias = Callable[[Event], None]
-"""Told of each event, on the loop's thread: it must return soon. What it raises never reaches the run."""
+"""Called with each event, on the loop's thread: it must return soon. What it raises never reaches the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiConnection:
-    """How the engine reaches the API: what sends, what waits, how requests are written, and how many go at once."""
+    """How the engine reaches the API: transport, clock, dialect, and the number of concurrent requests."""
 
     transport: Transport
     clock: Clock
@@ -219,14 +239,14 @@ class Transport(Protocol):
 
 
 class Clock(Protocol):
-    """Time and chance, as the engine sees them; a test hands in its own."""
+    """Time and random numbers for the engine; tests pass their own."""
 
     def now(self) -> float:
-        """Seconds that only grow."""
+        """Return monotonic seconds."""
         ...
 
     def epoch(self) -> float:
-        """Seconds since 1970, UTC."""
+        """Return seconds since 1970, UTC."""
         ...
 
     def draw(self) -> float:

@@ -1,7 +1,7 @@
-"""Owns the result columns: their names, their kinds, and what is known of each row of a run, with its tallies.
+"""The results of a run, column by column, with counts. Owns how later outcomes change a row.
 
-Row i of each column is row i of the frame, whatever order answers come in. A list per column, not an object per row,
-keeps the result of 100,000 rows small. No other module lists the columns.
+Row i of each column is row i of the frame, whatever order responses arrive in. A list per column, not an object per
+row, keeps the result of 100,000 rows small. The columns are those of `models.COLUMNS`.
 """
 
 from __future__ import annotations
@@ -11,60 +11,61 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from math import isnan, nan
 from operator import itemgetter
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
-from .models import FAILED, PENDING, SETTLED, STATUSES, TERMINAL, UNKNOWN, Json, Outcome
+from .models import COLUMNS, FAILED, PENDING, SETTLED, STATUSES, TERMINAL, UNKNOWN, ColumnKind, Json, Outcome
 
-Kind: TypeAlias = Literal["text", "time", "number", "json"]
-
-KINDS: Final[Mapping[str, Kind]] = {
-    "bulk_id": "text",
-    "execution_id": "text",
-    "status": "text",
-    "error": "text",
-    "started_at": "time",
-    "completed_at": "time",
-    "output": "json",
-    "cost": "number",
-}
-"""The result columns in their order, and what each holds. Times are nanoseconds since 1970 (UTC), costs USD."""
-
-COLUMNS: Final = tuple(KINDS)
 NO_TIME: Final = -(2**63)
-_MISSING: Final[Mapping[Kind, Any]] = {"time": NO_TIME, "number": nan}
+
+_MISSING: Final[Mapping[ColumnKind, Any]] = {"text": None, "time": NO_TIME, "number": nan, "json": None}
+_DETAILS: Final = [(name, COLUMNS[name]) for name in Outcome._fields[5:]]
+"""The columns that only the API fills in: a later value replaces an earlier one."""
+
 _not_in_flight: Final = itemgetter(*SETTLED, PENDING)
 
 
+def _new_column(name: str, size: int) -> Any:
+    missing = PENDING if name == "status" else _MISSING[COLUMNS[name]]
+    typecode = {"time": "q", "number": "d"}.get(COLUMNS[name])
+    return [missing] * size if typecode is None else array(typecode, [missing]) * size
+
+
 class Results:
-    """What is known of each row, column by column.
+    """The current state of each row, column by column.
 
     Attributes
     ----------
+    bulk_id, execution_id, status, error, ... : list or array
+        Each result column. A missing time is `NO_TIME`, a missing number NaN, anything else None.
+    accepted : int
+        Rows that have an execution.
     superseded : int
         Executions that rows had before they were triggered again; each was paid all the same.
     superseded_cost : float
         What these cost, in USD, as far as it was known then.
     """
 
+    bulk_id: list[str | None]
+    execution_id: list[str | None]
+    status: list[str]
+    error: list[str | None]
+    started_at: array[int]
+    completed_at: array[int]
+    output: list[Json]
+    cost: array[float]
+
     def __init__(self, size: int) -> None:
         self.size = size
-        self.bulk_id: list[str | None] = [None] * size
-        self.execution_id: list[str | None] = [None] * size
-        self.status: list[str] = [PENDING] * size
-        self.error: list[str | None] = [None] * size
-        self.started_at = array("q", [NO_TIME]) * size
-        self.completed_at = array("q", [NO_TIME]) * size
-        self.output: list[Json] = [None] * size
-        self.cost = array("d", [nan]) * size
         self.accepted = 0
         self.superseded = 0
         self.superseded_cost = 0.0
-        self._tally: Counter[str] = Counter({PENDING: size})
+        self.load(**{name: _new_column(name, size) for name in COLUMNS})
 
     def load(self, **columns: Any) -> None:
-        """Take over whole columns of what was known before, each of this size."""
+        """Take over whole columns, each of this size, and count again."""
         for name, column in columns.items():
             setattr(self, name, column)
+        self._details = [(self.column(name), _MISSING[kind], kind) for name, kind in _DETAILS]
         self._tally = Counter(self.status)
         self.accepted = sum(execution_id is not None for execution_id in self.execution_id)
 
@@ -78,13 +79,13 @@ class Results:
 
     def grow(self, more: int) -> None:
         """Add pending rows at the end."""
-        for name, kind in KINDS.items():
-            self.column(name).extend([PENDING if name == "status" else _MISSING.get(kind)] * more)
+        for name in COLUMNS:
+            self.column(name).extend(_new_column(name, more))
         self.size += more
         self._tally[PENDING] += more
 
     def outcome(self, row: int) -> Outcome:
-        """Return what is known of one row."""
+        """Return the current state of a row."""
         started_at, completed_at, cost = self.started_at[row], self.completed_at[row], self.cost[row]
         return Outcome(
             row,
@@ -96,21 +97,23 @@ class Results:
             None if completed_at == NO_TIME else completed_at,
             self.output[row],
             None if isnan(cost) else cost,
+            *(self._value(row, *later) for later in self._details[4:]),
         )
 
     def tally(self) -> Mapping[str, int]:
-        """Return the rows per status, of the statuses that are there."""
+        """Return the rows per status, of the statuses that occur."""
         return {status: count for status, count in self._tally.items() if count}
 
-    def replace(self, outcome: Outcome) -> None:
-        """Write a new trigger's outcome over whatever the row held."""
-        row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost = outcome
-        if self.execution_id[row] not in (None, execution_id):
-            before = self.cost[row]
-            self.superseded += 1
-            self.superseded_cost += 0.0 if isnan(before) else before
-        self._set_status(row, status)
-        self.accepted += (execution_id is not None) - (self.execution_id[row] is not None)
+    def _value(self, row: int, column: Any, missing: Any, kind: ColumnKind) -> Any:
+        value = column[row]
+        is_missing = isnan(value) if kind == "number" else kind == "time" and value == missing
+        return None if is_missing else value
+
+    def store(self, outcome: tuple[Any, ...]) -> None:
+        """Overwrite a row with the fields of an `Outcome`, without counting: call `load` afterwards."""
+        # Written out, because a loop over all columns takes twice as long, and a run may have a million rows.
+        row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost, *others = outcome
+        self.status[row] = status
         self.bulk_id[row] = bulk_id
         self.execution_id[row] = execution_id
         self.error[row] = error
@@ -118,37 +121,49 @@ class Results:
         self.completed_at[row] = NO_TIME if completed_at is None else completed_at
         self.output[row] = output
         self.cost[row] = nan if cost is None else cost
+        if others:
+            for (column, missing, _), value in zip(self._details[4:], others, strict=True):
+                column[row] = missing if value is None else value
+
+    def replace(self, outcome: Outcome) -> None:
+        """Overwrite a row with the outcome of a new trigger."""
+        row, execution_id = outcome.position, outcome.execution_id
+        existing = self.execution_id[row]
+        if existing not in (None, execution_id):
+            cost = self.cost[row]
+            self.superseded += 1
+            self.superseded_cost += 0.0 if isnan(cost) else cost
+        self._set_status(row, outcome.status)
+        self.accepted += (execution_id is not None) - (existing is not None)
+        self.store(outcome)
 
     def correct(self, outcome: Outcome) -> None:
-        """Write over whatever the row held by mistake: the execution that it loses is another row's."""
+        """Overwrite a row that has another row's execution: it was not paid in addition."""
         superseded = self.superseded, self.superseded_cost
         self.replace(outcome)
         self.superseded, self.superseded_cost = superseded
 
     def merge(self, outcome: Outcome) -> bool:
-        """Write a later look at the same execution; what it leaves unsaid stays. Return whether anything changed."""
-        row = outcome.position
-        status = outcome.status
+        """Apply a later state of a row's execution; missing values change nothing. Return whether the row changed."""
+        row, status = outcome.position, outcome.status
         if outcome.execution_id != self.execution_id[row] and outcome.execution_id is not None:
-            return False  # the row has been triggered again since it was asked about
-        before = self._row(row)
+            return False  # the row has been triggered again since this state was requested
+        before = self.status[row], self.error[row]
         if self.status[row] not in TERMINAL and not (status == UNKNOWN and self.status[row] != UNKNOWN):
             self._set_status(row, status)
-        # A trigger's answer may note a failure that the execution then got over.
+        # A trigger's response may contain an error that the execution then recovered from.
         self.error[row] = outcome.error or (self.error[row] if self.status[row] == FAILED else None)
         self.bulk_id[row] = self.bulk_id[row] or outcome.bulk_id
-        if outcome.started_at is not None:
-            self.started_at[row] = outcome.started_at
-        if outcome.completed_at is not None:
-            self.completed_at[row] = outcome.completed_at
-        if outcome.output is not None:
-            self.output[row] = outcome.output
-        if outcome.cost is not None:
-            self.cost[row] = outcome.cost
-        return self._row(row) != before
+        changed = before != (self.status[row], self.error[row])
+        for (column, _, kind), value in zip(self._details, outcome[5:], strict=True):
+            if value is not None:
+                # Outputs are large, and are not compared.
+                changed |= column[row] is None if kind == "json" else column[row] != value
+                column[row] = value
+        return changed
 
     def note(self, row: int, *, status: str | None = None, error: str | None) -> None:
-        """Say why a row was not sent, or what became of it."""
+        """Set a row's error, and its status if given."""
         if status is not None:
             self._set_status(row, status)
         self.error[row] = error
@@ -169,20 +184,20 @@ class Results:
 
         A row whose answer was lost counts: it may be billed.
         """
-        known = [cost for cost in self.cost if not isnan(cost)]
         pairs = zip(self.execution_id, self.status, self.cost, strict=True)
-        open_ = sum(
+        unpriced = sum(
             isnan(cost) and (execution_id is not None or status == UNKNOWN) for execution_id, status, cost in pairs
         )
-        return sum(known), open_
+        return sum(cost for cost in self.cost if not isnan(cost)), unpriced
 
     def column(self, name: str) -> Any:
-        """Return one column, as it is held."""
+        """Return one column."""
         return getattr(self, name)
 
-    def let_go(self, name: str) -> None:
-        """Forget one column that was handed over, so that a large result never lies in memory twice."""
+    def drop(self, name: str) -> None:
+        """Free one column that was converted, so that a large result is never in memory twice."""
         setattr(self, name, None)
+        self._details.clear()
 
     def _set_status(self, row: int, status: str) -> None:
         if status == self.status[row]:
@@ -191,20 +206,16 @@ class Results:
         self._tally[status] += 1
         self.status[row] = status
 
-    def _row(self, row: int) -> tuple[Any, ...]:
-        times = (self.started_at[row], self.completed_at[row])
-        return (self.status[row], self.error[row], *times, self.output[row] is None, str(self.cost[row]))
-
 
 def per_bulk(bulk_ids: Iterable[str | None], statuses: Iterable[str]) -> dict[str | None, Counter[str]]:
     """Return a count per status for each bulk operation, in order of first appearance; None: never sent with one."""
-    lines: dict[str | None, Counter[str]] = {}
+    counts: dict[str | None, Counter[str]] = {}
     for bulk_id, status in zip(bulk_ids, statuses, strict=True):
-        lines.setdefault(bulk_id, Counter())[status] += 1
-    return lines
+        counts.setdefault(bulk_id, Counter())[status] += 1
+    return counts
 
 
-def status_columns(lines: Mapping[str | None, Counter[str]]) -> list[str]:
-    """Return every status of this package, then the API's own words that it does not know."""
-    seen = {status for line in lines.values() for status in line}
-    return [*STATUSES, *sorted(seen.difference(STATUSES))]
+def status_columns(counts: Mapping[str | None, Counter[str]]) -> list[str]:
+    """Return every status of this package, then those of the API that it does not know."""
+    statuses = {status for count in counts.values() for status in count}
+    return [*STATUSES, *sorted(statuses.difference(STATUSES))]

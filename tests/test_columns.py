@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -15,8 +18,8 @@ from hypothesis import strategies as st
 
 import eachlabs_frames as ef
 from eachlabs_frames.frames import columns
-from eachlabs_frames.models import Outcome
-from eachlabs_frames.results import COLUMNS, NO_TIME, Results
+from eachlabs_frames.models import COLUMNS, Outcome
+from eachlabs_frames.results import NO_TIME, Results
 from eachlabs_frames.sandbox import Sandbox
 
 WF = "wf_abc123"
@@ -361,3 +364,47 @@ def test_a_functions_row_does_not_depend_on_other_rows(sandbox: Sandbox) -> None
         "a fox in 2026",
         "a fox in None",
     ]
+
+
+NEW_COLUMN = """
+import pandas as pd
+from eachlabs_frames.frames import columns
+from eachlabs_frames.journal.records import ANSWER, UPDATE, RunState, pack_outcomes, pack_rows, unpack_outcomes
+from eachlabs_frames.models import Outcome
+from eachlabs_frames.results import Results
+
+whole = Outcome(0, "completed", "b", "e0", None, 5, 6, {"url": "u"}, 0.5, 0.75)
+assert list(unpack_outcomes([0], pack_outcomes([whole]))) == [whole]
+assert next(unpack_outcomes([0], b'["b",[["completed","e0",null,5,6,0.5,{"url":"u"}]]]')) == whole._replace(score=None)
+state = RunState(2)
+state.add(1, 1, ANSWER, pack_rows([0, 1]), pack_outcomes([Outcome(row, "queued", "b", f"e{row}") for row in (0, 1)]))
+state.add(2, 1, UPDATE, pack_rows([0]), pack_outcomes([whole]))
+assert state.row_state(0).outcome == whole
+results = Results(2)
+results.replace(Outcome(0, "queued", "b", "e0"))
+assert results.merge(whole)
+assert not results.merge(whole)
+frame = columns.write(pd.DataFrame({"prompt": ["a", "b"]}), results, "")
+assert frame["score"].tolist()[0] == 0.75 and pd.isna(frame["score"].tolist()[1])
+print(list(frame.columns)[-1], frame["score"].dtype, columns.read(frame, "").outcome(0) == whole)
+"""
+
+
+@pytest.mark.slow
+def test_a_new_result_column_is_one_file(tmp_path: Path) -> None:
+    """Two lines in `models` give it a dtype in frames, a place in the journal, and old records are still read."""
+    package = Path(ef.__file__).parent
+    copied = tmp_path / package.name
+    shutil.copytree(package, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    source = (copied / "models.py").read_text()
+    for line, new in (
+        ("    cost: float | None = None", "    score: float | None = None"),
+        ('    "cost": "number",', '    "score": "number",'),
+    ):
+        assert source.count(f"{line}\n") == 1
+        source = source.replace(f"{line}\n", f"{line}\n{new}\n")
+    (copied / "models.py").write_text(source)
+    command = [sys.executable, "-c", NEW_COLUMN]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["score", "float64", "True"]

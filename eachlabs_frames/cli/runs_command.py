@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import UsageError
 from ..frames.runs import accept_journal_loss, delete_run, load_run, runs
-from ..models import INVALID, PENDING, STATUSES
+from ..models import COLUMNS, INVALID, PENDING, STATUSES
 from ..money import format_usd
-from ..results import COLUMNS
 from . import files
 from .exit_codes import DONE, NOT_ALL
 from .formats import check_suffix

@@ -19,8 +19,8 @@ import pandas as pd
 
 from ..errors import ColumnError
 from ..media import MAX_DEPTH
-from ..models import PENDING, Json
-from ..results import COLUMNS, KINDS, NO_TIME, Kind, Results
+from ..models import COLUMNS, PENDING, ColumnKind, Json
+from ..results import NO_TIME, Results
 from ..suggestions import hint
 
 logger = logging.getLogger("eachlabs_frames")
@@ -225,7 +225,7 @@ def read(frame: pd.DataFrame, prefix: str) -> Results:
         return results
     check_no_duplicates(frame, prefix)
     present = {name: _column(frame, name, prefix) for name in COLUMNS if places(frame, prefix + name)}
-    columns = {name: _READERS[KINDS[name]](column) for name, column in present.items()}
+    columns = {name: _READERS[COLUMNS[name]](column) for name, column in present.items()}
     results.load(**columns | {"status": [status or PENDING for status in columns["status"]]})
     return results
 
@@ -280,7 +280,7 @@ def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> d
                 # A result that was paid for is worth more than its dtype.
                 logger.exception("column %s could not be created with its own dtype, and has dtype object", name)
                 made[name] = pd.Series(list(results.column(name)), index=index, dtype=object)
-        results.let_go(name)
+        results.drop(name)
     return made
 
 
@@ -305,7 +305,7 @@ def _column(frame: pd.DataFrame, name: str, prefix: str) -> Any:
 
 
 def _array(name: str, column: Any, index: pd.Index[Any]) -> Any:
-    kind = KINDS[name]
+    kind = COLUMNS[name]
     if kind == "time":
         moments = np.array(column, dtype="int64").view("datetime64[ns]")
         return pd.DatetimeIndex(moments).tz_localize("UTC").array
@@ -357,7 +357,7 @@ def _plain(value: Any, level: int = 1) -> Json:
     return [_plain(item, level + 1) for item in value.tolist()]
 
 
-_READERS: Final[Mapping[Kind, Callable[[Any], Any]]] = {
+_READERS: Final[Mapping[ColumnKind, Callable[[Any], Any]]] = {
     "text": _texts,
     "time": _nanoseconds,
     "number": _numbers,

@@ -18,7 +18,8 @@ from ..downloads.decisions import Fetched, RequestedFile
 from ..downloads.naming import FileKey, NameTemplate
 from ..errors import ColumnError, ConfigurationError, MappingError
 from ..inputs.mapping import Fields, labels_of
-from ..results import COLUMNS, NO_TIME, Results
+from ..models import COLUMNS
+from ..results import NO_TIME, Results
 from . import attrs, columns
 from .columns import label
 

@@ -1,7 +1,7 @@
 """Encodes a journal's records, and computes the state of a run's rows from them. Reads and writes no file.
 
 Owns the meaning of records and of their order. A journal is a list of records that only grows. A *claim* says that rows
-are about to be sent; an *answer* says what became of rows; an *update* gives a later state of their executions; a
+are about to be sent; an *answer* has the outcomes of a response; an *update* has a later state of executions; a
 *correction* gives rows the executions that an answer had given to other rows, or takes them away. The rows of a run are
 numbered from 0.
 """
@@ -12,23 +12,13 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
-from math import nan
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import orjson
 
 from ..decoding import decode, storable
-from ..models import (
-    COMPLETED,
-    FAILED,
-    INVALID,
-    PENDING,
-    STATUSES,
-    TERMINAL,
-    UNKNOWN,
-    Outcome,
-)
-from ..results import NO_TIME, Results
+from ..models import COMPLETED, FAILED, INVALID, PENDING, STATUSES, TERMINAL, UNKNOWN, Outcome
+from ..results import Results
 
 CLAIM: Final = 0
 ANSWER: Final = 1
@@ -46,43 +36,52 @@ NANO: Final = 1_000_000_000
 
 UNANSWERED: Final = "sent, but no response was recorded: it may have started"
 
-
 Record: TypeAlias = tuple[int, int, int, bytes, bytes | None]
 """Number, session, kind, packed rows and packed outcomes of a record. A session is the call that wrote it."""
 
 
+# -- encoding ---------------------------------------------------------------------------------------------------------
+
+_ALL: Final = len(Outcome._fields) - 2
+"""Stored fields of an outcome: all but its position and its bulk operation, which are stored once for all."""
+
+_NONES: Final[list[Any]] = [None] * _ALL
+_JUST_ACCEPTED: Final = (None,) * len(Outcome._fields[4:])
+"""The last fields of nearly every outcome of nearly every answer."""
+
+_WITH_EXECUTION: Final = 2
+_COMPRESSED: Final = 1024
+"""Bytes from which on a body is compressed: an update with outputs is, an answer without outputs is not."""
+
+_BIG_ENDIAN: Final = array("H", [1]).tobytes() != b"\x01\x00"
+
+
 def pack_rows(rows: Iterable[int]) -> bytes:
-    """Write row numbers down: four bytes each, whatever the machine's own order."""
+    """Encode row numbers: four bytes each, whatever the machine's byte order."""
     packed = array("I", rows)
-    return packed.tobytes() if _LITTLE else _swapped(packed)
+    if _BIG_ENDIAN:
+        packed.byteswap()
+    return packed.tobytes()
 
 
 def unpack_rows(packed: bytes) -> Sequence[int]:
-    """Read row numbers."""
+    """Decode row numbers."""
     rows = array("I")
     rows.frombytes(packed)
-    if not _LITTLE:
+    if _BIG_ENDIAN:
         rows.byteswap()
     return rows
 
 
-_LITTLE: Final = array("H", [1]).tobytes() == b"\x01\x00"
-
-
-def _swapped(packed: array[int]) -> bytes:
-    packed.byteswap()
-    return packed.tobytes()
-
-
 def pack_outcomes(outcomes: Sequence[Outcome]) -> bytes:
-    """Write outcomes of one bulk operation down; their positions are written elsewhere, by `pack_rows`."""
+    """Encode outcomes of one bulk operation, without their positions: `pack_rows` encodes these."""
     bulk_id, rows = outcomes[0].bulk_id, [_fields(outcome) for outcome in outcomes]
     try:
         body = orjson.dumps([bulk_id, rows])
     except orjson.JSONEncodeError:
-        # One field that cannot be encoded must not lose the execution, nor those beside it.
+        # A field that cannot be encoded must not lose the execution, nor the other ones.
         body = orjson.dumps([_storable(bulk_id), [list(map(_storable, fields)) for fields in rows]])
-    return body if len(body) < _LONG else zlib.compress(body, 1)
+    return body if len(body) < _COMPRESSED else zlib.compress(body, 1)
 
 
 def _storable(value: Any) -> Any:
@@ -93,11 +92,47 @@ def _storable(value: Any) -> Any:
     return value
 
 
-_LONG: Final = 1024
-"""Bytes from which on a body is compressed: a look with outputs is, a bare answer of ten rows is not."""
+def _fields(outcome: Outcome) -> list[Any]:
+    """Return the stored fields; missing ones at the end are left out.
+
+    New columns come last, so that records of older versions can be read.
+    """
+    if outcome[4:] == _JUST_ACCEPTED:
+        return [outcome.status, outcome.execution_id]
+    fields = [outcome.status, *outcome[3:7], outcome.cost, outcome.output, *outcome[9:]]
+    while fields[-1] is None:
+        fields.pop()
+    return fields
 
 
-def _read(body: bytes) -> Any:
+def _outcome(row: int, bulk_id: str | None, fields: list[Any]) -> tuple[Any, ...]:
+    """Return the fields of an `Outcome` from its stored fields."""
+    # One string for all rows of a status, not one for each.
+    status = _STATUSES.get(fields[0], fields[0])
+    if len(fields) == _WITH_EXECUTION:
+        return row, status, bulk_id, fields[1], *_JUST_ACCEPTED
+    _, execution_id, error, started_at, completed_at, cost, output, *others = fields + _NONES[len(fields) :]
+    return row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost, *others
+
+
+_STATUSES: Final = {status: status for status in STATUSES}
+
+
+def unpack_outcomes(rows: Sequence[int], body: bytes) -> Iterator[Outcome]:
+    """Decode outcomes, with their rows as positions."""
+    bulk_id, listed = _decode(body)
+    for row, fields in zip(rows, listed, strict=True):
+        yield Outcome._make(_outcome(row, bulk_id, fields))
+
+
+def ids_of(body: bytes) -> set[str]:
+    """Return the ids of the bulk operation and of the executions in encoded outcomes."""
+    bulk_id, listed = _decode(body)
+    ids = {fields[1] for fields in listed if len(fields) >= _WITH_EXECUTION} | {bulk_id}
+    return ids - {None}
+
+
+def _decode(body: bytes) -> Any:
     if not body.startswith(b"["):
         try:
             body = zlib.decompress(body)
@@ -106,47 +141,7 @@ def _read(body: bytes) -> Any:
     return decode(body, check_depth=False)
 
 
-_JUST_ACCEPTED: Final = (None,) * 5
-"""The end of nearly every outcome of nearly every answer."""
-
-
-def _fields(outcome: Outcome) -> list[Any]:
-    _, status, _, execution_id, error, started_at, completed_at, output, cost = outcome
-    if outcome[4:] == _JUST_ACCEPTED:
-        return [status, execution_id]
-    fields = [status, execution_id, error, started_at, completed_at, cost, output]
-    while fields[-1] is None:
-        fields.pop()
-    return fields
-
-
-def unpack_outcomes(rows: Sequence[int], body: bytes) -> Iterator[Outcome]:
-    """Read outcomes, with their rows as positions."""
-    bulk_id, listed = _read(body)
-    for row, fields in zip(rows, listed, strict=True):
-        yield _outcome(row, bulk_id, fields)
-
-
-def _outcome(row: int, bulk_id: str | None, fields: list[Any]) -> Outcome:
-    status, execution_id, error, started_at, completed_at, cost, output = fields + _NONES[len(fields) :]
-    status = _WORDS.get(status, status)
-    return Outcome(row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost)
-
-
-_ALL: Final = 7
-_WITH_EXECUTION: Final = 2
-_NONES: Final[list[Any]] = [None] * _ALL
-
-
-def ids_of(body: bytes) -> set[str]:
-    """Return the ids of the bulk operation and of the executions that outcomes are of."""
-    bulk_id, listed = _read(body)
-    ids = {fields[1] for fields in listed if len(fields) >= _WITH_EXECUTION} | {bulk_id}
-    return ids - {None}
-
-
-_WORDS: Final = {status: status for status in STATUSES}
-"""One string for all rows of a status, not one for each."""
+# -- the state of a run's rows ----------------------------------------------------------------------------------------
 
 
 class RowState(NamedTuple):
@@ -163,7 +158,7 @@ class RowState(NamedTuple):
 
 
 class RowHint(IntEnum):
-    """What a frame says of its row: of several rows of a run with the same digest, it is one in this state."""
+    """What a frame knows of its row: of several rows of a run with the same digest, it is one in this state."""
 
     ANY = 0
     UNSENT = 1
@@ -172,7 +167,7 @@ class RowHint(IntEnum):
 
 
 class RunState:
-    """What the records of one run add up to: the state of each row.
+    """The state of each row of one run, computed from its records.
 
     Parameters
     ----------
@@ -181,14 +176,22 @@ class RunState:
 
     Attributes
     ----------
+    phases : bytearray
+        `NEW`, `SENT` or `SETTLED`, for each row.
+    claims, sessions : array of int
+        The latest claim of each row, and the session that made it; `NO_CLAIM` if there is none.
+    replaced, replaced_unpriced : int
+        Executions that rows had before they were triggered again, and how many of these have no known cost.
+    replaced_cost : float
+        The known costs of these executions, in USD.
     replaced_executions : dict of str to int
-        The executions that rows had before they were triggered again, and the row of each.
+        These executions, and the row of each.
     """
 
     def __init__(self, size: int) -> None:
         self._results = Results(size)
         self._counted = True
-        self.replaced = self.replaced_open = 0
+        self.replaced = self.replaced_unpriced = 0
         self.replaced_cost = 0.0
         self.replaced_executions: dict[str, int] = {}
         self.phases = bytearray(size)
@@ -197,14 +200,14 @@ class RunState:
 
     @property
     def results(self) -> Results:
-        """What is known of each row, column by column."""
+        """The results of the rows."""
         if not self._counted:
             self._results.load()
             self._counted = True
         return self._results
 
     def grow(self, size: int) -> None:
-        """Take in rows that the run got since."""
+        """Add the rows that the run has got since."""
         # Not `self.results`, which counts every row of the run again after each record.
         more = size - self._results.size
         if more > 0:
@@ -222,79 +225,75 @@ class RunState:
                 self.claims[row] = number
                 self.sessions[row] = session
         else:
-            # Column by column and counted later: that is four times as fast, and a run may have a million rows.
+            # Counted later: that is faster, and a run may have a million rows.
             self._counted = False
-            bulk_id, listed = _read(body or b"")
-            take = {UPDATE: self._update, CORRECTION: self._correct}.get(kind, self._answer)
+            apply = {UPDATE: self._update, CORRECTION: self._correct}.get(kind, self._answer)
+            bulk_id, listed = _decode(body or b"")
             for row, fields in zip(rows, listed, strict=True):
-                take(row, bulk_id, fields, session)
+                apply(row, bulk_id, fields, session)
         return rows
 
     def _answer(self, row: int, bulk_id: str | None, fields: list[Any], session: int) -> None:
-        """Take in an answer: what only some call believes never covers an execution, nor another call's request."""
-        results, word, status = self._results, self.phases[row], fields[0]
+        """Apply an answer. An outcome without an execution never replaces an execution, nor another call's claim."""
+        results, phase, status = self._results, self.phases[row], fields[0]
         if status == PENDING:
-            # Nothing was created by this call, so the row is what it was before this call's claim.
-            if word == SENT and self.sessions[row] == session:
+            # This call created nothing, so the row is what it was before this call's claim.
+            if phase == SENT and self.sessions[row] == session:
                 self.phases[row] = NEW if results.status[row] in (PENDING, INVALID) else SETTLED
             return
         if status == INVALID:
-            if word != NEW:
+            if phase != NEW:
                 return
-        elif word == SETTLED and results.execution_id[row] is not None:
-            # Who gave up looking, or found what was sent before, does not know better than who had the answer.
+        elif phase == SETTLED and results.execution_id[row] is not None:
+            # Only the call that claimed the row replaces its execution: what another call found is older.
             if len(fields) < _WITH_EXECUTION or fields[1] is None or self.sessions[row] != session:
                 return
         else:
             self.phases[row] = SETTLED
-        self._put(row, bulk_id, fields)
+        self._store(row, bulk_id, fields)
 
     def _correct(self, row: int, bulk_id: str | None, fields: list[Any], _session: int) -> None:
         self.phases[row] = SETTLED
         # The execution that the row loses is another row's: it was not paid in addition.
         self._results.execution_id[row] = None
-        self._put(row, bulk_id, fields)
+        self._store(row, bulk_id, fields)
 
-    def _put(self, row: int, bulk_id: str | None, fields: list[Any]) -> None:
+    def _store(self, row: int, bulk_id: str | None, fields: list[Any]) -> None:
         results = self._results
-        status, execution_id, error, started_at, completed_at, cost, output = fields + _NONES[len(fields) :]
+        outcome = _outcome(row, bulk_id, fields)
         replaced = results.execution_id[row]
-        if replaced is not None and replaced != execution_id:
-            # Triggered again: what the row had before is paid all the same.
+        if replaced is not None and replaced != outcome[3]:
+            # Triggered again: the row's earlier execution is paid all the same.
             self.replaced_executions[replaced] = row
-            before = results.cost[row]
+            cost = results.cost[row]
             self.replaced += 1
-            self.replaced_cost += before if before == before else 0.0
-            self.replaced_open += before != before
-        results.status[row] = _WORDS.get(status, status)
-        results.bulk_id[row], results.execution_id[row], results.error[row] = bulk_id, execution_id, error
-        results.started_at[row] = NO_TIME if started_at is None else started_at
-        results.completed_at[row] = NO_TIME if completed_at is None else completed_at
-        results.cost[row] = nan if cost is None else cost
-        results.output[row] = output
+            self.replaced_cost += cost if cost == cost else 0.0
+            self.replaced_unpriced += cost != cost
+        results.store(outcome)
 
     def _update(self, row: int, bulk_id: str | None, fields: list[Any], _session: int) -> None:
         results = self._results
         execution_id = results.execution_id[row]
         if execution_id is None or len(fields) < _WITH_EXECUTION or fields[1] != execution_id:
             return
-        whole = len(fields) == _ALL and None not in fields[3:]
-        if whole and fields[0] == COMPLETED and results.status[row] not in TERMINAL:
-            # As `merge` would, for what nearly every look is.
-            fields[1] = execution_id
-            self._put(row, results.bulk_id[row] or bulk_id, fields)
+        is_complete = len(fields) == _ALL and None not in fields[3:]
+        if is_complete and fields[0] == COMPLETED and results.status[row] not in TERMINAL:
+            # Nearly every update. `merge` would do the same, but takes longer.
+            results.store(_outcome(row, results.bulk_id[row] or bulk_id, fields))
         else:
-            results.merge(_outcome(row, bulk_id, fields))
+            results.merge(Outcome._make(_outcome(row, bulk_id, fields)))
 
     def row_state(self, row: int) -> RowState:
         """Return the state of one row; this cannot tell whether the call that sent it is still running."""
-        phase = self.phases[row]
+        phase, status = self.phases[row], self._results.status[row]
         if phase == SETTLED:
             return RowState("settled", self._results.outcome(row))
-        return RowState("sent") if phase == SENT else RowState("new", self._refusal(row))
+        if phase == SENT:
+            return RowState("sent")
+        return RowState("new", self._results.outcome(row) if status == INVALID else None)
 
     def matches(self, hint: RowHint, row: int) -> bool:
-        """Return whether a row is what a frame's hint says of its own row."""
+        """Return whether the state of a row is that of a hint."""
         phase, status = self.phases[row], self._results.status[row]
         if hint == RowHint.UNSENT:
             return phase == NEW
@@ -302,11 +301,8 @@ class RunState:
             return False
         return (phase == SENT or status == UNKNOWN) if hint == RowHint.UNKNOWN else status == FAILED
 
-    def _refusal(self, row: int) -> Outcome | None:
-        return self._results.outcome(row) if self._results.status[row] == INVALID else None
-
     def executions(self) -> dict[str, int]:
-        """Return the executions that the run has, and each one's row."""
+        """Return the executions of the run, and the row of each."""
         return {
             execution_id: row for row, execution_id in enumerate(self._results.execution_id) if execution_id is not None
         }
@@ -321,17 +317,17 @@ class RunState:
         A row whose response was lost counts: it may be billed.
         """
         results = self._results
-        spent, open_ = self.replaced_cost, self.replaced_open
+        spent, unpriced = self.replaced_cost, self.replaced_unpriced
         for row, execution_id in enumerate(results.execution_id):
             cost = results.cost[row]
             if cost == cost:
                 spent += cost
             elif execution_id is not None or self.phases[row] == SENT or results.status[row] == UNKNOWN:
-                open_ += 1
-        return spent, open_
+                unpriced += 1
+        return spent, unpriced
 
     def unanswered(self) -> Iterator[int]:
-        """Yield the rows that were sent and have no answer."""
+        """Yield the rows that were sent and have no response."""
         row = self.phases.find(SENT)
         while row >= 0:
             yield row
