@@ -1,7 +1,7 @@
-"""Secrets in text that others wrote -> the same text without them. It knows no request and no header.
+"""Removes secrets from text of other systems. It knows no request and no header.
 
 Servers and proxies repeat what they were sent: in an error's text, escaped as JSON or as a URL, or in base64. The
-client masks every reply and every exception's text here before any other module sees it.
+client masks every response and every exception's text here before any other module sees it.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from urllib.parse import quote, quote_plus
 from .models import Secret
 
 MIN_LENGTH: Final = 8
-"""A shorter secret may be a word of the answers themselves: to mask it would spoil ids and statuses."""
+"""A shorter secret may occur in responses by chance: masking it would damage ids and statuses."""
 
 HIDDEN: Final = b"***"
 
 _RARITY: Final = b"^`~$!|#*@;<>()'QXJKZYVWHGqPNUMBLFDRIOSCETAzjx"
-"""Bytes that an answer of the API seldom has, the rarest first. That one is missing is found out in almost no time."""
+"""Bytes that are rare in responses of the API, the rarest first: testing that a byte is absent takes almost no time."""
 
 
 class Mask:
-    """Replaces secrets, however they are written, by ``***``.
+    """Replaces secrets by ``***``, in whatever form.
 
-    Found are the secret itself; in base64, alone or within a longer text; and with any of its characters escaped as in
+    It finds a secret itself; in base64, alone or within a longer text; and with any of its characters escaped as in
     JSON, in a URL or in HTML.
     """
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        words = {word for secret in secrets if len(word := secret.reveal()) >= MIN_LENGTH}
-        found = {form: _substitute(word) for word in words for form in _forms(word)}
-        longest_first = sorted(found.items(), key=lambda item: len(item[0]), reverse=True)
+        values = {value for secret in secrets if len(value := secret.reveal()) >= MIN_LENGTH}
+        forms = {form: _substitute(value) for value in values for form in _forms(value)}
+        longest_first = sorted(forms.items(), key=lambda item: len(item[0]), reverse=True)
         self._forms = [(_rarest(form), form, substitute) for form, substitute in longest_first]
-        self._escaped = [(_escaped(word), _substitute(word)) for word in words]
-        codes = "|".join(sorted({f"{ord(char):02x}|{ord(char)}" for word in words for char in word}))
+        self._escaped = [(_escaped(value), _substitute(value)) for value in values]
+        codes = "|".join(sorted({f"{ord(char):02x}|{ord(char)}" for value in values for char in value}))
         self._suspicious = re.compile(rf"(?:\\u00|%|&#[xX]?0*)(?:{codes})".encode(), re.IGNORECASE) if codes else None
 
     def bytes(self, text: bytes) -> bytes:
@@ -60,48 +60,48 @@ class Mask:
 
 
 def _rarest(form: bytes) -> int:
-    """Return the byte of `form` that the fewest answers have."""
+    """Return the rarest byte of `form`."""
     return min(form, key=lambda byte: _RARITY.find(byte) % 256)
 
 
 def _has_escapes(text: bytes) -> bool:
-    """Say whether an escape of ASCII may begin in `text`, as in JSON, URLs or HTML."""
-    # One byte is found much faster than two.
+    """Return whether `text` may contain an escaped ASCII character, as in JSON, URLs or HTML."""
+    # Searching one byte is much faster than searching two.
     return b"%" in text or (b"\\" in text and b"\\u00" in text) or (b"&" in text and b"&#" in text)
 
 
-def _substitute(word: str) -> bytes:
-    if not word.isdigit():
+def _substitute(secret: str) -> bytes:
+    if not secret.isdigit():
         return HIDDEN
-    # A number in JSON has to stay one, and no secret is its own substitute.
-    return (b"8" if set(word) == {"9"} else b"9") * len(word)
+    # A number in JSON must stay a number, and no secret is its own substitute.
+    return (b"8" if set(secret) == {"9"} else b"9") * len(secret)
 
 
-def _forms(word: str) -> set[bytes]:
-    """Return the ways to write a secret that are found without a pattern."""
-    texts = {word, quote(word, safe=""), quote_plus(word), html.escape(word)}
+def _forms(secret: str) -> set[bytes]:
+    """Return the forms of a secret that are found without a pattern."""
+    texts = {secret, quote(secret, safe=""), quote_plus(secret), html.escape(secret)}
     in_json = {json.dumps(text)[1:-1] for text in texts}
     twice = {json.dumps(text)[1:-1] for text in in_json}
     slashed = {text.replace("/", "\\/") for text in in_json}
-    return {text.encode() for text in texts | in_json | twice | slashed} | set(_in_base64(word.encode()))
+    return {text.encode() for text in texts | in_json | twice | slashed} | set(_in_base64(secret.encode()))
 
 
-def _in_base64(word: bytes) -> Iterable[bytes]:
-    """Yield what base64 makes of a word, wherever in a longer text it begins: what depends on its neighbours is cut."""
+def _in_base64(secret: bytes) -> Iterable[bytes]:
+    """Yield the base64 forms of a secret for each offset in a longer text, without characters that depend on others."""
     for before in range(3):
-        written = b64encode(bytes(before) + word)
-        certain = written[-(-before * 8 // 6) : (before + len(word)) * 8 // 6]
+        encoded = b64encode(bytes(before) + secret)
+        certain = encoded[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6]
         if len(certain) >= MIN_LENGTH:
             yield certain
             yield certain.translate(bytes.maketrans(b"+/", b"-_"))
 
 
-def _escaped(word: str) -> re.Pattern[bytes]:
-    return re.compile(b"".join(map(_character, word)))
+def _escaped(secret: str) -> re.Pattern[bytes]:
+    return re.compile(b"".join(map(_character, secret)))
 
 
 def _character(char: str) -> bytes:
-    """Return a pattern for one character, escaped or not. Backslashes before an escape go with it: JSON stays JSON."""
+    """Return a pattern for one character, escaped or not. Backslashes before it are part of it: JSON stays JSON."""
     code = ord(char)
     plain = re.escape(char)
     slashed = rf"|\\+{plain}" if char in '"\\/' else ""

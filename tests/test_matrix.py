@@ -557,7 +557,7 @@ def test_other_suffixes_say_which_there_are(tmp_path: Path, name: str) -> None:
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """Of a page and of a picture."""
     for name in ("grid.html", "grid.png"):
-        with pytest.raises(ef.ConfigurationError, match="no folder that is there"):
+        with pytest.raises(ef.ConfigurationError, match="in a folder that does not exist"):
             sweep().eachlabs.matrix("prompt", "style").save(tmp_path / "nowhere" / name)
 
 

@@ -57,10 +57,10 @@ def digest(text: str) -> str:
 
 def test_a_page_holds_its_state_and_its_files() -> None:
     """The state as JSON, and each file under its row and place."""
-    text = html_page.page(
+    parts = html_page.page(
         "Sheet", script=SCRIPT, style=STYLE, state={"cards": [1, "é"]}, files=[(3, 1, "image/png", b"\x89PNG")]
     )
-    scripts = Read(text).all("script")
+    scripts = Read("".join(parts)).all("script")
     state, file, module = scripts
     assert json.loads(state[1]) == {"cards": [1, "é"]}
     assert file[0] == {"type": "text/plain", "id": "eachlabs-file-3-1", "data-type": "image/png"}
@@ -74,7 +74,7 @@ def test_a_page_holds_its_state_and_its_files() -> None:
 def test_no_text_becomes_markup(text: str) -> None:
     """Neither in the state nor in the title: the page has the same elements whatever is in them."""
     text = text.encode("utf-8", "replace").decode()
-    read = Read(html_page.page(text, script=SCRIPT, style=STYLE, state={"text": text, text: 1}))
+    read = Read("".join(html_page.page(text, script=SCRIPT, style=STYLE, state={"text": text, text: 1})))
     tags = [tag for tag, _, _ in read.elements]
     assert tags == [
         *("html", "head", "meta", "meta", "meta", "meta", "title", "style"),
@@ -88,7 +88,7 @@ def test_no_text_becomes_markup(text: str) -> None:
 
 def test_the_policy_names_the_pages_own_script_and_style_and_nothing_else() -> None:
     """By their hashes; so what is injected somewhere does not run, and nothing is fetched but media."""
-    read = Read(html_page.page("a", script=SCRIPT, style=STYLE, state={}))
+    read = Read("".join(html_page.page("a", script=SCRIPT, style=STYLE, state={})))
     metas = {attrs.get("http-equiv") or attrs.get("name"): attrs["content"] for attrs, _ in read.all("meta")[1:]}
     policy = dict(part.strip().split(" ", 1) for part in str(metas["Content-Security-Policy"]).split(";"))
     assert policy["default-src"] == "'none'"

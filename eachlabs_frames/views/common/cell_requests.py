@@ -27,7 +27,7 @@ def watch() -> None:
 
 
 def requested_alone() -> float | None:
-    """Return when the running cell was requested (epoch seconds); None if with the cell before it, or not known."""
+    """Return when the running cell was requested (epoch seconds); None if unknown, or with the cell before it."""
     return alone(list(_requested))
 
 

@@ -1,7 +1,8 @@
-"""A view as a file: one HTML page that needs no network, no notebook and no kernel, and runs no script but the view's.
+"""A view as a file: one HTML page without network, notebook and kernel, which runs no script but the view's.
 
-What the page shows is data in it, never markup: it is escaped so that no text can end the element that holds it, and
-the page's own policy forbids whatever is not named there. It is written piece by piece: a page may hold many pictures.
+The content of the page is data, never markup: it is escaped so that no text can end the element that holds it, and the
+page's own policy forbids everything that is not listed there. It is written in pieces, because a page may hold many
+images.
 """
 
 from __future__ import annotations
@@ -25,59 +26,72 @@ PageFile: TypeAlias = tuple[int, int, str, bytes]
 """An embedded file: its row, its number among the URLs of the row's output, its media type, and its content."""
 
 EXPORT: Final = "export default "
-_LINES: Final = {"\u2028": "\\u2028", "\u2029": "\\u2029", "<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+_ESCAPES: Final = {"\u2028": "\\u2028", "\u2029": "\\u2029", "<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 _STYLE: Final = """
 html { color-scheme: light dark; }
 body { max-width: 1600px; margin: 0 auto; padding: 16px; background: Canvas; }
 """
 
 
-def page(title: str, *, script: str, style: str, state: Mapping[str, Json], files: Iterable[PageFile] = ()) -> str:
-    """Return the page as a text; see `write` for what it is made of."""
-    return "".join(_parts(title, script, style, state, files))
-
-
 def write(
     path: Path, title: str, *, script: str, style: str, state: Mapping[str, Json], files: Iterable[PageFile] = ()
 ) -> Path:
-    """Write a page into a file, whole or not at all, and return its path.
+    """Write a page to a file, completely or not at all, and return its path.
 
     Parameters
     ----------
     path : Path
-        A file that is there is written over.
-    title : str
-        The page's, as a text.
-    script, style : str
-        The view's, as `assets` joins them: a module whose default export gives ``initialize`` and ``render``, which
-        are called with ``{model, el, files}``.
-    state : mapping of str to JSON
-        What the view's model holds.
-    files : iterable of File
-        Asked for one after the other as the page is written.
+        An existing file is replaced.
+    title, script, style, state, files
+        See `page`.
 
     Raises
     ------
     ConfigurationError
-        `path` is a folder, or lies in one that is not there.
+        `path` is a folder, or its folder does not exist.
     """
-    with whole(path) as written, written.open("x", encoding="utf-8", errors="replace", newline="\n") as out:
-        out.writelines(_parts(title, script, style, state, files))
+    parts = page(title, script=script, style=style, state=state, files=files)
+    with atomic(path) as written, written.open("x", encoding="utf-8", errors="replace", newline="\n") as out:
+        out.writelines(parts)
     return path
 
 
-def check_suffix(path: Path, view: str, *suffixes: str) -> str:
-    """Return a path's suffix in lower case (of .htm: .html), where a view can be saved as that.
-
-    A folder passes: it is refused when it is written to.
+def page(
+    title: str, *, script: str, style: str, state: Mapping[str, Json], files: Iterable[PageFile] = ()
+) -> Iterator[str]:
+    """Yield a page in pieces.
 
     Parameters
     ----------
-    path : Path
-    view : str
-        What is to be saved, such as "gallery".
-    suffixes : str
-        Those that it can be saved as.
+    title : str
+        As text.
+    script, style : str
+        Those of the view, as `assets` joins them: a module whose default export has ``initialize`` and ``render``,
+        which are called with ``{model, el, files}``.
+    state : mapping of str to JSON
+        The state of the view's model.
+    files : iterable of PageFile
+        Read one at a time while the page is written.
+    """
+    module, sheet = _module(script), _STYLE + style
+    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    yield f'<meta http-equiv="Content-Security-Policy" content="{_policy(module, sheet)}">\n'
+    yield '<meta name="referrer" content="no-referrer">\n'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+    yield f"<title>{escape(title)}</title>\n<style>{sheet}</style>\n</head>\n<body>\n<main></main>\n"
+    yield "<noscript>This page shows its results with a script of its own, which is switched off here.</noscript>\n"
+    yield f'<script type="application/json" id="eachlabs-state">{_data(state)}</script>\n'
+    for row, n, media_type, content in files:
+        text = base64.b64encode(content).decode("ascii")
+        kind = escape(media_type, quote=True)
+        yield f'<script type="text/plain" id="eachlabs-file-{row}-{n}" data-type="{kind}">{text}</script>\n'
+    yield f'<script type="module">{module}</script>\n</body>\n</html>\n'
+
+
+def check_suffix(path: Path, view: str, *suffixes: str) -> str:
+    """Return a path's suffix in lower case (".html" for .htm) if `view` can be saved with it.
+
+    A folder passes: it is refused when it is written to.
 
     Raises
     ------
@@ -92,17 +106,19 @@ def check_suffix(path: Path, view: str, *suffixes: str) -> str:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Have a file written beside `path`, and put into its place when that is done: whole, or not at all.
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which replaces it at the end unless an exception is raised.
 
     Raises
     ------
     ConfigurationError
-        `path` is a folder, or lies in one that is not there.
+        `path` is a folder, or its folder does not exist.
     """
     if path.is_dir() or not path.parent.is_dir():
         why = (
-            "is a folder: name a file in it, as in 'sheet.html'" if path.is_dir() else "lies in no folder that is there"
+            "is a folder: name a file in it, as in 'sheet.html'"
+            if path.is_dir()
+            else "is in a folder that does not exist"
         )
         msg = f"{str(path)!r} {why}"
         raise ConfigurationError(msg)
@@ -115,27 +131,10 @@ def whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def _parts(title: str, script: str, style: str, state: Mapping[str, Json], files: Iterable[PageFile]) -> Iterator[str]:
-    runs = _module(script)
-    looks = _STYLE + style
-    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    yield f'<meta http-equiv="Content-Security-Policy" content="{_policy(runs, looks)}">\n'
-    yield '<meta name="referrer" content="no-referrer">\n'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    yield f"<title>{escape(title)}</title>\n<style>{looks}</style>\n</head>\n<body>\n<main></main>\n"
-    yield "<noscript>This page shows its results with a script of its own, which is switched off here.</noscript>\n"
-    yield f'<script type="application/json" id="eachlabs-state">{_data(state)}</script>\n'
-    for row, n, media_type, content in files:
-        text = base64.b64encode(content).decode("ascii")
-        kind = escape(media_type, quote=True)
-        yield f'<script type="text/plain" id="eachlabs-file-{row}-{n}" data-type="{kind}">{text}</script>\n'
-    yield f'<script type="module">{runs}</script>\n</body>\n</html>\n'
-
-
 def _module(script: str) -> str:
-    """Return a view's module as one that shows itself: nobody can import from a script in a page."""
-    before, found, after = script.rpartition(f"\n{EXPORT}")
-    assert found, "the view's script exports no default"
+    """Return a view's module as one that renders itself, because nothing can import a script in a page."""
+    before, export, after = script.rpartition(f"\n{EXPORT}")
+    assert export, "the view's script exports no default"
     return f"{before}\nconst view = {after}{assets.script('page')}\nawait showPage(view);\n"
 
 
@@ -152,8 +151,8 @@ def _digest(text: str) -> str:
 
 
 def _data(state: Mapping[str, Json]) -> str:
-    """Return `state` as JSON in which nothing can be taken for markup."""
+    """Return `state` as JSON that contains no markup."""
     text = orjson.dumps(state).decode()
-    for character, written in _LINES.items():
-        text = text.replace(character, written)
+    for character, escaped in _ESCAPES.items():
+        text = text.replace(character, escaped)
     return text

@@ -1,11 +1,11 @@
-"""How a view is displayed in a notebook: its static HTML, and after it the widget, which hides the HTML while it lives.
+"""Displays a view in a notebook: its static HTML, and then the widget, which hides the HTML while it is alive.
 
 Two outputs, because JupyterLab shows exactly one representation of an output, prefers a widget to HTML, and does not
-fall back: where the kernel is gone it says "model not found". A static output beside the widget is shown then, by every
-front end: JupyterLab, nbconvert, nbviewer, GitHub. What the HTML contains belongs to the views.
+fall back: without a kernel it shows "model not found". A separate static output is then shown by every front end:
+JupyterLab, nbconvert, nbviewer, GitHub. The views provide the HTML.
 
 - While the view is alive, the browser's side hides the static output (`hideStatic` in ``web/dom.js``).
-- Where the model is missing, a style rule inside the static output hides JupyterLab's error message, which is the only
+- If the model is missing, a style rule inside the static output hides JupyterLab's error message, which is the only
   content of a widget's output that has no element in it. GitHub removes the rule, and shows no widgets.
 """
 
@@ -22,7 +22,7 @@ from ...notebook import HIDE_MISSING_WIDGET, WIDGET_VIEW, in_kernel, publish
 logger = logging.getLogger("eachlabs_frames")
 
 MAX_AGE: Final = 30.0
-"""Seconds after which the static output of a view that keeps changing is brought up to date."""
+"""Seconds after which the static output of a view that keeps changing is updated."""
 
 
 class NotebookOutput:
@@ -31,14 +31,14 @@ class NotebookOutput:
     Parameters
     ----------
     bundle : callable
-        Gives the view's MIME bundle, perhaps with metadata, as ``_repr_mimebundle_`` does. Called by `display`.
+        Returns the view's MIME bundle, perhaps with metadata, as ``_repr_mimebundle_`` does. Called by `display`.
     static : callable
-        Gives ``text/html`` and ``text/plain`` as the view stands now; from any thread.
+        Returns the current ``text/html`` and ``text/plain``, from any thread.
 
     Attributes
     ----------
     key : str
-        Names the static output to the browser's side of the view, which has it as its trait ``static_key``.
+        Identifies the static output to the browser's side of the view, whose trait ``static_key`` it is.
     """
 
     def __init__(self, bundle: Callable[[], Any], static: Callable[[], dict[str, str]]) -> None:
@@ -54,7 +54,7 @@ class NotebookOutput:
         Raises
         ------
         NotImplementedError
-            This is no Jupyter kernel: IPython shows the MIME bundle then, as of any object.
+            This is no Jupyter kernel: IPython then displays the MIME bundle, as it does for any object.
         """
         if not in_kernel():
             raise NotImplementedError
@@ -66,18 +66,18 @@ class NotebookOutput:
         self._display_ids.append(display_id)
         self._displayed_at = time.monotonic()
         if view is not None and view.get("model_id"):
-            # An empty text is what front ends show that know no widgets: the static output says it all.
+            # Front ends without widgets show the empty text: the static output is enough.
             publish({WIDGET_VIEW: view, "text/html": ""}, metadata)
 
     def refresh(self, max_age: float = 0.0) -> None:
-        """Bring the static outputs up to date, unless that was done within `max_age` seconds. From any thread."""
+        """Update the static outputs, unless that was done within `max_age` seconds. From any thread."""
         if not self._display_ids or time.monotonic() - self._displayed_at < max_age:
             return
         self._displayed_at = time.monotonic()
         self._replace(self._wrapped(self._static()))
 
     def remove(self) -> None:
-        """Empty the static outputs: the view was taken away."""
+        """Empty the static outputs, because the view was removed."""
         self._replace({"text/plain": "", "text/html": ""})
         self._display_ids.clear()
 
@@ -87,7 +87,7 @@ class NotebookOutput:
                 publish(data, {}, display_id, update=True)
             except Exception:
                 # The kernel is going down, or its sockets are closed: the view itself is not affected.
-                logger.debug("a static output could not be brought up to date", exc_info=True)
+                logger.debug("a static output could not be updated", exc_info=True)
 
     def _wrapped(self, data: dict[str, str]) -> dict[str, str]:
         name = f"eachlabs-static eachlabs-static-{self.key}"

@@ -14,7 +14,7 @@ from typing import Final
 logger = logging.getLogger("eachlabs_frames")
 
 MIN_INTERVAL: Final = 0.25
-"""Seconds between two refreshes, at least: more would slow a notebook down, and nobody reads faster."""
+"""Seconds between two refreshes, at least: more would slow down a notebook, and nobody reads faster."""
 
 
 class Refresher:
@@ -55,7 +55,7 @@ class Refresher:
             try:
                 delay = self._refresh()
             except Exception:
-                logger.exception("a view could not be brought up to date")
+                logger.exception("a view could not be updated")
                 delay = None
             self._pause(MIN_INTERVAL)
             if delay is not None and not self._closed:

@@ -24,7 +24,7 @@ from ...media import text
 from ...models import COMPLETED, Outcome
 from ...suggestions import did_you_mean, hint
 from ..common.card import Card, card
-from ..common.html_page import whole
+from ..common.html_page import atomic
 from ..common.source import name_of
 from . import model
 from .model import A, B, Judgement
@@ -438,7 +438,7 @@ def _read(path: Path) -> pd.DataFrame | None:
 def _write(frame: pd.DataFrame, path: Path) -> str | None:
     """Write judgements atomically; return why that was not possible, as a sentence."""
     try:
-        with whole(path) as written:
+        with atomic(path) as written:
             frame.to_csv(written, index=False, compression=None)
     except (OSError, ValueError, ConfigurationError) as exc:  # ValueError: a text that UTF-8 cannot encode
         logger.warning("the judgements could not be written: %s", exc)

@@ -92,7 +92,7 @@ def save(path: Path, table: MatrixTable, source: MatrixCards) -> Path:
         drawing.draw()
         metadata = {"Title": table["title"], "Description": " ".join(drawing.notes)}
         figure.savefig(out, format="png", dpi="figure", bbox_inches="tight", pad_inches=0.1, metadata=metadata)
-    with html_page.whole(path) as written:
+    with html_page.atomic(path) as written:
         written.write_bytes(out.getvalue())
     return path
 
