@@ -83,7 +83,7 @@ def test_what_earlier_calls_of_the_run_have_cost_counts(sandbox: Sandbox) -> Non
     assert more["execution_id"].is_unique
 
 
-def test_where_no_cost_is_known_one_batch_goes_first(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_single_batch_goes_first_where_no_cost_is_known(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """It says so, waits until the first executions have ended, and then knows how many more fit."""
     with caplog.at_level(logging.WARNING, "eachlabs_frames"):
         out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25)
@@ -100,7 +100,7 @@ def test_a_first_batch_that_is_refused_teaches_nothing(sandbox: Sandbox) -> None
     assert out["status"].tolist() == ["failed"] * 10 + ["completed"] * 2
 
 
-def test_costs_that_the_api_never_says_stop_the_run_after_the_first_batch() -> None:
+def test_costs_that_the_api_never_states_stop_the_run_after_the_first_batch() -> None:
     """A limit that cannot be held is not held by guessing."""
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), cost_shape="none") as sandbox:
         out = frame(30).eachlabs.bulk_trigger(WF, max_cost=5)
@@ -129,7 +129,7 @@ def test_refused_rows_cost_nothing(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("cost", [0, -1, float("nan"), float("inf"), "5", True])
-def test_a_cost_that_is_none_is_refused(sandbox: Sandbox, cost: object) -> None:
+def test_an_invalid_max_cost_is_refused(sandbox: Sandbox, cost: object) -> None:
     """Before anything is sent."""
     with pytest.raises(ef.ConfigurationError, match="max_cost must be a positive number of USD"):
         frame(2).eachlabs.bulk_trigger(WF, max_cost=cost)
@@ -160,7 +160,7 @@ def test_a_budget_counts_what_is_spent_and_what_is_under_way(
     assert Budget(max_cost, mean=0.1, spent=spent, open_=open_).affordable(wanted) == fits
 
 
-def test_what_cost_nothing_says_nothing_of_the_next_cost() -> None:
+def test_costs_of_zero_do_not_count_for_the_mean() -> None:
     """Executions that were free (credits, failures) are no licence: one batch goes first."""
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), cost_usd=0.0) as sandbox:
         frame(12).eachlabs.bulk_trigger(WF, wait=True)
@@ -180,7 +180,7 @@ def test_a_first_batch_whose_answer_is_lost_for_good_stops_the_run(sandbox: Sand
     assert out["status"].value_counts().to_dict() == {"unknown": 10, "pending": 50}
 
 
-def test_a_first_batch_whose_answer_is_lost_and_found_teaches_the_cost(sandbox: Sandbox) -> None:
+def test_a_recovered_first_batch_teaches_the_cost(sandbox: Sandbox) -> None:
     """What was adopted ends like any other execution."""
     sandbox.faults(Fault("lost_answer", at={1}))
     out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25)
@@ -196,7 +196,7 @@ def test_what_was_triggered_again_is_paid_all_the_same(sandbox: Sandbox) -> None
     assert sandbox.accepted_count() == 3 + 20
 
 
-def test_a_preview_says_what_the_rows_would_cost(sandbox: Sandbox) -> None:
+def test_a_preview_states_what_the_rows_would_cost(sandbox: Sandbox) -> None:
     """In its attrs, for whoever looks there: rows, requests, cost and balance; a row with a problem is not counted."""
     sandbox.change(balance_usd=5.0)
     frame(2).eachlabs.bulk_trigger(WF, wait=True)
@@ -214,7 +214,7 @@ def test_a_preview_without_prices_works() -> None:
     assert out.attrs["eachlabs_preview"]["cost_usd"] is None
 
 
-def test_a_preview_without_a_workflow_counts_and_asks_nothing(sandbox: Sandbox) -> None:
+def test_a_preview_without_a_workflow_counts_and_requests_nothing(sandbox: Sandbox) -> None:
     """Rows and requests; no cost is guessed, and no journal is made."""
     journal = Path(os.environ["EACHLABS_JOURNAL"])
     said = ef.sweep(prompt=["a", "b"], seed=range(6)).eachlabs.preview().attrs["eachlabs_preview"]
@@ -361,7 +361,7 @@ class Balances:
         return [event.balance_usd for event in self.events]
 
 
-def test_a_balance_that_cannot_be_read_is_unknown_and_is_asked_for_again() -> None:
+def test_an_unreadable_balance_is_unknown_and_requested_again() -> None:
     """After a few tries it is None, never zero; the next read shows it again, and a route that is gone ends it."""
     busy, gone = reply(429, {"error": "slow"}, retry_after="1"), reply(503, {"error": "down"})
     trial = Balances([reply(200, {"balance_usd": 5.0}), busy, gone, busy, reply(200, {"balance_usd": -2.5})])
@@ -370,7 +370,7 @@ def test_a_balance_that_cannot_be_read_is_unknown_and_is_asked_for_again() -> No
 
 
 @pytest.mark.parametrize("asked", ["999999999", "Thu, 31 Dec 2099 23:59:59 GMT"])
-def test_a_balance_is_not_waited_for_in_line_with_a_far_retry_after(asked: str) -> None:
+def test_a_long_retry_after_does_not_delay_the_balance(asked: str) -> None:
     """It is unknown at once, and asked for at the usual pace."""
     trial = Balances([reply(429, {"error": "slow"}, retry_after=asked), reply(200, {"balance_usd": 1.0})])
     assert trial.watch() == [1.0, None]
@@ -399,7 +399,7 @@ def test_sixty_rows_take_few_requests_against_a_cap(cap: int, most: int) -> None
         assert sum(request.route == "trigger" for request in sandbox.requests) <= most
 
 
-def test_the_balance_is_not_asked_for_where_nobody_looks(sandbox: Sandbox) -> None:
+def test_the_balance_is_not_requested_without_an_observer(sandbox: Sandbox) -> None:
     """It has a rate limit for the whole organization."""
     frame(5).eachlabs.bulk_trigger(WF, progress=False)
     assert not [request for request in sandbox.requests if request.route == "balance"]

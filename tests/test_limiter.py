@@ -188,14 +188,14 @@ def test_a_cap_of_one_is_a_queue(words: Callable[[int, int, int], Retry]) -> Non
 
 
 @pytest.mark.slow
-def test_a_named_cap_is_hardly_ever_asked_again() -> None:
+def test_a_stated_cap_is_rarely_tested_again() -> None:
     """Once the API named its cap, it is tried again once in fifty requests, in case it was raised."""
     account = Account(10)
     Run(account, 1_000).run()
     assert len(account.refused) <= 8 + len(account.accepted) // RECHECK_AFTER + 1
 
 
-def test_a_cap_that_is_raised_in_the_middle_is_found() -> None:
+def test_a_cap_that_is_raised_during_a_run_is_learned() -> None:
     """After a top-up the run uses what it is allowed now."""
     account = Account(3, lasts=(2.0, 10.0))
 
@@ -277,7 +277,7 @@ def scenario(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None
 
 
 @scenario
-async def test_while_nothing_is_refused_nobody_waits() -> None:
+async def test_no_worker_waits_while_nothing_is_refused() -> None:
     """A calm run is let through without giving way to the loop even once, and nothing is told."""
     desk = Desk(workers=8)
     for round_ in range(50):
@@ -292,7 +292,7 @@ async def test_while_nothing_is_refused_nobody_waits() -> None:
 
 
 @scenario
-async def test_one_worker_knocks_and_a_slow_start_follows() -> None:
+async def test_one_worker_retries_and_a_slow_start_follows() -> None:
     """Eight refusals are one pause and one cut: then 1, 2 and 4 requests at once, and one more with each round."""
     desk = Desk()
     for worker in range(8):
@@ -315,7 +315,7 @@ async def test_one_worker_knocks_and_a_slow_start_follows() -> None:
 
 
 @scenario
-async def test_the_first_who_was_refused_is_the_one_who_knocks() -> None:
+async def test_the_worker_that_was_refused_first_retries() -> None:
     """The gate stays closed for everybody else, new workers too, until its answer is there."""
     desk = Desk()
     for worker in "ab":
@@ -375,7 +375,7 @@ async def test_no_connection_is_a_pause_without_a_cut() -> None:
 
 
 @scenario
-async def test_knocks_grow_smaller_when_nobody_can_read_what_is_refused() -> None:
+async def test_retries_grow_smaller_when_the_refusal_is_not_understood() -> None:
     """A cap in words that are not understood: a batch that cannot fit is halved until it does."""
     desk = Desk()
     sizes = []
@@ -464,7 +464,7 @@ async def test_a_batch_is_never_held_for_longer_than_max_wait() -> None:
 
 
 @scenario
-async def test_looks_grow_rarer_until_something_settles() -> None:
+async def test_polls_grow_rarer_until_something_settles() -> None:
     """From 0.25 s on, half as long again each time, to 10 s; a settled execution starts anew."""
     desk = Desk()
     await desk.learn(10, out=10)
@@ -509,7 +509,7 @@ async def test_eight_workers_together_never_overshoot_the_cap() -> None:
 
 
 @scenario
-async def test_one_looks_and_the_others_wait_for_its_news() -> None:
+async def test_one_worker_polls_and_the_others_wait_for_it() -> None:
     """Eight wait for room: a look is asked for once, not eight times, and its slots go to the first in line."""
     desk = Desk()
     await desk.learn(10, out=10)
@@ -563,7 +563,7 @@ async def test_patience_ends_once_and_for_everybody() -> None:
 
 
 @scenario
-async def test_nobody_waits_longer_than_patience_to_be_told_that_it_is_over() -> None:
+async def test_no_worker_waits_longer_than_max_wait() -> None:
     """A Retry-After beyond max_wait ends the run at once, and the reason says so."""
     desk = Desk(max_wait=60)
     await desk.limiter.acquire(0, 10)
@@ -692,7 +692,7 @@ async def test_who_goes_away_before_it_knocks_hands_the_pause_over() -> None:
 
 
 @scenario
-async def test_who_is_cancelled_while_it_looks_is_replaced() -> None:
+async def test_a_worker_cancelled_during_its_poll_is_replaced() -> None:
     """The next in line looks instead."""
     desk = Desk()
     await desk.learn(10, out=10)
@@ -705,7 +705,7 @@ async def test_who_is_cancelled_while_it_looks_is_replaced() -> None:
 
 
 @scenario
-async def test_after_a_refusal_for_the_cap_a_look_comes_before_the_knock() -> None:
+async def test_a_poll_precedes_the_retry_after_a_refusal_for_the_cap() -> None:
     """What is known of our own executions may be old: one look, and then all that is free."""
     desk = Desk()
     await desk.limiter.acquire(0, 10)
@@ -747,7 +747,7 @@ async def test_answers_are_waited_for_where_nothing_is_in_flight_yet() -> None:
 
 
 @scenario
-async def test_sending_that_goes_on_is_told() -> None:
+async def test_the_end_of_a_wait_is_reported() -> None:
     """A wait for room that no refusal began ends with its own news; the same sentence is not told twice."""
     desk = Desk()
     await desk.learn(10, out=10)
@@ -758,7 +758,7 @@ async def test_sending_that_goes_on_is_told() -> None:
 
 
 @scenario
-async def test_what_is_accepted_during_a_look_does_not_hide_what_settled() -> None:
+async def test_executions_accepted_during_a_poll_do_not_hide_those_that_settled() -> None:
     """Three more and two fewer is progress."""
     desk = Desk()
     await desk.learn(10, out=10)
@@ -846,7 +846,7 @@ async def test_a_402_about_executions_in_flight_waits_for_them() -> None:
 
 
 @scenario
-async def test_a_402_about_executions_in_flight_stops_where_none_is_ours() -> None:
+async def test_a_402_about_executions_in_flight_stops_a_run_without_any() -> None:
     """After a few smaller tries, as the API may free the balance late, or for less than a full request."""
     desk = Desk()
     sizes = [await desk.limiter.acquire(0, 10)]
@@ -988,7 +988,7 @@ class Chaos(Desk):
 @pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(steps=st.lists(STEPS, max_size=60), survivor=st.integers(0, 4))
-def test_whoever_is_cancelled_no_reservation_is_left_and_nobody_hangs(
+def test_a_cancelled_worker_leaves_no_reservation_and_blocks_no_other(
     steps: list[tuple[int, str, Retry]], survivor: int
 ) -> None:
     """The books agree with what the workers hold at each step, and whoever is left is let through in the end."""

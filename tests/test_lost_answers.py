@@ -35,7 +35,7 @@ def in_place(out: pd.DataFrame, sandbox: Sandbox) -> bool:
     "kind", ["lost_answer", "error_after", "cut_short", "garbage", "too_few", "too_many", "no_ids"]
 )
 @pytest.mark.parametrize("inputs", [True, False], ids=["listed inputs", "inputs in the details alone"])
-def test_what_took_effect_is_found_and_adopted(sandbox: Sandbox, kind: str, inputs: bool) -> None:
+def test_executions_of_a_lost_request_are_adopted(sandbox: Sandbox, kind: str, inputs: bool) -> None:
     """With its ids, in its rows; nothing is sent again."""
     ef.configure(settle_window=5.0)
     sandbox.change(listing_inputs=inputs)
@@ -61,7 +61,7 @@ def test_a_clock_that_is_wrong_is_no_reason_to_lose_a_row(sandbox: Sandbox) -> N
         assert out["execution_id"].notna().all(), skew
 
 
-def test_identical_batches_are_told_apart_by_count(sandbox: Sandbox) -> None:
+def test_identical_batches_are_distinguished_by_count(sandbox: Sandbox) -> None:
     """Of four equal batches two are lost, one of them after it took effect: ten rows are found, ten stay unknown."""
     ef.configure(settle_window=0.5)
     sandbox.faults(Fault("lost_answer", at={1}), Fault("error_before", at={2}))
@@ -91,7 +91,7 @@ def looks(sandbox: Sandbox) -> int:
     return sum(request.route == "list" for request in sandbox.requests)
 
 
-def test_what_is_not_found_is_looked_for_once_more_by_the_same_call(sandbox: Sandbox) -> None:
+def test_a_request_not_found_is_searched_for_again_by_the_same_call(sandbox: Sandbox) -> None:
     """With one request, and no wait; it stays unknown, for the same reason, and is not sent."""
     ef.configure(settle_window=0.2)
     sandbox.faults(Fault("error_before", at={1}))
@@ -127,7 +127,7 @@ def test_what_the_listing_shows_later_is_adopted_by_the_same_call(sandbox: Sandb
     assert ef.load_run("one")["execution_id"].tolist() == again["execution_id"].tolist()
 
 
-def test_resend_sends_again_only_what_is_not_found(sandbox: Sandbox) -> None:
+def test_resend_sends_only_rows_that_were_not_found(sandbox: Sandbox) -> None:
     """Of two lost batches the one that took effect is adopted, and the other is sent once more."""
     ef.configure(settle_window=0.3)
     sandbox.faults(Fault("lost_answer", at={1}), Fault("error_before", at={2}))
@@ -138,7 +138,7 @@ def test_resend_sends_again_only_what_is_not_found(sandbox: Sandbox) -> None:
     assert in_place(out, sandbox)
 
 
-def test_resend_in_a_later_call_looks_once_more_first(sandbox: Sandbox) -> None:
+def test_resend_in_a_later_call_searches_again_first(sandbox: Sandbox) -> None:
     """What the listing shows by then is adopted, not paid again."""
     ef.configure(settle_window=0.2)
     sandbox.change(listing_lag=math.inf)
@@ -152,7 +152,7 @@ def test_resend_in_a_later_call_looks_once_more_first(sandbox: Sandbox) -> None:
     assert triggers(sandbox) == 3
 
 
-def test_what_is_sent_again_and_lost_again_is_looked_for_and_not_sent_a_third_time(sandbox: Sandbox) -> None:
+def test_a_row_lost_twice_is_searched_for_and_not_sent_a_third_time(sandbox: Sandbox) -> None:
     """One more try is what was asked for."""
     ef.configure(rerun_guard=None)
     ef.configure(settle_window=0.3)
@@ -166,7 +166,7 @@ def test_what_is_sent_again_and_lost_again_is_looked_for_and_not_sent_a_third_ti
     assert triggers(sandbox) == 2
 
 
-def test_nothing_is_sent_again_where_nobody_could_look(sandbox: Sandbox) -> None:
+def test_nothing_is_sent_again_without_a_complete_search(sandbox: Sandbox) -> None:
     """`on_unknown="resend"` pays twice only where the listing was read to the end."""
     ef.configure(settle_window=0.2)
     sandbox.faults(Fault("lost_answer", at={1}), Fault("forbidden", on="list"))
@@ -176,7 +176,7 @@ def test_nothing_is_sent_again_where_nobody_could_look(sandbox: Sandbox) -> None
 
 
 @pytest.mark.parametrize("on_unknown", ["again", None, True])
-def test_an_on_unknown_that_is_none_is_refused(sandbox: Sandbox, on_unknown: object) -> None:
+def test_an_invalid_on_unknown_is_refused(sandbox: Sandbox, on_unknown: object) -> None:
     """The error says what each word means."""
     with pytest.raises(ef.ConfigurationError, match="on_unknown must be 'keep'"):
         frame(2).eachlabs.bulk_trigger(WF, on_unknown=on_unknown)
@@ -215,7 +215,7 @@ def test_reconcile_works_on_a_loaded_run(sandbox: Sandbox) -> None:
     assert in_place(found, sandbox)
 
 
-def test_reconcile_of_a_frame_that_belongs_to_no_run_says_so(sandbox: Sandbox) -> None:
+def test_reconcile_refuses_a_frame_that_belongs_to_no_run(sandbox: Sandbox) -> None:
     """It is not known when its rows were sent. A frame that has lost its attrs is found by its ids."""
     out = frame(2).eachlabs.bulk_trigger(WF)
     out.attrs.clear()
@@ -240,7 +240,7 @@ def test_the_search_does_not_hold_up_the_sending(sandbox: Sandbox) -> None:
     assert triggers(sandbox) == 20
 
 
-def test_without_a_journal_lost_answers_are_looked_for_too(sandbox: Sandbox) -> None:
+def test_lost_responses_are_searched_for_without_a_journal(sandbox: Sandbox) -> None:
     """Within the call, which remembers what it has sent."""
     with pytest.warns(UserWarning, match="journal is off"):
         ef.configure(journal=None, settle_window=5.0)

@@ -60,7 +60,7 @@ def test_ambiguous_errors_of_a_trigger_are_lost_answers(status: int) -> None:
 
 
 @pytest.mark.parametrize("asked", ["999999999", "9" * 400, "Thu, 31 Dec 2099 23:59:59 GMT"])
-def test_a_far_retry_after_of_a_get_is_cut_and_reported(asked: str) -> None:
+def test_a_long_retry_after_of_a_get_is_cut_and_reported(asked: str) -> None:
     """Every GET is judged by this function; a POST keeps the number, which ends the run where it is too long."""
     verdict = judge_read(reply(429, {"error": "slow"}, retry_after=asked))
     assert isinstance(verdict, Retry)
@@ -213,7 +213,7 @@ def test_an_answer_of_another_length_is_never_guessed_at(count: int) -> None:
     assert f"{count} entries for 2 inputs" in verdict.reason
 
 
-def test_an_answer_that_names_one_execution_twice_is_never_guessed_at() -> None:
+def test_a_response_that_names_an_execution_twice_is_unknown() -> None:
     """Two rows cannot share an execution."""
     entries = [{"execution_id": ID1, "status": "queued"}] * 2
     assert isinstance(judge_trigger(reply(202, {"bulk_id": "b", "executions": entries}), PAIR), Unknown)
@@ -318,7 +318,7 @@ def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) ->
         (reply(302), "HTTP 302 Found (a redirect, which is not followed: check base_url)"),
     ],
 )
-def test_an_error_answer_becomes_one_sentence(answer: Reply, sentence: str) -> None:
+def test_an_error_response_becomes_a_sentence(answer: Reply, sentence: str) -> None:
     """The API's own words with its details, and no HTML."""
     assert error_message(answer) == sentence
 
@@ -328,7 +328,7 @@ def test_a_sentence_has_an_end() -> None:
     assert len(error_message(reply(400, {"error": "x" * 100_000}))) == MAX_REASON_LENGTH
 
 
-def test_a_look_is_an_answer_a_later_try_or_the_end() -> None:
+def test_a_read_is_a_success_a_retry_or_a_stop() -> None:
     """A GET may be tried again after anything but a refusal."""
     assert judge_read(reply(200, {"a": 1})) == Success({"a": 1})
     for again in (reply(429), reply(500), reply(408), reply(200, b"{"), Fault(sent=True, reason="reset")):

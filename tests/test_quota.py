@@ -150,7 +150,7 @@ def test_a_window_stays_between_one_and_the_pool(workers: int, steps: list[bool]
         (Cap(100, 50), 0, 10, 9),  # words that contradict the refusal: less than was sent, all the same
     ],
 )
-def test_a_refusal_says_how_much_is_left(said: Cap, others_out: int, sent: int, level: int) -> None:
+def test_a_refusal_states_how_much_is_left(said: Cap, others_out: int, sent: int, level: int) -> None:
     """What it says is free is believed; without that, half of what was refused."""
     assert ExecutionQuota().cut(said, others_out=others_out, sent=sent) == ExecutionQuota(level, said.limit)
 
@@ -196,7 +196,7 @@ def test_a_share_that_is_not_used_up_does_not_grow() -> None:
     assert ExecutionQuota().grown(50) == ExecutionQuota()
 
 
-def test_looks_are_spaced_out() -> None:
+def test_polls_are_spaced_out() -> None:
     """From a quarter of a second to ten, a fifth less or more."""
     assert settle_delay(1, draw=0.0) == pytest.approx(0.2)
     assert settle_delay(1, draw=1.0) == pytest.approx(0.3)

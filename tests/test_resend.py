@@ -71,7 +71,7 @@ def test_an_input_that_the_api_shows_in_another_form_is_the_rows(shown: Any) -> 
 
 
 @pytest.mark.parametrize("shown", [{"prompt": "a"}, {**A, "seed": 2}, "a", [A], {}])
-def test_other_inputs_stand_in_nobodys_way(shown: Any) -> None:
+def test_other_inputs_block_no_row(shown: Any) -> None:
     """Nor do executions that rows own, or of another version."""
     assert check(listing(shown), A)[0] == {}
     assert check(listing(A), A, owned=["e0"])[0] == {}

@@ -164,7 +164,7 @@ def test_the_output_stands_in_either_of_three_fields(entry: dict[str, Any], outp
     assert read_outcome(0, {"execution_id": "e", "status": "completed", **entry}).output == output
 
 
-def test_what_a_listing_leaves_out_is_asked_for() -> None:
+def test_what_a_listing_lacks_has_to_be_requested() -> None:
     """Why an execution failed, and what a completed one gave."""
     assert lacks_details(read_outcome(0, {"execution_id": "e", "status": "failed"}))
     assert lacks_details(read_outcome(0, {"execution_id": "e", "status": "completed"}))
@@ -235,7 +235,7 @@ def test_a_retry_never_comes_before_its_floor_nor_long_after_its_ceiling(
 
 
 @given(st.integers(1, 10**6), st.one_of(st.none(), st.floats(0, 10**4)), st.floats(0, 1, exclude_max=True))
-def test_looks_come_every_1_to_15_seconds(look: int, floor: float | None, draw: float) -> None:
+def test_polls_come_every_1_to_15_seconds(look: int, floor: float | None, draw: float) -> None:
     """A fifth less or more, and never before Retry-After."""
     delay = poll_delay(look, floor=floor, draw=draw)
     assert max(floor or 0, 0.8) <= delay <= max(floor or 0, 15.0)

@@ -162,7 +162,7 @@ def test_waits_grow_and_are_jittered() -> None:
     assert trial.clock.slept == [0.5, 1.0, 2.0, 4.0]
 
 
-def test_one_worker_alone_knocks_while_the_run_is_refused() -> None:
+def test_one_worker_alone_retries_while_the_run_is_refused() -> None:
     """The first two requests are refused; after that one worker alone asks, until the API takes something."""
     refusals = [reply(429, {"error": "slow"})] * (2 + 5)
     trial = Trial(200, refusals, workers=8)
@@ -201,7 +201,7 @@ def test_patience_counts_from_the_last_thing_that_was_taken() -> None:
     assert trial.results.status == ["queued"] * 100
 
 
-def test_what_is_waited_for_is_told() -> None:
+def test_the_reason_for_waiting_is_reported() -> None:
     """An observer hears of the wait in the API's words, and of its end."""
     trial = Trial(10, [reply(429, {"error": "slow", "details": "too many starts"}, retry_after="7")])
     trial.run()
@@ -346,7 +346,7 @@ def test_a_request_that_is_cancelled_in_flight_may_have_started() -> None:
     assert results.status == ["queued"] * 20 + ["unknown"] * 10 + ["pending"] * 20
 
 
-def test_what_is_in_flight_when_nobody_waits_any_more_is_unknown_for_good() -> None:
+def test_requests_in_flight_of_an_abandoned_run_stay_unknown() -> None:
     """Given up, its rows may have started; an answer that comes later is not written into a frame that is out."""
 
     async def scenario() -> Results:
@@ -373,7 +373,7 @@ def test_what_is_in_flight_when_nobody_waits_any_more_is_unknown_for_good() -> N
     assert results.accepted == 0
 
 
-def test_an_answer_that_cannot_even_be_read_leaves_its_rows_unknown() -> None:
+def test_a_response_that_cannot_be_read_leaves_its_rows_unknown() -> None:
     """A mistake of ours in reading is no reason to call rows unsent: the next call would pay for them again."""
     unreadable = Reply(429, b"", None)  # type: ignore[arg-type]  # no headers: reading Retry-After fails
     trial = Trial(20, [unreadable, accepted])

@@ -226,7 +226,7 @@ def test_what_was_lost_is_adopted_with_its_ids() -> None:
     assert trial.api.count() == {"page": 1, "details": 1, "bulk": 1}
 
 
-def test_a_listing_that_says_bulk_ids_saves_the_details() -> None:
+def test_a_listing_with_bulk_ids_saves_the_details() -> None:
     """No API must, and one that does is believed."""
     trial = Trial(says_bulk=True)
     trial.api.bulk("x", A, B)
@@ -251,7 +251,7 @@ def test_a_bulk_id_that_is_no_uuid_is_never_a_filter(says_bulk: bool, inputs: bo
     assert "bulk" not in trial.api.count()
 
 
-def test_nothing_is_asked_where_nothing_is_lost() -> None:
+def test_nothing_is_requested_where_nothing_is_lost() -> None:
     """Closed before anything was lost, a search is over; and a trigger of no rows is none."""
     trial = Trial()
     trial.search.add(LostRequest((), (), EPOCH, EPOCH))
@@ -271,7 +271,7 @@ def test_a_listing_that_lags_is_read_again_with_growing_pauses() -> None:
     assert trial.api.count() == {"page": 7, "details": 1, "bulk": 1}
 
 
-def test_what_is_not_found_in_the_window_is_given_up() -> None:
+def test_a_request_not_found_in_the_window_is_given_up() -> None:
     """With a last look at its end, and none after."""
     trial = Trial()
     trial.api.bulk("x", A, B, lag=31)
@@ -318,7 +318,7 @@ def test_omitted_inputs_are_read_from_the_details_once() -> None:
     assert sorted(details) == ["details stranger-0", "details stranger-1", "details x-0", "details x-1"]
 
 
-def test_details_of_another_execution_say_nothing_of_the_one_that_was_asked_for() -> None:
+def test_details_of_another_execution_are_ignored() -> None:
     """A confused proxy: neither its inputs nor its bulk operation are taken, and the next look asks again."""
     trial = Trial(inputs=False)
     trial.api.bulk("x", A, B)
@@ -354,7 +354,7 @@ def test_without_a_date_the_margin_is_generous(skew: float, found: bool) -> None
     assert trial.ids() == ({0: "x-0"} if found else {})
 
 
-def test_identical_batches_are_told_apart_by_count() -> None:
+def test_identical_batches_are_distinguished_by_count() -> None:
     """Three lost at once, two of which took effect: two are adopted, one stays unknown."""
     trial = Trial()
     trial.api.bulk("x", A, A, B, at=-0.5)
@@ -368,7 +368,7 @@ def test_identical_batches_are_told_apart_by_count() -> None:
     assert len(set(trial.ids().values())) == 6
 
 
-def test_what_another_call_has_adopted_meanwhile_is_looked_for_once_more() -> None:
+def test_a_request_that_another_call_has_adopted_is_searched_for_again() -> None:
     """Between the reading of the listing and the writing somebody else got it: the next look decides anew."""
     trial = Trial()
     trial.outrun = 1
@@ -426,7 +426,7 @@ def test_a_rival_is_waited_for() -> None:
     assert trial.found_at[0] >= 40
 
 
-def test_a_rival_that_never_gets_its_answer_leaves_the_row_unknown() -> None:
+def test_a_rival_without_a_response_leaves_the_row_unknown() -> None:
     """After one more window; it is never guessed."""
     trial = Trial()
     trial.rivals = lambda: dict.fromkeys(fingerprints([B]), EPOCH)
@@ -447,7 +447,7 @@ def test_a_request_sent_after_the_window_is_no_rival() -> None:
     assert trial.ids() == {0: "x-0"}
 
 
-def test_a_name_is_asked_for_directly() -> None:
+def test_a_named_bulk_operation_is_requested_directly() -> None:
     """An unusable answer named the bulk operation: no page is read, no time compared, no rival feared."""
     trial = Trial()
     trial.rivals = lambda: dict.fromkeys(fingerprints([A]), EPOCH)
@@ -492,7 +492,7 @@ def test_a_name_that_lists_nothing_is_given_up_at_the_end() -> None:
     assert trial.clock.time == pytest.approx(30, abs=0.1)
 
 
-def test_a_claim_of_long_ago_costs_one_look() -> None:
+def test_an_old_claim_costs_one_search() -> None:
     """After a crash there is nothing to wait for; stretches of time that lie apart are read apart."""
     trial = Trial()
     for number in range(30_000):
@@ -510,7 +510,7 @@ def test_a_claim_of_long_ago_costs_one_look() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_makes_no_look_expensive() -> None:
+def test_a_run_that_continues_makes_no_search_expensive() -> None:
     """A loss at its start is looked for where it is, however much was made since."""
     trial = Trial()
     for number in range(100_000):
@@ -543,7 +543,7 @@ def test_pages_that_move_while_they_are_read_hide_nothing() -> None:
     assert trial.clock.time == 0
 
 
-def test_a_stretch_found_by_halving_is_whole_though_pages_move() -> None:
+def test_a_time_range_found_by_binary_search_is_complete_though_pages_move() -> None:
     """What is newer stays newer: the halving never goes past the stretch that it looks for."""
     trial = Trial()
     for number in range(5_000):
@@ -570,7 +570,7 @@ BUSY = reply(429, {"error": "slow down"}, retry_after="5")
 
 
 @pytest.mark.parametrize("fault", [BUSY, reply(503), Fault(sent=True, reason="reset"), reply(200, b"<html>")])
-def test_a_look_that_fails_is_made_again(fault: Any) -> None:
+def test_a_search_that_fails_is_repeated(fault: Any) -> None:
     """A 429, a 5xx, a silence, garbage: it decided nothing."""
     trial = Trial()
     trial.api.bulk("x", A)
@@ -581,7 +581,7 @@ def test_a_look_that_fails_is_made_again(fault: Any) -> None:
     assert trial.clock.time == pytest.approx(5 if fault is BUSY else 0.5)
 
 
-def test_a_last_look_that_fails_is_made_again() -> None:
+def test_a_last_search_that_fails_is_repeated() -> None:
     """What was not seen is not "not there"."""
     trial = Trial()
     trial.api.bulk("x", A, lag=29.9)
@@ -592,7 +592,7 @@ def test_a_last_look_that_fails_is_made_again() -> None:
     assert trial.found_at[0] >= 35
 
 
-def test_a_last_look_that_missed_something_takes_no_part() -> None:
+def test_a_last_search_that_was_incomplete_adopts_no_part() -> None:
     """What could not be read may be the larger part."""
     trial = Trial()
     trial.api.bulk("x", A)
@@ -621,7 +621,7 @@ def test_what_cannot_be_read_at_all_is_given_up_with_the_reason(on: str) -> None
     assert trial.clock.time == pytest.approx(60, abs=0.1)
 
 
-def test_one_execution_that_cannot_be_read_hides_no_other() -> None:
+def test_an_unreadable_execution_hides_no_other() -> None:
     """Its details never come; what is whole without it is adopted all the same."""
     trial = Trial(inputs=False)
     trial.api.bulk("s", {"prompt": "s"})
@@ -731,7 +731,7 @@ def test_an_entry_that_cannot_be_read_whole_is_adopted_with_its_ids() -> None:
         ({"status": "cancelled"}, "cancelled"),
     ],
 )
-def test_what_the_listing_does_not_say_is_left_for_a_later_look(said: dict[str, Any], status: str) -> None:
+def test_what_the_listing_lacks_is_left_for_a_later_search(said: dict[str, Any], status: str) -> None:
     """An execution that ended, but whose output or reason only the details know, is not settled yet."""
     trial = Trial()
     trial.api.bulk("x", A)
@@ -742,7 +742,7 @@ def test_what_the_listing_does_not_say_is_left_for_a_later_look(said: dict[str, 
     assert trial.adopted[0].status == status
 
 
-def test_what_is_lost_later_is_looked_for_soon() -> None:
+def test_a_request_lost_later_is_searched_for_soon() -> None:
     """It shortens the pause, however long that has grown."""
     trial = Trial()
     trial.api.bulk("x", A, lag=29)
@@ -753,7 +753,7 @@ def test_what_is_lost_later_is_looked_for_soon() -> None:
     assert trial.found_at[1] == pytest.approx(17, abs=0.5)
 
 
-def test_many_losses_do_not_make_many_looks() -> None:
+def test_many_losses_do_not_cause_many_searches() -> None:
     """Two looks have half a second between them, whatever is lost or due."""
     trial = Trial()
 
@@ -831,7 +831,7 @@ def test_a_journal_that_cannot_say_what_is_taken_decides_nothing() -> None:
     assert trial.found_at[0] >= 5
 
 
-def test_a_clock_that_was_set_back_makes_nobody_wait_for_hours() -> None:
+def test_a_clock_that_was_set_back_causes_no_wait_of_hours() -> None:
     """The window counts from the request's own length at most."""
     trial = Trial()
     trial.lose(A, since=7_200, until=7_260)
@@ -891,7 +891,7 @@ def test_a_listing_that_ignores_the_offset_is_given_up_with_the_reason(at: float
     assert "at every offset" in trial.given_up[0]
 
 
-def test_pages_smaller_than_asked_for_are_not_the_end() -> None:
+def test_pages_smaller_than_requested_are_not_the_end() -> None:
     """Where the API cuts a page, its own limit or its count of all says that more follows."""
     full = {"limit": 20}
     assert next_offset(full, 20, 40) == 60
@@ -918,7 +918,7 @@ def test_the_skew_is_between_what_each_answer_allows() -> None:
     assert skew.margin == 30.0
 
 
-def test_a_server_says_its_time_in_the_header_date() -> None:
+def test_the_server_time_is_read_from_the_header_date() -> None:
     """Or says none that can be read."""
     assert server_time(Reply(200, headers={"date": "Mon, 21 Sep 2026 13:33:20 GMT"})) == 1_789_997_600.0
     for text in ("", "yesterday", "99", "Mon, 99 Sep 2026 13:33:20 GMT"):

@@ -150,7 +150,7 @@ def test_the_summary_has_a_line_per_bulk_and_a_count_per_status(sandbox: Sandbox
 
 
 @pytest.mark.slow
-def test_ten_thousand_open_rows_cost_at_most_110_requests_a_look() -> None:
+def test_ten_thousand_open_rows_cost_at_most_110_requests_a_poll() -> None:
     """Through a real socket, with the listing of a server that pages by a hundred."""
     with ef.sandbox.start(hold=True, queue_seconds=0) as sandbox:
         out = frame(10_000).eachlabs.bulk_trigger(WF, max_concurrency=16, validate=False, version_id="v2")

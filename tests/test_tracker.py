@@ -110,7 +110,7 @@ class Trial:
         return asyncio.run(go())
 
 
-def test_a_look_that_was_overtaken_tells_how_the_row_stands() -> None:
+def test_a_poll_that_was_overtaken_reports_the_row_as_it_is_now() -> None:
     """A delivery may say the end while the API still answers what was so before: no view goes back for it."""
 
     def answer(_: Request) -> Reply:
@@ -124,7 +124,7 @@ def test_a_look_that_was_overtaken_tells_how_the_row_stands() -> None:
     assert [(outcome.status, outcome.output) for outcome in told] == [("completed", "x")]
 
 
-def test_a_look_asks_once_per_bulk_that_has_open_rows() -> None:
+def test_a_poll_makes_one_request_per_bulk_with_open_rows() -> None:
     """Settled rows, and those that never went, are not asked for."""
     api = Api(50)
     trial = Trial(50, api)
@@ -136,7 +136,7 @@ def test_a_look_asks_once_per_bulk_that_has_open_rows() -> None:
     assert trial.results.tally() == {"completed": 50}
 
 
-def test_ten_thousand_open_rows_cost_at_most_110_requests_a_look() -> None:
+def test_ten_thousand_open_rows_cost_at_most_110_requests_a_poll() -> None:
     """A thousand bulks are read from the workflow's own listing, a hundred executions a page."""
     api = Api(10_000)
     trial = Trial(10_000, api)
@@ -156,7 +156,7 @@ def test_a_listing_that_speaks_of_others_is_left_for_the_bulks() -> None:
     assert trial.results.tally() == {"running": 200}
 
 
-def test_rows_are_found_by_their_id_whatever_the_order_of_the_listing() -> None:
+def test_rows_are_matched_by_id_whatever_the_order_of_the_listing() -> None:
     """The listing comes newest first, so a bulk's rows come backwards."""
     api = Api(10)
     for number, entry in enumerate(api.entries):
@@ -183,7 +183,7 @@ def test_a_failure_gets_its_cause_from_the_details() -> None:
     assert trial.results.error[4] is None
 
 
-def test_a_failure_without_a_cause_says_so_and_is_not_asked_for_again() -> None:
+def test_a_failure_without_a_cause_is_not_requested_again() -> None:
     """The row is settled."""
     api = Api(1)
     api.end(status="failed", output=None)
@@ -236,7 +236,7 @@ def test_waiting_survives_whatever_the_network_does() -> None:
     assert trial.results.tally() == {"completed": 20}
 
 
-def test_looks_come_at_growing_intervals() -> None:
+def test_polls_come_at_growing_intervals() -> None:
     """From 1 s to 15 s."""
     api = Api(10)
     trial = Trial(10, api)
@@ -248,7 +248,7 @@ def test_looks_come_at_growing_intervals() -> None:
     assert sum(trial.clock.slept) == pytest.approx(100)
 
 
-def test_retry_after_is_a_floor_between_looks() -> None:
+def test_retry_after_is_a_floor_between_polls() -> None:
     """An API that asks for 40 s of rest gets them."""
     api = Api(10)
     refusals = [reply(429, {"error": "slow"}, retry_after="40")]
@@ -265,7 +265,7 @@ def test_retry_after_is_a_floor_between_looks() -> None:
 
 
 @pytest.mark.parametrize("asked", ["999999999", "Thu, 31 Dec 2099 23:59:59 GMT"])
-def test_a_far_retry_after_stops_no_wait_and_is_reported(asked: str) -> None:
+def test_a_long_retry_after_stops_no_wait_and_is_reported(asked: str) -> None:
     """The next look comes after 60 s, and an observer hears what the API asked for until it answers again."""
     api = Api(10)
     refusals = [reply(429, {"error": "slow"}, retry_after=asked)]
@@ -284,7 +284,7 @@ def test_a_far_retry_after_stops_no_wait_and_is_reported(asked: str) -> None:
     assert waits[-1] is None
 
 
-def test_an_execution_that_the_api_forgot_is_unknown_in_the_end() -> None:
+def test_an_execution_that_the_api_no_longer_has_becomes_unknown() -> None:
     """Three looks that do not list it, and details that are 404: nobody waits for ever."""
     api = Api(0)
     trial = Trial(2, api)
@@ -340,7 +340,7 @@ def test_a_listing_that_lags_is_waited_for() -> None:
     assert trial.results.tally() == {"completed": 10}
 
 
-def test_a_row_without_a_bulk_id_is_asked_for_alone() -> None:
+def test_a_row_without_a_bulk_id_is_requested_alone() -> None:
     """As after a merge that dropped the column."""
     api = Api(3)
     api.end()
@@ -350,7 +350,7 @@ def test_a_row_without_a_bulk_id_is_asked_for_alone() -> None:
     assert api.asked == {"details": 3}
 
 
-def test_rows_without_a_bulk_id_beside_many_bulks_are_found_once() -> None:
+def test_rows_without_a_bulk_id_beside_many_bulks_are_requested_once() -> None:
     """The workflow's listing may settle them before they are asked for alone."""
     api = Api(120)
     api.end()
@@ -391,7 +391,7 @@ def test_a_listing_that_never_turns_the_page_is_left() -> None:
     assert trial.results.tally() == {"running": 2_000}
 
 
-def test_an_unknown_word_is_shown_and_waited_for() -> None:
+def test_an_unknown_status_is_shown_and_waited_for() -> None:
     """It is no end."""
     api = Api(1)
     api.end(status="rebalancing")
@@ -461,7 +461,7 @@ def test_a_bulk_id_that_is_no_uuid_is_never_a_filter(size: int, listed: bool) ->
 
 @pytest.mark.parametrize("status", [400, 403, 404, 410])
 @pytest.mark.parametrize("listed", [True, False])
-def test_what_one_execution_is_refused_with_ends_no_wait(status: int, listed: bool) -> None:
+def test_a_refusal_of_one_execution_ends_no_wait(status: int, listed: bool) -> None:
     """Its row is unknown and says why, or has what the listing says of it; the others are completed."""
     api = Api(10)
     api.end()
@@ -511,7 +511,7 @@ def test_details_of_another_execution_are_no_answer(brief: str) -> None:
 
 
 @pytest.mark.parametrize("answer", [[], "text", 7, {}, {"execution_id": 5}])
-def test_details_that_are_no_execution_are_asked_for_so_often(answer: Any) -> None:
+def test_details_of_other_executions_are_requested_a_few_times(answer: Any) -> None:
     """An API that answers with another kind of value for ever keeps no row open for ever."""
     api = Api(10)
     api.end(status="completed", output=None)
