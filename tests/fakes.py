@@ -88,7 +88,7 @@ class ManualClock:
 
 
 class QuietSearch:
-    """A search that finds nothing and asks nothing; keeps what was lost."""
+    """A search that finds nothing and sends nothing; it keeps the lost requests."""
 
     def __init__(self) -> None:
         self.lost: list[LostRequest] = []
@@ -115,19 +115,19 @@ def runner(
     budget: Budget | None = None,
     poll: Callable[[], Any] | None = None,
 ) -> Runner:
-    """Make a runner of which nothing is real but itself, its books and its limiter."""
-    reporter = EventEmitter(observer, results, total=results.size)
+    """Return a runner with a real recorder and limiter; everything else is a fake."""
+    events = EventEmitter(observer, results, total=results.size)
 
-    async def no_look() -> None:
+    async def no_poll() -> None:
         pass
 
     return Runner(
         Target("wf", "v1"),
         ApiConnection(transport, clock, "current", workers),
-        Recorder(results, reporter, journal=journal or NullRunJournal(), numbers=range(results.size)),
+        Recorder(results, events, journal=journal or NullRunJournal(), numbers=range(results.size)),
         settings=Settings(None, "https://api.example", "current", max_wait=max_wait),
         search=QuietSearch,  # type: ignore[arg-type]  # all of it that a runner uses
-        poll=poll or no_look,
+        poll=poll or no_poll,
         budget=budget,
     )
 

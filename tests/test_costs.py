@@ -197,7 +197,7 @@ def test_what_was_triggered_again_is_paid_all_the_same(sandbox: Sandbox) -> None
 
 
 def test_a_preview_states_what_the_rows_would_cost(sandbox: Sandbox) -> None:
-    """In its attrs, for whoever looks there: rows, requests, cost and balance; a row with a problem is not counted."""
+    """In its attrs: rows, requests, cost and balance; a row with a problem is not counted."""
     sandbox.change(balance_usd=5.0)
     frame(2).eachlabs.bulk_trigger(WF, wait=True)
     rows = pd.concat([frame(24), pd.DataFrame({"prompt": [None]})])
@@ -225,7 +225,7 @@ def test_a_preview_without_a_workflow_counts_and_requests_nothing(sandbox: Sandb
 
 
 def test_where_the_api_knows_no_cost_the_journal_may(sandbox: Sandbox) -> None:
-    """The mean of completed executions of this workflow on this server; it is said whose number it is."""
+    """The mean of completed executions of this workflow on this server; the preview states its source."""
     frame(4).eachlabs.bulk_trigger(WF, wait=True)
     sandbox.change(cost_usd=0.03)
     out = frame(4).eachlabs.bulk_trigger(WF, run="dear", retrigger=True, wait=True)
@@ -293,7 +293,7 @@ def test_extreme_amounts_are_short(amount: float) -> None:
 
 
 def test_an_estimate_in_words() -> None:
-    """What is known is said, and what is not known is called that."""
+    """Known amounts are stated, and unknown ones are called unknown."""
     assert estimate_sentence(make_estimate(24, Prices(4.98, 0.01))) == (
         "24 rows can be sent, in 3 requests: about $0.24; the balance is $4.98"
     )
@@ -371,7 +371,7 @@ def test_an_unreadable_balance_is_unknown_and_requested_again() -> None:
 
 @pytest.mark.parametrize("asked", ["999999999", "Thu, 31 Dec 2099 23:59:59 GMT"])
 def test_a_long_retry_after_does_not_delay_the_balance(asked: str) -> None:
-    """It is unknown at once, and asked for at the usual pace."""
+    """It is unknown at once, and requested again at the usual interval."""
     trial = Balances([reply(429, {"error": "slow"}, retry_after=asked), reply(200, {"balance_usd": 1.0})])
     assert trial.watch() == [1.0, None]
     assert max(trial.clock.slept) == 20.0

@@ -154,7 +154,7 @@ class Run:
                     self.limiter.release(worker, count, count)
 
     def _check(self, count: int) -> None:
-        """No reservation beyond what is learned, but for a knock of one row that finds out whether it still holds."""
+        """No reservation beyond what is learned, except for a retry with one row that tests whether it still holds."""
         level = self.limiter._quota.level
         out = len(self.account.known) + self.limiter._reserved
         assert level is None or out <= level or count == 1
@@ -278,7 +278,7 @@ def scenario(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None
 
 @scenario
 async def test_no_worker_waits_while_nothing_is_refused() -> None:
-    """A calm run is let through without giving way to the loop even once, and nothing is told."""
+    """A run without refusals is admitted without yielding to the loop, and nothing is reported."""
     desk = Desk(workers=8)
     for round_ in range(50):
         for worker in range(8):
@@ -334,7 +334,7 @@ async def test_the_worker_that_was_refused_first_retries() -> None:
 
 @scenario
 async def test_a_late_refusal_of_the_same_burst_is_no_second_cut() -> None:
-    """What was sent before the cut and is refused after the pause makes nobody slower once more."""
+    """What was sent before the cut and is refused after the pause does not slow the run down again."""
     desk = Desk()
     for worker in range(8):
         await desk.limiter.acquire(worker, 10)
@@ -392,7 +392,7 @@ async def test_retries_grow_smaller_when_the_refusal_is_not_understood() -> None
 @pytest.mark.parametrize("verdict", [SLOW, full(10, 10, 10), vague(10, 10, 10), UNSENT])
 @pytest.mark.parametrize("own", [0, 10])
 def test_retry_after_is_a_floor(verdict: Retry, own: int) -> None:
-    """Nobody knocks before the API's own moment, whatever the refusal is about."""
+    """No worker retries before the API's own time, whatever the refusal is about."""
 
     @scenario
     async def test() -> None:
@@ -411,7 +411,7 @@ def test_retry_after_is_a_floor(verdict: Retry, own: int) -> None:
 
 @scenario
 async def test_a_second_workers_retry_after_counts_too() -> None:
-    """The pause is as long as the longest that any answer asked for."""
+    """The pause is as long as the longest that any response requested."""
     desk = Desk()
     for worker in range(2):
         await desk.limiter.acquire(worker, 10)
@@ -480,7 +480,7 @@ async def test_polls_grow_rarer_until_something_settles() -> None:
 
 @scenario
 async def test_where_others_use_the_cap_backoff_is_all_there_is() -> None:
-    """None of ours is in flight: nothing to look at, and the pause is the ordinary one."""
+    """No execution of ours is in flight: nothing is polled, and the pause is the ordinary one."""
     desk = Desk()
     sizes = []
     for _ in range(4):
@@ -510,7 +510,7 @@ async def test_eight_workers_together_never_overshoot_the_cap() -> None:
 
 @scenario
 async def test_one_worker_polls_and_the_others_wait_for_it() -> None:
-    """Eight wait for room: a look is asked for once, not eight times, and its slots go to the first in line."""
+    """Eight wait for room: there is one poll, not eight, and its slots go to the first in the queue."""
     desk = Desk()
     await desk.learn(10, out=10)
     desk.limiter._window = desk.limiter._window.__class__(8, 8)
@@ -574,7 +574,7 @@ async def test_no_worker_waits_longer_than_max_wait() -> None:
 
 @scenario
 async def test_patience_starts_anew_with_each_execution_that_settles() -> None:
-    """A look that frees a slot, in a run that may send nothing for long, is progress."""
+    """A poll that frees a slot, in a run that may send nothing for long, is progress."""
     desk = Desk(max_wait=60)
     await desk.learn(10, out=20)
     desk.settling = ([0] * 7 + [1]) * 11
@@ -626,7 +626,7 @@ async def test_answers_without_an_execution_give_the_room_back() -> None:
 
 @scenario
 async def test_the_end_of_the_run_lets_everybody_through_with_nothing() -> None:
-    """In a pause, in line, or in the middle of a look that hangs: all come back at once, without time passing."""
+    """In a pause, in the queue, or during a poll that hangs: all return at once, without time passing."""
     desk = Desk()
     await desk.learn(10, out=10)
     hung = asyncio.Event()
@@ -679,7 +679,7 @@ async def test_who_is_cancelled_in_the_pause_hands_it_over() -> None:
 
 @scenario
 async def test_who_goes_away_before_it_knocks_hands_the_pause_over() -> None:
-    """A worker that ends between its refusal and its knock leaves the gate to the others."""
+    """A worker that ends between its refusal and its retry leaves the cooldown to the others."""
     desk = Desk()
     await desk.limiter.acquire("owner", 10)
     await desk.limiter.back_off("owner", SLOW, 10)
@@ -693,7 +693,7 @@ async def test_who_goes_away_before_it_knocks_hands_the_pause_over() -> None:
 
 @scenario
 async def test_a_worker_cancelled_during_its_poll_is_replaced() -> None:
-    """The next in line looks instead."""
+    """The next in the queue polls instead."""
     desk = Desk()
     await desk.learn(10, out=10)
     desk.settling = [0, 0, 5]
@@ -706,7 +706,7 @@ async def test_a_worker_cancelled_during_its_poll_is_replaced() -> None:
 
 @scenario
 async def test_a_poll_precedes_the_retry_after_a_refusal_for_the_cap() -> None:
-    """What is known of our own executions may be old: one look, and then all that is free."""
+    """The state of our own executions may be old: one poll, and then all that is free."""
     desk = Desk()
     await desk.limiter.acquire(0, 10)
     desk.known = 3
@@ -733,7 +733,7 @@ async def test_the_rows_of_other_requests_count_when_a_cap_is_learned() -> None:
 
 @scenario
 async def test_answers_are_waited_for_where_nothing_is_in_flight_yet() -> None:
-    """All the room is on its way, and nothing of ours runs: there is nothing to look at."""
+    """All the room is reserved, and nothing of ours runs: there is nothing to poll."""
     desk = Desk()
     await desk.learn(10, out=0)
     desk.limiter._window = desk.limiter._window.__class__(8, 8)
@@ -748,7 +748,7 @@ async def test_answers_are_waited_for_where_nothing_is_in_flight_yet() -> None:
 
 @scenario
 async def test_the_end_of_a_wait_is_reported() -> None:
-    """A wait for room that no refusal began ends with its own news; the same sentence is not told twice."""
+    """A wait for room that no refusal began is reported as ended; the same sentence is not reported twice."""
     desk = Desk()
     await desk.learn(10, out=10)
     desk.settling = [0, 0, 1]

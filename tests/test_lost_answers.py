@@ -1,4 +1,4 @@
-"""Answers that were lost, through the whole call: looked for, adopted, given up, looked for again, sent again."""
+"""Lost responses, through the whole call: searched for, adopted, given up, searched for again, sent again."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_identical_batches_are_distinguished_by_count(sandbox: Sandbox) -> None:
 
 
 def test_a_listing_that_cannot_be_read_leaves_the_claim_open(sandbox: Sandbox) -> None:
-    """Not found is one thing, not looked for another: the next call of the run looks, and finds."""
+    """A search that could not be made is no proof: the next call of the run searches, and finds."""
     ef.configure(settle_window=0.5)
     sandbox.faults(Fault("lost_answer", at={1}), Fault("forbidden", on="list"))
     out = frame(10).eachlabs.bulk_trigger(WF, run="one")
@@ -153,7 +153,7 @@ def test_resend_in_a_later_call_searches_again_first(sandbox: Sandbox) -> None:
 
 
 def test_a_row_lost_twice_is_searched_for_and_not_sent_a_third_time(sandbox: Sandbox) -> None:
-    """One more try is what was asked for."""
+    """One more try was requested."""
     ef.configure(rerun_guard=None)
     ef.configure(settle_window=0.3)
     sandbox.faults(Fault("error_before", at={1}), Fault("lost_answer", at={2}))
@@ -256,7 +256,7 @@ def test_lost_responses_are_searched_for_without_a_journal(sandbox: Sandbox) -> 
 
 @pytest.mark.parametrize("options", [{"run": "one"}, {}, {"run": "one", "max_concurrency": 1}])
 def test_another_posts_answer_is_a_lost_answer(sandbox: Sandbox, options: dict[str, Any]) -> None:
-    """A proxy that mixes answers up gives no row another row's execution: its own are looked for."""
+    """A proxy that mixes up responses gives no row another row's execution: its own are searched for."""
     ef.configure(settle_window=5.0)
     sandbox.faults(Fault("replayed", at={2, 4}))
     out = frame(40).eachlabs.bulk_trigger(WF, **options)

@@ -75,7 +75,7 @@ def test_as_many_are_paired_as_can_be() -> None:
 
 
 def test_a_name_decides_before_anything_else() -> None:
-    """A trigger whose bulk operation is known gets that one, at any time, and it goes to nobody else."""
+    """A trigger whose bulk operation is known gets that one, at any time, and it goes to no other."""
     triggers = [lost("ab", since=1, until=2, bulk_id="y"), lost("ab", first=2)]
     bulks = [bulk("x", "ab"), bulk("y", "ab")]
     assert paired(triggers, bulks) == {0: 1, 1: 0}

@@ -47,7 +47,7 @@ from eachlabs_frames.engine.quota import OPENING, PROBE_AFTER, RECHECK_AFTER, Ex
     ],
 )
 def test_a_cap_is_read_from_its_words(words: str, limit: int, used: int | None) -> None:
-    """Whatever the wording: the number that is the cap, and what is used of it where that is said beside it."""
+    """Whatever the wording: the number that is the cap, and what is used of it where that is stated beside it."""
     assert read_cap(f"HTTP 429: {words}") == Cap(limit, used)
 
 
@@ -156,7 +156,7 @@ def test_a_refusal_states_how_much_is_left(said: Cap, others_out: int, sent: int
 
 
 def test_executions_that_have_ended_since_explain_a_refusal() -> None:
-    """Ten ran when the request was sent and none when its refusal came: nobody else uses the cap of ten."""
+    """Ten ran when the request was sent and none when its refusal came: no other client uses the cap of ten."""
     assert ExecutionQuota().cut(Cap(10), others_out=0, sent=10, out_before=10) == ExecutionQuota(10, 10)
     assert ExecutionQuota().cut(Cap(20), others_out=0, sent=10, out_before=5) == ExecutionQuota(5, 20)
 

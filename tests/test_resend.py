@@ -33,7 +33,7 @@ def check(
     details: Callable[[str], Reply] | None = None,
     page: Callable[[int], Any] | None = None,
 ) -> tuple[dict[int, str], FakeTransport]:
-    """Return what stands in the way of rows with these inputs, and what was asked."""
+    """Return why rows with these inputs are not sent again, and the transport."""
 
     def answer(request: Request) -> Reply:
         if "executions/" in request.path:
@@ -80,7 +80,7 @@ def test_other_inputs_block_no_row(shown: Any) -> None:
 
 
 def test_inputs_that_are_not_listed_are_read_from_the_details() -> None:
-    """Of executions that no row owns; what is gone stands in nobody's way, what is unreadable in everybody's."""
+    """Of executions that no row owns; those that are gone block no row, those that are unreadable block all."""
 
     def details(known: str) -> Reply:
         said = {"e1": reply(404, {"error": "gone"})}.get(known)
@@ -115,7 +115,7 @@ def test_a_listing_that_goes_on_for_too_long_is_no_certainty(monkeypatch: pytest
 
 @pytest.mark.parametrize("says", ["limit", "total_count"])
 def test_a_page_that_the_api_has_cut_is_not_the_listings_end(says: str) -> None:
-    """A listing with smaller pages than were asked for is read to its end, so that nothing is paid twice."""
+    """A listing with smaller pages than requested is read to its end, so that nothing is paid twice."""
     entries = listing(*[B] * 50, A)
     more = {"limit": 20} if says == "limit" else {"limit": 100, "total_count": len(entries)}
     found, transport = check(entries, A, page=lambda start: {"executions": entries[start : start + 20], **more})
@@ -132,14 +132,14 @@ def test_a_listing_that_ignores_the_offset_is_no_certainty() -> None:
 
 
 def test_a_version_that_is_shown_in_another_form_may_be_the_rows() -> None:
-    """Only an execution that is plainly of another version stands in nobody's way."""
+    """Only an execution that is certainly of another version blocks no row."""
     assert check(listing(A, version_id="V1"), A)[0] == contested({0: "e0"})
     assert check(listing(A, version_id=1), A)[0] == contested({0: "e0"})
     assert check(listing(A, version_id="v2"), A)[0] == {}
 
 
 def test_too_many_executions_without_inputs_are_no_certainty() -> None:
-    """They are not asked for one by one."""
+    """They are not requested one by one."""
     found, transport = check(listing(*[None] * 1_001), A)
     assert "1,001 executions that no row owns" in found[0]
     assert len(transport.sent) == 11

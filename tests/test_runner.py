@@ -93,7 +93,7 @@ def test_batches_are_read_as_they_are_sent() -> None:
 @pytest.mark.parametrize("status", [400, 422])
 @pytest.mark.parametrize("bad", [{0}, {4}, {9}, {0, 9}, {2, 3, 7}, set(range(10))])
 def test_a_refused_request_is_split_until_the_bad_row_stands_alone(status: int, bad: set[int]) -> None:
-    """The culprits are failed with the API's words, all others accepted, and nobody is accepted twice."""
+    """The culprits are failed with the API's message, all others accepted, and none is accepted twice."""
 
     def answer(request: Request) -> Reply:
         if any(one["row"] in bad for one in inputs_of(request)):
@@ -186,7 +186,7 @@ def test_patience_ends_and_the_rows_stay_pending() -> None:
 
 
 def test_a_retry_after_beyond_patience_ends_the_run_at_once() -> None:
-    """Nobody waits an hour to be told that max_wait is over."""
+    """The run does not wait an hour to find that max_wait is over."""
     trial = Trial(10, [reply(429, {"error": "slow"}, retry_after="3600")])
     assert trial.run() is not None
     assert trial.clock.slept == []
@@ -213,7 +213,7 @@ def test_the_reason_for_waiting_is_reported() -> None:
 
 @pytest.mark.parametrize("asked", ["1200", "999999999", "Thu, 31 Dec 2099 23:59:59 GMT"])
 def test_a_retry_after_beyond_max_wait_stops_at_once(asked: str) -> None:
-    """Nobody sleeps for it: the rest is pending, and the reason says what the API asked for."""
+    """It does not sleep: the rest is pending, and the reason states the requested delay."""
     trial = Trial(30, [accepted, reply(429, {"error": "slow"}, retry_after=asked)])
     halt = trial.run()
     assert halt is not None

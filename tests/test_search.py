@@ -133,7 +133,7 @@ class Api:
 
 
 class Trial:
-    """One search over one fake API, with everything that it was told and that it tells."""
+    """One search over a fake API, with its inputs and everything that it reports."""
 
     def __init__(self, **options: Any) -> None:
         self.clock = ManualClock()
@@ -213,7 +213,7 @@ A, B, C = {"seed": 1, "prompt": "a"}, {"seed": 2, "prompt": "b"}, {"seed": 3, "p
 
 
 def test_what_was_lost_is_adopted_with_its_ids() -> None:
-    """One look: the listing, one execution's details for the bulk_id, and the bulk operation."""
+    """One search: the listing, one execution's details for the bulk_id, and the bulk operation."""
     trial = Trial()
     trial.api.bulk("x", {"prompt": "a", "seed": 1.0}, B, C)
     trial.lose(C, A, B)
@@ -272,7 +272,7 @@ def test_a_listing_that_lags_is_read_again_with_growing_pauses() -> None:
 
 
 def test_a_request_not_found_in_the_window_is_given_up() -> None:
-    """With a last look at its end, and none after."""
+    """With a last search at its end, and none after."""
     trial = Trial()
     trial.api.bulk("x", A, B, lag=31)
     trial.lose(A, B)
@@ -319,7 +319,7 @@ def test_omitted_inputs_are_read_from_the_details_once() -> None:
 
 
 def test_details_of_another_execution_are_ignored() -> None:
-    """A confused proxy: neither its inputs nor its bulk operation are taken, and the next look asks again."""
+    """A confused proxy: neither its inputs nor its bulk operation are used; the next search requests them again."""
     trial = Trial(inputs=False)
     trial.api.bulk("x", A, B)
     other = reply(200, {"execution_id": "other-0", "inputs": C, "bulk_id": bulk_id("other")})
@@ -369,7 +369,7 @@ def test_identical_batches_are_distinguished_by_count() -> None:
 
 
 def test_a_request_that_another_call_has_adopted_is_searched_for_again() -> None:
-    """Between the reading of the listing and the writing somebody else got it: the next look decides anew."""
+    """Another call adopted it after the listing was read: the next search decides again."""
     trial = Trial()
     trial.outrun = 1
     trial.api.bulk("x", A, B)
@@ -511,7 +511,7 @@ def test_an_old_claim_costs_one_search() -> None:
 
 @pytest.mark.slow
 def test_a_run_that_continues_makes_no_search_expensive() -> None:
-    """A loss at its start is looked for where it is, however much was made since."""
+    """A loss at its start is searched for at its place, however many executions followed."""
     trial = Trial()
     for number in range(100_000):
         trial.api.made.append(Made(f"e{number}", "s", {}, 100 + number / 100, 0))
@@ -544,7 +544,7 @@ def test_pages_that_move_while_they_are_read_hide_nothing() -> None:
 
 
 def test_a_time_range_found_by_binary_search_is_complete_though_pages_move() -> None:
-    """What is newer stays newer: the halving never goes past the stretch that it looks for."""
+    """What is newer stays newer: the binary search never passes the time range."""
     trial = Trial()
     for number in range(5_000):
         trial.api.bulk(f"s{number}", {"prompt": "s"}, at=1_000 + number)
@@ -754,7 +754,7 @@ def test_a_request_lost_later_is_searched_for_soon() -> None:
 
 
 def test_many_losses_do_not_cause_many_searches() -> None:
-    """Two looks have half a second between them, whatever is lost or due."""
+    """Two searches have half a second between them, whatever is lost or due."""
     trial = Trial()
 
     def lose(number: int) -> Callable[[], None]:
@@ -767,7 +767,7 @@ def test_many_losses_do_not_cause_many_searches() -> None:
 
 
 def test_a_search_waits_for_what_is_lost_until_it_is_closed() -> None:
-    """Nothing is asked before."""
+    """Nothing is requested before."""
     trial = Trial()
     trial.api.bulk("x", A, at=50)
     trial.run((50.0, lambda: trial.lose(A, since=49, until=50)), (52.0, lambda: None))
@@ -842,7 +842,7 @@ def test_a_clock_that_was_set_back_causes_no_wait_of_hours() -> None:
 
 @pytest.mark.parametrize("step", [-3_600.0, -120.0, -5.0, 120.0, 3_600.0])
 def test_a_clock_that_is_set_while_the_search_is_at_work_hides_nothing(step: float) -> None:
-    """What was sent before is looked for at its time by both settings of the clock."""
+    """A request sent before is searched for at its time by both settings of the clock."""
     trial = Trial()
     trial.api.bulk("x", A, lag=3)
     trial.lose(A)
@@ -858,7 +858,7 @@ def test_a_clock_that_is_set_while_the_search_is_at_work_hides_nothing(step: flo
 
 
 def test_a_page_beyond_the_end_may_be_refused() -> None:
-    """An API that knows no such offset has said where the listing ends."""
+    """An API that refuses an offset shows where the listing ends."""
     trial = Trial()
     trial.api.bulk("s", *[{"prompt": "s"}] * 100, at=100)
     for one in trial.api.made:
@@ -927,7 +927,7 @@ def test_the_server_time_is_read_from_the_header_date() -> None:
 
 
 def test_pauses_grow_to_eight_seconds() -> None:
-    """A fifth less or more by chance, and never under what the API asked for."""
+    """A fifth less or more by chance, and never below the delay that the API requests."""
     assert [search_delay(look, floor=None, draw=0.5) for look in range(1, 7)] == [0.5, 1, 2, 4, 8, 8]
     assert search_delay(1, floor=None, draw=0.0) == pytest.approx(0.4)
     assert search_delay(99, floor=None, draw=0.99) == 8.0

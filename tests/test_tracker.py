@@ -125,7 +125,7 @@ def test_a_poll_that_was_overtaken_reports_the_row_as_it_is_now() -> None:
 
 
 def test_a_poll_makes_one_request_per_bulk_with_open_rows() -> None:
-    """Settled rows, and those that never went, are not asked for."""
+    """Settled rows, and rows that were never sent, are not requested."""
     api = Api(50)
     trial = Trial(50, api)
     for row in range(20):
@@ -205,7 +205,7 @@ def test_an_output_that_the_listing_leaves_out_comes_from_the_details() -> None:
 
 
 def test_a_failure_whose_details_did_not_come_stays_open() -> None:
-    """So that the next look asks for its cause again."""
+    """So that the next poll requests its cause again."""
     api = Api(1)
     api.end(status="failed", output=None)
     trial = Trial(1, lambda request: reply(503) if "executions/" in request.path else api(request))
@@ -214,7 +214,7 @@ def test_a_failure_whose_details_did_not_come_stays_open() -> None:
 
 
 def test_waiting_survives_whatever_the_network_does() -> None:
-    """5xx, 429, silence, garbage: the next look asks again, and the rows settle."""
+    """5xx, 429, silence, garbage: the next poll repeats the request, and the rows settle."""
     api = Api(20)
     faults: list[Any] = [
         reply(500),
@@ -266,7 +266,7 @@ def test_retry_after_is_a_floor_between_polls() -> None:
 
 @pytest.mark.parametrize("asked", ["999999999", "Thu, 31 Dec 2099 23:59:59 GMT"])
 def test_a_long_retry_after_stops_no_wait_and_is_reported(asked: str) -> None:
-    """The next look comes after 60 s, and an observer hears what the API asked for until it answers again."""
+    """The next poll comes after 60 s, and an observer gets the requested delay until the API replies again."""
     api = Api(10)
     refusals = [reply(429, {"error": "slow"}, retry_after=asked)]
 
@@ -285,7 +285,7 @@ def test_a_long_retry_after_stops_no_wait_and_is_reported(asked: str) -> None:
 
 
 def test_an_execution_that_the_api_no_longer_has_becomes_unknown() -> None:
-    """Three looks that do not list it, and details that are 404: nobody waits for ever."""
+    """Three polls that do not list it, and details that are 404, end the wait."""
     api = Api(0)
     trial = Trial(2, api)
     assert trial.wait() == 0
@@ -326,7 +326,7 @@ def test_an_old_execution_that_has_details_is_not_gone() -> None:
 
 
 def test_a_listing_that_lags_is_waited_for() -> None:
-    """A row that is not listed yet keeps its state, and is found by a later look."""
+    """A row that is not listed yet keeps its state, and is found by a later poll."""
     late, api = Api(0), Api(10)
     api.end()
     calls: list[Request] = []
@@ -351,7 +351,7 @@ def test_a_row_without_a_bulk_id_is_requested_alone() -> None:
 
 
 def test_rows_without_a_bulk_id_beside_many_bulks_are_requested_once() -> None:
-    """The workflow's listing may settle them before they are asked for alone."""
+    """The workflow's listing may settle them before they are requested alone."""
     api = Api(120)
     api.end()
     trial = Trial(120, api)
@@ -376,7 +376,7 @@ def test_an_execution_that_stands_in_several_rows_settles_in_all() -> None:
 
 
 def test_a_listing_that_never_turns_the_page_is_left() -> None:
-    """An API that ignores `offset` is not asked for ever."""
+    """An API that ignores `offset` does not cause endless requests."""
     api = Api(2_000)
 
     def answer(request: Request) -> Reply:
@@ -449,7 +449,7 @@ def test_progress_counts_what_is_settled() -> None:
 @pytest.mark.parametrize("size", [5, 300])
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_bulk_id_that_is_no_uuid_is_never_a_filter(size: int, listed: bool) -> None:
-    """Few executions are asked for one by one, many are read from the workflow's listing where it has them."""
+    """A few executions are requested one by one, many are read from the workflow's listing where it has them."""
     api = Api(size, strangers=0 if listed else 5_000)
     trial = Trial(size, api)
     trial.results.bulk_id[:] = [f"bulk_{row // 10}" for row in range(size)]
@@ -481,7 +481,7 @@ def test_a_refusal_of_one_execution_ends_no_wait(status: int, listed: bool) -> N
 
 
 def test_a_page_beyond_the_end_may_be_refused() -> None:
-    """Pages are read side by side, so some are asked for that are not there."""
+    """Pages are read concurrently, so some are requested that do not exist."""
     api = Api(200)
     api.end()
 
@@ -496,7 +496,7 @@ def test_a_page_beyond_the_end_may_be_refused() -> None:
 
 @pytest.mark.parametrize("brief", ["failed", "completed", "unlisted"])
 def test_details_of_another_execution_are_no_answer(brief: str) -> None:
-    """They are asked for again, so often; then the row has what the listing says, or is unknown."""
+    """They are requested again, up to a limit; then the row has the listing's values, or is unknown."""
     api = Api(10)
     api.end(status=brief, output=None, cost=0.5)
     if brief == "unlisted":
@@ -526,7 +526,7 @@ INPUTS = [{"prompt": f"p{row}", "seed": row} for row in range(20)]
 
 
 def test_permuted_executions_get_into_the_rows_whose_inputs_they_have() -> None:
-    """Whatever order an answer had: the listing's inputs say whose each is, and the journal is told."""
+    """Whatever the order of a response: the listing's inputs decide, and the journal is corrected."""
     api = Api(10)
     api.end()
     for row, entry in enumerate(api.entries):
@@ -588,7 +588,7 @@ def test_an_execution_with_another_rows_input_is_not_its_own() -> None:
 
 
 def test_the_other_half_of_a_mistake_may_come_later() -> None:
-    """While executions are not listed, nothing is decided; for so many looks."""
+    """While executions are not listed, nothing is decided, for a number of polls."""
     api = Api(2)
     api.end()
     for row, entry in enumerate(api.entries):
@@ -707,7 +707,7 @@ def test_equal_inputs_are_interchangeable() -> None:
 
 
 def test_inputs_are_compared_once() -> None:
-    """However often an execution is looked at."""
+    """However often an execution is polled."""
     api = Api(10)
     for row, entry in enumerate(api.entries):
         entry.update(inputs=INPUTS[row])
