@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
@@ -150,13 +149,20 @@ def test_the_key_is_in_no_log_and_in_nothing_of_the_frame(sandbox: Sandbox, capl
     assert sandbox.api_key not in repr(out.attrs) + out.to_csv()
 
 
+def dask_frame() -> Any:
+    """Return a Dask frame. Its import takes seconds, and each worker collects this module."""
+    import dask.dataframe as dd
+
+    return dd.from_pandas(frame(), npartitions=1)
+
+
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
         (lambda: frame()["prompt"].eachlabs, "pandas Series.*to_frame"),
         (lambda: frame().groupby("style").eachlabs.bulk_trigger(WF), "DataFrameGroupBy.*group the result"),
         (lambda: frame().groupby("style")["prompt"].eachlabs.bulk_trigger(WF), "SeriesGroupBy"),
-        (lambda: EachlabsAccessor(dd.from_pandas(frame(), npartitions=1)), "dask DataFrame.*compute"),
+        (lambda: EachlabsAccessor(dask_frame()), "dask DataFrame.*compute"),
         (lambda: EachlabsAccessor(np.zeros(3)), "numpy ndarray"),
     ],
 )

@@ -6,11 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
 from traitlets import default
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
@@ -50,6 +48,9 @@ def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pyt
     """In an empty folder and this environment's own kernel: no cell raises, and the last one says what it should."""
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / ".jupyter"))
+    import nbformat  # costs seconds where jsonschema can check IRIs, and each worker collects this module
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=240, kernel_manager_class=OwnKernel, resources=where).execute()
@@ -61,6 +62,8 @@ def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pyt
 def test_it_is_stored_with_its_outputs_and_with_nothing_of_a_machine(path: Path) -> None:
     """It reads well where nothing runs: outputs of one whole run, no key, no path, no widget that is not there."""
     text = path.read_text(encoding="utf-8")
+    import nbformat
+
     notebook = nbformat.reads(text, as_version=4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -92,6 +92,7 @@ def test_a_run_fills_its_gallery_in(open_notebook: Open) -> None:
     expect(notebook.page.locator(".elf-notice")).to_contain_text("No kernel is connected")
 
 
+@pytest.mark.once
 def test_what_was_downloaded_is_shown_from_the_disk(open_notebook: Open) -> None:
     """Though nobody serves its URLs any more; in both themes axe-core, where it is, has nothing serious to report."""
     notebook = open_notebook([START.replace("hold=True, ", ""), "out = run.result(timeout=120)", DISK], width=1500)

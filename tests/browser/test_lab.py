@@ -97,6 +97,7 @@ def test_a_slider_moves_while_a_cell_blocks(open_notebook: Callable[..., Noteboo
     assert notebook.output_text(1) == "over\n"
 
 
+@pytest.mark.once
 def test_a_theme_outlives_a_reload_and_not_its_notebook(open_notebook: Callable[..., Notebook]) -> None:
     """The next test starts in the light theme again."""
     notebook = open_notebook(["1"])
@@ -131,6 +132,7 @@ def test_what_a_thread_sends_arrives_in_idle_and_in_blocked_kernels(open_noteboo
     expect(toy).to_have_text("shown true 6")
 
 
+@pytest.mark.once
 def test_axe_finds_what_is_wrong(open_notebook: Callable[..., Notebook], axe: Path) -> None:
     """It is at work: a picture without a text is found."""
     notebook = open_notebook(["import ipywidgets\nipywidgets.HTML('<img src=\"data:,\">')"])

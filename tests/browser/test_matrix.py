@@ -110,6 +110,7 @@ def focused(page: Page) -> str:
     return found
 
 
+@pytest.mark.once
 def test_headers_stay_while_the_rest_is_scrolled(open_page: Open, tmp_path: Path) -> None:
     """In both directions, and over what passes beneath them; cells are filled as they come near."""
     prompts = [f"prompt {n}" for n in range(9)]
@@ -129,6 +130,7 @@ def test_headers_stay_while_the_rest_is_scrolled(open_page: Open, tmp_path: Path
     shoot(page, "scrolled")
 
 
+@pytest.mark.once
 def test_a_result_is_enlarged_by_mouse_and_by_keyboard(open_page: Open, tmp_path: Path) -> None:
     """With its whole input; arrows walk over the cells before, and the focus is back where it was after."""
     out = sweep(tmp_path, ["a fox", LONG, "a heron"], STYLES[:3], 2)
@@ -163,6 +165,7 @@ def test_a_result_is_enlarged_by_mouse_and_by_keyboard(open_page: Open, tmp_path
     expect(viewer.locator(".elf-error")).to_have_text(f"out of memory {NASTY}")
 
 
+@pytest.mark.once
 def test_long_headers_are_shown_whole_when_they_are_pointed_at_or_reached(open_page: Open, tmp_path: Path) -> None:
     """Cut to a few lines otherwise."""
     page = open_page(sweep(tmp_path, [LONG, "a fox"], STYLES[:2], 1).eachlabs.matrix("prompt", "style"))
@@ -178,6 +181,7 @@ def test_long_headers_are_shown_whole_when_they_are_pointed_at_or_reached(open_p
     expect(tip).to_be_visible()
 
 
+@pytest.mark.once
 def test_numbers_are_a_heat_map_with_its_scale(open_page: Open, tmp_path: Path) -> None:
     """In the colours that were reckoned; and of two frames each pair with its difference."""
     out = sweep(tmp_path, ["a fox", NASTY, "a heron"], STYLES[:3], 2, pictures=False)
@@ -203,6 +207,7 @@ def test_numbers_are_a_heat_map_with_its_scale(open_page: Open, tmp_path: Path) 
     shoot(page, "compared-numbers")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("width", "dark"), [(1500, False), (700, True)])
 def test_axe_finds_nothing(open_page: Open, tmp_path: Path, axe: Path, width: int, dark: bool) -> None:
     """With pictures side by side, statuses, numbers, levels of headers and what is missing, in both themes."""
@@ -222,6 +227,7 @@ def test_axe_finds_nothing(open_page: Open, tmp_path: Path, axe: Path, width: in
         assert violations(page, axe) == []
 
 
+@pytest.mark.once
 def test_of_a_large_grid_only_what_was_near_is_made(open_page: Open, tmp_path: Path) -> None:
     """Fifty by fifty with three repeats: only what was near is made."""
     prompts, styles = [f"prompt {n}" for n in range(50)], tuple(f"style {n}" for n in range(50))

@@ -210,6 +210,7 @@ def test_results_are_rated_by_mouse_to_the_end(open_notebook: Open, axe: Path) -
     look(notebook, "rated-narrow")
 
 
+@pytest.mark.once
 def test_two_runs_are_compared_blind_and_revealed(open_notebook: Open, axe: Path) -> None:
     """Until all is judged nothing on the page says whose a result is; then it says all."""
     notebook = open_notebook([START, COMPARE, "'last'"], width=1500, height=1000)
