@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, settings
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Sandbox
 
-# No test fails because the machine is busy.
+# A busy machine must not fail a test.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Started in the background of a shell, or by nohup, a process and its children do not hear these: some tests send them.
+# In the background of a shell, or under nohup, a process and its children ignore these signals, which some tests send.
 for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -55,7 +55,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which tests were left out, and how to run them."""
+    """Write which tests were left out, and how to run them."""
     if left_out := config.stash.get(_LEFT_OUT, None):
         counts = ", ".join(f"{count} {mark}" for mark, count in sorted(left_out.items()))
         terminalreporter.write_line(f"not run: {counts}; pytest -n auto -m '' runs them too")
@@ -63,7 +63,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test sees the machine's key, another test's settings, or anybody's journal."""
+    """Isolate each test from the machine's key and journal, and from the settings of other tests."""
     _forget_environment(monkeypatch)
     monkeypatch.setenv("EACHLABS_JOURNAL", str(tmp_path_factory.mktemp("journal") / "journal.sqlite"))
     ef.configure(**DEFAULTS)
@@ -82,8 +82,8 @@ def _forget_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A local each::labs whose executions end at once, with the settings and the test's journal."""
-    # Not the sandbox's own journal: the commands that a test runs find this one in their environment.
+    """A sandbox whose executions end at once; the settings point to it and to the test's journal."""
+    # Not the sandbox's own journal: commands started by a test read this path from the environment.
     ef.configure(journal=os.environ["EACHLABS_JOURNAL"])
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0)) as running:
         yield running

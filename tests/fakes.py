@@ -1,4 +1,4 @@
-"""A transport and a clock of the tests' own: no socket, no time."""
+"""A fake transport and a fake clock: tests that use them open no socket and do not wait."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from eachlabs_frames.settings import Settings
 Answer = Reply | Fault
 
 EPOCH = 1_790_000_000.0
-"""Where a `ManualClock` begins, in seconds since 1970."""
+"""The wall-clock time at which a `ManualClock` starts, in seconds since the epoch."""
 
 
-def reply(status: int, said: Any = None, **headers: str) -> Reply:
-    """Make a reply; ``retry_after="3"`` becomes the header Retry-After."""
-    body = b"" if said is None else said if isinstance(said, bytes) else orjson.dumps(said)
+def reply(status: int, content: Any = None, **headers: str) -> Reply:
+    """Return a reply with JSON or bytes; ``retry_after="3"`` becomes the header Retry-After."""
+    body = b"" if content is None else content if isinstance(content, bytes) else orjson.dumps(content)
     return Reply(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 def inputs_of(request: Request) -> list[Any]:
-    """Read a trigger's inputs back."""
+    """Return the inputs of a trigger request."""
     return list(orjson.loads(request.body or b"{}").get("inputs", []))
 
 
 def accepted(request: Request) -> Reply:
-    """Accept every input of a trigger, as the API does."""
+    """Return the reply that accepts every input of a trigger."""
     entries = [{"execution_id": str(uuid.uuid4()), "status": "queued"} for _ in inputs_of(request)]
     return reply(202, {"bulk_id": str(uuid.uuid4()), "executions": entries})
 
 
 class ManualClock:
-    """Time that stands still until everybody sleeps, and then jumps to the next who wakes.
+    """A clock that advances only when all coroutines sleep, to the end of the next sleep.
 
-    ``offset`` is by how many seconds the wall clock was set.
+    ``offset`` is the number of seconds by which the wall clock was changed.
     """
 
     def __init__(self, draw: float = 0.5) -> None:
@@ -75,7 +75,7 @@ class ManualClock:
         await waker
 
     def _idle(self, turns: int) -> None:
-        """Let the loop take some turns first, so that whoever can go on without time does."""
+        """Let the loop run some iterations first, so that coroutines that do not sleep can continue."""
         if turns:
             asyncio.get_running_loop().call_soon(self._idle, turns - 1)
             return
@@ -133,7 +133,7 @@ def runner(
 
 
 class FakeTransport:
-    """Answers by a function, or by a list and then by acceptance; keeps what was sent, and how much at once."""
+    """Replies by a function, or from a list and then by accepting; records requests and the maximum in flight."""
 
     def __init__(
         self, answers: Iterable[Answer | Callable[[Request], Answer]] | Callable[[Request], Answer] = ()

@@ -1,4 +1,4 @@
-"""A server of files that tests write themselves: any status, any header, over a real socket on loopback."""
+"""A file server on loopback whose responses are set by the tests: any status and any header."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
 @dataclass
 class Item:
-    """One answer."""
+    """A response."""
 
     body: bytes = PNG
     status: int = 200
@@ -22,7 +22,7 @@ class Item:
 
 
 class Shelf:
-    """The server, and what was asked of it: path and headers of each request."""
+    """The server, with the path and headers of each request."""
 
     def __init__(self) -> None:
         self.items: dict[str, Item | Callable[[int], Item]] = {}
@@ -36,7 +36,7 @@ class Shelf:
                 shelf._answer(self)
 
             def log_message(self, *_: Any) -> None:
-                """Say nothing."""
+                """Do not log."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -53,18 +53,18 @@ class Shelf:
 
     @property
     def paths(self) -> list[str]:
-        """Return what was asked for."""
+        """The requested paths."""
         return [path for path, _ in self.asked]
 
     def put(self, path: str, item: Item | Callable[[int], Item] | None = None) -> str:
-        """Serve an item, or what a function makes of the number of times it was asked for; return its URL."""
+        """Serve an item, or the result of a function of the number of requests for the path; return the URL."""
         self.items[path] = item or Item()
         return self.url + path
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         self.asked.append((handler.path, {name.lower(): value for name, value in handler.headers.items()}))
-        found = self.items.get(handler.path, Item(b"", 404))
-        item = found(self.paths.count(handler.path)) if callable(found) else found
+        entry = self.items.get(handler.path, Item(b"", 404))
+        item = entry(self.paths.count(handler.path)) if callable(entry) else entry
         handler.send_response(item.status)
         for name, value in item.headers.items():
             handler.send_header(name, value)
@@ -75,7 +75,7 @@ class Shelf:
         handler.close_connection = not item.sized
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -24,7 +24,7 @@ DIALECTS = ("current", "legacy")
 
 
 class FakeClock:
-    """A clock that moves when told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -36,7 +36,7 @@ class FakeClock:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Give a clock that stands still."""
+    """Return a clock that the test advances."""
     return FakeClock()
 
 
@@ -57,7 +57,7 @@ def call(
     headers: dict[str, str] | None = None,
     dialect: str = "current",
 ) -> tuple[int, Any, dict[str, str]]:
-    """Send one request over a connection of its own; give status, JSON and headers."""
+    """Send a request over a new connection; return status, JSON and headers."""
     sent = raw if raw is not None else None if body is None else json.dumps(body).encode()
     all_headers = {"Content-Type": "application/json", **AUTH[dialect]} if headers is None else headers
     connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=120)
@@ -72,7 +72,7 @@ def call(
 def trigger(
     sandbox: Sandbox, *inputs: Any, workflow: str = "wf_abc123", dialect: str = "current", **more: Any
 ) -> tuple[int, Any, dict[str, str]]:
-    """Send one bulk trigger."""
+    """Send a bulk trigger."""
     path = TRIGGER[dialect].format(workflow=workflow)
     if workflow in ("wf_text", "wf_free"):
         path = path.replace("/v2", "/v1")
@@ -80,7 +80,7 @@ def trigger(
 
 
 def listing(sandbox: Sandbox, query: str = "", *, workflow: str = "wf_abc123", dialect: str = "current") -> Any:
-    """Look at a workflow's executions."""
+    """Return a page of a workflow's listing."""
     path = f"{PREFIX[dialect]}/workflows/{workflow}/executions{query}"
     status, document, _ = call(sandbox, "GET", path, dialect=dialect)
     assert status == 200, document
@@ -88,8 +88,8 @@ def listing(sandbox: Sandbox, query: str = "", *, workflow: str = "wf_abc123", d
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_trigger_answers_one_entry_per_input_in_order(sandbox: Sandbox, dialect: str) -> None:
-    """Accepted entries are queued with an id; a refused one says why and has none."""
+def test_a_trigger_returns_an_entry_per_input_in_order(sandbox: Sandbox, dialect: str) -> None:
+    """Accepted entries are queued and have an ID; rejected entries have a message and no ID."""
     status, document, _ = trigger(sandbox, {"prompt": "a"}, {"style": "noir"}, {"prompt": "c"}, dialect=dialect)
     assert status == 202
     assert set(document) == {"bulk_id", "executions"}
@@ -117,7 +117,7 @@ def test_statuses_follow_the_clock(sandbox: Sandbox, clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_queued_is_a_word_of_the_triggers_answer_alone(sandbox: Sandbox, dialect: str) -> None:
+def test_only_the_response_to_a_trigger_has_the_status_queued(sandbox: Sandbox, dialect: str) -> None:
     """The details and the listing show a queued execution as running."""
     _, document, _ = trigger(sandbox, {"prompt": "a"}, dialect=dialect)
     path = DETAILS[dialect] + document["executions"][0]["execution_id"]
@@ -162,7 +162,7 @@ def test_details_have_the_documented_shape(sandbox: Sandbox, clock: FakeClock, d
         assert "." not in shown["started_at"]
 
 
-def test_a_listing_says_output_only_where_it_is_a_string_or_an_object(sandbox: Sandbox, clock: FakeClock) -> None:
+def test_a_listing_has_only_outputs_that_are_strings_or_objects(sandbox: Sandbox, clock: FakeClock) -> None:
     """A list of pictures is in the details only."""
     for workflow in ("wf_abc123", "wf_text", "wf_images"):
         trigger(sandbox, {"prompt": "a"}, workflow=workflow)
@@ -184,8 +184,8 @@ def test_a_listing_says_output_only_where_it_is_a_string_or_an_object(sandbox: S
     assert "cost" not in listing(sandbox)["executions"][0]
 
 
-def test_a_failed_execution_says_why_in_its_details_only(sandbox: Sandbox, clock: FakeClock) -> None:
-    """The marker makes it fail; the listing tells nothing but the status."""
+def test_only_the_details_of_a_failed_execution_have_its_error(sandbox: Sandbox, clock: FakeClock) -> None:
+    """The marker in the prompt fails the execution; the listing shows only the status."""
     _, document, _ = trigger(sandbox, {"prompt": "a [fail] b"})
     clock.now += 60
     entry = listing(sandbox)["executions"][0]
@@ -198,7 +198,7 @@ def test_a_failed_execution_says_why_in_its_details_only(sandbox: Sandbox, clock
 
 
 def test_any_status_can_be_set(sandbox: Sandbox) -> None:
-    """Cancelled is over; a word that the API does not know is shown and is not over."""
+    """A cancelled execution has ended; one with an undocumented status has not."""
     _, document, _ = trigger(sandbox, {"prompt": "a"}, {"prompt": "b"})
     first, second = (entry["execution_id"] for entry in document["executions"])
     sandbox.set_status(first, "cancelled")
@@ -245,7 +245,7 @@ def test_a_wrong_or_missing_key_is_401(sandbox: Sandbox, dialect: str) -> None:
         ("GET", "/", 404),
     ],
 )
-def test_what_is_not_there_is_refused_in_json(sandbox: Sandbox, method: str, path: str, status: int) -> None:
+def test_unknown_paths_and_resources_are_errors_in_json(sandbox: Sandbox, method: str, path: str, status: int) -> None:
     """Every error has the API's shape."""
     body = {"inputs": [{"prompt": "a"}]} if method == "POST" else None
     got, document, headers = call(sandbox, method, path, body=body)
@@ -286,7 +286,7 @@ def test_what_is_not_there_is_refused_in_json(sandbox: Sandbox, method: str, pat
     ids=lambda raw: repr(raw[:60]),
 )
 def test_a_malformed_trigger_is_refused_whole(sandbox: Sandbox, raw: bytes) -> None:
-    """A 400 says what was wrong, and nothing was accepted."""
+    """The response is a 400 with details, and no execution is accepted."""
     status, document, _ = call(sandbox, "POST", TRIGGER["current"].format(workflow="wf_abc123"), raw=raw)
     assert (status, set(document)) == (400, {"error", "details"})
     assert sandbox.accepted == ()
@@ -319,7 +319,7 @@ def test_a_trigger_must_be_declared_as_json_and_may_not_be_huge(sandbox: Sandbox
 
 
 @pytest.mark.parametrize(
-    ("inputs", "said"),
+    ("inputs", "message"),
     [
         ({}, "missing required field 'prompt'"),
         ({"prompt": ""}, "at least 1 characters"),
@@ -336,14 +336,14 @@ def test_a_trigger_must_be_declared_as_json_and_may_not_be_huge(sandbox: Sandbox
         ({"prompt": "a", "unheard_of": 1}, "unknown field 'unheard_of'"),
     ],
 )
-def test_an_invalid_input_fails_alone(sandbox: Sandbox, inputs: Any, said: str) -> None:
+def test_an_invalid_input_fails_alone(sandbox: Sandbox, inputs: Any, message: str) -> None:
     """The schema's refusal is an entry; its neighbour is accepted."""
     status, document, _ = trigger(sandbox, inputs, {"prompt": "fine", "seed": 0, "guidance": 7})
     assert status == 202
     refused, accepted = document["executions"]
     assert refused["status"] == "failed"
     assert refused["message"].startswith("invalid input: ")
-    assert said in refused["message"]
+    assert message in refused["message"]
     assert accepted["status"] == "queued"
     assert sandbox.accepted_count() == 1
 
@@ -361,12 +361,12 @@ def test_a_workflow_may_refuse_the_whole_request_for_one_bad_input(sandbox: Sand
 
 
 def test_a_schema_that_would_be_ignored_is_refused(sandbox: Sandbox) -> None:
-    """A word unknown to the checker is the test author's mistake."""
+    """A schema keyword that the sandbox does not support raises an error."""
     with pytest.raises(ValueError, match="anyOf"):
         sandbox.add_workflow("wf_x", input_schema={"properties": {"a": {"anyOf": []}}})
 
 
-def test_only_the_legacy_workflow_names_its_latest_version(sandbox: Sandbox) -> None:
+def test_only_a_legacy_workflow_has_its_latest_version(sandbox: Sandbox) -> None:
     """Elsewhere the client chooses: the newest active version stands neither first nor last nor newest."""
     shown = {}
     for dialect in DIALECTS:
@@ -388,7 +388,7 @@ def test_only_the_legacy_workflow_names_its_latest_version(sandbox: Sandbox) -> 
 
 
 def test_pages_go_from_the_newest_to_the_oldest(sandbox: Sandbox) -> None:
-    """Every execution comes once, whatever the limit; the current dialect gives the limit, legacy the next offset."""
+    """Each execution is listed once for any limit; the current dialect returns the limit, legacy the next offset."""
     for n in range(7):
         trigger(sandbox, {"prompt": f"p{n}"})
     for dialect in DIALECTS:
@@ -426,7 +426,7 @@ def test_pages_go_from_the_newest_to_the_oldest(sandbox: Sandbox) -> None:
     ],
 )
 def test_a_wrong_query_is_400(sandbox: Sandbox, query: str) -> None:
-    """Limits are held, and a parameter that is not known is no silent nothing."""
+    """Values out of range and unknown parameters are rejected."""
     assert call(sandbox, "GET", f"/v1/workflows/wf_abc123/executions?{query}")[0] == 400
 
 
@@ -474,7 +474,7 @@ def test_held_executions_run_until_released(sandbox: Sandbox, clock: FakeClock) 
 
 
 def test_the_cap_refuses_a_request_whole(sandbox: Sandbox, clock: FakeClock) -> None:
-    """A 429 names the cap in the documented words, creates nothing, and ends when executions do."""
+    """The 429 has the documented text with the cap, creates nothing, and ends when executions end."""
     sandbox.change(account_cap=5)
     assert trigger(sandbox, *[{"prompt": "a"}] * 3)[0] == 202
     status, document, headers = trigger(sandbox, *[{"prompt": "b"}] * 3)
@@ -558,7 +558,7 @@ def test_an_unlimited_balance_goes_down_as_executions_are_paid(sandbox: Sandbox,
     assert sandbox.balance_usd == 53.475
 
 
-def test_the_same_seed_gives_the_same_fates() -> None:
+def test_the_same_seed_gives_the_same_results() -> None:
     """Lengths and failures come from the seed and the inputs, not from the order of arrival."""
     inputs = [{"prompt": f"p{n}"} for n in range(10)]
     runs = []
@@ -587,7 +587,7 @@ def test_failures_can_be_chosen_and_outputs_be_made(sandbox: Sandbox, clock: Fak
 
 
 def test_timestamps_are_rfc_3339_and_may_be_skewed(sandbox: Sandbox) -> None:
-    """Whole seconds unless asked otherwise; the skew is in the Date header too."""
+    """Timestamps have whole seconds by default; the Date header has the clock skew too."""
     trigger(sandbox, {"prompt": "a"})
     plain = listing(sandbox)["executions"][0]["created_at"]
     sandbox.change(timestamp_digits=3, clock_skew=86400 * 365.0)
@@ -602,8 +602,8 @@ def test_timestamps_are_rfc_3339_and_may_be_skewed(sandbox: Sandbox) -> None:
     assert plain[:4] in headers["Date"]
 
 
-def test_every_answer_has_a_request_id(sandbox: Sandbox) -> None:
-    """The caller's own where it is printable, else a new one; refusals and unknown paths have it too."""
+def test_every_response_has_a_request_id(sandbox: Sandbox) -> None:
+    """A printable request ID is returned, else a new one; errors and unknown paths have it too."""
     for path in ("/v1/workflows/wf_abc123", "/v1/workflows/nobody", "/nowhere"):
         _, _, made = call(sandbox, "GET", path)
         _, _, echoed = call(sandbox, "GET", path, headers={**AUTH["current"], "X-Request-Id": "mine-1"})

@@ -1,4 +1,4 @@
-"""What goes wrong on demand: each fault over a real socket, and the schedule that picks it."""
+"""Fault injection: each fault over a real socket, and the schedule that selects faults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def call(
     body: Any = None,
     timeout: float = 10,
 ) -> tuple[int, bytes, dict[str, str]]:
-    """Send one request over a connection of its own; by default a trigger of two inputs."""
+    """Send a request over a new connection; by default a trigger of two inputs."""
     if method == "POST" and body is None:
         body = {"inputs": [{"prompt": "a"}, {"prompt": "b"}]}
     connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=timeout)
@@ -60,7 +60,7 @@ def call(
     ],
 )
 def test_a_refusal_has_no_effect(sandbox: Sandbox, kind: str, status: int) -> None:
-    """It answers as the API would, with the details and Retry-After asked for."""
+    """The response has the API's status, and the details and Retry-After of the fault."""
     sandbox.faults(Fault(kind, times=1, retry_after=1.5, details="why"))
     got, body, headers = call(sandbox)
     document = json.loads(body)
@@ -74,7 +74,7 @@ def test_a_refusal_has_no_effect(sandbox: Sandbox, kind: str, status: int) -> No
 
 
 def test_a_server_error_may_come_before_or_after_the_effect(sandbox: Sandbox) -> None:
-    """Only the ledger can tell them apart."""
+    """The responses are alike; only the ledger shows the difference."""
     sandbox.faults(Fault("error_before", at={1}, status=503), Fault("error_after", at={2}, status=502))
     assert [call(sandbox)[0], sandbox.accepted_count()] == [503, 0]
     assert [call(sandbox)[0], sandbox.accepted_count()] == [502, 2]
@@ -88,7 +88,7 @@ def test_a_server_error_may_come_before_or_after_the_effect(sandbox: Sandbox) ->
 def test_an_ambiguous_answer_may_come_with_or_without_the_effect(
     sandbox: Sandbox, kind: str, accepted: int, status: int, text: str
 ) -> None:
-    """408, 409 and 502 have the API's own texts, which say nothing of the effect."""
+    """408, 409 and 502 have the API's texts, which do not mention the effect."""
     sandbox.faults(Fault(kind, status=status, times=1))
     got, body, _ = call(sandbox)
     assert (got, json.loads(body), sandbox.accepted_count()) == (status, {"error": text}, accepted)
@@ -98,7 +98,7 @@ def test_an_ambiguous_answer_may_come_with_or_without_the_effect(
     ("kind", "status"), [("forbidden", 403), ("gone", 410), ("bad_request", 400), ("not_found", 404)]
 )
 def test_the_details_of_one_execution_may_be_refused(sandbox: Sandbox, kind: str, status: int) -> None:
-    """Other executions, and every other route, answer as before."""
+    """Other executions and other routes are not affected."""
     first, second = (entry["execution_id"] for entry in json.loads(call(sandbox)[1])["executions"])
     sandbox.faults(Fault(kind, on="details", execution_id=first))
     path = "/v1/workflows/executions/"
@@ -107,7 +107,7 @@ def test_the_details_of_one_execution_may_be_refused(sandbox: Sandbox, kind: str
     assert call(sandbox, method="GET", path="/v1/workflows/wf_abc123/executions")[0] == 200
 
 
-def test_an_expired_execution_is_in_no_answer(sandbox: Sandbox) -> None:
+def test_an_expired_execution_is_in_no_response(sandbox: Sandbox) -> None:
     """Retention has removed it: 404 in the details and absent from both listings, but it was billed."""
     document = json.loads(call(sandbox)[1])
     first, second = (entry["execution_id"] for entry in document["executions"])
@@ -125,7 +125,7 @@ def test_an_expired_execution_is_in_no_answer(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("kind", "accepted"), [("lost_answer", 2), ("dropped", 0)])
 def test_a_cut_connection_gives_no_byte(sandbox: Sandbox, kind: str, accepted: int) -> None:
-    """With or without effect, the caller sees the same."""
+    """The caller sees the same with and without an effect."""
     sandbox.faults(Fault(kind, times=1))
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
         call(sandbox)
@@ -134,8 +134,8 @@ def test_a_cut_connection_gives_no_byte(sandbox: Sandbox, kind: str, accepted: i
     assert sandbox.requests[0].status is None
 
 
-def test_an_answer_may_be_cut_short(sandbox: Sandbox) -> None:
-    """The promised length is not kept, and the executions exist."""
+def test_a_response_may_be_cut_short(sandbox: Sandbox) -> None:
+    """The body is shorter than Content-Length, and the executions exist."""
     sandbox.faults(Fault("cut_short", times=1))
     with pytest.raises(http.client.IncompleteRead) as caught:
         call(sandbox)
@@ -144,8 +144,8 @@ def test_an_answer_may_be_cut_short(sandbox: Sandbox) -> None:
     assert sandbox.accepted_count() == 2
 
 
-def test_an_answer_may_stand_still_in_its_middle(sandbox: Sandbox) -> None:
-    """The rest comes late, or never; the server still stops at once."""
+def test_a_response_may_stall_after_half_of_its_body(sandbox: Sandbox) -> None:
+    """The rest is sent late or never; the server still stops at once."""
     sandbox.faults(Fault("stalled", at={1}, seconds=0.01), Fault("stalled", at={2}))
     status, body, _ = call(sandbox)
     assert (status, len(json.loads(body)["executions"])) == (202, 2)
@@ -154,8 +154,8 @@ def test_an_answer_may_stand_still_in_its_middle(sandbox: Sandbox) -> None:
     sandbox.stop()
 
 
-def test_a_byte_may_be_another_than_the_headers_speak_of(sandbox: Sandbox) -> None:
-    """As long as it was promised, and not what was promised."""
+def test_a_byte_of_the_body_may_be_altered(sandbox: Sandbox) -> None:
+    """The length is right and the content is not."""
     whole = call(sandbox)[1]
     sandbox.faults(Fault("altered"))
     status, body, headers = call(sandbox)
@@ -164,8 +164,8 @@ def test_a_byte_may_be_another_than_the_headers_speak_of(sandbox: Sandbox) -> No
         json.loads(body)
 
 
-def test_a_redirect_leads_where_it_is_told_to(sandbox: Sandbox) -> None:
-    """And no other fault leads anywhere."""
+def test_a_redirect_has_the_location_of_its_fault(sandbox: Sandbox) -> None:
+    """Other faults cannot have a location."""
     sandbox.faults(Fault("redirect", on="balance", location="http://127.0.0.1:1/x"))
     status, _, headers = call(sandbox, method="GET", path="/v1/billing/balance")
     assert (status, headers["Location"]) == (302, "http://127.0.0.1:1/x")
@@ -173,7 +173,7 @@ def test_a_redirect_leads_where_it_is_told_to(sandbox: Sandbox) -> None:
         Fault("dropped", location="http://127.0.0.1:1/x")
 
 
-def test_an_answer_may_never_come(sandbox: Sandbox) -> None:
+def test_a_response_may_never_be_sent(sandbox: Sandbox) -> None:
     """The caller times out after the effect, and the server still stops at once."""
     sandbox.faults(Fault("silence", times=1))
     with pytest.raises(TimeoutError):
@@ -184,19 +184,19 @@ def test_an_answer_may_never_come(sandbox: Sandbox) -> None:
 
 
 def test_a_silence_may_end(sandbox: Sandbox) -> None:
-    """After its seconds the true answer comes, late."""
+    """The response is sent after the given seconds."""
     sandbox.faults(Fault("silence", seconds=0.01))
     assert call(sandbox)[0] == 202
 
 
 def test_latency_goes_with_another_fault(sandbox: Sandbox) -> None:
-    """Both are met by the one request."""
+    """One request has both faults."""
     sandbox.faults(Fault("latency", seconds=0.01), Fault("rate_limit"))
     assert call(sandbox)[0] == 429
     assert sandbox.requests[0].faults == ("latency", "rate_limit")
 
 
-def test_an_answer_may_be_garbage(sandbox: Sandbox) -> None:
+def test_a_response_may_be_garbage(sandbox: Sandbox) -> None:
     """200 with HTML, and the executions exist."""
     sandbox.faults(Fault("garbage"))
     status, body, headers = call(sandbox)
@@ -207,7 +207,7 @@ def test_an_answer_may_be_garbage(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("too_few", 1), ("too_many", 3), ("no_ids", 2)])
-def test_an_answer_may_not_fit_its_request(sandbox: Sandbox, kind: str, count: int) -> None:
+def test_a_response_may_not_match_its_request(sandbox: Sandbox, kind: str, count: int) -> None:
     """Another number of entries, or entries without an id."""
     sandbox.faults(Fault(kind))
     status, body, _ = call(sandbox)
@@ -217,22 +217,22 @@ def test_an_answer_may_not_fit_its_request(sandbox: Sandbox, kind: str, count: i
     assert sandbox.accepted_count() == 2
 
 
-def test_an_answer_may_be_another_ones(sandbox: Sandbox) -> None:
-    """The entries in reverse order, or the whole answer to the request before it."""
+def test_a_response_may_belong_to_another_request(sandbox: Sandbox) -> None:
+    """The entries are in reverse order, or the response is that of the previous request."""
     sandbox.faults(Fault("permuted", at={1}), Fault("replayed", at={2}), Fault("replayed", on="details"))
     first, second = (json.loads(call(sandbox)[1]) for _ in range(2))
     assert [entry["execution_id"] for entry in first["executions"]] == [
-        one.execution_id for one in sandbox.accepted[1::-1]
+        record.execution_id for record in sandbox.accepted[1::-1]
     ]
     assert second["executions"] == first["executions"][::-1]
-    ids = [one.execution_id for one in sandbox.accepted[:2]]
-    for known in (ids[0], ids[1]):
-        status, body, _ = call(sandbox, method="GET", path=f"/v1/workflows/executions/{known}")
+    ids = [record.execution_id for record in sandbox.accepted[:2]]
+    for execution_id in ids:
+        status, body, _ = call(sandbox, method="GET", path=f"/v1/workflows/executions/{execution_id}")
         assert (status, json.loads(body)["execution_id"]) == (200, ids[0])
 
 
 @pytest.mark.parametrize("status", [None, 307])
-def test_a_redirect_leads_nowhere_and_tells_who_followed(sandbox: Sandbox, status: int | None) -> None:
+def test_a_redirect_without_a_location_is_a_404_and_recorded(sandbox: Sandbox, status: int | None) -> None:
     """Nothing takes effect; a follower is seen in the ledger."""
     sandbox.faults(Fault("redirect", status=status))
     got, _, headers = call(sandbox)
@@ -252,7 +252,7 @@ def test_a_redirect_leads_nowhere_and_tells_who_followed(sandbox: Sandbox, statu
         ("media", "/media/none.svg"),
     ],
 )
-def test_every_route_can_go_wrong(sandbox: Sandbox, route: str, path: str) -> None:
+def test_every_route_can_have_faults(sandbox: Sandbox, route: str, path: str) -> None:
     """A fault meets its own route and no other."""
     sandbox.faults(Fault("error_before", on=route, status=503))
     assert call(sandbox, method="GET", path=path)[0] == 503
@@ -264,7 +264,7 @@ def test_every_route_can_go_wrong(sandbox: Sandbox, route: str, path: str) -> No
 
 
 def test_another_process_can_set_faults_and_read_the_ledger(sandbox: Sandbox) -> None:
-    """As JSON, without a key; a mistake is told."""
+    """Over HTTP, as JSON and without a key; invalid faults are rejected."""
     body = {"faults": [{"kind": "rate_limit", "at": [1, 2]}]}
     assert call(sandbox, path="/_sandbox/faults", body=body)[0] == 200
     assert [call(sandbox)[0] for _ in range(4)] == [429, 429, 202, 202]
@@ -304,14 +304,14 @@ def test_another_process_can_set_faults_and_read_the_ledger(sandbox: Sandbox) ->
         {"kind": "gone", "on": "list", "execution_id": "e"},
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    """A test that asks for nothing must not pass for nothing."""
+def test_an_invalid_fault_is_an_error(wrong: dict[str, Any]) -> None:
+    """Invalid faults raise an error, so that no test passes without its fault."""
     with pytest.raises(ValueError, match=r"\w+"):
         Fault(**wrong)
 
 
 def pattern(fault: Fault, *, count: int, seed: int = 0, others: tuple[Fault, ...] = ()) -> list[int]:
-    """Give the ordinals at which a fault is met."""
+    """Return the ordinals of the requests that a fault affects."""
     schedule = Schedule([*others, fault], random.Random(seed))
     return [n for n in range(1, count + 1) if fault in schedule.next("trigger")]
 
@@ -330,7 +330,7 @@ def test_the_schedule_counts_from_one() -> None:
 
 @given(st.integers(), st.floats(0.0, 1.0), st.integers(0, 5))
 def test_chance_is_repeated_by_its_seed(seed: int, chance: float, times: int) -> None:
-    """The same seed meets the same requests, and never more often than `times`."""
+    """The same seed affects the same requests, and at most `times`."""
     fault = Fault("rate_limit", chance=chance, times=times)
     met = pattern(fault, count=50, seed=seed)
     assert met == pattern(fault, count=50, seed=seed)
@@ -338,8 +338,8 @@ def test_chance_is_repeated_by_its_seed(seed: int, chance: float, times: int) ->
 
 
 @given(st.lists(st.sampled_from(sorted(KINDS)), max_size=6))
-def test_a_request_meets_at_most_one_fault_beside_latency(kinds: list[str]) -> None:
-    """The first one listed."""
+def test_a_request_has_at_most_one_fault_beside_latency(kinds: list[str]) -> None:
+    """It is the first in the list."""
     chosen = Schedule([Fault(kind) for kind in kinds], random.Random(0)).next("trigger")
     rest = [fault.kind for fault in chosen if fault.kind != "latency"]
     assert rest == [kind for kind in kinds if kind != "latency"][:1]

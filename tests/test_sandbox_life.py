@@ -1,4 +1,4 @@
-"""The sandbox's own life: its thread, its webhooks, its pictures, its door to the settings."""
+"""The sandbox's thread, webhooks, media files and effect on the settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 class FakeClock:
-    """A clock that moves when told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -44,7 +44,7 @@ class FakeClock:
 
 
 def trigger(sandbox: Sandbox, *inputs: Any, workflow: str = "wf_abc123", **more: Any) -> Any:
-    """Send one bulk trigger that is accepted."""
+    """Send a bulk trigger that is accepted."""
     version = "v1" if workflow in ("wf_text", "wf_free") else "v2"
     request = urllib.request.Request(
         f"{sandbox.current_base_url}/workflows/bulk-trigger/{workflow}/{version}",
@@ -56,7 +56,7 @@ def trigger(sandbox: Sandbox, *inputs: Any, workflow: str = "wf_abc123", **more:
 
 
 def get(sandbox: Sandbox, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
-    """Get anything without a key."""
+    """Send a GET request without a key."""
     connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=120)
     try:
         connection.request("GET", path, headers=headers)
@@ -67,16 +67,16 @@ def get(sandbox: Sandbox, path: str, **headers: str) -> tuple[int, bytes, dict[s
 
 
 def until(sandbox: Sandbox, holds: Callable[[], bool]) -> None:
-    """Turn the server's loop until something holds, or give up."""
+    """Send requests until `holds` is true, so that the server's loop runs."""
     for _ in range(5000):
         if holds():
             return
         get(sandbox, "/_sandbox/ledger")
-    pytest.fail("it never came")
+    pytest.fail("the condition is not met after 5,000 requests")
 
 
 def test_stop_leaves_nothing_behind() -> None:
-    """No thread and no listener; a second stop does nothing, and what happened can still be read."""
+    """No thread and no listener; a second stop has no effect, and records can still be read."""
     before = set(threading.enumerate())
     sandbox = start(configure=False, faults=[Fault("silence", at={2})])
     trigger(sandbox, {"prompt": "a"})
@@ -98,8 +98,8 @@ def test_stop_leaves_nothing_behind() -> None:
     assert "sandbox-key" not in repr(sandbox)
 
 
-def test_a_taken_port_is_told_and_leaves_no_thread() -> None:
-    """The error reaches whoever asked."""
+def test_a_port_in_use_is_an_error_and_leaves_no_thread() -> None:
+    """The caller gets the error."""
     with start(configure=False) as sandbox:
         before = set(threading.enumerate())
         with pytest.raises(OSError, match=r".+"):
@@ -108,7 +108,7 @@ def test_a_taken_port_is_told_and_leaves_no_thread() -> None:
 
 
 def test_the_addresses_follow_the_dialect() -> None:
-    """Both dialects are served, and `base_url` is the one asked for."""
+    """Both dialects are served, and `base_url` is that of the selected dialect."""
     with Sandbox(dialect="legacy", api_key="other", options=Options(seed=3)) as sandbox:
         assert sandbox.url == f"http://127.0.0.1:{sandbox.port}"
         assert sandbox.base_url == sandbox.legacy_base_url == sandbox.url + "/api/v1"
@@ -125,14 +125,14 @@ def test_the_addresses_follow_the_dialect() -> None:
     [{"run_seconds": (2.0, 1.0)}, {"failure_rate": 2.0}, {"account_cap": 0}, {"listing_lag": -1.0}],
 )
 def test_options_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
-    """By their name, before anything starts."""
+    """The error has the name of the option, and nothing is started."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         start(configure=False, **wrong)
 
 
 @pytest.mark.slow
 def test_importing_the_sandbox_imports_no_server() -> None:
-    """The server is loaded when a sandbox is asked for."""
+    """The server is imported when `Sandbox` is accessed."""
     code = (
         "import sys; import eachlabs_frames.sandbox as s;"
         "before = {m for m in sys.modules if m.startswith('eachlabs_frames.sandbox.')};"
@@ -143,8 +143,8 @@ def test_importing_the_sandbox_imports_no_server() -> None:
 
 
 @pytest.mark.slow
-def test_a_forgotten_sandbox_does_not_keep_the_interpreter() -> None:
-    """The exit stops it, silently."""
+def test_a_running_sandbox_does_not_keep_the_interpreter() -> None:
+    """It is stopped at exit, without output."""
     code = "from eachlabs_frames.sandbox import start; s = start(configure=False); print(s.port)"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -161,7 +161,7 @@ def test_a_forgotten_sandbox_does_not_keep_the_interpreter() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent the POSIX way")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_foreground_sandbox_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
-    """It says where it listens, and leaves with 0."""
+    """It shows its URL, and exits with 0."""
     code = "from eachlabs_frames.sandbox import serve\nserve(0, ready=lambda sandbox: print(sandbox.url, flush=True))"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -178,7 +178,7 @@ def test_a_foreground_sandbox_ends_cleanly_on_a_signal(number: signal.Signals) -
 
 @pytest.mark.parametrize("dialect", ["current", "legacy"])
 def test_start_points_the_settings_at_the_sandbox(dialect: Dialect) -> None:
-    """Key and base URL, so that a notebook needs no more than `start()`."""
+    """`start()` sets the key and the base URL."""
     try:
         with start(dialect=dialect, api_key="k-1") as sandbox:
             now = settings.current()
@@ -189,7 +189,7 @@ def test_start_points_the_settings_at_the_sandbox(dialect: Dialect) -> None:
 
 
 def test_peak_counts_the_triggers_handled_at_once() -> None:
-    """Requests that wait side by side are seen side by side."""
+    """Concurrent requests are counted as concurrent."""
     with start(configure=False, faults=[Fault("silence", at=range(1, 5))]) as sandbox:
         threads = [threading.Thread(target=_swallow, args=(sandbox, n), name=f"caller-{n}") for n in range(4)]
         for thread in threads:
@@ -233,12 +233,12 @@ def test_ten_thousand_executions_keep_a_listing_by_bulk_small() -> None:
 
 
 class Receiver:
-    """A webhook's receiver: what came, and what to answer."""
+    """A webhook receiver: the requests, and the statuses to return."""
 
     def __init__(self) -> None:
-        self.came: queue.Queue[tuple[dict[str, str], Any]] = queue.Queue()
+        self.received: queue.Queue[tuple[dict[str, str], Any]] = queue.Queue()
         self.bodies: list[bytes] = []
-        self.answers: list[int] = []
+        self.statuses: list[int] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -246,14 +246,14 @@ class Receiver:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.bodies.append(raw)
                 body = json.loads(raw)
-                status = receiver.answers.pop(0) if receiver.answers else 204
+                status = receiver.statuses.pop(0) if receiver.statuses else 204
                 # Before the answer: a repetition, which another thread takes in, must not overtake it.
-                receiver.came.put((dict(self.headers), body))
+                receiver.received.put((dict(self.headers), body))
                 self.send_response(status)
                 self.end_headers()
 
             def log_message(self, *args: Any) -> None:
-                """Say nothing."""
+                """Do not log."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hook?a=1"
@@ -261,7 +261,7 @@ class Receiver:
         self.thread.start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop the server."""
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
@@ -270,13 +270,13 @@ class Receiver:
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """Run a receiver of webhooks."""
-    made = Receiver()
-    yield made
-    made.close()
+    running = Receiver()
+    yield running
+    running.close()
 
 
 def test_each_execution_notifies_when_it_ends(receiver: Receiver) -> None:
-    """The details' shape with the bulk's id, and the secret verbatim."""
+    """The body is the details with the bulk ID; the header has the secret."""
     with start(configure=False, hold=True) as sandbox:
         document = trigger(
             sandbox,
@@ -285,9 +285,9 @@ def test_each_execution_notifies_when_it_ends(receiver: Receiver) -> None:
             webhook_url=receiver.url,
             webhook_secret="s3cret",
         )
-        assert receiver.came.empty()
+        assert receiver.received.empty()
         sandbox.release()
-        notes = [receiver.came.get(timeout=120) for _ in range(2)]
+        notes = [receiver.received.get(timeout=120) for _ in range(2)]
     by_id = {body["execution_id"]: (headers, body) for headers, body in notes}
     assert set(by_id) == {entry["execution_id"] for entry in document["executions"]}
     for headers, body in by_id.values():
@@ -300,23 +300,23 @@ def test_each_execution_notifies_when_it_ends(receiver: Receiver) -> None:
     assert bodies[1]["error_cause"]
 
 
-def test_a_notification_comes_by_itself_at_the_end(receiver: Receiver) -> None:
-    """Nobody needs to look for an execution to end."""
+def test_a_delivery_is_sent_without_a_request_at_the_end(receiver: Receiver) -> None:
+    """The end of an execution needs no request."""
     with start(configure=False, queue_seconds=0.01, run_seconds=(0.01, 0.02)) as sandbox:
         trigger(sandbox, {"prompt": "a"}, webhook_url=receiver.url)
-        headers, body = receiver.came.get(timeout=120)
+        headers, body = receiver.received.get(timeout=120)
     assert body["status"] == "completed"
     assert not any(name.startswith("X-Webhook") for name in headers)
 
 
 def test_a_delivery_is_tried_three_times(receiver: Receiver) -> None:
-    """Until a 2xx; each attempt is on record."""
-    receiver.answers = [500, 302, 200]
+    """Attempts end with a 2xx, and each is recorded."""
+    receiver.statuses = [500, 302, 200]
     with start(configure=False, hold=True, webhook_pause=0.0) as sandbox:
         trigger(sandbox, {"prompt": "a"}, webhook_url=receiver.url)
         sandbox.release()
         for _ in range(3):
-            receiver.came.get(timeout=120)
+            receiver.received.get(timeout=120)
         until(sandbox, lambda: len(sandbox.deliveries) == 3)
         made = [(d.attempt, d.status, d.outcome) for d in sandbox.deliveries]
     assert made == [(1, 500, "failed"), (2, 302, "failed"), (3, 200, "delivered")]
@@ -324,39 +324,39 @@ def test_a_delivery_is_tried_three_times(receiver: Receiver) -> None:
 
 def notified(receiver: Receiver, count: int) -> list[str]:
     """Return the executions of the next notifications."""
-    return [receiver.came.get(timeout=120)[1]["execution_id"] for _ in range(count)]
+    return [receiver.received.get(timeout=120)[1]["execution_id"] for _ in range(count)]
 
 
 def test_notifications_are_lost_by_the_seed(receiver: Receiver) -> None:
-    """The same ones each time; each is on record, and no other is sent."""
+    """The same deliveries are lost each time; each is recorded, and the others are sent."""
     lost = []
     for _ in range(2):
         with start(configure=False, hold=True, webhook_loss=0.5, seed=3) as sandbox:
             trigger(sandbox, *({"prompt": str(n)} for n in range(10)), webhook_url=receiver.url)
             sandbox.release()
             until(sandbox, lambda: len(sandbox.deliveries) == 10)
-            outcomes = {one.execution_id: one.outcome for one in sandbox.deliveries}
-            lost.append([outcomes[one.execution_id] == "lost" for one in sandbox.executions])
-            came = notified(receiver, lost[-1].count(False))
-            assert {outcomes[one] for one in came} == {"delivered"}
+            outcomes = {d.execution_id: d.outcome for d in sandbox.deliveries}
+            lost.append([outcomes[record.execution_id] == "lost" for record in sandbox.executions])
+            received = notified(receiver, lost[-1].count(False))
+            assert {outcomes[execution_id] for execution_id in received} == {"delivered"}
     assert lost[0] == lost[1]
     assert 0 < sum(lost[0]) < 10
-    assert receiver.came.empty()
+    assert receiver.received.empty()
 
 
 def test_notifications_are_repeated(receiver: Receiver) -> None:
-    """After each was delivered."""
+    """Each delivery is sent again after it succeeded."""
     with start(configure=False, hold=True, webhook_repeats=2) as sandbox:
         trigger(sandbox, {"prompt": "a"}, webhook_url=receiver.url)
         sandbox.release()
         assert len(set(notified(receiver, 3))) == 1
         until(sandbox, lambda: len(sandbox.deliveries) == 3)
-        assert [one.attempt for one in sandbox.deliveries] == [1, 2, 3]
-        assert [one.redelivery for one in sandbox.deliveries] == [False, True, True]
+        assert [d.attempt for d in sandbox.deliveries] == [1, 2, 3]
+        assert [d.redelivery for d in sandbox.deliveries] == [False, True, True]
 
 
 def is_signed(headers: dict[str, str], body: bytes, secret: str = "s3cret") -> bool:
-    """Tell whether a notification has the signature of its documentation."""
+    """Return whether a delivery has the documented signature."""
     digest = hmac.digest(secret.encode(), headers["X-Webhook-Timestamp"].encode() + b"." + body, "sha256")
     return headers["X-Webhook-Signature"] == f"sha256={digest.hex()}"
 
@@ -366,12 +366,12 @@ def attempts(receiver: Receiver, count: int, **options: Any) -> list[tuple[dict[
     with start(configure=False, hold=True, webhook_pause=0.0, **options) as sandbox:
         trigger(sandbox, {"prompt": "a"}, webhook_url=receiver.url, webhook_secret="s3cret")
         sandbox.release()
-        headers = [receiver.came.get(timeout=120)[0] for _ in range(count)]
+        headers = [receiver.received.get(timeout=120)[0] for _ in range(count)]
     return list(zip(headers, receiver.bodies, strict=True))
 
 
 def test_notifications_are_signed(receiver: Receiver) -> None:
-    """Over timestamp and raw body, at the sandbox's time; a redelivery says so, and has the same body."""
+    """The signature covers timestamp and raw body; a redelivery has its header and the same body."""
     began = int(time.time())
     first, again = attempts(receiver, 2, webhook_repeats=1)
     assert is_signed(*first)
@@ -382,12 +382,12 @@ def test_notifications_are_signed(receiver: Receiver) -> None:
     assert first[1] == again[1]
 
 
-def test_notifications_go_wrong_on_demand(receiver: Receiver) -> None:
+def test_deliveries_have_faults(receiver: Receiver) -> None:
     """Forged, altered, aged, ahead of time, without a number, without a signature; then right."""
     began = int(time.time())
     sent: dict[str, tuple[dict[str, str], bytes]] = {}
     for faults in (("forged", "altered"), ("aged", "early"), ("undated", "stripped")):
-        receiver.answers, receiver.bodies = [401, 401], []
+        receiver.statuses, receiver.bodies = [401, 401], []
         *wrong, right = attempts(receiver, 3, webhook_faults=faults)
         assert is_signed(*right)
         sent |= dict(zip(faults, wrong, strict=True))
@@ -406,13 +406,13 @@ def test_notifications_go_wrong_on_demand(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("faults", ["forged", ("unheard",), ["forged"]])
 def test_an_unknown_fault_of_notifications_is_refused(faults: Any) -> None:
-    """With the option's name."""
+    """The error has the name of the option."""
     with pytest.raises(ValueError, match="webhook_faults"):
         Options(webhook_faults=faults)
 
 
 def test_notifications_wait_for_each_other(receiver: Receiver) -> None:
-    """None goes before so many are due, and then all of them."""
+    """None is sent before `webhook_burst` are due, and then all are."""
     with start(configure=False, hold=True, webhook_burst=3, webhook_shuffle=True) as sandbox:
         document = trigger(sandbox, *({"prompt": str(n)} for n in range(3)), webhook_url=receiver.url)
         sandbox.release(2)
@@ -424,7 +424,7 @@ def test_notifications_wait_for_each_other(receiver: Receiver) -> None:
 
 @pytest.mark.parametrize("url", ["https://example.com/hook", "http://10.0.0.1/", "http://127.0.0.1.example.com/"])
 def test_nothing_is_delivered_to_another_machine(url: str) -> None:
-    """It is on record as refused."""
+    """The delivery is recorded as refused."""
     with start(configure=False, hold=True) as sandbox:
         trigger(sandbox, {"prompt": "a"}, webhook_url=url)
         sandbox.release()

@@ -1,4 +1,4 @@
-"""The sandbox's workflows of several steps: where each stands at a moment, in the shape of the API's document."""
+"""The sandbox's workflows of several steps: the status of each step at a time, in the API's format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = (Step("story", model="gpt-mini"), Step("post", type="http"), Step("check
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Give a clock that stands still."""
+    """Return a clock that the test advances."""
     return FakeClock()
 
 
@@ -28,12 +28,12 @@ def sandbox(clock: FakeClock) -> Iterator[Sandbox]:
 
 
 def shown(sandbox: Sandbox, execution_id: str) -> Any:
-    """Look at the steps of an execution."""
+    """Return the steps of an execution."""
     return call(sandbox, "GET", DETAILS["current"] + execution_id)[1]["step_outputs"]
 
 
 def triggered(sandbox: Sandbox, prompt: str) -> str:
-    """Trigger one execution."""
+    """Trigger an execution and return its ID."""
     _, document, _ = call(
         sandbox, "POST", "/v1/workflows/bulk-trigger/wf_steps/v1", body={"inputs": [{"prompt": prompt}]}
     )
@@ -41,7 +41,7 @@ def triggered(sandbox: Sandbox, prompt: str) -> str:
 
 
 def test_steps_run_one_after_the_other(sandbox: Sandbox, clock: FakeClock) -> None:
-    """Each has its share of the time; one that is over says what it gave, one that waits only that."""
+    """Each takes an equal part of the time; a completed step has its output, a queued one only its status."""
     execution_id = triggered(sandbox, "a fox")
     seen = []
     for moment in (0.0, 1.5, 3.5, 4.0):
@@ -68,7 +68,7 @@ def test_steps_run_one_after_the_other(sandbox: Sandbox, clock: FakeClock) -> No
 def test_a_failure_completes_what_was_before_it_and_cancels_what_comes_after(
     sandbox: Sandbox, clock: FakeClock
 ) -> None:
-    """The step in the middle is the culprit, and the execution names it."""
+    """The step in the middle fails, and the error of the execution has its ID."""
     execution_id = triggered(sandbox, "[fail]")
     clock.now += 60
     steps = shown(sandbox, execution_id)
@@ -79,19 +79,22 @@ def test_a_failure_completes_what_was_before_it_and_cancels_what_comes_after(
     assert details["error_cause"] == steps["check"]["error_cause"]
 
 
-def test_a_workflow_says_its_steps(sandbox: Sandbox) -> None:
-    """In its definition; each needs a name of its own."""
-    sandbox.add_workflow("wf_told", steps=STEPS, input_schema={"type": "object"})
-    document = call(sandbox, "GET", "/v1/workflows/wf_told")[1]
-    told = document["versions"][0]["definition"]["steps"]
-    assert told[:2] == [{"step_id": "story", "type": "model", "model": "gpt-mini"}, {"step_id": "post", "type": "http"}]
-    for steps in ((), (Step("a"), Step("a"))):
+def test_the_definition_of_a_workflow_has_its_steps(sandbox: Sandbox) -> None:
+    """The definition has them, and their IDs must differ."""
+    sandbox.add_workflow("wf_defined", steps=STEPS, input_schema={"type": "object"})
+    document = call(sandbox, "GET", "/v1/workflows/wf_defined")[1]
+    steps = document["versions"][0]["definition"]["steps"]
+    assert steps[:2] == [
+        {"step_id": "story", "type": "model", "model": "gpt-mini"},
+        {"step_id": "post", "type": "http"},
+    ]
+    for invalid in ((), (Step("a"), Step("a"))):
         with pytest.raises(ValueError, match="needs a step, and each its own step_id"):
-            sandbox.add_workflow("wf_bad", steps=steps)
+            sandbox.add_workflow("wf_bad", steps=invalid)
 
 
 def test_other_workflows_have_one_step(sandbox: Sandbox, clock: FakeClock) -> None:
-    """As before; cancelled it is cancelled."""
+    """A cancelled execution has a cancelled step."""
     _, document, _ = trigger(sandbox, {"prompt": "a"})
     execution_id = document["executions"][0]["execution_id"]
     sandbox.set_status(execution_id, "cancelled")

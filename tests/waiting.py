@@ -1,4 +1,4 @@
-"""How a test waits for what another thread or process does: by looking, with a deadline that no slow machine misses."""
+"""Waits for other threads and processes by polling, with a deadline that a slow machine does not miss."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 
 def until(condition: Callable[[], bool], *, seconds: float = 120.0) -> None:
-    """Look until `condition` holds; to wait longer than any machine needs is a failure."""
+    """Poll until `condition` is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, f"the condition is not met after {seconds:g} s"
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""A wire that widgets speak to where there is no browser."""
+"""A comm for widgets without a browser."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from comm.base_comm import BaseComm
 
 
 class Wire(BaseComm):  # type: ignore[misc]  # it has no types
-    """A comm that keeps what is sent."""
+    """A comm that records all messages."""
 
     sent: ClassVar[list[tuple[str, float, dict[str, Any], list[bytes]]]] = []
 
     def publish_msg(
         self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
     ) -> None:
-        json.dumps(data)  # as Jupyter will
+        json.dumps(data)  # as Jupyter does
         self.sent.append((self.comm_id, time.monotonic(), data or {}, buffers or []))
 
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Wire]]:
-    """Widgets speak to a wire that keeps everything, as front-ends replace it."""
+    """Connect widgets to a recording comm, in the way that front ends do."""
     monkeypatch.setattr(Wire, "sent", [])
     monkeypatch.setattr(comm, "create_comm", Wire)
     return Wire

@@ -50,7 +50,7 @@ CONFORMANCE = CHECKS.get_by_names(
 
 
 class Subject(NamedTuple):
-    """One operation of one document."""
+    """An operation of a document."""
 
     document: Path
     method: str
@@ -61,7 +61,7 @@ class Subject(NamedTuple):
 
 
 def subjects() -> Iterator[Subject]:
-    """List the operations that the sandbox serves, of the documents that are there."""
+    """Yield the operations that the sandbox serves, of the documents that exist."""
     for document in filter(Path.is_file, PREFIXES):
         for path, methods in json.loads(document.read_text("utf-8"))["paths"].items():
             for method in methods:
@@ -84,7 +84,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def populate(sandbox: Sandbox) -> list[str]:
-    """Trigger executions that are in every state; return their ids and one that does not exist."""
+    """Trigger executions of every status; return their IDs and an ID that does not exist."""
     for hold, queue_seconds in ((False, 0.0), (True, 0.0), (True, 3600.0)):
         sandbox.change(hold=hold, queue_seconds=queue_seconds)
         for inputs in ({"kind": "object"}, {"kind": "list"}, {"kind": "[fail]"}, {"kind": "text"}):
@@ -95,7 +95,7 @@ def populate(sandbox: Sandbox) -> list[str]:
 
 
 def trigger(sandbox: Sandbox, inputs: dict[str, Any]) -> None:
-    """Start one execution."""
+    """Trigger an execution."""
     document = schemathesis.openapi.from_dict(json.loads(OWN.read_text("utf-8")))
     operation = document["/v1/workflows/bulk-trigger/{workflow}/{version}"]["post"]
     names = {"workflow": WORKFLOW, "version": "v1"}
@@ -105,8 +105,8 @@ def trigger(sandbox: Sandbox, inputs: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
 @pytest.mark.parametrize("subject", tuple(subjects()), ids=str)
-def test_every_answer_is_as_the_document_says(sandbox: Sandbox, subject: Subject, mode: GenerationMode) -> None:
-    """Valid and invalid requests, with and without a key, get documented answers."""
+def test_every_response_matches_the_document(sandbox: Sandbox, subject: Subject, mode: GenerationMode) -> None:
+    """Valid and invalid requests, with and without a key, get documented responses."""
     sandbox.reset()
     executions = populate(sandbox)
     document = json.loads(subject.document.read_text("utf-8"))
@@ -118,7 +118,7 @@ def test_every_answer_is_as_the_document_says(sandbox: Sandbox, subject: Subject
     operation = schema[subject.path][subject.method]
     names = {"workflow": [WORKFLOW, "nobody"], "version": ["v1", "v2", "v9"], "execution": executions}
     parts = re.findall(r"\{(\w+)\}", subject.path)
-    known = itertools.cycle(itertools.product(*(names[part.removesuffix("ID")] for part in parts)))
+    path_values = itertools.cycle(itertools.product(*(names[part.removesuffix("ID")] for part in parts)))
 
     @seed(2026)
     @settings(
@@ -132,7 +132,7 @@ def test_every_answer_is_as_the_document_says(sandbox: Sandbox, subject: Subject
     def check(case: Any) -> None:
         url = sandbox.url + PREFIXES[subject.document]
         case.validate_response(case.call(base_url=url, headers=KEYS), checks=CONFORMANCE)
-        case.path_parameters = dict(zip(parts, next(known), strict=True))
+        case.path_parameters = dict(zip(parts, next(path_values), strict=True))
         # With a valid path the request may be valid again, so that it need not be refused.
         for headers in (KEYS, {}):
             case.validate_response(case.call(base_url=url, headers=headers), checks=CONFORMANCE[:-1])
