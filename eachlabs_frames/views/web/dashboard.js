@@ -19,7 +19,7 @@
  */
 
 /** @import { Sort } from "./dashboard_lines.js" */
-/** @import { Change, Store } from "./dashboard_store.js" */
+/** @import { Change, FoundLines, Store } from "./dashboard_store.js" */
 /** @import { View } from "./model.js" */
 import { createErrors } from "./dashboard_errors.js";
 import { createColumnNames, createHeader, createToolbar, isActive } from "./dashboard_header.js";
@@ -31,6 +31,88 @@ import { whole } from "./format.js";
 
 const MIN_HEIGHT = 224; // pixels during a run: three lines and the first error, which then moves nothing
 const SETTLE = 3_000; // milliseconds: lines change places by themselves at most so often
+
+/**
+ * The search for a text, which the kernel answers. It is repeated when rows have changed since.
+ *
+ * @param {Store} store
+ * @param {Pick<Dashboard, "text" | "matches">} view
+ */
+function createSearch(store, view) {
+  let isAnswered = false;
+  let isOutdated = false;
+
+  function send() {
+    isAnswered = isOutdated = false;
+    store.find(view.text);
+  }
+
+  /** @param {string} text */
+  function start(text) {
+    Object.assign(view, { text, matches: null });
+    if (text) send();
+  }
+
+  /** @param {FoundLines} matches */
+  function receive({ text, lines }) {
+    if (!text || text !== view.text) return false;
+    isAnswered = true;
+    view.matches = new Set(lines);
+    return true;
+  }
+
+  function setOutdated() {
+    isOutdated = true;
+  }
+
+  function repeatIfOutdated() {
+    if (view.text && store.isLive && isAnswered && isOutdated) send();
+  }
+  return { start, receive, setOutdated, repeatIfOutdated };
+}
+
+/**
+ * The height of the whole. It changes only when the reader changes something (opens a line, makes the window narrower),
+ * or when a run ends without errors: when a sentence or an error comes or goes, the list gives way.
+ *
+ * @param {HTMLElement} root
+ * @param {Store} store
+ * @param {{ height: () => number }} list
+ * @param {{ node: HTMLElement, tick: () => void }} header
+ * @param {HTMLElement[]} others nodes below the header
+ * @param {HTMLElement} errors
+ */
+function createHeight(root, store, list, header, others, errors) {
+  let width = 0;
+  let isSet = false;
+  let wasActive = false;
+
+  function set() {
+    const { head } = store.snapshot;
+    const heights = [header.node, ...others, errors].map((node) => node.offsetHeight);
+    if (!heights[0]) return; // it is not in the page yet
+    header.tick();
+    isSet = head.phase !== undefined;
+    wasActive = isActive(head);
+    const listHeight = Math.max(list.height(), wasActive && errors.hidden ? MIN_HEIGHT : 0);
+    const border = root.offsetHeight - root.clientHeight;
+    root.style.height = `${heights.reduce((sum, height) => sum + height, border + listHeight)}px`;
+  }
+
+  /** @param {boolean} isChanged whether the reader has changed something */
+  function update(isChanged) {
+    // The space for errors of a run is released when it ends without any.
+    const isReleased = errors.hidden && isActive(store.snapshot.head) !== wasActive;
+    if (isChanged || !isSet || isReleased) set();
+  }
+
+  const observer = new ResizeObserver(([{ contentRect }]) => {
+    if (!contentRect.width || contentRect.width === width) return;
+    width = contentRect.width;
+    set();
+  });
+  return { update, observe: () => observer.observe(root), destroy: () => observer.disconnect() };
+}
 
 /**
  * @param {Store} store
@@ -59,17 +141,14 @@ function render(store, el) {
   let dirty = new Set();
   let arrangedAt = -Infinity;
   let isStale = false;
-  /** @type {{ isAnswered: boolean, isOutdated: boolean } | null} */
-  let search = null;
-  let width = 0;
-  let isSized = false;
-  let wasActive = false;
 
   const header = createHeader(store, view.statuses, toggle);
   const toolbar = createToolbar({ seek, sortBy, clear });
   const columnNames = createColumnNames();
   const list = createList(store, view);
   const errors = createErrors(store, (text) => toolbar.put(text));
+  const search = createSearch(store, view);
+  const height = createHeight(root, store, list, header, [toolbar.node, columnNames], errors.node);
 
   /** @param {"all" | "list" | "size"} part */
   function repaint(part) {
@@ -90,31 +169,8 @@ function render(store, el) {
       toolbar.paint(shownText(), Boolean(view.text || view.statuses.size));
       errors.paint();
     }
-    // The space for errors of a run is released when it ends without any.
-    const isReleased = errors.node.hidden && isActive(store.snapshot.head) !== wasActive;
-    if (isResized || !isSized || isReleased) resize();
+    height.update(isResized);
   }
-
-  /**
-   * Set the height of the whole. It changes only when the reader changes something (opens a line, makes the window
-   * narrower), or when a run ends without errors: when a sentence or an error comes or goes, the list gives way.
-   */
-  function resize() {
-    const { head } = store.snapshot;
-    const heights = [header.node, toolbar.node, columnNames, errors.node].map((node) => node.offsetHeight);
-    if (!heights[0]) return; // it is not in the page yet
-    header.tick();
-    isSized = head.phase !== undefined;
-    wasActive = isActive(head);
-    const listHeight = Math.max(list.height(), wasActive && errors.node.hidden ? MIN_HEIGHT : 0);
-    const border = root.offsetHeight - root.clientHeight;
-    root.style.height = `${heights.reduce((sum, height) => sum + height, border + listHeight)}px`;
-  }
-  const resizes = new ResizeObserver(([{ contentRect }]) => {
-    if (!contentRect.width || contentRect.width === width) return;
-    width = contentRect.width;
-    resize();
-  });
 
   function arrange() {
     const { chosen, all } = chooseLines(store.snapshot, view);
@@ -166,14 +222,8 @@ function render(store, el) {
   /** @param {string} text */
   function seek(text) {
     if (text === view.text) return;
-    Object.assign(view, { text, matches: null });
-    if (text) find();
+    search.start(text);
     choose();
-  }
-
-  function find() {
-    search = { isAnswered: false, isOutdated: false };
-    store.find(view.text);
   }
 
   /** @param {number} line */
@@ -188,15 +238,11 @@ function render(store, el) {
 
   /** @param {Change} change */
   function changed({ reset = false, added = null, lines = false, matches }) {
-    if (matches && view.text && matches.text === view.text) {
-      if (search) search.isAnswered = true;
-      view.matches = new Set(matches.lines);
-      arrange();
-    }
+    if (matches && search.receive(matches)) arrange();
     if (reset || (added !== null && !list.isInUse())) arrange();
     else if (added !== null) append(added);
     if (lines) isStale = true;
-    if ((lines || reset) && search) search.isOutdated = true;
+    if (lines || reset) search.setOutdated();
     repaint("all");
   }
 
@@ -206,7 +252,7 @@ function render(store, el) {
     list.tick();
     if (!list.isInUse() && Date.now() - arrangedAt > SETTLE) {
       if (isStale) arrange();
-      if (view.text && store.isLive && search?.isAnswered && search.isOutdated) find();
+      search.repeatIfOutdated();
     }
     if (view.opened.size) repaint("list"); // it says how long an answer takes
   }
@@ -223,13 +269,13 @@ function render(store, el) {
   cancelAnimationFrame(frame);
   paint();
   el.append(root);
-  resizes.observe(root);
+  height.observe();
   const timer = setInterval(tick, 1_000);
 
   return () => {
     clearInterval(timer);
     cancelAnimationFrame(frame);
-    resizes.disconnect();
+    height.destroy();
     toolbar.destroy();
     list.destroy();
     store.views.delete(view);

@@ -32,6 +32,61 @@ function arrange(parent, nodes, focused) {
     if (nodes[i - 1].nextSibling !== nodes[i]) nodes[i - 1].after(nodes[i]);
 }
 
+/** @type {Record<string, (page: number) => number>} steps of the keys, in lines */
+const STEPS = {
+  ArrowDown: () => 1,
+  ArrowUp: () => -1,
+  PageDown: (page) => page,
+  PageUp: (page) => -page,
+  Home: () => -Infinity,
+  End: () => Infinity,
+};
+
+/**
+ * The part of a list that is in sight, in pixels. A notebook takes what is out of sight out of the page, and it comes
+ * back scrolled to its top, so the position is kept here.
+ *
+ * @param {HTMLElement} node
+ * @param {() => void} onChange
+ */
+function createViewport(node, onChange) {
+  let isHidden = false; // whether the notebook has taken it out of the page
+  const viewport = { top: 0, height: 0, scroll, reveal, destroy: () => observer.disconnect() };
+
+  function scroll() {
+    node.scrollTop = viewport.top;
+  }
+
+  /**
+   * Move the top so that a line is in sight.
+   *
+   * @param {number} top
+   * @param {number} height
+   */
+  function reveal(top, height) {
+    viewport.top = Math.max(Math.min(viewport.top, top), top + height - viewport.height);
+  }
+  node.addEventListener(
+    "scroll",
+    () => {
+      if (isHidden) return;
+      viewport.top = node.scrollTop;
+      onChange();
+    },
+    { passive: true },
+  );
+  const observer = new ResizeObserver(([{ contentRect }]) => {
+    const isBack = isHidden && contentRect.height > 0;
+    isHidden = contentRect.height === 0;
+    if (isBack) scroll();
+    if (isHidden || contentRect.height === viewport.height) return;
+    viewport.height = contentRect.height;
+    onChange();
+  });
+  observer.observe(node);
+  return viewport;
+}
+
 let lists = 0;
 
 /**
@@ -50,12 +105,10 @@ export function createList(store, view) {
   let positions = new Map();
   /** @type {Block[]} */
   let blocks = [];
-  let scrollTop = 0;
-  let viewport = 0;
-  let wantedHeight = 0;
+  const viewport = createViewport(node, view.repaint);
+  let listHeight = 0;
   /** @type {number | null} */
   let current = null;
-  let isHidden = false; // whether the notebook has taken it out of the page
 
   const last = () => view.order.length - 1;
   const positionOf = (/** @type {number} */ place) => positions.get(place) ?? -1;
@@ -84,9 +137,9 @@ export function createList(store, view) {
     const lines = Math.max(view.all, expected, MIN_LINES);
     const height = topOf(blocks, view.order.length);
     const opened = blocks.reduce((sum, block) => sum + block.height, 0);
-    wantedHeight = Math.min(MAX_HEIGHT, lines * LINE_HEIGHT + opened);
+    listHeight = Math.min(MAX_HEIGHT, lines * LINE_HEIGHT + opened);
     canvas.style.height = `${height}px`;
-    scrollTop = Math.min(scrollTop, Math.max(0, height - (viewport || wantedHeight)));
+    viewport.top = Math.min(viewport.top, Math.max(0, height - (viewport.height || listHeight)));
   }
 
   /**
@@ -95,8 +148,8 @@ export function createList(store, view) {
    * @param {number | null} focused
    */
   function neededPlaces(focused) {
-    const from = Math.max(0, positionAt(scrollTop) - OVERSCAN);
-    const to = Math.min(last(), positionAt(scrollTop + (viewport || wantedHeight)) + OVERSCAN);
+    const from = Math.max(0, positionAt(viewport.top) - OVERSCAN);
+    const to = Math.min(last(), positionAt(viewport.top + (viewport.height || listHeight)) + OVERSCAN);
     const places = view.order.slice(from, to + 1);
     const at = focused === null ? undefined : positions.get(focused);
     if (focused === null || at === undefined) return places;
@@ -134,7 +187,7 @@ export function createList(store, view) {
       return line.node;
     });
     arrange(canvas, nodes, focused === null ? undefined : shown.get(focused)?.node);
-    rove(places, view.order[positionAt(scrollTop + LINE_HEIGHT - 1)]);
+    rove(places, view.order[positionAt(viewport.top + LINE_HEIGHT - 1)]);
     paintEmpty();
   }
 
@@ -168,68 +221,38 @@ export function createList(store, view) {
   function focusAt(position) {
     const at = Math.max(0, Math.min(last(), position));
     current = view.order[at];
-    const top = topOf(blocks, at);
-    if (top < scrollTop) scrollTop = top;
-    if (top + LINE_HEIGHT > scrollTop + viewport) scrollTop = top + LINE_HEIGHT - viewport;
+    viewport.reveal(topOf(blocks, at), LINE_HEIGHT);
     paint();
-    node.scrollTop = scrollTop;
+    viewport.scroll();
     shown.get(current)?.expand.focus({ preventScroll: true });
   }
 
-  const linesInSight = () => Math.floor(viewport / LINE_HEIGHT) - 1;
-  /** @type {Record<string, () => number>} */
-  const steps = {
-    ArrowDown: () => 1,
-    ArrowUp: () => -1,
-    PageDown: linesInSight,
-    PageUp: () => -linesInSight(),
-    Home: () => -Infinity,
-    End: () => Infinity,
-  };
+  const pageSize = () => Math.floor(viewport.height / LINE_HEIGHT) - 1;
   on(node, "keydown", (event) => {
     const target = targetOf(event);
     const place = placeOf(target);
-    if (place === null || !steps[event.key] || hasModifier(event)) return;
+    const step = STEPS[event.key];
+    if (place === null || !step || hasModifier(event)) return;
     if (!target.matches("button, a")) return; // a long text and a player use these keys
     event.preventDefault();
-    focusAt(positionOf(place) + steps[event.key]());
+    focusAt(positionOf(place) + step(pageSize()));
   });
   on(node, "focusin", (event) => {
     current = placeOf(targetOf(event)) ?? current;
     for (const [place, line] of shown) line.setTabbable(place === current);
   });
-  node.addEventListener(
-    "scroll",
-    () => {
-      if (isHidden) return;
-      scrollTop = node.scrollTop;
-      view.repaint();
-    },
-    { passive: true },
-  );
-  // A notebook takes what is out of sight out of the page, and it comes back scrolled to its top.
-  const resizes = new ResizeObserver(([{ contentRect }]) => {
-    const isBack = isHidden && contentRect.height > 0;
-    isHidden = contentRect.height === 0;
-    if (isBack) node.scrollTop = scrollTop;
-    if (isHidden || contentRect.height === viewport) return;
-    viewport = contentRect.height;
-    view.repaint();
-  });
-  resizes.observe(node);
-
   function tick() {
     for (const line of shown.values()) line.tick();
   }
   function scrollToTop() {
-    scrollTop = 0;
-    node.scrollTop = 0;
+    viewport.top = 0;
+    viewport.scroll();
   }
   function height() {
     measure();
-    return wantedHeight;
+    return listHeight;
   }
   /** Whether somebody is reading, so that lines must not change their places. */
   const isInUse = () => node.matches(":hover") || focusedPlace() !== null;
-  return { node, order, paint, tick, height, scrollToTop, isInUse, destroy: () => resizes.disconnect() };
+  return { node, order, paint, tick, height, scrollToTop, isInUse, destroy: viewport.destroy };
 }

@@ -8,6 +8,57 @@ import { clip, safeUrl, symbolOf, whole } from "./format.js";
 import { createMedium, createOutputText, kindName } from "./media.js";
 
 /**
+ * @param {string} name
+ * @param {string} text
+ * @param {string} label
+ * @param {() => void} act
+ */
+function createTurn(name, text, label, act) {
+  return on(h(`button.elf-turn.${name}`, { type: "button", "aria-label": label, title: label }, text), "click", act);
+}
+
+/**
+ * One medium of a card, or its text, or its status.
+ *
+ * @param {Files | null} files
+ */
+function createStage(files) {
+  const node = h("div.elf-viewer-stage", { tabindex: "-1" });
+  /** @type {ReturnType<typeof createMedium> | null} */
+  let medium = null;
+  let painted = "";
+
+  function clear() {
+    medium?.destroy();
+    medium = null;
+    painted = "";
+    node.replaceChildren();
+  }
+
+  /**
+   * @param {Card} card
+   * @param {number} at the place of the medium
+   */
+  function paint(card, at) {
+    const content = JSON.stringify([card.row, card.media, card.text, at]);
+    if (content === painted) return;
+    clear();
+    painted = content;
+    const item = mediaOf(card)[at];
+    if (item) {
+      const name = `${kindName(item.kind)} of ${clip(card.label, MAX_LABEL)}`;
+      medium = createMedium(item, card.row, name, { files, large: true });
+      node.append(medium.node);
+    } else if (card.text !== null) node.append(createOutputText(card.text, card.is_json, Infinity));
+    else {
+      const text = `${symbolOf(card.status)} ${clip(card.status, 40)}`;
+      node.append(h("div.elf-nothing", { "data-status": card.status }, text));
+    }
+  }
+  return { node, paint, clear };
+}
+
+/**
  * The arrow keys go to the next medium, then to the next card. Escape and a click beside the dialog close it; then the
  * focus returns to where it was.
  *
@@ -18,21 +69,13 @@ import { createMedium, createOutputText, kindName } from "./media.js";
  * @param {(card: Card) => void} [options.onClose] called where the element that had the focus is gone
  */
 export function createViewer({ files = null, step, onShow = () => {}, onClose = () => {} }) {
-  /**
-   * @param {string} name
-   * @param {string} text
-   * @param {string} label
-   * @param {() => void} act
-   */
-  const button = (name, text, label, act) =>
-    on(h(`button.elf-turn.${name}`, { type: "button", "aria-label": label, title: label }, text), "click", act);
   const title = h("div.elf-viewer-title", { role: "heading", "aria-level": "2", dir: "auto" });
   const badge = createBadge();
   const place = h("span.elf-fact", { "aria-live": "polite" });
-  const back = button("elf-back", "‹", "Previous (left arrow)", () => turn(-1));
-  const next = button("elf-next", "›", "Next (right arrow)", () => turn(1));
-  const close = button("elf-close", "✕", "Close (Escape)", () => node.close());
-  const stage = h("div.elf-viewer-stage", { tabindex: "-1" });
+  const back = createTurn("elf-back", "‹", "Previous (left arrow)", () => turn(-1));
+  const next = createTurn("elf-next", "›", "Next (right arrow)", () => turn(1));
+  const close = createTurn("elf-close", "✕", "Close (Escape)", () => node.close());
+  const stage = createStage(files);
   const facts = h("div.elf-viewer-facts.elf-facts", {
     tabindex: "0",
     role: "region",
@@ -42,32 +85,13 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
     "dialog.elf-viewer",
     { "aria-label": "Result, enlarged" },
     h("div.elf-viewer-head", {}, title, badge.node, place, back, next, close),
-    h("div.elf-viewer-body", {}, stage, facts),
+    h("div.elf-viewer-body", {}, stage.node, facts),
   );
   /** @type {Card | null} */
   let current = null;
   let at = 0;
-  /** @type {ReturnType<typeof createMedium> | null} */
-  let medium = null;
-  let painted = "";
   /** @type {HTMLElement | null} */
   let origin = null;
-
-  /** @param {Card} card */
-  function paintStage(card) {
-    const item = mediaOf(card)[at];
-    medium?.destroy();
-    medium = null;
-    if (item) {
-      const name = `${kindName(item.kind)} of ${clip(card.label, MAX_LABEL)}`;
-      medium = createMedium(item, card.row, name, { files, large: true });
-      stage.replaceChildren(medium.node);
-    } else if (card.text !== null) stage.replaceChildren(createOutputText(card.text, card.is_json, Infinity));
-    else {
-      const text = `${symbolOf(card.status)} ${clip(card.status, 40)}`;
-      stage.replaceChildren(h("div.elf-nothing", { "data-status": card.status }, text));
-    }
-  }
 
   /** @param {Card} card */
   function paintPlace(card) {
@@ -80,11 +104,9 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
   /** @param {Card} card */
   function paint(card) {
     at = Math.min(at, Math.max(0, mediaOf(card).length - 1));
-    const content = JSON.stringify([card.row, card.media, card.text, at]);
-    if (content !== painted) paintStage(card);
+    stage.paint(card, at);
     if (JSON.stringify(card) !== JSON.stringify(current) || !facts.childElementCount)
       facts.replaceChildren(createFacts(card));
-    painted = content;
     current = card;
     setText(title, clip(card.label, 400));
     badge.paintStatus(card.status);
@@ -124,10 +146,7 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
   });
   on(node, "click", (event) => event.target === node && node.close());
   node.addEventListener("close", () => {
-    medium?.destroy();
-    medium = null;
-    painted = "";
-    stage.replaceChildren();
+    stage.clear();
     if (origin?.isConnected) origin.focus({ preventScroll: true });
     else if (current) onClose(current);
   });
@@ -141,7 +160,7 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
     at = place;
     paint(card);
     if (!node.open) node.showModal();
-    stage.focus({ preventScroll: true });
+    stage.node.focus({ preventScroll: true });
   }
 
   /** @param {Card} card */
@@ -149,7 +168,7 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
     if (node.open && current?.row === card.row) paint(card);
   }
   function destroy() {
-    medium?.destroy();
+    stage.clear();
     if (node.open) node.close();
   }
   return { node, open, paint: repaint, destroy };
