@@ -171,7 +171,7 @@ def test_failed_rows_are_retried_after_a_question(open_notebook: Open) -> None:
     run(notebook)
     phase(notebook, "settled")
     assert count(notebook, "failed") == 3
-    question = notebook.page.locator(".elf-ask")
+    question = notebook.page.locator(".elf-confirm")
     expect(question).to_be_hidden()
     button(notebook, "Retry failed").click()
     expect(question).to_contain_text("3 failed rows")

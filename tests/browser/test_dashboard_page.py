@@ -145,7 +145,7 @@ def failed_run(lab: Lab) -> Iterator[Notebook]:
     lines(notebook).first.locator(".elf-expand").click()
     expect(notebook.page.locator(".elf-row")).to_have_count(10)
     button(notebook, "Retry failed").click()
-    expect(notebook.page.locator(".elf-ask")).to_be_visible()
+    expect(notebook.page.locator(".elf-confirm")).to_be_visible()
     yield notebook
     notebook.close()
     assert notebook.problems == []
@@ -160,7 +160,7 @@ def test_a_screen_reader_and_the_eye_find_nothing_wrong(
     notebook = failed_run
     notebook.set_theme(theme)
     notebook.page.set_viewport_size({"width": width, "height": 900})
-    expect(notebook.page.locator(".elf-ask")).to_be_visible()
+    expect(notebook.page.locator(".elf-confirm")).to_be_visible()
     notebook.screenshot(f"{theme.split()[-1].lower()}-{width}")
     found = notebook.violations(axe, ".eachlabs-dashboard-box")
     serious = [one for one in found if one["impact"] in ("serious", "critical")]

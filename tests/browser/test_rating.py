@@ -67,7 +67,7 @@ def cells(notebook: Notebook) -> list[str]:
 def where(notebook: Notebook, text: str) -> None:
     """Wait until the kernel has answered all, and this place is shown."""
     expect(stepper(notebook)).to_have_attribute("data-waiting", "0")
-    expect(stepper(notebook).locator(".elf-step-where")).to_have_text(text)
+    expect(stepper(notebook).locator(".elf-step-place")).to_have_text(text)
 
 
 def look(notebook: Notebook, name: str) -> None:

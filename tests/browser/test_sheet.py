@@ -167,7 +167,7 @@ def test_each_kind_of_output_is_a_card(stage: Stage) -> None:
     assert [stage.card(row).locator(kind).get_attribute("preload") for row, kind in ((4, "video"), (5, "audio"))] == [
         "none"
     ] * 2
-    assert stage.card(6).locator(".elf-words").inner_text().startswith("A poem. ")
+    assert stage.card(6).locator(".elf-output-text").inner_text().startswith("A poem. ")
     assert '"score": 0.3' in stage.card(7).locator("pre").inner_text()
     assert stage.card(8).locator("a").get_attribute("href") == "https://cdn.test/archive.zip"
     words = stage.find(".elf-badge").all_inner_texts()
@@ -219,7 +219,7 @@ def test_what_has_not_changed_is_not_touched(stage: Stage) -> None:
     stage.page.evaluate("() => { window.film = document.querySelector('video'); film.mark = 1 }")
     stage.happen(done(1), done(2, "a poem"))
     assert stage.card(1).locator("img").count() == 1
-    assert stage.card(2).locator(".elf-words").inner_text() == "a poem"
+    assert stage.card(2).locator(".elf-output-text").inner_text() == "a poem"
     assert stage.page.evaluate("document.querySelector('video') === film && film.isConnected && film.mark === 1")
     stage.expect_focus("Enlarge fox 0 · noir · seed 0")
     assert [chip.replace("\n", "") for chip in stage.find(".elf-chip:visible").all_inner_texts()] == ["✓completed3"]

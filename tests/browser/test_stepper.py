@@ -53,7 +53,7 @@ class Stage(stages.Stage):
             self.page.keyboard.press(key)
 
     def where(self) -> str:
-        return self.find(".elf-step-where").inner_text()
+        return self.find(".elf-step-place").inner_text()
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_what_the_kernel_has_not_heard_is_shown_as_such(rating: Callable[..., St
         ("go", 1, None, 5),
     ]
     stage.page.clock.fast_forward(3_000)
-    assert "not confirmed" in stage.find(".elf-step-sure").inner_text()
+    assert "not confirmed" in stage.find(".elf-step-confirmation").inner_text()
     assert stage.sent() == []
     stage.page.clock.fast_forward(9_000)
     assert stage.sent() == asked  # asked once more, as it was
@@ -99,7 +99,7 @@ def test_what_the_kernel_has_not_heard_is_shown_as_such(rating: Callable[..., St
     assert stage.find(".elf-step-score").inner_text() == "Rated 4 (not confirmed yet)"
     stage.say(state("34..", 1, processed={sender: 5}))
     assert stage.find(".elf-step-score").inner_text() == "Rated 4"
-    assert stage.find(".elf-step-sure").inner_text() == ""
+    assert stage.find(".elf-step-confirmation").inner_text() == ""
     assert stage.find(".elf-stepper").get_attribute("data-waiting") == "0"
 
 
@@ -133,7 +133,7 @@ def test_a_kernel_that_is_gone_is_asked_for_nothing(rating: Callable[..., Stage]
     stage.page.evaluate("() => { stage.model.state.layout.comm_live = false; stage.model.emit('comm_live_update') }")
     stage.press("4", "u")
     assert len(stage.sent()) == 1
-    assert stage.find(".elf-step-sure").inner_text() == "The kernel is not connected. 1 mark not saved."
+    assert stage.find(".elf-step-confirmation").inner_text() == "The kernel is not connected. 1 mark not saved."
 
 
 def test_nothing_is_marked_unseen(rating: Callable[..., Stage]) -> None:

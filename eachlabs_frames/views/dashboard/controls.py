@@ -67,7 +67,7 @@ class Controls:
         self.line.add_class("elf-controls")
         self.question = _wrapped([self._prompt, self._yes, self._no])
         self.question.layout.display = "none"
-        self.question.add_class("elf-ask")
+        self.question.add_class("elf-confirm")
 
     def show(self, *, can_retry: bool, can_cancel: bool) -> None:
         """Enable or disable the buttons. Nothing is sent if nothing changes."""

@@ -65,7 +65,7 @@ function createSide(files, mark, name) {
 
 /** @param {Files} files */
 function createPair(files) {
-  const place = h("div.elf-step-where");
+  const place = h("div.elf-step-place");
   const by = h("div.elf-step-by");
   const left = createSide(files, LEFT, "Left");
   const right = createSide(files, RIGHT, "Right");

@@ -38,7 +38,7 @@ const SETTLE = 3_000; // milliseconds: lines change places by themselves at most
  * @param {Store} store
  * @param {Pick<Dashboard, "text" | "matches">} view
  */
-function createSearch(store, view) {
+function createLineSearch(store, view) {
   let isAnswered = false;
   let isOutdated = false;
 
@@ -143,11 +143,11 @@ function render(store, el) {
   let isStale = false;
 
   const header = createHeader(store, view.statuses, toggle);
-  const toolbar = createToolbar({ seek, sortBy, clear });
+  const toolbar = createToolbar({ onSearch: startSearch, sortBy, clear });
   const columnNames = createColumnNames();
   const list = createList(store, view);
   const errors = createErrors(store, (text) => toolbar.put(text));
-  const search = createSearch(store, view);
+  const search = createLineSearch(store, view);
   const height = createHeight(root, store, list, header, [toolbar.node, columnNames], errors.node);
 
   /** @param {"all" | "list" | "size"} part */
@@ -183,7 +183,7 @@ function render(store, el) {
   }
 
   /**
-   * Append new lines behind the others while somebody is reading: what they read stays where it is.
+   * Append new lines behind the others while a user is reading, so that the lines they read do not move.
    *
    * @param {number} first
    */
@@ -220,7 +220,7 @@ function render(store, el) {
   }
 
   /** @param {string} text */
-  function seek(text) {
+  function startSearch(text) {
     if (text === view.text) return;
     search.start(text);
     choose();

@@ -8,7 +8,7 @@ import { createChip, createLabel, createSearch, h, on, setAttribute, setText } f
 import { clip, clock, formatUsd, orDash, timeOfDay, UNKNOWN_SYMBOL, whole } from "./format.js";
 import { NO_KERNEL } from "./model.js";
 
-/** @type {Map<string, [symbol: string, word: string, text: string]>} */
+/** @type {Map<string, [symbol: string, name: string, text: string]>} */
 const PHASES = new Map([
   ["preparing", ["○", "Preparing", "Rows are being checked. Nothing has been sent yet."]],
   ["sending", ["↑", "Sending", "Rows are being sent; their executions are polled."]],
@@ -23,7 +23,7 @@ const PHASES = new Map([
 export const isActive = ({ phase }) => ["preparing", "sending", "tracking"].includes(phase ?? "");
 
 /**
- * What is said of the kernel, the run and the API, each with its kind.
+ * The messages about the kernel, the run and the API, each with its kind.
  *
  * @param {Pick<Store, "snapshot" | "isLive" | "isDisconnected" | "since">} store
  * @returns {[kind: string, text: string][]}
@@ -104,7 +104,7 @@ function createNotice() {
     const content = JSON.stringify(all);
     if (content !== painted) {
       const attributes = (/** @type {string} */ kind) => ({ "data-kind": kind, dir: "auto" });
-      node.replaceChildren(...all.map(([kind, text]) => h("div.elf-said", attributes(kind), clip(text, 600))));
+      node.replaceChildren(...all.map(([kind, text]) => h("div.elf-message-line", attributes(kind), clip(text, 600))));
     }
     painted = content;
     if (node.scrollHeight > node.clientHeight)
@@ -171,13 +171,13 @@ export function createHeader(store, statuses, toggle) {
 
   function paint() {
     const { head } = store.snapshot;
-    const word = head.phase ?? "";
-    const [glyph, name] = PHASES.get(word) ?? [UNKNOWN_SYMBOL, word];
+    const key = head.phase ?? "";
+    const [glyph, name] = PHASES.get(key) ?? [UNKNOWN_SYMBOL, key];
     setText(workflow, clip(head.workflow ?? "", 200));
     workflow.title = clip(head.workflow ?? "", 400);
     version.paint(head.version, (text) => text.slice(0, 8));
     run.paint(head.run, (text) => clip(text, 80));
-    setAttribute(phase.node, "data-phase", word);
+    setAttribute(phase.node, "data-phase", key);
     phase.paint(glyph, name);
     paintMetrics(head);
     paintCounts(head);
@@ -190,12 +190,12 @@ export function createHeader(store, statuses, toggle) {
  * The search, the order, and how many lines are shown.
  *
  * @param {object} act
- * @param {(text: string) => void} act.seek
+ * @param {(text: string) => void} act.onSearch
  * @param {(sort: Sort) => void} act.sortBy
  * @param {() => void} act.clear
  */
-export function createToolbar({ seek, sortBy, clear }) {
-  const search = createSearch("Find words or ids", "Filter by words in inputs, labels, errors and ids", seek);
+export function createToolbar({ onSearch, sortBy, clear }) {
+  const search = createSearch("Find words or ids", "Filter by words in inputs, labels, errors and ids", onSearch);
   const options = Object.entries(SORTS).map(([value, { name }]) => h("option", { value }, name));
   const sort = h("select.elf-sort", { "aria-label": "Sort by" }, ...options);
   const clearButton = h("button.elf-clear", { type: "button" }, "Clear filters");
@@ -211,7 +211,7 @@ export function createToolbar({ seek, sortBy, clear }) {
    */
   function paint(text, isFiltered) {
     setText(shown, text);
-    clearButton.classList.toggle("elf-gone", !isFiltered);
+    clearButton.classList.toggle("elf-invisible", !isFiltered);
   }
   const node = h("div.elf-toolbar", {}, search.input, sort, clearButton, shown);
   return { node, paint, put: search.put, destroy: search.destroy };

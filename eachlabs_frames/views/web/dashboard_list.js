@@ -252,7 +252,7 @@ export function createList(store, view) {
     measure();
     return listHeight;
   }
-  /** Whether somebody is reading, so that lines must not change their places. */
+  /** Whether a user is reading, so that lines must not move. */
   const isInUse = () => node.matches(":hover") || focusedPlace() !== null;
   return { node, order, paint, tick, height, scrollToTop, isInUse, destroy: viewport.destroy };
 }

@@ -1,13 +1,13 @@
 /** Shows the rows of an opened line of a dashboard, a page at a time. */
 
-/** @import { RowMessage, Store, Wanted } from "./dashboard_store.js" */
+/** @import { RowMessage, Store, Subscription } from "./dashboard_store.js" */
 import { countRows, PAGE, rowsHeight } from "./dashboard_lines.js";
 import { createId, createOutput } from "./dashboard_parts.js";
 import { createLabel, h, on, setText, textBox } from "./dom.js";
 import { clip, costAndTime, whole } from "./format.js";
 import { NO_KERNEL } from "./model.js";
 
-const SLOW = 10_000; // milliseconds after which it is said that the kernel has not answered
+const SLOW = 10_000; // milliseconds after which a note says that the kernel has not answered
 
 /** @type {[name: string, title: string][]} */
 const COLUMNS = [
@@ -41,10 +41,10 @@ export function heightOf({ snapshot, isDisconnected }, line) {
  * What stands in place of rows that have not come.
  *
  * @param {Pick<Store, "isLive" | "isDisconnected">} store
- * @param {Wanted | undefined} wanted
+ * @param {Subscription | undefined} subscription
  */
-function waitingText({ isLive, isDisconnected }, wanted) {
-  const waited = wanted ? Date.now() - (wanted.askedAt ?? 0) : 0;
+function waitingText({ isLive, isDisconnected }, subscription) {
+  const waited = subscription ? Date.now() - (subscription.requestedAt ?? 0) : 0;
   if (isLive) return waited > SLOW ? "the kernel has not responded yet…" : "asking the kernel…";
   return isDisconnected || waited > NO_KERNEL ? "showing rows needs a running kernel" : "asking the kernel…";
 }
@@ -96,11 +96,11 @@ export function createRows(line, store, view, id) {
     const count = opened?.rows.length ?? 0;
     foot.hidden = !opened || opened.total <= count;
     if (foot.hidden) return;
-    const wanted = store.wanted.get(line);
+    const subscription = store.subscriptions.get(line);
     const { offset, total } = opened;
-    const isTurning = Boolean(wanted?.askedAt && wanted.offset !== offset);
+    const isTurning = Boolean(subscription?.requestedAt && subscription.offset !== offset);
     const range = `rows ${whole.format(offset + 1)}–${whole.format(offset + count)} of ${whole.format(total)}`;
-    setText(place, isTurning ? waitingText(store, wanted) : range);
+    setText(place, isTurning ? waitingText(store, subscription) : range);
     earlier.disabled = isTurning || offset === 0;
     more.disabled = isTurning || total <= offset + count;
   }
@@ -109,7 +109,7 @@ export function createRows(line, store, view, id) {
     const opened = store.snapshot.rows[line];
     node.style.height = `${heightOf(store, line)}px`;
     message.hidden = Boolean(opened?.rows.length);
-    setText(message, opened ? "no rows" : waitingText(store, store.wanted.get(line)));
+    setText(message, opened ? "no rows" : waitingText(store, store.subscriptions.get(line)));
     paintRows(opened?.rows ?? []);
     paintFoot();
   }

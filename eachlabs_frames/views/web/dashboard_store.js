@@ -70,15 +70,15 @@
  * @property {boolean} [lines] whether lines changed
  * @property {FoundLines} [matches]
  *
- * @typedef {object} Wanted An opened line.
+ * @typedef {object} Subscription An opened line, whose rows the kernel sends.
  * @property {number} views the number of views in which it is open
  * @property {number} offset of the rows that were requested
- * @property {number | null} askedAt null where the kernel has answered
+ * @property {number | null} requestedAt null where the kernel has answered
  *
  * @typedef {object} Store
  * @property {DashboardSnapshot} snapshot
  * @property {Map<string, number>} places of the lines, by bulk id
- * @property {Map<number, Wanted>} wanted by place of a line
+ * @property {Map<number, Subscription>} subscriptions by place of a line
  * @property {boolean} isLive whether the kernel has answered
  * @property {boolean} isDisconnected
  * @property {number} since when the store was created, in milliseconds
@@ -140,12 +140,12 @@ export function createStore(model) {
   let raw;
   let skew = 0; // seconds that the kernel's clock is ahead
   let isOutOfStep = false; // whether an update was lost
-  let syncAskedAt = -Infinity;
+  let syncRequestedAt = -Infinity;
   /** @type {Store} */
   const store = {
     snapshot: emptySnapshot(),
     places: new Map(),
-    wanted: new Map(),
+    subscriptions: new Map(),
     isLive: false,
     isDisconnected: false,
     since: Date.now(),
@@ -188,12 +188,12 @@ export function createStore(model) {
   }
 
   function sync() {
-    if (Date.now() - syncAskedAt < SYNC_AGAIN) return;
-    syncAskedAt = Date.now();
+    if (Date.now() - syncRequestedAt < SYNC_AGAIN) return;
+    syncRequestedAt = Date.now();
     send({ kind: "sync" });
   }
 
-  /** Take the model's snapshot as the store, whoever wrote it. */
+  /** Take the model's snapshot as the store, which the kernel or the notebook may have replaced. */
   function adopt() {
     const before = store.snapshot;
     raw = model.get("snapshot");
@@ -201,8 +201,8 @@ export function createStore(model) {
     store.snapshot = Object.assign(snapshot, { ...emptySnapshot(), ...snapshot });
     store.places = new Map(snapshot.lines.map(([bulkId], place) => [bulkId, place]));
     isOutOfStep = false;
-    syncAskedAt = -Infinity;
-    for (const line of store.wanted.keys()) {
+    syncRequestedAt = -Infinity;
+    for (const line of store.subscriptions.keys()) {
       if (snapshot.lines[line]?.[0] !== before.lines[line]?.[0]) drop(line);
       else if (before.rows[line]) snapshot.rows[line] ??= before.rows[line];
     }
@@ -211,7 +211,7 @@ export function createStore(model) {
 
   /** @param {number} line */
   function drop(line) {
-    store.wanted.delete(line);
+    store.subscriptions.delete(line);
     for (const view of store.views) view.opened.delete(line);
     send({ kind: "close", line });
   }
@@ -239,10 +239,10 @@ export function createStore(model) {
 
   /** @param {{ line: number } & OpenedLine} message */
   function takeRows({ line, offset, total, rows }) {
-    const wanted = store.wanted.get(line);
-    if (!wanted || (offset !== wanted.offset && offset !== total)) return; // the kernel cuts an offset beyond the end
+    const subscription = store.subscriptions.get(line);
+    if (!subscription || (offset !== subscription.offset && offset !== total)) return; // the kernel cuts an offset beyond the end
     if (!rows.length && total > 0 && offset > 0) return page(line, Math.max(0, total - PAGE));
-    Object.assign(wanted, { offset, askedAt: null });
+    Object.assign(subscription, { offset, requestedAt: null });
     store.snapshot.rows[line] = { offset, total, rows };
     notify({});
   }
@@ -265,19 +265,19 @@ export function createStore(model) {
    * @param {number} offset
    */
   function page(line, offset) {
-    const wanted = store.wanted.get(line);
-    if (wanted) Object.assign(wanted, { offset, askedAt: Date.now() });
+    const subscription = store.subscriptions.get(line);
+    if (subscription) Object.assign(subscription, { offset, requestedAt: Date.now() });
     send({ kind: "open", line, offset });
   }
 
   /** @param {number} line */
   function open(line) {
-    const wanted = store.wanted.get(line);
-    if (wanted) {
-      wanted.views += 1;
+    const subscription = store.subscriptions.get(line);
+    if (subscription) {
+      subscription.views += 1;
       return;
     }
-    store.wanted.set(line, { views: 1, offset: 0, askedAt: null });
+    store.subscriptions.set(line, { views: 1, offset: 0, requestedAt: null });
     page(line, store.snapshot.rows[line]?.offset ?? 0);
   }
 
@@ -286,11 +286,11 @@ export function createStore(model) {
    * @param {boolean} [isKept]
    */
   function close(line, isKept = false) {
-    const wanted = store.wanted.get(line);
-    if (!wanted) return;
-    wanted.views -= 1;
-    if (wanted.views) return;
-    store.wanted.delete(line);
+    const subscription = store.subscriptions.get(line);
+    if (!subscription) return;
+    subscription.views -= 1;
+    if (subscription.views) return;
+    store.subscriptions.delete(line);
     if (!isKept) delete store.snapshot.rows[line];
     send({ kind: "close", line });
   }

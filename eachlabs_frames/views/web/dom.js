@@ -108,22 +108,22 @@ export const linkAttributes = (url) => ({
 export const symbol = (status) => h("span.elf-symbol", { "aria-hidden": "true" }, symbolOf(status));
 
 /**
- * A symbol and a word, such as those of a status.
+ * A symbol and a text, such as those of a status.
  *
  * @param {string} spec of the element around them
  * @param {Record<string, string | number>} [attributes]
  */
 export function createLabel(spec, attributes = {}) {
   const glyph = h("span.elf-symbol", { "aria-hidden": "true" });
-  const word = h("span.elf-word", { dir: "auto" });
-  const node = h(spec, attributes, glyph, word);
+  const text = h("span.elf-label-text", { dir: "auto" });
+  const node = h(spec, attributes, glyph, text);
   /**
    * @param {string} newGlyph
-   * @param {string} newWord
+   * @param {string} newText
    */
-  function paint(newGlyph, newWord) {
+  function paint(newGlyph, newText) {
     setText(glyph, newGlyph);
-    setText(word, clip(newWord, 40));
+    setText(text, clip(newText, 40));
   }
   /** @param {string} status */
   function paintStatus(status) {
@@ -156,9 +156,9 @@ export function textBox(name, text, label) {
  */
 export function createChip(status, what, toggle) {
   const count = h("span.elf-count");
-  const word = h("span.elf-word", { dir: "auto" }, clip(status, 40));
+  const text = h("span.elf-label-text", { dir: "auto" }, clip(status, 40));
   const attributes = { type: "button", "data-status": status, "aria-pressed": "false" };
-  const button = h("button.elf-chip", attributes, symbol(status), word, count);
+  const button = h("button.elf-chip", attributes, symbol(status), text, count);
   button.title = `Show only ${what} that are ${clip(status, 40)}`;
   on(button, "click", toggle);
   /**
@@ -174,20 +174,20 @@ export function createChip(status, what, toggle) {
 }
 
 /**
- * A search box, which calls `seek` when its user stops typing.
+ * A search box, which calls `onSearch` when its user stops typing.
  *
  * @param {string} placeholder
  * @param {string} label
- * @param {(text: string) => void} seek
+ * @param {(text: string) => void} onSearch
  */
-export function createSearch(placeholder, label, seek) {
+export function createSearch(placeholder, label, onSearch) {
   const attributes = { type: "search", placeholder, "aria-label": label, spellcheck: "false", autocomplete: "off" };
   const input = h("input.elf-search", attributes);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   function seekNow() {
     clearTimeout(timer);
-    seek(input.value.trim());
+    onSearch(input.value.trim());
   }
   /** @param {string} text */
   function put(text) {

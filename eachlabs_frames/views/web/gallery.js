@@ -43,7 +43,7 @@ function render(store, el) {
 
   const pages = () => Math.max(1, Math.ceil(gallery.order.length / store.snapshot.page));
   const rows = () => gallery.order.slice(gallery.at * store.snapshot.page, (gallery.at + 1) * store.snapshot.page);
-  const head = createHeader(store, gallery, { toggle, clear, seek });
+  const head = createHeader(store, gallery, { toggle, clear, search });
   const pager = createPager((by) => turn(gallery.at + by));
   const grid = createGrid(store, rows, (card, at) => viewer.open(card, at));
   const viewer = createViewer({
@@ -124,7 +124,7 @@ function render(store, el) {
   }
 
   /** @param {string} typed */
-  function seek(typed) {
+  function search(typed) {
     const text = typed.slice(0, MAX_SEARCH);
     if (text === gallery.text) return;
     Object.assign(gallery, { text, matches: null });

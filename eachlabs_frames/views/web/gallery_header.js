@@ -28,7 +28,7 @@ export function noticeText({ snapshot, isDisconnected, isLive, isPage, missing, 
 /**
  * @param {Store} store
  * @param {Shown} gallery
- * @param {{ toggle: (status: string) => void, clear: () => void, seek: (text: string) => void }} act
+ * @param {{ toggle: (status: string) => void, clear: () => void, search: (text: string) => void }} act
  */
 export function createHeader(store, gallery, act) {
   const title = h("span.elf-sheet-title", { role: "heading", "aria-level": "3", dir: "auto" });
@@ -36,13 +36,13 @@ export function createHeader(store, gallery, act) {
   const notice = h("div.elf-notice", { role: "status", "aria-live": "polite", dir: "auto" });
   const legend = h("div.elf-legend", { role: "group", "aria-label": "Show only results that are" });
   const [hint, label] = ["Find a label, input, output or error", "Find results by label, input, output or error"];
-  const search = createSearch(hint, label, act.seek);
+  const search = createSearch(hint, label, act.search);
   const clear = on(h("button.elf-clear", { type: "button" }, "Clear"), "click", () => {
     act.clear();
     search.input.focus();
   });
-  const seek = h("span.elf-sheet-seek", {}, clear, search.input);
-  const lines = [h("div.elf-sheet-line", {}, title, shown), notice, h("div.elf-sheet-line", {}, legend, seek)];
+  const filters = h("span.elf-sheet-search", {}, clear, search.input);
+  const lines = [h("div.elf-sheet-line", {}, title, shown), notice, h("div.elf-sheet-line", {}, legend, filters)];
   const node = h("div.elf-sheet-head", {}, ...lines);
   /** @type {Map<string, ReturnType<typeof createChip>>} */
   const chips = new Map();
@@ -78,7 +78,7 @@ export function createHeader(store, gallery, act) {
     const range = to - from < count ? `${whole.format(from + 1)}–${whole.format(to)} of ` : "";
     const matching = count === codes.length ? "" : `${whole.format(count)} of `;
     setText(shown, `${range}${matching}${plural(codes.length, "result")}`);
-    clear.classList.toggle("elf-gone", !gallery.text && !gallery.statuses.size);
+    clear.classList.toggle("elf-invisible", !gallery.text && !gallery.statuses.size);
     paintChips();
     tick();
   }

@@ -52,7 +52,7 @@
 import { createFiles } from "./files.js";
 import { isDisconnected, listen, trySend } from "./model.js";
 
-const ASK_AGAIN = 2_000; // milliseconds, doubled each time
+const REPEAT_AFTER = 2_000; // milliseconds, doubled each time
 
 /**
  * The rows whose card holds a text in its label, error, output or input.
@@ -108,8 +108,8 @@ export function createStore(model, pageFiles) {
   /** @type {GallerySnapshot | undefined} */
   let raw;
   let isOutOfStep = false; // whether an update was lost
-  let asked = "";
-  let askedAt = -Infinity;
+  let lastRequest = "";
+  let requestedAt = -Infinity;
   let repeats = 0;
   /** @type {Store} */
   const store = {
@@ -156,7 +156,7 @@ export function createStore(model, pageFiles) {
     store.snapshot.cards = [...store.cards.values()];
   }
 
-  /** Take the model's snapshot as the store, whoever wrote it. */
+  /** Take the model's snapshot as the store, which the kernel or the notebook may have replaced. */
   function adopt() {
     raw = model.get("snapshot");
     const snapshot = raw ?? emptySnapshot();
@@ -195,12 +195,12 @@ export function createStore(model, pageFiles) {
     // After a lost update, any card may be out of date.
     const missing = isOutOfStep ? rows : rows.filter((row) => !store.cards.has(row));
     store.missing = missing.length;
-    const question = rows.join();
-    // A kernel that runs a cell answers each question later, so a question is repeated less and less often.
-    if (question === asked && (!missing.length || Date.now() - askedAt < ASK_AGAIN * 2 ** repeats)) return;
-    repeats = question === asked ? repeats + 1 : 0;
-    asked = question;
-    askedAt = Date.now();
+    const request = rows.join();
+    // A kernel that runs a cell answers each request later, so a request is repeated less and less often.
+    if (request === lastRequest && (!missing.length || Date.now() - requestedAt < REPEAT_AFTER * 2 ** repeats)) return;
+    repeats = request === lastRequest ? repeats + 1 : 0;
+    lastRequest = request;
+    requestedAt = Date.now();
     send({ kind: "watch", seq: isOutOfStep ? -1 : store.snapshot.seq, rows, missing });
   }
 

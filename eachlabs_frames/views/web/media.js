@@ -38,8 +38,8 @@ export const isOffline = () => navigator.onLine === false;
  * @param {boolean} nameless
  */
 function createLink(url, nameless) {
-  if (nameless) return h("a.elf-away", linkAttributes(url), "open it");
-  return h("a.elf-away", { ...linkAttributes(url), dir: "auto", title: clip(url, 300) }, nameOf(url));
+  if (nameless) return h("a.elf-external", linkAttributes(url), "open it");
+  return h("a.elf-external", { ...linkAttributes(url), dir: "auto", title: clip(url, 300) }, nameOf(url));
 }
 
 /**
@@ -216,7 +216,11 @@ export function createMedium(item, row, name, { files = null, large = false, nam
  * @param {number} length
  */
 export function createOutputText(text, isJson, length) {
-  const node = h(isJson ? "pre.elf-words" : "div.elf-words", { dir: isJson ? "ltr" : "auto" }, clip(text, length));
+  const node = h(
+    isJson ? "pre.elf-output-text" : "div.elf-output-text",
+    { dir: isJson ? "ltr" : "auto" },
+    clip(text, length),
+  );
   node.classList.toggle("elf-prose", !isJson);
   return node;
 }

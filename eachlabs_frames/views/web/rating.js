@@ -20,7 +20,7 @@ const OTHER_SCALE = "x"; // the mark of a score that is not on this scale, as in
 /** @param {Files} files */
 function createResult(files) {
   const stage = createEnlarged(files);
-  const place = h("div.elf-step-where");
+  const place = h("div.elf-step-place");
   const label = h("div.elf-step-label", { dir: "auto" });
   const score = h("div.elf-step-score");
   const facts = h("div.elf-step-facts.elf-facts", { tabindex: "0", role: "region", "aria-label": "Input and output" });

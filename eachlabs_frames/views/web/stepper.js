@@ -47,7 +47,7 @@ import { clip, plural, safeUrl, whole } from "./format.js";
 import { isOffline } from "./media.js";
 import { createStore, nextOpen, OPEN } from "./stepper_store.js";
 
-const SLOW = 1_500; // milliseconds after which it is said that the kernel has not answered
+const SLOW = 1_500; // milliseconds after which a note says that the kernel has not answered
 const TICK = 500; // milliseconds
 
 /**
@@ -99,7 +99,7 @@ function createActions(store, announce) {
 function createHead(store, kind) {
   const tag = h("span.elf-step-tag", { dir: "auto" });
   const count = h("span.elf-step-count");
-  const confirmation = h("span.elf-step-sure", { role: "status" });
+  const confirmation = h("span.elf-step-confirmation", { role: "status" });
   const filled = h("span");
   const bar = h("div.elf-step-bar", { role: "progressbar", "aria-label": kind.verb, "aria-valuemin": "0" }, filled);
   const problem = h("div.elf-step-note", { dir: "auto", "data-kind": "problem", role: "status" });
@@ -216,7 +216,7 @@ function createHints({ hints }) {
   return h(
     "div.elf-step-hints",
     { "aria-hidden": "true" },
-    h("span.elf-step-call", {}, "Click here to use the keys"),
+    h("span.elf-step-invitation", {}, "Click here to use the keys"),
     ...all.map(([keys, meaning]) => h("span.elf-step-hint", {}, ...keys.map((key) => h("kbd", {}, key)), meaning)),
   );
 }
@@ -284,7 +284,7 @@ function createView(store, kind, files) {
  * @param {Store} store
  */
 function listenToKeys(root, kind, actions, store) {
-  /** Return the focus to the notebook: whoever uses no mouse must be able to leave. */
+  /** Return the focus to the notebook: keyboard users must be able to leave. */
   function leave() {
     const cell = /** @type {HTMLElement | null} */ (root.closest(".jp-Cell"));
     if (cell) cell.focus({ preventScroll: true });

@@ -98,7 +98,7 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
     const media = mediaOf(card);
     const url = safeUrl(media[at]?.url, media[at]?.kind);
     place.replaceChildren(media.length > 1 ? `${at + 1} of ${whole.format(media.length)}` : "");
-    if (url && !url.startsWith("data:")) place.append(" ", h("a.elf-away", linkAttributes(url), "open original"));
+    if (url && !url.startsWith("data:")) place.append(" ", h("a.elf-external", linkAttributes(url), "open original"));
   }
 
   /** @param {Card} card */
