@@ -1,6 +1,6 @@
-"""A person who marks one thing after another: where they are, what they have marked, and each step back.
+"""``MarkHistory``: the position, the marks and the undo steps of a user who marks items one by one.
 
-It knows neither what is marked nor what a mark means; what a mark may be is its caller's to say.
+It does not interpret marks: the caller checks them.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ Mark = TypeVar("Mark")
 
 
 class MarkHistory(Generic[Mark]):
-    """Marks on things that have places 0 to `size` - 1.
+    """Marks of items that have the places 0 to `size` - 1.
 
     Parameters
     ----------
     size : int
-        How many things there are.
+        Number of items.
     marks : mapping of int to mark
-        What was marked before; it is copied.
+        Earlier marks; they are copied.
 
     Attributes
     ----------
     marks : dict of int to mark
-        By place; a place without a mark is left out.
+        By place; a place without a mark is not in it.
     at : int
-        Where one is: at first the first place without a mark, and `size` at the end.
+        The current place: initially the first without a mark; `size` at the end.
     """
 
     def __init__(self, size: int, marks: Mapping[int, Mark]) -> None:
@@ -41,22 +41,22 @@ class MarkHistory(Generic[Mark]):
         """Whether every place has a mark."""
         return len(self.marks) == self.size
 
-    def steps(self, most: int) -> list[tuple[int, Mark | None]]:
-        """Return the latest steps that can be taken back, the last one last: a place, and what stood there before."""
-        return self._steps[-most:]
+    def steps(self, limit: int) -> list[tuple[int, Mark | None]]:
+        """Return the latest steps that can be undone, the latest at the end: a place, and its mark before."""
+        return self._steps[-limit:]
 
     def go(self, place: int) -> None:
         """Go to a place, or to the end."""
         self.at = max(0, min(place, self.size))
 
     def mark(self, place: int, mark: Mark | None) -> None:
-        """Mark a place and go on to the one behind it; None takes its mark away, and stays there."""
+        """Mark a place and go to the next; None removes the mark, and the place stays current."""
         self._steps.append((place, self.marks.get(place)))
         self._put(place, mark)
         self.at = place if mark is None else place + 1
 
     def undo(self) -> int | None:
-        """Take the latest step back and return its place; None where there is none."""
+        """Undo the latest step and return its place; None if there is none."""
         if not self._steps:
             return None
         self.at, before = self._steps.pop()
@@ -64,7 +64,7 @@ class MarkHistory(Generic[Mark]):
         return self.at
 
     def next_open(self, after: int) -> int | None:
-        """Return the next place without a mark, from behind `after` round to it; None where there is none."""
+        """Return the next place without a mark after `after`, then from the start; None if there is none."""
         first = min(after + 1, self.size)
         places = (*range(first, self.size), *range(first))
         return next((place for place in places if place not in self.marks), None)
