@@ -93,12 +93,13 @@ def test_copies_have_a_bound_and_the_first_ones_are_made_at_once(
     first = photograph(tmp_path / "0.png", "PNG", side=40)
     paths = [first, *(str(shutil.copy(first, tmp_path / f"{n}.png")) for n in range(1, 5))]
     size = Path(paths[0]).stat().st_size
-    monkeypatch.setattr(local_files, "MAX_HELD", 3 * size + size // 2)
+    monkeypatch.setattr(local_files, "MAX_COPIES_BYTES", 3 * size + size // 2)
     bounded = view_files(paths)
-    monkeypatch.setattr(local_files, "MAX_HELD", 100 * size)
+    monkeypatch.setattr(local_files, "MAX_COPIES_BYTES", 100 * size)
     monkeypatch.setattr(local_files, "MAX_AT_ONCE", 2)
     late = view_files(paths)
-    late.wait()
+    assert late._thread is not None
+    late._thread.join()
     shutil.rmtree(tmp_path)
     assert [bounded.find(0, n) is not None for n in range(5)] == [True, True, True, False, False]
     assert [late.find(0, n) is not None for n in range(5)] == [True] * 5

@@ -43,14 +43,14 @@ MAX_UNCHANGED: Final = 16_000
 MAX_UNDECODED: Final = 200_000
 """Bytes of an image that is copied unchanged because it is not decoded here, such as an SVG."""
 
-MAX_HELD: Final = 32_000_000
+MAX_COPIES_BYTES: Final = 32_000_000
 """Bytes of all copies of one view: about 6,000 photographs."""
 
 MAX_AT_ONCE: Final = 100
 """Images that are copied before the view is shown, about a second of work; others are copied in the background."""
 
 MAX_PIXELS: Final = 100_000_000
-"""Of an image that is decoded: a small file can claim to be a very large image."""
+"""Pixels of an image that is decoded: a small file can claim to be a very large image."""
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
@@ -120,8 +120,8 @@ class ViewFiles:
 
     def __init__(self, files: Callable[[int], Sequence[str | None]], rows: Iterable[int]) -> None:
         self._files = files
-        self._copies: dict[str, tuple[str, bytes]] = {}
-        self._left = MAX_HELD
+        self._copies: dict[Path, LocalFile] = {}
+        self._bytes_left = MAX_COPIES_BYTES
         self._closed = False
         self._thread: threading.Thread | None = None
         distinct = _distinct(path for row in rows for path in files(row))
@@ -144,8 +144,8 @@ class ViewFiles:
         file = find(path, max_bytes=max_bytes)
         if file is not None:
             return file
-        kind, content = self._copies.get(path or "", ("", b""))
-        return LocalFile(Path(path), kind, len(content), content) if path and 0 < len(content) <= max_bytes else None
+        copy = self._copies.get(Path(path)) if path else None
+        return copy if copy is not None and copy.size <= max_bytes else None
 
     def serve(self, widget: anywidget.AnyWidget) -> None:
         """Answer the file requests of a widget's browser, which name a row and a number, never a path."""
@@ -159,24 +159,18 @@ class ViewFiles:
 
         widget.on_msg(answer)
 
-    def wait(self) -> None:
-        """Wait until all copies are made."""
-        if self._thread is not None:
-            self._thread.join()
-
     def close(self) -> None:
         """Stop copying and release the copies."""
         self._closed = True
         self._copies = {}
 
-    def _keep(self, copies: Iterable[tuple[str, str, bytes] | None]) -> None:
+    def _keep(self, copies: Iterable[LocalFile | None]) -> None:
         for copy in copies:
-            if self._closed or self._left <= 0:
+            if self._closed or self._bytes_left <= 0:
                 return
-            if copy is not None and len(copy[2]) <= self._left:
-                path, kind, content = copy
-                self._left -= len(content)
-                self._copies[path] = kind, content
+            if copy is not None and copy.size <= self._bytes_left:
+                self._bytes_left -= copy.size
+                self._copies[copy.path] = copy
 
 
 def _distinct(paths: Iterable[str | None]) -> Iterator[str]:
@@ -187,20 +181,18 @@ def _distinct(paths: Iterable[str | None]) -> Iterator[str]:
             yield cast("str", path)
 
 
-def _copy(path: str) -> tuple[str, str, bytes] | None:
-    """Return the path, media type and content of a copy; None if the file is no image or cannot be copied."""
+def _copy(path: str) -> LocalFile | None:
+    """Return a copy of an image; None if the file is no image or cannot be copied."""
     file = find(path)
-    if file is None or not file.media_type.startswith("image/"):
-        return None
-    content = read(file)
-    if content is None:
+    content = read(file) if file is not None and file.media_type.startswith("image/") else None
+    if file is None or not content:
         return None
     if file.size <= MAX_UNCHANGED:
-        return path, file.media_type, content
+        return file._replace(size=len(content), copy=content)
     small = None if file.media_type == "image/svg+xml" else _shrink(content)
     if small is not None:
-        return path, "image/webp", small
-    return (path, file.media_type, content) if file.size <= MAX_UNDECODED else None
+        return LocalFile(file.path, "image/webp", len(small), small)
+    return file._replace(size=len(content), copy=content) if file.size <= MAX_UNDECODED else None
 
 
 def _shrink(content: bytes) -> bytes | None:
@@ -218,7 +210,7 @@ def _shrink(content: bytes) -> bytes | None:
             written = io.BytesIO()
             upright.convert(mode).save(written, "WEBP", quality=60)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        logger.debug("a picture could not be copied", exc_info=True)
+        logger.debug("an image could not be copied", exc_info=True)
         return None
     return written.getvalue()
 

@@ -135,11 +135,6 @@ class DashboardModel:
         """Return the number of rows that have this status."""
         return self.counts.get(status, 0)
 
-    def errors(self) -> list[ErrorGroup]:
-        """Return every error message with its rows, the most frequent first."""
-        groups = sorted(self._groups.filled(), key=lambda group: -len(group.rows))
-        return [self._error_group(group) for group in groups]
-
     def version(self, line: int) -> int:
         """Return a number that grows whenever a row of this line changes in any way."""
         return self._lines[line].version

@@ -74,10 +74,6 @@ class ErrorGroups:
         """Messages without a place."""
         return len(self._waiting)
 
-    def filled(self) -> list[ErrorRows]:
-        """Return the groups that have a row."""
-        return [group for group in (*self.shown, *self._waiting.values()) if group.rows]
-
     def is_sent(self, place: int) -> bool:
         """Return whether the browser has the current message and labels of this place."""
         return self._sent.get(place) == self._state(place)
