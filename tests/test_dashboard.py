@@ -38,22 +38,22 @@ ENVELOPE = 600
 pytestmark = pytest.mark.usefixtures("wire")
 
 
-def told(dashboard: Dashboard, kind: str | None = None) -> list[dict[str, Any]]:
+def sent_messages(dashboard: Dashboard, kind: str | None = None) -> list[dict[str, Any]]:
     """Return the custom messages that the browser was sent."""
     model = dashboard._browser.model_id
     contents = [data["content"] for known, _, data, _ in Wire.sent if known == model and data.get("method") == "custom"]
     return [content for content in contents if kind in (None, content["kind"])]
 
 
-def kept(dashboard: Dashboard) -> list[dict[str, Any]]:
+def sent_snapshots(dashboard: Dashboard) -> list[dict[str, Any]]:
     """Return the snapshots that the browser was sent."""
     model = dashboard._browser.model_id
     states = [data.get("state", {}) for known, _, data, _ in Wire.sent if known == model]
     return [state["snapshot"] for state in states if "snapshot" in state]
 
 
-def ask(dashboard: Dashboard, **content: Any) -> None:
-    """Do as the browser does that asks something."""
+def request(dashboard: Dashboard, **content: Any) -> None:
+    """Send a request as the browser does."""
     dashboard._browser._handle_custom_msg(content, [])
 
 
@@ -111,7 +111,7 @@ def counts(store: dict[str, Any]) -> dict[str, int]:
 
 
 class Fake:
-    """A subject that does what a test says."""
+    """Stands in for `Calls` and `RowTexts`: a test moves its rows."""
 
     def __init__(self, size: int) -> None:
         self.labels = [str(row) for row in range(size)]
@@ -169,9 +169,9 @@ class Fake:
         self.done.append("leave")
 
 
-def board(subject: Fake) -> Dashboard:
-    """Show a fake subject, without looking by itself."""
-    return Dashboard(subject, subject, auto_refresh=False, interval=2.0)
+def show(fake: Fake) -> Dashboard:
+    """Return a dashboard of a fake that does not poll by itself."""
+    return Dashboard(fake, fake, auto_refresh=False, interval=2.0)
 
 
 # When and how much
@@ -179,8 +179,8 @@ def board(subject: Fake) -> Dashboard:
 
 def test_the_first_state_holds_everything() -> None:
     """A line per bulk_id with its counts, before any message."""
-    dashboard = board(Fake(95))
-    (state,) = kept(dashboard)
+    dashboard = show(Fake(95))
+    (state,) = sent_snapshots(dashboard)
     assert len(state["lines"]) == 10
     assert counts(state) == {QUEUED: 95}
     assert state["head"]["total"] == 95
@@ -198,7 +198,7 @@ def test_what_happens_while_it_is_made_is_shown(caplog: pytest.LogCaptureFixture
             time.sleep(0)  # lets the refresher's thread run
             return rows
 
-    dashboard = board(Early(10))
+    dashboard = show(Early(10))
     until(lambda: counts(shown(dashboard)) == {FAILED: 1, QUEUED: 9})
     assert not caplog.records
     dashboard.close()
@@ -237,14 +237,14 @@ def test_updates_keep_a_quarter_of_a_second_apart_whatever_the_rate_of_events() 
 
 def test_no_flood_of_messages_and_nothing_is_missing() -> None:
     """Ten thousand events from eight threads while it shows them: few messages, far apart, and the sum is right."""
-    subject = Fake(2_000)
-    dashboard = board(subject)
+    fake = Fake(2_000)
+    dashboard = show(fake)
     began = len(Wire.sent)
 
     def work(mine: int) -> None:
         for turn in range(3):
             for row in range(mine, 2_000, 8):
-                subject.happen([row], (FAILED, "running", COMPLETED)[turn])
+                fake.happen([row], (FAILED, "running", COMPLETED)[turn])
 
     threads = [threading.Thread(target=work, args=(mine,)) for mine in range(8)]
     for thread in threads:
@@ -257,7 +257,7 @@ def test_no_flood_of_messages_and_nothing_is_missing() -> None:
     dashboard.close()
 
 
-def is_told(dashboard: Dashboard) -> bool:
+def is_sent(dashboard: Dashboard) -> bool:
     """Say whether the browser has everything; not in the middle of a refresh, which takes events before it sends."""
     with dashboard._lock:
         return not dashboard._model.behind and not dashboard._events
@@ -265,16 +265,16 @@ def is_told(dashboard: Dashboard) -> bool:
 
 def test_an_update_of_100_changed_lines_is_one_message_of_at_most_3_kib() -> None:
     """With the head, and Jupyter's envelope; what is shown is then the same as what is known."""
-    subject = Fake(10_000)
-    dashboard = board(subject)
+    fake = Fake(10_000)
+    dashboard = show(fake)
     for turn in range(4):
         before = len(Wire.sent)
         with dashboard._lock:
             for line in range(100):
                 start = (turn * 100 + line) * 10
-                subject.happen(range(start, start + 3), COMPLETED)
-                subject.happen(range(start + 3, start + 5), "running")
-        until(lambda: is_told(dashboard))
+                fake.happen(range(start, start + 3), COMPLETED)
+                fake.happen(range(start + 3, start + 5), "running")
+        until(lambda: is_sent(dashboard))
         messages = [data for _, _, data, _ in Wire.sent[before:]]
         assert len(messages) <= 3
         assert len(json.dumps(messages[0], separators=(",", ":"))) + ENVELOPE <= 3 * 1024
@@ -285,11 +285,11 @@ def test_an_update_of_100_changed_lines_is_one_message_of_at_most_3_kib() -> Non
 @pytest.mark.slow
 def test_10_000_bulk_ids_that_all_change_at_once_stay_under_6_kib_an_update() -> None:
     """What does not fit waits its turn, and comes."""
-    subject = Fake(100_000)
-    dashboard = board(subject)
+    fake = Fake(100_000)
+    dashboard = show(fake)
     before = len(Wire.sent)
-    subject.happen(range(0, 100_000, 10), COMPLETED)
-    until(lambda: len(told(dashboard, "update")) >= 4)
+    fake.happen(range(0, 100_000, 10), COMPLETED)
+    until(lambda: len(sent_messages(dashboard, "update")) >= 4)
     sizes = [len(json.dumps(data, separators=(",", ":"))) + ENVELOPE for _, _, data, _ in Wire.sent[before:]]
     assert max(sizes) <= 6 * 1024
     while dashboard._model.behind:  # the rest without the waiting
@@ -300,9 +300,9 @@ def test_10_000_bulk_ids_that_all_change_at_once_stay_under_6_kib_an_update() ->
 
 def test_nothing_is_sent_while_nothing_happens() -> None:
     """No thread is left at work either, once all is settled."""
-    subject = Fake(20)
-    subject.phase = "settled"
-    dashboard = board(subject)
+    fake = Fake(20)
+    fake.phase = "settled"
+    dashboard = show(fake)
     until(lambda: dashboard._refresher._thread is None)
     before = len(Wire.sent)
     dashboard._refresh()
@@ -312,27 +312,27 @@ def test_nothing_is_sent_while_nothing_happens() -> None:
 
 def test_the_last_snapshot_is_sent_when_a_call_ends() -> None:
     """So whoever saves a notebook that was run without a browser has it too."""
-    subject = Fake(20)
-    dashboard = board(subject)
-    subject.happen(range(20), COMPLETED)
-    subject.phase = "settled"
-    subject.view.turned()
-    until(lambda: len(kept(dashboard)) == 2)
-    assert counts(kept(dashboard)[-1]) == {COMPLETED: 20}
-    assert kept(dashboard)[-1]["head"]["phase"] == "settled"
+    fake = Fake(20)
+    dashboard = show(fake)
+    fake.happen(range(20), COMPLETED)
+    fake.phase = "settled"
+    fake.view.turned()
+    until(lambda: len(sent_snapshots(dashboard)) == 2)
+    assert counts(sent_snapshots(dashboard)[-1]) == {COMPLETED: 20}
+    assert sent_snapshots(dashboard)[-1]["head"]["phase"] == "settled"
     dashboard.close()
 
 
-def test_whoever_asks_for_the_state_gets_it_as_it_is_now() -> None:
+def test_a_sync_sends_the_current_state() -> None:
     """A page that is loaded again asks the kernel: deltas are no state, the snapshot is made when it is asked for."""
-    subject = Fake(20)
-    dashboard = board(subject)
-    subject.happen(range(5), FAILED)
+    fake = Fake(20)
+    dashboard = show(fake)
+    fake.happen(range(5), FAILED)
     until(lambda: counts(shown(dashboard)) == {FAILED: 5, QUEUED: 15})
     assert counts(dashboard._browser.get_state()["snapshot"]) == {FAILED: 5, QUEUED: 15}
-    ask(dashboard, kind="sync")
-    assert counts(kept(dashboard)[-1]) == {FAILED: 5, QUEUED: 15}
-    subject.happen([6], FAILED)
+    request(dashboard, kind="sync")
+    assert counts(sent_snapshots(dashboard)[-1]) == {FAILED: 5, QUEUED: 15}
+    fake.happen([6], FAILED)
     until(lambda: counts(shown(dashboard)) == {FAILED: 6, QUEUED: 14})
     dashboard.close()
 
@@ -342,18 +342,18 @@ def test_whoever_asks_for_the_state_gets_it_as_it_is_now() -> None:
 
 def test_opened_lines_get_their_rows_and_again_when_they_change() -> None:
     """Until they are closed; beside an update at most two of them."""
-    subject = Fake(50)
-    dashboard = board(subject)
+    fake = Fake(50)
+    dashboard = show(fake)
     for line in range(5):
-        ask(dashboard, kind="open", line=line, offset=0)
-    first = told(dashboard, "rows")
+        request(dashboard, kind="open", line=line, offset=0)
+    first = sent_messages(dashboard, "rows")
     assert [message["line"] for message in first] == [0, 1, 2, 3, 4]
     assert [row["label"] for row in first[1]["rows"]] == [str(row) for row in range(10, 20)]
-    ask(dashboard, kind="close", line=4)
+    request(dashboard, kind="close", line=4)
     with dashboard._lock:
-        subject.happen([3, 13, 23, 33, 43], FAILED)
-    until(lambda: len(told(dashboard, "rows")) == 9)
-    again = told(dashboard, "rows")[5:]
+        fake.happen([3, 13, 23, 33, 43], FAILED)
+    until(lambda: len(sent_messages(dashboard, "rows")) == 9)
+    again = sent_messages(dashboard, "rows")[5:]
     assert sorted(message["line"] for message in again) == [0, 1, 2, 3]
     assert again[0]["rows"][3]["status"] == FAILED
     times = [moment for _, moment, data, _ in Wire.sent if data.get("content", {}).get("kind") == "rows"][5:]
@@ -376,53 +376,53 @@ def test_opened_lines_get_their_rows_and_again_when_they_change() -> None:
         {"kind": "somethingelse"},
     ],
 )
-def test_nonsense_from_a_browser_harms_nothing(nonsense: dict[str, Any]) -> None:
+def test_invalid_requests_of_a_browser_are_harmless(nonsense: dict[str, Any]) -> None:
     """Whatever a page sends."""
-    subject = Fake(10)
-    dashboard = board(subject)
-    ask(dashboard, **nonsense)
-    subject.happen([1], FAILED)
+    fake = Fake(10)
+    dashboard = show(fake)
+    request(dashboard, **nonsense)
+    fake.happen([1], FAILED)
     until(lambda: counts(shown(dashboard)) == {FAILED: 1, QUEUED: 9})
     dashboard.close()
 
 
-def test_a_text_is_found_in_rows() -> None:
+def test_a_search_covers_rows() -> None:
     """By label, execution and error; the answer names the question."""
-    subject = Fake(50)
-    subject.rows[33] = subject.rows[33]._replace(error="Out of PAINT")
-    dashboard = board(subject)
-    ask(dashboard, kind="find", text="paint")
-    assert told(dashboard, "found") == [{"kind": "found", "text": "paint", "lines": [3]}]
+    fake = Fake(50)
+    fake.rows[33] = fake.rows[33]._replace(error="Out of PAINT")
+    dashboard = show(fake)
+    request(dashboard, kind="find", text="paint")
+    assert sent_messages(dashboard, "found") == [{"kind": "found", "text": "paint", "lines": [3]}]
     dashboard.close()
 
 
 # Buttons
 
 
-def test_buttons_do_what_they_say() -> None:
+def test_each_button_calls_its_action() -> None:
     """And the intervals and the box beside them."""
-    subject = Fake(10)
-    dashboard = board(subject)
+    fake = Fake(10)
+    dashboard = show(fake)
     line = dashboard.children[0].children
     click(dashboard, "Refresh")
     click(dashboard, "Cancel")
     line[1].value = True
     line[2].value = 15.0
-    assert subject.done == ["follow False", "refresh", "cancel", "follow True", "interval 15.0"]
+    assert fake.done == ["follow False", "refresh", "cancel", "follow True", "interval 15.0"]
     click(dashboard, "Export")
-    assert told(dashboard, "file") == [{"kind": "file", "name": "fake.csv", "type": "text/csv"}]
+    assert sent_messages(dashboard, "file") == [{"kind": "file", "name": "fake.csv", "type": "text/csv"}]
     assert Wire.sent[-1][3] == [b'"a","b"\n0,1\n']
     dashboard.close()
 
 
-def test_a_retry_asks_first_and_says_what_it_costs() -> None:
+def test_a_retry_asks_first_and_names_its_cost() -> None:
     """How many rows, that they are paid again, and about how much; it can be declined."""
-    subject = Fake(40)
-    subject.can_cancel = False
-    subject.rows = [one._replace(status=COMPLETED, cost=0.05) for one in subject.rows]
-    dashboard = board(subject)
+    fake = Fake(40)
+    fake.can_cancel = False
+    fake.rows = [one._replace(status=COMPLETED, cost=0.05) for one in fake.rows]
+    dashboard = show(fake)
     assert button(dashboard, "Retry failed").disabled
-    subject.happen(range(12), FAILED)
+    fake.happen(range(12), FAILED)
     until(lambda: not button(dashboard, "Retry failed").disabled)
     question = dashboard.children[1]
     assert question.layout.display == "none"
@@ -434,7 +434,7 @@ def test_a_retry_asks_first_and_says_what_it_costs() -> None:
     assert "$0.60" in question.children[0].value
     click(dashboard, "Do not")
     assert question.layout.display == "none"
-    assert not any("retry" in done for done in subject.done)
+    assert not any("retry" in done for done in fake.done)
     with pytest.warns(UserWarning, match="the journal is off"):
         ef.configure(journal=None)
     click(dashboard, "Retry failed")
@@ -442,23 +442,23 @@ def test_a_retry_asks_first_and_says_what_it_costs() -> None:
     yes = button(dashboard, "Retry 12")
     yes.click()
     yes.click()
-    assert subject.done.count(f"retry {list(range(12))}") == 1
+    assert fake.done.count(f"retry {list(range(12))}") == 1
     assert question.layout.display == "none"
     dashboard.close()
 
 
-def test_a_retry_is_for_the_rows_that_were_asked_about() -> None:
+def test_a_retry_triggers_the_rows_of_the_question() -> None:
     """Whatever has failed since the question was put."""
-    subject = Fake(40)
-    subject.can_cancel = False
-    dashboard = board(subject)
-    subject.happen([3, 7], FAILED)
+    fake = Fake(40)
+    fake.can_cancel = False
+    dashboard = show(fake)
+    fake.happen([3, 7], FAILED)
     until(lambda: not button(dashboard, "Retry failed").disabled)
     click(dashboard, "Retry failed")
-    subject.happen(range(20, 40), FAILED)
+    fake.happen(range(20, 40), FAILED)
     until(lambda: counts(shown(dashboard)).get(FAILED) == 22)
     click(dashboard, "Retry 2")
-    assert subject.done[-1] == "retry [3, 7]"
+    assert fake.done[-1] == "retry [3, 7]"
     dashboard.close()
 
 
@@ -613,7 +613,7 @@ def test_clicks_that_look_do_not_pile_up(sandbox: Sandbox) -> None:
     dashboard.close()
 
 
-def test_a_closed_dashboard_is_let_go(sandbox: Sandbox) -> None:
+def test_a_closed_dashboard_is_released(sandbox: Sandbox) -> None:
     """Nothing keeps it, its frames or its widgets."""
     known = set(ipywidgets.widgets.widget._instances)
     run = frame(20).eachlabs.start(WF)
@@ -630,11 +630,11 @@ def test_a_closed_dashboard_is_let_go(sandbox: Sandbox) -> None:
 
 def test_closing_ends_everything() -> None:
     """Its subject, its thread and its widgets; a later event is no error."""
-    subject = Fake(10)
-    dashboard = board(subject)
+    fake = Fake(10)
+    dashboard = show(fake)
     dashboard.close()
-    subject.happen([1], FAILED)
-    assert subject.done[-1] == "leave"
+    fake.happen([1], FAILED)
+    assert fake.done[-1] == "leave"
     until(lambda: dashboard._refresher._thread is None or not dashboard._refresher._thread.is_alive())
     assert dashboard.comm is None
     assert dashboard._browser.comm is None
@@ -645,9 +645,9 @@ def test_closing_ends_everything() -> None:
 
 def test_it_is_a_table_where_there_are_no_widgets() -> None:
     """HTML and text beside the widget, with everything from outside escaped."""
-    subject = Fake(20)
-    subject.rows[3] = Outcome(3, FAILED, subject.rows[3].bulk_id, "e", "<script>alert(1)</script>")
-    dashboard = board(subject)
+    fake = Fake(20)
+    fake.rows[3] = Outcome(3, FAILED, fake.rows[3].bulk_id, "e", "<script>alert(1)</script>")
+    dashboard = show(fake)
     bundle = dashboard._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
     assert "19 queued" in bundle["text/plain"]
@@ -674,7 +674,7 @@ def test_a_run_as_its_dashboard_shows_it(sandbox: Sandbox) -> None:
     dashboard = run.dashboard(interval=0.2)
     out = run.result()
     until(lambda: shown(dashboard)["head"]["phase"] == "settled")
-    until(lambda: len(kept(dashboard)) > 1)
+    until(lambda: len(sent_snapshots(dashboard)) > 1)
     truth = out["status"].value_counts().to_dict()
     until(lambda: counts(shown(dashboard)) == truth)
     assert counts(shown(dashboard)) == truth == shown(dashboard)["head"]["counts"]
@@ -702,12 +702,12 @@ def test_rows_are_named_and_found_by_their_prompts(sandbox: Sandbox) -> None:
     place = {bulk_id: line for line, (bulk_id, *_) in enumerate(shown(dashboard)["lines"])}
     line = place[run.frame["bulk_id"][13]]
     for one, titles in ((dashboard, {"a fox in the snow", "a heron at dusk"}), (other, {"mine · seed 13"})):
-        ask(one, kind="open", line=line)
-        assert titles <= {row["title"] for row in told(one, "rows")[-1]["rows"]}
-    ask(dashboard, kind="find", text="Dusk heron seed")
-    assert told(dashboard, "found")[-1]["lines"] == []
-    ask(dashboard, kind="find", text="13 HERON")
-    assert told(dashboard, "found")[-1]["lines"] == [line]
+        request(one, kind="open", line=line)
+        assert titles <= {row["title"] for row in sent_messages(one, "rows")[-1]["rows"]}
+    request(dashboard, kind="find", text="Dusk heron seed")
+    assert sent_messages(dashboard, "found")[-1]["lines"] == []
+    request(dashboard, kind="find", text="13 HERON")
+    assert sent_messages(dashboard, "found")[-1]["lines"] == [line]
     for words in (repr(dashboard), dashboard._repr_mimebundle_()["text/html"], run._repr_html_()):
         assert "13 “a heron at dusk”" in words
     assert "13 “mine · seed 13”" in repr(other)

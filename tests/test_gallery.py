@@ -44,7 +44,7 @@ SVG = media.svg({"prompt": "a fox"})
 
 
 class Fake:
-    """A subject whose rows a test moves."""
+    """Stands in for `Calls` and `Cards`: a test moves its rows."""
 
     def __init__(self, size: int, *, paths: dict[int, list[str | None]] | None = None) -> None:
         self.rows = [Outcome(row, PENDING) for row in range(size)]
@@ -87,39 +87,39 @@ class Fake:
         self.view.hear(Event("refreshed", len(self), 0, 0, {}, changed))
 
 
-def gallery(subject: Fake, *, page: int = 100) -> Gallery:
-    """Show a subject."""
-    return Gallery(subject, subject, GalleryLayout(4, 220, page))
+def gallery(fake: Fake, *, page: int = 100) -> Gallery:
+    """Return a gallery of a fake."""
+    return Gallery(fake, fake, GalleryLayout(4, 220, page))
 
 
-def told(shown: Gallery, kind: str) -> list[dict[str, Any]]:
+def sent_messages(shown: Gallery, kind: str) -> list[dict[str, Any]]:
     """Return the messages of one kind that the browser was sent."""
     model = shown._browser.model_id
     contents = [data["content"] for known, _, data, _ in Wire.sent if known == model and data.get("method") == "custom"]
     return [content for content in contents if content["kind"] == kind]
 
 
-def buffers(shown: Gallery) -> list[bytes]:
+def sent_buffers(shown: Gallery) -> list[bytes]:
     """Return the bytes that the browser was sent."""
     model = shown._browser.model_id
     return [bytes(one) for known, _, data, held in Wire.sent if known == model and "content" in data for one in held]
 
 
-def snapshots(shown: Gallery) -> list[dict[str, Any]]:
+def sent_snapshots(shown: Gallery) -> list[dict[str, Any]]:
     """Return the snapshots that the browser was sent."""
     model = shown._browser.model_id
     states = [data.get("state", {}) for known, _, data, _ in Wire.sent if known == model]
     return [state["snapshot"] for state in states if "snapshot" in state]
 
 
-def ask(shown: Gallery, **content: Any) -> None:
-    """Do as the browser does that asks something."""
+def request(shown: Gallery, **content: Any) -> None:
+    """Send a request as the browser does."""
     shown._browser._handle_custom_msg(content, [])
 
 
-def cards_told(shown: Gallery) -> list[int]:
+def sent_card_rows(shown: Gallery) -> list[int]:
     """Return the rows whose cards came, in their order."""
-    return [one["row"] for update in told(shown, "update") for one in update.get("cards", [])]
+    return [one["row"] for update in sent_messages(shown, "update") for one in update.get("cards", [])]
 
 
 def triggered(size: int = 3) -> pd.DataFrame:
@@ -171,7 +171,7 @@ def test_an_update_holds_what_changed_and_nothing_else() -> None:
     assert said["notice"] == "stopped"
 
 
-def test_a_card_that_was_told_comes_again_when_it_changes() -> None:
+def test_a_sent_card_is_sent_again_when_it_changes() -> None:
     """Of a row that is looked at; a status that stays may bring an output."""
     rows = sheet(3)
     rows.settle("t", None)
@@ -215,7 +215,7 @@ def test_whatever_a_browser_watches_is_rows() -> None:
     assert [one["row"] for one in update["cards"]] == [3]
 
 
-def test_words_have_an_end() -> None:
+def test_statuses_have_a_maximum_number() -> None:
     """An API that makes up a word for each row fills no list."""
     rows = sheet(100)
     rows.take([Outcome(row, f"odd {row}") for row in range(100)])
@@ -247,84 +247,84 @@ def test_a_text_is_found_in_all_that_a_card_says() -> None:
 
 def test_the_first_page_is_there_at_once() -> None:
     """In the state that the browser gets with the widget: nothing has to be asked for, and no thread begins."""
-    subject = Fake(500)
-    subject.happen(range(500), COMPLETED, output="https://media.example/a.png")
-    shown = gallery(subject, page=50)
-    (first,) = snapshots(shown)
+    fake = Fake(500)
+    fake.happen(range(500), COMPLETED, output="https://media.example/a.png")
+    shown = gallery(fake, page=50)
+    (first,) = sent_snapshots(shown)
     assert [one["row"] for one in first["cards"]] == list(range(51))
     assert (first["columns"], first["size"], first["page"]) == (4, 220, 50)
     assert len(first["codes"]) == 500
     assert first["title"] == f"Run 'spring' of {WF}"
-    assert told(shown, "update") == []
-    subject.happen([3], FAILED)
-    until(lambda: cards_told(shown) == [3])
+    assert sent_messages(shown, "update") == []
+    fake.happen([3], FAILED)
+    until(lambda: sent_card_rows(shown) == [3])
     shown.close()
 
 
 def test_cards_fill_in_as_rows_complete() -> None:
     """A message for what happened, and no more than four a second."""
-    subject = Fake(30)
-    shown = gallery(subject)
+    fake = Fake(30)
+    shown = gallery(fake)
     for row in range(30):
-        subject.happen([row], COMPLETED, output=f"https://media.example/{row}.png")
-    until(lambda: sorted(cards_told(shown)) == list(range(30)))
-    assert len(told(shown, "update")) <= 3
-    subject.happen([4], FAILED, error="no")
-    until(lambda: cards_told(shown)[30:] == [4])
+        fake.happen([row], COMPLETED, output=f"https://media.example/{row}.png")
+    until(lambda: sorted(sent_card_rows(shown)) == list(range(30)))
+    assert len(sent_messages(shown, "update")) <= 3
+    fake.happen([4], FAILED, error="no")
+    until(lambda: sent_card_rows(shown)[30:] == [4])
     shown.close()
 
 
-def test_what_a_run_says_is_told() -> None:
+def test_the_state_of_a_run_is_sent() -> None:
     """Why it does not go on, and when it has ended, nothing."""
-    subject = Fake(2)
-    shown = gallery(subject)
-    subject.said |= {"phase": "failed", "problem": "AuthenticationError: the key is refused"}
-    subject.view.turned()
-    until(lambda: any("the key is refused" in (one.get("notice") or "") for one in told(shown, "update")))
-    subject.happen([0, 1], COMPLETED)
-    subject.said = {"workflow": WF, "run": "spring", "phase": "settled"}
-    subject.view.turned()
-    until(lambda: told(shown, "update")[-1].get("notice", 1) is None)
-    assert snapshots(shown)[-1]["notice"] is None
+    fake = Fake(2)
+    shown = gallery(fake)
+    fake.said |= {"phase": "failed", "problem": "AuthenticationError: the key is refused"}
+    fake.view.turned()
+    until(lambda: any("the key is refused" in (one.get("notice") or "") for one in sent_messages(shown, "update")))
+    fake.happen([0, 1], COMPLETED)
+    fake.said = {"workflow": WF, "run": "spring", "phase": "settled"}
+    fake.view.turned()
+    until(lambda: sent_messages(shown, "update")[-1].get("notice", 1) is None)
+    assert sent_snapshots(shown)[-1]["notice"] is None
     shown.close()
 
 
-def test_a_page_that_is_turned_to_is_told() -> None:
+def test_the_cards_of_a_new_page_are_sent() -> None:
     """Only the cards that are missing, and from then on their changes."""
-    subject = Fake(300)
-    shown = gallery(subject, page=100)
-    ask(shown, kind="watch", seq=0, rows=list(range(100, 201)), missing=list(range(101, 201)))
-    until(lambda: cards_told(shown) == list(range(101, 201)))
-    subject.happen([5, 150], COMPLETED, output="a")
-    until(lambda: cards_told(shown)[100:] == [150])
+    fake = Fake(300)
+    shown = gallery(fake, page=100)
+    request(shown, kind="watch", seq=0, rows=list(range(100, 201)), missing=list(range(101, 201)))
+    until(lambda: sent_card_rows(shown) == list(range(101, 201)))
+    fake.happen([5, 150], COMPLETED, output="a")
+    until(lambda: sent_card_rows(shown)[100:] == [150])
     shown.close()
 
 
 def test_a_browser_that_missed_something_gets_all_of_it() -> None:
     """It says which message it heard last."""
-    subject = Fake(3)
-    shown = gallery(subject)
-    subject.happen([1], COMPLETED, output="a")
-    until(lambda: cards_told(shown) == [1])
+    fake = Fake(3)
+    shown = gallery(fake)
+    fake.happen([1], COMPLETED, output="a")
+    until(lambda: sent_card_rows(shown) == [1])
     until(lambda: shown._refresher._thread is None)
-    before = len(snapshots(shown))
-    ask(shown, kind="watch", seq=told(shown, "update")[-1]["seq"], rows=[0, 1, 2], missing=[2])
-    until(lambda: cards_told(shown) == [1, 2])
-    assert len(snapshots(shown)) == before
+    before = len(sent_snapshots(shown))
+    request(shown, kind="watch", seq=sent_messages(shown, "update")[-1]["seq"], rows=[0, 1, 2], missing=[2])
+    until(lambda: sent_card_rows(shown) == [1, 2])
+    assert len(sent_snapshots(shown)) == before
     for _ in range(50):  # as many as a browser may ask while a cell runs
-        ask(shown, kind="watch", seq=-1, rows=[0, 1, 2], missing=[])
-    until(lambda: len(snapshots(shown)) > before)
-    assert snapshots(shown)[-1]["codes"] == [0, 4, 0]
+        request(shown, kind="watch", seq=-1, rows=[0, 1, 2], missing=[])
+    until(lambda: len(sent_snapshots(shown)) > before)
+    assert sent_snapshots(shown)[-1]["codes"] == [0, 4, 0]
     until(lambda: shown._refresher._thread is None)
-    assert len(snapshots(shown)) < before + 10
+    assert len(sent_snapshots(shown)) < before + 10
     shown.close()
 
 
 def test_the_kernel_finds_rows() -> None:
     """Those whose cards are not in the browser too."""
     shown = gallery(Fake(300), page=10)
-    ask(shown, kind="find", text="P29")
-    until(lambda: told(shown, "found") == [{"kind": "found", "text": "P29", "rows": [29, *range(290, 300)]}])
+    request(shown, kind="find", text="P29")
+    until(lambda: sent_messages(shown, "found") == [{"kind": "found", "text": "P29", "rows": [29, *range(290, 300)]}])
     shown.close()
 
 
@@ -345,15 +345,15 @@ def test_the_kernel_finds_rows() -> None:
         "find",
     ],
 )
-def test_a_browser_may_ask_anything(asked: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_browser_may_request_anything(asked: Any, caplog: pytest.LogCaptureFixture) -> None:
     """And gets no file for it, and does no harm."""
-    subject = Fake(2, paths={0: [__file__]})
-    shown = gallery(subject)
+    fake = Fake(2, paths={0: [__file__]})
+    shown = gallery(fake)
     shown._browser._handle_custom_msg(asked, [])
     assert caplog.records == []  # what a widget's listener raises is logged
-    subject.happen([0], COMPLETED)
-    until(lambda: cards_told(shown) == [0])
-    assert told(shown, "file") == []
+    fake.happen([0], COMPLETED)
+    until(lambda: sent_card_rows(shown) == [0])
+    assert sent_messages(shown, "file") == []
     shown.close()
 
 
@@ -365,10 +365,10 @@ def test_files_come_one_by_one_as_they_are_asked_for(tmp_path: Path) -> None:
     names: list[str | None] = ["a.png", "secret.png", "gone.png", "empty.png", None, ".", "a\0.png"]
     shown = gallery(Fake(1, paths={0: [name and str(tmp_path / name) for name in names]}))
     for n in range(len(names) + 1):
-        ask(shown, kind="file", row=0, n=n)
-    until(lambda: len(told(shown, "file")) == len(names) + 1)
-    assert [one["type"] for one in told(shown, "file")] == ["image/png", *[None] * len(names)]
-    assert buffers(shown) == [PNG]
+        request(shown, kind="file", row=0, n=n)
+    until(lambda: len(sent_messages(shown, "file")) == len(names) + 1)
+    assert [one["type"] for one in sent_messages(shown, "file")] == ["image/png", *[None] * len(names)]
+    assert sent_buffers(shown) == [PNG]
     assert "root:x" not in json.dumps([data for _, _, data, _ in Wire.sent], default=str)
     shown.close()
 
@@ -436,16 +436,16 @@ def test_a_file_is_known_by_its_first_bytes(head: bytes, kind: str | None) -> No
 
 def test_nothing_is_sent_after_the_end() -> None:
     """A closed gallery hears nothing, has no widgets, and its thread ends."""
-    subject = Fake(10)
+    fake = Fake(10)
     known = set(ipywidgets.widgets.widget._instances)
-    shown = gallery(subject)
-    subject.happen([0], COMPLETED)
-    until(lambda: cards_told(shown) == [0])
+    shown = gallery(fake)
+    fake.happen([0], COMPLETED)
+    until(lambda: sent_card_rows(shown) == [0])
     shown.close()
-    assert subject.is_closed
+    assert fake.is_closed
     assert set(ipywidgets.widgets.widget._instances) <= known
     sent = len(Wire.sent)
-    subject.happen([1], COMPLETED)
+    fake.happen([1], COMPLETED)
     until(lambda: not any(thread.name == "eachlabs-view" for thread in threading.enumerate()))
     assert len(Wire.sent) == sent
 
@@ -460,12 +460,12 @@ def test_a_runs_gallery_fills_in_and_asks_nothing(sandbox: Sandbox) -> None:
     run = prompts.eachlabs.start(WF, {"prompt": "animal", "seed": "n"})
     shown = run.gallery(label="animal", columns=3)
     run.interval = 0.2
-    assert [one["label"] for one in snapshots(shown)[0]["cards"]] == ["a fox", "a heron", "an owl"]
+    assert [one["label"] for one in sent_snapshots(shown)[0]["cards"]] == ["a fox", "a heron", "an owl"]
     until(lambda: len(sandbox.accepted) == 3)
     sandbox.release()
     out = run.result(timeout=120.0)
-    until(lambda: set(cards_told(shown)) == {0, 1, 2} and snapshots(shown)[-1]["codes"] == [4, 4, 4])
-    last = {one["row"]: one for one in snapshots(shown)[-1]["cards"]}
+    until(lambda: set(sent_card_rows(shown)) == {0, 1, 2} and sent_snapshots(shown)[-1]["codes"] == [4, 4, 4])
+    last = {one["row"]: one for one in sent_snapshots(shown)[-1]["cards"]}
     assert [last[row]["media"][0]["url"] for row in range(3)] == out["output"].tolist()
     assert last[1]["input"] == [("prompt", "a heron"), ("seed", "2")]
     requests = len(sandbox.requests)
@@ -492,7 +492,7 @@ def test_a_row_that_is_sent_again_loses_its_former_file(sandbox: Sandbox, tmp_pa
     shown.close()
 
 
-def test_a_closed_gallery_of_a_run_is_let_go(sandbox: Sandbox) -> None:
+def test_a_closed_gallery_of_a_run_is_released(sandbox: Sandbox) -> None:
     """The run keeps nothing of it, and goes on."""
     sandbox.change(hold=True)
     run = pd.DataFrame({"prompt": ["a", "b"]}).eachlabs.start(WF)
@@ -543,7 +543,11 @@ def test_numbers_of_numpy_are_numbers() -> None:
     import numpy as np
 
     shown = triggered().eachlabs.gallery(columns=np.int64(3), size=np.float64(180.4), page=np.int32(7))
-    assert (snapshots(shown)[0]["columns"], snapshots(shown)[0]["size"], snapshots(shown)[0]["page"]) == (3, 180, 7)
+    assert (
+        sent_snapshots(shown)[0]["columns"],
+        sent_snapshots(shown)[0]["size"],
+        sent_snapshots(shown)[0]["page"],
+    ) == (3, 180, 7)
     shown.close()
 
 
@@ -552,7 +556,7 @@ def test_the_smallest_frames_have_a_gallery(size: int) -> None:
     """Nothing was triggered of it, or there is no row."""
     shown = pd.DataFrame({"prompt": ["a"] * size}).eachlabs.gallery()
     assert repr(shown).startswith("No row of this frame has been triggered yet")
-    assert snapshots(shown)[0]["title"] == "No row of this frame has been triggered yet"
+    assert sent_snapshots(shown)[0]["title"] == "No row of this frame has been triggered yet"
     shown.close()
 
 
@@ -561,8 +565,8 @@ def test_a_result_with_a_prefix_has_a_gallery() -> None:
     out = triggered(2).rename(columns=lambda name: name if name == "prompt" else f"my_{name}")
     out.attrs = {}
     shown = out.eachlabs.gallery(prefix="my_")
-    assert snapshots(shown)[0]["codes"] == [4, 4]
-    assert snapshots(shown)[0]["cards"][0]["input"] == [("prompt", "p0")]
+    assert sent_snapshots(shown)[0]["codes"] == [4, 4]
+    assert sent_snapshots(shown)[0]["cards"][0]["input"] == [("prompt", "p0")]
     shown.close()
 
 
@@ -684,10 +688,10 @@ def test_a_saved_sheet_holds_every_card_and_each_file(tmp_path: Path) -> None:
 
 def test_a_sheet_that_is_saved_while_it_fills_is_as_it_stands(tmp_path: Path) -> None:
     """With the rows that are there, and the others as they are."""
-    subject = Fake(3)
-    shown = gallery(subject)
-    subject.happen([1], COMPLETED, output="a poem")
-    until(lambda: cards_told(shown) == [1])
+    fake = Fake(3)
+    shown = gallery(fake)
+    fake.happen([1], COMPLETED, output="a poem")
+    until(lambda: sent_card_rows(shown) == [1])
     state = state_of(shown.save(tmp_path / "sheet.html"))
     assert state["snapshot"]["codes"] == [0, 4, 0]
     assert [one["text"] for one in state["snapshot"]["cards"]] == [None, "a poem", None]
@@ -697,26 +701,26 @@ def test_a_sheet_that_is_saved_while_it_fills_is_as_it_stands(tmp_path: Path) ->
 
 def test_a_sheet_that_is_saved_before_the_next_beat_is_no_older_than_its_run(tmp_path: Path) -> None:
     """As in a cell that waits for the result and saves at once: what was heard counts, shown or not."""
-    subject = Fake(2)
-    shown = gallery(subject)
+    fake = Fake(2)
+    shown = gallery(fake)
     shown._refresher.close()
     for row in range(2):
-        subject.happen([row], COMPLETED, output="a poem")
+        fake.happen([row], COMPLETED, output="a poem")
         state = state_of(shown.save(tmp_path / "sheet.html"))
         assert state["snapshot"]["codes"] == [4, 4][: row + 1] + [0, 0][row + 1 :]
         assert state["snapshot"]["cards"][row]["text"] == "a poem"
     assert "pending" not in repr(shown)
-    subject.happen([1], FAILED, error="too dark")
+    fake.happen([1], FAILED, error="too dark")
     assert "too dark" in shown._repr_mimebundle_()["text/html"]
     shown.close()
 
 
 def test_cards_of_a_frame_are_made_as_they_are_asked_for() -> None:
     """Ten thousand rows cost what is looked at."""
-    subject = Fake(10_000)
-    shown = gallery(subject, page=50)
-    assert len(subject.made) < 200
-    assert len(json.dumps(snapshots(shown)[0])) < 100_000
+    fake = Fake(10_000)
+    shown = gallery(fake, page=50)
+    assert len(fake.made) < 200
+    assert len(json.dumps(sent_snapshots(shown)[0])) < 100_000
     shown.close()
 
 
