@@ -1,10 +1,10 @@
-"""JSON from outside -> plain Python values that every later step can store, compare and show.
+"""Decodes JSON from outside to plain Python values that every later step can store, compare and show.
 
 Owns which JSON values cannot be kept and what replaces them. It reads bytes only: it knows no request and no status
 code, and it never raises anything but `ValueError`, whatever the bytes are.
 
-orjson decodes first, and nearly always alone. Where it refuses (a lone surrogate, NaN, a number beyond a double, bytes
-that are no UTF-8), or where a value nests too deeply to be encoded again, the text is parsed here: without recursion,
+orjson decodes first, and nearly always alone. If it refuses (a lone surrogate, NaN, a number beyond a double, bytes
+that are no UTF-8), or a value nests too deeply to be encoded again, the text is parsed here: without recursion,
 and in at most `MAX_TOKENS` steps. One bad value must not hide the executions beside it.
 """
 
@@ -46,9 +46,9 @@ _MAX_NAME: Final = 40
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_WORD: Final = re.compile(r"-?[A-Za-z]+")
-_WORDS: Final[Mapping[str, Json]] = {"true": True, "false": False, "null": None}
-_NOT_FINITE_WORDS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
+_LITERAL: Final = re.compile(r"-?[A-Za-z]+")
+_LITERALS: Final[Mapping[str, Json]] = {"true": True, "false": False, "null": None}
+_NOT_FINITE_LITERALS: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 _BRACKET: Final = re.compile(r'[^"\[\]{}]*')
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _STRINGS: Final = json.JSONDecoder(strict=False)
@@ -67,15 +67,14 @@ def decode(body: bytes, *, check_depth: bool = True) -> Json:
     is too large for a float becomes its digits as a str; what is nested more than `MAX_DEPTH` levels deep becomes
     `TOO_DEEP`. An id in which something would be replaced becomes None: it would name another execution, or none.
 
-    Where something was replaced, the execution's object (the whole body, or an entry of its ``executions``) has a
+    If something was replaced, the execution's object (the whole body, or an entry of its ``executions``) has a
     sentence about it: see `replaced`.
 
     Parameters
     ----------
     body : bytes
     check_depth : bool, default True
-        Whether nesting is looked at where orjson has decoded `body`. False is for a caller that keeps no nested value
-        of it.
+        Whether nesting is checked if orjson has decoded `body`. Pass False if no nested value of it is kept.
 
     Returns
     -------
@@ -96,13 +95,13 @@ def decode(body: bytes, *, check_depth: bool = True) -> Json:
 
 
 def replaced(execution: Mapping[str, Any]) -> str | None:
-    """Return what `decode` replaced in an execution's object, in a sentence; None where it is as it was sent."""
+    """Return what `decode` replaced in an execution's object, in a sentence; None if nothing."""
     note = execution.get(REPLACED)
     return note if isinstance(note, str) else None
 
 
 def storable(value: Json) -> Json:
-    """Return a value that orjson cannot encode as `decode` would have given it; `NOT_STORABLE` where that fails too."""
+    """Return a value that orjson cannot encode as `decode` would return it; `NOT_STORABLE` if that fails too."""
     try:
         # In a list, which gets no sentence about what was replaced.
         return decode(json.dumps([value], default=str).encode())[0]
@@ -111,7 +110,7 @@ def storable(value: Json) -> Json:
 
 
 def _is_shallow(body: bytes, value: Json) -> bool:
-    """Say whether a value nests at most `MAX_DEPTH` levels, at the speed of orjson."""
+    """Return whether a value nests at most `MAX_DEPTH` levels."""
     if len(body) < _SHORT and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return True
     for _ in range(_WRAPPING):
@@ -128,7 +127,7 @@ _SHORT: Final = 4096
 
 
 class _Parser:
-    """One pass over a text that orjson refuses. Containers that are open lie on a stack, never on Python's own."""
+    """One pass over a text that orjson refuses. Open containers are on a stack of its own: nothing is recursive."""
 
     def __init__(self, body: bytes) -> None:
         # Bytes that are no UTF-8 become lone surrogates here, and are replaced together with those of the text.
@@ -164,14 +163,14 @@ class _Parser:
         return self._annotated(value)
 
     def _attach(self, value: Json) -> bool:
-        """Put a whole value into the container that it is in; return whether another one follows there."""
+        """Add a complete value to its container; return whether another value follows."""
         container: Any = self._open[-1]
         if isinstance(container, dict):
             container[self._keys[-1]] = value
         else:
             container.append(value)
         if self._takes(","):
-            self._keys[-1] = ""  # what is replaced in a name is of none of the fields
+            self._keys[-1] = ""  # a replacement within a name belongs to no field
             self._keys[-1] = self._key()
             return True
         self._needs("}" if isinstance(container, dict) else "]")
@@ -203,7 +202,7 @@ class _Parser:
         if number:
             self._at = number.end()
             return self._number(number.group(), is_whole=number.group(1) is None and number.group(2) is None), False
-        return self._word(), False
+        return self._literal(), False
 
     def _string(self) -> str:
         text, self._at = _STRINGS.raw_decode(self._text, self._at)
@@ -221,23 +220,23 @@ class _Parser:
         self._note(_TOO_LARGE if is_whole else _NOT_FINITE)
         return text if is_whole else None
 
-    def _word(self) -> Json:
-        found = _WORD.match(self._text, self._at)
-        word = found.group() if found else ""
-        if word in _NOT_FINITE_WORDS:
+    def _literal(self) -> Json:
+        match = _LITERAL.match(self._text, self._at)
+        literal = match.group() if match else ""
+        if literal in _NOT_FINITE_LITERALS:
             self._note(_NOT_FINITE)
-        elif word not in _WORDS:
+        elif literal not in _LITERALS:
             self._fail("expected a value")
-        self._at += len(word)
-        return _WORDS.get(word)
+        self._at += len(literal)
+        return _LITERALS.get(literal)
 
     def _skip(self) -> None:
-        """Go over a container, without reading what is in it."""
+        """Skip a container without reading its content."""
         self._note(_NESTED)
         depth = 0
         while True:
-            found = _BRACKET.match(self._text, self._at)
-            self._at = found.end() if found else self._at
+            match = _BRACKET.match(self._text, self._at)
+            self._at = match.end() if match else self._at
             char = self._peek()
             if char == '"':
                 self._at = _STRINGS.raw_decode(self._text, self._at)[1]
@@ -251,9 +250,9 @@ class _Parser:
                 return
 
     def _peek(self) -> str:
-        found = _SPACE.match(self._text, self._at)
-        if found:
-            self._at = found.end()
+        match = _SPACE.match(self._text, self._at)
+        if match:
+            self._at = match.end()
         return self._text[self._at : self._at + 1]
 
     def _takes(self, char: str) -> bool:

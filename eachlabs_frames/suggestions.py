@@ -20,22 +20,22 @@ MIN_SIMILARITY: Final = 0.7
 """Of `difflib`, from 0 to 1: by its own 0.6, "status" is close to "tags"."""
 
 
-def closest(name: object, known: Iterable[T]) -> T | None:
-    """Return the known name that `name` is most likely a misspelling of, whatever its case; None if none is close."""
-    folded = {str(label).casefold(): label for label, _ in zip(known, range(MAX_COMPARED), strict=False)}
+def closest(name: object, names: Iterable[T]) -> T | None:
+    """Return which of `names` is most likely meant by `name`, whatever its case; None if none is close."""
+    folded = {str(label).casefold(): label for label, _ in zip(names, range(MAX_COMPARED), strict=False)}
     matches = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=MIN_SIMILARITY)
     return folded[matches[0]] if matches else None
 
 
-def did_you_mean(name: object, known: Iterable[Hashable]) -> str:
-    """Return " (did you mean 'x'?)", or an empty string if no known name is close to `name`."""
-    match = closest(name, known)
+def did_you_mean(name: object, names: Iterable[Hashable]) -> str:
+    """Return " (did you mean 'x'?)", or an empty string if no name is close to `name`."""
+    match = closest(name, names)
     return "" if match is None else f" (did you mean {match!r}?)"
 
 
-def hint(name: object, known: Iterable[Hashable], *, listing: str = "it has") -> str:
-    """Return `did_you_mean`, else the first known names as " (it has 'a', 'b')"; empty if there are none."""
-    labels = list(known)
+def hint(name: object, names: Iterable[Hashable], *, listing: str = "it has") -> str:
+    """Return `did_you_mean`, else the first names as " (it has 'a', 'b')"; empty if there are none."""
+    labels = list(names)
     return did_you_mean(name, labels) or (f" ({listing} {listed(labels)})" if labels else "")
 
 
@@ -47,8 +47,8 @@ def listed(names: Iterable[object]) -> str:
 
 def check_keywords(function: Callable[..., Any], given: Iterable[str]) -> None:
     """Raise `TypeError`, as Python 3.13 words it, if `function`'s signature has not every keyword that was given."""
-    known = inspect.signature(function).parameters
+    parameters = inspect.signature(function).parameters
     for name in given:
-        if name not in known:
-            msg = f"{function.__name__}() got an unexpected keyword argument {name!r}{did_you_mean(name, known)}"
+        if name not in parameters:
+            msg = f"{function.__name__}() got an unexpected keyword argument {name!r}{did_you_mean(name, parameters)}"
             raise TypeError(msg)

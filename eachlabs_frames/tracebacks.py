@@ -31,7 +31,7 @@ _INTERRUPTS: Final = (KeyboardInterrupt, CancelledError)
 def short() -> Iterator[None]:
     """Have IPython show exceptions of any class that leave this block without the frames of this package.
 
-    Those that come from inside of this package and are not raised on purpose are left alone: they are errors of ours.
+    Unexpected exceptions from inside of this package are not changed: they are bugs of ours.
     """
     try:
         yield
@@ -43,7 +43,7 @@ def short() -> Iterator[None]:
 
 
 def render(exc: BaseException) -> list[str]:
-    """Return what IPython shows of `exc`, which has asked for it by its method ``_render_traceback_``."""
+    """Return what IPython shows of `exc`, whose method ``_render_traceback_`` calls this."""
     chain = [exc]
     while (cause := _explanation(chain[-1])) is not None and cause not in chain:
         chain.append(cause)
@@ -53,7 +53,7 @@ def render(exc: BaseException) -> list[str]:
 
 
 def _bounded(parts: list[str]) -> list[str]:
-    """Leave out the innermost frames, and what is still too long: the call in the cell and the message are enough."""
+    """Cut the innermost frames, and what is still too long: the call in the cell and the message are enough."""
     while len(parts) > _MIN_PARTS and "\n".join(parts).count("\n") >= MAX_LINES:
         del parts[-2]
     lines = "\n".join(parts).splitlines()
@@ -61,7 +61,7 @@ def _bounded(parts: list[str]) -> list[str]:
 
 
 def _rendered(exc: BaseException) -> list[str]:
-    """Return the lines of IPython's own formatter, in the mode and the colours that its user has chosen."""
+    """Return the lines of IPython's own formatter, in the mode and the colours that the user has chosen."""
     try:
         from IPython.core.getipython import get_ipython
 
@@ -77,18 +77,18 @@ def _renderer(exc: BaseException) -> Callable[[], list[str]]:
 
 @contextmanager
 def _replaced(chain: list[BaseException]) -> Iterator[None]:
-    """Give these exceptions the frames and causes that are shown, for as long as they are."""
-    before = [(one, one.__traceback__, one.__cause__, one.__context__, one.__suppress_context__) for one in chain]
+    """Replace the frames and causes of these exceptions by those that are shown, inside this block."""
+    before = [(exc, exc.__traceback__, exc.__cause__, exc.__context__, exc.__suppress_context__) for exc in chain]
     try:
-        for one, cause in zip(chain, [*chain[1:], None], strict=True):
-            one.__traceback__ = _shown(one.__traceback__)
-            one.__context__ = None
-            one.__cause__ = cause
+        for exc, cause in zip(chain, [*chain[1:], None], strict=True):
+            exc.__traceback__ = _shown(exc.__traceback__)
+            exc.__context__ = None
+            exc.__cause__ = cause
         yield
     finally:
-        for one, frames, cause, context, suppress in before:
-            one.__cause__, one.__context__, one.__traceback__ = cause, context, frames
-            one.__suppress_context__ = suppress
+        for exc, frames, cause, context, suppress in before:
+            exc.__cause__, exc.__context__, exc.__traceback__ = cause, context, frames
+            exc.__suppress_context__ = suppress
 
 
 def _shown(frames: TracebackType | None) -> TracebackType | None:
@@ -105,8 +105,8 @@ def _shown(frames: TracebackType | None) -> TracebackType | None:
             kept.append(frames)
         frames = frames.tb_next
     shown: TracebackType | None = None
-    for one in reversed(kept):
-        shown = TracebackType(shown, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    for entry in reversed(kept):
+        shown = TracebackType(shown, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return shown
 
 
@@ -116,7 +116,7 @@ def is_bare(exc: BaseException) -> bool:
 
 
 def _explanation(exc: BaseException) -> BaseException | None:
-    """Return the nearest cause that says more than `exc` does: one that was raised in a function of the user's."""
+    """Return the nearest cause that was raised in a function of the user's: it says more than `exc`."""
     cause = _cause(exc)
     seen: list[BaseException] = []
     while cause is not None and cause not in seen:

@@ -21,9 +21,8 @@ from ..errors import InputError, MappingError, RunError
 from ..inputs.fingerprints import fingerprint, fingerprints
 from ..inputs.json_values import MISSING, RefusedValueError, clean_local
 from ..inputs.mapping import Fields, as_pinned, from_spec, resolve
-from ..journal import open_journal
+from ..journal import open_journal, readable_name
 from ..journal.base import RowChunk, RunSpec
-from ..journal.run_names import readable
 from ..models import INVALID, Json, Outcome
 from ..settings import Settings
 from ..suggestions import hint
@@ -291,7 +290,7 @@ class RunBinding:
 def new_name() -> str:
     """Return a readable name for a run without a name."""
     day = datetime.now(timezone.utc).date().isoformat()
-    return readable(day, CLOCK.draw(), CLOCK.draw())
+    return readable_name(day, CLOCK.draw(), CLOCK.draw())
 
 
 def check_key(frame: pd.DataFrame, key: Any) -> int:

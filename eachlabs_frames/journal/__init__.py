@@ -1,13 +1,13 @@
 """The journal: which rows were sent, and what became of them, whatever happens to the process.
 
-Other packages use `open_journal`, and the modules `base` (the Protocols and values), `records` (the state of a run's
-rows), `updates` and `run_names`. `sqlite` and `none` implement the Protocols, and only this package imports them.
+Other packages use `open_journal` and `readable_name`, and the modules `base` (the Protocols and values), `records` (the
+state of a run's rows) and `updates`. `sqlite` and `none` implement the Protocols, and only this package imports them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from .base import Journal
@@ -25,3 +25,31 @@ def open_journal(path: Path | None) -> Journal:
     from .sqlite.journal import SqliteJournal
 
     return SqliteJournal(path)
+
+
+def readable_name(day: str, first: float, second: float) -> str:
+    """Return a name for a run that was given none: a day (YYYY-MM-DD), and words that two numbers of [0, 1) choose."""
+    quality = _QUALITIES[int(first * len(_QUALITIES))]
+    return f"{day}-{quality}-{_CREATURES[int(second * len(_CREATURES))]}"
+
+
+# fmt: off
+_QUALITIES: Final = (
+    "amber", "brave", "brisk", "bright", "calm", "clear", "clever", "cosy", "crisp", "eager", "early", "fair",
+    "fond", "frank", "fresh", "gentle", "glad", "golden", "grand", "happy", "hardy", "honest", "jolly", "keen",
+    "kind", "lively", "lucky", "mellow", "merry", "mild", "modest", "neat", "noble", "patient", "plain",
+    "polite", "proud", "quick", "quiet", "rapid", "ready", "rosy", "round", "sharp", "shiny", "silent",
+    "silver", "smart", "smooth", "snowy", "soft", "solid", "spry", "steady", "sunny", "swift", "tidy", "tiny",
+    "true", "vivid", "warm", "wise", "witty", "young",
+)
+
+_CREATURES: Final = (
+    "badger", "bear", "beaver", "bison", "bittern", "crane", "cricket", "curlew", "deer", "dipper", "dolphin",
+    "dove", "eagle", "egret", "falcon", "ferret", "finch", "fox", "gannet", "gecko", "goose", "hare", "hawk",
+    "heron", "hoopoe", "ibis", "jackdaw", "jay", "kestrel", "kite", "lark", "linnet", "lizard", "lynx",
+    "magpie", "marten", "merlin", "mole", "moth", "newt", "octopus", "oriole", "osprey", "otter", "owl",
+    "panda", "pelican", "petrel", "plover", "puffin", "quail", "raven", "robin", "rook", "seal", "shrew",
+    "skylark", "sparrow", "stoat", "stork", "swan", "swift", "tern", "thrush", "toad", "trout", "vole",
+    "weasel", "wren",
+)
+# fmt: on

@@ -96,7 +96,7 @@ class LostRequest:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a search for lost responses must not adopt.
+    """Executions and inputs that a search for lost responses must not adopt.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ class RunJournal(Protocol):
 
     @property
     def state(self) -> RunState:
-        """What is known of each row, as far as this call has read."""
+        """The state of each row, as far as this call has read."""
         ...
 
     def spec(self) -> RunSpec | None:
@@ -194,7 +194,7 @@ class RunJournal(Protocol):
     def enter(
         self, spec: RunSpec, *, index_names: Sequence[str | None] = (None,), rename: Callable[[], str] | None = None
     ) -> None:
-        """Join the run, which is created if it does not exist, and read what is known of its rows.
+        """Join the run, which is created if it does not exist, and read the state of its rows.
 
         Parameters
         ----------
@@ -286,7 +286,7 @@ class RunJournal(Protocol):
         ...
 
     def correct(self, outcomes: Sequence[Outcome]) -> None:
-        """Record soon that rows have other executions than the API's responses said."""
+        """Record soon that rows have other executions than in the API's responses."""
         ...
 
     def note_stop(self, reason: str | None) -> None:
@@ -306,7 +306,7 @@ class RunJournal(Protocol):
         ...
 
     async def claimed(self, since: float) -> Claimed:
-        """Return what belongs to somebody already, of all that was sent since `since` (epoch seconds), in any run."""
+        """Return what a search must not adopt, of all that was sent since `since` (epoch seconds), in any run."""
         ...
 
     def withdraw(self) -> None:
@@ -353,7 +353,7 @@ class Journal(Protocol):
         ...
 
     def runs_of_ids(self, ids: set[str]) -> dict[str, tuple[str, RunSpec]]:
-        """Return the run that each of these bulk operations or executions belongs to, of those that are known."""
+        """Return the run that each of these bulk operations or executions belongs to, of those that the journal has."""
         ...
 
     def workflow_ids(self, base_url: str) -> list[str]:
@@ -365,7 +365,7 @@ class Journal(Protocol):
         ...
 
     def recent_runs(self, spec: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:
-        """Return what other runs with the same spec, apart from the key, have sent since `since` (epoch ns).
+        """Return the inputs that other runs with the same spec, apart from the key, have sent since `since` (epoch ns).
 
         The newest comes first; the run named `without` is left out.
         """

@@ -1,4 +1,4 @@
-"""Finds the rows of a run by their digests, to tell which rows of a frame the run has already.
+"""Finds the rows of a run by their digests: which rows of a frame the run has already.
 
 A row is identified by its digest, and by which occurrence of that digest it is: so a frame may be sorted, filtered or
 appended to, and equal rows are two rows. Knows digests only, never a row's content.
@@ -28,10 +28,10 @@ class RowIndex:
     """
 
     def __init__(self, digests: bytes | bytearray, *, taken: Iterable[int] = (), latest: bool = False) -> None:
-        self._given = set(taken)
+        self._assigned = set(taken)
         self._latest = latest
-        # A digest's first row, or latest; its further rows, if any, from the last to the second; those of them all
-        # that are preferred. Most digests have one row, and there may be a million of them.
+        # Of each digest: its first row, or latest; its other rows, if any, from the last to the second; and those of
+        # all of them that are preferred. Most digests have only one row, and there may be a million digests.
         self._first: dict[bytes, int] = {}
         self._others: dict[bytes, list[int]] = {}
         self._preferred: dict[tuple[bytes, int], list[int]] = {}
@@ -77,26 +77,26 @@ class RowIndex:
         number = self._first.get(digest, UNSEEN)
         others = self._others.get(digest)
         if others is None:
-            return self._give(number)
+            return self._assign(number)
         if prefers is not None:
             if (digest, hint) not in self._preferred:
                 self._preferred[digest, hint] = [candidate for candidate in (*others, number) if prefers(candidate)]
             preferred = self._last(self._preferred[digest, hint])
             if preferred != UNSEEN:
                 return preferred
-        first = self._give(number)
+        first = self._assign(number)
         return first if first != UNSEEN else self._last(others)
 
     def _last(self, numbers: list[int]) -> int:
         """Return the last number that was not returned yet, and drop all after it: each is tested once."""
         while numbers:
-            number = self._give(numbers.pop())
+            number = self._assign(numbers.pop())
             if number != UNSEEN:
                 return number
         return UNSEEN
 
-    def _give(self, number: int) -> int:
-        if number == UNSEEN or number in self._given:
+    def _assign(self, number: int) -> int:
+        if number == UNSEEN or number in self._assigned:
             return UNSEEN
-        self._given.add(number)
+        self._assigned.add(number)
         return number

@@ -1,6 +1,6 @@
-"""Records in the journal how executions have ended that a frame's owner waits for. A help, never a hindrance.
+"""Records in the journal how executions of a frame have ended.
 
-What is recorded here can be read from the API again, so a journal that cannot be written only costs a warning.
+What is recorded here can be read from the API again, so a journal that cannot be written only causes a warning.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class JournalUpdater:
         self._rows: list[int] = []
 
     def known(self, execution_id: str) -> Outcome | None:
-        """Return what the journal knew of an execution when it was opened; None if it is none of this run's."""
+        """Return the state of an execution when the journal was opened; None if it is not of this run."""
         run_journal = self._opened()
         number = self._numbers.get(execution_id)
         return None if run_journal is None or number is None else run_journal.state.results.outcome(number)
@@ -106,7 +106,7 @@ class JournalUpdater:
             self.close()
             return
         self._numbers = run_journal.state.executions()
-        # By the executions that the rows have now: a correction may give them others.
+        # By the rows' present executions: a correction may change them.
         self._rows = [self._numbers.get(str(execution_id), -1) for execution_id in self._results.execution_id]
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class JournalUpdater:
 
 
 class RunRows:
-    """The rows of a call that is running: what a tracker needs to know of them, and records of them.
+    """The rows of a running call, as a tracker reads and records them.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ class RunRows:
         return time.time()
 
     def correct(self, outcomes: Sequence[Outcome]) -> None:
-        """Record that rows have other executions than the API's responses said."""
+        """Record that rows have other executions than in the API's responses."""
         self._run_journal.correct(self._numbered(outcomes))
 
     def _numbered(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
