@@ -1,4 +1,4 @@
-"""An output's pieces: every URL once and in order, nothing lost, whatever it is."""
+"""The items of an output: every URL once and in order, nothing lost, whatever it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.api.responses import Step, read_steps
-from eachlabs_frames.frames.output_items import OutputItem, leaves, pieces
+from eachlabs_frames.frames.output_rows import OutputItem, leaves, output_items
 from eachlabs_frames.media import MAX_DEPTH, urls
 
 FOX = "https://cdn.example.com/fox.png"
@@ -29,7 +29,7 @@ outputs = st.recursive(
 @given(outputs)
 def test_every_url_stands_in_one_piece_in_order(output: Any) -> None:
     """Those that a gallery or a download would find, and no other."""
-    found = [(piece.kind, piece.url) for piece in pieces(output) if piece.url is not None]
+    found = [(piece.kind, piece.url) for piece in output_items(output) if piece.url is not None]
     assert found == list(urls(output, None, any_length=True))
 
 
@@ -43,7 +43,7 @@ def test_nothing_of_an_output_is_lost(output: Any) -> None:
             return [value for inner in one for value in values(inner)]
         return [one]
 
-    found = pieces(output)
+    found = output_items(output)
     if output is None:
         assert found == []
         return
@@ -89,7 +89,7 @@ def test_nothing_of_an_output_is_lost(output: Any) -> None:
 )
 def test_a_piece_says_what_it_is_and_where_it_stood(output: Any, expected: list[OutputItem]) -> None:
     """A list is its values, a vector is one, an object is a piece for each of its URLs."""
-    assert pieces(output) == expected
+    assert output_items(output) == expected
 
 
 def test_an_output_without_end_comes_to_one() -> None:
@@ -97,14 +97,14 @@ def test_an_output_without_end_comes_to_one() -> None:
     deep: Any = FOX
     for _ in range(MAX_DEPTH):
         deep = [deep]
-    assert [piece.url for piece in pieces(deep)] == [FOX]
-    assert pieces([deep])[0].kind == "json"
+    assert [piece.url for piece in output_items(deep)] == [FOX]
+    assert output_items([deep])[0].kind == "json"
     for _ in range(100_000):
         deep = {"a": [deep]}
-    assert len(pieces(deep)) == 1
+    assert len(output_items(deep)) == 1
     assert len(leaves(deep)) == 1
     long = f"https://cdn.example.com/{'a' * 40_000}.png"
-    assert pieces([long])[0].url == pieces({"a": long})[0].url == long
+    assert output_items([long])[0].url == output_items({"a": long})[0].url == long
 
 
 def test_an_objects_leaves_are_named_by_their_paths() -> None:

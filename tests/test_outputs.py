@@ -18,7 +18,7 @@ import eachlabs_frames as ef
 from eachlabs_frames.api import reader
 from eachlabs_frames.frames.columns import read as read_results
 from eachlabs_frames.frames.columns import write
-from eachlabs_frames.frames.output_items import pieces
+from eachlabs_frames.frames.output_rows import output_items
 from eachlabs_frames.media import urls
 from eachlabs_frames.models import Outcome, Reply, Request
 from eachlabs_frames.results import Results
@@ -61,7 +61,7 @@ def test_lines_stay_with_their_rows_and_nothing_is_lost(rows: list[tuple[Any, An
         here = lines[lines["row"] == row]
         assert here["n"].tolist() == list(range(len(here)))
         assert here["execution_id"].tolist() == [f"e{row}"] * len(here)
-        found = pieces(value)
+        found = output_items(value)
         assert len(here) == max(1, len(found))
         assert all(one is piece.value for one, piece in zip(here["output"], found, strict=False) if is_leaf(one))
         assert here["url"].dropna().tolist() == [url for _, url in urls(value, None, any_length=True)]

@@ -1,7 +1,7 @@
-"""Frames that show themselves narrower than pandas would: `runs`, `summary` and `preview`.
+"""DataFrame subclasses with a narrower display, for `runs`, `summary` and `preview`.
 
-Owns what their display leaves out. Their data are complete, and whatever is computed from them is an ordinary
-DataFrame: pandas makes a plain `DataFrame` of a subclass that names no constructor of its own.
+Owns what the display omits. The data are complete, and results of operations on them are ordinary DataFrames: pandas
+returns those for a subclass without a `_constructor`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ..inputs.encoding import MAX_PAYLOAD as MAX_INPUT
 from ..models import COMPLETED, FAILED, STATUSES, UNKNOWN
 
 MAX_PAYLOAD: Final = 100
-"""Characters of a payload that a preview shows."""
+"""Characters of a payload in a preview."""
 
 PAGE: Final = 120
-"""Characters beside each other in 1,000 pixels, as JupyterLab shows a frame (measured in Chromium)."""
+"""Characters in 1,000 pixels of a frame in JupyterLab (measured in Chromium)."""
 GAP: Final = 2
 MAX_ID: Final = 16
 MIN_COLUMNS: Final = 3
@@ -28,10 +28,10 @@ TIME: Final = "%Y-%m-%d %H:%M:%S"
 
 
 class _CompactFrame(pd.DataFrame):
-    """A frame with a display of its own."""
+    """A frame with its own display."""
 
-    def _displayed(self, room: int) -> tuple[pd.DataFrame, str]:
-        """Return the frame to display in `room` characters, and a remark on what it leaves out."""
+    def _displayed(self, width: int) -> tuple[pd.DataFrame, str]:
+        """Return the frame to display in `width` characters, and a remark on what it omits."""
         raise NotImplementedError
 
     def _repr_html_(self) -> str | None:
@@ -46,13 +46,13 @@ class _CompactFrame(pd.DataFrame):
 
 
 class CountsFrame(_CompactFrame):
-    """Counts per status, with the columns that matter most first.
+    """Counts per status, with the most important columns first.
 
-    Not shown are statuses that no row has, and columns at the end for which there is no room; a remark names both. Ids
-    are shortened where they do not fit. Times are shown to the second.
+    Statuses that no row has and last columns that do not fit are omitted; a remark names both. Ids are shortened if
+    they do not fit. Times are shown to the second.
     """
 
-    def _displayed(self, room: int) -> tuple[pd.DataFrame, str]:
+    def _displayed(self, width: int) -> tuple[pd.DataFrame, str]:
         shown: pd.DataFrame = pd.DataFrame(self)
         if not shown.columns.is_unique:
             return shown, ""
@@ -63,24 +63,24 @@ class CountsFrame(_CompactFrame):
         shown = shown.drop(columns=zero)
         if first and others:
             names = [name for name in shown if name not in first]
-            place = names.index(others[0])
-            shown = shown[[*names[:place], *first, *names[place:]]]
+            start = names.index(others[0])
+            shown = shown[[*names[:start], *first, *names[start:]]]
         times = [str(name) for name, dtype in shown.dtypes.items() if dtype.kind == "M"]
         shown = shown.assign(**{name: shown[name].dt.strftime(TIME) for name in times})
         ids = [str(name) for name in shown if str(name).endswith("_id")]
-        if _width(shown) > room:
+        if _width(shown) > width:
             shown = shown.assign(**{name: shown[name].map(_shortened, na_action="ignore") for name in ids})
         cut: list[str] = []
-        while _width(shown) > room and shown.shape[1] > MIN_COLUMNS:
+        while _width(shown) > width and shown.shape[1] > MIN_COLUMNS:
             cut.insert(0, str(shown.columns[-1]))
             shown = shown.iloc[:, :-1]
         remarks = [", ".join(cut), f"{', '.join(map(str, zero))} (0 in every row)" if zero else ""]
-        left_out = "; ".join(filter(None, remarks))
-        return shown, f"Columns not shown: {left_out}" if left_out else ""
+        omitted = "; ".join(filter(None, remarks))
+        return shown, f"Columns not shown: {omitted}" if omitted else ""
 
 
 def _width(frame: pd.DataFrame) -> int:
-    """Return about how many characters wide a frame is displayed."""
+    """Return the approximate width of a displayed frame, in characters."""
     displayed = frame.iloc[: pd.get_option("display.max_rows")]
     cells = [[str(name), *map(_text, displayed.iloc[:, place].tolist())] for place, name in enumerate(frame)]
     return len(str(len(frame))) + sum(max(map(len, column)) + GAP for column in cells)
@@ -95,7 +95,7 @@ def _shortened(text: str) -> str:
 
 
 class PreviewFrame(_CompactFrame):
-    """Payloads as JSON, cut unless `full`, and problems, which are shown whole in a notebook."""
+    """Payloads as JSON, truncated unless `full`, and problems, which notebooks show in full."""
 
     _metadata: Final = ["full"]
     full: bool = False
@@ -103,10 +103,10 @@ class PreviewFrame(_CompactFrame):
     @classmethod
     def of(cls, frame: pd.DataFrame, *, full: bool) -> PreviewFrame:
         """Return `frame` with this display."""
-        made: PreviewFrame = cls(frame)
-        made.full = full
-        made.attrs.update(frame.attrs)
-        return made
+        preview: PreviewFrame = cls(frame)
+        preview.full = full
+        preview.attrs.update(frame.attrs)
+        return preview
 
     def __repr__(self) -> str:
         if not self.full:
@@ -114,15 +114,16 @@ class PreviewFrame(_CompactFrame):
         with pd.option_context("display.max_colwidth", None):
             return super().__repr__()
 
-    def _displayed(self, room: int) -> tuple[pd.DataFrame, str]:  # noqa: ARG002 - its columns are two
+    def _displayed(self, width: int) -> tuple[pd.DataFrame, str]:  # noqa: ARG002 - it has only two columns
         shown: pd.DataFrame = pd.DataFrame(self)
         if "payload" not in shown or "problem" not in shown:
             return shown, ""
         payloads: list[Any] = shown["payload"].tolist()
-        most = pd.get_option("display.max_rows") or len(payloads)
-        for place in {*range(min(most, len(payloads))), *range(max(0, len(payloads) - most), len(payloads))}:
-            if payloads[place] is not None:
-                payloads[place] = _json(payloads[place], self.full)
+        size = len(payloads)
+        max_rows = pd.get_option("display.max_rows") or size
+        for row in {*range(min(max_rows, size)), *range(max(0, size - max_rows), size)}:
+            if payloads[row] is not None:
+                payloads[row] = _json(payloads[row], self.full)
         problem = shown["problem"].astype(object).where(shown["problem"].notna(), "")
         return shown.assign(payload=pd.Series(payloads, dtype=object).to_numpy(), problem=problem.to_numpy()), ""
 

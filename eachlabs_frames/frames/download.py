@@ -89,7 +89,7 @@ class Download(Call[pd.DataFrame]):
             frame, results, options.name, edited=edited.tolist(), fields=sent_inputs.fields_of(frame, origin)
         )
         self._source = columns.snapshot(frame)
-        self._fetched = [NOT_FETCHED] * len(self._plan.wanted)
+        self._fetched = [NOT_FETCHED] * len(self._plan.files)
         self._progress = options.progress
         self._clock = clock
         self._store = store
@@ -117,7 +117,7 @@ class Download(Call[pd.DataFrame]):
 
     async def execute(self, stop: asyncio.Event) -> pd.DataFrame:
         """Fetch the missing files and return the frame."""
-        wanted: list[RequestedFile] = [self._plan.wanted[place] for place in self._missing]
+        wanted: list[RequestedFile] = [self._plan.files[place] for place in self._missing]
         with self._events.stopping(stop):
             self._events.started()
             if wanted:
@@ -149,7 +149,7 @@ class Download(Call[pd.DataFrame]):
     def _skip(self, folder: Folder) -> list[int]:
         """Record the files that are complete, and return the positions of the others."""
         missing = []
-        for place, (wanted, base) in enumerate(zip(self._plan.wanted, self._plan.bases, strict=True)):
+        for place, (wanted, base) in enumerate(zip(self._plan.files, self._plan.bases, strict=True)):
             entry = folder.complete(wanted.key, {wanted.stem, base})
             if entry is None:
                 missing.append(place)
@@ -190,8 +190,8 @@ class Download(Call[pd.DataFrame]):
 
     def _warn_of_age(self, missing: Sequence[int]) -> None:
         now = self._clock.epoch()
-        old = [place for place in missing if is_old(self._plan.wanted[place].ended_at, now)]
-        rows = self._plan.rows_of([place for place in old if not self._plan.wanted[place].is_embedded])
+        old = [place for place in missing if is_old(self._plan.files[place].ended_at, now)]
+        rows = self._plan.rows_of([place for place in old if not self._plan.files[place].is_embedded])
         if rows:
             msg = (
                 f"{len(rows)} row(s) ended over 24 hours ago, and output URLs live about 24 hours: files of "

@@ -6,7 +6,6 @@ Nothing is aligned: row i's files are written to row i, and a missing file leave
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -32,25 +31,25 @@ NAMED: Final = 5
 
 
 class DownloadPlan:
-    """The files of a frame's rows, each once, whatever number of rows it stands in.
+    """The files of a frame's rows, each once, even if several rows have it.
 
     Parameters
     ----------
     frame : pandas.DataFrame
     results : Results
-        What the frame says of its rows.
+        The frame's results.
     name : str
-        The template, as the user wrote it.
+        The template, as the user passed it.
     edited : sequence of int
-        Rows whose input was edited since they were sent. They have no file where its name would be made of that input.
+        Rows whose input was edited since they were sent. They have no file if its name depended on that input.
     fields : Fields, optional
-        How inputs were made.
+        How the inputs were built.
 
     Attributes
     ----------
-    wanted : list of RequestedFile
+    files : list of RequestedFile
     bases : list of str
-        The name of each before it was told apart from another of the same name.
+        The name of each before it was made unique.
     links : dict of int to list of str
         All URLs of each row's output.
     """
@@ -66,36 +65,35 @@ class DownloadPlan:
     ) -> None:
         self._frame = frame
         self._size = results.size
-        self.wanted: list[RequestedFile] = []
+        self.files: list[RequestedFile] = []
         self.bases: list[str] = []
         self._rows: dict[int, list[int]] = {}
-        places = Counter(str(one) for one in frame.columns)
-        template = naming.read(name, list(places))
+        template = naming.read(name, list(dict.fromkeys(map(str, frame.columns))))
         self._outputs = results.output
         self.links = links = _links(results)
-        misnamed = not template.fields.isdisjoint(map(str, labels_of(fields or {})))
-        self._edited = dict.fromkeys(edited, MISNAMED if misnamed else EDITED)
-        for row in edited if misnamed else ():
+        is_misnamed = not template.fields.isdisjoint(map(str, labels_of(fields or {})))
+        self._edited = dict.fromkeys(edited, MISNAMED if is_misnamed else EDITED)
+        for row in edited if is_misnamed else ():
             links.pop(row, None)
         stems = self._stems(template, links, results)
-        asked: dict[FileKey, list[str]] = {}
+        keys = {(row, n): FileKey(results.execution_id[row] or "", n, naming.mark(links[row][n])) for row, n in stems}
+        by_key: dict[FileKey, list[str]] = {}
+        for place, stem in stems.items():
+            by_key.setdefault(keys[place], []).append(stem)
+        names = naming.distinct(by_key)
+        positions: dict[tuple[FileKey, str], int] = {}
         for (row, n), stem in stems.items():
-            asked.setdefault(_identity(results, row, n, links[row][n]), []).append(stem)
-        names = naming.distinct(asked)
-        known: dict[tuple[FileKey, str], int] = {}
-        for (row, n), stem in stems.items():
-            url = links[row][n]
-            claim = (_identity(results, row, n, url), stem)
-            if claim not in known:
-                known[claim] = len(self.wanted)
-                self.wanted.append(RequestedFile(claim[0], url, names[claim], _ended_at(results, row)))
+            key = keys[row, n]
+            if (key, stem) not in positions:
+                positions[key, stem] = len(self.files)
+                self.files.append(RequestedFile(key, links[row][n], names[key, stem], _ended_at(results, row)))
                 self.bases.append(stem)
-            self._rows.setdefault(row, []).append(known[claim])
+            self._rows.setdefault(row, []).append(positions[key, stem])
 
     def _stems(
         self, template: NameTemplate, links: Mapping[int, Sequence[str]], results: Results
     ) -> dict[tuple[int, int], str]:
-        """Return the name of each row's n-th file, as the template has it."""
+        """Return the name of each row's n-th file by the template."""
         cells = {field: self._cells(field) for field in template.fields if field not in naming.OWN}
         labels = self._frame.index.tolist()
         stems = {}
@@ -107,39 +105,39 @@ class DownloadPlan:
         return stems
 
     def _cells(self, field: str) -> list[Any]:
-        places = [place for place, known in enumerate(self._frame.columns) if str(known) == field]
+        places = [place for place, label in enumerate(self._frame.columns) if str(label) == field]
         if len(places) > 1:
             msg = f"name= uses {{{field}}}, but the frame has {len(places)} columns of that name: rename one"
             raise MappingError(msg)
         cells: list[Any] = self._frame.iloc[:, places[0]].tolist()
         return cells
 
-    def rows_of(self, places: Sequence[int]) -> list[int]:
+    def rows_of(self, positions: Sequence[int]) -> list[int]:
         """Return the rows that have one of these files."""
-        chosen = set(places)
+        chosen = set(positions)
         return [row for row, files in self._rows.items() if not chosen.isdisjoint(files)]
 
-    def row_of(self, wanted: RequestedFile) -> int:
+    def row_of(self, file: RequestedFile) -> int:
         """Return the first row that has this file."""
-        return self.rows_of([self.wanted.index(wanted)])[0]
+        return self.rows_of([self.files.index(file)])[0]
 
     def named(self, rows: Sequence[int]) -> str:
-        """Return the first few rows by their labels."""
-        shown = ", ".join(repr(one) for one in self._frame.index[list(rows[:NAMED])].tolist())
+        """Return the labels of the first rows, for a message."""
+        shown = ", ".join(repr(label) for label in self._frame.index[list(rows[:NAMED])].tolist())
         return f"{shown}, ..." if len(rows) > NAMED else shown
 
     def written(
         self, source: pd.DataFrame, column: str, folder: str, fetched: Sequence[Fetched], *, prefix: str
     ) -> pd.DataFrame:
-        """Return a new frame of `source` with the paths and the errors; it says of which result they are."""
+        """Return `source` with the columns of paths and errors; attrs record which result they belong to."""
         paths: list[str | list[str | None] | None] = [None] * self._size
         errors: list[str | None] = [None] * self._size
-        # All lists as soon as one row has several: a column of both cannot be written to Parquet.
+        # Lists in all rows if a row has several files: Parquet cannot store a column with lists and texts.
         several = any(len(files) > 1 for files in self._rows.values())
         for row, files in self._rows.items():
-            found = [_path(folder, fetched[place].file) for place in files]
-            paths[row] = found if several else found[0]
-            errors[row] = decisions.joined([fetched[place].error for place in files])
+            of_row = [_path(folder, fetched[position].file) for position in files]
+            paths[row] = of_row if several else of_row[0]
+            errors[row] = decisions.joined([fetched[position].error for position in files])
         for row, reason in self._edited.items():
             errors[row] = f"{errors[row]}; {reason}" if errors[row] else reason
         out = columns.snapshot(source)
@@ -147,50 +145,51 @@ class DownloadPlan:
         columns.put(out, column + attrs.ERROR_SUFFIX, pd.array(errors, dtype="string"))
         self._renew_links(out, fetched, prefix)
         earlier = {
-            name: of
-            for name, of in attrs.path_columns(source).items()
+            name: owner
+            for name, owner in attrs.path_columns(source).items()
             if name != column and columns.places(source, name)
         }
-        said = {"column": column, "prefix": prefix, "earlier": earlier}
-        out.attrs[attrs.DOWNLOAD] = {name: value for name, value in said.items() if value}
+        entry = {"column": column, "prefix": prefix, "earlier": earlier}
+        out.attrs[attrs.DOWNLOAD] = {name: value for name, value in entry.items() if value}
         return out
 
     def _renew_links(self, out: pd.DataFrame, fetched: Sequence[Fetched], prefix: str) -> None:
         """Write the new links into the outputs that had the old ones."""
-        renewed = {place: file.url for place, file in enumerate(fetched) if file.url is not None}
+        renewed = {position: file.url for position, file in enumerate(fetched) if file.url is not None}
         if not renewed:
             return
         outputs = list(self._outputs)
         for row in self.rows_of(list(renewed)):
-            links = {self.wanted[place].url: renewed[place] for place in self._rows[row] if place in renewed}
+            positions = [position for position in self._rows[row] if position in renewed]
+            links = {self.files[position].url: renewed[position] for position in positions}
             outputs[row] = media.with_links(outputs[row], links)
         columns.put(out, prefix + "output", pd.Series(outputs, index=out.index, dtype=object))
 
 
 def check_column(frame: pd.DataFrame, column: object) -> str:
-    """Make sure that the paths may stand in `column` of this frame, and return it.
+    """Check that the paths can be written into `column` of this frame, and return it.
 
     Raises
     ------
     ConfigurationError
-        No name for a column.
+        It is no valid column name.
     ColumnError
-        A column of the user's own is in the way.
+        A column of the user has this name.
     """
     if not isinstance(column, str) or not column or column in COLUMNS:
         msg = f"column must be a name for the column of paths, and not that of a result column; got {column!r}"
         raise ConfigurationError(msg)
-    counted = {name: len(columns.places(frame, name)) for name in (column, column + attrs.ERROR_SUFFIX)}
-    ours = all(counted.values()) or column in attrs.path_columns(frame)
-    if any(counted.values()) and (not ours or max(counted.values()) > 1):
-        names = ", ".join(repr(name) for name, count in counted.items() if count)
+    counts = {name: len(columns.places(frame, name)) for name in (column, column + attrs.ERROR_SUFFIX)}
+    is_ours = all(counts.values()) or column in attrs.path_columns(frame)
+    if any(counts.values()) and (not is_ours or max(counts.values()) > 1):
+        names = ", ".join(repr(name) for name, count in counts.items() if count)
         msg = f"the frame already has a column named {names}: rename it, or pass another column="
         raise ColumnError(msg)
     return column
 
 
 def require_outputs(frame: pd.DataFrame, prefix: str) -> None:
-    """Raise `ColumnError` where the outputs were dropped: without them, no file would look as if there were none."""
+    """Raise `ColumnError` if the outputs were dropped: the frame would seem to have no files."""
     if label(frame, "output", prefix) not in frame.columns:
         msg = (
             f"the frame has no column {prefix + 'output'!r}, which holds the URLs: use the frame that wait() "
@@ -200,13 +199,9 @@ def require_outputs(frame: pd.DataFrame, prefix: str) -> None:
 
 
 def _links(results: Results) -> dict[int, list[str]]:
-    """Return the URLs of each row that has an output, however long they are: none is a picture less."""
+    """Return the URLs of each row that has an output, of any length: long ones may be images too."""
     outputs = ((row, output) for row, output in enumerate(results.output) if output is not None)
     return {row: [url for _, url in media.urls(output, None, any_length=True)] for row, output in outputs}
-
-
-def _identity(results: Results, row: int, n: int, url: str) -> FileKey:
-    return FileKey(results.execution_id[row] or "", n, naming.mark(url))
 
 
 def _ended_at(results: Results, row: int) -> float | None:
@@ -220,4 +215,4 @@ def _present(cell: Any) -> Any:
 
 
 def _path(folder: str, file: str | None) -> str | None:
-    return None if file is None else os.path.join(folder, *file.split("/"))  # noqa: PTH118 - a column of texts
+    return None if file is None else os.path.join(folder, *file.split("/"))  # noqa: PTH118 - paths are stored as text

@@ -1,4 +1,4 @@
-"""The keywords of a call that triggers: what each may be. It looks at no frame."""
+"""Checks the keywords of a call that triggers. It reads no frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_NAME_LENGTH: Final = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerOptions:
-    """The keywords of `bulk_trigger`, as they were given."""
+    """The keywords of `bulk_trigger`, as the user passed them."""
 
     version_id: str | None = None
     run: str | None = None
@@ -49,7 +49,7 @@ class TriggerOptions:
         Raises
         ------
         ConfigurationError
-            No key, or a value that cannot be used.
+            There is no API key, or a value is invalid.
         """
         settings = current(max_concurrency=self.max_concurrency)
         settings.key()
@@ -71,12 +71,12 @@ class TriggerOptions:
         return settings
 
     def announced(self, settings: Settings) -> TriggerOptions:
-        """Return these with the URL and the secret of the receiver, where there is one.
+        """Return these options with the URL and the secret of the receiver, if there is one.
 
         Raises
         ------
         ConfigurationError
-            It is none, not at work, or out of the API's reach.
+            It is no receiver, is not running, or the API cannot reach it.
         """
         if self.webhook is None:
             return self
@@ -84,7 +84,7 @@ class TriggerOptions:
         return replace(self, webhook_url=url, webhook_secret=secret)
 
     def secrets(self) -> list[Secret]:
-        """Return what no reply of the API may bring into a frame, a log or an error."""
+        """Return the secrets that must not get into a frame, a log or an error from a response of the API."""
         secrets = [self.webhook_secret, Secret.wrap(None if self.webhook is None else self.webhook_url)]
         return [secret for secret in secrets if secret is not None]
 
@@ -108,12 +108,12 @@ class TriggerOptions:
 
 
 def check_receiver(webhook: object) -> WebhookReceiver:
-    """Return a receiver of webhooks.
+    """Return `webhook`.
 
     Raises
     ------
     ConfigurationError
-        It is none.
+        It is no `WebhookReceiver`.
     """
     from ..webhooks.receiver import WebhookReceiver
 
@@ -143,7 +143,7 @@ def check_name(run: object) -> str:
     Raises
     ------
     ConfigurationError
-        No text that can be one.
+        It is not a valid name.
     """
     if not isinstance(run, str) or not run.strip() or len(run) > MAX_NAME_LENGTH or not run.isprintable():
         msg = f"run must be a name of 1 to {MAX_NAME_LENGTH} printable characters; got {run!r}"

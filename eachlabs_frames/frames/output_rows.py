@@ -1,6 +1,7 @@
-"""Implements `outputs`: a result's outputs one a line, or the steps of its executions. It only ever reads.
+"""Implements `outputs`: one row per item of a result's outputs, or per step of its executions. It only reads.
 
-Lines are told whose they are by position, never by label: row i's lines are row i's.
+Owns how an output is split into items and an object into columns; nothing is lost. Outputs are untrusted JSON of any
+depth. New rows belong to rows of the frame by position, never by label.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -21,18 +22,46 @@ from ..api.client import Client
 from ..api.responses import Step, read_steps
 from ..engine.events import EventEmitter
 from ..errors import ConfigurationError
+from ..media import MAX_DEPTH, kind_of
 from ..models import Json, Observer
 from ..results import NO_TIME, Results
 from ..settings import current
 from . import attrs, lost_attrs, sent_inputs
 from . import progress_bar as bars
-from .output_items import OutputItem, Path, leaves, pieces
 
 MAX_COLUMNS: Final = 500
-"""Columns that objects are expanded to, at most: an object whose keys are names of things has no end of them."""
+"""Columns that objects are expanded to, at most: objects with data as keys may have any number of them."""
 
-NOTHING: Final = OutputItem("", None)
+JSON: Final = "json"
 NO_STEP: Final = Step(None)
+
+Path: TypeAlias = tuple[str, ...]
+Details: TypeAlias = Mapping[str, Any] | str
+"""The details of an execution, or why there are none."""
+
+
+class OutputItem(NamedTuple):
+    """One result of an output.
+
+    Attributes
+    ----------
+    kind : str
+        How a URL may be displayed ("image", "video", "audio", "link"); else "text", "number", "boolean", "json".
+    value : JSON value
+        The item itself: a URL, a text, a number, an object.
+    url : str or None
+        The URL that the item is, or that its object contains.
+    key : str or None
+        The path of the item or its URL in the output, as in ``images.0.url``; None if it is the whole output.
+    """
+
+    kind: str
+    value: Json
+    url: str | None = None
+    key: str | None = None
+
+
+NO_ITEM: Final = OutputItem("", None)
 
 
 def outputs(
@@ -44,77 +73,120 @@ def outputs(
     prefix: str | None,
     progress: bool | Observer | None,
 ) -> pd.DataFrame:
-    """Make the lines; with `steps`, read the details of every execution first."""
+    """Return the new frame; with `steps`, read the details of every execution first."""
     bars.check(progress)
     for name, value in (("expand", expand), ("steps", steps)):
         if not isinstance(value, bool | np.bool_):
             msg = f"{name} must be True or False; got {value!r}"
             raise ConfigurationError(msg)
     state = lost_attrs.read_state(frame, prefix)
-    known, own, results = state.meta, state.prefix, state.results
-    sent_inputs.mark(frame, results, own, known)
-    made: dict[str, Any]
+    results = state.results
+    sent_inputs.mark(frame, results, state.prefix, state.meta)
     if steps:
-        said = _details(results, progress, read)
-        rows, made = _step_lines(results, said)
+        rows, columns = _step_columns(results, _details(results, progress, read))
     else:
-        rows, made = _piece_lines(results, _Files(frame, own))
-    taken: dict[Any, Any] = {"row": np.array(rows, dtype=np.int64)} | made
+        rows, columns = _item_columns(results, attrs.paths(frame, state.prefix))
+    columns = {"row": np.array(rows, dtype=np.int64)} | columns
     if expand:
-        taken |= _expanded(made["output"], taken)
-    # Its index is set last, by position: nothing is aligned by labels, of which several may be the same.
-    out: pd.DataFrame = pd.DataFrame({name: _column(values) for name, values in taken.items()}, copy=False)
-    out.index = frame.index.take(taken["row"])
+        columns |= _expanded(columns["output"], columns)
+    # The index is set last, by position: nothing is aligned by labels, which may not be unique.
+    out: pd.DataFrame = pd.DataFrame({name: _column(values) for name, values in columns.items()}, copy=False)
+    out.index = frame.index.take(columns["row"])
     return out
 
 
 # -- outputs ----------------------------------------------------------------------------------------------------------
 
 
-class _Files:
-    """The paths of what was downloaded, for each URL of a row in turn."""
+def output_items(output: Json) -> list[OutputItem]:
+    """Return the items of an output, in order.
 
-    def __init__(self, frame: pd.DataFrame, prefix: str) -> None:
-        self._column = attrs.paths(frame, prefix)
-        self.there = self._column is not None
-
-    def of(self, row: int, found: Sequence[OutputItem]) -> Iterator[str | None]:
-        """Yield the path of each piece's URL; nothing is guessed where there are more or fewer of them than URLs."""
-        count = sum(piece.url is not None for piece in found)
-        paths = attrs.paths_in(self._column.iloc[row]) if self._column is not None and count else []
-        left = iter(paths if len(paths) == count else ())
-        for piece in found:
-            yield None if piece.url is None else next(left, None)
+    A list gives the items of each of its values, unless it contains only numbers: that is one value, a vector or a box.
+    An object is an item for each URL in it, each with the whole object, or one item if it contains no URL. The URLs are
+    those of `media.urls`, each once, in the same order.
+    """
+    return [] if output is None else list(_split(output, (), 1))
 
 
-def _piece_lines(results: Results, files: _Files) -> tuple[array[int], dict[str, Any]]:
+def _split(value: Json, path: Path, level: int) -> Iterator[OutputItem]:
+    if level <= MAX_DEPTH and isinstance(value, list | tuple) and not _is_vector(value):
+        for number, item in enumerate(value):
+            yield from _split(item, (*path, str(number)), level + 1)
+    elif level <= MAX_DEPTH and isinstance(value, dict):
+        has_url = False
+        for kind, url, key in _urls(value, path, level):
+            has_url = True
+            yield OutputItem(kind, value, url, key)
+        if not has_url:
+            yield OutputItem(JSON, value, None, _key(path))
+    else:
+        yield _single(value, path)
+
+
+def _is_vector(values: Sequence[Json]) -> bool:
+    return not any(isinstance(value, str | dict | list | tuple) for value in values)
+
+
+def _single(value: Json, path: Path) -> OutputItem:
+    if isinstance(value, str):
+        kind = kind_of(value, any_length=True)
+        return OutputItem(kind, value, None if kind == "text" else value, _key(path))
+    json_type = "boolean" if isinstance(value, bool) else "number" if isinstance(value, int | float) else JSON
+    return OutputItem(json_type, value, None, _key(path))
+
+
+def _urls(value: Json, path: Path, level: int) -> Iterator[tuple[str, str, str | None]]:
+    """Yield each URL inside `value`, with its kind and its path."""
+    if isinstance(value, str):
+        kind = kind_of(value, any_length=True)
+        if kind != "text":
+            yield kind, value, _key(path)
+    elif isinstance(value, dict | list | tuple) and level <= MAX_DEPTH:
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _urls(item, (*path, str(name)), level + 1)
+
+
+def _key(path: Path) -> str | None:
+    return ".".join(path) if path else None
+
+
+def _item_columns(results: Results, path_column: Any) -> tuple[array[int], dict[str, Any]]:
     rows, numbers = array("q"), array("q")
-    found: list[OutputItem] = []
+    items: list[OutputItem] = []
     paths: list[str | None] = []
     for row, output in enumerate(results.output):
-        here = pieces(output) or [NOTHING]
-        rows.extend([row] * len(here))
-        numbers.extend(range(len(here)))
-        found += here
-        if files.there:
-            paths += files.of(row, here)
-    made = {
+        of_row = output_items(output) or [NO_ITEM]
+        rows.extend([row] * len(of_row))
+        numbers.extend(range(len(of_row)))
+        items += of_row
+        if path_column is not None:
+            paths += _paths(path_column.iloc[row], of_row)
+    columns = {
         "n": np.array(numbers, dtype=np.int64),
         "execution_id": _texts([results.execution_id[row] for row in rows]),
         "status": _texts([results.status[row] for row in rows]),
-        "kind": _texts([piece.kind or None for piece in found]),
-        "output": [piece.value for piece in found],
-        "url": _texts([piece.url for piece in found]),
-        "key": _texts([piece.key for piece in found]),
+        "kind": _texts([item.kind or None for item in items]),
+        "output": [item.value for item in items],
+        "url": _texts([item.url for item in items]),
+        "key": _texts([item.key for item in items]),
         "error": _texts([results.error[row] for row in rows]),
     }
-    return rows, made | ({"path": _texts(paths)} if files.there else {})
+    return rows, columns | ({"path": _texts(paths)} if path_column is not None else {})
+
+
+def _paths(cell: object, items: Sequence[OutputItem]) -> Iterator[str | None]:
+    """Yield the path of each item's file; None for all if the numbers of paths and URLs differ."""
+    count = sum(item.url is not None for item in items)
+    paths = attrs.paths_in(cell) if count else []
+    rest = iter(paths if len(paths) == count else ())
+    for item in items:
+        yield None if item.url is None else next(rest, None)
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
-def _details(results: Results, progress: bool | Observer | None, read: Read) -> Mapping[str, Mapping[str, Any] | str]:
+def _details(results: Results, progress: bool | Observer | None, read: Read) -> Mapping[str, Details]:
     rows: dict[str, list[int]] = {}
     for row, execution_id in enumerate(results.execution_id):
         if execution_id is not None:
@@ -129,7 +201,7 @@ def _details(results: Results, progress: bool | Observer | None, read: Read) -> 
         def on_read(execution_id: str) -> None:
             events.answered([results.outcome(row) for row in rows[execution_id]])
 
-        async def job(stop: asyncio.Event) -> Mapping[str, Mapping[str, Any] | str] | None:
+        async def job(stop: asyncio.Event) -> Mapping[str, Details] | None:
             reading = reader.read_details(
                 rows,
                 transport=client,
@@ -147,66 +219,80 @@ def _details(results: Results, progress: bool | Observer | None, read: Read) -> 
     return details or {}
 
 
-def _step_lines(results: Results, said: Mapping[str, Mapping[str, Any] | str]) -> tuple[array[int], dict[str, Any]]:
+def _step_columns(results: Results, details: Mapping[str, Details]) -> tuple[array[int], dict[str, Any]]:
     rows, numbers = array("q"), array("q")
-    found: list[Step] = []
+    steps: list[Step] = []
     for row, execution_id in enumerate(results.execution_id):
-        here = _steps_of(results.error[row], said.get(execution_id) if execution_id is not None else None)
-        rows.extend([row] * len(here))
-        numbers.extend(range(len(here)))
-        found += here
-    elapsed = [np.nan if step.elapsed is None else step.elapsed for step in found]
-    made = {
+        of_row = _steps_of(results.error[row], details.get(execution_id) if execution_id is not None else None)
+        rows.extend([row] * len(of_row))
+        numbers.extend(range(len(of_row)))
+        steps += of_row
+    elapsed = [np.nan if step.elapsed is None else step.elapsed for step in steps]
+    columns = {
         "n": np.array(numbers, dtype=np.int64),
         "execution_id": _texts([results.execution_id[row] for row in rows]),
         "status": _texts([results.status[row] for row in rows]),
-        "step_id": _texts([step.step_id for step in found]),
-        "step_status": _texts([step.status for step in found]),
-        "model": _texts([step.model for step in found]),
-        "started_at": _times([step.started_at for step in found]),
-        "completed_at": _times([step.completed_at for step in found]),
+        "step_id": _texts([step.step_id for step in steps]),
+        "step_status": _texts([step.status for step in steps]),
+        "model": _texts([step.model for step in steps]),
+        "started_at": _times([step.started_at for step in steps]),
+        "completed_at": _times([step.completed_at for step in steps]),
         "elapsed": np.array(elapsed, dtype=np.float64),
-        "primary": [step.primary for step in found],
-        "output": [step.output for step in found],
-        "error": _texts([step.error for step in found]),
+        "primary": [step.primary for step in steps],
+        "output": [step.output for step in steps],
+        "error": _texts([step.error for step in steps]),
     }
-    return rows, made
+    return rows, columns
 
 
-def _steps_of(error: str | None, said: Mapping[str, Any] | str | None) -> list[Step]:
-    """Return the steps of one row; where there are none, one line that says why."""
-    if isinstance(said, Mapping):
-        return read_steps(said) or [NO_STEP._replace(error=error)]
-    return [NO_STEP._replace(error=error if said is None else said)]
+def _steps_of(error: str | None, details: Details | None) -> list[Step]:
+    """Return the steps of one row; if there are none, one row with the reason."""
+    if isinstance(details, Mapping):
+        return read_steps(details) or [NO_STEP._replace(error=error)]
+    return [NO_STEP._replace(error=error if details is None else details)]
 
 
-# -- objects become columns -------------------------------------------------------------------------------------------
+# -- objects to columns -----------------------------------------------------------------------------------------------
 
 
-def _expanded(values: Sequence[Json], taken: Mapping[Any, Any]) -> dict[str, Any]:
+def _expanded(values: Sequence[Json], existing: Mapping[str, Any]) -> dict[str, Any]:
     """Return a column for each key of the objects among `values`, in order of first appearance."""
-    found = [leaves(value) for value in values]
-    paths: dict[Path, None] = dict.fromkeys(path for one in found for path in one)
+    objects = [leaves(value) for value in values]
+    paths: dict[Path, None] = dict.fromkeys(path for leaves_ in objects for path in leaves_)
     names: dict[str, Path] = {}
     for path in list(paths)[:MAX_COLUMNS]:
         name = ".".join(path)
-        while name in taken or name in names:
+        while name in existing or name in names:
             name = f"output.{name}"
         names[name] = path
-    return {name: _typed([one.get(path) for one in found]) for name, path in names.items()}
+    return {name: _typed([leaves_.get(path) for leaves_ in objects]) for name, path in names.items()}
+
+
+def leaves(value: Any) -> dict[Path, Json]:
+    """Return the values of an object by the path of their keys; objects inside it are expanded, lists are not."""
+    return dict(_leaves(value, (), 1)) if isinstance(value, dict) else {}
+
+
+def _leaves(value: dict[Any, Json], path: Path, level: int) -> Iterator[tuple[Path, Json]]:
+    for name, item in value.items():
+        inner = (*path, str(name))
+        if isinstance(item, dict) and item and level < MAX_DEPTH:
+            yield from _leaves(item, inner, level + 1)
+        else:
+            yield inner, item
 
 
 def _typed(values: list[Json]) -> Any:
-    """Make a column of the dtype that holds these values and no other; what is mixed stays as it is."""
-    kinds = set(map(type, values)) - {type(None)}
-    whole = all(value is not None for value in values)
-    if kinds == {str}:
+    """Return a column of the dtype of these values; mixed values are not converted."""
+    types = set(map(type, values)) - {type(None)}
+    is_complete = all(value is not None for value in values)
+    if types == {str}:
         return _texts(values)
-    if kinds == {bool}:
-        return pd.array(values, dtype="bool" if whole else "boolean")
-    if kinds == {int} and all(abs(value) < 2**63 for value in values if value is not None):
-        return pd.array(values, dtype="int64" if whole else "Int64")
-    if kinds in ({float}, {int, float}) and all(abs(value) <= 2**53 for value in values if type(value) is int):
+    if types == {bool}:
+        return pd.array(values, dtype="bool" if is_complete else "boolean")
+    if types == {int} and all(abs(value) < 2**63 for value in values if value is not None):
+        return pd.array(values, dtype="int64" if is_complete else "Int64")
+    if types in ({float}, {int, float}) and all(abs(value) <= 2**53 for value in values if type(value) is int):
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     return values
 
@@ -215,19 +301,19 @@ def _typed(values: list[Json]) -> Any:
 
 
 def _column(values: Any) -> pd.Series[Any]:
-    """Make a column of an array, or of objects where it is a list."""
+    """Return a Series of an array, or of objects if `values` is a list."""
     column: pd.Series[Any] = pd.Series(values, dtype=object if isinstance(values, list) else None)
     return column
 
 
 def _texts(values: Sequence[str | None]) -> Any:
-    return pd.array([None if value is None else _sound(value) for value in values], dtype="string")
+    return pd.array([None if value is None else _valid_utf8(value) for value in values], dtype="string")
 
 
-def _sound(text: str) -> str:
+def _valid_utf8(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _times(moments: Sequence[int | None]) -> Any:
-    numbers = np.array([NO_TIME if moment is None else moment for moment in moments], dtype=np.int64)
+def _times(times: Sequence[int | None]) -> Any:
+    numbers = np.array([NO_TIME if time is None else time for time in times], dtype=np.int64)
     return pd.DatetimeIndex(numbers.view("datetime64[ns]")).tz_localize("UTC").array

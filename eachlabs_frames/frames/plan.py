@@ -58,7 +58,7 @@ def misspellings(
 
 
 def commonest_problem(problems: Mapping[int, str], frame: pd.DataFrame) -> str:
-    """Return the commonest of these problems, by position, how many rows have it, and which is the first."""
+    """Return the most frequent of these problems, by position, with the number of its rows and the first of them."""
     reason, count = commonest(problems.values())
     position = next(position for position, problem in problems.items() if problem == reason)
     share = "" if count == len(problems) else f" (the most common reason, of {count:,} rows)"
@@ -66,18 +66,18 @@ def commonest_problem(problems: Mapping[int, str], frame: pd.DataFrame) -> str:
 
 
 def _own(frame: pd.DataFrame, prefix: str) -> frozenset[Hashable]:
-    """Return the columns that this package has written: no inputs, unless named."""
+    """Return the columns that this package has written, which are inputs only if named."""
     return attrs.own_columns(frame, prefix) | attrs.repeat_columns(frame)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rows of a frame that a run is about, and what each becomes.
+    """The rows of a call, and how their inputs are built and checked.
 
     Attributes
     ----------
     checksums : array of int
-        The checksum of each row's input, once `sheets` or `noted` was read to its end.
+        The checksum of each row's input, after `chunks` or `with_checksums` was read to its end.
     """
 
     frame: pd.DataFrame
@@ -99,7 +99,7 @@ class Plan:
         omit: bool,
         validate: bool,
     ) -> Plan:
-        """Make the plan of `positions`; `workflow` is None where nothing is known of it."""
+        """Return the plan of `positions`; `workflow` is None if it is not known."""
         schema = workflow.input_schema if workflow is not None else None
         if source_file.of(frame) is not None and not callable(fields):
             fields = with_types(fields, schema)
@@ -115,26 +115,26 @@ class Plan:
         return array("q", self.positions.tolist())
 
     def checked(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:
-        """Read every row once, chunk after chunk: positions, inputs and their JSON.
+        """Read every row once, in chunks: positions, inputs and their JSON.
 
-        What the schema refuses is in `refused` afterwards.
+        `refused` has the rows that the schema rejects afterwards.
 
         Raises
         ------
         InputError
-            A row's values cannot be an input at all; after the last row, so that it can say how many.
+            A row has no valid input; raised after the last row, to report how many rows have a problem.
         """
         self.source.forget()
-        # Of the first problem alone: an exception keeps the frames in memory that it was raised in.
+        # Only the first problem is kept: its exception refers to stack frames with the data.
         first: tuple[int, Problem] | None = None
         count = 0
         for positions, rows in self.source.rows():
-            made = encode_all(rows)
-            for unfit in self.source.unfit(positions, rows, made):
-                first, count = first or unfit, count + 1
+            encoded = encode_all(rows)
+            for invalid in self.source.invalid(positions, rows, encoded):
+                first, count = first or invalid, count + 1
             if first is not None:
                 continue
-            inputs, payloads = cast("Sequence[Row]", rows), cast("list[bytes]", made)
+            inputs, payloads = cast("Sequence[Row]", rows), cast("list[bytes]", encoded)
             if self.check is not None:
                 refused = zip(positions, map(self.check, inputs), strict=True)
                 self.refused.update({position: reason for position, reason in refused if reason is not None})
@@ -147,51 +147,51 @@ class Plan:
             msg = f"{source_file.place(self.frame, position)}{also}, {problem}{more}"
             raise InputError(msg) from problem.cause
 
-    def noted(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:
-        """Read every row once, as `checked` does, and note its checksum."""
+    def with_checksums(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:
+        """Read every row once, as `checked` does, and record its checksum."""
         del self.checksums[:]
         for chunk in self.checked():
             self.checksums.extend(checksums(chunk[1], chunk[2]))
             yield chunk
 
     def fingerprints(self) -> Fingerprints:
-        """Read every row once, and return the fingerprints of those that the schema does not refuse."""
-        found: list[bytes] = []
+        """Read every row once, and return the fingerprints of those that the schema does not reject."""
+        contents: list[bytes] = []
         for positions, inputs, payloads in self.checked():
             pairs = zip(positions, fingerprints(inputs, payloads), strict=True)
-            found.append(b"".join([content for position, content in pairs if position not in self.refused]))
-        return pack(b"".join(found))
+            contents.append(b"".join([content for position, content in pairs if position not in self.refused]))
+        return pack(b"".join(contents))
 
-    def sheets(self, labels: Labels, digests: Digests | None, hints: RowHints) -> Iterator[RowChunk]:
-        """Read every row once, as the journal takes it in.
+    def chunks(self, labels: Labels, digests: Digests | None, hints: RowHints) -> Iterator[RowChunk]:
+        """Read every row once, as the journal records it.
 
         Raises
         ------
         InputError
             As `checked`.
         """
-        for positions, inputs, payloads in self.noted():
+        for positions, inputs, payloads in self.with_checksums():
             contents = fingerprints(inputs, payloads)
-            known_by = contents if digests is None else digests(positions)
-            yield RowChunk(known_by, contents, labels(positions), payloads, hints(positions))
+            row_digests = contents if digests is None else digests(positions)
+            yield RowChunk(row_digests, contents, labels(positions), payloads, hints(positions))
 
     def batches(self, *, without: Container[int]) -> Iterator[Batch]:
-        """Return the batches of all rows but those, made as they are taken."""
+        """Yield the batches of all other rows, built lazily."""
         return batched(self.source.payloads(without=without))
 
     def spec(self) -> dict[str, Json] | None:
-        """Return the mapping as JSON, where it can be written down."""
+        """Return the mapping as JSON; None for functions and labels that are not strings."""
         return None if callable(self.fields) else to_spec(self.fields)
 
     def pinned_spec(self) -> dict[str, Json] | None:
-        """Return the mapping as a run is pinned to it."""
+        """Return the mapping as a run stores it."""
         return as_pinned(self.spec())
 
 
 def _is_file(path: str) -> bool:
     try:
         return Path(path).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, or a user who has no home
+    except (OSError, ValueError, RuntimeError):  # the name is too long or has a NUL, or the user has no home
         return False
 
 

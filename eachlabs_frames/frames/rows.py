@@ -1,4 +1,4 @@
-"""Reads the rows of a frame: their inputs, in chunks of 1,000, and their index labels as JSON. Never writes to it.
+"""Reads the rows of a frame: their inputs, in chunks of 1,000, and their index labels as JSON. It never writes to it.
 
 Inputs are read column by column. A label whose type is not listed here is stored as its text.
 """
@@ -17,15 +17,15 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 
-from ..inputs.encoding import LocalFileCheck, Problem, Row, encode_all, from_columns, from_function, problems, unfit
+from ..inputs.encoding import LocalFileCheck, Problem, Row, encode_all, from_columns, from_function, invalid, problems
 from ..inputs.json_values import MISSING, RefusedValueError, clean, treat_as_missing, whole_number
 from ..inputs.mapping import Fields, Label, RowFunction, labels_of
 from ..inputs.schema import Check
 from ..models import Json
 
 CHUNK: Final = 1_000
-KEPT: Final = 4_000_000
-"""Bytes of inputs that are kept between the check and the sending: a larger frame's are made again."""
+MAX_CACHED: Final = 4_000_000
+"""Bytes of inputs that are cached between the check and the sending; those of a larger frame are built twice."""
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -33,7 +33,7 @@ treat_as_missing(type(pd.NA))
 
 
 class FrameInputs:
-    """The inputs that chosen rows of a frame become.
+    """The inputs of some rows of a frame.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ class FrameInputs:
     positions : numpy.ndarray of int64, shape (n,)
         The rows, by position.
     fields : Fields or callable
-        What fills each key; or the user's function, which is called once a row, and whose inputs are kept.
+        What fills each key; or the user's function, which is called once per row and whose results are kept.
     omit : bool
         Whether a missing value leaves its key out.
     integers : frozenset of str
-        Keys where a whole float is sent as an integer.
+        Keys for which a whole float is sent as an integer.
     local_file : callable, optional
-        Finds a file of this machine in an input.
+        Finds the path of a local file in an input.
     """
 
     def __init__(
@@ -66,45 +66,47 @@ class FrameInputs:
         self._omit = omit
         self._integers = integers
         self._fields = fields
-        self._kept: list[Row | Problem] | None = None
-        self._encoded: list[tuple[bytes, list[int]]] | None = []
-        self._weight = 0
+        self._from_function: list[Row | Problem] | None = None
+        self._cached: list[tuple[bytes, list[int]]] | None = []
+        self._cached_size = 0
         self._places: dict[Label, int] = {label: place for place, label in enumerate(frame.columns)}
 
     def rows(self) -> Iterator[tuple[list[int], Sequence[Row | Problem]]]:
-        """Yield chunk after chunk: the rows' positions, and their inputs."""
+        """Yield the rows in chunks: their positions, and their inputs."""
         for start in range(0, len(self._positions), CHUNK):
             positions = self._positions[start : start + CHUNK]
             yield positions.tolist(), self._chunk(start, positions)
 
     def check(self, check: Check | None) -> Iterator[tuple[int, Problem, bool]]:
-        """Yield each row's position that cannot be sent, its problem, and whether the schema alone refuses it."""
+        """Yield each row that cannot be sent: its position, its problem, and whether only the schema rejects it."""
         for positions, rows in self.rows():
-            for place, problem, by_schema in problems(rows, check, self._local_file):
-                yield positions[place], problem, by_schema
+            for index, problem, by_schema in problems(rows, check, self._local_file):
+                yield positions[index], problem, by_schema
 
-    def unfit(
+    def invalid(
         self, positions: Sequence[int], rows: Sequence[Row | Problem], payloads: Sequence[bytes | Problem]
     ) -> list[tuple[int, Problem]]:
-        """Return each row's position of a chunk that cannot be sent whatever the schema says, and its problem."""
-        return [(positions[place], problem) for place, problem in unfit(rows, payloads, self._local_file)]
+        """Return each row of a chunk that cannot be sent even without a schema: its position, and its problem."""
+        return [(positions[index], problem) for index, problem in invalid(rows, payloads, self._local_file)]
 
     def forget(self) -> None:
-        """Keep nothing of what was kept: every row is read once more."""
-        self._encoded, self._weight = [], 0
+        """Clear the cache before every row is read again."""
+        self._cached, self._cached_size = [], 0
 
     def keep(self, payloads: Sequence[bytes]) -> None:
-        """Keep the JSON of the next rows, in their order, unless that becomes too much."""
-        if self._encoded is not None:
-            # As one: each by itself would keep the 4 KB in which it was made.
+        """Cache the JSON of the next rows, in order, up to a total size."""
+        if self._cached is not None:
+            # Joined: each would keep the 4 KB buffer in which it was built.
             joined = b"".join(payloads)
-            self._weight += len(joined)
-            self._encoded = None if self._weight > KEPT else [*self._encoded, (joined, list(map(len, payloads)))]
+            self._cached_size += len(joined)
+            self._cached = (
+                None if self._cached_size > MAX_CACHED else [*self._cached, (joined, list(map(len, payloads)))]
+            )
 
     def payloads(self, *, without: Container[int]) -> Iterator[tuple[list[int], list[bytes]]]:
-        """Yield chunk after chunk the positions and the JSON of all rows but those, made as they are asked for."""
-        if self._encoded is not None and sum(len(sizes) for _, sizes in self._encoded) == len(self._positions):
-            yield from self._again(self._encoded, without)
+        """Yield the positions and the JSON of all other rows, in chunks, built lazily."""
+        if self._cached is not None and sum(len(sizes) for _, sizes in self._cached) == len(self._positions):
+            yield from self._from_cache(self._cached, without)
             return
         for positions, rows in self.rows():
             sent: list[int] = []
@@ -114,32 +116,32 @@ class FrameInputs:
                     continue
                 if isinstance(payload, Problem):
                     msg = f"row {position} was valid and no longer is: {payload}"
-                    raise ValueError(msg)  # noqa: TRY004 - no wrong type: the frame has changed
+                    raise ValueError(msg)  # noqa: TRY004 - the frame has changed; its type is correct
                 sent.append(position)
                 payloads.append(payload)
             yield sent, payloads
 
-    def _again(
-        self, encoded: Sequence[tuple[bytes, list[int]]], without: Container[int]
+    def _from_cache(
+        self, cached: Sequence[tuple[bytes, list[int]]], without: Container[int]
     ) -> Iterator[tuple[list[int], list[bytes]]]:
-        """Yield what was kept, cut into rows again."""
+        """Yield the cached JSON, split into rows."""
         first = 0
-        for joined, sizes in encoded:
+        for joined, sizes in cached:
             positions = self._positions[first : first + len(sizes)].tolist()
             first += len(sizes)
             ends = accumulate(sizes)
             cut = zip(positions, sizes, ends, strict=True)
-            kept = [(position, joined[end - size : end]) for position, size, end in cut if position not in without]
-            yield [position for position, _ in kept], [payload for _, payload in kept]
+            rows = [(position, joined[end - size : end]) for position, size, end in cut if position not in without]
+            yield [position for position, _ in rows], [payload for _, payload in rows]
 
     def _chunk(self, start: int, positions: Positions) -> Sequence[Row | Problem]:
         if not callable(self._fields):
             labels = labels_of(self._fields)
             columns = {label: self._cells(self._places[label], positions) for label in labels}
             return from_columns(columns, len(positions), self._fields, omit=self._omit, integers=self._integers)
-        if self._kept is None:
-            self._kept = list(self._call(self._fields))
-        return self._kept[start : start + len(positions)]
+        if self._from_function is None:
+            self._from_function = list(self._call(self._fields))
+        return self._from_function[start : start + len(positions)]
 
     def _cells(self, place: int, positions: Positions) -> list[Any]:
         column = self._frame.iloc[:, place]
@@ -149,7 +151,7 @@ class FrameInputs:
         return column.iloc[positions].tolist()
 
     def _call(self, function: RowFunction) -> Iterator[Row | Problem]:
-        """Call the user's function on each row, a dict of Python values with None for what is missing."""
+        """Call the user's function on each row, a dict of Python values with None for missing values."""
         labels = list(self._frame.columns)
         for start in range(0, len(self._positions), CHUNK):
             positions = self._positions[start : start + CHUNK]
@@ -159,16 +161,16 @@ class FrameInputs:
 
 
 def records(labels: Sequence[Label], columns: Sequence[Sequence[Any]], *, size: int) -> Iterator[dict[Label, Any]]:
-    """Yield each of `size` rows as a user's function is given it: Python values, and None for what is missing.
+    """Yield each of `size` rows as a dict for a user's function: Python values, and None for missing values.
 
-    A whole float is an integer: whether a column of integers is float64 depends on other rows' missing cells.
+    A whole float becomes an integer: whether a column of integers is float64 depends on missing cells of other rows.
     """
-    cells = [map(_as_given, column) for column in columns]
+    cells = [map(_plain_value, column) for column in columns]
     for row in zip(*cells, strict=True) if cells else [()] * size:
         yield dict(zip(labels, row, strict=True))
 
 
-def _as_given(cell: object) -> object:
+def _plain_value(cell: object) -> object:
     if type(cell) is str or isinstance(cell, list | tuple | dict | np.ndarray):
         return cell
     try:
@@ -182,38 +184,36 @@ def _as_given(cell: object) -> object:
 _KIND: Final = "kind"
 
 
-def _timestamp(written: dict[str, Any]) -> Any:
-    moment = pd.Timestamp(written["value"])
-    zone = written.get("zone")
+def _timestamp(data: dict[str, Any]) -> Any:
+    moment = pd.Timestamp(data["value"])
+    zone = data.get("zone")
     if zone is not None:
-        # The offset says which instant is meant, the zone what its clock shows: also in the hour that comes twice.
-        with contextlib.suppress(KeyError, ValueError, OSError):  # a zone that this machine does not know
+        # The offset in the text determines the instant, also in the repeated hour when clocks are set back.
+        with contextlib.suppress(KeyError, ValueError, OSError):  # the zone is not installed on this machine
             moment = moment.tz_convert(zone)
-    return moment.as_unit(written.get("unit", "ns"))
+    return moment.as_unit(data.get("unit", "ns"))
 
 
 _MISSING: Final[dict[str | None, Any]] = {None: None, "NaT": pd.NaT, "NA": pd.NA}
 
 _LABEL_READERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
     "timestamp": _timestamp,
-    "timedelta": lambda written: pd.Timedelta(written["value"]),
-    "date": lambda written: date.fromisoformat(written["value"]),
-    "time": lambda written: time.fromisoformat(written["value"]),
-    "period": lambda written: pd.Period(ordinal=written["value"], freq=written["freq"]),
-    "interval": lambda written: pd.Interval(
-        label_from_json(written["left"]), label_from_json(written["right"]), written["closed"]
-    ),
-    "uuid": lambda written: UUID(written["value"]),
-    "decimal": lambda written: Decimal(written["value"]),
-    "bytes": lambda written: base64.b64decode(written["value"]),
-    "tuple": lambda written: tuple(map(label_from_json, written["value"])),
-    "float": lambda written: float(written["value"]),
-    "missing": lambda written: _MISSING.get(written["value"]),
+    "timedelta": lambda data: pd.Timedelta(data["value"]),
+    "date": lambda data: date.fromisoformat(data["value"]),
+    "time": lambda data: time.fromisoformat(data["value"]),
+    "period": lambda data: pd.Period(ordinal=data["value"], freq=data["freq"]),
+    "interval": lambda data: pd.Interval(label_from_json(data["left"]), label_from_json(data["right"]), data["closed"]),
+    "uuid": lambda data: UUID(data["value"]),
+    "decimal": lambda data: Decimal(data["value"]),
+    "bytes": lambda data: base64.b64decode(data["value"]),
+    "tuple": lambda data: tuple(map(label_from_json, data["value"])),
+    "float": lambda data: float(data["value"]),
+    "missing": lambda data: _MISSING.get(data["value"]),
 }
 
 
 def label_to_json(label: Any) -> Json:
-    """Return a label as JSON: text and numbers as they are, anything else with its kind."""
+    """Return a label as JSON: text and numbers unchanged, other values with their kind."""
     if isinstance(label, np.datetime64 | np.timedelta64):
         label = pd.Timestamp(label) if isinstance(label, np.datetime64) else pd.Timedelta(label)
     elif isinstance(label, np.generic):
@@ -222,14 +222,14 @@ def label_to_json(label: Any) -> Json:
         return label if type(label) is not str or _is_utf8(label) else label.encode("utf-8", "replace").decode()
     if type(label) is float:
         return label if np.isfinite(label) else {_KIND: "float", "value": str(label)}
-    written = _with_kind(label)
-    return str(label) if written is None else written
+    data = _with_kind(label)
+    return str(label) if data is None else data
 
 
 def _with_kind(label: Any) -> dict[str, Json] | None:
-    """Return a label that JSON has no type for as its kind and its value; None where it is of no kind known here."""
+    """Return a label of a type that JSON does not have as its kind and value; None if its type is not supported."""
     if label is None or label is pd.NaT or label is pd.NA:
-        return {_KIND: "missing", "value": next(word for word, value in _MISSING.items() if value is label)}
+        return {_KIND: "missing", "value": next(name for name, value in _MISSING.items() if value is label)}
     if isinstance(label, tuple):
         return {_KIND: "tuple", "value": [label_to_json(part) for part in label]}
     if isinstance(label, datetime):  # a pandas.Timestamp too
@@ -255,33 +255,33 @@ def _with_kind(label: Any) -> dict[str, Json] | None:
 
 
 def _with_zone(moment: pd.Timestamp) -> dict[str, Json]:
-    written: dict[str, Json] = {_KIND: "timestamp", "value": moment.isoformat()}
-    # zoneinfo calls it key, pytz zone; a fixed offset has no name, and is in the text.
+    data: dict[str, Json] = {_KIND: "timestamp", "value": moment.isoformat()}
+    # zoneinfo has `key`, pytz `zone`; a fixed offset has no name, and is part of the text.
     zone = getattr(moment.tzinfo, "key", None) or getattr(moment.tzinfo, "zone", None)
     if isinstance(zone, str):
-        written["zone"] = zone
+        data["zone"] = zone
     if moment.unit != "ns":
-        written["unit"] = moment.unit
-    return written
+        data["unit"] = moment.unit
+    return data
 
 
-def labels_to_json(found: Sequence[Any]) -> Sequence[Json]:
-    """Return each label as JSON; plain numbers and plain text are looked at in one stroke."""
-    kinds = set(map(type, found))
-    if kinds == {int} or (kinds == {str} and _is_utf8("".join(found))):
-        return found
-    return [label_to_json(label) for label in found]
+def labels_to_json(labels: Sequence[Any]) -> Sequence[Json]:
+    """Return each label as JSON; a list of plain numbers or texts is checked as a whole."""
+    types = set(map(type, labels))
+    if types == {int} or (types == {str} and _is_utf8("".join(labels))):
+        return labels
+    return [label_to_json(label) for label in labels]
 
 
-def label_from_json(written: Json) -> Any:
-    """Return the label that `label_to_json` wrote down."""
-    if isinstance(written, dict):
-        return _LABEL_READERS[written[_KIND]](written)
-    return written
+def label_from_json(data: Json) -> Any:
+    """Return the label from the result of `label_to_json`."""
+    if isinstance(data, dict):
+        return _LABEL_READERS[data[_KIND]](data)
+    return data
 
 
 def label_texts(index: pd.Index[Any]) -> list[str]:
-    """Return each label of an index as a text."""
+    """Return each label of an index as text."""
     labels: Iterable[object] = index
     if index.nlevels > 1:
         labels = (", ".join(map(str, label)) for label in index)
@@ -289,16 +289,16 @@ def label_texts(index: pd.Index[Any]) -> list[str]:
 
 
 def quoted_label(index: pd.Index[Any], position: int) -> str:
-    """Return the label at a position as Python writes it: 3, and not np.int64(3)."""
+    """Return the repr of the label at a position as a Python value: 3, not np.int64(3)."""
     return repr(index[position : position + 1].tolist()[0])
 
 
-def index_from_json(written: Sequence[Json], names: Sequence[str | None]) -> pd.Index[Any]:
+def index_from_json(data: Sequence[Json], names: Sequence[str | None]) -> pd.Index[Any]:
     """Return the index of these labels."""
-    labels = [label_from_json(one) for one in written]
+    labels = [label_from_json(label) for label in data]
     if len(names) > 1 and all(isinstance(label, tuple) and len(label) == len(names) for label in labels):
-        several: pd.Index[Any] = pd.MultiIndex.from_tuples(labels, names=list(names))
-        return several
+        multi: pd.Index[Any] = pd.MultiIndex.from_tuples(labels, names=list(names))
+        return multi
     single: pd.Index[Any] = pd.Index(labels, name=names[0] if len(names) == 1 else None, tupleize_cols=False)
     return single
 

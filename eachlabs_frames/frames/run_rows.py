@@ -202,7 +202,7 @@ class RunBinding:
         if spec.key is not None:
             key_digests, keys = _keys(plan.frame, self._options.key if self._options.key is not None else spec.key)
             digests = partial(_at, key_digests)
-        chunks = plan.sheets(_labels(plan.frame, keys), digests, lambda rows: hints[rows].tolist())
+        chunks = plan.chunks(_labels(plan.frame, keys), digests, lambda rows: hints[rows].tolist())
         registered = self.entry.register(
             self._with_numbers(chunks, numbers, plan),
             assigned=[number for number in numbers if number >= 0],

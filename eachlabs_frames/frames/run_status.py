@@ -1,6 +1,6 @@
 """The status of a run as a view shows it: its phase, its counts, its cost and what it waits for.
 
-JSON values only. It holds no logic: `calls` fills it.
+JSON values only, without logic: `calls` fills it in.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ Phase: TypeAlias = Literal["preparing", "sending", "tracking", "idle", "settled"
 
 
 class RunStatus(TypedDict, total=False):
-    """What stands above the lines. An update brings only the keys whose values changed; None takes a value away.
+    """The header of a view. An update has only the keys whose values changed; None removes a value.
 
-    ``phase`` is "preparing" (rows are checked; nothing was sent), "sending", "tracking" (all is sent; executions are
-    looked at until they end), "idle" (nobody looks, though executions are open), "settled", "cancelled" (by its user)
-    or "failed" (``problem`` says why).
+    ``phase`` is "preparing" (rows are checked; nothing was sent), "sending", "tracking" (all rows are sent; executions
+    are polled until they end), "idle" (executions are open, but not polled), "settled", "cancelled" (by the user) or
+    "failed" (``problem`` is the reason).
     """
 
     workflow: str
@@ -24,14 +24,14 @@ class RunStatus(TypedDict, total=False):
     phase: Phase
     total: int  # rows
     accepted: int  # rows that have an execution
-    counts: dict[str, int]  # rows per status word; words without a row are left out
-    cost_usd: float | None  # all that is known to be paid, superseded executions too; None where nothing is known
+    counts: dict[str, int]  # rows per status; statuses without a row are omitted
+    cost_usd: float | None  # sum of the known costs, with superseded executions; None if none is known
     superseded: int  # executions of rows that were triggered again since
-    superseded_cost_usd: float  # what these cost, as far as it is known; part of cost_usd
+    superseded_cost_usd: float  # the sum of their known costs; part of cost_usd
     balance_usd: float | None
-    started_at: float | None  # of the call that is or was at work; None for a frame that was only looked at
+    started_at: float | None  # of the current or last call; None for a frame without a call
     ended_at: float | None
     rate: float | None  # rows settled per minute, over the last minute
-    waiting_for: str | None  # a cooldown, a cap, a balance: a sentence
-    stale_since: float | None  # when the API last answered, where it does not answer now
-    problem: str | None  # what ended the call, or why a click did nothing: a sentence
+    waiting_for: str | None  # a sentence: a cooldown, a concurrency limit, a balance
+    stale_since: float | None  # time of the last response, if the API does not respond now
+    problem: str | None  # a sentence: what ended the call, or why a click had no effect

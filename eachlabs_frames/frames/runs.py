@@ -46,20 +46,20 @@ def runs() -> pd.DataFrame:
     >>> ef.runs().columns[:3].tolist()
     ['run', 'created_at', 'rows']
     """
-    found = _journal().summaries()
-    out: pd.DataFrame = pd.DataFrame({"run": pd.array([run.name for run in found], dtype="string")})
-    out["created_at"] = pd.to_datetime([run.created_at for run in found], utc=True, unit="ns").astype(
+    summaries = _journal().summaries()
+    out: pd.DataFrame = pd.DataFrame({"run": pd.array([run.name for run in summaries], dtype="string")})
+    out["created_at"] = pd.to_datetime([run.created_at for run in summaries], utc=True, unit="ns").astype(
         "datetime64[ns, UTC]"
     )
-    out["rows"] = pd.array([sum(run.counts.values()) for run in found], dtype="int64")
-    out["cost"] = pd.array([run.cost_usd for run in found], dtype="float64")
-    more = sorted({status for run in found for status in run.counts}.difference(STATUSES))
+    out["rows"] = pd.array([sum(run.counts.values()) for run in summaries], dtype="int64")
+    out["cost"] = pd.array([run.cost_usd for run in summaries], dtype="float64")
+    more = sorted({status for run in summaries for status in run.counts}.difference(STATUSES))
     for status in (*STATUSES, *more):
-        out[status] = pd.array([run.counts.get(status, 0) for run in found], dtype="int64")
-    out["workflow_id"] = pd.array([run.spec.workflow_id for run in found], dtype="string")
-    out["executions"] = pd.array([run.executions for run in found], dtype="int64")
+        out[status] = pd.array([run.counts.get(status, 0) for run in summaries], dtype="int64")
+    out["workflow_id"] = pd.array([run.spec.workflow_id for run in summaries], dtype="string")
+    out["executions"] = pd.array([run.executions for run in summaries], dtype="int64")
     for name in ("version_id", "base_url"):
-        out[name] = pd.array([getattr(run.spec, name) for run in found], dtype="string")
+        out[name] = pd.array([getattr(run.spec, name) for run in summaries], dtype="string")
     shown: pd.DataFrame = CountsFrame(out)
     return shown
 
@@ -119,12 +119,12 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     frame.index = index_from_json(loaded.labels, loaded.index_names)
     columns.check_columns(frame, prefix)
     out = columns.write(frame, loaded.state.results, prefix)
-    pin = loaded.spec
-    # The columns are the inputs' own keys, so that is the mapping with which this frame can be gone on with.
+    run_spec = loaded.spec
+    # There is a column for each key of the inputs: the mapping for continuing with this frame.
     spec: dict[str, Any] | None = {key: {"column": key} for key in keys}
-    if pin.na == "null" and any(len(row) < len(keys) for row in loaded.inputs):
-        spec = None  # a column cannot say of a row that it had no such key at all
-    meta = ResultMeta(pin.workflow_id, pin.version_id, prefix, inputs=spec, na=pin.na, run=loaded.name)
+    if run_spec.na == "null" and any(len(row) < len(keys) for row in loaded.inputs):
+        spec = None  # a column cannot express that a row had no such key
+    meta = ResultMeta(run_spec.workflow_id, run_spec.version_id, prefix, inputs=spec, na=run_spec.na, run=loaded.name)
     columns.write_meta(out, replace(meta, superseded=loaded.superseded, superseded_cost=loaded.superseded_cost))
     rows = np.arange(len(out), dtype=np.int64)
     sent = sent_inputs.checksums_of(list(map(dict, loaded.inputs)))
@@ -138,10 +138,10 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
 
 
 def _column(values: list[Any]) -> pd.Series[Any]:
-    """Make a column of inputs as they were sent: pandas would make floats of integers that stand beside others."""
-    kinds = set(map(type, values)) - {type(None)}
-    dtype: Any = None if len(kinds) == 1 and not kinds & {list, dict, int} else object
-    if kinds == {int}:
+    """Return a column of inputs as they were sent; pandas would convert integers next to other numbers to floats."""
+    types = set(map(type, values)) - {type(None)}
+    dtype: Any = None if len(types) == 1 and not types & {list, dict, int} else object
+    if types == {int}:
         dtype = "Int64" if None in values else "int64"
         if max(abs(value) for value in values if value is not None) >= 2**63:
             dtype = object

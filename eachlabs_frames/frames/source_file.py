@@ -1,7 +1,7 @@
 """Records the file that a frame was read from: the original text of its cells and lines.
 
-It travels in ``df.attrs`` within one process, and tells that the frame's text is a file's: what the schema calls a
-number is text only because a file has nothing else. It opens no file, and never changes a cell.
+It is stored in ``df.attrs`` within one process, and says that text cells may be numbers in the schema: files have
+only text. It opens no file, and never changes a cell.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ATTRS: Final = "eachlabs_file"
 
 
 class RowText(NamedTuple):
-    """A row as it stands in a file: its text, and where in it each of its cells ends."""
+    """The text of a row in a file, and the end of each of its cells in that text."""
 
     text: str
     ends: Sequence[tuple[str, int]]
@@ -31,21 +31,21 @@ class SourceFile:
     Attributes
     ----------
     name : str
-        As the user has named it.
+        As the user passed it.
     suffix : str
-        Its format.
+        Its format, as a file suffix.
     lines : sequence of int
-        The line on which each row begins; empty where the format has no lines.
+        The line on which each row begins; empty if the format has no lines.
     values : mapping of str to sequence
-        The cells of each column, as the frame has them.
+        The cells of each column, as in the frame.
     written : mapping of str to sequence of str or None
-        How each of these cells is written in the file; None where the row has no such cell.
+        The text of each of these cells in the file; None if the row has no such cell.
     header : mapping of str to str
-        How each column's name is written in the file.
+        The text of each column's name in the file.
     rows : sequence of RowText
-        Each row's text, of a format in which each row names its own columns.
+        Each row's text, for formats in which each row names its columns.
     newline : str
-        What ends a line.
+        The line ending.
     marked : bool
         Whether the file begins with a byte order mark.
     """
@@ -61,16 +61,16 @@ class SourceFile:
     marked: bool = False
 
     def __deepcopy__(self, memo: object) -> SourceFile:
-        """Return itself: pandas copies ``attrs`` with every new frame, and nothing here ever changes."""
+        """Return itself: pandas copies ``attrs`` with every new frame, and the object is immutable."""
         return self
 
     def holds(self, name: str, row: int, cell: object) -> bool:
-        """Say whether `cell` is still what the file has in this row and column."""
+        """Return whether `cell` is unchanged from the file in this row and column."""
         column = self.values.get(name)
         if column is None or row >= len(column):
             return False
-        read = column[row]
-        return cell is read or (type(cell) is type(read) and type(cell) in _COMPARED and cell == read)
+        original = column[row]
+        return cell is original or (type(cell) is type(original) and type(cell) in _COMPARED and cell == original)
 
 
 _COMPARED: Final = (str, int, bool)
@@ -78,12 +78,12 @@ _COMPARED: Final = (str, int, bool)
 
 def of(frame: pd.DataFrame) -> SourceFile | None:
     """Return the file that a frame was read from, or None."""
-    found = frame.attrs.get(ATTRS)
-    return found if isinstance(found, SourceFile) else None
+    file = frame.attrs.get(ATTRS)
+    return file if isinstance(file, SourceFile) else None
 
 
 def place(frame: pd.DataFrame, position: int) -> str:
-    """Return the name of a row for a message: its line in the file that it came from, else its index label."""
+    """Return the name of a row for a message: its line in the source file, else its index label."""
     file = of(frame)
     if file is not None and position < len(file.lines):
         return f"{file.name}, line {file.lines[position]}"

@@ -291,7 +291,7 @@ class TriggerCall(FrameCall):
         """Check every row, find out what the journal knows of it, and mark those that set out and those that do not."""
         results = self._results
         if binding is None:
-            deque(plan.noted(), maxlen=0)
+            deque(plan.with_checksums(), maxlen=0)
             actions = RowActions(plan.compact(), range(results.size))
         else:
             actions = self._sorted_out(plan, binding)

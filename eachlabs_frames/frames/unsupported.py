@@ -1,4 +1,4 @@
-"""What ``.eachlabs`` is on things that look like a frame: an error that says what to do instead."""
+"""The ``.eachlabs`` accessor of objects similar to a DataFrame: an error that says what to do instead."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _HINTS: Final = {
 }
 
 
-def refusal(thing: object) -> str:
-    """Return why `thing` has no ``.eachlabs``, and what to do."""
+def refusal(obj: object) -> str:
+    """Return the error message for an object without ``.eachlabs``, with what to do instead."""
     # Dask's frames come from `dask.dataframe` or, in some versions, from `dask_expr`.
-    library = re.match("dask|[^.]*", type(thing).__module__)
-    kind = f"{library.group() if library else ''} {type(thing).__name__}"
+    library = re.match("dask|[^.]*", type(obj).__module__)
+    kind = f"{library.group() if library else ''} {type(obj).__name__}"
     return f".eachlabs works on a pandas DataFrame; this is a {kind}: {_HINTS.get(kind, 'convert it to a DataFrame')}"
 
 
 class UnsupportedAccessor:
-    """An accessor that cannot be had: it raises when it is asked for."""
+    """An accessor that raises when it is created."""
 
-    def __init__(self, thing: object) -> None:
-        raise FrameTypeError(refusal(thing))
+    def __init__(self, obj: object) -> None:
+        raise FrameTypeError(refusal(obj))
 
 
 class UnsupportedGroupBy:
-    """The same for a GroupBy, whose own ``__getattr__`` would hide an error: it raises when it is used."""
+    """The accessor of a GroupBy, whose ``__getattr__`` would hide an error at creation: it raises when it is used."""
 
-    def __init__(self, thing: object) -> None:
-        self._message = refusal(thing)
+    def __init__(self, obj: object) -> None:
+        self._message = refusal(obj)
 
     def __getattr__(self, name: str) -> Any:
         raise FrameTypeError(self._message)

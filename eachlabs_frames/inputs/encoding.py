@@ -151,7 +151,7 @@ def problems(
             yield index, Problem(reason), True
 
 
-def unfit(
+def invalid(
     rows: Sequence[Row | Problem], payloads: Sequence[bytes | Problem], local_file: LocalFileCheck | None = None
 ) -> Iterator[tuple[int, Problem]]:
     """Yield each row of a chunk that cannot be sent even without a schema: its index in the chunk, and the problem."""
