@@ -65,7 +65,7 @@ class Calls:
             # Checked here, because a widget that is half made cannot be taken down.
             own = lost_attrs.prefix_of(source, prefix)
             columns.check_no_duplicates(source, own)
-            self._meta = lost_attrs.known(source, own) or ResultMeta(workflow_id or "", prefix=own)
+            self._meta = lost_attrs.find_meta(source, own) or ResultMeta(workflow_id or "", prefix=own)
             self._frame = columns.snapshot(source)
         self._workflow_id = workflow_id
         self._endpoints = _endpoints(current() if run is None else run.settings)

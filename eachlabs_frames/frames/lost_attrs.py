@@ -91,7 +91,7 @@ def _with_run(results: Results, meta: ResultMeta) -> ResultMeta:
     return by_ids if by_ids.workflow_id == meta.workflow_id else meta
 
 
-def known(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
+def find_meta(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
     """Return what `find` returns first; None if it raises, or if the frame has no result."""
     meta = columns.read_meta(frame, prefix)
     if meta is not None:

@@ -37,7 +37,7 @@ from .progress_bar import somebody_looks
 from .rerun_guard import RepeatedRows, RerunGuard
 from .row_actions import RowActions
 from .trigger import TriggerCall
-from .workflows import naming_the_nearest
+from .workflows import suggesting_workflow_ids
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -71,7 +71,7 @@ def preview(
         settings = current()
         client = Client(settings)
         named = checked_id("workflow_id", workflow_id)
-        with naming_the_nearest(named, settings):
+        with suggesting_workflow_ids(named, settings):
             workflow = read(
                 cancellable(
                     lambda: reader.read_workflow(named, version_id=version_id, transport=client, clock=SystemClock())

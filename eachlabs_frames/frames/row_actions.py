@@ -60,9 +60,9 @@ class RowActions:
     elsewhere: list[int] = field(default_factory=list)
 
 
-def row_hints(results: Results, *, held: bool) -> np.ndarray[Any, np.dtype[np.int8]]:
+def row_hints(results: Results, *, has_result: bool) -> np.ndarray[Any, np.dtype[np.int8]]:
     """Return the `RowHint` of each of a frame's rows; `ANY` if the frame has no results."""
-    if not held:
+    if not has_result:
         return np.zeros(results.size, dtype=np.int8)
     states = zip(results.execution_id, results.status, strict=True)
     hints = [
@@ -71,24 +71,24 @@ def row_hints(results: Results, *, held: bool) -> np.ndarray[Any, np.dtype[np.in
     return np.array(hints, dtype=np.int8)
 
 
-def sort_out(
-    plan: Plan, enrolment: RunBinding, numbers: Sequence[int], results: Results, *, held: bool, sends: bool
+def decide_actions(
+    plan: Plan, binding: RunBinding, numbers: Sequence[int], results: Results, *, has_result: bool, sends: bool
 ) -> RowActions:
     """Decide on the rows of a plan, and write the state that the journal has of them into `results`.
 
     Rows that are not in the run are sent by a call that sends; otherwise they are left as they are.
     """
-    if not held and enrolment.is_fresh():
+    if not has_result and binding.is_fresh():
         return RowActions(plan.compact(), numbers)
     send: list[int] = []
     actions = RowActions(send, numbers)
     rows = plan.compact() if sends else [row for row in plan.compact() if numbers[row] >= 0]
     for row in rows:
-        state, outcome, is_live = enrolment.entry.row_state(numbers[row]) if numbers[row] >= 0 else NEW_ROW
+        state, outcome, is_live = binding.run_journal.row_state(numbers[row]) if numbers[row] >= 0 else NEW_ROW
         if state == "sent":
             (actions.elsewhere if is_live else actions.unanswered).append(row)
         elif state == "settled" and outcome is not None:
-            if _is_refused(outcome) and not enrolment.named:
+            if _is_refused(outcome) and not binding.named:
                 send.append(row)  # the API refused it and created nothing
             elif _settle(results, outcome._replace(position=row)):
                 actions.unknown.append(row)
@@ -98,12 +98,12 @@ def sort_out(
             actions.unknown.append(row)
     missing = len(plan.positions) - len(rows)
     if missing:
-        run = enrolment.entry.name
+        run = binding.run_journal.name
         logger.warning("%d row(s) are not of run %s, which cannot say when they were sent", missing, run)
     return actions
 
 
-def sort_out_failed(plan: Plan, enrolment: RunBinding, numbers: Sequence[int], results: Results) -> RowActions:
+def decide_retries(plan: Plan, binding: RunBinding, numbers: Sequence[int], results: Results) -> RowActions:
     """Decide on failed rows that are retried: all but those that the journal has a later execution of.
 
     The frame is outdated then: a cell was run twice, or another dashboard has retried them.
@@ -111,7 +111,7 @@ def sort_out_failed(plan: Plan, enrolment: RunBinding, numbers: Sequence[int], r
     send: list[int] = []
     actions = RowActions(send, numbers)
     for row in plan.compact():
-        state, outcome, is_live = enrolment.entry.row_state(numbers[row])
+        state, outcome, is_live = binding.run_journal.row_state(numbers[row])
         if state == "sent":
             (actions.elsewhere if is_live else actions.unanswered).append(row)
         elif outcome is None or outcome.execution_id == results.execution_id[row] or _is_refused(outcome):

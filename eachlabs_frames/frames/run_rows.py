@@ -75,38 +75,38 @@ class RunBinding:
         recorded = before.run if before is not None else None
         # The caller named no run, so it is a new one whatever its name is.
         self._fresh = options.run is None and recorded is None
-        self.entry = open_journal(settings.journal).open(options.run or recorded or new_name())
+        self.run_journal = open_journal(settings.journal).open(options.run or recorded or new_name())
         # A frame of the same run has its own mapping: `load_run` returns a frame with a column for each key.
-        self.brought = before.inputs if before is not None and recorded == self.entry.name else None
+        self._frame_inputs = before.inputs if before is not None and recorded == self.run_journal.name else None
         try:
-            self.pinned = self._continued_spec(recorded)
-            if self.pinned is not None:
-                self.entry.enter(self.pinned)
+            self.spec = self._continued_spec(recorded)
+            if self.spec is not None:
+                self.run_journal.enter(self.spec)
         except BaseException:
             self.leave()
             raise
 
     def executions(self) -> dict[str, int]:
         """Return the executions that the run has, and each one's row in it."""
-        return self.entry.state.executions()
+        return self.run_journal.state.executions()
 
     def _continued_spec(self, recorded: str | None) -> RunSpec | None:
         """Return the run's spec. If the call differs from it and did not name the run, begin another run."""
-        spec = None if self._fresh else self.entry.spec()
+        spec = None if self._fresh else self.run_journal.spec()
         if spec is None:
             return None
         differs = self._differs(spec)
         if not differs:
             return spec
         if self.named:
-            raise RunError(_differing(self.entry.name, differs))
+            raise RunError(_differing(self.run_journal.name, differs))
         logger.info("run %s is not continued: %s", recorded, differs)
         self._begin_anew()
         return None
 
     def _begin_anew(self) -> None:
         self.leave()
-        self.entry, self._fresh = open_journal(self._settings.journal).open(new_name()), True
+        self.run_journal, self._fresh = open_journal(self._settings.journal).open(new_name()), True
 
     def _differs(self, spec: RunSpec) -> str:
         """Return how this call differs from the run's spec, as far as is known before the first request."""
@@ -123,13 +123,13 @@ class RunBinding:
 
     def is_fresh(self) -> bool:
         """Return whether no row of the run has a recorded state."""
-        return self.entry.state.is_untouched()
+        return self.run_journal.state.is_untouched()
 
     def leave(self) -> None:
         """Write pending records and close the run; a run without rows is deleted."""
-        if not self.entry.state.results.size:
-            self.entry.withdraw()
-        failure = self.entry.close()
+        if not self.run_journal.state.results.size:
+            self.run_journal.withdraw()
+        failure = self.run_journal.close()
         if failure is not None:
             logger.error("the frame has results that the journal does not have, so keep the frame: %s", failure)
 
@@ -138,17 +138,17 @@ class RunBinding:
 
         A row whose response was lost counts: it may be billed.
         """
-        return self.entry.state.paid()
+        return self.run_journal.state.paid()
 
     @property
     def version_id(self) -> str | None:
         """The version in the run's spec, or else the one that the caller passed."""
-        return self.pinned.version_id if self.pinned is not None else self._options.version_id
+        return self.spec.version_id if self.spec is not None else self._options.version_id
 
     def fields(self, frame: pd.DataFrame) -> Fields | None:
         """Return the mapping of the run, if it has one that can be stored."""
-        spec = self.brought if self.brought is not None or self.pinned is None else self.pinned.inputs
-        if self.pinned is None or spec is None:
+        spec = self._frame_inputs if self._frame_inputs is not None or self.spec is None else self.spec.inputs
+        if self.spec is None or spec is None:
             return None
         resolve(fields := from_spec(spec), list(frame.columns), None, ours=frozenset())
         return fields
@@ -161,15 +161,15 @@ class RunBinding:
         RunError
             The caller named the run.
         """
-        if self.pinned is None or spec.inputs in (self.pinned.inputs, as_pinned(self.brought)):
+        if self.spec is None or spec.inputs in (self.spec.inputs, as_pinned(self._frame_inputs)):
             return
         if self.named:
-            raise RunError(_differing(self.entry.name, _differences([("inputs", self.pinned.inputs, spec.inputs)])))
+            raise RunError(_differing(self.run_journal.name, _differences([("inputs", self.spec.inputs, spec.inputs)])))
         self._begin_anew()
-        self.pinned = None
+        self.spec = None
 
     def enter(
-        self, plan: Plan, spec: RunSpec, *, held: Sequence[str | None], hints: RowHints, add: bool, retries: bool
+        self, plan: Plan, spec: RunSpec, *, executions: Sequence[str | None], hints: RowHints, add: bool, retries: bool
     ) -> Sequence[int]:
         """Check every row, assign its number in the run, and return the numbers of the frame's rows by position.
 
@@ -178,8 +178,8 @@ class RunBinding:
         plan : Plan
             Its `refused` has the rows that the schema rejects afterwards.
         spec : RunSpec
-            The result of `pin`, after `check_mapping`.
-        held : sequence of str or None
+            The result of `new_spec`, after `check_mapping`.
+        executions : sequence of str or None
             The current execution of each row of the frame.
         hints : numpy.ndarray of int8
             The `RowHint` of each row of the frame.
@@ -193,17 +193,17 @@ class RunBinding:
         InputError
             A row has no valid input, its key is missing or not unique, or its input has changed.
         """
-        if self.pinned is None:
+        if self.spec is None:
             names = [_text(name) for name in plan.frame.index.names]
-            self.entry.enter(spec, index_names=names, rename=new_name if self._fresh else None)
-        numbers = self._held_numbers(plan, held, keyed=spec.key is not None, retries=retries)
+            self.run_journal.enter(spec, index_names=names, rename=new_name if self._fresh else None)
+        numbers = self._existing_numbers(plan, executions, keyed=spec.key is not None, retries=retries)
         keys: list[Json] | None = None
         digests: Digests | None = None
         if spec.key is not None:
             key_digests, keys = _keys(plan.frame, self._options.key if self._options.key is not None else spec.key)
             digests = partial(_at, key_digests)
         chunks = plan.chunks(_labels(plan.frame, keys), digests, lambda rows: hints[rows].tolist())
-        registered = self.entry.register(
+        registered = self.run_journal.register(
             self._with_numbers(chunks, numbers, plan),
             assigned=[number for number in numbers if number >= 0],
             keyed=spec.key is not None,
@@ -216,17 +216,19 @@ class RunBinding:
             self._note_refused(plan, numbers)
         return numbers
 
-    def _held_numbers(self, plan: Plan, held: Sequence[str | None], *, keyed: bool, retries: bool) -> array[int]:
+    def _existing_numbers(
+        self, plan: Plan, executions: Sequence[str | None], *, keyed: bool, retries: bool
+    ) -> array[int]:
         """Return the numbers of the rows whose executions the frame has and whose input has not changed.
 
         A row whose input has changed is another row; its number goes to the row that has that input now.
         """
         numbers = array("q", [NOT_IN_RUN]) * len(plan.frame)
-        replaced = self.entry.state.replaced_executions  # in outdated frames, whose rows were retried since
+        replaced = self.run_journal.state.replaced_executions  # in outdated frames, whose rows were retried since
         by_execution = replaced | self.executions()
         if not by_execution:
             return numbers
-        for position, execution_id in enumerate(held):
+        for position, execution_id in enumerate(executions):
             if execution_id is not None:
                 numbers[position] = by_execution.get(execution_id, NOT_IN_RUN)
         if not any(numbers[position] >= 0 for position in plan.compact()):
@@ -235,10 +237,10 @@ class RunBinding:
         for positions, inputs, payloads in plan.checked():
             for position, content in zip(positions, fingerprints(inputs, payloads), strict=True):
                 number = numbers[position]
-                is_old = held[position] in replaced
+                is_old = executions[position] in replaced
                 # A retry uses the later execution of such a row; any other call sends each row of the frame.
                 again = self._options.retrigger and number in assigned and not (is_old and retries)
-                if keyed or again or (number >= 0 and self.entry.content(number) != content):
+                if keyed or again or (number >= 0 and self.run_journal.content(number) != content):
                     numbers[position] = NOT_IN_RUN
                 if not (is_old and retries):
                     assigned.add(number)
@@ -250,13 +252,12 @@ class RunBinding:
         for chunk in chunks:
             positions = plan.positions[start : start + len(chunk.contents)].tolist()
             start += len(positions)
-            known = [numbers[position] for position in positions]
-            yield RowChunk(chunk.digests, chunk.contents, chunk.labels, chunk.payloads, chunk.hints, known)
+            assigned = [numbers[position] for position in positions]
+            yield RowChunk(chunk.digests, chunk.contents, chunk.labels, chunk.payloads, chunk.hints, assigned)
 
-    def pin(self, plan: Plan, version_id: str) -> RunSpec:
+    def new_spec(self, plan: Plan, version_id: str) -> RunSpec:
         """Return the spec of a run of this call's rows."""
-        pinned = self.pinned
-        key = self._options.key if self._options.key is not None or pinned is None else pinned.key
+        key = self._options.key if self._options.key is not None or self.spec is None else self.spec.key
         return RunSpec(
             self._workflow_id,
             version_id,
@@ -274,7 +275,7 @@ class RunBinding:
                 return
             where = source_file.place(plan.frame, int(plan.positions[index]))
             msg = (
-                f"{where}: its key was sent in run {self.entry.name!r} with another input; to pay for the new "
+                f"{where}: its key was sent in run {self.run_journal.name!r} with another input; to pay for the new "
                 "input too, pass the changed rows alone with retrigger=True"
             )
             raise InputError(msg)
@@ -284,7 +285,7 @@ class RunBinding:
     def _note_refused(self, plan: Plan, numbers: Sequence[int]) -> None:
         if plan.refused:
             refused = [Outcome(numbers[row], INVALID, error=reason) for row, reason in plan.refused.items()]
-            self.entry.settle(refused)
+            self.run_journal.settle(refused)
 
 
 def new_name() -> str:

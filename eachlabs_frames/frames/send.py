@@ -134,7 +134,7 @@ class Sender:
         reason = None if runner.stop_reason is None else runner.stop_reason.reason
         self._explain(INTERRUPTED if stop.is_set() else reason or "the run ended early")
         if self._binding is not None and not stop.is_set():
-            self._binding.entry.note_stop(reason)
+            self._binding.run_journal.note_stop(reason)
 
     def abandon(self) -> None:
         """Record nothing more, and mark requests in flight as unknown. For the thread that stops waiting."""
@@ -163,7 +163,7 @@ class Sender:
         return self._results.status[row] == UNKNOWN and self._results.execution_id[row] is None
 
     def _make_recorder(self) -> Recorder:
-        journal = open_journal(None).open(NO_RUN) if self._binding is None else self._binding.entry
+        journal = open_journal(None).open(NO_RUN) if self._binding is None else self._binding.run_journal
         executions = () if self._binding is None else self._binding.executions()
         numbers = self._actions.numbers
         recorder = Recorder(self._results, self._events, journal=journal, numbers=numbers, executions=executions)

@@ -38,11 +38,11 @@ from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .rerun_guard import RerunGuard
 from .result_frame import FrameCall, ResultFrame
-from .row_actions import RowActions, row_hints, sort_out, sort_out_failed
+from .row_actions import RowActions, decide_actions, decide_retries, row_hints
 from .rows import Positions
 from .run_rows import RunBinding, check_key
 from .send import Sender
-from .workflows import naming_the_nearest
+from .workflows import suggesting_workflow_ids
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -88,7 +88,7 @@ class TriggerCall(FrameCall):
         self._workflow_id = workflow_id
         check_prefix(frame, workflow_id, options)
         state = columns.read_state(frame, options.prefix)
-        self._held, self._before, self._results = state.is_result, state.meta, state.results
+        self._has_result, self._before, self._results = state.is_result, state.meta, state.results
         self._had_executions = self._results.accepted > 0
         meta = self._before or ResultMeta(workflow_id, options.version_id, options.prefix)
         super().__init__(ResultFrame(frame, self._results, meta, inplace=options.inplace), settings)
@@ -120,7 +120,7 @@ class TriggerCall(FrameCall):
         events = self._events = EventEmitter(
             joined(self.observers, bar), self._results, total=total, done=len(actions.refused), until_settled=wait
         )
-        rows = updates if binding is None else RunRows(binding.entry, actions.numbers)
+        rows = updates if binding is None else RunRows(binding.run_journal, actions.numbers)
         self.tracker = self._make_tracker(events, rows)
         if self.plan is not None:
             self._sender = Sender(
@@ -260,25 +260,25 @@ class TriggerCall(FrameCall):
             inputs=plan.spec(),
             na=options.na,
             validate=options.validate,
-            run=None if binding is None else binding.entry.name,
+            run=None if binding is None else binding.run_journal.name,
         )
         self.plan = plan
         return plan
 
     def _known_fields(self, binding: RunBinding | None) -> Fields | RowFunction | None:
-        """Return what fills each key: as the call says, else as the run is pinned, else as the frame remembers."""
+        """Return what fills each key: by the call, else by the run's spec, else by the frame's attrs."""
         if self._fields is not None:
             return self._fields
-        pinned = None if binding is None else binding.fields(self.result.source)
-        if pinned is not None:
-            return pinned
+        fields = None if binding is None else binding.fields(self.result.source)
+        if fields is not None:
+            return fields
         before = self._before
         return remembered(before) if before is not None and before.workflow_id == self._workflow_id else None
 
     def _workflow(self, version_id: str | None, read: Read) -> Workflow:
         if version_id is not None and self._canary:
             return Workflow(self._workflow_id, version_id)
-        with naming_the_nearest(self._workflow_id, self.settings):
+        with suggesting_workflow_ids(self._workflow_id, self.settings):
             return read(
                 cancellable(
                     lambda: reader.read_workflow(
@@ -318,40 +318,40 @@ class TriggerCall(FrameCall):
     def _sorted_out(self, plan: Plan, binding: RunBinding) -> RowActions:
         """Enter the rows into the run, and sort them by what it knows; see that nothing is paid for again unasked."""
         results = self._results
-        pin = binding.pin(plan, str(self.result.meta.version_id))
-        binding.check_mapping(pin)
-        is_new = binding.pinned is None
-        guard = self._rerun_guard(binding, pin)
+        spec = binding.new_spec(plan, str(self.result.meta.version_id))
+        binding.check_mapping(spec)
+        is_new = binding.spec is None
+        guard = self._rerun_guard(binding, spec)
         if guard and is_new:
             guard.check(plan.fingerprints())  # before the run is made: a call that is refused leaves none behind
         numbers = binding.enter(
             plan,
-            pin,
-            held=results.execution_id,
-            hints=row_hints(results, held=self._held),
+            spec,
+            executions=results.execution_id,
+            hints=row_hints(results, has_result=self._has_result),
             add=self._adds,
             retries=self._sends and self._only is not None,
         )
-        self.result.meta = replace(self.result.meta, run=binding.entry.name)
+        self.result.meta = replace(self.result.meta, run=binding.run_journal.name)
         if self._sends and self._only is not None:
-            return sort_out_failed(plan, binding, numbers, results)
+            return decide_retries(plan, binding, numbers, results)
         if self._sends and self._options.retrigger:
             return RowActions(plan.compact(), numbers)
-        actions = sort_out(plan, binding, numbers, results, held=self._held, sends=self._sends)
+        actions = decide_actions(plan, binding, numbers, results, has_result=self._has_result, sends=self._sends)
         if guard and not is_new and self._adds:
             send = [row for row in actions.send if row not in plan.refused]
-            guard.check(pack(b"".join(binding.entry.content(numbers[row]) or b"" for row in send)))
+            guard.check(pack(b"".join(binding.run_journal.content(numbers[row]) or b"" for row in send)))
         return actions
 
-    def _rerun_guard(self, binding: RunBinding, pin: RunSpec) -> RerunGuard | None:
+    def _rerun_guard(self, binding: RunBinding, spec: RunSpec) -> RerunGuard | None:
         """Return the guard of a call that neither names its run nor says that it pays again.
 
         A retry needs it in a new run only, which does not know whether the failed rows were retried before.
         """
-        is_retry, is_new = self._only is not None, binding.pinned is None
+        is_retry, is_new = self._only is not None, binding.spec is None
         if binding.named or not self._sends or (not is_new if is_retry else self._options.retrigger):
             return None
-        return RerunGuard(self.settings, pin, own=None if is_new else binding.entry.name, retries=is_retry)
+        return RerunGuard(self.settings, spec, own=None if is_new else binding.run_journal.name, retries=is_retry)
 
     def _make_tracker(self, events: EventEmitter, rows: JournalUpdater | RunRows) -> Tracker:
         return Tracker(

@@ -12,7 +12,7 @@ from ..suggestions import did_you_mean
 
 
 @contextmanager
-def naming_the_nearest(workflow_id: str, settings: Settings) -> Iterator[None]:
+def suggesting_workflow_ids(workflow_id: str, settings: Settings) -> Iterator[None]:
     """Add to the error of a workflow that does not exist the nearest id of an earlier run, or what to check."""
     try:
         yield

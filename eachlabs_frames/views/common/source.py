@@ -158,7 +158,7 @@ class Cards:
         origin: Callable[[], ResultMeta | None] | None = None,
     ) -> None:
         self.prefix: Final = lost_attrs.prefix_of(frame, prefix)
-        recorded = None if origin is not None else lost_attrs.known(frame, self.prefix)
+        recorded = None if origin is not None else lost_attrs.find_meta(frame, self.prefix)
         self._frame = columns.snapshot(frame)
         self._origin = origin or (lambda: recorded)
         self._sent = sent_inputs.of(frame, self.prefix)

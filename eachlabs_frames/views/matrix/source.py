@@ -163,7 +163,7 @@ def _side(frame: pd.DataFrame, names: AxisNames, value: Hashable, prefix: str | 
     labels = [SEPARATOR.join(cut(part, MAX_PART_LENGTH) for part in row) for row in zip(*parts, strict=True)]
     results = columns.read(frame, prefix)
     column, values = _values(frame, value, prefix, results, where)
-    meta = lost_attrs.known(frame, prefix)
+    meta = lost_attrs.find_meta(frame, prefix)
     cards = Cards(frame, prefix=prefix, origin=lambda: meta)
     return FrameSide(cards, labels, results, axes, column, values, meta.run if meta else None)
 

@@ -247,7 +247,7 @@ def _check_column(frame: pd.DataFrame, column: Hashable, label: Hashable, prefix
 
 def _inputs(frame: pd.DataFrame, prefix: str) -> Set[Hashable]:
     """Return the columns that the inputs were made of, if the frame records them."""
-    meta = lost_attrs.known(frame, prefix)
+    meta = lost_attrs.find_meta(frame, prefix)
     if meta is None or meta.inputs is None:
         return frozenset()
     try:
