@@ -1,4 +1,4 @@
-"""Cells of a chunk -> inputs."""
+"""Builds inputs from the cells of a chunk."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def made(columns: dict[Any, list[Any]], fields: Any = None, *, omit: bool = True
 
 
 def test_a_missing_cell_leaves_its_key_out_or_sends_null() -> None:
-    """As `na=` says."""
+    """Depending on `na=`."""
     columns = {"a": ["x", None], "b": [1.0, float("nan")]}
     assert made(columns) == [{"a": "x", "b": 1.0}, {}]
     assert made(columns, omit=False) == [{"a": "x", "b": 1.0}, {"a": None, "b": None}]
 
 
 def test_whole_floats_become_integers_where_the_schema_wants_them() -> None:
-    """A column that pandas made float beside NaN is sent as the integers that it holds; other floats are not bent."""
+    """A column that is float because of NaN is sent as integers; other floats are not changed."""
     assert made({"n": [1.0, float("nan"), 2.5], "x": [1.0, 2.0, 3.0]}, integers=frozenset({"n"})) == [
         {"n": 1, "x": 1.0},
         {"x": 2.0},
@@ -44,7 +44,7 @@ def test_whole_floats_become_integers_where_the_schema_wants_them() -> None:
     assert type(made({"n": [1.0]}, integers=frozenset({"n"}))[0]["n"]) is int
 
 
-def test_templates_format_and_give_way_to_missing_cells() -> None:
+def test_templates_format_cells_and_are_missing_if_a_cell_is() -> None:
     """Format specs, conversions, braces, dots in names; and no "nan" in a prompt."""
     columns = {"animal": ["fox", None], "price": [1.5, 2.0], "a.b": ["x", "y"], "when": [datetime(2026, 1, 2)] * 2}
     fields = {
@@ -84,7 +84,7 @@ def test_a_templates_text_does_not_depend_on_the_dtype_of_its_column(text: str, 
     assert "t" in texts[0]
 
 
-def test_a_template_prints_integers_of_a_column_that_became_float() -> None:
+def test_a_template_formats_integers_of_a_column_that_became_float() -> None:
     """As the row without a year would otherwise change the others' prompts."""
     whole = made({"animal": ["fox"], "year": [1990]}, {"t": ef.template("{animal} in {year}")})
     beside = made({"animal": ["fox", "owl"], "year": [1990.0, float("nan")]}, {"t": ef.template("{animal} in {year}")})
@@ -120,7 +120,7 @@ def test_a_template_that_does_not_fit_a_cell_is_that_rows_problem() -> None:
     assert rows[1] == {"t": "1"}
 
 
-def test_a_bad_cell_is_its_own_rows_problem_and_names_the_column() -> None:
+def test_the_problem_of_an_invalid_cell_is_of_its_row_and_names_the_column() -> None:
     """The neighbours are inputs."""
     rows = made({"a": ["x", b"y", "z"], "b": [1, 2, 3]})
     assert rows[0] == {"a": "x", "b": 1}
@@ -131,7 +131,7 @@ def test_a_bad_cell_is_its_own_rows_problem_and_names_the_column() -> None:
 
 
 @pytest.mark.parametrize("bad", ["\udfff", 2**70, ["ok", "\udfff"], {"k": 2**70}])
-def test_what_only_the_encoder_meets_is_found_too(bad: Any) -> None:
+def test_values_that_only_the_encoder_rejects_are_problems(bad: Any) -> None:
     """A lone surrogate or an endless integer in a column that looks plain names its key."""
     rows = made({"a": [bad, bad]})
     found = list(problems(rows, None))
@@ -158,18 +158,18 @@ def test_a_payload_over_ten_megabytes_is_a_problem() -> None:
         (lambda row: {"a": {1}}, "set"),
     ],
 )
-def test_a_function_that_misbehaves_is_that_rows_problem(function: Any, reason: str) -> None:
+def test_a_failing_function_is_a_problem_of_the_row(function: Any, reason: str) -> None:
     """What it raises is no exception here."""
     assert reason in str(from_function(function, {"x": 1}, omit=True, integers=NO_KEYS))
 
 
-def test_a_functions_input_is_cleaned_like_any_other() -> None:
+def test_the_input_from_a_function_is_converted_like_any_other() -> None:
     """Missing values, dtypes and integers."""
     row = from_function(lambda row: {"a": None, "n": 2.0, "t": (1,)}, {}, omit=True, integers=frozenset({"n"}))
     assert row == {"n": 2, "t": [1]}
 
 
-def test_the_schema_refuses_a_row_with_the_validators_reason() -> None:
+def test_the_schema_rejects_a_row_with_the_validators_reason() -> None:
     """And marks that it was the schema alone."""
     check = compile_check({"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}}})
     rows = made({"a": ["x", 3, None]})
@@ -192,7 +192,7 @@ def test_the_schema_refuses_a_row_with_the_validators_reason() -> None:
         (True, False),
     ],
 )
-def test_where_a_schema_wants_integers(rule: Any, wanted: bool) -> None:
+def test_which_properties_are_integers_in_a_schema(rule: Any, wanted: bool) -> None:
     """Only where a float would not do."""
     assert integer_keys({"properties": {"n": rule}}) == ({"n"} if wanted else set())
 

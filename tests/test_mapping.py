@@ -13,7 +13,7 @@ NONE: frozenset[Any] = frozenset()
 SCHEMA = {"properties": {"prompt": {"type": "string"}, "seed": {"type": "integer"}}}
 
 
-def test_none_takes_the_columns_that_the_schema_names() -> None:
+def test_none_selects_the_columns_in_the_schema() -> None:
     """In the schema's order; other columns stay at home."""
     assert resolve(None, ["seed", "note", "prompt"], SCHEMA, ours=NONE) == {
         "prompt": Column("prompt"),
@@ -22,24 +22,24 @@ def test_none_takes_the_columns_that_the_schema_names() -> None:
 
 
 @pytest.mark.parametrize("schema", [None, {}, {"properties": {}}, {"type": "object"}, {"properties": "odd"}])
-def test_none_takes_every_column_where_no_schema_is_published(schema: Any) -> None:
+def test_none_selects_every_column_without_a_schema(schema: Any) -> None:
     """But never the result's own."""
     found = resolve(None, ["a", "b", "status"], schema, ours=frozenset({"status"}))
     assert found == {"a": Column("a"), "b": Column("b")}
 
 
-def test_none_names_what_the_workflow_takes_where_no_column_fits() -> None:
+def test_none_lists_the_keys_of_the_schema_if_no_column_matches() -> None:
     """With the nearest column, and with what to write."""
     with pytest.raises(ef.MappingError, match=r"takes 'prompt', 'seed'.*did you mean 'Prompt'.*inputs="):
         resolve(None, ["Prompt", "id"], SCHEMA, ours=NONE)
 
 
-def test_a_list_takes_columns_under_their_own_names() -> None:
+def test_a_list_selects_columns_under_their_own_names() -> None:
     """In the order of the list."""
     assert list(resolve(["b", "a"], ["a", "b"], None, ours=NONE)) == ["b", "a"]  # type: ignore[arg-type]
 
 
-def test_a_dict_takes_columns_constants_and_templates() -> None:
+def test_a_dict_maps_columns_constants_and_templates() -> None:
     """A plain string is a column's name, and so is any other label."""
     found = resolve(
         {"p": "text", "s": ef.lit("noir"), "c": ef.template("{text}!"), "n": 0, "m": ("a", "b")},
@@ -56,7 +56,7 @@ def test_a_dict_takes_columns_constants_and_templates() -> None:
     }
 
 
-def test_a_callable_is_handed_on() -> None:
+def test_a_callable_is_returned_unchanged() -> None:
     """The function itself makes the inputs."""
     assert resolve(dict, ["a"], None, ours=NONE) is dict
 
@@ -88,7 +88,7 @@ def test_a_callable_is_handed_on() -> None:
         ([ef.lit("x")], ["a"], "has no key: write a dict"),
     ],
 )
-def test_a_mapping_that_cannot_be_read_says_what_to_do(inputs: Any, columns: list[Any], message: str) -> None:
+def test_the_error_of_an_invalid_mapping_says_what_to_do(inputs: Any, columns: list[Any], message: str) -> None:
     """Each mistake has its own sentence."""
     with pytest.raises(ef.MappingError, match=message):
         resolve(inputs, columns, None, ours=NONE)
@@ -98,26 +98,26 @@ def test_a_mapping_that_cannot_be_read_says_what_to_do(inputs: Any, columns: lis
     ("text", "message"),
     [("no field", "names no column"), ("{}", "names no column"), ("{0}", "names no column"), ("{a", "cannot be read")],
 )
-def test_a_text_that_is_no_template_is_refused(text: str, message: str) -> None:
+def test_an_invalid_template_is_refused(text: str, message: str) -> None:
     """Positions, nothing, or a brace that is not closed."""
     with pytest.raises(ef.MappingError, match=message):
         ef.template(text)
 
 
-def test_a_template_takes_a_string() -> None:
+def test_a_template_must_be_a_string() -> None:
     """Anything else is an error of ours, not of str.format."""
     with pytest.raises(ef.MappingError, match="takes a string; got int"):
         ef.template(3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [b"x", float("inf"), None, float("nan")])
-def test_a_constant_that_cannot_be_sent_is_refused_when_it_is_written(value: object) -> None:
+def test_a_constant_that_cannot_be_sent_is_refused_at_creation(value: object) -> None:
     """Not at the first of 10,000 rows."""
     with pytest.raises(ef.MappingError, match="lit"):
         ef.lit(value)
 
 
-def test_a_mapping_survives_being_written_down() -> None:
+def test_a_mapping_is_unchanged_after_serialization() -> None:
     """What attrs carry gives the same fields back; a label that is no string cannot be carried."""
     fields = {"a": Column("x"), "b": Literal([1, {"c": None}]), "t": template("{x} {y:>5}")}
     spec = to_spec(fields)

@@ -44,14 +44,14 @@ def is_valid(name: str) -> bool:
 
 @given(nasty)
 @example("con" + " " * 300 + "x")
-def test_whatever_is_written_becomes_a_valid_name(text: str) -> None:
+def test_any_text_becomes_a_valid_name(text: str) -> None:
     """With any extension, on any system; and to make it safe twice changes nothing."""
     assert all(is_valid(fit(text) + ending) for ending in [*KNOWN, ANY])
     assert safe(safe(text)) == safe(text)
 
 
 @given(st.lists(nasty, min_size=3, max_size=3))
-def test_a_field_leads_to_no_other_folder(values: list[str]) -> None:
+def test_a_field_cannot_lead_out_of_the_folder(values: list[str]) -> None:
     """A template decides how deep a file lies, and nothing that is filled in."""
     template = read("{style}/x{prompt}/{index}-{n}", ["style", "prompt"])
     filled = dict(zip(("style", "prompt", "index"), values, strict=True))
@@ -79,7 +79,7 @@ def test_a_field_leads_to_no_other_folder(values: list[str]) -> None:
         max_size=12,
     )
 )
-def test_no_two_files_have_one_name(wanted: dict[FileKey, list[str]]) -> None:
+def test_no_two_files_have_the_same_name(wanted: dict[FileKey, list[str]]) -> None:
     """Also where a file system knows no capitals and no other way to write an accent; and whatever the order."""
     found = distinct(wanted)
     assert len({key(stem) for stem in found.values()}) == len(found)
@@ -88,7 +88,7 @@ def test_no_two_files_have_one_name(wanted: dict[FileKey, list[str]]) -> None:
     assert distinct(backwards) == found
 
 
-def test_a_name_that_nobody_else_wants_stays_as_it_is() -> None:
+def test_a_unique_name_is_not_changed() -> None:
     """Those that clash get the end of their execution's id."""
     found = distinct(
         {FileKey("aaaaaaaa-1111", 0, ""): ["x"], FileKey("aaaaaaaa-2222", 0, ""): ["X"], FileKey("b", 0, ""): ["y"]}
@@ -116,13 +116,13 @@ def test_a_template_is_filled(name: str, stem: str) -> None:
     assert read(name, list(columns)).stem(values, n=0, several=False) == stem
 
 
-def test_a_template_without_n_gets_it_where_there_are_several() -> None:
+def test_n_is_appended_to_a_template_without_it_if_there_are_several_files() -> None:
     """And only there."""
     template = read("{index}", [])
     assert [template.stem({"index": 3}, n=1, several=several) for several in (True, False)] == ["3-1", "3"]
 
 
-def test_a_long_prompt_leaves_room_for_what_follows() -> None:
+def test_a_long_prompt_leaves_room_for_the_fields_after_it() -> None:
     """A field has its own length, in bytes, and is cut between two characters."""
     stem = read("{prompt}-{n}", ["prompt"]).stem({"prompt": "füchse " * 60}, n=12, several=True)
     assert stem.endswith("-12")
@@ -130,7 +130,7 @@ def test_a_long_prompt_leaves_room_for_what_follows() -> None:
 
 
 @pytest.mark.parametrize("name", ["{colour}", "{}", "{0}"])
-def test_an_unknown_field_names_what_there_is(name: str) -> None:
+def test_the_error_of_an_unknown_field_lists_the_available_ones(name: str) -> None:
     """Before anything is fetched."""
     with pytest.raises(ef.MappingError, match=r"\{index\}, \{row\}, \{n\}, \{execution_id\}, \{prompt\}, \{seed\}$"):
         read(name, ["prompt", "execution_id", "seed"])
@@ -140,7 +140,7 @@ def test_an_unknown_field_names_what_there_is(name: str) -> None:
     "name",
     ["", "../{n}", "/tmp/{n}", "a//b", "{n}/", "a/./b", ". /{n}", "C:{n}", "a\\{n}", "{", "{n", None, 3, "{n:{row}}"],
 )
-def test_a_template_that_leads_elsewhere_is_refused(name: Any) -> None:
+def test_a_template_that_leads_out_of_the_folder_is_refused(name: Any) -> None:
     """Or that is none."""
     with pytest.raises(ef.ConfigurationError):
         read(name, [])
@@ -149,14 +149,14 @@ def test_a_template_that_leads_elsewhere_is_refused(name: Any) -> None:
 @pytest.mark.parametrize(
     ("cell", "spec", "stem"), [("7", "04d", "0007"), ("0400", "04d", "0400"), ("1.10", ".3f", "1.100")]
 )
-def test_text_of_a_file_is_written_as_the_number_that_a_template_asks_for(cell: str, spec: str, stem: str) -> None:
+def test_text_from_a_file_is_formatted_as_a_number_if_the_spec_is_numeric(cell: str, spec: str, stem: str) -> None:
     """A CSV file has nothing but text; without a format it is written as it stands."""
     template = read(f"{{seed:{spec}}}", ["seed"])
     assert template.stem({"seed": cell}, n=0, several=False) == stem
     assert read("{seed}", ["seed"]).stem({"seed": cell}, n=0, several=False) == cell
 
 
-def test_a_format_that_does_not_fit_names_the_value() -> None:
+def test_the_error_of_an_invalid_format_names_the_value() -> None:
     """And the field."""
     with pytest.raises(ef.MappingError, match=r"'x' as \{style:04d\}"):
         read("{style:04d}", ["style"]).stem({"style": "x"}, n=0, several=False)
@@ -181,12 +181,12 @@ def test_a_format_that_does_not_fit_names_the_value() -> None:
         ("image/svg+xml", "https://x/a", ".svg"),
     ],
 )
-def test_an_extension_is_the_types_or_the_urls_and_never_one_to_run(content_type: str, url: str, expected: str) -> None:
+def test_an_extension_is_by_type_or_url_and_never_executable(content_type: str, url: str, expected: str) -> None:
     """HTML is kept as a text."""
     assert extension(content_type, url) == expected
 
 
-def test_no_extension_is_one_that_is_run() -> None:
+def test_no_extension_is_executable() -> None:
     """And each is short enough for the room that names leave it."""
     runs = {
         ".exe",
@@ -209,7 +209,7 @@ def test_no_extension_is_one_that_is_run() -> None:
     assert set("".join(KNOWN)) <= set(string.ascii_lowercase + string.digits + ".")
 
 
-def test_a_file_belongs_to_its_own_name_only() -> None:
+def test_a_file_belongs_to_its_own_stem_only() -> None:
     """An extension is all that may follow."""
     assert belongs("0-0.png", "0-0")
     assert not belongs("0-0-a.png", "0-0")
@@ -217,7 +217,7 @@ def test_a_file_belongs_to_its_own_name_only() -> None:
     assert Path("0-0.bin").suffix == ANY
 
 
-def test_a_mark_outlives_a_signature_and_tells_all_else_apart() -> None:
+def test_a_mark_ignores_signatures_and_differs_for_other_urls() -> None:
     """A store that signs anew sends the same file; one that takes the file's number in its query another."""
     url = "https://x/a.png?id=1"
     signed = [

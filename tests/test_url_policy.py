@@ -1,4 +1,4 @@
-"""Which URLs are fetched: http(s) only, and nothing of this machine's or its network's."""
+"""Which URLs are fetched: http(s) only, and no address of this machine or its network."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ ANYWHERE = UrlPolicy()
         "ff02::1",
     ],
 )
-def test_what_is_not_the_public_internet_is_private(address: str) -> None:
-    """Loopback, networks at home, those of clouds and carriers, documentation, and IPv6 that leads to any of them."""
+def test_an_address_outside_the_public_internet_is_private(address: str) -> None:
+    """Loopback, private, cloud and carrier networks, documentation, and IPv6 addresses that contain any of them."""
     assert not is_public(address)
 
 
@@ -90,14 +90,14 @@ def test_what_is_not_the_public_internet_is_private(address: str) -> None:
         "2002:0101:0101::",
     ],
 )
-def test_what_is_public_may_be_fetched(address: str) -> None:
-    """Up to the very edges of the private networks, and through NAT64."""
+def test_a_public_address_may_be_fetched(address: str) -> None:
+    """Up to the boundaries of the private networks, and through NAT64."""
     assert is_public(address)
 
 
 @given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
 def test_nothing_is_public_that_python_calls_private(address: IPv4Address | IPv6Address) -> None:
-    """Checked against an account that is not this package's; what carries an IPv4 address is as public as that."""
+    """Except for IPv6 addresses that contain an IPv4 address: they are as public as that."""
     if is_public(address) and not str(address).startswith(("64:ff9b:", "2002:", "::ffff:")):
         kinds = (address.is_private, address.is_loopback, address.is_link_local, address.is_multicast)
         assert not any(kinds)
@@ -127,8 +127,8 @@ def test_nothing_is_public_that_python_calls_private(address: IPv4Address | IPv6
         ("", None),
     ],
 )
-def test_a_number_is_read_as_a_resolver_reads_it(host: str, address: str | None) -> None:
-    """Decimal, octal, hexadecimal, short; a name is none."""
+def test_a_numeric_host_is_parsed_as_by_a_resolver(host: str, address: str | None) -> None:
+    """Decimal, octal, hexadecimal, with fewer than four parts; a name is no address."""
     assert literal(host) == (None if address is None else ip_address(address))
 
 
@@ -149,8 +149,8 @@ def test_a_number_is_read_as_a_resolver_reads_it(host: str, address: str | None)
         "http://%31%32%37.0.0.1/",
     ],
 )
-def test_a_private_address_that_is_written_out_is_refused(url: str) -> None:
-    """However it is written; unless everything is allowed."""
+def test_a_url_with_a_private_address_is_refused(url: str) -> None:
+    """In every notation, unless private addresses are allowed."""
     with pytest.raises(RefusedAddressError, match="allow_private=True"):
         check(url, ANYWHERE)
     check(url, UrlPolicy(allow_private=True))
@@ -170,15 +170,15 @@ def test_a_private_address_that_is_written_out_is_refused(url: str) -> None:
         "",
     ],
 )
-def test_nothing_but_http_is_asked_for(url: str) -> None:
-    """Not even where every address is allowed."""
+def test_only_http_is_requested(url: str) -> None:
+    """Even if every address is allowed."""
     with pytest.raises(RefusedAddressError, match="not an http or https URL"):
         check(url, UrlPolicy(allow_private=True))
 
 
 @pytest.mark.parametrize("host", ["localhost", "db", "printer.local", "metadata.google.internal", "a.localhost"])
-def test_a_proxy_is_not_asked_for_local_names(host: str) -> None:
-    """It would resolve them where nobody here sees it; what this machine resolves is looked at when it connects."""
+def test_a_proxy_gets_no_local_host_names(host: str) -> None:
+    """A proxy would resolve them unchecked; addresses that this machine resolves are checked when it connects."""
     with pytest.raises(RefusedAddressError):
         check(f"https://{host}/a.png", ANYWHERE, proxied=True)
     check(f"https://{host}/a.png", ANYWHERE)
@@ -186,7 +186,7 @@ def test_a_proxy_is_not_asked_for_local_names(host: str) -> None:
 
 
 def test_the_configured_host_may_be_private_at_its_own_port_only() -> None:
-    """Beside it, other services of the same machine listen."""
+    """Other services may listen on other ports of the same machine."""
     home = UrlPolicy(home=origin("http://127.0.0.1:8123/v1"), loopback=True)
     check("http://127.0.0.1:8123/media/a.png", home)
     for url in ("http://127.0.0.1:8888/", "http://127.0.0.1/", "http://127.0.0.2:8123/"):
@@ -204,14 +204,14 @@ def test_the_configured_host_may_be_private_at_its_own_port_only() -> None:
         ("https://a.example/x", "/füchse.png", "https://a.example/f%C3%BCchse.png"),
     ],
 )
-def test_a_redirect_leads_to(url: str, location: str, target: str) -> None:
-    """Relative or not; a signature is left as it is."""
+def test_a_redirect_has_a_target(url: str, location: str, target: str) -> None:
+    """Relative or absolute; a signature in the query is not changed."""
     assert follow(url, location, ANYWHERE) == target
 
 
 @pytest.mark.parametrize("location", ["http://b.example/z", "HTTP://b.example/z", "ftp://b.example", "javascript:x"])
-def test_a_redirect_from_https_to_less_is_refused(location: str) -> None:
-    """But for a loopback address that was configured."""
+def test_a_redirect_from_https_to_another_scheme_is_refused(location: str) -> None:
+    """Except for a configured loopback address."""
     with pytest.raises(RefusedAddressError, match="from https to"):
         follow("https://a.example/x", location, ANYWHERE)
     home = UrlPolicy(home=("127.0.0.1", 8123), loopback=True)
@@ -221,6 +221,6 @@ def test_a_redirect_from_https_to_less_is_refused(location: str) -> None:
 
 
 def test_a_redirect_to_no_url_is_refused() -> None:
-    """An address that cannot be read, say."""
+    """The target cannot be parsed."""
     with pytest.raises(RefusedAddressError, match="an invalid URL"):
         follow("https://a.example/x", "https://[/", ANYWHERE)
