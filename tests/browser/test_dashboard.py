@@ -270,7 +270,7 @@ def test_an_update_is_one_small_message(open_notebook: Open) -> None:
     """As the websocket carries it: 100 changed lines of 1,000 in at most 3 KiB and 3 messages; 4 updates a second."""
     show = """
 subject = Subject([Outcome(row, "queued", f"{row // 10:032x}", f"{row:032x}") for row in range(10_000)])
-dashboard = Dashboard(subject, auto_refresh=False, interval=2.0)
+dashboard = Dashboard(subject, subject, auto_refresh=False, interval=2.0)
 dashboard
 """
     notebook = open_notebook([FAKE, show])

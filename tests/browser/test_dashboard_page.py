@@ -70,7 +70,7 @@ def test_a_thousand_lines_scroll(open_notebook: Open) -> None:
     """Few of them are in the page at a time; the last is reached, changes there are seen, and others' are not lost."""
     show = """
 subject = Subject([Outcome(row, "queued", f"{row // 10:032x}", f"{row:032x}") for row in range(10_000)])
-dashboard = Dashboard(subject, auto_refresh=False, interval=2.0)
+dashboard = Dashboard(subject, subject, auto_refresh=False, interval=2.0)
 dashboard
 """
     notebook = open_notebook([FAKE, show])
@@ -107,7 +107,7 @@ rows = [Outcome(row, "failed", "b" * 32, text, text, output=text) for row, text 
 rows += [Outcome(10 + row, text, text, text, text, output=[text]) for row, text in enumerate(evil)]
 subject = Subject(rows)
 subject.labels = evil + evil
-dashboard = Dashboard(subject, auto_refresh=False, interval=2.0)
+dashboard = Dashboard(subject, subject, auto_refresh=False, interval=2.0)
 dashboard
 """
 
