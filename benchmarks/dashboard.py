@@ -148,7 +148,7 @@ def table(subject):
     return f'<div style="height: 450px; overflow: auto"><table class="lines">{"".join(lines)}</table></div>'
 """
 DASHBOARD = (
-    "subject = Fake({lines})\nshown = Dashboard(subject, auto_refresh=True, interval=2.0)\nshown",
+    "subject = Fake({lines})\nshown = Dashboard(subject, subject, auto_refresh=True, interval=2.0)\nshown",
     ".eachlabs-dashboard .elf-line",
 )
 TABLE = ("subject = Fake({lines})\nshown = ipywidgets.HTML(table(subject))\nshown", "table.lines tr")
