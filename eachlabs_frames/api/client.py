@@ -88,9 +88,9 @@ class Client:
             return Fault(sent=False, reason=self._reason(exc, "timed out while connecting"))
         except asyncio.TimeoutError:
             return Fault(sent=True, reason=f"timed out after {self._timeout.total:g} s")
-        except Exception as exc:  # noqa: BLE001 - whatever happened, the request may have been sent
-            return Fault(sent=True, reason=self._reason(exc, type(exc).__name__))
-        except BaseException as exc:  # noqa: BLE001 - it is raised again
+        except BaseException as exc:  # noqa: BLE001 - an `Exception` is a fault, others are raised
+            if isinstance(exc, Exception):
+                return Fault(sent=True, reason=self._reason(exc, type(exc).__name__))
             # Without aiohttp's frames: their local variables contain the key.
             exc.__context__ = None
             raise exc.with_traceback(None) from None
