@@ -6,7 +6,9 @@ What ends a process, forks it or patches asyncio runs in a process of its own, a
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +29,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.aio import bridge as bridging
+from eachlabs_frames.aio import interrupts
 from eachlabs_frames.aio.bridge import BridgeTask, Call, Read, call, run, run_async
 from eachlabs_frames.aio.loop_thread import close, loop_thread
 from eachlabs_frames.api.client import session
@@ -554,6 +558,44 @@ def test_what_a_second_interrupt_cut_off_is_unknown(script: Script, sandbox: San
     assert said["statuses"] == {"queued": 30, "unknown": 40, "pending": 230}
 
 
+@pytest.mark.parametrize("is_abandoned", [False, True])
+def test_nothing_is_sent_after_a_cancellation_while_an_observer_blocks_the_loop(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, is_abandoned: bool
+) -> None:
+    """Neither when the observer returns at last, nor over a connection that is kept; so no row is paid for twice."""
+    if is_abandoned:
+        monkeypatch.setattr(bridging, "GRACE", 0.1)
+        monkeypatch.setattr(bridging, "SHUTDOWN_TIMEOUT", 0.1)
+    with pytest.warns(UserWarning, match="the journal is off"):
+        ef.configure(journal=None)
+    rows(1, "first").eachlabs.bulk_trigger(WORKFLOW)
+    frame, inside, go = rows(30), threading.Event(), threading.Event()
+
+    def watch(event: ef.Event) -> None:
+        if event.kind == "started":
+            inside.set()
+            assert go.wait(120)
+
+    async def main() -> None:
+        options: dict[str, Any] = {"version_id": "v1", "validate": False, "inplace": True, "progress": watch}
+        task = asyncio.create_task(frame.eachlabs.bulk_trigger_async(WORKFLOW, **options))
+        assert await asyncio.to_thread(inside.wait, 120)
+        task.cancel()
+        await (asyncio.wait([task]) if is_abandoned else asyncio.sleep(0))
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    async def left(_: asyncio.Event) -> int:
+        return len(asyncio.all_tasks()) - 1
+
+    until(lambda: call(left) == 0)
+    assert sandbox.accepted_count() == 1
+    assert frame["status"].unique().tolist() == ["pending"]
+
+
 def test_a_cancelled_trigger_keeps_the_answers_in_flight(sandbox: Sandbox) -> None:
     """With ``inplace=True`` the frame holds every execution that was accepted, and nothing is sent afterwards."""
     sandbox.change(latency=0.1)
@@ -866,6 +908,62 @@ def test_a_task_that_is_stopped_before_it_was_started_knows_it() -> None:
     task.start()
     assert task.wait(20)
     assert seen == [True]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.run handles SIGINT since Python 3.11")
+def test_an_interrupt_just_before_a_call_still_ends_it() -> None:
+    """The handler of `asyncio.run` only cancels the task, which code that blocks the loop does not notice."""
+    executed: list[int] = []
+
+    async def job(_: asyncio.Event) -> None:
+        executed.append(1)
+
+    async def main() -> None:
+        signal.raise_signal(signal.SIGINT)
+        run(lambda: Execution(job))
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert executed == []
+
+
+def test_a_long_wait_adds_one_callback_to_its_future(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait of hours on the caller's loop does not fill the memory."""
+    monkeypatch.setattr(interrupts, "MAX_IDLE", 0.001)
+    checks: list[int] = []
+    future: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def check() -> float:
+        checks.append(len(future._done_callbacks))
+        if len(checks) == 20:
+            future.set_result(None)
+        return 0.0
+
+    asyncio.run(interrupts.ended(future, check))
+    assert set(checks) == {1}
+
+
+def test_the_result_of_a_stopped_task_is_released() -> None:
+    """The timer that would cancel it after `GRACE` seconds does not keep it alive."""
+
+    class Result:
+        pass
+
+    async def job(stop: asyncio.Event) -> Result:
+        await stop.wait()
+        return Result()
+
+    async def pass_() -> None:
+        await asyncio.sleep(0)
+
+    task = BridgeTask(job).start()
+    task.stop()
+    assert task.wait(20)
+    result = weakref.ref(task.future.result())
+    call(lambda _: pass_())  # the loop has come to the end of the task
+    del task
+    gc.collect()
+    assert result() is None
 
 
 def test_an_interrupt_that_prepare_suppresses_still_ends_the_call() -> None:

@@ -42,7 +42,8 @@ def wait(task: BridgeTask[Any], timeout: float | None = None) -> bool:
     """
     if not task.done:
         check_not_on_loop("waiting for a run from inside a progress callback would deadlock: wait for it elsewhere")
-    with InterruptHandler():
+    with InterruptHandler() as handler:
+        handler.check()
         return task.wait(timeout)
 
 

@@ -137,6 +137,7 @@ class BridgeTask(Generic[T]):
         self._on_end = on_end
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._cancelled = False
         self._settling = threading.Lock()
@@ -151,7 +152,12 @@ class BridgeTask(Generic[T]):
 
     def _begin(self) -> None:
         self._task = self._loop.create_task(self._run())
-        self._task.add_done_callback(lambda _: self._fail(asyncio.CancelledError()))  # cancelled before its first step
+        self._task.add_done_callback(self._clean_up)
+
+    def _clean_up(self, _: asyncio.Task[None]) -> None:
+        self._fail(asyncio.CancelledError())  # has an effect if the task was cancelled before its first step
+        if self._timer is not None:
+            self._timer.cancel()  # it would keep the result alive
 
     async def _run(self) -> None:
         # The task itself never raises: a KeyboardInterrupt out of a task would end its loop.
@@ -186,7 +192,8 @@ class BridgeTask(Generic[T]):
 
     def _set_stop(self) -> None:
         self._stop.set()
-        self._loop.call_later(GRACE, self.cancel)
+        if not self.future.done():
+            self._timer = self._loop.call_later(GRACE, self.cancel)
 
     def cancel(self) -> None:
         """End the job at its next step. Not `Future.cancel`, which returns before the task has cleaned up."""
@@ -222,8 +229,8 @@ class BridgeTask(Generic[T]):
 
     async def wait_async(self) -> None:
         """Wait as `wait` does, without blocking the running loop."""
-        while not self.done:
-            await ended(self.future, self._time_left())
+        if not self.done:
+            await ended(self.future, self._time_left)
 
     def _time_left(self) -> float:
         """Return the seconds until a waiter looks again; cancel or abandon a job that is past its deadline."""
@@ -318,8 +325,8 @@ def _wait_for(job: Job[T], handler: InterruptHandler, kind: BridgeName) -> T:
 
             run_nested = nesting.enter_context(nested(running))
             wait = lambda: run_nested(task.wait_async())  # noqa: E731 - one line
-        task.start()
         try:
+            task.start()
             wait()
         except BaseException:  # raised by a signal handler of the application's
             while not task.done:

@@ -26,8 +26,19 @@ _DEFERRING: Final = ("ipykernel.ipkernel", "asyncio.runners")
 """Modules whose SIGINT handlers cancel a task of the loop, which code that blocks the loop's thread never notices."""
 
 
-async def ended(future: concurrent.futures.Future[Any], timeout: float | None = None) -> bool:
-    """Wait on the running loop until `future` is done or `timeout` seconds have passed; return whether it is done."""
+def _max_idle() -> float:
+    return MAX_IDLE
+
+
+async def ended(future: concurrent.futures.Future[Any], check: Callable[[], float] = _max_idle) -> None:
+    """Wait on the running loop until `future` is done.
+
+    Parameters
+    ----------
+    future : concurrent.futures.Future
+    check : callable
+        Called again and again while this waits; returns the seconds until the next call, at most.
+    """
     loop = asyncio.get_running_loop()
     waker: asyncio.Future[None] = loop.create_future()
 
@@ -40,13 +51,8 @@ async def ended(future: concurrent.futures.Future[Any], timeout: float | None = 
             loop.call_soon_threadsafe(wake)
 
     future.add_done_callback(on_done)
-    deadline = None if timeout is None else loop.time() + timeout
     while not future.done():
-        left = MAX_IDLE if deadline is None else min(MAX_IDLE, deadline - loop.time())
-        if left <= 0:
-            break
-        await asyncio.wait([waker], timeout=left)
-    return future.done()
+        await asyncio.wait([waker], timeout=min(MAX_IDLE, check()))
 
 
 class InterruptHandler:
@@ -72,6 +78,8 @@ class InterruptHandler:
         if previous is signal.default_int_handler or _is_of(previous, *_DEFERRING, __name__):
             self._previous = previous
             signal.signal(signal.SIGINT, self._handle)
+            if previous is not signal.default_int_handler and _is_cancelled():
+                self.count += 1
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,6 +140,15 @@ def _call_actions(number: int, frame: FrameType | None) -> None:
 def _current_handler() -> Any:
     """Return the handler of SIGINT; None on any thread but the main one, which alone runs it and may change it."""
     return signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
+
+
+def _is_cancelled() -> bool:
+    """Return whether the running task was cancelled in its present step, as the handler of `asyncio.run` does."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop is running
+        return False
+    return bool(getattr(task, "_must_cancel", False))  # `Task.cancelling` also counts cancellations that were caught
 
 
 def _is_of(handler: Any, *modules: str) -> bool:

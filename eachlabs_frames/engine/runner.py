@@ -146,6 +146,7 @@ class Runner:
         try:
             for request in lost:
                 self._search_for(request)
+            await asyncio.sleep(0)  # as in `_send_next_part`
             await self._send_first(batches, canary=canary)
             await run_workers(self._stream(batches), self._send_batch, workers=self._workers)
             if self._out_of_budget is not None:
@@ -247,6 +248,7 @@ class Runner:
             part, rest = cut(part, room)
             parts.append(rest)
         verdict = await self._send(worker, part, reserved)
+        await asyncio.sleep(0)  # sets `stop` if there was an interrupt while an observer blocked the loop
         if isinstance(verdict, Split):
             parts += reversed(halves(part))
         elif isinstance(verdict, Retry):
@@ -255,6 +257,8 @@ class Runner:
 
     def _room(self, reserved: int) -> int:
         """Return how many of the reserved inputs may be sent, given the budget; 0 if the run is over."""
+        if self._stop.is_set():
+            self._end(StopReason(INTERRUPTED))
         if self.stop_reason is None and self._limiter.exhausted is not None:
             self._end(StopReason(self._limiter.exhausted))
         if self.stop_reason is not None or self._abandoned:

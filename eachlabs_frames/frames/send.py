@@ -75,6 +75,7 @@ class Sender:
         self._resends = options.on_unknown == "resend" and not options.retrigger
         self._recorder: Recorder | None = None
         self._runner: Runner | None = None
+        self._is_abandoned = False
 
     def prepare(self, plan: Plan, actions: RowActions, meta: ResultMeta, *, searches: bool) -> None:
         """Read from the journal what is needed to send these rows.
@@ -118,6 +119,8 @@ class Sender:
             return
         budget = None if self._options.max_cost is None else await self._budget(self._options.max_cost)
         runner = self._runner = self._make_runner(recorder, budget)
+        if self._is_abandoned:  # `abandon` takes these steps in reverse order
+            runner.abandon()
         try:
             await self._run(runner, self._actions.send, self._lost, stop, pace)
             if self._resends and runner.stop_reason is None:
@@ -137,7 +140,8 @@ class Sender:
             self._binding.run_journal.note_stop(reason)
 
     def abandon(self) -> None:
-        """Record nothing more, and mark requests in flight as unknown. For the thread that stops waiting."""
+        """Send and record nothing more, and mark requests in flight as unknown. For the thread that stops waiting."""
+        self._is_abandoned = True
         if self._runner is not None:
             self._runner.abandon()
 
@@ -246,6 +250,8 @@ class Sender:
 
     def _explain(self, reason: str) -> None:
         """Give the rows that were not sent the reason why. A row that has an earlier execution keeps its error."""
+        if self._is_abandoned:
+            return  # the frame is written
         status, execution_id = self._results.status, self._results.execution_id
         left = [row for row in self._actions.send if status[row] == PENDING and execution_id[row] is None]
         for row in left:
