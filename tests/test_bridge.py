@@ -33,6 +33,7 @@ from eachlabs_frames.aio import interrupts
 from eachlabs_frames.aio.bridge import BridgeTask, Call, Read, call, run, run_async
 from eachlabs_frames.aio.loop_thread import close, loop_thread
 from eachlabs_frames.api.client import session
+from eachlabs_frames.frames.result_frame import ResultFrame
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 from .waiting import until
@@ -556,6 +557,30 @@ def test_what_a_second_interrupt_cut_off_is_unknown(script: Script, sandbox: San
     """The API took them: to say that they were not sent would have them paid for again."""
     said = interrupted_twice(script, sandbox)
     assert said["statuses"] == {"queued": 30, "unknown": 40, "pending": 230}
+
+
+def test_a_frame_that_is_being_written_in_place_is_not_triggered_again(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writing a large frame takes seconds, in which it does not show yet that its rows were sent."""
+    frame, writing, go = rows(20), threading.Event(), threading.Event()
+    write = ResultFrame.written
+
+    def held(self: ResultFrame) -> pd.DataFrame:
+        writing.set()
+        assert go.wait(120)
+        return write(self)
+
+    monkeypatch.setattr(ResultFrame, "written", held)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(frame.eachlabs.bulk_trigger, WORKFLOW, inplace=True)
+        assert writing.wait(120)
+        threading.Timer(1.0, go.set).start()  # if the second call is not refused, it ends all the same
+        with pytest.raises(ef.ColumnError, match="another call is writing"):
+            frame.eachlabs.bulk_trigger(WORKFLOW, inplace=True, retrigger=True)
+        go.set()
+        first.result()
+    assert sandbox.accepted_count() == 20
 
 
 @pytest.mark.parametrize("is_abandoned", [False, True])

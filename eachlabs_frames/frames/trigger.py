@@ -107,7 +107,7 @@ class TriggerCall(FrameCall):
 
     def prepare(self, read: Read) -> None:
         """Read the workflow, check every row, enter the rows into the run, and open the progress bar."""
-        self._resources.enter_context(self.result.alone())
+        self._display.enter_context(self.result.alone())  # until the frame is written
         binding, actions = self._planned_actions(read)
         wait = self._options.wait
         total = self._results.size if wait else len(actions.send) + len(actions.refused)
