@@ -90,7 +90,7 @@ class Fake:
     def searchable(self):
         return self.titles(range(len(self.rows)))
 
-    def attend(self, view):
+    def add_view(self, view):
         self.view = view
 
     def outcomes(self, view, meanwhile):
@@ -131,7 +131,7 @@ def begin(updates):
         shown._refresher._refresh = timed("kernel", shown._refresher._refresh)
         shown._model.update = timed("board", shown._model.update)
         size = len(subject.rows)
-        tell = lambda changed: subject.view.hear(Event("refreshed", size, 0, size, {}, changed))
+        tell = lambda changed: subject.view.on_event(Event("refreshed", size, 0, size, {}, changed))
     else:
         tell = timed("kernel", lambda changed: setattr(shown, "value", table(subject)))
     feed(subject, updates, tell)

@@ -128,7 +128,7 @@ class Fake:
     def searchable(self) -> list[str]:
         return [f"prompt {row}, seed {row % 7}" for row in range(len(self.rows))]
 
-    def attend(self, view: Any) -> None:
+    def add_view(self, view: Any) -> None:
         self.view = view
 
     def outcomes(self, view: Any, meanwhile: Callable[[], None]) -> list[Outcome]:
@@ -143,7 +143,7 @@ class Fake:
         changed = tuple(self.rows[row]._replace(status=status) for row in rows)
         for outcome in changed:
             self.rows[outcome.position] = outcome
-        self.view.hear(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
+        self.view.on_event(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
 
     def refresh(self) -> None:
         self.done.append("refresh")
@@ -165,7 +165,7 @@ class Fake:
     def retry(self, rows: Collection[int]) -> None:
         self.done.append(f"retry {sorted(rows)}")
 
-    def leave(self, view: Any) -> None:
+    def remove_view(self, view: Any) -> None:
         self.done.append("leave")
 
 
@@ -316,7 +316,7 @@ def test_the_last_snapshot_is_sent_when_a_call_ends() -> None:
     dashboard = show(fake)
     fake.happen(range(20), COMPLETED)
     fake.phase = "settled"
-    fake.view.turned()
+    fake.view.on_call_changed()
     until(lambda: len(sent_snapshots(dashboard)) == 2)
     assert counts(sent_snapshots(dashboard)[-1]) == {COMPLETED: 20}
     assert sent_snapshots(dashboard)[-1]["head"]["phase"] == "settled"

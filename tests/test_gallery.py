@@ -57,7 +57,7 @@ class Fake:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def attend(self, view: Any) -> None:
+    def add_view(self, view: Any) -> None:
         self.view = view
 
     def outcomes(self, view: Any, meanwhile: Callable[[], None]) -> list[Outcome]:
@@ -77,14 +77,14 @@ class Fake:
     def files(self, row: int) -> Sequence[str | None]:
         return self.paths.get(row, ())
 
-    def leave(self, view: Any) -> None:
+    def remove_view(self, view: Any) -> None:
         self.is_closed = True
 
     def happen(self, rows: Iterable[int], status: str, **values: Any) -> None:
         changed = tuple(Outcome(row, status, "b", f"e{row}", **values) for row in rows)
         for outcome in changed:
             self.rows[outcome.position] = outcome
-        self.view.hear(Event("refreshed", len(self), 0, 0, {}, changed))
+        self.view.on_event(Event("refreshed", len(self), 0, 0, {}, changed))
 
 
 def gallery(fake: Fake, *, page: int = 100) -> Gallery:
@@ -279,11 +279,11 @@ def test_the_state_of_a_run_is_sent() -> None:
     fake = Fake(2)
     shown = gallery(fake)
     fake.said |= {"phase": "failed", "problem": "AuthenticationError: the key is refused"}
-    fake.view.turned()
+    fake.view.on_call_changed()
     until(lambda: any("the key is refused" in (one.get("notice") or "") for one in sent_messages(shown, "update")))
     fake.happen([0, 1], COMPLETED)
     fake.said = {"workflow": WF, "run": "spring", "phase": "settled"}
-    fake.view.turned()
+    fake.view.on_call_changed()
     until(lambda: sent_messages(shown, "update")[-1].get("notice", 1) is None)
     assert sent_snapshots(shown)[-1]["notice"] is None
     shown.close()

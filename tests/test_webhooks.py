@@ -413,7 +413,7 @@ def test_a_dashboard_that_looks_on_hears_of_it(sandbox: Sandbox, hook: WebhookRe
     until(lambda: calls.frame["status"].tolist() == ["completed"] * 3)
     until(lambda: calls.frame["cost"].tolist() == [0.01] * 3)
     assert (asked, count(sandbox, "list", "details")) == (1, 1)
-    calls.leave(view)
+    calls.remove_view(view)
 
 
 def test_a_retry_is_announced_as_well(sandbox: Sandbox, hook: WebhookReceiver) -> None:

@@ -175,7 +175,7 @@ class BackgroundRun:
         error = self.exception() if self.done else None
         return None if error is None or self._is_cancelled(error) else f"{type(error).__name__}: {error}"
 
-    def join(self, observer: Observer, meanwhile: Callable[[], None]) -> list[Outcome]:
+    def add_observer(self, observer: Observer, meanwhile: Callable[[], None]) -> list[Outcome]:
         """Tell `observer` of each event from now on, and return how each row stands now; do `meanwhile` just then."""
 
         def joined() -> None:
@@ -184,8 +184,8 @@ class BackgroundRun:
 
         return self._call.result.outcomes(joined)
 
-    def leave(self, observer: Observer) -> None:
-        """Tell it nothing more."""
+    def remove_observer(self, observer: Observer) -> None:
+        """Pass no more events to `observer`."""
         self._observers.remove(observer)
 
     def when_done(self, action: Callable[[], None]) -> None:

@@ -35,11 +35,11 @@ Make: TypeAlias = Callable[[], tuple[FrameCall, object, "TriggerOptions | None"]
 class ResultView(Protocol):
     """A dashboard or a gallery of the result."""
 
-    def hear(self, event: Event) -> None:
-        """Take in what a call has changed."""
+    def on_event(self, event: Event) -> None:
+        """Show what a call has changed."""
         ...
 
-    def turned(self) -> None:
+    def on_call_changed(self) -> None:
         """Note that a call has begun or ended."""
         ...
 
@@ -129,7 +129,7 @@ class Calls:
         """Return how each row stands, and do `meanwhile` at that moment; `view` hears what happens later."""
         run = self._current
         if run is not None:
-            return run.join(view.hear, meanwhile)
+            return run.add_observer(view.on_event, meanwhile)
         meanwhile()
         frame = self.frame
         results = columns.read(frame, self._meta.prefix)
@@ -251,19 +251,19 @@ class Calls:
         else:
             run.stop()
 
-    def attend(self, view: ResultView) -> None:
+    def add_view(self, view: ResultView) -> None:
         """Tell `view` of each call's begin and end."""
         with self._lock:
             self._views = (*_without(self._views, view), view)
 
-    def leave(self, view: ResultView) -> None:
+    def remove_view(self, view: ResultView) -> None:
         """Tell `view` nothing more, and look no longer for it."""
         with self._lock:
             self._views = _without(self._views, view)
         self.follow(view, False)
         run = self._current
         if run is not None:
-            run.leave(view.hear)
+            run.remove_observer(view.on_event)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
@@ -359,7 +359,7 @@ class Calls:
         if run is not None:
             self._watch_end(run)
         for view in self._views:
-            view.turned()
+            view.on_call_changed()
 
     def _watch_end(self, run: BackgroundRun) -> None:
         """Take over what `run` comes to. It does not keep this alive where nobody needs it any more."""
@@ -394,7 +394,7 @@ class Calls:
             make, self._next = self._next, None
             follows = None if make is None else self._start_call(make)
         for view in self._views:
-            run.leave(view.hear)
+            run.remove_observer(view.on_event)
         self._announce(follows)
         if make is None and problem is None:
             self._poll_if_followed()

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
@@ -111,23 +110,27 @@ class TriggerCall(FrameCall):
         binding, actions = self._planned_actions(read)
         wait = self._options.wait
         total = self._results.size if wait else len(actions.send) + len(actions.refused)
-        # If there was nothing to send, no run was entered; the outcomes of a wait are recorded all the same.
-        webhook, journal = self._options.webhook, open_journal(self.settings.journal)
-        if webhook is not None:
-            self._resources.enter_context(webhook.at_work(self.settings))
-        updates = self._resources.enter_context(closing(JournalUpdater(journal, self.result.meta.run, self._results)))
+        if self._options.webhook is not None:
+            self._resources.enter_context(self._options.webhook.at_work(self.settings))
         bar = self._display.enter_context(bars.observing(self._options.progress, total=total, what="eachlabs"))
         events = self._events = EventEmitter(
             joined(self.observers, bar), self._results, total=total, done=len(actions.refused), until_settled=wait
         )
-        rows = updates if binding is None else RunRows(binding.run_journal, actions.numbers)
-        self.tracker = self._make_tracker(events, rows)
+        self.tracker = self._make_tracker(events, self._tracked_rows(binding, actions))
         if self.plan is not None:
             self._sender = Sender(
                 self._results, self.settings, self._options, self._client, events, self.tracker, binding
             )
             self._sender.prepare(self.plan, actions, self.result.written_meta(), searches=not self._sends)
             self._has_foreign_rows = bool(actions.unanswered or actions.elsewhere)
+
+    def _tracked_rows(self, binding: RunBinding | None, actions: RowActions) -> JournalUpdater | RunRows:
+        if binding is not None:
+            return RunRows(binding.run_journal, actions.numbers)
+        # There is nothing to send, so no run was entered; the outcomes of a wait are recorded all the same.
+        updater = JournalUpdater(open_journal(self.settings.journal), self.result.meta.run, self._results)
+        self._resources.callback(updater.close)
+        return updater
 
     def rehearse(self, read: Read) -> RowActions:
         """Do all that `prepare` does before rows are entered into a run, and return what would be done."""

@@ -56,7 +56,7 @@ class Subject:
     def searchable(self):
         return self.titles(range(len(self.rows)))
 
-    def attend(self, view):
+    def add_view(self, view):
         self.view = view
 
     def outcomes(self, view, meanwhile):
@@ -70,13 +70,13 @@ class Subject:
     def follow(self, view, on): ...
     def cancel(self): ...
     def retry(self, rows): ...
-    def leave(self, view): ...
+    def remove_view(self, view): ...
 
     def happen(self, rows, **changes):
         changed = tuple(self.rows[row]._replace(**changes) for row in rows)
         for one in changed:
             self.rows[one.position] = one
-        self.view.hear(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
+        self.view.on_event(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
 """
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Subscriber(NamedTuple):
     """The callbacks of one view, a `ResultView` of `Calls`; they are called from any thread."""
 
-    hear: Observer
-    turned: Callable[[], None]
+    on_event: Observer
+    on_call_changed: Callable[[], None]
 
 
 def _snapshot_to_json(snapshot: Callable[[], object], _: object) -> object:
@@ -84,7 +84,7 @@ class LiveView(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
         self._subscriber: Final = Subscriber(self._on_event, self._on_call_changed)
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         self._refresher = Refresher(self._refresh)
-        calls.attend(self._subscriber)
+        calls.add_view(self._subscriber)
         self._take(self._fetch())
         super().__init__(self._create_widgets())
         self._is_ready = True
@@ -95,7 +95,7 @@ class LiveView(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
         """Stop updating and remove the widget."""
         self._refresher.close()
         self._output.remove()
-        self._calls.leave(self._subscriber)
+        self._calls.remove_view(self._subscriber)
         for widget in (self._browser, self):
             if widget.comm is not None:
                 widget.layout.close()
