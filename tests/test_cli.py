@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -613,3 +614,21 @@ def test_the_sandbox_says_how_it_is_used_and_stops_cleanly(
     child.send_signal(number)
     assert ended(child) == (0, "", "")
     assert not journal.parent.exists()
+
+
+class BrokenStream(io.TextIOBase):
+    """A stream whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("stream", [None, BrokenStream()], ids=["closed", "broken"])
+def test_messages_without_a_stderr_change_neither_the_exit_code_nor_stdout(
+    run: Callable[..., Said], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, stream: io.TextIOBase | None
+) -> None:
+    """A shell's ``2>&-``, or a terminal that is gone: the table alone is on stdout, and the rows decide the code."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    code, out, _ = run("trigger", "prompts.csv", *TRIGGER, "--out", "-", "--run", "quiet")
+    assert code == 1  # the third prompt is fine, the fourth is missing
+    assert len(pd.read_csv(io.StringIO(out))) == len(ROWS)

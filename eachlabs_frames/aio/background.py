@@ -10,7 +10,8 @@ import atexit
 import logging
 import os
 import threading
-from typing import Any, TypeVar
+import time
+from typing import Any, Final, TypeVar
 
 from .bridge import BridgeTask, check_not_on_loop
 from .interrupts import InterruptHandler
@@ -18,6 +19,9 @@ from .interrupts import InterruptHandler
 T = TypeVar("T")
 
 logger = logging.getLogger("eachlabs_frames")
+
+_WAIT_STEP: Final = 0.2
+"""Seconds after which a wait checks whether it was interrupted."""
 
 _lock = threading.Lock()
 _running: set[BridgeTask[Any]] = set()
@@ -42,9 +46,17 @@ def wait(task: BridgeTask[Any], timeout: float | None = None) -> bool:
     """
     if not task.done:
         check_not_on_loop("waiting for a run from inside a progress callback would deadlock: wait for it elsewhere")
+    end = None if timeout is None else time.monotonic() + timeout
     with InterruptHandler() as handler:
-        handler.check()
-        return task.wait(timeout)
+        # Counted, and raised here: raised inside of the future's code, it could leave the future's lock held.
+        handler.action = _ignore
+        while True:
+            handler.check()
+            left = _WAIT_STEP if end is None else min(_WAIT_STEP, end - time.monotonic())
+            if task.wait(max(left, 0.0)):
+                return True
+            if left <= 0:
+                return False
 
 
 def is_closing() -> bool:
@@ -82,3 +94,7 @@ def _stop_all() -> None:
         task.wait()
     if tasks:
         logger.warning("%d run(s) were still running when the process exited, and were stopped", len(tasks))
+
+
+def _ignore() -> None:
+    return None

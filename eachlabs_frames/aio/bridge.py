@@ -398,6 +398,7 @@ async def run_all(make: Callable[[], Call[T]], stop: asyncio.Event) -> T:
             raise
 
     await in_thread(prepare, on_left=close)
+    await asyncio.sleep(0)  # a stop that was requested before `prepare` has ended is set by now
     call = made[0]
     try:
         if stop.is_set():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from ..accessors.outputs import MAX_SIZE
@@ -89,7 +88,10 @@ def _report(fetched: pd.DataFrame, args: argparse.Namespace, sink: OutputFile | 
     count = sum(len(_files(cell)) for cell in fetched[args.column])
     where = f" -> {sink.name}" if sink is not None else ""
     message = f"{count} file{'' if count == 1 else 's'} in {args.to}{where}"
-    print(message, file=sys.stdout if sink is None else sink.messages, flush=True)
+    if sink is None:
+        print(message, flush=True)
+    else:
+        sink.print_summary(message)
     errors = fetched[args.column + ERROR].dropna()
     if len(errors):
         first = f"{len(errors)} row(s) have missing files. First error: {reworded(errors.iloc[0])}"

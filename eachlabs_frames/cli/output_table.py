@@ -11,12 +11,12 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 from ..errors import UsageError
 from . import files
 from .formats import check_suffix
-from .terminal import notify
+from .terminal import notify, print_stderr
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
@@ -55,10 +55,9 @@ class OutputFile:
         self._path = path
         self._may_replace = force
 
-    @property
-    def messages(self) -> TextIO:
-        """The stream for the summary."""
-        return sys.stdout
+    def print_summary(self, text: str) -> None:
+        """Print what the command has done."""
+        print(text, flush=True)
 
     def check(self, frame: pd.DataFrame) -> None:
         """Check, before anything is sent, that a table like `frame` can be written.
@@ -117,10 +116,9 @@ class Stdout(OutputFile):
         self.name = "stdout"
         self._frame: pd.DataFrame | None = None
 
-    @property
-    def messages(self) -> TextIO:
-        """Stderr, because stdout has only the table."""
-        return sys.stderr
+    def print_summary(self, text: str) -> None:
+        """Print it on stderr, because stdout has only the table."""
+        print_stderr(text)
 
     def check(self, frame: pd.DataFrame) -> None:
         """Check that the format can hold a table like `frame`."""

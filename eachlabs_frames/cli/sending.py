@@ -126,7 +126,7 @@ def _report(frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, sig
         name = signal.Signals(signals.number).name
         notify(f"{name}: stopped. {result_summary(frame, sink)}. {resume_hint(frame, args)}")
         return signals.exit_code
-    print(result_summary(frame, sink), file=sink.messages, flush=True)
+    sink.print_summary(result_summary(frame, sink))
     code = NOT_ALL if sink.failed else DONE
     without = frame[sink.execution_id].isna()
     if without.any():

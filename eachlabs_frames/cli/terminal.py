@@ -5,6 +5,7 @@ Text from outside is data: control characters are replaced.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import unicodedata
@@ -20,14 +21,25 @@ GAP: Final = "  "
 
 
 def notify(message: object) -> None:
-    """Print a one-line message on stderr, above a progress bar if there is one."""
-    line = f"eachlabs-frames: {one_line(message)}"
+    """Print a one-line message on stderr."""
+    print_stderr(f"eachlabs-frames: {one_line(message)}")
+
+
+def print_stderr(line: str) -> None:
+    """Print a line on stderr, above a progress bar if there is one.
+
+    If nobody reads it, that changes neither the exit code nor stdout: after a shell's ``2>&-`` stderr is None, and
+    print would use stdout, which may have the table.
+    """
+    if sys.stderr is None:
+        return
     tqdm = sys.modules.get("tqdm")
-    if tqdm is not None:
-        tqdm.tqdm.write(line, file=sys.stderr)
-    else:
-        print(line, file=sys.stderr)
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        if tqdm is not None:
+            tqdm.tqdm.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr)
+        sys.stderr.flush()
 
 
 def error_text(error: Exception) -> str:
