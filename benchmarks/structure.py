@@ -42,16 +42,16 @@ from .tracing import traced
 # (limit, target). The limit is today's figure: lower it when a figure falls, and never raise it without a reason in the
 # commit's message. The target is the issue's; where it is reached, both are the same.
 LIMITS = {
-    "import levels inside a package, at most": (9, 6),
-    "modules entered by a ten-row trigger": (74, 35),
-    "classes built by a ten-row trigger": (67, 30),
+    "import levels inside a package, at most": (6, 6),
+    "modules entered by a ten-row trigger": (65, 35),
+    "classes built by a ten-row trigger": (54, 30),
     "class names used for two things": (0, 0),
     "module names used for two things": (0, 0),
-    "classes": (360, 230),
-    "constructor parameters, at most": (10, 7),
-    "code lines": (24_544, 17_500),
-    "modules that import pandas": (49, 20),
-    "noqa and type: ignore": (91, 37),
+    "classes": (275, 230),
+    "constructor parameters, at most": (8, 7),
+    "code lines": (23_389, 17_500),
+    "modules that import pandas": (47, 20),
+    "noqa and type: ignore": (73, 37),
     "those without an explanation": (0, 0),
     "lines of the largest module": (450, 450),
 }
