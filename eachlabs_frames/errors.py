@@ -137,5 +137,10 @@ class Interrupted(KeyboardInterrupt):
         return render(self)
 
 
+def attach_frame(error: BaseException, frame: Any) -> None:
+    """Give an exception that ends a call the results so far, as its attribute ``frame``."""
+    vars(error)["frame"] = frame
+
+
 class UnsettledWarning(UserWarning):
     """Some rows are still open, or could not be sent; the message says how many and why."""

@@ -6,6 +6,8 @@ import sys
 import warnings
 from typing import Any
 
+from .errors import attach_frame
+
 
 def find_stack_level() -> int:
     """Return the stacklevel at which a warning names the line that called this package."""
@@ -27,5 +29,5 @@ def warn(message: str, category: type[Warning], frame: Any) -> None:
     try:
         warnings.warn(message, category, stacklevel=find_stack_level())
     except Warning as exc:
-        exc.frame = frame  # type: ignore[attr-defined]  # as any exception that ends a call
+        attach_frame(exc, frame)
         raise

@@ -59,7 +59,7 @@ class Read(Protocol):
 class Call(Generic[T]):
     """What the bridge runs: `prepare`, `execute`, `close`, in this order."""
 
-    def prepare(self, read: Read) -> None:
+    def prepare(self, read: Read, /) -> None:
         """Check and plan, in the caller's thread: functions of the user's run here. Nothing is paid for yet.
 
         Parameters
@@ -68,7 +68,7 @@ class Call(Generic[T]):
             Runs the requests that only read.
         """
 
-    async def execute(self, stop: asyncio.Event) -> T:
+    async def execute(self, stop: asyncio.Event, /) -> T:
         """Do the work on the loop thread: the only part that pays. Return soon after `stop` is set."""
         raise NotImplementedError
 
@@ -101,7 +101,7 @@ class ReadCall(Call[T]):
         """Call the function."""
         self._results.append(self._function(read))
 
-    async def execute(self, stop: asyncio.Event) -> T:  # noqa: ARG002 - the signature is the base class's
+    async def execute(self, _stop: asyncio.Event, /) -> T:
         """Return what the function has returned."""
         return self._results.pop()
 
@@ -256,6 +256,9 @@ class BridgeTask(Generic[T]):
 def run(make: Callable[[], Call[T]], *, kind: BridgeName = "thread", handler: InterruptHandler | None = None) -> T:
     """Make a call, run it and return its result; the calling thread waits.
 
+    An interrupt (Ctrl-C, or anything else that is raised in the waiting thread) during `execute` stops it, waits up to
+    `GRACE` seconds and raises what `Call.interrupted` returns; a second interrupt cancels `execute`.
+
     Parameters
     ----------
     make : callable
@@ -263,9 +266,6 @@ def run(make: Callable[[], Call[T]], *, kind: BridgeName = "thread", handler: In
     kind : {"thread", "nest"}
     handler : InterruptHandler, optional
         Handles signals already. By default SIGINT is handled until this returns.
-
-    An interrupt (Ctrl-C, or anything else that is raised in the waiting thread) during `execute` stops it, waits up to
-    `GRACE` seconds and raises what `Call.interrupted` returns; a second interrupt cancels `execute`.
 
     Raises
     ------
@@ -323,8 +323,7 @@ def _wait_for(job: Job[T], handler: InterruptHandler, kind: BridgeName) -> T:
         if running is not None:
             from .nested import nested  # needs nest-asyncio2: only for those who ask
 
-            run_nested = nesting.enter_context(nested(running))
-            wait = lambda: run_nested(task.wait_async())  # noqa: E731 - one line
+            wait = partial(nesting.enter_context(nested(running)), task.wait_async)
         try:
             task.start()
             wait()

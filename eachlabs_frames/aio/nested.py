@@ -22,8 +22,8 @@ _borrowed: set[asyncio.AbstractEventLoop] = set()
 
 
 @contextmanager
-def nested(running: asyncio.AbstractEventLoop) -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
-    """Give a function that runs coroutines inside the caller's running loop; close what was opened on it at the end.
+def nested(running: asyncio.AbstractEventLoop) -> Iterator[Callable[[Callable[[], Coroutine[Any, Any, T]]], T]]:
+    """Give a function that runs coroutine functions inside the caller's running loop; at the end, close what it opened.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def nested(running: asyncio.AbstractEventLoop) -> Iterator[Callable[[Coroutine[A
     outermost = running not in _borrowed
     _borrowed.add(running)
     try:
-        yield running.run_until_complete
+        yield lambda function: running.run_until_complete(function())
     finally:
         if outermost:
             _borrowed.discard(running)

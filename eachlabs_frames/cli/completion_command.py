@@ -16,7 +16,7 @@ COMPLETED_AS: Final = {"FILE": shtab.FILE, "FILE|RUN": shtab.FILE, "DIR": shtab.
 """How the value of an argument is completed, by its metavar."""
 
 
-def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
+def run(args: argparse.Namespace, _signals: Signals) -> int:
     """Print the script."""
     commands = parser()
     for action in _actions(commands):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
+def run(args: argparse.Namespace, _signals: Signals) -> int:
     """Trigger the package's prompts in a sandbox, and write the result."""
     out = Path(args.out)
     table = _prompts(args.rows)

@@ -258,7 +258,7 @@ def _as_text(cell: object, packed: bool) -> str:
     return jsonlines.dumped(cell) if packed or isinstance(plain, list | dict) else str(cell)
 
 
-def _to_lines(frame: pd.DataFrame, packed: Collection[str]) -> Iterator[bytes]:  # noqa: ARG001 - the encoders' shape
+def _to_lines(frame: pd.DataFrame, _packed: Collection[str]) -> Iterator[bytes]:
     names = [str(label) for label in frame.columns]
     file = source_file.of(frame)
     same = file if file is not None and file.suffix in LINES else None

@@ -30,7 +30,7 @@ MAX_CELL_LENGTH: Final = 40
 WHEN: Final = "%Y-%m-%d %H:%M"
 
 
-def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
+def run(args: argparse.Namespace, _signals: Signals) -> int:
     """List the runs, or show, write or delete one."""
     _check(args)
     if args.accept_loss:

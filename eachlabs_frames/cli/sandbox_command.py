@@ -13,7 +13,7 @@ from .exit_codes import DONE
 from .signals import Signals
 
 
-def run(args: argparse.Namespace, signals: Signals) -> int:  # noqa: ARG001 - the commands' shape
+def run(args: argparse.Namespace, _signals: Signals) -> int:
     """Run the sandbox until a signal arrives."""
     # The sandbox keeps executions in memory only, so its runs are worthless afterwards: use a temporary journal.
     with tempfile.TemporaryDirectory(prefix="eachlabs-sandbox-", ignore_cleanup_errors=True) as folder:

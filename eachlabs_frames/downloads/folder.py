@@ -111,7 +111,7 @@ class Folder:
             raise ConfigurationError(msg) from exc
         self._private = private
         self._part_prefix = f"{private}{os.sep}{uuid.uuid4().hex}-"
-        self._path_prefix = os.path.join(self.path, "")  # noqa: PTH118 - Path has no final separator
+        self._path_prefix = str(self.path).rstrip(os.sep) + os.sep
         self._numbers = itertools.count()
         self._remove_abandoned()
 
@@ -280,7 +280,7 @@ class Folder:
         """Rename a partial file; return False if the same file exists already."""
         try:
             if replace:
-                os.replace(part.path, target)  # noqa: PTH105 - the paths are str
+                Path(part.path).replace(target)
             else:
                 move_without_replacing(part.path, target, link=self._link)
         except IsADirectoryError as exc:

@@ -102,14 +102,14 @@ class PartialFile:
             self.close()
         if self._exists and not self.named:
             with contextlib.suppress(OSError):
-                os.unlink(self.path)  # noqa: PTH108 - the paths are str
+                Path(self.path).unlink()
         self._reset()
 
 
 def move_without_replacing(source: str, target: str, *, link: Callable[[str, str], None]) -> None:
     """Rename atomically, but raise `FileExistsError` instead of replacing a file."""
     if os.name == "nt":
-        os.rename(source, target)  # noqa: PTH104 - raises FileExistsError on Windows
+        Path(source).rename(target)  # raises FileExistsError on Windows
         return
     try:
         link(source, target)
@@ -118,9 +118,9 @@ def move_without_replacing(source: str, target: str, *, link: Callable[[str, str
             raise
         # A file system without hard links: an empty file reserves the name.
         os.close(os.open(target, _NEW, 0o666))
-        os.replace(source, target)  # noqa: PTH105 - the paths are str
+        Path(source).replace(target)
     else:
-        os.unlink(source)  # noqa: PTH108 - the paths are str
+        Path(source).unlink()
 
 
 def is_same(path: str, part: PartialFile) -> bool:

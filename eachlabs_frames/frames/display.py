@@ -114,7 +114,7 @@ class PreviewFrame(_CompactFrame):
         with pd.option_context("display.max_colwidth", None):
             return super().__repr__()
 
-    def _displayed(self, width: int) -> tuple[pd.DataFrame, str]:  # noqa: ARG002 - it has only two columns
+    def _displayed(self, _width: int) -> tuple[pd.DataFrame, str]:
         shown: pd.DataFrame = pd.DataFrame(self)
         if "payload" not in shown or "problem" not in shown:
             return shown, ""

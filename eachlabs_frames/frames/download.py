@@ -25,7 +25,7 @@ from ..downloads.fetcher import Fetcher, FetchOptions, OutputLinks, Renew
 from ..downloads.folder import Folder
 from ..downloads.url_policy import UrlPolicy
 from ..engine.events import DownloadEvents
-from ..errors import ConfigurationError, Interrupted, UnsettledWarning
+from ..errors import ConfigurationError, Interrupted, UnsettledWarning, attach_frame
 from ..models import Clock, Observer
 from ..settings import Settings, current, is_loopback
 from ..stacklevel import find_stack_level, warn
@@ -98,7 +98,7 @@ class Download(Call[pd.DataFrame]):
         self._missing: list[int] = []
         self._full_warning: str | None = None
 
-    def prepare(self, read: Read) -> None:  # noqa: ARG002 - the signature is the base class's
+    def prepare(self, _read: Read, /) -> None:
         """Open the folder, recognize complete files, warn of missing ones, and open the progress bar."""
         folder = self._resources.enter_context(closing(self._store(self._path, overwrite=self._overwrite)))
         self._has_folder = True
@@ -143,7 +143,7 @@ class Download(Call[pd.DataFrame]):
             return error
         if isinstance(error, KeyboardInterrupt):
             return self._interrupted(error)
-        error.frame = self._written("not downloaded")  # type: ignore[attr-defined]  # any exception may carry it
+        attach_frame(error, self._written("not downloaded"))
         return error
 
     def _skip(self, folder: Folder) -> list[int]:

@@ -25,7 +25,7 @@ from ..aio.loop_thread import run_on_loop
 from ..aio.tasks import in_thread
 from ..engine.events import ObserverList
 from ..engine.tracker import Tracker
-from ..errors import APIError, ColumnError, Interrupted, JournalError
+from ..errors import APIError, ColumnError, Interrupted, JournalError, attach_frame
 from ..models import Outcome
 from ..results import Results
 from ..settings import Settings
@@ -151,9 +151,9 @@ class ResultFrame:
         counts = f"{self._accepted} of {self._results.size} rows have an execution"
         if isinstance(error, KeyboardInterrupt):
             return self._interrupted(counts if self.is_cut_short else "all answers were written", frame, error)
-        error.frame = frame  # type: ignore[attr-defined]  # any exception may carry it
+        attach_frame(error, frame)
         if isinstance(error, asyncio.CancelledError):
-            error.run = self.meta.run  # type: ignore[attr-defined]  # as above
+            vars(error)["run"] = self.meta.run
             error.args = (self._sentence("cancelled", counts),)
             # Whoever cancels a task often drops its exception; `asyncio.run` of Python 3.10 does.
             logger.warning("%s", error.args[0], extra={"is_cancellation": True})
@@ -239,10 +239,10 @@ class ResultFrame:
             warning = _insist(lambda: frames.append(self._attach(arrays))) or warning
         except Exception as exc:
             bare = columns.attach(pd.DataFrame(index=self._index), arrays, self.meta.prefix)
-            exc.frame = self._describe(bare)  # type: ignore[attr-defined]  # any exception may carry it
+            attach_frame(exc, self._describe(bare))
             raise
         if warning is not None:
-            warning.frame = frames[-1]  # type: ignore[attr-defined]  # any exception may carry it
+            attach_frame(warning, frames[-1])
             raise warning
         return frames[-1]
 

@@ -99,7 +99,7 @@ class WaitCall(FrameCall):
         self._progress = progress
         self._open = 0
 
-    def prepare(self, read: Read) -> None:  # noqa: ARG002 - the signature is the base class's
+    def prepare(self, _read: Read, /) -> None:
         """Open the run in the journal, and the progress bar."""
         results = self._results
         total = results.size - results.tally().get(PENDING, 0)

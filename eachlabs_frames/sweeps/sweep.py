@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, SupportsIndex
 
 import numpy as np
 import pandas as pd
@@ -124,7 +124,7 @@ _AXIS: Final = "; an axis of this name goes into a dict, as in sweep({{{!r}: [..
 
 def _check_integer(name: str, value: object, *, minimum: int) -> int:
     try:
-        number = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # it may raise
+        number = operator.index(value) if isinstance(value, SupportsIndex) and not isinstance(value, bool) else -1
     except TypeError:
         number = -1
     if number < minimum:

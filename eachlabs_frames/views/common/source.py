@@ -287,8 +287,9 @@ def check_label(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> li
     ColumnError
         No such column, or one that is there twice.
     """
-    is_list = isinstance(label, list | pd.Index | np.ndarray) or (isinstance(label, tuple) and label not in frame)
-    names: list[Hashable] = list(label) if is_list else [label]  # type: ignore[arg-type]  # a list has items
+    names: list[Hashable] = [label]
+    if isinstance(label, list | pd.Index | np.ndarray) or (isinstance(label, tuple) and label not in frame):
+        names = list(label)
     counts = _column_counts(frame)
     for name in names:
         if counts[name] != 1:

@@ -351,8 +351,9 @@ def _labels(by: object, a: pd.DataFrame) -> list[Hashable] | None:
     """Return the argument ``by`` as a list; a tuple is one label if the frame has such a column."""
     if by is None:
         return None
-    is_list = isinstance(by, list | pd.Index) or (isinstance(by, tuple) and by not in a.columns)
-    return list(by) if is_list else [by]  # type: ignore[call-overload]  # it is iterable
+    if isinstance(by, tuple) and by in a.columns:
+        return [by]
+    return list(by) if isinstance(by, list | tuple | pd.Index) else [by]
 
 
 def _pairing_columns(a: ComparedResult, b: ComparedResult, by: Sequence[Hashable] | None) -> list[Hashable]:
