@@ -1,4 +1,4 @@
-"""Warnings point at the user's line that called, however deep they are issued, and never cost the user a frame."""
+"""Issues warnings that name the user's line, however deep they are issued, and that never cost the user a frame."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.api.verdicts import Cap, Retry, read_cap
+from eachlabs_frames.engine.concurrency import PROBE_AFTER, RECHECK_AFTER, RequestWindow
 from eachlabs_frames.engine.limiter import HOLD_FOR, OPENING_SECONDS, RESERVED_TRIES, Limiter
-from eachlabs_frames.engine.quota import PROBE_AFTER, RECHECK_AFTER, RequestWindow
 from tests.fakes import ManualClock
 
 SLOW = Retry("HTTP 429: too many requests: too many starts at once", limited=True)

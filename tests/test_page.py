@@ -122,6 +122,6 @@ def test_a_folder_is_never_written_over(tmp_path: Path) -> None:
     """Nor is one made: a name that is a folder, or lies in none, is an error that says so."""
     with pytest.raises(ef.ConfigurationError, match="is a folder"):
         html_page.write(tmp_path, "a", script=SCRIPT, style=STYLE, state={})
-    with pytest.raises(ef.ConfigurationError, match="lies in no folder"):
+    with pytest.raises(ef.ConfigurationError, match="is in a folder that does not exist"):
         html_page.write(tmp_path / "none" / "a.html", "a", script=SCRIPT, style=STYLE, state={})
     assert list(tmp_path.iterdir()) == []

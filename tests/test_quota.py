@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eachlabs_frames.aio.backoff import settle_delay
 from eachlabs_frames.api.verdicts import Cap, read_cap
-from eachlabs_frames.engine.quota import OPENING, PROBE_AFTER, RECHECK_AFTER, ExecutionQuota, RequestWindow
+from eachlabs_frames.engine.concurrency import OPENING, PROBE_AFTER, RECHECK_AFTER, ExecutionQuota, RequestWindow
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from eachlabs_frames.engine.recovery import resend
-from eachlabs_frames.engine.recovery.resend import CONTESTED, UNCERTAIN, ResendCheck
+from eachlabs_frames.engine.recovery import resend_check
+from eachlabs_frames.engine.recovery.resend_check import CONTESTED, UNCERTAIN, ResendCheck
 from eachlabs_frames.models import ApiConnection, Reply, Request, Target
 from tests.fakes import EPOCH, FakeTransport, ManualClock, reply
 
@@ -107,7 +107,7 @@ def test_the_listing_is_read_to_its_end_or_a_week_back() -> None:
 
 def test_a_listing_that_goes_on_for_too_long_is_no_certainty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then nothing is sent again."""
-    monkeypatch.setattr(resend, "MAX_PAGES", 5)
+    monkeypatch.setattr(resend_check, "MAX_PAGES", 5)
     found, transport = check(listing(*[B] * 501), A)
     assert found == {0: UNCERTAIN.format(reason="the workflow has more than 500 executions to search")}
     assert len(transport.sent) == 5

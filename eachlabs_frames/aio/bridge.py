@@ -1,4 +1,6 @@
-"""Runs calls: from synchronous code, from a coroutine of the caller's, and in the background. The only such bridge.
+"""Runs calls: from synchronous code, from a coroutine of the caller's, and in the background.
+
+Owns what an interrupt or a cancellation does to a call: it is stopped, gets `GRACE` seconds, and is then cancelled.
 
 A call prepares itself in its caller's thread and is carried out on the loop thread, while the caller only waits. So it
 works from a script, a thread, a notebook cell whose own loop is running, or inside uvloop: it never touches the

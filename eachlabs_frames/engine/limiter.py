@@ -23,7 +23,7 @@ from ..aio.backoff import retry_delay, settle_delay
 from ..aio.tasks import cancel_on
 from ..api.verdicts import Retry
 from ..models import Clock
-from .quota import ExecutionQuota, RequestWindow
+from .concurrency import ExecutionQuota, RequestWindow
 
 HOLD_FOR: Final = 5.0
 """Seconds without an ended execution after which a batch that is not full is sent."""

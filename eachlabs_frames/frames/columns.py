@@ -1,4 +1,6 @@
-"""Reads and writes the result columns of a frame. Owns their position, their dtypes, and the result's ``attrs``.
+"""Reads and writes the result columns of a frame, which `models.COLUMNS` lists.
+
+Owns their position, their dtypes, and the result's ``attrs``.
 
 The user's own columns, their dtypes and the index are never changed, and nothing is aligned: row i is row i.
 """

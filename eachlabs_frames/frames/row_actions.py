@@ -18,7 +18,7 @@ from ..results import Results
 
 if TYPE_CHECKING:
     from .plan import Plan
-    from .run_rows import RunBinding
+    from .run_binding import RunBinding
 
 logger = logging.getLogger("eachlabs_frames")
 

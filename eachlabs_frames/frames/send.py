@@ -16,7 +16,7 @@ from ..api.client import Client
 from ..engine.budget import Budget
 from ..engine.events import EventEmitter
 from ..engine.recorder import Recorder
-from ..engine.recovery.resend import ResendCheck
+from ..engine.recovery.resend_check import ResendCheck
 from ..engine.recovery.search import LostRequestSearch
 from ..engine.runner import INTERRUPTED, Runner
 from ..engine.tracker import Tracker
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .options import TriggerOptions
     from .plan import Plan
     from .row_actions import RowActions
-    from .run_rows import RunBinding
+    from .run_binding import RunBinding
 
 logger = logging.getLogger("eachlabs_frames")
 

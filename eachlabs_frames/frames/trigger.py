@@ -39,7 +39,7 @@ from .rerun_guard import RerunGuard
 from .result_frame import FrameCall, ResultFrame
 from .row_actions import RowActions, decide_actions, decide_retries, row_hints
 from .rows import Positions
-from .run_rows import RunBinding, check_key
+from .run_binding import RunBinding, check_key
 from .send import Sender
 from .workflows import suggesting_workflow_ids
 

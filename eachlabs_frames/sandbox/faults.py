@@ -1,4 +1,4 @@
-"""Faults of the sandbox: which requests they affect, and what they do to the response.
+"""Faults of the sandbox: their kinds, and which requests they affect. `routes` carries them out on the connection.
 
 Owns the kinds of fault and the schedule that selects them. It never touches a socket, a clock or the account, and its
 only source of randomness is the `random.Random` that it is given.

@@ -24,15 +24,15 @@ from ..errors import ConfigurationError
 from ..models import DialectName
 from ..settings import Secret, Settings, is_loopback
 from . import dispatcher
-from .endpoint import (
+from .late_deliveries import LateDeliveryRecorder
+from .payload import Delivery
+from .receiver_checks import (
     PATH,
     check_secret,
     checked_host,
     checked_public_url,
     checked_signatures,
 )
-from .late_deliveries import LateDeliveryRecorder
-from .payload import Delivery
 from .signatures import SignaturePolicy, Verifier, path_token
 
 if TYPE_CHECKING:

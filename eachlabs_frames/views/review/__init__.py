@@ -1,1 +1,1 @@
-"""Rating single results and comparing pairs."""
+"""What rating and comparison share: stepping through results, messages of the browser, undo."""

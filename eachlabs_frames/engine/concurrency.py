@@ -1,4 +1,4 @@
-"""How much may be in flight: the arithmetic of request windows and execution quotas.
+"""Computes how much may be in flight: request windows and execution quotas, and how a refusal cuts them.
 
 Pure functions of numbers. It never waits and never counts anything itself: `engine.limiter` does.
 """

@@ -1,6 +1,6 @@
-"""Maps a frame's rows to rows of a journaled run and reads their recorded state.
+"""Binds a call to a run of the journal: which run, whether the call fits it, and which of its rows are the frame's.
 
-Owns which run a call belongs to and whether the call fits that run. It never sends anything.
+It reads what the run has recorded of these rows, and never sends anything.
 """
 
 from __future__ import annotations

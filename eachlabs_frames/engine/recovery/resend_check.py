@@ -1,4 +1,4 @@
-"""Searches for earlier executions of rows that are to be sent again. It only reads, and assigns no execution to a row.
+"""Checks that rows may be sent again: searches for earlier executions of theirs. It only reads, and assigns none.
 
 Times are no evidence here: the clock of the API or of this machine may be wrong or may have been set. So an execution
 with a row's input that no row owns blocks sending that row again, whatever its time.
