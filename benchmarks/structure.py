@@ -49,9 +49,9 @@ LIMITS = {
     "module names used for two things": (0, 0),
     "classes": (275, 230),
     "constructor parameters, at most": (8, 7),
-    "code lines": (23_389, 17_500),
-    "modules that import pandas": (47, 20),
-    "noqa and type: ignore": (73, 37),
+    "code lines": (23_390, 17_500),
+    "modules that import pandas": (28, 20),
+    "noqa and type: ignore": (48, 37),
     "those without an explanation": (0, 0),
     "lines of the largest module": (450, 450),
 }

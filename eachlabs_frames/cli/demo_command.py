@@ -15,7 +15,7 @@ from .exit_codes import DONE
 from .signals import Signals
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..frames.table import Frame
 
 
 def run(args: argparse.Namespace, _signals: Signals) -> int:
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, _signals: Signals) -> int:
     return DONE
 
 
-def _prompts(rows: int | None) -> pd.DataFrame:
+def _prompts(rows: int | None) -> Frame:
     """Return the package's prompts, each once, or `rows` of them, repeated from the top if there are fewer."""
     from importlib import resources
 
@@ -50,11 +50,11 @@ def _prompts(rows: int | None) -> pd.DataFrame:
         table = files.read(path)
     if rows is None:
         return table
-    chosen: pd.DataFrame = table.take([row % len(table) for row in range(rows)]).reset_index(drop=True)
+    chosen: Frame = table.take([row % len(table) for row in range(rows)]).reset_index(drop=True)
     return chosen
 
 
-def _show(done: pd.DataFrame, *, lines: int = 10) -> None:
+def _show(done: Frame, *, lines: int = 10) -> None:
     """Print the counts of each bulk operation and the first rows, in 100 columns."""
     summary = done.eachlabs.summary()
     counts = [name for name in summary.columns[1:] if summary[name].any()]

@@ -19,7 +19,7 @@ from . import formats
 from .formats import NO_PARQUET, check_suffix, suffix_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..frames.table import Frame
 
 STDIN: Final = "standard input"
 STDOUT: Final = "standard output"
@@ -30,7 +30,7 @@ _CANNOT_HOLD: Final = (ValueError, TypeError, KeyError, NotImplementedError, Ove
 # Reading
 
 
-def read(source: Path | BinaryIO, *, suffix: str | None = None) -> pd.DataFrame:
+def read(source: Path | BinaryIO, *, suffix: str | None = None) -> Frame:
     """Read a table.
 
     Parameters
@@ -77,7 +77,7 @@ def _first_line(exc: BaseException) -> str:
 # Writing
 
 
-def check_writable(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -> None:
+def check_writable(frame: Frame, path: Path, *, packed: Collection[str] = ()) -> None:
     """Check that `frame` can be written to `path`, by writing a temporary file in the same folder.
 
     Raises
@@ -89,7 +89,7 @@ def check_writable(frame: pd.DataFrame, path: Path, *, packed: Collection[str] =
         pass
 
 
-def save(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -> None:
+def save(frame: Frame, path: Path, *, packed: Collection[str] = ()) -> None:
     """Write a table as `write` does, but raise `UsageError`.
 
     Raises
@@ -149,7 +149,7 @@ def _write_errors(path: Path) -> Iterator[None]:
         raise UsageError(msg) from exc
 
 
-def write(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -> None:
+def write(frame: Frame, path: Path, *, packed: Collection[str] = ()) -> None:
     """Write a table atomically and durably.
 
     Parameters
@@ -172,7 +172,7 @@ def write(frame: pd.DataFrame, path: Path, *, packed: Collection[str] = ()) -> N
         _sync(real.parent)
 
 
-def dump(frame: pd.DataFrame, stream: BinaryIO, suffix: str, *, packed: Collection[str] = ()) -> None:
+def dump(frame: Frame, stream: BinaryIO, suffix: str, *, packed: Collection[str] = ()) -> None:
     """Write a table to a stream, such as standard output.
 
     Raises
@@ -188,7 +188,7 @@ def dump(frame: pd.DataFrame, stream: BinaryIO, suffix: str, *, packed: Collecti
     stream.flush()
 
 
-def rescue(frame: pd.DataFrame, path: Path) -> Path:
+def rescue(frame: Frame, path: Path) -> Path:
     """Write a table as JSON lines to the folder of `path`, or else to the temporary folder, and return the file.
 
     Raises
@@ -207,7 +207,7 @@ def rescue(frame: pd.DataFrame, path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _temporary_file(frame: pd.DataFrame, path: Path, packed: Collection[str]) -> Iterator[Path]:
+def _temporary_file(frame: Frame, path: Path, packed: Collection[str]) -> Iterator[Path]:
     """Write a temporary file in the folder of `path`, and delete it at the end if it still exists."""
     part = path.with_name(f".eachlabs-{secrets.token_hex(8)}.part")
     try:

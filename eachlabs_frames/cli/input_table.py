@@ -13,12 +13,12 @@ from . import files
 from .formats import SUFFIXES, suffix_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..frames.table import Frame
 
 STDIN: Final = "-"
 
 
-def read(source: str, input_format: str | None) -> pd.DataFrame:
+def read(source: str, input_format: str | None) -> Frame:
     """Read a table from a file, or from stdin if `source` is ``-``.
 
     Raises
@@ -38,7 +38,7 @@ def read(source: str, input_format: str | None) -> pd.DataFrame:
     return files.read(sys.stdin.buffer, suffix=f".{input_format or 'csv'}")
 
 
-def load(args: argparse.Namespace) -> pd.DataFrame:
+def load(args: argparse.Namespace) -> Frame:
     """Return the result that ``FILE|RUN`` names: a file if it has the suffix of a table, otherwise a run."""
     source: str = args.source
     if source == STDIN or suffix_of(Path(source)) in SUFFIXES:
@@ -49,7 +49,7 @@ def load(args: argparse.Namespace) -> pd.DataFrame:
     return with_index_columns(load_run(source, prefix=args.prefix))
 
 
-def with_index_columns(frame: pd.DataFrame) -> pd.DataFrame:
+def with_index_columns(frame: Frame) -> Frame:
     """Return a run with its index as the first columns, unless it is 0, 1, 2, ...: files have no index."""
     index = frame.index
     plain_numbers = index.nlevels == 1 and index.name is None and index.dtype.kind in "iu"
@@ -57,17 +57,17 @@ def with_index_columns(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     default = ["index"] if index.nlevels == 1 else [f"level_{level}" for level in range(index.nlevels)]
     names = [_unused_name(str(name or other), frame) for name, other in zip(index.names, default, strict=True)]
-    out: pd.DataFrame = frame.reset_index(names=names)
+    out: Frame = frame.reset_index(names=names)
     return out
 
 
-def _unused_name(name: str, frame: pd.DataFrame) -> str:
+def _unused_name(name: str, frame: Frame) -> str:
     while name in frame.columns:
         name += "_"
     return name
 
 
-def refreshed(frame: pd.DataFrame, workflow: str | None, *, prefix: str) -> pd.DataFrame:
+def refreshed(frame: Frame, workflow: str | None, *, prefix: str) -> Frame:
     """Return a result refreshed from the API, with its run, workflow and mapping if the journal has them.
 
     Raises

@@ -20,7 +20,7 @@ from .terminal import notify, print_stderr
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..frames.table import Frame
 
 STDOUT: Final = "-"
 
@@ -59,7 +59,7 @@ class OutputFile:
         """Print what the command has done."""
         print(text, flush=True)
 
-    def check(self, frame: pd.DataFrame) -> None:
+    def check(self, frame: Frame) -> None:
         """Check, before anything is sent, that a table like `frame` can be written.
 
         Raises
@@ -69,7 +69,7 @@ class OutputFile:
         """
         files.check_writable(frame, self._path, packed=self.packed)
 
-    def save(self, frame: pd.DataFrame) -> None:
+    def save(self, frame: Frame) -> None:
         """Write `frame`. It never raises, because the rows are paid for."""
         frame = with_errors_reworded(frame, self.prefix)
         try:
@@ -84,7 +84,7 @@ class OutputFile:
     def close(self) -> None:
         """Write pending output; there is none for a file."""
 
-    def _rescue(self, frame: pd.DataFrame, exc: Exception) -> None:
+    def _rescue(self, frame: Frame, exc: Exception) -> None:
         target, self.failed = self.name, True
         try:
             self._path, self._may_replace = files.rescue(frame, self._path), True
@@ -114,17 +114,17 @@ class Stdout(OutputFile):
     def __init__(self, suffix: str, *, prefix: str) -> None:
         super().__init__(Path(f"stdout{suffix}"), prefix=prefix, force=False)
         self.name = "stdout"
-        self._frame: pd.DataFrame | None = None
+        self._frame: Frame | None = None
 
     def print_summary(self, text: str) -> None:
         """Print it on stderr, because stdout has only the table."""
         print_stderr(text)
 
-    def check(self, frame: pd.DataFrame) -> None:
+    def check(self, frame: Frame) -> None:
         """Check that the format can hold a table like `frame`."""
         files.dump(frame, io.BytesIO(), self._path.suffix, packed=self.packed)
 
-    def save(self, frame: pd.DataFrame) -> None:
+    def save(self, frame: Frame) -> None:
         """Keep `frame` for `close`."""
         self._frame = with_errors_reworded(frame, self.prefix)
 
@@ -179,13 +179,13 @@ def open_output(out: str, out_format: str | None, *, prefix: str, force: bool, s
     return OutputFile(path, prefix=prefix, force=force)
 
 
-def run_of(frame: pd.DataFrame) -> str | None:
+def run_of(frame: Frame) -> str | None:
     """Return the run that a result belongs to, or None."""
     meta = frame.attrs.get("eachlabs")
     run = meta.get("run") if isinstance(meta, Mapping) else None
     return run if isinstance(run, str) else None
 
 
-def _recovery_hint(frame: pd.DataFrame) -> str:
+def _recovery_hint(frame: Frame) -> str:
     run = run_of(frame)
     return "" if run is None else f" (eachlabs-frames runs {shlex.quote(run)} --out FILE writes them again)"

@@ -23,7 +23,7 @@ from .terminal import cell_text, format_table, notify, one_line
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..frames.table import Frame
 
 HEAD: Final = 5
 MAX_CELL_LENGTH: Final = 40
@@ -66,7 +66,7 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(msg)
 
 
-def _runs_table(listing: pd.DataFrame) -> str:
+def _runs_table(listing: Frame) -> str:
     """Return a table with a line per run and a column per status that occurs."""
     if not len(listing):
         return "the journal has no runs"
@@ -91,14 +91,14 @@ def _cost(cost: float) -> str | None:
     return format_usd(cost) if cost > 0 else None
 
 
-def _load(args: argparse.Namespace) -> pd.DataFrame:
+def _load(args: argparse.Namespace) -> Frame:
     frame = load_run(args.run, prefix=args.prefix)
     if args.refresh:
         frame = frame.eachlabs.reconcile(prefix=args.prefix).eachlabs.refresh(prefix=args.prefix)
     return with_errors_reworded(frame, args.prefix)
 
 
-def _summary(run: str, frame: pd.DataFrame, *, prefix: str) -> str:
+def _summary(run: str, frame: Frame, *, prefix: str) -> str:
     origin = frame.attrs["eachlabs"]
     counts = frame[f"{prefix}status"].value_counts()
     words = sorted(counts.index, key=lambda word: (STATUSES.index(word) if word in STATUSES else len(STATUSES), word))
@@ -109,7 +109,7 @@ def _summary(run: str, frame: pd.DataFrame, *, prefix: str) -> str:
     return f"run {one_line(run)} of workflow {workflow}, version {version}\n{rows}"
 
 
-def _first_rows(frame: pd.DataFrame, *, prefix: str) -> str:
+def _first_rows(frame: Frame, *, prefix: str) -> str:
     """Return the first rows as text: labels, inputs and the main result columns."""
     results = [prefix + name for name in COLUMNS]
     inputs = [name for name in frame.columns if name not in results][:3]

@@ -28,7 +28,7 @@ from .terminal import error_text, notify, one_line
 from .wording import with_errors_reworded
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..frames.table import Frame
 
 MAX_MESSAGE = 500
 
@@ -53,14 +53,12 @@ def webhook_secret(args: argparse.Namespace) -> Secret | None:
     return Secret.wrap(os.environ.get("EACHLABS_WEBHOOK_SECRET") if args.webhook_url is not None else None)
 
 
-def has_failed(frame: pd.DataFrame, prefix: str) -> bool:
+def has_failed(frame: Frame, prefix: str) -> bool:
     """Return whether a row of a result has failed."""
     return bool((frame[f"{prefix}status"].astype(object) == FAILED).any())
 
 
-def retry_failed(
-    frame: pd.DataFrame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: OutputFile
-) -> pd.DataFrame:
+def retry_failed(frame: Frame, inputs: Any, args: argparse.Namespace, signals: Signals, sink: OutputFile) -> Frame:
     """Trigger the failed rows of `frame` again, save the result and return it."""
     options = TriggerOptions(
         run=getattr(args, "run", None),  # the command `retry` has no such option
@@ -73,9 +71,9 @@ def retry_failed(
     return send(lambda: retry.retry_failed(frame, inputs, options, prefix=args.prefix), args, signals, sink)
 
 
-def send(make: Callable[[], TriggerCall], args: argparse.Namespace, signals: Signals, sink: OutputFile) -> pd.DataFrame:
+def send(make: Callable[[], TriggerCall], args: argparse.Namespace, signals: Signals, sink: OutputFile) -> Frame:
     """Run a call that triggers, save its frame and return it, also if a signal has stopped the call."""
-    frame: pd.DataFrame
+    frame: Frame
     try:
         frame = signals.run(make)
     except Interrupted as exc:
@@ -90,7 +88,7 @@ def send(make: Callable[[], TriggerCall], args: argparse.Namespace, signals: Sig
     return frame
 
 
-def finish(frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, signals: Signals) -> int:
+def finish(frame: Frame, args: argparse.Namespace, sink: OutputFile, signals: Signals) -> int:
     """With ``--wait``, wait for the executions; then write the result, print a summary and return the exit code."""
     refused = False
     if args.wait and not signals.number:
@@ -98,9 +96,7 @@ def finish(frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, sign
     return _report(frame, args, sink, signals) or (NOT_ALL if refused else DONE)
 
 
-def _wait(
-    frame: pd.DataFrame, args: argparse.Namespace, signals: Signals, sink: OutputFile
-) -> tuple[pd.DataFrame, bool]:
+def _wait(frame: Frame, args: argparse.Namespace, signals: Signals, sink: OutputFile) -> tuple[Frame, bool]:
     """Return the frame once all executions have ended, and whether the API returned an error.
 
     If the wait ends early, return the frame that was saved before.
@@ -119,7 +115,7 @@ def _wait(
     return waited, False
 
 
-def _report(frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, signals: Signals) -> int:
+def _report(frame: Frame, args: argparse.Namespace, sink: OutputFile, signals: Signals) -> int:
     frame = with_errors_reworded(frame, sink.prefix)
     sink.close()
     if signals.number:
@@ -144,13 +140,13 @@ def _report(frame: pd.DataFrame, args: argparse.Namespace, sink: OutputFile, sig
     return code
 
 
-def _report_rows(frame: pd.DataFrame, rows: pd.Series[bool], what: str, sink: OutputFile) -> None:
+def _report_rows(frame: Frame, rows: Any, what: str, sink: OutputFile) -> None:
     reasons = frame.loc[rows, f"{sink.prefix}error"].dropna()
     first = f". First error: {reasons.iloc[0]}" if len(reasons) else ""
     notify(f"{int(rows.sum())} of {len(frame)} rows {what}; see the error column{first}"[:MAX_MESSAGE])
 
 
-def _report_next_steps(frame: pd.DataFrame, args: argparse.Namespace, statuses: pd.Series[str]) -> None:
+def _report_next_steps(frame: Frame, args: argparse.Namespace, statuses: Any) -> None:
     run = run_of(frame)
     if (statuses == UNKNOWN).any() and run is not None:
         notify(f"to search for lost responses again: eachlabs-frames runs {shlex.quote(run)} --refresh")
@@ -158,7 +154,7 @@ def _report_next_steps(frame: pd.DataFrame, args: argparse.Namespace, statuses: 
         notify(resume_hint(frame, args))
 
 
-def resume_hint(frame: pd.DataFrame, args: argparse.Namespace) -> str:
+def resume_hint(frame: Frame, args: argparse.Namespace) -> str:
     """Return a sentence that says how to send the remaining rows."""
     run = run_of(frame)
     if args.command == "retry":
@@ -172,17 +168,17 @@ def resume_hint(frame: pd.DataFrame, args: argparse.Namespace) -> str:
     return f"To resume, run the same command{how}; it sends only rows that were not sent"
 
 
-def result_summary(frame: pd.DataFrame, sink: OutputFile) -> str:
+def result_summary(frame: Frame, sink: OutputFile) -> str:
     """Return the number of rows by status, the name of the output, and the run."""
     run = run_of(frame)
     return f"{_status_counts(frame, sink)} -> {sink.name}" + (f", run {one_line(run)}" if run is not None else "")
 
 
-def _status_counts(frame: pd.DataFrame, sink: OutputFile) -> str:
+def _status_counts(frame: Frame, sink: OutputFile) -> str:
     accepted = frame[sink.execution_id].notna()
     statuses = frame[f"{sink.prefix}status"].astype(object)
 
-    def counts(of: pd.Series[bool]) -> list[str]:
+    def counts(of: Any) -> list[str]:
         by_status = Counter(map(str, statuses[of]))
         order = sorted(by_status, key=lambda name: (STATUSES.index(name) if name in STATUSES else len(STATUSES), name))
         return [f"{by_status[name]} {name}" for name in order]

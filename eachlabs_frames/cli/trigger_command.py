@@ -20,7 +20,7 @@ from .signals import Signals
 from .terminal import error_text, notify
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..frames.table import Frame
 
 OPTIONS: Final = (
     "version_id",
@@ -89,7 +89,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(msg)
 
 
-def _refreshed(frame: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
+def _refreshed(frame: Frame, args: argparse.Namespace) -> Frame:
     """Refresh the rows of the file and, in the journal, those of the run, to find the failed ones."""
     if args.run is not None:
         try:

@@ -16,18 +16,15 @@ from .terminal import cell_text, format_table, notify, one_line
 from .wording import reworded
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..frames.preview import DryRun
+    from ..frames.table import Frame
 
 MAX_ROWS: Final = 5
 """Rows and problems that are printed as text; ``--json`` prints all."""
 MAX_WIDTH: Final = 100
 
 
-def run(
-    frame: pd.DataFrame, inputs: Any, options: Mapping[str, Any], args: argparse.Namespace, signals: Signals
-) -> int:
+def run(frame: Frame, inputs: Any, options: Mapping[str, Any], args: argparse.Namespace, signals: Signals) -> int:
     """Run the dry run and print its result."""
     from ..aio.bridge import ReadCall
     from ..frames.options import TriggerOptions

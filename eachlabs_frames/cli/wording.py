@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ..models import INVALID, PENDING, UNKNOWN
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..frames.table import Frame
 
 OPTIONS: Final[Mapping[str, str]] = {
     "allow_private": "--allow-private",
@@ -137,7 +137,7 @@ def reworded(message: object) -> str:
     return _PYTHON.sub(_replaced, text)
 
 
-def with_errors_reworded(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:
+def with_errors_reworded(frame: Frame, prefix: str) -> Frame:
     """Return a result whose ``error`` column is in the terms of the command line, except for messages of the API."""
     column, status = f"{prefix}error", f"{prefix}status"
     if not {column, status} <= set(frame.columns):
@@ -145,7 +145,7 @@ def with_errors_reworded(frame: pd.DataFrame, prefix: str) -> pd.DataFrame:
     ours = frame[status].astype(object).isin([PENDING, UNKNOWN, INVALID]) & frame[column].notna()
     if not ours.any():
         return frame
-    worded: pd.DataFrame = frame.copy(deep=False)
+    worded: Frame = frame.copy(deep=False)
     worded[column] = frame[column].mask(ours, frame.loc[ours, column].astype(object).map(reworded))
     return worded
 

@@ -11,8 +11,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import pandas as pd
-
 from ..aio import background
 from ..aio.bridge import BridgeTask, run_all
 from ..checks import check_positive
@@ -20,6 +18,7 @@ from ..engine.events import ObserverList
 from ..engine.tracker import Tracker
 from ..models import SETTLED, Event, Observer, Outcome
 from .result_frame import FrameCall
+from .table import Frame
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -70,7 +69,7 @@ class BackgroundRun:
         background.start(self._task)
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> Frame:
         """The result so far: a frame of the caller's own."""
         return self._call.result.so_far()
 
@@ -90,7 +89,7 @@ class BackgroundRun:
         return self._call.result.written_meta()
 
     @property
-    def source(self) -> pd.DataFrame:
+    def source(self) -> Frame:
         """The frame that the call was given: not to be written."""
         return self._call.result.source
 

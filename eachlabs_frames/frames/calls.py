@@ -13,8 +13,6 @@ import weakref
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import pandas as pd
-
 from ..aio import background
 from ..errors import ConfigurationError, EachlabsError
 from ..models import Event, Outcome
@@ -25,6 +23,7 @@ from .background_run import INTERVAL, BackgroundRun, check_interval
 from .columns import ResultMeta
 from .options import TriggerOptions
 from .result_frame import FrameCall
+from .table import Frame
 
 if TYPE_CHECKING:
     from .run_status import RunStatus
@@ -56,7 +55,7 @@ class Calls:
     """
 
     def __init__(
-        self, source: pd.DataFrame | BackgroundRun, *, workflow_id: str | None = None, prefix: str | None = None
+        self, source: Frame | BackgroundRun, *, workflow_id: str | None = None, prefix: str | None = None
     ) -> None:
         run = source if isinstance(source, BackgroundRun) else None
         if isinstance(source, BackgroundRun):
@@ -86,7 +85,7 @@ class Calls:
     # -- how it stands ----------------------------------------------------------------------------------------------
 
     @property
-    def source(self) -> pd.DataFrame:
+    def source(self) -> Frame:
         """The frame that was given: the user's own columns, in the rows' order. Not to be written."""
         return self._frame
 
@@ -97,7 +96,7 @@ class Calls:
         return self._meta if run is None else run.meta
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> Frame:
         """The result as it is now, a frame of the caller's own."""
         run = self._latest
         return columns.snapshot(self._frame) if run is None else run.frame
@@ -192,7 +191,7 @@ class Calls:
             await run.wait_async()
             self._collect()
 
-    def result(self) -> pd.DataFrame:
+    def result(self) -> Frame:
         """Return the frame, or raise what ended the latest call that triggered.
 
         A retry that failed before it could send leaves the rows as they were, so the frame is returned then: the head

@@ -286,6 +286,12 @@ def arrays(results: Results, index: pd.Index[Any], *, made: dict[str, Any]) -> d
     return made
 
 
+def empty(index: pd.Index[Any]) -> pd.DataFrame:
+    """Return a frame with this index and no columns."""
+    frame: pd.DataFrame = pd.DataFrame(index=index)
+    return frame
+
+
 def attach(frame: pd.DataFrame, made: Mapping[str, Any], prefix: str) -> pd.DataFrame:
     """Write every result column into `frame` by position, and return it. Idempotent."""
     with warnings.catch_warnings():

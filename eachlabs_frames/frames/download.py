@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import pandas as pd
-
 from ..aio.bridge import Call, Read
 from ..aio.clock import SystemClock
 from ..aio.tasks import in_thread
@@ -32,6 +30,7 @@ from ..stacklevel import find_stack_level, warn
 from . import columns, lost_attrs, sent_inputs
 from . import progress_bar as bars
 from .download_plan import DownloadPlan, check_column, require_outputs
+from .table import Frame
 
 CLOCK: Final = SystemClock()
 NOT_FETCHED: Final = Fetched(error="not downloaded")
@@ -51,7 +50,7 @@ class DownloadOptions:
     progress: bool | Observer | None
 
 
-class Download(Call[pd.DataFrame]):
+class Download(Call[Frame]):
     """One call that fetches a frame's files.
 
     Parameters
@@ -66,7 +65,7 @@ class Download(Call[pd.DataFrame]):
 
     def __init__(
         self,
-        frame: pd.DataFrame,
+        frame: Frame,
         folder: str | os.PathLike[str],
         options: DownloadOptions,
         *,
@@ -115,7 +114,7 @@ class Download(Call[pd.DataFrame]):
             folder, self._fetch_options, clock=self._clock, on_fetched=self._on_fetched, renew=self._renewal()
         )
 
-    async def execute(self, stop: asyncio.Event) -> pd.DataFrame:
+    async def execute(self, stop: asyncio.Event) -> Frame:
         """Fetch the missing files and return the frame."""
         wanted: list[RequestedFile] = [self._plan.files[place] for place in self._missing]
         with self._events.stopping(stop):
@@ -131,7 +130,7 @@ class Download(Call[pd.DataFrame]):
         """Close the folder and the progress bar."""
         self._resources.close()
 
-    def conclude(self, result: pd.DataFrame) -> pd.DataFrame:
+    def conclude(self, result: Frame) -> Frame:
         """Warn if the disk is full."""
         if self._full_warning is not None:
             warn(self._full_warning, UserWarning, result)
@@ -208,7 +207,7 @@ class Download(Call[pd.DataFrame]):
         )
         return Interrupted(msg, self._written("not downloaded: interrupted"))
 
-    def _written(self, otherwise: str) -> pd.DataFrame:
+    def _written(self, otherwise: str) -> Frame:
         fetched = [Fetched(error=otherwise) if file is NOT_FETCHED else file for file in self._fetched]
         return self._plan.written(self._source, self._column, str(self._path), fetched, prefix=self._prefix)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import pandas as pd
 
 from ..errors import ColumnError, JournalError, MappingError
 from ..inputs.mapping import Fields, RowFunction, as_pinned, from_spec, to_spec
@@ -21,11 +20,12 @@ from . import columns, sent_inputs
 from .columns import ResultMeta
 from .options import TriggerOptions
 from .rows import Positions
+from .table import Frame
 
 logger = logging.getLogger("eachlabs_frames")
 
 
-def check_prefix(frame: pd.DataFrame, workflow_id: str, options: TriggerOptions) -> None:
+def check_prefix(frame: Frame, workflow_id: str, options: TriggerOptions) -> None:
     """Refuse a call without the prefix of the result, which would pay for its rows once more under other names.
 
     Raises
@@ -129,7 +129,7 @@ def _is_pinned(spec: dict[str, Json] | None, before: ResultMeta, settings: Setti
 
 
 def edited_rows(
-    frame: pd.DataFrame,
+    frame: Frame,
     before: ResultMeta,
     options: TriggerOptions,
     fields: Fields | RowFunction | None,

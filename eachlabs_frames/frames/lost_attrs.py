@@ -10,8 +10,6 @@ import logging
 from collections import Counter
 from typing import Final
 
-import pandas as pd
-
 from ..errors import ColumnError, EachlabsError, JournalError
 from ..journal import open_journal
 from ..journal.base import RunSpec
@@ -19,6 +17,7 @@ from ..results import Results
 from ..settings import current
 from . import columns
 from .columns import FrameState, ResultMeta
+from .table import Frame
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -31,7 +30,7 @@ class SeveralRunsError(ColumnError):
 
 
 def find(
-    frame: pd.DataFrame, *, prefix: str | None = None, workflow_id: str | None = None, one_run: bool = False
+    frame: Frame, *, prefix: str | None = None, workflow_id: str | None = None, one_run: bool = False
 ) -> tuple[ResultMeta, Results]:
     """Return what a result was triggered with, from its attrs or else from the journal, and its rows.
 
@@ -54,7 +53,7 @@ def find(
     return _meta(state, workflow_id, one_run=one_run), state.results
 
 
-def read_state(frame: pd.DataFrame, prefix: str | None) -> FrameState:
+def read_state(frame: Frame, prefix: str | None) -> FrameState:
     """Return what a frame has of a result: the one with `prefix`, the latest, or the only one.
 
     Raises
@@ -91,7 +90,7 @@ def _with_run(results: Results, meta: ResultMeta) -> ResultMeta:
     return by_ids if by_ids.workflow_id == meta.workflow_id else meta
 
 
-def find_meta(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | None:
+def find_meta(frame: Frame, prefix: str | None = None) -> ResultMeta | None:
     """Return what `find` returns first; None if it raises, or if the frame has no result."""
     meta = columns.read_meta(frame, prefix)
     if meta is not None:
@@ -103,7 +102,7 @@ def find_meta(frame: pd.DataFrame, prefix: str | None = None) -> ResultMeta | No
         return None
 
 
-def prefix_of(frame: pd.DataFrame, prefix: str | None) -> str:
+def prefix_of(frame: Frame, prefix: str | None) -> str:
     """Return the prefix of a result: of the latest, if attrs record it, else of the only one.
 
     Raises

@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from ..aio.bridge import Call
 from ..aio.loop_thread import run_on_loop
@@ -33,6 +32,7 @@ from ..tracebacks import is_bare
 from . import attrs, columns, sent_inputs
 from .columns import ResultMeta
 from .rows import Positions
+from .table import Frame
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -62,7 +62,7 @@ class ResultFrame:
         Whether the call was stopped, or failed, before its rows were done.
     """
 
-    def __init__(self, frame: pd.DataFrame, results: Results, meta: ResultMeta, *, inplace: bool) -> None:
+    def __init__(self, frame: Frame, results: Results, meta: ResultMeta, *, inplace: bool) -> None:
         self.source = columns.snapshot(frame)
         self.meta = meta
         self._superseded = meta.superseded, meta.superseded_cost
@@ -75,7 +75,7 @@ class ResultFrame:
         self._is_over = False
         self._accepted = results.accepted
         self._tally: Mapping[str, int] = {}
-        self._written: Future[pd.DataFrame] = Future()
+        self._written: Future[Frame] = Future()
         self.sent: tuple[Positions, array[int]] | None = None
         self.is_cut_short = False
 
@@ -103,7 +103,7 @@ class ResultFrame:
 
     async def carry_out(
         self, work: Coroutine[Any, Any, None], stop: asyncio.Event, *, before_writing: Callable[[], None]
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Await `work`, then write the frame and return it, whatever has ended the work.
 
         Parameters
@@ -129,7 +129,7 @@ class ResultFrame:
             error = exc
         self.is_cut_short = error is not None or stop.is_set()
 
-        def finish() -> pd.DataFrame:
+        def finish() -> Frame:
             before_writing()
             return self.written()
 
@@ -161,7 +161,7 @@ class ResultFrame:
             logger.error("%s; the frame so far is in .frame of this exception", counts, exc_info=error)
         return error
 
-    def so_far(self) -> pd.DataFrame:
+    def so_far(self) -> Frame:
         """Return a new frame with the results as they are at this moment, in the rows' order; from any thread."""
         copy = self._copy(self._copied)
         if copy is None:
@@ -205,7 +205,7 @@ class ResultFrame:
         with self._lock:
             return None if self._is_writing else self._results.copy()
 
-    def written(self) -> pd.DataFrame:
+    def written(self) -> Frame:
         """Write the results and return the frame; any later call returns the same frame.
 
         Raises
@@ -231,14 +231,14 @@ class ResultFrame:
         self._written.set_result(frame)
         return frame
 
-    def _write(self) -> pd.DataFrame:
+    def _write(self) -> Frame:
         arrays: dict[str, Any] = {}
-        frames: list[pd.DataFrame] = []
+        frames: list[Frame] = []
         warning = _insist(lambda: columns.arrays(self._results, self._index, made=arrays))
         try:
             warning = _insist(lambda: frames.append(self._attach(arrays))) or warning
         except Exception as exc:
-            bare = columns.attach(pd.DataFrame(index=self._index), arrays, self.meta.prefix)
+            bare = columns.attach(columns.empty(self._index), arrays, self.meta.prefix)
             attach_frame(exc, self._describe(bare))
             raise
         if warning is not None:
@@ -246,14 +246,14 @@ class ResultFrame:
             raise warning
         return frames[-1]
 
-    def _attach(self, made: dict[str, Any]) -> pd.DataFrame:
+    def _attach(self, made: dict[str, Any]) -> Frame:
         target = self.source.copy(deep=False) if self._given is None else self._given
         if self._given is not None and not self._is_unchanged(self._given):
             msg = "the frame was changed while its rows were in flight: the results are in .frame"
             raise ColumnError(msg)
         return self._describe(columns.attach(target, made, self.meta.prefix))
 
-    def _is_unchanged(self, given: pd.DataFrame) -> bool:
+    def _is_unchanged(self, given: Frame) -> bool:
         """Say whether each row is still where it was: the same index, and the same cells in the columns of before."""
         if given.index is not self._index and not given.index.identical(self._index):
             return False
@@ -264,7 +264,7 @@ class ResultFrame:
         width = self.source.shape[1]
         return held or bool(given.iloc[:, :width].equals(self.source))
 
-    def _interrupted(self, words: str, frame: pd.DataFrame, error: KeyboardInterrupt) -> Interrupted:
+    def _interrupted(self, words: str, frame: Frame, error: KeyboardInterrupt) -> Interrupted:
         reason = str(error)
         msg = self._sentence("interrupted" + (f" ({reason})" if reason else ""), words)
         if isinstance(error.__cause__, SystemExit):
@@ -288,13 +288,13 @@ class ResultFrame:
         results = self._results
         return replace(self.meta, superseded=count + results.superseded, superseded_cost=cost + results.superseded_cost)
 
-    def _describe(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _describe(self, frame: Frame) -> Frame:
         columns.write_meta(frame, self.written_meta())
         self._record_inputs(frame)
         attrs.forget_stale(frame, self.source, self.meta.prefix)
         return frame
 
-    def _record_inputs(self, frame: pd.DataFrame) -> None:
+    def _record_inputs(self, frame: Frame) -> None:
         if self.sent is None:
             return
         rows, checksums = self.sent
@@ -305,7 +305,7 @@ class ResultFrame:
             logger.exception("the frame does not record what its rows were sent with")
 
 
-class FrameCall(Call[pd.DataFrame]):
+class FrameCall(Call[Frame]):
     """A call that returns a frame. It can also run in the background, where other threads observe it.
 
     Parameters
@@ -343,7 +343,7 @@ class FrameCall(Call[pd.DataFrame]):
     def abandon(self) -> None:
         """Note that nobody waits for `work` any more, which an observer of the user's blocks."""
 
-    async def execute(self, stop: asyncio.Event) -> pd.DataFrame:
+    async def execute(self, stop: asyncio.Event) -> Frame:
         """Do the work and return the frame."""
         self._state = "begun"
         try:

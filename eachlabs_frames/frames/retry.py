@@ -9,7 +9,6 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
 from ..errors import ColumnError
 from ..journal import open_journal
@@ -20,11 +19,12 @@ from . import columns, lost_attrs, sent_inputs
 from .columns import ResultMeta
 from .options import TriggerOptions
 from .rows import FrameInputs
+from .table import Frame
 from .trigger import TriggerCall
 
 
 def retry_failed(
-    frame: pd.DataFrame,
+    frame: Frame,
     inputs: object,
     options: TriggerOptions,
     *,
@@ -62,9 +62,7 @@ def retry_failed(
     return TriggerCall(frame, before.workflow_id, inputs, again, only=rows)
 
 
-def reconcile(
-    frame: pd.DataFrame, inputs: object, *, prefix: str | None, progress: bool | Observer | None
-) -> TriggerCall:
+def reconcile(frame: Frame, inputs: object, *, prefix: str | None, progress: bool | Observer | None) -> TriggerCall:
     """Return the call that searches for lost responses and sends nothing."""
     before, held = lost_attrs.find(frame, prefix=prefix, one_run=True)
     if before.run is None:
@@ -88,8 +86,8 @@ def reconcile(
 
 
 def _restored(
-    frame: pd.DataFrame, before: ResultMeta, held: Results, failed: list[int], inputs: object, *, inplace: bool
-) -> pd.DataFrame:
+    frame: Frame, before: ResultMeta, held: Results, failed: list[int], inputs: object, *, inplace: bool
+) -> Frame:
     """Return a frame that says again what it was triggered with, where it can be sent in the same way.
 
     Raises
@@ -117,13 +115,13 @@ def _restored(
     return out
 
 
-def _described(frame: pd.DataFrame, before: ResultMeta, *, inplace: bool = False) -> pd.DataFrame:
+def _described(frame: Frame, before: ResultMeta, *, inplace: bool = False) -> Frame:
     out = frame if inplace else columns.snapshot(frame)
     columns.write_meta(out, before)
     return out
 
 
-def _fits(frame: pd.DataFrame, before: ResultMeta, held: Results) -> bool:
+def _fits(frame: Frame, before: ResultMeta, held: Results) -> bool:
     """Say whether the mapping gives any row the input that its execution was sent with, by the journal."""
     fields = sent_inputs.fields_of(frame, before)
     path = current().journal

@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from ..aio.clock import SystemClock
 from ..errors import InputError, MappingError, RunError
@@ -30,6 +29,7 @@ from . import source_file
 from .columns import ResultMeta
 from .options import TriggerOptions
 from .rows import labels_to_json
+from .table import Frame
 
 if TYPE_CHECKING:
     from .plan import Digests, Plan
@@ -145,7 +145,7 @@ class RunBinding:
         """The version in the run's spec, or else the one that the caller passed."""
         return self.spec.version_id if self.spec is not None else self._options.version_id
 
-    def fields(self, frame: pd.DataFrame) -> Fields | None:
+    def fields(self, frame: Frame) -> Fields | None:
         """Return the mapping of the run, if it has one that can be stored."""
         spec = self._frame_inputs if self._frame_inputs is not None or self.spec is None else self.spec.inputs
         if self.spec is None or spec is None:
@@ -294,7 +294,7 @@ def new_name() -> str:
     return readable_name(day, CLOCK.draw(), CLOCK.draw())
 
 
-def check_key(frame: pd.DataFrame, key: Any) -> int:
+def check_key(frame: Frame, key: Any) -> int:
     """Return the position of the column of keys.
 
     Raises
@@ -310,7 +310,7 @@ def check_key(frame: pd.DataFrame, key: Any) -> int:
     return places[0]
 
 
-def _keys(frame: pd.DataFrame, key: Any) -> tuple[list[bytes], list[Json]]:
+def _keys(frame: Frame, key: Any) -> tuple[list[bytes], list[Json]]:
     """Return the digest that identifies each row, and its key.
 
     Raises
@@ -348,7 +348,7 @@ def _as_number(key: Json) -> Json:
     return int(key) if is_number else key
 
 
-def _labels(frame: pd.DataFrame, keys: Sequence[Json] | None) -> Callable[[Sequence[int]], Sequence[Any]]:
+def _labels(frame: Frame, keys: Sequence[Json] | None) -> Callable[[Sequence[int]], Sequence[Any]]:
     """Return a function that returns rows' index labels as JSON; if rows have keys, each with its key."""
 
     def written(positions: Sequence[int]) -> Sequence[Any]:

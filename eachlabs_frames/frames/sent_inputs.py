@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 
 from ..errors import EachlabsError
 from ..inputs.encoding import Problem, Row, encode_all
@@ -22,6 +21,7 @@ from ..results import Results
 from . import columns
 from .columns import ResultMeta
 from .rows import FrameInputs, Positions
+from .table import Frame
 
 ATTRS: Final = "eachlabs_inputs"
 """``{prefix: base64}``: for each row, a hash of its execution (8 bytes) and a checksum of its input (4 bytes)."""
@@ -36,7 +36,7 @@ Checksums = np.ndarray[Any, np.dtype[np.uint32]]
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 
-def of(frame: pd.DataFrame, prefix: str) -> SentInputs:
+def of(frame: Frame, prefix: str) -> SentInputs:
     """Return what a frame records of the inputs of its result with this prefix."""
     stored = frame.attrs.get(ATTRS)
     text = stored.get(prefix) if isinstance(stored, Mapping) else None
@@ -69,7 +69,7 @@ class SentInputs:
         return _is_in(hashes, recorded) & ~_is_in(_paired(hashes, inputs), pairs)
 
 
-def fields_of(frame: pd.DataFrame, meta: ResultMeta | None) -> Fields | None:
+def fields_of(frame: Frame, meta: ResultMeta | None) -> Fields | None:
     """Return the mapping of a result; None if it is not known, or one of its columns was dropped."""
     if meta is None or not isinstance(meta.inputs, Mapping):
         return None
@@ -81,7 +81,7 @@ def fields_of(frame: pd.DataFrame, meta: ResultMeta | None) -> Fields | None:
     return fields
 
 
-def edited_of(frame: pd.DataFrame, results: Results, prefix: str, meta: ResultMeta | None) -> Positions:
+def edited_of(frame: Frame, results: Results, prefix: str, meta: ResultMeta | None) -> Positions:
     """Return the rows of a result that were edited, according to the mapping in the frame's attrs."""
     fields = fields_of(frame, meta)
     if meta is None or fields is None:
@@ -89,7 +89,7 @@ def edited_of(frame: pd.DataFrame, results: Results, prefix: str, meta: ResultMe
     return edited(frame, results, prefix, fields, omit=meta.na != "null")
 
 
-def mark(frame: pd.DataFrame, results: Results, prefix: str, meta: ResultMeta | None) -> None:
+def mark(frame: Frame, results: Results, prefix: str, meta: ResultMeta | None) -> None:
     """Note in `results`, for each edited row, that its output is of another input."""
     for row in edited_of(frame, results, prefix, meta).tolist():
         results.note(row, error=noted(results.error[row]))
@@ -100,9 +100,7 @@ def noted(error: str | None) -> str:
     return f"{error}; {EDITED}" if error and not error.endswith(EDITED) else error or EDITED
 
 
-def edited(
-    frame: pd.DataFrame, results: Results, prefix: str, fields: Fields | RowFunction, *, omit: bool
-) -> Positions:
+def edited(frame: Frame, results: Results, prefix: str, fields: Fields | RowFunction, *, omit: bool) -> Positions:
     """Return the rows of a result whose input differs from the one that was sent.
 
     Parameters
@@ -145,7 +143,7 @@ def checksums_of(inputs: Sequence[Row | Problem]) -> Checksums:
     return out
 
 
-def record(frame: pd.DataFrame, before: pd.DataFrame, prefix: str, rows: Positions, sent: Checksums) -> None:
+def record(frame: Frame, before: Frame, prefix: str, rows: Positions, sent: Checksums) -> None:
     """Record in `frame` which inputs its rows were sent with, in addition to the records of `before`.
 
     Parameters
@@ -175,7 +173,7 @@ def record(frame: pd.DataFrame, before: pd.DataFrame, prefix: str, rows: Positio
     frame.attrs[ATTRS] = (dict(stored) if isinstance(stored, Mapping) else {}) | {prefix: text}
 
 
-def _unknown(frame: pd.DataFrame, prefix: str) -> Bools:
+def _unknown(frame: Frame, prefix: str) -> Bools:
     """Return which rows have no execution because their response was lost."""
     unknown = np.array([status == UNKNOWN for status in columns.statuses(frame, prefix)], dtype=bool)
     if unknown.any():

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-import pandas as pd
-
 from .rows import quoted_label
+from .table import Frame
 
 ATTRS: Final = "eachlabs_file"
 
@@ -76,13 +75,13 @@ class SourceFile:
 _COMPARED: Final = (str, int, bool)
 
 
-def of(frame: pd.DataFrame) -> SourceFile | None:
+def of(frame: Frame) -> SourceFile | None:
     """Return the file that a frame was read from, or None."""
     file = frame.attrs.get(ATTRS)
     return file if isinstance(file, SourceFile) else None
 
 
-def place(frame: pd.DataFrame, position: int) -> str:
+def place(frame: Frame, position: int) -> str:
     """Return the name of a row for a message: its line in the source file, else its index label."""
     file = of(frame)
     if file is not None and position < len(file.lines):

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
 from ..aio.bridge import Read, cancellable
 from ..aio.clock import SystemClock
@@ -41,6 +40,7 @@ from .row_actions import RowActions, decide_actions, decide_retries, row_hints
 from .rows import Positions
 from .run_binding import RunBinding, check_key
 from .send import Sender
+from .table import Frame
 from .workflows import suggesting_workflow_ids
 
 logger = logging.getLogger("eachlabs_frames")
@@ -71,7 +71,7 @@ class TriggerCall(FrameCall):
 
     def __init__(
         self,
-        frame: pd.DataFrame,
+        frame: Frame,
         workflow_id: str,
         inputs: object,
         options: TriggerOptions,
