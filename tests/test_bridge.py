@@ -935,9 +935,8 @@ def test_a_task_that_is_stopped_before_it_was_started_knows_it() -> None:
     assert seen == [True]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.run handles SIGINT since Python 3.11")
 def test_an_interrupt_just_before_a_call_still_ends_it() -> None:
-    """The handler of `asyncio.run` only cancels the task, which code that blocks the loop does not notice."""
+    """The handler of `asyncio.run` (Python 3.11) only cancels the task, which code that blocks the loop ignores."""
     executed: list[int] = []
 
     async def job(_: asyncio.Event) -> None:

@@ -99,6 +99,7 @@ def test_results_are_rated_by_keys(open_notebook: Open, axe: Path) -> None:
     assert notebook.evaluate(SCORES) == [4, None, None, None, None, None]
     press(notebook, "ArrowLeft", "0", "End")
     expect(stepper(notebook).locator(".elf-step-end-title")).to_have_text("5 results not rated yet")
+    expect(stepper(notebook)).to_have_attribute("data-waiting", "0")  # shown before the kernel has handled the keys
     assert notebook.evaluate("[str(out['score'].dtype), int(out['score'].isna().sum())]") == ["Int64", 6]
     press(notebook, "Home", "3", "ArrowRight", "n")
     where(notebook, "4 of 5")
