@@ -50,6 +50,7 @@ from .inputs.mapping import lit, template
 from .log import guard
 from .models import Event, Outcome
 from .settings import Settings, configure
+from .sweeps.file_axis import files_in
 from .sweeps.sweep import sweep
 from .views.common.cell_requests import watch
 from .views.comparison.source import compare
@@ -95,6 +96,7 @@ __all__ = [
     "compare",
     "configure",
     "delete_run",
+    "files_in",
     "lit",
     "load_run",
     "runs",

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from itertools import count
+from pathlib import PurePath
 from typing import Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
@@ -114,7 +115,7 @@ def kind_of(string: str, *, any_length: bool = False) -> Kind:
 
 
 def text(output: Json, max_length: int = MAX_TEXT_LENGTH, *, indent: int | None = None) -> str:
-    """Return `output` as a short text: a string as it is, anything else as JSON. Never fails."""
+    """Return `output` as a short text: a string as it is, anything else as JSON with the text of paths. Never fails."""
     if isinstance(output, str):
         return cut(output, max_length)
     written, whole = "", False
@@ -156,7 +157,7 @@ def _strings(output: Json, max_nodes: int | None) -> Iterator[str]:
 
 
 def _name(value: object) -> str:
-    return f"<{type(value).__name__}>"
+    return str(value) if isinstance(value, PurePath) else f"<{type(value).__name__}>"
 
 
 def _indenting(indent: int) -> json.JSONEncoder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -338,3 +339,72 @@ def test_a_wide_sweep_warns_of_nothing() -> None:
     """150 axes of one value, and their repeats."""
     grid = ef.sweep({f"a{n}": [n] for n in range(150)}, repeats=2)
     assert grid.shape == (2, 151)
+
+
+def pictures_in(folder: Path, *names: str) -> None:
+    """Write a file of each name, and its folders."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+
+
+def test_files_of_a_pattern_are_sorted_as_a_person_sorts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers by value, case aside; hidden files and folders are left out, and each file is there once."""
+    monkeypatch.chdir(tmp_path)
+    pictures_in(tmp_path, "p/b10.jpg", "p/b9.jpg", "p/A1.jpg", "p/.hidden.jpg", "p/c.png", "p/deep/b2.jpg", "p/b1.JPEG")
+    (tmp_path / "p" / "folder.jpg").mkdir()
+    assert ef.files_in("p/*.jpg") == [Path("p/A1.jpg"), Path("p/b9.jpg"), Path("p/b10.jpg")]
+    assert ef.files_in("p/*.png", Path("p/*.jpg"), "p/b9*") == [
+        Path(f"p/{n}") for n in ("A1.jpg", "b9.jpg", "b10.jpg", "c.png")
+    ]
+    assert [path.name for path in ef.files_in("p/**/*.jpg")] == ["A1.jpg", "b9.jpg", "b10.jpg", "b2.jpg"]
+    assert ef.files_in("p/c.png") == [Path("p/c.png")]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert ef.files_in("~/p/c.*") == [tmp_path / "p" / "c.png"]
+
+
+def test_a_file_that_links_lead_to_is_there_once(tmp_path: Path) -> None:
+    """Each would be a row that is paid for; a link to a folder above ends."""
+    pictures_in(tmp_path, "p/fox.jpg")
+    (tmp_path / "p" / "again").symlink_to(tmp_path / "p")
+    (tmp_path / "p" / "other.jpg").symlink_to(tmp_path / "p" / "fox.jpg")
+    (tmp_path / "p" / "broken.jpg").symlink_to(tmp_path / "nothing")
+    assert ef.files_in(tmp_path / "p/**/*.jpg") == [tmp_path / "p/fox.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        ((), "needs a pattern"),
+        (("",), "takes patterns such as"),
+        ((["*.jpg"],), "each as its own argument"),
+        ((b"*.jpg",), "takes patterns such as"),
+        (("*.gif",), r"matches no file in .*: check the pattern, and the case of its suffix"),
+        (("*.jpg", "*.gif"), r"'\*.gif' matches no file"),
+        (("nowhere/*.gif",), "there is no folder '.*nowhere'"),
+        (("sub",), r"'sub' is a folder: for the files inside write 'sub.\*'"),
+        (("su*",), r"matches folders and no file: .*write 'su\*.\*'"),
+        (("a [1]/*.jpg",), "glob.escape"),
+    ],
+)
+def test_a_pattern_without_files_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patterns: tuple[Any, ...], message: str
+) -> None:
+    """Before a sweep of nothing is triggered."""
+    monkeypatch.chdir(tmp_path)
+    pictures_in(tmp_path, "fox.jpg", "sub/fox.jpg", "a [1]/fox.jpg")
+    with pytest.raises(ef.ConfigurationError, match=message):
+        ef.files_in(*patterns)
+
+
+def test_a_sweep_of_files_keeps_their_paths(tmp_path: Path) -> None:
+    """With repeats, samples and filters; the same file twice is refused by its name."""
+    pictures_in(tmp_path, "fox.jpg", "heron.jpg")
+    files = ef.files_in(tmp_path / "*.jpg")
+    grid = ef.sweep(image=files, style=["ink", "oil"], repeats=2)
+    assert grid["image"].tolist() == [files[0]] * 4 + [files[1]] * 4
+    drawn = ef.sweep(image=files, style=["ink", "oil"], where=lambda cell: cell["image"].name == "fox.jpg", sample=1)
+    assert drawn["image"].tolist() == [files[0]]
+    with pytest.raises(ef.ConfigurationError, match=r"axis 'image' has .*fox\.jpg.* twice"):
+        ef.sweep(image=[*files, files[0]])

@@ -66,7 +66,7 @@ def sweep(
     **more_axes : values
         A list, tuple, range, array, Series, Index, Categorical or iterator of distinct values, which become a column
         with the name of the axis; or a DataFrame of distinct rows, whose columns are added instead and are not combined
-        with each other.
+        with each other. `files_in` returns the files that match a pattern, as paths.
 
     Returns
     -------
