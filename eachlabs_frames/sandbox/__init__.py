@@ -101,6 +101,8 @@ def start(
     timestamp_digits: int = 0,
     clock_skew: float = 0.0,
     timestamp_skew: float = 0.0,
+    presign_seconds: float = 900.0,
+    processing_seconds: float = 0.0,
     webhook_pause: float = 1.0,
     webhook_loss: float = 0.0,
     webhook_repeats: int = 0,
@@ -145,6 +147,8 @@ def start(
         Balance and costs, in USD; see `Options`.
     listing_lag, listing_inputs, timestamp_digits, clock_skew, timestamp_skew, media_bytes
         Listings, timestamps and output files; see `Options`.
+    presign_seconds, processing_seconds
+        Uploaded files; see `Options`.
     webhook_pause, webhook_loss, webhook_repeats, webhook_shuffle, webhook_burst, webhook_faults
         Webhook deliveries; see `Options`.
     clock : callable, default time.monotonic

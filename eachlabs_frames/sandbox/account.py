@@ -13,7 +13,7 @@ import time
 import uuid
 from bisect import bisect_right
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -121,9 +121,11 @@ class Account:
         version: Version,
         inputs: Sequence[dict[str, Any]],
         webhook: Webhook,
+        unreadable: Callable[[Mapping[str, Any]], str | None],
     ) -> tuple[str, list[Execution | str]]:
         """Accept a bulk trigger as a whole or in part, or raise `RefusalError`.
 
+        `unreadable` returns the URL of an input's file that cannot be read: its execution fails.
         Returns the bulk ID, and for each input its execution or the reason why it was rejected.
         """
         schema = version.input_schema
@@ -134,7 +136,7 @@ class Account:
             self._check_balance(errors.count(None))
             bulk_id = str(uuid.uuid4())
             return bulk_id, [
-                error or self._create(workflow, version, bulk_id, item, webhook)
+                error or self._create(workflow, version, bulk_id, item, webhook, unreadable(item))
                 for error, item in zip(errors, inputs, strict=True)
             ]
 
@@ -184,11 +186,14 @@ class Account:
         bulk_id: str,
         inputs: dict[str, Any],
         webhook: Webhook,
+        unreadable_url: str | None,
     ) -> Execution:
         options, now = self._options, self._clock()
         fingerprint = canonical(inputs)
         occurrence = self._by_inputs[fingerprint]
         seconds, cause = draw(inputs, options, fingerprint=fingerprint, occurrence=occurrence)
+        if unreadable_url is not None:
+            cause = f"Step 'generate' failed: the input file cannot be read: {unreadable_url}"
         starts = now + options.queue_seconds
         execution = Execution(
             execution_id=str(uuid.uuid4()),

@@ -18,8 +18,11 @@ from .executions import Execution, View, details, summary
 from .messages import RefusalError, Request, Response, json_response
 from .options import Dialect
 from .parsing import parse_page, parse_query, parse_trigger
+from .storage import Storage
 from .workflows import Workflow
 
+# Routes without a key: outputs, and the storage, which has its own host in the real API.
+_PUBLIC = frozenset({"media", "put", "file"})
 _MEDIA_NAME = re.compile(r"([0-9a-f-]{36})-([0-9])\.(svg|png)", re.ASCII)
 
 
@@ -31,12 +34,14 @@ class Api:
         account: Account,
         *,
         workflows: Mapping[str, Workflow],
+        storage: Storage,
         api_key: str,
         media_url: Callable[[], str],
         on_accepted: Callable[[Execution], None],
     ) -> None:
         self._account = account
         self._workflows = workflows
+        self._storage = storage
         self._api_key = api_key.encode()
         self._media_url = media_url
         self._on_accepted = on_accepted
@@ -48,12 +53,16 @@ class Api:
             "workflow": self._workflow,
             "balance": self._balance,
             "media": self._media,
+            "presign": storage.presign,
+            "put": storage.upload,
+            "file": storage.read,
+            "delete": storage.delete,
         }
 
     def respond(self, request: Request) -> Response:
         """Process a request and return its response, which may be a rejection."""
         try:
-            if request.route != "media":
+            if request.route not in _PUBLIC:
                 self._authenticate(request)
             return self._handlers[request.route](request)
         except RefusalError as exc:
@@ -89,7 +98,7 @@ class Api:
         body = parse_trigger(request)
         version = workflow.version(body.get("version_id", version_id))
         webhook = body.get("webhook_url"), body.get("webhook_secret")
-        bulk_id, outcomes = self._account.trigger(workflow, version, body["inputs"], webhook)
+        bulk_id, outcomes = self._account.trigger(workflow, version, body["inputs"], webhook, self._storage.unreadable)
         view = self.view(request.dialect)
         entries = []
         for outcome in outcomes:

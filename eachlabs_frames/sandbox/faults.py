@@ -16,7 +16,7 @@ from typing import Any
 
 from .messages import Response, error_response
 
-ROUTES = ("trigger", "list", "details", "workflow", "balance", "media")
+ROUTES = ("trigger", "list", "details", "workflow", "balance", "media", "presign", "put", "file", "delete")
 
 # Rejections: the request has no effect.
 REFUSALS: Mapping[str, tuple[int, str]] = {
@@ -57,16 +57,17 @@ class Fault:
     ----------
     kind
         What happens. Before the request takes effect: `rate_limit`, `payment`, `unauthorized`, `forbidden`,
-        `not_found`, `gone`, `bad_request`, `unprocessable`, `error_before`, `dropped` (the connection is closed),
-        `redirect`. After it took effect: `error_after`, `lost_answer` (the connection is closed without a response),
-        `silence` (no response for `seconds`; 0 means none at all), `cut_short` (half of the body, then the connection
-        is closed), `stalled` (half of the body, and the rest after `seconds`; 0 means never), `altered` (the last byte
-        of the body is changed), `garbage` (200 with HTML), `replayed` (on the trigger and the details: the response to
-        the previous request on that route, as from a faulty proxy), and on the trigger `permuted` (the entries in
-        reverse order), `too_few`, `too_many`, `no_ids`. `latency` delays the request by `seconds`, and can be combined
-        with another fault.
+        `not_found`, `gone`, `bad_request`, `unprocessable`, `error_before`, `dropped` (the connection is closed; on
+        `put` in the middle of the body), `redirect`. After it took effect: `error_after`, `lost_answer` (the connection
+        is closed without a response), `silence` (no response for `seconds`; 0 means none at all), `cut_short` (half of
+        the body, then the connection is closed), `stalled` (half of the body, and the rest after `seconds`; 0 means
+        never), `altered` (the last byte of the body is changed), `garbage` (200 with HTML), `replayed` (on the trigger
+        and the details: the response to the previous request on that route, as from a faulty proxy), and on the trigger
+        `permuted` (the entries in reverse order), `too_few`, `too_many`, `no_ids`. `latency` delays the request by
+        `seconds`, and can be combined with another fault.
     on
-        The route: `trigger`, `list`, `details`, `workflow`, `balance`, `media` or `any` (all of them).
+        The route: `trigger`, `list`, `details`, `workflow`, `balance`, `media`, `presign`, `put` (the upload to a
+        presigned URL), `file` (a file at its public URL), `delete` (of a file) or `any` (all of them).
     at
         Positions of the affected requests on that route, counted from 1 since the faults were set.
     every

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .options import Dialect
@@ -17,8 +18,17 @@ _CANONICAL = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=("
 
 
 @dataclass(slots=True)
+class ReceivedBody:
+    """The body of an upload, in a file that is deleted after the request unless the storage keeps it."""
+
+    path: Path
+    size: int = 0
+    sha256: str = ""
+
+
+@dataclass(slots=True)
 class Request:
-    """A request to the API. `body` is set when it has been read."""
+    """A request to the API. `body` is set when it has been read; `received` is the body of an upload."""
 
     route: str
     dialect: Dialect
@@ -26,6 +36,7 @@ class Request:
     query: Sequence[tuple[str, str]]
     headers: Mapping[str, str]
     body: bytes = b""
+    received: ReceivedBody | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,10 @@ class Options:
         Seconds by which the sandbox's clock, and so its timestamps, are ahead of this machine's clock.
     timestamp_skew
         Seconds by which timestamps in responses are ahead of the sandbox's clock, which the `Date` header shows.
+    presign_seconds
+        Seconds that a presigned URL accepts an upload.
+    processing_seconds
+        Seconds after an upload in which the file cannot be deleted (409).
     webhook_pause
         Seconds between two attempts to send a webhook delivery.
     media_bytes
@@ -103,6 +107,8 @@ class Options:
     timestamp_digits: int = 0
     clock_skew: float = 0.0
     timestamp_skew: float = 0.0
+    presign_seconds: float = 900.0
+    processing_seconds: float = 0.0
     webhook_pause: float = 1.0
     media_bytes: int = 0
     webhook_loss: float = 0.0
@@ -126,6 +132,8 @@ class Options:
             "cost_shape": self.cost_shape in ("number", "object", "none"),
             "listing_lag": self.listing_lag >= 0,
             "timestamp_digits": 0 <= self.timestamp_digits <= 6,
+            "presign_seconds": 0 <= self.presign_seconds < math.inf,
+            "processing_seconds": 0 <= self.processing_seconds < math.inf,
             "webhook_pause": 0 <= self.webhook_pause < math.inf,
             "media_bytes": 0 <= self.media_bytes <= 2**30,
             "webhook_loss": 0 <= self.webhook_loss <= 1,

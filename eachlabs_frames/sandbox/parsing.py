@@ -1,4 +1,4 @@
-"""Strict parsing of requests: the body of a bulk trigger, the query of a listing.
+"""Strict parsing of requests: the bodies of a bulk trigger and a presign, the query of a listing.
 
 Decides which requests are well-formed. It never looks at schemas or accounts, and rejects everything that the real API
 is not known to accept.
@@ -21,6 +21,10 @@ _FIELDS: Mapping[Dialect, frozenset[str]] = {
     "current": frozenset({"inputs", "webhook_url", "webhook_secret"}),
     "legacy": frozenset({"inputs", "webhook_url", "version_id"}),
 }
+_PRESIGN_FIELDS = frozenset({"content_type", "file_type", "expires_in_seconds"})
+_FILE_TYPES = ("image", "video", "audio", "other")
+# A media type without parameters, as RFC 6838 restricts its names.
+_MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -51,14 +55,7 @@ def parse_trigger(request: Request) -> dict[str, Any]:
     query = parse_query(request.query, allowed=["webhook_url"] if dialect == "current" else [])
     if "webhook_url" in query:
         _check_webhook_url(query["webhook_url"])
-    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
-        _refuse("Content-Type must be application/json")
-    document = parse_json(request.body)
-    if not isinstance(document, dict):
-        _refuse("the body must be a JSON object")
-    unknown = sorted(set(document) - _FIELDS[dialect])
-    if unknown:
-        _refuse(f"unknown field {unknown[0]!r}")
+    document = _parse_body(request, _FIELDS[dialect])
     for name, value in document.items():
         if name != "inputs" and (not isinstance(value, str) or not value):
             _refuse(f"{name} must be a string that is not empty")
@@ -68,6 +65,47 @@ def parse_trigger(request: Request) -> dict[str, Any]:
         _refuse("webhook_secret must be 1 to 256 visible ASCII characters")
     _check_inputs(document.get("inputs"))
     return query | document
+
+
+def _parse_body(request: Request, allowed: Collection[str]) -> dict[str, Any]:
+    """Return the JSON object of a request's body, which has only allowed keys, or raise a 400 refusal."""
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        _refuse("Content-Type must be application/json")
+    document = parse_json(request.body)
+    if not isinstance(document, dict):
+        _refuse("the body must be a JSON object")
+    unknown = sorted(set(document).difference(allowed))
+    if unknown:
+        _refuse(f"unknown field {unknown[0]!r}")
+    return document
+
+
+def parse_presign(request: Request) -> dict[str, Any]:
+    """Return the valid body of a presign request, or raise a 400 refusal.
+
+    The real API clamps a retention that is out of range; the sandbox refuses it, so that no client relies on that.
+    """
+    parse_query(request.query)
+    document = _parse_body(request, _PRESIGN_FIELDS)
+    content_type = document.get("content_type")
+    if not isinstance(content_type, str) or not _MEDIA_TYPE.fullmatch(content_type):
+        _refuse("content_type must be a media type such as image/png")
+    file_type = document.get("file_type", "other")
+    if file_type not in _FILE_TYPES:
+        _refuse(f"file_type must be one of {', '.join(_FILE_TYPES)}")
+    if file_type not in ("other", content_type.partition("/")[0]):
+        _refuse(f"file_type {file_type} does not go with {content_type}")
+    seconds = document.get("expires_in_seconds", 60)
+    if not isinstance(seconds, int) or isinstance(seconds, bool) or not 60 <= seconds <= 31_536_000:
+        _refuse("expires_in_seconds must be a whole number from 60 to 31536000")
+    return document
+
+
+def parse_uuid(text: str, *, name: str) -> str:
+    """Return a UUID in lower case, or raise a 400 refusal."""
+    if not _UUID.fullmatch(text):
+        _refuse(f"{name} must be a UUID")
+    return text.lower()
 
 
 def _check_inputs(inputs: Any) -> None:

@@ -7,6 +7,7 @@ It never decides on the content of a response (`api`) or which requests a fault 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import re
 import threading
@@ -21,9 +22,10 @@ from aiohttp import hdrs, web
 
 from .account import Account
 from .faults import BEFORE, REDIRECT_PATH, Fault, Schedule, altered_response, early_response
-from .messages import RefusalError, Request, Response, error_response, json_response
+from .messages import ReceivedBody, RefusalError, Request, Response, error_response, json_response
 from .options import Dialect
 from .parsing import count_inputs, parse_json
+from .storage import PUBLIC_PATH, UPLOAD_PATH, Storage
 
 MAX_BODY_BYTES = 12 * 1024 * 1024
 _REQUEST_ID = "X-Request-Id"
@@ -41,6 +43,11 @@ _PATHS: tuple[tuple[Dialect, str, str, str], ...] = (
     ("legacy", "GET", "/api/v1/workflows/{workflow}/executions", "list"),
     ("legacy", "GET", "/api/v1/workflows/{workflow}", "workflow"),
     ("current", "GET", "/media/{name}", "media"),
+    ("current", "POST", "/v1/upload/presign", "presign"),
+    ("current", "DELETE", "/v1/files/{file}", "delete"),
+    ("current", "PUT", f"{UPLOAD_PATH}/{{name}}", "put"),
+    ("current", "GET", f"{PUBLIC_PATH}/{{name}}", "file"),
+    ("current", "HEAD", f"{PUBLIC_PATH}/{{name}}", "file"),
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -72,10 +79,16 @@ class Routes:
     """The HTTP side of a sandbox. Handlers run in the server's loop; the public methods are thread-safe."""
 
     def __init__(
-        self, respond: Callable[[Request], Response], *, account: Account, on_release: Callable[[], None]
+        self,
+        respond: Callable[[Request], Response],
+        *,
+        account: Account,
+        storage: Storage,
+        on_release: Callable[[], None],
     ) -> None:
         self._respond = respond
         self._account = account
+        self._storage = storage
         self._on_release = on_release
         self._stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._latest: dict[str, Response] = {}
@@ -135,21 +148,44 @@ class Routes:
                     self._triggers += 1
                     self._peak = max(self._peak, self._triggers)
             try:
-                # Read to the end first, so that the connection can be reused after a rejection.
-                request.body = await http.read()
-                faults = self._schedule.next(route, request.names.get("execution"))
+                if route == "put":
+                    faults = self._schedule.next(route)
+                    await self._receive(http, request, faults)
+                else:
+                    # Read to the end first, so that the connection can be reused after a rejection.
+                    request.body = await http.read()
+                    faults = self._schedule.next(route, request.names.get("execution"))
                 response, is_complete = await self._send(http, request, faults)
                 status = response.status if is_complete else None
-            except web.HTTPException as exc:
-                status = exc.status
+            except (web.HTTPException, RefusalError) as exc:
+                status = exc.response.status if isinstance(exc, RefusalError) else exc.status
                 raise
             else:
                 return response
             finally:
+                if request.received is not None:
+                    request.received.path.unlink(missing_ok=True)
                 inputs = count_inputs(request.body) if route == "trigger" else 0
                 self._record(http, route, status, inputs, faults)
 
         return handle
+
+    async def _receive(self, http: web.Request, request: Request, faults: Iterable[Fault]) -> None:
+        """Write the body of an upload to a file, or half of it if the connection is to be dropped.
+
+        A PUT whose head is wrong is refused before its body is read.
+        """
+        self._storage.check_upload(request)
+        request.received = body = ReceivedBody(self._storage.new_path())
+        share = 2 if any(fault.kind == "dropped" for fault in faults) else 1
+        expected = int(request.headers[hdrs.CONTENT_LENGTH]) // share
+        digest = hashlib.sha256()
+        with body.path.open("xb") as file:
+            while body.size < expected and (chunk := await http.content.readany()):
+                file.write(chunk)
+                digest.update(chunk)
+                body.size += len(chunk)
+        body.sha256 = digest.hexdigest()
 
     def _record(
         self, http: web.Request, route: str, status: int | None, inputs: int = 0, faults: Iterable[Fault] = ()
@@ -267,6 +303,7 @@ class Routes:
             "balance_usd": account.balance_usd,
             "peak_in_flight": self.peak,
             "requests": Counter(record.route for record in self.requests),
+            "files": [asdict(record) for record in self._storage.records()],
             "accepted": accepted,
         }
         return self._as_http(json_response(ledger))

@@ -26,6 +26,7 @@ from .faults import Fault
 from .messages import json_response
 from .options import API_KEY, PREFIXES, Clock, Dialect, Options
 from .routes import RequestRecord, Routes
+from .storage import FileRecord, Storage
 from .webhooks import Delivery, Webhooks
 from .workflows import Output, Reject, Step, Version, Workflow, default_workflows
 
@@ -83,6 +84,7 @@ class Sandbox:
         self.dialect: Dialect = dialect
         self.api_key = api_key
         self._account = Account(options or Options(), clock)
+        self._storage = Storage(self._account, url=lambda: self.url)
         self._workflows: dict[str, Workflow] = {}
         for workflow in default_workflows():
             self._add(workflow)
@@ -135,11 +137,14 @@ class Sandbox:
         self._api = Api(
             self._account,
             workflows=self._workflows,
+            storage=self._storage,
             api_key=self.api_key,
             media_url=lambda: f"{self.url}/media",
             on_accepted=self._webhooks.expect,
         )
-        self._routes = Routes(self._api.respond, account=self._account, on_release=self._webhooks.wake)
+        self._routes = Routes(
+            self._api.respond, account=self._account, storage=self._storage, on_release=self._webhooks.wake
+        )
         self._routes.set_faults(faults)
         runner = web.AppRunner(self._routes.application(), access_log=None, handle_signals=False, shutdown_timeout=2.0)
         await runner.setup()
@@ -155,6 +160,7 @@ class Sandbox:
             with contextlib.suppress(asyncio.CancelledError):
                 await sender
             await runner.cleanup()
+            self._storage.close()
             # One iteration of the loop for transports that are closing.
             await asyncio.sleep(0)
 
@@ -321,13 +327,24 @@ class Sandbox:
         """
         self._account.expire(execution_ids)
 
+    def expire_files(self, *file_ids: str) -> None:
+        """Remove uploaded files, like the API at the end of their retention: their public URLs are a 404.
+
+        Raises
+        ------
+        KeyError
+            There is no such file.
+        """
+        self._storage.expire(file_ids)
+
     def top_up(self, usd: float) -> None:
         """Add an amount in USD to the account's balance."""
         self._account.top_up(usd)
 
     def reset(self) -> None:
-        """Delete all executions and records, and restore the balance. Workflows, options and faults stay."""
+        """Delete all executions, files and records, and restore the balance. Workflows, options and faults stay."""
         self._account.reset()
+        self._storage.reset()
         self._routes.reset()
         self._webhooks.reset()
 
@@ -347,6 +364,21 @@ class Sandbox:
     def requests(self) -> tuple[RequestRecord, ...]:
         """All completed requests, in order of completion."""
         return self._routes.requests
+
+    @property
+    def files(self) -> tuple[FileRecord, ...]:
+        """All uploads in the order in which they were presigned, with their current status."""
+        return self._storage.records()
+
+    @property
+    def presigns(self) -> int:
+        """The number of uploads that were presigned."""
+        return len(self.files)
+
+    @property
+    def puts(self) -> int:
+        """The number of files that were uploaded, deleted and expired ones included."""
+        return sum(file.size is not None for file in self.files)
 
     @property
     def deliveries(self) -> tuple[Delivery, ...]:

@@ -29,10 +29,12 @@ PUBLISHED = Path(__file__).parents[3] / "shared" / "api"
 PREFIXES = {OWN: "", PUBLISHED / "api-2026-08.openapi.json": "", PUBLISHED / "workflows-2026-08.openapi.json": "/v1"}
 SERVED = re.compile(
     r"(get|post) (/v1)?/(workflows(/trigger/[^/]+/[^/]+)?|workflows/bulk-trigger/[^/]+/[^/]+|workflows/[^/]+"
-    r"|workflows/[^/]+/executions|workflows/executions/[^/]+|billing/balance)|(get|post) /api/v1/.+"
+    r"|workflows/[^/]+/executions|workflows/executions/[^/]+|billing/balance|upload/presign)"
+    r"|delete /v1/files/\{id\}|(get|post) /api/v1/.+"
 )
 NOT_SERVED = "get /workflows"
 WORKFLOW = "50741f40-8621-4d46-8a91-dff4d873be98"
+FILE = "0dce0f44-b8a5-4f30-91d4-5f6b0c221bf0"
 KEYS = {"Authorization": f"Bearer {API_KEY}", "X-API-Key": API_KEY}
 EXAMPLES = 8
 
@@ -116,7 +118,12 @@ def test_every_response_matches_the_document(sandbox: Sandbox, subject: Subject,
     ].pop("format", None)
     schema = schemathesis.openapi.from_dict(document)
     operation = schema[subject.path][subject.method]
-    names = {"workflow": [WORKFLOW, "nobody"], "version": ["v1", "v2", "v9"], "execution": executions}
+    names = {
+        "workflow": [WORKFLOW, "nobody"],
+        "version": ["v1", "v2", "v9"],
+        "execution": executions,
+        "id": [FILE, "nobody"],
+    }
     parts = re.findall(r"\{(\w+)\}", subject.path)
     path_values = itertools.cycle(itertools.product(*(names[part.removesuffix("ID")] for part in parts)))
 
