@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
 from math import isnan, nan
 from operator import itemgetter
 from typing import Any, Final
@@ -66,8 +67,9 @@ class Results:
         for name, column in columns.items():
             setattr(self, name, column)
         self._details = [(self.column(name), _MISSING[kind], kind) for name, kind in _DETAILS]
+        self._later = self._details[4:]
         self._tally = Counter(self.status)
-        self.accepted = sum(execution_id is not None for execution_id in self.execution_id)
+        self.accepted = len(self.execution_id) - self.execution_id.count(None)
 
     def copy(self) -> Results:
         """Return results that later outcomes do not change; outputs are shared."""
@@ -97,7 +99,7 @@ class Results:
             None if completed_at == NO_TIME else completed_at,
             self.output[row],
             None if isnan(cost) else cost,
-            *(self._value(row, *later) for later in self._details[4:]),
+            *(self._value(row, *later) for later in self._later),
         )
 
     def tally(self) -> Mapping[str, int]:
@@ -109,20 +111,31 @@ class Results:
         is_missing = isnan(value) if kind == "number" else kind == "time" and value == missing
         return None if is_missing else value
 
-    def store(self, outcome: tuple[Any, ...]) -> None:
-        """Overwrite a row with the fields of an `Outcome`, without counting: call `load` afterwards."""
+    def store(
+        self,
+        row: int,
+        bulk_id: str | None,
+        status: str,
+        execution_id: str | None = None,
+        error: str | None = None,
+        started_at: int | None = None,
+        completed_at: int | None = None,
+        cost: float | None = None,
+        output: Json = None,
+        *others: Any,
+    ) -> None:
+        """Overwrite a row, without counting: call `load` afterwards. The fields are in the order of the journal."""
         # Written out, because a loop over all columns takes twice as long, and a run may have a million rows.
-        row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost, *others = outcome
         self.status[row] = status
         self.bulk_id[row] = bulk_id
         self.execution_id[row] = execution_id
         self.error[row] = error
         self.started_at[row] = NO_TIME if started_at is None else started_at
         self.completed_at[row] = NO_TIME if completed_at is None else completed_at
-        self.output[row] = output
         self.cost[row] = nan if cost is None else cost
-        if others:
-            for (column, missing, _), value in zip(self._details[4:], others, strict=True):
+        self.output[row] = output
+        if self._later:
+            for (column, missing, _), value in zip_longest(self._later, others):
                 column[row] = missing if value is None else value
 
     def replace(self, outcome: Outcome) -> None:
@@ -135,7 +148,8 @@ class Results:
             self.superseded_cost += 0.0 if isnan(cost) else cost
         self._set_status(row, outcome.status)
         self.accepted += (execution_id is not None) - (existing is not None)
-        self.store(outcome)
+        # The journal stores the cost before the output, and other columns after both.
+        self.store(row, outcome.bulk_id, outcome.status, *outcome[3:7], outcome.cost, outcome.output, *outcome[9:])
 
     def correct(self, outcome: Outcome) -> None:
         """Overwrite a row that has another row's execution: it was not paid in addition."""

@@ -105,14 +105,10 @@ def _fields(outcome: Outcome) -> list[Any]:
     return fields
 
 
-def _outcome(row: int, bulk_id: str | None, fields: list[Any]) -> tuple[Any, ...]:
-    """Return the fields of an `Outcome` from its stored fields."""
-    # One string for all rows of a status, not one for each.
-    status = _STATUSES.get(fields[0], fields[0])
-    if len(fields) == _WITH_EXECUTION:
-        return row, status, bulk_id, fields[1], *_JUST_ACCEPTED
-    _, execution_id, error, started_at, completed_at, cost, output, *others = fields + _NONES[len(fields) :]
-    return row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost, *others
+def _outcome(row: int, bulk_id: str | None, fields: list[Any]) -> Outcome:
+    status, execution_id, error, started_at, completed_at, cost, output, *others = fields + _NONES[len(fields) :]
+    status = _STATUSES.get(status, status)
+    return Outcome(row, status, bulk_id, execution_id, error, started_at, completed_at, output, cost, *others)
 
 
 _STATUSES: Final = {status: status for status in STATUSES}
@@ -122,7 +118,7 @@ def unpack_outcomes(rows: Sequence[int], body: bytes) -> Iterator[Outcome]:
     """Decode outcomes, with their rows as positions."""
     bulk_id, listed = _decode(body)
     for row, fields in zip(rows, listed, strict=True):
-        yield Outcome._make(_outcome(row, bulk_id, fields))
+        yield _outcome(row, bulk_id, fields)
 
 
 def ids_of(body: bytes) -> set[str]:
@@ -260,16 +256,17 @@ class RunState:
 
     def _store(self, row: int, bulk_id: str | None, fields: list[Any]) -> None:
         results = self._results
-        outcome = _outcome(row, bulk_id, fields)
         replaced = results.execution_id[row]
-        if replaced is not None and replaced != outcome[3]:
+        if replaced is not None and (len(fields) < _WITH_EXECUTION or replaced != fields[1]):
             # Triggered again: the row's earlier execution is paid all the same.
             self.replaced_executions[replaced] = row
             cost = results.cost[row]
             self.replaced += 1
             self.replaced_cost += cost if cost == cost else 0.0
             self.replaced_unpriced += cost != cost
-        results.store(outcome)
+        # One string for all rows of a status, not one for each.
+        fields[0] = _STATUSES.get(fields[0], fields[0])
+        results.store(row, bulk_id, *fields)
 
     def _update(self, row: int, bulk_id: str | None, fields: list[Any], _session: int) -> None:
         results = self._results
@@ -279,9 +276,9 @@ class RunState:
         is_complete = len(fields) == _ALL and None not in fields[3:]
         if is_complete and fields[0] == COMPLETED and results.status[row] not in TERMINAL:
             # Nearly every update. `merge` would do the same, but takes longer.
-            results.store(_outcome(row, results.bulk_id[row] or bulk_id, fields))
+            self._store(row, results.bulk_id[row] or bulk_id, fields)
         else:
-            results.merge(Outcome._make(_outcome(row, bulk_id, fields)))
+            results.merge(_outcome(row, bulk_id, fields))
 
     def row_state(self, row: int) -> RowState:
         """Return the state of one row; this cannot tell whether the call that sent it is still running."""
