@@ -20,14 +20,15 @@ from .faults import Fault
 from .options import API_KEY, Clock, CostShape, Dialect, Options, WebhookFault
 
 if TYPE_CHECKING:
-    from .server import Sandbox, serve
+    from .foreground import serve
+    from .server import Sandbox
     from .workflows import Step, Version, Workflow
 
 __all__ = ["API_KEY", "Dialect", "Fault", "Options", "Sandbox", "Step", "Version", "Workflow", "serve", "start"]
 
 _LAZY = {
     "Sandbox": "server",
-    "serve": "server",
+    "serve": "foreground",
     "Step": "workflows",
     "Version": "workflows",
     "Workflow": "workflows",

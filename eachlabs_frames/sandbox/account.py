@@ -17,13 +17,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .executions import TERMINAL, Accepted, Execution, ExecutionRecord, draw
+from .executions import TERMINAL, Accepted, Bill, Execution, ExecutionRecord, draw, fraction
 from .messages import RefusalError, canonical
 from .options import Clock, Options
+from .prices import PriceList, micros
 from .schema import validation_error
 
 if TYPE_CHECKING:
-    from .workflows import Version, Workflow
+    from .workflows import Step, Version, Workflow
 
 Webhook: TypeAlias = tuple[str | None, str | None]
 """The URL and the secret of a trigger's deliveries."""
@@ -44,13 +45,8 @@ _RESERVED = (
 )
 
 
-def _dollars(micros: int) -> str:
-    return f"{'-' if micros < 0 else ''}${abs(micros) / 1_000_000:.2f}"
-
-
-def _micros(usd: float) -> int:
-    # Whole micro-dollars: ten times 0.01 must be 0.1.
-    return round(usd * 1_000_000)
+def _dollars(amount: int) -> str:
+    return f"{'-' if amount < 0 else ''}${abs(amount) / 1_000_000:.2f}"
 
 
 def _is_allowed(calls: deque[float], limit: int, now: float) -> bool:
@@ -66,10 +62,11 @@ def _is_allowed(calls: deque[float], limit: int, now: float) -> bool:
 class Account:
     """One organisation's account."""
 
-    def __init__(self, options: Options, clock: Clock) -> None:
+    def __init__(self, options: Options, clock: Clock, prices: PriceList | None = None) -> None:
         self._lock = threading.RLock()
         self._options = options
         self._clock = clock
+        self.prices = prices or PriceList()
         self._epoch = time.time() - clock()
         self._sequence = itertools.count()
         self.reset()
@@ -90,7 +87,7 @@ class Account:
 
     def _initial_micros(self) -> int:
         balance = self._options.balance_usd
-        return _START_MICROS if balance is None else _micros(balance)
+        return _START_MICROS if balance is None else micros(balance)
 
     @property
     def options(self) -> Options:
@@ -133,7 +130,8 @@ class Account:
         with self._lock:
             self._check_inputs(workflow, errors)
             self._check_limits(errors.count(None))
-            self._check_balance(errors.count(None))
+            accepted = [item for item, error in zip(inputs, errors, strict=True) if error is None]
+            self._check_balance(sum(self._estimate(workflow.steps_of(version), item) for item in accepted))
             bulk_id = str(uuid.uuid4())
             return bulk_id, [
                 error or self._create(workflow, version, bulk_id, item, webhook, unreadable(item))
@@ -162,11 +160,11 @@ class Account:
                 retry_after=options.cap_retry_after,
             )
 
-    def _check_balance(self, count: int) -> None:
-        """Raise `RefusalError` if the balance does not cover `count` more executions and those in flight."""
+    def _check_balance(self, estimate: int) -> None:
+        """Raise `RefusalError` if the balance does not cover the estimate and the executions in flight."""
         if self._options.balance_usd is None:
             return
-        estimate, balance = count * self._estimate_micros(), self._balance_micros
+        balance = self._balance_micros
         if estimate > balance:
             text = f"the estimated cost ({_dollars(estimate)}) exceeds your current balance ({_dollars(balance)})"
             raise RefusalError(402, "insufficient balance", details=text)
@@ -175,9 +173,11 @@ class Account:
             text = _RESERVED.format(total=_dollars(total), balance=_dollars(balance))
             raise RefusalError(402, "insufficient balance", details=text)
 
-    def _estimate_micros(self) -> int:
+    def _estimate(self, steps: Sequence[Step], inputs: Mapping[str, Any]) -> int:
+        """Return the micro-dollars that an execution reserves."""
         options = self._options
-        return _micros(options.cost_usd if options.estimate_usd is None else options.estimate_usd)
+        default = micros(options.cost_usd if options.estimate_usd is None else options.estimate_usd)
+        return self.prices.estimate(steps, inputs, default)
 
     def _create(
         self,
@@ -194,6 +194,14 @@ class Account:
         seconds, cause = draw(inputs, options, fingerprint=fingerprint, occurrence=occurrence)
         if unreadable_url is not None:
             cause = f"Step 'generate' failed: the input file cannot be read: {unreadable_url}"
+        steps = workflow.steps_of(version)
+        charge = self.prices.charge(
+            steps,
+            inputs,
+            micros(options.cost_usd),
+            lambda name: fraction(f"{options.seed}:{name}:{occurrence}:{fingerprint}"),
+            failed=cause is not None,
+        )
         starts = now + options.queue_seconds
         execution = Execution(
             execution_id=str(uuid.uuid4()),
@@ -203,8 +211,8 @@ class Account:
             inputs=inputs,
             fingerprint=fingerprint,
             occurrence=occurrence,
-            cost_usd=options.cost_usd,
-            reserved_micros=self._estimate_micros(),
+            charge=charge,
+            reserved_micros=self._estimate(steps, inputs),
             created=now,
             starts=starts,
             ends=math.inf if options.hold else starts + seconds,
@@ -241,7 +249,7 @@ class Account:
             execution = heapq.heappop(self._ends)[2]
             if execution.ends <= now and self._open.pop(execution.execution_id, None) is not None:
                 self._reserved_micros -= execution.reserved_micros
-                self._balance_micros -= _micros(execution.cost_usd)
+                self._balance_micros -= execution.charge.micros
                 if self._options.balance_usd is None and self._balance_micros <= _LOW_MICROS:
                     self._balance_micros = _START_MICROS
 
@@ -329,7 +337,7 @@ class Account:
         """Add an amount to the balance."""
         with self._lock:
             self._settle_ended()
-            self._balance_micros += _micros(usd)
+            self._balance_micros += micros(usd)
 
     def accepted(self) -> tuple[Accepted, ...]:
         """Return all accepted executions in order of acceptance."""
@@ -355,6 +363,28 @@ class Account:
                 )
                 for e in self._all.values()
             )
+
+    def bills(self) -> tuple[Bill, ...]:
+        """Return what every execution reserved and costs, in order of acceptance."""
+        with self._lock:
+            now = self._clock()
+            return tuple(
+                Bill(
+                    e.execution_id,
+                    e.status(now),
+                    e.reserved_micros / 1_000_000,
+                    e.cost_usd if e.ended(now) else None,
+                    tuple((call.step_id, call.model, call.micros / 1_000_000) for call in e.charge.calls),
+                )
+                for e in self._all.values()
+            )
+
+    @property
+    def billed_usd(self) -> float:
+        """What ended executions cost together, in USD."""
+        with self._lock:
+            now = self._clock()
+            return sum(e.charge.micros for e in self._all.values() if e.ended(now)) / 1_000_000
 
     def accepted_count(self, inputs: Mapping[str, Any] | None = None) -> int:
         """Return the number of accepted executions, or of those with exactly these inputs."""

@@ -52,6 +52,7 @@ class Api:
             "details": self._details,
             "workflow": self._workflow,
             "balance": self._balance,
+            "model": self._model,
             "media": self._media,
             "presign": storage.presign,
             "put": storage.upload,
@@ -146,6 +147,13 @@ class Api:
     def _balance(self, request: Request) -> Response:
         parse_query(request.query)
         return json_response({"balance_usd": self._account.read_balance()})
+
+    def _model(self, request: Request) -> Response:
+        parse_query(request.query)
+        model = self._account.prices.find(request.names["slug"])
+        if model is None:
+            raise RefusalError(404, "Failed to fetch model: model not found")
+        return json_response(model.shown())
 
     def _media(self, request: Request) -> Response:
         match = _MEDIA_NAME.fullmatch(request.names["name"])

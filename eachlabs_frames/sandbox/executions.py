@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from .options import Dialect, Options
+from .prices import Charge, failing_step
 
 if TYPE_CHECKING:
     from .workflows import Step, Workflow
@@ -37,7 +38,7 @@ class Execution:
     inputs: dict[str, Any]
     fingerprint: str
     occurrence: int
-    cost_usd: float
+    charge: Charge
     reserved_micros: int
     created: float
     starts: float
@@ -47,6 +48,11 @@ class Execution:
     webhook_secret: str | None
     forced_status: str | None = None
     is_expired: bool = False
+
+    @property
+    def cost_usd(self) -> float:
+        """What the execution costs, in USD."""
+        return self.charge.micros / 1_000_000
 
     def status(self, now: float) -> str:
         """Return the status at `now`."""
@@ -62,7 +68,7 @@ class Execution:
 
     def fraction(self, name: str) -> float:
         """Return a number from 0 to 1 that depends on `name`, the inputs and the number of earlier ones like them."""
-        return _fractions(f"{name}:{self.occurrence}:{self.fingerprint}", 1)[0]
+        return fraction(f"{name}:{self.occurrence}:{self.fingerprint}")
 
     def media_count(self) -> int:
         """Return the number of pictures that the execution generates."""
@@ -103,6 +109,25 @@ class ExecutionRecord:
 def _fractions(text: str, count: int) -> list[float]:
     digest = hashlib.blake2b(text.encode(), digest_size=4 * count).digest()
     return [int.from_bytes(digest[4 * i : 4 * i + 4], "big") / 2**32 for i in range(count)]
+
+
+def fraction(text: str) -> float:
+    """Return a number from 0 to 1 that depends on a text only."""
+    return _fractions(text, 1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What an execution reserved from the balance, and what it costs, in USD; the cost is None until it has ended.
+
+    `calls` has the step, the model and the cost of each call of a model, for workflows whose models have prices.
+    """
+
+    execution_id: str
+    status: str
+    estimate_usd: float
+    cost_usd: float | None
+    calls: tuple[tuple[str, str, float], ...]
 
 
 def draw(inputs: Mapping[str, Any], options: Options, *, fingerprint: str, occurrence: int) -> tuple[float, str | None]:
@@ -227,19 +252,15 @@ def details(execution: Execution, view: View) -> dict[str, Any]:
 # Steps, as in the OpenAPI document's "StepOutput". The run time is distributed evenly over the steps.
 
 
-def _failing_step(execution: Execution) -> int:
-    # In the middle, so that some steps are completed before it and some cancelled after it.
-    return len(execution.workflow.steps) // 2
-
-
 def _cause(execution: Execution) -> str:
     """Return why an execution failed, with the name of the failed step."""
     cause = execution.cause or "the sandbox was told to fail it"
-    return cause.replace("'generate'", repr(execution.workflow.steps[_failing_step(execution)].step_id), 1)
+    steps = execution.charge.steps
+    return cause.replace("'generate'", repr(steps[failing_step(len(steps))].step_id), 1)
 
 
 def _steps(execution: Execution, view: View, status: str, output: Any) -> dict[str, Any]:
-    steps = execution.workflow.steps
+    steps = execution.charge.steps
     documents = {}
     for number, step in enumerate(steps):
         step_status, started, completed = _step_state(execution, number, status, view.now)
@@ -261,12 +282,16 @@ def _steps(execution: Execution, view: View, status: str, output: Any) -> dict[s
         if step_status == "failed":
             document |= {"error": "StepFailed", "error_cause": _cause(execution)}
         documents[step.step_id] = document
+    for step in execution.charge.skipped:
+        metadata = _metadata(step, execution.inputs, None)
+        documents[step.step_id] = {"step_id": step.step_id, "status": "skipped", "metadata": metadata}
     return documents
 
 
 def _step_state(execution: Execution, number: int, status: str, now: float) -> tuple[str, float | None, float | None]:
     """Return the status of a step and the times of its start and end, if it has started or ended."""
-    last = _failing_step(execution) if status == "failed" else len(execution.workflow.steps) - 1
+    steps = execution.charge.steps
+    last = failing_step(len(steps)) if status == "failed" else len(steps) - 1
     if number > last or (number and status == "cancelled"):
         return "cancelled", None, None
     duration = (execution.ends - execution.starts) / (last + 1)

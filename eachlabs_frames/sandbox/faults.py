@@ -16,7 +16,7 @@ from typing import Any
 
 from .messages import Response, error_response
 
-ROUTES = ("trigger", "list", "details", "workflow", "balance", "media", "presign", "put", "file", "delete")
+ROUTES = ("trigger", "list", "details", "workflow", "balance", "model", "media", "presign", "put", "file", "delete")
 
 # Rejections: the request has no effect.
 REFUSALS: Mapping[str, tuple[int, str]] = {
@@ -66,8 +66,8 @@ class Fault:
         `permuted` (the entries in reverse order), `too_few`, `too_many`, `no_ids`. `latency` delays the request by
         `seconds`, and can be combined with another fault.
     on
-        The route: `trigger`, `list`, `details`, `workflow`, `balance`, `media`, `presign`, `put` (the upload to a
-        presigned URL), `file` (a file at its public URL), `delete` (of a file) or `any` (all of them).
+        The route: `trigger`, `list`, `details`, `workflow`, `balance`, `model`, `media`, `presign`, `put` (the upload
+        to a presigned URL), `file` (a file at its public URL), `delete` (of a file) or `any` (all of them).
     at
         Positions of the affected requests on that route, counted from 1 since the faults were set.
     every

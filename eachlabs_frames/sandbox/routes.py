@@ -38,6 +38,7 @@ _PATHS: tuple[tuple[Dialect, str, str, str], ...] = (
     ("current", "GET", "/v1/workflows/{workflow}/executions", "list"),
     ("current", "GET", "/v1/workflows/{workflow}", "workflow"),
     ("current", "GET", "/v1/billing/balance", "balance"),
+    ("current", "GET", "/v1/models/{slug}", "model"),
     ("legacy", "POST", "/api/v1/{workflow}/bulk-trigger", "trigger"),
     ("legacy", "GET", "/api/v1/executions/{execution}", "details"),
     ("legacy", "GET", "/api/v1/workflows/{workflow}/executions", "list"),
@@ -303,6 +304,7 @@ class Routes:
             "balance_usd": account.balance_usd,
             "peak_in_flight": self.peak,
             "requests": Counter(record.route for record in self.requests),
+            "billed_usd": account.billed_usd,
             "files": [asdict(record) for record in self._storage.records()],
             "accepted": accepted,
         }

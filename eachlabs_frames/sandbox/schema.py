@@ -63,9 +63,9 @@ def _errors(schema: Mapping[str, Any], value: Any, path: str) -> Iterator[str]:
         if not any(_TYPES[kind](value) for kind in types):
             yield f"{name} must be of type {' or '.join(types)}"
             return
-    if "enum" in schema and not any(_equal(value, choice) for choice in schema["enum"]):
+    if "enum" in schema and not any(equal(value, choice) for choice in schema["enum"]):
         yield f"{name} must be one of {', '.join(map(repr, schema['enum']))}"
-    if "const" in schema and not _equal(value, schema["const"]):
+    if "const" in schema and not equal(value, schema["const"]):
         yield f"{name} must be {schema['const']!r}"
     if isinstance(value, dict):
         yield from _object_errors(schema, value, path)
@@ -106,6 +106,6 @@ def _size_errors(schema: Mapping[str, Any], value: Any, name: str) -> Iterator[s
             yield f"{name} must match {schema['pattern']}"
 
 
-def _equal(value: Any, other: Any) -> bool:
-    # In JSON, true is not 1.
+def equal(value: Any, other: Any) -> bool:
+    """Return whether two JSON values are equal; true is not 1."""
     return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,10 +20,11 @@ from aiohttp import web
 
 from .account import Account
 from .api import Api
-from .executions import Accepted, Execution, ExecutionRecord, details
+from .executions import Accepted, Bill, Execution, ExecutionRecord, details
 from .faults import Fault
 from .messages import json_response
 from .options import API_KEY, PREFIXES, Clock, Dialect, Options
+from .prices import Model
 from .routes import RequestRecord, Routes
 from .storage import FileRecord, Storage
 from .webhooks import Delivery, Webhooks
@@ -249,13 +249,33 @@ class Sandbox:
         Raises
         ------
         ValueError
-            There are no steps, two steps have the same id, or the schema has a keyword that the sandbox does not
-            support.
+            There are no steps, two steps have the same id, the last step has branches, or the schema has a keyword
+            that the sandbox does not support.
         """
         if versions is None:
             versions = [Version("v1", input_schema=input_schema)]
         names = (workflow_id, slug or workflow_id, name or workflow_id)
         return self._add(Workflow(*names, tuple(versions), output, reject, forbidden, tuple(steps)))
+
+    def add_model(
+        self,
+        slug: str,
+        *,
+        cost: Mapping[str, Any] | None = None,
+        request_schema: Mapping[str, Any] | None = None,
+        billed_usd: tuple[float, float] | None = None,
+    ) -> None:
+        """Add a model with its price, or replace the one with this slug. See `Model` for the arguments.
+
+        Executions of workflows with a step of this model are billed by the prices of their steps, instead of by
+        ``cost_usd``.
+
+        Raises
+        ------
+        ValueError
+            `cost` has an unknown field, or an amount is negative.
+        """
+        self._account.prices.add(Model(slug, cost, request_schema or {}, billed_usd))
 
     def _add(self, workflow: Workflow) -> Workflow:
         self._workflows[workflow.workflow_id] = self._workflows[workflow.slug] = workflow
@@ -361,6 +381,16 @@ class Sandbox:
         return self._account.records()
 
     @property
+    def bills(self) -> tuple[Bill, ...]:
+        """What each accepted execution reserved and costs, in order of acceptance."""
+        return self._account.bills()
+
+    @property
+    def billed_usd(self) -> float:
+        """What all ended executions cost together, in USD."""
+        return self._account.billed_usd
+
+    @property
     def requests(self) -> tuple[RequestRecord, ...]:
         """All completed requests, in order of completion."""
         return self._routes.requests
@@ -413,34 +443,3 @@ class Sandbox:
     def duplicates(self) -> dict[str, int]:
         """Return the inputs that were accepted more than once, as canonical JSON, with the number of executions."""
         return self._account.duplicates()
-
-
-def serve(
-    port: int = 8088,
-    *,
-    ready: Callable[[Sandbox], None] | None = None,
-    dialect: Dialect = "current",
-    api_key: str = API_KEY,
-    faults: Iterable[Fault] = (),
-    options: Options | None = None,
-) -> None:
-    """Run a sandbox in the foreground until SIGINT or SIGTERM; call from the main thread.
-
-    Parameters
-    ----------
-    ready
-        Called with the sandbox once it listens, for example to print its URL.
-    """
-    stop = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, lambda *_: stop.set()) for number in signals]
-    try:
-        with Sandbox(port=port, dialect=dialect, api_key=api_key, faults=faults, options=options) as sandbox:
-            if ready is not None:
-                ready(sandbox)
-            # Short waits, because on Windows a wait without a timeout does not notice signals.
-            while not stop.wait(0.5):
-                pass
-    finally:
-        for number, handler in zip(signals, previous, strict=True):
-            signal.signal(number, handler)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from .messages import RefusalError
 from .options import Dialect
+from .prices import all_steps
 from .schema import check_schema
 
 Output: TypeAlias = Literal["image", "images", "object", "text"] | Callable[[Mapping[str, Any]], Any]
@@ -21,31 +22,62 @@ _UPDATED = "2026-03-01T12:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a workflow. `output` is not used for the last step: its output is the execution's.
+
+    `params` are the parameters of a model, in which ``$.inputs.style`` or ``{{inputs.style}}`` stands for an input. A
+    `parallel` step runs all of its `branches`. A `choice` has two: it runs the first if its `condition` is met, such as
+    ``{"expression": "$.inputs.style", "operator": "equals", "value": "noir"}``, and otherwise the second. `fallback` is
+    shown in the definition, and never needed.
+    """
+
+    step_id: str = "generate"
+    model: str = "sandbox-model"
+    type: Literal["model", "http", "python", "parallel", "choice", "pass"] = "model"
+    output: Callable[[Mapping[str, Any]], Any] | None = None
+    params: Mapping[str, Any] | None = None
+    branches: tuple[tuple[Step, ...], ...] = ()
+    condition: Mapping[str, Any] | None = None
+    fallback: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        wanted = {"parallel": len(self.branches) > 0, "choice": len(self.branches) == 2 and self.condition is not None}
+        if not wanted.get(self.type, not self.branches):
+            msg = f"step {self.step_id!r}: a {self.type!r} step has other branches, or needs a condition"
+            raise ValueError(msg)
+        if self.condition is not None and self.condition.get("operator") != "equals":
+            msg = f"step {self.step_id!r}: the sandbox supports conditions with the operator 'equals' only"
+            raise ValueError(msg)
+
+    def shown(self) -> dict[str, Any]:
+        """Return the step's JSON in a workflow's definition."""
+        document: dict[str, Any] = {"step_id": self.step_id, "type": self.type}
+        if self.type == "model":
+            document["model"] = self.model
+        for name in ("params", "condition", "fallback"):
+            if getattr(self, name) is not None:
+                document[name] = getattr(self, name)
+        branches = [{"steps": [step.shown() for step in branch]} for branch in self.branches]
+        if self.type == "choice":
+            document |= dict(zip(("condition_met_branch", "default_branch"), branches, strict=True))
+        elif branches:
+            document["branches"] = branches
+        return document
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a workflow. Without `input_schema` it has no definition."""
+    """A version of a workflow. Without `input_schema` it has no definition; without `steps` it has the workflow's."""
 
     version_id: str
     status: Literal["active", "archived", "deleted"] = "active"
     updated_at: str = _UPDATED
     input_schema: Mapping[str, Any] | None = None
+    steps: tuple[Step, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.input_schema is not None:
             check_schema(self.input_schema)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A step of a workflow. `output` is not used for the last step: its output is the execution's."""
-
-    step_id: str = "generate"
-    model: str = "sandbox-model"
-    type: Literal["model", "http", "python"] = "model"
-    output: Callable[[Mapping[str, Any]], Any] | None = None
-
-    def shown(self) -> dict[str, Any]:
-        """Return the step's JSON in a workflow's definition."""
-        return {"step_id": self.step_id, "type": self.type} | ({"model": self.model} if self.type == "model" else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +94,18 @@ class Workflow:
     steps: tuple[Step, ...] = (Step(),)
 
     def __post_init__(self) -> None:
-        if not self.steps or len({step.step_id for step in self.steps}) < len(self.steps):
-            msg = f"workflow {self.workflow_id!r}: it needs a step, and each its own step_id"
-            raise ValueError(msg)
+        for steps in (self.steps, *(version.steps for version in self.versions if version.steps is not None)):
+            ids = [step.step_id for step in all_steps(steps)]
+            if not ids or len(set(ids)) < len(ids) or steps[-1].branches:
+                msg = (
+                    f"workflow {self.workflow_id!r}: it needs a step, and each its own step_id, and the last step "
+                    "no branches"
+                )
+                raise ValueError(msg)
+
+    def steps_of(self, version: Version) -> tuple[Step, ...]:
+        """Return the steps of a version."""
+        return self.steps if version.steps is None else version.steps
 
     def version(self, version_id: str | None) -> Version:
         """Return the version with this id, or the latest active one."""
@@ -117,7 +158,7 @@ class Workflow:
             document["definition"] = {
                 "version": version.version_id,
                 "input_schema": version.input_schema,
-                "steps": [step.shown() for step in self.steps],
+                "steps": [step.shown() for step in self.steps_of(version)],
             }
         return document
 
