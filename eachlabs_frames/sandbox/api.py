@@ -17,7 +17,7 @@ from .account import Account
 from .executions import Execution, View, details, summary
 from .messages import RefusalError, Request, Response, json_response
 from .options import Dialect
-from .parsing import parse_page, parse_query, parse_trigger
+from .parsing import parse_page, parse_presign, parse_query, parse_trigger, parse_uuid
 from .storage import Storage
 from .workflows import Workflow
 
@@ -54,10 +54,10 @@ class Api:
             "balance": self._balance,
             "model": self._model,
             "media": self._media,
-            "presign": storage.presign,
+            "presign": self._presign,
             "put": storage.upload,
             "file": storage.read,
-            "delete": storage.delete,
+            "delete": self._delete,
         }
 
     def respond(self, request: Request) -> Response:
@@ -154,6 +154,14 @@ class Api:
         if model is None:
             raise RefusalError(404, "Failed to fetch model: model not found")
         return json_response(model.shown())
+
+    def _presign(self, request: Request) -> Response:
+        body = parse_presign(request)
+        return self._storage.presign(body["content_type"], body.get("expires_in_seconds"))
+
+    def _delete(self, request: Request) -> Response:
+        parse_query(request.query)
+        return self._storage.delete(parse_uuid(request.names["file"], name="id"))
 
     def _media(self, request: Request) -> Response:
         match = _MEDIA_NAME.fullmatch(request.names["name"])

@@ -13,9 +13,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from .options import Dialect, Options
-from .prices import Charge, failing_step
 
 if TYPE_CHECKING:
+    from .prices import Charge
     from .workflows import Step, Workflow
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
@@ -255,8 +255,8 @@ def details(execution: Execution, view: View) -> dict[str, Any]:
 def _cause(execution: Execution) -> str:
     """Return why an execution failed, with the name of the failed step."""
     cause = execution.cause or "the sandbox was told to fail it"
-    steps = execution.charge.steps
-    return cause.replace("'generate'", repr(steps[failing_step(len(steps))].step_id), 1)
+    charge = execution.charge
+    return cause.replace("'generate'", repr(charge.steps[charge.failing].step_id), 1)
 
 
 def _steps(execution: Execution, view: View, status: str, output: Any) -> dict[str, Any]:
@@ -290,8 +290,8 @@ def _steps(execution: Execution, view: View, status: str, output: Any) -> dict[s
 
 def _step_state(execution: Execution, number: int, status: str, now: float) -> tuple[str, float | None, float | None]:
     """Return the status of a step and the times of its start and end, if it has started or ended."""
-    steps = execution.charge.steps
-    last = failing_step(len(steps)) if status == "failed" else len(steps) - 1
+    charge = execution.charge
+    last = charge.failing if status == "failed" else len(charge.steps) - 1
     if number > last or (number and status == "cancelled"):
         return "cancelled", None, None
     duration = (execution.ends - execution.starts) / (last + 1)

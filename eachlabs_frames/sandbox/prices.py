@@ -104,9 +104,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The steps of an execution and what it costs, in millionths of a dollar. Without prices there are no calls."""
+    """The steps of an execution and what it costs, in millionths of a dollar. Without prices there are no calls.
+
+    `failing` is the number of the step that fails, if any does.
+    """
 
     steps: tuple[Step, ...]
+    failing: int
     skipped: tuple[Step, ...]
     calls: tuple[Call, ...]
     micros: int
@@ -157,15 +161,17 @@ class PriceList:
         A failed one is billed for the steps that are completed and the one that fails.
         """
         run, skipped = selected_steps(steps, inputs, draw)
+        # In the middle, so that some steps are completed before it and some cancelled after it.
+        failing = len(run) // 2
         if not self._is_priced(steps):
-            return Charge(tuple(run), tuple(skipped), (), default)
-        billed = run[: failing_step(len(run)) + 1] if failed else run
+            return Charge(tuple(run), failing, tuple(skipped), (), default)
+        billed = run[: failing + 1] if failed else run
         calls = tuple(
             Call(step.step_id, step.model, self._call(step, inputs, default, draw))
             for step in billed
             if step.type == "model"
         )
-        return Charge(tuple(run), tuple(skipped), calls, sum(call.micros for call in calls))
+        return Charge(tuple(run), failing, tuple(skipped), calls, sum(call.micros for call in calls))
 
     def _call(self, step: Step, inputs: Mapping[str, Any], default: int, draw: Draw | None) -> int:
         """Return the micro-dollars that a call costs, or its estimate if nothing is drawn."""
@@ -181,11 +187,6 @@ class PriceList:
         row = _row(model, params, draw and draw(f"{step.step_id}:row"))
         usd = _price(model.cost, row, draw and draw(step.step_id))
         return default if usd is None else micros(usd * _quantity(model, params))
-
-
-def failing_step(count: int) -> int:
-    """Return which of some steps fails: in the middle, so that some are completed and some cancelled."""
-    return count // 2
 
 
 def all_steps(steps: Sequence[Step]) -> Iterator[Step]:

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from .account import Account
 from .messages import ReceivedBody, RefusalError, Request, Response, json_response
-from .parsing import parse_presign, parse_query, parse_uuid
+
+if TYPE_CHECKING:
+    from .account import Account
 
 FileStatus: TypeAlias = Literal["pending", "live", "deleted", "expired"]
 
@@ -92,11 +93,9 @@ class Storage:
 
     # Requests
 
-    def presign(self, request: Request) -> Response:
+    def presign(self, content_type: str, retention: int | None) -> Response:
         """Create an upload, and return its URLs and the headers that the PUT must have."""
-        body = parse_presign(request)
         file_id = str(uuid.uuid4())
-        content_type = body["content_type"]
         file = _File(
             file_id,
             f"{file_id}{mimetypes.guess_extension(content_type) or '.bin'}",
@@ -105,7 +104,7 @@ class Storage:
             # Base64 characters that a client must not encode again or decode.
             f"{secrets.token_hex(16)}+/=",
             self._account.now(),
-            body.get("expires_in_seconds", _RETENTION_SECONDS),
+            _RETENTION_SECONDS if retention is None else retention,
         )
         with self._lock:
             self._files[file_id] = self._by_name[file.name] = file
@@ -176,10 +175,8 @@ class Storage:
             headers = {"ETag": f'"{file.body.sha256[:32]}"', "X-Content-Type-Options": "nosniff"}
             return Response(200, file.body.path.read_bytes(), content_type=file.content_type, headers=headers)
 
-    def delete(self, request: Request) -> Response:
+    def delete(self, file_id: str) -> Response:
         """Delete a file; no effect if it is gone already."""
-        parse_query(request.query)
-        file_id = parse_uuid(request.names["file"], name="id")
         with self._lock:
             file = self._files.get(file_id)
             if file is None:
