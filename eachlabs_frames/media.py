@@ -169,6 +169,66 @@ _encoder: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sk
 
 # -- the type of a file -----------------------------------------------------------------------------------------------
 
+TYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "image/png": (".png",),
+    "image/apng": (".apng",),
+    "image/jpeg": (".jpg", ".jpeg", ".jfif"),
+    "image/jpg": (".jpg", ".jpeg", ".jfif"),
+    "image/webp": (".webp",),
+    "image/gif": (".gif",),
+    "image/avif": (".avif",),
+    "image/bmp": (".bmp",),
+    "image/heic": (".heic",),
+    "image/tiff": (".tif", ".tiff"),
+    "image/x-icon": (".ico",),
+    "image/vnd.microsoft.icon": (".ico",),
+    "image/svg+xml": (".svg",),
+    "video/mp4": (".mp4", ".m4v"),
+    "video/x-m4v": (".m4v",),
+    "video/webm": (".webm",),
+    "video/quicktime": (".mov",),
+    "video/x-matroska": (".mkv",),
+    "video/ogg": (".ogv",),
+    "audio/mpeg": (".mp3",),
+    "audio/wav": (".wav",),
+    "audio/x-wav": (".wav",),
+    "audio/wave": (".wav",),
+    "audio/vnd.wave": (".wav",),
+    "audio/ogg": (".ogg", ".oga", ".opus"),
+    "audio/opus": (".opus",),
+    "audio/flac": (".flac",),
+    "audio/x-flac": (".flac",),
+    "audio/aac": (".aac",),
+    "audio/mp4": (".m4a",),
+    "audio/x-m4a": (".m4a",),
+    "audio/webm": (".weba",),
+    "application/json": (".json",),
+    "application/x-ndjson": (".jsonl",),
+    "application/pdf": (".pdf",),
+    "application/zip": (".zip",),
+    "application/vnd.apache.parquet": (".parquet",),
+    "text/csv": (".csv",),
+    "text/markdown": (".md",),
+    "text/vtt": (".vtt",),
+    "text/html": (".txt",),
+    "model/gltf-binary": (".glb",),
+    "model/gltf+json": (".gltf",),
+    "model/stl": (".stl",),
+    "model/obj": (".obj",),
+    "model/vnd.usdz+zip": (".usdz",),
+    "model/ply": (".ply",),
+}
+"""Extensions by media type. No desktop executes files with these extensions; HTML is stored as text."""
+
+CONTAINERS: Final = (
+    frozenset({".png", ".apng"}),
+    frozenset({".webm", ".mkv", ".weba"}),
+    frozenset({".ogg", ".oga", ".opus", ".ogv"}),
+    frozenset({".mp4", ".m4v", ".mov", ".m4a", ".avif", ".heic"}),
+    frozenset({".mp3", ".aac"}),
+)
+"""Extensions whose files have the same first bytes."""
+
 HEAD_BYTES: Final = 4_096
 """Number of first bytes that `media_type` needs: an SVG may begin with a comment."""
 
@@ -185,7 +245,11 @@ _STARTS: Final = (
     (b"fLaC", "audio/flac"),
 )
 _RIFF: Final = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
-_BRANDS: Final = {b"avif": "image/avif", b"avis": "image/avif", b"M4A ": "audio/mp4", b"M4B ": "audio/mp4"}
+_BRANDS: Final = {
+    **dict.fromkeys((b"avif", b"avis"), "image/avif"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"), "image/heic"),
+    **dict.fromkeys((b"M4A ", b"M4B "), "audio/mp4"),
+}
 # The negative lookahead ends a comment at the first "-->"; otherwise many comments backtrack exponentially.
 _SVG: Final = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?(<!--(?:(?!-->).)*-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]", re.S
@@ -210,3 +274,45 @@ def media_type(head: bytes) -> str | None:
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:  # the sync word of an MPEG frame
         return "audio/aac" if head[1] & 0xF6 == 0xF0 else "audio/mpeg"
     return "image/svg+xml" if _SVG.match(head[:HEAD_BYTES]) else None
+
+
+ANY_TYPE: Final = "application/octet-stream"
+
+_OTHER_STARTS: Final = (
+    (b"%PDF-", "application/pdf"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+    (b"glTF", "model/gltf-binary"),
+    (b"PK\x03\x04", "application/zip"),
+)
+_TYPE_OF: Final = {suffix: kind for kind, suffixes in reversed(list(TYPES.items())) for suffix in suffixes} | {
+    ".txt": "text/plain",
+}
+
+
+def content_type(head: bytes, name: str) -> str:
+    """Return the media type of any file: by its content where that has a signature, else by its name.
+
+    A name that claims an image, a video or audio does not count if the content is neither: the file may be the error
+    page that a download has left.
+
+    Parameters
+    ----------
+    head : bytes
+        The file's first `HEAD_BYTES` bytes.
+    name : str
+        Its name; "" if it has none.
+    """
+    suffix = "." + name.rpartition(".")[2].lower() if "." in name else ""
+    by_name = _TYPE_OF.get(suffix)
+    kind = media_type(head) or next((kind for start, kind in _OTHER_STARTS if head.startswith(start)), None)
+    if kind is None:
+        is_claim = suffix[1:] in EXTENSIONS or suffix in TYPES["image/heic"] + TYPES["image/tiff"]
+        return ANY_TYPE if by_name is None or is_claim else by_name
+    if by_name is not None:
+        same = any(suffix in group and TYPES[kind][0] in group for group in CONTAINERS)
+        # The formats of a package are zip files with a name of their own.
+        return by_name if same or suffix in TYPES[kind] or (kind == "application/zip" and "+zip" in by_name) else kind
+    if kind == "video/mp4" and head[8:12] == b"qt  ":
+        return "video/quicktime"
+    return kind

@@ -93,7 +93,7 @@ class Batch:
 class Request:
     """One HTTP request, without the key: the client alone adds it. Its repr has no body, which may hold a secret."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = field(default=None, repr=False)
@@ -162,6 +162,7 @@ EventKind: TypeAlias = Literal[
     "stale",
     "waiting",
     "resumed",
+    "uploading",
     "balance",
     "downloaded",
     "stopped",
@@ -177,7 +178,8 @@ class Event:
     ----------
     kind : EventKind
         What happened. ``tracking``: nothing more is sent, and the executions are polled until they have ended.
-        ``stale``: polls get no response any more, or do again. ``downloaded``: a file was downloaded, or failed.
+        ``stale``: polls get no response any more, or do again. ``uploading``: files of inputs are
+        uploaded, or no longer; ``waiting_for`` says how many. ``downloaded``: a file was downloaded, or failed.
     total : int
         Rows that this call is about; of a download, files.
     done : int
@@ -190,7 +192,7 @@ class Event:
     changed : tuple of Outcome
         The current state of the rows that this step changed.
     waiting_for : str or None
-        Why nothing is sent at the moment, or what is being searched for, in a sentence.
+        Why nothing is sent at the moment, what is being searched for, or how far uploads are, in a sentence.
     balance_usd : float or None
         The balance of the account, as last read.
     stale_since : float or None

@@ -31,6 +31,7 @@ BASE_URLS: Final[dict[DialectName, str]] = {
 BridgeName = Literal["thread", "nest"]
 
 MAX_CONCURRENCY: Final = 256
+MAX_UPLOADS: Final = 64
 
 NO_KEY: Final = (
     "no API key: create one in the each::labs dashboard and set EACHLABS_API_KEY, or call "
@@ -66,6 +67,8 @@ class Settings:
         The journal's SQLite file. None if the journal is off.
     rerun_guard : float or None
         Seconds for which inputs that were accepted in another run are not paid for again. None if this is off.
+    max_uploads : int
+        Maximum number of files that a call uploads at once, 1 to 64.
 
     See Also
     --------
@@ -82,6 +85,7 @@ class Settings:
     settle_window: float = 30.0
     journal: Path | None = None
     rerun_guard: float | None = 86_400.0
+    max_uploads: int = 8
 
     def key(self) -> Secret:
         """Return the API key.
@@ -124,6 +128,7 @@ def configure(
     settle_window: float | None = _UNSET,
     journal: str | os.PathLike[str] | bool | None = _UNSET,
     rerun_guard: float | None = _UNSET,
+    max_uploads: int | None = _UNSET,
 ) -> Settings:
     """Set the API key, the base URL and the limits for all later calls in this process.
 
@@ -167,6 +172,8 @@ def configure(
         are not paid for again by accident. This applies to calls without ``run=``: if all of the call's inputs were
         accepted before, it raises `RunError` and sends nothing; if only some were, it warns and sends. None turns this
         off. It needs the journal.
+    max_uploads : int, default 8
+        Maximum number of files that a call uploads at once, 1 to 64.
 
     Returns
     -------
@@ -298,6 +305,7 @@ def _build(named: dict[str, Any]) -> Settings:
         settle_window=check_positive("settle_window", named.get("settle_window", 30.0)),
         journal=_journal(named),
         rerun_guard=_rerun_guard(named.get("rerun_guard", 86_400.0)),
+        max_uploads=check_whole("max_uploads", named.get("max_uploads", 8), 1, MAX_UPLOADS),
     )
 
 

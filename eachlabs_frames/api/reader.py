@@ -94,10 +94,10 @@ async def fetch(request: Request, *, transport: Transport, clock: Clock) -> Json
     verdict = await retrying_sender(transport, clock)(request)
     if isinstance(verdict, Success):
         return verdict.json
-    raise _error(verdict, request.path)
+    raise request_error(verdict, request.path)
 
 
-def _error(verdict: Retry | Stop, path: str) -> APIError:
+def request_error(verdict: Retry | Stop, path: str) -> APIError:
     """Return the exception for a request that was refused, or that has no usable response after the last attempt."""
     if isinstance(verdict, Retry):
         if verdict.limited:
@@ -196,7 +196,7 @@ async def fetch_page(
     page = await read_page(workflow_id, retrying_sender(transport, clock), offset=offset, bulk_id=bulk_id)
     if isinstance(page, ExecutionPage):
         return page
-    raise _error(page, listing_request(workflow_id).path)
+    raise request_error(page, listing_request(workflow_id).path)
 
 
 async def read_bulk(workflow_id: str, bulk_id: str, *, transport: Transport, clock: Clock) -> list[Mapping[str, Any]]:

@@ -145,3 +145,20 @@ def details_request(dialect: DialectName, execution_id: str) -> Request:
 def balance_request() -> Request:
     """Return the request for the account's balance; the legacy dialect has none."""
     return Request("GET", "/billing/balance")
+
+
+def presign_request(content_type: str, expires_in: int | None = None) -> Request:
+    """Return the request for a URL to upload a file to. It may be sent again: one that is not used costs nothing."""
+    category = content_type.partition("/")[0]
+    fields: dict[str, str | int] = {
+        "content_type": content_type,
+        "file_type": category if category in ("image", "video", "audio") else "other",
+    }
+    if expires_in is not None:
+        fields["expires_in_seconds"] = expires_in
+    return Request("POST", "/upload/presign", body=orjson.dumps(fields))
+
+
+def delete_request(file_id: str) -> Request:
+    """Return the request that deletes an uploaded file; it is idempotent."""
+    return Request("DELETE", f"/files/{quote(file_id, safe='')}")

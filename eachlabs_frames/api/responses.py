@@ -10,11 +10,25 @@ from __future__ import annotations
 import re
 from calendar import timegm
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from ..decoding import replaced
 from ..errors import NotFoundError
-from ..models import CANCELLED, COMPLETED, FAILED, INVALID, PENDING, QUEUED, RUNNING, UNKNOWN, Json, Outcome, Workflow
+from ..models import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    INVALID,
+    PENDING,
+    QUEUED,
+    RUNNING,
+    UNKNOWN,
+    Json,
+    Outcome,
+    Secret,
+    Workflow,
+)
 from ..suggestions import did_you_mean
 from .requests import PAGE_SIZE
 
@@ -304,3 +318,42 @@ def _input_schema(version: Mapping[str, Any] | None) -> Mapping[str, Json] | Non
     definition = (version or {}).get("definition")
     schema = definition.get("input_schema") if isinstance(definition, Mapping) else None
     return schema if isinstance(schema, Mapping) else None
+
+
+# -- uploads ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Presigned:
+    """Where a file is uploaded to, and where it is then.
+
+    Attributes
+    ----------
+    file_id : str
+    upload_url : Secret
+        Whoever has it can upload in this account's name.
+    public_url : str
+    expires_at : int or None
+        When the file is deleted, in nanoseconds since the epoch, UTC.
+    headers : mapping of str to str
+        The headers that the upload must have; they may be part of the signature.
+    """
+
+    file_id: str
+    upload_url: Secret
+    public_url: str
+    expires_at: int | None
+    headers: Mapping[str, str] = field(repr=False)
+
+
+def read_presigned(data: Json) -> Presigned | None:
+    """Return the response to a presign request (API reference, "PresignUploadResponse"); None if it is no such."""
+    data = data if isinstance(data, Mapping) else {}
+    file_id, upload_url, public_url = (_text(data.get(name)) for name in ("id", "presigned_url", "public_url"))
+    headers = data.get("required_headers")
+    headers = {} if headers is None else headers
+    if not (file_id and upload_url and public_url and isinstance(headers, Mapping)):
+        return None
+    if not all(isinstance(text, str) for pair in headers.items() for text in pair):
+        return None
+    return Presigned(file_id, Secret(upload_url), public_url, parse_time(data.get("expires_at")), dict(headers))

@@ -170,6 +170,38 @@ def judge_read(reply: Reply | Fault) -> Success | Retry | Stop:
     return Stop(error_message(reply), _STOPS.get(reply.status, APIError), reply.status)
 
 
+def judge_upload(reply: Reply | Fault) -> Success | Retry | Stop:
+    """Return what the storage's reply to a PUT means; it may be sent again, because the content is the same.
+
+    A 403 may mean that the presigned URL is too old: the caller requests a new one.
+    """
+    if isinstance(reply, Reply) and 200 <= reply.status < 300:
+        return Success(None)
+    verdict = judge_read(reply)
+    if isinstance(verdict, Stop) and isinstance(reply, Reply):
+        code, message = (_xml_text(reply.body, name) for name in (b"Code", b"Message"))
+        reason = ": ".join(filter(None, (f"HTTP {reply.status}", code, message)))[:MAX_REASON_LENGTH]
+        if code == "RequestTimeout":
+            return Retry(reason)  # the storage waited too long for the content
+        return Stop(reason, APIError, reply.status) if code else verdict
+    return verdict
+
+
+def _xml_text(body: bytes, name: bytes) -> str:
+    """Return an element's text in an error of the storage, which is XML. Its other elements have parts of the URL."""
+    match = re.search(rb"<%b>([^<]{1,300})</%b>" % (name, name), body[:4096])
+    return match[1].decode("utf-8", "replace") if match else ""
+
+
+def judge_delete(reply: Reply | Fault) -> Success | Retry | Stop:
+    """Return what the reply to a DELETE of a file means: a 204 is a success, a 409 (it is processed) passes."""
+    if isinstance(reply, Reply) and 200 <= reply.status < 300:
+        return Success(None)
+    if isinstance(reply, Reply) and reply.status == HTTPStatus.CONFLICT:
+        return Retry(error_message(reply), retry_after(reply))
+    return judge_read(reply)
+
+
 def error_message(reply: Reply) -> str:
     """Return an error reply's status and its fields ``error``, ``message`` and ``details`` as one sentence."""
     data = decode_body(reply, check_depth=False)  # no nested value is kept

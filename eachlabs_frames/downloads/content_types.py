@@ -3,65 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from ..media import EXTENSIONS, media_type
+from ..media import CONTAINERS, EXTENSIONS, TYPES, media_type
 
 ANY: Final = ".bin"
 MAX_EXTENSION_LENGTH: Final = 12
-
-TYPES: Final[Mapping[str, tuple[str, ...]]] = {
-    "image/png": (".png",),
-    "image/apng": (".apng",),
-    "image/jpeg": (".jpg", ".jpeg", ".jfif"),
-    "image/jpg": (".jpg", ".jpeg", ".jfif"),
-    "image/webp": (".webp",),
-    "image/gif": (".gif",),
-    "image/avif": (".avif",),
-    "image/bmp": (".bmp",),
-    "image/heic": (".heic",),
-    "image/tiff": (".tif", ".tiff"),
-    "image/x-icon": (".ico",),
-    "image/vnd.microsoft.icon": (".ico",),
-    "image/svg+xml": (".svg",),
-    "video/mp4": (".mp4", ".m4v"),
-    "video/x-m4v": (".m4v",),
-    "video/webm": (".webm",),
-    "video/quicktime": (".mov",),
-    "video/x-matroska": (".mkv",),
-    "video/ogg": (".ogv",),
-    "audio/mpeg": (".mp3",),
-    "audio/wav": (".wav",),
-    "audio/x-wav": (".wav",),
-    "audio/wave": (".wav",),
-    "audio/vnd.wave": (".wav",),
-    "audio/ogg": (".ogg", ".oga", ".opus"),
-    "audio/opus": (".opus",),
-    "audio/flac": (".flac",),
-    "audio/x-flac": (".flac",),
-    "audio/aac": (".aac",),
-    "audio/mp4": (".m4a",),
-    "audio/x-m4a": (".m4a",),
-    "audio/webm": (".weba",),
-    "application/json": (".json",),
-    "application/x-ndjson": (".jsonl",),
-    "application/pdf": (".pdf",),
-    "application/zip": (".zip",),
-    "application/vnd.apache.parquet": (".parquet",),
-    "text/csv": (".csv",),
-    "text/markdown": (".md",),
-    "text/vtt": (".vtt",),
-    "text/html": (".txt",),
-    "model/gltf-binary": (".glb",),
-    "model/gltf+json": (".gltf",),
-    "model/stl": (".stl",),
-    "model/obj": (".obj",),
-    "model/vnd.usdz+zip": (".usdz",),
-    "model/ply": (".ply",),
-}
-"""Extensions by media type. No desktop executes files with these extensions; HTML is stored as text."""
 
 KNOWN: Final = frozenset(suffix for suffixes in TYPES.values() for suffix in suffixes) | {
     ".txt",
@@ -108,15 +56,6 @@ def may_be_media(kind: str, url: str) -> bool:
     return _DOCUMENT.fullmatch(kind) is None
 
 
-_CONTAINERS: Final = (
-    frozenset({".png", ".apng"}),
-    frozenset({".webm", ".mkv", ".weba"}),
-    frozenset({".ogg", ".oga", ".opus", ".ogv"}),
-    frozenset({".mp4", ".m4v", ".mov", ".m4a", ".avif"}),
-    frozenset({".mp3", ".aac"}),
-)
-"""Extensions whose files have the same first bytes."""
-
 _MP4_BOXES: Final = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot"})
 """The boxes that an MP4 or QuickTime file may begin with (ISO/IEC 14496-12; QuickTime File Format)."""
 
@@ -144,7 +83,7 @@ def by_content(expected: str, head: bytes) -> str | None:
     if kind is None:
         return expected if _may_be(expected, head) else None
     extensions = TYPES[kind]
-    same = any(expected in group and extensions[0] in group for group in _CONTAINERS)
+    same = any(expected in group and extensions[0] in group for group in CONTAINERS)
     return expected if same or expected in extensions else extensions[0]
 
 

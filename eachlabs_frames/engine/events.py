@@ -184,6 +184,7 @@ class EventEmitter(GuardedObserver):
         self._waiting_for: str | None = None
         self._searching_for = 0
         self._throttled: str | None = None
+        self._uploading: str | None = None
         self._stale_since: float | None = None
         self.balance_usd: float | None = None
 
@@ -237,6 +238,12 @@ class EventEmitter(GuardedObserver):
             self._throttled = reason
             self._report("waiting" if self._waits_for() else "resumed")
 
+    def uploading(self, progress: str | None) -> None:
+        """Report how far the uploads of files are; None: nothing is left to upload."""
+        if progress != self._uploading:
+            self._uploading = progress
+            self._report("uploading")
+
     def stopped(self, reason: str) -> None:
         """Report that nothing more is sent."""
         logger.info("stopped: %s", reason)
@@ -268,10 +275,10 @@ class EventEmitter(GuardedObserver):
         self._emit(event)
 
     def _waits_for(self) -> str | None:
-        """Return why the run waits, and for how many rows it searches."""
+        """Return why the run waits, for how many rows it searches, and how far its uploads are."""
         rows = self._searching_for
         search = f"searching for the executions of {rows} rows without a response" if rows else None
-        return "; ".join(filter(None, (self._waiting_for, search, self._throttled))) or None
+        return "; ".join(filter(None, (self._waiting_for, search, self._throttled, self._uploading))) or None
 
 
 class DownloadEvents(GuardedObserver):

@@ -20,6 +20,8 @@ logger = logging.getLogger("eachlabs_frames")
 FILES: Final = ("downloaded", "complete", "failed")
 SHOWN: Final = (COMPLETED, FAILED, INVALID, UNKNOWN)
 MAX_NOTE_LENGTH: Final = 100
+REDRAWN: Final = ("waiting", "resumed", "uploading", "stopped")
+"""Events that change the note, and perhaps not the number of rows that are done."""
 
 # The output itself has this class only where the model was not found.
 _SHOW_UNFINISHED: Final = (
@@ -86,7 +88,7 @@ class Bar:
 
     def __call__(self, event: Event) -> None:
         """Show one event; tqdm itself decides how often it draws."""
-        self._bar.set_postfix_str(self._describe(event), refresh=event.kind in ("waiting", "resumed", "stopped"))
+        self._bar.set_postfix_str(self._describe(event), refresh=event.kind in REDRAWN)
         self._bar.update(event.done - self._bar.n)
 
 

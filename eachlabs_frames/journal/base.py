@@ -14,6 +14,7 @@ from ..errors import JournalError
 from ..inputs.fingerprints import Fingerprints
 from ..models import Json, Outcome
 from .records import RowState, RunState
+from .upload_records import UploadJournal, UploadRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,4 +374,12 @@ class Journal(Protocol):
 
     def last_sent(self, run: str) -> float | None:
         """Return when a run last sent a row or got a response (epoch seconds); None if it never did."""
+        ...
+
+    def uploads(self, account: str) -> list[UploadRecord]:
+        """Return all uploads of an account, the oldest first: deleted and expired ones too."""
+        ...
+
+    def open_uploads(self, account: str) -> UploadJournal:
+        """Record uploads of an account; the journal is created if it does not exist."""
         ...

@@ -9,6 +9,7 @@ from ..errors import RunError
 from ..models import Outcome
 from .base import Claimed, LostRequest, RecentRun, RowChunk, RunContents, RunSpec, RunSummary
 from .records import RowState, RunState
+from .upload_records import UploadRecord
 
 _NEW: Final = RowState("new")
 
@@ -87,6 +88,28 @@ class NullRunJournal:
         pass
 
 
+class NullUploadJournal:
+    """A `UploadJournal` that remembers nothing."""
+
+    async def find(self, digest: str) -> list[UploadRecord]:
+        return []
+
+    async def begin(self, record: UploadRecord) -> None:
+        pass
+
+    def complete(self, file_id: str, uploaded_at: int) -> None:
+        pass
+
+    def delete(self, file_id: str, deleted_at: int) -> None:
+        pass
+
+    def add_use(self, file_id: str, run: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class NullJournal:
     """A `Journal` without a run."""
 
@@ -125,6 +148,12 @@ class NullJournal:
 
     def last_sent(self, run: str) -> float | None:
         return None
+
+    def uploads(self, account: str) -> list[UploadRecord]:
+        return []
+
+    def open_uploads(self, account: str) -> NullUploadJournal:
+        return NullUploadJournal()
 
 
 def _missing(run: str) -> RunError:

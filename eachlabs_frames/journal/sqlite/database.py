@@ -100,6 +100,30 @@ MIGRATIONS: Final = (
     ALTER TABLE sessions ADD COLUMN boot TEXT;
     ALTER TABLE sessions ADD COLUMN began TEXT;
     """,
+    # The uploads of each account, and which runs have sent their URLs.
+    """
+    CREATE TABLE files (
+        id INTEGER PRIMARY KEY,
+        account TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        file_id TEXT NOT NULL,
+        public_url TEXT NOT NULL,
+        name TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        content_type TEXT NOT NULL,
+        presigned_at INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        uploaded_at INTEGER,
+        deleted_at INTEGER,
+        UNIQUE (account, file_id)
+    );
+    CREATE INDEX files_of_digest ON files (account, digest);
+    CREATE TABLE file_uses (
+        file INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+        run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+        PRIMARY KEY (file, run)
+    ) WITHOUT ROWID;
+    """,
 )
 """Each brings a file from the version of its index to the next; `PRAGMA user_version` says how many were done."""
 

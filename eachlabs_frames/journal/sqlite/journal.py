@@ -25,11 +25,13 @@ from ...models import FAILED, INVALID, MAX_BATCH, PENDING, UNKNOWN, Json
 from ...suggestions import MAX_COMPARED, hint
 from ..base import RecentRun, RunContents, RunSpec, RunSummary
 from ..records import CLAIM, NEW, NO_CLAIM, SENT, UNANSWERED, RunState, pack_rows, unpack_rows
+from ..upload_records import UploadRecord
 from . import history, integrity, sessions
 from .database import connect, reading, snapshot, transaction, translated
 from .integrity import damaged
 from .run_journal import SqliteRunJournal
 from .run_tables import read_labels, read_spec, read_state, spec_of
+from .upload_journal import SqliteUploadJournal, read_uploads
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -104,6 +106,12 @@ class SqliteJournal:
 
     def last_sent(self, run: str) -> float | None:
         return history.last_sent(self.path, run)
+
+    def uploads(self, account: str) -> list[UploadRecord]:
+        return read_uploads(self.path, account) if self.exists() else []
+
+    def open_uploads(self, account: str) -> SqliteUploadJournal:
+        return SqliteUploadJournal(self.path, account)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

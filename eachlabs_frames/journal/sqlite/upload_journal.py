@@ -1,0 +1,126 @@
+"""Implements `UploadJournal`: which contents are at the API, and which runs have sent their URLs.
+
+Its commits are not synced to the disk: they survive the death of the process, and the claim of a row, which is synced
+and comes later, brings them to the disk with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from ...errors import JournalError
+from ..upload_records import UploadRecord
+from .database import Connection, connect, reading, snapshot, transaction, translated
+
+T = TypeVar("T")
+
+logger = logging.getLogger("eachlabs_frames")
+
+_COLUMNS: Final = (
+    "digest, file_id, public_url, name, size, content_type, presigned_at, expires_at, uploaded_at, deleted_at"
+)
+_INSERT: Final = f"INSERT OR REPLACE INTO files (account, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+
+
+def read_uploads(path: Path, account: str) -> list[UploadRecord]:
+    """Return all uploads of an account, the oldest first."""
+    with reading(path) as connection, snapshot(connection):
+        uses: dict[int, list[str]] = {}
+        query = "SELECT file, runs.name FROM file_uses JOIN runs ON runs.id = run ORDER BY run"
+        for file, run in connection.execute(query):
+            uses.setdefault(file, []).append(run)
+        query = f"SELECT id, {_COLUMNS} FROM files WHERE account = ? ORDER BY id"  # noqa: S608 - no value from outside
+        rows = connection.execute(query, (account,)).fetchall()
+    return [replace(UploadRecord(*columns), runs=tuple(uses.get(file, ()))) for file, *columns in rows]
+
+
+class SqliteUploadJournal:
+    """A `UploadJournal` in an SQLite file, which is opened with the first record, on a thread of its own.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The journal's file.
+    account : str
+    """
+
+    def __init__(self, path: Path, account: str) -> None:
+        self._path = path
+        self._account = account
+        self._connection: Connection | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="eachlabs-frames-files")
+
+    async def find(self, digest: str) -> list[UploadRecord]:
+        query = (
+            f"SELECT {_COLUMNS} FROM files WHERE account = ? AND digest = ? AND deleted_at IS NULL "  # noqa: S608
+            "ORDER BY id DESC"
+        )
+
+        def find() -> list[UploadRecord]:
+            with translated(self._path):
+                rows = self._open().execute(query, (self._account, digest)).fetchall()
+            return [UploadRecord(*row) for row in rows]
+
+        return await self._run(find)
+
+    async def begin(self, record: UploadRecord) -> None:
+        values = [getattr(record, column) for column in _COLUMNS.split(", ")]
+        await self._run(lambda: self._write(_INSERT, (self._account, *values)))
+
+    def complete(self, file_id: str, uploaded_at: int) -> None:
+        self._soon(
+            "UPDATE files SET uploaded_at = ? WHERE account = ? AND file_id = ?", (uploaded_at, self._account, file_id)
+        )
+
+    def delete(self, file_id: str, deleted_at: int) -> None:
+        self._soon(
+            "UPDATE files SET deleted_at = ? WHERE account = ? AND file_id = ?", (deleted_at, self._account, file_id)
+        )
+
+    def add_use(self, file_id: str, run: str) -> None:
+        statement = (
+            "INSERT OR IGNORE INTO file_uses SELECT files.id, runs.id FROM files, runs "
+            "WHERE account = ? AND file_id = ? AND runs.name = ?"
+        )
+        self._soon(statement, (self._account, file_id, run))
+
+    def close(self) -> None:
+        self._thread.submit(self._close)
+        self._thread.shutdown()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            self._connection = connect(self._path)
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+        return self._connection
+
+    def _write(self, statement: str, values: Sequence[object]) -> None:
+        connection = self._open()
+        with transaction(connection, self._path), translated(self._path):
+            connection.execute(statement, values)
+
+    def _set(self, column: Literal["uploaded_at", "deleted_at"], file_id: str, at: int) -> None:
+        self._soon(f"UPDATE files SET {column} = ? WHERE account = ? AND file_id = ?", (at, self._account, file_id))  # noqa: S608
+
+    def _soon(self, statement: str, values: Sequence[object]) -> None:
+        def write() -> None:
+            try:
+                self._write(statement, values)
+            except (JournalError, sqlite3.Error) as exc:
+                logger.warning("an upload is not recorded, and may be repeated by a later call: %s", exc)
+
+        self._thread.submit(write)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -1,0 +1,25 @@
+"""Whose files they are: an account of a server. Never shows the key."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ..errors import ConfigurationError
+from ..settings import Settings
+
+
+def account_of(settings: Settings) -> str:
+    """Return what tells the accounts of a journal apart: the server, and a short digest of the key.
+
+    Another key of the same account counts as another account: its files are uploaded once more.
+
+    Raises
+    ------
+    ConfigurationError
+        No key is set, or the dialect has no uploads.
+    """
+    if settings.dialect == "legacy":
+        msg = "the legacy dialect has no uploads, so cells cannot be files: use dialect='current', or pass URLs"
+        raise ConfigurationError(msg)
+    digest = hashlib.sha256(f"eachlabs-frames account {settings.key().reveal()}".encode()).hexdigest()
+    return f"{settings.base_url} {digest[:16]}"
