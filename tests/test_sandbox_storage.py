@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,6 +242,25 @@ def test_faults_of_an_upload(sandbox: Sandbox, fault: Fault, status: int | None,
     assert sandbox.files[0].status == ("live" if live else "pending")
     sandbox.faults()
     assert put(answer) == (403 if live else 200)
+
+
+def test_an_upload_that_its_client_abandons_is_not_stored(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """As if its process was killed: the URL can still be used, and nothing is logged."""
+    answer = presign(sandbox)
+    parts = urlsplit(answer["presigned_url"])
+    connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=120)
+    connection.putrequest("PUT", f"{parts.path}?{parts.query}")
+    for name, value in {"Content-Type": "image/png", "Content-Length": "1000", **answer["required_headers"]}.items():
+        connection.putheader(name, value)
+    connection.endheaders(b"x" * 500)
+    connection.close()
+    deadline = time.monotonic() + 120
+    while not any(record.route == "put" for record in sandbox.requests):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert [record.status for record in sandbox.requests if record.route == "put"] == [None]
+    assert put(answer) == 200
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("on", ["presign", "delete", "file"])

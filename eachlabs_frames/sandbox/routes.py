@@ -158,6 +158,9 @@ class Routes:
                     faults = self._schedule.next(route, request.names.get("execution"))
                 response, is_complete = await self._send(http, request, faults)
                 status = response.status if is_complete else None
+            except ConnectionError:
+                # The client closed the connection while it sent the body: there is no response, and nothing to log.
+                return self._cut(http)[0]
             except (web.HTTPException, RefusalError) as exc:
                 status = exc.response.status if isinstance(exc, RefusalError) else exc.status
                 raise
