@@ -105,7 +105,7 @@ def kind_of(string: str, *, any_length: bool = False) -> Kind:
         return "image"
     try:
         parts = urlsplit(string)
-        parts.port  # noqa: B018  # parsed on access, and raises ValueError if it is invalid
+        _ = parts.port  # parsed on access, and raises ValueError if it is invalid
     except ValueError:
         return "text"
     if not parts.hostname or "@" in parts.netloc:

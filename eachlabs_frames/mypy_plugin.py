@@ -35,6 +35,6 @@ def _accessor(context: AttributeContext) -> Type:
     return Instance(info, []) if isinstance(info, TypeInfo) else context.default_attr_type
 
 
-def plugin(version: str) -> type[Plugin]:  # noqa: ARG001 - mypy's entry point
+def plugin(_version: str) -> type[Plugin]:
     """Return the plugin, as mypy asks for it."""
     return EachlabsPlugin

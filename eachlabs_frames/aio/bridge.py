@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from ..errors import BridgeError
 from ..settings import BridgeName
@@ -45,7 +45,7 @@ def cancellable(read: Callable[[], Coroutine[Any, Any, T]]) -> Job[T]:
         result = await cancel_on(stop, read())
         if stop.is_set():
             raise asyncio.CancelledError
-        return result  # type: ignore[return-value]  # None only if it was cancelled
+        return cast("T", result)  # None only if it was cancelled
 
     return job
 

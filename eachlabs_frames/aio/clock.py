@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from typing import Final
+
+_RANDOM: Final = random.SystemRandom()
 
 
 class SystemClock:
-    """The machine's clocks, and a random generator that is not for secrets."""
+    """The machine's clocks and random generator."""
 
     def now(self) -> float:
         """Return monotonic seconds."""
@@ -20,7 +23,7 @@ class SystemClock:
 
     def draw(self) -> float:
         """Return a random number of [0, 1)."""
-        return random.random()  # noqa: S311 - jitter, not a secret
+        return _RANDOM.random()
 
     async def sleep(self, seconds: float) -> None:
         """Sleep."""

@@ -73,13 +73,16 @@ class OutputFile:
         """Write `frame`. It never raises, because the rows are paid for."""
         frame = with_errors_reworded(frame, self.prefix)
         try:
-            if not self._may_replace and os.path.lexists(self._path):
-                msg = "a file of this name was created in the meantime"
-                raise FileExistsError(msg)  # noqa: TRY301 - every failure is handled in the same way
-            files.write(frame, self._path, packed=self.packed)
-            self._may_replace = True
+            self._write(frame)
         except Exception as exc:  # noqa: BLE001 - whatever it is, the rows must be kept
             self._rescue(frame, exc)
+
+    def _write(self, frame: Frame) -> None:
+        if not self._may_replace and os.path.lexists(self._path):
+            msg = "a file of this name was created in the meantime"
+            raise FileExistsError(msg)
+        files.write(frame, self._path, packed=self.packed)
+        self._may_replace = True
 
     def close(self) -> None:
         """Write pending output; there is none for a file."""

@@ -367,7 +367,7 @@ class Calls:
         def end() -> None:
             calls = this()
             if calls is not None:
-                calls._finish(run)  # noqa: SLF001 - of this very class
+                calls.finish(run)
 
         run.when_done(end)
 
@@ -375,9 +375,10 @@ class Calls:
         """Take over a call that has ended just now, whoever comes to it first."""
         run = self._current
         if run is not None and run.done:
-            self._finish(run)
+            self.finish(run)
 
-    def _finish(self, run: BackgroundRun) -> None:
+    def finish(self, run: BackgroundRun) -> None:
+        """Take over a call that has ended, unless it is taken over already."""
         with self._lock:
             if run is not self._current:
                 return

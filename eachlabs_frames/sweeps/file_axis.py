@@ -62,7 +62,7 @@ def _matches(pattern: object) -> list[Path]:
         raise ConfigurationError(msg)
     place = str(Path(text).expanduser())
     # Path.glob would return hidden files too, and follows links in some versions of Python only.
-    paths = list(map(Path, sorted(set(glob.iglob(place, recursive=True)))))  # noqa: PTH207
+    paths = list(map(Path, sorted(set(glob.iglob(place, recursive=True)))))  # noqa: PTH207 - as the comment above says
     files = [path for path in paths if path.is_file()]
     if not files:
         raise ConfigurationError(_no_match(text, Path(place), paths))

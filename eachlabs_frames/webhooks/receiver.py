@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import ipaddress
 import logging
 import os
 import secrets
@@ -288,7 +289,9 @@ class WebhookReceiver:
             msg = "the receiver has no address before it is started: hook.start(), or `with ... as hook`"
             raise ConfigurationError(msg)
         host, port = self._address
-        host = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host  # noqa: S104 - compared, not bound
+        address = ipaddress.ip_address(host)
+        if address.is_unspecified:  # all addresses of this machine
+            host = "127.0.0.1" if address.version == 4 else "::1"
         return f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
 
     @property

@@ -18,7 +18,14 @@ from typing import Final, TypeAlias
 from aiohttp import web
 
 from .payload import Delivery, read_delivery
-from .signatures import REDELIVERY_HEADER, SECRET_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, Credentials, Verifier
+from .signatures import (
+    REDELIVERY_HEADER,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    UNSIGNED_AUTH_HEADER,
+    Credentials,
+    Verifier,
+)
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -197,7 +204,7 @@ def _credentials(request: web.BaseRequest) -> Credentials:
     return Credentials(
         signatures=headers.getall(SIGNATURE_HEADER, []),
         timestamps=headers.getall(TIMESTAMP_HEADER, []),
-        secrets=headers.getall(SECRET_HEADER, []),
+        secrets=headers.getall(UNSIGNED_AUTH_HEADER, []),
     )
 
 

@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 SIGNATURE_HEADER: Final = "X-Webhook-Signature"
 TIMESTAMP_HEADER: Final = "X-Webhook-Timestamp"
 REDELIVERY_HEADER: Final = "X-Webhook-Redelivery"
-SECRET_HEADER: Final = "X-Webhook-Secret"  # noqa: S105 - a name
+UNSIGNED_AUTH_HEADER: Final = "X-Webhook-Secret"
 """Contains the secret itself; "still sent for older receivers" (API documentation, "Webhooks")."""
 
 MAX_AGE: Final = 300
@@ -62,7 +62,7 @@ class Verifier:
     ----------
     secret : str
     policy : {"required", "optional"}
-        Whether the secret alone, repeated in `SECRET_HEADER`, makes a delivery genuine that claims no signature.
+        Whether the secret alone, repeated in `UNSIGNED_AUTH_HEADER`, makes a delivery genuine that claims no signature.
     """
 
     __slots__ = ("_key", "_policy", "_secret_digest", "_token_digest")

@@ -400,7 +400,7 @@ def _begin(connection: sqlite3.Connection, path: Path, timeout: float) -> None:
                         raise
                     logger.warning("the journal %s is locked by another call for %.0f s: waiting", path, now - began)
                     deadline = now + timeout
-                time.sleep(random.uniform(*_LOCK_RETRY))  # noqa: S311 - no secret
+                time.sleep(random.SystemRandom().uniform(*_LOCK_RETRY))
             else:
                 return
     finally:

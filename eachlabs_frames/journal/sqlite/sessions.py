@@ -272,7 +272,7 @@ def _is_alive(owner: Process) -> bool | None:
 def _machine() -> tuple[str, str]:
     """Return this machine and its boot; a container counts as a machine, because its process ids are its own."""
     try:
-        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no path
+        namespace = str(Path("/proc/self/ns/pid").readlink())
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         namespace = boot = ""
