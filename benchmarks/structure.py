@@ -50,8 +50,8 @@ LIMITS = {
     "classes": (275, 230),
     "constructor parameters, at most": (8, 7),
     "code lines": (23_390, 17_500),
-    "modules that import pandas": (28, 20),
-    "noqa and type: ignore": (48, 37),
+    "modules that import pandas": (20, 20),
+    "noqa and type: ignore": (37, 37),
     "those without an explanation": (0, 0),
     "lines of the largest module": (450, 450),
 }

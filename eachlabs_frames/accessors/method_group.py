@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-import pandas as pd
-
 from ..errors import FrameTypeError
 from ..frames.columns import check_attrs
+from ..frames.table import Frame
 from ..frames.unsupported import refusal
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ class AccessorBase:
         An entry of ``df.attrs`` cannot be copied, as pandas does for each new frame.
     """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
-        if not isinstance(frame, pd.DataFrame):
+    def __init__(self, frame: Frame) -> None:
+        if not isinstance(frame, Frame):
             raise FrameTypeError(refusal(frame))
         check_attrs(frame)
         self._frame = frame

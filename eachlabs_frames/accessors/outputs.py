@@ -7,8 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from ..frames.table import Frame
 from .method_group import AccessorBase
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ class OutputMethods(AccessorBase):
         steps: bool = False,
         prefix: str | None = None,
         progress: bool | Observer | None = None,
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Return the outputs in tidy form, with one row per output item.
 
         A list gives one item per value, and nested lists are split the same way; a list that contains no string, object
@@ -102,11 +101,11 @@ class OutputMethods(AccessorBase):
         steps: bool = False,
         prefix: str | None = None,
         progress: bool | Observer | None = None,
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Async variant of `outputs`; it does not block the running event loop."""
         return await self._run_async(self._outputs(expand=expand, steps=steps, prefix=prefix, progress=progress))
 
-    def _outputs(self, **options: Any) -> Callable[[], Call[pd.DataFrame]]:
+    def _outputs(self, **options: Any) -> Callable[[], Call[Frame]]:
         from ..aio.bridge import ReadCall
         from ..frames import output_rows
 
@@ -124,7 +123,7 @@ class OutputMethods(AccessorBase):
         max_size: int | None = MAX_SIZE,
         prefix: str | None = None,
         progress: bool | Observer | None = None,
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Download every file that the outputs refer to into a folder, and return the paths.
 
         The same call again downloads only missing files. Complete files are recognized by a list in the folder
@@ -229,7 +228,7 @@ class OutputMethods(AccessorBase):
         max_size: int | None = MAX_SIZE,
         prefix: str | None = None,
         progress: bool | Observer | None = None,
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Async variant of `download`; it does not block the running event loop."""
         return await self._run_async(
             self._download(
@@ -245,7 +244,7 @@ class OutputMethods(AccessorBase):
             )
         )
 
-    def _download(self, folder: Any, **options: Any) -> Callable[[], Call[pd.DataFrame]]:
+    def _download(self, folder: Any, **options: Any) -> Callable[[], Call[Frame]]:
         from ..frames.download import Download, DownloadOptions
 
         return lambda: Download(self._frame, folder, DownloadOptions(**options))

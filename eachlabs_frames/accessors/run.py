@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from ..frames.background_run import BackgroundRun
 from ..frames.calls import Calls
+from ..frames.table import Frame
 from ..tracebacks import short
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class Run:
         self._calls = Calls(course)
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> Frame:
         """A new DataFrame with the result so far, as `bulk_trigger` returns it; rows not sent yet are ``pending``."""
         return self._calls.frame
 
@@ -84,7 +83,7 @@ class Run:
         """
         self._calls.cancel()
 
-    def result(self, timeout: float | None = None) -> pd.DataFrame:
+    def result(self, timeout: float | None = None) -> Frame:
         """Wait until the run has ended and return the frame, as `bulk_trigger` does.
 
         Parameters
@@ -112,7 +111,7 @@ class Run:
         with short():
             return self._result(timeout)
 
-    def _result(self, timeout: float | None) -> pd.DataFrame:
+    def _result(self, timeout: float | None) -> Frame:
         try:
             is_done = self._calls.wait(timeout)
         except KeyboardInterrupt as exc:
@@ -123,7 +122,7 @@ class Run:
             raise TimeoutError(msg)
         return self._calls.result()
 
-    def __await__(self) -> Generator[Any, None, pd.DataFrame]:
+    def __await__(self) -> Generator[Any, None, Frame]:
         """Async variant of `result`; it does not block the running event loop. Cancelling it does not stop the run."""
         return self._awaited().__await__()
 
@@ -208,7 +207,7 @@ class Run:
 
         return html(snapshot(self._calls))
 
-    async def _awaited(self) -> pd.DataFrame:
+    async def _awaited(self) -> Frame:
         with short():
             try:
                 await self._calls.ended()

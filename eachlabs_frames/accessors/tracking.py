@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from ..frames.table import Frame
 from .method_group import AccessorBase
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 class TrackMethods(AccessorBase):
     """Methods that poll executions and count their states."""
 
-    def refresh(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
+    def refresh(self, *, workflow_id: str | None = None, prefix: str | None = None) -> Frame:
         """Poll every row that is not settled, once.
 
         Parameters
@@ -44,7 +43,7 @@ class TrackMethods(AccessorBase):
         """
         return self._run(self._refresh(workflow_id=workflow_id, prefix=prefix))
 
-    async def refresh_async(self, *, workflow_id: str | None = None, prefix: str | None = None) -> pd.DataFrame:
+    async def refresh_async(self, *, workflow_id: str | None = None, prefix: str | None = None) -> Frame:
         """Async variant of `refresh`; it does not block the running event loop."""
         return await self._run_async(self._refresh(workflow_id=workflow_id, prefix=prefix))
 
@@ -56,7 +55,7 @@ class TrackMethods(AccessorBase):
         prefix: str | None = None,
         webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = None,
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Poll every 1 to 15 s until every row is settled; with ``webhook=`` wait for its deliveries instead.
 
         Parameters
@@ -96,13 +95,13 @@ class TrackMethods(AccessorBase):
         prefix: str | None = None,
         webhook: WebhookReceiver | None = None,
         progress: bool | Observer | None = None,
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Async variant of `wait`; it does not block the running event loop."""
         return await self._run_async(
             self._wait(timeout=timeout, workflow_id=workflow_id, prefix=prefix, webhook=webhook, progress=progress)
         )
 
-    def summary(self, *, prefix: str | None = None) -> pd.DataFrame:
+    def summary(self, *, prefix: str | None = None) -> Frame:
         """Count rows per bulk operation and status, and sum the costs, without a request to the API.
 
         Parameters
@@ -128,13 +127,13 @@ class TrackMethods(AccessorBase):
 
         return track.summary(self._frame, prefix=prefix)
 
-    def _refresh(self, **options: Any) -> Callable[[], Call[pd.DataFrame]]:
+    def _refresh(self, **options: Any) -> Callable[[], Call[Frame]]:
         from ..aio.bridge import ReadCall
         from ..frames import track
 
         return lambda: ReadCall(partial(track.refresh, self._frame, **options))
 
-    def _wait(self, **options: Any) -> Callable[[], Call[pd.DataFrame]]:
+    def _wait(self, **options: Any) -> Callable[[], Call[Frame]]:
         from ..frames import track
 
         return lambda: track.WaitCall(self._frame, **options)

@@ -7,8 +7,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from ..frames.table import Frame
 from ..models import Secret
 from ..suggestions import check_keywords
 from .method_group import AccessorBase
@@ -32,7 +31,7 @@ class TriggerMethods(AccessorBase):
         na: str = "omit",
         prefix: str = "",
         full: bool = False,
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Return the payload of each row and any problem with it. Nothing is triggered.
 
         Parameters
@@ -113,7 +112,7 @@ class TriggerMethods(AccessorBase):
         inplace: bool = False,
         wait: bool = False,
         progress: bool | Observer | None = None,
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Trigger a paid execution of a workflow for each row, in requests of at most 10 inputs.
 
         Rows that already have an ``execution_id``, or whose response was lost (``unknown``), are not sent again, unless
@@ -237,7 +236,7 @@ class TriggerMethods(AccessorBase):
             )
         )
 
-    async def bulk_trigger_async(self, workflow_id: str, inputs: Any = None, **options: Any) -> pd.DataFrame:
+    async def bulk_trigger_async(self, workflow_id: str, inputs: Any = None, **options: Any) -> Frame:
         """Async variant of `bulk_trigger`, with the same keywords; it does not block the running event loop.
 
         On cancellation it sends nothing more, waits up to 10 s for responses in flight, and raises
@@ -345,7 +344,7 @@ class TriggerMethods(AccessorBase):
         inplace: bool = False,
         wait: bool = False,
         progress: bool | Observer | None = None,
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Trigger the ``failed`` rows again, as new paid executions. All other rows stay as they are.
 
         The workflow, its version and the mapping are those that the frame was triggered with. The input is the row's
@@ -389,7 +388,7 @@ class TriggerMethods(AccessorBase):
 
     def reconcile(
         self, inputs: Any = None, *, prefix: str | None = None, progress: bool | Observer | None = None
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Search once more for the executions of ``unknown`` rows. Nothing is sent.
 
         The workflow's listing is read around the time of each lost request, and executions that belong to no row are
@@ -421,7 +420,7 @@ class TriggerMethods(AccessorBase):
 
         return self._run(lambda: retry.reconcile(self._frame, inputs, prefix=prefix, progress=progress))
 
-    def _trigger(self, workflow_id: str, inputs: Any, **options: Any) -> Callable[[], Call[pd.DataFrame]]:
+    def _trigger(self, workflow_id: str, inputs: Any, **options: Any) -> Callable[[], Call[Frame]]:
         from ..frames.options import TriggerOptions
         from ..frames.trigger import TriggerCall
 

@@ -9,8 +9,7 @@ from .method_group import AccessorBase
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    import pandas as pd
-
+    from ..frames.table import Frame
     from ..views.dashboard.widget import Dashboard
     from ..views.gallery.widget import Gallery
     from ..views.matrix.widget import Matrix
@@ -132,7 +131,7 @@ class ViewMethods(AccessorBase):
         value: Hashable = "output",
         by: Hashable | Sequence[Hashable] | None = None,
         *,
-        compare: pd.DataFrame | None = None,
+        compare: Frame | None = None,
         size: int = 160,
         prefix: str | None = None,
     ) -> Matrix:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import numpy as np
 
 from ..accessors.outputs import MAX_SIZE
 from ..frames.download import Download, DownloadOptions
+from ..frames.table import Frame
 from ..models import SETTLED
 from . import input_table
 from .exit_codes import DONE, NOT_ALL
@@ -17,9 +20,6 @@ from .sending import MAX_MESSAGE
 from .signals import Signals
 from .terminal import notify
 from .wording import reworded
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 OPTIONS: Final = ("name", "column", "overwrite", "allow_private", "max_concurrency", "prefix", "progress")
 ERROR: Final = "_error"
@@ -50,19 +50,19 @@ def run(args: argparse.Namespace, signals: Signals) -> int:
     return _report(fetched, args, sink)
 
 
-def _with_earlier_paths(frame: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
+def _with_earlier_paths(frame: Frame, args: argparse.Namespace) -> Frame:
     """Return `frame`, marked as the result of an earlier download if it has the columns of one."""
     if {args.column, args.column + ERROR} <= set(frame.columns):
         frame.attrs["eachlabs_download"] = {"column": args.column, "prefix": args.prefix}
     return frame
 
 
-def _with_outputs(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+def _with_outputs(frame: Frame, column: str) -> Frame:
     """Return `frame` with outputs in JSON text parsed to lists and objects."""
     if column not in frame.columns:
         return frame
-    read: pd.DataFrame = frame.copy(deep=False)
-    read[column] = _objects([_parsed(cell) for cell in frame[column].astype(object)])
+    read: Frame = frame.copy(deep=False)
+    read[column] = np.fromiter(map(_parsed, frame[column].astype(object)), dtype=object, count=len(frame))
     return read
 
 
@@ -75,13 +75,7 @@ def _parsed(cell: object) -> Any:
         return cell  # text that only looks like JSON
 
 
-def _objects(cells: list[Any]) -> Any:
-    import pandas as pd
-
-    return pd.Series(cells, dtype=object).to_numpy()
-
-
-def _report(fetched: pd.DataFrame, args: argparse.Namespace, sink: OutputFile | None) -> int:
+def _report(fetched: Frame, args: argparse.Namespace, sink: OutputFile | None) -> int:
     if sink is not None:
         sink.save(fetched)
         sink.close()

@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import pandas as pd
-
 from ..errors import InputError
 from ..inputs.batches import batched
 from ..inputs.encoding import Problem, Row, encode_all
@@ -32,6 +29,7 @@ from ..journal.base import RowChunk
 from ..models import Batch, Json, Workflow
 from . import attrs, source_file
 from .rows import FrameInputs, Positions
+from .table import Frame
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -40,15 +38,15 @@ Digests = Callable[[Sequence[int]], Sequence[bytes]]
 RowHints = Callable[[Sequence[int]], Sequence[int]]
 
 
-def read_inputs(frame: pd.DataFrame, inputs: object, schema: Any, prefix: str) -> Fields | RowFunction:
+def read_inputs(frame: Frame, inputs: object, schema: Any, prefix: str) -> Fields | RowFunction:
     """Return what fills each key, from ``inputs=`` as the user wrote it."""
-    if isinstance(inputs, pd.Index | np.ndarray):
+    if hasattr(inputs, "tolist"):  # an Index, a Series or an array of labels
         inputs = inputs.tolist()
     return resolve(inputs, list(frame.columns), schema, ours=_own(frame, prefix))
 
 
 def misspellings(
-    frame: pd.DataFrame, fields: Fields | RowFunction, schema: Any, prefix: str
+    frame: Frame, fields: Fields | RowFunction, schema: Any, prefix: str
 ) -> tuple[list[str], list[Hashable]]:
     """Return a note for each name that is probably misspelt, and the other columns that are not sent."""
     if callable(fields):
@@ -57,7 +55,7 @@ def misspellings(
     return misspelling_notes(fields, unused, schema)
 
 
-def commonest_problem(problems: Mapping[int, str], frame: pd.DataFrame) -> str:
+def commonest_problem(problems: Mapping[int, str], frame: Frame) -> str:
     """Return the most frequent of these problems, by position, with the number of its rows and the first of them."""
     reason, count = commonest(problems.values())
     position = next(position for position, problem in problems.items() if problem == reason)
@@ -65,7 +63,7 @@ def commonest_problem(problems: Mapping[int, str], frame: pd.DataFrame) -> str:
     return f"{reason}{share}, as in {source_file.place(frame, position)}"
 
 
-def _own(frame: pd.DataFrame, prefix: str) -> frozenset[Hashable]:
+def _own(frame: Frame, prefix: str) -> frozenset[Hashable]:
     """Return the columns that this package has written, which are inputs only if named."""
     return attrs.own_columns(frame, prefix) | attrs.repeat_columns(frame)
 
@@ -80,7 +78,7 @@ class Plan:
         The checksum of each row's input, after `chunks` or `with_checksums` was read to its end.
     """
 
-    frame: pd.DataFrame
+    frame: Frame
     positions: Positions
     fields: Fields | RowFunction
     source: FrameInputs
@@ -91,7 +89,7 @@ class Plan:
     @classmethod
     def of(
         cls,
-        frame: pd.DataFrame,
+        frame: Frame,
         positions: Positions,
         fields: Fields | RowFunction,
         *,
