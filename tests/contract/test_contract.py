@@ -29,7 +29,7 @@ PUBLISHED = Path(__file__).parents[3] / "shared" / "api"
 PREFIXES = {OWN: "", PUBLISHED / "api-2026-08.openapi.json": "", PUBLISHED / "workflows-2026-08.openapi.json": "/v1"}
 SERVED = re.compile(
     r"(get|post) (/v1)?/(workflows(/trigger/[^/]+/[^/]+)?|workflows/bulk-trigger/[^/]+/[^/]+|workflows/[^/]+"
-    r"|workflows/[^/]+/executions|workflows/executions/[^/]+|billing/balance|upload/presign)"
+    r"|workflows/[^/]+/executions|workflows/executions/[^/]+|billing/balance|upload/presign|models/[^/]+)"
     r"|delete /v1/files/\{id\}|(get|post) /api/v1/.+"
 )
 NOT_SERVED = "get /workflows"
@@ -110,6 +110,7 @@ def trigger(sandbox: Sandbox, inputs: dict[str, Any]) -> None:
 def test_every_response_matches_the_document(sandbox: Sandbox, subject: Subject, mode: GenerationMode) -> None:
     """Valid and invalid requests, with and without a key, get documented responses."""
     sandbox.reset()
+    sandbox.add_model("painter", cost={"amount": 0.03})
     executions = populate(sandbox)
     document = json.loads(subject.document.read_text("utf-8"))
     # A workflow's ID is a UUID in one published document, and `wf_abc123` in the examples of the other.
@@ -123,6 +124,7 @@ def test_every_response_matches_the_document(sandbox: Sandbox, subject: Subject,
         "version": ["v1", "v2", "v9"],
         "execution": executions,
         "id": [FILE, "nobody"],
+        "slug": ["painter", "nobody"],
     }
     parts = re.findall(r"\{(\w+)\}", subject.path)
     path_values = itertools.cycle(itertools.product(*(names[part.removesuffix("ID")] for part in parts)))
