@@ -24,6 +24,7 @@ from eachlabs_frames.models import COMPLETED, FAILED, PENDING, RUNNING, Event, O
 from eachlabs_frames.sandbox import Sandbox, media
 from eachlabs_frames.views.common import local_files as files
 from eachlabs_frames.views.common.card import Card, card
+from eachlabs_frames.views.common.input_files import InputFiles
 from eachlabs_frames.views.common.live_view import Subscriber
 from eachlabs_frames.views.common.source import Cards
 from eachlabs_frames.views.gallery import static
@@ -49,6 +50,7 @@ class Fake:
     def __init__(self, size: int, *, paths: dict[int, list[str | None]] | None = None) -> None:
         self.rows = [Outcome(row, PENDING) for row in range(size)]
         self.paths = paths or {}
+        self.input_files = InputFiles()
         self.is_closed = False
         self.made: list[int] = []
         self.said: dict[str, Any] = {"workflow": WF, "run": "spring", "phase": "tracking", "started_at": 1.0}

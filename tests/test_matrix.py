@@ -216,7 +216,11 @@ def test_headers_say_what_a_value_is() -> None:
     """A missing one too, an empty text, and each level of several."""
     out = result([("", 1.5, None), ("owl", 2.5, [1])])
     shown = out.eachlabs.matrix(["prompt", "seed"], "style").table
-    assert shown["rows"] == {"names": ["prompt", "seed"], "places": [['""', "missing"], ["owl", "[1]"]]}
+    assert shown["rows"] == {
+        "names": ["prompt", "seed"],
+        "places": [['""', "missing"], ["owl", "[1]"]],
+        "images": [[None, None], [None, None]],
+    }
     assert shown["columns"]["places"] == [["1.5"], ["2.5"]]
 
 

@@ -23,6 +23,7 @@ MAX_LABEL_LENGTH: Final = 300
 MAX_STATUS_LENGTH: Final = 24
 MAX_NAME_LENGTH: Final = 100
 MAX_VALUE_LENGTH: Final = 8_000
+MAX_INPUT_IMAGES: Final = 8
 MAX_INPUT_LENGTH: Final = 24_000
 """Characters of all values of one input."""
 
@@ -50,11 +51,19 @@ class Card(TypedDict):
     text: str | None  # the output, unless its URLs are all of it: a text, or JSON with line breaks
     is_json: bool  # of `text`
     input: list[tuple[str, str]]  # the input that was sent, each value as a text
+    input_images: list[tuple[str, int]]  # names of inputs that are images, and the numbers of their pictures
     cost_usd: float | None
     seconds: float | None  # duration of its execution
 
 
-def card(outcome: Outcome, *, label: str, sent: Mapping[str, Json], files: Sequence[str | None] = ()) -> Card:
+def card(
+    outcome: Outcome,
+    *,
+    label: str,
+    sent: Mapping[str, Json],
+    files: Sequence[str | None] = (),
+    images: Sequence[tuple[str, int]] = (),
+) -> Card:
     """Return the card of one row.
 
     Parameters
@@ -66,6 +75,8 @@ def card(outcome: Outcome, *, label: str, sent: Mapping[str, Json], files: Seque
     files : sequence of str or None
         Paths of the files downloaded from its output, in the order of the URLs. If there are more or fewer than URLs,
         it is unknown which belongs to which, and none is shown. The browser is only told that there is a file.
+    images : sequence of (str, int)
+        The names of inputs that are images, and the number of each picture.
     """
     files = files if len(files) == _count_urls(outcome.output, files) else ()
     media, more = _media(outcome.output, files)
@@ -80,6 +91,7 @@ def card(outcome: Outcome, *, label: str, sent: Mapping[str, Json], files: Seque
         "text": shown,
         "is_json": is_json,
         "input": list(_input(sent)),
+        "input_images": [(cut(name, MAX_NAME_LENGTH), number) for name, number in images[:MAX_INPUT_IMAGES]],
         "cost_usd": outcome.cost if outcome.cost is not None and isfinite(outcome.cost) else None,
         "seconds": seconds(outcome.started_at, outcome.completed_at),
     }

@@ -16,15 +16,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
+
+import numpy as np
 
 from ...media import HEAD_BYTES, media_type
 from .html_page import PageFile
 
 if TYPE_CHECKING:
     import anywidget
+    from PIL import Image
 
     from .card import Card
+    from .input_files import InputFiles
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -53,6 +57,10 @@ MAX_PIXELS: Final = 100_000_000
 """Pixels of an image that is decoded: a small file can claim to be a very large image."""
 
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+DECODED: Final = frozenset(f"image/{name.lower()}" for name in _FORMATS)
+"""Media types of images that are decoded here; `shrink` returns `COPY_TYPE`."""
+
+COPY_TYPE: Final = "image/webp"
 
 
 class LocalFile(NamedTuple):
@@ -116,10 +124,15 @@ class ViewFiles:
         Returns the paths of a row's downloaded files, in the order of the URLs in its output.
     rows : iterable of int
         The rows that the view shows, in display order. Copies are made in this order.
+    inputs : InputFiles, optional
+        The files in the rows' inputs.
     """
 
-    def __init__(self, files: Callable[[int], Sequence[str | None]], rows: Iterable[int]) -> None:
+    def __init__(
+        self, files: Callable[[int], Sequence[str | None]], rows: Iterable[int], inputs: InputFiles | None = None
+    ) -> None:
         self._files = files
+        self._inputs = inputs
         self._copies: dict[Path, LocalFile] = {}
         self._bytes_left = MAX_COPIES_BYTES
         self._closed = False
@@ -135,10 +148,12 @@ class ViewFiles:
             self._thread.start()
 
     def find(self, row: int, n: int, *, max_bytes: int = MAX_FILE_BYTES) -> LocalFile | None:
-        """Return the file downloaded from URL number `n` of a row's output.
+        """Return the file downloaded from URL number `n` of a row's output; for row -1 picture `n` of the inputs.
 
         Its copy if the file is gone or has more than `max_bytes` bytes; None if there is neither.
         """
+        if row < 0:
+            return None if self._inputs is None else self._inputs.picture(n)
         paths = self._files(row)
         path = paths[n] if 0 <= n < len(paths) else None
         file = find(path, max_bytes=max_bytes)
@@ -163,6 +178,8 @@ class ViewFiles:
         """Stop copying and release the copies."""
         self._closed = True
         self._copies = {}
+        if self._inputs is not None:
+            self._inputs.close()
 
     def _keep(self, copies: Iterable[LocalFile | None]) -> None:
         for copy in copies:
@@ -189,22 +206,35 @@ def _copy(path: str) -> LocalFile | None:
         return None
     if file.size <= MAX_UNCHANGED:
         return file._replace(size=len(content), copy=content)
-    small = None if file.media_type == "image/svg+xml" else _shrink(content)
+    small = None if file.media_type == "image/svg+xml" else shrink(content, MAX_SIDE)
     if small is not None:
-        return LocalFile(file.path, "image/webp", len(small), small)
+        return LocalFile(file.path, COPY_TYPE, len(small), small)
     return file._replace(size=len(content), copy=content) if file.size <= MAX_UNDECODED else None
 
 
-def _shrink(content: bytes) -> bytes | None:
-    """Return a small WebP version of an image; None if it cannot be decoded."""
-    from PIL import Image, ImageOps  # imported when the first image is copied
+def shrink(content: bytes, side: int) -> bytes | None:
+    """Return a small copy of an image, its longer side at most `side` pixels; None if it cannot be decoded."""
+    from PIL import Image  # imported when the first image is copied
+
+    return _encode(lambda: Image.open(io.BytesIO(content), formats=_FORMATS), side)
+
+
+def shrink_image(image: Any, side: int) -> bytes | None:
+    """Return a small copy of a PIL image or an image array, which are not changed; None if that is not possible."""
+    from PIL import Image
+
+    return _encode(lambda: Image.fromarray(image) if isinstance(image, np.ndarray) else image.copy(), side)
+
+
+def _encode(open_image: Callable[[], Image.Image], side: int) -> bytes | None:
+    from PIL import Image, ImageOps
 
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
+        with open_image() as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 return None
-            picture.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))
-            picture.thumbnail((MAX_SIDE, MAX_SIDE))
+            picture.draft("RGB", (2 * side, 2 * side))
+            picture.thumbnail((side, side))
             upright = ImageOps.exif_transpose(picture)
             mode = "RGBA" if upright.has_transparency_data else "RGB"
             written = io.BytesIO()

@@ -8,7 +8,7 @@ workflow's schema.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -20,12 +20,14 @@ from ...frames import attrs, columns, lost_attrs, sent_inputs
 from ...frames.columns import ResultMeta
 from ...frames.rows import FrameInputs, label_texts
 from ...inputs.encoding import Problem, Row, from_columns
+from ...inputs.file_values import is_file_value
 from ...inputs.json_values import MISSING, RefusedValueError, clean_local
 from ...inputs.mapping import Column, Fields, Label, Literal, from_spec, labels_of
 from ...media import cut, kind_of, text
 from ...models import Json, Outcome
 from ...suggestions import hint
 from .card import MAX_LABEL_LENGTH, Card, card
+from .input_files import InputFiles, file_key, file_text, names_of
 
 SEPARATOR: Final = " · "
 
@@ -71,6 +73,7 @@ class RowTexts:
             name: place for place, name in enumerate(frame.columns) if counts[name] == 1
         }
         self._own: Final = attrs.own_columns(frame, prefix)
+        self._names: Final[dict[Hashable, Mapping[Hashable, str]]] = {}
 
     @cached_property
     def labels(self) -> list[str]:
@@ -82,7 +85,10 @@ class RowTexts:
         if self._chosen:
             chosen = self._frame.iloc[list(rows)]
             length = max(MIN_PART_LENGTH, MAX_TITLE_LENGTH // len(self._chosen))
-            parts = [[cut(_one_line(part), length) for part in label_parts(chosen, name)] for name in self._chosen]
+            parts = [
+                [cut(_one_line(part), length) for part in _label_parts(chosen, name, self._file_names(name))]
+                for name in self._chosen
+            ]
             return [cut(SEPARATOR.join(filter(None, row)), MAX_TITLE_LENGTH) for row in zip(*parts, strict=True)]
         texts, links = [""] * len(rows), [""] * len(rows)
         for cells in self._inputs(rows):
@@ -109,6 +115,12 @@ class RowTexts:
         except (EachlabsError, KeyError, TypeError, AttributeError):
             return {}  # any code may write attrs
         return {key: source for key, source in fields.items() if self._places.keys() >= labels_of({key: source})}
+
+    def _file_names(self, label: Hashable) -> Mapping[Hashable, str]:
+        """Return the names of the files in a column, by `file_key`."""
+        if label not in self._names:
+            self._names[label] = names_of(self._frame.iloc[:, self._places[label]].tolist())
+        return self._names[label]
 
     def _varying(self) -> Fields:
         """Return how the inputs that differ from row to row are made; the user's own columns if that is not known."""
@@ -138,10 +150,14 @@ class Cards:
         Of the result; by default that of the latest.
     origin : callable, optional
         Returns the result's metadata, if it may change; by default it is read from the frame.
+    input_files : InputFiles, optional
+        Of a view of two frames.
 
     Attributes
     ----------
     prefix : str
+    input_files : InputFiles
+        The files in the inputs of the cards that were made.
 
     Raises
     ------
@@ -156,7 +172,9 @@ class Cards:
         label: Hashable | Sequence[Hashable] | None = None,
         prefix: str | None = None,
         origin: Callable[[], ResultMeta | None] | None = None,
+        input_files: InputFiles | None = None,
     ) -> None:
+        self.input_files: Final = input_files or InputFiles()
         self.prefix: Final = lost_attrs.prefix_of(frame, prefix)
         recorded = None if origin is not None else lost_attrs.find_meta(frame, self.prefix)
         self._frame = columns.snapshot(frame)
@@ -190,15 +208,11 @@ class Cards:
         """Return the cards of these rows, in this order."""
         rows = [outcome.position for outcome in outcomes]
         inputs = self._inputs(rows)
-        return [
-            card(
-                outcome,
-                label=label,
-                sent=self._cells(outcome.position) if isinstance(sent, Problem) else sent,
-                files=self._files_of(outcome),
-            )
-            for outcome, sent, label in zip(self._marked(outcomes, inputs), inputs, self.labels(rows), strict=True)
-        ]
+        labels, cards = self.labels(rows), []
+        for outcome, sent, label in zip(self._marked(outcomes, inputs), inputs, labels, strict=True):
+            shown, images = self._shown(self._cells(outcome.position) if isinstance(sent, Problem) else sent)
+            cards.append(card(outcome, label=label, sent=shown, files=self._files_of(outcome), images=images))
+        return cards
 
     def files(self, row: int) -> Sequence[str | None]:
         """Return the paths of a row's downloaded files, in the order of the URLs in its output."""
@@ -241,8 +255,18 @@ class Cards:
 
     def _cells(self, row: int) -> dict[str, Json]:
         """Return the cells of the user's own columns, without missing ones."""
-        cells = ((name, cleaned(column.iloc[row])) for name, column in self._users_columns)
+        referring = self.input_files.with_references
+        cells = ((name, cleaned(referring(column.iloc[row]))) for name, column in self._users_columns)
         return {name: cell for name, cell in cells if cell is not MISSING}
+
+    def _shown(self, sent: Mapping[str, Json]) -> tuple[dict[str, Json], list[tuple[str, int]]]:
+        """Return an input with the text of each file for its reference, and the images in it by name."""
+        shown: dict[str, Json] = {}
+        images: list[tuple[str, int]] = []
+        for name, value in sent.items():
+            shown[name], numbers = self.input_files.describe(value)
+            images += [(name, number) for number in numbers]
+        return shown, images
 
 
 # -- cells and columns ------------------------------------------------------------------------------------------------
@@ -267,7 +291,9 @@ def _column_counts(frame: pd.DataFrame) -> Counter[Hashable]:
 
 
 def cleaned(cell: object) -> Json:
-    """Return a cell as JSON, `MISSING` if it is missing, or the name of its type if it cannot be sent."""
+    """Return a cell as JSON, `MISSING` if it is missing, a file as its text, or the type of what cannot be sent."""
+    if is_file_value(cell):
+        return file_text(cell)
     try:
         return clean_local(cell)
     except RefusedValueError:
@@ -300,11 +326,13 @@ def check_label(frame: pd.DataFrame, label: Hashable | Sequence[Hashable]) -> li
     return names
 
 
-def label_parts(frame: pd.DataFrame, label: Hashable) -> list[str]:
-    """Return the cells of a column as parts of a title: a text as it is, anything else with the column's name."""
+def _label_parts(frame: pd.DataFrame, label: Hashable, file_names: Mapping[Hashable, str]) -> list[str]:
+    """Return the cells of a column as parts of a title: a text or a file as it is, others with the column's name."""
     place = next(place for place, name in enumerate(frame.columns) if name == label)
-    cells = (cleaned(cell) for cell in frame.iloc[:, place].tolist())
-    return [
-        "" if cell is MISSING else cell if isinstance(cell, str) else f"{name_of(label)} {text(cell, MAX_LABEL_LENGTH)}"
-        for cell in cells
-    ]
+    parts = []
+    for cell in frame.iloc[:, place].tolist():
+        value = file_names[file_key(cell)] if is_file_value(cell) else cleaned(cell)
+        if not isinstance(value, str):
+            value = "" if value is MISSING else f"{name_of(label)} {text(value, MAX_LABEL_LENGTH)}"
+        parts.append(value)
+    return parts

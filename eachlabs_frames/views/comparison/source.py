@@ -25,6 +25,7 @@ from ...models import COMPLETED, Outcome
 from ...suggestions import did_you_mean, hint
 from ..common.card import Card, card
 from ..common.html_page import atomic
+from ..common.input_files import InputFiles
 from ..common.source import name_of
 from . import model
 from .model import A, B, Judgement
@@ -191,6 +192,7 @@ class ComparisonSource:
         random: np.random.Generator,
     ) -> None:
         self.names: Final = names
+        self.input_files: Final = InputFiles()
         self.a, self.b = ComparedResult(a), ComparedResult(b)
         self.by: Final = _pairing_columns(self.a, self.b, by)
         pairs, only_a, only_b = model.pair(self.a.keys(self.by), self.b.keys(self.by))

@@ -7,8 +7,8 @@ the place of a status in ``statuses``. Kernel to browser, with the synced trait 
 
 - ``update``: `GalleryUpdate`.
 - ``found``: the ``rows`` whose card contains ``text``.
-- ``file``: the file of URL number ``n`` of a ``row``, with its media ``type``; its bytes are the message's one buffer,
-  which is missing if there is no file.
+- ``file``: the file of URL number ``n`` of a ``row``, or picture ``n`` of the inputs (``row`` -1), with its media
+  ``type``; its bytes are the message's one buffer, which is missing if there is no file.
 
 Browser to kernel: ``watch`` (``seq`` of the latest message, ``rows`` that are displayed, and those of them whose card
 is ``missing``), ``find`` (``text``) and ``file`` (``row``, ``n``).

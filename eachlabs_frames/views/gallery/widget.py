@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Hashable, Sequence
+from itertools import chain
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ from ...media import cut
 from ...models import Json, Outcome
 from ..common import assets, html_page, local_files
 from ..common.card import Card
+from ..common.input_files import INPUTS
 from ..common.live_view import BrowserWidget, LiveView
 from ..common.local_files import ViewFiles
 from ..common.notebook_output import MAX_AGE
@@ -64,7 +66,7 @@ class Gallery(LiveView):
     def __init__(self, calls: Calls, cards: Cards, layout: GalleryLayout) -> None:
         self._cards = cards
         self._layout: Final = layout
-        self._files = ViewFiles(cards.files, range(len(cards)))
+        self._files = ViewFiles(cards.files, range(len(cards)), cards.input_files)
         self._taking = threading.Lock()  # outcomes that were read are taken before later events
         self._model = GalleryModel(len(cards), cards.make, first=layout.page + 1)
         self._is_behind = False  # the browser, as it reports itself
@@ -85,7 +87,8 @@ class Gallery(LiveView):
         -------
         pathlib.Path
             Path of the file. Downloaded images, videos and audio are embedded, up to 32 MB each and 200 MB in total;
-            other outputs are linked, and their URLs expire after about 24 hours.
+            other outputs are linked, and their URLs expire after about 24 hours. Input images are embedded as small
+            pictures.
 
         Raises
         ------
@@ -109,13 +112,14 @@ class Gallery(LiveView):
             snapshot: Json = self._snapshot()
             page_title = title(self._head())
         cards = snapshot["cards"] = list(make_cards(outcomes, self._cards.make))
+        outputs = local_files.read_embedded(local_files.choose_embedded(cards, self._files.find))
         return html_page.write(
             target,
             page_title,
             script=assets.script("gallery"),
             style=assets.style("gallery"),
             state={"snapshot": snapshot, "is_page": True},
-            files=local_files.read_embedded(local_files.choose_embedded(cards, self._files.find)),
+            files=chain(outputs, self._cards.input_files.page_files(cards)),
         )
 
     def close(self) -> None:
@@ -172,7 +176,7 @@ class Gallery(LiveView):
             self._query = cut(str(request.get("text", "")), MAX_QUERY_LENGTH)
         elif kind == "file":
             row, n = request.get("row"), request.get("n")
-            if type(row) is int and type(n) is int and 0 <= row < len(self._cards) and n >= 0:
+            if type(row) is int and type(n) is int and INPUTS <= row < len(self._cards) and n >= 0:
                 self._requested_files.append((row, n))
         self._wake()
 

@@ -42,6 +42,7 @@ class MatrixCards:
         self._sides = sides
         self._names = names
         self._shows_output = shows_output
+        self.input_files: Final = sides[0].cards.input_files  # which both sides share
         self.size: Final = sum(len(side.cards) for side in sides)
 
     def cards(self, numbers: Sequence[int]) -> list[Card]:

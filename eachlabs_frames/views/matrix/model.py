@@ -33,10 +33,11 @@ GAP: Final = "no row"
 
 
 class AxisHead(TypedDict):
-    """An axis: the names of its levels, and the texts of each place, one per level."""
+    """An axis: the names of its levels, and for each place and level a text and the number of a picture, if any."""
 
     names: list[str]
     places: list[list[str]]
+    images: list[list[int | None]]
 
 
 class CellMark(TypedDict):
@@ -217,6 +218,7 @@ def _cut_head(head: AxisHead, size: int) -> AxisHead:
     return {
         "names": [cut(name, MAX_SLOT_LENGTH) for name in head["names"]],
         "places": [[cut(text, MAX_HEAD_LENGTH) for text in texts] for texts in head["places"][:size]],
+        "images": head["images"][:size],
     }
 
 

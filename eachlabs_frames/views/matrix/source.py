@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,10 +16,12 @@ import pandas as pd
 
 from ...errors import ColumnError, ConfigurationError, FrameTypeError
 from ...frames import attrs, columns, lost_attrs
+from ...inputs.file_values import is_file_value
 from ...inputs.json_values import MISSING
 from ...media import cut
 from ...results import NO_TIME, Results
 from ...suggestions import hint
+from ..common.input_files import InputFiles, file_key, names_of
 from ..common.source import SEPARATOR, Cards, name_of
 from .cards import FrameSide, MatrixCards
 from .colours import Unit
@@ -81,13 +84,14 @@ def matrix(
         msg = f"compare= takes a second result, a pandas DataFrame; got {type(compare).__name__}"
         raise FrameTypeError(msg)
     axes = _axis_names(frame, {"rows": rows, "columns": columns_, "by": by})
-    sides = [_side(frame, axes, value, prefix, "")]
+    files = InputFiles()
+    sides = [_side(frame, axes, value, prefix, "", files)]
     if compare is not None:
-        sides.append(_side(compare, axes, value, prefix, "compare="))
+        sides.append(_side(compare, axes, value, prefix, "compare=", files))
     names = _side_names(sides)
     layout = pivot(axes, [side.axes for side in sides])
     values = _all_values(value, sides)
-    shown = table(layout.grid, *_heads(layout), values, sides=names, size=size)
+    shown = table(layout.grid, *_heads(layout, files), values, sides=names, size=size)
     cards = MatrixCards(sides, names, shows_output=value == "output" or values.kind != "cards")
     return Matrix(shown, cards, spread(layout, [side.column for side in sides], names))
 
@@ -138,7 +142,9 @@ def _column(frame: pd.DataFrame, label: Any, argument: str) -> pd.Series[Any]:
     return column
 
 
-def _side(frame: pd.DataFrame, names: AxisNames, value: Hashable, prefix: str | None, where: str) -> FrameSide:
+def _side(
+    frame: pd.DataFrame, names: AxisNames, value: Hashable, prefix: str | None, where: str, files: InputFiles
+) -> FrameSide:
     """Read one frame.
 
     Raises
@@ -164,7 +170,7 @@ def _side(frame: pd.DataFrame, names: AxisNames, value: Hashable, prefix: str | 
     results = columns.read(frame, prefix)
     column, values = _values(frame, value, prefix, results, where)
     meta = lost_attrs.find_meta(frame, prefix)
-    cards = Cards(frame, prefix=prefix, origin=lambda: meta)
+    cards = Cards(frame, prefix=prefix, origin=lambda: meta, input_files=files)
     return FrameSide(cards, labels, results, axes, column, values, meta.run if meta else None)
 
 
@@ -240,24 +246,31 @@ def _side_names(sides: Sequence[FrameSide]) -> list[str]:
     return [run or letter for run, letter in zip(runs, SIDES, strict=True)]
 
 
-def _heads(layout: Pivot) -> tuple[AxisHead, AxisHead, list[str]]:
+def _heads(layout: Pivot, files: InputFiles) -> tuple[AxisHead, AxisHead, list[str]]:
     """Return the headers of rows and columns, and the label of each place along `by`."""
     heads = []
     for labels, frame in zip(layout.names[:2], (layout.rows, layout.columns), strict=True):
-        levels = [_texts(frame.iloc[:, at]) for at in range(frame.shape[1])]
-        places = [list(place) for place in zip(*levels, strict=True)]
-        heads.append(AxisHead(names=[name_of(label) for label in labels], places=places))
+        levels = [frame.iloc[:, at] for at in range(frame.shape[1])]
+        texts = zip(*map(_texts, levels), strict=True)
+        images = zip(*(map(files.image, level.tolist()) for level in levels), strict=True)
+        names = [name_of(label) for label in labels]
+        heads.append(AxisHead(names=names, places=list(map(list, texts)), images=list(map(list, images))))
     by = [_texts(layout.by.iloc[:, at], name_of(label)) for at, label in enumerate(layout.names.by)]
     return heads[0], heads[1], [SEPARATOR.join(parts) for parts in zip(*by, strict=True)]
 
 
 def _texts(values: pd.Series[Any], name: str = "") -> list[str]:
-    """Return each value as a header shows it; with its column's name, if given, unless the value is a text."""
+    """Return each value as a header shows it; with its column's name, if given, unless it is a text or a file."""
     cells = values.astype(object).tolist()
-    texts = [MISSING_TEXT if _is_missing(cell) else str(cell) or '""' for cell in cells]
-    return [
-        text if isinstance(cell, str) else f"{name} {text}".strip() for cell, text in zip(cells, texts, strict=True)
-    ]
+    names = names_of(cells)
+    return [names[file_key(cell)] if is_file_value(cell) else _text(cell, name) for cell in cells]
+
+
+def _text(cell: Any, name: str) -> str:
+    if isinstance(cell, str):
+        return cell or '""'
+    shown = _to_json(cell) if not _is_hashable(cell) else MISSING_TEXT if _is_missing(cell) else str(cell)
+    return f"{name} {shown}".strip()
 
 
 def _is_missing(cell: Any) -> bool:
@@ -327,7 +340,7 @@ def _header(pivot: Pivot, places: Sequence[Any], sides: Sequence[str]) -> pd.Ind
 
 
 def _index(levels: pd.DataFrame, names: list[Any]) -> pd.Index[Any]:
-    columns = [levels.iloc[:, at] for at in range(levels.shape[1])]
+    columns = [_hashable(levels.iloc[:, at]) for at in range(levels.shape[1])]
     if len(columns) == 1:
         single: pd.Index[Any] = pd.Index(columns[0], dtype=columns[0].dtype, name=names[0], tupleize_cols=False)
         return single
@@ -336,18 +349,29 @@ def _index(levels: pd.DataFrame, names: list[Any]) -> pd.Index[Any]:
 
 
 def _place_values(joined: Mapping[Hashable, pd.Series[Any]], labels: Sequence[Hashable], of: GridAxis) -> pd.DataFrame:
-    """Return each place's values, a column per level; a value that is not hashable becomes its JSON."""
+    """Return each place's values, a column per level."""
     lines = range(of.size)
-    levels = {at: _hashable(joined[label].iloc[list(of.first_rows)]).set_axis(lines) for at, label in enumerate(labels)}
+    levels = {at: joined[label].iloc[list(of.first_rows)].set_axis(lines) for at, label in enumerate(labels)}
     frame: pd.DataFrame = pd.DataFrame(levels, index=lines)
     return frame
 
 
 def _hashable(values: pd.Series[Any]) -> pd.Series[Any]:
-    if values.dtype == object:
-        cells = [value if _is_hashable(value) else _to_json(value) for value in values.tolist()]
-        values = pd.Series(cells, dtype=object)  # pandas would infer another dtype for some
-    return values
+    """Return the values as labels: a path as it is, the content of a file as its name, and a list as its JSON."""
+    if values.dtype != object:
+        return values
+    cells = values.tolist()
+    names = names_of(cell for cell in cells if not isinstance(cell, PurePath))
+    labels = [
+        names[file_key(cell)]
+        if is_file_value(cell) and not isinstance(cell, PurePath)
+        else cell
+        if _is_hashable(cell)
+        else _to_json(cell)
+        for cell in cells
+    ]
+    hashable: pd.Series[Any] = pd.Series(labels, dtype=object)  # pandas would infer another dtype for some
+    return hashable
 
 
 def _join(parts: Sequence[pd.Series[Any]]) -> pd.Series[Any]:
@@ -375,6 +399,8 @@ def _key(value: Any) -> Hashable:
         return str(value)
     if kind in (bool, np.bool_):
         return "truth", bool(value)
+    if is_file_value(value):
+        return file_key(value)
     if not _is_hashable(value):
         return "json", _to_json(value)
     if kind is not tuple and pd.isna(value):

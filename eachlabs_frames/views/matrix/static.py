@@ -5,8 +5,8 @@ Values are escaped and shortened: they never become markup or a terminal's contr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ...models import COMPLETED
@@ -29,6 +29,9 @@ MAX_PICTURE_BYTES: Final = 32_000
 
 MAX_PICTURES_BYTES: Final = 400_000
 """Characters of all embedded pictures; others are links."""
+
+MAX_HEAD_PICTURES_BYTES: Final = 100_000
+"""The same of the pictures in headers."""
 
 MAX_COLUMNS: Final = 40
 MAX_SLOTS: Final = 12
@@ -104,7 +107,8 @@ class _TableWriter:
         self._source = source
         self._files = files
         self._columns = min(len(table["columns"]["places"]), MAX_COLUMNS)
-        self._pictures = MAX_PICTURES_BYTES
+        self._pictures = MAX_PICTURES_BYTES - MAX_HEAD_PICTURES_BYTES
+        self._head_pictures = MAX_HEAD_PICTURES_BYTES
         self._cards: dict[int, Card] = {}
 
     def html(self) -> str:
@@ -115,7 +119,9 @@ class _TableWriter:
         room = MAX_HTML_BYTES - sum(map(len, parts)) - 500
         shown = 0
         for row, place in enumerate(table["rows"]["places"]):
-            line = f"<tr>{_headers(place)}{self._line(row)}</tr>"
+            heads = zip(place, table["rows"]["images"][row], strict=True)
+            headers = "".join(self._head(text, image, "row", f"{_CELL};max-width:16em") for text, image in heads)
+            line = f"<tr>{headers}{self._line(row)}</tr>"
             room -= len(line)
             if room < 0:
                 break
@@ -134,15 +140,22 @@ class _TableWriter:
         for level in range(len(names)):
             span = f'colspan="{len(table["rows"]["names"])}" rowspan="{len(names)}"'
             first = "" if level else f'<td {span} style="{_CELL}">{_escaped(corner)}</td>'
-            heads = "".join(
-                f'<th scope="col" dir="auto" style="{_CELL}">{_escaped(place[level], MAX_HEAD_LENGTH)}</th>'
-                for place in table["columns"]["places"][: self._columns]
-            )
+            places = zip(table["columns"]["places"], table["columns"]["images"], strict=True)
+            shown = islice(places, self._columns)
+            heads = "".join(self._head(place[level], images[level], "col", _CELL) for place, images in shown)
             lines.append(f"<tr>{first}{heads}</tr>")
         sides = f" ({table['sides'][0]} | {table['sides'][1]})" if table["sides"] else ""
         title = f"<strong>{_escaped(table['title'] + sides)}</strong>"
         caption = f'<caption dir="auto" style="text-align:left">{title}</caption>'
         return f"{caption}<thead>{''.join(lines)}</thead>"
+
+    def _head(self, text: str, image: int | None, scope: str, style: str) -> str:
+        """Return a header, with its picture if there is room for it."""
+        content = None if image is None or self._head_pictures <= 0 else self._source.input_files.small_picture(image)
+        url = "" if content is None else data_url(local_files.COPY_TYPE, content)
+        self._head_pictures -= len(url)
+        picture = f'<img src="{url}" alt="" style="max-width:none"><br>' if url and self._head_pictures >= 0 else ""
+        return f'<th scope="{scope}" dir="auto" style="{style}">{picture}{_escaped(text, MAX_HEAD_LENGTH)}</th>'
 
     def _line(self, row: int) -> str:
         cells = self._table["cells"][row][: self._columns]
@@ -215,13 +228,6 @@ class _TableWriter:
         url = data_url(file.media_type, content)
         self._pictures -= len(url)
         return url
-
-
-def _headers(place: Sequence[str]) -> str:
-    return "".join(
-        f'<th scope="row" dir="auto" style="{_CELL};max-width:16em">{_escaped(text, MAX_HEAD_LENGTH)}</th>'
-        for text in place
-    )
 
 
 def _is_narrow(mark: str) -> bool:

@@ -7,7 +7,7 @@ requests them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,7 +60,7 @@ class Matrix(anywidget.AnyWidget):
         self._output = NotebookOutput(self._repr_mimebundle_, self._static)
         super().__init__(table=table, cards=_first(_cards(table, cards)), static_key=self._output.key)
         self.on_msg(lambda _, content, __: self._on_request(content))
-        self._files = ViewFiles(cards.files, (mark["at"] for mark in marks(table)))
+        self._files = ViewFiles(cards.files, (mark["at"] for mark in marks(table)), cards.input_files)
         self._files.serve(self)
 
     @property
@@ -133,13 +133,16 @@ class Matrix(anywidget.AnyWidget):
 
     def _save_page(self, target: Path) -> Path:
         cards = list(_cards(self._table, self._source))
+        outputs = local_files.read_embedded(local_files.choose_embedded(cards, self._files.find))
+        heads = (number for side in ("rows", "columns") for place in self._table[side]["images"] for number in place)
+        inputs = self._source.input_files.page_files(cards, (number for number in heads if number is not None))
         return html_page.write(
             target,
             self._table["title"],
             script=self._esm,
             style=self._css,
             state={"table": self._table, "cards": cards},
-            files=local_files.read_embedded(local_files.choose_embedded(cards, self._files.find)),
+            files=chain(outputs, inputs),
         )
 
     def _on_request(self, request: Json) -> None:

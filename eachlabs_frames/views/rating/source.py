@@ -20,6 +20,7 @@ from ...frames import attrs, columns, lost_attrs
 from ...inputs.mapping import from_spec, labels_of
 from ...models import COMPLETED, Outcome
 from ..common.card import MAX_STATUS_LENGTH, Card
+from ..common.input_files import InputFiles
 from ..common.source import Cards
 from ..common.static_html import plain
 
@@ -154,6 +155,11 @@ class RatingSource:
     def item(self, place: int) -> Card:
         """Return the card of a row."""
         return self._cards.make([self._outcomes[place]])[0]
+
+    @property
+    def input_files(self) -> InputFiles:
+        """The files in the rows' inputs."""
+        return self._cards.input_files
 
     def files(self, row: int) -> Sequence[str | None]:
         """Return the paths of a row's downloaded files, in the order of the URLs in its output."""

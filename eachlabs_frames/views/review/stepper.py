@@ -17,6 +17,7 @@ import anywidget
 import traitlets
 
 from ..common import cell_requests
+from ..common.input_files import InputFiles
 from ..common.local_files import ViewFiles
 from ..common.notebook_output import NotebookOutput
 from ..common.refresher import Refresher
@@ -69,6 +70,10 @@ class ReviewSource(Protocol[Mark]):
     def rows(self) -> Sequence[int]:
         """The rows of all cards, in display order."""
 
+    @property
+    def input_files(self) -> InputFiles:
+        """The files in the inputs of the items."""
+
     def files(self, row: int) -> Sequence[str | None]:
         """Return the paths of a row's downloaded files, in the order of the URLs in its output."""
 
@@ -107,7 +112,7 @@ class ReviewWidget(anywidget.AnyWidget, Generic[Mark]):
         # The first message contains the state, so it is complete by then.
         super().__init__(window=self._window(), state=self._state(), static_key=self._output.key)
         self.on_msg(lambda _, content, __: self._on_request(content))
-        self._files = ViewFiles(source.files, source.rows)
+        self._files = ViewFiles(source.files, source.rows, source.input_files)
         self._files.serve(self)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@
  * @property {string | null} text the output, where its URLs do not show all of it
  * @property {boolean} is_json whether `text` is JSON
  * @property {[string, string][]} input
+ * @property {[string, number][]} [input_images] names of inputs that are images, and the numbers of their pictures
  * @property {number | null} cost_usd
  * @property {number | null} seconds the duration of its execution
  */
@@ -19,7 +20,7 @@
 /** @import { Files } from "./model.js" */
 import { createLabel, h, on, setAttributes, setText, targetOf } from "./dom.js";
 import { clip, costAndTime, symbolOf, whole } from "./format.js";
-import { createMedium, createOutputText, kindName } from "./media.js";
+import { createMedium, createOutputText, createThumbnail, kindName } from "./media.js";
 
 const MAX_MEDIA = 4; // in a card; all of them can be seen enlarged
 const MAX_TEXT_IN_CARD = 700; // characters
@@ -157,20 +158,66 @@ export function createCard({ files = null, enlarge }) {
  * The error and the input of a card, the text of its output where media are shown instead, and its cost and time.
  *
  * @param {Card} card
+ * @param {Files | null} files
  */
-export function createFacts(card) {
+function createFactList(card, files) {
   const list = h("dl");
+  /** @type {ReturnType<typeof createThumbnail>[]} */
+  const pictures = [];
   /**
    * @param {string} name
    * @param {string} value
    */
-  const add = (name, value) =>
-    list.append(h("dt", { dir: "auto" }, name), h("dd", {}, h("div.elf-value-text", { dir: "auto" }, value)));
+  const add = (name, value) => {
+    const text = h("div.elf-value-text", { dir: "auto" }, value);
+    list.append(h("dt", { dir: "auto" }, name), h("dd", {}, ...createInputPictures(name), text));
+  };
+  /** @param {string} name */
+  function createInputPictures(name) {
+    const numbers = files && card.input_images?.flatMap(([input, number]) => (input === name ? number : []));
+    if (!files || !numbers?.length) return [];
+    const made = numbers.map((number) => createThumbnail(files, number, `Input ${name}`));
+    pictures.push(...made);
+    return [h("div.elf-input-images", {}, ...made.map(({ node }) => node))];
+  }
   if (card.error) list.append(h("dt", {}, "error"), h("dd.elf-error", { dir: "auto" }, card.error));
   for (const [name, value] of card.input) add(name, value);
   if (card.text !== null && mediaOf(card).length)
     list.append(h("dt", {}, "output"), h("dd", {}, createOutputText(card.text, card.is_json, Infinity)));
   const texts = costAndTime(card).filter(Boolean);
   if (texts.length) add("cost and time", texts.join(", "));
-  return list.childElementCount ? list : h("p.elf-why", {}, "input unavailable");
+  const node = list.childElementCount ? list : h("p.elf-why", {}, "input unavailable");
+  return { node, pictures };
+}
+
+/**
+ * A scrollable list of the facts of a card.
+ *
+ * @param {"div.elf-viewer-facts.elf-facts" | "div.elf-step-facts.elf-facts"} spec
+ * @param {Files | null} files
+ */
+export function createFacts(spec, files) {
+  const node = h(spec, { tabindex: "0", role: "region", "aria-label": "Input and output" });
+  /** @type {ReturnType<typeof createThumbnail>[]} */
+  let pictures = [];
+  let painted = "";
+
+  function clear() {
+    for (const picture of pictures) picture.destroy();
+    pictures = [];
+    painted = "";
+    node.replaceChildren();
+  }
+
+  /** @param {Card} card */
+  function paint(card) {
+    const content = JSON.stringify(card);
+    if (content === painted) return;
+    clear();
+    painted = content;
+    const list = createFactList(card, files);
+    pictures = list.pictures;
+    node.append(list.node);
+  }
+  return { node, paint, clear };
 }

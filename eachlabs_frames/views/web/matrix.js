@@ -7,13 +7,14 @@
 /** @import { Card } from "./cards.js" */
 /** @import { CardStore } from "./matrix_cards.js" */
 /** @import { Context, MatrixTable } from "./matrix_cells.js" */
+/** @import { HeaderFactory } from "./matrix_headers.js" */
 /** @import { Line } from "./matrix_keys.js" */
 /** @import { Files, Model, View } from "./model.js" */
 import { h, hideStatic, keepKeys, on } from "./dom.js";
 import { createFiles } from "./files.js";
 import { createCardStore } from "./matrix_cards.js";
 import { columnWidth, createCell } from "./matrix_cells.js";
-import { createColumnHeaders, createRowHeaders, createTip } from "./matrix_headers.js";
+import { createColumnHeaders, createHeaderFactory, createRowHeaders, createTip } from "./matrix_headers.js";
 import { listenToKeys } from "./matrix_keys.js";
 import { createViewer } from "./viewer.js";
 
@@ -129,12 +130,12 @@ function createDialog(data, cards, files) {
 
 /**
  * @param {Context} context
- * @param {ReturnType<typeof createTip>} tip
+ * @param {HeaderFactory} factory
  */
-function createLines(context, tip) {
+function createLines(context, factory) {
   const { rows, columns, cells } = context.data;
   return cells.map((line, row) => {
-    const headers = createRowHeaders(rows, row, tip);
+    const headers = createRowHeaders(rows, row, factory);
     const made = line.map((cell, column) => {
       const name = [...rows.places[row], ...columns.places[column]].map(shorten).join(", ");
       return createCell(cell, name, context);
@@ -154,8 +155,9 @@ function render(model, el, cards, files) {
   const data = model.get("table");
   const dialog = createDialog(data, cards, files);
   const tip = createTip();
-  const lines = createLines({ data, cards, files, open: dialog.open }, tip);
-  const head = h("thead", {}, ...createColumnHeaders(data, tip));
+  const headers = createHeaderFactory(tip, files);
+  const lines = createLines({ data, cards, files, open: dialog.open }, headers);
+  const head = h("thead", {}, ...createColumnHeaders(data, headers));
   const body = h("tbody", {}, ...lines.map(({ node }) => node));
   const caption = h("caption.elf-hidden", {}, data.title);
   const table = h("table.elf-table", { "data-kind": data.kind }, caption, createWidths(data), head, body);
@@ -179,6 +181,7 @@ function render(model, el, cards, files) {
     stopFilling();
     headHeight.disconnect();
     dialog.destroy();
+    headers.destroy();
     for (const cell of lines.flatMap((line) => line.cells)) cell.destroy();
   };
 }

@@ -18,7 +18,10 @@
  * @property {string | null} mean
  * @property {[string, string] | null} paint its colour, and that of text on it
  *
- * @typedef {{ names: string[], places: string[][] }} AxisHead the names of its levels, and the texts of each place
+ * @typedef {object} AxisHead
+ * @property {string[]} names of its levels
+ * @property {string[][]} places the texts of each place, one per level
+ * @property {(number | null)[][]} images the number of a picture for each text, if there is one
  *
  * @typedef {object} MatrixTable
  * @property {"cards" | "numbers" | "statuses"} kind

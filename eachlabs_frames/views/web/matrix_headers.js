@@ -1,7 +1,9 @@
 /** Creates the headers of a matrix, whose axes may have several levels. */
 
 /** @import { AxisHead, MatrixTable } from "./matrix_cells.js" */
+/** @import { Files } from "./model.js" */
 import { h, on } from "./dom.js";
+import { createThumbnail } from "./media.js";
 
 const MARGIN = 8; // pixels between a tooltip and the edge of the window
 
@@ -54,32 +56,52 @@ export function spanOf(places, at, level, end) {
 }
 
 /**
- * @param {"th.elf-column" | "th.elf-row"} spec
- * @param {string} text
- * @param {Record<string, string | number>} attributes
+ * @typedef {ReturnType<typeof createHeaderFactory>} HeaderFactory
+ *
  * @param {Tip} tip
+ * @param {Files} files
  */
-function createHeader(spec, text, attributes, tip) {
-  const header = h(spec, { tabindex: "-1", ...attributes }, h("div.elf-head-text", { dir: "auto" }, text));
-  tip.watch(header);
-  return header;
+export function createHeaderFactory(tip, files) {
+  /** @type {ReturnType<typeof createThumbnail>[]} */
+  const pictures = [];
+
+  /**
+   * @param {"th.elf-column" | "th.elf-row"} spec
+   * @param {string} text
+   * @param {number | null} image
+   * @param {Record<string, string | number>} attributes
+   */
+  function create(spec, text, image, attributes) {
+    const header = h(spec, { tabindex: "-1", ...attributes }, h("div.elf-head-text", { dir: "auto" }, text));
+    if (image !== null) {
+      const picture = createThumbnail(files, image, "");
+      pictures.push(picture);
+      header.prepend(picture.node);
+    }
+    tip.watch(header);
+    return header;
+  }
+  function destroy() {
+    for (const picture of pictures) picture.destroy();
+  }
+  return { create, destroy };
 }
 
 /**
  * The lines of the columns' headers. Where two frames are shown, a last line names their halves.
  *
  * @param {Pick<MatrixTable, "columns" | "rows" | "sides">} table
- * @param {Tip} tip
+ * @param {HeaderFactory} headers
  */
-export function createColumnHeaders({ columns, rows, sides }, tip) {
-  const { names, places } = columns;
+export function createColumnHeaders({ columns, rows, sides }, headers) {
+  const { names, places, images } = columns;
   const lines = names.map((_, level) => {
     const line = h("tr");
     if (!level) line.append(createCorner(rows.names, names, names.length + (sides.length ? 1 : 0)));
     for (let at = 0; at < places.length; ) {
       const span = level < names.length - 1 ? spanOf(places, at, level, places.length) : 1;
       const attributes = { scope: span > 1 ? "colgroup" : "col", colspan: span, "data-column": at };
-      line.append(createHeader("th.elf-column", places[at][level], attributes, tip));
+      line.append(headers.create("th.elf-column", places[at][level], images[at][level], attributes));
       at += span;
     }
     return line;
@@ -114,9 +136,9 @@ function createCorner(rows, columns, lines) {
  *
  * @param {AxisHead} rows
  * @param {number} at
- * @param {Tip} tip
+ * @param {HeaderFactory} factory
  */
-export function createRowHeaders({ names, places }, at, tip) {
+export function createRowHeaders({ names, places, images }, at, factory) {
   /** @type {HTMLTableCellElement[]} */
   const headers = [];
   for (let level = 0; level < names.length; level++) {
@@ -125,7 +147,7 @@ export function createRowHeaders({ names, places }, at, tip) {
     if (!isFirst) continue;
     const span = isLast ? 1 : spanOf(places, at, level, places.length);
     const attributes = { scope: span > 1 ? "rowgroup" : "row", rowspan: span };
-    const header = createHeader("th.elf-row", places[at][level], attributes, tip);
+    const header = factory.create("th.elf-row", places[at][level], images[at][level], attributes);
     header.style.setProperty("--elf-level", String(level));
     headers.push(header);
   }

@@ -28,6 +28,8 @@ const KIND_NAMES = new Map([
   ["link", "file"],
 ]);
 
+const INPUTS = -1; // takes the place of a row in a request for a picture of an input
+
 /** @param {string} kind */
 export const kindName = (kind) => KIND_NAMES.get(kind) ?? "output";
 
@@ -204,6 +206,42 @@ export function createMedium(item, row, name, { files = null, large = false, nam
     isDestroyed = true;
     cancel();
     revoke();
+  }
+  return { node, destroy };
+}
+
+/**
+ * A small picture of an image in an input (see `common/input_files.py`), which is requested when it comes near. Where it
+ * cannot be had, its element is removed: the name of the image stands beside it.
+ *
+ * @param {Files} files
+ * @param {number} number
+ * @param {string} alt
+ */
+export function createThumbnail(files, number, alt) {
+  const node = h("div.elf-thumbnail");
+  let url = "";
+  let isDestroyed = false;
+
+  async function show() {
+    const blob = await files.get(INPUTS, number).catch(() => null);
+    if (isDestroyed) return;
+    if (!blob) {
+      node.remove();
+      return;
+    }
+    url = URL.createObjectURL(blob);
+    const image = h("img", { alt, decoding: "async" });
+    on(image, "error", () => node.remove());
+    image.src = url;
+    node.replaceChildren(image);
+  }
+  const cancel = whenNear(node, show);
+
+  function destroy() {
+    isDestroyed = true;
+    cancel();
+    if (url) URL.revokeObjectURL(url);
   }
   return { node, destroy };
 }

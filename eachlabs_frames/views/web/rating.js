@@ -23,8 +23,8 @@ function createResult(files) {
   const place = h("div.elf-step-place");
   const label = h("div.elf-step-label", { dir: "auto" });
   const score = h("div.elf-step-score");
-  const facts = h("div.elf-step-facts.elf-facts", { tabindex: "0", role: "region", "aria-label": "Input and output" });
-  const node = h("div.elf-step-result", {}, stage.node, h("div.elf-step-aside", {}, place, label, score, facts));
+  const facts = createFacts("div.elf-step-facts.elf-facts", files);
+  const node = h("div.elf-step-result", {}, stage.node, h("div.elf-step-aside", {}, place, label, score, facts.node));
   let painted = "";
 
   /**
@@ -42,10 +42,14 @@ function createResult(files) {
     if (content === painted) return;
     painted = content;
     setText(label, clip(card.label, 400));
-    facts.replaceChildren(createFacts(card));
-    facts.scrollTop = 0;
+    facts.paint(card);
+    facts.node.scrollTop = 0;
   }
-  return { node, paint, destroy: stage.destroy };
+  function destroy() {
+    stage.destroy();
+    facts.clear();
+  }
+  return { node, paint, destroy };
 }
 
 /**

@@ -76,16 +76,12 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
   const next = createTurn("elf-next", "›", "Next (right arrow)", () => turn(1));
   const close = createTurn("elf-close", "✕", "Close (Escape)", () => node.close());
   const stage = createStage(files);
-  const facts = h("div.elf-viewer-facts.elf-facts", {
-    tabindex: "0",
-    role: "region",
-    "aria-label": "Input and output",
-  });
+  const facts = createFacts("div.elf-viewer-facts.elf-facts", files);
   const node = h(
     "dialog.elf-viewer",
     { "aria-label": "Result, enlarged" },
     h("div.elf-viewer-head", {}, title, badge.node, place, back, next, close),
-    h("div.elf-viewer-body", {}, stage.node, facts),
+    h("div.elf-viewer-body", {}, stage.node, facts.node),
   );
   /** @type {Card | null} */
   let current = null;
@@ -105,8 +101,7 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
   function paint(card) {
     at = Math.min(at, Math.max(0, mediaOf(card).length - 1));
     stage.paint(card, at);
-    if (JSON.stringify(card) !== JSON.stringify(current) || !facts.childElementCount)
-      facts.replaceChildren(createFacts(card));
+    facts.paint(card);
     current = card;
     setText(title, clip(card.label, 400));
     badge.paintStatus(card.status);
@@ -133,7 +128,7 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
     const target = current && neighbour(current, by);
     if (!target) return;
     at = target[1];
-    facts.scrollTop = 0;
+    facts.node.scrollTop = 0;
     paint(target[0]);
     onShow(target[0]);
   }
@@ -147,6 +142,7 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
   on(node, "click", (event) => event.target === node && node.close());
   node.addEventListener("close", () => {
     stage.clear();
+    facts.clear();
     if (origin?.isConnected) origin.focus({ preventScroll: true });
     else if (current) onClose(current);
   });
@@ -169,6 +165,7 @@ export function createViewer({ files = null, step, onShow = () => {}, onClose = 
   }
   function destroy() {
     stage.clear();
+    facts.clear();
     if (node.open) node.close();
   }
   return { node, open, paint: repaint, destroy };

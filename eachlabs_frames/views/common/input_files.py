@@ -1,0 +1,239 @@
+"""The files in a frame's inputs, as views show them: a text for each, and a small picture of each image.
+
+A picture is made when it is first needed, always by decoding the image and encoding it anew: so it is small, never an
+SVG, and without metadata. A browser requests it by a number, never by a path. An image that is missing, or that has
+changed since the view was created, has no picture.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+import numpy as np
+
+from ...inputs.file_values import PREFIX, RootedPath, is_file_value
+from ...media import HEAD_BYTES, media_type
+from ...models import Json
+from . import local_files
+from .card import Card
+from .html_page import PageFile
+from .local_files import LocalFile
+
+INPUTS: Final = -1
+"""Takes the place of a row in a browser's request for the picture of an input: many rows may have the same image."""
+
+SIDE: Final = 480
+"""Pixels of a picture's longer side."""
+
+SMALL_SIDE: Final = 96
+"""The same in static HTML."""
+
+MAX_BYTES: Final = 32_000_000
+"""Bytes of all pictures that a view keeps, and of those in a saved page."""
+
+MAX_DEPTH: Final = 8
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file in an input: its text, and the number of its picture, or None if it is no image."""
+
+    text: str
+    number: int | None
+
+
+class InputFiles:
+    """The distinct files in the inputs of one view, in the order in which they are first seen."""
+
+    def __init__(self) -> None:
+        # A cell that contains the reference of a file is another text: nobody knows this key.
+        self._key: Final = secrets.token_hex(24)
+        self._lock: Final = threading.Lock()
+        self._references: dict[Hashable, str] = {}
+        self._files: dict[str, InputFile] = {}
+        self._images: list[tuple[object, tuple[int, int] | None]] = []  # the value, and the state of its file
+        self._pictures: dict[int, LocalFile] = {}
+
+    def reference(self, value: object) -> str:
+        """Return the text that stands for a file value in an input until `describe` replaces it."""
+        key = file_key(value)
+        with self._lock:
+            reference = self._references.get(key)
+            if reference is None:
+                reference = f"{PREFIX}{self._key}{len(self._references):016x}"
+                self._files[reference] = InputFile(file_text(value), self._add_image(value))
+                self._references[key] = reference
+        return reference
+
+    def image(self, value: object) -> int | None:
+        """Return the number of the picture of a cell; None if it is no image."""
+        return self._files[self.reference(value)].number if is_file_value(value) else None
+
+    def with_references(self, cell: Any, depth: int = 0) -> Any:
+        """Return a cell in which a reference stands for each file, also inside of lists and dicts."""
+        if type(cell) in _PLAIN or depth > MAX_DEPTH:
+            return cell
+        if isinstance(cell, list | tuple):
+            return [self.with_references(item, depth + 1) for item in cell]
+        if isinstance(cell, dict):
+            return {key: self.with_references(item, depth + 1) for key, item in cell.items()}
+        return self.reference(cell) if is_file_value(cell) else cell
+
+    def describe(self, value: Json) -> tuple[Json, list[int]]:
+        """Return a value of an input with the text of each file for its reference, and the numbers of its pictures."""
+        numbers: list[int] = []
+
+        def described(value: Json) -> Json:
+            if isinstance(value, str):
+                file = self._files.get(value)
+                if file is not None and file.number is not None:
+                    numbers.append(file.number)
+                return value if file is None else file.text
+            if isinstance(value, list):
+                return list(map(described, value))
+            if isinstance(value, dict):
+                return {key: described(item) for key, item in value.items()}
+            return value
+
+        return described(value), numbers
+
+    # -- pictures ---------------------------------------------------------------------------------------------------
+
+    def picture(self, number: int) -> LocalFile | None:
+        """Return the picture with this number; None if there is none."""
+        if not 0 <= number < len(self._images):
+            return None
+        value, state = self._images[number]
+        if state is not None and _state(value) not in (state, None):
+            return None
+        picture = self._pictures.get(number)
+        if picture is None:
+            content = _shrink(value)
+            if content is None:
+                return None
+            picture = LocalFile(Path(), local_files.COPY_TYPE, len(content), content)
+            if sum(kept.size for kept in self._pictures.values()) + picture.size <= MAX_BYTES:
+                self._pictures[number] = picture
+        return picture
+
+    def small_picture(self, number: int) -> bytes | None:
+        """Return the picture with this number for static HTML."""
+        content = local_files.read(self.picture(number))
+        return None if content is None else local_files.shrink(content, SMALL_SIDE)
+
+    def page_files(self, cards: Iterable[Card], others: Iterable[int] = ()) -> Iterator[PageFile]:
+        """Yield the pictures of the inputs of these cards, and those with other numbers, for a saved page."""
+        numbers = [number for card in cards for _, number in card["input_images"]]
+        bytes_left = MAX_BYTES
+        for number in dict.fromkeys([*others, *numbers]):
+            picture = self.picture(number)
+            content = local_files.read(picture)
+            if picture is None or content is None or len(content) > bytes_left:
+                continue
+            bytes_left -= len(content)
+            yield INPUTS, number, picture.media_type, content
+
+    def close(self) -> None:
+        """Release the pictures."""
+        self._images, self._pictures = [], {}
+
+    def _add_image(self, value: Any) -> int | None:
+        path = _path(value)
+        if path is not None:
+            file = local_files.find(path)
+            is_image = file is not None and file.media_type in local_files.DECODED
+        elif isinstance(value, bytes | bytearray | memoryview):
+            is_image = media_type(bytes(value[:HEAD_BYTES])) in local_files.DECODED
+        else:
+            is_image = not hasattr(value, "read")
+        if not is_image:
+            return None
+        self._images.append((value, _state(value)))
+        return len(self._images) - 1
+
+
+def file_text(value: Any) -> str:
+    """Return the text of a file value: its path, else what it is."""
+    if isinstance(value, RootedPath):
+        return value.text
+    path = _path(value)
+    if path is not None:
+        return path
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"{media_type(bytes(value[:HEAD_BYTES])) or 'bytes'}, {memoryview(value).nbytes / 1_000:,.1f} kB"
+    if isinstance(value, np.ndarray):
+        return f"image, {value.shape[1]} x {value.shape[0]}"
+    if not hasattr(value, "read"):
+        return f"image, {value.width} x {value.height}"
+    name = getattr(value, "name", None)
+    return name if isinstance(name, str) else "open file"
+
+
+def names_of(cells: Iterable[object]) -> dict[Hashable, str]:
+    """Return a name for each file among these cells, by `file_key`; no two files have the same.
+
+    That of a path is the file's name, with as many of its folders as distinguish it from the others.
+    """
+    files = {file_key(cell): cell for cell in cells if is_file_value(cell)}
+    names: dict[Hashable, str] = {}
+    groups = [(1, [(key, cell) for key, cell in files.items() if isinstance(cell, PurePath)])]
+    while groups:
+        count, group = groups.pop()
+        by_name: dict[tuple[str, ...], list[tuple[Hashable, PurePath]]] = {}
+        for key, path in group:
+            by_name.setdefault(path.parts[-count:], []).append((key, path))
+        for parts, same in by_name.items():
+            if len(same) > 1 and max(len(path.parts) for _, path in same) > count:
+                groups.append((count + 1, same))
+            else:
+                names |= {key: str(PurePath(*parts)) for key, _ in same}
+    counts: Counter[str] = Counter()
+    for key, cell in files.items():
+        if key not in names:
+            text = file_text(cell)
+            counts[text] += 1
+            names[key] = f"{text} ({counts[text]})" if counts[text] > 1 else text
+    return names
+
+
+def _path(value: object) -> str | None:
+    """Return the path of a file on disk; None for a content in memory."""
+    if isinstance(value, RootedPath):
+        return str(value.root / value.text)
+    return str(value) if isinstance(value, PurePath) else None
+
+
+def file_key(value: Any) -> Hashable:
+    """Return what distinguishes a file value from others without reading the file."""
+    path = _path(value)
+    if path is not None:
+        return "path", path
+    return ("bytes", bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else ("value", id(value))
+
+
+def _state(value: object) -> tuple[int, int] | None:
+    """Return what changes with the content of a file on disk; None if it is not there, or is in memory."""
+    path = _path(value)
+    try:
+        state = None if path is None else Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return None if state is None else (state.st_size, state.st_mtime_ns)
+
+
+def _shrink(value: Any) -> bytes | None:
+    path = _path(value)
+    if path is not None:
+        content = local_files.read(local_files.find(path))
+    elif isinstance(value, bytes | bytearray | memoryview):
+        content = bytes(value)
+    else:
+        return local_files.shrink_image(value, SIDE)
+    return None if content is None else local_files.shrink(content, SIDE)
