@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Sandbox
@@ -408,3 +409,13 @@ def test_a_sweep_of_files_keeps_their_paths(tmp_path: Path) -> None:
     assert drawn["image"].tolist() == [files[0]]
     with pytest.raises(ef.ConfigurationError, match=r"axis 'image' has .*fox\.jpg.* twice"):
         ef.sweep(image=[*files, files[0]])
+
+
+def test_an_axis_takes_contents_of_files(tmp_path: Path) -> None:
+    """Bytes, PIL images and image arrays stay what they are, and equal ones are refused."""
+    images = [Image.new("RGB", (2, 3), colour) for colour in ("red", "blue")]
+    for values in ([b"a", b"b"], images, [np.asarray(image) for image in images]):
+        column = ef.sweep(image=values, style=["ink", "oil"])["image"].tolist()
+        assert all(cell is values[row // 2] for row, cell in enumerate(column))
+        with pytest.raises(ef.ConfigurationError, match=r"axis 'image' has .* twice \(at position 2\)"):
+            ef.sweep(image=[*values, values[0]])

@@ -7,8 +7,9 @@ references become public URLs. This module never opens a file.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BufferedIOBase, RawIOBase
 from pathlib import Path
@@ -133,3 +134,19 @@ def _replaced(value: Any, by_url: Mapping[str, str]) -> Json:
     if isinstance(value, dict):
         return {key: _replaced(item, by_url) for key, item in value.items()}
     return value
+
+
+def content_key(value: Any) -> Hashable:
+    """Return a key that is equal for file values in memory with the same content; of a path, that of the path."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return hashlib.sha256(value).digest()
+    if isinstance(value, np.ndarray):
+        return value.shape, hashlib.sha256(value.tobytes()).digest()
+    if not hasattr(value, "tobytes"):
+        return id(value)  # an open file
+    try:
+        return value.mode, value.size, hashlib.sha256(value.tobytes()).digest()
+    except (OSError, ValueError):  # an image that is truncated, or whose file is closed
+        return id(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ import orjson
 import pandas as pd
 
 from ..errors import ConfigurationError
+from ..inputs.file_values import content_key, is_file_value
 from ..inputs.fingerprints import fingerprint
 from ..inputs.json_values import MISSING, RefusedValueError, clean_local
 from ..media import text
@@ -189,6 +191,8 @@ def _codes(column: pd.Series[Any]) -> Any:
 
 def _identity(cell: Any) -> Any:
     """Return a key that is equal for cells that are sent alike; unique for a cell that cannot be sent."""
+    if is_file_value(cell):
+        return "file", content_key(cell)
     try:
         cleaned = clean_local(cell)
         return cleaned if cleaned is MISSING or type(cleaned) is str else fingerprint(cleaned)
@@ -197,4 +201,7 @@ def _identity(cell: Any) -> Any:
 
 
 def _repr(value: object) -> str:
+    if isinstance(value, PurePath):
+        shown = str(value)
+        return repr(shown if len(shown) <= _MAX_VALUE_LENGTH else f"…{shown[1 - _MAX_VALUE_LENGTH :]}")
     return repr(value)[:_MAX_VALUE_LENGTH] if isinstance(value, str | bytes) else text(value, _MAX_VALUE_LENGTH)

@@ -59,7 +59,7 @@ class InputFiles:
         self._references: dict[Hashable, str] = {}
         self._files: dict[str, InputFile] = {}
         self._images: list[tuple[object, tuple[int, int] | None]] = []  # the value, and the state of its file
-        self._pictures: dict[int, LocalFile] = {}
+        self._pictures: dict[int, LocalFile | None] = {}  # None for an image that cannot be decoded
 
     def reference(self, value: object) -> str:
         """Return the text that stands for a file value in an input until `describe` replaces it."""
@@ -113,14 +113,13 @@ class InputFiles:
         value, state = self._images[number]
         if state is not None and _state(value) not in (state, None):
             return None
-        picture = self._pictures.get(number)
-        if picture is None:
-            content = _shrink(value)
-            if content is None:
-                return None
-            picture = LocalFile(Path(), local_files.COPY_TYPE, len(content), content)
-            if sum(kept.size for kept in self._pictures.values()) + picture.size <= MAX_BYTES:
-                self._pictures[number] = picture
+        if number in self._pictures:
+            return self._pictures[number]
+        content = _shrink(value)
+        picture = None if content is None else LocalFile(Path(), local_files.COPY_TYPE, len(content), content)
+        kept = sum(picture.size for picture in self._pictures.values() if picture is not None)
+        if picture is None or kept + picture.size <= MAX_BYTES:
+            self._pictures[number] = picture
         return picture
 
     def small_picture(self, number: int) -> bytes | None:

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from ...errors import ColumnError, ConfigurationError
+from ...inputs.file_values import content_key, is_file_value
 from ...inputs.json_values import MISSING, RefusedValueError, clean
 
 A: Final = "a"
@@ -53,6 +54,8 @@ def pair(a: Sequence[Hashable], b: Sequence[Hashable]) -> tuple[list[tuple[int, 
 
 def pair_key(cell: object) -> Hashable:
     """Return the key of a cell: equal numbers are equal, missing values too, and a list or a dict is its JSON."""
+    if is_file_value(cell):
+        return content_key(cell)
     try:
         value = clean(cell)
     except RefusedValueError:

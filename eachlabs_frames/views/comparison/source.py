@@ -11,7 +11,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,12 +20,13 @@ import pandas as pd
 from ...errors import ColumnError, ConfigurationError, FrameTypeError
 from ...frames import attrs, columns, lost_attrs
 from ...frames.unsupported import refusal
-from ...media import text
+from ...inputs.file_values import is_file_value
+from ...media import MAX_TEXT_LENGTH, cut, text
 from ...models import COMPLETED, Outcome
 from ...suggestions import did_you_mean, hint
 from ..common.card import Card, card
 from ..common.html_page import atomic
-from ..common.input_files import InputFiles
+from ..common.input_files import InputFiles, file_text
 from ..common.source import name_of
 from . import model
 from .model import A, B, Judgement
@@ -238,8 +239,7 @@ class ComparisonSource:
     def item(self, place: int) -> dict[str, Any]:
         """Return the pair at a place as JSON: ``by`` (names and values of the columns), and two cards."""
         row = self.rows_of_pairs[self.order[place]][0]
-        keys = [(name_of(label), model.pair_key(self.a.column(label).iloc[row])) for label in self.by]
-        by = [(name, "missing" if key is None else text(key)) for name, key in keys]
+        by = [(name_of(label), _text(self.a.column(label).iloc[row])) for label in self.by]
         return {"by": by, "left": self._anonymous_card(place, 0), "right": self._anonymous_card(place, 1)}
 
     def store(self, place: int, judgement: Judgement | None) -> None:
@@ -344,6 +344,14 @@ class ComparisonSource:
 
     def _execution_ids(self, row_a: int, row_b: int) -> tuple[str | None, str | None]:
         return self.a.results.execution_id[row_a], self.b.results.execution_id[row_b]
+
+
+def _text(cell: object) -> str:
+    """Return a cell as the widget shows it: of a path, only the name."""
+    if is_file_value(cell):
+        return cut(cell.name if isinstance(cell, PurePath) else file_text(cell), MAX_TEXT_LENGTH)
+    key = model.pair_key(cell)
+    return "missing" if key is None else text(key)
 
 
 # -- columns that pair the rows ---------------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ class _TableWriter:
         content = None if image is None or self._head_pictures <= 0 else self._source.input_files.small_picture(image)
         url = "" if content is None else data_url(local_files.COPY_TYPE, content)
         self._head_pictures -= len(url)
-        picture = f'<img src="{url}" alt="" style="max-width:none"><br>' if url and self._head_pictures >= 0 else ""
+        picture = f'<img src="{url}" alt="" style="max-width:none"><br>' if url else ""
         return f'<th scope="{scope}" dir="auto" style="{style}">{picture}{_escaped(text, MAX_HEAD_LENGTH)}</th>'
 
     def _line(self, row: int) -> str:
