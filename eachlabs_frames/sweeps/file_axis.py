@@ -61,8 +61,8 @@ def _matches(pattern: object) -> list[Path]:
         msg = f"files_in takes patterns such as 'photos/*.jpg', each as its own argument; got {pattern!r}"
         raise ConfigurationError(msg)
     place = str(Path(text).expanduser())
-    # Path.glob would return hidden files too, and follows links in some versions of Python only.
-    paths = list(map(Path, sorted(set(glob.iglob(place, recursive=True)))))  # noqa: PTH207 - as the comment above says
+    names = glob.iglob(place, recursive=True)  # noqa: PTH207 - Path.glob finds hidden files too
+    paths = [Path(name) for name in sorted(set(names))]
     files = [path for path in paths if path.is_file()]
     if not files:
         raise ConfigurationError(_no_match(text, Path(place), paths))
