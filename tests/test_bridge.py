@@ -595,6 +595,7 @@ def test_nothing_is_sent_after_a_cancellation_while_an_observer_blocks_the_loop(
         ef.configure(journal=None)
     rows(1, "first").eachlabs.bulk_trigger(WORKFLOW)
     frame, inside, go = rows(30), threading.Event(), threading.Event()
+    blocked = loop_thread().loop
 
     def watch(event: ef.Event) -> None:
         if event.kind == "started":
@@ -613,12 +614,45 @@ def test_nothing_is_sent_after_a_cancellation_while_an_observer_blocks_the_loop(
 
     asyncio.run(main())
 
-    async def left(_: asyncio.Event) -> int:
+    async def left() -> int:
         return len(asyncio.all_tasks()) - 1
 
-    until(lambda: call(left) == 0)
+    until(lambda: asyncio.run_coroutine_threadsafe(left(), blocked).result() == 0)
     assert sandbox.accepted_count() == 1
     assert frame["status"].unique().tolist() == ["pending"]
+
+
+def test_a_call_works_while_an_abandoned_observer_still_blocks(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets a loop of its own; the observer's loop ends its call when the observer returns, and sends nothing."""
+    monkeypatch.setattr(bridging, "GRACE", 0.1)
+    monkeypatch.setattr(bridging, "SHUTDOWN_TIMEOUT", 0.1)
+    inside, go = threading.Event(), threading.Event()
+    blocked = loop_thread()
+
+    def watch(event: ef.Event) -> None:
+        if event.kind == "started":
+            inside.set()
+            assert go.wait(120)
+
+    async def main() -> None:
+        task = asyncio.create_task(rows(10, "abandoned").eachlabs.bulk_trigger_async(WORKFLOW, progress=watch))
+        assert await asyncio.to_thread(inside.wait, 120)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(main())
+    out = rows(10, "later").eachlabs.bulk_trigger(WORKFLOW)
+    assert out["status"].tolist() == ["queued"] * 10
+    assert loop_thread() is not blocked
+    go.set()
+
+    async def left() -> int:
+        return len(asyncio.all_tasks()) - 1
+
+    until(lambda: asyncio.run_coroutine_threadsafe(left(), blocked.loop).result() == 0)
+    assert sandbox.accepted_count() == 10
 
 
 def test_a_cancelled_trigger_keeps_the_answers_in_flight(sandbox: Sandbox) -> None:

@@ -23,7 +23,7 @@ from ..errors import BridgeError
 from ..settings import BridgeName
 from ..tracebacks import is_bare, short
 from .interrupts import InterruptHandler, ended, on_second_interrupt
-from .loop_thread import SHUTDOWN_TIMEOUT, is_loop_thread, loop_thread
+from .loop_thread import SHUTDOWN_TIMEOUT, is_loop_thread, loop_thread, replace_blocked
 from .tasks import cancel_on, in_thread
 
 T = TypeVar("T")
@@ -142,6 +142,7 @@ class BridgeTask(Generic[T]):
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._cancelled = False
+        self._is_blocked = False  # since it was cancelled, the loop has done nothing
         self._settling = threading.Lock()
         self.stopped = False
         self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -201,9 +202,14 @@ class BridgeTask(Generic[T]):
         """End the job at its next step. Not `Future.cancel`, which returns before the task has cleaned up."""
         if self.future.done() or self._cancelled:
             return
-        self._cancelled = True
+        self._cancelled = self._is_blocked = True
         self._deadline = time.monotonic() + SHUTDOWN_TIMEOUT
-        self._soon(lambda: None if self._task is None else self._task.cancel())
+        self._soon(self._cancel_task)
+
+    def _cancel_task(self) -> None:
+        self._is_blocked = False
+        if self._task is not None:
+            self._task.cancel()
 
     def _soon(self, action: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed, which has ended the job
@@ -219,7 +225,7 @@ class BridgeTask(Generic[T]):
         """Wait until the job has ended; return whether it has.
 
         A stopped job is cancelled after `GRACE` seconds. If it does not end then, because an observer blocks the loop,
-        it is abandoned: `future` has a CancelledError.
+        it is abandoned: `future` has a CancelledError, and later calls run on another loop.
         """
         end = None if timeout is None else time.monotonic() + timeout
         while not self.done:
@@ -240,6 +246,8 @@ class BridgeTask(Generic[T]):
         if left > 0:
             return min(left, _WAIT_STEP)
         if self._cancelled:
+            if self._is_blocked:
+                replace_blocked(self._loop)
             self._fail(asyncio.CancelledError())
         else:
             self.cancel()

@@ -1,7 +1,7 @@
 """The thread that runs this package's event loop, and what other modules keep on that loop, such as HTTP sessions.
 
-Owns when the thread starts and ends: it is started by the first call, closed at exit, and started anew after a fork. It
-knows nothing of the calls that use it.
+Owns when the thread starts and ends: it is started by the first call, closed at exit, and started anew after a fork or
+when its loop is blocked for ever. It knows nothing of the calls that use it.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ async def close_resources() -> None:
 
 _lock = threading.Lock()
 _current: LoopThread | None = None
+_blocked: list[LoopThread] = []
 _inherited: list[Any] = []
 
 
@@ -107,18 +108,30 @@ def loop_thread() -> LoopThread:
 
 
 def is_loop_thread() -> bool:
-    """Return whether the current thread is the loop thread."""
-    return _current is not None and threading.current_thread() is _current.thread
+    """Return whether the current thread is the loop thread, or was it until its loop was blocked."""
+    here = threading.current_thread()
+    return any(thread is not None and thread.thread is here for thread in (_current, *_blocked))
+
+
+def replace_blocked(loop: asyncio.AbstractEventLoop) -> None:
+    """Let the next call start another loop thread: a function of the user's blocks this loop, perhaps for ever."""
+    global _current
+    with _lock:
+        if _current is not None and _current.loop is loop:
+            _blocked.append(_current)
+            _current = None
 
 
 @atexit.register
 def close() -> None:
-    """Close the loop thread; a later call starts another one."""
+    """Close the loop thread and those that it has replaced; a later call starts another one."""
     global _current
     with _lock:
-        closing, _current = _current, None
-    if closing is not None:
-        closing.close()
+        closing, _current = [*_blocked, _current], None
+        _blocked.clear()
+    for thread in closing:
+        if thread is not None:
+            thread.close()
 
 
 def run_on_loop(function: Callable[[], T]) -> T:
@@ -150,8 +163,9 @@ def _after_fork() -> None:
     """Start anew: the thread was not copied, and its sockets are the parent's, so none of them is touched."""
     global _current, _lock
     _lock = threading.Lock()
-    _inherited.append((_current, [resource.abandon() for resource in _resources]))
+    _inherited.append((_current, [*_blocked], [resource.abandon() for resource in _resources]))
     _current = None
+    _blocked.clear()
 
 
 if hasattr(os, "register_at_fork"):
