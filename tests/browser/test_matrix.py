@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from eachlabs_frames.sandbox import media
@@ -163,6 +164,32 @@ def test_a_result_is_enlarged_by_mouse_and_by_keyboard(open_page: Open, tmp_path
     page.locator("[data-at='1'] .elf-open").focus()
     page.keyboard.press("Enter")
     expect(viewer.locator(".elf-error")).to_have_text(f"out of memory {NASTY}")
+
+
+@pytest.mark.once
+def test_input_images_are_pictures_in_headers_and_beside_the_output(open_page: Open, tmp_path: Path) -> None:
+    """A file that is no image is a name only."""
+    images = [tmp_path / "fox.png", tmp_path / "heron.png", tmp_path / f"{NASTY[2:20]}.png"]
+    for at, size in enumerate([(600, 400), (300, 500)]):
+        Image.new("RGB", size, ("red", "blue")[at]).save(images[at])
+    images[2].write_text("no image")
+    out = sweep(tmp_path, ["a", "b", "c"], STYLES[:2], 1)
+    out["image"] = [images[0]] * 2 + [images[1]] * 2 + [images[2]]
+    page = open_page(out.eachlabs.matrix("image", "style"))
+    heads = page.locator("th.elf-row")
+    expect(heads.locator("img")).to_have_count(2)
+    expect(heads.nth(0).locator("img")).to_have_js_property("naturalWidth", 480)
+    expect(heads.locator(".elf-thumbnail")).to_have_count(2)
+    expect(heads.nth(2).locator(".elf-head-text")).to_have_text(images[2].name)
+    page.locator("[data-at='2'] .elf-open").focus()
+    page.keyboard.press("Enter")
+    facts = page.locator(".elf-viewer-facts")
+    expect(facts.get_by_alt_text("Input image")).to_have_js_property("naturalHeight", 480)
+    shoot(page, "input-images")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(facts).to_contain_text(images[2].name)
+    expect(facts.locator("img")).to_have_count(0)
 
 
 @pytest.mark.once
