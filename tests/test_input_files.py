@@ -188,6 +188,7 @@ def test_any_cell_has_a_short_text_in_every_view(kind: str, tmp_path: Path) -> N
         str(matrix.frame.index.tolist()),
         *(str(comparison._source.item(place)["by"]) for place in range(len(out))),
         *(rating._source.label(place) for place in range(len(out))),
+        *(str(card["text"]) for card in out.eachlabs.matrix("style", "cost", value="image")._source.cards([0, 1])),
         *RowTexts(out, origin=lambda: None).searchable(),
     ]
     for shown in texts:

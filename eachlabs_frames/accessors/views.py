@@ -82,7 +82,7 @@ class ViewMethods(AccessorBase):
 
         This frame is copied and never modified; only what the browser shows is loaded. Downloaded files are shown from
         disk, also when their URLs are no longer valid (after about 24 hours). A click on a card enlarges it, with the
-        whole input beside it.
+        whole input beside it, and small pictures of the images in it.
 
         Parameters
         ----------
@@ -137,7 +137,8 @@ class ViewMethods(AccessorBase):
     ) -> Matrix:
         """Show a sweep as a grid: a row for each value of some columns, a column for each value of others.
 
-        This frame is copied and never modified.
+        Headers of image files have a picture, and the shortest name that distinguishes them. This frame is copied and
+        never modified.
 
         Parameters
         ----------

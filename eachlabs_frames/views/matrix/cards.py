@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from ...inputs.file_values import is_file_value
 from ...inputs.json_values import MISSING, RefusedValueError, clean
 from ...media import cut
 from ...models import Json
 from ...results import Results
 from ..common.card import MAX_LABEL_LENGTH, Card
+from ..common.input_files import file_text
 from ..common.source import Cards
 from .model import MatrixValues
 
@@ -82,6 +84,8 @@ class MatrixCards:
 
 def _json(cell: object) -> Json:
     """Return a cell of the user's as a card shows it."""
+    if is_file_value(cell):
+        return file_text(cell)
     try:
         value = clean(cell)
     except RefusedValueError:
