@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import eachlabs_frames as ef
+from eachlabs_frames.inputs.file_values import RootedPath
 from eachlabs_frames.views.common import local_files
 from eachlabs_frames.views.common.input_files import INPUTS, SIDE, InputFiles, file_key, names_of
 from eachlabs_frames.views.common.source import RowTexts
@@ -82,6 +83,11 @@ def test_what_is_no_image_has_no_picture(tmp_path: Path) -> None:
     for value in ("drawing.svg", "text.png", "pipe.png", ".", "nothing.png"):
         assert files.image(tmp_path / value) is None
     assert files.image(str(picture)) is None
+    (tmp_path / "root").mkdir()
+    references = [files.reference(RootedPath(tmp_path / folder, "../a.png")) for folder in ("root", "root/..", "none")]
+    described = [files.describe(reference) for reference in references]
+    assert described == [("../a.png", [])] * 3
+    assert files.describe(files.reference(RootedPath(tmp_path, "a.png"))) == ("a.png", [0])
     assert files.image(b"no image") is None
     broken = files.image(b"\x89PNG\r\n\x1a\n broken")
     assert broken is not None
@@ -186,6 +192,8 @@ def test_any_cell_has_a_short_text_in_every_view(kind: str, tmp_path: Path) -> N
         *(str(card["label"]) + str(card["input"]) for card in gallery._first_cards(9)),
         str(matrix.table["rows"]),
         str(matrix.frame.index.tolist()),
+        *comparison.frame["image"].map(str),
+        *comparison.summary("image")["image"].map(str),
         *(str(comparison._source.item(place)["by"]) for place in range(len(out))),
         *(rating._source.label(place) for place in range(len(out))),
         *(str(card["text"]) for card in out.eachlabs.matrix("style", "cost", value="image")._source.cards([0, 1])),

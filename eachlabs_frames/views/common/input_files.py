@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -144,9 +144,8 @@ class InputFiles:
         self._images, self._pictures = [], {}
 
     def _add_image(self, value: Any) -> int | None:
-        path = _path(value)
-        if path is not None:
-            file = local_files.find(path)
+        if isinstance(value, Path | RootedPath):
+            file = _file(value)
             is_image = file is not None and file.media_type in local_files.DECODED
         elif isinstance(value, bytes | bytearray | memoryview):
             is_image = media_type(bytes(value[:HEAD_BYTES])) in local_files.DECODED
@@ -160,11 +159,8 @@ class InputFiles:
 
 def file_text(value: Any) -> str:
     """Return the text of a file value: its path, else what it is."""
-    if isinstance(value, RootedPath):
-        return value.text
-    path = _path(value)
-    if path is not None:
-        return path
+    if isinstance(value, Path | RootedPath):
+        return value.text if isinstance(value, RootedPath) else str(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{media_type(bytes(value[:HEAD_BYTES])) or 'bytes'}, {memoryview(value).nbytes / 1_000:,.1f} kB"
     if isinstance(value, np.ndarray):
@@ -202,35 +198,43 @@ def names_of(cells: Iterable[object]) -> dict[Hashable, str]:
     return names
 
 
-def _path(value: object) -> str | None:
-    """Return the path of a file on disk; None for a content in memory."""
-    if isinstance(value, RootedPath):
-        return str(value.root / value.text)
-    return str(value) if isinstance(value, PurePath) else None
+def as_labels(cells: Sequence[object]) -> list[object]:
+    """Return the cells of a column with a name for each file in memory, which no table can show; paths stay."""
+    names = names_of(cell for cell in cells if not isinstance(cell, Path))
+    return [names[file_key(cell)] if is_file_value(cell) and not isinstance(cell, Path) else cell for cell in cells]
 
 
 def file_key(value: Any) -> Hashable:
     """Return what distinguishes a file value from others without reading the file."""
-    path = _path(value)
-    if path is not None:
-        return "path", path
+    if isinstance(value, Path | RootedPath):
+        return value
     return ("bytes", bytes(value)) if isinstance(value, bytes | bytearray | memoryview) else ("value", id(value))
+
+
+def _file(value: Path | RootedPath) -> LocalFile | None:
+    """Return the file at a path; None if it cannot be shown, or if the path leaves its root."""
+    try:
+        path = value.root.expanduser() / value.text if isinstance(value, RootedPath) else value.expanduser()
+        if isinstance(value, RootedPath) and not path.resolve().is_relative_to(value.root.expanduser().resolve()):
+            return None
+    except (OSError, RuntimeError, ValueError):  # there is no such user, a loop of links, or a null character
+        return None
+    return local_files.find(str(path))
 
 
 def _state(value: object) -> tuple[int, int] | None:
     """Return what changes with the content of a file on disk; None if it is not there, or is in memory."""
-    path = _path(value)
+    file = _file(value) if isinstance(value, Path | RootedPath) else None
     try:
-        state = None if path is None else Path(path).stat()
-    except (OSError, ValueError):
+        state = None if file is None else file.path.stat()
+    except OSError:
         return None
     return None if state is None else (state.st_size, state.st_mtime_ns)
 
 
 def _shrink(value: Any) -> bytes | None:
-    path = _path(value)
-    if path is not None:
-        content = local_files.read(local_files.find(path))
+    if isinstance(value, Path | RootedPath):
+        content = local_files.read(_file(value))
     elif isinstance(value, bytes | bytearray | memoryview):
         content = bytes(value)
     else:

@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from math import nan, sqrt
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,8 @@ import numpy as np
 from ...errors import ColumnError, ConfigurationError
 from ...inputs.file_values import content_key, is_file_value
 from ...inputs.json_values import MISSING, RefusedValueError, clean
+from ...media import MAX_TEXT_LENGTH, cut, text
+from ..common.input_files import file_text
 
 A: Final = "a"
 B: Final = "b"
@@ -63,6 +66,14 @@ def pair_key(cell: object) -> Hashable:
     if value is MISSING:
         return None
     return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
+
+
+def cell_text(cell: object) -> str:
+    """Return a cell as the widget shows it: of a path, only the name."""
+    if is_file_value(cell):
+        return cut(cell.name if isinstance(cell, Path) else file_text(cell), MAX_TEXT_LENGTH)
+    key = pair_key(cell)
+    return "missing" if key is None else text(key)
 
 
 def match_judgements(

@@ -11,7 +11,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,13 +20,11 @@ import pandas as pd
 from ...errors import ColumnError, ConfigurationError, FrameTypeError
 from ...frames import attrs, columns, lost_attrs
 from ...frames.unsupported import refusal
-from ...inputs.file_values import is_file_value
-from ...media import MAX_TEXT_LENGTH, cut, text
 from ...models import COMPLETED, Outcome
 from ...suggestions import did_you_mean, hint
 from ..common.card import Card, card
 from ..common.html_page import atomic
-from ..common.input_files import InputFiles, file_text
+from ..common.input_files import InputFiles, as_labels
 from ..common.source import name_of
 from . import model
 from .model import A, B, Judgement
@@ -52,9 +50,9 @@ def compare(
 ) -> Comparison:
     """Show two results pair by pair, side by side, to choose the better one blind.
 
-    A row of `a` is paired with a row of `b` that has the same values in the columns `by`. If several rows have the same
-    values, they are paired in order. Rows without a partner, pairs without two completed outputs, and pairs that show
-    the same execution twice are left out; the widget says how many. The order of the pairs is random. Half of them,
+    A row of `a` is paired with a row of `b` that has the same values in the columns `by`; rows with the same values are
+    paired in order. Rows without a partner, pairs without two completed outputs, and pairs that show the same execution
+    twice are left out; the widget says how many. The order of the pairs is random. Half of them,
     chosen at random, show `a` on the left. Until the result is revealed, the page contains nothing that identifies `a`
     and `b` except the outputs themselves. The URL of an output that was not downloaded is not displayed, but it is in
     the page's source.
@@ -142,6 +140,11 @@ class ComparedResult:
             raise ColumnError(msg)
         column: pd.Series[Any] = self.frame.iloc[:, places[0]]
         return column
+
+    def labels(self, label: Hashable, rows: Sequence[int]) -> pd.Series[Any]:
+        """Return the cells of a column in these rows, with names for the files in memory."""
+        cells = self.column(label).iloc[list(rows)].reset_index(drop=True)
+        return pd.Series(as_labels(cells.tolist()), dtype=object) if cells.dtype == object else cells
 
     def keys(self, by: Sequence[Hashable]) -> list[Hashable]:
         """Return the key of each row."""
@@ -239,7 +242,7 @@ class ComparisonSource:
     def item(self, place: int) -> dict[str, Any]:
         """Return the pair at a place as JSON: ``by`` (names and values of the columns), and two cards."""
         row = self.rows_of_pairs[self.order[place]][0]
-        by = [(name_of(label), _text(self.a.column(label).iloc[row])) for label in self.by]
+        by = [(name_of(label), model.cell_text(self.a.column(label).iloc[row])) for label in self.by]
         return {"by": by, "left": self._anonymous_card(place, 0), "right": self._anonymous_card(place, 1)}
 
     def store(self, place: int, judgement: Judgement | None) -> None:
@@ -276,9 +279,7 @@ class ComparisonSource:
         """A new frame with a row per pair."""
         rows = [row for row, _ in self.rows_of_pairs]
         # As a Series: pandas would infer another dtype from an array of texts.
-        data: dict[Hashable, Any] = {
-            name_of(label): self.a.column(label).iloc[rows].reset_index(drop=True) for label in self.by
-        }
+        data: dict[Hashable, Any] = {name_of(label): self.a.labels(label, rows) for label in self.by}
         executions = [self._execution_ids(*pair) for pair in self.rows_of_pairs]
         judgements = [self.judgements.get(number) for number in range(self.size)]
         texts: dict[str, list[str | None]] = {
@@ -312,7 +313,7 @@ class ComparisonSource:
             near = did_you_mean(by, self.by)
             msg = f"by={by!r} is not one of the columns that the rows are paired by: {model.listed(self.by)}{near}"
             raise ColumnError(msg)
-        cells = self.a.column(by).iloc[[row for row, _ in self.rows_of_pairs]].tolist()
+        cells = self.a.labels(by, [row for row, _ in self.rows_of_pairs]).tolist()
         groups: dict[Hashable, list[int]] = {}
         for number, cell in enumerate(cells):
             groups.setdefault(model.pair_key(cell), []).append(number)
@@ -344,14 +345,6 @@ class ComparisonSource:
 
     def _execution_ids(self, row_a: int, row_b: int) -> tuple[str | None, str | None]:
         return self.a.results.execution_id[row_a], self.b.results.execution_id[row_b]
-
-
-def _text(cell: object) -> str:
-    """Return a cell as the widget shows it: of a path, only the name."""
-    if is_file_value(cell):
-        return cut(cell.name if isinstance(cell, PurePath) else file_text(cell), MAX_TEXT_LENGTH)
-    key = model.pair_key(cell)
-    return "missing" if key is None else text(key)
 
 
 # -- columns that pair the rows ---------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from ...inputs.json_values import MISSING
 from ...media import cut
 from ...results import NO_TIME, Results
 from ...suggestions import hint
-from ..common.input_files import InputFiles, file_key, names_of
+from ..common.input_files import InputFiles, as_labels, file_key, names_of
 from ..common.source import SEPARATOR, Cards, name_of
 from .cards import FrameSide, MatrixCards
 from .colours import Unit
@@ -360,16 +359,7 @@ def _hashable(values: pd.Series[Any]) -> pd.Series[Any]:
     """Return the values as labels: a path as it is, the content of a file as its name, and a list as its JSON."""
     if values.dtype != object:
         return values
-    cells = values.tolist()
-    names = names_of(cell for cell in cells if not isinstance(cell, PurePath))
-    labels = [
-        names[file_key(cell)]
-        if is_file_value(cell) and not isinstance(cell, PurePath)
-        else cell
-        if _is_hashable(cell)
-        else _to_json(cell)
-        for cell in cells
-    ]
+    labels = [label if _is_hashable(label) else _to_json(label) for label in as_labels(values.tolist())]
     hashable: pd.Series[Any] = pd.Series(labels, dtype=object)  # pandas would infer another dtype for some
     return hashable
 
