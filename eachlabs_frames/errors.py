@@ -12,6 +12,7 @@
     |   |-- RunError              a named run that does not fit this call or does not exist
     |   |-- JournalError          the journal cannot be opened, read or written
     |   `-- BridgeError           a synchronous call where none is possible
+    |-- DeclinedError             a no to the question of `ask=True`: nothing was sent
     `-- APIError                  an error of the API: `status` and `details` hold its response
         |-- APIConnectionError    no connection, or no response
         |-- AuthenticationError   401
@@ -75,6 +76,10 @@ class JournalError(UsageError, OSError):
 
 class BridgeError(UsageError, RuntimeError):
     """A synchronous call was made where no event loop can serve it."""
+
+
+class DeclinedError(EachlabsError):
+    """The question of ``ask=True`` was not answered with yes; nothing was sent."""
 
 
 class APIError(EachlabsError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -71,11 +71,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """The version of a workflow that a run is pinned to, and that version's input schema."""
+    """The version of a workflow that a run is pinned to, that version's input schema, and its steps."""
 
     workflow_id: str
     version_id: str
     input_schema: Mapping[str, Json] | None = None
+    steps: Sequence[Json] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +211,13 @@ class Event:
     stale_since: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """The balance of the account and the mean cost of an execution, in USD, as far as the API tells."""
+class SettledExecution(NamedTuple):
+    """What is known of an execution that has completed: its cost in USD, how long it ran, and its input."""
 
-    balance_usd: float | None = None
-    cost_usd: float | None = None
+    execution_id: str
+    cost: float | None
+    seconds: float | None = None
+    inputs: Mapping[str, Json] | None = None
 
 
 Observer: TypeAlias = Callable[[Event], None]

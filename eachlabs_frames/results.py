@@ -193,15 +193,17 @@ class Results:
         others: int = sum(_not_in_flight(self._tally))
         return self.size - others
 
-    def paid(self) -> tuple[float, int]:
-        """Return what the rows' executions are known to have cost, in USD, and how many have no known cost.
+    def paid(self) -> tuple[float, list[int]]:
+        """Return what the rows' executions are known to have cost, in USD, and the rows that have no known cost.
 
         A row whose answer was lost counts: it may be billed.
         """
-        pairs = zip(self.execution_id, self.status, self.cost, strict=True)
-        unpriced = sum(
-            isnan(cost) and (execution_id is not None or status == UNKNOWN) for execution_id, status, cost in pairs
-        )
+        cells = enumerate(zip(self.execution_id, self.status, self.cost, strict=True))
+        unpriced = [
+            row
+            for row, (execution_id, status, cost) in cells
+            if isnan(cost) and (execution_id is not None or status == UNKNOWN)
+        ]
         return sum(cost for cost in self.cost if not isnan(cost)), unpriced
 
     def column(self, name: str) -> Any:

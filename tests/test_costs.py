@@ -13,12 +13,11 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.api.reader import watch_balance
-from eachlabs_frames.engine.budget import Budget
+from eachlabs_frames.engine.budget import Budget, Limits
 from eachlabs_frames.engine.events import EventEmitter
 from eachlabs_frames.frames.calls import Calls
-from eachlabs_frames.frames.preview import estimate_sentence, make_estimate
 from eachlabs_frames.frames.progress_bar import describe
-from eachlabs_frames.models import Event, Prices
+from eachlabs_frames.models import Event
 from eachlabs_frames.money import format_usd
 from eachlabs_frames.results import Results
 from eachlabs_frames.sandbox import Fault, Sandbox
@@ -83,30 +82,30 @@ def test_what_earlier_calls_of_the_run_have_cost_counts(sandbox: Sandbox) -> Non
     assert more["execution_id"].is_unique
 
 
-def test_a_single_batch_goes_first_where_no_cost_is_known(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """It says so, waits until the first executions have ended, and then knows how many more fit."""
+def test_a_single_row_goes_first_where_no_cost_is_known(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """It says so, waits until its execution has ended, and then one batch until more costs are known."""
     with caplog.at_level(logging.WARNING, "eachlabs_frames"):
         out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25)
-    assert "this workflow's cost is not known yet: one batch is sent first" in caplog.text
+    assert "this workflow's cost is not known yet: one row is sent first" in caplog.text
     assert sandbox.accepted_count() == 25
     assert out["status"].isin(["pending"]).sum() == 15
-    assert out.loc[:9, "status"].tolist() == ["completed"] * 10
+    assert out.loc[:10, "status"].tolist() == ["completed"] * 11
 
 
-def test_a_first_batch_that_is_refused_teaches_nothing(sandbox: Sandbox) -> None:
+def test_a_first_row_that_is_refused_teaches_nothing(sandbox: Sandbox) -> None:
     """The next one goes first then."""
-    sandbox.faults(Fault("bad_request", at=range(1, 20)))
+    sandbox.faults(Fault("bad_request", at=range(1, 11)))
     out = frame(12).eachlabs.bulk_trigger(WF, max_cost=1.0, max_concurrency=1)
-    assert out["status"].tolist() == ["failed"] * 10 + ["completed"] * 2
+    assert out["status"].tolist() == ["failed"] * 10 + ["completed", "queued"]
 
 
-def test_costs_that_the_api_never_states_stop_the_run_after_the_first_batch() -> None:
+def test_costs_that_the_api_never_states_stop_the_run_after_the_first_row() -> None:
     """A limit that cannot be held is not held by guessing."""
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), cost_shape="none") as sandbox:
         out = frame(30).eachlabs.bulk_trigger(WF, max_cost=5)
-        assert sandbox.accepted_count() == 10
+        assert sandbox.accepted_count() == 1
     assert out["error"].dropna().str.contains("max_cost= cannot be enforced").all()
-    assert (out["status"] == "pending").sum() == 20
+    assert (out["status"] == "pending").sum() == 29
 
 
 def test_a_lost_answer_counts_as_paid() -> None:
@@ -157,11 +156,14 @@ def test_a_budget_counts_what_is_spent_and_what_is_under_way(
     wanted: int, max_cost: float, spent: float, open_: int, fits: int
 ) -> None:
     """At 0.1 USD each; ten times 0.1 is 1.0."""
-    assert Budget(max_cost, mean=0.1, spent=spent, open_=open_).affordable(wanted) == fits
+    budget = Budget(max_cost, spent=spent, open_=[-1] * open_, costs=[0.1] * 3)
+    assert budget.reserve(range(wanted)) == fits
+    priced = Budget(max_cost, spent=spent, open_=[-1] * open_, price_of=lambda _: Limits(0.1, 0.1))
+    assert priced.reserve(range(wanted)) == fits
 
 
-def test_costs_of_zero_do_not_count_for_the_mean() -> None:
-    """Executions that were free (credits, failures) are no licence: one batch goes first."""
+def test_costs_of_zero_do_not_count() -> None:
+    """Executions that were free (credits, failures) are no licence: one row goes first."""
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), cost_usd=0.0) as sandbox:
         frame(12).eachlabs.bulk_trigger(WF, wait=True)
         sandbox.change(cost_usd=1.0)
@@ -170,17 +172,17 @@ def test_costs_of_zero_do_not_count_for_the_mean() -> None:
     assert (out["status"] == "pending").sum() == 25
 
 
-def test_a_first_batch_whose_answer_is_lost_for_good_stops_the_run(sandbox: Sandbox) -> None:
-    """It may be billed, and its cost is not known: no second batch goes first."""
+def test_a_first_row_whose_answer_is_lost_for_good_stops_the_run(sandbox: Sandbox) -> None:
+    """It may be billed, and its cost is not known: no second row goes first."""
     ef.configure(settle_window=0.3)
     sandbox.change(listing_lag=1e9)
     sandbox.faults(Fault("lost_answer"))
     out = frame(60).eachlabs.bulk_trigger(WF, max_cost=0.05)
-    assert sandbox.accepted_count() == 10
-    assert out["status"].value_counts().to_dict() == {"unknown": 10, "pending": 50}
+    assert sandbox.accepted_count() == 1
+    assert out["status"].value_counts().to_dict() == {"unknown": 1, "pending": 59}
 
 
-def test_a_recovered_first_batch_teaches_the_cost(sandbox: Sandbox) -> None:
+def test_a_recovered_first_row_teaches_the_cost(sandbox: Sandbox) -> None:
     """What was adopted ends like any other execution."""
     sandbox.faults(Fault("lost_answer", at={1}))
     out = frame(40).eachlabs.bulk_trigger(WF, max_cost=0.25)
@@ -202,7 +204,11 @@ def test_a_preview_states_what_the_rows_would_cost(sandbox: Sandbox) -> None:
     frame(2).eachlabs.bulk_trigger(WF, wait=True)
     rows = pd.concat([frame(24), pd.DataFrame({"prompt": [None]})])
     said = rows.eachlabs.preview(WF).attrs["eachlabs_preview"]
-    assert said == {"rows": 24, "requests": 3, "cost_usd": pytest.approx(0.24), "balance_usd": pytest.approx(4.98)}
+    amounts = {name: said.pop(name) for name in ("cost_usd", "cost_low_usd", "cost_high_usd", "balance_usd")}
+    assert list(amounts.values()) == pytest.approx([0.24, 0.24, 0.24, 4.98])
+    assert said.pop("seconds") >= 0
+    assert said.pop("time_from").startswith("the mean duration of 2 settled executions")
+    assert said == {"rows": 24, "requests": 3, "cost_from": "2 settled executions of this version"}
 
 
 def test_a_preview_without_prices_works() -> None:
@@ -225,7 +231,7 @@ def test_a_preview_without_a_workflow_counts_and_requests_nothing(sandbox: Sandb
 
 
 def test_where_the_api_knows_no_cost_the_journal_may(sandbox: Sandbox) -> None:
-    """The mean of completed executions of this workflow on this server; the preview states its source."""
+    """The mean of completed executions of this version on this server; the preview states its source."""
     frame(4).eachlabs.bulk_trigger(WF, wait=True)
     sandbox.change(cost_usd=0.03)
     out = frame(4).eachlabs.bulk_trigger(WF, run="dear", retrigger=True, wait=True)
@@ -234,15 +240,19 @@ def test_where_the_api_knows_no_cost_the_journal_may(sandbox: Sandbox) -> None:
     sandbox.change(cost_shape="none")
     said = frame(30).eachlabs.preview(WF).attrs["eachlabs_preview"]
     assert said["cost_usd"] == pytest.approx(30 * 0.02)
-    assert said["cost_from"] == "the mean of 8 executions in the journal"
+    assert said["cost_from"] == "8 settled executions of this version"
     asked = len(sandbox.requests)
     own = out.eachlabs.preview().attrs["eachlabs_preview"]
     assert (own["rows"], own["cost_usd"]) == (4, pytest.approx(4 * 0.02))
     assert len(sandbox.requests) == asked
     assert frame(3).eachlabs.preview("wf_text").attrs["eachlabs_preview"]["cost_usd"] is None
     assert frame(3).eachlabs.preview().attrs["eachlabs_preview"]["cost_usd"] is None
+    other = frame(3).eachlabs.preview(WF, version_id="v1").attrs["eachlabs_preview"]
+    assert "cost_from" not in other
     sandbox.change(cost_shape="number")
-    assert "cost_from" not in frame(3).eachlabs.preview(WF).attrs["eachlabs_preview"]
+    ef.configure(journal=os.environ["EACHLABS_JOURNAL"] + ".other")
+    both = frame(3).eachlabs.preview(WF).attrs["eachlabs_preview"]
+    assert both["cost_from"] == "8 settled executions of this version"
 
 
 def test_the_newest_runs_tell_the_cost(sandbox: Sandbox) -> None:
@@ -253,7 +263,7 @@ def test_the_newest_runs_tell_the_cost(sandbox: Sandbox) -> None:
     sandbox.change(cost_shape="none")
     said = frame(1).eachlabs.preview(WF).attrs["eachlabs_preview"]
     assert said["cost_usd"] == pytest.approx(0.05)
-    assert said["cost_from"] == "the mean of 100 executions in the journal"
+    assert said["cost_from"] == "100 settled executions of this version"
 
 
 def test_another_servers_costs_are_not_this_ones(sandbox: Sandbox) -> None:
@@ -292,17 +302,6 @@ def test_extreme_amounts_are_short(amount: float) -> None:
     assert len(format_usd(amount)) < 20
 
 
-def test_an_estimate_in_words() -> None:
-    """Known amounts are stated, and unknown ones are called unknown."""
-    assert estimate_sentence(make_estimate(24, Prices(4.98, 0.01))) == (
-        "24 rows can be sent, in 3 requests: about $0.24; the balance is $4.98"
-    )
-    assert estimate_sentence(make_estimate(1, Prices())) == "1 row can be sent, in 1 request: cost not known yet"
-    assert estimate_sentence(make_estimate(10, Prices(), journaled=[0.5, 0.7])) == (
-        "10 rows can be sent, in 1 request: about $6.00 (by the mean of 2 executions in the journal)"
-    )
-
-
 def test_the_balance_is_in_the_progress_line(sandbox: Sandbox) -> None:
     """Where the API gives it, an observer hears of it and the line shows it."""
     sandbox.change(balance_usd=5.0, latency=0.05)
@@ -338,7 +337,6 @@ def test_a_balance_that_is_busy_is_read_again_and_may_be_negative(fault: Fault) 
     with ef.sandbox.start(balance_usd=-1.25, faults=[fault]) as sandbox:
         made = frame(2).eachlabs.preview(WF).attrs["eachlabs_preview"]
         assert made["balance_usd"] == -1.25
-        assert estimate_sentence(make_estimate(2, Prices(-1.25, None))).endswith("the balance is \N{MINUS SIGN}$1.25")
         events: list[Event] = []
         out = frame(5).eachlabs.bulk_trigger(WF, progress=events.append)
         assert out["status"].eq("pending").all()

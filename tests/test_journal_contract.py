@@ -97,7 +97,7 @@ def test_an_empty_journal_answers_every_question(any_journal: Journal) -> None:
     assert any_journal.spec_of("r") is None
     assert any_journal.runs_of_ids({"b"}) == {}
     assert any_journal.workflow_ids(PIN.base_url) == []
-    assert any_journal.costs(PIN.workflow_id, PIN.base_url) == []
+    assert any_journal.settled(PIN.workflow_id, PIN.version_id, PIN.base_url, inputs=True) == []
     assert any_journal.recent_runs(PIN, 0) == []
     assert any_journal.last_sent("r") is None
     assert any_journal.accept_loss() == {}
@@ -108,7 +108,7 @@ def test_an_empty_journal_answers_every_question(any_journal: Journal) -> None:
 
 def test_a_question_makes_no_journal(any_journal: Journal) -> None:
     """What is only a help, such as past costs, creates nothing where there is no journal yet."""
-    any_journal.costs(PIN.workflow_id, PIN.base_url)
+    any_journal.settled(PIN.workflow_id, PIN.version_id, PIN.base_url, inputs=True)
     any_journal.recent_runs(PIN, 0)
     any_journal.workflow_ids(PIN.base_url)
     any_journal.spec_of("r")

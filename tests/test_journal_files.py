@@ -235,7 +235,7 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     }
     assert open_journal(journal).load("s").state.results.execution_id == ["e0"]
     assert open_journal(journal).runs_of_ids({"b", "other"}) == {"b": ("s", PIN)}
-    assert open_journal(journal).costs("wf", "http://localhost") == []
+    assert open_journal(journal).settled("wf", None, "http://localhost", inputs=True) == []
     entry = SqliteRunJournal(journal, "s")
     entry.enter(PIN)
     assert asyncio.run(entry.claimed(0.0)).executions == {"e0"}

@@ -108,6 +108,7 @@ def test_a_live_frame_completes_its_accessor() -> None:
                 "validate",
                 "max_concurrency",
                 "max_cost",
+                "ask",
                 "retrigger",
                 "on_unknown",
                 "prefix",
@@ -131,6 +132,7 @@ def test_a_live_frame_completes_its_accessor() -> None:
                 "validate",
                 "max_concurrency",
                 "max_cost",
+                "ask",
                 "retrigger",
                 "on_unknown",
                 "prefix",
@@ -163,7 +165,7 @@ def test_a_live_frame_completes_its_accessor() -> None:
         (
             "retry_failed",
             [
-                *("inputs", "webhook_url", "webhook_secret", "webhook", "max_concurrency", "max_cost"),
+                *("inputs", "webhook_url", "webhook_secret", "webhook", "max_concurrency", "max_cost", "ask"),
                 *("inplace", "wait", "progress"),
             ],
         ),

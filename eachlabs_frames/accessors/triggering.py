@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ConfigurationError
 from ..frames.table import Frame
 from ..models import Secret
 from ..suggestions import check_keywords
@@ -54,10 +55,13 @@ class TriggerMethods(AccessorBase):
         pandas.DataFrame
             With this frame's index: ``payload`` (object: a dict, or None for a row with a problem) and ``problem``
             (string; missing where there is none). ``attrs["eachlabs_preview"]`` says how many ``rows`` can be sent, in
-            how many ``requests``, what they would cost (``cost_usd``, from the mean cost of the workflow's latest
-            executions) and the account's balance (``balance_usd``); both in USD, None if not known. If the API gives no
-            cost, or no workflow is named, the cost is taken from the journal if possible, for this workflow or for the
-            one that this frame was sent to; ``cost_from`` then says so. ``attrs["eachlabs_accepted_before"]`` counts
+            how many ``requests``, what they are expected to cost (``cost_usd``) and the account's balance
+            (``balance_usd``); both in USD, None if not known. Where they are known, also the range of the cost
+            (``cost_low_usd``, ``cost_high_usd``) and where it is from (``cost_from``): settled executions of this
+            version, in the journal and in the workflow's listing, or the published prices of its models; the parts
+            that are not in it (``cost_unknown``, a list of reasons); the ``seconds`` that the executions take, and what
+            that assumes (``time_from``). Without a workflow, the executions are those of the version that this frame
+            was sent to, in the journal. See `docs/costs.md`. ``attrs["eachlabs_accepted_before"]`` counts
             rows that the journal has recorded as accepted lately, if a workflow is named and there are any.
             ``attrs["eachlabs_notes"]`` lists notes, if there are any: columns that are not sent, names that are
             probably misspelt, and the most common problem. In a notebook and on a terminal all of this is printed too.
@@ -106,6 +110,7 @@ class TriggerMethods(AccessorBase):
         validate: bool = True,
         max_concurrency: int | None = None,
         max_cost: float | None = None,
+        ask: bool = False,
         retrigger: bool = False,
         on_unknown: str = "keep",
         prefix: str = "",
@@ -159,9 +164,13 @@ class TriggerMethods(AccessorBase):
         max_concurrency : int, optional
             Maximum number of requests in flight, 1 to 256; by default the configured value (8).
         max_cost : float, optional
-            Maximum cost of the run in USD, including its earlier calls: sending stops before a batch that would exceed
-            it, estimated from the mean cost of the workflow's latest executions that have ended. If no cost is known,
-            one batch is sent first to learn it.
+            Maximum cost of the run in USD, including its earlier calls. For each row in flight the most that it is
+            expected to cost is reserved: by the published prices of the workflow's models, else by what executions of
+            this version have cost. What an execution did not use is given back, and waited for if further rows may fit
+            then. If no cost is known, one row is sent first to learn it. See `docs/costs.md`.
+        ask : bool, default False
+            Show what the rows would cost, as `preview` does, and send them only if a person answers yes. In a terminal
+            or a notebook; not in the async variant.
         retrigger : bool, default False
             Trigger every row, including those that have an execution: each is paid for again.
         on_unknown : {"keep", "resend"}
@@ -187,7 +196,10 @@ class TriggerMethods(AccessorBase):
         Raises
         ------
         UsageError
-            Something in the call, the frame or the settings is wrong. Nothing was sent.
+            Something in the call, the frame or the settings is wrong; or ``ask=True`` where nobody can answer. Nothing
+            was sent.
+        DeclinedError
+            The question of ``ask=True`` was not answered with yes. Nothing was sent, nor recorded in the journal.
         RunError
             The named run has another workflow, version, mapping or key; or every row was recently accepted in another
             run, which the message names. Nothing was sent.
@@ -227,6 +239,7 @@ class TriggerMethods(AccessorBase):
                 validate=validate,
                 max_concurrency=max_concurrency,
                 max_cost=max_cost,
+                ask=ask,
                 retrigger=retrigger,
                 on_unknown=on_unknown,
                 prefix=prefix,
@@ -244,6 +257,9 @@ class TriggerMethods(AccessorBase):
         """
         options["webhook_secret"] = Secret.wrap(options.get("webhook_secret"))  # at once: see `bulk_trigger`
         check_keywords(self.bulk_trigger_async, options)
+        if options.get("ask"):
+            msg = "ask=True would block the event loop: call preview() and ask yourself, or use bulk_trigger()"
+            raise ConfigurationError(msg)
         return await self._run_async(self._trigger(workflow_id, inputs, **options))
 
     def start(
@@ -261,6 +277,7 @@ class TriggerMethods(AccessorBase):
         validate: bool = True,
         max_concurrency: int | None = None,
         max_cost: float | None = None,
+        ask: bool = False,
         retrigger: bool = False,
         on_unknown: str = "keep",
         prefix: str = "",
@@ -275,8 +292,8 @@ class TriggerMethods(AccessorBase):
         ----------
         workflow_id, inputs, version_id, run, key, webhook_url, webhook_secret, webhook, na, validate
             As for `bulk_trigger`.
-        max_concurrency, max_cost, retrigger, on_unknown, prefix
-            As for `bulk_trigger`.
+        max_concurrency, max_cost, ask, retrigger, on_unknown, prefix
+            As for `bulk_trigger`. With `ask`, this waits for the answer, and starts then.
         track : bool, default True
             Poll the executions, also while others are being sent, until all have ended. If False, the run is done when
             all rows are sent; use `wait` later.
@@ -306,6 +323,7 @@ class TriggerMethods(AccessorBase):
         """
         secret = Secret.wrap(webhook_secret)
         del webhook_secret  # at once: a traceback may show local variables
+        from ..aio.bridge import ReadCall
         from ..checks import check_flag
         from ..frames import trigger
         from ..frames.background_run import BackgroundRun
@@ -323,6 +341,7 @@ class TriggerMethods(AccessorBase):
             validate=validate,
             max_concurrency=max_concurrency,
             max_cost=max_cost,
+            ask=ask,
             retrigger=retrigger,
             on_unknown=on_unknown,
             prefix=prefix,
@@ -330,6 +349,9 @@ class TriggerMethods(AccessorBase):
             progress=False if progress is None else progress,
         )
         call = trigger.TriggerCall(self._frame, workflow_id, inputs, options)
+        if options.ask:
+            # The question needs the caller's thread.
+            self._run(lambda: ReadCall(call.prepare_early))
         return Run(BackgroundRun(call, inputs=inputs, options=options))
 
     def retry_failed(
@@ -341,6 +363,7 @@ class TriggerMethods(AccessorBase):
         webhook: WebhookReceiver | None = None,
         max_concurrency: int | None = None,
         max_cost: float | None = None,
+        ask: bool = False,
         inplace: bool = False,
         wait: bool = False,
         progress: bool | Observer | None = None,
@@ -355,7 +378,7 @@ class TriggerMethods(AccessorBase):
         ----------
         inputs : None, list, dict or callable
             Another mapping; required if the first was a callable, which a frame does not store.
-        webhook_url, webhook_secret, webhook, max_concurrency, max_cost, inplace, wait, progress
+        webhook_url, webhook_secret, webhook, max_concurrency, max_cost, ask, inplace, wait, progress
             As for `bulk_trigger`: `max_cost` counts all that the run has paid, superseded executions too.
 
         Returns
@@ -380,6 +403,7 @@ class TriggerMethods(AccessorBase):
             webhook=webhook,
             max_concurrency=max_concurrency,
             max_cost=max_cost,
+            ask=ask,
             inplace=inplace,
             wait=wait,
             progress=progress,

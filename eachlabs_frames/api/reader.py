@@ -23,11 +23,10 @@ from ..errors import (
     PermissionDeniedError,
     RateLimitError,
 )
-from ..models import COMPLETED, TERMINAL, Clock, DialectName, Json, Prices, Request, Transport, Workflow
+from ..models import COMPLETED, TERMINAL, Clock, DialectName, Json, Request, Transport, Workflow
 from ..results import Results
 from .requests import PAGE_SIZE, balance_request, details_request, is_filter, listing_request, workflow_request
 from .responses import (
-    canonical_status,
     choose_version,
     cost_in,
     details_of,
@@ -353,21 +352,6 @@ async def read_costs(
     return {execution_id: costs[execution_id] for execution_id in rows if execution_id in costs}
 
 
-async def mean_cost(workflow_id: str, *, transport: Transport) -> float | None:
-    """Return the mean cost in USD of the workflow's latest completed executions; None if none is known.
-
-    Only the newest page of the listing counts, because costs change with the model and its price. Costs of 0 do not
-    count: they may come from a failure, a credit or a cache, and say nothing about the next execution.
-    """
-    page = await read_page(workflow_id, sender(transport))
-    if not isinstance(page, ExecutionPage):
-        logger.warning("the costs of earlier executions cannot be read: %s", page.reason)
-        return None
-    completed = [entry for entry in page.executions if canonical_status(entry.get("status")) == COMPLETED]
-    costs = [cost for entry in completed if (cost := cost_in(entry)) is not None and cost > 0]
-    return sum(costs) / len(costs) if costs else None
-
-
 # -- the balance -------------------------------------------------------------------------------------------------------
 
 BALANCE_PAUSE: Final = 20.0
@@ -427,11 +411,3 @@ async def read_balance_again(
         amount = await cancel_on(stop, read())
         if amount is not None:
             report(amount)
-
-
-async def read_prices(workflow_id: str, *, transport: Transport, clock: Clock, dialect: DialectName) -> Prices:
-    """Return the balance and the mean cost of the workflow's executions, as known before a run."""
-    balance, cost = await asyncio.gather(
-        read_balance(transport=transport, clock=clock, dialect=dialect), mean_cost(workflow_id, transport=transport)
-    )
-    return Prices(balance, cost)

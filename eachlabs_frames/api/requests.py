@@ -40,13 +40,18 @@ def checked_id(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         msg = f"{name} must be a non-empty string, as in 'wf_abc123'; got {value!r}"
         raise ConfigurationError(msg)
-    if not re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", value):
+    if not is_path_segment(value):
         msg = (
             f"{name} {value!r} would change the URL: it may contain letters, digits, '_', '-', '~', and dots except "
             f"at the ends"
         )
         raise ConfigurationError(msg)
     return value
+
+
+def is_path_segment(value: str) -> bool:
+    """Return whether a text is valid as one segment of a URL's path."""
+    return re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", value) is not None
 
 
 @lru_cache
@@ -140,6 +145,11 @@ def details_request(dialect: DialectName, execution_id: str) -> Request:
     """Return the request for an execution's details."""
     prefix = "" if dialect == "legacy" else "/workflows"
     return Request("GET", f"{prefix}/executions/{quote(execution_id, safe='')}")
+
+
+def model_request(slug: str) -> Request:
+    """Return the request for a model and its price; the legacy dialect has none."""
+    return Request("GET", f"/models/{_segment(slug)}")
 
 
 def balance_request() -> Request:

@@ -116,6 +116,15 @@ def cost_in(entry: Mapping[str, Any]) -> float | None:
     return parse_cost(entry.get("total_cost")) if cost is None else cost
 
 
+def seconds_in(entry: Mapping[str, Any]) -> float | None:
+    """Return how long an execution ran; None if its times are not known."""
+    started_at = parse_time(entry.get("started_at"))
+    completed_at = parse_time(entry.get("ended_at")) or parse_time(entry.get("completed_at"))
+    if started_at is None or completed_at is None or completed_at < started_at:
+        return None
+    return (completed_at - started_at) / _NS
+
+
 def _output_of(entry: Mapping[str, Any]) -> Json:
     """Return an execution's output: the structured one if there is one, as it is the whole output, else ``output``.
 
@@ -279,7 +288,7 @@ def _elapsed(started_at: int | None, completed_at: int | None, metadata: Mapping
 
 
 def choose_version(data: Json, *, workflow_id: str, version_id: str | None) -> Workflow:
-    """Return the requested version of a workflow and its input schema, or the latest.
+    """Return the requested version of a workflow, its input schema and its steps, or the latest.
 
     The latest is ``latest_version_id`` if the API names it (legacy), else the active version with the newest
     ``updated_at`` (API reference, "Two dialects, one API").
@@ -300,7 +309,15 @@ def choose_version(data: Json, *, workflow_id: str, version_id: str | None) -> W
         what = f"no version {version_id!r}{did_you_mean(version_id, ids)}" if version_id else "no active version"
         msg = f"workflow {workflow_id!r} has {what}; its versions: {names}"
         raise NotFoundError(msg, status=404)
-    return Workflow(workflow_id, chosen_id, _input_schema(version))
+    definition = (version or {}).get("definition")
+    definition = definition if isinstance(definition, Mapping) else {}
+    schema, steps = definition.get("input_schema"), definition.get("steps")
+    return Workflow(
+        workflow_id,
+        chosen_id,
+        schema if isinstance(schema, Mapping) else None,
+        steps if isinstance(steps, list) else (),
+    )
 
 
 def _latest(workflow: Mapping[str, Any], versions: list[Mapping[str, Any]]) -> str | None:
@@ -312,12 +329,6 @@ def _latest(workflow: Mapping[str, Any], versions: list[Mapping[str, Any]]) -> s
         return None
     newest = max(active, key=lambda version: parse_time(version.get("updated_at")) or 0)
     return str(newest["version_id"])
-
-
-def _input_schema(version: Mapping[str, Any] | None) -> Mapping[str, Json] | None:
-    definition = (version or {}).get("definition")
-    schema = definition.get("input_schema") if isinstance(definition, Mapping) else None
-    return schema if isinstance(schema, Mapping) else None
 
 
 # -- uploads ----------------------------------------------------------------------------------------------------------

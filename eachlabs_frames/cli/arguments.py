@@ -216,6 +216,7 @@ def _add_inputs(add: Any) -> None:
 
 def _add_sending(add: Any) -> None:
     add("--max-cost", type=usd, metavar="USD", help="stop before the run costs more")
+    add("--ask", action="store_true", help="show what the rows would cost, and send them only after a yes")
     webhook = "URL that the API calls when an execution ends; the secret is read from EACHLABS_WEBHOOK_SECRET"
     add("--webhook-url", metavar="URL", help=webhook)
     add("--max-concurrency", type=count, metavar="N", help="maximum number of parallel requests (default: 8)")

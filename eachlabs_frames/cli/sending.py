@@ -66,6 +66,7 @@ def retry_failed(frame: Frame, inputs: Any, args: argparse.Namespace, signals: S
         webhook_secret=webhook_secret(args),
         max_concurrency=args.max_concurrency,
         max_cost=args.max_cost,
+        ask=args.ask,
         progress=args.progress,
     )
     return send(lambda: retry.retry_failed(frame, inputs, options, prefix=args.prefix), args, signals, sink)

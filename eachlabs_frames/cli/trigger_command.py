@@ -31,6 +31,7 @@ OPTIONS: Final = (
     "validate",
     "max_concurrency",
     "max_cost",
+    "ask",
     "retrigger",
     "on_unknown",
     "prefix",
@@ -75,7 +76,7 @@ def _check(args: argparse.Namespace) -> None:
         msg = "--json requires --dry-run; for a result in JSON, use --out FILE.jsonl"
         raise UsageError(msg)
     if args.dry_run:
-        with_out = [option for option in ("out", "out_format", "force", "wait") if getattr(args, option)]
+        with_out = [option for option in ("out", "out_format", "force", "wait", "ask") if getattr(args, option)]
         if with_out:
             option = with_out[0].replace("_", "-")
             msg = f"--{option} cannot be used with --dry-run, which sends and writes nothing; leave it out"

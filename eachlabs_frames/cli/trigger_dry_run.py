@@ -54,7 +54,12 @@ def _to_json(would: DryRun, args: argparse.Namespace, rows: int) -> str:
         "left_alone": would.left_alone,
         "requests": known["requests"],
         "cost_usd": known["cost_usd"],
+        "cost_low_usd": known["cost_low_usd"],
+        "cost_high_usd": known["cost_high_usd"],
         "cost_from": known["cost_from"],
+        "cost_unknown": known["cost_unknown"],
+        "seconds": known["seconds"],
+        "time_from": known["time_from"],
         "balance_usd": known["balance_usd"],
         "refused": None if would.refused is None else reworded(would.refused),
         "problems": [{"row": row, "problem": reworded(problem)} for row, problem in would.problems.items()],
@@ -64,7 +69,7 @@ def _to_json(would: DryRun, args: argparse.Namespace, rows: int) -> str:
 
 
 def _to_text(would: DryRun, rows: int) -> str:
-    from ..frames.preview import estimate_sentence
+    from ..frames.estimate import estimate_sentence
 
     made = would.estimate
     parts = [estimate_sentence(made)]

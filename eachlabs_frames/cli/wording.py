@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OPTIONS: Final[Mapping[str, str]] = {
     "allow_private": "--allow-private",
+    "ask": "--ask",
     "column": "--column",
     "folder": "--to",
     "inputs": "--inputs",

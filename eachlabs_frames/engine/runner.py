@@ -12,16 +12,16 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ..aio.backoff import poll_delay
 from ..aio.tasks import cancel_on, run_workers
 from ..api.requests import trigger_request
 from ..api.verdicts import Done, Retry, Split, Stop, Unknown, Verdict, judge_trigger
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
 from ..journal.base import LostRequest
-from ..models import FAILED, PENDING, SETTLED, UNKNOWN, ApiConnection, Batch, Fault, Reply, Target
+from ..models import FAILED, UNKNOWN, ApiConnection, Batch, Fault, Reply, Target
 from ..settings import Settings
 from .budget import Budget
+from .budget_gate import BudgetGate
 from .events import described
 from .limiter import Limiter
 from .recorder import Recorder
@@ -35,7 +35,6 @@ MAX_UNANSWERED: Final = 10
 OTHER_SESSIONS_INTERVAL: Final = 0.5
 """Seconds between two polls of what other calls of the same run have settled."""
 
-NO_COSTS: Final = "max_cost= cannot be enforced: the cost of the first executions is not known"
 CUT_OFF: Final = "interrupted before its response arrived: it may have started"
 UNNAMED: Final = "the response names no execution for this input: it may have started"
 NOT_ITS_OWN: Final = (
@@ -99,7 +98,14 @@ class Runner:
         self._dialect = connection.dialect
         self._workers = connection.workers
         self._settings = settings
-        self._budget = budget
+        self._gate = BudgetGate(
+            budget,
+            results=self._results,
+            clock=self._clock,
+            max_wait=settings.max_wait,
+            poll=poll,
+            on_waiting=recorder.events.waiting,
+        )
         self._limiter = Limiter(
             self._clock,
             workers=self._workers,
@@ -114,7 +120,6 @@ class Runner:
         self._unanswered = 0
         self._has_outcomes = False
         self._abandoned = False
-        self._out_of_budget: StopReason | None = None
         self.stop_reason: StopReason | None = None
 
     async def run(
@@ -149,8 +154,8 @@ class Runner:
             await asyncio.sleep(0)  # as in `_send_next_part`
             await self._send_first(batches, canary=canary)
             await run_workers(self._stream(batches), self._send_batch, workers=self._workers)
-            if self._out_of_budget is not None:
-                self._end(self._out_of_budget)
+            if self._gate.stop_reason is not None:
+                self._end(StopReason(self._gate.stop_reason))
             await self._follow_other_sessions()
             if self._search is not None and self._searching is not None:
                 self._search.close()
@@ -172,46 +177,13 @@ class Runner:
 
     async def _send_first(self, batches: Iterator[Batch], *, canary: bool) -> None:
         """Send the first batch alone if its reply or its cost is needed before more are paid for."""
-        if self._budget is not None and self._budget.mean is None:
-            logger.warning("this workflow's cost is not known yet: one batch is sent first to learn it for max_cost=")
-            self._events.waiting("the first executions to end, to learn what one costs")
-            # If a batch was refused, nothing is learned from it.
-            while self._budget.mean is None and (first := next(self._stream(batches), None)) is not None:
-                await self._send_batch(first)
-                if self.stop_reason is None:
-                    await self._learn_cost(self._budget, first)
-            self._events.waiting(None)
-        elif canary and (first := next(self._stream(batches), None)) is not None:
+        # If a batch was refused, nothing is learned from it.
+        while (canary or self._gate.is_learning) and (first := next(self._stream(batches), None)) is not None:
             await self._send_batch(first)
-
-    async def _learn_cost(self, budget: Budget, first: Batch) -> None:
-        """Wait until executions of `first` have ended and pass their costs to the budget; end the run if it cannot be.
-
-        Nothing is learned if the whole batch was refused, or when the run is stopped.
-        """
-        results, clock, max_wait = self._results, self._clock, self._settings.max_wait
-        deadline, polls = clock.now() + max_wait, 0
-        while not self._stop.is_set():
-            costs = [results.cost[row] for row in first.positions if results.cost[row] > 0]
-            if costs:
-                budget.learn(costs)
-                return
-            statuses = {results.status[row] for row in first.positions}
-            if statuses <= {FAILED, PENDING} and not any(results.execution_id[row] for row in first.positions):
-                return
-            is_searching = self._search is not None and self._search.busy
-            if statuses <= SETTLED and not is_searching:
-                self._end(StopReason(NO_COSTS))
-                return
-            if clock.now() >= deadline:
-                self._end(StopReason(f"{NO_COSTS}: they have not ended within max_wait={max_wait:g} s"))
-                return
-            polls += 1
-            await cancel_on(self._stop, clock.sleep(poll_delay(polls, floor=None, draw=clock.draw())))
-            await self._poll()
+            canary = False
 
     def _stream(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        while self.stop_reason is None and self._out_of_budget is None and not self._abandoned:
+        while self.stop_reason is None and self._gate.stop_reason is None and not self._abandoned:
             try:
                 batch = next(batches, None)
             except Exception as exc:
@@ -239,14 +211,17 @@ class Runner:
 
     async def _send_next_part(self, worker: object, parts: list[Batch]) -> bool:
         """Send the last of `parts`, or as much of it as fits; return whether the run continues."""
-        part = parts.pop()
-        reserved = await self._limiter.acquire(worker, len(part))
-        room = self._room(reserved)
-        if not room:
+        part = await self._within_budget(parts)
+        if part is None:
             return False
-        if room < len(part):
-            part, rest = cut(part, room)
+        reserved = await self._limiter.acquire(worker, len(part))
+        if not self._may_send(reserved):
+            self._gate.release(part.positions)
+            return False
+        if reserved < len(part):
+            part, rest = cut(part, reserved)
             parts.append(rest)
+            self._gate.release(rest.positions)
         verdict = await self._send(worker, part, reserved)
         await asyncio.sleep(0)  # sets `stop` if there was an interrupt while an observer blocked the loop
         if isinstance(verdict, Split):
@@ -255,23 +230,30 @@ class Runner:
             parts.append(part)
         return verdict is not None
 
-    def _room(self, reserved: int) -> int:
-        """Return how many of the reserved inputs may be sent, given the budget; 0 if the run is over."""
+    async def _within_budget(self, parts: list[Batch]) -> Batch | None:
+        """Take the last of `parts`, or as much of it as the budget allows; None if that is nothing.
+
+        The run does not end yet then: batches that other workers have reserved are within the budget.
+        """
+        part = parts.pop()
+        room = await self._gate.reserve(
+            part.positions,
+            stop=self._stop,
+            is_over=lambda: self.stop_reason is not None or self._abandoned,
+            is_searching=lambda: self._search is not None and self._search.busy,
+        )
+        if room < len(part):
+            part, rest = cut(part, room)
+            parts.append(rest)
+        return part if room else None
+
+    def _may_send(self, reserved: int) -> bool:
+        """Return whether the reserved inputs may be sent; False if the run is over."""
         if self._stop.is_set():
             self._end(StopReason(INTERRUPTED))
         if self.stop_reason is None and self._limiter.exhausted is not None:
             self._end(StopReason(self._limiter.exhausted))
-        if self.stop_reason is not None or self._abandoned:
-            return 0
-        if self._budget is None:
-            return reserved
-        room = self._budget.affordable(reserved)
-        if not room:
-            # The run does not end yet: batches that other workers have reserved are within the budget.
-            self._out_of_budget = StopReason(self._budget.stop_reason())
-        # Reserve now: the next worker asks before this batch is sent.
-        self._budget.reserve(room)
-        return room
+        return bool(reserved) and self.stop_reason is None and not self._abandoned
 
     async def _send(self, worker: object, batch: Batch, reserved: int) -> Verdict | None:
         """Claim, send and settle a batch; return the verdict, which may ask for another try or for halves.
@@ -280,26 +262,22 @@ class Runner:
         """
         claimed = await self._claim(batch)
         if claimed is None:
-            self._release_budget(len(batch))
+            self._gate.release(batch.positions)
             self._limiter.abandon(worker)
             return None if self.stop_reason is not None else _CLAIMED_ELSEWHERE
         verdict = await self._post(claimed)
         if verdict is None:
             return None
         created = self._settle(claimed, verdict)
-        self._release_budget(len(batch) - created)
+        self._gate.keep(created)
+        self._gate.release([position for position in batch.positions if position not in created])
         if not isinstance(verdict, Retry):
-            self._limiter.release(worker, reserved, created)
+            self._limiter.release(worker, reserved, len(created))
             return verdict
         if await self._limiter.back_off(worker, verdict, reserved):
             return verdict
-        self._room(0)  # sets the stop reason
+        self._may_send(0)  # sets the stop reason
         return None
-
-    def _release_budget(self, count: int) -> None:
-        """Release the part of the budget that was reserved and not used."""
-        if self._budget is not None:
-            self._budget.release(count)
 
     async def _claim(self, batch: Batch) -> Batch | None:
         """Return the part of a batch that may be sent; None if there is none, or if the journal cannot be written."""
@@ -385,23 +363,25 @@ class Runner:
             await cancel_on(self._stop, self._clock.sleep(OTHER_SESSIONS_INTERVAL))
         recorder.mark_owned_elsewhere()
 
-    def _settle(self, batch: Batch, verdict: Verdict) -> int:
-        """Record a verdict; return how many executions may have been created."""
+    def _settle(self, batch: Batch, verdict: Verdict) -> Sequence[int]:
+        """Record a verdict; return the rows whose executions may have been created."""
         if isinstance(verdict, Unknown):
-            return len(batch)
+            return batch.positions
         if isinstance(verdict, Done):
             outcomes = verdict.outcomes
             self._has_outcomes = True
             if outcomes:
                 self._unanswered = 0
             self._recorder.settle(outcomes)
-            refused = sum(outcome.status == FAILED and outcome.execution_id is None for outcome in outcomes)
-            return len(batch) - refused
+            refused = {
+                outcome.position for outcome in outcomes if outcome.status == FAILED and outcome.execution_id is None
+            }
+            return [position for position in batch.positions if position not in refused]
         self._recorder.release(batch)
         if isinstance(verdict, Stop):
             error = verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
             self._end(StopReason(verdict.reason, error if verdict.raises else None))
-        return 0
+        return ()
 
     def abandon(self) -> None:
         """Send and record nothing more. Called from the thread that stopped waiting."""

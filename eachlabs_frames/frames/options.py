@@ -33,6 +33,7 @@ class TriggerOptions:
     validate: bool = True
     max_concurrency: int | None = None
     max_cost: float | None = None
+    ask: bool = False
     retrigger: bool = False
     on_unknown: str = "keep"
     prefix: str = ""
@@ -62,7 +63,7 @@ class TriggerOptions:
         check_webhook(settings.dialect, self.webhook_url, self.webhook_secret)
         check_na(self.na)
         bars.check(self.progress)
-        for name in ("validate", "retrigger", "inplace", "wait"):
+        for name in ("validate", "ask", "retrigger", "inplace", "wait"):
             check_flag(name, getattr(self, name))
         if not isinstance(self.prefix, str):
             msg = f"prefix must be a string; got {type(self.prefix).__name__}"

@@ -177,6 +177,13 @@ class Plan:
         """Yield the batches of all other rows, built lazily."""
         return batched(self.source.payloads(without=without))
 
+    def inputs(self, wanted: Container[int]) -> Iterator[Row]:
+        """Yield the inputs of these rows that are valid."""
+        for positions, rows in self.source.rows():
+            for position, row in zip(positions, rows, strict=True):
+                if position in wanted and not isinstance(row, Problem):
+                    yield row
+
     def spec(self) -> dict[str, Json] | None:
         """Return the mapping as JSON; None for functions and labels that are not strings."""
         return None if callable(self.fields) else to_spec(self.fields)

@@ -6,10 +6,10 @@ Nothing here triggers an execution or writes to the journal.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from math import ceil
+from dataclasses import dataclass
+from itertools import compress
 from typing import Final
 
 import numpy as np
@@ -21,19 +21,18 @@ from ..api import reader
 from ..api.client import Client
 from ..api.requests import checked_id
 from ..checks import check_flag
-from ..errors import InputError, JournalError, RunError
+from ..errors import InputError, RunError
 from ..inputs.encoding import Problem
-from ..journal import open_journal
 from ..journal.base import RunSpec
-from ..models import MAX_BATCH, Json, Prices, Workflow
-from ..money import format_usd
-from ..settings import Settings, current
+from ..models import Json, Workflow
+from ..settings import current
 from ..suggestions import listed
 from . import columns
+from .cost_sources import CostSources, journaled, read_sources
 from .display import PreviewFrame
+from .estimate import Estimate, make_estimate, show_estimate
 from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
-from .progress_bar import somebody_looks
 from .rerun_guard import RepeatedRows, RerunGuard
 from .row_actions import RowActions
 from .trigger import TriggerCall
@@ -66,9 +65,8 @@ def preview(
     omit = check_na(na)
     check_flag("full", full)
     workflow: Workflow | None = None
-    prices = Prices()
+    settings = current()
     if workflow_id is not None:
-        settings = current()
         client = Client(settings)
         named = checked_id("workflow_id", workflow_id)
         with suggesting_workflow_ids(named, settings):
@@ -77,19 +75,20 @@ def preview(
                     lambda: reader.read_workflow(named, version_id=version_id, transport=client, clock=SystemClock())
                 )
             )
-        prices = _prices(named, read, settings)
+        sources = read_sources(workflow, read, settings, client=client)
+    else:
+        sources = _sources_of(frame)
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)
     rows = np.arange(len(frame), dtype=np.int64)
     plan = Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True)
     out = _shown(plan)
-    journaled = _journaled(frame, workflow_id) if prices.cost_usd is None else ()
-    made = make_estimate(int(out["problem"].isna().sum()), prices, journaled=journaled)
-    known = asdict(made)
-    if made.cost_from is None:
-        del known["cost_from"]
+    sendable = out["problem"].isna().to_numpy()
+    payloads = compress(out["payload"].tolist(), sendable.tolist())
+    prices = sources.price(payloads, int(sendable.sum()))
+    made = make_estimate(prices, sources, max_concurrency=settings.max_concurrency)
     repeats = None if workflow is None else _repeats(plan, workflow, na)
     notes = [*_notes(plan, workflow, prefix), *_problem_notes(plan.frame, out)]
-    out.attrs[ATTRS] = known
+    out.attrs[ATTRS] = made.facts()
     if notes:
         out.attrs[NOTES] = notes
     if repeats is not None:
@@ -97,13 +96,6 @@ def preview(
         notes = [repeats.facts(), *notes]
     show_estimate(made, notes=notes)
     return PreviewFrame.of(out, full=full)
-
-
-def _prices(workflow_id: str, read: Read, settings: Settings) -> Prices:
-    client, clock = Client(settings), SystemClock()
-    return read(
-        cancellable(lambda: reader.read_prices(workflow_id, transport=client, clock=clock, dialect=settings.dialect))
-    )
 
 
 def _notes(plan: Plan, workflow: Workflow | None, prefix: str) -> list[str]:
@@ -134,24 +126,10 @@ def _repeats(plan: Plan, workflow: Workflow, na: str) -> RepeatedRows | None:
         return None  # the problems are listed; none of these rows would be sent
 
 
-def _journaled(frame: pd.DataFrame, workflow_id: str | None) -> Sequence[float]:
-    """Return what executions of the workflow have cost by the journal: of the one named, or of the frame's own."""
-    if workflow_id is None:
-        known = columns.read_meta(frame)
-        if known is None:
-            return ()
-        workflow_id = known.workflow_id
-    return journaled_costs(workflow_id)
-
-
-def journaled_costs(workflow_id: str) -> Sequence[float]:
-    """Return what executions of the workflow have cost by the journal."""
-    settings = current()
-    try:
-        return open_journal(settings.journal).costs(workflow_id, settings.base_url)
-    except JournalError as exc:
-        logger.warning("the costs of earlier executions cannot be read from the journal: %s", exc)
-        return ()
+def _sources_of(frame: pd.DataFrame) -> CostSources:
+    """Return what the journal knows of the version that a frame's own executions are of: nothing is requested."""
+    meta = columns.read_meta(frame)
+    return CostSources() if meta is None else CostSources(None, journaled(meta.workflow_id, meta.version_id, current()))
 
 
 def _shown(plan: Plan) -> pd.DataFrame:
@@ -208,7 +186,6 @@ def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Trig
         As `bulk_trigger` does before it sends.
     """
     call = TriggerCall(frame, workflow_id, inputs, options)
-    prices = _prices(workflow_id, read, call.settings)
     refused: str | None = None
     actions = RowActions()
     with closing(call):
@@ -218,20 +195,20 @@ def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Trig
             if call.plan is None:
                 raise
             refused = str(exc)
+        sources = call.cost_sources(read)
     plan = call.plan
     problems = _problems(plan) if refused is not None and plan is not None else actions.refused
     made = {} if plan is None else _inputs(plan, set(actions.send))
     considered = len(made) + len(problems)
     if refused is not None and plan is not None:
         considered = len(plan.positions)
-    journaled = journaled_costs(workflow_id) if prices.cost_usd is None else ()
     return DryRun(
         call.result.meta.version_id,
         made,
         problems,
         len(frame) - considered,
         refused,
-        make_estimate(len(made), prices, journaled=journaled),
+        make_estimate(sources.price(made.values(), len(made)), sources, max_concurrency=call.settings.max_concurrency),
     )
 
 
@@ -246,63 +223,3 @@ def _inputs(plan: Plan, wanted: set[int]) -> dict[int, Json]:
         for position, row in zip(positions, rows, strict=True)
         if position in wanted and not isinstance(row, Problem)
     }
-
-
-# -- estimates ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What triggering a preview's rows would come to; money in USD, None where nobody knows.
-
-    Attributes
-    ----------
-    cost_from : str or None
-        Whose knowledge the cost is, where it is not the API's.
-    """
-
-    rows: int
-    requests: int
-    cost_usd: float | None
-    balance_usd: float | None
-    cost_from: str | None = None
-
-
-def make_estimate(rows: int, prices: Prices, *, journaled: Sequence[float] = ()) -> Estimate:
-    """Return what `rows` rows that can be sent come to.
-
-    Parameters
-    ----------
-    rows : int
-    prices : Prices
-        What the API says of money.
-    journaled : sequence of float
-        What executions have cost by the journal, in USD: it counts where the API says nothing.
-    """
-    each, cost_from = prices.cost_usd, None
-    if each is None and journaled:
-        each = sum(journaled) / len(journaled)
-        cost_from = f"the mean of {_counted(len(journaled), 'execution')} in the journal"
-    cost = None if each is None else rows * each
-    return Estimate(rows, ceil(rows / MAX_BATCH), cost, prices.balance_usd, cost_from)
-
-
-def estimate_sentence(made: Estimate) -> str:
-    """Return an estimate as a sentence."""
-    cost = "cost not known yet" if made.cost_usd is None else f"about {format_usd(made.cost_usd)}"
-    if made.cost_from is not None:
-        cost += f" (by {made.cost_from})"
-    said = f"{_counted(made.rows, 'row')} can be sent, in {_counted(made.requests, 'request')}: {cost}"
-    return said if made.balance_usd is None else f"{said}; the balance is {format_usd(made.balance_usd)}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def show_estimate(made: Estimate, *, notes: Sequence[str] = ()) -> None:
-    """Print an estimate where somebody may be looking, with each note on a line of its own."""
-    if somebody_looks():
-        print(estimate_sentence(made))
-        for note in notes:
-            print(note)

@@ -133,10 +133,10 @@ class RunBinding:
         if failure is not None:
             logger.error("the frame has results that the journal does not have, so keep the frame: %s", failure)
 
-    def paid(self) -> tuple[float, int]:
-        """Return the sum of the known costs of this run's executions, in USD, and how many have no known cost.
+    def paid(self) -> tuple[float, list[int]]:
+        """Return the sum of the known costs of this run's executions, in USD, and the numbers of those without one.
 
-        A row whose response was lost counts: it may be billed.
+        A row whose response was lost counts: it may be billed. -1 is an execution that no row has any more.
         """
         return self.run_journal.state.paid()
 

@@ -13,7 +13,7 @@ from ..aio.clock import SystemClock
 from ..aio.tasks import cancel_on, run_alongside
 from ..api import reader
 from ..api.client import Client
-from ..engine.budget import Budget
+from ..engine.budget import ELSEWHERE, Budget
 from ..engine.events import EventEmitter
 from ..engine.recorder import Recorder
 from ..engine.recovery.resend_check import ResendCheck
@@ -27,6 +27,7 @@ from ..models import PENDING, UNKNOWN, ApiConnection, Batch, Target
 from ..results import Results
 from ..settings import Settings
 from .columns import ResultMeta
+from .cost_sources import CostSources, price_of_rows
 
 if TYPE_CHECKING:
     from .options import TriggerOptions
@@ -75,9 +76,18 @@ class Sender:
         self._resends = options.on_unknown == "resend" and not options.retrigger
         self._recorder: Recorder | None = None
         self._runner: Runner | None = None
+        self._budget: Budget | None = None
         self._is_abandoned = False
 
-    def prepare(self, plan: Plan, actions: RowActions, meta: ResultMeta, *, searches: bool) -> None:
+    def prepare(
+        self,
+        plan: Plan,
+        actions: RowActions,
+        meta: ResultMeta,
+        *,
+        searches: bool,
+        sources: CostSources,
+    ) -> None:
         """Read from the journal what is needed to send these rows.
 
         Parameters
@@ -88,6 +98,8 @@ class Sender:
             The version that is sent to.
         searches : bool
             Whether rows that were searched for before are searched for once more.
+        sources : CostSources
+            What is known of costs, if there is a budget.
         """
         self._plan, self._actions, self._meta = plan, actions, meta
         once_more = self._binding is not None and self._binding.named and not (self._resends or searches)
@@ -98,6 +110,8 @@ class Sender:
         self._earlier = {row: earlier for row in actions.send if (earlier := execution_id[row]) is not None}
         self._recorder = self._make_recorder()
         self._lost = self._lost_requests(self._recorder, unknown, once=once_more)
+        if self._options.max_cost is not None:
+            self._budget = self._make_budget(self._options.max_cost, sources)
         self._target = Target(
             meta.workflow_id, str(meta.version_id), self._options.webhook_url, self._options.webhook_secret
         )
@@ -117,8 +131,7 @@ class Sender:
         if stop.is_set():
             self._explain(INTERRUPTED)
             return
-        budget = None if self._options.max_cost is None else await self._budget(self._options.max_cost)
-        runner = self._runner = self._make_runner(recorder, budget)
+        runner = self._runner = self._make_runner(recorder)
         if self._is_abandoned:  # `abandon` takes these steps in reverse order
             runner.abandon()
         try:
@@ -219,7 +232,7 @@ class Sender:
         positions = self._plan.positions
         return self._plan.batches(without=() if len(rows) == len(positions) else set(positions.tolist()) - set(rows))
 
-    def _make_runner(self, recorder: Recorder, budget: Budget | None) -> Runner:
+    def _make_runner(self, recorder: Recorder) -> Runner:
         settings = self._settings
         return Runner(
             self._target,
@@ -234,19 +247,21 @@ class Sender:
                 on_count=self._events.searching,
             ),
             poll=self._tracker.poll_quietly,
-            budget=budget,
+            budget=self._budget,
         )
 
-    async def _budget(self, max_cost: float) -> Budget:
-        """Return what may be spent: what earlier calls of this run have paid counts too."""
-        mean = await reader.mean_cost(self._meta.workflow_id, transport=self._client)
+    def _make_budget(self, max_cost: float, sources: CostSources) -> Budget:
+        """Return what may be spent: what earlier calls of this run have paid, or may have paid, counts too."""
         if self._binding is None:
             # Without a journal the frame alone knows what was paid.
-            spent, open_ = self._results.paid()
+            spent, rows = self._results.paid()
             spent += self._meta.superseded_cost
         else:
-            spent, open_ = self._binding.paid()
-        return Budget(max_cost, mean=mean, spent=spent, open_=open_)
+            spent, numbers = self._binding.paid()
+            positions = {number: position for position, number in enumerate(self._actions.numbers) if number >= 0}
+            rows = [positions.get(number, ELSEWHERE) for number in numbers]
+        price_of = price_of_rows(sources, self._plan, {*self._actions.send, *rows})
+        return Budget(max_cost, spent=spent, open_=rows, costs=sources.costs(), price_of=price_of)
 
     def _explain(self, reason: str) -> None:
         """Give the rows that were not sent the reason why. A row that has an earlier execution keeps its error."""

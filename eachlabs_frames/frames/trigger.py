@@ -27,11 +27,14 @@ from ..inputs.mapping import Fields, RowFunction
 from ..journal import open_journal
 from ..journal.base import RunSpec
 from ..journal.updates import JournalUpdater, RunRows
-from ..models import INVALID, PENDING, UNKNOWN, ApiConnection, Outcome, Workflow
+from ..models import COLUMNS, INVALID, PENDING, UNKNOWN, ApiConnection, Outcome, Workflow
 from . import columns, source_file
 from . import progress_bar as bars
 from .columns import ResultMeta
+from .confirmation import ask, check_person
+from .cost_sources import CostSources, read_sources
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
+from .estimate import make_estimate
 from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .rerun_guard import RerunGuard
@@ -101,13 +104,23 @@ class TriggerCall(FrameCall):
             check_key(frame, options.key)
         self._client = Client(settings, hidden=options.secrets())
         self._sender: Sender | None = None
+        self._pinned: Workflow | None = None
+        self._is_prepared = False
         self._has_foreign_rows = False
         self.plan: Plan | None = None
 
     def prepare(self, read: Read) -> None:
         """Read the workflow, check every row, enter the rows into the run, and open the progress bar."""
+        if self._is_prepared:
+            return
         self._display.enter_context(self.result.alone())  # until the frame is written
+        self._release_edited()
+        sources = CostSources()
+        if self._options.ask:
+            sources = self._confirmed(read)
         binding, actions = self._planned_actions(read)
+        if self._options.max_cost is not None and not self._options.ask and self.plan is not None:
+            sources = self.cost_sources(read, balance=False)
         wait = self._options.wait
         total = self._results.size if wait else len(actions.send) + len(actions.refused)
         if self._options.webhook is not None:
@@ -121,8 +134,19 @@ class TriggerCall(FrameCall):
             self._sender = Sender(
                 self._results, self.settings, self._options, self._client, events, self.tracker, binding
             )
-            self._sender.prepare(self.plan, actions, self.result.written_meta(), searches=not self._sends)
+            self._sender.prepare(
+                self.plan, actions, self.result.written_meta(), searches=not self._sends, sources=sources
+            )
             self._has_foreign_rows = bool(actions.unanswered or actions.elsewhere)
+        self._is_prepared = True
+
+    def prepare_early(self, read: Read) -> None:
+        """Do what `prepare` does before the call runs in the background, where nobody can be asked."""
+        try:
+            self.prepare(read)
+        except BaseException:
+            self.close()
+            raise
 
     def _tracked_rows(self, binding: RunBinding | None, actions: RowActions) -> JournalUpdater | RunRows:
         if binding is not None:
@@ -135,10 +159,38 @@ class TriggerCall(FrameCall):
     def rehearse(self, read: Read) -> RowActions:
         """Do all that `prepare` does before rows are entered into a run, and return what would be done."""
         self._adds = False
+        self._release_edited()
         return self._planned_actions(read)[1]
 
+    def cost_sources(self, read: Read, *, balance: bool = True) -> CostSources:
+        """Return what is known of the costs of the version that this call triggers."""
+        workflow = self._pinned or Workflow(self._workflow_id, self._version_id or "")
+        return read_sources(workflow, read, self.settings, client=self._client, balance=balance)
+
+    def _confirmed(self, read: Read) -> CostSources:
+        """Plan the call without entering a row into a run, and ask whether to send; return what costs are known.
+
+        Raises
+        ------
+        DeclinedError
+            The answer was no. Nothing was sent, and the journal has nothing of this call.
+        """
+        check_person(self._options.ask)
+        before = self._results.copy()
+        self._adds = False
+        _, actions = self._planned_actions(read)
+        sources = self.cost_sources(read)
+        self._resources.close()  # leaves the run
+        if actions.send and self.plan is not None:
+            wanted = set(actions.send)
+            prices = sources.price(self.plan.inputs(wanted), len(wanted))
+            ask(make_estimate(prices, sources, max_concurrency=self.settings.max_concurrency))
+        self._results.load(**{name: before.column(name) for name in COLUMNS})
+        self._results.superseded, self._results.superseded_cost = before.superseded, before.superseded_cost
+        self._adds = True
+        return sources
+
     def _planned_actions(self, read: Read) -> tuple[RunBinding | None, RowActions]:
-        self._release_edited()
         binding = self._bind()
         rows = self._rows(binding)
         if not len(rows):
@@ -240,6 +292,9 @@ class TriggerCall(FrameCall):
 
     def _make_plan(self, rows: Positions, binding: RunBinding | None, read: Read) -> Plan:
         """Read the workflow, and make the plan of these rows."""
+        if self.plan is not None and self._pinned is not None and np.array_equal(self.plan.positions, rows):
+            self._describe_plan(self.plan, self._pinned, binding)
+            return self.plan  # a user's function is called once
         fields = self._known_fields(binding)
         version_id = (None if binding is None else binding.version_id) or self._version_id
         workflow = self._workflow(version_id, read)
@@ -256,6 +311,12 @@ class TriggerCall(FrameCall):
             omit=check_na(options.na),
             validate=options.validate,
         )
+        self._describe_plan(plan, workflow, binding)
+        self.plan, self._pinned = plan, workflow
+        return plan
+
+    def _describe_plan(self, plan: Plan, workflow: Workflow, binding: RunBinding | None) -> None:
+        options = self._options
         self.result.meta = ResultMeta(
             self._workflow_id,
             workflow.version_id,
@@ -265,8 +326,6 @@ class TriggerCall(FrameCall):
             validate=options.validate,
             run=None if binding is None else binding.run_journal.name,
         )
-        self.plan = plan
-        return plan
 
     def _known_fields(self, binding: RunBinding | None) -> Fields | RowFunction | None:
         """Return what fills each key: by the call, else by the run's spec, else by the frame's attrs."""

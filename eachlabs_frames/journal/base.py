@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..errors import JournalError
 from ..inputs.fingerprints import Fingerprints
-from ..models import Json, Outcome
+from ..models import Json, Outcome, SettledExecution
 from .records import RowState, RunState
 from .upload_records import UploadJournal, UploadRecord
 
@@ -361,8 +361,13 @@ class Journal(Protocol):
         """Return the workflows of the newest runs on that server, each once."""
         ...
 
-    def costs(self, workflow_id: str, base_url: str) -> list[float]:
-        """Return the costs in USD of completed executions of a workflow on that server, from its newest runs."""
+    def settled(
+        self, workflow_id: str, version_id: str | None, base_url: str, *, inputs: bool
+    ) -> list[SettledExecution]:
+        """Return the latest completed executions of a version on that server, the newest first.
+
+        Of every version, if `version_id` is None. `inputs` says whether their inputs are needed.
+        """
         ...
 
     def recent_runs(self, spec: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ..errors import RunError
-from ..models import Outcome
+from ..models import Outcome, SettledExecution
 from .base import Claimed, LostRequest, RecentRun, RowChunk, RunContents, RunSpec, RunSummary
 from .records import RowState, RunState
 from .upload_records import UploadRecord
@@ -140,7 +140,9 @@ class NullJournal:
     def workflow_ids(self, base_url: str) -> list[str]:
         return []
 
-    def costs(self, workflow_id: str, base_url: str) -> list[float]:
+    def settled(
+        self, workflow_id: str, version_id: str | None, base_url: str, *, inputs: bool
+    ) -> list[SettledExecution]:
         return []
 
     def recent_runs(self, spec: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:

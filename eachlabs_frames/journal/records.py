@@ -308,19 +308,19 @@ class RunState:
         """Return whether nothing was recorded of any row."""
         return not any(self.phases) and self.results.tally().keys() <= {PENDING}
 
-    def paid(self) -> tuple[float, int]:
-        """Return the known cost of the run's executions in USD, and how many have no known cost.
+    def paid(self) -> tuple[float, list[int]]:
+        """Return the known cost of the run's executions in USD, and the rows of those that have no known cost.
 
-        A row whose response was lost counts: it may be billed.
+        -1 stands for an execution that no row has any more. A row whose response was lost counts: it may be billed.
         """
         results = self._results
-        spent, unpriced = self.replaced_cost, self.replaced_unpriced
+        spent, unpriced = self.replaced_cost, [NO_CLAIM] * self.replaced_unpriced
         for row, execution_id in enumerate(results.execution_id):
             cost = results.cost[row]
             if cost == cost:
                 spent += cost
             elif execution_id is not None or self.phases[row] == SENT or results.status[row] == UNKNOWN:
-                unpriced += 1
+                unpriced.append(row)
         return spent, unpriced
 
     def unanswered(self) -> Iterator[int]:

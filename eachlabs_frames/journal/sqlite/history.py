@@ -1,4 +1,4 @@
-"""Reads the records of all runs: which run an id belongs to, what executions cost, what was sent lately.
+"""Reads the records of all runs: which run an id belongs to, and what was sent lately.
 
 Only reads; a run that cannot be read is left out. Whether a row is sent is decided elsewhere.
 """
@@ -20,18 +20,15 @@ import numpy as np
 
 from ...errors import JournalError
 from ...inputs.fingerprints import SIZE, pack
-from ...models import COMPLETED, UNKNOWN
+from ...models import UNKNOWN
 from ...suggestions import MAX_COMPARED
 from ..base import Claimed, RecentRun, RunSpec
 from ..records import ANSWER, CLAIM, NANO, UPDATE, ids_of, unpack_outcomes, unpack_rows
 from . import sessions
 from .database import reading, snapshot
-from .run_tables import UNREADABLE, read_digests, read_spec, read_state
+from .run_tables import UNREADABLE, read_digests, read_spec
 
 logger = logging.getLogger("eachlabs_frames")
-
-MIN_COSTS: Final = 100
-"""Executions whose costs are enough to estimate the next: a page of the API's listing, because prices change."""
 
 MAX_SESSIONS: Final = 100
 """Sessions of a run that are tested for whether they are running, the newest first."""
@@ -73,29 +70,6 @@ def workflow_ids(path: Path, base_url: str) -> list[str]:
                 if spec.base_url == base_url:
                     workflows[spec.workflow_id] = None
     return list(workflows)
-
-
-def costs(path: Path, workflow_id: str, base_url: str) -> list[float]:
-    """Return what completed executions of a workflow on that server have cost, in USD: those of its newest runs.
-
-    Executions that cost nothing are left out: they may have been a credit or a cache.
-    """
-    values: list[float] = []
-    with reading(path) as connection, snapshot(connection):
-        query = "SELECT id, name, pin FROM runs ORDER BY id DESC"
-        for run, name, stored in connection.execute(query).fetchall():
-            try:
-                spec = read_spec(path, name, stored)
-                if (spec.workflow_id, spec.base_url) != (workflow_id, base_url):
-                    continue
-                results = read_state(connection, path, run)[1].results
-            except JournalError:
-                continue  # other runs tell what an execution costs, too
-            pairs = zip(results.status, results.cost, strict=True)
-            values += [cost for status, cost in pairs if status == COMPLETED and cost > 0]
-            if len(values) >= MIN_COSTS:
-                break
-    return values
 
 
 def recent_runs(path: Path, spec: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:

@@ -21,12 +21,12 @@ import orjson
 
 from ...errors import JournalError, RunError
 from ...inputs.fingerprints import SIZE
-from ...models import FAILED, INVALID, MAX_BATCH, PENDING, UNKNOWN, Json
+from ...models import FAILED, INVALID, MAX_BATCH, PENDING, UNKNOWN, Json, SettledExecution
 from ...suggestions import MAX_COMPARED, hint
 from ..base import RecentRun, RunContents, RunSpec, RunSummary
 from ..records import CLAIM, NEW, NO_CLAIM, SENT, UNANSWERED, RunState, pack_rows, unpack_rows
 from ..upload_records import UploadRecord
-from . import history, integrity, sessions
+from . import history, integrity, sessions, settlements
 from .database import connect, reading, snapshot, transaction, translated
 from .integrity import damaged
 from .run_journal import SqliteRunJournal
@@ -98,8 +98,12 @@ class SqliteJournal:
     def workflow_ids(self, base_url: str) -> list[str]:
         return history.workflow_ids(self.path, base_url) if self.exists() else []
 
-    def costs(self, workflow_id: str, base_url: str) -> list[float]:
-        return history.costs(self.path, workflow_id, base_url) if self.exists() else []
+    def settled(
+        self, workflow_id: str, version_id: str | None, base_url: str, *, inputs: bool
+    ) -> list[SettledExecution]:
+        if not self.exists():
+            return []
+        return settlements.read(self.path, workflow_id, version_id, base_url, inputs=inputs)
 
     def recent_runs(self, spec: RunSpec, since: int, *, without: str | None = None) -> list[RecentRun]:
         return history.recent_runs(self.path, spec, since, without=without) if self.exists() else []

@@ -1,0 +1,1 @@
+"""What executions cost: the published prices of a workflow's models, and forecasts from what was paid. Pure."""
