@@ -22,7 +22,7 @@ import eachlabs_frames as ef
 from eachlabs_frames.media import media_type
 from eachlabs_frames.models import COMPLETED, FAILED, PENDING, RUNNING, Event, Outcome
 from eachlabs_frames.sandbox import Sandbox, media
-from eachlabs_frames.views.common import local_files as files
+from eachlabs_frames.views.common import view_files as files
 from eachlabs_frames.views.common.card import Card, card
 from eachlabs_frames.views.common.input_files import InputFiles
 from eachlabs_frames.views.common.live_view import Subscriber

@@ -15,7 +15,7 @@ from PIL import Image
 
 import eachlabs_frames as ef
 from eachlabs_frames.inputs.file_values import RootedPath
-from eachlabs_frames.views.common import local_files
+from eachlabs_frames.views.common import view_files
 from eachlabs_frames.views.common.input_files import INPUTS, SIDE, InputFiles, file_key, names_of
 from eachlabs_frames.views.common.source import RowTexts
 from eachlabs_frames.views.matrix.static import MAX_HTML_BYTES
@@ -66,7 +66,7 @@ def test_a_picture_is_small_and_has_no_metadata(tmp_path: Path) -> None:
     for value in (path, path.read_bytes(), large, np.asarray(large)):
         number = files.image(value)
         assert number is not None
-        content = local_files.read(files.picture(number))
+        content = view_files.read(files.picture(number))
         assert content is not None
         assert b"where I live" not in content
         assert Image.open(io.BytesIO(content)).size == (SIDE, SIDE // 2)

@@ -16,8 +16,8 @@ from PIL import Image
 import eachlabs_frames as ef
 from eachlabs_frames.frames.attrs import DOWNLOAD
 from eachlabs_frames.sandbox import Sandbox
-from eachlabs_frames.views.common import local_files
-from eachlabs_frames.views.common.local_files import MAX_SIDE, ViewFiles
+from eachlabs_frames.views.common import view_files
+from eachlabs_frames.views.common.view_files import MAX_SIDE, ViewFiles
 from eachlabs_frames.views.gallery.static import MAX_EMBEDDED_BYTES
 from eachlabs_frames.views.matrix.static import MAX_HTML_BYTES
 
@@ -31,7 +31,7 @@ def photograph(path: Path, kind: str = "JPEG", *, side: int = 700, mode: str = "
     return str(path)
 
 
-def view_files(paths: Sequence[str | None]) -> ViewFiles:
+def files_of(paths: Sequence[str | None]) -> ViewFiles:
     """Return the files of a view of one row."""
     return ViewFiles(lambda row: paths, range(1))
 
@@ -41,7 +41,7 @@ def copy_of(files: ViewFiles, n: int, path: str) -> tuple[str, Image.Image]:
     Path(path).unlink()
     found = files.find(0, n)
     assert found is not None
-    content = local_files.read(found)
+    content = view_files.read(found)
     assert content is not None
     return found.media_type, Image.open(io.BytesIO(content))
 
@@ -50,8 +50,8 @@ def copy_of(files: ViewFiles, n: int, path: str) -> tuple[str, Image.Image]:
 def test_a_picture_outlives_its_file_as_a_small_copy(tmp_path: Path, kind: str) -> None:
     """While the file is there it is used as it is."""
     path = photograph(tmp_path / "picture", kind)
-    files = view_files([None, path, path])
-    assert files.find(0, 1) == local_files.find(path)
+    files = files_of([None, path, path])
+    assert files.find(0, 1) == view_files.find(path)
     media_type, picture = copy_of(files, 2, path)
     assert media_type == "image/webp"
     assert max(picture.size) == MAX_SIDE
@@ -65,7 +65,7 @@ def test_a_copy_stands_upright_and_keeps_its_transparency(tmp_path: Path) -> Non
     wide.putdata([(x % 251, x % 241, x % 239) for x in range(900 * 600)])
     wide.save(tmp_path / "turned.jpg", exif=turned)
     clear = photograph(tmp_path / "clear.png", "PNG", mode="RGBA")
-    files = view_files([str(tmp_path / "turned.jpg"), clear])
+    files = files_of([str(tmp_path / "turned.jpg"), clear])
     assert copy_of(files, 0, str(tmp_path / "turned.jpg"))[1].size == (128, 192)
     assert copy_of(files, 1, clear)[1].mode in ("RGBA", "RGB")
 
@@ -78,12 +78,12 @@ def test_a_small_file_is_held_as_it_is_and_what_is_no_picture_is_not(tmp_path: P
     paths = [str(tmp_path / name) for name in ("drawing", "film", "broken", "nothing")]
     small = photograph(tmp_path / "small.png", "PNG", side=40)
     before = Path(small).read_bytes()
-    files = view_files([*paths, small])
+    files = files_of([*paths, small])
     shutil.rmtree(tmp_path)
     assert [files.find(0, n) is not None for n in range(4)] == [True, False, False, False]
     found = files.find(0, 4)
     assert found is not None
-    assert local_files.read(found) == before
+    assert view_files.read(found) == before
 
 
 def test_copies_have_a_bound_and_the_first_ones_are_made_at_once(
@@ -93,11 +93,11 @@ def test_copies_have_a_bound_and_the_first_ones_are_made_at_once(
     first = photograph(tmp_path / "0.png", "PNG", side=40)
     paths = [first, *(str(shutil.copy(first, tmp_path / f"{n}.png")) for n in range(1, 5))]
     size = Path(paths[0]).stat().st_size
-    monkeypatch.setattr(local_files, "MAX_COPIES_BYTES", 3 * size + size // 2)
-    bounded = view_files(paths)
-    monkeypatch.setattr(local_files, "MAX_COPIES_BYTES", 100 * size)
-    monkeypatch.setattr(local_files, "MAX_AT_ONCE", 2)
-    late = view_files(paths)
+    monkeypatch.setattr(view_files, "MAX_COPIES_BYTES", 3 * size + size // 2)
+    bounded = files_of(paths)
+    monkeypatch.setattr(view_files, "MAX_COPIES_BYTES", 100 * size)
+    monkeypatch.setattr(view_files, "MAX_AT_ONCE", 2)
+    late = files_of(paths)
     assert late._thread is not None
     late._thread.join()
     shutil.rmtree(tmp_path)

@@ -20,10 +20,10 @@ import numpy as np
 from ...inputs.file_values import PREFIX, RootedPath, is_file_value
 from ...media import HEAD_BYTES, media_type
 from ...models import Json
-from . import local_files
+from . import view_files
 from .card import Card
 from .html_page import PageFile
-from .local_files import LocalFile
+from .view_files import LocalFile
 
 INPUTS: Final = -1
 """Takes the place of a row in a browser's request for the picture of an input: many rows may have the same image."""
@@ -116,7 +116,7 @@ class InputFiles:
         if number in self._pictures:
             return self._pictures[number]
         content = _shrink(value)
-        picture = None if content is None else LocalFile(Path(), local_files.COPY_TYPE, len(content), content)
+        picture = None if content is None else LocalFile(Path(), view_files.COPY_TYPE, len(content), content)
         kept = sum(picture.size for picture in self._pictures.values() if picture is not None)
         if picture is None or kept + picture.size <= MAX_BYTES:
             self._pictures[number] = picture
@@ -124,8 +124,8 @@ class InputFiles:
 
     def small_picture(self, number: int) -> bytes | None:
         """Return the picture with this number for static HTML."""
-        content = local_files.read(self.picture(number))
-        return None if content is None else local_files.shrink(content, SMALL_SIDE)
+        content = view_files.read(self.picture(number))
+        return None if content is None else view_files.shrink(content, SMALL_SIDE)
 
     def page_files(self, cards: Iterable[Card], others: Iterable[int] = ()) -> Iterator[PageFile]:
         """Yield the pictures of the inputs of these cards, and those with other numbers, for a saved page."""
@@ -133,7 +133,7 @@ class InputFiles:
         bytes_left = MAX_BYTES
         for number in dict.fromkeys([*others, *numbers]):
             picture = self.picture(number)
-            content = local_files.read(picture)
+            content = view_files.read(picture)
             if picture is None or content is None or len(content) > bytes_left:
                 continue
             bytes_left -= len(content)
@@ -146,9 +146,9 @@ class InputFiles:
     def _add_image(self, value: Any) -> int | None:
         if isinstance(value, Path | RootedPath):
             file = _file(value)
-            is_image = file is not None and file.media_type in local_files.DECODED
+            is_image = file is not None and file.media_type in view_files.DECODED
         elif isinstance(value, bytes | bytearray | memoryview):
-            is_image = media_type(bytes(value[:HEAD_BYTES])) in local_files.DECODED
+            is_image = media_type(bytes(value[:HEAD_BYTES])) in view_files.DECODED
         else:
             is_image = not hasattr(value, "read")
         if not is_image:
@@ -219,7 +219,7 @@ def _file(value: Path | RootedPath) -> LocalFile | None:
             return None
     except (OSError, RuntimeError, ValueError):  # there is no such user, a loop of links, or a null character
         return None
-    return local_files.find(str(path))
+    return view_files.find(str(path))
 
 
 def _state(value: object) -> tuple[int, int] | None:
@@ -234,9 +234,9 @@ def _state(value: object) -> tuple[int, int] | None:
 
 def _shrink(value: Any) -> bytes | None:
     if isinstance(value, Path | RootedPath):
-        content = local_files.read(_file(value))
+        content = view_files.read(_file(value))
     elif isinstance(value, bytes | bytearray | memoryview):
         content = bytes(value)
     else:
-        return local_files.shrink_image(value, SIDE)
-    return None if content is None else local_files.shrink(content, SIDE)
+        return view_files.shrink_image(value, SIDE)
+    return None if content is None else view_files.shrink(content, SIDE)

@@ -19,15 +19,15 @@ from ...checks import check_whole
 from ...errors import ConfigurationError
 from ...media import cut
 from ...models import Json, Outcome
-from ..common import assets, html_page, local_files
+from ..common import assets, html_page, view_files
 from ..common.card import Card
 from ..common.input_files import INPUTS
 from ..common.live_view import BrowserWidget, LiveView
-from ..common.local_files import ViewFiles
 from ..common.notebook_output import MAX_AGE
 from ..common.refresher import MIN_INTERVAL
 from ..common.source import Cards
 from ..common.status_text import heading, state, title
+from ..common.view_files import ViewFiles
 from . import static
 from .model import GalleryLayout, GalleryModel, GallerySnapshot, find, make_cards
 
@@ -112,7 +112,7 @@ class Gallery(LiveView):
             snapshot: Json = self._snapshot()
             page_title = title(self._head())
         cards = snapshot["cards"] = list(make_cards(outcomes, self._cards.make))
-        outputs = local_files.read_embedded(local_files.choose_embedded(cards, self._files.find))
+        outputs = view_files.read_embedded(view_files.choose_embedded(cards, self._files.find))
         return html_page.write(
             target,
             page_title,
@@ -230,13 +230,13 @@ class Gallery(LiveView):
         sent = 0
         while self._requested_files and sent < MAX_BYTES_PER_REFRESH:
             row, n = self._requested_files.popleft()
-            sent += local_files.send(self._browser, row, n, self._files.find(row, n))
+            sent += view_files.send(self._browser, row, n, self._files.find(row, n))
 
     def _read_picture(self, row: int, n: int, max_bytes: int) -> tuple[str, bytes] | None:
         file = self._files.find(row, n, max_bytes=min(max_bytes, static.MAX_PICTURE_BYTES))
         if file is None or not file.media_type.startswith("image/"):
             return None
-        content = local_files.read(file)
+        content = view_files.read(file)
         return None if content is None else (file.media_type, content)
 
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 from ...errors import ConfigurationError
 from ...media import HEAD_BYTES, media_type
 from ...models import COMPLETED, FAILED
-from ..common import html_page, local_files
+from ..common import html_page, view_files
 from ..common.static_html import plain
 from .model import GAP, cell_lines
 
@@ -337,9 +337,9 @@ def _picture(card: Card, source: MatrixCards) -> bytes | None:
     for item in card["media"]:
         if item["kind"] != "image":
             continue
-        file = local_files.find(source.files(card["row"])[item["n"]]) if item["has_file"] else None
+        file = view_files.find(source.files(card["row"])[item["n"]]) if item["has_file"] else None
         if file is not None:
-            return local_files.read(file)
+            return view_files.read(file)
         head, _, data = (item["url"] or "").partition(",")
         if head.startswith("data:"):
             try:

@@ -10,13 +10,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ...models import COMPLETED
-from ..common import local_files
+from ..common import view_files
 from ..common.static_html import data_url, plain
 from .model import GAP, mark_text
 
 if TYPE_CHECKING:
     from ..common.card import Card, CardMedia
-    from ..common.local_files import ViewFiles
+    from ..common.view_files import ViewFiles
     from .cards import MatrixCards
     from .colours import Legend
     from .model import CellMark, CellSlot, Kind, MatrixCell, MatrixTable
@@ -152,7 +152,7 @@ class _TableWriter:
     def _head(self, text: str, image: int | None, scope: str, style: str) -> str:
         """Return a header, with its picture if there is room for it."""
         content = None if image is None or self._head_pictures <= 0 else self._source.input_files.small_picture(image)
-        url = "" if content is None else data_url(local_files.COPY_TYPE, content)
+        url = "" if content is None else data_url(view_files.COPY_TYPE, content)
         self._head_pictures -= len(url)
         picture = f'<img src="{url}" alt="" style="max-width:none"><br>' if url else ""
         return f'<th scope="{scope}" dir="auto" style="{style}">{picture}{_escaped(text, MAX_HEAD_LENGTH)}</th>'
@@ -222,7 +222,7 @@ class _TableWriter:
         room = min(MAX_PICTURE_BYTES, self._pictures * 3 // 4)
         is_picture = item["has_file"] and item["kind"] == "image"
         file = self._files.find(card["row"], item["n"], max_bytes=room) if is_picture else None
-        content = None if file is None or not file.media_type.startswith("image/") else local_files.read(file)
+        content = None if file is None or not file.media_type.startswith("image/") else view_files.read(file)
         if file is None or content is None:
             return None
         url = data_url(file.media_type, content)

@@ -15,9 +15,9 @@ import anywidget
 import orjson
 import traitlets
 
-from ..common import assets, html_page, local_files
-from ..common.local_files import ViewFiles
+from ..common import assets, html_page, view_files
 from ..common.notebook_output import NotebookOutput
+from ..common.view_files import ViewFiles
 from . import static
 from .model import marks
 
@@ -133,7 +133,7 @@ class Matrix(anywidget.AnyWidget):
 
     def _save_page(self, target: Path) -> Path:
         cards = list(_cards(self._table, self._source))
-        outputs = local_files.read_embedded(local_files.choose_embedded(cards, self._files.find))
+        outputs = view_files.read_embedded(view_files.choose_embedded(cards, self._files.find))
         heads = (number for side in ("rows", "columns") for place in self._table[side]["images"] for number in place)
         inputs = self._source.input_files.page_files(cards, (number for number in heads if number is not None))
         return html_page.write(

@@ -18,9 +18,9 @@ import traitlets
 
 from ..common import cell_requests
 from ..common.input_files import InputFiles
-from ..common.local_files import ViewFiles
 from ..common.notebook_output import NotebookOutput
 from ..common.refresher import Refresher
+from ..common.view_files import ViewFiles
 from .undo_history import MarkHistory
 
 Mark = TypeVar("Mark")

@@ -1,5 +1,5 @@
 /**
- * Requests files of the user from the kernel, which sends them as buffers (see `common/local_files.py`). A file that
+ * Requests files of the user from the kernel, which sends them as buffers (see `common/view_files.py`). A file that
  * does not come, also because no kernel is there, is null: its view shows the URL instead.
  *
  * @typedef {object} Request
