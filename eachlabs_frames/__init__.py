@@ -59,6 +59,7 @@ from .views.comparison.source import compare
 if TYPE_CHECKING:
     from .accessors.run import Run
     from .frames.track import attach
+    from .frames.uploaded_files import delete_files, files
     from .webhooks.receiver import WebhookReceiver
 
 __version__ = "0.1.0"
@@ -97,7 +98,9 @@ __all__ = [
     "attach",
     "compare",
     "configure",
+    "delete_files",
     "delete_run",
+    "files",
     "files_in",
     "lit",
     "load_run",
@@ -108,7 +111,13 @@ __all__ = [
 ]
 
 
-_LATER = {"Run": ".accessors.run", "WebhookReceiver": ".webhooks.receiver", "attach": ".frames.track"}
+_LATER = {
+    "Run": ".accessors.run",
+    "WebhookReceiver": ".webhooks.receiver",
+    "attach": ".frames.track",
+    "delete_files": ".frames.uploaded_files",
+    "files": ".frames.uploaded_files",
+}
 """Names whose modules import asyncio, so they are imported on first use."""
 
 

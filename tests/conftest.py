@@ -21,7 +21,17 @@ for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.S
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-_NAMES = ("api_key", "base_url", "dialect", "max_concurrency", "timeout", "max_wait", "bridge", "settle_window")
+_NAMES = (
+    "api_key",
+    "base_url",
+    "dialect",
+    "max_concurrency",
+    "timeout",
+    "max_wait",
+    "bridge",
+    "settle_window",
+    "max_uploads",
+)
 DEFAULTS: dict[str, Any] = dict.fromkeys(_NAMES) | {"journal": True, "rerun_guard": 86_400.0}
 
 

@@ -17,6 +17,7 @@ from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.journal import open_journal
 from eachlabs_frames.journal.base import Journal, RowChunk, RunJournal, RunSpec
 from eachlabs_frames.journal.records import RowState
+from eachlabs_frames.journal.upload_records import UploadJournal, UploadRecord
 from eachlabs_frames.models import Outcome
 
 PIN = RunSpec("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}})
@@ -100,6 +101,7 @@ def test_an_empty_journal_answers_every_question(any_journal: Journal) -> None:
     assert any_journal.settled(PIN.workflow_id, PIN.version_id, PIN.base_url, inputs=True) == []
     assert any_journal.recent_runs(PIN, 0) == []
     assert any_journal.last_sent("r") is None
+    assert any_journal.uploads("a") == []
     assert any_journal.accept_loss() == {}
     for use in (any_journal.load, any_journal.delete):
         with pytest.raises(RunError, match="there is no run 'r'"):
@@ -112,6 +114,7 @@ def test_a_question_makes_no_journal(any_journal: Journal) -> None:
     any_journal.recent_runs(PIN, 0)
     any_journal.workflow_ids(PIN.base_url)
     any_journal.spec_of("r")
+    any_journal.uploads("a")
     assert not any_journal.exists()
 
 
@@ -418,3 +421,75 @@ def test_what_another_call_waits_for_is_taken(entries: Callable[..., RunJournal]
     assert asyncio.run(first.claimed(since)).fingerprints == {}
     first.close()
     assert asyncio.run(second.claimed(since)).fingerprints == {}
+
+
+# -- uploads ----------------------------------------------------------------------------------------------------------
+
+
+def upload(number: int, digest: str = "d") -> UploadRecord:
+    """Make the record of an upload that has just been presigned."""
+    return UploadRecord(digest, f"f{number}", f"https://x/{number}", "a.png", 12, "image/png", 1_000 + number, 9_000)
+
+
+async def _begin(account: UploadJournal, *records: UploadRecord) -> None:
+    for record in records:
+        await account.begin(record)
+
+
+async def _found(account: UploadJournal, digest: str) -> list[str]:
+    return [record.file_id for record in await account.find(digest)]
+
+
+def test_uploads_are_recorded_from_their_beginning(any_journal: Journal) -> None:
+    """Every journal takes them; one that is off forgets them."""
+    account = any_journal.open_uploads("a")
+    with closing(account):
+        asyncio.run(_begin(account, upload(1)))
+        account.complete("f1", 2_000)
+        account.add_use("f1", "r")
+        account.delete("f1", 3_000)
+        assert asyncio.run(_found(account, "d")) == []
+
+
+def test_an_upload_is_known_before_it_is_complete(journal: Journal) -> None:
+    """Whoever opens the journal then reads of it, and of its end, and of its deletion."""
+    account = journal.open_uploads("a")
+    asyncio.run(_begin(account, upload(1), upload(2), upload(3, "other")))
+    assert journal.uploads("a") == [upload(1), upload(2), upload(3, "other")]
+    assert asyncio.run(_found(account, "d")) == ["f2", "f1"]
+    account.complete("f1", 2_000)
+    account.delete("f2", 3_000)
+    account.close()
+    assert journal.uploads("a")[:2] == [replace(upload(1), uploaded_at=2_000), replace(upload(2), deleted_at=3_000)]
+    later = journal.open_uploads("a")
+    with closing(later):
+        assert asyncio.run(_found(later, "d")) == ["f1"]
+
+
+def test_accounts_do_not_see_each_others_uploads(journal: Journal) -> None:
+    """The same file id of another account is another file."""
+    first, second = journal.open_uploads("a"), journal.open_uploads("b")
+    with closing(first), closing(second):
+        asyncio.run(_begin(first, upload(1)))
+        asyncio.run(_begin(second, upload(1, "other")))
+        assert asyncio.run(_found(second, "d")) == []
+        second.complete("f1", 2_000)
+    assert journal.uploads("a") == [upload(1)]
+    assert journal.uploads("b") == [replace(upload(1, "other"), uploaded_at=2_000)]
+
+
+def test_an_upload_says_which_runs_use_it(journal: Journal, entries: Callable[..., RunJournal]) -> None:
+    """Each run once, and none that is deleted or does not exist."""
+    entries()
+    other = journal.open("s")
+    other.enter(PIN)
+    other.register([sheet("x")])
+    account = journal.open_uploads("a")
+    asyncio.run(_begin(account, upload(1)))
+    for run in ("r", "s", "r", "none"):
+        account.add_use("f1", run)
+    account.close()
+    assert journal.uploads("a") == [replace(upload(1), runs=("r", "s"))]
+    other.close()
+    journal.delete("s")
+    assert journal.uploads("a") == [replace(upload(1), runs=("r",))]

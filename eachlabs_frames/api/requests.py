@@ -169,6 +169,11 @@ def presign_request(content_type: str, expires_in: int | None = None) -> Request
     return Request("POST", "/upload/presign", body=orjson.dumps(fields))
 
 
+def is_file_id(text: str) -> bool:
+    """Return whether a text may be the id of an uploaded file (API reference, "Delete File": a UUID)."""
+    return _UUID.fullmatch(text) is not None
+
+
 def delete_request(file_id: str) -> Request:
     """Return the request that deletes an uploaded file; it is idempotent."""
     return Request("DELETE", f"/files/{quote(file_id, safe='')}")

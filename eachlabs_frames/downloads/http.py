@@ -1,4 +1,4 @@
-"""Streams the response to a GET of any URL. With `api.client` and `uploads.storage`, alone imports aiohttp's client.
+"""Streams the response to a GET of any URL. Decides nothing.
 
 It never has the key, stores no cookie, follows no redirect, and connects only to public addresses unless the URL is
 trusted. The address checked is that of the socket itself, so that a name cannot resolve differently after the check.

@@ -46,7 +46,7 @@ def runs() -> pd.DataFrame:
     >>> ef.runs().columns[:3].tolist()
     ['run', 'created_at', 'rows']
     """
-    summaries = _journal().summaries()
+    summaries = open_current_journal().summaries()
     out: pd.DataFrame = pd.DataFrame({"run": pd.array([run.name for run in summaries], dtype="string")})
     out["created_at"] = pd.to_datetime([run.created_at for run in summaries], utc=True, unit="ns").astype(
         "datetime64[ns, UTC]"
@@ -110,7 +110,7 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     >>> ef.delete_run("readme")
     2
     """
-    loaded = _journal().load(check_name(run))
+    loaded = open_current_journal().load(check_name(run))
     keys: dict[str, None] = dict.fromkeys(key for row in loaded.inputs for key in row)
     inputs = {key: _column([row.get(key) for row in loaded.inputs]) for key in keys}
     if loaded.keys is not None and loaded.spec.key not in keys:
@@ -174,7 +174,7 @@ def delete_run(run: str) -> int:
     ConfigurationError
         The journal is turned off, or `run` is not a valid name.
     """
-    return _journal().delete(check_name(run))
+    return open_current_journal().delete(check_name(run))
 
 
 def accept_journal_loss() -> dict[str, int]:
@@ -197,10 +197,17 @@ def accept_journal_loss() -> dict[str, int]:
     ConfigurationError
         The journal is turned off.
     """
-    return _journal().accept_loss()
+    return open_current_journal().accept_loss()
 
 
-def _journal() -> Journal:
+def open_current_journal() -> Journal:
+    """Return the journal of the settings.
+
+    Raises
+    ------
+    ConfigurationError
+        It is turned off.
+    """
     path = journal_path()
     if path is None:
         msg = "the journal is off: configure(journal=True) turns it on"

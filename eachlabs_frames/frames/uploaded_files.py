@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from ..aio.bridge import Call, Read, run
 from ..aio.clock import SystemClock
 from ..api.client import Client
-from ..api.requests import checked_id
+from ..api.requests import is_file_id
 from ..errors import ConfigurationError
 from ..inputs.file_values import reference
 from ..journal.upload_records import UploadRecord
@@ -59,15 +59,15 @@ def files() -> pd.DataFrame:
     """
     now = SystemClock().epoch() * 1e9
     records = [record for record in _records(current()) if record.expires_at > now][::-1]
-    out: pd.DataFrame = pd.DataFrame({"name": _texts([record.name for record in records])})
+    out: pd.DataFrame = pd.DataFrame({"name": _strings([record.name for record in records])})
     out["size"] = pd.array([record.size for record in records], dtype="int64")
-    out["content_type"] = _texts([record.content_type for record in records])
+    out["content_type"] = _strings([record.content_type for record in records])
     for column in ("uploaded_at", "expires_at"):
         times = pd.to_datetime([getattr(record, column) for record in records], utc=True, unit="ns")
         out[column] = times.astype("datetime64[ns, UTC]")
     out["runs"] = pd.Series([list(record.runs) for record in records], dtype=object)
     for column in ("public_url", "file_id", "digest"):
-        out[column] = _texts([getattr(record, column) for record in records])
+        out[column] = _strings([getattr(record, column) for record in records])
     return out
 
 
@@ -134,11 +134,11 @@ class _Deletion(Call[pd.DataFrame]):
             if error is None and self._records[file_id] is not None:
                 self._journal.delete(file_id, now)
         records = list(self._records.values())
-        out: pd.DataFrame = pd.DataFrame({"file_id": _texts(list(errors))})
+        out: pd.DataFrame = pd.DataFrame({"file_id": _strings(list(errors))})
         for column in ("name", "public_url"):
-            out[column] = _texts([None if record is None else getattr(record, column) for record in records])
+            out[column] = _strings([None if record is None else getattr(record, column) for record in records])
         out["deleted"] = pd.Series([error is None for error in errors.values()], dtype=bool)
-        out["error"] = _texts(list(errors.values()))
+        out["error"] = _strings(list(errors.values()))
         return out
 
     def close(self) -> None:
@@ -176,9 +176,13 @@ def _selected(texts: list[str], records: list[UploadRecord]) -> dict[str, Upload
     for text in texts:
         if text in by_text:
             selected.update((record.file_id, record) for record in by_text[text])
-        elif _is_file_id(text):
+        elif is_file_id(text):
             selected[text] = None
         else:
             msg = f"the journal has no uploaded file {text!r} of this account: ef.files() lists them"
             raise ConfigurationError(msg)
     return selected
+
+
+def _strings(values: Sequence[str | None]) -> Any:
+    return pd.array(values, dtype="string")

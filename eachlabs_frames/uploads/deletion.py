@@ -20,7 +20,9 @@ MAX_ATTEMPTS: Final = 5
 INTERRUPTED: Final = "interrupted before it was deleted"
 
 
-async def delete_files(file_ids: Sequence[str], connection: ApiConnection, stop: asyncio.Event) -> dict[str, str | None]:
+async def delete_files(
+    file_ids: Sequence[str], connection: ApiConnection, stop: asyncio.Event
+) -> dict[str, str | None]:
     """Return for each file why it was not deleted; None if the API does not have it any more (204 or 404).
 
     Raises
@@ -37,13 +39,11 @@ async def delete_files(file_ids: Sequence[str], connection: ApiConnection, stop:
             verdict = judge_delete(await connection.transport.send(request))
             if not isinstance(verdict, Retry) or attempt == MAX_ATTEMPTS:
                 break
-            await connection.clock.sleep(
-                retry_delay(attempt, floor=verdict.after, draw=connection.clock.draw())
-            )
+            await connection.clock.sleep(retry_delay(attempt, floor=verdict.after, draw=connection.clock.draw()))
         if isinstance(verdict, Stop) and verdict.error is AuthenticationError:
             raise request_error(verdict, request.path)
-        is_gone = not isinstance(verdict, Stop | Retry) or (isinstance(verdict, Stop) and verdict.status == 404)
-        errors[file_id] = None if is_gone else verdict.reason
+        is_there = isinstance(verdict, Retry) or (isinstance(verdict, Stop) and verdict.status != 404)
+        errors[file_id] = verdict.reason if is_there else None
 
     await cancel_on(stop, run_workers(iter(errors), delete, workers=connection.workers))
     return errors

@@ -252,11 +252,16 @@ def _read_once(path: Path, shown: str) -> tuple[FileIdentity, Content | None]:
         if isinstance(exc, UnusableFileError):
             raise
         raise UnusableFileError(_reason(exc, shown)) from exc
+    _remember(identity, content, now)
+    return identity, content
+
+
+def _remember(identity: FileIdentity, content: Content, now: float) -> None:
+    """Keep what was read at `now`, in epoch seconds, for later calls, unless the file is racy."""
     if now - max(identity.modified, identity.changed) / 1e9 > RACY:
         if len(_contents) >= MAX_CACHED:
             _contents.clear()
         _contents[identity] = content
-    return identity, content
 
 
 def _identity(path: str, status: os.stat_result) -> FileIdentity:

@@ -25,7 +25,7 @@ from ..journal.upload_records import UploadJournal, UploadRecord
 from ..models import ApiConnection, Secret
 from ..settings import Settings, is_loopback
 from .file_source import ChangedFileError, FileSource
-from .storage import RefusedUrlError, StorageClient, check_url
+from .storage_client import RefusedUrlError, StorageClient, check_url
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -78,7 +78,7 @@ class Transfer:
         self._resume_at = 0.0
 
     async def confirm(self, record: UploadRecord) -> UploadRecord | None:
-        """Return an upload of a process that has ended, as complete if its URL has the content; else None."""
+        """Return an upload whose end is not known, as complete if its URL has the content; else None."""
         try:
             check_url(Secret(record.public_url), what="public_url", loopback=self._loopback)
         except RefusedUrlError:
@@ -116,6 +116,10 @@ class Transfer:
             if isinstance(verdict, Success):
                 logger.info("uploaded %s (%d bytes)", source.name, source.size)
                 return self._complete(record)
+            # The reply to an attempt may have been lost: a presigned URL that was used answers 403.
+            confirmed = await self.confirm(record)
+            if confirmed is not None:
+                return confirmed
             if isinstance(verdict, Stop):
                 self._records.delete(record.file_id, self._now())
                 if verdict.status != 403 or was_renewed:

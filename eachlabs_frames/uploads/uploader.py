@@ -20,7 +20,7 @@ from ..settings import Settings
 from .account import account_of
 from .local_files import LocalFiles
 from .progress import UploadProgress
-from .storage import StorageClient
+from .storage_client import StorageClient
 from .transfer import NS, Transfer
 
 MARGIN: Final = 3_600.0

@@ -34,6 +34,9 @@ READER_THREADS: Final = 2
 _NO_HEADERS: Final = frozenset({"Accept", "Accept-Encoding", "User-Agent"})
 """Headers that aiohttp adds; a presigned URL states which ones it expects."""
 
+_NO_HEAD: Final = frozenset({200, 403, 405, 501})
+"""Statuses of a HEAD after which a GET may tell more."""
+
 _LENGTH: Final = "content-length"
 _KEPT: Final = ("retry-after", "date", _LENGTH)
 
@@ -123,8 +126,12 @@ class StorageClient:
         """Return the size of the file at a public URL; None if it is not there, or cannot be told."""
         for method in ("HEAD", "GET"):
             answer = await self._send(method, Secret(url), {}, None)
-            if isinstance(answer, Reply) and answer.status == 200 and answer.headers.get(_LENGTH, "").isdecimal():
+            if not isinstance(answer, Reply):
+                return None
+            if answer.status == 200 and answer.headers.get(_LENGTH, "").isdecimal():
                 return int(answer.headers[_LENGTH])
+            if answer.status not in _NO_HEAD:
+                return None
         return None
 
     async def _send(self, method: str, url: Secret, headers: Mapping[str, str], body: _Body | None) -> Reply | Fault:
@@ -159,7 +166,9 @@ class StorageClient:
             ) as response:
                 kept = {name: response.headers[name] for name in _KEPT if name in response.headers}
                 content = b"" if body is None else await response.content.read(MAX_REPLY)
-                return Reply(response.status, _mask(url).bytes(content), kept, time.time())
+                # A mask takes 50 ms to build, and the body of a success is not read by anybody.
+                shown = _mask(url).bytes(content) if content and response.status >= 300 else b""
+                return Reply(response.status, shown, kept, time.time())
         except asyncio.TimeoutError:
             return Fault(sent=True, reason=f"no response within {self._timeout:g} s")
         except Exception as exc:  # noqa: BLE001 - its text may contain the URL
