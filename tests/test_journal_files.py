@@ -22,6 +22,7 @@ from eachlabs_frames.journal import open_journal
 from eachlabs_frames.journal.base import RowChunk, RunSpec
 from eachlabs_frames.journal.records import RowState
 from eachlabs_frames.journal.sqlite import database, integrity, sessions
+from eachlabs_frames.journal.sqlite.migrations import MIGRATIONS
 from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
 from eachlabs_frames.journal.sqlite.run_tables import CHUNK
 from eachlabs_frames.models import Outcome
@@ -130,12 +131,12 @@ def test_a_database_of_another_program_is_left_as_it_is(journal: Path) -> None:
 
 def test_a_newer_version_is_refused_and_not_made_older(journal: Path) -> None:
     """What a newer package has written is read by a newer package."""
-    database.connect(journal, migrations=(*database.MIGRATIONS, "CREATE TABLE more (a)")).close()
+    database.connect(journal, migrations=(*MIGRATIONS, "CREATE TABLE more (a)")).close()
     for use in (_enter, lambda path: open_journal(path).summaries()):
         with pytest.raises(JournalError, match=r"newer eachlabs-frames .*upgrade"):
             use(journal)
     connection = sqlite3.connect(journal)
-    assert connection.execute("PRAGMA user_version").fetchone()[0] == len(database.MIGRATIONS) + 1
+    assert connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS) + 1
     connection.close()
 
 
@@ -145,7 +146,7 @@ def test_an_older_version_is_brought_forward_with_all_that_it_holds(journal: Pat
     marked.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
     marked.close()
     _fill(journal)
-    later = (*database.MIGRATIONS, "ALTER TABLE runs ADD COLUMN colour TEXT DEFAULT 'blue'", "CREATE TABLE more (a)")
+    later = (*MIGRATIONS, "ALTER TABLE runs ADD COLUMN colour TEXT DEFAULT 'blue'", "CREATE TABLE more (a)")
     for _ in range(2):
         connection = database.connect(journal, migrations=later)
         assert connection.execute("SELECT name, colour FROM runs").fetchall() == [("r", "blue")]
@@ -157,7 +158,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(journal: Path) -> None
     """All steps are one transaction."""
     _fill(journal)
     with pytest.raises(JournalError, match="cannot be used"):
-        database.connect(journal, migrations=(*database.MIGRATIONS, "CREATE TABLE more (a); SELECT nonsense"))
+        database.connect(journal, migrations=(*MIGRATIONS, "CREATE TABLE more (a); SELECT nonsense"))
     connection = database.connect(journal)
     assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'more'").fetchone()[0] == 0
     connection.close()
@@ -248,7 +249,7 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
 def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> None:
     """It has no mark and no state; what it holds is gone on with, and protected from then on."""
     connection = sqlite3.connect(journal)
-    connection.executescript(database.MIGRATIONS[0])
+    connection.executescript(MIGRATIONS[0])
     connection.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
     connection.execute("PRAGMA user_version = 1")
     connection.execute(
@@ -268,6 +269,15 @@ def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> Non
     marked = integrity.read_mark(journal)
     assert marked is not None
     assert marked[1] == 8
+
+
+def test_a_journal_of_the_second_version_gets_the_tables_of_uploads(journal: Path) -> None:
+    """Its runs are as they were."""
+    database.connect(journal, migrations=MIGRATIONS[:2]).close()
+    _fill(journal, 1)
+    database.connect(journal).close()
+    assert open_journal(journal).uploads("a") == []
+    assert [run.name for run in open_journal(journal).summaries()] == ["r"]
 
 
 @pytest.mark.parametrize("is_used", [False, True])

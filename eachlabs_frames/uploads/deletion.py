@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 from ..aio.backoff import retry_delay
 from ..aio.tasks import cancel_on, run_workers
 from ..api.reader import request_error
 from ..api.requests import delete_request
-from ..api.verdicts import Retry, Stop, judge_delete
+from ..api.verdicts import Retry, Stop, Success, judge_delete
 from ..errors import AuthenticationError
 from ..models import ApiConnection
 
@@ -42,8 +43,10 @@ async def delete_files(
             await connection.clock.sleep(retry_delay(attempt, floor=verdict.after, draw=connection.clock.draw()))
         if isinstance(verdict, Stop) and verdict.error is AuthenticationError:
             raise request_error(verdict, request.path)
-        is_there = isinstance(verdict, Retry) or (isinstance(verdict, Stop) and verdict.status != 404)
-        errors[file_id] = verdict.reason if is_there else None
+        if isinstance(verdict, Success) or (isinstance(verdict, Stop) and verdict.status == HTTPStatus.NOT_FOUND):
+            errors[file_id] = None
+        else:
+            errors[file_id] = verdict.reason
 
     await cancel_on(stop, run_workers(iter(errors), delete, workers=connection.workers))
     return errors

@@ -109,7 +109,7 @@ def open_regular(path: str | Path, shown: str) -> FileIO:
     OSError
     """
     # Before it is opened: to open a device may have an effect.
-    _check_kind(os.stat(path), shown)  # noqa: PTH116 - the path may be text
+    _check_kind(Path(path).stat(), shown)
     # Not waiting for the writer of a pipe, in case it became one.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     file = FileIO(handle)

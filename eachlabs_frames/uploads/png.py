@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from ..inputs.file_values import UnusableFileError
 
@@ -30,7 +30,7 @@ def from_array(array: Any) -> Image:
     UnusableFileError
         It is no image array.
     """
-    from PIL import Image as images  # noqa: N813 - only for calls with such a cell
+    import PIL.Image  # only for calls with such a cell
 
     if array.dtype != "uint8" or array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
         msg = (
@@ -38,7 +38,7 @@ def from_array(array: Any) -> Image:
             "or 4 (RGBA), of uint8"
         )
         raise UnusableFileError(msg)
-    return images.fromarray(array)
+    return PIL.Image.fromarray(array)
 
 
 def plain(image: Image) -> Image:
@@ -58,17 +58,20 @@ def plain(image: Image) -> Image:
             return image.convert("RGBA")
         if image.mode == "P":
             return image.convert("RGB")
-        if image.mode == "I" and image.getextrema()[0] >= 0 and image.getextrema()[1] <= _MAX_16_BIT:  # type: ignore[operator]  # a pair of numbers, for one band
-            return image.convert("I;16")
+        if image.mode == "I":
+            low, high = cast("tuple[float, float]", image.getextrema())
+            return image.convert("I;16") if low >= 0 and high <= _MAX_16_BIT else _refuse(image)
     except (OSError, SyntaxError, ValueError) as exc:
         if isinstance(exc, UnusableFileError):
             raise
         msg = f"an image cannot be read: {exc}"
         raise UnusableFileError(msg) from exc
-    if image.mode not in MODES:
-        msg = f"an image of mode {image.mode!r} cannot be written as PNG: convert it, as in image.convert('RGB')"
-        raise UnusableFileError(msg)
-    return image
+    return image if image.mode in MODES else _refuse(image)
+
+
+def _refuse(image: Image) -> NoReturn:
+    msg = f"an image of mode {image.mode!r} cannot be written as PNG: convert it, as in image.convert('RGB')"
+    raise UnusableFileError(msg)
 
 
 def pixel_digest(image: Image) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from ...errors import JournalError
 from ..upload_records import UploadRecord
@@ -23,10 +23,25 @@ T = TypeVar("T")
 
 logger = logging.getLogger("eachlabs_frames")
 
-_COLUMNS: Final = (
-    "digest, file_id, public_url, name, size, content_type, presigned_at, expires_at, uploaded_at, deleted_at"
-)
-_INSERT: Final = f"INSERT OR REPLACE INTO files (account, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_READ: Final = """
+    SELECT id, digest, file_id, public_url, name, size, content_type, presigned_at, expires_at, uploaded_at, deleted_at
+    FROM files WHERE account = ? ORDER BY id
+"""
+_FIND: Final = """
+    SELECT digest, file_id, public_url, name, size, content_type, presigned_at, expires_at, uploaded_at
+    FROM files WHERE account = ? AND digest = ? AND deleted_at IS NULL ORDER BY id DESC
+"""
+_BEGIN: Final = """
+    INSERT OR REPLACE INTO files
+    (account, digest, file_id, public_url, name, size, content_type, presigned_at, expires_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_COMPLETE: Final = "UPDATE files SET uploaded_at = ? WHERE account = ? AND file_id = ?"
+_DELETE: Final = "UPDATE files SET deleted_at = ? WHERE account = ? AND file_id = ?"
+_ADD_USE: Final = """
+    INSERT OR IGNORE INTO file_uses
+    SELECT files.id, runs.id FROM files, runs WHERE account = ? AND file_id = ? AND runs.name = ?
+"""
 
 
 def read_uploads(path: Path, account: str) -> list[UploadRecord]:
@@ -36,8 +51,7 @@ def read_uploads(path: Path, account: str) -> list[UploadRecord]:
         query = "SELECT file, runs.name FROM file_uses JOIN runs ON runs.id = run ORDER BY run"
         for file, run in connection.execute(query):
             uses.setdefault(file, []).append(run)
-        query = f"SELECT id, {_COLUMNS} FROM files WHERE account = ? ORDER BY id"  # noqa: S608 - no value from outside
-        rows = connection.execute(query, (account,)).fetchall()
+        rows = connection.execute(_READ, (account,)).fetchall()
     return [replace(UploadRecord(*columns), runs=tuple(uses.get(file, ()))) for file, *columns in rows]
 
 
@@ -58,38 +72,35 @@ class SqliteUploadJournal:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="eachlabs-frames-files")
 
     async def find(self, digest: str) -> list[UploadRecord]:
-        query = (
-            f"SELECT {_COLUMNS} FROM files WHERE account = ? AND digest = ? AND deleted_at IS NULL "  # noqa: S608
-            "ORDER BY id DESC"
-        )
-
         def find() -> list[UploadRecord]:
             with translated(self._path):
-                rows = self._open().execute(query, (self._account, digest)).fetchall()
+                rows = self._open().execute(_FIND, (self._account, digest)).fetchall()
             return [UploadRecord(*row) for row in rows]
 
         return await self._run(find)
 
     async def begin(self, record: UploadRecord) -> None:
-        values = [getattr(record, column) for column in _COLUMNS.split(", ")]
-        await self._run(lambda: self._write(_INSERT, (self._account, *values)))
+        values = (
+            self._account,
+            record.digest,
+            record.file_id,
+            record.public_url,
+            record.name,
+            record.size,
+            record.content_type,
+            record.presigned_at,
+            record.expires_at,
+        )
+        await self._run(lambda: self._write(_BEGIN, values))
 
     def complete(self, file_id: str, uploaded_at: int) -> None:
-        self._soon(
-            "UPDATE files SET uploaded_at = ? WHERE account = ? AND file_id = ?", (uploaded_at, self._account, file_id)
-        )
+        self._soon(_COMPLETE, (uploaded_at, self._account, file_id))
 
     def delete(self, file_id: str, deleted_at: int) -> None:
-        self._soon(
-            "UPDATE files SET deleted_at = ? WHERE account = ? AND file_id = ?", (deleted_at, self._account, file_id)
-        )
+        self._soon(_DELETE, (deleted_at, self._account, file_id))
 
     def add_use(self, file_id: str, run: str) -> None:
-        statement = (
-            "INSERT OR IGNORE INTO file_uses SELECT files.id, runs.id FROM files, runs "
-            "WHERE account = ? AND file_id = ? AND runs.name = ?"
-        )
-        self._soon(statement, (self._account, file_id, run))
+        self._soon(_ADD_USE, (self._account, file_id, run))
 
     def close(self) -> None:
         self._thread.submit(self._close)
@@ -109,9 +120,6 @@ class SqliteUploadJournal:
         connection = self._open()
         with transaction(connection, self._path), translated(self._path):
             connection.execute(statement, values)
-
-    def _set(self, column: Literal["uploaded_at", "deleted_at"], file_id: str, at: int) -> None:
-        self._soon(f"UPDATE files SET {column} = ? WHERE account = ? AND file_id = ?", (at, self._account, file_id))  # noqa: S608
 
     def _soon(self, statement: str, values: Sequence[object]) -> None:
         def write() -> None:
