@@ -1,7 +1,8 @@
 """The journal: which rows were sent, and what became of them, whatever happens to the process.
 
 Other packages use `open_journal` and `readable_name`, and the modules `base` (the Protocols and values), `records` (the
-state of a run's rows), `upload_records` and `updates`. `sqlite` and `none` implement the Protocols, and only this package imports them.
+state of a run's rows), `upload_records` and `updates`. `sqlite` and `none` implement the Protocols, and only this
+package imports them.
 """
 
 from __future__ import annotations

@@ -113,13 +113,13 @@ class LocalFiles:
     # -- contents that are in no file -------------------------------------------------------------------------------
 
     def _of_image(self, value: Any) -> str:
-        from . import png  # only for calls with an image: PIL takes 20 ms to import
+        from . import pixels  # only for calls with an image: PIL takes 20 ms to import
 
-        image = png.plain(png.from_array(value) if isinstance(value, np.ndarray) else value)
-        digest = png.pixel_digest(image)
+        image = pixels.plain(pixels.from_array(value) if isinstance(value, np.ndarray) else value)
+        digest = pixels.pixel_digest(image)
         if digest not in self.sources:
             start = self._spool.size
-            png.encode(image, lambda piece: self._append(piece, start, "the image, as PNG,"))
+            pixels.encode(image, lambda piece: self._append(piece, start, "the image, as PNG,"))
             self._keep(digest, start, "image/png")
         return digest
 
