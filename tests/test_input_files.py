@@ -150,6 +150,19 @@ def test_the_headers_of_a_matrix_have_names_and_pictures_of_images(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_headers_of_a_png_have_pictures(tmp_path: Path) -> None:
+    """Beside rows of numbers too, where they are as small as the rows."""
+    blue, green = (saved(tmp_path / f"{name}.png", Image.new("RGB", (60, 60), name)) for name in ("blue", "lime"))
+    out = result([blue, green])
+    for axes, side in ((("image", "style"), 28), (("style", "image"), 56)):
+        path = out.eachlabs.matrix(*axes, "cost").save(tmp_path / "grid.png")
+        pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+        for colour in ((0, 0, 255), (0, 255, 0)):
+            count = (abs(pixels - colour).max(axis=2) < 12).sum()
+            assert (side - 2) ** 2 * 4 <= count <= (side + 2) ** 2 * 4
+
+
+@pytest.mark.slow
 def test_many_headers_stay_within_the_bound_of_the_static_table(tmp_path: Path) -> None:
     """Those that have no room are names."""
     noise = Image.frombytes("RGB", (60, 60), os.urandom(10_800)).resize((300, 300))

@@ -12,7 +12,7 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from unicodedata import east_asian_width
 from urllib.parse import unquote_to_bytes
 
@@ -46,8 +46,12 @@ LINE: Final = 16
 CHARACTER: Final = 7.75
 """Height of a line and mean width of a character, in pixels, of text of 9 points."""
 
+POINTS: Final = 0.72
+"""Points of a pixel."""
+
 MAX_HEAD_LINES: Final = 4
 ROW_HEAD_LENGTH: Final = 24
+HEAD_PICTURE: Final = 56
 LEGEND_WIDTH, LEGEND_HEIGHT = 120, 160
 INK, MUTED, EDGE, SHADE, RED = "#1f2328", "#59636e", "#d1d9e0", "#f4f5f7", "#c9252d"
 
@@ -238,12 +242,35 @@ class _Drawing:
         axes.set_xticks([(start + end) / 2 for start, end in pairwise(layout.columns)], layout.column_heads)
         axes.set_yticks([(start + end) / 2 for start, end in pairwise(layout.rows)], layout.row_heads)
         axes.tick_params(length=0, pad=6)
+        self._draw_head_pictures("x", table["columns"]["images"])
+        self._draw_head_pictures("y", table["rows"]["images"])
         sides = f" ({' | '.join(table['sides'])})" if table["sides"] else ""
         room = int(layout.width / CHARACTER)
         axes.set_xlabel("\n".join(_wrap(", ".join(table["columns"]["names"]) + sides, room, 2)))
         axes.set_ylabel("\n".join(_wrap(", ".join(table["rows"]["names"]), int(layout.height / CHARACTER), 2)))
         title = "\n".join(_wrap(table["title"], max(40, room), 2))
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+
+    def _draw_head_pictures(self, name: Literal["x", "y"], places: Sequence[Sequence[int | None]]) -> None:
+        """Draw the last picture of each header on an axis between the cells and its text."""
+        numbers = [next((number for number in reversed(place) if number is not None), None) for place in places]
+        if all(number is None for number in numbers):
+            return
+        edges = self._layout.columns if name == "x" else self._layout.rows
+        size = min(HEAD_PICTURE, *(end - start - 4 for start, end in pairwise(edges)))
+        self._axes.tick_params(axis=name, pad=(size + PAD) * POINTS + 6)
+        for (start, end), number in zip(pairwise(edges), numbers, strict=True):
+            content = None if number is None else view_files.read(self._source.input_files.picture(number))
+            pixels = None if content is None else _decode(content, size * self._layout.scale)
+            if pixels is not None:
+                along, across = (start + end) / 2, -(size + PAD) / 2
+                x, y = (along, across) if name == "x" else (across, along)
+                self._draw_pixels(pixels, x, y, size).set_clip_on(False)
+
+    def _draw_pixels(self, pixels: Any, x: float, y: float, size: int) -> Any:
+        """Draw an image around a place, its longer side `size` long."""
+        height, width = (size * length / max(pixels.shape[:2]) / 2 for length in pixels.shape[:2])
+        return self._axes.imshow(pixels, extent=(x - width, x + width, y + height, y - height), aspect="auto", zorder=2)
 
     def _draw_legend(self, legend: Legend) -> None:
         from matplotlib.cm import ScalarMappable
@@ -295,11 +322,7 @@ class _Drawing:
             content = _picture(card, self._source)
             pixels = _decode(content, picture * self._layout.scale) if content else None
             if pixels is not None:
-                height, width = (picture * size / max(pixels.shape[:2]) / 2 for size in pixels.shape[:2])
-                x, y = x + picture // 2, y + picture // 2
-                self._axes.imshow(
-                    pixels, extent=(x - width, x + width, y + height, y - height), aspect="auto", zorder=2
-                )
+                self._draw_pixels(pixels, x + picture // 2, y + picture // 2, picture)
                 return
             is_svg = content is not None and media_type(content[:HEAD_BYTES]) == "image/svg+xml"
             self._svg_count += is_svg
