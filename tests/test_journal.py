@@ -22,13 +22,13 @@ from tests.test_journal_contract import PIN, claim, queued, sheet
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """Return where a journal is to be."""
+    """Return the path of a journal that does not exist yet."""
     return tmp_path / "j.sqlite"
 
 
 @pytest.fixture
-def entries(journal: Path) -> Iterator[Callable[..., SqliteRunJournal]]:
-    """Make entries of the run, which are closed at the end."""
+def open_run(journal: Path) -> Iterator[Callable[..., SqliteRunJournal]]:
+    """Return a function that opens the journal's run and registers its rows; the run journals are closed at the end."""
     made: list[SqliteRunJournal] = []
 
     def make(rows: int = 20, **options: Any) -> SqliteRunJournal:
@@ -43,18 +43,20 @@ def entries(journal: Path) -> Iterator[Callable[..., SqliteRunJournal]]:
         entry.close()
 
 
-def known(journal: Path) -> dict[int, str | None]:
-    """Return the executions that a journal knows."""
+def execution_ids(journal: Path) -> dict[int, str | None]:
+    """Return the execution id of each row that has one in the journal."""
     results = open_journal(journal).load("r").state.results
     return {row: results.execution_id[row] for row in range(results.size) if results.execution_id[row]}
 
 
-# -- the end ----------------------------------------------------------------------------------------------------------
+# -- closing ----------------------------------------------------------------------------------------------------------
 
 
-def test_closing_twice_and_using_it_afterwards_is_safe(entries: Callable[..., SqliteRunJournal], caplog: Any) -> None:
-    """After the end a claim is refused, an answer is warned of, and no thread is left."""
-    entry = entries()
+def test_a_closed_run_journal_can_be_closed_again_but_refuses_claims(
+    open_run: Callable[..., SqliteRunJournal], caplog: Any
+) -> None:
+    """After `close`, a claim raises, a response is logged as not recorded, and the writer thread has ended."""
+    entry = open_run()
     claim(entry, 0)
     before = {thread.name for thread in threading.enumerate()}
     assert entry.close() is None
@@ -69,11 +71,11 @@ def test_closing_twice_and_using_it_afterwards_is_safe(entries: Callable[..., Sq
         entry.enter(PIN)
 
 
-def test_closing_while_a_loop_is_still_at_it_loses_no_answer(
-    journal: Path, entries: Callable[..., SqliteRunJournal]
+def test_closing_during_claims_keeps_every_settled_row(
+    journal: Path, open_run: Callable[..., SqliteRunJournal]
 ) -> None:
-    """Whatever was granted before the end and settled before it is in the file; the rest hears that it is over."""
-    entry = entries(rows=2_000)
+    """Rows settled before `close` are in the file, except at most the last one; later claims raise `JournalError`."""
+    entry = open_run(rows=2_000)
     settled: list[int] = []
     going = threading.Event()
 
@@ -94,16 +96,16 @@ def test_closing_while_a_loop_is_still_at_it_loses_no_answer(
     going.wait()
     assert entry.close() is None
     thread.join()
-    missing = set(settled) - set(known(journal))
+    missing = set(settled) - set(execution_ids(journal))
     assert missing <= {settled[-1]}
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_fork_cannot_use_its_parents_entry_nor_harm_it(
-    journal: Path, entries: Callable[..., SqliteRunJournal]
+def test_a_forked_child_cannot_use_or_damage_its_parents_run_journal(
+    journal: Path, open_run: Callable[..., SqliteRunJournal]
 ) -> None:
-    """In the child a claim is an error at once, not a wait for a thread that is not there; the parent goes on."""
-    entry = entries()
+    """In the child a claim raises at once instead of waiting for a thread that does not exist; the parent continues."""
+    entry = open_run()
     claim(entry, 0)
     child = os.fork()
     if not child:
@@ -118,14 +120,12 @@ def test_a_fork_cannot_use_its_parents_entry_nor_harm_it(
     assert claim(entry, 1) == ["new"]
     entry.settle(queued(0, 1))
     assert entry.close() is None
-    assert known(journal) == {0: "e0", 1: "e1"}
+    assert execution_ids(journal) == {0: "e0", 1: "e1"}
 
 
-def test_a_file_that_is_replaced_in_the_middle_stops_the_claims(
-    journal: Path, entries: Callable[..., SqliteRunJournal]
-) -> None:
-    """What is written to a deleted file nobody reads, so nothing more is granted; put back, nothing is missing."""
-    entry = entries()
+def test_claims_stop_when_the_journal_file_is_moved(journal: Path, open_run: Callable[..., SqliteRunJournal]) -> None:
+    """Writes to a deleted file are lost, so claims raise. After the file is moved back, the settled row is in it."""
+    entry = open_run()
     claim(entry, 0)
     journal.rename(journal.with_name("moved"))
     entry.settle(queued(0))
@@ -135,7 +135,7 @@ def test_a_file_that_is_replaced_in_the_middle_stops_the_claims(
         claim(entry, 2)
     journal.with_name("moved").rename(journal)
     assert entry.close() is None
-    assert known(journal) == {0: "e0"}
+    assert execution_ids(journal) == {0: "e0"}
 
 
 FULL = """
@@ -176,25 +176,25 @@ entry.settle(queued(0))
 attempt(claim, entry, 2)
 entry.settle(queued(1))
 attempt(claim, entry, 3)
-if sys.argv[3] == "room again":
+if sys.argv[3] == "has room":
     limit(hard)
 print(entry.close())
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("then", ["room again", "still full"])
-def test_a_disk_that_is_full_stops_every_step_and_keeps_the_answers(journal: Path, then: str) -> None:
-    """Opening, entering, registering and claiming say so; what was settled is written at the end, if there is room."""
+@pytest.mark.parametrize("then", ["has room", "still full"])
+def test_a_full_disk_stops_every_step_and_keeps_settled_rows(journal: Path, then: str) -> None:
+    """Opening, entering, registering and claiming raise; settled rows are written on `close` if the disk has room."""
     root = Path(__file__).parent.parent
     command = [sys.executable, "-c", FULL, str(journal), str(root), then]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stderr
-    *refused, end = said.stdout.splitlines()
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    *refused, end = completed.stdout.splitlines()
     assert len(refused) == 5
-    assert all("disk" in one and "configure(journal=...)" in one for one in refused)
+    assert all("disk" in message and "configure(journal=...)" in message for message in refused)
     summary = open_journal(journal).summaries()[0]
-    if then == "room again":
+    if then == "has room":
         assert end == "None"
         assert summary.counts == {"queued": 2, "pending": 18}
     else:
@@ -206,7 +206,7 @@ def test_a_disk_that_is_full_stops_every_step_and_keeps_the_answers(journal: Pat
 
 STEP = st.tuples(
     st.integers(0, 1),
-    st.sampled_from(["claim", "claim", "answer", "release", "unknown", "close", "leave"]),
+    st.sampled_from(["claim", "claim", "answer", "release", "unknown", "close", "reopen"]),
     st.integers(0, 3),
 )
 
@@ -214,54 +214,54 @@ STEP = st.tuples(
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(STEP, max_size=14))
-def test_two_entries_are_as_one_dictionary(  # noqa: C901 - the model is a whole
+def test_two_run_journals_behave_like_one_dictionary(  # noqa: C901 - the model is clearer in one function
     tmp_path_factory: pytest.TempPathFactory, steps: list[Any]
 ) -> None:
-    """Whatever two calls do in turn, a row is granted where a simple model says so, and what it was given is kept."""
+    """For any actions of two calls, claims are granted as a simple model predicts, and no execution is lost."""
     path = tmp_path_factory.mktemp("model") / "j.sqlite"
-    all_, here = [_entered(path), _entered(path)], [set[int](), set[int]()]
+    run_journals, claimed = [_entered(path), _entered(path)], [set[int](), set[int]()]
     done, seen = [set[int](), set[int]()], [dict[int, Any](), dict[int, Any]()]
     model: dict[int, tuple[str, int]] = {}
-    held: dict[int, str] = {}
-    for number, (who, what, row) in enumerate(steps):
-        entry = all_[who]
-        if what in ("close", "leave"):
-            if what == "leave":
-                asyncio.run(entry.row_states([0]))  # whatever was settled is in the file by then
+    executions: dict[int, str] = {}
+    for number, (caller, action, row) in enumerate(steps):
+        entry = run_journals[caller]
+        if action in ("close", "reopen"):
+            if action == "reopen":
+                asyncio.run(entry.row_states([0]))  # this read waits until all settled rows are in the file
             entry.close()
-            here[who], done[who] = set(), set()
-            all_[who], seen[who] = _entered(path), dict(model)
-        elif what == "claim" and row not in here[who] | done[who]:
-            # A call has decided on what it saw when it entered, so only what has changed since is in its way.
-            stands, before = model.get(row, _UNSENT), seen[who].get(row, _UNSENT)
-            expected = "new" if stands == before else stands[0]
+            claimed[caller], done[caller] = set(), set()
+            run_journals[caller], seen[caller] = _entered(path), dict(model)
+        elif action == "claim" and row not in claimed[caller] | done[caller]:
+            # The call decides by the states it read when it entered, so only later changes prevent a claim.
+            now, before = model.get(row, _UNSENT), seen[caller].get(row, _UNSENT)
+            expected = "new" if now == before else now[0]
             assert claim(entry, row) == [expected]
             if expected == "new":
-                here[who].add(row)
+                claimed[caller].add(row)
                 model[row] = ("sent", number)
                 if before[0] != "settled":
-                    held.pop(row, None)
-        elif what not in ("claim", "close", "leave") and row in here[who]:
-            here[who].discard(row)
+                    executions.pop(row, None)
+        elif action not in ("claim", "close", "reopen") and row in claimed[caller]:
+            claimed[caller].discard(row)
             outcome = {
                 "answer": Outcome(row, "queued", "b", f"e{number}"),
                 "release": Outcome(row, "pending"),
                 "unknown": Outcome(row, "unknown", error="lost"),
-            }[what]
+            }[action]
             entry.settle([outcome])
             asyncio.run(entry.row_states([row]))
-            back = what == "release" and seen[who].get(row, _UNSENT)[0] != "settled"
-            model[row] = _UNSENT if back else ("settled", number)
-            if what == "release":
-                seen[who][row] = model[row]
+            is_released = action == "release" and seen[caller].get(row, _UNSENT)[0] != "settled"
+            model[row] = _UNSENT if is_released else ("settled", number)
+            if action == "release":
+                seen[caller][row] = model[row]
             else:
-                done[who].add(row)
-                held.pop(row, None)
-            if what == "answer":
-                held[row] = f"e{number}"
-    for entry in all_:
+                done[caller].add(row)
+                executions.pop(row, None)
+            if action == "answer":
+                executions[row] = f"e{number}"
+    for entry in run_journals:
         entry.close()
-    assert held.items() <= known(path).items()
+    assert executions.items() <= execution_ids(path).items()
 
 
 _UNSENT = ("new", -1)
@@ -285,7 +285,7 @@ entry.enter(PIN)
 print("ready", flush=True)
 sys.stdin.readline()
 entry.register([sheet(range(300))])
-# As a call does: what the other had sent before this one read the journal is its own, and is not asked for.
+# Like a call, skip the rows that the other process had sent before this one read the journal.
 free = {row for row in range(300) if entry.row_state(row).state == "new"}
 
 async def go():
@@ -311,7 +311,7 @@ print(entry.close(), file=sys.stderr)
 @pytest.mark.slow
 @pytest.mark.parametrize("first", ["lives", "dies"])
 def test_two_processes_that_send_the_same_rows_are_granted_each_row_once(journal: Path, first: str) -> None:
-    """Started together, in small batches; also where one of them dies, no row of its is given to the other."""
+    """Both start together and claim small batches; if one of them dies, the other is not granted its rows."""
     root = str(Path(__file__).parent.parent)
     both = [
         subprocess.Popen(
@@ -330,19 +330,17 @@ def test_two_processes_that_send_the_same_rows_are_granted_each_row_once(journal
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    said = [process.communicate() for process in both]
-    assert said[1][1] == "None\n"
-    granted = [int(row) for out, _ in said for row in out.split()]
+    outputs = [process.communicate() for process in both]
+    assert outputs[1][1] == "None\n"
+    granted = [int(row) for out, _ in outputs for row in out.split()]
     assert len(granted) == len(set(granted))
     loaded = open_journal(journal).load("r")
     assert len(loaded.inputs) == 300
     if first == "lives":
-        assert said[0][1] == "None\n"
+        assert outputs[0][1] == "None\n"
         assert sorted(granted) == list(range(300))
-        assert set(known(journal)) == set(range(300))
+        assert set(execution_ids(journal)) == set(range(300))
     else:
         assert both[0].returncode == 9
-        answered = set(known(journal))
-        assert set(range(300)) - answered == {
-            row for row in range(300) if loaded.state.results.status[row] == "unknown"
-        }
+        settled = set(execution_ids(journal))
+        assert set(range(300)) - settled == {row for row in range(300) if loaded.state.results.status[row] == "unknown"}

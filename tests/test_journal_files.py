@@ -34,7 +34,7 @@ PIN = RunSpec("wf", "v1", "http://localhost")
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """Return where a journal is to be."""
+    """Return the path of a journal that does not exist yet."""
     return tmp_path / "j.sqlite"
 
 
@@ -57,13 +57,13 @@ def _enter(path: Path) -> None:
 
 def _python(code: str, *arguments: object) -> str:
     command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stderr
-    return said.stdout.strip()
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout.strip()
 
 
-def test_a_journal_is_made_with_its_folders_for_its_owner_alone(tmp_path: Path) -> None:
-    """It holds prompts and results: 0600, its log and its locks too, whatever the umask; folders of ours 0700."""
+def test_a_new_journal_and_its_folders_are_private(tmp_path: Path) -> None:
+    """Prompts and results are private: files get mode 0600 and folders that are created 0700, whatever the umask."""
     path = tmp_path / "a" / "b" / "j.sqlite"
     before = os.umask(0)
     try:
@@ -79,8 +79,8 @@ def test_a_journal_is_made_with_its_folders_for_its_owner_alone(tmp_path: Path) 
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_an_empty_file_becomes_a_journal_for_its_owner_alone(journal: Path) -> None:
-    """What a temporary-file function has made is as good as no file."""
+def test_an_empty_file_becomes_a_private_journal(journal: Path) -> None:
+    """An empty file, as functions for temporary files create it, is treated like a missing one."""
     journal.touch()
     journal.chmod(0o644)
     _fill(journal)
@@ -88,8 +88,8 @@ def test_an_empty_file_becomes_a_journal_for_its_owner_alone(journal: Path) -> N
     assert [run.name for run in open_journal(journal).summaries()] == ["r"]
 
 
-def test_a_commit_is_synchronous_on_the_connection_that_writes(journal: Path) -> None:
-    """synchronous=FULL (2) and a write-ahead log, on this very connection: a claim survives a power cut."""
+def test_the_writing_connection_commits_synchronously(journal: Path) -> None:
+    """The connection has synchronous=FULL (2) and a write-ahead log, so a claim survives a power failure."""
     connection = database.connect(journal)
     assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
     assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
@@ -106,8 +106,8 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES)
-def test_a_file_that_is_no_journal_is_named_and_left_as_it_is(journal: Path, content: bytes) -> None:
-    """A text, or half a header, is never written over."""
+def test_a_file_that_is_no_journal_is_refused_and_unchanged(journal: Path, content: bytes) -> None:
+    """The error contains the path, and the file is not overwritten, even if it starts like a SQLite file."""
     journal.write_bytes(content)
     for use in (_enter, lambda path: open_journal(path).summaries()):
         with pytest.raises(JournalError, match=r"j\.sqlite is not a journal of this package .*configure\(journal="):
@@ -115,8 +115,8 @@ def test_a_file_that_is_no_journal_is_named_and_left_as_it_is(journal: Path, con
     assert journal.read_bytes() == content
 
 
-def test_a_database_of_another_program_is_left_as_it_is(journal: Path) -> None:
-    """Tables that are not ours, or another program's mark alone, are never added to."""
+def test_a_database_of_another_program_is_refused_and_unchanged(journal: Path) -> None:
+    """A database with foreign tables, application_id or user_version gets no tables of the journal."""
     for statement in ("CREATE TABLE theirs (a)", "PRAGMA application_id = 77", "PRAGMA user_version = 3"):
         other = sqlite3.connect(journal)
         other.execute(statement)
@@ -129,8 +129,8 @@ def test_a_database_of_another_program_is_left_as_it_is(journal: Path) -> None:
         journal.unlink()
 
 
-def test_a_newer_version_is_refused_and_not_made_older(journal: Path) -> None:
-    """What a newer package has written is read by a newer package."""
+def test_a_journal_of_a_newer_version_is_refused_and_unchanged(journal: Path) -> None:
+    """The error asks to upgrade the package; the schema version of the file stays."""
     database.connect(journal, migrations=(*MIGRATIONS, "CREATE TABLE more (a)")).close()
     for use in (_enter, lambda path: open_journal(path).summaries()):
         with pytest.raises(JournalError, match=r"newer eachlabs-frames .*upgrade"):
@@ -140,8 +140,8 @@ def test_a_newer_version_is_refused_and_not_made_older(journal: Path) -> None:
     connection.close()
 
 
-def test_an_older_version_is_brought_forward_with_all_that_it_holds(journal: Path) -> None:
-    """Each step is done once, in order, from whatever version a file has; a file with our mark and no tables too."""
+def test_an_older_schema_is_migrated_with_its_data(journal: Path) -> None:
+    """Each migration runs once, in order; a file with the application_id but no tables is migrated from the start."""
     marked = sqlite3.connect(journal)
     marked.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
     marked.close()
@@ -154,8 +154,8 @@ def test_an_older_version_is_brought_forward_with_all_that_it_holds(journal: Pat
         connection.close()
 
 
-def test_a_migration_that_fails_leaves_the_file_as_it_was(journal: Path) -> None:
-    """All steps are one transaction."""
+def test_a_failed_migration_leaves_the_file_unchanged(journal: Path) -> None:
+    """All steps of a migration run in one transaction."""
     _fill(journal)
     with pytest.raises(JournalError, match="cannot be used"):
         database.connect(journal, migrations=(*MIGRATIONS, "CREATE TABLE more (a); SELECT nonsense"))
@@ -165,16 +165,16 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(journal: Path) -> None
 
 
 @pytest.mark.parametrize("percent", [*range(3, 100, 8), 99.99])
-def test_a_file_that_was_cut_short_is_noticed_before_anything_is_sent(journal: Path, percent: float) -> None:
-    """Wherever the end is missing, it is said when the run is entered, and never read as a shorter run."""
+def test_a_truncated_file_is_refused_when_the_run_is_entered(journal: Path, percent: float) -> None:
+    """The error comes before anything is sent, wherever the file was cut; it is never read as a shorter run."""
     _fill(journal)
     os.truncate(journal, int(journal.stat().st_size * percent / 100))
     with pytest.raises(JournalError, match=r"damaged|no journal of this package"):
         _enter(journal)
 
 
-def test_a_file_that_was_cut_short_beside_its_log_is_noticed(journal: Path) -> None:
-    """Where a log was left behind, SQLite itself does not count the file's pages; this package does."""
+def test_a_truncated_file_with_a_write_ahead_log_is_refused(journal: Path) -> None:
+    """If a log is left, SQLite does not compare the file's size with its page count, so the journal does."""
     _fill(journal, 5_000)
     code = (
         "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -187,8 +187,8 @@ def test_a_file_that_was_cut_short_beside_its_log_is_noticed(journal: Path) -> N
         _enter(journal)
 
 
-def test_rows_that_are_read_as_zeros_are_noticed(journal: Path) -> None:
-    """A row that is not known again would be paid for again, so a fingerprint of zeros is a damaged file."""
+def test_fingerprints_of_zeros_are_refused_as_damage(journal: Path) -> None:
+    """A row that is not recognized would be paid again, so zeros in place of fingerprints count as damage."""
     _fill(journal)
     connection = sqlite3.connect(journal)
     connection.execute("UPDATE sheets SET digests = zeroblob(8000)")
@@ -198,8 +198,8 @@ def test_rows_that_are_read_as_zeros_are_noticed(journal: Path) -> None:
         _enter(journal)
 
 
-def test_a_record_that_cannot_be_read_is_a_damaged_journal(journal: Path) -> None:
-    """Whatever stands in a record, what is raised says that the file is damaged, and which record."""
+def test_an_unreadable_record_is_refused_as_damage(journal: Path) -> None:
+    """The error says that the journal is damaged and names the record."""
     _fill(journal)
     connection = sqlite3.connect(journal)
     for rows, body in ((b"\0\0\0\0", b"["), (b"\0", None), (b"\xff" * 4, None), (b"\0\0\0\0", b'["b",[[1,2,3,"x"]]]')):
@@ -212,8 +212,8 @@ def test_a_record_that_cannot_be_read_is_a_damaged_journal(journal: Path) -> Non
     connection.close()
 
 
-def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
-    """It counts as unknown and can be deleted; other runs are listed, loaded, gone on with and searched for."""
+def test_an_unreadable_run_does_not_affect_other_runs(journal: Path) -> None:
+    """Its rows count as unknown and it can be deleted; other runs are listed, loaded, resumed and searched."""
     _fill(journal, 5)
     entry = SqliteRunJournal(journal, "s")
     entry.enter(PIN)
@@ -246,8 +246,8 @@ def test_a_run_that_cannot_be_read_harms_no_other(journal: Path) -> None:
     assert [run.name for run in open_journal(journal).summaries()] == ["s"]
 
 
-def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> None:
-    """It has no mark and no state; what it holds is gone on with, and protected from then on."""
+def test_a_journal_of_the_first_version_is_migrated(journal: Path) -> None:
+    """Its run can be resumed, and the mark that detects lost records is written from then on."""
     connection = sqlite3.connect(journal)
     connection.executescript(MIGRATIONS[0])
     connection.execute(f"PRAGMA application_id = {database.APPLICATION_ID}")
@@ -272,7 +272,7 @@ def test_a_journal_of_the_first_version_is_brought_forward(journal: Path) -> Non
 
 
 def test_a_journal_of_the_second_version_gets_the_tables_of_uploads(journal: Path) -> None:
-    """Its runs are as they were."""
+    """Its runs are unchanged."""
     database.connect(journal, migrations=MIGRATIONS[:2]).close()
     _fill(journal, 1)
     database.connect(journal).close()
@@ -281,8 +281,8 @@ def test_a_journal_of_the_second_version_gets_the_tables_of_uploads(journal: Pat
 
 
 @pytest.mark.parametrize("is_used", [False, True])
-def test_nothing_of_a_deleted_run_can_be_read_in_the_files(journal: Path, is_used: bool) -> None:
-    """Its prompts are overwritten, in the log too; the file shrinks, unless others write to it meanwhile."""
+def test_a_deleted_run_leaves_no_content_in_the_files(journal: Path, is_used: bool) -> None:
+    """Its prompts are overwritten in the file and in the log; the file shrinks unless another call is writing to it."""
     _fill(journal, 1)
     other = SqliteRunJournal(journal, "s")
     if is_used:
@@ -306,15 +306,15 @@ def test_nothing_of_a_deleted_run_can_be_read_in_the_files(journal: Path, is_use
     assert open_journal(journal).load("r").labels == [0]
 
 
-def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> None:
-    """Rows that are new or were refused, in groups of a request; not while a call is at work in the journal."""
+def test_accept_loss_marks_rows_that_a_later_call_would_send(journal: Path) -> None:
+    """Rows that are new or failed are marked as sent, in groups of a request; refused while a call uses the journal."""
     entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
     digests = [fingerprint(row) for row in range(15)]
     entry.register([RowChunk(digests, digests, [0] * 15, [b"{}"] * 15, [0] * 15)])
     asyncio.run(entry.claim([0, 1]))
-    answers = [("queued", "e0"), ("failed", None), ("invalid", None)]
-    entry.settle([Outcome(row, status, None, known) for row, (status, known) in enumerate(answers)])
+    results = [("queued", "e0"), ("failed", None), ("invalid", None)]
+    entry.settle([Outcome(row, status, None, execution_id) for row, (status, execution_id) in enumerate(results)])
     asyncio.run(entry.claim([3]))
     marked = integrity.read_mark(journal)
     assert marked is not None
@@ -338,15 +338,15 @@ def test_an_accepted_loss_claims_what_a_later_call_would_send(journal: Path) -> 
     again.enter(PIN)
     assert [again.row_state(row).state for row in range(5)] == ["settled", "sent", "new", "sent", "sent"]
     assert [again.row_state(row).is_live for row in (1, 3)] == [False, False]
-    found = again.lost_requests([1, *range(4, 15)], timeout=1.0)
-    assert [len(one.rows) for one in found] == [10, 2]
-    # They can have been sent at any time between the last record that is left and the loss.
-    assert all(one.until - one.since > 3_000 for one in found)
+    requests = again.lost_requests([1, *range(4, 15)], timeout=1.0)
+    assert [len(request.rows) for request in requests] == [10, 2]
+    # They may have been sent at any time between the last remaining record and the loss.
+    assert all(request.until - request.since > 3_000 for request in requests)
     again.close()
 
 
-def test_numbers_of_records_are_not_given_twice(journal: Path) -> None:
-    """Where the run with the latest records is deleted, the mark does not accuse the journal."""
+def test_record_numbers_are_not_reused(journal: Path) -> None:
+    """After the run with the latest records is deleted, the mark must not report a loss."""
     for run in ("r", "s"):
         entry = SqliteRunJournal(journal, run)
         entry.enter(PIN)
@@ -365,7 +365,7 @@ def test_numbers_of_records_are_not_given_twice(journal: Path) -> None:
 
 
 def _started(path: Path) -> SqliteRunJournal:
-    """Return a call that has got an answer for the first of its two rows, on the disk."""
+    """Return an open run of two rows, of which the first has an accepted execution on disk."""
     entry = SqliteRunJournal(path, "r")
     entry.enter(PIN)
     digests = [fingerprint(row) for row in range(2)]
@@ -376,8 +376,8 @@ def _started(path: Path) -> SqliteRunJournal:
     return entry
 
 
-def test_records_that_vanish_while_a_call_is_at_work_stop_it(journal: Path) -> None:
-    """It has seen more records than the journal holds now, so nothing more is claimed."""
+def test_records_that_vanish_during_a_call_stop_its_claims(journal: Path) -> None:
+    """The call has read more records than the journal now contains, so claims raise."""
     entry = _started(journal)
     connection = sqlite3.connect(journal)
     with connection:
@@ -388,8 +388,8 @@ def test_records_that_vanish_while_a_call_is_at_work_stop_it(journal: Path) -> N
     entry.close()
 
 
-def test_a_log_that_was_deleted_is_saved_when_its_call_ends(journal: Path) -> None:
-    """What the call has written is in the main file then, also where another program has the journal open."""
+def test_a_deleted_log_is_recovered_on_close(journal: Path) -> None:
+    """The records are in the main file after `close`, also if another program has the journal open."""
     entry = _started(journal)
     other = sqlite3.connect(journal)
     assert other.execute("SELECT count(*) FROM records").fetchone() == (2,)
@@ -403,81 +403,81 @@ def test_a_log_that_was_deleted_is_saved_when_its_call_ends(journal: Path) -> No
     other.close()
 
 
-def test_rows_are_read_without_the_lock(journal: Path) -> None:
-    """Reading a sheet calls functions of the user's, and takes long: others write meanwhile, also the same rows."""
+def test_rows_are_read_without_holding_the_lock(journal: Path) -> None:
+    """Reading a frame may take long, so other calls can write while it is read, even the same rows."""
     first, second = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r", timeout=0.05)
     first.enter(PIN)
     second.enter(PIN)
     size = CHUNK
     digests = [fingerprint(row) for row in range(2 * size)]
 
-    def sheets() -> Iterator[RowChunk]:
+    def chunks() -> Iterator[RowChunk]:
         for start in (0, size):
             part = digests[start : start + size]
             assert second.register([RowChunk(part[:2], part[:2], [0, 1], [b"{}"] * 2, [0] * 2)]) == [start, start + 1]
             yield RowChunk(part, part, list(range(size)), [b"{}"] * size, [0] * size)
 
-    assert first.register(sheets()) == list(range(2 * size))
+    assert first.register(chunks()) == list(range(2 * size))
     first.close()
     second.close()
     assert len(open_journal(journal).load("r").inputs) == 2 * size
 
 
-def test_a_large_frame_that_cannot_be_read_leaves_nothing_behind(journal: Path) -> None:
-    """Also where a part of it was written already, unless another call relies on that."""
+def test_a_frame_that_fails_while_it_is_read_leaves_no_rows(journal: Path) -> None:
+    """Chunks that were already written are removed, unless another call has entered the run since."""
     digests = [fingerprint(row) for row in range(CHUNK)]
     entry, other = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r")
     entry.enter(PIN)
 
-    def sheets() -> Iterator[RowChunk]:
+    def chunks() -> Iterator[RowChunk]:
         yield RowChunk(digests, digests, list(range(CHUNK)), [b"{}"] * CHUNK, [0] * CHUNK)
         msg = "the picture is not there"
         raise FileNotFoundError(msg)
 
     with pytest.raises(FileNotFoundError):
-        entry.register(sheets())
+        entry.register(chunks())
     assert open_journal(journal).load("r").labels == []
     assert entry.register([RowChunk(digests[:1], digests[:1], [0], [b"{}"], [0])]) == [0]
     other.enter(PIN)
     with pytest.raises(FileNotFoundError):
-        entry.register(sheets())
+        entry.register(chunks())
     assert len(open_journal(journal).load("r").labels) == CHUNK
     entry.close()
     other.close()
 
 
 @pytest.mark.parametrize("extra", [0, 3])
-def test_a_frame_that_cannot_be_read_takes_no_row_of_another_call_with_it(journal: Path, extra: int) -> None:
-    """Rows that the other call has found there, or has added, and had accepted stay in the run after it has ended."""
+def test_a_frame_that_fails_while_it_is_read_keeps_rows_of_another_call(journal: Path, extra: int) -> None:
+    """Rows that the other call shares or has added, and that were accepted, stay in the run."""
     digests = [fingerprint(row) for row in range(2 * CHUNK + extra)]
     entry, other = SqliteRunJournal(journal, "r"), SqliteRunJournal(journal, "r")
     entry.enter(PIN)
     other.enter(PIN)
 
-    def sheet(part: list[bytes]) -> RowChunk:
+    def chunk(part: list[bytes]) -> RowChunk:
         return RowChunk(part, part, [0] * len(part), [b"{}"] * len(part), [0] * len(part))
 
-    def sheets() -> Iterator[RowChunk]:
-        yield sheet(digests[:CHUNK])
-        [first, *added] = other.register([sheet([digests[0], *digests[2 * CHUNK :]])])
+    def chunks() -> Iterator[RowChunk]:
+        yield chunk(digests[:CHUNK])
+        [first, *added] = other.register([chunk([digests[0], *digests[2 * CHUNK :]])])
         assert (first, len(added)) == (0, extra)
         asyncio.run(other.claim([first, *added]))
         other.settle([Outcome(row, "queued", "b", f"e{row}") for row in (first, *added)])
         assert other.close() is None
-        yield sheet(digests[CHUNK : 2 * CHUNK])
+        yield chunk(digests[CHUNK : 2 * CHUNK])
         msg = "the picture is not there"
         raise FileNotFoundError(msg)
 
     with pytest.raises(FileNotFoundError):
-        entry.register(sheets())
+        entry.register(chunks())
     entry.close()
     loaded = open_journal(journal).load("r")
     assert loaded.state.results.accepted == 1 + extra
     assert len(loaded.inputs) == 2 * CHUNK + extra
 
 
-def test_a_lock_of_another_call_is_waited_for(journal: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """However long another call of this package writes, nobody fails for it; what is waited for is logged."""
+def test_a_call_waits_for_the_lock_of_another_call(journal: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It waits longer than its timeout while another call of this package writes, and logs that it waits."""
     first, second = SqliteRunJournal(journal, "r", timeout=0.01), SqliteRunJournal(journal, "r")
     first.enter(PIN)
     second.enter(PIN)
@@ -492,8 +492,8 @@ def test_a_lock_of_another_call_is_waited_for(journal: Path, caplog: pytest.LogC
     second.close()
 
 
-def test_a_session_that_cannot_be_proved_dead_counts_as_at_work_for_an_hour(journal: Path) -> None:
-    """Of another machine, and without its lock: until an hour after its last record, and not for ever."""
+def test_a_session_of_unknown_state_counts_as_running_for_an_hour(journal: Path) -> None:
+    """The session is of another machine and its lock is missing; the hour starts with its last record."""
     _fill(journal, 1)
     entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
@@ -523,8 +523,8 @@ def test_a_session_that_cannot_be_proved_dead_counts_as_at_work_for_an_hour(jour
     entry.close()
 
 
-def test_a_session_of_this_process_is_at_work_without_its_lock_too(journal: Path) -> None:
-    """The process is alive whether its call has ended or not, so it looks up which locks it has taken."""
+def test_a_session_of_this_process_is_running_without_its_lock_file(journal: Path) -> None:
+    """The process is alive even after the session ended, so the process looks up its own leases."""
     entry = _started(journal)
     other = SqliteRunJournal(journal, "r")
     Path(f"{journal}-owners").unlink()
@@ -534,8 +534,8 @@ def test_a_session_of_this_process_is_at_work_without_its_lock_too(journal: Path
     other.close()
 
 
-def test_a_lock_that_was_released_proves_the_end_of_a_session_elsewhere(journal: Path) -> None:
-    """The file has seen the session and nobody holds its byte: it ended, though its process cannot be asked after."""
+def test_a_released_lock_proves_that_a_remote_session_ended(journal: Path) -> None:
+    """The lock file has had the session's byte locked and nobody holds it now; the process cannot be checked."""
     entry = _started(journal)
     query = "INSERT INTO sessions (run, host, process, began, boot, started_at) VALUES (1, 'elsewhere', 1, '', '', ?)"
     number = entry._connection.execute(query, (time.time_ns(),)).lastrowid or 0
@@ -547,8 +547,8 @@ def test_a_lock_that_was_released_proves_the_end_of_a_session_elsewhere(journal:
     entry.close()
 
 
-def test_a_folder_or_a_device_in_its_place_is_named(tmp_path: Path) -> None:
-    """A path that can hold no journal is told from one that is broken."""
+def test_a_path_that_cannot_be_a_journal_is_refused(tmp_path: Path) -> None:
+    """The error distinguishes a folder, a device and a path inside a file."""
     with pytest.raises(JournalError, match="is a folder"):
         _enter(tmp_path)
     with pytest.raises(JournalError, match="not a regular file"):
@@ -587,8 +587,8 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_file_that_may_only_be_read_is_read_and_nothing_is_sent(open_folder: Path) -> None:
-    """No call is made with a journal that cannot be written; what it holds is shown all the same."""
+def test_a_read_only_journal_can_be_read_but_not_used_for_a_call(open_folder: Path) -> None:
+    """A run cannot be opened for sending, but its summaries and rows can be loaded."""
     path = open_folder / "j.sqlite"
     _fill(path, 5)
     path.chmod(0o444)
@@ -599,8 +599,8 @@ def test_a_file_that_may_only_be_read_is_read_and_nothing_is_sent(open_folder: P
     assert shown == "['r'] 5"
 
 
-def test_a_lock_that_another_holds_is_waited_for_and_then_named(journal: Path) -> None:
-    """At each step before anything is sent, a lock is an error that says so; reading waits for nobody."""
+def test_a_lock_of_another_program_raises_after_the_timeout(journal: Path) -> None:
+    """Entering and registering raise an error that names the lock; reading does not wait."""
     _fill(journal, 5)
     entry = SqliteRunJournal(journal, "r", timeout=0.05)
     other = sqlite3.connect(journal, isolation_level=None)
@@ -619,8 +619,8 @@ def test_a_lock_that_another_holds_is_waited_for_and_then_named(journal: Path) -
 
 
 @pytest.mark.parametrize("step", ["enter", "register"])
-def test_a_journal_that_was_replaced_meanwhile_is_not_written(journal: Path, step: str) -> None:
-    """What goes to a deleted file nobody will ever read: it is an error, though the system takes it."""
+def test_a_journal_that_was_moved_is_not_written(journal: Path, step: str) -> None:
+    """Writes to a deleted file would succeed but be lost, so they raise."""
     entry = SqliteRunJournal(journal, "r")
     if step == "register":
         entry.enter(PIN)
@@ -631,8 +631,8 @@ def test_a_journal_that_was_replaced_meanwhile_is_not_written(journal: Path, ste
 
 
 @pytest.mark.slow
-def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path) -> None:
-    """POSIX drops a process's locks when any handle of a file is closed: another process must not end the log then."""
+def test_a_second_handle_in_this_process_keeps_the_log(journal: Path) -> None:
+    """POSIX drops a process's locks when any handle of the file closes; another process must not delete the log."""
     entry = SqliteRunJournal(journal, "r")
     entry.enter(PIN)
     open_journal(journal).summaries()
@@ -647,8 +647,8 @@ def test_a_second_handle_in_this_process_keeps_the_log_where_it_is(journal: Path
 
 
 @pytest.mark.slow
-def test_many_processes_make_one_journal_together(journal: Path) -> None:
-    """To switch the log on, SQLite waits for nobody; this package does."""
+def test_processes_can_create_one_journal_at_the_same_time(journal: Path) -> None:
+    """SQLite does not wait for a lock when it switches to the write-ahead log, so this package does."""
     code = (
         "import sys; from pathlib import Path; from eachlabs_frames.journal.base import RunSpec\n"
         "from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal\n"
@@ -658,23 +658,23 @@ def test_many_processes_make_one_journal_together(journal: Path) -> None:
         "    entry.enter(RunSpec('w', 'v', 'u')); entry.close()"
     )
     command = [sys.executable, "-c", code, str(journal)]
-    several = [
+    processes = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(4)
     ]
-    for process in several:
+    for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    for process in several:
+    for process in processes:
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    ended = [process.communicate() for process in several]
+    ended = [process.communicate() for process in processes]
     assert [error for _, error in ended] == [""] * 4
 
 
-def test_a_run_that_is_not_there_is_named_with_those_that_are(journal: Path) -> None:
-    """Whoever mistypes a run sees the latest ones; an empty journal is made, and says that it is empty."""
+def test_an_unknown_run_is_refused_with_the_latest_names(journal: Path) -> None:
+    """The error lists the latest runs, or says that the journal is empty."""
     with pytest.raises(RunError, match="holds none"):
         open_journal(journal).load("x")
     _fill(journal, 1)
