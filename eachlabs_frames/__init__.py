@@ -47,7 +47,7 @@ from .errors import (
     UsageError,
 )
 from .frames.runs import accept_journal_loss, delete_run, load_run, runs
-from .inputs.mapping import lit, template
+from .inputs.mapping import file, lit, template
 from .log import guard
 from .models import Event, Outcome
 from .settings import Settings, configure
@@ -100,6 +100,7 @@ __all__ = [
     "configure",
     "delete_files",
     "delete_run",
+    "file",
     "files",
     "files_in",
     "lit",

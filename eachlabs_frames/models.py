@@ -226,12 +226,17 @@ Observer: TypeAlias = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class ApiConnection:
-    """How the engine reaches the API: transport, clock, dialect, and the number of concurrent requests."""
+    """How the engine reaches the API: transport, clock, dialect, and the number of concurrent requests.
+
+    ``references`` has the reference of each uploaded file by its public URL, which the API repeats in inputs: see
+    `inputs.file_values`. It may grow while it is used.
+    """
 
     transport: Transport
     clock: Clock
     dialect: DialectName
     workers: int
+    references: Mapping[str, str] = field(default_factory=dict)
 
 
 class Transport(Protocol):

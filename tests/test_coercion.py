@@ -9,7 +9,8 @@ import pytest
 from eachlabs_frames.inputs.coercion import TYPES, convert, read_as, schema_types
 from eachlabs_frames.inputs.encoding import Problem, from_columns
 from eachlabs_frames.inputs.json_values import RefusedValueError
-from eachlabs_frames.inputs.mapping import Column, Fields, as_pinned, from_spec, to_spec, with_types
+from eachlabs_frames.inputs.mapping import Column, Fields, with_types
+from eachlabs_frames.inputs.mapping_spec import as_pinned, from_spec, to_spec
 
 EXACT = 1234567890123456789
 

@@ -125,7 +125,8 @@ def test_the_problem_of_an_invalid_cell_is_of_its_row_and_names_the_column() -> 
     rows = made({"a": ["x", b"y", "z"], "b": [1, 2, 3]})
     assert rows[0] == {"a": "x", "b": 1}
     assert rows[1] == Problem(
-        "bytes cannot be sent as JSON: decode them to text, or upload them and send the URL", "column 'a'"
+        "bytes cannot be sent as JSON: decode them to text, or write ef.file('column') to upload them as files",
+        "column 'a'",
     )
     assert rows[2] == {"a": "z", "b": 3}
 

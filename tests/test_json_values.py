@@ -115,10 +115,13 @@ def test_null_is_kept_inside_a_dict_where_it_is_asked_for() -> None:
         ({1: "a"}, "not a string"),
         ({"\ud800": 1}, "lone surrogate"),
         (lambda: 1, "function"),
-        (Path("a.png"), r"a local path cannot be sent.*upload the file and send its URL, or send str\(path\)"),
+        (
+            Path("a.png"),
+            r"a local path cannot be sent.*ef.file\('column'\)}; if the text itself is meant, pass str\(path\)",
+        ),
         ([{"image": Path("a.png")}], r"a local path cannot be sent.*\(at \[0\]\.image in the value\)"),
         (io.BytesIO(b"x"), "an open file cannot be sent"),
-        (PIL.Image.new("RGB", (1, 1)), "a PIL image cannot be sent as JSON: save it to a file, upload"),
+        (PIL.Image.new("RGB", (1, 1)), "a PIL image cannot be sent as JSON: as a column of its own it is uploaded"),
     ],
 )
 def test_what_is_no_json_is_refused_with_a_reason(value: object, reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,8 @@ def test_a_key_that_is_called_a_url_takes_no_local_file(key: str) -> None:
     """The error names the key, the file and what to do."""
     problem, _ = asked({"prompt": "a.png", key: "a.png"})
     assert problem == (
-        f"key {key!r}: 'a.png' is a local file, which a workflow cannot read: upload it and send its URL "
-        "(validate=False sends the text as it is)"
+        f"key {key!r}: 'a.png' is a local file, which a workflow cannot read: to upload it and send its URL, write "
+        f"inputs={{{key!r}: ef.file('column')}} (validate=False sends the text as it is)"
     )
 
 
@@ -99,20 +98,14 @@ def test_one_text_in_many_rows_is_looked_up_once() -> None:
     assert paths == ["b.png"]
 
 
-@pytest.mark.parametrize(
-    ("cell", "reason"),
-    [
-        (lambda file: str(file), "cat.png' is a local file, which a workflow cannot read: upload it"),
-        (lambda file: file, "a local path cannot be sent"),
-    ],
-)
 def test_a_local_file_is_a_problem_in_preview_and_an_error_before_anything_is_sent(
-    sandbox: Sandbox, tmp_path: Path, cell: Callable[[Path], Any], reason: str
+    sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Named with its row and column; the other row is fine."""
+    reason = "cat.png' is a local file, which a workflow cannot read: to upload it"
     file = tmp_path / "cat.png"
     file.write_bytes(b"\x89PNG")
-    frame = pd.DataFrame({"prompt": ["a", "b"], "image_url": ["https://x.example/a.png", cell(file)]}, index=["x", "y"])
+    frame = pd.DataFrame({"prompt": ["a", "b"], "image_url": ["https://x.example/a.png", str(file)]}, index=["x", "y"])
     shown = frame.eachlabs.preview(WF)
     assert shown["problem"].isna().tolist() == [True, False]
     assert reason in shown.loc["y", "problem"]

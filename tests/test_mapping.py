@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.inputs.mapping import Column, Literal, from_spec, resolve, template, to_spec
+from eachlabs_frames.inputs.mapping import Column, Literal, resolve, template
+from eachlabs_frames.inputs.mapping_spec import from_spec, to_spec
 
 NONE: frozenset[Any] = frozenset()
 SCHEMA = {"properties": {"prompt": {"type": "string"}, "seed": {"type": "integer"}}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -16,9 +16,13 @@ import eachlabs_frames as ef
 from eachlabs_frames.engine.limiter import OPENING_SECONDS
 from eachlabs_frames.engine.runner import INTERRUPTED, MAX_UNANSWERED, StopReason
 from eachlabs_frames.inputs.batches import batched
-from eachlabs_frames.models import Batch, Event, Fault, Reply, Request
+from eachlabs_frames.inputs.file_values import reference
+from eachlabs_frames.inputs.fingerprints import fingerprint
+from eachlabs_frames.journal.none import NullRunJournal
+from eachlabs_frames.journal.records import RowState
+from eachlabs_frames.models import Batch, Event, Fault, Outcome, Reply, Request
 from eachlabs_frames.results import Results
-from tests.fakes import FakeTransport, ManualClock, accepted, inputs_of, reply, runner
+from tests.fakes import FakeTransport, ManualClock, QuietSearch, accepted, inputs_of, reply, runner
 
 LOST = Fault(sent=True, reason="connection reset")
 UNSENT = Fault(sent=False, reason="connection refused")
@@ -490,3 +494,139 @@ def test_a_row_that_can_no_longer_be_read_ends_the_run_and_loses_nothing() -> No
     assert halt is not None
     assert "row 10 is gone" in halt.reason
     assert results.tally() == {"queued": 10, "pending": 10}
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+class RecordingJournal(NullRunJournal):
+    """Keeps what is claimed and settled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.claims: list[list[int]] = []
+        self.settled: list[Outcome] = []
+
+    async def claim(self, rows: Sequence[int]) -> Sequence[RowState]:
+        self.claims.append([*rows])
+        return await super().claim(rows)
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        self.settled += outcomes
+
+
+class FakeUploads:
+    """Uploads files when they are asked for, after `release`; some fail."""
+
+    def __init__(self, *failing: str, released: bool = True) -> None:
+        self.urls: dict[str, str] = {}
+        self.asked: list[str] = []
+        self._failing = failing
+        self._released = asyncio.Event()
+        if released:
+            self._released.set()
+
+    def release(self) -> None:
+        """Let the uploads complete."""
+        self._released.set()
+
+    async def ensure(self, digests: Sequence[str]) -> dict[str, str]:
+        """Complete the uploads."""
+        self.asked += digests
+        await self._released.wait()
+        self.urls.update({digest: f"https://storage.example/{digest[:4]}" for digest in digests})
+        return {digest: "HTTP 413: too large" for digest in digests if digest in self._failing}
+
+
+def file_batches(*digests: str) -> Iterator[Batch]:
+    """Yield a batch of one row per file."""
+    payloads = tuple(orjson.dumps({"image": reference(digest)}) for digest in digests)
+    yield Batch(tuple(range(len(digests))), payloads)
+
+
+def digest(letter: str) -> str:
+    """Return a SHA-256."""
+    return letter * 64
+
+
+def test_a_request_has_the_urls_of_files_and_the_record_their_content() -> None:
+    """Only the body has URLs: a lost request is searched for by its files' content."""
+    transport = FakeTransport([Fault(sent=True, reason="reset")])
+    results, uploads = Results(2), FakeUploads()
+    made = runner(results, transport=transport, clock=ManualClock())
+    asyncio.run(made.run(file_batches(digest("a"), digest("b")), canary=False, stop=asyncio.Event(), uploads=uploads))
+    assert orjson.loads(transport.sent[0].body or b"")["inputs"] == [
+        {"image": "https://storage.example/aaaa"},
+        {"image": "https://storage.example/bbbb"},
+    ]
+    assert isinstance(made._search, QuietSearch)
+    (lost,) = made._search.lost
+    assert lost.fingerprints == tuple(fingerprint({"image": reference(digest(letter))}) for letter in "ab")
+
+
+def test_nothing_is_claimed_before_its_files_are_at_the_api() -> None:
+    """Rows without files are sent meanwhile; a stop ends the waiting, and leaves the rows pending."""
+
+    async def play() -> tuple[list[str], list[str]]:
+        transport, results, uploads = FakeTransport(), Results(2), FakeUploads(released=False)
+        stop = asyncio.Event()
+        made = runner(results, transport=transport, clock=ManualClock(), workers=2)
+        batches = iter([*file_batches(digest("a")), Batch((1,), (b'{"n":1}',))])
+        running = asyncio.ensure_future(made.run(batches, canary=False, stop=stop, uploads=uploads))
+        while not (transport.sent and uploads.asked):
+            await asyncio.sleep(0)
+        stop.set()
+        await running
+        return list(results.status), uploads.asked
+
+    assert asyncio.run(play()) == (["pending", "queued"], [digest("a")])
+
+
+def test_rows_whose_files_cannot_be_uploaded_are_invalid_and_never_claimed() -> None:
+    """The other rows of their batch are sent, and the journal gets the reason."""
+    journal = RecordingJournal()
+    transport, results = FakeTransport(), Results(3)
+    made = runner(results, transport=transport, clock=ManualClock(), journal=journal)
+    batches = file_batches(digest("a"), digest("b"), digest("c"))
+    uploads = FakeUploads(digest("b"))
+    asyncio.run(made.run(batches, canary=False, stop=asyncio.Event(), uploads=uploads))
+    assert list(results.status) == ["queued", "invalid", "queued"]
+    assert results.error[1] == "HTTP 413: too large"
+    assert journal.claims == [[0, 2]]
+    assert [outcome.status for outcome in journal.settled if outcome.position == 1] == ["invalid"]
+
+
+def test_a_row_that_was_sent_before_stays_as_it_is_if_its_file_cannot_be_uploaded() -> None:
+    """A lost response may be billed: the row must not become one that was never sent."""
+    results = Results(2)
+    results.note(0, status="unknown", error="lost")
+    results.replace(Outcome(1, "failed", "b", "e1"))
+    transport = FakeTransport()
+    made = runner(results, transport=transport, clock=ManualClock())
+    batches = file_batches(digest("a"), digest("b"))
+    uploads = FakeUploads(digest("a"), digest("b"))
+    asyncio.run(made.run(batches, canary=False, stop=asyncio.Event(), uploads=uploads))
+    assert list(results.status) == ["unknown", "failed"]
+    assert transport.sent == []
+
+
+def test_a_reference_without_an_upload_is_never_sent() -> None:
+    """Such as one of `load_run` on another machine, whose journal does not know the file."""
+    transport, results = FakeTransport(), Results(1)
+    made = runner(results, transport=transport, clock=ManualClock())
+    asyncio.run(made.run(file_batches(digest("a")), canary=False, stop=asyncio.Event()))
+    assert (results.status[0], results.error[0]) == ("invalid", "its file is not known here: pass the file again")
+    assert transport.sent == []
+
+
+def test_an_error_of_the_uploads_ends_the_run() -> None:
+    """Such as a refused key; nothing was sent, so it is raised."""
+
+    class Refused(FakeUploads):
+        async def ensure(self, digests: Sequence[str]) -> dict[str, str]:
+            msg = "the key is not valid"
+            raise ef.AuthenticationError(msg, status=401)
+
+    made = runner(Results(1), transport=FakeTransport(), clock=ManualClock())
+    with pytest.raises(ef.AuthenticationError, match="the key is not valid"):
+        asyncio.run(made.run(file_batches(digest("a")), canary=False, stop=asyncio.Event(), uploads=Refused()))

@@ -57,14 +57,14 @@ class TriggerMethods(AccessorBase):
             (string; missing where there is none). ``attrs["eachlabs_preview"]`` says how many ``rows`` can be sent, in
             how many ``requests``, what they are expected to cost (``cost_usd``) and the account's balance
             (``balance_usd``); both in USD, None if not known. Where they are known, also the range of the cost
-            (``cost_low_usd``, ``cost_high_usd``) and where it is from (``cost_from``): settled executions of this
-            version, in the journal and in the workflow's listing, or the published prices of its models; the parts
-            that are not in it (``cost_unknown``, a list of reasons); the ``seconds`` that the executions take, and what
-            that assumes (``time_from``). Without a workflow, the executions are those of the version that this frame
-            was sent to, in the journal. See `docs/costs.md`. ``attrs["eachlabs_accepted_before"]`` counts
-            rows that the journal has recorded as accepted lately, if a workflow is named and there are any.
-            ``attrs["eachlabs_notes"]`` lists notes, if there are any: columns that are not sent, names that are
-            probably misspelt, and the most common problem. In a notebook and on a terminal all of this is printed too.
+            (``cost_low_usd``, ``cost_high_usd``), where it is from (``cost_from``), the parts that are not in it
+            (``cost_unknown``), the ``seconds`` that the executions take, and what that assumes (``time_from``): see
+            `docs/costs.md`. If rows have files: how many ``files``, their ``file_bytes``, and how many of them were
+            uploaded before (``files_known``); their names stand where the URLs will.
+            ``attrs["eachlabs_accepted_before"]`` counts rows that the journal has recorded as accepted lately, if a
+            workflow is named and there are any. ``attrs["eachlabs_notes"]`` lists notes, if there are any: columns that
+            are not sent, names that are probably misspelt, and the most common problem. In a notebook and on a terminal
+            all of this is printed too.
 
         Raises
         ------
@@ -111,6 +111,7 @@ class TriggerMethods(AccessorBase):
         max_concurrency: int | None = None,
         max_cost: float | None = None,
         ask: bool = False,
+        expires_in: int | None = None,
         retrigger: bool = False,
         on_unknown: str = "keep",
         prefix: str = "",
@@ -127,8 +128,7 @@ class TriggerMethods(AccessorBase):
 
         Without ``run=``, inputs that another run has sent within ``configure(rerun_guard=86400.0)`` seconds, for the
         same workflow, version, server and mapping, are not paid for again by accident: if they are all of the rows, the
-        call raises `RunError`; if they are only some, it warns and sends. Two calls that start at the same moment may
-        both pass. This needs the journal.
+        call raises `RunError`; if they are only some, it warns and sends. This needs the journal.
 
         Parameters
         ----------
@@ -137,8 +137,8 @@ class TriggerMethods(AccessorBase):
         inputs : None, list, dict or callable
             How a row becomes an input object. None: the columns that the workflow's schema names, or every column if it
             has no schema; in a frame with results, the mapping that they were made with. A list: these columns. A dict:
-            key to column, `lit` or `template`. A callable: it is called once per row with a dict (None for missing
-            values), and returns the input.
+            key to column, `lit`, `template` or `file`. A callable: it is called once per row with a dict (None for
+            missing values), and returns the input.
         version_id : str, optional
             The version to run. The latest by default: resolved once, and stored in ``attrs["eachlabs"]``.
         run : str, optional
@@ -149,28 +149,25 @@ class TriggerMethods(AccessorBase):
             A column of unique keys that identify the rows instead. A key that was sent with another input is an error,
             unless ``retrigger=True``.
         webhook_url, webhook_secret : str, optional
-            The URL to which the API reports the end of each execution, and the secret that it sends along (not in the
-            legacy dialect).
+            The URL to which the API reports the end of each execution, and the secret that it sends along.
         webhook : WebhookReceiver, optional
-            A receiver in this process that is notified of the end of each execution instead: the frame, the run, its
-            dashboard and the journal are updated from its deliveries, and ``wait`` polls the API only every
-            ``webhook.sweep`` seconds.
+            A receiver in this process that is notified of the end of each execution instead; ``wait`` then polls the
+            API only every ``webhook.sweep`` seconds.
         na : {"omit", "null"}
             Whether a missing value leaves its key out, or is sent as null.
         validate : bool, default True
-            Check each row against the workflow's input schema first; rows that do not match become ``invalid``. The
-            path of a local file where a URL is expected (a URI by the schema, or a name that ends in ``_url``) is an
-            `InputError`.
+            Check each row against the workflow's input schema first; rows that do not match become ``invalid``. Text
+            that is the path of a local file where a URL is expected is an `InputError`.
         max_concurrency : int, optional
             Maximum number of requests in flight, 1 to 256; by default the configured value (8).
         max_cost : float, optional
             Maximum cost of the run in USD, including its earlier calls. For each row in flight the most that it is
-            expected to cost is reserved: by the published prices of the workflow's models, else by what executions of
-            this version have cost. What an execution did not use is given back, and waited for if further rows may fit
-            then. If no cost is known, one row is sent first to learn it. See `docs/costs.md`.
+            expected to cost is reserved, and what its execution did not use is given back. If no cost is known, one
+            row is sent first to learn it. See `docs/costs.md`.
         ask : bool, default False
-            Show what the rows would cost, as `preview` does, and send them only if a person answers yes. In a terminal
-            or a notebook; not in the async variant.
+            Show what the rows would cost, and send them only if a person answers yes. Not in the async variant.
+        expires_in : int, optional
+            Seconds for which the API keeps the files that this call uploads, 60 to 31,536,000; by default 180 days.
         retrigger : bool, default False
             Trigger every row, including those that have an execution: each is paid for again.
         on_unknown : {"keep", "resend"}
@@ -196,8 +193,7 @@ class TriggerMethods(AccessorBase):
         Raises
         ------
         UsageError
-            Something in the call, the frame or the settings is wrong; or ``ask=True`` where nobody can answer. Nothing
-            was sent.
+            Something in the call, the frame or the settings is wrong; or ``ask=True`` where nobody can answer.
         DeclinedError
             The question of ``ask=True`` was not answered with yes. Nothing was sent, nor recorded in the journal.
         RunError
@@ -240,6 +236,7 @@ class TriggerMethods(AccessorBase):
                 max_concurrency=max_concurrency,
                 max_cost=max_cost,
                 ask=ask,
+                expires_in=expires_in,
                 retrigger=retrigger,
                 on_unknown=on_unknown,
                 prefix=prefix,
@@ -278,6 +275,7 @@ class TriggerMethods(AccessorBase):
         max_concurrency: int | None = None,
         max_cost: float | None = None,
         ask: bool = False,
+        expires_in: int | None = None,
         retrigger: bool = False,
         on_unknown: str = "keep",
         prefix: str = "",
@@ -292,7 +290,7 @@ class TriggerMethods(AccessorBase):
         ----------
         workflow_id, inputs, version_id, run, key, webhook_url, webhook_secret, webhook, na, validate
             As for `bulk_trigger`.
-        max_concurrency, max_cost, ask, retrigger, on_unknown, prefix
+        max_concurrency, max_cost, ask, expires_in, retrigger, on_unknown, prefix
             As for `bulk_trigger`. With `ask`, this waits for the answer, and starts then.
         track : bool, default True
             Poll the executions, also while others are being sent, until all have ended. If False, the run is done when
@@ -342,6 +340,7 @@ class TriggerMethods(AccessorBase):
             max_concurrency=max_concurrency,
             max_cost=max_cost,
             ask=ask,
+            expires_in=expires_in,
             retrigger=retrigger,
             on_unknown=on_unknown,
             prefix=prefix,

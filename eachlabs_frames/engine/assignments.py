@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
-from ..inputs.fingerprints import try_fingerprint
+from ..inputs.fingerprints import content_of
 from ..models import QUEUED, UNKNOWN, Outcome
 from ..results import Results
 
@@ -70,10 +70,13 @@ class Assignments:
     results : Results
     content : callable
         Returns the fingerprint of a row's input, or None where it is not known.
+    references : mapping of str to str
+        The reference of each uploaded file by its public URL.
     """
 
-    def __init__(self, results: Results, content: Callable[[int], bytes | None]) -> None:
+    def __init__(self, results: Results, content: Callable[[int], bytes | None], references: Mapping[str, str]) -> None:
         self._results = results
+        self._references = references
         self._content = content
         self._checked: set[str] = set()
         self._withheld: dict[str, _Withheld] = {}
@@ -88,9 +91,11 @@ class Assignments:
         # An execution in several rows, as after pd.concat([out, out]), is in none of them by an answer's order.
         if execution_id in self._checked or len(rows) != 1:
             return True
-        inputs = try_fingerprint(entry.get("inputs"))
-        content = None if inputs is None else self._content(rows[0])
-        if inputs is None or content is None:
+        content = None if entry.get("inputs") is None else self._content(rows[0])
+        if content is None:
+            return True
+        inputs = content_of(entry["inputs"], self._references, (content,))
+        if inputs is None:
             return True
         if inputs != content:
             bulk_id = self._results.bulk_id[rows[0]]

@@ -16,7 +16,7 @@ import orjson
 from ..errors import JournalError
 from ..inputs.fingerprints import fingerprint
 from ..journal.base import Claimed, LostRequest, RunJournal
-from ..models import PENDING, UNKNOWN, Batch, Outcome
+from ..models import INVALID, PENDING, UNKNOWN, Batch, Outcome
 from ..results import Results
 from .events import EventEmitter
 from .recovery.matching import UNSURE
@@ -106,6 +106,17 @@ class Recorder:
             return None
         positions, payloads = batch.positions, batch.payloads
         return Batch(tuple(positions[place] for place in free), tuple(payloads[place] for place in free))
+
+    def refuse(self, reasons: Mapping[int, str]) -> None:
+        """Record why rows, given by position, cannot be sent; one that was sent before stays as it is."""
+        status, execution_id = self.results.status, self.results.execution_id
+        outcomes = [
+            Outcome(row, INVALID, error=reason)
+            for row, reason in reasons.items()
+            if status[row] == PENDING and execution_id[row] is None
+        ]
+        if outcomes:
+            self.settle(outcomes)
 
     def begin_sending(self, batch: Batch, moment: float) -> None:
         """Mark a batch as in flight, from `moment` (epoch seconds) on."""

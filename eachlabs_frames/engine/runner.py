@@ -20,6 +20,7 @@ from ..inputs.batches import cut, halves
 from ..journal.base import LostRequest
 from ..models import FAILED, UNKNOWN, ApiConnection, Batch, Fault, Reply, Target
 from ..settings import Settings
+from .batch_files import BatchFiles, Uploads
 from .budget import Budget
 from .budget_gate import BudgetGate
 from .events import described
@@ -116,14 +117,22 @@ class Runner:
         )
         self._search: LostRequestSearch | None = None
         self._searching: asyncio.Future[None] | None = None
+        self._files = BatchFiles(None, recorder)
         self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
         self._unanswered = 0
         self._has_outcomes = False
         self._abandoned = False
         self.stop_reason: StopReason | None = None
 
     async def run(
-        self, batches: Iterator[Batch], *, canary: bool, stop: asyncio.Event, lost: Sequence[LostRequest] = ()
+        self,
+        batches: Iterator[Batch],
+        *,
+        canary: bool,
+        stop: asyncio.Event,
+        lost: Sequence[LostRequest] = (),
+        uploads: Uploads | None = None,
     ) -> StopReason | None:
         """Send every batch; return why the run ended early, or None.
 
@@ -137,6 +146,8 @@ class Runner:
             Set to stop sending; replies in flight are still read.
         lost : sequence of LostRequest
             Requests of an earlier call to search for while this run sends.
+        uploads : Uploads, optional
+            Uploads the files of the rows.
 
         Raises
         ------
@@ -145,7 +156,7 @@ class Runner:
         JournalError
             The first claim could not be written.
         """
-        self._stop = stop
+        self._stop, self._files = stop, BatchFiles(uploads, self._recorder)
         self._search = self._searching = None
         watch = asyncio.ensure_future(self._watch(stop))
         try:
@@ -211,6 +222,10 @@ class Runner:
 
     async def _send_next_part(self, worker: object, parts: list[Batch]) -> bool:
         """Send the last of `parts`, or as much of it as fits; return whether the run continues."""
+        part = await self._with_files(parts.pop())  # before anything is reserved: other batches are sent meanwhile
+        if part is None:
+            return self.stop_reason is None
+        parts.append(part)
         part = await self._within_budget(parts)
         if part is None:
             return False
@@ -260,7 +275,8 @@ class Runner:
 
         None if nothing more is to be sent.
         """
-        claimed = await self._claim(batch)
+        ready = await self._with_files(batch)  # again: the limiter may have waited until a file expires
+        claimed = None if ready is None else await self._claim(ready)
         if claimed is None:
             self._gate.release(batch.positions)
             self._limiter.abandon(worker)
@@ -279,6 +295,14 @@ class Runner:
         self._may_send(0)  # sets the stop reason
         return None
 
+    async def _with_files(self, batch: Batch) -> Batch | None:
+        """Return the rows of a batch whose files are at the API; None if there are none, or if the run has ended."""
+        try:
+            return await self._files.ready(batch, self._ended)
+        except EachlabsError as exc:
+            self._end(StopReason(str(exc), exc))
+            return None
+
     async def _claim(self, batch: Batch) -> Batch | None:
         """Return the part of a batch that may be sent; None if there is none, or if the journal cannot be written."""
         try:
@@ -293,7 +317,7 @@ class Runner:
 
     async def _post(self, batch: Batch) -> Verdict | None:
         """Send once and judge the reply; None if the run was abandoned and nothing was sent."""
-        request = trigger_request(self._dialect, self._target, batch)
+        request = trigger_request(self._dialect, self._target, self._files.as_sent(batch))
         # `abandon` takes these steps in reverse order, so a batch is marked or not sent, whatever the two threads do.
         since, began = self._clock.epoch(), self._clock.now()
         self._recorder.begin_sending(batch, since)
@@ -392,6 +416,7 @@ class Runner:
         if self.stop_reason is None:
             self.stop_reason = reason
             self._events.stopped(reason.reason)
+        self._ended.set()
         self._limiter.end()
 
 
@@ -400,7 +425,6 @@ _CLAIMED_ELSEWHERE: Final = Done(())
 
 
 def _judge(answer: Reply | Fault, batch: Batch) -> Verdict:
-    """Judge a reply. If it cannot be read, the executions may have started all the same."""
     try:
         return judge_trigger(answer, batch)
     except Exception as exc:

@@ -90,7 +90,7 @@ class Tracker:
         rows: TrackedRows | None = None,
     ) -> None:
         self._rows = rows
-        self._assignments = None if rows is None else Assignments(results, rows.content)
+        self._assignments = None if rows is None else Assignments(results, rows.content, connection.references)
         # For each execution: consecutive polls without it, and responses with the details of another execution.
         self._missed: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
@@ -118,6 +118,7 @@ class Tracker:
             awaited=lambda: self._open.keys(),
             write=self._write,
             content=None if rows is None else rows.content,
+            references=connection.references,
         )
 
     def close(self) -> None:

@@ -11,7 +11,8 @@ import logging
 import numpy as np
 
 from ..errors import ColumnError, JournalError, MappingError
-from ..inputs.mapping import Fields, RowFunction, as_pinned, from_spec, to_spec
+from ..inputs.mapping import Fields, File, RowFunction
+from ..inputs.mapping_spec import as_pinned, from_spec, to_spec
 from ..journal import open_journal
 from ..models import Json
 from ..results import Results
@@ -101,7 +102,7 @@ def check_kind(
     if before.na != options.na:
         differs.append(f"na is {options.na!r}, and was {before.na!r}")
     if before.inputs is not None and fields is not None:
-        spec = None if callable(fields) else to_spec(fields)
+        spec = None if callable(fields) else as_pinned(to_spec(fields))
         if spec != as_pinned(before.inputs) and not _is_pinned(spec, before, settings):
             differs.append(f"inputs is {spec or fields!r}, and was {before.inputs!r}")
     if differs:
@@ -146,9 +147,13 @@ def edited_rows(
     if fields is None and before.inputs is None and sent_inputs.of(frame, options.prefix):
         logger.warning("rows that were edited cannot be found without the function that made inputs: pass inputs=")
     # The recorded mapping has the types of the schema, which that of the call does not have yet.
-    is_same = fields is not None and not callable(fields) and to_spec(fields) == as_pinned(before.inputs)
-    # None if a column of the mapping was dropped; that is an error when rows are sent.
-    fields = sent_inputs.fields_of(frame, before) if is_same or fields is None else fields
+    given = None if fields is None or callable(fields) else fields
+    if fields is None or (given is not None and as_pinned(to_spec(given)) == as_pinned(before.inputs)):
+        # None if a column of the mapping was dropped; that is an error when rows are sent.
+        fields = sent_inputs.fields_of(frame, before)
+    if fields is not None and not callable(fields) and given is not None:
+        # Files may have moved: they are where the call says.
+        fields = {key: given[key] if isinstance(given.get(key), File) else source for key, source in fields.items()}
     if fields is None:
         return np.array([], dtype=np.int64)
     rows = sent_inputs.edited(frame, results, options.prefix, fields, omit=options.na == "omit")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from ..api.requests import check_webhook, checked_id
-from ..checks import check_flag, check_positive
+from ..checks import check_flag, check_positive, check_whole
 from ..errors import ConfigurationError
 from ..models import Observer, Secret
 from ..settings import Settings, current
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..webhooks.receiver import WebhookReceiver
 
 MAX_NAME_LENGTH: Final = 200
+MIN_EXPIRES_IN: Final = 60
+MAX_EXPIRES_IN: Final = 31_536_000
+"""Seconds that the API keeps a file (API reference, "Uploads")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class TriggerOptions:
     max_concurrency: int | None = None
     max_cost: float | None = None
     ask: bool = False
+    expires_in: int | None = None
     retrigger: bool = False
     on_unknown: str = "keep"
     prefix: str = ""
@@ -106,6 +110,8 @@ class TriggerOptions:
             raise ConfigurationError(msg)
         if self.max_cost is not None:
             check_positive("max_cost", self.max_cost, "USD")
+        if self.expires_in is not None:
+            check_whole("expires_in", self.expires_in, MIN_EXPIRES_IN, MAX_EXPIRES_IN)
 
 
 def check_receiver(webhook: object) -> WebhookReceiver:

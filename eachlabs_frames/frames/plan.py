@@ -11,22 +11,17 @@ from typing import Any, cast
 
 from ..errors import InputError
 from ..inputs.batches import batched
-from ..inputs.encoding import Problem, Row, encode_all
+from ..inputs.encoding import Problem, Row, encode_all, file_problem, has_unusable_file
+from ..inputs.file_cells import FileCells
+from ..inputs.file_values import has_files, references
 from ..inputs.fingerprints import Fingerprints, checksums, fingerprints, pack
 from ..inputs.local_paths import local_file_check
-from ..inputs.mapping import (
-    Fields,
-    RowFunction,
-    as_pinned,
-    misspelling_notes,
-    resolve,
-    to_spec,
-    unused_columns,
-    with_types,
-)
-from ..inputs.schema import Check, SchemaError, commonest, compile_check, integer_keys
+from ..inputs.mapping import Fields, RowFunction, misspelling_notes, resolve, unused_columns, with_types
+from ..inputs.mapping_spec import as_pinned, to_spec
+from ..inputs.schema import Check, SchemaError, array_keys, commonest, compile_check, integer_keys, uri_keys
 from ..journal.base import RowChunk
 from ..models import Batch, Json, Workflow
+from ..uploads.local_files import LocalFiles
 from . import attrs, source_file
 from .rows import FrameInputs, Positions
 from .table import Frame
@@ -76,6 +71,8 @@ class Plan:
     ----------
     checksums : array of int
         The checksum of each row's input, after `chunks` or `with_checksums` was read to its end.
+    digests : dict of str to None
+        The files of all rows, by SHA-256, after the rows were read.
     """
 
     frame: Frame
@@ -83,8 +80,10 @@ class Plan:
     fields: Fields | RowFunction
     source: FrameInputs
     check: Check | None
+    files: LocalFiles
     refused: dict[int, str] = field(default_factory=dict)
     checksums: array[int] = field(default_factory=lambda: array("I"))
+    digests: dict[str, None] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -96,14 +95,17 @@ class Plan:
         workflow: Workflow | None,
         omit: bool,
         validate: bool,
+        files: LocalFiles,
     ) -> Plan:
-        """Return the plan of `positions`; `workflow` is None if it is not known."""
+        """Return the plan of `positions`; `workflow` is None if it is not known. `files` reads the files of rows."""
         schema = workflow.input_schema if workflow is not None else None
         if source_file.of(frame) is not None and not callable(fields):
             fields = with_types(fields, schema)
         local = local_file_check(fields, schema, _is_file) if validate else None
-        source = FrameInputs(frame, positions, fields, omit=omit, integers=integer_keys(schema), local_file=local)
-        return cls(frame, positions, fields, source, _check(schema) if validate else None)
+        cells = FileCells(files.reference, uri_keys(schema), array_keys(schema), checks_urls=validate)
+        integers = integer_keys(schema)
+        source = FrameInputs(frame, positions, fields, omit=omit, integers=integers, local_file=local, files=cells)
+        return cls(frame, positions, fields, source, _check(schema) if validate else None, files)
 
     def compact(self) -> Sequence[int]:
         """Return the positions as a range or an array of int64 (a list would double the memory)."""
@@ -115,7 +117,7 @@ class Plan:
     def checked(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:
         """Read every row once, in chunks: positions, inputs and their JSON.
 
-        `refused` has the rows that the schema rejects afterwards.
+        `refused` has the rows that the schema rejects afterwards, and those with a file that cannot be used.
 
         Raises
         ------
@@ -136,6 +138,8 @@ class Plan:
             if self.check is not None:
                 refused = zip(positions, map(self.check, inputs), strict=True)
                 self.refused.update({position: reason for position, reason in refused if reason is not None})
+            if any(map(has_files, payloads)):
+                self._read_files(positions, inputs, payloads)
             self.source.keep(payloads)
             yield positions, inputs, payloads
         if first is not None:
@@ -144,6 +148,14 @@ class Plan:
             also = "" if source_file.of(self.frame) is not None else f" (position {position})"
             msg = f"{source_file.place(self.frame, position)}{also}, {problem}{more}"
             raise InputError(msg) from problem.cause
+
+    def _read_files(self, positions: Sequence[int], inputs: Sequence[Row], payloads: Sequence[bytes]) -> None:
+        """Note the files of a chunk's rows, and refuse rows with a file that cannot be used."""
+        for position, row, payload in zip(positions, inputs, payloads, strict=True):
+            self.digests.update(dict.fromkeys(references(payload)))
+            problem = file_problem(row) if has_unusable_file(payload) else None
+            if problem is not None:
+                self.refused[position] = str(problem)
 
     def with_checksums(self) -> Iterator[tuple[list[int], Sequence[Row], list[bytes]]]:
         """Read every row once, as `checked` does, and record its checksum."""

@@ -27,6 +27,7 @@ from ..journal.base import RunSpec
 from ..models import Json, Workflow
 from ..settings import current
 from ..suggestions import listed
+from ..uploads.local_files import LocalFiles
 from . import columns
 from .cost_sources import CostSources, journaled, read_sources
 from .display import PreviewFrame
@@ -80,8 +81,10 @@ def preview(
         sources = _sources_of(frame)
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)
     rows = np.arange(len(frame), dtype=np.int64)
-    plan = Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True)
-    out = _shown(plan)
+    files = LocalFiles()
+    plan = Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True, files=files)
+    with files:
+        out = _shown(plan)
     sendable = out["problem"].isna().to_numpy()
     payloads = compress(out["payload"].tolist(), sendable.tolist())
     prices = sources.price(payloads, int(sendable.sum()))

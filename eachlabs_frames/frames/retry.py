@@ -11,10 +11,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import ColumnError
+from ..inputs.file_cells import FileCells
 from ..journal import open_journal
 from ..models import FAILED, UNKNOWN, Observer
 from ..results import Results
 from ..settings import current
+from ..uploads.local_files import LocalFiles
 from . import columns, lost_attrs, sent_inputs
 from .columns import ResultMeta
 from .options import TriggerOptions
@@ -134,6 +136,8 @@ def _fits(frame: Frame, before: ResultMeta, held: Results) -> bool:
     if not rows:
         return True  # all of them were triggered again since: the journal's results are taken over, nothing is sent
     where = np.array(rows, dtype=np.int64)
-    source = FrameInputs(frame, where, fields, omit=before.na != "null", integers=frozenset())
-    now = np.concatenate([sent_inputs.checksums_of(chunk) for _, chunk in source.rows()]).tolist()
+    with LocalFiles() as files:
+        cells = FileCells(files.reference, any_key=True)
+        source = FrameInputs(frame, where, fields, omit=before.na != "null", integers=frozenset(), files=cells)
+        now = np.concatenate([sent_inputs.checksums_of(chunk) for _, chunk in source.rows()]).tolist()
     return any(sent[held.execution_id[row]] == checksum for row, checksum in zip(rows, now, strict=True))

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..inputs.encoding import LocalFileCheck, Problem, Row, encode_all, from_columns, from_function, invalid, problems
+from ..inputs.file_cells import FileCells
 from ..inputs.json_values import MISSING, RefusedValueError, clean, treat_as_missing, whole_number
 from ..inputs.mapping import Fields, Label, RowFunction, labels_of
 from ..inputs.schema import Check
@@ -48,6 +49,8 @@ class FrameInputs:
         Keys for which a whole float is sent as an integer.
     local_file : callable, optional
         Finds the path of a local file in an input.
+    files : FileCells, optional
+        Replaces files by references.
     """
 
     def __init__(
@@ -59,8 +62,10 @@ class FrameInputs:
         omit: bool,
         integers: frozenset[str],
         local_file: LocalFileCheck | None = None,
+        files: FileCells | None = None,
     ) -> None:
         self._local_file = local_file
+        self._files = files
         self._frame = frame
         self._positions = positions
         self._omit = omit
@@ -78,10 +83,10 @@ class FrameInputs:
             yield positions.tolist(), self._chunk(start, positions)
 
     def check(self, check: Check | None) -> Iterator[tuple[int, Problem, bool]]:
-        """Yield each row that cannot be sent: its position, its problem, and whether only the schema rejects it."""
+        """Yield each row that cannot be sent: its position, its problem, and whether the others can be sent."""
         for positions, rows in self.rows():
-            for index, problem, by_schema in problems(rows, check, self._local_file):
-                yield positions[index], problem, by_schema
+            for index, problem, by_row in problems(rows, check, self._local_file):
+                yield positions[index], problem, by_row
 
     def invalid(
         self, positions: Sequence[int], rows: Sequence[Row | Problem], payloads: Sequence[bytes | Problem]
@@ -138,7 +143,9 @@ class FrameInputs:
         if not callable(self._fields):
             labels = labels_of(self._fields)
             columns = {label: self._cells(self._places[label], positions) for label in labels}
-            return from_columns(columns, len(positions), self._fields, omit=self._omit, integers=self._integers)
+            return from_columns(
+                columns, len(positions), self._fields, omit=self._omit, integers=self._integers, files=self._files
+            )
         if self._from_function is None:
             self._from_function = list(self._call(self._fields))
         return self._from_function[start : start + len(positions)]
@@ -157,7 +164,7 @@ class FrameInputs:
             positions = self._positions[start : start + CHUNK]
             cells = [self._cells(place, positions) for place in range(len(labels))]
             for record in records(labels, cells, size=len(positions)):
-                yield from_function(function, record, omit=self._omit, integers=self._integers)
+                yield from_function(function, record, omit=self._omit, integers=self._integers, files=self._files)
 
 
 def records(labels: Sequence[Label], columns: Sequence[Sequence[Any]], *, size: int) -> Iterator[dict[Label, Any]]:

@@ -9,6 +9,7 @@ import logging
 import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -17,9 +18,11 @@ import numpy as np
 
 from ..aio.clock import SystemClock
 from ..errors import InputError, MappingError, RunError
+from ..inputs.encoding import has_unusable_file
 from ..inputs.fingerprints import fingerprint, fingerprints
 from ..inputs.json_values import MISSING, RefusedValueError, clean_local
-from ..inputs.mapping import Fields, as_pinned, from_spec, resolve
+from ..inputs.mapping import Fields, resolve
+from ..inputs.mapping_spec import as_pinned, from_spec
 from ..journal import open_journal, readable_name
 from ..journal.base import RowChunk, RunSpec
 from ..models import INVALID, Json, Outcome
@@ -235,12 +238,14 @@ class RunBinding:
             return numbers
         assigned: set[int] = set()
         for positions, inputs, payloads in plan.checked():
-            for position, content in zip(positions, fingerprints(inputs, payloads), strict=True):
+            for position, content, payload in zip(positions, fingerprints(inputs, payloads), payloads, strict=True):
                 number = numbers[position]
+                # A row whose file is gone keeps its execution: nothing says that the content was another.
+                is_same = has_unusable_file(payload) or self.run_journal.content(number) == content
                 is_old = executions[position] in replaced
                 # A retry uses the later execution of such a row; any other call sends each row of the frame.
                 again = self._options.retrigger and number in assigned and not (is_old and retries)
-                if keyed or again or (number >= 0 and self.run_journal.content(number) != content):
+                if keyed or again or (number >= 0 and not is_same):
                     numbers[position] = NOT_IN_RUN
                 if not (is_old and retries):
                     assigned.add(number)
@@ -253,7 +258,17 @@ class RunBinding:
             positions = plan.positions[start : start + len(chunk.contents)].tolist()
             start += len(positions)
             assigned = [numbers[position] for position in positions]
-            yield RowChunk(chunk.digests, chunk.contents, chunk.labels, chunk.payloads, chunk.hints, assigned)
+            yield replace(chunk, contents=self._contents(chunk, assigned), numbers=assigned)
+
+    def _contents(self, chunk: RowChunk, assigned: Sequence[int]) -> Sequence[bytes]:
+        """Return what the rows of a chunk are compared by: for a row whose file is gone, what was sent."""
+        if not any(map(has_unusable_file, chunk.payloads)):
+            return chunk.contents
+        rows = zip(chunk.contents, chunk.payloads, assigned, strict=True)
+        return [
+            (self.run_journal.content(number) or content) if number >= 0 and has_unusable_file(payload) else content
+            for content, payload, number in rows
+        ]
 
     def new_spec(self, plan: Plan, version_id: str) -> RunSpec:
         """Return the spec of a run of this call's rows."""
@@ -273,7 +288,14 @@ class RunBinding:
         def refuse(index: int) -> None:
             if self._options.retrigger:
                 return
-            where = source_file.place(plan.frame, int(plan.positions[index]))
+            position = int(plan.positions[index])
+            where = source_file.place(plan.frame, position)
+            if position in plan.refused:
+                msg = (
+                    f"{where}: its key was sent in run {self.run_journal.name!r}, and its input cannot be compared: "
+                    f"{plan.refused[position]}; load_run({self.run_journal.name!r}) returns its result"
+                )
+                raise InputError(msg)
             msg = (
                 f"{where}: its key was sent in run {self.run_journal.name!r} with another input; to pay for the new "
                 "input too, pass the changed rows alone with retrigger=True"

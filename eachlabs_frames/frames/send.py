@@ -9,10 +9,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from ..aio.clock import SystemClock
 from ..aio.tasks import cancel_on, run_alongside
 from ..api import reader
-from ..api.client import Client
 from ..engine.budget import ELSEWHERE, Budget
 from ..engine.events import EventEmitter
 from ..engine.recorder import Recorder
@@ -21,13 +19,18 @@ from ..engine.recovery.search import LostRequestSearch
 from ..engine.runner import INTERRUPTED, Runner
 from ..engine.tracker import Tracker
 from ..errors import APIError, JournalError
+from ..inputs.file_values import references_of
 from ..journal import open_journal
 from ..journal.base import LostRequest
-from ..models import PENDING, UNKNOWN, ApiConnection, Batch, Target
+from ..models import INVALID, PENDING, UNKNOWN, ApiConnection, Batch, Target
 from ..results import Results
 from ..settings import Settings
+from ..uploads.local_files import LocalFiles
+from ..uploads.uploader import Uploader
 from .columns import ResultMeta
 from .cost_sources import CostSources, price_of_rows
+from .file_references import FileReferences
+from .plan import commonest_problem
 
 if TYPE_CHECKING:
     from .options import TriggerOptions
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eachlabs_frames")
 
-CLOCK: Final = SystemClock()
 NO_RUN: Final = ""
 
 
@@ -49,7 +51,7 @@ class Sender:
     results : Results
     settings : Settings
     options : TriggerOptions
-    client : Client
+    connection : ApiConnection
     events : EventEmitter
     tracker : Tracker
     binding : RunBinding or None
@@ -60,7 +62,7 @@ class Sender:
         results: Results,
         settings: Settings,
         options: TriggerOptions,
-        client: Client,
+        connection: ApiConnection,
         events: EventEmitter,
         tracker: Tracker,
         binding: RunBinding | None,
@@ -68,8 +70,7 @@ class Sender:
         self._results = results
         self._settings = settings
         self._options = options
-        self._client = client
-        self._connection = ApiConnection(client, CLOCK, settings.dialect, settings.max_concurrency)
+        self._connection = connection
         self._events = events
         self._tracker = tracker
         self._binding = binding
@@ -77,6 +78,7 @@ class Sender:
         self._recorder: Recorder | None = None
         self._runner: Runner | None = None
         self._budget: Budget | None = None
+        self._uploader: Uploader | None = None
         self._is_abandoned = False
 
     def prepare(
@@ -109,12 +111,35 @@ class Sender:
         execution_id = self._results.execution_id
         self._earlier = {row: earlier for row in actions.send if (earlier := execution_id[row]) is not None}
         self._recorder = self._make_recorder()
+        if plan.digests and (actions.send or self._resends):
+            self._uploader = self._make_uploader(plan.files)
         self._lost = self._lost_requests(self._recorder, unknown, once=once_more)
         if self._options.max_cost is not None:
             self._budget = self._make_budget(self._options.max_cost, sources)
         self._target = Target(
             meta.workflow_id, str(meta.version_id), self._options.webhook_url, self._options.webhook_secret
         )
+
+    def _make_uploader(self, files: LocalFiles) -> Uploader:
+        """Return what uploads the files of the rows to send; it must be closed."""
+        uploader = Uploader(
+            files,
+            open_journal(self._settings.journal),
+            self._connection,
+            self._settings,
+            run=NO_RUN if self._binding is None else self._binding.run_journal.name,
+            expires_in=self._options.expires_in,
+            on_progress=self._events.uploading,
+        )
+        if isinstance(self._connection.references, FileReferences):
+            self._connection.references.follow(uploader.references)
+        uploader.add(references_of(chain.from_iterable(batch.payloads for batch in self._batches(self._actions.send))))
+        return uploader
+
+    def close(self) -> None:
+        """Write what is left to the journal."""
+        if self._uploader is not None:
+            self._uploader.close()
 
     async def send(self, stop: asyncio.Event, *, pace: Callable[[], float] | None) -> None:
         """Send the rows, search for lost responses, and send again what was not found, where that is meant.
@@ -206,11 +231,13 @@ class Sender:
         pace: Callable[[], float] | None,
     ) -> None:
         canary = self._options.version_id is not None and not self._options.validate
-        sending = runner.run(self._batches(rows), canary=canary, stop=stop, lost=lost)
-        await run_alongside(sending, self._meanwhile(pace))
+        sending = runner.run(self._batches(rows), canary=canary, stop=stop, lost=lost, uploads=self._uploader)
+        await run_alongside(sending, self._meanwhile(stop, pace))
 
-    def _meanwhile(self, pace: Callable[[], float] | None) -> Iterator[Coroutine[Any, Any, None]]:
+    def _meanwhile(self, stop: asyncio.Event, pace: Callable[[], float] | None) -> Iterator[Coroutine[Any, Any, None]]:
         yield self._tracker.deliveries.receive()
+        if self._uploader is not None:
+            yield self._uploader.run(stop)
         if self._events.has_observer:
             yield self.watch_balance()
         if pace is not None:
@@ -219,13 +246,21 @@ class Sender:
     async def watch_balance(self) -> None:
         """Report the balance now and then, until cancelled."""
         await reader.watch_balance(
-            self._events.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
+            self._events.balance,
+            transport=self._connection.transport,
+            clock=self._connection.clock,
+            dialect=self._settings.dialect,
         )
 
     async def read_balance_again(self, stop: asyncio.Event) -> None:
         """Report the balance once more, so that the last one that is shown is not from before the executions."""
+        connection = self._connection
         await reader.read_balance_again(
-            stop, self._events.balance, transport=self._client, clock=CLOCK, dialect=self._settings.dialect
+            stop,
+            self._events.balance,
+            transport=connection.transport,
+            clock=connection.clock,
+            dialect=connection.dialect,
         )
 
     def _batches(self, rows: Sequence[int]) -> Iterator[Batch]:
@@ -268,6 +303,10 @@ class Sender:
         if self._is_abandoned:
             return  # the frame is written
         status, execution_id = self._results.status, self._results.execution_id
+        invalid = {row: str(self._results.error[row]) for row in self._actions.send if status[row] == INVALID}
+        if invalid:
+            commonest = commonest_problem(invalid, self._plan.frame)
+            logger.warning("%d row(s) are invalid and were not sent: %s", len(invalid), commonest)
         left = [row for row in self._actions.send if status[row] == PENDING and execution_id[row] is None]
         for row in left:
             self._results.note(row, error=f"not sent: {reason}")

@@ -13,11 +13,15 @@ from typing import Any, Final
 import numpy as np
 
 from ..errors import EachlabsError
-from ..inputs.encoding import Problem, Row, encode_all
+from ..inputs.encoding import Problem, Row, encode_all, file_problem
+from ..inputs.file_cells import FileCells
+from ..inputs.file_values import FileReader
 from ..inputs.fingerprints import checksum, checksums
-from ..inputs.mapping import Fields, RowFunction, from_spec, resolve
+from ..inputs.mapping import Fields, RowFunction, resolve
+from ..inputs.mapping_spec import from_spec
 from ..models import UNKNOWN
 from ..results import Results
+from ..uploads.local_files import LocalFiles
 from . import columns
 from .columns import ResultMeta
 from .rows import FrameInputs, Positions
@@ -119,10 +123,47 @@ def edited(frame: Frame, results: Results, prefix: str, fields: Fields | RowFunc
     rows = rows.astype(np.int64, copy=False)
     if not len(rows):
         return rows
-    # Integers have the same checksum as equal floats, so the schema is not needed.
-    source = FrameInputs(frame, rows, fields, omit=omit, integers=frozenset())
-    now = np.concatenate([checksums_of(inputs) for _, inputs in source.rows()])
-    changed: Positions = rows[sent.differ([results.execution_id[row] for row in rows.tolist()], now)]
+    executions = [results.execution_id[row] for row in rows.tolist()]
+    with LocalFiles() as files:
+        changed: Positions = rows[changes(frame, rows, fields, executions, sent, omit=omit, read_file=files.reference)]
+    return changed
+
+
+def changes(
+    frame: Frame,
+    rows: Positions,
+    fields: Fields | RowFunction,
+    executions: Sequence[str | None],
+    sent: SentInputs,
+    *,
+    omit: bool,
+    read_file: FileReader,
+) -> Bools:
+    """Return which of these rows, in ascending order, have another input than their executions were sent with.
+
+    A row with a file that cannot be read is taken for unchanged: the file may be gone, and the result is still its own.
+    """
+    has_images = False
+
+    def read(value: object) -> str:
+        nonlocal has_images
+        has_images |= isinstance(value, np.ndarray)
+        return read_file(value)
+
+    def differs(*, images_are_arrays: bool) -> Bools:
+        # Integers have the same checksum as equal floats, so the schema is not needed: nor to know a file, of what was
+        # sent, but for an image array, which it may have asked for as an array.
+        files = FileCells(read, any_key=True, images_are_arrays=images_are_arrays)
+        source = FrameInputs(frame, rows, fields, omit=omit, integers=frozenset(), files=files)
+        chunks = [inputs for _, inputs in source.rows()]
+        readable = [isinstance(row, Problem) or file_problem(row) is None for inputs in chunks for row in inputs]
+        changed: Bools = sent.differ(executions, np.concatenate([*map(checksums_of, chunks)]))
+        changed &= np.array(readable, dtype=bool)
+        return changed
+
+    changed = differs(images_are_arrays=False)
+    if has_images and changed.any():
+        changed &= differs(images_are_arrays=True)
     return changed
 
 

@@ -33,6 +33,7 @@ from . import columns, lost_attrs
 from . import progress_bar as bars
 from .columns import ResultMeta
 from .display import CountsFrame
+from .file_references import FileReferences
 from .options import check_receiver
 from .result_frame import FrameCall, ResultFrame
 
@@ -234,7 +235,9 @@ def _make_tracker(
     return Tracker(
         workflow_id,
         results,
-        ApiConnection(Client(settings), SystemClock(), settings.dialect, settings.max_concurrency),
+        ApiConnection(
+            Client(settings), SystemClock(), settings.dialect, settings.max_concurrency, FileReferences(settings)
+        ),
         events=events,
         receiver=receiver,
         rows=updates,

@@ -28,6 +28,7 @@ from ..journal import open_journal
 from ..journal.base import RunSpec
 from ..journal.updates import JournalUpdater, RunRows
 from ..models import COLUMNS, INVALID, PENDING, UNKNOWN, ApiConnection, Outcome, Workflow
+from ..uploads.local_files import LocalFiles
 from . import columns, source_file
 from . import progress_bar as bars
 from .columns import ResultMeta
@@ -35,6 +36,7 @@ from .confirmation import ask, check_person
 from .cost_sources import CostSources, read_sources
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
 from .estimate import make_estimate
+from .file_references import FileReferences
 from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .rerun_guard import RerunGuard
@@ -103,6 +105,11 @@ class TriggerCall(FrameCall):
         if options.key is not None:
             check_key(frame, options.key)
         self._client = Client(settings, hidden=options.secrets())
+        self._connection = ApiConnection(
+            self._client, CLOCK, settings.dialect, settings.max_concurrency, FileReferences(settings)
+        )
+        self._files = LocalFiles()
+        self._resources.callback(self._files.close)
         self._sender: Sender | None = None
         self._pinned: Workflow | None = None
         self._is_prepared = False
@@ -132,8 +139,9 @@ class TriggerCall(FrameCall):
         self.tracker = self._make_tracker(events, self._tracked_rows(binding, actions))
         if self.plan is not None:
             self._sender = Sender(
-                self._results, self.settings, self._options, self._client, events, self.tracker, binding
+                self._results, self.settings, self._options, self._connection, events, self.tracker, binding
             )
+            self._resources.callback(self._sender.close)
             self._sender.prepare(
                 self.plan, actions, self.result.written_meta(), searches=not self._sends, sources=sources
             )
@@ -310,6 +318,7 @@ class TriggerCall(FrameCall):
             workflow=workflow,
             omit=check_na(options.na),
             validate=options.validate,
+            files=self._files,
         )
         self._describe_plan(plan, workflow, binding)
         self.plan, self._pinned = plan, workflow
@@ -373,9 +382,9 @@ class TriggerCall(FrameCall):
         return actions
 
     def _refused_note(self, refused: Mapping[int, str]) -> str:
-        do, are = ("1 row does", "is") if len(refused) == 1 else (f"{len(refused):,} rows do", "are")
+        rows, are = ("1 row", "is") if len(refused) == 1 else (f"{len(refused):,} rows", "are")
         reason = commonest_problem(refused, self.result.source)
-        return f"{do} not fit the workflow's input schema and {are} not sent: {reason}"
+        return f"{rows} {are} invalid and {are} not sent: {reason}"
 
     def _sorted_out(self, plan: Plan, binding: RunBinding) -> RowActions:
         """Enter the rows into the run, and sort them by what it knows; see that nothing is paid for again unasked."""
@@ -419,7 +428,7 @@ class TriggerCall(FrameCall):
         return Tracker(
             self._workflow_id,
             self._results,
-            ApiConnection(self._client, CLOCK, self.settings.dialect, self.settings.max_concurrency),
+            self._connection,
             events=events,
             receiver=self._options.webhook,
             rows=rows,

@@ -11,19 +11,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import isfinite
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import orjson
 
 from ..models import Json
 from .coercion import convert, read_as
+from .file_cells import FileCells
+from .file_values import UNUSABLE, unusable_reasons
 from .fingerprints import SORTED
 from .json_values import MISSING, RefusedValueError, clean, clean_local, whole_number
-from .mapping import FORMATTER, Column, Fields, Label, Literal, RowFunction, Template
+from .mapping import FORMATTER, Column, Fields, File, Label, Literal, RowFunction, Template
 
 MAX_PAYLOAD: Final = 10_000_000
 """Bytes of JSON of one input. A limit of this package: the API states none."""
 
+_UNUSABLE: Final = UNUSABLE.encode()
 _ROWS_ONLY: Final = SORTED | orjson.OPT_PASSTHROUGH_DATACLASS  # fails on a Problem
 
 Row: TypeAlias = dict[str, Json]
@@ -47,7 +51,13 @@ LocalFileCheck: TypeAlias = Callable[[Row], Problem | None]
 
 
 def from_columns(
-    columns: Mapping[Label, Cells], size: int, fields: Fields, *, omit: bool, integers: frozenset[str]
+    columns: Mapping[Label, Cells],
+    size: int,
+    fields: Fields,
+    *,
+    omit: bool,
+    integers: frozenset[str],
+    files: FileCells | None = None,
 ) -> Sequence[Row | Problem]:
     """Return the inputs of `size` rows, in their order.
 
@@ -63,10 +73,12 @@ def from_columns(
         Whether a missing value leaves its key out; it becomes null otherwise.
     integers : frozenset of str
         Keys for which a whole float is sent as an integer; a float that may have lost digits is a `Problem`.
+    files : FileCells, optional
+        Replaces files by references. None: the text of a `file` source stays a path, and other files are problems.
     """
     cleaned: dict[str, Cells] = {}
     for key, source in fields.items():
-        cells = _fill(source, columns, size, omit)
+        cells = _fill(key, source, columns, size, omit, files)
         cleaned[key] = [_as_integer(cell) for cell in cells] if key in integers else cells
     types = {key: set(map(type, cells)) for key, cells in cleaned.items()}
     by_row = zip(*cleaned.values(), strict=True)
@@ -90,7 +102,12 @@ def _omit_missing(rows: Sequence[Row], key: str, cells: Cells, omit: bool) -> No
 
 
 def from_function(
-    function: RowFunction, record: dict[Any, Any], *, omit: bool, integers: frozenset[str]
+    function: RowFunction,
+    record: dict[Any, Any],
+    *,
+    omit: bool,
+    integers: frozenset[str],
+    files: FileCells | None = None,
 ) -> Row | Problem:
     """Return the input that `function` returns for a row, or the row's problem if it raises."""
     try:
@@ -103,7 +120,8 @@ def from_function(
     for key in keys:
         if not isinstance(key, str):
             return Problem(f"inputs= returned a key that is not a string: {key!r}")
-    cells = [_cell(value, omit) for value in returned.values()]
+    values = returned.values() if files is None else [files.returned(key, value) for key, value in returned.items()]
+    cells = [_cell(value, omit) for value in values]
     cells = [_as_integer(cell) if key in integers else cell for key, cell in zip(keys, cells, strict=True)]
     return _assemble(keys, cells, [f"key {key!r}" for key in keys], omit)
 
@@ -129,10 +147,26 @@ def encode_all(rows: Sequence[Row | Problem]) -> Sequence[bytes | Problem]:
     return [row if isinstance(row, Problem) else encode(row) for row in rows]
 
 
+def file_problem(row: Row) -> Problem | None:
+    """Return why a file of a row cannot be used, or None if all of them can."""
+    for key, value in row.items():
+        for reason in unusable_reasons(value):
+            return Problem(reason, f"key {key!r}")
+    return None
+
+
+def has_unusable_file(payload: bytes) -> bool:
+    """Return whether `file_problem` may find a problem in the input with this JSON."""
+    return _UNUSABLE in payload
+
+
 def problems(
     rows: Sequence[Row | Problem], check: Callable[[Row], str | None] | None, local_file: LocalFileCheck | None = None
 ) -> Iterator[tuple[int, Problem, bool]]:
-    """Yield the problems of a chunk: the row's index in it, the problem, and whether only the schema rejects it."""
+    """Yield the problems of a chunk: the row's index in it, the problem, and whether the other rows can be sent.
+
+    They can if only the schema rejects the row, or if a file of it cannot be used.
+    """
     encodable = _all_encodable(rows)
     for index, row in enumerate(rows):
         if isinstance(row, Problem):
@@ -145,6 +179,10 @@ def problems(
         local = local_file(row) if local_file is not None else None
         if local is not None:
             yield index, local, False
+            continue
+        unusable = file_problem(row)
+        if unusable is not None:
+            yield index, unusable, True
             continue
         reason = check(row) if check is not None else None
         if reason is not None:
@@ -171,18 +209,35 @@ def _all_encodable(rows: Sequence[Row | Problem]) -> bool:
         return False
 
 
-def _fill(source: object, columns: Mapping[Label, Cells], size: int, omit: bool) -> Cells:
+def _fill(
+    key: str, source: object, columns: Mapping[Label, Cells], size: int, omit: bool, files: FileCells | None
+) -> Cells:
     if isinstance(source, Literal):
         return [source.value] * size
     if isinstance(source, Template):
         return _texts(source, columns, size)
+    if isinstance(source, File):
+        return _files(source, columns, size, omit, files)
     assert isinstance(source, Column)
-    cells = _column(columns[source.label], omit)
+    cells = _column(key, columns[source.label], omit, files)
     return [_typed(cell, source, omit) for cell in cells] if source.type or source.by_schema else cells
 
 
-def _column(cells: Cells, omit: bool) -> Cells:
+def _files(source: File, columns: Mapping[Label, Cells], size: int, omit: bool, files: FileCells | None) -> Cells:
+    """Return the references of the files that a `file` source names, or their names if no files are read."""
+    named = source.source
+    if isinstance(named, Path):
+        cells: Cells = [named if files is None else files.file(named, source.root)] * size
+    else:
+        cells = columns[named.label] if isinstance(named, Column) else _texts(named, columns, size)
+        cells = cells if files is None else [files.file(cell, source.root) for cell in cells]
+    return [_cell(str(cell) if isinstance(cell, Path) else cell, omit) for cell in cells]
+
+
+def _column(key: str, cells: Cells, omit: bool, files: FileCells | None) -> Cells:
     types = set(map(type, cells))
+    if files is not None:
+        cells = files.replaced(key, cells, types)
     # Text that is no UTF-8 and integers beyond 64 bits are left to `encode`: orjson finds them at no cost.
     if types <= {str, bool} or types == {int}:
         return cells

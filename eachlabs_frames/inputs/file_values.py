@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from io import BufferedIOBase, RawIOBase
+from functools import lru_cache
+from io import BufferedIOBase, RawIOBase, TextIOBase
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeGuard
 
@@ -21,13 +22,21 @@ import orjson
 from ..models import Json
 from .json_values import RefusedValueError
 
-PREFIX: Final = "eachlabs-file:sha256-"
+SCHEME: Final = "eachlabs-file:"
+PREFIX: Final = f"{SCHEME}sha256-"
+UNUSABLE: Final = f"{SCHEME}unusable: "
+"""Begins the text that takes the place of a file that cannot be used; the reason follows."""
+PLACEHOLDER: Final = "https://files.example/"
+"""Begins the URL that a schema is checked with where the file has none yet."""
 
 _REFERENCE: Final = re.compile(re.escape(PREFIX) + "[0-9a-f]{64}")
 # A string of JSON as orjson writes it, but no key: a quote inside a string has a backslash before it.
 _IN_JSON: Final = re.compile(rb'(?<!\\)"' + re.escape(PREFIX).encode() + rb'([0-9a-f]{64})"(?!:)')
 _MARK: Final = PREFIX.encode()
+_SCHEME: Final = SCHEME.encode()
 _BINARY: Final = (bytes, bytearray, memoryview, Path, RawIOBase, BufferedIOBase)
+_PIL_IMAGE: Final = ("PIL.Image", "Image")
+_WRAPPERS: Final = (("tempfile", "_TemporaryFileWrapper"), ("tempfile", "SpooledTemporaryFile"))
 
 
 class UnusableFileError(RefusedValueError):
@@ -61,6 +70,11 @@ def digest_of(reference: str) -> str:
     return reference.removeprefix(PREFIX)
 
 
+def with_placeholders(value: Json) -> Json:
+    """Return a JSON value with a URL for each reference, as it is sent, though not the URL that the file will have."""
+    return map_texts(value, lambda text: PLACEHOLDER + digest_of(text) if is_reference(text) else text)
+
+
 def is_file_value(value: object) -> bool:
     """Return whether a value is a file: a path, bytes, a PIL image, an image array or an open binary file.
 
@@ -68,18 +82,35 @@ def is_file_value(value: object) -> bool:
     """
     if isinstance(value, np.ndarray):
         return value.dtype == np.uint8 and value.ndim == 3 and value.shape[2] in (3, 4)
-    return isinstance(value, _BINARY) or is_pil_image(value) or _is_binary_wrapper(value)
+    kind: Any = type(value)
+    return is_file_type(kind) and "b" in _mode(value)
+
+
+@lru_cache(maxsize=1024)
+def is_file_type(kind: type) -> bool:
+    """Return whether values of a type are files, apart from arrays, and from temporary files opened as text."""
+    is_binary = issubclass(kind, _BINARY) and not issubclass(kind, TextIOBase)
+    return is_binary or not _names(kind).isdisjoint((_PIL_IMAGE, *_WRAPPERS))
 
 
 def is_pil_image(value: object) -> bool:
     """Return whether a value is a PIL image, without importing PIL."""
-    return any((base.__module__, base.__name__) == ("PIL.Image", "Image") for base in type(value).__mro__)
+    return _PIL_IMAGE in _names(type(value))
 
 
-def _is_binary_wrapper(value: object) -> bool:
-    """Return whether a value is a temporary file opened in binary mode: `tempfile` wraps the open file."""
-    is_wrapper = any(base.__module__ == "tempfile" for base in type(value).__mro__)
-    return is_wrapper and "b" in str(getattr(value, "mode", ""))
+def _names(kind: type) -> set[tuple[str, str]]:
+    return {(base.__module__, base.__name__) for base in kind.__mro__}
+
+
+def _mode(value: object) -> str:
+    """Return the mode of a temporary file, which `tempfile` wraps; of other values, a mode that is binary."""
+    is_wrapper = type(value).__module__ == "tempfile"
+    return str(getattr(value, "mode", "b")) if is_wrapper else "b"
+
+
+def has_files(payload: bytes) -> bool:
+    """Return whether an input's JSON may have references, or reasons why files cannot be used."""
+    return _SCHEME in payload
 
 
 def references(payload: bytes) -> list[str]:
@@ -123,16 +154,17 @@ def with_references(value: Json, by_url: Mapping[str, str]) -> Json:
     by_url : mapping of str to str
         The reference of each file, by public URL.
     """
-    return _replaced(value, by_url) if by_url else value
+    return map_texts(value, lambda text: by_url.get(text, text)) if by_url else value
 
 
-def _replaced(value: Any, by_url: Mapping[str, str]) -> Json:
+def map_texts(value: Any, convert: Callable[[str], str]) -> Json:
+    """Return a JSON value with each text replaced by what `convert` returns for it."""
     if isinstance(value, str):
-        return by_url.get(value, value)
+        return convert(value)
     if isinstance(value, list):
-        return [_replaced(item, by_url) for item in value]
+        return [map_texts(item, convert) for item in value]
     if isinstance(value, dict):
-        return {key: _replaced(item, by_url) for key, item in value.items()}
+        return {key: map_texts(item, convert) for key, item in value.items()}
     return value
 
 
@@ -150,3 +182,13 @@ def content_key(value: Any) -> Hashable:
         return value.mode, value.size, hashlib.sha256(value.tobytes()).digest()
     except (OSError, ValueError):  # an image that is truncated, or whose file is closed
         return id(value)
+
+
+def unusable_reasons(value: Any) -> Iterator[str]:
+    """Yield why files in a JSON value cannot be used."""
+    if isinstance(value, str):
+        if value.startswith(UNUSABLE):
+            yield value.removeprefix(UNUSABLE)
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from unusable_reasons(item)

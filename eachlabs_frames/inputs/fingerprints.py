@@ -7,7 +7,7 @@ float because of a missing value in another row has the same inputs.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from ..models import Json
+from .file_values import with_references
 
 SIZE: Final = 16
 """Bytes of a fingerprint."""
@@ -41,6 +42,31 @@ def try_fingerprint(inputs: Json) -> bytes | None:
         return fingerprint(inputs) if isinstance(inputs, dict) else None
     except (TypeError, ValueError, RecursionError):
         return None
+
+
+def contents(inputs: Json, references: Mapping[str, str]) -> tuple[bytes, ...]:
+    """Return the fingerprints of the inputs that an execution may have been sent with; none if no row can have sent it.
+
+    The first is that of `inputs` themselves. There is a second one if they have public URLs of uploaded files: that of
+    a row with the references of these files.
+    """
+    as_returned = try_fingerprint(inputs)
+    if as_returned is None or not references:
+        return () if as_returned is None else (as_returned,)
+    as_sent = try_fingerprint(with_references(inputs, references))
+    return (as_returned,) if as_sent in (None, as_returned) else (as_returned, as_sent)
+
+
+def content_of(inputs: Json, references: Mapping[str, str], expected: Container[bytes]) -> bytes | None:
+    """Return the fingerprint of the inputs that an execution was sent with; None if no row can have sent it.
+
+    That is the first of `contents` which is expected, else the last one. `references` are not read if `inputs`
+    themselves are expected.
+    """
+    as_returned = try_fingerprint(inputs)
+    if as_returned is None or as_returned in expected:
+        return as_returned
+    return contents(inputs, references)[-1]
 
 
 def fingerprints(rows: Sequence[dict[str, Json]], payloads: Sequence[bytes]) -> list[bytes]:

@@ -197,7 +197,7 @@ def _scalar(value: Any) -> Json:
 
 def _refuse(value: object) -> Json:
     if any((base.__module__, base.__name__) == ("PIL.Image", "Image") for base in type(value).__mro__):
-        msg = "a PIL image cannot be sent as JSON: save it to a file, upload the file and send its URL"
+        msg = "a PIL image cannot be sent as JSON: as a column of its own it is uploaded as a file"
     else:
         msg = f"a value of type {type(value).__name__} cannot be sent as JSON"
     raise RefusedValueError(msg)
@@ -205,19 +205,19 @@ def _refuse(value: object) -> Json:
 
 def _refuse_path(_: Path) -> Json:
     msg = (
-        "a local path cannot be sent, because a workflow cannot read local files: upload the file and send "
-        "its URL, or send str(path) if the text itself is meant"
+        "a local path cannot be sent, because a workflow cannot read local files: to upload the file and send its URL, "
+        "write inputs={'key': ef.file('column')}; if the text itself is meant, pass str(path)"
     )
     raise RefusedValueError(msg)
 
 
 def _refuse_file(_: object) -> Json:
-    msg = "an open file cannot be sent as JSON: send its text, or upload the file and send its URL"
+    msg = "an open file cannot be sent as JSON: send its text; a column of files opened in binary mode is uploaded"
     raise RefusedValueError(msg)
 
 
 def _refuse_bytes(_: object) -> Json:
-    msg = "bytes cannot be sent as JSON: decode them to text, or upload them and send the URL"
+    msg = "bytes cannot be sent as JSON: decode them to text, or write ef.file('column') to upload them as files"
     raise RefusedValueError(msg)
 
 

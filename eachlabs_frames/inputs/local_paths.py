@@ -11,7 +11,10 @@ from typing import Any, Final
 
 from ..models import Json
 from .encoding import LocalFileCheck, Problem, Row
-from .mapping import Column, Fields, RowFunction, properties
+from .file_cells import is_url_name
+from .file_values import SCHEME
+from .mapping import Column, Fields, RowFunction
+from .schema import uri_keys
 
 MAX_PATH: Final = 4096
 """Bytes of a path, at most (Linux, ``PATH_MAX``)."""
@@ -19,8 +22,6 @@ MAX_SHOWN: Final = 80
 MAX_CACHED: Final = 10_000
 """Size of the cache of checked texts: a sweep has the same image in many rows."""
 
-_SUFFIXES: Final = ("_url", "_urls", "_uri", "_uris")
-_FORMATS: Final = frozenset({"uri", "uri-reference", "iri", "iri-reference", "url"})
 _REMOTE: Final = ("http://", "https://", "data:", "//", "\\\\")
 """Texts that begin so are never checked: on Windows, to look for ``//host/a.png`` would be a request to that host."""
 
@@ -42,10 +43,10 @@ def local_file_check(
     is_file : callable
         Returns whether a path is that of a file on this machine.
     """
-    by_schema = frozenset(key for key, rule in properties(schema).items() if _is_uri(rule))
+    by_schema = uri_keys(schema)
     if callable(fields):
-        return _check(lambda row: [key for key in row if key in by_schema or _is_url_name(key)], is_file)
-    keys = [key for key, source in fields.items() if key in by_schema or _is_url_name(key) or _is_url_column(source)]
+        return _check(lambda row: [key for key in row if key in by_schema or is_url_name(key)], is_file)
+    keys = [key for key, source in fields.items() if key in by_schema or is_url_name(key) or _is_url_column(source)]
     return _check(lambda row: [key for key in keys if key in row], is_file) if keys else None
 
 
@@ -69,8 +70,8 @@ def _check(keys_of: Callable[[Row], list[str]], is_file: Callable[[str], bool]) 
                 if is_local(text):
                     shown = text if len(text) <= MAX_SHOWN else f"...{text[-MAX_SHOWN:]}"
                     return Problem(
-                        f"{shown!r} is a local file, which a workflow cannot read: upload it and send its "
-                        "URL (validate=False sends the text as it is)",
+                        f"{shown!r} is a local file, which a workflow cannot read: to upload it and send its URL, "
+                        f"write inputs={{{key!r}: ef.file('column')}} (validate=False sends the text as it is)",
                         f"key {key!r}",
                     )
         return None
@@ -80,7 +81,8 @@ def _check(keys_of: Callable[[Row], list[str]], is_file: Callable[[str], bool]) 
 
 def may_be_path(text: str) -> bool:
     """Return whether a text may be a path, without access to the disk."""
-    return 0 < len(text) < MAX_PATH and not text[:8].lower().startswith(_REMOTE) and text.isprintable()
+    is_remote = text[:8].lower().startswith(_REMOTE) or text.startswith(SCHEME)
+    return 0 < len(text) < MAX_PATH and not is_remote and text.isprintable()
 
 
 def _texts(value: Json) -> Iterator[str]:
@@ -92,22 +94,5 @@ def _texts(value: Json) -> Iterator[str]:
                 yield item
 
 
-def _is_url_name(name: str) -> bool:
-    folded = name.casefold()
-    return folded.endswith(_SUFFIXES) or folded in ("url", "urls", "uri", "uris")
-
-
 def _is_url_column(source: Any) -> bool:
-    return isinstance(source, Column) and isinstance(source.label, str) and _is_url_name(source.label)
-
-
-def _is_uri(rule: Json) -> bool:
-    """Return whether a schema's rule requires a URI, or a list of them."""
-    if not isinstance(rule, Mapping):
-        return False
-    form = rule.get("format")
-    if isinstance(form, str) and form in _FORMATS:
-        return True
-    listed = [rule.get("anyOf"), rule.get("oneOf")]
-    choices = [choice for choices in listed if isinstance(choices, list) for choice in choices]
-    return any(_is_uri(part) for part in [rule.get("items"), *choices] if isinstance(part, Mapping))
+    return isinstance(source, Column) and isinstance(source.label, str) and is_url_name(source.label)

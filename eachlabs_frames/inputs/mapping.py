@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from string import Formatter
 from typing import Any, Final, TypeAlias
 
@@ -16,7 +17,7 @@ from .. import media
 from ..errors import MappingError
 from ..models import Json
 from ..suggestions import closest, hint
-from .coercion import READABLE, TYPES, schema_types
+from .coercion import schema_types
 from .json_values import MISSING, RefusedValueError, clean, whole_number
 
 Label: TypeAlias = Hashable
@@ -93,7 +94,20 @@ class Template:
     labels: tuple[str, ...]
 
 
-Source: TypeAlias = Column | Literal | Template
+@dataclass(frozen=True, slots=True)
+class File:
+    """A key filled with the content of a file. Created by `file`."""
+
+    source: Column | Template | Path
+    root: Path | None = None
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The columns that it reads."""
+        return () if isinstance(self.source, Path) else self.source.labels
+
+
+Source: TypeAlias = Column | Literal | Template | File
 Fields: TypeAlias = Mapping[str, Source]
 
 MAX_SHOWN: Final = 60
@@ -183,6 +197,53 @@ def template(text: str) -> Template:
     return Template(text, labels)
 
 
+def file(source: object, *, root: str | Path | None = None) -> File:
+    """Return a file for ``inputs=``: its content is uploaded once, and the workflow gets its URL.
+
+    A row whose file is missing, empty, unreadable or larger than 100 MB is ``invalid`` and not sent; the other rows
+    are. Anybody who has the URL of an uploaded file can read the file until it expires.
+
+    Parameters
+    ----------
+    source : column, template or pathlib.Path
+        A column with the names of files, or with files: `pathlib.Path`, bytes, PIL images, NumPy image arrays (height x
+        width x 3 or 4, uint8) or open binary files; also with lists of them. A `template` formats the names from other
+        columns. A `pathlib.Path` is the same file in every row, and can be returned by a row function. Text that begins
+        with ``http://``, ``https://`` or ``data:`` is sent as it is.
+    root : str or pathlib.Path, optional
+        The folder that names are relative to. A name that leaves it, such as ``../key.pem``, makes its row invalid. By
+        default, names are relative to the working directory and may point anywhere.
+
+    Returns
+    -------
+    File
+        For use as a value in an ``inputs=`` dict.
+
+    Raises
+    ------
+    MappingError
+        `source` is no column, template or path, or `root` is no name of a folder.
+
+    Examples
+    --------
+    >>> import eachlabs_frames as ef
+    >>> ef.file(ef.template("photos/{id}.jpg"), root="/data").labels
+    ('id',)
+    """
+    if not isinstance(root, str | Path | None):
+        msg = f"file(root=) takes the name of a folder; got {type(root).__name__}"
+        raise MappingError(msg)
+    root = None if root is None else Path(root).expanduser().absolute()
+    if isinstance(source, Template | Path | Column):
+        return File(source, root)
+    is_label = isinstance(source, Hashable) and not isinstance(source, Literal | File | bytes)
+    if source is None or callable(source) or not is_label:
+        shown = media.text(repr(source), MAX_SHOWN)
+        msg = f"file() takes a column, template(...) or a pathlib.Path; got {shown}"
+        raise MappingError(msg)
+    return File(Column(source), root)
+
+
 def _labels(text: str) -> list[str]:
     labels: list[str] = []
     for _, name, spec, _ in FORMATTER.parse(text):
@@ -254,7 +315,7 @@ def _fields(
 def _check_labels(inputs: Sequence[object]) -> None:
     """Raise `MappingError` if an entry of a list of columns cannot be a column's label, such as a dict."""
     for entry in inputs:
-        if isinstance(entry, Hashable) and not isinstance(entry, Literal | Template):
+        if isinstance(entry, Hashable) and not isinstance(entry, Literal | Template | File):
             continue
         shown = media.text(repr(entry), MAX_SHOWN)
         if isinstance(entry, Mapping):
@@ -263,7 +324,7 @@ def _check_labels(inputs: Sequence[object]) -> None:
                 "inputs={'key': 'column'}; it applies to every row. For inputs that are complete already, make a frame "
                 "of them: pd.DataFrame([{...}, {...}])"
             )
-        elif isinstance(entry, Literal | Template):
+        elif isinstance(entry, Literal | Template | File):
             msg = f"inputs= is a list, and {shown} in it has no key: write a dict, as in inputs={{'key': ...}}"
         else:
             kind = type(entry).__name__
@@ -300,15 +361,19 @@ def _key(key: object) -> str:
 
 
 def _source(key: str, value: object) -> Source:
-    if isinstance(value, Column | Literal | Template):
+    if isinstance(value, Column | Literal | Template | File):
         return value
+    must_be = f"inputs[{key!r}] must be a column name, lit(...), template(...) or file(...)"
     try:
         hash(value)
     except TypeError as exc:
-        msg = f"inputs[{key!r}] must be a column name, lit(...) or template(...); for a constant: lit({value!r})"
+        msg = f"{must_be}; for a constant: lit({value!r})"
         raise MappingError(msg) from exc
     if value is None or callable(value):
-        msg = f"inputs[{key!r}] must be a column name, lit(...) or template(...); got {value!r}"
+        msg = f"{must_be}; got {value!r}"
+        raise MappingError(msg)
+    if isinstance(value, Path | bytes):
+        msg = f"{must_be}; got {value!r}: for the same file in every row, write ef.file(pathlib.Path(...))"
         raise MappingError(msg)
     return Column(value)
 
@@ -380,49 +445,3 @@ def with_types(fields: Fields, schema: Mapping[str, Json] | None) -> Fields:
         return Column(source.label, by_schema=schema_types(named.get(key, additional), schema))
 
     return {key: typed(key, source) for key, source in fields.items()}
-
-
-def to_spec(fields: Fields) -> dict[str, Json] | None:
-    """Return `fields` as JSON that `from_spec` reads, or None if a column's label is no string."""
-    spec: dict[str, Json] = {}
-    for key, source in fields.items():
-        if isinstance(source, Literal):
-            spec[key] = {"lit": source.value}
-        elif isinstance(source, Template):
-            spec[key] = {"template": source.text}
-        elif isinstance(source.label, str):
-            spec[key] = {"column": source.label}
-            spec[key] |= {} if source.type is None else {"type": source.type}
-            spec[key] |= {"by_schema": list(source.by_schema)} if source.by_schema else {}
-        else:
-            return None
-    return spec
-
-
-def as_pinned(spec: Mapping[str, Json] | None) -> dict[str, Json] | None:
-    """Return a spec as a run stores it: without the types of the schema, which the run's version determines."""
-    if not isinstance(spec, Mapping):
-        return None
-    return {
-        key: {name: entry[name] for name in entry if name != "by_schema"} if isinstance(entry, Mapping) else entry
-        for key, entry in spec.items()
-    }
-
-
-def _column_from_entry(entry: Mapping[str, Any]) -> Column:
-    label, type_, by_schema = entry["column"], entry.get("type"), tuple(entry.get("by_schema", ()))
-    hash(label)  # raises TypeError: users may write anything into a frame's attrs
-    if type_ not in (None, *TYPES) or not set(by_schema).issubset(READABLE):
-        raise KeyError(type_)
-    return Column(label, type_, by_schema)
-
-
-def from_spec(spec: Mapping[str, Json]) -> Fields:
-    """Return the fields of a spec that `to_spec` returned."""
-    return {key: _from_entry(entry) for key, entry in spec.items()}
-
-
-def _from_entry(entry: Mapping[str, Any]) -> Source:
-    if "lit" in entry:
-        return Literal(entry["lit"])
-    return template(entry["template"]) if "template" in entry else _column_from_entry(entry)

@@ -15,9 +15,16 @@ from typing import Any, Final
 
 from ..models import Json
 from ..suggestions import closest
+from .coercion import schema_types
+from .file_values import PLACEHOLDER, with_placeholders
 from .mapping import properties
 
 MAX_REASON_LENGTH: Final = 300
+MAX_DEPTH: Final = 8
+"""References and nested choices in a schema that are followed."""
+
+_PLACEHOLDER: Final = re.compile('"?' + re.escape(PLACEHOLDER) + '[0-9a-f]{64}"?')
+_URI_FORMATS: Final = frozenset({"uri", "uri-reference", "iri", "iri-reference", "url"})
 
 Check = Callable[[dict[str, Json]], str | None]
 
@@ -44,7 +51,10 @@ def compile_check(schema: Mapping[str, Json]) -> Check:
     def check(payload: dict[str, Json]) -> str | None:
         if validator.is_valid(payload):
             return None
-        return _reason(next(iter(validator.iter_errors(payload)))) + _misspelling_hint(payload, schema)
+        sent = with_placeholders(payload)
+        if validator.is_valid(sent):
+            return None
+        return _reason(next(iter(validator.iter_errors(sent)))) + _misspelling_hint(payload, schema)
 
     return check
 
@@ -56,7 +66,8 @@ def _refuse_reference(uri: str) -> Any:
 
 def _reason(error: Any) -> str:
     path = ".".join(map(str, error.instance_path))
-    return _short(f"{path}: {error.message}" if path else str(error.message))
+    message = _PLACEHOLDER.sub("the URL of a file", str(error.message))
+    return _short(f"{path}: {message}" if path else message)
 
 
 def _misspelling_hint(payload: Mapping[str, Json], schema: Mapping[str, Json]) -> str:
@@ -111,4 +122,28 @@ def _wants_integer(rule: Json) -> bool:
     choices = [choice for choices in listed if isinstance(choices, list) for choice in choices]
     return any(map(_wants_integer, choices)) and not any(
         isinstance(choice, Mapping) and choice.get("type") == "number" for choice in choices
+    )
+
+
+def uri_keys(schema: Mapping[str, Json] | None) -> frozenset[str]:
+    """Return the keys whose values are URIs by `schema`, or lists of them."""
+    return frozenset(key for key, rule in properties(schema).items() if _is_uri(rule))
+
+
+def _is_uri(rule: Json, depth: int = 0) -> bool:
+    """Return whether a schema's rule requires a URI, or a list of them."""
+    if not isinstance(rule, Mapping) or depth > MAX_DEPTH:
+        return False
+    form = rule.get("format")
+    if isinstance(form, str) and form in _URI_FORMATS:
+        return True
+    listed = [rule.get("anyOf"), rule.get("oneOf")]
+    choices = [choice for choices in listed if isinstance(choices, list) for choice in choices]
+    return any(_is_uri(part, depth + 1) for part in [rule.get("items"), *choices])
+
+
+def array_keys(schema: Mapping[str, Json] | None) -> frozenset[str]:
+    """Return the keys whose values are arrays of something else than URIs by `schema`."""
+    return frozenset(
+        key for key, rule in properties(schema).items() if "array" in schema_types(rule, schema) and not _is_uri(rule)
     )

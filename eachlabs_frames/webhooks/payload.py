@@ -6,14 +6,15 @@ whether a delivery is genuine: see `signatures`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from ..api.responses import canonical_status, lacks_details, read_outcome
 from ..decoding import decode
-from ..inputs.fingerprints import try_fingerprint
-from ..models import TERMINAL, Outcome
+from ..inputs.fingerprints import content_of
+from ..models import TERMINAL, Json, Outcome
 
 MAX_ID_LENGTH: Final = 200
 
@@ -28,13 +29,13 @@ class Delivery(NamedTuple):
     outcome : Outcome
         Without a position: the receiver does not know the execution's row.
     workflow_id : str or None
-    inputs : bytes or None
-        The fingerprint of the inputs in the delivery; None if there are none.
+    inputs : JSON
+        The execution's inputs; None if the delivery does not have them.
     """
 
     outcome: Outcome
     workflow_id: str | None = None
-    inputs: bytes | None = None
+    inputs: Json = None
 
     @property
     def execution_id(self) -> str:
@@ -46,7 +47,9 @@ class Delivery(NamedTuple):
         """Whether the execution has ended."""
         return self.outcome.status in TERMINAL
 
-    def needs_poll(self, contents: Iterable[bytes | None]) -> bool:
+    def needs_poll(
+        self, contents: Iterable[bytes | None], references: Mapping[str, str] = MappingProxyType({})
+    ) -> bool:
         """Return whether polling decides, and not this delivery: it has no details, or inputs of none of these rows.
 
         Other inputs do not prove that it is another row's execution: the API may add defaults to inputs.
@@ -55,10 +58,14 @@ class Delivery(NamedTuple):
         ----------
         contents : iterable of bytes or None
             The fingerprints of the inputs of the rows that have the execution; None for one that is not known.
+        references : mapping of str to str
+            The reference of each uploaded file by its public URL.
         """
-        return lacks_details(self.outcome) or (
-            self.ended and all(None not in (self.inputs, content) and self.inputs != content for content in contents)
-        )
+        if lacks_details(self.outcome) or not self.ended:
+            return lacks_details(self.outcome)
+        known = [*contents]
+        sent = content_of(self.inputs, references, [content for content in known if content is not None])
+        return sent is not None and all(content not in (None, sent) for content in known)
 
 
 class KnownExecution(NamedTuple):
@@ -83,7 +90,7 @@ def read_delivery(body: bytes) -> Delivery | None:
         return None
     if canonical_status(data.get("status")) is None:
         return None
-    return Delivery(read_outcome(_NO_POSITION, data), workflow_id or None, try_fingerprint(data.get("inputs")))
+    return Delivery(read_outcome(_NO_POSITION, data), workflow_id or None, data.get("inputs"))
 
 
 def agrees(delivery: Delivery, known: KnownExecution) -> bool:

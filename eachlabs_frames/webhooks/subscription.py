@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..models import TERMINAL, Outcome
@@ -34,6 +35,8 @@ class Subscription:
         Writes outcomes to the rows.
     content : callable, optional
         Returns the fingerprint of a row's input, or None if it is not known.
+    references : mapping of str to str, optional
+        The reference of each uploaded file by its public URL.
 
     Attributes
     ----------
@@ -51,6 +54,7 @@ class Subscription:
         awaited: Callable[[], Collection[str]],
         write: Callable[[Sequence[Outcome]], None],
         content: Callable[[int], bytes | None] | None = None,
+        references: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._workflow_id = workflow_id
         self._results = results
@@ -58,6 +62,7 @@ class Subscription:
         self._awaited = awaited
         self._write = write
         self._content = content
+        self._references = references
         self._began = self._closed = False
         self._to_poll: set[str] = set()
         self._must_poll = False  # the receiver has stopped, and no poll has started since
@@ -140,7 +145,7 @@ class Subscription:
         self._to_poll.update(
             execution_id
             for execution_id, positions in rows.items()
-            if latest[execution_id].needs_poll(map(content, positions))
+            if latest[execution_id].needs_poll(map(content, positions), self._references)
         )
         self._write(
             [

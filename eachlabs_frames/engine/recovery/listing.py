@@ -15,7 +15,7 @@ from ...api.reader import ExecutionPage, read_page
 from ...api.requests import PAGE_SIZE, details_request, is_filter
 from ...api.responses import details_of, parse_time
 from ...api.verdicts import Retry, Stop, Success, judge_read, server_time
-from ...inputs.fingerprints import try_fingerprint
+from ...inputs.fingerprints import content_of, contents
 from ...journal.base import LostRequest
 from ...models import ApiConnection, Json, Reply, Request, Target
 from .matching import BulkMember, ClockSkew, TimeRange, candidates, timely
@@ -24,8 +24,10 @@ Entry: TypeAlias = Mapping[str, Any]
 Entries: TypeAlias = dict[str, Entry]
 """Executions of a listing by their id."""
 
-Facts: TypeAlias = tuple[bytes | None, str | None]
-"""What an execution's details say and a listing may lack: the fingerprint of its inputs, and its bulk operation."""
+Facts: TypeAlias = tuple[tuple[bytes, ...], str | None]
+"""What an execution's details say and a listing may lack: `contents` of its inputs, and its bulk operation."""
+
+_NO_FACTS: Final[Facts] = ((), None)
 
 NANO: Final = 1e9
 BULK_SECONDS: Final = 5.0
@@ -83,6 +85,7 @@ class Listing:
         self._facts = facts
         self._listed: Entries = {}
         self._failures = 0
+        self._expected: Set[bytes] = frozenset()
         self.skew = ClockSkew()
         self.trouble: UnreadableError | None = None
 
@@ -186,6 +189,7 @@ class Listing:
             Too many requests failed. If only a few did, `trouble` is the reason.
         """
         early, late = self.skew.margin, late + self.skew.margin
+        self._expected = {content for request in lost for content in request.fingerprints}
         inputs = {request.bulk_id: set(request.fingerprints) for request in lost if request.bulk_id is not None}
         bulks: dict[str, Entries] = {bulk_id: {} for bulk_id in inputs}
         await self._read_bulks(bulks, inputs)
@@ -242,7 +246,7 @@ class Listing:
 
         def may_belong(entry: Entry) -> bool:
             if not members:
-                return entry.get("inputs") is None or try_fingerprint(entry.get("inputs")) in inputs
+                return entry.get("inputs") is None or self._content(entry["inputs"]) in inputs
             created = self._created(entry)
             return created is not None and any(abs(created - time) <= BULK_SECONDS for time in times)
 
@@ -280,11 +284,18 @@ class Listing:
 
     def _member(self, entry: Entry) -> BulkMember:
         execution_id, inputs = entry["execution_id"], entry.get("inputs")
-        content = self._facts.get(execution_id, (None, None))[0] if inputs is None else try_fingerprint(inputs)
+        if inputs is not None:
+            return BulkMember(execution_id, self._content(inputs), self._created(entry))
+        sent = self._facts.get(execution_id, _NO_FACTS)[0]
+        content = next((content for content in sent if content in self._expected), sent[-1] if sent else None)
         return BulkMember(execution_id, content, self._created(entry))
 
+    def _content(self, inputs: Json) -> bytes | None:
+        """Return the fingerprint of an execution's inputs; of files, their content counts, unless a URL was sent."""
+        return content_of(inputs, self._connection.references, self._expected)
+
     def _bulk_id(self, entry: Entry) -> str | None:
-        return _text(entry.get("bulk_id")) or self._facts.get(entry["execution_id"], (None, None))[1]
+        return _text(entry.get("bulk_id")) or self._facts.get(entry["execution_id"], _NO_FACTS)[1]
 
     def _is_of_version(self, entry: Entry) -> bool:
         """Return whether an execution may be of our version; the API need not name it."""
@@ -302,7 +313,8 @@ class Listing:
         elif isinstance(verdict, Success):
             details = details_of(verdict.json, execution_id)
             if details is not None:
-                self._facts[execution_id] = (try_fingerprint(details.get("inputs")), _text(details.get("bulk_id")))
+                inputs = contents(details.get("inputs"), self._connection.references)
+                self._facts[execution_id] = (inputs, _text(details.get("bulk_id")))
 
     async def _for_each(self, ids: Collection[str], read: Callable[[str], Awaitable[None]]) -> None:
         await run_workers(iter(ids), read, workers=min(self._connection.workers, len(ids)))

@@ -16,6 +16,7 @@ from ...api.reader import FORGOTTEN, ExecutionPage, fetch_page, read_details
 from ...api.requests import PAGE_SIZE
 from ...api.responses import parse_time
 from ...errors import APIError, EachlabsError
+from ...inputs.file_values import with_references
 from ...inputs.fingerprints import fingerprint, try_fingerprint
 from ...models import ApiConnection, Json, Target
 from .listing import MAX_REPEATS
@@ -70,7 +71,8 @@ class ResendCheck:
         """
         self._rows = {}
         for row, payload in payloads.items():
-            inputs = {key: value for key, value in orjson.loads(payload).items() if value is not None}
+            row_inputs = self._with_references(orjson.loads(payload))
+            inputs = {key: value for key, value in row_inputs.items() if value is not None}
             by_content = self._rows.setdefault(frozenset(inputs), defaultdict(list))
             by_content[fingerprint(inputs)].append(row)
         listed: dict[str, list[int] | None] = {}
@@ -91,12 +93,21 @@ class ResendCheck:
         """Return the rows whose input an execution may have; the API's form may have more keys, and lack nulls."""
         if not isinstance(inputs, Mapping):
             return []
+        shown = self._with_references(inputs)
         rows: list[int] = []
         for keys, by_content in self._rows.items():
-            content = try_fingerprint({key: inputs.get(key) for key in keys})
+            content = try_fingerprint({key: shown.get(key) for key in keys})
             if content is not None:
                 rows += by_content.get(content, ())
         return rows
+
+    def _with_references(self, inputs: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Return inputs with a file's reference for its URL, in rows too: a URL may have been sent as text."""
+        try:
+            converted = with_references(inputs, self._connection.references)
+        except RecursionError:
+            return inputs
+        return converted if isinstance(converted, dict) else inputs
 
     async def _read_pages(self, listed: dict[str, list[int] | None], since: float) -> str | None:
         """Add the executions of the listing with their rows, or None where it does not show inputs.

@@ -20,9 +20,10 @@ from ...frames import attrs, columns, lost_attrs, sent_inputs
 from ...frames.columns import ResultMeta
 from ...frames.rows import FrameInputs, label_texts
 from ...inputs.encoding import Problem, Row, from_columns
-from ...inputs.file_values import is_file_value
+from ...inputs.file_values import UnusableFileError, is_file_value
 from ...inputs.json_values import MISSING, RefusedValueError, clean_local
-from ...inputs.mapping import Column, Fields, Label, Literal, from_spec, labels_of
+from ...inputs.mapping import Column, Fields, Label, Literal, labels_of
+from ...inputs.mapping_spec import from_spec
 from ...media import cut, kind_of, text
 from ...models import Json, Outcome
 from ...suggestions import hint
@@ -209,7 +210,7 @@ class Cards:
         rows = [outcome.position for outcome in outcomes]
         inputs = self._inputs(rows)
         labels, cards = self.labels(rows), []
-        for outcome, sent, label in zip(self._marked(outcomes, inputs), inputs, labels, strict=True):
+        for outcome, sent, label in zip(self._marked(outcomes), inputs, labels, strict=True):
             shown, images = self._shown(self._cells(outcome.position) if isinstance(sent, Problem) else sent)
             cards.append(card(outcome, label=label, sent=shown, files=self._files_of(outcome), images=images))
         return cards
@@ -222,19 +223,27 @@ class Cards:
         is_current = self._executions[outcome.position] == outcome.execution_id
         return self.files(outcome.position) if is_current else ()
 
-    def _marked(self, outcomes: Sequence[Outcome], inputs: Sequence[Row | Problem]) -> Sequence[Outcome]:
+    def _marked(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """Note in the error of each row that was edited since it was sent that its output belongs to another input."""
         fields, origin = self._texts.fields(), self._origin()
-        if not fields or not self._sent or origin is None or len(fields) < len(origin.inputs or ()):
+        if not outcomes or not fields or not self._sent or origin is None or len(fields) < len(origin.inputs or ()):
             return outcomes  # without a column of its inputs nobody knows whether a row was edited
-        executions = [outcome.execution_id for outcome in outcomes]
-        edited = self._sent.differ(executions, sent_inputs.checksums_of(inputs)).tolist()
+        edited = self._edited(outcomes, fields, omit=origin.na != "null")
         return [
             outcome._replace(error=sent_inputs.noted(outcome.error))
             if is_edited and outcome.execution_id is not None
             else outcome
             for outcome, is_edited in zip(outcomes, edited, strict=True)
         ]
+
+    def _edited(self, outcomes: Sequence[Outcome], fields: Fields, *, omit: bool) -> list[bool]:
+        """Return which rows have another input than their executions. Rows with files count as unchanged: see below."""
+        executions = {outcome.position: outcome.execution_id for outcome in outcomes}
+        rows = np.unique(np.array(list(executions), dtype=np.int64))
+        ids = [executions[row] for row in rows.tolist()]
+        changed = sent_inputs.changes(self._frame, rows, fields, ids, self._sent, omit=omit, read_file=_unread)
+        edited = dict(zip(rows.tolist(), changed.tolist(), strict=True))
+        return [edited[outcome.position] for outcome in outcomes]
 
     # -- inputs -----------------------------------------------------------------------------------------------------
 
@@ -270,6 +279,12 @@ class Cards:
 
 
 # -- cells and columns ------------------------------------------------------------------------------------------------
+
+
+def _unread(_: object) -> str:
+    """Read no file: a gallery of videos would read them all."""
+    msg = "not read"
+    raise UnusableFileError(msg)
 
 
 def _searchable(cell: object) -> str:

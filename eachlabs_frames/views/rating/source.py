@@ -17,7 +17,8 @@ import pandas as pd
 from ...checks import check_flag
 from ...errors import ColumnError, ConfigurationError, EachlabsError
 from ...frames import attrs, columns, lost_attrs
-from ...inputs.mapping import from_spec, labels_of
+from ...inputs.mapping import labels_of
+from ...inputs.mapping_spec import from_spec
 from ...models import COMPLETED, Outcome
 from ..common.card import MAX_STATUS_LENGTH, Card
 from ..common.input_files import InputFiles

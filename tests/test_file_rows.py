@@ -1,0 +1,227 @@
+"""Rows with files, from the frame to the API and back: what is uploaded, sent, paid, compared and recorded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+
+import eachlabs_frames as ef
+from eachlabs_frames.sandbox import Fault, Sandbox
+
+WF = "wf_free"
+
+
+def pictures(folder: Path, count: int) -> list[Path]:
+    """Write files of different content."""
+    paths = [folder / f"{number}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + f"picture {number}".encode())
+    return paths
+
+
+def sent(sandbox: Sandbox) -> list[Any]:
+    """Return the inputs of all executions, in order."""
+    return [execution.inputs for execution in sandbox.executions]
+
+
+def test_a_file_is_uploaded_once_however_many_rows_have_it(sandbox: Sandbox, tmp_path: Path) -> None:
+    """1,000 rows over 100 files are 100 uploads, and the rows get their public URLs."""
+    paths = pictures(tmp_path, 100)
+    frame = pd.DataFrame({"image": [paths[row % 100] for row in range(1_000)], "n": range(1_000)})
+    out = frame.eachlabs.bulk_trigger(WF, run="first")
+    assert (out["status"] == "queued").all()
+    assert (sandbox.presigns, sandbox.puts) == (100, 100)
+    urls = {file.sha256: file.public_url for file in sandbox.files}
+    assert len({inputs["image"] for inputs in sent(sandbox)}) == len(urls) == 100
+    # Another run of the account uploads nothing.
+    out = frame.head(10).eachlabs.bulk_trigger(WF, retrigger=True)
+    assert (out["status"] == "queued").all()
+    assert sandbox.presigns == 100
+
+
+def test_a_renamed_file_is_the_same_row_and_a_changed_one_another(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The content alone says whether a row was sent, in the frame of before and in a new one."""
+    paths = pictures(tmp_path, 3)
+    frame = pd.DataFrame({"name": [path.name for path in paths]})
+    inputs = {"image": ef.file("name", root=tmp_path)}
+    out = frame.eachlabs.bulk_trigger(WF, inputs, run="r")
+    assert len(sandbox.accepted) == 3
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in paths:
+        path.rename(moved / f"x{path.name}")
+    frame["name"] = "x" + frame["name"]
+    out["name"] = "x" + out["name"]
+    inputs = {"image": ef.file("name", root=moved)}
+    for again in (frame, out):
+        result = again.eachlabs.bulk_trigger(WF, inputs, run="r")
+        assert result["execution_id"].tolist() == out["execution_id"].tolist()
+    with pytest.raises(ef.RunError, match="all 3 rows were accepted before"):
+        frame.eachlabs.bulk_trigger(WF, inputs)
+    (moved / "x1.png").write_bytes(b"another picture")
+    for again in (out, frame):
+        result = again.eachlabs.bulk_trigger(WF, inputs, run="r")
+        same = (result["execution_id"] == out["execution_id"]).tolist()
+        assert same == [True, False, True]
+    assert len(sandbox.accepted) == 4
+    assert sandbox.puts == 4
+
+
+def test_a_file_that_cannot_be_used_makes_its_row_invalid_and_the_others_go_on(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The reason names the path, in the frame and in the journal. A repaired file is sent by the same call."""
+    (path,) = pictures(tmp_path, 1)
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "folder").mkdir()
+    names = [path.name, "none.png", "empty.png", "folder", "../x.png", "https://me:pw@x.example/a.png", None]
+    frame = pd.DataFrame({"name": names, "n": range(len(names))})
+    inputs = {"image": ef.file("name", root=tmp_path), "n": "n"}
+    shown = frame.eachlabs.preview(WF, inputs)
+    out = frame.eachlabs.bulk_trigger(WF, inputs, run="r")
+    assert out["status"].tolist() == ["queued", *["invalid"] * 5, "queued"]
+    assert shown["problem"].isna().tolist() == [True, *[False] * 5, True]
+    for word, error in zip(["none.png", "empty", "folder", "root=", "password"], out["error"][1:6], strict=True):
+        assert error.startswith("key 'image': ")
+        assert word in error
+    loaded = ef.load_run("r")
+    assert loaded["status"].tolist() == out["status"].tolist()
+    assert loaded["error"].tolist()[1:6] == out["error"].tolist()[1:6]
+    assert "pw" not in loaded.to_csv()
+    # The loaded frame does not send the reason as an input.
+    assert loaded.eachlabs.bulk_trigger(WF)["status"].tolist() == out["status"].tolist()
+    (tmp_path / "none.png").write_bytes(b"here it is")
+    again = out.eachlabs.bulk_trigger(WF, inputs, run="r")
+    assert again["status"].tolist() == ["queued", "queued", *["invalid"] * 4, "queued"]
+    assert len(sandbox.accepted) == 3
+
+
+def test_a_result_stays_when_its_file_is_gone(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Nothing says that the content was another: the row keeps its execution, and nothing is paid again."""
+    paths = pictures(tmp_path, 2)
+    frame = pd.DataFrame({"image": paths})
+    for options in ({"run": "named"}, {}):
+        out = frame.eachlabs.bulk_trigger(WF, wait=True, retrigger=True, **options)
+        count = len(sandbox.accepted)
+        paths[1].unlink()
+        again = out.eachlabs.bulk_trigger(WF, **options)
+        assert again["status"].tolist() == ["completed", "completed"]
+        assert again["execution_id"].tolist() == out["execution_id"].tolist()
+        assert len(sandbox.accepted) == count
+        pictures(tmp_path, 2)
+
+
+def test_an_upload_that_fails_makes_its_rows_invalid_before_their_claim(sandbox: Sandbox, tmp_path: Path) -> None:
+    """They are sent by the next call of the run."""
+    paths = pictures(tmp_path, 2)
+    frame = pd.DataFrame({"image": [paths[0], paths[0], paths[1]], "n": range(3)})
+    sandbox.faults(Fault("unprocessable", on="presign", times=1))
+    out = frame.eachlabs.bulk_trigger(WF, run="r")
+    assert sorted(out["status"].tolist()) in (["invalid", "invalid", "queued"], ["invalid", "queued", "queued"])
+    again = frame.eachlabs.bulk_trigger(WF, run="r")
+    assert again["status"].tolist() == ["queued"] * 3
+    assert len(sandbox.accepted) == 3
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        lambda path: path.read_bytes(),
+        lambda path: [path, path],
+        lambda path: io.BytesIO(path.read_bytes()),
+        lambda _: PIL.Image.new("RGB", (2, 2), "red"),
+        lambda _: np.full((2, 2, 3), 7, np.uint8),
+    ],
+)
+def test_each_kind_of_file_is_sent_as_a_url(sandbox: Sandbox, tmp_path: Path, cell: Callable[[Path], Any]) -> None:
+    """And the same frame again in the same run sends nothing: contents are compared."""
+    (path,) = pictures(tmp_path, 1)
+    frame = pd.DataFrame({"image_url": pd.Series([cell(path)], dtype=object)})
+    out = frame.eachlabs.bulk_trigger(WF, run="r", wait=True)
+    (inputs,) = sent(sandbox)
+    (url,) = [file.public_url for file in sandbox.files]
+    assert inputs == {"image_url": [url, url] if isinstance(frame.iat[0, 0], list) else url}
+    for again in (frame, out):
+        assert again.eachlabs.bulk_trigger(WF, run="r")["status"].tolist() == ["completed"]
+    assert (len(sandbox.accepted), sandbox.puts) == (1, 1)
+
+
+# -- what the API repeats --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["lost_answer", "error_after"])
+def test_a_lost_answer_of_a_row_with_a_file_is_found_by_its_url(sandbox: Sandbox, tmp_path: Path, kind: str) -> None:
+    """A URL that was sent as text is found too."""
+    ef.configure(settle_window=0.3)
+    paths = pictures(tmp_path, 2)
+    first = pd.DataFrame({"image": paths}).eachlabs.bulk_trigger(WF)
+    url = sandbox.files[0].public_url
+    sandbox.faults(Fault(kind, at={1}))
+    frame = pd.DataFrame({"image": [paths[1], url], "n": [1, 2]})
+    out = frame.eachlabs.bulk_trigger(WF, {"image": ef.file("image"), "n": "n"})
+    assert out["execution_id"].tolist() == [execution.execution_id for execution in sandbox.executions[2:]]
+    assert len(sandbox.accepted) == len(first) + 2
+
+
+def test_a_row_is_not_sent_again_whose_execution_has_its_file(sandbox: Sandbox, tmp_path: Path) -> None:
+    """`on_unknown="resend"` compares the listing by the files' content, whatever the times say."""
+    ef.configure(settle_window=0.1)
+    paths = pictures(tmp_path, 2)
+    sandbox.faults(Fault("lost_answer", at={1}), Fault("error_before", on="list", status=503))
+    frame = pd.DataFrame({"image": paths})
+    out = frame.eachlabs.bulk_trigger(WF, run="r")
+    assert out["status"].tolist() == ["unknown"] * 2
+    sandbox.faults()
+    out = frame.eachlabs.bulk_trigger(WF, run="r", on_unknown="resend")
+    assert out["execution_id"].notna().all() or (out["status"] == "unknown").all()
+    assert len(sandbox.accepted) == 2
+
+
+def test_polls_recognize_the_inputs_of_rows_with_files(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Executions in the wrong rows are put right by the files' content, also from the journal alone."""
+    paths = pictures(tmp_path, 3)
+    sandbox.faults(Fault("permuted"))
+    frame = pd.DataFrame({"image": paths})
+    out = frame.eachlabs.bulk_trigger(WF, run="r").eachlabs.wait()
+    by_id = {execution.execution_id: execution.inputs["image"] for execution in sandbox.executions}
+    urls = [by_id[execution_id] for execution_id in out["execution_id"]]
+    contents = {file.public_url: file.sha256 for file in sandbox.files}
+    assert [contents[url] for url in urls] == [sha256(path.read_bytes()).hexdigest() for path in paths]
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_loaded_run_is_sent_again_with_the_files_that_the_api_has(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Its cells are references; where the files are gone from the API, the row is invalid."""
+    paths = pictures(tmp_path, 2)
+    pd.DataFrame({"image": paths}).eachlabs.bulk_trigger(WF, run="r")
+    loaded = ef.load_run("r")
+    assert loaded["image"].str.startswith("eachlabs-file:sha256-").all()
+    again = loaded.eachlabs.bulk_trigger(WF, retrigger=True, run="other", version_id="v1")
+    assert again["status"].tolist() == ["queued"] * 2
+    assert sandbox.puts == 2
+    assert [inputs["image"] for inputs in sent(sandbox)[2:]] == [inputs["image"] for inputs in sent(sandbox)[:2]]
+    ef.configure(journal=tmp_path / "another journal.sqlite")
+    fresh = loaded[["image"]].eachlabs.bulk_trigger(WF)
+    assert fresh["status"].tolist() == ["invalid"] * 2
+    assert fresh["error"].str.endswith("pass the file again").all()
+    assert len(sandbox.accepted) == 4
+
+
+def test_expires_in_is_sent_and_checked(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A wrong one is refused before anything is read."""
+    frame = pd.DataFrame({"image": pictures(tmp_path, 1)})
+    with pytest.raises(ef.ConfigurationError, match="expires_in must be a whole number from 60 to 31536000; got 5"):
+        frame.eachlabs.bulk_trigger(WF, expires_in=5)
+    frame.eachlabs.bulk_trigger(WF, expires_in=3600)
+    (file,) = sandbox.files
+    assert file.expires_at - file.created_at == pytest.approx(3600)
