@@ -23,6 +23,7 @@ from eachlabs_frames.frames.plan import Plan
 from eachlabs_frames.inputs.mapping import Column
 from eachlabs_frames.models import Workflow
 from eachlabs_frames.sandbox import Fault, Sandbox
+from eachlabs_frames.uploads.local_files import LocalFiles
 
 WF = "wf_abc123"
 
@@ -516,7 +517,7 @@ def test_a_schema_that_cannot_be_used_leaves_the_inputs_to_the_api(caplog: pytes
     workflow = Workflow("wf", "v1", {"type": "objectx", "properties": {"prompt": {"type": "string"}}})
     rows = np.arange(3, dtype=np.int64)
     fields = {"prompt": Column("prompt")}
-    plan = Plan.of(frame(3), rows, fields, workflow=workflow, omit=True, validate=True)
+    plan = Plan.of(frame(3), rows, fields, workflow=workflow, omit=True, validate=True, files=LocalFiles())
     assert [positions for positions, _, _ in plan.checked()] == [[0, 1, 2]]
     assert plan.refused == {}
     assert "input schema cannot be used" in caplog.text

@@ -146,8 +146,7 @@ class TriggerMethods(AccessorBase):
             not sent in that run: new, changed and ``pending`` rows. A row is identified by its input and the occurrence
             of that input. By default a readable name is generated, and stored in ``attrs["eachlabs"]["run"]``.
         key : label, optional
-            A column of unique keys that identify the rows instead. A key that was sent with another input is an error,
-            unless ``retrigger=True``.
+            A column of unique keys that identify the rows. Another input for a key is an error without ``retrigger``.
         webhook_url, webhook_secret : str, optional
             The URL to which the API reports the end of each execution, and the secret that it sends along.
         webhook : WebhookReceiver, optional
@@ -171,8 +170,8 @@ class TriggerMethods(AccessorBase):
         retrigger : bool, default False
             Trigger every row, including those that have an execution: each is paid for again.
         on_unknown : {"keep", "resend"}
-            What to do with rows whose response was lost and whose execution was not found in the workflow's listing:
-            leave them ``unknown``, or search once more and then send them again, at the risk of paying twice.
+            What to do with rows whose response was lost and whose execution was not found: leave them ``unknown``, or
+            search once more and then send them again, at the risk of paying twice.
         prefix : str, default ""
             Prefix of the result's column names.
         inplace : bool, default False
@@ -180,8 +179,7 @@ class TriggerMethods(AccessorBase):
         wait : bool, default False
             Wait until every execution has ended.
         progress : bool or callable, optional
-            Whether to show a tqdm progress bar; by default in a notebook and on a terminal. A callable is called with
-            each `Event`.
+            Whether to show a tqdm progress bar; by default in a notebook and on a terminal. Or is called with `Event`s.
 
         Returns
         -------
@@ -293,8 +291,7 @@ class TriggerMethods(AccessorBase):
         max_concurrency, max_cost, ask, expires_in, retrigger, on_unknown, prefix
             As for `bulk_trigger`. With `ask`, this waits for the answer, and starts then.
         track : bool, default True
-            Poll the executions, also while others are being sent, until all have ended. If False, the run is done when
-            all rows are sent; use `wait` later.
+            Poll the executions until all have ended. If False, the run is done when all rows are sent.
         progress : bool or callable, optional
             As for `bulk_trigger`, but without a bar by default. A callable is called on another thread.
 
