@@ -195,8 +195,7 @@ class TriggerMethods(AccessorBase):
         DeclinedError
             The question of ``ask=True`` was not answered with yes. Nothing was sent, nor recorded in the journal.
         RunError
-            The named run has another workflow, version, mapping or key; or every row was recently accepted in another
-            run, which the message names. Nothing was sent.
+            The named run has another workflow, version, mapping or key; or another run has sent every row recently.
         ColumnError
             The frame holds results of another workflow, version, mapping or ``na``. Nothing was sent.
         JournalError
@@ -245,7 +244,7 @@ class TriggerMethods(AccessorBase):
         )
 
     async def bulk_trigger_async(self, workflow_id: str, inputs: Any = None, **options: Any) -> Frame:
-        """Async variant of `bulk_trigger`, with the same keywords; it does not block the running event loop.
+        """Async variant of `bulk_trigger`, with the same keywords.
 
         On cancellation it sends nothing more, waits up to 10 s for responses in flight, and raises
         `asyncio.CancelledError`; with ``inplace=True`` those responses are in the frame.
