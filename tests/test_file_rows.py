@@ -14,6 +14,7 @@ import PIL.Image
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.frames.file_preview import FileCounts
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 WF = "wf_free"
@@ -225,3 +226,38 @@ def test_expires_in_is_sent_and_checked(sandbox: Sandbox, tmp_path: Path) -> Non
     frame.eachlabs.bulk_trigger(WF, expires_in=3600)
     (file,) = sandbox.files
     assert file.expires_at - file.created_at == pytest.approx(3600)
+
+
+# -- preview ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_preview_names_and_counts_files_and_uploads_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Each content counts once, and rows that cannot be sent do not count."""
+    paths = pictures(tmp_path, 3)
+    pd.DataFrame({"image": paths[:1]}).eachlabs.bulk_trigger(WF, retrigger=True)
+    frame = pd.DataFrame({"image": [*paths[:2], paths[1], tmp_path / "none.png"], "raw": [b"x"] * 4})
+    shown = frame.eachlabs.preview(WF, {"image": "image", "raw": ef.file("raw")})
+    name = f"<{sha256(b'x').hexdigest()[:8]}>"
+    assert shown["payload"].tolist() == [
+        {"image": "<0.png>", "raw": name},
+        {"image": "<1.png>", "raw": name},
+        {"image": "<1.png>", "raw": name},
+        {"image": "<a file that cannot be used>", "raw": name},
+    ]
+    facts = shown.attrs["eachlabs_preview"]
+    assert (facts["files"], facts["files_known"]) == (3, 1)
+    assert facts["file_bytes"] == 2 * paths[0].stat().st_size + 1
+    assert shown.attrs["eachlabs_notes"][0].startswith("3 files, ")
+    assert sandbox.puts == 1
+    plain = pd.DataFrame({"prompt": ["a"]}).eachlabs.preview(WF)
+    assert "files" not in plain.attrs["eachlabs_preview"]
+
+
+def test_the_files_of_a_preview_are_a_sentence() -> None:
+    """It says that a URL is all that is needed to read a file."""
+    assert FileCounts(12, 340_000_000, 3).sentence() == (
+        "12 files, 340 MB, 3 of them at the API already: uploaded before their rows are sent; anybody who has the URL "
+        "of a file can read it until it expires"
+    )
+    assert FileCounts(1, 1_000).sentence().startswith("1 file, 1 kB: uploaded")
+    assert FileCounts().facts() == {}

@@ -61,6 +61,7 @@ def _to_json(would: DryRun, args: argparse.Namespace, rows: int) -> str:
         "seconds": known["seconds"],
         "time_from": known["time_from"],
         "balance_usd": known["balance_usd"],
+        **would.files.facts(),
         "refused": None if would.refused is None else reworded(would.refused),
         "problems": [{"row": row, "problem": reworded(problem)} for row, problem in would.problems.items()],
         "inputs": [{"row": row, "input": made} for row, made in would.inputs.items()],
@@ -73,6 +74,8 @@ def _to_text(would: DryRun, rows: int) -> str:
 
     made = would.estimate
     parts = [estimate_sentence(made)]
+    if would.files.files:
+        parts.append(would.files.sentence())
     if would.left_alone:
         parts.append(f"{would.left_alone} of {rows} rows were sent before and would not be sent again")
     if would.inputs:

@@ -22,7 +22,8 @@ from ..api.client import Client
 from ..api.requests import checked_id
 from ..checks import check_flag
 from ..errors import InputError, RunError
-from ..inputs.encoding import Problem
+from ..inputs.encoding import Problem, Row, encode_all
+from ..inputs.file_values import has_files
 from ..journal.base import RunSpec
 from ..models import Json, Workflow
 from ..settings import current
@@ -32,6 +33,7 @@ from . import columns
 from .cost_sources import CostSources, journaled, read_sources
 from .display import PreviewFrame
 from .estimate import Estimate, make_estimate, show_estimate
+from .file_preview import FileCounts, FilePreview
 from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .rerun_guard import RepeatedRows, RerunGuard
@@ -84,14 +86,16 @@ def preview(
     files = LocalFiles()
     plan = Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True, files=files)
     with files:
-        out = _shown(plan)
+        out, with_files = _shown(plan)
+        repeats = None if workflow is None else _repeats(plan, workflow, na)
     sendable = out["problem"].isna().to_numpy()
     payloads = compress(out["payload"].tolist(), sendable.tolist())
     prices = sources.price(payloads, int(sendable.sum()))
     made = make_estimate(prices, sources, max_concurrency=settings.max_concurrency)
-    repeats = None if workflow is None else _repeats(plan, workflow, na)
+    counts = _name_files(out, FilePreview(files, settings)) if with_files else FileCounts()
     notes = [*_notes(plan, workflow, prefix), *_problem_notes(plan.frame, out)]
-    out.attrs[ATTRS] = made.facts()
+    notes = [counts.sentence(), *notes] if counts.files else notes
+    out.attrs[ATTRS] = made.facts() | counts.facts()
     if notes:
         out.attrs[NOTES] = notes
     if repeats is not None:
@@ -135,18 +139,29 @@ def _sources_of(frame: pd.DataFrame) -> CostSources:
     return CostSources() if meta is None else CostSources(None, journaled(meta.workflow_id, meta.version_id, current()))
 
 
-def _shown(plan: Plan) -> pd.DataFrame:
+def _shown(plan: Plan) -> tuple[pd.DataFrame, bool]:
+    """Return the payloads and problems, and whether any row has a file."""
+    with_files = False
     payloads: list[Json] = [None] * len(plan.frame)
     reasons: list[str | None] = [None] * len(plan.frame)
     for positions, rows in plan.source.rows():
         for position, row in zip(positions, rows, strict=True):
             payloads[position] = None if isinstance(row, Problem) else row
+        with_files = with_files or any(isinstance(made, bytes) and has_files(made) for made in encode_all(rows))
     for position, problem, _ in plan.source.check(plan.check):
         reasons[position] = str(problem)
     out: pd.DataFrame = pd.DataFrame(index=plan.frame.index)
     out["payload"] = pd.Series(payloads, dtype=object).to_numpy()
     out["problem"] = pd.array(reasons, dtype="string")
-    return out
+    return out, with_files
+
+
+def _name_files(out: pd.DataFrame, named: FilePreview) -> FileCounts:
+    """Write the names of files into the payloads; return the files of the rows that can be sent."""
+    rows = zip(out["payload"].tolist(), out["problem"].isna().tolist(), strict=True)
+    shown = [row if row is None else named.with_names(row, is_sent=can_be_sent) for row, can_be_sent in rows]
+    out["payload"] = pd.Series(shown, dtype=object).to_numpy()
+    return named.counts()
 
 
 # -- dry runs ----------------------------------------------------------------------------------------------------------
@@ -170,14 +185,17 @@ class DryRun:
         Why nothing at all would be sent: a row has a value or a key that cannot be sent, or an earlier run has sent
         all of them.
     estimate : Estimate
+    files : FileCounts
+        Of the inputs.
     """
 
     version_id: str | None
-    inputs: Mapping[int, Json]
+    inputs: Mapping[int, Row]
     problems: Mapping[int, str]
     left_alone: int
     refused: str | None
     estimate: Estimate
+    files: FileCounts
 
 
 def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: TriggerOptions, read: Read) -> DryRun:
@@ -199,9 +217,15 @@ def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Trig
                 raise
             refused = str(exc)
         sources = call.cost_sources(read)
-    plan = call.plan
-    problems = _problems(plan) if refused is not None and plan is not None else actions.refused
-    made = {} if plan is None else _inputs(plan, set(actions.send))
+        plan = call.plan
+        problems = _problems(plan) if refused is not None and plan is not None else actions.refused
+        made = {} if plan is None else _inputs(plan, set(actions.send))
+    price = sources.price(made.values(), len(made))
+    counts = FileCounts()
+    if plan is not None and plan.digests:
+        named = FilePreview(plan.files, call.settings)
+        made = {position: named.with_names(row) for position, row in made.items()}
+        counts = named.counts()
     considered = len(made) + len(problems)
     if refused is not None and plan is not None:
         considered = len(plan.positions)
@@ -211,7 +235,8 @@ def dry_run(frame: pd.DataFrame, workflow_id: str, inputs: object, options: Trig
         problems,
         len(frame) - considered,
         refused,
-        make_estimate(sources.price(made.values(), len(made)), sources, max_concurrency=call.settings.max_concurrency),
+        make_estimate(price, sources, max_concurrency=call.settings.max_concurrency),
+        counts,
     )
 
 
@@ -219,7 +244,7 @@ def _problems(plan: Plan) -> dict[int, str]:
     return {position: str(problem) for position, problem, _ in plan.source.check(plan.check)}
 
 
-def _inputs(plan: Plan, wanted: set[int]) -> dict[int, Json]:
+def _inputs(plan: Plan, wanted: set[int]) -> dict[int, Row]:
     return {
         position: row
         for positions, rows in plan.source.rows()
