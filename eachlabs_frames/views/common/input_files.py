@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ...inputs.file_values import PREFIX, RootedPath, is_file_value
+from ...inputs.file_values import PREFIX, UNUSABLE, RootedPath, is_file_value
 from ...media import HEAD_BYTES, media_type
 from ...models import Json
 from . import view_files
@@ -95,7 +95,7 @@ class InputFiles:
                 file = self._files.get(value)
                 if file is not None and file.number is not None:
                     numbers.append(file.number)
-                return value if file is None else file.text
+                return value.removeprefix(UNUSABLE) if file is None else file.text
             if isinstance(value, list):
                 return list(map(described, value))
             if isinstance(value, dict):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,8 @@ from ...frames import attrs, columns, lost_attrs, sent_inputs
 from ...frames.columns import ResultMeta
 from ...frames.rows import FrameInputs, label_texts
 from ...inputs.encoding import Problem, Row, from_columns
-from ...inputs.file_values import UnusableFileError, is_file_value
+from ...inputs.file_cells import FileCells
+from ...inputs.file_values import UNUSABLE, RootedPath, UnusableFileError, is_file_value
 from ...inputs.json_values import MISSING, RefusedValueError, clean_local
 from ...inputs.mapping import Column, Fields, Label, Literal, labels_of
 from ...inputs.mapping_spec import from_spec
@@ -34,6 +36,9 @@ SEPARATOR: Final = " · "
 
 MAX_TITLE_LENGTH: Final = 200
 MIN_PART_LENGTH: Final = 40
+_FILE: Final = "\x00file:"
+"""Begins the name of a file while the parts of a title are chosen: texts come before files."""
+
 MAX_SEARCHED_LENGTH: Final = 10_000
 """Characters that are searched of a cell that is no text, as JSON."""
 
@@ -94,8 +99,14 @@ class RowTexts:
         texts, links = [""] * len(rows), [""] * len(rows)
         for cells in self._inputs(rows):
             for at, cell in enumerate(cells):
-                if isinstance(cell, str) and not texts[at] and cell.strip() and not cell.startswith("data:"):
-                    (texts if kind_of(cell) == "text" else links)[at] = cell
+                if (
+                    isinstance(cell, str)
+                    and not texts[at]
+                    and cell.strip()
+                    and not cell.startswith(("data:", UNUSABLE))
+                ):
+                    is_text = kind_of(cell) == "text" and not cell.startswith(_FILE)
+                    (texts if is_text else links)[at] = cell.removeprefix(_FILE)
             if all(texts):
                 break
         return [cut(_one_line(text or link), MAX_TITLE_LENGTH) for text, link in zip(texts, links, strict=True)]
@@ -133,7 +144,8 @@ class RowTexts:
         for key, source in self._varying().items():
             fields = {key: source}
             cells = {name: self._frame.iloc[list(rows), self._places[name]].tolist() for name in labels_of(fields)}
-            made = from_columns(cells, len(rows), fields, omit=True, integers=frozenset())
+            files = FileCells(_file_title, any_key=True)
+            made = from_columns(cells, len(rows), fields, omit=True, integers=frozenset(), files=files)
             yield [row.get(key) if isinstance(row, dict) else None for row in made]
 
 
@@ -258,6 +270,7 @@ class Cards:
             fields,
             omit=origin is None or origin.na != "null",
             integers=frozenset(),
+            files=FileCells(self.input_files.reference, any_key=True),
         )
         made = {row: sent for chunk, inputs in source.rows() for row, sent in zip(chunk, inputs, strict=True)}
         return [made[row] for row in rows]
@@ -279,6 +292,12 @@ class Cards:
 
 
 # -- cells and columns ------------------------------------------------------------------------------------------------
+
+
+def _file_title(value: object) -> str:
+    """Return what a title says of a file: its name."""
+    text = file_text(value)
+    return f"{_FILE}{PurePath(text).name if isinstance(value, PurePath | RootedPath) else text}"
 
 
 def _unread(_: object) -> str:
