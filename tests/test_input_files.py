@@ -15,6 +15,7 @@ from PIL import Image
 
 import eachlabs_frames as ef
 from eachlabs_frames.inputs.file_values import RootedPath
+from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.views.common import view_files
 from eachlabs_frames.views.common.input_files import INPUTS, SIDE, InputFiles, file_key, names_of
 from eachlabs_frames.views.common.source import RowTexts
@@ -147,6 +148,36 @@ def test_the_headers_of_a_matrix_have_names_and_pictures_of_images(tmp_path: Pat
     assert page.count(f'id="eachlabs-file-{INPUTS}-') == 3
     assert "<img src=x" not in page
     assert [path.name for path in matrix.frame.index] == ["fox.png", "fox.png", NASTY]
+
+
+def test_a_run_of_files_shows_them_until_they_change(sandbox: Sandbox, tmp_path: Path) -> None:
+    """By the mapping of the run: a text is opened if that says `ef.file`, and no image is shown that was not sent."""
+    fox, heron = (saved(tmp_path / f"{name}.png", Image.new("RGB", (9, 9), name)) for name in ("red", "blue"))
+    out = ef.sweep(image_url=[fox, heron], prompt=["ink", "oil"]).eachlabs.bulk_trigger("wf_abc123", wait=True)
+    named = pd.DataFrame({"name": ["red.png", "gone.png"], "prompt": ["a", ""], "path": str(fox)})
+    mapping = {"image_url": ef.file("name", root=tmp_path), "prompt": "prompt"}
+    other = named.eachlabs.bulk_trigger("wf_abc123", mapping, wait=True)
+    cards = other.eachlabs.gallery()._first_cards(2)
+    assert [card["label"] for card in cards] == ["a", "gone.png"]
+    assert [card["input_images"] for card in cards] == [[("image_url", 0)], []]
+    assert dict(cards[1]["input"])["image_url"] == "gone.png"
+    loaded = ef.load_run(out.attrs["eachlabs"]["run"])
+    assert all(len(place[0]) < 20 for place in loaded.eachlabs.matrix("image_url", "prompt").table["rows"]["places"])
+    shown: list[Any] = []
+    for change in ("nothing", "prompt", "image"):
+        if change == "prompt":
+            out.loc[0, "prompt"] = "noir"
+        if change == "image":
+            saved(fox, Image.new("RGB", (9, 9), "lime"))
+        matrix = out.eachlabs.matrix("image_url", "prompt")
+        rating = out.eachlabs.rate(only_unrated=False)
+        numbers = [rating._source.item(place)["input_images"] != [] for place in range(4)]
+        shown.append((matrix.table["rows"]["images"], numbers))
+    assert shown == [
+        ([[0], [1]], [True] * 4),
+        ([[0], [1]], [False, True, True, True]),
+        ([[None], [1]], [False, False, True, True]),
+    ]
 
 
 @pytest.mark.slow

@@ -104,6 +104,11 @@ def noted(error: str | None) -> str:
     return f"{error}; {EDITED}" if error and not error.endswith(EDITED) else error or EDITED
 
 
+def is_noted(error: str | None) -> bool:
+    """Return whether a row's error has the note that the row was edited."""
+    return error is not None and error.endswith(EDITED)
+
+
 def edited(frame: Frame, results: Results, prefix: str, fields: Fields | RowFunction, *, omit: bool) -> Positions:
     """Return the rows of a result whose input differs from the one that was sent.
 

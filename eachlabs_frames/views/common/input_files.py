@@ -17,9 +17,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from ...inputs.file_values import PREFIX, UNUSABLE, RootedPath, is_file_value
+from ...inputs.file_values import (
+    PREFIX,
+    UNUSABLE,
+    RootedPath,
+    UnusableFileError,
+    digest_of,
+    is_file_value,
+    is_reference,
+)
 from ...media import HEAD_BYTES, media_type
 from ...models import Json
+from ...uploads.local_files import LocalFiles
 from . import view_files
 from .card import Card
 from .html_page import PageFile
@@ -36,6 +45,9 @@ SMALL_SIDE: Final = 96
 
 MAX_BYTES: Final = 32_000_000
 """Bytes of all pictures that a view keeps, and of those in a saved page."""
+
+MAX_CHECKED_BYTES: Final = 500_000_000
+"""Bytes of files of which a view compares the content with what was sent."""
 
 MAX_DEPTH: Final = 8
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
@@ -59,6 +71,9 @@ class InputFiles:
         self._references: dict[Hashable, str] = {}
         self._files: dict[str, InputFile] = {}
         self._images: list[tuple[object, tuple[int, int] | None]] = []  # the value, and the state of its file
+        self._contents: Final = LocalFiles()
+        self._checked: set[Hashable] = set()
+        self._check_bytes_left = MAX_CHECKED_BYTES
         self._pictures: dict[int, LocalFile | None] = {}  # None for an image that cannot be decoded
 
     def reference(self, value: object) -> str:
@@ -71,6 +86,24 @@ class InputFiles:
                 self._files[reference] = InputFile(file_text(value), self._add_image(value))
                 self._references[key] = reference
         return reference
+
+    def content_reference(self, value: object) -> str:
+        """Return the reference of a file's content, to compare it with the one that was sent.
+
+        Raises
+        ------
+        UnusableFileError
+            It cannot be read, is no image, video or sound on disk, or there were enough others: a view waits for it.
+        """
+        file = _file(value) if isinstance(value, Path | RootedPath) else None
+        with self._lock:
+            if file is None or file.size > self._check_bytes_left:
+                msg = "not compared"
+                raise UnusableFileError(msg)
+            if file_key(value) not in self._checked:
+                self._checked.add(file_key(value))
+                self._check_bytes_left -= file.size
+            return self._contents.reference(value)
 
     def image(self, value: object) -> int | None:
         """Return the number of the picture of a cell; None if it is no image."""
@@ -95,7 +128,7 @@ class InputFiles:
                 file = self._files.get(value)
                 if file is not None and file.number is not None:
                     numbers.append(file.number)
-                return value.removeprefix(UNUSABLE) if file is None else file.text
+                return without_digest(value.removeprefix(UNUSABLE)) if file is None else file.text
             if isinstance(value, list):
                 return list(map(described, value))
             if isinstance(value, dict):
@@ -169,6 +202,11 @@ def file_text(value: Any) -> str:
         return f"image, {value.width} x {value.height}"
     name = getattr(value, "name", None)
     return name if isinstance(name, str) else "open file"
+
+
+def without_digest(text: str) -> str:
+    """Return a text, or if it is the reference of a file, as in the frame of `load_run`, a short text for the file."""
+    return f"file {digest_of(text)[:12]}" if is_reference(text) else text
 
 
 def names_of(cells: Iterable[object]) -> dict[Hashable, str]:

@@ -22,7 +22,7 @@ from ...frames.columns import ResultMeta
 from ...frames.rows import FrameInputs, label_texts
 from ...inputs.encoding import Problem, Row, from_columns
 from ...inputs.file_cells import FileCells
-from ...inputs.file_values import UNUSABLE, RootedPath, UnusableFileError, is_file_value
+from ...inputs.file_values import UNUSABLE, RootedPath, is_file_value, is_reference
 from ...inputs.json_values import MISSING, RefusedValueError, clean_local
 from ...inputs.mapping import Column, Fields, Label, Literal, labels_of
 from ...inputs.mapping_spec import from_spec
@@ -30,7 +30,7 @@ from ...media import cut, kind_of, text
 from ...models import Json, Outcome
 from ...suggestions import hint
 from .card import MAX_LABEL_LENGTH, Card, card
-from .input_files import InputFiles, file_key, file_text, names_of
+from .input_files import InputFiles, file_key, file_text, names_of, without_digest
 
 SEPARATOR: Final = " · "
 
@@ -105,8 +105,8 @@ class RowTexts:
                     and cell.strip()
                     and not cell.startswith(("data:", UNUSABLE))
                 ):
-                    is_text = kind_of(cell) == "text" and not cell.startswith(_FILE)
-                    (texts if is_text else links)[at] = cell.removeprefix(_FILE)
+                    is_text = kind_of(cell) == "text" and not (cell.startswith(_FILE) or is_reference(cell))
+                    (texts if is_text else links)[at] = without_digest(cell.removeprefix(_FILE))
             if all(texts):
                 break
         return [cut(_one_line(text or link), MAX_TITLE_LENGTH) for text, link in zip(texts, links, strict=True)]
@@ -224,6 +224,8 @@ class Cards:
         labels, cards = self.labels(rows), []
         for outcome, sent, label in zip(self._marked(outcomes), inputs, labels, strict=True):
             shown, images = self._shown(self._cells(outcome.position) if isinstance(sent, Problem) else sent)
+            if sent_inputs.is_noted(outcome.error):
+                images = []  # they are not those that were sent
             cards.append(card(outcome, label=label, sent=shown, files=self._files_of(outcome), images=images))
         return cards
 
@@ -235,27 +237,25 @@ class Cards:
         is_current = self._executions[outcome.position] == outcome.execution_id
         return self.files(outcome.position) if is_current else ()
 
-    def _marked(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-        """Note in the error of each row that was edited since it was sent that its output belongs to another input."""
+    def edited(self, outcomes: Sequence[Outcome]) -> list[bool]:
+        """Return which rows have another input now than their executions were sent with, as far as that is known."""
         fields, origin = self._texts.fields(), self._origin()
         if not outcomes or not fields or not self._sent or origin is None or len(fields) < len(origin.inputs or ()):
-            return outcomes  # without a column of its inputs nobody knows whether a row was edited
-        edited = self._edited(outcomes, fields, omit=origin.na != "null")
-        return [
-            outcome._replace(error=sent_inputs.noted(outcome.error))
-            if is_edited and outcome.execution_id is not None
-            else outcome
-            for outcome, is_edited in zip(outcomes, edited, strict=True)
-        ]
-
-    def _edited(self, outcomes: Sequence[Outcome], fields: Fields, *, omit: bool) -> list[bool]:
-        """Return which rows have another input than their executions. Rows with files count as unchanged: see below."""
+            return [False] * len(outcomes)  # without a column of its inputs nobody knows whether a row was edited
         executions = {outcome.position: outcome.execution_id for outcome in outcomes}
         rows = np.unique(np.array(list(executions), dtype=np.int64))
         ids = [executions[row] for row in rows.tolist()]
-        changed = sent_inputs.changes(self._frame, rows, fields, ids, self._sent, omit=omit, read_file=_unread)
-        edited = dict(zip(rows.tolist(), changed.tolist(), strict=True))
-        return [edited[outcome.position] for outcome in outcomes]
+        omit, read = origin.na != "null", self.input_files.content_reference
+        changed = sent_inputs.changes(self._frame, rows, fields, ids, self._sent, omit=omit, read_file=read)
+        is_changed = dict(zip(rows.tolist(), changed.tolist(), strict=True))
+        return [outcome.execution_id is not None and is_changed[outcome.position] for outcome in outcomes]
+
+    def _marked(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Note in the error of each row that was edited since it was sent that its output belongs to another input."""
+        return [
+            outcome._replace(error=sent_inputs.noted(outcome.error)) if is_edited else outcome
+            for outcome, is_edited in zip(outcomes, self.edited(outcomes), strict=True)
+        ]
 
     # -- inputs -----------------------------------------------------------------------------------------------------
 
@@ -298,12 +298,6 @@ def _file_title(value: object) -> str:
     """Return what a title says of a file: its name."""
     text = file_text(value)
     return f"{_FILE}{PurePath(text).name if isinstance(value, PurePath | RootedPath) else text}"
-
-
-def _unread(_: object) -> str:
-    """Read no file: a gallery of videos would read them all."""
-    msg = "not read"
-    raise UnusableFileError(msg)
 
 
 def _searchable(cell: object) -> str:
@@ -368,5 +362,5 @@ def _label_parts(frame: pd.DataFrame, label: Hashable, file_names: Mapping[Hasha
         value = file_names[file_key(cell)] if is_file_value(cell) else cleaned(cell)
         if not isinstance(value, str):
             value = "" if value is MISSING else f"{name_of(label)} {text(value, MAX_LABEL_LENGTH)}"
-        parts.append(value)
+        parts.append(without_digest(value))
     return parts

@@ -20,7 +20,7 @@ from ...inputs.json_values import MISSING
 from ...media import cut
 from ...results import NO_TIME, Results
 from ...suggestions import hint
-from ..common.input_files import InputFiles, as_labels, file_key, names_of
+from ..common.input_files import InputFiles, as_labels, file_key, names_of, without_digest
 from ..common.source import SEPARATOR, Cards, name_of
 from .cards import FrameSide, MatrixCards
 from .colours import Unit
@@ -90,7 +90,7 @@ def matrix(
     names = _side_names(sides)
     layout = pivot(axes, [side.axes for side in sides])
     values = _all_values(value, sides)
-    shown = table(layout.grid, *_heads(layout, files), values, sides=names, size=size)
+    shown = table(layout.grid, *_heads(layout, files, sides), values, sides=names, size=size)
     cards = MatrixCards(sides, names, shows_output=value == "output" or values.kind != "cards")
     return Matrix(shown, cards, spread(layout, [side.column for side in sides], names))
 
@@ -245,17 +245,33 @@ def _side_names(sides: Sequence[FrameSide]) -> list[str]:
     return [run or letter for run, letter in zip(runs, SIDES, strict=True)]
 
 
-def _heads(layout: Pivot, files: InputFiles) -> tuple[AxisHead, AxisHead, list[str]]:
+def _heads(layout: Pivot, files: InputFiles, sides: Sequence[FrameSide]) -> tuple[AxisHead, AxisHead, list[str]]:
     """Return the headers of rows and columns, and the label of each place along `by`."""
     heads = []
-    for labels, frame in zip(layout.names[:2], (layout.rows, layout.columns), strict=True):
+    placed = ((layout.rows, layout.grid.rows), (layout.columns, layout.grid.columns))
+    for labels, (frame, places) in zip(layout.names[:2], placed, strict=True):
         levels = [frame.iloc[:, at] for at in range(frame.shape[1])]
         texts = zip(*map(_texts, levels), strict=True)
-        images = zip(*(map(files.image, level.tolist()) for level in levels), strict=True)
+        images = list(map(list, zip(*(map(files.image, level.tolist()) for level in levels), strict=True)))
+        if any(number is not None for place in images for number in place):
+            images = _without_changed(images, places, sides)
         names = [name_of(label) for label in labels]
-        heads.append(AxisHead(names=names, places=list(map(list, texts)), images=list(map(list, images))))
+        heads.append(AxisHead(names=names, places=list(map(list, texts)), images=images))
     by = [_texts(layout.by.iloc[:, at], name_of(label)) for at, label in enumerate(layout.names.by)]
     return heads[0], heads[1], [SEPARATOR.join(parts) for parts in zip(*by, strict=True)]
+
+
+def _without_changed(
+    images: Sequence[list[int | None]], axis: GridAxis, sides: Sequence[FrameSide]
+) -> list[list[int | None]]:
+    """Return the pictures of each place; none if all of its rows were sent with another input, as of another image."""
+    edited = [
+        is_edited
+        for side in sides
+        for is_edited in side.cards.edited([side.results.outcome(row) for row in range(side.results.size)])
+    ]
+    kept = {place for place, is_edited in zip(axis.places, edited, strict=True) if not is_edited}
+    return [place if at in kept else [None] * len(place) for at, place in enumerate(images)]
 
 
 def _texts(values: pd.Series[Any], name: str = "") -> list[str]:
@@ -267,7 +283,7 @@ def _texts(values: pd.Series[Any], name: str = "") -> list[str]:
 
 def _text(cell: Any, name: str) -> str:
     if isinstance(cell, str):
-        return cell or '""'
+        return without_digest(cell) or '""'
     shown = _to_json(cell) if not _is_hashable(cell) else MISSING_TEXT if _is_missing(cell) else str(cell)
     return f"{name} {shown}".strip()
 
