@@ -17,6 +17,7 @@ from .measure import Result
 from .memory import objects, objects_with_journal, resident
 from .speed import cpu_against_sockets, cpu_against_threads, throughput, throughput_of_same_requests
 from .sweep import sweep_memory, sweep_sample, sweep_time
+from .uploads import upload_memory, uploading
 
 MEASUREMENTS = (
     throughput,
@@ -28,6 +29,8 @@ MEASUREMENTS = (
     resident,
     conversion,
     downloads,
+    uploading,
+    upload_memory,
     importing,
     journal_wall,
     journal_cpu,

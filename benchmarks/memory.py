@@ -63,13 +63,19 @@ def _read(kind: str, port: int, journal: str | None = None) -> int:
         tracemalloc.start()
         clients.triggered(port, frame)
         return tracemalloc.get_traced_memory()[1]
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew from here (Linux, proc(5))
-    before = _peak()
+    reset_peak()
+    before = peak_resident()
     clients.triggered(port, frame)
-    return _peak() - before
+    return peak_resident() - before
 
 
-def _peak() -> int:
+def reset_peak() -> None:
+    """Begin the peak anew (Linux, proc(5))."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_resident() -> int:
+    """Return the peak resident set in bytes."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1024

@@ -1,8 +1,8 @@
 """The other side: a process of its own that answers as quickly as it can, so that it is never what is measured.
 
-Owns a port on 127.0.0.1 and just enough HTTP/1.1: the look at a workflow, the bulk trigger of the current
-dialect, and a picture of 200 KB. Never imports the product, and ends with the process that started it: when its
-standard input closes.
+Owns a port on 127.0.0.1 and just enough HTTP/1.1: the look at a workflow, the bulk trigger of the current dialect, a
+picture of 200 KB, and uploads, whose bytes it drops. Never imports the product, and ends with the process that started
+it: when its standard input closes.
 """
 
 from __future__ import annotations
@@ -51,20 +51,38 @@ class Connection(asyncio.Protocol):
     def __init__(self, latency: float) -> None:
         self._latency = latency
         self._read = b""
+        self._left = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self._left:
+            dropped = min(self._left, len(data))
+            self._left -= dropped
+            if self._left:
+                return
+            self._transport.write(STORED)
+            data = data[dropped:]
         self._read += data
         while (end := self._read.find(b"\r\n\r\n")) >= 0:
             end += 4
             size = _content_length(self._read[:end])
+            if self._read.startswith(b"PUT "):
+                self._left = max(0, end + size - len(self._read))
+                self._read = self._read[end + size :]
+                if self._left:
+                    return
+                self._transport.write(STORED)
+                continue
             if len(self._read) < end + size:
                 return
             head, body, self._read = self._read[:end], self._read[end : end + size], self._read[end + size :]
-            answer = accepted(body) if head.startswith(b"POST ") else looked_at(head)
+            if head.startswith(b"POST /v1/upload/"):
+                answer = presigned(head)
+            else:
+                answer = accepted(body) if head.startswith(b"POST ") else looked_at(head)
             if self._latency:
                 asyncio.get_running_loop().call_later(self._latency, self._transport.write, answer)
             else:
@@ -88,6 +106,20 @@ def accepted(body: bytes) -> bytes:
     return reply(b"202 Accepted", orjson.dumps(said))
 
 
+def presigned(head: bytes) -> bytes:
+    """Give a URL of this server to upload to."""
+    host = head.lower().partition(b"\r\nhost:")[2].partition(b"\r\n")[0].strip().decode()
+    name = f"{next(_numbers):08x}-0000-4000-8000-000000000000"
+    said = {
+        "id": name,
+        "presigned_url": f"http://{host}/storage/{name}?X-Amz-Signature={name}",
+        "public_url": f"http://{host}/uploads/{name}",
+        "expires_at": "2099-01-01T00:00:00Z",
+        "required_headers": {"x-amz-meta-file-id": name},
+    }
+    return reply(b"200 OK", orjson.dumps(said))
+
+
 def looked_at(head: bytes) -> bytes:
     """Give a picture, or the workflow."""
     return PICTURE if head.startswith(b"GET /media/") else reply(b"200 OK", WORKFLOW)
@@ -97,6 +129,7 @@ def reply(status: bytes, body: bytes) -> bytes:
     return b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
 
 
+STORED = reply(b"200 OK", b"")
 PICTURE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n" % PICTURE_BYTES
     + hashlib.shake_128(b"picture").digest(PICTURE_BYTES)

@@ -27,6 +27,8 @@ RACY: Final = 2.0
 """Seconds. A file that was changed more recently may change again without a change of its times: FAT counts them."""
 
 MAX_CACHED: Final = 10_000
+BUFFER: Final = 256 * 1024
+"""Bytes that are read at once to be hashed."""
 
 
 class FileIdentity(NamedTuple):
@@ -271,9 +273,11 @@ def _identity(path: str, status: os.stat_result) -> FileIdentity:
 def _hashed(file: Any, size: int) -> Content | None:
     """Return what is in an open file, which has `size` bytes; None if it has not."""
     checksum, left, head = hashlib.sha256(), size, b""
-    while piece := file.read(PIECE):
-        head = head or piece[: media.HEAD_BYTES]
-        left -= len(piece)
+    buffer = memoryview(bytearray(BUFFER))  # used again: to allocate each piece takes as long as to read it
+    while read := file.readinto(buffer):
+        piece = buffer[:read]
+        head = head or bytes(piece[: media.HEAD_BYTES])
+        left -= read
         if left < 0:
             return None
         checksum.update(piece)

@@ -216,10 +216,9 @@ class _Body(aiohttp.Payload):
         self._on_sent(-self.sent)
         self.sent = 0
         try:
-            while True:
-                piece = await loop.run_in_executor(self._readers, next, pieces, None)
-                if piece is None:
-                    return
+            # Not until the end of the pieces: aiohttp keeps a connection only if the body ends before its response.
+            while self.sent < self._source.size:
+                piece = await loop.run_in_executor(self._readers, next, pieces)
                 await writer.write(piece)
                 self.sent += len(piece)
                 self._on_sent(len(piece))

@@ -131,15 +131,16 @@ class Uploader:
             An upload could not be recorded.
         """
         digests = list(digests)
-        while True:
+        while not all(map(self._is_settled, digests)):  # again, because one may have expired meanwhile
             self.add(digests)
-            if all(map(self._is_settled, digests)):
-                break
-            if self._error is not None:
-                raise self._error
-            if self._is_stopped:
-                return None
-            await self._changed.wait()
+            for digest in digests:
+                while not self._is_settled(digest):
+                    if self._error is not None:
+                        raise self._error
+                    if self._is_stopped:
+                        return None
+                    await self._changed.wait()
+                    self.add([digest])
         outcomes = {digest: self._outcomes[digest] for digest in digests}
         for record in outcomes.values():
             if isinstance(record, UploadRecord) and self._run_name and record.file_id not in self._used:

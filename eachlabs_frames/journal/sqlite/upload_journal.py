@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ...errors import JournalError
 from ..upload_records import UploadRecord
 from .database import Connection, connect, reading, snapshot, transaction, translated
 
 T = TypeVar("T")
 
 logger = logging.getLogger("eachlabs_frames")
+
+LINGER: Final = 0.05
+"""Seconds that the end of an upload waits for others to share a commit; without its record, its URL is asked."""
 
 _READ: Final = """
     SELECT id, digest, file_id, public_url, name, size, content_type, presigned_at, expires_at, uploaded_at, deleted_at
@@ -69,6 +72,8 @@ class SqliteUploadJournal:
         self._path = path
         self._account = account
         self._connection: Connection | None = None
+        self._pending: deque[tuple[str, Sequence[object], Future[None] | None]] = deque()
+        self._is_scheduled = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="eachlabs-frames-files")
 
     async def find(self, digest: str) -> list[UploadRecord]:
@@ -91,7 +96,10 @@ class SqliteUploadJournal:
             record.presigned_at,
             record.expires_at,
         )
-        await self._run(lambda: self._write(_BEGIN, values))
+        written: Future[None] = Future()
+        self._pending.append((_BEGIN, values, written))
+        self._thread.submit(self._flush)
+        await asyncio.wrap_future(written)
 
     def complete(self, file_id: str, uploaded_at: int) -> None:
         self._soon(_COMPLETE, (uploaded_at, self._account, file_id))
@@ -103,7 +111,9 @@ class SqliteUploadJournal:
         self._soon(_ADD_USE, (self._account, file_id, run))
 
     def close(self) -> None:
-        self._thread.submit(self._close)
+        with suppress(RuntimeError):  # closed before
+            self._thread.submit(self._flush)
+            self._thread.submit(self._close)
         self._thread.shutdown()
 
     def _close(self) -> None:
@@ -116,19 +126,38 @@ class SqliteUploadJournal:
             self._connection.execute("PRAGMA synchronous = NORMAL")
         return self._connection
 
-    def _write(self, statement: str, values: Sequence[object]) -> None:
-        connection = self._open()
-        with transaction(connection, self._path), translated(self._path):
-            connection.execute(statement, values)
-
     def _soon(self, statement: str, values: Sequence[object]) -> None:
-        def write() -> None:
+        self._pending.append((statement, values, None))
+        if not self._is_scheduled:
+            self._is_scheduled = True
             try:
-                self._write(statement, values)
-            except (JournalError, sqlite3.Error) as exc:
-                logger.warning("an upload is not recorded, and may be repeated by a later call: %s", exc)
+                asyncio.get_running_loop().call_later(LINGER, self._flush_soon)
+            except RuntimeError:  # no loop is running: nothing else comes at the same time
+                self._flush_soon()
 
-        self._thread.submit(write)
+    def _flush_soon(self) -> None:
+        self._is_scheduled = False
+        with suppress(RuntimeError):  # closed, and flushed by that
+            self._thread.submit(self._flush)
+
+    def _flush(self) -> None:
+        """Commit what is pending, all at once: a commit takes as long as ten statements."""
+        group = [self._pending.popleft() for _ in range(len(self._pending))]
+        if not group:
+            return
+        awaited = [written for _, _, written in group if written and written.set_running_or_notify_cancel()]
+        try:
+            connection = self._open()
+            with transaction(connection, self._path), translated(self._path):
+                for statement, values, _ in group:
+                    connection.execute(statement, values)
+        except Exception as exc:  # noqa: BLE001 - raised where the commit is awaited
+            logger.warning("uploads are not recorded, and may be repeated by a later call: %s", exc)
+            for written in awaited:
+                written.set_exception(exc)
+        else:
+            for written in awaited:
+                written.set_result(None)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
