@@ -26,7 +26,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.items: dict[str, Item | Callable[[int], Item]] = {}
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
         shelf = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -54,7 +54,7 @@ class Shelf:
     @property
     def paths(self) -> list[str]:
         """The requested paths."""
-        return [path for path, _ in self.asked]
+        return [path for path, _ in self.requests]
 
     def put(self, path: str, item: Item | Callable[[int], Item] | None = None) -> str:
         """Serve an item, or the result of a function of the number of requests for the path; return the URL."""
@@ -62,7 +62,7 @@ class Shelf:
         return self.url + path
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        self.asked.append((handler.path, {name.lower(): value for name, value in handler.headers.items()}))
+        self.requests.append((handler.path, {name.lower(): value for name, value in handler.headers.items()}))
         entry = self.items.get(handler.path, Item(b"", 404))
         item = entry(self.paths.count(handler.path)) if callable(entry) else entry
         handler.send_response(item.status)

@@ -1,4 +1,4 @@
-"""Rating without a browser: what it is told, where scores go, and that none goes into a wrong row."""
+"""Tests of the rating widget without a browser: its messages, and the rows that scores are written to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 24
 
 
 def result(size: int = 4, *, index: Any = None, **columns: Any) -> pd.DataFrame:
-    """Make a frame as it comes back, all completed."""
+    """Return a frame like the result of a call, with all rows completed."""
     out = pd.DataFrame({"prompt": [f"p{row}" for row in range(size)]}, index=index)
     out["bulk_id"], out["status"] = "b", COMPLETED
     out["execution_id"] = [f"e{row}" for row in range(size)]
@@ -34,14 +34,14 @@ def result(size: int = 4, *, index: Any = None, **columns: Any) -> pd.DataFrame:
 
 
 class Browser:
-    """Asks as the browser does."""
+    """Sends messages to the widget like the browser."""
 
     def __init__(self, rating: Rating, name: str = "browser") -> None:
         self.rating = rating
         self.name = name
         self.number = 0
 
-    def ask(self, kind: str, **content: Any) -> None:
+    def request(self, kind: str, **content: Any) -> None:
         self.number += 1
         self.send({"kind": kind, "sender": self.name, "number": self.number, **content})
 
@@ -49,24 +49,24 @@ class Browser:
         self.rating._handle_custom_msg(content, [])
 
     def mark(self, place: int, mark: Any) -> None:
-        self.ask("mark", place=place, mark=mark)
+        self.request("mark", place=place, mark=mark)
 
 
 def rated(out: pd.DataFrame, **options: Any) -> Browser:
-    """Show a rating of `out` to a browser."""
+    """Return a browser that shows a rating of `out`."""
     return Browser(out.eachlabs.rate(**options))
 
 
 def scores(out: pd.DataFrame, column: Any = "score") -> list[Any]:
-    """Return a column's scores, None where there is none."""
+    """Return the scores of a column, None for missing ones."""
     return [None if pd.isna(score) else score for score in out[column]]
 
 
-# -- what is asked --------------------------------------------------------------------------------------------------
+# -- messages of the browser ------------------------------------------------------------------------------------------
 
 
-def test_a_score_is_in_the_frame_at_once(sandbox: Sandbox) -> None:
-    """In the very frame that was asked, and in the widget's own."""
+def test_a_score_is_written_to_the_frame_at_once(sandbox: Sandbox) -> None:
+    """It is written to the caller's frame and to the widget's copy."""
     out = pd.DataFrame({"prompt": ["a fox", "an owl"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
     browser = rated(out)
     assert (str(out["score"].dtype), scores(out)) == ("Int64", [None, None])
@@ -76,8 +76,8 @@ def test_a_score_is_in_the_frame_at_once(sandbox: Sandbox) -> None:
     assert browser.rating.state["marks"] == ".4"
 
 
-def test_every_step_can_be_taken_back() -> None:
-    """Also one that took a score away."""
+def test_every_mark_can_be_undone() -> None:
+    """A mark that removed a score can be undone too."""
     out = result()
     browser = rated(out)
     for place, mark in ((0, "5"), (1, "2"), (0, "1"), (1, None)):
@@ -85,7 +85,7 @@ def test_every_step_can_be_taken_back() -> None:
     assert scores(out) == [1, None, None, None]
     assert browser.rating.state["steps"] == [(0, "."), (1, "."), (0, "5"), (1, "2")]
     for expected in ([1, 2, None, None], [5, 2, None, None], [5, None, None, None], [None] * 4, [None] * 4):
-        browser.ask("undo")
+        browser.request("undo")
         assert scores(out) == expected
     assert browser.rating.state["steps"] == []
 
@@ -122,18 +122,18 @@ def test_every_step_can_be_taken_back() -> None:
         {"sender": "s", "number": 1, "kind": {"mark": 1}},
     ],
 )
-def test_rubbish_is_passed_over(content: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever speaks to the kernel may say anything: no score comes of it, and no error."""
+def test_malformed_messages_are_ignored(content: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A malformed message gives no score and no error."""
     out = result()
     browser = rated(out)
     browser.send(content)
     assert scores(out) == [None] * 4
     assert (browser.rating.state["at"], browser.rating.state["steps"]) == (0, [])
-    assert caplog.records == []  # what a widget's listener raises is logged
+    assert caplog.records == []  # an exception in a widget's listener would be logged
 
 
-def test_what_comes_twice_counts_once() -> None:
-    """A request is known by its sender and its number; each sender has numbers of its own."""
+def test_a_repeated_message_is_applied_once() -> None:
+    """A message is identified by its sender and number; each sender has its own numbers."""
     out = result()
     browser = rated(out)
     browser.mark(0, "3")
@@ -144,75 +144,75 @@ def test_what_comes_twice_counts_once() -> None:
     assert browser.rating.state["processed"] == {"browser": 1, "another": 1}
 
 
-def test_what_comes_early_waits_for_its_turn() -> None:
-    """Messages may overtake each other on their way: they are done in the order in which they were asked, each once."""
+def test_messages_are_applied_in_the_order_of_their_numbers() -> None:
+    """A message that arrives early is applied after its predecessors, once."""
     out = result()
     browser = rated(out)
-    asked = [
+    messages = [
         {"kind": "mark", "place": 0, "mark": "1"},
         {"kind": "mark", "place": 1, "mark": "2"},
         {"kind": "undo"},
         {"kind": "mark", "place": 2, "mark": "3"},
     ]
     for number in (3, 4, 2, 2_000):
-        browser.send({**asked[(number - 1) % 4], "sender": "fast", "number": number})
+        browser.send({**messages[(number - 1) % 4], "sender": "fast", "number": number})
         assert scores(out) == [None] * 4
         assert browser.rating.state["processed"] == {"fast": 0}
     for number in (1, 3):
-        browser.send({**asked[number - 1], "sender": "fast", "number": number})
+        browser.send({**messages[number - 1], "sender": "fast", "number": number})
     assert scores(out) == [1, None, 3, None]
     assert browser.rating.state["processed"] == {"fast": 4}
 
 
-def test_many_browsers_are_not_remembered_for_ever() -> None:
-    """Each reload is another one: the latest are known."""
+def test_only_the_latest_senders_are_remembered() -> None:
+    """Each reload of the page is a new sender, so the number is bounded."""
     rating = rated(result()).rating
     for number in range(40):
-        Browser(rating, f"browser {number}").ask("go", place=1)
+        Browser(rating, f"browser {number}").request("go", place=1)
     assert list(rating.state["processed"]) == [f"browser {number}" for number in range(24, 40)]
 
 
 def test_the_browser_cannot_set_state() -> None:
-    """It asks; what it writes into the traits is not taken."""
+    """State that the browser writes into the traits is discarded."""
     browser = rated(result())
     before = dict(browser.rating.state), dict(browser.rating.window)
     browser.rating.set_state({"state": {"marks": "5555"}, "window": {"first": 0, "items": []}})
     assert (browser.rating.state, browser.rating.window) == before
 
 
-def test_one_moves_within_bounds() -> None:
-    """Beyond the last one is the end."""
+def test_the_position_is_clamped() -> None:
+    """A position before the first row or beyond the last one is clamped."""
     browser = rated(result())
     for place, at in ((2, 2), (-5, 0), (99, 4)):
-        browser.ask("go", place=place)
+        browser.request("go", place=place)
         assert browser.rating.state["at"] == at
 
 
-def test_the_browser_has_what_comes_next() -> None:
-    """However many there are, it holds some, and always those around where one is, each in its place."""
+def test_the_window_contains_the_cards_around_the_position() -> None:
+    """The window has a fixed size and always contains the next cards."""
     browser = rated(result(200))
     for at in (0, 1, 20, 100, 99, 60, 199, 200, 0):
-        browser.ask("go", place=at)
+        browser.request("go", place=at)
         window = browser.rating.window
         rows = [card["row"] for card in window["items"]]
         assert rows == list(range(window["first"], window["first"] + WINDOW))
         assert set(range(at, min(at + AHEAD, 200))) <= set(rows)
 
 
-def test_only_what_is_new_goes_to_the_browser() -> None:
-    """A step within what it holds does not send the cards again."""
+def test_the_window_is_not_sent_again_while_it_suffices() -> None:
+    """A step inside the window sends no cards."""
     browser = rated(result(200))
     before = browser.rating.window
     browser.mark(0, "4")
     assert browser.rating.window is before
 
 
-# -- which rows -----------------------------------------------------------------------------------------------------
+# -- rows that are rated ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("inputs", [5, {"text": 5}, {"text": {"column": ["x"]}}, {"text": {"column": [[]]}}])
-def test_what_others_wrote_of_its_inputs_is_passed_over(inputs: Any) -> None:
-    """A frame's attrs travel in a file, and are anybody's to write."""
+def test_malformed_inputs_in_attrs_are_ignored(inputs: Any) -> None:
+    """A frame's attrs are stored in files, so their content is not trusted."""
     out = result()
     out.attrs["eachlabs"] = {"workflow_id": "wf", "prefix": "", "inputs": inputs}
     browser = rated(out)
@@ -220,14 +220,14 @@ def test_what_others_wrote_of_its_inputs_is_passed_over(inputs: Any) -> None:
     assert scores(out) == [None, 2, None, None]
 
 
-def test_a_word_of_the_api_is_one_line_of_plain_text() -> None:
-    """A status that nobody knows is shown as it is, but never as a terminal's control sequence."""
+def test_an_unknown_status_is_shown_as_one_line_of_plain_text() -> None:
+    """Control characters of the terminal are removed."""
     out = result(2, status=[COMPLETED, "\x1b[31mon\nhold\u202e"])
     assert repr(rated(out).rating).endswith("; 1 row is left out: 1 [31mon hold>")
 
 
 def test_rows_without_a_result_are_left_out_and_counted() -> None:
-    """Those that failed, that wait, and that have no output; places count the others."""
+    """Failed and pending rows and rows without an output are left out; positions count only the others."""
     out = result(6, status=[FAILED, COMPLETED, PENDING, COMPLETED, COMPLETED, FAILED])
     out.loc[3, "output"] = None
     browser = rated(out)
@@ -238,20 +238,20 @@ def test_rows_without_a_result_are_left_out_and_counted() -> None:
     assert scores(out) == [None, None, None, None, 2, None]
 
 
-def test_it_goes_on_with_scores_of_before() -> None:
-    """At the first row without one; `only_unrated` shows no other."""
+def test_rating_continues_with_existing_scores() -> None:
+    """It starts at the first row without a score; `only_unrated` leaves out rows that have one."""
     out = result(4, score=[5, None, 2, None])
     browser = rated(out)
     assert (browser.rating.state["marks"], browser.rating.state["at"]) == ("5.2.", 1)
-    only = rated(out, only_unrated=True)
-    assert only.rating.state["marks"] == ".."
-    assert only.rating.state["details"]["left_out"] == "2 rows are left out: 2 rated before"
-    only.mark(1, "1")
+    unrated = rated(out, only_unrated=True)
+    assert unrated.rating.state["marks"] == ".."
+    assert unrated.rating.state["details"]["left_out"] == "2 rows are left out: 2 rated before"
+    unrated.mark(1, "1")
     assert scores(out) == [5, None, 2, 1]
 
 
 @pytest.mark.parametrize(
-    ("held", "dtype", "left"),
+    ("before", "dtype", "after"),
     [
         ([1, 2, 3, 4], "Int64", [1, 2, 3, 5]),
         ([1.0, None, 3.0, None], "Int64", [1, None, 3, 5]),
@@ -261,31 +261,31 @@ def test_it_goes_on_with_scores_of_before() -> None:
         (pd.Series([1, None, 2.0, None], dtype=object), "Int64", [1, None, 2, 5]),
     ],
 )
-def test_a_column_of_numbers_is_gone_on_with(held: Any, dtype: str, left: list[Any]) -> None:
-    """Whatever numbers it holds; it becomes a column that knows missing values."""
+def test_an_existing_numeric_column_is_continued(before: Any, dtype: str, after: list[Any]) -> None:
+    """The column gets a nullable dtype that can hold its values."""
     out = result(4)
-    out["score"] = held
+    out["score"] = before
     browser = rated(out)
     browser.mark(3, "5")
-    assert (str(out["score"].dtype), scores(out)) == (dtype, left)
-    assert scores(browser.rating.frame) == left
+    assert (str(out["score"].dtype), scores(out)) == (dtype, after)
+    assert scores(browser.rating.frame) == after
 
 
-def test_a_number_that_is_no_score_counts_and_comes_back() -> None:
-    """It is shown as one of another scale; taking a step back gives it back, though it is not whole."""
+def test_a_number_outside_the_scale_counts_as_rated_and_is_restored_by_undo() -> None:
+    """It is shown as a score of another scale; undo restores it although it is no integer."""
     out = result(2, score=[3.5, None])
     browser = rated(out)
     assert browser.rating.state["marks"] == "x."
     assert browser.rating.state["details"]["others"] == 1
     browser.mark(0, "4")
     assert (str(out["score"].dtype), scores(out)) == ("Int64", [4, None])
-    browser.ask("undo")
+    browser.request("undo")
     assert scores(out) == [3.5, None]
 
 
 @pytest.mark.parametrize("scale", [2, 9])
-def test_the_scale_is_ones_own(scale: int) -> None:
-    """From 1 to what was asked for."""
+def test_the_scale_is_configurable(scale: int) -> None:
+    """Scores are 1 to `scale`."""
     out = result(2)
     browser = rated(out, scale=scale)
     browser.mark(0, str(scale))
@@ -293,7 +293,7 @@ def test_the_scale_is_ones_own(scale: int) -> None:
     assert scores(out) == [scale, None]
 
 
-# -- what cannot be -------------------------------------------------------------------------------------------------
+# -- invalid arguments ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -305,8 +305,8 @@ def test_the_scale_is_ones_own(scale: int) -> None:
         ({"label": "gone"}, "no column 'gone'"),
     ],
 )
-def test_a_column_that_cannot_hold_scores_is_an_error(options: dict[str, Any], message: str) -> None:
-    """Which says why; the frame is left as it was."""
+def test_a_column_that_cannot_hold_scores_is_refused(options: dict[str, Any], message: str) -> None:
+    """The error gives the reason, and the frame is unchanged."""
     out = result(seed=[1, 2, 3, 4])
     out.attrs["eachlabs"] = {"workflow_id": "w", "prefix": "", "inputs": {"seed": {"column": "seed"}}}
     before = out.copy()
@@ -315,40 +315,40 @@ def test_a_column_that_cannot_hold_scores_is_an_error(options: dict[str, Any], m
     pd.testing.assert_frame_equal(out, before)
 
 
-def test_other_mistakes_are_said_before_anything_happens() -> None:
-    """A frame without a result, two columns of one name, a scale."""
+def test_invalid_calls_are_refused_before_the_frame_is_changed() -> None:
+    """Refused: a frame without a result, two columns with the same name, an invalid scale."""
     with pytest.raises(ef.ColumnError, match="call bulk_trigger first"):
         pd.DataFrame({"prompt": ["a"]}).eachlabs.rate()
     out = result()
-    twice = pd.concat([out, pd.DataFrame({"score": [1] * 4}), pd.DataFrame({"score": [2] * 4})], axis=1)
+    duplicated = pd.concat([out, pd.DataFrame({"score": [1] * 4}), pd.DataFrame({"score": [2] * 4})], axis=1)
     with pytest.raises(ef.ColumnError, match="two columns named 'score'"):
-        twice.eachlabs.rate()
+        duplicated.eachlabs.rate()
     for scale in (1, 10, True, "5"):
         with pytest.raises(ef.ConfigurationError, match="scale must be"):
             out.eachlabs.rate(scale=scale)
     assert "score" not in out
 
 
-def test_columns_that_take_no_new_one_are_said() -> None:
-    """Or they take it: that is for pandas to know."""
+def test_columns_that_cannot_be_extended_are_refused() -> None:
+    """Whether a categorical column index can be extended depends on the version of pandas."""
     out = result()
     out.columns = pd.CategoricalIndex(out.columns)
     try:
         out.eachlabs.rate()
     except ef.ColumnError as error:
-        assert "take no column" in str(error)  # noqa: PT017 - either way is right, by what pandas can do
+        assert "take no column" in str(error)  # noqa: PT017 - depends on the version of pandas
     else:
         assert "score" in out
 
 
-# -- whose frame it is ----------------------------------------------------------------------------------------------
+# -- the caller's frame -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "index", [["a", "a", "b", "a"], [3, 1, 2, 0], pd.MultiIndex.from_product([["x", "y"], [1, 2]])]
 )
 def test_rows_are_written_by_position(index: Any) -> None:
-    """Whatever the index is; nothing else of the frame changes."""
+    """Any index works, and nothing else in the frame changes."""
     out = result(index=index)
     before = out.copy()
     rated(out).mark(3, "4")
@@ -357,15 +357,15 @@ def test_rows_are_written_by_position(index: Any) -> None:
 
 
 def test_columns_may_have_levels() -> None:
-    """The name of the scores is filled up."""
+    """With MultiIndex columns, the name of the score column is padded with empty levels."""
     out = result()
     out.columns = pd.MultiIndex.from_tuples([(name, "") for name in out.columns])
     rated(out).mark(0, "4")
     assert out["score", ""].tolist()[0] == 4
 
 
-def test_a_part_of_another_frame_is_written_and_the_other_is_not() -> None:
-    """And pandas warns of nothing, in no version."""
+def test_rating_a_slice_does_not_change_the_original_frame() -> None:
+    """No version of pandas gives a warning."""
     whole = result(6)
     out = whole[whole["prompt"] > "p2"]
     with warnings.catch_warnings():
@@ -376,8 +376,8 @@ def test_a_part_of_another_frame_is_written_and_the_other_is_not() -> None:
     assert "score" not in whole
 
 
-def test_a_frame_of_many_columns_gets_another_one_without_a_warning() -> None:
-    """Which pandas gives for over 100 that were put in one by one."""
+def test_a_fragmented_frame_gets_the_column_without_a_warning() -> None:
+    """If over 100 columns were added one by one, pandas may give a PerformanceWarning."""
     out = result()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
@@ -389,24 +389,24 @@ def test_a_frame_of_many_columns_gets_another_one_without_a_warning() -> None:
     assert scores(out) == [3, None, None, None]
 
 
-class Stubborn(pd.DataFrame):
+class ReadOnlyFrame(pd.DataFrame):
     """A frame that cannot be written."""
 
     def isetitem(self, loc: Any, value: Any) -> None:
-        msg = "no room"
+        msg = "is read-only"
         raise RuntimeError(msg)
 
 
 def test_a_frame_that_cannot_be_written_loses_no_score() -> None:
-    """The widget says why, and the next score tries again."""
-    scored = RatingSource(Stubborn(result()), "score", scale=5)
+    """The widget shows the reason, and the next score tries again."""
+    scored = RatingSource(ReadOnlyFrame(result()), "score", scale=5)
     scored.store(1, 4)
-    assert "no room" in (scored.problem or "")
+    assert "is read-only" in (scored.problem or "")
     assert scored.values == [None, 4, None, None]
 
 
-def test_a_column_is_shared_with_its_owner() -> None:
-    """What the owner writes into it meanwhile is kept, and so is what another rating writes."""
+def test_the_score_column_may_be_changed_by_others() -> None:
+    """Values that the owner or another rating writes are kept."""
     out = result()
     first, second = rated(out), rated(out)
     first.mark(0, "1")
@@ -421,15 +421,15 @@ def test_a_column_is_shared_with_its_owner() -> None:
     assert scores(out) == [1, 2, 3, 4]
 
 
-def ascending(out: pd.DataFrame, **options: Any) -> None:
-    """Sort a frame itself, which pandas 3.1 wants nobody to do any more."""
+def sort_in_place(out: pd.DataFrame, **options: Any) -> None:
+    """Sort a frame in place without pandas' warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         out.sort_values("place", inplace=True, **options)
 
 
-def without_second(out: pd.DataFrame) -> None:
-    """Take a row out of the frame itself."""
+def drop_second_row(out: pd.DataFrame) -> None:
+    """Remove a row of the frame in place."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         out.drop(index=1, inplace=True)
@@ -438,44 +438,44 @@ def without_second(out: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        ascending,
-        lambda out: ascending(out, ignore_index=True),
-        without_second,
+        sort_in_place,
+        lambda out: sort_in_place(out, ignore_index=True),
+        drop_second_row,
         lambda out: out.__setitem__("execution_id", ["n0", "n1", "n2", "n3"]),
         lambda out: out.pop("status"),
         lambda out: out.pop("score"),
         lambda out: out.__setitem__("score", list("abcd")),
     ],
 )
-def test_a_frame_that_was_changed_is_not_written(change: Any) -> None:
-    """The widget says so, the frame is as its owner left it, and the scores go on in the widget's."""
+def test_a_frame_that_was_reordered_or_replaced_is_not_written(change: Any) -> None:
+    """The widget shows the problem, the frame is unchanged, and scores are kept in the widget's copy."""
     out = result(place=[4, 3, 2, 1])
     browser = rated(out)
     browser.mark(0, "1")
     change(out)
-    left = out.copy()
+    before = out.copy()
     browser.mark(1, "5")
-    pd.testing.assert_frame_equal(out, left)
+    pd.testing.assert_frame_equal(out, before)
     assert ".frame" in browser.rating.state["problem"]
     assert scores(browser.rating.frame) == [1, 5, None, None]
     assert browser.rating.frame["prompt"].tolist() == ["p0", "p1", "p2", "p3"]
 
 
-def test_what_was_held_back_is_written_when_the_frame_is_as_it_was() -> None:
-    """Sorted there and back again: nothing is lost."""
+def test_held_scores_are_written_when_the_order_is_restored() -> None:
+    """The frame is sorted and sorted back; no score is lost."""
     out = result(place=[4, 3, 2, 1])
     browser = rated(out)
-    ascending(out)
+    sort_in_place(out)
     browser.mark(0, "1")
     out["place"] = -out["place"]
-    ascending(out)
+    sort_in_place(out)
     browser.mark(1, "2")
     assert scores(out) == [1, 2, None, None]
     assert browser.rating.state["problem"] is None
 
 
-def test_rows_without_an_execution_are_known_by_the_index() -> None:
-    """Some come from elsewhere."""
+def test_rows_without_an_execution_are_identified_by_the_index() -> None:
+    """Rows may come from other sources than the API."""
     out = result()
     out["execution_id"] = pd.Series([None, "e1", None, "e3"], dtype=object)
     scored = RatingSource(out, "score", scale=5)
@@ -486,8 +486,8 @@ def test_rows_without_an_execution_are_known_by_the_index() -> None:
     assert scored.problem is not None
 
 
-def test_a_row_that_is_sent_again_is_not_judged_yet(sandbox: Sandbox) -> None:
-    """Its score is of the execution before: it would be shown beside an output that nobody has seen."""
+def test_a_row_that_is_sent_again_loses_its_score(sandbox: Sandbox) -> None:
+    """The score belongs to the previous execution, not to the new output."""
     out = pd.DataFrame({"prompt": ["a fox", "an owl"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
     browser = rated(out)
     browser.mark(0, "4")
@@ -500,8 +500,8 @@ def test_a_row_that_is_sent_again_is_not_judged_yet(sandbox: Sandbox) -> None:
     assert again["score"].dtype == out["score"].dtype
 
 
-def test_a_column_that_holds_something_else_by_now_is_no_error_after_paying(sandbox: Sandbox) -> None:
-    """It is left as it is."""
+def test_a_replaced_score_column_does_not_fail_a_paid_call(sandbox: Sandbox) -> None:
+    """The column is left unchanged."""
     out = pd.DataFrame({"prompt": ["a fox"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
     rated(out)
     again = out.assign(score="good").eachlabs.bulk_trigger("wf_abc123", retrigger=True)
@@ -511,31 +511,31 @@ def test_a_column_that_holds_something_else_by_now_is_no_error_after_paying(sand
 
 
 def test_a_score_is_no_input(sandbox: Sandbox) -> None:
-    """Where a workflow publishes no schema, every column is one, but for the product's own."""
+    """Without a schema every column is an input, except the columns that the package wrote."""
     sandbox.add_workflow("wf_any")
     out = pd.DataFrame({"prompt": ["a fox"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
-    for one in (rated(out).rating.frame, out):
-        assert one.eachlabs.preview("wf_any")["payload"].tolist() == [{"prompt": "a fox"}]
-    out.attrs["eachlabs_rating"] = "rubbish"
+    for scored in (rated(out).rating.frame, out):
+        assert scored.eachlabs.preview("wf_any")["payload"].tolist() == [{"prompt": "a fox"}]
+    out.attrs["eachlabs_rating"] = "malformed"
     assert out.assign(score=3).eachlabs.preview("wf_any")["payload"].tolist() == [{"prompt": "a fox", "score": 3}]
 
 
-def test_the_widgets_frame_is_the_callers_own() -> None:
-    """What becomes of it reaches neither the widget nor the frame that is rated."""
+def test_the_frame_property_returns_a_copy() -> None:
+    """Changes to it affect neither the widget nor the frame that is rated."""
     out = result()
     browser = rated(out)
     browser.mark(0, "5")
-    taken = browser.rating.frame
-    taken.loc[0, "score"], taken.loc[0, "prompt"] = 1, "gone"
+    copy = browser.rating.frame
+    copy.loc[0, "score"], copy.loc[0, "prompt"] = 1, "gone"
     assert scores(browser.rating.frame) == [5, None, None, None]
     assert out.loc[0, "prompt"] == "p0"
 
 
-# -- what is shown --------------------------------------------------------------------------------------------------
+# -- display ----------------------------------------------------------------------------------------------------------
 
 
-def test_where_there_are_no_widgets_there_is_a_table() -> None:
-    """With each row's label and score, as text alone."""
+def test_without_widgets_a_table_is_shown() -> None:
+    """The table has the label and score of each row, escaped."""
     out = result(3, score=[4, None, 2.5])
     out["prompt"] = ["<b>", "p1", "p2"]
     rating = out.eachlabs.rate(label="prompt")
@@ -547,14 +547,14 @@ def test_where_there_are_no_widgets_there_is_a_table() -> None:
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
-def test_a_long_table_is_cut() -> None:
-    """It says how many rows more there are."""
+def test_a_long_table_is_truncated() -> None:
+    """It shows the number of rows that were left out."""
     bundle, _ = result(201).eachlabs.rate()._repr_mimebundle_()
     assert "and 1 more" in bundle["text/html"]
 
 
-def test_a_downloaded_file_is_sent_by_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Never by a path: of what was not downloaded, is gone, or is no medium, there is none."""
+def test_a_downloaded_file_is_sent_by_row_and_number(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The browser sends no path; a file that was not downloaded, is missing or is no media file is not sent."""
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "b.txt").write_text("key")
     paths = [str(tmp_path / name) for name in ("a.png", "b.txt", "gone.png")]
@@ -571,25 +571,25 @@ def test_a_downloaded_file_is_sent_by_its_place(tmp_path: Path, caplog: pytest.L
     assert caplog.records == []
 
 
-def test_all_that_is_sent_is_json() -> None:
-    """Whatever scores there were."""
+def test_the_state_is_valid_json() -> None:
+    """Missing and fractional scores are valid JSON too."""
     out = result(3, score=[4, None, 2.5])
     state = out.eachlabs.rate().get_state()
     json.dumps([state["state"], state["window"]], allow_nan=False)
 
 
-def test_a_rating_of_nothing_says_so() -> None:
-    """An empty frame, and one whose rows have all failed."""
+def test_a_rating_without_rows_works() -> None:
+    """The frame is empty, or all of its rows have failed."""
     assert rated(result(0)).rating.state["marks"] == ""
     browser = rated(result(2, status=FAILED))
     assert browser.rating.state["details"]["left_out"] == "2 rows are left out: 2 failed"
     browser.mark(0, "3")
-    browser.ask("undo")
+    browser.request("undo")
     assert repr(browser.rating).endswith("0 of 0 rated; 2 rows are left out: 2 failed>")
 
 
-def test_a_closed_rating_is_gone_and_the_scores_stay() -> None:
-    """Closing it twice does no harm."""
+def test_closing_a_rating_keeps_the_scores() -> None:
+    """It can be closed twice."""
     out = result()
     browser = rated(out)
     browser.mark(0, "3")
@@ -602,6 +602,6 @@ def test_a_closed_rating_is_gone_and_the_scores_stay() -> None:
     ("times", "expected"),
     [([], None), ([None], None), ([5.0], 5.0), ([1.0, 5.0], 5.0), ([4.9, 5.0], None), ([None, 5.0], 5.0)],
 )
-def test_cells_that_one_action_has_run_are_not_run_alone(times: list[float | None], expected: float | None) -> None:
-    """Run All asks for all of its cells at once; nobody runs two by hand within 0.3 seconds."""
+def test_cells_run_by_one_action_do_not_count_as_run_alone(times: list[float | None], expected: float | None) -> None:
+    """Run All requests all cells at once; a user does not run two within 0.3 seconds."""
     assert alone(times) == expected

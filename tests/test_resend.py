@@ -1,4 +1,4 @@
-"""What stands in the way of sending rows again: any execution with a row's input that no row owns."""
+"""Tests of the check before rows are sent again: an execution with a row's input that no row owns prevents it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ A, B = {"prompt": "a", "seed": 1}, {"prompt": "b"}
 
 
 def listing(*shown: Any, **more: Any) -> list[dict[str, Any]]:
-    """Make a listing of executions with these inputs; None: it does not show them."""
-    entries = [{"execution_id": f"e{number}", "created_at": TIME, "inputs": one} for number, one in enumerate(shown)]
+    """Return a listing of executions with these inputs; None leaves the inputs out."""
+    entries = [
+        {"execution_id": f"e{number}", "created_at": TIME, "inputs": inputs} for number, inputs in enumerate(shown)
+    ]
     return [{**entry, **more} for entry in entries]
 
 
@@ -33,7 +35,7 @@ def check(
     details: Callable[[str], Reply] | None = None,
     page: Callable[[int], Any] | None = None,
 ) -> tuple[dict[int, str], FakeTransport]:
-    """Return why rows with these inputs are not sent again, and the transport."""
+    """Return the reasons why rows with these inputs are not sent again, and the transport."""
 
     def answer(request: Request) -> Reply:
         if "executions/" in request.path:
@@ -47,12 +49,12 @@ def check(
 
     transport = FakeTransport(answer)
     reading = ResendCheck(Target("wf", "v1"), ApiConnection(transport, ManualClock(), "current", 4), owned=owns)
-    payloads = {row: orjson.dumps(one, option=orjson.OPT_SORT_KEYS) for row, one in enumerate(inputs)}
+    payloads = {row: orjson.dumps(values, option=orjson.OPT_SORT_KEYS) for row, values in enumerate(inputs)}
     return asyncio.run(reading.run(payloads, since=EPOCH)), transport
 
 
 def contested(rows: dict[int, str]) -> dict[int, str]:
-    """Return the reasons for rows whose input these executions have."""
+    """Return the reasons for rows with the same input as these executions."""
     return {row: CONTESTED.format(execution_id=execution_id) for row, execution_id in rows.items()}
 
 
@@ -64,15 +66,15 @@ def contested(rows: dict[int, str]) -> dict[int, str]:
         {**A, "steps": {"deep": [1]}},
     ],
 )
-def test_an_input_that_the_api_shows_in_another_form_is_the_rows(shown: Any) -> None:
-    """Defaults for absent keys, without nulls, whole floats as integers: it may be the row's execution."""
-    found, _ = check(listing(shown), B, {**A, "note": None})
-    assert found == contested({1: "e0"})
+def test_an_input_that_the_api_normalized_matches_its_row(shown: Any) -> None:
+    """The API may add defaults, omit nulls and return whole floats as integers."""
+    reasons, _ = check(listing(shown), B, {**A, "note": None})
+    assert reasons == contested({1: "e0"})
 
 
 @pytest.mark.parametrize("shown", [{"prompt": "a"}, {**A, "seed": 2}, "a", [A], {}])
-def test_other_inputs_block_no_row(shown: Any) -> None:
-    """Nor do executions that rows own, or of another version."""
+def test_executions_with_other_inputs_block_no_row(shown: Any) -> None:
+    """Executions that a row owns, or of another version, block no row either."""
     assert check(listing(shown), A)[0] == {}
     assert check(listing(A), A, owned=["e0"])[0] == {}
     assert check(listing(A, version_id="v2"), A)[0] == {}
@@ -80,74 +82,75 @@ def test_other_inputs_block_no_row(shown: Any) -> None:
 
 
 def test_inputs_that_are_not_listed_are_read_from_the_details() -> None:
-    """Of executions that no row owns; those that are gone block no row, those that are unreadable block all."""
+    """Only of executions that no row owns. Deleted executions block no row, unreadable ones block all."""
 
-    def details(known: str) -> Reply:
-        said = {"e1": reply(404, {"error": "gone"})}.get(known)
-        return said or reply(200, {"execution_id": known, "inputs": A if known == "e2" else B})
+    def details(execution_id: str) -> Reply:
+        if execution_id == "e1":
+            return reply(404, {"error": "gone"})
+        return reply(200, {"execution_id": execution_id, "inputs": A if execution_id == "e2" else B})
 
-    found, transport = check(listing(None, None, None, None), A, owned=["e0"], details=details)
-    assert found == contested({0: "e2"})
+    reasons, transport = check(listing(None, None, None, None), A, owned=["e0"], details=details)
+    assert reasons == contested({0: "e2"})
     assert sum("executions/" in request.path for request in transport.sent) == 3
-    found, _ = check(listing(None), A, details=lambda known: reply(403, {"error": "no"}))
-    assert found[0].startswith(UNSURE)
+    reasons, _ = check(listing(None), A, details=lambda execution_id: reply(403, {"error": "no"}))
+    assert reasons[0].startswith(UNSURE)
 
 
 def test_the_listing_is_read_to_its_end_or_a_week_back() -> None:
-    """Ten pages in any case: a clock may be wrong by more."""
+    """At least ten pages are read, because the time of an entry may be wrong."""
     entries = listing(*[B] * 3_000, A)
     assert check(entries, A)[0] == contested({0: "e3000"})
     for number, entry in enumerate(entries):
         entry.update(created_at=OLD, execution_id=f"x{number}")
-    found, transport = check(entries, A)
-    assert (found, len(transport.sent)) == ({}, 11)
+    reasons, transport = check(entries, A)
+    assert (reasons, len(transport.sent)) == ({}, 11)
     entries.insert(999, {"execution_id": "y", "created_at": "1970-01-01T00:00:00Z", "inputs": A})
     assert check(entries, A)[0] == contested({0: "y"})
 
 
-def test_a_listing_that_goes_on_for_too_long_is_no_certainty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then nothing is sent again."""
+def test_a_listing_over_the_page_limit_is_uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row is sent again then."""
     monkeypatch.setattr(resend_check, "MAX_PAGES", 5)
-    found, transport = check(listing(*[B] * 501), A)
-    assert found == {0: UNCERTAIN.format(reason="the workflow has more than 500 executions to search")}
+    reasons, transport = check(listing(*[B] * 501), A)
+    assert reasons == {0: UNCERTAIN.format(reason="the workflow has more than 500 executions to search")}
     assert len(transport.sent) == 5
 
 
-@pytest.mark.parametrize("says", ["limit", "total_count"])
-def test_a_page_that_the_api_has_cut_is_not_the_listings_end(says: str) -> None:
-    """A listing with smaller pages than requested is read to its end, so that nothing is paid twice."""
+@pytest.mark.parametrize("field", ["limit", "total_count"])
+def test_pages_smaller_than_requested_are_not_the_end_of_the_listing(field: str) -> None:
+    """Such a listing is read to its end, so that nothing is paid twice."""
     entries = listing(*[B] * 50, A)
-    more = {"limit": 20} if says == "limit" else {"limit": 100, "total_count": len(entries)}
-    found, transport = check(entries, A, page=lambda start: {"executions": entries[start : start + 20], **more})
-    assert found == contested({0: "e50"})
+    more = {"limit": 20} if field == "limit" else {"limit": 100, "total_count": len(entries)}
+    reasons, transport = check(entries, A, page=lambda start: {"executions": entries[start : start + 20], **more})
+    assert reasons == contested({0: "e50"})
     assert len(transport.sent) == 3
 
 
-def test_a_listing_that_ignores_the_offset_is_no_certainty() -> None:
-    """It shows its first page for ever: what stands behind it is not known."""
+def test_a_listing_that_ignores_the_offset_is_uncertain() -> None:
+    """It returns its first page forever, so later executions are unknown."""
     entries = listing(*[B] * 100)
-    found, transport = check(entries, A, page=lambda start: {"executions": entries, "total_count": 1_000})
-    assert found == {0: UNCERTAIN.format(reason="the listing returns the same executions at every offset")}
+    reasons, transport = check(entries, A, page=lambda start: {"executions": entries, "total_count": 1_000})
+    assert reasons == {0: UNCERTAIN.format(reason="the listing returns the same executions at every offset")}
     assert len(transport.sent) < 20
 
 
-def test_a_version_that_is_shown_in_another_form_may_be_the_rows() -> None:
-    """Only an execution that is certainly of another version blocks no row."""
+def test_a_version_in_another_form_may_be_the_same_version() -> None:
+    """An execution is ignored only if it is certainly of another version."""
     assert check(listing(A, version_id="V1"), A)[0] == contested({0: "e0"})
     assert check(listing(A, version_id=1), A)[0] == contested({0: "e0"})
     assert check(listing(A, version_id="v2"), A)[0] == {}
 
 
-def test_too_many_executions_without_inputs_are_no_certainty() -> None:
-    """They are not requested one by one."""
-    found, transport = check(listing(*[None] * 1_001), A)
-    assert "1,001 executions that no row owns" in found[0]
+def test_too_many_executions_without_inputs_are_uncertain() -> None:
+    """Their details are not requested one by one."""
+    reasons, transport = check(listing(*[None] * 1_001), A)
+    assert "1,001 executions that no row owns" in reasons[0]
     assert len(transport.sent) == 11
 
 
 @pytest.mark.parametrize("answer", [reply(403, {"error": "no"}), reply(200, {}), reply(200, []), reply(503)])
-def test_a_listing_that_cannot_be_read_is_no_certainty(answer: Reply) -> None:
-    """Whatever the reason; but an offset beyond the end may be refused."""
+def test_an_unreadable_listing_is_uncertain(answer: Reply) -> None:
+    """Any error counts, except that an offset beyond the end may be refused."""
 
     async def owns() -> frozenset[str]:
         return frozenset()

@@ -1,4 +1,4 @@
-"""Named runs: what the same call does a second time, however its rows come, and what the journal gives back."""
+"""Tests of named runs: repeated calls with the same or other rows, and loading runs from the journal."""
 
 from __future__ import annotations
 
@@ -27,85 +27,85 @@ RESULT = ["bulk_id", "execution_id", "status", "error", "started_at", "completed
 
 
 def frame(size: int, *, start: int = 0) -> pd.DataFrame:
-    """Make rows of different prompts, labelled from `start` on."""
+    """Return rows with different prompts, labelled from `start` on."""
     return pd.DataFrame({"prompt": [f"p{row}" for row in range(start, start + size)]}, index=range(start, start + size))
 
 
-def sent(sandbox: Sandbox) -> int:
-    """Count what was paid."""
+def accepted_count(sandbox: Sandbox) -> int:
+    """Return the number of accepted executions, which are paid."""
     return sandbox.accepted_count()
 
 
-def test_the_same_call_again_sends_nothing_and_gives_the_same_result(sandbox: Sandbox) -> None:
-    """Running a cell twice does not pay twice: the raw frame comes back with the executions of the first call."""
+def test_a_repeated_call_sends_nothing_and_returns_the_same_executions(sandbox: Sandbox) -> None:
+    """Running a cell twice with the raw frame does not pay twice."""
     first = frame(25).eachlabs.bulk_trigger(WF, run="one")
     again = frame(25).eachlabs.bulk_trigger(WF, run="one")
-    assert sent(sandbox) == 25
+    assert accepted_count(sandbox) == 25
     assert again["execution_id"].tolist() == first["execution_id"].tolist()
     assert again["bulk_id"].tolist() == first["bulk_id"].tolist()
     assert again.attrs["eachlabs"]["run"] == "one"
 
 
-def test_rows_are_known_by_their_input_and_not_by_their_place(sandbox: Sandbox) -> None:
-    """Sorted, filtered, appended to: only what is new is sent, and each row keeps its own execution."""
+def test_rows_are_identified_by_their_input_and_not_by_their_position(sandbox: Sandbox) -> None:
+    """Of a sorted, filtered and extended frame only new rows are sent, and each row keeps its execution."""
     first = frame(20).eachlabs.bulk_trigger(WF, run="one")
     changed = pd.concat([frame(20).iloc[::-1].iloc[:12], frame(5, start=100)])
     second = changed.eachlabs.bulk_trigger(WF, run="one")
-    assert sent(sandbox) == 25
+    assert accepted_count(sandbox) == 25
     old = second.index[second.index < 100]
     assert second.loc[old, "execution_id"].tolist() == first.loc[old, "execution_id"].tolist()
     assert second["execution_id"].is_unique
 
 
-def test_a_row_that_is_there_twice_is_two_rows(sandbox: Sandbox) -> None:
-    """Each occurrence of an input has an execution of its own, and one more occurrence is one more row."""
-    twice = pd.concat([frame(3), frame(3)], ignore_index=True)
-    first = twice.eachlabs.bulk_trigger(WF, run="one")
-    assert sent(sandbox) == 6
+def test_duplicate_inputs_are_separate_rows(sandbox: Sandbox) -> None:
+    """Each occurrence of an input has its own execution, and one more occurrence is one more row."""
+    doubled = pd.concat([frame(3), frame(3)], ignore_index=True)
+    first = doubled.eachlabs.bulk_trigger(WF, run="one")
+    assert accepted_count(sandbox) == 6
     assert first["execution_id"].is_unique
-    thrice = pd.concat([twice, frame(1)], ignore_index=True).eachlabs.bulk_trigger(WF, run="one")
-    assert sent(sandbox) == 7
-    assert thrice["execution_id"].tolist()[:6] == first["execution_id"].tolist()
+    extended = pd.concat([doubled, frame(1)], ignore_index=True).eachlabs.bulk_trigger(WF, run="one")
+    assert accepted_count(sandbox) == 7
+    assert extended["execution_id"].tolist()[:6] == first["execution_id"].tolist()
 
 
-def test_a_pending_twin_is_sent_and_does_not_take_the_others_execution(sandbox: Sandbox) -> None:
-    """Of two equal rows one was sent: the other one, alone in a filtered result, is sent too."""
+def test_a_pending_duplicate_is_sent_and_does_not_get_the_others_execution(sandbox: Sandbox) -> None:
+    """Of equal rows some were sent; the others, alone in a filtered frame, are sent too."""
     sandbox.change(balance_usd=0.10)
-    twins = pd.DataFrame({"prompt": ["same"] * 20})
-    first = twins.eachlabs.bulk_trigger(WF, max_concurrency=1)
+    duplicates = pd.DataFrame({"prompt": ["same"] * 20})
+    first = duplicates.eachlabs.bulk_trigger(WF, max_concurrency=1)
     assert first["status"].value_counts().to_dict() == {"queued": 10, "pending": 10}
     sandbox.top_up(10)
     rest = first[first["status"] == "pending"].eachlabs.bulk_trigger(WF)
-    assert sent(sandbox) == 20
+    assert accepted_count(sandbox) == 20
     assert set(rest["execution_id"]).isdisjoint(first["execution_id"].dropna())
 
 
 def test_a_changed_row_is_a_new_row(sandbox: Sandbox) -> None:
-    """Also in a frame that holds the result of the old one: in a named run the input says what was sent."""
+    """A frame with the old result is no exception, because a named run identifies rows by their input."""
     first = frame(4).eachlabs.bulk_trigger(WF, run="one")
     first.loc[2, "prompt"] = "another"
     second = first.eachlabs.bulk_trigger(WF, run="one")
-    assert sent(sandbox) == 5
+    assert accepted_count(sandbox) == 5
     assert (second["execution_id"] == first["execution_id"]).tolist() == [True, True, False, True]
     assert sandbox.accepted_count({"prompt": "another"}) == 1
 
 
-def test_a_column_that_became_float_is_still_the_same_input(sandbox: Sandbox) -> None:
-    """An appended row without a seed turns 7 into 7.0: the old rows are not paid again."""
+def test_a_column_that_became_float_gives_the_same_inputs(sandbox: Sandbox) -> None:
+    """An appended row without a seed turns 7 into 7.0; the old rows are not paid again."""
     seeds = pd.DataFrame({"prompt": ["a", "b"], "seed": [7, 8]})
     seeds.eachlabs.bulk_trigger(WF, ["prompt", "seed"], run="one", validate=False, version_id="v2")
     more = pd.concat([seeds, pd.DataFrame({"prompt": ["c"]})], ignore_index=True)
     assert more["seed"].dtype == "float64"
     more.eachlabs.bulk_trigger(WF, ["prompt", "seed"], run="one", validate=False, version_id="v2")
-    assert sent(sandbox) == 3
+    assert accepted_count(sandbox) == 3
 
 
-def test_rows_that_were_refused_or_invalid_are_not_sent_again_unchanged() -> None:
-    """What the API refused was sent, and costs nothing; the row that was mended is another row."""
+def test_refused_rows_are_not_sent_again_unchanged() -> None:
+    """A row that the API refused cost nothing, but would be refused again."""
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), faults=[Fault("bad_request", at={1})]) as sandbox:
-        one = pd.DataFrame({"prompt": ["only"]})
-        assert one.eachlabs.bulk_trigger(WF, run="one")["status"].tolist() == ["failed"]
-        again = one.eachlabs.bulk_trigger(WF, run="one")
+        df = pd.DataFrame({"prompt": ["only"]})
+        assert df.eachlabs.bulk_trigger(WF, run="one")["status"].tolist() == ["failed"]
+        again = df.eachlabs.bulk_trigger(WF, run="one")
         assert again["status"].tolist() == ["failed"]
         assert sandbox.accepted_count() == 0
         triggers = [request for request in sandbox.requests if request.route == "trigger"]
@@ -113,7 +113,7 @@ def test_rows_that_were_refused_or_invalid_are_not_sent_again_unchanged() -> Non
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "message"),
     [
         ({"workflow": "wf_images"}, "workflow is 'wf_images', and was 'wf_abc123'"),
         ({"version_id": "v1"}, "version_id is 'v1', and was 'v2'"),
@@ -122,58 +122,58 @@ def test_rows_that_were_refused_or_invalid_are_not_sent_again_unchanged() -> Non
         ({"key": "prompt"}, "key is 'prompt', and was None"),
     ],
 )
-def test_a_second_call_that_differs_says_what_differs(sandbox: Sandbox, other: dict[str, object], said: str) -> None:
-    """Workflow, version, mapping, key: a run is one thing, and nothing is sent in the name of another."""
+def test_a_second_call_with_other_options_is_refused(sandbox: Sandbox, other: dict[str, object], message: str) -> None:
+    """Workflow, version, mapping and key of a run are fixed; the error names the difference."""
     frame(3).eachlabs.bulk_trigger(WF, run="one")
     options = dict(other)
     workflow = str(options.pop("workflow", WF))
     inputs = options.pop("inputs", None)
     with pytest.raises(ef.RunError, match=r"run 'one' was made differently") as caught:
         frame(3).eachlabs.bulk_trigger(workflow, inputs, run="one", **options)
-    assert said in str(caught.value)
-    assert sent(sandbox) == 3
+    assert message in str(caught.value)
+    assert accepted_count(sandbox) == 3
 
 
-def test_another_server_is_another_run(sandbox: Sandbox) -> None:
-    """Rows that a sandbox took were not taken by the real API."""
+def test_a_run_of_another_server_is_refused(sandbox: Sandbox) -> None:
+    """Executions of a sandbox do not exist at the real API."""
     frame(3).eachlabs.bulk_trigger(WF, run="one")
     with ef.sandbox.start() as other, pytest.raises(ef.RunError, match="base_url is"):
         frame(3).eachlabs.bulk_trigger(WF, run="one")
     assert other.accepted_count() == 0
 
 
-def test_a_run_stays_with_its_version(sandbox: Sandbox) -> None:
-    """A version that is published between two calls is not taken: the run is pinned to the first call's."""
+def test_a_run_keeps_its_version(sandbox: Sandbox) -> None:
+    """A version that is published between two calls is not used."""
     frame(3).eachlabs.bulk_trigger(WF, run="one", version_id="v1")
     out = frame(6).eachlabs.bulk_trigger(WF, run="one")
     assert out.attrs["eachlabs"]["version_id"] == "v1"
     assert {record.version_id for record in sandbox.accepted} == {"v1"}
 
 
-def test_a_run_remembers_its_mapping(sandbox: Sandbox) -> None:
-    """Called again without `inputs=`, the raw frame is read as the first call read it."""
+def test_a_run_keeps_its_mapping(sandbox: Sandbox) -> None:
+    """A later call without `inputs=` maps the raw frame like the first one."""
     mapping = {"prompt": ef.template("A {animal}"), "style": ef.lit("noir")}
     animals = pd.DataFrame({"animal": ["fox", "owl"]})
     animals.eachlabs.bulk_trigger(WF, mapping, run="one")
     more = pd.DataFrame({"animal": ["owl", "hen"]}).eachlabs.bulk_trigger(WF, run="one")
     assert more["execution_id"].notna().all()
     assert sandbox.accepted_count({"prompt": "A hen", "style": "noir"}) == 1
-    assert sent(sandbox) == 3
+    assert accepted_count(sandbox) == 3
 
 
-def test_a_run_gets_a_readable_name_where_none_was_given(sandbox: Sandbox) -> None:
-    """It is kept in attrs, and two calls on a raw frame are two runs."""
+def test_a_run_gets_a_readable_name_by_default(sandbox: Sandbox) -> None:
+    """The name is in attrs, and two calls with raw frames are two runs."""
     first = frame(2).eachlabs.bulk_trigger(WF)
     second = frame(2, start=2).eachlabs.bulk_trigger(WF)
     names = [out.attrs["eachlabs"]["run"] for out in (first, second)]
     assert all(pd.Series(names).str.fullmatch(r"\d{4}-\d\d-\d\d-[a-z]+-[a-z]+"))
     assert len(set(names)) == 2
     assert sorted(ef.runs()["run"]) == sorted(names)
-    assert sent(sandbox) == 4
+    assert accepted_count(sandbox) == 4
 
 
-def test_a_result_is_gone_on_with_in_its_own_run(sandbox: Sandbox) -> None:
-    """Its pending rows are sent, in the same run, and rows that were appended to it too."""
+def test_a_result_frame_is_continued_in_its_own_run(sandbox: Sandbox) -> None:
+    """Its pending rows and rows that were appended are sent in the same run."""
     sandbox.change(balance_usd=0.10)
     first = frame(15).eachlabs.bulk_trigger(WF, max_concurrency=1)
     sandbox.top_up(1)
@@ -181,49 +181,49 @@ def test_a_result_is_gone_on_with_in_its_own_run(sandbox: Sandbox) -> None:
     more.attrs = first.attrs
     out = more.eachlabs.bulk_trigger(WF)
     assert out.attrs["eachlabs"]["run"] == first.attrs["eachlabs"]["run"]
-    assert sent(sandbox) == 17
+    assert accepted_count(sandbox) == 17
     assert ef.runs()["rows"].tolist() == [17]
 
 
-def test_an_old_frame_does_not_pay_again_for_what_a_newer_one_has(sandbox: Sandbox) -> None:
-    """The journal knows better than a frame from before: its pending rows have executions by now."""
+def test_an_old_frame_does_not_resend_rows_of_a_newer_one(sandbox: Sandbox) -> None:
+    """Rows that are pending in the old frame have executions in the journal."""
     sandbox.change(balance_usd=0.10)
     old = frame(20).eachlabs.bulk_trigger(WF, max_concurrency=1)
     sandbox.top_up(1)
     new = old.eachlabs.bulk_trigger(WF)
     again = old.eachlabs.bulk_trigger(WF)
-    assert sent(sandbox) == 20
+    assert accepted_count(sandbox) == 20
     assert again["execution_id"].tolist() == new["execution_id"].tolist()
 
 
-def test_a_result_of_one_run_is_not_sent_again_as_another(sandbox: Sandbox) -> None:
-    """A mistyped name must not cost a frame: the error says whose results it holds."""
+def test_a_result_of_one_run_is_refused_as_another_run(sandbox: Sandbox) -> None:
+    """A mistyped name must not resend a frame; the error names the run of the results."""
     out = frame(3).eachlabs.bulk_trigger(WF, run="sweep-7")
     with pytest.raises(ef.ColumnError, match="holds results of run 'sweep-7', not of 'sweep-8'"):
         out.eachlabs.bulk_trigger(WF, run="sweep-8")
-    assert sent(sandbox) == 3
+    assert accepted_count(sandbox) == 3
 
 
-def test_a_result_that_lost_its_attrs_is_known_by_its_executions(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Through a CSV file and back: nothing is sent again, with or without the run's name."""
+def test_a_result_without_attrs_is_recognized_by_its_executions(sandbox: Sandbox, tmp_path: Path) -> None:
+    """After a round trip through CSV nothing is sent again, with or without the run's name."""
     frame(5).eachlabs.bulk_trigger(WF, run="one").to_csv(tmp_path / "out.csv")
     back = pd.read_csv(tmp_path / "out.csv", index_col=0)
     assert back.eachlabs.bulk_trigger(WF, run="one")["execution_id"].notna().all()
     assert back.eachlabs.bulk_trigger(WF)["execution_id"].notna().all()
-    assert sent(sandbox) == 5
+    assert accepted_count(sandbox) == 5
 
 
-def test_retrigger_pays_for_every_row_of_the_call_again(sandbox: Sandbox) -> None:
-    """And the run holds the new executions."""
+def test_retrigger_sends_every_row_of_the_call_again(sandbox: Sandbox) -> None:
+    """The run then has the new executions."""
     first = frame(5).eachlabs.bulk_trigger(WF, run="one")
     second = frame(3).eachlabs.bulk_trigger(WF, run="one", retrigger=True)
-    assert sent(sandbox) == 8
+    assert accepted_count(sandbox) == 8
     loaded = ef.load_run("one")
     assert loaded["execution_id"].tolist() == [*second["execution_id"], *first["execution_id"][3:]]
 
 
 def test_retrying_from_one_frame_twice_pays_once(sandbox: Sandbox) -> None:
-    """A cell that is run again has the old frame: what the journal knows of the failed rows since is taken over."""
+    """A cell that runs again has the old frame; the journal's newer executions of failed rows are used."""
     sandbox.change(fail_when=lambda inputs: inputs["prompt"] in {"p1", "p3"})
     out = frame(5).eachlabs.bulk_trigger(WF, wait=True)
     sandbox.change(fail_when=None)
@@ -234,8 +234,8 @@ def test_retrying_from_one_frame_twice_pays_once(sandbox: Sandbox) -> None:
     assert second["status"].tolist() == ["completed"] * 5
 
 
-def test_an_old_frame_of_some_of_equal_rows_gets_the_results_of_these(sandbox: Sandbox) -> None:
-    """The journal knows each row by the execution that it had, not as the first row with that input."""
+def test_an_old_frame_of_duplicates_gets_the_results_of_its_own_rows(sandbox: Sandbox) -> None:
+    """The journal finds each row by its previous execution, not as the first row with that input."""
     sandbox.change(fail_when=lambda inputs: True)
     out = pd.DataFrame({"prompt": ["a fox"] * 3}).eachlabs.bulk_trigger(WF, wait=True)
     sandbox.change(fail_when=None)
@@ -250,8 +250,8 @@ def test_an_old_frame_of_some_of_equal_rows_gets_the_results_of_these(sandbox: S
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_row_with_its_old_and_its_new_failure_is_retried_once(sandbox: Sandbox, order: int) -> None:
-    """As in a result and its retry put together; with retrigger=True, each row of the frame is paid."""
+def test_a_row_with_its_old_and_new_failure_is_retried_once(sandbox: Sandbox, order: int) -> None:
+    """A result and its retry are concatenated; with retrigger=True each row of the frame is sent."""
     sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")
     out = frame(2).eachlabs.bulk_trigger(WF, wait=True)
     again = out.eachlabs.retry_failed(wait=True)
@@ -265,8 +265,8 @@ def test_a_row_with_its_old_and_its_new_failure_is_retried_once(sandbox: Sandbox
     assert sandbox.accepted_count() == 8
 
 
-def test_a_retry_that_failed_too_is_paid_again_from_its_own_frame_alone(sandbox: Sandbox) -> None:
-    """The old frame is given the newer failure; that of the newer frame is one more retry."""
+def test_a_failed_retry_is_retried_only_from_its_own_frame(sandbox: Sandbox) -> None:
+    """The old frame gets the newer failure; the newer frame retries it once more."""
     sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")
     out = frame(5).eachlabs.bulk_trigger(WF, wait=True)
     first = out.eachlabs.retry_failed(wait=True)
@@ -278,8 +278,8 @@ def test_a_retry_that_failed_too_is_paid_again_from_its_own_frame_alone(sandbox:
     assert sandbox.accepted_count() == 7
 
 
-def test_a_retry_whose_answer_was_lost_is_not_paid_from_the_old_frame(sandbox: Sandbox) -> None:
-    """It is unknown, or found."""
+def test_a_lost_retry_is_not_resent_from_the_old_frame(sandbox: Sandbox) -> None:
+    """Its row stays unknown until it is found."""
     ef.configure(settle_window=0.5)
     sandbox.change(fail_when=lambda inputs: inputs["prompt"] == "p1")
     out = frame(5).eachlabs.bulk_trigger(WF, wait=True)
@@ -291,64 +291,64 @@ def test_a_retry_whose_answer_was_lost_is_not_paid_from_the_old_frame(sandbox: S
     assert sandbox.accepted_count() == 5
 
 
-def test_two_retries_at_once_pay_once(sandbox: Sandbox) -> None:
-    """Two dashboards, two cells, two processes: the second sees that the first is at it."""
+def test_concurrent_retries_pay_once(sandbox: Sandbox) -> None:
+    """Calls of several dashboards, cells or processes do not send the same rows."""
     sandbox.change(fail_when=lambda inputs: int(inputs["prompt"][1:]) % 2 == 0)
     out = frame(40).eachlabs.bulk_trigger(WF, wait=True)
     sandbox.change(fail_when=None, latency=0.05)
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: out.eachlabs.retry_failed(wait=True), range(4)))
     assert sandbox.accepted_count() == 60
-    assert {tuple(one["execution_id"]) for one in done} == {tuple(done[0]["execution_id"])}
+    assert {tuple(out["execution_id"]) for out in done} == {tuple(done[0]["execution_id"])}
 
 
-def test_retry_failed_goes_on_in_the_run(sandbox: Sandbox) -> None:
-    """Only the failed rows are paid again, in their own places of the run, also among equal ones."""
+def test_retry_failed_continues_the_run(sandbox: Sandbox) -> None:
+    """Only the failed rows are sent again, in their own positions of the run, also among equal rows."""
     rows = pd.DataFrame({"prompt": ["same", "[fail] x", "same", "[fail] x"]})
     out = rows.eachlabs.bulk_trigger(WF, run="one", wait=True)
     assert out["status"].tolist() == ["completed", "failed", "completed", "failed"]
     again = out.eachlabs.retry_failed()
-    assert sent(sandbox) == 6
+    assert accepted_count(sandbox) == 6
     loaded = ef.load_run("one")
     assert sorted(loaded["execution_id"]) == sorted(again["execution_id"])
     assert loaded["execution_id"].tolist() == again["execution_id"].tolist()
 
 
-# -- keys -----------------------------------------------------------------------------------------------------------
+# -- keys -------------------------------------------------------------------------------------------------------------
 
 
 def keyed(prompts: list[str]) -> pd.DataFrame:
-    """Make rows with keys k0, k1, ..."""
+    """Return rows with the keys k0, k1, ..."""
     return pd.DataFrame({"sku": [f"k{row}" for row in range(len(prompts))], "prompt": prompts})
 
 
-def test_rows_with_keys_are_known_by_them(sandbox: Sandbox) -> None:
-    """Two equal prompts under two keys are two rows, in any order and part of the frame."""
+def test_rows_are_identified_by_their_keys(sandbox: Sandbox) -> None:
+    """Equal prompts with different keys are different rows, in any order and any part of the frame."""
     rows = keyed(["same", "same", "other"])
     first = rows.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
     second = rows.iloc[[1, 0]].eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
     assert second["execution_id"].tolist() == first["execution_id"].iloc[[1, 0]].tolist()
-    assert sent(sandbox) == 3
+    assert accepted_count(sandbox) == 3
 
 
-def test_a_key_with_another_input_is_an_error_that_names_the_row(sandbox: Sandbox) -> None:
-    """Nothing is sent, not even what is new; `retrigger=True` means it."""
+def test_a_key_with_another_input_is_refused(sandbox: Sandbox) -> None:
+    """The error names the row, and no row is sent; `retrigger=True` sends the new input."""
     keyed(["a", "b"]).eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
     changed = keyed(["a", "B", "c"])
     with pytest.raises(ef.InputError, match=r"row 1: its key was sent in run 'one' with another input"):
         changed.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
-    assert sent(sandbox) == 2
+    assert accepted_count(sandbox) == 2
     out = changed.iloc[[1]].eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku", retrigger=True)
-    assert sent(sandbox) == 3
+    assert accepted_count(sandbox) == 3
     loaded = ef.load_run("one")
     assert loaded["prompt"].tolist() == ["a", "B"]
     assert loaded["execution_id"].tolist()[1] == out["execution_id"].iloc[0]
     changed.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
-    assert sent(sandbox) == 4
+    assert accepted_count(sandbox) == 4
 
 
-def test_a_key_of_a_row_that_was_never_sent_may_change_its_input(sandbox: Sandbox) -> None:
-    """A pending row costs nothing, so its new input takes its place."""
+def test_the_input_of_a_key_that_was_never_sent_may_change(sandbox: Sandbox) -> None:
+    """A pending row costs nothing, so its input is replaced."""
     sandbox.change(balance_usd=0.0)
     keyed(["a"]).eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
     sandbox.top_up(1)
@@ -358,7 +358,7 @@ def test_a_key_of_a_row_that_was_never_sent_may_change_its_input(sandbox: Sandbo
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         (["a", "a"], r"row 0 and row 1 have the same key 'a' in column 'sku'"),
         (["a", None], r"row 1 has no key in column 'sku'"),
@@ -366,23 +366,21 @@ def test_a_key_of_a_row_that_was_never_sent_may_change_its_input(sandbox: Sandbo
         (["a", b"x"], r"row 1, key column 'sku'"),
     ],
 )
-def test_keys_that_are_no_keys_are_refused_before_anything_is_sent(
-    sandbox: Sandbox, keys: list[object], said: str
-) -> None:
-    """Missing, there twice, or nothing that can be written down."""
+def test_invalid_keys_are_refused_before_anything_is_sent(sandbox: Sandbox, keys: list[object], message: str) -> None:
+    """Keys that are missing, duplicated or not serializable are invalid."""
     rows = pd.DataFrame({"sku": pd.Series(keys, dtype=object), "prompt": ["x", "y"]})
-    with pytest.raises(ef.InputError, match=said):
+    with pytest.raises(ef.InputError, match=message):
         rows.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
-    assert sent(sandbox) == 0
+    assert accepted_count(sandbox) == 0
 
 
 def test_a_key_that_is_no_column_is_refused(sandbox: Sandbox) -> None:
-    """The error says so, and sends nothing."""
+    """The error names the column, and nothing is sent."""
     with pytest.raises(ef.MappingError, match="key='nope': the frame has no columns of this name"):
         frame(2).eachlabs.bulk_trigger(WF, run="one", key="nope")
 
 
-# -- what the journal gives back ------------------------------------------------------------------------------------
+# -- loading runs -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -398,8 +396,8 @@ def test_a_key_that_is_no_column_is_refused(sandbox: Sandbox) -> None:
     ],
     ids=str,
 )
-def test_a_run_comes_back_with_its_inputs_labels_and_results(sandbox: Sandbox, index: pd.Index) -> None:
-    """After any crash: the frame is made anew from the journal alone."""
+def test_a_loaded_run_has_its_inputs_labels_and_results(sandbox: Sandbox, index: pd.Index) -> None:
+    """The frame is built from the journal alone."""
     rows = pd.DataFrame({"prompt": ["a", "b", "c"], "seed": [1, 2, 3]}, index=index)
     out = rows.eachlabs.bulk_trigger(WF, ["prompt", "seed"], run="one", wait=True)
     loaded = ef.load_run("one")
@@ -439,29 +437,29 @@ SUMMER_TIME = pd.date_range("2026-10-24 23:30", periods=5, freq="h", tz="UTC").t
     ],
     ids=str,
 )
-def test_index_labels_come_back_as_they_were(index: pd.Index) -> None:
-    """Zone names over a change of summer time, dates, periods, intervals, UUIDs: the same values of the same types."""
+def test_index_labels_survive_a_json_round_trip(index: pd.Index) -> None:
+    """Values and types stay the same, with time zones at a DST change, dates, periods, intervals and UUIDs."""
     written = json.loads(json.dumps(list(labels_to_json(index.tolist()))))
-    back = index_from_json(written, [None] * index.nlevels).tolist()
-    for label, was in zip(back, index.tolist(), strict=True):
-        if not isinstance(was, tuple) and pd.isna(was):
+    loaded = index_from_json(written, [None] * index.nlevels).tolist()
+    for label, original in zip(loaded, index.tolist(), strict=True):
+        if not isinstance(original, tuple) and pd.isna(original):
             assert pd.isna(label)
             continue
-        assert type(label) is type(was)
-        assert str(label) == str(was)
-        assert label == was
+        assert type(label) is type(original)
+        assert str(label) == str(original)
+        assert label == original
     if isinstance(index, pd.DatetimeIndex):
         assert str(index_from_json(written, [None]).tz) == str(index.tz)
 
 
-def test_a_zone_that_this_machine_does_not_know_keeps_its_instant() -> None:
-    """With the offset that it had."""
-    found = label_from_json({"kind": "timestamp", "value": "2026-07-01T12:00:00+02:00", "zone": "Mars/Olympus"})
-    assert found == pd.Timestamp("2026-07-01T10:00:00Z")
+def test_a_timestamp_with_an_unknown_zone_keeps_its_instant() -> None:
+    """Its UTC offset is used."""
+    label = label_from_json({"kind": "timestamp", "value": "2026-07-01T12:00:00+02:00", "zone": "Mars/Olympus"})
+    assert label == pd.Timestamp("2026-07-01T10:00:00Z")
 
 
-def test_a_loaded_run_is_gone_on_with(sandbox: Sandbox) -> None:
-    """Its pending rows are sent in the same run, with their inputs as they were made, whatever made them."""
+def test_a_loaded_run_can_be_continued(sandbox: Sandbox) -> None:
+    """Its pending rows are sent in the same run with their recorded inputs."""
     sandbox.change(balance_usd=0.10)
     animals = pd.DataFrame({"animal": [f"fox {row}" for row in range(20)]})
     inputs = {"prompt": ef.template("A {animal}"), "style": ef.lit("noir")}
@@ -472,14 +470,14 @@ def test_a_loaded_run_is_gone_on_with(sandbox: Sandbox) -> None:
     sandbox.top_up(1)
     out = loaded.eachlabs.bulk_trigger(WF, wait=True)
     assert out["status"].tolist() == ["completed"] * 20
-    assert sent(sandbox) == 20
+    assert accepted_count(sandbox) == 20
     again = animals.eachlabs.bulk_trigger(WF, inputs, run="one")
     assert again["execution_id"].tolist() == out["execution_id"].tolist()
-    assert sent(sandbox) == 20
+    assert accepted_count(sandbox) == 20
 
 
-def test_what_wait_has_seen_is_in_the_journal(sandbox: Sandbox) -> None:
-    """Outputs, times and costs come back too, and not only from the call that triggered."""
+def test_results_of_wait_are_recorded_in_the_journal(sandbox: Sandbox) -> None:
+    """Outputs, times and costs are loaded, not only the results of the call that triggered."""
     out = frame(12).eachlabs.bulk_trigger(WF, run="one")
     done = out.eachlabs.wait()
     loaded = ef.load_run("one")
@@ -489,7 +487,7 @@ def test_what_wait_has_seen_is_in_the_journal(sandbox: Sandbox) -> None:
 
 
 def test_runs_are_listed_with_their_counts(sandbox: Sandbox) -> None:
-    """The newest first; a row that does not fit the schema counts as invalid."""
+    """The newest is first; a row that does not match the schema counts as invalid."""
     frame(12).eachlabs.bulk_trigger(WF, run="older", wait=True)
     mixed = pd.DataFrame({"prompt": ["a", None, "b"]})
     mixed.eachlabs.bulk_trigger(WF, run="newer")
@@ -501,8 +499,8 @@ def test_runs_are_listed_with_their_counts(sandbox: Sandbox) -> None:
     assert str(listed["created_at"].dtype) == "datetime64[ns, UTC]"
 
 
-def test_lists_of_runs_and_bulk_operations_fit_into_a_page(sandbox: Sandbox) -> None:
-    """In 120 characters, which Chromium shows in less than 1,000 px; what is left out is named, and is in the data."""
+def test_tables_of_runs_and_bulk_operations_fit_a_page(sandbox: Sandbox) -> None:
+    """They have 120 characters, under 1,000 px in Chromium; columns left out are named and are in the data."""
     out = frame(12).eachlabs.bulk_trigger(WF, run="a-run-with-quite-a-long-name", wait=True)
     listed = ef.runs().assign(**dict.fromkeys(["version_id", "workflow_id"], str(UUID(int=7))))
     for counts in (listed, listed.assign(**dict.fromkeys(STATUSES, 1_000)), out.eachlabs.summary()):
@@ -519,14 +517,14 @@ def test_lists_of_runs_and_bulk_operations_fit_into_a_page(sandbox: Sandbox) -> 
 
 
 def test_an_empty_journal_lists_no_runs() -> None:
-    """A frame of no lines, with every column."""
+    """The frame has no rows but every column."""
     listed = ef.runs()
     assert listed.empty
     assert {"run", "workflow_id", "version_id", "created_at", "rows", "unknown"} <= set(listed.columns)
 
 
-def test_a_run_is_deleted_only_when_told(sandbox: Sandbox) -> None:
-    """Afterwards nothing is known of it, and the same call pays again."""
+def test_a_deleted_run_is_forgotten(sandbox: Sandbox) -> None:
+    """A repeated call sends its rows again; unknown names are refused with suggestions."""
     frame(3).eachlabs.bulk_trigger(WF, run="one")
     assert ef.delete_run("one") == 3
     frame(1).eachlabs.bulk_trigger(WF, run="another")
@@ -538,11 +536,11 @@ def test_a_run_is_deleted_only_when_told(sandbox: Sandbox) -> None:
     with pytest.raises(ef.RunError, match="there is no run 'one'"):
         ef.delete_run("one")
     frame(3).eachlabs.bulk_trigger(WF, run="one")
-    assert sent(sandbox) == 7
+    assert accepted_count(sandbox) == 7
 
 
 def test_a_frame_without_attrs_finds_its_run_by_its_bulk_operations(sandbox: Sandbox) -> None:
-    """`wait` after a CSV file needs no workflow_id, and what it sees is noted."""
+    """`wait` after a round trip through CSV needs no workflow_id, and its results are recorded."""
     out = frame(4).eachlabs.bulk_trigger(WF, run="one")
     out.attrs.clear()
     done = out.eachlabs.wait()
@@ -551,15 +549,15 @@ def test_a_frame_without_attrs_finds_its_run_by_its_bulk_operations(sandbox: San
 
 
 @pytest.mark.parametrize("run", ["", "  ", 7, "a\nb", "x" * 201])
-def test_a_name_that_is_none_is_refused(sandbox: Sandbox, run: object) -> None:
-    """Nothing is sent in the name of something that nobody can type again."""
+def test_an_invalid_run_name_is_refused(sandbox: Sandbox, run: object) -> None:
+    """Nothing is sent for a name that is empty, too long or has control characters."""
     with pytest.raises(ef.ConfigurationError, match="run must be a name"):
         frame(2).eachlabs.bulk_trigger(WF, run=run)
-    assert sent(sandbox) == 0
+    assert accepted_count(sandbox) == 0
 
 
 def test_without_a_journal_there_are_no_named_runs(sandbox: Sandbox) -> None:
-    """Turning it off warns once; a run's name is then refused, and a plain call works."""
+    """Disabling the journal warns once; a run name is then refused, and a call without a name works."""
     with pytest.warns(UserWarning, match="the journal is off") as caught:
         ef.configure(journal=None)
     assert len(caught) == 1
@@ -573,7 +571,7 @@ def test_without_a_journal_there_are_no_named_runs(sandbox: Sandbox) -> None:
 
 
 def test_a_journal_that_cannot_be_used_stops_a_call_before_anything_is_sent(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Never a silent run without a journal."""
+    """A call never continues without the configured journal."""
     (tmp_path / "notes.txt").write_text("these are my notes, not a database" * 100)
     ef.configure(journal=tmp_path / "notes.txt")
     with pytest.raises(ef.JournalError, match=r"configure\(journal=\.\.\.\)"):
@@ -585,8 +583,8 @@ def test_a_journal_that_cannot_be_used_stops_a_call_before_anything_is_sent(sand
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(calls=st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=12), min_size=1, max_size=4))
-def test_however_frames_of_a_run_overlap_each_occurrence_is_paid_once(sandbox: Sandbox, calls: list[list[int]]) -> None:
-    """Any sequence of frames: what was sent is, for each prompt, the most that one frame had of it."""
+def test_overlapping_frames_of_a_run_pay_each_occurrence_once(sandbox: Sandbox, calls: list[list[int]]) -> None:
+    """For any frames, the executions of a prompt are as many as the most that one frame had."""
     sandbox.reset()
     name = f"run-{np.random.default_rng().integers(2**60)}"
     most: dict[str, int] = {}
@@ -595,37 +593,37 @@ def test_however_frames_of_a_run_overlap_each_occurrence_is_paid_once(sandbox: S
         out = pd.DataFrame({"prompt": prompts}).eachlabs.bulk_trigger(WF, run=name)
         assert out["execution_id"].is_unique
         inputs = {record.execution_id: record.inputs["prompt"] for record in sandbox.accepted}
-        assert [inputs[one] for one in out["execution_id"]] == prompts
+        assert [inputs[execution_id] for execution_id in out["execution_id"]] == prompts
         for prompt in prompts:
             most[prompt] = max(most.get(prompt, 0), prompts.count(prompt))
     assert {prompt: sandbox.accepted_count({"prompt": prompt}) for prompt in most} == most
 
 
-# -- what two careful readers found ---------------------------------------------------------------------------------
+# -- edge cases -------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_with_another_input_is_an_error_in_a_result_too(sandbox: Sandbox) -> None:
-    """The frame holds the execution of the old input: that is no reason to pay for the new one."""
+def test_a_key_with_another_input_is_refused_in_a_result_too(sandbox: Sandbox) -> None:
+    """The frame has the execution of the old input, but the new one is not sent."""
     out = keyed(["a", "b"]).eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
     out["prompt"] = ["a", "B"]
     with pytest.raises(ef.InputError, match="row 1: its key was sent"):
         out.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku")
-    assert sent(sandbox) == 2
+    assert accepted_count(sandbox) == 2
 
 
 @pytest.mark.parametrize("order", [[3, 2, 1, 0], [1, 2, 3, 0], [0, 2, 1, 3]])
-def test_inputs_that_change_places_in_a_result_keep_their_executions(sandbox: Sandbox, order: list[int]) -> None:
-    """Each input was sent, whichever row it stands in now."""
+def test_swapped_inputs_in_a_result_keep_their_executions(sandbox: Sandbox, order: list[int]) -> None:
+    """Each input was sent, whichever row has it now."""
     out = frame(4).eachlabs.bulk_trigger(WF, run="one")
     owner = dict(zip(out["prompt"], out["execution_id"], strict=True))
     out["prompt"] = out["prompt"].to_numpy()[order]
     moved = out.eachlabs.bulk_trigger(WF, run="one")
-    assert sent(sandbox) == 4
+    assert accepted_count(sandbox) == 4
     assert moved["execution_id"].tolist() == [owner[prompt] for prompt in moved["prompt"]]
 
 
-def test_the_refused_rows_of_a_result_are_retried_in_their_own_places(sandbox: Sandbox) -> None:
-    """Of equal inputs some were accepted: retried alone, the refused ones do not cover what was paid."""
+def test_refused_duplicates_are_retried_in_their_own_rows(sandbox: Sandbox) -> None:
+    """Of equal inputs some were accepted; retrying the refused ones does not replace paid executions."""
     sandbox.faults(Fault("bad_request", at=range(2, 40)))
     same = pd.DataFrame({"prompt": ["same"] * 20})
     out = same.eachlabs.bulk_trigger(WF, run="one", max_concurrency=1)
@@ -633,12 +631,12 @@ def test_the_refused_rows_of_a_result_are_retried_in_their_own_places(sandbox: S
     sandbox.faults()
     out[out["status"] == "failed"].eachlabs.retry_failed()
     loaded = ef.load_run("one")
-    assert sent(sandbox) == 20
+    assert accepted_count(sandbox) == 20
     assert set(loaded["execution_id"]) == {record.execution_id for record in sandbox.accepted}
 
 
-def test_unknown_rows_of_a_result_do_not_take_the_executions_of_equal_rows(sandbox: Sandbox) -> None:
-    """Filtered, they are still those whose answer was lost."""
+def test_unknown_duplicates_do_not_get_the_executions_of_others(sandbox: Sandbox) -> None:
+    """In a filtered frame they are still the rows whose reply was lost."""
     ef.configure(settle_window=0.2)
     sandbox.change(listing_lag=1e9)
     sandbox.faults(Fault("lost_answer", at={2}))
@@ -647,33 +645,33 @@ def test_unknown_rows_of_a_result_do_not_take_the_executions_of_equal_rows(sandb
     lost = out[out["status"] == "unknown"]
     assert (lost.eachlabs.reconcile()["status"] == "unknown").all()
     sandbox.change(listing_lag=0.0)
-    found = lost.eachlabs.reconcile()
-    assert found["execution_id"].notna().all()
-    assert set(found["execution_id"]).isdisjoint(out["execution_id"].dropna())
+    reconciled = lost.eachlabs.reconcile()
+    assert reconciled["execution_id"].notna().all()
+    assert set(reconciled["execution_id"]).isdisjoint(out["execution_id"].dropna())
 
 
-def test_copies_of_a_row_that_are_triggered_again_are_rows_of_their_own(sandbox: Sandbox) -> None:
-    """Each was paid, so the run knows each."""
+def test_copies_that_are_triggered_again_are_separate_rows(sandbox: Sandbox) -> None:
+    """Each copy is paid, so each is in the run."""
     out = frame(2).eachlabs.bulk_trigger(WF, run="one")
-    twice = pd.concat([out, out], ignore_index=True)
-    twice.attrs = out.attrs
-    again = twice.eachlabs.bulk_trigger(WF, run="one", retrigger=True)
-    assert sent(sandbox) == 6
+    doubled = pd.concat([out, out], ignore_index=True)
+    doubled.attrs = out.attrs
+    again = doubled.eachlabs.bulk_trigger(WF, run="one", retrigger=True)
+    assert accepted_count(sandbox) == 6
     assert set(again["execution_id"]) <= set(ef.load_run("one")["execution_id"])
 
 
-def test_large_integers_come_back_as_they_were_sent(sandbox: Sandbox) -> None:
-    """Beside a missing one, pandas would make floats of them, and another input."""
+def test_large_integers_are_loaded_exactly(sandbox: Sandbox) -> None:
+    """Next to a missing value pandas would convert them to floats, which is another input."""
     seeds = pd.DataFrame({"prompt": ["a", "b", "c"], "seed": pd.array([2**53 + 1, None, 3], dtype="Int64")})
     seeds.eachlabs.bulk_trigger(WF, ["prompt", "seed"], run="one")
     loaded = ef.load_run("one")
     assert loaded["seed"].tolist()[0] == 2**53 + 1
     loaded.eachlabs.bulk_trigger(WF, run="one")
-    assert sent(sandbox) == 3
+    assert accepted_count(sandbox) == 3
 
 
-def test_a_run_whose_inputs_have_different_keys_says_how_to_go_on(sandbox: Sandbox) -> None:
-    """With na="null" a column cannot say that a row had no such key: the inputs must be said again."""
+def test_a_loaded_run_with_different_input_keys_needs_inputs(sandbox: Sandbox) -> None:
+    """With na="null" a column cannot express that a row had no such key; the error suggests `inputs=`."""
     sandbox.add_workflow("wf_open")
     rows = pd.DataFrame({"prompt": ["a", "b"], "style": ["x", None]})
 
@@ -683,20 +681,20 @@ def test_a_run_whose_inputs_have_different_keys_says_how_to_go_on(sandbox: Sandb
     rows.eachlabs.bulk_trigger("wf_open", make, run="one", na="null")
     with pytest.raises(ef.MappingError, match="pass inputs="):
         ef.load_run("one").eachlabs.bulk_trigger("wf_open", run="one", na="null")
-    assert sent(sandbox) == 2
+    assert accepted_count(sandbox) == 2
 
 
-def test_a_run_of_frames_with_different_indexes_comes_back_all_the_same(sandbox: Sandbox) -> None:
-    """Its results are worth more than the shape of its labels."""
-    several = frame(2).set_index(pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]))
-    several.eachlabs.bulk_trigger(WF, run="one")
-    pd.concat([several.reset_index(drop=True), frame(1, start=9)]).eachlabs.bulk_trigger(WF, run="one")
+def test_a_run_of_frames_with_different_indexes_can_be_loaded(sandbox: Sandbox) -> None:
+    """Labels of mixed shape do not prevent loading the results."""
+    df = frame(2).set_index(pd.MultiIndex.from_tuples([("a", 1), ("b", 2)]))
+    df.eachlabs.bulk_trigger(WF, run="one")
+    pd.concat([df.reset_index(drop=True), frame(1, start=9)]).eachlabs.bulk_trigger(WF, run="one")
     assert ef.load_run("one")["execution_id"].notna().all()
-    assert sent(sandbox) == 3
+    assert accepted_count(sandbox) == 3
 
 
-def test_an_observer_that_ends_the_process_does_not_take_the_answer_along(sandbox: Sandbox) -> None:
-    """The journal has an answer before anybody's code is told of it."""
+def test_a_reply_is_recorded_before_observers_are_called(sandbox: Sandbox) -> None:
+    """An observer that ends the process loses no execution."""
 
     def leave(event: ef.Event) -> None:
         if event.kind == "answered":
@@ -704,11 +702,11 @@ def test_an_observer_that_ends_the_process_does_not_take_the_answer_along(sandbo
 
     with pytest.raises(SystemExit):
         frame(10).eachlabs.bulk_trigger(WF, run="one", progress=leave)
-    assert ef.load_run("one")["execution_id"].notna().sum() == sent(sandbox) == 10
+    assert ef.load_run("one")["execution_id"].notna().sum() == accepted_count(sandbox) == 10
 
 
-def test_what_the_frame_has_seen_is_not_forgotten_for_an_older_journal(sandbox: Sandbox) -> None:
-    """A wait that was not noted, with the journal off: the named call again does not turn back the clock."""
+def test_results_in_the_frame_are_kept_if_the_journal_is_older(sandbox: Sandbox) -> None:
+    """A wait with the journal off is not recorded; a later call does not replace its results by older ones."""
     out = frame(3).eachlabs.bulk_trigger(WF, run="one")
     path = ef.configure().journal
     with pytest.warns(UserWarning, match="journal is off"):
@@ -720,15 +718,15 @@ def test_what_the_frame_has_seen_is_not_forgotten_for_an_older_journal(sandbox: 
     assert again["output"].tolist() == done["output"].tolist()
 
 
-def test_what_a_call_that_only_waits_has_seen_is_noted(sandbox: Sandbox) -> None:
-    """Nothing was left to send, and the run knows how it ended."""
+def test_a_call_that_only_waits_records_the_results(sandbox: Sandbox) -> None:
+    """No row was left to send."""
     out = frame(3).eachlabs.bulk_trigger(WF, run="one")
     out.eachlabs.bulk_trigger(WF, wait=True)
     assert ef.load_run("one")["status"].tolist() == ["completed"] * 3
 
 
-def test_a_call_that_is_refused_leaves_no_run_behind(sandbox: Sandbox) -> None:
-    """Neither its name nor what it would have been pinned to."""
+def test_a_refused_call_leaves_no_run(sandbox: Sandbox) -> None:
+    """Its name and the options that the run would be fixed to are free."""
     rows = pd.DataFrame({"prompt": ["a", b"bytes"]})
     with pytest.raises(ef.InputError):
         rows.eachlabs.bulk_trigger(WF, ["prompt"], run="one")
@@ -736,11 +734,11 @@ def test_a_call_that_is_refused_leaves_no_run_behind(sandbox: Sandbox) -> None:
         rows.eachlabs.bulk_trigger(WF, ["prompt"])
     assert ef.runs().empty
     frame(2).eachlabs.bulk_trigger(WF, {"prompt": ef.template("A {prompt}")}, run="one")
-    assert sent(sandbox) == 2
+    assert accepted_count(sandbox) == 2
 
 
-def test_a_run_with_keys_comes_back_with_them_and_is_gone_on_with(sandbox: Sandbox) -> None:
-    """Also where the key is no part of the input."""
+def test_a_run_with_keys_is_loaded_with_them_and_can_be_continued(sandbox: Sandbox) -> None:
+    """The key column is loaded although it is no part of the input."""
     sandbox.change(balance_usd=0.10)
     rows = keyed([f"p{row}" for row in range(15)])
     rows.eachlabs.bulk_trigger(WF, ["prompt"], run="one", key="sku", max_concurrency=1)
@@ -750,12 +748,12 @@ def test_a_run_with_keys_comes_back_with_them_and_is_gone_on_with(sandbox: Sandb
     sandbox.top_up(1)
     out = loaded.iloc[::-1].eachlabs.bulk_trigger(WF, run="one")
     assert out["execution_id"].notna().all()
-    assert sent(sandbox) == 15
+    assert accepted_count(sandbox) == 15
     assert out.eachlabs.reconcile()["execution_id"].tolist() == out["execution_id"].tolist()
 
 
-def test_a_loaded_run_marks_rows_that_were_edited(sandbox: Sandbox) -> None:
-    """A row that was sent, and one that was refused here; a label that is there twice in one call is no edit."""
+def test_a_loaded_run_marks_superseded_rows(sandbox: Sandbox) -> None:
+    """Rows whose input was edited after they were sent or refused are marked; duplicate labels in one call are not."""
     df = pd.DataFrame({"prompt": ["a", "b", "c", None]}, index=["x", "y", "y", "z"])
     out = df.eachlabs.bulk_trigger(WF, run="edits", wait=True)
     assert "superseded" not in ef.load_run("edits")

@@ -1,4 +1,4 @@
-"""A run in the background: what its user sees of it while it goes on, how it is stopped, and what it never loses."""
+"""Tests of background runs: their state while they run, cancelling them, and errors."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ WF = "wf_abc123"
 
 
 def frame(size: int) -> pd.DataFrame:
-    """Make rows of different prompts, with labels that are no positions."""
+    """Return rows with different prompts and labels that are not positions."""
     return pd.DataFrame({"prompt": [f"p{row}" for row in range(size)]}, index=[f"row {row}" for row in range(size)])
 
 
 def count(sandbox: Sandbox, route: str) -> int:
-    """Count the requests that were sent on one route."""
+    """Return the number of requests that were sent on one route."""
     return sum(request.route == route for request in sandbox.requests)
 
 
-def in_place(out: pd.DataFrame, sandbox: Sandbox) -> bool:
-    """Say whether each execution is in the row whose input it was given, and none is missing."""
+def is_consistent(out: pd.DataFrame, sandbox: Sandbox) -> bool:
+    """Return whether each execution is in the row with its input, and no accepted execution is missing."""
     given = {record.execution_id: record.inputs["prompt"] for record in sandbox.accepted}
-    known = out[out["execution_id"].notna()]
-    return [given.pop(one) for one in known["execution_id"]] == known["prompt"].tolist() and not given
+    accepted = out[out["execution_id"].notna()]
+    return [given.pop(id_) for id_ in accepted["execution_id"]] == accepted["prompt"].tolist() and not given
 
 
-# While it goes on
+# A run in progress
 
 
-def test_it_returns_before_anything_is_sent_and_the_notebook_goes_on(sandbox: Sandbox) -> None:
-    """The rows are still being mapped when the caller has the run; what is wrong with the call is said at once."""
+def test_start_returns_before_anything_is_sent(sandbox: Sandbox) -> None:
+    """The rows are still being mapped when the caller gets the run."""
     go = threading.Event()
 
     def mapped(row: dict[str, Any]) -> dict[str, Any]:
@@ -64,15 +64,15 @@ def test_it_returns_before_anything_is_sent_and_the_notebook_goes_on(sandbox: Sa
     out = run.result()
     assert run.done
     assert out["status"].tolist() == ["completed"] * 25
-    assert in_place(out, sandbox)
+    assert is_consistent(out, sandbox)
 
 
-def test_it_gives_what_bulk_trigger_gives(sandbox: Sandbox) -> None:
-    """The same rows, index, dtypes and attrs; the caller's own frame is as it was, whatever becomes of it meanwhile."""
+def test_a_run_gives_the_same_result_as_bulk_trigger(sandbox: Sandbox) -> None:
+    """Rows, index, dtypes and attrs are the same; later changes of the caller's frame have no effect on the run."""
     df = frame(30)
     kept = df.copy()
     run = df.eachlabs.start(WF, run="same")
-    df["prompt"] = "changed while it was on its way"
+    df["prompt"] = "changed while the run was in progress"
     out = run.result()
     waited = kept.eachlabs.bulk_trigger(WF, run="other", wait=True)
     assert list(df.columns) == ["prompt"]
@@ -84,8 +84,8 @@ def test_it_gives_what_bulk_trigger_gives(sandbox: Sandbox) -> None:
     assert ef.load_run("same")["execution_id"].tolist() == out["execution_id"].tolist()
 
 
-def test_the_frame_so_far_has_every_row_in_order(sandbox: Sandbox) -> None:
-    """At any moment: what was accepted is with its own prompt, the rest pending, and the tallies add up."""
+def test_the_frame_of_a_run_in_progress_has_every_row_in_order(sandbox: Sandbox) -> None:
+    """Accepted executions are in their own rows, other rows are pending, and the counts add up."""
     sandbox.change(latency=0.01, hold=True)
     run = frame(200).eachlabs.start(WF, max_concurrency=2)
     seen = set()
@@ -93,19 +93,19 @@ def test_the_frame_so_far_has_every_row_in_order(sandbox: Sandbox) -> None:
         out = run.frame
         assert out["prompt"].tolist() == frame(200)["prompt"].tolist()
         assert out.index.equals(frame(200).index)
-        known = out["execution_id"].notna()
+        is_accepted = out["execution_id"].notna()
         given = {record.execution_id: record.inputs["prompt"] for record in sandbox.accepted}
-        assert [given[one] for one in out.loc[known, "execution_id"]] == out.loc[known, "prompt"].tolist()
-        assert (out.loc[~known, "status"] == "pending").all()
+        assert [given[id_] for id_ in out.loc[is_accepted, "execution_id"]] == out.loc[is_accepted, "prompt"].tolist()
+        assert (out.loc[~is_accepted, "status"] == "pending").all()
         assert sum(run.status.values()) == 200
-        seen.update(bound for bound in (20, 100) if known.sum() >= bound)
+        seen.update(bound for bound in (20, 100) if is_accepted.sum() >= bound)
     sandbox.change(hold=False)
     sandbox.release()
     assert run.result()["status"].tolist() == ["completed"] * 200
 
 
 def test_executions_are_tracked_while_others_are_still_sent(sandbox: Sandbox) -> None:
-    """What completes is seen before the last row is sent."""
+    """Completed executions are reported before the last row is sent."""
     events: list[ef.Event] = []
     sandbox.change(latency=0.02)
     run = frame(300).eachlabs.start(WF, max_concurrency=1, progress=events.append)
@@ -118,8 +118,8 @@ def test_executions_are_tracked_while_others_are_still_sent(sandbox: Sandbox) ->
     assert all(change.bulk_id for event in events for change in event.changed)
 
 
-def test_without_tracking_it_ends_when_all_is_sent(sandbox: Sandbox) -> None:
-    """No look is paid for; `wait` looks later."""
+def test_a_run_without_tracking_ends_when_all_rows_are_sent(sandbox: Sandbox) -> None:
+    """It sends no status request; `wait` polls later."""
     sandbox.change(hold=True)
     run = frame(30).eachlabs.start(WF, track=False)
     out = run.result()
@@ -131,20 +131,20 @@ def test_without_tracking_it_ends_when_all_is_sent(sandbox: Sandbox) -> None:
     assert out.eachlabs.wait()["status"].tolist() == ["completed"] * 30
 
 
-def test_two_runs_at_once_keep_to_their_own_rows(sandbox: Sandbox) -> None:
-    """And the notebook can trigger, wait and look beside them."""
+def test_two_concurrent_runs_keep_their_own_rows(sandbox: Sandbox) -> None:
+    """Other calls can trigger and wait at the same time."""
     sandbox.change(latency=0.01)
     first = frame(60).eachlabs.start(WF, run="first")
     second = frame(60).add_prefix("").assign(prompt=lambda df: "other " + df["prompt"]).eachlabs.start(WF, run="second")
     third = frame(10).assign(prompt="third").eachlabs.bulk_trigger(WF, wait=True)
-    one, two = first.result(), second.result()
-    assert set(one["prompt"]).isdisjoint(two["prompt"])
-    assert in_place(pd.concat([one, two, third]), sandbox)
+    first_out, second_out = first.result(), second.result()
+    assert set(first_out["prompt"]).isdisjoint(second_out["prompt"])
+    assert is_consistent(pd.concat([first_out, second_out, third]), sandbox)
 
 
 @pytest.mark.parametrize("bridge", ["thread", "nest"])
-def test_it_can_be_awaited(sandbox: Sandbox, bridge: Any) -> None:
-    """The caller's loop is free meanwhile, and giving up the wait does not give up the run."""
+def test_a_run_can_be_awaited(sandbox: Sandbox, bridge: Any) -> None:
+    """The caller's loop stays free, and cancelling the wait does not cancel the run."""
     ef.configure(bridge=bridge)
     sandbox.change(hold=True)
 
@@ -172,11 +172,11 @@ def test_it_can_be_awaited(sandbox: Sandbox, bridge: Any) -> None:
     assert turns >= 3
 
 
-# Stopping
+# Cancelling
 
 
-def test_a_cancelled_run_keeps_the_answers_in_flight(sandbox: Sandbox) -> None:
-    """As an interrupt does: nothing new is sent, and what the API accepted is in the frame and in the journal."""
+def test_a_cancelled_run_keeps_replies_in_flight(sandbox: Sandbox) -> None:
+    """No more rows are sent, and every accepted execution is in the frame and in the journal."""
     sandbox.change(latency=0.2, hold=True)
     run = frame(400).eachlabs.start(WF, run="stop", max_concurrency=4)
     until(lambda: sandbox.accepted_count() >= 40)
@@ -187,7 +187,7 @@ def test_a_cancelled_run_keeps_the_answers_in_flight(sandbox: Sandbox) -> None:
     out = run.result()
     assert run.done
     assert 40 <= out["execution_id"].notna().sum() < 400
-    assert in_place(out, sandbox)
+    assert is_consistent(out, sandbox)
     assert set(out["status"]) == {"queued", "pending"} or set(out["status"]) == {"queued", "running", "pending"}
     assert out.loc[out["status"] == "pending", "error"].str.startswith("not sent").all()
     assert run.status == out["status"].value_counts().to_dict()
@@ -201,8 +201,8 @@ def test_a_cancelled_run_keeps_the_answers_in_flight(sandbox: Sandbox) -> None:
     assert again["execution_id"].notna().sum() == 400 > sent
 
 
-def test_a_run_that_is_cancelled_twice_waits_for_no_answer(sandbox: Sandbox) -> None:
-    """What was in flight is then unknown, and looked for by whoever goes on."""
+def test_a_run_that_is_cancelled_twice_does_not_wait_for_replies(sandbox: Sandbox) -> None:
+    """Rows in flight are then unknown, and a call that resumes the run searches for them."""
     ef.configure(timeout=60.0)
     sandbox.faults(Fault("silence", at={2}, seconds=0))
     run = frame(20).eachlabs.start(WF, run="twice", max_concurrency=1)
@@ -217,8 +217,8 @@ def test_a_run_that_is_cancelled_twice_waits_for_no_answer(sandbox: Sandbox) -> 
     assert sandbox.accepted_count() == 20
 
 
-def test_a_run_that_only_tracks_is_stopped_at_once(sandbox: Sandbox) -> None:
-    """Its executions go on, and can be waited for."""
+def test_a_run_that_only_polls_is_cancelled_at_once(sandbox: Sandbox) -> None:
+    """Its executions continue and can be waited for later."""
     sandbox.change(hold=True)
     run = frame(20).eachlabs.start(WF)
     until(lambda: "looking" in repr(run) or count(sandbox, "list") > 0)
@@ -230,8 +230,8 @@ def test_a_run_that_only_tracks_is_stopped_at_once(sandbox: Sandbox) -> None:
     assert out.eachlabs.wait()["status"].tolist() == ["completed"] * 20
 
 
-def test_one_that_is_cancelled_before_it_has_begun_sends_nothing(sandbox: Sandbox) -> None:
-    """While its rows are mapped no job is under way: the first one is never started."""
+def test_a_run_that_is_cancelled_before_it_sends_sends_nothing(sandbox: Sandbox) -> None:
+    """It is cancelled while its rows are mapped."""
     go, mapping = threading.Event(), threading.Event()
 
     def mapped(row: dict[str, Any]) -> dict[str, Any]:
@@ -248,8 +248,8 @@ def test_one_that_is_cancelled_before_it_has_begun_sends_nothing(sandbox: Sandbo
     assert count(sandbox, "trigger") == 0
 
 
-def test_cancelling_what_has_ended_changes_nothing(sandbox: Sandbox) -> None:
-    """Nor does it turn a result into something else."""
+def test_cancelling_a_finished_run_has_no_effect(sandbox: Sandbox) -> None:
+    """The result, the status and the repr stay the same."""
     run = frame(5).eachlabs.start(WF)
     out = run.result()
     run.cancel()
@@ -258,8 +258,8 @@ def test_cancelling_what_has_ended_changes_nothing(sandbox: Sandbox) -> None:
     assert "cancelled" not in repr(run)
 
 
-def test_an_interrupted_wait_leaves_the_run_at_work(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends the waiting cell, not the run."""
+def test_an_interrupted_wait_does_not_stop_the_run(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends the waiting cell but not the run."""
     sandbox.change(hold=True)
     run = frame(10).eachlabs.start(WF)
 
@@ -278,8 +278,8 @@ def test_an_interrupted_wait_leaves_the_run_at_work(sandbox: Sandbox, monkeypatc
     assert run.result()["status"].tolist() == ["completed"] * 10
 
 
-def test_a_wait_that_takes_too_long_says_so_and_the_run_goes_on(sandbox: Sandbox) -> None:
-    """The message says how it stands."""
+def test_result_raises_after_its_timeout_and_the_run_continues(sandbox: Sandbox) -> None:
+    """The error gives the timeout."""
     sandbox.change(hold=True)
     run = frame(10).eachlabs.start(WF)
     with pytest.raises(TimeoutError, match=r"not done after 0\.01 s"):
@@ -288,11 +288,13 @@ def test_a_wait_that_takes_too_long_says_so_and_the_run_goes_on(sandbox: Sandbox
     run.result()
 
 
-# What goes wrong
+# Errors
 
 
-def test_an_exception_is_raised_by_the_result_and_shown(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """Each time it is asked for; and the log has it, should nobody ask."""
+def test_an_exception_of_a_run_is_raised_by_result_and_logged(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each call of `result` raises it; the repr shows it, and it is logged in case nobody calls `result`."""
     run = frame(3).eachlabs.start("wf_nowhere")
     for _ in range(2):
         with pytest.raises(ef.NotFoundError, match="wf_nowhere"):
@@ -304,8 +306,8 @@ def test_an_exception_is_raised_by_the_result_and_shown(sandbox: Sandbox, caplog
     assert sandbox.accepted_count() == 0
 
 
-def test_a_row_that_cannot_be_sent_ends_it_before_anything_is_sent(sandbox: Sandbox) -> None:
-    """As in the foreground; and what is wrong with the call itself is raised by `start`."""
+def test_a_row_that_cannot_be_encoded_ends_the_run_before_anything_is_sent(sandbox: Sandbox) -> None:
+    """`result` raises the error of the row; invalid arguments are raised by `start` itself."""
     df = frame(20)
     df["prompt"] = df["prompt"].astype(object)
     df.iloc[7, 0] = b"bytes"
@@ -317,8 +319,8 @@ def test_a_row_that_cannot_be_sent_ends_it_before_anything_is_sent(sandbox: Sand
     assert count(sandbox, "trigger") == 0
 
 
-def test_what_was_paid_is_in_the_frame_of_a_run_that_fails_midway(sandbox: Sandbox) -> None:
-    """An observer that exits ends the call; what the API accepted until then is kept."""
+def test_a_run_that_fails_keeps_accepted_executions(sandbox: Sandbox) -> None:
+    """An observer that raises SystemExit ends the run; executions accepted by then are in its frame."""
 
     def leave(event: ef.Event) -> None:
         if event.kind == "tracking":
@@ -327,11 +329,11 @@ def test_what_was_paid_is_in_the_frame_of_a_run_that_fails_midway(sandbox: Sandb
     run = frame(30).eachlabs.start(WF, progress=leave)
     with pytest.raises(SystemExit):
         run.result()
-    assert in_place(run.frame, sandbox)
+    assert is_consistent(run.frame, sandbox)
     assert "SystemExit" in repr(run)
 
 
-def test_an_observer_that_raises_harms_neither_the_run_nor_another(sandbox: Sandbox) -> None:
+def test_an_observer_that_raises_does_not_stop_the_run(sandbox: Sandbox) -> None:
     """It is not called again."""
     calls: list[str] = []
 
@@ -344,13 +346,13 @@ def test_an_observer_that_raises_harms_neither_the_run_nor_another(sandbox: Sand
     assert calls == ["started"]
 
 
-def test_waiting_inside_a_callback_is_refused(sandbox: Sandbox) -> None:
-    """It would wait for itself; the frame and the tallies can be looked at all the same."""
+def test_result_inside_an_observer_is_refused(sandbox: Sandbox) -> None:
+    """The run would wait for itself; its frame and status can be read."""
     seen: list[Any] = []
     runs: list[Run] = []
     ready = threading.Event()
 
-    def look(event: ef.Event) -> None:
+    def observe(event: ef.Event) -> None:
         if event.kind == "answered" and not seen:
             ready.wait(30)
             seen.extend([runs[0].status, len(runs[0].frame)])
@@ -359,7 +361,7 @@ def test_waiting_inside_a_callback_is_refused(sandbox: Sandbox) -> None:
             except ef.BridgeError as exc:
                 seen.append(exc)
 
-    runs.append(frame(30).eachlabs.start(WF, progress=look))
+    runs.append(frame(30).eachlabs.start(WF, progress=observe))
     ready.set()
     runs[0].result()
     assert sum(seen[0].values()) == 30
@@ -367,8 +369,8 @@ def test_waiting_inside_a_callback_is_refused(sandbox: Sandbox) -> None:
     assert isinstance(seen[2], ef.BridgeError)
 
 
-def test_looks_without_an_answer_are_said_and_waited_out(sandbox: Sandbox) -> None:
-    """`stale_since` is the moment of the last answer, and goes when answers come again."""
+def test_failed_polls_are_reported_and_retried(sandbox: Sandbox) -> None:
+    """`stale_since` is the time of the last reply, and is reset when a poll succeeds."""
     events: list[ef.Event] = []
     sandbox.change(hold=True)
     run = frame(10).eachlabs.start(WF, progress=events.append)
@@ -386,7 +388,7 @@ def test_looks_without_an_answer_are_said_and_waited_out(sandbox: Sandbox) -> No
 
 
 def test_a_402_leaves_the_rest_pending_with_the_reason(sandbox: Sandbox) -> None:
-    """And what was accepted is tracked to its end."""
+    """Accepted executions are tracked to their end."""
     sandbox.change(balance_usd=0.2)
     run = frame(40).eachlabs.start(WF, max_concurrency=1)
     out = run.result()
@@ -396,8 +398,8 @@ def test_a_402_leaves_the_rest_pending_with_the_reason(sandbox: Sandbox) -> None
     assert run._calls.summary()["waiting_for"] is None
 
 
-def test_what_becomes_of_a_result_does_not_reach_the_runs_own(sandbox: Sandbox) -> None:
-    """Each frame that a run gives is its caller's, while it is at work and afterwards."""
+def test_frames_of_a_run_are_copies(sandbox: Sandbox) -> None:
+    """Changes to a returned frame do not affect the run, while it is in progress and afterwards."""
     sandbox.change(hold=True)
     df = frame(10)
     run = df.eachlabs.start(WF)
@@ -414,8 +416,8 @@ def test_what_becomes_of_a_result_does_not_reach_the_runs_own(sandbox: Sandbox) 
     assert set(run.result()["status"]) == {"completed"}
 
 
-def test_an_observer_that_blocks_can_be_left(sandbox: Sandbox) -> None:
-    """Cancelled twice, the run ends; its frame has what the API has accepted by then."""
+def test_cancelling_twice_abandons_a_blocking_observer(sandbox: Sandbox) -> None:
+    """The run ends, and its frame has the executions accepted by then."""
     go, blocking = threading.Event(), threading.Event()
 
     def block(event: ef.Event) -> None:
@@ -436,8 +438,8 @@ def test_an_observer_that_blocks_can_be_left(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("interval", [0, -1, float("nan"), "2", None, True])
-def test_a_pace_that_is_none_is_refused(sandbox: Sandbox, interval: Any) -> None:
-    """Nor can the API be asked without a pause."""
+def test_an_invalid_interval_is_refused(sandbox: Sandbox, interval: Any) -> None:
+    """A very small interval is raised to the minimum of 0.1 s."""
     run = frame(1).eachlabs.start(WF)
     with pytest.raises(ef.ConfigurationError, match="interval"):
         run.interval = interval
@@ -446,8 +448,8 @@ def test_a_pace_that_is_none_is_refused(sandbox: Sandbox, interval: Any) -> None
     run.result()
 
 
-def test_nothing_is_logged_of_a_failure_that_was_awaited(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """The exception is the caller's; asyncio has nothing to add."""
+def test_an_awaited_failure_is_not_logged_by_asyncio(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """The exception is raised to the caller, so asyncio must not log it as never retrieved."""
 
     async def go() -> None:
         run = frame(3).eachlabs.start("wf_nowhere")
@@ -461,7 +463,7 @@ def test_nothing_is_logged_of_a_failure_that_was_awaited(sandbox: Sandbox, caplo
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_forked_child_does_not_wait_for_its_parents_run(sandbox: Sandbox) -> None:
-    """It goes on there; here it is said."""
+    """`result` raises in the child, and the run continues in the parent."""
     sandbox.change(hold=True)
     run = frame(10).eachlabs.start(WF)
     until(lambda: sandbox.accepted_count() == 10)
@@ -483,8 +485,8 @@ def test_a_forked_child_does_not_wait_for_its_parents_run(sandbox: Sandbox) -> N
 
 
 @pytest.mark.slow
-def test_a_process_that_ends_keeps_the_answers_in_flight(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The run is stopped as by an interrupt: each execution is in the journal, and nothing is unknown."""
+def test_a_process_that_exits_keeps_replies_in_flight(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The run is stopped like by an interrupt: each execution is in the journal, and no row is unknown."""
     sandbox.change(latency=0.2, hold=True)
     journal = str(tmp_path / "ends.sqlite")
     code = """
@@ -514,14 +516,14 @@ def test_a_process_that_ends_keeps_the_answers_in_flight(sandbox: Sandbox, tmp_p
     assert 20 <= loaded["execution_id"].notna().sum() < 400
     assert loaded["execution_id"].notna().sum() == sandbox.accepted_count()
     assert "unknown" not in set(loaded["status"])
-    assert in_place(loaded, sandbox)
+    assert is_consistent(loaded, sandbox)
 
 
-# What it says of itself
+# Display and context
 
 
-def test_its_repr_says_what_it_is_doing(sandbox: Sandbox) -> None:
-    """Before, while and after: the run's name, the workflow, the counts; foreign text is escaped in HTML."""
+def test_the_repr_shows_name_workflow_and_counts(sandbox: Sandbox) -> None:
+    """It does so while the run is in progress and afterwards; text is escaped in HTML."""
     sandbox.change(hold=True)
     df = pd.DataFrame({"prompt": ["<script>alert(1)</script>", None]})
     run = df.eachlabs.start(WF, ["prompt"], run="<b>bold</b>")
@@ -540,7 +542,7 @@ def test_its_repr_says_what_it_is_doing(sandbox: Sandbox) -> None:
 
 
 def test_a_run_has_the_context_variables_of_its_caller(sandbox: Sandbox) -> None:
-    """As the other calls do: log contexts and traces reach the row function and the progress callable."""
+    """Log contexts and traces reach the row function and the progress callable."""
     trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="lost")
     seen: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""`refresh`, `wait`, `summary`, `attach` and `preview` against the sandbox."""
+"""Tests of `refresh`, `wait`, `summary`, `attach` and `preview` with the sandbox."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WF = "wf_abc123"
 
 
 def frame(rows: int) -> pd.DataFrame:
-    """Make a frame of distinct prompts."""
+    """Return a frame with a different prompt in each row."""
     return pd.DataFrame({"prompt": [f"a heron, number {row}" for row in range(rows)]})
 
 
 def test_a_row_goes_from_queued_to_running_to_completed() -> None:
-    """One look at a time."""
+    """Each refresh reads the current status."""
     with ef.sandbox.start(queue_seconds=0, hold=True) as sandbox:
         out = frame(3).eachlabs.bulk_trigger(WF)
         assert out["status"].tolist() == ["queued"] * 3
@@ -46,8 +46,8 @@ def test_a_row_goes_from_queued_to_running_to_completed() -> None:
         assert (out["completed_at"] >= out["started_at"]).all()
 
 
-def test_a_settled_frame_asks_nothing(sandbox: Sandbox) -> None:
-    """Neither refresh nor wait."""
+def test_a_settled_frame_sends_no_request(sandbox: Sandbox) -> None:
+    """Neither `refresh` nor `wait` sends one."""
     out = frame(3).eachlabs.bulk_trigger(WF, wait=True)
     before = len(sandbox.requests)
     out.eachlabs.refresh()
@@ -55,8 +55,8 @@ def test_a_settled_frame_asks_nothing(sandbox: Sandbox) -> None:
     assert len(sandbox.requests) == before
 
 
-def test_a_time_out_returns_the_frame_with_a_warning_that_counts() -> None:
-    """How many of how many are open."""
+def test_a_wait_timeout_returns_the_frame_with_a_warning() -> None:
+    """The warning gives the number of open rows."""
     with ef.sandbox.start(hold=True, queue_seconds=0):
         out = frame(3).eachlabs.bulk_trigger(WF)
         with pytest.warns(ef.UnsettledWarning, match="3 of 3 rows are still open after 0.1 s") as caught:
@@ -65,16 +65,16 @@ def test_a_time_out_returns_the_frame_with_a_warning_that_counts() -> None:
         assert out["status"].tolist() == ["running"] * 3
 
 
-def test_waiting_goes_on_through_faults(sandbox: Sandbox) -> None:
-    """A server that is down for two looks."""
+def test_wait_continues_after_failed_polls(sandbox: Sandbox) -> None:
+    """The server fails for three polls."""
     out = frame(15).eachlabs.bulk_trigger(WF)
     sandbox.faults(Fault("error_before", on="list", at={1, 2}), Fault("dropped", on="list", at={3}))
     out = out.eachlabs.wait()
     assert out["status"].tolist() == ["completed"] * 15
 
 
-def test_a_failed_row_says_why(sandbox: Sandbox) -> None:
-    """By the details, which alone have the cause."""
+def test_a_failed_row_has_the_reason(sandbox: Sandbox) -> None:
+    """The reason is read from the details, because the listing does not have it."""
     sandbox.change(fail_when=lambda inputs: inputs["prompt"].endswith("1"))
     out = frame(3).eachlabs.bulk_trigger(WF, wait=True)
     assert out["status"].tolist() == ["completed", "failed", "completed"]
@@ -86,20 +86,20 @@ def test_a_failed_row_says_why(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("workflow", "inputs", "kind"), [("wf_text", {"prompt": "prompt"}, dict), ("wf_images", {"prompt": "prompt"}, list)]
 )
-def test_outputs_are_as_the_api_gave_them(sandbox: Sandbox, workflow: str, inputs: Any, kind: type) -> None:
-    """An object from the listing, a list from the details."""
+def test_outputs_keep_their_json_type(sandbox: Sandbox, workflow: str, inputs: Any, kind: type) -> None:
+    """An object comes from the listing, a list from the details."""
     out = frame(3).eachlabs.bulk_trigger(workflow, inputs, wait=True)
-    assert {type(one) for one in out["output"]} == {kind}
+    assert {type(output) for output in out["output"]} == {kind}
 
 
-def test_a_cost_that_is_an_object_is_a_number(sandbox: Sandbox) -> None:
-    """In USD."""
+def test_a_cost_object_becomes_a_number(sandbox: Sandbox) -> None:
+    """The number is in USD."""
     sandbox.change(cost_shape="object")
     assert frame(2).eachlabs.bulk_trigger(WF, wait=True)["cost"].tolist() == [0.01, 0.01]
 
 
-def test_a_status_of_the_apis_own_is_shown(sandbox: Sandbox) -> None:
-    """And counted."""
+def test_an_unknown_status_is_shown_and_counted(sandbox: Sandbox) -> None:
+    """`summary` has a column for it."""
     sandbox.change(hold=True)
     out = frame(2).eachlabs.bulk_trigger(WF)
     sandbox.set_status(out.loc[0, "execution_id"], "rebalancing")
@@ -109,8 +109,8 @@ def test_a_status_of_the_apis_own_is_shown(sandbox: Sandbox) -> None:
     assert out.eachlabs.summary()[["total", "cancelled", "rebalancing"]].values.tolist() == [[2, 1, 1]]
 
 
-def test_lost_attrs_are_named_and_mended(sandbox: Sandbox) -> None:
-    """A merge loses them, and so did the journal: `workflow_id=` says it again, and from then on it is known."""
+def test_lost_attrs_are_replaced_by_workflow_id(sandbox: Sandbox) -> None:
+    """A merge drops attrs; if the journal has no such run either, `workflow_id=` sets the workflow again."""
     out = frame(3).eachlabs.bulk_trigger(WF)
     ef.delete_run(out.attrs["eachlabs"]["run"])
     out.attrs.clear()
@@ -120,22 +120,22 @@ def test_lost_attrs_are_named_and_mended(sandbox: Sandbox) -> None:
     assert out.eachlabs.wait()["status"].tolist() == ["completed"] * 3
 
 
-def test_naming_the_workflow_that_is_known_forgets_nothing(sandbox: Sandbox) -> None:
-    """The mapping is still there for retry_failed."""
+def test_passing_the_known_workflow_id_keeps_the_attrs(sandbox: Sandbox) -> None:
+    """The mapping stays available for `retry_failed`."""
     out = frame(2).eachlabs.bulk_trigger(WF, ["prompt"], na="null")
     again = out.eachlabs.refresh(workflow_id=WF)
     assert again.attrs["eachlabs"] == out.attrs["eachlabs"]
 
 
 @pytest.mark.parametrize("method", ["refresh", "wait", "summary"])
-def test_a_frame_without_results_says_so(method: str) -> None:
-    """And what to call."""
+def test_a_frame_without_results_is_refused(method: str) -> None:
+    """The error suggests `bulk_trigger`."""
     with pytest.raises(ef.ColumnError, match=r"nothing was triggered.*bulk_trigger"):
         getattr(frame(2).eachlabs, method)()
 
 
 def test_the_summary_has_a_line_per_bulk_and_a_count_per_status(sandbox: Sandbox) -> None:
-    """In order of first appearance; rows that went with none have a line of their own."""
+    """Lines are in the order of first appearance; rows without a bulk_id have a line of their own."""
     df = frame(25)
     df.loc[24, "prompt"] = None
     summary = df.eachlabs.bulk_trigger(WF, wait=True).eachlabs.summary()
@@ -151,7 +151,7 @@ def test_the_summary_has_a_line_per_bulk_and_a_count_per_status(sandbox: Sandbox
 
 @pytest.mark.slow
 def test_ten_thousand_open_rows_cost_at_most_110_requests_a_poll() -> None:
-    """Through a real socket, with the listing of a server that pages by a hundred."""
+    """Over a real socket, with a listing of 100 executions a page."""
     with ef.sandbox.start(hold=True, queue_seconds=0) as sandbox:
         out = frame(10_000).eachlabs.bulk_trigger(WF, max_concurrency=16, validate=False, version_id="v2")
         before = len(sandbox.requests)
@@ -160,16 +160,16 @@ def test_ten_thousand_open_rows_cost_at_most_110_requests_a_poll() -> None:
         assert out["status"].tolist() == ["running"] * 10_000
 
 
-def test_a_listing_that_never_shows_them_does_not_hang_a_wait(sandbox: Sandbox) -> None:
-    """The details still do: after three looks they are asked."""
+def test_executions_that_are_never_listed_do_not_block_wait(sandbox: Sandbox) -> None:
+    """After three polls without them, their details are requested."""
     sandbox.change(listing_lag=math.inf)
     out = frame(2).eachlabs.bulk_trigger(WF, wait=True)
     assert out["status"].tolist() == ["completed"] * 2
     assert Counter(record.route for record in sandbox.requests)["details"] == 2
 
 
-def test_an_execution_that_retention_removed_is_settled_by_a_refresh_and_never_sent_again(sandbox: Sandbox) -> None:
-    """The journal says that it was sent long ago; a young one stays open. It was paid, so nothing sends it again."""
+def test_an_execution_removed_by_retention_becomes_unknown_and_is_not_resent(sandbox: Sandbox) -> None:
+    """Only after the journal says that it was sent long ago. It was paid, so no call sends it again."""
     sandbox.change(hold=True)
     out = frame(3).eachlabs.bulk_trigger(WF, run="one")
     sandbox.expire(out.loc[1, "execution_id"])
@@ -194,7 +194,7 @@ def test_an_execution_that_retention_removed_is_settled_by_a_refresh_and_never_s
 
 @pytest.mark.parametrize(("workflow", "kind"), [(WF, str), ("wf_text", dict), ("wf_images", list)])
 def test_the_details_alone_give_output_and_cost(sandbox: Sandbox, workflow: str, kind: type) -> None:
-    """An execution that no listing shows has the same columns as one that is listed."""
+    """An execution that is never listed gets the same columns as a listed one."""
     listed = frame(2).eachlabs.bulk_trigger(workflow, wait=True)
     sandbox.change(listing_lag=math.inf)
     out = frame(2).eachlabs.bulk_trigger(workflow, retrigger=True, wait=True)
@@ -202,21 +202,21 @@ def test_the_details_alone_give_output_and_cost(sandbox: Sandbox, workflow: str,
     assert out["cost"].tolist() == listed["cost"].tolist() == [0.01] * 2
 
 
-def test_attach_makes_a_frame_of_somebody_elses_bulk(sandbox: Sandbox) -> None:
-    """Inputs, then results; and it can be refreshed."""
+def test_attach_returns_a_frame_of_an_existing_bulk_operation(sandbox: Sandbox) -> None:
+    """The frame has the inputs and results, and can be refreshed."""
     out = frame(7).eachlabs.bulk_trigger(WF)
     other = ef.attach(out.loc[0, "bulk_id"], WF)
     assert sorted(other["execution_id"]) == sorted(out["execution_id"])
     assert other["prompt"].tolist() == out["prompt"].tolist()
     by_id = dict(zip(out["execution_id"], out["prompt"], strict=True))
-    assert [by_id[one] for one in other["execution_id"]] == other["prompt"].tolist()
+    assert [by_id[execution_id] for execution_id in other["execution_id"]] == other["prompt"].tolist()
     assert other["status"].tolist() == ["completed"] * 7
     assert other["output"].notna().all()
     assert len(other.eachlabs.refresh()) == 7
 
 
-def test_attach_with_an_input_of_our_own_name_needs_a_prefix(sandbox: Sandbox) -> None:
-    """Like any frame with such a column."""
+def test_attach_with_an_input_named_like_a_result_column_needs_a_prefix(sandbox: Sandbox) -> None:
+    """As for any frame with such a column."""
     df = pd.DataFrame({"text": ["x"]})
     out = df.eachlabs.bulk_trigger("wf_free", {"status": "text"})
     with pytest.raises(ef.ColumnError, match="'status'"):
@@ -233,14 +233,16 @@ def test_attach_with_an_input_of_our_own_name_needs_a_prefix(sandbox: Sandbox) -
         (str(uuid.UUID(int=5)), ef.NotFoundError, "no executions with bulk_id"),
     ],
 )
-def test_attach_to_what_is_not_there(sandbox: Sandbox, bulk_id: Any, error: Any, message: str) -> None:
-    """A word that is no UUID is not even asked for."""
+def test_attach_to_an_unknown_bulk_operation_is_refused(
+    sandbox: Sandbox, bulk_id: Any, error: Any, message: str
+) -> None:
+    """No request is sent for a bulk_id that is not a UUID."""
     with pytest.raises(error, match=message):
         ef.attach(bulk_id, WF)
 
 
 def test_preview_needs_neither_key_nor_network() -> None:
-    """Without a workflow it shows payloads and what cannot be sent."""
+    """Without a workflow it shows payloads and values that cannot be encoded."""
     df = pd.DataFrame({"prompt": ["a fox", None, "b"], "extra": [1.5, 2, float("inf")]}, index=["x", "y", "y"])
     shown = df.eachlabs.preview()
     assert shown.index.tolist() == ["x", "y", "y"]
@@ -250,8 +252,8 @@ def test_preview_needs_neither_key_nor_network() -> None:
     assert df.eachlabs.preview(na="null")["payload"].iloc[1] == {"prompt": None, "extra": 2.0}
 
 
-def test_preview_checks_against_the_workflow_and_triggers_nothing(sandbox: Sandbox) -> None:
-    """With the schema's columns and the validator's words."""
+def test_preview_validates_against_the_schema_and_triggers_nothing(sandbox: Sandbox) -> None:
+    """It selects the columns of the schema and shows the validator's messages."""
     df = pd.DataFrame({"prompt": ["a fox", "b"], "seed": [1.0, -1.0], "note": ["x", "y"]})
     shown = df.eachlabs.preview(WF)
     assert shown["payload"].tolist() == [{"prompt": "a fox", "seed": 1}, {"prompt": "b", "seed": -1}]
@@ -259,10 +261,10 @@ def test_preview_checks_against_the_workflow_and_triggers_nothing(sandbox: Sandb
     assert {record.method for record in sandbox.requests} == {"GET"}
 
 
-def test_preview_names_what_is_not_sent_and_what_was_probably_meant(
+def test_preview_notes_columns_that_are_not_sent_and_suggests_names(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Columns that the schema does not name, and the commonest problem; a call that pays warns of such names."""
+    """It also notes the most common problem; a call that triggers logs the same notes."""
     df = pd.DataFrame({"prompt": ["a fox", "b", "c", None], "seed": [1, -1, -2, 3], "styel": "noir", "id": 1, "x": 2})
     notes = df.eachlabs.preview(WF).attrs["eachlabs_notes"]
     assert notes == [
@@ -285,8 +287,8 @@ def test_preview_names_what_is_not_sent_and_what_was_probably_meant(
     assert "eachlabs_notes" not in df[["prompt"]].dropna().eachlabs.preview(WF).attrs
 
 
-def test_a_preview_shows_payloads_whole_on_demand() -> None:
-    """Cut by default, whole with `full=True`; the data are the same, and problems are always whole in a notebook."""
+def test_a_preview_truncates_payloads_unless_full() -> None:
+    """With `full=True` payloads are shown completely; the data are the same, and problems are never truncated."""
     df = pd.DataFrame({"prompt": ["a fox " * 50, float("inf")], "style": "noir"})
     short, full = df.eachlabs.preview(), df.eachlabs.preview(full=True)
     assert short["payload"].tolist() == full["payload"].tolist()
@@ -298,8 +300,8 @@ def test_a_preview_shows_payloads_whole_on_demand() -> None:
     assert type(full.head()) is pd.DataFrame
 
 
-def test_a_warning_that_is_an_error_has_the_frame(sandbox: Sandbox) -> None:
-    """With warnings as errors, a wait that ran out of time raises, and what it saw is not lost."""
+def test_an_unsettled_warning_raised_as_an_error_carries_the_frame(sandbox: Sandbox) -> None:
+    """With warnings as errors, a wait that timed out raises, and its results are not lost."""
     sandbox.change(hold=True)
     out = pd.DataFrame({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123")
     with warnings.catch_warnings():
@@ -310,8 +312,8 @@ def test_a_warning_that_is_an_error_has_the_frame(sandbox: Sandbox) -> None:
     assert frame["execution_id"].tolist() == out["execution_id"].tolist()
 
 
-def test_a_warning_of_pandas_that_is_an_error_has_the_frame(sandbox: Sandbox) -> None:
-    """Writing the results is done again without it, and the whole frame goes along with the warning."""
+def test_a_pandas_warning_raised_as_an_error_carries_the_frame(sandbox: Sandbox) -> None:
+    """The results are written again without the warning as an error, and the exception has the whole frame."""
 
     class Deprecated(pd.DataFrame):
         _metadata: ClassVar[list[str]] = []
@@ -326,9 +328,9 @@ def test_a_warning_of_pandas_that_is_an_error_has_the_frame(sandbox: Sandbox) ->
             return super().copy(deep)
 
     with warnings.catch_warnings():
-        # The oldest pandas warns of its own accord where a subclass is made.
+        # The oldest pandas warns whenever a subclass is constructed.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("error", FutureWarning)
         with pytest.raises(FutureWarning) as caught:
             Deprecated({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123")
-    assert caught.value.frame["execution_id"].tolist() == [one.execution_id for one in sandbox.accepted]  # type: ignore[attr-defined]
+    assert caught.value.frame["execution_id"].tolist() == [execution.execution_id for execution in sandbox.accepted]  # type: ignore[attr-defined]
