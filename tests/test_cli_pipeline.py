@@ -1,4 +1,4 @@
-"""Commands in a pipeline: dry runs, pipes, exit codes, retries, downloads and completion."""
+"""Tests of commands in pipelines: dry runs, pipes, exit codes, retries, downloads and completion."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Run = Callable[..., Said]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command in this process, in a folder with rows in it, with `stdin` as its input."""
+    """A function that runs a command in this process with `stdin` and returns its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     ROWS.to_csv("rows.csv", index=False)
 
@@ -40,34 +40,34 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     return command
 
 
-def failing(sandbox: Sandbox, *prompts: str) -> None:
-    """Have executions with these prompts fail from now on."""
+def fail_prompts(sandbox: Sandbox, *prompts: str) -> None:
+    """Let executions with these prompts fail from now on."""
     sandbox.change(fail_when=lambda inputs: inputs["prompt"] in prompts)
 
 
 # Dry runs
 
 
-def test_a_dry_run_says_what_the_command_then_sends(run: Run, sandbox: Sandbox) -> None:
-    """As JSON: each input, each problem, the cost. Nothing is sent, no run is made, and no file is written."""
+def test_a_dry_run_prints_what_the_command_would_send(run: Run, sandbox: Sandbox) -> None:
+    """The JSON has each input, each problem and the cost. Nothing is sent, and no run or file is created."""
     code, out, _ = run(*TRIGGER, "--dry-run", "--json", "--run", "r")
-    would = json.loads(out)
+    plan = json.loads(out)
     assert (code, sandbox.accepted_count(), len(ef.runs())) == (1, 0, 0)
     assert [path.name for path in Path().iterdir()] == ["rows.csv"]
-    assert (would["rows"], would["would_send"], would["left_alone"], would["requests"]) == (4, 3, 0, 1)
-    assert would["problems"] == [{"row": 2, "problem": '"prompt" is a required property'}]
-    assert would["balance_usd"] is not None
+    assert (plan["rows"], plan["would_send"], plan["left_alone"], plan["requests"]) == (4, 3, 0, 1)
+    assert plan["problems"] == [{"row": 2, "problem": '"prompt" is a required property'}]
+    assert plan["balance_usd"] is not None
     run(*TRIGGER, "--out", "out.csv", "--run", "r", "--wait")
-    assert [made["input"] for made in would["inputs"]] == [dict(accepted.inputs) for accepted in sandbox.accepted]
+    assert [row["input"] for row in plan["inputs"]] == [dict(accepted.inputs) for accepted in sandbox.accepted]
 
 
-def test_a_dry_run_knows_what_the_run_has_sent(run: Run, sandbox: Sandbox) -> None:
-    """Rows of the run are left alone, new rows would be sent; what was said as text is said of these."""
+def test_a_dry_run_leaves_out_rows_that_the_run_has_sent(run: Run, sandbox: Sandbox) -> None:
+    """Only new rows plan be sent; the text output shows the same."""
     run(*TRIGGER, "--out", "out.csv", "--run", "r")
     pd.concat([ROWS, pd.DataFrame({"prompt": ["a newt"], "style": ["noir"]})]).to_csv("rows.csv", index=False)
-    would = json.loads(run(*TRIGGER, "--dry-run", "--json", "--run", "r")[1])
-    assert (would["would_send"], would["left_alone"]) == (1, 3)
-    assert would["inputs"] == [{"row": 4, "input": {"prompt": "a newt", "style": "noir"}}]
+    plan = json.loads(run(*TRIGGER, "--dry-run", "--json", "--run", "r")[1])
+    assert (plan["would_send"], plan["left_alone"]) == (1, 3)
+    assert plan["inputs"] == [{"row": 4, "input": {"prompt": "a newt", "style": "noir"}}]
     text = run(*TRIGGER, "--dry-run", "--run", "r")[1]
     assert "3 of 5 rows were sent before and would not be sent again" in text
     assert '{"prompt": "a newt", "style": "noir"}' in text
@@ -76,36 +76,36 @@ def test_a_dry_run_knows_what_the_run_has_sent(run: Run, sandbox: Sandbox) -> No
     assert len(ef.load_run("r")) == 4
 
 
-def test_a_dry_run_is_refused_where_the_command_would_be(run: Run, sandbox: Sandbox) -> None:
-    """With the same words and exit code: rows that were sent before without --run, a value that cannot be sent."""
+def test_a_dry_run_is_refused_like_the_command(run: Run, sandbox: Sandbox) -> None:
+    """Message and exit code are the same, for rows that were accepted before and for values that cannot be sent."""
     run(*TRIGGER, "--out", "out.csv")
     code, out, err = run(*TRIGGER, "--dry-run", "--json")
-    would = json.loads(out)
-    assert (code, would["would_send"], would["inputs"]) == (2, 0, [])
-    assert "accepted before with the same input" in would["refused"]
-    assert would["refused"] in err
+    plan = json.loads(out)
+    assert (code, plan["would_send"], plan["inputs"]) == (2, 0, [])
+    assert "accepted before with the same input" in plan["refused"]
+    assert plan["refused"] in err
     pd.DataFrame({"prompt": [b"\xff", None], "style": "noir"}).to_parquet("bytes.parquet")
     argv = ("trigger", "bytes.parquet", "--workflow", "wf_abc123", "--inputs", "prompt")
     code, out, err = run(*argv, "--dry-run", "--json")
-    would = json.loads(out)
+    plan = json.loads(out)
     assert code == 2
     assert "nothing would be sent" in err
-    assert (would["would_send"], [each["row"] for each in would["problems"]]) == (0, [0, 1])
+    assert (plan["would_send"], [problem["row"] for problem in plan["problems"]]) == (0, [0, 1])
     assert run(*argv, "--out", "b.csv")[0] == 2
 
 
 # Pipes
 
 
-def test_stdout_holds_the_table_alone(run: Run, sandbox: Sandbox) -> None:
-    """Rows come from stdin, the result goes to stdout, and everything else to stderr."""
+def test_stdout_contains_only_the_table(run: Run, sandbox: Sandbox) -> None:
+    """Rows are read from stdin, the result is written to stdout, and everything else to stderr."""
     rows = ROWS.dropna().to_json(orient="records", lines=True).encode()
     options = ("--workflow", "wf_abc123", "--input-format", "jsonl", "--wait", "--progress")
     code, out, err = run("trigger", "-", *options, "--out", "-", stdin=rows)
     assert code == 0
-    back = pd.read_csv(io.StringIO(out))
-    assert back["prompt"].tolist() == ROWS["prompt"].dropna().tolist()
-    assert ids(back) == billed(sandbox)
+    written = pd.read_csv(io.StringIO(out))
+    assert written["prompt"].tolist() == ROWS["prompt"].dropna().tolist()
+    assert ids(written) == billed(sandbox)
     assert "3 rows: 3 accepted (3 completed) -> stdout, run " in err
     code, out, _ = run("trigger", "-", *options, "--out", "-", "--out-format", "jsonl", "--retrigger", stdin=rows)
     assert code == 0
@@ -114,8 +114,8 @@ def test_stdout_holds_the_table_alone(run: Run, sandbox: Sandbox) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
-def test_a_reader_of_stdout_that_has_left_loses_no_row(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The run is in the journal; the message says how to get it, and the exit code is 1."""
+def test_a_closed_stdout_loses_no_row(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The run is in the journal; the message gives the command that writes it, and the exit code is 1."""
     ROWS.dropna().to_csv(tmp_path / "rows.csv", index=False)
     sandbox.change(fail_when=lambda _: bool(child.stdout and child.stdout.close()))
     child = process(*TRIGGER, "--out", "-", "--run", "r", sandbox=sandbox, cwd=tmp_path)
@@ -135,7 +135,7 @@ def test_a_reader_of_stdout_that_has_left_loses_no_row(sandbox: Sandbox, tmp_pat
 def test_closed_streams_are_refused_before_anything_is_sent(
     run: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python has None for a stream that a shell has closed (`>&-`)."""
+    """In Python a stream that the shell has closed (`>&-`) is None."""
     with monkeypatch.context() as closed:
         closed.setattr("sys.stdout", None)
         code, _, err = run(*TRIGGER, "--out", "-")
@@ -145,10 +145,10 @@ def test_closed_streams_are_refused_before_anything_is_sent(
     assert cli.main(["trigger", "-", *TRIGGER[2:], "--out", "out.csv"]) == 2
 
 
-def test_a_row_that_failed_is_exit_code_1(run: Run, sandbox: Sandbox) -> None:
-    """Where it was waited for; --ok-if-failed asks only whether every row was accepted."""
+def test_a_failed_row_gives_exit_code_1(run: Run, sandbox: Sandbox) -> None:
+    """Only with --wait; --ok-if-failed requires only that every row was accepted."""
     ROWS.dropna().to_csv("rows.csv", index=False)
-    failing(sandbox, "a heron")
+    fail_prompts(sandbox, "a heron")
     code, out, err = run(*TRIGGER, "--out", "out.csv", "--wait", "--run", "r")
     assert (code, out) == (1, "3 rows: 3 accepted (2 completed, 1 failed) -> out.csv, run r\n")
     assert "1 of 3 rows have not completed" in one_line(err)
@@ -159,7 +159,7 @@ def test_a_row_that_failed_is_exit_code_1(run: Run, sandbox: Sandbox) -> None:
 
 
 def test_options_reach_the_library(run: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--max-wait ends a wait for a busy API; the secret of --webhook-url comes from the environment."""
+    """--max-wait ends a wait for a busy API; the secret of --webhook-url is read from the environment."""
     sandbox.faults(Fault("rate_limit", on="trigger", retry_after=30))
     code, _, err = run(*TRIGGER, "--out", "out.csv", "--max-wait", "2")
     assert code == 1
@@ -170,9 +170,9 @@ def test_options_reach_the_library(run: Run, sandbox: Sandbox, monkeypatch: pyte
     assert "EACHLABS_WEBHOOK_SECRET must be" in one_line(err)
 
 
-def test_a_cost_that_is_too_high_is_seen_before_and_named_in_the_file(run: Run, sandbox: Sandbox) -> None:
-    """A dry run says that --max-cost would stop the run; the error of rows that were not sent names the option."""
-    run(*TRIGGER, "--out", "first.csv", "--wait")  # the price is known from here on
+def test_max_cost_is_checked_by_a_dry_run_and_named_in_errors(run: Run, sandbox: Sandbox) -> None:
+    """A dry run reports that --max-cost would stop the run; errors of rows that were not sent name the option."""
+    run(*TRIGGER, "--out", "first.csv", "--wait")  # the price is known from now on
     limit = ("--retrigger", "--max-cost", "0.005")
     code, _, err = run(*TRIGGER, *limit, "--dry-run")
     assert code == 1
@@ -184,7 +184,7 @@ def test_a_cost_that_is_too_high_is_seen_before_and_named_in_the_file(run: Run, 
 
 
 @pytest.mark.parametrize(
-    ("argv", "wanted"),
+    ("argv", "message"),
     [
         ([*TRIGGER, "--json", "--out", "o.csv"], "--json requires --dry-run"),
         ([*TRIGGER, "--dry-run", "--out", "o.csv"], "--out cannot be used with --dry-run"),
@@ -204,11 +204,11 @@ def test_a_cost_that_is_too_high_is_seen_before_and_named_in_the_file(run: Run, 
         (["completion", "fish"], "invalid choice"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(run: Run, sandbox: Sandbox, argv: list[str], wanted: str) -> None:
-    """In one line, with exit code 2, before anything is sent or written."""
+def test_incompatible_options_are_refused(run: Run, sandbox: Sandbox, argv: list[str], message: str) -> None:
+    """The error is one line, the exit code is 2, and nothing is sent or written."""
     code, out, err = run(*argv)
     assert (code, out) == (2, "")
-    assert wanted in one_line(err)
+    assert message in one_line(err)
     assert sandbox.accepted_count() == 0
     assert [path.name for path in Path().iterdir()] == ["rows.csv"]
 
@@ -217,13 +217,13 @@ def test_options_that_do_not_go_together_are_refused(run: Run, sandbox: Sandbox,
 
 
 def test_retry_sends_the_failed_rows_of_a_file(run: Run, sandbox: Sandbox) -> None:
-    """The journal knows the file's workflow and mapping; the other rows keep their executions."""
-    failing(sandbox, "a heron")
+    """The journal has the file's workflow and mapping; other rows keep their executions."""
+    fail_prompts(sandbox, "a heron")
     run(*TRIGGER, "--out", "out.csv", "--wait")
     first = files.read(Path("out.csv"))
     sandbox.change(fail_when=None)
     code, out, err = run("retry", "out.csv", "--out", "out.csv", "--force", "--wait")
-    assert code == 1  # of the row without a prompt
+    assert code == 1  # because of the row without a prompt
     assert out.startswith("4 rows: 3 accepted (3 completed), 1 invalid -> out.csv, run ")
     second = files.read(Path("out.csv"))
     assert sandbox.accepted_count() == 4
@@ -238,10 +238,10 @@ def test_retry_sends_the_failed_rows_of_a_file(run: Run, sandbox: Sandbox) -> No
     assert sandbox.accepted_count() == 4
 
 
-def test_retry_takes_a_run_by_its_name(run: Run, sandbox: Sandbox) -> None:
-    """Without any file; the statuses are those of now, also where nobody has waited for them."""
+def test_retry_accepts_the_name_of_a_run(run: Run, sandbox: Sandbox) -> None:
+    """No file is needed; statuses are read from the API first, even if no command has waited for them."""
     ROWS.dropna().to_csv("rows.csv", index=False)
-    failing(sandbox, "a heron")
+    fail_prompts(sandbox, "a heron")
     run(*TRIGGER, "--out", "out.csv", "--run", "r")
     sandbox.change(fail_when=None)
     code, out, err = run("retry", "r", "--out", "-", "--out-format", "jsonl", "--wait")
@@ -252,9 +252,11 @@ def test_retry_takes_a_run_by_its_name(run: Run, sandbox: Sandbox) -> None:
     assert sandbox.accepted_count() == 4
 
 
-def test_retry_of_a_file_that_the_journal_does_not_know(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
-    """As on another machine: the message names --workflow and --inputs, and with both the row is sent."""
-    failing(sandbox, "a heron")
+def test_retry_of_a_file_without_its_journal_needs_workflow_and_inputs(
+    run: Run, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """As on another machine: the error names both options, and with them the row is sent."""
+    fail_prompts(sandbox, "a heron")
     run(*TRIGGER, "--out", "out.csv", "--wait")
     ef.configure(journal=tmp_path / "other" / "journal.sqlite")
     retry = ("retry", "out.csv", "--out", "new.csv")
@@ -275,8 +277,8 @@ def test_retry_of_a_file_that_the_journal_does_not_know(run: Run, sandbox: Sandb
 
 
 def test_a_retry_with_another_mapping_pays_once(run: Run, sandbox: Sandbox) -> None:
-    """Each such retry begins a run, which does not know the others; the second one is refused."""
-    failing(sandbox, "a heron")
+    """Each such retry starts a run that does not know the others, so the second one is refused."""
+    fail_prompts(sandbox, "a heron")
     run(*TRIGGER, "--out", "out.csv", "--wait")
     retry = ("retry", "out.csv", "--inputs", "prompt", "--out")
     assert run(*retry, "first.csv")[0] == 1
@@ -286,8 +288,8 @@ def test_a_retry_with_another_mapping_pays_once(run: Run, sandbox: Sandbox) -> N
 
 
 def test_a_run_keeps_its_labels_in_a_file(run: Run, sandbox: Sandbox) -> None:
-    """Files have no index, and by its labels a row is known."""
-    failing(sandbox, "a heron")
+    """Files have no index, so labels that identify rows are written as a column."""
+    fail_prompts(sandbox, "a heron")
     frame = pd.DataFrame({"prompt": ["a fox", "a heron"]}, index=["x", "y"])
     frame.eachlabs.bulk_trigger("wf_abc123", run="r", wait=True)
     sandbox.change(fail_when=None)
@@ -298,10 +300,10 @@ def test_a_run_keeps_its_labels_in_a_file(run: Run, sandbox: Sandbox) -> None:
     assert sandbox.accepted_count() == 3
 
 
-def test_trigger_retries_what_has_failed_and_sends_the_rest(run: Run, sandbox: Sandbox) -> None:
-    """--retry-failed in one command: a new row is sent once, a failed row again, a completed row is left alone."""
+def test_trigger_with_retry_failed_sends_failed_and_new_rows(run: Run, sandbox: Sandbox) -> None:
+    """A new row is sent once, a failed row again, and a completed row is not sent."""
     ROWS.dropna().to_csv("rows.csv", index=False)
-    failing(sandbox, "a heron")
+    fail_prompts(sandbox, "a heron")
     run(*TRIGGER, "--out", "out.csv", "--run", "r")
     sandbox.change(fail_when=None)
     pd.DataFrame({"prompt": ["a heron", "a newt", "a fox"], "style": ["noir", "noir", "photo"]}).to_csv("rows.csv")
@@ -312,10 +314,10 @@ def test_trigger_retries_what_has_failed_and_sends_the_rest(run: Run, sandbox: S
     assert sorted(sent) == ["a fox", "a heron", "a heron", "a newt", "an owl"]
 
 
-def test_failed_rows_that_cannot_be_sent_again_are_no_wrong_call(run: Run, sandbox: Sandbox) -> None:
-    """Copies of one failed row would each be paid for: new rows are sent, these are not, and the exit code is 1."""
+def test_duplicated_failed_rows_are_not_sent_but_new_rows_are(run: Run, sandbox: Sandbox) -> None:
+    """Each copy of a failed row would be paid, so none is sent; the exit code is 1."""
     ROWS.dropna().to_csv("rows.csv", index=False)
-    failing(sandbox, "a heron")
+    fail_prompts(sandbox, "a heron")
     run(*TRIGGER, "--out", "out.csv", "--wait")
     result = files.read(Path("out.csv"))
     new = pd.DataFrame({"prompt": ["a newt"], "style": ["noir"]})
@@ -332,15 +334,15 @@ def test_failed_rows_that_cannot_be_sent_again_are_no_wrong_call(run: Run, sandb
 
 
 def test_download_fetches_the_files_of_a_result(run: Run, sandbox: Sandbox) -> None:
-    """By a file or a run, under names of one's own; the same command again fetches nothing, and needs no key."""
+    """The source is a file or a run, with a name template; a repeated command sends no request."""
     rows = pd.DataFrame({"prompt": ["a fox", "a heron"], "num_images": [2, 1]})
     rows.to_csv("rows.csv", index=False)
     run("trigger", "rows.csv", "--workflow", "wf_images", "--out", "out.csv", "--wait", "--run", "r")
     argv = ("--to", "pictures", "--name", "{prompt}/{n}", "--out", "out.csv", "--force")
     code, out, err = run("download", "out.csv", *argv)
     assert (code, out, err) == (0, "3 files in pictures -> out.csv\n", "")
-    found = sorted(path.relative_to("pictures").with_suffix("").as_posix() for path in Path("pictures").rglob("*.*g"))
-    assert found == ["a fox/0", "a fox/1", "a heron/0"]
+    names = sorted(path.relative_to("pictures").with_suffix("").as_posix() for path in Path("pictures").rglob("*.*g"))
+    assert names == ["a fox/0", "a fox/1", "a heron/0"]
     written = files.read(Path("out.csv"))
     assert all(Path(path).is_file() for cell in written["path"] for path in json.loads(cell))
     fetched = [record.route for record in sandbox.requests].count("media")
@@ -349,8 +351,8 @@ def test_download_fetches_the_files_of_a_result(run: Run, sandbox: Sandbox) -> N
     assert [record.route for record in sandbox.requests].count("media") == fetched
 
 
-def test_download_says_which_files_are_not_there(run: Run, sandbox: Sandbox) -> None:
-    """A file that cannot be fetched, and an execution that has not ended, are exit code 1; --refresh asks first."""
+def test_download_reports_missing_files(run: Run, sandbox: Sandbox) -> None:
+    """A missing file or an open execution gives exit code 1; --refresh reads the results first."""
     run(*TRIGGER, "--out", "out.csv")
     code, out, err = run("download", "out.csv", "--to", "pictures")
     assert (code, out) == (1, "0 files in pictures\n")
@@ -364,16 +366,18 @@ def test_download_says_which_files_are_not_there(run: Run, sandbox: Sandbox) -> 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="There is no bash on this machine")
 def test_the_completion_script_works_in_bash(run: Run) -> None:
-    """Bash takes it, and completes commands and options."""
+    """Bash loads the script, which completes commands and options."""
     for shell in ("zsh", "tcsh"):
         assert run("completion", shell)[0] == 0
     code, script, err = run("completion", "bash")
     assert (code, err) == (0, "")
-    ask = 'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); "$(complete -p eachlabs-frames | sed "s/.*-F \\([^ ]*\\).*/\\1/")"'
-    words = ["eachlabs-frames tri", "eachlabs-frames trigger --dry"]
-    asked = "\n".join(f'COMP_WORDS=({word}); {ask}; echo "${{COMPREPLY[@]}}"' for word in words)
+    complete = (
+        'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); "$(complete -p eachlabs-frames | sed "s/.*-F \\([^ ]*\\).*/\\1/")"'
+    )
+    lines = ["eachlabs-frames tri", "eachlabs-frames trigger --dry"]
+    completions = "\n".join(f'COMP_WORDS=({line}); {complete}; echo "${{COMPREPLY[@]}}"' for line in lines)
     bash = subprocess.run(
-        ["bash", "--norc", "-c", f"{script}\ncomplete -p eachlabs-frames\n{asked}"],
+        ["bash", "--norc", "-c", f"{script}\ncomplete -p eachlabs-frames\n{completions}"],
         check=True,
         capture_output=True,
         text=True,

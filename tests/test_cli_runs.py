@@ -1,4 +1,4 @@
-"""Runs on the command line: named, gone on with, listed, written, looked at and deleted."""
+"""Tests of runs on the command line: naming, resuming, listing, writing, refreshing and deleting them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ unless_windows = pytest.mark.skipif(
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
-    """Run a command in this process, in a folder with rows in it; give its exit code and what it said."""
+    """A function that runs a command in this process and returns its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     FOXES.to_csv("foxes.csv", index=False)
 
@@ -45,39 +45,39 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 
 def result() -> pd.DataFrame:
-    """Return the result that a command has written."""
+    """Return the result that a command wrote."""
     return files.read(Path("out.csv"))
 
 
-# Going on
+# Resuming
 
 
-def test_each_trigger_says_the_name_of_its_run(run: Callable[..., Said], sandbox: Sandbox) -> None:
-    """Also one that nobody gave it, and that is the name by which the run is found again."""
-    code, said, err = run(*TRIGGER)
-    found = re.fullmatch(r"45 rows: 45 accepted \(45 queued\) -> out\.csv, run (\S+)\n", said)
+def test_trigger_prints_the_name_of_its_run(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """The name, given or generated, loads the run later."""
+    code, out, err = run(*TRIGGER)
+    match = re.fullmatch(r"45 rows: 45 accepted \(45 queued\) -> out\.csv, run (\S+)\n", out)
     assert (code, err) == (0, "")
-    assert found is not None
-    assert ids(ef.load_run(found.group(1))) == billed(sandbox)
+    assert match is not None
+    assert ids(ef.load_run(match.group(1))) == billed(sandbox)
     assert run(*TRIGGER, "--force", "--run", "my own")[1].endswith(", run my own\n")
 
 
-def test_the_same_command_with_the_run_sends_the_rest(run: Callable[..., Said], sandbox: Sandbox) -> None:
-    """What had no money the first time is sent the second, from the same input; a third time there is nothing."""
+def test_a_repeated_command_with_the_same_run_sends_the_rest(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """Rows that the balance did not cover are sent by the second command; a third sends nothing."""
     sandbox.change(balance_usd=0.20)
-    code, said, err = run(*TRIGGER, "--run", "foxes", "--max-concurrency", "1")
-    assert (code, said) == (1, "45 rows: 20 accepted (20 queued), 25 pending -> out.csv, run foxes\n")
+    code, out, err = run(*TRIGGER, "--run", "foxes", "--max-concurrency", "1")
+    assert (code, out) == (1, "45 rows: 20 accepted (20 queued), 25 pending -> out.csv, run foxes\n")
     assert "To resume, run the same command with --force; it sends only rows that were not sent" in err
     sandbox.top_up(1.0)
     for _ in range(2):
-        code, said, _ = run(*TRIGGER, "--run", "foxes", "--force", "--wait")
-        assert (code, said) == (0, "45 rows: 45 accepted (45 completed) -> out.csv, run foxes\n")
+        code, out, _ = run(*TRIGGER, "--run", "foxes", "--force", "--wait")
+        assert (code, out) == (0, "45 rows: 45 accepted (45 completed) -> out.csv, run foxes\n")
     assert sandbox.duplicates() == {}
     assert ids(result()) == billed(sandbox)
 
 
-def test_a_killed_command_is_gone_on_with(sandbox: Sandbox, run: Callable[..., Said], tmp_path: Path) -> None:
-    """Killed while the API has ten rows and has not answered: the same command finds them, and sends the rest."""
+def test_a_killed_command_can_be_resumed(sandbox: Sandbox, run: Callable[..., Said], tmp_path: Path) -> None:
+    """It is killed before a reply for ten rows; the same command finds their executions and sends the rest."""
     sandbox.faults(Fault("silence", at={3}))
     argv = (*TRIGGER, "--run", "foxes")
     child = process(*argv, "--max-concurrency", "1", sandbox=sandbox, cwd=tmp_path)
@@ -92,8 +92,8 @@ def test_a_killed_command_is_gone_on_with(sandbox: Sandbox, run: Callable[..., S
         "pending": 15,
     }
     sandbox.faults()
-    code, said, _ = run(*argv, "--wait")
-    assert (code, said) == (0, "45 rows: 45 accepted (45 completed) -> out.csv, run foxes\n")
+    code, out, _ = run(*argv, "--wait")
+    assert (code, out) == (0, "45 rows: 45 accepted (45 completed) -> out.csv, run foxes\n")
     assert sandbox.duplicates() == {}
     assert result()["execution_id"].is_unique
     assert ids(result()) == billed(sandbox)
@@ -102,31 +102,31 @@ def test_a_killed_command_is_gone_on_with(sandbox: Sandbox, run: Callable[..., S
 @pytest.mark.slow
 @unless_windows
 @pytest.mark.parametrize("named", [(), ("--run", "it's mine"), ("--run", "mine", "--force")])
-def test_a_terminated_command_says_how_to_go_on(
+def test_a_terminated_command_prints_how_to_resume(
     sandbox: Sandbox, run: Callable[..., Said], tmp_path: Path, named: tuple[str, ...]
 ) -> None:
-    """What it says after "with" is what to add to it; then only what was not sent is sent."""
+    """The message names the options to add; the command then sends only rows that were not sent."""
     sandbox.change(account_cap=20, hold=True)
     child = process(*TRIGGER, *named, sandbox=sandbox, cwd=tmp_path)
     until(sandbox, lambda: any(record.status == 429 for record in sandbox.requests) and sandbox.accepted_count() == 20)
     child.send_signal(signal.SIGTERM)
-    code, said, err = ended(child)
-    assert (code, said) == (143, "")
+    code, out, err = ended(child)
+    assert (code, out) == (143, "")
     last = err.splitlines()[-1]
-    found = re.search(
+    match = re.search(
         r"20 accepted .* -> out\.csv, run (.+)\. To resume, run the same command(?: with (.+))?; it sends", last
     )
-    assert found is not None
+    assert match is not None
     sandbox.change(account_cap=None, hold=False)
-    assert run(*TRIGGER, *named, *shlex.split(found.group(2) or ""))[0] == 0
+    assert run(*TRIGGER, *named, *shlex.split(match.group(2) or ""))[0] == 0
     assert sandbox.duplicates() == {}
-    assert ids(ef.load_run(found.group(1))) == ids(result()) == billed(sandbox)
+    assert ids(ef.load_run(match.group(1))) == ids(result()) == billed(sandbox)
 
 
 @pytest.mark.slow
 @unless_windows
-def test_a_second_signal_ends_it_at_once(sandbox: Sandbox, run: Callable[..., Said], tmp_path: Path) -> None:
-    """After the first, it says that it waits for an answer; the rows of one that never came are unknown."""
+def test_a_second_signal_stops_the_command_at_once(sandbox: Sandbox, run: Callable[..., Said], tmp_path: Path) -> None:
+    """After the first signal it waits for replies; rows whose reply did not come are unknown."""
     sandbox.faults(Fault("silence", at={2}))
     child = process(*TRIGGER, "--run", "foxes", "--max-concurrency", "1", sandbox=sandbox, cwd=tmp_path)
     until(sandbox, lambda: sandbox.accepted_count() == 20)
@@ -144,17 +144,17 @@ def test_a_second_signal_ends_it_at_once(sandbox: Sandbox, run: Callable[..., Sa
     assert sandbox.duplicates() == {}
 
 
-def test_a_run_of_another_kind_is_not_gone_on_with(run: Callable[..., Said], sandbox: Sandbox) -> None:
-    """It says what differs, sends nothing, and leaves the file alone."""
+def test_a_run_with_other_options_is_refused(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """The error names the difference; nothing is sent, and the file is unchanged."""
     run(*TRIGGER, "--run", "foxes")
-    code, said, err = run(*TRIGGER, "--run", "foxes", "--set", "style=noir", "--force")
-    assert (code, said) == (2, "")
+    code, out, err = run(*TRIGGER, "--run", "foxes", "--set", "style=noir", "--force")
+    assert (code, out) == (2, "")
     assert "run 'foxes' was made differently: --inputs is" in one_line(err)
     assert sandbox.accepted_count() == 45
 
 
-def test_rows_are_known_by_a_key(run: Callable[..., Said], sandbox: Sandbox) -> None:
-    """Changed under its key, a row is an error that says so; a column that is not there is one, too."""
+def test_rows_are_identified_by_a_key(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """A changed input with the same key is an error, and so is a key column that does not exist."""
     run(*TRIGGER, "--run", "foxes", "--key", "id")
     FOXES.replace("fox 7", "a heron").to_csv("foxes.csv", index=False)
     code, _, err = run(*TRIGGER, "--run", "foxes", "--key", "id", "--force")
@@ -166,25 +166,25 @@ def test_rows_are_known_by_a_key(run: Callable[..., Said], sandbox: Sandbox) -> 
     assert sandbox.accepted_count() == 45
 
 
-def test_what_is_not_found_is_paid_again_only_where_that_is_said(run: Callable[..., Said], sandbox: Sandbox) -> None:
+def test_unknown_rows_are_resent_only_with_the_option(run: Callable[..., Said], sandbox: Sandbox) -> None:
     """A request that never arrived leaves its rows unknown; --on-unknown resend sends them again."""
     ef.configure(settle_window=0.1, timeout=1.0)
     sandbox.faults(Fault("dropped", at={1}))
     FOXES.head(3).to_csv("foxes.csv", index=False)
-    code, said, err = run(*TRIGGER, "--run", "foxes")
-    assert (code, said) == (1, "3 rows: 0 accepted, 3 unknown -> out.csv, run foxes\n")
+    code, out, err = run(*TRIGGER, "--run", "foxes")
+    assert (code, out) == (1, "3 rows: 0 accepted, 3 unknown -> out.csv, run foxes\n")
     assert "eachlabs-frames runs foxes --refresh" in err.splitlines()[-1]
-    assert run(*TRIGGER, "--run", "foxes", "--force")[:2] == (code, said)
-    code, said, _ = run(*TRIGGER, "--run", "foxes", "--force", "--on-unknown", "resend")
-    assert (code, said) == (0, "3 rows: 3 accepted (3 queued) -> out.csv, run foxes\n")
+    assert run(*TRIGGER, "--run", "foxes", "--force")[:2] == (code, out)
+    code, out, _ = run(*TRIGGER, "--run", "foxes", "--force", "--on-unknown", "resend")
+    assert (code, out) == (0, "3 rows: 3 accepted (3 queued) -> out.csv, run foxes\n")
     assert sandbox.accepted_count() == 3
 
 
-def test_a_run_stops_before_it_costs_more_than_was_said(run: Callable[..., Said], sandbox: Sandbox) -> None:
-    """The first batch says what an execution costs; without that limit, the same command sends the rest."""
-    code, said, err = run(*TRIGGER, "--run", "foxes", "--max-cost", "0.25")
+def test_a_run_stops_at_max_cost(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """The first batch gives the cost of an execution; without the limit, the same command sends the rest."""
+    code, out, err = run(*TRIGGER, "--run", "foxes", "--max-cost", "0.25")
     assert code == 1
-    assert re.fullmatch(r"45 rows: 25 accepted \(.*\), 20 pending -> out\.csv, run foxes\n", said)
+    assert re.fullmatch(r"45 rows: 25 accepted \(.*\), 20 pending -> out\.csv, run foxes\n", out)
     assert "--max-cost 0.25 would be exceeded" in err
     assert run(*TRIGGER, "--run", "foxes", "--force")[0] == 0
     assert sandbox.accepted_count() == 45
@@ -194,15 +194,15 @@ def test_a_run_stops_before_it_costs_more_than_was_said(run: Callable[..., Said]
 
 
 def test_runs_are_listed_without_a_key(run: Callable[..., Said], sandbox: Sandbox) -> None:
-    """The newest first, with a column for each status that some row has, and what was paid."""
+    """The newest is first; there is a column for each status that occurs, and the cost."""
     assert run("runs") == (0, "the journal has no runs\n", "")
     run(*TRIGGER, "--run", "first", "--wait")
     sandbox.change(balance_usd=0.10)
     run(*TRIGGER, "--run", "the second", "--max-concurrency", "1", "--force")
     sandbox.stop()
     ef.configure(api_key=None, base_url=None)
-    code, said, err = run("runs")
-    lines = [re.split(r" {2,}", line) for line in said.splitlines()]
+    code, out, err = run("runs")
+    lines = [re.split(r" {2,}", line) for line in out.splitlines()]
     when = [line.pop(2) for line in lines]
     assert (code, err, when[0]) == (0, "", "when (UTC)")
     assert lines == [
@@ -210,36 +210,36 @@ def test_runs_are_listed_without_a_key(run: Callable[..., Said], sandbox: Sandbo
         ["the second", "wf_abc123", "45", "35", "10"],
         ["first", "wf_abc123", "45", "45", "$0.45"],
     ]
-    assert len({len(line) for line in said.splitlines() if line.endswith(("cost", "$0.45"))}) == 1
-    code, said, err = run("runs", "the second")
+    assert len({len(line) for line in out.splitlines() if line.endswith(("cost", "$0.45"))}) == 1
+    code, out, err = run("runs", "the second")
     assert (code, err) == (0, "")
-    assert "run the second of workflow wf_abc123, version v2\n45 rows: 35 pending, 10 queued\n" in said
-    assert "fox 0" in said
-    assert "... and 40 more" in said
+    assert "run the second of workflow wf_abc123, version v2\n45 rows: 35 pending, 10 queued\n" in out
+    assert "fox 0" in out
+    assert "... and 40 more" in out
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_run_is_written_in_every_format(run: Callable[..., Said], sandbox: Sandbox, suffix: str) -> None:
-    """Inputs and results, without labels that are only the rows' places; a file that is there is left alone."""
+    """The file has inputs and results but no index of row positions; an existing file is not overwritten."""
     run(*TRIGGER, "--run", "foxes", "--wait")
-    out = f"run{suffix}"
-    code, said, err = run("runs", "foxes", "--out", out)
+    path = f"run{suffix}"
+    code, out, err = run("runs", "foxes", "--out", path)
     assert (code, err) == (0, "")
-    assert said.endswith(f"45 rows: 45 completed, $0.45 so far -> {out}\n")
-    back = files.read(Path(out))
-    assert back.columns[:2].tolist() == ["prompt", "bulk_id"]
-    assert back["prompt"].tolist() == FOXES["prompt"].tolist()
-    assert back["execution_id"].tolist() == result()["execution_id"].tolist()
-    before = Path(out).read_bytes()
-    code, _, err = run("runs", "foxes", "--out", out)
+    assert out.endswith(f"45 rows: 45 completed, $0.45 so far -> {path}\n")
+    written = files.read(Path(path))
+    assert written.columns[:2].tolist() == ["prompt", "bulk_id"]
+    assert written["prompt"].tolist() == FOXES["prompt"].tolist()
+    assert written["execution_id"].tolist() == result()["execution_id"].tolist()
+    before = Path(path).read_bytes()
+    code, _, err = run("runs", "foxes", "--out", path)
     assert code == 2
     assert "already exists" in one_line(err)
-    assert Path(out).read_bytes() == before
-    assert run("runs", "foxes", "--out", out, "--force")[0] == 0
+    assert Path(path).read_bytes() == before
+    assert run("runs", "foxes", "--out", path, "--force")[0] == 0
 
 
 @pytest.mark.parametrize(
-    ("index", "wanted"),
+    ("index", "expected"),
     [
         (pd.Index(["x", "y"]), {"index": ["x", "y"]}),
         (pd.Index([1, 0]), {"index": [1, 0]}),
@@ -252,22 +252,22 @@ def test_a_run_is_written_in_every_format(run: Callable[..., Said], sandbox: San
     ],
 )
 def test_labels_become_the_first_columns(
-    run: Callable[..., Said], sandbox: Sandbox, index: pd.Index, wanted: dict[str, list[object]]
+    run: Callable[..., Said], sandbox: Sandbox, index: pd.Index, expected: dict[str, list[object]]
 ) -> None:
-    """Where they say more than the rows' places, under their own names, which never cover an input's."""
+    """Labels other than row positions are written under their own names, which do not replace an input's."""
     pd.DataFrame({"prompt": ["a", "b"]}, index=index).eachlabs.bulk_trigger("wf_abc123", run="r")
     for suffix in (".csv", ".jsonl", ".parquet"):
         assert run("runs", "r", "--out", f"o{suffix}")[0] == 0
-        back = files.read(Path(f"o{suffix}"))
-        assert back.columns.tolist()[: len(wanted) + 1] == [*wanted, "prompt"]
+        written = files.read(Path(f"o{suffix}"))
+        assert written.columns.tolist()[: len(expected) + 1] == [*expected, "prompt"]
         kind = str if suffix == ".csv" else lambda label: label  # CSV has nothing but text
-        assert {name: back[name].tolist() for name in wanted} == {
-            name: list(map(kind, wanted[name])) for name in wanted
+        assert {name: written[name].tolist() for name in expected} == {
+            name: list(map(kind, expected[name])) for name in expected
         }
 
 
-def test_an_input_of_a_results_name_takes_a_prefix(run: Callable[..., Said], sandbox: Sandbox) -> None:
-    """Without one, the error says what to pass."""
+def test_an_input_named_like_a_result_column_needs_a_prefix(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """Without --prefix, the error names the option."""
     sandbox.add_workflow("wf_any")
     df = pd.DataFrame({"state": ["mine"]})
     df.eachlabs.bulk_trigger("wf_any", {"status": "state"}, run="r")
@@ -275,22 +275,22 @@ def test_an_input_of_a_results_name_takes_a_prefix(run: Callable[..., Said], san
     assert code == 2
     assert "prefix" in one_line(err)
     assert run("runs", "r", "--out", "o.csv", "--prefix", "p_")[0] == 0
-    back = files.read(Path("o.csv"))
-    assert (back["status"].tolist(), back["p_status"].tolist()) == (["mine"], ["queued"])
+    written = files.read(Path("o.csv"))
+    assert (written["status"].tolist(), written["p_status"].tolist()) == (["mine"], ["queued"])
 
 
-def test_nothing_that_is_shown_is_obeyed_by_a_terminal(run: Callable[..., Said], sandbox: Sandbox) -> None:
-    """A prompt may hold anything, and so may a run's label; a line stays one."""
+def test_output_contains_no_terminal_control_sequences(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """Prompts and labels may contain them; each row stays one line."""
     df = pd.DataFrame({"prompt": ["a \x1b]0;title\x07 fox\nand more", None]}, index=["\x1b[2J", "y"])
     df.eachlabs.bulk_trigger("wf_abc123", run="r")
-    code, said, _ = run("runs", "r")
+    code, out, _ = run("runs", "r")
     assert code == 0
-    assert all(char.isprintable() or char == "\n" for char in said)
-    assert said.count("\n") == 6
+    assert all(char.isprintable() or char == "\n" for char in out)
+    assert out.count("\n") == 6
 
 
 @pytest.mark.parametrize(
-    ("argv", "wanted"),
+    ("argv", "message"),
     [
         (["none"], "there is no run 'none' in the journal"),
         (["none", "--out", "o.csv"], "there is no run 'none' in the journal"),
@@ -308,50 +308,50 @@ def test_nothing_that_is_shown_is_obeyed_by_a_terminal(run: Callable[..., Said],
         (["r", "s"], "unrecognized arguments"),
     ],
 )
-def test_a_wrong_call_is_one_line(run: Callable[..., Said], argv: list[str], wanted: str) -> None:
-    """The exit code is 2, no file has come, and the run is still there."""
+def test_invalid_arguments_give_a_one_line_error(run: Callable[..., Said], argv: list[str], message: str) -> None:
+    """The exit code is 2, no file is written, and the run is not deleted."""
     ef.configure(journal=os.environ["EACHLABS_JOURNAL"])
     with ef.sandbox.start():
         pd.DataFrame({"prompt": ["a"]}).eachlabs.bulk_trigger("wf_abc123", run="r")
     ef.configure(api_key=None, base_url=None)
-    code, said, err = run("runs", *argv)
-    assert (code, said) == (2, "")
-    assert wanted in one_line(err)
+    code, out, err = run("runs", *argv)
+    assert (code, out) == (2, "")
+    assert message in one_line(err)
     assert [path.name for path in Path().iterdir()] == ["foxes.csv"]
     assert len(ef.load_run("r")) == 1
 
 
 @pytest.mark.parametrize("argv", [("runs",), ("runs", "r"), ("runs", "r", "--out", "o.csv"), TRIGGER])
-def test_a_journal_that_cannot_be_read_is_one_line(
+def test_an_unreadable_journal_gives_a_one_line_error(
     run: Callable[..., Said], sandbox: Sandbox, argv: tuple[str, ...]
 ) -> None:
-    """The exit code is 2, nothing is sent, and the file of another program stays as it is."""
-    theirs = Path(os.environ["EACHLABS_JOURNAL"])
-    theirs.write_text("somebody's notes\n" * 100)
-    code, said, err = run(*argv)
-    assert (code, said) == (2, "")
-    assert str(theirs) in one_line(err)
+    """The exit code is 2, nothing is sent, and the file of another program is unchanged."""
+    foreign = Path(os.environ["EACHLABS_JOURNAL"])
+    foreign.write_text("somebody's notes\n" * 100)
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    assert str(foreign) in one_line(err)
     assert sandbox.accepted_count() == 0
-    assert theirs.read_text() == "somebody's notes\n" * 100
+    assert foreign.read_text() == "somebody's notes\n" * 100
 
 
-def test_a_look_finds_what_was_lost_and_how_the_rest_has_ended(run: Callable[..., Said], sandbox: Sandbox) -> None:
-    """It asks the API, sends nothing, and the journal knows it from then on."""
+def test_refresh_finds_lost_executions_and_reads_results(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """It sends no trigger request, and records the results in the journal."""
     ef.configure(settle_window=0.1, timeout=1.0)
     sandbox.change(listing_lag=math.inf)
     sandbox.faults(Fault("lost_answer", at={2}))
     run(*TRIGGER, "--run", "foxes", "--max-concurrency", "1")
     assert ef.load_run("foxes")["status"].value_counts().to_dict() == {"queued": 35, "unknown": 10}
     sandbox.change(listing_lag=0.0)
-    code, said, err = run("runs", "foxes", "--refresh", "--out", "o.csv")
+    code, out, err = run("runs", "foxes", "--refresh", "--out", "o.csv")
     assert (code, err) == (0, "")
-    assert "45 rows: 45 completed, $0.45 so far" in said
+    assert "45 rows: 45 completed, $0.45 so far" in out
     assert ids(files.read(Path("o.csv"))) == billed(sandbox)
     assert sandbox.accepted_count() == 45
     assert "45 rows: 45 completed" in run("runs", "foxes")[1]
 
 
-def test_a_loss_of_records_is_accepted_knowingly(run: Callable[..., Said], sandbox: Sandbox) -> None:
+def test_a_loss_of_records_must_be_accepted(run: Callable[..., Said], sandbox: Sandbox) -> None:
     """An older copy of the journal is refused until its loss is accepted; then nothing is paid twice."""
     sandbox.change(balance_usd=0.20)
     run(*TRIGGER, "--run", "foxes", "--max-concurrency", "1")
@@ -372,8 +372,8 @@ def test_a_loss_of_records_is_accepted_knowingly(run: Callable[..., Said], sandb
     assert sandbox.accepted_count() == 45
 
 
-def test_a_run_is_deleted_for_scripts(run: Callable[..., Said], sandbox: Sandbox) -> None:
-    """With --yes there is no question; the other runs stay."""
+def test_a_run_is_deleted_without_a_prompt_with_yes(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """With --yes there is no prompt; other runs stay."""
     for name in ("a", "b"):
         run(*TRIGGER, "--run", name, "--force")
     assert run("runs", "a", "--delete", "--yes") == (0, "deleted run a with 45 rows\n", "")
@@ -382,11 +382,11 @@ def test_a_run_is_deleted_for_scripts(run: Callable[..., Said], sandbox: Sandbox
 
 @pytest.mark.slow
 @unless_windows
-@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, []), ("\n", 1, ["r"]), ("no\n", 1, ["r"])])
-def test_a_run_is_deleted_on_a_terminal_after_asking(
-    sandbox: Sandbox, tmp_path: Path, answer: str, code: int, left: list[str]
+@pytest.mark.parametrize(("answer", "code", "remaining"), [("y\n", 0, []), ("\n", 1, ["r"]), ("no\n", 1, ["r"])])
+def test_a_run_is_deleted_on_a_terminal_after_confirmation(
+    sandbox: Sandbox, tmp_path: Path, answer: str, code: int, remaining: list[str]
 ) -> None:
-    """It says how many rows were sent; anything but yes leaves all as it is."""
+    """The prompt gives the number of rows that were sent; any answer but yes deletes nothing."""
     import pty
 
     pd.DataFrame({"prompt": ["a", "b", None]}).eachlabs.bulk_trigger("wf_abc123", run="r")
@@ -402,11 +402,11 @@ def test_a_run_is_deleted_on_a_terminal_after_asking(
         os.close(theirs)
     assert returned == code
     assert "run r has 3 rows, 2 of them sent" in err
-    assert ef.runs()["run"].tolist() == left
+    assert ef.runs()["run"].tolist() == remaining
 
 
-def test_the_demo_leaves_no_run_in_anybodys_journal(run: Callable[..., Said]) -> None:
-    """Its runs are toys: they go to a journal of its own, which is gone afterwards, and the settings are back."""
+def test_the_demo_leaves_no_run_in_the_journal(run: Callable[..., Said]) -> None:
+    """Its runs are in a temporary journal, and the settings are restored."""
     journal = Path(os.environ["EACHLABS_JOURNAL"])
     assert run("demo", "--rows", "3")[0] == 0
     assert not journal.exists()
