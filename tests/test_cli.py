@@ -36,6 +36,7 @@ ROWS = pd.DataFrame(
 )
 TRIGGER = ("--workflow", "wf_abc123", "--inputs", "prompt,style")
 DEADLINE = 120.0
+PNG = b"\x89PNG\r\n\x1a\n"
 
 Said = tuple[int, str, str]
 
@@ -213,6 +214,33 @@ def test_columns_and_constants_become_inputs(
     assert [dict(accepted.inputs) for accepted in sandbox.accepted] == [wanted]
 
 
+def test_files_are_uploaded_and_their_names_stay_in_the_table(run: Callable[..., Said], sandbox: Sandbox) -> None:
+    """Each content once, also for a second command; a file that cannot be used makes its row invalid."""
+    Path("pictures").mkdir()
+    for name, content in {"fox": b"fox", "copy": b"fox", "heron": b"heron", "../secret": b"secret"}.items():
+        Path(f"pictures/{name}.png").write_bytes(PNG + content)
+    names = ["fox.png", "copy.png", "heron.png", "../secret.png", "newt.png"]
+    pd.DataFrame({"prompt": list("abcde"), "picture": names}).to_csv("pictures.csv", index=False)
+    options = ("--workflow", "wf_abc123", "--inputs", "prompt", "--file", "image_url=picture", "--root", "pictures")
+    code, said, err = run("trigger", "pictures.csv", *options, "--dry-run", "--json")
+    assert (code, [problem["row"] for problem in json.loads(said)["problems"]]) == (1, [3, 4]), err
+    assert sandbox.presigns == 0
+    code, said, err = run("trigger", "pictures.csv", *options, "--out", "out.csv", "--wait", "--expires-in", "3600")
+    assert (code, said) == (1, "5 rows: 3 accepted (3 completed), 2 invalid -> out.csv\n"), err
+    table = files.read(Path("out.csv"))
+    assert table["picture"].tolist() == names
+    assert "secret.png' is outside of --root" in table["error"][3]
+    assert "newt.png" in table["error"][4]
+    live = {file.public_url for file in sandbox.files if file.status == "live"}
+    assert {accepted.inputs["image_url"] for accepted in sandbox.accepted} == live
+    assert (sandbox.puts, len(live)) == (2, 2)
+    assert {round(file.expires_at - file.created_at) for file in sandbox.files} == {3600}
+    Path("pictures/newt.png").write_bytes(PNG + b"newt")
+    code, said, _ = run("trigger", "out.csv", *options, "--out", "more.csv")
+    assert said == "5 rows: 4 accepted (1 queued, 3 completed), 1 invalid -> more.csv\n"
+    assert (sandbox.puts, sandbox.accepted_count()) == (3, 4)
+
+
 def test_the_options_reach_the_api(run: Callable[..., Said], sandbox: Sandbox) -> None:
     """The version, a null for what is missing, no check of rows, a prefix, a webhook's address."""
     options = ("--version-id", "v1", "--na", "null", "--no-validate", "--prefix", "p_", "--max-concurrency", "1")
@@ -333,6 +361,13 @@ def test_a_refusal_while_waiting_leaves_the_result_in_the_file(run: Callable[...
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--set", "style=x"], "--inputs and --set set 'style' twice"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--set", "seed"], "--set seed: write key=value"),
         (["prompts.csv", "--workflow", "wf_abc123", "--out", "o.csv", "--set", "a=b"], "requires --inputs"),
+        (["prompts.csv", "--workflow", "wf_abc123", "--out", "o.csv", "--file", "a=b"], "--inputs '' for none"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--file", "note"], "--file note: write key=column"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--file", "image_url="], "write key=column"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--file", "style=note"], "--file set 'style' twice"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--file", "image_url=nota"], "did you mean 'note'?"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--root", "."], "--root requires --file"),
+        (["prompts.csv", *TRIGGER, "--out", "o.csv", "--expires-in", "59"], "--expires-in must be"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--timeout", "5"], "requires --wait"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--wait", "--timeout", "-1"], "not a number of seconds"),
         (["prompts.csv", *TRIGGER, "--out", "o.csv", "--wait", "--timeout", "soon"], "not a number of seconds"),

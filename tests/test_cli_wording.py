@@ -21,7 +21,7 @@ NOT_SHOWN = (
     "cli",  # the command line's own words
     "sandbox",
     "data",
-    # Views, sweeps, comparisons, background runs and receivers exist in Python alone.
+    # Views, sweeps, comparisons, background runs, receivers and lists of uploads exist in Python alone.
     *(
         "views/",
         "sweeps/",
@@ -29,6 +29,7 @@ NOT_SHOWN = (
         "frames/background_run",
         "frames/output_rows",
         "frames/progress_bar",
+        "frames/uploaded_files",
         "notebook.py",
     ),
     *(
@@ -48,7 +49,8 @@ NEVER_REACHED = re.compile(
     r"|must return a dict|returned a key|^inputs= raised|inputs= must be None|the inputs= function|template\(\) takes"
     r"|^lit\(|^template |DataFrameGroupBy|is one string: write|webhook= brings its own|\(inplace=True\)"
     r"|results are in \.frame|is a list with a dict in it|this dashboard|unexpected keyword argument|^\w+ \| None$"
-    r"|^label=|^inputs\["
+    r"|^label=|^inputs\[|; for a constant: lit\(|for the same file in every row|^file\("
+    r"|file\.read\(\)|image\.convert\("
     r"|works on a pandas DataFrame|^dask DataFrame|ddf\.compute|df\.columns|df\.attrs|name must be a template"
     r"|map it, as in inputs=|bulk_id must be a UUID|must be a number of bytes|must be a WebhookReceiver"
 )

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 from .. import __version__
 from ..errors import UsageError
 from ..inputs.coercion import TYPES
-from ..inputs.mapping import Column, lit
+from ..inputs.mapping import Column, file, lit
 from .exit_codes import WRONG_CALL
 from .formats import SUFFIXES
 
@@ -212,6 +212,15 @@ def _add_inputs(add: Any) -> None:
     add("--inputs", metavar="COLS", help=inputs)
     constant = "a constant value for every row, JSON or text; requires --inputs"
     add("--set", action="append", default=[], nargs="+", metavar="KEY=VALUE", help=constant)
+    files = (
+        "a key filled with files: COLUMN has their names, and their content is uploaded once; anybody who has the URL "
+        "of an uploaded file can read it. Repeat it for other keys; requires --inputs"
+    )
+    add("--file", action="append", default=[], metavar="KEY=COLUMN", help=files, dest="files")
+    root = "with --file: the folder that the names are relative to; names that leave it are not sent (default: .)"
+    add("--root", metavar="DIR", help=root)
+    expires = "how long the API keeps uploaded files, 60 to 31536000 (default: the API's, 180 days)"
+    add("--expires-in", type=count, metavar="SECONDS", help=expires)
 
 
 def _add_sending(add: Any) -> None:
@@ -351,33 +360,41 @@ def _finite(text: str) -> float:
     return number if math.isfinite(number) else math.nan
 
 
-def read_inputs(columns: str | None, constants: Sequence[str]) -> list[str] | dict[str, Any] | None:
-    """Return ``inputs=`` from ``--inputs`` and ``--set``.
+def read_inputs(
+    columns: str | None, constants: Sequence[str], files: Sequence[str] = (), root: str | None = None
+) -> list[str] | dict[str, Any] | None:
+    """Return ``inputs=`` from ``--inputs``, ``--set``, ``--file`` and ``--root``.
 
     Raises
     ------
     UsageError
         A pair is invalid, or a key is set twice.
     """
+    if root is not None and not files:
+        msg = "--root requires --file"
+        raise UsageError(msg)
     if columns is None:
-        if constants:
-            msg = f"--set {constants[0]} requires --inputs: name the other columns to send"
+        if constants or files:
+            given = f"--set {constants[0]}" if constants else f"--file {files[0]}"
+            msg = f"{given} requires --inputs: name the other columns to send, or --inputs '' for none"
             raise UsageError(msg)
         return None
     # Parsed as CSV, so that a column name with a comma can be quoted.
     pairs = [cell.strip() for cell in next(csv.reader([columns], skipinitialspace=True), [])]
     fields: list[tuple[str, Any]] = [_field(pair) for pair in pairs]
-    plain = not constants and all(key == column for key, column in fields)
+    plain = not constants and not files and all(key == column for key, column in fields)
     for constant in constants:
         key, equals, value = constant.partition("=")
         if not equals:
             msg = f"--set {constant}: write key=value"
             raise UsageError(msg)
         fields.append((key, lit(_json_or_text(value))))
+    fields += [_file_field(pair, root) for pair in files]
     named = [key for key, _ in fields]
     for key in named:
         if not key or named.count(key) > 1:
-            msg = f"--inputs and --set set {key!r} twice" if key else f"--inputs {columns!r}: write col,col or key=col"
+            options = "--inputs, --set and --file set" if files else "--inputs and --set set"
+            msg = f"{options} {key!r} twice" if key else f"--inputs {columns!r}: write col,col or key=col"
             raise UsageError(msg)
     return named if plain else dict(fields)
 
@@ -389,6 +406,15 @@ def _field(pair: str) -> tuple[str, Any]:
     if not name or type_ not in TYPES:  # a column name may contain a colon
         return key, column or key
     return (key if equals else name), Column(name, type_)
+
+
+def _file_field(pair: str, root: str | None) -> tuple[str, Any]:
+    """Return the key and the column of file names that ``key=column`` names."""
+    key, _, column = pair.partition("=")
+    if not key or not column:
+        msg = f"--file {pair}: write key=column"
+        raise UsageError(msg)
+    return key, file(column, root=root)
 
 
 def _json_or_text(text: str) -> Any:

@@ -42,10 +42,10 @@ def check_waiting(args: argparse.Namespace) -> None:
 
 
 def inputs_of(args: argparse.Namespace) -> Any:
-    """Return ``inputs=`` from ``--inputs`` and ``--set``; apply ``--max-wait``."""
+    """Return ``inputs=`` from the options; apply ``--max-wait``."""
     if args.max_wait is not None:
         configure(max_wait=args.max_wait)
-    return read_inputs(args.inputs, [constant for given in args.set for constant in given])
+    return read_inputs(args.inputs, [constant for given in args.set for constant in given], args.files, args.root)
 
 
 def webhook_secret(args: argparse.Namespace) -> Secret | None:
@@ -66,6 +66,7 @@ def retry_failed(frame: Frame, inputs: Any, args: argparse.Namespace, signals: S
         webhook_secret=webhook_secret(args),
         max_concurrency=args.max_concurrency,
         max_cost=args.max_cost,
+        expires_in=args.expires_in,
         ask=args.ask,
         progress=args.progress,
     )

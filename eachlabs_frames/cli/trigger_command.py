@@ -31,6 +31,7 @@ OPTIONS: Final = (
     "validate",
     "max_concurrency",
     "max_cost",
+    "expires_in",
     "ask",
     "retrigger",
     "on_unknown",
