@@ -81,6 +81,8 @@ def play(part: dict[str, Any], say: Say) -> None:
     frame = pd.DataFrame(part.get("frame", {}))
     at_first = left_over()
     for name, arguments, options in part["calls"]:
+        for column in part.get("paths", ()):
+            frame[column] = frame[column].map(Path)
         if name == "bulk_trigger" and part["anew"]:
             frame = pd.DataFrame(part["frame"])
         observer: Any = Observer(say, part["strike"], part.get("clock")) if part["watch"] else False

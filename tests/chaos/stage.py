@@ -137,10 +137,12 @@ class Theatre:
         frame: Mapping[str, Any] | None = None,
         watch: bool = True,
         anew: bool = False,
+        paths: Sequence[str] = (),
         **settings: Any,
     ) -> Actor:
         """Return an actor that will make these calls on a frame of these prompts, once it is let go.
 
+        ``paths`` are columns of the frame with names of files.
         ``clock`` sets its wall clock by so many ``seconds`` at the ``at``-th event of the kind ``on``.
         """
         where = sandbox if isinstance(sandbox, str) else sandbox.base_url
@@ -157,6 +159,7 @@ class Theatre:
             "clock": clock,
             "watch": watch,
             "anew": anew,
+            "paths": paths,
         }
         return self._connected(part)
 
