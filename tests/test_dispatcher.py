@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eachlabs_frames.inputs.file_values import reference
+from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.models import Outcome
 from eachlabs_frames.results import Results
 from eachlabs_frames.webhooks import dispatcher
@@ -64,6 +66,18 @@ def test_an_end_without_details_needs_a_poll() -> None:
     """The API is asked for an output or error that the delivery does not have."""
     found = [read_delivery(body(output=None)), read_delivery(body(status="failed", output=None))]
     assert [delivery is not None and delivery.needs_poll([None]) for delivery in found] == [True, True]
+
+
+def test_a_delivery_of_a_row_with_a_file_has_its_url() -> None:
+    """It is the row's, and needs no poll, if the URL is known; a URL that the row itself has is no file."""
+    content = fingerprint({"image": reference("a" * 64)})
+    found = read_delivery(body(inputs={"image": "https://storage.example/a"}))
+    assert found is not None
+    assert found.needs_poll([content])
+    known = {"https://storage.example/a": reference("a" * 64)}
+    assert not found.needs_poll([content], known)
+    assert not found.needs_poll([fingerprint({"image": "https://storage.example/a"})], known)
+    assert found.needs_poll([fingerprint({"image": reference("b" * 64)})], known)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from eachlabs_frames.errors import RunError
+from eachlabs_frames.inputs.file_values import reference
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.journal import open_journal
 from eachlabs_frames.journal.base import Journal, RowChunk, RunJournal, RunSpec
@@ -476,6 +477,8 @@ def test_accounts_do_not_see_each_others_uploads(journal: Journal) -> None:
         second.complete("f1", 2_000)
     assert journal.uploads("a") == [upload(1)]
     assert journal.uploads("b") == [replace(upload(1, "other"), uploaded_at=2_000)]
+    # A URL stands for a content, whoever has uploaded it.
+    assert journal.file_references() == {upload(1).public_url: reference("other")}
 
 
 def test_an_upload_says_which_runs_use_it(journal: Journal, entries: Callable[..., RunJournal]) -> None:

@@ -22,6 +22,7 @@ from ..errors import APIError, JournalError
 from ..inputs.file_values import references_of
 from ..journal import open_journal
 from ..journal.base import LostRequest
+from ..journal.file_references import FileReferences
 from ..models import INVALID, PENDING, UNKNOWN, ApiConnection, Batch, Target
 from ..results import Results
 from ..settings import Settings
@@ -29,7 +30,6 @@ from ..uploads.local_files import LocalFiles
 from ..uploads.uploader import Uploader
 from .columns import ResultMeta
 from .cost_sources import CostSources, price_of_rows
-from .file_references import FileReferences
 from .plan import commonest_problem
 
 if TYPE_CHECKING:

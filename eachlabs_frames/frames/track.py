@@ -24,6 +24,7 @@ from ..engine.tracker import Tracker
 from ..errors import ConfigurationError, UnsettledWarning
 from ..inputs.mapping import Label
 from ..journal import open_journal
+from ..journal.file_references import FileReferences
 from ..journal.updates import JournalUpdater
 from ..models import PENDING, ApiConnection, Observer
 from ..results import Results, per_bulk, status_columns
@@ -33,7 +34,6 @@ from . import columns, lost_attrs
 from . import progress_bar as bars
 from .columns import ResultMeta
 from .display import CountsFrame
-from .file_references import FileReferences
 from .options import check_receiver
 from .result_frame import FrameCall, ResultFrame
 
@@ -236,7 +236,11 @@ def _make_tracker(
         workflow_id,
         results,
         ApiConnection(
-            Client(settings), SystemClock(), settings.dialect, settings.max_concurrency, FileReferences(settings)
+            Client(settings),
+            SystemClock(),
+            settings.dialect,
+            settings.max_concurrency,
+            FileReferences(open_journal(settings.journal)),
         ),
         events=events,
         receiver=receiver,

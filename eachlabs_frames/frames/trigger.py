@@ -26,6 +26,7 @@ from ..inputs.fingerprints import pack
 from ..inputs.mapping import Fields, RowFunction
 from ..journal import open_journal
 from ..journal.base import RunSpec
+from ..journal.file_references import FileReferences
 from ..journal.updates import JournalUpdater, RunRows
 from ..models import COLUMNS, INVALID, PENDING, UNKNOWN, ApiConnection, Outcome, Workflow
 from ..uploads.local_files import LocalFiles
@@ -36,7 +37,6 @@ from .confirmation import ask, check_person
 from .cost_sources import CostSources, read_sources
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
 from .estimate import make_estimate
-from .file_references import FileReferences
 from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .rerun_guard import RerunGuard
@@ -106,7 +106,11 @@ class TriggerCall(FrameCall):
             check_key(frame, options.key)
         self._client = Client(settings, hidden=options.secrets())
         self._connection = ApiConnection(
-            self._client, CLOCK, settings.dialect, settings.max_concurrency, FileReferences(settings)
+            self._client,
+            CLOCK,
+            settings.dialect,
+            settings.max_concurrency,
+            FileReferences(open_journal(settings.journal)),
         )
         self._files = LocalFiles()
         self._resources.callback(self._files.close)

@@ -381,6 +381,10 @@ class Journal(Protocol):
         """Return when a run last sent a row or got a response (epoch seconds); None if it never did."""
         ...
 
+    def file_references(self) -> dict[str, str]:
+        """Return the reference of each uploaded file, of any account, by its public URL: see `inputs.file_values`."""
+        ...
+
     def uploads(self, account: str) -> list[UploadRecord]:
         """Return all uploads of an account, the oldest first: deleted and expired ones too."""
         ...

@@ -151,6 +151,9 @@ class NullJournal:
     def last_sent(self, run: str) -> float | None:
         return None
 
+    def file_references(self) -> dict[str, str]:
+        return {}
+
     def uploads(self, account: str) -> list[UploadRecord]:
         return []
 

@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 from ..errors import JournalError
 from ..journal import open_journal
+from ..journal.file_references import FileReferences
 from ..journal.updates import JournalUpdater
 from ..models import TERMINAL, Outcome
 from ..settings import journal_path
@@ -80,7 +81,9 @@ def _record(run: _Run, deliveries: Sequence[Delivery]) -> list[Fate]:
     path, name, workflow_id = run
     fates: list[Fate] = []
     ended: dict[str, Outcome] = {}
-    with closing(JournalUpdater(open_journal(path), name)) as updater:
+    journal = open_journal(path)
+    references = FileReferences(journal)
+    with closing(JournalUpdater(journal, name)) as updater:
         for delivery in deliveries:
             before = updater.known(delivery.execution_id)
             if before is None:
@@ -90,7 +93,7 @@ def _record(run: _Run, deliveries: Sequence[Delivery]) -> list[Fate]:
                 fates.append("mismatched")
                 continue
             fates.append("accepted")
-            needs_poll = delivery.needs_poll([updater.content_of(delivery.execution_id)])
+            needs_poll = delivery.needs_poll([updater.content_of(delivery.execution_id)], references)
             if delivery.ended and not needs_poll and before.status not in TERMINAL:
                 ended.setdefault(delivery.execution_id, delivery.outcome)
         updater.record(list(ended.values()))

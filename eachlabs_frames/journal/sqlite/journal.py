@@ -31,7 +31,7 @@ from .database import connect, reading, snapshot, transaction, translated
 from .integrity import damaged
 from .run_journal import SqliteRunJournal
 from .run_tables import read_labels, read_spec, read_state, spec_of
-from .upload_journal import SqliteUploadJournal, read_uploads
+from .upload_journal import SqliteUploadJournal, read_references, read_uploads
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -110,6 +110,9 @@ class SqliteJournal:
 
     def last_sent(self, run: str) -> float | None:
         return history.last_sent(self.path, run)
+
+    def file_references(self) -> dict[str, str]:
+        return read_references(self.path) if self.exists() else {}
 
     def uploads(self, account: str) -> list[UploadRecord]:
         return read_uploads(self.path, account) if self.exists() else []

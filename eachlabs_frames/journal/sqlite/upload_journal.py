@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+from ...inputs.file_values import reference
 from ..upload_records import UploadRecord
 from .database import Connection, connect, reading, snapshot, transaction, translated
 
@@ -56,6 +57,13 @@ def read_uploads(path: Path, account: str) -> list[UploadRecord]:
             uses.setdefault(file, []).append(run)
         rows = connection.execute(_READ, (account,)).fetchall()
     return [replace(UploadRecord(*columns), runs=tuple(uses.get(file, ()))) for file, *columns in rows]
+
+
+def read_references(path: Path) -> dict[str, str]:
+    """Return the reference of each uploaded file, of any account, by its public URL."""
+    with reading(path) as connection:
+        rows = connection.execute("SELECT public_url, digest FROM files").fetchall()
+    return {url: reference(digest) for url, digest in rows}
 
 
 class SqliteUploadJournal:
