@@ -281,8 +281,7 @@ def test_preview_notes_columns_that_are_not_sent_and_suggests_names(
         df.eachlabs.bulk_trigger(WF)
     assert "'styel' is not sent; did you mean 'style'?" in caplog.messages
     assert (
-        "3 rows are invalid and are not sent: seed: -1 is less than the minimum of 0 (the "
-        "most common reason, of 2 rows), as in row 1"
+        "3 rows cannot be sent: seed: -1 is less than the minimum of 0 (the most common reason, of 2 rows), as in row 1"
     ) in caplog.messages
     assert "eachlabs_notes" not in df[["prompt"]].dropna().eachlabs.preview(WF).attrs
 

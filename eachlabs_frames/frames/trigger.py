@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -36,7 +35,7 @@ from .columns import ResultMeta
 from .confirmation import ask, check_person
 from .cost_sources import CostSources, read_sources
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
-from .estimate import make_estimate
+from .estimate import counted, make_estimate
 from .options import TriggerOptions, check_na
 from .plan import Plan, commonest_problem, misspellings, read_inputs
 from .rerun_guard import RerunGuard
@@ -381,14 +380,10 @@ class TriggerCall(FrameCall):
             if results.execution_id[row] is None and (results.status[row] != UNKNOWN or row in actions.refused):
                 results.note(row, status=INVALID if row in actions.refused else PENDING, error=actions.refused.get(row))
         if actions.refused:
-            logger.warning("%s", self._refused_note(actions.refused))
+            reason = commonest_problem(actions.refused, self.result.source)
+            logger.warning("%s cannot be sent: %s", counted(len(actions.refused), "row"), reason)
             actions.send = [row for row in actions.send if row not in actions.refused]
         return actions
-
-    def _refused_note(self, refused: Mapping[int, str]) -> str:
-        rows, are = ("1 row", "is") if len(refused) == 1 else (f"{len(refused):,} rows", "are")
-        reason = commonest_problem(refused, self.result.source)
-        return f"{rows} {are} invalid and {are} not sent: {reason}"
 
     def _sorted_out(self, plan: Plan, binding: RunBinding) -> RowActions:
         """Enter the rows into the run, and sort them by what it knows; see that nothing is paid for again unasked."""
