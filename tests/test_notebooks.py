@@ -18,6 +18,7 @@ LARGEST = 200_000
 LAST_WORDS = {
     "crash_and_resume.ipynb": "'120 rows, 120 executions, 0 paid twice'",
     "dashboard.ipynb": "'216 rows, 216 executions shown, 16 paid again'",
+    "image_inputs.ipynb": "'5 of 6 rows completed, 4 uploads, $0.28'",
     "pipeline.ipynb": "'14 products, 14 executions, 0 paid twice'",
     "prompt_sweep.ipynb": "'18 cells, 17 pictures, 17 pairs, 36 executions'",
     "quickstart.ipynb": "'8 of 8 rows completed, in 9 executions'",
