@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FileStatus: TypeAlias = Literal["pending", "live", "deleted", "expired"]
 
-MAX_FILE_BYTES = 100 * 1024 * 1024
+MAX_FILE_BYTES = 100_000_000
 PUBLIC_PATH = "/uploads"
 UPLOAD_PATH = "/storage"
 _RETENTION_SECONDS = 180 * 86_400
