@@ -90,6 +90,8 @@ class ManualClock:
 class QuietSearch:
     """A search that finds nothing and sends nothing; it keeps the lost requests."""
 
+    busy = False
+
     def __init__(self) -> None:
         self.lost: list[LostRequest] = []
 

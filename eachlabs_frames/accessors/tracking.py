@@ -127,6 +127,52 @@ class TrackMethods(AccessorBase):
 
         return track.summary(self._frame, prefix=prefix)
 
+    def bill(self, *, steps: bool = False, prefix: str | None = None, progress: bool | Observer | None = None) -> Frame:
+        """Return what the executions have cost, by status. The sum of ``cost`` is what was paid.
+
+        It is the bill of the whole run, also of rows that this frame has no longer, if the journal has the run; else
+        that of this frame's rows. ``attrs["eachlabs_bill"]`` says which.
+
+        Parameters
+        ----------
+        steps : bool, default False
+            Split the costs by model. This reads the details of every execution from the API; what they do not state
+            of a step is a row without a model.
+        prefix : str, optional
+            Prefix of the result to use, if the frame holds several; the latest by default.
+        progress : bool or callable, optional
+            With `steps`, as for `bulk_trigger`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per ``status`` (string), and with `steps` per ``model`` (string; missing for what is not stated by
+            step): ``executions`` (int64), ``cost`` (float64, USD, as far as known), ``share`` of the total (float64,
+            0 to 1; NaN if nothing was paid) and ``unknown`` (int64: executions whose cost is not known, lost ones
+            included). Rows without an execution are not in it. Executions of rows that were triggered again have the
+            status ``superseded``. With `steps`, an execution counts once for each of its models.
+
+        Raises
+        ------
+        ColumnError
+            The frame holds no result.
+        APIError
+            With `steps`: 401, 403, or no response.
+
+        Examples
+        --------
+        >>> import pandas as pd, eachlabs_frames as ef
+        >>> with ef.sandbox.start(queue_seconds=0, run_seconds=(0, 0)):
+        ...     out = pd.DataFrame({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
+        >>> out.eachlabs.bill().to_dict("records")
+        [{'status': 'completed', 'executions': 2, 'cost': 0.02, 'share': 1.0, 'unknown': 0}]
+        """
+        from ..aio.bridge import ReadCall
+        from ..frames import bill
+
+        function = partial(bill.bill, self._frame, steps=steps, prefix=prefix, progress=progress)
+        return self._run(lambda: ReadCall(function))
+
     def _refresh(self, **options: Any) -> Callable[[], Call[Frame]]:
         from ..aio.bridge import ReadCall
         from ..frames import track

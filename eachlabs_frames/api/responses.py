@@ -233,7 +233,7 @@ def next_offset(data: Json, size: int, offset: int) -> int | None:
 
 
 class Step(NamedTuple):
-    """A step of an execution. Times are nanoseconds since the epoch, UTC; `elapsed` is in seconds."""
+    """A step of an execution. Times are nanoseconds since the epoch, UTC; `elapsed` is in seconds, `cost` in USD."""
 
     step_id: str | None
     status: str | None = None
@@ -244,6 +244,7 @@ class Step(NamedTuple):
     primary: Json = None
     output: Json = None
     error: str | None = None
+    cost: float | None = None
 
 
 def read_steps(details: Mapping[str, Any]) -> list[Step]:
@@ -268,6 +269,7 @@ def _read_step(name: str, entry: Mapping[str, Any]) -> Step:
         primary=entry.get("primary"),
         output=entry.get("output"),
         error=error_of(entry),
+        cost=cost_in(metadata) if cost_in(entry) is None else cost_in(entry),
     )
 
 

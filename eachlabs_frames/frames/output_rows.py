@@ -83,7 +83,7 @@ def outputs(
     results = state.results
     sent_inputs.mark(frame, results, state.prefix, state.meta)
     if steps:
-        rows, columns = _step_columns(results, _details(results, progress, read))
+        rows, columns = _step_columns(results, details_of_rows(results, progress, read))
     else:
         rows, columns = _item_columns(results, attrs.paths(frame, state.prefix))
     columns = {"row": np.array(rows, dtype=np.int64)} | columns
@@ -186,7 +186,8 @@ def _paths(cell: object, items: Sequence[OutputItem]) -> Iterator[str | None]:
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
-def _details(results: Results, progress: bool | Observer | None, read: Read) -> Mapping[str, Details]:
+def details_of_rows(results: Results, progress: bool | Observer | None, read: Read) -> Mapping[str, Details]:
+    """Return the details of each execution by its id, or why there are none."""
     rows: dict[str, list[int]] = {}
     for row, execution_id in enumerate(results.execution_id):
         if execution_id is not None:
