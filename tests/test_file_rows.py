@@ -218,6 +218,18 @@ def test_a_loaded_run_is_sent_again_with_the_files_that_the_api_has(sandbox: San
     assert len(sandbox.accepted) == 4
 
 
+def test_a_loaded_run_says_why_it_is_not_sent_again(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a file was deleted at the API, the row keeps its result."""
+    out = pd.DataFrame({"image": pictures(tmp_path, 2)}).eachlabs.bulk_trigger(WF, run="once")
+    ef.delete_files(ef.files())
+    again = ef.load_run("once").eachlabs.bulk_trigger(WF, retrigger=True)
+    assert again["execution_id"].tolist() == out["execution_id"].tolist()
+    assert "keep their earlier execution: the content of this file is not at the API, or not any more" in caplog.text
+    assert "ended early" not in caplog.text
+
+
 def test_expires_in_is_sent_and_checked(sandbox: Sandbox, tmp_path: Path) -> None:
     """A wrong one is refused before anything is read."""
     frame = pd.DataFrame({"image": pictures(tmp_path, 1)})

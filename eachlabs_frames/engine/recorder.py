@@ -50,6 +50,8 @@ class Recorder:
         Rows of the run that another call has sent and waits for.
     not_found : dict of int to float
         Positions whose lost reply a complete search has not found, and when they were sent (epoch seconds).
+    refused : dict of int to str
+        Positions that could not be sent, and why; they may have an earlier execution.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Recorder:
         self._executions = {*results.execution_id, *executions}
         self.elsewhere: set[int] = set()
         self.not_found: dict[int, float] = {}
+        self.refused: dict[int, str] = {}
 
     # -- before and after a request ---------------------------------------------------------------------------------
 
@@ -109,6 +112,7 @@ class Recorder:
 
     def refuse(self, reasons: Mapping[int, str]) -> None:
         """Record why rows, given by position, cannot be sent; one that was sent before stays as it is."""
+        self.refused.update(reasons)
         status, execution_id = self.results.status, self.results.execution_id
         outcomes = [
             Outcome(row, INVALID, error=reason)

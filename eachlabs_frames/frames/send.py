@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("eachlabs_frames")
 
 NO_RUN: Final = ""
+_KEPT: Final = "were not sent again and keep their earlier execution"
 
 
 class Sender:
@@ -312,6 +313,11 @@ class Sender:
             self._results.note(row, error=f"not sent: {reason}")
         if left:
             logger.warning("%d row(s) were not sent and are pending: %s", len(left), reason)
-        kept = sum(execution_id[row] == known and status[row] != UNKNOWN for row, known in self._earlier.items())
-        if kept:
-            logger.warning("%d row(s) were not sent again and keep their earlier execution: %s", kept, reason)
+        kept = [row for row, known in self._earlier.items() if execution_id[row] == known and status[row] != UNKNOWN]
+        refused = {} if self._recorder is None else self._recorder.refused
+        unsendable = {row: refused[row] for row in kept if row in refused}
+        if unsendable:
+            commonest = commonest_problem(unsendable, self._plan.frame)
+            logger.warning("%d row(s) %s: %s", len(unsendable), _KEPT, commonest)
+        if len(kept) > len(unsendable):
+            logger.warning("%d row(s) %s: %s", len(kept) - len(unsendable), _KEPT, reason)
