@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from eachlabs_frames.inputs.schema import MAX_REASON_LENGTH, SchemaError, compile_check, integer_keys
+from eachlabs_frames.inputs.schema import MAX_REASON_LENGTH, SchemaError, commonest, compile_check, integer_keys
 from eachlabs_frames.models import Json
 
 
@@ -55,3 +55,10 @@ def test_nothing_that_a_schema_refers_to_is_fetched() -> None:
 def test_an_invalid_rule_wants_no_integer(rule: Json) -> None:
     """Whatever the API gives as a schema, no row is refused for it, and no call ends."""
     assert integer_keys({"properties": {"prompt": rule, "seed": {"type": ["integer", "null"]}}}) == {"seed"}
+
+
+def test_reasons_that_differ_in_a_file_or_a_value_are_one_reason() -> None:
+    """So that a summary names the most frequent one."""
+    missing = [f"key 'image': there is no file {name!r} in '/data'" for name in ("a.png", "it's.png", "c.png")]
+    assert commonest(["key 'image': the content is empty"] * 2 + missing) == (missing[0], 3)
+    assert commonest(["seed: -1 is less than the minimum of 0", "seed: -2 is less than the minimum of 0"])[1] == 2

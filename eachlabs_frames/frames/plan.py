@@ -54,7 +54,8 @@ def commonest_problem(problems: Mapping[int, str], frame: Frame) -> str:
     """Return the most frequent of these problems, by position, with the number of its rows and the first of them."""
     reason, count = commonest(problems.values())
     position = next(position for position, problem in problems.items() if problem == reason)
-    share = "" if count == len(problems) else f" (the most common reason, of {count:,} rows)"
+    rows = "row" if count == 1 else "rows"
+    share = "" if count == len(problems) else f" (the most common reason, of {count:,} {rows})"
     return f"{reason}{share}, as in {source_file.place(frame, position)}"
 
 

@@ -90,6 +90,8 @@ def _short(text: str) -> str:
 
 _VALUE: Final = re.compile(r"((?:[^\s:]+: )?)(?:.+?)( (?:is|has|does) (?!a required).*)", re.DOTALL)
 """A reason: the path to the refused value, the value, and the rest. Almost all reasons have this form."""
+_FILE: Final = re.compile(r"""\b(file|path) ('[^']*'|"[^"]*")""")
+"""A file in a reason, which is the same reason for others."""
 
 
 def commonest(reasons: Iterable[str]) -> tuple[str, int]:
@@ -97,7 +99,7 @@ def commonest(reasons: Iterable[str]) -> tuple[str, int]:
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for reason in reasons:
-        kind = _VALUE.sub(r"\1\2", reason, count=1)
+        kind = _FILE.sub(r"\1", _VALUE.sub(r"\1\2", reason, count=1))
         first.setdefault(kind, reason)
         counts[kind] += 1
     kind, count = counts.most_common(1)[0]
