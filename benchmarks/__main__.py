@@ -15,6 +15,7 @@ from .imports import importing
 from .journal import disk, journal_cpu, journal_wall, keep, resuming, sharing
 from .measure import Result
 from .memory import objects, objects_with_journal, resident
+from .previews import previews
 from .speed import cpu_against_sockets, cpu_against_threads, throughput, throughput_of_same_requests
 from .sweep import sweep_memory, sweep_sample, sweep_time
 from .uploads import upload_memory, uploading
@@ -28,6 +29,7 @@ MEASUREMENTS = (
     objects_with_journal,
     resident,
     conversion,
+    previews,
     downloads,
     uploading,
     upload_memory,
