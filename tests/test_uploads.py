@@ -44,7 +44,7 @@ from eachlabs_frames.uploads.account import account_of
 from eachlabs_frames.uploads.local_files import LocalFiles
 from eachlabs_frames.uploads.spool import MAX_IN_MEMORY
 from eachlabs_frames.uploads.storage_client import RefusedUrlError, StorageClient, check_url
-from eachlabs_frames.uploads.transfer import MAX_ATTEMPTS, MAX_URL_AGE
+from eachlabs_frames.uploads.transfer import MAX_ATTEMPTS, MAX_URL_AGE, Transfer
 from eachlabs_frames.uploads.uploader import MARGIN, NOT_STORED, Uploader, is_usable
 
 from .fakes import reply
@@ -568,7 +568,8 @@ def test_a_stop_ends_the_uploads_at_once(sandbox: Sandbox, files: LocalFiles) ->
     files.reference(PNG)
     files.reference(JPEG)
     sandbox.faults(SandboxFault("silence", on="put", at={2}))
-    made = uploader(files, max_uploads=1)
+    told: list[str | None] = []
+    made = uploader(files, max_uploads=1, on_progress=told.append)
 
     async def run() -> Any:
         stop = asyncio.Event()
@@ -582,6 +583,8 @@ def test_a_stop_ends_the_uploads_at_once(sandbox: Sandbox, files: LocalFiles) ->
 
     assert in_loop(run()) is None
     made.close()
+    assert str(told[-2]).startswith("uploading 1 of 2")
+    assert told[-1] is None
     assert [record.uploaded_at is not None for record in records()] == [True, False]
     # The second was received, and its answer lost: the next call finds that out and sends nothing.
     sandbox.faults()
@@ -695,6 +698,29 @@ def test_a_reference_without_its_file_is_looked_up(sandbox: Sandbox, files: Loca
         known = sha256(PNG).hexdigest()
         assert uploaded(made, [known, "0" * 64]) == {"0" * 64: NOT_STORED}
         assert made.urls == {known: sandbox.files[0].public_url}
+
+
+def test_an_upload_whose_end_is_not_known_counts_only_if_its_size_is_right(sandbox: Sandbox, files: LocalFiles) -> None:
+    """The process was killed after the PUT, or before; the URL tells."""
+    files.reference(PNG)
+    uploaded(uploader(files))
+    (record,) = records()
+    settings = current()
+
+    async def confirmed(record: UploadRecord) -> bool:
+        async with StorageClient(timeout=60.0) as storage:
+            connection = ApiConnection(Client(settings), QuickClock(), "current", 1)
+            journal = open_journal(None).open_uploads("a")
+            transfer = Transfer(storage, connection, journal, settings, expires_in=None, on_sent=lambda _: None)
+            return await transfer.confirm(record) is not None
+
+    unknown = replace(record, uploaded_at=None)
+    assert in_loop(confirmed(unknown))
+    assert not in_loop(confirmed(replace(unknown, size=record.size + 1)))
+    assert not in_loop(confirmed(replace(unknown, public_url=record.public_url + "x")))
+    assert not in_loop(confirmed(replace(unknown, public_url="ftp://x/y")))
+    sandbox.expire_files(record.file_id)
+    assert not in_loop(confirmed(unknown))
 
 
 def test_two_calls_at_once_upload_once_or_twice_and_never_a_wrong_url(sandbox: Sandbox, files: LocalFiles) -> None:
@@ -843,6 +869,22 @@ def test_a_large_file_is_never_whole_in_memory(sandbox: Sandbox, files: LocalFil
     assert sandbox.files[0].size == 20 * file_source.PIECE
     assert told[-1] is None
     assert re.fullmatch(r"uploading 0 of 1, \d+ (MB|kB|bytes)", str(told[0]))
+
+
+def test_a_run_reports_its_uploads_and_is_named_by_its_files(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The events have a text while files go up, and none at the end; the journal knows the run of each file."""
+    paths = [tmp_path / f"{n}.png" for n in range(12)]
+    for n, path in enumerate(paths):
+        path.write_bytes(PNG + bytes([n]))
+    events: list[ef.Event] = []
+    df = pd.DataFrame({"image_url": paths, "prompt": "a fox"})
+    df.eachlabs.bulk_trigger("wf_abc123", run="photos", progress=events.append, validate=False)
+    texts = [event.waiting_for for event in events if event.kind == "uploading"]
+    assert re.fullmatch(r"uploading \d+ of 12, \d+ (bytes|kB)", str(texts[0]))
+    assert texts[-1] is None
+    assert events[-1].waiting_for is None
+    assert ef.files()["runs"].tolist() == [["photos"]] * 12
+    assert (sandbox.puts, sandbox.accepted_count()) == (12, 12)
 
 
 # -- ef.files and ef.delete_files -------------------------------------------------------------------------------------

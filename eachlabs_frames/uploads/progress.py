@@ -42,6 +42,10 @@ class UploadProgress:
         self._done += 1
         self.show()
 
+    def end(self) -> None:
+        """Report that nothing is uploaded any more."""
+        self._report(None)
+
     def show(self) -> None:
         """Report now."""
         self._reported_at = self._clock.now()

@@ -166,6 +166,7 @@ class Uploader:
             self._error = exc
         finally:
             self._is_stopped = stop.is_set()
+            self._progress.end()
             self._wake()
 
     def close(self) -> None:

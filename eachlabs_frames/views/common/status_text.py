@@ -97,11 +97,15 @@ def _phase(head: RunStatus) -> str:
     return PHASES.get(head.get("phase", ""), "")
 
 
+SENTENCES: Final = ("waiting", "looking", "uploading")
+"""How reasons of a wait begin that say by themselves that the run waits."""
+
+
 def _remarks(head: RunStatus) -> Iterator[str]:
     """Yield what there is to report besides the counts."""
     waiting_for = plain(head.get("waiting_for") or "", MAX_REMARK_LENGTH)
     if waiting_for:
-        is_sentence = head.get("phase") not in ACTIVE_PHASES or waiting_for.startswith(("waiting", "looking"))
+        is_sentence = head.get("phase") not in ACTIVE_PHASES or waiting_for.startswith(SENTENCES)
         yield waiting_for if is_sentence else f"waiting for: {waiting_for}"
     stale_since = head.get("stale_since")
     if stale_since is not None:
