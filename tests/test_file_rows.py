@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import Callable
 from hashlib import sha256
@@ -273,3 +274,42 @@ def test_the_files_of_a_preview_are_a_sentence() -> None:
     )
     assert FileCounts(1, 1_000).sentence().startswith("1 file, 1 kB: uploaded")
     assert FileCounts().facts() == {}
+
+
+# -- other calls -----------------------------------------------------------------------------------------------------
+
+
+def test_failed_rows_with_files_are_retried_with_the_file_as_it_is_now(tmp_path: Path) -> None:
+    """In place too, where cells that are arrays are compared with those of before."""
+    (path,) = pictures(tmp_path, 1)
+    with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), fail_when=lambda inputs: inputs["n"] == 1) as api:
+        frame = pd.DataFrame({"image": [path, path], "pixels": [np.full((2, 2, 3), 7, np.uint8)] * 2, "n": [1, 2]})
+        frame.eachlabs.bulk_trigger(WF, wait=True, inplace=True)
+        assert frame["status"].tolist() == ["failed", "completed"]
+        path.write_bytes(b"repaired")
+        out = frame.eachlabs.retry_failed(wait=True)
+        assert len(api.accepted) == 3
+        contents = {file.public_url: file.sha256 for file in api.files}
+        assert contents[api.accepted[2].inputs["image"]] == sha256(b"repaired").hexdigest()
+        assert out["execution_id"].tolist()[1] == frame["execution_id"].tolist()[1]
+
+
+def test_a_row_is_sent_in_the_background_with_its_files(sandbox: Sandbox, tmp_path: Path) -> None:
+    """`start` and the async form upload as `bulk_trigger` does."""
+    frame = pd.DataFrame({"image": pictures(tmp_path, 2)})
+    assert frame.eachlabs.start(WF, run="r").result()["status"].tolist() == ["completed"] * 2
+    out = asyncio.run(frame.eachlabs.bulk_trigger_async(WF, run="r", wait=True))
+    assert out["status"].tolist() == ["completed"] * 2
+    assert (len(sandbox.accepted), sandbox.puts) == (2, 2)
+
+
+def test_without_a_journal_files_are_uploaded_all_the_same(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A lost answer is found in this call; the next call uploads again."""
+    ef.configure(settle_window=0.3)
+    with pytest.warns(UserWarning, match="the journal is off"):
+        ef.configure(journal=None)
+    sandbox.faults(Fault("lost_answer", at={1}))
+    frame = pd.DataFrame({"image": pictures(tmp_path, 2)})
+    out = frame.eachlabs.bulk_trigger(WF)
+    assert out["execution_id"].notna().all()
+    assert (len(sandbox.accepted), sandbox.puts) == (2, 2)

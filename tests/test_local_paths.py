@@ -31,7 +31,7 @@ def asked(
     return (None if problem is None else str(problem)), paths
 
 
-@pytest.mark.parametrize("key", ["image_url", "IMAGE_URL", "url", "image_urls", "source_uri"])
+@pytest.mark.parametrize("key", ["image_url", "IMAGE_URL", "url", "image_urls", "source_uri", "image", "video"])
 def test_a_key_that_is_called_a_url_takes_no_local_file(key: str) -> None:
     """The error names the key, the file and what to do."""
     problem, _ = asked({"prompt": "a.png", key: "a.png"})
@@ -51,15 +51,16 @@ def test_a_key_that_is_called_a_url_takes_no_local_file(key: str) -> None:
 )
 def test_a_key_that_the_schema_calls_a_uri_takes_no_local_file(rule: dict[str, Any]) -> None:
     """Whatever its name, alone or in a list."""
-    schema = {"properties": {"image": rule, "prompt": {"type": "string"}}}
-    assert asked({"image": ["https://x.example/b.png", "a.png"], "prompt": "a.png"}, schema)[0] is not None
-    assert asked({"image": "b.png", "prompt": "a.png"}, schema) == (None, ["b.png"])
+    schema = {"properties": {"first": rule, "prompt": {"type": "string"}}}
+    assert asked({"first": ["https://x.example/b.png", "a.png"], "prompt": "a.png"}, schema)[0] is not None
+    assert asked({"first": "b.png", "prompt": "a.png"}, schema) == (None, ["b.png"])
 
 
 def test_the_column_that_a_key_is_filled_from_counts_too() -> None:
-    """The user called it a URL."""
-    assert asked({"image": "a.png"}, fields={"image": Column("photo_url")})[0] is not None
-    assert asked({"image": "a.png"}, fields={"image": Column("photo")}) == (None, [])
+    """The user called it a URL, or a picture."""
+    assert asked({"first": "a.png"}, fields={"first": Column("photo_url")})[0] is not None
+    assert asked({"first": "a.png"}, fields={"first": Column("init_image")})[0] is not None
+    assert asked({"first": "a.png"}, fields={"first": Column("photo")}) == (None, [])
 
 
 @pytest.mark.parametrize(

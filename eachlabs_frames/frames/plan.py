@@ -139,7 +139,7 @@ class Plan:
             if self.check is not None:
                 refused = zip(positions, map(self.check, inputs), strict=True)
                 self.refused.update({position: reason for position, reason in refused if reason is not None})
-            if any(map(has_files, payloads)):
+            if has_files(b"".join(payloads)):
                 self._read_files(positions, inputs, payloads)
             self.source.keep(payloads)
             yield positions, inputs, payloads

@@ -80,7 +80,7 @@ class FileCells:
     def replaced(self, key: str, cells: Sequence[Any], types: set[type]) -> Sequence[Any]:
         """Return the cells of a key with references for files; `types` are those of the cells."""
         kinds = {kind for kind in types if may_hold_file(kind)}
-        if self.checks_urls and str in types and self._is_url_key(key):
+        if self.checks_urls and str in types and self._is_url_key(key) and _may_be_refused(cells):
             cells = [checked_url(cell) if type(cell) is str else cell for cell in cells]
         return [self.cell(key, cell) if type(cell) in kinds else cell for cell in cells] if kinds else cells
 
@@ -192,6 +192,12 @@ def checked_url(text: str) -> str:
     if password is None:
         return text
     return f"{UNUSABLE}the URL of {host!r} contains a password, which the workflow and the journal would get: remove it"
+
+
+def _may_be_refused(cells: Sequence[Any]) -> bool:
+    """Return whether `checked_url` may refuse one of these cells: one search of all texts, instead of one of each."""
+    texts = "".join([cell for cell in cells if type(cell) is str])
+    return "@" in texts or len(texts) > MAX_DATA_URL
 
 
 def _is_list(value: object) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..models import Json
 from .encoding import LocalFileCheck, Problem, Row
-from .file_cells import is_url_name
+from .file_cells import is_file_name
 from .file_values import SCHEME
 from .mapping import Column, Fields, RowFunction
 from .schema import uri_keys
@@ -31,8 +31,8 @@ def local_file_check(
 ) -> LocalFileCheck | None:
     """Return a function that finds the first local file in an input; None if no key of these inputs holds URLs.
 
-    A key holds URLs if its name, or that of the column it is filled from, ends in ``_url`` or a similar ending, or if
-    the schema gives it a URI format.
+    A key holds URLs if its name, or that of the column it is filled from, ends in ``_url``, ``image`` or a similar
+    ending, or if the schema gives it a URI format.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def local_file_check(
     """
     by_schema = uri_keys(schema)
     if callable(fields):
-        return _check(lambda row: [key for key in row if key in by_schema or is_url_name(key)], is_file)
-    keys = [key for key, source in fields.items() if key in by_schema or is_url_name(key) or _is_url_column(source)]
+        return _check(lambda row: [key for key in row if key in by_schema or is_file_name(key)], is_file)
+    keys = [key for key, source in fields.items() if key in by_schema or is_file_name(key) or _is_url_column(source)]
     return _check(lambda row: [key for key in keys if key in row], is_file) if keys else None
 
 
@@ -95,4 +95,4 @@ def _texts(value: Json) -> Iterator[str]:
 
 
 def _is_url_column(source: Any) -> bool:
-    return isinstance(source, Column) and isinstance(source.label, str) and is_url_name(source.label)
+    return isinstance(source, Column) and isinstance(source.label, str) and is_file_name(source.label)
