@@ -27,7 +27,7 @@ from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
 from eachlabs_frames.journal.sqlite.run_tables import CHUNK
 from eachlabs_frames.models import Outcome
 
-from .chaos.stage import until
+from .chaos.fork_server import until
 
 PIN = RunSpec("wf", "v1", "http://localhost")
 

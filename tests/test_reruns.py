@@ -22,7 +22,7 @@ from eachlabs_frames.sandbox import Fault, Sandbox, Version
 from eachlabs_frames.views.common.live_view import Subscriber
 from eachlabs_frames.views.common.source import Cards
 
-from .chaos.stage import until
+from .chaos.fork_server import until
 
 WF = "wf_abc123"
 INPUTS = ["prompt"]

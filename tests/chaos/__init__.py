@@ -1,1 +1,1 @@
-"""Violence: processes that are killed, answers that are lost, and what the sandbox's ledger says afterwards."""
+"""Chaos tests: processes that are killed, replies that are lost, and checks of the executions in the sandbox."""

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from .stage import Theatre
+from .fork_server import ForkServer
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
-    """Open the theatre."""
-    with Theatre(tmp_path_factory.mktemp("stage")) as open_:
-        yield open_
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """A fork server for all tests of the session."""
+    with ForkServer(tmp_path_factory.mktemp("fork-server")) as running:
+        yield running
 
 
 @pytest.fixture
-def theatre(house: Theatre) -> Iterator[Theatre]:
-    """Where actors come from; none of them outlives its test."""
-    yield house
-    house.dismiss()
+def server(shared_server: ForkServer) -> Iterator[ForkServer]:
+    """The fork server; workers that a test leaves running are killed."""
+    yield shared_server
+    shared_server.kill_workers()

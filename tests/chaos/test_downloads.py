@@ -1,4 +1,4 @@
-"""Downloads that are killed, interrupted, or made by two at once: a file is whole, or it has no name."""
+"""Tests of downloads that are killed, interrupted or concurrent: every file under its final name is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Fault, Sandbox
 
-from .stage import Call, Theatre
+from .fork_server import Call, ForkServer
 
 pytestmark = pytest.mark.chaos
 
@@ -23,124 +23,126 @@ ROWS = 5
 WORKERS = 4
 FILES = 3 * ROWS
 SIZE = 2_200_000
-"""So that a file is written in several pieces."""
+"""Bytes of a file, enough for several writes."""
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A local each::labs with large pictures; this process is pointed at it too, to make the frames."""
+    """A sandbox with large files; this process uses it too, to make the frames."""
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0), media_bytes=SIZE) as running:
         yield running
 
 
-def frame(rows: int = ROWS, *, word: str = "row") -> dict[str, list[Any]]:
-    """Return a result as an actor is told it."""
-    df = pd.DataFrame({"prompt": [f"{word} {row}" for row in range(rows)]})
+def frame(rows: int = ROWS, *, prefix: str = "row") -> dict[str, list[Any]]:
+    """Return a result as the columns of a worker's frame."""
+    df = pd.DataFrame({"prompt": [f"{prefix} {row}" for row in range(rows)]})
     out = df.eachlabs.bulk_trigger("wf_images", wait=True)
     columns = ["prompt", "bulk_id", "execution_id", "status", "output"]
     return {name: out[name].tolist() for name in columns}
 
 
 def download(folder: Path) -> Call:
-    """Return the call that is killed, and made again."""
+    """Return the download call, which is killed and repeated."""
     return ("download", [str(folder)], {})
 
 
-def named(folder: Path) -> dict[str, bytes]:
-    """Return the digest of each file that has a name."""
+def digests(folder: Path) -> dict[str, bytes]:
+    """Return the digest of each file under its final name."""
     return {path.name: hashlib.sha256(path.read_bytes()).digest() for path in folder.glob("*.png")}
 
 
-def asked(sandbox: Sandbox) -> int:
-    """Return how many pictures were sent whole."""
+def completed_requests(sandbox: Sandbox) -> int:
+    """Return the number of files that were sent completely."""
     return sum(record.route == "media" and record.status == 200 for record in sandbox.requests)
 
 
 @pytest.fixture
 def expected(sandbox: Sandbox, tmp_path: Path) -> tuple[dict[str, list[Any]], dict[str, bytes]]:
-    """Return a frame, and what its folder must hold in the end."""
-    told = frame()
-    pd.DataFrame(told).eachlabs.download(tmp_path / "expected")
-    return told, named(tmp_path / "expected")
+    """A frame, and the files that its folder must contain in the end."""
+    columns = frame()
+    pd.DataFrame(columns).eachlabs.download(tmp_path / "expected")
+    return columns, digests(tmp_path / "expected")
 
 
 @pytest.mark.parametrize("at", [1, FILES - 1])
-def test_a_killed_download_leaves_no_half_a_file(
-    theatre: Theatre, sandbox: Sandbox, tmp_path: Path, expected: tuple[Any, dict[str, bytes]], at: int
+def test_a_killed_download_leaves_no_truncated_file(
+    server: ForkServer, sandbox: Sandbox, tmp_path: Path, expected: tuple[Any, dict[str, bytes]], at: int
 ) -> None:
-    """With one file in its very middle; the same call fetches what is missing and nothing else."""
-    told, whole = expected
+    """It is killed while a body is incomplete; a repeated call downloads only what is missing."""
+    columns, complete_files = expected
     folder = tmp_path / "folder"
     sandbox.faults(Fault("stalled", on="media", at={at}))
-    strike = {"on": "downloaded", "at": at}
-    actor = theatre.actor(sandbox, tmp_path / "j", download(folder), frame=told, strike=strike, max_concurrency=WORKERS)
-    actor.go().ended()
-    assert actor.code == signal.SIGKILL
-    left = named(folder)
-    assert at <= len(left) < FILES
-    assert left.items() <= whole.items()
+    stop_at = {"on": "downloaded", "at": at}
+    worker = server.worker(
+        sandbox, tmp_path / "j", download(folder), frame=columns, stop_at=stop_at, max_concurrency=WORKERS
+    )
+    worker.start().wait()
+    assert worker.code == signal.SIGKILL
+    existing = digests(folder)
+    assert at <= len(existing) < FILES
+    assert existing.items() <= complete_files.items()
     sandbox.faults()
-    before = asked(sandbox)
-    (said,) = theatre.actor(sandbox, tmp_path / "j", download(folder), frame=told).go().ended()
-    assert [row["path_error"] for row in said["rows"]] == [None] * ROWS
-    assert named(folder) == whole
-    # A file that has its name and was not noted is fetched once more, and is known by its bytes; what was on its way
-    # to the dead may be counted late.
-    assert FILES - len(left) <= asked(sandbox) - before <= FILES - at + WORKERS
+    before = completed_requests(sandbox)
+    (report,) = server.worker(sandbox, tmp_path / "j", download(folder), frame=columns).start().wait()
+    assert [row["path_error"] for row in report["rows"]] == [None] * ROWS
+    assert digests(folder) == complete_files
+    # A complete file that is not listed is downloaded once more and recognized by its content. Requests that were in
+    # flight at the kill may be counted late.
+    assert FILES - len(existing) <= completed_requests(sandbox) - before <= FILES - at + WORKERS
 
 
-def test_two_processes_in_one_folder_harm_no_file(
-    theatre: Theatre, sandbox: Sandbox, tmp_path: Path, expected: tuple[Any, dict[str, bytes]]
+def test_two_processes_can_download_into_one_folder(
+    server: ForkServer, sandbox: Sandbox, tmp_path: Path, expected: tuple[Any, dict[str, bytes]]
 ) -> None:
-    """Both find every file; none is torn, none is left without a name, and the list can be read."""
-    told, whole = expected
+    """Both get every file, no file is truncated, and the list is readable."""
+    columns, complete_files = expected
     folder = tmp_path / "folder"
-    actors = [theatre.actor(sandbox, tmp_path / "j", download(folder), frame=told) for _ in range(2)]
-    for actor in actors:
-        actor.go()
-    for actor in actors:
-        (said,) = actor.ended()
-        assert [row["path_error"] for row in said["rows"]] == [None] * ROWS
-    assert named(folder) == whole
+    workers = [server.worker(sandbox, tmp_path / "j", download(folder), frame=columns) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        (report,) = worker.wait()
+        assert [row["path_error"] for row in report["rows"]] == [None] * ROWS
+    assert digests(folder) == complete_files
     assert not list((folder / ".eachlabs").glob("*.part"))
     lines = [line for line in (folder / ".eachlabs" / "downloads.jsonl").read_text().splitlines() if line]
-    assert {json.loads(line)["file"] for line in lines} == set(whole)
+    assert {json.loads(line)["file"] for line in lines} == set(complete_files)
 
 
-def test_two_runs_in_one_folder_lose_nothing(theatre: Theatre, sandbox: Sandbox, tmp_path: Path) -> None:
-    """Each name is one of the two's, whole; the other says that it is taken, and neither ever replaces it."""
-    runs = [frame(2, word=word) for word in ("fox", "owl")]
+def test_two_runs_with_equal_names_in_one_folder(server: ForkServer, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Each name is a complete file of one of them; the other gets an error and does not replace it."""
+    runs = [frame(2, prefix=prefix) for prefix in ("fox", "owl")]
     folder = tmp_path / "folder"
-    actors = [theatre.actor(sandbox, tmp_path / "j", download(folder), frame=run) for run in runs]
-    for actor in actors:
-        actor.go()
-    rows = [actor.ended()[0]["rows"] for actor in actors]
+    workers = [server.worker(sandbox, tmp_path / "j", download(folder), frame=run) for run in runs]
+    for worker in workers:
+        worker.start()
+    rows = [worker.wait()[0]["rows"] for worker in workers]
     owners: dict[str, int] = {}
-    for run, found in enumerate(rows):
-        for row in found:
+    for run, run_rows in enumerate(rows):
+        for row in run_rows:
             owners |= {path: run for path in row["path"] if path is not None and path not in owners}
             assert row["path_error"] is None or "another file named" in row["path_error"]
-    assert len(owners) == len(named(folder)) == 6
-    paths = [path for found in rows for row in found for path in row["path"] if path is not None]
+    assert len(owners) == len(digests(folder)) == 6
+    paths = [path for run_rows in rows for row in run_rows for path in row["path"] if path is not None]
     assert len(paths) == 6
 
 
-def test_an_interrupted_process_says_what_it_has(
-    theatre: Theatre, sandbox: Sandbox, tmp_path: Path, expected: tuple[Any, dict[str, bytes]]
+def test_an_interrupted_download_reports_its_files(
+    server: ForkServer, sandbox: Sandbox, tmp_path: Path, expected: tuple[Any, dict[str, bytes]]
 ) -> None:
-    """A real Ctrl-C, with a body on its way that never ends: soon over, nothing torn, and it goes on."""
-    told, whole = expected
+    """SIGINT during a body that never ends: the call ends soon, no file is truncated, and a repeated call completes."""
+    columns, complete_files = expected
     folder = tmp_path / "folder"
     sandbox.faults(Fault("stalled", on="media", at={3}))
-    strike = {"on": "downloaded", "at": 5, "signal": signal.SIGINT}
-    (said,) = theatre.actor(sandbox, tmp_path / "j", download(folder), frame=told, strike=strike).go().ended()
-    assert said["raised"] == "Interrupted"
-    there = [path for row in said["rows"] for path in row["path"] if path is not None]
-    assert 5 <= len(there) < FILES
-    assert {Path(path).name for path in there} <= set(whole)
+    stop_at = {"on": "downloaded", "at": 5, "signal": signal.SIGINT}
+    (report,) = server.worker(sandbox, tmp_path / "j", download(folder), frame=columns, stop_at=stop_at).start().wait()
+    assert report["raised"] == "Interrupted"
+    paths = [path for row in report["rows"] for path in row["path"] if path is not None]
+    assert 5 <= len(paths) < FILES
+    assert {Path(path).name for path in paths} <= set(complete_files)
     parts = list((folder / ".eachlabs").glob("*.part"))
-    assert all(part.name.startswith("kept-") for part in parts)  # the next call may go on with these
-    (again,) = theatre.actor(sandbox, tmp_path / "j", download(folder), frame=told).go().ended()
+    assert all(part.name.startswith("kept-") for part in parts)  # which the next call may resume
+    (again,) = server.worker(sandbox, tmp_path / "j", download(folder), frame=columns).start().wait()
     assert [row["path_error"] for row in again["rows"]] == [None] * ROWS
     assert not list((folder / ".eachlabs").glob("*.part"))
-    assert named(folder) == whole
+    assert digests(folder) == complete_files

@@ -1,7 +1,6 @@
-"""kill -9, at any instant: nothing is paid twice, nothing is lost, and the same call goes on.
+"""Tests of SIGKILL at any instant: nothing is paid twice, nothing is lost, and the same call resumes the run.
 
-Most instants are struck by what happens, not by the clock: by an execution that is accepted, or by an event that the
-victim itself sees.
+Most kills are triggered by an accepted execution or by an event in the killed process, not by the clock.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import pytest
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Fault, Sandbox
 
-from .stage import Theatre, Trap, accepted, known, misplaced, problems, tally, trigger, until, whole
+from .fork_server import ForkServer, Trap, accepted_ids, complete, count_of, ids_of, misplaced, problems, trigger, until
 
 pytestmark = pytest.mark.chaos
 
@@ -35,7 +34,7 @@ RESUMED = {"timeout": 6.0, "settle_window": 0.5, "max_concurrency": WORKERS}
 
 @dataclass
 class Kill:
-    """One kill: its instant, and where it happened."""
+    """A kill: its instant and its sandbox and journal."""
 
     number: int
     sandbox: Sandbox
@@ -49,63 +48,63 @@ class Kill:
         return f"kill {self.number}: {self.pause:.4f} s after execution {self.at} ({len(self.before)} accepted)"
 
 
-def struck(kill: Kill, theatre: Theatre) -> Kill:
+def run_and_kill(kill: Kill, server: ForkServer) -> Kill:
     """Let a process trigger 400 rows, and kill it at its instant."""
-    victim = theatre.actor(
+    victim = server.worker(
         kill.sandbox, kill.journal, trigger(), prompts=PROMPTS, timeout=30.0, max_concurrency=WORKERS
     )
-    later = threading.Timer(kill.pause, victim.kill)
+    timer = threading.Timer(kill.pause, victim.kill)
     if kill.at:
-        kill.trap.set(kill.at, later.start)
-        victim.go()
+        kill.trap.set(kill.at, timer.start)
+        victim.start()
     else:
-        victim.go()
-        later.start()
-    victim.ended()
-    later.cancel()
-    kill.before = accepted(kill.sandbox)
+        victim.start()
+        timer.start()
+    victim.wait()
+    timer.cancel()
+    kill.before = accepted_ids(kill.sandbox)
     return kill
 
 
-def resumed(kill: Kill, theatre: Theatre) -> list[str]:
+def resume(kill: Kill, server: ForkServer) -> list[str]:
     """Make the same call again; return what is wrong afterwards."""
-    again = theatre.actor(
+    again = server.worker(
         kill.sandbox, kill.journal, trigger(), ("load_run", ["chaos"], {}), prompts=PROMPTS, **RESUMED
-    ).go()
-    called = again.ended()
-    if [said.get("raised") for said in called] != [None, None]:
-        return [f"it raised: {called}"]
-    rows, loaded = called[0]["rows"], called[1]["rows"]
-    found = problems(rows, kill.sandbox)
-    lost = set(accepted(kill.sandbox)).difference(known(rows))
+    ).start()
+    reports = again.wait()
+    if [report.get("raised") for report in reports] != [None, None]:
+        return [f"the call raised: {reports}"]
+    rows, loaded = reports[0]["rows"], reports[1]["rows"]
+    messages = problems(rows, kill.sandbox)
+    lost = set(accepted_ids(kill.sandbox)).difference(ids_of(rows))
     if lost:
-        found.append(f"{len(lost)} accepted executions stand in no row")
-    if not set(tally(rows)) <= {"queued", "running", "completed", "unknown"}:
-        found.append(f"rows without an outcome: {tally(rows)}")
-    if tally(rows)["unknown"] > IN_FLIGHT:
-        found.append(f"{tally(rows)['unknown']} unknown, of {IN_FLIGHT} that can have been in flight")
+        messages.append(f"{len(lost)} accepted executions are in no row")
+    if not set(count_of(rows)) <= {"queued", "running", "completed", "unknown"}:
+        messages.append(f"rows without an outcome: {count_of(rows)}")
+    if count_of(rows)["unknown"] > IN_FLIGHT:
+        messages.append(f"{count_of(rows)['unknown']} unknown, of {IN_FLIGHT} that can have been in flight")
     if [row["execution_id"] for row in loaded] != [row["execution_id"] for row in rows]:
-        found.append("load_run and the resumed call do not say the same")
-    return found
+        messages.append("load_run and the resumed call return different executions")
+    return messages
 
 
-def finished(kill: Kill, theatre: Theatre) -> list[str]:
-    """Make the call once more, and have what was never accepted sent; return what is wrong then."""
-    last = theatre.actor(kill.sandbox, kill.journal, trigger(on_unknown="resend"), prompts=PROMPTS, **RESUMED).go()
-    said = last.ended()[0]
-    found = problems(said["rows"] or [], kill.sandbox)
-    if sorted(known(said["rows"])) != sorted(accepted(kill.sandbox)) or kill.sandbox.accepted_count() != ROWS:
-        found.append(f"{kill.sandbox.accepted_count()} accepted, {len(known(said['rows']))} known at last")
-    return found
+def finish(kill: Kill, server: ForkServer) -> list[str]:
+    """Make the call with on_unknown="resend"; return what is wrong afterwards."""
+    last = server.worker(kill.sandbox, kill.journal, trigger(on_unknown="resend"), prompts=PROMPTS, **RESUMED).start()
+    report = last.wait()[0]
+    messages = problems(report["rows"] or [], kill.sandbox)
+    if sorted(ids_of(report["rows"])) != sorted(accepted_ids(kill.sandbox)) or kill.sandbox.accepted_count() != ROWS:
+        messages.append(f"{kill.sandbox.accepted_count()} accepted, {len(ids_of(report['rows']))} known at last")
+    return messages
 
 
-def test_forty_kills_at_random_instants(theatre: Theatre, tmp_path: Path) -> None:
-    """Each is followed by the same call with the same run=: no row is accepted twice, and none is without an outcome.
+def test_forty_kills_at_random_instants(server: ForkServer, tmp_path: Path) -> None:
+    """The same call then resumes each run: no row is accepted twice, and every row has an outcome.
 
-    What is unknown was in flight at the kill; sent again, it is accepted for the first time.
+    Unknown rows were in flight at the kill; when they are sent again, they are accepted for the first time.
     """
     chance = random.Random(3)
-    with ExitStack() as stack, ThreadPoolExecutor(4) as crew:
+    with ExitStack() as stack, ThreadPoolExecutor(4) as pool:
         kills = []
         for number in range(KILLS):
             trap = Trap()
@@ -113,217 +112,223 @@ def test_forty_kills_at_random_instants(theatre: Theatre, tmp_path: Path) -> Non
                 ef.sandbox.start(configure=False, fail_when=trap, latency=chance.choice([0.0, 0.005, 0.02]), **ENDED)
             )
             kill = Kill(number, sandbox, trap, tmp_path / f"{number}.sqlite")
-            # The first ones before anything was accepted, the others anywhere up to the last execution.
+            # The first kills are before anything is accepted, the others at any execution.
             kill.at = 0 if number < 8 else chance.randrange(1, ROWS + 1)
             kill.pause = chance.uniform(0.0, 0.15 if not kill.at else 0.006)
             kills.append(kill)
-        list(crew.map(lambda kill: struck(kill, theatre), kills))
-        wrong = list(crew.map(lambda kill: resumed(kill, theatre), kills))
-        assert not any(wrong), "\n".join(f"{kill}: {said}" for kill, said in zip(kills, wrong, strict=True) if said)
-        # Somewhere in all phases, or this has tried nothing.
+        list(pool.map(lambda kill: run_and_kill(kill, server), kills))
+        wrong = list(pool.map(lambda kill: resume(kill, server), kills))
+        assert not any(wrong), "\n".join(
+            f"{kill}: {messages}" for kill, messages in zip(kills, wrong, strict=True) if messages
+        )
+        # The kills must cover all phases.
         assert {len(kill.before) for kill in kills} & {0}
         assert sum(0 < len(kill.before) < ROWS for kill in kills) >= KILLS // 2
-        wrong = list(crew.map(lambda kill: finished(kill, theatre), kills))
-        assert not any(wrong), "\n".join(f"{kill}: {said}" for kill, said in zip(kills, wrong, strict=True) if said)
+        wrong = list(pool.map(lambda kill: finish(kill, server), kills))
+        assert not any(wrong), "\n".join(
+            f"{kill}: {messages}" for kill, messages in zip(kills, wrong, strict=True) if messages
+        )
 
 
 @pytest.fixture
 def sandbox() -> Any:
-    """A local each::labs whose executions end at once; the processes alone are pointed at it."""
+    """A sandbox whose executions end at once, used only by the workers."""
     with ef.sandbox.start(configure=False, **ENDED) as running:
         yield running
 
 
 @pytest.mark.parametrize(("kind", "at"), [("started", 1), ("answered", 1), ("answered", 5), ("answered", 10)])
-def test_a_kill_between_an_answer_and_its_note(
-    theatre: Theatre, sandbox: Sandbox, tmp_path: Path, kind: str, at: int
+def test_a_kill_between_a_reply_and_its_record(
+    server: ForkServer, sandbox: Sandbox, tmp_path: Path, kind: str, at: int
 ) -> None:
-    """The victim strikes itself when it has read an answer and has not noted it: the answer is found again."""
+    """The victim kills itself after it read a reply and before it records it; the executions are found again."""
     journal = tmp_path / "journal.sqlite"
-    strike = {"on": kind, "at": at}
-    victim = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:100], strike=strike, max_concurrency=1).go()
-    assert victim.ended() == []
+    stop_at = {"on": kind, "at": at}
+    victim = server.worker(
+        sandbox, journal, trigger(), prompts=PROMPTS[:100], stop_at=stop_at, max_concurrency=1
+    ).start()
+    assert victim.wait() == []
     assert victim.code == 9
     assert sandbox.accepted_count() == (10 * at if kind == "answered" else 0)
-    again = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:100], **RESUMED).go()
-    whole(again.ended(), sandbox, rows=100)
+    again = server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:100], **RESUMED).start()
+    complete(again.wait(), sandbox, rows=100)
 
 
-def test_a_kill_between_the_claim_and_the_post(theatre: Theatre, tmp_path: Path) -> None:
-    """What was claimed and never heard of is unknown, and is sent again only where that is asked for."""
+def test_a_kill_between_the_claim_and_the_post(server: ForkServer, tmp_path: Path) -> None:
+    """Claimed rows that were not sent are unknown, and are sent again only with on_unknown="resend"."""
     journal = tmp_path / "journal.sqlite"
-    options = {"version_id": "v1", "validate": False}  # so that nothing is asked before the first batch
-    with closing(socket.create_server(("127.0.0.1", 0))) as deaf:
-        port = deaf.getsockname()[1]
-        victim = theatre.actor(
+    options = {"version_id": "v1", "validate": False}  # so that the first request is a batch
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent_server:
+        port = silent_server.getsockname()[1]
+        victim = server.worker(
             f"http://127.0.0.1:{port}/v1", journal, trigger(**options), prompts=PROMPTS[:30], watch=False
-        ).go()
-        deaf.settimeout(60)
-        heard, _ = deaf.accept()
-        with heard:
-            assert heard.recv(1) == b"P"
+        ).start()
+        silent_server.settimeout(60)
+        connection, _ = silent_server.accept()
+        with connection:
+            assert connection.recv(1) == b"P"
             victim.kill()
-            victim.ended()
+            victim.wait()
     with ef.sandbox.start(configure=False, port=port, **ENDED) as sandbox:
         settings = {"timeout": 1.0, "settle_window": 0.3}
-        again = theatre.actor(sandbox, journal, trigger(**options), prompts=PROMPTS[:30], **settings).go()
-        [said] = again.ended()
-        assert tally(said["rows"]) == {"queued": 20, "unknown": 10}
-        assert problems(said["rows"], sandbox) == []
+        again = server.worker(sandbox, journal, trigger(**options), prompts=PROMPTS[:30], **settings).start()
+        [report] = again.wait()
+        assert count_of(report["rows"]) == {"queued": 20, "unknown": 10}
+        assert problems(report["rows"], sandbox) == []
         assert sandbox.accepted_count() == 20
-        last = theatre.actor(
+        last = server.worker(
             sandbox, journal, trigger(on_unknown="resend", **options), prompts=PROMPTS[:30], **settings
-        ).go()
-        whole(last.ended(), sandbox, rows=30)
+        ).start()
+        complete(last.wait(), sandbox, rows=30)
 
 
 @pytest.mark.parametrize("workers", [1, 8])
-def test_a_kill_between_the_post_and_its_answer(
-    theatre: Theatre, sandbox: Sandbox, tmp_path: Path, workers: int
+def test_a_kill_between_the_post_and_its_reply(
+    server: ForkServer, sandbox: Sandbox, tmp_path: Path, workers: int
 ) -> None:
-    """Every request of the victim took effect, and not one was answered: all executions are adopted."""
+    """Every request took effect, and none was answered: all executions are adopted."""
     journal = tmp_path / "journal.sqlite"
     sandbox.faults(Fault("silence"))
-    victim = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:100], max_concurrency=workers).go()
+    victim = server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:100], max_concurrency=workers).start()
     until(lambda: sandbox.accepted_count() == 10 * workers)
     victim.kill()
-    victim.ended()
+    victim.wait()
     sandbox.faults()
-    before = accepted(sandbox)
-    again = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:100], **RESUMED).go()
-    rows = whole(again.ended(), sandbox, rows=100)
-    assert set(before) <= set(known(rows))
+    before = accepted_ids(sandbox)
+    again = server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:100], **RESUMED).start()
+    rows = complete(again.wait(), sandbox, rows=100)
+    assert set(before) <= set(ids_of(rows))
 
 
 def test_a_request_that_takes_effect_after_its_sender_was_killed(
-    theatre: Theatre, sandbox: Sandbox, tmp_path: Path
+    server: ForkServer, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The resumed call looks for as long as its settle window, and adopts what has come of it meanwhile."""
+    """The resumed call searches during its settle window and adopts the executions that appear."""
     journal = tmp_path / "journal.sqlite"
     sandbox.faults(Fault("latency", seconds=2.0, at={1, 2, 3, 4}))
-    victim = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:100], max_concurrency=4).go()
+    victim = server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:100], max_concurrency=4).start()
     until(lambda: sandbox.peak_in_flight == 4)
     victim.kill()
-    victim.ended()
-    again = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:100], timeout=30.0, settle_window=8.0).go()
-    rows = whole(again.ended(), sandbox, rows=100)
-    assert set(accepted(sandbox)[:40]) <= set(known(rows))
+    victim.wait()
+    again = server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:100], timeout=30.0, settle_window=8.0).start()
+    rows = complete(again.wait(), sandbox, rows=100)
+    assert set(accepted_ids(sandbox)[:40]) <= set(ids_of(rows))
 
 
-def test_a_kill_in_the_middle_of_a_search(theatre: Theatre, sandbox: Sandbox, tmp_path: Path) -> None:
-    """What was looked for and not found yet is looked for by the next call, without being asked to."""
+def test_a_kill_during_a_search(server: ForkServer, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The next call continues the search for requests that were not found yet."""
     journal = tmp_path / "journal.sqlite"
     sandbox.change(listing_lag=1000.0)
     sandbox.faults(Fault("lost_answer", at={3}), Fault("garbage", at={6}))
-    victim = theatre.actor(
+    victim = server.worker(
         sandbox, journal, trigger(), prompts=PROMPTS[:100], max_concurrency=1, settle_window=60.0
-    ).go()
-    until(lambda: sandbox.accepted_count() == 100 and sum(one.route == "list" for one in sandbox.requests) > 1)
+    ).start()
+    until(lambda: sandbox.accepted_count() == 100 and sum(request.route == "list" for request in sandbox.requests) > 1)
     victim.kill()
-    victim.ended()
+    victim.wait()
     assert victim.code == 9
     sandbox.change(listing_lag=0.0)
     sandbox.faults()
-    again = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:100], **RESUMED).go()
-    whole(again.ended(), sandbox, rows=100)
+    again = server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:100], **RESUMED).start()
+    complete(again.wait(), sandbox, rows=100)
 
 
-def test_a_kill_in_the_middle_of_a_wait(theatre: Theatre, tmp_path: Path) -> None:
-    """After half of the executions have ended: load_run and wait give everything, and nothing is triggered."""
+def test_a_kill_during_a_wait(server: ForkServer, tmp_path: Path) -> None:
+    """Half of the executions have ended by then: load_run and wait return all, and nothing is triggered."""
     journal = tmp_path / "journal.sqlite"
     with ef.sandbox.start(configure=False, hold=True) as sandbox:
-        victim = theatre.actor(
-            sandbox, journal, trigger(wait=True), prompts=PROMPTS[:100], strike={"on": "refreshed", "at": 2}
-        ).go()
-        until(lambda: is_seen_looking(sandbox))
+        victim = server.worker(
+            sandbox, journal, trigger(wait=True), prompts=PROMPTS[:100], stop_at={"on": "refreshed", "at": 2}
+        ).start()
+        until(lambda: has_reads(sandbox))
         sandbox.release(50)
-        victim.ended()
+        victim.wait()
         assert victim.code == 9
-        asked = sum(request.route == "trigger" for request in sandbox.requests)
-        waiter = theatre.actor(sandbox, journal, ("load_run", ["chaos"], {}), ("wait", [], {})).go()
-        loaded = waiter.hears("call")
+        triggers = sum(request.route == "trigger" for request in sandbox.requests)
+        waiter = server.worker(sandbox, journal, ("load_run", ["chaos"], {}), ("wait", [], {})).start()
+        loaded = waiter.wait_for("call")
         assert problems(loaded["rows"], sandbox) == []
-        assert len(known(loaded["rows"])) == 100
+        assert len(ids_of(loaded["rows"])) == 100
         sandbox.release()
-        rows = waiter.ended()[-1]["rows"]
-        assert tally(rows) == {"completed": 100}
-        assert sorted(known(rows)) == sorted(accepted(sandbox))
+        rows = waiter.wait()[-1]["rows"]
+        assert count_of(rows) == {"completed": 100}
+        assert sorted(ids_of(rows)) == sorted(accepted_ids(sandbox))
         assert misplaced(rows, sandbox) == []
-        assert sum(request.route == "trigger" for request in sandbox.requests) == asked
+        assert sum(request.route == "trigger" for request in sandbox.requests) == triggers
 
 
-def test_a_kill_of_a_wait_that_was_called_by_itself(theatre: Theatre, tmp_path: Path) -> None:
-    """What it had seen of the executions is in the journal, or is seen again; none is lost."""
+def test_a_kill_during_a_separate_wait(server: ForkServer, tmp_path: Path) -> None:
+    """The results it had read are in the journal or are read again; none is lost."""
     journal = tmp_path / "journal.sqlite"
     with ef.sandbox.start(configure=False, hold=True) as sandbox:
-        victim = theatre.actor(
-            sandbox, journal, trigger(), ("wait", [], {}), prompts=PROMPTS[:40], strike={"on": "refreshed", "at": 2}
-        ).go()
-        victim.hears("call")
+        victim = server.worker(
+            sandbox, journal, trigger(), ("wait", [], {}), prompts=PROMPTS[:40], stop_at={"on": "refreshed", "at": 2}
+        ).start()
+        victim.wait_for("call")
         sandbox.release(20)
-        until(lambda: is_seen_looking(sandbox))
+        until(lambda: has_reads(sandbox))
         sandbox.release()
-        victim.ended()
+        victim.wait()
         assert victim.code == 9
-        again = theatre.actor(sandbox, journal, ("load_run", ["chaos"], {}), ("wait", [], {})).go()
-        rows = again.ended()[-1]["rows"]
-        assert tally(rows) == {"completed": 40}
+        again = server.worker(sandbox, journal, ("load_run", ["chaos"], {}), ("wait", [], {})).start()
+        rows = again.wait()[-1]["rows"]
+        assert count_of(rows) == {"completed": 40}
         assert sandbox.accepted_count() == 40
         assert problems(rows, sandbox) == []
 
 
-def is_seen_looking(sandbox: Sandbox) -> bool:
-    """Say whether somebody has looked at executions."""
+def has_reads(sandbox: Sandbox) -> bool:
+    """Return whether executions were read from the API."""
     return any(request.route in ("list", "details") for request in sandbox.requests)
 
 
-def test_a_resumed_call_that_is_killed_too(theatre: Theatre, tmp_path: Path) -> None:
-    """Killed again and again, each time a little further on: the last call has every row, each accepted once."""
+def test_a_resumed_call_is_killed_repeatedly(server: ForkServer, tmp_path: Path) -> None:
+    """Each call gets a little further before it is killed: the last one has every row, and each is accepted once."""
     journal = tmp_path / "journal.sqlite"
     trap = Trap()
     with ef.sandbox.start(configure=False, fail_when=trap, **ENDED) as sandbox:
         for round_ in range(5):
-            victim = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:200], max_concurrency=3)
+            victim = server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:200], max_concurrency=3)
             trap.set(25 + round_, victim.kill)
-            victim.go().ended()
+            victim.start().wait()
             assert victim.code == 9
-        again = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:200], **RESUMED).go()
-        [said] = again.ended()
-        assert problems(said["rows"], sandbox) == []
-        assert set(accepted(sandbox)) == set(known(said["rows"]))
-        last = theatre.actor(sandbox, journal, trigger(on_unknown="resend"), prompts=PROMPTS[:200], **RESUMED).go()
-        whole(last.ended(), sandbox, rows=200)
+        again = server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:200], **RESUMED).start()
+        [report] = again.wait()
+        assert problems(report["rows"], sandbox) == []
+        assert set(accepted_ids(sandbox)) == set(ids_of(report["rows"]))
+        last = server.worker(sandbox, journal, trigger(on_unknown="resend"), prompts=PROMPTS[:200], **RESUMED).start()
+        complete(last.wait(), sandbox, rows=200)
 
 
-def test_a_killed_run_with_a_key(theatre: Theatre, tmp_path: Path) -> None:
-    """Rows that are known by a key and have one input among them all: each gets an execution of its own."""
+def test_a_killed_run_with_a_key(server: ForkServer, tmp_path: Path) -> None:
+    """The rows have different keys but the same input: each gets its own execution."""
     journal = tmp_path / "journal.sqlite"
     trap = Trap()
     frame = {"prompt": ["the same"] * 100, "name": [f"key {number}" for number in range(100)]}
     with ef.sandbox.start(configure=False, fail_when=trap, **ENDED) as sandbox:
         options = {"key": "name", "inputs": ["prompt"]}
-        victim = theatre.actor(sandbox, journal, trigger(**options), frame=frame, max_concurrency=4)
+        victim = server.worker(sandbox, journal, trigger(**options), frame=frame, max_concurrency=4)
         trap.set(45, victim.kill)
-        victim.go().ended()
-        again = theatre.actor(sandbox, journal, trigger(**options), frame=frame, **RESUMED).go()
-        [said] = again.ended()
-        assert problems(said["rows"], sandbox, unique=False) == []
-        assert sorted(known(said["rows"])) == sorted(accepted(sandbox))
-        assert sandbox.accepted_count() + tally(said["rows"])["unknown"] == 100
+        victim.start().wait()
+        again = server.worker(sandbox, journal, trigger(**options), frame=frame, **RESUMED).start()
+        [report] = again.wait()
+        assert problems(report["rows"], sandbox, unique=False) == []
+        assert sorted(ids_of(report["rows"])) == sorted(accepted_ids(sandbox))
+        assert sandbox.accepted_count() + count_of(report["rows"])["unknown"] == 100
 
 
-def test_identical_rows_of_a_killed_run(theatre: Theatre, tmp_path: Path) -> None:
-    """All 100 rows are one prompt, and eight answers are lost by the kill: as many are adopted as were accepted."""
+def test_identical_rows_of_a_killed_run(server: ForkServer, tmp_path: Path) -> None:
+    """All 100 rows have one prompt, and the kill loses eight replies: all accepted executions are adopted."""
     journal = tmp_path / "journal.sqlite"
     with ef.sandbox.start(configure=False, **ENDED) as sandbox:
         sandbox.faults(Fault("silence"))
-        victim = theatre.actor(sandbox, journal, trigger(), prompts=["the same"] * 100, max_concurrency=8).go()
+        victim = server.worker(sandbox, journal, trigger(), prompts=["the same"] * 100, max_concurrency=8).start()
         until(lambda: sandbox.accepted_count() == 80)
         victim.kill()
-        victim.ended()
+        victim.wait()
         sandbox.faults()
-        again = theatre.actor(sandbox, journal, trigger(), prompts=["the same"] * 100, **RESUMED).go()
-        [said] = again.ended()
-        assert problems(said["rows"], sandbox, unique=False) == []
-        assert sorted(known(said["rows"])) == sorted(accepted(sandbox))
+        again = server.worker(sandbox, journal, trigger(), prompts=["the same"] * 100, **RESUMED).start()
+        [report] = again.wait()
+        assert problems(report["rows"], sandbox, unique=False) == []
+        assert sorted(ids_of(report["rows"])) == sorted(accepted_ids(sandbox))
         assert sandbox.accepted_count() == 100

@@ -1,4 +1,4 @@
-"""kill -9 while files are uploaded: none that was complete goes up again, no row is paid for twice, none is lost."""
+"""Tests of SIGKILL during uploads: no complete file is uploaded again, no row is paid twice, and none is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import eachlabs_frames as ef
 
-from .stage import Theatre, problems, tally, trigger, whole
+from .fork_server import ForkServer, complete, count_of, problems, trigger
 
 pytestmark = pytest.mark.chaos
 
@@ -21,8 +21,8 @@ RESUMED = {"timeout": 6.0, "settle_window": 0.5, "max_concurrency": 4}
 
 
 @pytest.mark.parametrize(("kind", "at"), [("uploading", 4), ("answered", 1), ("answered", 4)])
-def test_a_kill_in_the_middle_of_uploads(theatre: Theatre, tmp_path: Path, kind: str, at: int) -> None:
-    """The same call goes on: rows in flight are found again by the URLs of their files."""
+def test_a_kill_during_uploads(server: ForkServer, tmp_path: Path, kind: str, at: int) -> None:
+    """The same call resumes: the executions of rows in flight are found by the URLs of their files."""
     paths = [tmp_path / f"{number}.png" for number in range(FILES)]
     for number, path in enumerate(paths):
         path.write_bytes(f"picture {number}".encode() * 2_000)
@@ -33,27 +33,27 @@ def test_a_kill_in_the_middle_of_uploads(theatre: Theatre, tmp_path: Path, kind:
     journal = tmp_path / "journal.sqlite"
     with ef.sandbox.start(configure=False, latency=0.005, **ENDED) as sandbox:
         call, options = trigger(workflow="wf_free"), {"frame": frame, "paths": ["image"]}
-        victim = theatre.actor(
-            sandbox, journal, call, strike={"on": kind, "at": at}, max_concurrency=4, max_uploads=3, **options
-        ).go()
-        assert victim.ended() == []
+        victim = server.worker(
+            sandbox, journal, call, stop_at={"on": kind, "at": at}, max_concurrency=4, max_uploads=3, **options
+        ).start()
+        assert victim.wait() == []
         assert victim.code == 9
-        complete = {file.sha256 for file in sandbox.files if file.status == "live"}
-        assert len(complete) < FILES or kind == "answered"
+        uploaded = {file.sha256 for file in sandbox.files if file.status == "live"}
+        assert len(uploaded) < FILES or kind == "answered"
 
-        again = theatre.actor(sandbox, journal, call, **options, **RESUMED).go()
-        (called,) = again.ended()
-        assert called.get("raised") is None, called
-        assert problems(called["rows"], sandbox) == []
-        assert set(tally(called["rows"])) <= {"queued", "running", "completed", "unknown"}
-        last = theatre.actor(
+        again = server.worker(sandbox, journal, call, **options, **RESUMED).start()
+        (report,) = again.wait()
+        assert report.get("raised") is None, report
+        assert problems(report["rows"], sandbox) == []
+        assert set(count_of(report["rows"])) <= {"queued", "running", "completed", "unknown"}
+        last = server.worker(
             sandbox, journal, trigger(workflow="wf_free", on_unknown="resend"), **options, **RESUMED
-        ).go()
-        whole(last.ended(), sandbox, rows=ROWS)
+        ).start()
+        complete(last.wait(), sandbox, rows=ROWS)
         live = Counter(file.sha256 for file in sandbox.files if file.status == "live")
         assert len(live) == FILES
-        assert {digest for digest, count in live.items() if count > 1} & complete == set()
-        # Each row got the file of its own.
+        assert {digest for digest, count in live.items() if count > 1} & uploaded == set()
+        # Each row got its own file.
         digests = {file.public_url: file.sha256 for file in sandbox.files}
         contents = [sha256(path.read_bytes()).hexdigest() for path in paths]
         for execution in sandbox.accepted:

@@ -1,4 +1,4 @@
-"""Files of the journal that are deleted, not copied, or put back from an older copy: nothing is paid twice silently."""
+"""Tests with journal files that are deleted, not copied or replaced by an older copy: nothing is paid twice."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from eachlabs_frames.errors import JournalError
 from eachlabs_frames.journal import open_journal
 from eachlabs_frames.sandbox import Fault, Sandbox
 
-from .actors import rows_of
-from .stage import Actor, Theatre, Trap, accepted, known, problems, tally, trigger, until, whole
+from .fork_server import ForkServer, Trap, Worker, accepted_ids, complete, count_of, ids_of, problems, trigger, until
+from .worker import rows_of
 
 pytestmark = pytest.mark.chaos
 
@@ -27,118 +27,116 @@ AGAIN: dict[str, Any] = {"timeout": 6.0, "settle_window": 0.5, "max_concurrency"
 SUFFIXES = ("", "-wal", "-shm", "-mark", "-owners")
 
 
-def beside(journal: Path, suffix: str) -> Path:
+def file_of(journal: Path, suffix: str) -> Path:
     """Return the file of a journal that has this suffix."""
     return journal.with_name(journal.name + suffix)
 
 
-def copied(journal: Path, folder: Path, *suffixes: str) -> Path:
-    """Copy files of a journal into a folder of their own."""
+def copy_files(journal: Path, folder: Path, *suffixes: str) -> Path:
+    """Copy files of a journal into a new folder; return the journal's path there."""
     folder.mkdir()
     for suffix in suffixes:
-        if beside(journal, suffix).exists():
-            shutil.copy(beside(journal, suffix), folder)
+        if file_of(journal, suffix).exists():
+            shutil.copy(file_of(journal, suffix), folder)
     return folder / journal.name
 
 
-def killed(theatre: Theatre, sandbox: Sandbox, trap: Trap, journal: Path, *, at: int) -> None:
-    """Let a process trigger 600 rows, and kill it when so many were accepted."""
-    victim = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, max_concurrency=8)
+def run_and_kill(server: ForkServer, sandbox: Sandbox, trap: Trap, journal: Path, *, at: int) -> None:
+    """Let a process trigger 600 rows, and kill it when `at` executions are accepted."""
+    victim = server.worker(sandbox, journal, trigger(), prompts=PROMPTS, max_concurrency=8)
     trap.set(at, victim.kill)
-    victim.go().ended()
+    victim.start().wait()
     assert victim.code == 9
 
 
-def refused(actor: Actor) -> str:
+def refusal(worker: Worker) -> str:
     """Return the error of a call that was refused because of its journal."""
-    [said] = actor.ended()
-    assert said.get("raised") == "JournalError", said
-    return str(said["text"])
+    [report] = worker.wait()
+    assert report.get("raised") == "JournalError", report
+    return str(report["text"])
 
 
-def accepts_and_goes_on(theatre: Theatre, sandbox: Sandbox, journal: Path) -> None:
-    """Accept the loss: the same call then adopts what it finds, and pays nothing twice; nor does resending."""
+def accept_loss_and_resume(server: ForkServer, sandbox: Sandbox, journal: Path) -> None:
+    """Accept the loss; the same call then adopts what it finds, and nothing is paid twice, not even with "resend"."""
     assert set(open_journal(journal).accept_loss()) == {"chaos"}
     assert open_journal(journal).accept_loss() == {}
     for on_unknown in ("keep", "resend"):
         call = trigger(on_unknown=on_unknown)
-        [said] = theatre.actor(sandbox, journal, call, prompts=PROMPTS, **AGAIN).go().ended()
-        assert problems(said["rows"], sandbox) == []
-        assert sorted(known(said["rows"])) == sorted(accepted(sandbox))
+        [report] = server.worker(sandbox, journal, call, prompts=PROMPTS, **AGAIN).start().wait()
+        assert problems(report["rows"], sandbox) == []
+        assert sorted(ids_of(report["rows"])) == sorted(accepted_ids(sandbox))
     assert sandbox.accepted_count() == ROWS
 
 
 @pytest.mark.parametrize("kept", [("",), ("", "-owners"), ("", "-mark"), ("", "-mark", "-owners")])
 def test_a_copy_without_the_log_after_a_kill_is_refused(
-    theatre: Theatre, tmp_path: Path, kept: tuple[str, ...]
+    server: ForkServer, tmp_path: Path, kept: tuple[str, ...]
 ) -> None:
-    """Whichever of the other files are copied, nothing is sent; accepted knowingly, what was paid is looked for."""
+    """Nothing is sent, whichever other files are copied; accepting the loss starts a search for paid executions."""
     trap = Trap()
     with ef.sandbox.start(configure=False, fail_when=trap, latency=0.01, **ENDED) as sandbox:
-        killed(theatre, sandbox, trap, tmp_path / "j.sqlite", at=400)
-        journal = copied(tmp_path / "j.sqlite", tmp_path / "copy", *kept)
-        said = refused(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).go())
-        assert "not complete" in said
-        assert "accept_journal_loss" in said
+        run_and_kill(server, sandbox, trap, tmp_path / "j.sqlite", at=400)
+        journal = copy_files(tmp_path / "j.sqlite", tmp_path / "copy", *kept)
+        error = refusal(server.worker(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).start())
+        assert "not complete" in error
+        assert "accept_journal_loss" in error
         assert sandbox.duplicates() == {}
         for read in (lambda path: open_journal(path).summaries(), lambda path: open_journal(path).load("chaos")):
             with pytest.raises(JournalError, match="not complete"):
                 read(journal)
-        accepts_and_goes_on(theatre, sandbox, journal)
+        accept_loss_and_resume(server, sandbox, journal)
 
 
 @pytest.mark.parametrize("kept", [SUFFIXES, ("", "-wal"), ("", "-wal", "-mark"), ("", "-wal", "-owners")])
-def test_a_copy_with_the_log_after_a_kill_is_gone_on_with(
-    theatre: Theatre, tmp_path: Path, kept: tuple[str, ...]
+def test_a_copy_with_the_log_after_a_kill_can_be_resumed(
+    server: ForkServer, tmp_path: Path, kept: tuple[str, ...]
 ) -> None:
-    """The main file and its log hold everything; the process is dead, whether its lock was copied or not."""
+    """File and log are complete; the process counts as dead, whether its lock file was copied or not."""
     trap = Trap()
     with ef.sandbox.start(configure=False, fail_when=trap, latency=0.01, **ENDED) as sandbox:
-        killed(theatre, sandbox, trap, tmp_path / "j.sqlite", at=400)
-        journal = copied(tmp_path / "j.sqlite", tmp_path / "copy", *kept)
-        [said] = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).go().ended()
-        assert problems(said["rows"], sandbox) == []
-        assert set(accepted(sandbox)) == set(known(said["rows"]))
-        last = theatre.actor(sandbox, journal, trigger(on_unknown="resend"), prompts=PROMPTS, **AGAIN).go()
-        whole(last.ended(), sandbox, rows=ROWS)
+        run_and_kill(server, sandbox, trap, tmp_path / "j.sqlite", at=400)
+        journal = copy_files(tmp_path / "j.sqlite", tmp_path / "copy", *kept)
+        [report] = server.worker(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).start().wait()
+        assert problems(report["rows"], sandbox) == []
+        assert set(accepted_ids(sandbox)) == set(ids_of(report["rows"]))
+        last = server.worker(sandbox, journal, trigger(on_unknown="resend"), prompts=PROMPTS, **AGAIN).start()
+        complete(last.wait(), sandbox, rows=ROWS)
 
 
 @pytest.mark.parametrize("kept", [SUFFIXES, ("",)])
-def test_a_journal_that_nobody_uses_is_copied_and_moved_freely(
-    theatre: Theatre, tmp_path: Path, kept: tuple[str, ...]
-) -> None:
-    """After the last call has ended the main file alone holds everything."""
+def test_an_unused_journal_can_be_copied_and_moved(server: ForkServer, tmp_path: Path, kept: tuple[str, ...]) -> None:
+    """After the last call has ended, the main file alone is complete."""
     with ef.sandbox.start(configure=False, **ENDED) as sandbox:
-        first = theatre.actor(sandbox, tmp_path / "j.sqlite", trigger(), prompts=PROMPTS[:40]).go()
-        whole(first.ended(), sandbox, rows=40)
-        journal = copied(tmp_path / "j.sqlite", tmp_path / "copy", *kept)
-        again = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:40]).go()
-        whole(again.ended(), sandbox, rows=40)
+        first = server.worker(sandbox, tmp_path / "j.sqlite", trigger(), prompts=PROMPTS[:40]).start()
+        complete(first.wait(), sandbox, rows=40)
+        journal = copy_files(tmp_path / "j.sqlite", tmp_path / "copy", *kept)
+        again = server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:40]).start()
+        complete(again.wait(), sandbox, rows=40)
         moved = tmp_path / "moved.sqlite"
         for suffix in SUFFIXES:
-            if beside(journal, suffix).exists():
-                beside(journal, suffix).rename(beside(moved, suffix))
-        again = theatre.actor(sandbox, moved, trigger(), prompts=PROMPTS[:40]).go()
-        whole(again.ended(), sandbox, rows=40)
+            if file_of(journal, suffix).exists():
+                file_of(journal, suffix).rename(file_of(moved, suffix))
+        again = server.worker(sandbox, moved, trigger(), prompts=PROMPTS[:40]).start()
+        complete(again.wait(), sandbox, rows=40)
 
 
-def test_an_older_copy_in_place_of_a_newer_one_is_refused(theatre: Theatre, tmp_path: Path) -> None:
-    """Also one of a journal that nobody used: its mark knows how many records it once had."""
+def test_an_older_copy_in_place_of_a_newer_one_is_refused(server: ForkServer, tmp_path: Path) -> None:
+    """The mark has the number of records, so the loss is detected even if the journal was not in use."""
     journal = tmp_path / "j.sqlite"
     with ef.sandbox.start(configure=False, **ENDED) as sandbox:
-        whole(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:40]).go().ended(), sandbox, rows=40)
-        older = copied(journal, tmp_path / "older", "")
-        whole(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:80]).go().ended(), sandbox, rows=80)
+        complete(server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:40]).start().wait(), sandbox, rows=40)
+        older = copy_files(journal, tmp_path / "older", "")
+        complete(server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:80]).start().wait(), sandbox, rows=80)
         shutil.copy(older, journal)
-        said = refused(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:80]).go())
-        assert "record(s), numbers" in said
+        error = refusal(server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:80]).start())
+        assert "record(s), numbers" in error
         journal.unlink()
-        assert "it is missing" in refused(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:80]).go())
+        assert "it is missing" in refusal(server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:80]).start())
         assert sandbox.accepted_count() == 80
 
 
 def replace(path: Path) -> None:
-    """Put another file of the same content in a file's place."""
+    """Replace a file by a copy of itself."""
     other = path.with_name("other")
     shutil.copy(path, other)
     other.replace(path)
@@ -146,93 +144,95 @@ def replace(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [Path.unlink, replace], ids=["deleted", "replaced"])
 def test_a_log_that_is_lost_during_a_run_stops_it(
-    theatre: Theatre, tmp_path: Path, harm: Callable[[Path], None]
+    server: ForkServer, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
-    """The next claim notices: the rest is pending, and the same call goes on, or is refused and its loss accepted."""
+    """The next claim detects it; the same call then resumes, or is refused until the loss is accepted."""
     journal, trap = tmp_path / "j.sqlite", Trap()
     with ef.sandbox.start(configure=False, fail_when=trap, latency=0.01, **ENDED) as sandbox:
-        actor = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, max_concurrency=8)
-        trap.set(200, lambda: harm(beside(journal, "-wal")))
-        [said] = actor.go().ended()
-        # What was in flight when the log was lost has still been accepted.
+        worker = server.worker(sandbox, journal, trigger(), prompts=PROMPTS, max_concurrency=8)
+        trap.set(200, lambda: harm(file_of(journal, "-wal")))
+        [report] = worker.start().wait()
+        # Requests in flight when the log was lost were accepted.
         assert 200 <= sandbox.accepted_count() <= 400
-        assert tally(said["rows"])["pending"] >= 200, said
-        assert any("while it was in use" in str(row["error"]) for row in said["rows"])
-        [said] = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).go().ended()
-        if said.get("raised") is None:
-            assert problems(said["rows"], sandbox) == []
-            last = theatre.actor(sandbox, journal, trigger(on_unknown="resend"), prompts=PROMPTS, **AGAIN).go()
-            whole(last.ended(), sandbox, rows=ROWS)
+        assert count_of(report["rows"])["pending"] >= 200, report
+        assert any("while it was in use" in str(row["error"]) for row in report["rows"])
+        [report] = server.worker(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).start().wait()
+        if report.get("raised") is None:
+            assert problems(report["rows"], sandbox) == []
+            last = server.worker(sandbox, journal, trigger(on_unknown="resend"), prompts=PROMPTS, **AGAIN).start()
+            complete(last.wait(), sandbox, rows=ROWS)
         else:
-            assert "not complete" in said["text"]
-            accepts_and_goes_on(theatre, sandbox, journal)
+            assert "not complete" in report["text"]
+            accept_loss_and_resume(server, sandbox, journal)
 
 
-def test_a_log_that_is_deleted_before_a_kill_is_missed(theatre: Theatre, tmp_path: Path) -> None:
-    """Nobody could save what was in it, and nothing of it is paid twice."""
+def test_a_log_that_is_deleted_at_a_kill_is_detected(server: ForkServer, tmp_path: Path) -> None:
+    """Its records are lost, and nothing of them is paid twice."""
     journal, trap = tmp_path / "j.sqlite", Trap()
     with ef.sandbox.start(configure=False, fail_when=trap, latency=0.01, **ENDED) as sandbox:
-        victim = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, max_concurrency=8)
+        victim = server.worker(sandbox, journal, trigger(), prompts=PROMPTS, max_concurrency=8)
 
-        def strike() -> None:
+        def kill_and_delete() -> None:
             victim.kill()
-            beside(journal, "-wal").unlink()
+            file_of(journal, "-wal").unlink()
 
-        trap.set(300, strike)
-        victim.go().ended()
-        assert "not complete" in refused(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).go())
+        trap.set(300, kill_and_delete)
+        victim.start().wait()
+        assert "not complete" in refusal(server.worker(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).start())
         assert sandbox.duplicates() == {}
-        accepts_and_goes_on(theatre, sandbox, journal)
+        accept_loss_and_resume(server, sandbox, journal)
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, replace], ids=["deleted", "replaced"])
 def test_a_lost_owners_file_makes_no_live_call_look_dead(
-    theatre: Theatre, tmp_path: Path, harm: Callable[[Path], None]
+    server: ForkServer, tmp_path: Path, harm: Callable[[Path], None]
 ) -> None:
-    """A call waits for 80 answers while its lock is lost: another one neither sends nor gives up its rows."""
+    """A call waits for 80 replies while its lock file is lost: another call neither sends nor gives up its rows."""
     journal = tmp_path / "j.sqlite"
     with ef.sandbox.start(configure=False, listing_lag=1000.0, **ENDED) as sandbox:
         sandbox.faults(Fault("silence"))
-        slow = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:80], timeout=100.0, max_concurrency=8).go()
+        slow = server.worker(
+            sandbox, journal, trigger(), prompts=PROMPTS[:80], timeout=100.0, max_concurrency=8
+        ).start()
         until(lambda: sandbox.accepted_count() == 80)
-        harm(beside(journal, "-owners"))
+        harm(file_of(journal, "-owners"))
         short: dict[str, Any] = {"timeout": 1.0, "settle_window": 0.3}
-        asking = theatre.actor(sandbox, journal, trigger(on_unknown="resend"), prompts=PROMPTS[:80], **short).go()
-        [said] = asking.ended()
-        assert tally(said["rows"]) == {"unknown": 80}
+        other = server.worker(sandbox, journal, trigger(on_unknown="resend"), prompts=PROMPTS[:80], **short).start()
+        [report] = other.wait()
+        assert count_of(report["rows"]) == {"unknown": 80}
         assert sandbox.accepted_count() == 80
         slow.kill()
-        slow.ended()
+        slow.wait()
         sandbox.faults()
         sandbox.change(listing_lag=0.0)
-        last = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS[:80], **AGAIN).go()
-        whole(last.ended(), sandbox, rows=80)
+        last = server.worker(sandbox, journal, trigger(), prompts=PROMPTS[:80], **AGAIN).start()
+        complete(last.wait(), sandbox, rows=80)
 
 
-def test_a_mark_and_a_lock_that_are_deleted_during_a_run_are_made_again(theatre: Theatre, tmp_path: Path) -> None:
-    """The run goes on, and what protects it is there again with its next commit."""
+def test_deleted_mark_and_lock_files_are_recreated_during_a_run(server: ForkServer, tmp_path: Path) -> None:
+    """The run continues, and the files exist again after its next commit."""
     journal, trap = tmp_path / "j.sqlite", Trap()
     with ef.sandbox.start(configure=False, fail_when=trap, latency=0.01, **ENDED) as sandbox:
-        actor = theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, max_concurrency=8)
+        worker = server.worker(sandbox, journal, trigger(), prompts=PROMPTS, max_concurrency=8)
 
-        def strike() -> None:
-            beside(journal, "-mark").unlink()
-            beside(journal, "-owners").unlink()
+        def delete_files() -> None:
+            file_of(journal, "-mark").unlink()
+            file_of(journal, "-owners").unlink()
 
-        trap.set(100, strike)
-        whole(actor.go().ended(), sandbox, rows=ROWS)
-        assert beside(journal, "-mark").stat().st_size
-        assert beside(journal, "-owners").stat().st_size
+        trap.set(100, delete_files)
+        complete(worker.start().wait(), sandbox, rows=ROWS)
+        assert file_of(journal, "-mark").stat().st_size
+        assert file_of(journal, "-owners").stat().st_size
         os.truncate(journal, 0)
-        assert "it is missing" in refused(theatre.actor(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).go())
+        assert "it is missing" in refusal(server.worker(sandbox, journal, trigger(), prompts=PROMPTS, **AGAIN).start())
 
 
-def test_an_accepted_loss_is_shown_as_perhaps_sent(theatre: Theatre, tmp_path: Path) -> None:
-    """In what `load_run` gives, too, no row that may have been paid is pending."""
+def test_rows_of_an_accepted_loss_are_not_pending(server: ForkServer, tmp_path: Path) -> None:
+    """`load_run` shows no row as pending that may have been paid."""
     journal, trap = tmp_path / "j.sqlite", Trap()
     with ef.sandbox.start(configure=False, fail_when=trap, latency=0.01, **ENDED) as sandbox:
-        killed(theatre, sandbox, trap, journal, at=300)
-        beside(journal, "-wal").unlink()
+        run_and_kill(server, sandbox, trap, journal, at=300)
+        file_of(journal, "-wal").unlink()
     ef.configure(journal=journal)
     assert sum(ef.accept_journal_loss().values()) > 0
-    assert "pending" not in tally(rows_of(ef.load_run("chaos")))
+    assert "pending" not in count_of(rows_of(ef.load_run("chaos")))

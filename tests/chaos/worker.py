@@ -1,8 +1,8 @@
-"""A process that has imported everything, and forks one that plays a part for each who connects to its socket.
+"""A process that has imported everything and forks a worker for each connection to its socket.
 
-Run as a script with the socket's path. An actor is told its part as one line of JSON, says ``ready``, waits for a line
-and begins; whatever it says are lines of JSON too. How it ended is told by the process that forked it, which never
-reaps it: so its id stays its own.
+Run as a script with the path of the socket. A worker reads its task as one line of JSON, sends ``ready``, waits for a
+line and makes its calls; it reports as lines of JSON. The parent process sends the exit status of a worker. It never
+reaps a worker, so that the process id is not reused.
 """
 
 from __future__ import annotations
@@ -33,59 +33,59 @@ import eachlabs_frames.aio.nested
 import eachlabs_frames.api.client
 import eachlabs_frames.frames.trigger
 import eachlabs_frames.journal.sqlite.journal
-import eachlabs_frames.sandbox.server  # so that no actor has to
+import eachlabs_frames.sandbox.server  # imported before the fork
 from eachlabs_frames.aio import loop_thread
-from tests.chaos.stage import WORKFLOW, known, problems, tally
+from tests.chaos.fork_server import WORKFLOW, count_of, ids_of, problems
 
-Say = Callable[[Any], None]
-TOLD = ("prompt", "bulk_id", "execution_id", "status", "error", "output", "cost", "path", "path_error")
+Send = Callable[[Any], None]
+REPORTED_COLUMNS = ("prompt", "bulk_id", "execution_id", "status", "error", "output", "cost", "path", "path_error")
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a result's rows, with None for what is missing."""
-    known = frame[[name for name in TOLD if name in frame.columns]].astype(object)
-    return list(known.where(known.notna(), None).to_dict("records"))
+    """Return the rows of a result, with None for missing values."""
+    values = frame[[name for name in REPORTED_COLUMNS if name in frame.columns]].astype(object)
+    return list(values.where(values.notna(), None).to_dict("records"))
 
 
 class Observer:
-    """Tells when a run stops, and strikes the process itself at a call's n-th event of a kind: there, nowhere else."""
+    """Reports when a run stops, and sends a signal to its own process at the n-th event of a kind."""
 
-    def __init__(self, say: Say, strike: dict[str, Any] | None, clock: dict[str, Any] | None = None) -> None:
-        self._say = say
-        self._strike = strike
+    def __init__(self, send: Send, stop_at: dict[str, Any] | None, clock: dict[str, Any] | None = None) -> None:
+        self._send = send
+        self._stop_at = stop_at
         self._clock = clock
         self._seen: Counter[str] = Counter()
 
     def __call__(self, event: ef.Event) -> None:
         self._seen[event.kind] += 1
         if event.kind == "stopped":
-            self._say({"stopped": event.waiting_for})
+            self._send({"stopped": event.waiting_for})
         clock = self._clock
         if clock is not None and event.kind == clock["on"] and self._seen[event.kind] == clock["at"]:
             set_clock(clock["seconds"])
-        strike = self._strike
-        if strike is not None and event.kind == strike["on"] and self._seen[event.kind] == strike["at"]:
-            os.kill(os.getpid(), strike.get("signal", signal.SIGKILL))
+        stop_at = self._stop_at
+        if stop_at is not None and event.kind == stop_at["on"] and self._seen[event.kind] == stop_at["at"]:
+            os.kill(os.getpid(), stop_at.get("signal", signal.SIGKILL))
 
 
 def set_clock(seconds: float) -> None:
-    """Set this process's wall clock, and no other: the machine's own belongs to all."""
-    whole, exact = time.time, time.time_ns
-    time.time = lambda: whole() + seconds
-    time.time_ns = lambda: exact() + int(seconds * 1e9)
+    """Shift the wall clock of this process only."""
+    now, now_ns = time.time, time.time_ns
+    time.time = lambda: now() + seconds
+    time.time_ns = lambda: now_ns() + int(seconds * 1e9)
 
 
-def play(part: dict[str, Any], say: Say) -> None:
-    """Make the calls of a part one after the other, each on the frame that the last one gave."""
-    ef.configure(**part.get("settings", {}))
-    frame = pd.DataFrame(part.get("frame", {}))
-    at_first = left_over()
-    for name, arguments, options in part["calls"]:
-        for column in part.get("paths", ()):
+def run_task(task: dict[str, Any], send: Send) -> None:
+    """Make the calls of a task one after the other, each on the frame that the previous call returned."""
+    ef.configure(**task.get("settings", {}))
+    frame = pd.DataFrame(task.get("frame", {}))
+    at_start = open_resources()
+    for name, arguments, options in task["calls"]:
+        for column in task.get("paths", ()):
             frame[column] = frame[column].map(Path)
-        if name == "bulk_trigger" and part["anew"]:
-            frame = pd.DataFrame(part["frame"])
-        observer: Any = Observer(say, part["strike"], part.get("clock")) if part["watch"] else False
+        if name == "bulk_trigger" and task["fresh_frame"]:
+            frame = pd.DataFrame(task["frame"])
+        observer: Any = Observer(send, task["stop_at"], task.get("clock")) if task["watch"] else False
         try:
             if name in ("load_run", "delete_run"):
                 frame = getattr(ef, name)(*arguments, **options)
@@ -94,21 +94,21 @@ def play(part: dict[str, Any], say: Say) -> None:
                 watched = ("bulk_trigger", "wait", "reconcile", "download")
                 watch = {"progress": observer} if name in watched else {}
                 frame = method(*arguments, **watch, **options)
-        except BaseException as exc:  # noqa: BLE001 - told, and the next call is made all the same
+        except BaseException as exc:  # noqa: BLE001 - reported, and the next call is made
             kept = getattr(exc, "frame", None)
-            told = {"call": name, "raised": type(exc).__name__, "text": str(exc), "rows": _kept(kept)}
-            say({**told, "left": left_over()})
+            report = {"call": name, "raised": type(exc).__name__, "text": str(exc), "rows": _kept(kept)}
+            send({**report, "left": open_resources()})
             frame = frame if kept is None else kept
         else:
             run = frame.attrs.get("eachlabs", {}).get("run")
-            say({"call": name, "rows": rows_of(frame), "run": run, "left": left_over()})
+            send({"call": name, "rows": rows_of(frame), "run": run, "left": open_resources()})
     loop_thread.close()
     gc.collect()
-    say({"closed": {**left_over(), "base_files": at_first["files"], "base_sockets": at_first["sockets"]}})
+    send({"closed": {**open_resources(), "base_files": at_start["files"], "base_sockets": at_start["sockets"]}})
 
 
-def play_cell(cell: dict[str, Any], say: Say) -> None:
-    """Play a cell of the fault matrix, sandbox and all: the call, the same call again, and a look for what was lost."""
+def run_cell(cell: dict[str, Any], send: Send) -> None:
+    """Run a cell of the fault matrix with its own sandbox: the call, the same call again, and `reconcile`."""
     ef.configure(**cell["settings"])
     options = {**cell["options"]}
     if options.get("listing_lag", 0.0) is None:
@@ -124,7 +124,7 @@ def play_cell(cell: dict[str, Any], say: Say) -> None:
                     WORKFLOW, run="matrix", max_concurrency=3, progress=False, **cell.get("call", {})
                 )
             except ef.APIError:
-                # It says that nothing was sent.
+                # An APIError means that no request of the call took effect.
                 states.append({"accepted": sandbox.accepted_count() - before, "known": 0, "tally": {}})
             else:
                 states.append(state_of(out, sandbox))
@@ -134,63 +134,63 @@ def play_cell(cell: dict[str, Any], say: Say) -> None:
             states.append(state_of(out, sandbox))
         found = problems(rows_of(out), sandbox, unique=cell.get("unique", True))
         loaded = rows_of(ef.load_run("matrix"))
-        if known(loaded) != known(rows_of(out)):
-            found.append("load_run says something else than the call")
-        say({"over": True, "found": {"first": states[0], "last": states[-1], "problems": found}})
+        if ids_of(loaded) != ids_of(rows_of(out)):
+            found.append("load_run and the call return different executions")
+        send({"over": True, "found": {"first": states[0], "last": states[-1], "problems": found}})
 
 
 def state_of(frame: pd.DataFrame, sandbox: ef.sandbox.Sandbox) -> dict[str, Any]:
-    """Count what was accepted, what is known of it, and the rows per status."""
+    """Return the number of accepted executions, how many of them the rows have, and the rows per status."""
     rows = rows_of(frame)
-    return {"accepted": sandbox.accepted_count(), "known": len(known(rows)), "tally": tally(rows)}
+    return {"accepted": sandbox.accepted_count(), "known": len(ids_of(rows)), "tally": count_of(rows)}
 
 
 def _kept(frame: pd.DataFrame | None) -> list[dict[str, Any]] | None:
     return None if frame is None else rows_of(frame)
 
 
-def left_over() -> dict[str, Any]:
-    """Say which threads and tasks there are, and how many files and sockets are open."""
-    running = loop_thread._current
-    places = [os.path.realpath(one) for one in Path("/dev/fd").iterdir()]
+def open_resources() -> dict[str, Any]:
+    """Return the loop threads and tasks, and the numbers of open files and sockets."""
+    loop = loop_thread._current
+    places = [os.path.realpath(path) for path in Path("/dev/fd").iterdir()]
     return {
         "threads": sorted(thread.name for thread in threading.enumerate()),
-        "tasks": 0 if running is None else len(asyncio.all_tasks(running.loop)),
+        "tasks": 0 if loop is None else len(asyncio.all_tasks(loop.loop)),
         "files": len(places),
         "sockets": sum("socket:" in place for place in places),
     }
 
 
-def act(connection: socket.socket) -> None:
-    """Play the part that comes over `connection`."""
+def serve(connection: socket.socket) -> None:
+    """Run the task that is received from `connection`."""
     lines = connection.makefile("r")
-    part = json.loads(lines.readline())
-    os.environ.update(part.get("environment", {}))
+    task = json.loads(lines.readline())
+    os.environ.update(task.get("environment", {}))
 
-    speech = threading.Lock()
+    lock = threading.Lock()
 
-    def say(news: Any) -> None:
-        with speech:
-            connection.sendall(json.dumps(news, default=str).encode() + b"\n")
+    def send(message: Any) -> None:
+        with lock:
+            connection.sendall(json.dumps(message, default=str).encode() + b"\n")
 
-    say({"ready": os.getpid()})
+    send({"ready": os.getpid()})
     if not lines.readline():
         return
-    if "cell" in part:
-        play_cell(part["cell"], say)
+    if "cell" in task:
+        run_cell(task["cell"], send)
     else:
-        play(part, say)
-        say({"over": True})
+        run_task(task, send)
+        send({"over": True})
 
 
-class Stage:
-    """The process that forks actors."""
+class Parent:
+    """The process that forks workers."""
 
     def __init__(self, path: str) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
         self._listener.listen(64)
-        self._actors: dict[int, socket.socket] = {}
+        self._workers: dict[int, socket.socket] = {}
         self._wake, wakes = socket.socketpair()
         self._wake.setblocking(False)
         wakes.setblocking(False)
@@ -212,32 +212,32 @@ class Stage:
                     if key.fileobj is self._listener:
                         self._fork(self._listener.accept()[0])
                     else:
-                        self._tell_of_the_dead()
+                        self._report_exits()
 
     def _fork(self, connection: socket.socket) -> None:
         pid = os.fork()
         if pid:
-            self._actors[pid] = connection
-            self._tell_of_the_dead()
+            self._workers[pid] = connection
+            self._report_exits()
             return
         code = 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for file in (self._listener, self._wake, self._wakes, *self._actors.values()):
+            for file in (self._listener, self._wake, self._wakes, *self._workers.values()):
                 file.close()
-            act(connection)
+            serve(connection)
             code = 0
         finally:
             os._exit(code)
 
-    def _tell_of_the_dead(self) -> None:
+    def _report_exits(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self._wake.recv(4096)
-        for pid in tuple(self._actors):
+        for pid in tuple(self._workers):
             ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is not None:
-                with self._actors.pop(pid) as connection, contextlib.suppress(OSError):
+                with self._workers.pop(pid) as connection, contextlib.suppress(OSError):
                     connection.sendall(b"\n" + json.dumps({"ended": ended.si_status}).encode() + b"\n")
 
 
@@ -245,4 +245,4 @@ if __name__ == "__main__":
     warnings.simplefilter("error")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    Stage(sys.argv[1]).run()
+    Parent(sys.argv[1]).run()
