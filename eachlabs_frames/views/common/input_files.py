@@ -141,14 +141,9 @@ class InputFiles:
 
     def picture(self, number: int) -> LocalFile | None:
         """Return the picture with this number; None if there is none."""
-        if not 0 <= number < len(self._images):
-            return None
-        value, state = self._images[number]
-        if state is not None and _state(value) not in (state, None):
-            return None
-        if number in self._pictures:
+        if number in self._pictures and self._is_unchanged(number):
             return self._pictures[number]
-        content = _shrink(value)
+        content = self._shrink(number, SIDE)
         picture = None if content is None else LocalFile(Path(), view_files.COPY_TYPE, len(content), content)
         kept = sum(picture.size for picture in self._pictures.values() if picture is not None)
         if picture is None or kept + picture.size <= MAX_BYTES:
@@ -157,8 +152,17 @@ class InputFiles:
 
     def small_picture(self, number: int) -> bytes | None:
         """Return the picture with this number for static HTML."""
-        content = view_files.read(self.picture(number))
-        return None if content is None else view_files.shrink(content, SMALL_SIDE)
+        return self._shrink(number, SMALL_SIDE)
+
+    def _shrink(self, number: int, side: int) -> bytes | None:
+        return _shrink(self._images[number][0], side) if self._is_unchanged(number) else None
+
+    def _is_unchanged(self, number: int) -> bool:
+        """Return whether there is an image with this number that has not changed; it may be gone."""
+        if not 0 <= number < len(self._images):
+            return False
+        value, state = self._images[number]
+        return state is None or _state(value) in (state, None)
 
     def page_files(self, cards: Iterable[Card], others: Iterable[int] = ()) -> Iterator[PageFile]:
         """Yield the pictures of the inputs of these cards, and those with other numbers, for a saved page."""
@@ -270,11 +274,11 @@ def _state(value: object) -> tuple[int, int] | None:
     return None if state is None else (state.st_size, state.st_mtime_ns)
 
 
-def _shrink(value: Any) -> bytes | None:
+def _shrink(value: Any, side: int) -> bytes | None:
     if isinstance(value, Path | RootedPath):
         content = view_files.read(_file(value))
     elif isinstance(value, bytes | bytearray | memoryview):
         content = bytes(value)
     else:
-        return view_files.shrink_image(value, SIDE)
-    return None if content is None else view_files.shrink(content, SIDE)
+        return view_files.shrink_image(value, side)
+    return None if content is None else view_files.shrink(content, side)

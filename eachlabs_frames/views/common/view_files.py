@@ -238,7 +238,7 @@ def _encode(open_image: Callable[[], Image.Image], side: int) -> bytes | None:
             upright = ImageOps.exif_transpose(picture)
             mode = "RGBA" if upright.has_transparency_data else "RGB"
             written = io.BytesIO()
-            upright.convert(mode).save(written, "WEBP", quality=60)
+            upright.convert(mode).save(written, "WEBP", quality=60, method=1)  # half the time, and hardly larger
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         logger.debug("an image could not be copied", exc_info=True)
         return None

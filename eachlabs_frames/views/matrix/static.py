@@ -33,6 +33,9 @@ MAX_PICTURES_BYTES: Final = 400_000
 MAX_HEAD_PICTURES_BYTES: Final = 100_000
 """The same of the pictures in headers."""
 
+MAX_HEAD_PICTURES: Final = 40
+"""Images that are opened for headers: each takes about 10 ms."""
+
 MAX_COLUMNS: Final = 40
 MAX_SLOTS: Final = 12
 MAX_NARROW_LENGTH: Final = 40
@@ -109,6 +112,7 @@ class _TableWriter:
         self._columns = min(len(table["columns"]["places"]), MAX_COLUMNS)
         self._pictures = MAX_PICTURES_BYTES - MAX_HEAD_PICTURES_BYTES
         self._head_pictures = MAX_HEAD_PICTURES_BYTES
+        self._opened = 0
         self._cards: dict[int, Card] = {}
 
     def html(self) -> str:
@@ -151,7 +155,10 @@ class _TableWriter:
 
     def _head(self, text: str, image: int | None, scope: str, style: str) -> str:
         """Return a header, with its picture if there is room for it."""
-        content = None if image is None or self._head_pictures <= 0 else self._source.input_files.small_picture(image)
+        content = None
+        if image is not None and self._head_pictures > 0 and self._opened < MAX_HEAD_PICTURES:
+            self._opened += 1
+            content = self._source.input_files.small_picture(image)
         url = "" if content is None else data_url(view_files.COPY_TYPE, content)
         self._head_pictures -= len(url)
         picture = f'<img src="{url}" alt="" style="max-width:none"><br>' if url else ""
