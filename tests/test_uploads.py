@@ -742,6 +742,15 @@ def test_two_calls_at_once_upload_once_or_twice_and_never_a_wrong_url(sandbox: S
     assert sandbox.puts == len(live)
 
 
+def test_a_call_finds_what_another_has_uploaded_since_it_was_prepared(sandbox: Sandbox, files: LocalFiles) -> None:
+    """It asks the journal once more before it uploads."""
+    files.reference(PNG)
+    first, second = uploader(files), uploader(files)
+    assert uploaded(first) == uploaded(second) == {}
+    assert first.urls == second.urls
+    assert sandbox.puts == 1
+
+
 def test_without_a_journal_a_call_knows_its_own_uploads(sandbox: Sandbox, files: LocalFiles) -> None:
     """Nothing is remembered beyond it."""
     files.reference(PNG)
