@@ -79,6 +79,11 @@ class Results:
         other.superseded, other.superseded_cost = self.superseded, self.superseded_cost
         return other
 
+    def restore(self, copied: Results) -> None:
+        """Take over the state of a copy that was made before, and is not used any more."""
+        self.load(**{name: copied.column(name) for name in COLUMNS})
+        self.superseded, self.superseded_cost = copied.superseded, copied.superseded_cost
+
     def grow(self, more: int) -> None:
         """Add pending rows at the end."""
         for name in COLUMNS:

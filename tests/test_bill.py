@@ -126,7 +126,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a runner of tests ma
 calls = []
 def inputs(row):
     calls.append(row["prompt"])
-    return {"prompt": row["prompt"]}
+    return {"prompt": row["prompt"], "image_url": bytes.fromhex("89504e470d0a1a0a") + bytes(99)}
 
 frame = pd.DataFrame({"prompt": [f"p{row}" for row in range(12)]})
 call = {
@@ -180,7 +180,7 @@ def test_a_no_leaves_nothing_behind_and_a_yes_sends(sandbox: Sandbox) -> None:
     shown = answered("start", "y\n", sandbox)
     assert "SENT {'completed': 12}" in shown
     assert "CALLS 12 RUNS 1" in shown
-    assert sandbox.accepted_count() == 12
+    assert (sandbox.accepted_count(), sandbox.puts) == (12, 1)
 
 
 def test_an_interrupt_at_the_question_sends_nothing(sandbox: Sandbox) -> None:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,7 +26,9 @@ from ..journal import open_journal
 from ..models import Json, SettledExecution, Workflow
 from ..prices.price_table import PriceTable, RowPrices
 from ..settings import Settings
-from .plan import Plan
+
+if TYPE_CHECKING:
+    from .plan import Plan
 
 logger = logging.getLogger("eachlabs_frames")
 

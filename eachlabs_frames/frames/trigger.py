@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
@@ -27,7 +28,7 @@ from ..journal import open_journal
 from ..journal.base import RunSpec
 from ..journal.file_references import FileReferences
 from ..journal.updates import JournalUpdater, RunRows
-from ..models import COLUMNS, INVALID, PENDING, UNKNOWN, ApiConnection, Outcome, Workflow
+from ..models import INVALID, PENDING, UNKNOWN, ApiConnection, Outcome, Workflow
 from ..uploads.local_files import LocalFiles
 from . import columns, source_file
 from . import progress_bar as bars
@@ -125,9 +126,7 @@ class TriggerCall(FrameCall):
             return
         self._display.enter_context(self.result.alone())  # until the frame is written
         self._release_edited()
-        sources = CostSources()
-        if self._options.ask:
-            sources = self._confirmed(read)
+        sources = self._confirmed(read) if self._options.ask else CostSources()
         binding, actions = self._planned_actions(read)
         if self._options.max_cost is not None and not self._options.ask and self.plan is not None:
             sources = self.cost_sources(read, balance=False)
@@ -189,15 +188,18 @@ class TriggerCall(FrameCall):
         check_person(self._options.ask)
         before = self._results.copy()
         self._adds = False
-        _, actions = self._planned_actions(read)
-        sources = self.cost_sources(read)
-        self._resources.close()  # leaves the run
+        outer, self._resources = self._resources, ExitStack()
+        try:
+            _, actions = self._planned_actions(read)
+            sources = self.cost_sources(read)
+        finally:
+            self._resources.close()  # leaves the run; the call's own resources stay open
+            self._resources = outer
         if actions.send and self.plan is not None:
             wanted = set(actions.send)
             prices = sources.price(self.plan.inputs(wanted), len(wanted))
             ask(make_estimate(prices, sources, max_concurrency=self.settings.max_concurrency))
-        self._results.load(**{name: before.column(name) for name in COLUMNS})
-        self._results.superseded, self._results.superseded_cost = before.superseded, before.superseded_cost
+        self._results.restore(before)
         self._adds = True
         return sources
 

@@ -28,14 +28,14 @@ QUANTITIES: Final = {"second": "duration", "image": "num_images"}
 """Units of which a parameter says how many a call takes, and that parameter. Any other unit is a call."""
 
 
-class Unknown(Enum):
+class UnknownValue(Enum):
     """The value of a parameter that only the execution itself knows, such as the output of an earlier step."""
 
     UNKNOWN = "unknown"
 
 
-UNKNOWN: Final = Unknown.UNKNOWN
-Value: TypeAlias = "Json | Literal[Unknown.UNKNOWN]"
+UNKNOWN: Final = UnknownValue.UNKNOWN
+Value: TypeAlias = "Json | Literal[UnknownValue.UNKNOWN]"
 
 
 @dataclass(frozen=True, slots=True)
