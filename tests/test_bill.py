@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
-from eachlabs_frames.frames.bill import _parts
+from eachlabs_frames.frames.costs.bill import _parts
 from eachlabs_frames.sandbox import Sandbox, Step
 
 TIERS = {

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eachlabs_frames.frames.cost_sources import CostSources, joined_by_id
-from eachlabs_frames.frames.estimate import Estimate, estimate_sentence, format_duration, make_estimate
+from eachlabs_frames.frames.costs.cost_sources import CostSources, joined_by_id
+from eachlabs_frames.frames.costs.estimate import Estimate, estimate_sentence, format_duration, make_estimate
 from eachlabs_frames.models import SettledExecution
 from eachlabs_frames.prices.forecast import MIN_SETTLED, forecast, predicted_sums
 from eachlabs_frames.prices.model_cost import UNKNOWN, CostRange, ModelCost

@@ -168,7 +168,7 @@ class TrackMethods(AccessorBase):
         [{'status': 'completed', 'executions': 2, 'cost': 0.02, 'share': 1.0, 'unknown': 0}]
         """
         from ..aio.bridge import ReadCall
-        from ..frames import bill
+        from ..frames.costs import bill
 
         function = partial(bill.bill, self._frame, steps=steps, prefix=prefix, progress=progress)
         return self._run(lambda: ReadCall(function))

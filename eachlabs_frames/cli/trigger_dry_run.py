@@ -70,7 +70,7 @@ def _to_json(would: DryRun, args: argparse.Namespace, rows: int) -> str:
 
 
 def _to_text(would: DryRun, rows: int) -> str:
-    from ..frames.estimate import estimate_sentence
+    from ..frames.costs.estimate import estimate_sentence
 
     made = would.estimate
     parts = [estimate_sentence(made)]

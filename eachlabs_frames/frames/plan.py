@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ from ..inputs.fingerprints import Fingerprints, checksums, fingerprints, pack
 from ..inputs.local_paths import local_file_check
 from ..inputs.mapping import Fields, RowFunction, misspelling_notes, resolve, unused_columns, with_types
 from ..inputs.mapping_spec import as_pinned, to_spec
-from ..inputs.schema import Check, SchemaError, array_keys, commonest, compile_check, integer_keys, uri_keys
+from ..inputs.schema import Check, SchemaError, array_keys, compile_check, integer_keys, uri_keys
 from ..journal.base import RowChunk
 from ..models import Batch, Json, Workflow
 from ..uploads.local_files import LocalFiles
@@ -48,15 +48,6 @@ def misspellings(
         return [], []
     unused = unused_columns(fields, list(frame.columns), ours=_own(frame, prefix))
     return misspelling_notes(fields, unused, schema)
-
-
-def commonest_problem(problems: Mapping[int, str], frame: Frame) -> str:
-    """Return the most frequent of these problems, by position, with the number of its rows and the first of them."""
-    reason, count = commonest(problems.values())
-    position = next(position for position, problem in problems.items() if problem == reason)
-    rows = "row" if count == 1 else "rows"
-    share = "" if count == len(problems) else f" (the most common reason, of {count:,} {rows})"
-    return f"{reason}{share}, as in {source_file.place(frame, position)}"
 
 
 def _own(frame: Frame, prefix: str) -> frozenset[Hashable]:

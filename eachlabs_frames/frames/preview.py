@@ -29,13 +29,13 @@ from ..models import Json, Workflow
 from ..settings import current
 from ..suggestions import listed
 from ..uploads.local_files import LocalFiles
-from . import columns
-from .cost_sources import CostSources, journaled, read_sources
+from . import columns, source_file
+from .costs.cost_sources import CostSources, journaled, read_sources
+from .costs.estimate import Estimate, make_estimate, show_estimate
 from .display import PreviewFrame
-from .estimate import Estimate, make_estimate, show_estimate
 from .file_preview import FileCounts, FilePreview
 from .options import TriggerOptions, check_na
-from .plan import Plan, commonest_problem, misspellings, read_inputs
+from .plan import Plan, misspellings, read_inputs
 from .rerun_guard import RepeatedRows, RerunGuard
 from .row_actions import RowActions
 from .trigger import TriggerCall
@@ -119,7 +119,7 @@ def _problem_notes(frame: pd.DataFrame, out: pd.DataFrame) -> list[str]:
         return []
     rows = "1 row has a problem" if len(problems) == 1 else f"{len(problems):,} rows have a problem"
     places = np.flatnonzero(out["problem"].notna()).tolist()
-    return [f"{rows}: {commonest_problem(dict(zip(places, problems.tolist(), strict=True)), frame)}"]
+    return [f"{rows}: {source_file.commonest_problem(dict(zip(places, problems.tolist(), strict=True)), frame)}"]
 
 
 def _repeats(plan: Plan, workflow: Workflow, na: str) -> RepeatedRows | None:

@@ -28,9 +28,9 @@ from ..results import Results
 from ..settings import Settings
 from ..uploads.local_files import LocalFiles
 from ..uploads.uploader import Uploader
+from . import source_file
 from .columns import ResultMeta
-from .cost_sources import CostSources, price_of_rows
-from .plan import commonest_problem
+from .costs.cost_sources import CostSources, price_of_rows
 
 if TYPE_CHECKING:
     from .options import TriggerOptions
@@ -306,7 +306,7 @@ class Sender:
         status, execution_id = self._results.status, self._results.execution_id
         invalid = {row: str(self._results.error[row]) for row in self._actions.send if status[row] == INVALID}
         if invalid:
-            commonest = commonest_problem(invalid, self._plan.frame)
+            commonest = source_file.commonest_problem(invalid, self._plan.frame)
             logger.warning("%d row(s) are invalid and were not sent: %s", len(invalid), commonest)
         left = [row for row in self._actions.send if status[row] == PENDING and execution_id[row] is None]
         for row in left:
@@ -317,7 +317,7 @@ class Sender:
         refused = {} if self._recorder is None else self._recorder.refused
         unsendable = {row: refused[row] for row in kept if row in refused}
         if unsendable:
-            commonest = commonest_problem(unsendable, self._plan.frame)
+            commonest = source_file.commonest_problem(unsendable, self._plan.frame)
             logger.warning("%d row(s) %s: %s", len(unsendable), _KEPT, commonest)
         if len(kept) > len(unsendable):
             logger.warning("%d row(s) %s: %s", len(kept) - len(unsendable), _KEPT, reason)

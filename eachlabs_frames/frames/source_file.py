@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from ..inputs.schema import commonest
 from .rows import quoted_label
 from .table import Frame
 
@@ -87,3 +88,12 @@ def place(frame: Frame, position: int) -> str:
     if file is not None and position < len(file.lines):
         return f"{file.name}, line {file.lines[position]}"
     return f"row {quoted_label(frame.index, position)}"
+
+
+def commonest_problem(problems: Mapping[int, str], frame: Frame) -> str:
+    """Return the most frequent of these problems, by position, with the number of its rows and the first of them."""
+    reason, count = commonest(problems.values())
+    position = next(position for position, problem in problems.items() if problem == reason)
+    rows = "row" if count == 1 else "rows"
+    share = "" if count == len(problems) else f" (the most common reason, of {count:,} {rows})"
+    return f"{reason}{share}, as in {place(frame, position)}"

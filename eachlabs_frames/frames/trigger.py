@@ -33,12 +33,12 @@ from ..uploads.local_files import LocalFiles
 from . import columns, source_file
 from . import progress_bar as bars
 from .columns import ResultMeta
-from .confirmation import ask, check_person
-from .cost_sources import CostSources, read_sources
+from .costs.confirmation import ask, check_person
+from .costs.cost_sources import CostSources, read_sources
+from .costs.estimate import counted, make_estimate
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
-from .estimate import counted, make_estimate
 from .options import TriggerOptions, check_na
-from .plan import Plan, commonest_problem, misspellings, read_inputs
+from .plan import Plan, misspellings, read_inputs
 from .rerun_guard import RerunGuard
 from .result_frame import FrameCall, ResultFrame
 from .row_actions import RowActions, decide_actions, decide_retries, row_hints
@@ -382,7 +382,7 @@ class TriggerCall(FrameCall):
             if results.execution_id[row] is None and (results.status[row] != UNKNOWN or row in actions.refused):
                 results.note(row, status=INVALID if row in actions.refused else PENDING, error=actions.refused.get(row))
         if actions.refused:
-            reason = commonest_problem(actions.refused, self.result.source)
+            reason = source_file.commonest_problem(actions.refused, self.result.source)
             logger.warning("%s cannot be sent: %s", counted(len(actions.refused), "row"), reason)
             actions.send = [row for row in actions.send if row not in actions.refused]
         return actions

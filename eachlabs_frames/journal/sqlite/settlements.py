@@ -77,8 +77,9 @@ def _completed(connection: sqlite3.Connection, runs: Collection[int]) -> Iterato
 
 def _settled(outcome: Outcome, inputs: Mapping[str, Json] | None) -> SettledExecution:
     started_at, completed_at = outcome.started_at, outcome.completed_at
-    is_timed = started_at is not None and completed_at is not None and completed_at >= started_at
-    seconds = (completed_at - started_at) / NANO if is_timed else None  # type: ignore[operator]  # neither is None
+    seconds: float | None = None
+    if started_at is not None and completed_at is not None and completed_at >= started_at:
+        seconds = (completed_at - started_at) / NANO
     return SettledExecution(str(outcome.execution_id), outcome.cost or None, seconds, inputs)
 
 

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any, Final
 
-from ..models import MAX_BATCH, SettledExecution
-from ..money import format_usd
-from ..prices.forecast import Forecast, forecast
-from ..prices.price_table import RowPrices
+from ...models import MAX_BATCH, SettledExecution
+from ...money import format_usd
+from ...prices.forecast import Forecast, forecast
+from ...prices.price_table import RowPrices
+from ..progress_bar import somebody_looks
 from .cost_sources import CostSources
-from .progress_bar import somebody_looks
 
 CAP: Final = 10
 """Executions at once of an account with a balance of $10.00 or less (API reference, "Bulk trigger"). The API does not

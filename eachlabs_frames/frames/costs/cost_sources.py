@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..aio.bridge import Read, cancellable
-from ..aio.clock import SystemClock
-from ..api import reader
-from ..api.client import Client
-from ..api.cost_reader import read_models, read_settled
-from ..engine.budget import ELSEWHERE, Limits, PriceOf, no_prices
-from ..errors import JournalError
-from ..inputs.encoding import Problem
-from ..journal import open_journal
-from ..models import Json, SettledExecution, Workflow
-from ..prices.price_table import PriceTable, RowPrices
-from ..settings import Settings
+from ...aio.bridge import Read, cancellable
+from ...aio.clock import SystemClock
+from ...api import reader
+from ...api.client import Client
+from ...api.cost_reader import read_models, read_settled
+from ...engine.budget import ELSEWHERE, Limits, PriceOf, no_prices
+from ...errors import JournalError
+from ...inputs.encoding import Problem
+from ...journal import open_journal
+from ...models import Json, SettledExecution, Workflow
+from ...prices.price_table import PriceTable, RowPrices
+from ...settings import Settings
 
 if TYPE_CHECKING:
-    from .plan import Plan
+    from ..plan import Plan
 
 logger = logging.getLogger("eachlabs_frames")
 

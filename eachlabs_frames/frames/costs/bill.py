@@ -12,18 +12,18 @@ from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
-from ..aio.bridge import Read
-from ..api.responses import read_steps
-from ..checks import check_flag
-from ..errors import JournalError, RunError
-from ..journal import open_journal
-from ..models import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, UNKNOWN, Observer
-from ..results import Results
-from ..settings import current
-from . import lost_attrs
-from . import progress_bar as bars
-from .columns import ResultMeta
-from .output_rows import Details, details_of_rows
+from ...aio.bridge import Read
+from ...api.responses import read_steps
+from ...checks import check_flag
+from ...errors import JournalError, RunError
+from ...journal import open_journal
+from ...models import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, UNKNOWN, Observer
+from ...results import Results
+from ...settings import current
+from .. import lost_attrs
+from .. import progress_bar as bars
+from ..columns import ResultMeta
+from ..output_rows import Details, details_of_rows
 
 logger = logging.getLogger("eachlabs_frames")
 

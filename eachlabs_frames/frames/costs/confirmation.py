@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from ..errors import ConfigurationError, DeclinedError
-from ..notebook import in_kernel
+from ...errors import ConfigurationError, DeclinedError
+from ...notebook import in_kernel
 from .estimate import Estimate, estimate_sentence
 
 NOBODY: Final = (
