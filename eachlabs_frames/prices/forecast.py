@@ -173,7 +173,7 @@ def predicted_sums(costs: Floats, count: int) -> Floats:
     """
     size = len(costs)
     mean = float(costs.mean())
-    if size < 2 or not count or float(costs.min()) == float(costs.max()):
+    if size < 2 or not count or bool(np.all(costs == costs[0])):
         return np.full(REPLICATES, count * mean)
     draw = np.random.default_rng(zlib.crc32(costs.tobytes(), count))
     resampled = costs[draw.integers(0, size, (REPLICATES, size))]
