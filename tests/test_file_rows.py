@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.frames.file_preview import FileCounts
+from eachlabs_frames.journal.file_references import FileReferences
 from eachlabs_frames.sandbox import Fault, Sandbox
 
 WF = "wf_free"
@@ -185,6 +187,35 @@ def test_a_row_is_not_sent_again_whose_execution_has_its_file(sandbox: Sandbox, 
     out = frame.eachlabs.bulk_trigger(WF, run="r", on_unknown="resend")
     assert out["execution_id"].notna().all() or (out["status"] == "unknown").all()
     assert len(sandbox.accepted) == 2
+
+
+def test_a_row_with_a_file_is_not_sent_again_after_the_key_was_changed(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URL of the lost request is that of an upload with the earlier key of the same account."""
+    ef.configure(settle_window=0.1)
+    frame = pd.DataFrame({"image": pictures(tmp_path, 2)})
+    sandbox.faults(Fault("lost_answer", at={1}), Fault("error_before", on="list", status=503))
+    assert (frame.eachlabs.bulk_trigger(WF, run="r")["status"] == "unknown").all()
+    sandbox.faults()
+    monkeypatch.setattr("hmac.compare_digest", lambda *_: True)
+    ef.configure(api_key="another-key")
+    frame.eachlabs.bulk_trigger(WF, run="r", on_unknown="resend")
+    assert len(sandbox.accepted) == 2
+
+
+def test_urls_of_all_accounts_and_of_other_processes_are_known() -> None:
+    """Those that the journal gets during a call too, once it is read again."""
+    recorded = {"https://a/1": "ref-1"}
+    references = FileReferences(SimpleNamespace(file_references=lambda: dict(recorded)))  # type: ignore[arg-type]
+    own = {"https://a/2": "ref-2"}
+    references.follow(own)
+    assert dict(references) == {"https://a/1": "ref-1", "https://a/2": "ref-2"}
+    recorded["https://a/3"] = "ref-3"
+    own["https://a/4"] = "ref-4"
+    assert ("https://a/3" in references, references["https://a/4"]) == (False, "ref-4")
+    references.read_again()
+    assert (references["https://a/3"], len(references)) == ("ref-3", 4)
 
 
 def test_polls_recognize_the_inputs_of_rows_with_files(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -40,12 +40,13 @@ from eachlabs_frames.sandbox import Fault as SandboxFault
 from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.settings import current
 from eachlabs_frames.uploads import deletion, file_source, local_files
+from eachlabs_frames.uploads import uploader as uploader_module
 from eachlabs_frames.uploads.account import account_of
 from eachlabs_frames.uploads.local_files import LocalFiles
 from eachlabs_frames.uploads.spool import MAX_IN_MEMORY
 from eachlabs_frames.uploads.storage_client import RefusedUrlError, StorageClient, check_url
 from eachlabs_frames.uploads.transfer import MAX_ATTEMPTS, MAX_URL_AGE, Transfer
-from eachlabs_frames.uploads.uploader import MARGIN, NOT_STORED, Uploader, is_usable
+from eachlabs_frames.uploads.uploader import EXPIRES, MARGIN, MAX_ROUNDS, NOT_STORED, Uploader, is_usable
 
 from .fakes import reply
 
@@ -674,6 +675,41 @@ def test_an_upload_that_soon_expires_is_made_anew(sandbox: Sandbox, files: Local
     made.close()
     assert list(made.urls.values()) == [sandbox.files[1].public_url]
     assert set(made.references) == {file.public_url for file in sandbox.files}
+
+
+def test_a_file_that_expires_before_it_can_be_sent_is_not_uploaded_for_ever(
+    sandbox: Sandbox, files: LocalFiles
+) -> None:
+    """The upload takes too long for `expires_in`, or the clock of this machine is ahead."""
+    files.reference(PNG)
+    clock = QuickClock()
+    clock.ahead = 100
+    made = uploader(files, clock=clock, expires_in=60)
+    ((_, reason),) = uploaded(made).items()
+    assert reason.endswith(EXPIRES)
+    assert sandbox.puts == 1
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_files_that_are_never_usable_together_are_uploaded_a_few_times(
+    files: LocalFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here each upload makes that of the other file expire: the rows are refused, and the call ends."""
+    for number in range(2):
+        files.reference(PNG + bytes([number]))
+    made = uploader(files)
+    uploads: list[str] = []
+
+    async def upload(_: Any, digest: str) -> UploadRecord:
+        uploads.append(digest)
+        await asyncio.sleep(0)
+        url = f"https://files.example/{len(uploads)}"
+        return UploadRecord(digest, url, url, "a.png", 1, "image/png", presigned_at=0, expires_at=60)
+
+    monkeypatch.setattr(uploader_module, "is_usable", lambda record, _: record.digest == uploads[-1])
+    monkeypatch.setattr(made, "_upload", upload)
+    assert list(uploaded(made).values()) == [EXPIRES]
+    assert len(uploads) <= 4 * MAX_ROUNDS
 
 
 def test_the_margin_before_an_expiry() -> None:

@@ -190,6 +190,8 @@ class Sender:
         rows = sorted(row for row in not_found if self._is_unknown(row))
         if not rows:
             return []
+        if isinstance(self._connection.references, FileReferences):
+            self._connection.references.read_again()  # with the URLs that other processes have sent
         check = ResendCheck(self._target, self._connection, owned=recorder.owned_executions)
         pairs = (zip(batch.positions, batch.payloads, strict=True) for batch in self._batches(rows))
         payloads = dict(chain.from_iterable(pairs))

@@ -24,19 +24,25 @@ class FileReferences(Mapping[str, str]):
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._known: Mapping[str, str] | None = None
+        self._own: Mapping[str, str] = {}
 
-    def follow(self, known: Mapping[str, str]) -> None:
-        """Use these from now on, which grow with the uploads of a call."""
-        self._known = known
+    def follow(self, own: Mapping[str, str]) -> None:
+        """Use these too from now on, which grow with the uploads of a call."""
+        self._own = own
+
+    def read_again(self) -> None:
+        """Read the journal once more when it is needed: another process may have recorded uploads meanwhile."""
+        self._known = None
 
     def __getitem__(self, url: str) -> str:
-        return self._read()[url]
+        own = self._own.get(url)
+        return self._read()[url] if own is None else own
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._read())
+        return iter({**self._read(), **self._own})
 
     def __len__(self) -> int:
-        return len(self._read())
+        return len({**self._read(), **self._own})
 
     def _read(self) -> Mapping[str, str]:
         if self._known is None:

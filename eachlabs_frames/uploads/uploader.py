@@ -27,6 +27,13 @@ MARGIN: Final = 3_600.0
 """Seconds that a file must still have when its URL is sent: an execution may be queued. Half of the file's lifetime if
 that is less."""
 
+MAX_ROUNDS: Final = 4
+"""Times that the files of a batch are uploaded if some of them expire before the others are at the API."""
+
+EXPIRES: Final = (
+    "its upload expires too soon to be sent: pass a larger expires_in=, and check that this machine's clock is right"
+)
+
 NOT_STORED: Final = "the content of this file is not at the API, or not any more: pass the file again"
 
 
@@ -130,8 +137,11 @@ class Uploader:
         JournalError
             An upload could not be recorded.
         """
-        digests = list(digests)
-        while not all(map(self._is_settled, digests)):  # again, because one may have expired meanwhile
+        digests, rounds = list(digests), 0
+        while expired := [digest for digest in digests if not self._is_settled(digest)]:
+            rounds += 1
+            if rounds > MAX_ROUNDS:
+                return dict.fromkeys(expired, EXPIRES) | self._failures(digests)
             self.add(digests)
             for digest in digests:
                 while not self._is_settled(digest):
@@ -139,14 +149,16 @@ class Uploader:
                         raise self._error
                     if self._is_stopped:
                         return None
+                    self.add([digest])  # again, if it has expired while another one was waited for
                     await self._changed.wait()
-                    self.add([digest])
-        outcomes = {digest: self._outcomes[digest] for digest in digests}
-        for record in outcomes.values():
+        for record in (self._outcomes[digest] for digest in digests):
             if isinstance(record, UploadRecord) and self._run_name and record.file_id not in self._used:
                 self._used.add(record.file_id)
                 self._records.add_use(record.file_id, self._run_name)
-        return {digest: reason for digest, reason in outcomes.items() if isinstance(reason, str)}
+        return self._failures(digests)
+
+    def _failures(self, digests: Iterable[str]) -> dict[str, str]:
+        return {digest: reason for digest in digests if isinstance(reason := self._outcomes.get(digest), str)}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Upload what is added, `max_uploads` at once, until `stop` is set or this is cancelled."""
@@ -206,7 +218,12 @@ class Uploader:
                 if confirmed is not None:
                     return confirmed
         source = self._files.sources.get(digest)
-        return NOT_STORED if source is None else await transfer.upload(source)
+        if source is None:
+            return NOT_STORED
+        outcome = await transfer.upload(source)
+        if isinstance(outcome, UploadRecord) and not is_usable(outcome, self._clock.epoch()):
+            return f"{source.name!r}: {EXPIRES}"
+        return outcome
 
     def _wake(self) -> None:
         self._changed.set()
