@@ -293,6 +293,7 @@ def test_a_second_interrupt_of_an_await_cell_ends_at_once(kernel: Kernel) -> Non
         " progress=lambda event: print(event.kind, flush=True))\n"
         "finally:\n"
         "    bridge.GRACE = grace",
+        again_at="stopped",
     )
     assert cell.status == "error CancelledError"
     assert left_over(kernel, 300) == {"unknown": 20, "pending": 280}
