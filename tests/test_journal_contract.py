@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +20,7 @@ from eachlabs_frames.errors import RunError
 from eachlabs_frames.inputs.file_values import reference
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.journal import open_journal
-from eachlabs_frames.journal.base import Journal, RowChunk, RunJournal, RunSpec
+from eachlabs_frames.journal.base import CapHint, Journal, RowChunk, RunJournal, RunSpec
 from eachlabs_frames.journal.records import RowState
 from eachlabs_frames.journal.upload_records import UploadJournal, UploadRecord
 from eachlabs_frames.models import Outcome
@@ -103,6 +107,8 @@ def test_an_empty_journal_answers_every_question(any_journal: Journal) -> None:
     assert any_journal.recent_runs(PIN, 0) == []
     assert any_journal.last_sent("r") is None
     assert any_journal.uploads("a") == []
+    assert any_journal.workers("r") == {}
+    assert any_journal.cap_hint("a") is None
     assert any_journal.accept_loss() == {}
     for use in (any_journal.load, any_journal.delete):
         with pytest.raises(RunError, match="there is no run 'r'"):
@@ -116,6 +122,8 @@ def test_a_question_makes_no_journal(any_journal: Journal) -> None:
     any_journal.workflow_ids(PIN.base_url)
     any_journal.spec_of("r")
     any_journal.uploads("a")
+    any_journal.workers("r")
+    any_journal.cap_hint("a")
     assert not any_journal.exists()
 
 
@@ -422,6 +430,56 @@ def test_what_another_call_waits_for_is_taken(entries: Callable[..., RunJournal]
     assert asyncio.run(first.claimed(since)).fingerprints == {}
     first.close()
     assert asyncio.run(second.claimed(since)).fingerprints == {}
+
+
+# -- several workers --------------------------------------------------------------------------------------------------
+
+
+def test_a_summary_counts_the_sessions_that_are_running(journal: Journal, entries: Callable[..., RunJournal]) -> None:
+    """Each call in progress is a worker; one that has ended is none."""
+    first, _ = entries(), entries()
+    assert [run.workers for run in journal.summaries()] == [2]
+    first.close()
+    assert [run.workers for run in journal.summaries()] == [1]
+
+
+def _send(kind: str, folder: Path, row: int) -> str:
+    """Send a row as the bulk operation ``b<row>``, in the process that this is called in; return the worker's name."""
+    entry = JOURNALS[kind](folder).open("r")
+    entry.enter(PIN)
+    entry.register([sheet(range(20))])
+    claim(entry, row)
+    entry.settle([Outcome(row, "queued", f"b{row}", f"e{row}")])
+    entry.close()
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@pytest.mark.parametrize("kind", sorted(JOURNALS.keys() - {"null"}))
+def test_the_worker_of_each_bulk_operation_is_known_where_there_were_several(kind: str, tmp_path: Path) -> None:
+    """By the process that claimed its rows, not by the one that found its executions; one worker is no news."""
+    journal = JOURNALS[kind](tmp_path)
+    here = _send(kind, tmp_path, 0)
+    assert journal.workers("r") == {}
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        there = pool.submit(_send, kind, tmp_path, 1).result(120)
+    assert journal.workers("r") == {"b0": here, "b1": there}
+    assert here != there
+
+
+# -- caps -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_cap_hint_is_kept_for_its_account(journal: Journal) -> None:
+    """The last one counts, with the cap that was stated, if any; None removes it."""
+    hints = CapHint(10, 10, 1_700_000_000.25), CapHint(3, None, 1_700_000_001.5)
+    for hint in hints:
+        journal.record_cap_hint("a", hint)
+        assert journal.cap_hint("a") == hint
+    assert journal.cap_hint("b") is None
+    journal.record_cap_hint("b", hints[0])
+    journal.record_cap_hint("a", None)
+    assert journal.cap_hint("a") is None
+    assert journal.cap_hint("b") == hints[0]
 
 
 # -- uploads ----------------------------------------------------------------------------------------------------------

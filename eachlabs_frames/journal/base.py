@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..errors import JournalError
 from ..inputs.fingerprints import Fingerprints
@@ -112,12 +112,41 @@ class Claimed:
     fingerprints: Mapping[bytes, float]
 
 
+MAX_HINT_AGE: Final = 3_600.0
+"""Seconds for which a cap hint is used: an account's balance, and with it the cap, may change."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapHint:
+    """What a call has learned of the cap on concurrent executions of an account: where a later call begins.
+
+    Attributes
+    ----------
+    level : int
+        Executions at once with which the call went on after the API refused more; with other calls of the account at
+        the same time, this call's share.
+    cap : int or None
+        The cap that the API stated.
+    at : float
+        When it was learned, in epoch seconds.
+    """
+
+    level: int
+    cap: int | None
+    at: float
+
+    def is_current(self, now: float) -> bool:
+        """Return whether it is new enough to be used; times of other machines may be ahead."""
+        return abs(now - self.at) <= MAX_HINT_AGE
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run: its spec, when it was created (epoch nanoseconds), and its rows per status.
+    """One run: its spec, when it was created (epoch nanoseconds), its rows per status, and who works on it.
 
     ``executions`` and ``cost_usd`` include executions of rows that were triggered again, or whose key has another
-    input now. All rows of a run that cannot be read count as unknown.
+    input now. All rows of a run that cannot be read count as unknown. ``workers`` is the number of sessions that are
+    running in it now, one for each call; one of which nothing is known but its records does not count.
     """
 
     name: str
@@ -126,6 +155,7 @@ class RunSummary:
     counts: Mapping[str, int]
     executions: int
     cost_usd: float
+    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +409,24 @@ class Journal(Protocol):
 
     def last_sent(self, run: str) -> float | None:
         """Return when a run last sent a row or got a response (epoch seconds); None if it never did."""
+        ...
+
+    def workers(self, run: str) -> dict[str, str]:
+        """Return which worker has sent each bulk operation of a run, as ``host:process``.
+
+        Empty if there is no such run, or if the same worker has sent all of it.
+        """
+        ...
+
+    def cap_hint(self, account: str) -> CapHint | None:
+        """Return what was last learned of the account's cap, however old it is; None if there is nothing."""
+        ...
+
+    def record_cap_hint(self, account: str, hint: CapHint | None) -> None:
+        """Record what was learned of the account's cap, in place of what was; None if that has proved wrong.
+
+        It need not survive the machine. The journal is created if it does not exist.
+        """
         ...
 
     def file_references(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from ..errors import RunError
 from ..models import Outcome, SettledExecution
-from .base import Claimed, LostRequest, RecentRun, RowChunk, RunContents, RunSpec, RunSummary
+from .base import CapHint, Claimed, LostRequest, RecentRun, RowChunk, RunContents, RunSpec, RunSummary
 from .records import RowState, RunState
 from .upload_records import UploadRecord
 
@@ -150,6 +150,15 @@ class NullJournal:
 
     def last_sent(self, run: str) -> float | None:
         return None
+
+    def workers(self, run: str) -> dict[str, str]:
+        return {}
+
+    def cap_hint(self, account: str) -> CapHint | None:
+        return None
+
+    def record_cap_hint(self, account: str, hint: CapHint | None) -> None:
+        pass
 
     def file_references(self) -> dict[str, str]:
         return {}

@@ -128,6 +128,12 @@ def ids_of(body: bytes) -> set[str]:
     return ids - {None}
 
 
+def bulk_id_of(body: bytes) -> str | None:
+    """Return the id of the bulk operation in encoded outcomes."""
+    bulk_id: str | None = _decode(body)[0]
+    return bulk_id
+
+
 def _decode(body: bytes) -> Any:
     if not body.startswith(b"["):
         try:

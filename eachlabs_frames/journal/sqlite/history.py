@@ -10,7 +10,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from ...inputs.fingerprints import SIZE, pack
 from ...models import UNKNOWN
 from ...suggestions import MAX_COMPARED
 from ..base import Claimed, RecentRun, RunSpec
-from ..records import ANSWER, CLAIM, NANO, UPDATE, ids_of, unpack_outcomes, unpack_rows
+from ..records import ANSWER, CLAIM, NANO, UPDATE, bulk_id_of, ids_of, unpack_outcomes, unpack_rows
 from . import sessions
 from .database import reading, snapshot
 from .run_tables import UNREADABLE, read_digests, read_spec
@@ -111,6 +111,47 @@ def last_sent(path: Path, name: str) -> float | None:
     with reading(path) as connection:
         (at,) = connection.execute(query, (name, CLAIM, ANSWER)).fetchone()
     return None if at is None else at / NANO
+
+
+def workers(path: Path, run: str) -> dict[str, str]:
+    """Return which worker has sent each bulk operation of a run; empty if one has sent them all.
+
+    Raises
+    ------
+    JournalError
+        The journal cannot be read.
+    """
+    with reading(path) as connection, snapshot(connection):
+        query = "SELECT id, host, process FROM sessions WHERE run = (SELECT id FROM runs WHERE name = ?)"
+        names = {
+            session: f"{(host or '').partition(' ')[0]}:{process}"
+            for session, host, process in connection.execute(query, (run,))
+        }
+        if len(set(names.values())) <= 1:
+            return {}
+        query = (
+            "SELECT session, kind, rows, body FROM records WHERE kind IN (?, ?) "
+            "AND run = (SELECT id FROM runs WHERE name = ?) ORDER BY id"
+        )
+        senders = _senders(connection.execute(query, (CLAIM, ANSWER, run)))
+    found = {bulk_id: names[session] for bulk_id, session in senders.items() if session in names}
+    return found if len(set(found.values())) > 1 else {}
+
+
+def _senders(records: Iterable[tuple[int, int, bytes, bytes]]) -> dict[str, int]:
+    """Return the session that has sent each bulk operation: not the one that found its executions for another."""
+    claims: dict[int, int] = {}
+    senders: dict[str, int] = {}
+    for session, kind, packed, body in records:
+        rows = _rows_of(packed)
+        if kind == CLAIM:
+            claims.update(dict.fromkeys(rows, session))
+            continue
+        with suppress(*UNREADABLE):
+            bulk_id = bulk_id_of(body)
+            if bulk_id is not None and rows:
+                senders.setdefault(bulk_id, claims.get(rows[0], session))
+    return senders
 
 
 def _matching(

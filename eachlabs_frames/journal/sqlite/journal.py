@@ -23,7 +23,7 @@ from ...errors import JournalError, RunError
 from ...inputs.fingerprints import SIZE
 from ...models import FAILED, INVALID, MAX_BATCH, PENDING, UNKNOWN, Json, SettledExecution
 from ...suggestions import MAX_COMPARED, hint
-from ..base import RecentRun, RunContents, RunSpec, RunSummary
+from ..base import CapHint, RecentRun, RunContents, RunSpec, RunSummary
 from ..records import CLAIM, NEW, NO_CLAIM, SENT, UNANSWERED, RunState, pack_rows, unpack_rows
 from ..upload_records import UploadRecord
 from . import history, integrity, sessions, settlements
@@ -111,6 +111,24 @@ class SqliteJournal:
     def last_sent(self, run: str) -> float | None:
         return history.last_sent(self.path, run)
 
+    def workers(self, run: str) -> dict[str, str]:
+        return history.workers(self.path, run) if self.exists() else {}
+
+    def cap_hint(self, account: str) -> CapHint | None:
+        if not self.exists():
+            return None
+        with reading(self.path) as connection:
+            row = connection.execute("SELECT level, cap, at FROM caps WHERE account = ?", (account,)).fetchone()
+        return None if row is None else CapHint(*row)
+
+    def record_cap_hint(self, account: str, hint: CapHint | None) -> None:
+        with closing(connect(self.path)) as connection, transaction(connection, self.path), translated(self.path):
+            if hint is None:
+                connection.execute("DELETE FROM caps WHERE account = ?", (account,))
+            else:
+                values = (account, hint.level, hint.cap, hint.at)
+                connection.execute("INSERT OR REPLACE INTO caps (account, level, cap, at) VALUES (?, ?, ?, ?)", values)
+
     def file_references(self) -> dict[str, str]:
         return read_references(self.path) if self.exists() else {}
 
@@ -139,7 +157,8 @@ def _summary(
     results = state.results
     counts = Counter(UNKNOWN if state.phases[row] == SENT else results.status[row] for row in _latest(digests, spec))
     cost = state.replaced_cost + sum(value for value in results.cost if value == value)
-    return RunSummary(name, spec, created_at, counts, results.accepted + state.replaced, cost)
+    workers = sessions.count_running(connection, path.resolve(), run)
+    return RunSummary(name, spec, created_at, counts, results.accepted + state.replaced, cost, workers)
 
 
 def _latest(digests: bytearray, spec: RunSpec) -> list[int]:

@@ -79,5 +79,14 @@ MIGRATIONS: Final = (
         PRIMARY KEY (file, run)
     ) WITHOUT ROWID;
     """,
+    # What was last learned of each account's cap on concurrent executions.
+    """
+    CREATE TABLE caps (
+        account TEXT PRIMARY KEY,
+        level INTEGER NOT NULL,
+        cap INTEGER,
+        at REAL NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """Each brings a file from the version of its index to the next; `PRAGMA user_version` says how many were done."""
