@@ -46,6 +46,7 @@ from .errors import (
     UnsettledWarning,
     UsageError,
 )
+from .frames.options import SAME_INPUT_ONCE
 from .frames.runs import accept_journal_loss, delete_run, load_run, runs
 from .inputs.mapping import file, lit, template
 from .log import guard
@@ -58,6 +59,7 @@ from .views.comparison.source import compare
 
 if TYPE_CHECKING:
     from .accessors.run import Run
+    from .frames.partition import partition_results, pin_version, result_schema, trigger_partition
     from .frames.track import attach
     from .frames.uploaded_files import delete_files, files
     from .webhooks.receiver import WebhookReceiver
@@ -69,6 +71,7 @@ register()
 watch()
 
 __all__ = [
+    "SAME_INPUT_ONCE",
     "APIConnectionError",
     "APIError",
     "AuthenticationError",
@@ -105,10 +108,14 @@ __all__ = [
     "files_in",
     "lit",
     "load_run",
+    "partition_results",
+    "pin_version",
+    "result_schema",
     "runs",
     "sandbox",
     "sweep",
     "template",
+    "trigger_partition",
 ]
 
 
@@ -118,6 +125,10 @@ _LATER = {
     "attach": ".frames.track",
     "delete_files": ".frames.uploaded_files",
     "files": ".frames.uploaded_files",
+    "partition_results": ".frames.partition",
+    "pin_version": ".frames.partition",
+    "result_schema": ".frames.partition",
+    "trigger_partition": ".frames.partition",
 }
 """Names whose modules import asyncio, so they are imported on first use."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from ..api.requests import check_webhook, checked_id
@@ -20,6 +21,22 @@ MAX_NAME_LENGTH: Final = 200
 MIN_EXPIRES_IN: Final = 60
 MAX_EXPIRES_IN: Final = 31_536_000
 """Seconds that the API keeps a file (API reference, "Uploads")."""
+
+
+class RowKey(Enum):
+    """What identifies the rows of a run instead of a column of keys. A member keeps its identity when it is pickled."""
+
+    SAME_INPUT_ONCE = "eachlabs.SAME_INPUT_ONCE"
+
+    def __str__(self) -> str:
+        return self.value
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+SAME_INPUT_ONCE: Final = RowKey.SAME_INPUT_ONCE
+"""For ``key=``: rows with equal inputs are one execution, wherever in the run they are; each row gets its result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

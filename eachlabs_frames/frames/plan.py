@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable, Container, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,6 +65,8 @@ class Plan:
         The checksum of each row's input, after `chunks` or `with_checksums` was read to its end.
     digests : dict of str to None
         The files of all rows, by SHA-256, after the rows were read.
+    repeats : dict of int to int
+        Rows of the call that are not in `positions`, because an earlier one, which is given, has the same input.
     """
 
     frame: Frame
@@ -76,6 +78,7 @@ class Plan:
     refused: dict[int, str] = field(default_factory=dict)
     checksums: array[int] = field(default_factory=lambda: array("I"))
     digests: dict[str, None] = field(default_factory=dict)
+    repeats: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -98,6 +101,19 @@ class Plan:
         integers = integer_keys(schema)
         source = FrameInputs(frame, positions, fields, omit=omit, integers=integers, local_file=local, files=cells)
         return cls(frame, positions, fields, source, _check(schema) if validate else None, files)
+
+    def without_repeats(self) -> Plan:
+        """Read every row once, and return the plan of the first row with each input; this one is used up."""
+        first: dict[bytes, int] = {}
+        repeats: dict[int, int] = {}
+        for positions, inputs, payloads in self.checked():
+            for position, content in zip(positions, fingerprints(inputs, payloads), strict=True):
+                if first.setdefault(content, position) != position:
+                    repeats[position] = first[content]
+        if not repeats:
+            return self
+        self.source.drop(repeats)
+        return replace(self, positions=self.source.positions, repeats=repeats)
 
     def compact(self) -> Sequence[int]:
         """Return the positions as a range or an array of int64 (a list would double the memory)."""

@@ -15,9 +15,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from ..aio.bridge import Read, cancellable
-from ..aio.clock import SystemClock
-from ..api import reader
+from ..aio.bridge import Read
 from ..api.client import Client
 from ..api.requests import checked_id
 from ..checks import check_flag
@@ -39,7 +37,7 @@ from .plan import Plan, misspellings, read_inputs
 from .rerun_guard import RepeatedRows, RerunGuard
 from .row_actions import RowActions
 from .trigger import TriggerCall
-from .workflows import suggesting_workflow_ids
+from .workflows import read_workflow
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -72,12 +70,7 @@ def preview(
     if workflow_id is not None:
         client = Client(settings)
         named = checked_id("workflow_id", workflow_id)
-        with suggesting_workflow_ids(named, settings):
-            workflow = read(
-                cancellable(
-                    lambda: reader.read_workflow(named, version_id=version_id, transport=client, clock=SystemClock())
-                )
-            )
+        workflow = read_workflow(named, version_id, read, settings, client=client)
         sources = read_sources(workflow, read, settings, client=client)
     else:
         sources = _sources_of(frame)

@@ -11,11 +11,11 @@ import logging
 import threading
 import warnings
 from array import array
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from ..aio.tasks import in_thread
 from ..engine.events import ObserverList
 from ..engine.tracker import Tracker
 from ..errors import APIError, ColumnError, Interrupted, JournalError, attach_frame
-from ..models import Outcome
+from ..models import UNKNOWN, Outcome
 from ..results import Results
 from ..settings import Settings
 from ..tracebacks import is_bare
@@ -35,6 +35,8 @@ from .rows import Positions
 from .table import Frame
 
 logger = logging.getLogger("eachlabs_frames")
+
+UNANSWERED: Final = "sent; no response is recorded yet"
 
 _lock = threading.Lock()
 _written_into: set[int | None] = set()
@@ -58,6 +60,8 @@ class ResultFrame:
     ----------
     sent : tuple of numpy.ndarray and array, or None
         The rows that the call is about, and the checksums of their inputs.
+    repeats : mapping of int to int
+        Rows that get the outcome of an earlier one, because they have the same input.
     is_cut_short : bool
         Whether the call was stopped, or failed, before its rows were done.
     """
@@ -77,6 +81,7 @@ class ResultFrame:
         self._tally: Mapping[str, int] = {}
         self._written: Future[Frame] = Future()
         self.sent: tuple[Positions, array[int]] | None = None
+        self.repeats: Mapping[int, int] = {}
         self.is_cut_short = False
 
     @contextmanager
@@ -193,6 +198,11 @@ class ResultFrame:
             results = columns.read(self._written.result(), self.meta.prefix)
         return [results.outcome(row) for row in range(results.size)]
 
+    def mark_unanswered(self, rows: Iterable[int]) -> None:
+        """Write what is known of rows that were sent, if no call waits for their responses."""
+        for row in rows:
+            self._results.note(row, status=UNKNOWN, error=UNANSWERED)
+
     def tally(self) -> Mapping[str, int]:
         """Return the number of rows per status."""
         return self._tally if self._is_writing else self._results.tally()
@@ -203,7 +213,13 @@ class ResultFrame:
 
     def _copied(self) -> Results | None:
         with self._lock:
-            return None if self._is_writing else self._results.copy()
+            return None if self._is_writing else self._with_repeats(self._results.copy())
+
+    def _with_repeats(self, results: Results) -> Results:
+        """Give each repeated row the outcome of the row that it repeats. It was not paid in addition."""
+        for row, first in self.repeats.items():
+            results.correct(results.outcome(first)._replace(position=row))
+        return results
 
     def written(self) -> Frame:
         """Write the results and return the frame; any later call returns the same frame.
@@ -219,6 +235,7 @@ class ResultFrame:
         with self._lock:
             is_first = not self._is_writing
             if is_first:
+                self._with_repeats(self._results)
                 self._tally, self._accepted = dict(self._results.tally()), self._results.accepted
                 self._is_writing = True  # which uses the results up
         if not is_first:

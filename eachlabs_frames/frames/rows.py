@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any, Final
 from uuid import UUID
 
@@ -51,6 +51,10 @@ class FrameInputs:
         Finds the path of a local file in an input.
     files : FileCells, optional
         Replaces files by references.
+
+    Attributes
+    ----------
+    positions : numpy.ndarray of int64
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class FrameInputs:
         self._local_file = local_file
         self._files = files
         self._frame = frame
-        self._positions = positions
+        self.positions = positions
         self._omit = omit
         self._integers = integers
         self._fields = fields
@@ -76,10 +80,18 @@ class FrameInputs:
         self._cached_size = 0
         self._places: dict[Label, int] = {label: place for place, label in enumerate(frame.columns)}
 
+    def drop(self, rows: Container[int]) -> None:
+        """Leave out these rows from now on; the user's function is not called again."""
+        kept = np.array([position not in rows for position in self.positions.tolist()], dtype=bool)
+        self.positions = self.positions[kept]
+        if self._from_function is not None:
+            self._from_function = list(compress(self._from_function, kept.tolist()))
+        self.forget()
+
     def rows(self) -> Iterator[tuple[list[int], Sequence[Row | Problem]]]:
         """Yield the rows in chunks: their positions, and their inputs."""
-        for start in range(0, len(self._positions), CHUNK):
-            positions = self._positions[start : start + CHUNK]
+        for start in range(0, len(self.positions), CHUNK):
+            positions = self.positions[start : start + CHUNK]
             yield positions.tolist(), self._chunk(start, positions)
 
     def check(self, check: Check | None) -> Iterator[tuple[int, Problem, bool]]:
@@ -110,7 +122,7 @@ class FrameInputs:
 
     def payloads(self, *, without: Container[int]) -> Iterator[tuple[list[int], list[bytes]]]:
         """Yield the positions and the JSON of all other rows, in chunks, built lazily."""
-        if self._cached is not None and sum(len(sizes) for _, sizes in self._cached) == len(self._positions):
+        if self._cached is not None and sum(len(sizes) for _, sizes in self._cached) == len(self.positions):
             yield from self._from_cache(self._cached, without)
             return
         for positions, rows in self.rows():
@@ -132,7 +144,7 @@ class FrameInputs:
         """Yield the cached JSON, split into rows."""
         first = 0
         for joined, sizes in cached:
-            positions = self._positions[first : first + len(sizes)].tolist()
+            positions = self.positions[first : first + len(sizes)].tolist()
             first += len(sizes)
             ends = accumulate(sizes)
             cut = zip(positions, sizes, ends, strict=True)
@@ -160,8 +172,8 @@ class FrameInputs:
     def _call(self, function: RowFunction) -> Iterator[Row | Problem]:
         """Call the user's function on each row, a dict of Python values with None for missing values."""
         labels = list(self._frame.columns)
-        for start in range(0, len(self._positions), CHUNK):
-            positions = self._positions[start : start + CHUNK]
+        for start in range(0, len(self.positions), CHUNK):
+            positions = self.positions[start : start + CHUNK]
             cells = [self._cells(place, positions) for place in range(len(labels))]
             for record in records(labels, cells, size=len(positions)):
                 yield from_function(function, record, omit=self._omit, integers=self._integers, files=self._files)

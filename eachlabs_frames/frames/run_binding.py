@@ -30,7 +30,7 @@ from ..settings import Settings
 from ..suggestions import hint
 from . import source_file
 from .columns import ResultMeta
-from .options import TriggerOptions
+from .options import SAME_INPUT_ONCE, TriggerOptions
 from .rows import labels_to_json
 from .table import Frame
 
@@ -88,6 +88,12 @@ class RunBinding:
         except BaseException:
             self.leave()
             raise
+
+    @property
+    def same_input_once(self) -> bool:
+        """Whether rows with equal inputs are one row of the run."""
+        key = self._options.key if self._options.key is not None or self.spec is None else self.spec.key
+        return key is not None and str(key) == str(SAME_INPUT_ONCE)
 
     def executions(self) -> dict[str, int]:
         """Return the executions that the run has, and each one's row in it."""
@@ -202,8 +208,8 @@ class RunBinding:
         numbers = self._existing_numbers(plan, executions, keyed=spec.key is not None, retries=retries)
         keys: list[Json] | None = None
         digests: Digests | None = None
-        if spec.key is not None:
-            key_digests, keys = _keys(plan.frame, self._options.key if self._options.key is not None else spec.key)
+        if spec.key is not None and not self.same_input_once:
+            key_digests, keys = read_keys(plan.frame, self._options.key if self._options.key is not None else spec.key)
             digests = partial(_at, key_digests)
         chunks = plan.chunks(_labels(plan.frame, keys), digests, lambda rows: hints[rows].tolist())
         registered = self.run_journal.register(
@@ -215,6 +221,8 @@ class RunBinding:
         )
         for position, number in zip(plan.positions.tolist(), registered, strict=True):
             numbers[position] = number
+        for position in plan.repeats:
+            numbers[position] = NOT_IN_RUN
         if add:
             self._note_refused(plan, numbers)
         return numbers
@@ -332,7 +340,7 @@ def check_key(frame: Frame, key: Any) -> int:
     return places[0]
 
 
-def _keys(frame: Frame, key: Any) -> tuple[list[bytes], list[Json]]:
+def read_keys(frame: Frame, key: Any) -> tuple[list[bytes], list[Json]]:
     """Return the digest that identifies each row, and its key.
 
     Raises

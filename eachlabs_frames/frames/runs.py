@@ -16,7 +16,7 @@ from ..settings import journal_path
 from . import columns, sent_inputs
 from .columns import ResultMeta
 from .display import CountsFrame
-from .options import check_name
+from .options import SAME_INPUT_ONCE, check_name
 from .rows import index_from_json
 
 
@@ -113,7 +113,7 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     loaded = open_current_journal().load(check_name(run))
     keys: dict[str, None] = dict.fromkeys(key for row in loaded.inputs for key in row)
     inputs = {key: _column([row.get(key) for row in loaded.inputs]) for key in keys}
-    if loaded.keys is not None and loaded.spec.key not in keys:
+    if loaded.keys is not None and loaded.spec.key not in (*keys, str(SAME_INPUT_ONCE)):
         inputs = {str(loaded.spec.key): _column(loaded.keys)} | inputs
     frame = pd.DataFrame(inputs, index=range(len(loaded.labels)))
     frame.index = index_from_json(loaded.labels, loaded.index_names)

@@ -14,10 +14,9 @@ from typing import Final
 
 import numpy as np
 
-from ..aio.bridge import Read, cancellable
+from ..aio.bridge import Read
 from ..aio.clock import SystemClock
 from ..aio.tasks import run_alongside
-from ..api import reader
 from ..api.client import Client
 from ..engine.events import EventEmitter, joined
 from ..engine.tracker import Tracker
@@ -37,7 +36,7 @@ from .costs.confirmation import ask, check_person
 from .costs.cost_sources import CostSources, read_sources
 from .costs.estimate import counted, make_estimate
 from .earlier_result import check_kind, check_prefix, check_run, check_workflow, edited_rows, remembered
-from .options import TriggerOptions, check_na
+from .options import SAME_INPUT_ONCE, TriggerOptions, check_na
 from .plan import Plan, misspellings, read_inputs
 from .rerun_guard import RerunGuard
 from .result_frame import FrameCall, ResultFrame
@@ -46,7 +45,7 @@ from .rows import Positions
 from .run_binding import RunBinding, check_key
 from .send import Sender
 from .table import Frame
-from .workflows import suggesting_workflow_ids
+from .workflows import read_workflow
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -67,6 +66,8 @@ class TriggerCall(FrameCall):
         The rows to trigger, whatever they hold; by default those that have no execution yet.
     sends : bool
         False: nothing is sent, and lost responses are searched for.
+    workflow : Workflow, optional
+        The version to trigger, with its schema; by default it is read from the API.
 
     Attributes
     ----------
@@ -83,8 +84,10 @@ class TriggerCall(FrameCall):
         *,
         only: Positions | None = None,
         sends: bool = True,
+        workflow: Workflow | None = None,
     ) -> None:
         settings = options.checked(workflow_id)
+        self._given_workflow = workflow
         self._sends = sends
         self._adds = sends
         self._options = options = options.announced(settings)
@@ -102,7 +105,7 @@ class TriggerCall(FrameCall):
         self._fields = None if inputs is None else read_inputs(frame, inputs, None, options.prefix)
         if only is None:
             check_kind(self._before, options, self._fields, self._results, settings)
-        if options.key is not None:
+        if options.key is not None and options.key is not SAME_INPUT_ONCE:
             check_key(frame, options.key)
         self._client = Client(settings, hidden=options.secrets())
         self._connection = ApiConnection(
@@ -116,6 +119,7 @@ class TriggerCall(FrameCall):
         self._resources.callback(self._files.close)
         self._sender: Sender | None = None
         self._pinned: Workflow | None = None
+        self._planned: Positions = np.array([], dtype=np.int64)
         self._is_prepared = False
         self._has_foreign_rows = False
         self.plan: Plan | None = None
@@ -131,14 +135,21 @@ class TriggerCall(FrameCall):
         if self._options.max_cost is not None and not self._options.ask and self.plan is not None:
             sources = self.cost_sources(read, balance=False)
         wait = self._options.wait
-        total = self._results.size if wait else len(actions.send) + len(actions.refused)
+        total = self._results.size - len(self.result.repeats) if wait else len(actions.send) + len(actions.refused)
         if self._options.webhook is not None:
             self._resources.enter_context(self._options.webhook.at_work(self.settings))
         bar = self._display.enter_context(bars.observing(self._options.progress, total=total, what="eachlabs"))
         events = self._events = EventEmitter(
             joined(self.observers, bar), self._results, total=total, done=len(actions.refused), until_settled=wait
         )
-        self.tracker = self._make_tracker(events, self._tracked_rows(binding, actions))
+        self.tracker = Tracker(
+            self._workflow_id,
+            self._results,
+            self._connection,
+            events=events,
+            receiver=self._options.webhook,
+            rows=self._tracked_rows(binding, actions),
+        )
         if self.plan is not None:
             self._sender = Sender(
                 self._results, self.settings, self._options, self._connection, events, self.tracker, binding
@@ -305,7 +316,7 @@ class TriggerCall(FrameCall):
 
     def _make_plan(self, rows: Positions, binding: RunBinding | None, read: Read) -> Plan:
         """Read the workflow, and make the plan of these rows."""
-        if self.plan is not None and self._pinned is not None and np.array_equal(self.plan.positions, rows):
+        if self.plan is not None and self._pinned is not None and np.array_equal(self._planned, rows):
             self._describe_plan(self.plan, self._pinned, binding)
             return self.plan  # a user's function is called once
         fields = self._known_fields(binding)
@@ -325,8 +336,11 @@ class TriggerCall(FrameCall):
             validate=options.validate,
             files=self._files,
         )
+        if binding is not None and binding.same_input_once:
+            plan = plan.without_repeats()
+            self.result.repeats = plan.repeats
         self._describe_plan(plan, workflow, binding)
-        self.plan, self._pinned = plan, workflow
+        self.plan, self._pinned, self._planned = plan, workflow, rows
         return plan
 
     def _describe_plan(self, plan: Plan, workflow: Workflow, binding: RunBinding | None) -> None:
@@ -352,16 +366,11 @@ class TriggerCall(FrameCall):
         return remembered(before) if before is not None and before.workflow_id == self._workflow_id else None
 
     def _workflow(self, version_id: str | None, read: Read) -> Workflow:
+        if self._given_workflow is not None:
+            return self._given_workflow
         if version_id is not None and self._canary:
             return Workflow(self._workflow_id, version_id)
-        with suggesting_workflow_ids(self._workflow_id, self.settings):
-            return read(
-                cancellable(
-                    lambda: reader.read_workflow(
-                        self._workflow_id, version_id=version_id, transport=self._client, clock=CLOCK
-                    )
-                )
-            )
+        return read_workflow(self._workflow_id, version_id, read, self.settings, client=self._client)
 
     def _decide(self, plan: Plan, binding: RunBinding | None) -> RowActions:
         """Check every row, find out what the journal knows of it, and mark those that set out and those that do not."""
@@ -424,16 +433,6 @@ class TriggerCall(FrameCall):
         if binding.named or not self._sends or (not is_new if is_retry else self._options.retrigger):
             return None
         return RerunGuard(self.settings, spec, own=None if is_new else binding.run_journal.name, retries=is_retry)
-
-    def _make_tracker(self, events: EventEmitter, rows: JournalUpdater | RunRows) -> Tracker:
-        return Tracker(
-            self._workflow_id,
-            self._results,
-            self._connection,
-            events=events,
-            receiver=self._options.webhook,
-            rows=rows,
-        )
 
     async def _track(self, tracker: Tracker, stop: asyncio.Event) -> None:
         sender = self._sender

@@ -1,18 +1,40 @@
-"""Names the workflow that a misspelt id probably means, of those that the journal knows. It asks no API."""
+"""Reads the workflow of a call. For an id that does not exist it names the one that is probably meant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..aio.bridge import Read, cancellable
+from ..aio.clock import SystemClock
+from ..api import reader
 from ..errors import JournalError, NotFoundError
 from ..journal import open_journal
+from ..models import Transport, Workflow
 from ..settings import Settings
 from ..suggestions import did_you_mean
 
 
+def read_workflow(
+    workflow_id: str, version_id: str | None, read: Read, settings: Settings, *, client: Transport
+) -> Workflow:
+    """Read a version of a workflow from the API, or the latest if `version_id` is None.
+
+    Raises
+    ------
+    APIError
+        It could not be read; if it does not exist, the message names the nearest id of an earlier run.
+    """
+    with _suggesting_workflow_ids(workflow_id, settings):
+        return read(
+            cancellable(
+                lambda: reader.read_workflow(workflow_id, version_id=version_id, transport=client, clock=SystemClock())
+            )
+        )
+
+
 @contextmanager
-def suggesting_workflow_ids(workflow_id: str, settings: Settings) -> Iterator[None]:
+def _suggesting_workflow_ids(workflow_id: str, settings: Settings) -> Iterator[None]:
     """Add to the error of a workflow that does not exist the nearest id of an earlier run, or what to check."""
     try:
         yield
