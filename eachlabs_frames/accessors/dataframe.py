@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
-from ..frames.unsupported import UnsupportedAccessor, UnsupportedGroupBy
+from ..frames.unsupported import UnsupportedAccessor, UnsupportedOnUse
 from .outputs import OutputMethods
 from .tracking import TrackMethods
 from .triggering import TriggerMethods
@@ -78,7 +78,7 @@ def register() -> None:
     pd.api.extensions.register_series_accessor("eachlabs")(UnsupportedAccessor)
     groups: tuple[Any, ...] = (DataFrameGroupBy, SeriesGroupBy)  # pandas has no accessors for these
     for group in groups:
-        group.eachlabs = property(UnsupportedGroupBy)
+        group.eachlabs = property(UnsupportedOnUse)
     if "dask.dataframe" in sys.modules:
         from dask.dataframe.extensions import register_dataframe_accessor  # loaded already: its user's choice
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from contextlib import closing
+from functools import partial
 from typing import Any, Final
 
 from ..aio.bridge import Read, ReadCall
@@ -18,10 +19,9 @@ from ..api.requests import checked_id
 from ..errors import ConfigurationError
 from ..journal import open_journal
 from ..models import Json, Secret, Workflow
-from ..results import Results
 from ..settings import NO_KEY, current
 from ..suggestions import check_keywords
-from . import columns
+from . import arrow
 from .options import SAME_INPUT_ONCE, TriggerOptions, check_name
 from .run_binding import read_keys
 from .table import Frame
@@ -44,7 +44,7 @@ _REFUSED: Final = {
 
 
 def trigger_partition(
-    frame: Frame,
+    frame: Any,
     workflow_id: str,
     inputs: Any = None,
     *,
@@ -60,9 +60,10 @@ def trigger_partition(
     webhook_url: str | None = None,
     webhook_secret: str | None = None,
     prefix: str = "",
+    json_output: bool = False,
     wait: bool = False,
     **others: Any,
-) -> Frame:
+) -> Any:
     """Trigger the rows of one partition of a table. Computed again, anywhere, it sends only what was not sent.
 
     It may be called from any thread of any process, several times at once, and in a running event loop. All processes
@@ -70,7 +71,7 @@ def trigger_partition(
 
     Parameters
     ----------
-    frame : pandas.DataFrame
+    frame : pandas.DataFrame, pyarrow.Table, pyarrow.RecordBatch or polars.DataFrame
         The partition.
     workflow_id, inputs
         As for `bulk_trigger`.
@@ -85,6 +86,9 @@ def trigger_partition(
         it sends. By default each call reads them.
     na, validate, max_concurrency, expires_in, on_unknown, webhook_url, webhook_secret, prefix
         As for `bulk_trigger`. `max_concurrency` is that of this call: several may run at once.
+    json_output : bool, default False
+        Write outputs that are not text as JSON text, for engines whose columns have one type. PyArrow and Polars frames
+        always have such outputs.
     wait : bool, default False
         Wait until every execution has ended. Rather wait once, for the whole run.
     **others
@@ -92,8 +96,8 @@ def trigger_partition(
 
     Returns
     -------
-    pandas.DataFrame
-        A new frame, as from `bulk_trigger`.
+    pandas.DataFrame, pyarrow.Table, pyarrow.RecordBatch or polars.DataFrame
+        A new frame of the same kind, with the columns of `bulk_trigger`.
 
     Raises
     ------
@@ -131,11 +135,15 @@ def trigger_partition(
         wait=wait,
         progress=False,
     )
-    return run_call(lambda: _call(frame, workflow_id, inputs, options, schema))
+
+    def trigger(partition: Frame) -> Frame:
+        return run_call(lambda: _call(partition, workflow_id, inputs, options, schema))
+
+    return arrow.call_like(frame, trigger, json_output=json_output)
 
 
 def partition_results(
-    frame: Frame,
+    frame: Any,
     workflow_id: str,
     inputs: Any = None,
     *,
@@ -146,7 +154,8 @@ def partition_results(
     na: str = "omit",
     validate: bool = True,
     prefix: str = "",
-) -> Frame:
+    json_output: bool = False,
+) -> Any:
     """Return what `trigger_partition` returns, from the journal alone: nothing is sent, nothing is recorded.
 
     Rows that are not in the run are ``pending``, and rows whose response is not recorded ``unknown``. It asks the API
@@ -154,12 +163,12 @@ def partition_results(
 
     Parameters
     ----------
-    frame, workflow_id, inputs, run, key, version_id, schema, na, validate, prefix
+    frame, workflow_id, inputs, run, key, version_id, schema, na, validate, prefix, json_output
         As for `trigger_partition`.
 
     Returns
     -------
-    pandas.DataFrame
+    pandas.DataFrame, pyarrow.Table, pyarrow.RecordBatch or polars.DataFrame
 
     Raises
     ------
@@ -170,13 +179,16 @@ def partition_results(
         version_id=version_id, run=run, key=key, na=na, validate=validate, prefix=prefix, progress=False
     )
 
-    def read_journal(read: Read) -> Frame:
-        with closing(_call(frame, workflow_id, inputs, options, schema)) as call:
+    def read_journal(partition: Frame, read: Read) -> Frame:
+        with closing(_call(partition, workflow_id, inputs, options, schema)) as call:
             actions = call.rehearse(read)
             call.result.mark_unanswered((*actions.unanswered, *actions.elsewhere))
             return call.result.written()
 
-    return run_call(lambda: ReadCall(read_journal))
+    def results(partition: Frame) -> Frame:
+        return run_call(lambda: ReadCall(partial(read_journal, partition)))
+
+    return arrow.call_like(frame, results, json_output=json_output)
 
 
 def pin_version(workflow_id: str, version_id: str | None = None, *, run: str | None = None) -> dict[str, Any]:
@@ -219,27 +231,41 @@ def pin_version(workflow_id: str, version_id: str | None = None, *, run: str | N
     return run_call(lambda: ReadCall(read_pinned))
 
 
-def result_schema(frame: Frame, *, prefix: str = "") -> Frame:
-    """Return an empty frame with the columns and dtypes that `trigger_partition` returns for `frame`.
+def result_schema(frame: Any, kind: str = "pandas", *, prefix: str = "", json_output: bool = False) -> Any:
+    """Return what an engine wants to know of the result beforehand. It asks nothing of the API.
 
     Parameters
     ----------
-    frame : pandas.DataFrame
-        A partition, or an empty frame with its columns and dtypes.
-    prefix : str, default ""
+    frame : frame or schema
+        A partition, an empty one, or its schema: see `kind`.
+    kind : {"pandas", "arrow", "spark"}
+        What to return. "pandas": of a pandas frame, an empty one. "arrow": of any frame or a `pyarrow.Schema`, a
+        `pyarrow.Schema`; the result of a Polars frame has these types too. "spark": of a StructType (``sdf.schema``) a
+        StructType, of a DDL string a DDL string, for ``mapInPandas`` with ``json_output=True``.
+    prefix, json_output
         As for `trigger_partition`.
 
     Returns
     -------
-    pandas.DataFrame
+    pandas.DataFrame, pyarrow.Schema, pyspark.sql.types.StructType or str
 
     Raises
     ------
     ColumnError
         A user's column has the name of a result column.
+    FrameTypeError
+        `frame` has no schema of this kind.
+    ConfigurationError
+        There is no such kind, or pyarrow is not installed.
     """
-    columns.check_columns(frame, prefix)
-    return columns.write(columns.snapshot(frame.iloc[:0]), Results(0), prefix)
+    if kind == "pandas":
+        return arrow.pandas_schema(frame, prefix, json_output=json_output)
+    if kind == "arrow":
+        return arrow.arrow_schema(frame, prefix)
+    if kind == "spark":
+        return arrow.spark_schema(frame, prefix)
+    msg = f"kind must be 'pandas', 'arrow' or 'spark'; got {kind!r}"
+    raise ConfigurationError(msg)
 
 
 def _call(

@@ -8,6 +8,8 @@ from typing import Any, Final
 from ..errors import FrameTypeError
 
 _HINTS: Final = {
+    "polars LazyFrame": "use lf.collect().eachlabs; a lazy frame would be sent each time that it is collected",
+    "polars Series": "series.to_frame('prompt').eachlabs",
     "pandas Series": "series.to_frame('prompt').eachlabs",
     "pandas DataFrameGroupBy": "trigger the whole frame and group the result",
     "pandas SeriesGroupBy": "trigger the whole frame and group the result",
@@ -30,8 +32,8 @@ class UnsupportedAccessor:
         raise FrameTypeError(refusal(obj))
 
 
-class UnsupportedGroupBy:
-    """The accessor of a GroupBy, whose ``__getattr__`` would hide an error at creation: it raises when it is used."""
+class UnsupportedOnUse:
+    """An accessor that raises when it is used, for objects whose ``__getattr__`` would hide an error at creation."""
 
     def __init__(self, obj: object) -> None:
         self._message = refusal(obj)
