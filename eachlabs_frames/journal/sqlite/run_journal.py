@@ -37,7 +37,7 @@ from ..row_index import RowIndex
 from .database import BUSY_TIMEOUT, connect, reading, transaction, translated
 from .history import claimed, executions_since
 from .run_tables import RowTable, add_record, in_transactions, lost_requests, read_records, read_spec, spec_of
-from .writer import Session, SqliteWriter
+from .session_writer import Session, SqliteWriter
 
 _NEW_ROW: Final = RowState("new")
 

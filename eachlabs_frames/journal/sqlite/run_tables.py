@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from ...inputs.fingerprints import SIZE
-from ...models import UNKNOWN, Json
+from ...models import Json
 from ..base import LostRequest, RowChunk, RunSpec
-from ..records import NANO, SENT, SETTLED, Record, RowHint, RunState, unpack_rows
+from ..lost_requests import lost_request
+from ..records import NANO, Record, RowHint, RunState, unpack_rows
 from ..row_index import UNSEEN, RowIndex
 from .integrity import damaged
 
@@ -276,17 +277,6 @@ def lost_requests(
         since = at / NANO
         # No call waits for it any more, so it was over by now at the latest.
         latest = int(until) / NANO + timeout if until else since + timeout
-        lost.append(_lost(state, rows, claim, unpack_rows(packed), since, min(latest, max(since, time.time()))))
+        until_now = min(latest, max(since, time.time()))
+        lost.append(lost_request(state, rows.content, claim, unpack_rows(packed), since, until_now))
     return lost
-
-
-def _lost(state: RunState, rows: RowTable, claim: int, sent: Sequence[int], since: float, until: float) -> LostRequest:
-    results, phases = state.results, state.phases
-    together = [row for row in sent if state.claims[row] == claim]
-    # What a row had before it was sent again is no response to this request.
-    unknown = {row for row in together if results.status[row] == UNKNOWN and results.execution_id[row] is None}
-    waiting = tuple(row for row in together if phases[row] == SENT or row in unknown)
-    # If some of them were found before, the others are in the same bulk operation or nowhere.
-    bulk_ids = (results.bulk_id[row] for row in together if phases[row] == SETTLED)
-    bulk_id = next((bulk_id for bulk_id in bulk_ids if bulk_id is not None), None)
-    return LostRequest(waiting, tuple(map(rows.content, waiting)), since, until, bulk_id)
