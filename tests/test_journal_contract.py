@@ -348,7 +348,62 @@ def test_a_key_whose_input_has_changed_is_told_and_is_then_another_row(journal: 
     assert told == [1]
     assert entry.content(3) == fingerprint("y2")
     entry.close()
-    assert journal.load("r").labels == [0, 1]
+    assert sorted(journal.load("r").labels) == [0, 1]
+
+
+@pytest.mark.parametrize("winner", [0, 1])
+def test_of_a_key_with_two_inputs_in_two_calls_one_is_sent(journal: Journal, winner: int) -> None:
+    """Neither was sent when both were registered; the claims decide, and later calls know the row that was sent."""
+    pin, entries, inputs = RunSpec("wf", "v1", "http://localhost", key="k"), [], ["x", "y"]
+
+    def row(content: str) -> RowChunk:
+        return RowChunk([fingerprint("a")], [fingerprint(content)], [content], [b"{}"], [True])
+
+    for _ in inputs:
+        entries.append(journal.open("r"))
+        entries[-1].enter(pin)
+    told = list[int]()
+    numbers = [
+        entry.register([row(content)], keyed=True, on_changed=told.append)
+        for entry, content in zip(entries, inputs, strict=True)
+    ]
+    assert told == []
+    loser = 1 - winner
+    assert claim(entries[winner], *numbers[winner]) == ["new"]
+    (state,) = asyncio.run(_claim(entries[loser], numbers[loser]))
+    assert state.state == "settled"
+    assert state.outcome is not None
+    assert state.outcome.status == "invalid"
+    assert "its key was sent with another input" in str(state.outcome.error)
+    for entry in entries:
+        entry.close()
+    for content in inputs:
+        entry = journal.open("r")
+        entry.enter(pin)
+        again = entry.register([row(content)], keyed=True, on_changed=told.append, add=False)
+        assert (again == numbers[winner]) == (content == inputs[winner])
+        entry.close()
+    assert told == [0]
+    assert journal.load("r").labels == [inputs[winner]]
+
+
+def test_a_key_with_two_inputs_is_free_again_when_a_claim_is_given_back(journal: Journal) -> None:
+    """Nothing was created, so the other input may be sent; it is the only one then."""
+    pin, entries = RunSpec("wf", "v1", "http://localhost", key="k"), []
+    numbers: list[int] = []
+    for content in "xy":
+        entries.append(journal.open("r"))
+        entries[-1].enter(pin)
+        chunk = RowChunk([fingerprint("a")], [fingerprint(content)], [content], [b"{}"], [True])
+        numbers += entries[-1].register([chunk], keyed=True, on_changed=print)
+    assert claim(entries[0], numbers[0]) == ["new"]
+    assert claim(entries[1], numbers[1]) == ["settled"]
+    entries[0].settle([Outcome(numbers[0], "pending")])
+    asyncio.run(entries[0].flush())
+    assert claim(entries[1], numbers[1]) == ["new"]
+    assert claim(entries[0], numbers[0]) == ["settled"]
+    for entry in entries:
+        entry.close()
 
 
 @pytest.mark.parametrize("labels", [[float("nan"), 2**80], ["\ud800", "ü👩‍🎨"], [None, {"date": "2026-01-01"}]])

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.inputs.fingerprints import fingerprint
+from eachlabs_frames.journal import open_journal
+from eachlabs_frames.journal.base import RowChunk, RunJournal
 from eachlabs_frames.sandbox import Sandbox
 
 WORKFLOW = "wf_abc123"
@@ -147,3 +156,147 @@ def test_result_schema_is_that_of_the_result(sandbox: Sandbox) -> None:
         pd.testing.assert_index_equal(out.index, part.index)
     assert len(schema) == 0
     assert schema.index.name == "label"
+
+
+def test_two_inputs_of_one_key_at_the_same_time_are_one_execution(sandbox: Sandbox) -> None:
+    """Whichever call claims the key first sends it; the other row is an error, or `invalid` with the reason."""
+    pinned = ef.pin_version(WORKFLOW)
+    barrier = threading.Barrier(2)
+
+    def partition(side: str) -> list[Any]:
+        barrier.wait(120)
+        try:
+            out = trigger(table(*(f"{side}{row}" for row in range(40))), max_concurrency=2, **pinned)
+        except ef.InputError as exc:
+            return [str(exc)]
+        return out["error"].dropna().unique().tolist()
+
+    with ThreadPoolExecutor(2) as pool:
+        errors = [error for of_one in pool.map(partition, "xy") for error in of_one]
+    assert all("its key was sent" in error and "with another input" in error for error in errors)
+    assert errors
+    keys = [execution.inputs["prompt"][1:] for execution in sandbox.accepted]
+    assert len(keys) == len(set(keys))
+
+
+def test_many_partitions_at_once_in_threads_and_in_a_running_loop(sandbox: Sandbox) -> None:
+    """Workers compute the same and other partitions at the same time; each row is sent once."""
+    pinned = ef.pin_version(WORKFLOW)
+    parts = [table(*(f"p{row}" for row in range(first, first + 5)), first=first) for first in (0, 5, 10)] * 2
+    with ThreadPoolExecutor(6) as pool:
+        outs = list(pool.map(lambda part: trigger(part, **pinned), parts))
+
+    async def in_a_loop() -> Any:
+        return trigger(parts[0], **pinned)
+
+    assert len(sandbox.accepted) == 15
+    again = asyncio.run(in_a_loop())
+    assert again["execution_id"].notna().all()
+    assert len(ef.load_run("sweep-7")) == 15
+    assert {status for out in outs for status in out["status"]} <= {"queued", "running", "completed", "unknown"}
+
+
+def _in_a_worker(prompt: str) -> str:
+    """Trigger in a process of its own, whose settings are those of its environment."""
+    try:
+        trigger(table(prompt))
+    except ef.ConfigurationError as exc:
+        return str(exc)
+    return "sent"
+
+
+def test_a_key_that_the_driver_alone_was_given_is_missing_in_a_worker(sandbox: Sandbox) -> None:
+    """The error says where to set it; the key itself can be sent to no worker."""
+    ef.configure(api_key="driver-key")
+    with get_context("spawn").Pool(1) as pool:
+        message = pool.apply(_in_a_worker, ("a",))
+    assert "set EACHLABS_API_KEY in the environment of each worker" in message
+    assert "driver-key" not in message
+    assert not sandbox.accepted
+
+
+def test_without_a_journal_a_partition_is_refused(sandbox: Sandbox) -> None:
+    """Nothing would know what was sent."""
+    with pytest.warns(UserWarning, match="the journal is off"):
+        ef.configure(journal=None)
+    with pytest.raises(ef.ConfigurationError, match="needs the journal"):
+        trigger(table("a"))
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize("key", [None, float("nan"), pd.NA, pd.NaT])
+def test_a_missing_key_is_refused_before_any_request(sandbox: Sandbox, key: Any) -> None:
+    """Also in a column of integers, which a missing value makes floats."""
+    frame = table("a", "b").astype({"id": object})
+    frame.loc[1, "id"] = key
+    with pytest.raises(ef.InputError, match="row 1 has no key in column 'id'"):
+        trigger(frame)
+    with pytest.raises(ef.MappingError, match=r"key='ID': the frame has no columns of this name \(did you mean 'id'"):
+        trigger(frame, key="ID")
+    assert not sandbox.requests
+
+
+def test_a_schema_without_its_version_is_refused(sandbox: Sandbox) -> None:
+    """It could be that of another version."""
+    with pytest.raises(ef.ConfigurationError, match="pass its version_id= too"):
+        trigger(table("a"), schema={})
+    assert not sandbox.requests
+
+
+def test_a_workflow_without_a_schema_takes_every_column(sandbox: Sandbox) -> None:
+    """`pin_version` then returns an empty schema, which is not read again."""
+    before = len(sandbox.requests)
+    ef.trigger_partition(table("a"), "wf_free", run="r", key="id", version_id="v1", schema={})
+    assert [execution.inputs for execution in sandbox.accepted] == [{"id": 0, "prompt": "a"}]
+    assert len(sandbox.requests) == before + 1
+
+
+def test_a_shared_execution_is_paid_and_retried_once(sandbox: Sandbox) -> None:
+    """`summary` counts it once, and `retry_failed` sends it once, for all rows with its input."""
+    sandbox.stop()
+    with ef.sandbox.start(
+        queue_seconds=0, run_seconds=(0, 0), fail_when=lambda inputs: "a" in inputs.values()
+    ) as server:
+        ef.configure(journal=os.environ["EACHLABS_JOURNAL"])
+        out = trigger(table("a", "b", "a", "a"), key=ef.SAME_INPUT_ONCE, wait=True)
+        assert out["status"].tolist() == ["failed", "completed", "failed", "failed"]
+        assert out.eachlabs.summary()["cost"].sum() == pytest.approx(out.drop_duplicates("execution_id")["cost"].sum())
+        again = out.eachlabs.retry_failed(progress=False)
+        assert len(server.accepted) == 3
+        assert again["execution_id"].nunique() == 2
+        assert again["execution_id"][0] == again["execution_id"][3] != out["execution_id"][0]
+        assert again.attrs["eachlabs"]["superseded"] == 1
+        assert ef.load_run("sweep-7").columns[0] == "prompt"
+
+
+def test_one_run_has_one_kind_of_key(sandbox: Sandbox) -> None:
+    """A run with a column of keys is not continued with SAME_INPUT_ONCE, which would send its rows again."""
+    trigger(table("a"))
+    with pytest.raises(ef.RunError, match=r"key is 'eachlabs\.SAME_INPUT_ONCE', and was 'id'"):
+        trigger(table("a"), key=ef.SAME_INPUT_ONCE)
+    assert len(sandbox.accepted) == 1
+
+
+def test_a_row_that_was_sent_and_has_no_response_is_unknown_in_the_results(sandbox: Sandbox) -> None:
+    """`partition_results` neither searches for it nor says that it was not sent."""
+    pinned = ef.pin_version(WORKFLOW)
+    trigger(table("a"), **pinned)
+    journal = open_journal(Path(os.environ["EACHLABS_JOURNAL"]))
+    spec = journal.spec_of("sweep-7")
+    assert spec is not None
+    call = journal.open("sweep-7")
+    call.enter(spec)
+    keys = [fingerprint({"key": key}) for key in (0, 1)]
+    contents = [fingerprint({"prompt": prompt}) for prompt in "ab"]
+    (_, number) = call.register([RowChunk(keys, contents, [[0, 0], [1, 1]], [b"{}", b"{}"], [0, 0])], keyed=True)
+    assert asyncio.run(_claim(call, number)) == ["new"]
+    before = len(sandbox.requests)
+    results = ef.partition_results(table("a", "b"), WORKFLOW, ["prompt"], run="sweep-7", key="id", **pinned)
+    call.close()
+    assert results["status"].tolist() == ["queued", "unknown"]
+    assert results["error"][1] == "sent; no response is recorded yet"
+    assert len(sandbox.requests) == before
+
+
+async def _claim(call: RunJournal, number: int) -> list[str]:
+    return [state.state for state in await call.claim([number])]

@@ -61,6 +61,16 @@ def test_a_key_stands_for_its_latest_row() -> None:
     assert _found(["a", "b", "a"], ["a"], latest=True, taken=[2]) == [UNSEEN]
 
 
+def test_a_key_stands_for_the_row_that_was_sent() -> None:
+    """Its latest row may have been registered by a call that did not get to send it."""
+    assert _found(["a", "a", "b", "a"], ["a", "b"], latest=True, is_sent={1}.__contains__) == [1, 2]
+    index = RowIndex(fingerprint("a"), latest=True, is_sent={0, 2}.__contains__)
+    index.extend(1, fingerprint("a"))
+    assert index.rows_of_key(fingerprint("a")) == [0, 1]
+    index.extend(2, fingerprint("a"))
+    assert index.find(fingerprint("a")) == 2
+
+
 def test_a_hundred_thousand_equal_rows_ask_of_each_number_once() -> None:
     """Where all inputs are equal, finding a row does not mean going through all the others."""
     asked: list[int] = []

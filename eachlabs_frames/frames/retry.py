@@ -19,7 +19,7 @@ from ..settings import current
 from ..uploads.local_files import LocalFiles
 from . import columns, lost_attrs, sent_inputs
 from .columns import ResultMeta
-from .options import TriggerOptions
+from .options import SAME_INPUT_ONCE, TriggerOptions
 from .rows import FrameInputs
 from .table import Frame
 from .trigger import TriggerCall
@@ -50,7 +50,7 @@ def retry_failed(
     if columns.read_meta(frame, before.prefix) != before:
         frame = _restored(frame, before, held, failed, inputs, inplace=options.inplace)
     known = [held.execution_id[row] for row in rows if held.execution_id[row] is not None]
-    if len(set(known)) < len(known):
+    if len(set(known)) < len(known) and not _has_shared_executions(before):
         msg = "some failed rows have the same execution_id, and each would be paid for: drop the duplicates"
         raise ColumnError(msg)
     again = replace(
@@ -141,3 +141,9 @@ def _fits(frame: Frame, before: ResultMeta, held: Results) -> bool:
         source = FrameInputs(frame, where, fields, omit=before.na != "null", integers=frozenset(), files=cells)
         now = np.concatenate([sent_inputs.checksums_of(chunk) for _, chunk in source.rows()]).tolist()
     return any(sent[held.execution_id[row]] == checksum for row, checksum in zip(rows, now, strict=True))
+
+
+def _has_shared_executions(meta: ResultMeta) -> bool:
+    """Return whether rows with equal inputs are one row of the run, so that each input is triggered once."""
+    spec = None if meta.run is None else open_journal(current().journal).spec_of(meta.run)
+    return spec is not None and spec.key == str(SAME_INPUT_ONCE)

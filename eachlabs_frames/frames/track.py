@@ -143,8 +143,12 @@ def summary(frame: pd.DataFrame, *, prefix: str | None) -> pd.DataFrame:
     origin, results = state.meta, state.results
     lines = per_bulk(results.bulk_id, results.status)
     costs: dict[str | None, list[float]] = {}
-    for bulk_id, cost in zip(results.bulk_id, results.cost, strict=True):
-        costs.setdefault(bulk_id, []).append(cost)
+    counted: set[str] = set()
+    for bulk_id, execution_id, cost in zip(results.bulk_id, results.execution_id, results.cost, strict=True):
+        is_shared = execution_id in counted  # rows with equal inputs may be one execution (`SAME_INPUT_ONCE`)
+        costs.setdefault(bulk_id, []).append(nan if is_shared else cost)
+        if execution_id is not None:
+            counted.add(execution_id)
     rows: list[dict[str, Any]] = [
         {"bulk_id": bulk_id, "total": line.total(), **line, "superseded": 0, "cost": _sum_known(costs[bulk_id])}
         for bulk_id, line in lines.items()

@@ -293,6 +293,8 @@ class RunJournal(Protocol):
         """Record durably that these rows are about to be sent; return each row's state: only a ``new`` one may be sent.
 
         Every POST needs a claim of its own. Atomic among all who share the journal.
+        A row with a key that another call has sent with another input, since this call registered it, is ``settled``
+        with an ``invalid`` outcome, which is not recorded.
 
         Raises
         ------

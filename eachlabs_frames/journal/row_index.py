@@ -6,7 +6,7 @@ appended to, and equal rows are two rows. Knows digests only, never a row's cont
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ..inputs.fingerprints import SIZE
@@ -24,14 +24,24 @@ class RowIndex:
     taken : iterable of int
         Rows of the run that are assigned already, by their executions.
     latest : bool
-        Whether a digest means its latest row only: for runs with keys.
+        Whether a digest means one row only, for runs with keys: its latest row that was sent, or else its latest.
+    is_sent : callable, optional
+        Whether a row of the run was sent; by default, all were.
     """
 
-    def __init__(self, digests: bytes | bytearray, *, taken: Iterable[int] = (), latest: bool = False) -> None:
+    def __init__(
+        self,
+        digests: bytes | bytearray,
+        *,
+        taken: Iterable[int] = (),
+        latest: bool = False,
+        is_sent: Callable[[int], bool] = lambda _: True,
+    ) -> None:
         self._assigned = set(taken)
         self._latest = latest
-        # Of each digest: its first row, or latest; its other rows, if any, from the last to the second; and those of
-        # all of them that are preferred. Most digests have only one row, and there may be a million digests.
+        self._is_sent = is_sent
+        # Of each digest: its first row, or latest; its other rows, if any, from the last to the second (with `latest`,
+        # all its rows); and those that are preferred. Most digests have only one row, and there may be a million.
         self._first: dict[bytes, int] = {}
         self._others: dict[bytes, list[int]] = {}
         self._preferred: dict[tuple[bytes, int], list[int]] = {}
@@ -39,6 +49,10 @@ class RowIndex:
         split = [each[start : start + SIZE] for start in range(0, len(each), SIZE)]
         if latest:
             self._first = dict(zip(split, range(len(split)), strict=True))
+            if len(self._first) < len(split):
+                self._first = {}
+                for number, digest in enumerate(split):
+                    self._add_latest(digest, number)
             return
         for number in range(len(split) - 1, -1, -1):
             later = self._first.get(split[number])
@@ -51,12 +65,26 @@ class RowIndex:
         each = bytes(digests)
         for number, start in enumerate(range(0, len(each), SIZE), start=first):
             digest = each[start : start + SIZE]
-            if self._latest or digest not in self._first:
+            if self._latest:
+                self._add_latest(digest, number)
+                continue
+            if digest not in self._first:
                 self._first[digest] = number
                 continue
             self._others.setdefault(digest, []).insert(0, number)
             for key in [key for key in self._preferred if key[0] == digest]:
                 del self._preferred[key]
+
+    def _add_latest(self, digest: bytes, number: int) -> None:
+        earlier = self._first.get(digest)
+        if earlier is not None:
+            self._others.setdefault(digest, [earlier]).append(number)
+        if earlier is None or self._is_sent(number) or not self._is_sent(earlier):
+            self._first[digest] = number
+
+    def rows_of_key(self, digest: bytes) -> Sequence[int]:
+        """Return all rows with the digest of a key."""
+        return self._others.get(digest) or ([self._first[digest]] if digest in self._first else [])
 
     def __bool__(self) -> bool:
         """Whether the run has any row."""
@@ -75,7 +103,7 @@ class RowIndex:
             Which of several such callables this is.
         """
         number = self._first.get(digest, UNSEEN)
-        others = self._others.get(digest)
+        others = None if self._latest else self._others.get(digest)
         if others is None:
             return self._assign(number)
         if prefers is not None:

@@ -155,18 +155,24 @@ def _summary(
         rows: int = connection.execute(query, (run,)).fetchone()[0]
         return RunSummary(name, spec, created_at, {UNKNOWN: rows}, 0, 0.0)
     results = state.results
-    counts = Counter(UNKNOWN if state.phases[row] == SENT else results.status[row] for row in _latest(digests, spec))
+    counts = Counter(
+        UNKNOWN if state.phases[row] == SENT else results.status[row] for row in _latest(digests, spec, state)
+    )
     cost = state.replaced_cost + sum(value for value in results.cost if value == value)
     workers = sessions.count_running(connection, path.resolve(), run)
     return RunSummary(name, spec, created_at, counts, results.accepted + state.replaced, cost, workers)
 
 
-def _latest(digests: bytearray, spec: RunSpec) -> list[int]:
-    """Return the rows that count: where rows have keys, the latest of each key."""
+def _latest(digests: bytearray, spec: RunSpec, state: RunState) -> list[int]:
+    """Return the rows that count: where rows have keys, the latest of each key that was sent, or else its latest."""
     size = len(digests) // SIZE
     if spec.key is None:
         return list(range(size))
-    last = {bytes(digests[row * SIZE : (row + 1) * SIZE]): row for row in range(size)}
+    last: dict[bytes, int] = {}
+    for row in range(size):
+        digest = bytes(digests[row * SIZE : (row + 1) * SIZE])
+        if digest not in last or state.phases[row] != NEW or state.phases[last[digest]] == NEW:
+            last[digest] = row
     return sorted(last.values())
 
 
@@ -192,7 +198,7 @@ def _load(connection: sqlite3.Connection, path: Path, name: str) -> RunContents:
     # In a run with keys, superseded rows are left out below.
     is_superseded = _is_superseded(labels, calls) if spec.key is None else [False] * len(labels)
     contents = RunContents(name, spec, index_names, labels, inputs, state, keys, is_superseded=is_superseded)
-    return _select(contents, _latest(digests, spec), note)
+    return _select(contents, _latest(digests, spec, state), note)
 
 
 def _select(contents: RunContents, rows: list[int], note: str | None) -> RunContents:

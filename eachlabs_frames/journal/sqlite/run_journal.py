@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from ...errors import JournalError, RunError
-from ...models import PENDING, UNKNOWN, Outcome
+from ...models import INVALID, PENDING, UNKNOWN, Outcome
 from ..base import Claimed, LostRequest, RowChunk, RunSpec
 from ..records import (
     ANSWER,
@@ -36,7 +36,17 @@ from ..records import (
 from ..row_index import RowIndex
 from .database import BUSY_TIMEOUT, connect, reading, transaction, translated
 from .history import claimed, executions_since
-from .run_tables import RowTable, add_record, in_transactions, lost_requests, read_records, read_spec, spec_of
+from .key_rivals import KeyRivals
+from .run_tables import (
+    RowTable,
+    add_record,
+    in_transactions,
+    lost_requests,
+    read_digests,
+    read_records,
+    read_spec,
+    spec_of,
+)
 from .session_writer import Session, SqliteWriter
 
 _NEW_ROW: Final = RowState("new")
@@ -74,6 +84,7 @@ class SqliteRunJournal:
         self._read_extent: tuple[int, int] | None = None
         self._rows_of_others: set[int] = set()
         self._rows = RowTable(self._connection, path, 0)
+        self._rivals = KeyRivals()
         self.state = RunState(0)
 
     # -- before anything is sent ------------------------------------------------------------------------------------
@@ -152,7 +163,7 @@ class SqliteRunJournal:
                     if before is None:
                         before, last_record = self._rows.extent(), self._last_record
                     for chunk in group:
-                        numbers += self._rows.register(
+                        registered = self._rows.register(
                             chunk,
                             index,
                             self.state,
@@ -160,7 +171,12 @@ class SqliteRunJournal:
                             add=add,
                             before=len(numbers),
                         )
+                        numbers += registered
+                        if keyed:
+                            self._rivals.watch(chunk.digests, registered, index, self.state)
                     self.state.grow(len(self._rows))
+            if keyed and index is not None and before is not None:
+                self._rivals.watch_later(index, before[0], len(self._rows))
         except BaseException:
             if before is not None:
                 self._unregister(before, last_record)
@@ -172,15 +188,16 @@ class SqliteRunJournal:
     def _updated(self, index: RowIndex | None, assigned: Sequence[int], *, latest: bool) -> RowIndex:
         """Read the rows that other calls have added, perhaps the same ones, and return the up-to-date index."""
         if index is not None:
-            self._rows.catch_up(index)
+            first, digests = len(self._rows), self._rows.catch_up()
             self.state.grow(len(self._rows))
             self._catch_up()
+            index.extend(first, digests)
             return index
         self._check_spec()
         if self._extent() != self._read_extent:
             self._read()
         self._read_extent = None
-        return self._rows.index(taken=assigned, latest=latest)
+        return self._rows.index(self.state, taken=assigned, latest=latest)
 
     def _unregister(self, before: tuple[int, int], last_record: int) -> None:
         """Delete the rows of a frame that cannot be registered as a whole, unless another call may rely on them."""
@@ -212,11 +229,17 @@ class SqliteRunJournal:
             self._data_version = data_version
 
     def _claim(self, rows: Sequence[int]) -> Sequence[RowState]:
-        states = [self._row_state(row) if row in self._rows_of_others else _NEW_ROW for row in rows]
+        states = [self._state_to_claim(row) for row in rows]
         granted = [row for row, row_state in zip(rows, states, strict=True) if row_state.state == "new"]
         if granted:
             self._session.append(CLAIM, pack_rows(granted), None)
         return states
+
+    def _state_to_claim(self, row: int) -> RowState:
+        if self._rivals.was_sent(row, self.state):
+            error = f"its key was sent with another input, by another call of run {self.name!r}: keys must be unique"
+            return RowState("settled", Outcome(row, INVALID, error=error))
+        return self._row_state(row) if row in self._rows_of_others else _NEW_ROW
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         self._record(ANSWER, outcomes)
@@ -287,7 +310,11 @@ class SqliteRunJournal:
                 rows = add_record(self.state, record, self._path)
                 if kind != UPDATE:
                     self._rows_of_others.update(rows)
+                    self._rivals.find(rows, self._digests_from)
             self._last_record = number
+
+    def _digests_from(self, row: int) -> bytearray:
+        return read_digests(self._connection, self._path, self._run, first=row)[0]
 
     # -- what was sent, without a response --------------------------------------------------------------------------
 

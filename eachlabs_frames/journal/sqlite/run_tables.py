@@ -168,19 +168,20 @@ class RowTable:
         """Read the contents again, because another call has added rows."""
         _, self._contents = read_digests(connection, self._path, self._run)
 
-    def index(self, *, taken: Sequence[int], latest: bool) -> RowIndex:
+    def index(self, state: RunState, *, taken: Sequence[int], latest: bool) -> RowIndex:
         """Return the index of the run's rows; those of `taken` are assigned already."""
-        index = RowIndex(self._digests, taken=taken, latest=latest)
+        index = RowIndex(
+            self._digests, taken=taken, latest=latest, is_sent=lambda row: not state.matches(RowHint.UNSENT, row)
+        )
         # Needed once, and as large as the run: the next registration reads it again.
         self._digests = bytearray()
         return index
 
-    def catch_up(self, index: RowIndex) -> None:
-        """Read the rows that other calls have added since."""
-        first = len(self)
-        digests, contents = read_digests(self._connection, self._path, self._run, first=first)
-        index.extend(first, digests)
+    def catch_up(self) -> bytearray:
+        """Read the rows that other calls have added since, and return their digests."""
+        digests, contents = read_digests(self._connection, self._path, self._run, first=len(self))
         self._contents += contents
+        return digests
 
     def register(
         self,
