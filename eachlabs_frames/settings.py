@@ -20,6 +20,7 @@ from .checks import check_positive, check_whole
 from .errors import ConfigurationError
 from .models import DialectName
 from .models import Secret as Secret
+from .postgres_url import PostgresUrl
 from .suggestions import closest
 
 BASE_URLS: Final[dict[DialectName, str]] = {
@@ -63,8 +64,9 @@ class Settings:
         How a synchronous call runs asyncio code.
     settle_window : float
         Seconds in which the executions of a request whose response was lost may appear in the workflow's listing.
-    journal : pathlib.Path or None
-        The journal's SQLite file. None if the journal is off.
+    journal : pathlib.Path, PostgresUrl or None
+        The journal's SQLite file or PostgreSQL database; the latter's repr and str have no password. None if the
+        journal is off.
     rerun_guard : float or None
         Seconds for which inputs that were accepted in another run are not paid for again. None if this is off.
     max_uploads : int
@@ -83,7 +85,7 @@ class Settings:
     max_wait: float = 900.0
     bridge: BridgeName = "thread"
     settle_window: float = 30.0
-    journal: Path | None = None
+    journal: Path | PostgresUrl | None = None
     rerun_guard: float | None = 86_400.0
     max_uploads: int = 8
 
@@ -161,9 +163,10 @@ def configure(
     settle_window : float, default 30.0
         Seconds in which the executions of a request whose response was lost may appear in the workflow's listing. Rows
         whose executions are not found by then stay ``unknown``.
-    journal : path, bool or None, optional
-        The SQLite file in which each request is recorded before it is sent. Default, also for True: the path in the
-        environment variable ``EACHLABS_JOURNAL``, else ``journal.sqlite`` in the user's data directory. While
+    journal : path, URL, bool or None, optional
+        The SQLite file in which each request is recorded before it is sent, or the URL of a PostgreSQL database
+        (``postgresql://user@host/database``), which several machines can share. Default, also for True: what the
+        environment variable ``EACHLABS_JOURNAL`` says, else ``journal.sqlite`` in the user's data directory. While
         ``base_url`` is set to a sandbox that this process started, the default is the sandbox's own temporary file.
         None (or False) turns the journal off, with a `UserWarning`: executions that were sent but not yet returned are
         then lost if the process dies, and a run cannot be resumed.
@@ -195,6 +198,8 @@ def configure(
     """
     if api_key is not None and api_key is not _UNSET:
         api_key = cast("Any", Secret(api_key))  # at once: a traceback may show local variables
+    if PostgresUrl.matches(journal):
+        journal = cast("Any", PostgresUrl(cast("str", journal).strip()))  # as above
     given = {name: value for name, value in locals().items() if value is not _UNSET}
     if "journal" in given:
         given["journal"] = _checked_journal(given["journal"])
@@ -209,8 +214,10 @@ def configure(
     return settings
 
 
-def _checked_journal(value: object) -> Path | bool | None:
-    """Return the journal's path, False if it is off, or None for the default."""
+def _checked_journal(value: object) -> Path | PostgresUrl | bool | None:
+    """Return the journal's path or URL, False if it is off, or None for the default."""
+    if isinstance(value, PostgresUrl):
+        return value
     if value is None or value is False:
         msg = (
             "the journal is off: if this process dies, executions that were sent but not yet returned are lost, and "
@@ -221,7 +228,10 @@ def _checked_journal(value: object) -> Path | bool | None:
     if value is True:
         return None
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        msg = f"journal must be a path, True for the default path, or None for no journal; got {value!r}"
+        msg = (
+            "journal must be a path, a URL such as postgresql://user@host/database, True for the default path, or None "
+            f"for no journal; got {value!r}"
+        )
         raise ConfigurationError(msg)
     # Absolute at once: a notebook changes its folder, and must not change its journal with it.
     return Path(os.fsdecode(os.fspath(value))).expanduser().absolute()
@@ -230,15 +240,15 @@ def _checked_journal(value: object) -> Path | bool | None:
 def use_journal_for(base_urls: Iterable[str], path: Path) -> None:
     """Make `path` the default journal while the ``base_url`` that `configure` was given is one of `base_urls`.
 
-    It takes precedence over EACHLABS_JOURNAL, because the runs of a test server do not belong in a real journal. A path
+    It takes precedence over EACHLABS_JOURNAL, because the runs of a test server do not belong in a real journal. One
     given to ``configure(journal=...)`` takes precedence over both.
     """
     with _lock:
         _journals.update(dict.fromkeys(base_urls, path))
 
 
-def _journal(configured: dict[str, Any]) -> Path | None:
-    named: Path | bool | None = configured.get("journal")
+def _journal(configured: dict[str, Any]) -> Path | PostgresUrl | None:
+    named: Path | PostgresUrl | bool | None = configured.get("journal")
     if isinstance(named, bool):
         return None
     if named is not None:
@@ -247,6 +257,8 @@ def _journal(configured: dict[str, Any]) -> Path | None:
     if of_server is not None:
         return of_server
     from_environment = os.environ.get("EACHLABS_JOURNAL")
+    if PostgresUrl.matches(from_environment):
+        return PostgresUrl(os.environ["EACHLABS_JOURNAL"].strip())
     if from_environment:
         return Path(from_environment).expanduser().absolute()
     from platformdirs import user_data_path  # needed only where nobody has named a file
@@ -258,8 +270,8 @@ def _normalized(url: object) -> str:
     return url.strip().rstrip("/") if isinstance(url, str) else ""
 
 
-def journal_path() -> Path | None:
-    """Return the journal's path, or None if it is off. The other settings are not validated."""
+def current_journal() -> Path | PostgresUrl | None:
+    """Return the journal's path or URL, or None if it is off. The other settings are not validated."""
     with _lock:
         return _journal(_configured)
 

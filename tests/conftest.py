@@ -12,6 +12,10 @@ from hypothesis import HealthCheck, settings
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Sandbox
 
+from .postgres import postgres_journal as postgres_journal
+from .postgres import postgres_server as postgres_server
+from .postgres import postgres_url as postgres_url
+
 # A busy machine must not fail a test.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -46,7 +50,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Count what `-m` left out. What `-k` leaves out comes in a call of its own, with tests that have no such mark."""
-    marks = [next((m.name for m in item.iter_markers() if m.name in ("chaos", "slow")), "") for item in items]
+    marks = [
+        next((m.name for m in item.iter_markers() if m.name in ("chaos", "slow", "postgres")), "") for item in items
+    ]
     if all(marks):
         items[0].config.stash[_LEFT_OUT] = Counter(marks)
 

@@ -12,7 +12,7 @@ from ..errors import ConfigurationError
 from ..journal import open_journal
 from ..journal.base import Journal
 from ..models import STATUSES
-from ..settings import journal_path
+from ..settings import current_journal
 from . import columns, sent_inputs
 from .columns import ResultMeta
 from .display import CountsFrame
@@ -208,8 +208,8 @@ def open_current_journal() -> Journal:
     ConfigurationError
         It is turned off.
     """
-    path = journal_path()
-    if path is None:
+    journal = current_journal()
+    if journal is None:
         msg = "the journal is off: configure(journal=True) turns it on"
         raise ConfigurationError(msg)
-    return open_journal(path)
+    return open_journal(journal)

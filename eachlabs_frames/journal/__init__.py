@@ -1,8 +1,8 @@
 """The journal: which rows were sent, and what became of them, whatever happens to the process.
 
 Other packages use `open_journal` and `readable_name`, and the modules `base` (the Protocols and values), `records` (the
-state of a run's rows), `upload_records` and `updates`. `sqlite` and `none` implement the Protocols, and only this
-package imports them.
+state of a run's rows), `upload_records` and `updates`. `sqlite`, `postgres` and `none` implement the Protocols, and
+only this package imports them.
 """
 
 from __future__ import annotations
@@ -10,22 +10,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ..errors import ConfigurationError
+from ..postgres_url import PostgresUrl
+
 if TYPE_CHECKING:
     from .base import Journal
 
 
-def open_journal(path: Path | None) -> Journal:
-    """Return the journal in the SQLite file at `path`, or one that remembers nothing if `path` is None.
+def open_journal(where: Path | PostgresUrl | None) -> Journal:
+    """Return the journal in an SQLite file or a PostgreSQL database, or one that remembers nothing if it is None.
 
-    The file is created when a run is opened.
+    The file or the tables are created when a run is opened.
+
+    Raises
+    ------
+    ConfigurationError
+        The driver of PostgreSQL is not installed.
     """
-    if path is None:
+    if where is None:
         from .none import NullJournal
 
         return NullJournal()
+    if isinstance(where, PostgresUrl):
+        msg = "a journal in PostgreSQL cannot be opened yet"
+        raise ConfigurationError(msg)
     from .sqlite.journal import SqliteJournal
 
-    return SqliteJournal(path)
+    return SqliteJournal(where)
 
 
 def readable_name(day: str, first: float, second: float) -> str:

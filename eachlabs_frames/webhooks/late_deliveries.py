@@ -18,7 +18,8 @@ from ..journal import open_journal
 from ..journal.file_references import FileReferences
 from ..journal.updates import JournalUpdater
 from ..models import TERMINAL, Outcome
-from ..settings import journal_path
+from ..postgres_url import PostgresUrl
+from ..settings import current_journal
 from .dispatcher import Fate
 from .payload import Delivery, KnownExecution, agrees
 
@@ -26,7 +27,7 @@ logger = logging.getLogger("eachlabs_frames")
 
 MAX_REMEMBERED: Final = 10_000
 
-_Run: TypeAlias = tuple[Path, str, str]
+_Run: TypeAlias = "tuple[Path | PostgresUrl, str, str]"
 """A journal, the name of a run in it, and the run's workflow."""
 
 
@@ -35,14 +36,14 @@ class LateDeliveryRecorder:
 
     Attributes
     ----------
-    paths : set of pathlib.Path
+    journals : set of pathlib.Path or PostgresUrl
         The journals of calls whose executions may be delivered, beside the configured one.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: OrderedDict[str, _Run] = OrderedDict()
-        self.paths: set[Path] = set()
+        self.journals: set[Path | PostgresUrl] = set()
 
     def __call__(self, deliveries: Sequence[Delivery]) -> list[Fate]:
         """Record deliveries of executions that are in the journal, and return each delivery's fate."""
@@ -62,26 +63,26 @@ class LateDeliveryRecorder:
 
     def _find_runs(self, bulk_ids: set[str]) -> None:
         """Look up the runs of these bulk operations."""
-        for path in {journal_path(), *self.paths}:
+        for where in {current_journal(), *self.journals}:
             missing = bulk_ids.difference(self._runs)
-            if path is None or not missing:
+            if where is None or not missing:
                 continue
             try:
-                runs = open_journal(path).runs_of_ids(missing)
+                runs = open_journal(where).runs_of_ids(missing)
             except JournalError as exc:
                 logger.warning("which runs the delivered executions belong to cannot be read from the journal: %s", exc)
                 continue
-            self._runs.update((bulk_id, (path, run, spec.workflow_id)) for bulk_id, (run, spec) in runs.items())
+            self._runs.update((bulk_id, (where, run, spec.workflow_id)) for bulk_id, (run, spec) in runs.items())
         while len(self._runs) > MAX_REMEMBERED:
             self._runs.popitem(last=False)
 
 
 def _record(run: _Run, deliveries: Sequence[Delivery]) -> list[Fate]:
     """Record the deliveries of one run, except for executions that the journal knows to have ended."""
-    path, name, workflow_id = run
+    where, name, workflow_id = run
     fates: list[Fate] = []
     ended: dict[str, Outcome] = {}
-    journal = open_journal(path)
+    journal = open_journal(where)
     references = FileReferences(journal)
     with closing(JournalUpdater(journal, name)) as updater:
         for delivery in deliveries:

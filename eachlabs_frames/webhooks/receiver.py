@@ -379,7 +379,7 @@ class WebhookReceiver:
     def at_work(self, settings: Settings) -> Iterator[None]:
         """Hold deliveries of unknown executions: a call in this block may get their ids from a later response."""
         if settings.journal is not None:
-            self._late_deliveries.paths.add(settings.journal)
+            self._late_deliveries.journals.add(settings.journal)
         with self._lock:
             self._open_calls += 1
         try:

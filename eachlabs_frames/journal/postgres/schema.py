@@ -146,9 +146,9 @@ OUTRUN: Final = "EF002"
 
 def version(connection: psycopg.Connection[Any], schema: str) -> int | None:
     """Return the version of a schema's tables; None if there are none."""
-    table = sql.Identifier(schema, "meta").as_string(connection)
-    exists = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
-    if exists is None or not exists[0]:
+    # Not to_regclass: its cache does not notice what another session made while this one waited for an advisory lock.
+    query = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = 'meta'"
+    if connection.execute(query, (schema,)).fetchone() is None:
         return None
     row = connection.execute(sql.SQL("SELECT version FROM {}").format(sql.Identifier(schema, "meta"))).fetchone()
     return None if row is None else int(row[0])

@@ -1,0 +1,192 @@
+"""Connections to the journal's database: opens them, checks the server, and translates its errors.
+
+A connection keeps no state in the session, so that a pooler in transaction mode may stand between. Knows nothing of
+rows. No message has the password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
+
+from ...errors import EachlabsError, JournalError
+from ...postgres_url import PostgresUrl
+from . import schema
+
+CONNECT_TIMEOUT: Final = 10
+"""Seconds that opening a connection may take, unless the URL says otherwise."""
+
+_DEFAULTS: Final = {
+    "connect_timeout": CONNECT_TIMEOUT,
+    "application_name": "eachlabs-frames",
+    # A server that vanishes without a word is noticed: libpq itself would wait for as long as TCP does.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+_AWAY: Final = ("08", "57P01", "57P02", "57P03", "57P05")
+"""SQLSTATEs of a connection that is lost, or of a server that stops, restarts or is starting."""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def connect(url: PostgresUrl) -> Connection:
+    """Open the journal to write to it; make its tables if they are missing, and bring them to this version.
+
+    Raises
+    ------
+    JournalError
+        The server cannot be reached or refuses the connection, does not store commits durably or is a read-only
+        replica, or the tables cannot be made or are a newer version's.
+    """
+    with translated(url):
+        connection = _connect(url)
+        try:
+            _check_server(connection, url)
+            schema.migrate(connection, url.schema)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def reading(url: PostgresUrl) -> Iterator[Connection | None]:
+    """Open the journal to read one state of it, whatever others write meanwhile; None if it has no tables.
+
+    Raises
+    ------
+    JournalError
+        The server cannot be reached or refuses the connection, or the tables are a newer version's.
+    """
+    with translated(url), _connect(url) as connection:
+        found = schema.version(connection, url.schema)
+        schema.check_version(found, url.schema)
+        if found is None:
+            yield None
+            return
+        if found < len(schema.MIGRATIONS):
+            schema.migrate(connection, url.schema)
+        with transaction(connection, url):
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
+
+
+@contextmanager
+def transaction(connection: Connection, url: PostgresUrl) -> Iterator[None]:
+    """Commit everything inside, or nothing. Inside, tables are named without their schema."""
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(url.schema)))
+        yield
+
+
+def is_away(exc: psycopg.Error) -> bool:
+    """Return whether the connection was lost: another one may succeed, now or later."""
+    if exc.sqlstate is None:
+        return isinstance(exc, psycopg.OperationalError)
+    return exc.sqlstate.startswith(_AWAY)
+
+
+def _connect(url: PostgresUrl) -> Connection:
+    problem: str
+    try:
+        given = conninfo_to_dict(url.reveal())
+        more = {name: value for name, value in _DEFAULTS.items() if name not in given}
+        # A pooler may hand the next transaction to another server process, which knows no statement of this one.
+        return psycopg.connect(url.reveal(), autocommit=True, prepare_threshold=None, **more)  # type: ignore[arg-type]
+    except psycopg.Error as exc:
+        problem = _connect_problem(exc, url)
+    # Outside of the block above: the driver's error may quote the URL, and would be shown with this one.
+    raise JournalError(problem)
+
+
+def _connect_problem(exc: psycopg.Error, url: PostgresUrl) -> str:
+    detail = _detail(exc, url)
+    if isinstance(exc, psycopg.ProgrammingError):
+        return f"the URL of the journal, {url}, is not one that PostgreSQL accepts ({detail}): correct it"
+    if "password authentication failed" in detail or "no password supplied" in detail:
+        return (
+            f"PostgreSQL refuses the user or the password for the journal {url} ({detail}): correct them in the URL, "
+            "or set PGPASSWORD or a password file"
+        )
+    if "does not exist" in detail:
+        return f"the database or the user of the journal {url} does not exist ({detail}): create it, or correct the URL"
+    if "too many" in detail or "connection slots" in detail:
+        return (
+            f"the server of the journal {url} has no connection left ({detail}): each running call needs one; raise "
+            "max_connections, or put a pooler in front of it"
+        )
+    return f"the server of the journal {url} cannot be reached ({detail}): check that it is running, and the URL"
+
+
+def _check_server(connection: Connection, url: PostgresUrl) -> None:
+    query = (
+        "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, "
+        "current_setting('synchronous_commit'), current_setting('fsync')"
+    )
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    is_read_only, synchronous_commit, fsync = row
+    if is_read_only:
+        raise JournalError(_read_only(url))
+    if synchronous_commit == "off" or fsync == "off":
+        setting = "fsync" if fsync == "off" else "synchronous_commit"
+        msg = (
+            f"the journal {url} is not durable: its server has {setting}=off, so it may forget what was sent, and rows "
+            f"would be paid for twice. Set {setting}=on for this database or user"
+        )
+        raise JournalError(msg)
+
+
+def _read_only(url: PostgresUrl) -> str:
+    return f"the journal {url} is on a read-only server (a replica?): use the URL of the primary server"
+
+
+@contextmanager
+def translated(url: PostgresUrl) -> Iterator[None]:
+    """Raise errors of the server and of the connection as a `JournalError`.
+
+    Raises
+    ------
+    JournalError
+        In place of whatever psycopg raises.
+    """
+    try:
+        yield
+    except EachlabsError:
+        raise
+    except psycopg.Error as exc:
+        raise journal_error(exc, url) from exc
+
+
+def journal_error(exc: psycopg.Error, url: PostgresUrl) -> JournalError:
+    """Return what an error of an open connection means to the user."""
+    detail = _detail(exc, url)
+    if is_away(exc):
+        msg = f"the connection to the journal {url} was lost ({detail}): check that the server is running"
+    elif isinstance(exc, errors.DiskFull):
+        msg = f"the disk of the journal {url} is full ({detail}): free some space on the server"
+    elif isinstance(exc, errors.ReadOnlySqlTransaction):
+        msg = _read_only(url)
+    elif isinstance(exc, errors.InsufficientPrivilege):
+        msg = (
+            f"the user of the journal {url} has not the rights that it needs ({detail}): grant CREATE on the database, "
+            f"or make the schema {url.schema} with this user as its owner"
+        )
+    elif isinstance(exc, errors.UndefinedTable | errors.InvalidSchemaName):
+        msg = f"the tables of the journal {url} are missing from the schema {url.schema} ({detail}): were they dropped?"
+    else:
+        msg = f"the journal {url} cannot be used ({detail})"
+    return JournalError(msg)
+
+
+def _detail(exc: psycopg.Error, url: PostgresUrl) -> str:
+    """Return the first line of an error, without the password."""
+    return url.masked(str(exc)).strip().partition("\n")[0] or type(exc).__name__

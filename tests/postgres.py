@@ -1,0 +1,117 @@
+"""A PostgreSQL server for tests: that at EACHLABS_TEST_PG, else one of their own on the loopback interface.
+
+Tests that use it have the mark `postgres`. Each test has a schema of its own, which is dropped afterwards.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from eachlabs_frames.postgres_url import PostgresUrl
+
+# Read before the tests' settings are cleared.
+_GIVEN = os.environ.get("EACHLABS_TEST_PG")
+_numbers = itertools.count()
+
+SETTINGS = """
+listen_addresses = '127.0.0.1'
+max_connections = 60
+autovacuum_naptime = 1h
+logging_collector = off
+"""
+
+
+class Server:
+    """A cluster in a temporary folder, as the user postgres where the tests run as root."""
+
+    def __init__(self, folder: Path, settings: str = SETTINGS) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._data = folder / "data"
+        self._run("initdb", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "-D", str(self._data))
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write(f"{settings}\nport = {self.port}\nunix_socket_directories = '{folder}'\n")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        self._run("pg_ctl", "-w", "-t", "120", "-D", str(self._data), "-l", str(self.folder / "log"), "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        self._run("pg_ctl", "-w", "-t", "120", "-D", str(self._data), "-m", mode, "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        found = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))]
+        command = [found[-1] if found else shutil.which(program) or program, *arguments]
+        if os.getuid() == 0:
+            shutil.chown(self.folder, "postgres")
+            command = ["runuser", "-u", "postgres", "--", *command]
+        # Not a pipe: the server would keep it open.
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd="/", check=False)
+        assert done.returncode == 0, f"{program} failed"
+
+
+def free_port() -> int:
+    """Return a port on which nothing listens."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running_server(settings: str = SETTINGS) -> Iterator[Server]:
+    """Start a server, and stop it at the end if it is running."""
+    # Not a folder of pytest's: the user postgres may not enter those of root.
+    folder = Path(tempfile.mkdtemp(prefix="eachlabs-postgres-"))
+    try:
+        server = Server(folder, settings)
+        server.start()
+        try:
+            yield server
+        finally:
+            if (folder / "data" / "postmaster.pid").exists():
+                server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """Return the URL of a server on which schemas can be made."""
+    if _GIVEN:
+        yield _GIVEN
+        return
+    with running_server() as server:
+        yield server.url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[PostgresUrl]:
+    """Return the URL of a journal that does not exist yet, in a schema of its own."""
+    url = PostgresUrl(postgres_server, f"test_{os.getpid()}_{next(_numbers)}")
+    yield url
+    import psycopg  # not for every test run
+
+    with psycopg.connect(url.reveal(), autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {url.schema} CASCADE")
+
+
+@pytest.fixture
+def postgres_journal(postgres_url: PostgresUrl, monkeypatch: pytest.MonkeyPatch) -> PostgresUrl:
+    """Make it the journal of the settings, of this process and of those that the test starts."""
+    monkeypatch.setenv("EACHLABS_JOURNAL", postgres_url.reveal())
+    monkeypatch.setenv("EACHLABS_SCHEMA", postgres_url.schema)
+    return postgres_url
