@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import sys
 
-from . import dashboard, gallery, structure
+from . import dashboard, gallery, processes, structure
 from .conversion import conversion
 from .download import downloads
 from .imports import importing
-from .journal import disk, journal_cpu, journal_wall, keep, resuming, sharing
+from .journal import disk, journal_cpu, journal_wall, keep, resuming
 from .measure import Result
 from .memory import objects, objects_with_journal, resident
 from .previews import previews
@@ -38,7 +38,7 @@ MEASUREMENTS = (
     journal_cpu,
     resuming,
     disk,
-    sharing,
+    *processes.MEASUREMENTS,
     sweep_time,
     sweep_memory,
     sweep_sample,

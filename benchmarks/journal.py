@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -33,9 +31,6 @@ NOTED = 1_000_000
 LATENCY = 0.05
 SHEET = 1_000
 WORKERS = 32
-SHARERS = 4
-SHARED = 4_000
-SHARING_WORKERS = 8
 OUTPUT = "https://media.example/outputs/2026/11/24/0123456789abcdef0123456789abcdef01234567/image-0000.png"
 
 
@@ -49,7 +44,7 @@ def journal_cpu() -> Result:
 
 def _against_none(what: str, timer: Timer, *, limit: float, rounds: int) -> Result:
     frame = prompts(ROWS)
-    with serving(LATENCY) as port, _folder() as folder:
+    with serving(LATENCY) as port, temporary_folder() as folder:
         pair = in_turn(_triggered(port, frame, folder), _triggered(port, frame, None), timer, rounds=rounds)
     return Result(what, pair.ratio, limit, note=f"{pair.first:.3f} s to {pair.second:.3f} s")
 
@@ -62,43 +57,10 @@ def _triggered(port: int, frame: pd.DataFrame, folder: Path | None) -> Callable[
     return call
 
 
-def sharing() -> Result:
-    """Have four processes send 4,000 rows each, 8 requests at once, in one run of one journal."""
-    possible = SHARED / clients.BATCH / SHARING_WORKERS * LATENCY
-    with serving(LATENCY) as port:
-        readings = []
-        for _ in range(5):
-            with _folder() as folder:
-                journal = folder / "journal.sqlite"
-                readings.append((_together(port, journal, run="one"), _together(port, journal, run=None)))
-        without = median(_together(port, None, run=None) for _ in range(3))
-    one, own = (median(times) for times in zip(*readings, strict=True))
-    note = f"runs of their own {possible / own:.2f}, no journal {possible / without:.2f}"
-    return Result("four processes, one run / possible rate", possible / one, 0.6, at_least=True, note=note)
-
-
-def _together(port: int, journal: Path | None, *, run: str | None) -> float:
-    """Return the seconds from the first process's start to the last one's end."""
-    command = [sys.executable, "-m", "benchmarks.sharer", str(port), str(journal or ""), run or ""]
-    several = [
-        subprocess.Popen([*command, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for place in range(SHARERS)
-    ]
-    for process in several:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in several:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    spans = [tuple(map(float, process.communicate()[0].split())) for process in several]
-    return max(end for _, end in spans) - min(start for start, _ in spans)
-
-
 def resuming() -> Result:
     """Resume a finished run of 100,000 rows, from the frame in memory to the result; nothing is sent."""
     frame = prompts(RESUMED)
-    with serving() as port, _folder() as folder:
+    with serving() as port, temporary_folder() as folder:
         keep(folder / "journal.sqlite")
         clients.triggered(port, frame, run="big")
         _finish(folder / "journal.sqlite", "big")
@@ -129,7 +91,7 @@ def _ended(row: int, execution_id: str) -> Outcome:
 
 def disk() -> Result:
     """Note 1,000,000 rows, each claimed, accepted and ended with an output of 96 characters."""
-    with _folder() as folder:
+    with temporary_folder() as folder:
         path = folder / "journal.sqlite"
         inputs = asyncio.run(_note(path))
         size = sum(one.stat().st_size for one in folder.iterdir())
@@ -176,7 +138,7 @@ def keep(path: Path | None) -> None:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             yield Path(folder)

@@ -9,22 +9,23 @@ from pathlib import Path
 import eachlabs_frames as ef
 
 from . import clients
-from .journal import SHARED, SHARING_WORKERS, keep
+from .journal import keep
 from .measure import prompts
+from .processes import ROWS, WORKERS
 
 
 def main(port: str, journal: str, run: str, place: str) -> None:
     """Send this process's part of the rows when a line comes; print when it began and ended."""
-    first = int(place) * SHARED
-    frame = prompts(first + SHARED).iloc[first:]
+    first = int(place) * ROWS
+    frame = prompts(first + ROWS).iloc[first:]
     keep(Path(journal) if journal else None)
-    ef.configure(api_key=clients.KEY, base_url=f"http://127.0.0.1:{port}/v1", max_concurrency=SHARING_WORKERS)
+    ef.configure(api_key=clients.KEY, base_url=f"http://127.0.0.1:{port}/v1", max_concurrency=WORKERS)
     print("ready", flush=True)
     sys.stdin.readline()
     start = time.time()
     out = frame.eachlabs.bulk_trigger("wf_bench", progress=False, run=run or None)
     print(start, time.time())
-    assert out["execution_id"].nunique() == SHARED
+    assert out["execution_id"].nunique() == ROWS
 
 
 if __name__ == "__main__":

@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eachlabs_frames.api.verdicts import Cap, Retry, read_cap
+from eachlabs_frames.engine.cap_memory import CapMemory
 from eachlabs_frames.engine.concurrency import PROBE_AFTER, RECHECK_AFTER, RequestWindow
-from eachlabs_frames.engine.limiter import HOLD_FOR, OPENING_SECONDS, RESERVED_TRIES, Limiter
+from eachlabs_frames.engine.limiter import HINT_TRIAL, HOLD_FOR, OPENING_SECONDS, RESERVED_TRIES, Limiter
+from eachlabs_frames.journal.base import MAX_HINT_AGE, CapHint, Journal
+from eachlabs_frames.journal.none import NullJournal
 from tests.fakes import ManualClock
 
 SLOW = Retry("HTTP 429: too many requests: too many starts at once", limited=True)
@@ -111,11 +114,27 @@ class Account:
             self.polling -= 1
 
 
+class HintJournal(NullJournal):
+    """A journal that keeps one cap hint, and nothing else."""
+
+    def __init__(self, hint: CapHint | None = None) -> None:
+        self.hint = hint
+
+    def cap_hint(self, account: str) -> CapHint | None:
+        return self.hint
+
+    def record_cap_hint(self, account: str, hint: CapHint | None) -> None:
+        self.hint = hint
+
+
 class Run:
     """Workers that bring `rows` rows through a `Limiter`, as the runner does."""
 
-    def __init__(self, account: Account, rows: int, *, workers: int = 8, max_wait: float = 900.0) -> None:
+    def __init__(
+        self, account: Account, rows: int, *, workers: int = 8, max_wait: float = 900.0, journal: Journal | None = None
+    ) -> None:
         self.account, self.left, self.workers, self.max_wait = account, rows, workers, max_wait
+        self.caps = CapMemory(journal or NullJournal(), "account", account.clock)
         self.told: list[str | None] = []
         self.limiter: Limiter
 
@@ -131,8 +150,10 @@ class Run:
             on_waiting=self.told.append,
             in_flight=lambda: len(self.account.known),
             poll=self.account.poll,
+            caps=self.caps,
         )
         await asyncio.gather(*(self._work() for _ in range(self.workers)))
+        await self.caps.flush()
         assert self.limiter._reserved == 0
 
     async def _work(self) -> None:
@@ -155,7 +176,7 @@ class Run:
 
     def _check(self, count: int) -> None:
         """No reservation beyond what is learned, except for a retry with one row that tests whether it still holds."""
-        level = self.limiter._quota.level
+        level = None if self.limiter._quota.is_hint else self.limiter._quota.level
         out = len(self.account.known) + self.limiter._reserved
         assert level is None or out <= level or count == 1
 
@@ -208,6 +229,59 @@ def test_a_cap_that_is_raised_during_a_run_is_learned() -> None:
     Run(account, 1_200).run()
     assert account.peak > 40
     assert sum(account.accepted) == 1_200
+
+
+# -- hints of earlier calls -------------------------------------------------------------------------------------------
+
+
+def hinted(level: int, cap: int | None = None, *, age: float = 0.0) -> HintJournal:
+    """Return a journal in which a call has left what it had learned, `age` seconds ago."""
+    return HintJournal(CapHint(level, cap, ManualClock().epoch() - age))
+
+
+@pytest.mark.parametrize("words", [full, capped, vague])
+def test_a_call_begins_with_what_an_earlier_one_has_learned(words: Callable[[int, int, int], Retry]) -> None:
+    """The first call learns the cap by refusals; the next one meets none, and keeps what was learned."""
+    journal = HintJournal()
+    first = Account(10, words=words, lasts=(5.0, 10.0))
+    Run(first, 60, journal=journal).run()
+    assert first.refused
+    hint = journal.hint
+    assert hint is not None
+    assert hint.level <= 10
+    assert hint.cap == (None if words is vague else 10)
+    second = Account(10, words=words, lasts=(5.0, 10.0))
+    Run(second, 30, journal=journal).run()
+    assert second.refused == []
+    assert journal.hint == hint
+
+
+@pytest.mark.parametrize(("level", "cap"), [(1, 1), (1, None), (10, 10), (10, None)])
+def test_a_hint_that_is_too_low_is_found_out(level: int, cap: int | None) -> None:
+    """No row is refused, so after `HINT_TRIAL` more is tried: a thousand rows take little longer than these seconds."""
+    journal, account = hinted(level, cap), Account(100_000, lasts=(20.0, 20.0))
+    Run(account, 1_000, journal=journal).run()
+    assert account.refused == []
+    assert sum(account.accepted) == 1_000
+    assert account.clock.now() < 2 * HINT_TRIAL
+    assert journal.hint is None
+
+
+def test_a_hint_that_is_too_high_is_replaced() -> None:
+    """The cap is lower now: the call learns it as one without a hint does, and leaves a lower hint behind."""
+    journal, account = hinted(500), Account(10, words=vague, lasts=(2.0, 10.0))
+    Run(account, 200, journal=journal).run()
+    assert sum(account.accepted) == 200
+    assert journal.hint is not None
+    assert journal.hint.level < 500
+
+
+def test_a_hint_that_is_an_hour_old_is_not_used() -> None:
+    """Nothing is held back by it, and it stays until something else is learned."""
+    journal, account = hinted(1, 1, age=MAX_HINT_AGE + 1), Account(1_000, lasts=(20.0, 20.0))
+    Run(account, 100, journal=journal).run()
+    assert account.clock.now() < 10
+    assert (max(account.accepted), account.polls) == (10, 0)
 
 
 class Desk:

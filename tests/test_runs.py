@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 import eachlabs_frames as ef
 from eachlabs_frames.frames.display import CountsFrame
 from eachlabs_frames.frames.rows import index_from_json, label_from_json, labels_to_json
+from eachlabs_frames.journal import open_journal
 from eachlabs_frames.models import STATUSES
 from eachlabs_frames.sandbox import Fault, Sandbox
+from eachlabs_frames.settings import current
 
 WF = "wf_abc123"
 RESULT = ["bulk_id", "execution_id", "status", "error", "started_at", "completed_at", "output", "cost"]
@@ -497,6 +499,24 @@ def test_runs_are_listed_with_their_counts(sandbox: Sandbox) -> None:
     assert listed[["queued", "invalid", "completed"]].to_numpy().tolist() == [[2, 1, 0], [0, 0, 12]]
     assert listed["cost"].tolist()[1] == pytest.approx(0.12)
     assert str(listed["created_at"].dtype) == "datetime64[ns, UTC]"
+
+
+def test_runs_say_how_many_calls_are_running_in_them(sandbox: Sandbox) -> None:
+    """The display has the column only while there are any."""
+    frame(2).eachlabs.bulk_trigger(WF, run="older")
+    frame(2).eachlabs.bulk_trigger(WF, run="newer")
+    journal = open_journal(current().journal)
+    spec = journal.spec_of("older")
+    assert spec is not None
+    entry = journal.open("older")
+    entry.enter(spec)
+    try:
+        assert ef.runs()["workers"].tolist() == [0, 1]
+        assert "workers" in (ef.runs()._repr_html_() or "").partition("</table>")[0]
+    finally:
+        entry.close()
+    assert ef.runs()["workers"].tolist() == [0, 0]
+    assert "workers" not in (ef.runs()._repr_html_() or "").partition("</table>")[0]
 
 
 def test_tables_of_runs_and_bulk_operations_fit_a_page(sandbox: Sandbox) -> None:

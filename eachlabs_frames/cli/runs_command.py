@@ -72,14 +72,15 @@ def _runs_table(listing: Frame) -> str:
         return "the journal has no runs"
     names = listing.columns.tolist()
     counts = [name for name in names[names.index("cost") + 1 : names.index("workflow_id")] if listing[name].any()]
-    header = ["run", "workflow", "when (UTC)", "rows", *counts, "cost"]
+    workers = ["workers"] if listing["workers"].any() else []
+    header = ["run", "workflow", "when (UTC)", "rows", *workers, *counts, "cost"]
     rows = [
         [
             row["run"],
             row["workflow_id"],
             row["created_at"].strftime(WHEN),
             row["rows"],
-            *(row[name] or None for name in counts),
+            *(row[name] or None for name in [*workers, *counts]),
             _cost(row["cost"]),
         ]
         for row in listing.to_dict("records")

@@ -90,11 +90,14 @@ class ExecutionQuota:
         The cap that the API last stated; None where it stated none, or where more than that was accepted since.
     accepted : int
         Requests accepted since the last refusal.
+    is_hint : bool
+        Whether an earlier call has learned it, and nothing was refused in this one.
     """
 
     level: int | None = None
     cap: int | None = None
     accepted: int = 0
+    is_hint: bool = False
 
     def cut(self, stated: Cap, *, others_out: int, sent: int, out_before: int = 0) -> ExecutionQuota:
         """Return the quota after `sent` inputs were refused while `others_out` others were in flight or being sent.
@@ -127,10 +130,13 @@ class ExecutionQuota:
         """Return the quota after a request was accepted and `out` executions and inputs are in flight or being sent.
 
         It grows by one, where it is used up, with each request after the first `PROBE_AFTER` (or `RECHECK_AFTER`,
-        where that is more than the API's own cap).
+        where that is more than the API's own cap). A hint is dropped if the API accepts more than the cap that was
+        stated, or twice the level.
         """
         if self.level is None:
             return self
+        if self.is_hint and out > (self.cap or 2 * self.level):
+            return ExecutionQuota()
         accepted = self.accepted + 1
         at_cap = self.level == self.cap
         if out < self.level or accepted <= (RECHECK_AFTER if at_cap else PROBE_AFTER):

@@ -9,6 +9,8 @@ Owns every pause before a trigger. It never sends and never decides what a refus
 - A pause does not clear a refusal about executions in flight (API reference, "Bulk trigger"): a cap, or a balance that
   they reserve. So the run keeps a quota of executions, and the first worker in the queue polls the run's own until
   there is room for a full batch: few full requests instead of one per execution that ends.
+- A call may begin with a quota that an earlier call has learned. Only a refusal confirms it: once it has held requests
+  back for `HINT_TRIAL` seconds, more is sent, one request at a time, until one is refused or the hint is dropped.
 - Until the first refusal, nothing is paced: `Limiter.acquire` does not even yield to the loop.
 """
 
@@ -23,6 +25,7 @@ from ..aio.backoff import retry_delay, settle_delay
 from ..aio.tasks import cancel_on
 from ..api.verdicts import Retry
 from ..models import Clock
+from .cap_memory import CapMemory
 from .concurrency import ExecutionQuota, RequestWindow
 
 HOLD_FOR: Final = 5.0
@@ -39,6 +42,12 @@ OPENING_SECONDS: Final = 3.0
 
 PROBES: Final = 4
 """Tries with one row, spread over ``max_wait``, while nothing settles: other users of the cap may have freed it."""
+
+HINT_TRIAL: Final = 30.0
+"""Seconds for which a hint may hold requests back before it is tested: a wrong one costs no more than these."""
+
+HINT_TRIES: Final = 2
+"""Tries by which pauses are longer where the cap was known from the start: room comes when executions end."""
 
 WHOLE_TRIES: Final = 2
 """Consecutive refusals after which each try is half as large: it may be a cap in an unknown wording."""
@@ -62,6 +71,8 @@ class Limiter:
         Counts this frame's executions that were accepted and have not ended.
     poll : callable
         Polls them once, so that `in_flight` may be smaller afterwards. Raises nothing but cancellation.
+    caps : CapMemory, optional
+        Has the hint of earlier calls, and is told what this one learns.
 
     Attributes
     ----------
@@ -78,6 +89,7 @@ class Limiter:
         on_waiting: Callable[[str | None], None],
         in_flight: Callable[[], int],
         poll: Callable[[], Coroutine[Any, Any, None]],
+        caps: CapMemory | None = None,
     ) -> None:
         self._clock, self._workers, self._max_wait = clock, workers, max_wait
         self._on_waiting, self._in_flight, self._poll = on_waiting, in_flight, poll
@@ -89,6 +101,10 @@ class Limiter:
         self._reserved = self._accepted = 0
         self._began = inf  # when the first request was sent
         self._window, self._quota = RequestWindow.at_start(workers), ExecutionQuota()
+        self._caps, self._hint = caps, None if caps is None else caps.hint
+        if self._hint is not None:
+            self._quota = ExecutionQuota(self._hint.level, self._hint.cap, is_hint=True)
+        self._held_since = inf  # since when the hint has held requests back
         # Waiting workers in order, what wakes them, the number of polls, and whether a poll is needed first.
         self._queue: dict[object, None] = {}
         self._changed = asyncio.Event()
@@ -152,7 +168,8 @@ class Limiter:
         if self._owner == worker:
             self._tries += 1
             if not (capped and self._in_flight()):
-                delay = retry_delay(self._tries, floor=verdict.after, draw=self._clock.draw())
+                tries = self._tries + (HINT_TRIES if capped and self._hint is not None else 0)
+                delay = retry_delay(tries, floor=verdict.after, draw=self._clock.draw())
             if delay:
                 self._report(f"{verdict.reason}; retrying in {delay:.0f} s")
         self._until = max(self._until, now + delay)
@@ -182,7 +199,7 @@ class Limiter:
             self._accepted += accepted
             self._accepted_at = self._settled_at = self._clock.now()
             if self._quota.level is not None:
-                self._quota = self._quota.grown(self._in_flight() + self._reserved)
+                self._set_quota(self._quota.grown(self._in_flight() + self._reserved))
         if worker == self._owner:
             self._owner, self._until, self._tries, self._stale = None, 0.0, 0, False
             self._epoch += 1
@@ -251,7 +268,22 @@ class Limiter:
         room = max(0, min(count, level - own - self._reserved))
         if room and (room >= min(count, level - self._stragglers) or self._is_held_enough()):
             return room
+        if self._is_hint_tested():
+            return count
         return self._probe() if own else 0
+
+    def _set_quota(self, quota: ExecutionQuota, *, keeps: bool = True) -> None:
+        before, self._quota = self._quota, quota
+        changed = quota.level != before.level or quota.is_hint != before.is_hint
+        if self._caps is not None and changed and keeps:
+            self._caps.learn(quota.level, quota.cap)
+
+    def _is_hint_tested(self) -> bool:
+        """Return whether the hint has held requests back for so long that one more is to be sent."""
+        if not self._quota.is_hint:
+            return False
+        self._held_since = min(self._held_since, self._clock.now())
+        return not self._reserved and self._clock.now() - self._held_since >= HINT_TRIAL
 
     def _is_held_enough(self) -> bool:
         """Return whether no execution has ended for so long that a batch that is not full is to be sent.
@@ -314,7 +346,9 @@ class Limiter:
             return False
         self._effect = f", which releases their part of the balance ({verdict.reason})" if verdict.reserved else ""
         others_out = self._in_flight() + self._reserved
-        self._quota = self._quota.cut(verdict.cap, others_out=others_out, sent=sent, out_before=out_before)
+        quota = self._quota.cut(verdict.cap, others_out=others_out, sent=sent, out_before=out_before)
+        # What a balance has room for says nothing of the cap.
+        self._set_quota(quota, keeps=not verdict.reserved)
         self._stale = True
         return True
 

@@ -23,6 +23,7 @@ from ..settings import Settings
 from .batch_files import BatchFiles, Uploads
 from .budget import Budget
 from .budget_gate import BudgetGate
+from .cap_memory import CapMemory
 from .events import described
 from .limiter import Limiter
 from .recorder import Recorder
@@ -70,6 +71,8 @@ class Runner:
         Polls once the executions that have not ended.
     budget : Budget, optional
         What may be spent.
+    caps : CapMemory, optional
+        What earlier calls have learned of the account's cap.
 
     Attributes
     ----------
@@ -87,6 +90,7 @@ class Runner:
         search: Callable[[], LostRequestSearch],
         poll: Callable[[], Coroutine[Any, Any, None]],
         budget: Budget | None = None,
+        caps: CapMemory | None = None,
     ) -> None:
         self._target = target
         self._recorder = recorder
@@ -114,6 +118,7 @@ class Runner:
             on_waiting=recorder.events.waiting,
             in_flight=self._results.in_flight,
             poll=poll,
+            caps=caps,
         )
         self._search: LostRequestSearch | None = None
         self._searching: asyncio.Future[None] | None = None

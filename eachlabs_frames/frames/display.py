@@ -57,7 +57,7 @@ class CountsFrame(_CompactFrame):
         if not shown.columns.is_unique:
             return shown, ""
         counts = {*STATUSES, "superseded"} - {COMPLETED, FAILED}
-        zero = [name for name in shown if name in counts and len(shown) and shown[name].eq(0).all()]
+        zero = [name for name in shown if name in counts | {"workers"} and len(shown) and shown[name].eq(0).all()]
         others = [name for name in shown if name in counts - {UNKNOWN} and name not in zero]
         first = [name for name in (COMPLETED, FAILED, UNKNOWN) if name in shown and name not in zero]
         shown = shown.drop(columns=zero)

@@ -26,12 +26,13 @@ def runs() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per run: ``run`` (string), ``created_at`` (datetime64[ns, UTC]), ``rows`` (int64), ``cost`` (float64,
-        USD, the sum of all known costs), a count (int64) per status, ``workflow_id`` (string), ``executions`` (int64),
-        ``version_id`` and ``base_url`` (string). ``cost`` and ``executions`` include earlier executions of rows that
-        were triggered again. A row that was sent without a recorded response counts as ``unknown``, as does every row
-        of a run whose records are damaged. The display shows times to the second. It omits counts that are 0 in every
-        row, and the last columns if there is not enough space, and names the omitted columns.
+        One row per run: ``run`` (string), ``created_at`` (datetime64[ns, UTC]), ``rows`` (int64), ``workers`` (int64,
+        the calls that are running in it now), ``cost`` (float64, USD, the sum of all known costs), a count (int64) per
+        status, ``workflow_id`` (string), ``executions`` (int64), ``version_id`` and ``base_url`` (string). ``cost`` and
+        ``executions`` include earlier executions of rows that were triggered again. A row that was sent without a
+        recorded response counts as ``unknown``, as does every row of a run whose records are damaged. The display shows
+        times to the second. It omits counts that are 0 in every row, and the last columns if there is not enough space,
+        and names the omitted columns.
 
     Raises
     ------
@@ -52,6 +53,7 @@ def runs() -> pd.DataFrame:
         "datetime64[ns, UTC]"
     )
     out["rows"] = pd.array([sum(run.counts.values()) for run in summaries], dtype="int64")
+    out["workers"] = pd.array([run.workers for run in summaries], dtype="int64")
     out["cost"] = pd.array([run.cost_usd for run in summaries], dtype="float64")
     more = sorted({status for run in summaries for status in run.counts}.difference(STATUSES))
     for status in (*STATUSES, *more):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..aio.tasks import cancel_on, run_alongside
 from ..api import reader
 from ..engine.budget import ELSEWHERE, Budget
+from ..engine.cap_memory import CapMemory
 from ..engine.events import EventEmitter
 from ..engine.recorder import Recorder
 from ..engine.recovery.resend_check import ResendCheck
@@ -26,6 +27,7 @@ from ..journal.file_references import FileReferences
 from ..models import INVALID, PENDING, UNKNOWN, ApiConnection, Batch, Target
 from ..results import Results
 from ..settings import Settings
+from ..uploads.account import account_id
 from ..uploads.local_files import LocalFiles
 from ..uploads.uploader import Uploader
 from . import source_file
@@ -80,6 +82,7 @@ class Sender:
         self._runner: Runner | None = None
         self._budget: Budget | None = None
         self._uploader: Uploader | None = None
+        self._caps: CapMemory | None = None
         self._is_abandoned = False
 
     def prepare(
@@ -117,6 +120,9 @@ class Sender:
         self._lost = self._lost_requests(self._recorder, unknown, once=once_more)
         if self._options.max_cost is not None:
             self._budget = self._make_budget(self._options.max_cost, sources)
+        if self._settings.journal is not None:
+            journal = open_journal(self._settings.journal)
+            self._caps = CapMemory(journal, account_id(self._settings), self._connection.clock)
         self._target = Target(
             meta.workflow_id, str(meta.version_id), self._options.webhook_url, self._options.webhook_secret
         )
@@ -173,6 +179,8 @@ class Sender:
             runner.abandon()
             self._explain(INTERRUPTED)
             raise
+        if self._caps is not None:
+            await self._caps.flush()
         reason = None if runner.stop_reason is None else runner.stop_reason.reason
         self._explain(INTERRUPTED if stop.is_set() else reason or "the run ended early")
         if self._binding is not None and not stop.is_set():
@@ -241,6 +249,8 @@ class Sender:
         yield self._tracker.deliveries.receive()
         if self._uploader is not None:
             yield self._uploader.run(stop)
+        if self._caps is not None:
+            yield self._caps.write_changes()
         if self._events.has_observer:
             yield self.watch_balance()
         if pace is not None:
@@ -286,6 +296,7 @@ class Sender:
             ),
             poll=self._tracker.poll_quietly,
             budget=self._budget,
+            caps=self._caps,
         )
 
     def _make_budget(self, max_cost: float, sources: CostSources) -> Budget:

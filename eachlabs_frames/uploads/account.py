@@ -1,4 +1,4 @@
-"""Whose files they are: an account of a server. Never shows the key."""
+"""Tells the accounts of a server apart. Never shows the key."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ from ..errors import ConfigurationError
 from ..settings import Settings
 
 
-def account_of(settings: Settings) -> str:
+def account_id(settings: Settings) -> str:
     """Return what tells the accounts of a journal apart: the server, and a short digest of the key.
 
-    Another key of the same account counts as another account: its files are uploaded once more.
+    Another key of the same account counts as another account.
+
+    Raises
+    ------
+    ConfigurationError
+        No key is set.
+    """
+    digest = hashlib.sha256(f"eachlabs-frames account {settings.key().reveal()}".encode()).hexdigest()
+    return f"{settings.base_url} {digest[:16]}"
+
+
+def account_of(settings: Settings) -> str:
+    """Return the account whose files they are; with another key of it, they are uploaded once more.
 
     Raises
     ------
@@ -21,5 +33,4 @@ def account_of(settings: Settings) -> str:
     if settings.dialect == "legacy":
         msg = "the legacy dialect has no uploads, so cells cannot be files: use dialect='current', or pass URLs"
         raise ConfigurationError(msg)
-    digest = hashlib.sha256(f"eachlabs-frames account {settings.key().reveal()}".encode()).hexdigest()
-    return f"{settings.base_url} {digest[:16]}"
+    return account_id(settings)
