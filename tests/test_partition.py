@@ -186,10 +186,15 @@ def test_many_partitions_at_once_in_threads_and_in_a_running_loop(sandbox: Sandb
     with ThreadPoolExecutor(6) as pool:
         outs = list(pool.map(lambda part: trigger(part, **pinned), parts))
 
+    shared = table("same", "p0", "same")
+    with ThreadPoolExecutor(4) as pool:
+        once = list(pool.map(lambda _: trigger(shared, run="s", key=ef.SAME_INPUT_ONCE, **pinned), range(4)))
+    assert all(out["execution_id"][0] == out["execution_id"][2] == once[0]["execution_id"][0] for out in once)
+
     async def in_a_loop() -> Any:
         return trigger(parts[0], **pinned)
 
-    assert len(sandbox.accepted) == 15
+    assert len(sandbox.accepted) == 15 + 2
     again = asyncio.run(in_a_loop())
     assert again["execution_id"].notna().all()
     assert len(ef.load_run("sweep-7")) == 15

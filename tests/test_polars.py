@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from PIL import Image
 
 import eachlabs_frames as ef
 import eachlabs_frames.polars
@@ -63,6 +64,19 @@ def test_outputs_are_json_text_and_are_split_all_the_same(sandbox: Sandbox, tmp_
     assert paths.drop("path", "path_error").equals(out)
     assert [name.suffix for name in sorted(tmp_path.glob("*-*"))] == [".png"] * 3
     assert out.eachlabs.to_pandas()["output"].map(len).tolist() == [2, 1]
+
+
+def test_python_objects_are_read_as_they_are(sandbox: Sandbox) -> None:
+    """Images in a column of dtype Object are files, in Polars too, and stay in the result."""
+    images = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
+    frame = pl.DataFrame({"image": pl.Series(images, dtype=pl.Object)})
+    for columns in ({}, {"prompt": ["a", "b"]}):
+        payloads = frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
+        made = payloads.eachlabs.preview(inputs={"image_url": "image"})  # type: ignore[attr-defined]  # it is registered
+        assert made["problem"].null_count() == 2
+        assert made["payload"].str.contains("png").all()
+    out = prompts("a", "b", image=frame["image"]).eachlabs.bulk_trigger("wf_abc123", ["prompt"], progress=False)
+    assert out["image"].to_list() == images
 
 
 def test_what_cannot_be_done_with_polars_is_refused(sandbox: Sandbox) -> None:

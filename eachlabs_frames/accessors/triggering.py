@@ -142,11 +142,12 @@ class TriggerMethods(AccessorBase):
         version_id : str, optional
             The version to run. The latest by default: resolved once, and stored in ``attrs["eachlabs"]``.
         run : str, optional
-            The run's name. Another call with the same name, in this process or in another, sends only rows that were
-            not sent in that run: new, changed and ``pending`` rows. A row is identified by its input and the occurrence
-            of that input. By default a readable name is generated, and stored in ``attrs["eachlabs"]["run"]``.
+            The run's name. Another call with this name, in any process, sends only rows that were not sent in that run:
+            new, changed and ``pending`` rows. A row is identified by its input and the occurrence of that input.
+            By default a readable name is generated, and stored in ``attrs["eachlabs"]["run"]``.
         key : label, optional
-            A column of unique keys that identify the rows. Another input for a key is an error without ``retrigger``.
+            A column of unique keys that identify the rows; another input for a key is an error without ``retrigger``.
+            `SAME_INPUT_ONCE`: rows with equal inputs are one execution, and each of them gets its result.
         webhook_url, webhook_secret : str, optional
             The URL to which the API reports the end of each execution, and the secret that it sends along.
         webhook : WebhookReceiver, optional
@@ -211,8 +212,7 @@ class TriggerMethods(AccessorBase):
         --------
         >>> import pandas as pd, eachlabs_frames as ef
         >>> with ef.sandbox.start():
-        ...     df = pd.DataFrame({"prompt": ["a fox", "a heron"]})
-        ...     out = df.eachlabs.bulk_trigger("wf_abc123", wait=True)
+        ...     out = pd.DataFrame({"prompt": ["a fox", "a heron"]}).eachlabs.bulk_trigger("wf_abc123", wait=True)
         >>> out["status"].tolist()
         ['completed', 'completed']
         """

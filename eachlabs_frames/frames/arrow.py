@@ -71,9 +71,24 @@ def to_pandas(frame: Any) -> Frame:
         msg = f"a frame must be a pandas or Polars DataFrame, or a PyArrow Table or RecordBatch; got {_name(frame)}"
         raise FrameTypeError(msg if not _name(frame).endswith("LazyFrame") else f"{msg}: {_LAZY}")
     _pyarrow()
-    table = frame.to_arrow() if kind == "polars" else frame
+    return _from_polars(frame) if kind == "polars" else _from_arrow(frame)
+
+
+def _from_arrow(table: Any) -> Frame:
     # Metadata that pandas has written would make columns the index, which is then no column for `inputs=` and `key=`.
     out: Frame = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+    return out
+
+
+def _from_polars(frame: Any) -> Frame:
+    # Arrow would have the addresses of Python objects, such as images, instead of them.
+    objects = [name for name, dtype in frame.schema.items() if str(dtype) == "Object"]
+    if not objects:
+        return _from_arrow(frame.to_arrow())
+    out: Frame = _from_arrow(frame.drop(objects).to_arrow()).reindex(range(frame.height))
+    for place, name in enumerate(frame.columns):
+        if name in objects:
+            out.insert(place, name, pd.Series(frame[name].to_list(), index=out.index, dtype=object))
     return out
 
 

@@ -306,7 +306,7 @@ class RunBinding:
                 raise InputError(msg)
             msg = (
                 f"{where}: its key was sent in run {self.run_journal.name!r} with another input; to pay for the new "
-                "input too, pass the changed rows alone with retrigger=True"
+                "input too, pass the changed rows alone to bulk_trigger() with retrigger=True"
             )
             raise InputError(msg)
 
