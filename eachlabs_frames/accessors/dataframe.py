@@ -10,12 +10,13 @@ from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
 
 from ..frames.unsupported import UnsupportedAccessor, UnsupportedOnUse
 from .outputs import OutputMethods
+from .retrying import RetryMethods
 from .tracking import TrackMethods
 from .triggering import TriggerMethods
 from .views import ViewMethods
 
 
-class EachlabsAccessor(TriggerMethods, TrackMethods, OutputMethods, ViewMethods):
+class EachlabsAccessor(TriggerMethods, RetryMethods, TrackMethods, OutputMethods, ViewMethods):
     """Run a workflow of the each::labs API for the rows of a DataFrame.
 
     Available as ``df.eachlabs`` after ``import eachlabs_frames``.

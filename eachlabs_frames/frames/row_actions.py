@@ -15,6 +15,7 @@ import numpy as np
 from ..journal.records import RowHint, RowState
 from ..models import FAILED, INVALID, PENDING, UNKNOWN, Outcome
 from ..results import Results
+from .rows import Positions
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -58,6 +59,29 @@ class RowActions:
     unanswered: list[int] = field(default_factory=list)
     unknown: list[int] = field(default_factory=list)
     elsewhere: list[int] = field(default_factory=list)
+
+
+def unsent_rows(results: Results) -> Positions:
+    """Return the rows of a frame that have no execution, and whose response was not lost."""
+    states = zip(results.execution_id, results.status, strict=True)
+    unsent = np.flatnonzero([execution_id is None and status != UNKNOWN for execution_id, status in states])
+    if len(unsent) < results.size:
+        logger.info("%d row(s) were sent before and are not sent again", results.size - len(unsent))
+    return unsent.astype(np.int64, copy=False)
+
+
+def rows_of_run(results: Results, binding: RunBinding, *, resend: bool) -> Positions:
+    """Return the rows that the run decides on: in a named run all but those of executions that it does not know.
+
+    There, a row's input says whether it was sent, and so a row may have changed since.
+    """
+    executions = binding.executions()
+    chosen = [
+        (execution_id is None and (binding.named or resend or status != UNKNOWN))
+        or (binding.named and execution_id in executions)
+        for execution_id, status in zip(results.execution_id, results.status, strict=True)
+    ]
+    return np.flatnonzero(chosen).astype(np.int64, copy=False)
 
 
 def row_hints(results: Results, *, has_result: bool) -> np.ndarray[Any, np.dtype[np.int8]]:

@@ -40,7 +40,7 @@ from .options import SAME_INPUT_ONCE, TriggerOptions, check_na
 from .plan import Plan, misspellings, read_inputs
 from .rerun_guard import RerunGuard
 from .result_frame import FrameCall, ResultFrame
-from .row_actions import RowActions, decide_actions, decide_retries, row_hints
+from .row_actions import RowActions, decide_actions, decide_retries, row_hints, rows_of_run, unsent_rows
 from .rows import Positions
 from .run_binding import RunBinding, check_key
 from .send import Sender
@@ -257,15 +257,10 @@ class TriggerCall(FrameCall):
 
     def _find_unsent(self) -> Positions:
         """Return the rows of which the frame itself says that they were not sent."""
-        results = self._results
         if self._options.retrigger:
-            return np.arange(results.size, dtype=np.int64)
-        check_workflow(self._before, self._workflow_id, results)
-        states = zip(results.execution_id, results.status, strict=True)
-        unsent = np.flatnonzero([execution_id is None and status != UNKNOWN for execution_id, status in states])
-        if len(unsent) < results.size:
-            logger.info("%d row(s) were sent before and are not sent again", results.size - len(unsent))
-        return unsent.astype(np.int64, copy=False)
+            return np.arange(self._results.size, dtype=np.int64)
+        check_workflow(self._before, self._workflow_id, self._results)
+        return unsent_rows(self._results)
 
     def _release_edited(self) -> None:
         """Make rows of a result whose input was edited since they were sent rows that were not sent."""
@@ -280,22 +275,12 @@ class TriggerCall(FrameCall):
         self._unsent = np.union1d(self._unsent, rows)
 
     def _rows(self, binding: RunBinding | None) -> Positions:
-        """Return the rows that this call is about: in a named run all but those of executions which it does not know.
-
-        There, a row's input says whether it was sent, and so a row may have changed since.
-        """
+        """Return the rows that this call is about."""
         if self._only is not None:
             return self._only
         if binding is None or self._options.retrigger:
             return self._unsent
-        executions = binding.executions()
-        resend = self._options.on_unknown == "resend"
-        chosen = [
-            (execution_id is None and (binding.named or resend or status != UNKNOWN))
-            or (binding.named and execution_id in executions)
-            for execution_id, status in zip(self._results.execution_id, self._results.status, strict=True)
-        ]
-        return np.flatnonzero(chosen).astype(np.int64, copy=False)
+        return rows_of_run(self._results, binding, resend=self._options.on_unknown == "resend")
 
     @property
     def _version_id(self) -> str | None:
