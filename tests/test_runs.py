@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
@@ -517,6 +520,21 @@ def test_runs_say_how_many_calls_are_running_in_them(sandbox: Sandbox) -> None:
         entry.close()
     assert ef.runs()["workers"].tolist() == [0, 0]
     assert "workers" not in (ef.runs()._repr_html_() or "").partition("</table>")[0]
+
+
+def test_a_dashboard_names_the_workers_of_a_run(sandbox: Sandbox) -> None:
+    """Where a bulk operation was sent by another process than the others; one process is not worth a column."""
+    frame(2).eachlabs.bulk_trigger(WF, run="both")
+    frame(2, start=2).eachlabs.bulk_trigger(WF, run="both")
+    assert f":{os.getpid()}" not in repr(ef.load_run("both").eachlabs.dashboard())
+    with closing(sqlite3.connect(str(current().journal))) as connection, connection:
+        connection.execute("UPDATE sessions SET host = 'other', process = 7 WHERE id = 1")
+    board = ef.load_run("both").eachlabs.dashboard()
+    try:
+        assert "other:7" in repr(board)
+        assert f":{os.getpid()}" in repr(board)
+    finally:
+        board.close()
 
 
 def test_tables_of_runs_and_bulk_operations_fit_a_page(sandbox: Sandbox) -> None:

@@ -182,6 +182,22 @@ def test_the_html_has_the_same_in_tables() -> None:
     assert len(shown) < 20_000
 
 
+def test_workers_are_named_where_there_were_several() -> None:
+    """A column of the table and a word of the text; a line whose worker is not known has none."""
+    names = {"b0": "<alpha>:1", "b1": "beta:2"}
+    board = DashboardModel([str(row) for row in range(3)], workers=names)
+    board.take([Outcome(row, "queued", f"b{row}", f"e{row}") for row in range(3)], now=1.0)
+    snapshot = board.snapshot({"phase": "settled"}, 1.0)
+    assert [line[3:] for line in snapshot["lines"]] == [("<alpha>:1",), ("beta:2",), ()]
+    assert "beta:2" in text(snapshot)
+    page = html(snapshot)
+    assert ">worker</th>" in page
+    assert "&lt;alpha&gt;:1" in page
+    alone = DashboardModel(["0"])
+    alone.take([Outcome(0, "queued", "b0", "e0")], now=1.0)
+    assert "worker" not in html(alone.snapshot({"phase": "settled"}, 1.0))
+
+
 def test_a_short_caption_is_not_broken_over_a_narrow_table() -> None:
     """A browser makes a caption as narrow as its table; a long one has to be broken."""
     assert "nowrap" in table("Rows per status", ["failed"], [["1"]], numbers=[0])

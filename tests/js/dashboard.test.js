@@ -116,6 +116,7 @@ test("notices name what is wrong, and else the phase", () => {
 test("an update changes what it names", () => {
   const changed = snapshot();
   changed.errors = [[1, "first", ["a"]]];
+  changed.lines[1].push("host:1");
   applyUpdate(changed, {
     seq: 2,
     now: 3,
@@ -130,7 +131,7 @@ test("an update changes what it names", () => {
     ],
   });
   assert.deepEqual(changed.head, { phase: "tracking", total: 40, rate: 5 });
-  assert.deepEqual(changed.lines[1], ["bbb", 20, [2, 10]]);
+  assert.deepEqual(changed.lines[1], ["bbb", 20, [2, 10], "host:1"]);
   assert.equal(changed.lines.length, 4);
   assert.deepEqual(changed.errors, [
     [2, "first", ["a"]],

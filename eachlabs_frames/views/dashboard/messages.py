@@ -23,8 +23,11 @@ from typing import Literal, TypedDict
 from ...frames.run_status import RunStatus
 from ...models import Json
 
-Line = tuple[str, "float | None", list[int]]
-"""``[bulk_id, created_at, [code, rows, code, rows, ...]]``; bulk_id is "" for rows without one."""
+Line = tuple[str, "float | None", list[int]] | tuple[str, "float | None", list[int], str]
+"""``[bulk_id, created_at, [code, rows, code, rows, ...]]``; bulk_id is "" for rows without one.
+
+Where several workers have sent a run, ``host:process`` of the line's follows.
+"""
 
 ErrorGroup = tuple[int, str, list[str]]
 """``[rows, message, labels]``: equal messages, and the labels of the first rows that have it, with their titles."""

@@ -46,6 +46,8 @@ class DashboardModel:
     titles : callable, optional
         Returns the titles of some rows (positions), which are shown beside their labels; "" for a row without one. It
         is called only for rows that are shown.
+    workers : mapping of str to str, optional
+        Which worker has sent each bulk operation, where there were several.
 
     Attributes
     ----------
@@ -55,12 +57,19 @@ class DashboardModel:
         Number of rows, and of those that have an execution.
     """
 
-    def __init__(self, labels: Sequence[str], titles: Callable[[Sequence[int]], Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        titles: Callable[[Sequence[int]], Sequence[str]] | None = None,
+        *,
+        workers: Mapping[str, str] | None = None,
+    ) -> None:
         self.seq = 0
         self.total: Final = len(labels)
         self.accepted = 0
         self._labels = labels
         self._titles = titles or (lambda rows: [""] * len(rows))
+        self._workers = workers or {}
         self._outcomes = [_INITIAL] * self.total
         self._statuses = StatusCodes()
         self._tally = [0] * MAX_STATUSES
@@ -307,7 +316,7 @@ class DashboardModel:
         bulk_id = bulk_id or None
         line = self._by_bulk.get(bulk_id)
         if line is None:
-            line = self._by_bulk[bulk_id] = BulkLine(bulk_id)
+            line = self._by_bulk[bulk_id] = BulkLine(bulk_id, worker=self._workers.get(bulk_id or "", ""))
             self._place(line)
         return line
 

@@ -17,6 +17,7 @@ MAX_GROUPS: Final = 50
 MAX_LABELS: Final = 5
 MAX_MESSAGE_LENGTH: Final = 500
 MAX_ID_LENGTH: Final = 200
+MAX_WORKER_LENGTH: Final = 80
 NOWHERE: Final = -1
 
 
@@ -139,10 +140,11 @@ class ErrorGroups:
 class BulkLine:
     """The rows of one bulk operation."""
 
-    __slots__ = ("_order", "bulk_id", "counts", "created_at", "place", "rows", "version")
+    __slots__ = ("_order", "bulk_id", "counts", "created_at", "place", "rows", "version", "worker")
 
-    def __init__(self, bulk_id: str | None, rows: Iterable[int] = ()) -> None:
+    def __init__(self, bulk_id: str | None, rows: Iterable[int] = (), worker: str = "") -> None:
         self.bulk_id = bulk_id
+        self.worker = worker
         self.created_at: float | None = None
         self.place = NOWHERE
         self.rows = set(rows)
@@ -174,4 +176,5 @@ class BulkLine:
 
     def whole(self) -> Line:
         """Return the message for a new line."""
-        return (fit(self.bulk_id or "", MAX_ID_LENGTH), self.created_at, self.pairs())
+        line = fit(self.bulk_id or "", MAX_ID_LENGTH), self.created_at, self.pairs()
+        return (*line, fit(self.worker, MAX_WORKER_LENGTH)) if self.worker else line

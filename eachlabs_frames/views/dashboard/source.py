@@ -7,19 +7,25 @@ begin with "=". Files that programs read are not written here.
 from __future__ import annotations
 
 import csv
+import logging
 import time
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from ...errors import JournalError
 from ...frames import columns
+from ...frames.runs import open_current_journal
+from ...settings import current
 from ..common.source import RowTexts
 from .model import DashboardModel
 
 if TYPE_CHECKING:
     from ...frames.calls import Calls
     from .messages import DashboardSnapshot
+
+logger = logging.getLogger("eachlabs_frames")
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """First characters of cells that spreadsheets run (OWASP, "CSV Injection"), also as full-width characters."""
@@ -30,10 +36,25 @@ def row_texts(calls: Calls, label: Hashable | Sequence[Hashable] | None = None) 
     return RowTexts(calls.source, label, prefix=calls.origin.prefix, origin=lambda: calls.origin)
 
 
+def workers(calls: Calls) -> dict[str, str]:
+    """Return which worker has sent each bulk operation of a result, if its run is in the journal and had several.
+
+    Read once: of what other workers send while a view is open, it shows no worker.
+    """
+    run = calls.head().get("run")
+    if run is None or current().journal is None:
+        return {}
+    try:
+        return open_current_journal().workers(run)
+    except JournalError as exc:
+        logger.debug("who has sent the rows cannot be read: %s", exc)
+        return {}
+
+
 def snapshot(calls: Calls) -> DashboardSnapshot:
     """Return a snapshot of a result as it is now."""
     texts = row_texts(calls)
-    model = DashboardModel(texts.labels, texts.titles)
+    model = DashboardModel(texts.labels, texts.titles, workers=workers(calls))
     results = columns.read(calls.frame, calls.origin.prefix)
     model.take([results.outcome(row) for row in range(results.size)], now=None)
     return model.snapshot(calls.head(), time.time())

@@ -10,6 +10,7 @@ from .messages import DashboardSnapshot, Line
 
 MAX_LINES: Final = 20
 MAX_ERRORS: Final = 10
+MAX_WORKER_LENGTH: Final = 40
 MAX_LABEL_LENGTH: Final = 60
 MAX_ERROR_LENGTH: Final = 200
 
@@ -21,7 +22,10 @@ def text(snapshot: DashboardSnapshot) -> str:
     if not is_untouched(head):
         lines, more_lines = _lines(snapshot)
         width = max((len(_bulk_id(line)) for line in lines), default=0)
-        shown += [f"  {_bulk_id(line):<{width}}  {', '.join(tally(_counts(line, snapshot)))}" for line in lines]
+        shown += [
+            f"  {_bulk_id(line):<{width}}  {', '.join(filter(None, [*tally(_counts(line, snapshot)), _worker(line)]))}"
+            for line in lines
+        ]
         shown.append(more_lines and f"  {more_lines}")
     errors, more_errors = _errors(snapshot)
     if errors:
@@ -51,11 +55,14 @@ def html(snapshot: DashboardSnapshot) -> str:
 
 def _lines_table(snapshot: DashboardSnapshot, statuses: list[str]) -> list[str]:
     lines, more = _lines(snapshot)
+    heads = ["bulk_id", "worker"] if any(map(_worker, lines)) else ["bulk_id"]
     cells = []
     for line in lines:
         counts = _counts(line, snapshot)
-        cells.append([_bulk_id(line), *(f"{counts[status]:,}" if status in counts else "" for status in statuses)])
-    shown = table("Rows per bulk_id", ["bulk_id", *statuses], cells, numbers=range(1, len(statuses) + 1))
+        names = [_bulk_id(line), _worker(line)][: len(heads)]
+        cells.append([*names, *(f"{counts[status]:,}" if status in counts else "" for status in statuses)])
+    numbers = range(len(heads), len(heads) + len(statuses))
+    shown = table("Rows per bulk_id", [*heads, *statuses], cells, numbers=numbers)
     return [shown, f"<p>{more}</p>"] if more else [shown]
 
 
@@ -73,6 +80,10 @@ def _counts(line: Line, snapshot: DashboardSnapshot) -> dict[str, int]:
 
 def _bulk_id(line: Line) -> str:
     return shortened(plain(line[0], MAX_ID_LENGTH)) or "no bulk_id"
+
+
+def _worker(line: Line) -> str:
+    return plain(line[3], MAX_WORKER_LENGTH) if len(line) > 3 else ""
 
 
 def _errors(snapshot: DashboardSnapshot) -> tuple[list[tuple[int, str, str]], str]:

@@ -21,7 +21,7 @@ from ..common.status_text import ACTIVE_PHASES
 from . import static
 from .controls import Controls
 from .model import DashboardModel
-from .source import row_texts, to_csv
+from .source import row_texts, to_csv, workers
 
 if TYPE_CHECKING:
     from ...frames.calls import Calls
@@ -59,7 +59,7 @@ class Dashboard(LiveView):
 
     def __init__(self, calls: Calls, texts: RowTexts, *, auto_refresh: bool, interval: float) -> None:
         self._texts = texts
-        self._model = DashboardModel(texts.labels, texts.titles)
+        self._model = DashboardModel(texts.labels, texts.titles, workers=workers(calls))
         self._opened: dict[int, tuple[int, int]] = {}  # by line: the first row shown, and the version that was sent
         self._settled: deque[tuple[float, int]] = deque()
         self._controls = Controls(

@@ -230,6 +230,7 @@ export function createColumnNames() {
     { "aria-hidden": "true" },
     h("span"),
     column("bulk", "bulk_id", "Bulk operation of the rows"),
+    column("worker", "Worker", "Host and process that sent the bulk operation"),
     column("bar", "Progress", "Rows by status"),
     column("counts", "Rows by status", "Number of rows per status"),
     column("age", "Age", "Since the bulk operation was sent"),

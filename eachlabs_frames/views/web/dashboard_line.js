@@ -61,13 +61,15 @@ function createBulkId(bulkId, view) {
  * @param {string} rowsId
  */
 export function createLine(place, store, view, rowsId) {
-  const [bulkId] = store.snapshot.lines[place];
+  const [bulkId, , , sender = ""] = store.snapshot.lines[place];
   const expand = h("button.elf-expand", { type: "button", "aria-expanded": "false", tabindex: "-1" });
   const id = createBulkId(bulkId, view);
   const bar = createBar();
   const counts = createCounts();
   const since = h("span.elf-age");
-  const main = h("div.elf-line-main.elf-columns", {}, expand, id, bar, counts.node, since);
+  const worker = h("span.elf-worker", { title: sender && `sent by ${clip(sender, 80)}` }, clip(sender, 80));
+  if (sender) view.root.classList.add("elf-has-workers");
+  const main = h("div.elf-line-main.elf-columns", {}, expand, id, worker, bar, counts.node, since);
   const node = h("div.elf-line", { role: "listitem", "data-line": place, "data-bulk": clip(bulkId, 200) }, main);
   /** @type {Counts | null} */
   let painted = null;

@@ -5,7 +5,8 @@
  * positions are computed from the heights here, which dashboard.css draws.
  *
  * @typedef {number[]} Counts the place of a status in `statuses` and its number of rows, by turns
- * @typedef {[bulkId: string, createdAt: number | null, counts: Counts]} LineData
+ * @typedef {[bulkId: string, createdAt: number | null, counts: Counts, worker?: string]} LineData a worker, where there
+ *   were several, is host:process
  * @typedef {[status: string, rows: number][]} StatusCounts in the order of a bar
  * @typedef {"sent" | "newest" | "failures" | "least" | "most"} Sort
  *
