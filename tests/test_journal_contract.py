@@ -580,6 +580,22 @@ def test_an_upload_is_known_before_it_is_complete(journal: Journal) -> None:
         assert asyncio.run(_found(later, "d")) == ["f1"]
 
 
+def test_uploads_that_begin_at_the_same_time_are_recorded_and_found(journal: Journal) -> None:
+    """They share commits; whoever stops waiting holds up none of the others."""
+    account = journal.open_uploads("a")
+
+    async def run() -> list[list[str]]:
+        beginning = [asyncio.ensure_future(account.begin(upload(number, f"d{number}"))) for number in range(20)]
+        await asyncio.sleep(0)
+        beginning[10].cancel()
+        done = await asyncio.wait_for(asyncio.gather(*beginning, return_exceptions=True), 120)
+        assert [number for number, each in enumerate(done) if each is not None] == [10]
+        return await asyncio.gather(*(_found(account, f"d{number}") for number in range(20)))
+
+    with closing(account):
+        assert asyncio.run(run()) == [[f"f{number}"] for number in range(20)]
+
+
 def test_accounts_do_not_see_each_others_uploads(journal: Journal) -> None:
     """The same file id of another account is another file."""
     first, second = journal.open_uploads("a"), journal.open_uploads("b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import mmap
 import os
 import re
 import threading
@@ -629,6 +630,21 @@ def test_a_file_that_has_changed_since_is_not_sent(sandbox: Sandbox, files: Loca
     assert "cannot be read any more: No such file" in reasons[1]
     assert [file.status for file in sandbox.files] == ["pending", "pending"]
     assert all(record.deleted_at is not None for record in records())
+
+
+def test_a_file_that_a_memory_map_has_changed_since_is_not_sent(
+    sandbox: Sandbox, files: LocalFiles, tmp_path: Path
+) -> None:
+    """Its size, times and inode may be what they were when it was hashed: only its content tells."""
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG + bytes(100))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        content[-2] = 1
+        files.reference(path)
+        content[-1] = 1
+        reasons = list(uploaded(uploader(files)).values())
+    assert f"the file {str(path)!r} has changed since its row was prepared" in reasons[0]
+    assert [file.status for file in sandbox.files] == ["pending"]
 
 
 def test_a_file_that_is_back_is_sent_after_all(sandbox: Sandbox, files: LocalFiles, tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ MAX_REPLY: Final = 64 * 1024
 READER_THREADS: Final = 2
 """Threads that read and hash. More would only wait for the disk."""
 
+FIRST_BYTES: Final = 1024
+"""Bytes of a body that are written with the headers: aiohttp joins both, which would copy a whole piece."""
+
 _NO_HEADERS: Final = frozenset({"Accept", "Accept-Encoding", "User-Agent"})
 """Headers that aiohttp adds; a presigned URL states which ones it expects."""
 
@@ -219,7 +222,10 @@ class _Body(aiohttp.Payload):
             # Not until the end of the pieces: aiohttp keeps a connection only if the body ends before its response.
             while self.sent < self._source.size:
                 piece = await loop.run_in_executor(self._readers, next, pieces)
-                await writer.write(piece)
+                start = 0 if self.sent else FIRST_BYTES
+                if start:
+                    await writer.write(piece[:start])
+                await writer.write(memoryview(piece)[start:])
                 self.sent += len(piece)
                 self._on_sent(len(piece))
         except UnusableFileError as exc:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ...inputs.file_values import reference
 from ..upload_records import UploadRecord
@@ -80,17 +80,17 @@ class SqliteUploadJournal:
         self._path = path
         self._account = account
         self._connection: Connection | None = None
-        self._pending: deque[tuple[str, Sequence[object], Future[None] | None]] = deque()
+        self._pending: deque[tuple[str, Sequence[object], asyncio.Future[None] | None]] = deque()
+        self._lookups: deque[tuple[str, asyncio.Future[list[UploadRecord]]]] = deque()
         self._is_scheduled = False
+        self._is_submitted = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="eachlabs-frames-files")
 
     async def find(self, digest: str) -> list[UploadRecord]:
-        def find() -> list[UploadRecord]:
-            with translated(self._path):
-                rows = self._open().execute(_FIND, (self._account, digest)).fetchall()
-            return [UploadRecord(*row) for row in rows]
-
-        return await self._run(find)
+        found: asyncio.Future[list[UploadRecord]] = asyncio.get_running_loop().create_future()
+        self._lookups.append((digest, found))
+        self._submit()
+        return await found
 
     async def begin(self, record: UploadRecord) -> None:
         values = (
@@ -104,10 +104,10 @@ class SqliteUploadJournal:
             record.presigned_at,
             record.expires_at,
         )
-        written: Future[None] = Future()
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((_BEGIN, values, written))
-        self._thread.submit(self._flush)
-        await asyncio.wrap_future(written)
+        self._submit()
+        await written
 
     def complete(self, file_id: str, uploaded_at: int) -> None:
         self._soon(_COMPLETE, (uploaded_at, self._account, file_id))
@@ -146,14 +146,29 @@ class SqliteUploadJournal:
     def _flush_soon(self) -> None:
         self._is_scheduled = False
         with suppress(RuntimeError):  # closed, and flushed by that
+            self._submit()
+
+    def _submit(self) -> None:
+        """Let the thread flush, unless it is about to: what is pending before a flush begins is a part of it."""
+        if not self._is_submitted:
+            self._is_submitted = True
             self._thread.submit(self._flush)
 
     def _flush(self) -> None:
-        """Commit what is pending, all at once: a commit takes as long as ten statements."""
-        group = [self._pending.popleft() for _ in range(len(self._pending))]
+        """Commit what is pending, all at once, and answer the lookups: a commit takes as long as ten statements.
+
+        The event loop is woken once for all of them, because that takes as long as a lookup.
+        """
+        self._is_submitted = False  # before anything is taken: what is appended later submits another flush
+        answers = [*self._write(_drained(self._pending)), *self._read(_drained(self._lookups))]
+        for loop in {answer.future.get_loop() for answer in answers}:
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever has waited
+                loop.call_soon_threadsafe(_settle, [each for each in answers if each.future.get_loop() is loop])
+
+    def _write(self, group: Sequence[tuple[str, Sequence[object], asyncio.Future[None] | None]]) -> list[_Answer]:
         if not group:
-            return
-        awaited = [written for _, _, written in group if written and written.set_running_or_notify_cancel()]
+            return []
+        error: Exception | None = None
         try:
             connection = self._open()
             with transaction(connection, self._path), translated(self._path):
@@ -161,11 +176,36 @@ class SqliteUploadJournal:
                     connection.execute(statement, values)
         except Exception as exc:  # noqa: BLE001 - raised where the commit is awaited
             logger.warning("uploads are not recorded, and may be repeated by a later call: %s", exc)
-            for written in awaited:
-                written.set_exception(exc)
-        else:
-            for written in awaited:
-                written.set_result(None)
+            error = exc
+        return [_Answer(written, None, error) for _, _, written in group if written is not None]
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def _read(self, group: Sequence[tuple[str, asyncio.Future[list[UploadRecord]]]]) -> Iterator[_Answer]:
+        for digest, found in group:
+            try:
+                with translated(self._path):
+                    rows = self._open().execute(_FIND, (self._account, digest)).fetchall()
+                yield _Answer(found, [UploadRecord(*row) for row in rows], None)
+            except Exception as exc:  # noqa: BLE001 - raised where the records are awaited
+                yield _Answer(found, None, exc)
+
+
+class _Answer(NamedTuple):
+    """What a caller that waits in the event loop gets: a result, or an exception."""
+
+    future: asyncio.Future[Any]
+    result: object
+    error: Exception | None
+
+
+def _settle(answers: Sequence[_Answer]) -> None:
+    for future, result, error in answers:
+        if future.done():  # nobody waits any more
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+
+def _drained(queue: deque[T]) -> list[T]:
+    return [queue.popleft() for _ in range(len(queue))]
