@@ -44,6 +44,12 @@ from eachlabs_frames.engine.concurrency import OPENING, PROBE_AFTER, RECHECK_AFT
         ("you may have at most 3 runs in parallel", 3, None),
         ("13 > 10 concurrent executions limit", 10, None),
         ("limit of 4 running jobs reached", 4, None),
+        ("rate limited: 10 concurrent executions", 10, None),
+        ("ratelimited: 10 concurrent executions", 10, None),
+        ("throttled: 10 concurrent executions", 10, None),
+        ("limiting to 10 concurrent executions", 10, None),
+        ("limited to a concurrency of 10", 10, None),
+        ('{"maxConcurrentExecutions": 10}', 10, None),
     ],
 )
 def test_a_cap_is_read_from_its_words(words: str, limit: int, used: int | None) -> None:

@@ -328,7 +328,7 @@ _NO_USE: Final = (
     rf"(?:in\s+use|used|asked|requested|queued|running|active|in[ -]?flight)\b(?!\s+{_RUN})))"
 )
 _LINK: Final = (
-    r"(?:\W|(?:of|is|to|at|are|for|was|the|run|have|your|this|account|reached|exceeded"
+    r"(?:\W|(?:of|is|to|at|a|are|for|was|the|run|have|your|this|account|reached|exceeded"
     rf"|{_TOGETHER}|running|active|{_RUN})\b)"
 )
 # "accounts with a balance of $10.00 or less are limited to 10 concurrent executions" (API reference, "Errors").
@@ -339,7 +339,7 @@ _USED_OF_CAP: Final = re.compile(
     rf"(\d{{1,9}})(?![\d/%]|[.,]\d){_NO_COUNT}"
 )
 _CAP: Final = re.compile(
-    rf"\b(?:limit(?:ed|s)?|restricted|cap(?:ped)?|maximum|max|quota|ceiling|at most|up to"
+    rf"\b(?:(?:rate)?limit(?:ed|s|ing)?|throttled|restricted|cap(?:ped)?|maximum|max|quota|ceiling|at most|up to"
     rf"|no more than|only|allow\w*|permit\w*){_LINK}{{0,40}}?"
     rf"{_NUMBER}{_NO_COUNT}{_NO_USE}"
     rf"|{_NUMBER}(?:\s+(?:{_TOGETHER}|{_RUN}|running|active|are|is|the|can be|may be))+"
@@ -373,7 +373,8 @@ def read_cap(reason: str) -> Cap | None:
     >>> read_cap("HTTP 429: too many requests: too many starts at once") is None
     True
     """
-    text = re.sub(r'[_"\'`]', " ", re.sub(r"^http \d+\b", "", reason.lower()))
+    separate = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", reason)  # maxConcurrentExecutions
+    text = re.sub(r'[_"\'`]', " ", re.sub(r"^http \d+\b", "", separate.lower()))
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
     text, of_calls = _OF_CALLS.subn(" ", text)
     if not _OF_RUNS.search(text) or (of_calls and not re.search(rf"\b{_RUN}\b", text)):
