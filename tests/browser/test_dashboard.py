@@ -145,6 +145,7 @@ def test_two_hundred_rows_from_start_to_end(open_notebook: Open) -> None:
     assert "wf_abc123" in "".join(shown["data"]["text/html"])
 
 
+@pytest.mark.once
 def test_a_run_is_cancelled_by_a_click(open_notebook: Open) -> None:
     """It stops, what was accepted is kept and followed, and the counts are the sandbox's."""
     notebook = open_notebook([START.format(rows=200, options="hold=True, latency=3.0"), SHOW])
@@ -164,6 +165,7 @@ def test_a_run_is_cancelled_by_a_click(open_notebook: Open) -> None:
     notebook.screenshot("cancelled")
 
 
+@pytest.mark.once
 def test_failed_rows_are_retried_after_a_question(open_notebook: Open) -> None:
     """It says how many and that they are paid for; declined, nothing is sent; agreed, those alone."""
     failing = "fail_when=lambda inputs: inputs['prompt'] in {'p3', 'p17', 'p41'}"
@@ -208,6 +210,7 @@ def test_it_moves_while_another_cell_blocks(open_notebook: Open) -> None:
     assert "and on" in notebook.output_text(3)
 
 
+@pytest.mark.once
 def test_a_page_that_is_loaded_again_shows_the_same(open_notebook: Open) -> None:
     """And goes on from there."""
     notebook = open_notebook([START.format(rows=100, options="hold=True"), SHOW])
@@ -222,6 +225,7 @@ def test_a_page_that_is_loaded_again_shows_the_same(open_notebook: Open) -> None
     assert count(notebook, "completed") == 100
 
 
+@pytest.mark.once
 def test_a_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
     """Opened again beside a kernel that knows nothing of it: the same totals, lines and opened rows, and no error."""
     notebook = open_notebook([START.format(rows=60, options=""), SHOW])
@@ -266,6 +270,7 @@ def test_a_kernel_that_is_gone_is_said(open_notebook: Open, end: str) -> None:
     assert count(notebook, "pending") == 0
 
 
+@pytest.mark.once
 def test_an_update_is_one_small_message(open_notebook: Open) -> None:
     """As the websocket carries it: 100 changed lines of 1,000 in at most 3 KiB and 3 messages; 4 updates a second."""
     show = """
@@ -287,6 +292,7 @@ dashboard
         assert json.loads(json.dumps(frames[0].content["data"]["content"]["kind"])) == "update"
 
 
+@pytest.mark.once
 def test_the_keyboard_is_enough(open_notebook: Open) -> None:
     """From line to line by arrows, opened by Enter, and no key reaches the notebook."""
     notebook = open_notebook([START.format(rows=60, options=""), SHOW])

@@ -140,6 +140,7 @@ KEYS += ["Backspace", "Delete", "Enter", "Space", "ArrowUp", "ArrowDown", "Shift
 """Both views' own keys, and those that JupyterLab has in a notebook."""
 
 
+@pytest.mark.once
 def test_the_focus_is_where_the_user_is(open_notebook: Open) -> None:
     """A cell that was run alone has it, whole in the window; Run All and an editor keep it; keys never leave a view."""
     notebook = open_notebook([START, COMPARE, BLOCK + RATE, RATE], width=1440, height=800)
@@ -178,6 +179,7 @@ def test_the_focus_is_where_the_user_is(open_notebook: Open) -> None:
     assert cells(notebook)[4] == "code: d = 00"
 
 
+@pytest.mark.once
 def test_results_are_rated_by_mouse_to_the_end(open_notebook: Open, axe: Path) -> None:
     """The buttons do as the keys, also while a cell runs; a reload shows where one was, the end what came of it."""
     notebook = open_notebook([START, RATE, BLOCK], width=700, height=1000)
