@@ -18,7 +18,7 @@ PROCESSES = 4
 SECONDS = 300
 
 
-@pytest.mark.parametrize(("cap", "rows"), [(10, 20), (50, 80)])
+@pytest.mark.parametrize(("cap", "rows"), [(10, 12), (50, 60)])
 def test_a_hint_halves_the_refusals_of_four_processes(tmp_path: Path, cap: int, rows: int) -> None:
     """Each partition is a call of its own. With one journal, they begin with the cap that was learned before."""
     alone = _refused(tmp_path / "apart", "apart", cap, rows)
@@ -30,7 +30,7 @@ def _refused(folder: Path, journals: str, cap: int, rows: int) -> int:
     """Have four processes send their partitions; return how many requests the API has refused for its cap."""
     folder.mkdir()
     with ef.sandbox.start(
-        configure=False, account_cap=cap, latency=0.01, queue_seconds=0.0, run_seconds=(0.2, 0.8)
+        configure=False, account_cap=cap, latency=0.01, queue_seconds=0.0, run_seconds=(0.1, 0.5)
     ) as sandbox:
         command = [sys.executable, "-m", "tests.chaos.partitions", sandbox.base_url, str(folder), journals, str(rows)]
         processes = [subprocess.Popen([*command, str(place)]) for place in range(PROCESSES)]
