@@ -32,8 +32,12 @@ def open_journal(where: Path | PostgresUrl | None) -> Journal:
 
         return NullJournal()
     if isinstance(where, PostgresUrl):
-        msg = "a journal in PostgreSQL cannot be opened yet"
-        raise ConfigurationError(msg)
+        try:
+            from .postgres.journal import PostgresJournal
+        except ImportError as exc:
+            msg = f"a journal in PostgreSQL needs psycopg 3 ({exc}): pip install 'eachlabs-frames[postgres]'"
+            raise ConfigurationError(msg) from exc
+        return PostgresJournal(where)
     from .sqlite.journal import SqliteJournal
 
     return SqliteJournal(where)

@@ -7,7 +7,7 @@ rows. No message has the password.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
 import psycopg
@@ -47,14 +47,35 @@ def connect(url: PostgresUrl) -> Connection:
         replica, or the tables cannot be made or are a newer version's.
     """
     with translated(url):
-        connection = _connect(url)
+        return Database(url).connect()
+
+
+class Database:
+    """A journal's database, for whoever translates errors later, because it tries again.
+
+    Parameters
+    ----------
+    url : PostgresUrl
+    """
+
+    def __init__(self, url: PostgresUrl) -> None:
+        self._url = url
+        self.schema = url.schema
+
+    def connect(self) -> Connection:
+        """Open the journal as `connect` does; raises `psycopg.Error` if the server is away."""
+        connection = _open(self._url)
         try:
-            _check_server(connection, url)
-            schema.migrate(connection, url.schema)
+            _check_server(connection, self._url)
+            schema.migrate(connection, self.schema)
         except BaseException:
             connection.close()
             raise
-    return connection
+        return connection
+
+    def error(self, exc: psycopg.Error) -> JournalError:
+        """Return what an error means to the user, without the password."""
+        return journal_error(exc, self._url)
 
 
 @contextmanager
@@ -66,7 +87,7 @@ def reading(url: PostgresUrl) -> Iterator[Connection | None]:
     JournalError
         The server cannot be reached or refuses the connection, or the tables are a newer version's.
     """
-    with translated(url), _connect(url) as connection:
+    with translated(url), closing(_open(url)) as connection:
         found = schema.version(connection, url.schema)
         schema.check_version(found, url.schema)
         if found is None:
@@ -94,23 +115,21 @@ def is_away(exc: psycopg.Error) -> bool:
     return exc.sqlstate.startswith(_AWAY)
 
 
-def _connect(url: PostgresUrl) -> Connection:
-    problem: str
+def _open(url: PostgresUrl) -> Connection:
     try:
         given = conninfo_to_dict(url.reveal())
-        more = {name: value for name, value in _DEFAULTS.items() if name not in given}
+    except psycopg.ProgrammingError as exc:
+        problem = f"the URL of the journal, {url}, is not one that PostgreSQL accepts ({_detail(exc, url)}): correct it"
+    else:
+        more: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
         # A pooler may hand the next transaction to another server process, which knows no statement of this one.
-        return psycopg.connect(url.reveal(), autocommit=True, prepare_threshold=None, **more)  # type: ignore[arg-type]
-    except psycopg.Error as exc:
-        problem = _connect_problem(exc, url)
-    # Outside of the block above: the driver's error may quote the URL, and would be shown with this one.
+        return psycopg.connect(url.reveal(), autocommit=True, prepare_threshold=None, **more)
+    # Outside of the block above: the driver's error quotes the URL, and would be shown with this one.
     raise JournalError(problem)
 
 
-def _connect_problem(exc: psycopg.Error, url: PostgresUrl) -> str:
-    detail = _detail(exc, url)
-    if isinstance(exc, psycopg.ProgrammingError):
-        return f"the URL of the journal, {url}, is not one that PostgreSQL accepts ({detail}): correct it"
+def _refusal(detail: str, url: PostgresUrl) -> str | None:
+    """Return what the server says when it refuses a connection: such errors have no SQLSTATE."""
     if "password authentication failed" in detail or "no password supplied" in detail:
         return (
             f"PostgreSQL refuses the user or the password for the journal {url} ({detail}): correct them in the URL, "
@@ -123,21 +142,28 @@ def _connect_problem(exc: psycopg.Error, url: PostgresUrl) -> str:
             f"the server of the journal {url} has no connection left ({detail}): each running call needs one; raise "
             "max_connections, or put a pooler in front of it"
         )
-    return f"the server of the journal {url} cannot be reached ({detail}): check that it is running, and the URL"
+    return None
 
 
 def _check_server(connection: Connection, url: PostgresUrl) -> None:
     query = (
         "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, "
-        "current_setting('synchronous_commit'), current_setting('fsync')"
+        "current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'), "
+        "current_setting('transaction_isolation')"
     )
     row = connection.execute(query).fetchone()
     assert row is not None
-    is_read_only, synchronous_commit, fsync = row
+    is_read_only, *durability, isolation = row
     if is_read_only:
         raise JournalError(_read_only(url))
-    if synchronous_commit == "off" or fsync == "off":
-        setting = "fsync" if fsync == "off" else "synchronous_commit"
+    if isolation != "read committed":
+        msg = (
+            f"the journal {url} needs the isolation level 'read committed', not {isolation!r}: change "
+            "default_transaction_isolation for this database or user"
+        )
+        raise JournalError(msg)
+    if "off" in durability:
+        setting = ("fsync", "full_page_writes", "synchronous_commit")[durability.index("off")]
         msg = (
             f"the journal {url} is not durable: its server has {setting}=off, so it may forget what was sent, and rows "
             f"would be paid for twice. Set {setting}=on for this database or user"
@@ -169,8 +195,11 @@ def translated(url: PostgresUrl) -> Iterator[None]:
 def journal_error(exc: psycopg.Error, url: PostgresUrl) -> JournalError:
     """Return what an error of an open connection means to the user."""
     detail = _detail(exc, url)
-    if is_away(exc):
-        msg = f"the connection to the journal {url} was lost ({detail}): check that the server is running"
+    refusal = _refusal(detail, url) if exc.sqlstate is None else None
+    if refusal is not None:
+        msg = refusal
+    elif is_away(exc):
+        msg = f"the server of the journal {url} cannot be reached ({detail}): check that it is running, and the URL"
     elif isinstance(exc, errors.DiskFull):
         msg = f"the disk of the journal {url} is full ({detail}): free some space on the server"
     elif isinstance(exc, errors.ReadOnlySqlTransaction):

@@ -18,14 +18,16 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ...errors import EachlabsError, JournalError
+from ..tables import Cursor
 from . import integrity
 from .integrity import ELSEWHERE, damaged, file_size, log_of
 from .migrations import MIGRATIONS
-from .sessions import others_running
+from .sessions import is_running, others_running
 
 logger = logging.getLogger("eachlabs_frames")
 
@@ -124,6 +126,41 @@ def reading(path: Path) -> Iterator[Connection]:
             yield connection
         finally:
             connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class FileTables:
+    """The `Tables` of a journal in an SQLite file."""
+
+    connection: sqlite3.Connection
+    path: Path
+
+    def execute(self, query: str, values: Sequence[object] = ()) -> Cursor:
+        """Run a query, whose values are marked by ``?``."""
+        return self.connection.execute(query, values)
+
+    def is_running(self, session: int) -> bool:
+        """Return whether a session is running, which something proves."""
+        try:
+            return is_running(self.connection, self.path.resolve(), session, unproven=False)
+        except OSError:
+            return False  # a journal in a folder that cannot be written is read all the same
+
+    @property
+    def where(self) -> str:
+        """The journal, as messages name it."""
+        return str(self.path)
+
+    def damaged(self, problem: str) -> JournalError:
+        """Return the error for content that cannot be right."""
+        return damaged(self.path, problem)
+
+
+@contextmanager
+def reading_tables(path: Path) -> Iterator[FileTables]:
+    """Open one state of the journal to read it: see `reading`."""
+    with reading(path) as connection, snapshot(connection):
+        yield FileTables(connection, path)
 
 
 @contextmanager

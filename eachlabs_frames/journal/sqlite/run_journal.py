@@ -34,18 +34,14 @@ from ..records import (
     unpack_rows,
 )
 from ..row_index import RowIndex
-from .database import BUSY_TIMEOUT, connect, reading, transaction, translated
-from .history import claimed, executions_since
+from ..tables import add_record, read_digests, read_records, read_spec, spec_of
+from .database import BUSY_TIMEOUT, FileTables, connect, reading, transaction, translated
+from .in_flight import claimed, executions_since
 from .key_rivals import KeyRivals
 from .run_tables import (
     RowTable,
-    add_record,
     in_transactions,
     lost_requests,
-    read_digests,
-    read_records,
-    read_spec,
-    spec_of,
 )
 from .session_writer import Session, SqliteWriter
 
@@ -75,6 +71,7 @@ class SqliteRunJournal:
         self._path = path
         self._timeout = timeout
         self._connection = connect(path, timeout=timeout)
+        self._tables = FileTables(self._connection, path)
         self._session = Session(self._connection, path)
         self._writer = SqliteWriter(self._connection, path, self._session, begin=self._begin)
         self._run = 0
@@ -91,7 +88,7 @@ class SqliteRunJournal:
 
     def spec(self) -> RunSpec | None:
         with translated(self._path):
-            return spec_of(self._connection, self._path, self.name)
+            return spec_of(self._tables, self.name)
 
     def enter(
         self, spec: RunSpec, *, index_names: Sequence[str | None] = (None,), rename: Callable[[], str] | None = None
@@ -112,7 +109,7 @@ class SqliteRunJournal:
                 values = (self.name, stored, json.dumps(list(index_names)), time.time_ns())
                 self._do("INSERT INTO runs (name, pin, index_names, created_at) VALUES (?, ?, ?, ?)", values)
                 self._run = self._value("SELECT last_insert_rowid()")
-            elif _encoded(read_spec(self._path, self.name, row[1])) != stored:
+            elif _encoded(read_spec(self._tables, self.name, row[1])) != stored:
                 raise _other_settings(self.name)
             else:
                 self._run = row[0]
@@ -136,8 +133,8 @@ class SqliteRunJournal:
         self._rows = RowTable(self._connection, self._path, self._run)
         self.state = RunState(len(self._rows))
         self._last_record = 0
-        for record in read_records(self._connection, self._run):
-            add_record(self.state, record, self._path)
+        for record in read_records(self._tables, self._run):
+            add_record(self._tables, self.state, record)
             self._last_record = record[0]
         self._read_extent = self._extent()
 
@@ -208,7 +205,7 @@ class SqliteRunJournal:
     def _check_spec(self) -> None:
         """Raise if another call has changed the run's spec while the run had no rows."""
         (stored,) = self._connection.execute("SELECT pin FROM runs WHERE id = ?", (self._run,)).fetchone()
-        if _encoded(read_spec(self._path, self.name, stored)) != self._stored_spec:
+        if _encoded(read_spec(self._tables, self.name, stored)) != self._stored_spec:
             raise _other_settings(self.name)
 
     def content(self, number: int) -> bytes | None:
@@ -252,7 +249,7 @@ class SqliteRunJournal:
         # In the transaction that writes, and after the records that are before it in the same one: two searches may
         # have read the same listing.
         self._session.write_records()
-        existing = executions_since(self._connection, since)
+        existing = executions_since(self._tables, since)
         if any(outcome.execution_id in existing for outcome in outcomes):
             return False
         self._session.append(ANSWER, *_packed(outcomes))
@@ -303,18 +300,18 @@ class SqliteRunJournal:
 
     def _catch_up(self) -> None:
         """Apply the records that other calls have written since."""
-        for record in read_records(self._connection, self._run, after=self._last_record):
+        for record in read_records(self._tables, self._run, after=self._last_record):
             number, session, kind, packed_rows, _ = record
             if session != self._session.number:
                 self.state.grow(max(unpack_rows(packed_rows), default=-1) + 1)
-                rows = add_record(self.state, record, self._path)
+                rows = add_record(self._tables, self.state, record)
                 if kind != UPDATE:
                     self._rows_of_others.update(rows)
                     self._rivals.find(rows, self._digests_from)
             self._last_record = number
 
     def _digests_from(self, row: int) -> bytearray:
-        return read_digests(self._connection, self._path, self._run, first=row)[0]
+        return read_digests(self._tables, self._run, first=row)[0]
 
     # -- what was sent, without a response --------------------------------------------------------------------------
 
@@ -342,9 +339,7 @@ class SqliteRunJournal:
         def is_other(session: int) -> bool:
             return session != self._session.number and self._session.is_running(session)
 
-        result: Claimed = await self._writer.durably(
-            lambda: claimed(self._connection, self._path, since, is_running=is_other)
-        )
+        result: Claimed = await self._writer.durably(lambda: claimed(self._tables, since, is_running=is_other))
         return result
 
     def close(self) -> JournalError | None:

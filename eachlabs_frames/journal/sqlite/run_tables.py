@@ -1,11 +1,10 @@
-"""The tables of one run: its spec, its rows and its records. Reads them, and writes rows that are new to the run.
+"""The rows of one run: finds those of a frame, and writes those that are new to the run.
 
 Owns the numbers of rows. Opens no connection and begins no transaction.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,118 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from ...inputs.fingerprints import SIZE
-from ...models import Json
-from ..base import LostRequest, RowChunk, RunSpec
+from ..base import LostRequest, RowChunk
+from ..labels import write_labels
 from ..lost_requests import lost_request
-from ..records import NANO, Record, RowHint, RunState, unpack_rows
+from ..records import NANO, RowHint, RunState, unpack_rows
 from ..row_index import UNSEEN, RowIndex
-from .integrity import damaged
+from ..tables import read_digests
+from .database import FileTables
 
 CHUNK: Final = 10_000
 """Rows that are written in one transaction: other processes can write in between."""
-
-UNREADABLE: Final = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
-"""What reading a damaged record raises."""
-
-_ZEROS: Final = bytes(SIZE)
-
-
-# -- reading ----------------------------------------------------------------------------------------------------------
-
-
-def spec_of(connection: sqlite3.Connection, path: Path, name: str) -> RunSpec | None:
-    """Return a run's spec, or None if there is no such run, or one without a row."""
-    query = "SELECT pin FROM runs WHERE name = ? AND EXISTS (SELECT 1 FROM sheets WHERE run = runs.id)"
-    row = connection.execute(query, (name,)).fetchone()
-    return None if row is None else read_spec(path, name, row[0])
-
-
-def read_spec(path: Path, name: str, stored: str) -> RunSpec:
-    """Decode a run's spec.
-
-    Raises
-    ------
-    JournalError
-        It cannot be read.
-    """
-    try:
-        return RunSpec(**json.loads(stored))
-    except (ValueError, TypeError) as exc:
-        raise damaged(path, f"the settings of its run {name!r} cannot be read: {exc}") from exc
-
-
-def read_digests(
-    connection: sqlite3.Connection, path: Path, run: int, *, first: int = 0
-) -> tuple[bytearray, bytearray]:
-    """Return the digests of a run's rows and the fingerprints of their inputs, `SIZE` bytes each.
-
-    Parameters
-    ----------
-    connection : sqlite3.Connection
-    path : pathlib.Path
-    run : int
-    first : int
-        The row to begin with; it must be the first of a chunk.
-
-    Raises
-    ------
-    JournalError
-        They cannot be right. A row that is not recognized would be paid for again, so their size and content are
-        checked.
-    """
-    digests, contents = bytearray(), bytearray()
-    query = (
-        "SELECT first, size, digests, coalesce(contents, digests) FROM sheets WHERE run = ? AND first >= ? "
-        "ORDER BY first"
-    )
-    for start, size, of_rows, of_inputs in connection.execute(query, (run, first)):
-        is_whole = len(digests) == (start - first) * SIZE and len(of_rows) == len(of_inputs) == size * SIZE
-        # Pages that were lost are read as zeros.
-        if not is_whole or _ZEROS in of_rows or _ZEROS in of_inputs:
-            raise damaged(path, f"the rows from {start} on of its run {run} cannot be read")
-        digests += of_rows
-        contents += of_inputs
-    return digests, contents
-
-
-def read_records(connection: sqlite3.Connection, run: int, *, after: int = 0) -> Iterator[Record]:
-    """Yield the records of a run after number `after`, in the order in which they were written."""
-    query = "SELECT id, session, kind, rows, body FROM records WHERE run = ? AND id > ? ORDER BY id"
-    yield from connection.execute(query, (run, after))
-
-
-def add_record(state: RunState, record: Record, path: Path) -> Sequence[int]:
-    """Apply a record to a state, and return its rows.
-
-    Raises
-    ------
-    JournalError
-        It cannot be read.
-    """
-    try:
-        return state.add(*record)
-    except UNREADABLE as exc:
-        raise damaged(path, f"its record {record[0]} cannot be read: {exc}") from exc
-
-
-def read_state(connection: sqlite3.Connection, path: Path, run: int) -> tuple[bytearray, RunState]:
-    """Return the digests of a run's rows, and their state."""
-    digests, _ = read_digests(connection, path, run)
-    state = RunState(len(digests) // SIZE)
-    for record in read_records(connection, run):
-        add_record(state, record, path)
-    return digests, state
-
-
-def write_labels(labels: Sequence[Json]) -> bytes:
-    """Encode index labels, with `json`: they may be NaN, beyond 64 bits or incomplete characters."""
-    return json.dumps(labels, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def read_labels(stored: bytes) -> list[Json]:
-    """Decode what `write_labels` returned."""
-    labels: list[Json] = json.loads(stored.decode("utf-8", "surrogatepass"))
-    return labels
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -139,7 +36,9 @@ class RowTable:
         self._path = path
         self._run = run
         self._added = 0
-        self._digests, self._contents = read_digests(connection, path, run) if run else (bytearray(), bytearray())
+        self._digests, self._contents = (
+            read_digests(FileTables(connection, path), run) if run else (bytearray(), bytearray())
+        )
 
     def __len__(self) -> int:
         return len(self._contents) // SIZE
@@ -166,7 +65,7 @@ class RowTable:
 
     def read_contents(self, connection: sqlite3.Connection) -> None:
         """Read the contents again, because another call has added rows."""
-        _, self._contents = read_digests(connection, self._path, self._run)
+        _, self._contents = read_digests(FileTables(connection, self._path), self._run)
 
     def index(self, state: RunState, *, taken: Sequence[int], latest: bool) -> RowIndex:
         """Return the index of the run's rows; those of `taken` are assigned already."""
@@ -179,7 +78,7 @@ class RowTable:
 
     def catch_up(self) -> bytearray:
         """Read the rows that other calls have added since, and return their digests."""
-        digests, contents = read_digests(self._connection, self._path, self._run, first=len(self))
+        digests, contents = read_digests(FileTables(self._connection, self._path), self._run, first=len(self))
         self._contents += contents
         return digests
 

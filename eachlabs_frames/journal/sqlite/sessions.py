@@ -245,16 +245,6 @@ def others_running(connection: sqlite3.Connection, path: Path, *, but: int, run:
     return any(is_running(connection, path, session) for (session,) in rows)
 
 
-def count_running(connection: sqlite3.Connection, path: Path, run: int) -> int:
-    """Return how many sessions are running in a run; those of which nothing proves it do not count."""
-    query = "SELECT id FROM sessions WHERE run = ? AND ended_at IS NULL"
-    unended = [session for (session,) in connection.execute(query, (run,))]
-    try:
-        return sum(is_running(connection, path, session, unproven=False) for session in unended)
-    except OSError:
-        return 0  # a journal in a folder that cannot be written is read all the same
-
-
 # -- processes --------------------------------------------------------------------------------------------------------
 
 Process: TypeAlias = tuple[str, str, int, str]

@@ -5,19 +5,14 @@ Only reads; records that cannot be read are left out. A large run is not read as
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
-import orjson
-
-from ...errors import JournalError
-from ...models import COMPLETED, Json, Outcome, SettledExecution
-from ..records import CLAIM, NANO, unpack_outcomes, unpack_rows
-from .database import reading, snapshot
-from .run_tables import UNREADABLE, read_spec
+from ..errors import JournalError
+from ..models import COMPLETED, Json, Outcome, SettledExecution
+from .records import CLAIM, NANO, unpack_outcomes, unpack_rows
+from .tables import UNREADABLE, Tables, read_inputs, read_spec
 
 MIN_SETTLED: Final = 100
 """Executions that are enough: a page of the API's listing, because prices change. No run is cut off at this number."""
@@ -27,46 +22,43 @@ MAX_SETTLED: Final = 1_000
 
 
 def read(
-    path: Path, workflow_id: str, version_id: str | None, base_url: str, *, inputs: bool
+    tables: Tables, workflow_id: str, version_id: str | None, base_url: str, *, inputs: bool
 ) -> list[SettledExecution]:
     """Return the latest completed executions of a version on that server, each once, the newest first.
 
     Costs of 0 count as unknown: they may come from a credit or a cache.
     """
-    with reading(path) as connection, snapshot(connection):
-        runs = _runs(connection, path, workflow_id, version_id, base_url)
-        found: dict[str, tuple[int, Outcome]] = {}
-        latest_run = -1
-        for run, outcome in _completed(connection, runs):
-            if len(found) >= MAX_SETTLED or (len(found) >= MIN_SETTLED and run != latest_run):
-                break
-            latest_run = run
-            if outcome.execution_id is not None:
-                found.setdefault(outcome.execution_id, (run, outcome))
-        stored = _Inputs(connection) if inputs else None
-        return [
-            _settled(outcome, None if stored is None else stored.of(run, outcome.position))
-            for run, outcome in found.values()
-        ]
+    runs = _runs(tables, workflow_id, version_id, base_url)
+    found: dict[str, tuple[int, Outcome]] = {}
+    latest_run = -1
+    for run, outcome in _completed(tables, runs):
+        if len(found) >= MAX_SETTLED or (len(found) >= MIN_SETTLED and run != latest_run):
+            break
+        latest_run = run
+        if outcome.execution_id is not None:
+            found.setdefault(outcome.execution_id, (run, outcome))
+    stored = _Inputs(tables) if inputs else None
+    return [
+        _settled(outcome, None if stored is None else stored.of(run, outcome.position))
+        for run, outcome in found.values()
+    ]
 
 
-def _runs(
-    connection: sqlite3.Connection, path: Path, workflow_id: str, version_id: str | None, base_url: str
-) -> set[int]:
+def _runs(tables: Tables, workflow_id: str, version_id: str | None, base_url: str) -> set[int]:
     runs: set[int] = set()
-    for run, name, stored in connection.execute("SELECT id, name, pin FROM runs"):
+    for run, name, stored in tables.execute("SELECT id, name, pin FROM runs"):
         with suppress(JournalError):
-            spec = read_spec(path, name, stored)
+            spec = read_spec(tables, name, stored)
             is_same = (spec.workflow_id, spec.base_url) == (workflow_id, base_url)
             if is_same and version_id in (None, spec.version_id):
                 runs.add(run)
     return runs
 
 
-def _completed(connection: sqlite3.Connection, runs: Collection[int]) -> Iterator[tuple[int, Outcome]]:
+def _completed(tables: Tables, runs: Collection[int]) -> Iterator[tuple[int, Outcome]]:
     """Yield each recorded outcome of a completed execution with its run, the newest first."""
     query = "SELECT run, rows, body FROM records WHERE kind <> ? ORDER BY id DESC"
-    for run, packed, body in connection.execute(query, (CLAIM,)):
+    for run, packed, body in tables.execute(query, (CLAIM,)):
         if run not in runs:
             continue
         with suppress(*UNREADABLE):
@@ -86,8 +78,8 @@ def _settled(outcome: Outcome, inputs: Mapping[str, Json] | None) -> SettledExec
 class _Inputs:
     """The inputs of rows, read chunk by chunk."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
         self._chunks: dict[int, tuple[int, list[Json]]] = {}
 
     def of(self, run: int, row: int) -> Mapping[str, Json] | None:
@@ -95,11 +87,11 @@ class _Inputs:
         first, chunk = self._chunks.get(run, (0, []))
         if not first <= row < first + len(chunk):
             query = "SELECT first, inputs FROM sheets WHERE run = ? AND first <= ? ORDER BY first DESC LIMIT 1"
-            stored = self._connection.execute(query, (run, row)).fetchone()
+            stored = self._tables.execute(query, (run, row)).fetchone()
             chunk = []
             if stored is not None:
                 with suppress(ValueError):
-                    first, chunk = stored[0], orjson.loads(stored[1])
+                    first, chunk = stored[0], read_inputs(stored[1])
             self._chunks[run] = first, chunk
         value = chunk[row - first] if first <= row < first + len(chunk) else None
         return value if isinstance(value, Mapping) else None
