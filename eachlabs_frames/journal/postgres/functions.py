@@ -78,6 +78,31 @@ BEGIN
     RETURN _first;
 END $$;
 
+-- Removes the rows that a session has added from `_first` on, unless another session has added rows or is running in
+-- the run, or one of them was claimed; returns whether they are removed.
+CREATE FUNCTION {schema}.remove_rows(_run int, _session int, _first int, _added int, _replaced int[])
+RETURNS boolean LANGUAGE plpgsql{planned}
+AS $$
+BEGIN
+    PERFORM 1 FROM runs r WHERE r.id = _run AND r.size = _first + _added FOR NO KEY UPDATE;
+    IF NOT FOUND OR EXISTS (
+        SELECT 1 FROM sessions s
+        WHERE s.run = _run AND s.id <> _session AND s.ended_at IS NULL AND s.expires_at > now_ns()
+    ) THEN
+        RETURN false;
+    END IF;
+    PERFORM 1 FROM rows r WHERE r.run = _run AND (r.number >= _first OR r.number = ANY (_replaced))
+    ORDER BY r.number FOR UPDATE;
+    IF EXISTS (SELECT 1 FROM rows r WHERE r.run = _run AND r.number >= _first AND (r.claim <> 0 OR r.answer <> 0)) THEN
+        RETURN false;
+    END IF;
+    DELETE FROM rows r WHERE r.run = _run AND r.number >= _first;
+    DELETE FROM sheets s WHERE s.run = _run AND s.first >= _first;
+    UPDATE rows r SET state = 'n' WHERE r.run = _run AND r.number = ANY (_replaced) AND r.state = 'x';
+    UPDATE runs r SET size = _first WHERE r.id = _run;
+    RETURN true;
+END $$;
+
 -- A row's number as `journal.records.pack_rows` encodes it.
 CREATE FUNCTION {schema}.pack_row(_number int) RETURNS bytea LANGUAGE sql IMMUTABLE
 AS $$
@@ -148,11 +173,11 @@ BEGIN
     FROM unnest(_kinds, _packed, _bodies) WITH ORDINALITY AS o (kind, packed, body, place)
     WHERE _ids[o.place] IS NOT NULL;
     UPDATE rows r SET
-        state = CASE _classes[w.place]
+        state = (CASE _classes[w.place]
             WHEN 'p' THEN CASE WHEN r.answer = 0 THEN 'n' ELSE 'd' END
             WHEN 'i' THEN 'i'
-            WHEN 'l' THEN r.state
-            ELSE 'd' END,
+            WHEN 'l' THEN r.state::text
+            ELSE 'd' END)::"char",
         answer = CASE WHEN _classes[w.place] IN ('p', 'l') THEN r.answer ELSE _ids[w.place] END,
         look = CASE _classes[w.place] WHEN 'l' THEN _ids[w.place] WHEN 'p' THEN r.look ELSE 0 END,
         accepted = CASE WHEN _classes[w.place] IN ('p', 'l') THEN r.accepted ELSE w.hash <> 0 END,
@@ -218,8 +243,9 @@ BEGIN
         claims := claim(_run, _session, _requests, _claimed, _claims, _answers, _packed_claims);
         SELECT coalesce(array_agg(w.number), ARRAY[]::int[]) INTO denied
         FROM unnest(_requests, _claimed) AS w (request, number)
-        JOIN rows r ON r.run = _run AND r.number = w.number
-        WHERE r.claim IS DISTINCT FROM (write.claims)[w.request];
+        WHERE NOT EXISTS (
+            SELECT 1 FROM rows r WHERE r.run = _run AND r.number = w.number AND r.claim = (write.claims)[w.request]
+        );
         UPDATE sessions s SET claims = write.claims, denied = write.denied WHERE s.id = _session;
     END IF;
 END $$;

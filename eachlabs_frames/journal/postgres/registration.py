@@ -1,0 +1,187 @@
+"""Registers the rows of a frame in a run: finds those that the run has, and adds the others.
+
+Owns which row of a run a row of the frame is. Several calls may register the same rows at once: the database lets one
+of them add a row, and the others find it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from ...errors import JournalError
+from ..base import RowChunk
+from ..labels import write_labels
+from ..records import RowHint
+from ..row_index import UNSEEN, RowIndex
+from .known_rows import KnownRows, StoredRow
+from .server_session import ServerSession
+
+if TYPE_CHECKING:
+    from typing_extensions import LiteralString
+
+_CONFLICT, _OTHER_SPEC, _DELETED = -1, -2, -3
+MAX_ATTEMPTS: Final = 100
+"""Attempts to add rows while other calls add some of the same rows."""
+
+ADD: Final[LiteralString] = """
+    SELECT {schema}.add_rows(%s, %s, %s::bytea[], %s::int[], %s::bytea[], %s::int[], %s::bigint[], %s::bigint[],
+        %s, %s, %s, %s)
+"""
+
+
+@dataclass(slots=True)
+class Registration:
+    """One registration of a frame: which rows of the run are taken by its rows, and which it has added.
+
+    Attributes
+    ----------
+    first : int
+        The number in the run of the first row that it has added; -1 if it has added none.
+    """
+
+    taken: set[int]
+    keyed: bool
+    add: bool
+    pin: str
+    rows: KnownRows
+    session: ServerSession
+    find: Callable[[psycopg.Connection[Any], Sequence[bytes]], list[StoredRow]]
+    first: int = -1
+    added: int = 0
+    replaced: list[int] = field(default_factory=list)
+
+    def register(
+        self,
+        chunk: RowChunk,
+        on_changed: Callable[[int], None] | None,
+        connection: psycopg.Connection[Any],
+    ) -> list[int]:
+        """Return the place of each row of a chunk; `UNSEEN` if it is new and not added.
+
+        Raises
+        ------
+        JournalError
+            The rows cannot be added.
+        Exception
+            What `on_changed` raises.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            stored = self.find(connection, list(dict.fromkeys(chunk.digests)))
+            places = self._find(chunk, stored)
+            changed = self._changed(chunk, places, on_changed) if self.keyed and on_changed is not None else {}
+            new = [index for index, place in enumerate(places) if place == UNSEEN]
+            if new and self.add and not self._add(connection, chunk, places, new, stored, changed):
+                continue
+            self.taken.update(place for place in places if place != UNSEEN)
+            return places
+        msg = "other calls keep adding the same rows to this run: try again"
+        raise JournalError(msg)
+
+    def _find(self, chunk: RowChunk, stored: Sequence[StoredRow]) -> list[int]:
+        rows = self.rows
+        assigned = chunk.numbers or [UNSEEN] * len(chunk.digests)
+        candidates = [rows.place(row.number) for row in stored]
+        if not candidates and not any(number != UNSEEN for number in assigned):
+            return [UNSEEN] * len(chunk.digests)
+        taken = [index for index, place in enumerate(candidates) if place in self.taken]
+        index = RowIndex(b"".join(row.digest for row in stored), taken=taken, latest=self.keyed)
+        state = rows.state
+
+        def prefers(hint: RowHint, candidate: int) -> bool:
+            return state.matches(hint, candidates[candidate])
+
+        matchers = [None, *(partial(prefers, hint) for hint in RowHint if hint != RowHint.ANY)]
+        places: list[int] = []
+        for digest, content, hint, place in zip(chunk.digests, chunk.contents, chunk.hints, assigned, strict=True):
+            found = place
+            if place == UNSEEN or rows.content(place) != content:
+                candidate = index.find(digest, matchers[hint], hint)
+                found = UNSEEN if candidate == UNSEEN else candidates[candidate]
+            places.append(found)
+        return places
+
+    def _changed(self, chunk: RowChunk, places: list[int], on_changed: Callable[[int], None]) -> dict[int, int]:
+        """Treat a row whose key has another input in the run as new; return the rows that these take the place of."""
+        changed: dict[int, int] = {}
+        for index, place in enumerate(places):
+            if place != UNSEEN and self.rows.content(place) != chunk.contents[index]:
+                if not self.rows.state.matches(RowHint.UNSENT, place):
+                    on_changed(index)
+                changed[index] = place
+                places[index] = UNSEEN
+        return changed
+
+    def _add(
+        self,
+        connection: psycopg.Connection[Any],
+        chunk: RowChunk,
+        places: list[int],
+        new: list[int],
+        stored: Sequence[StoredRow],
+        changed: dict[int, int],
+    ) -> bool:
+        """Add the new rows of a chunk and put their places into `places`; False if other calls have been faster."""
+        rows = self.rows
+        latest = {row.digest: row.occurrence for row in sorted(stored, key=lambda row: row.occurrence)}
+        occurrences: list[int] = []
+        for index in new:
+            digest = chunk.digests[index]
+            latest[digest] = latest.get(digest, -1) + 1
+            occurrences.append(latest[digest])
+        digests = [chunk.digests[index] for index in new]
+        contents = [chunk.contents[index] for index in new]
+        current = {row.number: row for row in stored}
+        replaced = [current[rows.numbers[place]] for place in changed.values()]
+        is_same = digests == contents
+        values = (
+            self.session.run,
+            self.pin,
+            digests,
+            occurrences,
+            [b"" if content == digest else content for digest, content in zip(digests, contents, strict=True)],
+            [row.number for row in replaced],
+            [row.claim for row in replaced],
+            [row.answer for row in replaced],
+            b"".join(digests),
+            None if is_same else b"".join(contents),
+            write_labels([chunk.labels[index] for index in new]),
+            zlib.compress(b"[" + b",".join([chunk.payloads[index] for index in new]) + b"]"),
+        )
+        row = connection.execute(self.session.query(ADD), values).fetchone()
+        assert row is not None
+        first: int = row[0]
+        if first == _CONFLICT:
+            return False
+        check_added(first)
+        self.first = first if self.first < 0 else self.first
+        self.added += len(new)
+        self.replaced += [row.number for row in replaced]
+        for index, place in zip(new, rows.add_new(first, contents), strict=True):
+            places[index] = place
+        return True
+
+
+class OtherSpecError(Exception):
+    """Another call has given the run another spec, while it had no rows."""
+
+
+def check_added(first: int) -> None:
+    """Raise if rows could not be added.
+
+    Raises
+    ------
+    OtherSpecError
+    JournalError
+        The run was deleted.
+    """
+    if first == _OTHER_SPEC:
+        raise OtherSpecError
+    if first == _DELETED:
+        msg = "the run was deleted while this call registered its rows: repeat the call"
+        raise JournalError(msg)

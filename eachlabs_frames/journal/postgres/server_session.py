@@ -1,0 +1,227 @@
+"""One call's session on the server: its connection, its numbered writes and its beats. Waits for a server that is away.
+
+The connection has no state of its own, so it may be replaced at any time: a write carries the number of its session's
+writes, and one that is repeated after a lost connection is done once, whether the first try was committed or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from ...errors import JournalError
+from .schema import DELETED, OUTRUN
+
+if TYPE_CHECKING:
+    from typing_extensions import LiteralString
+
+T = TypeVar("T")
+
+logger = logging.getLogger("eachlabs_frames")
+
+BEAT: Final = 5.0
+"""Seconds between two signs that a session is running."""
+
+LIFETIME: Final = 20.0
+"""Seconds after its last sign for which a session counts as running."""
+
+MAX_OUTAGE: Final = 120.0
+"""Seconds that a write waits for a server that does not respond."""
+
+MAX_CLOSING: Final = 10.0
+"""Seconds that a call which ends waits for such a server."""
+
+_PAUSES: Final = 0.05, 1.0
+_AGAIN: Final = frozenset({"40001", "40P01"})
+_AWAY: Final = ("08", "57P", "53300")
+
+_WRITE: Final[LiteralString] = """
+    SELECT at, claims, denied FROM {schema}.write(
+        %s, %s, %s, %s, %s, %s::int[], %s::text[], %s::bytea[], %s::bytea[], %s::int[], %s::int[], %s::bigint[],
+        %s::bigint[], %s::int[], %s::int[], %s::bigint[], %s::bigint[], %s::bytea[])
+"""
+_BEGIN: Final[LiteralString] = """
+    INSERT INTO {schema}.sessions (run, host, process, expires_at)
+    VALUES (%s, %s, %s, {schema}.now_ns() + %s) RETURNING id
+"""
+_BEAT: Final[LiteralString] = "UPDATE {schema}.sessions SET expires_at = {schema}.now_ns() + %s WHERE id = %s"
+_END: Final[LiteralString] = "UPDATE {schema}.sessions SET ended_at = {schema}.now_ns() WHERE id = %s"
+
+
+class Database(Protocol):
+    """What a session needs of a database."""
+
+    @property
+    def schema(self) -> str:
+        """The schema of the journal's tables."""
+        ...
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Open a connection that commits each statement; raises `psycopg.Error`, or `JournalError` if it is no use."""
+        ...
+
+    def error(self, exc: psycopg.Error) -> JournalError:
+        """Return the error for a user, without the password."""
+        ...
+
+
+class Reply(NamedTuple):
+    """What a write returns: the record of each claimed request (None: no row granted), and the rows not granted."""
+
+    at: int
+    claims: Sequence[int | None]
+    denied: Sequence[int]
+
+
+class OutrunError(Exception):
+    """Another call has made an adoption first."""
+
+
+class ServerSession:
+    """The session of one call. All methods but `hurry` are called on one thread.
+
+    Parameters
+    ----------
+    database : Database
+    beat, lifetime, max_outage : float
+        See `BEAT`, `LIFETIME` and `MAX_OUTAGE`.
+    """
+
+    def __init__(
+        self, database: Database, *, beat: float = BEAT, lifetime: float = LIFETIME, max_outage: float = MAX_OUTAGE
+    ) -> None:
+        self.number = 0
+        self.run = 0
+        self._database = database
+        self._beat = beat
+        self._lifetime = round(lifetime * 1e9)
+        self._max_outage = max_outage
+        self._connection: psycopg.Connection[Any] | None = None
+        self._writes = 0
+        self._renewed = 0.0
+        self._ends_at = math.inf
+        self.is_away = False
+
+    def query(self, text: LiteralString) -> sql.Composed:
+        """Return a statement with the schema's name in it."""
+        return sql.SQL(text).format(schema=sql.Identifier(self._database.schema))
+
+    def begin(self, connection: psycopg.Connection[Any], run: int) -> None:
+        """Begin a session in a run, in the transaction of the caller."""
+        values = (run, socket.gethostname(), os.getpid(), self._lifetime)
+        row = connection.execute(self.query(_BEGIN), values).fetchone()
+        assert row is not None
+        self.number, self.run, self._writes = row[0], run, 0
+        self._renewed = time.monotonic()
+
+    def hurry(self) -> None:
+        """Wait for the server for `MAX_CLOSING` seconds at most: the call ends. Any thread may call this."""
+        self._ends_at = min(self._ends_at, time.monotonic() + MAX_CLOSING)
+
+    def do(self, work: Callable[[psycopg.Connection[Any]], T], *, waits: bool = True) -> T:
+        """Do work that may be done twice; `waits`: again, while the server is away.
+
+        Raises
+        ------
+        JournalError
+            It failed, or the server was away for too long.
+        """
+        began = time.monotonic()
+        pause, most = _PAUSES
+        is_told = False
+        while True:
+            try:
+                if self._connection is None:
+                    self._connection = self._database.connect()
+                result = work(self._connection)
+            except psycopg.Error as exc:
+                if exc.sqlstate == OUTRUN:
+                    raise OutrunError from exc
+                self.is_away = self._may_repeat(exc)
+                if not self.is_away or not waits:
+                    raise self._error(exc) from exc
+                if time.monotonic() > min(began + self._max_outage, self._ends_at):
+                    self._max_outage = 0.0
+                    raise self._error(exc) from exc
+                if not is_told and self._connection is None:
+                    logger.warning(
+                        "%s. Waiting for it, up to %g s: nothing is sent meanwhile, and results are kept",
+                        self._error(exc),
+                        self._max_outage,
+                    )
+                    is_told = True
+                time.sleep(pause)
+                pause = min(2 * pause, most)
+            else:
+                self.is_away = False
+                if is_told:
+                    logger.warning("the journal's server responds again")
+                return result
+
+    def _may_repeat(self, exc: psycopg.Error) -> bool:
+        """Return whether the same statement may succeed later; forget a connection that is lost."""
+        connection, state = self._connection, exc.sqlstate or ""
+        if connection is not None and not connection.closed and state in _AGAIN:
+            return True
+        is_lost = connection is None or connection.closed or connection.broken or state.startswith(_AWAY)
+        if is_lost and isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
+            self._drop()
+            return True
+        return False
+
+    def _error(self, exc: psycopg.Error) -> JournalError:
+        if exc.sqlstate == DELETED:
+            return JournalError("the run was deleted while this call was running: nothing more is sent or recorded")
+        return self._database.error(exc)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()
+
+    def write(self, parameters: Sequence[Any], *, adopt: bool = False) -> Reply:
+        """Do the session's next write; if it raises because the server is away, it may have been done.
+
+        Raises
+        ------
+        JournalError
+            See `do`.
+        OutrunError
+            Another call has made this adoption first.
+        """
+        values = (self.run, self.number, self._writes + 1, self._lifetime, adopt, *parameters)
+        row = self.do(lambda connection: connection.execute(self.query(_WRITE), values).fetchone())
+        assert row is not None
+        self._writes += 1
+        self._renewed = time.monotonic()
+        return Reply(*row)
+
+    def beat(self) -> None:
+        """Show that the session is running, if that was not shown lately."""
+        if not self.number or time.monotonic() - self._renewed < self._beat / 2:
+            return
+        try:
+            self.do(
+                lambda connection: connection.execute(self.query(_BEAT), (self._lifetime, self.number)), waits=False
+            )
+        except JournalError as exc:
+            logger.debug("a sign of the session was not written: %s", exc)
+        self._renewed = time.monotonic()
+
+    def end(self) -> None:
+        """End the session and close the connection."""
+        if self.number:
+            # Otherwise others take it for running for `LIFETIME` seconds.
+            with contextlib.suppress(JournalError):
+                self.do(lambda connection: connection.execute(self.query(_END), (self.number,)), waits=False)
+        self._drop()
