@@ -1,4 +1,4 @@
-"""What every implementation of the journal does: the same tests for each. Another one joins `JOURNALS`."""
+"""What every implementation of the journal does: the same tests for each."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ from eachlabs_frames.journal.base import CapHint, Journal, RowChunk, RunJournal,
 from eachlabs_frames.journal.records import RowState
 from eachlabs_frames.journal.upload_records import UploadJournal, UploadRecord
 from eachlabs_frames.models import Outcome
+from eachlabs_frames.postgres_url import PostgresUrl
 
 PIN = RunSpec("wf", "v1", "http://localhost", {"prompt": {"column": "prompt"}})
 
-JOURNALS: dict[str, Callable[[Path], Journal]] = {
-    "sqlite": lambda folder: open_journal(folder / "j.sqlite"),
-    "null": lambda _: open_journal(None),
-}
+REMEMBERING = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
 
 
-@pytest.fixture(params=sorted(JOURNALS))
+@pytest.fixture(params=["null", *REMEMBERING])
 def any_journal(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:
     """Return an empty journal of each kind."""
-    return JOURNALS[request.param](tmp_path)
+    if request.param == "postgres":
+        return open_journal(request.getfixturevalue("postgres_url"))
+    return open_journal(None if request.param == "null" else tmp_path / "j.sqlite")
 
 
-@pytest.fixture(params=sorted(JOURNALS.keys() - {"null"}))
+@pytest.fixture(params=REMEMBERING)
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:
     """Return an empty journal of each kind that remembers."""
-    return JOURNALS[request.param](tmp_path)
+    is_file = request.param == "sqlite"
+    return open_journal(tmp_path / "j.sqlite" if is_file else request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture
@@ -498,9 +499,9 @@ def test_a_summary_counts_the_sessions_that_are_running(journal: Journal, entrie
     assert [run.workers for run in journal.summaries()] == [1]
 
 
-def _send(kind: str, folder: Path, row: int) -> str:
+def _send(where: Path | tuple[str, str], row: int) -> str:
     """Send a row as the bulk operation ``b<row>``, in the process that this is called in; return the worker's name."""
-    entry = JOURNALS[kind](folder).open("r")
+    entry = open_journal(where if isinstance(where, Path) else PostgresUrl(*where)).open("r")
     entry.enter(PIN)
     entry.register([sheet(range(20))])
     claim(entry, row)
@@ -509,14 +510,14 @@ def _send(kind: str, folder: Path, row: int) -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-@pytest.mark.parametrize("kind", sorted(JOURNALS.keys() - {"null"}))
-def test_the_worker_of_each_bulk_operation_is_known_where_there_were_several(kind: str, tmp_path: Path) -> None:
+def test_the_worker_of_each_bulk_operation_is_known_where_there_were_several(journal: Any) -> None:
     """By the process that claimed its rows, not by the one that found its executions; one worker is no news."""
-    journal = JOURNALS[kind](tmp_path)
-    here = _send(kind, tmp_path, 0)
+    # A PostgreSQL URL is not pickled.
+    where = journal.path if hasattr(journal, "path") else (journal.url.reveal(), journal.url.schema)
+    here = _send(where, 0)
     assert journal.workers("r") == {}
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        there = pool.submit(_send, kind, tmp_path, 1).result(120)
+        there = pool.submit(_send, where, 1).result(120)
     assert journal.workers("r") == {"b0": here, "b1": there}
     assert here != there
 

@@ -20,7 +20,7 @@ from ..tables import Tables, spec_of
 from ..upload_queue import read_references, read_uploads
 from ..upload_records import UploadRecord
 from .connection import Connection, Database, connect, transaction, translated
-from .postgres_run import PostgresRunJournal
+from .run_journal import PostgresRunJournal
 from .state import reading_state
 from .upload_journal import PostgresUploadJournal
 
