@@ -47,10 +47,10 @@ def connect(url: PostgresUrl) -> Connection:
         replica, or the tables cannot be made or are a newer version's.
     """
     with translated(url):
-        return Database(url).connect()
+        return PostgresDatabase(url).connect()
 
 
-class Database:
+class PostgresDatabase:
     """A journal's database, for whoever translates errors later, because it tries again.
 
     Parameters

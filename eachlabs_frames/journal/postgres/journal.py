@@ -19,7 +19,7 @@ from ..base import CapHint, RecentRun, RunContents, RunSpec, RunSummary
 from ..tables import Tables, spec_of
 from ..upload_queue import read_references, read_uploads
 from ..upload_records import UploadRecord
-from .connection import Connection, Database, connect, transaction, translated
+from .connection import Connection, PostgresDatabase, connect, transaction, translated
 from .run_journal import PostgresRunJournal
 from .state import reading_state
 from .upload_journal import PostgresUploadJournal
@@ -47,7 +47,7 @@ class PostgresJournal:
             return tables is not None
 
     def open(self, run: str) -> PostgresRunJournal:
-        return PostgresRunJournal(Database(self.url), run)
+        return PostgresRunJournal(PostgresDatabase(self.url), run)
 
     def summaries(self) -> list[RunSummary]:
         return self._read(stored_runs.summaries, [])
