@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
-import psycopg
-
 from ...errors import JournalError
-from ...models import Outcome
+from ...models import INVALID, Outcome
 from ..group_writer import Failed, GroupWriter, Work
 from ..records import RowState, pack_outcomes, pack_rows
+from .connection import Connection
 from .known_rows import KnownRows
 from .server_session import OutrunError, Reply, ServerSession
+
+RIVAL: Final = "its key was sent with another input, by another call of this run: keys must be unique"
 
 _NEW_ROW: Final = RowState("new")
 
@@ -53,7 +54,7 @@ class Settlement:
 class Query:
     """Work that reads, or may be done twice; `waits`: while the server is away, too."""
 
-    work: Callable[[psycopg.Connection[Any]], Any]
+    work: Callable[[Connection], Any]
     waits: bool = True
 
 
@@ -162,7 +163,10 @@ class ClaimsWriter(GroupWriter):
         failure: JournalError | None = None
         if denied:
             try:
-                states = dict(zip(denied, map(_not_granted, self._refresh(denied)), strict=True))
+                states = {
+                    place: self._not_granted(place, state)
+                    for place, state in zip(denied, self._refresh(denied), strict=True)
+                }
             except JournalError as exc:  # what was granted is written all the same
                 failure = exc
         return [self._result(work, states, denied, failure) for work in statement.works]
@@ -175,6 +179,15 @@ class ClaimsWriter(GroupWriter):
         if failure is not None and not set(denied).isdisjoint(work.places):
             return Failed(JournalError(str(failure)))
         return [states.get(place, _NEW_ROW) for place in work.places]
+
+    def _not_granted(self, place: int, state: RowState) -> RowState:
+        """Return the state of a row that was not granted, as it was read afterwards."""
+        if state.state != "new":
+            return state
+        if self._rows.key_claims:
+            return RowState("settled", Outcome(place, INVALID, error=RIVAL))
+        # It was released since; this call has no claim all the same.
+        return RowState("sent", is_live=True)
 
     def _query(self, work: Query) -> Any:
         try:
@@ -196,11 +209,6 @@ class ClaimsWriter(GroupWriter):
 
     def _end(self) -> None:
         self._session.end()
-
-
-def _not_granted(state: RowState) -> RowState:
-    """Return the state of a row that was not granted: if it was released since, this call has no claim all the same."""
-    return RowState("sent", is_live=True) if state.state == "new" else state
 
 
 class _Statement:
@@ -267,5 +275,6 @@ class _Statement:
             [rows.numbers[place] for _, place in places],
             [rows.seen_claims[place] for _, place in places],
             [rows.seen_answers[place] for _, place in places],
+            [rows.key_claims.get(place, 0) for _, place in places] if rows.key_claims else [],
             [pack_rows([rows.numbers[place] for place in claim.places]) for claim in self.claims],
         )

@@ -34,11 +34,10 @@ BEGIN
     RETURN QUERY SELECT r.* FROM rows r WHERE r.run = _run AND r.number = ANY (_numbers) ORDER BY r.number;
 END $$;
 
--- Adds rows to a run, and returns the number of the first. -1: another call has written about one of them, or about one
--- whose place they take (`_replaced`, as it was seen); -2: the run has another pin by now; -3: it was deleted.
+-- Adds rows to a run, and returns the number of the first. -1: another call has added one of them; -2: the run has
+-- another pin by now; -3: it was deleted.
 CREATE FUNCTION {schema}.add_rows(
     _run int, _pin text, _digests bytea[], _occurrences int[], _contents bytea[],
-    _replaced int[], _claims bigint[], _answers bigint[],
     _sheet_digests bytea, _sheet_contents bytea, _labels bytea, _inputs bytea
 ) RETURNS int LANGUAGE plpgsql{planned}
 AS $$
@@ -60,15 +59,6 @@ BEGIN
     ) THEN
         RETURN -1;
     END IF;
-    PERFORM 1 FROM rows r WHERE r.run = _run AND r.number = ANY (_replaced) ORDER BY r.number FOR UPDATE;
-    IF EXISTS (
-        SELECT 1 FROM unnest(_replaced, _claims, _answers) AS w (number, claim, answer)
-        JOIN rows r ON r.run = _run AND r.number = w.number
-        WHERE r.claim <> w.claim OR r.answer <> w.answer
-    ) THEN
-        RETURN -1;
-    END IF;
-    UPDATE rows r SET state = 'x' WHERE r.run = _run AND r.number = ANY (_replaced) AND r.state IN ('n', 'i');
     UPDATE runs r SET size = r.size + _added WHERE r.id = _run;
     INSERT INTO rows (run, number, digest, occurrence, content)
     SELECT _run, _first + w.place::int - 1, w.digest, w.occurrence, w.content
@@ -80,7 +70,7 @@ END $$;
 
 -- Removes the rows that a session has added from `_first` on, unless another session has added rows or is running in
 -- the run, or one of them was claimed; returns whether they are removed.
-CREATE FUNCTION {schema}.remove_rows(_run int, _session int, _first int, _added int, _replaced int[])
+CREATE FUNCTION {schema}.remove_rows(_run int, _session int, _first int, _added int)
 RETURNS boolean LANGUAGE plpgsql{planned}
 AS $$
 BEGIN
@@ -91,14 +81,12 @@ BEGIN
     ) THEN
         RETURN false;
     END IF;
-    PERFORM 1 FROM rows r WHERE r.run = _run AND (r.number >= _first OR r.number = ANY (_replaced))
-    ORDER BY r.number FOR UPDATE;
+    PERFORM 1 FROM rows r WHERE r.run = _run AND r.number >= _first ORDER BY r.number FOR UPDATE;
     IF EXISTS (SELECT 1 FROM rows r WHERE r.run = _run AND r.number >= _first AND (r.claim <> 0 OR r.answer <> 0)) THEN
         RETURN false;
     END IF;
     DELETE FROM rows r WHERE r.run = _run AND r.number >= _first;
     DELETE FROM sheets s WHERE s.run = _run AND s.first >= _first;
-    UPDATE rows r SET state = 'n' WHERE r.run = _run AND r.number = ANY (_replaced) AND r.state = 'x';
     UPDATE runs r SET size = _first WHERE r.id = _run;
     RETURN true;
 END $$;
@@ -111,9 +99,12 @@ AS $$
 $$;
 
 -- Grants claims by compare and swap: of rows that were not sent, that this session wrote about last, or that are as it
--- has seen them. Returns the record of each request, NULL if none of its rows is granted. The rows are locked.
+-- has seen them. With `_known`, which has a claim for each row, a digest is that of a key: it is not granted if another
+-- row with this key has been claimed after that. Returns the record of each request, NULL if none of its rows is
+-- granted. The rows are locked, and those with the same keys.
 CREATE FUNCTION {schema}.claim(
-    _run int, _session int, _requests int[], _numbers int[], _claims bigint[], _answers bigint[], _packed bytea[]
+    _run int, _session int, _requests int[], _numbers int[], _claims bigint[], _answers bigint[], _known bigint[],
+    _packed bytea[]
 ) RETURNS bigint[] LANGUAGE plpgsql{planned}
 AS $$
 DECLARE
@@ -123,12 +114,14 @@ DECLARE
 BEGIN
     SELECT array_agg(w.number ORDER BY w.place), array_agg(w.request ORDER BY w.place)
     INTO _granted, _granted_requests
-    FROM unnest(_requests, _numbers, _claims, _answers)
-        WITH ORDINALITY AS w (request, number, claim, answer, place)
+    FROM unnest(_requests, _numbers, _claims, _answers, _known)
+        WITH ORDINALITY AS w (request, number, claim, answer, known, place)
     JOIN rows r ON r.run = _run AND r.number = w.number
-    WHERE r.state <> 'x' AND (
-        r.state IN ('n', 'i') OR r.session = _session OR (r.claim = w.claim AND r.answer = w.answer)
-    );
+    WHERE (r.state IN ('n', 'i') OR r.session = _session OR (r.claim = w.claim AND r.answer = w.answer))
+    AND (w.known IS NULL OR NOT EXISTS (
+        SELECT 1 FROM rows o WHERE o.run = _run AND o.digest = r.digest AND o.number <> r.number
+        AND o.state NOT IN ('n', 'i') AND o.claim > w.known
+    ));
     SELECT array_agg(i.id ORDER BY i.request) INTO _ids
     FROM (
         SELECT q.request, CASE WHEN q.request = ANY (_granted_requests) THEN nextval('record_ids') END AS id
@@ -202,12 +195,13 @@ CREATE FUNCTION {schema}.write(
     _run int, _session int, _number bigint, _lifetime bigint, _adopt boolean,
     _kinds int[], _classes text[], _packed bytea[], _bodies bytea[],
     _places int[], _numbers int[], _hashes bigint[], _expected bigint[],
-    _requests int[], _claimed int[], _claims bigint[], _answers bigint[], _packed_claims bytea[],
+    _requests int[], _claimed int[], _claims bigint[], _answers bigint[], _known bigint[], _packed_claims bytea[],
     OUT at bigint, OUT claims bigint[], OUT denied int[]
 ) LANGUAGE plpgsql{planned}
 AS $$
 DECLARE
     _done bigint;
+    _locked int[] := _numbers || _claimed;
 BEGIN
     at := now_ns();
     claims := ARRAY[]::bigint[];
@@ -225,7 +219,13 @@ BEGIN
         denied := coalesce(denied, ARRAY[]::int[]);
         RETURN;
     END IF;
-    PERFORM 1 FROM rows r WHERE r.run = _run AND r.number = ANY (_numbers || _claimed) ORDER BY r.number FOR UPDATE;
+    IF cardinality(_known) > 0 THEN
+        SELECT _locked || coalesce(array_agg(o.number), ARRAY[]::int[]) INTO _locked
+        FROM unnest(_claimed) AS w (number)
+        JOIN rows r ON r.run = _run AND r.number = w.number
+        JOIN rows o ON o.run = _run AND o.digest = r.digest;
+    END IF;
+    PERFORM 1 FROM rows r WHERE r.run = _run AND r.number = ANY (_locked) ORDER BY r.number FOR UPDATE;
     IF _adopt THEN
         -- Two sessions may insert the same execution at once: the second waits for the first, and finds it.
         INSERT INTO executions (hash, run) SELECT h, _run FROM unnest(_hashes) AS h ORDER BY h ON CONFLICT DO NOTHING;
@@ -240,7 +240,7 @@ BEGIN
         PERFORM settle(_run, _session, _kinds, _classes, _packed, _bodies, _places, _numbers, _hashes, _expected);
     END IF;
     IF cardinality(_claimed) > 0 THEN
-        claims := claim(_run, _session, _requests, _claimed, _claims, _answers, _packed_claims);
+        claims := claim(_run, _session, _requests, _claimed, _claims, _answers, _known, _packed_claims);
         SELECT coalesce(array_agg(w.number), ARRAY[]::int[]) INTO denied
         FROM unnest(_requests, _claimed) AS w (request, number)
         WHERE NOT EXISTS (

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from ...errors import JournalError
-from ...models import INVALID, Outcome
 from ..records import (
     NEW,
     NO_CLAIM,
@@ -29,9 +28,7 @@ from ..records import (
 UNREADABLE: Final = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What reading a damaged record raises."""
 
-SUPERSEDED: Final = "another call of the run has given another input for this key: not sent"
-
-_PHASES: Final = {"n": NEW, "i": NEW, "x": NEW, "s": SENT, "d": SETTLED}
+_PHASES: Final = {"n": NEW, "i": NEW, "s": SENT, "d": SETTLED}
 
 
 class StoredRow(NamedTuple):
@@ -60,6 +57,8 @@ class KnownRows:
         The number in the run of each row.
     seen_claims, seen_answers : array of int
         Its latest claim and answer when the call decided what to send: a row may be claimed again if it is still so.
+    key_claims : dict of int to int
+        In a run with keys: the latest claim of any row with the key of a row when this call registered it.
     own_claims : array of int
         Its latest claim by this call; 0 if there is none.
     """
@@ -70,11 +69,11 @@ class KnownRows:
         self.seen_claims = array("q")
         self.seen_answers = array("q")
         self.own_claims = array("q")
+        self.key_claims: dict[int, int] = {}
         self._contents = bytearray()
         self._size = 0
         self._places: dict[int, int] = {}
         self._live: set[int] = set()
-        self._superseded: set[int] = set()
         # The writer's thread and the caller's may meet the same row.
         self._lock = threading.Lock()
 
@@ -108,6 +107,7 @@ class KnownRows:
             for number in [number for number in self._places if number >= first]:
                 self.numbers[self._places.pop(number)] = -1
             if not self._places:
+                self.key_claims = {}
                 self.numbers, self._contents = array("q"), bytearray()
                 self.seen_claims, self.seen_answers, self.own_claims = array("q"), array("q"), array("q")
                 self.state = RunState(0)
@@ -166,8 +166,7 @@ class KnownRows:
         state.phases[place] = _PHASES[row.state]
         state.claims[place] = row.claim or NO_CLAIM
         state.sessions[place] = row.session if row.state == "s" else NO_CLAIM
-        for places, belongs in ((self._live, row.is_live), (self._superseded, row.state == "x")):
-            (places.add if belongs else places.discard)(place)
+        (self._live.add if row.is_live else self._live.discard)(place)
 
     def _apply(self, record: Record, answers: dict[tuple[int, int], int]) -> None:
         """Take over from a record the outcomes of the rows of which it is the answer or the look."""
@@ -209,8 +208,6 @@ class KnownRows:
 
     def row_state(self, place: int) -> RowState:
         """Return the state of a row, as it was read."""
-        if place in self._superseded:
-            return RowState("settled", Outcome(place, INVALID, error=SUPERSEDED))
         if self.state.phases[place] == SENT:
             return RowState("sent", is_live=place in self._live)
         return self.state.row_state(place)

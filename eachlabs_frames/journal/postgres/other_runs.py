@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import psycopg
 from psycopg import sql
 
 from ..records import ANSWER, CLAIM, NANO, unpack_outcomes, unpack_rows
+from .connection import Connection
 from .known_rows import UNREADABLE
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ _WAITING: Final[LiteralString] = """
 """
 
 
-def executions_since(
-    connection: psycopg.Connection[Any], query: Callable[[LiteralString], sql.Composed], since: int
-) -> set[str]:
+def executions_since(connection: Connection, query: Callable[[LiteralString], sql.Composed], since: int) -> set[str]:
     """Return the executions that rows of any run have got since `since` (the server's ns), and some from before."""
     executions: set[str] = set()
     for number, packed, body in connection.execute(query(_ANSWERS), (max(0, since - CLOCK_STEP), ANSWER)):
@@ -50,9 +48,7 @@ def executions_since(
     return executions
 
 
-def in_flight(
-    connection: psycopg.Connection[Any], query: Callable[[LiteralString], sql.Composed], *, but: int
-) -> dict[bytes, int]:
+def in_flight(connection: Connection, query: Callable[[LiteralString], sql.Composed], *, but: int) -> dict[bytes, int]:
     """Return the inputs that running sessions other than `but` wait for, and when each was first sent (server's ns)."""
     sent: dict[int, dict[int, dict[int, int]]] = {}
     for run, claim, at, packed in connection.execute(query(_CLAIMS), (RECENT, CLAIM, but)):

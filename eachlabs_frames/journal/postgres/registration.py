@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-
-import psycopg
+from typing import TYPE_CHECKING, Final
 
 from ...errors import JournalError
 from ..base import RowChunk
 from ..labels import write_labels
 from ..records import RowHint
 from ..row_index import UNSEEN, RowIndex
+from .connection import Connection
 from .known_rows import KnownRows, StoredRow
 from .server_session import ServerSession
 
@@ -30,8 +29,7 @@ MAX_ATTEMPTS: Final = 100
 """Attempts to add rows while other calls add some of the same rows."""
 
 ADD: Final[LiteralString] = """
-    SELECT {schema}.add_rows(%s, %s, %s::bytea[], %s::int[], %s::bytea[], %s::int[], %s::bigint[], %s::bigint[],
-        %s, %s, %s, %s)
+    SELECT {schema}.add_rows(%s, %s, %s::bytea[], %s::int[], %s::bytea[], %s, %s, %s, %s)
 """
 
 
@@ -51,16 +49,15 @@ class Registration:
     pin: str
     rows: KnownRows
     session: ServerSession
-    find: Callable[[psycopg.Connection[Any], Sequence[bytes]], list[StoredRow]]
+    find: Callable[[Connection, Sequence[bytes]], list[StoredRow]]
     first: int = -1
     added: int = 0
-    replaced: list[int] = field(default_factory=list)
 
     def register(
         self,
         chunk: RowChunk,
         on_changed: Callable[[int], None] | None,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
     ) -> list[int]:
         """Return the place of each row of a chunk; `UNSEEN` if it is new and not added.
 
@@ -74,10 +71,13 @@ class Registration:
         for _ in range(MAX_ATTEMPTS):
             stored = self.find(connection, list(dict.fromkeys(chunk.digests)))
             places = self._find(chunk, stored)
-            changed = self._changed(chunk, places, on_changed) if self.keyed and on_changed is not None else {}
+            if self.keyed and on_changed is not None:
+                self._renew_changed(chunk, places, on_changed)
             new = [index for index, place in enumerate(places) if place == UNSEEN]
-            if new and self.add and not self._add(connection, chunk, places, new, stored, changed):
+            if new and self.add and not self._add(connection, chunk, places, new, stored):
                 continue
+            if self.keyed:
+                self._note_claims(chunk, places, stored)
             self.taken.update(place for place in places if place != UNSEEN)
             return places
         msg = "other calls keep adding the same rows to this run: try again"
@@ -90,8 +90,13 @@ class Registration:
         if not candidates and not any(number != UNSEEN for number in assigned):
             return [UNSEEN] * len(chunk.digests)
         taken = [index for index, place in enumerate(candidates) if place in self.taken]
-        index = RowIndex(b"".join(row.digest for row in stored), taken=taken, latest=self.keyed)
         state = rows.state
+        index = RowIndex(
+            b"".join(row.digest for row in stored),
+            taken=taken,
+            latest=self.keyed,
+            is_sent=lambda candidate: not state.matches(RowHint.UNSENT, candidates[candidate]),
+        )
 
         def prefers(hint: RowHint, candidate: int) -> bool:
             return state.matches(hint, candidates[candidate])
@@ -106,25 +111,30 @@ class Registration:
             places.append(found)
         return places
 
-    def _changed(self, chunk: RowChunk, places: list[int], on_changed: Callable[[int], None]) -> dict[int, int]:
-        """Treat a row whose key has another input in the run as new; return the rows that these take the place of."""
-        changed: dict[int, int] = {}
+    def _renew_changed(self, chunk: RowChunk, places: list[int], on_changed: Callable[[int], None]) -> None:
+        """Treat a row whose key has another input in the run as new; `on_changed` may refuse that if it was sent."""
         for index, place in enumerate(places):
             if place != UNSEEN and self.rows.content(place) != chunk.contents[index]:
                 if not self.rows.state.matches(RowHint.UNSENT, place):
                     on_changed(index)
-                changed[index] = place
                 places[index] = UNSEEN
-        return changed
+
+    def _note_claims(self, chunk: RowChunk, places: Sequence[int], stored: Sequence[StoredRow]) -> None:
+        """Note the latest claim of each key: a row may be sent unless another one of its key is claimed after that."""
+        latest: dict[bytes, int] = {}
+        for row in stored:
+            latest[row.digest] = max(row.claim, latest.get(row.digest, 0))
+        for digest, place in zip(chunk.digests, places, strict=True):
+            if place != UNSEEN:
+                self.rows.key_claims[place] = latest.get(digest, 0)
 
     def _add(
         self,
-        connection: psycopg.Connection[Any],
+        connection: Connection,
         chunk: RowChunk,
         places: list[int],
         new: list[int],
         stored: Sequence[StoredRow],
-        changed: dict[int, int],
     ) -> bool:
         """Add the new rows of a chunk and put their places into `places`; False if other calls have been faster."""
         rows = self.rows
@@ -136,8 +146,6 @@ class Registration:
             occurrences.append(latest[digest])
         digests = [chunk.digests[index] for index in new]
         contents = [chunk.contents[index] for index in new]
-        current = {row.number: row for row in stored}
-        replaced = [current[rows.numbers[place]] for place in changed.values()]
         is_same = digests == contents
         values = (
             self.session.run,
@@ -145,9 +153,6 @@ class Registration:
             digests,
             occurrences,
             [b"" if content == digest else content for digest, content in zip(digests, contents, strict=True)],
-            [row.number for row in replaced],
-            [row.claim for row in replaced],
-            [row.answer for row in replaced],
             b"".join(digests),
             None if is_same else b"".join(contents),
             write_labels([chunk.labels[index] for index in new]),
@@ -161,7 +166,6 @@ class Registration:
         check_added(first)
         self.first = first if self.first < 0 else self.first
         self.added += len(new)
-        self.replaced += [row.number for row in replaced]
         for index, place in zip(new, rows.add_new(first, contents), strict=True):
             places[index] = place
         return True

@@ -17,23 +17,21 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
-
 from ...errors import JournalError, RunError
 from ...models import INVALID, PENDING, Outcome
+from ...postgres_url import PostgresUrl
 from ..base import Claimed, LostRequest, RowChunk, RunSpec
 from ..lost_requests import lost_request
 from ..records import ANSWER, CORRECTION, NANO, NO_CLAIM, UPDATE, Record, RowState, RunState, unpack_rows
 from . import other_runs
 from .claims_writer import Claim, ClaimsWriter, Entry, Query, Settlement, entry
+from .connection import Connection, connect, translated
 from .known_rows import KnownRows, StoredRow
 from .registration import OtherSpecError, Registration
-from .server_session import BEAT, LIFETIME, MAX_OUTAGE, Database, ServerSession
+from .server_session import BEAT, LIFETIME, MAX_OUTAGE, ServerSession
 
 if TYPE_CHECKING:
     from typing_extensions import LiteralString
-
-    Connection = psycopg.Connection[Any]
 
 _NEW_ROW: Final = RowState("new")
 _WORDS: Final = {UPDATE: "l", CORRECTION: "c"}
@@ -76,7 +74,7 @@ _WITHDRAW: Final[LiteralString] = """
     DELETE FROM {schema}.runs r WHERE r.id = %s AND r.size = 0
     AND NOT EXISTS (SELECT 1 FROM {schema}.sessions s WHERE s.run = r.id AND s.id <> %s)
 """
-_REMOVE: Final[LiteralString] = "SELECT {schema}.remove_rows(%s, %s, %s, %s, %s::int[])"
+_REMOVE: Final[LiteralString] = "SELECT {schema}.remove_rows(%s, %s, %s, %s)"
 _NOTE: Final[LiteralString] = "UPDATE {schema}.runs SET note = %s WHERE id = %s"
 _CLAIMS: Final[LiteralString] = """
     SELECT id, at, rows FROM {schema}.records WHERE id = ANY (%s::bigint[]) ORDER BY id
@@ -89,7 +87,7 @@ class PostgresRunJournal:
 
     Parameters
     ----------
-    database : Database
+    url : PostgresUrl
     name : str
         The run's name.
     beat, lifetime, max_outage : float
@@ -98,7 +96,7 @@ class PostgresRunJournal:
 
     def __init__(
         self,
-        database: Database,
+        url: PostgresUrl,
         name: str,
         *,
         beat: float = BEAT,
@@ -106,10 +104,10 @@ class PostgresRunJournal:
         max_outage: float = MAX_OUTAGE,
     ) -> None:
         self.name = name
-        self._database = database
+        self._url = url
         self._rows = KnownRows()
-        self._session = ServerSession(database, beat=beat, lifetime=lifetime, max_outage=max_outage)
-        self._writer = ClaimsWriter(str(database), self._session, self._rows, refresh=self._refresh, interval=beat)
+        self._session = ServerSession(url, beat=beat, lifetime=lifetime, max_outage=max_outage)
+        self._writer = ClaimsWriter(str(url), self._session, self._rows, refresh=self._refresh, interval=beat)
         self._pin = ""
         # What the server's clock is ahead of this machine's, in nanoseconds: at least, and at most.
         self._offsets = 0, 0
@@ -132,7 +130,7 @@ class PostgresRunJournal:
         try:
             return RunSpec(**json.loads(stored))
         except (ValueError, TypeError) as exc:
-            msg = f"the settings of run {self.name!r} in the journal {self._database} cannot be read: {exc}"
+            msg = f"the settings of run {self.name!r} in the journal {self._url} cannot be read: {exc}"
             raise JournalError(msg) from exc
 
     def enter(
@@ -229,7 +227,7 @@ class PostgresRunJournal:
         first = registration.first
         if first < 0:
             return
-        values = (self._session.run, self._session.number, first, registration.added, registration.replaced)
+        values = (self._session.run, self._session.number, first, registration.added)
         removed = self._do(lambda connection: connection.execute(self._session.query(_REMOVE), values).fetchone())
         if removed[0]:
             self._rows.forget(first)
@@ -295,7 +293,7 @@ class PostgresRunJournal:
         """Return whether another call has written about a row since this one has seen it, or is sending it."""
         place = self._rows.place(row.number)
         seen = self._rows.seen_claims[place], self._rows.seen_answers[place]
-        return row.session != self._session.number and ((row.claim, row.answer) != seen or row.state in "sx")
+        return row.session != self._session.number and ((row.claim, row.answer) != seen or row.state == "s")
 
     def _refresh(self, places: Sequence[int]) -> Sequence[RowState]:
         """Read, on the writer's thread, the states of rows that were not granted."""
@@ -321,11 +319,8 @@ class PostgresRunJournal:
         if not claims:
             return []
         # By a connection of its own: this call's may be waiting for the server.
-        try:
-            with closing(self._database.connect()) as connection:
-                return self._lost_requests(connection, claims, timeout)
-        except psycopg.Error as exc:
-            raise self._database.error(exc) from exc
+        with translated(self._url), closing(connect(self._url)) as connection:
+            return self._lost_requests(connection, claims, timeout)
 
     def _lost_requests(self, connection: Connection, claims: Sequence[int], timeout: float) -> list[LostRequest]:
         self._learn_offset(connection)

@@ -6,8 +6,7 @@ Rows of a run are numbered from 0, without gaps, and stored in chunks (`sheets`)
 encodes, by these numbers. `rows` has the current state of each row, which decides whether a claim is granted:
 
 ===========  ==========================================================================================================
-state        n: not sent; i: refused here, not sent; s: claimed, no response yet; d: has an outcome; x: not sent, and
-             its key has another input now, so it is never sent
+state        n: not sent; i: refused here, not sent; s: claimed, no response yet; d: has an outcome
 session      The session that wrote `claim` or `answer` last
 claim        The record of its latest claim; 0 if there is none
 answer       The record that has its outcome (an answer or a correction); 0 if there is none

@@ -13,12 +13,14 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import sql
 
 from ...errors import JournalError
+from ...postgres_url import PostgresUrl
+from .connection import Connection, connect, is_away, journal_error
 from .schema import DELETED, OUTRUN
 
 if TYPE_CHECKING:
@@ -41,13 +43,13 @@ MAX_CLOSING: Final = 10.0
 """Seconds that a call which ends waits for such a server."""
 
 _PAUSES: Final = 0.05, 1.0
-_AGAIN: Final = frozenset({"40001", "40P01"})
-_AWAY: Final = ("08", "57P", "53300")
+_DEADLOCK: Final = "40P01"
 
 _WRITE: Final[LiteralString] = """
     SELECT at, claims, denied FROM {schema}.write(
         %s, %s, %s, %s, %s, %s::int[], %s::text[], %s::bytea[], %s::bytea[], %s::int[], %s::int[], %s::bigint[],
-        %s::bigint[], %s::int[], %s::int[], %s::bigint[], %s::bigint[], %s::bytea[])
+        %s::bigint[], %s::int[], %s::int[], %s::bigint[], %s::bigint[],
+        %s::bigint[], %s::bytea[])
 """
 _BEGIN: Final[LiteralString] = """
     INSERT INTO {schema}.sessions (run, host, process, expires_at)
@@ -55,23 +57,6 @@ _BEGIN: Final[LiteralString] = """
 """
 _BEAT: Final[LiteralString] = "UPDATE {schema}.sessions SET expires_at = {schema}.now_ns() + %s WHERE id = %s"
 _END: Final[LiteralString] = "UPDATE {schema}.sessions SET ended_at = {schema}.now_ns() WHERE id = %s"
-
-
-class Database(Protocol):
-    """What a session needs of a database."""
-
-    @property
-    def schema(self) -> str:
-        """The schema of the journal's tables."""
-        ...
-
-    def connect(self) -> psycopg.Connection[Any]:
-        """Open a connection that commits each statement; raises `psycopg.Error`, or `JournalError` if it is no use."""
-        ...
-
-    def error(self, exc: psycopg.Error) -> JournalError:
-        """Return the error for a user, without the password."""
-        ...
 
 
 class Reply(NamedTuple):
@@ -86,26 +71,34 @@ class OutrunError(Exception):
     """Another call has made an adoption first."""
 
 
+class UnreachableError(Exception):
+    """No connection can be opened; `error` says why."""
+
+    def __init__(self, error: JournalError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class ServerSession:
     """The session of one call. All methods but `hurry` are called on one thread.
 
     Parameters
     ----------
-    database : Database
+    url : PostgresUrl
     beat, lifetime, max_outage : float
         See `BEAT`, `LIFETIME` and `MAX_OUTAGE`.
     """
 
     def __init__(
-        self, database: Database, *, beat: float = BEAT, lifetime: float = LIFETIME, max_outage: float = MAX_OUTAGE
+        self, url: PostgresUrl, *, beat: float = BEAT, lifetime: float = LIFETIME, max_outage: float = MAX_OUTAGE
     ) -> None:
         self.number = 0
         self.run = 0
-        self._database = database
+        self._url = url
         self._beat = beat
         self._lifetime = round(lifetime * 1e9)
         self._max_outage = max_outage
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: Connection | None = None
         self._writes = 0
         self._renewed = 0.0
         self._ends_at = math.inf
@@ -113,9 +106,9 @@ class ServerSession:
 
     def query(self, text: LiteralString) -> sql.Composed:
         """Return a statement with the schema's name in it."""
-        return sql.SQL(text).format(schema=sql.Identifier(self._database.schema))
+        return sql.SQL(text).format(schema=sql.Identifier(self._url.schema))
 
-    def begin(self, connection: psycopg.Connection[Any], run: int) -> None:
+    def begin(self, connection: Connection, run: int) -> None:
         """Begin a session in a run, in the transaction of the caller."""
         values = (run, socket.gethostname(), os.getpid(), self._lifetime)
         row = connection.execute(self.query(_BEGIN), values).fetchone()
@@ -127,7 +120,7 @@ class ServerSession:
         """Wait for the server for `MAX_CLOSING` seconds at most: the call ends. Any thread may call this."""
         self._ends_at = min(self._ends_at, time.monotonic() + MAX_CLOSING)
 
-    def do(self, work: Callable[[psycopg.Connection[Any]], T], *, waits: bool = True) -> T:
+    def do(self, work: Callable[[Connection], T], *, waits: bool = True) -> T:
         """Do work that may be done twice; `waits`: again, while the server is away.
 
         Raises
@@ -136,52 +129,50 @@ class ServerSession:
             It failed, or the server was away for too long.
         """
         began = time.monotonic()
-        pause, most = _PAUSES
+        pause, longest = _PAUSES
         is_told = False
         while True:
             try:
-                if self._connection is None:
-                    self._connection = self._database.connect()
-                result = work(self._connection)
+                result = work(self._connected())
             except psycopg.Error as exc:
                 if exc.sqlstate == OUTRUN:
                     raise OutrunError from exc
-                self.is_away = self._may_repeat(exc)
-                if not self.is_away or not waits:
-                    raise self._error(exc) from exc
-                if time.monotonic() > min(began + self._max_outage, self._ends_at):
-                    self._max_outage = 0.0
-                    raise self._error(exc) from exc
-                if not is_told and self._connection is None:
-                    logger.warning(
-                        "%s. Waiting for it, up to %g s: nothing is sent meanwhile, and results are kept",
-                        self._error(exc),
-                        self._max_outage,
-                    )
-                    is_told = True
-                time.sleep(pause)
-                pause = min(2 * pause, most)
+                if exc.sqlstate == _DEADLOCK:
+                    continue
+                error = self._error(exc)
+                self.is_away = is_away(exc)
+                self._drop()
+            except UnreachableError as exc:
+                error, self.is_away = exc.error, True
             else:
                 self.is_away = False
                 if is_told:
-                    logger.warning("the journal's server responds again")
+                    logger.warning("the journal %s responds again", self._url)
                 return result
+            if not self.is_away or not waits:
+                raise error
+            if time.monotonic() > min(began + self._max_outage, self._ends_at):
+                self._max_outage = 0.0
+                raise error
+            if not is_told and self._connection is None and time.monotonic() - began > pause:
+                message = "%s. Waiting for it, up to %g s: nothing is sent meanwhile, and results are kept"
+                logger.warning(message, error, self._max_outage)
+                is_told = True
+            time.sleep(pause)
+            pause = min(2 * pause, longest)
 
-    def _may_repeat(self, exc: psycopg.Error) -> bool:
-        """Return whether the same statement may succeed later; forget a connection that is lost."""
-        connection, state = self._connection, exc.sqlstate or ""
-        if connection is not None and not connection.closed and state in _AGAIN:
-            return True
-        is_lost = connection is None or connection.closed or connection.broken or state.startswith(_AWAY)
-        if is_lost and isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError):
-            self._drop()
-            return True
-        return False
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            try:
+                self._connection = connect(self._url)
+            except JournalError as exc:
+                raise UnreachableError(exc) from exc
+        return self._connection
 
     def _error(self, exc: psycopg.Error) -> JournalError:
         if exc.sqlstate == DELETED:
             return JournalError("the run was deleted while this call was running: nothing more is sent or recorded")
-        return self._database.error(exc)
+        return journal_error(exc, self._url)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
