@@ -292,14 +292,17 @@ def test_answers_are_in_order_with_the_claims_of_one_loop(journal: Journal, entr
 # -- rows -------------------------------------------------------------------------------------------------------------
 
 
-def test_two_calls_that_register_the_same_rows_give_them_the_same_numbers(journal: Journal) -> None:
+def test_two_calls_that_register_the_same_rows_mean_the_same_rows(journal: Journal) -> None:
     """Both have entered before either has written: the second reads what the first wrote."""
     first, second = journal.open("r"), journal.open("r")
     first.enter(PIN)
     second.enter(PIN)
-    assert first.register([sheet("abca")]) == [0, 1, 2, 3]
-    assert second.register([sheet("caab"), sheet("x")]) == [2, 0, 3, 1, 4]
-    assert first.register([sheet("xab")]) == [4, 0, 1]
+    numbers = first.register([sheet("abca")])
+    others = second.register([sheet("caab"), sheet("x")])
+    assert [len(set(numbers)), len(set(others))] == [4, 5]
+    assert claim(first, *numbers[:3]) == ["new"] * 3  # a, b, c
+    assert claim(second, *others) == ["sent", "sent", "new", "sent", "new"]
+    assert first.register([sheet("xab")])[1:] == numbers[:2]
     first.close()
     second.close()
     assert len(journal.load("r").inputs) == 5
@@ -345,9 +348,9 @@ def test_a_key_whose_input_has_changed_is_told_and_is_then_another_row(journal: 
     entry.close()
     entry, told = journal.open("r"), list[int]()
     entry.enter(pin)
-    assert entry.register([rows("x2", "y2")], keyed=True, on_changed=told.append) == [2, 3]
+    numbers = entry.register([rows("x2", "y2")], keyed=True, on_changed=told.append)
     assert told == [1]
-    assert entry.content(3) == fingerprint("y2")
+    assert [entry.content(number) for number in numbers] == [fingerprint("x2"), fingerprint("y2")]
     entry.close()
     assert sorted(journal.load("r").labels) == [0, 1]
 
@@ -456,7 +459,8 @@ def test_a_lost_request_is_told_with_all_its_rows_that_wait(entries: Callable[..
     assert [one.bulk_id for one in lost] == ["b", None]
     assert lost[0].fingerprints == (fingerprint(0), fingerprint(2))
     assert 0 < lost[0].until - lost[0].since < 60  # nobody waits for it now, so it was over at the latest then
-    assert second.lost_requests([0], timeout=1e-9)[0].until - lost[0].since == pytest.approx(0, abs=1e-6)
+    # Two clocks are compared only as exactly as a message takes.
+    assert second.lost_requests([0], timeout=1e-9)[0].until - lost[0].since == pytest.approx(0, abs=5)
     assert second.lost_requests([7], timeout=60) == []
 
 

@@ -75,7 +75,7 @@ def rows_of_run(results: Results, binding: RunBinding, *, resend: bool) -> Posit
 
     There, a row's input says whether it was sent, and so a row may have changed since.
     """
-    executions = binding.executions()
+    executions = binding.executions(results.execution_id)
     chosen = [
         (execution_id is None and (binding.named or resend or status != UNKNOWN))
         or (binding.named and execution_id in executions)

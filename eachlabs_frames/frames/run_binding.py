@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -95,8 +95,15 @@ class RunBinding:
         key = self._options.key if self._options.key is not None or self.spec is None else self.spec.key
         return key is not None and str(key) == str(SAME_INPUT_ONCE)
 
-    def executions(self) -> dict[str, int]:
-        """Return the executions that the run has, and each one's row in it."""
+    def executions(self, of: Iterable[str | None]) -> dict[str, int]:
+        """Return the executions that the run has, and each one's row in it; none if there is none in `of`."""
+        if not any(of):
+            return {}  # a run may be large
+        self.run_journal.read_all()
+        return self.run_journal.state.executions()
+
+    def known_executions(self) -> Iterable[str]:
+        """Return the executions of the rows that were read so far."""
         return self.run_journal.state.executions()
 
     def _continued_spec(self, recorded: str | None) -> RunSpec | None:
@@ -147,6 +154,7 @@ class RunBinding:
 
         A row whose response was lost counts: it may be billed. -1 is an execution that no row has any more.
         """
+        self.run_journal.read_all()
         return self.run_journal.state.paid()
 
     @property
@@ -235,8 +243,9 @@ class RunBinding:
         A row whose input has changed is another row; its number goes to the row that has that input now.
         """
         numbers = array("q", [NOT_IN_RUN]) * len(plan.frame)
+        existing = self.executions(executions)
         replaced = self.run_journal.state.replaced_executions  # in outdated frames, whose rows were retried since
-        by_execution = replaced | self.executions()
+        by_execution = replaced | existing
         if not by_execution:
             return numbers
         for position, execution_id in enumerate(executions):

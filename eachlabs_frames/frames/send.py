@@ -217,7 +217,7 @@ class Sender:
 
     def _make_recorder(self) -> Recorder:
         journal = open_journal(None).open(NO_RUN) if self._binding is None else self._binding.run_journal
-        executions = () if self._binding is None else self._binding.executions()
+        executions = () if self._binding is None else self._binding.known_executions()
         numbers = self._actions.numbers
         recorder = Recorder(self._results, self._events, journal=journal, numbers=numbers, executions=executions)
         recorder.elsewhere.update(numbers[row] for row in self._actions.elsewhere)

@@ -203,7 +203,7 @@ class RecentRun:
 
 
 class RunJournal(Protocol):
-    """Records what one call does in one run. Rows are identified by their numbers in the run.
+    """Records what one call does in one run. Rows are identified by numbers, which may be those of this call alone.
 
     The methods up to `register` are called in this order, before anything is sent; `close` ends the call's part.
     """
@@ -225,7 +225,7 @@ class RunJournal(Protocol):
     def enter(
         self, spec: RunSpec, *, index_names: Sequence[str | None] = (None,), rename: Callable[[], str] | None = None
     ) -> None:
-        """Join the run, which is created if it does not exist, and read the state of its rows.
+        """Join the run, which is created if it does not exist.
 
         Parameters
         ----------
@@ -240,6 +240,16 @@ class RunJournal(Protocol):
         ------
         RunError
             Another call has created a run of this name meanwhile, with another spec.
+        """
+        ...
+
+    def read_all(self) -> None:
+        """Read the state of all rows of the run, if `enter` has not: `state` has those of `register` alone otherwise.
+
+        Raises
+        ------
+        JournalError
+            They cannot be read.
         """
         ...
 

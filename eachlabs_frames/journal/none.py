@@ -29,6 +29,9 @@ class NullRunJournal:
     ) -> None:
         pass
 
+    def read_all(self) -> None:
+        pass
+
     def register(
         self,
         chunks: Iterable[RowChunk],

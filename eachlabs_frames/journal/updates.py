@@ -101,6 +101,7 @@ class JournalUpdater:
                 self.close()
                 return
             run_journal.enter(spec)
+            run_journal.read_all()
         except JournalError as exc:
             logger.warning("the new states are not recorded: %s", exc)
             self.close()

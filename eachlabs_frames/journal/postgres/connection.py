@@ -62,6 +62,9 @@ class PostgresDatabase:
         self._url = url
         self.schema = url.schema
 
+    def __str__(self) -> str:
+        return str(self._url)
+
     def connect(self) -> Connection:
         """Open the journal as `connect` does; raises `psycopg.Error` if the server is away."""
         connection = _open(self._url)

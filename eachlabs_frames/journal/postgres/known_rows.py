@@ -193,7 +193,7 @@ class KnownRows:
         JournalError
             A record cannot be read.
         """
-        self.add(rows, (), session=session, sees=True)
+        self.add(rows, (), session=session, sees=False)
         state = RunState(len(self))
         for identifier, writer, kind, packed, body in records:
             places = [self._places[number] for number in unpack_rows(packed)]

@@ -28,7 +28,8 @@ _CONFLICT, _OTHER_SPEC, _DELETED = -1, -2, -3
 MAX_ATTEMPTS: Final = 100
 """Attempts to add rows while other calls add some of the same rows."""
 
-ADD: Final[LiteralString] = """
+_PIN: Final[LiteralString] = "SELECT pin FROM {schema}.runs WHERE id = %s"
+_ADD: Final[LiteralString] = """
     SELECT {schema}.add_rows(%s, %s, %s::bytea[], %s::int[], %s::bytea[], %s, %s, %s, %s)
 """
 
@@ -52,6 +53,7 @@ class Registration:
     find: Callable[[Connection, Sequence[bytes]], list[StoredRow]]
     first: int = -1
     added: int = 0
+    is_checked: bool = False
 
     def register(
         self,
@@ -68,6 +70,10 @@ class Registration:
         Exception
             What `on_changed` raises.
         """
+        if not self.is_checked:
+            row = connection.execute(self.session.query(_PIN), (self.session.run,)).fetchone()
+            check_added(_DELETED if row is None else _OTHER_SPEC if row[0] != self.pin else 0)
+            self.is_checked = True
         for _ in range(MAX_ATTEMPTS):
             stored = self.find(connection, list(dict.fromkeys(chunk.digests)))
             places = self._find(chunk, stored)
@@ -158,7 +164,7 @@ class Registration:
             write_labels([chunk.labels[index] for index in new]),
             zlib.compress(b"[" + b",".join([chunk.payloads[index] for index in new]) + b"]"),
         )
-        row = connection.execute(self.session.query(ADD), values).fetchone()
+        row = connection.execute(self.session.query(_ADD), values).fetchone()
         assert row is not None
         first: int = row[0]
         if first == _CONFLICT:

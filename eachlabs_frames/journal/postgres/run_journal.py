@@ -17,15 +17,16 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
+
 from ...errors import JournalError, RunError
 from ...models import INVALID, PENDING, Outcome
-from ...postgres_url import PostgresUrl
 from ..base import Claimed, LostRequest, RowChunk, RunSpec
 from ..lost_requests import lost_request
 from ..records import ANSWER, CORRECTION, NANO, NO_CLAIM, UPDATE, Record, RowState, RunState, unpack_rows
 from . import other_runs
 from .claims_writer import Claim, ClaimsWriter, Entry, Query, Settlement, entry
-from .connection import Connection, connect, translated
+from .connection import Connection, PostgresDatabase
 from .known_rows import KnownRows, StoredRow
 from .registration import OtherSpecError, Registration
 from .server_session import BEAT, LIFETIME, MAX_OUTAGE, ServerSession
@@ -87,7 +88,7 @@ class PostgresRunJournal:
 
     Parameters
     ----------
-    url : PostgresUrl
+    database : PostgresDatabase
     name : str
         The run's name.
     beat, lifetime, max_outage : float
@@ -96,7 +97,7 @@ class PostgresRunJournal:
 
     def __init__(
         self,
-        url: PostgresUrl,
+        database: PostgresDatabase,
         name: str,
         *,
         beat: float = BEAT,
@@ -104,10 +105,10 @@ class PostgresRunJournal:
         max_outage: float = MAX_OUTAGE,
     ) -> None:
         self.name = name
-        self._url = url
+        self._database = database
         self._rows = KnownRows()
-        self._session = ServerSession(url, beat=beat, lifetime=lifetime, max_outage=max_outage)
-        self._writer = ClaimsWriter(str(url), self._session, self._rows, refresh=self._refresh, interval=beat)
+        self._session = ServerSession(database, beat=beat, lifetime=lifetime, max_outage=max_outage)
+        self._writer = ClaimsWriter(str(database), self._session, self._rows, refresh=self._refresh, interval=beat)
         self._pin = ""
         # What the server's clock is ahead of this machine's, in nanoseconds: at least, and at most.
         self._offsets = 0, 0
@@ -130,7 +131,7 @@ class PostgresRunJournal:
         try:
             return RunSpec(**json.loads(stored))
         except (ValueError, TypeError) as exc:
-            msg = f"the settings of run {self.name!r} in the journal {self._url} cannot be read: {exc}"
+            msg = f"the settings of run {self.name!r} in the journal {self._database} cannot be read: {exc}"
             raise JournalError(msg) from exc
 
     def enter(
@@ -319,8 +320,11 @@ class PostgresRunJournal:
         if not claims:
             return []
         # By a connection of its own: this call's may be waiting for the server.
-        with translated(self._url), closing(connect(self._url)) as connection:
-            return self._lost_requests(connection, claims, timeout)
+        try:
+            with closing(self._database.connect()) as connection:
+                return self._lost_requests(connection, claims, timeout)
+        except psycopg.Error as exc:
+            raise self._database.error(exc) from exc
 
     def _lost_requests(self, connection: Connection, claims: Sequence[int], timeout: float) -> list[LostRequest]:
         self._learn_offset(connection)

@@ -19,8 +19,7 @@ import psycopg
 from psycopg import sql
 
 from ...errors import JournalError
-from ...postgres_url import PostgresUrl
-from .connection import Connection, connect, is_away, journal_error
+from .connection import Connection, PostgresDatabase, is_away
 from .schema import DELETED, OUTRUN
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ MAX_OUTAGE: Final = 120.0
 MAX_CLOSING: Final = 10.0
 """Seconds that a call which ends waits for such a server."""
 
-_PAUSES: Final = 0.05, 1.0
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
 _DEADLOCK: Final = "40P01"
 
 _WRITE: Final[LiteralString] = """
@@ -71,30 +71,27 @@ class OutrunError(Exception):
     """Another call has made an adoption first."""
 
 
-class UnreachableError(Exception):
-    """No connection can be opened; `error` says why."""
-
-    def __init__(self, error: JournalError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 class ServerSession:
     """The session of one call. All methods but `hurry` are called on one thread.
 
     Parameters
     ----------
-    url : PostgresUrl
+    database : PostgresDatabase
     beat, lifetime, max_outage : float
         See `BEAT`, `LIFETIME` and `MAX_OUTAGE`.
     """
 
     def __init__(
-        self, url: PostgresUrl, *, beat: float = BEAT, lifetime: float = LIFETIME, max_outage: float = MAX_OUTAGE
+        self,
+        database: PostgresDatabase,
+        *,
+        beat: float = BEAT,
+        lifetime: float = LIFETIME,
+        max_outage: float = MAX_OUTAGE,
     ) -> None:
         self.number = 0
         self.run = 0
-        self._url = url
+        self._database = database
         self._beat = beat
         self._lifetime = round(lifetime * 1e9)
         self._max_outage = max_outage
@@ -106,7 +103,7 @@ class ServerSession:
 
     def query(self, text: LiteralString) -> sql.Composed:
         """Return a statement with the schema's name in it."""
-        return sql.SQL(text).format(schema=sql.Identifier(self._url.schema))
+        return sql.SQL(text).format(schema=sql.Identifier(self._database.schema))
 
     def begin(self, connection: Connection, run: int) -> None:
         """Begin a session in a run, in the transaction of the caller."""
@@ -128,51 +125,44 @@ class ServerSession:
         JournalError
             It failed, or the server was away for too long.
         """
-        began = time.monotonic()
-        pause, longest = _PAUSES
+        began, pause = time.monotonic(), _FIRST_PAUSE
         is_told = False
         while True:
             try:
-                result = work(self._connected())
+                return self._try(work)
             except psycopg.Error as exc:
-                if exc.sqlstate == OUTRUN:
-                    raise OutrunError from exc
-                if exc.sqlstate == _DEADLOCK:
-                    continue
                 error = self._error(exc)
-                self.is_away = is_away(exc)
-                self._drop()
-            except UnreachableError as exc:
-                error, self.is_away = exc.error, True
-            else:
-                self.is_away = False
-                if is_told:
-                    logger.warning("the journal %s responds again", self._url)
-                return result
             if not self.is_away or not waits:
                 raise error
             if time.monotonic() > min(began + self._max_outage, self._ends_at):
                 self._max_outage = 0.0
                 raise error
-            if not is_told and self._connection is None and time.monotonic() - began > pause:
+            if not is_told and time.monotonic() - began > _FIRST_PAUSE:
                 message = "%s. Waiting for it, up to %g s: nothing is sent meanwhile, and results are kept"
                 logger.warning(message, error, self._max_outage)
                 is_told = True
             time.sleep(pause)
-            pause = min(2 * pause, longest)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            try:
-                self._connection = connect(self._url)
-            except JournalError as exc:
-                raise UnreachableError(exc) from exc
-        return self._connection
+    def _try(self, work: Callable[[Connection], T]) -> T:
+        """Do work, by another connection if there is none; note whether the server is away."""
+        try:
+            if self._connection is None:
+                self._connection = self._database.connect()
+            result = work(self._connection)
+        except psycopg.Error as exc:
+            self._drop()
+            if exc.sqlstate == OUTRUN:
+                raise OutrunError from exc
+            self.is_away = is_away(exc) or exc.sqlstate == _DEADLOCK
+            raise
+        self.is_away = False
+        return result
 
     def _error(self, exc: psycopg.Error) -> JournalError:
         if exc.sqlstate == DELETED:
             return JournalError("the run was deleted while this call was running: nothing more is sent or recorded")
-        return journal_error(exc, self._url)
+        return self._database.error(exc)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -138,6 +138,9 @@ class SqliteRunJournal:
             self._last_record = record[0]
         self._read_extent = self._extent()
 
+    def read_all(self) -> None:
+        pass  # `enter` has
+
     def register(
         self,
         chunks: Iterable[RowChunk],
