@@ -13,6 +13,7 @@ from ..errors import ConfigurationError
 from ..models import Observer, Secret
 from ..settings import Settings, current
 from . import progress_bar as bars
+from .unsupported import refuse_in_dask
 
 if TYPE_CHECKING:
     from ..webhooks.receiver import WebhookReceiver
@@ -90,6 +91,7 @@ class TriggerOptions:
             msg = f"prefix must be a string; got {type(self.prefix).__name__}"
             raise ConfigurationError(msg)
         self._check_run(settings)
+        refuse_in_dask(self.run)
         return settings
 
     def announced(self, settings: Settings) -> TriggerOptions:
