@@ -20,6 +20,9 @@ from eachlabs_frames.sandbox import Sandbox
 
 WORKFLOW = "wf_abc123"
 
+# Dask passes a keyword to pandas that pandas 3.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:(?s).*The inplace keyword in DataFrame")
+
 
 @pytest.fixture(autouse=True)
 def _in_threads() -> Iterator[None]:
@@ -224,3 +227,13 @@ def test_a_worker_that_is_set_up_otherwise_is_refused(
     with pytest.raises(ef.EachlabsError, match=message):
         trigger(table())
     assert not sandbox.accepted
+
+
+def test_the_example_of_the_documentation_runs(sandbox: Sandbox) -> None:
+    """The section "Dask" of docs/scaling.md, as it is written there."""
+    text = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    code = text.split("## Dask\n")[1].split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert len(sandbox.accepted) == 3
+    assert names["done"].eachlabs.summary()["completed"] == 3
