@@ -32,6 +32,8 @@ NOT_SHOWN = (
         "frames/uploaded_files",
         "notebook.py",
     ),
+    # No command uses an engine, or frames of other libraries.
+    *("dask.py", "polars.py", "frames/arrow", "frames/partition", "frames/unsupported"),
     *(
         "webhooks/endpoint",
         "webhooks/late_deliveries",
