@@ -344,3 +344,21 @@ def test_without_a_journal_files_are_uploaded_all_the_same(sandbox: Sandbox, tmp
     out = frame.eachlabs.bulk_trigger(WF)
     assert out["execution_id"].notna().all()
     assert (len(sandbox.accepted), sandbox.puts) == (2, 2)
+
+
+def test_the_legacy_dialect_refuses_files_before_a_row_is_in_the_journal(sandbox: Sandbox, tmp_path: Path) -> None:
+    """It has no uploads: the call, its preview and one without a run's name leave nothing behind."""
+    ef.configure(base_url=sandbox.legacy_base_url)
+    frame = pd.DataFrame({"image": pictures(tmp_path, 2), "n": range(2)})
+    for call in (
+        lambda: frame.eachlabs.bulk_trigger(WF, run="legacy"),
+        lambda: frame.eachlabs.bulk_trigger(WF),
+        lambda: frame.eachlabs.start(WF).result(),
+        lambda: frame.eachlabs.preview(WF),
+    ):
+        with pytest.raises(ef.ConfigurationError, match="the legacy dialect has no uploads"):
+            call()
+    assert ef.runs().empty
+    assert (sandbox.accepted_count(), sandbox.presigns) == (0, 0)
+    urls = frame.assign(image="https://example.com/fox.png")
+    assert (urls.eachlabs.bulk_trigger(WF, run="legacy")["status"] == "queued").all()
