@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from eachlabs_frames.errors import JournalError
+from eachlabs_frames.journal import open_journal
+from eachlabs_frames.journal.base import RunJournal
+from eachlabs_frames.journal.postgres.connection import PostgresDatabase, connect
+from eachlabs_frames.journal.postgres.run_journal import PostgresRunJournal
+from eachlabs_frames.models import Outcome
+from eachlabs_frames.postgres_url import PostgresUrl
+from tests.test_journal_contract import PIN, claim, queued, sheet
+
+pytestmark = pytest.mark.postgres
+
+
+class LossyDatabase(PostgresDatabase):
+    """A database whose connection is lost at one statement: before it, or after it is committed.
+
+    Parameters
+    ----------
+    url : PostgresUrl
+    at : int
+        The number of the statement, of all connections; 0 for none.
+    is_done : bool
+        Whether the statement is done and its reply is lost.
+    """
+
+    def __init__(self, url: PostgresUrl, at: int = 0, *, is_done: bool = False) -> None:
+        super().__init__(url)
+        self.statements: list[str] = []
+        self.at, self.is_done = at, is_done
+
+    def connect(self) -> Any:
+        return LossyConnection(super().connect(), self)
+
+
+class LossyConnection:
+    def __init__(self, connection: Any, database: LossyDatabase) -> None:
+        self._connection, self._database = connection, database
+
+    def execute(self, query: Any, values: Any = ()) -> Any:
+        database = self._database
+        database.statements.append(query.as_string())
+        if len(database.statements) != database.at:
+            return self._connection.execute(query, values)
+        if database.is_done:
+            self._connection.execute(query, values)
+        self._connection.close()
+        msg = "server closed the connection unexpectedly"
+        raise psycopg.OperationalError(msg)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def opened(database: PostgresDatabase, rows: int = 20) -> PostgresRunJournal:
+    """Open the run and register its rows."""
+    entry = PostgresRunJournal(database, "r")
+    try:
+        entry.enter(PIN)
+        assert entry.register([sheet(range(rows))]) == list(range(rows))
+    except BaseException:
+        entry.close()
+        raise
+    return entry
+
+
+def executions(url: PostgresUrl) -> dict[int, str | None]:
+    """Return the executions in the journal."""
+    results = open_journal(url).load("r").state.results
+    return {row: results.execution_id[row] for row in range(results.size) if results.execution_id[row]}
+
+
+def test_each_row_is_granted_to_one_of_eight_calls(postgres_url: PostgresUrl) -> None:
+    """They claim the same rows at once, each in an order of its own."""
+    rows = 200
+    registered = threading.Barrier(8)
+
+    def claim_all(seed: int) -> list[int]:
+        numbers = list(range(rows))
+        random.Random(seed).shuffle(numbers)
+        groups = [numbers[start : start + 10] for start in range(0, rows, 10)]
+        with closing(opened(PostgresDatabase(postgres_url), rows)) as entry:
+            registered.wait(120)
+            said = asyncio.run(_claim_groups(entry, groups))
+        return [row for row, state in zip(numbers, said, strict=True) if state == "new"]
+
+    with ThreadPoolExecutor(8) as pool:
+        granted = Counter(row for rows_of_one in pool.map(claim_all, range(8)) for row in rows_of_one)
+    assert granted == Counter(range(rows))
+
+
+async def _claim_groups(entry: RunJournal, groups: list[list[int]]) -> list[str]:
+    claims = await asyncio.gather(*(entry.claim(group) for group in groups))
+    return [state.state for states in claims for state in states]
+
+
+def test_what_is_claimed_and_answered_at_once_is_one_statement(postgres_url: PostgresUrl) -> None:
+    """Whatever is in a group takes one round trip."""
+    database = LossyDatabase(postgres_url)
+    with closing(opened(database)) as entry:
+        claim(entry, 0, 1, 2)
+        before = len(database.statements)
+        entry.settle([*queued(0, 1), Outcome(2, "pending")])
+        assert asyncio.run(_claim_groups(entry, [[3, 4], [5], [6, 7]])) == ["new"] * 5
+        assert len(database.statements) == before + 1
+    assert executions(postgres_url) == {0: "e0", 1: "e1"}
+
+
+def _send(entry: RunJournal, accepted: Counter[str]) -> None:
+    """Send all rows that are granted, and note what the API has accepted."""
+    for first in (0, 10):
+        rows = range(first, first + 10)
+        states = asyncio.run(_claim_groups(entry, [list(rows)]))
+        granted = [row for row, state in zip(rows, states, strict=True) if state == "new"]
+        accepted.update(f"e{row}" for row in granted)
+        if granted:
+            entry.settle(queued(*granted))
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["not-done", "done"])
+def test_a_connection_lost_at_any_statement_loses_and_repeats_nothing(postgres_url: PostgresUrl, is_done: bool) -> None:
+    """Also if the statement was a claim, and was committed, and its reply was lost."""
+    with connect(postgres_url) as connection:
+        for at in range(1, 30):
+            database = LossyDatabase(postgres_url, at, is_done=is_done)
+            accepted: Counter[str] = Counter()
+            for _ in range(3):  # a call that could not begin is made again
+                try:
+                    entry = opened(database)
+                except JournalError:
+                    continue
+                with closing(entry):
+                    _send(entry, accepted)
+                break
+            assert accepted == Counter(f"e{row}" for row in range(20))
+            assert executions(postgres_url) == {row: f"e{row}" for row in range(20)}
+            if len(database.statements) < at:
+                return
+            for table in ("sheets", "rows", "records", "executions", "runs"):
+                connection.execute(f"DELETE FROM {postgres_url.schema}.{table}")  # type: ignore[arg-type]
+    pytest.fail("a call has more statements than were tried")
+
+
+def test_a_late_answer_of_a_replaced_claim_takes_nothing_away(postgres_url: PostgresUrl) -> None:
+    """The row keeps the execution of the call that claimed it last; giving back and doubts do not apply."""
+    late, other = opened(PostgresDatabase(postgres_url)), opened(PostgresDatabase(postgres_url))
+    with closing(late), closing(other):
+        claim(late, 0, 1)
+        with connect(postgres_url) as connection:
+            connection.execute(f"UPDATE {postgres_url.schema}.sessions SET expires_at = 0")  # type: ignore[arg-type]
+        again = opened(PostgresDatabase(postgres_url))
+        with closing(again):
+            again.settle([Outcome(row, "unknown", error="lost") for row in (0, 1)])
+            assert claim(again, 0, 1) == ["new", "new"]
+            again.settle(queued(0, by="again"))
+            asyncio.run(again.flush())
+            late.settle([*queued(0, by="late"), Outcome(1, "pending")])
+            asyncio.run(late.flush())
+            assert claim(other, 1) == ["sent"]
+    assert executions(postgres_url) == {0: "again0"}
+
+
+def test_no_statement_reads_all_of_a_table(postgres_url: PostgresUrl) -> None:
+    """Also on tables that were just made, of which the planner knows nothing."""
+    connect(postgres_url).close()  # the tables' indexes are made by reading all of them
+    database = CountingDatabase(postgres_url)
+    with closing(opened(database)) as entry:
+        claim(entry, 0, 1)
+        entry.settle(queued(0, 1))
+        asyncio.run(entry.flush())
+        assert claim(entry, 2) == ["new"]
+    assert database.scans
+    assert set(database.scans) == {0}
+
+
+class CountingDatabase(PostgresDatabase):
+    """Counts the sequential scans of the tables that grow, in each statement."""
+
+    def __init__(self, url: PostgresUrl) -> None:
+        super().__init__(url)
+        self.scans: list[int] = []
+
+    def connect(self) -> Any:
+        return CountingConnection(super().connect(), self)
+
+
+class CountingConnection:
+    def __init__(self, connection: Any, database: CountingDatabase) -> None:
+        self._connection, self._database = connection, database
+
+    def execute(self, query: Any, values: Any = ()) -> Any:
+        with self._connection.transaction():
+            cursor = self._connection.execute(query, values)
+            scans = (
+                "SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_xact_user_tables "
+                "WHERE schemaname = %s AND relname IN ('rows', 'records', 'executions', 'sheets')"
+            )
+            row = self._connection.execute(scans, (self._database.schema,)).fetchone()
+            self._database.scans.append(int(row[0]))
+        return cursor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
