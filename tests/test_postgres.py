@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 import threading
 import traceback
 
@@ -14,11 +17,13 @@ from eachlabs_frames.errors import ConfigurationError, JournalError
 from eachlabs_frames.journal.postgres import schema
 from eachlabs_frames.journal.postgres.connection import connect, reading
 from eachlabs_frames.postgres_url import PostgresUrl
+from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.settings import current_journal
 
 from .postgres import free_port
 
 SECRET = "pa55word"
+WF = "wf_abc123"
 
 
 # -- the setting ------------------------------------------------------------------------------------------------------
@@ -173,3 +178,34 @@ def test_a_database_that_does_not_exist_is_said(postgres_url: PostgresUrl) -> No
     other = PostgresUrl(postgres_url.reveal().replace("/postgres", "/missing"))
     with pytest.raises(JournalError, match=r'does not exist .*"missing"'):
         connect(other)
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+_CALL = """
+import pandas as pd, sys
+import eachlabs_frames
+frame = pd.DataFrame({"prompt": [f"p{row}" for row in range(200)]})
+frame.eachlabs.bulk_trigger(sys.argv[1], {"prompt": "prompt"}, run="shared", progress=False)
+"""
+
+
+@pytest.mark.postgres
+def test_two_processes_that_share_a_run_send_each_row_once(postgres_journal: PostgresUrl, sandbox: Sandbox) -> None:
+    """Then the run is read, refreshed, shown and deleted by a third, as with a file."""
+    environment = os.environ | {"EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
+    command = [sys.executable, "-c", _CALL, WF]
+    calls = [subprocess.Popen(command, env=environment) for _ in range(2)]
+    assert [call.wait(240) for call in calls] == [0, 0]
+    ef.configure(journal=postgres_journal.reveal())
+    runs = ef.runs()
+    assert runs["run"].tolist() == ["shared"]
+    frame = ef.load_run("shared")
+    assert frame["execution_id"].nunique() == len(frame) == 200
+    assert len(sandbox.executions) == 200
+    frame = frame.eachlabs.wait(progress=False)
+    assert set(frame["status"]) == {"completed"}
+    assert set(ef.load_run("shared")["status"]) == {"completed"}
+    frame.eachlabs.dashboard()
+    assert ef.delete_run("shared") == 200
+    assert ef.runs().empty
