@@ -28,7 +28,7 @@ from ..journal.base import RunSpec
 from ..journal.file_references import FileReferences
 from ..journal.updates import JournalUpdater, RunRows
 from ..models import INVALID, PENDING, UNKNOWN, ApiConnection, Outcome, Workflow
-from ..uploads.account import account_of
+from ..uploads.account import check_dialect
 from ..uploads.local_files import LocalFiles
 from . import columns, source_file
 from . import progress_bar as bars
@@ -323,7 +323,7 @@ class TriggerCall(FrameCall):
             files=self._files,
         )
         if self._files.sources:
-            account_of(self.settings)  # raises where the dialect has no uploads, before a row is entered into a run
+            check_dialect(self.settings)  # before a row is entered into a run
         if binding is not None and binding.same_input_once:
             plan = plan.without_repeats()
             self.result.repeats = plan.repeats

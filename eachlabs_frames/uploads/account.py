@@ -30,7 +30,17 @@ def account_of(settings: Settings) -> str:
     ConfigurationError
         No key is set, or the dialect has no uploads.
     """
+    check_dialect(settings)
+    return account_id(settings)
+
+
+def check_dialect(settings: Settings) -> None:
+    """Raise if the dialect has no uploads.
+
+    Raises
+    ------
+    ConfigurationError
+    """
     if settings.dialect == "legacy":
         msg = "the legacy dialect has no uploads, so cells cannot be files: use dialect='current', or pass URLs"
         raise ConfigurationError(msg)
-    return account_id(settings)
