@@ -23,7 +23,7 @@ from dask.base import get_scheduler
 from dask.dataframe.extensions import register_dataframe_accessor
 
 from .accessors.dataframe import accessor
-from .errors import ColumnError, ConfigurationError, JournalError, RunError
+from .errors import ColumnError, ConfigurationError, EachlabsError, JournalError, RunError
 from .frames.columns import ResultMeta, read_meta, write_meta
 from .frames.options import check_name
 from .frames.partition import partition_results, pin_version, result_schema, trigger_partition
@@ -270,7 +270,10 @@ class _PartitionCall:
         self._client = getattr(scheduler, "__self__", None)  # of a distributed client; other schedulers are functions
         with self._known_journal():
             if self._client is not None:
-                self._client.run(_check_worker, self)
+                # Other errors are of workers that end meanwhile; each task checks its worker too.
+                for error in self._client.run(_check_worker, self, on_error="return").values():
+                    if isinstance(error, EachlabsError):
+                        raise error
             counts = frame.map_partitions(_send, self, meta=_COUNTS).compute(scheduler=scheduler)
         return {str(status): int(rows) for status, rows in counts.groupby("status")["rows"].sum().items()}
 
@@ -315,7 +318,7 @@ class _PartitionCall:
         """Send no partition that has not begun."""
         _cancelled.add(self.id)
         if self._client is not None:
-            self._client.run(_cancelled_add, self.id)
+            self._client.run(_cancelled_add, self.id, on_error="ignore")
 
     @property
     def _account(self) -> str:
