@@ -14,7 +14,7 @@ import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.errors import ConfigurationError, JournalError
-from eachlabs_frames.journal.postgres import schema
+from eachlabs_frames.journal.postgres import migrations
 from eachlabs_frames.journal.postgres.connection import connect, reading
 from eachlabs_frames.postgres_url import PostgresUrl
 from eachlabs_frames.sandbox import Sandbox
@@ -119,7 +119,7 @@ def test_the_tables_are_made_once(postgres_url: PostgresUrl) -> None:
     for thread in threads:
         thread.join(120)
     with connect(postgres_url) as connection:
-        assert schema.version(connection, postgres_url.schema) == len(schema.MIGRATIONS)
+        assert migrations.version(connection, postgres_url.schema) == len(migrations.MIGRATIONS)
     with reading(postgres_url) as connection:
         assert connection is not None
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (0,)

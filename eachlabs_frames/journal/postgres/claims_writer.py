@@ -16,7 +16,7 @@ from ..group_writer import Failed, GroupWriter, Work
 from ..records import RowState, pack_outcomes, pack_rows
 from .connection import Connection
 from .known_rows import KnownRows
-from .server_session import OutrunError, Reply, ServerSession
+from .server_session import OutrunError, ServerSession, WriteResult
 
 RIVAL: Final = "its key was sent with another input, by another call of this run: keys must be unique"
 
@@ -136,7 +136,7 @@ class ClaimsWriter(GroupWriter):
             raise
         results += self._results(statement, reply)
 
-    def _execute(self, statement: _Statement) -> Reply | None:
+    def _execute(self, statement: _Statement) -> WriteResult | None:
         """Return the reply; None if another call has made the adoption first."""
         parameters = statement.parameters(self._rows)
         try:
@@ -155,7 +155,7 @@ class ClaimsWriter(GroupWriter):
                     self._rows.own_claims[place] = identifier
         return reply
 
-    def _results(self, statement: _Statement, reply: Reply | None) -> list[Any]:
+    def _results(self, statement: _Statement, reply: WriteResult | None) -> list[Any]:
         if reply is None or statement.adopts:
             return [reply is not None]
         denied = [self._rows.place(number) for number in reply.denied]

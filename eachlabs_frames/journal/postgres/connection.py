@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ...errors import EachlabsError, JournalError
 from ...postgres_url import PostgresUrl
-from . import schema
+from . import migrations
 
 CONNECT_TIMEOUT: Final = 10
 """Seconds that opening a connection may take, unless the URL says otherwise."""
@@ -70,7 +70,7 @@ class PostgresDatabase:
         connection = _open(self._url)
         try:
             _check_server(connection, self._url)
-            schema.migrate(connection, self.schema)
+            migrations.migrate(connection, self.schema)
         except BaseException:
             connection.close()
             raise
@@ -91,13 +91,13 @@ def reading(url: PostgresUrl) -> Iterator[Connection | None]:
         The server cannot be reached or refuses the connection, or the tables are a newer version's.
     """
     with translated(url), closing(_open(url)) as connection:
-        found = schema.version(connection, url.schema)
-        schema.check_version(found, url.schema)
+        found = migrations.version(connection, url.schema)
+        migrations.check_version(found, url.schema)
         if found is None:
             yield None
             return
-        if found < len(schema.MIGRATIONS):
-            schema.migrate(connection, url.schema)
+        if found < len(migrations.MIGRATIONS):
+            migrations.migrate(connection, url.schema)
         with transaction(connection, url):
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection

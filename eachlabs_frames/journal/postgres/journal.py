@@ -1,7 +1,7 @@
 """Implements `Journal` on the tables of one schema. What only reads never makes them.
 
 The records are those of every implementation: `journal.history`, `journal.settlements` and `journal.stored_runs` read
-them. A run's end is its sessions' end: see `schema`.
+them. A run's end is its sessions' end: see `migrations`.
 """
 
 from __future__ import annotations

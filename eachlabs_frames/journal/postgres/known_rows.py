@@ -32,7 +32,7 @@ _PHASES: Final = {"n": NEW, "i": NEW, "s": SENT, "d": SETTLED}
 
 
 class StoredRow(NamedTuple):
-    """A row as the database has it: see `schema`. `is_live`: whether the session that wrote it last is running."""
+    """A row as the database has it: see `migrations`. `is_live`: whether the session that wrote it last is running."""
 
     number: int
     digest: bytes

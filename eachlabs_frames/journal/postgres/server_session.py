@@ -20,7 +20,7 @@ from psycopg import sql
 
 from ...errors import JournalError
 from .connection import Connection, PostgresDatabase, is_away
-from .schema import DELETED, OUTRUN
+from .migrations import DELETED, OUTRUN
 
 if TYPE_CHECKING:
     from typing_extensions import LiteralString
@@ -59,7 +59,7 @@ _BEAT: Final[LiteralString] = "UPDATE {schema}.sessions SET expires_at = {schema
 _END: Final[LiteralString] = "UPDATE {schema}.sessions SET ended_at = {schema}.now_ns() WHERE id = %s"
 
 
-class Reply(NamedTuple):
+class WriteResult(NamedTuple):
     """What a write returns: the record of each claimed request (None: no row granted), and the rows not granted."""
 
     at: int
@@ -170,7 +170,7 @@ class ServerSession:
             with contextlib.suppress(psycopg.Error):
                 connection.close()
 
-    def write(self, parameters: Sequence[Any], *, adopt: bool = False) -> Reply:
+    def write(self, parameters: Sequence[Any], *, adopt: bool = False) -> WriteResult:
         """Do the session's next write; if it raises because the server is away, it may have been done.
 
         Raises
@@ -185,7 +185,7 @@ class ServerSession:
         assert row is not None
         self._writes += 1
         self._renewed = time.monotonic()
-        return Reply(*row)
+        return WriteResult(*row)
 
     def beat(self) -> None:
         """Show that the session is running, if that was not shown lately."""

@@ -23,16 +23,24 @@ row of any run has. A session is running until `expires_at`, which each of its w
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from psycopg import sql
 
 from ...errors import JournalError
-from .functions import FUNCTIONS, PLANNED
 
 if TYPE_CHECKING:
     from typing_extensions import LiteralString
+
+_PLANNED: Final[LiteralString] = """
+    SET search_path = {schema}, pg_temp
+    SET enable_seqscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET plan_cache_mode = force_custom_plan
+"""
 
 _TABLES: Final[LiteralString] = """
 CREATE FUNCTION {schema}.now_ns() RETURNS bigint LANGUAGE sql VOLATILE
@@ -133,7 +141,9 @@ CREATE TABLE {schema}.caps (
 );
 """
 
-MIGRATIONS: Final[tuple[LiteralString, ...]] = (_TABLES + FUNCTIONS,)
+_FUNCTIONS: Final = files(__package__).joinpath("functions.sql").read_text("utf-8")
+
+MIGRATIONS: Final[tuple[LiteralString, ...]] = (_TABLES + _FUNCTIONS,)
 """Each brings a schema from the version of its index to the next; the table `meta` has how many were done."""
 
 DELETED: Final = "EF001"
@@ -175,7 +185,7 @@ def migrate(connection: psycopg.Connection[Any], schema: str) -> None:
             connection.execute(sql.SQL("CREATE TABLE {} (version int NOT NULL)").format(sql.Identifier(schema, "meta")))
             connection.execute(sql.SQL("INSERT INTO {} VALUES (0)").format(sql.Identifier(schema, "meta")))
         name = sql.Identifier(schema)
-        planned = sql.SQL(PLANNED).format(schema=name)
+        planned = sql.SQL(_PLANNED).format(schema=name)
         for step in MIGRATIONS[done or 0 :]:
             connection.execute(sql.SQL(step).format(schema=name, planned=planned))
         meta = sql.Identifier(schema, "meta")

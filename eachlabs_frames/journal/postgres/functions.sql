@@ -1,25 +1,7 @@
-"""The functions in the database that read, claim and settle rows of a run. The tables are in `schema`.
+-- The functions that read, claim and settle rows of a run; `migrations` makes them with the tables, and fills in the names in
+-- braces. They carry their planner settings with them: a plan that was made while the tables were empty would keep
+-- reading all of a table, and a pooler may refuse settings of a connection.
 
-They carry their planner settings with them: a plan that was made while the tables were empty would keep reading all of
-a table, and a pooler may refuse settings of a connection.
-"""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from typing_extensions import LiteralString
-
-PLANNED: Final[LiteralString] = """
-    SET search_path = {schema}, pg_temp
-    SET enable_seqscan = off
-    SET enable_hashjoin = off
-    SET enable_mergejoin = off
-    SET plan_cache_mode = force_custom_plan
-"""
-
-FUNCTIONS: Final[LiteralString] = """
 CREATE FUNCTION {schema}.find_rows(_run int, _digests bytea[]) RETURNS SETOF {schema}.rows
 LANGUAGE plpgsql STABLE{planned}
 AS $$
@@ -94,7 +76,7 @@ END $$;
 -- A row's number as `journal.records.pack_rows` encodes it.
 CREATE FUNCTION {schema}.pack_row(_number int) RETURNS bytea LANGUAGE sql IMMUTABLE
 AS $$
-    SELECT set_byte(set_byte(set_byte(set_byte('\\x00000000'::bytea,
+    SELECT set_byte(set_byte(set_byte(set_byte('\x00000000'::bytea,
         0, _number & 255), 1, (_number >> 8) & 255), 2, (_number >> 16) & 255), 3, (_number >> 24) & 255)
 $$;
 
@@ -249,4 +231,3 @@ BEGIN
         UPDATE sessions s SET claims = write.claims, denied = write.denied WHERE s.id = _session;
     END IF;
 END $$;
-"""
