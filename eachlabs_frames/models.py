@@ -258,6 +258,10 @@ class Clock(Protocol):
         """Return seconds since 1970, UTC."""
         ...
 
+    def since_boot(self) -> float:
+        """Return monotonic seconds that go on while the machine is suspended."""
+        ...
+
     def draw(self) -> float:
         """Return a random number of [0, 1)."""
         ...

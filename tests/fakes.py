@@ -61,6 +61,9 @@ class ManualClock:
     def now(self) -> float:
         return self.time
 
+    def since_boot(self) -> float:
+        return self.time
+
     def epoch(self) -> float:
         return EPOCH + self.time + self.offset
 

@@ -630,3 +630,55 @@ def test_an_error_of_the_uploads_ends_the_run() -> None:
     made = runner(Results(1), transport=FakeTransport(), clock=ManualClock())
     with pytest.raises(ef.AuthenticationError, match="the key is not valid"):
         asyncio.run(made.run(file_batches(digest("a")), canary=False, stop=asyncio.Event(), uploads=Refused()))
+
+
+# -- claims ----------------------------------------------------------------------------------------------------------
+
+
+class FrozenJournal(RecordingJournal):
+    """Its process is frozen for `seconds` in each of the first `times` claims; `taken` rows are then another call's."""
+
+    def __init__(self, clock: ManualClock, seconds: float, times: int, taken: frozenset[int] = frozenset()) -> None:
+        super().__init__()
+        self._clock, self._seconds, self._times, self._taken = clock, seconds, times, taken
+
+    async def claim(self, rows: Sequence[int]) -> Sequence[RowState]:
+        states = await super().claim(rows)
+        if len(self.claims) > 1:
+            states = [
+                RowState("sent") if row in self._taken else state for row, state in zip(rows, states, strict=True)
+            ]
+        if len(self.claims) <= self._times:
+            self._clock.time += self._seconds
+        return states
+
+
+def plain_batch(size: int) -> Iterator[Batch]:
+    """Yield one batch."""
+    yield Batch(tuple(range(size)), tuple(orjson.dumps({"row": row}) for row in range(size)))
+
+
+@pytest.mark.parametrize(("seconds", "claims"), [(9.9, 1), (10.1, 2)])
+def test_an_old_claim_is_given_back_and_made_anew(seconds: float, claims: int) -> None:
+    """A process that was frozen after its claim looks dead to others, who may have sent its rows: it asks again."""
+    clock, results, transport = ManualClock(), Results(3), FakeTransport()
+    journal = FrozenJournal(clock, seconds, times=1, taken=frozenset({1}))
+    made = runner(results, transport=transport, clock=clock, journal=journal)
+    asyncio.run(made.run(plain_batch(3), canary=False, stop=asyncio.Event()))
+    assert journal.claims == [[0, 1, 2]] * claims
+    sent_rows = [one["row"] for request in transport.sent for one in inputs_of(request)]
+    assert sent_rows == ([0, 1, 2] if claims == 1 else [0, 2])
+    released = [outcome.position for outcome in journal.settled if outcome.status == "pending"]
+    assert released == ([] if claims == 1 else [0, 1, 2])
+
+
+def test_claims_that_always_take_too_long_end_the_run() -> None:
+    """Nothing is sent, and every claim is given back."""
+    clock, results, transport = ManualClock(), Results(3), FakeTransport()
+    journal = FrozenJournal(clock, 11.0, times=100)
+    made = runner(results, transport=transport, clock=clock, journal=journal)
+    with pytest.raises(ef.JournalError, match="takes more than 10 s to record a claim"):
+        asyncio.run(made.run(plain_batch(3), canary=False, stop=asyncio.Event()))
+    assert transport.sent == []
+    assert len(journal.claims) == 5
+    assert [outcome.position for outcome in journal.settled if outcome.status == "pending"] == [0, 1, 2] * 5

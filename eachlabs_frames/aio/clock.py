@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from typing import Final
 
 _RANDOM: Final = random.SystemRandom()
+
+
+def _since_boot() -> float:
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    # On Windows this one goes on; on macOS it does not.
+    return time.monotonic()
 
 
 class SystemClock:
@@ -20,6 +28,10 @@ class SystemClock:
     def epoch(self) -> float:
         """Return seconds since 1970, UTC."""
         return time.time()
+
+    def since_boot(self) -> float:
+        """Return monotonic seconds that go on while the machine is suspended, where the system has such a clock."""
+        return _since_boot()
 
     def draw(self) -> float:
         """Return a random number of [0, 1)."""

@@ -18,13 +18,14 @@ from ..api.verdicts import Done, Retry, Split, Stop, Unknown, Verdict, judge_tri
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
 from ..journal.base import LostRequest
-from ..models import FAILED, UNKNOWN, ApiConnection, Batch, Fault, Reply, Target
+from ..models import FAILED, UNKNOWN, ApiConnection, Batch, Fault, Reply, Request, Target
 from ..settings import Settings
 from .batch_files import BatchFiles, Uploads
 from .budget import Budget
 from .budget_gate import BudgetGate
 from .cap_memory import CapMemory
 from .events import described
+from .fresh_claim import claim_request
 from .limiter import Limiter
 from .recorder import Recorder
 from .recovery.search import LostRequestSearch
@@ -286,10 +287,10 @@ class Runner:
             self._gate.release(batch.positions)
             self._limiter.abandon(worker)
             return None if self.stop_reason is not None else _CLAIMED_ELSEWHERE
-        verdict = await self._post(claimed)
+        verdict = await self._post(*claimed)
         if verdict is None:
             return None
-        created = self._settle(claimed, verdict)
+        created = self._settle(claimed[0], verdict)
         self._gate.keep(created)
         self._gate.release([position for position in batch.positions if position not in created])
         if not isinstance(verdict, Retry):
@@ -308,21 +309,23 @@ class Runner:
             self._end(StopReason(str(exc), exc))
             return None
 
-    async def _claim(self, batch: Batch) -> Batch | None:
-        """Return the part of a batch that may be sent; None if there is none, or if the journal cannot be written."""
+    async def _claim(self, batch: Batch) -> tuple[Batch, Request] | None:
+        """Return the part of a batch that may be sent, and its request; None if there is none, or if the run ends."""
         try:
-            claimed = await self._recorder.claim(batch)
+            claimed = await claim_request(self._recorder, self._clock, batch, self._request)
         except JournalError as exc:
             self._end(StopReason(str(exc), exc))
             return None
         if claimed is not None and (self.stop_reason is not None or self._abandoned):
-            self._recorder.release(claimed)
+            self._recorder.release(claimed[0])
             return None
         return claimed
 
-    async def _post(self, batch: Batch) -> Verdict | None:
+    def _request(self, batch: Batch) -> Request:
+        return trigger_request(self._dialect, self._target, self._files.as_sent(batch))
+
+    async def _post(self, batch: Batch, request: Request) -> Verdict | None:
         """Send once and judge the reply; None if the run was abandoned and nothing was sent."""
-        request = trigger_request(self._dialect, self._target, self._files.as_sent(batch))
         # `abandon` takes these steps in reverse order, so a batch is marked or not sent, whatever the two threads do.
         since, began = self._clock.epoch(), self._clock.now()
         self._recorder.begin_sending(batch, since)
