@@ -424,10 +424,7 @@ class Journal(Protocol):
         ...
 
     def workers(self, run: str) -> dict[str, str]:
-        """Return which worker has sent each bulk operation of a run, as ``host:process``.
-
-        Empty if there is no such run, or if the same worker has sent all of it.
-        """
+        """Return which worker (``host:process``) has sent each bulk operation of a run; empty if one has sent all."""
         ...
 
     def cap_hint(self, account: str) -> CapHint | None:
@@ -435,10 +432,7 @@ class Journal(Protocol):
         ...
 
     def record_cap_hint(self, account: str, hint: CapHint | None) -> None:
-        """Record what was learned of the account's cap, in place of what was; None if that has proved wrong.
-
-        It need not survive the machine. The journal is created if it does not exist.
-        """
+        """Record what was learned of the account's cap, in place of what was; None if that has proved wrong."""
         ...
 
     def file_references(self) -> dict[str, str]:
