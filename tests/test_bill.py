@@ -177,6 +177,9 @@ def test_a_no_leaves_nothing_behind_and_a_yes_sends(sandbox: Sandbox) -> None:
     assert "ENDED DeclinedError nothing was sent" in shown
     assert "CALLS 12 RUNS 0" in shown
     assert sandbox.accepted_count() == 0
+    shown = answered("trigger", "\x04", sandbox)  # Ctrl-D
+    assert "ENDED DeclinedError nothing was sent" in shown
+    assert sandbox.accepted_count() == 0
     shown = answered("start", "y\n", sandbox)
     assert "SENT {'completed': 12}" in shown
     assert "CALLS 12 RUNS 1" in shown

@@ -6,10 +6,13 @@ import doctest
 import importlib
 import pkgutil
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.sandbox import Sandbox
 
 
 def _modules() -> list[str]:
@@ -43,3 +46,18 @@ def test_what_people_call_has_an_example() -> None:
     functions = {"configure", "sweep", "load_run", "runs", "lit", "template", "compare", "WebhookReceiver"}
     methods = {"preview", "bulk_trigger", "start", "outputs", "download", "dashboard", "gallery", "matrix", "rate"}
     assert shown >= functions | methods
+
+
+def test_the_first_example_of_files_sends_its_rows(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it stands in docs/files.md, with the files that it names."""
+    text = (Path(__file__).parents[1] / "docs" / "files.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for name in ("fox.jpg", "heron.jpg"):
+        Path("photos", name).write_bytes(b"\xff\xd8\xff" + name.encode())
+    names: dict[str, Any] = {"ef": ef, "pd": pd}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    assert names["out"]["status"].tolist() == ["queued", "queued"]
+    assert (sandbox.accepted_count(), sandbox.puts) == (2, 2)

@@ -362,3 +362,30 @@ def test_the_legacy_dialect_refuses_files_before_a_row_is_in_the_journal(sandbox
     assert (sandbox.accepted_count(), sandbox.presigns) == (0, 0)
     urls = frame.assign(image="https://example.com/fox.png")
     assert (urls.eachlabs.bulk_trigger(WF, run="legacy")["status"] == "queued").all()
+
+
+def test_a_lost_row_whose_file_is_gone_says_how_it_is_found(
+    sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its content cannot be compared with the run's rows, but the journal has it: nothing is lost or sent again."""
+    ef.configure(settle_window=0.2)
+    (path,) = pictures(tmp_path, 1)
+    sandbox.change(listing_lag=1e9)
+    sandbox.faults(Fault("lost_answer", at={1}))
+    lost = pd.DataFrame({"image": [path]}).eachlabs.bulk_trigger(WF, run="r")
+    sandbox.change(listing_lag=0.0)
+    path.unlink()
+    hint = f"1 unknown row(s) were not searched for: key 'image': there is no file {str(path)!r}"
+    calls: list[Callable[[], Any]] = [
+        lost.eachlabs.reconcile,
+        lambda: lost.eachlabs.bulk_trigger(WF, run="r", on_unknown="resend"),
+    ]
+    for call in calls:
+        caplog.clear()
+        assert call()["status"].tolist() == ["unknown"]
+        assert hint in caplog.text
+        assert "load_run('r').eachlabs.reconcile() finds them without it" in caplog.text
+        assert "are not of run" not in caplog.text
+    found = ef.load_run("r").eachlabs.reconcile()
+    assert found["execution_id"].dropna().tolist() == [execution.execution_id for execution in sandbox.accepted]
+    assert len(sandbox.accepted) == 1

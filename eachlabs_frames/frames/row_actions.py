@@ -6,7 +6,7 @@ The journal takes precedence, because the frame may be old; later states that th
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from ..journal.records import RowHint, RowState
 from ..models import FAILED, INVALID, PENDING, UNKNOWN, Outcome
 from ..results import Results
 from .rows import Positions
+from .source_file import commonest_problem
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -120,10 +121,14 @@ def decide_actions(
             send.append(row)
         else:
             actions.unknown.append(row)
-    missing = len(plan.positions) - len(rows)
+    run = binding.run_journal.name
+    unidentified = _unidentified(plan, results, found={*actions.unanswered, *actions.elsewhere})
+    missing = len(plan.positions) - len(rows) - sum(numbers[row] < 0 for row in unidentified if not sends)
     if missing:
-        run = binding.run_journal.name
         logger.warning("%d row(s) are not of run %s, which cannot say when they were sent", missing, run)
+    if unidentified:
+        message = "%d unknown row(s) were not searched for: %s; load_run(%r).eachlabs.reconcile() finds them without it"
+        logger.warning(message, len(unidentified), commonest_problem(unidentified, plan.frame), run)
     return actions
 
 
@@ -146,6 +151,15 @@ def decide_retries(plan: Plan, binding: RunBinding, numbers: Sequence[int], resu
         message = "%d row(s) were triggered again before and are not paid for once more: the journal's results are used"
         logger.warning(message, len(plan.positions) - len(send))
     return actions
+
+
+def _unidentified(plan: Plan, results: Results, *, found: Collection[int]) -> dict[int, str]:
+    """Return the rows without a response whose input cannot be read, as a file of it is gone, and why."""
+    return {
+        row: reason
+        for row, reason in plan.refused.items()
+        if row not in found and results.execution_id[row] is None and results.status[row] == UNKNOWN
+    }
 
 
 def _is_refused(outcome: Outcome) -> bool:

@@ -34,9 +34,9 @@ def ask(made: Estimate) -> None:
     Raises
     ------
     DeclinedError
-        The answer was anything but yes.
+        The answer was anything but yes, or the end of the input.
     ConfigurationError
-        The notebook cannot ask, or the standard input has ended.
+        The notebook cannot ask.
     """
     line = estimate_sentence(made)
     question = f"{line}\nSend them? [y/N] "
@@ -45,7 +45,9 @@ def ask(made: Estimate) -> None:
             # Not on the standard output, which may be a result's file.
             print(question, end="", file=sys.stderr, flush=True)
         answer = input(question if in_kernel() else "")
-    except (EOFError, NotImplementedError) as exc:
+    except EOFError:
+        answer = ""  # Ctrl-D in a terminal
+    except NotImplementedError as exc:
         # IPython's StdinNotImplementedError: a notebook that is run without a front end.
         raise ConfigurationError(NOBODY) from exc
     if answer.strip().casefold() not in ("y", "yes"):
