@@ -33,7 +33,7 @@ NOT_SHOWN = (
         "notebook.py",
     ),
     # No command uses an engine, or frames of other libraries.
-    *("dask.py", "polars.py", "frames/arrow", "frames/partition", "frames/unsupported"),
+    *("dask/", "polars.py", "frames/arrow", "frames/partition", "frames/unsupported"),
     *(
         "webhooks/endpoint",
         "webhooks/late_deliveries",

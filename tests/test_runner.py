@@ -682,3 +682,28 @@ def test_claims_that_always_take_too_long_end_the_run() -> None:
     assert transport.sent == []
     assert len(journal.claims) == 5
     assert [outcome.position for outcome in journal.settled if outcome.status == "pending"] == [0, 1, 2] * 5
+
+
+class DyingSession(RecordingJournal):
+    """Another call has claimed all rows and died; that is known after `lifetime` seconds."""
+
+    def __init__(self, clock: ManualClock, lifetime: float) -> None:
+        super().__init__()
+        self.lifetime = lifetime
+        self._clock = clock
+
+    async def claim(self, rows: Sequence[int]) -> Sequence[RowState]:
+        return [RowState("sent", is_live=True) for _ in rows]
+
+    async def row_states(self, rows: Sequence[int]) -> Sequence[RowState]:
+        return [RowState("sent", is_live=self._clock.time < self.lifetime) for _ in rows]
+
+
+def test_a_call_is_followed_until_its_end_can_be_known() -> None:
+    """Also where a request may take less time than that: its rows are searched for, and not left to the next call."""
+    clock, results = ManualClock(), Results(3)
+    journal = DyingSession(clock, lifetime=90.0)  # more than the timeout of a request
+    made = runner(results, transport=FakeTransport(), clock=clock, journal=journal)
+    asyncio.run(made.run(plain_batch(3), canary=False, stop=asyncio.Event()))
+    assert not made._recorder.elsewhere
+    assert 90.0 <= clock.time < 91.0

@@ -90,6 +90,8 @@ _PHRASES: Final = [
         (r"the frame's attrs were lost, so it is not known", "it is not known"),
         (r"the frame's attrs were lost, and its columns", "its columns"),
         (r"load_run\(('(?:[^'\\]|\\.)*')\)\.eachlabs\.retry_failed\(\)", r"`eachlabs-frames retry \1`"),
+        (r"load_run\(('(?:[^'\\]|\\.)*'|%r)\)\.eachlabs\.reconcile\(\)", REFRESH),
+        (r"alone to bulk_trigger\(\) with retrigger=True", "alone, with --retrigger"),
         (r"pass workflow_id= to refresh, wait or dashboard", "pass --workflow"),
         (r"restore it with configure\(base_url=\.\.\.\)", "set EACHLABS_BASE_URL back to the earlier address"),
         (r"call bulk_trigger, with", "use `eachlabs-frames trigger`, with"),

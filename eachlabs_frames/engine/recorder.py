@@ -244,6 +244,11 @@ class Recorder:
 
     # -- other calls of the run -------------------------------------------------------------------------------------
 
+    @property
+    def session_lifetime(self) -> float:
+        """The seconds for which a call that died may still count as running."""
+        return self._journal.lifetime
+
     async def poll_other_sessions(self) -> set[int]:
         """Record what other calls have settled; return the rows of calls that died without a reply."""
         numbers = sorted(self.elsewhere)

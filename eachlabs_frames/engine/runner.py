@@ -381,7 +381,7 @@ class Runner:
     async def _follow_other_sessions(self) -> None:
         """Wait for the rows that other calls of this run have sent; search for those of calls that died."""
         recorder, timeout = self._recorder, self._settings.timeout
-        deadline = self._clock.now() + timeout
+        deadline = self._clock.now() + max(timeout, recorder.session_lifetime + OTHER_SESSIONS_INTERVAL)
         while recorder.elsewhere and not self._stop.is_set():
             try:
                 died = await recorder.poll_other_sessions()

@@ -26,7 +26,6 @@ from ..journal.base import RunSpec
 from ..models import Json, Workflow
 from ..settings import current
 from ..suggestions import listed
-from ..uploads.account import check_dialect
 from ..uploads.local_files import LocalFiles
 from . import columns, source_file
 from .costs.cost_sources import CostSources, journaled, read_sources
@@ -77,12 +76,10 @@ def preview(
         sources = _sources_of(frame)
     fields = read_inputs(frame, inputs, workflow.input_schema if workflow else None, prefix)
     rows = np.arange(len(frame), dtype=np.int64)
-    files = LocalFiles()
+    files = LocalFiles(None if workflow is None else settings)
     plan = Plan.of(frame, rows, fields, workflow=workflow, omit=omit, validate=True, files=files)
     with files:
         out, with_files = _shown(plan)
-        if with_files and workflow is not None:
-            check_dialect(settings)
         repeats = None if workflow is None else _repeats(plan, workflow, na)
     sendable = out["problem"].isna().to_numpy()
     payloads = compress(out["payload"].tolist(), sendable.tolist())

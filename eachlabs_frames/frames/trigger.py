@@ -28,7 +28,6 @@ from ..journal.base import RunSpec
 from ..journal.file_references import FileReferences
 from ..journal.updates import JournalUpdater, RunRows
 from ..models import INVALID, PENDING, UNKNOWN, ApiConnection, Outcome, Workflow
-from ..uploads.account import check_dialect
 from ..uploads.local_files import LocalFiles
 from . import columns, source_file
 from . import progress_bar as bars
@@ -116,7 +115,7 @@ class TriggerCall(FrameCall):
             settings.max_concurrency,
             FileReferences(open_journal(settings.journal)),
         )
-        self._files = LocalFiles()
+        self._files = LocalFiles(settings)
         self._resources.callback(self._files.close)
         self._sender: Sender | None = None
         self._pinned: Workflow | None = None
@@ -322,8 +321,6 @@ class TriggerCall(FrameCall):
             validate=options.validate,
             files=self._files,
         )
-        if self._files.sources:
-            check_dialect(self.settings)  # before a row is entered into a run
         if binding is not None and binding.same_input_once:
             plan = plan.without_repeats()
             self.result.repeats = plan.repeats

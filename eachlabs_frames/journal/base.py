@@ -214,6 +214,11 @@ class RunJournal(Protocol):
         ...
 
     @property
+    def lifetime(self) -> float:
+        """The seconds for which a session that died may still count as running; 0 if its end is known at once."""
+        ...
+
+    @property
     def state(self) -> RunState:
         """The state of each row, as far as this call has read."""
         ...
@@ -246,10 +251,7 @@ class RunJournal(Protocol):
     def read_all(self) -> None:
         """Read the state of all rows of the run, if `enter` has not: `state` has those of `register` alone otherwise.
 
-        Raises
-        ------
-        JournalError
-            They cannot be read.
+        It raises `JournalError` if they cannot be read.
         """
         ...
 

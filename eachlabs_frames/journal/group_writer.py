@@ -29,7 +29,7 @@ CLOSE_TIMEOUT: Final = 30.0
 Work: TypeAlias = Any
 """What is written: the implementation knows what it means."""
 
-Waiter: TypeAlias = "asyncio.Future[Any] | concurrent.futures.Future[Any] | None"
+Waiter: TypeAlias = asyncio.Future[Any] | concurrent.futures.Future[Any] | None
 Task: TypeAlias = tuple[Work, Waiter]
 """Work to write, and who waits until it is durable."""
 

@@ -19,6 +19,7 @@ class NullRunJournal:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
+        self.lifetime = 0.0
         self.state = RunState(0)
 
     def spec(self) -> RunSpec | None:

@@ -17,6 +17,8 @@ import numpy as np
 
 from .. import media
 from ..inputs.file_values import RootedPath, UnusableFileError, is_pil_image, reference
+from ..settings import Settings
+from .account import check_dialect
 from .file_source import PIECE, FileSource, open_regular
 from .spool import ContentSpool
 
@@ -55,14 +57,20 @@ _contents: dict[FileIdentity, Content] = {}
 class LocalFiles:
     """The files of one call; a context manager, whose end removes temporary files.
 
+    Parameters
+    ----------
+    settings : Settings, optional
+        Those of a call that uploads the files; None if they are only compared.
+
     Attributes
     ----------
     sources : dict of str to FileSource
         Each distinct content, by digest, in the order of first use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
         self.sources: dict[str, FileSource] = {}
+        self._settings = settings
         self._paths: dict[str, str] = {}
         self._spool = ContentSpool()
 
@@ -85,7 +93,11 @@ class LocalFiles:
         ------
         UnusableFileError
             It cannot be sent; the message names the file and the reason.
+        ConfigurationError
+            The dialect has no uploads.
         """
+        if self._settings is not None:
+            check_dialect(self._settings)
         if isinstance(value, Path | RootedPath):
             return reference(self._of_path(value))
         if isinstance(value, bytes | bytearray | memoryview):

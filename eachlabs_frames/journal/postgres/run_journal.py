@@ -107,6 +107,7 @@ class PostgresRunJournal:
         self.name = name
         self._database = database
         self._rows = KnownRows()
+        self.lifetime = lifetime
         self._session = ServerSession(database, beat=beat, lifetime=lifetime, max_outage=max_outage)
         self._writer = ClaimsWriter(str(database), self._session, self._rows, refresh=self._refresh, interval=beat)
         self._pin = ""

@@ -68,6 +68,7 @@ class SqliteRunJournal:
 
     def __init__(self, path: Path, name: str, *, timeout: float = BUSY_TIMEOUT) -> None:
         self.name = name
+        self.lifetime = 0.0
         self._path = path
         self._timeout = timeout
         self._connection = connect(path, timeout=timeout)
