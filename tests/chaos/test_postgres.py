@@ -53,7 +53,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("CHAOS_SEEDS", "2"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("EACHLABS_CHAOS_TRIALS", "1"))))
 def test_processes_that_are_killed_pay_for_no_row_twice(
     postgres_journal: PostgresUrl, sandbox: Sandbox, seed: int
 ) -> None:
