@@ -1,19 +1,14 @@
-"""Workers and drivers of Dask that are killed or frozen: no row is accepted twice, and every row has an outcome.
+"""Drivers of Dask that are killed: no row is accepted twice, and every row has an outcome.
 
-EACHLABS_CHAOS_TRIALS multiplies the number of trials: 10 runs 20 trials with killed workers, and 10 of each other kind.
+EACHLABS_CHAOS_TRIALS is the number of trials; 1 by default.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import signal
 import threading
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
-from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
@@ -21,7 +16,6 @@ import dask
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster, WorkerPlugin
 
 import eachlabs_frames as ef
 import eachlabs_frames.dask
@@ -33,35 +27,6 @@ pytestmark = pytest.mark.chaos
 TRIALS = int(os.environ.get("EACHLABS_CHAOS_TRIALS", "1"))  # read before the tests' settings are cleared
 ROWS = 400
 SETTINGS: dict[str, Any] = {"timeout": 5.0, "settle_window": 2.0, "max_concurrency": 2}
-WORKER_TTL = 10.0
-
-
-class _Environment(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
-    """Gives each worker, also one that takes the place of another, what its operator would."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        self._values = values
-
-    def setup(self, worker: Any) -> None:
-        os.environ.update(self._values)
-        ef.configure(**SETTINGS)
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    """A client of a cluster of three processes."""
-    settings = {
-        "distributed.scheduler.allowed-failures": 50,
-        "distributed.scheduler.worker-ttl": f"{WORKER_TTL}s",
-        "distributed.worker.memory.terminate": False,
-        "distributed.deploy.lost-worker-timeout": "600s",
-    }
-    with (
-        dask.config.set(settings),
-        LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -112,15 +77,6 @@ def _judge(sandbox: Sandbox, trial: int) -> tuple[int, int]:
     return statuses["unknown"], len(accepted)
 
 
-def _signal(client: Any, chance: random.Random, number: int) -> list[int]:
-    """Send a signal to one of the workers, and return its process, if it was there."""
-    with suppress(Exception):  # a worker that ends meanwhile
-        process = chance.choice([worker.pid for worker in client.cluster.workers.values() if worker.pid])
-        os.kill(process, number)
-        return [process]
-    return []
-
-
 def _during(trial: int, sandbox: Sandbox, at: int, act: Any) -> threading.Thread:
     """Call `act` when `at` rows of the trial were accepted."""
 
@@ -131,44 +87,6 @@ def _during(trial: int, sandbox: Sandbox, at: int, act: Any) -> threading.Thread
     thread = threading.Thread(target=wait)
     thread.start()
     return thread
-
-
-def _go(client: Any, trial: int) -> None:
-    with client.as_current():  # not in Dask's configuration, with which a worker is started again
-        _trigger(trial)
-
-
-def test_killed_workers(client: Any, served: Sandbox) -> None:
-    """One to three workers are killed at any instant; others compute their partitions again."""
-    client.register_plugin(_Environment(_environment(served)), name="environment")
-    for trial in range(2 * TRIALS):
-        chance = random.Random(trial)
-        served.faults(_delay(chance))
-        kill = partial(_signal, client, chance, signal.SIGKILL)
-        kills = [_during(trial, served, chance.randrange(1, ROWS - 60), kill) for _ in range(chance.randint(1, 3))]
-        _go(client, trial)
-        for thread in kills:
-            thread.join()
-        _judge(served, trial)
-
-
-def test_frozen_workers(client: Any, served: Sandbox) -> None:
-    """A worker is stopped for longer than Dask waits for it, and goes on beside the one that took its place."""
-    client.register_plugin(_Environment(_environment(served)), name="environment")
-    for trial in range(100, 100 + TRIALS):
-        chance = random.Random(trial)
-        served.faults(_delay(chance))
-
-        def freeze(chance: random.Random = chance) -> None:
-            for process in _signal(client, chance, signal.SIGSTOP):
-                time.sleep(WORKER_TTL + chance.uniform(1, 6))
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGCONT)
-
-        freezing = _during(trial, served, chance.randrange(1, ROWS - 60), freeze)
-        _go(client, trial)
-        freezing.join()
-        _judge(served, trial)
 
 
 def _delay(chance: random.Random) -> ef.sandbox.Fault:
