@@ -701,7 +701,10 @@ def test_the_list_is_walked_by_keys(stage: Stage) -> None:
         assert stage.focused() == place
         assert place in stage.visible()
     stage.page.keyboard.press("Enter")
-    assert stage.sent() == [{"kind": "open", "line": 0, "offset": 0}]
+    # On a slow machine the page may ask meanwhile whether the kernel is there.
+    assert [message for message in stage.sent() if message["kind"] != "sync"] == [
+        {"kind": "open", "line": 0, "offset": 0}
+    ]
     stage.page.keyboard.press("Space")
     assert stage.sent() == [{"kind": "close", "line": 0}]
     stage.page.keyboard.press("Tab")
