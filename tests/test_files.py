@@ -146,7 +146,9 @@ def test_json_lines_keep_integers_exact_beside_a_gap(tmp_path: Path) -> None:
 
 def test_parquet_keeps_integers_exact_beside_a_gap(tmp_path: Path) -> None:
     """Written again they have the type that they had."""
-    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+    from pyarrow import parquet
+
     path = tmp_path / "rows.parquet"
     columns = {
         "n": pa.array([1234567890123456789, None]),
