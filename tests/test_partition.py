@@ -83,7 +83,7 @@ def test_options_that_harm_in_a_partition_are_refused(sandbox: Sandbox, name: st
 
 def test_a_key_twice_in_one_partition_is_refused_before_any_request(sandbox: Sandbox) -> None:
     """So are the equal rows that an engine makes up to learn the result's columns."""
-    with pytest.raises(ef.InputError, match="row 0 and row 1 have the same key 1 in column 'id'"):
+    with pytest.raises(ef.InputError, match="row 0 and row 1 have the same key 1 in column 'id': drop"):
         trigger(pd.DataFrame({"id": [1, 1], "prompt": ["foo", "foo"]}))
     assert not sandbox.requests
 

@@ -373,7 +373,10 @@ def read_keys(frame: Frame, key: Any) -> tuple[list[bytes], list[Json]]:
         digest = fingerprint({"key": _as_number(value)})
         if digest in seen:
             first, second = (source_file.place(frame, row) for row in (seen[digest], position))
-            msg = f"{first} and {second} have the same key {cell!r} in column {key!r}"
+            msg = (
+                f"{first} and {second} have the same key {cell!r} in column {key!r}: drop one of them, or choose a "
+                "column whose values are unique"
+            )
             raise InputError(msg)
         seen[digest] = position
         digests.append(digest)
