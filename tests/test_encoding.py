@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.inputs.encoding import MAX_PAYLOAD, Problem, encode, from_columns, from_function, problems
+from eachlabs_frames.inputs.encoding import MAX_PAYLOAD, Problem, encode, encode_all, from_columns, from_function, problems
 from eachlabs_frames.inputs.mapping import Column, resolve
 from eachlabs_frames.inputs.schema import compile_check, integer_keys
 from tests.test_json_values import plain, values
@@ -212,3 +213,13 @@ def test_a_column_gives_json_or_a_problem_for_every_row(cells: list[Any], omit: 
         payload = encode(row)
         assert isinstance(payload, bytes)
         assert orjson.loads(payload) == row
+
+
+def test_encoded_rows_take_no_more_memory_than_their_json() -> None:
+    """Not the 4 KB buffer in which each was built."""
+    rows = [{"prompt": f"a watercolour of fox number {number}"} for number in range(1_000)]
+    tracemalloc.start()
+    payloads = encode_all(rows)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 200 * len(payloads)
