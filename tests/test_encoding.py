@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eachlabs_frames as ef
-from eachlabs_frames.inputs.encoding import MAX_PAYLOAD, Problem, encode, encode_all, from_columns, from_function, problems
+from eachlabs_frames.inputs.encoding import (
+    MAX_PAYLOAD,
+    Problem,
+    encode,
+    encode_all,
+    from_columns,
+    from_function,
+    problems,
+)
 from eachlabs_frames.inputs.mapping import Column, resolve
 from eachlabs_frames.inputs.schema import compile_check, integer_keys
 from tests.test_json_values import plain, values
