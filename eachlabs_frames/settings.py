@@ -156,7 +156,8 @@ def configure(
     max_wait : float, default 900.0
         Maximum time in seconds that a run waits without progress, for example because of 429 responses or a lost
         connection. The run then stops sending and leaves the remaining rows ``pending``. It does so at once if the
-        API asks for a longer wait with ``Retry-After``.
+        API asks for a longer wait with ``Retry-After``. It waits at most 120 s for the server of a journal in
+        PostgreSQL.
     bridge : {"thread", "nest"}, default "thread"
         How a synchronous call runs asyncio code: "thread" uses an event loop on a background thread, "nest" uses the
         caller's running loop with nest-asyncio2, if there is a running loop.

@@ -13,6 +13,7 @@ import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Sandbox
 
 from .postgres import postgres_journal as postgres_journal
+from .postgres import postgres_schema as postgres_schema
 from .postgres import postgres_server as postgres_server
 from .postgres import postgres_url as postgres_url
 

@@ -99,6 +99,14 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture
+def postgres_schema(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of a schema that does not exist yet, which journals of this process use."""
+    schema = f"test_{os.getpid()}_{next(_numbers)}"
+    monkeypatch.setenv("EACHLABS_SCHEMA", schema)
+    return schema
+
+
+@pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[PostgresUrl]:
     """Return the URL of a journal that does not exist yet, in a schema of its own."""
     url = PostgresUrl(postgres_server, f"test_{os.getpid()}_{next(_numbers)}")

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -16,9 +17,10 @@ from eachlabs_frames.journal import open_journal
 from eachlabs_frames.journal.base import RunJournal
 from eachlabs_frames.journal.postgres.connection import PostgresDatabase, connect
 from eachlabs_frames.journal.postgres.run_journal import PostgresRunJournal
+from eachlabs_frames.journal.postgres.upload_journal import PostgresUploadJournal
 from eachlabs_frames.models import Outcome
 from eachlabs_frames.postgres_url import PostgresUrl
-from tests.test_journal_contract import PIN, claim, queued, sheet
+from tests.test_journal_contract import PIN, claim, queued, sheet, upload
 
 pytestmark = pytest.mark.postgres
 
@@ -50,7 +52,7 @@ class LossyConnection:
 
     def execute(self, query: Any, values: Any = ()) -> Any:
         database = self._database
-        database.statements.append(query.as_string())
+        database.statements.append(query if isinstance(query, str) else query.as_string())
         if len(database.statements) != database.at:
             return self._connection.execute(query, values)
         if database.is_done:
@@ -228,3 +230,17 @@ class CountingConnection:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
+
+
+def test_an_upload_is_recorded_though_the_connection_is_lost(postgres_url: PostgresUrl) -> None:
+    """At any statement: the next connection does it again."""
+    for at in range(1, 20):
+        database = LossyDatabase(postgres_url, at)
+        account = PostgresUploadJournal(database, f"a{at}")
+        with closing(account):
+            asyncio.run(account.begin(upload(1)))
+            account.complete("f1", 2_000)
+        assert open_journal(postgres_url).uploads(f"a{at}") == [replace(upload(1), uploaded_at=2_000)]
+        if len(database.statements) < at:
+            return
+    pytest.fail("an upload has more statements than were tried")

@@ -5,8 +5,8 @@ Owns the claim before a request and the outcomes after it. It never decides what
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from itertools import count
 from operator import attrgetter, eq
 from typing import Final
@@ -20,8 +20,6 @@ from ..models import INVALID, PENDING, UNKNOWN, Batch, Outcome
 from ..results import Results
 from .events import EventEmitter
 from .recovery.matching import UNSURE
-
-logger = logging.getLogger("eachlabs_frames")
 
 OWNED_ELSEWHERE: Final = "another call has sent this row and is waiting for the response"
 NOT_SENT_ELSEWHERE: Final = "another call had claimed this row but did not send it"
@@ -160,11 +158,12 @@ class Recorder:
         return LostRequest(tuple(self._numbers_of(batch)), tuple(map(_content, batch.payloads)), since, until, bulk_id)
 
     async def flush(self) -> None:
-        """Wait until every outcome is in the journal. A failure is logged: the frame has the outcomes anyway."""
-        try:
+        """Wait until every outcome is in the journal. The frame has the outcomes anyway.
+
+        A failure was logged by the journal, which tries again when it is closed.
+        """
+        with suppress(JournalError):
             await self._journal.flush()
-        except JournalError as exc:
-            logger.warning("the frame has results that the journal does not have: %s", exc)
 
     def close(self, reason: str) -> None:
         """Record nothing more, and mark requests in flight as unknown.

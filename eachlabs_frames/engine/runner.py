@@ -383,13 +383,15 @@ class Runner:
         recorder, timeout = self._recorder, self._settings.timeout
         deadline = self._clock.now() + max(timeout, recorder.session_lifetime + OTHER_SESSIONS_INTERVAL)
         while recorder.elsewhere and not self._stop.is_set():
+            died: set[int] = set()
             try:
                 died = await recorder.poll_other_sessions()
+                for lost in recorder.lost(died, timeout=timeout):
+                    self._search_for(lost)
             except JournalError as exc:
                 logger.warning("what another call has sent cannot be read from the journal: %s", exc)
+                recorder.elsewhere |= died
                 break
-            for lost in recorder.lost(died, timeout=timeout):
-                self._search_for(lost)
             if not recorder.elsewhere or self._clock.now() >= deadline:
                 break
             await cancel_on(self._stop, self._clock.sleep(OTHER_SESSIONS_INTERVAL))

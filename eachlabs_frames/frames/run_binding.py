@@ -24,7 +24,7 @@ from ..inputs.json_values import MISSING, RefusedValueError, clean_local
 from ..inputs.mapping import Fields, resolve
 from ..inputs.mapping_spec import as_pinned, from_spec
 from ..journal import open_journal, readable_name
-from ..journal.base import RowChunk, RunSpec
+from ..journal.base import RowChunk, RunJournal, RunSpec
 from ..models import INVALID, Json, Outcome
 from ..settings import Settings
 from ..suggestions import hint
@@ -78,7 +78,7 @@ class RunBinding:
         recorded = before.run if before is not None else None
         # The caller named no run, so it is a new one whatever its name is.
         self._fresh = options.run is None and recorded is None
-        self.run_journal = open_journal(settings.journal).open(options.run or recorded or new_name())
+        self.run_journal = self._open(options.run or recorded or new_name())
         # A frame of the same run has its own mapping: `load_run` returns a frame with a column for each key.
         self._frame_inputs = before.inputs if before is not None and recorded == self.run_journal.name else None
         try:
@@ -94,6 +94,9 @@ class RunBinding:
         """Whether rows with equal inputs are one row of the run."""
         key = self._options.key if self._options.key is not None or self.spec is None else self.spec.key
         return key is not None and str(key) == str(SAME_INPUT_ONCE)
+
+    def _open(self, name: str) -> RunJournal:
+        return open_journal(self._settings.journal, max_wait=self._settings.max_wait).open(name)
 
     def executions(self, of: Iterable[str | None]) -> dict[str, int]:
         """Return the executions that the run has, and each one's row in it; none if there is none in `of`."""
@@ -122,7 +125,7 @@ class RunBinding:
 
     def _begin_anew(self) -> None:
         self.leave()
-        self.run_journal, self._fresh = open_journal(self._settings.journal).open(new_name()), True
+        self.run_journal, self._fresh = self._open(new_name()), True
 
     def _differs(self, spec: RunSpec) -> str:
         """Return how this call differs from the run's spec, as far as is known before the first request."""

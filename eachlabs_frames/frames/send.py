@@ -131,7 +131,7 @@ class Sender:
         """Return what uploads the files of the rows to send; it must be closed."""
         uploader = Uploader(
             files,
-            open_journal(self._settings.journal),
+            open_journal(self._settings.journal, max_wait=self._settings.max_wait),
             self._connection,
             self._settings,
             run=NO_RUN if self._binding is None else self._binding.run_journal.name,

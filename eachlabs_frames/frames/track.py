@@ -46,7 +46,9 @@ logger = logging.getLogger("eachlabs_frames")
 def refresh(frame: pd.DataFrame, read: Read, *, workflow_id: str | None, prefix: str | None) -> pd.DataFrame:
     """Poll the open rows once."""
     meta, results = lost_attrs.find(frame, prefix=prefix, workflow_id=workflow_id)
-    with closing(JournalUpdater(open_journal(current().journal), meta.run, results)) as updates:
+    settings = current()
+    journal = open_journal(settings.journal, max_wait=settings.max_wait)
+    with closing(JournalUpdater(journal, meta.run, results)) as updates:
         tracker = _make_tracker(meta, results, EventEmitter(None, results, total=results.size), updates)
         read(tracker.poll_once)
     return _written(frame, results, meta)
@@ -104,7 +106,8 @@ class WaitCall(FrameCall):
         """Open the run in the journal, and the progress bar."""
         results = self._results
         total = results.size - results.tally().get(PENDING, 0)
-        updates = JournalUpdater(open_journal(self.settings.journal), self._meta.run, results)
+        journal = open_journal(self.settings.journal, max_wait=self.settings.max_wait)
+        updates = JournalUpdater(journal, self._meta.run, results)
         self._resources.callback(updates.close)
         bar = self._display.enter_context(bars.observing(self._progress, total=total, what="eachlabs"))
         self._events = EventEmitter(joined(self.observers, bar), results, total=total, until_settled=True)

@@ -173,7 +173,8 @@ class TriggerCall(FrameCall):
         if binding is not None:
             return RunRows(binding.run_journal, actions.numbers)
         # There is nothing to send, so no run was entered; the outcomes of a wait are recorded all the same.
-        updater = JournalUpdater(open_journal(self.settings.journal), self.result.meta.run, self._results)
+        journal = open_journal(self.settings.journal, max_wait=self.settings.max_wait)
+        updater = JournalUpdater(journal, self.result.meta.run, self._results)
         self._resources.callback(updater.close)
         return updater
 

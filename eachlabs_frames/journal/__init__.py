@@ -7,6 +7,7 @@ only this package imports them.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +18,16 @@ if TYPE_CHECKING:
     from .base import Journal
 
 
-def open_journal(where: Path | PostgresUrl | None) -> Journal:
+def open_journal(where: Path | PostgresUrl | None, *, max_wait: float = math.inf) -> Journal:
     """Return the journal in an SQLite file or a PostgreSQL database, or one that remembers nothing if it is None.
 
     The file or the tables are created when a run is opened.
+
+    Parameters
+    ----------
+    where : pathlib.Path, PostgresUrl or None
+    max_wait : float, optional
+        Seconds that a running call waits for a server that is away, if that is less than the journal's own limit.
 
     Raises
     ------
@@ -37,7 +44,7 @@ def open_journal(where: Path | PostgresUrl | None) -> Journal:
         except ImportError as exc:
             msg = f"a journal in PostgreSQL needs psycopg 3 ({exc}): pip install 'eachlabs-frames[postgres]'"
             raise ConfigurationError(msg) from exc
-        return PostgresJournal(where)
+        return PostgresJournal(where, max_wait)
     from .sqlite.journal import SqliteJournal
 
     return SqliteJournal(where)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pandas as pd
+import psycopg
 import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.postgres_url import PostgresUrl
 from eachlabs_frames.sandbox import Sandbox
 
-from ..postgres import running_server
+from ..postgres import Server, running_server
 
 pytestmark = [pytest.mark.chaos, pytest.mark.postgres]
 
@@ -82,35 +85,87 @@ def test_processes_that_are_killed_pay_for_no_row_twice(
     # Claimed by a killed call before its request, and not found: at most what two calls had in flight.
     assert unknown <= 2 * 4 * 10
     assert sandbox.accepted_count() + unknown == ROWS
-    executions = {execution.inputs["prompt"]: execution.execution_id for execution in sandbox.accepted}
-    known = out[out["execution_id"].notna()]
-    assert known["execution_id"].tolist() == known["prompt"].map(executions).tolist()
+    assert_has_all(out, sandbox)
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Server]:
+    """A server that a test may stop; it starts it again."""
+    with running_server() as server:
+        yield server
+
+
+@contextmanager
+def calling(results: list[pd.DataFrame]) -> Iterator[None]:
+    """Trigger the rows in a thread, and wait for the end of the call."""
+    call = threading.Thread(
+        target=lambda: results.append(prompts().eachlabs.bulk_trigger(WF, ["prompt"], run="r", progress=False))
+    )
+    call.start()
+    yield
+    call.join(240)
 
 
 def test_a_server_that_stops_for_some_seconds_loses_nothing(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    own_server: Server, postgres_schema: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing is sent meanwhile, the responses in flight are kept, and the call says what it waits for."""
     sandbox.change(latency=0.05)
-    with running_server() as server:
-        ef.configure(journal=server.url, max_concurrency=4)
-        results: list[pd.DataFrame] = []
-        call = threading.Thread(
-            target=lambda: results.append(prompts().eachlabs.bulk_trigger(WF, ["prompt"], run="r", progress=False))
-        )
-        call.start()
+    ef.configure(journal=own_server.url, max_concurrency=4)
+    results: list[pd.DataFrame] = []
+    with calling(results):
         until(lambda: sandbox.accepted_count() >= 60)
-        server.stop()
+        own_server.stop()
         until(lambda: "Waiting for it" in caplog.text)
         in_flight = 4 * 10
         sent = sandbox.accepted_count()
-        time.sleep(3.0)  # the outage itself
+        time.sleep(5.0)  # the outage itself
         assert sandbox.accepted_count() <= sent + in_flight
-        server.start()
-        call.join(240)
-        (out,) = results
-        assert set(out["status"]) == {"queued"}
-        assert paid(sandbox) == Counter(out["prompt"])
-        assert ef.load_run("r")["execution_id"].tolist() == out["execution_id"].tolist()
-        assert server.url.partition("@")[2] in caplog.text
-    ef.configure(journal=True)
+        own_server.start()
+    (out,) = results
+    assert set(out["status"]) == {"queued"}
+    assert paid(sandbox) == Counter(out["prompt"])
+    assert ef.load_run("r")["execution_id"].tolist() == out["execution_id"].tolist()
+    assert own_server.url.partition("@")[2] in caplog.text
+
+
+def test_a_server_that_is_gone_for_good_ends_the_call_with_its_results(
+    own_server: Server, postgres_schema: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The frame has every execution, and says what to do; once the server is back, the same call goes on."""
+    sandbox.change(latency=0.05)
+    ef.configure(journal=own_server.url, max_concurrency=4, max_wait=1.0)
+    results: list[pd.DataFrame] = []
+    try:
+        with calling(results):
+            until(lambda: sandbox.accepted_count() >= 60)
+            own_server.stop()
+    finally:
+        own_server.start()
+    (out,) = results
+    assert_has_all(out, sandbox)
+    assert set(out["status"]) == {"queued", "pending"}
+    (reason,) = out["error"].dropna().unique()
+    assert re.fullmatch(
+        r"not sent: the server of the journal \S+ cannot be reached \(.*\): check that it is running, and the URL\. It "
+        r"has been away for \d+ s, so nothing more is sent: once it is back, repeat the call, which sends only rows "
+        r"that were not sent",
+        reason,
+    )
+    assert "the frame has results that the journal does not have, so keep the frame" in caplog.text
+    with psycopg.connect(own_server.url, autocommit=True) as connection:  # instead of waiting for it
+        connection.execute(f"UPDATE {postgres_schema}.sessions SET expires_at = 0")  # type: ignore[arg-type]
+    ef.configure(timeout=2.0, settle_window=1.0, max_wait=None)
+    again = prompts().eachlabs.bulk_trigger(WF, ["prompt"], run="r", progress=False)
+    assert max(paid(sandbox).values()) == 1
+    assert_has_all(again, sandbox)
+    # Claims of which the server was gone before it replied were not sent; nothing tells this to the second call.
+    assert (again["status"] == "unknown").sum() <= 4 * 10
+    assert "pending" not in set(again["status"])
+
+
+def assert_has_all(out: pd.DataFrame, sandbox: Sandbox) -> None:
+    """Check that each accepted execution is in its row, and that rows have no others."""
+    executions = {execution.inputs["prompt"]: execution.execution_id for execution in sandbox.accepted}
+    known = out[out["execution_id"].notna()]
+    assert dict(zip(known["prompt"], known["execution_id"], strict=True)) == executions

@@ -17,6 +17,7 @@ from ...aio.backoff import SEARCH_FIRST, search_delay
 from ...aio.tasks import cancel_on
 from ...api.requests import is_filter
 from ...api.responses import lacks_details, read_outcome
+from ...errors import JournalError
 from ...journal.base import Claimed, LostRequest
 from ...models import QUEUED, RUNNING, UNKNOWN, ApiConnection, Outcome, Target
 from ..recorder import Recorder
@@ -154,6 +155,8 @@ class LostRequestSearch:
             await self._search_listing(opened, begun)
         except UnreadableError as exc:
             self._give_up_unreadable(exc, opened)
+        except JournalError as exc:
+            self._give_up_unreadable(UnreadableError(str(exc), what="the journal could not be used"), opened)
         except Exception as exc:
             logger.exception("the search for lost responses failed")
             self._give_up_unreadable(UnreadableError(f"{type(exc).__name__}: {exc}", what="the search failed"), opened)

@@ -98,16 +98,16 @@ def reading(url: PostgresUrl) -> Iterator[Connection | None]:
             return
         if found < len(migrations.MIGRATIONS):
             migrations.migrate(connection, url.schema)
-        with transaction(connection, url):
+        with transaction(connection, url.schema):
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
 
 
 @contextmanager
-def transaction(connection: Connection, url: PostgresUrl) -> Iterator[None]:
+def transaction(connection: Connection, schema: str) -> Iterator[None]:
     """Commit everything inside, or nothing. Inside, tables are named without their schema."""
     with connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(url.schema)))
+        connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
         yield
 
 
@@ -221,4 +221,5 @@ def journal_error(exc: psycopg.Error, url: PostgresUrl) -> JournalError:
 
 def _detail(exc: psycopg.Error, url: PostgresUrl) -> str:
     """Return the first line of an error, without the password."""
-    return url.masked(str(exc)).strip().partition("\n")[0] or type(exc).__name__
+    text = url.masked(str(exc)).strip().partition("\n")[0].removeprefix("connection failed: ")
+    return text or type(exc).__name__

@@ -21,6 +21,7 @@ from ..upload_queue import read_references, read_uploads
 from ..upload_records import UploadRecord
 from .connection import Connection, PostgresDatabase, connect, transaction, translated
 from .run_journal import PostgresRunJournal
+from .server_session import MAX_OUTAGE
 from .state import reading_state
 from .upload_journal import PostgresUploadJournal
 
@@ -38,16 +39,24 @@ _RECORD_HINT: Final = """
 
 @dataclass(frozen=True, slots=True)
 class PostgresJournal:
-    """The `Journal` in the database at `url`; each method opens and closes a connection."""
+    """The `Journal` in the database at `url`; each method opens and closes a connection.
+
+    `max_wait` is the seconds that a running call waits for a server that is away, if that is less than `MAX_OUTAGE`.
+    """
 
     url: PostgresUrl
+    max_wait: float = MAX_OUTAGE
+
+    @property
+    def _max_outage(self) -> float:
+        return min(self.max_wait, MAX_OUTAGE)
 
     def exists(self) -> bool:
         with reading_state(self.url) as tables:
             return tables is not None
 
     def open(self, run: str) -> PostgresRunJournal:
-        return PostgresRunJournal(PostgresDatabase(self.url), run)
+        return PostgresRunJournal(PostgresDatabase(self.url), run, max_outage=self._max_outage)
 
     def summaries(self) -> list[RunSummary]:
         return self._read(stored_runs.summaries, [])
@@ -64,7 +73,7 @@ class PostgresJournal:
         with (
             closing(connect(self.url)) as connection,
             translated(self.url),
-            transaction(connection, self.url),
+            transaction(connection, self.url.schema),
         ):
             return self._delete(connection, run)
 
@@ -125,7 +134,7 @@ class PostgresJournal:
         with (
             closing(connect(self.url)) as connection,
             translated(self.url),
-            transaction(connection, self.url),
+            transaction(connection, self.url.schema),
         ):
             if hint is None:
                 connection.execute("DELETE FROM caps WHERE account = %s", (account,))
@@ -139,7 +148,7 @@ class PostgresJournal:
         return self._read(lambda tables: read_uploads(tables, account), [])
 
     def open_uploads(self, account: str) -> PostgresUploadJournal:
-        return PostgresUploadJournal(self.url, account)
+        return PostgresUploadJournal(PostgresDatabase(self.url), account, max_outage=self._max_outage)
 
     def _read(self, read: Callable[[Tables], T], absent: T) -> T:
         with reading_state(self.url) as tables:

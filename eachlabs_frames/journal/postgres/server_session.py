@@ -36,10 +36,10 @@ LIFETIME: Final = 20.0
 """Seconds after its last sign for which a session counts as running."""
 
 MAX_OUTAGE: Final = 120.0
-"""Seconds that a write waits for a server that does not respond."""
+"""Seconds that a write waits for a server that does not respond; less if `max_wait` is."""
 
 MAX_CLOSING: Final = 10.0
-"""Seconds that a call which ends waits for such a server."""
+"""Seconds that a call which ends waits for such a server; less if `max_wait` is."""
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
@@ -134,15 +134,25 @@ class ServerSession:
                 error = self._error(exc)
             if not self.is_away or not waits:
                 raise error
-            if time.monotonic() > min(began + self._max_outage, self._ends_at):
-                self._max_outage = 0.0
-                raise error
+            waited = time.monotonic() - began
+            if waited > min(self._max_outage, self._ends_at - began):
+                raise self._give_up(error, waited)
             if not is_told and time.monotonic() - began > _FIRST_PAUSE:
                 message = "%s. Waiting for it, up to %g s: nothing is sent meanwhile, and results are kept"
                 logger.warning(message, error, self._max_outage)
                 is_told = True
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _give_up(self, error: JournalError, waited: float) -> JournalError:
+        """Return the error of a write that has waited for too long; later ones do not wait."""
+        if not self._max_outage:
+            return error
+        self._max_outage = 0.0
+        return JournalError(
+            f"{error}. It has been away for {waited:.0f} s, so nothing more is sent: once it is back, repeat the call, "
+            "which sends only rows that were not sent"
+        )
 
     def _try(self, work: Callable[[Connection], T]) -> T:
         """Do work, by another connection if there is none; note whether the server is away."""

@@ -1,39 +1,52 @@
-"""Implements `UploadJournal` in the database. Its connection is opened with the first record."""
+"""Implements `UploadJournal` in the database. Its connection is opened with the first record.
+
+All that it does may be done twice: a lost connection is replaced, and a server that is away is waited for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from ...postgres_url import PostgresUrl
 from ..upload_queue import Statement, UploadQueue
-from .connection import Connection, connect, transaction, translated
+from .connection import Connection, PostgresDatabase, transaction
+from .server_session import MAX_OUTAGE, ServerSession
 
 
 class PostgresUploadJournal(UploadQueue):
-    """A `UploadJournal` in PostgreSQL."""
+    """A `UploadJournal` in PostgreSQL.
 
-    def __init__(self, url: PostgresUrl, account: str) -> None:
+    Parameters
+    ----------
+    database : PostgresDatabase
+    account : str
+    max_outage : float
+        See `server_session`.
+    """
+
+    def __init__(self, database: PostgresDatabase, account: str, *, max_outage: float = MAX_OUTAGE) -> None:
         super().__init__(account)
-        self._url = url
-        self._connection: Connection | None = None
+        self._schema = database.schema
+        self._session = ServerSession(database, max_outage=max_outage)
 
-    def _open(self) -> Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url)
-        return self._connection
+    def close(self) -> None:
+        self._session.hurry()
+        super().close()
 
     def _query(self, query: str, values: Sequence[object]) -> list[Any]:
-        connection = self._open()
-        with translated(self._url), transaction(connection, self._url):
-            return connection.execute(query.replace("?", "%s"), values).fetchall()
+        def read(connection: Connection) -> list[Any]:
+            with transaction(connection, self._schema):
+                return connection.execute(query.replace("?", "%s"), values).fetchall()
+
+        return self._session.do(read)
 
     def _commit(self, statements: Sequence[Statement]) -> None:
-        connection = self._open()
-        with translated(self._url), transaction(connection, self._url):
-            for statement, values in statements:
-                connection.execute(statement.replace("?", "%s"), values)
+        def write(connection: Connection) -> None:
+            with transaction(connection, self._schema):
+                for statement, values in statements:
+                    connection.execute(statement.replace("?", "%s"), values)
+
+        self._session.do(write)
 
     def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        self._session.end()
