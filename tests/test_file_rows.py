@@ -135,6 +135,18 @@ def test_an_upload_that_fails_makes_its_rows_invalid_before_their_claim(sandbox:
     assert len(sandbox.accepted) == 3
 
 
+def test_a_balance_that_is_too_low_for_an_upload_leaves_the_rows_pending(sandbox: Sandbox, tmp_path: Path) -> None:
+    """As a 402 on the trigger does: it is no exception, and the next call after a top-up goes on."""
+    frame = pd.DataFrame({"image": pictures(tmp_path, 2)})
+    sandbox.faults(Fault("payment", on="presign"))
+    out = frame.eachlabs.bulk_trigger(WF, run="r")
+    assert out["status"].tolist() == ["pending", "pending"]
+    assert out["error"].str.startswith("not sent: HTTP 402").all()
+    sandbox.faults()
+    out = out.eachlabs.bulk_trigger(WF)
+    assert out["status"].tolist() == ["queued", "queued"]
+
+
 @pytest.mark.parametrize(
     "cell",
     [

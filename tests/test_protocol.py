@@ -23,6 +23,8 @@ from eachlabs_frames.api.verdicts import (
     Success,
     Unknown,
     error_message,
+    is_raised,
+    judge_presign,
     judge_read,
     judge_trigger,
     retry_after,
@@ -50,7 +52,9 @@ def test_a_402_about_executions_in_flight_waits_and_any_other_stops() -> None:
     alone = "the estimated cost ($0.10) exceeds your current balance ($0.00)"
     stops = judge_trigger(reply(402, {"error": "insufficient balance", "details": alone}), batch)
     assert isinstance(stops, Stop)
-    assert not stops.raises
+    assert not is_raised(stops.error(stops.reason, status=stops.status))
+    assert (judge_presign(reply(402, {"error": "insufficient balance", "details": IN_FLIGHT}))) == waits
+    assert (judge_presign(reply(402, {"error": "insufficient balance", "details": alone}))) == stops
 
 
 @pytest.mark.parametrize("status", [408, 409, 502])

@@ -27,8 +27,10 @@ from eachlabs_frames.api.client import Client
 from eachlabs_frames.api.verdicts import Retry, Stop, Success, judge_upload
 from eachlabs_frames.errors import (
     APIConnectionError,
+    APIError,
     AuthenticationError,
     ConfigurationError,
+    NotFoundError,
     PermissionDeniedError,
     RateLimitError,
 )
@@ -504,12 +506,20 @@ def test_a_refusal_of_one_file_is_its_own(sandbox: Sandbox, files: LocalFiles) -
 
 
 @pytest.mark.parametrize(
-    ("fault", "error"), [("unauthorized", AuthenticationError), ("forbidden", PermissionDeniedError)]
+    ("fault", "error"),
+    [
+        ("unauthorized", AuthenticationError),
+        ("forbidden", PermissionDeniedError),
+        ("not_found", NotFoundError),
+        ("gone", APIError),
+        ("redirect", APIError),
+        ("payment", APIError),
+    ],
 )
-def test_a_key_that_is_not_accepted_ends_the_call(
+def test_an_answer_that_is_not_about_the_file_ends_the_call(
     sandbox: Sandbox, files: LocalFiles, fault: str, error: type[Exception]
 ) -> None:
-    """As for any other request; nothing is put."""
+    """The key, the account or the address is refused, as by any other request; nothing is put."""
     files.reference(PNG)
     sandbox.faults(SandboxFault(fault, on="presign"))
     with pytest.raises(error):
@@ -532,6 +542,9 @@ def test_an_outage_ends_the_call_and_not_its_rows(sandbox: Sandbox, files: Local
     assert sum(clock.slept) <= 60
     sandbox.faults(SandboxFault("rate_limit", on="presign", retry_after=50))
     with pytest.raises(RateLimitError):
+        uploaded(uploader(files, max_wait=60.0))
+    sandbox.faults(SandboxFault("payment", on="presign", details="of this request and of your in-flight executions"))
+    with pytest.raises(APIError, match=r"no file could be uploaded for 60 s \(max_wait\): HTTP 402"):
         uploaded(uploader(files, max_wait=60.0))
 
 
@@ -881,7 +894,8 @@ def test_a_presigned_url_is_in_no_reason(sandbox: Sandbox, files: LocalFiles, ca
     assert "127.0.0.1" in str(caught.value)
     sandbox.faults(SandboxFault("redirect", on="put"))
     (reason,) = uploaded(uploader(files)).values()
-    assert "HTTP 302" in reason
+    assert "HTTP 302 Found (the presigned URL redirects, which is not followed" in reason
+    assert "base_url" not in reason
     for shown in (repr(caught.value.__dict__), str(caught.value), reason, caplog.text):
         assert "secret" not in shown
         assert "X-Amz-Signature" not in shown

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import orjson
 
 from .. import decoding
-from ..errors import APIError, AuthenticationError, NotFoundError, PermissionDeniedError
+from ..errors import APIError, AuthenticationError, EachlabsError, NotFoundError, PermissionDeniedError
 from ..models import FAILED, QUEUED, UNKNOWN, Batch, Fault, Json, Outcome, Reply
 from .responses import canonical_status, parse_time, with_replacements
 
@@ -71,16 +71,11 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Nothing was created, and nothing more should be sent.
-
-    ``raises`` is whether the call raises the error. It does not if the balance is too low: accepted executions run on,
-    and the remaining rows can be sent later.
-    """
+    """Nothing was created, and nothing more should be sent. See `is_raised`."""
 
     reason: str
     error: type[APIError]
     status: int
-    raises: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +101,11 @@ _STOPS: Final[dict[int, type[APIError]]] = {
     403: PermissionDeniedError,
     404: NotFoundError,
 }
+
+_REDIRECT_OF_STORAGE: Final = (
+    "the presigned URL redirects, which is not followed: a proxy or a login page of the network may answer for the "
+    "storage"
+)
 
 _PAST_THE_END: Final = frozenset({400, 404, 416, 422})
 """Statuses with which a server may refuse an offset beyond the last execution."""
@@ -148,7 +148,15 @@ def _judge_payment(reply: Reply, reason: str) -> Retry | Stop:
     if read_cap(reason) is not None:
         # The numbers in the message are amounts of money, not a cap.
         return Retry(reason, retry_after(reply), cap=Cap(), reserved=True)
-    return Stop(reason, APIError, reply.status, raises=False)
+    return Stop(reason, APIError, reply.status)
+
+
+def is_raised(error: EachlabsError) -> bool:
+    """Return whether a call that ends because of `error` raises it.
+
+    Not if the balance is too low: accepted executions run on, and the remaining rows can be sent later.
+    """
+    return not (isinstance(error, APIError) and error.status == HTTPStatus.PAYMENT_REQUIRED)
 
 
 def judge_read(reply: Reply | Fault) -> Success | Retry | Stop:
@@ -170,6 +178,21 @@ def judge_read(reply: Reply | Fault) -> Success | Retry | Stop:
     return Stop(error_message(reply), _STOPS.get(reply.status, APIError), reply.status)
 
 
+def judge_presign(reply: Reply | Fault) -> Success | Retry | Stop:
+    """Return what the reply to a presign means; it may be sent again, because a URL that is not used costs nothing.
+
+    A 402 means what it means for a trigger.
+    """
+    if isinstance(reply, Reply) and reply.status == HTTPStatus.PAYMENT_REQUIRED:
+        return _judge_payment(reply, error_message(reply))
+    return judge_read(reply)
+
+
+def is_about_file(verdict: Stop) -> bool:
+    """Return whether a presign was refused because of its file; otherwise no other file is accepted either."""
+    return verdict.status in (400, 413, 415, 422)
+
+
 def judge_upload(reply: Reply | Fault) -> Success | Retry | Stop:
     """Return what the storage's reply to a PUT means; it may be sent again, because the content is the same.
 
@@ -183,7 +206,10 @@ def judge_upload(reply: Reply | Fault) -> Success | Retry | Stop:
         reason = ": ".join(filter(None, (f"HTTP {reply.status}", code, message)))[:MAX_REASON_LENGTH]
         if code == "RequestTimeout":
             return Retry(reason)  # the storage waited too long for the content
-        return Stop(reason, APIError, reply.status) if code else verdict
+        if code:
+            return Stop(reason, APIError, reply.status)
+        if 300 <= reply.status < 400:
+            return Stop(f"HTTP {reply.status} {_phrase(reply.status)} ({_REDIRECT_OF_STORAGE})", APIError, reply.status)
     return verdict
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..aio.tasks import cancel_on, run_workers
 from ..api.requests import trigger_request
-from ..api.verdicts import Done, Retry, Split, Stop, Unknown, Verdict, judge_trigger
+from ..api.verdicts import Done, Retry, Split, Stop, Unknown, Verdict, is_raised, judge_trigger
 from ..errors import EachlabsError, JournalError
 from ..inputs.batches import cut, halves
 from ..journal.base import LostRequest
@@ -306,7 +306,7 @@ class Runner:
         try:
             return await self._files.ready(batch, self._ended)
         except EachlabsError as exc:
-            self._end(StopReason(str(exc), exc))
+            self._end_with(exc)
             return None
 
     async def _claim(self, batch: Batch) -> tuple[Batch, Request] | None:
@@ -314,7 +314,7 @@ class Runner:
         try:
             claimed = await claim_request(self._recorder, self._clock, batch, self._request)
         except JournalError as exc:
-            self._end(StopReason(str(exc), exc))
+            self._end_with(exc)
             return None
         if claimed is not None and (self.stop_reason is not None or self._abandoned):
             self._recorder.release(claimed[0])
@@ -414,13 +414,16 @@ class Runner:
         self._recorder.release(batch)
         if isinstance(verdict, Stop):
             error = verdict.error(verdict.reason, status=verdict.status, details=verdict.reason)
-            self._end(StopReason(verdict.reason, error if verdict.raises else None))
+            self._end_with(error)
         return ()
 
     def abandon(self) -> None:
         """Send and record nothing more. Called from the thread that stopped waiting."""
         self._abandoned = True
         self._recorder.close(CUT_OFF)
+
+    def _end_with(self, error: EachlabsError) -> None:
+        self._end(StopReason(str(error), error if is_raised(error) else None))
 
     def _end(self, reason: StopReason) -> None:
         if self.stop_reason is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from http import HTTPStatus
 from math import inf
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,8 +19,8 @@ from ..aio.tasks import in_thread
 from ..api.reader import Judged, request_error
 from ..api.requests import presign_request
 from ..api.responses import Presigned, read_presigned
-from ..api.verdicts import Retry, Stop, Success, judge_read, judge_upload
-from ..errors import APIConnectionError, AuthenticationError, PermissionDeniedError, RateLimitError
+from ..api.verdicts import Retry, Stop, Success, is_about_file, judge_presign, judge_upload
+from ..errors import APIConnectionError, APIError, RateLimitError
 from ..inputs.file_values import UnusableFileError
 from ..journal.upload_records import UploadJournal, UploadRecord
 from ..models import ApiConnection, Secret
@@ -93,7 +94,7 @@ class Transfer:
         Raises
         ------
         APIError
-            The key is not accepted, or nothing could be uploaded for `max_wait` seconds.
+            The API accepts no file (the key, the balance), or nothing could be uploaded for `max_wait` seconds.
         JournalError
             It cannot be recorded.
         """
@@ -130,7 +131,7 @@ class Transfer:
         request = presign_request(source.content_type, self._expires_in)
 
         async def send() -> Judged:
-            verdict = judge_read(await self._transport.send(request))
+            verdict = judge_presign(await self._transport.send(request))
             if isinstance(verdict, Success) and read_presigned(verdict.json) is None:
                 return Retry("the response has no presigned URL")
             return verdict
@@ -138,7 +139,7 @@ class Transfer:
         verdict = await self._attempts("presign", send)
         presigned = read_presigned(verdict.json) if isinstance(verdict, Success) else None
         if presigned is None:
-            if isinstance(verdict, Stop) and verdict.error in (AuthenticationError, PermissionDeniedError):
+            if isinstance(verdict, Stop) and verdict.error is not APIConnectionError and not is_about_file(verdict):
                 raise request_error(verdict, request.path)
             return verdict.reason if isinstance(verdict, Stop) else ""
         try:
@@ -182,7 +183,7 @@ class Transfer:
 
         Raises
         ------
-        APIConnectionError, RateLimitError
+        APIError
             No request of this kind has succeeded for `max_wait` seconds.
         """
         began, attempt = self._clock.now(), 0
@@ -197,16 +198,22 @@ class Transfer:
                 return verdict
             attempt += 1
             others = self._succeeded.get(step, -inf)
-            if not verdict.limited and attempt >= MAX_ATTEMPTS and others > began:
+            is_for_all = verdict.limited or verdict.reserved
+            if not is_for_all and attempt >= MAX_ATTEMPTS and others > began:
                 return Stop(f"{verdict.reason} ({attempt} attempts)", APIConnectionError, 0)
             delay = retry_delay(attempt, floor=verdict.after, draw=self._clock.draw())
             if now + delay - max(began, others) > self._max_wait:
-                msg = f"no file could be uploaded for {self._max_wait:g} s (max_wait): {verdict.reason}"
-                raise RateLimitError(msg, status=429) if verdict.limited else APIConnectionError(msg)
-            if verdict.limited:
+                raise self._gave_up(verdict)
+            if is_for_all:
                 self._resume_at = max(self._resume_at, now + delay)
             else:
                 await self._clock.sleep(delay)
+
+    def _gave_up(self, verdict: Retry) -> APIError:
+        msg = f"no file could be uploaded for {self._max_wait:g} s (max_wait): {verdict.reason}"
+        if verdict.reserved:
+            return APIError(msg, status=HTTPStatus.PAYMENT_REQUIRED)
+        return RateLimitError(msg, status=HTTPStatus.TOO_MANY_REQUESTS) if verdict.limited else APIConnectionError(msg)
 
     async def _sleep_until(self, at: float) -> None:
         if at > self._clock.now():

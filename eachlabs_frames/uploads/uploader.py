@@ -133,7 +133,7 @@ class Uploader:
         Raises
         ------
         APIError
-            The API does not accept the key, or nothing can be uploaded for `max_wait` seconds.
+            The API accepts no file (the key, the balance), or nothing can be uploaded for `max_wait` seconds.
         JournalError
             An upload could not be recorded.
         """
