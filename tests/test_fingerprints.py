@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eachlabs_frames.inputs.fingerprints import SIZE, SORTED, fingerprint, fingerprints
+from eachlabs_frames.inputs.fingerprints import SIZE, SORTED, checksum, checksums, fingerprint, fingerprints
 
 WHOLE = st.integers(-(2**53), 2**53)
 SCALARS = st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -102,6 +103,25 @@ def test_what_differs_as_json_has_another_fingerprint(one: Any, other: Any) -> N
 def test_what_is_equal_is_equal_in_the_cases_that_tables_make(one: Any, other: Any) -> None:
     """An integer column turns float because another row's cell is missing."""
     assert fingerprint(one) == fingerprint(other)
+
+
+@pytest.mark.parametrize(
+    "value", [7.0, -0.0, [1.0], {"b": 2.0}, 1e16, 1.5e18, 1e22, -1.5e300, 5e-324, "1e16", "a.0, b"]
+)
+def test_whole_floats_are_found_in_the_json_of_many_rows(value: Any) -> None:
+    """They are between rows that have none, and each row's checksum is the same whatever the others are."""
+    rows = [{"a": "fox"}, {"a": value}, {"a": 0.5}]
+    payloads = [orjson.dumps(row, option=SORTED) for row in rows]
+    assert fingerprints(rows, payloads) == [fingerprint(row) for row in rows]
+    assert checksums(rows, payloads) == [checksum(row) for row in rows]
+
+
+@pytest.mark.parametrize("text", ["1e22", "1e+22", "10000000000000000000000.0"])
+def test_no_version_of_orjson_changes_a_fingerprint(text: str) -> None:
+    """Versions before 3.13 write 1e22, later ones 1e+22."""
+    expected = hashlib.blake2b(b'{"a":1e+22}', digest_size=SIZE).digest()
+    payload = b'{"a":%s}' % text.encode()
+    assert fingerprints([orjson.loads(payload)], [payload]) == [expected]
 
 
 def test_a_fingerprint_is_short() -> None:

@@ -292,6 +292,18 @@ def test_an_edit_is_known_without_a_journal(sandbox: Sandbox) -> None:
     assert prompts(sandbox, again) == ["p0", "new", "p2"]
 
 
+@pytest.mark.filterwarnings("ignore:the journal is off")
+def test_an_edit_does_not_make_another_row_look_edited(sandbox: Sandbox) -> None:
+    """A large whole float is the same input, whatever the other rows are."""
+    ef.configure(journal=None)
+    options = pd.DataFrame({"prompt": ["p0", "p1"], "options": [{"scale": 1e16}, {"scale": 0.5}]})
+    out = options.eachlabs.bulk_trigger(WF, ["prompt", "options"])
+    out.at[1, "options"] = {"scale": 7.0}
+    again = out.eachlabs.bulk_trigger(WF)
+    assert sent(sandbox) == 3
+    assert again.loc[0, "execution_id"] == out.loc[0, "execution_id"]
+
+
 @pytest.mark.parametrize("through", ["parquet", "pickle", "copy", "load_run", "floats"])
 def test_a_frame_that_was_stored_is_not_edited(sandbox: Sandbox, through: str) -> None:
     """A dtype that changed on the way makes no other input; an edit afterwards does."""

@@ -21,7 +21,6 @@ SIZE: Final = 16
 """Bytes of a fingerprint."""
 
 SORTED: Final = orjson.OPT_SORT_KEYS
-_PLAIN: Final = frozenset({str, int, bool, type(None)})
 
 
 def fingerprint(value: Json) -> bytes:
@@ -32,8 +31,7 @@ def fingerprint(value: Json) -> bytes:
     orjson.JSONEncodeError
         `value` is no JSON value.
     """
-    plain = _is_plain(value) if type(value) is dict else type(value) in _PLAIN
-    return _digest(orjson.dumps(value if plain else _whole(value), option=SORTED))
+    return _digest(orjson.dumps(_whole(value), option=SORTED))
 
 
 def try_fingerprint(inputs: Json) -> bytes | None:
@@ -71,9 +69,7 @@ def content_of(inputs: Json, references: Mapping[str, str], expected: Container[
 
 def fingerprints(rows: Sequence[dict[str, Json]], payloads: Sequence[bytes]) -> list[bytes]:
     """Return the fingerprint of each input, given their JSON with sorted keys."""
-    return [
-        _digest(payload) if _is_plain(row) else fingerprint(row) for row, payload in zip(rows, payloads, strict=True)
-    ]
+    return list(map(_digest, _normalized(rows, payloads)))
 
 
 def checksum(value: Json) -> int:
@@ -83,23 +79,47 @@ def checksum(value: Json) -> int:
 
 def checksums(rows: Sequence[dict[str, Json]], payloads: Sequence[bytes]) -> list[int]:
     """Return the checksum of each input, given their JSON with sorted keys."""
-    joined = b"".join(payloads)
-    if not any(mark in joined for mark in _WHOLE_FLOATS):
-        return list(map(zlib.crc32, payloads))
-    pairs = zip(rows, payloads, strict=True)
-    return [zlib.crc32(payload) if _is_plain(row) else checksum(row) for row, payload in pairs]
+    return list(map(zlib.crc32, _normalized(rows, payloads)))
 
 
-_WHOLE_FLOATS: Final = (b".0", b"e1", b"e2", b"e3")
-"""The JSON of any whole float contains one of these: orjson writes "7.0", and from 1e16 on "1e16" to "1e308"."""
+def _normalized(rows: Sequence[dict[str, Json]], payloads: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the JSON of each input with whole floats written as integers: the same for equal inputs."""
+    found = _whole_floats(b"".join(payloads))
+    if not len(found):
+        return payloads
+    normalized = list(payloads)
+    ends = np.cumsum(list(map(len, payloads)))
+    for place in np.unique(np.searchsorted(ends, found, side="right")).tolist():
+        normalized[place] = orjson.dumps(_whole(rows[place]), option=SORTED)
+    return normalized
 
 
-def _is_plain(row: dict[str, Json]) -> bool:
-    """Return whether equal inputs have the same JSON as this one: it contains no whole float and nothing nested."""
-    cells = row.values()
-    if _PLAIN.issuperset(map(type, cells)):
-        return True
-    return all(type(cell) in _PLAIN or (type(cell) is float and not cell.is_integer()) for cell in cells)
+def _whole_floats(text: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return where in JSON whole floats may be: orjson writes "7.0", and from 1e16 on "1e16" or, since 3.13, "1e+16".
+
+    Texts may look like that too. The whole JSON is searched at once: to look at each value takes 20 times as long.
+    """
+    codes = np.frombuffer(text, dtype=np.uint8)
+    dots = np.flatnonzero(codes[:-2] == ord("."))
+    exponents = np.flatnonzero(codes[1:-1] == ord("e")) + 1
+    return np.concatenate(
+        [
+            dots[(codes[dots + 1] == ord("0")) & _AFTER_A_NUMBER[codes[dots + 2]]],
+            exponents[_DIGITS[codes[exponents - 1]] & _EXPONENTS[codes[exponents + 1]]],
+        ]
+    )
+
+
+def _among(characters: bytes) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which of the 256 codes are those of `characters`."""
+    table = np.zeros(256, dtype=bool)
+    table[list(characters)] = True
+    return table
+
+
+_DIGITS: Final = _among(b"0123456789")
+_EXPONENTS: Final = _among(b"+0123456789")
+_AFTER_A_NUMBER: Final = _among(b",}]")
 
 
 def _digest(text: bytes) -> bytes:
@@ -107,9 +127,12 @@ def _digest(text: bytes) -> bytes:
 
 
 def _whole(value: Json) -> Json:
-    """Convert whole floats to integers, recursively, up to 64 bits: JSON parsers read larger ones as floats."""
-    if type(value) is float and value.is_integer() and -(2.0**63) <= value < 2.0**64:
-        return int(value)
+    """Convert whole floats to integers, recursively, up to 64 bits: JSON parsers read larger ones as floats.
+
+    A larger one is written as Python does, since versions of orjson differ ("1e22" and "1e+22").
+    """
+    if type(value) is float and value.is_integer():
+        return int(value) if -(2.0**63) <= value < 2.0**64 else orjson.Fragment(repr(value))
     if isinstance(value, dict):
         return {key: _whole(item) for key, item in value.items()}
     if isinstance(value, list):
