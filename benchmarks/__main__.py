@@ -1,5 +1,7 @@
 """Runs every measurement, or those of the files that are named, and prints one table. Measures nothing itself.
 
+`peers` has a command line of its own, and is not part of the others.
+
 The exit code is 1 where a limit is missed.
 """
 
@@ -15,6 +17,7 @@ from .imports import importing
 from .journal import disk, journal_cpu, journal_wall, keep, resuming
 from .measure import Result
 from .memory import objects, objects_with_journal, resident
+from .peers import comparison
 from .previews import previews
 from .speed import cpu_against_sockets, cpu_against_threads, throughput, throughput_of_same_requests
 from .sweep import sweep_memory, sweep_sample, sweep_time
@@ -53,6 +56,8 @@ def main() -> int:
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name.startswith("EACHLABS_"):
             del os.environ[name]  # nothing leaves this machine, and no key is used
+    if sys.argv[1:2] == ["peers"]:
+        return comparison.main(sys.argv[2:])
     keep(None)  # what others do without one is compared with what this package does without one
     print(SPACES.format("what", "measured", "limit", "", "behind it (medians)"))
     wanted = [one for one in MEASUREMENTS if not sys.argv[1:] or one.__module__.rpartition(".")[2] in sys.argv[1:]]

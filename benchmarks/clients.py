@@ -1,7 +1,8 @@
 """The three clients that are compared: this package, bare sockets, and threads with requests.
 
-Each is given a port and the rows, sends the same bytes in batches of 10, 32 at a time, and returns every execution
-id in row order, which the caller checks. Each opens its own connections, inside of what is measured.
+Each is given a port and the rows, sends the same bytes in batches of 10, 32 at a time unless the caller says otherwise,
+and returns every execution id in row order, which the caller checks. Each opens its own connections, inside of what is
+measured.
 """
 
 from __future__ import annotations
@@ -11,14 +12,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 from urllib.request import urlopen
 
 import orjson
 import pandas as pd
-
-import eachlabs_frames as ef
-from eachlabs_frames.aio import loop_thread
 
 CONCURRENCY = 32
 BATCH = 10
@@ -35,27 +34,30 @@ def package(port: int, frame: pd.DataFrame) -> list[str]:
 
 
 def triggered(port: int, frame: pd.DataFrame, *, run: str | None = None) -> pd.DataFrame:
+    import eachlabs_frames as ef  # here, as the other clients do without it
+    from eachlabs_frames.aio import loop_thread
+
     ef.configure(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1", max_concurrency=CONCURRENCY)
     loop_thread.close()  # and with it the connections of the call before
     out: pd.DataFrame = frame.eachlabs.bulk_trigger("wf_bench", progress=False, run=run)
     return out
 
 
-def sockets(port: int, rows: list[Row], *, look: bool = False) -> list[str]:
+def sockets(port: int, rows: list[Row], *, look: bool = False, concurrency: int = CONCURRENCY) -> list[str]:
     """Encode, send, read, decode and keep the ids: bare non-blocking sockets on asyncio, and nothing else.
 
     The dicts are made before. No check, no time-outs, no result frame, no error but the one that ends it, and no
     look at the workflow unless `look` asks for it: the floor.
     """
-    return asyncio.run(_sockets(port, rows, look))
+    return asyncio.run(_sockets(port, rows, look, concurrency))
 
 
-async def _sockets(port: int, rows: list[Row], look: bool) -> list[str]:
+async def _sockets(port: int, rows: list[Row], look: bool, concurrency: int) -> list[str]:
     if look:
         await asyncio.to_thread(lambda: urlopen(f"http://127.0.0.1:{port}/v1/workflows/wf_bench").read())
     answers: list[list[str]] = [[]] * ((len(rows) + BATCH - 1) // BATCH)
     batches = enumerate(batched(rows))
-    await asyncio.gather(*(_socket(port, batches, answers) for _ in range(CONCURRENCY)))
+    await asyncio.gather(*(_socket(port, batches, answers) for _ in range(concurrency)))
     return [execution_id for ids in answers for execution_id in ids]
 
 
@@ -88,28 +90,38 @@ async def _body(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> bytes:
     return data[end + 4 :]
 
 
-def threads(port: int, rows: list[Row]) -> list[str]:
-    """Send with `requests` from 32 threads, a session each: what is written by hand where nothing else is at hand."""
-    import requests  # nothing but this client needs it
+class Sessions:
+    """A `requests.Session` for each thread, as code with threads is written by hand."""
 
-    local = threading.local()
-    sessions: list[requests.Session] = []
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}{PATH}"
+        self._local = threading.local()
+        self._opened: list[Any] = []
 
-    def opened() -> None:
-        local.session = requests.Session()
-        local.session.headers["Authorization"] = f"Bearer {KEY}"
-        sessions.append(local.session)
-
-    def send(batch: list[Row]) -> list[str]:
-        answer = local.session.post(f"http://127.0.0.1:{port}{PATH}", json={"inputs": batch}, timeout=60)
+    def post(self, batch: list[Row]) -> list[str]:
+        """Send a batch and return its execution ids."""
+        answer = self._session().post(self._url, json={"inputs": batch}, timeout=60)
         answer.raise_for_status()
         return [entry["execution_id"] for entry in answer.json()["executions"]]
 
-    with ThreadPoolExecutor(CONCURRENCY, initializer=opened) as pool:
-        ids = [execution_id for answer in pool.map(send, batched(rows)) for execution_id in answer]
-    for session in sessions:
-        session.close()
-    return ids
+    def close(self) -> None:
+        for session in self._opened:
+            session.close()
+
+    def _session(self) -> Any:
+        import requests  # nothing but the clients with threads needs it
+
+        if not hasattr(self._local, "session"):
+            self._local.session = requests.Session()
+            self._local.session.headers["Authorization"] = f"Bearer {KEY}"
+            self._opened.append(self._local.session)
+        return self._local.session
+
+
+def threads(port: int, rows: list[Row], *, concurrency: int = CONCURRENCY) -> list[str]:
+    """Send with `requests` from a pool of threads: what is written by hand where nothing else is at hand."""
+    with closing(Sessions(port)) as sessions, ThreadPoolExecutor(concurrency) as pool:
+        return [execution_id for ids in pool.map(sessions.post, batched(rows)) for execution_id in ids]
 
 
 def batched(rows: list[Row]) -> Iterator[list[Row]]:

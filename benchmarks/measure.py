@@ -7,9 +7,11 @@ neighbours does.
 from __future__ import annotations
 
 import gc
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -69,6 +71,18 @@ def cost(call: Callable[[], object], timer: Timer) -> float:
 
 WALL: Timer = time.perf_counter
 CPU: Timer = time.process_time
+
+
+def reset_peak() -> None:
+    """Begin the peak anew (Linux, proc(5))."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_resident() -> int:
+    """Return the peak resident set in bytes."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
 
 
 def prompts(rows: int) -> pd.DataFrame:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import re
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from statistics import median
 
 from . import clients
 from .journal import keep
-from .measure import Result, prompts
+from .measure import Result, peak_resident, prompts, reset_peak
 from .server import serving
 
 ROWS = 100_000
@@ -67,18 +66,6 @@ def _read(kind: str, port: int, journal: str | None = None) -> int:
     before = peak_resident()
     clients.triggered(port, frame)
     return peak_resident() - before
-
-
-def reset_peak() -> None:
-    """Begin the peak anew (Linux, proc(5))."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_resident() -> int:
-    """Return the peak resident set in bytes."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
 
 
 if __name__ == "__main__":

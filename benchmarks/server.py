@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -96,14 +97,19 @@ def _content_length(head: bytes) -> int:
 
 
 def accepted(body: bytes) -> bytes:
-    """Accept every input of a bulk trigger, with ids as long as the API's."""
+    """Accept every input of a bulk trigger, with ids as long as the API's that say which prompt they are for."""
     bulk = next(_numbers)
     entries = [
-        {"execution_id": f"{bulk:08x}-0000-4000-8000-{place:012x}", "status": "queued"}
-        for place in range(len(orjson.loads(body)["inputs"]))
+        {"execution_id": f"{bulk:08x}-0000-4000-8000-{place:04x}{mark(sent.get('prompt'))}", "status": "queued"}
+        for place, sent in enumerate(orjson.loads(body)["inputs"])
     ]
     said = {"bulk_id": f"{bulk:08x}-0000-4000-9000-000000000000", "executions": entries}
     return reply(b"202 Accepted", orjson.dumps(said))
+
+
+def mark(prompt: str | None) -> str:
+    """Return the last eight characters of the execution id of an input with this prompt."""
+    return f"{zlib.crc32((prompt or '').encode()):08x}"
 
 
 def presigned(head: bytes) -> bytes:

@@ -31,8 +31,7 @@ from eachlabs_frames.uploads.local_files import LocalFiles
 from eachlabs_frames.uploads.uploader import Uploader
 
 from .clients import KEY
-from .measure import WALL, Result, in_turn
-from .memory import peak_resident, reset_peak
+from .measure import WALL, Result, in_turn, peak_resident, reset_peak
 from .server import serving
 
 FILES = 200
