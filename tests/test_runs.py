@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -22,6 +23,8 @@ from hypothesis import strategies as st
 import eachlabs_frames as ef
 from eachlabs_frames.frames.display import CountsFrame
 from eachlabs_frames.frames.rows import index_from_json, label_from_json, labels_to_json
+from eachlabs_frames.frames.sent_inputs import checksums_of
+from eachlabs_frames.frames.stored_inputs import StoredInputs, column_of
 from eachlabs_frames.journal import open_journal
 from eachlabs_frames.models import STATUSES
 from eachlabs_frames.sandbox import Fault, Sandbox
@@ -806,3 +809,25 @@ def test_a_loaded_run_marks_superseded_rows(sandbox: Sandbox) -> None:
     again = loaded.eachlabs.bulk_trigger(WF, wait=True)
     assert sandbox.accepted_count() == 5
     assert len(again) == 6
+
+
+def test_columns_of_inputs_do_not_depend_on_chunks() -> None:
+    """Missing keys, kinds that only a later chunk has, and integers that pandas would make floats."""
+    rows: list[dict[str, Any]] = [
+        {"text": "a", "whole": 1, "flag": True, "mixed": 1, "list": [1]},
+        {"text": "b", "whole": 2, "flag": False, "mixed": 2, "list": [2]},
+        {"whole": 2**62 + 1, "mixed": "x", "list": [], "number": 0.5},
+        {"text": None, "whole": None, "number": None, "late": "z", "mixed": 0.5, "flag": True},
+    ]
+    keys = ["text", "whole", "flag", "mixed", "list", "number", "late"]
+    expected = {key: column_of([row.get(key) for row in rows]) for key in keys}
+    for size in (1, 2, 3, 4):
+        stored = StoredInputs()
+        for start in range(0, len(rows), size):
+            stored.add(rows[start : start + size])
+        assert not stored.has_all_keys
+        columns = stored.columns()
+        assert list(columns) == keys
+        for key, column in expected.items():
+            pd.testing.assert_series_equal(columns[key], column)
+        assert stored.checksums.tolist() == checksums_of(rows).tolist()

@@ -129,9 +129,9 @@ def _fits(frame: Frame, before: ResultMeta, held: Results) -> bool:
     path = current().journal
     if fields is None or path is None or before.run is None:
         return True  # which is an error of its own, where the inputs are read
-    loaded = open_journal(path).load(before.run)
-    checksums = sent_inputs.checksums_of([dict(row) for row in loaded.inputs])
-    sent = dict(zip(loaded.state.results.execution_id, checksums.tolist(), strict=True))
+    checksums: list[int] = []
+    loaded = open_journal(path).load(before.run, lambda rows: checksums.extend(sent_inputs.checksums_of(rows).tolist()))
+    sent = dict(zip(loaded.state.results.execution_id, checksums, strict=True))
     rows = [row for row, execution_id in enumerate(held.execution_id) if execution_id and execution_id in sent]
     if not rows:
         return True  # all of them were triggered again since: the journal's results are taken over, nothing is sent

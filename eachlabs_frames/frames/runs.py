@@ -18,6 +18,7 @@ from .columns import ResultMeta
 from .display import CountsFrame
 from .options import SAME_INPUT_ONCE, check_name
 from .rows import index_from_json
+from .stored_inputs import StoredInputs, column_of
 
 
 def runs() -> pd.DataFrame:
@@ -112,43 +113,30 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     >>> ef.delete_run("readme")
     2
     """
-    loaded = open_current_journal().load(check_name(run))
-    keys: dict[str, None] = dict.fromkeys(key for row in loaded.inputs for key in row)
-    inputs = {key: _column([row.get(key) for row in loaded.inputs]) for key in keys}
-    if loaded.keys is not None and loaded.spec.key not in (*keys, str(SAME_INPUT_ONCE)):
-        inputs = {str(loaded.spec.key): _column(loaded.keys)} | inputs
+    stored = StoredInputs()
+    loaded = open_current_journal().load(check_name(run), stored.add)
+    has_all_keys, inputs = stored.has_all_keys, stored.columns()
+    # There is a column for each key of the inputs: the mapping for continuing with this frame.
+    spec: dict[str, Any] | None = {key: {"column": key} for key in inputs}
+    if loaded.keys is not None and loaded.spec.key not in (*inputs, str(SAME_INPUT_ONCE)):
+        inputs = {str(loaded.spec.key): column_of(loaded.keys)} | inputs
     frame = pd.DataFrame(inputs, index=range(len(loaded.labels)))
     frame.index = index_from_json(loaded.labels, loaded.index_names)
     columns.check_columns(frame, prefix)
     out = columns.write(frame, loaded.state.results, prefix)
     run_spec = loaded.spec
-    # There is a column for each key of the inputs: the mapping for continuing with this frame.
-    spec: dict[str, Any] | None = {key: {"column": key} for key in keys}
-    if run_spec.na == "null" and any(len(row) < len(keys) for row in loaded.inputs):
+    if run_spec.na == "null" and not has_all_keys:
         spec = None  # a column cannot express that a row had no such key
     meta = ResultMeta(run_spec.workflow_id, run_spec.version_id, prefix, inputs=spec, na=run_spec.na, run=loaded.name)
     columns.write_meta(out, replace(meta, superseded=loaded.superseded, superseded_cost=loaded.superseded_cost))
     rows = np.arange(len(out), dtype=np.int64)
-    sent = sent_inputs.checksums_of(list(map(dict, loaded.inputs)))
-    sent_inputs.record(out, pd.DataFrame(index=out.index), prefix, rows, sent)
+    sent_inputs.record(out, pd.DataFrame(index=out.index), prefix, rows, stored.checksums)
     if any(loaded.is_superseded):
         name = f"{prefix}superseded"
         while name in out.columns:
             name += "_"
         out[name] = np.array(loaded.is_superseded, dtype=bool)
     return out
-
-
-def _column(values: list[Any]) -> pd.Series[Any]:
-    """Return a column of inputs as they were sent; pandas would convert integers next to other numbers to floats."""
-    types = set(map(type, values)) - {type(None)}
-    dtype: Any = None if len(types) == 1 and not types & {list, dict, int} else object
-    if types == {int}:
-        dtype = "Int64" if None in values else "int64"
-        if max(abs(value) for value in values if value is not None) >= 2**63:
-            dtype = object
-    column: pd.Series[Any] = pd.Series(values, dtype=dtype)
-    return column
 
 
 def delete_run(run: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from ..errors import JournalError
 from ..inputs.fingerprints import Fingerprints
@@ -21,12 +21,8 @@ from .upload_records import UploadJournal, UploadRecord
 class RunSpec:
     """What every call of a named run has in common; a call that differs is refused.
 
-    Attributes
-    ----------
-    inputs : mapping or None
-        The mapping, as `inputs.mapping.to_spec` writes it; None if it cannot be written (a function).
-    key : str or None
-        The column that identifies rows; None if their content does.
+    ``inputs`` is the mapping of `inputs.mapping_spec.to_spec`, or None if it cannot be written (a function). ``key`` is
+    the column that identifies rows, or None if their content does.
     """
 
     workflow_id: str
@@ -39,14 +35,12 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class RowChunk:
-    """Consecutive rows of a frame to be registered in a run; each list has one entry per row.
+    """Consecutive rows of a frame to be registered in a run: an entry for each row.
 
     Attributes
     ----------
-    digests : sequence of bytes
-        Identifies the row: the fingerprint of its key or of its input.
-    contents : sequence of bytes
-        The fingerprint of its input.
+    digests, contents : sequence of bytes
+        The fingerprint of its key or else of its input, which identifies it; and the fingerprint of its input.
     labels : sequence of JSON values
         Its label in the frame's index.
     payloads : sequence of bytes
@@ -158,6 +152,9 @@ class RunSummary:
     workers: int = 0
 
 
+InputsReader: TypeAlias = Callable[[Sequence[dict[str, Json]]], None]
+
+
 @dataclass(frozen=True, slots=True)
 class RunContents:
     """All rows of one run, in the order in which they were added.
@@ -170,7 +167,7 @@ class RunContents:
     spec: RunSpec
     index_names: list[str | None]
     labels: list[Json]
-    inputs: list[Mapping[str, Json]]
+    inputs: list[dict[str, Json]]
     state: RunState
     keys: list[Json] | None = None
     superseded: int = 0
@@ -381,8 +378,11 @@ class Journal(Protocol):
         """Return every run, the newest first."""
         ...
 
-    def load(self, run: str) -> RunContents:
-        """Return all rows of one run; `RunError` if there is no such run."""
+    def load(self, run: str, take: InputsReader | None = None) -> RunContents:
+        """Return all rows of one run; `RunError` if there is no such run.
+
+        If `take` is given, it is called with each chunk of inputs in turn, and the result has none.
+        """
         ...
 
     def delete(self, run: str) -> int:

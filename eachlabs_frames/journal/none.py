@@ -7,7 +7,7 @@ from typing import Final
 
 from ..errors import RunError
 from ..models import Outcome, SettledExecution
-from .base import CapHint, Claimed, LostRequest, RecentRun, RowChunk, RunContents, RunSpec, RunSummary
+from .base import CapHint, Claimed, InputsReader, LostRequest, RecentRun, RowChunk, RunContents, RunSpec, RunSummary
 from .records import RowState, RunState
 from .upload_records import UploadRecord
 
@@ -126,7 +126,7 @@ class NullJournal:
     def summaries(self) -> list[RunSummary]:
         return []
 
-    def load(self, run: str) -> RunContents:
+    def load(self, run: str, take: InputsReader | None = None) -> RunContents:
         raise _missing(run)
 
     def delete(self, run: str) -> int:

@@ -9,15 +9,16 @@ import json
 import logging
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import Final
 
 from ..errors import JournalError, RunError
 from ..inputs.fingerprints import SIZE
 from ..models import PENDING, UNKNOWN, Json
 from ..suggestions import MAX_COMPARED, hint
-from .base import CapHint, RunContents, RunSpec, RunSummary
+from .base import CapHint, InputsReader, RunContents, RunSpec, RunSummary
 from .labels import read_labels
 from .records import NEW, NO_CLAIM, SENT, UNANSWERED, RunState, unpack_rows
 from .tables import Tables, read_inputs, read_spec, read_state
@@ -59,11 +60,11 @@ def _summary(tables: Tables, run: int, name: str, stored: str, created_at: int) 
     return RunSummary(name, spec, created_at, counts, results.accepted + state.replaced, cost, workers)
 
 
-def _latest(digests: bytearray, spec: RunSpec, state: RunState) -> list[int]:
+def _latest(digests: bytearray, spec: RunSpec, state: RunState) -> Sequence[int]:
     """Return the rows that count: where rows have keys, the latest of each key that was sent, or else its latest."""
     size = len(digests) // SIZE
     if spec.key is None:
-        return list(range(size))
+        return range(size)
     last: dict[bytes, int] = {}
     for row in range(size):
         digest = bytes(digests[row * SIZE : (row + 1) * SIZE])
@@ -72,8 +73,8 @@ def _latest(digests: bytearray, spec: RunSpec, state: RunState) -> list[int]:
     return sorted(last.values())
 
 
-def load(tables: Tables, name: str) -> RunContents:
-    """Return all rows of one run.
+def load(tables: Tables, name: str, take: InputsReader | None = None) -> RunContents:
+    """Return all rows of one run; see `Journal.load`.
 
     Raises
     ------
@@ -84,16 +85,21 @@ def load(tables: Tables, name: str) -> RunContents:
     digests, state = read_state(tables, run)
     query = "SELECT session, rows FROM records WHERE run = ? ORDER BY id"
     calls = _first_calls(tables.execute(query, (run,)), state.results.size)
+    rows = _latest(digests, spec, state)
     labels: list[Json] = []
-    inputs: list[Mapping[str, Json]] = []
-    query = "SELECT labels, inputs FROM sheets WHERE run = ? ORDER BY first"
-    for stored_labels, stored_inputs in tables.execute(query, (run,)):
+    inputs: list[dict[str, Json]] = []
+    is_chosen = bytearray(state.results.size)
+    for row in rows:
+        is_chosen[row] = True
+    query = "SELECT first, labels, inputs FROM sheets WHERE run = ? ORDER BY first"
+    for first, stored_labels, stored_inputs in tables.execute(query, (run,)):
         try:
             labels += read_labels(stored_labels)
-            inputs += read_inputs(stored_inputs)
+            chunk = list(compress(read_inputs(stored_inputs), is_chosen[first:]))
         except ValueError as exc:
             problem = f"inputs of run {name!r} cannot be read: {exc}"
             raise tables.damaged(problem) from exc
+        inputs.extend(chunk) if take is None else take(chunk)
     keys = None
     if spec.key is not None:
         # A label is never a list by itself: one that is has its row's key beside it.
@@ -102,11 +108,11 @@ def load(tables: Tables, name: str) -> RunContents:
     # In a run with keys, superseded rows are left out below.
     is_superseded = _is_superseded(labels, calls) if spec.key is None else [False] * len(labels)
     contents = RunContents(name, spec, index_names, labels, inputs, state, keys, is_superseded=is_superseded)
-    return _select(contents, _latest(digests, spec, state), note)
+    return _select(contents, rows, note)
 
 
-def _select(contents: RunContents, rows: list[int], note: str | None) -> RunContents:
-    """Keep `rows`, and say of each row without an outcome why it has none."""
+def _select(contents: RunContents, rows: Sequence[int], note: str | None) -> RunContents:
+    """Keep `rows`, whose inputs are chosen, and say of each row without an outcome why it has none."""
     whole = contents.state
     for row in rows:
         if whole.phases[row] == SENT:
@@ -123,7 +129,6 @@ def _select(contents: RunContents, rows: list[int], note: str | None) -> RunCont
         contents,
         labels=[contents.labels[row] for row in rows],
         is_superseded=[contents.is_superseded[row] for row in rows],
-        inputs=[contents.inputs[row] for row in rows],
         state=state,
         keys=None if contents.keys is None else [contents.keys[row] for row in rows],
         superseded=contents.superseded + whole.results.accepted - state.results.accepted,
@@ -174,8 +179,10 @@ def _first_calls(records: Iterable[tuple[int, bytes]], size: int) -> Sequence[in
 
 def _is_superseded(labels: Sequence[Json], calls: Sequence[int]) -> list[bool]:
     """Return which rows have a label that a row of a later call has too. Within one call a label may occur twice."""
-    latest: dict[str, int] = {}
     out = [False] * len(labels)
+    if len(set(calls) - {NO_CLAIM}) < 2:
+        return out
+    latest: dict[str, int] = {}
     for row in range(len(labels) - 1, -1, -1):
         if calls[row] != NO_CLAIM:
             label = json.dumps(labels[row])

@@ -15,7 +15,7 @@ from ...errors import RunError
 from ...models import SettledExecution
 from ...postgres_url import PostgresUrl
 from .. import history, settlements, stored_runs
-from ..base import CapHint, RecentRun, RunContents, RunSpec, RunSummary
+from ..base import CapHint, InputsReader, RecentRun, RunContents, RunSpec, RunSummary
 from ..tables import Tables, spec_of
 from ..upload_queue import read_references, read_uploads
 from ..upload_records import UploadRecord
@@ -61,11 +61,11 @@ class PostgresJournal:
     def summaries(self) -> list[RunSummary]:
         return self._read(stored_runs.summaries, [])
 
-    def load(self, run: str) -> RunContents:
+    def load(self, run: str, take: InputsReader | None = None) -> RunContents:
         with reading_state(self.url) as tables:
             if tables is None:
                 raise self._missing(run)
-            return stored_runs.load(tables, run)
+            return stored_runs.load(tables, run, take)
 
     def delete(self, run: str) -> int:
         if not self.exists():

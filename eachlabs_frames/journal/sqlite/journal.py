@@ -16,7 +16,7 @@ from typing import Final
 from ...errors import JournalError, RunError
 from ...models import FAILED, INVALID, MAX_BATCH, SettledExecution
 from .. import history, settlements, stored_runs
-from ..base import CapHint, RecentRun, RunContents, RunSpec, RunSummary
+from ..base import CapHint, InputsReader, RecentRun, RunContents, RunSpec, RunSummary
 from ..records import CLAIM, NEW, RunState, pack_rows
 from ..tables import read_state, spec_of
 from ..upload_queue import read_references, read_uploads
@@ -47,9 +47,9 @@ class SqliteJournal:
         with reading_tables(self.path) as tables:
             return stored_runs.summaries(tables)
 
-    def load(self, run: str) -> RunContents:
+    def load(self, run: str, take: InputsReader | None = None) -> RunContents:
         with reading_tables(self.path) as tables:
-            return stored_runs.load(tables, run)
+            return stored_runs.load(tables, run, take)
 
     def delete(self, run: str) -> int:
         with closing(connect(self.path)) as connection:
