@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 import eachlabs_frames as ef
 from eachlabs_frames.sandbox import Sandbox
 
+from .postgres import own_server as own_server
 from .postgres import postgres_journal as postgres_journal
 from .postgres import postgres_schema as postgres_schema
 from .postgres import postgres_server as postgres_server

@@ -11,7 +11,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -37,20 +38,41 @@ class Server:
     def __init__(self, folder: Path, settings: str = SETTINGS) -> None:
         self.folder = folder
         self.port = free_port()
-        self._data = folder / "data"
-        self._run("initdb", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "-D", str(self._data))
-        with (self._data / "postgresql.conf").open("a") as file:
+        self.data = folder / "data"
+        self._run("initdb", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "-D", str(self.data))
+        with (self.data / "postgresql.conf").open("a") as file:
             file.write(f"{settings}\nport = {self.port}\nunix_socket_directories = '{folder}'\n")
 
     @property
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
+    def url_of(self, user: str) -> str:
+        """Return the URL with another user, whose password may follow after a colon."""
+        return self.url.replace("postgres@", f"{user}@")
+
+    def execute(self, *statements: str) -> None:
+        """Run statements as the superuser, each in a transaction of its own."""
+        import psycopg  # not for every test run
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)  # type: ignore[call-overload]  # not a literal
+
+    def setting(self, name: str) -> str:
+        """Return the value of a setting in a new connection."""
+        import psycopg
+
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute("SELECT current_setting(%s)", (name,)).fetchone()
+            assert row is not None
+            return str(row[0])
+
     def start(self) -> None:
-        self._run("pg_ctl", "-w", "-t", "120", "-D", str(self._data), "-l", str(self.folder / "log"), "start")
+        self._run("pg_ctl", "-w", "-t", "120", "-D", str(self.data), "-l", str(self.folder / "log"), "start")
 
     def stop(self, mode: str = "immediate") -> None:
-        self._run("pg_ctl", "-w", "-t", "120", "-D", str(self._data), "-m", mode, "stop")
+        self._run("pg_ctl", "-w", "-t", "120", "-D", str(self.data), "-m", mode, "stop")
 
     def _run(self, program: str, *arguments: str) -> None:
         found = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))]
@@ -69,6 +91,14 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 @contextmanager
@@ -96,6 +126,13 @@ def postgres_server() -> Iterator[str]:
         return
     with running_server() as server:
         yield server.url
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Server]:
+    """A server that a test may stop or change; it leaves it as it was."""
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture

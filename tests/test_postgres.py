@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Iterator
 
-import psycopg
+import pandas as pd
 import pytest
 
 import eachlabs_frames as ef
@@ -20,7 +23,7 @@ from eachlabs_frames.postgres_url import PostgresUrl
 from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.settings import current_journal
 
-from .postgres import free_port
+from .postgres import Server, free_port, until
 
 SECRET = "pa55word"
 WF = "wf_abc123"
@@ -110,10 +113,10 @@ def test_a_url_that_the_driver_refuses_is_not_quoted() -> None:
 
 @pytest.mark.postgres
 def test_the_tables_are_made_once(postgres_url: PostgresUrl) -> None:
-    """Reading makes none; two that make them at once, and a third later, find one version."""
+    """Reading makes none; four that make them at once, and a fifth later, find one version."""
     with reading(postgres_url) as connection:
         assert connection is None
-    threads = [threading.Thread(target=lambda: connect(postgres_url).close()) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: connect(postgres_url).close()) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -136,48 +139,163 @@ def test_tables_of_a_newer_version_are_refused(postgres_url: PostgresUrl) -> Non
         pass
 
 
+@pytest.fixture
+def role(own_server: Server) -> Iterator[str]:
+    """Return the name of a user that may log in, and nothing else."""
+    own_server.execute("CREATE ROLE part LOGIN")
+    yield "part"
+    own_server.execute("DROP OWNED BY part CASCADE", "DROP ROLE part")
+
+
+@pytest.fixture
+def refusal(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """Make a function that returns why a call is refused. Nothing is sent, and the password is shown nowhere."""
+    caplog.set_level(logging.DEBUG)
+
+    def call() -> str:
+        with pytest.raises(JournalError) as caught:
+            pd.DataFrame({"prompt": ["a"]}).eachlabs.bulk_trigger("wf_free", ["prompt"], run="r", progress=False)
+        assert sandbox.accepted_count() == 0
+        frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        for shown in ("".join(frames.format()), repr(caught.value), caplog.text, repr(ef.configure())):
+            assert SECRET not in shown
+        message, lines = str(caught.value), str(caught.value).splitlines()
+        assert lines == [message]
+        return message
+
+    return call
+
+
+@pytest.mark.postgres
+def test_a_login_that_fails_is_explained_without_the_password(
+    own_server: Server, refusal: Callable[[], str], role: str
+) -> None:
+    """The password, the user, the database, the server's rules, the host, TLS."""
+    own_server.execute("ALTER ROLE part PASSWORD 'another'")
+    rules = own_server.data / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text(f"host postgres {role} all scram-sha-256\nhost template1 {role} all reject\n{before}")
+    try:
+        own_server.execute("SELECT pg_reload_conf()")
+        until(lambda: "refuses the user or the password" in _refusal_of(refusal, own_server.url_of(f"{role}:{SECRET}")))
+        for url, message in (
+            (own_server.url_of(role), "refuses the user or the password .* no password supplied"),
+            (own_server.url_of(f"nobody:{SECRET}"), 'or the user of the journal .* does not exist .*"nobody"'),
+            (own_server.url_of(f"postgres:{SECRET}") + "2", 'does not exist .*"postgres2" does not exist'),
+            (own_server.url_of(f"{role}:{SECRET}").replace("/postgres", "/template1"), r"change its pg_hba\.conf"),
+            (own_server.url_of(f"postgres:{SECRET}") + "?sslmode=require", "cannot be reached .*SSL was required"),
+            (f"postgresql://ann:{SECRET}@no-such-host.invalid/jobs", "cannot be reached .*no-such-host.invalid"),
+        ):
+            assert re.search(message, _refusal_of(refusal, url))
+    finally:
+        rules.write_text(before)
+        own_server.execute("SELECT pg_reload_conf()")
+
+
+def _refusal_of(refusal: Callable[[], str], url: str) -> str:
+    ef.configure(journal=url)
+    del url  # the traceback has no other variable with it than those of the product
+    return refusal()
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("synchronous_commit = off", "is not durable: its server has synchronous_commit=off"),
+        (
+            "synchronous_commit = off",
+            "is not durable: its server has synchronous_commit=off.* for this database or user",
+        ),
         ("default_transaction_read_only = on", "is on a read-only server"),
+        ("default_transaction_isolation = serializable", "needs default_transaction_isolation='read committed', not"),
+        ("standard_conforming_strings = off", "needs standard_conforming_strings='on', not 'off'"),
+        ("statement_timeout = '1ms'", "has stopped a statement .*: raise statement_timeout"),
     ],
 )
-def test_a_server_that_cannot_keep_a_claim_is_refused(postgres_url: PostgresUrl, setting: str, message: str) -> None:
+def test_settings_that_a_journal_cannot_work_with_are_refused(
+    own_server: Server, refusal: Callable[[], str], role: str, setting: str, message: str
+) -> None:
     """A claim that is forgotten means a row that is paid for twice."""
-    role = f"{postgres_url.schema}_role"
-    with psycopg.connect(postgres_url.reveal(), autocommit=True) as admin:
-        admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")
-        try:
-            admin.execute(f"ALTER ROLE {role} SET {setting}")
-            with pytest.raises(JournalError, match=message):
-                connect(PostgresUrl(postgres_url.reveal().replace("postgres@", f"{role}@"), postgres_url.schema))
-        finally:
-            admin.execute(f"DROP ROLE {role}")
+    own_server.execute("GRANT CREATE ON DATABASE postgres TO part", f"ALTER ROLE part SET {setting}")
+    assert re.search(message, _refusal_of(refusal, own_server.url_of(f"{role}:{SECRET}")))
 
 
 @pytest.mark.postgres
-def test_a_user_without_the_right_to_make_the_schema_is_told_which(postgres_url: PostgresUrl) -> None:
-    """The message names the right that is missing."""
-    role = f"{postgres_url.schema}_role"
-    with psycopg.connect(postgres_url.reveal(), autocommit=True) as admin:
-        admin.execute(f"CREATE ROLE {role} LOGIN")
-        try:
-            with pytest.raises(
-                JournalError, match=r"has not the rights that it needs .*: grant CREATE on the database"
-            ):
-                connect(PostgresUrl(postgres_url.reveal().replace("postgres@", f"{role}@"), postgres_url.schema))
-        finally:
-            admin.execute(f"DROP ROLE {role}")
+@pytest.mark.parametrize("setting", ["fsync", "full_page_writes"])
+def test_a_server_that_may_forget_what_it_has_committed_is_refused(
+    own_server: Server, refusal: Callable[[], str], setting: str
+) -> None:
+    """These are settings of the whole server."""
+    own_server.execute(f"ALTER SYSTEM SET {setting} = off", "SELECT pg_reload_conf()")
+    try:
+        until(lambda: own_server.setting(setting) == "off")
+        message = _refusal_of(refusal, own_server.url_of(f"postgres:{SECRET}"))
+        assert f"its server has {setting}=off, so it may forget what was sent" in message
+    finally:
+        own_server.execute(f"ALTER SYSTEM RESET {setting}", "SELECT pg_reload_conf()")
+        until(lambda: own_server.setting(setting) == "on")
 
 
 @pytest.mark.postgres
-def test_a_database_that_does_not_exist_is_said(postgres_url: PostgresUrl) -> None:
-    """The message names it."""
-    other = PostgresUrl(postgres_url.reveal().replace("/postgres", "/missing"))
-    with pytest.raises(JournalError, match=r'does not exist .*"missing"'):
-        connect(other)
+def test_a_replica_is_read_and_not_written(
+    own_server: Server, postgres_schema: str, refusal: Callable[[], str], sandbox: Sandbox
+) -> None:
+    """A server in recovery has the runs of its primary."""
+    connect(PostgresUrl(own_server.url)).close()
+    standby = own_server.data / "standby.signal"
+    own_server.stop("fast")
+    standby.touch()
+    try:
+        own_server.start()
+        assert "is on a read-only server (a replica?)" in _refusal_of(refusal, own_server.url_of(f"postgres:{SECRET}"))
+        assert ef.runs().empty
+    finally:
+        own_server.stop("fast")
+        standby.unlink()
+        own_server.start()
+
+
+@pytest.mark.postgres
+def test_a_user_without_the_rights_is_told_which(
+    own_server: Server, postgres_schema: str, refusal: Callable[[], str], role: str, sandbox: Sandbox
+) -> None:
+    """To make the schema, to use that of another user, to write in it, and to delete a run."""
+    _refusal_of(refusal, own_server.url_of(f"{role}:{SECRET}"))
+    denied = "has not the rights that it needs \\(permission denied for {}.*connect as the user that owns the schema"
+    assert re.search(denied.format("database postgres"), refusal())
+    connect(PostgresUrl(own_server.url)).close()
+    assert re.search(denied.format(f"schema {postgres_schema}"), refusal())
+    own_server.execute(
+        f"GRANT USAGE ON SCHEMA {postgres_schema} TO part",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {postgres_schema} TO part",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA {postgres_schema} TO part",
+    )
+    assert re.search(denied.format("table runs"), refusal())
+    own_server.execute(f"GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA {postgres_schema} TO part")
+    pd.DataFrame({"prompt": ["a"]}).eachlabs.bulk_trigger("wf_free", ["prompt"], run="r", progress=False)
+    with pytest.raises(JournalError, match=denied.format("table rows")):
+        ef.delete_run("r")
+    assert ef.load_run("r")["status"].tolist() == ["queued"]
+
+
+@pytest.mark.postgres
+def test_a_connection_that_the_server_ends_when_it_is_idle_is_replaced(
+    own_server: Server, postgres_schema: str, role: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Between two requests of a call: nobody notices."""
+    own_server.execute(
+        "GRANT CREATE ON DATABASE postgres TO part",
+        "ALTER ROLE part SET idle_session_timeout = '100ms'",
+        "ALTER ROLE part SET idle_in_transaction_session_timeout = '10s'",
+    )
+    sandbox.change(latency=0.3)
+    ef.configure(journal=own_server.url_of(role), max_concurrency=1)
+    frame = pd.DataFrame({"prompt": [f"p{row}" for row in range(30)]})
+    out = frame.eachlabs.bulk_trigger("wf_free", ["prompt"], run="r", progress=False)
+    assert set(out["status"]) == {"queued"}
+    assert out["execution_id"].nunique() == sandbox.accepted_count() == 30
+    assert ef.load_run("r")["execution_id"].tolist() == out["execution_id"].tolist()
+    assert not caplog.records
 
 
 # -- a run ------------------------------------------------------------------------------------------------------------

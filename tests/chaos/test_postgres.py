@@ -10,18 +10,17 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pandas as pd
-import psycopg
 import pytest
 
 import eachlabs_frames as ef
 from eachlabs_frames.postgres_url import PostgresUrl
 from eachlabs_frames.sandbox import Sandbox
 
-from ..postgres import Server, running_server
+from ..postgres import Server, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.postgres]
 
@@ -46,14 +45,6 @@ def prompts() -> pd.DataFrame:
 def paid(sandbox: Sandbox) -> Counter[str]:
     """Count the accepted executions of each prompt."""
     return Counter(execution.inputs["prompt"] for execution in sandbox.accepted)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("EACHLABS_CHAOS_TRIALS", "1"))))
@@ -86,13 +77,6 @@ def test_processes_that_are_killed_pay_for_no_row_twice(
     assert unknown <= 2 * 4 * 10
     assert sandbox.accepted_count() + unknown == ROWS
     assert_has_all(out, sandbox)
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[Server]:
-    """A server that a test may stop; it starts it again."""
-    with running_server() as server:
-        yield server
 
 
 @contextmanager
@@ -153,8 +137,7 @@ def test_a_server_that_is_gone_for_good_ends_the_call_with_its_results(
         reason,
     )
     assert "the frame has results that the journal does not have, so keep the frame" in caplog.text
-    with psycopg.connect(own_server.url, autocommit=True) as connection:  # instead of waiting for it
-        connection.execute(f"UPDATE {postgres_schema}.sessions SET expires_at = 0")  # type: ignore[arg-type]
+    own_server.execute(f"UPDATE {postgres_schema}.sessions SET expires_at = 0")  # instead of waiting for it
     ef.configure(timeout=2.0, settle_window=1.0, max_wait=None)
     again = prompts().eachlabs.bulk_trigger(WF, ["prompt"], run="r", progress=False)
     assert max(paid(sandbox).values()) == 1

@@ -23,6 +23,7 @@ CONNECT_TIMEOUT: Final = 10
 
 _DEFAULTS: Final = {
     "connect_timeout": CONNECT_TIMEOUT,
+    "client_encoding": "UTF8",
     "application_name": "eachlabs-frames",
     # A server that vanishes without a word is noticed: libpq itself would wait for as long as TCP does.
     "keepalives_idle": 10,
@@ -31,8 +32,8 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": 30_000,
 }
 
-_AWAY: Final = ("08", "57P01", "57P02", "57P03", "57P05")
-"""SQLSTATEs of a connection that is lost, or of a server that stops, restarts or is starting."""
+_AWAY: Final = ("08", "25P03", "57P01", "57P02", "57P03", "57P05")
+"""SQLSTATEs of a connection that is lost or was idle too long, or of a server that stops, restarts or starts."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -119,15 +120,19 @@ def is_away(exc: psycopg.Error) -> bool:
 
 
 def _open(url: PostgresUrl) -> Connection:
+    # The driver's frames are not shown with an error: their variables, and one of its messages, have the password.
     try:
-        given = conninfo_to_dict(url.reveal())
+        named = set(conninfo_to_dict(url.reveal()))
     except psycopg.ProgrammingError as exc:
         problem = f"the URL of the journal, {url}, is not one that PostgreSQL accepts ({_detail(exc, url)}): correct it"
     else:
-        more: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
-        # A pooler may hand the next transaction to another server process, which knows no statement of this one.
-        return psycopg.connect(url.reveal(), autocommit=True, prepare_threshold=None, **more)
-    # Outside of the block above: the driver's error quotes the URL, and would be shown with this one.
+        more: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in named}
+        try:
+            # A pooler may hand the next transaction to another server process, which knows no statement of this one.
+            return psycopg.connect(url.reveal(), autocommit=True, prepare_threshold=None, **more)
+        except psycopg.Error as exc:
+            exc.__cause__ = exc.__context__ = None
+            raise exc.with_traceback(None)  # noqa: B904 - it is the same exception
     raise JournalError(problem)
 
 
@@ -138,6 +143,8 @@ def _refusal(detail: str, url: PostgresUrl) -> str | None:
             f"PostgreSQL refuses the user or the password for the journal {url} ({detail}): correct them in the URL, "
             "or set PGPASSWORD or a password file"
         )
+    if "pg_hba.conf" in detail:
+        return f"the server of the journal {url} does not admit this connection ({detail}): change its pg_hba.conf"
     if "does not exist" in detail:
         return f"the database or the user of the journal {url} does not exist ({detail}): create it, or correct the URL"
     if "too many" in detail or "connection slots" in detail:
@@ -152,24 +159,26 @@ def _check_server(connection: Connection, url: PostgresUrl) -> None:
     query = (
         "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean, "
         "current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'), "
-        "current_setting('transaction_isolation')"
+        "current_setting('transaction_isolation'), current_setting('standard_conforming_strings')"
     )
     row = connection.execute(query).fetchone()
     assert row is not None
-    is_read_only, *durability, isolation = row
+    is_read_only, *durability, isolation, strings = row
     if is_read_only:
         raise JournalError(_read_only(url))
-    if isolation != "read committed":
-        msg = (
-            f"the journal {url} needs the isolation level 'read committed', not {isolation!r}: change "
-            "default_transaction_isolation for this database or user"
-        )
-        raise JournalError(msg)
+    for setting, found, needed in (
+        ("default_transaction_isolation", isolation, "read committed"),
+        ("standard_conforming_strings", strings, "on"),  # the driver would store other bytes
+    ):
+        if found != needed:
+            msg = f"the journal {url} needs {setting}={needed!r}, not {found!r}: change it for this database or user"
+            raise JournalError(msg)
     if "off" in durability:
         setting = ("fsync", "full_page_writes", "synchronous_commit")[durability.index("off")]
+        scope = " for this database or user" if setting == "synchronous_commit" else ""
         msg = (
             f"the journal {url} is not durable: its server has {setting}=off, so it may forget what was sent, and rows "
-            f"would be paid for twice. Set {setting}=on for this database or user"
+            f"would be paid for twice. Set {setting}=on{scope}"
         )
         raise JournalError(msg)
 
@@ -209,8 +218,13 @@ def journal_error(exc: psycopg.Error, url: PostgresUrl) -> JournalError:
         msg = _read_only(url)
     elif isinstance(exc, errors.InsufficientPrivilege):
         msg = (
-            f"the user of the journal {url} has not the rights that it needs ({detail}): grant CREATE on the database, "
-            f"or make the schema {url.schema} with this user as its owner"
+            f"the user of the journal {url} has not the rights that it needs ({detail}): connect as the user that owns "
+            f"the schema {url.schema}, or grant CREATE on the database if there is none yet"
+        )
+    elif isinstance(exc, errors.QueryCanceled | errors.LockNotAvailable):
+        msg = (
+            f"the server of the journal {url} has stopped a statement ({detail}): raise statement_timeout and "
+            "lock_timeout for this database or user"
         )
     elif isinstance(exc, errors.UndefinedTable | errors.InvalidSchemaName):
         msg = f"the tables of the journal {url} are missing from the schema {url.schema} ({detail}): were they dropped?"

@@ -120,6 +120,8 @@ class ServerSession:
     def do(self, work: Callable[[Connection], T], *, waits: bool = True) -> T:
         """Do work that may be done twice; `waits`: again, while the server is away.
 
+        Otherwise again once, if the connection is not new: a server ends one that was idle for too long.
+
         Raises
         ------
         JournalError
@@ -128,11 +130,12 @@ class ServerSession:
         began, pause = time.monotonic(), _FIRST_PAUSE
         is_told = False
         while True:
+            is_new = self._connection is None
             try:
                 return self._try(work)
             except psycopg.Error as exc:
                 error = self._error(exc)
-            if not self.is_away or not waits:
+            if not self.is_away or (is_new and not waits):
                 raise error
             waited = time.monotonic() - began
             if waited > min(self._max_outage, self._ends_at - began):
