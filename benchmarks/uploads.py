@@ -23,6 +23,7 @@ import aiohttp
 from eachlabs_frames.aio.clock import SystemClock
 from eachlabs_frames.aio.loop_thread import close_resources
 from eachlabs_frames.api.client import Client
+from eachlabs_frames.inputs.file_cells import FileCells
 from eachlabs_frames.journal import open_journal
 from eachlabs_frames.models import ApiConnection, Secret
 from eachlabs_frames.settings import Settings
@@ -81,8 +82,7 @@ def package(port: int, paths: Sequence[Path], journal: Path) -> None:
     settings = Settings(Secret(KEY), f"http://127.0.0.1:{port}/v1", "current", max_uploads=CONCURRENCY)
     connection = ApiConnection(Client(settings), SystemClock(), "current", CONCURRENCY)
     with LocalFiles() as files:
-        for path in paths:
-            files.reference(path)
+        FileCells(files.reference, any_key=True, read_ahead=files.read_ahead).replaced("image", paths, {type(paths[0])})
         uploader = Uploader(files, open_journal(journal), connection, settings, run="")
         uploader.add(files.sources)
         asyncio.run(_uploaded(uploader, files))

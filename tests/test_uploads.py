@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import wait
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +35,7 @@ from eachlabs_frames.errors import (
     PermissionDeniedError,
     RateLimitError,
 )
+from eachlabs_frames.inputs.file_cells import FileCells
 from eachlabs_frames.inputs.file_values import RootedPath, UnusableFileError, digest_of
 from eachlabs_frames.journal import open_journal
 from eachlabs_frames.journal.base import Journal
@@ -321,6 +323,46 @@ def test_a_file_is_hashed_once_by_a_process_unless_it_is_new(tmp_path: Path) -> 
         assert digest_of(files.reference(old)) == "d" * 64
         assert digest_of(files.reference(new)) == sha256(PNG).hexdigest()
     del local_files._contents[identity]
+
+
+def test_files_are_read_ahead_of_their_rows(tmp_path: Path) -> None:
+    """References, their order and errors are those of files that are read one after another."""
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path in paths[:3]:
+        path.write_bytes(PNG + path.name.encode())
+    outside = RootedPath(tmp_path / "photos", "../0.png")
+    values = [paths[3], paths[2], outside, *paths, RootedPath(tmp_path, "1.png")]
+
+    def read(files: LocalFiles) -> list[str]:
+        made = []
+        for value in values:
+            try:
+                made.append(files.reference(value))
+            except UnusableFileError as exc:
+                made.append(str(exc))
+        return made
+
+    with LocalFiles() as files, LocalFiles() as ahead:
+        expected = read(files)
+        ahead.read_ahead(values)
+        wait(ahead._ahead.values(), timeout=120)
+        paths[0].unlink()
+        assert read(ahead) == expected
+        assert list(ahead.sources.values()) == list(files.sources.values())
+        assert "there is no file" in expected[0]
+
+
+def test_a_column_of_paths_is_read_ahead(tmp_path: Path) -> None:
+    """Whether cells are paths or texts of `file`; where nothing says that a path is a file, it is not read."""
+    ahead: list[object] = []
+    cells = FileCells(str, read_ahead=ahead.extend)
+    paths = [tmp_path / "a.png", None, tmp_path / "b.png"]
+    cells.replaced("image", paths, set(map(type, paths)))
+    cells.replaced("text", paths, set(map(type, paths)))
+    assert ahead == [paths[0], paths[2]]
+    ahead.clear()
+    cells.files(["a.png", "", "https://example.org/c.png", None, "b.png"], tmp_path)
+    assert ahead == [RootedPath(tmp_path, "a.png"), RootedPath(tmp_path, "b.png")]
 
 
 def test_contents_beyond_a_bound_are_in_a_file_that_ends_with_the_call(tmp_path: Path, monkeypatch: Any) -> None:

@@ -97,7 +97,13 @@ class Plan:
         if source_file.of(frame) is not None and not callable(fields):
             fields = with_types(fields, schema)
         local = local_file_check(fields, schema, _is_file) if validate else None
-        cells = FileCells(files.reference, uri_keys(schema), array_keys(schema), checks_urls=validate)
+        cells = FileCells(
+            files.reference,
+            uri_keys(schema),
+            array_keys(schema),
+            checks_urls=validate,
+            read_ahead=files.read_ahead,
+        )
         integers = integer_keys(schema)
         source = FrameInputs(frame, positions, fields, omit=omit, integers=integers, local_file=local, files=cells)
         return cls(frame, positions, fields, source, _check(schema) if validate else None, files)

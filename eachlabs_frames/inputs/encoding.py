@@ -233,7 +233,7 @@ def _files(source: File, columns: Mapping[Label, Cells], size: int, omit: bool, 
         cells: Cells = [named if files is None else files.file(named, source.root)] * size
     else:
         cells = columns[named.label] if isinstance(named, Column) else _texts(named, columns, size)
-        cells = cells if files is None else [files.file(cell, source.root) for cell in cells]
+        cells = cells if files is None else files.files(cells, source.root)
     return [_cell(str(cell) if isinstance(cell, Path) else cell, omit) for cell in cells]
 
 

@@ -6,7 +6,7 @@ caller passes a `FileReader`. A file that cannot be used leaves a text with the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -68,6 +68,8 @@ class FileCells:
         Whether paths and bytes are files in every key: the cells are known to have been sent.
     images_are_arrays : bool
         Whether an image array is sent as numbers in every key.
+    read_ahead : callable
+        Called with paths that `read` will soon get, in that order.
     """
 
     read: FileReader
@@ -76,13 +78,18 @@ class FileCells:
     checks_urls: bool = False
     any_key: bool = False
     images_are_arrays: bool = False
+    read_ahead: Callable[[Iterable[Path | RootedPath]], object] = lambda _: None
 
     def replaced(self, key: str, cells: Sequence[Any], types: set[type]) -> Sequence[Any]:
         """Return the cells of a key with references for files; `types` are those of the cells."""
         kinds = {kind for kind in types if may_hold_file(kind)}
         if self.checks_urls and str in types and self._is_url_key(key) and _may_be_refused(cells):
             cells = [checked_url(cell) if type(cell) is str else cell for cell in cells]
-        return [self.cell(key, cell) if type(cell) in kinds else cell for cell in cells] if kinds else cells
+        if not kinds:
+            return cells
+        if self._is_file_key(key):
+            self.read_ahead(cell for cell in cells if isinstance(cell, Path))
+        return [self.cell(key, cell) if type(cell) in kinds else cell for cell in cells]
 
     def cell(self, key: str, value: Any, depth: int = 0) -> Any:
         """Return a cell with references for the files in it.
@@ -102,6 +109,12 @@ class FileCells:
         if isinstance(value, _AMBIGUOUS) and not self._is_file_key(key):
             return value
         return self._reference(value) if is_file_value(value) else value
+
+    def files(self, cells: Sequence[Any], root: Path | None) -> list[Any]:
+        """Return the cells of a `file` source with references: see `file`."""
+        named = (_named(cell, root) for cell in cells if isinstance(cell, str))
+        self.read_ahead(path for path in named if not isinstance(path, str))
+        return [self.file(cell, root) for cell in cells]
 
     def file(self, value: Any, root: Path | None, depth: int = 0) -> Any:
         """Return a cell of a `file` source, where text is the name of a file, with references for the files in it."""
@@ -139,15 +152,8 @@ class FileCells:
         return items if any(map(_is_other, items.values(), value.values())) else value
 
     def _text(self, text: str, root: Path | None) -> str:
-        if text.startswith(SCHEME):
-            return text  # of `load_run`
-        if text[:_MAX_SCHEME].lower().startswith((*_WEB, "data:")):
-            return checked_url(text)
-        if not text.strip():
-            return f"{UNUSABLE}the name of the file is empty"
-        if text[:_MAX_SCHEME].lower().startswith("file:"):
-            return f"{UNUSABLE}{text!r}: write the path of the file, without file:"
-        return self._reference(Path(text).expanduser() if root is None else RootedPath(root, text))
+        named = _named(text, root)
+        return named if isinstance(named, str) else self._reference(named)
 
     def _reference(self, value: object) -> str:
         try:
@@ -192,6 +198,19 @@ def checked_url(text: str) -> str:
     if password is None:
         return text
     return f"{UNUSABLE}the URL of {host!r} contains a password, which the workflow and the journal would get: remove it"
+
+
+def _named(text: str, root: Path | None) -> Path | RootedPath | str:
+    """Return the file that a text of a `file` source names; a URL as it is; or the reason why it is none of them."""
+    if text.startswith(SCHEME):
+        return text  # of `load_run`
+    if text[:_MAX_SCHEME].lower().startswith((*_WEB, "data:")):
+        return checked_url(text)
+    if not text.strip():
+        return f"{UNUSABLE}the name of the file is empty"
+    if text[:_MAX_SCHEME].lower().startswith("file:"):
+        return f"{UNUSABLE}{text!r}: write the path of the file, without file:"
+    return Path(text).expanduser() if root is None else RootedPath(root, text)
 
 
 def _may_be_refused(cells: Sequence[Any]) -> bool:

@@ -10,6 +10,8 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +31,9 @@ RACY: Final = 2.0
 """Seconds. A file that was changed more recently may change again without a change of its times: FAT counts them."""
 
 MAX_CACHED: Final = 10_000
+READER_THREADS: Final = 2
+"""Threads that read and hash ahead. More would only wait for the disk."""
+
 BUFFER: Final = 256 * 1024
 """Bytes that are read at once to be hashed."""
 
@@ -72,6 +77,9 @@ class LocalFiles:
         self.sources: dict[str, FileSource] = {}
         self._settings = settings
         self._paths: dict[str, str] = {}
+        self._located: dict[Path | RootedPath, _Location] = {}
+        self._ahead: dict[str, Future[tuple[int, Content]]] = {}
+        self._readers: ThreadPoolExecutor | None = None
         self._spool = ContentSpool()
 
     def __enter__(self) -> LocalFiles:
@@ -81,8 +89,24 @@ class LocalFiles:
         self.close()
 
     def close(self) -> None:
-        """Remove temporary files."""
+        """Remove temporary files, and read nothing more ahead."""
         self._spool.close()
+        if self._readers is not None:
+            self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def read_ahead(self, values: Iterable[Path | RootedPath]) -> None:
+        """Begin to read the files of `values`, which are passed to `reference` soon, in other threads.
+
+        What is kept of a file until then is no more than its digest and its first bytes.
+        """
+        self._located, self._ahead = {}, {}
+        for value in values:
+            with suppress(UnusableFileError):  # raised by `reference`, where the row is known
+                found = self._located[value] = _locate(value)
+                path = str(found.path)
+                if path not in self._paths and path not in self._ahead:
+                    self._readers = self._readers or ThreadPoolExecutor(READER_THREADS, "eachlabs-hash")
+                    self._ahead[path] = self._readers.submit(_read, *found)
 
     def reference(self, value: object) -> str:
         """Return the reference of a file value: see `inputs.file_values`.
@@ -112,16 +136,16 @@ class LocalFiles:
     # -- paths --------------------------------------------------------------------------------------------------------
 
     def _of_path(self, value: Path | RootedPath) -> str:
-        path = _rooted(value) if isinstance(value, RootedPath) else _expanded(value)
-        # Absolute: a notebook may change its folder before the file is uploaded.
-        absolute = path.absolute()
-        digest = self._paths.get(str(absolute))
+        found = self._located.get(value) or _locate(value)
+        path = str(found.path)
+        digest = self._paths.get(path)
         if digest is None:
-            size, content = _read(absolute, str(path))
-            digest = self._paths[str(absolute)] = content.digest
+            ahead = self._ahead.pop(path, None)
+            size, content = _read(*found) if ahead is None else ahead.result()
+            digest = self._paths[path] = content.digest
             if digest not in self.sources:
-                kind = media.content_type(content.head, path.name)
-                self.sources[digest] = FileSource(digest, size, kind, path.name, absolute)
+                kind = media.content_type(content.head, found.path.name)
+                self.sources[digest] = FileSource(digest, size, kind, found.path.name, found.path)
         return digest
 
     # -- contents that are in no file -------------------------------------------------------------------------------
@@ -204,6 +228,19 @@ def _check_size(size: int, what: str) -> None:
 
 
 # -- paths ------------------------------------------------------------------------------------------------------------
+
+
+class _Location(NamedTuple):
+    """The absolute path of a file, and the path that messages show."""
+
+    path: Path
+    shown: str
+
+
+def _locate(value: Path | RootedPath) -> _Location:
+    path = _rooted(value) if isinstance(value, RootedPath) else _expanded(value)
+    # Absolute: a notebook may change its folder before the file is uploaded.
+    return _Location(path.absolute(), str(path))
 
 
 def _expanded(path: Path) -> Path:
