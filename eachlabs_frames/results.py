@@ -46,6 +46,8 @@ class Results:
         Executions that rows had before they were triggered again; each was paid all the same.
     superseded_cost : float
         What these cost, in USD, as far as it was known then.
+    superseded_unknown : int
+        Those of them whose cost was not known.
     """
 
     bulk_id: list[str | None]
@@ -60,7 +62,7 @@ class Results:
     def __init__(self, size: int) -> None:
         self.size = size
         self.accepted = 0
-        self.superseded = 0
+        self.superseded = self.superseded_unknown = 0
         self.superseded_cost = 0.0
         self.load(**{name: _new_column(name, size) for name in COLUMNS})
 
@@ -78,13 +80,13 @@ class Results:
         other = Results(0)
         other.size = self.size
         other.load(**{name: self.column(name)[:] for name in COLUMNS})
-        other.superseded, other.superseded_cost = self.superseded, self.superseded_cost
+        other._set_superseded(*self._superseded())
         return other
 
     def restore(self, copied: Results) -> None:
         """Take over the state of a copy that was made before, and is not used any more."""
         self.load(**{name: copied.column(name) for name in COLUMNS})
-        self.superseded, self.superseded_cost = copied.superseded, copied.superseded_cost
+        self._set_superseded(*copied._superseded())
 
     def grow(self, more: int) -> None:
         """Add pending rows at the end."""
@@ -159,6 +161,7 @@ class Results:
             cost = self.cost[row]
             self.superseded += 1
             self.superseded_cost += 0.0 if isnan(cost) else cost
+            self.superseded_unknown += isnan(cost)
         self._set_status(row, status)
         self.accepted += (execution_id is not None) - (existing is not None)
         # The journal stores the cost before the output, and other columns after both.
@@ -166,9 +169,15 @@ class Results:
 
     def correct(self, outcome: Outcome) -> None:
         """Overwrite a row that has another row's execution: it was not paid in addition."""
-        superseded = self.superseded, self.superseded_cost
+        superseded = self._superseded()
         self.replace(outcome)
-        self.superseded, self.superseded_cost = superseded
+        self._set_superseded(*superseded)
+
+    def _superseded(self) -> tuple[int, float, int]:
+        return self.superseded, self.superseded_cost, self.superseded_unknown
+
+    def _set_superseded(self, count: int, cost: float, unknown: int) -> None:
+        self.superseded, self.superseded_cost, self.superseded_unknown = count, cost, unknown
 
     def merge(self, outcome: Outcome) -> bool:
         """Apply a later state of a row's execution; missing values change nothing. Return whether the row changed."""

@@ -68,6 +68,28 @@ def test_the_bill_is_that_of_the_sandboxs_books(priced: Sandbox, journal: bool) 
     assert bill.attrs["eachlabs_bill"]["from"] == ("the journal" if journal else "the frame")
 
 
+@pytest.mark.parametrize(("journal", "key"), [(True, None), (True, "prompt"), (False, None)])
+def test_superseded_executions_of_unknown_cost_are_counted(priced: Sandbox, journal: bool, key: str | None) -> None:
+    """Rows that were triggered again while their executions ran, and whose costs nobody has asked for since."""
+    if not journal:
+        with pytest.warns(UserWarning, match="the journal is off"):
+            ef.configure(journal=None)
+    named: dict[str, Any] = {"run": "one", "key": key} if key is not None else {}
+    out = rows(4).eachlabs.bulk_trigger("wf_priced", ["prompt", "size"], wait=True, **named)
+    priced.change(hold=True)
+    again = {"retrigger": True, **named}
+    out = out.eachlabs.bulk_trigger("wf_priced", ["prompt", "size"], **again)
+    if key is not None:  # another input under each key
+        out["size"] = "2K"
+    out = out.eachlabs.bulk_trigger("wf_priced", ["prompt", "size"], **again)
+    bill = out.eachlabs.bill().set_index("status")
+    assert bill.loc["superseded", ["executions", "unknown"]].tolist() == [8, 4]
+    assert bill.loc["superseded", "cost"] == pytest.approx(priced.billed_usd, abs=1e-6)
+    assert out.attrs["eachlabs"]["superseded_unknown"] == 4
+    if journal:
+        assert ef.load_run(out.attrs["eachlabs"]["run"]).attrs["eachlabs"]["superseded_unknown"] == 4
+
+
 def test_the_bill_is_that_of_the_whole_run(priced: Sandbox) -> None:
     """Also for a frame that has some of its rows, and that was made before their costs were known."""
     priced.change(hold=True)

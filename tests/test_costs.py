@@ -471,6 +471,21 @@ def test_retry_failed_stops_at_max_cost(sandbox: Sandbox, journal: bool) -> None
     assert len(sandbox.accepted) == 2 + 15
 
 
+@pytest.mark.parametrize("journal", [True, False])
+def test_superseded_executions_of_unknown_cost_count_toward_max_cost(sandbox: Sandbox, journal: bool) -> None:
+    """They run or have run, and may cost as much as others: of ten rows, two more fit into 0.22 USD."""
+    if not journal:
+        journal_off()
+    pd.DataFrame({"prompt": ["x", "y"]}).eachlabs.bulk_trigger(WF, wait=True)  # which teaches what one costs
+    sandbox.change(hold=True)
+    out = frame(10).eachlabs.bulk_trigger(WF)
+    out = out.eachlabs.bulk_trigger(WF, retrigger=True)
+    sandbox.change(hold=False)
+    sandbox.release()
+    out.eachlabs.bulk_trigger(WF, retrigger=True, max_cost=0.22)
+    assert len(sandbox.accepted) == 2 + 22
+
+
 def test_failed_rows_that_are_not_sent_again_are_counted_with_the_reason(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

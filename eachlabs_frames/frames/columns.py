@@ -44,7 +44,8 @@ _COPY_ON_WRITE: Final = int(pd.__version__.partition(".")[0]) >= 3
 class ResultMeta:
     """What a frame needs to be refreshed and retried: it travels in ``df.attrs["eachlabs"]``, as JSON.
 
-    ``superseded`` and ``superseded_cost`` (USD) are of executions that rows had before they were triggered again.
+    ``superseded`` and ``superseded_cost`` (USD) are of executions that rows had before they were triggered again; the
+    cost of ``superseded_unknown`` of them is not known.
     """
 
     workflow_id: str
@@ -56,6 +57,7 @@ class ResultMeta:
     run: str | None = None
     superseded: int = 0
     superseded_cost: float = 0.0
+    superseded_unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class ResultFrame:
     def __init__(self, frame: Frame, results: Results, meta: ResultMeta, *, inplace: bool) -> None:
         self.source = columns.snapshot(frame)
         self.meta = meta
-        self._superseded = meta.superseded, meta.superseded_cost
+        self._earlier = meta
         self._results = results
         self._given = frame if inplace else None
         self._index = frame.index
@@ -301,9 +301,13 @@ class ResultFrame:
 
     def written_meta(self) -> ResultMeta:
         """Return what the frame's attrs say now, with the executions that this call has superseded."""
-        count, cost = self._superseded
-        results = self._results
-        return replace(self.meta, superseded=count + results.superseded, superseded_cost=cost + results.superseded_cost)
+        before, results = self._earlier, self._results
+        return replace(
+            self.meta,
+            superseded=before.superseded + results.superseded,
+            superseded_cost=before.superseded_cost + results.superseded_cost,
+            superseded_unknown=before.superseded_unknown + results.superseded_unknown,
+        )
 
     def _describe(self, frame: Frame) -> Frame:
         columns.write_meta(frame, self.written_meta())

@@ -128,7 +128,13 @@ def load_run(run: str, *, prefix: str = "") -> pd.DataFrame:
     if run_spec.na == "null" and not has_all_keys:
         spec = None  # a column cannot express that a row had no such key
     meta = ResultMeta(run_spec.workflow_id, run_spec.version_id, prefix, inputs=spec, na=run_spec.na, run=loaded.name)
-    columns.write_meta(out, replace(meta, superseded=loaded.superseded, superseded_cost=loaded.superseded_cost))
+    meta = replace(
+        meta,
+        superseded=loaded.superseded,
+        superseded_cost=loaded.superseded_cost,
+        superseded_unknown=loaded.superseded_unknown,
+    )
+    columns.write_meta(out, meta)
     rows = np.arange(len(out), dtype=np.int64)
     sent_inputs.record(out, pd.DataFrame(index=out.index), prefix, rows, stored.checksums)
     if any(loaded.is_superseded):

@@ -305,6 +305,7 @@ class Sender:
             # Without a journal the frame alone knows what was paid.
             spent, rows = self._results.paid()
             spent += self._meta.superseded_cost
+            rows += [ELSEWHERE] * self._meta.superseded_unknown
         else:
             spent, numbers = self._binding.paid()
             positions = {number: position for position, number in enumerate(self._actions.numbers) if number >= 0}

@@ -159,8 +159,9 @@ InputsReader: TypeAlias = Callable[[Sequence[dict[str, Json]]], None]
 class RunContents:
     """All rows of one run, in the order in which they were added.
 
-    ``superseded`` and ``superseded_cost`` are of executions that no row has any more. ``is_superseded`` says of each
-    row whether a later call added another input under the row's label.
+    ``superseded`` and ``superseded_cost`` are of executions that no row has any more; the cost of
+    ``superseded_unknown`` of them is not known. ``is_superseded`` says of each row whether a later call added another
+    input under the row's label.
     """
 
     name: str
@@ -172,6 +173,7 @@ class RunContents:
     keys: list[Json] | None = None
     superseded: int = 0
     superseded_cost: float = 0.0
+    superseded_unknown: int = 0
     is_superseded: Sequence[bool] = ()
 
 

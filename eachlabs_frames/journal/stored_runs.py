@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import compress
+from math import isnan
 from typing import Final
 
 from ..errors import JournalError, RunError
 from ..inputs.fingerprints import SIZE
 from ..models import PENDING, UNKNOWN, Json
+from ..results import Results
 from ..suggestions import MAX_COMPARED, hint
 from .base import CapHint, InputsReader, RunContents, RunSpec, RunSummary
 from .labels import read_labels
@@ -119,7 +121,12 @@ def _select(contents: RunContents, rows: Sequence[int], note: str | None) -> Run
             whole.results.note(row, status=UNKNOWN, error=UNANSWERED)
         elif note is not None and whole.results.status[row] == PENDING:
             whole.results.note(row, error=f"not sent: {note}")
-    contents = replace(contents, superseded=whole.replaced, superseded_cost=whole.replaced_cost)
+    contents = replace(
+        contents,
+        superseded=whole.replaced,
+        superseded_cost=whole.replaced_cost,
+        superseded_unknown=whole.replaced_unpriced,
+    )
     if len(rows) == whole.results.size:
         return contents
     state = RunState(len(rows))
@@ -133,7 +140,14 @@ def _select(contents: RunContents, rows: Sequence[int], note: str | None) -> Run
         keys=None if contents.keys is None else [contents.keys[row] for row in rows],
         superseded=contents.superseded + whole.results.accepted - state.results.accepted,
         superseded_cost=contents.superseded_cost + whole.results.paid()[0] - state.results.paid()[0],
+        superseded_unknown=contents.superseded_unknown + _unpriced(whole.results) - _unpriced(state.results),
     )
+
+
+def _unpriced(results: Results) -> int:
+    """Return the number of executions whose cost is not known."""
+    pairs = zip(results.execution_id, results.cost, strict=True)
+    return sum(execution_id is not None and isnan(cost) for execution_id, cost in pairs)
 
 
 def find(tables: Tables, name: str) -> tuple[int, RunSpec, list[str | None], str | None]:

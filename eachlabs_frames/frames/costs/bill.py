@@ -17,6 +17,7 @@ from ...api.responses import read_steps
 from ...checks import check_flag
 from ...errors import JournalError, RunError
 from ...journal import open_journal
+from ...journal.base import RunContents
 from ...models import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, UNKNOWN, Observer
 from ...results import Results
 from ...settings import current
@@ -49,22 +50,20 @@ def bill(
     bars.check(progress)
     check_flag("steps", steps)
     state = lost_attrs.read_state(frame, prefix)
-    run, results, superseded, superseded_cost = _from_journal(state.meta, state.results)
+    run, results, superseded = _from_journal(state.meta, state.results)
     details = details_of_rows(results, progress, read) if steps else {}
-    items = list(_items(results, details))
-    if superseded:
-        items.append(_Item(SUPERSEDED, superseded_cost, executions=superseded))
+    items = [*_items(results, details), *superseded]
     out = _table(items, steps=bool(steps))
     out.attrs[ATTRS] = {"run": run, "from": "the frame" if run is None else "the journal"}
     return out
 
 
-def _from_journal(meta: ResultMeta | None, results: Results) -> tuple[str | None, Results, int, float]:
-    """Return the run's name and results by the journal, with the costs that only the frame knows.
+def _from_journal(meta: ResultMeta | None, results: Results) -> tuple[str | None, Results, list[_Item]]:
+    """Return the run's name, its results and what it has superseded by the journal, with costs that the frame knows.
 
     Where the journal does not have the run: None, and what the frame holds.
     """
-    own = (None, results, meta.superseded if meta else 0, meta.superseded_cost if meta else 0.0)
+    own = (None, results, [] if meta is None else _superseded(meta))
     settings = current()
     if meta is None or meta.run is None or settings.journal is None:
         return own
@@ -78,7 +77,13 @@ def _from_journal(meta: ResultMeta | None, results: Results) -> tuple[str | None
     for row, execution_id in enumerate(recorded.execution_id):
         if execution_id is not None and isnan(recorded.cost[row]) and execution_id in known:
             recorded.merge(results.outcome(known[execution_id])._replace(position=row))
-    return run.name, recorded, run.superseded, run.superseded_cost
+    return run.name, recorded, _superseded(run)
+
+
+def _superseded(of: ResultMeta | RunContents) -> list[_Item]:
+    known = _Item(SUPERSEDED, of.superseded_cost, executions=of.superseded - of.superseded_unknown)
+    unknown = _Item(SUPERSEDED, None, executions=of.superseded_unknown)
+    return [item for item in (known, unknown) if item.executions]
 
 
 def _items(results: Results, details: Mapping[str, Details]) -> Iterator[_Item]:
