@@ -13,6 +13,7 @@ import sys
 from . import dashboard, gallery, processes, structure
 from .conversion import conversion
 from .download import downloads
+from .first_request import first_request, first_request_of_a_million, first_request_with_journal
 from .imports import importing
 from .journal import disk, journal_cpu, journal_wall, keep, resuming
 from .measure import Result
@@ -31,6 +32,9 @@ MEASUREMENTS = (
     objects,
     objects_with_journal,
     resident,
+    first_request,
+    first_request_with_journal,
+    first_request_of_a_million,
     conversion,
     previews,
     downloads,

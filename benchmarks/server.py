@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ WORKFLOW = orjson.dumps(
     }
 )
 PICTURE_BYTES = 200_000
+REFUSED = b"/wf_refused/"
 _LENGTH = b"content-length:"
 _numbers = itertools.count()
 
@@ -82,8 +84,10 @@ class Connection(asyncio.Protocol):
             head, body, self._read = self._read[:end], self._read[end : end + size], self._read[end + size :]
             if head.startswith(b"POST /v1/upload/"):
                 answer = presigned(head)
+            elif head.startswith(b"POST "):
+                answer = refused() if REFUSED in head else accepted(body)
             else:
-                answer = accepted(body) if head.startswith(b"POST ") else looked_at(head)
+                answer = looked_at(head)
             if self._latency:
                 asyncio.get_running_loop().call_later(self._latency, self._transport.write, answer)
             else:
@@ -105,6 +109,11 @@ def accepted(body: bytes) -> bytes:
     ]
     said = {"bulk_id": f"{bulk:08x}-0000-4000-9000-000000000000", "executions": entries}
     return reply(b"202 Accepted", orjson.dumps(said))
+
+
+def refused() -> bytes:
+    """Refuse the key, which ends a call at its first request, and say when that came, by the machine's own clock."""
+    return reply(b"401 Unauthorized", orjson.dumps({"error": f"at {time.monotonic()}"}))
 
 
 def mark(prompt: str | None) -> str:
