@@ -14,19 +14,26 @@ from . import dashboard, gallery, processes, structure
 from .conversion import conversion
 from .download import downloads
 from .first_request import first_request, first_request_of_a_million, first_request_with_journal
-from .imports import importing
+from .imports import first_call_importing, importing
 from .journal import disk, journal_cpu, journal_wall, keep, resuming
 from .measure import Result
 from .memory import objects, objects_with_journal, resident
 from .peers import comparison
 from .previews import previews
-from .speed import cpu_against_sockets, cpu_against_threads, throughput, throughput_of_same_requests
+from .speed import (
+    cpu_against_sockets,
+    cpu_against_threads,
+    throughput,
+    throughput_of_100_at_once,
+    throughput_of_same_requests,
+)
 from .sweep import sweep_memory, sweep_sample, sweep_time
 from .uploads import upload_memory, uploading
 
 MEASUREMENTS = (
     throughput,
     throughput_of_same_requests,
+    throughput_of_100_at_once,
     cpu_against_sockets,
     cpu_against_threads,
     objects,
@@ -41,6 +48,7 @@ MEASUREMENTS = (
     uploading,
     upload_memory,
     importing,
+    first_call_importing,
     journal_wall,
     journal_cpu,
     resuming,

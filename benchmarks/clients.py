@@ -27,17 +27,19 @@ PATH = "/v1/workflows/bulk-trigger/wf_bench/v1"
 Row = dict[str, Any]
 
 
-def package(port: int, frame: pd.DataFrame) -> list[str]:
+def package(port: int, frame: pd.DataFrame, *, concurrency: int = CONCURRENCY) -> list[str]:
     """Do all that a user's call does: look at the workflow, check each row, send, and write the columns."""
-    ids: list[str] = triggered(port, frame)["execution_id"].tolist()
+    ids: list[str] = triggered(port, frame, concurrency=concurrency)["execution_id"].tolist()
     return ids
 
 
-def triggered(port: int, frame: pd.DataFrame, *, run: str | None = None) -> pd.DataFrame:
+def triggered(
+    port: int, frame: pd.DataFrame, *, run: str | None = None, concurrency: int = CONCURRENCY
+) -> pd.DataFrame:
     import eachlabs_frames as ef  # here, as the other clients do without it
     from eachlabs_frames.aio import loop_thread
 
-    ef.configure(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1", max_concurrency=CONCURRENCY)
+    ef.configure(api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1", max_concurrency=concurrency)
     loop_thread.close()  # and with it the connections of the call before
     out: pd.DataFrame = frame.eachlabs.bulk_trigger("wf_bench", progress=False, run=run)
     return out
