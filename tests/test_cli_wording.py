@@ -32,8 +32,8 @@ NOT_SHOWN = (
         "frames/uploaded_files",
         "notebook.py",
     ),
-    # No command uses an engine, or frames of other libraries.
-    *("dask/", "polars.py", "frames/arrow", "frames/partition", "frames/unsupported"),
+    # No command uses frames of other libraries.
+    *("polars.py", "frames/arrow", "frames/unsupported"),
     *(
         "webhooks/endpoint",
         "webhooks/late_deliveries",
@@ -54,6 +54,7 @@ NEVER_REACHED = re.compile(
     r"|^label=|^inputs\[|; for a constant: lit\(|for the same file in every row|^file\("
     r"|file\.read\(\)|image\.convert\("
     r"|works on a pandas DataFrame|^dask DataFrame|ddf\.compute|df\.columns|df\.attrs|name must be a template"
+    r"|this Dask frame|follow the run with|^schema= is"
     r"|map it, as in inputs=|bulk_id must be a UUID|must be a number of bytes|must be a WebhookReceiver"
 )
 PYTHON = re.compile(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,10 @@ import pytest
 
 import eachlabs_frames as ef
 import eachlabs_frames.dask
+from eachlabs_frames import cli
+from eachlabs_frames.dask.partition_call import wait_for_workers
 from eachlabs_frames.sandbox import Sandbox
+from tests.waiting import until
 
 WORKFLOW = "wf_abc123"
 
@@ -227,6 +233,188 @@ def test_a_worker_that_is_set_up_otherwise_is_refused(
     with pytest.raises(ef.EachlabsError, match=message):
         trigger(table())
     assert not sandbox.accepted
+
+
+# eachlabs-frames trigger --dask
+
+
+@pytest.fixture
+def command(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command on the cluster, in a folder with three files; give its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("a", "b", "more/c")):
+        path = Path("rows", f"{name}.parquet")
+        path.parent.mkdir(exist_ok=True, parents=True)
+        ids = range(4 * number, 4 * number + 4)
+        pd.DataFrame({"id": ids, "prompt": [f"p{row}" for row in ids]}).to_parquet(path)
+
+    def run(*argv: str, **options: str) -> tuple[int, str, str]:
+        given = {"dask": cluster.scheduler.address, "run": "r", "key": "id", "out": "out"} | options
+        named = [word for name, value in given.items() if value for word in (f"--{name}", value)]
+        code = cli.main(["trigger", "rows", "--workflow", WORKFLOW, "--inputs", "prompt", *named, *argv])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def results(folder: str = "out") -> pd.DataFrame:
+    """Return the rows of all files of a folder."""
+    return pd.concat([pd.read_parquet(path) for path in sorted(Path(folder).rglob("*.parquet"))])
+
+
+@pytest.mark.slow
+def test_a_folder_is_triggered_and_written_file_by_file(
+    command: Callable[..., tuple[int, str, str]], sandbox: Sandbox
+) -> None:
+    """The same command again pays nothing, and writes only the files that are missing or not done."""
+    code, printed, err = command("--prefix", "p_")
+    assert (code, printed, err) == (0, "12 rows: 12 accepted (12 queued) -> out, run r\n", "")
+    assert sandbox.accepted_count() == 12
+    assert sorted(path.as_posix() for path in Path("out").rglob("*.parquet")) == [
+        "out/a.parquet",
+        "out/b.parquet",
+        "out/more/c.parquet",
+    ]
+    inputs = {execution.execution_id: execution.inputs["prompt"] for execution in sandbox.accepted}
+    assert results()["prompt"].tolist() == results()["p_execution_id"].map(inputs).tolist()
+    assert not [path for path in Path("out").iterdir() if path.suffix == ".part"]
+    assert "prefix 'p_', and this one has 'q_'" in command("--prefix", "q_")[2]
+    code, printed, _ = command("--prefix", "p_", "--wait")
+    assert (code, printed) == (0, "12 rows: 12 accepted (12 completed) -> out, run r\n")
+    assert results()["p_output"].notna().all()
+    Path("out/b.parquet").unlink()
+    before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.parquet")}
+    assert command("--prefix", "p_", "--wait")[:2] == (code, printed)
+    assert Path("out/b.parquet").exists()
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert sandbox.accepted_count() == 12
+    assert results()["p_execution_id"].nunique() == 12
+
+
+@pytest.mark.slow
+def test_rows_that_are_not_accepted_are_reported_and_sent_by_the_next_command(
+    command: Callable[..., tuple[int, str, str]], sandbox: Sandbox
+) -> None:
+    """Exit code 1; a file with such a row is not done."""
+    sandbox.change(balance_usd=0.0)
+    sandbox.reset()
+    code, printed, err = command()
+    assert (code, printed) == (1, "12 rows: 0 accepted, 12 pending -> out, run r\n")
+    assert "12 of 12 rows have no execution: not sent: HTTP 402: insufficient balance" in err
+    sandbox.top_up(1.0)
+    assert command()[:2] == (0, "12 rows: 12 accepted (12 queued) -> out, run r\n")
+
+
+@pytest.mark.slow
+def test_an_error_of_one_file_says_what_was_sent(
+    command: Callable[..., tuple[int, str, str]], sandbox: Sandbox
+) -> None:
+    """Exit code 1 if other files have been sent, and the same command goes on when the file is mended."""
+    rows = pd.DataFrame({"id": [8, 8], "prompt": ["x", "y"]})
+    good = Path("rows/more/c.parquet").read_bytes()
+    rows.to_parquet("rows/more/c.parquet")
+    code, printed, err = command()
+    assert (code, printed) == (1 if sandbox.accepted_count() else 2, "")
+    assert "more/c.parquet" in err
+    assert "key" in err
+    Path("rows/more/c.parquet").write_bytes(good)
+    assert command()[:2] == (0, "12 rows: 12 accepted (12 queued) -> out, run r\n")
+    assert sandbox.accepted_count() == 12
+
+
+@pytest.mark.slow
+def test_a_command_that_cannot_be_used_sends_nothing(
+    command: Callable[..., tuple[int, str, str]], sandbox: Sandbox
+) -> None:
+    """Exit code 2 and one line; the output folder is not left behind."""
+
+    def refused(*argv: str, **options: str) -> str:
+        code, printed, err = command(*argv, **options)
+        assert (code, printed, err.count("\n")) == (2, "", 1), err
+        return err
+
+    assert "--dask requires --run NAME" in refused(run="")
+    assert "--dask requires --key COL" in refused(key="")
+    assert "--dask requires --out FOLDER" in refused(out="")
+    assert "--dask requires --out FOLDER" in refused(out="-")
+    assert "rows/a.parquet: no column 'ID', which --key names; it has id, prompt" in refused(key="ID")
+    assert "neither local nor the address of a scheduler" in refused(dask="somewhere")
+    with dask.config.set({"distributed.comm.timeouts.connect": "0.1s"}):
+        assert "--dask tcp://127.0.0.1:1: no Dask scheduler answers: " in refused(dask="tcp://127.0.0.1:1")
+    assert "--retrigger cannot be used with --dask" in refused("--retrigger")
+    assert "must be neither the input folder" in refused(out="rows/out")
+    assert "/no does not exist; create it first" in refused(out="no/out")
+    Path("mine").mkdir()
+    assert "no column 'ID'" in refused(out="mine", key="ID")
+    Path("mine/a.parquet").write_bytes(b"")
+    assert "was not made by this command" in refused(out="mine")
+    pd.DataFrame({"id": [1]}).to_parquet("rows/other.parquet")
+    assert "rows/other.parquet: its columns are ['id']" in refused()
+    Path("rows/other.parquet").write_bytes(b"PAR")
+    assert "rows/other.parquet: cannot be read as parquet" in refused()
+    for path in Path("rows").rglob("*.parquet"):
+        path.unlink()
+    assert "rows: it has no Parquet files" in refused()
+    assert not Path("out").exists()
+    assert not sandbox.requests
+
+
+@pytest.mark.slow
+def test_a_local_cluster_is_stopped_by_a_signal(command: Callable[..., tuple[int, str, str]], sandbox: Sandbox) -> None:
+    """A file that is being sent stops too; the same command, on another cluster, sends and writes the rest."""
+    rows = 60
+    for name in ("a", "b", "more/c"):
+        ids = [f"{name}{row}" for row in range(rows)]
+        pd.DataFrame({"id": ids, "prompt": ids}).to_parquet(f"rows/{name}.parquet")
+    sandbox.faults(ef.sandbox.Fault("latency", seconds=4.0))
+    given = ["--workflow", WORKFLOW, "--inputs", "prompt", "--run", "r", "--key", "id", "--out", "out"]
+    argv = [
+        sys.executable,
+        "-m",
+        "eachlabs_frames.cli",
+        "trigger",
+        "rows",
+        *given,
+        "--dask",
+        "local",
+        "--max-concurrency",
+        "1",
+    ]
+    environment = os.environ | {"EACHLABS_API_KEY": sandbox.api_key, "EACHLABS_BASE_URL": sandbox.base_url}
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(argv, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    try:
+        until(lambda: sandbox.accepted_count() > 0)
+        os.killpg(child.pid, signal.SIGINT)  # as a terminal sends it: to the workers too
+        printed, err = child.communicate(timeout=120)
+    finally:
+        child.kill()
+    assert (child.returncode, printed) == (130, ""), err
+    assert err.splitlines()[-1].startswith("eachlabs-frames: SIGINT: stopped. ")
+    assert "To resume, run the same command; it sends only rows that were not sent" in err
+    assert "Traceback" not in err
+    assert sandbox.accepted_count() < 3 * rows
+    sandbox.faults()
+    assert command()[:2] == (0, f"{3 * rows} rows: {3 * rows} accepted ({3 * rows} queued) -> out, run r\n")
+    assert sandbox.accepted_count() == 3 * rows
+
+
+def test_a_cluster_without_workers_is_an_error(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """After a warning, and before anything is sent; a cancelled call does not wait."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        with pytest.raises(ef.ConfigurationError, match=r"no workers for 0\.5 s, and nothing was sent: start workers"):
+            wait_for_workers(client, notice=0.0, timeout=0.5)
+        with pytest.raises(CancelledError):
+            wait_for_workers(client, is_cancelled=lambda: True)
+    warnings = [record.message for record in caplog.records if record.name == "eachlabs_frames"]
+    assert warnings == ["the Dask cluster has no workers; waiting up to 0.5 s for the first one"]
 
 
 def test_the_example_of_the_documentation_runs(sandbox: Sandbox) -> None:

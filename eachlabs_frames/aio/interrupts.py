@@ -97,12 +97,16 @@ class InterruptHandler:
         if self.count:
             raise KeyboardInterrupt
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def interrupt(self) -> None:
+        """Interrupt the call, on any thread: it raises KeyboardInterrupt once it has stopped."""
         self.count += 1
+        if self.action is not None:
+            self.action()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.interrupt()
         if self.action is None:
             signal.default_int_handler(number, frame)
-        else:
-            self.action()
 
 
 _actions: list[Callable[[], object]] = []

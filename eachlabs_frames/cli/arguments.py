@@ -6,6 +6,7 @@ import argparse
 import csv
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -85,11 +86,17 @@ def _add_trigger(commands: Any) -> None:
     add(
         "file",
         metavar="FILE",
-        help=f"the rows: {FORMATS}, or - for stdin. Rows that already have an execution are not sent",
+        help=f"the rows: {FORMATS}, or - for stdin. Rows that already have an execution are not sent. With --dask, a "
+        "folder of Parquet files",
     )
     _add_input_format(add)
     add("--workflow", required=True, metavar="ID", help="id or slug of the workflow")
     _add_output(add)
+    dask = (
+        "trigger the rows of a folder of Parquet files, in processes of this machine (local) or on the cluster of a "
+        "Dask scheduler; --out is a folder with a file for each of them; requires --run and --key"
+    )
+    add("--dask", type=dask_scheduler, metavar="local|tcp://HOST:PORT", help=dask)
     add(
         "--dry-run",
         action="store_true",
@@ -323,6 +330,14 @@ def count(text: str) -> int:
         msg = f"{text!r} is not a whole number of 1 or more"
         raise argparse.ArgumentTypeError(msg)
     return int(text)
+
+
+def dask_scheduler(text: str) -> str:
+    """Return ``local``, or the address of a Dask scheduler."""
+    if text != "local" and not re.fullmatch(r"(tcp|tls)://\S+:\d+", text):
+        msg = f"{text!r} is neither local nor the address of a scheduler, as in tcp://host:8786"
+        raise argparse.ArgumentTypeError(msg)
+    return text
 
 
 def port(text: str) -> int:

@@ -58,7 +58,8 @@ def read(source: Path | BinaryIO, *, suffix: str | None = None) -> Frame:
     assert suffix is not None
     try:
         if isinstance(source, Path) and not source.is_file():
-            msg = f"{source}: {'a folder, not a file' if source.is_dir() else 'no such file'}"
+            folder = "a folder, not a file; --dask local triggers the rows of a folder of Parquet files"
+            msg = f"{source}: {folder if source.is_dir() else 'no such file'}"
             raise UsageError(msg)
         data = source.read_bytes() if isinstance(source, Path) else source.read()
         return formats.decode(data, suffix, name)

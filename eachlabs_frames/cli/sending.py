@@ -179,12 +179,17 @@ def result_summary(frame: Frame, sink: OutputFile) -> str:
 def _status_counts(frame: Frame, sink: OutputFile) -> str:
     accepted = frame[sink.execution_id].notna()
     statuses = frame[f"{sink.prefix}status"].astype(object)
+    return count_statuses(Counter(map(str, statuses[accepted])), Counter(map(str, statuses[~accepted])))
 
-    def counts(of: Any) -> list[str]:
-        by_status = Counter(map(str, statuses[of]))
+
+def count_statuses(accepted: Counter[str], others: Counter[str]) -> str:
+    """Return the numbers of rows by status: of those that have an execution, and of the others."""
+
+    def counts(by_status: Counter[str]) -> list[str]:
         order = sorted(by_status, key=lambda name: (STATUSES.index(name) if name in STATUSES else len(STATUSES), name))
         return [f"{by_status[name]} {name}" for name in order]
 
-    inside = ", ".join(counts(accepted))
-    parts = [f"{int(accepted.sum())} accepted" + (f" ({inside})" if inside else ""), *counts(~accepted)]
-    return f"{len(frame)} row{'' if len(frame) == 1 else 's'}: {', '.join(parts)}"
+    total, inside = accepted.total(), ", ".join(counts(accepted))
+    rows = total + others.total()
+    parts = [f"{total} accepted" + (f" ({inside})" if inside else ""), *counts(others)]
+    return f"{rows} row{'' if rows == 1 else 's'}: {', '.join(parts)}"

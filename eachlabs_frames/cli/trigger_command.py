@@ -45,6 +45,10 @@ REFRESH_PREFIX: Final = "eachlabs_refreshed_"
 
 def run(args: argparse.Namespace, signals: Signals) -> int:
     """Check everything, send and write; with ``--wait``, wait and write again."""
+    if args.dask is not None:
+        from . import trigger_dask
+
+        return trigger_dask.run(args, signals)
     _check(args)
     inputs = inputs_of(args)
     frame = input_table.read(args.file, args.input_format)

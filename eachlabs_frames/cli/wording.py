@@ -78,6 +78,7 @@ _PHRASES: Final = [
     for pattern, replacement in (
         (r"call (?:ef\.)?accept_journal_loss\(\) \(`[^`]*`\)", "call accept_journal_loss()"),
         (r",? or (?:call )?(?:eachlabs_frames\.|ef\.)?configure\(api_key=\.\.\.\)", ""),
+        (r"A key that .* has given to configure\(\) does not reach this one: set", "Set"),
         (r"configure\(journal=\.\.\.\) or (?=EACHLABS_JOURNAL)", ""),
         (r", but with journal=None|[:;] configure\(journal=True\) turns it on(?: again)?", ""),
         (r"use dialect='current'", "set EACHLABS_BASE_URL to an address of the current API"),

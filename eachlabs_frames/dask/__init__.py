@@ -259,7 +259,10 @@ class DaskRun:
         return {name: int(summary[name]) for name in summary.index[4:]}
 
     def cancel(self) -> None:
-        """Send no partition that has not begun; executions continue. The same call resumes the run."""
+        """Stop sending, and keep the responses in flight; executions continue. The same call resumes the run.
+
+        It returns when the partitions at work have stopped, within about 10 s.
+        """
         self._call.cancel()
 
     def result(self, timeout: float | None = None) -> Any:

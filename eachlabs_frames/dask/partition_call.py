@@ -5,11 +5,14 @@ A `PartitionCall` is part of the tasks: neither the API key nor a journal's URL 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import platform
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -18,9 +21,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from ..aio.bridge import GRACE
+from ..aio.interrupts import InterruptHandler
 from ..errors import ConfigurationError, EachlabsError, JournalError
+from ..frames import source_file
 from ..frames.columns import ResultMeta, write_meta
-from ..frames.partition import partition_results, result_schema, trigger_partition
+from ..frames.partition import interrupt_handler, partition_results, result_schema, trigger_partition
 from ..frames.runs import open_current_journal
 from ..frames.table import Frame
 from ..journal.base import CapHint
@@ -31,9 +37,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _READ_KEYWORDS: Final = ("run", "key", "version_id", "schema", "na", "validate", "prefix", "json_output")
-_COUNTS: Final = pd.DataFrame({"status": pd.Series([], dtype="object"), "rows": pd.Series([], dtype="int64")})
-_cancelled: Final[set[str]] = set()
-"""The calls of this process whose partitions are not sent any more."""
+NO_COUNTS: Final = pd.DataFrame(
+    {
+        name: pd.Series([], dtype=dtype)
+        for name, dtype in {"status": "object", "is_accepted": "bool", "rows": "int64", "error": "object"}.items()
+    }
+)
+"""What `count_rows` returns of no rows."""
+WORKERS_NOTICE: Final = 5.0
+"""Seconds after which a warning says that a cluster has no workers."""
+WORKERS_TIMEOUT: Final = 300.0
+"""Seconds that a call waits for the first worker; clusters in a cloud start them within a few minutes."""
+_POLL: Final = 0.1
+
+logger = logging.getLogger("eachlabs_frames")
 
 
 class PartitionCall:
@@ -72,11 +89,17 @@ class PartitionCall:
         self._client = getattr(scheduler, "__self__", None)  # of a distributed client; other schedulers are functions
         with self._known_journal():
             if self._client is not None:
+                wait_for_workers(self._client, is_cancelled=lambda: self.id in _cancelled)
                 # Other errors are of workers that end meanwhile; each task checks its worker too.
                 for error in self._client.run(_check_worker, self, on_error="return").values():
                     if isinstance(error, EachlabsError):
                         raise error
-            counts = frame.map_partitions(_send, self, meta=_COUNTS).compute(scheduler=scheduler)
+            counts = frame.map_partitions(_send, self, meta=NO_COUNTS).compute(scheduler=scheduler)
+        others = counts[~counts["is_accepted"].astype(bool)]
+        if len(others):
+            errors = others["error"].dropna()
+            reason = f": {errors.iloc[0]}" if len(errors) else ""
+            logger.warning("%d of %d rows have no execution%s", others["rows"].sum(), counts["rows"].sum(), reason)
         return {str(status): int(rows) for status, rows in counts.groupby("status")["rows"].sum().items()}
 
     def results(self, frame: Any) -> Any:
@@ -117,10 +140,10 @@ class PartitionCall:
             raise JournalError(msg)
 
     def cancel(self) -> None:
-        """Send no partition that has not begun."""
-        _cancelled.add(self.id)
+        """Send no partition that has not begun, and stop those at work: their responses in flight are kept."""
+        _interrupt(self.id)
         if self._client is not None:
-            self._client.run(_cancelled_add, self.id, on_error="ignore")
+            self._client.run(_stop, self.id, on_error="ignore")
 
     @property
     def _account(self) -> str:
@@ -147,28 +170,127 @@ def empty_frame(frame: Any) -> Frame:
     return empty
 
 
+def wait_for_workers(
+    client: Any,
+    *,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    notice: float = WORKERS_NOTICE,
+    timeout: float = WORKERS_TIMEOUT,
+) -> None:
+    """Wait until a cluster has a worker.
+
+    Raises
+    ------
+    ConfigurationError
+        It has none after `timeout` seconds.
+    concurrent.futures.CancelledError
+        `is_cancelled` has returned true.
+    """
+    if client.nthreads():
+        return
+    task = client.submit(_do_nothing, pure=False)  # a cluster that adapts to its load starts no worker without one
+    began, is_noticed = time.monotonic(), False
+    try:
+        while not client.nthreads():
+            waited = time.monotonic() - began
+            if is_cancelled():
+                raise CancelledError
+            if waited >= timeout:
+                msg = (
+                    f"the Dask cluster has had no workers for {timeout:g} s, and nothing was sent: start workers, then "
+                    "call again"
+                )
+                raise ConfigurationError(msg)
+            if waited >= notice and not is_noticed:
+                is_noticed = True
+                logger.warning("the Dask cluster has no workers; waiting up to %g s for the first one", timeout)
+            time.sleep(_POLL)
+    finally:
+        task.release()
+
+
 # -- in the workers ---------------------------------------------------------------------------------------------------
 
 _checked: Final[set[str]] = set()
+_cancelled: Final[set[str]] = set()
+"""The calls of this process whose partitions are not sent any more."""
+_at_work: Final[defaultdict[str, set[InterruptHandler]]] = defaultdict(set)
+"""What interrupts the partitions that this process sends now, by call."""
 _lock: Final = threading.Lock()
 
 
 def _send(partition: Frame, call: PartitionCall) -> Frame:
-    """Trigger a partition, and return how many of its rows have each status."""
+    """Trigger a partition, and return its counts."""
     _check_worker(call)
-    if call.id in _cancelled:
-        raise CancelledError
     options = dict(call.keywords)
     if options.get("webhook_url") is not None:
         options["webhook_secret"] = os.environ.get("EACHLABS_WEBHOOK_SECRET")
     try:
-        out = trigger_partition(partition, call.workflow_id, call.inputs, **options)
+        with _stoppable(call.id):
+            out = trigger_partition(partition, call.workflow_id, call.inputs, **options)
     except BaseException as exc:
         vars(exc).pop("frame", None)  # the journal has its rows, and the driver need not
+        file = source_file.of(partition)
+        if file is not None and isinstance(exc, EachlabsError):
+            exc.args = (f"{file.name}: {exc}", *exc.args[1:])
         raise
-    counts = out[f"{options.get('prefix', '')}status"].astype(object).value_counts()
-    summary: Frame = pd.DataFrame({"status": counts.index.astype(object), "rows": counts.to_numpy(dtype="int64")})
-    return summary
+    return count_rows(out, options.get("prefix", ""))
+
+
+def count_rows(result: Frame, prefix: str) -> Frame:
+    """Return the numbers of rows by status and by whether they have an execution, each with one of their errors."""
+    rows = pd.DataFrame(
+        {
+            "status": result[f"{prefix}status"].astype(object),
+            "is_accepted": result[f"{prefix}execution_id"].notna(),
+            "error": result[f"{prefix}error"].astype(object),
+        }
+    )
+    counts = rows.groupby(["status", "is_accepted"], sort=False)["error"].agg(rows="size", error="first").reset_index()
+    out: Frame = counts.astype(NO_COUNTS.dtypes.to_dict())
+    return out
+
+
+@contextmanager
+def _stoppable(call_id: str) -> Iterator[None]:
+    """Let `_interrupt` stop what this thread triggers meanwhile: it raises CancelledError."""
+    handler = InterruptHandler()
+    with _lock:
+        if call_id in _cancelled:
+            raise CancelledError
+        _at_work[call_id].add(handler)
+    token = interrupt_handler.set(handler)
+    try:
+        yield
+    except KeyboardInterrupt:  # which would end the worker
+        if handler.count:
+            raise CancelledError from None
+        raise
+    finally:
+        interrupt_handler.reset(token)
+        with _lock:
+            _at_work[call_id].discard(handler)
+
+
+def _interrupt(call_id: str) -> None:
+    """Send no further partition of a call in this process, and interrupt those at work."""
+    with _lock:
+        _cancelled.add(call_id)
+        at_work = list(_at_work[call_id])
+    for handler in at_work:
+        handler.interrupt()
+
+
+async def _stop(call_id: str) -> None:
+    """Interrupt what this worker sends, and wait until it has stopped, or is cancelled."""
+    _interrupt(call_id)
+    end = time.monotonic() + 2 * GRACE
+    while _at_work[call_id] and time.monotonic() < end:
+        await asyncio.sleep(_POLL)
+
+
+def _do_nothing() -> None:
+    return None
 
 
 def _results(partition: Frame, call: PartitionCall) -> Frame:
@@ -184,10 +306,6 @@ def _check_worker(call: PartitionCall) -> None:
         call.check()
         with _lock:
             _checked.add(call.id)
-
-
-def _cancelled_add(call_id: str) -> None:
-    _cancelled.add(call_id)
 
 
 def _machine() -> str:

@@ -7,6 +7,7 @@ exact, and dates stay dates. pyarrow is imported when a frame needs it, and Pola
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -230,6 +231,14 @@ def _kind(frame: Any) -> str | None:
 
 def _name(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def empty_of_parquet(path: Path) -> pd.DataFrame:
+    """Return a frame without rows that has the columns and the index of a Parquet file; read its footer alone."""
+    import pyarrow.parquet as pq
+
+    frame: pd.DataFrame = pq.read_schema(path).empty_table().to_pandas()
+    return frame
 
 
 def _pyarrow() -> Any:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from contextlib import closing
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final
 
 from ..aio.bridge import Read, ReadCall
 from ..aio.bridge import run as run_call
+from ..aio.interrupts import InterruptHandler
 from ..api.client import Client
 from ..api.requests import checked_id
 from ..errors import ConfigurationError
@@ -27,6 +29,9 @@ from .run_binding import read_keys
 from .table import Frame
 from .trigger import TriggerCall
 from .workflows import read_workflow
+
+interrupt_handler: Final[ContextVar[InterruptHandler | None]] = ContextVar("interrupt_handler", default=None)
+"""What interrupts the `trigger_partition` calls of this thread, where a front end can stop partitions at work."""
 
 _WHY: Final = (
     "an engine computes a partition again after a failure, and for each action: the journal recognizes rows that were "
@@ -137,7 +142,7 @@ def trigger_partition(
     )
 
     def trigger(partition: Frame) -> Frame:
-        return run_call(lambda: _call(partition, workflow_id, inputs, options, schema))
+        return run_call(lambda: _call(partition, workflow_id, inputs, options, schema), handler=interrupt_handler.get())
 
     return arrow.call_like(frame, trigger, json_output=json_output)
 
