@@ -147,6 +147,11 @@ class Results:
             for (column, missing, _), value in zip_longest(self._later, others):
                 column[row] = missing if value is None else value
 
+    def store_rows(self, first: int, other: Results, start: int, stop: int) -> None:
+        """Overwrite the rows from `first` on with those of another's, without counting: call `load` afterwards."""
+        for name in COLUMNS:
+            self.column(name)[first : first + stop - start] = other.column(name)[start:stop]
+
     def replace(self, outcome: Outcome) -> None:
         """Overwrite a row with the outcome of a new trigger."""
         row, status, bulk_id, execution_id, error = outcome[:5]

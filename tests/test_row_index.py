@@ -32,6 +32,21 @@ def test_a_frame_gets_each_number_once_and_as_many_as_the_run_has(run: list[str]
 
 
 @settings(deadline=None)
+@given(LETTERS, LETTERS, st.integers(1, 4), st.sets(st.integers(0, 11), max_size=1))
+def test_rows_in_the_runs_order_get_the_same_numbers_without_an_index(
+    run: list[str], more: list[str], size: int, taken: set[int]
+) -> None:
+    """Chunk by chunk, until one is not the next rows of the run; so in a frame that begins as the run does."""
+    frame = run[: len(more)] + more
+    index = RowIndex(b"".join(_digests(run)), taken=taken)
+    found: list[int] = []
+    for start in range(0, len(frame), size):
+        chunk = _digests(frame[start : start + size])
+        found += index.find_in_order(chunk) or [index.find(digest) for digest in chunk]
+    assert found == _found(run, frame, taken=taken)
+
+
+@settings(deadline=None)
 @given(LETTERS, st.permutations(range(12)))
 def test_sorting_a_frame_finds_the_same_rows(run: list[str], order: list[int]) -> None:
     """The rows of a run are the same set, in whatever order the frame is."""

@@ -65,6 +65,28 @@ def test_rows_are_identified_by_their_input_and_not_by_their_position(sandbox: S
     assert second["execution_id"].is_unique
 
 
+def test_a_frame_in_another_order_gets_what_the_run_knows_of_each_row(sandbox: Sandbox) -> None:
+    """Accepted rows, rows that were not sent, and a row that is new to the run, in one frame."""
+    sandbox.change(balance_usd=0.30)
+    first = frame(40).eachlabs.bulk_trigger(WF, run="one", max_concurrency=1)
+    sent = first[first["status"] == "queued"]
+    assert len(sent) == 30
+    sandbox.top_up(10)
+    order = [*range(25, 30), *range(35, 40), *range(12), 100, *range(30, 33), 24, *range(12, 20)]
+    mixed = pd.concat([frame(40), frame(1, start=100)]).loc[order]
+    second = mixed.eachlabs.bulk_trigger(WF, run="one")
+    assert second.index.tolist() == order
+    assert (second["status"] == "queued").all()
+    assert accepted_count(sandbox) == 30 + 5 + 1 + 3
+    for name in ("execution_id", "bulk_id"):
+        again = second[name].reindex(sent.index).dropna()
+        assert again.to_dict() == sent.loc[again.index, name].to_dict()
+    assert second["execution_id"].is_unique
+    loaded = ef.load_run("one")
+    known = second["execution_id"].to_dict()
+    assert {label: id_ for label, id_ in loaded["execution_id"].items() if label in known} == known
+
+
 def test_duplicate_inputs_are_separate_rows(sandbox: Sandbox) -> None:
     """Each occurrence of an input has its own execution, and one more occurrence is one more row."""
     doubled = pd.concat([frame(3), frame(3)], ignore_index=True)

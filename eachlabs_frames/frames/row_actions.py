@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..journal.records import RowHint, RowState
+from ..journal.records import SETTLED, RowHint, RowState, RunState
 from ..models import FAILED, INVALID, PENDING, UNKNOWN, Outcome
 from ..results import Results
 from .rows import Positions
@@ -108,7 +108,7 @@ def decide_actions(
     send: list[int] = []
     actions = RowActions(send, numbers)
     rows = plan.compact() if sends else [row for row in plan.compact() if numbers[row] >= 0]
-    for row in rows:
+    for row in rows if has_result else _take_accepted(rows, binding.run_journal.state, numbers, results):
         state, outcome, is_live = binding.run_journal.row_state(numbers[row]) if numbers[row] >= 0 else NEW_ROW
         if state == "sent":
             (actions.elsewhere if is_live else actions.unanswered).append(row)
@@ -130,6 +130,29 @@ def decide_actions(
         message = "%d unknown row(s) were not searched for: %s; load_run(%r).eachlabs.reconcile() finds them without it"
         logger.warning(message, len(unidentified), commonest_problem(unidentified, plan.frame), run)
     return actions
+
+
+def _take_accepted(rows: Sequence[int], state: RunState, numbers: Sequence[int], results: Results) -> Sequence[int]:
+    """Write the executions that rows of a new frame have in the run into `results`, and return the other rows.
+
+    Slice by slice, because a run may have a million rows, and a frame mostly has them in the run's order.
+    """
+    positions = np.array(rows, dtype=np.int64)
+    places = np.array(numbers, dtype=np.int64)[positions]
+    is_accepted = np.frombuffer(bytes(state.phases), dtype=np.uint8) == SETTLED
+    is_accepted &= np.array([execution_id is not None for execution_id in state.results.execution_id], dtype=bool)
+    taken = np.append(is_accepted, False)[places]  # -1, of a row that is not in the run, is the last one
+    first, start = positions[taken], places[taken]
+    if not len(first):
+        return rows
+    breaks = np.flatnonzero((np.diff(first) != 1) | (np.diff(start) != 1)) + 1
+    begins, ends = [0, *breaks.tolist()], [*breaks.tolist(), len(first)]
+    for begin, end in zip(begins, ends, strict=True):
+        stored = int(start[begin])
+        results.store_rows(int(first[begin]), state.results, stored, stored + end - begin)
+    results.load()
+    left: list[int] = positions[~taken].tolist()
+    return left
 
 
 def decide_retries(plan: Plan, binding: RunBinding, numbers: Sequence[int], results: Results) -> RowActions:

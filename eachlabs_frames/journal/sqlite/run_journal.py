@@ -347,7 +347,9 @@ class SqliteRunJournal:
         return result
 
     def close(self) -> JournalError | None:
-        return self._writer.close()
+        failure = self._writer.close()
+        self.state = RunState(0)  # it may take as much memory as the frame, which is written now
+        return failure
 
     def _do(self, statement: str, values: Sequence[object] = ()) -> None:
         self._connection.execute(statement, values)

@@ -105,6 +105,10 @@ class RowTable:
         if not index:
             return [UNSEEN] * len(chunk.digests)
         assigned = chunk.numbers or [UNSEEN] * len(chunk.digests)
+        if not any(chunk.hints) and max(assigned, default=UNSEEN) == UNSEEN:
+            in_order = index.find_in_order(chunk.digests)
+            if in_order is not None:
+                return list(in_order)
         numbers: list[int] = []
         matchers = [None, *(partial(state.matches, hint) for hint in RowHint if hint != RowHint.ANY)]
         for digest, content, hint, number in zip(chunk.digests, chunk.contents, chunk.hints, assigned, strict=True):
