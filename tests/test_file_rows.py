@@ -337,6 +337,37 @@ def test_failed_rows_with_files_are_retried_with_the_file_as_it_is_now(tmp_path:
         assert out["execution_id"].tolist()[1] == frame["execution_id"].tolist()[1]
 
 
+@pytest.mark.parametrize(
+    ("fault", "uploads", "requests"),
+    [(None, 1, 2), (Fault("error_before", on="file", status=503), 0, 2), (Fault("forbidden", on="file"), 2, 4)],
+)
+def test_a_retry_uploads_files_anew_that_are_gone(
+    sandbox: Sandbox, tmp_path: Path, fault: Fault | None, uploads: int, requests: int
+) -> None:
+    """Those of failed rows. A file that the storage refuses counts as gone, unless the refusal is of the moment."""
+    sandbox.change(fail_when=lambda inputs: inputs["n"] < 2)
+    frame = pd.DataFrame({"image": pictures(tmp_path, 3), "n": range(3)})
+    out = frame.eachlabs.bulk_trigger(WF, run="r", wait=True)
+    dead = out["execution_id"].map({row.execution_id: row.inputs["image"] for row in sandbox.accepted})[0]
+    sandbox.expire_files(*[file.file_id for file in sandbox.files if file.public_url == dead])
+    sandbox.change(fail_when=None)
+    sandbox.faults(*([] if fault is None else [fault]))
+    out.eachlabs.retry_failed(wait=True)
+    assert len(sandbox.accepted) == 5
+    assert sandbox.puts == 3 + uploads
+    assert (dead in {row.inputs["image"] for row in sandbox.accepted[3:]}) == (uploads == 0)
+    assert [request.route for request in sandbox.requests].count("file") == requests
+
+
+def test_a_retry_of_a_file_that_is_gone_everywhere_sends_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A loaded run has no content to upload; its dead URL would be paid for once more."""
+    sandbox.change(fail_when=lambda inputs: True)
+    pd.DataFrame({"image": pictures(tmp_path, 1)}).eachlabs.bulk_trigger(WF, run="r", wait=True)
+    sandbox.expire_files(*[file.file_id for file in sandbox.files])
+    out = ef.load_run("r").eachlabs.retry_failed()
+    assert (out["status"].tolist(), len(sandbox.accepted)) == (["failed"], 1)
+
+
 def test_a_row_is_sent_in_the_background_with_its_files(sandbox: Sandbox, tmp_path: Path) -> None:
     """`start` and the async form upload as `bulk_trigger` does."""
     frame = pd.DataFrame({"image": pictures(tmp_path, 2)})

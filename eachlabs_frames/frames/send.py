@@ -24,7 +24,7 @@ from ..inputs.file_values import references_of
 from ..journal import open_journal
 from ..journal.base import LostRequest
 from ..journal.file_references import FileReferences
-from ..models import INVALID, PENDING, UNKNOWN, ApiConnection, Batch, Target
+from ..models import FAILED, INVALID, PENDING, UNKNOWN, ApiConnection, Batch, Target
 from ..results import Results
 from ..settings import Settings
 from ..uploads.account import account_id
@@ -140,8 +140,13 @@ class Sender:
         )
         if isinstance(self._connection.references, FileReferences):
             self._connection.references.follow(uploader.references)
-        uploader.add(references_of(chain.from_iterable(batch.payloads for batch in self._batches(self._actions.send))))
+        uploader.doubt(self._digests([row for row in self._actions.send if self._results.status[row] == FAILED]))
+        uploader.add(self._digests(self._actions.send))
         return uploader
+
+    def _digests(self, rows: Sequence[int]) -> Sequence[str]:
+        """Return the files of rows, in the order of first use."""
+        return references_of(chain.from_iterable(batch.payloads for batch in self._batches(rows))) if rows else ()
 
     def close(self) -> None:
         """Write what is left to the journal."""

@@ -40,6 +40,9 @@ _NO_HEADERS: Final = frozenset({"Accept", "Accept-Encoding", "User-Agent"})
 _NO_HEAD: Final = frozenset({200, 403, 405, 501})
 """Statuses of a HEAD after which a GET may tell more."""
 
+_PASSING: Final = frozenset({408, 429})
+"""Statuses below 500 that say nothing of the file."""
+
 _LENGTH: Final = "content-length"
 _KEPT: Final = ("retry-after", "date", _LENGTH)
 
@@ -136,6 +139,16 @@ class StorageClient:
             if answer.status not in _NO_HEAD:
                 return None
         return None
+
+    async def is_gone(self, url: str) -> bool:
+        """Return whether the file at a public URL is refused, as to a workflow; False if that cannot be told."""
+        for method in ("HEAD", "GET"):
+            answer = await self._send(method, Secret(url), {}, None)
+            if not isinstance(answer, Reply) or not 400 <= answer.status < 500 or answer.status in _PASSING:
+                return False
+            if answer.status not in _NO_HEAD:
+                return True
+        return True
 
     async def _send(self, method: str, url: Secret, headers: Mapping[str, str], body: _Body | None) -> Reply | Fault:
         """Send a request once; give up if neither a byte is sent nor received for `timeout` seconds."""

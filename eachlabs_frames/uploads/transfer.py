@@ -80,13 +80,23 @@ class Transfer:
 
     async def confirm(self, record: UploadRecord) -> UploadRecord | None:
         """Return an upload whose end is not known, as complete if its URL has the content; else None."""
+        if not self._may_request(record) or await self._storage.size(record.public_url) != record.size:
+            return None
+        return self._complete(record)
+
+    async def is_gone(self, record: UploadRecord) -> bool:
+        """Return whether a complete upload is not at the API any more, and record that."""
+        is_gone = self._may_request(record) and await self._storage.is_gone(record.public_url)
+        if is_gone:
+            self._records.delete(record.file_id, self._now())
+        return is_gone
+
+    def _may_request(self, record: UploadRecord) -> bool:
         try:
             check_url(Secret(record.public_url), what="public_url", loopback=self._loopback)
         except RefusedUrlError:
-            return None
-        if await self._storage.size(record.public_url) != record.size:
-            return None
-        return self._complete(record)
+            return False
+        return True
 
     async def upload(self, source: FileSource) -> UploadRecord | str:
         """Upload a content; return the record of it, or the reason why it cannot be used.

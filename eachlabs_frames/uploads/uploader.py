@@ -107,6 +107,7 @@ class Uploader:
         self._records = journal.open_uploads(account)
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._waiting: set[str] = set()
+        self._doubted: set[str] = set()
         self._used: set[str] = set()
         self._changed = asyncio.Event()
         self._is_stopped = False
@@ -121,6 +122,12 @@ class Uploader:
                 self._waiting.add(digest)
                 self._queue.put_nowait(digest)
                 self._progress.add()
+
+    def doubt(self, digests: Iterable[str]) -> None:
+        """Ask whether these contents are still at the API before their URLs are sent again: executions have failed."""
+        for digest in digests:
+            if isinstance(self._outcomes.pop(digest, None), UploadRecord):
+                self._doubted.add(digest)
 
     async def ensure(self, digests: Iterable[str]) -> dict[str, str] | None:
         """Wait until each of these contents is at the API, and its URL in `urls`, or has failed.
@@ -209,9 +216,10 @@ class Uploader:
         """Return an upload of a content: that of another call, also one that was cut off after it, else a new one."""
         now = self._clock.epoch()
         earlier = await self._records.find(digest)
-        complete = next((record for record in earlier if is_usable(record, now)), None)
-        if complete is not None:
-            return complete
+        for record in earlier:
+            if is_usable(record, now) and (digest not in self._doubted or not await transfer.is_gone(record)):
+                self._doubted.discard(digest)
+                return record
         for record in earlier:
             if record.uploaded_at is None and is_usable(replace(record, uploaded_at=record.presigned_at), now):
                 confirmed = await transfer.confirm(record)
