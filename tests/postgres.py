@@ -85,6 +85,33 @@ class Server:
         assert done.returncode == 0, f"{program} failed"
 
 
+@contextmanager
+def running_pooler(server: Server, mode: str) -> Iterator[str]:
+    """Start pgbouncer in front of a server, with two connections to it; yield its URL, whose user is not checked."""
+    port, settings = free_port(), server.folder / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n* = user=postgres host=127.0.0.1 port={server.port}\n[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+        f"pool_mode = {mode}\ndefault_pool_size = 2\nserver_reset_query = DISCARD ALL\nserver_reset_query_always = 1\n"
+    )
+    command = [shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "pgbouncer", "-q"]
+    if os.getuid() == 0:
+        command += ["-u", "postgres"]
+    pooler = subprocess.Popen([*command, str(settings)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: listens(port))
+        yield f"postgresql://anyone@127.0.0.1:{port}/postgres"
+    finally:
+        pooler.terminate()
+        pooler.wait()
+
+
+def listens(port: int) -> bool:
+    """Return whether a server accepts connections on a port."""
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def free_port() -> int:
     """Return a port on which nothing listens."""
     with closing(socket.socket()) as probe:

@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -23,7 +24,7 @@ from eachlabs_frames.postgres_url import PostgresUrl
 from eachlabs_frames.sandbox import Sandbox
 from eachlabs_frames.settings import current_journal
 
-from .postgres import Server, free_port, until
+from .postgres import Server, free_port, running_pooler, until
 
 SECRET = "pa55word"
 WF = "wf_abc123"
@@ -298,6 +299,30 @@ def test_a_connection_that_the_server_ends_when_it_is_idle_is_replaced(
     assert not caplog.records
 
 
+@pytest.mark.postgres
+def test_calls_share_a_transaction_pooler(own_server: Server, postgres_schema: str, sandbox: Sandbox) -> None:
+    """More of them than it has connections: each transaction of a call may use another one, which is reset."""
+    sandbox.change(latency=0.02)
+    frame = pd.DataFrame({"prompt": [f"p{row}" for row in range(100)]})
+    with running_pooler(own_server, "transaction") as url, ThreadPoolExecutor(4) as pool:
+        ef.configure(journal=url, max_concurrency=2)
+        calls = [
+            pool.submit(frame.eachlabs.bulk_trigger, "wf_free", ["prompt"], run="r", progress=False) for _ in range(4)
+        ]
+        executions = [call.result(240)["execution_id"].tolist() for call in calls]
+        assert executions == [ef.load_run("r")["execution_id"].tolist()] * 4
+        assert len(set(executions[0])) == sandbox.accepted_count() == 100
+        assert ef.delete_run("r") == 100
+
+
+@pytest.mark.postgres
+def test_a_statement_pooler_is_refused(own_server: Server, postgres_schema: str, refusal: Callable[[], str]) -> None:
+    """It has no transactions."""
+    with running_pooler(own_server, "statement") as url:
+        message = _refusal_of(refusal, url.replace("anyone", f"anyone:{SECRET}"))
+    assert message.endswith(": use transaction or session pooling")
+
+
 # -- a run ------------------------------------------------------------------------------------------------------------
 
 _CALL = """
@@ -321,9 +346,12 @@ def test_two_processes_that_share_a_run_send_each_row_once(postgres_journal: Pos
     frame = ef.load_run("shared")
     assert frame["execution_id"].nunique() == len(frame) == 200
     assert len(sandbox.executions) == 200
+    assert set(frame.eachlabs.refresh()["status"]) == {"completed"}
+    assert set(ef.load_run("shared")["status"]) == {"completed"}
     frame = frame.eachlabs.wait(progress=False)
     assert set(frame["status"]) == {"completed"}
-    assert set(ef.load_run("shared")["status"]) == {"completed"}
-    frame.eachlabs.dashboard()
+    assert frame.eachlabs.summary()["total"].sum() == 200
+    assert set(frame.eachlabs.dashboard().frame["status"]) == {"completed"}
+    assert ef.accept_journal_loss() == {}
     assert ef.delete_run("shared") == 200
     assert ef.runs().empty

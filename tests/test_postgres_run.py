@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -208,8 +210,10 @@ class CountingDatabase(PostgresDatabase):
     def __init__(self, url: PostgresUrl) -> None:
         super().__init__(url)
         self.scans: list[int] = []
+        self.connections = 0
 
     def connect(self) -> Any:
+        self.connections += 1
         return CountingConnection(super().connect(), self)
 
 
@@ -244,3 +248,66 @@ def test_an_upload_is_recorded_though_the_connection_is_lost(postgres_url: Postg
         if len(database.statements) < at:
             return
     pytest.fail("an upload has more statements than were tried")
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_does_not_use_its_parents_connection(postgres_url: PostgresUrl) -> None:
+    """It is told to call again, and its own calls have a connection of their own; the parent's goes on."""
+    database = CountingDatabase(postgres_url)
+    entry = opened(database)
+    claim(entry, 0)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            claim(entry, 1)
+        except JournalError as exc:
+            with closing(opened(PostgresDatabase(postgres_url))) as own:
+                is_granted = claim(own, 2) == ["new"]
+            code = 0 if "fork" in str(exc) and entry.close() is None and is_granted else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert claim(entry, 1) == ["new"]
+    entry.settle(queued(0, 1))
+    assert entry.close() is None
+    assert executions(postgres_url) == {0: "e0", 1: "e1"}
+    assert database.connections == 1
+
+
+@pytest.mark.parametrize("seconds", [3_600.0, -3_600.0])
+def test_a_machine_with_a_wrong_clock_judges_others_by_the_servers(
+    postgres_url: PostgresUrl, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Whether they are running; and when they sent what is lost is in its own time."""
+    first = opened(PostgresDatabase(postgres_url))
+    with closing(first):
+        claim(first, 0)
+        now, now_ns = time.time, time.time_ns
+        monkeypatch.setattr(time, "time", lambda: now() + seconds)
+        monkeypatch.setattr(time, "time_ns", lambda: now_ns() + int(seconds * 1e9))
+        other = opened(PostgresDatabase(postgres_url))
+        with closing(other):
+            assert other.row_state(0).is_live
+            (lost,) = other.lost_requests([0], timeout=10.0)
+            assert lost.since <= time.time() + 1.0
+            assert lost.since >= time.time() - 120.0
+            claimed = asyncio.run(other.claimed(time.time() - 120.0))
+            assert all(abs(at - time.time()) < 120.0 for at in claimed.fingerprints.values())
+            assert len(claimed.fingerprints) == 1
+
+
+def test_two_schemas_of_a_database_are_two_journals(postgres_url: PostgresUrl) -> None:
+    """A row, and an execution, may be in both."""
+    other_url = PostgresUrl(postgres_url.reveal(), f"{postgres_url.schema}_b")
+    try:
+        for url in (postgres_url, other_url):
+            with closing(opened(PostgresDatabase(url))) as entry:
+                assert claim(entry, 0) == ["new"]
+                assert asyncio.run(entry.adopt(queued(0), since=0.0))
+            assert executions(url) == {0: "e0"}
+        assert open_journal(postgres_url).delete("r") == 20
+        assert executions(other_url) == {0: "e0"}
+    finally:
+        with connect(postgres_url) as connection:
+            connection.execute(f"DROP SCHEMA {other_url.schema} CASCADE")  # type: ignore[arg-type]

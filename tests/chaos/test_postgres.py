@@ -12,6 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from signal import SIGCONT, SIGKILL, SIGSTOP
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -26,15 +28,22 @@ pytestmark = [pytest.mark.chaos, pytest.mark.postgres]
 
 ROWS = 300
 WF = "wf_free"
+TRIALS = int(os.environ.get("EACHLABS_CHAOS_TRIALS", "1"))  # read before the tests' settings are cleared
 
 _CALL = """
-import sys
+import sys, time
+now, now_ns, shift = time.time, time.time_ns, float(sys.argv[2])
+time.time = lambda: now() + shift
+time.time_ns = lambda: now_ns() + int(shift * 1e9)
 import pandas as pd
 import eachlabs_frames as ef
 ef.configure(timeout=5.0, settle_window=2.0, max_concurrency=4)
 frame = pd.DataFrame({"prompt": [f"p{row}" for row in range(int(sys.argv[1]))]})
+sys.stdout.write("ready"); sys.stdout.flush(); sys.stdin.readline()
 frame.eachlabs.bulk_trigger("wf_free", ["prompt"], run="shared", progress=False)
 """
+
+HOUR = 3_600
 
 
 def prompts() -> pd.DataFrame:
@@ -47,26 +56,44 @@ def paid(sandbox: Sandbox) -> Counter[str]:
     return Counter(execution.inputs["prompt"] for execution in sandbox.accepted)
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("EACHLABS_CHAOS_TRIALS", "1"))))
-def test_processes_that_are_killed_pay_for_no_row_twice(
+@pytest.mark.parametrize("seed", range(TRIALS))
+def test_processes_that_are_killed_or_frozen_pay_for_no_row_twice(
     postgres_journal: PostgresUrl, sandbox: Sandbox, seed: int
 ) -> None:
-    """Three processes send the same rows; two are killed at random instants, and a fourth call ends the run."""
+    """Six processes, whose clocks differ by up to two hours, send the same rows.
+
+    Two are killed at random instants, and two are frozen until the others take them for dead. A seventh call ends the
+    run.
+    """
     draw = random.Random(seed)
     sandbox.change(latency=0.05)
     environment = os.environ | {"EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
-    command = [sys.executable, "-c", _CALL, str(ROWS)]
-    calls = [subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) for _ in range(3)]
+    calls: list[subprocess.Popen[bytes]] = []
     try:
-        for call in calls[:2]:
-            at = draw.randrange(1, ROWS - 20)
+        for shift in (0, HOUR, -HOUR, 0, HOUR, -HOUR):
+            command = [sys.executable, "-c", _CALL, str(ROWS), str(shift)]
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            calls.append(subprocess.Popen(command, env=environment, **pipes))
+        for call in calls:
+            assert call.stdout is not None
+            assert call.stdout.read(5) == b"ready"
+        for call in calls:
+            assert call.stdin is not None
+            call.stdin.close()
+        draw.shuffle(calls)
+        moments = sorted(draw.randrange(1, ROWS - 100) for _ in calls[:4])
+        for call, at, number in zip(calls, moments, draw.sample([SIGKILL, SIGKILL, SIGSTOP, SIGSTOP], 4), strict=False):
             until(lambda at=at: sandbox.accepted_count() >= at)  # type: ignore[misc]
-            call.kill()
-        assert calls[2].wait(240) == 0
+            call.send_signal(number)
+        assert [call.wait(240) for call in calls[4:]] == [0, 0]  # after the others count as dead
+        for call in calls[:4]:
+            call.send_signal(SIGCONT)
+        assert sorted(call.wait(240) for call in calls[:4]) == [-SIGKILL, -SIGKILL, 0, 0]
     finally:
         for call in calls:
             call.kill()
-            call.wait()
+            with call:  # closes its pipes
+                call.wait()
     ef.configure(journal=postgres_journal.reveal(), timeout=5.0, settle_window=2.0)
     out = prompts().eachlabs.bulk_trigger(WF, ["prompt"], run="shared", progress=False)
     assert max(paid(sandbox).values()) == 1
@@ -113,8 +140,21 @@ def test_a_server_that_stops_for_some_seconds_loses_nothing(
     assert own_server.url.partition("@")[2] in caplog.text
 
 
-def test_a_server_that_is_gone_for_good_ends_the_call_with_its_results(
-    own_server: Server, postgres_schema: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+_FULL = """
+CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    RAISE EXCEPTION 'could not extend file "base/1/2": No space left on device' USING ERRCODE = 'disk_full';
+END $$;
+CREATE TRIGGER full_disk BEFORE INSERT ON {schema}.records EXECUTE FUNCTION {schema}.refuse()
+"""
+_GONE = (
+    r"the server of the journal \S+ cannot be reached \(.*\): check that it is running, and the URL\. It has been away "
+    r"for \d+ s, so nothing more is sent: once it is back, repeat the call, which sends only rows that were not sent"
+)
+
+
+@pytest.mark.parametrize("is_full", [False, True], ids=["gone", "disk full"])
+def test_a_server_that_is_gone_or_full_ends_the_call_with_its_results(
+    own_server: Server, postgres_schema: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, is_full: bool
 ) -> None:
     """The frame has every execution, and says what to do; once the server is back, the same call goes on."""
     sandbox.change(latency=0.05)
@@ -123,20 +163,22 @@ def test_a_server_that_is_gone_for_good_ends_the_call_with_its_results(
     try:
         with calling(results):
             until(lambda: sandbox.accepted_count() >= 60)
-            own_server.stop()
+            if is_full:
+                own_server.execute(_FULL.format(schema=postgres_schema))
+            else:
+                own_server.stop()
     finally:
-        own_server.start()
+        if not is_full:
+            own_server.start()
     (out,) = results
     assert_has_all(out, sandbox)
     assert set(out["status"]) == {"queued", "pending"}
     (reason,) = out["error"].dropna().unique()
-    assert re.fullmatch(
-        r"not sent: the server of the journal \S+ cannot be reached \(.*\): check that it is running, and the URL\. It "
-        r"has been away for \d+ s, so nothing more is sent: once it is back, repeat the call, which sends only rows "
-        r"that were not sent",
-        reason,
-    )
+    full = r"the disk of the journal \S+ is full \(could not extend file.*\): free some space on the server"
+    assert re.fullmatch(f"not sent: {full if is_full else _GONE}", reason)
     assert "the frame has results that the journal does not have, so keep the frame" in caplog.text
+    if is_full:
+        own_server.execute(f"DROP TRIGGER full_disk ON {postgres_schema}.records")
     own_server.execute(f"UPDATE {postgres_schema}.sessions SET expires_at = 0")  # instead of waiting for it
     ef.configure(timeout=2.0, settle_window=1.0, max_wait=None)
     again = prompts().eachlabs.bulk_trigger(WF, ["prompt"], run="r", progress=False)

@@ -35,6 +35,8 @@ _DEFAULTS: Final = {
 _AWAY: Final = ("08", "25P03", "57P01", "57P02", "57P03", "57P05")
 """SQLSTATEs of a connection that is lost or was idle too long, or of a server that stops, restarts or starts."""
 
+_PROTOCOL_VIOLATION: Final = "08P01"
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -137,12 +139,14 @@ def _open(url: PostgresUrl) -> Connection:
 
 
 def _refusal(detail: str, url: PostgresUrl) -> str | None:
-    """Return what the server says when it refuses a connection: such errors have no SQLSTATE."""
+    """Return what the server, or a pooler, says when it refuses a connection: most such errors have no SQLSTATE."""
     if "password authentication failed" in detail or "no password supplied" in detail:
         return (
             f"PostgreSQL refuses the user or the password for the journal {url} ({detail}): correct them in the URL, "
             "or set PGPASSWORD or a password file"
         )
+    if "statement pooling" in detail:
+        return f"the pooler of the journal {url} uses statement pooling ({detail}): use transaction or session pooling"
     if "pg_hba.conf" in detail:
         return f"the server of the journal {url} does not admit this connection ({detail}): change its pg_hba.conf"
     if "does not exist" in detail:
@@ -207,7 +211,7 @@ def translated(url: PostgresUrl) -> Iterator[None]:
 def journal_error(exc: psycopg.Error, url: PostgresUrl) -> JournalError:
     """Return what an error of an open connection means to the user."""
     detail = _detail(exc, url)
-    refusal = _refusal(detail, url) if exc.sqlstate is None else None
+    refusal = _refusal(detail, url) if exc.sqlstate in (None, _PROTOCOL_VIOLATION) else None
     if refusal is not None:
         msg = refusal
     elif is_away(exc):
