@@ -108,6 +108,19 @@ class ReadCall(Call[T]):
         return self._results.pop()
 
 
+class StopEvent(asyncio.Event):
+    """An event that any thread can request: `is_set` is true at once, and what waits for it wakes when it is set.
+
+    So a job sends nothing more after an interrupt, even if the event loop is busy.
+    """
+
+    is_requested = False
+
+    def is_set(self) -> bool:
+        """Return whether the event is set or requested."""
+        return self.is_requested or super().is_set()
+
+
 class BridgeTask(Generic[T]):
     """A job on an event loop, which other threads can stop and wait for. It has its maker's context variables.
 
@@ -137,7 +150,7 @@ class BridgeTask(Generic[T]):
         self._job = job
         self._loop = loop_thread().loop if loop is None else loop
         self._on_end = on_end
-        self._stop = asyncio.Event()
+        self._stop = StopEvent()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
@@ -189,7 +202,7 @@ class BridgeTask(Generic[T]):
         if self.stopped:
             self.cancel()
             return
-        self.stopped = True
+        self.stopped = self._stop.is_requested = True
         self._deadline = time.monotonic() + GRACE
         self._soon(self._set_stop)
 

@@ -168,7 +168,6 @@ class Runner:
         try:
             for request in lost:
                 self._search_for(request)
-            await asyncio.sleep(0)  # as in `_send_next_part`
             await self._send_first(batches, canary=canary)
             await run_workers(self._stream(batches), self._send_batch, workers=self._workers)
             if self._gate.stop_reason is not None:
@@ -244,7 +243,6 @@ class Runner:
             parts.append(rest)
             self._gate.release(rest.positions)
         verdict = await self._send(worker, part, reserved)
-        await asyncio.sleep(0)  # sets `stop` if there was an interrupt while an observer blocked the loop
         if isinstance(verdict, Split):
             parts += reversed(halves(part))
         elif isinstance(verdict, Retry):
