@@ -79,6 +79,7 @@ class FrameInputs:
         self._cached: list[tuple[bytes, list[int]]] | None = []
         self._cached_size = 0
         self._places: dict[Label, int] = {label: place for place, label in enumerate(frame.columns)}
+        self._columns: dict[int, pd.Series[Any]] = {}
 
     def drop(self, rows: Container[int]) -> None:
         """Leave out these rows from now on; the user's function is not called again."""
@@ -163,7 +164,9 @@ class FrameInputs:
         return self._from_function[start : start + len(positions)]
 
     def _cells(self, place: int, positions: Positions) -> list[Any]:
-        column = self._frame.iloc[:, place]
+        column = self._columns.get(place)
+        if column is None:  # taken once, and not for each chunk
+            column = self._columns[place] = self._frame.iloc[:, place]
         first, last = int(positions[0]), int(positions[-1])
         if last - first + 1 == len(positions):
             return column.iloc[first : last + 1].tolist()
