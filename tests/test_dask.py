@@ -289,8 +289,14 @@ def test_a_folder_is_triggered_and_written_file_by_file(
     assert command("--prefix", "p_", "--wait")[:2] == (code, printed)
     assert Path("out/b.parquet").exists()
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    assert sandbox.accepted_count() == 12
     assert results()["p_execution_id"].nunique() == 12
+    Path("out/more/c.parquet").unlink()
+    Path("out/more").rmdir()
+    Path("out/more").touch()
+    code, printed, err = command("--prefix", "p_", "--wait")
+    assert (code, printed) == (1, "")
+    assert "out/more does not exist; create it first. To resume, run the same command" in err
+    assert sandbox.accepted_count() == 12
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,7 +97,8 @@ class PartitionFiles:
         assert file is not None
         target = self.out / file.name
         result = with_errors_reworded(result, self.prefix)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # `files.save` says what is wrong with the folder
+            target.parent.mkdir(parents=True, exist_ok=True)
         files.save(result, target, packed=(f"{self.prefix}output",))
         return count_rows(result, self.prefix)
 

@@ -179,8 +179,12 @@ class _Command:
                 frame = dd.from_map(read, names, meta=empty, enforce_metadata=False)  # type: ignore[no-untyped-call]
                 try:
                     result = self._sent(frame, inputs)
-                    refused = self._args.wait and not self._waited()
-                    done.append(self._written(result))
+                    try:
+                        refused = self._args.wait and not self._waited()
+                        done.append(self._written(result))
+                    except UsageError as exc:  # not exit code 2, because rows have been sent
+                        msg = f"{error_text(exc)}. {_RESUME}, and writes the files that are missing"
+                        raise EachlabsError(msg) from exc
                 except KeyboardInterrupt:
                     return self._stopped()
         return self._report(done) or (NOT_ALL if refused else DONE)
