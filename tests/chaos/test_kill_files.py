@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import eachlabs_frames as ef
+from eachlabs_frames.sandbox import Fault, Sandbox
 
 from .fork_server import ForkServer, complete, count_of, problems, trigger
 
@@ -53,9 +55,68 @@ def test_a_kill_during_uploads(server: ForkServer, tmp_path: Path, kind: str, at
         live = Counter(file.sha256 for file in sandbox.files if file.status == "live")
         assert len(live) == FILES
         assert {digest for digest, count in live.items() if count > 1} & uploaded == set()
-        # Each row got its own file.
-        digests = {file.public_url: file.sha256 for file in sandbox.files}
-        contents = [sha256(path.read_bytes()).hexdigest() for path in paths]
-        for execution in sandbox.accepted:
-            row = int(execution.inputs["prompt"].split()[1])
-            assert digests[execution.inputs["image"]] == contents[row % FILES]
+        check_files(sandbox, paths)
+
+
+def contents_since(sandbox: Sandbox, presigned: int) -> set[str | None]:
+    """Return the contents at the API whose uploads were presigned after the first `presigned`."""
+    return {file.sha256 for file in sandbox.files[presigned:] if file.status == "live"}
+
+
+def check_files(sandbox: Sandbox, paths: list[Path]) -> None:
+    """Check that each row was sent with its own file."""
+    digests = {file.public_url: file.sha256 for file in sandbox.files}
+    contents = [sha256(path.read_bytes()).hexdigest() for path in paths]
+    for execution in sandbox.accepted:
+        row = int(execution.inputs["prompt"].split()[1])
+        assert digests[execution.inputs["image"]] == contents[row % len(paths)]
+
+
+def test_two_processes_with_kills_and_faults_upload_a_known_file_once(server: ForkServer, tmp_path: Path) -> None:
+    """In each round two processes start together; what is at the API after a round is not uploaded by a later one."""
+    chance, rows, files = random.Random(14), 24, 12
+    paths = [tmp_path / f"{number}.png" for number in range(files)]
+    for number, path in enumerate(paths):
+        path.write_bytes(f"picture {number}".encode() * 2_000)
+    frame = {
+        "prompt": [f"row {number}" for number in range(rows)],
+        "image": [str(paths[number % files]) for number in range(rows)],
+    }
+    options = {"frame": frame, "paths": ["image"], "max_uploads": 2, **RESUMED}
+    journal = tmp_path / "journal.sqlite"
+    known: set[str | None] = set()
+    seen = 0
+    with ef.sandbox.start(configure=False, latency=0.005, seed=14, **ENDED) as sandbox:
+        sandbox.faults(
+            Fault("error_before", on="presign", status=503, chance=0.1),
+            Fault("dropped", on="put", chance=0.1),
+            Fault("lost_answer", on="put", chance=0.1),
+            Fault("lost_answer", on="trigger", at={chance.randint(1, 4)}),
+        )
+        for kinds in (("uploading", "uploading"), ("uploading", "answered"), (None, None)):
+            pair = [
+                server.worker(
+                    sandbox,
+                    journal,
+                    trigger(workflow="wf_free"),
+                    stop_at=None
+                    if kind is None
+                    else {"on": kind, "at": 1 if kind == "answered" else chance.randint(2, 4)},
+                    **options,
+                )
+                for kind in kinds
+            ]
+            for worker in pair:
+                worker.start()
+            for worker in pair:
+                for report in worker.wait():
+                    assert report.get("raised") is None, report
+                    assert problems(report["rows"], sandbox) == []
+            assert known & contents_since(sandbox, seen) == set()
+            known, seen = contents_since(sandbox, 0), len(sandbox.files)
+        sandbox.faults()
+        last = trigger(workflow="wf_free", on_unknown="resend")
+        complete(server.worker(sandbox, journal, last, **options).start().wait(), sandbox, rows=rows)
+        assert len(known) == files
+        assert contents_since(sandbox, seen) == set()
+        check_files(sandbox, paths)
