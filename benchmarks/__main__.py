@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import dashboard, gallery, processes, structure
+from . import dashboard, gallery, processes, structure, waiting
 from .conversion import conversion
 from .download import downloads
 from .first_request import first_request, first_request_of_a_million, first_request_with_journal
@@ -54,6 +54,7 @@ MEASUREMENTS = (
     resuming,
     disk,
     *processes.MEASUREMENTS,
+    *waiting.MEASUREMENTS,
     sweep_time,
     sweep_memory,
     sweep_sample,

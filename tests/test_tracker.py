@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 import eachlabs_frames as ef
+from benchmarks import waiting
+from eachlabs_frames.aio.backoff import poll_delay
 from eachlabs_frames.api.reader import FORGOTTEN, MAX_OTHERS, OTHER_EXECUTION
 from eachlabs_frames.api.requests import is_filter
 from eachlabs_frames.api.responses import NO_REASON
 from eachlabs_frames.engine.events import EventEmitter
+from eachlabs_frames.engine.poll_schedule import PollSchedule
 from eachlabs_frames.engine.tracker import MIN_AGE, Tracker
 from eachlabs_frames.inputs.fingerprints import fingerprint
 from eachlabs_frames.models import ApiConnection, Event, Fault, Outcome, Reply, Request
@@ -246,6 +249,100 @@ def test_polls_come_at_growing_intervals() -> None:
     assert waits[0] == 1.0
     assert max(waits) == 15.0
     assert sum(trial.clock.slept) == pytest.approx(100)
+
+
+def test_waiting_costs_few_requests_more_than_the_least_and_slow_ones_hold_up_no_others() -> None:
+    """10,000 executions end within 60 s; a request in 50 takes 20 times the latency."""
+    ends = waiting.in_any_order(10_000)
+    waited = waiting.wait(ends, slow_every=50)
+    assert waited.requests <= 1.3 * waiting.oracle(ends, waited.delay)
+    assert waited.seconds <= 1.25 * (max(ends) + waiting.LATENCY)
+
+
+def test_a_wait_begins_with_a_sample_of_many_pages() -> None:
+    """No execution on a few pages has ended: the others are read by the next poll, whatever that few show."""
+    api = Api(2_000)
+    trial = Trial(2_000, api, workers=4)
+    asked: list[int] = []
+
+    def answer(request: Request) -> Any:
+        if len(trial.clock.slept) > len(asked):
+            asked.append(api.asked["page"])
+        if asked and "offset=700" not in str(request.query):
+            api.end()
+        return api(request)
+
+    trial.transport = FakeTransport(answer)
+    assert trial.wait() == 0
+    assert asked == [4]
+    assert api.asked == {"page": 4 + 20}
+
+
+def test_a_wait_whose_sample_shows_an_end_reads_all_at_once() -> None:
+    """Results of yesterday are not waited for."""
+    api = Api(2_000)
+    api.end()
+    trial = Trial(2_000, api, workers=4)
+    assert trial.wait() == 0
+    assert trial.clock.slept == []
+    assert api.asked == {"page": 4 + 20}
+
+
+def test_a_wait_with_a_deadline_begins_with_every_page() -> None:
+    """Its first poll may be the only one."""
+    api = Api(2_000)
+    api.entries[950].update(DONE)
+    trial = Trial(2_000, api, workers=4)
+    assert trial.wait(timeout=0.5) == 1_999
+    assert api.asked == {"page": 20}
+
+
+@pytest.mark.parametrize(
+    ("is_open", "asked"),
+    [
+        pytest.param(lambda row: row % 130 == 0, {"bulk": 16}, id="16 rows on 20 pages"),
+        pytest.param(lambda row: row < 200, {"page": 2}, id="the 200 newest rows"),
+    ],
+)
+def test_the_last_open_rows_are_read_with_the_fewest_requests(
+    is_open: Callable[[int], bool], asked: dict[str, int]
+) -> None:
+    """Bulk by bulk where a poll has found them on more pages; else from the listing."""
+    api = Api(2_000)
+    trial = Trial(2_000, api)
+    for row, entry in enumerate(api.entries):
+        entry.update({} if is_open(row) else DONE)
+
+    async def go() -> None:
+        tracker = trial._tracker()
+        await tracker.poll_once(asyncio.Event())
+        assert api.asked == {"page": 20}
+        api.asked.clear()
+        await tracker.poll_once(asyncio.Event())
+
+    asyncio.run(go())
+    assert api.asked == asked
+
+
+def test_a_poll_of_many_requests_is_followed_later() -> None:
+    """100 requests: 10 s, not 1 s. Growing delays, and their limit of 15 s, are as they were."""
+    assert [poll_delay(polls, requests=100, floor=None, draw=0.5) for polls in (1, 6, 8)] == [10, 10, 15]
+    assert poll_delay(1, requests=10, floor=None, draw=0.5) == 1
+    assert poll_delay(1, requests=9_999, floor=None, draw=0.5) == 15
+
+
+def test_the_next_poll_comes_when_the_last_end_is_expected() -> None:
+    """Two thirds ended within 10 s: the last third is expected within 5 s."""
+    clock = ManualClock()
+    schedule = PollSchedule(clock)
+    schedule.polled(still_open=900, requests=100)
+    clock.time += 10
+    schedule.polled(still_open=300, requests=100)
+    assert schedule.delay(floor=0.0) == pytest.approx(5.5)
+    assert schedule.delay(floor=40.0) == 40
+    clock.time += 5.5
+    schedule.polled(still_open=299, requests=100)
+    assert schedule.delay(floor=0.0) == 10
 
 
 def test_retry_after_is_a_floor_between_polls() -> None:

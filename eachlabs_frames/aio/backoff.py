@@ -12,6 +12,7 @@ RETRY_CAP: Final = 60.0
 POLL_FIRST: Final = 1.0
 POLL_CAP: Final = 15.0
 POLL_GROWTH: Final = 1.5
+POLL_REQUEST: Final = 0.1
 SETTLE_FIRST: Final = 0.25
 SETTLE_CAP: Final = 10.0
 SEARCH_FIRST: Final = 0.5
@@ -35,9 +36,12 @@ def retry_delay(attempt: int, *, floor: float | None, draw: float) -> float:
     return max(floor or 0.0, ceiling * draw, MIN_DELAY)
 
 
-def poll_delay(polls: int, *, floor: float | None, draw: float) -> float:
-    """Return the seconds after poll number `polls` (from 1): 1 s growing to 15 s, with a jitter of a fifth."""
-    steady = min(POLL_CAP, POLL_FIRST * POLL_GROWTH ** min(polls - 1, 16))
+def poll_delay(polls: int, *, requests: int = 0, floor: float | None, draw: float) -> float:
+    """Return the seconds after poll number `polls` (from 1): 1 s growing to 15 s, with a jitter of a fifth.
+
+    A poll of many requests is not followed as soon: `POLL_REQUEST` seconds for each of its `requests`, up to 15 s.
+    """
+    steady = min(POLL_CAP, max(POLL_FIRST * POLL_GROWTH ** min(polls - 1, 16), POLL_REQUEST * requests))
     return max(floor or 0.0, min(POLL_CAP, steady * (0.8 + 0.4 * draw)))
 
 

@@ -15,7 +15,6 @@ from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..aio.backoff import poll_delay
 from ..aio.tasks import cancel_on, run_alongside, run_workers
 from ..api import reader
 from ..api.reader import ExecutionPage, read_page, read_pages
@@ -29,20 +28,13 @@ from ..webhooks import dispatcher
 from ..webhooks.subscription import Subscription
 from .assignments import Assignments, Entry, TrackedRows
 from .events import EventEmitter
+from .listing_search import ListingSearch, is_worth_reading, sample
+from .poll_schedule import PollSchedule
 
 if TYPE_CHECKING:
     from ..webhooks.receiver import WebhookReceiver
 
 logger = logging.getLogger("eachlabs_frames")
-
-FEW_BULKS: Final = 10
-"""Up to this many bulk operations are read one by one, whatever the listing would cost."""
-
-WORTH: Final = 5
-"""The workflow's listing is read if that takes this many times fewer requests."""
-
-POOR_YIELD: Final = 2
-"""Open bulk operations that a page of the workflow's listing must contain to be worth its request."""
 
 MAX_MISSED: Final = 3
 """Consecutive polls without an execution after which its details decide, whatever its age: listings and details may lag
@@ -103,11 +95,13 @@ class Tracker:
         self._events = events
         # An execution may stand in several rows, in a frame that was put together from copies.
         self._open: dict[str, list[int]] = {}
-        # The latest poll: replies that could be used, and those that could not; its duration.
+        # The latest poll: replies that could be used, requests, and replies that could not be used; its duration.
         self._answers = 0
+        self._requests = 0
         self._refusals: list[Retry] = []
         self._duration = 0.0
         self._answered_at = self._clock.epoch()
+        self._depth: int | None = None
         self._lock = asyncio.Lock()
         self._closed = False
         self._has_receiver = receiver is not None
@@ -173,19 +167,22 @@ class Tracker:
 
     async def _wait(self, stop: asyncio.Event, timeout: float | None, pace: Callable[[], float] | None) -> None:
         deadline = None if timeout is None else self._clock.now() + timeout
-        polls = 0
+        schedule = PollSchedule(self._clock)
         self._find_open()
         # Ends of executions sent before the subscription began may not have been delivered.
         needs_poll = self.deliveries.poll_interval is None or not self.deliveries.is_complete
         while True:
             if needs_poll:
                 self.deliveries.poll_started()
-                await cancel_on(stop, self._bounded(self._poll(), deadline))
-                polls += 1
+                # Mostly the executions have just been sent. With a deadline, this poll may be the only one; with a
+                # receiver, the next one is far.
+                by_sample = schedule.polls == 0 and deadline is None and self.deliveries.poll_interval is None
+                await cancel_on(stop, self._bounded(self._poll(by_sample=by_sample), deadline))
+                schedule.polled(still_open=len(self._open), requests=self._requests)
             left = None if deadline is None else deadline - self._clock.now()
             if not self._open or stop.is_set() or (left is not None and left <= 0):
                 break
-            delay = self._pause(pace, polls)
+            delay = self._pause(pace, schedule)
             if left is not None and left <= delay:
                 # There is no time for another poll, but perhaps for the details of released executions.
                 await cancel_on(stop, self._bounded(self._release(), deadline))
@@ -197,12 +194,12 @@ class Tracker:
         """Wait, until no execution is left to be delivered at the latest."""
         await cancel_on(self.deliveries.delivered(), self._clock.sleep(seconds))
 
-    def _pause(self, pace: Callable[[], float] | None, polls: int = 1) -> float:
-        """Return the seconds until the next poll: after `pace()`, or more slowly with each of several `polls`."""
+    def _pause(self, pace: Callable[[], float] | None, schedule: PollSchedule | None = None) -> float:
+        """Return the seconds until the next poll: those of `pace()`, or as planned by `schedule`."""
         floor = max((refusal.after or 0.0 for refusal in self._refusals), default=0.0)
         interval = self.deliveries.poll_interval
-        if pace is None and interval is None:
-            return poll_delay(polls, floor=floor, draw=self._clock.draw())
+        if pace is None and interval is None and schedule is not None:
+            return schedule.delay(floor=floor)
         return max(0.0 if pace is None else pace(), interval or 0.0, SHARE * self._duration, floor)
 
     async def _bounded(self, poll: Coroutine[Any, Any, None], deadline: float | None) -> None:
@@ -224,13 +221,13 @@ class Tracker:
         # Without the output: it is in the frame already and may be large.
         self._write([self._results.outcome(row)._replace(cost=cost, output=None) for row, cost in stated])
 
-    async def _poll(self, *, thrifty: bool = False) -> None:
+    async def _poll(self, *, thrifty: bool = False, by_sample: bool = False) -> None:
         """Poll all open executions once, and report whether the API still replies."""
         async with self._lock:
             if self._closed:
                 return
             began = self._clock.now()
-            await self._read_open(thrifty=thrifty)
+            await self._read_open(thrifty=thrifty, by_sample=by_sample)
             self._duration = self._clock.now() - began
             if self._answers:
                 self._answered_at = self._clock.epoch()
@@ -238,16 +235,17 @@ class Tracker:
             throttled = (refusal.reason for refusal in self._refusals if (refusal.after or 0) >= MAX_RETRY_AFTER)
             self._events.throttled(next(throttled, None))
 
-    async def _read_open(self, *, thrifty: bool) -> None:
-        """Read the open executions; `thrifty`: with as few requests as possible, because they are new."""
-        self._answers, self._refusals = 0, []
+    async def _read_open(self, *, thrifty: bool, by_sample: bool) -> None:
+        """Read the open executions: with few requests if they are new (`thrifty`), or only if a sample shows an end."""
+        self._answers, self._refusals, self._requests = 0, [], 0
         bulks, alone = self._find_open()
-        pages = ceil(len(self._open) / PAGE_SIZE)
-        few, worth = (1, 1) if thrifty else (FEW_BULKS, WORTH)
-        # What the listing cannot be filtered by costs a request for each execution.
-        requests = sum(1 if is_filter(bulk_id) else len(ids) for bulk_id, ids in bulks.items())
-        if requests > few and requests >= worth * pages:
-            bulks = await self._read_listing(bulks)
+        if is_worth_reading(bulks, depth=self._depth, thrifty=thrifty):
+            pages = sample(len(self._open), self._workers) if by_sample else []
+            if pages and not await self._shows_an_end(pages):
+                self._requests = ceil(len(self._open) / PAGE_SIZE)  # those of the whole poll that is due now
+                bulks = {}
+            else:
+                bulks = await self._read_listing(bulks)
         for bulk_id in [bulk_id for bulk_id in bulks if not is_filter(bulk_id)]:
             alone |= bulks.pop(bulk_id)
         await run_workers(iter(bulks.items()), self._read_bulk, workers=self._workers)
@@ -267,32 +265,28 @@ class Tracker:
 
     async def _read_listing(self, bulks: Mapping[str, set[str]]) -> dict[str, set[str]]:
         """Read the workflow's listing, newest first; return the bulk operations that are better read one by one."""
-        missing = {bulk_id: set(ids) for bulk_id, ids in bulks.items()}
-        bulk_of = {execution_id: bulk_id for bulk_id, ids in bulks.items() for execution_id in ids}
-        offset = 0
-        while missing:
-            width = min(self._workers, max(1, ceil(sum(map(len, missing.values())) / PAGE_SIZE)))
-            offsets = range(offset, offset + width * PAGE_SIZE, PAGE_SIZE)
-            read = await read_pages(self._workflow_id, self._get, offsets, workers=self._workers)
-            pages = list(map(self._answered, read))
-            listed = [entry for page in pages if page is not None for entry in page.executions]
-            touched = set()
-            for entry in listed:
-                execution_id = entry["execution_id"]
-                bulk_id = bulk_of.get(execution_id)
-                if bulk_id in missing and execution_id in missing[bulk_id]:
-                    touched.add(bulk_id)
-                    missing[bulk_id].discard(execution_id)
-            await self._take(listed)
-            missing = {bulk_id: ids for bulk_id, ids in missing.items() if ids}
-            if any(page is None or page.is_last for page in pages):
-                if None not in pages:
-                    self._missed.update(execution_id for ids in missing.values() for execution_id in ids)
-                return {}
-            if len(touched) < POOR_YIELD * width:
-                return missing
-            offset += width * PAGE_SIZE
-        return {}
+        search = ListingSearch(bulks, workers=self._workers)
+        brief: list[Outcome] = []
+
+        async def read(offset: int) -> None:
+            page = self._answered(await read_page(self._workflow_id, self._get, offset=offset))
+            search.add(offset, page)
+            brief.extend(self._write_listed(page.executions if page is not None else ()))
+
+        while not search.is_over:
+            await run_workers(search.wave(), read, workers=self._workers)
+            await run_workers(iter(brief), self._complete, workers=self._workers)
+            brief.clear()
+        self._missed.update(search.unlisted())
+        self._depth = search.depth(self._open)
+        return search.unread()
+
+    async def _shows_an_end(self, offsets: Iterable[int]) -> bool:
+        """Read these pages; return whether an execution on them has ended."""
+        count = len(self._open)
+        read = await read_pages(self._workflow_id, self._get, offsets, workers=self._workers)
+        await self._take(entry for page in map(self._answered, read) if page is not None for entry in page.executions)
+        return len(self._open) < count
 
     async def _read_bulk(self, bulk: tuple[str, set[str]]) -> None:
         bulk_id, execution_ids = bulk
@@ -338,6 +332,10 @@ class Tracker:
 
     async def _take(self, listed: Iterable[Entry]) -> None:
         """Write a listing's entries into our rows; read the details of entries that lack them."""
+        await run_workers(iter(self._write_listed(listed)), self._complete, workers=self._workers)
+
+    def _write_listed(self, listed: Iterable[Entry]) -> list[Outcome]:
+        """Write a listing's entries into our rows; return those that lack details."""
         complete: list[Outcome] = []
         brief: list[Outcome] = []
         for entry in listed:
@@ -351,7 +349,7 @@ class Tracker:
             else:
                 complete += outcomes
         self._write(complete)
-        await run_workers(iter(brief), self._complete, workers=self._workers)
+        return brief
 
     async def _complete(self, brief: Outcome) -> None:
         """Write an outcome whose details have to be read."""
@@ -436,6 +434,7 @@ class Tracker:
         return reader.OTHER_EXECUTION if self._others[execution_id] >= reader.MAX_OTHERS else None
 
     async def _get(self, request: Request) -> Success | Retry | Stop:
+        self._requests += 1
         verdict = judge_read(await self._transport.send(request))
         if isinstance(verdict, Retry):
             self._refusals.append(verdict)
