@@ -1,4 +1,4 @@
-"""What a row is known by: equal as JSON is equal, and nothing else is."""
+"""Tests of fingerprints and checksums: two inputs share a fingerprint exactly when they are equal as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CELLS = SCALARS | st.recursive(
 
 
 def shuffled(value: Any, random: Any) -> Any:
-    """Give the same JSON another way: other key order, whole numbers as floats."""
+    """Return an equal JSON value with its keys reordered and some integers as floats."""
     if isinstance(value, dict):
         keys = list(value)
         random.shuffle(keys)
@@ -35,41 +35,41 @@ def shuffled(value: Any, random: Any) -> Any:
     return value
 
 
-def same(one: Any, other: Any) -> bool:
-    """Say whether two values are equal as JSON: as Python has it, but that True is not 1."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and one == other
+def json_equal(left: Any, right: Any) -> bool:
+    """Return whether two values are equal as JSON: Python's equality, except that True is not 1."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(json_equal(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(json_equal, left, right))
+    return isinstance(left, bool) == isinstance(right, bool) and left == right
 
 
 @pytest.mark.slow
 @settings(deadline=None)
 @given(VALUES, st.randoms(use_true_random=False))
-def test_what_is_equal_as_json_has_one_fingerprint(value: Any, random: Any) -> None:
-    """Key order does not count, and 1 and 1.0 are one number, however deep."""
+def test_equal_json_values_have_equal_fingerprints(value: Any, random: Any) -> None:
+    """Key order and the difference between 1 and 1.0 are ignored at every depth."""
     assert fingerprint(shuffled(value, random)) == fingerprint(value)
 
 
 @pytest.mark.slow
 @settings(deadline=None)
 @given(VALUES, VALUES)
-def test_one_fingerprint_is_equality_as_json(one: Any, other: Any) -> None:
-    """And what differs, differs."""
-    assert (fingerprint(one) == fingerprint(other)) == same(one, other)
+def test_fingerprints_are_equal_only_for_equal_json_values(left: Any, right: Any) -> None:
+    """Two arbitrary values share a fingerprint exactly when they are equal as JSON."""
+    assert (fingerprint(left) == fingerprint(right)) == json_equal(left, right)
 
 
 @pytest.mark.slow
 @settings(deadline=None)
 @given(VALUES)
-def test_the_wire_changes_no_fingerprint(value: Any) -> None:
-    """Written, sent and read again, it is the same input."""
+def test_fingerprint_survives_a_json_round_trip(value: Any) -> None:
+    """Serializing and parsing a value keeps its fingerprint."""
     assert fingerprint(orjson.loads(orjson.dumps(value))) == fingerprint(value)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("left", "right"),
     [
         ({"seed": True}, {"seed": 1}),
         ({"seed": False}, {"seed": 0}),
@@ -84,13 +84,13 @@ def test_the_wire_changes_no_fingerprint(value: Any) -> None:
         ({"text": "1e3"}, {"text": "1000"}),
     ],
 )
-def test_what_differs_as_json_has_another_fingerprint(one: Any, other: Any) -> None:
-    """A truth is no number, a text is none either, null is not nothing, and a list has an order."""
-    assert fingerprint(one) != fingerprint(other)
+def test_different_json_values_have_different_fingerprints(left: Any, right: Any) -> None:
+    """Booleans and strings are not numbers, null is not a missing key, and lists are ordered."""
+    assert fingerprint(left) != fingerprint(right)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("left", "right"),
     [
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
         ({"a": 1}, {"a": 1.0}),
@@ -100,16 +100,16 @@ def test_what_differs_as_json_has_another_fingerprint(one: Any, other: Any) -> N
         ({"a": -3}, {"a": -3.0}),
     ],
 )
-def test_what_is_equal_is_equal_in_the_cases_that_tables_make(one: Any, other: Any) -> None:
-    """An integer column turns float because another row's cell is missing."""
-    assert fingerprint(one) == fingerprint(other)
+def test_equal_values_that_data_frames_produce_have_equal_fingerprints(left: Any, right: Any) -> None:
+    """An integer column becomes float when another row's cell is missing; its values keep their fingerprints."""
+    assert fingerprint(left) == fingerprint(right)
 
 
 @pytest.mark.parametrize(
     "value", [7.0, -0.0, [1.0], {"b": 2.0}, 1e16, 1.5e18, 1e22, -1.5e300, 5e-324, "1e16", "a.0, b"]
 )
-def test_whole_floats_are_found_in_the_json_of_many_rows(value: Any) -> None:
-    """They are between rows that have none, and each row's checksum is the same whatever the others are."""
+def test_batch_fingerprints_normalize_whole_floats(value: Any) -> None:
+    """A row with a whole float among rows without any has the same fingerprint and checksum as on its own."""
     rows = [{"a": "fox"}, {"a": value}, {"a": 0.5}]
     payloads = [orjson.dumps(row, option=SORTED) for row in rows]
     assert fingerprints(rows, payloads) == [fingerprint(row) for row in rows]
@@ -117,29 +117,29 @@ def test_whole_floats_are_found_in_the_json_of_many_rows(value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e22", "1e+22", "10000000000000000000000.0"])
-def test_no_version_of_orjson_changes_a_fingerprint(text: str) -> None:
-    """Versions before 3.13 write 1e22, later ones 1e+22."""
+def test_fingerprint_does_not_depend_on_the_orjson_version(text: str) -> None:
+    """Versions of orjson before 3.13 writes 1e22, later versions write 1e+22."""
     expected = hashlib.blake2b(b'{"a":1e+22}', digest_size=SIZE).digest()
     payload = b'{"a":%s}' % text.encode()
     assert fingerprints([orjson.loads(payload)], [payload]) == [expected]
 
 
-def test_a_fingerprint_is_short() -> None:
-    """A journal holds one for each row."""
+def test_fingerprint_has_the_documented_size() -> None:
+    """A fingerprint is `SIZE` bytes long, because the journal stores one per row."""
     assert len(fingerprint({})) == SIZE
 
 
 @pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text(), CELLS, max_size=3), max_size=4))
-def test_json_that_is_there_already_saves_work_and_changes_nothing(rows: list[dict[str, Any]]) -> None:
-    """One fingerprint for each input, in order, equal to that of `fingerprint`; few and small rows, many examples."""
+def test_batch_fingerprints_equal_single_fingerprints(rows: list[dict[str, Any]]) -> None:
+    """`fingerprints` with payloads that are serialized already returns what `fingerprint` returns for each row."""
     payloads = [orjson.dumps(row, option=SORTED) for row in rows]
     assert fingerprints(rows, payloads) == [fingerprint(row) for row in rows]
 
 
 @pytest.mark.parametrize("value", [{"a": {1, 2}}, {"a": b"x"}, {"a": 2**70}])
-def test_what_is_no_json_has_none(value: Any) -> None:
-    """It says so, rather than hash something."""
+def test_fingerprint_rejects_values_that_are_not_json(value: Any) -> None:
+    """A value that JSON cannot represent raises `TypeError`."""
     with pytest.raises(TypeError):
         fingerprint(value)
