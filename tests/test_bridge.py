@@ -1,6 +1,6 @@
-"""The bridge: from every place that calls, interrupted and cancelled, after a fork, and nested in the caller's loop.
+"""Tests of the sync/async bridge: callers, interrupts, cancellation, forks and calls nested in the caller's loop.
 
-What ends a process, forks it or patches asyncio runs in a process of its own, against a sandbox in this one.
+Code that ends or forks a process or patches asyncio runs in a subprocess, against a sandbox in this process.
 """
 
 from __future__ import annotations
@@ -39,38 +39,38 @@ from eachlabs_frames.sandbox import Fault, Sandbox
 from .waiting import until
 
 WORKFLOW = "wf_abc123"
-posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and forks are POSIX's")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and forks require POSIX")
 
 
 def rows(count: int, name: str = "row") -> pd.DataFrame:
-    """Make a frame of so many different prompts."""
+    """Return a frame of `count` distinct prompts."""
     return pd.DataFrame({"prompt": [f"{name} {number}" for number in range(count)]})
 
 
 def run_on(kind: str, main: Coroutine[Any, Any, Any]) -> Any:
-    """Run `main` on a loop of this kind, and close the loop."""
+    """Run `main` on a new event loop of this kind, and close the loop."""
     if kind == "asyncio":
         return asyncio.run(main)
-    own = pytest.importorskip("uvloop").new_event_loop()
+    loop = pytest.importorskip("uvloop").new_event_loop()
     try:
-        return own.run_until_complete(main)
+        return loop.run_until_complete(main)
     finally:
-        own.run_until_complete(own.shutdown_default_executor())
-        own.close()
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
-def in_place(frame: pd.DataFrame, sandbox: Sandbox) -> bool:
-    """Say whether each row holds the one execution that its own input became."""
-    became = {one.inputs["prompt"]: one.execution_id for one in sandbox.accepted}
-    return [became[prompt] for prompt in frame["prompt"]] == frame["execution_id"].tolist()
+def has_own_executions(frame: pd.DataFrame, sandbox: Sandbox) -> bool:
+    """Return whether each row has the execution that was triggered with its own prompt."""
+    execution_ids = {execution.inputs["prompt"]: execution.execution_id for execution in sandbox.accepted}
+    return [execution_ids[prompt] for prompt in frame["prompt"]] == frame["execution_id"].tolist()
 
 
-# Debug mode tells of slow steps, and a loop that is blocked on purpose has them. Its errors are still told.
+# Debug mode warns about slow callbacks, which a deliberately blocked loop has. Errors are still logged.
 PRELUDE = "import logging; logging.getLogger('asyncio').setLevel(logging.ERROR)\n"
 
 
 class Script:
-    """A process of its own that knows the sandbox by its environment."""
+    """Runs code in a subprocess whose environment points at the sandbox."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self._folder = folder
@@ -79,7 +79,7 @@ class Script:
     def start(self, code: str, *arguments: str) -> subprocess.Popen[str]:
         path = self._folder / "script.py"
         path.write_text(PRELUDE + textwrap.dedent(code))
-        # Python 3.12 and later warn of a fork beside threads, whoever does it: it is what is tried here.
+        # Python 3.12 and later warn about a fork in a process with threads, which these tests do on purpose.
         flags = ["-X", "dev", "-W", "error", "-W", "ignore:This process"]
         return subprocess.Popen(
             [sys.executable, *flags, str(path), *arguments],
@@ -91,59 +91,59 @@ class Script:
         )
 
     def run(self, code: str, *arguments: str) -> Any:
-        """Return what it printed, as JSON; it must end well and say nothing else."""
-        return ended(self.start(code, *arguments))
+        """Run the code and return its output parsed as JSON; it must succeed and write nothing to stderr."""
+        return read_output(self.start(code, *arguments))
 
 
-def ended(process: subprocess.Popen[str], *, quiet: bool = True) -> Any:
-    """Wait for the end of a process, and return what it printed, as JSON."""
+def read_output(process: subprocess.Popen[str], *, quiet: bool = True) -> Any:
+    """Wait for the process to succeed and return its output parsed as JSON; `quiet` requires an empty stderr."""
     try:
         out, err = process.communicate(timeout=240)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
     assert process.returncode == 0, err
-    # asyncio's development mode notes callbacks that take over 0.1 s, as they do on a busy machine.
-    said = [line for line in err.splitlines() if not line.startswith("Executing <")]
-    assert not quiet or said == []
+    # asyncio's debug mode logs callbacks that take over 0.1 s, which happens on a busy machine.
+    lines = [line for line in err.splitlines() if not line.startswith("Executing <")]
+    assert not quiet or lines == []
     return json.loads(out)
 
 
 @pytest.fixture
 def script(sandbox: Sandbox, tmp_path: Path) -> Script:
-    """Run scripts against the sandbox, in a folder of their own."""
+    """Return a runner of subprocesses that use the sandbox and a temporary folder."""
     return Script(sandbox, tmp_path)
 
 
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
-    """Each test has a bridge of its own, and leaves none behind."""
+    """Close the bridge after each test and check that its thread has ended."""
     yield
     close()
     assert "eachlabs-frames" not in {thread.name for thread in threading.enumerate()}
 
 
-# Plain coroutines
+# Calls
 
 
-def test_a_call_returns_what_its_job_returns_and_raises_what_it_raises() -> None:
-    """The job runs on the bridge's thread, and its result or its error comes back to the caller's."""
+def test_call_returns_the_result_of_the_job_or_raises_its_error() -> None:
+    """The job runs on the loop thread, and its result or exception is passed to the calling thread."""
 
     async def name(_: asyncio.Event) -> str:
         return threading.current_thread().name
 
     async def fail(_: asyncio.Event) -> None:
-        msg = "the job's own"
+        msg = "raised by the job"
         raise LookupError(msg)
 
     assert call(name) == "eachlabs-frames"
-    with pytest.raises(LookupError, match="the job's own"):
+    with pytest.raises(LookupError, match="raised by the job"):
         call(fail)
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
-def test_what_ends_a_job_does_not_end_the_bridge(error: type[BaseException]) -> None:
-    """A SystemExit out of an observer is raised in its own caller, and the loop goes on for everybody else."""
+def test_exit_exception_of_a_job_does_not_stop_the_loop_thread(error: type[BaseException]) -> None:
+    """`SystemExit` or `KeyboardInterrupt` in a job is raised in its caller; the loop keeps running for others."""
 
     async def leave(_: asyncio.Event) -> None:
         raise error
@@ -158,64 +158,64 @@ def test_what_ends_a_job_does_not_end_the_bridge(error: type[BaseException]) -> 
     assert loop_thread() is before
 
 
-def test_a_loop_policy_of_the_application_does_not_reach_the_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application that sets uvloop for its own loops leaves the bridge on asyncio's."""
+def test_bridge_ignores_the_event_loop_policy_of_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop thread uses asyncio's selector loop even if the application makes uvloop the default."""
     uvloop = pytest.importorskip("uvloop")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(asyncio, "new_event_loop", uvloop.new_event_loop)
-        own = loop_thread().loop
-    assert isinstance(own, asyncio.SelectorEventLoop)
+        loop = loop_thread().loop
+    assert isinstance(loop, asyncio.SelectorEventLoop)
 
 
-def test_a_synchronous_call_on_the_bridge_is_refused() -> None:
-    """It would wait for itself; also where nesting was asked for, for the bridge's loop is not the caller's."""
+def test_synchronous_call_on_the_loop_thread_is_refused() -> None:
+    """It would deadlock, with `bridge="nest"` as well, because the loop thread's loop is not the caller's."""
 
     async def inner(_: asyncio.Event) -> None:
         return None
 
     async def outer(_: asyncio.Event) -> list[str]:
-        said = []
+        messages = []
         for kind in ("thread", "nest"):
             with pytest.raises(ef.BridgeError) as caught:
                 call(inner, kind=kind)
-            said.append(str(caught.value))
-        return said
+            messages.append(str(caught.value))
+        return messages
 
-    assert all("use the _async method" in said for said in call(outer))
+    assert all("use the _async method" in message for message in call(outer))
     assert not hasattr(asyncio, "_nest_patched")
 
 
-def test_a_second_cancellation_does_not_wait_for_answers() -> None:
-    """The job is cancelled, and has cleaned up before the cancellation reaches the caller."""
-    told: list[str] = []
-    asked = threading.Event()
+def test_second_cancellation_does_not_wait_for_responses() -> None:
+    """The job is cancelled and finishes its cleanup before the caller gets `CancelledError`."""
+    steps: list[str] = []
+    stopping = threading.Event()
 
     async def stubborn(stop: asyncio.Event) -> None:
         try:
-            told.append("started")
+            steps.append("started")
             await stop.wait()
-            asked.set()
+            stopping.set()
             await asyncio.Event().wait()
         finally:
             for _ in range(1000):
                 await asyncio.sleep(0)
-            told.append("cleaned up")
+            steps.append("cleaned up")
 
     async def main() -> None:
         task = asyncio.create_task(run_async(lambda: Execution(stubborn)))
-        await asyncio.to_thread(until, lambda: told == ["started"])
+        await asyncio.to_thread(until, lambda: steps == ["started"])
         task.cancel()
-        await asyncio.to_thread(asked.wait)
+        await asyncio.to_thread(stopping.wait)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert told == ["started", "cleaned up"]
+        assert steps == ["started", "cleaned up"]
 
     asyncio.run(main())
 
 
 class Execution(Call[Any]):
-    """A call that only executes a job."""
+    """A call whose `execute` runs a job and whose other parts do nothing."""
 
     def __init__(self, job: bridging.Job[Any]) -> None:
         self._job = job
@@ -224,50 +224,50 @@ class Execution(Call[Any]):
         return await self._job(stop)
 
 
-class Noted(Call[int]):
-    """A call that notes which of its parts run, and on which thread; `prepare` reads."""
+class RecordingCall(Call[int]):
+    """A call that records which of its parts run, and on which thread; `prepare` reads with a job that fails."""
 
     def __init__(self, parts: list[tuple[str, str]]) -> None:
         self._parts = parts
 
-    def _note(self, part: str) -> None:
+    def _record(self, part: str) -> None:
         self._parts.append((part, threading.current_thread().name))
 
     def prepare(self, read: Read) -> None:
-        self._note("prepare")
+        self._record("prepare")
 
         async def fail(_: asyncio.Event) -> None:
-            self._note("read")
+            self._record("read")
             raise LookupError
 
         with pytest.raises(LookupError):
             read(fail)
 
     async def execute(self, stop: asyncio.Event) -> int:
-        self._note("execute")
+        self._record("execute")
         return 2
 
     def close(self) -> None:
-        self._note("close")
+        self._record("close")
 
     def conclude(self, result: int) -> int:
-        self._note("conclude")
+        self._record("conclude")
         return result + 1
 
 
-def test_a_call_runs_its_parts_in_order_and_on_their_threads() -> None:
-    """`prepare` gets what a job raises that it reads with; only jobs and `execute` run on the loop thread."""
+def test_parts_of_a_call_run_in_order_and_on_their_threads() -> None:
+    """Only `execute` and the jobs of `read` run on the loop thread; `read` raises a job's error in `prepare`."""
     parts: list[tuple[str, str]] = []
-    assert run(lambda: Noted(parts)) == 3
-    loop, here, own = "eachlabs-frames", "MainThread", "eachlabs-frames-work"
-    assert parts == [("prepare", here), ("read", loop), ("execute", loop), ("close", here), ("conclude", here)]
+    assert run(lambda: RecordingCall(parts)) == 3
+    loop, main, worker = "eachlabs-frames", "MainThread", "eachlabs-frames-work"
+    assert parts == [("prepare", main), ("read", loop), ("execute", loop), ("close", main), ("conclude", main)]
     parts.clear()
-    assert asyncio.run(run_async(lambda: Noted(parts))) == 3
-    assert parts == [("prepare", own), ("read", loop), ("execute", loop), ("close", own), ("conclude", here)]
+    assert asyncio.run(run_async(lambda: RecordingCall(parts))) == 3
+    assert parts == [("prepare", worker), ("read", loop), ("execute", loop), ("close", worker), ("conclude", main)]
 
 
-def test_a_cancellation_during_prepare_sends_nothing() -> None:
-    """`prepare` is not torn: it comes to its end, and then the call is closed and never executed."""
+def test_cancellation_during_prepare_skips_execute() -> None:
+    """`prepare` runs to completion; then the call is closed without being executed."""
     inside, go = threading.Event(), threading.Event()
     seen: list[str] = []
 
@@ -296,52 +296,55 @@ def test_a_cancellation_during_prepare_sends_nothing() -> None:
     assert seen == ["prepared", "closed"]
 
 
-def test_one_session_is_kept_for_every_caller_and_closed_with_the_bridge() -> None:
-    """Calls from any thread or loop share the bridge's session; `close` ends it, and the next call opens another."""
+def test_callers_share_one_http_session_until_the_bridge_closes() -> None:
+    """Calls from any thread or loop use the same session; `close` closes it, and the next call opens a new one."""
 
-    async def mine(_: asyncio.Event) -> aiohttp.ClientSession:
+    async def current_session(_: asyncio.Event) -> aiohttp.ClientSession:
         return session()
 
-    first = call(mine)
+    first = call(current_session)
     with ThreadPoolExecutor() as pool:
-        others = [pool.submit(call, mine).result(), asyncio.run(run_async(lambda: Execution(mine)))]
+        others = [
+            pool.submit(call, current_session).result(),
+            asyncio.run(run_async(lambda: Execution(current_session))),
+        ]
     assert all(other is first for other in others)
     assert not first.closed
     close()
     assert first.closed
-    assert call(mine) is not first
+    assert call(current_session) is not first
 
 
-# Where people work
+# Threads, running loops and scripts
 
 
 @pytest.mark.slow
-def test_sixteen_threads_at_once(sandbox: Sandbox) -> None:
-    """Each sends its own frame: every row is accepted once, and every result stands in its place."""
+def test_sixteen_threads_trigger_at_once(sandbox: Sandbox) -> None:
+    """Each thread sends its own frame: every row is accepted once and gets its own execution."""
     with ThreadPoolExecutor(16) as pool:
         frames = list(
             pool.map(lambda name: rows(25, name).eachlabs.bulk_trigger(WORKFLOW, wait=True), map(str, range(16)))
         )
-    assert all(in_place(frame, sandbox) for frame in frames)
+    assert all(has_own_executions(frame, sandbox) for frame in frames)
     assert {status for frame in frames for status in frame["status"]} == {"completed"}
     assert (sandbox.accepted_count(), sandbox.duplicates()) == (400, {})
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
-def test_a_blocking_call_inside_a_running_loop(sandbox: Sandbox, kind: str) -> None:
-    """It blocks that loop, as it must, and works."""
+def test_blocking_call_inside_a_running_loop(sandbox: Sandbox, kind: str) -> None:
+    """A synchronous call blocks the caller's running loop and completes."""
 
     async def main() -> pd.DataFrame:
         return rows(25).eachlabs.bulk_trigger(WORKFLOW, wait=True)
 
     frame = run_on(kind, main())
-    assert in_place(frame, sandbox)
+    assert has_own_executions(frame, sandbox)
     assert sandbox.accepted_count() == 25
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
-def test_the_async_methods_leave_the_callers_loop_free(sandbox: Sandbox, kind: str) -> None:
-    """Each of them cannot go on before a coroutine on the caller's loop has opened its gate."""
+def test_async_methods_do_not_block_the_callers_loop(sandbox: Sandbox, kind: str) -> None:
+    """Each method waits for a gate that only another coroutine on the caller's loop opens."""
     gate = threading.Event()
     passed: list[bool] = []
 
@@ -353,7 +356,7 @@ def test_the_async_methods_leave_the_callers_loop_free(sandbox: Sandbox, kind: s
         passed.append(gate.wait(30))
         return str(inputs["prompt"])
 
-    async def beside(work: Coroutine[Any, Any, pd.DataFrame]) -> pd.DataFrame:
+    async def run_with_ticks(work: Coroutine[Any, Any, pd.DataFrame]) -> pd.DataFrame:
         async def tick() -> None:
             for _ in range(10):
                 await asyncio.sleep(0)
@@ -365,9 +368,9 @@ def test_the_async_methods_leave_the_callers_loop_free(sandbox: Sandbox, kind: s
         return await task
 
     async def main() -> pd.DataFrame:
-        frame = await beside(rows(3).eachlabs.bulk_trigger_async("wf_gate", progress=watch))
-        frame = await beside(frame.eachlabs.refresh_async())
-        return await beside(frame.eachlabs.wait_async())
+        frame = await run_with_ticks(rows(3).eachlabs.bulk_trigger_async("wf_gate", progress=watch))
+        frame = await run_with_ticks(frame.eachlabs.refresh_async())
+        return await run_with_ticks(frame.eachlabs.wait_async())
 
     sandbox.add_workflow("wf_gate", output=output)
     frame = run_on(kind, main())
@@ -376,10 +379,10 @@ def test_the_async_methods_leave_the_callers_loop_free(sandbox: Sandbox, kind: s
     assert all(passed)
 
 
-def test_a_synchronous_call_in_a_progress_callback_is_an_error_of_the_callback(
+def test_synchronous_call_in_a_progress_callback_is_logged_as_its_error(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what to do, the run goes on without the callback, and nothing hangs."""
+    """The callback's `BridgeError` is logged, and the run continues without the callback."""
 
     def watch(event: ef.Event) -> None:
         if event.kind == "answered":
@@ -387,14 +390,14 @@ def test_a_synchronous_call_in_a_progress_callback_is_an_error_of_the_callback(
 
     with caplog.at_level(logging.ERROR, logger="eachlabs_frames"):
         frame = rows(3).eachlabs.bulk_trigger(WORKFLOW, progress=watch)
-    assert in_place(frame, sandbox)
+    assert has_own_executions(frame, sandbox)
     assert sandbox.accepted_count() == 3
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ef.BridgeError]
 
 
-def test_a_script_ends_without_a_word(script: Script, sandbox: Sandbox) -> None:
-    """With every warning an error and asyncio's debug mode on: nothing on stderr, at exit neither."""
-    counted = script.run(
+def test_script_exits_without_output_on_stderr(script: Script, sandbox: Sandbox) -> None:
+    """With warnings as errors and asyncio's debug mode, nothing is written to stderr, also not at exit."""
+    statuses = script.run(
         """
         import asyncio, json, threading
         import pandas as pd
@@ -408,7 +411,7 @@ def test_a_script_ends_without_a_word(script: Script, sandbox: Sandbox) -> None:
         print(json.dumps(frame["status"].tolist()))
         """
     )
-    assert counted == ["completed"] * 3
+    assert statuses == ["completed"] * 3
     assert sandbox.accepted_count() == 7
 
 
@@ -418,9 +421,9 @@ def test_a_script_ends_without_a_word(script: Script, sandbox: Sandbox) -> None:
 @pytest.mark.slow
 @posix
 @pytest.mark.parametrize("way", ["sys.exit", "os._exit"])
-def test_a_fork_leaves_both_sides_whole(script: Script, sandbox: Sandbox, way: str) -> None:
-    """The child opens a connection of its own, the parent keeps its own, and neither says a word at its end."""
-    said = script.run(
+def test_fork_leaves_parent_and_child_working(script: Script, sandbox: Sandbox, way: str) -> None:
+    """The child opens its own session, the parent keeps its session, and both exit without output on stderr."""
+    result = script.run(
         """
         import json, os, sys
         import pandas as pd
@@ -432,33 +435,33 @@ def test_a_fork_leaves_both_sides_whole(script: Script, sandbox: Sandbox, way: s
         def trigger(name):
             return pd.DataFrame({"prompt": [name]}).eachlabs.bulk_trigger("wf_abc123")["status"].tolist()
 
-        async def mine(_):
+        async def current_session(_):
             return session()
 
         trigger("parent")
-        before = call(mine)
-        held = loop_thread._lock
-        held.acquire()  # as another thread may, which the child does not have
+        before = call(current_session)
+        lock = loop_thread._lock
+        lock.acquire()  # as if by another thread, which does not exist in the child
         child = os.fork()
         if child == 0:
-            fine = trigger("child") == ["queued"] and call(mine) is not before
-            getattr(*{"sys.exit": (sys, "exit"), "os._exit": (os, "_exit")}[sys.argv[1]])(0 if fine else 1)
-        held.release()
+            passed = trigger("child") == ["queued"] and call(current_session) is not before
+            getattr(*{"sys.exit": (sys, "exit"), "os._exit": (os, "_exit")}[sys.argv[1]])(0 if passed else 1)
+        lock.release()
         _, status = os.waitpid(child, 0)
-        print(json.dumps([status, trigger("parent again"), call(mine) is before and not before.closed]))
+        print(json.dumps([status, trigger("parent again"), call(current_session) is before and not before.closed]))
         """,
         way,
     )
-    assert said == [0, ["queued"], True]
-    assert sorted(one.inputs["prompt"] for one in sandbox.accepted) == ["child", "parent", "parent again"]
+    assert result == [0, ["queued"], True]
+    assert sorted(execution.inputs["prompt"] for execution in sandbox.accepted) == ["child", "parent", "parent again"]
 
 
 @pytest.mark.slow
 @posix
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_process_pools(script: Script, sandbox: Sandbox, method: str) -> None:
-    """Worker processes of either kind, bare or in a pool, send and come to their end, after the parent did too."""
-    said = script.run(
+def test_worker_processes_can_trigger(script: Script, sandbox: Sandbox, method: str) -> None:
+    """Forked and spawned workers, alone or in a pool, send their rows and exit, also if the parent has sent before."""
+    result = script.run(
         """
         import json, multiprocessing, sys
         from concurrent.futures import ProcessPoolExecutor
@@ -481,7 +484,7 @@ def test_process_pools(script: Script, sandbox: Sandbox, method: str) -> None:
         """,
         method,
     )
-    assert said == [0, [12, 12, 12], 12]
+    assert result == [0, [12, 12, 12], 12]
     assert (sandbox.accepted_count(), sandbox.duplicates()) == (72, {})
 
 
@@ -495,14 +498,14 @@ INTERRUPTED = """
 
     def watch(event):
         if event.kind == "stopped":
-            print("heard", file=sys.stderr, flush=True)
+            print("stopped", file=sys.stderr, flush=True)
 
-    bridge.GRACE = 3600.0  # so that only the interrupts that are sent can end it
+    bridge.GRACE = 3600.0  # so that only an interrupt can end the call
     frame = pd.DataFrame({"prompt": [str(n) for n in range(300)]})
     try:
         frame.eachlabs.bulk_trigger("wf_abc123", max_concurrency=4, progress=watch)
     except ef.Interrupted as exc:
-        async def left(_):
+        async def count_tasks(_):
             import asyncio
             return len(asyncio.all_tasks()) - 1
 
@@ -511,71 +514,69 @@ INTERRUPTED = """
         print(json.dumps({
             "known": dict(zip(known["prompt"], known["execution_id"])),
             "statuses": frame["status"].value_counts().to_dict(),
-            "tasks": bridge.call(left),
+            "tasks": bridge.call(count_tasks),
             "threads": sorted(thread.name for thread in threading.enumerate() if not thread.daemon),
         }))
 """
 
 
 @posix
-def test_an_interrupt_keeps_every_answer_in_flight(script: Script, sandbox: Sandbox) -> None:
-    """Interrupted in the middle: nothing new is sent, and every accepted execution is in the exception's frame."""
+def test_interrupt_waits_for_responses_in_flight(script: Script, sandbox: Sandbox) -> None:
+    """After Ctrl-C nothing new is sent, and the exception's frame has every accepted execution."""
     sandbox.change(latency=0.1)
     process = script.start(INTERRUPTED)
     until(lambda: sandbox.accepted_count() >= 40)
     process.send_signal(signal.SIGINT)
-    said = ended(process, quiet=False)
-    assert said["known"] == {one.inputs["prompt"]: one.execution_id for one in sandbox.accepted}
-    assert 40 <= len(said["known"]) < 300
-    assert (said["tasks"], said["threads"]) == (0, ["MainThread"])
+    output = read_output(process, quiet=False)
+    assert output["known"] == {execution.inputs["prompt"]: execution.execution_id for execution in sandbox.accepted}
+    assert 40 <= len(output["known"]) < 300
+    assert (output["tasks"], output["threads"]) == (0, ["MainThread"])
 
 
-def interrupted_twice(script: Script, sandbox: Sandbox) -> Any:
-    """Interrupt a trigger while four of its requests, accepted all the same, wait for answers that never come."""
+def interrupt_twice(script: Script, sandbox: Sandbox) -> Any:
+    """Interrupt a trigger while four accepted requests wait for responses that never come; return its output."""
     sandbox.faults(Fault("silence", at={4, 5, 6, 7}))
     process = script.start(INTERRUPTED)
     until(lambda: sandbox.accepted_count() == 70)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert process.stderr.readline() == "heard\n"
+    assert process.stderr.readline() == "stopped\n"
     process.send_signal(signal.SIGINT)
-    return ended(process, quiet=False)
+    return read_output(process, quiet=False)
 
 
 @pytest.mark.slow
 @posix
-def test_a_second_interrupt_ends_at_once(script: Script, sandbox: Sandbox) -> None:
-    """It waits no longer; what was answered is in the frame, and nothing more was sent."""
-    said = interrupted_twice(script, sandbox)
-    assert (len(said["known"]), sandbox.accepted_count()) == (30, 70)
-    assert (said["tasks"], said["threads"]) == (0, ["MainThread"])
+def test_second_interrupt_ends_the_call_at_once(script: Script, sandbox: Sandbox) -> None:
+    """The call stops waiting; the frame has every execution whose response arrived, and nothing more is sent."""
+    output = interrupt_twice(script, sandbox)
+    assert (len(output["known"]), sandbox.accepted_count()) == (30, 70)
+    assert (output["tasks"], output["threads"]) == (0, ["MainThread"])
 
 
 @pytest.mark.slow
 @posix
-def test_what_a_second_interrupt_cut_off_is_unknown(script: Script, sandbox: Sandbox) -> None:
-    """The API took them: to say that they were not sent would have them paid for again."""
-    said = interrupted_twice(script, sandbox)
-    assert said["statuses"] == {"queued": 30, "unknown": 40, "pending": 230}
+def test_rows_in_flight_at_a_second_interrupt_are_unknown(script: Script, sandbox: Sandbox) -> None:
+    """The API may have accepted them, so reporting them as pending would have them paid for twice."""
+    output = interrupt_twice(script, sandbox)
+    assert output["statuses"] == {"queued": 30, "unknown": 40, "pending": 230}
 
 
-def test_a_frame_that_is_being_written_in_place_is_not_triggered_again(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Writing a large frame takes seconds, in which it does not show yet that its rows were sent."""
+def test_frame_being_written_in_place_cannot_be_triggered(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While results are written into the frame, it does not show yet that its rows were sent; a call is refused."""
     frame, writing, go = rows(20), threading.Event(), threading.Event()
     write = ResultFrame.written
 
-    def held(self: ResultFrame) -> pd.DataFrame:
+    def blocking_write(self: ResultFrame) -> pd.DataFrame:
         writing.set()
         assert go.wait(120)
         return write(self)
 
-    monkeypatch.setattr(ResultFrame, "written", held)
+    monkeypatch.setattr(ResultFrame, "written", blocking_write)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(frame.eachlabs.bulk_trigger, WORKFLOW, inplace=True)
         assert writing.wait(120)
-        threading.Timer(1.0, go.set).start()  # if the second call is not refused, it ends all the same
+        threading.Timer(1.0, go.set).start()  # so that the test ends even if the second call is not refused
         with pytest.raises(ef.ColumnError, match="another call is writing"):
             frame.eachlabs.bulk_trigger(WORKFLOW, inplace=True, retrigger=True)
         go.set()
@@ -587,7 +588,7 @@ def test_a_frame_that_is_being_written_in_place_is_not_triggered_again(
 def test_nothing_is_sent_after_a_cancellation_while_an_observer_blocks_the_loop(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, is_abandoned: bool
 ) -> None:
-    """Neither when the observer returns at last, nor over a connection that is kept; so no row is paid for twice."""
+    """Nothing is sent when the observer returns, nor over a kept-alive connection, so no row is paid for twice."""
     if is_abandoned:
         monkeypatch.setattr(bridging, "GRACE", 0.1)
         monkeypatch.setattr(bridging, "SHUTDOWN_TIMEOUT", 0.1)
@@ -614,18 +615,18 @@ def test_nothing_is_sent_after_a_cancellation_while_an_observer_blocks_the_loop(
 
     asyncio.run(main())
 
-    async def left() -> int:
+    async def count_tasks() -> int:
         return len(asyncio.all_tasks()) - 1
 
-    until(lambda: asyncio.run_coroutine_threadsafe(left(), blocked).result() == 0)
+    until(lambda: asyncio.run_coroutine_threadsafe(count_tasks(), blocked).result() == 0)
     assert sandbox.accepted_count() == 1
     assert frame["status"].unique().tolist() == ["pending"]
 
 
-def test_a_call_works_while_an_abandoned_observer_still_blocks(
+def test_call_succeeds_while_an_abandoned_observer_blocks_the_loop(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It gets a loop of its own; the observer's loop ends its call when the observer returns, and sends nothing."""
+    """It gets a new loop; the blocked loop ends its own call once the observer returns, and sends nothing."""
     monkeypatch.setattr(bridging, "GRACE", 0.1)
     monkeypatch.setattr(bridging, "SHUTDOWN_TIMEOUT", 0.1)
     inside, go = threading.Event(), threading.Event()
@@ -648,15 +649,15 @@ def test_a_call_works_while_an_abandoned_observer_still_blocks(
     assert loop_thread() is not blocked
     go.set()
 
-    async def left() -> int:
+    async def count_tasks() -> int:
         return len(asyncio.all_tasks()) - 1
 
-    until(lambda: asyncio.run_coroutine_threadsafe(left(), blocked.loop).result() == 0)
+    until(lambda: asyncio.run_coroutine_threadsafe(count_tasks(), blocked.loop).result() == 0)
     assert sandbox.accepted_count() == 10
 
 
-def test_a_cancelled_trigger_keeps_the_answers_in_flight(sandbox: Sandbox) -> None:
-    """With ``inplace=True`` the frame holds every execution that was accepted, and nothing is sent afterwards."""
+def test_cancelled_trigger_waits_for_responses_in_flight(sandbox: Sandbox) -> None:
+    """With ``inplace=True`` the frame has every accepted execution, and nothing is sent after the cancellation."""
     sandbox.change(latency=0.1)
     frame = rows(300)
 
@@ -669,15 +670,15 @@ def test_a_cancelled_trigger_keeps_the_answers_in_flight(sandbox: Sandbox) -> No
 
     asyncio.run(main())
     known = frame.loc[frame["execution_id"].notna()]
-    assert in_place(known, sandbox)
+    assert has_own_executions(known, sandbox)
     assert 40 <= len(known) == sandbox.accepted_count() < 300
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
-def test_a_timeout_of_the_callers_stops_a_trigger(
+def test_wait_for_timeout_stops_a_trigger(
     sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """It ends as a timeout; the log names the run, in which every accepted row is, and nothing is sent afterwards."""
+    """`TimeoutError` is raised, the log names the run, which has every accepted row, and nothing more is sent."""
     ef.configure(journal=tmp_path / "j.sqlite")
     sandbox.change(latency=0.1)
 
@@ -688,7 +689,7 @@ def test_a_timeout_of_the_callers_stops_a_trigger(
 
     with pytest.raises(asyncio.TimeoutError):
         run_on(kind, main())
-    accepted = sorted(one.execution_id for one in sandbox.accepted)
+    accepted = sorted(execution.execution_id for execution in sandbox.accepted)
     assert 20 <= len(accepted) < 300
     assert sorted(ef.load_run("timed")["execution_id"].dropna()) == accepted
     assert any(text.startswith("cancelled: ") and "load_run('timed')" in text for text in caplog.messages)
@@ -697,8 +698,8 @@ def test_a_timeout_of_the_callers_stops_a_trigger(
 @pytest.mark.slow
 @posix
 @pytest.mark.parametrize("call", ["await frame.eachlabs.bulk_trigger_async", "frame.eachlabs.bulk_trigger"])
-def test_an_interrupt_of_asyncio_run(script: Script, sandbox: Sandbox, call: str) -> None:
-    """One Ctrl-C stops the call, awaited or blocking the loop; the run is named, and has every accepted row."""
+def test_interrupt_of_asyncio_run_stops_the_call(script: Script, sandbox: Sandbox, call: str) -> None:
+    """One Ctrl-C stops an awaited or blocking call, and the run that is named has every accepted row."""
     sandbox.change(latency=0.1)
     process = script.start(
         f"""
@@ -724,13 +725,13 @@ def test_an_interrupt_of_asyncio_run(script: Script, sandbox: Sandbox, call: str
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     name, known = json.loads(out)
-    assert sorted(known) == sorted(one.execution_id for one in sandbox.accepted)
+    assert sorted(known) == sorted(execution.execution_id for execution in sandbox.accepted)
     assert 40 <= len(known) < 600
     assert name == "Interrupted" or "load_run('stopped')" in err
 
 
-def test_a_coroutine_that_is_closed_ends_its_call() -> None:
-    """As at the end of a loop that a second Ctrl-C ended: the execution is cancelled, and the call is closed."""
+def test_closing_the_coroutine_cancels_and_closes_its_call() -> None:
+    """As when a second Ctrl-C ends the loop: the execution is cancelled, then the call is closed."""
     seen: list[str] = []
     started = threading.Event()
 
@@ -745,25 +746,25 @@ def test_a_coroutine_that_is_closed_ends_its_call() -> None:
         def close(self) -> None:
             seen.append("closed")
 
-    own = asyncio.new_event_loop()
+    loop = asyncio.new_event_loop()
     work = run_async(Endless)
-    task = own.create_task(work)
+    task = loop.create_task(work)
 
-    async def begin() -> None:
+    async def wait_until_started() -> None:
         await asyncio.to_thread(started.wait)
 
-    own.run_until_complete(begin())
+    loop.run_until_complete(wait_until_started())
     work.close()
     assert seen == ["executed", "closed"]
     task.cancel()
     with pytest.raises((RuntimeError, asyncio.CancelledError)):
-        own.run_until_complete(task)
-    own.run_until_complete(own.shutdown_default_executor())
-    own.close()
+        loop.run_until_complete(task)
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
 
 
-def test_a_cancellation_leaves_a_function_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The caller's loop is free; when the function returns after all, the call is closed there and not executed."""
+def test_cancellation_does_not_wait_for_a_blocked_prepare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's loop continues; when `prepare` returns later, the call is closed without being executed."""
     monkeypatch.setattr(bridging, "GRACE", 0.0)
     inside, go, over = threading.Event(), threading.Event(), threading.Event()
     seen: list[str] = []
@@ -793,14 +794,14 @@ def test_a_cancellation_leaves_a_function_that_hangs(monkeypatch: pytest.MonkeyP
     assert seen == ["closed"]
 
 
-# Nested in the caller's own loop
+# Calls nested in the caller's loop
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["asyncio", "no loop"])
-def test_the_nested_bridge(script: Script, sandbox: Sandbox, kind: str) -> None:
-    """The caller's coroutines go on during the call, its loop keeps no session; without a loop, it is the thread."""
-    said = script.run(
+def test_nested_bridge_runs_on_the_callers_loop_or_the_loop_thread(script: Script, sandbox: Sandbox, kind: str) -> None:
+    """The caller's coroutines continue during the call and no session is kept; without a loop, the thread is used."""
+    result = script.run(
         """
         import asyncio, json, sys, threading
         import pandas as pd
@@ -833,15 +834,15 @@ def test_the_nested_bridge(script: Script, sandbox: Sandbox, kind: str) -> None:
         """,
         kind,
     )
-    where = ["MainThread", 10, True] if kind == "asyncio" else ["eachlabs-frames", 0, False]
-    assert said == [["queued"] * 3, where[1], 0, [where[0]], where[2]]
+    thread, ticks, patched = ("MainThread", 10, True) if kind == "asyncio" else ("eachlabs-frames", 0, False)
+    assert result == [["queued"] * 3, ticks, 0, [thread], patched]
     assert sandbox.accepted_count() == 3
 
 
 @pytest.mark.slow
-def test_the_thread_works_where_the_caller_has_patched_asyncio(script: Script, sandbox: Sandbox) -> None:
-    """Many a notebook begins with a nest-asyncio: it patches the class of the bridge's loop too, while that runs."""
-    said = script.run(
+def test_loop_thread_works_after_the_caller_patches_asyncio(script: Script, sandbox: Sandbox) -> None:
+    """`nest_asyncio2.apply` in a notebook also patches the class of the loop thread's running loop."""
+    result = script.run(
         """
         import asyncio, json
         import nest_asyncio2
@@ -862,15 +863,15 @@ def test_the_thread_works_where_the_caller_has_patched_asyncio(script: Script, s
         print(json.dumps(asyncio.run(main())))
         """
     )
-    assert said == [["completed"], ["completed"], 1]
+    assert result == [["completed"], ["completed"], 1]
     assert (sandbox.accepted_count(), sandbox.duplicates()) == (51, {})
 
 
 @pytest.mark.slow
-def test_nested_calls_that_overlap_share_a_session_until_the_outermost_ends(script: Script, sandbox: Sandbox) -> None:
-    """A coroutine that runs during one nested call may make another, which does not take the first one's session."""
+def test_overlapping_nested_calls_share_a_session_until_the_outermost_ends(script: Script, sandbox: Sandbox) -> None:
+    """A coroutine may make a nested call during another one; it does not close the session of the outer call."""
     sandbox.change(latency=0.05)
-    said = script.run(
+    result = script.run(
         """
         import asyncio, json
         import pandas as pd
@@ -898,12 +899,12 @@ def test_nested_calls_that_overlap_share_a_session_until_the_outermost_ends(scri
         print(json.dumps(asyncio.run(main())))
         """
     )
-    assert said == [["queued"], ["queued"], 0]
+    assert result == [["queued"], ["queued"], 0]
     assert sandbox.accepted_count() == 123
 
 
-def test_the_nested_bridge_refuses_uvloop_before_anything_is_sent(sandbox: Sandbox) -> None:
-    """The error names the loop and says what to do instead."""
+def test_nested_bridge_refuses_uvloop_before_sending(sandbox: Sandbox) -> None:
+    """The error names the loop class and the setting to use instead."""
     ef.configure(bridge="nest")
 
     async def main() -> None:
@@ -916,8 +917,8 @@ def test_the_nested_bridge_refuses_uvloop_before_anything_is_sent(sandbox: Sandb
 
 @pytest.mark.slow
 @posix
-def test_an_interrupt_of_a_nested_call_harms_no_task_of_the_callers(script: Script, sandbox: Sandbox) -> None:
-    """The caller's own coroutine is busy nearly all the time, and yet the interrupt is the call's alone."""
+def test_interrupt_of_a_nested_call_does_not_end_the_callers_tasks(script: Script, sandbox: Sandbox) -> None:
+    """Only the call is interrupted, even though another coroutine of the caller is running most of the time."""
     sandbox.change(latency=0.1)
     process = script.start(
         """
@@ -934,29 +935,29 @@ def test_an_interrupt_of_a_nested_call_harms_no_task_of_the_callers(script: Scri
 
         async def main():
             signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a notebook's cell
-            beside = asyncio.ensure_future(busy())
+            background = asyncio.ensure_future(busy())
             frame = pd.DataFrame({"prompt": [str(n) for n in range(300)]})
             try:
                 frame.eachlabs.bulk_trigger("wf_abc123", max_concurrency=4)
             except ef.Interrupted as exc:
                 restored = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-                return exc.frame["execution_id"].dropna().tolist(), beside.done(), restored
+                return exc.frame["execution_id"].dropna().tolist(), background.done(), restored
             finally:
-                beside.cancel()
+                background.cancel()
 
         print(json.dumps(asyncio.run(main())))
         """
     )
     until(lambda: sandbox.accepted_count() >= 40)
     process.send_signal(signal.SIGINT)
-    known, harmed, restored = ended(process, quiet=False)
-    assert sorted(known) == sorted(one.execution_id for one in sandbox.accepted)
+    known, task_ended, restored = read_output(process, quiet=False)
+    assert sorted(known) == sorted(execution.execution_id for execution in sandbox.accepted)
     assert 40 <= len(known) < 300
-    assert (harmed, restored) == (False, True)
+    assert (task_ended, restored) == (False, True)
 
 
-def test_a_task_that_is_stopped_before_it_was_started_knows_it() -> None:
-    """An interrupt may come between the making of a task and its start: its first step finds the event set."""
+def test_task_stopped_before_it_starts_sees_the_stop_event() -> None:
+    """An interrupt may arrive between creating and starting a task; the job then starts with the event set."""
     seen: list[bool] = []
 
     async def job(stop: asyncio.Event) -> None:
@@ -969,8 +970,8 @@ def test_a_task_that_is_stopped_before_it_was_started_knows_it() -> None:
     assert seen == [True]
 
 
-def test_an_interrupt_just_before_a_call_still_ends_it() -> None:
-    """The handler of `asyncio.run` (Python 3.11) only cancels the task, which code that blocks the loop ignores."""
+def test_interrupt_just_before_a_call_ends_it() -> None:
+    """The SIGINT handler of `asyncio.run` (Python 3.11) only cancels the task, which a blocking call ignores."""
     executed: list[int] = []
 
     async def job(_: asyncio.Event) -> None:
@@ -985,8 +986,8 @@ def test_an_interrupt_just_before_a_call_still_ends_it() -> None:
     assert executed == []
 
 
-def test_a_long_wait_adds_one_callback_to_its_future(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wait of hours on the caller's loop does not fill the memory."""
+def test_long_wait_adds_one_callback_to_its_future(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory does not grow while the caller's loop waits for hours."""
     monkeypatch.setattr(interrupts, "MAX_IDLE", 0.001)
     checks: list[int] = []
     future: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -1001,8 +1002,8 @@ def test_a_long_wait_adds_one_callback_to_its_future(monkeypatch: pytest.MonkeyP
     assert set(checks) == {1}
 
 
-def test_the_result_of_a_stopped_task_is_released() -> None:
-    """The timer that would cancel it after `GRACE` seconds does not keep it alive."""
+def test_result_of_a_stopped_task_is_released() -> None:
+    """The timer that cancels the task after `GRACE` seconds does not keep a reference to its result."""
 
     class Result:
         pass
@@ -1011,21 +1012,21 @@ def test_the_result_of_a_stopped_task_is_released() -> None:
         await stop.wait()
         return Result()
 
-    async def pass_() -> None:
+    async def yield_once() -> None:
         await asyncio.sleep(0)
 
     task = BridgeTask(job).start()
     task.stop()
     assert task.wait(20)
     result = weakref.ref(task.future.result())
-    call(lambda _: pass_())  # the loop has come to the end of the task
+    call(lambda _: yield_once())  # so that the loop has finished the task
     del task
     gc.collect()
     assert result() is None
 
 
-def test_an_interrupt_that_prepare_suppresses_still_ends_the_call() -> None:
-    """A function of the user's may catch KeyboardInterrupt, and a finalizer drops it: nothing is sent all the same."""
+def test_interrupt_suppressed_in_prepare_ends_the_call() -> None:
+    """User code may catch `KeyboardInterrupt` and a finalizer drops it; the call is not executed even so."""
     executed: list[int] = []
 
     class Suppressing(Call[None]):
