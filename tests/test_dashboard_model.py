@@ -1,4 +1,4 @@
-"""What the dashboard is told: all that changed, each thing in the end, never more at once than fits."""
+"""Tests of the dashboard model: its snapshots and updates, their size limits, and the rows of opened lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECOND = 1_000_000_000
 
 
 def size(message: Any) -> int:
-    """Return the bytes of a message as the issue counts them."""
+    """Return the size of a message as compact UTF-8 JSON in bytes."""
     return len(json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
 
 
@@ -34,13 +34,13 @@ def make_model(rows: int) -> DashboardModel:
 
 
 def errors(model: DashboardModel) -> list[ErrorGroup]:
-    """Return every error message with its rows, also those that no message names, the most frequent first."""
+    """Return every error group, including those that are not shown, by descending number of rows."""
     groups = [group for group in (*model._groups.shown, *model._groups._waiting.values()) if group.rows]
     return [model._error_group(group) for group in sorted(groups, key=lambda group: -len(group.rows))]
 
 
 class Browser:
-    """Applies messages as the dashboard's JavaScript does, in the plainest way."""
+    """Applies messages like the dashboard's JavaScript, in the simplest possible way."""
 
     def __init__(self, snapshot: Any) -> None:
         self.shown = json.loads(json.dumps(snapshot))
@@ -65,7 +65,7 @@ class Browser:
                 shown["errors"][place] = [rows, *rest]
 
     def catch_up(self, model: DashboardModel, head: dict[str, Any]) -> int:
-        """Apply updates until there is none; return how many there were."""
+        """Apply updates until there are none left, and return their number."""
         count = 0
         while (update := model.update(head, self.shown["now"])) is not None:
             assert size(update) <= MAX_MESSAGE_BYTES
@@ -76,17 +76,17 @@ class Browser:
 
 
 def plain(snapshot: Any) -> Any:
-    """Return a snapshot as JSON, without the values that a head does not have."""
+    """Return a snapshot as parsed JSON, without the head's null values."""
     shown = json.loads(json.dumps(snapshot))
     shown["head"] = {key: value for key, value in shown["head"].items() if value is not None}
     return shown
 
 
 def unordered(snapshot: Any) -> Any:
-    """Return what does not depend on the order in which things came."""
-    words = snapshot["statuses"]
+    """Return the parts of a snapshot that do not depend on the order of the outcomes."""
+    statuses = snapshot["statuses"]
     lines = {
-        bulk_id: {words[code]: rows for code, rows in zip(pairs[::2], pairs[1::2], strict=True)}
+        bulk_id: {statuses[code]: rows for code, rows in zip(pairs[::2], pairs[1::2], strict=True)}
         for bulk_id, _, pairs in snapshot["lines"]
         if pairs
     }
@@ -94,8 +94,8 @@ def unordered(snapshot: Any) -> Any:
     return lines, groups, snapshot["more_errors"], snapshot["head"]
 
 
-def by_word(snapshot: Any) -> dict[str, int]:
-    """Add the lines up."""
+def count_by_status(snapshot: Any) -> dict[str, int]:
+    """Return the number of rows per status over all lines."""
     counts: dict[str, int] = {}
     for _, _, pairs in snapshot["lines"]:
         for code, rows in zip(pairs[::2], pairs[1::2], strict=True):
@@ -103,7 +103,7 @@ def by_word(snapshot: Any) -> dict[str, int]:
     return counts
 
 
-# -- for any sequence of outcomes -----------------------------------------------------------------------------------
+# -- properties for any sequence of outcomes ------------------------------------------------------------------------
 
 ROWS = 12
 anything = st.text(st.characters(exclude_categories=()), max_size=30)
@@ -135,14 +135,14 @@ steps = st.lists(st.tuples(st.lists(outcomes, max_size=15), st.booleans(), st.no
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(steps)
-def test_the_browser_shows_the_models_state_once_it_has_caught_up(steps: Any) -> None:
-    """Whatever happens and whenever it is told: the updates lead to the same as a snapshot would."""
+def test_applying_all_updates_yields_the_snapshot(steps: Any) -> None:
+    """After any sequence of outcomes and updates, the browser's state equals a new snapshot of the model."""
     model, now = make_model(ROWS), 0.0
     browser = Browser(model.snapshot({}, now, sent=True))
-    for taken, tells, moment, head in steps:
+    for taken, sends_update, moment, head in steps:
         model.take(taken, now=moment)
         now += 0.25
-        if tells and (update := model.update(head, now, budget=300)) is not None:
+        if sends_update and (update := model.update(head, now, budget=300)) is not None:
             assert size(update) <= HARD_LIMIT
             browser.apply(update)
     last = steps[-1][3] if steps else {}
@@ -154,8 +154,8 @@ def test_the_browser_shows_the_models_state_once_it_has_caught_up(steps: Any) ->
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.lists(outcomes, max_size=15)))
-def test_a_model_depends_only_on_the_final_outcomes(taken: list[list[Outcome]]) -> None:
-    """The way there does not matter, but for the places of lines and messages."""
+def test_model_depends_only_on_the_final_outcomes(taken: list[list[Outcome]]) -> None:
+    """Intermediate outcomes affect nothing except the order of lines and error messages."""
     model, final = make_model(ROWS), {}
     for outcomes in taken:
         model.take(outcomes, now=1.0)
@@ -166,7 +166,7 @@ def test_a_model_depends_only_on_the_final_outcomes(taken: list[list[Outcome]]) 
     fresh.take(final.values(), now=None)
     shown = model.snapshot({}, 2.0)
     assert unordered(shown) == unordered(fresh.snapshot({}, 2.0))
-    assert by_word(shown) == shown["head"]["counts"] == model.counts
+    assert count_by_status(shown) == shown["head"]["counts"] == model.counts
     assert sum(model.counts.values()) == ROWS
     assert sorted(errors(model)) == sorted(errors(fresh))
     listed = [row for line in range(model.size) for row in model.rows(line, limit=ROWS)["rows"]]
@@ -177,8 +177,8 @@ def test_a_model_depends_only_on_the_final_outcomes(taken: list[list[Outcome]]) 
 
 @settings(deadline=None)
 @given(st.lists(outcomes, max_size=30))
-def test_equal_outcomes_change_nothing(taken: list[Outcome]) -> None:
-    """An outcome that a row has already makes no message."""
+def test_repeated_outcomes_produce_no_update(taken: list[Outcome]) -> None:
+    """An outcome equal to the row's current one changes no line version and produces no update."""
     model = make_model(ROWS)
     model.take(taken, now=1.0)
     model.snapshot({}, 1.0, sent=True)
@@ -191,8 +191,8 @@ def test_equal_outcomes_change_nothing(taken: list[Outcome]) -> None:
 # -- lines ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_line_keeps_its_place() -> None:
-    """Lines stand in order of first appearance, also when a retry has taken all their rows away."""
+def test_lines_keep_their_order_of_first_appearance() -> None:
+    """A line keeps its index even when a retry moves all its rows to another bulk operation."""
     model = make_model(3)
     model.take([Outcome(0, "failed", "b1"), Outcome(1, "failed", "b2"), Outcome(2, "queued", "b1")], now=1.0)
     model.take([Outcome(0, "queued", "b3"), Outcome(2, "queued", "b3")], now=2.5)
@@ -200,8 +200,8 @@ def test_a_line_keeps_its_place() -> None:
     assert shown["lines"] == [("b1", 1.0, []), ("b2", 1.0, [5, 1]), ("b3", 2.5, [2, 2])]
 
 
-def test_rows_without_a_bulk_operation_have_a_line_only_where_there_are_any() -> None:
-    """A frame that is loaded with all its rows sent has none; one that is shown before that has it first."""
+def test_line_of_unsent_rows_exists_only_if_there_are_unsent_rows() -> None:
+    """A frame with all rows sent has no such line; a frame shown before sending has it as its first line."""
     loaded = make_model(2)
     loaded.take([Outcome(0, "queued", "b1"), Outcome(1, "queued", "b1")], now=None)
     assert [line[0] for line in loaded.snapshot({}, 1.0)["lines"]] == ["b1"]
@@ -212,8 +212,8 @@ def test_rows_without_a_bulk_operation_have_a_line_only_where_there_are_any() ->
     assert make_model(0).snapshot({}, 1.0)["lines"] == []
 
 
-def test_a_loaded_line_is_as_old_as_its_first_start() -> None:
-    """And has no age where none of its rows has started."""
+def test_age_of_a_loaded_line_is_its_earliest_start() -> None:
+    """A line has no age if none of its rows has started."""
     model = make_model(3)
     starts = [None, 1_700_000_002_500_000_000, 1_700_000_001_250_000_000]
     model.take([Outcome(row, "running", "b1", started_at=start) for row, start in enumerate(starts)], now=None)
@@ -222,8 +222,8 @@ def test_a_loaded_line_is_as_old_as_its_first_start() -> None:
     assert model.snapshot({}, 1.0)["lines"][1][1] is None
 
 
-def test_an_unknown_status_is_shown_as_it_is() -> None:
-    """The words begin with this package's own; the browser hears of a new one with the first line that has it."""
+def test_unknown_status_is_shown_unchanged() -> None:
+    """A new status is appended to the package's statuses and sent with the first line that has it."""
     model = make_model(2)
     model.snapshot({}, 1.0, sent=True)
     model.take([Outcome(1, "timed_out", "b1")], now=1.0)
@@ -238,21 +238,21 @@ def test_an_unknown_status_is_shown_as_it_is() -> None:
     assert "statuses" not in update
 
 
-def test_statuses_beyond_the_maximum_share_one_name() -> None:
-    """An API that invents words does not make every head longer."""
+def test_statuses_beyond_the_maximum_are_grouped() -> None:
+    """Further unknown statuses are counted as `OTHER`, so the head of a message cannot grow without limit."""
     model = make_model(100)
     model.take([Outcome(row, f"word {row}") for row in range(100)], now=1.0)
     shown = model.snapshot({}, 1.0)
     assert len(shown["statuses"]) == MAX_STATUSES
     assert shown["statuses"][-1] == OTHER
-    assert sum(by_word(shown).values()) == 100
+    assert sum(count_by_status(shown).values()) == 100
 
 
 # -- errors ---------------------------------------------------------------------------------------------------------
 
 
-def test_equal_messages_are_one_group_with_its_first_rows() -> None:
-    """Its rows are counted, and the first five in the frame's order are named, in whatever order they came."""
+def test_equal_error_messages_form_one_group() -> None:
+    """A group has the number of its rows and the labels of the first five in the frame's order."""
     model = make_model(10)
     model.take([Outcome(row, "failed", error="no fox") for row in reversed(range(10))], now=1.0)
     assert errors(model) == [(10, "no fox", [f"row {row}" for row in range(5)])]
@@ -260,8 +260,8 @@ def test_equal_messages_are_one_group_with_its_first_rows() -> None:
     assert errors(model) == [(8, "no fox", [f"row {row}" for row in (1, 2, 4, 5, 6)]), (1, "no heron", ["row 3"])]
 
 
-def test_only_the_count_of_a_sent_group_is_sent_again() -> None:
-    """Message and labels come again only where the labels are others."""
+def test_update_of_an_error_group_contains_only_its_count() -> None:
+    """The message and the labels are sent again only if the labels have changed."""
     model = make_model(20)
     model.take([Outcome(row, "failed", error="no fox") for row in range(6)], now=1.0)
     model.snapshot({}, 1.0, sent=True)
@@ -275,8 +275,8 @@ def test_only_the_count_of_a_sent_group_is_sent_again() -> None:
     assert update["errors"] == [(0, 6, "no fox", [f"row {row}" for row in range(1, 6)])]
 
 
-def test_fifty_messages_are_shown_and_the_rest_counted() -> None:
-    """A message keeps its place as long as a row has it; a place that is free goes to one that waits."""
+def test_error_groups_beyond_the_maximum_are_only_counted() -> None:
+    """A message keeps its index while any row has it; a free index is given to the next waiting message."""
     model = make_model(60)
     model.take([Outcome(row, "failed", error=f"error {row}") for row in range(60)], now=1.0)
     shown = model.snapshot({}, 1.0, sent=True)
@@ -296,8 +296,8 @@ def test_fifty_messages_are_shown_and_the_rest_counted() -> None:
     assert errors(model) == []
 
 
-def test_a_message_that_comes_back_has_its_old_place() -> None:
-    """Unless another needed it; while a row has it, nobody takes it."""
+def test_recurring_error_message_gets_its_old_index() -> None:
+    """A message that disappears and returns has the same index if no other message has taken it."""
     model = make_model(60)
     model.take([Outcome(row, "failed", error=f"error {row}") for row in range(MAX_GROUPS)], now=1.0)
     model.take([Outcome(7, "completed")], now=1.0)
@@ -307,8 +307,8 @@ def test_a_message_that_comes_back_has_its_old_place() -> None:
     assert shown["more_errors"] == 1
 
 
-def test_what_comes_from_outside_is_cut_and_sound() -> None:
-    """Lone surrogates, control characters and 100,000 characters neither break a message nor fill it."""
+def test_external_text_is_truncated_and_sanitized() -> None:
+    """Lone surrogates, control characters and 100,000 characters neither break a message nor exceed its size."""
     model = DashboardModel(["\ud800" * 100_000])
     model.take([Outcome(0, "failed", "\udfff" * 100_000, "\ud83d", error="\x00\ud800<script>" * 10_000)], now=1.0)
     shown, opened = model.snapshot({"run": "\ud800" * 1_000}, 1.0), model.rows(0)
@@ -321,8 +321,8 @@ def test_what_comes_from_outside_is_cut_and_sound() -> None:
 # -- updates --------------------------------------------------------------------------------------------------------
 
 
-def test_now_alone_is_no_change() -> None:
-    """Nor is a head that says the same."""
+def test_no_update_without_changes() -> None:
+    """A new time or an equal head produces no update; a changed head sends only its changed values."""
     model = make_model(1)
     assert model.update({"phase": "sending"}, 1.0) is not None
     assert model.update({"phase": "sending"}, 2.0) is None
@@ -334,8 +334,8 @@ def test_now_alone_is_no_change() -> None:
     assert update["head"] == {"rate": None}
 
 
-def test_a_snapshot_that_is_not_sent_changes_nothing() -> None:
-    """It is a picture for whoever saves it; one that is sent is told, and is a step of its own."""
+def test_only_a_sent_snapshot_advances_the_sequence() -> None:
+    """A snapshot for saving leaves the pending updates as they are; a sent one replaces them."""
     model = make_model(2)
     model.snapshot({}, 1.0, sent=True)
     model.take([Outcome(0, "queued", "b1")], now=1.0)
@@ -363,18 +363,19 @@ LONG_HEAD = {
 
 
 def changed(rows: int, *, lines: int, first: int = 0) -> list[Outcome]:
-    """Return outcomes that give each of these lines three statuses; rows are dealt out to lines in turn."""
-    words = ("completed", "failed", "running")
-    return [Outcome(row, words[row // lines % 3], f"bulk-{row % lines:036}") for row in range(first, rows)]
+    """Return outcomes that give each line three statuses; rows are distributed over the lines in turn."""
+    statuses = ("completed", "failed", "running")
+    return [Outcome(row, statuses[row // lines % 3], f"bulk-{row % lines:036}") for row in range(first, rows)]
 
 
 @pytest.mark.parametrize("lines", [1_000, 10_000])
-def test_a_hundred_changed_lines_fit_into_three_kibibytes(lines: int) -> None:
-    """With the longest head, and the words of the API; what does not fit comes with the next."""
+def test_update_of_a_hundred_lines_fits_into_three_kibibytes(lines: int) -> None:
+    """Also with the longest head; changes that do not fit are sent with the next update."""
     model = make_model(lines * 3)
     model.take([Outcome(row, "queued", f"bulk-{row % lines:036}") for row in range(lines * 3)], now=1.0)
     browser = Browser(model.snapshot({}, 1.0, sent=True))
-    model.take([one for one in changed(lines * 3, lines=lines) if one.position % lines >= lines - 100], now=1.0)
+    outcomes = [outcome for outcome in changed(lines * 3, lines=lines) if outcome.position % lines >= lines - 100]
+    model.take(outcomes, now=1.0)
     update = model.update(LONG_HEAD, 1.0)
     assert size(update) <= USUAL_LIMIT
     browser.apply(update)
@@ -384,8 +385,8 @@ def test_a_hundred_changed_lines_fit_into_three_kibibytes(lines: int) -> None:
     assert browser.shown["lines"] == plain(model.snapshot(LONG_HEAD, 1.0))["lines"]
 
 
-def test_a_hundred_changed_lines_are_one_update_where_only_counts_change() -> None:
-    """The usual: of a thousand lines a hundred with two statuses each."""
+def test_changed_counts_of_a_hundred_lines_fit_into_one_update() -> None:
+    """The usual case: a hundred of a thousand lines change and have two statuses each."""
     model = make_model(10_000)
     model.take([Outcome(row, "queued", f"bulk-{row // 10}") for row in range(10_000)], now=1.0)
     model.snapshot({}, 1.0, sent=True)
@@ -397,8 +398,8 @@ def test_a_hundred_changed_lines_are_one_update_where_only_counts_change() -> No
     assert not model.behind
 
 
-def test_a_backlog_is_sent_in_order_and_within_the_limit() -> None:
-    """Ten thousand new lines and as many changed: none is told before it is added, and none is forgotten."""
+def test_backlog_is_sent_in_order_and_within_the_limit() -> None:
+    """With ten thousand new and changed lines, each line is added before it is updated, and none is omitted."""
     model = make_model(30_000)
     browser = Browser(model.snapshot({}, 1.0, sent=True))
     model.take(changed(30_000, lines=10_000), now=1_700_000_000.123)
@@ -413,8 +414,8 @@ def test_a_backlog_is_sent_in_order_and_within_the_limit() -> None:
     assert plain(browser.shown)["lines"] == plain(model.snapshot(LONG_HEAD, 1.0))["lines"]
 
 
-def test_the_oldest_change_is_sent_first() -> None:
-    """A line that changes all the time does not hold up one that changed once."""
+def test_oldest_change_is_sent_first() -> None:
+    """A line that changes constantly does not delay a line that changed once."""
     model = make_model(1_000)
     model.take([Outcome(row, "queued", f"bulk-{row}") for row in range(1_000)], now=1.0)
     browser = Browser(model.snapshot({}, 1.0, sent=True))
@@ -430,14 +431,14 @@ def test_the_oldest_change_is_sent_first() -> None:
     assert waiting <= 10
 
 
-def test_the_longest_values_still_fit_into_updates() -> None:
-    """Each text as long as it may be, in characters of four bytes: the limit holds, and all is told."""
+def test_longest_values_fit_into_updates() -> None:
+    """With texts of maximum length in four-byte characters, every change is sent within the size limit."""
     model = DashboardModel(["🦊" * 1_000] * 200)
-    words = [f"{row}{'🦊' * 30}" for row in range(31)]
+    statuses = [f"{row}{'🦊' * 30}" for row in range(31)]
     noise = "\x01" * 1_000
     browser = Browser(model.snapshot({}, 1.0, sent=True))
     model.take(
-        [Outcome(row, words[row % 31], f"{row}{'🦊' * 300}", error=f"{row}{noise}") for row in range(200)],
+        [Outcome(row, statuses[row % 31], f"{row}{'🦊' * 300}", error=f"{row}{noise}") for row in range(200)],
         now=1_700_000_000.123,
     )
     long = dict.fromkeys(("workflow", "version", "run", "waiting_for", "problem"), "🦊" * 1_000)
@@ -453,11 +454,11 @@ def test_the_longest_values_still_fit_into_updates() -> None:
     assert len(browser.shown["errors"]) == MAX_GROUPS
 
 
-# -- opened lines, and what is found --------------------------------------------------------------------------------
+# -- opened lines and search ----------------------------------------------------------------------------------------
 
 
-def test_an_opened_line_shows_its_rows_in_order() -> None:
-    """As they stand now; with what may be shown of an output."""
+def test_opened_line_lists_its_rows_in_order() -> None:
+    """Each row has its current state and a preview of its output."""
     model = make_model(5)
     url = "https://example.com/fox.png"
     model.take([Outcome(3, "running", "b1", "e3", started_at=SECOND), Outcome(4, "failed", "b2", error="no")], now=1.0)
@@ -492,8 +493,8 @@ def test_an_opened_line_shows_its_rows_in_order() -> None:
     assert [row["label"] for row in model.rows(2)["rows"]] == ["row 0", "row 2"]
 
 
-def test_an_opened_line_is_shown_in_parts() -> None:
-    """Whatever the browser asks for, even of a line that is not there."""
+def test_rows_of_an_opened_line_are_paginated() -> None:
+    """Any offset is accepted, and a line that does not exist has no rows."""
     model = make_model(120)
     opened = model.rows(0, 100)
     assert (opened["offset"], opened["total"], len(opened["rows"])) == (100, 120, 20)
@@ -508,15 +509,15 @@ def test_an_opened_line_is_shown_in_parts() -> None:
     ("text", "found"),
     [("", [0, 1, 2]), ("ROW 1", [0]), ("e-77", [1]), ("STRASSE", [1]), ("B2", [1]), ("row", [0, 1, 2]), ("zzz", [])],
 )
-def test_a_line_is_found_by_what_its_rows_hold(text: str, found: list[int]) -> None:
-    """Label, execution id, error or bulk_id, in upper or lower case."""
+def test_find_matches_the_values_of_rows(text: str, found: list[int]) -> None:
+    """A line is found by label, execution id, error or bulk_id, ignoring case."""
     model = make_model(4)
     model.take([Outcome(1, "queued", "b1"), Outcome(2, "failed", "b2", "e-77", error="Straße")], now=1.0)
     assert model.find(text) == found
 
 
-def test_words_of_inputs_are_found_in_one_row() -> None:
-    """In any order and whatever their case, beside its label and error; words of two rows are none."""
+def test_find_requires_all_words_in_one_row() -> None:
+    """The words may be in any order and case, in the row's inputs, label and error."""
     model = make_model(4)
     model.take([Outcome(1, "queued", "b1"), Outcome(2, "failed", "b2", "e-77", error="refused")], now=1.0)
     inputs = ["a fox in snow", "a HERON at dusk\nseed 7", "a fox at dusk", ""]
@@ -531,31 +532,31 @@ def test_words_of_inputs_are_found_in_one_row() -> None:
 
 
 def test_titles_are_read_only_for_rows_that_are_shown() -> None:
-    """The rows of a page and the first of an error; a title is cut, and the label stays whole beside it."""
-    asked: list[int] = []
+    """Titles are read for a page's rows and an error's first rows; a title is truncated, the label is not."""
+    requested: list[int] = []
 
     def titles(rows: Sequence[int]) -> list[str]:
-        asked.extend(rows)
+        requested.extend(rows)
         return [f"a fox in the snow, number {row}, " + "x" * 500 for row in rows]
 
     model = DashboardModel([str(row) for row in range(1_000)], titles)
     model.take([Outcome(row, "failed", f"b{row // 10}", error="no") for row in range(1_000)], now=1.0)
     assert model.find("number") == []
-    assert asked == []
+    assert requested == []
     _, _, labels = model.snapshot({}, 1.0)["errors"][0]
     assert labels[1] == "1 “a fox in the snow, number 1, xxxxxxxxxxxxxxxxxxxxxxxxxx…”"
     assert {len(label) for label in labels} == {60}
-    assert set(asked) == set(range(5))
-    asked.clear()
+    assert set(requested) == set(range(5))
+    requested.clear()
     (row, *_) = model.rows(2, 3)["rows"]
     assert row["label"] == "23"
     assert row["title"].startswith("a fox in the snow, number 23, x")
     assert len(row["title"]) == 200
-    assert asked == list(range(23, 30))
+    assert requested == list(range(23, 30))
 
 
-def test_costs_are_added_up_where_they_are_known() -> None:
-    """Exactly, however often they change; None as long as none is known."""
+def test_known_costs_are_summed_exactly() -> None:
+    """The sum stays exact however often costs change, and is None while no cost is known."""
     model = make_model(1_000)
     assert model.cost_usd is None
     assert model.mean_cost_usd is None
@@ -569,22 +570,22 @@ def test_costs_are_added_up_where_they_are_known() -> None:
     assert model.cost_usd == 0.21
 
 
-def calls_to_take_in(rows: int) -> int:
-    """Count the calls, ours and the interpreter's, in which a board takes in that many rows twice."""
+def count_calls(rows: int) -> int:
+    """Return the number of function calls, Python and C, for a model that takes outcomes of all rows twice."""
     outcomes = [Outcome(row, "failed", f"b{row // 10}", f"e{row}", error="no fox", cost=0.01) for row in range(rows)]
     again = [outcome._replace(status="completed", error=None) for outcome in outcomes]
     calls = itertools.count()
     sys.setprofile(lambda frame, event, argument: next(calls))
     try:
-        made = make_model(rows)
-        made.take(outcomes, now=None)
-        made.take(again, now=None)
-        made.snapshot({}, 1.0, sent=True)
+        model = make_model(rows)
+        model.take(outcomes, now=None)
+        model.take(again, now=None)
+        model.snapshot({}, 1.0, sent=True)
     finally:
         sys.setprofile(None)
     return next(calls)
 
 
-def test_ten_times_the_rows_are_at_most_ten_times_the_work() -> None:
-    """Also where all fail alike, and where all of them get well again."""
-    assert calls_to_take_in(10_000) <= 10.5 * calls_to_take_in(1_000)
+def test_cost_of_outcomes_is_linear_in_the_number_of_rows() -> None:
+    """Also if all rows fail with the same error and complete later."""
+    assert count_calls(10_000) <= 10.5 * count_calls(1_000)
