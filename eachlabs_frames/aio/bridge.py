@@ -22,7 +22,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
 from ..errors import BridgeError
 from ..settings import BridgeName
 from ..tracebacks import is_bare, short
-from .interrupts import InterruptHandler, ended, on_second_interrupt
+from .interrupts import InterruptHandler, StopEvent, ended, on_second_interrupt
 from .loop_thread import SHUTDOWN_TIMEOUT, is_loop_thread, loop_thread, replace_blocked
 from .tasks import cancel_on, in_thread
 
@@ -106,19 +106,6 @@ class ReadCall(Call[T]):
     async def execute(self, _stop: asyncio.Event, /) -> T:
         """Return what the function has returned."""
         return self._results.pop()
-
-
-class StopEvent(asyncio.Event):
-    """An event that any thread can request: `is_set` is true at once, and what waits for it wakes when it is set.
-
-    So a job sends nothing more after an interrupt, even if the event loop is busy.
-    """
-
-    is_requested = False
-
-    def is_set(self) -> bool:
-        """Return whether the event is set or requested."""
-        return self.is_requested or super().is_set()
 
 
 class BridgeTask(Generic[T]):

@@ -26,6 +26,19 @@ _DEFERRING: Final = ("ipykernel.ipkernel", "asyncio.runners")
 """Modules whose SIGINT handlers cancel a task of the loop, which code that blocks the loop's thread never notices."""
 
 
+class StopEvent(asyncio.Event):
+    """An event that any thread can request: `is_set` is true at once, and what waits for it wakes when it is set.
+
+    So a job sends nothing more after an interrupt, even if the event loop is busy.
+    """
+
+    is_requested = False
+
+    def is_set(self) -> bool:
+        """Return whether the event is set or requested."""
+        return self.is_requested or super().is_set()
+
+
 def _max_idle() -> float:
     return MAX_IDLE
 
