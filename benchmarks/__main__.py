@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import dashboard, gallery, processes, structure, waiting
+from . import dashboard, finished, gallery, processes, structure, waiting
 from .conversion import conversion
 from .download import downloads
 from .first_request import first_request, first_request_of_a_million, first_request_with_journal
@@ -53,6 +53,7 @@ MEASUREMENTS = (
     journal_cpu,
     resuming,
     disk,
+    *finished.MEASUREMENTS,
     *processes.MEASUREMENTS,
     *waiting.MEASUREMENTS,
     sweep_time,

@@ -63,7 +63,7 @@ def resuming() -> Result:
     with serving() as port, temporary_folder() as folder:
         keep(folder / "journal.sqlite")
         clients.triggered(port, frame, run="big")
-        _finish(folder / "journal.sqlite", "big")
+        finish(folder / "journal.sqlite", "big")
         readings = []
         for _ in range(5):
             start = time.perf_counter()
@@ -73,14 +73,16 @@ def resuming() -> Result:
     return Result("resuming 100,000 finished rows", median(readings), 1.5, unit=" s", note="nothing is sent")
 
 
-def _finish(path: Path, run: str) -> None:
+def finish(path: Path, run: str) -> None:
     """Note that every execution of a run has ended."""
     entry = SqliteRunJournal(path, run)
     pin = entry.spec()
     assert pin is not None
     entry.enter(pin)
-    ids = entry.state.results.execution_id
-    entry.update([_ended(row, str(ids[row])) for row in range(len(ids))])
+    ids, bulk_ids = entry.state.results.execution_id, entry.state.results.bulk_id
+    ended = [_ended(row, str(ids[row]))._replace(bulk_id=bulk_ids[row]) for row in range(len(ids))]
+    for first in range(0, len(ended), clients.BATCH):
+        entry.update(ended[first : first + clients.BATCH])  # a record for each bulk operation, as polls make them
     assert entry.close() is None
 
 

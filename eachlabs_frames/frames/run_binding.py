@@ -230,7 +230,7 @@ class RunBinding:
             on_changed=self._changed(plan),
             add=add,
         )
-        for position, number in zip(plan.positions.tolist(), registered, strict=True):
+        for position, number in zip(plan.compact(), registered, strict=True):
             numbers[position] = number
         for position in plan.repeats:
             numbers[position] = NOT_IN_RUN
