@@ -1,4 +1,4 @@
-"""The examples of the package's docstrings: each is run as a user would run it, and shows what it says."""
+"""Runs the examples of the package's docstrings and of docs/files.md."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from eachlabs_frames.sandbox import Sandbox
 
 
 def _modules() -> list[str]:
-    """Return every module of the package, but for the program and for the plugin, which needs mypy."""
-    found = pkgutil.walk_packages(ef.__path__, f"{ef.__name__}.")
-    return [ef.__name__, *(one.name for one in found if not one.name.endswith((".__main__", ".mypy_plugin")))]
+    """Return the names of all modules except `__main__` and the plugin, which requires mypy."""
+    modules = pkgutil.walk_packages(ef.__path__, f"{ef.__name__}.")
+    names = [module.name for module in modules]
+    return [ef.__name__, *(name for name in names if not name.endswith((".__main__", ".mypy_plugin")))]
 
 
 def _examples() -> list[doctest.DocTest]:
@@ -28,30 +29,28 @@ def _examples() -> list[doctest.DocTest]:
 
 
 @pytest.mark.parametrize("example", _examples(), ids=lambda example: example.name.removeprefix("eachlabs_frames."))
-def test_an_example_shows_what_it_says(
-    example: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In an empty folder, with a journal of its own, and with nothing but what it imports itself."""
+def test_docstring_example_passes(example: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each example runs in an empty folder with a new journal and only its own imports."""
     monkeypatch.chdir(tmp_path)
     example.globs = {"__name__": "__main__"}
-    told: list[str] = []
-    outcome = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST).run(example, out=told.append)
+    report: list[str] = []
+    outcome = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST).run(example, out=report.append)
     assert outcome.attempted
-    assert not outcome.failed, "".join(told)
+    assert not outcome.failed, "".join(report)
 
 
-def test_what_people_call_has_an_example() -> None:
-    """Each public function and each of the accessor's methods that makes something."""
-    shown = {example.name.rpartition(".")[2] for example in _examples()}
+def test_public_functions_and_methods_have_examples() -> None:
+    """The public functions and the main methods of the accessor have an example in their docstrings."""
+    documented = {example.name.rpartition(".")[2] for example in _examples()}
     functions = {"configure", "sweep", "load_run", "runs", "lit", "template", "compare", "WebhookReceiver"}
     methods = {"preview", "bulk_trigger", "start", "outputs", "download", "dashboard", "gallery", "matrix", "rate"}
-    assert shown >= functions | methods
+    assert documented >= functions | methods
 
 
-def test_the_first_example_of_files_sends_its_rows(
+def test_first_example_of_the_files_guide_sends_its_rows(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it stands in docs/files.md, with the files that it names."""
+    """The first code block of docs/files.md runs unchanged with the files it names."""
     text = (Path(__file__).parents[1] / "docs" / "files.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()

@@ -1,4 +1,4 @@
-"""An experimenter's first hour: README's tour on two days, as it stands, and a table that went through a CSV file."""
+"""Runs the tour of README.md in two processes, and continues a run from a frame that was stored as a CSV file."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-DAY = """
+TOUR = """
 import asyncio, functools, inspect, json, sys
 import eachlabs_frames as ef
 
-# Only so that the executions take no time: what the tour says is what is run.
+# Shortens the executions; the tour's code itself is unchanged.
 ef.sandbox.start = functools.partial(ef.sandbox.start, queue_seconds=0.01, run_seconds=(0.01, 0.02))
 names = {"__name__": "__main__"}
-told = {}
+report = {}
 
 
 def run(source):
-    made = eval(compile(source, "README.md", "exec", flags=0x2000), names)  # await is allowed, as in a notebook
-    if inspect.iscoroutine(made):
-        asyncio.run(made)
+    result = eval(compile(source, "README.md", "exec", flags=0x2000), names)  # await is allowed, as in a notebook
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
 
 
 for source in json.load(sys.stdin):
     run(source)
     if ".download(" in source:
-        told["pictures"] = names["out"]["path_error"].dropna().tolist()
+        report["pictures"] = names["out"]["path_error"].dropna().tolist()
 out = names["out"]
-told["tour"] = out["status"].tolist()
-told["sandbox's runs"] = ef.runs()["run"].tolist().count("sweep-7")
+report["tour"] = out["status"].tolist()
+report["sandbox runs"] = ef.runs()["run"].tolist().count("sweep-7")
 """
 
-AFTERNOON = """
+CSV_FILE = """
 import pandas as pd
 
 sent = pd.DataFrame({"text": ["a fox", "[fail] an owl", "a heron"], "number": [1, 2, 3]})
@@ -47,33 +47,33 @@ sent = sent.eachlabs.bulk_trigger("wf_abc123", {"prompt": "text", "seed": "numbe
 sent.to_csv("table.csv", index=False)
 back = pd.read_csv("table.csv")
 assert not back.attrs
-paid = ef.runs().set_index("run").loc["table", "executions"]
+executions = ef.runs().set_index("run").loc["table", "executions"]
 again = back.eachlabs.retry_failed(wait=True)
-told["retried"] = [
-    int(ef.runs().set_index("run").loc["table", "executions"] - paid),
+report["retried"] = [
+    int(ef.runs().set_index("run").loc["table", "executions"] - executions),
     (again["execution_id"] != sent["execution_id"]).tolist(),
     again["text"].tolist(),
     again.attrs["eachlabs"]["run"],
 ]
 back.eachlabs.gallery().save("table.html")
-told["gallery"] = "[fail] an owl" in open("table.html", encoding="utf-8").read()
-told["dashboard"] = "table" in str(back.eachlabs.dashboard())
+report["gallery"] = "[fail] an owl" in open("table.html", encoding="utf-8").read()
+report["dashboard"] = "table" in str(back.eachlabs.dashboard())
 try:
     pd.DataFrame({"text": ["a crane"]}).eachlabs.retry_failed()
 except ef.ColumnError as exc:
-    told["never triggered"] = str(exc)
+    report["never triggered"] = str(exc)
 """
 
-EVENING = """
+REAL_JOURNAL = """
 ef.configure(api_key=None, base_url=None)
-told["real journal"] = str(ef.configure().journal)
-told["real runs"] = ef.runs()["run"].tolist()
-json.dump(told, sys.stdout)
+report["real journal"] = str(ef.configure().journal)
+report["real runs"] = ef.runs()["run"].tolist()
+json.dump(report, sys.stdout)
 """
 
 
 def tour() -> list[str]:
-    """Return the blocks of README's tour."""
+    """Return the Python blocks of the tour in README.md."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text.partition("## A tour")[2], re.DOTALL)
     assert any(".sweep(" in block for block in blocks)
@@ -81,31 +81,37 @@ def tour() -> list[str]:
     return blocks
 
 
-def day(folder: Path, script: str) -> dict[str, Any]:
-    """Follow the tour in a process of its own, in one folder with one home; return what came of it."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("EACHLABS_")}
+def run_tour(folder: Path, script: str) -> dict[str, Any]:
+    """Run the tour in a subprocess with `folder` as working directory and its own home; return its report."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EACHLABS_")}
     homes = dict.fromkeys(("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_DATA_HOME"), str(folder / "home"))
     command = [sys.executable, "-W", "error", "-c", script]
-    done = subprocess.run(
-        command, cwd=folder, env=own | homes, input=json.dumps(tour()), capture_output=True, text=True, timeout=300
+    process = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment | homes,
+        input=json.dumps(tour()),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
-    assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    assert process.returncode == 0, process.stderr
+    report: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return report
 
 
 @pytest.mark.slow
-def test_the_tour_works_on_two_days_and_leaves_no_run_behind(tmp_path: Path) -> None:
-    """The second day is as the first; the real journal has no run of either. What a CSV file holds is gone on with."""
+def test_tour_can_be_repeated_and_leaves_the_real_journal_empty(tmp_path: Path) -> None:
+    """Both processes report the same, the real journal has no run, and a frame from a CSV file can be continued."""
     (tmp_path / "home").mkdir()
-    first = day(tmp_path, DAY + EVENING)
-    second = day(tmp_path, DAY + AFTERNOON + EVENING)
-    for told in (first, second):
-        assert told["tour"] == ["completed", "completed", "invalid"]
-        assert told["pictures"] == []
-        assert told["sandbox's runs"] == 1
-        assert told["real runs"] == []
-        assert Path(told["real journal"]).is_relative_to(tmp_path / "home")
+    first = run_tour(tmp_path, TOUR + REAL_JOURNAL)
+    second = run_tour(tmp_path, TOUR + CSV_FILE + REAL_JOURNAL)
+    for report in (first, second):
+        assert report["tour"] == ["completed", "completed", "invalid"]
+        assert report["pictures"] == []
+        assert report["sandbox runs"] == 1
+        assert report["real runs"] == []
+        assert Path(report["real journal"]).is_relative_to(tmp_path / "home")
     assert second["retried"] == [1, [False, True, False], ["a fox", "[fail] an owl", "a heron"], "table"]
     assert second["gallery"]
     assert second["dashboard"]

@@ -1,7 +1,7 @@
-"""The first hour of a pipeline engineer: files of their own go through the commands and come back as they were.
+"""Tests of the command with CSV, TSV and JSON Lines files, whose cells are written back unchanged.
 
-Each command is a process of its own, in a fresh folder, against the sandbox; what it sends is asserted on the sandbox's
-side, and what it writes byte for byte.
+Each command runs as a subprocess in an empty folder against the sandbox. The tests assert the inputs that the sandbox
+accepts and the bytes of the files that the command writes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .test_cli import DEADLINE, ended, process
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="There is no bash on this machine")
 
 CELLS: Sequence[tuple[str, str | None]] = (
-    # as the file has it, and the text that it is; None for a gap
+    # the raw cell in the file, and its text; None for an empty cell
     ("0400", "0400"),
     ("1.10", "1.10"),
     ("1.0", "1.0"),
@@ -80,7 +80,7 @@ CELLS: Sequence[tuple[str, str | None]] = (
 )
 
 TYPED: Sequence[tuple[str, str, Any]] = (
-    # the column, its cell, and the value that the schema makes of it
+    # the column, the raw cell, and its value according to the schema
     ("seed", "7", 7),
     ("seed", "0400", 400),
     ("seed", "7.0", 7),
@@ -97,29 +97,28 @@ SENT = ("prompt", "negative_prompt", "seed", "guidance", "upscale", "tags", "opt
 
 
 def command(sandbox: Sandbox, folder: Path, *argv: str) -> str:
-    """Run a command that must succeed; return what it has printed on stderr."""
+    """Run a command that must succeed, and return its stderr."""
     code, _, err = ended(process(*argv, sandbox=sandbox, cwd=folder))
     assert code == 0, err
     return err
 
 
 def by_id(sandbox: Sandbox, key: str) -> dict[Any, dict[str, Any]]:
-    """The inputs that the sandbox has accepted, by one of their keys."""
+    """Return the inputs that the sandbox has accepted, by the value of one of their keys."""
     return {accepted.inputs[key]: dict(accepted.inputs) for accepted in sandbox.accepted}
 
 
-def beginnings(data: bytes, wanted: Sequence[str], newline: bytes) -> None:
-    """Assert that each record of a file begins with these bytes, whatever comes after them on its last line."""
-    place = 0
-    for record in wanted:
-        begin = record.encode()
-        assert data[place : place + len(begin)] == begin
-        place = data.index(newline, place + len(begin)) + len(newline)
-    assert place == len(data)
+def assert_records_start_with(data: bytes, prefixes: Sequence[str], newline: bytes) -> None:
+    """Assert that each record of a file starts with its prefix; more columns may follow on its last line."""
+    offset = 0
+    for prefix in map(str.encode, prefixes):
+        assert data[offset : offset + len(prefix)] == prefix
+        offset = data.index(newline, offset + len(prefix)) + len(newline)
+    assert offset == len(data)
 
 
 def csv_file() -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """The records of a CSV file, and the input that each row's key in `negative_prompt` must be sent with."""
+    """Return the records of a CSV file, and the expected inputs by the row's key in `negative_prompt`."""
     rows: list[dict[str, str]] = [{"note": raw, "prompt": raw or "x"} for raw, _ in CELLS]
     inputs: list[dict[str, Any]] = [{"prompt": text or "x"} for _, text in CELLS]
     inputs[[raw for raw, _ in CELLS].index('""')] = {}
@@ -135,22 +134,22 @@ def csv_file() -> tuple[list[str], dict[str, dict[str, Any]]]:
 
 
 @pytest.mark.slow
-def test_a_csv_file_goes_out_and_comes_back(sandbox: Sandbox, tmp_path: Path) -> None:
-    """50 nasty cells, a BOM and CRLF: sent as the schema asks, written back byte for byte, never paid twice."""
-    records, wanted = csv_file()
-    del wanted[next(key for key, row in wanted.items() if "prompt" not in row)]  # a gap where a prompt is required
+def test_csv_file_round_trip(sandbox: Sandbox, tmp_path: Path) -> None:
+    """50 unusual cells, a BOM and CRLF are sent as the schema requires, written back unchanged and never paid twice."""
+    records, expected = csv_file()
+    del expected[next(key for key, row in expected.items() if "prompt" not in row)]  # the required prompt is missing
     source = tmp_path / "in.csv"
     source.write_bytes(b"\xef\xbb\xbf" + "".join(f"{record}\r\n" for record in records).encode())
     argv = ("--workflow", "wf_abc123", "--key", "negative_prompt", "--run", "hour", "--wait")
     code, _, err = ended(process("trigger", "in.csv", *argv, "--out", "out.csv", sandbox=sandbox, cwd=tmp_path))
     assert (code, "1 of" in err) == (1, True)  # the row without a prompt is not sent
-    assert by_id(sandbox, "negative_prompt") == wanted
-    written = (tmp_path / "out.csv").read_bytes()
+    assert by_id(sandbox, "negative_prompt") == expected
+    output = (tmp_path / "out.csv").read_bytes()
     header = records[0] + ",bulk_id,execution_id,status,error,started_at,completed_at,output,cost"
-    beginnings(written, ["\ufeff" + header, *(f"{record}," for record in records[1:])], b"\r\n")
+    assert_records_start_with(output, ["\ufeff" + header, *(f"{record}," for record in records[1:])], b"\r\n")
     code, _, _ = ended(process("trigger", "out.csv", *argv, "--out", "again.csv", sandbox=sandbox, cwd=tmp_path))
-    assert (code, sandbox.accepted_count()) == (1, len(wanted))
-    assert (tmp_path / "again.csv").read_bytes() == written
+    assert (code, sandbox.accepted_count()) == (1, len(expected))
+    assert (tmp_path / "again.csv").read_bytes() == output
 
 
 TSV = (
@@ -164,8 +163,8 @@ TSV = (
 
 
 @pytest.mark.slow
-def test_a_tsv_file_has_no_quotes_and_types_may_be_named(sandbox: Sandbox, tmp_path: Path) -> None:
-    """A quote is a character. Without a schema a cell is text, unless --inputs names a type; a retry keeps to it."""
+def test_tsv_file_has_no_quoting_and_accepts_types_in_inputs(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Quotes are ordinary characters. Without a schema cells are text, unless --inputs names a type; so in a retry."""
     (tmp_path / "in.tsv").write_text("\n".join(TSV) + "\n")
     sandbox.change(fail_when=lambda inputs: inputs["key"] == "2")
     inputs = ("--inputs", "key=id,prompt,seed:int,on:bool,guidance:float,tags:json,n,m=n:float")
@@ -180,20 +179,20 @@ def test_a_tsv_file_has_no_quotes_and_types_may_be_named(sandbox: Sandbox, tmp_p
     assert "bad.tsv, line 4, column 'n': 'soon' cannot be read as float" in err
     command(sandbox, tmp_path, "trigger", "in.tsv", *argv, *sent, "--out", "out.tsv")
     numbers = {"tags": {"n": 1234567890123456789}, "seed": 7, "guidance": 7.0}
-    wanted = {
+    expected = {
         "1": {"prompt": '"A fox" it said', "seed": 7, "on": True, "guidance": 1.1, "tags": ["a"], "n": "0400"},
         "2": {"prompt": '"', "on": True, "n": "1.10", **numbers},
         "3": {"prompt": '"unclosed', "seed": 1234567890123456789, "on": False, "guidance": 0.5, "tags": 2, "n": "TRUE"},
         "4": {"prompt": "a, b; c", "n": "NA"},
         "5": {"prompt": ' 5" nails ', "seed": -1, "on": False, "guidance": 1000.0, "tags": "x", "n": "null"},
     }
-    wanted = {key: {"key": key, **row} for key, row in wanted.items()}
-    assert by_id(sandbox, "key") == wanted
-    beginnings((tmp_path / "out.tsv").read_bytes(), [f"{line}\t" for line in TSV], b"\n")
+    expected = {key: {"key": key, **row} for key, row in expected.items()}
+    assert by_id(sandbox, "key") == expected
+    assert_records_start_with((tmp_path / "out.tsv").read_bytes(), [f"{line}\t" for line in TSV], b"\n")
     command(sandbox, tmp_path, "retry", "out.tsv", "--out", "retried.tsv", "--wait", "--ok-if-failed")
     assert [accepted.inputs["key"] for accepted in sandbox.accepted][5:] == ["2"]
-    assert by_id(sandbox, "key") == wanted
-    beginnings((tmp_path / "retried.tsv").read_bytes(), [f"{line}\t" for line in TSV], b"\n")
+    assert by_id(sandbox, "key") == expected
+    assert_records_start_with((tmp_path / "retried.tsv").read_bytes(), [f"{line}\t" for line in TSV], b"\n")
 
 
 LINES = (
@@ -205,54 +204,54 @@ LINES = (
 
 
 @pytest.mark.slow
-def test_json_lines_go_out_and_come_back(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Numbers keep their digits beside gaps, names that a row has not stay away, and each line begins as it did."""
+def test_json_lines_round_trip(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Numbers keep their digits, missing names are not sent, and each written line starts with the original line."""
     (tmp_path / "in.jsonl").write_text("\n".join(LINES) + "\n")
     argv = ("--workflow", "wf_abc123", "--wait", "--run", "lines")
     command(sandbox, tmp_path, "trigger", "in.jsonl", *argv, "--out", "out.jsonl")
-    written = (tmp_path / "out.jsonl").read_bytes()
-    beginnings(written, [line[:-1] for line in LINES], b"\n")
+    output = (tmp_path / "out.jsonl").read_bytes()
+    assert_records_start_with(output, [line[:-1] for line in LINES], b"\n")
     assert by_id(sandbox, "prompt") == {
         "a fox": {"prompt": "a fox", "seed": 1234567890123456789},
         "a \u00e9 h\u00e9ron": {"prompt": "a \u00e9 h\u00e9ron", "upscale": True},
         "an owl": {"prompt": "an owl"},
         "a newt": {"prompt": "a newt", "tags": ["0400"], "seed": 0},
     }
-    rows = [json.loads(line) for line in written.splitlines()]
+    rows = [json.loads(line) for line in output.splitlines()]
     assert [set(row) - set(json.loads(line)) for row, line in zip(rows, LINES, strict=True)] == [
         {"bulk_id", "execution_id", "status", "error", "started_at", "completed_at", "output", "cost"}
     ] * len(LINES)
     command(sandbox, tmp_path, "trigger", "out.jsonl", *argv, "--out", "again.jsonl")
-    assert (tmp_path / "again.jsonl").read_bytes() == written
+    assert (tmp_path / "again.jsonl").read_bytes() == output
     assert sandbox.accepted_count() == len(LINES)
 
 
-def test_real_prompts_go_out_and_come_back(
+def test_real_prompts_round_trip(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """1,632 real prompts where they are at hand, some of which begin with a quote; else rows that are as nasty."""
+    """Uses 1,632 real prompts if the file exists, some of which start with a quote; otherwise similar rows."""
     real = Path(__file__).resolve().parents[2] / "shared" / "data" / "PartiPrompts.tsv"
-    own = ["Prompt\tNote", '"Hello" on a sign\t', 'a sign that says "Hi\t"', '"\t""', "a 5\" nail, 'new'\t NA "]
-    text = real.read_text(encoding="utf-8") if real.exists() else "\n".join(own) + "\n"
+    lines = ["Prompt\tNote", '"Hello" on a sign\t', 'a sign that says "Hi\t"', '"\t""', "a 5\" nail, 'new'\t NA "]
+    text = real.read_text(encoding="utf-8") if real.exists() else "\n".join(lines) + "\n"
     monkeypatch.chdir(tmp_path)
     Path("in.tsv").write_text(text, encoding="utf-8", newline="")
     argv = ("--workflow", "wf_free", "--inputs", "prompt=Prompt", "--retrigger")
     assert cli.main(["trigger", "in.tsv", *argv, "--out", "out.tsv"]) == 0, capsys.readouterr().err
     lines = text.removesuffix("\n").split("\n")
-    beginnings(Path("out.tsv").read_bytes(), [f"{line}\t" for line in lines], b"\n")
+    assert_records_start_with(Path("out.tsv").read_bytes(), [f"{line}\t" for line in lines], b"\n")
     sent = sorted(accepted.inputs["prompt"] for accepted in sandbox.accepted)
     assert sent == sorted(line.split("\t")[0] for line in lines[1:])
 
 
-# The commands in a shell
+# Commands in a shell
 
 
 @pytest.fixture
 def shell(sandbox: Sandbox, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """Run lines of bash in the folder, with the sandbox's address and key in the environment."""
-    ours = {"EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
-    ours["EACHLABS_JOURNAL"] = str(tmp_path / "journal.sqlite")
-    # As the installed script, which need not be on the PATH of the tests.
+    """Return a function that runs bash lines in the folder, with the sandbox's URL and key in the environment."""
+    environment = {"EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
+    environment["EACHLABS_JOURNAL"] = str(tmp_path / "journal.sqlite")
+    # Replaces the installed script, which may not be on the PATH of the tests.
     command = f'eachlabs-frames() {{ "{sys.executable}" -m eachlabs_frames.cli "$@"; }}'
 
     def run(lines: str) -> subprocess.CompletedProcess[str]:
@@ -260,7 +259,7 @@ def shell(sandbox: Sandbox, tmp_path: Path) -> Callable[[str], subprocess.Comple
             ["bash", "--norc", "-o", "pipefail", "-c", f"{command}\n{lines}"],
             check=False,
             cwd=tmp_path,
-            env=os.environ | ours,
+            env=os.environ | environment,
             capture_output=True,
             text=True,
             encoding="utf-8",
@@ -272,10 +271,10 @@ def shell(sandbox: Sandbox, tmp_path: Path) -> Callable[[str], subprocess.Comple
 
 @pytest.mark.slow
 @needs_bash
-def test_a_pipeline_of_commands(
+def test_commands_in_a_shell_pipeline(
     shell: Callable[[str], subprocess.CompletedProcess[str]], sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A dry run as JSON, a trigger from stdin to stdout, a failed row, a retry and a download, each fit for a pipe."""
+    """A dry run as JSON, a trigger from stdin to stdout with a failed row, a retry and a download work in pipes."""
     rows = pd.DataFrame({"prompt": ["a fox", "a heron", "an owl"], "style": "noir", "id": ["0400", "1.10", "NA"]})
     rows.to_csv(tmp_path / "rows.csv", index=False)
     options = "--workflow wf_abc123 --inputs prompt,style"
@@ -309,8 +308,8 @@ def test_a_pipeline_of_commands(
 
 
 @needs_bash
-def test_completion_is_registered_in_bash(shell: Callable[[str], subprocess.CompletedProcess[str]]) -> None:
-    """As the help of the command says: by eval in a shell's profile."""
+def test_bash_completion_is_registered(shell: Callable[[str], subprocess.CompletedProcess[str]]) -> None:
+    """Evaluating the output of `completion bash` registers the completion, as the command's help says."""
     registered = shell('eval "$(eachlabs-frames completion bash)"; complete -p eachlabs-frames')
     assert (registered.returncode, registered.stderr) == (0, "")
     assert registered.stdout.startswith("complete ")

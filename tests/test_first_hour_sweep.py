@@ -1,6 +1,6 @@
-"""The first hour of somebody who sweeps prompts and parameters: what they type, in its order, and what they are told.
+"""Tests a first session with a sweep from preview to comparison, including the messages for common mistakes.
 
-From a fresh folder, over the sandbox. Every message that they meet is checked here as a whole or by what it must say.
+The steps run in order in an empty folder against the sandbox; each message is checked as a whole or by its key parts.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ SEEDS = range(6)
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Give an empty folder to work in, and a sandbox whose executions end at once."""
+    """Change to an empty folder and start a sandbox whose executions complete at once."""
     monkeypatch.chdir(tmp_path)
     with ef.sandbox.start(queue_seconds=0.0, run_seconds=(0.0, 0.0)) as sandbox:
         yield sandbox
 
 
 def grid(**axes: Any) -> pd.DataFrame:
-    """Make the sweep: 24 rows."""
+    """Return the sweep of 24 rows, with some axes replaced."""
     return ef.sweep(**({"prompt": PROMPTS, "style": STYLES, "seed": SEEDS} | axes))
 
 
 def shown(frame: pd.DataFrame) -> str:
-    """Return what a notebook displays of a frame, as text."""
+    """Return the text of a frame's HTML representation in a notebook."""
     html = frame._repr_html_()
     assert isinstance(html, str)
     return re.sub(r"\s*<[^>]+>\s*", " ", html)
 
 
-def test_the_first_hour_of_a_sweep(fresh: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """A misspelt column costs nothing; then a limit, a run, its results, and a comparison with a second run."""
-    previews_the_sweep()
+def test_first_session_with_a_sweep(fresh: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """Mistakes cost nothing; then a cost limit, a run, its results, downloads and a comparison with a second run."""
+    check_preview()
     assert fresh.accepted_count() == 0
-    out = stops_at_a_limit_and_goes_on(fresh)
+    out = check_cost_limit(fresh)
     assert fresh.accepted_count() == 24
-    finds_the_run_again(out)
-    shows_the_results(out)
-    downloads_the_pictures(out)
-    compares_with_a_second_run(out)
+    check_stored_runs(out)
+    check_results(out)
+    check_downloads(out)
+    check_comparison(out)
     assert fresh.accepted_count() == 48
     assert [record.message for record in caplog.records if "did you mean" in record.message] == []
 
 
-def previews_the_sweep() -> None:
-    """Preview a sweep with two mistakes, and mistype what makes it."""
+def check_preview() -> None:
+    """Check the messages for misspelt axes and columns, and the preview of the correct sweep."""
     with pytest.raises(ef.ConfigurationError, match=r"'sampel' \(did you mean 'sample'\?\) is one value"):
         grid(sampel=3)
     misspelt = ef.sweep(prompt=PROMPTS, styel=STYLES, seed=range(-1, 2))
@@ -84,8 +84,8 @@ def previews_the_sweep() -> None:
             grid().assign(image_url=[cell] * 24).eachlabs.bulk_trigger(WF)
 
 
-def stops_at_a_limit_and_goes_on(sandbox: Sandbox) -> pd.DataFrame:
-    """Spend at most 15 cents at first; then raise the limit, and pay for what is left alone."""
+def check_cost_limit(sandbox: Sandbox) -> pd.DataFrame:
+    """Check that `max_cost` stops a run, and that a higher limit pays only for the remaining rows."""
     capped = grid().eachlabs.bulk_trigger(WF, run="first", max_cost=0.15, wait=True)
     assert sandbox.accepted_count() == 15
     assert capped["status"].value_counts().to_dict() == {"completed": 15, "pending": 9}
@@ -100,8 +100,8 @@ def stops_at_a_limit_and_goes_on(sandbox: Sandbox) -> pd.DataFrame:
     return out
 
 
-def finds_the_run_again(out: pd.DataFrame) -> None:
-    """List what was done, and load it by a name that is mistyped first."""
+def check_stored_runs(out: pd.DataFrame) -> None:
+    """Check `runs`, `load_run` and `summary`, and the messages for misspelt workflows and runs."""
     runs = ef.runs()
     first = runs[runs["run"] == "first"].iloc[0]
     assert (first["rows"], first["completed"], first["cost"]) == (24, 24, pytest.approx(0.24))
@@ -122,8 +122,8 @@ def finds_the_run_again(out: pd.DataFrame) -> None:
     assert "(0 in every row)" in shown(summary)
 
 
-def shows_the_results(out: pd.DataFrame) -> None:
-    """Results line by line, as cards and as a grid."""
+def check_results(out: pd.DataFrame) -> None:
+    """Check `outputs`, `gallery` and `matrix`, and the messages for misspelt columns."""
     lines = out.eachlabs.outputs()
     assert lines["kind"].tolist() == ["image"] * 24
     with pytest.raises(ef.ColumnError, match=r"label='promt': .*\(did you mean 'prompt'\?\)"):
@@ -137,21 +137,24 @@ def shows_the_results(out: pd.DataFrame) -> None:
     assert matrix.frame.loc["a fox at dawn", ("linocut", 3)] == pytest.approx(0.01)
 
 
-def downloads_the_pictures(out: pd.DataFrame) -> None:
-    """Files that are named by the sweep's own columns; the second call fetches nothing."""
+def check_downloads(out: pd.DataFrame) -> None:
+    """Check files named by the sweep's columns, and that a second call downloads nothing."""
     with pytest.raises(ef.MappingError, match=r"uses \{styel\}, which does not exist \(did you mean \{style\}\?\)"):
         out.eachlabs.download("pictures", name="{styel}-{seed}")
-    got = out.eachlabs.download("pictures", name="{style}-{seed}-{row}")
-    assert got["path_error"].isna().all()
-    assert got.loc[0, "path"] == str(Path("pictures", "photo-0-0.svg"))
+    downloaded = out.eachlabs.download("pictures", name="{style}-{seed}-{row}")
+    assert downloaded["path_error"].isna().all()
+    assert downloaded.loc[0, "path"] == str(Path("pictures", "photo-0-0.svg"))
     files = sorted(file.name for file in Path("pictures").glob("*.svg"))
     assert len(files) == 24
-    assert got.eachlabs.download("pictures", name="{style}-{seed}-{row}")["path"].tolist() == got["path"].tolist()
+    assert (
+        downloaded.eachlabs.download("pictures", name="{style}-{seed}-{row}")["path"].tolist()
+        == downloaded["path"].tolist()
+    )
     assert sorted(file.name for file in Path("pictures").glob("*.svg")) == files
 
 
-def compares_with_a_second_run(out: pd.DataFrame) -> None:
-    """The same grid with another setting, judged pair by pair."""
+def check_comparison(out: pd.DataFrame) -> None:
+    """Check a comparison with a second run of the same grid that has another setting."""
     other = grid().assign(guidance=7.0).eachlabs.bulk_trigger(WF, run="second", wait=True)
     with pytest.raises(ef.ColumnError, match=r"by= names 'promt'.*no column \(did you mean 'prompt'\?\)"):
         ef.compare(out, other, by=["promt", "style", "seed"])

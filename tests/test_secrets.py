@@ -1,4 +1,4 @@
-"""The key, the webhook's secret and a proxy's password: in nothing that a user, a log or a file ever shows."""
+"""Tests that API keys and webhook secrets never appear in exceptions, logs, reprs or the journal."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ HOOK: dict[str, Any] = {"webhook_url": "https://example.org/hook"}
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A sandbox with a key that can be told from everything else."""
+    """Start a sandbox with a recognizable API key."""
     with ef.sandbox.start(api_key=KEY, queue_seconds=0.0, run_seconds=(0.0, 0.0)) as running:
         yield running
 
 
-def told(exc: BaseException) -> str:
-    """Return an exception as tools show it that print local variables, with all that it is chained to.
+def format_with_locals(exc: BaseException) -> str:
+    """Return the traceback of an exception and of its chain, with local variables, as error reporting tools print it.
 
-    The frames of the test itself are left out: they hold the secrets because the test wrote them.
+    Frames of this file are left out, because the test itself holds the secrets.
     """
     texts: list[str] = []
-    waiting: list[BaseException | None] = [exc]
-    while waiting:
-        one = waiting.pop()
-        if one is None:
+    pending: list[BaseException | None] = [exc]
+    while pending:
+        error = pending.pop()
+        if error is None:
             continue
-        shown = traceback.TracebackException.from_exception(one, capture_locals=True)
-        shown.stack = traceback.StackSummary.from_list([each for each in shown.stack if each.filename != __file__])
-        texts += [*shown.format(chain=False), repr(one), repr(vars(one))]
-        waiting += [one.__cause__, one.__context__]
+        report = traceback.TracebackException.from_exception(error, capture_locals=True)
+        report.stack = traceback.StackSummary.from_list([frame for frame in report.stack if frame.filename != __file__])
+        texts += [*report.format(chain=False), repr(error), repr(vars(error))]
+        pending += [error.__cause__, error.__context__]
     return "".join(texts)
 
 
@@ -57,7 +57,7 @@ def trigger(**options: Any) -> Any:
 
 
 def trigger_async(**options: Any) -> Any:
-    """Trigger two rows in a coroutine."""
+    """Trigger two rows with the async method."""
     return asyncio.run(frame().eachlabs.bulk_trigger_async(WF, webhook_secret=WEBHOOK_SECRET, **{**HOOK, **options}))
 
 
@@ -67,12 +67,12 @@ def start(**options: Any) -> Any:
 
 
 def retry(**options: Any) -> Any:
-    """Try rows again in a frame that has none."""
+    """Retry failed rows of a frame that was never triggered."""
     return frame().eachlabs.retry_failed(webhook_secret=WEBHOOK_SECRET, **{**HOOK, **options})
 
 
 def frame() -> pd.DataFrame:
-    """Make two rows."""
+    """Return a frame of two rows."""
     return pd.DataFrame({"prompt": ["a", "b"]})
 
 
@@ -94,47 +94,47 @@ def frame() -> pd.DataFrame:
         ({}, "redirect"),
     ],
 )
-def test_no_exception_shows_a_secret(
+def test_exceptions_contain_no_secret(
     sandbox: Sandbox, call: Callable[..., Any], options: dict[str, Any], kind: str | None
 ) -> None:
-    """Not in its text, nor in a local variable of any frame, nor in anything that it is chained to."""
+    """Neither the message, nor the local variables of a frame, nor the chained exceptions contain a secret."""
     ef.configure(max_wait=0.5, settle_window=0.5)
     if kind is not None:
         sandbox.faults(Fault(kind, on="any", details=f"the key {KEY} and the secret {WEBHOOK_SECRET}"))
     try:
-        with warnings.catch_warnings(record=True) as noticed:
+        with warnings.catch_warnings(record=True) as caught:
             out = call(**options)
-    except Exception as exc:  # noqa: BLE001 - each call has its own
-        text = told(exc)
+    except Exception as exc:  # noqa: BLE001 - each call raises another error
+        text = format_with_locals(exc)
     else:
         text = out.to_csv() + repr(out.attrs)
-    text += "".join(str(one.message) for one in noticed)
+    text += "".join(str(warning.message) for warning in caught)
     assert KEY not in text
     assert WEBHOOK_SECRET not in text
 
 
-def test_no_log_and_no_journal_shows_a_secret(
+def test_log_and_journal_contain_no_secret(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Though the API repeats both."""
+    """Also if the API repeats the secrets in its responses."""
     caplog.set_level(logging.DEBUG)
     ef.configure(journal=tmp_path / "journal.sqlite", settle_window=1.0)
     echo = f"the key {KEY} and the secret {WEBHOOK_SECRET}"
     sandbox.faults(Fault("unprocessable", details=echo, times=3), Fault("error_after", details=echo, times=1))
     out = trigger(run="one", wait=True)
     assert out["error"].notna().any()
-    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     for secret in (KEY, WEBHOOK_SECRET):
         assert secret not in caplog.text + out.to_csv() + repr(out.attrs)
-        assert secret.encode() not in written
+        assert secret.encode() not in stored
 
 
-def test_no_repr_shows_a_secret(sandbox: Sandbox) -> None:
-    """Of whatever is made for a call."""
+def test_reprs_contain_no_secret(sandbox: Sandbox) -> None:
+    """The repr and str of the objects that hold a secret do not contain it, and a secret cannot be pickled."""
     secret = Secret(WEBHOOK_SECRET)
     body = b'{"webhook_secret":"' + WEBHOOK_SECRET.encode() + b'"}'
     with ef.WebhookReceiver(secret=WEBHOOK_SECRET) as hook:
-        shown: list[object] = [
+        objects: list[object] = [
             ef.configure(api_key=KEY),
             current(),
             current().key(),
@@ -144,14 +144,14 @@ def test_no_repr_shows_a_secret(sandbox: Sandbox) -> None:
             hook,
             sandbox.accepted,
         ]
-        text = "".join(f"{one!r}{one!s}" for one in shown) + f"{secret:}"
+        text = "".join(f"{item!r}{item!s}" for item in objects) + f"{secret:}"
     assert KEY not in text
     assert WEBHOOK_SECRET not in text
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(secret)
 
 
-def test_the_sandbox_does_not_show_the_secret_of_an_execution(sandbox: Sandbox) -> None:
-    """Neither in what it accepted nor in what it was asked."""
+def test_sandbox_does_not_show_the_webhook_secret(sandbox: Sandbox) -> None:
+    """The reprs of its accepted executions and its requests do not contain it."""
     trigger()
     assert WEBHOOK_SECRET not in repr(sandbox.accepted) + repr(sandbox.requests) + repr(sandbox)
