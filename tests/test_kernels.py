@@ -1,6 +1,6 @@
-"""The doorway in a real notebook kernel: the ipykernel of this very environment, 6 or 7, with no kernelspec installed.
+"""Tests of the accessor in a real notebook kernel: the ipykernel 6 or 7 of this environment, without a kernelspec.
 
-The cells run in the kernel's process; the sandbox that they trigger on, and its ledger, are in this one.
+Cells run in the kernel's process, against a sandbox in this process.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 @dataclass
 class Cell:
-    """What came of a cell: its reply, and what it showed."""
+    """The reply to a cell's execution, and the messages that it published."""
 
     reply: dict[str, Any]
     shown: list[dict[str, Any]]
 
     @property
     def status(self) -> str:
-        """`ok`, `error` or `aborted`, and the error's name."""
+        """The reply's status (`ok`, `error` or `aborted`), and the error's name if there is one."""
         return " ".join([self.reply["status"], *([self.reply["ename"]] if "ename" in self.reply else [])])
 
     @property
     def text(self) -> str:
-        """What it printed."""
+        """The text that the cell printed."""
         return "".join(m["content"]["text"] for m in self.shown if m["msg_type"] == "stream")
 
     @property
     def traceback(self) -> list[str]:
-        """The lines of the error that it showed."""
+        """The lines of the displayed traceback, without colour codes."""
         [error] = self.of("error")
         return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error["traceback"])).splitlines()
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        """What it sent of one kind of message."""
+        """Return the contents of the published messages of one type."""
         return [message["content"] for message in self.shown if message["msg_type"] == kind]
 
 
 class Kernel:
-    """A kernel and its client. Its cells are queued, and asked for when all of them are."""
+    """A kernel and its client. Cells can be queued before their replies are read."""
 
     def __init__(self, manager: KernelManager, client: BlockingKernelClient, sandbox: Sandbox) -> None:
         self.manager = manager
@@ -68,23 +68,23 @@ class Kernel:
         self._shown: dict[str, list[dict[str, Any]]] = {}
 
     def queue(self, code: str) -> str:
-        """Send a cell, and do not wait for it."""
-        # An error would have the kernel abort what is queued behind it, for as long as it pleases.
+        """Send a cell without waiting for it, and return its message id."""
+        # With stop_on_error the kernel would abort the cells queued behind a failed one.
         message_id: str = self._client.execute(code, stop_on_error=False)
         return message_id
 
     def replies(self, count: int) -> list[tuple[str, dict[str, Any]]]:
-        """Return the next replies, with the ids of their cells, in the order in which they come."""
+        """Return the next replies and the ids of their cells, in the order of arrival."""
         messages: list[dict[str, Any]] = []
         while len(messages) < count:
             message = self._client.get_shell_msg(timeout=TIMEOUT)
-            # A kernel that was slow to start was asked more than once who it is.
+            # A kernel that starts slowly also replies to repeated kernel_info requests.
             if message["msg_type"] == "execute_reply":
                 messages.append(message)
         return [(message["parent_header"]["msg_id"], message["content"]) for message in messages]
 
     def shown(self, cell: str) -> list[dict[str, Any]]:
-        """Read what the kernel publishes until `cell` is done; return what that one showed."""
+        """Read published messages until `cell` is idle, and return the messages of that cell."""
         while True:
             message = self._client.get_iopub_msg(timeout=TIMEOUT)
             parent = message["parent_header"].get("msg_id")
@@ -92,53 +92,53 @@ class Kernel:
             if parent == cell and message["content"].get("execution_state") == "idle":
                 return self._shown[cell]
 
-    def prints(self, cell: str, text: str) -> None:
-        """Read what the kernel publishes until `cell` prints `text`."""
+    def wait_for_text(self, cell: str, text: str) -> None:
+        """Read published messages until `cell` prints `text`."""
         shown = self._shown.setdefault(cell, [])
         while not any(text in m["content"]["text"] for m in shown if m["msg_type"] == "stream"):
             message = self._client.get_iopub_msg(timeout=TIMEOUT)
             self._shown.setdefault(message["parent_header"].get("msg_id"), []).append(message)
 
     def run(self, code: str) -> Cell:
-        """Run one cell to its end."""
+        """Run a cell to completion."""
         cell = self.queue(code)
-        [(answered, reply)] = self.replies(1)
-        assert answered == cell
+        [(replied, reply)] = self.replies(1)
+        assert replied == cell
         return Cell(reply, self.shown(cell))
 
     def interrupt_after(self, accepted: int, code: str, *, again_at: str | None = None) -> Cell:
-        """Run a cell, and interrupt it as soon as so many executions were accepted; again when it prints `again_at`."""
+        """Run a cell, interrupt it after so many accepted executions, and again when it prints `again_at`."""
         cell = self.queue(code)
         deadline = time.monotonic() + TIMEOUT
         while self.sandbox.accepted_count() < accepted:
-            assert time.monotonic() < deadline, "the cell does not trigger"
+            assert time.monotonic() < deadline, "the cell triggers no executions"
             time.sleep(0.005)
         return self._interrupt(cell, again_at)
 
     def interrupt_at(self, mark: Path, code: str) -> Cell:
-        """Run a cell, and interrupt it when it has made the file `mark`."""
+        """Run a cell, and interrupt it when it has created the file `mark`."""
         cell = self.queue(code)
         deadline = time.monotonic() + TIMEOUT
         while not mark.exists():
-            assert time.monotonic() < deadline, "the cell does not begin"
+            assert time.monotonic() < deadline, "the cell does not create the file"
             time.sleep(0.005)
         return self._interrupt(cell, None)
 
     def _interrupt(self, cell: str, again_at: str | None) -> Cell:
         self.manager.interrupt_kernel()
         if again_at is not None:
-            self.prints(cell, again_at)
+            self.wait_for_text(cell, again_at)
             self.manager.interrupt_kernel()
-        [(answered, reply)] = self.replies(1)
-        assert answered == cell
+        [(replied, reply)] = self.replies(1)
+        assert replied == cell
         return Cell(reply, self.shown(cell))
 
 
 @pytest.fixture(scope="module", params=["thread", "nest"])
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """Start a sandbox, and a kernel that uses one of the bridges."""
+    """Start a sandbox and a kernel configured with one of the bridges."""
     folder = tmp_path_factory.mktemp("kernel")
-    # No folder of kernelspecs: what is left is "python3" as this interpreter's ipykernel defines it.
+    # Without kernelspec folders only ipykernel's own "python3" spec for this interpreter remains.
     manager = KernelManager(
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), connection_file=str(folder / "kernel.json")
     )
@@ -164,22 +164,22 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def _environment(sandbox: Sandbox, folder: Path) -> dict[str, str]:
-    own = {name: str(folder) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
-    own |= {"EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
-    return {**os.environ, **own, "EACHLABS_JOURNAL": str(folder / "journal.sqlite")}
+    variables = {name: str(folder) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+    variables |= {"EACHLABS_BASE_URL": sandbox.base_url, "EACHLABS_API_KEY": sandbox.api_key}
+    return {**os.environ, **variables, "EACHLABS_JOURNAL": str(folder / "journal.sqlite")}
 
 
 @pytest.fixture
 def kernel(running: Kernel) -> Kernel:
-    """Give the kernel, and a sandbox that remembers nothing."""
+    """Return the kernel, after resetting the sandbox."""
     running.sandbox.change(latency=0.0, hold=False)
     running.sandbox.faults()
     running.sandbox.reset()
     return running
 
 
-def test_five_queued_cells_have_five_replies(kernel: Kernel) -> None:
-    """Run All: each cell triggers, each has its reply, in order, and none is lost while another one waits."""
+def test_queued_cells_get_their_replies_in_order(kernel: Kernel) -> None:
+    """As in Run All, each of five cells triggers and gets its reply; none is lost while another one waits."""
     kernel.sandbox.change(latency=0.05)
     trigger = (
         "rows(25, 'cell {}').eachlabs.bulk_trigger('wf_abc123', progress=False, wait=True)['status'].unique().tolist()"
@@ -192,16 +192,16 @@ def test_five_queued_cells_have_five_replies(kernel: Kernel) -> None:
     assert (kernel.sandbox.accepted_count(), kernel.sandbox.duplicates()) == (125, {})
 
 
-def test_an_interrupted_cell_and_the_next_one(kernel: Kernel) -> None:
-    """The reply is an `Interrupted`; the next cell finds every accepted row in ``sys.last_value.frame``, and sends."""
+def test_next_cell_works_after_an_interrupt(kernel: Kernel) -> None:
+    """The next cell finds every accepted row in ``sys.last_value.frame`` of the `Interrupted`, and can trigger."""
     kernel.sandbox.change(latency=0.1)
     cell = kernel.interrupt_after(40, "rows(300, 'row').eachlabs.bulk_trigger('wf_abc123', max_concurrency=4)")
     assert cell.status == "error Interrupted"
-    is_short(cell)
-    accepted = [one.execution_id for one in kernel.sandbox.accepted]
+    assert_short_traceback(cell)
+    accepted = [execution.execution_id for execution in kernel.sandbox.accepted]
     assert 40 <= len(accepted) < 300
-    shown = kernel.run("print(json.dumps(sys.last_value.frame['execution_id'].dropna().tolist()))")
-    assert sorted(json.loads(shown.text)) == sorted(accepted)
+    printed = kernel.run("print(json.dumps(sys.last_value.frame['execution_id'].dropna().tolist()))")
+    assert sorted(json.loads(printed.text)) == sorted(accepted)
     again = kernel.run(
         "print(rows(3, 'again').eachlabs.bulk_trigger('wf_abc123', progress=False)['status'].unique().tolist())"
     )
@@ -209,8 +209,8 @@ def test_an_interrupted_cell_and_the_next_one(kernel: Kernel) -> None:
     assert kernel.sandbox.accepted_count() == len(accepted) + 3
 
 
-def is_short(cell: Cell) -> None:
-    """Check that an interrupt takes few lines: the cell's own and the message, which is the last, and no more."""
+def assert_short_traceback(cell: Cell) -> None:
+    """Assert that an interrupt's traceback has only the cell's own lines and the message, which is the last line."""
     lines = cell.traceback
     assert len(lines) <= 15
     assert lines[-1] == f"{cell.reply['ename']}: {cell.reply['evalue']}"
@@ -221,8 +221,8 @@ def is_short(cell: Cell) -> None:
 @pytest.mark.parametrize(
     "call", ["{}.bulk_trigger('wf_abc123', mine)", "await {}.bulk_trigger_async('wf_abc123', mine)"]
 )
-def test_an_error_shows_the_users_own_code_alone(kernel: Kernel, call: str) -> None:
-    """The line of a row function that raised, and the call; a debugger still has every frame."""
+def test_traceback_shows_only_the_users_code(kernel: Kernel, call: str) -> None:
+    """It shows the failing line of the row function and the call; a debugger still has all frames."""
     cell = kernel.run("def mine(row):\n    return 1 / 0\n" + call.format("rows(3, 'row').eachlabs"))
     assert cell.status == "error InputError"
     marked = [line.partition(" ")[2].split(maxsplit=1)[1] for line in cell.traceback if line.startswith("----> ")]
@@ -234,17 +234,17 @@ def test_an_error_shows_the_users_own_code_alone(kernel: Kernel, call: str) -> N
     assert int(frames.text) > 3
 
 
-def left_over(kernel: Kernel, total: int) -> dict[str, int]:
-    """Check that the last exception's frame has every accepted row in its place; return the rows per status."""
-    shown = kernel.run(
+def check_last_frame(kernel: Kernel, total: int) -> dict[str, int]:
+    """Check that the frame of the last exception has every accepted row's execution; return its rows per status."""
+    printed = kernel.run(
         "frame = sys.last_value.frame\n"
         "known = frame[frame['execution_id'].notna()]\n"
         "print(json.dumps([len(frame), dict(zip(known['prompt'], known['execution_id'])),"
         " frame['status'].value_counts().to_dict()]))"
     )
-    length, known, statuses = json.loads(shown.text)
+    length, known, statuses = json.loads(printed.text)
     assert length == total
-    accepted = {one.inputs["prompt"]: one.execution_id for one in kernel.sandbox.accepted}
+    accepted = {execution.inputs["prompt"]: execution.execution_id for execution in kernel.sandbox.accepted}
     assert known.items() <= accepted.items()
     assert len(known) + statuses.get("unknown", 0) == len(accepted) < total
     assert len(known) + statuses.get("unknown", 0) + statuses["pending"] == total
@@ -252,25 +252,25 @@ def left_over(kernel: Kernel, total: int) -> dict[str, int]:
     return counts
 
 
-def test_an_interrupted_await_cell_sends_nothing_more(kernel: Kernel) -> None:
-    """The kernel wakes no idle loop for an interrupt; the frame has the accepted rows, the error names the run."""
+def test_interrupted_await_cell_sends_nothing_more(kernel: Kernel) -> None:
+    """The exception's frame has the accepted rows and its message names the run, though the kernel's loop is idle."""
     kernel.sandbox.change(latency=0.1)
     cell = kernel.interrupt_after(
         40,
         "await rows(600, 'row').eachlabs.bulk_trigger_async('wf_abc123', max_concurrency=2, run='awaited')",
     )
     assert cell.status == "error CancelledError"
-    is_short(cell)
+    assert_short_traceback(cell)
     assert "load_run('awaited')" in cell.reply["evalue"]
-    assert "unknown" not in left_over(kernel, 600)
+    assert "unknown" not in check_last_frame(kernel, 600)
     loaded = kernel.run(
         "print(json.dumps(ef.load_run('awaited')['execution_id'].dropna().tolist()))\nef.delete_run('awaited')"
     )
-    assert sorted(json.loads(loaded.text)) == sorted(one.execution_id for one in kernel.sandbox.accepted)
+    assert sorted(json.loads(loaded.text)) == sorted(execution.execution_id for execution in kernel.sandbox.accepted)
 
 
-def test_a_synchronous_call_in_an_await_cell_is_interrupted(kernel: Kernel) -> None:
-    """There the kernel's handler only cancels the cell's task, which a call that blocks the loop does not notice."""
+def test_synchronous_call_in_an_await_cell_can_be_interrupted(kernel: Kernel) -> None:
+    """The kernel's SIGINT handler only cancels the cell's task there, which a call that blocks the loop ignores."""
     kernel.sandbox.change(latency=0.1)
     cell = kernel.interrupt_after(
         40,
@@ -278,11 +278,11 @@ def test_a_synchronous_call_in_an_await_cell_is_interrupted(kernel: Kernel) -> N
         "rows(600, 'row').eachlabs.bulk_trigger('wf_abc123', max_concurrency=2)",
     )
     assert cell.status == "error Interrupted"
-    assert "unknown" not in left_over(kernel, 600)
+    assert "unknown" not in check_last_frame(kernel, 600)
 
 
-def test_a_second_interrupt_of_an_await_cell_ends_at_once(kernel: Kernel) -> None:
-    """The kernel ignores it, and answers that never come would be waited for: what was cut off is unknown."""
+def test_second_interrupt_of_an_await_cell_ends_it_at_once(kernel: Kernel) -> None:
+    """The kernel ignores the second interrupt, but the call stops waiting: rows without a response are unknown."""
     kernel.sandbox.faults(Fault("silence"))
     cell = kernel.interrupt_after(
         20,
@@ -296,24 +296,24 @@ def test_a_second_interrupt_of_an_await_cell_ends_at_once(kernel: Kernel) -> Non
         again_at="stopped",
     )
     assert cell.status == "error CancelledError"
-    assert left_over(kernel, 300) == {"unknown": 20, "pending": 280}
+    assert check_last_frame(kernel, 300) == {"unknown": 20, "pending": 280}
 
 
 NEW = itertools.count()
-"""One kernel, and its journal, serve all cases: each needs rows of its own."""
+"""Numbers that make the rows of each case distinct: all cases share one kernel and its journal."""
 
 BEGUN = "import pathlib\npathlib.Path({mark!r}).touch()\n"
 
-# A file, because ipykernel 6 may show what a thread prints in an earlier cell: it takes the header of a thread that has
-# ended if the new one has the same ident.
+# It creates a file because ipykernel 6 may attribute a thread's output to an earlier cell, if the thread has the ident
+# of one that has ended.
 BLOCKED = (
     "import pathlib, signal, threading, time\n"
-    "def tell():\n"
+    "def mark_when_blocked():\n"
     "    while getattr(signal.getsignal(signal.SIGINT), '__module__', '') != 'eachlabs_frames.aio.interrupts':\n"
     "        time.sleep(0.001)\n"
     "    pathlib.Path({mark!r}).touch()\n"
     "await asyncio.sleep(0)\n"
-    "threading.Thread(target=tell).start()\n"
+    "threading.Thread(target=mark_when_blocked).start()\n"
 )
 
 
@@ -327,16 +327,16 @@ BLOCKED = (
     ],
     ids=["await wait_async", "await run", "result", "wait"],
 )
-def test_an_interrupted_wait_in_an_await_cell_ends(kernel: Kernel, tmp_path: Path, waiting: str) -> None:
-    """Executions that do not end hold no cell; a run in the background goes on."""
+def test_interrupted_wait_in_an_await_cell_ends(kernel: Kernel, tmp_path: Path, waiting: str) -> None:
+    """The wait for executions that never end is interrupted, and a background run continues."""
     kernel.sandbox.change(hold=True)
     new = next(NEW)
-    made = kernel.run(
+    setup = kernel.run(
         "import asyncio\n"
         f"out = rows(20, 'held {new}').eachlabs.bulk_trigger('wf_abc123', progress=False)\n"
         f"run = rows(20, 'run {new}').eachlabs.start('wf_abc123', progress=False)"
     )
-    assert made.status == "ok"
+    assert setup.status == "ok"
     mark = tmp_path / "begun"
     cell = kernel.interrupt_at(mark, waiting.format(mark=str(mark)))
     assert cell.reply["status"] == "error"
@@ -345,8 +345,8 @@ def test_an_interrupted_wait_in_an_await_cell_ends(kernel: Kernel, tmp_path: Pat
     kernel.sandbox.release()
 
 
-def test_one_bar_is_shown_and_closed(kernel: Kernel) -> None:
-    """A cell shows one tqdm bar without being asked; at the end it is full, and HTML that needs no kernel."""
+def test_progress_bar_is_shown_and_closed(kernel: Kernel) -> None:
+    """A cell shows one tqdm bar by default; at the end it is full and replaced by static HTML."""
     cell = kernel.run("out = rows(25, 'bar').eachlabs.bulk_trigger('wf_abc123', wait=True)")
     assert cell.status == "ok"
     static, bar = cell.of("display_data")
@@ -363,8 +363,8 @@ def test_one_bar_is_shown_and_closed(kernel: Kernel) -> None:
     assert cell.text == ""
 
 
-def test_nesting_is_refused_where_it_would_lose_queued_cells(kernel: Kernel) -> None:
-    """Where the archived nest-asyncio has patched asyncio first, ipykernel 7.1 and later would drop cells."""
+def test_nesting_is_refused_if_it_would_lose_queued_cells(kernel: Kernel) -> None:
+    """Versions of ipykernel from 7.1 on drop queued cells if the archived nest-asyncio has patched asyncio first."""
     cell = kernel.run(
         "import asyncio\n"
         "mark = asyncio.__dict__.pop('_nest_asyncio2', None)\n"
@@ -372,7 +372,7 @@ def test_nesting_is_refused_where_it_would_lose_queued_cells(kernel: Kernel) -> 
         "try:\n"
         "    from eachlabs_frames.aio import nested\n"
         "    nested._check_kernel()\n"
-        "    print('fine')\n"
+        "    print('allowed')\n"
         "except ef.BridgeError as exc:\n"
         "    print(exc)\n"
         "finally:\n"
@@ -380,11 +380,11 @@ def test_nesting_is_refused_where_it_would_lose_queued_cells(kernel: Kernel) -> 
         "    if mark is not None: asyncio._nest_asyncio2 = mark\n"
     )
     lossy = ipykernel.version_info[:2] >= (7, 1)
-    assert ("configure(bridge='thread')" if lossy else "fine") in cell.text
+    assert ("configure(bridge='thread')" if lossy else "allowed") in cell.text
 
 
-def test_a_receiver_of_webhooks_is_started_in_one_cell_and_used_in_others(kernel: Kernel) -> None:
-    """Inside the notebook's own loop; while no cell runs, it goes on listening."""
+def test_webhook_receiver_is_shared_between_cells(kernel: Kernel) -> None:
+    """A receiver started in one cell serves the calls of others, and keeps listening while no cell runs."""
     started = kernel.run("hook = ef.WebhookReceiver().start()\nprint(hook.start() is hook)")
     assert (started.status, started.text) == ("ok", "True\n")
     options = "'wf_abc123', progress=False, webhook"
@@ -405,5 +405,5 @@ def test_a_receiver_of_webhooks_is_started_in_one_cell_and_used_in_others(kernel
         "print(hook.counts['accepted'], hook.listening)"
     )
     assert (ended.status, ended.text) == ("ok", "['completed'] 25 False\n75 False\n")
-    # The deliveries say what the executions have cost: nothing is asked.
+    # The deliveries contain the costs of the executions, so they are not polled.
     assert [request for request in kernel.sandbox.requests if request.route == "list"] == []
