@@ -1,7 +1,7 @@
-"""The browser suite: `pytest tests/browser`, where the `[browser]` extra and Chromium are installed.
+"""Fixtures of the browser tests, which need the `[browser]` extra and Chromium; run them with `pytest tests/browser`.
 
-Plain `pytest` passes this folder by (`norecursedirs` in pyproject.toml), so that the other tests need neither; CI
-runs it by name, on ipykernel 6 and 7.
+Plain `pytest` skips this folder (`norecursedirs` in pyproject.toml), so that the other tests need neither; CI runs it
+by name, on ipykernel 6 and 7.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-# Of a module, not of the session: Playwright can run once at a time, and a module may bring a browser of its own.
+# Scoped to a module: only one Playwright can run at a time, and a module may start its own browser.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium; each test opens contexts of its own in it."""
+    """Start Chromium; each test opens its own contexts."""
     with chromium() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """One JupyterLab for the tests of a module."""
+    """Start one JupyterLab for the tests of a module."""
     with Lab(tmp_path_factory.mktemp("lab"), browser) as running:
         yield running
 
 
 @pytest.fixture
 def axe() -> Path:
-    """Where axe-core's script is; see `Notebook.violations`."""
+    """Return the path of axe-core's script; see `Notebook.violations`."""
     if AXE is None:
         pytest.skip("EACHLABS_AXE names no axe.min.js: `npm pack axe-core` brings one")
     return Path(AXE)
@@ -44,7 +44,7 @@ def axe() -> Path:
 
 @pytest.fixture
 def opened() -> Iterator[list[Notebook]]:
-    """Notebooks that are closed at the end; their pages must have logged no error."""
+    """Close the notebooks in this list after the test, and assert that their pages logged no error."""
     notebooks: list[Notebook] = []
     yield notebooks
     for notebook in notebooks:
@@ -54,21 +54,21 @@ def opened() -> Iterator[list[Notebook]]:
 
 @pytest.fixture
 def open_notebook(lab: Lab, opened: list[Notebook]) -> Callable[..., Notebook]:
-    """Open notebooks as `Lab.open` does; see `opened`."""
+    """Return `Lab.open`, with its notebooks registered in `opened`."""
 
-    def open_one(*args: Any, **options: Any) -> Notebook:
+    def open_and_register(*args: Any, **options: Any) -> Notebook:
         opened.append(lab.open(*args, **options))
         return opened[-1]
 
-    return open_one
+    return open_and_register
 
 
 @pytest.fixture
 def open_file(lab: Lab, opened: list[Notebook]) -> Callable[..., Notebook]:
-    """Open notebooks as `Lab.open_file` does; see `opened`."""
+    """Return `Lab.open_file`, with its notebooks registered in `opened`."""
 
-    def open_one(*args: Any, **options: Any) -> Notebook:
+    def open_and_register(*args: Any, **options: Any) -> Notebook:
         opened.append(lab.open_file(*args, **options))
         return opened[-1]
 
-    return open_one
+    return open_and_register

@@ -1,8 +1,7 @@
-"""A real JupyterLab of this environment, seen in Chromium.
+"""Runs the JupyterLab of this environment and opens its notebooks in Chromium.
 
-Owns the server's process, the browser, and all that is known of JupyterLab's insides; a test says what it does and
-what it sees. Nothing here sleeps to synchronise, and only processes that were started here are ended. Playwright is
-imported where it is used: whoever has no browser can still import this.
+Owns the server's process and the browser. It ends only processes that it has started. Playwright is imported where it
+is used, so that this module can be imported without it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 SCREENSHOTS = os.environ.get("EACHLABS_SCREENSHOTS")
-"""The folder that screenshots go to. Read here: no test sees the machine's settings."""
+"""The folder for screenshots. Read at import, because the tests remove the machine's settings."""
 
 AXE = os.environ.get("EACHLABS_AXE")
 """The path of axe-core's `axe.min.js`."""
@@ -44,18 +43,18 @@ CHROMIUM = (
 )
 
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
-"""JupyterLab's settings but for its defaults: it does not ask whether it may fetch news."""
+"""JupyterLab's settings that differ from its defaults: it does not ask for permission to fetch news."""
 
 
 class Lab:
-    """A JupyterLab server in a folder of its own.
+    """A JupyterLab server with its own folder.
 
     Parameters
     ----------
     folder
-        An empty folder: it is the server's root, its home, and holds all that Jupyter stores.
+        An empty folder for the server's root, its home and all files that Jupyter stores.
     browser
-        What its notebooks are opened in.
+        The browser that opens the notebooks.
     """
 
     def __init__(self, folder: Path, browser: Browser) -> None:
@@ -76,10 +75,10 @@ class Lab:
         self._started.close()
 
     def open(self, cells: list[str], name: str = "notebook", *, width: int = 1400, height: int = 900) -> Notebook:
-        """Write a notebook of these cells, open it with a fresh kernel in a fresh browser context, and wait for both.
+        """Write a notebook of these cells, open it with a new kernel in a new browser context, and wait for both.
 
-        Each notebook is in a folder of its own, which is its kernel's working directory, and has JupyterLab's own
-        settings: what an earlier test changed, such as the theme, is forgotten.
+        Each notebook has its own folder, which is its kernel's working directory. Settings that an earlier test
+        changed, such as the theme, are reset.
         """
         import nbformat
 
@@ -92,9 +91,9 @@ class Lab:
         return self.open_file(folder / f"{name}.ipynb", width=width, height=height)
 
     def open_file(self, path: Path, *, width: int = 1400, height: int = 900) -> Notebook:
-        """Open a notebook that lies in the server's folder, with a fresh kernel in a fresh browser context."""
+        """Open a notebook in the server's folder, with a new kernel in a new browser context."""
         name = path.stem
-        assert "." not in name, "JupyterLab takes a workspace's path with a dot for a file"
+        assert "." not in name, "JupyterLab treats a workspace's path with a dot as a file"
         self._opened += 1
         context = self._browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce")
         context.set_default_timeout(1000 * TIMEOUT)
@@ -109,7 +108,7 @@ class Lab:
         return notebook
 
     def restart(self) -> None:
-        """End the server and its kernels, and start it again: what is stored is all that it knows."""
+        """Stop the server and its kernels, and start it again with only what is stored on disk."""
         self._started.close()
         with ExitStack() as started:
             self._serve(started)
@@ -140,7 +139,7 @@ class Lab:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the tests: they end the server
+                start_new_session=True,  # so that Ctrl-C reaches only the tests, which stop the server
             )
         started.callback(_end, server)
         self._wait(server)
@@ -150,9 +149,9 @@ class Lab:
         request = urllib.request.Request(f"{self._address}/api/status", headers=headers)
         deadline = time.monotonic() + TIMEOUT
         while True:
-            said = (self.folder / "server.log").read_text("utf-8", "replace")
-            assert server.poll() is None, f"JupyterLab has ended:\n{said}"
-            assert time.monotonic() < deadline, f"JupyterLab does not answer:\n{said}"
+            log = (self.folder / "server.log").read_text("utf-8", "replace")
+            assert server.poll() is None, f"JupyterLab has exited:\n{log}"
+            assert time.monotonic() < deadline, f"JupyterLab does not respond:\n{log}"
             try:
                 with urllib.request.urlopen(request, timeout=1):
                     return
@@ -162,7 +161,7 @@ class Lab:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start the machine's own Chromium. Playwright can run once at a time in a thread: all tests share one."""
+    """Start the installed Chromium. A thread can run only one Playwright at a time, so tests share it."""
     from playwright.sync_api import expect, sync_playwright
 
     executable = shutil.which("chromium")
@@ -177,7 +176,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()  # which has it shut its kernels down
+    server.terminate()  # the server shuts its kernels down
     try:
         server.wait(TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -186,10 +185,10 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(folder: Path, token: str) -> dict[str, str]:
-    """Return the machine's environment without its settings: nothing of a home folder, of Jupyter, or of each::labs."""
+    """Return the environment without settings of the home folder, of Jupyter or of each::labs."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("EACHLABS_", "JUPYTER", "IPYTHON", "XDG_"))}
     names = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
-    own = {name: str(folder / place) for name, place in names.items()}
+    folders = {name: str(folder / subfolder) for name, subfolder in names.items()}
     journal = str(folder / "journal.sqlite")
     home = {"HOME": str(folder / "home"), "IPYTHONDIR": str(folder / "ipython")}
-    return {**kept, **own, **home, "JUPYTER_TOKEN": token, "EACHLABS_JOURNAL": journal}
+    return {**kept, **folders, **home, "JUPYTER_TOKEN": token, "EACHLABS_JOURNAL": journal}

@@ -1,4 +1,4 @@
-"""A notebook that is open in a JupyterLab: what its user does, and what they and the wire see."""
+"""Drives a notebook in JupyterLab and reads its outputs and the messages of its kernel's websocket."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ STATUS = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kerne
 SAVES_WIDGETS = "@jupyter-widgets/jupyterlab-manager:saveWidgetState"
 
 NOT_OURS = ("Could not restore the debugger state", "Canceled future for ")
-"""What JupyterLab itself logs or raises as an error now and then, such as when a kernel is busy as its debugger starts,
-or ends while it is asked for something."""
+"""Errors that JupyterLab itself logs or raises occasionally, such as when a kernel is busy while its debugger starts,
+or ends during a request."""
 
 
 @dataclass(frozen=True)
 class Frame:
     """A frame from or to the kernel's websocket.
 
-    `payload` is laid out as `v1.kernel.websocket.jupyter.org` says: a count of offsets, the offsets, and what they
-    divide: the channel, the header, the parent's header, the metadata, the content, and any buffers.
+    `payload` has the layout of `v1.kernel.websocket.jupyter.org`: the number of offsets, the offsets, and the parts:
+    channel, header, parent header, metadata, content, and any buffers.
     """
 
     sent: bool
@@ -37,12 +37,12 @@ class Frame:
 
     @property
     def size(self) -> int:
-        """Its bytes, without the websocket's own."""
+        """The size of the payload in bytes."""
         return len(self.payload)
 
     @cached_property
     def parts(self) -> list[bytes]:
-        """What is in it, in the order of the layout."""
+        """The parts of the payload, in the order of the layout."""
         count = int.from_bytes(self.payload[:8], "little")
         offsets = struct.unpack_from(f"<{count}Q", self.payload, 8)
         return [self.payload[a:b] for a, b in pairwise(offsets)]
@@ -62,8 +62,8 @@ class Frame:
 class Notebook:
     """A notebook's page. Cells are counted from 0.
 
-    `page` is Playwright's, `problems` holds what the page logged as errors or raised, `frames` what went over the
-    kernel's websocket; both lists may be cleared.
+    `page` is the Playwright page, `problems` lists the errors that the page logged or raised, and `frames` the frames
+    of the kernel's websocket; both lists may be cleared.
     """
 
     def __init__(self, context: BrowserContext, path: Path, url: str, screenshots: str | None = None) -> None:
@@ -75,27 +75,27 @@ class Notebook:
         self._url = url
         self._screenshots = screenshots
         self._closing = False
-        self.page.on("console", self._logged)
-        self.page.on("pageerror", lambda error: self._blame(f"{error.name}: {error.message}"))
-        self.page.on("websocket", self._listen)
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self._record_problem(f"{error.name}: {error.message}"))
+        self.page.on("websocket", self._on_websocket)
 
     def load(self) -> None:
-        """Open the notebook as if for the first time, and wait until its kernel is idle."""
+        """Open the notebook in a reset workspace, and wait until its kernel is idle."""
         self.page.goto(self._url)
         self.wait_until_idle()
 
     def reload(self) -> None:
-        """Load the page again, as F5 does, and wait until the notebook is back as it was saved, and its kernel idle."""
+        """Reload the page, and wait until the saved notebook is shown and its kernel is idle."""
         self.page.reload()
         self.wait_until_idle()
 
     def reopen(self) -> None:
-        """End the kernel, and load the page again: what was saved is shown, beside a new kernel that knows nothing."""
+        """Shut the kernel down and reload the page: the saved notebook is shown with a new kernel."""
         self.page.evaluate(f"() => {PANEL}.sessionContext.shutdown()")
         self.reload()
 
     def close(self) -> None:
-        """End the kernel and its session, and close the page, unless that was done."""
+        """Shut the kernel down and close the page; has no effect on a closed page."""
         if self.page.is_closed():
             return
         self._closing = True
@@ -105,10 +105,10 @@ class Notebook:
             self._context.close()
 
     def wait_until_idle(self) -> None:
-        """Wait until the notebook is shown alone, and its kernel is ready.
+        """Wait until the notebook is shown and its kernel is ready, and collapse the sidebar.
 
-        It says nothing of a cell: on ipykernel 7 a kernel whose cell blocks is called idle as soon as it has handled
-        a widget's message in its subshell. `finish_cell` waits for a cell.
+        Does not wait for a running cell: ipykernel 7 reports idle during a cell after handling a widget's message in a
+        subshell. Use `finish_cell` to wait for a cell.
         """
         self.page.wait_for_function(
             f"() => {STATUS} === 'idle' && {PANEL}.context?.isReady && {PANEL}.content.widgets.length > 0"
@@ -116,47 +116,47 @@ class Notebook:
         self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
 
     def kernel_status(self) -> str | None:
-        """What JupyterLab says of the kernel, such as `idle` and `busy`; None where there is none."""
+        """Return the kernel's status in JupyterLab, such as `idle` or `busy`; None without a kernel."""
         status: str | None = self.page.evaluate(f"() => {STATUS}")
         return status
 
     def run_all(self) -> None:
-        """Run all cells, and wait for the last one."""
+        """Run all cells, and wait until the last one is done."""
         self._start("notebook:run-all-cells", "all")
         self._finish("all")
 
     def run_cell(self, index: int, *, wait: bool = True) -> None:
-        """Run a cell; without `wait`, return when the kernel was asked to."""
+        """Run a cell; without `wait`, return once the kernel has been requested to run it."""
         self.page.evaluate(f"index => {{ {PANEL}.content.activeCellIndex = index }}", index)
         self._start("notebook:run-cell", str(index))
         if wait:
             self.finish_cell(index)
 
     def is_running(self, index: int) -> bool:
-        """Whether a cell that `run_cell` has started is not done."""
+        """Return whether a cell started by `run_cell` is still running."""
         return bool(self.page.evaluate("name => name in (window.runs ?? {})", str(index)))
 
     def finish_cell(self, index: int) -> None:
-        """Wait until a cell that `run_cell` has started is done."""
+        """Wait until a cell started by `run_cell` is done."""
         self._finish(str(index))
 
     def outputs(self, index: int) -> list[dict[str, Any]]:
-        """What a cell put out, as nbformat stores it."""
+        """Return the outputs of a cell in the nbformat format."""
         found: list[dict[str, Any]] = self.page.evaluate(
             f"index => {PANEL}.content.widgets[index].model.sharedModel.toJSON().outputs", index
         )
         return found
 
     def output_text(self, index: int) -> str:
-        """What a cell printed, the plain text of what it showed, and its error."""
+        """Return the text that a cell printed or displayed, and its error."""
         return "".join(_text(output) for output in self.outputs(index))
 
     def output(self, index: int) -> Locator:
-        """Where a cell's outputs are."""
+        """Return the locator of a cell's output area."""
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-OutputArea")
 
     def evaluate(self, expression: str, *, setup: str = "") -> Any:
-        """Return a JSON value that the kernel gives for an expression, after `setup`; wait if it is busy."""
+        """Run `setup` in the kernel and return an expression's value, which must be JSON; wait while it is busy."""
         reply = self.page.evaluate(
             f"""async ([code, expression]) => {{
                 const future = {KERNEL}.requestExecute({{
@@ -172,22 +172,22 @@ class Notebook:
         return json.loads(ast.literal_eval(value["data"]["text/plain"]))
 
     def command(self, name: str, arguments: dict[str, Any] | None = None) -> None:
-        """Have JupyterLab do one of its commands, and wait for it."""
+        """Execute a JupyterLab command, and wait for it."""
         self.page.evaluate(
             "([name, args]) => window.jupyterapp.commands.execute(name, args).then(() => null)", [name, arguments or {}]
         )
 
     def set_theme(self, name: str) -> None:
-        """Take a theme, such as `JupyterLab Dark`, and wait until it is there."""
+        """Set the theme, such as `JupyterLab Dark`, and wait until it is applied."""
         self.command("apputils:change-theme", {"theme": name})
         self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
 
     def theme(self) -> str:
-        """The theme that is shown."""
+        """Return the name of the current theme."""
         return str(self.page.evaluate("() => document.body.dataset.jpThemeName"))
 
     def save(self, *, widgets: bool = False) -> dict[str, Any]:
-        """Save the notebook, with its widgets' state if so asked; return it as it is stored."""
+        """Save the notebook, optionally with its widgets' state, and return the stored notebook."""
         toggled = self.page.evaluate("name => window.jupyterapp.commands.isToggled(name)", SAVES_WIDGETS)
         if toggled != widgets:
             self.command(SAVES_WIDGETS)
@@ -199,24 +199,24 @@ class Notebook:
         return stored
 
     def received(self, kind: str = "comm_msg") -> list[Frame]:
-        """What came of one kind of message since `frames` was last cleared."""
+        """Return the received frames of one message type since `frames` was last cleared."""
         return [frame for frame in self.frames if not frame.sent and frame.kind == kind]
 
     def screenshot(self, name: str) -> None:
-        """Store a picture of the page, if anybody wants one."""
+        """Store a screenshot of the page, if a folder for screenshots is set."""
         if self._screenshots:
             self.page.screenshot(path=Path(self._screenshots) / f"{name}.png")
 
     def violations(self, axe: Path, selector: str) -> list[dict[str, Any]]:
-        """What axe-core, of which this is the script, finds wrong with the elements that match."""
-        # No `define` for it to find: it is to be on the window, whatever module loader is there.
+        """Return the violations that the axe-core script at `axe` reports for the matching elements."""
+        # Hides `define` and `module`, so that axe installs itself on `window` despite a module loader.
         script = axe.read_text(encoding="utf-8")
         self.page.evaluate(f"() => {{ const define = undefined, module = undefined\n{script}\n}}")
         found: list[dict[str, Any]] = self.page.evaluate("async it => (await axe.run(it)).violations", selector)
         return found
 
     def _start(self, command: str, name: str) -> None:
-        """Have JupyterLab begin something long, and remember in the page until when it goes on."""
+        """Start a JupyterLab command, and record it in the page until it is done."""
         self.page.evaluate(
             """([command, name]) => {
                 const done = window.jupyterapp.commands.execute(command);
@@ -229,21 +229,21 @@ class Notebook:
     def _finish(self, name: str) -> None:
         self.page.wait_for_function("name => !(name in (window.runs ?? {}))", arg=name)
 
-    def _logged(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not self._closing:
-            self._blame(f"{message.text} ({message.location.get('url')})")
+            self._record_problem(f"{message.text} ({message.location.get('url')})")
 
-    def _blame(self, problem: str) -> None:
+    def _record_problem(self, problem: str) -> None:
         if not any(text in problem for text in NOT_OURS):
             self.problems.append(problem)
 
-    def _listen(self, socket: WebSocket) -> None:
+    def _on_websocket(self, socket: WebSocket) -> None:
         if "/channels" in socket.url:
-            socket.on("framereceived", lambda payload: self._heard(False, payload))
-            socket.on("framesent", lambda payload: self._heard(True, payload))
+            socket.on("framereceived", lambda payload: self._record_frame(False, payload))
+            socket.on("framesent", lambda payload: self._record_frame(True, payload))
 
-    def _heard(self, sent: bool, payload: str | bytes) -> None:
-        assert isinstance(payload, bytes), "the kernel's websocket speaks its older protocol"
+    def _record_frame(self, sent: bool, payload: str | bytes) -> None:
+        assert isinstance(payload, bytes), "the kernel's websocket uses the older protocol"
         self.frames.append(Frame(sent, payload))
 
 

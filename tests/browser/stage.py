@@ -1,4 +1,4 @@
-"""A page that holds one view and no JupyterLab: the kernel's side of its model is a test's to speak for."""
+"""Serves a page with one view and without JupyterLab; tests play the kernel's side of the widget's model."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Stage:
         self.page.evaluate("message => stage.push(message)", message)
 
     def sent(self) -> list[Json]:
-        """What the browser sent since the last time."""
+        """Return the messages that the browser has sent since the last call."""
         messages: list[Json] = self.page.evaluate("stage.takeSent()")
         return messages
 
     def saved(self) -> Json:
-        """What "Save widget state" would write."""
+        """Return the state that "Save widget state" would store."""
         state: Json = self.page.evaluate("JSON.parse(JSON.stringify(stage.model.state.snapshot))")
         return state
 
@@ -47,24 +47,24 @@ class Stage:
         return self.page.locator(selector)
 
     def click(self, where: str | Locator) -> None:
-        """Click, and wait until what that does is painted."""
+        """Click, and wait until the result is painted."""
         (self.find(where) if isinstance(where, str) else where).click()
         self.page.evaluate("stage.painted()")
 
 
 @contextmanager
 def stages(browser: Browser, view: str) -> Iterator[Callable[..., Page]]:
-    """Open pages with this view; at the end see that none logged an error or ran what it only shows."""
+    """Yield a function that opens pages with this view; assert at the end that no page logged errors or ran scripts."""
     contexts, problems = [], []
 
-    def open_one(*, width: int = 1000, dark: bool = False, clock: bool = False) -> Page:
+    def open_page(*, width: int = 1000, dark: bool = False, clock: bool = False) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(error.message))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.on("dialog", lambda dialog: (problems.append("a dialog"), dialog.dismiss()))
+        page.on("dialog", lambda dialog: (problems.append("dialog opened"), dialog.dismiss()))
         page.route("**/*", lambda route: _serve(route, view))
         if clock:
             page.clock.install()
@@ -74,7 +74,7 @@ def stages(browser: Browser, view: str) -> Iterator[Callable[..., Page]]:
             page.evaluate("() => { document.body.dataset.jpThemeLight = 'false' }")
         return page
 
-    yield open_one
+    yield open_page
     ran = [page.evaluate("() => window.ran ?? null") for context in contexts for page in context.pages]
     for context in contexts:
         context.close()

@@ -1,4 +1,4 @@
-"""The dashboard in a real JupyterLab: rows are triggered in the sandbox, and what is seen is held against it."""
+"""Tests of the dashboard in JupyterLab, whose counts are compared with those of the sandbox."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Subject:
 
     def __init__(self, rows):
         self.rows = rows
-        self.labels = [f"row {one.position}" for one in rows]
+        self.labels = [f"row {outcome.position}" for outcome in rows]
 
     def titles(self, rows):
         return [f"prompt {row}" for row in rows]
@@ -74,14 +74,14 @@ class Subject:
 
     def happen(self, rows, **changes):
         changed = tuple(self.rows[row]._replace(**changes) for row in rows)
-        for one in changed:
-            self.rows[one.position] = one
+        for outcome in changed:
+            self.rows[outcome.position] = outcome
         self.view.on_event(Event("refreshed", len(self.rows), 0, len(self.rows), {}, changed))
 """
 
 
 def run(notebook: Notebook) -> None:
-    """Run all cells; an error in one is told at once, not by what is then waited for in vain."""
+    """Run all cells, and assert that none has raised an error."""
     notebook.run_all()
     cells = range(notebook.page.locator(".jp-Notebook .jp-Cell").count())
     assert [
@@ -90,12 +90,12 @@ def run(notebook: Notebook) -> None:
 
 
 def count(notebook: Notebook, status: str) -> int:
-    """Return what the legend says."""
+    """Return the number of rows with this status in the legend."""
     return int(notebook.page.locator(f".elf-legend [data-status={status}] .elf-count").inner_text().replace(",", ""))
 
 
 def wait_for(notebook: Notebook, status: str, rows: str) -> None:
-    """Wait until the legend says so many, by a comparison such as ``>= 20``."""
+    """Wait until the legend's count satisfies a comparison such as ``>= 20``."""
     notebook.page.wait_for_function(
         f"""() => {{
             const text = document.querySelector(".elf-legend [data-status={status}] .elf-count")?.textContent
@@ -105,28 +105,28 @@ def wait_for(notebook: Notebook, status: str, rows: str) -> None:
     )
 
 
-def phase(notebook: Notebook, word: str) -> None:
-    """Wait for a phase."""
-    expect(notebook.page.locator(".elf-phase")).to_have_attribute("data-phase", word, timeout=120_000)
+def phase(notebook: Notebook, name: str) -> None:
+    """Wait until the dashboard shows this phase."""
+    expect(notebook.page.locator(".elf-phase")).to_have_attribute("data-phase", name, timeout=120_000)
 
 
 def button(notebook: Notebook, text: str | re.Pattern[str]) -> Locator:
-    """Return the button above the dashboard that has this text."""
+    """Return the button above the dashboard with this text."""
     return notebook.page.locator(".eachlabs-dashboard-box button.jupyter-button", has_text=text)
 
 
 def lines(notebook: Notebook) -> Locator:
-    """Return the lines that are in the page."""
+    """Return the lines that are currently in the page."""
     return notebook.page.locator(".elf-line")
 
 
 def release(notebook: Notebook) -> None:
-    """Let the executions end that the sandbox holds."""
+    """Let the executions complete that the sandbox holds."""
     notebook.evaluate("1", setup="sandbox.change(hold=False); sandbox.release()")
 
 
-def test_two_hundred_rows_from_start_to_end(open_notebook: Open) -> None:
-    """The totals move as the rows are sent and end, and agree with the sandbox at last; a table is stored beside it."""
+def test_dashboard_follows_a_run_of_two_hundred_rows(open_notebook: Open) -> None:
+    """The counts change as rows are sent and settle, and finally equal the sandbox's; static HTML is stored too."""
     notebook = open_notebook([START.format(rows=200, options="hold=True, latency=5.0"), SHOW])
     run(notebook)
     wait_for(notebook, "pending", "> 0")
@@ -146,8 +146,8 @@ def test_two_hundred_rows_from_start_to_end(open_notebook: Open) -> None:
 
 
 @pytest.mark.once
-def test_a_run_is_cancelled_by_a_click(open_notebook: Open) -> None:
-    """It stops, what was accepted is kept and followed, and the counts are the sandbox's."""
+def test_cancel_button_stops_the_run(open_notebook: Open) -> None:
+    """Nothing more is sent, accepted executions are tracked until they settle, and the counts equal the sandbox's."""
     notebook = open_notebook([START.format(rows=200, options="hold=True, latency=3.0"), SHOW])
     run(notebook)
     wait_for(notebook, "pending", "<= 180")
@@ -166,8 +166,8 @@ def test_a_run_is_cancelled_by_a_click(open_notebook: Open) -> None:
 
 
 @pytest.mark.once
-def test_failed_rows_are_retried_after_a_question(open_notebook: Open) -> None:
-    """It says how many and that they are paid for; declined, nothing is sent; agreed, those alone."""
+def test_retry_of_failed_rows_requires_confirmation(open_notebook: Open) -> None:
+    """The question states the number of rows and that they cost money; only a confirmed retry sends them."""
     failing = "fail_when=lambda inputs: inputs['prompt'] in {'p3', 'p17', 'p41'}"
     notebook = open_notebook([START.format(rows=60, options=failing), SHOW])
     run(notebook)
@@ -192,9 +192,9 @@ def test_failed_rows_are_retried_after_a_question(open_notebook: Open) -> None:
     expect(button(notebook, "Retry failed")).to_be_disabled()
 
 
-def test_it_moves_while_another_cell_blocks(open_notebook: Open) -> None:
-    """The kernel is busy for as long as the test says, and the totals go on; queued cells run afterwards."""
-    cells = [START.format(rows=100, options="latency=3.0"), SHOW, BLOCK, "'and on'"]
+def test_dashboard_updates_while_another_cell_blocks(open_notebook: Open) -> None:
+    """The counts change while a cell blocks the kernel, and queued cells run afterwards."""
+    cells = [START.format(rows=100, options="latency=3.0"), SHOW, BLOCK, "'next cell'"]
     notebook = open_notebook(cells)
     notebook.run_cell(0)
     notebook.run_cell(1)
@@ -207,12 +207,12 @@ def test_it_moves_while_another_cell_blocks(open_notebook: Open) -> None:
     assert notebook.is_running(2)
     (notebook.path.parent / "go").touch()
     notebook.finish_cell(3)
-    assert "and on" in notebook.output_text(3)
+    assert "next cell" in notebook.output_text(3)
 
 
 @pytest.mark.once
-def test_a_page_that_is_loaded_again_shows_the_same(open_notebook: Open) -> None:
-    """And goes on from there."""
+def test_dashboard_is_restored_after_a_reload(open_notebook: Open) -> None:
+    """A reloaded page shows the same counts and receives further updates."""
     notebook = open_notebook([START.format(rows=100, options="hold=True"), SHOW])
     run(notebook)
     wait_for(notebook, "pending", "== 0")
@@ -226,8 +226,8 @@ def test_a_page_that_is_loaded_again_shows_the_same(open_notebook: Open) -> None
 
 
 @pytest.mark.once
-def test_a_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
-    """Opened again beside a kernel that knows nothing of it: the same totals, lines and opened rows, and no error."""
+def test_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
+    """Reopened with a new kernel, it shows the same counts, lines and opened rows without errors."""
     notebook = open_notebook([START.format(rows=60, options=""), SHOW])
     run(notebook)
     phase(notebook, "settled")
@@ -235,11 +235,11 @@ def test_a_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
     expect(notebook.page.locator(".elf-row")).to_have_count(10)
     stored = notebook.save(widgets=True)
     states = stored["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
-    (snapshot,) = [one["state"]["snapshot"] for one in states if "snapshot" in one["state"]]
+    (snapshot,) = [model["state"]["snapshot"] for model in states if "snapshot" in model["state"]]
     assert snapshot["head"]["counts"] == {"completed": 60}
     picture = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 3 2"><rect width="3" height="2" fill="teal"/></svg>'
     notebook.page.route("**/media/**", lambda route: route.fulfill(content_type="image/svg+xml", body=picture))
-    notebook.reopen()  # and with the kernel the sandbox is gone that has served the pictures
+    notebook.reopen()  # which also ends the sandbox that served the pictures
     wait_for(notebook, "completed", "== 60")
     expect(notebook.page.locator(".elf-row")).to_have_count(10)
     expect(notebook.page.locator(".elf-notice")).to_contain_text("No kernel is connected")
@@ -251,8 +251,8 @@ def test_a_saved_notebook_shows_the_last_snapshot(open_notebook: Open) -> None:
 
 
 @pytest.mark.parametrize("end", ["dies", "is shut down", "is started again"])
-def test_a_kernel_that_is_gone_is_said(open_notebook: Open, end: str) -> None:
-    """The picture stays, with what it knew, and its clock stands still."""
+def test_dashboard_reports_a_missing_kernel(open_notebook: Open, end: str) -> None:
+    """The last state stays visible, with a notice, and the elapsed time stops."""
     notebook = open_notebook([START.format(rows=20, options="hold=True"), SHOW])
     run(notebook)
     wait_for(notebook, "pending", "== 0")
@@ -271,8 +271,8 @@ def test_a_kernel_that_is_gone_is_said(open_notebook: Open, end: str) -> None:
 
 
 @pytest.mark.once
-def test_an_update_is_one_small_message(open_notebook: Open) -> None:
-    """As the websocket carries it: 100 changed lines of 1,000 in at most 3 KiB and 3 messages; 4 updates a second."""
+def test_updates_are_small_on_the_websocket(open_notebook: Open) -> None:
+    """An update of 100 of 1,000 lines takes at most 3 messages with 3 KiB in total."""
     show = """
 subject = Subject([Outcome(row, "queued", f"{row // 10:032x}", f"{row:032x}") for row in range(10_000)])
 dashboard = Dashboard(subject, subject, auto_refresh=False, interval=2.0)
@@ -293,8 +293,8 @@ dashboard
 
 
 @pytest.mark.once
-def test_the_keyboard_is_enough(open_notebook: Open) -> None:
-    """From line to line by arrows, opened by Enter, and no key reaches the notebook."""
+def test_dashboard_is_operable_by_keyboard(open_notebook: Open) -> None:
+    """Arrow keys move between lines, Enter opens one, and no key reaches the notebook."""
     notebook = open_notebook([START.format(rows=60, options=""), SHOW])
     page = notebook.page
     run(notebook)

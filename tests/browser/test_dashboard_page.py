@@ -1,4 +1,4 @@
-"""What the dashboard's scripts draw in a real JupyterLab: lines, filters, files, and text from outside."""
+"""Tests of the dashboard's lines, filters, CSV export, accessibility and untrusted text in JupyterLab."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.once]
 Open = Callable[..., Notebook]
 
 
-def test_lines_are_filtered_sorted_and_opened(open_notebook: Open) -> None:
-    """By status, by a text that only a row has, by failures; the rows have their labels, errors and pictures."""
+def test_lines_can_be_filtered_sorted_and_opened(open_notebook: Open) -> None:
+    """Lines are filtered by status and by a row's text, and sorted by failures; opened rows show their pictures."""
     failing = "fail_when=lambda inputs: inputs['prompt'] in {'p55', 'p56', 'p83'}"
     notebook = open_notebook([START.format(rows=100, options=failing), SHOW])
     page = notebook.page
@@ -50,8 +50,8 @@ def test_lines_are_filtered_sorted_and_opened(open_notebook: Open) -> None:
     assert page.evaluate("() => navigator.clipboard.readText()") in known
 
 
-def test_the_csv_file_is_saved_by_the_browser(open_notebook: Open) -> None:
-    """With every row and what became of it."""
+def test_csv_export_is_downloaded_by_the_browser(open_notebook: Open) -> None:
+    """The file has every row with its status, ids and output."""
     notebook = open_notebook([START.format(rows=20, options=""), SHOW])
     run(notebook)
     phase(notebook, "settled")
@@ -66,8 +66,8 @@ def test_the_csv_file_is_saved_by_the_browser(open_notebook: Open) -> None:
     assert all(row["bulk_id"] and row["execution_id"] and row["output"] for row in rows)
 
 
-def test_a_thousand_lines_scroll(open_notebook: Open) -> None:
-    """Few of them are in the page at a time; the last is reached, changes there are seen, and others' are not lost."""
+def test_thousand_lines_are_virtualized(open_notebook: Open) -> None:
+    """Only few lines are in the page at a time, and changes of visible and of other lines are both shown."""
     show = """
 subject = Subject([Outcome(row, "queued", f"{row // 10:032x}", f"{row:032x}") for row in range(10_000)])
 dashboard = Dashboard(subject, subject, auto_refresh=False, interval=2.0)
@@ -90,46 +90,46 @@ dashboard
 
 
 HOSTILE = """
-evil = [
-    "<script>window.harmed = 1</script>",
-    "<img src=x onerror='window.harmed = 1'>",
-    "javascript:window.harmed=1",
-    "data:text/html,<script>window.harmed=1</script>",
+hostile = [
+    "<script>window.ran = 1</script>",
+    "<img src=x onerror='window.ran = 1'>",
+    "javascript:window.ran=1",
+    "data:text/html,<script>window.ran=1</script>",
     "x" * 100_000,
     "\\u202eright to left\\u202c \\u05e9\\u05dc\\u05d5\\u05dd \\u0645\\u0631\\u062d\\u0628\\u0627",
     "emoji \\U0001f9d1\\u200d\\U0001f680 \\U0001f468\\u200d\\U0001f469\\u200d\\U0001f467",
     "</style><style>* { display: none }</style>",
     "line one\\nline two\\ttab\\x00zero",
-    "{{constructor.constructor('window.harmed = 1')()}}",
+    "{{constructor.constructor('window.ran = 1')()}}",
 ]
-df = pd.DataFrame({"prompt": evil}, index=evil)
-rows = [Outcome(row, "failed", "b" * 32, text, text, output=text) for row, text in enumerate(evil)]
-rows += [Outcome(10 + row, text, text, text, text, output=[text]) for row, text in enumerate(evil)]
+df = pd.DataFrame({"prompt": hostile}, index=hostile)
+rows = [Outcome(row, "failed", "b" * 32, text, text, output=text) for row, text in enumerate(hostile)]
+rows += [Outcome(10 + row, text, text, text, text, output=[text]) for row, text in enumerate(hostile)]
 subject = Subject(rows)
-subject.labels = evil + evil
+subject.labels = hostile + hostile
 dashboard = Dashboard(subject, subject, auto_refresh=False, interval=2.0)
 dashboard
 """
 
 
-def test_what_comes_from_outside_is_text_and_harms_nothing(open_notebook: Open) -> None:
-    """In labels, ids, statuses, errors and outputs; no script ran, nothing of it became an element or a link."""
+def test_untrusted_text_is_shown_as_text(open_notebook: Open) -> None:
+    """HTML and script URLs in labels, ids, statuses, errors and outputs run nothing and create no element or link."""
     notebook = open_notebook([FAKE, HOSTILE])
     page = notebook.page
     run(notebook)
     for line in range(2):
         page.locator(f"[data-line='{line}'] .elf-expand").click()
         expect(page.locator(f"[data-line='{line}'] .elf-row").first).to_be_visible()
-    expect(page.locator(".elf-errors")).to_contain_text("<script>window.harmed = 1</script>")
-    expect(page.locator("[data-line='0'] .elf-row").first).to_contain_text("<script>window.harmed = 1</script>")
+    expect(page.locator(".elf-errors")).to_contain_text("<script>window.ran = 1</script>")
+    expect(page.locator("[data-line='0'] .elf-row").first).to_contain_text("<script>window.ran = 1</script>")
     for text in ("javascript:", "data:text/html"):
         page.locator(".elf-search").fill(text)
         expect(page.locator(".elf-shown")).not_to_have_text("showing 11 of 11")
     page.locator(".elf-search").fill("")
-    assert page.evaluate("() => window.harmed") is None
+    assert page.evaluate("() => window.ran") is None
     root = ".eachlabs-dashboard"
     assert page.locator(f"{root} script, {root} style, {root} iframe, {root} img").count() == 0
-    links = page.evaluate("() => [...document.querySelectorAll('.eachlabs-dashboard a')].map((one) => one.href)")
+    links = page.evaluate("() => [...document.querySelectorAll('.eachlabs-dashboard a')].map((link) => link.href)")
     assert [link for link in links if not link.startswith(("http:", "https:"))] == []
     assert page.evaluate(f"() => document.querySelector('{root}').scrollWidth <= document.body.clientWidth")
     notebook.screenshot("hostile")
@@ -137,7 +137,7 @@ def test_what_comes_from_outside_is_text_and_harms_nothing(open_notebook: Open) 
 
 @pytest.fixture(scope="module")
 def failed_run(lab: Lab) -> Iterator[Notebook]:
-    """Show a run with failures, a line open and the question whether to retry."""
+    """Open a dashboard of a run with failures, with an opened line and the retry question."""
     failing = "fail_when=lambda inputs: inputs['prompt'] in {'p3', 'p17'}"
     notebook = lab.open([START.format(rows=60, options=failing), SHOW])
     run(notebook)
@@ -153,26 +153,24 @@ def failed_run(lab: Lab) -> Iterator[Notebook]:
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 @pytest.mark.parametrize("width", [700, 1500])
-def test_a_screen_reader_and_the_eye_find_nothing_wrong(
-    failed_run: Notebook, axe: Path, theme: str, width: int
-) -> None:
-    """axe-core has no serious violation to report, with a line open, failures and the question shown."""
+def test_axe_finds_no_serious_violation(failed_run: Notebook, axe: Path, theme: str, width: int) -> None:
+    """Both themes and widths pass with an opened line, failures and the retry question."""
     notebook = failed_run
     notebook.set_theme(theme)
     notebook.page.set_viewport_size({"width": width, "height": 900})
     expect(notebook.page.locator(".elf-confirm")).to_be_visible()
     notebook.screenshot(f"{theme.split()[-1].lower()}-{width}")
     found = notebook.violations(axe, ".eachlabs-dashboard-box")
-    serious = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious] == []
+    serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+    assert [(violation["id"], [node["html"] for node in violation["nodes"]]) for violation in serious] == []
     root = notebook.page.locator(".eachlabs-dashboard")
     background = root.evaluate("node => getComputedStyle(node).backgroundColor")
     light = sum(map(int, re.findall(r"\d+", background)[:3])) > 3 * 128
     assert light == theme.endswith("Light")
 
 
-def test_a_frame_without_a_triggered_row_says_so(open_notebook: Open) -> None:
-    """In its place, with nothing to press."""
+def test_frame_without_a_triggered_row_shows_a_notice(open_notebook: Open) -> None:
+    """The dashboard shows a notice instead of lines, and the retry button is disabled."""
     notebook = open_notebook(
         ["import pandas as pd, eachlabs_frames\npd.DataFrame({'prompt': ['a']}).eachlabs.dashboard()"]
     )

@@ -1,4 +1,4 @@
-"""What a user sees of a notebook after Run All, and of the same notebook when it is opened the next day."""
+"""Tests of the views in the example notebooks after Run All, and in a notebook that is reopened later."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ pytestmark = pytest.mark.browser
 
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 PICTURES = {"dashboard": 0, "pipeline": 6, "prompt_sweep": 37, "quickstart": 4}
-"""Pictures that the live views of each notebook show; crash_and_resume has none of either."""
+"""The number of pictures in the live views of each notebook; crash_and_resume has no views."""
 
 MAX_ADDED = 500_000
-"""Bytes that each view adds to a notebook's file, at most."""
+"""The maximum number of bytes that a view adds to the notebook's file."""
 
 START = """
 import shutil, tempfile
@@ -32,14 +32,14 @@ folder = tempfile.mkdtemp()
 out = out.eachlabs.download(folder, name="a-{row}")
 other = other.eachlabs.download(folder, name="b-{row}", progress=False)
 """
-VIEWS = {  # of which each is one cell
+VIEWS = {  # each is one cell
     "dashboard": "run = grid.eachlabs.start('wf_abc123', run='third', retrigger=True, progress=False)\nrun.dashboard()",
     "gallery": "out.eachlabs.gallery(columns=6, size=150)",
     "matrix": "out.eachlabs.matrix(rows='prompt', columns='style', by='seed', size=120)",
     "rating": "rating = out.eachlabs.rate(column='score')\nrating",
     "comparison": "ef.compare(out, other, by=['prompt', 'style', 'seed'], random_state=1)",
 }
-READS = {
+TEXTS = {
     "dashboard": "all settled",
     "gallery": "12 rows",
     "matrix": "Two herons",
@@ -54,7 +54,7 @@ slow = ef.sandbox.start(run_seconds=(900.0, 900.0))
 """
 SLOW = "grid.eachlabs.bulk_trigger('wf_abc123', run='fourth', wait=True, retrigger=True)"
 
-# Over all that can be scrolled, so that whatever is made as it comes near is made.
+# Scrolls through the whole page, so that lazily rendered elements are rendered.
 SCROLL = """async () => {
     const pause = () => new Promise(done => setTimeout(done, 60))
     const scroller = document.querySelector('.jp-WindowedPanel-outer')
@@ -73,13 +73,13 @@ UNPAINTED = """() => {
 
 
 def see_all(notebook: Notebook) -> None:
-    """Scroll through the notebook, and wait until every picture of its outputs is painted."""
+    """Scroll through the notebook, and wait until every picture in its outputs is painted."""
     notebook.page.evaluate(SCROLL)
     notebook.page.wait_for_function(f"() => ({UNPAINTED})().length === 0", timeout=120_000)
 
 
 def screens(notebook: Notebook, name: str) -> None:
-    """Store pictures of each output in both themes, on a narrow and on a wide screen, if anybody wants them."""
+    """Store screenshots in both themes and two widths, if a folder for screenshots is set."""
     if not SCREENSHOTS:
         return
     for theme in ("Light", "Dark"):
@@ -92,11 +92,11 @@ def screens(notebook: Notebook, name: str) -> None:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_run_all_shows_every_picture(name: str, lab: Lab, open_file: Callable[..., Notebook]) -> None:
-    """Of each notebook that has views, from its first cell to its last, also what was out of sight meanwhile."""
+    """After Run All the views of all cells show their pictures, including those that were scrolled out of view."""
     folder = lab.folder / "work" / "notebooks"
     folder.mkdir(exist_ok=True)
     notebook = open_file(Path(shutil.copy(NOTEBOOKS / f"{name}.ipynb", folder)))
-    notebook.page.set_default_timeout(240_000)  # a notebook takes a minute where others use the machine
+    notebook.page.set_default_timeout(240_000)  # a notebook takes a minute on a loaded machine
     notebook.command("notebook:clear-all-cell-outputs")
     notebook.run_all()
     see_all(notebook)
@@ -105,8 +105,8 @@ def test_run_all_shows_every_picture(name: str, lab: Lab, open_file: Callable[..
     screens(notebook, f"run-all-{name}")
 
 
-def test_a_notebook_of_yesterday_shows_its_views(lab: Lab, open_notebook: Callable[..., Notebook]) -> None:
-    """Nothing runs any more, the widgets' state was not saved, files are gone: each view is static HTML, once."""
+def test_reopened_notebook_shows_static_views(lab: Lab, open_notebook: Callable[..., Notebook]) -> None:
+    """Without a kernel, widget state or files, each view is shown once as static HTML."""
     from playwright.sync_api import expect
 
     notebook = open_notebook([START, *VIEWS.values(), END, SLOW], "views")
@@ -131,11 +131,11 @@ def test_a_notebook_of_yesterday_shows_its_views(lab: Lab, open_notebook: Callab
     reopened = lab.open_file(notebook.path)
     try:
         errors = reopened.page.get_by_text("model not found")
-        expect(errors).to_have_count(len(VIEWS) + 1)  # they are in the page, and not seen
+        expect(errors).to_have_count(len(VIEWS) + 1)  # they are in the page, but hidden
         assert errors.evaluate_all("nodes => nodes.map(node => getComputedStyle(node).display)") == ["none"] * 6
-        for cell, words in enumerate(READS.values(), start=1):
+        for cell, text in enumerate(TEXTS.values(), start=1):
             expect(reopened.output(cell).locator(".eachlabs-static")).to_be_visible()
-            expect(reopened.output(cell)).to_contain_text(words)
+            expect(reopened.output(cell)).to_contain_text(text)
         expect(reopened.output(0)).to_contain_text("12/12")
         expect(reopened.output(last).locator(".eachlabs-static")).to_be_visible()
         expect(reopened.output(last)).to_contain_text("eachlabs: running when this notebook was saved")

@@ -1,4 +1,4 @@
-"""The gallery in a real JupyterLab: a sweep in the sandbox fills it in, and what was downloaded outlives its URLs."""
+"""Tests of the gallery in JupyterLab, during a run and with downloaded files."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ SHOWN = """([cell, status, rows]) => {
 
 
 def wait_for(notebook: Notebook, cell: int, status: str, rows: int) -> None:
-    """Wait until a gallery has so many cards with a status."""
+    """Wait until the gallery of a cell has this number of cards with a status."""
     notebook.page.wait_for_function(SHOWN, arg=[cell, status, rows], timeout=30_000)
 
 
-def test_a_run_fills_its_gallery_in(open_notebook: Open) -> None:
-    """And goes on where its page is loaded again; a notebook that is opened without a kernel shows the last picture."""
+def test_gallery_updates_during_a_run(open_notebook: Open) -> None:
+    """It continues after a reload of the page, and a notebook reopened without its kernel shows the last state."""
     notebook = open_notebook([START, SHOW, RELEASE, END])
     page = notebook.page
     for cell in (0, 1, 2):
@@ -79,22 +79,22 @@ def test_a_run_fills_its_gallery_in(open_notebook: Open) -> None:
     wait_for(notebook, 1, "failed", 4)
     stored = notebook.save(widgets=True)
     states = stored["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
-    (snapshot,) = [one["state"]["snapshot"] for one in states if "snapshot" in one["state"]]
-    assert [one["label"] for one in snapshot["cards"]] == notebook.evaluate(
+    (snapshot,) = [model["state"]["snapshot"] for model in states if "snapshot" in model["state"]]
+    assert [card["label"] for card in snapshot["cards"]] == notebook.evaluate(
         "sheet._cards.labels(range(len(sheet._cards)))"
     )
     assert "<figure" in json.dumps(stored["cells"][1]["outputs"])
     assert page.evaluate("window.ran ?? null") is None
     svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 3 2"><rect width="3" height="2" fill="teal"/></svg>'
     page.route("**/media/**", lambda route: route.fulfill(content_type="image/svg+xml", body=svg))
-    notebook.reopen()  # and with the kernel the sandbox is gone that has served the pictures
+    notebook.reopen()  # which also ends the sandbox that served the pictures
     wait_for(notebook, 1, "completed", 12)
     expect(notebook.page.locator(".elf-notice")).to_contain_text("No kernel is connected")
 
 
 @pytest.mark.once
-def test_what_was_downloaded_is_shown_from_the_disk(open_notebook: Open) -> None:
-    """Though nobody serves its URLs any more; in both themes axe-core, where it is, has nothing serious to report."""
+def test_downloaded_outputs_are_shown_from_disk(open_notebook: Open) -> None:
+    """They are shown although their URLs are no longer served; axe-core, if set, finds no serious violation."""
     notebook = open_notebook([START.replace("hold=True, ", ""), "out = run.result(timeout=120)", DISK], width=1500)
     notebook.run_all()
     assert [output["ename"] for cell in range(3) for output in notebook.outputs(cell) if "ename" in output] == []
@@ -111,6 +111,6 @@ def test_what_was_downloaded_is_shown_from_the_disk(open_notebook: Open) -> None
         notebook.page.set_viewport_size({"width": width, "height": 900})
         notebook.screenshot(f"gallery-lab-{width}")
         found = [] if AXE is None else notebook.violations(Path(AXE), ".eachlabs-gallery-box")
-        serious = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious] == []
+        serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+        assert [(violation["id"], [node["html"] for node in violation["nodes"]]) for violation in serious] == []
     assert notebook.page.evaluate("window.ran ?? null") is None

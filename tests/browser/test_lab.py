@@ -1,4 +1,4 @@
-"""The stage itself, with widgets that are not ours: what JupyterLab, ipywidgets and anywidget give us to build on."""
+"""Tests of the browser fixtures with other widgets, and of the behaviour of JupyterLab that the views rely on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .notebook import Notebook
 
 pytestmark = pytest.mark.browser
 
-# The test says when it is over: whatever is seen before that was seen while the main thread had no time for it.
+# Blocks the kernel's main thread until the test creates the file.
 BLOCK = """
 import pathlib, time
 while not pathlib.Path("over").exists():
@@ -67,10 +67,10 @@ toy
 WIDGETS = "application/vnd.jupyter.widget-state+json"
 
 
-def test_its_kernel_is_this_environments_and_sees_nothing_of_the_machine(
+def test_kernel_uses_this_environment_without_the_machines_settings(
     open_notebook: Callable[..., Notebook], lab: Lab
 ) -> None:
-    """The interpreter is this one, the journal is a file in the lab's folder, and there is no key."""
+    """The kernel runs this interpreter, its journal is in the lab's folder, and no API key is set."""
     notebook = open_notebook(["print('hello')\n1 + 1", "1 / 0"])
     notebook.run_all()
     assert notebook.output_text(0) == "hello\n2"
@@ -80,8 +80,8 @@ def test_its_kernel_is_this_environments_and_sees_nothing_of_the_machine(
     assert notebook.evaluate("sys.executable", setup="import sys") == sys.executable
 
 
-def test_a_slider_moves_while_a_cell_blocks(open_notebook: Callable[..., Notebook]) -> None:
-    """What a thread of the kernel changes is seen at once, whatever the main thread does."""
+def test_slider_moves_while_a_cell_blocks(open_notebook: Callable[..., Notebook]) -> None:
+    """A widget that a kernel thread changes is updated while the main thread is blocked."""
     notebook = open_notebook([SLIDER, BLOCK])
     notebook.run_cell(0)
     slider = notebook.page.locator(".the-slider .widget-readout")
@@ -98,8 +98,8 @@ def test_a_slider_moves_while_a_cell_blocks(open_notebook: Callable[..., Noteboo
 
 
 @pytest.mark.once
-def test_a_theme_outlives_a_reload_and_not_its_notebook(open_notebook: Callable[..., Notebook]) -> None:
-    """The next test starts in the light theme again."""
+def test_theme_survives_a_reload_but_not_the_next_notebook(open_notebook: Callable[..., Notebook]) -> None:
+    """The next notebook opens in the light theme again."""
     notebook = open_notebook(["1"])
     notebook.set_theme("JupyterLab Dark")
     notebook.reload()
@@ -107,8 +107,8 @@ def test_a_theme_outlives_a_reload_and_not_its_notebook(open_notebook: Callable[
     assert open_notebook(["1"]).theme() == "JupyterLab Light"
 
 
-def test_what_a_thread_sends_arrives_in_idle_and_in_blocked_kernels(open_notebook: Callable[..., Notebook]) -> None:
-    """So does what is sent before there is a view; after a reload the widget is there again, and hears."""
+def test_messages_of_a_thread_arrive_from_idle_and_blocked_kernels(open_notebook: Callable[..., Notebook]) -> None:
+    """Messages sent before a view exists arrive too, and a reloaded widget receives new messages."""
     from playwright.sync_api import expect
 
     notebook = open_notebook([TOY, "send(4, 5)" + BLOCK])
@@ -133,18 +133,18 @@ def test_what_a_thread_sends_arrives_in_idle_and_in_blocked_kernels(open_noteboo
 
 
 @pytest.mark.once
-def test_axe_finds_what_is_wrong(open_notebook: Callable[..., Notebook], axe: Path) -> None:
-    """It is at work: a picture without a text is found."""
+def test_axe_reports_violations(open_notebook: Callable[..., Notebook], axe: Path) -> None:
+    """A picture without an alternative text is reported, which shows that axe-core runs."""
     notebook = open_notebook(["import ipywidgets\nipywidgets.HTML('<img src=\"data:,\">')"])
     notebook.run_all()
     notebook.output(0).locator("img").wait_for(state="attached")
     assert "image-alt" in [violation["id"] for violation in notebook.violations(axe, ".jp-OutputArea")]
 
 
-def test_a_saved_widget_is_shown_beside_a_new_kernel_and_knows_that_it_is_not_live(
+def test_saved_widget_is_shown_with_a_new_kernel_and_is_not_live(
     open_notebook: Callable[..., Notebook],
 ) -> None:
-    """Its state is in the notebook's file; the layout, which lives and dies with it, says so where the model cannot."""
+    """Its state is restored from the notebook's file, and its layout's `comm_live` is false."""
     from playwright.sync_api import expect
 
     notebook = open_notebook([TOY])
