@@ -1,4 +1,4 @@
-"""The matrix in Chromium: as a page from a disk with no network, and as a widget in a real JupyterLab."""
+"""Tests of the matrix as a saved page that is opened offline, and as a widget in JupyterLab."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STYLES = ("ink", "oil", "noir", "pastel", "charcoal", "gouache", "woodcut", "neo
 
 
 def sweep(folder: Path, prompts: list[str], styles: tuple[str, ...], seeds: int, *, pictures: bool = True) -> Any:
-    """Make a triggered sweep, with its pictures downloaded; one row has failed, and one combination is not there."""
+    """Return the results of a sweep with downloaded pictures, one failed row and one missing combination."""
     rows = [
         {"prompt": prompt, "style": style, "seed": seed}
         for prompt, style, seed in itertools.product(prompts, styles, range(seeds))
@@ -52,10 +52,10 @@ def sweep(folder: Path, prompts: list[str], styles: tuple[str, ...], seeds: int,
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Save a matrix and open its file offline; at the end see that nothing was logged, and nothing ran."""
+    """Yield a function that saves a matrix and opens it offline; assert that no error is logged and no script runs."""
     contexts, problems = [], []
 
-    def open_one(matrix: Any, *, width: int = 1500, dark: bool = False) -> Page:
+    def open_matrix(matrix: Any, *, width: int = 1500, dark: bool = False) -> Page:
         scheme = "dark" if dark else "light"
         context = browser.new_context(viewport={"width": width, "height": 850}, color_scheme=scheme, offline=True)
         contexts.append(context)
@@ -66,7 +66,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         expect(page.locator(".elf-table")).to_be_visible()
         return page
 
-    yield open_one
+    yield open_matrix
     ran = [page.evaluate("window.ran ?? null") for context in contexts for page in context.pages]
     for context in contexts:
         context.close()
@@ -75,33 +75,33 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
 
 
 def shoot(page: Page, name: str) -> None:
-    """Store a picture of the page, if anybody wants one."""
+    """Store a screenshot of the page, if a folder for screenshots is set."""
     if SCREENSHOTS:
         page.screenshot(path=Path(SCREENSHOTS) / f"matrix-{name}.png")
 
 
 def violations(page: Page, axe: Path) -> list[tuple[str, list[str]]]:
-    """Return what axe-core finds wrong with the view."""
-    # Not as a script of the page: its own policy forbids any but its own.
+    """Return the violations that axe-core reports for the view."""
+    # Evaluated instead of added as a script, because the page's content security policy allows only its own scripts.
     page.evaluate(f"() => {{ const define = undefined, module = undefined\n{axe.read_text('utf-8')}\n}}")
     found = page.evaluate("async () => (await axe.run('.eachlabs-matrix')).violations")
-    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
+    return [(violation["id"], [node["html"] for node in violation["nodes"]]) for violation in found]
 
 
 def box(where: Locator) -> dict[str, float]:
-    """Return where an element is."""
+    """Return the bounding box of an element."""
     found = where.bounding_box()
     assert found is not None
     return dict(found)
 
 
 def column(page: Page, text: str) -> Locator:
-    """Return a column's header."""
+    """Return the header of a column."""
     return page.locator("th.elf-column", has_text=text)
 
 
 def focused(page: Page) -> str:
-    """Return what the focus is on: a card's number, or the text of a header or of a place without a row."""
+    """Return the focused element: the number of a card, or the text of a header or of an empty cell."""
     found: str = page.evaluate(
         """() => {
             const it = document.activeElement
@@ -112,8 +112,8 @@ def focused(page: Page) -> str:
 
 
 @pytest.mark.once
-def test_headers_stay_while_the_rest_is_scrolled(open_page: Open, tmp_path: Path) -> None:
-    """In both directions, and over what passes beneath them; cells are filled as they come near."""
+def test_headers_are_sticky_and_cells_are_rendered_lazily(open_page: Open, tmp_path: Path) -> None:
+    """Headers stay visible above the cells in both directions, and cells are rendered when they come near."""
     prompts = [f"prompt {n}" for n in range(9)]
     page = open_page(sweep(tmp_path, prompts, STYLES, 2).eachlabs.matrix("prompt", "style", by="seed"))
     scroll = page.locator(".elf-scroll")
@@ -132,8 +132,8 @@ def test_headers_stay_while_the_rest_is_scrolled(open_page: Open, tmp_path: Path
 
 
 @pytest.mark.once
-def test_a_result_is_enlarged_by_mouse_and_by_keyboard(open_page: Open, tmp_path: Path) -> None:
-    """With its whole input; arrows walk over the cells before, and the focus is back where it was after."""
+def test_result_is_enlarged_by_mouse_and_by_keyboard(open_page: Open, tmp_path: Path) -> None:
+    """The viewer shows the whole input; arrow keys move between cells, and closing restores the focus."""
     out = sweep(tmp_path, ["a fox", LONG, "a heron"], STYLES[:3], 2)
     page = open_page(out.eachlabs.matrix("prompt", "style", by="seed"))
     viewer = page.locator("dialog.elf-viewer")
@@ -150,11 +150,11 @@ def test_a_result_is_enlarged_by_mouse_and_by_keyboard(open_page: Open, tmp_path
     assert focused(page) == "6"
     expect(page.locator(".elf-open:focus")).to_have_css("opacity", "1")
     expect(page.locator(".elf-open:focus")).to_have_css("outline-width", "3px")
-    walked = []
+    visited = []
     for key in ("Right", "Right", "Up", "Left", "Home", "Down", "Down", "Left", "Right", "Right"):
         page.keyboard.press(key if key == "Home" else f"Arrow{key}")
-        walked.append(focused(page))
-    assert walked == ["7", "8", "2", "1", "0", "6", "no row", "a heron", "no row", "12"]
+        visited.append(focused(page))
+    assert visited == ["7", "8", "2", "1", "0", "6", "no row", "a heron", "no row", "12"]
     for key, at in (("Control+End", "15"), ("Control+Home", "0"), ("ArrowUp", "ink"), ("ArrowDown", "0")):
         page.keyboard.press(key)
         assert focused(page) == at
@@ -167,8 +167,8 @@ def test_a_result_is_enlarged_by_mouse_and_by_keyboard(open_page: Open, tmp_path
 
 
 @pytest.mark.once
-def test_input_images_are_pictures_in_headers_and_beside_the_output(open_page: Open, tmp_path: Path) -> None:
-    """A file that is no image is a name only."""
+def test_input_images_are_shown_in_headers_and_in_the_viewer(open_page: Open, tmp_path: Path) -> None:
+    """A file that is not an image is shown by its name only."""
     images = [tmp_path / "fox.png", tmp_path / "heron.png", tmp_path / f"{NASTY[2:20]}.png"]
     for at, size in enumerate([(600, 400), (300, 500)]):
         Image.new("RGB", size, ("red", "blue")[at]).save(images[at])
@@ -193,8 +193,8 @@ def test_input_images_are_pictures_in_headers_and_beside_the_output(open_page: O
 
 
 @pytest.mark.once
-def test_long_headers_are_shown_whole_when_they_are_pointed_at_or_reached(open_page: Open, tmp_path: Path) -> None:
-    """Cut to a few lines otherwise."""
+def test_long_headers_are_shown_in_full_on_hover_and_focus(open_page: Open, tmp_path: Path) -> None:
+    """Otherwise they are truncated to a few lines."""
     page = open_page(sweep(tmp_path, [LONG, "a fox"], STYLES[:2], 1).eachlabs.matrix("prompt", "style"))
     head, tip = page.locator("th.elf-row").first, page.locator(".elf-tip")
     assert box(head.locator(".elf-head-text"))["height"] < 100
@@ -209,12 +209,12 @@ def test_long_headers_are_shown_whole_when_they_are_pointed_at_or_reached(open_p
 
 
 @pytest.mark.once
-def test_numbers_are_a_heat_map_with_its_scale(open_page: Open, tmp_path: Path) -> None:
-    """In the colours that were reckoned; and of two frames each pair with its difference."""
+def test_numbers_are_shown_as_a_heat_map_with_a_scale(open_page: Open, tmp_path: Path) -> None:
+    """Cells have the computed colours; a comparison of two frames shows each pair with its difference."""
     out = sweep(tmp_path, ["a fox", NASTY, "a heron"], STYLES[:3], 2, pictures=False)
     matrix = out.eachlabs.matrix("prompt", "style", "cost", by="seed")
     page = open_page(matrix)
-    colour, ink = (tuple(bytes.fromhex(one[1:])) for one in matrix.table["cells"][0][1]["paint"])
+    colour, ink = (tuple(bytes.fromhex(code[1:])) for code in matrix.table["cells"][0][1]["paint"])
     cell = page.locator("tbody tr").first.locator("td").nth(1)
     expect(cell).to_have_css("background-color", "rgb({}, {}, {})".format(*colour))
     expect(cell.locator(".elf-mark").first).to_have_css("color", "rgb({}, {}, {})".format(*ink))
@@ -236,8 +236,8 @@ def test_numbers_are_a_heat_map_with_its_scale(open_page: Open, tmp_path: Path) 
 
 @pytest.mark.once
 @pytest.mark.parametrize(("width", "dark"), [(1500, False), (700, True)])
-def test_axe_finds_nothing(open_page: Open, tmp_path: Path, axe: Path, width: int, dark: bool) -> None:
-    """With pictures side by side, statuses, numbers, levels of headers and what is missing, in both themes."""
+def test_axe_finds_no_violation(open_page: Open, tmp_path: Path, axe: Path, width: int, dark: bool) -> None:
+    """Pictures, comparisons, statuses, numbers, header levels and missing cells pass in both themes."""
     out = sweep(tmp_path, ["a fox", LONG, "a heron"], STYLES[:3], 2)
     out.loc[[2, 3, 4], "status"] = ["pending", "unknown", "running"]
     out.loc[[2, 3, 4], "output"] = None
@@ -255,8 +255,8 @@ def test_axe_finds_nothing(open_page: Open, tmp_path: Path, axe: Path, width: in
 
 
 @pytest.mark.once
-def test_of_a_large_grid_only_what_was_near_is_made(open_page: Open, tmp_path: Path) -> None:
-    """Fifty by fifty with three repeats: only what was near is made."""
+def test_large_grid_renders_only_cells_near_the_viewport(open_page: Open, tmp_path: Path) -> None:
+    """Of fifty by fifty cells with three repeats, only those that came near the viewport have content."""
     prompts, styles = [f"prompt {n}" for n in range(50)], tuple(f"style {n}" for n in range(50))
     out = sweep(tmp_path, prompts, styles, 3, pictures=False)
     out["output"] = "a text"
@@ -293,8 +293,8 @@ DOWNLOAD = "out = out.eachlabs.download('pictures', allow_private=True, progress
 SHOW = "matrix = out.eachlabs.matrix('prompt', 'style', by='seed')\nmatrix"
 
 
-def test_it_is_a_widget_in_jupyterlab(open_notebook: Callable[..., Notebook], axe: Path) -> None:
-    """Cards and files come when they are asked for, keys are the view's own, and the theme is the notebook's."""
+def test_matrix_is_a_widget_in_jupyterlab(open_notebook: Callable[..., Notebook], axe: Path) -> None:
+    """Cards and files are loaded on demand, keys do not reach the notebook, and the view uses its theme."""
     notebook = open_notebook([START, DOWNLOAD, SHOW], width=1500)
     notebook.run_all()
     assert [notebook.output_text(cell) for cell in range(2)] == ["", ""]
@@ -313,7 +313,7 @@ def test_it_is_a_widget_in_jupyterlab(open_notebook: Callable[..., Notebook], ax
     notebook.screenshot("matrix-lab-enlarged")
     page.keyboard.press("Escape")
     notebook.set_theme("JupyterLab Dark")
-    assert [one["id"] for one in notebook.violations(axe, ".eachlabs-matrix")] == []
+    assert [violation["id"] for violation in notebook.violations(axe, ".eachlabs-matrix")] == []
     notebook.screenshot("matrix-lab-dark")
     shown, _ = notebook.outputs(2)  # the static HTML, and the widget
     assert "data:image/svg+xml;base64," in "".join(shown["data"]["text/html"])

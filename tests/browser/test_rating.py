@@ -1,4 +1,4 @@
-"""Rating and comparing in a real JupyterLab: by keys and by mouse, while the notebook's own shortcuts keep still."""
+"""Tests of rating and comparing in JupyterLab by keyboard and mouse, without triggering the notebook's shortcuts."""
 
 from __future__ import annotations
 
@@ -41,75 +41,76 @@ SCORES = "[None if pd.isna(score) else int(score) for score in out['score']]"
 
 
 def stepper(notebook: Notebook) -> Locator:
-    """Return the widget."""
+    """Return the rating or comparison widget."""
     return notebook.page.locator(".elf-stepper")
 
 
 def button(notebook: Notebook, text: str) -> Locator:
-    """Return a button of the widget by what it is called."""
+    """Return a button of the widget by its accessible name."""
     return stepper(notebook).get_by_role("button", name=text, exact=True)
 
 
 def press(notebook: Notebook, *keys: str) -> None:
-    """Press keys, one after the other, wherever the focus is."""
+    """Press keys one after the other on the focused element."""
     for key in keys:
         notebook.page.keyboard.press(key)
 
 
 def cells(notebook: Notebook) -> list[str]:
-    """Return each cell's type and text: what a shortcut of the notebook would change."""
+    """Return each cell's type and source, which a shortcut of the notebook would change."""
     found: list[str] = notebook.page.evaluate(
         f"() => {PANEL}.content.widgets.map(cell => cell.model.type + ': ' + cell.model.sharedModel.getSource())"
     )
     return found
 
 
-def where(notebook: Notebook, text: str) -> None:
-    """Wait until the kernel has answered all, and this place is shown."""
+def wait_for_place(notebook: Notebook, text: str) -> None:
+    """Wait until the kernel has processed all marks and the widget shows this place."""
     expect(stepper(notebook)).to_have_attribute("data-waiting", "0")
     expect(stepper(notebook).locator(".elf-step-place")).to_have_text(text)
 
 
-def look(notebook: Notebook, name: str) -> None:
-    """Store a picture of the widget."""
+def screenshot(notebook: Notebook, name: str) -> None:
+    """Store a screenshot of the widget, if a folder for screenshots is set."""
     stepper(notebook).scroll_into_view_if_needed()
     notebook.screenshot(name)
 
 
-def faults(notebook: Notebook, axe: Path) -> list[str]:
-    """Return what axe finds that keeps people out."""
+def serious_violations(notebook: Notebook, axe: Path) -> list[str]:
+    """Return the serious and critical violations that axe-core reports for the widget."""
     found = notebook.violations(axe, ".elf-stepper")
-    return [f"{one['id']}: {one['help']}" for one in found if one["impact"] in ("serious", "critical")]
+    serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+    return [f"{violation['id']}: {violation['help']}" for violation in serious]
 
 
-def test_results_are_rated_by_keys(open_notebook: Open, axe: Path) -> None:
-    """Scores, arrows and every step back; the frame has them at once, and the notebook hears none of the keys."""
+def test_results_are_rated_by_keyboard(open_notebook: Open, axe: Path) -> None:
+    """Scores, arrows and undo change the frame at once, and no key reaches the notebook."""
     notebook = open_notebook([START, RATE, "'last'"], width=1500, height=1000)
     notebook.run_all()
-    where(notebook, "1 of 5")
+    wait_for_place(notebook, "1 of 5")
     before = cells(notebook)
     stepper(notebook).locator(".elf-step-label").click()
     expect(stepper(notebook)).to_be_focused()
     press(notebook, "4", "5", "d", "d", "x", "a", "m", "1")
-    where(notebook, "4 of 5")
+    wait_for_place(notebook, "4 of 5")
     assert notebook.evaluate(SCORES) == [4, 5, None, 1, None, None]
-    look(notebook, "rating")
+    screenshot(notebook, "rating")
     press(notebook, "ArrowLeft", "ArrowLeft", "2", "u", "Control+z", "Backspace")
-    where(notebook, "2 of 5")
+    wait_for_place(notebook, "2 of 5")
     assert notebook.evaluate(SCORES) == [4, None, None, None, None, None]
     press(notebook, "ArrowLeft", "0", "End")
     expect(stepper(notebook).locator(".elf-step-end-title")).to_have_text("5 results not rated yet")
     expect(stepper(notebook)).to_have_attribute("data-waiting", "0")  # shown before the kernel has handled the keys
     assert notebook.evaluate("[str(out['score'].dtype), int(out['score'].isna().sum())]") == ["Int64", 6]
     press(notebook, "Home", "3", "ArrowRight", "n")
-    where(notebook, "4 of 5")
+    wait_for_place(notebook, "4 of 5")
     assert cells(notebook) == before
     assert notebook.page.evaluate("() => window.ran ?? null") is None
-    assert faults(notebook, axe) == []
+    assert serious_violations(notebook, axe) == []
 
 
 def run_by_keys(notebook: Notebook, index: int, keys: str) -> None:
-    """Run a cell as a user does: click into its editor, press the keys, wait for its widget."""
+    """Click into a cell's editor, press the keys that run it, and wait until its widget has the focus."""
     cell = notebook.page.locator(".jp-Notebook .jp-Cell").nth(index)
     cell.locator(".cm-content").click()
     notebook.page.keyboard.press(keys)
@@ -117,12 +118,12 @@ def run_by_keys(notebook: Notebook, index: int, keys: str) -> None:
 
 
 def has_focus(notebook: Notebook) -> bool:
-    """Whether a key would be a widget's."""
+    """Return whether the focus is inside a widget."""
     return bool(notebook.page.evaluate("() => document.activeElement?.closest('.elf-stepper') != null"))
 
 
 def fits(notebook: Notebook, index: int) -> bool:
-    """Whether the whole widget of a cell is seen at once, with its buttons."""
+    """Return whether the whole widget of a cell is inside the visible part of the notebook."""
     found: bool = notebook.page.evaluate(
         """index => {
             const widget = document.querySelectorAll('.jp-Notebook .jp-Cell')[index].querySelector('.elf-stepper')
@@ -137,12 +138,12 @@ def fits(notebook: Notebook, index: int) -> bool:
 
 KEYS = [*"00iiddaabbxxyymmcvzrnust=123456789", "Home", "End", "PageUp", "PageDown", "ArrowLeft", "ArrowRight"]
 KEYS += ["Backspace", "Delete", "Enter", "Space", "ArrowUp", "ArrowDown", "Shift+Enter", "Control+z"]
-"""Both views' own keys, and those that JupyterLab has in a notebook."""
+"""The keys of both views, and the shortcuts of JupyterLab's notebooks."""
 
 
 @pytest.mark.once
-def test_the_focus_is_where_the_user_is(open_notebook: Open) -> None:
-    """A cell that was run alone has it, whole in the window; Run All and an editor keep it; keys never leave a view."""
+def test_widget_takes_the_focus_only_if_its_cell_is_run_alone(open_notebook: Open) -> None:
+    """It is then wholly visible; Run All and an editor in use keep the focus, and keys never leave a widget."""
     notebook = open_notebook([START, COMPARE, BLOCK + RATE, RATE], width=1440, height=800)
     page = notebook.page
     (notebook.path.parent / "go").touch()
@@ -180,24 +181,24 @@ def test_the_focus_is_where_the_user_is(open_notebook: Open) -> None:
 
 
 @pytest.mark.once
-def test_results_are_rated_by_mouse_to_the_end(open_notebook: Open, axe: Path) -> None:
-    """The buttons do as the keys, also while a cell runs; a reload shows where one was, the end what came of it."""
+def test_results_are_rated_by_mouse(open_notebook: Open, axe: Path) -> None:
+    """The buttons work like the keys, also while a cell runs; a reload keeps the place, and the end shows the mean."""
     notebook = open_notebook([START, RATE, BLOCK], width=700, height=1000)
     notebook.set_theme("JupyterLab Dark")
     notebook.run_cell(0)
     notebook.run_cell(1)
-    where(notebook, "1 of 5")
+    wait_for_place(notebook, "1 of 5")
     button(notebook, "3").click()
-    where(notebook, "2 of 5")
-    look(notebook, "rating-narrow")
+    wait_for_place(notebook, "2 of 5")
+    screenshot(notebook, "rating-narrow")
     button(notebook, "5").click()
     button(notebook, "Undo").click()
-    where(notebook, "2 of 5")
+    wait_for_place(notebook, "2 of 5")
     press(notebook, "d", "d", "4")
-    where(notebook, "3 of 5")
+    wait_for_place(notebook, "3 of 5")
     notebook.save()
     notebook.reload()
-    where(notebook, "3 of 5")
+    wait_for_place(notebook, "3 of 5")
     expect(stepper(notebook).locator(".elf-step-count")).to_have_text("2 of 5 rated")
     notebook.run_cell(2, wait=False)
     for _ in range(3):
@@ -209,18 +210,18 @@ def test_results_are_rated_by_mouse_to_the_end(open_notebook: Open, axe: Path) -
     expect(stepper(notebook).locator(".elf-step-mean")).to_have_text("mean 4.40")
     expect(stepper(notebook)).to_have_attribute("data-waiting", "0")
     assert notebook.evaluate(SCORES) == [3, 4, None, 5, 5, 5]
-    assert faults(notebook, axe) == []
-    look(notebook, "rated-narrow")
+    assert serious_violations(notebook, axe) == []
+    screenshot(notebook, "rated-narrow")
 
 
 @pytest.mark.once
-def test_two_runs_are_compared_blind_and_revealed(open_notebook: Open, axe: Path) -> None:
-    """Until all is judged nothing on the page says whose a result is; then it says all."""
+def test_two_runs_are_compared_blind_and_then_revealed(open_notebook: Open, axe: Path) -> None:
+    """Until all pairs are judged the page does not reveal the run of a result; then it shows the win rates."""
     notebook = open_notebook([START, COMPARE, "'last'"], width=1500, height=1000)
     notebook.run_all()
-    where(notebook, "1 of 5")
+    wait_for_place(notebook, "1 of 5")
     before = cells(notebook)
-    look(notebook, "compare")
+    screenshot(notebook, "compare")
     executions = notebook.evaluate("[*out['execution_id'].dropna(), *other['execution_id'].dropna()]")
     shown = stepper(notebook).evaluate('node => node.innerText + node.outerHTML.replace(/ src="[^"]*"/g, \'\')')
     assert not any(word in shown for word in [*executions, "plain", "longer name", "second run", "wf_abc123"])
@@ -232,12 +233,12 @@ def test_two_runs_are_compared_blind_and_revealed(open_notebook: Open, axe: Path
     expect(shares.first).to_contain_text("plain")
     assert notebook.evaluate("comparison.frame['winner'].notna().all().item()")
     assert notebook.evaluate("int(comparison.summary()['ties'].sum())") == 4
-    look(notebook, "compared")
+    screenshot(notebook, "compared")
     assert cells(notebook) == before
-    assert faults(notebook, axe) == []
+    assert serious_violations(notebook, axe) == []
     notebook.page.set_viewport_size({"width": 700, "height": 1000})
     notebook.screenshot("compared-narrow")
     press(notebook, "Home")
-    where(notebook, "1 of 5")
+    wait_for_place(notebook, "1 of 5")
     expect(stepper(notebook).locator(".elf-step-caption").first).to_contain_text("Left: ")
     notebook.screenshot("compare-narrow")

@@ -1,4 +1,4 @@
-"""What is marked one by one, in the page alone: what is not confirmed yet, which keys are heard, and what is hidden."""
+"""Tests of the rating and comparison pages without JupyterLab: unconfirmed marks, keys, focus and blinding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OVER_HTTP = "http://localhost/media/{}"
 
 
 def card(place: int, url: str | None = None, *, kind: str = "image", text: str | None = None, **more: Any) -> Json:
-    """A card of one medium, or of words."""
+    """Return a card with one medium, or with a text."""
     media = [] if text is not None else [{"kind": kind, "url": url or OVER_HTTP.format(f"{place}.svg"), "n": 0}]
     for item in media:
         item["has_file"] = False
@@ -31,56 +31,56 @@ def card(place: int, url: str | None = None, *, kind: str = "image", text: str |
 def state(
     marks: str, at: int, *, processed: dict[str, int] | None = None, problem: str | None = None, **more: Any
 ) -> Json:
-    """What the kernel says."""
-    said = {"scale": 5, "column": "score", "left_out": "", "others": 0, **more}
-    return {"at": at, "marks": marks, "steps": [], "processed": processed or {}, "problem": problem, "details": said}
+    """Return a state of the widget's model as the kernel sends it."""
+    details = {"scale": 5, "column": "score", "left_out": "", "others": 0, **more}
+    return {"at": at, "marks": marks, "steps": [], "processed": processed or {}, "problem": problem, "details": details}
 
 
 class Stage(stages.Stage):
     """A page with a rating or a comparison, and the kernel's side of its model."""
 
-    def open(self, items: list[Json], said: Json, **options: Any) -> None:
-        states = {"state": said, "window": {"first": 0, "items": items}}
+    def open(self, items: list[Json], initial: Json, **options: Any) -> None:
+        states = {"state": initial, "window": {"first": 0, "items": items}}
         self.page.evaluate("([states, options]) => stage.open(states, options)", [states, options])
 
-    def say(self, said: Json) -> None:
-        """Do as the kernel does that answers."""
-        self.page.evaluate("said => stage.put('state', said)", said)
+    def respond(self, new_state: Json) -> None:
+        """Set the model's state, as the kernel does in response to a message."""
+        self.page.evaluate("state => stage.put('state', state)", new_state)
 
     def press(self, *keys: str) -> None:
         self.find(".elf-stepper").focus()
         for key in keys:
             self.page.keyboard.press(key)
 
-    def where(self) -> str:
+    def place(self) -> str:
         return self.find(".elf-step-place").inner_text()
 
 
 @pytest.fixture
 def rating(browser: Browser) -> Iterator[Callable[..., Stage]]:
-    """Open pages with a rating."""
+    """Yield a function that opens pages with a rating."""
     with stages.stages(browser, "rating") as open_page:
         yield lambda **how: Stage(open_page(**how))
 
 
 @pytest.fixture
 def comparison(browser: Browser) -> Iterator[Callable[..., Stage]]:
-    """Open pages with a comparison."""
+    """Yield a function that opens pages with a comparison."""
     with stages.stages(browser, "comparison") as open_page:
         yield lambda **how: Stage(open_page(**how))
 
 
-def test_what_the_kernel_has_not_heard_is_shown_as_such(rating: Callable[..., Stage]) -> None:
-    """It is there at once and can be taken back; each request has its number; an answer confirms it."""
+def test_unconfirmed_marks_are_shown_until_the_kernel_confirms_them(rating: Callable[..., Stage]) -> None:
+    """Marks are shown at once, can be undone, are numbered and resent once; a new state confirms them."""
     stage = rating(clock=True)
     stage.open([card(place) for place in range(4)], state("....", 0))
     stage.press("3", "4", "2", "u", "ArrowLeft")
-    assert stage.where() == "2 of 4"
+    assert stage.place() == "2 of 4"
     assert stage.find(".elf-step-score").inner_text() == "Rated 4 (not confirmed yet)"
     assert stage.find(".elf-step-count").inner_text() == "2 of 4 rated"
     assert stage.find(".elf-step-mark.elf-unsure").inner_text() == "4"
-    asked = stage.sent()
-    assert [(one["kind"], one.get("place"), one.get("mark"), one["number"]) for one in asked] == [
+    messages = stage.sent()
+    assert [(item["kind"], item.get("place"), item.get("mark"), item["number"]) for item in messages] == [
         ("mark", 0, "3", 1),
         ("mark", 1, "4", 2),
         ("mark", 2, "2", 3),
@@ -91,42 +91,46 @@ def test_what_the_kernel_has_not_heard_is_shown_as_such(rating: Callable[..., St
     assert "not confirmed" in stage.find(".elf-step-confirmation").inner_text()
     assert stage.sent() == []
     stage.page.clock.fast_forward(9_000)
-    assert stage.sent() == asked  # asked once more, as it was
+    assert stage.sent() == messages  # resent once, unchanged
     stage.page.clock.fast_forward(11_000)
     assert stage.sent() == []
-    sender = asked[0]["sender"]
-    stage.say(state("3...", 1, processed={sender: 1}))
+    sender = messages[0]["sender"]
+    stage.respond(state("3...", 1, processed={sender: 1}))
     assert stage.find(".elf-step-score").inner_text() == "Rated 4 (not confirmed yet)"
-    stage.say(state("34..", 1, processed={sender: 5}))
+    stage.respond(state("34..", 1, processed={sender: 5}))
     assert stage.find(".elf-step-score").inner_text() == "Rated 4"
     assert stage.find(".elf-step-confirmation").inner_text() == ""
     assert stage.find(".elf-stepper").get_attribute("data-waiting") == "0"
 
 
-def test_a_step_of_before_is_taken_back_at_once(rating: Callable[..., Stage]) -> None:
-    """However slow the kernel is: the next score is for what is seen by then."""
+def test_undo_of_earlier_steps_is_shown_at_once(rating: Callable[..., Stage]) -> None:
+    """Without waiting for the kernel, the next score applies to the result that is shown after the undo."""
     stage = rating()
     stage.open([card(place) for place in range(4)], {**state("35..", 2), "steps": [[0, "."], [1, "4"], [1, "."]]})
     stage.press("u", "u", "2")
-    assert [(one["kind"], one.get("place")) for one in stage.sent()] == [("undo", None), ("undo", None), ("mark", 1)]
+    assert [(message["kind"], message.get("place")) for message in stage.sent()] == [
+        ("undo", None),
+        ("undo", None),
+        ("mark", 1),
+    ]
     assert stage.find(".elf-step-count").inner_text() == "2 of 4 rated"
     stage.press("ArrowLeft")
     assert stage.find(".elf-step-score").inner_text() == "Rated 2 (not confirmed yet)"
 
 
-def test_what_the_kernel_says_counts(rating: Callable[..., Stage]) -> None:
-    """Where it has heard all and says otherwise, that is so; its problem is said."""
+def test_state_of_the_kernel_overrides_local_marks(rating: Callable[..., Stage]) -> None:
+    """Once the kernel has processed all messages, its state replaces the local one and its problem is shown."""
     stage = rating()
     stage.open([card(place) for place in range(3)], state("...", 0))
     stage.press("3")
-    stage.say(state("...", 0, processed={stage.sent()[0]["sender"]: 1}, problem="the frame <b>was</b> changed"))
-    assert stage.where() == "1 of 3"
+    stage.respond(state("...", 0, processed={stage.sent()[0]["sender"]: 1}, problem="the frame <b>was</b> changed"))
+    assert stage.place() == "1 of 3"
     assert stage.find(".elf-step-score").is_hidden()
     assert stage.find("[data-kind=problem]").inner_text() == "the frame <b>was</b> changed"
 
 
-def test_a_kernel_that_is_gone_is_asked_for_nothing(rating: Callable[..., Stage]) -> None:
-    """It says so, and how many marks did not reach it."""
+def test_missing_kernel_gets_no_messages(rating: Callable[..., Stage]) -> None:
+    """The page reports that the kernel is not connected and the number of marks that were not saved."""
     stage = rating()
     stage.open([card(place) for place in range(3)], state("...", 0), layout={"comm_live": True})
     stage.press("3")
@@ -136,59 +140,59 @@ def test_a_kernel_that_is_gone_is_asked_for_nothing(rating: Callable[..., Stage]
     assert stage.find(".elf-step-confirmation").inner_text() == "The kernel is not connected. 1 mark not saved."
 
 
-def test_nothing_is_marked_unseen(rating: Callable[..., Stage]) -> None:
-    """One that the kernel has not sent yet waits, and a key that is held down marks one, not all."""
+def test_only_shown_results_can_be_marked(rating: Callable[..., Stage]) -> None:
+    """A result that has not arrived yet cannot be marked, and holding a key down marks only one result."""
     stage = rating()
     stage.open([card(0)], state("...", 0))
     stage.press("3", "5", "0")
-    assert [one["place"] for one in stage.sent()] == [0]
+    assert [message["place"] for message in stage.sent()] == [0]
     assert stage.find(".elf-step-unseen").is_visible()
     stage.page.evaluate("([first, items]) => stage.put('window', {first, items})", [1, [card(1), card(2)]])
-    assert stage.where() == "2 of 3"
+    assert stage.place() == "2 of 3"
     stage.find(".elf-stepper").focus()
     stage.page.keyboard.down("4")
     stage.page.keyboard.down("4")
     stage.page.keyboard.up("4")
-    assert [one["place"] for one in stage.sent()] == [1]
+    assert [message["place"] for message in stage.sent()] == [1]
 
 
-def test_keys_reach_nobody_else_and_players_keep_theirs(rating: Callable[..., Stage]) -> None:
-    """The page around hears none; arrows in a film are the film's, digits are scores there too."""
+def test_keys_do_not_leave_the_view_and_players_keep_theirs(rating: Callable[..., Stage]) -> None:
+    """The surrounding page gets no keys; arrows control a focused video, while digits still set a score."""
     stage = rating()
-    film = card(0, OVER_HTTP.format("film.mp4"), kind="video")
-    stage.open([film, card(1)], state("..", 0))
+    video = card(0, OVER_HTTP.format("video.mp4"), kind="video")
+    stage.open([video, card(1)], state("..", 0))
     stage.page.evaluate("() => document.addEventListener('keydown', (event) => (window.heard ??= []).push(event.key))")
     stage.find("video").focus()
     for key in ("ArrowRight", "Home", "d", "3"):
         stage.page.keyboard.press(key)
-    assert [(one["kind"], one["mark"]) for one in stage.sent()] == [("mark", "3")]
+    assert [(message["kind"], message["mark"]) for message in stage.sent()] == [("mark", "3")]
     stage.press("u", "ArrowRight", "Control+z")
-    assert [one["kind"] for one in stage.sent()] == ["undo", "go"]
+    assert [message["kind"] for message in stage.sent()] == ["undo", "go"]
     assert stage.page.evaluate("() => (window.heard ?? []).filter(key => key !== 'Control')") == []
     stage.find(".elf-step-mark").last.focus()
     stage.page.keyboard.press(" ")
-    assert [one["mark"] for one in stage.sent()] == ["5"]
+    assert [message["mark"] for message in stage.sent()] == ["5"]
 
 
-def test_the_focus_is_never_lost(rating: Callable[..., Stage]) -> None:
-    """A button that does nothing any more stays one: else the next key would be the notebook's."""
+def test_disabled_button_keeps_the_focus(rating: Callable[..., Stage]) -> None:
+    """A focused button without effect is only marked as disabled, so that the next key does not reach the notebook."""
     stage = rating()
     stage.open([card(0)], state(".", 0))
     stage.click(".elf-step-mark >> nth=0")
     assert stage.find(".elf-step-end").is_visible()
     stage.click(".elf-step-undo")
     stage.page.keyboard.press("Enter")
-    assert [one["kind"] for one in stage.sent()] == ["mark", "undo"]
+    assert [message["kind"] for message in stage.sent()] == ["mark", "undo"]
     assert stage.page.evaluate("() => document.activeElement.textContent") == "Undo"
     assert stage.find(".elf-step-undo").get_attribute("aria-disabled") == "true"
 
 
-def test_the_focus_stays_inside_when_what_had_it_is_gone(rating: Callable[..., Stage]) -> None:
-    """The end's button disappears with the end, and a link with its result: the whole has the focus then."""
+def test_view_takes_the_focus_when_the_focused_element_is_removed(rating: Callable[..., Stage]) -> None:
+    """The button of the end page and a link in a result are removed while focused; the view then has the focus."""
     stage = rating()
     stage.open([card(0, text="a poem"), card(1, OVER_HTTP.format("x.bin"), kind="link")], state(".5", 2))
     stage.click(".elf-step-end > .elf-step-button")
-    assert stage.where() == "1 of 2"
+    assert stage.place() == "1 of 2"
     assert stage.page.evaluate("() => document.activeElement.className") == "eachlabs-view elf-stepper"
     stage.press("ArrowRight")
     stage.find(".elf-step-stage a").focus()
@@ -198,8 +202,8 @@ def test_the_focus_stays_inside_when_what_had_it_is_gone(rating: Callable[..., S
     assert stage.page.evaluate("() => document.activeElement.localName") == "body"
 
 
-def test_a_comparison_shows_no_name_until_it_is_told(comparison: Callable[..., Stage]) -> None:
-    """Not of a link either, nor of a picture that is gone; then which is which, per pair."""
+def test_comparison_shows_no_names_until_the_reveal(comparison: Callable[..., Stage]) -> None:
+    """Links and missing pictures reveal no name either; afterwards the names and win rates are shown."""
     stage = comparison()
     left = card(0, OVER_HTTP.format("run-a-secret.bin"), kind="link", label="")
     right = card(1, text="<img src=x onerror='window.ran = 1'>", label="")
@@ -210,7 +214,7 @@ def test_a_comparison_shows_no_name_until_it_is_told(comparison: Callable[..., S
     assert "secret" not in stage.find(".elf-stepper").evaluate('node => node.outerHTML.replace(/href="[^"]*"/, \'\')')
     assert stage.find(".elf-step-pairing").inner_text() == "style<b>noir</b>"
     stage.press("ArrowRight", "=", "u", "ArrowLeft")
-    assert [one.get("mark") for one in stage.sent()] == ["r", "t", None, "l"]
+    assert [message.get("mark") for message in stage.sent()] == ["r", "t", None, "l"]
     share = {
         "name": "<i>a</i>",
         "wins": 1,
@@ -222,14 +226,14 @@ def test_a_comparison_shows_no_name_until_it_is_told(comparison: Callable[..., S
         "high": 0.9,
     }
     none = {**share, "win_rate": None, "low": None, "high": None}
-    told = {
+    revealed = {
         "names": ["first", "second"],
         "a_is_left": "01",
         "win_rates": [share, none],
         "confidence": "95%",
         "not_blind": 1,
     }
-    stage.say(state("rl", 2, processed={}, revealed=told))
+    stage.respond(state("rl", 2, processed={}, revealed=revealed))
     assert stage.find(".elf-step-share").all_inner_texts()[0].split("\n")[:2] == ["<i>a</i>", "50.0%"]
     assert "%" not in stage.find(".elf-step-share").last.inner_text()
     assert "1 pair judged after the reveal" in stage.find(".elf-step-mean").inner_text()
